@@ -1,0 +1,489 @@
+//! Answers: verdicts, reasons, bookings as clients see them.
+
+use bincode::{BorrowDecode, Encode};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::codec;
+use crate::request::{BINARY_VERSION, Form};
+use crate::{BookingId, Date, Position, Text, Timestamp};
+
+/// The answer to one `book`, `lookup` or `find`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Answer<'a> {
+    /// The request's id, where it could be read.
+    pub request_id: Option<Text<'a>>,
+    /// What became of it.
+    pub verdict: Verdict<'a>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub enum Verdict<'a> {
+    /// There is a booking; here it is as it stands.
+    Granted {
+        /// The booking.
+        booking: Booking<'a>,
+        /// The ledger position this was true at.
+        as_of: Position,
+    },
+    /// Refused.
+    Rejected(Rejection<'a>),
+    /// Entered into a draw.
+    Entered {
+        /// The opening's id.
+        opening: Text<'a>,
+        /// The receipt.
+        receipt: BookingId,
+        /// The ledger position this was true at.
+        as_of: Position,
+    },
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Rejection<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// For the client's developer: what, where, what would be right.
+    pub detail: Option<Text<'a>>,
+    /// When another try is worth it, for `busy`, `unavailable`, `not_open`.
+    pub retry_after_ms: Option<u64>,
+    /// The server's time, for `not_open`.
+    pub now: Option<Timestamp>,
+    /// The ledger position this was true at, where it speaks of the ledger.
+    pub as_of: Option<Position>,
+}
+
+impl<'a> Rejection<'a> {
+    /// A refusal without anything beside its reason.
+    pub const fn new(reason: Reason) -> Self {
+        Self {
+            reason,
+            detail: None,
+            retry_after_ms: None,
+            now: None,
+            as_of: None,
+        }
+    }
+
+    /// Adds the detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Text<'a>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the time after which a retry is worth it.
+    #[must_use]
+    pub const fn retry_after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// Adds the ledger position it was true at.
+    #[must_use]
+    pub const fn as_of(mut self, position: Position) -> Self {
+        self.as_of = Some(position);
+        self
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal $text:literal),* $(,)?) => {
+        /// Why a request was refused. A closed list; the numbers are stable.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Reason { $($(#[$doc])* $variant = $number),* }
+
+        impl Reason {
+            /// Every reason, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in JSON.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Cannot be understood; the detail says what and where.
+    Malformed = 1 "malformed",
+    /// No such opening, or several are open and none was named.
+    UnknownOpening = 2 "unknown_opening",
+    /// The opening has not begun; worth a retry.
+    NotOpen = 3 "not_open",
+    /// The opening is over.
+    Closed = 4 "closed",
+    /// An office, date or session the opening does not have.
+    UnknownSlot = 5 "unknown_slot",
+    /// A restricted session, asked for without a voucher.
+    NotPermitted = 6 "not_permitted",
+    /// More applicants than the opening allows in one request.
+    PartyTooLarge = 7 "party_too_large",
+    /// The account has as many places as it may.
+    AccountLimit = 8 "account_limit",
+    /// An applicant already has a live booking.
+    AlreadyBooked = 9 "already_booked",
+    /// The same request id with another content.
+    Conflict = 10 "conflict",
+    /// No choice has room for the whole party.
+    SoldOut = 11 "sold_out",
+    /// `expires_at` has passed.
+    Expired = 12 "expired",
+    /// No such booking, or not this applicant's.
+    NotFound = 13 "not_found",
+    /// The booking is in a state that does not allow this.
+    WrongState = 14 "wrong_state",
+    /// Too much at once; worth a retry.
+    Busy = 15 "busy",
+    /// No engine may decide just now; worth a retry.
+    Unavailable = 16 "unavailable",
+}
+
+impl Reason {
+    /// The stable number, as in binary.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The reason with this number.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.number() == number)
+    }
+
+    /// The reason with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.name() == name)
+    }
+
+    /// True where the answer settles nothing and a retry may: `not_open`,
+    /// `busy`, `unavailable`.
+    pub const fn worth_a_retry(self) -> bool {
+        matches!(self, Self::NotOpen | Self::Busy | Self::Unavailable)
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Text::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| de::Error::custom("not a reason"))
+    }
+}
+
+impl Encode for Reason {
+    fn encode<E: bincode::enc::Encoder>(
+        &self,
+        encoder: &mut E,
+    ) -> Result<(), bincode::error::EncodeError> {
+        self.number().encode(encoder)
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Reason {
+    fn borrow_decode<D: bincode::de::BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        Self::from_number(u16::borrow_decode(decoder)?)
+            .ok_or(bincode::error::DecodeError::Other("no such reason"))
+    }
+}
+
+/// Where a booking stands.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, bincode::Decode,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waits for its confirmation until `hold_expires_at`.
+    Held,
+    /// Firm.
+    Confirmed,
+    /// Given back.
+    Cancelled,
+    /// Its hold ran out.
+    Expired,
+}
+
+impl Status {
+    /// The name in JSON and in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// True while it occupies its places.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Held | Self::Confirmed)
+    }
+}
+
+/// A booking as clients and consumers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+pub struct Booking<'a> {
+    /// Its id.
+    pub id: BookingId,
+    /// Counts its changes, from 1.
+    pub version: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The office's id.
+    #[serde(borrow)]
+    pub office: Text<'a>,
+    /// The day.
+    pub date: Date,
+    /// The session's id.
+    #[serde(borrow)]
+    pub session: Text<'a>,
+    /// Queue numbers, one per applicant, in their order.
+    pub numbers: Vec<u16>,
+    /// The id of the request that made it.
+    #[serde(borrow)]
+    pub request_id: Text<'a>,
+    /// What the request gave to hand back.
+    #[serde(
+        borrow,
+        default,
+        rename = "ref",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reference: Option<Text<'a>>,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+    /// When the hold ends, while held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_expires_at: Option<Timestamp>,
+}
+
+impl Serialize for Answer<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("request_id", &self.request_id)?;
+        match &self.verdict {
+            Verdict::Granted { booking, as_of } => {
+                map.serialize_entry("outcome", "granted")?;
+                map.serialize_entry("as_of", as_of)?;
+                map.serialize_entry("booking", booking)?;
+            }
+            Verdict::Rejected(rejection) => {
+                map.serialize_entry("outcome", "rejected")?;
+                map.serialize_entry("reason", &rejection.reason)?;
+                if let Some(detail) = &rejection.detail {
+                    map.serialize_entry("detail", detail)?;
+                }
+                if let Some(ms) = rejection.retry_after_ms {
+                    map.serialize_entry("retry_after_ms", &ms)?;
+                }
+                if let Some(now) = rejection.now {
+                    map.serialize_entry("now", &now)?;
+                }
+                if let Some(as_of) = rejection.as_of {
+                    map.serialize_entry("as_of", &as_of)?;
+                }
+            }
+            Verdict::Entered {
+                opening,
+                receipt,
+                as_of,
+            } => {
+                #[derive(Serialize)]
+                struct Entered<'a> {
+                    opening: &'a str,
+                    receipt: &'a BookingId,
+                }
+                map.serialize_entry("outcome", "entered")?;
+                map.serialize_entry("entry", &Entered { opening, receipt })?;
+                map.serialize_entry("as_of", as_of)?;
+            }
+        }
+        map.end()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Flat<'a> {
+            #[serde(borrow)]
+            request_id: Option<Text<'a>>,
+            #[serde(borrow)]
+            outcome: Text<'a>,
+            #[serde(borrow)]
+            booking: Option<Booking<'a>>,
+            #[serde(borrow)]
+            entry: Option<FlatEntry<'a>>,
+            reason: Option<Reason>,
+            #[serde(borrow)]
+            detail: Option<Text<'a>>,
+            retry_after_ms: Option<u64>,
+            now: Option<Timestamp>,
+            as_of: Option<Position>,
+        }
+        #[derive(Deserialize)]
+        struct FlatEntry<'a> {
+            #[serde(borrow)]
+            opening: Text<'a>,
+            receipt: BookingId,
+        }
+        let flat = Flat::deserialize(deserializer)?;
+        let as_of = || flat.as_of.ok_or_else(|| de::Error::missing_field("as_of"));
+        let verdict = match flat.outcome.as_str() {
+            "granted" => Verdict::Granted {
+                as_of: as_of()?,
+                booking: flat
+                    .booking
+                    .ok_or_else(|| de::Error::missing_field("booking"))?,
+            },
+            "rejected" => Verdict::Rejected(Rejection {
+                reason: flat
+                    .reason
+                    .ok_or_else(|| de::Error::missing_field("reason"))?,
+                detail: flat.detail,
+                retry_after_ms: flat.retry_after_ms,
+                now: flat.now,
+                as_of: flat.as_of,
+            }),
+            "entered" => {
+                let as_of = as_of()?;
+                let entry = flat
+                    .entry
+                    .ok_or_else(|| de::Error::missing_field("entry"))?;
+                Verdict::Entered {
+                    opening: entry.opening,
+                    receipt: entry.receipt,
+                    as_of,
+                }
+            }
+            _ => {
+                return Err(de::Error::custom(
+                    "outcome: granted, rejected or entered expected",
+                ));
+            }
+        };
+        Ok(Self {
+            request_id: flat.request_id,
+            verdict,
+        })
+    }
+}
+
+/// The answer to `availability`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+pub struct Availability<'a> {
+    /// The server's time.
+    pub now: Timestamp,
+    /// The openings in memory.
+    #[serde(borrow)]
+    pub openings: Vec<OpeningState<'a>>,
+    /// Their slots, or those of the office asked for.
+    #[serde(borrow)]
+    pub slots: Vec<SlotState<'a>>,
+    /// The ledger position this was true at.
+    pub as_of: Position,
+}
+
+/// Whether an opening accepts requests.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, bincode::Decode,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not yet.
+    Scheduled,
+    /// It does.
+    Open,
+    /// No more.
+    Closed,
+}
+
+/// An opening as `availability` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+pub struct OpeningState<'a> {
+    /// Its id.
+    #[serde(borrow)]
+    pub id: Text<'a>,
+    /// Whether it accepts requests.
+    pub state: Phase,
+    /// When it opens.
+    pub opens_at: Timestamp,
+    /// When it closes.
+    pub closes_at: Timestamp,
+}
+
+/// A slot as `availability` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+pub struct SlotState<'a> {
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The office's id.
+    #[serde(borrow)]
+    pub office: Text<'a>,
+    /// The day.
+    pub date: Date,
+    /// The session's id.
+    #[serde(borrow)]
+    pub session: Text<'a>,
+    /// Places in all.
+    pub quota: u32,
+    /// Places that can be had; negative after a quota was lowered.
+    pub free: i32,
+    /// Returned places that wait for their release.
+    pub withheld: u32,
+}
+
+/// Appends the answers to a payload of this form.
+///
+/// `answers` has one element for [`Form::JsonOne`]. A payload that could not be
+/// read at all is answered with one JSON object.
+pub fn write<T: Serialize + Encode>(form: Form, answers: &[T], out: &mut Vec<u8>) {
+    let json = |value: &dyn erased::Json, out: &mut Vec<u8>| value.append(out);
+    match form {
+        Form::JsonOne => answers.iter().take(1).for_each(|answer| json(answer, out)),
+        Form::JsonMany => json(&answers, out),
+        Form::Binary => {
+            out.push(BINARY_VERSION);
+            codec::encode_into(&answers, out);
+        }
+    }
+}
+
+mod erased {
+    pub(super) trait Json {
+        fn append(&self, out: &mut Vec<u8>);
+    }
+    impl<T: serde::Serialize> Json for T {
+        fn append(&self, out: &mut Vec<u8>) {
+            serde_json::to_writer(out, self).expect("writing JSON into memory has no way to fail");
+        }
+    }
+}
+
+/// Reads a binary answer payload.
+///
+/// # Errors
+///
+/// [`codec::DecodeError`], also for a first byte that is not the version.
+pub fn read_binary<'a, T: BorrowDecode<'a, ()>>(
+    payload: &'a [u8],
+) -> Result<Vec<T>, codec::DecodeError> {
+    match payload.split_first() {
+        Some((&BINARY_VERSION, rest)) => codec::decode(rest),
+        _ => Err(bincode::error::DecodeError::Other("no binary answer: 0x01 expected").into()),
+    }
+}

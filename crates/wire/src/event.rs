@@ -1,0 +1,161 @@
+//! Confirmation events: CloudEvents 1.0, structured JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Booking;
+use crate::subject::Domain;
+use crate::{BookingId, LedgerId, Text, Timestamp};
+
+/// The `Content-Type` header of an event message.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+/// Where the schema of `data` is described.
+pub const DATA_SCHEMA: &str = "urn:giliran:schema:booking-event:1";
+
+/// What happened to a booking; the `<type>` of subject and event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Granted, waits for its confirmation.
+    Held,
+    /// Firm.
+    Confirmed,
+    /// Given back.
+    Cancelled,
+    /// Its hold ran out.
+    Expired,
+    /// Moved to another slot.
+    Rescheduled,
+    /// Changed otherwise, as when a party member left.
+    Amended,
+    /// Paid for, but not to be had any more.
+    RefundDue,
+    /// Entered into a draw.
+    Entered,
+    /// Got no place in the draw.
+    NotDrawn,
+}
+
+impl Kind {
+    /// The name in subjects and types.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Rescheduled => "rescheduled",
+            Self::Amended => "amended",
+            Self::RefundDue => "refund_due",
+            Self::Entered => "entered",
+            Self::NotDrawn => "not_drawn",
+        }
+    }
+}
+
+/// An event's id: `<ledger id>/<sequence>/<n>`, also its `Nats-Msg-Id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// The block's sequence.
+    pub seq: u64,
+    /// Counts the events of a block, from 0.
+    pub n: u32,
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.ledger, self.seq, self.n)
+    }
+}
+
+impl std::str::FromStr for EventId {
+    type Err = NotAnEventId;
+
+    fn from_str(s: &str) -> Result<Self, NotAnEventId> {
+        let mut parts = s.split('/');
+        let (Some(ledger), Some(seq), Some(n), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NotAnEventId);
+        };
+        Ok(Self {
+            ledger: ledger.parse().map_err(|_| NotAnEventId)?,
+            seq: seq.parse().map_err(|_| NotAnEventId)?,
+            n: n.parse().map_err(|_| NotAnEventId)?,
+        })
+    }
+}
+
+/// A text that is no event id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an event id: <ledger id>/<sequence>/<n>")]
+pub struct NotAnEventId;
+
+/// One change of one booking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event<'a> {
+    /// `1.0`.
+    #[serde(borrow)]
+    pub specversion: Text<'a>,
+    /// See [`EventId`].
+    pub id: String,
+    /// `giliran/<prefix>`.
+    pub source: String,
+    /// `giliran.booking.<kind>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `<office>/<date>`.
+    pub subject: String,
+    /// The block's time.
+    pub time: Timestamp,
+    /// [`DATA_SCHEMA`].
+    #[serde(borrow)]
+    pub dataschema: Text<'a>,
+    /// `application/json`.
+    #[serde(borrow)]
+    pub datacontenttype: Text<'a>,
+    /// The booking after and before.
+    #[serde(borrow)]
+    pub data: Data<'a>,
+}
+
+/// The booking after the change, and before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data<'a> {
+    /// After.
+    #[serde(borrow)]
+    pub booking: Booking<'a>,
+    /// Before; none for a new booking.
+    #[serde(borrow)]
+    pub previous: Option<Booking<'a>>,
+}
+
+impl<'a> Event<'a> {
+    /// The event of one change.
+    pub fn new(
+        domain: &Domain,
+        id: EventId,
+        kind: Kind,
+        time: Timestamp,
+        booking: Booking<'a>,
+        previous: Option<Booking<'a>>,
+    ) -> Self {
+        Self {
+            specversion: "1.0".into(),
+            id: id.to_string(),
+            source: format!("giliran/{domain}"),
+            kind: format!("giliran.booking.{}", kind.name()),
+            subject: format!("{}/{}", booking.office, booking.date),
+            time,
+            dataschema: DATA_SCHEMA.into(),
+            datacontenttype: "application/json".into(),
+            data: Data { booking, previous },
+        }
+    }
+
+    /// The booking it is about.
+    pub fn booking_id(&self) -> BookingId {
+        self.data.booking.id
+    }
+}

@@ -1,0 +1,101 @@
+//! The key that turns applicant ids into pseudonyms.
+
+use std::fmt;
+
+use crate::Pseudonym;
+
+/// A deployment's secret: 32 bytes that turn raw applicant ids into
+/// [`Pseudonym`]s.
+///
+/// National ids have few values; an unkeyed hash of one is reversed in minutes.
+/// With the key destroyed, ledger and store hold nothing personal.
+#[derive(Clone)]
+pub struct ApplicantKey {
+    applicant: [u8; 32],
+    account: [u8; 32],
+    fingerprint: KeyFingerprint,
+}
+
+/// What the ledger's genesis remembers of the key: enough to refuse another
+/// key, nothing that helps to find this one.
+#[derive(Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct KeyFingerprint(pub [u8; 16]);
+
+impl fmt::Debug for KeyFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for KeyFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl ApplicantKey {
+    /// The key made of these secret bytes.
+    ///
+    /// Sub-keys for applicants, accounts and the fingerprint are derived with
+    /// BLAKE3's `derive_key`, so that the same text as applicant and as account
+    /// gives unrelated pseudonyms.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let fingerprint = blake3::derive_key("giliran v1 applicant key fingerprint", secret);
+        let mut short = [0; 16];
+        short.copy_from_slice(&fingerprint[..16]);
+        Self {
+            applicant: blake3::derive_key("giliran v1 applicant pseudonym", secret),
+            account: blake3::derive_key("giliran v1 account pseudonym", secret),
+            fingerprint: KeyFingerprint(short),
+        }
+    }
+
+    /// What genesis records of this key.
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        self.fingerprint
+    }
+
+    /// The pseudonym of an applicant id, taken verbatim.
+    pub fn applicant(&self, id: &str) -> Pseudonym {
+        pseudonym(&self.applicant, id)
+    }
+
+    /// The pseudonym of an account.
+    pub fn account(&self, id: &str) -> Pseudonym {
+        pseudonym(&self.account, id)
+    }
+}
+
+impl fmt::Debug for ApplicantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApplicantKey({})", self.fingerprint)
+    }
+}
+
+fn pseudonym(key: &[u8; 32], id: &str) -> Pseudonym {
+    let hash = blake3::keyed_hash(key, id.as_bytes());
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash.as_bytes()[..16]);
+    Pseudonym(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pseudonyms_differ_by_key_kind_and_id() {
+        let (a, b) = (ApplicantKey::new(&[1; 32]), ApplicantKey::new(&[2; 32]));
+        let all = [
+            a.applicant("x"),
+            a.applicant("y"),
+            a.account("x"),
+            b.applicant("x"),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|other| other != one));
+        }
+        assert_ne!(a.fingerprint(), b.fingerprint());
+        assert_eq!(format!("{:?}", a.applicant("x")), "Pseudonym(..)");
+    }
+}

@@ -1,0 +1,477 @@
+//! What can stand in a block. The order of variants and fields is the format.
+
+use bincode::{Decode, Encode};
+
+use crate::{BlockHash, BookingId, Date, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp};
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Entry {
+    /// The first entry of a generation's first block.
+    Genesis(Genesis),
+    /// The first entry of a new writer's first block; that block's epoch is
+    /// higher than every one before.
+    TakeOver(TakeOver),
+    /// An opening is put on record, with everything resolved.
+    Opening(Box<OpeningRecord>),
+    /// The opening accepts requests from here on.
+    Opened {
+        /// The opening's ordinal.
+        opening: u32,
+    },
+    /// The opening accepts no more requests.
+    Closed {
+        /// The opening's ordinal.
+        opening: u32,
+    },
+    /// Applicants got places.
+    Grant(Grant),
+    /// A held booking was paid or approved.
+    Confirm(Confirm),
+    /// A booking, or single seats of it, was given back.
+    Cancel(Cancel),
+    /// A hold ran out.
+    Expire(Expire),
+    /// A booking moved to another slot.
+    Reschedule(Reschedule),
+    /// Withheld places became free.
+    Released(Released),
+    /// An operator changed something.
+    Adjust(Adjust),
+    /// Entries, rounds and draws.
+    Draw(DrawRecord),
+    /// What was refused, counted.
+    Refusals(Refusals),
+    /// A part of the state a generation begins with.
+    Snapshot(SnapshotPart),
+    /// The last entry of a generation.
+    Seal(Seal),
+}
+
+/// Begins a ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Genesis {
+    /// The subject prefix the ledger was made for.
+    pub prefix: String,
+    /// Fingerprint of the applicant key; an engine with another key refuses.
+    pub applicant_key: KeyFingerprint,
+    /// The release that made it.
+    pub release: String,
+    /// From generation 2 on: hash of the block that sealed the one before.
+    pub continues: Option<BlockHash>,
+}
+
+/// A new writer begins.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TakeOver {
+    /// The engine's name, for people.
+    pub engine: String,
+    /// Its release.
+    pub release: String,
+}
+
+/// A window in which a set of slots can be asked for; fully resolved, so that
+/// no configuration file is needed to read the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OpeningRecord {
+    /// Its place among the ledger's openings, from 0.
+    pub ordinal: u32,
+    /// Its id, as clients name it; unique in the ledger.
+    pub id: String,
+    /// IANA name of the time zone its days and times were resolved in.
+    pub timezone: String,
+    /// When it should open.
+    pub opens_at: Timestamp,
+    /// When it should close.
+    pub closes_at: Timestamp,
+    /// The rules in force.
+    pub rules: Rules,
+    /// The offices, in configured order.
+    pub offices: Vec<Office>,
+    /// The slots; the index is the slot's number in grants. Ordered by office,
+    /// then date, then configured order of sessions.
+    pub slots: Vec<Slot>,
+}
+
+/// The rules of an opening.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Rules {
+    /// How requests are ordered.
+    pub order: Order,
+    /// Most applicants in a request, 1..=5.
+    pub max_party: u8,
+    /// Most applicants with places per account.
+    pub max_per_account: Option<u32>,
+    /// How long a grant stays held before it must be confirmed; none: granted
+    /// straight to confirmed.
+    pub hold_ms: Option<u64>,
+    /// What happens to cancelled places.
+    pub cancelled: ReturnRule,
+    /// What happens to expired ones.
+    pub expired: ReturnRule,
+    /// One live booking per applicant across all openings, not only in this.
+    pub across_openings: bool,
+    /// Most changes (reschedules) of a booking.
+    pub max_changes: Option<u16>,
+}
+
+/// How the requests of an opening are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Order {
+    /// Decided at arrival.
+    FirstCome,
+    /// Decided at the end of short rounds, in the order of a keyed hash.
+    Rounds {
+        /// Length of a round, ms.
+        length_ms: u64,
+    },
+    /// Everybody enters; one draw at the close.
+    Draw,
+}
+
+/// When a returned place can be had again.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ReturnRule {
+    /// At once.
+    Immediate,
+    /// After a random time within a range.
+    Delayed {
+        /// Shortest, ms.
+        from_ms: u64,
+        /// Longest, ms.
+        to_ms: u64,
+    },
+    /// Collected, and offered at these times of the office's day, by draw.
+    At {
+        /// Minutes after local midnight, ascending.
+        minutes: Vec<u16>,
+    },
+}
+
+/// An office of an opening.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Office {
+    /// Its id.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// Its sessions, in configured order.
+    pub sessions: Vec<Session>,
+}
+
+/// A part of an office's day.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Session {
+    /// Its id; `all` where the day is not divided.
+    pub id: String,
+    /// What it is called, for people.
+    pub label: String,
+    /// Only for vouched requests.
+    pub restricted: bool,
+    /// Only for requests that name it.
+    pub explicit: bool,
+}
+
+/// An office's session on one day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Slot {
+    /// Index into the opening's offices.
+    pub office: u32,
+    /// Index into that office's sessions.
+    pub session: u32,
+    /// The day.
+    pub date: Date,
+    /// Places, 1..=65,535.
+    pub quota: u16,
+}
+
+/// One applicant's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Seat {
+    /// Who.
+    pub applicant: Pseudonym,
+    /// The queue number, 1..=quota.
+    pub number: u16,
+}
+
+/// Applicants got places in one slot. Granted at the block's time.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Grant {
+    /// The booking this makes.
+    pub booking: BookingId,
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// Index of the slot in the opening.
+    pub slot: u32,
+    /// The applicants in the request's order, with their numbers.
+    pub seats: Vec<Seat>,
+    /// The request's id.
+    pub request_id: String,
+    /// Digest of the request's content.
+    pub content: Digest,
+    /// Handed back in the booking and its events.
+    pub reference: Option<String>,
+    /// The account that asked.
+    pub account: Option<Pseudonym>,
+    /// The channel it asked through.
+    pub channel: Option<String>,
+    /// When the hold ends, where the opening has holds.
+    pub hold_expires_at: Option<Timestamp>,
+}
+
+/// A held booking was paid or approved.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Confirm {
+    /// Which.
+    pub booking: BookingId,
+    /// The confirming request's id.
+    pub request_id: String,
+    /// The payment's reference.
+    pub reference: Option<String>,
+    /// The numbers it has again, where it had already expired.
+    pub revived: Option<Vec<Seat>>,
+}
+
+/// Why places were given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum CancelCause {
+    /// The applicant asked.
+    Applicant,
+    /// The authority decided.
+    Authority,
+}
+
+/// A booking, or single seats of it, was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Cancel {
+    /// Which.
+    pub booking: BookingId,
+    /// The cancelling request's id.
+    pub request_id: String,
+    /// The seats given back; empty: all.
+    pub seats: Vec<Pseudonym>,
+    /// Why.
+    pub cause: CancelCause,
+    /// When the places are released; none: at the next collected release.
+    pub release_at: Option<Timestamp>,
+    /// The operator's words, where the authority decided.
+    pub reason: Option<String>,
+}
+
+/// A hold ran out.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Expire {
+    /// Which.
+    pub booking: BookingId,
+    /// When the places are released; none: at the next collected release.
+    pub release_at: Option<Timestamp>,
+}
+
+/// A booking moved to another slot of its opening.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Reschedule {
+    /// Which.
+    pub booking: BookingId,
+    /// The request's id.
+    pub request_id: String,
+    /// Digest of the request's content.
+    pub content: Digest,
+    /// The new slot.
+    pub slot: u32,
+    /// The new seats.
+    pub seats: Vec<Seat>,
+    /// When the old places are released; none: at the next collected release.
+    pub release_at: Option<Timestamp>,
+    /// The operator's words, where the authority moved it.
+    pub reason: Option<String>,
+}
+
+/// Withheld places of a slot became free.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Released {
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// Index of the slot.
+    pub slot: u32,
+    /// The numbers.
+    pub numbers: Vec<u16>,
+}
+
+/// An operator's action.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Adjust {
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// The operator's name.
+    pub operator: String,
+    /// The operator's reason.
+    pub reason: String,
+    /// What was changed.
+    pub change: Adjustment,
+}
+
+/// What an operator can change.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Adjustment {
+    /// A slot's quota.
+    Quota {
+        /// Index of the slot.
+        slot: u32,
+        /// From here on.
+        quota: u16,
+    },
+    /// Places kept back from everybody.
+    Reserve {
+        /// Index of the slot.
+        slot: u32,
+        /// How many, from here on.
+        places: u16,
+    },
+    /// A slot opened or closed for grants.
+    Halt {
+        /// Index of the slot.
+        slot: u32,
+        /// True: no more grants.
+        halted: bool,
+    },
+    /// The opening's end.
+    ClosesAt {
+        /// From here on.
+        closes_at: Timestamp,
+    },
+}
+
+/// An applicant entered a draw, or the next release's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BallotEntry {
+    /// The receipt's id; the booking's, if it wins.
+    pub receipt: BookingId,
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// The applicants, in the request's order.
+    pub applicants: Vec<Pseudonym>,
+    /// The slots that fit, by preference.
+    pub slots: Vec<u32>,
+    /// The request's id.
+    pub request_id: String,
+    /// Digest of the request's content.
+    pub content: Digest,
+    /// Handed back in the booking.
+    pub reference: Option<String>,
+    /// The account that asked.
+    pub account: Option<Pseudonym>,
+    /// The channel it asked through.
+    pub channel: Option<String>,
+    /// True: waits for returned places; false: for the opening's draw.
+    pub waits: bool,
+}
+
+/// Entries, rounds and draws.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum DrawRecord {
+    /// The seed's commitment, before the opening.
+    Committed {
+        /// The opening's ordinal.
+        opening: u32,
+        /// BLAKE3 of the operator's seed.
+        commitment: [u8; 32],
+        /// The public value that will be mixed in, by name.
+        beacon: Option<String>,
+    },
+    /// Somebody entered.
+    Entered(Box<BallotEntry>),
+    /// An entry was withdrawn.
+    Withdrawn {
+        /// Which.
+        receipt: BookingId,
+        /// The request's id.
+        request_id: String,
+    },
+    /// The entries are complete.
+    Root {
+        /// The opening's ordinal.
+        opening: u32,
+        /// Merkle root over the salted entries.
+        root: [u8; 32],
+        /// How many.
+        entries: u64,
+    },
+    /// The seed is revealed; what follows can be recomputed.
+    Revealed {
+        /// The opening's ordinal.
+        opening: u32,
+        /// The operator's seed.
+        seed: [u8; 32],
+        /// The public value, as published.
+        beacon: Option<Vec<u8>>,
+    },
+    /// A group of grants follows: complete up to its `Drawn`, or void.
+    Drawing {
+        /// The opening's ordinal.
+        opening: u32,
+        /// Number of the round or release, from 1.
+        round: u64,
+        /// How many grants follow.
+        grants: u64,
+    },
+    /// The group is complete.
+    Drawn {
+        /// The opening's ordinal.
+        opening: u32,
+        /// Number of the round or release.
+        round: u64,
+    },
+    /// An entry got no place.
+    NotDrawn {
+        /// Which.
+        receipt: BookingId,
+    },
+}
+
+/// Requests of one opening that were refused, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Refusals {
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// The counts.
+    pub tallies: Vec<Tally>,
+}
+
+/// One count of refusals.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Tally {
+    /// The slot asked for first; none where it named no single one.
+    pub slot: Option<u32>,
+    /// The reason's number.
+    pub reason: u16,
+    /// The second, since 1970.
+    pub second: i64,
+    /// The channel.
+    pub channel: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A part of the state a generation begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotPart {
+    /// Number of the part, from 0.
+    pub part: u32,
+    /// How many there are.
+    pub parts: u32,
+    /// Hash of the whole state.
+    pub state: BlockHash,
+    /// This part's bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Ends a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Seal {
+    /// The ledger, unchanged.
+    pub ledger: LedgerId,
+    /// The stream that goes on.
+    pub next: String,
+    /// Hash of the snapshot it begins with.
+    pub snapshot: BlockHash,
+}

@@ -1,0 +1,117 @@
+//! The ledger: one stream of blocks, the truth about every booking.
+//!
+//! A block is bincode ([`crate::codec`]) followed by its 32-byte BLAKE3; that
+//! hash is the block's checksum and, named by the next block as `previous`,
+//! the link of the chain. [`Chain`] is the one reading rule: every reader
+//! passes each block through it and so skips void blocks alike.
+//!
+//! The layout is frozen under [`FORMAT`]; later entry kinds stand here although
+//! nothing writes them yet, so that old readers meet no unknown variant.
+
+mod chain;
+mod entry;
+
+pub use chain::{Chain, Damage, Reading};
+pub use entry::{
+    Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire,
+    Genesis, Grant, Office, OpeningRecord, Order, Refusals, Released, Reschedule, ReturnRule,
+    Rules, Seal, Seat, Session, Slot, SnapshotPart, TakeOver, Tally,
+};
+
+use crate::codec::{self, DecodeError};
+use crate::{BlockHash, LedgerId, Timestamp, WriterNonce};
+
+/// The version every block starts with.
+pub const FORMAT: u16 = 1;
+
+/// The largest block, checksum included. Half the broker's default payload
+/// limit; some 4,000 grants.
+pub const MAX_BLOCK_BYTES: usize = 512 * 1024;
+
+/// The bytes a block takes without its entries.
+pub const BLOCK_OVERHEAD_BYTES: usize = 2 + 16 + 4 + 8 + 16 + 8 + 32 + 8 + CHECKSUM_BYTES;
+
+const CHECKSUM_BYTES: usize = 32;
+
+/// What one append puts into the ledger, complete or not at all.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct Block {
+    /// [`FORMAT`].
+    pub format: u16,
+    /// Which ledger this is; a stream of the same name may be another one.
+    pub ledger: LedgerId,
+    /// Which stream of the ledger, from 1.
+    pub generation: u32,
+    /// The writer's epoch: the number of take-overs up to it.
+    pub epoch: u64,
+    /// Tells this start of an engine from every other.
+    pub writer: WriterNonce,
+    /// Engine time at which the block was closed; never before the last one's.
+    pub time: Timestamp,
+    /// The hash of the last valid block before this one.
+    pub previous: BlockHash,
+    /// What happened, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// A block as it is stored, and its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The stored bytes, checksum included.
+    pub bytes: Vec<u8>,
+    /// The block's hash.
+    pub hash: BlockHash,
+}
+
+/// Why stored bytes are no block.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockError {
+    /// Too short to hold a checksum, or the checksum is another.
+    #[error("the checksum does not match: the block is damaged")]
+    Checksum,
+    /// Written by a later release.
+    #[error("format version {found}; this release reads {FORMAT}")]
+    Format {
+        /// The version found.
+        found: u16,
+    },
+    /// The checksum holds, but the content cannot be read.
+    #[error("the block cannot be decoded: {0}")]
+    Decode(#[from] DecodeError),
+}
+
+impl Block {
+    /// The block's stored form.
+    pub fn seal(&self) -> Sealed {
+        let mut bytes = Vec::with_capacity(BLOCK_OVERHEAD_BYTES + 128 * self.entries.len());
+        codec::encode_into(self, &mut bytes);
+        let hash = BlockHash(*blake3::hash(&bytes).as_bytes());
+        bytes.extend_from_slice(&hash.0);
+        Sealed { bytes, hash }
+    }
+
+    /// Reads a stored block; the hash is the one it verified.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`]. Whoever gets one stops: to skip a block loses bookings.
+    pub fn open(bytes: &[u8]) -> Result<(Self, BlockHash), BlockError> {
+        let content = bytes
+            .len()
+            .checked_sub(CHECKSUM_BYTES)
+            .ok_or(BlockError::Checksum)?;
+        let (content, checksum) = bytes.split_at(content);
+        let hash = blake3::hash(content);
+        if hash.as_bytes() != checksum {
+            return Err(BlockError::Checksum);
+        }
+        let found = content
+            .first_chunk()
+            .map(|b| u16::from_le_bytes(*b))
+            .ok_or(BlockError::Checksum)?;
+        if found != FORMAT {
+            return Err(BlockError::Format { found });
+        }
+        Ok((codec::decode(content)?, BlockHash(*hash.as_bytes())))
+    }
+}

@@ -1,0 +1,258 @@
+//! Instants and calendar days as they stand on the wire.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z.
+///
+/// JSON shows RFC 3339 in UTC with milliseconds; binary an `i64`.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, bincode::Encode, bincode::Decode,
+)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The instant `ms` milliseconds after the Unix epoch.
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Milliseconds from `earlier` to `self`; 0 if `earlier` is not earlier.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        let ms = self.0.saturating_sub(earlier.0);
+        if ms < 0 { 0 } else { ms as u64 }
+    }
+
+    /// The instant `ms` milliseconds later, at most the largest there is.
+    #[must_use]
+    pub const fn plus_millis(self, ms: u64) -> Self {
+        let ms = if ms > i64::MAX as u64 {
+            i64::MAX
+        } else {
+            ms as i64
+        };
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        s.parse::<jiff::Timestamp>()
+            .map(|t| Self(t.as_millisecond()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an instant in RFC 3339, as 2026-11-27T07:00:05.000Z")
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Timestamp, E> {
+                v.parse()
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// A calendar day in the office's own time zone.
+///
+/// In JSON and in binary the ten characters `YYYY-MM-DD`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(jiff::civil::Date);
+
+impl Date {
+    /// The calendar day as the time library knows it.
+    pub const fn civil(self) -> jiff::civil::Date {
+        self.0
+    }
+}
+
+impl From<jiff::civil::Date> for Date {
+    fn from(day: jiff::civil::Date) -> Self {
+        Self(day)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:04}-{:02}-{:02}",
+            self.0.year(),
+            self.0.month(),
+            self.0.day()
+        )
+    }
+}
+
+impl fmt::Debug for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not a day written as `YYYY-MM-DD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a day written as YYYY-MM-DD")]
+pub struct NotADate;
+
+impl FromStr for Date {
+    type Err = NotADate;
+
+    fn from_str(s: &str) -> Result<Self, NotADate> {
+        let b = s.as_bytes();
+        if b.len() != 10 || b[4] != b'-' || b[7] != b'-' {
+            return Err(NotADate);
+        }
+        let number = |range: std::ops::Range<usize>| {
+            b[range].iter().try_fold(0i16, |n, c| {
+                c.is_ascii_digit()
+                    .then(|| n * 10 + i16::from(c - b'0'))
+                    .ok_or(NotADate)
+            })
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        // Two digits fit an i8: at most 99.
+        jiff::civil::Date::new(year, month as i8, day as i8)
+            .map(Self)
+            .map_err(|_| NotADate)
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Date;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a day as YYYY-MM-DD")
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Date, E> {
+                v.parse()
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl bincode::Encode for Date {
+    fn encode<E: bincode::enc::Encoder>(
+        &self,
+        encoder: &mut E,
+    ) -> Result<(), bincode::error::EncodeError> {
+        let (y, m, d) = (
+            self.0.year() as u16,
+            self.0.month() as u8,
+            self.0.day() as u8,
+        );
+        let digit = |n: u16| b'0' + (n % 10) as u8;
+        let text = [
+            digit(y / 1000),
+            digit(y / 100),
+            digit(y / 10),
+            digit(y),
+            b'-',
+            digit(u16::from(m) / 10),
+            digit(u16::from(m)),
+            b'-',
+            digit(u16::from(d) / 10),
+            digit(u16::from(d)),
+        ];
+        text.as_slice().encode(encoder)
+    }
+}
+
+impl<C> bincode::Decode<C> for Date {
+    fn decode<D: bincode::de::Decoder<Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        let length = u64::decode(decoder)?;
+        if length != 10 {
+            return Err(bincode::error::DecodeError::Other("a day is 10 characters"));
+        }
+        let text = <[u8; 10]>::decode(decoder)?;
+        std::str::from_utf8(&text)
+            .ok()
+            .and_then(|s| s.parse().ok())
+            .ok_or(bincode::error::DecodeError::Other(
+                "a day is written as YYYY-MM-DD",
+            ))
+    }
+}
+bincode::impl_borrow_decode!(Date);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_shows_milliseconds_in_utc() {
+        let t: Timestamp = "2026-11-27T14:00:00.123+07:00".parse().unwrap();
+        assert_eq!(t.to_string(), "2026-11-27T07:00:00.123Z");
+        assert_eq!(
+            Timestamp::from_millis(0).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
+    }
+
+    #[test]
+    fn a_date_is_strict() {
+        assert_eq!(
+            "2026-11-30".parse::<Date>().unwrap().to_string(),
+            "2026-11-30"
+        );
+        for bad in [
+            "2026-13-01",
+            "2026-02-30",
+            "2026-2-03",
+            "20261130",
+            "",
+            "2026-11-3é",
+            "+026-11-30",
+        ] {
+            assert_eq!(bad.parse::<Date>(), Err(NotADate), "{bad}");
+        }
+    }
+}
