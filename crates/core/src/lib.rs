@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Slots, claims, decide, and the fold of the ledger into state.
+//!
+//! The way of a request through this crate:
+//!
+//! 1. [`Book::decide`] (any number of threads at once) settles it from durable
+//!    facts, takes places for it, or says that it must wait for a block that is
+//!    on its way.
+//! 2. [`Keeper::number`] (one thread) gives queue numbers as the grant enters a
+//!    block.
+//! 3. [`Keeper::commit`] makes the block's facts durable once the ledger has
+//!    it, or [`Book::abandon`] takes the places back.
+//! 4. [`Keeper::fold`] does the same for blocks read from the ledger: on start,
+//!    on a standby, after a take-over.
+//!
+//! What always holds:
+//!
+//! - A refusal rests on durable facts alone, and names the ledger position it
+//!   was true at (P8, P12).
+//! - Places are taken all or nothing by one compare-and-swap; a taken place is
+//!   committed or given back, never forgotten (P1, P11).
+//! - State per applicant exists for grants only: refused strangers leave
+//!   nothing behind.
+//!
+//! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and
+//! random bits come in as arguments.
+
+mod book;
+mod booking;
+mod claims;
+mod decide;
+mod keeper;
+mod opening;
+mod places;
+mod stable;
+mod sync;
+
+pub use book::{Book, Found};
+pub use booking::Booking;
+pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
+pub use keeper::{FoldError, Keeper};
+pub use opening::{Opening, SlotName, Unsupported};
+pub use stable::Durable;

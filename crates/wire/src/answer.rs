@@ -58,13 +58,7 @@ pub struct Rejection<'a> {
 impl<'a> Rejection<'a> {
     /// A refusal without anything beside its reason.
     pub const fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            detail: None,
-            retry_after_ms: None,
-            now: None,
-            as_of: None,
-        }
+        Self { reason, detail: None, retry_after_ms: None, now: None, as_of: None }
     }
 
     /// Adds the detail.
@@ -256,12 +250,7 @@ pub struct Booking<'a> {
     #[serde(borrow)]
     pub request_id: Text<'a>,
     /// What the request gave to hand back.
-    #[serde(
-        borrow,
-        default,
-        rename = "ref",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(borrow, default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Text<'a>>,
     /// When it was granted.
     pub granted_at: Timestamp,
@@ -296,11 +285,7 @@ impl Serialize for Answer<'_> {
                     map.serialize_entry("as_of", &as_of)?;
                 }
             }
-            Verdict::Entered {
-                opening,
-                receipt,
-                as_of,
-            } => {
+            Verdict::Entered { opening, receipt, as_of } => {
                 #[derive(Serialize)]
                 struct Entered<'a> {
                     opening: &'a str,
@@ -345,14 +330,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
         let verdict = match flat.outcome.as_str() {
             "granted" => Verdict::Granted {
                 as_of: as_of()?,
-                booking: flat
-                    .booking
-                    .ok_or_else(|| de::Error::missing_field("booking"))?,
+                booking: flat.booking.ok_or_else(|| de::Error::missing_field("booking"))?,
             },
             "rejected" => Verdict::Rejected(Rejection {
-                reason: flat
-                    .reason
-                    .ok_or_else(|| de::Error::missing_field("reason"))?,
+                reason: flat.reason.ok_or_else(|| de::Error::missing_field("reason"))?,
                 detail: flat.detail,
                 retry_after_ms: flat.retry_after_ms,
                 now: flat.now,
@@ -360,25 +341,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
             }),
             "entered" => {
                 let as_of = as_of()?;
-                let entry = flat
-                    .entry
-                    .ok_or_else(|| de::Error::missing_field("entry"))?;
-                Verdict::Entered {
-                    opening: entry.opening,
-                    receipt: entry.receipt,
-                    as_of,
-                }
+                let entry = flat.entry.ok_or_else(|| de::Error::missing_field("entry"))?;
+                Verdict::Entered { opening: entry.opening, receipt: entry.receipt, as_of }
             }
             _ => {
-                return Err(de::Error::custom(
-                    "outcome: granted, rejected or entered expected",
-                ));
+                return Err(de::Error::custom("outcome: granted, rejected or entered expected"));
             }
         };
-        Ok(Self {
-            request_id: flat.request_id,
-            verdict,
-        })
+        Ok(Self { request_id: flat.request_id, verdict })
     }
 }
 

@@ -108,12 +108,10 @@ pub struct NotHex;
 
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-            let _ = write!(out, "{b:02x}");
-            out
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
 }
 
 fn unhex<const N: usize>(s: &str) -> Result<[u8; N], NotHex> {
@@ -159,9 +157,7 @@ impl BookingId {
     }
 
     fn bits(self) -> u128 {
-        self.0
-            .iter()
-            .fold(0, |bits, byte| bits << 8 | u128::from(*byte))
+        self.0.iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte))
     }
 
     /// The text form, without allocation: 19 ASCII characters.
@@ -193,11 +189,7 @@ impl BookingIdText {
 /// Multiplies by x in GF(2⁵) modulo x⁵ + x² + 1, a primitive polynomial.
 const fn gf32_double(a: u8) -> u8 {
     let doubled = a << 1;
-    if doubled & 32 == 0 {
-        doubled
-    } else {
-        doubled ^ 0b10_0101
-    }
+    if doubled & 32 == 0 { doubled } else { doubled ^ 0b10_0101 }
 }
 
 /// A text that is no booking id.
@@ -216,10 +208,7 @@ impl FromStr for BookingId {
                 b'I' | b'L' => b'1',
                 other => other,
             };
-            let digit = SYMBOLS
-                .iter()
-                .position(|s| *s == symbol)
-                .ok_or(NotABookingId)? as u8;
+            let digit = SYMBOLS.iter().position(|s| *s == symbol).ok_or(NotABookingId)? as u8;
             check = gf32_double(check);
             if count < DIGITS {
                 check ^= digit;
@@ -229,11 +218,7 @@ impl FromStr for BookingId {
             }
             count += 1;
         }
-        if count == DIGITS + 1 {
-            Ok(Self::from_random(bits))
-        } else {
-            Err(NotABookingId)
-        }
+        if count == DIGITS + 1 { Ok(Self::from_random(bits)) } else { Err(NotABookingId) }
     }
 }
 
@@ -288,9 +273,7 @@ mod tests {
 
     #[test]
     fn a_wrong_or_swapped_symbol_is_noticed() {
-        let text: Vec<u8> = BookingId::from_random(0x7357_1234_9876_fedc)
-            .to_string()
-            .into_bytes();
+        let text: Vec<u8> = BookingId::from_random(0x7357_1234_9876_fedc).to_string().into_bytes();
         let parse = |t: &[u8]| std::str::from_utf8(t).unwrap().parse::<BookingId>();
         for i in (0..19).filter(|i| text[*i] != b'-') {
             for symbol in SYMBOLS.iter().filter(|s| **s != text[i]) {
@@ -309,13 +292,7 @@ mod tests {
 
     #[test]
     fn foreign_text_is_no_booking_id() {
-        for bad in [
-            "",
-            "7K3F",
-            "7K3F-9QXM-2B4C-PW8U",
-            "é",
-            "0000-0000-0000-0000-0",
-        ] {
+        for bad in ["", "7K3F", "7K3F-9QXM-2B4C-PW8U", "é", "0000-0000-0000-0000-0"] {
             assert_eq!(bad.parse::<BookingId>(), Err(NotABookingId), "{bad}");
         }
     }

@@ -86,12 +86,7 @@ mod tests {
     #[test]
     fn pseudonyms_differ_by_key_kind_and_id() {
         let (a, b) = (ApplicantKey::new(&[1; 32]), ApplicantKey::new(&[2; 32]));
-        let all = [
-            a.applicant("x"),
-            a.applicant("y"),
-            a.account("x"),
-            b.applicant("x"),
-        ];
+        let all = [a.applicant("x"), a.applicant("y"), a.account("x"), b.applicant("x")];
         for (i, one) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|other| other != one));
         }

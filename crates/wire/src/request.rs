@@ -39,10 +39,7 @@ pub struct Malformed {
 
 impl Malformed {
     fn new(detail: impl Into<String>) -> Self {
-        Self {
-            request_id: None,
-            detail: detail.into(),
-        }
+        Self { request_id: None, detail: detail.into() }
     }
 }
 
@@ -72,12 +69,7 @@ pub struct Book<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Text<'a>>,
     /// Handed back in the booking and its events.
-    #[serde(
-        borrow,
-        default,
-        rename = "ref",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(borrow, default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Text<'a>>,
     /// Where all is sold out, wait for returned places instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -251,9 +243,7 @@ impl<'a> Request<'a> for Lookup<'a> {
                 return Err("booking or request_id is needed".to_owned());
             }
             (Some(booking), None) => {
-                booking
-                    .parse::<BookingId>()
-                    .map_err(|e| format!("booking: {e}"))?;
+                booking.parse::<BookingId>().map_err(|e| format!("booking: {e}"))?;
             }
             (None, Some(id)) => request_id(id)?,
         }
@@ -293,9 +283,7 @@ impl<'a> Request<'a> for Availability<'a> {
 /// True for `a-z 0-9 -`, 1..=40: the ids of offices and sessions.
 pub fn is_id(text: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len())
-        && text
-            .bytes()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
 }
 
 /// True for `A-Z a-z 0-9 -`, 1..=40: the ids of openings (a schedule makes
@@ -311,9 +299,9 @@ fn id_message(field: &str) -> String {
 
 fn optional_opening(opening: Option<&Text<'_>>) -> Result<(), String> {
     match opening {
-        Some(id) if !is_opening_id(id) => Err(format!(
-            "opening: not an id (1 to {MAX_ID_BYTES} of A-Z, a-z, 0-9 and -)"
-        )),
+        Some(id) if !is_opening_id(id) => {
+            Err(format!("opening: not an id (1 to {MAX_ID_BYTES} of A-Z, a-z, 0-9 and -)"))
+        }
         _ => Ok(()),
     }
 }
@@ -385,25 +373,19 @@ pub fn read<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malform
             let items: Vec<T> =
                 codec::decode(&payload[1..]).map_err(|e| Malformed::new(e.to_string()))?;
             batch_size(items.len())?;
-            Ok(Payload::Many(
-                Form::Binary,
-                items.into_iter().map(checked).collect(),
-            ))
+            Ok(Payload::Many(Form::Binary, items.into_iter().map(checked).collect()))
         }
         Some(b'{') => json_one(payload).map(Payload::One),
         Some(b'[') => {
             let items: Vec<&'a RawValue> =
                 serde_json::from_slice(payload).map_err(|e| Malformed::new(describe_json(&e)))?;
             batch_size(items.len())?;
-            let items = items
-                .into_iter()
-                .map(|raw| json_one(raw.get().as_bytes()))
-                .collect();
+            let items = items.into_iter().map(|raw| json_one(raw.get().as_bytes())).collect();
             Ok(Payload::Many(Form::JsonMany, items))
         }
-        None => Err(Malformed::new(
-            "payload: empty; a JSON object, a JSON array or 0x01 is expected",
-        )),
+        None => {
+            Err(Malformed::new("payload: empty; a JSON object, a JSON array or 0x01 is expected"))
+        }
         Some(byte) => Err(Malformed::new(format!(
             "payload: starts with byte 0x{byte:02x}; a JSON object, a JSON array or 0x01 is expected"
         ))),
@@ -412,9 +394,7 @@ pub fn read<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malform
 
 fn batch_size(given: usize) -> Result<(), Malformed> {
     if given > MAX_BATCH {
-        return Err(Malformed::new(format!(
-            "batch: {given} requests given, at most {MAX_BATCH}"
-        )));
+        return Err(Malformed::new(format!("batch: {given} requests given, at most {MAX_BATCH}")));
     }
     Ok(())
 }
@@ -424,13 +404,8 @@ fn checked<'a, T: Request<'a>>(request: T) -> Result<T, Malformed> {
         Ok(()) => Ok(request),
         Err(detail) => {
             // An id that itself breaks the rules is not echoed.
-            let id = request
-                .request_id()
-                .filter(|id| self::request_id(id).is_ok());
-            Err(Malformed {
-                request_id: id.map(str::to_owned),
-                detail,
-            })
+            let id = request.request_id().filter(|id| self::request_id(id).is_ok());
+            Err(Malformed { request_id: id.map(str::to_owned), detail })
         }
     }
 }
@@ -455,9 +430,7 @@ fn explain_json<'a, T: Request<'a>>(json: &'a [u8]) -> Malformed {
         .filter(|id| self::request_id(id).is_ok());
     let mut reader = serde_json::Deserializer::from_slice(json);
     let detail = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Ok(_) => reader
-            .end()
-            .map_or_else(|e| describe_json(&e), |()| "unreadable".to_owned()),
+        Ok(_) => reader.end().map_or_else(|e| describe_json(&e), |()| "unreadable".to_owned()),
         Err(e) => {
             let path = e.path().to_string();
             let what = describe_json(e.inner());
@@ -468,26 +441,19 @@ fn explain_json<'a, T: Request<'a>>(json: &'a [u8]) -> Malformed {
             }
         }
     };
-    Malformed {
-        request_id: id,
-        detail,
-    }
+    Malformed { request_id: id, detail }
 }
 
 /// serde's message without any value a client sent: values may be personal.
 fn describe_json(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    let Some(rest) = message
-        .strip_prefix("invalid type: ")
-        .or(message.strip_prefix("invalid value: "))
+    let Some(rest) =
+        message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: "))
     else {
         return message;
     };
     // `string "…", expected …`: the value ends before the last ", expected ".
-    let kind = rest
-        .split_once(' ')
-        .map_or(rest, |(kind, _)| kind)
-        .trim_end_matches(',');
+    let kind = rest.split_once(' ').map_or(rest, |(kind, _)| kind).trim_end_matches(',');
     match rest.rsplit_once(", expected ") {
         Some((_, expected)) => format!("{kind} given, expected {expected}"),
         None => message,
@@ -516,13 +482,9 @@ mod tests {
 
     #[test]
     fn json_and_binary_say_the_same() {
-        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else {
-            panic!()
-        };
+        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else { panic!() };
         let binary = write_binary(std::slice::from_ref(&book));
-        let Ok(Payload::Many(Form::Binary, items)) = read::<Book<'_>>(&binary) else {
-            panic!()
-        };
+        let Ok(Payload::Many(Form::Binary, items)) = read::<Book<'_>>(&binary) else { panic!() };
         assert_eq!(items, [Ok(book.clone())]);
         assert_eq!(serde_json::to_string(&book).unwrap(), GOOD);
     }
@@ -547,10 +509,7 @@ mod tests {
             "applicants: none given, at least 1 is needed"
         );
         assert_eq!(
-            with(
-                "[\"2171012345678901\"]",
-                "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]"
-            ),
+            with("[\"2171012345678901\"]", "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]"),
             "applicants: 6 given, at most 5"
         );
         let many: Vec<_> = (0..17).map(|_| "{\"office\":\"a\"}").collect();
@@ -572,11 +531,7 @@ mod tests {
             "\"applicants\":[\"2171012345678901\"]",
             "\"applicants\":\"2171012345678901\"",
         );
-        assert!(
-            !detail(&json).contains("2171012345678901"),
-            "{}",
-            detail(&json)
-        );
+        assert!(!detail(&json).contains("2171012345678901"), "{}", detail(&json));
     }
 
     #[test]
@@ -586,10 +541,7 @@ mod tests {
             panic!()
         };
         assert!(items[0].is_ok());
-        assert_eq!(
-            items[1].as_ref().unwrap_err().request_id.as_deref(),
-            Some("b")
-        );
+        assert_eq!(items[1].as_ref().unwrap_err().request_id.as_deref(), Some("b"));
     }
 
     #[test]
@@ -597,9 +549,7 @@ mod tests {
         let mut bomb = vec![BINARY_VERSION];
         bomb.extend_from_slice(&u64::MAX.to_le_bytes());
         assert!(read::<Book<'_>>(&bomb).is_err());
-        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else {
-            panic!()
-        };
+        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else { panic!() };
         let mut long = write_binary(&[book]);
         long.push(0);
         assert_eq!(

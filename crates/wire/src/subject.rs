@@ -17,9 +17,7 @@ pub struct BadPrefix(pub String);
 
 impl Default for Domain {
     fn default() -> Self {
-        Self {
-            prefix: Self::DEFAULT_PREFIX.to_owned(),
-        }
+        Self { prefix: Self::DEFAULT_PREFIX.to_owned() }
     }
 }
 
@@ -43,9 +41,7 @@ impl Domain {
         let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let word = |w: &str| !w.is_empty() && w.bytes().all(legal);
         if prefix.len() <= 60 && prefix.split('.').all(word) {
-            Ok(Self {
-                prefix: prefix.to_owned(),
-            })
+            Ok(Self { prefix: prefix.to_owned() })
         } else {
             Err(BadPrefix(prefix.to_owned()))
         }
@@ -124,17 +120,7 @@ mod tests {
 
     #[test]
     fn a_prefix_that_could_leave_its_place_is_refused() {
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "a.*",
-            "a.>",
-            "A.b",
-            "$JS.API",
-            "a b",
-            &"x".repeat(61),
-        ] {
+        for bad in ["", ".", "a..b", "a.*", "a.>", "A.b", "$JS.API", "a b", &"x".repeat(61)] {
             assert!(Domain::new(bad).is_err(), "{bad}");
         }
         assert!(Domain::new("id.imigrasi.giliran-2").is_ok());

@@ -33,11 +33,7 @@ impl Timestamp {
     /// The instant `ms` milliseconds later, at most the largest there is.
     #[must_use]
     pub const fn plus_millis(self, ms: u64) -> Self {
-        let ms = if ms > i64::MAX as u64 {
-            i64::MAX
-        } else {
-            ms as i64
-        };
+        let ms = if ms > i64::MAX as u64 { i64::MAX } else { ms as i64 };
         Self(self.0.saturating_add(ms))
     }
 }
@@ -61,8 +57,7 @@ impl FromStr for Timestamp {
     type Err = jiff::Error;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        s.parse::<jiff::Timestamp>()
-            .map(|t| Self(t.as_millisecond()))
+        s.parse::<jiff::Timestamp>().map(|t| Self(t.as_millisecond()))
     }
 }
 
@@ -81,8 +76,7 @@ impl<'de> Deserialize<'de> for Timestamp {
                 f.write_str("an instant in RFC 3339, as 2026-11-27T07:00:05.000Z")
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<Timestamp, E> {
-                v.parse()
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
+                v.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
             }
         }
         deserializer.deserialize_str(Visitor)
@@ -110,13 +104,7 @@ impl From<jiff::civil::Date> for Date {
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:04}-{:02}-{:02}",
-            self.0.year(),
-            self.0.month(),
-            self.0.day()
-        )
+        write!(f, "{:04}-{:02}-{:02}", self.0.year(), self.0.month(), self.0.day())
     }
 }
 
@@ -141,16 +129,12 @@ impl FromStr for Date {
         }
         let number = |range: std::ops::Range<usize>| {
             b[range].iter().try_fold(0i16, |n, c| {
-                c.is_ascii_digit()
-                    .then(|| n * 10 + i16::from(c - b'0'))
-                    .ok_or(NotADate)
+                c.is_ascii_digit().then(|| n * 10 + i16::from(c - b'0')).ok_or(NotADate)
             })
         };
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         // Two digits fit an i8: at most 99.
-        jiff::civil::Date::new(year, month as i8, day as i8)
-            .map(Self)
-            .map_err(|_| NotADate)
+        jiff::civil::Date::new(year, month as i8, day as i8).map(Self).map_err(|_| NotADate)
     }
 }
 
@@ -169,8 +153,7 @@ impl<'de> Deserialize<'de> for Date {
                 f.write_str("a day as YYYY-MM-DD")
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<Date, E> {
-                v.parse()
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
+                v.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
             }
         }
         deserializer.deserialize_str(Visitor)
@@ -182,11 +165,7 @@ impl bincode::Encode for Date {
         &self,
         encoder: &mut E,
     ) -> Result<(), bincode::error::EncodeError> {
-        let (y, m, d) = (
-            self.0.year() as u16,
-            self.0.month() as u8,
-            self.0.day() as u8,
-        );
+        let (y, m, d) = (self.0.year() as u16, self.0.month() as u8, self.0.day() as u8);
         let digit = |n: u16| b'0' + (n % 10) as u8;
         let text = [
             digit(y / 1000),
@@ -216,9 +195,7 @@ impl<C> bincode::Decode<C> for Date {
         std::str::from_utf8(&text)
             .ok()
             .and_then(|s| s.parse().ok())
-            .ok_or(bincode::error::DecodeError::Other(
-                "a day is written as YYYY-MM-DD",
-            ))
+            .ok_or(bincode::error::DecodeError::Other("a day is written as YYYY-MM-DD"))
     }
 }
 bincode::impl_borrow_decode!(Date);
@@ -231,27 +208,15 @@ mod tests {
     fn a_timestamp_shows_milliseconds_in_utc() {
         let t: Timestamp = "2026-11-27T14:00:00.123+07:00".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-27T07:00:00.123Z");
-        assert_eq!(
-            Timestamp::from_millis(0).to_string(),
-            "1970-01-01T00:00:00.000Z"
-        );
+        assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]
     fn a_date_is_strict() {
-        assert_eq!(
-            "2026-11-30".parse::<Date>().unwrap().to_string(),
-            "2026-11-30"
-        );
-        for bad in [
-            "2026-13-01",
-            "2026-02-30",
-            "2026-2-03",
-            "20261130",
-            "",
-            "2026-11-3é",
-            "+026-11-30",
-        ] {
+        assert_eq!("2026-11-30".parse::<Date>().unwrap().to_string(), "2026-11-30");
+        for bad in
+            ["2026-13-01", "2026-02-30", "2026-2-03", "20261130", "", "2026-11-3é", "+026-11-30"]
+        {
             assert_eq!(bad.parse::<Date>(), Err(NotADate), "{bad}");
         }
     }

@@ -80,10 +80,7 @@ impl Chain {
 
     /// The position an answer names: writer's epoch, last sequence read.
     pub const fn position(&self) -> Position {
-        Position {
-            epoch: self.epoch,
-            seq: self.seq,
-        }
+        Position { epoch: self.epoch, seq: self.seq }
     }
 
     /// Opens the bytes at `seq` and reads the block.
@@ -92,10 +89,8 @@ impl Chain {
     ///
     /// [`Damage`], also for bytes that are no block.
     pub fn read_bytes(&mut self, seq: u64, bytes: &[u8]) -> Result<(Block, Reading), Damage> {
-        let (block, hash) = Block::open(bytes).map_err(|e: BlockError| Damage {
-            seq,
-            what: e.to_string(),
-        })?;
+        let (block, hash) =
+            Block::open(bytes).map_err(|e: BlockError| Damage { seq, what: e.to_string() })?;
         let reading = self.read(seq, &block, hash)?;
         Ok((block, reading))
     }
@@ -108,10 +103,7 @@ impl Chain {
     pub fn read(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<Reading, Damage> {
         let damage = |what: String| Err(Damage { seq, what });
         if seq != self.seq + 1 {
-            return damage(format!(
-                "read after sequence {}: blocks are missing",
-                self.seq
-            ));
+            return damage(format!("read after sequence {}: blocks are missing", self.seq));
         }
         let Some(ledger) = self.ledger else {
             if !matches!(block.entries.first(), Some(Entry::Genesis(_))) || block.epoch != 0 {
@@ -150,11 +142,7 @@ impl Chain {
         if block.time < self.time {
             return damage(format!("its time {} is before {}", block.time, self.time));
         }
-        if block
-            .entries
-            .iter()
-            .skip(1)
-            .any(|e| matches!(e, Entry::Genesis(_) | Entry::TakeOver(_)))
+        if block.entries.iter().skip(1).any(|e| matches!(e, Entry::Genesis(_) | Entry::TakeOver(_)))
             || matches!(block.entries.first(), Some(Entry::Genesis(_)))
             || (own && takes_over)
         {

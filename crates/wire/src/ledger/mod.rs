@@ -96,19 +96,14 @@ impl Block {
     ///
     /// [`BlockError`]. Whoever gets one stops: to skip a block loses bookings.
     pub fn open(bytes: &[u8]) -> Result<(Self, BlockHash), BlockError> {
-        let content = bytes
-            .len()
-            .checked_sub(CHECKSUM_BYTES)
-            .ok_or(BlockError::Checksum)?;
+        let content = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(BlockError::Checksum)?;
         let (content, checksum) = bytes.split_at(content);
         let hash = blake3::hash(content);
         if hash.as_bytes() != checksum {
             return Err(BlockError::Checksum);
         }
-        let found = content
-            .first_chunk()
-            .map(|b| u16::from_le_bytes(*b))
-            .ok_or(BlockError::Checksum)?;
+        let found =
+            content.first_chunk().map(|b| u16::from_le_bytes(*b)).ok_or(BlockError::Checksum)?;
         if found != FORMAT {
             return Err(BlockError::Format { found });
         }

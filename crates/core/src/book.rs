@@ -1,0 +1,198 @@
+//! The state that all threads share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use giliran_wire::answer::{Availability, OpeningState, Phase, SlotState};
+use giliran_wire::ledger::Grant;
+use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
+
+use crate::claims::{Claim, UniformMap};
+use crate::stable::{Durable, Stable};
+use crate::sync::{AtomicU64, Ordering};
+use crate::{Booking, Opening};
+
+/// Openings, claims and bookings: what requests are decided on. Shared by
+/// deciding threads; only the [`Keeper`](crate::Keeper) makes anything durable.
+#[derive(Debug)]
+pub struct Book {
+    /// By ordinal.
+    pub(crate) openings: ArcSwap<Vec<Arc<Opening>>>,
+    pub(crate) bookings: UniformMap<BookingId, Arc<Booking>>,
+    pub(crate) stable: Stable,
+    /// Time of the last valid block, ms; relaxed, it only ever grows.
+    pub(crate) time: AtomicU64,
+}
+
+impl Book {
+    pub(crate) fn new() -> Self {
+        Self {
+            openings: ArcSwap::default(),
+            bookings: UniformMap::default(),
+            stable: Stable::new(),
+            time: AtomicU64::new(0),
+        }
+    }
+
+    /// Engine time: never before the last block's, whatever the clock says.
+    pub fn engine_time(&self, clock: Timestamp) -> Timestamp {
+        clock.max(Timestamp::from_millis(self.time.load(Ordering::Relaxed) as i64))
+    }
+
+    /// The openings, by ordinal.
+    pub fn openings(&self) -> Arc<Vec<Arc<Opening>>> {
+        self.openings.load_full()
+    }
+
+    /// The ledger position up to which facts in memory are durable; none while
+    /// one is just being applied.
+    pub fn position(&self) -> Option<Position> {
+        self.stable.read(|at| at.position())
+    }
+
+    /// How many bookings are in memory.
+    pub fn bookings(&self) -> usize {
+        self.bookings.len()
+    }
+
+    /// Gives back the places and claims of a grant that never entered a block.
+    pub fn abandon(&self, grant: &Grant) {
+        let openings = self.openings.load();
+        let opening = &openings[grant.opening as usize];
+        let places = grant.seats.len() as u32;
+        opening.free[grant.slot as usize].give(places as i32);
+        if let Some(account) = &grant.account {
+            opening.leave_account(account, places);
+        }
+        opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
+    }
+
+    /// The booking of this id if `applicant` is of its party, with its opening
+    /// and the position this was true at. The outer none: ask again, a block is
+    /// just being applied.
+    pub fn lookup(
+        &self,
+        id: &BookingId,
+        applicant: &Pseudonym,
+    ) -> Option<(Option<Found>, Durable)> {
+        self.stable.read(|at| {
+            let found = self.booking(id).filter(|booking| booking.is_of(applicant));
+            (found.map(|booking| self.found(booking)), at)
+        })
+    }
+
+    /// The booking that request `request_id` of `applicant` made, in this
+    /// opening or (none) in any, the latest first.
+    pub fn lookup_request(
+        &self,
+        request_id: &str,
+        applicant: &Pseudonym,
+        opening: Option<&str>,
+    ) -> Option<(Option<Found>, Durable)> {
+        self.search(applicant, opening, |booking| &*booking.request_id == request_id)
+    }
+
+    /// The applicant's booking in an opening.
+    pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<Found>, Durable)> {
+        self.search(applicant, Some(opening), |_| true)
+    }
+
+    fn search(
+        &self,
+        applicant: &Pseudonym,
+        opening: Option<&str>,
+        fits: impl Fn(&Booking) -> bool,
+    ) -> Option<(Option<Found>, Durable)> {
+        self.stable.read(|at| {
+            let openings = self.openings.load();
+            let booking = openings
+                .iter()
+                .rev()
+                .filter(|o| opening.is_none_or(|id| o.id() == id))
+                .filter_map(|o| match o.claims.of(applicant) {
+                    Some(Claim::Granted(id)) => self.booking(&id),
+                    _ => None,
+                })
+                .find(|booking| fits(booking));
+            (booking.map(|booking| self.found(booking)), at)
+        })
+    }
+
+    pub(crate) fn booking(&self, id: &BookingId) -> Option<Arc<Booking>> {
+        self.bookings.get(id).map(|booking| Arc::clone(&booking))
+    }
+
+    fn found(&self, booking: Arc<Booking>) -> Found {
+        let opening = Arc::clone(&self.openings.load()[booking.opening as usize]);
+        Found { booking, opening }
+    }
+
+    /// Calls `show` with free places and openings as they stand; none: ask
+    /// again, a block is just being applied.
+    pub fn availability<T>(
+        &self,
+        now: Timestamp,
+        office: Option<&str>,
+        show: impl FnOnce(Availability<'_>) -> T,
+    ) -> Option<T> {
+        let openings = self.openings.load();
+        let availability = self.stable.read(|at| Availability {
+            now: self.engine_time(now),
+            openings: openings
+                .iter()
+                .map(|o| OpeningState {
+                    id: o.id().into(),
+                    state: o.phase(),
+                    opens_at: o.window().0,
+                    closes_at: o.window().1,
+                })
+                .collect(),
+            slots: openings
+                .iter()
+                .flat_map(|o| (0..o.slots()).map(move |slot| (o, slot)))
+                .filter(|(o, slot)| office.is_none_or(|id| o.slot(*slot).office == id))
+                .map(|(o, i)| {
+                    let slot = o.slot(i);
+                    SlotState {
+                        opening: o.id().into(),
+                        office: slot.office.into(),
+                        date: slot.date,
+                        session: slot.session.into(),
+                        quota: u32::from(slot.quota),
+                        free: o.durably_free(i),
+                        withheld: 0,
+                    }
+                })
+                .collect(),
+            as_of: at.position(),
+        })?;
+        Some(show(availability))
+    }
+
+    /// The opening a request means that names none: the only open one, else the
+    /// next scheduled, else the last closed. `Err`: there are several, or none.
+    pub(crate) fn meant<'a>(
+        openings: &'a [Arc<Opening>],
+    ) -> Result<&'a Arc<Opening>, &'static str> {
+        let of_phase =
+            |phase| openings.iter().filter(move |o: &&'a Arc<Opening>| o.phase() == phase);
+        let mut open = of_phase(Phase::Open);
+        match (open.next(), open.next()) {
+            (Some(_), Some(_)) => Err("opening: several are open, name one of them"),
+            (Some(only), None) => Ok(only),
+            (None, _) => of_phase(Phase::Scheduled)
+                .min_by_key(|o| o.window().0)
+                .or_else(|| of_phase(Phase::Closed).max_by_key(|o| o.window().1))
+                .ok_or("opening: there is none yet"),
+        }
+    }
+}
+
+/// A durable booking and the opening it belongs to.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The booking.
+    pub booking: Arc<Booking>,
+    /// Its opening.
+    pub opening: Arc<Opening>,
+}

@@ -1,0 +1,108 @@
+//! A durable booking in memory.
+
+use giliran_wire::answer::Status;
+use giliran_wire::ledger::{Grant, Seat};
+use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp, answer};
+use smallvec::SmallVec;
+
+use crate::Opening;
+
+/// A booking as the ledger has it. Replaced whole when it changes, so that a
+/// reader sees one version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booking {
+    /// Its id.
+    pub id: BookingId,
+    /// Digest of the content of the request that made it.
+    pub content: Digest,
+    /// The applicants in the request's order, with their numbers.
+    pub seats: SmallVec<[Seat; 1]>,
+    /// The id of the request that made it.
+    pub request_id: Box<str>,
+    /// What the request gave to hand back.
+    pub reference: Option<Box<str>>,
+    /// The account that asked.
+    pub account: Option<Pseudonym>,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+    /// When the hold ends.
+    pub hold_expires_at: Option<Timestamp>,
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// Index of its slot in the opening.
+    pub slot: u32,
+    /// Counts its changes, from 1.
+    pub version: u32,
+    /// Where it stands.
+    pub status: Status,
+}
+
+impl Booking {
+    /// The booking a grant makes in a block of this time.
+    pub(crate) fn new(grant: Grant, granted_at: Timestamp) -> Self {
+        Self {
+            id: grant.booking,
+            content: grant.content,
+            seats: SmallVec::from_vec(grant.seats),
+            request_id: grant.request_id.into_boxed_str(),
+            reference: grant.reference.map(String::into_boxed_str),
+            account: grant.account,
+            granted_at,
+            hold_expires_at: grant.hold_expires_at,
+            opening: grant.opening,
+            slot: grant.slot,
+            version: 1,
+            status: match grant.hold_expires_at {
+                Some(_) => Status::Held,
+                None => Status::Confirmed,
+            },
+        }
+    }
+
+    /// The booking as clients see it; `opening` is the one it belongs to.
+    pub fn view<'a>(&'a self, opening: &'a Opening) -> answer::Booking<'a> {
+        let slot = opening.slot(self.slot);
+        answer::Booking {
+            id: self.id,
+            version: self.version,
+            status: self.status,
+            opening: opening.id().into(),
+            office: slot.office.into(),
+            date: slot.date,
+            session: slot.session.into(),
+            numbers: self.seats.iter().map(|seat| seat.number).collect(),
+            request_id: (&*self.request_id).into(),
+            reference: self.reference.as_deref().map(Into::into),
+            granted_at: self.granted_at,
+            hold_expires_at: self.hold_expires_at.filter(|_| self.status == Status::Held),
+        }
+    }
+
+    /// Appends every field in a fixed order, for the state's hash.
+    pub(crate) fn digest_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.id.as_bytes());
+        out.extend_from_slice(&self.content.0);
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.push(self.status as u8);
+        out.extend_from_slice(&self.opening.to_le_bytes());
+        out.extend_from_slice(&self.slot.to_le_bytes());
+        out.extend_from_slice(&self.granted_at.as_millis().to_le_bytes());
+        let hold = self.hold_expires_at.map_or(i64::MIN, Timestamp::as_millis);
+        out.extend_from_slice(&hold.to_le_bytes());
+        out.extend_from_slice(&self.account.map_or([0; 16], |account| *account.as_bytes()));
+        out.push(self.seats.len() as u8);
+        for seat in &self.seats {
+            out.extend_from_slice(seat.applicant.as_bytes());
+            out.extend_from_slice(&seat.number.to_le_bytes());
+        }
+        for text in [Some(&*self.request_id), self.reference.as_deref()] {
+            out.push(text.map_or(u8::MAX, |t| t.len() as u8));
+            out.extend_from_slice(text.map_or(&[], str::as_bytes));
+        }
+    }
+
+    /// True if this applicant is of the party.
+    pub fn is_of(&self, applicant: &Pseudonym) -> bool {
+        self.seats.iter().any(|seat| seat.applicant == *applicant)
+    }
+}

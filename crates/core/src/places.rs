@@ -1,0 +1,69 @@
+//! Free places of a slot.
+//!
+//! | atomic | operation | ordering | pairs with | if weaker |
+//! |---|---|---|---|---|
+//! | `free` | load, CAS in `take` | relaxed | nothing: the number itself is all that is passed on; who holds a place is told by the claim and the ledger | – |
+//! | `free` | add in `give` | relaxed | as above | – |
+//! | `durable` | store by the keeper | relaxed, inside a [`Stable`](crate::stable::Stable) change | readers' relaxed load inside a `Stable` read | the version check of `Stable` orders it |
+//!
+//! Both may be negative: a quota can be lowered below what is granted.
+
+use crate::sync::{AtomicI32, Ordering};
+
+/// One slot's counter of places that nobody has taken or is about to.
+///
+/// Alone on its cache line: the hot slot of one thread is not to slow the
+/// neighbour's.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Free(AtomicI32);
+
+impl Free {
+    pub(crate) fn new(places: i32) -> Self {
+        Self(AtomicI32::new(places))
+    }
+
+    /// Takes `n` places, or none.
+    pub(crate) fn take(&self, n: i32) -> bool {
+        let mut free = self.0.load(Ordering::Relaxed);
+        while free >= n {
+            match self.0.compare_exchange_weak(free, free - n, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => free = now,
+            }
+        }
+        false
+    }
+
+    /// Gives `n` places back; negative: takes them whatever there is, as a
+    /// ledger that is read tells it.
+    pub(crate) fn give(&self, n: i32) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> i32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Places of every slot that no durable grant holds; dense, since a refusal
+/// reads a row of them.
+#[derive(Debug)]
+pub(crate) struct DurablyFree(Box<[AtomicI32]>);
+
+impl DurablyFree {
+    pub(crate) fn new(quotas: impl Iterator<Item = i32>) -> Self {
+        Self(quotas.map(AtomicI32::new).collect())
+    }
+
+    pub(crate) fn of(&self, slot: u32) -> i32 {
+        self.0[slot as usize].load(Ordering::Relaxed)
+    }
+
+    /// Only the keeper, inside a change: no other writer exists.
+    pub(crate) fn add(&self, slot: u32, n: i32) {
+        let cell = &self.0[slot as usize];
+        cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+}

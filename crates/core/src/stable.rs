@@ -1,0 +1,80 @@
+//! Reading facts that all stood at one ledger position.
+//!
+//! A sequence lock: the keeper changes facts block by block, readers never
+//! block it; a reader that overlapped a change reads again.
+//!
+//! | operation | ordering | pairs with | if weaker |
+//! |---|---|---|---|
+//! | keeper: version := odd | relaxed, then release fence | reader's acquire fence before its second version load | a reader could see a new fact under the old version |
+//! | keeper: version := even | release | reader's first load (acquire) | a reader could miss facts of the version it names |
+//! | reader: second version load | acquire fence, then relaxed | keeper's release fence | as the first row |
+
+use giliran_wire::Position;
+
+use crate::sync::{AtomicU64, Ordering, fence, spin};
+
+/// The ledger position up to which the facts in memory are durable.
+#[derive(Debug)]
+pub(crate) struct Stable {
+    /// Odd while a block is being applied.
+    version: AtomicU64,
+    epoch: AtomicU64,
+    seq: AtomicU64,
+}
+
+/// Proof that a statement rests on durable facts: only the keeper's commit and
+/// a stable read make one, and only with one an answer about a booking can be
+/// built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable(Position);
+
+impl Durable {
+    /// The ledger position.
+    pub const fn position(self) -> Position {
+        self.0
+    }
+}
+
+/// How often a reader tries again before it lets its request wait for the
+/// block instead. Applying a block takes longer than a few reads.
+const TRIES: usize = 4;
+
+impl Stable {
+    pub(crate) fn new() -> Self {
+        Self { version: AtomicU64::new(0), epoch: AtomicU64::new(0), seq: AtomicU64::new(0) }
+    }
+
+    /// Runs `read` until no change overlapped it; none if changes kept coming.
+    pub(crate) fn read<T>(&self, mut read: impl FnMut(Durable) -> T) -> Option<T> {
+        for _ in 0..TRIES {
+            let before = self.version.load(Ordering::Acquire);
+            if before & 1 == 1 {
+                spin();
+                continue;
+            }
+            let at = Durable(Position {
+                epoch: self.epoch.load(Ordering::Relaxed),
+                seq: self.seq.load(Ordering::Relaxed),
+            });
+            let value = read(at);
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == before {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// Applies a change and moves on to `position`. One writer only: the
+    /// keeper, which is not shared.
+    pub(crate) fn change<T>(&self, position: Position, apply: impl FnOnce(Durable) -> T) -> T {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let value = apply(Durable(position));
+        self.epoch.store(position.epoch, Ordering::Relaxed);
+        self.seq.store(position.seq, Ordering::Relaxed);
+        self.version.store(version + 2, Ordering::Release);
+        value
+    }
+}
