@@ -127,16 +127,16 @@ impl Book {
         Found { booking, opening }
     }
 
-    /// Calls `show` with free places and openings as they stand; none: ask
-    /// again, a block is just being applied.
-    pub fn availability<T>(
+    /// Free places and the state of these openings ([`Book::openings`]), only of
+    /// one office's slots where one is named. None: ask again, a block is just
+    /// being applied.
+    pub fn availability<'a>(
         &self,
+        openings: &'a [Arc<Opening>],
         now: Timestamp,
         office: Option<&str>,
-        show: impl FnOnce(Availability<'_>) -> T,
-    ) -> Option<T> {
-        let openings = self.openings.load();
-        let availability = self.stable.read(|at| Availability {
+    ) -> Option<Availability<'a>> {
+        self.stable.read(|at| Availability {
             now: self.engine_time(now),
             openings: openings
                 .iter()
@@ -165,8 +165,7 @@ impl Book {
                 })
                 .collect(),
             as_of: at.position(),
-        })?;
-        Some(show(availability))
+        })
     }
 
     /// The opening a request means that names none: the only open one, else the

@@ -90,6 +90,11 @@ impl Keeper {
         self.genesis.as_ref()
     }
 
+    /// The position everything applied so far is durable at.
+    pub fn durable(&self) -> Durable {
+        self.book.stable.settled()
+    }
+
     /// Gives the grant its booking id and the lowest free numbers of its slot,
     /// as it enters a block. False: this id is taken, try with other bits.
     pub fn number(&mut self, grant: &mut Grant, random: u128) -> bool {

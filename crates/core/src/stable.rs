@@ -65,6 +65,14 @@ impl Stable {
         None
     }
 
+    /// The position between two changes; for the one writer, who makes them.
+    pub(crate) fn settled(&self) -> Durable {
+        Durable(Position {
+            epoch: self.epoch.load(Ordering::Relaxed),
+            seq: self.seq.load(Ordering::Relaxed),
+        })
+    }
+
     /// Applies a change and moves on to `position`. One writer only: the
     /// keeper, which is not shared.
     pub(crate) fn change<T>(&self, position: Position, apply: impl FnOnce(Durable) -> T) -> T {
