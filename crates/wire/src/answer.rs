@@ -454,6 +454,9 @@ pub fn read_binary<'a, T: BorrowDecode<'a, ()>>(
 ) -> Result<Vec<T>, codec::DecodeError> {
     match payload.split_first() {
         Some((&BINARY_VERSION, rest)) => codec::decode(rest),
-        _ => Err(bincode::error::DecodeError::Other("no binary answer: 0x01 expected").into()),
+        _ => Err(codec::DecodeError::Format {
+            at: 0,
+            cause: bincode::error::DecodeError::Other("a binary answer starts with 0x01"),
+        }),
     }
 }

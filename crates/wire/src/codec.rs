@@ -7,6 +7,9 @@
 //! `tests/` the golden bytes.
 
 use bincode::config::{self, Config};
+use bincode::de::read::{BorrowReader, Reader};
+use bincode::de::{BorrowDecoder, DecoderImpl};
+use bincode::error::DecodeError as Cause;
 use bincode::{BorrowDecode, Encode};
 
 /// The most bytes a decoder may account for, lengths of containers in memory
@@ -18,14 +21,34 @@ pub const MAX_DECODED_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes do not follow the format.
-    #[error("not in the binary format: {0}")]
-    Format(#[from] bincode::error::DecodeError),
+    #[error("not in the binary format at byte {at}: {}", in_words(.cause))]
+    Format {
+        /// How many bytes of the value had been read.
+        at: usize,
+        /// What does not fit there.
+        #[source]
+        cause: Cause,
+    },
     /// The value is complete, but bytes are left over.
-    #[error("{trailing} bytes follow the end of the value")]
+    #[error("bytes are left over: {trailing} follow the end of the value")]
     Trailing {
         /// How many.
         trailing: usize,
     },
+}
+
+fn in_words(cause: &Cause) -> String {
+    match cause {
+        Cause::UnexpectedEnd { .. } => "it ends too early".to_owned(),
+        Cause::LimitExceeded | Cause::OutsideUsizeRange(_) => {
+            "a length far beyond any legal message".to_owned()
+        }
+        Cause::UnexpectedVariant { found, .. } => format!("there is no variant {found}"),
+        Cause::InvalidBooleanValue(found) => format!("0 or 1 expected, {found} found"),
+        Cause::Utf8 { .. } => "text that is not UTF-8".to_owned(),
+        Cause::Other(what) => (*what).to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn configuration() -> impl Config {
@@ -52,9 +75,46 @@ pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
 /// [`DecodeError`] for bytes that do not follow the format, exceed
 /// [`MAX_DECODED_BYTES`], or go on after the value.
 pub fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
-    let (value, read) = bincode::borrow_decode_from_slice(bytes, configuration())?;
-    match bytes.len() - read {
-        0 => Ok(value),
-        trailing => Err(DecodeError::Trailing { trailing }),
+    let mut decoder = DecoderImpl::new(Rest(bytes), configuration(), ());
+    let value = T::borrow_decode(&mut decoder);
+    let rest = decoder.borrow_reader().0.len();
+    match value {
+        Err(cause) => Err(DecodeError::Format { at: bytes.len() - rest, cause }),
+        Ok(_) if rest > 0 => Err(DecodeError::Trailing { trailing: rest }),
+        Ok(value) => Ok(value),
+    }
+}
+
+/// What is still to be read. bincode's own slice reader does the same, but does
+/// not tell how far it came.
+struct Rest<'a>(&'a [u8]);
+
+impl Reader for Rest<'_> {
+    #[inline(always)]
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Cause> {
+        bytes.copy_from_slice(self.take_bytes(bytes.len())?);
+        Ok(())
+    }
+
+    #[inline]
+    fn peek_read(&mut self, n: usize) -> Option<&[u8]> {
+        self.0.get(..n)
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        self.0 = self.0.get(n..).unwrap_or_default();
+    }
+}
+
+impl<'a> BorrowReader<'a> for Rest<'a> {
+    #[inline(always)]
+    fn take_bytes(&mut self, length: usize) -> Result<&'a [u8], Cause> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or_else(|| Cause::UnexpectedEnd { additional: length - self.0.len() })?;
+        self.0 = rest;
+        Ok(taken)
     }
 }

@@ -76,11 +76,37 @@ impl<'de> Deserialize<'de> for Timestamp {
                 f.write_str("an instant in RFC 3339, as 2026-11-27T07:00:05.000Z")
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<Timestamp, E> {
-                v.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
+                Some(v)
+                    .filter(|v| is_rfc_3339(v))
+                    .and_then(|v| v.parse().ok())
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(v), &self))
             }
         }
         deserializer.deserialize_str(Visitor)
     }
+}
+
+/// The shape of an instant in RFC 3339: `YYYY-MM-DDThh:mm:ss`, perhaps a
+/// fraction of up to nine digits, `Z` or `±hh:mm`. The time library reads
+/// further notations, which the wire does not know.
+fn is_rfc_3339(text: &str) -> bool {
+    let follows = |text: &[u8], shape: &[u8]| {
+        text.len() == shape.len()
+            && text.iter().zip(shape).all(|(c, s)| match s {
+                b'0' => c.is_ascii_digit(),
+                other => c.to_ascii_uppercase() == *other,
+            })
+    };
+    let Some((seconds, rest)) = text.as_bytes().split_at_checked(19) else { return false };
+    let digits = |rest: &[u8]| rest.iter().take_while(|c| c.is_ascii_digit()).count();
+    let zone = match rest {
+        [b'.', fraction @ ..] if (1..=9).contains(&digits(fraction)) => {
+            &fraction[digits(fraction)..]
+        }
+        whole => whole,
+    };
+    follows(seconds, b"0000-00-00T00:00:00")
+        && (follows(zone, b"Z") || follows(zone, b"+00:00") || follows(zone, b"-00:00"))
 }
 
 /// A calendar day in the office's own time zone.
@@ -209,6 +235,39 @@ mod tests {
         let t: Timestamp = "2026-11-27T14:00:00.123+07:00".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-27T07:00:00.123Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_wire_takes_rfc_3339_and_nothing_like_it() {
+        let read = |text: &str| serde_json::from_value::<Timestamp>(text.into()).ok();
+        let t = "2026-11-27T07:00:00.123Z";
+        for same in [
+            "2026-11-27T14:00:00.123+07:00",
+            "2026-11-27t07:00:00.123z",
+            "2026-11-27T07:00:00.123000+00:00",
+            "2026-11-27T07:00:00.123999999-00:00",
+        ] {
+            assert_eq!(read(same).unwrap().to_string(), t, "{same}");
+        }
+        assert_eq!(read("2026-11-27T07:00:00Z").unwrap().to_string(), "2026-11-27T07:00:00.000Z");
+        for bad in [
+            "",
+            "2026-11-27",
+            "2026-11-27T07:00:00",
+            "2026-11-27T07:00Z",
+            "2026-11-27 07:00:00Z",
+            "2026-11-27T07:00:00.Z",
+            "2026-11-27T07:00:00.1234567890Z",
+            "2026-11-27T07:00:00+07",
+            "2026-11-27T07:00:00Z[Asia/Jakarta]",
+            "2026-02-30T07:00:00Z",
+            "2026-11-27T25:00:00Z",
+            "+02026-11-27T07:00:00Z",
+            "1764226800000",
+            "2026-11-27T07:00:0é",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 ///
 /// | block | verdict |
 /// |---|---|
-/// | first of all, epoch 0, begins with genesis | valid |
+/// | first of all, sequence 1, epoch 0, begins with genesis, names no predecessor | valid |
 /// | begins with a take-over, epoch above the writer's, continues the chain | valid; its writer is the writer now |
 /// | of the writer, continues the chain | valid |
 /// | of the writer, does not continue the chain | damage |
@@ -15,6 +15,7 @@ use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 /// | take-over that does not continue the chain | void |
 /// | of another writer, epoch above the writer's, no take-over | damage |
 /// | of another ledger or generation, a sequence out of order, time running backwards | damage |
+/// | genesis or take-over anywhere but first; genesis after the first block; the writer taking over from itself | damage |
 ///
 /// "Void" is what a deposed writer left behind: nobody was told of it, every
 /// reader skips it. "Damage" stops the reader.
@@ -109,6 +110,12 @@ impl Chain {
             if !matches!(block.entries.first(), Some(Entry::Genesis(_))) || block.epoch != 0 {
                 return damage("the first block is no genesis".to_owned());
             }
+            if block.previous != BlockHash::ZERO {
+                return damage(format!("genesis names {} as its predecessor", block.previous));
+            }
+            if begins_anew_within(block) {
+                return damage(MISPLACED.to_owned());
+            }
             self.generation = block.generation;
             self.ledger = Some(block.ledger);
             self.advance(seq, block, hash);
@@ -142,11 +149,9 @@ impl Chain {
         if block.time < self.time {
             return damage(format!("its time {} is before {}", block.time, self.time));
         }
-        if block.entries.iter().skip(1).any(|e| matches!(e, Entry::Genesis(_) | Entry::TakeOver(_)))
-            || matches!(block.entries.first(), Some(Entry::Genesis(_)))
-            || (own && takes_over)
-        {
-            return damage("genesis or take-over in the middle".to_owned());
+        let genesis = matches!(block.entries.first(), Some(Entry::Genesis(_)));
+        if begins_anew_within(block) || genesis || (own && takes_over) {
+            return damage(MISPLACED.to_owned());
         }
         self.advance(seq, block, hash);
         Ok(Reading::Valid)
@@ -160,4 +165,11 @@ impl Chain {
         self.writer = block.writer;
         self.time = block.time;
     }
+}
+
+const MISPLACED: &str = "genesis or take-over in the middle";
+
+/// True for a block with a genesis or take-over after its first entry.
+fn begins_anew_within(block: &Block) -> bool {
+    block.entries.iter().skip(1).any(|e| matches!(e, Entry::Genesis(_) | Entry::TakeOver(_)))
 }

@@ -1,14 +1,18 @@
 //! Requests: their fields, their bounds, and the payloads they come in.
 //!
-//! A payload that starts (after white space) with `{` is one JSON request, with
-//! `[` an array of them; with the byte `0x01` a bincode vector of them.
+//! The requests and the bounds of their fields are here, the payloads in
+//! `payload`.
+
+mod payload;
+
+pub use payload::{Form, Payload, read, write_binary};
+
+use std::fmt;
 
 use bincode::{BorrowDecode, Encode};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::codec;
-use crate::{ApplicantKey, BookingId, Date, Digest, Pseudonym, Text, Timestamp};
+use crate::{ApplicantKey, Date, Digest, Pseudonym, Text, Timestamp};
 
 /// Most requests in one message: so many JSON grants still fit in one answer
 /// under the broker's default payload limit of 1 MiB.
@@ -72,13 +76,17 @@ pub struct Book<'a> {
     #[serde(borrow, default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Text<'a>>,
     /// Where all is sold out, wait for returned places instead.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub wait: bool,
 }
 
 /// One acceptable office, day and session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Choice<'a> {
     /// The office.
     #[serde(borrow)]
@@ -91,11 +99,42 @@ pub struct Choice<'a> {
     pub session: Option<Text<'a>>,
 }
 
+impl Serialize for Choice<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// serde would also take an array of a struct's fields in their order: a
+/// notation the contract does not know, in which a place too many or too few
+/// would book the wrong thing.
+impl<'de: 'a, 'a> Deserialize<'de> for Choice<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Choice<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a choice, as {\"office\":\"batam-center\"}")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Choice<'de>, A::Error> {
+                Choice::deserialize(de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Optional fields may be null; this one is no `Option`, so it needs telling.
+fn false_where_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::<bool>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// `lookup`: a booking by its id, or by its request's id, and one applicant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Lookup<'a> {
-    /// The booking's id; this or `request_id`.
+    /// The booking's id; this or `request_id`. Not necessarily one: what does
+    /// not parse is no booking's.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub booking: Option<Text<'a>>,
     /// The id of the request that made it.
@@ -242,9 +281,9 @@ impl<'a> Request<'a> for Lookup<'a> {
             (None, None) => {
                 return Err("booking or request_id is needed".to_owned());
             }
-            (Some(booking), None) => {
-                booking.parse::<BookingId>().map_err(|e| format!("booking: {e}"))?;
-            }
+            // Of whatever form: what is no booking's id is an unknown booking,
+            // and unknown bookings all look the same (`not_found`).
+            (Some(booking), None) => bytes("booking", booking, MAX_TEXT_BYTES)?,
             (None, Some(id)) => request_id(id)?,
         }
         bytes("applicant", &self.applicant, MAX_TEXT_BYTES)?;
@@ -337,229 +376,5 @@ fn count(field: &str, given: usize, most: usize) -> Result<(), String> {
         0 => Err(format!("{field}: none given, at least 1 is needed")),
         n if n > most => Err(format!("{field}: {n} given, at most {most}")),
         _ => Ok(()),
-    }
-}
-
-/// How a payload was written; its answer is written the same way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// One JSON object.
-    JsonOne,
-    /// A JSON array.
-    JsonMany,
-    /// The version byte and a bincode vector.
-    Binary,
-}
-
-/// The requests of one payload.
-#[derive(Debug)]
-pub enum Payload<T> {
-    /// A JSON object.
-    One(T),
-    /// An array or vector, one verdict each.
-    Many(Form, Vec<Result<T, Malformed>>),
-}
-
-/// Reads a payload.
-///
-/// # Errors
-///
-/// [`Malformed`] where not even the single requests can be told apart; a
-/// malformed one in a readable batch is in its place in [`Payload::Many`].
-pub fn read<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malformed> {
-    match payload.iter().find(|c| !c.is_ascii_whitespace()) {
-        // The version byte is the very first: white space belongs to JSON.
-        _ if payload.first() == Some(&BINARY_VERSION) => {
-            let items: Vec<T> =
-                codec::decode(&payload[1..]).map_err(|e| Malformed::new(e.to_string()))?;
-            batch_size(items.len())?;
-            Ok(Payload::Many(Form::Binary, items.into_iter().map(checked).collect()))
-        }
-        Some(b'{') => json_one(payload).map(Payload::One),
-        Some(b'[') => {
-            let items: Vec<&'a RawValue> =
-                serde_json::from_slice(payload).map_err(|e| Malformed::new(describe_json(&e)))?;
-            batch_size(items.len())?;
-            let items = items.into_iter().map(|raw| json_one(raw.get().as_bytes())).collect();
-            Ok(Payload::Many(Form::JsonMany, items))
-        }
-        None => {
-            Err(Malformed::new("payload: empty; a JSON object, a JSON array or 0x01 is expected"))
-        }
-        Some(byte) => Err(Malformed::new(format!(
-            "payload: starts with byte 0x{byte:02x}; a JSON object, a JSON array or 0x01 is expected"
-        ))),
-    }
-}
-
-fn batch_size(given: usize) -> Result<(), Malformed> {
-    if given > MAX_BATCH {
-        return Err(Malformed::new(format!("batch: {given} requests given, at most {MAX_BATCH}")));
-    }
-    Ok(())
-}
-
-fn checked<'a, T: Request<'a>>(request: T) -> Result<T, Malformed> {
-    match request.validate() {
-        Ok(()) => Ok(request),
-        Err(detail) => {
-            // An id that itself breaks the rules is not echoed.
-            let id = request.request_id().filter(|id| self::request_id(id).is_ok());
-            Err(Malformed { request_id: id.map(str::to_owned), detail })
-        }
-    }
-}
-
-fn json_one<'a, T: Request<'a>>(json: &'a [u8]) -> Result<T, Malformed> {
-    match serde_json::from_slice(json) {
-        Ok(request) => checked(request),
-        Err(_) => Err(explain_json::<T>(json)),
-    }
-}
-
-/// The slow path: reads again, to say where it went wrong.
-#[cold]
-fn explain_json<'a, T: Request<'a>>(json: &'a [u8]) -> Malformed {
-    #[derive(Deserialize)]
-    struct OnlyId {
-        request_id: Option<String>,
-    }
-    let id = serde_json::from_slice::<OnlyId>(json)
-        .ok()
-        .and_then(|only| only.request_id)
-        .filter(|id| self::request_id(id).is_ok());
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let detail = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Ok(_) => reader.end().map_or_else(|e| describe_json(&e), |()| "unreadable".to_owned()),
-        Err(e) => {
-            let path = e.path().to_string();
-            let what = describe_json(e.inner());
-            if path == "." || what.starts_with("unknown field") {
-                what
-            } else {
-                format!("{path}: {what}")
-            }
-        }
-    };
-    Malformed { request_id: id, detail }
-}
-
-/// serde's message without any value a client sent: values may be personal.
-fn describe_json(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let Some(rest) =
-        message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: "))
-    else {
-        return message;
-    };
-    // `string "…", expected …`: the value ends before the last ", expected ".
-    let kind = rest.split_once(' ').map_or(rest, |(kind, _)| kind).trim_end_matches(',');
-    match rest.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("{kind} given, expected {expected}"),
-        None => message,
-    }
-}
-
-/// Writes a binary payload of these requests.
-pub fn write_binary<T: Encode>(requests: &[T]) -> Vec<u8> {
-    let mut out = vec![BINARY_VERSION];
-    codec::encode_into(&requests, &mut out);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"{"request_id":"a3f1","applicants":["2171012345678901"],"choices":[{"office":"batam-harbourbay","date":"2026-11-30","session":"all"},{"office":"batam-harbourbay"}],"opening":"2026-W49","expires_at":"2026-11-27T07:00:05.000Z","account":"u-9912","channel":"mobile","ref":"order-77"}"#;
-
-    fn detail(json: &str) -> String {
-        match read::<Book<'_>>(json.as_bytes()) {
-            Err(e) => e.detail,
-            Ok(other) => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn json_and_binary_say_the_same() {
-        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else { panic!() };
-        let binary = write_binary(std::slice::from_ref(&book));
-        let Ok(Payload::Many(Form::Binary, items)) = read::<Book<'_>>(&binary) else { panic!() };
-        assert_eq!(items, [Ok(book.clone())]);
-        assert_eq!(serde_json::to_string(&book).unwrap(), GOOD);
-    }
-
-    #[test]
-    fn what_is_malformed_is_said_with_its_place() {
-        let with = |from: &str, to: &str| detail(&GOOD.replace(from, to));
-        assert_eq!(
-            with("\"channel\"", "\"chanel\""),
-            "unknown field `chanel`, expected one of `request_id`, `applicants`, `choices`, `opening`, `expires_at`, `account`, `channel`, `ref`, `wait` at line 1 column 251"
-        );
-        assert!(
-            with("[\"2171012345678901\"]", "[\"1\",\"2\",\"1\"]")
-                .starts_with("applicants[2]: the same as applicants[0]")
-        );
-        assert!(
-            with("[\"2171012345678901\"]", "[\"1\",5]")
-                .starts_with("applicants[1]: integer given, expected a string")
-        );
-        assert_eq!(
-            with("[\"2171012345678901\"]", "[]"),
-            "applicants: none given, at least 1 is needed"
-        );
-        assert_eq!(
-            with("[\"2171012345678901\"]", "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]"),
-            "applicants: 6 given, at most 5"
-        );
-        let many: Vec<_> = (0..17).map(|_| "{\"office\":\"a\"}").collect();
-        let start = GOOD.find("[{\"office").unwrap();
-        let end = GOOD.find("],\"opening").unwrap();
-        let json = format!("{}[{}{}", &GOOD[..start], many.join(","), &GOOD[end..]);
-        assert_eq!(detail(&json), "choices: 17 given, at most 16");
-        assert!(
-            with("2026-11-30", "2026-02-30")
-                .contains("choices[0].date: string given, expected a day")
-        );
-        assert!(detail("").starts_with("payload: empty"));
-        assert!(detail("hello").starts_with("payload: starts with byte 0x68"));
-    }
-
-    #[test]
-    fn no_detail_repeats_an_applicant() {
-        let json = GOOD.replace(
-            "\"applicants\":[\"2171012345678901\"]",
-            "\"applicants\":\"2171012345678901\"",
-        );
-        assert!(!detail(&json).contains("2171012345678901"), "{}", detail(&json));
-    }
-
-    #[test]
-    fn one_bad_request_does_not_spoil_a_batch() {
-        let json = format!("[{GOOD},{{\"request_id\":\"b\",\"typo\":1}}]");
-        let Ok(Payload::Many(Form::JsonMany, items)) = read::<Book<'_>>(json.as_bytes()) else {
-            panic!()
-        };
-        assert!(items[0].is_ok());
-        assert_eq!(items[1].as_ref().unwrap_err().request_id.as_deref(), Some("b"));
-    }
-
-    #[test]
-    fn bombs_and_leftovers_are_refused() {
-        let mut bomb = vec![BINARY_VERSION];
-        bomb.extend_from_slice(&u64::MAX.to_le_bytes());
-        assert!(read::<Book<'_>>(&bomb).is_err());
-        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else { panic!() };
-        let mut long = write_binary(&[book]);
-        long.push(0);
-        assert_eq!(
-            read::<Book<'_>>(&long).unwrap_err().detail,
-            "1 bytes follow the end of the value"
-        );
-        let batch = format!("[{}]", vec!["{}"; MAX_BATCH + 1].join(","));
-        assert_eq!(
-            read::<Book<'_>>(batch.as_bytes()).unwrap_err().detail,
-            "batch: 1025 requests given, at most 1024"
-        );
     }
 }
