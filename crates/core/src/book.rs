@@ -7,9 +7,9 @@ use giliran_wire::answer::{Availability, OpeningState, Phase, SlotState};
 use giliran_wire::ledger::Grant;
 use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
 
-use crate::claims::{Claim, UniformMap};
 use crate::stable::{Durable, Stable};
 use crate::sync::{AtomicU64, Ordering};
+use crate::table::Table;
 use crate::{Booking, Opening};
 
 /// Openings, claims and bookings: what requests are decided on. Shared by
@@ -18,7 +18,7 @@ use crate::{Booking, Opening};
 pub struct Book {
     /// By ordinal.
     pub(crate) openings: ArcSwap<Vec<Arc<Opening>>>,
-    pub(crate) bookings: UniformMap<BookingId, Arc<Booking>>,
+    pub(crate) bookings: Table<BookingId, Arc<Booking>>,
     pub(crate) stable: Stable,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
@@ -28,7 +28,7 @@ impl Book {
     pub(crate) fn new() -> Self {
         Self {
             openings: ArcSwap::default(),
-            bookings: UniformMap::default(),
+            bookings: Table::default(),
             stable: Stable::new(),
             time: AtomicU64::new(0),
         }
@@ -56,13 +56,14 @@ impl Book {
     }
 
     /// Gives back the places and claims of a grant that never entered a block.
+    /// Once per grant: whoever decided it, or was handed it, sees to that.
     pub fn abandon(&self, grant: &Grant) {
         let openings = self.openings.load();
         let opening = &openings[grant.opening as usize];
         let places = grant.seats.len() as u32;
         opening.free[grant.slot as usize].give(places as i32);
         if let Some(account) = &grant.account {
-            opening.leave_account(account, places);
+            opening.accounts.give(account, places);
         }
         opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
     }
@@ -109,17 +110,14 @@ impl Book {
                 .iter()
                 .rev()
                 .filter(|o| opening.is_none_or(|id| o.id() == id))
-                .filter_map(|o| match o.claims.of(applicant) {
-                    Some(Claim::Granted(id)) => self.booking(&id),
-                    _ => None,
-                })
+                .filter_map(|o| o.claims.booking_of(applicant))
                 .find(|booking| fits(booking));
             (booking.map(|booking| self.found(booking)), at)
         })
     }
 
     pub(crate) fn booking(&self, id: &BookingId) -> Option<Arc<Booking>> {
-        self.bookings.get(id).map(|booking| Arc::clone(&booking))
+        self.bookings.look(id, |booking| booking.map(Arc::clone))
     }
 
     fn found(&self, booking: Arc<Booking>) -> Found {

@@ -5,108 +5,70 @@
 //! deciding claim: whoever meets one waits. Parties claim in sorted order and
 //! give up what they have when they meet a foreign claim, so no two wait for
 //! each other.
-//!
-//! No guard of the map is held across another operation: each is one step.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use giliran_wire::{BookingId, Pseudonym};
+use giliran_wire::Pseudonym;
 
-/// Hashes keys that are already uniformly random: keyed pseudonyms and booking
-/// ids, neither of which a client can choose.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Uniform(u64);
-
-impl Hasher for Uniform {
-    fn write(&mut self, bytes: &[u8]) {
-        // The last eight: a booking id's first bits are zero.
-        if let Some(last) = bytes.last_chunk() {
-            self.0 = u64::from_le_bytes(*last);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// A map keyed by something already uniformly random.
-pub(crate) type UniformMap<K, V> = DashMap<K, V, BuildHasherDefault<Uniform>>;
+use crate::Booking;
+use crate::table::Table;
 
 /// A claim on an applicant's one booking of an opening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Claim {
     /// A grant is being decided or on its way into the ledger.
     Deciding,
     /// Durably granted.
-    Granted(BookingId),
+    Granted(Arc<Booking>),
 }
 
-/// Why a party cannot be claimed.
+/// A member of the party has, or is about to have, a booking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// A member's claim is being decided: wait.
-    Deciding,
-    /// A member durably has a booking.
-    Granted,
-}
+pub(crate) struct Taken;
 
 /// The claims of one opening.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(UniformMap<Pseudonym, Claim>);
+pub(crate) struct Claims(Table<Pseudonym, Claim>);
 
 impl Claims {
-    pub(crate) fn of(&self, applicant: &Pseudonym) -> Option<Claim> {
-        step();
-        self.0.get(applicant).map(|claim| *claim)
+    /// Shows an applicant's claim to `see`, which looks at it and nothing else.
+    pub(crate) fn look<R>(
+        &self,
+        applicant: &Pseudonym,
+        see: impl FnOnce(Option<&Claim>) -> R,
+    ) -> R {
+        self.0.look(applicant, see)
+    }
+
+    /// The applicant's durable booking.
+    pub(crate) fn booking_of(&self, applicant: &Pseudonym) -> Option<Arc<Booking>> {
+        self.0.look(applicant, |claim| match claim {
+            Some(Claim::Granted(booking)) => Some(Arc::clone(booking)),
+            Some(Claim::Deciding) | None => None,
+        })
     }
 
     /// Claims every one of `party`, which is sorted, or none.
     pub(crate) fn take(&self, party: &[Pseudonym]) -> Result<(), Taken> {
         for (i, applicant) in party.iter().enumerate() {
-            step();
-            let taken = match self.0.entry(*applicant) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(Claim::Deciding);
-                    continue;
-                }
-                Entry::Occupied(claim) => match claim.get() {
-                    Claim::Deciding => Taken::Deciding,
-                    Claim::Granted(_) => Taken::Granted,
-                },
-            };
-            self.give(&party[..i]);
-            return Err(taken);
+            if self.0.occupy(*applicant, Claim::Deciding, |_| ()).is_err() {
+                self.give(&party[..i]);
+                return Err(Taken);
+            }
         }
         Ok(())
     }
 
-    /// Gives up claims that were taken and are still being decided.
+    /// Gives up claims that were taken and are still being decided. One that
+    /// the ledger granted meanwhile, to another writer, stays.
     pub(crate) fn give<'a>(&self, party: impl IntoIterator<Item = &'a Pseudonym>) {
         for applicant in party {
-            step();
-            self.0.remove(applicant);
+            self.0.remove_if(applicant, |claim| matches!(claim, Claim::Deciding));
         }
     }
 
     /// Makes an applicant's claim durable; returns what was there before.
-    pub(crate) fn grant(&self, applicant: Pseudonym, booking: BookingId) -> Option<Claim> {
-        step();
+    pub(crate) fn grant(&self, applicant: Pseudonym, booking: Arc<Booking>) -> Option<Claim> {
         self.0.insert(applicant, Claim::Granted(booking))
-    }
-}
-
-/// A point at which the model checker may switch threads; the map's own locks
-/// are unknown to it.
-fn step() {
-    #[cfg(loom)]
-    {
-        use crate::sync::{AtomicU8, Ordering};
-        loom::lazy_static! { static ref STEP: AtomicU8 = AtomicU8::new(0); }
-        STEP.fetch_add(1, Ordering::AcqRel);
     }
 }

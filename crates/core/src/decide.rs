@@ -13,6 +13,7 @@ use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
+use crate::Booking;
 use crate::book::{Book, Found};
 use crate::claims::Claim;
 use crate::opening::Opening;
@@ -156,77 +157,82 @@ impl Refusal {
     }
 }
 
-enum Judged {
+enum Judged<'a> {
     Settled(Settled),
     Wait,
     /// Nothing durable speaks against it.
-    Try(Arc<Opening>),
+    Try(&'a Opening, Fitting<'a>),
+}
+
+/// What the first applicant's claim says of a request.
+enum First {
+    Unclaimed,
+    /// Perhaps by the same request.
+    Deciding,
+    /// By another request.
+    Booked,
+    /// By the same request: its booking.
+    Same(Arc<Booking>),
+    /// By a request of the same id with another content.
+    Conflict,
 }
 
 impl Book {
     /// Decides a request at engine time `now`. Any number of threads may; none
     /// waits for another.
     pub fn decide(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
-        let mut attempt = None;
-        let settled = self.stable.read(|at| match self.judge(ask, now, at) {
-            Judged::Settled(settled) => Some(settled),
-            Judged::Wait => None,
-            Judged::Try(opening) => {
-                // Claims and counters speak for themselves at any moment: no
-                // need that no block was being applied meanwhile.
-                attempt = Some(opening);
-                None
+        for glance in self.stable.attempts() {
+            let openings = self.openings.load();
+            match self.judge(ask, &openings, now, glance.at) {
+                Judged::Settled(settled) => {
+                    if self.stable.held(&glance) {
+                        return Decision::Settled(settled);
+                    }
+                }
+                // To wait is never wrong, and claims and counters speak for
+                // themselves at any moment: no matter whether a block was being
+                // applied meanwhile.
+                Judged::Wait => return Decision::Wait,
+                Judged::Try(opening, fitting) => {
+                    return opening.take(ask, &fitting).map_or(Decision::Wait, Decision::Granted);
+                }
             }
-        });
-        match (attempt, settled) {
-            (Some(opening), _) => match opening.take(ask) {
-                Some(grant) => Decision::Granted(grant),
-                None => Decision::Wait,
-            },
-            (None, Some(Some(settled))) => Decision::Settled(settled),
-            (None, _) => Decision::Wait,
         }
+        Decision::Wait
     }
 
-    fn judge(&self, ask: &Ask<'_>, now: Timestamp, at: Durable) -> Judged {
+    fn judge<'a>(
+        &self,
+        ask: &Ask<'_>,
+        openings: &'a [Arc<Opening>],
+        now: Timestamp,
+        at: Durable,
+    ) -> Judged<'a> {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
-        let openings = self.openings.load();
         let meant = match ask.opening {
             Some(id) => {
                 openings.iter().find(|o| o.id() == id).ok_or("opening: there is none of this id")
             }
-            None => Self::meant(&openings),
+            None => Self::meant(openings),
         };
-        // A request that names no opening may be the repetition of one that was
-        // granted in an opening since closed.
-        let elsewhere = openings.iter().filter(|o| {
-            ask.opening.is_none()
-                && o.phase() != Phase::Scheduled
-                && meant.as_ref().is_ok_and(|m| !Arc::ptr_eq(m, o)) | meant.is_err()
-        });
-        for opening in elsewhere {
-            if let Some(Claim::Granted(id)) = opening.claims.of(&ask.applicants[0])
-                && let Some(found) = self.made_by(ask, &id, opening)
-                && found.booking.content == ask.content
-            {
-                return Judged::Settled(Settled::Repeat(found, at));
-            }
+        if ask.opening.is_none()
+            && let Some(judged) = Self::judge_elsewhere(ask, openings, meant.ok(), at)
+        {
+            return judged;
         }
         let opening = match meant {
             Ok(opening) => opening,
             Err(detail) => return refuse(Refusal::because(Reason::UnknownOpening, detail.into())),
         };
-        let first = opening.claims.of(&ask.applicants[0]);
+        let first = opening.first_claim(ask);
         match first {
-            Some(Claim::Deciding) => return Judged::Wait,
-            Some(Claim::Granted(id)) => match self.made_by(ask, &id, opening) {
-                Some(found) if found.booking.content == ask.content => {
-                    return Judged::Settled(Settled::Repeat(found, at));
-                }
-                Some(_) => return refuse(Refusal::new(Reason::Conflict)),
-                None => {}
-            },
-            None => {}
+            First::Deciding => return Judged::Wait,
+            First::Same(booking) => {
+                let found = Found { booking, opening: Arc::clone(opening) };
+                return Judged::Settled(Settled::Repeat(found, at));
+            }
+            First::Conflict => return refuse(Refusal::new(Reason::Conflict)),
+            First::Booked | First::Unclaimed => {}
         }
         if ask.expires_at.is_some_and(|deadline| deadline <= now) {
             return refuse(Refusal::new(Reason::Expired));
@@ -240,36 +246,48 @@ impl Book {
             Ok(fitting) => fitting,
             Err(refusal) => return refuse(refusal),
         };
-        if let Some(account) = &ask.account
-            && opening.account_full(account, ask.applicants.len() as u32, |a| a.durable)
-        {
+        let places = ask.applicants.len() as u32;
+        if ask.account.is_some_and(|account| opening.accounts.durably_full(&account, places)) {
             return refuse(Refusal::new(Reason::AccountLimit));
         }
-        let others = ask.applicants[1..].iter().map(|a| opening.claims.of(a));
-        let mut deciding = false;
-        for claim in std::iter::once(first).chain(others) {
-            match claim {
-                Some(Claim::Granted(_)) => return refuse(Refusal::new(Reason::AlreadyBooked)),
-                Some(Claim::Deciding) => deciding = true,
-                None => {}
-            }
+        match opening.party_booked(ask, &first) {
+            Some(true) => return refuse(Refusal::new(Reason::AlreadyBooked)),
+            Some(false) => {}
+            None => return Judged::Wait,
         }
-        if deciding {
-            return Judged::Wait;
+        let has_room = |slot: &u32| opening.durably_free.of(*slot) >= places as i32;
+        if fitting.iter().any(|slots| slots.iter().any(has_room)) {
+            Judged::Try(opening, fitting)
+        } else {
+            refuse(Refusal::new(Reason::SoldOut))
         }
-        let party = ask.applicants.len() as i32;
-        let room = fitting
-            .iter()
-            .any(|slots| slots.iter().any(|slot| opening.durably_free.of(*slot) >= party));
-        if room { Judged::Try(Arc::clone(opening)) } else { refuse(Refusal::new(Reason::SoldOut)) }
     }
 
-    /// The booking of this id, if the request has the same key.
-    fn made_by(&self, ask: &Ask<'_>, id: &BookingId, opening: &Arc<Opening>) -> Option<Found> {
-        let booking = self.booking(id)?;
-        let same = booking.seats[0].applicant == ask.applicants[0]
-            && *booking.request_id == *ask.request_id;
-        same.then(|| Found { booking, opening: Arc::clone(opening) })
+    /// A request that names no opening may be the repetition of one that was
+    /// granted in another opening than the one it means today.
+    fn judge_elsewhere<'a>(
+        ask: &Ask<'_>,
+        openings: &'a [Arc<Opening>],
+        meant: Option<&Arc<Opening>>,
+        at: Durable,
+    ) -> Option<Judged<'a>> {
+        let mut deciding = false;
+        for opening in openings {
+            let is_meant = meant.is_some_and(|meant| Arc::ptr_eq(meant, opening));
+            if is_meant || opening.phase() == Phase::Scheduled {
+                continue;
+            }
+            match opening.first_claim(ask) {
+                First::Same(booking) => {
+                    let found = Found { booking, opening: Arc::clone(opening) };
+                    return Some(Judged::Settled(Settled::Repeat(found, at)));
+                }
+                First::Deciding => deciding = true,
+                // The key is one within its opening.
+                First::Unclaimed | First::Booked | First::Conflict => {}
+            }
+        }
+        deciding.then_some(Judged::Wait)
     }
 
     /// True: open. False: its record is due, wait for it.
@@ -328,32 +346,61 @@ impl Opening {
         Ok(fitting)
     }
 
+    fn first_claim(&self, ask: &Ask<'_>) -> First {
+        self.claims.look(&ask.applicants[0], |claim| match claim {
+            None => First::Unclaimed,
+            Some(Claim::Deciding) => First::Deciding,
+            Some(Claim::Granted(booking)) => {
+                if booking.seats[0].applicant != ask.applicants[0]
+                    || *booking.request_id != *ask.request_id
+                {
+                    First::Booked
+                } else if booking.content == ask.content {
+                    First::Same(Arc::clone(booking))
+                } else {
+                    First::Conflict
+                }
+            }
+        })
+    }
+
+    /// Whether a member of the party durably has a booking; none: that turns on
+    /// a claim that is being decided.
+    fn party_booked(&self, ask: &Ask<'_>, first: &First) -> Option<bool> {
+        if matches!(first, First::Booked) {
+            return Some(true);
+        }
+        let mut deciding = false;
+        for applicant in &ask.applicants[1..] {
+            let (booked, undecided) = self.claims.look(applicant, |claim| {
+                (matches!(claim, Some(Claim::Granted(_))), matches!(claim, Some(Claim::Deciding)))
+            });
+            if booked {
+                return Some(true);
+            }
+            deciding |= undecided;
+        }
+        if deciding { None } else { Some(false) }
+    }
+
     /// Claims the applicants, then takes places in the first slot with room for
     /// all; nothing is left taken where that fails.
-    fn take(&self, ask: &Ask<'_>) -> Option<Box<Grant>> {
+    fn take(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> Option<Box<Grant>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
         self.claims.take(&party).ok()?;
         let places = ask.applicants.len() as u32;
-        if ask.account.is_none_or(|account| self.enter_account(account, places)) {
-            if let Some(slot) = self.take_places(ask, places as i32) {
+        if ask.account.is_none_or(|account| self.accounts.take(&account, places)) {
+            let mut slots = fitting.iter().copied().flatten().copied();
+            if let Some(slot) = slots.find(|s| self.free[*s as usize].take(places as i32)) {
                 return Some(Box::new(self.grant(ask, slot)));
             }
             if let Some(account) = &ask.account {
-                self.leave_account(account, places);
+                self.accounts.give(account, places);
             }
         }
         self.claims.give(&party);
         None
-    }
-
-    fn take_places(&self, ask: &Ask<'_>, places: i32) -> Option<u32> {
-        ask.choices
-            .iter()
-            .filter_map(|choice| self.fitting(choice).ok())
-            .flatten()
-            .copied()
-            .find(|slot| self.free[*slot as usize].take(places))
     }
 
     fn grant(&self, ask: &Ask<'_>, slot: u32) -> Grant {
@@ -370,40 +417,5 @@ impl Opening {
             channel: ask.channel.map(str::to_owned),
             hold_expires_at: None,
         }
-    }
-
-    fn account_full(
-        &self,
-        account: &Pseudonym,
-        places: u32,
-        have: impl Fn(&crate::opening::Account) -> u32,
-    ) -> bool {
-        self.record()
-            .rules
-            .max_per_account
-            .is_some_and(|most| self.accounts.get(account).map_or(0, |a| have(&a)) + places > most)
-    }
-
-    /// Counts places against the account; false if they would exceed its limit.
-    fn enter_account(&self, account: Pseudonym, places: u32) -> bool {
-        let most = self.record().rules.max_per_account.unwrap_or(u32::MAX);
-        let mut entry = self.accounts.entry(account).or_default();
-        let fits = entry.taken.saturating_add(places) <= most;
-        if fits {
-            entry.taken += places;
-        }
-        let unused = entry.taken == 0;
-        drop(entry);
-        if unused {
-            self.accounts.remove_if(&account, |_, a| a.taken == 0);
-        }
-        fits
-    }
-
-    pub(crate) fn leave_account(&self, account: &Pseudonym, places: u32) {
-        self.accounts.remove_if_mut(account, |_, a| {
-            a.taken -= places;
-            a.taken == 0
-        });
     }
 }

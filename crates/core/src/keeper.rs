@@ -1,6 +1,7 @@
 //! The single writer: gives numbers, applies blocks, can tell the state's hash.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hash};
 use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
@@ -10,6 +11,7 @@ use giliran_wire::{BlockHash, BookingId, Timestamp};
 use crate::claims::Claim;
 use crate::stable::Durable;
 use crate::sync::Ordering;
+use crate::table::Uniform;
 use crate::{Book, Booking, Found, Opening};
 
 /// Applies the ledger to a [`Book`], block by block; there is one per book.
@@ -23,6 +25,8 @@ pub struct Keeper {
     genesis: Option<Genesis>,
     /// Numbers of every slot, by opening and slot.
     numbers: Vec<Vec<Numbers>>,
+    /// Ids given to grants that are on their way into the ledger.
+    numbered: HashSet<BookingId, BuildHasherDefault<Uniform>>,
 }
 
 /// Queue numbers of one slot that nobody has: `next` and above, and `below`.
@@ -72,6 +76,7 @@ impl Keeper {
             chain: Chain::new(),
             genesis: None,
             numbers: Vec::new(),
+            numbered: HashSet::default(),
         }
     }
 
@@ -99,7 +104,9 @@ impl Keeper {
     /// as it enters a block. False: this id is taken, try with other bits.
     pub fn number(&mut self, grant: &mut Grant, random: u128) -> bool {
         let id = BookingId::from_random(random);
-        if self.book.bookings.contains_key(&id) {
+        // Zero is what a grant has that is not numbered yet.
+        let taken = id == BookingId::from_random(0) || self.book.booking(&id).is_some();
+        if taken || !self.numbered.insert(id) {
             return false;
         }
         grant.booking = id;
@@ -110,11 +117,14 @@ impl Keeper {
         true
     }
 
-    /// Takes back a grant whose block will never be in the ledger.
+    /// Takes back a grant whose block will never be in the ledger. One that was
+    /// not numbered yet goes back through [`Book::abandon`] as well.
     pub fn abandon(&mut self, grant: &Grant) {
-        let numbers = &mut self.numbers[grant.opening as usize][grant.slot as usize];
-        for seat in &grant.seats {
-            numbers.give(seat.number);
+        if self.numbered.remove(&grant.booking) {
+            let numbers = &mut self.numbers[grant.opening as usize][grant.slot as usize];
+            for seat in &grant.seats {
+                numbers.give(seat.number);
+            }
         }
         self.book.abandon(grant);
     }
@@ -188,15 +198,14 @@ impl Keeper {
     ) -> Result<(Vec<Found>, Durable), FoldError> {
         let book = Arc::clone(&self.book);
         let time = block.time;
-        let result = book.stable.change(self.chain.position(), |at| {
+        book.stable.change(self.chain.position(), |at| {
+            book.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
             let mut made = Vec::new();
             for entry in block.entries {
                 self.apply_entry(seq, entry, time, mode, &mut made)?;
             }
             Ok((made, at))
-        });
-        book.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
-        result
+        })
     }
 
     fn apply_entry(
@@ -240,6 +249,9 @@ impl Keeper {
         }
         if openings.iter().any(|o| o.id() == record.id) {
             return damage("recorded twice");
+        }
+        if let Some(twin) = named_twice(&record) {
+            return damage(twin);
         }
         let known = record.slots.iter().all(|slot| {
             slot.quota > 0
@@ -310,20 +322,21 @@ impl Keeper {
                 }
             }
             opening.free[grant.slot as usize].give(-(places as i32));
-            if let Some(account) = grant.account {
-                opening.accounts.entry(account).or_default().taken += places;
-            }
+        } else if !self.numbered.remove(&id) {
+            return Err(damage("was not numbered here".to_owned()));
         }
         if let Some(account) = grant.account {
-            opening.accounts.entry(account).or_default().durable += places;
+            opening.accounts.grant(account, places, mode == Mode::Live);
         }
         let booking = Arc::new(Booking::new(grant, time));
         if self.book.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
             return Err(damage("granted twice".to_owned()));
         }
         for seat in &booking.seats {
-            match (opening.claims.grant(seat.applicant, booking.id), mode) {
-                (None, Mode::Replay) | (Some(Claim::Deciding), Mode::Live) => {}
+            match (opening.claims.grant(seat.applicant, Arc::clone(&booking)), mode) {
+                // In a replay, a claim that is being decided loses to the
+                // ledger: whoever holds its grant abandons it.
+                (None, Mode::Replay) | (Some(Claim::Deciding), _) => {}
                 _ => return Err(damage("an applicant already has a booking".to_owned())),
             }
         }
@@ -347,7 +360,7 @@ impl Keeper {
             }
             hasher.update(&bytes);
         }
-        let mut ids: Vec<BookingId> = self.book.bookings.iter().map(|entry| *entry.key()).collect();
+        let mut ids = self.book.bookings.keys();
         ids.sort_unstable();
         for id in ids {
             bytes.clear();
@@ -355,6 +368,24 @@ impl Keeper {
             hasher.update(&bytes);
         }
         BlockHash(*hasher.finalize().as_bytes())
+    }
+}
+
+/// What of a record bears a name that something else of it bears too: no
+/// request could mean one of the two.
+fn named_twice(record: &OpeningRecord) -> Option<&'static str> {
+    fn distinct<T: Eq + Hash>(names: impl IntoIterator<Item = T>) -> bool {
+        let mut seen = HashSet::new();
+        names.into_iter().all(|name| seen.insert(name))
+    }
+    if !distinct(record.offices.iter().map(|office| &office.id)) {
+        Some("two offices of one id")
+    } else if !record.offices.iter().all(|o| distinct(o.sessions.iter().map(|s| &s.id))) {
+        Some("two sessions of one id")
+    } else if !distinct(record.slots.iter().map(|s| (s.office, s.session, s.date))) {
+        Some("two slots of one office, date and session")
+    } else {
+        None
     }
 }
 

@@ -24,6 +24,7 @@
 //! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and
 //! random bits come in as arguments.
 
+mod accounts;
 mod book;
 mod booking;
 mod claims;
@@ -33,6 +34,7 @@ mod opening;
 mod places;
 mod stable;
 mod sync;
+mod table;
 
 pub use book::{Book, Found};
 pub use booking::Booking;

@@ -5,10 +5,11 @@ use std::fmt;
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::{OpeningRecord, Order};
 use giliran_wire::request::Choice;
-use giliran_wire::{Date, Pseudonym, Timestamp};
+use giliran_wire::{Date, Timestamp};
 use rustc_hash::FxHashMap;
 
-use crate::claims::{Claims, UniformMap};
+use crate::accounts::Accounts;
+use crate::claims::Claims;
 use crate::places::{DurablyFree, Free};
 use crate::sync::{AtomicU8, Ordering};
 
@@ -22,16 +23,7 @@ pub struct Opening {
     pub(crate) free: Box<[Free]>,
     pub(crate) durably_free: DurablyFree,
     pub(crate) claims: Claims,
-    pub(crate) accounts: UniformMap<Pseudonym, Account>,
-}
-
-/// Places an account has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Account {
-    /// Taken, durable or not.
-    pub(crate) taken: u32,
-    /// Durably granted.
-    pub(crate) durable: u32,
+    pub(crate) accounts: Accounts,
 }
 
 /// Slots of an office, by what a choice leaves open. Slot lists are in order
@@ -110,7 +102,7 @@ impl Opening {
             free: record.slots.iter().map(|s| Free::new(i32::from(s.quota))).collect(),
             durably_free: DurablyFree::new(record.slots.iter().map(|s| i32::from(s.quota))),
             claims: Claims::default(),
-            accounts: UniformMap::default(),
+            accounts: Accounts::new(record.rules.max_per_account),
             record,
         }
     }

@@ -35,6 +35,21 @@ impl Durable {
     }
 }
 
+/// The beginning of a look at the facts. What was seen counts only if it
+/// [`held`](Stable::held) to the end.
+#[derive(Debug)]
+pub(crate) struct Glance {
+    version: u64,
+    /// The position the facts stand at, if they hold.
+    pub(crate) at: Durable,
+}
+
+impl Glance {
+    fn overlaps_a_change(&self) -> bool {
+        self.version & 1 == 1
+    }
+}
+
 /// How often a reader tries again before it lets its request wait for the
 /// block instead. Applying a block takes longer than a few reads.
 const TRIES: usize = 4;
@@ -46,23 +61,34 @@ impl Stable {
 
     /// Runs `read` until no change overlapped it; none if changes kept coming.
     pub(crate) fn read<T>(&self, mut read: impl FnMut(Durable) -> T) -> Option<T> {
-        for _ in 0..TRIES {
-            let before = self.version.load(Ordering::Acquire);
-            if before & 1 == 1 {
+        self.attempts().find_map(|glance| {
+            if glance.overlaps_a_change() {
+                return None;
+            }
+            let value = read(glance.at);
+            self.held(&glance).then_some(value)
+        })
+    }
+
+    /// As many looks at the facts as are worth it.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = Glance> {
+        (0..TRIES).map(|i| {
+            if i > 0 {
                 spin();
-                continue;
             }
-            let at = Durable(Position {
-                epoch: self.epoch.load(Ordering::Relaxed),
-                seq: self.seq.load(Ordering::Relaxed),
-            });
-            let value = read(at);
-            fence(Ordering::Acquire);
-            if self.version.load(Ordering::Relaxed) == before {
-                return Some(value);
-            }
-        }
-        None
+            self.glance()
+        })
+    }
+
+    fn glance(&self) -> Glance {
+        let version = self.version.load(Ordering::Acquire);
+        Glance { version, at: self.settled() }
+    }
+
+    /// True if everything read since the glance stood at its position.
+    pub(crate) fn held(&self, glance: &Glance) -> bool {
+        fence(Ordering::Acquire);
+        !glance.overlaps_a_change() && self.version.load(Ordering::Relaxed) == glance.version
     }
 
     /// The position between two changes; for the one writer, who makes them.
