@@ -1,1 +1,22 @@
-//! Placeholder.
+//! What Giliran needs of NATS, and the one real clock.
+//!
+//! [`server`] runs a nats-server child, [`connection`] connects, [`suitability`]
+//! says whether a server can carry a ledger, [`ledger`] makes, opens and reads
+//! the ledger's stream, [`append`] writes to it under its fence, [`lease`] says
+//! which engine should try to serve.
+//!
+//! What always holds: an append names the sequence it expects; a reader gets
+//! every sequence once and in order, or an error.
+//!
+//! Deliberately not here: the meaning of a block beyond genesis.
+
+pub mod append;
+pub mod clock;
+pub mod connection;
+mod error;
+pub mod lease;
+pub mod ledger;
+pub mod server;
+pub mod suitability;
+
+pub use error::Error;

@@ -1,1 +1,107 @@
-//! Placeholder.
+//! The configuration file, and the openings it resolves to.
+//!
+//! [`parse`] reads the file and reports every problem at once, each with its
+//! line and field. [`Config::due`] says which openings should be on record at an
+//! instant, fully resolved: from there on the ledger counts, not the file.
+//!
+//! What always holds: a `Config` that exists is valid; resolving it cannot fail.
+//!
+//! Deliberately not here: secrets (they come from files and the environment),
+//! clocks, and the record itself.
+
+mod describe;
+mod file;
+mod offices;
+mod openings;
+mod rules;
+
+use giliran_wire::subject::Domain;
+use giliran_wire::{Date, Timestamp};
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+pub use regex::Regex;
+
+pub use describe::describe;
+pub use file::{Problem, Problems, parse};
+use giliran_wire::ledger::Rules;
+
+/// The example that ships with Giliran: the Batam offices.
+pub const BATAM: &str = include_str!("../examples/batam.toml");
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Subjects, streams and buckets.
+    pub domain: Domain,
+    /// What applicant ids must look like, where given.
+    pub applicant_pattern: Option<Regex>,
+    /// Where reply subjects may lie: string prefixes.
+    pub reply_prefixes: Vec<String>,
+    /// Openings that come by themselves.
+    pub schedule: Option<Schedule>,
+    /// Openings written out.
+    pub openings: Vec<Explicit>,
+    /// The rules of all of them.
+    pub rules: Rules,
+    /// The offices, in configured order.
+    pub offices: Vec<Office>,
+}
+
+/// Openings that come by themselves, week after week.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub(crate) timezone: TimeZone,
+    pub(crate) timezone_name: String,
+    pub(crate) opens_on: Weekday,
+    pub(crate) opens_at: jiff::civil::Time,
+    pub(crate) lasts_ms: u64,
+    pub(crate) covers: Vec<Weekday>,
+    pub(crate) closed: Vec<Date>,
+}
+
+/// An opening written out.
+#[derive(Debug, Clone)]
+pub struct Explicit {
+    pub(crate) id: String,
+    pub(crate) opens_at: Timestamp,
+    pub(crate) closes_at: Timestamp,
+    pub(crate) dates: Vec<Date>,
+}
+
+/// An office and what it offers a day.
+#[derive(Debug, Clone)]
+pub struct Office {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) sessions: Vec<Session>,
+}
+
+/// A part of an office's day.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) label: String,
+    pub(crate) quota: Quota,
+    pub(crate) restricted: bool,
+    pub(crate) explicit: bool,
+}
+
+/// Places a day.
+#[derive(Debug, Clone)]
+pub(crate) enum Quota {
+    /// The same every day.
+    Daily(u16),
+    /// By weekday; none on those not named.
+    ByWeekday(Vec<(Weekday, u16)>),
+}
+
+impl Quota {
+    pub(crate) fn on(&self, day: Weekday) -> Option<u16> {
+        match self {
+            Self::Daily(places) => Some(*places),
+            Self::ByWeekday(days) => {
+                days.iter().find(|(weekday, _)| *weekday == day).map(|(_, places)| *places)
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! An opening in words, for people who check a configuration.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use giliran_wire::Date;
+use giliran_wire::ledger::{OpeningRecord, Order, ReturnRule};
+
+/// What an opening offers: window, rules, places per office and day.
+pub fn describe(record: &OpeningRecord) -> String {
+    let mut out = String::new();
+    let local = |t: giliran_wire::Timestamp| {
+        let instant = jiff::Timestamp::from_millisecond(t.as_millis()).unwrap_or_default();
+        match instant.in_tz(&record.timezone) {
+            Ok(zoned) => zoned.strftime("%a %Y-%m-%d %H:%M %Z").to_string(),
+            Err(_) => t.to_string(),
+        }
+    };
+    let _ = writeln!(out, "opening {}", record.id);
+    let _ = writeln!(out, "  from {} to {}", local(record.opens_at), local(record.closes_at));
+    let order = match record.rules.order {
+        Order::FirstCome => "first come".to_owned(),
+        Order::Rounds { length_ms } => format!("rounds of {length_ms} ms"),
+        Order::Draw => "draw".to_owned(),
+    };
+    let account = match record.rules.max_per_account {
+        Some(most) => format!(", at most {most} an account"),
+        None => String::new(),
+    };
+    let hold = match record.rules.hold_ms {
+        Some(ms) => format!(", held for {} s until confirmed", ms / 1_000),
+        None => String::new(),
+    };
+    let _ =
+        writeln!(out, "  {order}, parties of at most {}{account}{hold}", record.rules.max_party);
+    for (cause, rule) in
+        [("cancelled", &record.rules.cancelled), ("expired", &record.rules.expired)]
+    {
+        let _ = writeln!(out, "  {cause} places come back {}", returns(rule));
+    }
+    let mut dates: Vec<Date> = record.slots.iter().map(|slot| slot.date).collect();
+    dates.sort_unstable();
+    dates.dedup();
+    for (i, office) in record.offices.iter().enumerate() {
+        let _ = writeln!(out, "  {} ({})", office.id, office.name);
+        for (s, session) in office.sessions.iter().enumerate() {
+            let quotas: BTreeMap<Date, u16> = record
+                .slots
+                .iter()
+                .filter(|slot| slot.office as usize == i && slot.session as usize == s)
+                .map(|slot| (slot.date, slot.quota))
+                .collect();
+            let mark = match (session.restricted, session.explicit) {
+                (true, _) => " (restricted)",
+                (_, true) => " (only if named)",
+                _ => "",
+            };
+            let days: Vec<String> = dates
+                .iter()
+                .map(|date| quotas.get(date).map_or("-".to_owned(), u16::to_string))
+                .collect();
+            let _ = writeln!(out, "    {:<12}{} {}", session.id, days.join(" "), mark);
+        }
+    }
+    let total: u64 = record.slots.iter().map(|slot| u64::from(slot.quota)).sum();
+    let days: Vec<String> = dates.iter().map(Date::to_string).collect();
+    let _ = writeln!(out, "  {} slots, {total} places on {}", record.slots.len(), days.join(", "));
+    out
+}
+
+fn returns(rule: &ReturnRule) -> String {
+    match rule {
+        ReturnRule::Immediate => "at once".to_owned(),
+        ReturnRule::Delayed { from_ms, to_ms } => {
+            format!("after {} to {} s", from_ms / 1_000, to_ms / 1_000)
+        }
+        ReturnRule::At { minutes } => {
+            let times: Vec<String> =
+                minutes.iter().map(|m| format!("{:02}:{:02}", m / 60, m % 60)).collect();
+            format!("by draw at {}", times.join(", "))
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `[[office]]` and its sessions.
+
+use giliran_wire::request::is_id;
+use jiff::civil::Weekday;
+use toml::de::DeValue;
+
+use crate::file::{self, Report, Section};
+use crate::{Office, Quota, Session};
+
+/// Places of a slot.
+const QUOTA: std::ops::RangeInclusive<i64> = 1..=65_535;
+
+pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Office> {
+    let sections = root.sections("office", report);
+    if sections.is_empty() && !root.has("office") {
+        report.add(&(0..0), "office", "there is none: at least one [[office]] is needed".into());
+    }
+    let mut offices: Vec<Office> = Vec::new();
+    for mut section in sections {
+        let id = id(&mut section, report);
+        let name = section.text("name", report).map(|(name, _)| name.to_owned());
+        let sessions = sessions(&mut section, report);
+        if let Some((id, span)) = id {
+            if offices.iter().any(|office| office.id == id) {
+                report.add(&span, &section.path("id"), format!("a second office `{id}`"));
+            }
+            let name = name.unwrap_or_else(|| id.clone());
+            offices.push(Office { id, name, sessions });
+        }
+        section.finish(report);
+    }
+    offices
+}
+
+fn id(
+    section: &mut Section<'_>,
+    report: &mut Report<'_>,
+) -> Option<(String, std::ops::Range<usize>)> {
+    let (id, span) = section.needed_text("id", report)?;
+    if !is_id(id) {
+        let message = format!("`{id}` is no id: 1 to 40 of a-z, 0-9 and -");
+        report.add(&span, &section.path("id"), message);
+        return None;
+    }
+    Some((id.to_owned(), span))
+}
+
+/// Either the office has sessions, or a quota and so the one session `all`.
+fn sessions(office: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Session> {
+    let of_office = quota(office, report);
+    let mut sessions: Vec<Session> = Vec::new();
+    let sections = office.sections("session", report);
+    match (office.has("quota"), !sections.is_empty()) {
+        (true, true) => report.add(
+            office.span(),
+            &office.path("quota"),
+            "an office has either a quota or sessions with quotas, not both".into(),
+        ),
+        (false, false) => report.add(
+            office.span(),
+            &office.path("quota"),
+            "missing: an office needs a quota, or sessions with quotas".into(),
+        ),
+        _ => {}
+    }
+    if let (Some(quota), true) = (of_office, sections.is_empty()) {
+        return vec![Session {
+            id: "all".into(),
+            label: "all day".into(),
+            quota,
+            restricted: false,
+            explicit: false,
+        }];
+    }
+    for mut section in sections {
+        let id = id(&mut section, report);
+        let label = section.text("label", report).map(|(label, _)| label.to_owned());
+        let quota = quota(&mut section, report);
+        if !section.has("quota") {
+            report.add(section.span(), &section.path("quota"), "missing".into());
+        }
+        let restricted = section.flag("restricted", report);
+        let explicit = section.flag("explicit", report);
+        if let Some((id, span)) = id {
+            if sessions.iter().any(|session| session.id == id) {
+                report.add(&span, &section.path("id"), format!("a second session `{id}`"));
+            }
+            if let Some(quota) = quota {
+                let label = label.unwrap_or_else(|| id.clone());
+                sessions.push(Session { id, label, quota, restricted, explicit });
+            }
+        }
+        section.finish(report);
+    }
+    sessions
+}
+
+fn quota(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Quota> {
+    let path = section.path("quota");
+    let value = section.value("quota")?;
+    let DeValue::Table(days) = value.get_ref() else {
+        return file::number(value, &path, QUOTA, report).map(|n| Quota::Daily(n as u16));
+    };
+    let mut quotas = Vec::new();
+    for (day, places) in days {
+        let name = day.get_ref().as_ref();
+        let path = format!("{path}.{name}");
+        match weekday(name) {
+            None => report.add(
+                &day.span(),
+                &path,
+                "no weekday: Mon, Tue, Wed, Thu, Fri, Sat, Sun".into(),
+            ),
+            Some(weekday) => {
+                if let Some(places) = file::number(places, &path, QUOTA, report) {
+                    quotas.push((weekday, places as u16));
+                }
+            }
+        }
+    }
+    if days.is_empty() {
+        report.add(&value.span(), &path, "no day has places".into());
+    }
+    Some(Quota::ByWeekday(quotas))
+}
+
+pub(crate) fn weekday(name: &str) -> Option<Weekday> {
+    Some(match name {
+        "Mon" => Weekday::Monday,
+        "Tue" => Weekday::Tuesday,
+        "Wed" => Weekday::Wednesday,
+        "Thu" => Weekday::Thursday,
+        "Fri" => Weekday::Friday,
+        "Sat" => Weekday::Saturday,
+        "Sun" => Weekday::Sunday,
+        _ => return None,
+    })
+}

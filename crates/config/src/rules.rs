@@ -1,0 +1,162 @@
+//! `[rules]`: order, limits, holds, returned places.
+
+use giliran_wire::ledger::{Order, ReturnRule, Rules};
+use jiff::SignedDuration;
+use toml::de::DeValue;
+
+use crate::file::{Report, Section};
+
+/// When collected places are offered where nothing is said: early enough to
+/// come the same day, and before the next.
+const RELEASES: [u16; 2] = [7 * 60, 17 * 60];
+const ORDERS: &str = "\"first-come\", \"draw\" or { rounds = \"500ms\" }";
+const RETURNS: &str = "\"immediate\", { delayed = [\"10m\", \"60m\"] } or { at = [\"07:00\"] }";
+
+pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Rules {
+    let collected = || ReturnRule::At { minutes: RELEASES.to_vec() };
+    let mut rules = Rules {
+        order: Order::FirstCome,
+        max_party: 5,
+        max_per_account: None,
+        hold_ms: None,
+        cancelled: collected(),
+        expired: collected(),
+        across_openings: false,
+        max_changes: None,
+    };
+    let Some(mut section) = root.section("rules", report) else { return rules };
+    if let Some(order) = order(&mut section, report) {
+        rules.order = order;
+    }
+    if let Some(most) = section.number("max_party", 1..=5, report) {
+        rules.max_party = most as u8;
+    }
+    rules.max_per_account =
+        section.number("max_per_account", 1..=1_000_000, report).map(|n| n as u32);
+    if let Some((text, span)) = section.text("hold", report) {
+        rules.hold_ms = duration(text, &span, &section.path("hold"), report);
+    }
+    if let Some(mut returns) = section.section("returns", report) {
+        for (field, rule) in [("cancelled", &mut rules.cancelled), ("expired", &mut rules.expired)]
+        {
+            if let Some(read) = return_rule(&mut returns, field, report) {
+                *rule = read;
+            }
+        }
+        returns.finish(report);
+    }
+    section.finish(report);
+    rules
+}
+
+fn order(rules: &mut Section<'_>, report: &mut Report<'_>) -> Option<Order> {
+    let path = rules.path("order");
+    let value = rules.value("order")?;
+    match value.get_ref() {
+        DeValue::String(name) if name == "first-come" => Some(Order::FirstCome),
+        DeValue::String(name) if name == "draw" => Some(Order::Draw),
+        DeValue::Table(table) if table.contains_key("rounds") => {
+            let mut section = Section::new(table, path, value.span());
+            let rounds = section.text("rounds", report);
+            let length_ms = rounds
+                .and_then(|(text, span)| duration(text, &span, &section.path("rounds"), report));
+            section.finish(report);
+            Some(Order::Rounds { length_ms: length_ms? })
+        }
+        _ => {
+            report.add(&value.span(), &path, format!("expected {ORDERS}"));
+            None
+        }
+    }
+}
+
+fn return_rule(
+    returns: &mut Section<'_>,
+    field: &'static str,
+    report: &mut Report<'_>,
+) -> Option<ReturnRule> {
+    let path = returns.path(field);
+    let value = returns.value(field)?;
+    let DeValue::Table(table) = value.get_ref() else {
+        if matches!(value.get_ref(), DeValue::String(name) if name == "immediate") {
+            return Some(ReturnRule::Immediate);
+        }
+        report.add(&value.span(), &path, format!("expected {RETURNS}"));
+        return None;
+    };
+    let mut section = Section::new(table, path.clone(), value.span());
+    let rule = if section.has("delayed") {
+        let (texts, span) = section.texts("delayed", report)?;
+        let read: Vec<u64> =
+            texts.iter().filter_map(|(text, span)| duration(text, span, &path, report)).collect();
+        match read[..] {
+            [from_ms, to_ms] if from_ms <= to_ms => Some(ReturnRule::Delayed { from_ms, to_ms }),
+            _ => {
+                report.add(
+                    &span,
+                    &path,
+                    "expected shortest and longest delay, in this order".into(),
+                );
+                None
+            }
+        }
+    } else if section.has("at") {
+        let (texts, span) = section.texts("at", report)?;
+        let mut minutes: Vec<u16> = texts
+            .iter()
+            .filter_map(|(text, span)| minute_of_day(text, span, &path, report))
+            .collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+        if minutes.is_empty() {
+            report.add(&span, &path, "no time: returned places would never come back".into());
+        }
+        Some(ReturnRule::At { minutes })
+    } else {
+        report.add(&value.span(), &path, format!("expected {RETURNS}"));
+        None
+    };
+    section.finish(report);
+    rule
+}
+
+fn minute_of_day(
+    text: &str,
+    span: &std::ops::Range<usize>,
+    path: &str,
+    report: &mut Report<'_>,
+) -> Option<u16> {
+    match time(text) {
+        Some(time) => Some(time.hour() as u16 * 60 + time.minute() as u16),
+        None => {
+            report.add(span, path, format!("`{text}` is no time of day, as 07:00"));
+            None
+        }
+    }
+}
+
+/// `HH:MM`.
+pub(crate) fn time(text: &str) -> Option<jiff::civil::Time> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str| (text.len() == 2).then(|| text.parse::<i8>().ok()).flatten();
+    jiff::civil::Time::new(number(hour)?, number(minute)?, 0, 0).ok()
+}
+
+/// A length of time above zero, in ms: `500ms`, `10m`, `2h`, `48h`.
+pub(crate) fn duration(
+    text: &str,
+    span: &std::ops::Range<usize>,
+    path: &str,
+    report: &mut Report<'_>,
+) -> Option<u64> {
+    let parsed =
+        text.parse::<SignedDuration>().ok().and_then(|d| u64::try_from(d.as_millis()).ok());
+    match parsed {
+        Some(ms) if (1..=366 * 24 * 3_600_000).contains(&ms) => Some(ms),
+        _ => {
+            let message = format!("`{text}` is no length of time above zero, as 500ms, 10m or 48h");
+            report.add(span, path, message);
+            None
+        }
+    }
+}

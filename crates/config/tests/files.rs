@@ -1,0 +1,192 @@
+//! Files, the problems they have, and what they resolve to.
+
+use giliran_config::{BATAM, Config, describe, parse};
+use giliran_wire::Timestamp;
+use proptest::prelude::*;
+
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("an instant")
+}
+
+const MINIMAL: &str = r#"
+[[opening]]
+id = "drill-1"
+opens_at = "2026-11-27T14:00:00+07:00"
+closes_at = "2026-11-29T14:00:00+07:00"
+dates = ["2026-11-30", "2026-12-01"]
+[[office]]
+id = "a"
+quota = 3
+"#;
+
+/// Every problem of `MINIMAL` with `from` replaced by `to`.
+fn check(from: &str, to: &str) -> String {
+    let text = MINIMAL.replacen(from, to, 1);
+    assert_ne!(text, MINIMAL, "nothing was replaced");
+    match parse(&text, "g.toml") {
+        Ok(_) => "fine".to_owned(),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+#[test]
+fn problems_name_line_and_field() {
+    assert_eq!(
+        check("quota = 3", "quota = 0"),
+        "g.toml:9:9: office[0].quota: 0 given, 1 to 65535 allowed"
+    );
+    assert_eq!(
+        check("quota = 3", "quota = 65536"),
+        "g.toml:9:9: office[0].quota: 65536 given, 1 to 65535 allowed"
+    );
+    assert_eq!(
+        check("quota = 3", ""),
+        "g.toml:7:1: office[0].quota: missing: an office needs a quota, or sessions with quotas"
+    );
+    assert!(
+        check("quota = 3", "quota = 3\ncuota = 4")
+            .contains("g.toml:10:1: office[0].cuota: unknown field")
+    );
+    assert!(
+        check("quota = 3", "quota = 3\n[[office]]\nid = \"a\"\nquota = 1")
+            .contains("office[1].id: a second office `a`")
+    );
+    assert!(check("id = \"a\"", "id = \"A\"").contains("`A` is no id"));
+    assert!(
+        check("\"2026-11-29T", "\"2026-11-26T")
+            .contains("opening[0].closes_at: not after opens_at")
+    );
+    assert!(
+        check("\"2026-12-01\"", "\"2026-12-41\"")
+            .contains("opening[0].dates: `2026-12-41` is no day")
+    );
+    assert!(check("[[office]]\nid = \"a\"\nquota = 3", "").contains("office: there is none"));
+    assert!(
+        check("quota = 3", "quota = { Sun = 3 }")
+            .contains("opening[0].dates: no office has places")
+    );
+    assert!(
+        check("[[opening]]", "subject_prefix = \"a.>\"\n[[opening]]").contains("subject_prefix")
+    );
+    assert!(
+        check("[[opening]]", "applicant_pattern = \"(\"\n[[opening]]")
+            .contains("no regular expression")
+    );
+    assert!(check("[[opening]]", "nonsense").contains("g.toml:2:"));
+    for (rule, words) in [
+        ("max_party = 6", "rules.max_party: 6 given, 1 to 5 allowed"),
+        ("order = \"last-come\"", "rules.order: expected \"first-come\""),
+        ("order = { rounds = \"0s\" }", "`0s` is no length of time above zero"),
+        ("hold = \"soon\"", "rules.hold: `soon` is no length"),
+        ("[rules.returns]\ncancelled = { at = [] }", "would never come back"),
+        ("[rules.returns]\ncancelled = { at = [\"25:00\"] }", "`25:00` is no time of day"),
+        ("[rules.returns]\nexpired = { delayed = [\"60m\", \"10m\"] }", "shortest and longest"),
+    ] {
+        let said = check("[[opening]]", &format!("[rules]\n{rule}\n[[opening]]"));
+        assert!(said.contains(words), "{rule}: {said}");
+    }
+}
+
+#[test]
+fn every_problem_is_said_at_once() {
+    let text = MINIMAL.replace("quota = 3", "quota = 0").replace("drill-1", "drill 1");
+    let problems = parse(&text, "g.toml").unwrap_err().problems;
+    assert_eq!(problems.len(), 2);
+    assert!(problems[0].line < problems[1].line);
+}
+
+#[test]
+fn openings_that_overlap_are_refused() {
+    let second = MINIMAL.replace("drill-1", "drill-2");
+    let (opening, _) = second.split_once("[[office]]").unwrap();
+    let said = parse(&format!("{MINIMAL}{opening}"), "g.toml").unwrap_err().to_string();
+    assert!(said.contains("overlaps opening `drill-1`"), "{said}");
+    let same = MINIMAL.split_once("[[office]]").unwrap().0;
+    let said = parse(&format!("{MINIMAL}{same}"), "g.toml").unwrap_err().to_string();
+    assert!(said.contains("a second opening `drill-1`"), "{said}");
+}
+
+fn schedule(replace: &str, with: &str) -> Result<Config, String> {
+    parse(&BATAM.replacen(replace, with, 1), "g.toml").map_err(|e| e.to_string())
+}
+
+#[test]
+fn schedules_are_checked() {
+    let said = |from, to| schedule(from, to).unwrap_err();
+    assert!(said("Asia/Jakarta", "Asia/Atlantis").contains("`Asia/Atlantis` is no time zone"));
+    assert!(said("Fri 14:00", "Friday 2pm").contains("is no weekday and time"));
+    assert!(
+        said("[\"Mon\", \"Tue\", \"Wed\", \"Thu\", \"Fri\"]", "[]")
+            .contains("the schedule yields nothing")
+    );
+    assert!(said("48h", "200h").contains("longer than a week"));
+}
+
+#[test]
+fn a_friday_opens_the_week_after() {
+    let config = schedule("48h", "48h").unwrap();
+    let due = config.due(at("2026-11-26T00:00:00Z"), WEEK_MS);
+    assert_eq!(due.len(), 1);
+    let opening = &due[0];
+    assert_eq!(opening.id, "2026-W49");
+    assert_eq!(opening.opens_at, at("2026-11-27T14:00:00+07:00"));
+    assert_eq!(opening.closes_at, at("2026-11-29T14:00:00+07:00"));
+    assert_eq!(opening.slots.len(), 5 * (5 + 4));
+    assert_eq!(opening.slots[0].date.to_string(), "2026-11-30");
+    let total: u32 = opening.slots.iter().map(|slot| u32::from(slot.quota)).sum();
+    assert_eq!(total, 5 * (200 + 50 + 15 + 80 + 40 + 40 + 30));
+    assert!(describe(opening).contains("45 slots, 2275 places"), "{}", describe(opening));
+    // While it is open, the next one is due as well.
+    let due = config.due(at("2026-11-28T00:00:00Z"), WEEK_MS);
+    let ids: Vec<_> = due.iter().map(|o| o.id.as_str()).collect();
+    assert_eq!(ids, ["2026-W49", "2026-W50"]);
+}
+
+#[test]
+fn closed_days_and_the_turn_of_the_year() {
+    let config = schedule("48h", "48h").unwrap();
+    let christmas = config.due(at("2026-12-18T00:00:00Z"), 1).remove(0);
+    assert_eq!(christmas.id, "2026-W52");
+    assert!(christmas.slots.iter().all(|slot| slot.date.to_string() != "2026-12-25"));
+    let next = config.due(at("2026-12-24T00:00:00Z"), 1).remove(0);
+    assert_eq!(next.id, "2026-W53");
+    assert_eq!(next.slots[0].date.to_string(), "2026-12-28");
+    assert_eq!(config.due(at("2027-01-01T00:00:00Z"), 1)[0].id, "2027-W01");
+}
+
+#[test]
+fn summer_time_moves_the_instant_not_the_hour() {
+    let config = schedule("Asia/Jakarta", "Europe/Berlin").unwrap();
+    let before = config.due(at("2026-10-22T00:00:00Z"), 1).remove(0);
+    let after = config.due(at("2026-10-29T00:00:00Z"), 1).remove(0);
+    assert_eq!(before.opens_at, at("2026-10-23T12:00:00Z"));
+    assert_eq!(after.opens_at, at("2026-10-30T13:00:00Z"));
+}
+
+#[test]
+fn the_dev_opening_is_open_now() {
+    let now = at("2026-11-27T10:00:00Z");
+    let config = Config::dev(now);
+    let due = config.due(now, 0);
+    assert_eq!(due.len(), 1);
+    assert_eq!((due[0].id.as_str(), due[0].opens_at), ("dev", now));
+    assert_eq!(due[0].slots[0].date.to_string(), "2026-11-30");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_survived(text in "\\PC{0,200}") {
+        let _ = parse(&text, "g.toml");
+    }
+
+    #[test]
+    fn any_cut_and_splice_of_a_good_file_is_survived(cut in 0usize..2000, byte in any::<char>()) {
+        let mut text = BATAM.to_owned();
+        let cut = (0..=cut.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.insert(cut, byte);
+        let _ = parse(&text, "g.toml");
+        let _ = parse(&text[..cut], "g.toml");
+    }
+}
