@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The engine: intake → decide → group commit → answer.
+//!
+//! The way of a request:
+//!
+//! 1. [`intake`](mod@intake) drains the subscriptions into bounded queues and
+//!    tells `busy` at once what does not fit.
+//! 2. [`workers`](mod@workers) read the payloads, put people under pseudonyms
+//!    and decide, several at once; what rests on durable facts is answered
+//!    there and then.
+//! 3. [`sequencer`] brings grants into the ledger, one block in flight.
+//! 4. [`reply`](mod@reply) writes answers, a grant's only once its block is
+//!    durable.
+//!
+//! [`engine`] decides when any of this may happen: it follows the ledger as a
+//! standby, takes over when the lease is free, and steps down when it is gone.
+//!
+//! What always holds:
+//!
+//! - Requests are subscribed to only while active, so that "no responders"
+//!   keeps its meaning.
+//! - A refusal leaves only while the lease, counted from before its last
+//!   renewal was sent, stands with a margin.
+//! - A raw applicant id does not get beyond `workers`.
+//!
+//! Deliberately not here: stores and event feeds, which read the ledger by
+//! themselves; any retry of a request, which is the client's.
+
+pub mod engine;
+mod gate;
+mod high_water;
+mod intake;
+mod metrics;
+mod reply;
+pub mod sequencer;
+mod term;
+mod workers;
+
+pub use engine::{Engine, EngineError, Options, Role, Status};
+pub use high_water::{HighWater, HighWaterError};
+pub use metrics::Metrics;

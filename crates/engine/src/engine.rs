@@ -1,0 +1,424 @@
+//! The engine's roles: follow the ledger, take over, serve, step down.
+//!
+//! ```text
+//!  starting ──ledger read, mark checked──▶ standby ──lease──▶ taking over ──take-over durable──▶ active
+//!                                            ▲                                                  │
+//!                                            └──────────── lease gone, or deposed ──────────────┘
+//! ```
+//!
+//! The lease says who should try; the ledger's fence says who may write.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use giliran_broker::lease::{Held, Lease};
+use giliran_broker::ledger::{Ledger, Reader};
+use giliran_config::Config;
+use giliran_core::{Book, FoldError, Keeper, Opening};
+use giliran_wire::ledger::{Chain, OpeningRecord};
+use giliran_wire::{ApplicantKey, BlockHash, KeyFingerprint, Timestamp};
+use tokio::sync::watch;
+
+use crate::gate::{Gate, raised};
+use crate::high_water::{HighWater, HighWaterError, Mark};
+use crate::metrics::Metrics;
+use crate::term::{self, End, Office};
+
+/// How long a lease lasts without renewal.
+pub const LEASE_TTL: Duration = Duration::from_secs(3);
+/// How often it is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How long before its opening an opening is put on record.
+const HORIZON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Most blocks folded between two looks at the outside.
+const FOLD_BLOCKS: usize = 1_024;
+/// How long a follower waits for the next block before it looks at the lease.
+const FOLLOW_WAIT: Duration = Duration::from_millis(100);
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name in ledger, lease and logs.
+    pub name: String,
+    /// The configuration in the file; what counts is what is on record.
+    pub config: Config,
+    /// The applicant key.
+    pub key: ApplicantKey,
+    /// Holds the high-water mark.
+    pub data: PathBuf,
+    /// Deciding threads at once.
+    pub workers: usize,
+}
+
+/// What the engine is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Reads the ledger from its beginning.
+    Starting {
+        /// Blocks read.
+        read: u64,
+        /// Blocks there are.
+        tail: u64,
+    },
+    /// Follows the ledger, ready to take over.
+    Standby,
+    /// Has the lease; its take-over is on its way.
+    TakingOver,
+    /// Decides requests.
+    Active {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Has ended.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The engine's role, and how far it has come.
+pub type Status = watch::Receiver<Role>;
+
+/// Why an engine ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The ledger cannot be read any further.
+    #[error(transparent)]
+    Ledger(#[from] FoldError),
+    /// This machine knows more of the ledger than there is.
+    #[error(transparent)]
+    HighWater(#[from] HighWaterError),
+    /// The ledger was made with another applicant key.
+    #[error(
+        "the ledger was made with applicant key {ledger}, this engine has {own}: it would not \
+         recognise anybody. Give it the key the ledger was made with"
+    )]
+    OtherKey {
+        /// Fingerprint in the ledger.
+        ledger: KeyFingerprint,
+        /// Fingerprint of the engine's key.
+        own: KeyFingerprint,
+    },
+    /// The stream is there, but holds nothing.
+    #[error(
+        "the ledger stream is empty: it was recreated, or `giliran init` did not finish. An \
+         engine never begins a ledger; run `giliran init` if there is none to restore"
+    )]
+    NoGenesis,
+    /// A subject could not be subscribed to.
+    #[error("subscribe to {subject}: {source}")]
+    Subscribe {
+        /// Which.
+        subject: String,
+        /// Why.
+        source: async_nats::SubscribeError,
+    },
+    /// The connection was gone before the subscriptions were made.
+    #[error("subscriptions could not be made: {0}")]
+    Flush(async_nats::client::FlushError),
+    /// The broker refused or cannot do something.
+    #[error(transparent)]
+    Broker(#[from] giliran_broker::Error),
+}
+
+/// An engine; [`run`](Self::run) is its life.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) options: Options,
+    pub(crate) client: async_nats::Client,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Metrics,
+    high_water: HighWater,
+    role: watch::Sender<Role>,
+    /// Openings in the file that differ from the record, or cannot be served;
+    /// said once each.
+    said: Mutex<HashSet<String>>,
+}
+
+impl Engine {
+    /// An engine that has not started.
+    pub fn new(options: Options, client: async_nats::Client, metrics: Metrics) -> Self {
+        Self {
+            high_water: HighWater::new(&options.data),
+            options,
+            client,
+            gate: Arc::new(Gate::new()),
+            metrics,
+            role: watch::Sender::new(Role::Starting { read: 0, tail: 0 }),
+            said: Mutex::default(),
+        }
+    }
+
+    /// Tells its role from now on.
+    pub fn status(&self) -> Status {
+        self.role.subscribe()
+    }
+
+    /// Follows, takes over, serves, until `shutdown` says true.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] where it must not, or cannot, go on; the role then says
+    /// why.
+    pub async fn run(
+        &self,
+        ledger: Ledger,
+        lease: Lease,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<(), EngineError> {
+        let result = Box::pin(self.live(ledger, lease, shutdown)).await;
+        let reason = match &result {
+            Ok(()) => "stopped".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.say(Role::Stopped { reason });
+        result
+    }
+
+    async fn live(
+        &self,
+        ledger: Ledger,
+        lease: Lease,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), EngineError> {
+        let mut keeper = Keeper::new();
+        let mut first = true;
+        while !*shutdown.borrow() {
+            let mut reader = ledger.reader(keeper.chain().seq + 1).await?;
+            if first {
+                let (_, tail) = ledger.tail().await?;
+                self.start(&mut keeper, &mut reader, tail).await?;
+                first = false;
+            }
+            self.say(Role::Standby);
+            let Some(held) = self.stand_by(&mut keeper, &mut reader, &lease, &mut shutdown).await?
+            else {
+                break;
+            };
+            self.say(Role::TakingOver);
+            let (_, tail) = ledger.tail().await?;
+            while keeper.chain().seq < tail {
+                self.follow(&mut keeper, &mut reader, None).await?;
+            }
+            drop(reader);
+            self.gate.renewed(held.renewed_at(), LEASE_TTL);
+            let (lost_tx, lost) = watch::channel(false);
+            let (stop_renewing, stop) = watch::channel(false);
+            let renewing = tokio::spawn(renew(held, Arc::clone(&self.gate), lost_tx, stop));
+            let office = Office {
+                engine: self,
+                ledger: &ledger,
+                lease_lost: lost,
+                shutdown: shutdown.clone(),
+            };
+            let served = term::serve(office, keeper).await;
+            stop_renewing.send_replace(true);
+            self.gate.close();
+            let held = renewing.await.ok().flatten();
+            let (back, end) = served?;
+            keeper = back;
+            self.remember(Mark::of(keeper.chain())).await?;
+            match end {
+                End::Stopped => {
+                    if let Some(held) = held {
+                        held.release().await?;
+                    }
+                    tracing::info!("stepped down");
+                    return Ok(());
+                }
+                End::Deposed => tracing::warn!("out of office; following the ledger"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the ledger up to `tail` and checks it against key and mark.
+    async fn start(
+        &self,
+        keeper: &mut Keeper,
+        reader: &mut Reader,
+        tail: u64,
+    ) -> Result<(), EngineError> {
+        let mark = self.high_water.read()?;
+        let mut hash_at_mark = None;
+        let started = Instant::now();
+        while keeper.chain().seq < tail {
+            let mark = mark.map(|mark| (mark.seq, &mut hash_at_mark));
+            self.follow(keeper, reader, mark).await?;
+            self.say(Role::Starting { read: keeper.chain().seq, tail });
+        }
+        let genesis = keeper.genesis().ok_or(EngineError::NoGenesis)?;
+        let (ledger, own) = (genesis.applicant_key, self.options.key.fingerprint());
+        if ledger != own {
+            return Err(EngineError::OtherKey { ledger, own });
+        }
+        if let Some(mark) = &mark {
+            self.high_water.check(mark, keeper.chain(), hash_at_mark)?;
+        }
+        tracing::info!(
+            blocks = tail,
+            bookings = keeper.book().bookings(),
+            millis = started.elapsed().as_millis() as u64,
+            "ledger read"
+        );
+        Ok(())
+    }
+
+    /// Follows the ledger until the lease is had; none: asked to stop.
+    async fn stand_by(
+        &self,
+        keeper: &mut Keeper,
+        reader: &mut Reader,
+        lease: &Lease,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<Option<Held>, EngineError> {
+        loop {
+            if *shutdown.borrow() {
+                return Ok(None);
+            }
+            match lease.acquire(LEASE_TTL).await {
+                Ok(Some(held)) => return Ok(Some(held)),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "the lease cannot be asked for; trying on"),
+            }
+            let free = lease.freed();
+            tokio::pin!(free);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = raised(shutdown) => return Ok(None),
+                    () = &mut free => break,
+                    followed = self.follow(keeper, reader, None) => followed?,
+                }
+                self.show(keeper.chain(), keeper.book());
+                self.remember(Mark::of(keeper.chain())).await?;
+            }
+        }
+    }
+
+    /// Folds what there is, or waits a moment for more. `mark`: a sequence whose
+    /// hash is wanted.
+    async fn follow(
+        &self,
+        keeper: &mut Keeper,
+        reader: &mut Reader,
+        mut mark: Option<(u64, &mut Option<BlockHash>)>,
+    ) -> Result<(), EngineError> {
+        for (seq, bytes) in reader.next_batch(FOLD_BLOCKS, FOLLOW_WAIT).await? {
+            keeper.fold(seq, &bytes)?;
+            if let Some((wanted, hash)) = &mut mark
+                && *wanted == seq
+            {
+                **hash = Some(keeper.chain().hash);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn say(&self, role: Role) {
+        self.role.send_if_modified(|now| {
+            let changed = *now != role;
+            *now = role;
+            changed
+        });
+    }
+
+    /// Openings of the file that should be on record at `now` and are not.
+    pub(crate) fn due_openings(
+        &self,
+        now: Timestamp,
+        known: impl Fn(&str) -> bool,
+    ) -> Vec<OpeningRecord> {
+        let due = self.options.config.due(now, HORIZON.as_millis() as u64);
+        due.into_iter()
+            .filter(|record| !known(&record.id))
+            .filter(|record| match Opening::supported(record) {
+                Ok(()) => true,
+                Err(unsupported) => {
+                    self.say_once(unsupported.to_string());
+                    false
+                }
+            })
+            .collect()
+    }
+
+    fn say_once(&self, what: String) {
+        // A panic elsewhere cannot leave the set half changed.
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !said.contains(&what) {
+            tracing::error!("{what}");
+            said.insert(what);
+        }
+    }
+
+    /// Shows position and free places.
+    pub(crate) fn show(&self, chain: &Chain, book: &Book) {
+        let metrics = &self.metrics;
+        metrics.epoch.set(chain.epoch as i64);
+        metrics.seq.set(chain.seq as i64);
+        for opening in book.openings().iter() {
+            for i in 0..opening.slots() {
+                let slot = opening.slot(i);
+                metrics
+                    .free
+                    .with_label_values(&[
+                        opening.id(),
+                        slot.office,
+                        &slot.date.to_string(),
+                        slot.session,
+                    ])
+                    .set(i64::from(opening.durably_free(i)));
+            }
+        }
+    }
+
+    /// Writes the high-water mark, off the loop's thread: it waits for the disk.
+    pub(crate) async fn remember(&self, mark: Option<Mark>) -> Result<(), EngineError> {
+        if let Some(mark) = mark {
+            let high_water = self.high_water.clone();
+            let written = tokio::task::spawn_blocking(move || high_water.write(&mark)).await;
+            written.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Renews the lease until told to stop; gives it back unless it was lost.
+async fn renew(
+    mut held: Held,
+    gate: Arc<Gate>,
+    lost: watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Held> {
+    let mut last = held.renewed_at();
+    let mut every = tokio::time::interval(RENEW_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = raised(&mut stop) => return Some(held),
+            _ = every.tick() => {}
+        }
+        match tokio::time::timeout(RENEW_EVERY, held.renew()).await {
+            Ok(Ok(Some(sent))) => {
+                last = sent;
+                gate.renewed(sent, LEASE_TTL);
+                continue;
+            }
+            Ok(Ok(None)) => tracing::warn!("another engine holds the lease"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease could not be renewed");
+                if last.elapsed() < LEASE_TTL {
+                    continue;
+                }
+            }
+            Err(_) if last.elapsed() < LEASE_TTL => continue,
+            Err(_) => tracing::warn!("the lease ran out while renewing"),
+        }
+        gate.close();
+        lost.send_replace(true);
+        return None;
+    }
+}

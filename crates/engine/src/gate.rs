@@ -1,0 +1,68 @@
+//! Whether the lease still stands: the gate every refusal passes.
+//!
+//! One atomic, relaxed: the renewing task writes it, readers compare it with a
+//! clock. A late view of a renewal closes the gate early, which is safe; the
+//! margin covers the time between the look and the send.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The part of the lease at its end that is not used.
+pub(crate) const MARGIN: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    start: Instant,
+    /// Milliseconds after `start` up to which refusals may be sent.
+    until_ms: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), until_ms: AtomicU64::new(0) }
+    }
+
+    /// Milliseconds since the engine started, never running backwards.
+    pub(crate) fn mono_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// The lease was renewed by a message sent after `sent`.
+    pub(crate) fn renewed(&self, sent: Instant, ttl: Duration) {
+        let until = sent.duration_since(self.start) + ttl.saturating_sub(MARGIN);
+        self.until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The lease is gone, or given back.
+    pub(crate) fn close(&self) {
+        self.until_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// True while refusals may be sent.
+    pub(crate) fn stands(&self) -> bool {
+        self.mono_ms() < self.until_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Resolves once `flag` is true, or nobody is left to set it.
+pub(crate) async fn raised(flag: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_closes_a_margin_before_the_lease_ends() {
+        let gate = Gate::new();
+        assert!(!gate.stands());
+        gate.renewed(Instant::now(), Duration::from_secs(60));
+        assert!(gate.stands());
+        gate.renewed(Instant::now(), MARGIN);
+        assert!(!gate.stands());
+        gate.renewed(Instant::now(), Duration::from_secs(60));
+        gate.close();
+        assert!(!gate.stands());
+    }
+}

@@ -1,0 +1,134 @@
+//! What the engine shows of itself.
+
+use giliran_wire::answer::Reason;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Counters and gauges; registered once, cheap to touch.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    granted: IntCounter,
+    repeated: IntCounter,
+    /// By number of the reason.
+    rejected: Vec<IntCounter>,
+    pub(crate) lookups: IntCounterVec,
+    pub(crate) dropped: IntCounterVec,
+    pub(crate) queue_wait: Histogram,
+    pub(crate) decide: Histogram,
+    pub(crate) append: Histogram,
+    pub(crate) answer: Histogram,
+    pub(crate) block_bytes: Histogram,
+    pub(crate) block_grants: Histogram,
+    pub(crate) append_retries: IntCounter,
+    pub(crate) queue_depth: IntGauge,
+    pub(crate) backlog: IntGauge,
+    pub(crate) epoch: IntGauge,
+    pub(crate) seq: IntGauge,
+    pub(crate) active: IntGauge,
+    pub(crate) free: IntGaugeVec,
+}
+
+/// From 1 µs to 4 s.
+fn stage_buckets() -> Vec<f64> {
+    (0..23).map(|i| 1e-6 * f64::from(1u32 << i)).collect()
+}
+
+fn size_buckets() -> Vec<f64> {
+    (0..20).map(|i| f64::from(1u32 << i)).collect()
+}
+
+impl Metrics {
+    /// Makes and registers them.
+    ///
+    /// # Errors
+    ///
+    /// Where `registry` already has metrics of these names.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let stage = |name: &str, help: &str, buckets: Vec<f64>| -> Result<_, prometheus::Error> {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<_, prometheus::Error> {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<_, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let requests = counters(
+            "giliran_requests_total",
+            "Answers to booking requests, by outcome and reason",
+            &["outcome", "reason"],
+        )?;
+        let free = IntGaugeVec::new(
+            Opts::new("giliran_free_places", "Places of a slot that no durable grant holds"),
+            &["opening", "office", "date", "session"],
+        )?;
+        registry.register(Box::new(free.clone()))?;
+        let append_retries = IntCounter::new(
+            "giliran_append_retries_total",
+            "Appends that had to be sent again for want of an outcome",
+        )?;
+        registry.register(Box::new(append_retries.clone()))?;
+        Ok(Self {
+            granted: requests.with_label_values(&["granted", ""]),
+            repeated: requests.with_label_values(&["repeated", ""]),
+            rejected: Reason::ALL
+                .iter()
+                .map(|reason| requests.with_label_values(&["rejected", reason.name()]))
+                .collect(),
+            lookups: counters("giliran_lookups_total", "Questions answered", &["operation"])?,
+            dropped: counters(
+                "giliran_requests_dropped_total",
+                "Requests nobody could be answered for",
+                &["why"],
+            )?,
+            queue_wait: stage(
+                "giliran_queue_wait_seconds",
+                "From the socket to a deciding thread, per group of messages",
+                stage_buckets(),
+            )?,
+            decide: stage(
+                "giliran_decide_seconds",
+                "Reading and deciding a group of messages",
+                stage_buckets(),
+            )?,
+            append: stage(
+                "giliran_append_seconds",
+                "From a block's first send to its commit",
+                stage_buckets(),
+            )?,
+            answer: stage(
+                "giliran_grant_seconds",
+                "From the socket to the answer, for a block's oldest grant",
+                stage_buckets(),
+            )?,
+            block_bytes: stage("giliran_block_bytes", "Size of a ledger block", size_buckets())?,
+            block_grants: stage("giliran_block_grants", "Grants in a block", size_buckets())?,
+            append_retries,
+            queue_depth: gauge("giliran_queue_depth", "Messages waiting to be decided")?,
+            backlog: gauge("giliran_backlog", "Grants and requests waiting for a block")?,
+            epoch: gauge("giliran_epoch", "Take-overs of the ledger so far")?,
+            seq: gauge("giliran_ledger_seq", "Last ledger sequence applied")?,
+            active: gauge("giliran_active", "1 while this engine decides requests")?,
+            free,
+        })
+    }
+
+    pub(crate) fn granted(&self, n: u64) {
+        self.granted.inc_by(n);
+    }
+
+    pub(crate) fn repeated(&self) {
+        self.repeated.inc();
+    }
+
+    pub(crate) fn rejected(&self, reason: Reason) {
+        self.rejected[usize::from(reason.number()) - 1].inc();
+    }
+}

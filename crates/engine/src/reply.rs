@@ -1,0 +1,242 @@
+//! Answers on their way out.
+//!
+//! A grant's answer is built from a [`Durable`] position alone, and only a
+//! commit makes one: reply-before-durable does not compile.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_nats::Subject;
+use bytes::Bytes;
+use giliran_core::{Durable, Found, Refusal, Settled};
+use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
+use giliran_wire::request::Form;
+use giliran_wire::{Position, Timestamp};
+
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::sequencer::Outcome;
+
+/// `busy` and `unavailable` ask to come back after a random time in this range,
+/// ms, so that the crowd does not come back at once.
+pub(crate) const RETRY_AFTER_MS: std::ops::Range<u64> = 200..1_000;
+
+/// Finds the requester again, when its answer can be given.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) to: To,
+    /// When the message was taken from the socket.
+    pub(crate) received: Instant,
+    /// The trace the request belongs to, where it said so.
+    pub(crate) trace: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum To {
+    One { reply: Subject, form: Form },
+    Item { batch: Arc<Batch>, index: usize },
+}
+
+/// A message with several requests: answered when the slowest is.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    reply: Subject,
+    form: Form,
+    answers: Mutex<Missing>,
+}
+
+#[derive(Debug)]
+struct Missing {
+    answers: Vec<Option<Answered>>,
+    missing: usize,
+}
+
+/// An answer that owns what it says.
+#[derive(Debug, Clone)]
+pub(crate) enum Answered {
+    Granted(Found, Position),
+    Refused(Option<Box<str>>, Rejection<'static>),
+}
+
+impl Answered {
+    pub(crate) fn granted(found: Found, durable: Durable) -> Self {
+        Self::Granted(found, durable.position())
+    }
+
+    pub(crate) fn refused(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
+        Self::Refused(request_id, rejection)
+    }
+
+    pub(crate) fn settled(
+        request_id: Option<&str>,
+        settled: Settled,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) -> Self {
+        match settled {
+            Settled::Repeat(found, durable) => {
+                metrics.repeated();
+                Self::granted(found, durable)
+            }
+            Settled::Refused(refusal, durable) => {
+                metrics.rejected(refusal.reason);
+                Self::Refused(request_id.map(Into::into), rejection(refusal, durable, now))
+            }
+        }
+    }
+
+    pub(crate) fn busy(request_id: Option<Box<str>>, metrics: &Metrics) -> Self {
+        metrics.rejected(Reason::Busy);
+        Self::Refused(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
+    }
+
+    /// Refusals need the lease; a durable grant speaks for itself.
+    fn needs_lease(&self) -> bool {
+        matches!(self, Self::Refused(_, rejection) if rejection.as_of.is_some())
+    }
+
+    pub(crate) fn view(&self) -> Answer<'_> {
+        match self {
+            Self::Granted(found, as_of) => {
+                let booking = found.booking.view(&found.opening);
+                Answer {
+                    request_id: Some(booking.request_id.clone()),
+                    verdict: Verdict::Granted { booking, as_of: *as_of },
+                }
+            }
+            Self::Refused(request_id, rejection) => Answer {
+                request_id: request_id.as_deref().map(Into::into),
+                verdict: Verdict::Rejected(rejection.clone()),
+            },
+        }
+    }
+}
+
+pub(crate) fn retry_after_ms() -> u64 {
+    rand::random_range(RETRY_AFTER_MS)
+}
+
+/// A refusal in its wire form, at the position it was true at.
+pub(crate) fn rejection(refusal: Refusal, durable: Durable, now: Timestamp) -> Rejection<'static> {
+    Rejection {
+        reason: refusal.reason,
+        detail: refusal.detail.map(Into::into),
+        retry_after_ms: refusal.retry_after_ms,
+        now: (refusal.reason == Reason::NotOpen).then_some(now),
+        as_of: Some(durable.position()),
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(reply: Subject, form: Form, answers: Vec<Option<Answered>>) -> Self {
+        let missing = answers.iter().filter(|answer| answer.is_none()).count();
+        Self { reply, form, answers: Mutex::new(Missing { answers, missing }) }
+    }
+
+    /// Puts one answer in its place; all of them, once none is missing.
+    fn put(&self, index: usize, answer: Answered) -> Option<Vec<Answered>> {
+        // A panic elsewhere cannot leave the list half changed.
+        let mut state = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.answers[index].replace(answer).is_none() {
+            state.missing -= 1;
+        }
+        (state.missing == 0).then(|| state.answers.drain(..).flatten().collect())
+    }
+}
+
+/// Answers of one stretch of work, written into one buffer and sent together.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    buffer: Vec<u8>,
+    messages: Vec<Outgoing>,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    reply: Subject,
+    end: usize,
+    needs_lease: bool,
+}
+
+impl Outbox {
+    /// Adds a payload; `needs_lease`: holds a refusal that speaks of the ledger.
+    pub(crate) fn push(
+        &mut self,
+        reply: Subject,
+        needs_lease: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        write(&mut self.buffer);
+        self.messages.push(Outgoing { reply, end: self.buffer.len(), needs_lease });
+    }
+
+    /// Adds answers as one payload.
+    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered]) {
+        let needs_lease = answers.iter().any(Answered::needs_lease);
+        self.push(reply, needs_lease, |out| match answers {
+            [one] => answer::write(form, &[one.view()], out),
+            many => {
+                let views: Vec<_> = many.iter().map(Answered::view).collect();
+                answer::write(form, &views, out);
+            }
+        });
+    }
+
+    /// Puts an outcome where its ticket says.
+    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered) {
+        if let Some(trace) = &ticket.trace {
+            tracing::info!(
+                trace = &**trace,
+                granted = matches!(answered, Answered::Granted(..)),
+                micros = ticket.received.elapsed().as_micros() as u64,
+                "answered"
+            );
+        }
+        match ticket.to {
+            To::One { reply, form } => self.answers(reply, form, &[answered]),
+            To::Item { batch, index } => {
+                if let Some(answers) = batch.put(index, answered) {
+                    self.answers(batch.reply.clone(), batch.form, &answers);
+                }
+            }
+        }
+    }
+
+    /// Puts a sequencer's outcome where its ticket says.
+    pub(crate) fn outcome(
+        &mut self,
+        ticket: Ticket,
+        request_id: Option<Box<str>>,
+        outcome: Outcome,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) {
+        let answered = match outcome {
+            Outcome::Granted(found, durable) => {
+                metrics.granted(1);
+                Answered::granted(found, durable)
+            }
+            Outcome::Settled(settled) => {
+                Answered::settled(request_id.as_deref(), settled, now, metrics)
+            }
+            Outcome::Busy => Answered::busy(request_id, metrics),
+        };
+        self.answer(ticket, answered);
+    }
+
+    /// Sends everything; refusals only while the lease stands.
+    pub(crate) async fn send(self, client: &async_nats::Client, gate: &Gate) {
+        let buffer = Bytes::from(self.buffer);
+        let stands = gate.stands();
+        let mut start = 0;
+        for message in self.messages {
+            let payload = buffer.slice(start..message.end);
+            start = message.end;
+            if (stands || !message.needs_lease)
+                && let Err(error) = client.publish(message.reply, payload).await
+            {
+                tracing::warn!(%error, "an answer could not be sent");
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! A term of office: from the take-over to the end of the last append.
+//!
+//! One loop owns the [`Sequencer`] and carries out its effects; intake, workers
+//! and the answering task run beside it and end with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use giliran_broker::append::{AppendOutcome, Appender};
+use giliran_broker::clock;
+use giliran_broker::ledger::Ledger;
+use giliran_core::Keeper;
+use giliran_wire::WriterNonce;
+use giliran_wire::ledger::TakeOver;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::engine::{EngineError, Role};
+use crate::gate::raised;
+use crate::high_water::Mark;
+use crate::intake::{self, Operation, Queue};
+use crate::reply::{Outbox, Ticket};
+use crate::sequencer::{Appended, Effect, Now, Outcome, Read, Sequencer, Why};
+use crate::workers::{self, Decided, Shared};
+
+/// Groups of decided requests that wait for the sequencer.
+const DECIDED_GROUPS: usize = 256;
+/// Groups of outcomes that wait to be written as answers.
+const ANSWER_GROUPS: usize = 1_024;
+/// How often metrics, openings and the high-water mark are looked after.
+const HOUSEKEEPING: Duration = Duration::from_millis(200);
+/// How long the last block may take when the engine is asked to stop.
+const LAST_BLOCK: Duration = Duration::from_secs(5);
+
+/// How a term of office ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Asked to stop; everything is committed.
+    Stopped,
+    /// Another engine may be, or is, in office.
+    Deposed,
+}
+
+type Answers = Vec<(Ticket, Option<Box<str>>, Outcome)>;
+
+/// What a term of office needs of the engine.
+pub(crate) struct Office<'a> {
+    pub(crate) engine: &'a crate::engine::Engine,
+    pub(crate) ledger: &'a Ledger,
+    /// Becomes true when the lease is gone.
+    pub(crate) lease_lost: watch::Receiver<bool>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+/// Serves from the take-over on. The keeper comes back with durable facts only.
+pub(crate) async fn serve(
+    office: Office<'_>,
+    keeper: Keeper,
+) -> Result<(Keeper, End), EngineError> {
+    let engine = office.engine;
+    let writer = WriterNonce(rand::random());
+    let take_over = TakeOver {
+        engine: engine.options.name.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let shared = Arc::new(Shared {
+        client: engine.client.clone(),
+        book: Arc::clone(keeper.book()),
+        key: engine.options.key.clone(),
+        applicant_pattern: engine.options.config.applicant_pattern.clone(),
+        reply_prefixes: engine.options.config.reply_prefixes.clone(),
+        gate: Arc::clone(&engine.gate),
+        metrics: engine.metrics.clone(),
+        backlog: 0.into(),
+    });
+    let now = now(engine);
+    let sequencer =
+        Sequencer::take_over(keeper, writer, take_over, Box::new(rand::random::<u128>), now);
+    let appender = office.ledger.appender(&engine.client).await?;
+    let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
+    let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
+    let answering = tokio::spawn(answer(answers_rx, Arc::clone(&shared)));
+    let (reads_tx, reads) = mpsc::channel(4);
+    let term = Term {
+        office,
+        sequencer,
+        appender,
+        shared,
+        decided,
+        decided_tx: Some(decided_tx),
+        answers,
+        reads_tx,
+        reads,
+        tasks: JoinSet::new(),
+        stop_intake: watch::Sender::new(false),
+        sent: HashMap::new(),
+        marked: None,
+    };
+    let (keeper, end) = term.run().await?;
+    // The loop's end of the channel is gone: what it was given is still sent.
+    let _ = answering.await;
+    Ok((keeper, end))
+}
+
+fn now(engine: &crate::engine::Engine) -> Now {
+    Now { wall: clock::now(), mono_ms: engine.gate.mono_ms() }
+}
+
+struct Term<'a> {
+    office: Office<'a>,
+    sequencer: Sequencer<Ticket>,
+    appender: Appender,
+    shared: Arc<Shared>,
+    decided: mpsc::Receiver<Decided>,
+    /// Given to the workers when they start.
+    decided_tx: Option<mpsc::Sender<Decided>>,
+    answers: mpsc::Sender<Answers>,
+    reads_tx: mpsc::Sender<(u64, Read)>,
+    reads: mpsc::Receiver<(u64, Read)>,
+    /// Intake and workers.
+    tasks: JoinSet<()>,
+    stop_intake: watch::Sender<bool>,
+    /// When the attempts of the block in flight were sent.
+    sent: HashMap<u64, Instant>,
+    marked: Option<Mark>,
+}
+
+impl Term<'_> {
+    async fn run(mut self) -> Result<(Keeper, End), EngineError> {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut lease_lost = self.office.lease_lost.clone();
+        let mut shutdown = self.office.shutdown.clone();
+        let mut group = Vec::new();
+        let mut stopping: Option<Instant> = None;
+        let mut retired = false;
+        self.perform().await?;
+        loop {
+            let now = now(self.office.engine);
+            let tick = self.sequencer.next_tick_ms(now);
+            let wait = tick.map_or(HOUSEKEEPING, |at| {
+                Duration::from_millis(at.saturating_sub(now.mono_ms).max(1))
+            });
+            tokio::select! {
+                biased;
+                () = raised(&mut lease_lost), if !retired => {
+                    retired = true;
+                    self.office.engine.gate.close();
+                    self.stop_intake(false).await;
+                    self.sequencer.retire();
+                }
+                () = raised(&mut shutdown), if stopping.is_none() => {
+                    stopping = Some(Instant::now());
+                    self.stop_intake(true).await;
+                    self.take_decided(&mut group);
+                    self.sequencer.finish(self::now(self.office.engine));
+                }
+                (attempt, outcome) = self.appender.next() => self.appended(attempt, &outcome),
+                Some((attempt, read)) = self.reads.recv() => {
+                    self.sequencer.read(attempt, &read, self::now(self.office.engine));
+                }
+                _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
+                    self.decide(&mut group);
+                }
+                _ = housekeeping.tick() => self.keep_house().await?,
+                () = tokio::time::sleep(wait) => {
+                    self.sequencer.tick(self::now(self.office.engine));
+                }
+            }
+            if let Some(why) = self.perform().await? {
+                return self.end(why, stopping.is_some()).await;
+            }
+            if stopping.is_some_and(|since| since.elapsed() > LAST_BLOCK) {
+                tracing::warn!("the last block's outcome is unknown; the next engine will read it");
+                return self.end(Why::Finished, true).await;
+            }
+            self.shared.backlog.store(self.sequencer.backlog(), Ordering::Relaxed);
+        }
+    }
+
+    fn decide(&mut self, group: &mut Vec<Decided>) {
+        let now = now(self.office.engine);
+        let mut granted = Vec::new();
+        let mut waiting = Vec::new();
+        for decided in group.drain(..) {
+            granted.extend(decided.granted);
+            waiting.extend(decided.waiting);
+        }
+        self.sequencer.decided(granted, waiting, now);
+    }
+
+    /// Takes what workers have passed on up to now.
+    fn take_decided(&mut self, group: &mut Vec<Decided>) {
+        while let Ok(decided) = self.decided.try_recv() {
+            group.push(decided);
+        }
+        self.decide(group);
+    }
+
+    fn appended(&mut self, attempt: u64, outcome: &AppendOutcome) {
+        let appended = match outcome {
+            AppendOutcome::Stored { seq } => Appended::Stored { seq: *seq },
+            AppendOutcome::WrongLastSequence => Appended::WrongLastSequence,
+            AppendOutcome::Refused { code, description } => {
+                tracing::warn!(code, description, "the ledger refused a block; trying on");
+                Appended::Refused
+            }
+        };
+        if let Some(sent) = self.sent.remove(&attempt) {
+            self.shared.metrics.append.observe(sent.elapsed().as_secs_f64());
+        }
+        self.sequencer.appended(attempt, appended, now(self.office.engine));
+    }
+
+    /// Carries out what the sequencer wants; its end, if it came to one.
+    async fn perform(&mut self) -> Result<Option<Why>, EngineError> {
+        let mut answers = Answers::new();
+        let mut end = None;
+        loop {
+            let effects = self.sequencer.effects();
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Append { attempt, expected_last, bytes } => {
+                        self.append(attempt, expected_last, bytes).await;
+                    }
+                    Effect::Read { attempt, seq } => self.read(attempt, seq),
+                    Effect::Answer { ticket, request_id, outcome } => {
+                        answers.push((ticket, request_id, outcome));
+                    }
+                    Effect::Active(position) => {
+                        tracing::info!(epoch = position.epoch, seq = position.seq, "in office");
+                        self.enter_office(position).await?;
+                    }
+                    Effect::Idle(why) => end = Some(why),
+                }
+            }
+        }
+        if !answers.is_empty() && self.answers.send(answers).await.is_err() {
+            tracing::error!("the answering task ended early");
+        }
+        Ok(end)
+    }
+
+    async fn append(&mut self, attempt: u64, expected_last: u64, bytes: bytes::Bytes) {
+        let metrics = &self.shared.metrics;
+        if let Some(grants) = self.sequencer.in_flight() {
+            metrics.block_grants.observe(grants as f64);
+        }
+        metrics.block_bytes.observe(bytes.len() as f64);
+        if !self.sent.is_empty() {
+            metrics.append_retries.inc();
+            self.sent.clear();
+        }
+        self.sent.insert(attempt, Instant::now());
+        if let Err(error) = self.appender.send(attempt, expected_last, bytes).await {
+            // The sequencer sends again when no outcome comes.
+            tracing::warn!(%error, "a block could not be sent; trying on");
+        }
+    }
+
+    fn read(&self, attempt: u64, seq: u64) {
+        let (ledger, reads) = (self.office.ledger.clone(), self.reads_tx.clone());
+        tokio::spawn(async move {
+            let read = match ledger.read_at(seq).await {
+                Ok(Some(bytes)) => Read::Found(bytes),
+                Ok(None) => Read::Nothing,
+                Err(error) => {
+                    tracing::warn!(%error, seq, "the ledger could not be read; trying on");
+                    Read::Failed
+                }
+            };
+            // Nobody listens any more: the term is over.
+            let _ = reads.send((attempt, read)).await;
+        });
+    }
+
+    /// Subscribes and starts to decide.
+    async fn enter_office(&mut self, position: giliran_wire::Position) -> Result<(), EngineError> {
+        let engine = self.office.engine;
+        let Some(decided) = self.decided_tx.take() else { return Ok(()) };
+        let (queue, queued) = Queue::new(engine.options.workers.max(1));
+        for queued in queued {
+            let (shared, decided) = (Arc::clone(&self.shared), decided.clone());
+            self.tasks.spawn(workers::work(queued, shared, decided));
+        }
+        self.put_openings_on_record();
+        let queue = Arc::new(queue);
+        for operation in Operation::ALL {
+            let subject = engine.options.config.domain.request(operation.name());
+            let subscriber = engine
+                .client
+                .subscribe(subject.clone())
+                .await
+                .map_err(|source| EngineError::Subscribe { subject, source })?;
+            self.tasks.spawn(intake::drain(
+                operation,
+                subscriber,
+                Arc::clone(&queue),
+                Arc::clone(&self.shared),
+                self.stop_intake.subscribe(),
+            ));
+        }
+        engine.client.flush().await.map_err(EngineError::Flush)?;
+        self.shared.metrics.active.set(1);
+        engine.say(Role::Active { epoch: position.epoch });
+        Ok(())
+    }
+
+    /// Ends intake and workers. `answer`: what had arrived is still decided;
+    /// otherwise it is dropped.
+    async fn stop_intake(&mut self, answer: bool) {
+        self.shared.metrics.active.set(0);
+        self.stop_intake.send_replace(true);
+        if !answer {
+            self.tasks.abort_all();
+        }
+        let mut group = Vec::new();
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => if ended.is_none() { break },
+                _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if !group.len().ge(&DECIDED_GROUPS) => {}
+            }
+            if answer {
+                self.decide(&mut group);
+            }
+            for decided in group.drain(..) {
+                for (grant, _) in decided.granted {
+                    self.shared.book.abandon(&grant);
+                }
+            }
+        }
+        while let Ok(decided) = self.decided.try_recv() {
+            group.push(decided);
+        }
+        if answer {
+            self.decide(&mut group);
+        }
+        for (grant, _) in group.into_iter().flat_map(|decided| decided.granted) {
+            self.shared.book.abandon(&grant);
+        }
+    }
+
+    async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, End), EngineError> {
+        self.office.engine.gate.close();
+        self.stop_intake(false).await;
+        let keeper = self.sequencer.into_keeper();
+        match why {
+            Why::Damaged(source) => Err(EngineError::Ledger(source)),
+            Why::Deposed => Ok((keeper, End::Deposed)),
+            Why::Finished if stopping => Ok((keeper, End::Stopped)),
+            Why::Finished => Ok((keeper, End::Deposed)),
+        }
+    }
+
+    /// Openings that are due and not on record yet.
+    fn put_openings_on_record(&mut self) {
+        let engine = self.office.engine;
+        let now = now(engine);
+        let new = engine.due_openings(now.wall, |id| self.sequencer.knows_opening(id));
+        if !new.is_empty() {
+            self.sequencer.record_openings(new, now);
+        }
+    }
+
+    async fn keep_house(&mut self) -> Result<(), EngineError> {
+        let engine = self.office.engine;
+        if self.decided_tx.is_none() && self.sequencer.is_active() {
+            self.put_openings_on_record();
+        }
+        let chain = self.sequencer.keeper().chain();
+        engine.show(chain, self.sequencer.book());
+        self.shared.metrics.backlog.set(self.sequencer.backlog() as i64);
+        let mark = Mark::of(chain);
+        if mark.is_some() && mark != self.marked {
+            self.marked = mark;
+            engine.remember(mark).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes and sends the answers of committed blocks.
+async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<Shared>) {
+    while let Some(group) = groups.recv().await {
+        let now = shared.book.engine_time(clock::now());
+        let mut out = Outbox::default();
+        let mut oldest = None;
+        for (ticket, request_id, outcome) in group {
+            if matches!(outcome, Outcome::Granted(..)) && oldest.is_none() {
+                oldest = Some(ticket.received);
+            }
+            out.outcome(ticket, request_id, outcome, now, &shared.metrics);
+        }
+        out.send(&shared.client, &shared.gate).await;
+        if let Some(received) = oldest {
+            shared.metrics.answer.observe(received.elapsed().as_secs_f64());
+        }
+    }
+}

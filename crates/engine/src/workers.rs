@@ -1,0 +1,408 @@
+//! Reads payloads, puts people under pseudonyms, decides, answers what can be
+//! answered. Raw applicant ids end here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_nats::{Message, Subject};
+use giliran_core::{Ask, Book, Decision, Durable, Found, OwnedAsk};
+use giliran_wire::answer::{self, Reason, Rejection};
+use giliran_wire::ledger::Grant;
+use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload};
+use giliran_wire::{ApplicantKey, BookingId, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::gate::Gate;
+use crate::intake::{Chunk, Operation, Queued};
+use crate::metrics::Metrics;
+use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
+use crate::sequencer::MAX_BACKLOG;
+
+/// What all tasks of a term of office share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) client: async_nats::Client,
+    pub(crate) book: Arc<Book>,
+    pub(crate) key: ApplicantKey,
+    pub(crate) applicant_pattern: Option<giliran_config::Regex>,
+    pub(crate) reply_prefixes: Vec<String>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Metrics,
+    /// Grants and requests waiting for a block, as the sequencer last said.
+    /// Relaxed: a bound on memory, not a fact.
+    pub(crate) backlog: AtomicUsize,
+}
+
+/// What a worker passes on to the sequencer.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
+    pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
+}
+
+/// One worker: until its queue ends.
+pub(crate) async fn work(
+    mut queued: Queued,
+    shared: Arc<Shared>,
+    sequencer: mpsc::Sender<Decided>,
+) {
+    while let Some(chunk) = queued.next().await {
+        let mut decided = Decided::default();
+        let mut out = Outbox::default();
+        shared.metrics.queue_wait.observe(chunk.received.elapsed().as_secs_f64());
+        {
+            let _timer = shared.metrics.decide.start_timer();
+            shared.handle(chunk, &mut decided, &mut out);
+        }
+        let passed_on = decided.granted.len() + decided.waiting.len();
+        if passed_on > 0 {
+            shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
+            if let Err(mpsc::error::SendError(decided)) = sequencer.send(decided).await {
+                // The term of office is over: what was taken goes back.
+                for (grant, _) in decided.granted {
+                    shared.book.abandon(&grant);
+                }
+            }
+        }
+        out.send(&shared.client, &shared.gate).await;
+    }
+}
+
+impl Shared {
+    /// True when new requests are to be told `busy`.
+    pub(crate) fn overloaded(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) >= MAX_BACKLOG
+    }
+
+    /// Where to answer; a request without a place for it, or with one outside
+    /// the inboxes, is counted and dropped.
+    pub(crate) fn reply_subject(&self, message: &Message) -> Option<Subject> {
+        match &message.reply {
+            None => {
+                self.metrics.dropped.with_label_values(&["no_reply_subject"]).inc();
+                None
+            }
+            Some(reply)
+                if self.reply_prefixes.iter().any(|prefix| reply.starts_with(prefix.as_str())) =>
+            {
+                Some(reply.clone())
+            }
+            Some(_) => {
+                self.metrics.dropped.with_label_values(&["reply_outside_inboxes"]).inc();
+                None
+            }
+        }
+    }
+
+    fn handle(&self, chunk: Chunk, decided: &mut Decided, out: &mut Outbox) {
+        let now = self.book.engine_time(giliran_broker::clock::now());
+        for message in chunk.messages {
+            let Some(reply) = self.reply_subject(&message) else { continue };
+            match chunk.operation {
+                Operation::Book | Operation::BookVouched => {
+                    let request = Incoming {
+                        reply,
+                        received: chunk.received,
+                        trace: trace(&message),
+                        vouched: chunk.operation == Operation::BookVouched,
+                        now,
+                    };
+                    self.book_message(&message.payload, request, decided, out);
+                }
+                Operation::Lookup => self.lookup(&message.payload, reply, out),
+                Operation::Find => self.find(&message.payload, reply, out),
+                Operation::Availability => self.availability(&message.payload, reply, now, out),
+            }
+        }
+    }
+
+    fn book_message(
+        &self,
+        payload: &[u8],
+        incoming: Incoming,
+        decided: &mut Decided,
+        out: &mut Outbox,
+    ) {
+        match request::read::<request::Book<'_>>(payload) {
+            Err(malformed) => {
+                let answer = self.malformed(malformed);
+                out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
+            }
+            Ok(Payload::One(book)) => match self.book_one(&book, &incoming) {
+                One::Answer(answer) => {
+                    out.answer(incoming.ticket(Form::JsonOne), answer);
+                }
+                One::Granted(grant) => {
+                    decided.granted.push((grant, incoming.ticket(Form::JsonOne)));
+                }
+                One::Waits(ask) => decided.waiting.push((ask, incoming.ticket(Form::JsonOne))),
+            },
+            Ok(Payload::Many(form, items)) => {
+                self.book_batch(form, items, incoming, decided, out);
+            }
+        }
+    }
+
+    fn book_batch(
+        &self,
+        form: Form,
+        items: Vec<Result<request::Book<'_>, Malformed>>,
+        incoming: Incoming,
+        decided: &mut Decided,
+        out: &mut Outbox,
+    ) {
+        let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());
+        let mut granted = Vec::new();
+        let mut waiting = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let one = match item {
+                Ok(book) => self.book_one(&book, &incoming),
+                Err(malformed) => One::Answer(self.malformed(malformed)),
+            };
+            answers.push(None);
+            match one {
+                One::Answer(answer) => answers[index] = Some(answer),
+                One::Granted(grant) => granted.push((grant, index)),
+                One::Waits(ask) => waiting.push((ask, index)),
+            }
+        }
+        if granted.is_empty() && waiting.is_empty() {
+            let answers: Vec<Answered> = answers.into_iter().flatten().collect();
+            return out.answers(incoming.reply, form, &answers);
+        }
+        let batch = Arc::new(Batch::new(incoming.reply.clone(), form, answers));
+        let ticket = |index| Ticket {
+            to: To::Item { batch: Arc::clone(&batch), index },
+            received: incoming.received,
+            trace: incoming.trace.clone(),
+        };
+        decided.granted.extend(granted.into_iter().map(|(grant, i)| (grant, ticket(i))));
+        decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
+    }
+
+    fn book_one(&self, book: &request::Book<'_>, incoming: &Incoming) -> One {
+        if let Some(pattern) = &self.applicant_pattern
+            && let Some(i) = book.applicants.iter().position(|a| !pattern.is_match(a))
+        {
+            return One::Answer(self.malformed(Malformed {
+                request_id: Some(book.request_id.to_string()),
+                detail: format!("applicants[{i}]: does not follow applicant_pattern {pattern}"),
+            }));
+        }
+        let applicants = book.pseudonyms(&self.key);
+        let ask = Ask {
+            request_id: &book.request_id,
+            applicants: &applicants,
+            content: book.content(&applicants),
+            choices: &book.choices,
+            opening: book.opening.as_deref(),
+            expires_at: book.expires_at,
+            account: book.account.as_deref().map(|account| self.key.account(account)),
+            channel: book.channel.as_deref(),
+            reference: book.reference.as_deref(),
+            vouched: incoming.vouched,
+        };
+        match self.book.decide(&ask, incoming.now) {
+            Decision::Settled(settled) => One::Answer(Answered::settled(
+                Some(&book.request_id),
+                settled,
+                incoming.now,
+                &self.metrics,
+            )),
+            Decision::Granted(grant) => One::Granted(grant),
+            Decision::Wait => One::Waits(ask.to_owned()),
+        }
+    }
+
+    fn malformed(&self, malformed: Malformed) -> Answered {
+        self.metrics.rejected(Reason::Malformed);
+        let request_id = malformed.request_id.map(String::into_boxed_str);
+        Answered::refused(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
+    }
+
+    fn lookup(&self, payload: &[u8], reply: Subject, out: &mut Outbox) {
+        self.metrics.lookups.with_label_values(&["lookup"]).inc();
+        self.questions::<request::Lookup<'_>>(payload, reply, out, |lookup| {
+            let applicant = self.key.applicant(&lookup.applicant);
+            match (&lookup.booking, &lookup.request_id) {
+                (Some(id), _) => match id.parse::<BookingId>() {
+                    Ok(id) => self.book.lookup(&id, &applicant),
+                    // No booking's id, so nobody's booking; and no request's id is empty.
+                    Err(_) => self.book.lookup_request("", &applicant, None),
+                },
+                (None, Some(id)) => {
+                    self.book.lookup_request(id, &applicant, lookup.opening.as_deref())
+                }
+                (None, None) => None,
+            }
+        });
+    }
+
+    fn find(&self, payload: &[u8], reply: Subject, out: &mut Outbox) {
+        self.metrics.lookups.with_label_values(&["find"]).inc();
+        self.questions::<request::Find<'_>>(payload, reply, out, |find| {
+            self.book.find(&self.key.applicant(&find.applicant), &find.opening)
+        });
+    }
+
+    /// Answers questions about bookings; `ask` gives none where a block is just
+    /// being applied.
+    fn questions<'a, T: request::Request<'a>>(
+        &self,
+        payload: &'a [u8],
+        reply: Subject,
+        out: &mut Outbox,
+        ask: impl Fn(&T) -> Option<(Option<Found>, Durable)>,
+    ) {
+        let answer = |item: Result<T, Malformed>| match item {
+            Err(malformed) => self.malformed(malformed),
+            Ok(question) => match patiently(|| ask(&question)) {
+                Some((Some(found), at)) => Answered::granted(found, at),
+                Some((None, at)) => {
+                    let id = question.request_id().map(Into::into);
+                    Answered::refused(id, Rejection::new(Reason::NotFound).as_of(at.position()))
+                }
+                None => {
+                    let id = question.request_id().map(Into::into);
+                    let busy = Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms());
+                    Answered::refused(id, busy)
+                }
+            },
+        };
+        match request::read::<T>(payload) {
+            Err(e) => {
+                out.answers(reply, form_of_unreadable(payload), &[self.malformed(e)]);
+            }
+            Ok(Payload::One(item)) => out.answers(reply, Form::JsonOne, &[answer(Ok(item))]),
+            Ok(Payload::Many(form, items)) => {
+                let answers: Vec<_> = items.into_iter().map(answer).collect();
+                out.answers(reply, form, &answers);
+            }
+        }
+    }
+
+    fn availability(&self, payload: &[u8], reply: Subject, now: Timestamp, out: &mut Outbox) {
+        self.metrics.lookups.with_label_values(&["availability"]).inc();
+        let (form, items) = match request::read::<request::Availability<'_>>(payload) {
+            Ok(Payload::One(item)) => (Form::JsonOne, vec![item]),
+            Ok(Payload::Many(form, items)) => {
+                match items.into_iter().collect::<Result<Vec<_>, Malformed>>() {
+                    Ok(items) => (form, items),
+                    Err(e) => return out.answers(reply, form, &[self.malformed(e)]),
+                }
+            }
+            Err(e) => {
+                return out.answers(reply, form_of_unreadable(payload), &[self.malformed(e)]);
+            }
+        };
+        let openings = self.book.openings();
+        if let Some(office) = items
+            .iter()
+            .filter_map(|item| item.office.as_deref())
+            .find(|office| !openings.iter().any(|opening| opening.has_office(office)))
+        {
+            self.metrics.rejected(Reason::UnknownSlot);
+            let rejection = Rejection::new(Reason::UnknownSlot)
+                .detail(format!("office: no opening has an office `{office}`"));
+            return out.answers(reply, form, &[Answered::refused(None, rejection)]);
+        }
+        self.write_availability(form, &items, reply, now, out);
+    }
+
+    fn write_availability(
+        &self,
+        form: Form,
+        items: &[request::Availability<'_>],
+        reply: Subject,
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        let openings = self.book.openings();
+        let snapshots: Option<Vec<_>> = items
+            .iter()
+            .map(|item| {
+                patiently(|| self.book.availability(&openings, now, item.office.as_deref()))
+            })
+            .collect();
+        match snapshots {
+            Some(snapshots) => {
+                out.push(reply, true, |buffer| answer::write(form, &snapshots, buffer));
+            }
+            None => out.answers(reply, form, &[Answered::busy(None, &self.metrics)]),
+        }
+    }
+}
+
+/// Asks again while blocks are being applied, for a bounded number of times.
+fn patiently<T>(ask: impl Fn() -> Option<T>) -> Option<T> {
+    (0..1_000).find_map(|_| {
+        let answer = ask();
+        if answer.is_none() {
+            std::thread::yield_now();
+        }
+        answer
+    })
+}
+
+/// What is known of a message while its requests are decided.
+#[derive(Debug)]
+struct Incoming {
+    reply: Subject,
+    received: std::time::Instant,
+    trace: Option<Arc<str>>,
+    vouched: bool,
+    now: Timestamp,
+}
+
+impl Incoming {
+    fn ticket(self, form: Form) -> Ticket {
+        Ticket {
+            to: To::One { reply: self.reply, form },
+            received: self.received,
+            trace: self.trace,
+        }
+    }
+}
+
+enum One {
+    Answer(Answered),
+    Granted(Box<Grant>),
+    Waits(OwnedAsk),
+}
+
+/// The trace a request belongs to: the W3C `traceparent` header, if it has one.
+fn trace(message: &Message) -> Option<Arc<str>> {
+    let parent = message.headers.as_ref()?.get("traceparent")?.as_str();
+    let mut parts = parent.split('-').skip(1);
+    let (id, span) = (parts.next()?, parts.next()?);
+    let hex =
+        |text: &str, length| text.len() == length && text.bytes().all(|c| c.is_ascii_hexdigit());
+    (hex(id, 32) && hex(span, 16)).then(|| id.into())
+}
+
+fn form_of_unreadable(payload: &[u8]) -> Form {
+    if payload.first() == Some(&BINARY_VERSION) { Form::Binary } else { Form::JsonOne }
+}
+
+/// `busy` for every request of a payload that is not even decided.
+pub(crate) fn busy_answers(
+    operation: Operation,
+    payload: &[u8],
+    metrics: &Metrics,
+) -> (Form, Vec<Answered>) {
+    let unread = || (form_of_unreadable(payload), vec![Answered::busy(None, metrics)]);
+    if !matches!(operation, Operation::Book | Operation::BookVouched) {
+        return unread();
+    }
+    let id = |item: &request::Book<'_>| Some(item.request_id.as_str().into());
+    match request::read::<request::Book<'_>>(payload) {
+        Err(_) => unread(),
+        Ok(Payload::One(item)) => (Form::JsonOne, vec![Answered::busy(id(&item), metrics)]),
+        Ok(Payload::Many(form, items)) => {
+            let busy = |item: Result<request::Book<'_>, Malformed>| {
+                Answered::busy(item.ok().as_ref().and_then(id), metrics)
+            };
+            (form, items.into_iter().map(busy).collect())
+        }
+    }
+}
