@@ -352,7 +352,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
     }
 }
 
-/// The answer to `availability`.
+/// The answer to one `availability`: in JSON either of the two as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, BorrowDecode)]
+#[serde(untagged)]
+pub enum Overview<'a> {
+    /// What was asked for.
+    Shown(Availability<'a>),
+    /// Refused, in the form of every other refusal.
+    #[serde(serialize_with = "as_answer")]
+    Refused(Rejection<'a>),
+}
+
+fn as_answer<S: Serializer>(rejection: &Rejection<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    let verdict = Verdict::Rejected(rejection.clone());
+    Answer { request_id: None, verdict }.serialize(serializer)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Overview<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde's own reading of untagged enums would copy every text.
+        let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?;
+        let shown = serde_json::from_str(raw.get());
+        match shown {
+            Ok(shown) => Ok(Self::Shown(shown)),
+            Err(not_shown) => match serde_json::from_str::<Answer<'a>>(raw.get()) {
+                Ok(Answer { verdict: Verdict::Rejected(rejection), .. }) => {
+                    Ok(Self::Refused(rejection))
+                }
+                _ => Err(de::Error::custom(not_shown)),
+            },
+        }
+    }
+}
+
+/// What `availability` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Availability<'a> {
     /// The server's time.

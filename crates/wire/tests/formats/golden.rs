@@ -1,0 +1,265 @@
+//! Golden fixtures: the bytes that cross process boundaries, frozen.
+//!
+//! `tests/fixtures/` holds, for each value of `samples`, its JSON as it goes
+//! over the wire (one line) and the hex of its binary form (32 bytes a line).
+//! The tests encode the value and compare, and decode the file and compare, so
+//! that nobody moves a byte unawares.
+//!
+//! After a change that is meant:
+//!
+//! ```sh
+//! GILIRAN_BLESS=1 cargo test -p giliran-wire --test formats golden
+//! ```
+//!
+//! writes the fixtures anew; read the diff. JSON may gain fields in answers and
+//! events. Any other difference breaks clients (a new version of the contract)
+//! or, under `ledger/` and in `derived.txt`, every ledger in existence (a new
+//! block format; see `giliran_wire::ledger`).
+
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write as _};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bincode::{BorrowDecode, Encode};
+use giliran_wire::answer::{self, Reason};
+use giliran_wire::event::Event;
+use giliran_wire::ledger::{Block, Chain, Reading};
+use giliran_wire::request::{self, Form, Payload, Request};
+use giliran_wire::{ApplicantKey, BlockHash};
+use serde::{Deserialize, Serialize};
+
+use crate::samples;
+
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// The fixture's text, as it stands in the repository.
+pub(crate) fn fixture(name: &str) -> String {
+    let path = folder().join(name);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn blessing() -> bool {
+    std::env::var_os("GILIRAN_BLESS").is_some_and(|value| value == "1")
+}
+
+/// Compares, or writes where `GILIRAN_BLESS` is set.
+fn check(name: &str, encoded: &str) {
+    if blessing() {
+        let path = folder().join(name);
+        fs::create_dir_all(path.parent().expect("a file in a folder")).expect("writable");
+        fs::write(&path, encoded).expect("writable");
+    }
+    let frozen = fixture(name);
+    assert_eq!(encoded, frozen, "{name}: encoding has changed (left: now, right: frozen)");
+}
+
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| {
+        line.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }) + "\n"
+    };
+    bytes.chunks(32).map(line).collect()
+}
+
+pub(crate) fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
+    assert_eq!(digits.len() % 2, 0, "an odd number of hex digits");
+    let pair = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).expect("ASCII");
+        u8::from_str_radix(pair, 16).unwrap_or_else(|_| panic!("not hex: {pair}"))
+    };
+    digits.chunks(2).map(pair).collect()
+}
+
+/// The fixture for as long as the test runs, so that decoded values can borrow.
+fn lasting(name: &str) -> &'static str {
+    fixture(name).leak()
+}
+
+fn binary_fixture(name: &str, now: &[u8]) -> &'static [u8] {
+    check(name, &to_hex(now));
+    from_hex(&fixture(name)).leak()
+}
+
+fn json_fixture(name: &str, now: &impl Serialize) -> &'static str {
+    check(name, &(serde_json::to_string(now).expect("serialises") + "\n"));
+    lasting(name)
+}
+
+fn same_request<T>(name: &str, value: &T)
+where
+    T: Request<'static> + Serialize + Encode + Debug + PartialEq,
+{
+    let json = json_fixture(&format!("requests/{name}.json"), value);
+    let Ok(Payload::One(read)) = request::read::<T>(json.as_bytes()) else { panic!("{name}") };
+    assert_eq!(read, *value);
+
+    let now = request::write_binary(std::slice::from_ref(value));
+    let binary = binary_fixture(&format!("requests/{name}.hex"), &now);
+    match request::read::<T>(binary) {
+        Ok(Payload::Many(Form::Binary, read)) => assert_eq!(read[0].as_ref(), Ok(value)),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn same_answer<T>(name: &str, value: &T)
+where
+    T: Deserialize<'static> + BorrowDecode<'static, ()> + Serialize + Encode + Debug + PartialEq,
+{
+    let json = json_fixture(&format!("answers/{name}.json"), value);
+    assert_eq!(serde_json::from_str::<T>(json).expect(name), *value);
+
+    let mut now = Vec::new();
+    answer::write(Form::Binary, std::slice::from_ref(value), &mut now);
+    let binary = binary_fixture(&format!("answers/{name}.hex"), &now);
+    assert_eq!(answer::read_binary::<T>(binary).expect(name).iter().collect::<Vec<_>>(), [value]);
+}
+
+#[test]
+fn golden_requests() {
+    samples::books().iter().for_each(|(name, value)| same_request(name, value));
+    samples::lookups().iter().for_each(|(name, value)| same_request(name, value));
+    samples::finds().iter().for_each(|(name, value)| same_request(name, value));
+    samples::availabilities().iter().for_each(|(name, value)| same_request(name, value));
+}
+
+#[test]
+fn golden_answers() {
+    samples::answers().iter().for_each(|(name, value)| same_answer(name, value));
+    samples::overviews().iter().for_each(|(name, value)| same_answer(name, value));
+}
+
+#[test]
+fn golden_batches() {
+    let books: Vec<_> = samples::books().into_iter().map(|(_, book)| book).collect();
+    let json = json_fixture("requests/batch.json", &books);
+    let binary = binary_fixture("requests/batch.hex", &request::write_binary(&books));
+    for (form, payload) in [(Form::JsonMany, json.as_bytes()), (Form::Binary, binary)] {
+        match request::read::<request::Book<'_>>(payload) {
+            Ok(Payload::Many(read_form, read)) => {
+                assert_eq!(read_form, form);
+                assert_eq!(read, books.iter().cloned().map(Ok).collect::<Vec<_>>());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let answers: Vec<_> =
+        samples::answers().into_iter().map(|(_, answer)| answer).step_by(5).collect();
+    let mut now = Vec::new();
+    answer::write(Form::JsonMany, &answers, &mut now);
+    now.push(b'\n');
+    check("answers/batch.json", std::str::from_utf8(&now).expect("JSON"));
+    let read: Vec<answer::Answer<'_>> =
+        serde_json::from_str(lasting("answers/batch.json")).expect("answers");
+    assert_eq!(read, answers);
+    now.clear();
+    answer::write(Form::Binary, &answers, &mut now);
+    let binary = binary_fixture("answers/batch.hex", &now);
+    assert_eq!(answer::read_binary::<answer::Answer<'_>>(binary).expect("answers"), answers);
+}
+
+#[test]
+fn golden_events() {
+    for (name, event) in samples::events() {
+        let json = json_fixture(&format!("events/{name}.json"), &event);
+        assert_eq!(serde_json::from_str::<Event<'_>>(json).expect(name), event);
+    }
+}
+
+#[test]
+fn golden_ledger() {
+    for (name, block) in samples::blocks() {
+        let sealed = block.seal();
+        let frozen = binary_fixture(&format!("ledger/{name}.hex"), &sealed.bytes);
+        let (read, hash) = Block::open(frozen).expect(&name);
+        assert_eq!(read, block, "{name}");
+        assert_eq!(hash, sealed.hash, "{name}");
+    }
+}
+
+/// A reader of this release takes the frozen ledger from genesis to its seal.
+#[test]
+fn golden_ledger_is_one_chain() {
+    if blessing() {
+        return; // The other tests are just writing it.
+    }
+    let mut chain = Chain::new();
+    let mut last = BlockHash::ZERO;
+    for (name, _) in samples::blocks().iter().filter(|(name, _)| !name.starts_with("generation")) {
+        let bytes = from_hex(&fixture(&format!("ledger/{name}.hex")));
+        let (block, reading) = chain.read_bytes(chain.seq + 1, &bytes).expect(name);
+        assert_eq!(reading, Reading::Valid, "{name}");
+        assert_eq!(block.previous, last, "{name}");
+        last = chain.hash;
+    }
+    assert_eq!(chain.valid_seq, 26);
+}
+
+/// What is computed from content and kept in the ledger: a change would take
+/// known people for strangers, and repetitions for conflicts.
+#[test]
+fn golden_derived() {
+    let key = ApplicantKey::new(&[7; 32]);
+    let mut lines = vec![
+        format!("key fingerprint: {}", key.fingerprint()),
+        format!("pseudonym of applicant 2171012345678901: {}", hex(&key, "2171012345678901")),
+        format!("pseudonym of account u-9912: {}", key.account("u-9912").to_hex()),
+        format!("booking id of 75 zero bits: {}", giliran_wire::BookingId::from_random(0)),
+        format!("booking id of 75 one bits: {}", giliran_wire::BookingId::from_random(u128::MAX)),
+        format!("booking id: {}", samples::booking_id()),
+    ];
+    for (name, book) in samples::books() {
+        let content = book.content(&book.pseudonyms(&key));
+        lines.push(format!("content of {name}: {}", to_hex(&content.0).trim()));
+    }
+    lines.extend(Reason::ALL.iter().map(|r| format!("reason {}: {}", r.number(), r.name())));
+    check("derived.txt", &(lines.join("\n") + "\n"));
+}
+
+fn hex(key: &ApplicantKey, applicant: &str) -> String {
+    key.applicant(applicant).to_hex()
+}
+
+/// Every entry kind has a fixture, and no fixture is left without a sample.
+#[test]
+fn golden_fixtures_are_complete() {
+    let blocks = samples::blocks();
+    let kinds: BTreeSet<_> =
+        blocks.iter().flat_map(|(_, b)| &b.entries).map(samples::kind).collect();
+    assert_eq!(kinds, samples::KINDS.iter().copied().collect(), "a kind of entry has no sample");
+
+    if blessing() {
+        return; // As above.
+    }
+    let mut expected: BTreeSet<String> = BTreeSet::from(["derived.txt".to_owned()]);
+    let mut add = |folder: &str, name: &str, endings: &[&str]| {
+        expected.extend(endings.iter().map(|ending| format!("{folder}/{name}.{ending}")));
+    };
+    let requests = samples::books().into_iter().map(|(name, _)| name);
+    let requests = requests.chain(samples::lookups().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::finds().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::availabilities().into_iter().map(|(name, _)| name));
+    requests.chain(["batch"]).for_each(|name| add("requests", name, &["json", "hex"]));
+    let answers = samples::answers().into_iter().map(|(name, _)| name);
+    let answers = answers.chain(samples::overviews().into_iter().map(|(name, _)| name.to_owned()));
+    answers.chain(["batch".to_owned()]).for_each(|name| add("answers", &name, &["json", "hex"]));
+    samples::events().iter().for_each(|(name, _)| add("events", name, &["json"]));
+    blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));
+
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder()).expect("the fixtures").flatten() {
+        let name = entry.file_name().into_string().expect("ASCII");
+        if entry.path().is_dir() {
+            let files = fs::read_dir(entry.path()).expect("readable").flatten();
+            found.extend(files.map(|f| format!("{name}/{}", f.file_name().display())));
+        } else {
+            found.insert(name);
+        }
+    }
+    assert_eq!(found, expected);
+}

@@ -1,0 +1,269 @@
+//! One value of every kind that crosses a process boundary, with a name. The
+//! fixtures are these values written down; the page shows some of them.
+
+mod entries;
+
+pub(crate) use entries::{KINDS, blocks, kind};
+
+use giliran_wire::answer::{
+    Answer, Availability as Places, Booking, OpeningState, Overview, Phase, Reason, Rejection,
+    SlotState, Status, Verdict,
+};
+use giliran_wire::event::{Event, EventId, Kind};
+use giliran_wire::request::{Availability, Book, Choice, Find, Lookup};
+use giliran_wire::subject::Domain;
+use giliran_wire::{BookingId, Date, LedgerId, Position, Timestamp};
+
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().expect("an instant")
+}
+
+pub(crate) fn day(text: &str) -> Date {
+    text.parse().expect("a day")
+}
+
+pub(crate) fn booking_id() -> BookingId {
+    BookingId::from_random(0x5_55aa_1234_5678_9abc_def0)
+}
+
+/// Another one.
+pub(crate) fn other_booking_id() -> BookingId {
+    BookingId::from_random(0x7_0123_4567_89ab_cdef_0123)
+}
+
+pub(crate) const LEDGER: LedgerId =
+    LedgerId([0x4c, 0x45, 0x44, 0x47, 0x45, 0x52, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+
+fn choice<'a>(office: &'a str, date: Option<&str>, session: Option<&'a str>) -> Choice<'a> {
+    Choice { office: office.into(), date: date.map(day), session: session.map(Into::into) }
+}
+
+/// `book`, by name.
+pub(crate) fn books() -> Vec<(&'static str, Book<'static>)> {
+    let minimal = Book {
+        request_id: "a3f1".into(),
+        applicants: vec!["2171012345678901".into()],
+        choices: vec![choice("batam-harbourbay", None, None)],
+        opening: None,
+        expires_at: None,
+        account: None,
+        channel: None,
+        reference: None,
+        wait: false,
+    };
+    let full = Book {
+        request_id: "a3f1:retry_1.b-2".into(),
+        applicants: vec!["2171012345678901".into(), "2171012345678902".into()],
+        choices: vec![
+            choice("batam-harbourbay", Some("2026-11-30"), Some("all")),
+            choice("batam-center", Some("2026-12-01"), None),
+            choice("batam-center", None, Some("0800")),
+            choice("batam-harbourbay", None, None),
+        ],
+        opening: Some("2026-W49".into()),
+        expires_at: Some(at("2026-11-27T07:00:05.000Z")),
+        account: Some("u-9912".into()),
+        channel: Some("mobile".into()),
+        reference: Some("order-77".into()),
+        wait: true,
+    };
+    let bounds = Book {
+        request_id: "r".repeat(64).into(),
+        applicants: (0..5).map(|i| format!("{i}{}", "é".repeat(31)).into()).collect(),
+        choices: (0..16).map(|i| choice(["a", "0-z"][i % 2], None, None)).collect(),
+        opening: Some("W".repeat(40).into()),
+        expires_at: Some(at("1970-01-01T00:00:00.001Z")),
+        account: Some("\"\\\u{1f600}".into()),
+        channel: Some("abcdefghij-01234".into()),
+        reference: Some("".into()),
+        wait: false,
+    };
+    vec![("book_minimal", minimal), ("book_full", full), ("book_bounds", bounds)]
+}
+
+/// `lookup`, by name.
+pub(crate) fn lookups() -> Vec<(&'static str, Lookup<'static>)> {
+    let by_booking = Lookup {
+        booking: Some(booking_id().to_string().into()),
+        request_id: None,
+        applicant: "2171012345678901".into(),
+        opening: None,
+    };
+    let by_request = Lookup {
+        booking: None,
+        request_id: Some("a3f1".into()),
+        applicant: "2171012345678901".into(),
+        opening: Some("2026-W49".into()),
+    };
+    vec![("lookup_booking", by_booking), ("lookup_request", by_request)]
+}
+
+/// `find`, by name.
+pub(crate) fn finds() -> Vec<(&'static str, Find<'static>)> {
+    vec![("find", Find { applicant: "2171012345678901".into(), opening: "2026-W49".into() })]
+}
+
+/// `availability`, by name.
+pub(crate) fn availabilities() -> Vec<(&'static str, Availability<'static>)> {
+    vec![
+        ("availability_all", Availability::default()),
+        ("availability_office", Availability { office: Some("batam-center".into()) }),
+    ]
+}
+
+pub(crate) fn booking(status: Status) -> Booking<'static> {
+    Booking {
+        id: booking_id(),
+        version: if status == Status::Confirmed { 1 } else { 2 },
+        status,
+        opening: "2026-W49".into(),
+        office: "batam-harbourbay".into(),
+        date: day("2026-11-30"),
+        session: "all".into(),
+        numbers: vec![17],
+        request_id: "a3f1".into(),
+        reference: Some("order-77".into()),
+        granted_at: at("2026-11-27T07:00:00.123Z"),
+        hold_expires_at: None,
+    }
+}
+
+fn held() -> Booking<'static> {
+    Booking {
+        version: 1,
+        numbers: vec![80, 1],
+        reference: None,
+        hold_expires_at: Some(at("2026-11-27T09:00:00.123Z")),
+        ..booking(Status::Held)
+    }
+}
+
+pub(crate) const AS_OF: Position = Position { epoch: 3, seq: 1841 };
+
+fn rejection(reason: Reason) -> Rejection<'static> {
+    let plain = Rejection::new(reason);
+    match reason {
+        Reason::Malformed => plain.detail("choices: 17 given, at most 16"),
+        Reason::UnknownOpening => {
+            plain.detail("opening: several are open, name one of them").as_of(AS_OF)
+        }
+        Reason::Busy | Reason::Unavailable => plain.retry_after_ms(412),
+        Reason::NotOpen => Rejection {
+            now: Some(at("2026-11-27T06:59:58.750Z")),
+            ..plain.retry_after_ms(1_250).as_of(AS_OF)
+        },
+        Reason::UnknownSlot => {
+            plain.detail("choices[0].office: the opening has no such office").as_of(AS_OF)
+        }
+        _ => plain.as_of(AS_OF),
+    }
+}
+
+/// Answers to `book`, `lookup` and `find`, by name.
+pub(crate) fn answers() -> Vec<(String, Answer<'static>)> {
+    let granted = |booking: Booking<'static>| Verdict::Granted { booking, as_of: AS_OF };
+    let entered =
+        Verdict::Entered { opening: "2026-W49".into(), receipt: other_booking_id(), as_of: AS_OF };
+    let answer = |name: &str, verdict| {
+        (name.to_owned(), Answer { request_id: Some("a3f1".into()), verdict })
+    };
+    let mut all = vec![
+        answer("granted_confirmed", granted(booking(Status::Confirmed))),
+        answer("granted_held", granted(held())),
+        answer("granted_cancelled", granted(booking(Status::Cancelled))),
+        answer("granted_expired", granted(booking(Status::Expired))),
+        answer("entered", entered),
+    ];
+    for reason in Reason::ALL {
+        let name = format!("rejected_{:02}_{}", reason.number(), reason.name());
+        let request_id = (*reason != Reason::Malformed).then(|| "a3f1".into());
+        let verdict = Verdict::Rejected(rejection(*reason));
+        all.push((name, Answer { request_id, verdict }));
+    }
+    all
+}
+
+/// Answers to `availability`, by name.
+pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
+    let opening = |id: &'static str, state, opens_at, closes_at| OpeningState {
+        id: id.into(),
+        state,
+        opens_at: at(opens_at),
+        closes_at: at(closes_at),
+    };
+    let slot = |office: &'static str, session: &'static str, quota, free, withheld| SlotState {
+        opening: "2026-W49".into(),
+        office: office.into(),
+        date: day("2026-11-30"),
+        session: session.into(),
+        quota,
+        free,
+        withheld,
+    };
+    let full = Places {
+        now: at("2026-11-27T07:00:03.250Z"),
+        openings: vec![
+            opening(
+                "2026-W48",
+                Phase::Closed,
+                "2026-11-20T07:00:00.000Z",
+                "2026-11-22T07:00:00.000Z",
+            ),
+            opening(
+                "2026-W49",
+                Phase::Open,
+                "2026-11-27T07:00:00.000Z",
+                "2026-11-29T07:00:00.000Z",
+            ),
+            opening(
+                "2026-W50",
+                Phase::Scheduled,
+                "2026-12-04T07:00:00.000Z",
+                "2026-12-06T07:00:00.000Z",
+            ),
+        ],
+        slots: vec![
+            slot("batam-center", "0800", 100, 41, 2),
+            slot("batam-harbourbay", "all", 80, -3, 0),
+        ],
+        as_of: AS_OF,
+    };
+    let none = Places {
+        now: at("2026-11-27T07:00:03.250Z"),
+        openings: vec![],
+        slots: vec![],
+        as_of: Position { epoch: 1, seq: 2 },
+    };
+    let unknown = Rejection::new(Reason::UnknownSlot)
+        .detail("office: no opening has an office `batam-centre`")
+        .as_of(AS_OF);
+    vec![
+        ("availability", Overview::Shown(full)),
+        ("availability_none", Overview::Shown(none)),
+        ("availability_refused", Overview::Refused(unknown)),
+    ]
+}
+
+/// Events, by name.
+pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
+    let event = |kind: Kind, seq, booking, previous| {
+        let id = EventId { ledger: LEDGER, seq, n: 4 };
+        let time = at("2026-11-27T07:00:00.123Z");
+        (kind.name(), Event::new(&Domain::default(), id, kind, time, booking, previous))
+    };
+    let confirmed = || booking(Status::Confirmed);
+    let moved = Booking { version: 2, date: day("2026-12-01"), numbers: vec![3], ..confirmed() };
+    let family = Booking { numbers: vec![17, 18], ..confirmed() };
+    let without_one = Booking { version: 2, numbers: vec![17], ..confirmed() };
+    let expired = Booking { status: Status::Expired, version: 2, hold_expires_at: None, ..held() };
+    let paid_late = Booking { version: 3, ..expired.clone() };
+    vec![
+        event(Kind::Held, 1841, held(), None),
+        event(Kind::Confirmed, 1841, confirmed(), None),
+        event(Kind::Cancelled, 1842, booking(Status::Cancelled), Some(confirmed())),
+        event(Kind::Expired, 1843, expired.clone(), Some(held())),
+        event(Kind::Rescheduled, 1844, moved, Some(confirmed())),
+        event(Kind::Amended, 1845, without_one, Some(family)),
+        event(Kind::RefundDue, 1846, paid_late, Some(expired)),
+    ]
+}
