@@ -1,2 +1,92 @@
-//! Placeholder.
-fn main() {}
+//! The one shipped binary, `giliran`.
+//!
+//! Every command is a module; `roles` holds what `up` and the single roles
+//! share. Exit codes: 0 fine, 1 the thing checked or run is wrong, 2 usage or
+//! configuration.
+
+mod ask;
+mod check;
+mod failure;
+mod http;
+mod init;
+mod key;
+mod logs;
+mod roles;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Allocates scarce appointment slots, fairly and accountably, when everybody
+/// asks at once.
+#[derive(Debug, Parser)]
+#[command(name = "giliran", version, arg_required_else_help = true)]
+#[command(after_help = "Examples:\n  \
+    giliran up --dev                          everything on this machine, open now\n  \
+    giliran check giliran.toml                what a configuration resolves to\n  \
+    giliran book --office batam-harbourbay 2171012345678901\n  \
+    giliran availability --json\n\n\
+    Exit codes: 0 fine, 1 what was checked or run is wrong, 2 usage or configuration.")]
+struct Command {
+    #[command(subcommand)]
+    operation: Operation,
+    /// How logs are written, to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = logs::Format::Text)]
+    log_format: logs::Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// Run everything on this machine.
+    Up(up::Args),
+    /// Make the ledger, once.
+    Init(init::Args),
+    /// Run the engine: one is active, others stand by.
+    Serve(roles::ServeArgs),
+    /// Validate a configuration and show what it resolves to.
+    Check(check::Args),
+    /// Ask for a booking.
+    Book(ask::BookArgs),
+    /// Show a booking, by its id or its request's.
+    Lookup(ask::LookupArgs),
+    /// Show an applicant's booking in an opening.
+    Find(ask::FindArgs),
+    /// Show openings and free places.
+    Availability(ask::AvailabilityArgs),
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    logs::start(command.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("giliran: no runtime: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let done = runtime.block_on(Box::pin(run(command.operation)));
+    // Tasks that still wait for the network are not waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("giliran: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+async fn run(operation: Operation) -> Result<(), failure::Failure> {
+    match operation {
+        Operation::Up(args) => Box::pin(up::run(args)).await,
+        Operation::Init(args) => init::run(args).await,
+        Operation::Serve(args) => Box::pin(roles::serve(args)).await,
+        Operation::Check(args) => check::run(&args),
+        Operation::Book(args) => ask::book(args).await,
+        Operation::Lookup(args) => ask::lookup(args).await,
+        Operation::Find(args) => ask::find(args).await,
+        Operation::Availability(args) => ask::availability(args).await,
+    }
+}

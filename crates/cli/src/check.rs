@@ -1,0 +1,51 @@
+//! `giliran check`.
+
+use std::path::{Path, PathBuf};
+
+use giliran_config::Config;
+
+use crate::failure::Failure;
+
+/// How far ahead openings are shown.
+const HORIZON_MS: u64 = 14 * 24 * 3_600_000;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  giliran check giliran.toml\n\n\
+    Every problem is listed at once as FILE:LINE:COLUMN: FIELD: what is wrong; exit code 2.")]
+pub(crate) struct Args {
+    /// The configuration.
+    file: PathBuf,
+    /// Show what it resolves to at this instant instead of now.
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<giliran_wire::Timestamp>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let config = read(&args.file)?;
+    let now = args.at.unwrap_or_else(giliran_broker::clock::now);
+    let due = config.due(now, HORIZON_MS);
+    println!("{}: fine. Subjects {}.*", args.file.display(), config.domain);
+    if due.is_empty() {
+        println!("No opening from {now} on.");
+    }
+    let mut unsupported = Vec::new();
+    for record in due {
+        print!("{}", giliran_config::describe(&record));
+        if let Err(error) = giliran_core::Opening::supported(&record) {
+            unsupported.push(error.to_string());
+        }
+    }
+    if unsupported.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Usage(format!("{}: {}", args.file.display(), unsupported.join("\n"))))
+    }
+}
+
+/// Reads a configuration, or says everything that is wrong with it.
+pub(crate) fn read(file: &Path) -> Result<Config, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))?;
+    giliran_config::parse(&text, &file.display().to_string())
+        .map_err(|problems| Failure::Usage(problems.to_string()))
+}

@@ -1,0 +1,37 @@
+//! Failures and the exit codes they mean.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The thing that was checked or run is wrong: 1.
+    Wrong(String),
+    /// It was asked for wrongly: 2.
+    Usage(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Wrong(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(what) | Self::Usage(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Whatever fails while running is wrong, not misused.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Wrong(error.to_string())
+    }
+}

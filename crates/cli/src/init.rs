@@ -1,0 +1,64 @@
+//! `giliran init`.
+
+use std::path::{Path, PathBuf};
+
+use async_nats::Client;
+use giliran_broker::ledger::{self, Ledger};
+use giliran_broker::{clock, suitability};
+use giliran_wire::ledger::Genesis;
+use giliran_wire::subject::Domain;
+use giliran_wire::{ApplicantKey, LedgerId};
+
+use crate::failure::Failure;
+use crate::key;
+use crate::roles::Nats;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  giliran init --nats nats://127.0.0.1:4222 --key /etc/giliran/applicant.key --replicas 3"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nats: Nats,
+    /// The applicant key; made if the file is missing.
+    #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key::FILE)]
+    key: PathBuf,
+    /// Subjects, streams and buckets are named after it.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// Copies of the ledger in a NATS cluster.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: u8,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let domain = Domain::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
+    let key = read_or_make(&args.key)?;
+    let client = args.nats.connect("giliran init").await?;
+    suitability::check(&client, None).await?;
+    let ledger = make(&client, &domain, &key, usize::from(args.replicas)).await?;
+    println!("ledger made: stream {}, applicant key {}", ledger.name(), key.fingerprint());
+    println!("keep {} safe: without it nobody is recognised", args.key.display());
+    Ok(())
+}
+
+pub(crate) fn read_or_make(path: &Path) -> Result<ApplicantKey, Failure> {
+    if path.exists() { key::read(path) } else { key::make(path) }
+}
+
+/// Makes stream and genesis.
+pub(crate) async fn make(
+    client: &Client,
+    domain: &Domain,
+    key: &ApplicantKey,
+    replicas: usize,
+) -> Result<Ledger, Failure> {
+    let genesis = Genesis {
+        prefix: domain.prefix().to_owned(),
+        applicant_key: key.fingerprint(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        continues: None,
+    };
+    let id = LedgerId(rand::random());
+    Ok(ledger::init(client, domain, genesis, id, clock::now(), replicas).await?)
+}

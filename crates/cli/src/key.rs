@@ -1,0 +1,48 @@
+//! The applicant key's file.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use giliran_wire::ApplicantKey;
+
+use crate::failure::Failure;
+
+/// Name of the key's file in a data folder.
+pub(crate) const FILE: &str = "applicant.key";
+
+/// Reads a key: 64 hexadecimal digits, white space around them ignored.
+pub(crate) fn read(path: &Path) -> Result<ApplicantKey, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::Usage(format!("applicant key {}: {e}", path.display())))?;
+    let text = text.trim();
+    let mut secret = [0; 32];
+    let readable = text.len() == 64
+        && text.is_ascii()
+        && secret.iter_mut().enumerate().all(|(i, byte)| {
+            u8::from_str_radix(&text[2 * i..2 * i + 2], 16).is_ok_and(|value| {
+                *byte = value;
+                true
+            })
+        });
+    if readable {
+        Ok(ApplicantKey::new(&secret))
+    } else {
+        Err(Failure::Usage(format!("applicant key {}: not 64 hexadecimal digits", path.display())))
+    }
+}
+
+/// Makes a new key, readable by its owner alone. Fails if the file exists: a key
+/// that is lost cannot be had again.
+pub(crate) fn make(path: &Path) -> Result<ApplicantKey, Failure> {
+    let secret: [u8; 32] = rand::random();
+    let write = || {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(file, "{text}")?;
+        file.sync_all()
+    };
+    write().map_err(|e| Failure::Wrong(format!("make applicant key {}: {e}", path.display())))?;
+    Ok(ApplicantKey::new(&secret))
+}

@@ -1,0 +1,24 @@
+//! Logs, to standard error.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Starts logging. `RUST_LOG` says what is logged, `info` where it says nothing.
+pub(crate) fn start(format: Format) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        Format::Text => logs.with_target(false).init(),
+        Format::Json => logs.json().init(),
+    }
+}

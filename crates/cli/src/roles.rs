@@ -1,0 +1,245 @@
+//! The single roles, and what `up` shares with them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_nats::Client;
+use giliran_broker::connection::{self, Login};
+use giliran_broker::lease::Lease;
+use giliran_broker::ledger::{self, Ledger};
+use giliran_broker::suitability;
+use giliran_config::Config;
+use giliran_engine::{Engine, Metrics, Options, Role};
+use giliran_wire::ApplicantKey;
+use giliran_wire::subject::Domain;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::failure::Failure;
+use crate::http::{self, Part, Shown};
+use crate::{check, key};
+
+/// How to reach NATS; secrets come from files and the environment.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Nats {
+    /// The NATS server.
+    #[arg(
+        long = "nats",
+        env = "GILIRAN_NATS",
+        default_value = "nats://127.0.0.1:4222",
+        value_name = "URL"
+    )]
+    url: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// How to log in to NATS.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Access {
+    /// A NATS credentials file.
+    #[arg(long, env = "GILIRAN_NATS_CREDENTIALS", value_name = "FILE")]
+    nats_credentials: Option<PathBuf>,
+    /// NATS user; the password comes from GILIRAN_NATS_PASSWORD.
+    #[arg(long, env = "GILIRAN_NATS_USER")]
+    nats_user: Option<String>,
+    /// Prefix of this connection's inboxes, where permissions ask for one.
+    #[arg(long, env = "GILIRAN_NATS_INBOX_PREFIX")]
+    nats_inbox_prefix: Option<String>,
+    /// The server's monitoring URL, to see whether it syncs before it
+    /// acknowledges.
+    #[arg(long, env = "GILIRAN_NATS_MONITOR", value_name = "URL")]
+    nats_monitor: Option<String>,
+}
+
+impl Nats {
+    pub(crate) async fn connect(&self, name: &str) -> Result<Client, Failure> {
+        self.access.connect(&self.url, name).await
+    }
+}
+
+impl Access {
+    pub(crate) async fn connect(&self, url: &str, name: &str) -> Result<Client, Failure> {
+        let login = Login {
+            credentials: self.nats_credentials.clone(),
+            user: self.nats_user.clone(),
+            password: std::env::var("GILIRAN_NATS_PASSWORD").ok(),
+            inbox_prefix: self.nats_inbox_prefix.clone(),
+        };
+        Ok(connection::connect(url, name, &login).await?)
+    }
+
+    pub(crate) fn monitor(&self) -> Option<&str> {
+        self.nats_monitor.as_deref()
+    }
+}
+
+/// Refuses an unsuitable server; returns what an operator should mend.
+pub(crate) async fn suitable(
+    client: &Client,
+    monitor: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let found = suitability::check(client, monitor).await?;
+    let warning = match found.sync_always {
+        Some(true) => return Ok(Vec::new()),
+        Some(false) => {
+            "the NATS server acknowledges before it syncs: a power failure can lose grants that \
+             were told. Set `sync_interval: always` in its jetstream block"
+        }
+        None => {
+            "not known whether the NATS server syncs before it acknowledges: name its monitoring \
+             port with --nats-monitor"
+        }
+    };
+    tracing::warn!("{warning}");
+    Ok(vec![warning.to_owned()])
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  giliran serve --config giliran.toml --data /var/lib/giliran --key /etc/giliran/applicant.key\n\n\
+    Several may run: one is active, the others follow the ledger and take over."
+)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    nats: Nats,
+    /// The configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// Holds the high-water mark; made if missing. Not shared between engines.
+    #[arg(long)]
+    data: PathBuf,
+    /// The applicant key the ledger was made with.
+    #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key::FILE)]
+    key: PathBuf,
+    /// This engine's name in ledger, lease and logs.
+    #[arg(long)]
+    name: Option<String>,
+    /// Deciding tasks at once.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// Metrics and health.
+    #[arg(long, default_value = "127.0.0.1:8421")]
+    http: SocketAddr,
+}
+
+pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let config = check::read(&args.config)?;
+    let key = key::read(&args.key)?;
+    make_folder(&args.data)?;
+    let client = args.nats.connect("giliran serve").await?;
+    let warnings = suitable(&client, args.nats.access.monitor()).await?;
+    let ledger = ledger::open(&client, &config.domain).await?;
+    let mut shown = Shown { warnings, ..Shown::default() };
+    let shutdown = until_asked();
+    let engine = start_engine(
+        EngineSetup {
+            client,
+            config,
+            key,
+            data: args.data,
+            name: args.name,
+            workers: args.workers,
+            ledger,
+        },
+        &mut shown,
+        shutdown,
+    )
+    .await?;
+    let listener = http::listen(args.http, false).await?;
+    eprintln!("giliran serve: http://{}/readyz", args.http);
+    http::serve(listener, Arc::new(shown));
+    engine.await.map_err(|e| Failure::Wrong(e.to_string()))?
+}
+
+/// What an engine is started with.
+pub(crate) struct EngineSetup {
+    pub(crate) client: Client,
+    pub(crate) config: Config,
+    pub(crate) key: ApplicantKey,
+    pub(crate) data: PathBuf,
+    pub(crate) name: Option<String>,
+    pub(crate) workers: Option<u16>,
+    pub(crate) ledger: Ledger,
+}
+
+type Running = tokio::task::JoinHandle<Result<(), Failure>>;
+
+/// Starts the engine and puts it on show.
+pub(crate) async fn start_engine(
+    setup: EngineSetup,
+    shown: &mut Shown,
+    shutdown: watch::Receiver<bool>,
+) -> Result<Running, Failure> {
+    let metrics = Metrics::register(&shown.registry)?;
+    let name = setup.name.unwrap_or_else(|| format!("engine-{}", std::process::id()));
+    // The holder tells this start from an earlier one of the same name.
+    let holder = format!("{name} {:016x}", rand::random::<u64>());
+    let lease = Lease::open(&setup.client, &setup.config.domain, &holder).await?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = Options {
+        name,
+        config: setup.config,
+        key: setup.key,
+        data: setup.data,
+        workers: setup.workers.map_or(cores.min(4), usize::from),
+    };
+    let engine = Engine::new(options, setup.client, metrics);
+    let status = engine.status();
+    shown.parts.push(Box::new(move || engine_part(&status.borrow())));
+    let ledger = setup.ledger;
+    Ok(tokio::spawn(async move {
+        Box::pin(engine.run(ledger, lease, shutdown)).await.map_err(|error| {
+            tracing::error!(%error, "the engine ended");
+            Failure::Wrong(error.to_string())
+        })
+    }))
+}
+
+fn engine_part(role: &Role) -> Part {
+    let (ready, state, details) = match role {
+        Role::Starting { read, tail } => {
+            (false, "starting".to_owned(), json!({ "blocks_read": read, "blocks": tail }))
+        }
+        Role::Standby => (false, "standby".to_owned(), json!({})),
+        Role::TakingOver => (false, "taking over".to_owned(), json!({})),
+        Role::Active { epoch } => (true, "active".to_owned(), json!({ "epoch": epoch })),
+        Role::Stopped { reason } => (false, format!("stopped: {reason}"), json!({})),
+    };
+    Part { name: "engine", ready, state, details }
+}
+
+pub(crate) fn make_folder(folder: &std::path::Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::Usage(format!("--data {}: {e}", folder.display())))
+}
+
+/// Becomes true at Ctrl-C or SIGTERM; a second one ends the process at once.
+pub(crate) fn until_asked() -> watch::Receiver<bool> {
+    let (asked, shutdown) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut terminate =
+            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+                Ok(signal) => signal,
+                Err(error) => return tracing::error!(%error, "signals cannot be heard"),
+            };
+        for again in [false, true] {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                std::process::exit(130);
+            }
+            tracing::info!("stopping");
+            asked.send_replace(true);
+        }
+    });
+    shutdown
+}
+
+/// The domain of a role that needs no configuration.
+pub(crate) fn domain(prefix: &str) -> Result<Domain, Failure> {
+    Domain::new(prefix).map_err(|e| Failure::Usage(e.to_string()))
+}

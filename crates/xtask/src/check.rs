@@ -1,0 +1,120 @@
+//! `cargo xtask test`: every check, one step after the other.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::ValueEnum;
+
+use crate::process::{self, Failure, Interrupt};
+use crate::tidy;
+use crate::tools::{nats, postgres};
+use crate::workspace::Workspace;
+
+/// A step of the check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// Files, links and words that the tools below do not look at.
+    Tidy,
+    /// rustfmt.
+    Format,
+    /// clippy; warnings are errors.
+    Lint,
+    /// rustdoc; warnings are errors.
+    Docs,
+    /// All tests, against a real nats-server and PostgreSQL.
+    Test,
+    /// The models of counter and claim under every interleaving.
+    Loom,
+}
+
+/// What is to be checked.
+pub(crate) struct Selection {
+    pub(crate) only: Vec<Step>,
+    pub(crate) skip: Vec<Step>,
+    pub(crate) fail_fast: bool,
+    pub(crate) packages: Vec<String>,
+    pub(crate) filter: Vec<String>,
+}
+
+/// Runs the selected steps and prints how each went.
+pub(crate) fn run(
+    workspace: &Workspace,
+    selection: &Selection,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let mut went = Vec::new();
+    for step in Step::value_variants() {
+        let wanted = selection.only.is_empty() || selection.only.contains(step);
+        if !wanted || selection.skip.contains(step) {
+            continue;
+        }
+        eprintln!("xtask: {} …", name(*step));
+        let started = Instant::now();
+        let outcome = match take(*step, workspace, selection, interrupt) {
+            Err(Failure::Interrupted(signal)) => return Err(Failure::Interrupted(signal)),
+            Err(Failure::Broken(reason)) => {
+                eprintln!("xtask: {}: {reason}", name(*step));
+                false
+            }
+            Ok(()) => true,
+        };
+        went.push((*step, outcome, started.elapsed().as_secs_f64()));
+        if !outcome && selection.fail_fast {
+            break;
+        }
+    }
+    println!();
+    for (step, passed, seconds) in &went {
+        let word = if *passed { "passed" } else { "FAILED" };
+        println!("{:<8} {word} {seconds:>7.1} s", name(*step));
+    }
+    let all = went.iter().all(|(_, passed, _)| *passed);
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn name(step: Step) -> String {
+    step.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn take(
+    step: Step,
+    workspace: &Workspace,
+    selection: &Selection,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let cargo = |args: &[&str]| workspace.cargo(args);
+    match step {
+        Step::Tidy => tidy::check(workspace),
+        Step::Format => process::succeed(&mut cargo(&["fmt", "--all", "--check"]), interrupt),
+        Step::Lint => process::succeed(
+            &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+            interrupt,
+        ),
+        Step::Docs => process::succeed(
+            cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
+                .env("RUSTDOCFLAGS", "--deny warnings"),
+            interrupt,
+        ),
+        Step::Test => {
+            let nats = nats::provide(workspace, interrupt)?;
+            let postgres = postgres::start(workspace, interrupt)?;
+            let mut test = cargo(&["test"]);
+            if selection.packages.is_empty() {
+                test.arg("--workspace");
+            }
+            for package in &selection.packages {
+                test.args(["--package", package]);
+            }
+            test.args(&selection.filter);
+            test.env(nats::VARIABLE, &nats.path).env(postgres::VARIABLE, postgres.url());
+            process::succeed(&mut test, interrupt)
+        }
+        Step::Loom => process::succeed(
+            cargo(&["test", "--release", "--package", "giliran-core", "--lib", "loom"])
+                .env("RUSTFLAGS", "--cfg loom")
+                // Of its own: another `RUSTFLAGS` would rebuild everything each time.
+                .env("CARGO_TARGET_DIR", workspace.target().join("loom")),
+            interrupt,
+        ),
+    }
+}
