@@ -178,7 +178,12 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
     }
     shown!(
         "{:<12} {:<20} {:<10} {:<10} {:>6} {:>6}",
-        "opening", "office", "date", "session", "free", "quota"
+        "opening",
+        "office",
+        "date",
+        "session",
+        "free",
+        "quota"
     );
     for slot in &availability.slots {
         shown!(

@@ -44,6 +44,10 @@ enum Operation {
     Init(init::Args),
     /// Run the engine: one is active, others stand by.
     Serve(roles::ServeArgs),
+    /// Write the ledger into a store.
+    Persist(roles::PersistArgs),
+    /// Publish booking events and free places.
+    Feed(roles::FeedArgs),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -83,6 +87,8 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Up(args) => Box::pin(up::run(args)).await,
         Operation::Init(args) => init::run(args).await,
         Operation::Serve(args) => Box::pin(roles::serve(args)).await,
+        Operation::Persist(args) => Box::pin(roles::persist(args)).await,
+        Operation::Feed(args) => Box::pin(roles::feed(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Lookup(args) => ask::lookup(args).await,

@@ -11,8 +11,11 @@ use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::suitability;
 use giliran_config::Config;
 use giliran_engine::{Engine, Metrics, Options, Role};
+use giliran_feed::Feed;
+use giliran_persist::{Persist, StoreUrl};
 use giliran_wire::ApplicantKey;
 use giliran_wire::subject::Domain;
+use prometheus::{IntGauge, Registry};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -164,7 +167,7 @@ pub(crate) struct EngineSetup {
     pub(crate) ledger: Ledger,
 }
 
-type Running = tokio::task::JoinHandle<Result<(), Failure>>;
+pub(crate) type Running = tokio::task::JoinHandle<Result<(), Failure>>;
 
 /// Starts the engine and puts it on show.
 pub(crate) async fn start_engine(
@@ -195,6 +198,147 @@ pub(crate) async fn start_engine(
             Failure::Wrong(error.to_string())
         })
     }))
+}
+
+/// Starts persisting and puts it on show.
+pub(crate) fn start_persist(
+    store: StoreUrl,
+    ledger: Ledger,
+    shown: &mut Shown,
+    shutdown: watch::Receiver<bool>,
+) -> Result<Running, Failure> {
+    let persist = Persist::new(store);
+    let status = persist.status();
+    let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
+    shown.parts.push(Box::new(move || {
+        let status = status.borrow();
+        lag.show(status.seq, status.tail, status.bookings);
+        Part {
+            name: "persist",
+            ready: status.ready,
+            state: status.state.clone(),
+            details: json!({ "seq": status.seq, "tail": status.tail, "bookings": status.bookings }),
+        }
+    }));
+    Ok(tokio::spawn(async move {
+        Box::pin(persist.run(ledger, shutdown)).await.map_err(|error| {
+            tracing::error!(%error, "persist ended");
+            Failure::Wrong(error.to_string())
+        })
+    }))
+}
+
+/// Starts the feed and puts it on show.
+pub(crate) fn start_feed(
+    client: Client,
+    domain: Domain,
+    ledger: Ledger,
+    shown: &mut Shown,
+    shutdown: watch::Receiver<bool>,
+) -> Result<Running, Failure> {
+    let feed = Feed::new(client, domain);
+    let status = feed.status();
+    let lag = Lag::register(&shown.registry, "feed", "events published")?;
+    shown.parts.push(Box::new(move || {
+        let status = status.borrow();
+        lag.show(status.seq, status.tail, status.events);
+        Part {
+            name: "feed",
+            ready: status.ready,
+            state: status.state.clone(),
+            details: json!({ "seq": status.seq, "tail": status.tail, "events": status.events }),
+        }
+    }));
+    Ok(tokio::spawn(async move {
+        Box::pin(feed.run(ledger, shutdown)).await.map_err(|error| {
+            tracing::error!(%error, "the feed ended");
+            Failure::Wrong(error.to_string())
+        })
+    }))
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  giliran feed --nats nats://broker:4222 --http 127.0.0.1:8423")]
+pub(crate) struct FeedArgs {
+    #[command(flatten)]
+    nats: Nats,
+    /// The ledger's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// Metrics and health.
+    #[arg(long, default_value = "127.0.0.1:8423")]
+    http: SocketAddr,
+}
+
+pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
+    let client = args.nats.connect("giliran feed").await?;
+    let domain = domain(&args.subject_prefix)?;
+    let ledger = ledger::open(&client, &domain).await?;
+    let mut shown = Shown::default();
+    let running = start_feed(client, domain, ledger, &mut shown, until_asked())?;
+    let listener = http::listen(args.http, false).await?;
+    eprintln!("giliran feed: http://{}/readyz", args.http);
+    http::serve(listener, Arc::new(shown));
+    running.await.map_err(|e| Failure::Wrong(e.to_string()))?
+}
+
+/// A follower's figures.
+struct Lag {
+    position: IntGauge,
+    blocks: IntGauge,
+    done: IntGauge,
+}
+
+impl Lag {
+    fn register(registry: &Registry, part: &str, done: &str) -> Result<Self, Failure> {
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, Failure> {
+            let gauge = IntGauge::new(format!("giliran_{part}_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        Ok(Self {
+            position: gauge("position", "ledger sequence it stands at")?,
+            blocks: gauge("lag_blocks", "ledger blocks it is behind")?,
+            done: gauge("done", done)?,
+        })
+    }
+
+    fn show(&self, seq: u64, tail: u64, done: u64) {
+        self.position.set(seq as i64);
+        self.blocks.set(tail.saturating_sub(seq) as i64);
+        self.done.set(done as i64);
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  giliran persist --store sqlite:/var/lib/giliran/bookings.sqlite\n  \
+    giliran persist --store postgres://giliran@db/giliran --http 127.0.0.1:8422\n\n\
+    A second copy for the same store waits until the first one ends."
+)]
+pub(crate) struct PersistArgs {
+    #[command(flatten)]
+    nats: Nats,
+    /// The ledger's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// sqlite:PATH or postgres://…; with a password in it, better from the environment.
+    #[arg(long, env = "GILIRAN_STORE", value_name = "URL", hide_env_values = true)]
+    store: StoreUrl,
+    /// Metrics and health.
+    #[arg(long, default_value = "127.0.0.1:8422")]
+    http: SocketAddr,
+}
+
+pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
+    let client = args.nats.connect("giliran persist").await?;
+    let ledger = ledger::open(&client, &domain(&args.subject_prefix)?).await?;
+    let mut shown = Shown::default();
+    let running = start_persist(args.store, ledger, &mut shown, until_asked())?;
+    let listener = http::listen(args.http, false).await?;
+    eprintln!("giliran persist: http://{}/readyz", args.http);
+    http::serve(listener, Arc::new(shown));
+    running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
 fn engine_part(role: &Role) -> Part {

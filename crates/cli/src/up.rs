@@ -3,20 +3,28 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Client;
 use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::server::{self, Server, ServerOptions};
 use giliran_config::Config;
+use giliran_persist::StoreUrl;
 use giliran_wire::ApplicantKey;
+use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::http::{self, Shown};
-use crate::roles::{Access, EngineSetup, make_folder, start_engine, suitable, until_asked};
+use crate::http::{self, Part, Shown};
+use crate::roles::{
+    Access, EngineSetup, make_folder, start_engine, start_feed, start_persist, suitable,
+    until_asked,
+};
 use crate::{check, init, key};
 
 /// Where clients look first.
 const USUAL_PORT: u16 = 4222;
+/// How long store and feed may take to write what the engine granted last.
+const CATCH_UP: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -42,8 +50,8 @@ pub(crate) struct Args {
     access: Access,
     /// Where bookings are stored: sqlite:PATH or postgres://… (default: SQLite in
     /// the data folder).
-    #[arg(long, env = "GILIRAN_STORE", value_name = "URL")]
-    store: Option<String>,
+    #[arg(long, env = "GILIRAN_STORE", value_name = "URL", hide_env_values = true)]
+    store: Option<StoreUrl>,
     /// Metrics and health; the next free port is taken.
     #[arg(long, default_value = "127.0.0.1:8420")]
     http: SocketAddr,
@@ -53,7 +61,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let shutdown = until_asked();
+    let mut shutdown = until_asked();
+    let (stop_engine, engine_shutdown) = watch::channel(false);
+    let (stop_following, follow) = watch::channel(false);
     let config = match &args.config {
         Some(file) => check::read(file)?,
         None => Config::dev(giliran_broker::clock::now()),
@@ -82,22 +92,71 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             ledger: ledger.clone(),
         },
         &mut shown,
-        shutdown.clone(),
+        engine_shutdown,
     )
     .await?;
+    let store = match args.store {
+        Some(store) => store,
+        None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
+    };
+    let stored = store.to_string();
+    let mut persist = start_persist(store, ledger.clone(), &mut shown, follow.clone())?;
+    let mut feed = start_feed(client, config.domain.clone(), ledger, &mut shown, follow)?;
     let listener = http::listen(args.http, true).await?;
     let address = listener.local_addr()?;
-    http::serve(listener, Arc::new(shown));
+    let shown = Arc::new(shown);
+    http::serve(listener, Arc::clone(&shown));
+    let asked = stop_engine.clone();
+    tokio::spawn(async move {
+        // An error means that the signal's task is gone: nobody can ask any more.
+        if shutdown.wait_for(|asked| *asked).await.is_ok() {
+            asked.send_replace(true);
+        }
+    });
     println!("giliran is up");
     println!("  requests  {url}, subjects {}.*", config.domain);
+    println!("  store     {stored}");
     println!("  data      {}", args.data.display());
     println!("  health    http://{address}/readyz   metrics http://{address}/metrics");
     println!("Ctrl-C stops it.");
-    let ended = (&mut engine).await.map_err(|e| Failure::Wrong(e.to_string()))?;
+    // The engine ends first; what it granted is then still written.
+    let ended = tokio::select! {
+        ended = &mut engine => ended.map_err(|e| Failure::Wrong(e.to_string()))?,
+        ended = &mut persist => {
+            stop_engine.send_replace(true);
+            let _ = engine.await;
+            ended.map_err(|e| Failure::Wrong(e.to_string()))?
+        }
+        ended = &mut feed => {
+            stop_engine.send_replace(true);
+            let _ = engine.await;
+            ended.map_err(|e| Failure::Wrong(e.to_string()))?
+        }
+    };
+    catch_up(&shown, CATCH_UP).await;
+    stop_following.send_replace(true);
+    for follower in [persist, feed] {
+        if !follower.is_finished() {
+            follower.await.map_err(|e| Failure::Wrong(e.to_string()))??;
+        }
+    }
     if let Some(server) = server {
         server.stop().await?;
     }
     ended
+}
+
+/// Waits until those who follow the ledger stand at its end, but not for long.
+async fn catch_up(shown: &Shown, longest: Duration) {
+    let _ = tokio::time::timeout(longest, async {
+        // The first look may be older than the engine's last block.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let behind = |part: &Part| part.ready && part.details["seq"] != part.details["tail"];
+        while shown.parts.iter().any(|look| behind(&look())) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 /// The child server, on the usual port if that is free.

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The ledger's bookings as events, and the free places as a key-value bucket.
+//!
+//! The way of a block: [`Feed`] reads it from the ledger, `changes` turns its
+//! entries into events and free places, `publish` puts them on their streams.
+//!
+//! What always holds: one event per change of a booking, in ledger order, each
+//! once. Which event stands at which sequence of the event stream follows from
+//! the ledger alone, and each is published under the sequence it expects; so a
+//! restart, or a second copy, can only write what belongs there.
+//!
+//! Deliberately not here: who listens, and what they make of it.
+
+mod changes;
+mod follow;
+mod publish;
+
+pub use follow::{Feed, Status};
+
+/// Why the feed ended.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The ledger cannot be read any further.
+    #[error(transparent)]
+    Damage(#[from] giliran_wire::ledger::Damage),
+    /// A later release wrote something this one cannot tell of.
+    #[error("ledger sequence {seq} holds {what}, which this release cannot feed: use a newer one")]
+    Newer {
+        /// Where.
+        seq: u64,
+        /// What.
+        what: &'static str,
+    },
+    /// The event stream does not fit the ledger.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The broker cannot do something just now.
+    #[error(transparent)]
+    Broker(#[from] giliran_broker::Error),
+}

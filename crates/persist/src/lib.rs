@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The ledger's bookings in a database: SQLite or PostgreSQL.
+//!
+//! The way of a block: [`Persist`] reads it from the ledger, [`Rows`] turns its
+//! entries into rows, [`Store`] writes rows and ledger position in one
+//! transaction, and only then is the block acknowledged to the broker.
+//!
+//! What always holds: the store is the fold of the ledger up to the position
+//! that stands in it, whatever was killed when; a block is never skipped and
+//! never applied twice; a second copy waits for the first to end.
+//!
+//! Deliberately not here: decisions. A row that the database's own constraints
+//! refuse is damage, and stops.
+
+mod follow;
+mod rows;
+mod store;
+
+pub use follow::{Persist, Status};
+pub use rows::{Rows, Stored, hash};
+pub use store::{Store, StoreError, StoreUrl};
+
+/// Why persisting ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PersistError {
+    /// The ledger cannot be read any further.
+    #[error(transparent)]
+    Damage(#[from] giliran_wire::ledger::Damage),
+    /// A later release wrote something this one cannot store.
+    #[error("ledger sequence {seq} holds {what}, which this release cannot store: use a newer one")]
+    Newer {
+        /// Where.
+        seq: u64,
+        /// What.
+        what: &'static str,
+    },
+    /// The store does not fit the ledger.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The store refuses for good.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// The broker cannot do something.
+    #[error(transparent)]
+    Broker(#[from] giliran_broker::Error),
+}

@@ -59,7 +59,7 @@ impl fmt::Debug for Pseudonym {
 }
 
 /// A short digest of a request's content: same content, same digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
 pub struct Digest(pub [u8; 16]);
 
 /// BLAKE3 of a whole block: its checksum, and the link of the next one.
@@ -99,7 +99,7 @@ macro_rules! shown_as_hex {
         }
     )*};
 }
-shown_as_hex!(BlockHash(32), LedgerId(16), WriterNonce(16));
+shown_as_hex!(BlockHash(32), Digest(16), LedgerId(16), WriterNonce(16));
 
 /// A text that is not the hexadecimal form of an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -93,6 +93,15 @@ pub struct OpeningRecord {
     pub slots: Vec<Slot>,
 }
 
+impl OpeningRecord {
+    /// Office and session of a slot; none where it is not on record.
+    pub fn place(&self, slot: u32) -> Option<(&Slot, &Office, &Session)> {
+        let slot = self.slots.get(slot as usize)?;
+        let office = self.offices.get(slot.office as usize)?;
+        Some((slot, office, office.sessions.get(slot.session as usize)?))
+    }
+}
+
 /// The rules of an opening.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Rules {

@@ -1,0 +1,245 @@
+//! Following the ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use giliran_broker::ledger::{Ledger, Reader};
+use giliran_wire::ledger::{Block, Chain};
+use tokio::sync::watch;
+
+use crate::store::{Store, StoreError, StoreUrl};
+use crate::{PersistError, Rows};
+
+/// Blocks taken from the ledger at once.
+const BLOCKS: usize = 64;
+/// Bookings after which a transaction is closed.
+const BOOKINGS: usize = 16_384;
+/// How long the next block is waited for between two looks at the outside.
+const WAIT: Duration = Duration::from_millis(250);
+/// Pause before a store that could not be reached is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How persisting is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// In a word or a sentence: `starting`, `waiting`, `following`, `store
+    /// unavailable: …`, `stopped: …`.
+    pub state: String,
+    /// Whether it does its work.
+    pub ready: bool,
+    /// The ledger sequence the store stands at.
+    pub seq: u64,
+    /// The ledger's last sequence, as last seen.
+    pub tail: u64,
+    /// Bookings written since the start.
+    pub bookings: u64,
+}
+
+/// Writes the ledger into a store; [`run`](Self::run) is its life.
+#[derive(Debug)]
+pub struct Persist {
+    url: StoreUrl,
+    status: watch::Sender<Status>,
+}
+
+/// How a round of following ended.
+enum End {
+    Asked,
+    StoreLost(String),
+}
+
+impl Persist {
+    /// Of a store that is not opened yet.
+    pub fn new(url: StoreUrl) -> Self {
+        let status = Status { state: "starting".to_owned(), ..Status::default() };
+        Self { url, status: watch::Sender::new(status) }
+    }
+
+    /// Tells how it is doing, from now on.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Follows the ledger until `shutdown` says true. A store that cannot be
+    /// reached is tried again for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`PersistError`] where store and ledger do not fit, or either is damaged.
+    pub async fn run(
+        &self,
+        ledger: Ledger,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<(), PersistError> {
+        let ended = loop {
+            match self.round(&ledger, &mut shutdown).await {
+                Ok(End::Asked) => break Ok(()),
+                Ok(End::StoreLost(why)) => {
+                    tracing::warn!(store = %self.url, why, "the store is unavailable; trying on");
+                    self.say(false, format!("store unavailable: {why}"));
+                    if rest(&mut shutdown).await {
+                        break Ok(());
+                    }
+                }
+                Err(PersistError::Broker(error)) => {
+                    tracing::warn!(%error, "the ledger cannot be read; trying on");
+                    self.say(false, format!("ledger unavailable: {error}"));
+                    if rest(&mut shutdown).await {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        match &ended {
+            Ok(()) => self.say(false, "stopped".to_owned()),
+            Err(error) => self.say(false, format!("stopped: {error}")),
+        }
+        ended
+    }
+
+    async fn round(
+        &self,
+        ledger: &Ledger,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<End, PersistError> {
+        let mut store = loop {
+            if *shutdown.borrow() {
+                return Ok(End::Asked);
+            }
+            match Store::open(&self.url).await {
+                Ok(Some(store)) => break store,
+                Ok(None) => {
+                    self.say(false, "waiting: another process writes this store".to_owned());
+                    if rest(shutdown).await {
+                        return Ok(End::Asked);
+                    }
+                }
+                Err(StoreError::Unavailable(why)) => return Ok(End::StoreLost(why)),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let position = match store.position().await {
+            Ok(position) => position,
+            Err(StoreError::Unavailable(why)) => return Ok(End::StoreLost(why)),
+            Err(error) => return Err(error.into()),
+        };
+        let (_, tail) = ledger.tail().await?;
+        let mut rows = match position {
+            Some((chain, openings)) => {
+                self.check(ledger, &chain, tail).await?;
+                Rows::resume(chain, &openings)
+            }
+            None => Rows::default(),
+        };
+        let from = rows.chain().seq;
+        tracing::info!(store = %self.url, from, tail, "writing the ledger into the store");
+        self.status.send_modify(|status| {
+            status.seq = from;
+            status.tail = tail;
+        });
+        let mut reader = ledger.durable_reader(&self.url.consumer(), from + 1).await?;
+        self.say(true, "following".to_owned());
+        self.follow(ledger, &mut reader, &mut store, &mut rows, shutdown).await
+    }
+
+    /// The store's position must lie on this ledger.
+    async fn check(&self, ledger: &Ledger, chain: &Chain, tail: u64) -> Result<(), PersistError> {
+        let mismatch = |what: String| {
+            Err(PersistError::Mismatch(format!(
+                "{} does not fit the ledger {}: {what}. Either the store or the stream was \
+                 replaced or restored; give this store the ledger it was written from, or begin \
+                 with an empty one",
+                self.url,
+                ledger.name()
+            )))
+        };
+        if chain.seq > tail {
+            return mismatch(format!(
+                "the store stands at sequence {}, the ledger ends at {tail}",
+                chain.seq
+            ));
+        }
+        let Some(bytes) = ledger.read_at(chain.valid_seq).await? else {
+            return mismatch(format!("sequence {} is not in the ledger", chain.valid_seq));
+        };
+        match Block::open(&bytes) {
+            Ok((block, _)) if Some(block.ledger) != chain.ledger => mismatch(format!(
+                "the store was written from ledger {}, this is {}",
+                chain.ledger.map_or_else(String::new, |id| id.to_string()),
+                block.ledger
+            )),
+            Ok((_, hash)) if hash != chain.hash => mismatch(format!(
+                "at sequence {} the store has seen block {}, the ledger has {hash}",
+                chain.valid_seq, chain.hash
+            )),
+            Ok(_) => Ok(()),
+            Err(error) => mismatch(format!("sequence {}: {error}", chain.valid_seq)),
+        }
+    }
+
+    async fn follow(
+        &self,
+        ledger: &Ledger,
+        reader: &mut Reader,
+        store: &mut Store,
+        rows: &mut Rows,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<End, PersistError> {
+        let mut written = rows.chain().seq;
+        let mut looked = tokio::time::Instant::now();
+        loop {
+            if *shutdown.borrow() {
+                return Ok(End::Asked);
+            }
+            let blocks = tokio::select! {
+                biased;
+                blocks = reader.next_batch(BLOCKS, WAIT) => blocks?,
+                _ = shutdown.changed() => Vec::new(),
+            };
+            let mut blocks = blocks.into_iter().peekable();
+            while let Some((seq, bytes)) = blocks.next() {
+                rows.fold(seq, &bytes)?;
+                if rows.waiting() < BOOKINGS && blocks.peek().is_some() {
+                    continue;
+                }
+                let batch = Arc::new(rows.take());
+                match store.apply(written, rows.chain().clone(), &batch).await {
+                    Ok(()) => {}
+                    Err(StoreError::Unavailable(why)) => return Ok(End::StoreLost(why)),
+                    Err(error) => return Err(error.into()),
+                }
+                written = rows.chain().seq;
+                reader.ack_through(written).await?;
+                self.status.send_modify(|status| {
+                    status.seq = written;
+                    status.tail = status.tail.max(written);
+                    status.bookings += batch.bookings.len() as u64;
+                });
+            }
+            if looked.elapsed() >= PAUSE {
+                looked = tokio::time::Instant::now();
+                // The lag is a figure for operators; not to have it stops nothing.
+                if let Ok((_, tail)) = ledger.tail().await {
+                    self.status.send_modify(|status| status.tail = tail);
+                }
+            }
+        }
+    }
+
+    fn say(&self, ready: bool, state: String) {
+        self.status.send_modify(|status| {
+            status.ready = ready;
+            status.state = state;
+        });
+    }
+}
+
+/// A pause; true: asked to stop meanwhile.
+async fn rest(shutdown: &mut watch::Receiver<bool>) -> bool {
+    if *shutdown.borrow() {
+        return true;
+    }
+    let _ = tokio::time::timeout(PAUSE, shutdown.changed()).await;
+    *shutdown.borrow()
+}

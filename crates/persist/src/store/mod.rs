@@ -1,0 +1,249 @@
+//! The two databases behind one face.
+
+mod postgres;
+mod sqlite;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use giliran_wire::ledger::{Chain, OpeningRecord};
+
+use crate::rows::{Batch, Stored};
+
+/// The tables' version; a store of another one is refused.
+const SCHEMA: i64 = 1;
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(String),
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("sqlite:") {
+            Some("") => Err("sqlite: a path is missing, as in sqlite:bookings.sqlite".to_owned()),
+            Some(path) => Ok(Self::Sqlite(path.into())),
+            None if text.starts_with("postgres://") || text.starts_with("postgresql://") => text
+                .parse::<tokio_postgres::Config>()
+                .map(|_| Self::Postgres(text.to_owned()))
+                .map_err(|error| format!("{}: {error}", without_password(text))),
+            None => {
+                Err(format!("{text:?} is no store: sqlite:PATH or postgres://USER@HOST/DATABASE"))
+            }
+        }
+    }
+}
+
+/// Without its password, if it has one.
+impl std::fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl StoreUrl {
+    /// A short name that differs between stores, for the broker's consumer.
+    pub(crate) fn consumer(&self) -> String {
+        let kind = match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+        };
+        let which = blake3::hash(self.to_string().as_bytes()).to_hex();
+        format!("giliran-persist-{kind}-{}", &which[..8])
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let rest = match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{user}@{host}")
+        }
+        None => rest.to_owned(),
+    };
+    // A password may also stand among the parameters.
+    format!("{scheme}://{}", rest.split('?').next().unwrap_or_default())
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not now; the same may work later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The rows contradict what the database holds: a number or an applicant
+    /// twice, or another writer's position.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The database is not one of Giliran's, or of another version.
+    #[error("{0}")]
+    Unsuitable(String),
+}
+
+/// An open database.
+pub struct Store(Kind);
+
+enum Kind {
+    Sqlite(sqlite::Sqlite),
+    Postgres(Box<postgres::Postgres>),
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Sqlite(_) => "Store(SQLite)",
+            Kind::Postgres(_) => "Store(PostgreSQL)",
+        })
+    }
+}
+
+impl Store {
+    /// Opens the database to write; makes its tables if there are none. None:
+    /// another process writes it.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be reached or is not suitable.
+    pub async fn open(url: &StoreUrl) -> Result<Option<Self>, StoreError> {
+        Ok(match url {
+            StoreUrl::Sqlite(path) => {
+                sqlite::Sqlite::open(path.clone()).await?.map(|store| Self(Kind::Sqlite(store)))
+            }
+            StoreUrl::Postgres(url) => postgres::Postgres::open(url)
+                .await?
+                .map(|store| Self(Kind::Postgres(Box::new(store)))),
+        })
+    }
+
+    /// Opens the database to read, beside its writer.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be reached, or does not exist.
+    pub async fn open_to_read(url: &StoreUrl) -> Result<Self, StoreError> {
+        Ok(Self(match url {
+            StoreUrl::Sqlite(path) => {
+                Kind::Sqlite(sqlite::Sqlite::open_to_read(path.clone()).await?)
+            }
+            StoreUrl::Postgres(url) => {
+                Kind::Postgres(Box::new(postgres::Postgres::open_to_read(url).await?))
+            }
+        }))
+    }
+
+    /// Its ledger position and the openings on record up to there; none: empty.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub async fn position(&mut self) -> Result<Option<(Chain, Vec<OpeningRecord>)>, StoreError> {
+        match &mut self.0 {
+            Kind::Sqlite(store) => store.position().await,
+            Kind::Postgres(store) => store.position().await,
+        }
+    }
+
+    /// Every booking and the position they are true at, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub async fn bookings(&mut self) -> Result<(Chain, Vec<Stored>), StoreError> {
+        match &mut self.0 {
+            Kind::Sqlite(store) => store.bookings().await,
+            Kind::Postgres(store) => store.bookings().await,
+        }
+    }
+
+    /// Writes rows and position, all or nothing; the position must stand at
+    /// `from`.
+    pub(crate) async fn apply(
+        &mut self,
+        from: u64,
+        to: Chain,
+        batch: &std::sync::Arc<Batch>,
+    ) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Kind::Sqlite(store) => store.apply(from, to, std::sync::Arc::clone(batch)).await,
+            Kind::Postgres(store) => store.apply(from, to, batch).await,
+        }
+    }
+}
+
+/// The position's fields as text and numbers, in the order of both tables.
+fn position_fields(chain: &Chain) -> Option<(String, String, String)> {
+    Some((chain.ledger?.to_string(), chain.hash.to_string(), chain.writer.to_string()))
+}
+
+/// The position a row of `ledger_position` tells.
+struct PositionRow {
+    schema: i64,
+    ledger: String,
+    generation: i64,
+    epoch: i64,
+    seq: i64,
+    valid_seq: i64,
+    hash: String,
+    writer: String,
+    time_ms: i64,
+}
+
+impl PositionRow {
+    fn chain(self) -> Result<Chain, StoreError> {
+        if self.schema != SCHEMA {
+            return Err(StoreError::Unsuitable(format!(
+                "its tables are of version {}, this release writes version {SCHEMA}",
+                self.schema
+            )));
+        }
+        let unreadable = || StoreError::Unsuitable("ledger_position cannot be read".to_owned());
+        Ok(Chain {
+            ledger: Some(self.ledger.parse().map_err(|_| unreadable())?),
+            generation: u32::try_from(self.generation).map_err(|_| unreadable())?,
+            seq: self.seq as u64,
+            valid_seq: self.valid_seq as u64,
+            hash: self.hash.parse().map_err(|_| unreadable())?,
+            epoch: self.epoch as u64,
+            writer: self.writer.parse().map_err(|_| unreadable())?,
+            time: giliran_wire::Timestamp::from_millis(self.time_ms),
+        })
+    }
+}
+
+fn encode_record(record: &OpeningRecord) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    giliran_wire::codec::encode_into(record, &mut bytes);
+    bytes
+}
+
+fn decode_record(bytes: &[u8]) -> Result<OpeningRecord, StoreError> {
+    giliran_wire::codec::decode(bytes)
+        .map_err(|error| StoreError::Unsuitable(format!("an opening's record: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_named_without_its_password() {
+        let url: StoreUrl =
+            "postgres://giliran:se@cret@db/giliran?sslmode=disable".parse().unwrap();
+        assert_eq!(url.to_string(), "postgres://giliran@db/giliran");
+        let url: StoreUrl = "sqlite:/var/lib/b.sqlite".parse().unwrap();
+        assert_eq!(url, StoreUrl::Sqlite("/var/lib/b.sqlite".into()));
+        for bad in ["mysql://x", "sqlite:", "bookings.sqlite", ""] {
+            assert!(bad.parse::<StoreUrl>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! PostgreSQL.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use giliran_wire::ledger::{Chain, OpeningRecord};
+use tokio_postgres::{Client, Config, NoTls, Row, Transaction};
+
+use super::{PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields};
+use crate::rows::{Batch, Stored};
+
+/// Held by the one that writes, for as long as its session lives.
+const WRITER_LOCK: i64 = 0x6769_6c69_7261_6e01;
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How much of a COPY is sent at once.
+const COPY_CHUNK: usize = 1 << 20;
+
+pub(super) struct Postgres {
+    client: Client,
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &str) -> Result<Option<Self>, StoreError> {
+        let client = connect(url).await?;
+        let held: bool = client
+            .query_one("SELECT pg_try_advisory_lock($1)", &[&WRITER_LOCK])
+            .await
+            .map_err(failed)?
+            .get(0);
+        if !held {
+            return Ok(None);
+        }
+        client.batch_execute(include_str!("postgres.sql")).await.map_err(failed)?;
+        Ok(Some(Self { client }))
+    }
+
+    pub(super) async fn open_to_read(url: &str) -> Result<Self, StoreError> {
+        Ok(Self { client: connect(url).await? })
+    }
+
+    pub(super) async fn position(
+        &mut self,
+    ) -> Result<Option<(Chain, Vec<OpeningRecord>)>, StoreError> {
+        let transaction = self.client.transaction().await.map_err(failed)?;
+        let Some(chain) = position(&transaction).await? else { return Ok(None) };
+        let rows = transaction
+            .query("SELECT record FROM openings ORDER BY ordinal", &[])
+            .await
+            .map_err(failed)?;
+        let openings = rows.iter().map(|row| decode_record(row.get(0))).collect::<Result<_, _>>();
+        Ok(Some((chain, openings?)))
+    }
+
+    pub(super) async fn bookings(&mut self) -> Result<(Chain, Vec<Stored>), StoreError> {
+        let transaction = self
+            .client
+            .build_transaction()
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await
+            .map_err(failed)?;
+        let chain = position(&transaction).await?.unwrap_or_default();
+        let rows = transaction.query(READ, &[]).await.map_err(failed)?;
+        Ok((chain, rows.iter().map(stored).collect()))
+    }
+
+    pub(super) async fn apply(
+        &mut self,
+        from: u64,
+        to: Chain,
+        batch: &Batch,
+    ) -> Result<(), StoreError> {
+        let transaction = self.client.transaction().await.map_err(failed)?;
+        let stands = position(&transaction).await?.map_or(0, |chain| chain.seq);
+        if stands != from {
+            return Err(StoreError::Contradiction(format!(
+                "its position is {stands}, not {from}: somebody else writes this database"
+            )));
+        }
+        write(&transaction, batch).await?;
+        write_position(&transaction, &to).await?;
+        transaction.commit().await.map_err(failed)
+    }
+}
+
+async fn connect(url: &str) -> Result<Client, StoreError> {
+    let mut config: Config = url.parse().map_err(failed)?;
+    config.application_name("giliran");
+    config.connect_timeout(CONNECT_WITHIN);
+    config.keepalives_idle(Duration::from_secs(10));
+    let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::warn!(error = %words(&error), "the connection to PostgreSQL ended");
+        }
+    });
+    Ok(client)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: tokio_postgres::Error) -> StoreError {
+    let words = words(&error);
+    match error.code().map(|code| &code.code()[..2]) {
+        // Integrity constraint violation.
+        Some("23") => StoreError::Contradiction(words),
+        // Syntax error or access rule violation: an operator has to mend it.
+        Some("42") => StoreError::Unsuitable(words),
+        _ => StoreError::Unavailable(words),
+    }
+}
+
+/// An error with its causes; its own words are a category alone.
+fn words(error: &tokio_postgres::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let _ = write!(words, ": {cause}");
+        source = cause.source();
+    }
+    if let Some(detail) = error.as_db_error().and_then(|error| error.detail()) {
+        let _ = write!(words, " ({detail})");
+    }
+    words
+}
+
+async fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
+    let row = transaction
+        .query_opt(
+            "SELECT schema, ledger_id, generation, epoch, seq, valid_seq, hash, writer, time_ms \
+             FROM ledger_position",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    row.map(|row| {
+        PositionRow {
+            schema: row.get(0),
+            ledger: row.get(1),
+            generation: row.get(2),
+            epoch: row.get(3),
+            seq: row.get(4),
+            valid_seq: row.get(5),
+            hash: row.get(6),
+            writer: row.get(7),
+            time_ms: row.get(8),
+        }
+        .chain()
+    })
+    .transpose()
+}
+
+async fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> Result<(), StoreError> {
+    let Some((ledger, hash, writer)) = position_fields(chain) else { return Ok(()) };
+    transaction
+        .execute(
+            "INSERT INTO ledger_position VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT (one) DO UPDATE SET generation = excluded.generation, \
+             epoch = excluded.epoch, seq = excluded.seq, valid_seq = excluded.valid_seq, \
+             hash = excluded.hash, writer = excluded.writer, time_ms = excluded.time_ms",
+            &[
+                &SCHEMA,
+                &ledger,
+                &i64::from(chain.generation),
+                &(chain.epoch as i64),
+                &(chain.seq as i64),
+                &(chain.valid_seq as i64),
+                &hash,
+                &writer,
+                &chain.time.as_millis(),
+            ],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+    for record in &batch.openings {
+        transaction
+            .execute(
+                "INSERT INTO openings VALUES ($1, $2, $3, $4::text::timestamptz, \
+                 $5::text::timestamptz, 'scheduled', $6)",
+                &[
+                    &i64::from(record.ordinal),
+                    &record.id,
+                    &record.timezone,
+                    &record.opens_at.to_string(),
+                    &record.closes_at.to_string(),
+                    &encode_record(record),
+                ],
+            )
+            .await
+            .map_err(failed)?;
+    }
+    if !batch.slots.is_empty() {
+        let mut rows = Copy::begin(transaction, "slots").await?;
+        for slot in &batch.slots {
+            rows.number(slot.opening_ordinal.into());
+            rows.number(slot.slot.into());
+            for text in [&slot.opening, &slot.office, &slot.date, &slot.session] {
+                rows.text(Some(text));
+            }
+            rows.number(slot.quota.into());
+            rows.end_row().await?;
+        }
+        rows.finish().await?;
+    }
+    for state in &batch.states {
+        transaction
+            .execute(
+                "UPDATE openings SET state = $1 WHERE ordinal = $2",
+                &[&state.state, &i64::from(state.ordinal)],
+            )
+            .await
+            .map_err(failed)?;
+    }
+    if batch.bookings.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Copy::begin(transaction, "bookings").await?;
+    for row in &batch.bookings {
+        rows.text(Some(row.grant.booking.to_text().as_str()));
+        rows.number(1);
+        rows.text(Some(&row.slot.opening));
+        rows.text(Some(&row.slot.office));
+        rows.text(Some(&row.slot.date));
+        rows.text(Some(&row.slot.session));
+        rows.text(Some(row.status().name()));
+        rows.text(Some(&row.grant.request_id));
+        rows.text(Some(&row.grant.content.to_string()));
+        rows.text(row.grant.reference.as_deref());
+        rows.text(row.grant.account.map(|account| account.to_hex()).as_deref());
+        rows.text(row.grant.channel.as_deref());
+        rows.text(Some(&row.granted_at.to_string()));
+        rows.text(row.grant.hold_expires_at.map(|at| at.to_string()).as_deref());
+        rows.number(row.seq as i64);
+        rows.end_row().await?;
+    }
+    rows.finish().await?;
+    let mut rows = Copy::begin(transaction, "seats").await?;
+    for row in &batch.bookings {
+        for (i, seat) in row.grant.seats.iter().enumerate() {
+            rows.text(Some(row.grant.booking.to_text().as_str()));
+            rows.number(i as i64);
+            rows.text(Some(&seat.applicant.to_hex()));
+            rows.number(seat.number.into());
+            rows.text(Some("t"));
+            rows.number(row.slot.opening_ordinal.into());
+            rows.number(row.slot.slot.into());
+            rows.end_row().await?;
+        }
+    }
+    rows.finish().await
+}
+
+/// Rows on their way into a table, in COPY's text form.
+struct Copy {
+    sink: std::pin::Pin<Box<tokio_postgres::CopyInSink<Bytes>>>,
+    line: String,
+    fields: usize,
+}
+
+impl Copy {
+    async fn begin(transaction: &Transaction<'_>, table: &str) -> Result<Self, StoreError> {
+        let sink =
+            transaction.copy_in(&format!("COPY {table} FROM STDIN")).await.map_err(failed)?;
+        Ok(Self { sink: Box::pin(sink), line: String::new(), fields: 0 })
+    }
+
+    fn separate(&mut self) {
+        if self.fields > 0 {
+            self.line.push('\t');
+        }
+        self.fields += 1;
+    }
+
+    fn number(&mut self, number: i64) {
+        self.separate();
+        let _ = write!(self.line, "{number}");
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        self.separate();
+        let Some(text) = text else { return self.line.push_str("\\N") };
+        for c in text.chars() {
+            match c {
+                '\\' => self.line.push_str("\\\\"),
+                '\t' => self.line.push_str("\\t"),
+                '\n' => self.line.push_str("\\n"),
+                '\r' => self.line.push_str("\\r"),
+                c => self.line.push(c),
+            }
+        }
+    }
+
+    async fn end_row(&mut self) -> Result<(), StoreError> {
+        self.line.push('\n');
+        self.fields = 0;
+        if self.line.len() >= COPY_CHUNK { self.send().await } else { Ok(()) }
+    }
+
+    async fn send(&mut self) -> Result<(), StoreError> {
+        let chunk = Bytes::from(std::mem::take(&mut self.line));
+        self.sink.send(chunk).await.map_err(failed)
+    }
+
+    async fn finish(mut self) -> Result<(), StoreError> {
+        self.send().await?;
+        self.sink.as_mut().finish().await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// Times in the form the wire has: UTC, milliseconds.
+const READ: &str = "\
+    SELECT b.id, b.version, b.opening, b.office, b.date::text, b.session, b.status, b.request_id, \
+        b.content, b.ref, b.account, b.channel, \
+        to_char(b.granted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
+        to_char(b.hold_expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
+        b.ledger_seq, s.applicants, s.numbers, s.active \
+    FROM bookings b LEFT JOIN ( \
+        SELECT booking_id, array_agg(applicant ORDER BY seat) AS applicants, \
+            array_agg(number ORDER BY seat) AS numbers, array_agg(active ORDER BY seat) AS active \
+        FROM seats GROUP BY booking_id) s ON s.booking_id = b.id \
+    ORDER BY b.id COLLATE \"C\"";
+
+fn stored(row: &Row) -> Stored {
+    let applicants: Option<Vec<String>> = row.get(15);
+    let numbers: Option<Vec<i32>> = row.get(16);
+    let active: Option<Vec<bool>> = row.get(17);
+    let seats = applicants.into_iter().flatten().zip(numbers.into_iter().flatten());
+    Stored {
+        id: row.get(0),
+        version: row.get::<_, i32>(1) as u32,
+        opening: row.get(2),
+        office: row.get(3),
+        date: row.get(4),
+        session: row.get(5),
+        status: row.get(6),
+        request_id: row.get(7),
+        content: row.get(8),
+        reference: row.get(9),
+        account: row.get(10),
+        channel: row.get(11),
+        granted_at: row.get(12),
+        hold_expires_at: row.get(13),
+        ledger_seq: row.get::<_, i64>(14) as u64,
+        seats: seats
+            .zip(active.into_iter().flatten())
+            .map(|((applicant, number), active)| (applicant, number as u16, active))
+            .collect(),
+    }
+}

@@ -1,0 +1,63 @@
+-- Bookings of one Giliran ledger. Read freely; only `giliran persist` writes.
+CREATE TABLE IF NOT EXISTS ledger_position (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    schema     BIGINT NOT NULL,
+    ledger_id  TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    epoch      BIGINT NOT NULL,
+    seq        BIGINT NOT NULL,
+    valid_seq  BIGINT NOT NULL,
+    hash       TEXT NOT NULL,
+    writer     TEXT NOT NULL,
+    time_ms    BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS openings (
+    ordinal   BIGINT PRIMARY KEY,
+    id        TEXT NOT NULL UNIQUE,
+    timezone  TEXT NOT NULL,
+    opens_at  TIMESTAMPTZ NOT NULL,
+    closes_at TIMESTAMPTZ NOT NULL,
+    state     TEXT NOT NULL,
+    record    BYTEA NOT NULL
+);
+CREATE TABLE IF NOT EXISTS slots (
+    opening_ordinal BIGINT NOT NULL,
+    slot    BIGINT NOT NULL,
+    opening TEXT NOT NULL,
+    office  TEXT NOT NULL,
+    date    DATE NOT NULL,
+    session TEXT NOT NULL,
+    quota   INTEGER NOT NULL,
+    PRIMARY KEY (opening_ordinal, slot)
+);
+CREATE TABLE IF NOT EXISTS bookings (
+    id         TEXT PRIMARY KEY,
+    version    INTEGER NOT NULL,
+    opening    TEXT NOT NULL,
+    office     TEXT NOT NULL,
+    date       DATE NOT NULL,
+    session    TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    content    TEXT NOT NULL,
+    ref        TEXT,
+    account    TEXT,
+    channel    TEXT,
+    granted_at TIMESTAMPTZ NOT NULL,
+    hold_expires_at TIMESTAMPTZ,
+    ledger_seq BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS seats (
+    booking_id TEXT NOT NULL,
+    seat       SMALLINT NOT NULL,
+    applicant  TEXT NOT NULL,
+    number     INTEGER NOT NULL CHECK (number BETWEEN 1 AND 65535),
+    active     BOOLEAN NOT NULL,
+    opening_ordinal BIGINT NOT NULL,
+    slot       BIGINT NOT NULL,
+    PRIMARY KEY (booking_id, seat)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS seats_one_number_per_slot
+    ON seats (opening_ordinal, slot, number) WHERE active;
+CREATE UNIQUE INDEX IF NOT EXISTS seats_one_per_applicant
+    ON seats (opening_ordinal, applicant) WHERE active;

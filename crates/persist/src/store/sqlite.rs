@@ -1,0 +1,330 @@
+//! SQLite, in a file.
+//!
+//! Write-ahead log with `synchronous = NORMAL`: after a power failure the file is
+//! whole, though perhaps some blocks behind; its position says so, and they are
+//! read from the ledger again.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use giliran_wire::ledger::{Chain, OpeningRecord};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
+
+use super::{PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields};
+use crate::rows::{Batch, Stored};
+
+/// How long a reader or writer waits for another.
+const BUSY_FOR: Duration = Duration::from_secs(10);
+
+pub(super) struct Sqlite {
+    /// Moves to a blocking thread and back with each call.
+    connection: Option<Connection>,
+    /// Held while this process writes; released by the system however it ends.
+    _lock: Option<File>,
+}
+
+impl Sqlite {
+    pub(super) async fn open(path: PathBuf) -> Result<Option<Self>, StoreError> {
+        blocking(move || {
+            let at = |error: &dyn std::fmt::Display| unavailable(&path, error);
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder).map_err(|error| at(&error))?;
+            }
+            let mut lock = path.clone().into_os_string();
+            lock.push(".lock");
+            let lock = File::create(lock).map_err(|error| at(&error))?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(at(&error)),
+            }
+            let connection = Connection::open(&path).map_err(|error| at(&error))?;
+            let made = connection
+                .busy_timeout(BUSY_FOR)
+                .and_then(|()| connection.pragma_update(None, "journal_mode", "WAL"))
+                .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))
+                .and_then(|()| connection.pragma_update(None, "cache_size", -65_536))
+                .and_then(|()| connection.execute_batch(include_str!("sqlite.sql")));
+            made.map_err(|error| at(&error))?;
+            Ok(Some(Self { connection: Some(connection), _lock: Some(lock) }))
+        })
+        .await
+    }
+
+    pub(super) async fn open_to_read(path: PathBuf) -> Result<Self, StoreError> {
+        blocking(move || {
+            let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+                .and_then(|connection| {
+                    connection.busy_timeout(BUSY_FOR)?;
+                    connection.pragma_update(None, "query_only", true)?;
+                    Ok(connection)
+                })
+                .map_err(|error| unavailable(&path, &error))?;
+            Ok(Self { connection: Some(connection), _lock: None })
+        })
+        .await
+    }
+
+    pub(super) async fn position(
+        &mut self,
+    ) -> Result<Option<(Chain, Vec<OpeningRecord>)>, StoreError> {
+        self.with(|connection| {
+            let transaction = connection.transaction().map_err(failed)?;
+            let Some(chain) = position(&transaction)? else { return Ok(None) };
+            let mut select = transaction
+                .prepare("SELECT record FROM openings ORDER BY ordinal")
+                .map_err(failed)?;
+            let records = select
+                .query_map([], |row| row.get::<_, Vec<u8>>(0))
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(failed)?;
+            let openings = records.iter().map(|record| decode_record(record));
+            Ok(Some((chain, openings.collect::<Result<_, _>>()?)))
+        })
+        .await
+    }
+
+    pub(super) async fn bookings(&mut self) -> Result<(Chain, Vec<Stored>), StoreError> {
+        self.with(|connection| {
+            let transaction = connection.transaction().map_err(failed)?;
+            let chain = position(&transaction)?.unwrap_or_default();
+            let mut bookings = read_bookings(&transaction).map_err(failed)?;
+            read_seats(&transaction, &mut bookings).map_err(failed)?;
+            Ok((chain, bookings))
+        })
+        .await
+    }
+
+    pub(super) async fn apply(
+        &mut self,
+        from: u64,
+        to: Chain,
+        batch: Arc<Batch>,
+    ) -> Result<(), StoreError> {
+        self.with(move |connection| {
+            let transaction = connection.transaction().map_err(failed)?;
+            let stands = position(&transaction)?.map_or(0, |chain| chain.seq);
+            if stands != from {
+                return Err(StoreError::Contradiction(format!(
+                    "its position is {stands}, not {from}: somebody else writes this file"
+                )));
+            }
+            write(&transaction, &batch).map_err(failed)?;
+            write_position(&transaction, &to).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        })
+        .await
+    }
+
+    async fn with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Some(mut connection) = self.connection.take() else {
+            return Err(StoreError::Unavailable("the connection was lost".to_owned()));
+        };
+        let (connection, done) = blocking(move || {
+            let done = work(&mut connection);
+            Ok((connection, done))
+        })
+        .await?;
+        self.connection = Some(connection);
+        done
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?
+}
+
+fn unavailable(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(error.to_string()),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Unsuitable(error.to_string())
+        }
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
+
+fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
+    let row = |row: &Row<'_>| {
+        Ok(PositionRow {
+            schema: row.get(0)?,
+            ledger: row.get(1)?,
+            generation: row.get(2)?,
+            epoch: row.get(3)?,
+            seq: row.get(4)?,
+            valid_seq: row.get(5)?,
+            hash: row.get(6)?,
+            writer: row.get(7)?,
+            time_ms: row.get(8)?,
+        })
+    };
+    transaction
+        .query_row(
+            "SELECT schema, ledger_id, generation, epoch, seq, valid_seq, hash, writer, time_ms \
+             FROM ledger_position",
+            [],
+            row,
+        )
+        .optional()
+        .map_err(failed)?
+        .map(PositionRow::chain)
+        .transpose()
+}
+
+fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> rusqlite::Result<()> {
+    let Some((ledger, hash, writer)) = position_fields(chain) else { return Ok(()) };
+    transaction.execute(
+        "INSERT INTO ledger_position VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (one) DO UPDATE SET generation = excluded.generation, \
+         epoch = excluded.epoch, seq = excluded.seq, valid_seq = excluded.valid_seq, \
+         hash = excluded.hash, writer = excluded.writer, time_ms = excluded.time_ms",
+        params![
+            SCHEMA,
+            ledger,
+            chain.generation,
+            chain.epoch as i64,
+            chain.seq as i64,
+            chain.valid_seq as i64,
+            hash,
+            writer,
+            chain.time.as_millis()
+        ],
+    )?;
+    Ok(())
+}
+
+fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    for record in &batch.openings {
+        transaction.execute(
+            "INSERT INTO openings VALUES (?, ?, ?, ?, ?, 'scheduled', ?)",
+            params![
+                record.ordinal,
+                record.id,
+                record.timezone,
+                record.opens_at.to_string(),
+                record.closes_at.to_string(),
+                encode_record(record)
+            ],
+        )?;
+    }
+    for slot in &batch.slots {
+        transaction.execute(
+            "INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?)",
+            params![
+                slot.opening_ordinal,
+                slot.slot,
+                slot.opening,
+                slot.office,
+                slot.date,
+                slot.session,
+                slot.quota
+            ],
+        )?;
+    }
+    for state in &batch.states {
+        transaction.execute(
+            "UPDATE openings SET state = ? WHERE ordinal = ?",
+            params![state.state, state.ordinal],
+        )?;
+    }
+    let mut booking = transaction.prepare_cached(
+        "INSERT INTO bookings VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let mut seat = transaction.prepare_cached("INSERT INTO seats VALUES (?, ?, ?, ?, 1, ?, ?)")?;
+    for row in &batch.bookings {
+        let id = row.grant.booking.to_text();
+        booking.execute(params![
+            id.as_str(),
+            row.slot.opening,
+            row.slot.office,
+            row.slot.date,
+            row.slot.session,
+            row.status().name(),
+            row.grant.request_id,
+            row.grant.content.to_string(),
+            row.grant.reference,
+            row.grant.account.map(|account| account.to_hex()),
+            row.grant.channel,
+            row.granted_at.to_string(),
+            row.grant.hold_expires_at.map(|at| at.to_string()),
+            row.seq as i64
+        ])?;
+        for (i, taken) in row.grant.seats.iter().enumerate() {
+            seat.execute(params![
+                id.as_str(),
+                i as i64,
+                taken.applicant.to_hex(),
+                taken.number,
+                row.slot.opening_ordinal,
+                row.slot.slot
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn read_bookings(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Stored>> {
+    let mut select = transaction.prepare(
+        "SELECT id, version, opening, office, date, session, status, request_id, content, ref, \
+         account, channel, granted_at, hold_expires_at, ledger_seq FROM bookings ORDER BY id",
+    )?;
+    let rows = select.query_map([], |row| {
+        Ok(Stored {
+            id: row.get(0)?,
+            version: row.get(1)?,
+            opening: row.get(2)?,
+            office: row.get(3)?,
+            date: row.get(4)?,
+            session: row.get(5)?,
+            status: row.get(6)?,
+            request_id: row.get(7)?,
+            content: row.get(8)?,
+            reference: row.get(9)?,
+            account: row.get(10)?,
+            channel: row.get(11)?,
+            granted_at: row.get(12)?,
+            hold_expires_at: row.get(13)?,
+            ledger_seq: row.get::<_, i64>(14)? as u64,
+            seats: Vec::new(),
+        })
+    })?;
+    rows.collect()
+}
+
+/// Adds the seats to their bookings; both are in the order of ids. A seat of no
+/// booking is shown as a booking of its own, so that whoever compares sees it.
+fn read_seats(transaction: &Transaction<'_>, bookings: &mut [Stored]) -> rusqlite::Result<()> {
+    let mut select = transaction.prepare(
+        "SELECT booking_id, applicant, number, active FROM seats ORDER BY booking_id, seat",
+    )?;
+    let mut rows = select.query([])?;
+    let mut at = 0;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        while bookings.get(at).is_some_and(|booking| booking.id < id) {
+            at += 1;
+        }
+        let seat = (row.get(1)?, row.get(2)?, row.get(3)?);
+        if let Some(booking) = bookings.get_mut(at).filter(|booking| booking.id == id) {
+            booking.seats.push(seat);
+        } else if let Some(last) = bookings.last_mut() {
+            // An orphan makes the comparison fail where it is put.
+            last.seats.push(seat);
+        }
+    }
+    Ok(())
+}

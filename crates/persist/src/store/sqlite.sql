@@ -1,0 +1,63 @@
+-- Bookings of one Giliran ledger. Read freely; only `giliran persist` writes.
+CREATE TABLE IF NOT EXISTS ledger_position (
+    one       INTEGER PRIMARY KEY CHECK (one = 1),
+    schema    INTEGER NOT NULL,
+    ledger_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    epoch     INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,
+    valid_seq INTEGER NOT NULL,
+    hash      TEXT NOT NULL,
+    writer    TEXT NOT NULL,
+    time_ms   INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS openings (
+    ordinal   INTEGER PRIMARY KEY,
+    id        TEXT NOT NULL UNIQUE,
+    timezone  TEXT NOT NULL,
+    opens_at  TEXT NOT NULL,
+    closes_at TEXT NOT NULL,
+    state     TEXT NOT NULL,
+    record    BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS slots (
+    opening_ordinal INTEGER NOT NULL,
+    slot    INTEGER NOT NULL,
+    opening TEXT NOT NULL,
+    office  TEXT NOT NULL,
+    date    TEXT NOT NULL,
+    session TEXT NOT NULL,
+    quota   INTEGER NOT NULL,
+    PRIMARY KEY (opening_ordinal, slot)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bookings (
+    id         TEXT NOT NULL UNIQUE,
+    version    INTEGER NOT NULL,
+    opening    TEXT NOT NULL,
+    office     TEXT NOT NULL,
+    date       TEXT NOT NULL,
+    session    TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    content    TEXT NOT NULL,
+    ref        TEXT,
+    account    TEXT,
+    channel    TEXT,
+    granted_at TEXT NOT NULL,
+    hold_expires_at TEXT,
+    ledger_seq INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS seats (
+    booking_id TEXT NOT NULL,
+    seat       INTEGER NOT NULL,
+    applicant  TEXT NOT NULL,
+    number     INTEGER NOT NULL CHECK (number BETWEEN 1 AND 65535),
+    active     INTEGER NOT NULL,
+    opening_ordinal INTEGER NOT NULL,
+    slot       INTEGER NOT NULL,
+    PRIMARY KEY (booking_id, seat)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS seats_one_number_per_slot
+    ON seats (opening_ordinal, slot, number) WHERE active = 1;
+CREATE UNIQUE INDEX IF NOT EXISTS seats_one_per_applicant
+    ON seats (opening_ordinal, applicant) WHERE active = 1;
