@@ -1,1 +1,12 @@
-//! Placeholder.
+//! Load as it comes on a Friday, and the auditor of what came of it.
+//!
+//! [`load`] sends bookings over NATS and writes down what each client saw
+//! ([`log`]); [`audit`] holds ledger, stores, events and that log against the
+//! promises.
+//!
+//! What always holds: the auditor shares no code with the engine but the wire's
+//! formats. Its oracle is what clients saw, never the engine's own counters.
+
+pub mod audit;
+pub mod load;
+pub mod log;

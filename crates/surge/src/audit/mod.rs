@@ -1,0 +1,225 @@
+//! Ledger, stores, events and client log against the promises.
+
+mod facts;
+mod seen;
+
+use std::collections::HashMap;
+
+use async_nats::Client;
+use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
+use futures_util::StreamExt;
+use giliran_broker::ledger::Ledger;
+use giliran_persist::{Store, StoreUrl};
+use giliran_wire::subject::Domain;
+use giliran_wire::{ApplicantKey, event};
+
+pub use facts::Facts;
+
+use crate::log::Attempt;
+
+/// Most examples told of a broken promise.
+const EXAMPLES: usize = 5;
+
+/// What one check came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The promise, as `P1`; or `events`.
+    pub promise: &'static str,
+    /// What was looked at.
+    pub what: String,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds, over so many things looked at.
+    Holds(u64),
+    /// It does not: some examples, and how many there are.
+    Broken(Vec<String>, u64),
+    /// It could not be looked at, and why.
+    NotChecked(&'static str),
+}
+
+/// What stands to be audited.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Stores to hold against the ledger.
+    pub stores: Vec<StoreUrl>,
+    /// What clients saw.
+    pub log: Option<Vec<Attempt>>,
+    /// Turns the log's applicants into the ledger's pseudonyms.
+    pub key: Option<ApplicantKey>,
+}
+
+/// Why an audit could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Broker(#[from] giliran_broker::Error),
+    /// The ledger is damaged.
+    #[error(transparent)]
+    Damage(#[from] giliran_wire::ledger::Damage),
+    /// A later release wrote something that this auditor does not know.
+    #[error("ledger sequence {0} holds an entry this release cannot audit: use a newer one")]
+    Newer(u64),
+    /// A store cannot be read.
+    #[error("{0}: {1}")]
+    Store(StoreUrl, giliran_persist::StoreError),
+}
+
+/// Collects what is wrong.
+pub(crate) struct Findings {
+    looked_at: u64,
+    wrong: u64,
+    examples: Vec<String>,
+}
+
+impl Findings {
+    pub(crate) fn new() -> Self {
+        Self { looked_at: 0, wrong: 0, examples: Vec::new() }
+    }
+
+    pub(crate) fn look(&mut self, fine: bool, what: impl FnOnce() -> String) {
+        self.looked_at += 1;
+        if !fine {
+            self.wrong += 1;
+            if self.examples.len() < EXAMPLES {
+                self.examples.push(what());
+            }
+        }
+    }
+
+    pub(crate) fn check(self, promise: &'static str, what: impl Into<String>) -> Check {
+        let verdict = if self.wrong == 0 {
+            Verdict::Holds(self.looked_at)
+        } else {
+            Verdict::Broken(self.examples, self.wrong)
+        };
+        Check { promise, what: what.into(), verdict }
+    }
+}
+
+/// Reads everything and checks every promise that it can show.
+///
+/// # Errors
+///
+/// [`AuditError`] where something cannot be read at all.
+pub async fn run(
+    client: &Client,
+    domain: &Domain,
+    ledger: &Ledger,
+    sources: Sources,
+) -> Result<(Facts, Vec<Check>), AuditError> {
+    let facts = Facts::read(ledger).await?;
+    let mut checks = facts.checks();
+    for url in &sources.stores {
+        checks.push(store(url, &facts).await?);
+    }
+    if sources.stores.is_empty() {
+        checks.push(not_checked("P9", "store = fold(ledger)", "no store was named"));
+    }
+    checks.push(events(client, domain, &facts).await?);
+    checks.push(availability(client, domain, &facts).await);
+    match &sources.log {
+        Some(log) => checks.extend(seen::checks(log, &facts, sources.key.as_ref())),
+        None => {
+            for (promise, what) in seen::WHAT {
+                checks.push(not_checked(promise, what, "no client log was given"));
+            }
+        }
+    }
+    let simulated = "shown by the simulation and the fault tests";
+    checks.push(not_checked("P6", "replay = live", simulated));
+    checks.push(not_checked("P10", "service comes back by itself", simulated));
+    Ok((facts, checks))
+}
+
+fn not_checked(promise: &'static str, what: &str, why: &'static str) -> Check {
+    Check { promise, what: what.to_owned(), verdict: Verdict::NotChecked(why) }
+}
+
+async fn store(url: &StoreUrl, facts: &Facts) -> Result<Check, AuditError> {
+    let failed = |error| AuditError::Store(url.clone(), error);
+    let mut store = Store::open_to_read(url).await.map_err(failed)?;
+    let (position, mut stored) = store.bookings().await.map_err(failed)?;
+    let mut findings = Findings::new();
+    findings.look(position.seq == facts.tail(), || {
+        format!("it stands at sequence {}, the ledger ends at {}", position.seq, facts.tail())
+    });
+    let mut expected = facts.stored_up_to(position.seq);
+    let hashes = (giliran_persist::hash(&mut expected), giliran_persist::hash(&mut stored));
+    let by_id: HashMap<&str, _> = stored.iter().map(|b| (b.id.as_str(), b)).collect();
+    for booking in &expected {
+        findings.look(by_id.get(booking.id.as_str()) == Some(&booking), || {
+            format!("{}: another row than the ledger says, or none", booking.id)
+        });
+    }
+    findings.look(stored.len() == expected.len(), || {
+        format!("{} bookings, the ledger has {}", stored.len(), expected.len())
+    });
+    findings.look(hashes.0 == hashes.1, || format!("hash {}, not {}", hashes.1, hashes.0));
+    Ok(findings.check("P9", format!("{url}: store = fold(ledger)")))
+}
+
+async fn events(client: &Client, domain: &Domain, facts: &Facts) -> Result<Check, AuditError> {
+    const WHAT: &str = "events: each change once, in ledger order";
+    let context = jetstream::new(client.clone());
+    let Ok(stream) = context.get_stream(domain.events_stream()).await else {
+        return Ok(not_checked("events", WHAT, "there is no event stream"));
+    };
+    let broker = |what: &str, error: &dyn std::fmt::Display| {
+        giliran_broker::Error::plain(format!("{what}: {error}"))
+    };
+    let there = stream.cached_info().state.messages;
+    let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
+    let consumer =
+        stream.create_consumer(config).await.map_err(|e| broker("read the events", &e))?;
+    let mut messages = consumer
+        .stream()
+        .max_messages_per_batch(1_000)
+        .messages()
+        .await
+        .map_err(|e| broker("read the events", &e))?;
+    let mut findings = Findings::new();
+    let expected = facts.event_ids();
+    for n in 0..there as usize {
+        let Some(message) = messages.next().await else { break };
+        let message = message.map_err(|e| broker("read the events", &e))?;
+        let event: Result<event::Event<'_>, _> = serde_json::from_slice(&message.payload);
+        let id = expected.get(n);
+        match (event, id) {
+            (Ok(event), Some((id, booking))) => findings
+                .look(event.id == *id && event.booking_id() == *booking, || {
+                    format!("event {} where {id} belongs", event.id)
+                }),
+            (Ok(event), None) => {
+                findings.look(false, || format!("event {} beyond the ledger's end", event.id));
+            }
+            (Err(error), _) => findings.look(false, || format!("event number {n}: {error}")),
+        }
+    }
+    findings.look(there as usize == expected.len(), || {
+        format!("{there} events, the ledger has {} changes", expected.len())
+    });
+    Ok(findings.check("events", WHAT))
+}
+
+async fn availability(client: &Client, domain: &Domain, facts: &Facts) -> Check {
+    const WHAT: &str = "quota = active + withheld + free, as the availability bucket tells";
+    let context = jetstream::new(client.clone());
+    let Ok(bucket) = context.get_key_value(domain.availability_bucket()).await else {
+        return not_checked("P11", WHAT, "there is no availability bucket");
+    };
+    let mut findings = Findings::new();
+    for (key, quota, free) in facts.free_places() {
+        let value = bucket.get(&key).await.ok().flatten();
+        let told: serde_json::Value =
+            value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default();
+        let fine = told["quota"] == quota && told["free"] == free;
+        findings.look(fine, || format!("{key}: {told}, but {free} of {quota} are free"));
+    }
+    findings.check("P11", WHAT)
+}

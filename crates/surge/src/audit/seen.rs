@@ -1,0 +1,141 @@
+//! What clients saw, against the ledger.
+
+use std::collections::HashMap;
+
+use giliran_wire::{ApplicantKey, BookingId};
+
+use super::{Check, Facts, Findings, Verdict};
+use crate::log::Attempt;
+
+/// The checks that need a log.
+pub(super) const WHAT: [(&str, &str); 7] = [
+    ("P2", "every grant that was told is in the ledger as it was told"),
+    ("P4", "the same request gets the same booking"),
+    ("P5", "the ledger's order respects real time"),
+    ("P7", "at most one answer per attempt"),
+    ("P8", "what answers say was true at the position they name"),
+    ("P12", "nobody is told `sold_out` while there is room"),
+    ("P12", "`already_booked` rests on a durable booking"),
+];
+
+pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>) -> Vec<Check> {
+    let mut told = Findings::new();
+    let mut same = Findings::new();
+    let mut once = Findings::new();
+    let mut as_of = Findings::new();
+    let mut sold_out = Findings::new();
+    let mut booked = Findings::new();
+    let mut bookings: HashMap<(&str, Option<&str>, &str), &str> = HashMap::new();
+    for attempt in log {
+        let id = &attempt.request_id;
+        once.look(attempt.more_answers == 0, || {
+            format!("request {id}: {} answers too many", attempt.more_answers)
+        });
+        if let (Some(epoch), Some(seq)) = (attempt.epoch, attempt.seq) {
+            let fine = seq <= facts.tail() && facts.epoch_at(seq) == epoch;
+            as_of.look(fine, || format!("request {id}: epoch {epoch} was not in office at {seq}"));
+        }
+        if let Some(seen) = &attempt.booking {
+            let known = seen.id.parse::<BookingId>().ok().and_then(|id| facts.by_booking.get(&id));
+            let granted = known.map(|at| &facts.grants[*at]);
+            told.look(granted.is_some_and(|granted| as_told(facts, granted, attempt)), || {
+                format!("request {id}: booking {} is not in the ledger as it was told", seen.id)
+            });
+            if let (Some(granted), Some(seq)) = (granted, attempt.seq) {
+                as_of.look(granted.seq <= seq, || {
+                    format!("request {id}: booking {} came after position {seq}", seen.id)
+                });
+            }
+            let first = attempt.applicants.first().map(String::as_str);
+            let key = (id.as_str(), attempt.opening.as_deref(), first.unwrap_or_default());
+            let earlier = *bookings.entry(key).or_insert(&seen.id);
+            same.look(earlier == seen.id, || {
+                format!("request {id}: booking {earlier}, then {}", seen.id)
+            });
+        }
+        let (Some(reason), Some(seq)) = (attempt.reason.as_deref(), attempt.seq) else { continue };
+        let Some(opening) = facts.opening_at(attempt.opening.as_deref(), seq) else { continue };
+        let party = attempt.applicants.len() as u32;
+        if reason == "sold_out" {
+            let room = facts.room(opening, &attempt.choices, party, seq);
+            sold_out.look(room.is_none(), || {
+                format!("request {id} at {seq}: {}", room.unwrap_or_default())
+            });
+        }
+        if let (Some(key), "already_booked") = (key, reason) {
+            let durable = attempt.applicants.iter().any(|applicant| {
+                facts
+                    .booked_at(opening.ordinal, key.applicant(applicant))
+                    .is_some_and(|since| since <= seq)
+            });
+            booked.look(durable, || format!("request {id} at {seq}: nobody of it had a booking"));
+        }
+    }
+    let mut booked = booked.check(WHAT[6].0, WHAT[6].1);
+    if key.is_none() {
+        booked.verdict = Verdict::NotChecked("no applicant key was given");
+    }
+    vec![
+        told.check(WHAT[0].0, WHAT[0].1),
+        same.check(WHAT[1].0, WHAT[1].1),
+        order(log, facts).check(WHAT[2].0, WHAT[2].1),
+        once.check(WHAT[3].0, WHAT[3].1),
+        as_of.check(WHAT[4].0, WHAT[4].1),
+        sold_out.check(WHAT[5].0, WHAT[5].1),
+        booked,
+    ]
+}
+
+fn as_told(facts: &Facts, granted: &super::facts::Granted, attempt: &Attempt) -> bool {
+    let (Some(seen), grant) = (&attempt.booking, &granted.grant) else { return false };
+    let Some(opening) = facts.opening(grant.opening) else { return false };
+    let Some((slot, office, session)) = opening.place(grant.slot) else { return false };
+    grant.request_id == attempt.request_id
+        && office.id == seen.office
+        && slot.date.to_string() == seen.date
+        && session.id == seen.session
+        && grant.seats.iter().map(|seat| seat.number).eq(seen.numbers.iter().copied())
+}
+
+/// If A's grant was answered before B was sent, A stands before B.
+fn order(log: &[Attempt], facts: &Facts) -> Findings {
+    let mut findings = Findings::new();
+    // First answer and last sending of each booking's requests: a grant may come
+    // from any of its attempts, so B counts from the earliest.
+    let mut grants: HashMap<usize, (u64, u64)> = HashMap::new();
+    for attempt in log {
+        let id = attempt.booking.as_ref().and_then(|seen| seen.id.parse::<BookingId>().ok());
+        let Some(place) = id.and_then(|id| facts.by_booking.get(&id)) else { continue };
+        let answered = attempt.answered_us.unwrap_or(u64::MAX);
+        let times = grants.entry(*place).or_insert((attempt.sent_us, answered));
+        times.0 = times.0.min(attempt.sent_us);
+        times.1 = times.1.min(answered);
+    }
+    // An unanswered attempt may be the one that was granted.
+    let mut earliest: HashMap<&str, u64> = HashMap::new();
+    for attempt in log {
+        let sent = earliest.entry(&attempt.request_id).or_insert(attempt.sent_us);
+        *sent = (*sent).min(attempt.sent_us);
+    }
+    let mut by_sent: Vec<(u64, usize)> = Vec::new();
+    let mut by_answer: Vec<(u64, usize)> = Vec::new();
+    for (place, (sent, answered)) in &grants {
+        let request = facts.grants[*place].grant.request_id.as_str();
+        by_sent.push((earliest.get(request).copied().unwrap_or(*sent), *place));
+        by_answer.push((*answered, *place));
+    }
+    by_sent.sort_unstable();
+    by_answer.sort_unstable();
+    let mut answered = by_answer.into_iter().peekable();
+    let mut latest = None;
+    for (sent, place) in by_sent {
+        while let Some((_, earlier)) = answered.next_if(|(at, _)| *at < sent) {
+            latest = latest.max(Some(earlier));
+        }
+        let granted = &facts.grants[place];
+        findings.look(latest.is_none_or(|latest| latest < granted.place), || {
+            format!("booking {} stands before one answered earlier", granted.grant.booking)
+        });
+    }
+    findings
+}

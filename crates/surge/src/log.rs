@@ -1,0 +1,130 @@
+//! What clients saw: one JSON object a line, one line an attempt.
+//!
+//! The file names applicants as they asked; it belongs to who sent the requests
+//! and is to be kept as such.
+
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// One request that was sent, and the answer it got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it was sent, µs on the client's steady clock.
+    pub sent_us: u64,
+    /// When the answer came; none: none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_us: Option<u64>,
+    /// The idempotency key.
+    pub request_id: String,
+    /// Who asked.
+    pub applicants: Vec<String>,
+    /// What for, in order of preference.
+    pub choices: Vec<Choice>,
+    /// The opening that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<String>,
+    /// `granted`, `rejected`, `entered`; none: no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Why it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The booking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booking: Option<Seen>,
+    /// Epoch of `as_of`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Sequence of `as_of`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Answers beyond the first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_answers: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// One acceptable office, day and session, as it was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The office.
+    pub office: String,
+    /// The day; none: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// The session; none: any that need not be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// A booking as an answer showed it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its id.
+    pub id: String,
+    /// The office.
+    pub office: String,
+    /// The day.
+    pub date: String,
+    /// The session.
+    pub session: String,
+    /// The queue numbers.
+    pub numbers: Vec<u16>,
+}
+
+/// Writes a log.
+#[derive(Debug)]
+pub struct Writer(BufWriter<std::fs::File>);
+
+impl Writer {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self(BufWriter::with_capacity(1 << 20, std::fs::File::create(path)?)))
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn write(&mut self, attempt: &Attempt) -> io::Result<()> {
+        serde_json::to_writer(&mut self.0, attempt)?;
+        self.0.write_all(b"\n")
+    }
+
+    /// Writes what is still in memory.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Reads a log.
+///
+/// # Errors
+///
+/// Where the file cannot be read, or a line is none of a log: which.
+pub fn read(path: &Path) -> io::Result<Vec<Attempt>> {
+    let file = BufReader::new(std::fs::File::open(path)?);
+    let mut attempts = Vec::new();
+    for (number, line) in file.lines().enumerate() {
+        let attempt = serde_json::from_str(&line?).map_err(|error| {
+            io::Error::other(format!("{}:{}: {error}", path.display(), number + 1))
+        })?;
+        attempts.push(attempt);
+    }
+    Ok(attempts)
+}
