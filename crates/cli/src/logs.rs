@@ -12,10 +12,10 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Starts logging. `RUST_LOG` says what is logged, `info` where it says nothing.
-pub(crate) fn start(format: Format) {
+/// Starts logging. `RUST_LOG` says what is logged, `usual` where it says nothing.
+pub(crate) fn start(format: Format, usual: &str) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{usual},async_nats=warn")));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         Format::Text => logs.with_target(false).init(),

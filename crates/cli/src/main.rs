@@ -5,7 +5,9 @@
 //! configuration.
 
 mod ask;
+mod audit;
 mod check;
+mod demo;
 mod failure;
 mod http;
 mod init;
@@ -48,6 +50,10 @@ enum Operation {
     Persist(roles::PersistArgs),
     /// Publish booking events and free places.
     Feed(roles::FeedArgs),
+    /// Hold ledger, stores, events and what clients saw against the promises.
+    Audit(audit::Args),
+    /// Run the Friday opening on this machine, from the first request to the audit.
+    Demo(demo::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -62,7 +68,9 @@ enum Operation {
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    logs::start(command.log_format);
+    // The demo's own picture says what happens.
+    let usual = if matches!(command.operation, Operation::Demo(_)) { "warn" } else { "info" };
+    logs::start(command.log_format, usual);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -89,6 +97,8 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Serve(args) => Box::pin(roles::serve(args)).await,
         Operation::Persist(args) => Box::pin(roles::persist(args)).await,
         Operation::Feed(args) => Box::pin(roles::feed(args)).await,
+        Operation::Audit(args) => Box::pin(audit::run(args)).await,
+        Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Lookup(args) => ask::lookup(args).await,

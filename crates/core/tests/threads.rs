@@ -242,7 +242,7 @@ fn a_million_for_a_thousand() {
     let request = |i: u64| Request {
         id: "r".into(),
         people: vec![Pseudonym::from_bytes(
-            (u128::from(i) << 64 | u128::from(i) * 0x9e37_79b9_7f4a_7c15).to_be_bytes(),
+            ((u128::from(i) << 64) | (u128::from(i) * 0x9e37_79b9_7f4a_7c15)).to_be_bytes(),
         )],
         sessions: vec![None],
         account: None,

@@ -42,7 +42,12 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub(super) async fn read(ledger: &Ledger) -> Result<Self, AuditError> {
+    /// Reads the whole ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] where it cannot be read, or is damaged.
+    pub async fn of(ledger: &Ledger) -> Result<Self, AuditError> {
         let (_, tail) = ledger.tail().await?;
         let mut facts = Self::default();
         let mut rows = Rows::default();

@@ -113,7 +113,7 @@ pub async fn run(
     ledger: &Ledger,
     sources: Sources,
 ) -> Result<(Facts, Vec<Check>), AuditError> {
-    let facts = Facts::read(ledger).await?;
+    let facts = Facts::of(ledger).await?;
     let mut checks = facts.checks();
     for url in &sources.stores {
         checks.push(store(url, &facts).await?);

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_programs_say() {
         let check = |said, expected: Option<&[u32]>| {
-            assert_eq!(version_numbers(said).as_deref(), expected, "{said}")
+            assert_eq!(version_numbers(said).as_deref(), expected, "{said}");
         };
         check("nats-server: v2.15.1", Some(&[2, 15, 1]));
         check("nats-server: v2.12.0-RC.3", Some(&[2, 12, 0]));

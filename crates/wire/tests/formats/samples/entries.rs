@@ -94,8 +94,7 @@ fn openings() -> Vec<Entry> {
         across_openings: true,
         max_changes: Some(2),
     };
-    let draw =
-        Rules { order: Order::Draw, cancelled: delayed, expired: immediate, ..plain.clone() };
+    let draw = Rules { order: Order::Draw, cancelled: delayed, expired: immediate, ..plain };
     let record = |(ordinal, rules): (usize, Rules)| {
         let session = |id: &str, restricted, explicit| Session {
             id: id.into(),

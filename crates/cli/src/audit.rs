@@ -1,0 +1,124 @@
+//! `giliran audit`.
+
+use std::path::PathBuf;
+
+use giliran_broker::ledger;
+use giliran_persist::StoreUrl;
+use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
+use giliran_surge::log;
+use giliran_wire::subject::Domain;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::key;
+use crate::roles::{Nats, domain};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran audit --store sqlite:giliran-data/bookings.sqlite\n  \
+    giliran audit --store postgres://giliran@db/giliran --client-log clients.jsonl --key applicant.key\n\n\
+    Exit code 0: every promise that could be checked holds. 1: one does not; a list says where.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nats: Nats,
+    /// The ledger's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// A store to hold against the ledger; may be repeated.
+    #[arg(long = "store", env = "GILIRAN_STORE", value_name = "URL", hide_env_values = true)]
+    stores: Vec<StoreUrl>,
+    /// What clients saw, one JSON object a line; may be repeated where the
+    /// clients share a clock.
+    #[arg(long = "client-log", value_name = "FILE")]
+    client_logs: Vec<PathBuf>,
+    /// The applicant key, to recognise the log's applicants in the ledger.
+    #[arg(long, env = "GILIRAN_KEY_FILE", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// For machines.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let domain = domain(&args.subject_prefix)?;
+    let mut log = (!args.client_logs.is_empty()).then(Vec::new);
+    for file in &args.client_logs {
+        let attempts = log::read(file)
+            .map_err(|e| Failure::Usage(format!("--client-log {}: {e}", file.display())))?;
+        log.get_or_insert_default().extend(attempts);
+    }
+    let key = args.key.as_deref().map(key::read).transpose()?;
+    let client = args.nats.connect("giliran audit").await?;
+    let ledger = ledger::open(&client, &domain).await?;
+    let sources = Sources { stores: args.stores, log, key };
+    let (facts, checks) = audit::run(&client, &domain, &ledger, sources).await?;
+    if args.json {
+        println!("{:#}", as_json(&facts, &checks));
+    } else {
+        print!("{}", table(&facts, &checks));
+    }
+    let broken = broken(&checks);
+    if broken == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Wrong(format!("audit: {broken} of {} checks are broken", checks.len())))
+    }
+}
+
+/// How many checks found something wrong.
+pub(crate) fn broken(checks: &[Check]) -> usize {
+    checks.iter().filter(|check| matches!(check.verdict, Verdict::Broken(..))).count()
+}
+
+/// The checks for people.
+pub(crate) fn table(facts: &Facts, checks: &[Check]) -> String {
+    let mut text = format!(
+        "ledger {}: {} blocks, {} bookings, {} blocks of deposed writers skipped\n",
+        facts.ledger(),
+        facts.tail(),
+        facts.bookings(),
+        facts.voids()
+    );
+    let mut sorted: Vec<&Check> = checks.iter().collect();
+    let number = |check: &Check| check.promise.trim_start_matches('P').parse().unwrap_or(99);
+    sorted.sort_by_key(|check| number(check));
+    for check in sorted {
+        let verdict = match &check.verdict {
+            Verdict::Holds(n) => format!("holds        {:<66} {n:>9} looked at", check.what),
+            Verdict::Broken(_, n) => format!("BROKEN       {:<66} {n:>9} times", check.what),
+            Verdict::NotChecked(why) => format!("not checked  {}: {why}", check.what),
+        };
+        text.push_str(&format!("  {:<7} {verdict}\n", check.promise));
+        if let Verdict::Broken(examples, _) = &check.verdict {
+            for example in examples {
+                text.push_str(&format!("            {example}\n"));
+            }
+        }
+    }
+    text
+}
+
+fn as_json(facts: &Facts, checks: &[Check]) -> serde_json::Value {
+    let checks: Vec<_> = checks
+        .iter()
+        .map(|check| {
+            let (verdict, detail) = match &check.verdict {
+                Verdict::Holds(n) => ("holds", json!({ "looked_at": n })),
+                Verdict::Broken(examples, n) => {
+                    ("broken", json!({ "times": n, "examples": examples }))
+                }
+                Verdict::NotChecked(why) => ("not_checked", json!({ "why": why })),
+            };
+            json!({
+                "promise": check.promise, "what": check.what, "verdict": verdict, "detail": detail,
+            })
+        })
+        .collect();
+    json!({
+        "ledger": facts.ledger().to_string(),
+        "blocks": facts.tail(),
+        "bookings": facts.bookings(),
+        "void_blocks": facts.voids(),
+        "checks": checks,
+    })
+}
