@@ -208,7 +208,7 @@ impl Generator {
         let mut choices = Vec::new();
         for _ in 0..self.random.random_range(1..=3) {
             let u: f64 = self.random.random();
-            let at = ((places as f64).powf(u) - 1.0) as usize;
+            let at = ((places as f64 + 1.0).powf(u) - 1.0) as usize;
             let Some((office, date, session)) = self.load.places.get(at) else { continue };
             let choice = Choice {
                 office: office.clone(),

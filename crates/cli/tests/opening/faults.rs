@@ -1,0 +1,154 @@
+//! Kills, pauses, and ledgers that are not what they were.
+
+use std::time::Duration;
+
+use crate::rig::{Rig, config, database, text};
+
+/// The engine is killed (-9) in mid-surge and started again; so are one store's
+/// persister and the feed. Client log = ledger = both stores = events, and
+/// exactly the quota is granted.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_mid_surge() {
+    let rig = Rig::new(&config(700)).await;
+    rig.init();
+    let (sqlite, postgres) = (rig.sqlite(), database().await);
+    let mut engine = rig.serve("a");
+    let mut to_sqlite = rig.persist(&sqlite);
+    let _to_postgres = rig.persist(&postgres);
+    let mut feed = rig.feed();
+    rig.open().await;
+    let (progress, surge) = rig.surge(8_000, 2_000);
+    while progress.latency_ms(1.0).0 == 0.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    engine.kill();
+    to_sqlite.kill();
+    feed.kill();
+    let _again = (rig.persist(&sqlite), rig.feed());
+    let _engine = rig.serve("a");
+    surge.await.unwrap();
+    let facts = rig.audit(&[&sqlite, &postgres]).await;
+    for (_, office, date, session, quota, taken) in facts.slots() {
+        let expected = if session == "priority" { 0 } else { u32::from(quota) };
+        assert_eq!(taken, expected, "{office} {date} {session}");
+    }
+    assert_eq!(rig.stored(&sqlite).await, facts.bookings());
+    assert_eq!(rig.stored(&postgres).await, facts.bookings());
+}
+
+/// The active one of two engines is paused past its lease and resumed: it
+/// appends nothing more, and nothing it says was false.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_engine_is_deposed() {
+    let rig = Rig::new(&config(3_000)).await;
+    rig.init();
+    let first = rig.serve("first");
+    rig.open().await;
+    let second = rig.serve("second");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (progress, surge) = rig.surge(12_000, 1_000);
+    while progress.latency_ms(1.0).0 == 0.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.signal("-STOP");
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    first.signal("-CONT");
+    surge.await.unwrap();
+    let facts = rig.audit(&[]).await;
+    assert_eq!(facts.voids(), 0, "the deposed engine appended");
+    assert!(second.said().contains("in office"), "{}", second.said());
+    assert!(first.said().contains("out of office"), "{}", first.said());
+    assert!(progress.unanswered.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
+/// The standby answers within four seconds of a kill; a clean stop hands over
+/// at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_over() {
+    let rig = Rig::new(&config(100)).await;
+    rig.init();
+    let first = rig.serve("first");
+    rig.open().await;
+    let mut second = rig.serve("second");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let ask = |n: u32| {
+        serde_json::json!({
+            "request_id": format!("r{n}"), "applicants": [format!("p{n}")],
+            "choices": [{ "office": "alpha" }],
+        })
+    };
+    assert_eq!(rig.book(&ask(1)).await["outcome"], "granted");
+    let stopped = std::time::Instant::now();
+    first.signal("-TERM");
+    let answer = rig.book(&ask(2)).await;
+    assert_eq!(answer["as_of"]["epoch"], 2);
+    eprintln!("clean hand-over: {:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
+    let _third = rig.serve("third");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let killed = std::time::Instant::now();
+    second.kill();
+    let answer = rig.book(&ask(3)).await;
+    eprintln!("after a kill: {:?}", killed.elapsed());
+    assert_eq!(answer["as_of"]["epoch"], 3);
+    assert!(killed.elapsed() < Duration::from_secs(6), "{:?}", killed.elapsed());
+    assert_eq!(rig.book(&ask(1)).await["booking"]["numbers"], serde_json::json!([1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_is_refused() {
+    let rig = Rig::new(&config(10)).await;
+    rig.init();
+    let other = rig.path("other.key");
+    std::fs::write(&other, "ab".repeat(32)).unwrap();
+    let mut engine = rig.serve_with("a", &other, &rig.path("data"));
+    let (code, said) = engine.ended(Duration::from_secs(20));
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("another applicant key") || said.contains("with applicant key"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_vanished_or_came_anew_is_refused() {
+    let mut rig = Rig::new(&config(10)).await;
+    let key = rig.path("applicant.key");
+    std::fs::write(&key, "cd".repeat(32)).unwrap();
+    let mut engine = rig.serve("a");
+    let (code, said) = engine.ended(Duration::from_secs(20));
+    assert_eq!(code, 1);
+    assert!(said.contains("there is no ledger") && said.contains("giliran init"), "{said}");
+
+    rig.init();
+    let sqlite = rig.sqlite();
+    let mut engine = rig.serve("a");
+    let mut persist = rig.persist(&sqlite);
+    rig.open().await;
+    let request = serde_json::json!({
+        "request_id": "r", "applicants": ["p"], "choices": [{ "office": "alpha" }],
+    });
+    assert_eq!(rig.book(&request).await["outcome"], "granted");
+    while rig.stored(&sqlite).await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    engine.kill();
+    persist.kill();
+
+    // The stream is lost and made anew, with the same key.
+    rig.server.kill().await.unwrap();
+    std::fs::remove_dir_all(rig.path("nats/jetstream")).unwrap();
+    rig.server.restart().await.unwrap();
+    rig.init();
+    let mut engine = rig.serve("a");
+    let (code, said) = engine.ended(Duration::from_secs(30));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("high-water") || said.contains("mark"), "{said}");
+    let mut persist = rig.persist(&sqlite);
+    let (code, said) = persist.ended(Duration::from_secs(30));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("does not fit the ledger"), "{said}");
+    assert!(std::path::Path::new(text(&key)).exists());
+}

@@ -1,0 +1,8 @@
+//! The opening as a whole: real nats-server, real PostgreSQL, every role a
+//! process of its own, real kills. The oracle is what clients saw.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod answers;
+mod faults;
+mod rig;

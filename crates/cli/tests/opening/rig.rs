@@ -1,0 +1,281 @@
+//! A broker, the roles as processes of their own, and the audit at the end.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
+use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_broker::{clock, connection, ledger};
+use giliran_persist::{Store, StoreUrl};
+use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
+use giliran_surge::load::{self, Load, Progress};
+use giliran_wire::subject::Domain;
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// A process; killed when dropped.
+pub(crate) struct Role {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Role {
+    pub(crate) fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end; exit code and what it said.
+    pub(crate) fn ended(&mut self, within: Duration) -> (i32, String) {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code().unwrap_or(-1), self.said());
+            }
+            assert!(since.elapsed() < within, "still runs; it said: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    pub(crate) domain: Domain,
+}
+
+impl Rig {
+    /// A broker that syncs before it acknowledges, and this configuration.
+    pub(crate) async fn new(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(ServerOptions {
+            binary: server::locate().unwrap(),
+            folder: folder.path().join("nats"),
+            port: None,
+            sync_always: true,
+            more: String::new(),
+        })
+        .await
+        .unwrap();
+        std::fs::write(folder.path().join("giliran.toml"), config).unwrap();
+        let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
+        Self { folder, server, client, domain: Domain::default() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_giliran"));
+        command.args(arguments).args(["--nats", &self.server.url()]).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end: exit code, standard output, standard error.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+
+    fn role(&self, name: &str, arguments: &[&str]) -> Role {
+        let log = self.path(&format!("{name}-{:08x}.log", rand::random::<u32>()));
+        let errors = std::fs::File::create(&log).unwrap();
+        let child = self
+            .command(arguments)
+            .args(["--http", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        Role { child, log }
+    }
+
+    pub(crate) fn init(&self) {
+        let key = self.path("applicant.key");
+        let (code, _, said) = self.run(&["init", "--key", text(&key)]);
+        assert_eq!(code, 0, "{said}");
+    }
+
+    pub(crate) fn serve(&self, name: &str) -> Role {
+        self.serve_with(name, &self.path("applicant.key"), &self.path(&format!("data-{name}")))
+    }
+
+    pub(crate) fn serve_with(&self, name: &str, key: &Path, data: &Path) -> Role {
+        let config = self.path("giliran.toml");
+        let arguments = ["serve", "--config", text(&config), "--data", text(data)];
+        self.role(name, &[&arguments[..], &["--key", text(key), "--name", name]].concat())
+    }
+
+    pub(crate) fn persist(&self, store: &str) -> Role {
+        self.role("persist", &["persist", "--store", store])
+    }
+
+    pub(crate) fn feed(&self) -> Role {
+        self.role("feed", &["feed"])
+    }
+
+    pub(crate) fn sqlite(&self) -> String {
+        format!("sqlite:{}", self.path("bookings.sqlite").display())
+    }
+
+    /// Asks and waits; none: no answer within two seconds.
+    pub(crate) async fn ask(&self, operation: &str, payload: impl Into<Vec<u8>>) -> Option<Value> {
+        let request = async_nats::Request::new()
+            .payload(payload.into().into())
+            .timeout(Some(Duration::from_secs(2)));
+        let message =
+            self.client.send_request(self.domain.request(operation), request).await.ok()?;
+        Some(serde_json::from_slice(&message.payload).unwrap())
+    }
+
+    /// Books until there is an answer that settles it.
+    pub(crate) async fn book(&self, request: &Value) -> Value {
+        let since = Instant::now();
+        loop {
+            let answer = self.ask("book", request.to_string()).await;
+            let reason = answer.as_ref().map(|answer| answer["reason"].clone());
+            match answer {
+                Some(answer)
+                    if !["busy", "unavailable", "not_open"]
+                        .iter()
+                        .any(|r| reason == Some((*r).into())) =>
+                {
+                    return answer;
+                }
+                other => assert!(since.elapsed() < Duration::from_secs(20), "{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until an engine answers and its opening is open.
+    pub(crate) async fn open(&self) {
+        let since = Instant::now();
+        loop {
+            let answer = self.ask("availability", "{}").await;
+            if answer.as_ref().is_some_and(|answer| answer["openings"][0]["state"] == "open") {
+                return;
+            }
+            assert!(since.elapsed() < Duration::from_secs(20), "not open: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A surge on all places that anybody can ask for.
+    pub(crate) fn surge(&self, requests: u64, per_second: u64) -> (Arc<Progress>, Surge) {
+        let places = [("alpha", "2030-01-07"), ("alpha", "2030-01-08"), ("beta", "2030-01-07")];
+        let places =
+            places.iter().map(|(o, d)| ((*o).to_owned(), (*d).to_owned(), "all".to_owned()));
+        let load = Load {
+            domain: self.domain.clone(),
+            requests,
+            per_second,
+            rush_after: Duration::ZERO,
+            places: places.collect(),
+            seed: 7,
+            window: 8_192,
+            patience: Duration::from_secs(3),
+            log: Some(self.path("clients.jsonl")),
+        };
+        let progress = Arc::new(Progress::default());
+        let url = self.server.url();
+        let shared = Arc::clone(&progress);
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let client = connection::connect(&url, "clients", &Default::default()).await.unwrap();
+            let sent = load::run(client, load, shared, stopped).await;
+            drop(stop);
+            sent.unwrap();
+        });
+        (progress, task)
+    }
+
+    /// Waits until the stores stand at the ledger's end and every event is out;
+    /// then every check that can be made must hold.
+    pub(crate) async fn audit(&self, stores: &[&str]) -> Facts {
+        let ledger = ledger::open(&self.client, &self.domain).await.unwrap();
+        let stores: Vec<StoreUrl> = stores.iter().map(|url| url.parse().unwrap()).collect();
+        let log = self.path("clients.jsonl");
+        let since = Instant::now();
+        loop {
+            let sources = Sources {
+                stores: stores.clone(),
+                log: log.exists().then(|| giliran_surge::log::read(&log).unwrap()),
+                key: None,
+            };
+            let (facts, checks) =
+                audit::run(&self.client, &self.domain, &ledger, sources).await.unwrap();
+            let broken: Vec<&Check> =
+                checks.iter().filter(|c| matches!(c.verdict, Verdict::Broken(..))).collect();
+            if broken.is_empty() {
+                return facts;
+            }
+            // What follows the ledger may be a moment behind; nothing else heals.
+            assert!(since.elapsed() < Duration::from_secs(20), "{broken:#?}");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    pub(crate) async fn stored(&self, store: &str) -> usize {
+        let mut store = Store::open_to_read(&store.parse().unwrap()).await.unwrap();
+        store.bookings().await.unwrap().1.len()
+    }
+}
+
+pub(crate) type Surge = tokio::task::JoinHandle<()>;
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Two offices, three slots of `quota` places, open in a moment.
+pub(crate) fn config(quota: u32) -> String {
+    let now = clock::now();
+    format!(
+        "[[opening]]\nid = \"w\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\n\
+         dates = [\"2030-01-07\", \"2030-01-08\"]\n\
+         [[office]]\nid = \"alpha\"\nname = \"Alpha\"\nquota = {quota}\n\
+         [[office]]\nid = \"beta\"\nname = \"Beta\"\n\
+         [[office.session]]\nid = \"all\"\nlabel = \"all day\"\nquota = {{ Mon = {quota} }}\n\
+         [[office.session]]\nid = \"priority\"\nlabel = \"priority\"\nrestricted = true\nquota = 5\n",
+        now.plus_millis(3_600_000)
+    )
+}
+
+/// A database of its own on the PostgreSQL that the tests get.
+pub(crate) async fn database() -> String {
+    let server = std::env::var("GILIRAN_TEST_POSTGRES").expect(
+        "GILIRAN_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` and `cargo xtask env …` provide one",
+    );
+    let (client, connection) =
+        tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let name = format!("giliran_{:016x}", rand::random::<u64>());
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
