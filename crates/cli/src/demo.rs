@@ -34,17 +34,18 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  giliran demo\n  giliran demo --requests 1000000 --rate 60000\n\n\
+    after_help = "Examples:\n  giliran demo\n  giliran demo --people 500000 --rate 60000\n\n\
     Needs a nats-server on PATH or in GILIRAN_NATS_SERVER. Nothing is left running."
 )]
 pub(crate) struct Args {
-    /// How many requests, about.
-    #[arg(long, default_value_t = 300_000)]
-    requests: u64,
+    /// How many people ask; with what they repeat and try again it comes to some
+    /// 300,000 requests.
+    #[arg(long, default_value_t = 120_000)]
+    people: u64,
     /// Requests a second at the peak.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
-    /// A smaller surge, for a quick look: 20,000 requests.
+    /// A smaller surge, for a quick look: 8,000 people.
     #[arg(long)]
     short: bool,
     /// Where ledger, store and client log go; must not exist (default: a new
@@ -146,10 +147,10 @@ async fn play(
         .map(|slot| (slot.1.clone(), slot.2.clone(), slot.3.clone()))
         .collect();
     let quota: u64 = slots.iter().map(|slot| u64::from(slot.4)).sum();
-    let requests = if args.short { 20_000 } else { args.requests };
+    let people = if args.short { 8_000 } else { args.people };
     println!(
-        "{quota} places in {} slots of {} offices; about {requests} requests, {} a second; the \
-         opening is in {} s",
+        "{quota} places in {} slots of {} offices; {people} people ask, {} a second; the opening \
+         is in {} s",
         slots.len(),
         slots.iter().map(|slot| &slot.1).collect::<std::collections::BTreeSet<_>>().len(),
         args.rate,
@@ -158,7 +159,7 @@ async fn play(
     let log_file = data.join("clients.jsonl");
     let load = Load {
         domain: domain.clone(),
-        requests,
+        people,
         per_second: args.rate,
         rush_after: BEFORE_OPENING,
         places,

@@ -126,6 +126,9 @@ impl Queued {
     }
 }
 
+/// How long the last messages of a subscription may take.
+const DRAIN_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Drains one subscription until `stop` says so, then what had already arrived.
 pub(crate) async fn drain(
     operation: Operation,
@@ -136,18 +139,21 @@ pub(crate) async fn drain(
 ) {
     let mut chunks = subscriber.ready_chunks(CHUNK);
     let mut turn = operation as usize;
-    let mut stopping = false;
+    let mut until = None;
     loop {
         let messages = tokio::select! {
             biased;
-            () = raised(&mut stop), if !stopping => {
-                stopping = true;
-                if let Err(error) = chunks.get_mut().unsubscribe().await {
+            () = raised(&mut stop), if until.is_none() => {
+                until = Some(tokio::time::Instant::now() + DRAIN_WITHIN);
+                // What the server has sent before it hears of it still comes.
+                if let Err(error) = chunks.get_mut().drain().await {
                     tracing::debug!(%error, subject = operation.name(), "unsubscribe");
                 }
                 continue;
             }
             messages = chunks.next() => messages,
+            // A server that is gone says no last word.
+            () = sleep_until(until) => return,
         };
         let Some(messages) = messages else { return };
         turn += 1;
@@ -158,6 +164,13 @@ pub(crate) async fn drain(
         if let Err(chunk) = refused {
             refuse(chunk, &shared).await;
         }
+    }
+}
+
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -26,6 +26,8 @@ use crate::log::{Attempt, Choice, Seen, Writer};
 
 /// How often somebody presses twice.
 const REPEATS: f64 = 0.05;
+/// How often somebody asks once more under another request id.
+const ASKS_ANEW: f64 = 0.02;
 /// How likely one who was refused tries again.
 const TRIES_AGAIN: f64 = 0.7;
 /// Most tries after `sold_out`.
@@ -38,8 +40,8 @@ const FAMILIES: f64 = 0.15;
 pub struct Load {
     /// Under which subjects.
     pub domain: Domain,
-    /// How many requests, about.
-    pub requests: u64,
+    /// How many people ask; repeats and further tries come on top.
+    pub people: u64,
     /// How many a second at the peak.
     pub per_second: u64,
     /// When the rush begins; before, half as many ask.
@@ -183,16 +185,24 @@ impl Generator {
         let rush_us = self.load.rush_after.as_micros() as u64;
         let gap_us = 1e6 / self.load.per_second.max(1) as f64;
         let mut at = 0.0;
-        let mut asked = 0;
-        while asked < self.load.requests {
+        for _ in 0..self.load.people {
             let person = self.person();
             let index = self.people.len();
-            self.people.push(person);
-            self.due.push(Reverse((at as u64, index)));
-            asked += 1;
             if self.random.random_bool(REPEATS) {
                 self.due.push(Reverse((at as u64 + self.random.random_range(0..50_000), index)));
-                asked += 1;
+            }
+            let second = self.random.random_bool(ASKS_ANEW).then(|| Person {
+                request_id: format!("{}-anew", person.request_id),
+                applicants: person.applicants.clone(),
+                choices: person.choices.clone(),
+                tries: TRIES,
+            });
+            self.people.push(person);
+            self.due.push(Reverse((at as u64, index)));
+            if let Some(second) = second {
+                let later = self.random.random_range(100_000..5_000_000);
+                self.due.push(Reverse((at as u64 + later, self.people.len())));
+                self.people.push(second);
             }
             at += if (at as u64) < rush_us { 2.0 * gap_us } else { gap_us };
         }

@@ -81,10 +81,11 @@ async fn a_standby_takes_over() {
     assert_eq!(rig.book(&ask(1)).await["outcome"], "granted");
     let stopped = std::time::Instant::now();
     first.signal("-TERM");
-    let answer = rig.book(&ask(2)).await;
-    assert_eq!(answer["as_of"]["epoch"], 2);
+    // Whoever asks meanwhile is answered, by the one or the other.
+    while rig.book(&ask(2)).await["as_of"]["epoch"] != 2 {
+        assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
+    }
     eprintln!("clean hand-over: {:?}", stopped.elapsed());
-    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
     let _third = rig.serve("third");
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let killed = std::time::Instant::now();
@@ -145,7 +146,7 @@ async fn a_ledger_that_vanished_or_came_anew_is_refused() {
     let mut engine = rig.serve("a");
     let (code, said) = engine.ended(Duration::from_secs(30));
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("high-water") || said.contains("mark"), "{said}");
+    assert!(said.contains("it was recreated"), "{said}");
     let mut persist = rig.persist(&sqlite);
     let (code, said) = persist.ended(Duration::from_secs(30));
     assert_eq!(code, 1, "{said}");

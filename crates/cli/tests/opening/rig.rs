@@ -184,13 +184,13 @@ impl Rig {
     }
 
     /// A surge on all places that anybody can ask for.
-    pub(crate) fn surge(&self, requests: u64, per_second: u64) -> (Arc<Progress>, Surge) {
+    pub(crate) fn surge(&self, people: u64, per_second: u64) -> (Arc<Progress>, Surge) {
         let places = [("alpha", "2030-01-07"), ("alpha", "2030-01-08"), ("beta", "2030-01-07")];
         let places =
             places.iter().map(|(o, d)| ((*o).to_owned(), (*d).to_owned(), "all".to_owned()));
         let load = Load {
             domain: self.domain.clone(),
-            requests,
+            people,
             per_second,
             rush_after: Duration::ZERO,
             places: places.collect(),
@@ -223,7 +223,7 @@ impl Rig {
             let sources = Sources {
                 stores: stores.clone(),
                 log: log.exists().then(|| giliran_surge::log::read(&log).unwrap()),
-                key: None,
+                key: key::read(&self.path("applicant.key")),
             };
             let (facts, checks) =
                 audit::run(&self.client, &self.domain, &ledger, sources).await.unwrap();
@@ -241,6 +241,17 @@ impl Rig {
     pub(crate) async fn stored(&self, store: &str) -> usize {
         let mut store = Store::open_to_read(&store.parse().unwrap()).await.unwrap();
         store.bookings().await.unwrap().1.len()
+    }
+}
+
+mod key {
+    /// The key that `init` made.
+    pub(crate) fn read(file: &std::path::Path) -> Option<giliran_wire::ApplicantKey> {
+        let text = std::fs::read_to_string(file).ok()?;
+        let digits = text.trim().as_bytes().chunks(2).map(|two| std::str::from_utf8(two).ok());
+        let bytes =
+            digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect::<Option<Vec<u8>>>();
+        Some(giliran_wire::ApplicantKey::new(&bytes?.try_into().ok()?))
     }
 }
 
