@@ -6,6 +6,7 @@
 
 mod ask;
 mod audit;
+mod bench;
 mod check;
 mod demo;
 mod failure;
@@ -54,6 +55,8 @@ enum Operation {
     Audit(audit::Args),
     /// Run the Friday opening on this machine, from the first request to the audit.
     Demo(demo::Args),
+    /// Measure throughput and latency over NATS, beside a no-op echo.
+    Bench(bench::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -99,6 +102,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Feed(args) => Box::pin(roles::feed(args)).await,
         Operation::Audit(args) => Box::pin(audit::run(args)).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
+        Operation::Bench(args) => Box::pin(bench::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Lookup(args) => ask::lookup(args).await,

@@ -15,6 +15,7 @@ mod workspace;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
@@ -172,11 +173,7 @@ fn demo(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let nats = nats::provide(workspace, interrupt)?;
-    eprintln!("xtask: building giliran in release (a few minutes the first time) …");
-    let mut build =
-        workspace.cargo(["build", "--release", "--package", "giliran-cli", "--bin", "giliran"]);
-    process::succeed(&mut build, interrupt)?;
-    let mut giliran = Command::new(workspace.target().join("release/giliran"));
+    let mut giliran = Command::new(release(workspace, interrupt)?);
     giliran.arg("demo").env(nats::VARIABLE, nats.path);
     if args.short {
         giliran.arg("--short");
@@ -190,17 +187,19 @@ fn bench_e2e(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
     let nats = nats::provide(workspace, interrupt)?;
-    eprintln!("xtask: building giliran-bench in release (a few minutes the first time) …");
-    let mut cargo = workspace.cargo([
-        "run",
-        "--release",
-        "--package",
-        "giliran-surge",
-        "--bin",
-        "giliran-bench",
-    ]);
-    cargo.env(nats::VARIABLE, nats.path).arg("--").args(args.rest);
-    Err(become_command(&mut cargo))
+    let giliran = release(workspace, interrupt)?;
+    let mut bench = Command::new(giliran);
+    bench.arg("bench").env(nats::VARIABLE, nats.path).args(args.rest);
+    Err(become_command(&mut bench))
+}
+
+/// Builds `giliran` as it is shipped; where it is.
+fn release(workspace: &Workspace, interrupt: &Interrupt) -> Result<PathBuf, Failure> {
+    eprintln!("xtask: building giliran in release (a few minutes the first time) …");
+    let mut build =
+        workspace.cargo(["build", "--release", "--package", "giliran-cli", "--bin", "giliran"]);
+    process::succeed(&mut build, interrupt)?;
+    Ok(workspace.target().join("release/giliran"))
 }
 
 fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode, Failure> {

@@ -1,0 +1,526 @@
+//! `giliran bench`: throughput and latency over NATS, beside a no-op echo in the
+//! same run.
+//!
+//! Closed loop for throughput: a fixed number of requests is on its way, one
+//! request a message. The echo uses the same client library, connections and
+//! sizes of request and answer; its answers are read as an engine's are. Every
+//! figure is the median of the rounds, and rounds of echo and engine alternate,
+//! so that a noisy machine is noisy for both.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_broker::{clock, connection, ledger};
+use giliran_wire::answer::{self, Answer, Verdict};
+use giliran_wire::request::{Book, Choice, write_binary};
+use giliran_wire::subject::Domain;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::failure::Failure;
+use crate::{init, key};
+
+/// Offices of the 500-slot opening; each has ten days.
+const OFFICES: u32 = 50;
+const DAYS: u32 = 10;
+/// Subject of the no-op echo.
+const ECHO: &str = "bench.echo";
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  giliran bench\n  giliran bench --rounds 3 --seconds 1 --json bench.json"
+)]
+pub(crate) struct Args {
+    /// Rounds of each row; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    rounds: u32,
+    /// Length of a round.
+    #[arg(long, default_value_t = 1.5)]
+    seconds: f64,
+    /// Requests on their way at once.
+    #[arg(long, default_value_t = 4_096)]
+    window: usize,
+    /// Write the figures there as JSON, every round included.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Answer the echo's requests (started by the benchmark itself).
+    #[arg(long, hide = true, value_name = "URL")]
+    echo: Option<String>,
+}
+
+/// One row's rounds.
+#[derive(Debug, Default)]
+struct Row(Vec<f64>);
+
+impl Row {
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    if let Some(url) = &args.echo {
+        return echo(url).await;
+    }
+    let folder = std::env::temp_dir().join(format!("giliran-bench-{:08x}", rand::random::<u32>()));
+    std::fs::create_dir_all(&folder)?;
+    let measured = measure(&args, &folder).await;
+    std::fs::remove_dir_all(&folder)?;
+    measured
+}
+
+async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
+    let server = Server::start(ServerOptions {
+        binary: server::locate()?,
+        folder: folder.join("nats"),
+        port: None,
+        sync_always: true,
+        more: String::new(),
+    })
+    .await?;
+    let url = server.url();
+    let mut bench = Bench::start(args, folder, &url).await?;
+    let mut rows: Vec<(&str, Row)> = ["echo", "S1", "S2 off", "S3", "echo beside S2 on", "S2 on"]
+        .map(|name| (name, Row::default()))
+        .into();
+    for round in 0..args.rounds {
+        eprintln!("round {} of {} …", round + 1, args.rounds);
+        rows[0].1.0.push(bench.echo_rate().await?);
+        rows[1].1.0.push(bench.sold_out().await?);
+        rows[2].1.0.push(bench.grants().await?);
+        rows[3].1.0.push(bench.hot_slot(round).await?);
+    }
+    let idle = bench.idle().await?;
+    eprintln!("persist and feed start and catch up …");
+    let store = format!("sqlite:{}", folder.join("bookings.sqlite").display());
+    let _persist = role(&url, &["persist", "--store", &store, "--http", "127.0.0.1:0"])?;
+    let _feed = role(&url, &["feed", "--http", "127.0.0.1:0"])?;
+    bench.caught_up(&store).await?;
+    let mut lag_ms = Row::default();
+    for round in 0..args.rounds {
+        eprintln!("round {} of {}, persist and feed on …", round + 1, args.rounds);
+        rows[4].1.0.push(bench.echo_rate().await?);
+        rows[5].1.0.push(bench.grants().await?);
+        lag_ms.0.push(bench.caught_up(&store).await?.as_secs_f64() * 1e3);
+    }
+    report(args, &bench, &rows, &idle, &lag_ms)?;
+    drop(bench);
+    server.stop().await?;
+    Ok(())
+}
+
+struct Bench {
+    client: Client,
+    answers: Subscriber,
+    inbox: String,
+    domain: Domain,
+    ledger: ledger::Ledger,
+    window: usize,
+    round: Duration,
+    /// Applicants that have asked.
+    people: u64,
+    sizes: (usize, usize),
+    _engine: Child,
+    _echo: Child,
+}
+
+impl Bench {
+    async fn start(args: &Args, folder: &Path, url: &str) -> Result<Self, Failure> {
+        let config = folder.join("giliran.toml");
+        std::fs::write(&config, configuration(args.rounds))?;
+        let client = connection::connect(url, "giliran bench", &Default::default()).await?;
+        let domain = Domain::default();
+        let key_file = folder.join(key::FILE);
+        let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
+        let [config, data, key_file] =
+            [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
+        let engine = role(
+            url,
+            &[
+                "serve",
+                "--config",
+                &config,
+                "--data",
+                &data,
+                "--key",
+                &key_file,
+                "--http",
+                "127.0.0.1:0",
+            ],
+        )?;
+        let echo = Command::new(std::env::current_exe()?)
+            .args(["bench", "--echo", url])
+            .kill_on_drop(true)
+            .spawn()?;
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(format!("{inbox}.*")).await?;
+        let mut bench = Self {
+            client,
+            answers,
+            inbox,
+            domain,
+            ledger,
+            window: args.window,
+            round: Duration::from_secs_f64(args.seconds),
+            people: 0,
+            sizes: (0, 0),
+            _engine: engine,
+            _echo: echo,
+        };
+        bench.ready().await?;
+        Ok(bench)
+    }
+
+    async fn ready(&mut self) -> Result<(), Failure> {
+        let since = Instant::now();
+        loop {
+            let payload = self.request("full");
+            let asked = self.client.request(self.domain.request("book"), payload).await;
+            if let Ok(message) = &asked
+                && let Some((granted, _)) = verdict(&message.payload)
+                && granted
+            {
+                break;
+            }
+            if since.elapsed() > Duration::from_secs(30) {
+                return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        while self.client.request(ECHO, Bytes::from_static(b"0")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let payload = self.request("office-0");
+        let size = payload.len();
+        let answer = self.client.request(self.domain.request("book"), payload).await?.payload;
+        self.sizes = (size, answer.len());
+        // The echo answers with this from now on.
+        self.client.request(format!("{ECHO}.answer"), answer).await?;
+        Ok(())
+    }
+
+    fn request(&mut self, office: &str) -> Bytes {
+        self.people += 1;
+        let n = self.people;
+        write_binary(&[Book {
+            request_id: format!("bench-{n:010}").into(),
+            applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
+            choices: vec![Choice { office: office.into(), date: None, session: None }],
+            opening: None,
+            expires_at: None,
+            account: None,
+            channel: Some("bench".into()),
+            reference: None,
+            wait: false,
+        }])
+        .into()
+    }
+
+    /// A request for one slot of the 500.
+    fn spread(&mut self) -> Bytes {
+        let office = format!("office-{}", self.people % u64::from(OFFICES));
+        let day = self.people / u64::from(OFFICES) % u64::from(DAYS) + 1;
+        self.people += 1;
+        let n = self.people;
+        write_binary(&[Book {
+            request_id: format!("bench-{n:010}").into(),
+            applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
+            choices: vec![Choice {
+                office: office.into(),
+                date: format!("2030-01-{day:02}").parse().ok(),
+                session: None,
+            }],
+            opening: None,
+            expires_at: None,
+            account: None,
+            channel: Some("bench".into()),
+            reference: None,
+            wait: false,
+        }])
+        .into()
+    }
+
+    /// Keeps the window full for a round, or for `most` requests; answers a
+    /// second that were what was wanted.
+    async fn drive(
+        &mut self,
+        subject: &str,
+        most: u64,
+        wanted: bool,
+        mut make: impl FnMut(&mut Self) -> Bytes,
+    ) -> Result<f64, Failure> {
+        let reply = format!("{}.{}", self.inbox, self.people);
+        let started = Instant::now();
+        let (mut sent, mut open, mut right, mut others) = (0, 0, 0_u64, 0_u64);
+        let mut chunk = Vec::with_capacity(1_024);
+        loop {
+            let on = started.elapsed() < self.round && sent < most;
+            while on && open < self.window && sent < most {
+                let payload = make(self);
+                self.client.publish_with_reply(subject.to_owned(), reply.clone(), payload).await?;
+                open += 1;
+                sent += 1;
+            }
+            if open == 0 {
+                break;
+            }
+            let Ok(message) =
+                tokio::time::timeout(Duration::from_secs(10), self.answers.next()).await
+            else {
+                return Err(Failure::Wrong(format!(
+                    "{open} requests on {subject} got no answer in 10 s"
+                )));
+            };
+            chunk.extend(message);
+            while chunk.len() < 1_024 {
+                let Some(Some(message)) =
+                    futures_util::FutureExt::now_or_never(self.answers.next())
+                else {
+                    break;
+                };
+                chunk.push(message);
+            }
+            for message in chunk.drain(..) {
+                open -= 1;
+                match verdict(&message.payload) {
+                    Some((granted, settled)) if granted == wanted && settled => right += 1,
+                    _ => others += 1,
+                }
+            }
+        }
+        let rate = right as f64 / started.elapsed().as_secs_f64();
+        if others > right / 10 {
+            eprintln!(
+                "  {subject}: {others} of {} answers were others (busy, sold out)",
+                right + others
+            );
+        }
+        Ok(rate)
+    }
+
+    async fn echo_rate(&mut self) -> Result<f64, Failure> {
+        Box::pin(self.drive(ECHO, u64::MAX, true, Self::spread)).await
+    }
+
+    async fn sold_out(&mut self) -> Result<f64, Failure> {
+        let subject = self.domain.request("book");
+        Box::pin(self.drive(&subject, u64::MAX, false, |bench| bench.request("full"))).await
+    }
+
+    async fn grants(&mut self) -> Result<f64, Failure> {
+        let subject = self.domain.request("book");
+        Box::pin(self.drive(&subject, u64::MAX, true, Self::spread)).await
+    }
+
+    /// One slot holds 65,535 places at most: the round ends when they are gone.
+    async fn hot_slot(&mut self, round: u32) -> Result<f64, Failure> {
+        let (subject, office) = (self.domain.request("book"), format!("hot-{round}"));
+        Box::pin(self.drive(&subject, 65_000, true, move |bench| bench.request(&office))).await
+    }
+
+    /// Medians of single requests, ms: NATS round trip, ledger append, grant.
+    async fn idle(&mut self) -> Result<[f64; 3], Failure> {
+        let context = async_nats::jetstream::new(self.client.clone());
+        let stream = async_nats::jetstream::stream::Config {
+            name: "BENCH".to_owned(),
+            subjects: vec!["bench.append".to_owned()],
+            ..Default::default()
+        };
+        context.create_stream(stream).await?;
+        let mut rows = [Row::default(), Row::default(), Row::default()];
+        let block = vec![7_u8; 400];
+        for _ in 0..1_000 {
+            let payload = self.spread();
+            let since = Instant::now();
+            self.client.request(ECHO, payload).await?;
+            rows[0].0.push(since.elapsed().as_secs_f64() * 1e3);
+            let since = Instant::now();
+            context.publish("bench.append", block.clone().into()).await?.await?;
+            rows[1].0.push(since.elapsed().as_secs_f64() * 1e3);
+            let payload = self.spread();
+            let since = Instant::now();
+            self.client.request(self.domain.request("book"), payload).await?;
+            rows[2].0.push(since.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(rows.map(|row| row.median()))
+    }
+
+    /// How long store and events take to stand at the ledger's end.
+    async fn caught_up(&self, store: &str) -> Result<Duration, Failure> {
+        let since = Instant::now();
+        let (_, tail) = self.ledger.tail().await?;
+        let url = store.parse().map_err(Failure::Usage)?;
+        let context = async_nats::jetstream::new(self.client.clone());
+        loop {
+            let mut stands = 0;
+            if let Ok(mut store) = giliran_persist::Store::open_to_read(&url).await
+                && let Ok(Some((chain, _))) = store.position().await
+            {
+                stands = chain.seq;
+            }
+            let mut told = 0;
+            if let Ok(stream) = context.get_stream(self.domain.events_stream()).await
+                && let Ok(last) =
+                    stream.get_raw_message(stream.cached_info().state.last_sequence).await
+                && let Some(id) = last.headers.get("Nats-Msg-Id")
+                && let Ok(id) = id.as_str().parse::<giliran_wire::event::EventId>()
+            {
+                told = id.seq;
+            }
+            if stands >= tail && told >= tail {
+                return Ok(since.elapsed());
+            }
+            if since.elapsed() > Duration::from_secs(300) {
+                return Err(Failure::Wrong(format!(
+                    "after 5 minutes the store stands at {stands}, the events at {told}, the \
+                     ledger at {tail}"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Whether it is a grant; and whether it settles the request.
+fn verdict(payload: &[u8]) -> Option<(bool, bool)> {
+    let answers = answer::read_binary::<Answer<'_>>(payload).ok()?;
+    Some(match &answers.first()?.verdict {
+        Verdict::Granted { .. } => (true, true),
+        Verdict::Rejected(rejection) => (false, !rejection.reason.worth_a_retry()),
+        Verdict::Entered { .. } => (false, true),
+    })
+}
+
+fn role(url: &str, arguments: &[&str]) -> Result<Child, Failure> {
+    Ok(Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .args(["--nats", url])
+        .env("RUST_LOG", "error")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?)
+}
+
+/// 500 slots, one hot slot for each round, and one that is full at once.
+fn configuration(rounds: u32) -> String {
+    let now = clock::now();
+    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
+    let mut text = format!(
+        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n",
+        now.plus_millis(86_400_000),
+        days.join(", ")
+    );
+    for office in 0..OFFICES {
+        text.push_str(&format!(
+            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
+        ));
+    }
+    // 2030-01-01 is a Tuesday.
+    for round in 0..rounds {
+        text.push_str(&format!(
+            "[[office]]\nid = \"hot-{round}\"\nname = \"Hot {round}\"\nquota = {{ Mon = 65535 }}\n"
+        ));
+    }
+    text.push_str("[[office]]\nid = \"full\"\nname = \"Full\"\nquota = { Mon = 1 }\n");
+    text
+}
+
+/// Answers whatever comes with the bytes it was last given.
+async fn echo(url: &str) -> Result<(), Failure> {
+    let client = connection::connect(url, "giliran bench echo", &Default::default()).await?;
+    let mut given = client.subscribe(format!("{ECHO}.answer")).await?;
+    let mut asked = client.subscribe(ECHO).await?.ready_chunks(1_024);
+    let mut answer = Bytes::from_static(b"0");
+    loop {
+        tokio::select! {
+            Some(message) = given.next() => {
+                answer = message.payload;
+                if let Some(reply) = message.reply {
+                    client.publish(reply, Bytes::new()).await?;
+                }
+            }
+            Some(messages) = asked.next() => {
+                for reply in messages.into_iter().filter_map(|message| message.reply) {
+                    client.publish(reply, answer.clone()).await?;
+                }
+            }
+            else => return Ok(()),
+        }
+    }
+}
+
+fn report(
+    args: &Args,
+    bench: &Bench,
+    rows: &[(&str, Row)],
+    idle: &[f64; 3],
+    lag_ms: &Row,
+) -> Result<(), Failure> {
+    let of = |name: &str| {
+        rows.iter().find(|(row, _)| *row == name).map_or(f64::NAN, |(_, row)| row.median())
+    };
+    let (echo, beside) = (of("echo"), of("echo beside S2 on"));
+    let ratios = [
+        ("S1", "sold-out rejections, one a message", of("S1"), of("S1") / echo, "echo", 1.0),
+        (
+            "S2",
+            "durable grants, 500 slots, persist and feed off",
+            of("S2 off"),
+            of("S2 off") / echo,
+            "echo",
+            0.95,
+        ),
+        ("S2", "the same, persist and feed on", of("S2 on"), of("S2 on") / beside, "echo", 0.6),
+        ("S3", "durable grants, one hot slot", of("S3"), of("S3") / of("S2 off"), "S2", 0.95),
+    ];
+    println!("no-op echo: {echo:.0}/s; beside persist and feed: {beside:.0}/s");
+    println!(
+        "request {} bytes, answer {} bytes; {} on their way; medians of {} rounds of {} s; broker \
+         syncs before each acknowledgement",
+        bench.sizes.0, bench.sizes.1, args.window, args.rounds, args.seconds
+    );
+    println!("\n{:<4}{:<50}{:>10}{:>14}{:>8}", "", "", "per s", "ratio", "goal");
+    for (id, what, rate, ratio, to, goal) in &ratios {
+        let met = if ratio >= goal { "met" } else { "missed" };
+        println!(
+            "{id:<4}{what:<50}{rate:>10.0}{:>14}{goal:>8} {met}",
+            format!("{ratio:.2} × {to}")
+        );
+    }
+    let [round_trip, append, grant] = idle;
+    let ratio = grant / (round_trip + append);
+    let met = if ratio <= 1.3 { "met" } else { "missed" };
+    println!(
+        "S8  idle grant p50 {grant:.3} ms = {ratio:.2} × (round trip {round_trip:.3} ms + append \
+         {append:.3} ms)    1.3 {met}"
+    );
+    println!(
+        "store and events stand at the ledger's end {:.0} ms after a round (median)",
+        lag_ms.median()
+    );
+    if let Some(file) = &args.json {
+        let all: Value = rows
+            .iter()
+            .map(|(name, row)| ((*name).to_owned(), json!(row.0)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let text = json!({
+            "request_bytes": bench.sizes.0,
+            "answer_bytes": bench.sizes.1,
+            "window": args.window,
+            "round_seconds": args.seconds,
+            "per_second": all,
+            "idle_ms": { "round_trip": round_trip, "append": append, "grant": grant },
+            "catch_up_ms": lag_ms.0,
+        });
+        std::fs::write(file, format!("{text:#}\n"))?;
+    }
+    Ok(())
+}
