@@ -28,7 +28,8 @@ pub struct Login {
     pub inbox_prefix: Option<String>,
 }
 
-/// Connects to `url` under a name that the server shows.
+/// Connects to `url`, or to one of several that are joined by commas, under a
+/// name that the server shows.
 ///
 /// # Errors
 ///
@@ -58,7 +59,9 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
     if let (Some(user), Some(password)) = (&login.user, &login.password) {
         options = options.user_and_password(user.clone(), password.clone());
     }
-    options.connect(url).await.map_err(|e| Error::new(&doing, e))
+    let servers = url.split(',').map(|one| one.trim().parse::<async_nats::ServerAddr>());
+    let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|e| Error::new(&doing, e))?;
+    options.connect(servers).await.map_err(|e| Error::new(&doing, e))
 }
 
 fn log(event: &Event) {
@@ -75,14 +78,15 @@ fn log(event: &Event) {
     }
 }
 
-fn without_password(url: &str) -> String {
-    match url.split_once('@') {
+fn without_password(urls: &str) -> String {
+    let one = |url: &str| match url.rsplit_once('@') {
         Some((before, host)) => {
             let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
             format!("{scheme}://…@{host}")
         }
         None => url.to_owned(),
-    }
+    };
+    urls.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::header::HeaderMap;
-use async_nats::jetstream::kv::{self, CreateErrorKind, Store};
+use async_nats::jetstream::kv::{self, Store};
 use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt;
 use giliran_wire::subject::Domain;
@@ -17,7 +17,7 @@ use crate::error::Doing;
 
 const KEY: &str = "engine";
 /// How often a free lease is looked for where no notice of it comes.
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(500);
 
 /// The lease of one domain.
 #[derive(Debug, Clone)]
@@ -39,12 +39,18 @@ pub struct Held {
 }
 
 impl Lease {
-    /// The lease of this domain, for an engine of this name.
+    /// The lease of this domain, for an engine of this name; a bucket that is
+    /// made has so many replicas.
     ///
     /// # Errors
     ///
     /// Where its bucket cannot be made or opened.
-    pub async fn open(client: &Client, domain: &Domain, holder: &str) -> Result<Self, Error> {
+    pub async fn open(
+        client: &Client,
+        domain: &Domain,
+        holder: &str,
+        replicas: usize,
+    ) -> Result<Self, Error> {
         let context = jetstream::new(client.clone());
         let bucket = domain.lease_bucket();
         let store = match context.get_key_value(&bucket).await {
@@ -54,6 +60,7 @@ impl Lease {
                     bucket: bucket.clone(),
                     description: "Which engine should serve".to_owned(),
                     history: 1,
+                    num_replicas: replicas,
                     limit_markers: Some(Duration::from_secs(60)),
                     ..kv::Config::default()
                 })
@@ -69,12 +76,43 @@ impl Lease {
     ///
     /// Where the broker does not tell.
     pub async fn acquire(&self, ttl: Duration) -> Result<Option<Held>, Error> {
+        // The client's own `create` falls back to an update where the last holder
+        // gave the key back, and an update drops the time to live: a lease for
+        // ever, should its holder die before it renews.
+        let revision = match self.store.entry(KEY).await.doing("look at the lease")? {
+            None => 0,
+            Some(entry) if is_free(&entry) => entry.revision,
+            Some(_) => return Ok(None),
+        };
         let renewed_at = Instant::now();
+        match self.put(ttl, revision).await? {
+            Some(revision) => Ok(Some(Held { lease: self.clone(), revision, ttl, renewed_at })),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes the holder over `revision`, to end after `ttl`; none: the key
+    /// stands elsewhere.
+    async fn put(&self, ttl: Duration, revision: u64) -> Result<Option<u64>, Error> {
+        let subject = format!("$KV.{}.{KEY}", self.bucket);
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-TTL", format!("{}s", ttl.as_secs()).as_str());
+        headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string().as_str());
         let value = self.holder.clone().into_bytes();
-        match self.store.create_with_ttl(KEY, value.into(), ttl).await {
-            Ok(revision) => Ok(Some(Held { lease: self.clone(), revision, ttl, renewed_at })),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(Error::new("ask for the lease", error)),
+        let ack = self
+            .context
+            .publish_with_headers(subject, headers, value.into())
+            .await
+            .doing("write the lease")?
+            .await;
+        match ack {
+            Ok(ack) => Ok(Some(ack.sequence)),
+            Err(error)
+                if error.kind() == jetstream::context::PublishErrorKind::WrongLastSequence =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Error::new("write the lease", error)),
         }
     }
 
@@ -89,22 +127,37 @@ impl Lease {
     pub fn freed(&self) -> impl Future<Output = ()> + Send + 'static {
         let store = self.store.clone();
         async move {
-            let notice = async {
-                let Ok(mut watch) = store.watch(KEY).await else {
-                    return std::future::pending().await;
+            let mut watch = store.watch(KEY).await.ok();
+            loop {
+                let notice = async {
+                    match &mut watch {
+                        Some(watch) => watch.next().await,
+                        None => std::future::pending().await,
+                    }
                 };
-                while let Some(entry) = watch.next().await {
-                    if entry.is_ok_and(|entry| entry.operation != kv::Operation::Put) {
-                        return;
+                tokio::select! {
+                    noticed = notice => match noticed {
+                        Some(Ok(entry)) if is_free(&entry) => return,
+                        Some(_) => {}
+                        None => watch = None,
+                    },
+                    // A notice may get lost with the connection.
+                    () = tokio::time::sleep(POLL) => {
+                        match store.entry(KEY).await {
+                            Ok(Some(entry)) if !is_free(&entry) => {}
+                            Ok(_) => return,
+                            Err(_) => watch = store.watch(KEY).await.ok(),
+                        }
                     }
                 }
-            };
-            tokio::select! {
-                () = notice => {}
-                () = tokio::time::sleep(POLL) => {}
             }
         }
     }
+}
+
+/// True for what a key leaves behind when it was given back or ran out.
+fn is_free(entry: &kv::Entry) -> bool {
+    entry.operation != kv::Operation::Put || entry.value.is_empty()
 }
 
 impl Held {
@@ -120,43 +173,20 @@ impl Held {
     ///
     /// Where the outcome is unknown.
     pub async fn renew(&mut self) -> Result<Option<Instant>, Error> {
-        // The client's own `update` drops the time to live.
-        let subject = format!("$KV.{}.{KEY}", self.lease.bucket);
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-TTL", format!("{}s", self.ttl.as_secs()).as_str());
-        headers.insert("Nats-Expected-Last-Subject-Sequence", self.revision.to_string().as_str());
         let sent = Instant::now();
-        let value = self.lease.holder.clone().into_bytes();
-        let ack = self
-            .lease
-            .context
-            .publish_with_headers(subject, headers, value.into())
-            .await
-            .doing("renew the lease")?
-            .await;
-        match ack {
-            Ok(ack) => {
-                self.revision = ack.sequence;
-                self.renewed_at = sent;
-                Ok(Some(sent))
+        if let Some(revision) = self.lease.put(self.ttl, self.revision).await? {
+            self.revision = revision;
+            self.renewed_at = sent;
+            return Ok(Some(sent));
+        }
+        // An earlier renewal of this engine may have come through without its
+        // outcome; anybody else's key is the end.
+        match self.lease.store.entry(KEY).await.doing("look at the lease")? {
+            Some(entry) if !is_free(&entry) && entry.value == self.lease.holder.as_bytes() => {
+                self.revision = entry.revision;
+                Err(Error::plain("an earlier renewal came through late"))
             }
-            Err(error)
-                if error.kind() == jetstream::context::PublishErrorKind::WrongLastSequence =>
-            {
-                // An earlier renewal of this engine may have come through without
-                // its outcome; anybody else's key is the end.
-                match self.lease.store.entry(KEY).await.doing("look at the lease")? {
-                    Some(entry)
-                        if entry.operation == kv::Operation::Put
-                            && entry.value == self.lease.holder.as_bytes() =>
-                    {
-                        self.revision = entry.revision;
-                        Err(Error::plain("an earlier renewal came through late"))
-                    }
-                    _ => Ok(None),
-                }
-            }
-            Err(error) => Err(Error::new("renew the lease", error)),
+            _ => Ok(None),
         }
     }
 

@@ -186,6 +186,11 @@ impl Ledger {
         &self.name
     }
 
+    /// How many servers keep it.
+    pub fn replicas(&self) -> usize {
+        self.stream.cached_info().config.num_replicas.max(1)
+    }
+
     /// First and last sequence; (1, 0) where nothing is stored.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use crate::{check, key};
 /// How to reach NATS; secrets come from files and the environment.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Nats {
-    /// The NATS server.
+    /// The NATS server, or several of a cluster, joined by commas.
     #[arg(
         long = "nats",
         env = "GILIRAN_NATS",
@@ -136,6 +136,8 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let ledger = ledger::open(&client, &config.domain).await?;
     let mut shown = Shown { warnings, ..Shown::default() };
     let shutdown = until_asked();
+    let listener = http::listen(args.http, false).await?;
+    let address = listener.local_addr()?;
     let engine = start_engine(
         EngineSetup {
             client,
@@ -150,8 +152,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
         shutdown,
     )
     .await?;
-    let listener = http::listen(args.http, false).await?;
-    eprintln!("giliran serve: http://{}/readyz", args.http);
+    eprintln!("giliran serve: http://{address}/readyz");
     http::serve(listener, Arc::new(shown));
     engine.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
@@ -179,7 +180,8 @@ pub(crate) async fn start_engine(
     let name = setup.name.unwrap_or_else(|| format!("engine-{}", std::process::id()));
     // The holder tells this start from an earlier one of the same name.
     let holder = format!("{name} {:016x}", rand::random::<u64>());
-    let lease = Lease::open(&setup.client, &setup.config.domain, &holder).await?;
+    let lease =
+        Lease::open(&setup.client, &setup.config.domain, &holder, setup.ledger.replicas()).await?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
         name,
@@ -275,9 +277,9 @@ pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     let domain = domain(&args.subject_prefix)?;
     let ledger = ledger::open(&client, &domain).await?;
     let mut shown = Shown::default();
-    let running = start_feed(client, domain, ledger, &mut shown, until_asked())?;
     let listener = http::listen(args.http, false).await?;
-    eprintln!("giliran feed: http://{}/readyz", args.http);
+    eprintln!("giliran feed: http://{}/readyz", listener.local_addr()?);
+    let running = start_feed(client, domain, ledger, &mut shown, until_asked())?;
     http::serve(listener, Arc::new(shown));
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
@@ -334,9 +336,9 @@ pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
     let client = args.nats.connect("giliran persist").await?;
     let ledger = ledger::open(&client, &domain(&args.subject_prefix)?).await?;
     let mut shown = Shown::default();
-    let running = start_persist(args.store, ledger, &mut shown, until_asked())?;
     let listener = http::listen(args.http, false).await?;
-    eprintln!("giliran persist: http://{}/readyz", args.http);
+    eprintln!("giliran persist: http://{}/readyz", listener.local_addr()?);
+    let running = start_persist(args.store, ledger, &mut shown, until_asked())?;
     http::serve(listener, Arc::new(shown));
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }

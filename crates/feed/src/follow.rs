@@ -106,7 +106,7 @@ impl Feed {
         ledger: &Ledger,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<End, FeedError> {
-        let mut streams = Streams::open(&self.client, &self.domain).await?;
+        let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
         let (_, tail) = ledger.tail().await?;
         let (mut last, after) = streams.last().await?;
         if let Some(after) = after {

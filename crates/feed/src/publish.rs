@@ -50,11 +50,17 @@ pub(crate) enum Sent {
 
 impl Streams {
     /// Opens them; makes them where they are missing.
-    pub(crate) async fn open(client: &Client, domain: &Domain) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        client: &Client,
+        domain: &Domain,
+        replicas: usize,
+    ) -> Result<Self, Error> {
         let context = jetstream::new(client.clone());
-        let events = open_stream(&context, events_config(domain)).await?;
+        let events =
+            open_stream(&context, Config { num_replicas: replicas, ..events_config(domain) })
+                .await?;
         let bucket = domain.availability_bucket();
-        open_stream(&context, bucket_config(&bucket)).await?;
+        open_stream(&context, Config { num_replicas: replicas, ..bucket_config(&bucket) }).await?;
         let inbox = client.new_inbox();
         let outcomes = client
             .subscribe(format!("{inbox}.>"))
