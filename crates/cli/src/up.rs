@@ -1,5 +1,6 @@
 //! `giliran up`: everything on this machine.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,12 +114,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             asked.send_replace(true);
         }
     });
-    println!("giliran is up");
-    println!("  requests  {url}, subjects {}.*", config.domain);
-    println!("  store     {stored}");
-    println!("  data      {}", args.data.display());
-    println!("  health    http://{address}/readyz   metrics http://{address}/metrics");
-    println!("Ctrl-C stops it.");
+    let up = format!(
+        "giliran is up\n  requests  {url}, subjects {}.*\n  store     {stored}\n  data      {}\n  \
+         health    http://{address}/readyz   metrics http://{address}/metrics\n\
+         Ctrl-C stops it.\n",
+        config.domain,
+        args.data.display()
+    );
+    // Whoever started it may not be reading.
+    let _ = std::io::stdout().write_all(up.as_bytes());
     // The engine ends first; what it granted is then still written.
     let ended = tokio::select! {
         ended = &mut engine => ended.map_err(|e| Failure::Wrong(e.to_string()))?,

@@ -30,6 +30,8 @@ mod booking;
 mod claims;
 mod decide;
 mod keeper;
+#[cfg(all(test, loom))]
+mod models;
 mod opening;
 mod places;
 mod stable;

@@ -1,13 +1,15 @@
-//! Ledger entries as events and free places: pure.
+//! Ledger entries as events: pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use giliran_wire::Timestamp;
 use giliran_wire::answer::{Booking, Status};
 use giliran_wire::event::{Event, EventId, Kind};
 use giliran_wire::ledger::{Block, Chain, Damage, Entry, Grant, OpeningRecord, Reading};
 use giliran_wire::subject::Domain;
 
 use crate::FeedError;
+use crate::availability::Places;
 
 /// An event as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,21 +26,12 @@ pub(crate) struct Changes {
     domain: Domain,
     chain: Chain,
     openings: Vec<OpeningRecord>,
-    /// Free places by opening and slot.
-    free: Vec<Vec<i64>>,
-    /// Slots whose free places are to be told.
-    stirred: BTreeSet<(u32, u32)>,
+    places: Places,
 }
 
 impl Changes {
     pub(crate) fn new(domain: Domain) -> Self {
-        Self {
-            domain,
-            chain: Chain::new(),
-            openings: Vec::new(),
-            free: Vec::new(),
-            stirred: BTreeSet::new(),
-        }
+        Self { domain, chain: Chain::new(), openings: Vec::new(), places: Places::default() }
     }
 
     pub(crate) fn chain(&self) -> &Chain {
@@ -78,9 +71,16 @@ impl Changes {
                 | Entry::Opened { .. }
                 | Entry::Closed { .. } => {}
                 Entry::Opening(record) => {
-                    self.stirred
-                        .extend((0..record.slots.len() as u32).map(|slot| (record.ordinal, slot)));
-                    self.free.push(record.slots.iter().map(|slot| slot.quota.into()).collect());
+                    if record.ordinal as usize != self.openings.len() {
+                        let what = format!(
+                            "opening {} has ordinal {}, but {} is next",
+                            record.id,
+                            record.ordinal,
+                            self.openings.len()
+                        );
+                        return Err(Damage { seq, what }.into());
+                    }
+                    self.places.opened(&record, after.is_none_or(|after| seq > after.seq));
                     self.openings.push(*record);
                 }
                 Entry::Grant(grant) => {
@@ -107,7 +107,7 @@ impl Changes {
         &mut self,
         grant: &Grant,
         id: EventId,
-        time: giliran_wire::Timestamp,
+        time: Timestamp,
         told: bool,
     ) -> Result<Option<Outgoing>, FeedError> {
         let nowhere = || Damage {
@@ -116,8 +116,7 @@ impl Changes {
         };
         let opening = self.openings.get(grant.opening as usize).ok_or_else(nowhere)?;
         let (slot, office, session) = opening.place(grant.slot).ok_or_else(nowhere)?;
-        self.free[grant.opening as usize][grant.slot as usize] -= grant.seats.len() as i64;
-        self.stirred.insert((grant.opening, grant.slot));
+        self.places.granted(grant, !told);
         if told {
             return Ok(None);
         }
@@ -145,19 +144,252 @@ impl Changes {
         Ok(Some(Outgoing { id, subject, payload }))
     }
 
-    /// Slots whose free places changed since the last call: key and value.
-    pub(crate) fn take_stirred(&mut self) -> BTreeMap<String, Vec<u8>> {
-        let stirred = std::mem::take(&mut self.stirred);
-        stirred
-            .into_iter()
-            .filter_map(|(ordinal, index)| {
-                let opening = self.openings.get(ordinal as usize)?;
-                let (slot, office, session) = opening.place(index)?;
-                let key = format!("{}.{}.{}.{}", opening.id, office.id, slot.date, session.id);
-                let free = self.free[ordinal as usize][index as usize];
-                let value = format!("{{\"quota\":{},\"free\":{free}}}", slot.quota);
-                Some((key, value.into_bytes()))
-            })
-            .collect()
+    /// Slots whose free places changed since the last call: key and value; see
+    /// [`Places::take`].
+    pub(crate) fn take_places(&mut self, horizon: Timestamp) -> BTreeMap<String, Vec<u8>> {
+        self.places.take(&self.openings, horizon)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use giliran_wire::ledger::{
+        CancelCause, Confirm, FORMAT, Genesis, Office, Order, ReturnRule, Rules, Seat, Session,
+        Slot, TakeOver,
+    };
+    use giliran_wire::{BlockHash, BookingId, Digest, KeyFingerprint, LedgerId};
+    use giliran_wire::{Pseudonym, WriterNonce};
+
+    use super::*;
+
+    const LEDGER: LedgerId = LedgerId([7; 16]);
+    const CLOSES: i64 = 1_000_000;
+
+    /// Writes blocks as an engine does, and folds them.
+    struct Bench {
+        changes: Changes,
+        after: Option<EventId>,
+        next: Block,
+        seq: u64,
+    }
+
+    impl Bench {
+        fn new(after: Option<(u64, u32)>) -> Self {
+            let genesis = Genesis {
+                prefix: "giliran.v1".into(),
+                applicant_key: KeyFingerprint([0; 16]),
+                release: "0".into(),
+                continues: None,
+            };
+            let next = Block {
+                format: FORMAT,
+                ledger: LEDGER,
+                generation: 1,
+                epoch: 0,
+                writer: WriterNonce([0; 16]),
+                time: Timestamp::from_millis(5),
+                previous: BlockHash::ZERO,
+                entries: Vec::new(),
+            };
+            let after = after.map(|(seq, n)| EventId { ledger: LEDGER, seq, n });
+            let changes = Changes::new(Domain::default());
+            let mut bench = Self { changes, after, next, seq: 0 };
+            bench.block(vec![Entry::Genesis(genesis)]).unwrap();
+            bench.next.epoch = 1;
+            bench.next.writer = WriterNonce([1; 16]);
+            bench.block(vec![take_over(), opening(0)]).unwrap();
+            bench
+        }
+
+        fn block(&mut self, entries: Vec<Entry>) -> Result<Vec<Outgoing>, FeedError> {
+            let sealed = Block { entries, ..self.next.clone() }.seal();
+            self.next.previous = sealed.hash;
+            self.seq += 1;
+            self.changes.fold(self.seq, &sealed.bytes, self.after)
+        }
+
+        /// A block of a writer that was deposed.
+        fn void_block(&mut self, entries: Vec<Entry>) -> Result<Vec<Outgoing>, FeedError> {
+            let writer = WriterNonce([9; 16]);
+            let sealed = Block { entries, writer, ..self.next.clone() }.seal();
+            self.seq += 1;
+            self.changes.fold(self.seq, &sealed.bytes, self.after)
+        }
+
+        fn places(&mut self, horizon: i64) -> Vec<String> {
+            let places = self.changes.take_places(Timestamp::from_millis(horizon));
+            let shown = |(key, value)| format!("{key} {}", String::from_utf8(value).unwrap());
+            places.into_iter().map(shown).collect()
+        }
+    }
+
+    fn take_over() -> Entry {
+        Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into() })
+    }
+
+    fn opening(ordinal: u32) -> Entry {
+        let session = Session {
+            id: "all".into(),
+            label: "All day".into(),
+            restricted: false,
+            explicit: false,
+        };
+        let office =
+            Office { id: "harbour".into(), name: "Harbour".into(), sessions: vec![session] };
+        let slot =
+            |date: &str| Slot { office: 0, session: 0, date: date.parse().unwrap(), quota: 10 };
+        Entry::Opening(Box::new(OpeningRecord {
+            ordinal,
+            id: format!("week-{ordinal}"),
+            timezone: "Asia/Jakarta".into(),
+            opens_at: Timestamp::from_millis(1),
+            closes_at: Timestamp::from_millis(CLOSES),
+            rules: Rules {
+                order: Order::FirstCome,
+                max_party: 5,
+                max_per_account: None,
+                hold_ms: None,
+                cancelled: ReturnRule::Immediate,
+                expired: ReturnRule::Immediate,
+                across_openings: false,
+                max_changes: None,
+            },
+            offices: vec![office],
+            slots: vec![slot("2026-11-30"), slot("2026-12-01")],
+        }))
+    }
+
+    fn booking(number: u16) -> BookingId {
+        BookingId::from_random(u128::from(number))
+    }
+
+    fn grant(slot: u32, number: u16) -> Grant {
+        Grant {
+            booking: booking(number),
+            opening: 0,
+            slot,
+            seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number }],
+            request_id: format!("request-{number}"),
+            content: Digest([0; 16]),
+            reference: None,
+            account: None,
+            channel: None,
+            hold_expires_at: None,
+        }
+    }
+
+    fn ids(events: &[Outgoing]) -> Vec<(u64, u32)> {
+        events.iter().map(|event| (event.id.seq, event.id.n)).collect()
+    }
+
+    #[test]
+    fn a_grant_becomes_one_event() {
+        let mut bench = Bench::new(None);
+        let events = bench.block(vec![Entry::Grant(grant(1, 3))]).unwrap();
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].subject, "giliran.v1.event.confirmed.harbour.2026-12-01");
+        let event: serde_json::Value = serde_json::from_slice(&events[0].payload).unwrap();
+        assert_eq!(event["id"], format!("{LEDGER}/3/0"));
+        assert_eq!(event["type"], "giliran.booking.confirmed");
+        assert_eq!(event["subject"], "harbour/2026-12-01");
+        assert_eq!(event["data"]["previous"], serde_json::Value::Null);
+        let booking = &event["data"]["booking"];
+        assert_eq!(booking["version"], 1);
+        assert_eq!(booking["status"], "confirmed");
+        assert_eq!(booking["opening"], "week-0");
+        assert_eq!(booking["numbers"], serde_json::json!([3]));
+        assert_eq!(booking["request_id"], "request-3");
+    }
+
+    #[test]
+    fn a_grant_that_must_be_confirmed_is_held() {
+        let mut bench = Bench::new(None);
+        let hold_expires_at = Some(Timestamp::from_millis(9_000));
+        let held = Grant { hold_expires_at, ..grant(0, 1) };
+        let events = bench.block(vec![Entry::Grant(held)]).unwrap();
+        assert_eq!(events[0].subject, "giliran.v1.event.held.harbour.2026-11-30");
+        let event: serde_json::Value = serde_json::from_slice(&events[0].payload).unwrap();
+        assert_eq!(event["data"]["booking"]["status"], "held");
+        assert!(event["data"]["booking"]["hold_expires_at"].is_string());
+    }
+
+    #[test]
+    fn events_are_numbered_within_their_block() {
+        let mut bench = Bench::new(None);
+        let opened = Entry::Opened { opening: 0 };
+        let first = vec![opened, Entry::Grant(grant(0, 1)), Entry::Grant(grant(1, 2))];
+        assert_eq!(ids(&bench.block(first).unwrap()), [(3, 0), (3, 1)]);
+        assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 3))]).unwrap()), [(4, 0)]);
+    }
+
+    #[test]
+    fn what_is_told_is_not_told_again() {
+        let mut bench = Bench::new(Some((3, 1)));
+        let three = (1..4).map(|number| Entry::Grant(grant(0, number))).collect();
+        assert_eq!(ids(&bench.block(three).unwrap()), [(3, 2)]);
+        assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 4))]).unwrap()), [(4, 0)]);
+        let places = bench.places(0);
+        assert_eq!(places[0], "week-0.harbour.2026-11-30.all {\"quota\":10,\"free\":6}");
+    }
+
+    #[test]
+    fn a_deposed_writers_block_is_skipped() {
+        let mut bench = Bench::new(None);
+        assert_eq!(ids(&bench.void_block(vec![Entry::Grant(grant(0, 1))]).unwrap()), []);
+        assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 2))]).unwrap()), [(4, 0)]);
+        let places = bench.places(0);
+        assert_eq!(places[0], "week-0.harbour.2026-11-30.all {\"quota\":10,\"free\":9}");
+    }
+
+    #[test]
+    fn a_newer_releases_entry_stops_the_feed() {
+        let cancel = giliran_wire::ledger::Cancel {
+            booking: booking(1),
+            request_id: "r".into(),
+            seats: Vec::new(),
+            cause: CancelCause::Applicant,
+            release_at: None,
+            reason: None,
+        };
+        let confirm =
+            Confirm { booking: booking(1), request_id: "r".into(), reference: None, revived: None };
+        for entry in [Entry::Cancel(cancel), Entry::Confirm(confirm)] {
+            let mut bench = Bench::new(None);
+            let error = bench.block(vec![Entry::Grant(grant(0, 1)), entry]).unwrap_err();
+            assert!(matches!(error, FeedError::Newer { seq: 3, .. }), "{error}");
+            assert!(error.to_string().contains("written by a newer release"), "{error}");
+        }
+    }
+
+    #[test]
+    fn damage_stops_the_feed() {
+        let mut bench = Bench::new(None);
+        let error = bench.changes.fold(3, b"no block", None).unwrap_err();
+        assert!(matches!(error, FeedError::Damage(_)), "{error}");
+        let nowhere = Grant { slot: 2, ..grant(0, 1) };
+        let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();
+        assert!(error.to_string().contains("in no slot on record"), "{error}");
+        let error = Bench::new(None).block(vec![opening(2)]).unwrap_err();
+        assert!(error.to_string().contains("ordinal 2"), "{error}");
+    }
+
+    #[test]
+    fn places_are_told_once_per_change() {
+        let mut bench = Bench::new(None);
+        assert_eq!(bench.places(0).len(), 2);
+        assert!(bench.places(0).is_empty());
+        bench.block(vec![Entry::Grant(grant(1, 1)), Entry::Grant(grant(1, 2))]).unwrap();
+        let told = bench.places(0);
+        assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":8}"]);
+    }
+
+    #[test]
+    fn an_opening_closed_for_long_is_told_of_only_where_something_is_new() {
+        let mut bench = Bench::new(Some((3, 0)));
+        bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Grant(grant(1, 2))]).unwrap();
+        let told = bench.places(CLOSES + 1);
+        assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":9}"]);
+        let mut bench = Bench::new(Some((3, 0)));
+        assert_eq!(bench.places(CLOSES).len(), 2);
     }
 }

@@ -1,17 +1,20 @@
 //! Following the ledger.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use giliran_broker::ledger::Ledger;
+use giliran_broker::clock;
+use giliran_broker::ledger::{Ledger, Reader};
+use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
 use crate::FeedError;
-use crate::changes::{Changes, Outgoing};
-use crate::publish::{Sent, Streams, WINDOW};
+use crate::changes::Changes;
+use crate::publish::{Sent, Streams};
+use crate::turn::Turn;
 
 /// Blocks taken from the ledger at once.
 const BLOCKS: usize = 64;
@@ -19,16 +22,27 @@ const BLOCKS: usize = 64;
 const WAIT: Duration = Duration::from_millis(100);
 /// How often free places are told, at most.
 const COALESCE: Duration = Duration::from_millis(250);
+/// How often it is looked whether the streams end as they were left.
+const LOOK: Duration = Duration::from_secs(5);
 /// Pause before a broker that was away, or a rival, is met again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a copy that waits looks whether it is its turn.
+const TURN: Duration = Duration::from_millis(500);
+/// How long the work in hand may take once an end is asked for.
+const GRACE: Duration = Duration::from_millis(1_500);
+/// How long giving back the turn may take then.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Openings closed for longer are not told of again at a start.
+const LONG_CLOSED_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// Name of the feed's consumer.
 const CONSUMER: &str = "giliran-feed";
 
 /// How the feed is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// In a word or a sentence: `starting`, `following`, `broker unavailable:
-    /// …`, `stopped: …`.
+    /// In a word or a sentence: `starting`, `waiting: another feed publishes`,
+    /// `following`, `reading the event stream again`, `broker unavailable: …`,
+    /// `stopped`, `stopped: …`.
     pub state: String,
     /// Whether it does its work.
     pub ready: bool,
@@ -68,7 +82,8 @@ impl Feed {
     }
 
     /// Follows the ledger until `shutdown` says true. A broker that is away is
-    /// tried again for as long as it takes.
+    /// tried again for as long as it takes; where another copy publishes, this
+    /// one waits.
     ///
     /// # Errors
     ///
@@ -79,8 +94,18 @@ impl Feed {
         ledger: Ledger,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), FeedError> {
+        let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
         let ended = loop {
-            match self.round(&ledger, &mut shutdown).await {
+            let mut overdue = shutdown.clone();
+            let ended = tokio::select! {
+                ended = Box::pin(self.round(&ledger, &mut turn, &mut shutdown)) => ended,
+                // Whatever is on its way may be left there: each event can only
+                // be stored where it belongs.
+                () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => {
+                    Ok(End::Asked)
+                }
+            };
+            match ended {
                 Ok(End::Asked) => break Ok(()),
                 Ok(End::Anew) => self.say(false, "reading the event stream again".to_owned()),
                 Err(FeedError::Broker(error)) => {
@@ -89,11 +114,12 @@ impl Feed {
                 }
                 Err(error) => break Err(error),
             }
-            let _ = tokio::time::timeout(PAUSE, shutdown.changed()).await;
-            if *shutdown.borrow() {
-                break Ok(());
+            tokio::select! {
+                () = asked(&mut shutdown) => break Ok(()),
+                () = tokio::time::sleep(PAUSE) => {}
             }
         };
+        let _ = tokio::time::timeout(FAREWELL, turn.give_back()).await;
         match &ended {
             Ok(()) => self.say(false, "stopped".to_owned()),
             Err(error) => self.say(false, format!("stopped: {error}")),
@@ -101,53 +127,99 @@ impl Feed {
         ended
     }
 
+    /// From a look at the event stream until the next one is needed.
     async fn round(
         &self,
         ledger: &Ledger,
+        turn: &mut Turn,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<End, FeedError> {
+        while !turn.take().await {
+            self.say(false, "waiting: another feed publishes".to_owned());
+            tokio::select! {
+                () = asked(shutdown) => return Ok(End::Asked),
+                () = tokio::time::sleep(TURN) => {}
+            }
+        }
         let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
+        let after = streams.resume().await?;
+        // After the event stream: what another copy told is in the ledger by now.
         let (_, tail) = ledger.tail().await?;
-        let (mut last, after) = streams.last().await?;
         if let Some(after) = after {
             check(ledger, &after, tail).await?;
         }
+        self.status.send_modify(|status| status.tail = tail);
         let mut changes = Changes::new(self.domain.clone());
         let mut reader = ledger.durable_reader(CONSUMER, 1).await?;
-        let mut waiting: VecDeque<Outgoing> = VecDeque::new();
-        let mut untold: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut told = Instant::now();
-        self.status.send_modify(|status| status.tail = tail);
+        let mut untold = BTreeMap::new();
+        let (mut told, mut looked) = (Instant::now(), Instant::now());
         self.say(true, "following".to_owned());
         loop {
-            if *shutdown.borrow() {
+            let ending = *shutdown.borrow();
+            if self.publish(&mut reader, &mut changes, &mut streams, after).await?
+                == Sent::Elsewhere
+            {
+                return Ok(End::Anew);
+            }
+            if !turn.keep().await {
+                return Ok(End::Anew);
+            }
+            // What was free at some time before the start is no news.
+            let caught_up = changes.chain().seq >= tail;
+            if caught_up && turn.is_fresh() && (ending || told.elapsed() >= COALESCE) {
+                told = Instant::now();
+                let long_ago = clock::now().as_millis() - LONG_CLOSED_MS;
+                untold.extend(changes.take_places(Timestamp::from_millis(long_ago)));
+                if streams.tell(&untold).await? == Sent::All {
+                    untold.clear();
+                }
+            }
+            if ending {
                 return Ok(End::Asked);
             }
-            for (seq, bytes) in reader.next_batch(BLOCKS, WAIT).await? {
-                waiting.extend(changes.fold(seq, &bytes, after)?);
-            }
-            while !waiting.is_empty() {
-                let window: Vec<Outgoing> = waiting.drain(..waiting.len().min(WINDOW)).collect();
-                match streams.events(last, &window).await? {
-                    Sent::All => last += window.len() as u64,
-                    Sent::Elsewhere => return Ok(End::Anew),
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                // The broker acknowledges before it syncs: after a crash it may
+                // have lost what only the ledger can tell again.
+                if !streams.stand().await? {
+                    tracing::warn!("a stream does not end as it was left; telling anew");
+                    return Ok(End::Anew);
                 }
-                self.status.send_modify(|status| status.events += window.len() as u64);
+                let (_, tail) = ledger.tail().await?;
+                self.status.send_modify(|status| status.tail = status.tail.max(tail));
             }
+        }
+    }
+
+    /// Takes the next blocks through, up to stored events.
+    async fn publish(
+        &self,
+        reader: &mut Reader,
+        changes: &mut Changes,
+        streams: &mut Streams,
+        after: Option<EventId>,
+    ) -> Result<Sent, FeedError> {
+        for (seq, bytes) in reader.next_batch(BLOCKS, WAIT).await? {
+            let before = streams.stored();
+            for event in changes.fold(seq, &bytes, after)? {
+                if streams.publish(event).await? == Sent::Elsewhere {
+                    return Ok(Sent::Elsewhere);
+                }
+            }
+            self.status.send_modify(|status| status.events += streams.stored() - before);
+        }
+        let before = streams.stored();
+        let settled = streams.settle(0).await?;
+        self.status.send_modify(|status| status.events += streams.stored() - before);
+        if settled == Sent::All {
             let seq = changes.chain().seq;
             reader.ack_through(seq).await?;
             self.status.send_modify(|status| {
                 status.seq = seq;
                 status.tail = status.tail.max(seq);
             });
-            if told.elapsed() >= COALESCE {
-                told = Instant::now();
-                untold.extend(changes.take_stirred());
-                if !untold.is_empty() && matches!(streams.availability(&untold).await?, Sent::All) {
-                    untold.clear();
-                }
-            }
         }
+        Ok(settled)
     }
 
     fn say(&self, ready: bool, state: String) {
@@ -155,6 +227,13 @@ impl Feed {
             status.ready = ready;
             status.state = state;
         });
+    }
+}
+
+/// Resolves when an end is asked for; never where nobody is left to ask.
+async fn asked(shutdown: &mut watch::Receiver<bool>) {
+    if shutdown.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! The ledger's bookings as events, and the free places as a key-value bucket.
 //!
-//! The way of a block: [`Feed`] reads it from the ledger, `changes` turns its
-//! entries into events and free places, `publish` puts them on their streams.
+//! The way of a block: [`Feed`] reads it from the ledger (`follow`), `changes`
+//! turns its entries into events and `availability` into free places, `publish`
+//! puts both on their streams. `turn` says which of several copies does it.
 //!
 //! What always holds: one event per change of a booking, in ledger order, each
 //! once. Which event stands at which sequence of the event stream follows from
@@ -10,9 +11,11 @@
 //!
 //! Deliberately not here: who listens, and what they make of it.
 
+mod availability;
 mod changes;
 mod follow;
 mod publish;
+mod turn;
 
 pub use follow::{Feed, Status};
 
@@ -23,7 +26,10 @@ pub enum FeedError {
     #[error(transparent)]
     Damage(#[from] giliran_wire::ledger::Damage),
     /// A later release wrote something this one cannot tell of.
-    #[error("ledger sequence {seq} holds {what}, which this release cannot feed: use a newer one")]
+    #[error(
+        "ledger sequence {seq} holds {what}, which this release cannot feed: it was written by a \
+         newer release; run that one"
+    )]
     Newer {
         /// Where.
         seq: u64,

@@ -1,8 +1,8 @@
 //! Onto the streams.
 //!
-//! Events go out many at a time, each under the sequence it expects: the first
-//! that does not fit refuses all behind it. What the stream then holds is read
-//! back, and the rest follows from there.
+//! Many events are on their way at a time, each under the sequence it expects:
+//! the first that does not fit refuses all behind it. What the stream then holds
+//! is read back, and the rest follows from there.
 //!
 //! The event stream acknowledges before it syncs (`persist_mode: async`) where
 //! the broker allows: events can be derived from the ledger again, so a tail
@@ -25,24 +25,30 @@ use crate::FeedError;
 use crate::changes::Outgoing;
 
 /// Most messages on their way at once.
-pub(crate) const WINDOW: usize = 2_048;
-/// How long a window's outcomes are waited for.
+const WINDOW: u64 = 4_096;
+/// How long an outcome is waited for.
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// The event stream and the availability bucket.
 pub(crate) struct Streams {
     client: Client,
     events: Stream,
+    places: Stream,
     bucket: String,
     inbox: String,
     outcomes: Subscriber,
-    /// Tells the outcomes of one window from those of another.
-    window: u64,
+    /// Sequence of the last event sent.
+    sent: u64,
+    /// Sequence of the last event that is known to be stored.
+    stored: u64,
+    /// Sequence of the last free places that are known to be stored.
+    told: u64,
 }
 
-/// What became of a window.
+/// What became of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// All are stored.
+    /// All that were waited for are stored.
     All,
     /// The stream stands elsewhere than expected.
     Elsewhere,
@@ -56,31 +62,35 @@ impl Streams {
         replicas: usize,
     ) -> Result<Self, Error> {
         let context = jetstream::new(client.clone());
-        let events =
-            open_stream(&context, Config { num_replicas: replicas, ..events_config(domain) })
-                .await?;
+        let config = Config { num_replicas: replicas, ..events_config(domain) };
+        let events = open_stream(&context, config).await?;
         let bucket = domain.availability_bucket();
-        open_stream(&context, Config { num_replicas: replicas, ..bucket_config(&bucket) }).await?;
+        let config = Config { num_replicas: replicas, ..bucket_config(&bucket) };
+        let places = open_stream(&context, config).await?;
         let inbox = client.new_inbox();
         let outcomes = client
-            .subscribe(format!("{inbox}.>"))
+            .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| Error::new("subscribe to publish outcomes", error))?;
-        Ok(Self { client: client.clone(), events, bucket, inbox, outcomes, window: 0 })
+        let client = client.clone();
+        let (sent, stored, told) = (0, 0, 0);
+        Ok(Self { client, events, places, bucket, inbox, outcomes, sent, stored, told })
     }
 
-    /// The event stream's last sequence, and the event that stands there.
-    pub(crate) async fn last(&self) -> Result<(u64, Option<EventId>), FeedError> {
+    /// Looks where the event stream ends, to publish behind it: the event that
+    /// stands there; none: it is empty.
+    pub(crate) async fn resume(&mut self) -> Result<Option<EventId>, FeedError> {
         let info = self.events.get_info().await;
         let last = info.map_err(|e| Error::new("look at the event stream", e))?.state.last_sequence;
+        (self.sent, self.stored) = (last, last);
         if last == 0 {
-            return Ok((0, None));
+            return Ok(None);
         }
         let message = self.events.get_raw_message(last).await;
         let message = message.map_err(|error| Error::new("read the last event", error))?;
         let id = message.headers.get("Nats-Msg-Id").map(|id| id.as_str().parse::<EventId>());
         match id {
-            Some(Ok(id)) => Ok((last, Some(id))),
+            Some(Ok(id)) => Ok(Some(id)),
             _ => Err(FeedError::Mismatch(format!(
                 "message {last} of the event stream is not one of this feed's: it has no event id. \
                  Something else publishes there; withdraw its permission, then remove the message"
@@ -88,42 +98,77 @@ impl Streams {
         }
     }
 
-    /// Publishes events so that the first stands at `last` + 1.
-    pub(crate) async fn events(&mut self, last: u64, events: &[Outgoing]) -> Result<Sent, Error> {
-        self.window += 1;
-        for (i, event) in events.iter().enumerate() {
-            let mut headers = HeaderMap::new();
-            headers.insert("Content-Type", CONTENT_TYPE);
-            headers.insert("Nats-Msg-Id", event.id.to_string().as_str());
-            let expected = (last + i as u64).to_string();
-            headers.insert("Nats-Expected-Last-Sequence", expected.as_str());
-            let payload = event.payload.clone().into();
-            self.send(event.subject.clone(), headers, payload).await?;
-        }
-        self.outcomes(events.len()).await
+    /// Sequence of the last event that is known to be stored.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
     }
 
-    /// Tells free places.
-    pub(crate) async fn availability(
-        &mut self,
-        values: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<Sent, Error> {
-        let entries: Vec<_> = values.iter().collect();
-        for entries in entries.chunks(WINDOW) {
-            self.window += 1;
-            for (key, value) in entries {
-                let subject = format!("$KV.{}.{key}", self.bucket);
-                self.send(subject, HeaderMap::new(), Bytes::copy_from_slice(value)).await?;
-            }
-            if let Sent::Elsewhere = self.outcomes(entries.len()).await? {
+    /// Sends an event behind the last one; waits only where too many are on
+    /// their way.
+    pub(crate) async fn publish(&mut self, event: Outgoing) -> Result<Sent, Error> {
+        if self.sent - self.stored >= WINDOW && self.settle(WINDOW / 2).await? == Sent::Elsewhere {
+            return Ok(Sent::Elsewhere);
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", CONTENT_TYPE);
+        headers.insert("Nats-Msg-Id", event.id.to_string().as_str());
+        headers.insert("Nats-Expected-Last-Sequence", self.sent.to_string().as_str());
+        self.sent += 1;
+        self.send(event.subject, self.sent, headers, event.payload.into()).await?;
+        Ok(Sent::All)
+    }
+
+    /// Waits until at most `left` events are on their way.
+    pub(crate) async fn settle(&mut self, left: u64) -> Result<Sent, Error> {
+        while self.sent - self.stored > left {
+            let (expected, seq) = self.outcome().await?;
+            // Outcomes come in order; a duplicate would stand elsewhere.
+            if seq != Some(expected) || expected != self.stored + 1 {
                 return Ok(Sent::Elsewhere);
             }
+            self.stored = expected;
         }
         Ok(Sent::All)
     }
 
-    async fn send(&self, subject: String, headers: HeaderMap, data: Bytes) -> Result<(), Error> {
-        let reply = format!("{}.{}", self.inbox, self.window);
+    /// Tells free places. No events may be on their way.
+    pub(crate) async fn tell(&mut self, places: &BTreeMap<String, Vec<u8>>) -> Result<Sent, Error> {
+        let places: Vec<_> = places.iter().collect();
+        let mut sent = Sent::All;
+        for places in places.chunks(WINDOW as usize) {
+            for (key, value) in places {
+                let subject = format!("$KV.{}.{key}", self.bucket);
+                let value = Bytes::copy_from_slice(value);
+                self.send(subject, 0, HeaderMap::new(), value).await?;
+            }
+            for _ in places {
+                match self.outcome().await?.1 {
+                    Some(seq) => self.told = self.told.max(seq),
+                    None => sent = Sent::Elsewhere,
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    /// False where a stream does not end as this feed left it: it lost its tail,
+    /// or somebody else publishes.
+    pub(crate) async fn stand(&self) -> Result<bool, Error> {
+        let events = self.events.get_info().await;
+        let events = events.map_err(|error| Error::new("look at the event stream", error))?;
+        let places = self.places.get_info().await;
+        let places = places.map_err(|error| Error::new("look at the free places", error))?;
+        Ok(events.state.last_sequence == self.stored && places.state.last_sequence >= self.told)
+    }
+
+    async fn send(
+        &self,
+        subject: String,
+        expected: u64,
+        headers: HeaderMap,
+        data: Bytes,
+    ) -> Result<(), Error> {
+        let reply = format!("{}.{expected}", self.inbox);
         let publish = self.client.publish_with_reply_and_headers(subject, reply, headers, data);
         match tokio::time::timeout(WITHIN, publish).await {
             Ok(sent) => sent.map_err(|error| Error::new("publish", error)),
@@ -131,32 +176,22 @@ impl Streams {
         }
     }
 
-    /// Waits for the outcomes of the window that was just sent.
-    async fn outcomes(&mut self, mut missing: usize) -> Result<Sent, Error> {
-        let of_this = self.window.to_string();
-        let mut sent = Sent::All;
-        let all = async {
-            while missing > 0 {
-                let Some(message) = self.outcomes.next().await else {
-                    return std::future::pending().await;
-                };
-                if message.subject.rsplit('.').next() != Some(of_this.as_str()) {
-                    continue;
-                }
-                missing -= 1;
-                let answer: serde_json::Value =
-                    serde_json::from_slice(&message.payload).unwrap_or_default();
-                if !answer["seq"].is_u64() || !answer["error"].is_null() {
-                    if matches!(sent, Sent::All) {
-                        tracing::warn!(%answer, "the stream refused a message");
-                    }
-                    sent = Sent::Elsewhere;
-                }
-            }
-            sent
+    /// The next outcome: the sequence the message was sent for, and the one it
+    /// stands at; none: refused.
+    async fn outcome(&mut self) -> Result<(u64, Option<u64>), Error> {
+        let message = match tokio::time::timeout(WITHIN, self.outcomes.next()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Err(Error::plain("publish: the connection is closed")),
+            Err(error) => return Err(Error::new("wait for the broker's acknowledgements", error)),
         };
-        let sent = tokio::time::timeout(WITHIN, all).await;
-        sent.map_err(|error| Error::new("wait for the broker's acknowledgements", error))
+        let expected = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
+        let answer: serde_json::Value =
+            serde_json::from_slice(&message.payload).unwrap_or_default();
+        let seq = if answer["error"].is_null() { answer["seq"].as_u64() } else { None };
+        if seq.is_none() {
+            tracing::warn!(%answer, "the stream refused a message");
+        }
+        Ok((expected.unwrap_or(0), seq))
     }
 }
 

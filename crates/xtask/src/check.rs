@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::process::{self, Failure, Interrupt};
 use crate::tidy;
-use crate::tools::{nats, postgres};
+use crate::tools::{nats, nats_py, postgres};
 use crate::workspace::Workspace;
 
 /// A step of the check.
@@ -106,7 +106,9 @@ fn take(
                 test.args(["--package", package]);
             }
             test.args(&selection.filter);
-            test.env(nats::VARIABLE, &nats.path).env(postgres::VARIABLE, postgres.url());
+            test.env(nats::VARIABLE, &nats.path)
+                .env(postgres::VARIABLE, postgres.url())
+                .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
             process::succeed(&mut test, interrupt)
         }
         Step::Loom => process::succeed(

@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
-use crate::tools::{nats, postgres};
+use crate::tools::{nats, nats_py, postgres};
 use crate::workspace::Workspace;
 
 const EXAMPLES: &str = "\
@@ -225,7 +225,11 @@ fn with_servers(
         return Err(Failure::broken("env: no command"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).env(nats::VARIABLE, nats.path).env(postgres::VARIABLE, postgres.url());
+    command
+        .args(arguments)
+        .env(nats::VARIABLE, nats.path)
+        .env(postgres::VARIABLE, postgres.url())
+        .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
     let status = process::run_in_foreground(&mut command, interrupt)?;
     Ok(ExitCode::from(process::exit_byte(status)))
 }

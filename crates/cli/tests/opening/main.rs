@@ -6,3 +6,4 @@
 mod answers;
 mod faults;
 mod rig;
+mod up;

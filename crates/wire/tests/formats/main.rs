@@ -2,4 +2,5 @@
 //! the ledger's reading rule, and the page that describes it all.
 
 mod golden;
+mod page;
 mod samples;

@@ -5,6 +5,7 @@
 //! spare a person the installing.
 
 pub(crate) mod nats;
+pub(crate) mod nats_py;
 pub(crate) mod postgres;
 
 use std::env;

@@ -1,0 +1,102 @@
+//! Everything on one machine, and a client in another language.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use giliran_broker::server;
+
+struct Up {
+    child: Child,
+    nats: String,
+    health: String,
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn giliran() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_giliran"));
+    command.env(server::BINARY_VARIABLE, server::locate().unwrap()).stdin(Stdio::null());
+    command
+}
+
+fn up(data: &std::path::Path) -> Up {
+    let mut child = giliran()
+        .args(["up", "--dev", "--data"])
+        .arg(data)
+        .args(["--http", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut nats, mut health) = (String::new(), String::new());
+    while health.is_empty() {
+        let line = said.next().expect("it says where it listens").unwrap();
+        let word = |n: usize| line.split_whitespace().nth(n).unwrap_or_default().to_owned();
+        if line.contains("requests") {
+            nats = word(1).trim_end_matches(',').to_owned();
+        } else if line.contains("health") {
+            health = word(1);
+        }
+    }
+    Up { child, nats, health }
+}
+
+fn stop(mut up: Up) -> Duration {
+    let since = Instant::now();
+    Command::new("kill").arg("-TERM").arg(up.child.id().to_string()).status().unwrap();
+    let status = up.child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    since.elapsed()
+}
+
+/// Books through the Python example, which repeats itself and reads the feed;
+/// after a clean stop and a new start the booking is there, in the store too.
+#[test]
+fn a_python_client_books_retries_and_reads_the_feed() {
+    let library = std::env::var_os("GILIRAN_TEST_PYTHONPATH")
+        .expect("GILIRAN_TEST_PYTHONPATH: `cargo xtask test` and `cargo xtask env …` provide it");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let running = up(&data);
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/python/client.py");
+    let output = Command::new("python3")
+        .arg(client)
+        .args(["--office", "batam-harbourbay", "--events", "2171012345678901"])
+        .env("PYTHONPATH", library)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("NATS_URL", &running.nats)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("giliran.booking.confirmed"), "{said}");
+    assert!(running.health.ends_with("/readyz"), "{}", running.health);
+    assert!(stop(running) < Duration::from_secs(12));
+
+    let again = up(&data);
+    let find = |nats: &str| {
+        let arguments = ["find", "--opening", "dev", "--json", "--nats", nats, "2171012345678901"];
+        giliran().args(arguments).output().unwrap()
+    };
+    let since = Instant::now();
+    let found = loop {
+        let found = find(&again.nats);
+        if found.status.success() || since.elapsed() > Duration::from_secs(10) {
+            break String::from_utf8_lossy(&found.stdout).into_owned();
+        }
+    };
+    assert!(found.contains("batam-harbourbay"), "{found}");
+    let store = format!("sqlite:{}", data.join("bookings.sqlite").display());
+    let audit =
+        giliran().args(["audit", "--store", &store, "--nats", &again.nats]).output().unwrap();
+    let told = String::from_utf8_lossy(&audit.stdout).into_owned();
+    assert!(audit.status.success(), "{told}");
+    assert!(told.contains("P9") && told.contains("holds"), "{told}");
+    stop(again);
+}

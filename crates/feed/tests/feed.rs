@@ -1,0 +1,444 @@
+//! The feed against a real nats-server. Each test has a server and a ledger of
+//! its own, and writes blocks as an engine does.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
+use async_nats::{Client, HeaderMap};
+use futures_util::StreamExt;
+use giliran_broker::append::{AppendOutcome, Appender};
+use giliran_broker::connection::{Login, connect};
+use giliran_broker::ledger;
+use giliran_broker::server::{Server, ServerOptions, locate};
+use giliran_feed::{Feed, FeedError, Status};
+use giliran_wire::event::EventId;
+use giliran_wire::ledger::{
+    Block, Entry, FORMAT, Genesis, Grant, Office, OpeningRecord, Order, ReturnRule, Rules, Seat,
+    Session, Slot, TakeOver,
+};
+use giliran_wire::subject::Domain;
+use giliran_wire::{
+    BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
+};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const LEDGER: LedgerId = LedgerId([7; 16]);
+const SLOTS: u32 = 4;
+const QUOTA: u16 = 60_000;
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A server, a ledger and its writer.
+struct Rig {
+    server: Server,
+    client: Client,
+    appender: Appender,
+    next: Block,
+    seq: u64,
+    /// Ids of the events that the blocks call for, and the request each is of.
+    expected: Vec<(EventId, String)>,
+    granted: [u16; SLOTS as usize],
+    folder: tempfile::TempDir,
+}
+
+/// A feed that runs.
+struct Running {
+    status: watch::Receiver<Status>,
+    shutdown: watch::Sender<bool>,
+    task: JoinHandle<Result<(), FeedError>>,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(ServerOptions {
+            binary: locate().unwrap(),
+            folder: folder.path().join("nats"),
+            port: None,
+            sync_always: true,
+            more: String::new(),
+        });
+        let server = server.await.unwrap();
+        let client = connect(&server.url(), "test", &Login::default()).await.unwrap();
+        let genesis = Genesis {
+            prefix: Domain::DEFAULT_PREFIX.to_owned(),
+            applicant_key: KeyFingerprint([0; 16]),
+            release: "test".to_owned(),
+            continues: None,
+        };
+        let time = giliran_broker::clock::now();
+        let ledger =
+            ledger::init(&client, &Domain::default(), genesis, LEDGER, time, 1).await.unwrap();
+        let appender = ledger.appender(&client).await.unwrap();
+        let (_, previous) = Block::open(&ledger.read_at(1).await.unwrap().unwrap()).unwrap();
+        let next = Block {
+            format: FORMAT,
+            ledger: LEDGER,
+            generation: 1,
+            epoch: 1,
+            writer: WriterNonce([1; 16]),
+            time,
+            previous,
+            entries: Vec::new(),
+        };
+        let (expected, granted) = (Vec::new(), [0; SLOTS as usize]);
+        let mut rig = Self { server, client, appender, next, seq: 1, expected, granted, folder };
+        let take_over = TakeOver { engine: "test".to_owned(), release: "test".to_owned() };
+        let opened = Entry::Opened { opening: 0 };
+        rig.append(vec![Entry::TakeOver(take_over), Entry::Opening(opening(time)), opened]).await;
+        rig
+    }
+
+    async fn append(&mut self, entries: Vec<Entry>) {
+        let sealed = Block { entries, ..self.next.clone() }.seal();
+        let seq = self.store(sealed.bytes).await;
+        (self.seq, self.next.previous) = (seq, sealed.hash);
+    }
+
+    /// Appends until it is stored, whatever becomes of the broker.
+    async fn store(&mut self, bytes: Vec<u8>) -> u64 {
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            if self.appender.send(0, self.seq, bytes.clone().into()).await.is_ok() {
+                let outcome = tokio::time::timeout(Duration::from_secs(2), self.appender.next());
+                match outcome.await {
+                    Ok((_, AppendOutcome::Stored { seq })) => return seq,
+                    Ok((_, AppendOutcome::WrongLastSequence)) => return self.seq + 1,
+                    _ => {}
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("a block is not stored");
+    }
+
+    /// A block of so many grants.
+    async fn grant(&mut self, grants: u32) {
+        let mut entries = Vec::new();
+        for n in 0..grants {
+            let number = self.expected.len() as u64;
+            let slot = (number % u64::from(SLOTS)) as u32;
+            let granted = &mut self.granted[slot as usize];
+            *granted += 1;
+            let request_id = format!("request-{number}");
+            self.expected
+                .push((EventId { ledger: LEDGER, seq: self.seq + 1, n }, request_id.clone()));
+            entries.push(Entry::Grant(Grant {
+                booking: BookingId::from_random(number.into()),
+                opening: 0,
+                slot,
+                seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number: *granted }],
+                request_id,
+                content: Digest([0; 16]),
+                reference: Some("ref".to_owned()),
+                account: None,
+                channel: None,
+                hold_expires_at: None,
+            }));
+        }
+        self.append(entries).await;
+    }
+
+    /// What a writer that was deposed leaves behind.
+    async fn void(&mut self) {
+        let block = Block {
+            epoch: 0,
+            writer: WriterNonce([0; 16]),
+            previous: BlockHash::ZERO,
+            entries: vec![Entry::Opened { opening: 0 }],
+            ..self.next.clone()
+        };
+        self.seq = self.store(block.seal().bytes).await;
+    }
+
+    /// Starts a feed with a connection of its own.
+    async fn feed(&self) -> Running {
+        let client = connect(&self.server.url(), "feed", &Login::default()).await.unwrap();
+        let ledger = ledger::open(&client, &Domain::default()).await.unwrap();
+        let (shutdown, asked) = watch::channel(false);
+        let feed = Feed::new(client, Domain::default());
+        let status = feed.status();
+        let task = tokio::spawn(async move { feed.run(ledger, asked).await });
+        Running { status, shutdown, task }
+    }
+
+    /// The stream holds the event of each grant, once and in order.
+    async fn check_events(&self) {
+        let context = jetstream::new(self.client.clone());
+        let stream = context.get_stream(Domain::default().events_stream()).await.unwrap();
+        let there = stream.get_info().await.unwrap().state.messages;
+        assert_eq!(there, self.expected.len() as u64, "events in the stream");
+        let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
+        let consumer = stream.create_consumer(config).await.unwrap();
+        let mut messages = consumer.messages().await.unwrap();
+        for (id, request_id) in &self.expected {
+            let message = messages.next().await.unwrap().unwrap();
+            let headers = message.headers.as_ref().unwrap();
+            assert_eq!(headers.get("Nats-Msg-Id").unwrap().as_str(), id.to_string());
+            assert_eq!(
+                headers.get("Content-Type").unwrap().as_str(),
+                "application/cloudevents+json"
+            );
+            let event: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(event["id"], id.to_string());
+            assert_eq!(event["data"]["booking"]["request_id"], *request_id);
+        }
+    }
+
+    /// The bucket comes to hold what is free.
+    async fn check_places(&self) {
+        let context = jetstream::new(self.client.clone());
+        let bucket = context.get_key_value(Domain::default().availability_bucket()).await.unwrap();
+        let since = Instant::now();
+        for slot in 0..SLOTS {
+            let key = format!("week.harbour.{}.all", date(slot));
+            let free = QUOTA - self.granted[slot as usize];
+            let expected = format!("{{\"quota\":{QUOTA},\"free\":{free}}}");
+            loop {
+                let value = bucket.get(&key).await.unwrap().unwrap_or_default();
+                if value == expected.as_bytes() {
+                    break;
+                }
+                assert!(since.elapsed() < PATIENCE, "{key}: {value:?}, not {expected}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+impl Running {
+    async fn until(&mut self, what: &str, reached: impl FnMut(&Status) -> bool) -> Status {
+        let seen = self.status.clone();
+        let reached = tokio::time::timeout(PATIENCE, self.status.wait_for(reached)).await;
+        if let Ok(status) = reached {
+            return status.unwrap().clone();
+        }
+        panic!("not {what}: {:?}", seen.borrow())
+    }
+
+    /// Asks it to end; it does within two seconds.
+    async fn stop(self) {
+        self.shutdown.send(true).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(2), self.task).await;
+        ended.expect("it ends in time").unwrap().unwrap();
+        assert_eq!(self.status.borrow().state, "stopped");
+    }
+
+    /// The error it ends with.
+    async fn failed(self) -> FeedError {
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        ended.expect("it ends in time").unwrap().unwrap_err()
+    }
+}
+
+fn date(slot: u32) -> String {
+    format!("2030-01-{:02}", slot + 1)
+}
+
+fn opening(now: Timestamp) -> Box<OpeningRecord> {
+    let session = Session {
+        id: "all".to_owned(),
+        label: "All day".to_owned(),
+        restricted: false,
+        explicit: false,
+    };
+    let office =
+        Office { id: "harbour".to_owned(), name: "Harbour".to_owned(), sessions: vec![session] };
+    let slot = |n| Slot { office: 0, session: 0, date: date(n).parse().unwrap(), quota: QUOTA };
+    Box::new(OpeningRecord {
+        ordinal: 0,
+        id: "week".to_owned(),
+        timezone: "Asia/Jakarta".to_owned(),
+        opens_at: now,
+        closes_at: now.plus_millis(3_600_000),
+        rules: Rules {
+            order: Order::FirstCome,
+            max_party: 5,
+            max_per_account: None,
+            hold_ms: None,
+            cancelled: ReturnRule::Immediate,
+            expired: ReturnRule::Immediate,
+            across_openings: false,
+            max_changes: None,
+        },
+        offices: vec![office],
+        slots: (0..SLOTS).map(slot).collect(),
+    })
+}
+
+/// The feed is killed in the middle, starts again, and the server is killed
+/// under it: still one event per grant, in ledger order.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_grant_is_told_once_through_crashes() {
+    let mut rig = Rig::start().await;
+    for _ in 0..30 {
+        rig.grant(500).await;
+    }
+    rig.void().await;
+    let mut feed = rig.feed().await;
+    feed.until("in the middle", |status| status.events >= 2_000).await;
+    feed.task.abort();
+    let _ = feed.task.await;
+
+    for _ in 0..20 {
+        rig.grant(500).await;
+    }
+    let mut feed = rig.feed().await;
+    feed.until("going on", |status| status.events >= 1_000).await;
+    rig.server.restart().await.unwrap();
+    for _ in 0..5 {
+        rig.grant(500).await;
+    }
+    let tail = rig.seq;
+    let status = feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    assert_eq!((status.state.as_str(), status.tail), ("following", tail));
+    rig.check_events().await;
+    rig.check_places().await;
+
+    // Killed while it is idle, and while grants come in.
+    rig.server.restart().await.unwrap();
+    rig.grant(300).await;
+    rig.server.restart().await.unwrap();
+    rig.grant(7).await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    rig.check_events().await;
+    rig.check_places().await;
+    feed.stop().await;
+}
+
+/// A crash takes acknowledged events and free places with it; nothing is granted
+/// afterwards. The feed finds out and tells them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_lost_is_told_again() {
+    let mut rig = Rig::start().await;
+    rig.grant(200).await;
+    let mut feed = rig.feed().await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail).await;
+    rig.check_places().await;
+    rig.server.kill().await.unwrap();
+    let streams = rig.folder.path().join("nats/jetstream/jetstream/$G/streams");
+    std::fs::remove_dir_all(streams.join("GILIRAN_V1_EVENTS")).unwrap();
+    std::fs::remove_dir_all(streams.join("KV_giliran-v1-availability")).unwrap();
+    rig.server.restart().await.unwrap();
+    feed.until("told again", |status| status.events >= 400).await;
+    rig.check_events().await;
+    rig.check_places().await;
+    feed.stop().await;
+}
+
+/// Two copies: one publishes, the other waits, and takes over from one that ends
+/// and from one that is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_copy_waits_for_its_turn() {
+    let mut rig = Rig::start().await;
+    let mut first = rig.feed().await;
+    first.until("following", |status| status.ready).await;
+    let mut second = rig.feed().await;
+    second.until("waiting", |status| status.state.starts_with("waiting")).await;
+    rig.grant(100).await;
+    let tail = rig.seq;
+    first.until("at the tail", |status| status.seq == tail).await;
+    first.stop().await;
+    second.until("following", |status| status.ready && status.seq == tail).await;
+    assert_eq!(second.status.borrow().events, 0);
+
+    let mut third = rig.feed().await;
+    third.until("waiting", |status| status.state.starts_with("waiting")).await;
+    second.task.abort();
+    rig.grant(100).await;
+    let tail = rig.seq;
+    third.until("at the tail", |status| status.seq == tail).await;
+    rig.check_events().await;
+    rig.check_places().await;
+    third.stop().await;
+}
+
+/// A feed that never heard of the other's turn meets its events and goes on
+/// behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rivals_events_are_found_and_followed() {
+    let mut rig = Rig::start().await;
+    rig.grant(10).await;
+    let mut feed = rig.feed().await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail).await;
+    // The event that this feed would publish next, by somebody else.
+    let id = EventId { ledger: LEDGER, seq: rig.seq + 1, n: 0 };
+    let payload =
+        format!("{{\"id\":\"{id}\",\"data\":{{\"booking\":{{\"request_id\":\"request-10\"}}}}}}");
+    rig.publish(&id.to_string(), payload).await;
+    rig.grant(10).await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail).await;
+    rig.check_events().await;
+    feed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_that_does_not_fit_stops_the_feed() {
+    let other = LedgerId([8; 16]);
+    for (id, said) in [
+        (format!("{other}/2/0"), "this is ledger"),
+        (format!("{LEDGER}/99/0"), "the ledger ends at 3"),
+        ("hello".to_owned(), "not one of this feed's"),
+    ] {
+        let mut rig = Rig::start().await;
+        rig.grant(10).await;
+        let mut feed = rig.feed().await;
+        feed.until("at the tail", |status| status.seq == 3).await;
+        feed.stop().await;
+        rig.publish(&id, "{}".to_owned()).await;
+        let error = rig.feed().await.failed().await;
+        assert!(matches!(error, FeedError::Mismatch(_)), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+impl Rig {
+    /// Publishes an event as somebody else would.
+    async fn publish(&self, id: &str, payload: String) {
+        let context = jetstream::new(self.client.clone());
+        let subject = Domain::default().event("confirmed", "harbour", "2030-01-01");
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", id);
+        headers.insert("Content-Type", "application/cloudevents+json");
+        let ack = context.publish_with_headers(subject, headers, payload.into()).await.unwrap();
+        ack.await.unwrap();
+    }
+}
+
+/// A broker that is away holds nobody up who wants to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_in_time_without_a_broker() {
+    let mut rig = Rig::start().await;
+    rig.grant(10).await;
+    let mut feed = rig.feed().await;
+    feed.until("following", |status| status.ready).await;
+    rig.server.kill().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    feed.stop().await;
+}
+
+/// How fast a backlog is told:
+/// `cargo test --release -p giliran-feed --test feed -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures"]
+async fn rate_of_a_backlog() {
+    const BLOCKS: u32 = 100;
+    const GRANTS: u32 = 2_000;
+    let mut rig = Rig::start().await;
+    for _ in 0..BLOCKS {
+        rig.grant(GRANTS).await;
+    }
+    let since = Instant::now();
+    let mut feed = rig.feed().await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail).await;
+    let took = since.elapsed();
+    let events = f64::from(BLOCKS * GRANTS);
+    println!("{events} events in {took:?}: {:.0} a second", events / took.as_secs_f64());
+    rig.check_events().await;
+    feed.stop().await;
+}

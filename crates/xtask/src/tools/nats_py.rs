@@ -1,0 +1,21 @@
+//! The Python client library that the example client is tested with.
+
+use std::path::PathBuf;
+
+use super::{Package, Policy};
+use crate::process::{Failure, Interrupt};
+use crate::workspace::Workspace;
+
+/// Tells tests where Python finds it.
+pub(crate) const VARIABLE: &str = "GILIRAN_TEST_PYTHONPATH";
+
+const PACKAGE: Package = Package { name: "nats-py", version: "2.16.0" };
+
+/// The folder that holds the library.
+pub(crate) fn provide(workspace: &Workspace, interrupt: &Interrupt) -> Result<PathBuf, Failure> {
+    if let Some(given) = std::env::var_os(VARIABLE).filter(|given| !given.is_empty()) {
+        return Ok(given.into());
+    }
+    let there = |folder: &std::path::Path| folder.join("nats/__init__.py").is_file();
+    PACKAGE.provide(workspace, Policy::from_environment()?, interrupt, there)
+}
