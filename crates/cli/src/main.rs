@@ -21,6 +21,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// A grant is decided on one thread, made durable on another and answered on a
+/// third: memory wanders, which the system's allocator pays for with locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Allocates scarce appointment slots, fairly and accountably, when everybody
 /// asks at once.
 #[derive(Debug, Parser)]
