@@ -98,7 +98,7 @@ fn take(
         Step::Test => {
             let nats = nats::provide(workspace, interrupt)?;
             let postgres = postgres::start(workspace, interrupt)?;
-            let mut test = cargo(&["test"]);
+            let mut test = cargo(&["test", "--no-fail-fast"]);
             if selection.packages.is_empty() {
                 test.arg("--workspace");
             }

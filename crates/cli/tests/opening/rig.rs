@@ -238,9 +238,10 @@ impl Rig {
         }
     }
 
+    /// Bookings in a store; none where its persister has not made it yet.
     pub(crate) async fn stored(&self, store: &str) -> usize {
-        let mut store = Store::open_to_read(&store.parse().unwrap()).await.unwrap();
-        store.bookings().await.unwrap().1.len()
+        let Ok(mut store) = Store::open_to_read(&store.parse().unwrap()).await else { return 0 };
+        store.bookings().await.map_or(0, |(_, bookings)| bookings.len())
     }
 }
 
