@@ -73,6 +73,31 @@ pub struct ServerOptions {
     pub more: String,
 }
 
+/// Ends the server that a killed parent left behind on these files; two on the
+/// same files would damage them. Known by its id and its command line.
+async fn end_orphan(folder: &Path, config: &Path) {
+    let Ok(pid) = std::fs::read_to_string(folder.join("nats.pid")) else { return };
+    let Ok(pid) = pid.trim().parse::<u32>() else { return };
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let of_these_files = || {
+        let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&*config.to_string_lossy())
+    };
+    for (signal, tries) in [("-TERM", 100), ("-KILL", 50)] {
+        if !of_these_files() {
+            return;
+        }
+        tracing::warn!(pid, "a nats-server of an earlier run is still there; ending it");
+        let _ = Command::new("kill").arg(signal).arg(pid.to_string()).status().await;
+        for _ in 0..tries {
+            if !of_these_files() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
 /// A running child; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -96,6 +121,7 @@ impl Server {
         let config = options.folder.join("nats.conf");
         std::fs::write(&config, Self::config(&options))
             .doing("write the server's configuration")?;
+        end_orphan(&options.folder, &config).await;
         let mut child = Command::new(&options.binary)
             .arg("-c")
             .arg(&config)
@@ -140,6 +166,7 @@ impl Server {
              http: \"127.0.0.1:-1\"\n\
              ports_file_dir: \"{folder}/ports\"\n\
              log_file: \"{folder}/nats.log\"\n\
+             pid_file: \"{folder}/nats.pid\"\n\
              ping_interval: \"10s\"\n\
              jetstream {{\n  store_dir: \"{folder}/jetstream\"\n  {sync}\n}}\n{}\n",
             options.more

@@ -12,14 +12,6 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::roles::Nats;
 
-/// Prints a line; a reader who has seen enough and closed the pipe is no failure.
-macro_rules! shown {
-    ($($words:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($words)*);
-    }};
-}
-
 #[derive(Debug, clap::Args)]
 struct Common {
     #[command(flatten)]

@@ -53,9 +53,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let sources = Sources { stores: args.stores, log, key };
     let (facts, checks) = audit::run(&client, &domain, &ledger, sources).await?;
     if args.json {
-        println!("{:#}", as_json(&facts, &checks));
+        shown!("{:#}", as_json(&facts, &checks));
     } else {
-        print!("{}", table(&facts, &checks));
+        shown!("{}", table(&facts, &checks).trim_end());
     }
     let broken = broken(&checks);
     if broken == 0 {

@@ -24,13 +24,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.file)?;
     let now = args.at.unwrap_or_else(giliran_broker::clock::now);
     let due = config.due(now, HORIZON_MS);
-    println!("{}: fine. Subjects {}.*", args.file.display(), config.domain);
+    shown!("{}: fine. Subjects {}.*", args.file.display(), config.domain);
     if due.is_empty() {
-        println!("No opening from {now} on.");
+        shown!("No opening from {now} on.");
     }
     let mut unsupported = Vec::new();
     for record in due {
-        print!("{}", giliran_config::describe(&record));
+        shown!("{}", giliran_config::describe(&record).trim_end());
         if let Err(error) = giliran_core::Opening::supported(&record) {
             unsupported.push(error.to_string());
         }

@@ -22,8 +22,7 @@ use tokio::sync::watch;
 use crate::failure::Failure;
 use crate::http::{Part, Shown};
 use crate::roles::{
-    Access, EngineSetup, make_folder, start_engine, start_feed, start_persist, suitable,
-    until_asked,
+    Access, EngineSetup, start_engine, start_feed, start_persist, suitable, until_asked,
 };
 use crate::{audit as verdict, init, key};
 
@@ -102,7 +101,7 @@ fn folder(named: Option<&Path>) -> Result<PathBuf, Failure> {
         Some(folder) => folder.to_owned(),
         None => std::env::temp_dir().join(format!("giliran-demo-{:08x}", rand::random::<u32>())),
     };
-    make_folder(&folder)?;
+    std::fs::create_dir_all(&folder)?;
     Ok(std::path::absolute(folder)?)
 }
 

@@ -33,12 +33,21 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let domain = Domain::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
-    let key = read_or_make(&args.key)?;
     let client = args.nats.connect("giliran init").await?;
     suitability::check(&client, None).await?;
+    if let Ok(ledger) = ledger::open(&client, &domain).await
+        && ledger.tail().await?.1 > 0
+    {
+        return Err(Failure::Wrong(format!(
+            "the ledger is made already: stream {} holds blocks",
+            ledger.name()
+        )));
+    }
+    // Only now: a key that fits no ledger is not to lie about.
+    let key = read_or_make(&args.key)?;
     let ledger = make(&client, &domain, &key, usize::from(args.replicas)).await?;
-    println!("ledger made: stream {}, applicant key {}", ledger.name(), key.fingerprint());
-    println!("keep {} safe: without it nobody is recognised", args.key.display());
+    shown!("ledger made: stream {}, applicant key {}", ledger.name(), key.fingerprint());
+    shown!("keep {} safe: without it nobody is recognised", args.key.display());
     Ok(())
 }
 

@@ -4,6 +4,14 @@
 //! share. Exit codes: 0 fine, 1 the thing checked or run is wrong, 2 usage or
 //! configuration.
 
+/// Prints a line; a reader who has seen enough and closed the pipe is no failure.
+macro_rules! shown {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod ask;
 mod audit;
 mod bench;

@@ -1,5 +1,6 @@
 //! The single roles, and what `up` shares with them.
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,7 +131,7 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let config = check::read(&args.config)?;
     let key = key::read(&args.key)?;
-    make_folder(&args.data)?;
+    let _held = hold_folder(&args.data)?;
     let client = args.nats.connect("giliran serve").await?;
     let warnings = suitable(&client, args.nats.access.monitor()).await?;
     let ledger = ledger::open(&client, &config.domain).await?;
@@ -356,9 +357,21 @@ fn engine_part(role: &Role) -> Part {
     Part { name: "engine", ready, state, details }
 }
 
-pub(crate) fn make_folder(folder: &std::path::Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder)
-        .map_err(|e| Failure::Usage(format!("--data {}: {e}", folder.display())))
+/// Makes the data folder and holds it for this process alone: two engines, or
+/// two brokers, on the same files would sell the same places.
+pub(crate) fn hold_folder(folder: &std::path::Path) -> Result<File, Failure> {
+    let failed =
+        |e: &dyn std::fmt::Display| Failure::Usage(format!("--data {}: {e}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    let lock = File::create(folder.join("lock")).map_err(|e| failed(&e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Failure::Wrong(format!(
+            "--data {}: another giliran runs on this folder; each needs one of its own",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(failed(&e)),
+    }
 }
 
 /// Becomes true at Ctrl-C or SIGTERM; a second one ends the process at once.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::failure::Failure;
 use crate::http::{self, Part, Shown};
 use crate::roles::{
-    Access, EngineSetup, make_folder, start_engine, start_feed, start_persist, suitable,
+    Access, EngineSetup, hold_folder, start_engine, start_feed, start_persist, suitable,
     until_asked,
 };
 use crate::{check, init, key};
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Some(file) => check::read(file)?,
         None => Config::dev(giliran_broker::clock::now()),
     };
-    make_folder(&args.data)?;
+    let _held = hold_folder(&args.data)?;
     let (server, url, monitor) = match &args.nats {
         Some(url) => (None, url.clone(), args.access.monitor().map(str::to_owned)),
         None => {
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut shown =
         Shown { warnings: suitable(&client, monitor.as_deref()).await?, ..Shown::default() };
     let (key, ledger) = open_or_make(&client, &config, &args.data).await?;
-    let mut engine = start_engine(
+    let engine = start_engine(
         EngineSetup {
             client: client.clone(),
             config: config.clone(),
@@ -101,8 +101,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
     };
     let stored = store.to_string();
-    let mut persist = start_persist(store, ledger.clone(), &mut shown, follow.clone())?;
-    let mut feed = start_feed(client, config.domain.clone(), ledger, &mut shown, follow)?;
+    let persist = start_persist(store, ledger.clone(), &mut shown, follow.clone())?;
+    let feed = start_feed(client, config.domain.clone(), ledger, &mut shown, follow)?;
     let listener = http::listen(args.http, true).await?;
     let address = listener.local_addr()?;
     let shown = Arc::new(shown);
@@ -123,26 +123,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     );
     // Whoever started it may not be reading.
     let _ = std::io::stdout().write_all(up.as_bytes());
-    // The engine ends first; what it granted is then still written.
-    let ended = tokio::select! {
-        ended = &mut engine => ended.map_err(|e| Failure::Wrong(e.to_string()))?,
-        ended = &mut persist => {
-            stop_engine.send_replace(true);
-            let _ = engine.await;
-            ended.map_err(|e| Failure::Wrong(e.to_string()))?
-        }
-        ended = &mut feed => {
-            stop_engine.send_replace(true);
-            let _ = engine.await;
-            ended.map_err(|e| Failure::Wrong(e.to_string()))?
-        }
-    };
+    // The engine ends first; what it granted is then still written. A follower
+    // that ended early is told by /readyz: the ledger goes on without it.
+    let mut ended = engine.await.map_err(|e| Failure::Wrong(e.to_string()))?;
     catch_up(&shown, CATCH_UP).await;
     stop_following.send_replace(true);
     for follower in [persist, feed] {
-        if !follower.is_finished() {
-            follower.await.map_err(|e| Failure::Wrong(e.to_string()))??;
-        }
+        let followed = follower.await.map_err(|e| Failure::Wrong(e.to_string()))?;
+        ended = ended.and(followed);
     }
     if let Some(server) = server {
         server.stop().await?;

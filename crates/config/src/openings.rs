@@ -44,6 +44,13 @@ pub(crate) fn read(
                 );
             }
         }
+        if schedule.is_some() && is_week(&opening.id) {
+            report.add(
+                section.span(),
+                &section.path("id"),
+                format!("`{}` is an id that the schedule gives its openings", opening.id),
+            );
+        }
         if complete(offices) && !opening.dates.iter().any(|date| has_places(offices, *date)) {
             report.add(
                 section.span(),
@@ -235,6 +242,12 @@ fn dates(
     }
     dates.sort_unstable();
     dates
+}
+
+/// True for ids as a schedule gives them: `2026-W49`.
+fn is_week(id: &str) -> bool {
+    let shape: String = id.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    shape.eq_ignore_ascii_case("9999-w99")
 }
 
 impl Config {

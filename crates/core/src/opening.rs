@@ -3,10 +3,13 @@
 use std::fmt;
 
 use giliran_wire::answer::Phase;
-use giliran_wire::ledger::{OpeningRecord, Order};
+use giliran_wire::ledger::{MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::request::Choice;
 use giliran_wire::{Date, Timestamp};
 use rustc_hash::FxHashMap;
+
+/// What a block holds beside an opening's record.
+const ROOM_BESIDE: usize = 4 * 1024;
 
 use crate::accounts::Accounts;
 use crate::claims::Claims;
@@ -113,6 +116,12 @@ impl Opening {
     ///
     /// [`Unsupported`] names what it cannot.
     pub fn supported(record: &OpeningRecord) -> Result<(), Unsupported> {
+        let mut bytes = Vec::new();
+        giliran_wire::codec::encode_into(record, &mut bytes);
+        if bytes.len() > MAX_BLOCK_BYTES - ROOM_BESIDE {
+            let what = "more slots than one ledger block holds (512 KiB, some 18,000 slots)";
+            return Err(Unsupported { id: record.id.clone(), what });
+        }
         let what = match (&record.rules.order, record.rules.hold_ms, record.rules.across_openings) {
             (Order::Rounds { .. }, _, _) => "order = { rounds = … }",
             (Order::Draw, _, _) => "order = \"draw\"",

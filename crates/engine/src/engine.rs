@@ -332,8 +332,19 @@ impl Engine {
         known: impl Fn(&str) -> bool,
     ) -> Vec<OpeningRecord> {
         let due = self.options.config.due(now, HORIZON.as_millis() as u64);
+        let mut ids = HashSet::new();
         due.into_iter()
             .filter(|record| !known(&record.id))
+            .filter(|record| {
+                let new = ids.insert(record.id.clone());
+                if !new {
+                    self.say_once(format!(
+                        "opening {}: a second one of this id is left out",
+                        record.id
+                    ));
+                }
+                new
+            })
             .filter(|record| match Opening::supported(record) {
                 Ok(()) => true,
                 Err(unsupported) => {

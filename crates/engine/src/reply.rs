@@ -54,13 +54,20 @@ struct Missing {
 /// An answer that owns what it says.
 #[derive(Debug, Clone)]
 pub(crate) enum Answered {
+    /// Just made durable, by this engine.
     Granted(Found, Position),
+    /// Made earlier; whoever has the lease may tell of it.
+    Found(Found, Position),
     Refused(Option<Box<str>>, Rejection<'static>),
 }
 
 impl Answered {
     pub(crate) fn granted(found: Found, durable: Durable) -> Self {
         Self::Granted(found, durable.position())
+    }
+
+    pub(crate) fn found(found: Found, durable: Durable) -> Self {
+        Self::Found(found, durable.position())
     }
 
     pub(crate) fn refused(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
@@ -76,7 +83,7 @@ impl Answered {
         match settled {
             Settled::Repeat(found, durable) => {
                 metrics.repeated();
-                Self::granted(found, durable)
+                Self::found(found, durable)
             }
             Settled::Refused(refusal, durable) => {
                 metrics.rejected(refusal.reason);
@@ -90,14 +97,17 @@ impl Answered {
         Self::Refused(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
     }
 
-    /// Refusals need the lease; a durable grant speaks for itself.
+    /// A grant that is durable speaks for itself, and only its writer can tell
+    /// of it. All else needs the lease, so that an engine that was deposed, and
+    /// heard a request that its successor heard too, does not answer it a second
+    /// time.
     fn needs_lease(&self) -> bool {
-        matches!(self, Self::Refused(_, rejection) if rejection.as_of.is_some())
+        !matches!(self, Self::Granted(..))
     }
 
     pub(crate) fn view(&self) -> Answer<'_> {
         match self {
-            Self::Granted(found, as_of) => {
+            Self::Granted(found, as_of) | Self::Found(found, as_of) => {
                 let booking = found.booking.view(&found.opening);
                 Answer {
                     request_id: Some(booking.request_id.clone()),
@@ -187,7 +197,7 @@ impl Outbox {
         if let Some(trace) = &ticket.trace {
             tracing::info!(
                 trace = &**trace,
-                granted = matches!(answered, Answered::Granted(..)),
+                granted = !matches!(answered, Answered::Refused(..)),
                 micros = ticket.received.elapsed().as_micros() as u64,
                 "answered"
             );

@@ -257,7 +257,7 @@ impl Shared {
         let answer = |item: Result<T, Malformed>| match item {
             Err(malformed) => self.malformed(malformed),
             Ok(question) => match patiently(|| ask(&question)) {
-                Some((Some(found), at)) => Answered::granted(found, at),
+                Some((Some(found), at)) => Answered::found(found, at),
                 Some((None, at)) => {
                     let id = question.request_id().map(Into::into);
                     Answered::refused(id, Rejection::new(Reason::NotFound).as_of(at.position()))

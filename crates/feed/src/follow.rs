@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_broker::clock;
-use giliran_broker::ledger::{Ledger, Reader};
+use giliran_broker::ledger::Ledger;
 use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
 use crate::FeedError;
-use crate::changes::Changes;
+use crate::changes::{Changes, Outgoing};
 use crate::publish::{Sent, Streams};
 use crate::turn::Turn;
 
@@ -20,6 +20,9 @@ use crate::turn::Turn;
 const BLOCKS: usize = 64;
 /// How long the next block is waited for between two looks at the outside.
 const WAIT: Duration = Duration::from_millis(100);
+/// How long the ledger may be out of reach before that shows; the reader survives
+/// a broker's quick restart by itself.
+const AWAY: Duration = Duration::from_secs(5);
 /// How often free places are told, at most.
 const COALESCE: Duration = Duration::from_millis(250);
 /// How often it is looked whether the streams end as they were left.
@@ -156,14 +159,25 @@ impl Feed {
         self.say(true, "following".to_owned());
         loop {
             let ending = *shutdown.borrow();
-            if self.publish(&mut reader, &mut changes, &mut streams, after).await?
-                == Sent::Elsewhere
-            {
+            let next = tokio::time::timeout(AWAY, reader.next_batch(BLOCKS, WAIT)).await;
+            let away = |_| giliran_broker::Error::plain("the ledger is not to be had");
+            for (seq, bytes) in next.map_err(away)?? {
+                let events = changes.fold(seq, &bytes, after)?;
+                if self.publish(&mut streams, events).await? == Sent::Elsewhere
+                    || !turn.keep().await?
+                {
+                    return Ok(End::Anew);
+                }
+            }
+            if self.settle(&mut streams).await? == Sent::Elsewhere || !turn.keep().await? {
                 return Ok(End::Anew);
             }
-            if !turn.keep().await {
-                return Ok(End::Anew);
-            }
+            let seq = changes.chain().seq;
+            reader.ack_through(seq).await?;
+            self.status.send_modify(|status| {
+                status.seq = seq;
+                status.tail = status.tail.max(seq);
+            });
             // What was free at some time before the start is no news.
             let caught_up = changes.chain().seq >= tail;
             if caught_up && turn.is_fresh() && (ending || told.elapsed() >= COALESCE) {
@@ -191,34 +205,27 @@ impl Feed {
         }
     }
 
-    /// Takes the next blocks through, up to stored events.
+    /// Sends a block's events.
     async fn publish(
         &self,
-        reader: &mut Reader,
-        changes: &mut Changes,
         streams: &mut Streams,
-        after: Option<EventId>,
+        events: Vec<Outgoing>,
     ) -> Result<Sent, FeedError> {
-        for (seq, bytes) in reader.next_batch(BLOCKS, WAIT).await? {
-            let before = streams.stored();
-            for event in changes.fold(seq, &bytes, after)? {
-                if streams.publish(event).await? == Sent::Elsewhere {
-                    return Ok(Sent::Elsewhere);
-                }
+        let before = streams.stored();
+        for event in events {
+            if streams.publish(event).await? == Sent::Elsewhere {
+                return Ok(Sent::Elsewhere);
             }
-            self.status.send_modify(|status| status.events += streams.stored() - before);
         }
+        self.status.send_modify(|status| status.events += streams.stored() - before);
+        Ok(Sent::All)
+    }
+
+    /// Waits until all that was sent is stored.
+    async fn settle(&self, streams: &mut Streams) -> Result<Sent, FeedError> {
         let before = streams.stored();
         let settled = streams.settle(0).await?;
         self.status.send_modify(|status| status.events += streams.stored() - before);
-        if settled == Sent::All {
-            let seq = changes.chain().seq;
-            reader.ack_through(seq).await?;
-            self.status.send_modify(|status| {
-                status.seq = seq;
-                status.tail = status.tail.max(seq);
-            });
-        }
         Ok(settled)
     }
 
@@ -242,7 +249,8 @@ async fn check(ledger: &Ledger, after: &EventId, tail: u64) -> Result<(), FeedEr
     let mismatch = |what: String| {
         Err(FeedError::Mismatch(format!(
             "the event stream does not fit the ledger {}: its last event is {after}, but {what}. \
-             Either stream was replaced or restored; begin with an empty event stream",
+             Either stream was replaced or restored; begin with an empty event stream: delete this \
+             one, the feed makes it anew and writes every event again",
             ledger.name()
         )))
     };
@@ -251,8 +259,13 @@ async fn check(ledger: &Ledger, after: &EventId, tail: u64) -> Result<(), FeedEr
     }
     match ledger.read_at(after.seq).await? {
         Some(bytes) => match giliran_wire::ledger::Block::open(&bytes) {
-            Ok((block, _)) if block.ledger == after.ledger => Ok(()),
-            Ok((block, _)) => mismatch(format!("this is ledger {}", block.ledger)),
+            Ok((block, _)) if block.ledger != after.ledger => {
+                mismatch(format!("this is ledger {}", block.ledger))
+            }
+            Ok((block, _)) if after.n as usize >= block.entries.len() => {
+                mismatch(format!("that block has {} entries", block.entries.len()))
+            }
+            Ok(_) => Ok(()),
             Err(error) => mismatch(format!("sequence {} cannot be read: {error}", after.seq)),
         },
         None => mismatch(format!("sequence {} is not in the ledger", after.seq)),

@@ -12,7 +12,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, StorageType, Stream};
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
+};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap, Subscriber};
 use bytes::Bytes;
@@ -81,19 +84,32 @@ impl Streams {
     /// stands there; none: it is empty.
     pub(crate) async fn resume(&mut self) -> Result<Option<EventId>, FeedError> {
         let info = self.events.get_info().await;
-        let last = info.map_err(|e| Error::new("look at the event stream", e))?.state.last_sequence;
+        let state = info.map_err(|e| Error::new("look at the event stream", e))?.state;
+        let mut last = state.last_sequence;
         (self.sent, self.stored) = (last, last);
-        if last == 0 {
+        if state.messages == 0 {
             return Ok(None);
         }
-        let message = self.events.get_raw_message(last).await;
-        let message = message.map_err(|error| Error::new("read the last event", error))?;
+        let message = loop {
+            match self.events.get_raw_message(last).await {
+                Ok(message) => break message,
+                // Removed by an administrator.
+                Err(error)
+                    if error.kind() == RawMessageErrorKind::NoMessageFound
+                        && last > state.first_sequence =>
+                {
+                    last -= 1;
+                }
+                Err(error) => return Err(Error::new("read the last event", error).into()),
+            }
+        };
         let id = message.headers.get("Nats-Msg-Id").map(|id| id.as_str().parse::<EventId>());
         match id {
             Some(Ok(id)) => Ok(Some(id)),
             _ => Err(FeedError::Mismatch(format!(
                 "message {last} of the event stream is not one of this feed's: it has no event id. \
-                 Something else publishes there; withdraw its permission, then remove the message"
+                 Something else publishes there; withdraw its permission, then delete the \
+                 stream: the feed makes it anew and writes every event again"
             ))),
         }
     }
@@ -226,16 +242,17 @@ fn bucket_config(bucket: &str) -> Config {
 }
 
 async fn open_stream(context: &Context, config: Config) -> Result<Stream, Error> {
-    if let Ok(stream) = context.get_stream(&config.name).await {
-        return Ok(stream);
+    match context.get_stream(&config.name).await {
+        Ok(stream) => return Ok(stream),
+        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {}
+        Err(error) => return Err(Error::new(&format!("look for stream {}", config.name), error)),
     }
-    if let Ok(stream) = context.create_stream(config.clone()).await {
-        return Ok(stream);
-    }
-    // A broker that knows no asynchronous persistence, or forbids it.
-    let synchronous = Config { persist_mode: None, ..config };
-    context
-        .create_stream(synchronous.clone())
-        .await
-        .map_err(|error| Error::new(&format!("make stream {}", synchronous.name), error))
+    let made = match context.create_stream(config.clone()).await {
+        // A broker that knows no asynchronous persistence, or forbids it.
+        Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
+            context.create_stream(Config { persist_mode: None, ..config.clone() }).await
+        }
+        made => made,
+    };
+    made.map_err(|error| Error::new(&format!("make stream {}", config.name), error))
 }

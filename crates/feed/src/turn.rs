@@ -120,21 +120,14 @@ impl Turn {
         }
     }
 
-    /// Renews where it is time; false: another copy publishes by now, or the
-    /// outcome is unknown.
-    pub(crate) async fn keep(&mut self) -> bool {
-        let Some(held) = &self.held else { return true };
-        if held.renewed_at.elapsed() < RENEW {
-            return true;
-        }
-        let revision = held.revision;
-        match tokio::time::timeout(WITHIN, self.put(revision)).await {
-            Ok(Ok(kept)) => kept,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the feed's lease was not renewed");
-                false
+    /// Renews where it is time; false: another copy publishes by now.
+    pub(crate) async fn keep(&mut self) -> Result<bool, Error> {
+        match &self.held {
+            Some(held) if held.renewed_at.elapsed() >= RENEW => {
+                let renewed = tokio::time::timeout(WITHIN, self.put(held.revision)).await;
+                renewed.map_err(|error| Error::new("renew the feed's lease", error))?
             }
-            Err(_) => false,
+            _ => Ok(true),
         }
     }
 

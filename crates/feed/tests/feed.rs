@@ -1,6 +1,8 @@
 //! The feed against a real nats-server. Each test has a server and a ledger of
 //! its own, and writes blocks as an engine does.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
@@ -50,16 +52,21 @@ struct Running {
 
 impl Rig {
     async fn start() -> Self {
+        Self::start_with("", Login::default()).await
+    }
+
+    /// With more lines in the server's configuration.
+    async fn start_with(more: &str, login: Login) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(ServerOptions {
             binary: locate().unwrap(),
             folder: folder.path().join("nats"),
             port: None,
             sync_always: true,
-            more: String::new(),
+            more: more.to_owned(),
         });
         let server = server.await.unwrap();
-        let client = connect(&server.url(), "test", &Login::default()).await.unwrap();
+        let client = connect(&server.url(), "test", &login).await.unwrap();
         let genesis = Genesis {
             prefix: Domain::DEFAULT_PREFIX.to_owned(),
             applicant_key: KeyFingerprint([0; 16]),
@@ -153,7 +160,11 @@ impl Rig {
 
     /// Starts a feed with a connection of its own.
     async fn feed(&self) -> Running {
-        let client = connect(&self.server.url(), "feed", &Login::default()).await.unwrap();
+        self.feed_as(&Login::default()).await
+    }
+
+    async fn feed_as(&self, login: &Login) -> Running {
+        let client = connect(&self.server.url(), "feed", login).await.unwrap();
         let ledger = ledger::open(&client, &Domain::default()).await.unwrap();
         let (shutdown, asked) = watch::channel(false);
         let feed = Feed::new(client, Domain::default());
@@ -382,6 +393,7 @@ async fn an_event_stream_that_does_not_fit_stops_the_feed() {
     for (id, said) in [
         (format!("{other}/2/0"), "this is ledger"),
         (format!("{LEDGER}/99/0"), "the ledger ends at 3"),
+        (format!("{LEDGER}/3/10"), "that block has 10 entries"),
         ("hello".to_owned(), "not one of this feed's"),
     ] {
         let mut rig = Rig::start().await;
@@ -407,6 +419,71 @@ impl Rig {
         let ack = context.publish_with_headers(subject, headers, payload.into()).await.unwrap();
         ack.await.unwrap();
     }
+}
+
+/// Without permission for the lease it goes on, alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_without_permission_for_the_lease_goes_on() {
+    let login = |user: &str| Login {
+        user: Some(user.to_owned()),
+        password: Some("secret".to_owned()),
+        ..Login::default()
+    };
+    let more = r#"authorization { users: [
+        { user: test, password: secret }
+        { user: feed, password: secret, permissions: { publish: { deny: [
+            "$KV.giliran-v1-lease.>", "$JS.API.*.*.KV_giliran-v1-lease",
+            "$JS.API.STREAM.MSG.GET.KV_giliran-v1-lease"
+        ] } } }
+    ] }"#;
+    let mut rig = Rig::start_with(more, login("test")).await;
+    rig.grant(10).await;
+    let mut feed = rig.feed_as(&login("feed")).await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    rig.check_events().await;
+    rig.check_places().await;
+    feed.stop().await;
+}
+
+/// The way out of an event stream that does not fit, and what a lost tail looks
+/// like: an idle feed finds the stream empty and writes every event again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_event_stream_is_filled_again() {
+    let mut rig = Rig::start().await;
+    rig.grant(10).await;
+    let mut feed = rig.feed().await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail).await;
+    let context = jetstream::new(rig.client.clone());
+    let stream = context.get_stream(Domain::default().events_stream()).await.unwrap();
+    let deleted = stream.delete_message(10).await;
+    assert!(deleted.is_err(), "single events cannot be deleted");
+    let config = stream.cached_info().config.clone();
+    context.delete_stream(&config.name).await.unwrap();
+    context.create_stream(config).await.unwrap();
+    feed.until("told again", |status| status.events == 20 && status.seq == tail).await;
+    rig.check_events().await;
+    feed.stop().await;
+}
+
+/// A broker that is away for longer shows, and is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_is_waited_for() {
+    let mut rig = Rig::start().await;
+    rig.grant(10).await;
+    let mut feed = rig.feed().await;
+    feed.until("following", |status| status.ready).await;
+    rig.server.kill().await.unwrap();
+    feed.until("waiting", |status| status.state.starts_with("broker unavailable")).await;
+    assert!(!feed.status.borrow().ready);
+    rig.server.restart().await.unwrap();
+    rig.grant(10).await;
+    let tail = rig.seq;
+    feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    rig.check_events().await;
+    rig.check_places().await;
+    feed.stop().await;
 }
 
 /// A broker that is away holds nobody up who wants to end.

@@ -100,3 +100,28 @@ fn a_python_client_books_retries_and_reads_the_feed() {
     assert!(told.contains("P9") && told.contains("holds"), "{told}");
     stop(again);
 }
+
+/// Two on one folder would sell the same places; one that was killed leaves its
+/// broker behind, which the next one ends before it starts its own.
+#[test]
+fn a_data_folder_belongs_to_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut first = up(&data);
+    let mut second = giliran();
+    second.args(["up", "--dev", "--http", "127.0.0.1:0", "--data"]).arg(&data);
+    let output = second.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("another giliran runs on this folder"), "{said}");
+
+    let pid = std::fs::read_to_string(data.join("nats/nats.pid")).unwrap();
+    let alive = |pid: &str| std::path::Path::new("/proc").join(pid.trim()).join("exe").exists();
+    assert!(alive(&pid));
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let next = up(&data);
+    assert_ne!(std::fs::read_to_string(data.join("nats/nats.pid")).unwrap(), pid);
+    assert!(!alive(&pid), "the broker of the killed one still runs");
+    stop(next);
+}

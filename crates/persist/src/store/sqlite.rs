@@ -47,7 +47,13 @@ impl Sqlite {
                 .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))
                 .and_then(|()| connection.pragma_update(None, "cache_size", -65_536))
                 .and_then(|()| connection.execute_batch(include_str!("sqlite.sql")));
-            made.map_err(|error| at(&error))?;
+            made.map_err(|error| match failed(error) {
+                StoreError::Unavailable(why) => at(&why),
+                StoreError::Contradiction(why) => StoreError::Contradiction(why),
+                StoreError::Unsuitable(why) => {
+                    StoreError::Unsuitable(format!("{}: {why}", path.display()))
+                }
+            })?;
             Ok(Some(Self { connection: Some(connection), _lock: Some(lock) }))
         })
         .await
