@@ -205,37 +205,26 @@ impl Bench {
         Ok(())
     }
 
+    /// A new applicant's request for any slot of an office.
     fn request(&mut self, office: &str) -> Bytes {
-        self.people += 1;
-        let n = self.people;
-        write_binary(&[Book {
-            request_id: format!("bench-{n:010}").into(),
-            applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
-            choices: vec![Choice { office: office.into(), date: None, session: None }],
-            opening: None,
-            expires_at: None,
-            account: None,
-            channel: Some("bench".into()),
-            reference: None,
-            wait: false,
-        }])
-        .into()
+        self.choose(Choice { office: office.into(), date: None, session: None })
     }
 
-    /// A request for one slot of the 500.
+    /// A new applicant's request for one slot of the 500.
     fn spread(&mut self) -> Bytes {
         let office = format!("office-{}", self.people % u64::from(OFFICES));
         let day = self.people / u64::from(OFFICES) % u64::from(DAYS) + 1;
+        let date = format!("2030-01-{day:02}").parse().ok();
+        self.choose(Choice { office: office.into(), date, session: None })
+    }
+
+    fn choose(&mut self, choice: Choice<'_>) -> Bytes {
         self.people += 1;
         let n = self.people;
         write_binary(&[Book {
             request_id: format!("bench-{n:010}").into(),
             applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
-            choices: vec![Choice {
-                office: office.into(),
-                date: format!("2030-01-{day:02}").parse().ok(),
-                session: None,
-            }],
+            choices: vec![choice],
             opening: None,
             expires_at: None,
             account: None,

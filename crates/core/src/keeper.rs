@@ -227,15 +227,15 @@ impl Keeper {
                 self.move_phase(seq, opening, Phase::Open, Phase::Closed)?;
             }
             Entry::Grant(grant) => made.push(self.apply_grant(seq, grant, time, mode)?),
-            Entry::Confirm(_) => return Err(newer(seq, "a confirmation")),
-            Entry::Cancel(_) => return Err(newer(seq, "a cancellation")),
-            Entry::Expire(_) => return Err(newer(seq, "an expiry")),
-            Entry::Reschedule(_) => return Err(newer(seq, "a reschedule")),
-            Entry::Released(_) => return Err(newer(seq, "a release of places")),
-            Entry::Adjust(_) => return Err(newer(seq, "an operator's adjustment")),
-            Entry::Draw(_) => return Err(newer(seq, "a draw record")),
-            Entry::Snapshot(_) => return Err(newer(seq, "a snapshot")),
-            Entry::Seal(_) => return Err(newer(seq, "a seal")),
+            later @ (Entry::Confirm(_)
+            | Entry::Cancel(_)
+            | Entry::Expire(_)
+            | Entry::Reschedule(_)
+            | Entry::Released(_)
+            | Entry::Adjust(_)
+            | Entry::Draw(_)
+            | Entry::Snapshot(_)
+            | Entry::Seal(_)) => return Err(FoldError::Newer { seq, what: later.what() }),
         }
         Ok(())
     }
@@ -387,10 +387,6 @@ fn named_twice(record: &OpeningRecord) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-fn newer(seq: u64, what: &'static str) -> FoldError {
-    FoldError::Newer { seq, what }
 }
 
 impl Numbers {

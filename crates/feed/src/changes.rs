@@ -59,7 +59,6 @@ impl Changes {
         block: Block,
         after: Option<EventId>,
     ) -> Result<Vec<Outgoing>, FeedError> {
-        let newer = |what| Err(FeedError::Newer { seq, what });
         let told = |id: &EventId| after.is_some_and(|a| (id.seq, id.n) <= (a.seq, a.n));
         let mut events = Vec::new();
         let mut n = 0;
@@ -89,15 +88,15 @@ impl Changes {
                     let event = self.granted(&grant, id, block.time, told(&id))?;
                     events.extend(event);
                 }
-                Entry::Confirm(_) => return newer("a confirmation"),
-                Entry::Cancel(_) => return newer("a cancellation"),
-                Entry::Expire(_) => return newer("an expiry"),
-                Entry::Reschedule(_) => return newer("a reschedule"),
-                Entry::Released(_) => return newer("a release of places"),
-                Entry::Adjust(_) => return newer("an operator's adjustment"),
-                Entry::Draw(_) => return newer("a draw record"),
-                Entry::Snapshot(_) => return newer("a snapshot"),
-                Entry::Seal(_) => return newer("a seal"),
+                later @ (Entry::Confirm(_)
+                | Entry::Cancel(_)
+                | Entry::Expire(_)
+                | Entry::Reschedule(_)
+                | Entry::Released(_)
+                | Entry::Adjust(_)
+                | Entry::Draw(_)
+                | Entry::Snapshot(_)
+                | Entry::Seal(_)) => return Err(FeedError::Newer { seq, what: later.what() }),
             }
         }
         Ok(events)

@@ -178,7 +178,6 @@ impl Rows {
     }
 
     fn apply(&mut self, seq: u64, block: Block) -> Result<(), PersistError> {
-        let newer = |what| Err(PersistError::Newer { seq, what });
         let granted_at = block.time;
         for entry in block.entries {
             match entry {
@@ -207,15 +206,15 @@ impl Rows {
                     let slot = Arc::clone(slot);
                     self.batch.bookings.push(BookingRow { grant, slot, granted_at, seq });
                 }
-                Entry::Confirm(_) => return newer("a confirmation"),
-                Entry::Cancel(_) => return newer("a cancellation"),
-                Entry::Expire(_) => return newer("an expiry"),
-                Entry::Reschedule(_) => return newer("a reschedule"),
-                Entry::Released(_) => return newer("a release of places"),
-                Entry::Adjust(_) => return newer("an operator's adjustment"),
-                Entry::Draw(_) => return newer("a draw record"),
-                Entry::Snapshot(_) => return newer("a snapshot"),
-                Entry::Seal(_) => return newer("a seal"),
+                later @ (Entry::Confirm(_)
+                | Entry::Cancel(_)
+                | Entry::Expire(_)
+                | Entry::Reschedule(_)
+                | Entry::Released(_)
+                | Entry::Adjust(_)
+                | Entry::Draw(_)
+                | Entry::Snapshot(_)
+                | Entry::Seal(_)) => return Err(PersistError::Newer { seq, what: later.what() }),
             }
         }
         Ok(())

@@ -48,6 +48,30 @@ pub enum Entry {
     Seal(Seal),
 }
 
+impl Entry {
+    /// What it is, for messages: `a grant`.
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Genesis(_) => "genesis",
+            Self::TakeOver(_) => "a take-over",
+            Self::Opening(_) => "an opening",
+            Self::Opened { .. } => "an opening's begin",
+            Self::Closed { .. } => "an opening's end",
+            Self::Grant(_) => "a grant",
+            Self::Confirm(_) => "a confirmation",
+            Self::Cancel(_) => "a cancellation",
+            Self::Expire(_) => "an expiry",
+            Self::Reschedule(_) => "a reschedule",
+            Self::Released(_) => "a release of places",
+            Self::Adjust(_) => "an operator's adjustment",
+            Self::Draw(_) => "a draw record",
+            Self::Refusals(_) => "a refusal digest",
+            Self::Snapshot(_) => "a snapshot",
+            Self::Seal(_) => "a seal",
+        }
+    }
+}
+
 /// Begins a ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Genesis {
