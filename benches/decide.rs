@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use giliran_core::{Ask, Book, Decision};
+use giliran_core::{Ask, Book, Decision, Numbered};
 use giliran_wire::ledger::Entry;
 use giliran_wire::request::Choice;
 use giliran_wire::{Digest, Pseudonym, Text};
@@ -46,6 +46,7 @@ fn ask<'a>(person: &'a [Pseudonym; 1], choices: &'a [Choice<'a>]) -> Ask<'a> {
         channel: None,
         reference: None,
         vouched: false,
+        wait: false,
     }
 }
 
@@ -72,7 +73,7 @@ fn booked(bookings: u64) -> Ledger {
         else {
             panic!("booking {i} is not granted")
         };
-        assert!(ledger.keeper.number(&mut grant, u128::from(i) + 1));
+        assert_eq!(ledger.keeper.number(&mut grant, u128::from(i) + 1), Numbered::Done);
         grants.push(Entry::Grant(*grant));
         if grants.len() == 2_000 {
             ledger.append(std::mem::take(&mut grants));

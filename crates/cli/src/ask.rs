@@ -1,5 +1,5 @@
-//! A person's hand on the request subjects: `book`, `lookup`, `find`,
-//! `availability`.
+//! A person's hand on the request subjects: `book`, `confirm`, `cancel`,
+//! `reschedule`, `lookup`, `find`, `availability`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::roles::Nats;
 
 #[derive(Debug, clap::Args)]
-struct Common {
+pub(crate) struct Common {
     #[command(flatten)]
     nats: Nats,
     /// The engine's subject prefix.
@@ -21,7 +21,7 @@ struct Common {
     subject_prefix: String,
     /// Print the answer as JSON, as it came.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// How long to wait for the answer.
     #[arg(long, default_value_t = 5_000, value_name = "MS")]
     timeout_ms: u64,
@@ -63,6 +63,69 @@ pub(crate) struct BookArgs {
     /// Ask as one who has checked entitlements.
     #[arg(long)]
     vouched: bool,
+    /// Where all is sold out, wait for returned places: the next release draws
+    /// among those who wait.
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  \
+    giliran confirm 7K3F-9QXM-2B4C-PW8D --reference invoice-4711\n\n\
+    Exit code 0: confirmed. 1: refused, or no answer.")]
+pub(crate) struct ConfirmArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The booking's id.
+    booking: String,
+    /// The payment's reference.
+    #[arg(long)]
+    reference: Option<String>,
+    /// The idempotency key. Made up if left out.
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  \
+    giliran cancel 7K3F-9QXM-2B4C-PW8D 2171012345678901\n\n\
+    The first applicant gives back the whole booking, another one leaves it alone. With an\n\
+    entry's receipt: leaves the waiting list.")]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The booking's id, or an entry's receipt.
+    booking: String,
+    /// One of its applicants.
+    applicant: String,
+    /// The idempotency key. Made up if left out.
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  \
+    giliran reschedule 7K3F-9QXM-2B4C-PW8D 2171012345678901 --office batam-center --date 2026-12-01\n\n\
+    The old place is kept if the new one cannot be had.")]
+pub(crate) struct RescheduleArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The booking's id.
+    booking: String,
+    /// One of its applicants; the whole party moves.
+    applicant: String,
+    /// The office.
+    #[arg(long)]
+    office: String,
+    /// The day; any, if left out.
+    #[arg(long)]
+    date: Option<Date>,
+    /// The session; any that need not be named, if left out.
+    #[arg(long)]
+    session: Option<String>,
+    /// The idempotency key. Made up if left out.
+    #[arg(long)]
+    request_id: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,10 +171,8 @@ pub(crate) struct AvailabilityArgs {
 }
 
 pub(crate) async fn book(args: BookArgs) -> Result<(), Failure> {
-    let request_id =
-        args.request_id.unwrap_or_else(|| format!("cli-{:016x}", rand::random::<u64>()));
     let request = request::Book {
-        request_id: request_id.into(),
+        request_id: request_id(args.request_id),
         applicants: args.applicants.into_iter().map(Text::from).collect(),
         choices: vec![request::Choice {
             office: args.office.into(),
@@ -123,11 +184,50 @@ pub(crate) async fn book(args: BookArgs) -> Result<(), Failure> {
         account: args.account.map(Text::from),
         channel: Some("cli".into()),
         reference: args.reference.map(Text::from),
-        wait: false,
+        wait: args.wait,
     };
     let operation = if args.vouched { "book.vouched" } else { "book" };
     let payload = serde_json::to_vec(&request)?;
     show_booking(&args.common, &ask(&args.common, operation, payload).await?)
+}
+
+fn request_id(given: Option<String>) -> Text<'static> {
+    given.unwrap_or_else(|| format!("cli-{:016x}", rand::random::<u64>())).into()
+}
+
+pub(crate) async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
+    let request = request::Confirm {
+        request_id: request_id(args.request_id),
+        booking: args.booking.into(),
+        reference: args.reference.map(Text::from),
+    };
+    let payload = serde_json::to_vec(&request)?;
+    show_booking(&args.common, &ask(&args.common, "confirm", payload).await?)
+}
+
+pub(crate) async fn cancel(args: CancelArgs) -> Result<(), Failure> {
+    let request = request::Cancel {
+        request_id: request_id(args.request_id),
+        booking: args.booking.into(),
+        applicant: args.applicant.into(),
+    };
+    let payload = serde_json::to_vec(&request)?;
+    show_booking(&args.common, &ask(&args.common, "cancel", payload).await?)
+}
+
+pub(crate) async fn reschedule(args: RescheduleArgs) -> Result<(), Failure> {
+    let request = request::Reschedule {
+        request_id: request_id(args.request_id),
+        booking: args.booking.into(),
+        applicant: args.applicant.into(),
+        choices: vec![request::Choice {
+            office: args.office.into(),
+            date: args.date,
+            session: args.session.map(Text::from),
+        }],
+    };
+    let payload = serde_json::to_vec(&request)?;
+    show_booking(&args.common, &ask(&args.common, "reschedule", payload).await?)
 }
 
 pub(crate) async fn lookup(args: LookupArgs) -> Result<(), Failure> {
@@ -169,22 +269,24 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
         );
     }
     shown!(
-        "{:<12} {:<20} {:<10} {:<10} {:>6} {:>6}",
+        "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>6}",
         "opening",
         "office",
         "date",
         "session",
         "free",
+        "withheld",
         "quota"
     );
     for slot in &availability.slots {
         shown!(
-            "{:<12} {:<20} {:<10} {:<10} {:>6} {:>6}",
+            "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>6}",
             slot.opening.as_str(),
             slot.office.as_str(),
             slot.date.to_string(),
             slot.session.as_str(),
             slot.free,
+            slot.withheld,
             slot.quota
         );
     }
@@ -192,7 +294,11 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
 }
 
 /// Sends a request and waits for its answer.
-async fn ask(common: &Common, operation: &str, payload: Vec<u8>) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn ask(
+    common: &Common,
+    operation: &str,
+    payload: Vec<u8>,
+) -> Result<Vec<u8>, Failure> {
     let domain = Domain::new(&common.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = common.nats.connect("giliran cli").await?;
     let subject = domain.request(operation);
@@ -238,6 +344,9 @@ fn show_booking(common: &Common, answer: &[u8]) -> Result<(), Failure> {
             let numbers: Vec<String> = booking.numbers.iter().map(u16::to_string).collect();
             shown!("  queue number {}", numbers.join(", "));
             shown!("  request {}, granted {}", booking.request_id, booking.granted_at);
+            if let Some(until) = booking.hold_expires_at {
+                shown!("  held until {until}; confirm it before");
+            }
             Ok(())
         }
         Verdict::Entered { receipt, .. } => {

@@ -12,6 +12,7 @@ macro_rules! shown {
     }};
 }
 
+mod admin;
 mod ask;
 mod audit;
 mod bench;
@@ -74,6 +75,14 @@ enum Operation {
     Check(check::Args),
     /// Ask for a booking.
     Book(ask::BookArgs),
+    /// Say that a held booking was paid or approved.
+    Confirm(ask::ConfirmArgs),
+    /// Give a booking back, or the own seat of it, or leave the waiting list.
+    Cancel(ask::CancelArgs),
+    /// Swap a confirmed booking's place for another.
+    Reschedule(ask::RescheduleArgs),
+    /// Change quotas, close days, extend or end an opening.
+    Admin(admin::Args),
     /// Show a booking, by its id or its request's.
     Lookup(ask::LookupArgs),
     /// Show an applicant's booking in an opening.
@@ -118,6 +127,10 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
+        Operation::Confirm(args) => ask::confirm(args).await,
+        Operation::Cancel(args) => ask::cancel(args).await,
+        Operation::Reschedule(args) => ask::reschedule(args).await,
+        Operation::Admin(args) => admin::run(args).await,
         Operation::Lookup(args) => ask::lookup(args).await,
         Operation::Find(args) => ask::find(args).await,
         Operation::Availability(args) => ask::availability(args).await,

@@ -96,10 +96,10 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         }
     };
     let offices = offices::read(&mut root, report);
-    let rules = rules::read(&mut root, report);
+    let (rules, spans) = rules::read(&mut root, report);
     let (schedule, openings) = openings::read(&mut root, &offices, report);
     root.finish(report);
-    Some(Config {
+    let config = Config {
         domain: domain?,
         applicant_pattern,
         reply_prefixes,
@@ -107,7 +107,12 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         openings,
         rules,
         offices,
-    })
+    };
+    for (id, timezone, opens_at, dates) in config.samples() {
+        let opening = (id.as_str(), timezone, opens_at, &dates[..]);
+        rules::check_returns(&config.rules, &spans, opening, report);
+    }
+    Some(config)
 }
 
 /// Collects problems.

@@ -271,6 +271,21 @@ impl Config {
         due
     }
 
+    /// Openings to try rules on: every explicit one, and one of the schedule. Id,
+    /// time zone, begin, days.
+    pub(crate) fn samples(&self) -> Vec<(String, &str, Timestamp, Vec<Date>)> {
+        let zone = self.schedule.as_ref().map_or("UTC", |s| &s.timezone_name);
+        let explicit = |o: &Explicit| (o.id.clone(), zone, o.opens_at, o.dates.clone());
+        let mut samples: Vec<_> = self.openings.iter().map(explicit).collect();
+        if let Some(schedule) = &self.schedule
+            && let Some((opens_at, monday)) = schedule.opening_of_week(civil::date(2026, 1, 7))
+        {
+            let week = format!("of the week of {monday}");
+            samples.push((week, zone, opens_at, schedule.days(monday)));
+        }
+        samples
+    }
+
     fn scheduled(
         &self,
         schedule: &Schedule,

@@ -1,6 +1,8 @@
 //! `[rules]`: order, limits, holds, returned places.
 
+use giliran_core::Calendar;
 use giliran_wire::ledger::{Order, ReturnRule, Rules};
+use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;
 use toml::de::DeValue;
 
@@ -12,7 +14,15 @@ const RELEASES: [u16; 2] = [7 * 60, 17 * 60];
 const ORDERS: &str = "\"first-come\", \"draw\" or { rounds = \"500ms\" }";
 const RETURNS: &str = "\"immediate\", { delayed = [\"10m\", \"60m\"] } or { at = [\"07:00\"] }";
 
-pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Rules {
+/// Where the rules on returned places stand, for what is found out later.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    cancelled: Option<std::ops::Range<usize>>,
+    expired: Option<std::ops::Range<usize>>,
+}
+
+pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, Spans) {
+    let mut spans = Spans::default();
     let collected = || ReturnRule::At { minutes: RELEASES.to_vec() };
     let mut rules = Rules {
         order: Order::FirstCome,
@@ -24,7 +34,7 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Rules {
         across_openings: false,
         max_changes: None,
     };
-    let Some(mut section) = root.section("rules", report) else { return rules };
+    let Some(mut section) = root.section("rules", report) else { return (rules, spans) };
     if let Some(order) = order(&mut section, report) {
         rules.order = order;
     }
@@ -33,12 +43,17 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Rules {
     }
     rules.max_per_account =
         section.number("max_per_account", 1..=1_000_000, report).map(|n| n as u32);
+    rules.max_changes = section.number("max_changes", 0..=1_000, report).map(|n| n as u16);
+    rules.across_openings = section.flag("across_openings", report);
     if let Some((text, span)) = section.text("hold", report) {
         rules.hold_ms = duration(text, &span, &section.path("hold"), report);
     }
     if let Some(mut returns) = section.section("returns", report) {
-        for (field, rule) in [("cancelled", &mut rules.cancelled), ("expired", &mut rules.expired)]
-        {
+        for (field, rule, span) in [
+            ("cancelled", &mut rules.cancelled, &mut spans.cancelled),
+            ("expired", &mut rules.expired, &mut spans.expired),
+        ] {
+            *span = returns.has(field).then(|| returns.span().clone());
             if let Some(read) = return_rule(&mut returns, field, report) {
                 *rule = read;
             }
@@ -46,7 +61,45 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Rules {
         returns.finish(report);
     }
     section.finish(report);
-    rules
+    (rules, spans)
+}
+
+/// Reports rules under which a place of this opening, returned as early as can
+/// be, would come back after its day. What was not asked for is not reported.
+pub(crate) fn check_returns(
+    rules: &Rules,
+    spans: &Spans,
+    (opening, timezone, opens_at, dates): (&str, &str, Timestamp, &[Date]),
+    report: &mut Report<'_>,
+) {
+    let calendar = Calendar::new(timezone);
+    let held_until = opens_at.plus_millis(rules.hold_ms.unwrap_or(0));
+    let expires = rules.hold_ms.is_some();
+    for (field, rule, span, earliest) in [
+        ("rules.returns.cancelled", &rules.cancelled, &spans.cancelled, Some(opens_at)),
+        ("rules.returns.expired", &rules.expired, &spans.expired, expires.then_some(held_until)),
+    ] {
+        let (Some(earliest), Some(span)) = (earliest, span) else { continue };
+        let back = match rule {
+            ReturnRule::Immediate => earliest,
+            ReturnRule::Delayed { from_ms, .. } => earliest.plus_millis(*from_ms),
+            ReturnRule::At { minutes } => calendar.next(minutes, earliest).unwrap_or(earliest),
+        };
+        let over = |date: &&Date| {
+            let next = date.civil().tomorrow();
+            next.is_ok_and(|next| calendar.begins(next.into()) <= back)
+        };
+        if let Some(date) = dates.iter().find(over) {
+            report.add(
+                span,
+                field,
+                format!(
+                    "a returned place of {date} in opening {opening} could only come back at \
+                     {back}, after its day: nobody could have it any more"
+                ),
+            );
+        }
+    }
 }
 
 fn order(rules: &mut Section<'_>, report: &mut Report<'_>) -> Option<Order> {

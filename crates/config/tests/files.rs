@@ -190,3 +190,37 @@ proptest! {
         let _ = parse(&text[..cut], "g.toml");
     }
 }
+
+#[test]
+fn places_that_would_come_back_after_their_day_are_refused() {
+    let text = |returns: &str| {
+        format!(
+            r#"
+            [[opening]]
+            id = "drill"
+            opens_at = "2026-11-27T18:00:00Z"
+            closes_at = "2026-11-27T19:00:00Z"
+            dates = ["2026-11-27", "2026-12-05"]
+            [rules]
+            hold = "2h"
+            max_changes = 3
+            across_openings = true
+            [rules.returns]
+            {returns}
+            [[office]]
+            id = "a"
+            name = "A"
+            quota = 5
+            "#
+        )
+    };
+    let config = parse(&text("cancelled = \"immediate\""), "f.toml").unwrap();
+    assert_eq!(config.rules.max_changes, Some(3));
+    assert!(config.rules.across_openings);
+    for late in ["cancelled = { at = [\"17:00\"] }", "expired = { delayed = [\"9h\", \"10h\"] }"] {
+        let problems = parse(&text(late), "f.toml").unwrap_err().to_string();
+        assert!(problems.contains("after its day"), "{late}: {problems}");
+        assert!(problems.contains("2026-11-27 in opening drill"), "{late}: {problems}");
+    }
+    parse(&text("cancelled = { at = [\"20:00\"] }"), "f.toml").unwrap();
+}

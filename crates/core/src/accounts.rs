@@ -69,4 +69,15 @@ impl Accounts {
             });
         }
     }
+
+    /// Durable places have been given back.
+    pub(crate) fn end(&self, account: &Pseudonym, places: u32) {
+        if self.most.is_some() {
+            self.places.remove_if(account, |p| {
+                p.durable -= places;
+                p.taken -= places;
+                p.taken == 0
+            });
+        }
+    }
 }

@@ -7,18 +7,20 @@ use giliran_wire::answer::{Availability, OpeningState, Phase, SlotState};
 use giliran_wire::ledger::Grant;
 use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
 
+use crate::openings::Openings;
 use crate::stable::{Durable, Stable};
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::Table;
-use crate::{Booking, Opening};
+use crate::{Booking, Opening, Waiting};
 
 /// Openings, claims and bookings: what requests are decided on. Shared by
 /// deciding threads; only the [`Keeper`](crate::Keeper) makes anything durable.
 #[derive(Debug)]
 pub struct Book {
-    /// By ordinal.
-    pub(crate) openings: ArcSwap<Vec<Arc<Opening>>>,
+    pub(crate) openings: ArcSwap<Openings>,
     pub(crate) bookings: Table<BookingId, Arc<Booking>>,
+    /// Entries into the next release's draw, and those that were withdrawn.
+    pub(crate) waiting: Table<BookingId, Arc<Waiting>>,
     pub(crate) stable: Stable,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
@@ -29,6 +31,7 @@ impl Book {
         Self {
             openings: ArcSwap::default(),
             bookings: Table::default(),
+            waiting: Table::default(),
             stable: Stable::new(),
             time: AtomicU64::new(0),
         }
@@ -39,8 +42,8 @@ impl Book {
         clock.max(Timestamp::from_millis(self.time.load(Ordering::Relaxed) as i64))
     }
 
-    /// The openings, by ordinal.
-    pub fn openings(&self) -> Arc<Vec<Arc<Opening>>> {
+    /// The openings whose days are not over, by ordinal.
+    pub fn openings(&self) -> Arc<Openings> {
         self.openings.load_full()
     }
 
@@ -59,7 +62,8 @@ impl Book {
     /// Once per grant: whoever decided it, or was handed it, sees to that.
     pub fn abandon(&self, grant: &Grant) {
         let openings = self.openings.load();
-        let opening = &openings[grant.opening as usize];
+        // One that has retired meanwhile has nothing left to be given back to.
+        let Some(opening) = openings.get(grant.opening) else { return };
         let places = grant.seats.len() as u32;
         opening.free[grant.slot as usize].give(places as i32);
         if let Some(account) = &grant.account {
@@ -78,7 +82,42 @@ impl Book {
     ) -> Option<(Option<Found>, Durable)> {
         self.stable.read(|at| {
             let found = self.booking(id).filter(|booking| booking.is_of(applicant));
-            (found.map(|booking| self.found(booking)), at)
+            (found.and_then(|booking| self.found(booking)), at)
+        })
+    }
+
+    /// The live entry of this receipt if `applicant` is of its party; see
+    /// [`lookup`](Self::lookup).
+    pub fn lookup_entry(
+        &self,
+        receipt: &BookingId,
+        applicant: &Pseudonym,
+    ) -> Option<(Option<Entered>, Durable)> {
+        self.stable.read(|at| {
+            let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
+            let waiting = waiting.filter(|w| w.live && w.is_of(applicant));
+            (waiting.and_then(|waiting| self.entered(waiting)), at)
+        })
+    }
+
+    /// The live entry that request `request_id` of `applicant` made.
+    pub fn lookup_entry_request(
+        &self,
+        request_id: &str,
+        applicant: &Pseudonym,
+        opening: Option<&str>,
+    ) -> Option<(Option<Entered>, Durable)> {
+        self.stable.read(|at| {
+            let openings = self.openings.load();
+            let waiting = openings
+                .iter()
+                .rev()
+                .filter(|o| opening.is_none_or(|id| o.id() == id))
+                .filter_map(|o| {
+                    o.claims.look(applicant, |claim| claim.and_then(|c| c.waiting().cloned()))
+                })
+                .find(|waiting| waiting.live && waiting.entry.request_id == request_id);
+            (waiting.and_then(|waiting| self.entered(waiting)), at)
         })
     }
 
@@ -93,7 +132,8 @@ impl Book {
         self.search(applicant, opening, |booking| &*booking.request_id == request_id)
     }
 
-    /// The applicant's booking in an opening.
+    /// The applicant's booking in an opening: the live one, else the last that
+    /// was given back or ran out.
     pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<Found>, Durable)> {
         self.search(applicant, Some(opening), |_| true)
     }
@@ -110,9 +150,9 @@ impl Book {
                 .iter()
                 .rev()
                 .filter(|o| opening.is_none_or(|id| o.id() == id))
-                .filter_map(|o| o.claims.booking_of(applicant))
-                .find(|booking| fits(booking));
-            (booking.map(|booking| self.found(booking)), at)
+                .flat_map(|o| o.claims.bookings_of(applicant))
+                .find(|booking| booking.is_of(applicant) && fits(booking));
+            (booking.and_then(|booking| self.found(booking)), at)
         })
     }
 
@@ -120,9 +160,21 @@ impl Book {
         self.bookings.look(id, |booking| booking.map(Arc::clone))
     }
 
-    fn found(&self, booking: Arc<Booking>) -> Found {
-        let opening = Arc::clone(&self.openings.load()[booking.opening as usize]);
-        Found { booking, opening }
+    /// None: its opening has retired.
+    pub(crate) fn found(&self, booking: Arc<Booking>) -> Option<Found> {
+        let opening = self.openings.load().get(booking.opening).map(Arc::clone)?;
+        Some(Found { booking, opening })
+    }
+
+    /// The entry of this receipt as it stands, withdrawn or not.
+    pub fn entry(&self, receipt: &BookingId) -> Option<Entered> {
+        let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
+        waiting.and_then(|waiting| self.entered(waiting))
+    }
+
+    fn entered(&self, waiting: Arc<Waiting>) -> Option<Entered> {
+        let opening = self.openings.load().get(waiting.entry.opening).map(Arc::clone)?;
+        Some(Entered { waiting, opening })
     }
 
     /// Free places and the state of these openings ([`Book::openings`]), only of
@@ -158,7 +210,7 @@ impl Book {
                         session: slot.session.into(),
                         quota: u32::from(slot.quota),
                         free: o.durably_free(i),
-                        withheld: 0,
+                        withheld: o.withheld(i).max(0) as u32,
                     }
                 })
                 .collect(),
@@ -168,9 +220,7 @@ impl Book {
 
     /// The opening a request means that names none: the only open one, else the
     /// next scheduled, else the last closed. `Err`: there are several, or none.
-    pub(crate) fn meant<'a>(
-        openings: &'a [Arc<Opening>],
-    ) -> Result<&'a Arc<Opening>, &'static str> {
+    pub(crate) fn meant<'a>(openings: &'a Openings) -> Result<&'a Arc<Opening>, &'static str> {
         let of_phase =
             |phase| openings.iter().filter(move |o: &&'a Arc<Opening>| o.phase() == phase);
         let mut open = of_phase(Phase::Open);
@@ -183,6 +233,15 @@ impl Book {
                 .ok_or("opening: there is none yet"),
         }
     }
+}
+
+/// A durable entry into the next release's draw, and its opening.
+#[derive(Debug, Clone)]
+pub struct Entered {
+    /// The entry.
+    pub waiting: Arc<Waiting>,
+    /// Its opening.
+    pub opening: Arc<Opening>,
 }
 
 /// A durable booking and the opening it belongs to.

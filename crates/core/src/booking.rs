@@ -1,5 +1,7 @@
 //! A durable booking in memory.
 
+use std::sync::Arc;
+
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Grant, Seat};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp, answer};
@@ -35,6 +37,54 @@ pub struct Booking {
     pub version: u32,
     /// Where it stands.
     pub status: Status,
+    /// What happened to it since it was granted; none: nothing.
+    pub life: Option<Arc<Life>>,
+}
+
+/// What happened to a booking since it was granted: what a repeated request is
+/// recognised by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Life {
+    /// The requests that changed it, in order.
+    pub done: Vec<Done>,
+    /// Reschedules since the grant, or since the authority last moved it.
+    pub changes: u16,
+    /// Those who left the party.
+    pub left: Vec<Pseudonym>,
+}
+
+/// A request that changed a booking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Its id.
+    pub request_id: Box<str>,
+    /// What it did.
+    pub deed: DoneDeed,
+}
+
+/// What a request did to a booking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DoneDeed {
+    /// Confirmed it.
+    Confirmed {
+        /// The payment's reference.
+        reference: Option<Box<str>>,
+    },
+    /// Came too late: what was paid is to be paid back.
+    Refund {
+        /// The payment's reference.
+        reference: Option<Box<str>>,
+    },
+    /// Gave it back.
+    Cancelled {
+        /// Only this member's seat; none: all of it.
+        member: Option<Pseudonym>,
+    },
+    /// Moved it.
+    Rescheduled {
+        /// Digest of the request's content.
+        content: Digest,
+    },
 }
 
 impl Booking {
@@ -56,6 +106,7 @@ impl Booking {
                 Some(_) => Status::Held,
                 None => Status::Confirmed,
             },
+            life: None,
         }
     }
 
@@ -78,6 +129,38 @@ impl Booking {
         }
     }
 
+    /// The next version of it, changed by `change`.
+    pub(crate) fn changed(&self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut next = Self { version: self.version + 1, ..self.clone() };
+        change(&mut next);
+        next
+    }
+
+    pub(crate) fn life_mut(&mut self) -> &mut Life {
+        Arc::make_mut(self.life.get_or_insert_default())
+    }
+
+    /// The request of this id that changed it.
+    pub(crate) fn done(&self, request_id: &str) -> Option<&DoneDeed> {
+        let life = self.life.as_ref()?;
+        life.done.iter().find(|done| *done.request_id == *request_id).map(|done| &done.deed)
+    }
+
+    /// Reschedules that count against the cap.
+    pub(crate) fn changes(&self) -> u16 {
+        self.life.as_ref().map_or(0, |life| life.changes)
+    }
+
+    /// True if this applicant left the party.
+    pub(crate) fn was_left_by(&self, applicant: &Pseudonym) -> bool {
+        self.life.as_ref().is_some_and(|life| life.left.contains(applicant))
+    }
+
+    /// True if this applicant is of the party.
+    pub fn is_of(&self, applicant: &Pseudonym) -> bool {
+        self.seats.iter().any(|seat| seat.applicant == *applicant)
+    }
+
     /// Appends every field in a fixed order, for the state's hash.
     pub(crate) fn digest_into(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.id.as_bytes());
@@ -95,14 +178,40 @@ impl Booking {
             out.extend_from_slice(seat.applicant.as_bytes());
             out.extend_from_slice(&seat.number.to_le_bytes());
         }
-        for text in [Some(&*self.request_id), self.reference.as_deref()] {
-            out.push(text.map_or(u8::MAX, |t| t.len() as u8));
-            out.extend_from_slice(text.map_or(&[], str::as_bytes));
+        text_into(Some(&self.request_id), out);
+        text_into(self.reference.as_deref(), out);
+        let Some(life) = &self.life else { return out.push(0) };
+        out.push(1);
+        out.extend_from_slice(&life.changes.to_le_bytes());
+        out.extend_from_slice(&(life.left.len() as u32).to_le_bytes());
+        life.left.iter().for_each(|who| out.extend_from_slice(who.as_bytes()));
+        out.extend_from_slice(&(life.done.len() as u32).to_le_bytes());
+        for Done { request_id, deed } in &life.done {
+            text_into(Some(request_id), out);
+            match deed {
+                DoneDeed::Confirmed { reference } => {
+                    out.push(0);
+                    text_into(reference.as_deref(), out);
+                }
+                DoneDeed::Refund { reference } => {
+                    out.push(1);
+                    text_into(reference.as_deref(), out);
+                }
+                DoneDeed::Cancelled { member } => {
+                    out.push(2);
+                    out.extend_from_slice(&member.map_or([0; 16], |who| *who.as_bytes()));
+                }
+                DoneDeed::Rescheduled { content } => {
+                    out.push(3);
+                    out.extend_from_slice(&content.0);
+                }
+            }
         }
     }
+}
 
-    /// True if this applicant is of the party.
-    pub fn is_of(&self, applicant: &Pseudonym) -> bool {
-        self.seats.iter().any(|seat| seat.applicant == *applicant)
-    }
+/// Texts have at most 64 bytes, so 255 stands for "none".
+pub(crate) fn text_into(text: Option<&str>, out: &mut Vec<u8>) {
+    out.push(text.map_or(u8::MAX, |t| t.len() as u8));
+    out.extend_from_slice(text.map_or(&[], str::as_bytes));
 }

@@ -8,16 +8,17 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{Grant, Seat};
+use giliran_wire::ledger::{BallotEntry, Grant, Seat};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
-use crate::Booking;
 use crate::book::{Book, Found};
-use crate::claims::Claim;
+use crate::claims::Standing;
 use crate::opening::Opening;
+use crate::openings::Openings;
 use crate::stable::Durable;
+use crate::{Booking, Waiting};
 
 /// A valid `book` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,8 @@ pub struct Ask<'a> {
     pub reference: Option<&'a str>,
     /// The publisher has checked entitlements.
     pub vouched: bool,
+    /// Where all is sold out: wait for returned places.
+    pub wait: bool,
 }
 
 /// An [`Ask`] that outlives the payload it came in, for requests that wait.
@@ -57,6 +60,7 @@ pub struct OwnedAsk {
     channel: Option<Box<str>>,
     reference: Option<Box<str>>,
     vouched: bool,
+    wait: bool,
 }
 
 impl OwnedAsk {
@@ -73,6 +77,7 @@ impl OwnedAsk {
             channel: self.channel.as_deref(),
             reference: self.reference.as_deref(),
             vouched: self.vouched,
+            wait: self.wait,
         }
     }
 
@@ -94,21 +99,14 @@ impl Ask<'_> {
             request_id: self.request_id.into(),
             applicants: self.applicants.into(),
             content: self.content,
-            choices: self
-                .choices
-                .iter()
-                .map(|c| Choice {
-                    office: c.office.clone().into_owned(),
-                    date: c.date,
-                    session: c.session.clone().map(giliran_wire::Text::into_owned),
-                })
-                .collect(),
+            choices: self.choices.iter().map(Choice::to_static).collect(),
             opening: self.opening.map(Into::into),
             expires_at: self.expires_at,
             account: self.account,
             channel: self.channel.map(Into::into),
             reference: self.reference.map(Into::into),
             vouched: self.vouched,
+            wait: self.wait,
         }
     }
 }
@@ -122,6 +120,9 @@ pub enum Decision {
     /// Places are taken. The grant still lacks booking id and numbers; it goes
     /// into a block, or back through [`Book::abandon`].
     Granted(Box<Grant>),
+    /// Everything it wants is durably gone, and it waits for what comes back.
+    /// The entry lacks its receipt; the keeper [enters](crate::Keeper::enter) it.
+    Enter(Box<BallotEntry>),
     /// It turns on something not yet durable: decide again after the block that
     /// is on its way.
     Wait,
@@ -132,6 +133,16 @@ pub enum Decision {
 pub enum Settled {
     /// The same request was granted before: its booking.
     Repeat(Found, Durable),
+    /// The same request waits for returned places already, or has been
+    /// withdrawn from doing so.
+    Entered {
+        /// The entry.
+        waiting: Arc<Waiting>,
+        /// Its opening.
+        opening: Arc<Opening>,
+        /// What it rests on.
+        durable: Durable,
+    },
     /// Refused.
     Refused(Refusal, Durable),
 }
@@ -148,11 +159,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    const fn new(reason: Reason) -> Self {
+    pub(crate) const fn new(reason: Reason) -> Self {
         Self { reason, detail: None, retry_after_ms: None }
     }
 
-    fn because(reason: Reason, detail: String) -> Self {
+    pub(crate) fn because(reason: Reason, detail: String) -> Self {
         Self { reason, detail: Some(detail), retry_after_ms: None }
     }
 }
@@ -162,6 +173,8 @@ enum Judged<'a> {
     Wait,
     /// Nothing durable speaks against it.
     Try(&'a Opening, Fitting<'a>),
+    /// Nothing speaks against its waiting for returned places.
+    Enter(&'a Opening, Fitting<'a>),
 }
 
 /// What the first applicant's claim says of a request.
@@ -173,6 +186,8 @@ enum First {
     Booked,
     /// By the same request: its booking.
     Same(Arc<Booking>),
+    /// By the same request, which waits for returned places.
+    Waits(Arc<Waiting>),
     /// By a request of the same id with another content.
     Conflict,
 }
@@ -194,7 +209,13 @@ impl Book {
                 // applied meanwhile.
                 Judged::Wait => return Decision::Wait,
                 Judged::Try(opening, fitting) => {
-                    return opening.take(ask, &fitting).map_or(Decision::Wait, Decision::Granted);
+                    let grant = opening.take(ask, &fitting, &openings, now);
+                    return grant.map_or(Decision::Wait, Decision::Granted);
+                }
+                Judged::Enter(opening, fitting) => {
+                    if self.stable.held(&glance) {
+                        return Decision::Enter(Box::new(opening.entry(ask, &fitting)));
+                    }
                 }
             }
         }
@@ -204,15 +225,13 @@ impl Book {
     fn judge<'a>(
         &self,
         ask: &Ask<'_>,
-        openings: &'a [Arc<Opening>],
+        openings: &'a Openings,
         now: Timestamp,
         at: Durable,
     ) -> Judged<'a> {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
         let meant = match ask.opening {
-            Some(id) => {
-                openings.iter().find(|o| o.id() == id).ok_or("opening: there is none of this id")
-            }
+            Some(id) => openings.named(id).ok_or("opening: there is none of this id"),
             None => Self::meant(openings),
         };
         if ask.opening.is_none()
@@ -231,48 +250,68 @@ impl Book {
                 let found = Found { booking, opening: Arc::clone(opening) };
                 return Judged::Settled(Settled::Repeat(found, at));
             }
+            First::Waits(waiting) => {
+                let opening = Arc::clone(opening);
+                return Judged::Settled(Settled::Entered { waiting, opening, durable: at });
+            }
             First::Conflict => return refuse(Refusal::new(Reason::Conflict)),
             First::Booked | First::Unclaimed => {}
         }
         if ask.expires_at.is_some_and(|deadline| deadline <= now) {
             return refuse(Refusal::new(Reason::Expired));
         }
+        let waits = ask.wait && opening.collects();
+        // Once the window has closed, returned places are still given to those
+        // who wait.
+        let late = waits && opening.phase() == Phase::Closed;
         match Self::phase_allows(opening, now) {
             Ok(true) => {}
             Ok(false) => return Judged::Wait,
+            Err(_) if late => {}
             Err(refusal) => return refuse(refusal),
         }
-        let fitting = match opening.fitting_all(ask) {
+        let places = ask.applicants.len() as u32;
+        let fitting =
+            opening.party_fits(places).and_then(|()| opening.fitting_all(ask.choices, ask.vouched));
+        let fitting = match fitting {
             Ok(fitting) => fitting,
             Err(refusal) => return refuse(refusal),
         };
-        let places = ask.applicants.len() as u32;
         if ask.account.is_some_and(|account| opening.accounts.durably_full(&account, places)) {
             return refuse(Refusal::new(Reason::AccountLimit));
         }
-        match opening.party_booked(ask, &first) {
+        match opening.party_booked(ask, &first, openings, now) {
             Some(true) => return refuse(Refusal::new(Reason::AlreadyBooked)),
             Some(false) => {}
             None => return Judged::Wait,
         }
         let has_room = |slot: &u32| opening.durably_free.of(*slot) >= places as i32;
-        if fitting.iter().any(|slots| slots.iter().any(has_room)) {
-            Judged::Try(opening, fitting)
-        } else {
-            refuse(Refusal::new(Reason::SoldOut))
+        if !late && fitting.iter().any(|slots| slots.iter().any(has_room)) {
+            return Judged::Try(opening, fitting);
         }
+        if !waits {
+            return refuse(Refusal::new(Reason::SoldOut));
+        }
+        if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, now)) {
+            return refuse(Refusal::new(if late { Reason::Closed } else { Reason::SoldOut }));
+        }
+        if opening.party_waits(ask) {
+            let detail = "applicants: one of them waits by another request".to_owned();
+            return refuse(Refusal::because(Reason::AlreadyBooked, detail));
+        }
+        Judged::Enter(opening, fitting)
     }
 
     /// A request that names no opening may be the repetition of one that was
     /// granted in another opening than the one it means today.
     fn judge_elsewhere<'a>(
         ask: &Ask<'_>,
-        openings: &'a [Arc<Opening>],
+        openings: &'a Openings,
         meant: Option<&Arc<Opening>>,
         at: Durable,
     ) -> Option<Judged<'a>> {
         let mut deciding = false;
-        for opening in openings {
+        for opening in openings.iter() {
             let is_meant = meant.is_some_and(|meant| Arc::ptr_eq(meant, opening));
             if is_meant || opening.phase() == Phase::Scheduled {
                 continue;
@@ -281,6 +320,14 @@ impl Book {
                 First::Same(booking) => {
                     let found = Found { booking, opening: Arc::clone(opening) };
                     return Some(Judged::Settled(Settled::Repeat(found, at)));
+                }
+                First::Waits(waiting) => {
+                    let opening = Arc::clone(opening);
+                    return Some(Judged::Settled(Settled::Entered {
+                        waiting,
+                        opening,
+                        durable: at,
+                    }));
                 }
                 First::Deciding => deciding = true,
                 // The key is one within its opening.
@@ -306,23 +353,27 @@ impl Book {
 }
 
 /// The fitting slots of every choice, in order of preference.
-type Fitting<'a> = SmallVec<[&'a [u32]; 4]>;
+pub(crate) type Fitting<'a> = SmallVec<[&'a [u32]; 4]>;
 
 impl Opening {
-    /// Party size, unknown slots and permission, in this order.
-    fn fitting_all<'a>(&'a self, ask: &Ask<'_>) -> Result<Fitting<'a>, Refusal> {
-        let most = usize::from(self.record().rules.max_party);
-        if ask.applicants.len() > most {
+    fn party_fits(&self, applicants: u32) -> Result<(), Refusal> {
+        let most = u32::from(self.record().rules.max_party);
+        if applicants > most {
             return Err(Refusal::because(
                 Reason::PartyTooLarge,
-                format!(
-                    "applicants: {} given, at most {most} in this opening",
-                    ask.applicants.len()
-                ),
+                format!("applicants: {applicants} given, at most {most} in this opening"),
             ));
         }
-        let fitting = ask
-            .choices
+        Ok(())
+    }
+
+    /// The slots that fit, unless a choice is unknown or not permitted.
+    pub(crate) fn fitting_all<'a>(
+        &'a self,
+        choices: &[Choice<'_>],
+        vouched: bool,
+    ) -> Result<Fitting<'a>, Refusal> {
+        let fitting = choices
             .iter()
             .enumerate()
             .map(|(i, choice)| {
@@ -331,8 +382,8 @@ impl Opening {
                 })
             })
             .collect::<Result<Fitting<'a>, Refusal>>()?;
-        if !ask.vouched {
-            for (i, choice) in ask.choices.iter().enumerate() {
+        if !vouched {
+            for (i, choice) in choices.iter().enumerate() {
                 if choice.session.is_some()
                     && fitting[i].first().is_some_and(|slot| self.slot(*slot).restricted)
                 {
@@ -347,48 +398,138 @@ impl Opening {
     }
 
     fn first_claim(&self, ask: &Ask<'_>) -> First {
-        self.claims.look(&ask.applicants[0], |claim| match claim {
-            None => First::Unclaimed,
-            Some(Claim::Deciding) => First::Deciding,
-            Some(Claim::Granted(booking)) => {
-                if booking.seats[0].applicant != ask.applicants[0]
-                    || *booking.request_id != *ask.request_id
-                {
-                    First::Booked
-                } else if booking.content == ask.content {
+        let first = &ask.applicants[0];
+        // What this booking says of the request; none: it is another's.
+        let known = |booking: &Arc<Booking>| {
+            if booking.seats[0].applicant != *first {
+                None
+            } else if *booking.request_id == *ask.request_id {
+                Some(if booking.content == ask.content {
                     First::Same(Arc::clone(booking))
                 } else {
                     First::Conflict
-                }
+                })
+            } else {
+                booking.done(ask.request_id).map(|_| First::Conflict)
+            }
+        };
+        self.claims.look(first, |claim| {
+            let Some(claim) = claim else { return First::Unclaimed };
+            if let Some(known) = claim.past().iter().find_map(known) {
+                return known;
+            }
+            if let Some(waiting) = claim.waiting()
+                && waiting.entry.applicants[0] == *first
+                && *waiting.entry.request_id == *ask.request_id
+            {
+                return if waiting.entry.content == ask.content {
+                    First::Waits(Arc::clone(waiting))
+                } else {
+                    First::Conflict
+                };
+            }
+            match &claim.standing {
+                Standing::Free => First::Unclaimed,
+                Standing::Deciding => First::Deciding,
+                Standing::Granted(booking) => known(booking).unwrap_or(First::Booked),
             }
         })
     }
 
     /// Whether a member of the party durably has a booking; none: that turns on
     /// a claim that is being decided.
-    fn party_booked(&self, ask: &Ask<'_>, first: &First) -> Option<bool> {
+    fn party_booked(
+        &self,
+        ask: &Ask<'_>,
+        first: &First,
+        openings: &Openings,
+        now: Timestamp,
+    ) -> Option<bool> {
         if matches!(first, First::Booked) {
             return Some(true);
         }
         let mut deciding = false;
         for applicant in &ask.applicants[1..] {
             let (booked, undecided) = self.claims.look(applicant, |claim| {
-                (matches!(claim, Some(Claim::Granted(_))), matches!(claim, Some(Claim::Deciding)))
+                let standing = claim.map(|claim| &claim.standing);
+                (
+                    matches!(standing, Some(Standing::Granted(_))),
+                    matches!(standing, Some(Standing::Deciding)),
+                )
             });
             if booked {
                 return Some(true);
             }
             deciding |= undecided;
         }
-        if deciding { None } else { Some(false) }
+        match self.booked_elsewhere(ask.applicants, openings, now) {
+            Some(true) => Some(true),
+            Some(false) if !deciding => Some(false),
+            Some(false) | None => None,
+        }
+    }
+
+    /// Whether one of these people has a live booking in another opening, where
+    /// that counts: one whose day is over does not. None: it is being decided.
+    pub(crate) fn booked_elsewhere(
+        &self,
+        applicants: &[Pseudonym],
+        openings: &Openings,
+        now: Timestamp,
+    ) -> Option<bool> {
+        if !self.record().rules.across_openings {
+            return Some(false);
+        }
+        let ordinal = self.record().ordinal;
+        let mut deciding = false;
+        for other in openings.iter().filter(|other| other.record().ordinal != ordinal) {
+            for applicant in applicants {
+                let counts = other.claims.look(applicant, |claim| {
+                    match claim.map(|claim| &claim.standing) {
+                        None | Some(Standing::Free) => Some(false),
+                        Some(Standing::Deciding) => None,
+                        Some(Standing::Granted(booking)) => {
+                            Some(!other.day_is_over(booking.slot, now))
+                        }
+                    }
+                });
+                match counts {
+                    Some(true) => return Some(true),
+                    Some(false) => {}
+                    None => deciding = true,
+                }
+            }
+        }
+        (!deciding).then_some(false)
+    }
+
+    /// True if one of the party durably waits for returned places.
+    fn party_waits(&self, ask: &Ask<'_>) -> bool {
+        ask.applicants.iter().any(|applicant| {
+            self.claims.look(applicant, |claim| {
+                claim.and_then(|claim| claim.waiting()).is_some_and(|waiting| waiting.live)
+            })
+        })
     }
 
     /// Claims the applicants, then takes places in the first slot with room for
     /// all; nothing is left taken where that fails.
-    fn take(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> Option<Box<Grant>> {
+    fn take(
+        &self,
+        ask: &Ask<'_>,
+        fitting: &Fitting<'_>,
+        openings: &Openings,
+        now: Timestamp,
+    ) -> Option<Box<Grant>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
         self.claims.take(&party).ok()?;
+        // Looked at again with the own claim in place: of two threads that claim
+        // one person in two openings, one at least sees the other.
+        if self.booked_elsewhere(ask.applicants, openings, now) != Some(false) {
+            self.claims.give(&party);
+            return None;
+        }
         let places = ask.applicants.len() as u32;
         if ask.account.is_none_or(|account| self.accounts.take(&account, places)) {
             let mut slots = fitting.iter().copied().flatten().copied();
@@ -416,6 +557,27 @@ impl Opening {
             account: ask.account,
             channel: ask.channel.map(str::to_owned),
             hold_expires_at: None,
+        }
+    }
+
+    fn entry(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> BallotEntry {
+        let mut slots: Vec<u32> = Vec::new();
+        for slot in fitting.iter().copied().flatten() {
+            if !slots.contains(slot) {
+                slots.push(*slot);
+            }
+        }
+        BallotEntry {
+            receipt: BookingId::from_random(0),
+            opening: self.record().ordinal,
+            applicants: ask.applicants.to_vec(),
+            slots,
+            request_id: ask.request_id.to_owned(),
+            content: ask.content,
+            reference: ask.reference.map(str::to_owned),
+            account: ask.account,
+            channel: ask.channel.map(str::to_owned),
+            waits: true,
         }
     }
 }

@@ -27,20 +27,28 @@
 mod accounts;
 mod book;
 mod booking;
+mod calendar;
+mod change;
 mod claims;
 mod decide;
 mod keeper;
 #[cfg(all(test, loom))]
 mod models;
 mod opening;
+mod openings;
 mod places;
 mod stable;
 mod sync;
 mod table;
+mod waiting;
 
-pub use book::{Book, Found};
-pub use booking::Booking;
+pub use book::{Book, Entered, Found};
+pub use booking::{Booking, Done, DoneDeed, Life};
+pub use calendar::Calendar;
+pub use change::{ChangeAsk, Deed};
 pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
-pub use keeper::{FoldError, Keeper};
+pub use keeper::{Change, Changed, Drawing, FoldError, Keeper, Numbered, Told};
 pub use opening::{Opening, SlotName, Unsupported};
+pub use openings::Openings;
 pub use stable::Durable;
+pub use waiting::Waiting;

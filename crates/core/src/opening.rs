@@ -3,7 +3,7 @@
 use std::fmt;
 
 use giliran_wire::answer::Phase;
-use giliran_wire::ledger::{MAX_BLOCK_BYTES, OpeningRecord, Order};
+use giliran_wire::ledger::{MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{Date, Timestamp};
 use rustc_hash::FxHashMap;
@@ -12,9 +12,10 @@ use rustc_hash::FxHashMap;
 const ROOM_BESIDE: usize = 4 * 1024;
 
 use crate::accounts::Accounts;
+use crate::calendar::Calendar;
 use crate::claims::Claims;
-use crate::places::{DurablyFree, Free};
-use crate::sync::{AtomicU8, Ordering};
+use crate::places::{Counts, Free};
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
 /// An opening: its record, its slots' counters, its applicants' claims.
 #[derive(Debug)]
@@ -22,9 +23,17 @@ pub struct Opening {
     record: OpeningRecord,
     /// A [`Phase`]; relaxed, read inside a stable read.
     phase: AtomicU8,
+    /// Its end as it now stands, ms; relaxed, read inside a stable read.
+    closes_at: AtomicU64,
     offices: FxHashMap<Box<str>, OfficeIndex>,
+    pub(crate) calendar: Calendar,
+    retires_at: Timestamp,
     pub(crate) free: Box<[Free]>,
-    pub(crate) durably_free: DurablyFree,
+    pub(crate) durably_free: Counts,
+    /// Quotas as they now stand.
+    pub(crate) quotas: Counts,
+    /// Places that are neither held by a live booking nor free.
+    pub(crate) withheld: Counts,
     pub(crate) claims: Claims,
     pub(crate) accounts: Accounts,
 }
@@ -54,7 +63,7 @@ pub struct SlotName<'a> {
     pub date: Date,
     /// The session's id.
     pub session: &'a str,
-    /// Places in all.
+    /// Places in all, as the quota now stands.
     pub quota: u16,
     /// Only for vouched requests.
     pub restricted: bool,
@@ -101,9 +110,14 @@ impl Opening {
         }
         Self {
             phase: AtomicU8::new(0),
+            closes_at: AtomicU64::new(record.closes_at.as_millis().max(0) as u64),
             offices,
+            calendar: Calendar::new(&record.timezone),
+            retires_at: retires_at(&record),
             free: record.slots.iter().map(|s| Free::new(i32::from(s.quota))).collect(),
-            durably_free: DurablyFree::new(record.slots.iter().map(|s| i32::from(s.quota))),
+            durably_free: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
+            quotas: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
+            withheld: Counts::new(record.slots.iter().map(|_| 0)),
             claims: Claims::default(),
             accounts: Accounts::new(record.rules.max_per_account),
             record,
@@ -122,12 +136,10 @@ impl Opening {
             let what = "more slots than one ledger block holds (512 KiB, some 18,000 slots)";
             return Err(Unsupported { id: record.id.clone(), what });
         }
-        let what = match (&record.rules.order, record.rules.hold_ms, record.rules.across_openings) {
-            (Order::Rounds { .. }, _, _) => "order = { rounds = … }",
-            (Order::Draw, _, _) => "order = \"draw\"",
-            (_, Some(_), _) => "hold",
-            (_, _, true) => "one booking across openings",
-            (Order::FirstCome, None, false) => return Ok(()),
+        let what = match &record.rules.order {
+            Order::Rounds { .. } => "order = { rounds = … }",
+            Order::Draw => "order = \"draw\"",
+            Order::FirstCome => return Ok(()),
         };
         Err(Unsupported { id: record.id.clone(), what })
     }
@@ -162,15 +174,15 @@ impl Opening {
 
     /// The slot of this index, by name. Panics beyond the last: indexes come
     /// from the ledger, where the keeper has checked them.
-    pub fn slot(&self, slot: u32) -> SlotName<'_> {
-        let slot = &self.record.slots[slot as usize];
+    pub fn slot(&self, index: u32) -> SlotName<'_> {
+        let slot = &self.record.slots[index as usize];
         let office = &self.record.offices[slot.office as usize];
         let session = &office.sessions[slot.session as usize];
         SlotName {
             office: &office.id,
             date: slot.date,
             session: &session.id,
-            quota: slot.quota,
+            quota: self.quotas.of(index) as u16,
             restricted: session.restricted,
         }
     }
@@ -190,9 +202,68 @@ impl Opening {
         self.free[slot as usize].now()
     }
 
-    /// When it should open and close.
+    /// Places of a slot that are neither held by a live booking nor free:
+    /// returned and not released yet, reserved, or halted.
+    pub fn withheld(&self, slot: u32) -> i32 {
+        self.withheld.of(slot)
+    }
+
+    /// When it should open and close; an operator may have moved its end.
     pub fn window(&self) -> (Timestamp, Timestamp) {
-        (self.record.opens_at, self.record.closes_at)
+        let closes_at = self.closes_at.load(Ordering::Relaxed) as i64;
+        (self.record.opens_at, Timestamp::from_millis(closes_at))
+    }
+
+    pub(crate) fn set_closes_at(&self, closes_at: Timestamp) {
+        self.closes_at.store(closes_at.as_millis().max(0) as u64, Ordering::Relaxed);
+    }
+
+    /// True once the day of a slot has begun at the office.
+    pub(crate) fn day_has_begun(&self, slot: u32, now: Timestamp) -> bool {
+        now >= self.calendar.begins(self.record.slots[slot as usize].date)
+    }
+
+    /// True once the day of a slot is over at the office.
+    pub(crate) fn day_is_over(&self, slot: u32, now: Timestamp) -> bool {
+        let next = self.record.slots[slot as usize].date.civil().tomorrow();
+        next.is_ok_and(|next| now >= self.calendar.begins(next.into()))
+    }
+
+    /// Times of the day, in minutes, at which collected places are given to
+    /// those who wait; none: this opening collects nothing.
+    pub(crate) fn releases(&self) -> Vec<u16> {
+        let rules = &self.record.rules;
+        let mut minutes: Vec<u16> = [&rules.cancelled, &rules.expired]
+            .into_iter()
+            .filter_map(|rule| match rule {
+                ReturnRule::At { minutes } => Some(minutes),
+                ReturnRule::Immediate | ReturnRule::Delayed { .. } => None,
+            })
+            .flatten()
+            .copied()
+            .collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+        minutes
+    }
+
+    /// True if it gives returned places to those who wait.
+    pub fn collects(&self) -> bool {
+        let rules = &self.record.rules;
+        [&rules.cancelled, &rules.expired].iter().any(|rule| matches!(rule, ReturnRule::At { .. }))
+    }
+
+    /// When all its days are over, wherever it is: it leaves memory with the
+    /// first block from then on.
+    pub fn retires_at(&self) -> Timestamp {
+        self.retires_at
+    }
+
+    /// The slot of these names.
+    pub fn slot_of(&self, office: &str, date: Date, session: &str) -> Option<u32> {
+        let office = self.offices.get(office)?;
+        let session = office.sessions.get(session)?;
+        office.exact.get(&(date, *session)).map(|[slot]| *slot)
     }
 
     /// True if the opening has this office.
@@ -246,4 +317,20 @@ impl fmt::Display for Unknown {
             Self::OnlyNamed => "session: the office has only sessions that must be named",
         })
     }
+}
+
+/// The second midnight (UTC) after the last day: by then it is over in every
+/// time zone. Computed without the time zone database, since the fold rests on
+/// it.
+fn retires_at(record: &OpeningRecord) -> Timestamp {
+    let last = record.slots.iter().map(|slot| slot.date).max();
+    let midnight = last.and_then(|date| {
+        let day = date.civil().checked_add(jiff::Span::new().days(2)).ok()?;
+        day.to_datetime(jiff::civil::Time::midnight())
+            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
+            .ok()
+    });
+    midnight.map_or(Timestamp::from_millis(i64::MAX), |at| {
+        Timestamp::from_millis(at.timestamp().as_millisecond())
+    })
 }

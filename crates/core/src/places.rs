@@ -47,14 +47,13 @@ impl Free {
     }
 }
 
-/// Places of every slot that no durable grant holds; dense, since a refusal
-/// reads a row of them.
+/// One durable number per slot; dense, since a refusal reads a row of them.
 #[derive(Debug)]
-pub(crate) struct DurablyFree(Box<[AtomicI32]>);
+pub(crate) struct Counts(Box<[AtomicI32]>);
 
-impl DurablyFree {
-    pub(crate) fn new(quotas: impl Iterator<Item = i32>) -> Self {
-        Self(quotas.map(AtomicI32::new).collect())
+impl Counts {
+    pub(crate) fn new(counts: impl Iterator<Item = i32>) -> Self {
+        Self(counts.map(AtomicI32::new).collect())
     }
 
     pub(crate) fn of(&self, slot: u32) -> i32 {
@@ -62,8 +61,7 @@ impl DurablyFree {
     }
 
     /// Only the keeper, inside a change: no other writer exists.
-    pub(crate) fn add(&self, slot: u32, n: i32) {
-        let cell = &self.0[slot as usize];
-        cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    pub(crate) fn set(&self, slot: u32, n: i32) {
+        self.0[slot as usize].store(n, Ordering::Relaxed);
     }
 }

@@ -64,19 +64,20 @@ mod mapped {
             see(entry.as_deref())
         }
 
-        /// Puts `value` where there is none; else shows what there is.
+        /// Puts `value` where there is none; else shows what there is, to be
+        /// looked at and changed.
         pub(crate) fn occupy<R>(
             &self,
             key: K,
             value: V,
-            taken: impl FnOnce(&V) -> R,
+            taken: impl FnOnce(&mut V) -> R,
         ) -> Result<(), R> {
             match self.0.entry(key) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(value);
                     Ok(())
                 }
-                Entry::Occupied(occupied) => Err(taken(occupied.get())),
+                Entry::Occupied(mut occupied) => Err(taken(occupied.get_mut())),
             }
         }
 
@@ -90,10 +91,6 @@ mod mapped {
 
         pub(crate) fn len(&self) -> usize {
             self.0.len()
-        }
-
-        pub(crate) fn keys(&self) -> Vec<K> {
-            self.0.iter().map(|entry| *entry.key()).collect()
         }
     }
 
@@ -142,10 +139,10 @@ mod modelled {
             &self,
             key: K,
             value: V,
-            taken: impl FnOnce(&V) -> R,
+            taken: impl FnOnce(&mut V) -> R,
         ) -> Result<(), R> {
             let mut shard = self.shard(&key).write().expect("not poisoned");
-            match shard.get(&key) {
+            match shard.get_mut(&key) {
                 Some(there) => Err(taken(there)),
                 None => {
                     shard.insert(key, value);
@@ -167,13 +164,6 @@ mod modelled {
 
         pub(crate) fn len(&self) -> usize {
             self.0.iter().map(|shard| shard.read().expect("not poisoned").len()).sum()
-        }
-
-        pub(crate) fn keys(&self) -> Vec<K> {
-            let keys = |shard: &Shard<K, V>| -> Vec<K> {
-                shard.read().expect("not poisoned").keys().copied().collect()
-            };
-            self.0.iter().flat_map(keys).collect()
         }
     }
 

@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use giliran_core::{Ask, Book, Decision, Settled};
+use giliran_core::{Ask, Book, Decision, Numbered, Settled};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
 use giliran_wire::request::Choice;
@@ -72,6 +72,7 @@ impl Request {
             channel: None,
             reference: None,
             vouched: false,
+            wait: false,
         };
         book.decide(&ask, NOW)
     }
@@ -116,7 +117,7 @@ fn keep(ledger: &mut Ledger, granted: &Receiver<Box<Grant>>, random: &mut Random
             if random.below(every) == 0 {
                 ledger.keeper.book().abandon(&grant);
             } else {
-                while !ledger.keeper.number(&mut grant, ids) {
+                while ledger.keeper.number(&mut grant, ids) != Numbered::Done {
                     ids += 1;
                 }
                 entries.push(Entry::Grant(*grant));
@@ -124,9 +125,7 @@ fn keep(ledger: &mut Ledger, granted: &Receiver<Box<Grant>>, random: &mut Random
         }
         if random.below(every) == 0 {
             for entry in &entries {
-                if let Entry::Grant(grant) = entry {
-                    ledger.keeper.abandon(grant);
-                }
+                ledger.keeper.abandon(entry);
             }
         } else {
             ledger.append(entries);
@@ -151,6 +150,9 @@ fn ask_all(
                     again.push(request);
                 }
                 Decision::Wait => again.push(request),
+                Decision::Enter(_) | Decision::Settled(Settled::Entered { .. }) => {
+                    panic!("nobody asked to wait")
+                }
                 Decision::Settled(Settled::Repeat(found, at)) => {
                     let told = Told::Booking(found.booking.id);
                     answers.push(Answer { request, told, seq: at.position().seq });

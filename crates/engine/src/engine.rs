@@ -372,15 +372,11 @@ impl Engine {
         for opening in book.openings().iter() {
             for i in 0..opening.slots() {
                 let slot = opening.slot(i);
-                metrics
-                    .free
-                    .with_label_values(&[
-                        opening.id(),
-                        slot.office,
-                        &slot.date.to_string(),
-                        slot.session,
-                    ])
-                    .set(i64::from(opening.durably_free(i)));
+                let date = slot.date.to_string();
+                let labels = [opening.id(), slot.office, &date, slot.session];
+                let (free, withheld) = (opening.durably_free(i), opening.withheld(i));
+                metrics.free.with_label_values(&labels).set(free.into());
+                metrics.withheld.with_label_values(&labels).set(withheld.into());
             }
         }
     }

@@ -26,23 +26,49 @@ pub(crate) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 pub(crate) enum Operation {
     Book,
     BookVouched,
+    Confirm,
+    Cancel,
+    Reschedule,
     Lookup,
     Find,
     Availability,
+    Quota,
+    Reserve,
+    Halt,
+    ClosesAt,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Book, Self::BookVouched, Self::Lookup, Self::Find, Self::Availability];
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Book,
+        Self::BookVouched,
+        Self::Confirm,
+        Self::Cancel,
+        Self::Reschedule,
+        Self::Lookup,
+        Self::Find,
+        Self::Availability,
+        Self::Quota,
+        Self::Reserve,
+        Self::Halt,
+        Self::ClosesAt,
+    ];
 
     /// The subject's end.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Book => "book",
             Self::BookVouched => "book.vouched",
+            Self::Confirm => "confirm",
+            Self::Cancel => "cancel",
+            Self::Reschedule => "reschedule",
             Self::Lookup => "lookup",
             Self::Find => "find",
             Self::Availability => "availability",
+            Self::Quota => "admin.quota",
+            Self::Reserve => "admin.reserve",
+            Self::Halt => "admin.halt",
+            Self::ClosesAt => "admin.closes_at",
         }
     }
 }

@@ -10,6 +10,9 @@ use prometheus::{
 pub struct Metrics {
     granted: IntCounter,
     repeated: IntCounter,
+    entered: IntCounter,
+    pub(crate) clock_ahead: IntGauge,
+    pub(crate) withheld: IntGaugeVec,
     /// By number of the reason.
     rejected: Vec<IntCounter>,
     pub(crate) lookups: IntCounterVec,
@@ -70,6 +73,15 @@ impl Metrics {
             &["opening", "office", "date", "session"],
         )?;
         registry.register(Box::new(free.clone()))?;
+        let withheld = IntGaugeVec::new(
+            Opts::new(
+                "giliran_withheld_places",
+                "Places of a slot that are neither booked nor free: returned and not released \
+                 yet, reserved, or halted",
+            ),
+            &["opening", "office", "date", "session"],
+        )?;
+        registry.register(Box::new(withheld.clone()))?;
         let append_retries = IntCounter::new(
             "giliran_append_retries_total",
             "Appends that had to be sent again for want of an outcome",
@@ -78,6 +90,12 @@ impl Metrics {
         Ok(Self {
             granted: requests.with_label_values(&["granted", ""]),
             repeated: requests.with_label_values(&["repeated", ""]),
+            entered: requests.with_label_values(&["entered", ""]),
+            clock_ahead: gauge(
+                "giliran_clock_ahead",
+                "1 while the clock is too far ahead to be believed, and nothing expires",
+            )?,
+            withheld,
             rejected: Reason::ALL
                 .iter()
                 .map(|reason| requests.with_label_values(&["rejected", reason.name()]))
@@ -126,6 +144,10 @@ impl Metrics {
 
     pub(crate) fn repeated(&self) {
         self.repeated.inc();
+    }
+
+    pub(crate) fn entered(&self) {
+        self.entered.inc();
     }
 
     pub(crate) fn rejected(&self, reason: Reason) {

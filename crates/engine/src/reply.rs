@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use giliran_core::{Durable, Found, Refusal, Settled};
-use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
+use giliran_core::{Durable, Entered, Found, Refusal, Settled};
+use giliran_wire::admin;
+use giliran_wire::answer::{self, Answer, Reason, Rejection, SlotState, Verdict};
 use giliran_wire::request::Form;
 use giliran_wire::{Position, Timestamp};
 
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::sequencer::Outcome;
+use crate::sequencer::{Outcome, Report};
 
 /// `busy` and `unavailable` ask to come back after a random time in this range,
 /// ms, so that the crowd does not come back at once.
@@ -55,19 +56,28 @@ struct Missing {
 #[derive(Debug, Clone)]
 pub(crate) enum Answered {
     /// Just made durable, by this engine.
-    Granted(Found, Position),
+    Granted(Found, Position, Asked),
     /// Made earlier; whoever has the lease may tell of it.
-    Found(Found, Position),
+    Found(Found, Position, Asked),
+    /// An entry into the next release's draw, or its withdrawal; as above.
+    Entered(Entered, Position, Asked),
     Refused(Option<Box<str>>, Rejection<'static>),
 }
 
+/// The id of the request that is answered; none: the one that made the booking.
+type Asked = Option<Box<str>>;
+
 impl Answered {
-    pub(crate) fn granted(found: Found, durable: Durable) -> Self {
-        Self::Granted(found, durable.position())
+    pub(crate) fn granted(found: Found, durable: Durable, asked: Asked) -> Self {
+        Self::Granted(found, durable.position(), asked)
     }
 
-    pub(crate) fn found(found: Found, durable: Durable) -> Self {
-        Self::Found(found, durable.position())
+    pub(crate) fn found(found: Found, durable: Durable, asked: Option<&str>) -> Self {
+        Self::Found(found, durable.position(), asked.map(Into::into))
+    }
+
+    pub(crate) fn entered(entered: Entered, durable: Durable, asked: Option<&str>) -> Self {
+        Self::Entered(entered, durable.position(), asked.map(Into::into))
     }
 
     pub(crate) fn refused(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
@@ -83,7 +93,11 @@ impl Answered {
         match settled {
             Settled::Repeat(found, durable) => {
                 metrics.repeated();
-                Self::found(found, durable)
+                Self::found(found, durable, request_id)
+            }
+            Settled::Entered { waiting, opening, durable } => {
+                metrics.repeated();
+                Self::entered(Entered { waiting, opening }, durable, request_id)
             }
             Settled::Refused(refusal, durable) => {
                 metrics.rejected(refusal.reason);
@@ -107,11 +121,24 @@ impl Answered {
 
     pub(crate) fn view(&self) -> Answer<'_> {
         match self {
-            Self::Granted(found, as_of) | Self::Found(found, as_of) => {
+            Self::Granted(found, as_of, asked) | Self::Found(found, as_of, asked) => {
                 let booking = found.booking.view(&found.opening);
+                let asked = asked.as_deref().map(Into::into);
                 Answer {
-                    request_id: Some(booking.request_id.clone()),
+                    request_id: asked.or_else(|| Some(booking.request_id.clone())),
                     verdict: Verdict::Granted { booking, as_of: *as_of },
+                }
+            }
+            Self::Entered(entered, as_of, asked) => {
+                let entry = &entered.waiting.entry;
+                let asked = asked.as_deref().unwrap_or(&entry.request_id);
+                Answer {
+                    request_id: Some(asked.into()),
+                    verdict: Verdict::Entered {
+                        opening: entered.opening.id().into(),
+                        receipt: entry.receipt,
+                        as_of: *as_of,
+                    },
                 }
             }
             Self::Refused(request_id, rejection) => Answer {
@@ -222,9 +249,20 @@ impl Outbox {
         metrics: &Metrics,
     ) {
         let answered = match outcome {
+            Outcome::Adjusted(report, durable) => {
+                return self.adjusted(ticket, &report, durable.position());
+            }
+            Outcome::NotAdjusted(refusal, durable) => {
+                return self.not_adjusted(ticket, rejection(refusal, durable, now));
+            }
+            Outcome::Changed(found, durable) => Answered::granted(found, durable, request_id),
+            Outcome::Entered(entered, durable) => {
+                metrics.entered();
+                Answered::entered(entered, durable, request_id.as_deref())
+            }
             Outcome::Granted(found, durable) => {
                 metrics.granted(1);
-                Answered::granted(found, durable)
+                Answered::granted(found, durable, None)
             }
             Outcome::Settled(settled) => {
                 Answered::settled(request_id.as_deref(), settled, now, metrics)
@@ -232,6 +270,46 @@ impl Outbox {
             Outcome::Busy => Answered::busy(request_id, metrics),
         };
         self.answer(ticket, answered);
+    }
+
+    /// An operator's action that is on record.
+    fn adjusted(&mut self, ticket: Ticket, report: &Report, as_of: Position) {
+        let To::One { reply, form } = ticket.to else { return };
+        let slot = |index: &u32| {
+            let opening = report.opening.as_ref()?;
+            let slot = opening.slot(*index);
+            Some(SlotState {
+                opening: opening.id().into(),
+                office: slot.office.into(),
+                date: slot.date,
+                session: slot.session.into(),
+                quota: u32::from(slot.quota),
+                free: opening.durably_free(*index),
+                withheld: opening.withheld(*index).max(0) as u32,
+            })
+        };
+        fn listed(found: &[Found]) -> Vec<answer::Booking<'_>> {
+            found.iter().take(admin::MAX_LISTED).map(|f| f.booking.view(&f.opening)).collect()
+        }
+        let report = admin::Report {
+            outcome: "done".into(),
+            slots: report.slots.iter().filter_map(slot).collect(),
+            concerned_count: report.concerned.len() as u64,
+            concerned: listed(&report.concerned),
+            moved_count: report.moved.len() as u64,
+            moved: listed(&report.moved),
+            cancelled_count: report.cancelled.len() as u64,
+            cancelled: listed(&report.cancelled),
+            as_of,
+        };
+        self.push(reply, false, |out| answer::write(form, &[admin::Answer::Done(report)], out));
+    }
+
+    pub(crate) fn not_adjusted(&mut self, ticket: Ticket, rejection: Rejection<'static>) {
+        let To::One { reply, form } = ticket.to else { return };
+        self.push(reply, true, |out| {
+            answer::write(form, &[admin::Answer::Refused(rejection)], out);
+        });
     }
 
     /// Sends everything; refusals only while the lease stands.

@@ -182,13 +182,21 @@ impl Term<'_> {
 
     fn decide(&mut self, group: &mut Vec<Decided>) {
         let now = now(self.office.engine);
-        let mut granted = Vec::new();
-        let mut waiting = Vec::new();
+        let mut all = Decided::default();
         for decided in group.drain(..) {
-            granted.extend(decided.granted);
-            waiting.extend(decided.waiting);
+            all.granted.extend(decided.granted);
+            all.waiting.extend(decided.waiting);
+            all.changes.extend(decided.changes);
+            all.admin.extend(decided.admin);
         }
-        self.sequencer.decided(granted, waiting, now);
+        if !all.changes.is_empty() {
+            self.sequencer.changes(all.changes, now);
+        }
+        for (action, ticket) in all.admin {
+            tracing::info!(operator = action.operator, reason = action.reason, "{:?}", action.act);
+            self.sequencer.admin(action, ticket, now);
+        }
+        self.sequencer.decided(all.granted, all.waiting, now);
     }
 
     /// Takes what workers have passed on up to now.
@@ -374,6 +382,18 @@ impl Term<'_> {
         }
         let chain = self.sequencer.keeper().chain();
         engine.show(chain, self.sequencer.book());
+        let ahead = self.sequencer.clock_is_ahead();
+        if ahead != (self.shared.metrics.clock_ahead.get() == 1) {
+            self.shared.metrics.clock_ahead.set(i64::from(ahead));
+            if ahead {
+                tracing::error!(
+                    "the clock has jumped ahead by more than a minute: no hold ends and nothing \
+                     is released until it is back; restart the engine if it is right now"
+                );
+            } else {
+                tracing::info!("the clock is believed again");
+            }
+        }
         self.shared.metrics.backlog.set(self.sequencer.backlog() as i64);
         let mark = Mark::of(chain);
         if mark.is_some() && mark != self.marked {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use giliran_core::{Change, Found, Keeper};
 use giliran_wire::Timestamp;
-use giliran_wire::answer::{Booking, Status};
-use giliran_wire::event::{Event, EventId, Kind};
-use giliran_wire::ledger::{Block, Chain, Damage, Entry, Grant, OpeningRecord, Reading};
+use giliran_wire::event::{self, Event, EventId};
+use giliran_wire::ledger::Chain;
 use giliran_wire::subject::Domain;
 
 use crate::FeedError;
@@ -19,23 +19,21 @@ pub(crate) struct Outgoing {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Folds blocks into events; remembers openings and free places, nothing of the
-/// bookings.
+/// Folds blocks into events, on the state that the ledger's fold keeps.
 #[derive(Debug)]
 pub(crate) struct Changes {
     domain: Domain,
-    chain: Chain,
-    openings: Vec<OpeningRecord>,
+    keeper: Keeper,
     places: Places,
 }
 
 impl Changes {
     pub(crate) fn new(domain: Domain) -> Self {
-        Self { domain, chain: Chain::new(), openings: Vec::new(), places: Places::default() }
+        Self { domain, keeper: Keeper::new(), places: Places::default() }
     }
 
     pub(crate) fn chain(&self) -> &Chain {
-        &self.chain
+        self.keeper.chain()
     }
 
     /// Reads the stored block at `seq`; `after`: the last event that is told
@@ -46,115 +44,56 @@ impl Changes {
         bytes: &[u8],
         after: Option<EventId>,
     ) -> Result<Vec<Outgoing>, FeedError> {
-        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
-        match reading {
-            Reading::Valid => self.apply(seq, block, after),
-            Reading::Void => Ok(Vec::new()),
-        }
-    }
-
-    fn apply(
-        &mut self,
-        seq: u64,
-        block: Block,
-        after: Option<EventId>,
-    ) -> Result<Vec<Outgoing>, FeedError> {
+        let changes = self.keeper.fold_changes(seq, bytes)?.unwrap_or_default();
+        let (Some(ledger), time) = (self.chain().ledger, self.chain().time) else {
+            return Ok(Vec::new());
+        };
         let told = |id: &EventId| after.is_some_and(|a| (id.seq, id.n) <= (a.seq, a.n));
-        let mut events = Vec::new();
-        let mut n = 0;
-        for entry in block.entries {
-            match entry {
-                Entry::Genesis(_)
-                | Entry::TakeOver(_)
-                | Entry::Refusals(_)
-                | Entry::Opened { .. }
-                | Entry::Closed { .. } => {}
-                Entry::Opening(record) => {
-                    if record.ordinal as usize != self.openings.len() {
-                        let what = format!(
-                            "opening {} has ordinal {}, but {} is next",
-                            record.id,
-                            record.ordinal,
-                            self.openings.len()
-                        );
-                        return Err(Damage { seq, what }.into());
-                    }
-                    self.places.opened(&record, after.is_none_or(|after| seq > after.seq));
-                    self.openings.push(*record);
-                }
-                Entry::Grant(grant) => {
-                    let id = EventId { ledger: block.ledger, seq, n };
-                    n += 1;
-                    let event = self.granted(&grant, id, block.time, told(&id))?;
-                    events.extend(event);
-                }
-                later @ (Entry::Confirm(_)
-                | Entry::Cancel(_)
-                | Entry::Expire(_)
-                | Entry::Reschedule(_)
-                | Entry::Released(_)
-                | Entry::Adjust(_)
-                | Entry::Draw(_)
-                | Entry::Snapshot(_)
-                | Entry::Seal(_)) => return Err(FeedError::Newer { seq, what: later.what() }),
-            }
-        }
-        Ok(events)
+        let events = changes.iter().enumerate().filter_map(|(n, change)| {
+            let id = EventId { ledger, seq, n: n as u32 };
+            (!told(&id)).then(|| self.event(change, id, time))
+        });
+        Ok(events.collect())
     }
 
-    fn granted(
-        &mut self,
-        grant: &Grant,
-        id: EventId,
-        time: Timestamp,
-        told: bool,
-    ) -> Result<Option<Outgoing>, FeedError> {
-        let nowhere = || Damage {
-            seq: id.seq,
-            what: format!("booking {} is in no slot on record", grant.booking),
+    fn event(&self, change: &Change, id: EventId, time: Timestamp) -> Outgoing {
+        let (subject, payload) = match change {
+            Change::Booking { kind, before, after, payment } => {
+                let Found { booking, opening } = after;
+                let previous = before.as_ref().map(|before| before.view(opening));
+                let slot = opening.slot(booking.slot);
+                let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
+                let view = booking.view(opening);
+                let event = Event::new(&self.domain, id, *kind, time, view, previous)
+                    .payment(payment.as_deref());
+                (subject, serde_json::to_vec(&event))
+            }
+            Change::Entry { kind, waiting, opening } => {
+                let entry = event::Entry {
+                    receipt: waiting.entry.receipt,
+                    opening: opening.id().into(),
+                    request_id: waiting.entry.request_id.as_str().into(),
+                    reference: waiting.entry.reference.as_deref().map(Into::into),
+                };
+                let event = Event::of_entry(&self.domain, id, *kind, time, entry);
+                (self.domain.event(kind.name(), "-", "-"), serde_json::to_vec(&event))
+            }
         };
-        let opening = self.openings.get(grant.opening as usize).ok_or_else(nowhere)?;
-        let (slot, office, session) = opening.place(grant.slot).ok_or_else(nowhere)?;
-        self.places.granted(grant, !told);
-        if told {
-            return Ok(None);
-        }
-        let (kind, status) = match grant.hold_expires_at {
-            Some(_) => (Kind::Held, Status::Held),
-            None => (Kind::Confirmed, Status::Confirmed),
-        };
-        let booking = Booking {
-            id: grant.booking,
-            version: 1,
-            status,
-            opening: opening.id.as_str().into(),
-            office: office.id.as_str().into(),
-            date: slot.date,
-            session: session.id.as_str().into(),
-            numbers: grant.seats.iter().map(|seat| seat.number).collect(),
-            request_id: grant.request_id.as_str().into(),
-            reference: grant.reference.as_deref().map(Into::into),
-            granted_at: time,
-            hold_expires_at: grant.hold_expires_at,
-        };
-        let subject = self.domain.event(kind.name(), &office.id, &slot.date.to_string());
-        let event = Event::new(&self.domain, id, kind, time, booking, None);
-        let payload = serde_json::to_vec(&event).expect("an event is always JSON");
-        Ok(Some(Outgoing { id, subject, payload }))
+        Outgoing { id, subject, payload: payload.expect("an event is always JSON") }
     }
 
     /// Slots whose free places changed since the last call: key and value; see
     /// [`Places::take`].
     pub(crate) fn take_places(&mut self, horizon: Timestamp) -> BTreeMap<String, Vec<u8>> {
-        self.places.take(&self.openings, horizon)
+        self.places.take(&self.keeper.book().openings(), horizon)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use giliran_wire::ledger::{
-        CancelCause, Confirm, FORMAT, Genesis, Office, Order, ReturnRule, Rules, Seat, Session,
-        Slot, TakeOver,
+        Block, Cancel, CancelCause, Confirm, Entry, Expire, FORMAT, Genesis, Grant, Office,
+        OpeningRecord, Order, Reschedule, ReturnRule, Rules, Seal, Seat, Session, Slot, TakeOver,
     };
     use giliran_wire::{BlockHash, BookingId, Digest, KeyFingerprint, LedgerId};
     use giliran_wire::{Pseudonym, WriterNonce};
@@ -196,7 +135,7 @@ mod tests {
             bench.block(vec![Entry::Genesis(genesis)]).unwrap();
             bench.next.epoch = 1;
             bench.next.writer = WriterNonce([1; 16]);
-            bench.block(vec![take_over(), opening(0)]).unwrap();
+            bench.block(vec![take_over(), opening(0), Entry::Opened { opening: 0 }]).unwrap();
             bench
         }
 
@@ -267,7 +206,7 @@ mod tests {
             booking: booking(number),
             opening: 0,
             slot,
-            seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number }],
+            seats: vec![Seat { applicant: Pseudonym::from_bytes([number as u8; 16]), number }],
             request_id: format!("request-{number}"),
             content: Digest([0; 16]),
             reference: None,
@@ -315,8 +254,7 @@ mod tests {
     #[test]
     fn events_are_numbered_within_their_block() {
         let mut bench = Bench::new(None);
-        let opened = Entry::Opened { opening: 0 };
-        let first = vec![opened, Entry::Grant(grant(0, 1)), Entry::Grant(grant(1, 2))];
+        let first = vec![Entry::Grant(grant(0, 1)), Entry::Grant(grant(1, 2))];
         assert_eq!(ids(&bench.block(first).unwrap()), [(3, 0), (3, 1)]);
         assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 3))]).unwrap()), [(4, 0)]);
     }
@@ -341,35 +279,84 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_releases_entry_stops_the_feed() {
-        let cancel = giliran_wire::ledger::Cancel {
+    fn every_change_of_a_booking_is_told_with_what_was_before() {
+        let mut bench = Bench::new(None);
+        let hold_expires_at = Some(Timestamp::from_millis(9_000));
+        let held = |number| Entry::Grant(Grant { hold_expires_at, ..grant(0, number) });
+        bench.block(vec![held(1), held(2)]).unwrap();
+        let reference = Some("invoice-1".to_owned());
+        let confirm =
+            Confirm { booking: booking(1), request_id: "c".into(), reference, revived: None };
+        let swap = Reschedule {
             booking: booking(1),
-            request_id: "r".into(),
+            request_id: "m".into(),
+            content: Digest([0; 16]),
+            slot: 1,
+            seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number: 1 }],
+            release_at: Some(Timestamp::from_millis(5)),
+            reason: None,
+        };
+        let cancel = Cancel {
+            booking: booking(1),
+            request_id: "x".into(),
             seats: Vec::new(),
             cause: CancelCause::Applicant,
             release_at: None,
             reason: None,
         };
-        let confirm =
-            Confirm { booking: booking(1), request_id: "r".into(), reference: None, revived: None };
-        for entry in [Entry::Cancel(cancel), Entry::Confirm(confirm)] {
-            let mut bench = Bench::new(None);
-            let error = bench.block(vec![Entry::Grant(grant(0, 1)), entry]).unwrap_err();
-            assert!(matches!(error, FeedError::Newer { seq: 3, .. }), "{error}");
-            assert!(error.to_string().contains("written by a newer release"), "{error}");
-        }
+        let late = Confirm { booking: booking(2), request_id: "l".into(), ..confirm.clone() };
+        let expire = Expire { booking: booking(2), release_at: None };
+        let events = bench
+            .block(vec![
+                Entry::Confirm(confirm),
+                Entry::Reschedule(swap),
+                Entry::Cancel(cancel),
+                Entry::Expire(expire),
+                Entry::Confirm(late),
+            ])
+            .unwrap();
+        let told: Vec<serde_json::Value> =
+            events.iter().map(|event| serde_json::from_slice(&event.payload).unwrap()).collect();
+        let kinds: Vec<&str> = told.iter().filter_map(|event| event["type"].as_str()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "giliran.booking.confirmed",
+                "giliran.booking.rescheduled",
+                "giliran.booking.cancelled",
+                "giliran.booking.expired",
+                "giliran.booking.refund_due"
+            ]
+        );
+        assert_eq!(told[0]["data"]["payment"], "invoice-1");
+        assert_eq!(told[0]["data"]["previous"]["status"], "held");
+        assert_eq!(told[1]["data"]["previous"]["date"], "2026-11-30");
+        assert_eq!(told[1]["data"]["booking"]["date"], "2026-12-01");
+        assert_eq!(told[2]["data"]["booking"]["version"], 4);
+        assert_eq!(told[4]["data"]["booking"]["status"], "expired");
+        assert_eq!(told[4]["data"]["payment"], "invoice-1");
+        assert_eq!(events[2].subject, "giliran.v1.event.cancelled.harbour.2026-12-01");
+    }
+
+    #[test]
+    fn a_newer_releases_entry_stops_the_feed() {
+        let seal =
+            Seal { ledger: LEDGER, next: "GILIRAN_V1_LEDGER_2".into(), snapshot: BlockHash::ZERO };
+        let mut bench = Bench::new(None);
+        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Seal(seal)]).unwrap_err();
+        assert!(error.to_string().contains("use a newer one"), "{error}");
     }
 
     #[test]
     fn damage_stops_the_feed() {
         let mut bench = Bench::new(None);
         let error = bench.changes.fold(3, b"no block", None).unwrap_err();
-        assert!(matches!(error, FeedError::Damage(_)), "{error}");
+        assert!(matches!(error, FeedError::Ledger(_)), "{error}");
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
         let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();
-        assert!(error.to_string().contains("in no slot on record"), "{error}");
+        assert!(error.to_string().contains("granted in no slot"), "{error}");
         let error = Bench::new(None).block(vec![opening(2)]).unwrap_err();
-        assert!(error.to_string().contains("ordinal 2"), "{error}");
+        assert!(error.to_string().contains("out of order"), "{error}");
     }
 
     #[test]
@@ -385,7 +372,9 @@ mod tests {
     #[test]
     fn an_opening_closed_for_long_is_told_of_only_where_something_is_new() {
         let mut bench = Bench::new(Some((3, 0)));
-        bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Grant(grant(1, 2))]).unwrap();
+        bench.block(vec![Entry::Grant(grant(0, 1))]).unwrap();
+        assert!(bench.places(CLOSES + 1).is_empty());
+        bench.block(vec![Entry::Grant(grant(1, 2))]).unwrap();
         let told = bench.places(CLOSES + 1);
         assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":9}"]);
         let mut bench = Bench::new(Some((3, 0)));

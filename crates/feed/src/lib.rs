@@ -22,20 +22,9 @@ pub use follow::{Feed, Status};
 /// Why the feed ended.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The ledger cannot be read any further.
+    /// The ledger is damaged, or written by a later release.
     #[error(transparent)]
-    Damage(#[from] giliran_wire::ledger::Damage),
-    /// A later release wrote something this one cannot tell of.
-    #[error(
-        "ledger sequence {seq} holds {what}, which this release cannot feed: it was written by a \
-         newer release; run that one"
-    )]
-    Newer {
-        /// Where.
-        seq: u64,
-        /// What.
-        what: &'static str,
-    },
+    Ledger(#[from] giliran_core::FoldError),
     /// The event stream does not fit the ledger.
     #[error("{0}")]
     Mismatch(String),

@@ -134,7 +134,7 @@ impl Rig {
                 booking: BookingId::from_random(number.into()),
                 opening: 0,
                 slot,
-                seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number: *granted }],
+                seats: vec![Seat { applicant: person(*granted), number: *granted }],
                 request_id,
                 content: Digest([0; 16]),
                 reference: Some("ref".to_owned()),
@@ -244,6 +244,11 @@ impl Running {
 
 fn date(slot: u32) -> String {
     format!("2030-01-{:02}", slot + 1)
+}
+
+/// Nobody books twice.
+fn person(number: u16) -> Pseudonym {
+    Pseudonym::from_bytes(u128::from(number).to_le_bytes())
 }
 
 fn opening(now: Timestamp) -> Box<OpeningRecord> {

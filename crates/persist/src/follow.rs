@@ -31,7 +31,7 @@ pub struct Status {
     pub seq: u64,
     /// The ledger's last sequence, as last seen.
     pub tail: u64,
-    /// Bookings written since the start.
+    /// Bookings written or changed since the start.
     pub bookings: u64,
 }
 
@@ -214,7 +214,7 @@ impl Persist {
                 self.status.send_modify(|status| {
                     status.seq = written;
                     status.tail = status.tail.max(written);
-                    status.bookings += batch.bookings.len() as u64;
+                    status.bookings += batch.changes as u64;
                 });
             }
             if looked.elapsed() >= PAUSE {

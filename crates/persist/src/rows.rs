@@ -1,10 +1,13 @@
 //! Ledger entries as rows: pure.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use giliran_wire::answer::Status;
-use giliran_wire::ledger::{Block, Chain, Damage, Entry, Grant, OpeningRecord, Reading};
-use giliran_wire::{BlockHash, Timestamp};
+use giliran_wire::ledger::{
+    Adjustment, Block, Chain, Damage, DrawRecord, Entry, Grant, OpeningRecord, Reading, Seat,
+};
+use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
 use crate::PersistError;
 
@@ -36,34 +39,87 @@ impl BookingRow {
             None => Status::Confirmed,
         }
     }
+}
 
-    /// As it is read back from a store.
-    pub(crate) fn stored(&self) -> Stored {
-        let Grant { booking, request_id, content, reference, account, channel, .. } = &self.grant;
-        Stored {
-            id: booking.to_string(),
-            version: 1,
-            opening: self.slot.opening.clone(),
-            office: self.slot.office.clone(),
-            date: self.slot.date.clone(),
-            session: self.slot.session.clone(),
-            status: self.status().name().to_owned(),
-            request_id: request_id.clone(),
-            content: content.to_string(),
-            reference: reference.clone(),
-            account: account.map(|account| account.to_hex()),
-            channel: channel.clone(),
-            granted_at: self.granted_at.to_string(),
-            hold_expires_at: self.grant.hold_expires_at.map(|at| at.to_string()),
-            ledger_seq: self.seq,
-            seats: self
-                .grant
-                .seats
-                .iter()
-                .map(|seat| (seat.applicant.to_hex(), seat.number, true))
-                .collect(),
+/// How a block changes a booking that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Update {
+    pub(crate) id: BookingId,
+    pub(crate) seq: u64,
+    pub(crate) turn: Turn,
+    /// The payment's reference.
+    pub(crate) payment: Option<String>,
+    /// Its new slot; of which opening, the store knows.
+    pub(crate) slot: Option<u32>,
+    /// Seats that are active no more, or not where they were.
+    pub(crate) off: Off,
+    /// Seats that are active with these numbers from here on.
+    pub(crate) on: Vec<Seat>,
+}
+
+/// What becomes of a booking's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Confirmed if it is held; else the payment came too late.
+    Paid,
+    /// This.
+    To(Status),
+    /// It stays.
+    Stays,
+}
+
+impl Turn {
+    /// As the stores' statements know it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::To(status) => status.name(),
+            Self::Stays => "stays",
         }
     }
+}
+
+/// Seats that a change makes inactive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Off {
+    /// Every one of the booking.
+    All,
+    /// Those of these people.
+    Of(Vec<Pseudonym>),
+}
+
+/// Grants or updates that follow each other: written together. Updates of one
+/// run are of different bookings.
+#[derive(Debug)]
+pub(crate) enum Run {
+    Grants(Vec<BookingRow>),
+    Updates(Vec<Update>),
+}
+
+/// What an operator changed of a slot or an opening.
+#[derive(Debug, Clone)]
+pub(crate) enum Adjusted {
+    Quota { opening: u32, slot: u32, quota: u16 },
+    Reserved { opening: u32, slot: u32, places: u16 },
+    Halted { opening: u32, slot: u32, halted: bool },
+    ClosesAt { opening: u32, closes_at: Timestamp },
+}
+
+/// Those who wait for returned places.
+#[derive(Debug, Clone)]
+pub(crate) enum EntryRow {
+    New {
+        receipt: BookingId,
+        opening: String,
+        request_id: String,
+        reference: Option<String>,
+        seq: u64,
+    },
+    Now {
+        receipt: BookingId,
+        status: &'static str,
+        seq: u64,
+    },
 }
 
 /// A booking as a store holds it, in text.
@@ -95,8 +151,12 @@ pub struct Stored {
     pub channel: Option<String>,
     /// When it was granted.
     pub granted_at: String,
-    /// When its hold ends.
+    /// When its hold ends, while it is held.
     pub hold_expires_at: Option<String>,
+    /// The reference of the payment that confirmed it.
+    pub payment: Option<String>,
+    /// Payments that came too late and are to be paid back.
+    pub refunds: u32,
     /// Sequence of the block that last changed it.
     pub ledger_seq: u64,
     /// Applicant's pseudonym (hexadecimal), number, whether the seat is active;
@@ -127,7 +187,11 @@ pub(crate) struct Batch {
     pub(crate) openings: Vec<Arc<OpeningRecord>>,
     pub(crate) slots: Vec<Arc<SlotRow>>,
     pub(crate) states: Vec<OpeningState>,
-    pub(crate) bookings: Vec<BookingRow>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) adjusted: Vec<Adjusted>,
+    pub(crate) entries: Vec<EntryRow>,
+    /// Bookings made or changed.
+    pub(crate) changes: usize,
 }
 
 /// Folds blocks into rows: remembers the chain and the slots' names, nothing of
@@ -137,13 +201,15 @@ pub struct Rows {
     chain: Chain,
     openings: Vec<Vec<Arc<SlotRow>>>,
     batch: Batch,
+    /// Bookings of the batch's last run, where that is one of updates.
+    in_run: HashSet<BookingId>,
 }
 
 impl Rows {
     /// Goes on after `chain`, with the openings on record up to there.
     pub(crate) fn resume(chain: Chain, openings: &[OpeningRecord]) -> Self {
         let openings = openings.iter().map(slots).collect();
-        Self { chain, openings, batch: Batch::default() }
+        Self { chain, openings, ..Self::default() }
     }
 
     /// How far it has come.
@@ -164,24 +230,24 @@ impl Rows {
         }
     }
 
-    /// Bookings that were folded and not taken yet, as a store would hold them.
-    pub fn take_stored(&mut self) -> Vec<Stored> {
-        self.take().bookings.iter().map(BookingRow::stored).collect()
-    }
-
     pub(crate) fn waiting(&self) -> usize {
-        self.batch.bookings.len()
+        self.batch.changes
     }
 
     pub(crate) fn take(&mut self) -> Batch {
+        self.in_run.clear();
         std::mem::take(&mut self.batch)
     }
 
     fn apply(&mut self, seq: u64, block: Block) -> Result<(), PersistError> {
-        let granted_at = block.time;
+        let time = block.time;
+        let mut drawn = false;
         for entry in block.entries {
             match entry {
-                Entry::Genesis(_) | Entry::TakeOver(_) | Entry::Refusals(_) => {}
+                Entry::Genesis(_)
+                | Entry::TakeOver(_)
+                | Entry::Refusals(_)
+                | Entry::Released(_) => {}
                 Entry::Opening(record) => {
                     let slots = slots(&record);
                     self.batch.slots.extend(slots.iter().map(Arc::clone));
@@ -195,30 +261,123 @@ impl Rows {
                     self.batch.states.push(OpeningState { ordinal: opening, state: "closed" });
                 }
                 Entry::Grant(grant) => {
-                    let slot = self
-                        .openings
-                        .get(grant.opening as usize)
-                        .and_then(|slots| slots.get(grant.slot as usize))
-                        .ok_or_else(|| Damage {
-                            seq,
-                            what: format!("booking {} is in no slot on record", grant.booking),
-                        })?;
-                    let slot = Arc::clone(slot);
-                    self.batch.bookings.push(BookingRow { grant, slot, granted_at, seq });
+                    let slot = self.slot(seq, grant.opening, grant.slot)?;
+                    if drawn {
+                        let (receipt, status) = (grant.booking, "drawn");
+                        self.batch.entries.push(EntryRow::Now { receipt, status, seq });
+                    }
+                    self.grant(BookingRow { grant, slot, granted_at: time, seq });
                 }
-                later @ (Entry::Confirm(_)
-                | Entry::Cancel(_)
-                | Entry::Expire(_)
-                | Entry::Reschedule(_)
-                | Entry::Released(_)
-                | Entry::Adjust(_)
-                | Entry::Draw(_)
-                | Entry::Snapshot(_)
-                | Entry::Seal(_)) => return Err(PersistError::Newer { seq, what: later.what() }),
+                Entry::Confirm(confirm) => {
+                    let on = confirm.revived.unwrap_or_default();
+                    let turn = if on.is_empty() { Turn::Paid } else { Turn::To(Status::Confirmed) };
+                    let payment = confirm.reference;
+                    self.update(Update { turn, payment, on, ..stays(confirm.booking, seq) });
+                }
+                Entry::Cancel(cancel) if cancel.seats.is_empty() => {
+                    let turn = Turn::To(Status::Cancelled);
+                    self.update(Update { turn, off: Off::All, ..stays(cancel.booking, seq) });
+                }
+                Entry::Cancel(cancel) => {
+                    let off = Off::Of(cancel.seats);
+                    self.update(Update { off, ..stays(cancel.booking, seq) });
+                }
+                Entry::Expire(expire) => {
+                    let turn = Turn::To(Status::Expired);
+                    self.update(Update { turn, off: Off::All, ..stays(expire.booking, seq) });
+                }
+                Entry::Reschedule(swap) => {
+                    let off = Off::Of(swap.seats.iter().map(|seat| seat.applicant).collect());
+                    let slot = Some(swap.slot);
+                    self.update(Update { slot, off, on: swap.seats, ..stays(swap.booking, seq) });
+                }
+                Entry::Adjust(adjust) => {
+                    let opening = adjust.opening;
+                    self.batch.adjusted.push(match adjust.change {
+                        Adjustment::Quota { slot, quota } => {
+                            Adjusted::Quota { opening, slot, quota }
+                        }
+                        Adjustment::Reserve { slot, places } => {
+                            Adjusted::Reserved { opening, slot, places }
+                        }
+                        Adjustment::Halt { slot, halted } => {
+                            Adjusted::Halted { opening, slot, halted }
+                        }
+                        Adjustment::ClosesAt { closes_at } => {
+                            Adjusted::ClosesAt { opening, closes_at }
+                        }
+                    });
+                }
+                Entry::Draw(DrawRecord::Drawing { .. }) => drawn = true,
+                Entry::Draw(DrawRecord::Drawn { .. }) => drawn = false,
+                Entry::Draw(record) => self.draw(seq, record)?,
+                later @ (Entry::Snapshot(_) | Entry::Seal(_)) => {
+                    return Err(PersistError::Newer { seq, what: later.what() });
+                }
             }
         }
         Ok(())
     }
+
+    fn draw(&mut self, seq: u64, record: DrawRecord) -> Result<(), PersistError> {
+        match record {
+            DrawRecord::Entered(entry) => {
+                let opening = self.slot(seq, entry.opening, 0)?.opening.clone();
+                self.batch.entries.push(EntryRow::New {
+                    receipt: entry.receipt,
+                    opening,
+                    request_id: entry.request_id,
+                    reference: entry.reference,
+                    seq,
+                });
+            }
+            DrawRecord::Withdrawn { receipt, .. } => {
+                let status = "withdrawn";
+                self.batch.entries.push(EntryRow::Now { receipt, status, seq });
+            }
+            DrawRecord::NotDrawn { receipt } => {
+                let status = "not_drawn";
+                self.batch.entries.push(EntryRow::Now { receipt, status, seq });
+            }
+            DrawRecord::Committed { .. }
+            | DrawRecord::Root { .. }
+            | DrawRecord::Revealed { .. }
+            | DrawRecord::Drawing { .. }
+            | DrawRecord::Drawn { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn slot(&self, seq: u64, opening: u32, slot: u32) -> Result<Arc<SlotRow>, PersistError> {
+        let found = self.openings.get(opening as usize).and_then(|slots| slots.get(slot as usize));
+        let what = || format!("slot {slot} of opening number {opening} is not on record");
+        Ok(Arc::clone(found.ok_or_else(|| Damage { seq, what: what() })?))
+    }
+
+    fn grant(&mut self, row: BookingRow) {
+        self.batch.changes += 1;
+        if let Some(Run::Grants(rows)) = self.batch.runs.last_mut() {
+            return rows.push(row);
+        }
+        self.batch.runs.push(Run::Grants(vec![row]));
+    }
+
+    fn update(&mut self, update: Update) {
+        self.batch.changes += 1;
+        if let Some(Run::Updates(updates)) = self.batch.runs.last_mut()
+            && self.in_run.insert(update.id)
+        {
+            return updates.push(update);
+        }
+        self.in_run.clear();
+        self.in_run.insert(update.id);
+        self.batch.runs.push(Run::Updates(vec![update]));
+    }
+}
+
+fn stays(id: BookingId, seq: u64) -> Update {
+    let off = Off::Of(Vec::new());
+    Update { id, seq, turn: Turn::Stays, payment: None, slot: None, off, on: Vec::new() }
 }
 
 fn slots(record: &OpeningRecord) -> Vec<Arc<SlotRow>> {

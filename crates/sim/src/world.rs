@@ -547,6 +547,10 @@ impl World {
                 (Told::Refused { reason: refusal.reason, as_of: durable.position() }, true)
             }
             Outcome::Busy => (Told::Busy, true),
+            other => {
+                self.damaged.push(format!("nobody asked for {other:?}"));
+                return;
+            }
         };
         let stands = self.engines[engine].lease_until_ms > self.now_ms;
         if stands || !needs_lease || self.mutant == Some(Mutant::NoLease) {
@@ -626,6 +630,7 @@ impl World {
             channel: None,
             reference: None,
             vouched: false,
+            wait: false,
         };
         let time = sequencer.book().engine_time(now.wall);
         match sequencer.book().decide(&ask, time) {
@@ -645,7 +650,9 @@ impl World {
                     sequencer.decided([(grant, attempt)], [], now);
                 }
             }
-            Decision::Wait => sequencer.decided([], [(ask.to_owned(), attempt)], now),
+            Decision::Enter(_) | Decision::Wait => {
+                sequencer.decided([], [(ask.to_owned(), attempt)], now);
+            }
         }
         self.perform(engine);
     }

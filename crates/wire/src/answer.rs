@@ -29,11 +29,11 @@ pub enum Verdict<'a> {
     },
     /// Refused.
     Rejected(Rejection<'a>),
-    /// Entered into a draw.
+    /// Entered into a draw; in answer to a `cancel`: withdrawn from it.
     Entered {
         /// The opening's id.
         opening: Text<'a>,
-        /// The receipt.
+        /// The receipt: the booking's id, if it wins.
         receipt: BookingId,
         /// The ledger position this was true at.
         as_of: Position,
@@ -363,7 +363,10 @@ pub enum Overview<'a> {
     Refused(Rejection<'a>),
 }
 
-fn as_answer<S: Serializer>(rejection: &Rejection<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_answer<S: Serializer>(
+    rejection: &Rejection<'_>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let verdict = Verdict::Rejected(rejection.clone());
     Answer { request_id: None, verdict }.serialize(serializer)
 }

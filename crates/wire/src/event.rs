@@ -120,19 +120,41 @@ pub struct Event<'a> {
     pub data: Data<'a>,
 }
 
-/// The booking after the change, and before it.
+/// The booking after the change, and before it; or the entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data<'a> {
-    /// After.
+    /// After; none where it is about an entry.
     #[serde(borrow)]
-    pub booking: Booking<'a>,
+    pub booking: Option<Booking<'a>>,
     /// Before; none for a new booking.
     #[serde(borrow)]
     pub previous: Option<Booking<'a>>,
+    /// The reference of the payment that confirmed it, or is to be paid back.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub payment: Option<Text<'a>>,
+    /// The entry, where it is about one.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Entry<'a>>,
+}
+
+/// An entry into the next release's draw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    /// The receipt: the booking's id, if it wins.
+    pub receipt: BookingId,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The id of the request that made it.
+    #[serde(borrow)]
+    pub request_id: Text<'a>,
+    /// What the request gave to hand back.
+    #[serde(borrow, default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Text<'a>>,
 }
 
 impl<'a> Event<'a> {
-    /// The event of one change.
+    /// The event of one change of a booking.
     pub fn new(
         domain: &Domain,
         id: EventId,
@@ -141,21 +163,54 @@ impl<'a> Event<'a> {
         booking: Booking<'a>,
         previous: Option<Booking<'a>>,
     ) -> Self {
+        let subject = format!("{}/{}", booking.office, booking.date);
+        let data = Data { booking: Some(booking), previous, payment: None, entry: None };
+        Self::of(domain, id, kind, time, subject, data)
+    }
+
+    /// Adds the payment's reference.
+    #[must_use]
+    pub fn payment(mut self, reference: Option<&'a str>) -> Self {
+        self.data.payment = reference.map(Into::into);
+        self
+    }
+
+    /// The event of what became of an entry.
+    pub fn of_entry(
+        domain: &Domain,
+        id: EventId,
+        kind: Kind,
+        time: Timestamp,
+        entry: Entry<'a>,
+    ) -> Self {
+        let data = Data { booking: None, previous: None, payment: None, entry: Some(entry) };
+        Self::of(domain, id, kind, time, "-/-".to_owned(), data)
+    }
+
+    fn of(
+        domain: &Domain,
+        id: EventId,
+        kind: Kind,
+        time: Timestamp,
+        subject: String,
+        data: Data<'a>,
+    ) -> Self {
         Self {
             specversion: "1.0".into(),
             id: id.to_string(),
             source: format!("giliran/{domain}"),
             kind: format!("giliran.booking.{}", kind.name()),
-            subject: format!("{}/{}", booking.office, booking.date),
+            subject,
             time,
             dataschema: DATA_SCHEMA.into(),
             datacontenttype: "application/json".into(),
-            data: Data { booking, previous },
+            data,
         }
     }
 
-    /// The booking it is about.
-    pub fn booking_id(&self) -> BookingId {
-        self.data.booking.id
+    /// The booking it is about, or the receipt of the entry.
+    pub fn booking_id(&self) -> Option<BookingId> {
+        let booking = self.data.booking.as_ref().map(|booking| booking.id);
+        booking.or(self.data.entry.as_ref().map(|entry| entry.receipt))
     }
 }

@@ -1,7 +1,7 @@
 //! The formats of Giliran, and their only owner.
 //!
 //! Whatever crosses a process boundary is defined here: requests and answers
-//! ([`request`], [`answer`]), confirmation events ([`event`]), ledger blocks
+//! ([`request`], [`answer`], [`admin`]), confirmation events ([`event`]), ledger blocks
 //! ([`ledger`]), and the names of subjects, streams and buckets ([`subject`]).
 //! JSON goes through serde, binary through [`codec`], which is the only module
 //! that names bincode's configuration.
@@ -19,6 +19,7 @@
 //! Deliberately not here: any decision, any state of bookings, any I/O, any
 //! clock.
 
+pub mod admin;
 pub mod answer;
 pub mod codec;
 pub mod event;

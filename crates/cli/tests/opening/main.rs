@@ -5,5 +5,6 @@
 
 mod answers;
 mod faults;
+mod lifecycle;
 mod rig;
 mod up;

@@ -1,6 +1,6 @@
 //! A ledger in memory: what the engine and its broker do for a keeper.
 
-use giliran_core::{Durable, Found, Keeper};
+use giliran_core::{Change, Durable, Keeper};
 use giliran_wire::ledger::{
     Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
     TakeOver,
@@ -61,12 +61,12 @@ impl Ledger {
     }
 
     /// Appends a block of what was decided here.
-    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> (Vec<Found>, Durable) {
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> (Vec<Change>, Durable) {
         let block = self.block(self.keeper.chain().epoch, entries);
         self.commit(block)
     }
 
-    fn commit(&mut self, block: Block) -> (Vec<Found>, Durable) {
+    fn commit(&mut self, block: Block) -> (Vec<Change>, Durable) {
         let sealed = block.seal();
         self.blocks.push(sealed.bytes);
         self.keeper.commit(self.blocks.len() as u64, block, sealed.hash).unwrap()

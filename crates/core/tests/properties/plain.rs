@@ -47,6 +47,7 @@ impl Request {
             channel: Some("mobile"),
             reference: Some("order-77"),
             vouched: self.vouched,
+            wait: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use giliran_core::{Book, Decision, FoldError, Keeper, Settled};
+use giliran_core::{Book, Decision, FoldError, Keeper, Numbered, Settled};
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Grant, Reading, TakeOver};
 use giliran_wire::request::Choice;
@@ -93,7 +93,11 @@ impl World {
         let (made, durable) =
             self.keeper.commit(self.ledger.len() as u64, block, sealed.hash).unwrap();
         assert_eq!(durable.position().seq, self.ledger.len() as u64);
-        made.iter().map(|found| found.booking.id).collect()
+        let id = |change: &giliran_core::Change| match change {
+            giliran_core::Change::Booking { after, .. } => after.booking.id,
+            giliran_core::Change::Entry { waiting, .. } => waiting.entry.receipt,
+        };
+        made.iter().map(id).collect()
     }
 
     pub(crate) fn step(&mut self, step: Step) {
@@ -183,6 +187,9 @@ impl World {
                 assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
                 Expected::Refused(refusal.reason)
             }
+            Decision::Settled(Settled::Entered { .. }) | Decision::Enter(_) => {
+                panic!("nobody asked to wait")
+            }
             Decision::Granted(grant) => {
                 let seats: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
                 assert_eq!(seats, request.applicants);
@@ -220,7 +227,7 @@ impl World {
         for _ in 0..most {
             let Some(mut grant) = self.queue.pop_front() else { break };
             // Few different bits: an id that is taken has to be noticed.
-            while !self.keeper.number(&mut grant, u128::from(self.ids / 3)) {
+            while self.keeper.number(&mut grant, u128::from(self.ids / 3)) != Numbered::Done {
                 self.ids = self.ids.wrapping_add(1);
             }
             let opening = grant.opening as usize;
@@ -285,8 +292,8 @@ impl World {
     fn give_up_block(&mut self) {
         let Some(block) = self.in_flight.take() else { return };
         for entry in &block.entries {
+            self.keeper.abandon(entry);
             if let Entry::Grant(grant) = entry {
-                self.keeper.abandon(grant);
                 self.forget(grant);
             }
         }

@@ -11,7 +11,7 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use crate::rows::{Batch, Stored};
 
 /// The tables' version; a store of another one is refused.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +202,8 @@ impl PositionRow {
     fn chain(self) -> Result<Chain, StoreError> {
         if self.schema != SCHEMA {
             return Err(StoreError::Unsuitable(format!(
-                "its tables are of version {}, this release writes version {SCHEMA}",
+                "its tables are of version {}, this release writes version {SCHEMA}: begin with an \
+                 empty store, it is written anew from the ledger",
                 self.schema
             )));
         }

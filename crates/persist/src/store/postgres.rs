@@ -9,7 +9,7 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use tokio_postgres::{Client, Config, NoTls, Row, Transaction};
 
 use super::{PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields};
-use crate::rows::{Batch, Stored};
+use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
 
 /// Held by the one that writes, for as long as its session lives.
 const WRITER_LOCK: i64 = 0x6769_6c69_7261_6e01;
@@ -205,6 +205,8 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
                 rows.text(Some(text));
             }
             rows.number(slot.quota.into());
+            rows.number(0);
+            rows.text(Some("f"));
             rows.end_row().await?;
         }
         rows.finish().await?;
@@ -218,11 +220,22 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
             .await
             .map_err(failed)?;
     }
-    if batch.bookings.is_empty() {
-        return Ok(());
+    for run in &batch.runs {
+        match run {
+            Run::Grants(rows) => write_grants(transaction, rows).await?,
+            Run::Updates(updates) => write_updates(transaction, updates).await?,
+        }
     }
+    write_adjusted(transaction, &batch.adjusted).await?;
+    write_entries(transaction, &batch.entries).await
+}
+
+async fn write_grants(
+    transaction: &Transaction<'_>,
+    granted: &[BookingRow],
+) -> Result<(), StoreError> {
     let mut rows = Copy::begin(transaction, "bookings").await?;
-    for row in &batch.bookings {
+    for row in granted {
         rows.text(Some(row.grant.booking.to_text().as_str()));
         rows.number(1);
         rows.text(Some(&row.slot.opening));
@@ -237,12 +250,14 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
         rows.text(row.grant.channel.as_deref());
         rows.text(Some(&row.granted_at.to_string()));
         rows.text(row.grant.hold_expires_at.map(|at| at.to_string()).as_deref());
+        rows.text(None);
+        rows.number(0);
         rows.number(row.seq as i64);
         rows.end_row().await?;
     }
     rows.finish().await?;
     let mut rows = Copy::begin(transaction, "seats").await?;
-    for row in &batch.bookings {
+    for row in granted {
         for (i, seat) in row.grant.seats.iter().enumerate() {
             rows.text(Some(row.grant.booking.to_text().as_str()));
             rows.number(i as i64);
@@ -255,6 +270,137 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
         }
     }
     rows.finish().await
+}
+
+const ALL_OFF: &str = "UPDATE seats SET active = FALSE WHERE booking_id = ANY($1::text[])";
+const SOME_OFF: &str = "\
+    UPDATE seats SET active = FALSE FROM unnest($1::text[], $2::text[]) AS u(id, who) \
+    WHERE booking_id = u.id AND applicant = u.who";
+const ON: &str = "\
+    UPDATE seats SET active = TRUE, number = u.number, slot = coalesce(u.slot, seats.slot) \
+    FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS u(id, who, number, slot) \
+    WHERE booking_id = u.id AND applicant = u.who";
+const CHANGED: &str = "\
+    UPDATE bookings b SET version = b.version + 1, ledger_seq = u.seq, \
+    payment = CASE WHEN u.turn = 'confirmed' OR (u.turn = 'paid' AND b.status = 'held') \
+        THEN u.payment ELSE b.payment END, \
+    refunds = b.refunds + (u.turn = 'paid' AND b.status <> 'held')::int, \
+    hold_expires_at = CASE WHEN u.turn = 'stays' THEN b.hold_expires_at END, \
+    status = CASE WHEN u.turn = 'stays' OR (u.turn = 'paid' AND b.status <> 'held') THEN b.status \
+        WHEN u.turn = 'paid' THEN 'confirmed' ELSE u.turn END, \
+    office = coalesce(s.office, b.office), date = coalesce(s.date, b.date), \
+    session = coalesce(s.session, b.session) \
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[]) \
+        AS u(id, seq, turn, payment, slot) \
+    JOIN bookings old ON old.id = u.id \
+    LEFT JOIN slots s ON s.opening = old.opening AND s.slot = u.slot \
+    WHERE b.id = u.id";
+
+/// Seats are given up before any is taken: two bookings of a run may swap.
+async fn write_updates(
+    transaction: &Transaction<'_>,
+    updates: &[Update],
+) -> Result<(), StoreError> {
+    let id = |update: &Update| update.id.to_string();
+    let all_off: Vec<String> = updates.iter().filter(|u| u.off == Off::All).map(id).collect();
+    if !all_off.is_empty() {
+        transaction.execute(ALL_OFF, &[&all_off]).await.map_err(failed)?;
+    }
+    let (mut ids, mut people) = (Vec::new(), Vec::new());
+    for update in updates {
+        if let Off::Of(off) = &update.off {
+            ids.extend(off.iter().map(|_| id(update)));
+            people.extend(off.iter().map(|applicant| applicant.to_hex()));
+        }
+    }
+    if !ids.is_empty() {
+        transaction.execute(SOME_OFF, &[&ids, &people]).await.map_err(failed)?;
+    }
+    let ids: Vec<String> = updates.iter().map(id).collect();
+    let seqs: Vec<i64> = updates.iter().map(|update| update.seq as i64).collect();
+    let turns: Vec<&str> = updates.iter().map(|update| update.turn.name()).collect();
+    let payments: Vec<Option<&str>> = updates.iter().map(|u| u.payment.as_deref()).collect();
+    let slots: Vec<Option<i64>> = updates.iter().map(|u| u.slot.map(i64::from)).collect();
+    transaction
+        .execute(CHANGED, &[&ids, &seqs, &turns, &payments, &slots])
+        .await
+        .map_err(failed)?;
+    let (mut ids, mut people, mut numbers, mut slots) = (vec![], vec![], vec![], vec![]);
+    for update in updates {
+        for seat in &update.on {
+            ids.push(id(update));
+            people.push(seat.applicant.to_hex());
+            numbers.push(i32::from(seat.number));
+            slots.push(update.slot.map(i64::from));
+        }
+    }
+    if !ids.is_empty() {
+        transaction.execute(ON, &[&ids, &people, &numbers, &slots]).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn write_adjusted(
+    transaction: &Transaction<'_>,
+    adjusted: &[Adjusted],
+) -> Result<(), StoreError> {
+    for adjusted in adjusted {
+        let done = match *adjusted {
+            Adjusted::Quota { opening, slot, quota } => {
+                let statement =
+                    "UPDATE slots SET quota = $1 WHERE opening_ordinal = $2 AND slot = $3";
+                let (quota, opening, slot) =
+                    (i32::from(quota), i64::from(opening), i64::from(slot));
+                transaction.execute(statement, &[&quota, &opening, &slot]).await
+            }
+            Adjusted::Reserved { opening, slot, places } => {
+                let statement =
+                    "UPDATE slots SET reserved = $1 WHERE opening_ordinal = $2 AND slot = $3";
+                let (places, opening, slot) =
+                    (i32::from(places), i64::from(opening), i64::from(slot));
+                transaction.execute(statement, &[&places, &opening, &slot]).await
+            }
+            Adjusted::Halted { opening, slot, halted } => {
+                let statement =
+                    "UPDATE slots SET halted = $1 WHERE opening_ordinal = $2 AND slot = $3";
+                let (opening, slot) = (i64::from(opening), i64::from(slot));
+                transaction.execute(statement, &[&halted, &opening, &slot]).await
+            }
+            Adjusted::ClosesAt { opening, closes_at } => {
+                let statement =
+                    "UPDATE openings SET closes_at = $1::text::timestamptz WHERE ordinal = $2";
+                let (closes_at, opening) = (closes_at.to_string(), i64::from(opening));
+                transaction.execute(statement, &[&closes_at, &opening]).await
+            }
+        };
+        done.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn write_entries(
+    transaction: &Transaction<'_>,
+    entries: &[EntryRow],
+) -> Result<(), StoreError> {
+    for entry in entries {
+        let done = match entry {
+            EntryRow::New { receipt, opening, request_id, reference, seq } => {
+                let statement = "INSERT INTO entries VALUES ($1, $2, 'waiting', $3, $4, $5)";
+                let (receipt, seq) = (receipt.to_string(), *seq as i64);
+                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+                    [&receipt, opening, request_id, reference, &seq];
+                transaction.execute(statement, &row).await
+            }
+            EntryRow::Now { receipt, status, seq } => {
+                let statement =
+                    "UPDATE entries SET status = $1, ledger_seq = $2 WHERE receipt = $3";
+                let (receipt, seq) = (receipt.to_string(), *seq as i64);
+                transaction.execute(statement, &[status, &seq, &receipt]).await
+            }
+        };
+        done.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Rows on their way into a table, in COPY's text form.
@@ -321,7 +467,7 @@ const READ: &str = "\
         b.content, b.ref, b.account, b.channel, \
         to_char(b.granted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
         to_char(b.hold_expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
-        b.ledger_seq, s.applicants, s.numbers, s.active \
+        b.payment, b.refunds, b.ledger_seq, s.applicants, s.numbers, s.active \
     FROM bookings b LEFT JOIN ( \
         SELECT booking_id, array_agg(applicant ORDER BY seat) AS applicants, \
             array_agg(number ORDER BY seat) AS numbers, array_agg(active ORDER BY seat) AS active \
@@ -329,9 +475,9 @@ const READ: &str = "\
     ORDER BY b.id COLLATE \"C\"";
 
 fn stored(row: &Row) -> Stored {
-    let applicants: Option<Vec<String>> = row.get(15);
-    let numbers: Option<Vec<i32>> = row.get(16);
-    let active: Option<Vec<bool>> = row.get(17);
+    let applicants: Option<Vec<String>> = row.get(17);
+    let numbers: Option<Vec<i32>> = row.get(18);
+    let active: Option<Vec<bool>> = row.get(19);
     let seats = applicants.into_iter().flatten().zip(numbers.into_iter().flatten());
     Stored {
         id: row.get(0),
@@ -348,7 +494,9 @@ fn stored(row: &Row) -> Stored {
         channel: row.get(11),
         granted_at: row.get(12),
         hold_expires_at: row.get(13),
-        ledger_seq: row.get::<_, i64>(14) as u64,
+        payment: row.get(14),
+        refunds: row.get::<_, i32>(15) as u32,
+        ledger_seq: row.get::<_, i64>(16) as u64,
         seats: seats
             .zip(active.into_iter().flatten())
             .map(|((applicant, number), active)| (applicant, number as u16, active))

@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS slots (
     date    DATE NOT NULL,
     session TEXT NOT NULL,
     quota   INTEGER NOT NULL,
+    reserved INTEGER NOT NULL DEFAULT 0,
+    halted  BOOLEAN NOT NULL DEFAULT FALSE,
     PRIMARY KEY (opening_ordinal, slot)
 );
 CREATE TABLE IF NOT EXISTS bookings (
@@ -45,6 +47,8 @@ CREATE TABLE IF NOT EXISTS bookings (
     channel    TEXT,
     granted_at TIMESTAMPTZ NOT NULL,
     hold_expires_at TIMESTAMPTZ,
+    payment    TEXT,
+    refunds    INTEGER NOT NULL DEFAULT 0,
     ledger_seq BIGINT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS seats (
@@ -61,3 +65,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS seats_one_number_per_slot
     ON seats (opening_ordinal, slot, number) WHERE active;
 CREATE UNIQUE INDEX IF NOT EXISTS seats_one_per_applicant
     ON seats (opening_ordinal, applicant) WHERE active;
+-- Those who wait, or waited, for returned places.
+CREATE TABLE IF NOT EXISTS entries (
+    receipt    TEXT PRIMARY KEY,
+    opening    TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    ref        TEXT,
+    ledger_seq BIGINT NOT NULL
+);

@@ -13,7 +13,7 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::{PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields};
-use crate::rows::{Batch, Stored};
+use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
 
 /// How long a reader or writer waits for another.
 const BUSY_FOR: Duration = Duration::from_secs(10);
@@ -229,7 +229,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     }
     for slot in &batch.slots {
         transaction.execute(
-            "INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)",
             params![
                 slot.opening_ordinal,
                 slot.slot,
@@ -247,11 +247,57 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
             params![state.state, state.ordinal],
         )?;
     }
+    for run in &batch.runs {
+        match run {
+            Run::Grants(rows) => write_grants(transaction, rows)?,
+            Run::Updates(updates) => write_updates(transaction, updates)?,
+        }
+    }
+    for adjusted in &batch.adjusted {
+        match adjusted {
+            Adjusted::Quota { opening, slot, quota } => transaction.execute(
+                "UPDATE slots SET quota = ? WHERE opening_ordinal = ? AND slot = ?",
+                params![quota, opening, slot],
+            ),
+            Adjusted::Reserved { opening, slot, places } => transaction.execute(
+                "UPDATE slots SET reserved = ? WHERE opening_ordinal = ? AND slot = ?",
+                params![places, opening, slot],
+            ),
+            Adjusted::Halted { opening, slot, halted } => transaction.execute(
+                "UPDATE slots SET halted = ? WHERE opening_ordinal = ? AND slot = ?",
+                params![halted, opening, slot],
+            ),
+            Adjusted::ClosesAt { opening, closes_at } => transaction.execute(
+                "UPDATE openings SET closes_at = ? WHERE ordinal = ?",
+                params![closes_at.to_string(), opening],
+            ),
+        }?;
+    }
+    for entry in &batch.entries {
+        match entry {
+            EntryRow::New { receipt, opening, request_id, reference, seq } => transaction
+                .prepare_cached("INSERT INTO entries VALUES (?, ?, 'waiting', ?, ?, ?)")?
+                .execute(params![
+                    receipt.to_text().as_str(),
+                    opening,
+                    request_id,
+                    reference,
+                    *seq as i64
+                ]),
+            EntryRow::Now { receipt, status, seq } => transaction
+                .prepare_cached("UPDATE entries SET status = ?, ledger_seq = ? WHERE receipt = ?")?
+                .execute(params![status, *seq as i64, receipt.to_text().as_str()]),
+        }?;
+    }
+    Ok(())
+}
+
+fn write_grants(transaction: &Transaction<'_>, rows: &[BookingRow]) -> rusqlite::Result<()> {
     let mut booking = transaction.prepare_cached(
-        "INSERT INTO bookings VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO bookings VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, ?)",
     )?;
     let mut seat = transaction.prepare_cached("INSERT INTO seats VALUES (?, ?, ?, ?, 1, ?, ?)")?;
-    for row in &batch.bookings {
+    for row in rows {
         let id = row.grant.booking.to_text();
         booking.execute(params![
             id.as_str(),
@@ -283,10 +329,65 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Seats are given up before any is taken: two bookings of a run may swap.
+fn write_updates(transaction: &Transaction<'_>, updates: &[Update]) -> rusqlite::Result<()> {
+    let mut all_off =
+        transaction.prepare_cached("UPDATE seats SET active = 0 WHERE booking_id = ?")?;
+    let mut one_off = transaction
+        .prepare_cached("UPDATE seats SET active = 0 WHERE booking_id = ? AND applicant = ?")?;
+    let mut on = transaction.prepare_cached(
+        "UPDATE seats SET active = 1, number = ?, slot = coalesce(?, slot) \
+         WHERE booking_id = ? AND applicant = ?",
+    )?;
+    let mut booking = transaction.prepare_cached(
+        "UPDATE bookings SET version = version + 1, ledger_seq = ?2, \
+         payment = CASE WHEN ?3 = 'confirmed' OR (?3 = 'paid' AND status = 'held') \
+             THEN ?4 ELSE payment END, \
+         refunds = refunds + (?3 = 'paid' AND status <> 'held'), \
+         hold_expires_at = CASE WHEN ?3 = 'stays' THEN hold_expires_at END, \
+         status = CASE WHEN ?3 = 'stays' OR (?3 = 'paid' AND status <> 'held') THEN status \
+             WHEN ?3 = 'paid' THEN 'confirmed' ELSE ?3 END \
+         WHERE id = ?1",
+    )?;
+    let mut moved = transaction.prepare_cached(
+        "UPDATE bookings SET (office, date, session) = (SELECT office, date, session FROM slots \
+         WHERE slots.opening = bookings.opening AND slots.slot = ?2) WHERE id = ?1",
+    )?;
+    for update in updates {
+        let id = update.id.to_text();
+        match &update.off {
+            Off::All => {
+                all_off.execute([id.as_str()])?;
+            }
+            Off::Of(people) => {
+                for applicant in people {
+                    one_off.execute([id.as_str(), &applicant.to_hex()])?;
+                }
+            }
+        }
+    }
+    for update in updates {
+        let id = update.id.to_text();
+        booking.execute(params![
+            id.as_str(),
+            update.seq as i64,
+            update.turn.name(),
+            update.payment
+        ])?;
+        if let Some(slot) = update.slot {
+            moved.execute(params![id.as_str(), slot])?;
+        }
+        for seat in &update.on {
+            on.execute(params![seat.number, update.slot, id.as_str(), seat.applicant.to_hex()])?;
+        }
+    }
+    Ok(())
+}
+
 fn read_bookings(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Stored>> {
     let mut select = transaction.prepare(
         "SELECT id, version, opening, office, date, session, status, request_id, content, ref, \
-         account, channel, granted_at, hold_expires_at, ledger_seq FROM bookings ORDER BY id",
+         account, channel, granted_at, hold_expires_at, payment, refunds, ledger_seq FROM bookings ORDER BY id",
     )?;
     let rows = select.query_map([], |row| {
         Ok(Stored {
@@ -304,7 +405,9 @@ fn read_bookings(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Stored>>
             channel: row.get(11)?,
             granted_at: row.get(12)?,
             hold_expires_at: row.get(13)?,
-            ledger_seq: row.get::<_, i64>(14)? as u64,
+            payment: row.get(14)?,
+            refunds: row.get(15)?,
+            ledger_seq: row.get::<_, i64>(16)? as u64,
             seats: Vec::new(),
         })
     })?;

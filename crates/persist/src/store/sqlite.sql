@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS slots (
     date    TEXT NOT NULL,
     session TEXT NOT NULL,
     quota   INTEGER NOT NULL,
+    reserved INTEGER NOT NULL DEFAULT 0,
+    halted  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (opening_ordinal, slot)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bookings (
@@ -45,6 +47,8 @@ CREATE TABLE IF NOT EXISTS bookings (
     channel    TEXT,
     granted_at TEXT NOT NULL,
     hold_expires_at TEXT,
+    payment    TEXT,
+    refunds    INTEGER NOT NULL DEFAULT 0,
     ledger_seq INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS seats (
@@ -61,3 +65,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS seats_one_number_per_slot
     ON seats (opening_ordinal, slot, number) WHERE active = 1;
 CREATE UNIQUE INDEX IF NOT EXISTS seats_one_per_applicant
     ON seats (opening_ordinal, applicant) WHERE active = 1;
+-- Those who wait, or waited, for returned places.
+CREATE TABLE IF NOT EXISTS entries (
+    receipt    TEXT NOT NULL UNIQUE,
+    opening    TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    ref        TEXT,
+    ledger_seq INTEGER NOT NULL
+) STRICT;

@@ -1,28 +1,97 @@
-//! What the ledger says, by a plain model of its own.
+//! What the ledger says, by a plain model of its own: slow and obvious, and no
+//! code shared with those who wrote it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use giliran_broker::ledger::Ledger;
-use giliran_persist::{Rows, Stored};
+use giliran_persist::Stored;
+use giliran_wire::answer::Status;
 use giliran_wire::event::EventId;
-use giliran_wire::ledger::{Chain, Entry, Grant, OpeningRecord, Reading};
-use giliran_wire::{BookingId, LedgerId, Pseudonym};
+use giliran_wire::ledger::{
+    Adjustment, Block, Cancel, CancelCause, Chain, Confirm, DrawRecord, Entry, Grant,
+    OpeningRecord, Reading, Reschedule, Seat,
+};
+use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::{AuditError, Check, Findings};
 use crate::log::Choice;
 
-/// A grant, and where it stands.
+/// A booking, and what became of it.
 #[derive(Debug, Clone)]
-pub(super) struct Granted {
+pub(super) struct Fact {
+    /// The block that made it.
     pub(super) seq: u64,
     /// Its place among the ledger's grants.
     pub(super) place: usize,
     pub(super) grant: Grant,
+    granted_at: Timestamp,
+    status: Status,
+    version: u32,
+    changed_at: u64,
+    slot: u32,
+    /// Every seat it ever had, in the request's order, and whether it is active.
+    seats: Vec<(Seat, bool)>,
+    payment: Option<String>,
+    refunds: u32,
+    /// Slot and active numbers from a sequence on.
+    versions: Vec<(u64, u32, Vec<u16>)>,
+}
+
+impl Fact {
+    fn active(&self) -> Vec<Seat> {
+        self.seats.iter().filter(|(_, active)| *active).map(|(seat, _)| *seat).collect()
+    }
+
+    /// Slot and numbers as they were told at a sequence.
+    pub(super) fn at(&self, seq: u64) -> Option<(u32, &[u16])> {
+        let (_, slot, numbers) = self.versions.iter().rev().find(|(from, ..)| *from <= seq)?;
+        Some((*slot, numbers))
+    }
+}
+
+/// One slot's places.
+#[derive(Debug, Default)]
+struct Places {
+    quota: i64,
+    reserved: i64,
+    halted: bool,
+    live: BTreeMap<u16, BookingId>,
+    /// Returned numbers, and when they may be released; none: by a draw.
+    withheld: BTreeMap<u16, Option<Timestamp>>,
+    /// Free places after a sequence.
+    free: Vec<(u64, i64)>,
+}
+
+impl Places {
+    fn offered(&self) -> i64 {
+        let free = self.quota - self.reserved - (self.live.len() + self.withheld.len()) as i64;
+        if self.halted { free.min(0) } else { free }
+    }
+}
+
+/// From a sequence on, and up to another one, where it ended.
+type Spans = Vec<(u64, Option<u64>)>;
+
+fn contains(spans: Option<&Spans>, seq: u64) -> bool {
+    spans.is_some_and(|spans| {
+        spans.iter().any(|(from, to)| *from <= seq && to.is_none_or(|to| seq < to))
+    })
+}
+
+/// What was found wrong on the way.
+#[derive(Debug)]
+struct Wrong {
+    oversell: Findings,
+    numbers: Findings,
+    twice: Findings,
+    keys: Findings,
+    releases: Findings,
+    states: Findings,
 }
 
 /// The ledger's facts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Facts {
     chain: Chain,
     /// Blocks that a deposed writer left behind.
@@ -30,15 +99,48 @@ pub struct Facts {
     openings: Vec<OpeningRecord>,
     /// Sequences at which openings open and close.
     phases: Vec<(u64, u32, bool)>,
-    pub(super) grants: Vec<Granted>,
+    places: BTreeMap<(u32, u32), Places>,
+    pub(super) grants: Vec<Fact>,
     pub(super) by_booking: HashMap<BookingId, usize>,
-    /// Grants of an applicant in an opening, by sequence.
-    by_applicant: HashMap<(u32, Pseudonym), u64>,
-    /// Places taken after a sequence, by slot.
-    taken: HashMap<(u32, u32), Vec<(u64, u32)>>,
+    /// Live bookings of an applicant in an opening.
+    booked: HashMap<(u32, Pseudonym), Spans>,
+    /// Entries of an applicant in an opening.
+    waits: HashMap<(u32, Pseudonym), Spans>,
+    entries: HashMap<BookingId, (u32, Vec<Pseudonym>)>,
+    asked: HashSet<(u32, Pseudonym, String)>,
     /// Sequence at which an epoch begins.
     epochs: Vec<(u64, u64)>,
-    stored: Vec<Stored>,
+    events: Vec<(String, BookingId)>,
+    wrong: Wrong,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        let wrong = Wrong {
+            oversell: Findings::new(),
+            numbers: Findings::new(),
+            twice: Findings::new(),
+            keys: Findings::new(),
+            releases: Findings::new(),
+            states: Findings::new(),
+        };
+        Self {
+            chain: Chain::new(),
+            voids: 0,
+            openings: Vec::new(),
+            phases: Vec::new(),
+            places: BTreeMap::new(),
+            grants: Vec::new(),
+            by_booking: HashMap::new(),
+            booked: HashMap::new(),
+            waits: HashMap::new(),
+            entries: HashMap::new(),
+            asked: HashSet::new(),
+            epochs: Vec::new(),
+            events: Vec::new(),
+            wrong,
+        }
+    }
 }
 
 impl Facts {
@@ -50,7 +152,6 @@ impl Facts {
     pub async fn of(ledger: &Ledger) -> Result<Self, AuditError> {
         let (_, tail) = ledger.tail().await?;
         let mut facts = Self::default();
-        let mut rows = Rows::default();
         let mut reader = ledger.reader(1).await?;
         while facts.chain.seq < tail {
             for (seq, bytes) in reader.next_batch(256, Duration::from_secs(1)).await? {
@@ -58,8 +159,6 @@ impl Facts {
                     break;
                 }
                 facts.fold(seq, &bytes)?;
-                rows.fold(seq, &bytes).map_err(|_| AuditError::Newer(seq))?;
-                facts.stored.extend(rows.take_stored());
             }
         }
         Ok(facts)
@@ -74,27 +173,345 @@ impl Facts {
         if self.epochs.last().is_none_or(|(_, epoch)| *epoch != block.epoch) {
             self.epochs.push((seq, block.epoch));
         }
-        for entry in block.entries {
-            match entry {
-                Entry::Genesis(_) | Entry::TakeOver(_) | Entry::Refusals(_) => {}
-                Entry::Opening(record) => self.openings.push(*record),
-                Entry::Opened { opening } => self.phases.push((seq, opening, true)),
-                Entry::Closed { opening } => self.phases.push((seq, opening, false)),
-                Entry::Grant(grant) => {
-                    let taken = self.taken.entry((grant.opening, grant.slot)).or_default();
-                    let before = taken.last().map_or(0, |(_, n)| *n);
-                    taken.push((seq, before + grant.seats.len() as u32));
-                    for seat in &grant.seats {
-                        self.by_applicant.entry((grant.opening, seat.applicant)).or_insert(seq);
+        let Block { time, entries, .. } = block;
+        let mut drawing = false;
+        let mut n = 0;
+        for entry in entries {
+            let about = match entry {
+                Entry::Genesis(_) | Entry::TakeOver(_) | Entry::Refusals(_) => None,
+                Entry::Opening(record) => {
+                    for (slot, of) in record.slots.iter().enumerate() {
+                        let places = Places { quota: of.quota.into(), ..Places::default() };
+                        self.places.insert((record.ordinal, slot as u32), places);
                     }
-                    let place = self.grants.len();
-                    self.by_booking.insert(grant.booking, place);
-                    self.grants.push(Granted { seq, place, grant });
+                    self.openings.push(*record);
+                    None
                 }
-                _ => return Err(AuditError::Newer(seq)),
+                Entry::Opened { opening } => {
+                    self.phases.push((seq, opening, true));
+                    None
+                }
+                Entry::Closed { opening } => {
+                    self.phases.push((seq, opening, false));
+                    None
+                }
+                Entry::Grant(grant) => {
+                    let id = grant.booking;
+                    self.grant(seq, time, grant, drawing);
+                    Some(id)
+                }
+                Entry::Confirm(confirm) => Some(self.confirm(seq, confirm)),
+                Entry::Cancel(cancel) => Some(self.cancel(seq, time, &cancel)),
+                Entry::Expire(expire) => {
+                    let id = expire.booking;
+                    self.end(seq, time, id, None, Status::Expired, expire.release_at);
+                    Some(id)
+                }
+                Entry::Reschedule(swap) => Some(self.reschedule(seq, time, &swap)),
+                Entry::Released(released) => {
+                    self.released(seq, time, released.opening, released.slot, &released.numbers);
+                    None
+                }
+                Entry::Adjust(adjust) => {
+                    self.adjust(seq, adjust.opening, &adjust.change);
+                    None
+                }
+                Entry::Draw(DrawRecord::Drawing { .. }) => {
+                    drawing = true;
+                    None
+                }
+                Entry::Draw(DrawRecord::Drawn { .. }) => {
+                    drawing = false;
+                    None
+                }
+                Entry::Draw(DrawRecord::Revealed { .. }) => None,
+                Entry::Draw(DrawRecord::Entered(entry)) => {
+                    for who in &entry.applicants {
+                        self.waits.entry((entry.opening, *who)).or_default().push((seq, None));
+                    }
+                    self.entries.insert(entry.receipt, (entry.opening, entry.applicants));
+                    Some(entry.receipt)
+                }
+                Entry::Draw(
+                    DrawRecord::Withdrawn { receipt, .. } | DrawRecord::NotDrawn { receipt },
+                ) => {
+                    self.end_entry(seq, &receipt);
+                    Some(receipt)
+                }
+                Entry::Draw(_) | Entry::Snapshot(_) | Entry::Seal(_) => {
+                    return Err(AuditError::Newer(seq));
+                }
+            };
+            if let Some(booking) = about {
+                let id = EventId { ledger: self.ledger(), seq, n };
+                self.events.push((id.to_string(), booking));
+                n += 1;
             }
         }
         Ok(())
+    }
+
+    /// A live booking takes numbers of a slot.
+    fn take(&mut self, seq: u64, at: (u32, u32), id: BookingId, seats: &[Seat], returned: bool) {
+        let Some(places) = self.places.get_mut(&at) else { return };
+        let before = places.offered();
+        for seat in seats {
+            let in_range = seat.number > 0
+                && (i64::from(seat.number) <= places.quota
+                    || places.withheld.contains_key(&seat.number));
+            let withheld = places.withheld.remove(&seat.number).is_some();
+            let other = places.live.insert(seat.number, id);
+            let fine = in_range && other.is_none();
+            self.wrong.numbers.look(fine, || {
+                format!("sequence {seq}: number {} a second time or out of range", seat.number)
+            });
+            self.wrong.releases.look(!withheld || returned, || {
+                format!("sequence {seq}: number {} was not released yet", seat.number)
+            });
+        }
+        let after = places.offered();
+        self.wrong.oversell.look(after >= 0 || after >= before, || {
+            format!("sequence {seq}: booking {id} leaves {after} places")
+        });
+        places.free.push((seq, after));
+    }
+
+    /// A booking gives numbers of its slot back.
+    fn give(
+        &mut self,
+        seq: u64,
+        time: Timestamp,
+        at: (u32, u32),
+        seats: &[Seat],
+        release_at: Option<Timestamp>,
+    ) {
+        let Some(places) = self.places.get_mut(&at) else { return };
+        for seat in seats {
+            places.live.remove(&seat.number);
+            if release_at.is_none_or(|at| at > time) {
+                places.withheld.insert(seat.number, release_at);
+            }
+        }
+        let free = places.offered();
+        places.free.push((seq, free));
+    }
+
+    fn book(&mut self, seq: u64, opening: u32, id: BookingId, seats: &[Seat]) {
+        for seat in seats {
+            let spans = self.booked.entry((opening, seat.applicant)).or_default();
+            let free = spans.iter().all(|(_, to)| to.is_some());
+            self.wrong
+                .twice
+                .look(free, || format!("sequence {seq}: booking {id} is an applicant's second"));
+            spans.push((seq, None));
+        }
+    }
+
+    fn leave(&mut self, seq: u64, opening: u32, seats: &[Seat]) {
+        for seat in seats {
+            let spans = self.booked.entry((opening, seat.applicant)).or_default();
+            if let Some((_, to)) = spans.last_mut() {
+                *to = Some(seq);
+            }
+        }
+    }
+
+    fn grant(&mut self, seq: u64, time: Timestamp, grant: Grant, drawn: bool) {
+        let (opening, slot, id) = (grant.opening, grant.slot, grant.booking);
+        self.take(seq, (opening, slot), id, &grant.seats, drawn);
+        self.book(seq, opening, id, &grant.seats);
+        if let Some(first) = grant.seats.first() {
+            let key = (opening, first.applicant, grant.request_id.clone());
+            self.wrong.keys.look(self.asked.insert(key), || {
+                format!("sequence {seq}: request {} was granted twice", grant.request_id)
+            });
+        }
+        if drawn {
+            self.end_entry(seq, &id);
+        }
+        let numbers = grant.seats.iter().map(|seat| seat.number).collect();
+        let place = self.grants.len();
+        self.by_booking.insert(id, place);
+        self.grants.push(Fact {
+            seq,
+            place,
+            granted_at: time,
+            status: if grant.hold_expires_at.is_some() { Status::Held } else { Status::Confirmed },
+            version: 1,
+            changed_at: seq,
+            slot,
+            seats: grant.seats.iter().map(|seat| (*seat, true)).collect(),
+            payment: None,
+            refunds: 0,
+            versions: vec![(seq, slot, numbers)],
+            grant,
+        });
+    }
+
+    fn end_entry(&mut self, seq: u64, receipt: &BookingId) {
+        let entry = self.entries.remove(receipt);
+        self.wrong
+            .states
+            .look(entry.is_some(), || format!("sequence {seq}: {receipt} is no entry that waits"));
+        for who in entry.iter().flat_map(|(_, people)| people) {
+            let opening = entry.as_ref().map_or(0, |(opening, _)| *opening);
+            if let Some((_, to)) =
+                self.waits.get_mut(&(opening, *who)).and_then(|spans| spans.last_mut())
+            {
+                *to = Some(seq);
+            }
+        }
+    }
+
+    /// Changes a booking that is in one of these states.
+    fn change(
+        &mut self,
+        seq: u64,
+        id: BookingId,
+        allowed: &[Status],
+        change: impl FnOnce(&mut Fact),
+    ) {
+        let fact = self.by_booking.get(&id).and_then(|place| self.grants.get_mut(*place));
+        let fine = fact.as_ref().is_some_and(|fact| allowed.contains(&fact.status));
+        self.wrong.states.look(fine, || {
+            format!("sequence {seq}: booking {id} cannot be changed like this as it stands")
+        });
+        let Some(fact) = fact else { return };
+        change(fact);
+        fact.version += 1;
+        fact.changed_at = seq;
+        let mut numbers: Vec<u16> = fact.active().iter().map(|seat| seat.number).collect();
+        if numbers.is_empty() {
+            // One that has ended still shows the numbers it had.
+            numbers = fact.versions.last().map(|(.., numbers)| numbers.clone()).unwrap_or_default();
+        }
+        fact.versions.push((seq, fact.slot, numbers));
+    }
+
+    fn find(&self, id: &BookingId) -> Option<&Fact> {
+        self.by_booking.get(id).map(|place| &self.grants[*place])
+    }
+
+    fn confirm(&mut self, seq: u64, confirm: Confirm) -> BookingId {
+        let id = confirm.booking;
+        if let Some(seats) = &confirm.revived {
+            let at = self.find(&id).map(|fact| (fact.grant.opening, fact.slot));
+            if let Some((opening, slot)) = at {
+                self.take(seq, (opening, slot), id, seats, true);
+                self.book(seq, opening, id, seats);
+            }
+        }
+        let revived = confirm.revived;
+        let allowed: &[Status] = match revived {
+            Some(_) => &[Status::Expired],
+            None => &[Status::Held, Status::Confirmed, Status::Cancelled, Status::Expired],
+        };
+        self.change(seq, id, allowed, |fact| {
+            if revived.is_some() || fact.status == Status::Held {
+                fact.status = Status::Confirmed;
+                fact.payment = confirm.reference;
+            } else {
+                fact.refunds += 1;
+            }
+            for seat in revived.iter().flatten() {
+                for (own, active) in &mut fact.seats {
+                    *active |= own.applicant == seat.applicant;
+                }
+            }
+        });
+        id
+    }
+
+    fn cancel(&mut self, seq: u64, time: Timestamp, cancel: &Cancel) -> BookingId {
+        let id = cancel.booking;
+        if cancel.cause == CancelCause::Authority {
+            self.wrong.states.look(cancel.reason.is_some(), || {
+                format!("sequence {seq}: booking {id} was cancelled without a reason")
+            });
+        }
+        let only = (!cancel.seats.is_empty()).then_some(&cancel.seats[..]);
+        self.end(seq, time, id, only, Status::Cancelled, cancel.release_at);
+        id
+    }
+
+    /// Ends a booking, or the seats of these people.
+    fn end(
+        &mut self,
+        seq: u64,
+        time: Timestamp,
+        id: BookingId,
+        only: Option<&[Pseudonym]>,
+        status: Status,
+        release_at: Option<Timestamp>,
+    ) {
+        let leaves = |seat: &Seat| only.is_none_or(|who| who.contains(&seat.applicant));
+        if let Some(fact) = self.find(&id) {
+            let (opening, slot) = (fact.grant.opening, fact.slot);
+            let seats: Vec<Seat> = fact.active().into_iter().filter(leaves).collect();
+            self.give(seq, time, (opening, slot), &seats, release_at);
+            self.leave(seq, opening, &seats);
+        }
+        let allowed: &[Status] = match status {
+            Status::Expired => &[Status::Held],
+            _ => &[Status::Held, Status::Confirmed],
+        };
+        self.change(seq, id, allowed, |fact| {
+            if only.is_none() {
+                fact.status = status;
+            }
+            for (seat, active) in &mut fact.seats {
+                *active &= !leaves(seat);
+            }
+        });
+    }
+
+    fn reschedule(&mut self, seq: u64, time: Timestamp, swap: &Reschedule) -> BookingId {
+        let id = swap.booking;
+        if let Some(fact) = self.find(&id) {
+            let (opening, slot, seats) = (fact.grant.opening, fact.slot, fact.active());
+            self.take(seq, (opening, swap.slot), id, &swap.seats, false);
+            self.give(seq, time, (opening, slot), &seats, swap.release_at);
+        }
+        self.change(seq, id, &[Status::Held, Status::Confirmed], |fact| {
+            fact.slot = swap.slot;
+            for (seat, active) in &mut fact.seats {
+                if let Some(new) = swap.seats.iter().find(|new| new.applicant == seat.applicant) {
+                    (*seat, *active) = (*new, true);
+                }
+            }
+        });
+        id
+    }
+
+    fn released(&mut self, seq: u64, time: Timestamp, opening: u32, slot: u32, numbers: &[u16]) {
+        let Some(places) = self.places.get_mut(&(opening, slot)) else { return };
+        for number in numbers {
+            let due = places.withheld.remove(number);
+            let fine = due.is_some_and(|due| due.is_none_or(|due| due <= time));
+            self.wrong.releases.look(fine, || {
+                format!("sequence {seq}: number {number} was released before its time")
+            });
+        }
+        let free = places.offered();
+        places.free.push((seq, free));
+    }
+
+    fn adjust(&mut self, seq: u64, opening: u32, change: &Adjustment) {
+        let slot = match change {
+            Adjustment::Quota { slot, .. }
+            | Adjustment::Reserve { slot, .. }
+            | Adjustment::Halt { slot, .. } => *slot,
+            Adjustment::ClosesAt { .. } => return,
+        };
+        let Some(places) = self.places.get_mut(&(opening, slot)) else { return };
+        match change {
+            Adjustment::Quota { quota, .. } => places.quota = i64::from(*quota),
+            Adjustment::Reserve { places: reserved, .. } => places.reserved = i64::from(*reserved),
+            Adjustment::Halt { halted, .. } => places.halted = *halted,
+            Adjustment::ClosesAt { .. } => {}
+        }
+        let free = places.offered();
+        places.free.push((seq, free));
     }
 
     /// The ledger's last sequence.
@@ -117,52 +534,78 @@ impl Facts {
         self.voids
     }
 
-    /// Quota and places taken, by opening, office, date and session.
+    /// Quota and places of live bookings, by opening, office, date and session.
     pub fn slots(&self) -> Vec<(String, String, String, String, u16, u32)> {
-        let mut slots = Vec::new();
-        for opening in &self.openings {
-            for index in 0..opening.slots.len() as u32 {
-                let Some((slot, office, session)) = opening.place(index) else { continue };
-                let taken = self.taken_at(opening.ordinal, index, u64::MAX);
-                slots.push((
-                    opening.id.clone(),
-                    office.id.clone(),
-                    slot.date.to_string(),
-                    session.id.clone(),
-                    slot.quota,
-                    taken,
-                ));
-            }
-        }
-        slots
+        let slots = self.places.iter().filter_map(|((opening, index), places)| {
+            let opening = self.openings.get(*opening as usize)?;
+            let (slot, office, session) = opening.place(*index)?;
+            Some((
+                opening.id.clone(),
+                office.id.clone(),
+                slot.date.to_string(),
+                session.id.clone(),
+                places.quota as u16,
+                places.live.len() as u32,
+            ))
+        });
+        slots.collect()
     }
 
+    /// Quota and free places of the slots of openings in memory, by key.
     pub(super) fn free_places(&self) -> Vec<(String, i64, i64)> {
-        let slots = self.slots().into_iter();
-        slots
-            .map(|(opening, office, date, session, quota, taken)| {
-                let key = format!("{opening}.{office}.{date}.{session}");
-                (key, i64::from(quota), i64::from(quota) - i64::from(taken))
+        let slots = self.places.iter().filter_map(|((ordinal, index), places)| {
+            let opening = self.openings.get(*ordinal as usize)?;
+            let last = opening.slots.iter().map(|slot| slot.date).max()?;
+            // Nobody tells of an opening whose days are over.
+            let now = self.chain.time.to_string();
+            if now.get(..10)? > last.to_string().as_str() {
+                return None;
+            }
+            let (slot, office, session) = opening.place(*index)?;
+            let key = format!("{}.{}.{}.{}", opening.id, office.id, slot.date, session.id);
+            Some((key, places.quota, places.offered()))
+        });
+        slots.collect()
+    }
+
+    /// What a store at the ledger's end holds.
+    pub(super) fn stored(&self) -> Vec<Stored> {
+        let stored = |fact: &Fact| {
+            let opening = self.openings.get(fact.grant.opening as usize)?;
+            let (slot, office, session) = opening.place(fact.slot)?;
+            let held = fact.status == Status::Held;
+            let grant = &fact.grant;
+            Some(Stored {
+                id: grant.booking.to_string(),
+                version: fact.version,
+                opening: opening.id.clone(),
+                office: office.id.clone(),
+                date: slot.date.to_string(),
+                session: session.id.clone(),
+                status: fact.status.name().to_owned(),
+                request_id: grant.request_id.clone(),
+                content: grant.content.to_string(),
+                reference: grant.reference.clone(),
+                account: grant.account.map(|account| account.to_hex()),
+                channel: grant.channel.clone(),
+                granted_at: fact.granted_at.to_string(),
+                hold_expires_at: grant.hold_expires_at.filter(|_| held).map(|at| at.to_string()),
+                payment: fact.payment.clone(),
+                refunds: fact.refunds,
+                ledger_seq: fact.changed_at,
+                seats: fact
+                    .seats
+                    .iter()
+                    .map(|(seat, active)| (seat.applicant.to_hex(), seat.number, *active))
+                    .collect(),
             })
-            .collect()
+        };
+        self.grants.iter().filter_map(stored).collect()
     }
 
-    /// What a store at `seq` holds.
-    pub(super) fn stored_up_to(&self, seq: u64) -> Vec<Stored> {
-        self.stored.iter().filter(|booking| booking.ledger_seq <= seq).cloned().collect()
-    }
-
-    /// The events there should be, in order.
-    pub(super) fn event_ids(&self) -> Vec<(String, BookingId)> {
-        let mut ids = Vec::with_capacity(self.grants.len());
-        let mut last = (0, 0);
-        for granted in &self.grants {
-            let n = if last.0 == granted.seq { last.1 + 1 } else { 0 };
-            last = (granted.seq, n);
-            let id = EventId { ledger: self.ledger(), seq: granted.seq, n };
-            ids.push((id.to_string(), granted.grant.booking));
-        }
-        ids
+    /// The events there should be, in order: id, and booking or receipt.
+    pub(super) fn event_ids(&self) -> &[(String, BookingId)] {
+        &self.events
     }
 
     /// The epoch that was in office at a sequence.
@@ -171,10 +614,14 @@ impl Facts {
         next.checked_sub(1).map_or(0, |i| self.epochs[i].1)
     }
 
-    fn taken_at(&self, opening: u32, slot: u32, seq: u64) -> u32 {
-        let Some(taken) = self.taken.get(&(opening, slot)) else { return 0 };
-        let next = taken.partition_point(|(at, _)| *at <= seq);
-        next.checked_sub(1).map_or(0, |i| taken[i].1)
+    fn free_at(&self, opening: u32, slot: u32, seq: u64) -> i64 {
+        let Some(places) = self.places.get(&(opening, slot)) else { return 0 };
+        let next = places.free.partition_point(|(at, _)| *at <= seq);
+        let first = || {
+            let record = self.openings.get(opening as usize)?;
+            record.slots.get(slot as usize).map(|slot| i64::from(slot.quota))
+        };
+        next.checked_sub(1).map_or_else(|| first().unwrap_or(0), |i| places.free[i].1)
     }
 
     /// The opening a request meant at a sequence: the one it names, or the one
@@ -217,16 +664,21 @@ impl Facts {
             let plain = !session.restricted && !session.explicit;
             let wanted =
                 choices.iter().any(|choice| fits(choice, &office.id, &date, &session.id, plain));
-            let free =
-                u32::from(slot.quota).saturating_sub(self.taken_at(opening.ordinal, index, seq));
-            (wanted && free >= party)
+            let free = self.free_at(opening.ordinal, index, seq);
+            (wanted && free >= i64::from(party))
                 .then(|| format!("{} {date} {} had {free} places", office.id, session.id))
         })
     }
 
-    /// When an applicant's booking in an opening came into the ledger.
-    pub(super) fn booked_at(&self, opening: u32, applicant: Pseudonym) -> Option<u64> {
-        self.by_applicant.get(&(opening, applicant)).copied()
+    /// Whether an applicant had a live booking, or waited, at a sequence: in this
+    /// opening, or in any where that counts.
+    pub(super) fn has_booked(&self, opening: &OpeningRecord, who: Pseudonym, seq: u64) -> bool {
+        let here = (opening.ordinal, who);
+        contains(self.booked.get(&here), seq)
+            || contains(self.waits.get(&here), seq)
+            || (opening.rules.across_openings
+                && (0..self.openings.len() as u32)
+                    .any(|ordinal| contains(self.booked.get(&(ordinal, who)), seq)))
     }
 
     pub(super) fn opening(&self, ordinal: u32) -> Option<&OpeningRecord> {
@@ -235,44 +687,14 @@ impl Facts {
 
     /// What the ledger alone shows.
     pub(super) fn checks(&self) -> Vec<Check> {
-        let mut oversell = Findings::new();
-        let mut numbers = Findings::new();
-        let mut twice = Findings::new();
-        let mut keys = Findings::new();
-        let mut held = HashSet::new();
-        let mut booked = HashSet::new();
-        let mut asked = HashSet::new();
-        let mut taken: HashMap<(u32, u32), u32> = HashMap::new();
-        for Granted { seq, grant, .. } in &self.grants {
-            let at = (grant.opening, grant.slot);
-            let quota = self
-                .opening(grant.opening)
-                .and_then(|opening| opening.place(grant.slot))
-                .map_or(0, |(slot, ..)| slot.quota);
-            let sum = taken.entry(at).or_default();
-            *sum += grant.seats.len() as u32;
-            oversell.look(*sum <= u32::from(quota), || {
-                format!("sequence {seq}: booking {} is place {sum} of {quota}", grant.booking)
-            });
-            for seat in &grant.seats {
-                let fine = (1..=quota).contains(&seat.number) && held.insert((at, seat.number));
-                numbers.look(fine, || {
-                    format!("sequence {seq}: number {} a second time or out of range", seat.number)
-                });
-                twice.look(booked.insert((grant.opening, seat.applicant)), || {
-                    format!("sequence {seq}: booking {} is an applicant's second", grant.booking)
-                });
-            }
-            let first = grant.seats.first().map(|seat| seat.applicant);
-            keys.look(asked.insert((grant.opening, first, &grant.request_id)), || {
-                format!("sequence {seq}: request {} was granted twice", grant.request_id)
-            });
-        }
+        let wrong = &self.wrong;
         vec![
-            oversell.check("P1", "no grant beyond a slot's quota, at any prefix"),
-            numbers.check("P1", "each queue number is held at most once"),
-            twice.check("P3", "one live booking per applicant and opening"),
-            keys.check("P4", "a request has one booking"),
+            wrong.oversell.clone().check("P1", "no grant beyond a slot's quota, at any prefix"),
+            wrong.numbers.clone().check("P1", "each queue number is held at most once"),
+            wrong.releases.clone().check("P1", "no returned place is had before its release"),
+            wrong.twice.clone().check("P3", "one live booking per applicant and opening"),
+            wrong.keys.clone().check("P4", "a request has one booking"),
+            wrong.states.clone().check("P4", "every change fits the state it meets"),
         ]
     }
 }

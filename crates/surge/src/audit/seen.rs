@@ -63,11 +63,10 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
             });
         }
         if let (Some(key), "already_booked") = (key, reason) {
-            let durable = attempt.applicants.iter().any(|applicant| {
-                facts
-                    .booked_at(opening.ordinal, key.applicant(applicant))
-                    .is_some_and(|since| since <= seq)
-            });
+            let durable = attempt
+                .applicants
+                .iter()
+                .any(|applicant| facts.has_booked(opening, key.applicant(applicant), seq));
             booked.look(durable, || format!("request {id} at {seq}: nobody of it had a booking"));
         }
     }
@@ -86,15 +85,16 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
     ]
 }
 
-fn as_told(facts: &Facts, granted: &super::facts::Granted, attempt: &Attempt) -> bool {
+fn as_told(facts: &Facts, granted: &super::facts::Fact, attempt: &Attempt) -> bool {
     let (Some(seen), grant) = (&attempt.booking, &granted.grant) else { return false };
     let Some(opening) = facts.opening(grant.opening) else { return false };
-    let Some((slot, office, session)) = opening.place(grant.slot) else { return false };
+    let Some((slot, numbers)) = granted.at(attempt.seq.unwrap_or(u64::MAX)) else { return false };
+    let Some((slot, office, session)) = opening.place(slot) else { return false };
     grant.request_id == attempt.request_id
         && office.id == seen.office
         && slot.date.to_string() == seen.date
         && session.id == seen.session
-        && grant.seats.iter().map(|seat| seat.number).eq(seen.numbers.iter().copied())
+        && *numbers == seen.numbers[..]
 }
 
 /// If A's grant was answered before B was sent, A stands before B.

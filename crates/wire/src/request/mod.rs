@@ -99,6 +99,17 @@ pub struct Choice<'a> {
     pub session: Option<Text<'a>>,
 }
 
+impl Choice<'_> {
+    /// A copy that owns what it says.
+    pub fn to_static(&self) -> Choice<'static> {
+        Choice {
+            office: self.office.clone().into_owned(),
+            date: self.date,
+            session: self.session.clone().map(Text::into_owned),
+        }
+    }
+}
+
 impl Serialize for Choice<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Self::serialize(self, serializer)
@@ -146,6 +157,56 @@ pub struct Lookup<'a> {
     /// The opening, with `request_id`; none: every one in memory.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Text<'a>>,
+}
+
+/// `confirm`: a held booking was paid or approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm<'a> {
+    /// The idempotency key, within the booking.
+    #[serde(borrow)]
+    pub request_id: Text<'a>,
+    /// The booking's id. Not necessarily one: what does not parse is no
+    /// booking's.
+    #[serde(borrow)]
+    pub booking: Text<'a>,
+    /// The payment's reference, at most 64 bytes.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Text<'a>>,
+}
+
+/// `cancel`: gives a booking back, a party member's seat of it, or an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Cancel<'a> {
+    /// The idempotency key, within the booking.
+    #[serde(borrow)]
+    pub request_id: Text<'a>,
+    /// The booking's id, or an entry's receipt.
+    #[serde(borrow)]
+    pub booking: Text<'a>,
+    /// One of its applicants: the first gives back all of it, another one
+    /// leaves alone.
+    #[serde(borrow)]
+    pub applicant: Text<'a>,
+}
+
+/// `reschedule`: swaps a confirmed booking's place for another of its opening.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Reschedule<'a> {
+    /// The idempotency key, within the booking.
+    #[serde(borrow)]
+    pub request_id: Text<'a>,
+    /// The booking's id.
+    #[serde(borrow)]
+    pub booking: Text<'a>,
+    /// One of its applicants; the whole party moves.
+    #[serde(borrow)]
+    pub applicant: Text<'a>,
+    /// In order of preference.
+    #[serde(borrow)]
+    pub choices: Vec<Choice<'a>>,
 }
 
 /// `find`: an applicant's booking in an opening.
@@ -198,15 +259,7 @@ impl<'a> Request<'a> for Book<'a> {
                 return Err(format!("applicants[{i}]: the same as applicants[{twin}]"));
             }
         }
-        count("choices", self.choices.len(), MAX_CHOICES)?;
-        for (i, choice) in self.choices.iter().enumerate() {
-            if !is_id(&choice.office) {
-                return Err(id_message(&format!("choices[{i}].office")));
-            }
-            if choice.session.as_ref().is_some_and(|s| !is_id(s)) {
-                return Err(id_message(&format!("choices[{i}].session")));
-            }
-        }
+        choices(&self.choices)?;
         optional_opening(self.opening.as_ref())?;
         if let Some(account) = &self.account {
             bytes("account", account, MAX_TEXT_BYTES)?;
@@ -246,29 +299,86 @@ impl Book<'_> {
         for applicant in applicants {
             hasher.update(applicant.as_bytes());
         }
-        let mut field = |text: Option<&str>| {
-            // Ids have at most 40 bytes, so 255 stands for "left out".
-            let text_bytes = text.map_or(&[][..], str::as_bytes);
-            hasher.update(&[text.map_or(u8::MAX, |t| t.len() as u8)]);
-            hasher.update(text_bytes);
-        };
-        field(self.opening.as_deref());
-        for choice in &self.choices {
-            field(Some(&choice.office));
-            match choice.date {
-                Some(date) => field(Some(&date.to_string())),
-                None => field(None),
-            }
-            field(choice.session.as_deref());
-        }
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Digest(digest)
+        field(&mut hasher, self.opening.as_deref());
+        choices_into(&mut hasher, &self.choices);
+        shortened(&hasher)
     }
 
     /// The applicants under their pseudonyms, in order.
     pub fn pseudonyms(&self, key: &ApplicantKey) -> Vec<Pseudonym> {
         self.applicants.iter().map(|a| key.applicant(a)).collect()
+    }
+}
+
+impl Reschedule<'_> {
+    /// Digest of what makes it the same request: its choices.
+    pub fn content(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        choices_into(&mut hasher, &self.choices);
+        shortened(&hasher)
+    }
+}
+
+fn choices_into(hasher: &mut blake3::Hasher, choices: &[Choice<'_>]) {
+    for choice in choices {
+        field(hasher, Some(&choice.office));
+        match choice.date {
+            Some(date) => field(hasher, Some(&date.to_string())),
+            None => field(hasher, None),
+        }
+        field(hasher, choice.session.as_deref());
+    }
+}
+
+/// Ids have at most 40 bytes, so 255 stands for "left out".
+fn field(hasher: &mut blake3::Hasher, text: Option<&str>) {
+    hasher.update(&[text.map_or(u8::MAX, |t| t.len() as u8)]);
+    hasher.update(text.map_or(&[][..], str::as_bytes));
+}
+
+fn shortened(hasher: &blake3::Hasher) -> Digest {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Digest(digest)
+}
+
+impl<'a> Request<'a> for Confirm<'a> {
+    fn validate(&self) -> Result<(), String> {
+        request_id(&self.request_id)?;
+        bytes("booking", &self.booking, MAX_TEXT_BYTES)?;
+        match &self.reference {
+            Some(reference) => bytes("reference", reference, MAX_TEXT_BYTES),
+            None => Ok(()),
+        }
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        Some(&self.request_id)
+    }
+}
+
+impl<'a> Request<'a> for Cancel<'a> {
+    fn validate(&self) -> Result<(), String> {
+        request_id(&self.request_id)?;
+        bytes("booking", &self.booking, MAX_TEXT_BYTES)?;
+        bytes("applicant", &self.applicant, MAX_TEXT_BYTES)
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        Some(&self.request_id)
+    }
+}
+
+impl<'a> Request<'a> for Reschedule<'a> {
+    fn validate(&self) -> Result<(), String> {
+        request_id(&self.request_id)?;
+        bytes("booking", &self.booking, MAX_TEXT_BYTES)?;
+        bytes("applicant", &self.applicant, MAX_TEXT_BYTES)?;
+        choices(&self.choices)
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        Some(&self.request_id)
     }
 }
 
@@ -332,11 +442,24 @@ pub fn is_opening_id(text: &str) -> bool {
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
 }
 
-fn id_message(field: &str) -> String {
+fn choices(choices: &[Choice<'_>]) -> Result<(), String> {
+    count("choices", choices.len(), MAX_CHOICES)?;
+    for (i, choice) in choices.iter().enumerate() {
+        if !is_id(&choice.office) {
+            return Err(id_message(&format!("choices[{i}].office")));
+        }
+        if choice.session.as_ref().is_some_and(|s| !is_id(s)) {
+            return Err(id_message(&format!("choices[{i}].session")));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn id_message(field: &str) -> String {
     format!("{field}: not an id (1 to {MAX_ID_BYTES} of a-z, 0-9 and -)")
 }
 
-fn optional_opening(opening: Option<&Text<'_>>) -> Result<(), String> {
+pub(crate) fn optional_opening(opening: Option<&Text<'_>>) -> Result<(), String> {
     match opening {
         Some(id) if !is_opening_id(id) => {
             Err(format!("opening: not an id (1 to {MAX_ID_BYTES} of A-Z, a-z, 0-9 and -)"))
@@ -355,7 +478,7 @@ fn request_id(id: &str) -> Result<(), String> {
     }
 }
 
-fn bytes(field: &str, text: &str, most: usize) -> Result<(), String> {
+pub(crate) fn bytes(field: &str, text: &str, most: usize) -> Result<(), String> {
     if (1..=most).contains(&text.len()) {
         Ok(())
     } else {

@@ -1,14 +1,17 @@
 //! Reads payloads, puts people under pseudonyms, decides, answers what can be
 //! answered. Raw applicant ids end here.
 
+mod changes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::{Message, Subject};
-use giliran_core::{Ask, Book, Decision, Durable, Found, OwnedAsk};
+use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk};
+use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
 use giliran_wire::ledger::Grant;
-use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload};
+use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
 
@@ -16,7 +19,7 @@ use crate::gate::Gate;
 use crate::intake::{Chunk, Operation, Queued};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
-use crate::sequencer::MAX_BACKLOG;
+use crate::sequencer::{Action, MAX_BACKLOG};
 
 /// What all tasks of a term of office share.
 #[derive(Debug)]
@@ -38,6 +41,14 @@ pub(crate) struct Shared {
 pub(crate) struct Decided {
     pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
+    pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
+    pub(crate) admin: Vec<(Action, Ticket)>,
+}
+
+impl Decided {
+    fn len(&self) -> usize {
+        self.granted.len() + self.waiting.len() + self.changes.len() + self.admin.len()
+    }
 }
 
 /// One worker: until its queue ends.
@@ -54,7 +65,7 @@ pub(crate) async fn work(
             let _timer = shared.metrics.decide.start_timer();
             shared.handle(chunk, &mut decided, &mut out);
         }
-        let passed_on = decided.granted.len() + decided.waiting.len();
+        let passed_on = decided.len();
         if passed_on > 0 {
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
             if let Err(mpsc::error::SendError(decided)) = sequencer.send(decided).await {
@@ -109,6 +120,51 @@ impl Shared {
                     };
                     self.book_message(&message.payload, request, decided, out);
                 }
+                Operation::Confirm => self.change_message::<request::Confirm<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    now,
+                    decided,
+                    out,
+                ),
+                Operation::Cancel => self.change_message::<request::Cancel<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    now,
+                    decided,
+                    out,
+                ),
+                Operation::Reschedule => self.change_message::<request::Reschedule<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    now,
+                    decided,
+                    out,
+                ),
+                Operation::Quota => self.admin_message::<admin::Quota<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
+                Operation::Reserve => self.admin_message::<admin::Reserve<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
+                Operation::Halt => self.admin_message::<admin::Halt<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
+                Operation::ClosesAt => self.admin_message::<admin::ClosesAt<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
                 Operation::Lookup => self.lookup(&message.payload, reply, out),
                 Operation::Find => self.find(&message.payload, reply, out),
                 Operation::Availability => self.availability(&message.payload, reply, now, out),
@@ -201,6 +257,7 @@ impl Shared {
             channel: book.channel.as_deref(),
             reference: book.reference.as_deref(),
             vouched: incoming.vouched,
+            wait: book.wait,
         };
         match self.book.decide(&ask, incoming.now) {
             Decision::Settled(settled) => One::Answer(Answered::settled(
@@ -210,7 +267,8 @@ impl Shared {
                 &self.metrics,
             )),
             Decision::Granted(grant) => One::Granted(grant),
-            Decision::Wait => One::Waits(ask.to_owned()),
+            // Entries are made by one hand only.
+            Decision::Enter(_) | Decision::Wait => One::Waits(ask.to_owned()),
         }
     }
 
@@ -224,24 +282,31 @@ impl Shared {
         self.metrics.lookups.with_label_values(&["lookup"]).inc();
         self.questions::<request::Lookup<'_>>(payload, reply, out, |lookup| {
             let applicant = self.key.applicant(&lookup.applicant);
-            match (&lookup.booking, &lookup.request_id) {
-                (Some(id), _) => match id.parse::<BookingId>() {
-                    Ok(id) => self.book.lookup(&id, &applicant),
-                    // No booking's id, so nobody's booking; and no request's id is empty.
-                    Err(_) => self.book.lookup_request("", &applicant, None),
-                },
-                (None, Some(id)) => {
-                    self.book.lookup_request(id, &applicant, lookup.opening.as_deref())
-                }
-                (None, None) => None,
+            let opening = lookup.opening.as_deref();
+            // What is no booking's id is nobody's; and no request's id is empty.
+            let by_request = lookup.request_id.as_deref().unwrap_or_default();
+            let id = lookup.booking.as_ref().and_then(|id| id.parse::<BookingId>().ok());
+            let (found, at) = match &id {
+                Some(id) => self.book.lookup(id, &applicant)?,
+                None => self.book.lookup_request(by_request, &applicant, opening)?,
+            };
+            if let Some(found) = found {
+                return Some((Some(Known::Booking(found)), at));
             }
+            let (entered, at) = match &id {
+                Some(id) => self.book.lookup_entry(id, &applicant)?,
+                None => self.book.lookup_entry_request(by_request, &applicant, opening)?,
+            };
+            Some((entered.map(Known::Entry), at))
         });
     }
 
     fn find(&self, payload: &[u8], reply: Subject, out: &mut Outbox) {
         self.metrics.lookups.with_label_values(&["find"]).inc();
         self.questions::<request::Find<'_>>(payload, reply, out, |find| {
-            self.book.find(&self.key.applicant(&find.applicant), &find.opening)
+            let (found, at) =
+                self.book.find(&self.key.applicant(&find.applicant), &find.opening)?;
+            Some((found.map(Known::Booking), at))
         });
     }
 
@@ -252,12 +317,17 @@ impl Shared {
         payload: &'a [u8],
         reply: Subject,
         out: &mut Outbox,
-        ask: impl Fn(&T) -> Option<(Option<Found>, Durable)>,
+        ask: impl Fn(&T) -> Option<(Option<Known>, Durable)>,
     ) {
         let answer = |item: Result<T, Malformed>| match item {
             Err(malformed) => self.malformed(malformed),
             Ok(question) => match patiently(|| ask(&question)) {
-                Some((Some(found), at)) => Answered::found(found, at),
+                Some((Some(Known::Booking(found)), at)) => {
+                    Answered::found(found, at, question.request_id())
+                }
+                Some((Some(Known::Entry(entered)), at)) => {
+                    Answered::entered(entered, at, question.request_id())
+                }
                 Some((None, at)) => {
                     let id = question.request_id().map(Into::into);
                     Answered::refused(id, Rejection::new(Reason::NotFound).as_of(at.position()))
@@ -364,6 +434,12 @@ impl Incoming {
     }
 }
 
+/// What a question finds.
+enum Known {
+    Booking(Found),
+    Entry(Entered),
+}
+
 enum One {
     Answer(Answered),
     Granted(Box<Grant>),
@@ -391,18 +467,30 @@ pub(crate) fn busy_answers(
     metrics: &Metrics,
 ) -> (Form, Vec<Answered>) {
     let unread = || (form_of_unreadable(payload), vec![Answered::busy(None, metrics)]);
-    if !matches!(operation, Operation::Book | Operation::BookVouched) {
-        return unread();
+    match operation {
+        Operation::Book | Operation::BookVouched => {
+            each_busy::<request::Book<'_>>(payload, metrics)
+        }
+        Operation::Confirm => each_busy::<request::Confirm<'_>>(payload, metrics),
+        Operation::Cancel => each_busy::<request::Cancel<'_>>(payload, metrics),
+        Operation::Reschedule => each_busy::<request::Reschedule<'_>>(payload, metrics),
+        _ => None,
     }
-    let id = |item: &request::Book<'_>| Some(item.request_id.as_str().into());
-    match request::read::<request::Book<'_>>(payload) {
-        Err(_) => unread(),
-        Ok(Payload::One(item)) => (Form::JsonOne, vec![Answered::busy(id(&item), metrics)]),
-        Ok(Payload::Many(form, items)) => {
-            let busy = |item: Result<request::Book<'_>, Malformed>| {
+    .unwrap_or_else(unread)
+}
+
+fn each_busy<'a, T: Request<'a>>(
+    payload: &'a [u8],
+    metrics: &Metrics,
+) -> Option<(Form, Vec<Answered>)> {
+    let id = |item: &T| item.request_id().map(Into::into);
+    match request::read::<T>(payload).ok()? {
+        Payload::One(item) => Some((Form::JsonOne, vec![Answered::busy(id(&item), metrics)])),
+        Payload::Many(form, items) => {
+            let busy = |item: Result<T, Malformed>| {
                 Answered::busy(item.ok().as_ref().and_then(id), metrics)
             };
-            (form, items.into_iter().map(busy).collect())
+            Some((form, items.into_iter().map(busy).collect()))
         }
     }
 }

@@ -21,16 +21,22 @@
 //!                                                └── a valid foreign block ──▶ deposed
 //! ```
 
-use std::collections::VecDeque;
+mod admin;
 
+use std::collections::{HashSet, VecDeque};
+
+pub use admin::{Act, Action, Fate, Report};
 use bytes::Bytes;
-use giliran_core::{Book, Decision, Durable, FoldError, Found, Keeper, OwnedAsk, Refusal, Settled};
+use giliran_core::{
+    Book, Change, ChangeAsk, Changed, Decision, Drawing, Durable, Entered, FoldError, Found,
+    Keeper, Numbered, OwnedAsk, Refusal, Settled, Told,
+};
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{
-    BLOCK_OVERHEAD_BYTES, Block, Entry, FORMAT, Grant, MAX_BLOCK_BYTES, OpeningRecord, Reading,
-    TakeOver,
+    BLOCK_OVERHEAD_BYTES, BallotEntry, Block, DrawRecord, Entry, FORMAT, Grant, MAX_BLOCK_BYTES,
+    OpeningRecord, Reading, TakeOver,
 };
-use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
+use giliran_wire::{BlockHash, BookingId, Position, Timestamp, WriterNonce};
 
 /// After this an append without outcome is sent again, ms.
 pub const APPEND_TIMEOUT_MS: u64 = 2_000;
@@ -42,6 +48,22 @@ pub const MAX_BACKOFF_MS: u64 = 1_000;
 pub const MAX_PARKED_MS: u64 = 5_000;
 /// Most grants and waiting requests before new ones are told `busy`.
 pub const MAX_BACKLOG: usize = 131_072;
+
+/// Most bytes of a block that changes of bookings take; the rest is for grants.
+const CHANGE_BYTES: usize = 128 * 1024;
+/// Most holds that expire in one block, and places that are released: a hundred
+/// thousand at once must not keep grants waiting.
+const RETURNS_A_BLOCK: usize = 2_048;
+/// Most of the waiting that are drawn in one block.
+const DRAWN_A_BLOCK: usize = 512;
+/// Most entries of those who wait in one block.
+const ENTRIES_A_BLOCK: usize = 512;
+/// After a take-over nothing expires or is released for so long, ms: the engine
+/// before may still refuse people what this would free.
+pub const GRACE_MS: u64 = 3_000;
+/// A clock that jumps further ahead than this is not followed, ms: no hold ends,
+/// nothing is released until it is back, or the engine starts anew.
+pub const MAX_JUMP_MS: u64 = 60_000;
 
 /// The present, as the engine's edge knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +124,16 @@ pub enum Why {
 pub enum Outcome {
     /// Granted in a block that is now durable.
     Granted(Found, Durable),
+    /// A change of a booking is durable: the booking as it stands.
+    Changed(Found, Durable),
+    /// An entry into the next release's draw is durable, or its withdrawal.
+    Entered(Entered, Durable),
     /// Settled from durable facts.
     Settled(Settled),
+    /// An operator's action is durable.
+    Adjusted(Box<admin::Report>, Durable),
+    /// An operator's action cannot be done.
+    NotAdjusted(Refusal, Durable),
     /// Waited too long; settles nothing.
     Busy,
 }
@@ -150,8 +180,12 @@ struct InFlight<T> {
     block: Block,
     hash: BlockHash,
     bytes: Bytes,
-    /// One per grant of the block, in order.
+    /// One per grant of the block that a request is waiting for, in order.
     tickets: Vec<T>,
+    /// What is told of the rest.
+    told: Vec<(T, Box<str>, Told)>,
+    /// Operators' actions.
+    adjusted: Vec<admin::Job<T>>,
     expected_last: u64,
     /// The attempt whose outcome counts.
     attempt: u64,
@@ -174,6 +208,66 @@ struct Parked<T> {
     since_ms: u64,
 }
 
+/// A change of a booking that waits for its block.
+#[derive(Debug)]
+struct Waiting<T> {
+    ask: ChangeAsk,
+    ticket: T,
+    since_ms: u64,
+}
+
+/// The next block's content.
+#[derive(Debug)]
+struct Gathered<T> {
+    entries: Vec<Entry>,
+    bytes: usize,
+    tickets: Vec<T>,
+    told: Vec<(T, Box<str>, Told)>,
+    adjusted: Vec<admin::Job<T>>,
+}
+
+impl<T> Gathered<T> {
+    const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            bytes: BLOCK_OVERHEAD_BYTES,
+            tickets: Vec::new(),
+            told: Vec::new(),
+            adjusted: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry_bytes(&entry);
+        self.entries.push(entry);
+    }
+}
+
+/// The wall clock, held against one that cannot jump.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    wall: Timestamp,
+    mono_ms: u64,
+    /// It is too far ahead to be believed.
+    ahead: bool,
+}
+
+impl Clock {
+    /// The time to go by.
+    fn look(&mut self, now: Now) -> Timestamp {
+        let expected = self.wall.plus_millis(now.mono_ms.saturating_sub(self.mono_ms));
+        self.ahead = now.wall.millis_since(expected) > MAX_JUMP_MS;
+        if self.ahead {
+            return expected;
+        }
+        // One that is behind is not followed either; engine time stands still.
+        if expected.millis_since(now.wall) <= MAX_JUMP_MS {
+            *self = Self { wall: now.wall, mono_ms: now.mono_ms, ahead: false };
+        }
+        now.wall
+    }
+}
+
 /// The one writer of the ledger. `T` is whatever finds the requester again.
 pub struct Sequencer<T> {
     keeper: Keeper,
@@ -184,6 +278,17 @@ pub struct Sequencer<T> {
     openings: VecDeque<OpeningRecord>,
     queue: VecDeque<(Box<Grant>, T)>,
     parked: Vec<Parked<T>>,
+    /// Changes of bookings, in the order they came.
+    changes: VecDeque<Waiting<T>>,
+    /// Those who wait for returned places, to be entered.
+    entering: VecDeque<(Box<BallotEntry>, T)>,
+    /// Operators' actions, in the order they came.
+    admin: VecDeque<admin::Job<T>>,
+    /// The draw that is going on.
+    drawing: Option<Drawing>,
+    clock: Clock,
+    /// Nothing expires before this, on the monotonic clock.
+    grace_until_ms: u64,
     /// Granted by a thread that did not know yet that the opening closes.
     late: Vec<(Box<str>, T)>,
     in_flight: Option<InFlight<T>>,
@@ -210,13 +315,21 @@ impl<T> Sequencer<T> {
             openings: VecDeque::new(),
             queue: VecDeque::new(),
             parked: Vec::new(),
+            changes: VecDeque::new(),
+            entering: VecDeque::new(),
+            admin: VecDeque::new(),
+            drawing: None,
+            clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
+            grace_until_ms: now.mono_ms + GRACE_MS,
             late: Vec::new(),
             in_flight: None,
             attempts: 0,
             effects: Vec::new(),
             keeper,
         };
-        sequencer.send(vec![Entry::TakeOver(take_over)], Vec::new(), now);
+        let mut first = Gathered::new();
+        first.push(Entry::TakeOver(take_over));
+        sequencer.send(first, now.wall, now);
         sequencer
     }
 
@@ -247,6 +360,8 @@ impl<T> Sequencer<T> {
     pub fn backlog(&self) -> usize {
         self.queue.len()
             + self.parked.len()
+            + self.changes.len()
+            + self.entering.len()
             + self.in_flight.as_ref().map_or(0, |flight| flight.tickets.len())
     }
 
@@ -270,7 +385,7 @@ impl<T> Sequencer<T> {
     /// True if an opening of this id is on record or about to be.
     pub fn knows_opening(&self, id: &str) -> bool {
         let being_written = self.in_flight.iter().flat_map(|flight| &flight.block.entries);
-        self.keeper.book().openings().iter().any(|o| o.id() == id)
+        self.keeper.knows_opening(id)
             || self.openings.iter().any(|o| o.id == id)
             || being_written.into_iter().any(|e| matches!(e, Entry::Opening(o) if o.id == id))
     }
@@ -291,6 +406,30 @@ impl<T> Sequencer<T> {
             self.parked.extend(waiting.into_iter().map(park));
         }
         self.pump(now);
+    }
+
+    /// Changes of bookings, in the order they came.
+    pub fn changes(&mut self, asked: impl IntoIterator<Item = (ChangeAsk, T)>, now: Now) {
+        if self.state == State::Active {
+            let since_ms = now.mono_ms;
+            let wait = |(ask, ticket)| Waiting { ask, ticket, since_ms };
+            self.changes.extend(asked.into_iter().map(wait));
+        }
+        self.pump(now);
+    }
+
+    /// An operator's action.
+    pub fn admin(&mut self, action: admin::Action, ticket: T, now: Now) {
+        if self.state == State::Active {
+            self.admin.push_back(admin::Job::new(action, ticket));
+        }
+        self.pump(now);
+    }
+
+    /// True while the clock is too far ahead of what passed since the take-over
+    /// to be believed: nothing expires meanwhile.
+    pub fn clock_is_ahead(&self) -> bool {
+        self.clock.ahead
     }
 
     /// The outcome of an append.
@@ -358,7 +497,17 @@ impl<T> Sequencer<T> {
         let parked = (!self.parked.is_empty())
             .then_some(now.mono_ms + if self.in_flight.is_some() { 100 } else { 1 });
         let due = due.filter(|_| self.in_flight.is_none());
-        [flight, due, parked].into_iter().flatten().min()
+        let engine_time = self.book().engine_time(now.wall);
+        let returned = self
+            .keeper
+            .next_return()
+            .filter(|_| self.state == State::Active && self.in_flight.is_none())
+            .map(|at| (now.mono_ms + at.millis_since(engine_time)).max(self.grace_until_ms));
+        // A clock that is ahead is looked at now and then.
+        let returned = returned.map(|at| if self.clock.ahead { now.mono_ms + 1_000 } else { at });
+        let changes =
+            (!self.changes.is_empty() && self.in_flight.is_none()).then_some(now.mono_ms + 1);
+        [flight, due, parked, returned, changes].into_iter().flatten().min()
     }
 
     /// Takes no more requests, commits what is queued, then becomes idle.
@@ -367,6 +516,13 @@ impl<T> Sequencer<T> {
             self.state = State::Finishing;
             for parked in std::mem::take(&mut self.parked) {
                 self.answer_parked(parked, Outcome::Busy);
+            }
+            for (_, ticket) in std::mem::take(&mut self.entering) {
+                self.effects.push(Effect::Answer {
+                    ticket,
+                    request_id: None,
+                    outcome: Outcome::Busy,
+                });
             }
         } else {
             self.retire();
@@ -391,7 +547,8 @@ impl<T> Sequencer<T> {
             return;
         }
         let ordinal = grant.opening;
-        let closed = self.keeper.book().openings()[ordinal as usize].phase() == Phase::Closed;
+        let openings = self.keeper.book().openings();
+        let closed = openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed);
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
             flight
                 .block
@@ -415,46 +572,63 @@ impl<T> Sequencer<T> {
             return;
         }
         self.answer_late();
-        self.decide_parked(now);
-        let (entries, tickets) = self.gather(now);
-        if entries.is_empty() {
+        let time = self.clock.look(now);
+        let time = self.keeper.book().engine_time(time);
+        self.decide_parked(time);
+        let gathered = self.gather(time, now);
+        if gathered.entries.is_empty() {
+            // Actions that had nothing left to put on record.
+            let durable = self.keeper.durable();
+            self.adjusted(gathered.adjusted, durable);
             self.idle_if_done();
         } else {
-            self.send(entries, tickets, now);
+            self.send(gathered, time, now);
         }
     }
 
-    fn decide_parked(&mut self, now: Now) {
-        let time = self.keeper.book().engine_time(now.wall);
+    fn decide_parked(&mut self, time: Timestamp) {
         for parked in std::mem::take(&mut self.parked) {
             match self.keeper.book().decide(&parked.ask.ask(), time) {
                 Decision::Settled(settled) => {
                     self.answer_parked(parked, Outcome::Settled(settled));
                 }
                 Decision::Granted(grant) => self.enqueue(grant, parked.ticket),
-                Decision::Wait => self.parked.push(parked),
+                Decision::Enter(entry) if self.entering.len() < ENTRIES_A_BLOCK => {
+                    // Somebody of the party may be entering by another request.
+                    let person =
+                        |who| self.entering.iter().any(|(e, _)| e.applicants.contains(who));
+                    if entry.applicants.iter().any(person) {
+                        self.parked.push(parked);
+                    } else {
+                        self.entering.push_back((entry, parked.ticket));
+                    }
+                }
+                Decision::Enter(_) | Decision::Wait => self.parked.push(parked),
             }
         }
     }
 
-    /// What the next block holds: openings, then what opens, then grants in
-    /// order, then what closes once every grant before it is in.
-    fn gather(&mut self, now: Now) -> (Vec<Entry>, Vec<T>) {
-        let mut entries = Vec::new();
-        let mut bytes = BLOCK_OVERHEAD_BYTES;
+    /// What the next block holds: openings, then what opens, then changes of
+    /// bookings and what time brings, then grants in order, then what operators
+    /// adjust, then what closes once every grant before it is in.
+    fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
+        let mut block = Gathered::new();
         while let Some(opening) = self.openings.pop_front() {
-            let ordinal = self.keeper.book().openings().len() + entries.len();
-            let record = OpeningRecord { ordinal: ordinal as u32, ..opening };
-            let mut encoded = Vec::new();
-            giliran_wire::codec::encode_into(&record, &mut encoded);
-            if bytes + encoded.len() + 4 > MAX_BLOCK_BYTES && !entries.is_empty() {
-                self.openings.push_front(record);
-                return (entries, Vec::new());
+            let ordinal = self.keeper.next_ordinal() + block.entries.len() as u32;
+            let record = OpeningRecord { ordinal, ..opening };
+            let entry = Entry::Opening(Box::new(record));
+            if block.bytes + entry_bytes(&entry) > MAX_BLOCK_BYTES && !block.entries.is_empty() {
+                if let Entry::Opening(record) = entry {
+                    self.openings.push_front(*record);
+                }
+                return block;
             }
-            bytes += encoded.len() + 4;
-            entries.push(Entry::Opening(Box::new(record)));
+            block.push(entry);
         }
-        let due = self.keeper.due(self.keeper.book().engine_time(now.wall));
+        if block.bytes > CHANGE_BYTES {
+            return block;
+        }
+        let due = self.keeper.due(time);
         let (opened, closed): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
         // An opening that was missed altogether opens in one block and closes
@@ -464,24 +638,130 @@ impl<T> Sequencer<T> {
                 if opened.contains(&Entry::Opened { opening: *opening }))
         };
         let closed: Vec<_> = closed.into_iter().filter(|entry| !opening_now(entry)).collect();
-        bytes += 8 * (opened.len() + closed.len());
-        entries.extend(opened);
-        let mut tickets = Vec::new();
-        while let Some((mut grant, ticket)) = self.queue.pop_front() {
-            bytes += grant_bytes(&grant);
-            if bytes > MAX_BLOCK_BYTES {
-                self.queue.push_front((grant, ticket));
-                return (entries, tickets);
-            }
-            while !self.keeper.number(&mut grant, (self.random)()) {}
-            entries.push(Entry::Grant(*grant));
-            tickets.push(ticket);
+        block.bytes += 8 * closed.len();
+        opened.into_iter().for_each(|entry| block.push(entry));
+        self.gather_changes(&mut block, time);
+        self.gather_returns(&mut block, time, now);
+        self.gather_entries(&mut block);
+        self.gather_jobs(&mut block, time);
+        if !self.gather_grants(&mut block, time) {
+            return block;
         }
-        entries.extend(closed);
-        (entries, tickets)
+        self.gather_adjustments(&mut block);
+        block.entries.extend(closed);
+        block
     }
 
-    fn send(&mut self, entries: Vec<Entry>, tickets: Vec<T>, now: Now) {
+    fn gather_changes(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+        let most = block.bytes + CHANGE_BYTES;
+        for _ in 0..self.changes.len() {
+            if block.bytes > most {
+                return;
+            }
+            let Some(waiting) = self.changes.pop_front() else { return };
+            match self.keeper.change(&waiting.ask, time, &mut *self.random) {
+                Changed::Settled(settled) => {
+                    let request_id = Some(waiting.ask.request_id);
+                    let outcome = Outcome::Settled(settled);
+                    self.effects.push(Effect::Answer {
+                        ticket: waiting.ticket,
+                        request_id,
+                        outcome,
+                    });
+                }
+                Changed::Entry(entry, told) => {
+                    block.push(*entry);
+                    block.told.push((waiting.ticket, waiting.ask.request_id, told));
+                }
+                Changed::Wait => self.changes.push_back(waiting),
+            }
+        }
+    }
+
+    /// Holds that end, places that are released, the draw that is due.
+    fn gather_returns(&mut self, block: &mut Gathered<T>, time: Timestamp, now: Now) {
+        let graced = now.mono_ms < self.grace_until_ms;
+        if graced || self.clock.ahead || self.state != State::Active {
+            return;
+        }
+        let expiries = self.keeper.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
+        let releases = self.keeper.releases(time, RETURNS_A_BLOCK);
+        expiries.into_iter().chain(releases).for_each(|entry| block.push(entry));
+        if self.drawing.is_none() {
+            let mut seed = [0; 32];
+            seed[..16].copy_from_slice(&(self.random)().to_le_bytes());
+            seed[16..].copy_from_slice(&(self.random)().to_le_bytes());
+            self.drawing = self.keeper.drawing(time, seed);
+        }
+        let Some(drawing) = &mut self.drawing else { return };
+        match self.keeper.draw(drawing, time, DRAWN_A_BLOCK) {
+            Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
+            None => self.drawing = None,
+        }
+    }
+
+    fn gather_entries(&mut self, block: &mut Gathered<T>) {
+        while let Some((mut entry, ticket)) = self.entering.pop_front() {
+            let entered = loop {
+                match self.keeper.enter(&mut entry, (self.random)()) {
+                    Some(false) => {}
+                    done => break done.is_some(),
+                }
+            };
+            if entered {
+                let request_id = entry.request_id.as_str().into();
+                block.told.push((ticket, request_id, Told::Entry(entry.receipt)));
+                block.push(Entry::Draw(DrawRecord::Entered(entry)));
+            } else {
+                let request_id = Some(entry.request_id.into_boxed_str());
+                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
+            }
+        }
+    }
+
+    /// False: the block is full and grants still wait.
+    fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
+        let openings = self.keeper.book().openings();
+        let mut holds = None;
+        while let Some((mut grant, ticket)) = self.queue.pop_front() {
+            let bytes = grant_bytes(&grant) + 8;
+            if block.bytes + bytes > MAX_BLOCK_BYTES {
+                self.queue.push_front((grant, ticket));
+                return false;
+            }
+            let hold_ms = match holds {
+                Some((ordinal, hold_ms)) if ordinal == grant.opening => hold_ms,
+                _ => {
+                    let opening = openings.get(grant.opening);
+                    let hold_ms = opening.and_then(|o| o.record().rules.hold_ms);
+                    holds = Some((grant.opening, hold_ms));
+                    hold_ms
+                }
+            };
+            let numbered = loop {
+                match self.keeper.number(&mut grant, (self.random)()) {
+                    Numbered::Done => break true,
+                    Numbered::IdTaken => {}
+                    Numbered::NoRoom => break false,
+                }
+            };
+            if !numbered {
+                // An operator has taken the place away meanwhile; another try is
+                // decided on what is left.
+                self.keeper.book().abandon(&grant);
+                let request_id = Some(grant.request_id.into_boxed_str());
+                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
+                continue;
+            }
+            grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
+            block.bytes += bytes;
+            block.entries.push(Entry::Grant(*grant));
+            block.tickets.push(ticket);
+        }
+        true
+    }
+
+    fn send(&mut self, gathered: Gathered<T>, time: Timestamp, now: Now) {
         let chain = self.keeper.chain();
         let block = Block {
             format: FORMAT,
@@ -489,16 +769,18 @@ impl<T> Sequencer<T> {
             generation: chain.generation,
             epoch: self.epoch,
             writer: self.writer,
-            time: now.wall.max(chain.time),
+            time: time.max(chain.time),
             previous: chain.hash,
-            entries,
+            entries: gathered.entries,
         };
         let sealed = block.seal();
         self.in_flight = Some(InFlight {
             block,
             hash: sealed.hash,
             bytes: sealed.bytes.into(),
-            tickets,
+            tickets: gathered.tickets,
+            told: gathered.told,
+            adjusted: gathered.adjusted,
             expected_last: chain.seq,
             attempt: 0,
             step: Step::Pausing { until_ms: now.mono_ms },
@@ -542,7 +824,8 @@ impl<T> Sequencer<T> {
     fn commit(&mut self, now: Now) {
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
-        let (made, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
+        let drawn = drawn(&flight.block.entries);
+        let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
         };
@@ -550,13 +833,44 @@ impl<T> Sequencer<T> {
             self.state = State::Active;
             self.effects.push(Effect::Active(durable.position()));
         }
+        // As things stand with this block; the next one may change them again.
+        let told: Vec<_> = flight
+            .told
+            .into_iter()
+            .map(|(ticket, id, told)| self.tell(ticket, id, told, durable))
+            .collect();
+        self.adjusted(flight.adjusted, durable);
         // The next block leaves before this one's answers are written.
         self.pump(now);
-        for (found, ticket) in made.into_iter().zip(flight.tickets) {
-            let outcome = Outcome::Granted(found, durable);
-            self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+        self.effects.extend(told);
+        if !flight.tickets.is_empty() {
+            let granted = changes.into_iter().filter_map(|change| match change {
+                Change::Booking { before: None, after, .. } => Some(after),
+                Change::Booking { .. } | Change::Entry { .. } => None,
+            });
+            let granted = granted.filter(|found| !drawn.contains(&found.booking.id));
+            for (found, ticket) in granted.zip(flight.tickets) {
+                let outcome = Outcome::Granted(found, durable);
+                self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+            }
         }
         self.idle_if_done();
+    }
+
+    fn tell(&self, ticket: T, request_id: Box<str>, told: Told, durable: Durable) -> Effect<T> {
+        let outcome = match told {
+            Told::Booking(id) => {
+                self.keeper.found(&id).map(|found| Outcome::Changed(found, durable))
+            }
+            Told::Entry(id) => {
+                let entered = self.keeper.book().entry(&id);
+                entered.map(|entered| Outcome::Entered(entered, durable))
+            }
+            Told::Refused(refusal) => Some(Outcome::Settled(Settled::Refused(refusal, durable))),
+        };
+        // What has retired with this very block is not there any more.
+        let outcome = outcome.unwrap_or(Outcome::Busy);
+        Effect::Answer { ticket, request_id: Some(request_id), outcome }
     }
 
     /// Grants that came after the opening's close entered a block: refused once
@@ -576,6 +890,23 @@ impl<T> Sequencer<T> {
             parked.ask.expires_at().is_some_and(|deadline| deadline <= time)
                 || now.mono_ms.saturating_sub(parked.since_ms) > MAX_PARKED_MS
         };
+        let late =
+            |waiting: &Waiting<T>| now.mono_ms.saturating_sub(waiting.since_ms) > MAX_PARKED_MS;
+        if self.changes.iter().any(late) {
+            for waiting in std::mem::take(&mut self.changes) {
+                if late(&waiting) {
+                    let request_id = Some(waiting.ask.request_id);
+                    let outcome = Outcome::Busy;
+                    self.effects.push(Effect::Answer {
+                        ticket: waiting.ticket,
+                        request_id,
+                        outcome,
+                    });
+                } else {
+                    self.changes.push_back(waiting);
+                }
+            }
+        }
         if !self.parked.iter().any(gone) {
             return;
         }
@@ -601,7 +932,7 @@ impl<T> Sequencer<T> {
 
     fn idle_if_done(&mut self) {
         let done = match self.state {
-            State::Finishing => self.queue.is_empty(),
+            State::Finishing => self.queue.is_empty() && self.changes.is_empty(),
             State::Retiring => true,
             _ => false,
         };
@@ -613,12 +944,9 @@ impl<T> Sequencer<T> {
 
     fn drop_pending(&mut self) {
         if let Some(flight) = self.in_flight.take() {
-            for entry in &flight.block.entries {
-                if let Entry::Grant(grant) = entry {
-                    self.keeper.abandon(grant);
-                }
-            }
+            flight.block.entries.iter().for_each(|entry| self.keeper.abandon(entry));
         }
+        self.keeper.end_block();
         self.drop_queue();
     }
 
@@ -627,9 +955,37 @@ impl<T> Sequencer<T> {
             self.keeper.book().abandon(&grant);
         }
         self.parked.clear();
+        self.changes.clear();
+        self.entering.clear();
+        self.admin.clear();
+        self.drawing = None;
         self.late.clear();
         self.openings.clear();
     }
+}
+
+/// Bookings that a draw of this block makes: no request waits for them.
+fn drawn(entries: &[Entry]) -> HashSet<BookingId> {
+    let mut inside = false;
+    let mut drawn = HashSet::new();
+    for entry in entries {
+        match entry {
+            Entry::Draw(DrawRecord::Drawing { .. }) => inside = true,
+            Entry::Draw(DrawRecord::Drawn { .. }) => inside = false,
+            Entry::Grant(grant) if inside => {
+                drawn.insert(grant.booking);
+            }
+            _ => {}
+        }
+    }
+    drawn
+}
+
+/// Bytes an entry takes in a block.
+fn entry_bytes(entry: &Entry) -> usize {
+    let mut bytes = Vec::new();
+    giliran_wire::codec::encode_into(entry, &mut bytes);
+    bytes.len()
 }
 
 /// Bytes a grant takes in a block.

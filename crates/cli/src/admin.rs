@@ -1,0 +1,225 @@
+//! `giliran admin`: an operator's hand on the `admin` subjects.
+
+use giliran_wire::admin::{Bookings, ClosesAt, Halt, Quota, Reserve};
+use giliran_wire::{Date, Timestamp};
+use serde_json::Value;
+
+use crate::ask::{Common, ask};
+use crate::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran admin quota --opening 2026-W49 --office batam-harbourbay --date 2026-11-30 \\\n      \
+    --operator siti --reason \"two desks closed\" 60\n  \
+    giliran admin halt --opening 2026-W49 --office batam-center --date 2026-12-01 \\\n      \
+    --operator siti --reason \"power cut\" --bookings move\n  \
+    giliran admin closes-at --opening 2026-W49 --operator siti --reason \"outage\" \\\n      \
+    2026-11-29T18:00:00+07:00\n\n\
+    Every action is a ledger record with the operator's name and reason.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Set a slot's quota; lists the bookings beyond a lowered one.
+    Quota {
+        #[command(flatten)]
+        signed: Signed,
+        #[command(flatten)]
+        slot: Slot,
+        /// Places in all from here on, 0 to 65535.
+        quota: u16,
+    },
+    /// Keep places of a slot back from everybody.
+    Reserve {
+        #[command(flatten)]
+        signed: Signed,
+        #[command(flatten)]
+        slot: Slot,
+        /// How many are kept back from here on.
+        places: u16,
+    },
+    /// Close an office's day for grants at once.
+    Halt {
+        #[command(flatten)]
+        signed: Signed,
+        #[command(flatten)]
+        slot: Slot,
+        /// What becomes of the bookings there.
+        #[arg(long, value_enum, default_value_t = Fate::Keep)]
+        bookings: Fate,
+    },
+    /// Open an office's day again.
+    Resume {
+        #[command(flatten)]
+        signed: Signed,
+        #[command(flatten)]
+        slot: Slot,
+    },
+    /// Extend an opening, or end it.
+    ClosesAt {
+        #[command(flatten)]
+        signed: Signed,
+        /// From here on; one that has passed ends it at once.
+        closes_at: Timestamp,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Signed {
+    #[command(flatten)]
+    common: Common,
+    /// Your name, for the record.
+    #[arg(long)]
+    operator: String,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: String,
+    /// The opening.
+    #[arg(long)]
+    opening: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Slot {
+    /// The office.
+    #[arg(long)]
+    office: String,
+    /// The day.
+    #[arg(long)]
+    date: Date,
+    /// The session; left out: `all`, and for halt and resume every one of the day.
+    #[arg(long)]
+    session: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Fate {
+    /// They stay, and are listed.
+    Keep,
+    /// They are cancelled, with event and reason.
+    Cancel,
+    /// Each moves to the first slot of its office with room, the same session
+    /// first, then by date; whom nothing fits stays.
+    Move,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    match args.action {
+        Action::Quota { signed, slot, quota } => {
+            let request = Quota {
+                operator: signed.operator.into(),
+                reason: signed.reason.into(),
+                opening: signed.opening.into(),
+                office: slot.office.into(),
+                date: slot.date,
+                session: slot.session.map(Into::into),
+                quota,
+            };
+            send(&signed.common, "admin.quota", serde_json::to_vec(&request)?).await
+        }
+        Action::Reserve { signed, slot, places } => {
+            let request = Reserve {
+                operator: signed.operator.into(),
+                reason: signed.reason.into(),
+                opening: signed.opening.into(),
+                office: slot.office.into(),
+                date: slot.date,
+                session: slot.session.map(Into::into),
+                places,
+            };
+            send(&signed.common, "admin.reserve", serde_json::to_vec(&request)?).await
+        }
+        Action::Halt { signed, slot, bookings } => halt(signed, slot, true, bookings).await,
+        Action::Resume { signed, slot } => halt(signed, slot, false, Fate::Keep).await,
+        Action::ClosesAt { signed, closes_at } => {
+            let request = ClosesAt {
+                operator: signed.operator.into(),
+                reason: signed.reason.into(),
+                opening: signed.opening.into(),
+                closes_at,
+            };
+            send(&signed.common, "admin.closes_at", serde_json::to_vec(&request)?).await
+        }
+    }
+}
+
+async fn halt(signed: Signed, slot: Slot, halted: bool, fate: Fate) -> Result<(), Failure> {
+    let request = Halt {
+        operator: signed.operator.into(),
+        reason: signed.reason.into(),
+        opening: signed.opening.into(),
+        office: slot.office.into(),
+        date: slot.date,
+        session: slot.session.map(Into::into),
+        halted,
+        bookings: match fate {
+            Fate::Keep => Bookings::Keep,
+            Fate::Cancel => Bookings::Cancel,
+            Fate::Move => Bookings::Move,
+        },
+    };
+    send(&signed.common, "admin.halt", serde_json::to_vec(&request)?).await
+}
+
+async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), Failure> {
+    let answer = ask(common, operation, request).await?;
+    let value: Value = serde_json::from_slice(&answer)?;
+    if common.json {
+        shown!("{}", String::from_utf8_lossy(&answer));
+    }
+    if value["outcome"] != "done" {
+        let reason = value["reason"].as_str().unwrap_or("refused");
+        return Err(Failure::Wrong(match value["detail"].as_str() {
+            Some(detail) => format!("{reason}: {detail}"),
+            None => reason.to_owned(),
+        }));
+    }
+    if common.json {
+        return Ok(());
+    }
+    shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
+    for slot in value["slots"].as_array().into_iter().flatten() {
+        shown!(
+            "{} {} {}: quota {}, free {}, withheld {}",
+            text(&slot["office"]),
+            text(&slot["date"]),
+            text(&slot["session"]),
+            slot["quota"],
+            slot["free"],
+            slot["withheld"]
+        );
+    }
+    for (what, words) in [
+        ("concerned", "bookings it concerns, which stay as they are"),
+        ("moved", "bookings moved"),
+        ("cancelled", "bookings cancelled"),
+    ] {
+        let listed = value[what].as_array().map_or(&[][..], Vec::as_slice);
+        let count = value[format!("{what}_count")].as_u64().unwrap_or(0);
+        if count == 0 {
+            continue;
+        }
+        shown!("{count} {words}:");
+        for booking in listed {
+            shown!(
+                "  {}  {} {} {}  numbers {}",
+                text(&booking["id"]),
+                text(&booking["office"]),
+                text(&booking["date"]),
+                text(&booking["session"]),
+                booking["numbers"]
+            );
+        }
+        if (listed.len() as u64) < count {
+            shown!("  and {} more", count - listed.len() as u64);
+        }
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}

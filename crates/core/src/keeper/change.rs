@@ -1,0 +1,305 @@
+//! Confirm, cancel, reschedule, and what operators do: decided against durable
+//! facts, as entries of the block that is being written.
+
+use giliran_wire::answer::Status;
+use giliran_wire::ledger::{Cancel, CancelCause, Confirm, DrawRecord, Entry, Reschedule, Seat};
+use giliran_wire::{BookingId, Digest, Timestamp};
+
+use super::Keeper;
+use super::apply::sorted;
+use super::due::release_at;
+use crate::change::{Judged, Target, wrong_state};
+use crate::claims::Standing;
+use crate::decide::{Refusal, Settled};
+use crate::{Booking, ChangeAsk, Deed, Found, Opening};
+
+/// What became of a change.
+#[derive(Debug)]
+pub enum Changed {
+    /// The answer can be given now.
+    Settled(Settled),
+    /// To be written; and what is told once it is durable.
+    Entry(Box<Entry>, Told),
+    /// It turns on something not yet durable: ask again after the block that is
+    /// being written.
+    Wait,
+}
+
+/// What the requester is told once the entry is durable.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// The booking, as it then stands.
+    Booking(BookingId),
+    /// The entry, as it then stands.
+    Entry(BookingId),
+    /// It was too late; the record says so.
+    Refused(Refusal),
+}
+
+impl Keeper {
+    /// Decides a change at engine time `now` for the block that is being written.
+    pub fn change(
+        &mut self,
+        ask: &ChangeAsk,
+        now: Timestamp,
+        random: &mut dyn FnMut() -> u128,
+    ) -> Changed {
+        if ask.target.is_some_and(|id| self.in_block.touched.contains(&id)) {
+            return Changed::Wait;
+        }
+        let target = match self.book.judge_change(ask, now, self.durable()) {
+            Judged::Settled(settled) => return Changed::Settled(settled),
+            Judged::Do(target) => target,
+        };
+        let found = match target {
+            Target::Booking(found) => found,
+            Target::Waiting(waiting) => {
+                let receipt = waiting.entry.receipt;
+                self.in_block.touched.insert(receipt);
+                let request_id = ask.request_id.to_string();
+                let record = DrawRecord::Withdrawn { receipt, request_id };
+                return Changed::Entry(Box::new(Entry::Draw(record)), Told::Entry(receipt));
+            }
+        };
+        let id = found.booking.id;
+        let request_id = ask.request_id.to_string();
+        let entry = match &ask.deed {
+            Deed::Confirm { reference } => {
+                return self.confirm(&found, request_id, reference.as_deref(), now);
+            }
+            Deed::Cancel { applicant } => {
+                let whole = found.booking.seats[0].applicant == *applicant;
+                Entry::Cancel(Cancel {
+                    booking: id,
+                    request_id,
+                    seats: if whole { Vec::new() } else { vec![*applicant] },
+                    cause: CancelCause::Applicant,
+                    release_at: release_at(&found.opening.record().rules.cancelled, now, random),
+                    reason: None,
+                })
+            }
+            Deed::Reschedule { choices, content, .. } => {
+                let Ok(fitting) = found.opening.fitting_all(choices, false) else {
+                    return Changed::Wait;
+                };
+                let slots = fitting.iter().copied().flatten().copied();
+                let slots = slots.take_while(|slot| *slot != found.booking.slot);
+                let Some((slot, seats)) = self.swap(&found, slots, now) else {
+                    return Changed::Wait;
+                };
+                Entry::Reschedule(Reschedule {
+                    booking: id,
+                    request_id,
+                    content: *content,
+                    slot,
+                    seats,
+                    release_at: release_at(&found.opening.record().rules.cancelled, now, random),
+                    reason: None,
+                })
+            }
+        };
+        self.in_block.touched.insert(id);
+        Changed::Entry(Box::new(entry), Told::Booking(id))
+    }
+
+    /// Takes places of the first of these slots that has room for the party.
+    fn swap(
+        &mut self,
+        found: &Found,
+        slots: impl Iterator<Item = u32>,
+        now: Timestamp,
+    ) -> Option<(u32, Vec<Seat>)> {
+        let (booking, opening) = (&found.booking, &found.opening);
+        let places = booking.seats.len();
+        for slot in slots {
+            let usable = !opening.day_has_begun(slot, now)
+                && self.stock(booking.opening, slot).has_room(places as u32)
+                && opening.free[slot as usize].take(places as i32);
+            if !usable {
+                continue;
+            }
+            let mut seats = booking.seats.to_vec();
+            for seat in &mut seats {
+                // A slot with room has a number.
+                seat.number = self.stock(booking.opening, slot).number().unwrap_or_default();
+                self.in_block.taken.insert((booking.opening, slot, seat.number));
+            }
+            return Some((slot, seats));
+        }
+        None
+    }
+
+    fn confirm(
+        &mut self,
+        found: &Found,
+        request_id: String,
+        reference: Option<&str>,
+        now: Timestamp,
+    ) -> Changed {
+        let (booking, opening) = (&found.booking, &found.opening);
+        let entry = |revived| {
+            let reference = reference.map(str::to_owned);
+            let confirm = Confirm { booking: booking.id, request_id, reference, revived };
+            Box::new(Entry::Confirm(confirm))
+        };
+        let told = Told::Booking(booking.id);
+        let changed = match booking.status {
+            Status::Held => Changed::Entry(entry(None), told),
+            Status::Expired if !opening.day_has_begun(booking.slot, now) => {
+                match self.revivable(booking, opening) {
+                    Some(true) => {
+                        self.revive(booking, opening);
+                        Changed::Entry(entry(Some(booking.seats.to_vec())), told)
+                    }
+                    Some(false) => Changed::Entry(entry(None), Told::Refused(wrong_state(booking))),
+                    None => return Changed::Wait,
+                }
+            }
+            _ => Changed::Entry(entry(None), Told::Refused(wrong_state(booking))),
+        };
+        self.in_block.touched.insert(booking.id);
+        changed
+    }
+
+    /// Whether an expired booking can have its numbers again: they are free, and
+    /// none of its applicants has booked since. Claims and places are taken then.
+    /// None: that turns on something not yet durable.
+    fn revivable(&mut self, booking: &Booking, opening: &Opening) -> Option<bool> {
+        let (ordinal, slot) = (booking.opening, booking.slot);
+        let mut deciding = false;
+        for seat in &booking.seats {
+            let (booked, undecided) = opening.claims.look(&seat.applicant, |claim| {
+                let standing = claim.map(|claim| &claim.standing);
+                (
+                    matches!(standing, Some(Standing::Granted(_))),
+                    matches!(standing, Some(Standing::Deciding)),
+                )
+            });
+            if booked {
+                return Some(false);
+            }
+            deciding |= undecided;
+        }
+        let mut missing = 0;
+        for seat in &booking.seats {
+            let in_block = self.in_block.taken.contains(&(ordinal, slot, seat.number));
+            let stock = self.stock(ordinal, slot);
+            if in_block {
+                deciding = true;
+            } else if stock.is_withheld(seat.number) {
+            } else if stock.is_free(seat.number) {
+                missing += 1;
+            } else {
+                return Some(false);
+            }
+        }
+        let stock = self.stock(ordinal, slot);
+        if stock.offered() < missing || stock.halted {
+            return Some(false);
+        }
+        if deciding || !stock.has_room(missing as u32) {
+            return None;
+        }
+        let people = booking.seats.iter().map(|seat| seat.applicant);
+        let elsewhere = opening.booked_elsewhere(
+            &people.clone().collect::<Vec<_>>(),
+            &self.book.openings(),
+            self.book.engine_time(Timestamp::from_millis(0)),
+        );
+        match elsewhere {
+            Some(false) => {}
+            Some(true) => return Some(false),
+            None => return None,
+        }
+        let party = sorted(people);
+        opening.claims.take(&party).ok()?;
+        if !opening.free[slot as usize].take(missing) {
+            opening.claims.give(&party);
+            return None;
+        }
+        Some(true)
+    }
+
+    fn revive(&mut self, booking: &Booking, opening: &Opening) {
+        let ordinal = opening.record().ordinal;
+        for seat in &booking.seats {
+            let stock = self.stock(ordinal, booking.slot);
+            if !stock.is_withheld(seat.number) {
+                stock.take(seat.number);
+                self.in_block.taken.insert((ordinal, booking.slot, seat.number));
+            }
+        }
+    }
+
+    /// True if the block that is being written changes this booking.
+    pub fn is_changing(&self, id: &BookingId) -> bool {
+        self.in_block.touched.contains(id)
+    }
+
+    /// The live bookings of a slot, by queue number.
+    pub fn bookings_in(&self, opening: u32, slot: u32) -> Vec<Found> {
+        let Some(kept) = self.kept.get(&opening) else { return Vec::new() };
+        let of_slot = |id: &BookingId| {
+            let booking = self.book.booking(id)?;
+            (booking.slot == slot && booking.status.is_live()).then_some(booking)
+        };
+        let mut bookings: Vec<_> = kept.made.iter().filter_map(of_slot).collect();
+        bookings.sort_by_key(|booking| booking.seats[0].number);
+        bookings.into_iter().filter_map(|booking| self.book.found(booking)).collect()
+    }
+
+    /// Cancels a booking for the authority. None: it is being changed in this
+    /// block, or is not live.
+    pub fn cancel_by_authority(
+        &mut self,
+        id: BookingId,
+        reason: &str,
+        now: Timestamp,
+        random: &mut dyn FnMut() -> u128,
+    ) -> Option<Entry> {
+        let found = self.changeable(id)?;
+        let rule = &found.opening.record().rules.cancelled;
+        let entry = Entry::Cancel(Cancel {
+            booking: id,
+            request_id: String::new(),
+            seats: Vec::new(),
+            cause: CancelCause::Authority,
+            release_at: release_at(rule, now, random),
+            reason: Some(reason.to_owned()),
+        });
+        self.in_block.touched.insert(id);
+        Some(entry)
+    }
+
+    /// Moves a booking for the authority into the first of these slots with room.
+    /// None: none has, it is being changed in this block, or is not live.
+    pub fn move_by_authority(
+        &mut self,
+        id: BookingId,
+        slots: &[u32],
+        reason: &str,
+        now: Timestamp,
+        random: &mut dyn FnMut() -> u128,
+    ) -> Option<Entry> {
+        let found = self.changeable(id)?;
+        let others = slots.iter().copied().filter(|slot| *slot != found.booking.slot);
+        let (slot, seats) = self.swap(&found, others, now)?;
+        self.in_block.touched.insert(id);
+        let rule = &found.opening.record().rules.cancelled;
+        Some(Entry::Reschedule(Reschedule {
+            booking: id,
+            request_id: String::new(),
+            content: Digest([0; 16]),
+            slot,
+            seats,
+            release_at: release_at(rule, now, random),
+            reason: Some(reason.to_owned()),
+        }))
+    }
+
+    fn changeable(&self, id: BookingId) -> Option<Found> {
+        let found = self.book.booking(&id).and_then(|booking| self.book.found(booking))?;
+        let free = !self.in_block.touched.contains(&id);
+        (free && found.booking.status.is_live()).then_some(found)
+    }
+}

@@ -1,0 +1,278 @@
+//! What time brings: openings and closes, expiries, releases, draws.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use giliran_wire::answer::{Phase, Status};
+use giliran_wire::ledger::{DrawRecord, Entry, Expire, Grant, Released, ReturnRule, Seat};
+use giliran_wire::{BookingId, Timestamp};
+
+use super::Keeper;
+use super::apply::sorted;
+use crate::{Opening, Waiting};
+
+/// A draw for the places of one release, group by group: each group is in one
+/// block, complete or not at all.
+///
+/// The order is that of BLAKE3, keyed with a random seed, over the receipts; the
+/// seed stands in the ledger before the first grant, so that the order can be
+/// recomputed.
+#[derive(Debug)]
+pub struct Drawing {
+    opening: u32,
+    seed: [u8; 32],
+    /// Receipts still to be drawn, the next one last.
+    order: Vec<BookingId>,
+    /// Up to which release.
+    due: Timestamp,
+}
+
+impl Keeper {
+    /// Openings whose state is to change at engine time `now`, as entries.
+    pub fn due(&self, now: Timestamp) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for opening in self.book.openings.load().iter() {
+            let (opens_at, closes_at) = opening.window();
+            let ordinal = opening.record().ordinal;
+            let opens = match opening.phase() {
+                Phase::Scheduled => now >= opens_at,
+                // Extended after its close.
+                Phase::Closed => now < closes_at,
+                Phase::Open => false,
+            };
+            if opens {
+                entries.push(Entry::Opened { opening: ordinal });
+            }
+            if opening.phase() != Phase::Closed && now >= closes_at {
+                entries.push(Entry::Closed { opening: ordinal });
+            }
+        }
+        entries
+    }
+
+    /// When the next opening opens or closes.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let openings = self.book.openings.load();
+        let next = |opening: &Arc<Opening>| match opening.phase() {
+            Phase::Scheduled => Some(opening.window().0),
+            Phase::Open => Some(opening.window().1),
+            Phase::Closed => None,
+        };
+        openings.iter().filter_map(next).min()
+    }
+
+    /// When the next hold ends, or place is released.
+    pub fn next_return(&self) -> Option<Timestamp> {
+        let held = self.holds.first().map(|(at, _)| *at);
+        let delayed = self.delayed.first().map(|(at, ..)| *at);
+        let collected = self.collected.first().map(|(at, ..)| *at);
+        let waiting = self.waiting.first().map(|(at, ..)| *at);
+        [held, delayed, collected, waiting].into_iter().flatten().min()
+    }
+
+    /// Holds that have ended at engine time `now`, at most so many, as entries
+    /// for the block that is being written; and how many were given.
+    pub fn expiries(
+        &mut self,
+        now: Timestamp,
+        most: usize,
+        random: &mut dyn FnMut() -> u128,
+    ) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let due: Vec<BookingId> = self
+            .holds
+            .range(..=(now, BookingId::from_random(u128::MAX)))
+            .map(|(_, id)| *id)
+            .filter(|id| !self.in_block.touched.contains(id))
+            .take(most)
+            .collect();
+        for id in due {
+            let Some(found) = self.book.booking(&id).and_then(|b| self.book.found(b)) else {
+                continue;
+            };
+            if found.booking.status != Status::Held {
+                continue;
+            }
+            self.in_block.touched.insert(id);
+            let release_at = release_at(&found.opening.record().rules.expired, now, random);
+            entries.push(Entry::Expire(Expire { booking: id, release_at }));
+        }
+        entries
+    }
+
+    /// Delayed places whose moment has come, at most so many, as entries.
+    pub fn releases(&self, now: Timestamp, most: usize) -> Vec<Entry> {
+        let due = self.delayed.iter().take_while(|(at, ..)| *at <= now).take(most);
+        released(due.map(|(_, opening, slot, number)| (*opening, *slot, *number)))
+    }
+
+    /// The draw that is due at engine time `now`, if one is.
+    pub fn drawing(&self, now: Timestamp, seed: [u8; 32]) -> Option<Drawing> {
+        let collected = self.collected.first().map(|(at, opening, ..)| (*at, *opening));
+        let waiting = self.waiting.first().map(|(at, opening, _)| (*at, *opening));
+        let (at, opening) = collected.into_iter().chain(waiting).min()?;
+        if at > now {
+            return None;
+        }
+        let mut order: Vec<([u8; 32], BookingId)> = self
+            .waiting
+            .iter()
+            .take_while(|(due, ..)| *due <= now)
+            .filter(|(_, of, _)| *of == opening)
+            .map(|(_, _, id)| (*blake3::keyed_hash(&seed, id.as_bytes()).as_bytes(), *id))
+            .collect();
+        order.sort_unstable_by(|one, other| other.cmp(one));
+        let order = order.into_iter().map(|(_, id)| id).collect();
+        Some(Drawing { opening, seed, order, due: now })
+    }
+
+    /// The next group of a draw: at most so many of the waiting are decided; once
+    /// nobody is left, what nobody waits for is released. None: the draw is over.
+    pub fn draw(
+        &mut self,
+        drawing: &mut Drawing,
+        now: Timestamp,
+        most: usize,
+    ) -> Option<Vec<Entry>> {
+        let ordinal = drawing.opening;
+        let opening = self.book.openings.load().get(ordinal).map(Arc::clone)?;
+        let mut pool: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+        let due = self.collected.iter().take_while(|(at, ..)| *at <= drawing.due);
+        for (_, _, slot, number) in due.filter(|(_, of, ..)| *of == ordinal) {
+            pool.entry(*slot).or_default().push(*number);
+        }
+        // The lowest number is given first.
+        pool.values_mut().for_each(|numbers| numbers.sort_unstable_by(|a, b| b.cmp(a)));
+        if drawing.order.is_empty() {
+            let rest = pool.into_iter().flat_map(|(slot, numbers)| {
+                numbers.into_iter().map(move |number| (ordinal, slot, number))
+            });
+            let entries = released(rest.take(most));
+            return (!entries.is_empty()).then_some(entries);
+        }
+        let mut grants = Vec::new();
+        let mut losers = Vec::new();
+        for _ in 0..most {
+            let Some(receipt) = drawing.order.pop() else { break };
+            let waiting = self.book.waiting.look(&receipt, |w| w.map(Arc::clone));
+            // Withdrawn meanwhile, or to be in this very block.
+            let Some(waiting) = waiting.filter(|waiting| waiting.live) else { continue };
+            if self.in_block.touched.contains(&receipt) {
+                continue;
+            }
+            match self.draw_one(&opening, &waiting, &mut pool, now) {
+                Some(grant) => grants.push(Entry::Grant(grant)),
+                None => losers.push(Entry::Draw(DrawRecord::NotDrawn { receipt })),
+            }
+            self.in_block.touched.insert(receipt);
+        }
+        let mut entries = Vec::with_capacity(grants.len() + losers.len() + 3);
+        if !grants.is_empty() {
+            let round = self.kept[&ordinal].draws + 1;
+            let seed = drawing.seed;
+            entries.push(Entry::Draw(DrawRecord::Revealed {
+                opening: ordinal,
+                seed,
+                beacon: None,
+            }));
+            let number = grants.len() as u64;
+            entries.push(Entry::Draw(DrawRecord::Drawing {
+                opening: ordinal,
+                round,
+                grants: number,
+            }));
+            entries.append(&mut grants);
+            entries.push(Entry::Draw(DrawRecord::Drawn { opening: ordinal, round }));
+        }
+        entries.append(&mut losers);
+        Some(entries)
+    }
+
+    fn draw_one(
+        &mut self,
+        opening: &Opening,
+        waiting: &Waiting,
+        pool: &mut BTreeMap<u32, Vec<u16>>,
+        now: Timestamp,
+    ) -> Option<Grant> {
+        let entry = &waiting.entry;
+        let ordinal = entry.opening;
+        let places = entry.applicants.len();
+        let party = sorted(entry.applicants.iter().copied());
+        opening.claims.take(&party).ok()?;
+        let openings = self.book.openings();
+        let fits = opening.booked_elsewhere(&entry.applicants, &openings, now) == Some(false)
+            && entry.account.is_none_or(|account| opening.accounts.take(&account, places as u32));
+        if !fits {
+            opening.claims.give(&party);
+            return None;
+        }
+        for slot in &entry.slots {
+            if opening.day_has_begun(*slot, now) || self.stock(ordinal, *slot).halted {
+                continue;
+            }
+            let returned = pool.entry(*slot).or_default();
+            // A quota that was lowered is a debt, paid first.
+            let debt = (-self.stock(ordinal, *slot).offered()).max(0) as usize;
+            let from_pool = returned.len().saturating_sub(debt).min(places);
+            let missing = (places - from_pool) as i32;
+            if missing > 0
+                && !(self.stock(ordinal, *slot).has_room(missing as u32)
+                    && opening.free[*slot as usize].take(missing))
+            {
+                continue;
+            }
+            let mut numbers: Vec<u16> = (0..from_pool).filter_map(|_| returned.pop()).collect();
+            for _ in 0..missing {
+                let number = self.stock(ordinal, *slot).number()?;
+                self.in_block.taken.insert((ordinal, *slot, number));
+                numbers.push(number);
+            }
+            let seats = entry.applicants.iter().zip(numbers);
+            let hold = opening.record().rules.hold_ms;
+            return Some(Grant {
+                booking: entry.receipt,
+                opening: ordinal,
+                slot: *slot,
+                seats: seats.map(|(who, number)| Seat { applicant: *who, number }).collect(),
+                request_id: entry.request_id.clone(),
+                content: entry.content,
+                reference: entry.reference.clone(),
+                account: entry.account,
+                channel: entry.channel.clone(),
+                hold_expires_at: hold.map(|ms| now.plus_millis(ms)),
+            });
+        }
+        if let Some(account) = &entry.account {
+            opening.accounts.give(account, places as u32);
+        }
+        opening.claims.give(&party);
+        None
+    }
+}
+
+/// When a place that comes back at `now` is released; none: by the next draw.
+pub(super) fn release_at(
+    rule: &ReturnRule,
+    now: Timestamp,
+    random: &mut dyn FnMut() -> u128,
+) -> Option<Timestamp> {
+    match rule {
+        ReturnRule::Immediate => Some(now),
+        ReturnRule::Delayed { from_ms, to_ms } => {
+            let range = u128::from(to_ms.saturating_sub(*from_ms)) + 1;
+            Some(now.plus_millis(from_ms + (random() % range) as u64))
+        }
+        ReturnRule::At { .. } => None,
+    }
+}
+
+/// Entries for numbers by opening and slot, one for each slot.
+fn released(numbers: impl Iterator<Item = (u32, u32, u16)>) -> Vec<Entry> {
+    let mut slots: BTreeMap<(u32, u32), Vec<u16>> = BTreeMap::new();
+    for (opening, slot, number) in numbers {
+        slots.entry((opening, slot)).or_default().push(number);
+    }
+    let entry = |((opening, slot), numbers)| Entry::Released(Released { opening, slot, numbers });
+    slots.into_iter().map(entry).collect()
+}

@@ -1,0 +1,446 @@
+//! The single writer: gives numbers, applies blocks, can tell the state's hash.
+
+mod apply;
+mod change;
+mod due;
+mod stock;
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use giliran_wire::event::Kind;
+use giliran_wire::ledger::{BallotEntry, Block, Chain, Damage, Entry, Genesis, Grant, Reading};
+use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+pub use change::{Changed, Told};
+pub use due::Drawing;
+use stock::Stock;
+
+use crate::booking::text_into;
+use crate::stable::Durable;
+use crate::sync::Ordering;
+use crate::table::Uniform;
+use crate::{Book, Booking, Found, Opening, Waiting};
+
+/// Applies the ledger to a [`Book`], block by block; there is one per book.
+///
+/// Live and replayed blocks go through the same code, so that the state after a
+/// restart is the state before it (P6).
+#[derive(Debug)]
+pub struct Keeper {
+    book: Arc<Book>,
+    chain: Chain,
+    genesis: Option<Genesis>,
+    /// What only the keeper needs to know of the openings, by ordinal.
+    kept: FxHashMap<u32, Kept>,
+    next_ordinal: u32,
+    /// Ids of openings that have left memory; never used again.
+    retired: BTreeSet<String>,
+    /// Bookings of retired openings that still take memory.
+    leaving: Vec<BookingId>,
+    /// Ids given to grants that are on their way into the ledger.
+    numbered: HashSet<BookingId, BuildHasherDefault<Uniform>>,
+    in_block: InBlock,
+    /// Held bookings, by the end of their hold.
+    holds: BTreeSet<(Timestamp, BookingId)>,
+    /// Withheld numbers by the moment of their release: opening, slot, number.
+    delayed: BTreeSet<(Timestamp, u32, u32, u16)>,
+    /// Withheld numbers by the release that draws for them.
+    collected: BTreeSet<(Timestamp, u32, u32, u16)>,
+    /// Live entries by the release that draws them.
+    waiting: BTreeSet<(Timestamp, u32, BookingId)>,
+}
+
+/// One opening's part of the keeper's state.
+#[derive(Debug, Default)]
+struct Kept {
+    stocks: Vec<Stock>,
+    /// Its bookings, to find them when it retires.
+    made: Vec<BookingId>,
+    /// Its entries, withdrawn ones included.
+    entries: FxHashSet<BookingId>,
+    /// Groups drawn so far.
+    draws: u64,
+}
+
+/// What the block that is being written is about to change, beside its grants:
+/// a booking changes once in a block, so that every change is decided on durable
+/// facts.
+#[derive(Debug, Default)]
+struct InBlock {
+    touched: FxHashSet<BookingId>,
+    /// Numbers taken by changes: opening, slot, number.
+    taken: FxHashSet<(u32, u32, u16)>,
+    entering: FxHashSet<(u32, Pseudonym)>,
+}
+
+/// A block that does not fit what is known: reading stops.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// The ledger is not what its writers wrote.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// A later release wrote something this one cannot read.
+    #[error("ledger sequence {seq} holds {what}, which this release cannot read: use a newer one")]
+    Newer {
+        /// Where.
+        seq: u64,
+        /// What.
+        what: &'static str,
+    },
+}
+
+/// One thing that a block changed.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Of a booking.
+    Booking {
+        /// What happened.
+        kind: Kind,
+        /// As it stood before; none: it is new.
+        before: Option<Arc<Booking>>,
+        /// As it stands.
+        after: Found,
+        /// The payment's reference, where one came with it.
+        payment: Option<Box<str>>,
+    },
+    /// Of an entry.
+    Entry {
+        /// What happened.
+        kind: Kind,
+        /// The entry.
+        waiting: Arc<Waiting>,
+        /// Its opening.
+        opening: Arc<Opening>,
+    },
+}
+
+/// Whether a grant could be numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbered {
+    /// It has booking id and numbers.
+    Done,
+    /// This id is taken: try with other bits.
+    IdTaken,
+    /// An operator has lowered the quota or halted the slot since it was
+    /// decided.
+    NoRoom,
+}
+
+/// How a block's grants come about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Places and numbers were taken before the block was written.
+    Live,
+    /// The block alone says so.
+    Replay,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Keeper {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        Self {
+            book: Arc::new(Book::new()),
+            chain: Chain::new(),
+            genesis: None,
+            kept: FxHashMap::default(),
+            next_ordinal: 0,
+            retired: BTreeSet::new(),
+            leaving: Vec::new(),
+            numbered: HashSet::default(),
+            in_block: InBlock::default(),
+            holds: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            collected: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// The state it keeps.
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// How far the ledger has been applied, and who may continue it.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// What the ledger began with, once read.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref()
+    }
+
+    /// The position everything applied so far is durable at.
+    pub fn durable(&self) -> Durable {
+        self.book.stable.settled()
+    }
+
+    /// The ordinal of the next opening.
+    pub fn next_ordinal(&self) -> u32 {
+        self.next_ordinal
+    }
+
+    /// True if an opening of this id is, or was, on record.
+    pub fn knows_opening(&self, id: &str) -> bool {
+        self.retired.contains(id) || self.book.openings.load().named(id).is_some()
+    }
+
+    /// Gives the grant its booking id and the lowest free numbers of its slot,
+    /// as it enters a block.
+    pub fn number(&mut self, grant: &mut Grant, random: u128) -> Numbered {
+        let places = grant.seats.len() as u32;
+        let room = self
+            .kept
+            .get(&grant.opening)
+            .is_some_and(|kept| kept.stocks[grant.slot as usize].has_room(places));
+        if !room {
+            return Numbered::NoRoom;
+        }
+        let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
+        self.numbered.insert(id);
+        grant.booking = id;
+        let stock = self.stock(grant.opening, grant.slot);
+        for seat in &mut grant.seats {
+            // A slot with room has a number.
+            seat.number = stock.number().unwrap_or_default();
+        }
+        Numbered::Done
+    }
+
+    /// Gives the entry its receipt, as it enters a block. False: try with other
+    /// bits. None: somebody of the party enters in the same block.
+    pub fn enter(&mut self, entry: &mut BallotEntry, random: u128) -> Option<bool> {
+        let opening = entry.opening;
+        let people = || entry.applicants.iter().map(|who| (opening, *who));
+        if people().any(|who| self.in_block.entering.contains(&who)) {
+            return None;
+        }
+        let Some(id) = self.new_id(random) else { return Some(false) };
+        self.in_block.entering.extend(people());
+        self.in_block.touched.insert(id);
+        entry.receipt = id;
+        Some(true)
+    }
+
+    /// A booking as it stands; none: it is not there, or its opening has retired.
+    pub fn found(&self, id: &BookingId) -> Option<Found> {
+        self.book.booking(id).and_then(|booking| self.book.found(booking))
+    }
+
+    fn new_id(&self, random: u128) -> Option<BookingId> {
+        let id = BookingId::from_random(random);
+        // Zero is what a grant has that is not numbered yet.
+        let taken = id == BookingId::from_random(0)
+            || self.book.booking(&id).is_some()
+            || self.book.waiting.look(&id, |waiting| waiting.is_some())
+            || self.numbered.contains(&id)
+            || self.in_block.touched.contains(&id);
+        (!taken).then_some(id)
+    }
+
+    fn stock(&mut self, opening: u32, slot: u32) -> &mut Stock {
+        &mut self.kept.get_mut(&opening).expect("checked").stocks[slot as usize]
+    }
+
+    /// Takes back an entry of a block that will never be in the ledger: places,
+    /// numbers and claims. A grant that was not numbered yet goes back through
+    /// [`Book::abandon`]. [`end_block`](Self::end_block) comes after the last.
+    pub fn abandon(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Grant(grant) => self.abandon_grant(grant),
+            Entry::Confirm(confirm) => {
+                if let (Some(seats), Some(booking)) =
+                    (&confirm.revived, self.book.booking(&confirm.booking))
+                {
+                    self.untake(booking.opening, booking.slot, seats.iter().map(|s| s.number));
+                    if let Some(opening) = self.book.openings.load().get(booking.opening) {
+                        opening.claims.give(seats.iter().map(|seat| &seat.applicant));
+                    }
+                }
+            }
+            Entry::Reschedule(swap) => {
+                if let Some(booking) = self.book.booking(&swap.booking) {
+                    let numbers = swap.seats.iter().map(|seat| seat.number);
+                    self.untake(booking.opening, swap.slot, numbers);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The block that was being written is in the ledger, or never will be.
+    pub fn end_block(&mut self) {
+        self.in_block = InBlock::default();
+    }
+
+    fn abandon_grant(&mut self, grant: &Grant) {
+        let drawn = self.in_block.touched.contains(&grant.booking);
+        if drawn {
+            self.untake(grant.opening, grant.slot, grant.seats.iter().map(|seat| seat.number));
+            if let Some(opening) = self.book.openings.load().get(grant.opening) {
+                if let Some(account) = &grant.account {
+                    opening.accounts.give(account, grant.seats.len() as u32);
+                }
+                opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
+            }
+            return;
+        }
+        if self.numbered.remove(&grant.booking) && self.kept.contains_key(&grant.opening) {
+            let stock = self.stock(grant.opening, grant.slot);
+            for seat in &grant.seats {
+                stock.untake(seat.number);
+            }
+        }
+        self.book.abandon(grant);
+    }
+
+    /// Gives back numbers that a change took, unless they are withheld anyway.
+    fn untake(&mut self, opening: u32, slot: u32, numbers: impl Iterator<Item = u16>) {
+        if !self.kept.contains_key(&opening) {
+            return;
+        }
+        let mut places = 0;
+        for number in numbers {
+            if self.in_block.taken.remove(&(opening, slot, number)) {
+                self.stock(opening, slot).untake(number);
+                places += 1;
+            }
+        }
+        if let Some(opening) = self.book.openings.load().get(opening) {
+            opening.free[slot as usize].give(places);
+        }
+    }
+
+    /// Makes durable a block that was decided here and stands in the ledger at
+    /// `seq`. Returns what it changed, in order; its grants' changes are in their
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] if the ledger's chain does not allow the block there.
+    pub fn commit(
+        &mut self,
+        seq: u64,
+        block: Block,
+        hash: BlockHash,
+    ) -> Result<(Vec<Change>, Durable), FoldError> {
+        match self.chain.read(seq, &block, hash)? {
+            Reading::Valid => {
+                let done = self.apply(seq, block, Mode::Live)?;
+                self.end_block();
+                Ok(done)
+            }
+            Reading::Void => Err(Damage { seq, what: "the own block is void".to_owned() }.into()),
+        }
+    }
+
+    /// Reads the stored block at `seq` and applies it unless it is void.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`]; the state is then not to be used further.
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Reading, FoldError> {
+        self.fold_changes(seq, bytes).map(|changes| match changes {
+            Some(_) => Reading::Valid,
+            None => Reading::Void,
+        })
+    }
+
+    /// The same, and what the block changed; none: it is void.
+    ///
+    /// # Errors
+    ///
+    /// As [`fold`](Self::fold).
+    pub fn fold_changes(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<Option<Vec<Change>>, FoldError> {
+        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
+        Ok(match reading {
+            Reading::Valid => Some(self.apply(seq, block, Mode::Replay)?.0),
+            Reading::Void => {
+                self.book.stable.change(self.chain.position(), |_| ());
+                None
+            }
+        })
+    }
+
+    fn apply(
+        &mut self,
+        seq: u64,
+        block: Block,
+        mode: Mode,
+    ) -> Result<(Vec<Change>, Durable), FoldError> {
+        let book = Arc::clone(&self.book);
+        let time = block.time;
+        let done = book.stable.change(self.chain.position(), |at| {
+            book.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
+            let mut applying = apply::Applying::new(self, seq, time, mode, block.entries.len());
+            for entry in block.entries {
+                applying.entry(entry)?;
+            }
+            let changes = applying.end()?;
+            self.retire(time);
+            Ok::<_, FoldError>((changes, at))
+        });
+        self.forget_some();
+        done
+    }
+
+    /// Hash of the whole durable state, in a canonical order: equal after live
+    /// deciding and after replay, on every machine (P6).
+    ///
+    /// Walks everything; for audits, tests and snapshots.
+    pub fn state_hash(&self) -> BlockHash {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&self.next_ordinal.to_le_bytes());
+        for id in &self.retired {
+            text_into(Some(id), &mut bytes);
+        }
+        hasher.update(&bytes);
+        let openings = self.book.openings.load();
+        for opening in openings.iter() {
+            bytes.clear();
+            giliran_wire::codec::encode_into(opening.record(), &mut bytes);
+            bytes.push(opening.phase() as u8);
+            bytes.extend_from_slice(&opening.window().1.as_millis().to_le_bytes());
+            for slot in 0..opening.slots() {
+                bytes.extend_from_slice(&opening.durably_free(slot).to_le_bytes());
+            }
+            let kept = &self.kept[&opening.record().ordinal];
+            bytes.extend_from_slice(&kept.draws.to_le_bytes());
+            kept.stocks.iter().for_each(|stock| stock.digest_into(&mut bytes));
+            hasher.update(&bytes);
+            let mut ids = kept.made.clone();
+            ids.sort_unstable();
+            for id in ids {
+                bytes.clear();
+                self.book.booking(&id).expect("only the keeper removes").digest_into(&mut bytes);
+                hasher.update(&bytes);
+            }
+            let mut receipts: Vec<BookingId> = kept.entries.iter().copied().collect();
+            receipts.sort_unstable();
+            for receipt in receipts {
+                bytes.clear();
+                if let Some(waiting) = self.book.waiting.look(&receipt, |w| w.map(Arc::clone)) {
+                    giliran_wire::codec::encode_into(&waiting.entry, &mut bytes);
+                    bytes.extend_from_slice(&waiting.since.as_millis().to_le_bytes());
+                    bytes.push(u8::from(waiting.live));
+                }
+                hasher.update(&bytes);
+            }
+        }
+        BlockHash(*hasher.finalize().as_bytes())
+    }
+}

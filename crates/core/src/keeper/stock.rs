@@ -1,0 +1,237 @@
+//! The places of one slot as the ledger has them: who holds which number.
+
+use std::collections::BTreeMap;
+
+use giliran_wire::Timestamp;
+
+/// One slot's places. quota = live + withheld + reserved + free, where free may
+/// be negative: a quota can be lowered below what is granted.
+#[derive(Debug, Clone)]
+pub(super) struct Stock {
+    pub(super) quota: u16,
+    /// Kept back from everybody.
+    pub(super) reserved: u16,
+    /// No grants, whatever is free.
+    pub(super) halted: bool,
+    /// Places of live bookings.
+    live: u32,
+    /// Places taken for the block that is being written.
+    in_block: u32,
+    numbers: Numbers,
+    /// Returned and not released yet.
+    withheld: BTreeMap<u16, Until>,
+}
+
+/// A returned number that waits for its release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Withheld {
+    pub(super) number: u16,
+    pub(super) until: Until,
+}
+
+/// What a returned number waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// A moment.
+    At(Timestamp),
+    /// The draw at this release; the time is computed, not on record.
+    Draw(Timestamp),
+}
+
+impl Stock {
+    pub(super) fn new(quota: u16) -> Self {
+        Self {
+            quota,
+            reserved: 0,
+            halted: false,
+            live: 0,
+            in_block: 0,
+            numbers: Numbers::default(),
+            withheld: BTreeMap::new(),
+        }
+    }
+
+    /// Places that can be had.
+    pub(super) fn offered(&self) -> i32 {
+        let kept = self.live as i32 + self.withheld.len() as i32 + i32::from(self.reserved);
+        let free = i32::from(self.quota) - kept;
+        if self.halted { free.min(0) } else { free }
+    }
+
+    /// Places neither live nor to be had.
+    pub(super) fn not_offered(&self) -> i32 {
+        i32::from(self.quota) - self.live as i32 - self.offered()
+    }
+
+    pub(super) fn is_withheld(&self, number: u16) -> bool {
+        self.withheld.contains_key(&number)
+    }
+
+    /// True if nobody has this number, nor waits it for its release.
+    pub(super) fn is_free(&self, number: u16) -> bool {
+        number <= self.quota && !self.numbers.is_taken(number)
+    }
+
+    /// True while so many places are free for the block that is being written.
+    pub(super) fn has_room(&self, places: u32) -> bool {
+        self.offered() - self.in_block as i32 >= places as i32
+    }
+
+    /// The lowest number nobody has, for the block that is being written.
+    pub(super) fn number(&mut self) -> Option<u16> {
+        let number = self.numbers.take_lowest(self.quota)?;
+        self.in_block += 1;
+        Some(number)
+    }
+
+    /// This number, for the block that is being written; it is free.
+    pub(super) fn take(&mut self, number: u16) {
+        self.numbers.take(number);
+        self.in_block += 1;
+    }
+
+    /// A number of the block that was being written.
+    pub(super) fn untake(&mut self, number: u16) {
+        self.numbers.give(number);
+        self.in_block -= 1;
+    }
+
+    /// A live booking has this number from here on; `taken`: it was taken for
+    /// this block before. False: somebody else has it. Gives what it waited for,
+    /// where it was withheld.
+    pub(super) fn occupy(&mut self, number: u16, taken: bool) -> Result<Option<Withheld>, ()> {
+        if taken {
+            self.in_block -= 1;
+        } else if let Some(until) = self.withheld.remove(&number) {
+            self.live += 1;
+            return Ok(Some(Withheld { number, until }));
+        } else if number == 0 || number > self.quota || !self.numbers.take(number) {
+            return Err(());
+        }
+        self.live += 1;
+        Ok(None)
+    }
+
+    /// A live booking gives this number back.
+    pub(super) fn give_back(&mut self, number: u16, until: Option<Until>) {
+        self.live -= 1;
+        match until {
+            Some(until) => {
+                self.withheld.insert(number, until);
+            }
+            None => self.numbers.give(number),
+        }
+    }
+
+    /// A withheld number becomes free; what it waited for, if it was withheld.
+    pub(super) fn release(&mut self, number: u16) -> Option<Withheld> {
+        let until = self.withheld.remove(&number)?;
+        self.numbers.give(number);
+        Some(Withheld { number, until })
+    }
+
+    pub(super) fn digest_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.quota.to_le_bytes());
+        out.extend_from_slice(&self.reserved.to_le_bytes());
+        out.push(u8::from(self.halted));
+        out.extend_from_slice(&self.live.to_le_bytes());
+        out.extend_from_slice(&(self.withheld.len() as u32).to_le_bytes());
+        for (number, until) in &self.withheld {
+            out.extend_from_slice(&number.to_le_bytes());
+            let until = match until {
+                Until::At(at) => at.as_millis(),
+                Until::Draw(_) => i64::MIN,
+            };
+            out.extend_from_slice(&until.to_le_bytes());
+        }
+    }
+}
+
+/// The numbers of a slot that somebody has, or that wait for their release: one
+/// bit each, number 1 first.
+#[derive(Debug, Clone, Default)]
+struct Numbers {
+    words: Vec<u64>,
+    /// Every word before this one is full.
+    lowest: usize,
+}
+
+impl Numbers {
+    fn place(number: u16) -> (usize, u64) {
+        let index = usize::from(number - 1);
+        (index / 64, 1 << (index % 64))
+    }
+
+    fn is_taken(&self, number: u16) -> bool {
+        let (word, bit) = Self::place(number);
+        self.words.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// False if it is taken.
+    fn take(&mut self, number: u16) -> bool {
+        let (word, bit) = Self::place(number);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        let free = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        free
+    }
+
+    fn take_lowest(&mut self, quota: u16) -> Option<u16> {
+        while self.words.get(self.lowest) == Some(&u64::MAX) {
+            self.lowest += 1;
+        }
+        let bits = self.words.get(self.lowest).copied().unwrap_or(0);
+        let index = self.lowest * 64 + bits.trailing_ones() as usize;
+        let number = u16::try_from(index + 1).ok().filter(|number| *number <= quota)?;
+        self.take(number);
+        Some(number)
+    }
+
+    fn give(&mut self, number: u16) {
+        let (word, bit) = Self::place(number);
+        self.words[word] &= !bit;
+        self.lowest = self.lowest.min(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_number_first_also_after_some_came_back() {
+        let mut stock = Stock::new(200);
+        let given: Vec<u16> = (0..200).filter_map(|_| stock.number()).collect();
+        assert!(given.iter().copied().eq(1..=200));
+        assert_eq!(stock.number(), None);
+        for number in [150, 3, 64, 65] {
+            stock.untake(number);
+        }
+        let again: Vec<u16> = (0..5).filter_map(|_| stock.number()).collect();
+        assert_eq!(again, [3, 64, 65, 150]);
+    }
+
+    #[test]
+    fn a_place_is_live_withheld_or_free_and_the_sum_is_the_quota() {
+        let mut stock = Stock::new(2);
+        assert_eq!(stock.occupy(2, false), Ok(None));
+        assert_eq!(stock.occupy(2, false), Err(()), "a number twice");
+        assert_eq!(stock.occupy(3, false), Err(()), "beyond the quota");
+        assert_eq!((stock.offered(), stock.not_offered()), (1, 0));
+        let until = Until::At(Timestamp::from_millis(9));
+        stock.give_back(2, Some(until));
+        assert_eq!((stock.offered(), stock.not_offered()), (1, 1));
+        assert!(!stock.is_free(2) && stock.is_withheld(2));
+        assert_eq!(stock.release(2), Some(Withheld { number: 2, until }));
+        assert_eq!(stock.release(2), None);
+        assert_eq!((stock.offered(), stock.not_offered()), (2, 0));
+        stock.quota = 1;
+        stock.reserved = 1;
+        assert_eq!((stock.offered(), stock.not_offered()), (0, 1));
+        stock.halted = true;
+        stock.reserved = 0;
+        assert_eq!((stock.offered(), stock.not_offered()), (0, 1));
+    }
+}

@@ -1,0 +1,43 @@
+//! The openings in memory.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::Opening;
+
+/// Openings by ordinal, which is not their place: retired ones are missing.
+#[derive(Debug, Clone, Default)]
+pub struct Openings(Vec<Arc<Opening>>);
+
+impl Openings {
+    /// The opening of this ordinal, unless it has retired.
+    pub fn get(&self, ordinal: u32) -> Option<&Arc<Opening>> {
+        let place = self.0.binary_search_by_key(&ordinal, |o| o.record().ordinal).ok()?;
+        Some(&self.0[place])
+    }
+
+    /// The opening of this id.
+    pub fn named(&self, id: &str) -> Option<&Arc<Opening>> {
+        self.0.iter().find(|opening| opening.id() == id)
+    }
+
+    /// With another one, of a higher ordinal than every one before.
+    pub(crate) fn with(&self, opening: Opening) -> Self {
+        let mut openings = self.0.clone();
+        openings.push(Arc::new(opening));
+        Self(openings)
+    }
+
+    pub(crate) fn without(&self, ordinal: u32) -> Self {
+        let rest = self.0.iter().filter(|opening| opening.record().ordinal != ordinal);
+        Self(rest.map(Arc::clone).collect())
+    }
+}
+
+impl Deref for Openings {
+    type Target = [Arc<Opening>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}

@@ -1,0 +1,283 @@
+//! What operators do: adjustments on record, and what becomes of the bookings
+//! they concern.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use giliran_core::{Durable, Found, Keeper, Opening, Refusal};
+use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::ledger::{Adjust, Adjustment, Entry};
+use giliran_wire::{BookingId, Timestamp};
+
+use super::{Effect, Gathered, Outcome, Sequencer};
+
+/// Most bookings that are moved or cancelled in one block.
+const BOOKINGS_A_BLOCK: usize = 256;
+
+/// An operator's action, its names resolved.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// The operator's name.
+    pub operator: String,
+    /// The operator's reason.
+    pub reason: String,
+    /// What is to be done.
+    pub act: Act,
+}
+
+/// What operators can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Sets a slot's quota.
+    Quota {
+        /// The slot.
+        slot: u32,
+        /// From here on.
+        quota: u16,
+    },
+    /// Keeps places back from everybody.
+    Reserve {
+        /// The slot.
+        slot: u32,
+        /// How many, from here on.
+        places: u16,
+    },
+    /// Closes slots for grants, or opens them again.
+    Halt {
+        /// The slots.
+        slots: Vec<u32>,
+        /// True: no more grants.
+        halted: bool,
+        /// What becomes of the bookings there.
+        fate: Fate,
+    },
+    /// Sets the opening's end.
+    ClosesAt {
+        /// From here on.
+        closes_at: Timestamp,
+    },
+}
+
+/// What becomes of the bookings of a slot that is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// They stay, and are listed.
+    Keep,
+    /// They are cancelled.
+    Cancel,
+    /// In order of their numbers each moves to the first slot of its office with
+    /// room, the same session first, then by date; whom nothing fits stays.
+    Move,
+}
+
+/// What an action came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The opening, unless its days are over.
+    pub opening: Option<Arc<Opening>>,
+    /// The slots it was about.
+    pub slots: Vec<u32>,
+    /// Bookings it concerns that stay as they are.
+    pub concerned: Vec<Found>,
+    /// Bookings that were moved, as they stand.
+    pub moved: Vec<Found>,
+    /// Bookings that were cancelled.
+    pub cancelled: Vec<Found>,
+}
+
+/// An action on its way.
+#[derive(Debug)]
+pub(super) struct Job<T> {
+    action: Action,
+    ticket: T,
+    /// Bookings to be moved or cancelled still.
+    bookings: VecDeque<BookingId>,
+    changed: Vec<BookingId>,
+    adjusted: bool,
+    report: Report,
+}
+
+impl<T> Job<T> {
+    pub(super) fn new(action: Action, ticket: T) -> Self {
+        let slots = match &action.act {
+            Act::Quota { slot, .. } | Act::Reserve { slot, .. } => vec![*slot],
+            Act::Halt { slots, .. } => slots.clone(),
+            Act::ClosesAt { .. } => Vec::new(),
+        };
+        let report = Report { slots, ..Report::default() };
+        let (bookings, changed) = (VecDeque::new(), Vec::new());
+        Self { action, ticket, bookings, changed, adjusted: false, report }
+    }
+
+    fn changes(&self) -> Vec<Adjustment> {
+        match &self.action.act {
+            Act::Quota { slot, quota } => vec![Adjustment::Quota { slot: *slot, quota: *quota }],
+            Act::Reserve { slot, places } => {
+                vec![Adjustment::Reserve { slot: *slot, places: *places }]
+            }
+            Act::Halt { slots, halted, .. } => {
+                let halt = |slot: &u32| Adjustment::Halt { slot: *slot, halted: *halted };
+                slots.iter().map(halt).collect()
+            }
+            Act::ClosesAt { closes_at } => vec![Adjustment::ClosesAt { closes_at: *closes_at }],
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        match self.action.act {
+            Act::Halt { halted: true, fate, .. } => fate,
+            _ => Fate::Keep,
+        }
+    }
+
+    /// Who and why, as records of single bookings hold it.
+    fn words(&self) -> String {
+        format!("{}: {}", self.action.operator, self.action.reason)
+    }
+}
+
+impl<T> Sequencer<T> {
+    /// Puts the actions that wait on record.
+    pub(super) fn gather_adjustments(&mut self, block: &mut Gathered<T>) {
+        for job in std::mem::take(&mut self.admin) {
+            if job.adjusted {
+                self.admin.push_back(job);
+                continue;
+            }
+            let openings = self.keeper.book().openings();
+            let Some(opening) = openings.get(job.action.opening) else {
+                let refusal = refusal(Reason::UnknownOpening, "opening: its days are over");
+                self.refuse(job.ticket, refusal);
+                continue;
+            };
+            let ended = matches!(job.action.act, Act::ClosesAt { .. })
+                && opening.phase() == Phase::Scheduled;
+            if ended {
+                let detail = "closes_at: the opening has not begun; change the configuration";
+                self.refuse(job.ticket, refusal(Reason::WrongState, detail));
+                continue;
+            }
+            for change in job.changes() {
+                let Action { opening, operator, reason, .. } = job.action.clone();
+                block.push(Entry::Adjust(Adjust { opening, operator, reason, change }));
+            }
+            block.adjusted.push(job);
+        }
+    }
+
+    /// Moves or cancels bookings that an action on record concerns.
+    pub(super) fn gather_jobs(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+        let mut jobs = std::mem::take(&mut self.admin);
+        let Some(place) = jobs.iter().position(|job| job.adjusted) else {
+            self.admin = jobs;
+            return;
+        };
+        if let Some(mut job) = jobs.remove(place) {
+            let words = job.words();
+            for _ in 0..job.bookings.len().min(BOOKINGS_A_BLOCK) {
+                let Some(id) = job.bookings.pop_front() else { break };
+                if self.keeper.is_changing(&id) {
+                    job.bookings.push_back(id);
+                    continue;
+                }
+                let entry = match job.fate() {
+                    Fate::Keep => None,
+                    Fate::Cancel => {
+                        self.keeper.cancel_by_authority(id, &words, time, &mut *self.random)
+                    }
+                    Fate::Move => {
+                        let slots = self.keeper.found(&id).map(|found| elsewhere(&found));
+                        let slots = slots.unwrap_or_default();
+                        let random = &mut *self.random;
+                        self.keeper.move_by_authority(id, &slots, &words, time, random)
+                    }
+                };
+                if let Some(entry) = entry {
+                    block.push(entry);
+                    job.changed.push(id);
+                }
+            }
+            block.adjusted.push(job);
+        }
+        self.admin = jobs;
+    }
+
+    /// A block with these actions is durable.
+    pub(super) fn adjusted(&mut self, jobs: Vec<Job<T>>, durable: Durable) {
+        for mut job in jobs {
+            if !job.adjusted {
+                job.adjusted = true;
+                let concerned = concerned(&self.keeper, &job);
+                if job.fate() != Fate::Keep {
+                    job.bookings = concerned.iter().map(|found| found.booking.id).collect();
+                }
+                job.report.concerned = concerned;
+            }
+            if !job.bookings.is_empty() {
+                self.admin.push_back(job);
+                continue;
+            }
+            if job.fate() != Fate::Keep {
+                job.report.concerned = concerned(&self.keeper, &job);
+            }
+            let changed = job.changed.iter().filter_map(|id| self.keeper.found(id));
+            if job.fate() == Fate::Cancel {
+                job.report.cancelled = changed.collect();
+            } else {
+                job.report.moved = changed.collect();
+            }
+            job.report.opening =
+                self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
+            let outcome = Outcome::Adjusted(Box::new(job.report), durable);
+            self.effects.push(Effect::Answer { ticket: job.ticket, request_id: None, outcome });
+        }
+    }
+
+    fn refuse(&mut self, ticket: T, refusal: Refusal) {
+        let outcome = Outcome::NotAdjusted(refusal, self.keeper.durable());
+        self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+    }
+}
+
+fn refusal(reason: Reason, detail: &str) -> Refusal {
+    Refusal { reason, detail: Some(detail.to_owned()), retry_after_ms: None }
+}
+
+/// The bookings an action concerns: those of slots that were closed, or those
+/// whose numbers lie beyond a lowered quota.
+fn concerned<T>(keeper: &Keeper, job: &Job<T>) -> Vec<Found> {
+    let of = |slot: &u32| keeper.bookings_in(job.action.opening, *slot);
+    match &job.action.act {
+        Act::Quota { slot, quota } => {
+            let beyond = |found: &Found| found.booking.seats.iter().any(|s| s.number > *quota);
+            of(slot).into_iter().filter(beyond).collect()
+        }
+        Act::Halt { slots, halted: true, .. } => slots.iter().flat_map(of).collect(),
+        Act::Halt { .. } | Act::Reserve { .. } | Act::ClosesAt { .. } => Vec::new(),
+    }
+}
+
+/// The other slots of a booking's office, in the order in which a move tries
+/// them: the same session first, then those that need not be named; by date.
+fn elsewhere(found: &Found) -> Vec<u32> {
+    let opening: &Opening = &found.opening;
+    let record = opening.record();
+    let own = record.slots[found.booking.slot as usize];
+    let mut slots: Vec<u32> = (0..opening.slots())
+        .filter(|i| {
+            let slot = record.slots[*i as usize];
+            let session = &record.offices[slot.office as usize].sessions[slot.session as usize];
+            let plain = !session.restricted && !session.explicit;
+            *i != found.booking.slot
+                && slot.office == own.office
+                && (slot.session == own.session || plain)
+        })
+        .collect();
+    slots.sort_by_key(|i| {
+        let slot = record.slots[*i as usize];
+        (slot.session != own.session, slot.date, slot.session)
+    });
+    slots
+}

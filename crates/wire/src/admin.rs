@@ -1,0 +1,234 @@
+//! Operators' actions: the requests under `<prefix>.admin.` and their answer.
+//!
+//! Every one names its operator and gives a reason; both go into the ledger.
+//! They set, they do not add: the same again changes nothing.
+
+use bincode::{BorrowDecode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Booking, Rejection, SlotState, as_answer};
+use crate::request::{self, Request};
+use crate::{Date, Position, Text, Timestamp};
+
+/// Longest operator's name, in bytes.
+pub const MAX_OPERATOR_BYTES: usize = 64;
+/// Longest reason, in bytes.
+pub const MAX_REASON_BYTES: usize = 256;
+/// Most bookings that an answer lists; it says how many there are.
+pub const MAX_LISTED: usize = 2_000;
+
+/// `admin.quota`: sets a slot's quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Quota<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub operator: Text<'a>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The office's id.
+    #[serde(borrow)]
+    pub office: Text<'a>,
+    /// The day.
+    pub date: Date,
+    /// The session; none: `all`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Text<'a>>,
+    /// Places in all from here on, 0..=65,535.
+    pub quota: u16,
+}
+
+/// `admin.reserve`: keeps places of a slot back from everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Reserve<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub operator: Text<'a>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The office's id.
+    #[serde(borrow)]
+    pub office: Text<'a>,
+    /// The day.
+    pub date: Date,
+    /// The session; none: `all`.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Text<'a>>,
+    /// How many are kept back from here on.
+    pub places: u16,
+}
+
+/// What becomes of the bookings of a day that is closed.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Encode, bincode::Decode,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Bookings {
+    /// They stay, and are listed.
+    #[default]
+    Keep,
+    /// They are cancelled, with event and reason.
+    Cancel,
+    /// In order of their numbers each moves to the first slot of its office with
+    /// room, the same session first, then by date; whom nothing fits stays.
+    Move,
+}
+
+/// `admin.halt`: closes an office's day for grants at once, or opens it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Halt<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub operator: Text<'a>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The office's id.
+    #[serde(borrow)]
+    pub office: Text<'a>,
+    /// The day.
+    pub date: Date,
+    /// The session; none: every one of that day.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Text<'a>>,
+    /// True: closed; false: open again.
+    pub halted: bool,
+    /// What becomes of the bookings there; `keep` if left out.
+    #[serde(default)]
+    pub bookings: Bookings,
+}
+
+/// `admin.closes_at`: extends an opening, or ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct ClosesAt<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub operator: Text<'a>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// From here on; one that has passed ends it at once.
+    pub closes_at: Timestamp,
+}
+
+/// What an action came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+pub struct Report<'a> {
+    /// `done`.
+    #[serde(borrow)]
+    pub outcome: Text<'a>,
+    /// The slots it was about, as they stand.
+    #[serde(borrow)]
+    pub slots: Vec<SlotState<'a>>,
+    /// How many bookings it concerns that stay as they are.
+    pub concerned_count: u64,
+    /// They, at most [`MAX_LISTED`].
+    #[serde(borrow)]
+    pub concerned: Vec<Booking<'a>>,
+    /// How many were moved.
+    pub moved_count: u64,
+    /// They, at most [`MAX_LISTED`].
+    #[serde(borrow)]
+    pub moved: Vec<Booking<'a>>,
+    /// How many were cancelled.
+    pub cancelled_count: u64,
+    /// They, at most [`MAX_LISTED`].
+    #[serde(borrow)]
+    pub cancelled: Vec<Booking<'a>>,
+    /// The ledger position this was true at.
+    pub as_of: Position,
+}
+
+/// The answer to an operator's action: in JSON either of the two as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, BorrowDecode)]
+#[serde(untagged)]
+pub enum Answer<'a> {
+    /// On record.
+    Done(Report<'a>),
+    /// Refused, in the form of every other refusal.
+    #[serde(serialize_with = "as_answer")]
+    Refused(Rejection<'a>),
+}
+
+fn signed(operator: &str, reason: &str) -> Result<(), String> {
+    request::bytes("operator", operator, MAX_OPERATOR_BYTES)?;
+    request::bytes("reason", reason, MAX_REASON_BYTES)
+}
+
+fn place(office: &str, session: Option<&Text<'_>>) -> Result<(), String> {
+    if !request::is_id(office) {
+        return Err(request::id_message("office"));
+    }
+    match session {
+        Some(session) if !request::is_id(session) => Err(request::id_message("session")),
+        _ => Ok(()),
+    }
+}
+
+impl<'a> Request<'a> for Quota<'a> {
+    fn validate(&self) -> Result<(), String> {
+        signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))?;
+        place(&self.office, self.session.as_ref())
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<'a> Request<'a> for Reserve<'a> {
+    fn validate(&self) -> Result<(), String> {
+        signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))?;
+        place(&self.office, self.session.as_ref())
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<'a> Request<'a> for Halt<'a> {
+    fn validate(&self) -> Result<(), String> {
+        signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))?;
+        place(&self.office, self.session.as_ref())?;
+        if !self.halted && self.bookings != Bookings::Keep {
+            return Err("bookings: only for a day that is closed (halted: true)".to_owned());
+        }
+        Ok(())
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<'a> Request<'a> for ClosesAt<'a> {
+    fn validate(&self) -> Result<(), String> {
+        signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        None
+    }
+}
