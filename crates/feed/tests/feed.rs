@@ -134,7 +134,7 @@ impl Rig {
                 booking: BookingId::from_random(number.into()),
                 opening: 0,
                 slot,
-                seats: vec![Seat { applicant: person(*granted), number: *granted }],
+                seats: vec![Seat { applicant: person(number), number: *granted }],
                 request_id,
                 content: Digest([0; 16]),
                 reference: Some("ref".to_owned()),
@@ -247,8 +247,8 @@ fn date(slot: u32) -> String {
 }
 
 /// Nobody books twice.
-fn person(number: u16) -> Pseudonym {
-    Pseudonym::from_bytes(u128::from(number).to_le_bytes())
+fn person(number: u64) -> Pseudonym {
+    Pseudonym::from_bytes(u128::from(number).to_be_bytes())
 }
 
 fn opening(now: Timestamp) -> Box<OpeningRecord> {
