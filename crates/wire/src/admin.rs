@@ -6,7 +6,7 @@
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Booking, Rejection, SlotState, as_answer};
+use crate::answer::{Booking, Rejection, SlotState, Verdict, as_answer};
 use crate::request::{self, Request};
 use crate::{Date, Position, Text, Timestamp};
 
@@ -165,6 +165,20 @@ pub enum Answer<'a> {
     /// Refused, in the form of every other refusal.
     #[serde(serialize_with = "as_answer")]
     Refused(Rejection<'a>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?;
+        let done = serde_json::from_str(raw.get());
+        match (done, serde_json::from_str::<crate::answer::Answer<'a>>(raw.get())) {
+            (Ok(done), _) => Ok(Self::Done(done)),
+            (_, Ok(crate::answer::Answer { verdict: Verdict::Rejected(rejection), .. })) => {
+                Ok(Self::Refused(rejection))
+            }
+            (Err(error), _) => Err(serde::de::Error::custom(error)),
+        }
+    }
 }
 
 fn signed(operator: &str, reason: &str) -> Result<(), String> {

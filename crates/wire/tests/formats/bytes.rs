@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer};
 use giliran_wire::ledger::{Block, Chain};
-use giliran_wire::request::{self, Availability, Book, Find, Lookup};
+use giliran_wire::request::{self, Availability, Book, Cancel, Confirm, Find, Lookup, Reschedule};
 use proptest::prelude::*;
 
 fn read_all(bytes: &[u8]) {
@@ -12,6 +13,13 @@ fn read_all(bytes: &[u8]) {
     let _ = request::read::<Lookup<'_>>(bytes);
     let _ = request::read::<Find<'_>>(bytes);
     let _ = request::read::<Availability<'_>>(bytes);
+    let _ = request::read::<Confirm<'_>>(bytes);
+    let _ = request::read::<Cancel<'_>>(bytes);
+    let _ = request::read::<Reschedule<'_>>(bytes);
+    let _ = request::read::<admin::Quota<'_>>(bytes);
+    let _ = request::read::<admin::Halt<'_>>(bytes);
+    let _ = request::read::<admin::ClosesAt<'_>>(bytes);
+    let _ = answer::read_binary::<admin::Answer<'_>>(bytes);
     let _ = answer::read_binary::<Answer<'_>>(bytes);
     let _ = serde_json::from_slice::<Answer<'_>>(bytes);
     let _ = Block::open(bytes);

@@ -126,12 +126,20 @@ fn golden_requests() {
     samples::lookups().iter().for_each(|(name, value)| same_request(name, value));
     samples::finds().iter().for_each(|(name, value)| same_request(name, value));
     samples::availabilities().iter().for_each(|(name, value)| same_request(name, value));
+    samples::confirms().iter().for_each(|(name, value)| same_request(name, value));
+    samples::cancels().iter().for_each(|(name, value)| same_request(name, value));
+    samples::reschedules().iter().for_each(|(name, value)| same_request(name, value));
+    samples::quotas().iter().for_each(|(name, value)| same_request(name, value));
+    samples::reserves().iter().for_each(|(name, value)| same_request(name, value));
+    samples::halts().iter().for_each(|(name, value)| same_request(name, value));
+    samples::ends().iter().for_each(|(name, value)| same_request(name, value));
 }
 
 #[test]
 fn golden_answers() {
     samples::answers().iter().for_each(|(name, value)| same_answer(name, value));
     samples::overviews().iter().for_each(|(name, value)| same_answer(name, value));
+    samples::reports().iter().for_each(|(name, value)| same_answer(name, value));
 }
 
 #[test]
@@ -244,9 +252,18 @@ fn golden_fixtures_are_complete() {
     let requests = requests.chain(samples::lookups().into_iter().map(|(name, _)| name));
     let requests = requests.chain(samples::finds().into_iter().map(|(name, _)| name));
     let requests = requests.chain(samples::availabilities().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::confirms().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::cancels().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::reschedules().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::quotas().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::reserves().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::halts().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::ends().into_iter().map(|(name, _)| name));
     requests.chain(["batch"]).for_each(|name| add("requests", name, &["json", "hex"]));
     let answers = samples::answers().into_iter().map(|(name, _)| name);
     let answers = answers.chain(samples::overviews().into_iter().map(|(name, _)| name.to_owned()));
+    let reports = samples::reports().into_iter().map(|(name, _)| name.to_owned());
+    let answers = answers.chain(reports);
     answers.chain(["batch".to_owned()]).for_each(|name| add("answers", &name, &["json", "hex"]));
     samples::events().iter().for_each(|(name, _)| add("events", name, &["json"]));
     blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));

@@ -5,12 +5,13 @@ mod entries;
 
 pub(crate) use entries::{KINDS, blocks, kind};
 
+use giliran_wire::admin;
 use giliran_wire::answer::{
     Answer, Availability as Places, Booking, OpeningState, Overview, Phase, Reason, Rejection,
     SlotState, Status, Verdict,
 };
-use giliran_wire::event::{Event, EventId, Kind};
-use giliran_wire::request::{Availability, Book, Choice, Find, Lookup};
+use giliran_wire::event::{self, Event, EventId, Kind};
+use giliran_wire::request::{self, Availability, Book, Choice, Find, Lookup};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BookingId, Date, LedgerId, Position, Timestamp};
 
@@ -244,12 +245,158 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
     ]
 }
 
+/// Requests that change a booking, by name.
+pub(crate) fn confirms() -> Vec<(&'static str, request::Confirm<'static>)> {
+    let plain = request::Confirm {
+        request_id: "c1".into(),
+        booking: "PN14-D2PF-2DBS-QQG1".into(),
+        reference: None,
+    };
+    let paid = request::Confirm { reference: Some("invoice-4711".into()), ..plain.clone() };
+    vec![("confirm", plain), ("confirm_paid", paid)]
+}
+
+/// See [`confirms`].
+pub(crate) fn cancels() -> Vec<(&'static str, request::Cancel<'static>)> {
+    vec![(
+        "cancel",
+        request::Cancel {
+            request_id: "x1".into(),
+            booking: "PN14-D2PF-2DBS-QQG1".into(),
+            applicant: "2171012345678901".into(),
+        },
+    )]
+}
+
+/// See [`confirms`].
+pub(crate) fn reschedules() -> Vec<(&'static str, request::Reschedule<'static>)> {
+    let choice = request::Choice {
+        office: "batam-harbourbay".into(),
+        date: Some(day("2026-12-01")),
+        session: None,
+    };
+    vec![(
+        "reschedule",
+        request::Reschedule {
+            request_id: "m1".into(),
+            booking: "PN14-D2PF-2DBS-QQG1".into(),
+            applicant: "2171012345678901".into(),
+            choices: vec![choice],
+        },
+    )]
+}
+
+/// Operators' actions, by name.
+pub(crate) fn quotas() -> Vec<(&'static str, admin::Quota<'static>)> {
+    vec![(
+        "admin_quota",
+        admin::Quota {
+            operator: "siti".into(),
+            reason: "two desks closed".into(),
+            opening: "2026-W49".into(),
+            office: "batam-harbourbay".into(),
+            date: day("2026-11-30"),
+            session: None,
+            quota: 60,
+        },
+    )]
+}
+
+/// See [`quotas`].
+pub(crate) fn reserves() -> Vec<(&'static str, admin::Reserve<'static>)> {
+    vec![(
+        "admin_reserve",
+        admin::Reserve {
+            operator: "siti".into(),
+            reason: "hospital visits".into(),
+            opening: "2026-W49".into(),
+            office: "batam-center".into(),
+            date: day("2026-11-30"),
+            session: Some("0800".into()),
+            places: 5,
+        },
+    )]
+}
+
+/// See [`quotas`].
+pub(crate) fn halts() -> Vec<(&'static str, admin::Halt<'static>)> {
+    vec![(
+        "admin_halt",
+        admin::Halt {
+            operator: "siti".into(),
+            reason: "power cut".into(),
+            opening: "2026-W49".into(),
+            office: "batam-center".into(),
+            date: day("2026-11-30"),
+            session: None,
+            halted: true,
+            bookings: admin::Bookings::Move,
+        },
+    )]
+}
+
+/// See [`quotas`].
+pub(crate) fn ends() -> Vec<(&'static str, admin::ClosesAt<'static>)> {
+    vec![(
+        "admin_closes_at",
+        admin::ClosesAt {
+            operator: "siti".into(),
+            reason: "outage".into(),
+            opening: "2026-W49".into(),
+            closes_at: at("2026-11-29T11:00:00.000Z"),
+        },
+    )]
+}
+
+/// Answers to operators' actions, by name.
+pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
+    let slot = SlotState {
+        opening: "2026-W49".into(),
+        office: "batam-harbourbay".into(),
+        date: day("2026-11-30"),
+        session: "all".into(),
+        quota: 60,
+        free: -1,
+        withheld: 0,
+    };
+    let done = admin::Report {
+        outcome: "done".into(),
+        slots: vec![slot],
+        concerned_count: 1,
+        concerned: vec![booking(Status::Confirmed)],
+        moved_count: 0,
+        moved: vec![],
+        cancelled_count: 0,
+        cancelled: vec![],
+        as_of: AS_OF,
+    };
+    let refused = Rejection::new(Reason::UnknownOpening)
+        .detail("opening: there is none of this id")
+        .as_of(AS_OF);
+    vec![
+        ("admin_done", admin::Answer::Done(done)),
+        ("admin_refused", admin::Answer::Refused(refused)),
+    ]
+}
+
 /// Events, by name.
 pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
     let event = |kind: Kind, seq, booking, previous| {
         let id = EventId { ledger: LEDGER, seq, n: 4 };
         let time = at("2026-11-27T07:00:00.123Z");
         (kind.name(), Event::new(&Domain::default(), id, kind, time, booking, previous))
+    };
+    let payment = |(name, event): (_, Event<'static>)| (name, event.payment(Some("invoice-4711")));
+    let entry = |kind: Kind| {
+        let id = EventId { ledger: LEDGER, seq: 1847, n: 0 };
+        let time = at("2026-11-27T07:00:00.123Z");
+        let entry = event::Entry {
+            receipt: other_booking_id(),
+            opening: "2026-W49".into(),
+            request_id: "w1".into(),
+            reference: Some("order-78".into()),
+        };
+        (kind.name(), Event::of_entry(&Domain::default(), id, kind, time, entry))
     };
     let confirmed = || booking(Status::Confirmed);
     let moved = Booking { version: 2, date: day("2026-12-01"), numbers: vec![3], ..confirmed() };
@@ -264,6 +411,8 @@ pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
         event(Kind::Expired, 1843, expired.clone(), Some(held())),
         event(Kind::Rescheduled, 1844, moved, Some(confirmed())),
         event(Kind::Amended, 1845, without_one, Some(family)),
-        event(Kind::RefundDue, 1846, paid_late, Some(expired)),
+        payment(event(Kind::RefundDue, 1846, paid_late, Some(expired))),
+        entry(Kind::Entered),
+        entry(Kind::NotDrawn),
     ]
 }
