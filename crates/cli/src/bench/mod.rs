@@ -7,6 +7,8 @@
 //! figure is the median of the rounds, and rounds of echo and engine alternate,
 //! so that a noisy machine is noisy for both.
 
+mod expiries;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,7 +34,8 @@ const ECHO: &str = "bench.echo";
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  giliran bench\n  giliran bench --rounds 3 --seconds 1 --json bench.json"
+    after_help = "Examples:\n  giliran bench\n  giliran bench --rounds 3 --seconds 1 --json bench.json\n  \
+    giliran bench --expiries 100000"
 )]
 pub(crate) struct Args {
     /// Rounds of each row; the median counts.
@@ -47,6 +50,12 @@ pub(crate) struct Args {
     /// Write the figures there as JSON, every round included.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Instead: so many holds that end at once, during a surge.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    expiries: Option<u32>,
+    /// Bookings a second of that surge.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    per_second: u32,
     /// Answer the echo's requests (started by the benchmark itself).
     #[arg(long, hide = true, value_name = "URL")]
     echo: Option<String>,
@@ -70,7 +79,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let folder = std::env::temp_dir().join(format!("giliran-bench-{:08x}", rand::random::<u32>()));
     std::fs::create_dir_all(&folder)?;
-    let measured = measure(&args, &folder).await;
+    let measured = match args.expiries {
+        Some(n) => Box::pin(expiries::run(n, args.per_second, &folder)).await,
+        None => Box::pin(measure(&args, &folder)).await,
+    };
     std::fs::remove_dir_all(&folder)?;
     measured
 }

@@ -1,0 +1,230 @@
+//! `giliran bench --expiries N`: what a surge feels of N holds that end at once.
+//!
+//! N bookings are held; while they run out, new people book in an open loop at a
+//! fixed rate, each timed from when it was to be sent. Rate and latency are told
+//! apart for the time before, during and after; how late the expiries came is
+//! read from the ledger.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use giliran_broker::clock;
+use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_wire::ledger::{Block, Entry};
+use giliran_wire::request::{Book, Choice, MAX_BATCH, write_binary};
+use giliran_wire::subject::Domain;
+
+use super::{DAYS, OFFICES, role, verdict};
+use crate::failure::Failure;
+use crate::{init, key};
+
+/// How long the bookings are held.
+const HOLD: Duration = Duration::from_secs(20);
+/// The surge begins so long before the first hold ends, and goes on so long after.
+const BESIDE: Duration = Duration::from_secs(6);
+
+/// One request of the surge: when it was to be sent, and answered, µs since the
+/// surge began.
+type Timed = (u64, u64);
+
+pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result<(), Failure> {
+    let server = Server::start(ServerOptions {
+        binary: server::locate()?,
+        folder: folder.join("nats"),
+        port: None,
+        sync_always: true,
+        more: String::new(),
+    })
+    .await?;
+    let url = server.url();
+    let client =
+        giliran_broker::connection::connect(&url, "giliran bench", &Default::default()).await?;
+    let domain = Domain::default();
+    let key_file = folder.join(key::FILE);
+    let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
+    let config = folder.join("giliran.toml");
+    std::fs::write(&config, configuration())?;
+    let [config, data, key_file] =
+        [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
+    let arguments = ["serve", "--config", &config, "--data", &data, "--key", &key_file];
+    let engine = role(&url, &[&arguments[..], &["--http", "127.0.0.1:0"]].concat())?;
+    let book = domain.request("book");
+    let since = Instant::now();
+    while !client.request(book.clone(), batch(0, 1)).await.is_ok_and(|m| granted(&m.payload) == 1) {
+        if since.elapsed() > Duration::from_secs(30) {
+            return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eshown!("holding {expiries} bookings …");
+    let held_at = Instant::now();
+    let mut held = 0;
+    let mut answers = futures_util::stream::FuturesUnordered::new();
+    for first in (1..=expiries).step_by(MAX_BATCH) {
+        let most = MAX_BATCH.min((expiries - first + 1) as usize);
+        answers.push(client.request(book.clone(), batch(first.into(), most as u64)));
+    }
+    while let Some(answer) = answers.next().await {
+        held += granted(&answer?.payload);
+    }
+    let took = held_at.elapsed();
+    eshown!("{held} held within {:.2} s; the surge begins before they end …", took.as_secs_f64());
+    tokio::time::sleep(HOLD.saturating_sub(BESIDE).saturating_sub(took)).await;
+    let (begun, timed, lost) = surge(&client, &book, expiries, per_second, took).await?;
+    let (count, first, last, latest) = expired(&ledger, begun).await?;
+    shown!("{count} holds ended; the ledger has the last {latest} ms after its deadline");
+    shown!("expiries on record from {first:.2} s to {last:.2} s of the surge");
+    shown!("surge: {per_second} bookings/s asked, {} answered, {lost} without answer", timed.len());
+    shown!("  {:<8} {:>10} {:>9} {:>9} {:>9}", "when", "answers/s", "p50 ms", "p99 ms", "max ms");
+    let end = timed.iter().map(|(sent, _)| *sent).max().unwrap_or(0) as f64 / 1e6;
+    for (name, from, to) in [("before", 1.0, first), ("during", first, last), ("after", last, end)]
+    {
+        let mut latencies: Vec<u64> = timed
+            .iter()
+            .filter(|(sent, _)| (from..to).contains(&(*sent as f64 / 1e6)))
+            .map(|(sent, answered)| answered - sent)
+            .collect();
+        latencies.sort_unstable();
+        let at = |q: f64| {
+            let place = ((latencies.len() as f64 * q) as usize).min(latencies.len().max(1) - 1);
+            latencies.get(place).copied().unwrap_or(0) as f64 / 1e3
+        };
+        shown!(
+            "  {name:<8} {:>10.0} {:>9.2} {:>9.2} {:>9.2}",
+            latencies.len() as f64 / (to - from),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
+    drop(engine);
+    server.stop().await?;
+    Ok(())
+}
+
+fn granted(payload: &[u8]) -> usize {
+    use giliran_wire::answer::{Answer, Verdict, read_binary};
+    let answers = read_binary::<Answer<'_>>(payload).unwrap_or_default();
+    answers.iter().filter(|a| matches!(a.verdict, Verdict::Granted { .. })).count()
+}
+
+fn batch(first: u64, most: u64) -> bytes::Bytes {
+    let book = |n: u64| {
+        let day = n / u64::from(OFFICES) % u64::from(DAYS) + 1;
+        Book {
+            request_id: format!("expiry-{n:010}").into(),
+            applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
+            choices: vec![Choice {
+                office: format!("office-{}", n % u64::from(OFFICES)).into(),
+                date: format!("2030-01-{day:02}").parse().ok(),
+                session: None,
+            }],
+            opening: None,
+            expires_at: None,
+            account: None,
+            channel: Some("bench".into()),
+            reference: None,
+            wait: false,
+        }
+    };
+    write_binary(&(first..first + most).map(book).collect::<Vec<_>>()).into()
+}
+
+/// Books in an open loop until the holds are over; when it began, what was
+/// answered, and how many were not.
+async fn surge(
+    client: &async_nats::Client,
+    subject: &str,
+    first: u32,
+    per_second: u32,
+    took: Duration,
+) -> Result<(i64, Vec<Timed>, u64), Failure> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(format!("{inbox}.*")).await?;
+    let begun = Instant::now();
+    let begun_wall = clock::now().as_millis();
+    let lasts = BESIDE + took + BESIDE;
+    let total = (lasts.as_secs_f64() * f64::from(per_second)) as u64;
+    let due = move |n: u64| n * 1_000_000 / u64::from(per_second);
+    let heard = tokio::spawn(async move {
+        let mut timed: Vec<Timed> = Vec::new();
+        let patience = lasts + Duration::from_secs(5);
+        while (timed.len() as u64) < total && begun.elapsed() < patience {
+            let next = tokio::time::timeout(Duration::from_secs(1), answers.next()).await;
+            let Ok(Some(message)) = next else { continue };
+            let n = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
+            if let (Some(n), Some((true, _))) = (n, verdict(&message.payload)) {
+                timed.push((due(n), begun.elapsed().as_micros() as u64));
+            }
+        }
+        timed
+    });
+    let mut sent = 0;
+    while sent < total {
+        let now = begun.elapsed().as_micros() as u64;
+        while sent < total && due(sent) <= now {
+            let payload = batch(u64::from(first) + 1 + sent, 1);
+            let reply = format!("{inbox}.{sent}");
+            client.publish_with_reply(subject.to_owned(), reply, payload).await?;
+            sent += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let timed = heard.await.map_err(|error| Failure::Wrong(error.to_string()))?;
+    let lost = total - timed.len() as u64;
+    Ok((begun_wall, timed, lost))
+}
+
+/// Expiries in the ledger: how many, first and last (seconds since `begun`), and
+/// the most that one came after its deadline, ms.
+async fn expired(
+    ledger: &giliran_broker::ledger::Ledger,
+    begun: i64,
+) -> Result<(usize, f64, f64, i64), Failure> {
+    let (_, tail) = ledger.tail().await?;
+    let mut reader = ledger.reader(1).await?;
+    let mut deadlines = std::collections::HashMap::new();
+    let (mut count, mut first, mut last, mut latest, mut at) = (0, i64::MAX, 0, 0, 0);
+    while at < tail {
+        for (seq, bytes) in reader.next_batch(256, Duration::from_secs(1)).await? {
+            at = seq;
+            let Ok((block, _)) = Block::open(&bytes) else { continue };
+            let time = block.time.as_millis();
+            for entry in block.entries {
+                match entry {
+                    Entry::Grant(grant) => {
+                        deadlines.extend(grant.hold_expires_at.map(|d| (grant.booking, d)));
+                    }
+                    Entry::Expire(expire) => {
+                        count += 1;
+                        (first, last) = (first.min(time), last.max(time));
+                        let deadline = deadlines.get(&expire.booking);
+                        latest = latest.max(deadline.map_or(0, |d| time - d.as_millis()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let seconds = |at: i64| (at - begun) as f64 / 1e3;
+    Ok((count, seconds(first), seconds(last), latest))
+}
+
+fn configuration() -> String {
+    let now = clock::now();
+    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
+    let mut text = format!(
+        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n\
+         [rules]\nhold = \"{}s\"\n[rules.returns]\nexpired = \"immediate\"\n",
+        now.plus_millis(86_400_000),
+        days.join(", "),
+        HOLD.as_secs()
+    );
+    for office in 0..OFFICES {
+        text.push_str(&format!(
+            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
+        ));
+    }
+    text
+}
