@@ -17,13 +17,14 @@ use giliran_broker::lease::{Held, Lease};
 use giliran_broker::ledger::{Ledger, Reader};
 use giliran_config::Config;
 use giliran_core::{Book, FoldError, Keeper, Opening};
-use giliran_wire::ledger::{Chain, OpeningRecord};
-use giliran_wire::{ApplicantKey, BlockHash, KeyFingerprint, Timestamp};
+use giliran_wire::ledger::{Block, Chain, OpeningRecord};
+use giliran_wire::{ApplicantKey, BlockHash, KeyFingerprint, LedgerId, Timestamp};
 use tokio::sync::watch;
 
 use crate::gate::{Gate, raised};
 use crate::high_water::{HighWater, HighWaterError, Mark};
 use crate::metrics::Metrics;
+use crate::snapshot::SnapshotFile;
 use crate::term::{self, End, Office};
 
 /// How long a lease lasts without renewal.
@@ -34,6 +35,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const HORIZON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most blocks folded between two looks at the outside.
 const FOLD_BLOCKS: usize = 1_024;
+/// A snapshot is written where so many blocks came after the last one: at the
+/// end, and when it turns out that another engine serves.
+const SNAPSHOT_AFTER: u64 = 1_000;
 /// How long a follower waits for the next block before it looks at the lease.
 const FOLLOW_WAIT: Duration = Duration::from_millis(100);
 
@@ -131,6 +135,7 @@ pub struct Engine {
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Metrics,
     high_water: HighWater,
+    snapshot: SnapshotFile,
     role: watch::Sender<Role>,
     /// Openings in the file that differ from the record, or cannot be served;
     /// said once each.
@@ -142,6 +147,7 @@ impl Engine {
     pub fn new(options: Options, client: async_nats::Client, metrics: Metrics) -> Self {
         Self {
             high_water: HighWater::new(&options.data),
+            snapshot: SnapshotFile::new(&options.data),
             options,
             client,
             gate: Arc::new(Gate::new()),
@@ -183,19 +189,23 @@ impl Engine {
         lease: Lease,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
-        let mut keeper = Keeper::new();
+        let mut keeper = self.begin(&ledger).await?;
+        let mut written = keeper.chain().seq;
         let mut first = true;
         while !*shutdown.borrow() {
             let mut reader = ledger.reader(keeper.chain().seq + 1).await?;
             if first {
                 let (_, tail) = ledger.tail().await?;
-                self.start(&mut keeper, &mut reader, tail).await?;
+                self.start(&ledger, &mut keeper, &mut reader, tail).await?;
                 first = false;
             }
             self.say(Role::Standby);
-            let Some(held) = self.stand_by(&mut keeper, &mut reader, &lease, &mut shutdown).await?
+            let waiting = (&lease, &mut written);
+            let Some(held) =
+                self.stand_by(&mut keeper, &mut reader, waiting, &mut shutdown).await?
             else {
-                break;
+                self.write_snapshot(keeper, &mut written).await;
+                return Ok(());
             };
             self.say(Role::TakingOver);
             let (_, tail) = ledger.tail().await?;
@@ -225,6 +235,7 @@ impl Engine {
                     if let Some(held) = held {
                         held.release().await?;
                     }
+                    self.write_snapshot(keeper, &mut written).await;
                     tracing::info!("stepped down");
                     return Ok(());
                 }
@@ -234,15 +245,91 @@ impl Engine {
         Ok(())
     }
 
+    /// What the snapshot says, if it lies on this ledger; else nothing.
+    async fn begin(&self, ledger: &Ledger) -> Result<Keeper, EngineError> {
+        let file = self.snapshot.clone();
+        let started = Instant::now();
+        let read = tokio::task::spawn_blocking(move || file.read()).await;
+        let keeper = match read {
+            Ok(Ok(Some(keeper))) => keeper,
+            Ok(Ok(None)) => return Ok(Keeper::new()),
+            Ok(Err(error)) => {
+                let path = self.snapshot.path().display();
+                tracing::warn!(%path, %error, "the snapshot is not used; reading the whole ledger");
+                return Ok(Keeper::new());
+            }
+            Err(_) => return Ok(Keeper::new()),
+        };
+        let chain = keeper.chain();
+        let (_, tail) = ledger.tail().await?;
+        let hash = self.hash_at(ledger, chain.valid_seq).await?;
+        if chain.seq > tail || hash != Some((chain.ledger, chain.hash)) {
+            let path = self.snapshot.path().display();
+            tracing::warn!(%path, "the snapshot is of another ledger; reading the whole ledger");
+            return Ok(Keeper::new());
+        }
+        tracing::info!(
+            seq = chain.seq,
+            bookings = keeper.book().bookings(),
+            millis = started.elapsed().as_millis() as u64,
+            "snapshot read"
+        );
+        Ok(keeper)
+    }
+
+    /// Ledger and hash of the block at a sequence, if there is a readable one.
+    async fn hash_at(
+        &self,
+        ledger: &Ledger,
+        seq: u64,
+    ) -> Result<Option<(Option<LedgerId>, BlockHash)>, EngineError> {
+        let bytes = ledger.read_at(seq).await?;
+        let block = bytes.and_then(|bytes| Block::open(&bytes).ok());
+        Ok(block.map(|(block, hash)| (Some(block.ledger), hash)))
+    }
+
+    /// Writes a snapshot where much came after the last one. That it cannot be
+    /// written stops nothing.
+    async fn write_snapshot(&self, keeper: Keeper, written: &mut u64) -> Keeper {
+        let seq = keeper.chain().seq;
+        if seq < *written + SNAPSHOT_AFTER {
+            return keeper;
+        }
+        let (file, started) = (self.snapshot.clone(), Instant::now());
+        let done = tokio::task::spawn_blocking(move || {
+            let done = file.write(&keeper);
+            (keeper, done)
+        });
+        match done.await {
+            Ok((keeper, Ok(()))) => {
+                let millis = started.elapsed().as_millis() as u64;
+                tracing::info!(seq, millis, "snapshot written");
+                *written = seq;
+                keeper
+            }
+            Ok((keeper, Err(error))) => {
+                let path = self.snapshot.path().display();
+                tracing::warn!(%path, %error, "the snapshot cannot be written");
+                keeper
+            }
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
     /// Reads the ledger up to `tail` and checks it against key and mark.
     async fn start(
         &self,
+        ledger: &Ledger,
         keeper: &mut Keeper,
         reader: &mut Reader,
         tail: u64,
     ) -> Result<(), EngineError> {
         let mark = self.high_water.read()?;
         let mut hash_at_mark = None;
+        let before = keeper.chain().seq;
+        if let Some(mark) = mark.filter(|mark| mark.seq <= before) {
+            hash_at_mark = self.hash_at(ledger, mark.seq).await?.map(|(_, hash)| hash);
+        }
         let started = Instant::now();
         while keeper.chain().seq < tail {
             let mark = mark.map(|mark| (mark.seq, &mut hash_at_mark));
@@ -250,15 +337,15 @@ impl Engine {
             self.say(Role::Starting { read: keeper.chain().seq, tail });
         }
         let genesis = keeper.genesis().ok_or(EngineError::NoGenesis)?;
-        let (ledger, own) = (genesis.applicant_key, self.options.key.fingerprint());
-        if ledger != own {
-            return Err(EngineError::OtherKey { ledger, own });
+        let (made_with, own) = (genesis.applicant_key, self.options.key.fingerprint());
+        if made_with != own {
+            return Err(EngineError::OtherKey { ledger: made_with, own });
         }
         if let Some(mark) = &mark {
             self.high_water.check(mark, keeper.chain(), hash_at_mark)?;
         }
         tracing::info!(
-            blocks = tail,
+            blocks = tail - before.min(tail),
             bookings = keeper.book().bookings(),
             millis = started.elapsed().as_millis() as u64,
             "ledger read"
@@ -271,7 +358,7 @@ impl Engine {
         &self,
         keeper: &mut Keeper,
         reader: &mut Reader,
-        lease: &Lease,
+        (lease, written): (&Lease, &mut u64),
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<Option<Held>, EngineError> {
         loop {
@@ -280,7 +367,11 @@ impl Engine {
             }
             match lease.acquire(LEASE_TTL).await {
                 Ok(Some(held)) => return Ok(Some(held)),
-                Ok(None) => {}
+                Ok(None) => {
+                    // Another engine serves: there is time.
+                    let whole = std::mem::take(keeper);
+                    *keeper = self.write_snapshot(whole, written).await;
+                }
                 Err(error) => tracing::warn!(%error, "the lease cannot be asked for; trying on"),
             }
             let free = lease.freed();

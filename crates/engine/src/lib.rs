@@ -32,6 +32,7 @@ mod intake;
 mod metrics;
 mod reply;
 pub mod sequencer;
+mod snapshot;
 mod term;
 mod workers;
 

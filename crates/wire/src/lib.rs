@@ -27,6 +27,7 @@ mod id;
 mod key;
 pub mod ledger;
 pub mod request;
+pub mod snapshot;
 pub mod subject;
 mod text;
 mod time;

@@ -57,7 +57,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    eshown!("holding {expiries} bookings …");
+    eprintln!("holding {expiries} bookings …");
     let held_at = Instant::now();
     let mut held = 0;
     let mut answers = futures_util::stream::FuturesUnordered::new();
@@ -69,7 +69,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
         held += granted(&answer?.payload);
     }
     let took = held_at.elapsed();
-    eshown!("{held} held within {:.2} s; the surge begins before they end …", took.as_secs_f64());
+    eprintln!("{held} held within {:.2} s; the surge begins before they end …", took.as_secs_f64());
     tokio::time::sleep(HOLD.saturating_sub(BESIDE).saturating_sub(took)).await;
     let (begun, timed, lost) = surge(&client, &book, expiries, per_second, took).await?;
     let (count, first, last, latest) = expired(&ledger, begun).await?;

@@ -590,13 +590,13 @@ impl<'k> Applying<'k> {
 }
 
 /// The release whose draw an entry takes part in.
-fn draw_of(opening: &Opening, waiting: &Waiting) -> Timestamp {
+pub(super) fn draw_of(opening: &Opening, waiting: &Waiting) -> Timestamp {
     opening.calendar.next(&opening.releases(), waiting.since).unwrap_or(waiting.since)
 }
 
 /// Shows a slot's places to those who decide. `already`: places that were taken
 /// from the counter before.
-fn show(opening: &Opening, slot: u32, stock: &Stock, before: i32, already: i32) {
+pub(super) fn show(opening: &Opening, slot: u32, stock: &Stock, before: i32, already: i32) {
     let offered = stock.offered();
     opening.free[slot as usize].give(offered - before + already);
     opening.durably_free.set(slot, offered);

@@ -3,6 +3,7 @@
 mod apply;
 mod change;
 mod due;
+mod snapshot;
 mod stock;
 
 use std::collections::{BTreeSet, HashSet};

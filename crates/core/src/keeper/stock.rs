@@ -63,6 +63,23 @@ impl Stock {
         i32::from(self.quota) - self.live as i32 - self.offered()
     }
 
+    /// Numbers that wait for their release.
+    pub(super) fn withheld(&self) -> impl Iterator<Item = Withheld> {
+        self.withheld.iter().map(|(number, until)| Withheld { number: *number, until: *until })
+    }
+
+    /// As a snapshot says.
+    pub(super) fn restore_withheld(&mut self, number: u16, until: Until) {
+        self.numbers.take(number);
+        self.withheld.insert(number, until);
+    }
+
+    /// As a snapshot says; the number may lie beyond a lowered quota.
+    pub(super) fn restore_live(&mut self, number: u16) {
+        self.numbers.take(number);
+        self.live += 1;
+    }
+
     pub(super) fn is_withheld(&self, number: u16) -> bool {
         self.withheld.contains_key(&number)
     }

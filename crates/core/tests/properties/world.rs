@@ -425,6 +425,11 @@ impl World {
         self.check_sums();
         let replayed = self.replayed().unwrap();
         assert_eq!(replayed.state_hash(), self.keeper.state_hash());
+        let mut restored = Keeper::new();
+        let restore = |piece: &giliran_wire::snapshot::Piece| restored.restore(piece.clone());
+        replayed.snapshot(restore).unwrap();
+        assert_eq!(restored.state_hash(), replayed.state_hash(), "a snapshot says it all");
+        assert_eq!(restored.chain(), replayed.chain());
         assert_eq!(replayed.chain(), self.keeper.chain());
         self.check_questions();
         self.check_bookings(&replayed);
