@@ -159,6 +159,7 @@ fn trial(seed: u64, cancelled: &ReturnRule) -> bool {
             market.book(person(*who));
         }
     }
+    assert_eq!(market.ledger.replayed().state_hash(), market.ledger.keeper.state_hash());
     market.has(person(1))
 }
 

@@ -403,3 +403,52 @@ async fn operators_change_what_is_offered() {
     assert_eq!(rig.told(&id(&made[0])).await, ["confirmed", "rescheduled"]);
     assert_eq!(rig.told(&id(&made[3])).await, ["confirmed", "cancelled"]);
 }
+
+/// A second start begins at the snapshot; one that is damaged, or behind, costs
+/// time and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_begins_at_the_snapshot() {
+    let rules =
+        "[rules]\nhold = \"1h\"\n[rules.returns]\ncancelled = { delayed = [\"1h\", \"2h\"] }";
+    let rig = Rig::new(&config(2_000, HOUR, rules)).await;
+    rig.init();
+    let mut engine = rig.serve("a");
+    rig.open().await;
+    let party = rig.book(&book(1, &["ann", "ben"], MON)).await;
+    let leave = json!({ "request_id": "x1", "booking": id(&party), "applicant": "ben" });
+    rig.settle("cancel", leave.clone()).await;
+    for n in 100..1_150 {
+        rig.book(&book(n, &[&format!("p{n}")], TUE)).await;
+    }
+    engine.signal("-TERM");
+    assert_eq!(engine.ended(Duration::from_secs(10)).0, 0);
+    assert!(engine.said().contains("snapshot written"), "{}", engine.said());
+    let file = rig.path("data-a").join("snapshot.bin");
+    let same = async |engine: &crate::rig::Role, words: &str| {
+        rig.open().await;
+        assert!(engine.said().contains(words), "{}", engine.said());
+        assert_eq!(rig.book(&book(1, &["ann", "ben"], MON)).await["booking"]["version"], 2);
+        assert_eq!(rig.settle("cancel", leave.clone()).await["booking"]["version"], 2);
+        let first = rig.book(&book(100, &["p100"], TUE)).await;
+        assert_eq!(first["booking"]["numbers"], json!([1]));
+        assert_eq!(rig.free(MON).await, (2_000, 1_998, 1));
+    };
+    let mut engine = rig.serve("a");
+    same(&engine, "snapshot read").await;
+    // What came after the snapshot is read from the ledger.
+    let later = rig.book(&book(2_000, &["cat"], MON)).await;
+    engine.kill();
+    let mut engine = rig.serve("a");
+    rig.open().await;
+    assert_eq!(rig.book(&book(2_000, &["cat"], MON)).await["booking"], later["booking"]);
+    engine.kill();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let engine = rig.serve("a");
+    rig.open().await;
+    assert!(engine.said().contains("snapshot is not used"), "{}", engine.said());
+    assert_eq!(rig.book(&book(2_000, &["cat"], MON)).await["booking"], later["booking"]);
+    rig.audit(&[]).await;
+}
