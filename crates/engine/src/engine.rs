@@ -35,9 +35,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const HORIZON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most blocks folded between two looks at the outside.
 const FOLD_BLOCKS: usize = 1_024;
-/// A snapshot is written where so many blocks came after the last one: at the
+/// A snapshot is written where so many blocks, each perhaps of thousands of
+/// bookings, came after the last one: at the
 /// end, and when it turns out that another engine serves.
-const SNAPSHOT_AFTER: u64 = 1_000;
+const SNAPSHOT_AFTER: u64 = 100;
 /// How long a follower waits for the next block before it looks at the lease.
 const FOLLOW_WAIT: Duration = Duration::from_millis(100);
 

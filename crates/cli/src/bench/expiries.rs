@@ -103,13 +103,13 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
     Ok(())
 }
 
-fn granted(payload: &[u8]) -> usize {
+pub(super) fn granted(payload: &[u8]) -> usize {
     use giliran_wire::answer::{Answer, Verdict, read_binary};
     let answers = read_binary::<Answer<'_>>(payload).unwrap_or_default();
     answers.iter().filter(|a| matches!(a.verdict, Verdict::Granted { .. })).count()
 }
 
-fn batch(first: u64, most: u64) -> bytes::Bytes {
+pub(super) fn batch(first: u64, most: u64) -> bytes::Bytes {
     let book = |n: u64| {
         let day = n / u64::from(OFFICES) % u64::from(DAYS) + 1;
         Book {

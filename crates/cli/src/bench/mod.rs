@@ -8,6 +8,7 @@
 //! so that a noisy machine is noisy for both.
 
 mod expiries;
+mod start;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ const ECHO: &str = "bench.echo";
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  giliran bench\n  giliran bench --rounds 3 --seconds 1 --json bench.json\n  \
-    giliran bench --expiries 100000"
+    giliran bench --expiries 100000\n  giliran bench --start 10000000"
 )]
 pub(crate) struct Args {
     /// Rounds of each row; the median counts.
@@ -53,7 +54,11 @@ pub(crate) struct Args {
     /// Instead: so many holds that end at once, during a surge.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     expiries: Option<u32>,
-    /// Bookings a second of that surge.
+    /// Instead: start an engine on a ledger of so many bookings, without and with
+    /// a snapshot.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=20_000_000))]
+    start: Option<u32>,
+    /// Bookings a second of the surge beside the expiries.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_second: u32,
     /// Answer the echo's requests (started by the benchmark itself).
@@ -79,9 +84,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let folder = std::env::temp_dir().join(format!("giliran-bench-{:08x}", rand::random::<u32>()));
     std::fs::create_dir_all(&folder)?;
-    let measured = match args.expiries {
-        Some(n) => Box::pin(expiries::run(n, args.per_second, &folder)).await,
-        None => Box::pin(measure(&args, &folder)).await,
+    let measured = match (args.expiries, args.start) {
+        (Some(n), _) => Box::pin(expiries::run(n, args.per_second, &folder)).await,
+        (None, Some(n)) => Box::pin(start::run(n, &folder)).await,
+        (None, None) => Box::pin(measure(&args, &folder)).await,
     };
     std::fs::remove_dir_all(&folder)?;
     measured

@@ -1,0 +1,170 @@
+//! `giliran bench --start N`: from the engine's start to its first right answer,
+//! with N bookings in the ledger; without a snapshot, and with one.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use giliran_broker::clock;
+use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_wire::request::{Lookup, MAX_BATCH, write_binary};
+use giliran_wire::subject::Domain;
+use tokio::process::Child;
+
+use super::expiries::{batch, granted};
+use super::{DAYS, role, verdict};
+use crate::failure::Failure;
+use crate::{init, key};
+
+/// Offices of this opening; with its days enough places for 20 million.
+const OFFICES: u32 = 50;
+/// Batches on their way at once.
+const WINDOW: usize = 32;
+
+pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
+    let server = Server::start(ServerOptions {
+        binary: server::locate()?,
+        folder: folder.join("nats"),
+        port: None,
+        sync_always: true,
+        more: String::new(),
+    })
+    .await?;
+    let url = server.url();
+    let client =
+        giliran_broker::connection::connect(&url, "giliran bench", &Default::default()).await?;
+    let domain = Domain::default();
+    let key_file = folder.join(key::FILE);
+    let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
+    let config = folder.join("giliran.toml");
+    std::fs::write(&config, configuration())?;
+    let [config, data, key_file] =
+        [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
+    let engine = || {
+        let arguments = ["serve", "--config", &config, "--data", &data, "--key", &key_file];
+        role(&url, &[&arguments[..], &["--http", "127.0.0.1:0"]].concat())
+    };
+    let book = domain.request("book");
+    let mut serving = engine()?;
+    let since = Instant::now();
+    while !client.request(book.clone(), batch(0, 1)).await.is_ok_and(|m| granted(&m.payload) == 1) {
+        if since.elapsed() > Duration::from_secs(30) {
+            return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let since = Instant::now();
+    let starts = (1..bookings).step_by(MAX_BATCH);
+    let asks = starts.map(|first| {
+        let most = MAX_BATCH.min((bookings - first) as usize) as u64;
+        let (client, book) = (client.clone(), book.clone());
+        async move {
+            // `busy` settles nothing: the same batch again.
+            loop {
+                let answer = client.request(book.clone(), batch(first.into(), most)).await;
+                if answer.is_ok_and(|message| granted(&message.payload) as u64 == most) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    let mut asked = futures_util::stream::iter(asks).buffer_unordered(WINDOW);
+    let (mut done, mut told) = (0_u64, Instant::now());
+    while asked.next().await.is_some() {
+        done += MAX_BATCH as u64;
+        if told.elapsed() > Duration::from_secs(2) {
+            told = Instant::now();
+            eprintln!("  {done} of {bookings} bookings made …");
+        }
+    }
+    let (_, tail) = ledger.tail().await?;
+    shown!("{bookings} bookings in {tail} blocks, made in {:.1} s", since.elapsed().as_secs_f64());
+    // Killed: it leaves no snapshot.
+    serving.kill().await?;
+    wait_for_silence(&client, &domain).await;
+    let began = Instant::now();
+    let mut serving = engine()?;
+    right_answer(&client, &domain, bookings).await?;
+    shown!(
+        "start without a snapshot: {:.2} s to the first right answer",
+        began.elapsed().as_secs_f64()
+    );
+    shown!("  of which up to 3 s wait for the lease of the one that was killed");
+    stop(&mut serving).await?;
+    let snapshot = std::fs::metadata(Path::new(&data).join("snapshot.bin"));
+    shown!("snapshot: {} MiB", snapshot.map_or(0, |file| file.len() >> 20));
+    let began = Instant::now();
+    let mut serving = engine()?;
+    right_answer(&client, &domain, bookings).await?;
+    shown!(
+        "start with a snapshot: {:.2} s to the first right answer",
+        began.elapsed().as_secs_f64()
+    );
+    stop(&mut serving).await?;
+    server.stop().await?;
+    Ok(())
+}
+
+async fn stop(engine: &mut Child) -> Result<(), Failure> {
+    if let Some(id) = engine.id() {
+        let sent = tokio::process::Command::new("kill").arg(id.to_string()).status().await?;
+        if !sent.success() {
+            return Err(Failure::Wrong("the engine could not be stopped".to_owned()));
+        }
+    }
+    engine.wait().await?;
+    Ok(())
+}
+
+/// Until nobody is subscribed, so that the next answer is the next engine's.
+async fn wait_for_silence(client: &async_nats::Client, domain: &Domain) {
+    while client.request(domain.request("availability"), "{}".into()).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The last applicant's booking, looked up by its request.
+async fn right_answer(
+    client: &async_nats::Client,
+    domain: &Domain,
+    bookings: u32,
+) -> Result<(), Failure> {
+    let last = u64::from(bookings) - 1;
+    let lookup = Lookup {
+        booking: None,
+        request_id: Some(format!("expiry-{last:010}").into()),
+        applicant: format!("{:016}", 2_171_000_000_000_000 + last).into(),
+        opening: None,
+    };
+    let payload: bytes::Bytes = write_binary(&[lookup]).into();
+    let since = Instant::now();
+    loop {
+        if let Ok(message) = client.request(domain.request("lookup"), payload.clone()).await {
+            return match verdict(&message.payload) {
+                Some((true, _)) => Ok(()),
+                _ => Err(Failure::Wrong("the first answer does not know the last booking".into())),
+            };
+        }
+        if since.elapsed() > Duration::from_secs(300) {
+            return Err(Failure::Wrong("no answer within 300 s".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn configuration() -> String {
+    let now = clock::now();
+    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
+    let mut text = format!(
+        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n",
+        now.plus_millis(86_400_000),
+        days.join(", ")
+    );
+    for office in 0..OFFICES {
+        text.push_str(&format!(
+            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
+        ));
+    }
+    text
+}
