@@ -2,7 +2,7 @@
 //! instead of the ledger's first block.
 //!
 //! A file of pieces: [`MAGIC`], then for each piece its length as `u32` (little
-//! endian) and its bytes in [`codec`](crate::codec), a length of zero, and the
+//! endian) and its bytes in [`codec`], a length of zero, and the
 //! 32-byte BLAKE3 of everything before. Derived facts are not in it: who reads
 //! it computes them again. Another release may find another layout under
 //! another magic, and then reads the ledger from its beginning: a snapshot is
