@@ -18,4 +18,4 @@
 pub mod oracle;
 mod world;
 
-pub use world::{Attempt, Mutant, Run, Told, World, run};
+pub use world::{Attempt, Mutant, Run, Told, Wish, World, run};

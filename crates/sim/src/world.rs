@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use bytes::Bytes;
-use giliran_core::{Ask, Decision, Found, Keeper, Settled};
+use giliran_core::{Ask, ChangeAsk, Decision, Deed, Found, Keeper, Settled};
 use giliran_engine::sequencer::{Appended, Effect, Now, Outcome, Read, Sequencer, Why};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
@@ -28,7 +28,9 @@ const MARGIN_MS: u64 = 500;
 /// Faults happen before this, ms; afterwards everything must settle.
 const FAULTS_END_MS: u64 = 12_000;
 /// The run ends here, ms.
-const END_MS: u64 = 40_000;
+pub(crate) const END_MS: u64 = 40_000;
+/// How long bookings are held, ms.
+pub(crate) const HOLD_MS: u64 = 2_500;
 /// A client gives an attempt up after this, ms.
 const PATIENCE_MS: u64 = 1_500;
 
@@ -52,6 +54,8 @@ pub enum Told {
     Granted {
         /// Its id.
         booking: BookingId,
+        /// Counts its changes.
+        version: u32,
         /// Its slot.
         slot: u32,
         /// Its numbers.
@@ -70,9 +74,22 @@ pub enum Told {
     Busy,
 }
 
+/// What a client wants of a booking that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Pays for it.
+    Confirm,
+    /// Gives it back, or this member's seat.
+    Cancel(Pseudonym),
+    /// Moves it to this slot.
+    Move(u32),
+}
+
 /// One attempt of one request, as its client logged it.
 #[derive(Debug, Clone)]
 pub struct Attempt {
+    /// A change of this booking; none: asks for one.
+    pub change: Option<(BookingId, Wish)>,
     /// The request's id.
     pub request_id: String,
     /// Who asks.
@@ -126,9 +143,9 @@ pub(crate) fn opening() -> OpeningRecord {
             order: Order::FirstCome,
             max_party: 5,
             max_per_account: None,
-            hold_ms: None,
+            hold_ms: Some(HOLD_MS),
             cancelled: ReturnRule::Immediate,
-            expired: ReturnRule::Immediate,
+            expired: ReturnRule::Delayed { from_ms: 200, to_ms: 900 },
             across_openings: false,
             max_changes: None,
         },
@@ -200,7 +217,9 @@ enum Event {
     Fault,
 }
 
+#[derive(Clone)]
 struct Request {
+    change: Option<(BookingId, Wish)>,
     request_id: String,
     applicants: Vec<Pseudonym>,
     slots: Vec<u32>,
@@ -331,7 +350,8 @@ impl World {
                 *place = byte;
             }
             let repeats = self.rng.random_range(0..3);
-            self.requests.push(Request { request_id, applicants, slots, content, repeats });
+            let change = None;
+            self.requests.push(Request { change, request_id, applicants, slots, content, repeats });
             self.attempt_of.push(0);
             let at = self.rng.random_range(400..FAULTS_END_MS);
             self.at(at, Event::Send { request: i });
@@ -433,10 +453,7 @@ impl World {
                 self.request(engine, attempt);
             }
             Event::Request { .. } => {}
-            Event::Told { attempt, told } => {
-                let now = self.now_ms;
-                self.attempts[attempt].told.push((now, told));
-            }
+            Event::Told { attempt, told } => self.told(attempt, told),
             Event::Patience { request, attempt } => self.patience(request, attempt),
             Event::Tick { engine } => {
                 self.tick(engine);
@@ -444,6 +461,38 @@ impl World {
             }
             Event::Fault => self.fault(),
         }
+    }
+
+    /// Who has got a booking may want to change it, and perhaps more than once.
+    fn told(&mut self, attempt: usize, told: Told) {
+        let first = self.attempts[attempt].told.is_empty();
+        if let (Told::Granted { booking, .. }, true, true) =
+            (&told, first, self.now_ms < FAULTS_END_MS + 5_000)
+        {
+            let booking = *booking;
+            let applicants = self.attempts[attempt].applicants.clone();
+            while self.rng.random_bool(0.5) {
+                let wish = match self.rng.random_range(0..4) {
+                    0 | 1 => Wish::Confirm,
+                    2 => Wish::Cancel(applicants[self.rng.random_range(0..applicants.len())]),
+                    _ => Wish::Move(self.rng.random_range(0..3)),
+                };
+                let request = self.requests.len();
+                self.requests.push(Request {
+                    change: Some((booking, wish)),
+                    request_id: format!("c{request}"),
+                    applicants: applicants.clone(),
+                    slots: Vec::new(),
+                    content: Digest([0; 16]),
+                    repeats: self.rng.random_range(0..2),
+                });
+                self.attempt_of.push(0);
+                let at = self.now_ms + self.rng.random_range(1..4_000);
+                self.at(at, Event::Send { request });
+            }
+        }
+        let now = self.now_ms;
+        self.attempts[attempt].told.push((now, told));
     }
 
     fn append_arrives(
@@ -547,6 +596,7 @@ impl World {
                 (Told::Refused { reason: refusal.reason, as_of: durable.position() }, true)
             }
             Outcome::Busy => (Told::Busy, true),
+            Outcome::Changed(found, durable) => (granted(&found, durable.position()), false),
             other => {
                 self.damaged.push(format!("nobody asked for {other:?}"));
                 return;
@@ -559,8 +609,10 @@ impl World {
     }
 
     fn send(&mut self, request: usize) {
-        let Request { request_id, applicants, slots, content, .. } = &self.requests[request];
+        let Request { change, request_id, applicants, slots, content, .. } =
+            &self.requests[request];
         self.attempts.push(Attempt {
+            change: *change,
             request_id: request_id.clone(),
             applicants: applicants.clone(),
             slots: slots.clone(),
@@ -606,7 +658,20 @@ impl World {
         if !sequencer.is_active() {
             return;
         }
-        let Attempt { request_id, applicants, slots, content, .. } = &self.attempts[attempt];
+        let Attempt { change, request_id, applicants, slots, content, .. } =
+            &self.attempts[attempt];
+        if let Some((booking, wish)) = *change {
+            let ask = change_ask(request_id, booking, wish, applicants[0]);
+            let time = sequencer.book().engine_time(now.wall);
+            match sequencer.book().settled(&ask, time) {
+                Some(settled) => self.answer(engine, attempt, Outcome::Settled(settled)),
+                None => {
+                    sequencer.changes([(ask, attempt)], now);
+                    self.perform(engine);
+                }
+            }
+            return;
+        }
         let record = opening();
         let choices: Vec<Choice<'_>> = slots
             .iter()
@@ -643,7 +708,7 @@ impl World {
                     let numbers = grant.seats.iter_mut().map(|seat| seat.number).collect();
                     let (booking, slot) = (grant.booking, grant.slot);
                     let as_of = sequencer.keeper().durable().position();
-                    let told = Told::Granted { booking, slot, numbers, as_of };
+                    let told = Told::Granted { booking, version: 1, slot, numbers, as_of };
                     sequencer.decided([(grant, attempt)], [], now);
                     self.soon(Event::Told { attempt, told });
                 } else {
@@ -759,9 +824,25 @@ impl World {
     }
 }
 
+fn change_ask(request_id: &str, booking: BookingId, wish: Wish, first: Pseudonym) -> ChangeAsk {
+    let deed = match wish {
+        Wish::Confirm => Deed::Confirm { reference: Some(request_id.into()) },
+        Wish::Cancel(applicant) => Deed::Cancel { applicant },
+        Wish::Move(slot) => {
+            let record = opening();
+            let slot = record.slots[slot as usize];
+            let office = record.offices[slot.office as usize].id.clone().into();
+            let choices = vec![Choice { office, date: Some(slot.date), session: None }];
+            Deed::Reschedule { applicant: first, choices, content: Digest([1; 16]) }
+        }
+    };
+    ChangeAsk { request_id: request_id.into(), target: Some(booking), deed }
+}
+
 fn granted(found: &Found, as_of: Position) -> Told {
     Told::Granted {
         booking: found.booking.id,
+        version: found.booking.version,
         slot: found.booking.slot,
         numbers: found.booking.seats.iter().map(|seat| seat.number).collect(),
         as_of,

@@ -223,10 +223,13 @@ impl Keeper {
     fn revive(&mut self, booking: &Booking, opening: &Opening) {
         let ordinal = opening.record().ordinal;
         for seat in &booking.seats {
+            let number = (ordinal, booking.slot, seat.number);
             let stock = self.stock(ordinal, booking.slot);
-            if !stock.is_withheld(seat.number) {
+            if stock.is_withheld(seat.number) {
+                self.in_block.revived.insert(number);
+            } else {
                 stock.take(seat.number);
-                self.in_block.taken.insert((ordinal, booking.slot, seat.number));
+                self.in_block.taken.insert(number);
             }
         }
     }

@@ -103,7 +103,8 @@ impl Keeper {
     /// Delayed places whose moment has come, at most so many, as entries.
     pub fn releases(&self, now: Timestamp, most: usize) -> Vec<Entry> {
         let due = self.delayed.iter().take_while(|(at, ..)| *at <= now).take(most);
-        released(due.map(|(_, opening, slot, number)| (*opening, *slot, *number)))
+        let due = due.map(|(_, opening, slot, number)| (*opening, *slot, *number));
+        released(due.filter(|number| !self.in_block.revived.contains(number)))
     }
 
     /// The draw that is due at engine time `now`, if one is.
@@ -139,6 +140,9 @@ impl Keeper {
         let mut pool: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
         let due = self.collected.iter().take_while(|(at, ..)| *at <= drawing.due);
         for (_, _, slot, number) in due.filter(|(_, of, ..)| *of == ordinal) {
+            if self.in_block.revived.contains(&(ordinal, *slot, *number)) {
+                continue;
+            }
             pool.entry(*slot).or_default().push(*number);
         }
         // The lowest number is given first.

@@ -74,6 +74,9 @@ struct InBlock {
     touched: FxHashSet<BookingId>,
     /// Numbers taken by changes: opening, slot, number.
     taken: FxHashSet<(u32, u32, u16)>,
+    /// Withheld numbers that revived bookings have again: not to be released or
+    /// drawn for in the same block.
+    revived: FxHashSet<(u32, u32, u16)>,
     entering: FxHashSet<(u32, Pseudonym)>,
 }
 
