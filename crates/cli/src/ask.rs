@@ -312,7 +312,8 @@ pub(crate) async fn ask(
                 "no engine is active: nobody listens to the request".to_owned()
             }
             async_nats::RequestErrorKind::TimedOut => format!(
-                "no answer within {} ms; the same --request-id can be tried again safely",
+                "no answer within {} ms; the same again is safe (with the same --request-id, where there \
+                 is one)",
                 common.timeout_ms
             ),
             _ => error.to_string(),

@@ -20,6 +20,9 @@ use crate::openings::Openings;
 use crate::stable::Durable;
 use crate::{Booking, Waiting};
 
+/// Most entries of those who wait, over all openings: memory is bounded.
+const MAX_WAITING: usize = 1 << 20;
+
 /// A valid `book` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -294,6 +297,9 @@ impl Book {
         }
         if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, now)) {
             return refuse(Refusal::new(if late { Reason::Closed } else { Reason::SoldOut }));
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            return refuse(Refusal::new(Reason::SoldOut));
         }
         if opening.party_waits(ask) {
             let detail = "applicants: one of them waits by another request".to_owned();

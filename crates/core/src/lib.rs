@@ -18,8 +18,9 @@
 //!   was true at (P8, P12).
 //! - Places are taken all or nothing by one compare-and-swap; a taken place is
 //!   committed or given back, never forgotten (P1, P11).
-//! - State per applicant exists for grants only: refused strangers leave
-//!   nothing behind.
+//! - State per applicant exists for grants, and for a bounded number of entries
+//!   of those who wait: refused strangers leave nothing behind.
+//! - A booking changes by the keeper's hand alone, at most once in a block.
 //!
 //! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and
 //! random bits come in as arguments.

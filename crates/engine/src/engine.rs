@@ -141,6 +141,8 @@ pub struct Engine {
     /// Openings in the file that differ from the record, or cannot be served;
     /// said once each.
     said: Mutex<HashSet<String>>,
+    /// Ordinals of the openings whose places are shown.
+    shown: Mutex<Vec<u32>>,
 }
 
 impl Engine {
@@ -155,6 +157,7 @@ impl Engine {
             metrics,
             role: watch::Sender::new(Role::Starting { read: 0, tail: 0 }),
             said: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -461,7 +464,18 @@ impl Engine {
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
-        for opening in book.openings().iter() {
+        let openings = book.openings();
+        let ordinals: Vec<u32> = openings.iter().map(|o| o.record().ordinal).collect();
+        // A panic elsewhere cannot leave the list half changed.
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.iter().any(|ordinal| !ordinals.contains(ordinal)) {
+            // What has retired is not shown for ever.
+            metrics.free.reset();
+            metrics.withheld.reset();
+        }
+        *shown = ordinals;
+        drop(shown);
+        for opening in openings.iter() {
             for i in 0..opening.slots() {
                 let slot = opening.slot(i);
                 let date = slot.date.to_string();

@@ -11,6 +11,7 @@ pub struct Metrics {
     granted: IntCounter,
     repeated: IntCounter,
     entered: IntCounter,
+    changed: IntCounter,
     pub(crate) clock_ahead: IntGauge,
     pub(crate) withheld: IntGaugeVec,
     /// By number of the reason.
@@ -65,7 +66,7 @@ impl Metrics {
         };
         let requests = counters(
             "giliran_requests_total",
-            "Answers to booking requests, by outcome and reason",
+            "Answers to requests for bookings and their changes, by outcome and reason",
             &["outcome", "reason"],
         )?;
         let free = IntGaugeVec::new(
@@ -91,6 +92,7 @@ impl Metrics {
             granted: requests.with_label_values(&["granted", ""]),
             repeated: requests.with_label_values(&["repeated", ""]),
             entered: requests.with_label_values(&["entered", ""]),
+            changed: requests.with_label_values(&["changed", ""]),
             clock_ahead: gauge(
                 "giliran_clock_ahead",
                 "1 while the clock is too far ahead to be believed, and nothing expires",
@@ -148,6 +150,10 @@ impl Metrics {
 
     pub(crate) fn entered(&self) {
         self.entered.inc();
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changed.inc();
     }
 
     pub(crate) fn rejected(&self, reason: Reason) {

@@ -255,9 +255,16 @@ impl Outbox {
             Outcome::NotAdjusted(refusal, durable) => {
                 return self.not_adjusted(ticket, rejection(refusal, durable, now));
             }
-            Outcome::Changed(found, durable) => Answered::granted(found, durable, request_id),
+            Outcome::Changed(found, durable) => {
+                metrics.changed();
+                Answered::granted(found, durable, request_id)
+            }
             Outcome::Entered(entered, durable) => {
-                metrics.entered();
+                if entered.waiting.live {
+                    metrics.entered();
+                } else {
+                    metrics.changed();
+                }
                 Answered::entered(entered, durable, request_id.as_deref())
             }
             Outcome::Granted(found, durable) => {

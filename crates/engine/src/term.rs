@@ -74,6 +74,7 @@ pub(crate) async fn serve(
         gate: Arc::clone(&engine.gate),
         metrics: engine.metrics.clone(),
         backlog: 0.into(),
+        not_believed_ms: 0.into(),
     });
     let now = now(engine);
     let sequencer =
@@ -354,6 +355,7 @@ impl Term<'_> {
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, End), EngineError> {
+        self.shared.metrics.clock_ahead.set(0);
         self.office.engine.gate.close();
         self.stop_intake(false).await;
         let keeper = self.sequencer.into_keeper();
@@ -369,7 +371,8 @@ impl Term<'_> {
     fn put_openings_on_record(&mut self) {
         let engine = self.office.engine;
         let now = now(engine);
-        let new = engine.due_openings(now.wall, |id| self.sequencer.knows_opening(id));
+        let time = self.sequencer.time(now);
+        let new = engine.due_openings(time, |id| self.sequencer.knows_opening(id));
         if !new.is_empty() {
             self.sequencer.record_openings(new, now);
         }
@@ -377,6 +380,11 @@ impl Term<'_> {
 
     async fn keep_house(&mut self) -> Result<(), EngineError> {
         let engine = self.office.engine;
+        let now = now(engine);
+        // Also where nothing comes in: a clock that is right again is to be seen.
+        self.sequencer.tick(now);
+        let not_believed = now.wall.millis_since(self.sequencer.time(now));
+        self.shared.not_believed_ms.store(not_believed, Ordering::Relaxed);
         if self.decided_tx.is_none() && self.sequencer.is_active() {
             self.put_openings_on_record();
         }

@@ -58,14 +58,15 @@ impl Changes {
 
     fn event(&self, change: &Change, id: EventId, time: Timestamp) -> Outgoing {
         let (subject, payload) = match change {
-            Change::Booking { kind, before, after, payment } => {
+            Change::Booking { kind, before, after, payment, reason } => {
                 let Found { booking, opening } = after;
                 let previous = before.as_ref().map(|before| before.view(opening));
                 let slot = opening.slot(booking.slot);
                 let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
                 let view = booking.view(opening);
                 let event = Event::new(&self.domain, id, *kind, time, view, previous)
-                    .payment(payment.as_deref());
+                    .payment(payment.as_deref())
+                    .reason(reason.as_deref());
                 (subject, serde_json::to_vec(&event))
             }
             Change::Entry { kind, waiting, opening } => {

@@ -132,6 +132,9 @@ pub struct Data<'a> {
     /// The reference of the payment that confirmed it, or is to be paid back.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<Text<'a>>,
+    /// The operator and the reason, where the authority did it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text<'a>>,
     /// The entry, where it is about one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry<'a>>,
@@ -164,7 +167,8 @@ impl<'a> Event<'a> {
         previous: Option<Booking<'a>>,
     ) -> Self {
         let subject = format!("{}/{}", booking.office, booking.date);
-        let data = Data { booking: Some(booking), previous, payment: None, entry: None };
+        let data =
+            Data { booking: Some(booking), previous, payment: None, reason: None, entry: None };
         Self::of(domain, id, kind, time, subject, data)
     }
 
@@ -172,6 +176,13 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn payment(mut self, reference: Option<&'a str>) -> Self {
         self.data.payment = reference.map(Into::into);
+        self
+    }
+
+    /// Adds the operator's words.
+    #[must_use]
+    pub fn reason(mut self, words: Option<&'a str>) -> Self {
+        self.data.reason = words.map(Into::into);
         self
     }
 
@@ -183,7 +194,8 @@ impl<'a> Event<'a> {
         time: Timestamp,
         entry: Entry<'a>,
     ) -> Self {
-        let data = Data { booking: None, previous: None, payment: None, entry: Some(entry) };
+        let data =
+            Data { booking: None, previous: None, payment: None, reason: None, entry: Some(entry) };
         Self::of(domain, id, kind, time, "-/-".to_owned(), data)
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Applying<'k> {
     changes: Vec<Change>,
     /// The group that is being read: its opening, round, and grants to come.
     drawing: Option<(u32, u64, u64)>,
+    /// The operator's words to the change that is being applied.
+    reason: Option<Box<str>>,
 }
 
 impl<'k> Applying<'k> {
@@ -41,7 +43,7 @@ impl<'k> Applying<'k> {
         entries: usize,
     ) -> Self {
         let changes = Vec::with_capacity(entries);
-        Self { keeper, seq, time, mode, changes, drawing: None }
+        Self { keeper, seq, time, mode, changes, drawing: None, reason: None }
     }
 
     pub(super) fn end(self) -> Result<Vec<Change>, FoldError> {
@@ -187,7 +189,8 @@ impl<'k> Applying<'k> {
         }
         let kind = if booking.status == Status::Held { Kind::Held } else { Kind::Confirmed };
         let after = Found { booking, opening };
-        self.changes.push(Change::Booking { kind, before: None, after, payment: None });
+        let (payment, reason) = (None, None);
+        self.changes.push(Change::Booking { kind, before: None, after, payment, reason });
         Ok(())
     }
 
@@ -281,7 +284,8 @@ impl<'k> Applying<'k> {
         }
         let after = Found { booking: next, opening: before.opening };
         let before = Some(before.booking);
-        self.changes.push(Change::Booking { kind, before, after, payment });
+        let reason = self.reason.take();
+        self.changes.push(Change::Booking { kind, before, after, payment, reason });
     }
 
     fn confirm(&mut self, confirm: Confirm) -> Result<(), FoldError> {
@@ -352,6 +356,7 @@ impl<'k> Applying<'k> {
 
     fn cancel(&mut self, cancel: Cancel) -> Result<(), FoldError> {
         let found = self.live(&cancel.booking)?;
+        self.reason = cancel.reason.as_deref().map(Into::into);
         let booking = &found.booking;
         let opening = Arc::clone(&found.opening);
         let (leaving, staying): (Vec<Seat>, Vec<Seat>) = booking
@@ -426,6 +431,7 @@ impl<'k> Applying<'k> {
 
     fn reschedule(&mut self, swap: Reschedule) -> Result<(), FoldError> {
         let found = self.live(&swap.booking)?;
+        self.reason = swap.reason.as_deref().map(Into::into);
         let booking = &found.booking;
         let opening = Arc::clone(&found.opening);
         let same_people =

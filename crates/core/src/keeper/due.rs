@@ -43,7 +43,9 @@ impl Keeper {
             if opens {
                 entries.push(Entry::Opened { opening: ordinal });
             }
-            if opening.phase() != Phase::Closed && now >= closes_at {
+            // One that was missed altogether, or ended before it began, opens and
+            // closes.
+            if (opening.phase() == Phase::Open || opens) && now >= closes_at {
                 entries.push(Entry::Closed { opening: ordinal });
             }
         }

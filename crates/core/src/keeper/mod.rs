@@ -109,6 +109,8 @@ pub enum Change {
         after: Found,
         /// The payment's reference, where one came with it.
         payment: Option<Box<str>>,
+        /// The operator's words, where the authority did it.
+        reason: Option<Box<str>>,
     },
     /// Of an entry.
     Entry {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use giliran_core::{Durable, Found, Keeper, Opening, Refusal};
-use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Adjust, Adjustment, Entry};
 use giliran_wire::{BookingId, Timestamp};
 
@@ -146,17 +146,9 @@ impl<T> Sequencer<T> {
                 self.admin.push_back(job);
                 continue;
             }
-            let openings = self.keeper.book().openings();
-            let Some(opening) = openings.get(job.action.opening) else {
+            if self.keeper.book().openings().get(job.action.opening).is_none() {
                 let refusal = refusal(Reason::UnknownOpening, "opening: its days are over");
                 self.refuse(job.ticket, refusal);
-                continue;
-            };
-            let ended = matches!(job.action.act, Act::ClosesAt { .. })
-                && opening.phase() == Phase::Scheduled;
-            if ended {
-                let detail = "closes_at: the opening has not begun; change the configuration";
-                self.refuse(job.ticket, refusal(Reason::WrongState, detail));
                 continue;
             }
             for change in job.changes() {

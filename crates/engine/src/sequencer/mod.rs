@@ -432,6 +432,12 @@ impl<T> Sequencer<T> {
         self.clock.ahead
     }
 
+    /// The time to go by instead of the wall clock's.
+    pub fn time(&self, now: Now) -> Timestamp {
+        let mut clock = self.clock;
+        clock.look(now)
+    }
+
     /// The outcome of an append.
     pub fn appended(&mut self, attempt: u64, outcome: Appended, now: Now) {
         let Some(flight) = self.in_flight.as_mut().filter(|f| f.attempt == attempt) else {
@@ -492,12 +498,12 @@ impl<T> Sequencer<T> {
             .keeper
             .next_due()
             .filter(|_| self.state == State::Active)
-            .map(|at| now.mono_ms + at.millis_since(self.book().engine_time(now.wall)));
+            .map(|at| now.mono_ms + at.millis_since(self.book().engine_time(self.time(now))));
         // A waiting request with nothing in flight met another thread's claim.
         let parked = (!self.parked.is_empty())
             .then_some(now.mono_ms + if self.in_flight.is_some() { 100 } else { 1 });
         let due = due.filter(|_| self.in_flight.is_none());
-        let engine_time = self.book().engine_time(now.wall);
+        let engine_time = self.book().engine_time(self.time(now));
         let returned = self
             .keeper
             .next_return()
@@ -885,7 +891,7 @@ impl<T> Sequencer<T> {
     }
 
     fn give_up_waiting(&mut self, now: Now) {
-        let time = self.keeper.book().engine_time(now.wall);
+        let time = self.keeper.book().engine_time(self.time(now));
         let gone = |parked: &Parked<T>| {
             parked.ask.expires_at().is_some_and(|deadline| deadline <= time)
                 || now.mono_ms.saturating_sub(parked.since_ms) > MAX_PARKED_MS

@@ -4,7 +4,7 @@
 mod changes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_nats::{Message, Subject};
 use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk};
@@ -34,6 +34,9 @@ pub(crate) struct Shared {
     /// Grants and requests waiting for a block, as the sequencer last said.
     /// Relaxed: a bound on memory, not a fact.
     pub(crate) backlog: AtomicUsize,
+    /// How far the wall clock is ahead of what the sequencer goes by, ms, where it
+    /// has jumped. Relaxed: looked at a few times a second.
+    pub(crate) not_believed_ms: AtomicU64,
 }
 
 /// What a worker passes on to the sequencer.
@@ -106,7 +109,9 @@ impl Shared {
     }
 
     fn handle(&self, chunk: Chunk, decided: &mut Decided, out: &mut Outbox) {
-        let now = self.book.engine_time(giliran_broker::clock::now());
+        let wall = giliran_broker::clock::now().as_millis();
+        let believed = wall - self.not_believed_ms.load(Ordering::Relaxed) as i64;
+        let now = self.book.engine_time(Timestamp::from_millis(believed));
         for message in chunk.messages {
             let Some(reply) = self.reply_subject(&message) else { continue };
             match chunk.operation {
