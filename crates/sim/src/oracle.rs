@@ -308,13 +308,14 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
         });
         let terminal: Vec<&Told> = terminal.map(|(_, told)| told).collect();
         // Where a lease was taken from its holder before its time, two engines
-        // may both speak; then they may not contradict each other.
+        // may both speak, each of its position; then they may not tell of two
+        // bookings.
         let agree = || {
-            let booking = |told: &&Told| match told {
+            let bookings = terminal.iter().filter_map(|told| match told {
                 Told::Granted { booking, .. } => Some(*booking),
                 _ => None,
-            };
-            terminal.windows(2).all(|two| booking(&two[0]) == booking(&two[1]))
+            });
+            bookings.collect::<HashSet<_>>().len() <= 1
         };
         let lease_broken = run.faults.contains(&"lease taken early");
         if terminal.len() > 1 && !(lease_broken && agree()) {
@@ -360,9 +361,12 @@ fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
                         Wish::Move(_) => stood.status != Status::Confirmed,
                     })
                 }
-                // Who has left is of the party no more.
-                (Reason::NotFound, Some((id, Wish::Cancel(who)))) => stood(id)
-                    .is_none_or(|stood| !stood.seats.iter().any(|seat| seat.applicant == *who)),
+                // Not there yet, at the position of one that was deposed unawares;
+                // or of the party no more.
+                (Reason::NotFound, Some((id, wish))) => stood(id).is_none_or(|stood| {
+                    let of_it = |who| stood.seats.iter().any(|seat| seat.applicant == who);
+                    matches!(wish, Wish::Cancel(who) if !of_it(*who))
+                }),
                 (Reason::NotOpen | Reason::UnknownOpening, None) => true,
                 _ => false,
             };

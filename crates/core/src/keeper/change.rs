@@ -182,7 +182,9 @@ impl Keeper {
         }
         let mut missing = 0;
         for seat in &booking.seats {
-            let in_block = self.in_block.taken.contains(&(ordinal, slot, seat.number));
+            let number = (ordinal, slot, seat.number);
+            let in_block =
+                self.in_block.taken.contains(&number) || self.in_block.revived.contains(&number);
             let stock = self.stock(ordinal, slot);
             if in_block {
                 deciding = true;
