@@ -804,11 +804,14 @@ impl World {
     }
 
     fn into_run(self, seed: u64) -> Run {
-        let active = self.engines.iter().find_map(|engine| {
-            engine.sequencer.as_ref().filter(|s| s.is_active() && s.in_flight().is_none())
-        });
+        let active = self
+            .engines
+            .iter()
+            .find_map(|engine| engine.sequencer.as_ref().filter(|s| s.is_active()));
         let live = active.map(|s| (s.keeper().state_hash(), s.keeper().chain().seq));
+        // With a block on its way, places are taken that are not durable yet.
         let places = active
+            .filter(|s| s.in_flight().is_none())
             .and_then(|s| s.book().openings().first().cloned())
             .map(|o| (0..o.slots()).map(|slot| (o.free(slot), o.durably_free(slot))).collect())
             .unwrap_or_default();
