@@ -127,7 +127,7 @@ impl World {
             hold_ms: Some(HOLD_MS),
             cancelled: delayed.clone(),
             expired: delayed,
-            ..record.rules.clone()
+            ..record.rules
         };
         let ledger = Ledger::with(vec![OpeningRecord { rules, ..record }]);
         let mut world = Self { ledger, ours: BookingId::from_random(0), asked: 0 };
