@@ -20,13 +20,18 @@
 //!              └─── skip it, expect the next ◀───┼── void
 //!                                                └── a valid foreign block ──▶ deposed
 //! ```
+//!
+//! Where a generation of the ledger is sealed, the next one's begin is written
+//! before anything else ([`generation`]).
 
 mod admin;
+mod generation;
 
 use std::collections::{HashSet, VecDeque};
 
 pub use admin::{Act, Action, Fate, Report};
 use bytes::Bytes;
+pub use generation::Continuation;
 use giliran_core::{
     Book, Change, ChangeAsk, Changed, Decision, Drawing, Durable, Entered, FoldError, Found,
     Keeper, Numbered, OwnedAsk, Refusal, Settled, Told,
@@ -81,6 +86,8 @@ pub enum Effect<T> {
     Append {
         /// Comes back with the outcome; other attempts' outcomes do not count.
         attempt: u64,
+        /// Whose stream.
+        generation: u32,
         /// `Nats-Expected-Last-Sequence`.
         expected_last: u64,
         /// The block.
@@ -90,6 +97,8 @@ pub enum Effect<T> {
     Read {
         /// Comes back with the result.
         attempt: u64,
+        /// Whose stream.
+        generation: u32,
         /// Where.
         seq: u64,
     },
@@ -292,6 +301,9 @@ pub struct Sequencer<T> {
     /// Granted by a thread that did not know yet that the opening closes.
     late: Vec<(Box<str>, T)>,
     in_flight: Option<InFlight<T>>,
+    /// Stands in the ledger before anything else of this term.
+    take_over: Option<TakeOver>,
+    roll: generation::Roll<T>,
     attempts: u64,
     effects: Vec<Effect<T>>,
 }
@@ -299,12 +311,14 @@ pub struct Sequencer<T> {
 impl<T> Sequencer<T> {
     /// A candidate that takes the ledger over from where `keeper` has read it.
     ///
-    /// `random` supplies booking ids: it has to be unguessable.
+    /// `random` supplies booking ids: it has to be unguessable. `next`: how
+    /// the ledger goes on, should it be sealed already.
     pub fn take_over(
         keeper: Keeper,
         writer: WriterNonce,
         take_over: TakeOver,
         random: Box<dyn FnMut() -> u128 + Send>,
+        next: Continuation,
         now: Now,
     ) -> Self {
         let mut sequencer = Self {
@@ -323,13 +337,13 @@ impl<T> Sequencer<T> {
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: Vec::new(),
             in_flight: None,
+            take_over: Some(take_over),
+            roll: generation::Roll::new(next),
             attempts: 0,
             effects: Vec::new(),
             keeper,
         };
-        let mut first = Gathered::new();
-        first.push(Entry::TakeOver(take_over));
-        sequencer.send(first, now.wall, now);
+        sequencer.pump(now);
         sequencer
     }
 
@@ -523,7 +537,8 @@ impl<T> Sequencer<T> {
             for parked in std::mem::take(&mut self.parked) {
                 self.answer_parked(parked, Outcome::Busy);
             }
-            for (_, ticket) in std::mem::take(&mut self.entering) {
+            let entering = std::mem::take(&mut self.entering).into_iter().map(|(_, ticket)| ticket);
+            for ticket in entering.chain(self.roll.take_tickets()) {
                 self.effects.push(Effect::Answer {
                     ticket,
                     request_id: None,
@@ -574,7 +589,18 @@ impl<T> Sequencer<T> {
 
     /// Decides again what waited, and sends the next block if none is in flight.
     fn pump(&mut self, now: Now) {
-        if self.in_flight.is_some() || !matches!(self.state, State::Active | State::Finishing) {
+        if self.in_flight.is_some() || matches!(self.state, State::Retiring | State::Idle) {
+            return;
+        }
+        if self.begin_generation(now) {
+            return;
+        }
+        if let Some(take_over) = self.take_over.take() {
+            let mut first = Gathered::new();
+            first.push(Entry::TakeOver(take_over));
+            return self.send(first, now.wall, now);
+        }
+        if self.seal(now) {
             return;
         }
         self.answer_late();
@@ -767,15 +793,24 @@ impl<T> Sequencer<T> {
         true
     }
 
+    /// Brings a block onto its way. Its time is the later of this one and the last
+    /// block's, but for seals and begins.
     fn send(&mut self, gathered: Gathered<T>, time: Timestamp, now: Now) {
         let chain = self.keeper.chain();
+        // A generation's begin is the writer's who sealed the one before, whoever
+        // appends it: the same bytes.
+        let (epoch, writer, time) = if chain.is_open() {
+            (self.epoch, self.writer, time.max(chain.time))
+        } else {
+            (chain.epoch, chain.writer, chain.time)
+        };
         let block = Block {
             format: FORMAT,
             ledger: chain.ledger.expect("a ledger is taken over after its genesis is read"),
-            generation: chain.generation,
-            epoch: self.epoch,
-            writer: self.writer,
-            time: time.max(chain.time),
+            generation: self.generation(),
+            epoch,
+            writer,
+            time,
             previous: chain.hash,
             entries: gathered.entries,
         };
@@ -787,7 +822,7 @@ impl<T> Sequencer<T> {
             tickets: gathered.tickets,
             told: gathered.told,
             adjusted: gathered.adjusted,
-            expected_last: chain.seq,
+            expected_last: 0,
             attempt: 0,
             step: Step::Pausing { until_ms: now.mono_ms },
             backoff_ms: BACKOFF_MS,
@@ -797,7 +832,7 @@ impl<T> Sequencer<T> {
 
     /// Sends the same bytes, expecting the last sequence read.
     fn resend(&mut self, now: Now) {
-        let expected_last = self.keeper.chain().seq;
+        let (generation, expected_last) = (self.generation(), self.expected_last());
         self.attempts += 1;
         let attempt = self.attempts;
         if let Some(flight) = &mut self.in_flight {
@@ -805,17 +840,18 @@ impl<T> Sequencer<T> {
             flight.attempt = attempt;
             flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
             let bytes = flight.bytes.clone();
-            self.effects.push(Effect::Append { attempt, expected_last, bytes });
+            self.effects.push(Effect::Append { attempt, generation, expected_last, bytes });
         }
     }
 
     fn read_place(&mut self, now: Now) {
+        let generation = self.generation();
         self.attempts += 1;
         if let Some(flight) = &mut self.in_flight {
             flight.attempt = self.attempts;
             flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
             let (attempt, seq) = (flight.attempt, flight.expected_last + 1);
-            self.effects.push(Effect::Read { attempt, seq });
+            self.effects.push(Effect::Read { attempt, generation, seq });
         }
     }
 
@@ -835,10 +871,11 @@ impl<T> Sequencer<T> {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
         };
-        if self.state == State::Candidate {
+        if self.state == State::Candidate && self.keeper.chain().epoch == self.epoch {
             self.state = State::Active;
             self.effects.push(Effect::Active(durable.position()));
         }
+        self.generation_begun(durable);
         // As things stand with this block; the next one may change them again.
         let told: Vec<_> = flight
             .told
@@ -938,7 +975,9 @@ impl<T> Sequencer<T> {
 
     fn idle_if_done(&mut self) {
         let done = match self.state {
-            State::Finishing => self.queue.is_empty() && self.changes.is_empty(),
+            State::Finishing => {
+                self.queue.is_empty() && self.changes.is_empty() && self.keeper.chain().is_open()
+            }
             State::Retiring => true,
             _ => false,
         };
@@ -967,6 +1006,7 @@ impl<T> Sequencer<T> {
         self.drawing = None;
         self.late.clear();
         self.openings.clear();
+        self.roll.clear();
     }
 }
 
