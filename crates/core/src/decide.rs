@@ -20,8 +20,11 @@ use crate::openings::Openings;
 use crate::stable::Durable;
 use crate::{Booking, Waiting};
 
-/// Most entries of those who wait, over all openings: memory is bounded.
+/// Most entries, of those who wait and into draws, over all openings: memory is
+/// bounded, to some 600 bytes each.
 const MAX_WAITING: usize = 1 << 20;
+/// When another try is worth it where there are that many, ms: some may withdraw.
+const FULL_RETRY_MS: u64 = 5_000;
 
 /// A valid `book` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +129,11 @@ pub enum Decision {
     /// Everything it wants is durably gone, and it waits for what comes back.
     /// The entry lacks its receipt; the keeper [enters](crate::Keeper::enter) it.
     Enter(Box<BallotEntry>),
+    /// The opening is drawn, and nothing speaks against this entry; its people
+    /// are claimed. It lacks its receipt, and goes into a block
+    /// ([`Keeper::ballot`](crate::Keeper::ballot)), or back through
+    /// [`Book::abandon_ballot`].
+    Ballot(Box<BallotEntry>),
     /// It turns on something not yet durable: decide again after the block that
     /// is on its way.
     Wait,
@@ -178,6 +186,8 @@ enum Judged<'a> {
     Try(&'a Opening, Fitting<'a>),
     /// Nothing speaks against its waiting for returned places.
     Enter(&'a Opening, Fitting<'a>),
+    /// Nothing durable speaks against its entry into the opening's draw.
+    Ballot(&'a Opening, Fitting<'a>),
 }
 
 /// What the first applicant's claim says of a request.
@@ -217,8 +227,12 @@ impl Book {
                 }
                 Judged::Enter(opening, fitting) => {
                     if self.stable.held(&glance) {
-                        return Decision::Enter(Box::new(opening.entry(ask, &fitting)));
+                        return Decision::Enter(Box::new(opening.entry(ask, &fitting, true)));
                     }
+                }
+                Judged::Ballot(opening, fitting) => {
+                    let entry = opening.take_ballot(ask, &fitting, &openings, now);
+                    return entry.map_or(Decision::Wait, Decision::Ballot);
                 }
             }
         }
@@ -263,7 +277,7 @@ impl Book {
         if ask.expires_at.is_some_and(|deadline| deadline <= now) {
             return refuse(Refusal::new(Reason::Expired));
         }
-        let waits = ask.wait && opening.collects();
+        let waits = ask.wait && opening.collects() && (!opening.draws() || opening.is_drawn());
         // Once the window has closed, returned places are still given to those
         // who wait.
         let late = waits && opening.phase() == Phase::Closed;
@@ -287,6 +301,17 @@ impl Book {
             Some(true) => return refuse(Refusal::new(Reason::AlreadyBooked)),
             Some(false) => {}
             None => return Judged::Wait,
+        }
+        if opening.draws() && !late {
+            if opening.party_waits(ask) {
+                let detail = "applicants: one of them has entered by another request".to_owned();
+                return refuse(Refusal::because(Reason::AlreadyBooked, detail));
+            }
+            if self.waiting.len() >= MAX_WAITING {
+                let retry_after_ms = Some(FULL_RETRY_MS);
+                return refuse(Refusal { retry_after_ms, ..Refusal::new(Reason::Busy) });
+            }
+            return Judged::Ballot(opening, fitting);
         }
         let has_room = |slot: &u32| opening.durably_free.of(*slot) >= places as i32;
         if !late && fitting.iter().any(|slots| slots.iter().any(has_room)) {
@@ -491,6 +516,10 @@ impl Opening {
         for other in openings.iter().filter(|other| other.record().ordinal != ordinal) {
             for applicant in applicants {
                 let counts = other.claims.look(applicant, |claim| {
+                    let enters = |waiting: &Arc<Waiting>| waiting.live && !waiting.entry.waits;
+                    if claim.and_then(|claim| claim.waiting()).is_some_and(enters) {
+                        return Some(true);
+                    }
                     match claim.map(|claim| &claim.standing) {
                         None | Some(Standing::Free) => Some(false),
                         Some(Standing::Deciding) => None,
@@ -550,6 +579,30 @@ impl Opening {
         None
     }
 
+    /// Claims the applicants of an entry into the opening's draw.
+    fn take_ballot(
+        &self,
+        ask: &Ask<'_>,
+        fitting: &Fitting<'_>,
+        openings: &Openings,
+        now: Timestamp,
+    ) -> Option<Box<BallotEntry>> {
+        let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
+        party.sort_unstable();
+        self.claims.take(&party).ok()?;
+        // Looked at again with the own claim in place: an entry that became
+        // durable since is seen, and no other one can any more.
+        let places = ask.applicants.len() as u32;
+        let fits = !self.party_waits(ask)
+            && self.booked_elsewhere(ask.applicants, openings, now) == Some(false)
+            && ask.account.is_none_or(|account| self.accounts.take(&account, places));
+        if fits {
+            return Some(Box::new(self.entry(ask, fitting, false)));
+        }
+        self.claims.give(&party);
+        None
+    }
+
     fn grant(&self, ask: &Ask<'_>, slot: u32) -> Grant {
         let seat = |applicant: &Pseudonym| Seat { applicant: *applicant, number: 0 };
         Grant {
@@ -566,7 +619,7 @@ impl Opening {
         }
     }
 
-    fn entry(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> BallotEntry {
+    fn entry(&self, ask: &Ask<'_>, fitting: &Fitting<'_>, waits: bool) -> BallotEntry {
         let mut slots: Vec<u32> = Vec::new();
         for slot in fitting.iter().copied().flatten() {
             if !slots.contains(slot) {
@@ -583,7 +636,7 @@ impl Opening {
             reference: ask.reference.map(str::to_owned),
             account: ask.account,
             channel: ask.channel.map(str::to_owned),
-            waits: true,
+            waits,
         }
     }
 }

@@ -24,11 +24,11 @@ const FORGOTTEN_AT_ONCE: usize = 4_096;
 
 /// A block on its way into the state.
 pub(super) struct Applying<'k> {
-    keeper: &'k mut Keeper,
+    pub(super) keeper: &'k mut Keeper,
     seq: u64,
-    time: Timestamp,
-    mode: Mode,
-    changes: Vec<Change>,
+    pub(super) time: Timestamp,
+    pub(super) mode: Mode,
+    pub(super) changes: Vec<Change>,
     /// The group that is being read: its opening, round, and grants to come.
     drawing: Option<(u32, u64, u64)>,
     /// The operator's words to the change that is being applied.
@@ -127,7 +127,7 @@ impl<'k> Applying<'k> {
         Ok(())
     }
 
-    fn damage(&self, what: &str) -> FoldError {
+    pub(super) fn damage(&self, what: &str) -> FoldError {
         Damage { seq: self.seq, what: what.to_owned() }.into()
     }
 
@@ -160,7 +160,7 @@ impl<'k> Applying<'k> {
         Ok(())
     }
 
-    fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
+    pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
         let openings = self.keeper.book.openings.load();
         let opening = openings.get(ordinal).map(Arc::clone);
         opening.ok_or_else(|| self.damage(&format!("opening number {ordinal} is not there")))
@@ -178,6 +178,10 @@ impl<'k> Applying<'k> {
             return Err(
                 self.damage(&format!("opening number {ordinal} becomes {to:?} from {from:?}"))
             );
+        }
+        if to == Phase::Open && !self.is_committed(&opening) {
+            let what = format!("opening number {ordinal} opens without its seed's commitment");
+            return Err(self.damage(&what));
         }
         opening.set_phase(to);
         Ok(())
@@ -210,12 +214,17 @@ impl<'k> Applying<'k> {
             return Err(damage(self, "was not numbered here"));
         }
         let places = grant.seats.len() as u32;
+        let mut counted = false;
         if drawn {
-            self.end_entry(&id).ok_or_else(|| damage(self, "was drawn without having entered"))?;
+            let entry = self.end_entry(&id);
+            let entry = entry.ok_or_else(|| damage(self, "was drawn without having entered"))?;
+            // Entered into the opening's own draw: the account's places were
+            // counted then.
+            counted = !entry.entry.waits;
         }
         self.occupy(&opening, grant.slot, &grant.seats, live && !drawn)
             .map_err(|what| damage(self, &what))?;
-        if let Some(account) = grant.account {
+        if let Some(account) = grant.account.filter(|_| !counted) {
             opening.accounts.grant(account, places, live);
         }
         let booking = Arc::new(Booking::new(grant, self.time));
@@ -556,16 +565,21 @@ impl<'k> Applying<'k> {
     }
 
     fn draw(&mut self, record: DrawRecord) -> Result<(), FoldError> {
-        let newer = |seq| Err(FoldError::Newer { seq, what: "a draw record" });
         match record {
-            DrawRecord::Committed { .. } | DrawRecord::Root { .. } => return newer(self.seq),
-            DrawRecord::Revealed { .. } => {}
+            DrawRecord::Committed { opening, commitment, beacon } => {
+                self.committed(opening, commitment, beacon)?;
+            }
+            DrawRecord::Root { opening, root, entries } => self.rooted(opening, root, entries)?,
+            DrawRecord::Revealed { opening, seed, beacon } => {
+                self.revealed(opening, seed, beacon)?;
+            }
             DrawRecord::Entered(entry) if entry.waits => self.entered(*entry)?,
-            DrawRecord::Entered(_) => return newer(self.seq),
+            DrawRecord::Entered(entry) => self.ballot(*entry)?,
             DrawRecord::Withdrawn { receipt, .. } => self.withdrawn(&receipt)?,
             DrawRecord::NotDrawn { receipt } => {
                 let waiting = self.end_entry(&receipt);
                 let waiting = waiting.ok_or_else(|| self.damage("not drawn, and not entered"))?;
+                self.end_account(&waiting);
                 let opening = self.opening(waiting.entry.opening)?;
                 self.changes.push(Change::Entry { kind: Kind::NotDrawn, waiting, opening });
             }
@@ -615,7 +629,16 @@ impl<'k> Applying<'k> {
         let there = there.filter(|waiting| waiting.live);
         let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
         let opening = self.opening(there.entry.opening)?;
-        self.keeper.waiting.remove(&(draw_of(&opening, &there), there.entry.opening, *receipt));
+        if there.entry.waits {
+            let at = draw_of(&opening, &there);
+            self.keeper.waiting.remove(&(at, there.entry.opening, *receipt));
+        } else {
+            if opening.phase() != Phase::Open {
+                return Err(self.damage("withdrawn from a draw after its close"));
+            }
+            self.end_account(&there);
+            self.keeper.kept.entry(there.entry.opening).or_default().ballots -= 1;
+        }
         let waiting = Arc::new(Waiting { live: false, ..Waiting::clone(&there) });
         self.keeper.book.waiting.insert(*receipt, Arc::clone(&waiting));
         for applicant in &waiting.entry.applicants {
@@ -632,13 +655,23 @@ impl<'k> Applying<'k> {
             return None;
         }
         let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
-        self.keeper.waiting.remove(&(draw_of(&opening, &waiting), waiting.entry.opening, *receipt));
+        if !waiting.entry.waits && !self.keeper.is_revealed(waiting.entry.opening) {
+            return None;
+        }
+        let ordinal = waiting.entry.opening;
+        if waiting.entry.waits {
+            self.keeper.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
+        }
         self.keeper.book.waiting.remove_if(receipt, |_| true);
         for applicant in &waiting.entry.applicants {
             opening.claims.wait(*applicant, None);
         }
-        if let Some(kept) = self.keeper.kept.get_mut(&waiting.entry.opening) {
+        if let Some(kept) = self.keeper.kept.get_mut(&ordinal) {
             kept.entries.remove(receipt);
+            if !waiting.entry.waits {
+                kept.ballots -= 1;
+                opening.set_drawn(kept.ballots == 0);
+            }
         }
         Some(waiting)
     }

@@ -187,7 +187,9 @@ impl World {
                 assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
                 Expected::Refused(refusal.reason)
             }
-            Decision::Settled(Settled::Entered { .. }) | Decision::Enter(_) => {
+            Decision::Settled(Settled::Entered { .. })
+            | Decision::Enter(_)
+            | Decision::Ballot(_) => {
                 panic!("nobody asked to wait")
             }
             Decision::Granted(grant) => {

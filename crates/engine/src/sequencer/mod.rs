@@ -25,6 +25,7 @@
 //! before anything else ([`generation`]).
 
 mod admin;
+mod draws;
 mod generation;
 
 use std::collections::{HashSet, VecDeque};
@@ -33,7 +34,7 @@ pub use admin::{Act, Action, Fate, Report};
 use bytes::Bytes;
 pub use generation::Continuation;
 use giliran_core::{
-    Book, Change, ChangeAsk, Changed, Decision, Drawing, Durable, Entered, FoldError, Found,
+    Book, Change, ChangeAsk, Changed, Decision, Draw, Drawing, Durable, Entered, FoldError, Found,
     Keeper, Numbered, OwnedAsk, Refusal, Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
@@ -41,7 +42,7 @@ use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, BallotEntry, Block, DrawRecord, Entry, FORMAT, Grant, MAX_BLOCK_BYTES,
     OpeningRecord, Reading, TakeOver,
 };
-use giliran_wire::{BlockHash, BookingId, Position, Timestamp, WriterNonce};
+use giliran_wire::{BlockHash, BookingId, OrderKey, Position, Timestamp, WriterNonce};
 
 /// After this an append without outcome is sent again, ms.
 pub const APPEND_TIMEOUT_MS: u64 = 2_000;
@@ -293,8 +294,14 @@ pub struct Sequencer<T> {
     entering: VecDeque<(Box<BallotEntry>, T)>,
     /// Operators' actions, in the order they came.
     admin: VecDeque<admin::Job<T>>,
-    /// The draw that is going on.
+    /// The draw for returned places that is going on.
     drawing: Option<Drawing>,
+    /// Entries into openings' own draws, in the order they came.
+    ballots: VecDeque<(Box<BallotEntry>, T)>,
+    /// The opening's own draw that is going on.
+    draw: Option<Draw>,
+    /// What the seeds of rounds and draws are made with.
+    order_key: OrderKey,
     clock: Clock,
     /// Nothing expires before this, on the monotonic clock.
     grace_until_ms: u64,
@@ -333,6 +340,9 @@ impl<T> Sequencer<T> {
             entering: VecDeque::new(),
             admin: VecDeque::new(),
             drawing: None,
+            ballots: VecDeque::new(),
+            draw: None,
+            order_key: OrderKey::new([0; 32]),
             clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: Vec::new(),
@@ -376,6 +386,7 @@ impl<T> Sequencer<T> {
             + self.parked.len()
             + self.changes.len()
             + self.entering.len()
+            + self.ballots.len()
             + self.in_flight.as_ref().map_or(0, |flight| flight.tickets.len())
     }
 
@@ -567,9 +578,17 @@ impl<T> Sequencer<T> {
             self.keeper.book().abandon(&grant);
             return;
         }
-        let ordinal = grant.opening;
+        if self.is_closed(grant.opening) {
+            self.keeper.book().abandon(&grant);
+            self.late.push((grant.request_id.into_boxed_str(), ticket));
+        } else {
+            self.queue.push_back((grant, ticket));
+        }
+    }
+
+    /// True if the opening has closed, or does with the block in flight.
+    fn is_closed(&self, ordinal: u32) -> bool {
         let openings = self.keeper.book().openings();
-        let closed = openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed);
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
             flight
                 .block
@@ -579,12 +598,7 @@ impl<T> Sequencer<T> {
                 .take_while(|entry| matches!(entry, Entry::Closed { .. }))
                 .any(|entry| *entry == Entry::Closed { opening: ordinal })
         });
-        if closed || closing {
-            self.keeper.book().abandon(&grant);
-            self.late.push((grant.request_id.into_boxed_str(), ticket));
-        } else {
-            self.queue.push_back((grant, ticket));
-        }
+        closing || openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed)
     }
 
     /// Decides again what waited, and sends the next block if none is in flight.
@@ -625,6 +639,7 @@ impl<T> Sequencer<T> {
                     self.answer_parked(parked, Outcome::Settled(settled));
                 }
                 Decision::Granted(grant) => self.enqueue(grant, parked.ticket),
+                Decision::Ballot(entry) => self.enqueue_ballot(entry, parked.ticket),
                 Decision::Enter(entry) if self.entering.len() < ENTRIES_A_BLOCK => {
                     // Somebody of the party may be entering by another request.
                     let person =
@@ -645,9 +660,10 @@ impl<T> Sequencer<T> {
     /// adjust, then what closes once every grant before it is in.
     fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
         let mut block = Gathered::new();
+        let mut ordinal = self.keeper.next_ordinal();
         while let Some(opening) = self.openings.pop_front() {
-            let ordinal = self.keeper.next_ordinal() + block.entries.len() as u32;
             let record = OpeningRecord { ordinal, ..opening };
+            let committed = self.commitment(ordinal, &record.rules.order);
             let entry = Entry::Opening(Box::new(record));
             if block.bytes + entry_bytes(&entry) > MAX_BLOCK_BYTES && !block.entries.is_empty() {
                 if let Entry::Opening(record) = entry {
@@ -656,6 +672,8 @@ impl<T> Sequencer<T> {
                 return block;
             }
             block.push(entry);
+            committed.into_iter().for_each(|entry| block.push(entry));
+            ordinal += 1;
         }
         if block.bytes > CHANGE_BYTES {
             return block;
@@ -675,8 +693,9 @@ impl<T> Sequencer<T> {
         self.gather_changes(&mut block, time);
         self.gather_returns(&mut block, time, now);
         self.gather_entries(&mut block);
+        self.gather_draw(&mut block, time);
         self.gather_jobs(&mut block, time);
-        if !self.gather_grants(&mut block, time) {
+        if !self.gather_ballots(&mut block) || !self.gather_grants(&mut block, time) {
             return block;
         }
         self.gather_adjustments(&mut block);
@@ -976,7 +995,10 @@ impl<T> Sequencer<T> {
     fn idle_if_done(&mut self) {
         let done = match self.state {
             State::Finishing => {
-                self.queue.is_empty() && self.changes.is_empty() && self.keeper.chain().is_open()
+                self.queue.is_empty()
+                    && self.ballots.is_empty()
+                    && self.changes.is_empty()
+                    && self.keeper.chain().is_open()
             }
             State::Retiring => true,
             _ => false,
@@ -999,11 +1021,15 @@ impl<T> Sequencer<T> {
         for (grant, _) in std::mem::take(&mut self.queue) {
             self.keeper.book().abandon(&grant);
         }
+        for (entry, _) in std::mem::take(&mut self.ballots) {
+            self.keeper.book().abandon_ballot(&entry);
+        }
         self.parked.clear();
         self.changes.clear();
         self.entering.clear();
         self.admin.clear();
         self.drawing = None;
+        self.draw = None;
         self.late.clear();
         self.openings.clear();
         self.roll.clear();

@@ -10,7 +10,7 @@ use async_nats::{Message, Subject};
 use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
-use giliran_wire::ledger::Grant;
+use giliran_wire::ledger::{BallotEntry, Grant};
 use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
     pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
+    pub(crate) ballots: Vec<(Box<BallotEntry>, Ticket)>,
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
     pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
@@ -60,10 +61,19 @@ pub(crate) struct Signed {
 impl Decided {
     fn len(&self) -> usize {
         self.granted.len()
+            + self.ballots.len()
             + self.waiting.len()
             + self.changes.len()
             + self.admin.len()
             + self.rolls.len()
+    }
+}
+
+impl Decided {
+    /// Gives back what was taken for grants and entries.
+    pub(crate) fn abandon(self, book: &Book) {
+        self.granted.iter().for_each(|(grant, _)| book.abandon(grant));
+        self.ballots.iter().for_each(|(entry, _)| book.abandon_ballot(entry));
     }
 }
 
@@ -86,9 +96,7 @@ pub(crate) async fn work(
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
             if let Err(mpsc::error::SendError(decided)) = sequencer.send(decided).await {
                 // The term of office is over: what was taken goes back.
-                for (grant, _) in decided.granted {
-                    shared.book.abandon(&grant);
-                }
+                decided.abandon(&shared.book);
             }
         }
         out.send(&shared.client, &shared.gate).await;
@@ -215,6 +223,9 @@ impl Shared {
                 One::Granted(grant) => {
                     decided.granted.push((grant, incoming.ticket(Form::JsonOne)));
                 }
+                One::Ballot(entry) => {
+                    decided.ballots.push((entry, incoming.ticket(Form::JsonOne)));
+                }
                 One::Waits(ask) => decided.waiting.push((ask, incoming.ticket(Form::JsonOne))),
             },
             Ok(Payload::Many(form, items)) => {
@@ -233,6 +244,7 @@ impl Shared {
     ) {
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());
         let mut granted = Vec::new();
+        let mut ballots = Vec::new();
         let mut waiting = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let one = match item {
@@ -243,10 +255,11 @@ impl Shared {
             match one {
                 One::Answer(answer) => answers[index] = Some(answer),
                 One::Granted(grant) => granted.push((grant, index)),
+                One::Ballot(entry) => ballots.push((entry, index)),
                 One::Waits(ask) => waiting.push((ask, index)),
             }
         }
-        if granted.is_empty() && waiting.is_empty() {
+        if granted.is_empty() && ballots.is_empty() && waiting.is_empty() {
             let answers: Vec<Answered> = answers.into_iter().flatten().collect();
             return out.answers(incoming.reply, form, &answers);
         }
@@ -257,6 +270,7 @@ impl Shared {
             trace: incoming.trace.clone(),
         };
         decided.granted.extend(granted.into_iter().map(|(grant, i)| (grant, ticket(i))));
+        decided.ballots.extend(ballots.into_iter().map(|(entry, i)| (entry, ticket(i))));
         decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
     }
 
@@ -291,6 +305,7 @@ impl Shared {
                 &self.metrics,
             )),
             Decision::Granted(grant) => One::Granted(grant),
+            Decision::Ballot(entry) => One::Ballot(entry),
             // Entries are made by one hand only.
             Decision::Enter(_) | Decision::Wait => One::Waits(ask.to_owned()),
         }
@@ -467,6 +482,7 @@ enum Known {
 enum One {
     Answer(Answered),
     Granted(Box<Grant>),
+    Ballot(Box<BallotEntry>),
     Waits(OwnedAsk),
 }
 
