@@ -405,24 +405,27 @@ impl Opening {
 
     fn first_claim(&self, ask: &Ask<'_>) -> First {
         let first = &ask.applicants[0];
-        // What this booking says of the request; none: it is another's.
-        let known = |booking: &Arc<Booking>| {
-            if booking.seats[0].applicant != *first {
-                None
-            } else if *booking.request_id == *ask.request_id {
-                Some(if booking.content == ask.content {
-                    First::Same(Arc::clone(booking))
-                } else {
-                    First::Conflict
-                })
-            } else {
-                booking.done(ask.request_id).map(|_| First::Conflict)
-            }
+        // By a request of this id?
+        let made = |booking: &&Arc<Booking>| {
+            booking.seats[0].applicant == *first && *booking.request_id == *ask.request_id
+        };
+        // Changed by a request of this id?
+        let changed = |booking: &Arc<Booking>| {
+            booking.seats[0].applicant == *first && booking.done(ask.request_id).is_some()
         };
         self.claims.look(first, |claim| {
             let Some(claim) = claim else { return First::Unclaimed };
-            if let Some(known) = claim.past().iter().find_map(known) {
-                return known;
+            let live = match &claim.standing {
+                Standing::Granted(booking) => Some(booking),
+                Standing::Free | Standing::Deciding => None,
+            };
+            // What it made counts before what bears its id otherwise.
+            if let Some(booking) = claim.past().iter().chain(live).find(made) {
+                return if booking.content == ask.content {
+                    First::Same(Arc::clone(booking))
+                } else {
+                    First::Conflict
+                };
             }
             if let Some(waiting) = claim.waiting()
                 && waiting.entry.applicants[0] == *first
@@ -435,9 +438,10 @@ impl Opening {
                 };
             }
             match &claim.standing {
+                _ if claim.past().iter().chain(live).any(changed) => First::Conflict,
                 Standing::Free => First::Unclaimed,
                 Standing::Deciding => First::Deciding,
-                Standing::Granted(booking) => known(booking).unwrap_or(First::Booked),
+                Standing::Granted(_) => First::Booked,
             }
         })
     }

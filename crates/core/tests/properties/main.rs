@@ -17,9 +17,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod checks;
 mod history;
 mod plain;
+mod rules;
 mod world;
+mod writing;
 
 use history::{OpeningSpec, Step, opening_spec, step};
 use proptest::prelude::*;
@@ -28,7 +31,7 @@ use world::World;
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 768,
+        cases: 512,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     })]
@@ -36,11 +39,11 @@ proptest! {
     #[test]
     fn every_history_follows_the_plain_rules(
         first in opening_spec(),
-        steps in prop::collection::vec(step(), 1..120),
+        steps in prop::collection::vec(step(), 1..300),
     ) {
         let mut world = World::new();
         world.step(Step::Record(OpeningSpec { opens_in: 0, ..first }));
-        world.step(Step::Write(0));
+        world.step(Step::Write(0, 0));
         world.step(Step::Commit);
         for step in steps {
             world.step(step);

@@ -63,6 +63,9 @@ const RETURNS_A_BLOCK: usize = 2_048;
 const DRAWN_A_BLOCK: usize = 512;
 /// Most entries of those who wait in one block.
 const ENTRIES_A_BLOCK: usize = 512;
+/// A block that has so many bytes takes no further entry of those who wait: each
+/// names every slot that it wants, which may be thousands.
+const ENTRIES_UP_TO_BYTES: usize = 256 * 1024;
 /// After a take-over nothing expires or is released for so long, ms: the engine
 /// before may still refuse people what this would free.
 pub const GRACE_MS: u64 = 3_000;
@@ -676,11 +679,15 @@ impl<T> Sequencer<T> {
         self.gather_returns(&mut block, time, now);
         self.gather_entries(&mut block);
         self.gather_jobs(&mut block, time);
-        if !self.gather_grants(&mut block, time) {
-            return block;
+        // Their room is kept, so that grants which fill block after block do not
+        // keep an operator waiting; they stand after the grants, whose numbers were
+        // given without them.
+        let adjustments = self.gather_adjustments(&mut block);
+        let all_in = self.gather_grants(&mut block, time);
+        block.entries.extend(adjustments);
+        if all_in {
+            block.entries.extend(closed);
         }
-        self.gather_adjustments(&mut block);
-        block.entries.extend(closed);
         block
     }
 
@@ -733,7 +740,9 @@ impl<T> Sequencer<T> {
     }
 
     fn gather_entries(&mut self, block: &mut Gathered<T>) {
-        while let Some((mut entry, ticket)) = self.entering.pop_front() {
+        while block.bytes < ENTRIES_UP_TO_BYTES
+            && let Some((mut entry, ticket)) = self.entering.pop_front()
+        {
             let entered = loop {
                 match self.keeper.enter(&mut entry, (self.random)()) {
                     Some(false) => {}
