@@ -264,5 +264,8 @@ fn a_seal_stands_alone() {
     let why = with(Entry::Snapshot(part));
     assert!(why.contains("a snapshot in the middle"), "{why}");
     let mut keeper = ledger.replayed();
+    let late = Block { time: seal.time.plus_millis(1), ..seal.clone() };
+    let why = keeper.fold(seq, &late.seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("a seal of"), "{why}");
     assert_eq!(keeper.fold(seq, &seal.seal().bytes).unwrap(), Reading::Valid);
 }
