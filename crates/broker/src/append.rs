@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use crate::Error;
 use crate::error::Doing;
+use crate::ledger::Ledger;
 
 /// The server's code for an append that expected another last sequence.
 const WRONG_LAST_SEQUENCE: u64 = 10_071;
@@ -39,34 +40,39 @@ pub enum AppendOutcome {
     },
 }
 
-/// The one publisher of a ledger stream.
+/// The one publisher of a ledger's streams.
 #[derive(Debug)]
 pub struct Appender {
     client: Client,
-    subject: String,
     inbox: String,
     answers: Subscriber,
 }
 
 impl Appender {
-    pub(crate) async fn open(client: &Client, subject: String) -> Result<Self, Error> {
+    pub(crate) async fn open(client: &Client) -> Result<Self, Error> {
         let inbox = client.new_inbox();
         let answers =
             client.subscribe(format!("{inbox}.*")).await.doing("subscribe to append outcomes")?;
-        Ok(Self { client: client.clone(), subject, inbox, answers })
+        Ok(Self { client: client.clone(), inbox, answers })
     }
 
-    /// Sends a block; its outcome comes from [`next`](Self::next), or never.
+    /// Sends a block into a generation's stream; its outcome comes from [`next`](Self::next), or never.
     ///
     /// # Errors
     ///
     /// Where it could not be handed to the connection in time.
-    pub async fn send(&self, attempt: u64, expected_last: u64, bytes: Bytes) -> Result<(), Error> {
+    pub async fn send(
+        &self,
+        ledger: &Ledger,
+        attempt: u64,
+        expected_last: u64,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Sequence", expected_last.to_string().as_str());
         let reply = format!("{}.{attempt}", self.inbox);
-        let publish =
-            self.client.publish_with_reply_and_headers(self.subject.clone(), reply, headers, bytes);
+        let subject = ledger.subject().to_owned();
+        let publish = self.client.publish_with_reply_and_headers(subject, reply, headers, bytes);
         tokio::time::timeout(SEND_DEADLINE, publish)
             .await
             .doing("append to the ledger")?

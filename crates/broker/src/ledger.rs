@@ -1,4 +1,4 @@
-//! The ledger's stream: made, opened, read.
+//! The ledger's streams, one a generation: made, opened, read.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,10 +31,18 @@ const REOPEN_TRIES: u32 = 40;
 /// Pause between them.
 const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
-/// The ledger's stream, found suitable.
+/// Sequences left free between a generation's last block and the next one's
+/// first: room for what is stored before the seal, and behind it.
+const ROOM_FOR_SEAL: u64 = 1 << 20;
+/// The next stream must begin at least so far behind the present one's tail.
+const LEAST_ROOM: u64 = 1 << 10;
+
+/// The ledger's stream of one generation, found suitable.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     context: Context,
+    domain: Domain,
+    generation: u32,
     stream: Stream,
     name: String,
     subject: String,
@@ -113,7 +121,8 @@ pub async fn init(
     open(client, domain).await
 }
 
-/// Opens the ledger and looks whether its stream is what a ledger needs.
+/// Opens the ledger's newest generation that holds blocks and looks whether its
+/// stream is what a ledger needs.
 ///
 /// # Errors
 ///
@@ -121,24 +130,66 @@ pub async fn init(
 /// once.
 pub async fn open(client: &Client, domain: &Domain) -> Result<Ledger, Error> {
     let context = jetstream::new(client.clone());
+    let generations = generations(&context, domain).await?;
+    for generation in generations.iter().rev().copied() {
+        if let Some(ledger) = open_generation(&context, domain, generation).await?
+            && (generation == generations[0] || ledger.holds_blocks().await?)
+        {
+            return Ok(ledger);
+        }
+    }
     let name = domain.ledger_stream(1);
+    Err(Error::plain(format!(
+        "there is no ledger: stream {name} does not exist. Make it once with `giliran init`; if \
+         there was one, restore it instead: an engine never begins a ledger"
+    )))
+}
+
+/// The generations whose streams are there, ascending.
+async fn generations(context: &Context, domain: &Domain) -> Result<Vec<u32>, Error> {
+    let prefix = domain.ledger_stream(0);
+    let prefix = prefix.trim_end_matches('0');
+    let (mut found, mut offset) = (Vec::new(), 0);
+    loop {
+        let ask = serde_json::json!({ "subject": domain.ledger_filter(), "offset": offset });
+        let answer: serde_json::Value =
+            context.request("STREAM.NAMES", &ask).await.doing("look for the ledger")?;
+        if !answer["error"].is_null() {
+            return Err(Error::plain(format!("look for the ledger: {}", answer["error"])));
+        }
+        let names = answer["streams"].as_array().map_or(&[][..], Vec::as_slice);
+        if names.is_empty() {
+            break;
+        }
+        offset += names.len();
+        let number =
+            |name: &serde_json::Value| name.as_str()?.strip_prefix(prefix)?.parse::<u32>().ok();
+        found.extend(names.iter().filter_map(number));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The ledger's stream of this generation; none: it does not exist.
+async fn open_generation(
+    context: &Context,
+    domain: &Domain,
+    generation: u32,
+) -> Result<Option<Ledger>, Error> {
+    let name = domain.ledger_stream(generation);
     let stream = match context.get_stream(&name).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
-            return Err(Error::plain(format!(
-                "there is no ledger: stream {name} does not exist. Make it once with `giliran \
-                 init`; if there was one, restore it instead: an engine never begins a ledger"
-            )));
-        }
+        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => return Ok(None),
         Err(error) => return Err(Error::new("look for the ledger", error)),
     };
-    let subject = domain.ledger_subject(1);
+    let subject = domain.ledger_subject(generation);
     let unsuitable = unsuitable(&stream.cached_info().config, &subject);
-    if unsuitable.is_empty() {
-        Ok(Ledger { context, stream, name, subject })
-    } else {
-        Err(Error::plain(format!("stream {name} cannot carry a ledger: {}", unsuitable.join("; "))))
+    if !unsuitable.is_empty() {
+        let unsuitable = unsuitable.join("; ");
+        return Err(Error::plain(format!("stream {name} cannot carry a ledger: {unsuitable}")));
     }
+    let (context, domain) = (context.clone(), domain.clone());
+    Ok(Some(Ledger { context, domain, generation, stream, name, subject }))
 }
 
 fn unsuitable(config: &Config, subject: &str) -> Vec<String> {
@@ -186,6 +237,165 @@ impl Ledger {
         &self.name
     }
 
+    /// Which generation it carries, from 1.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The sequence its first block has or will have.
+    pub fn first(&self) -> u64 {
+        self.stream.cached_info().config.first_sequence.unwrap_or(1).max(1)
+    }
+
+    /// The name of a generation's stream, whether or not it is there.
+    pub fn stream_of(&self, generation: u32) -> String {
+        self.domain.ledger_stream(generation)
+    }
+
+    /// The stream of another generation of this ledger; none: it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell, or it is not what a ledger needs.
+    pub async fn of_generation(&self, generation: u32) -> Result<Option<Self>, Error> {
+        if generation == self.generation {
+            return Ok(Some(self.clone()));
+        }
+        open_generation(&self.context, &self.domain, generation).await
+    }
+
+    /// The generations whose streams are there, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell.
+    pub async fn generations(&self) -> Result<Vec<u32>, Error> {
+        generations(&self.context, &self.domain).await
+    }
+
+    /// The newest generation that holds blocks, from this one on.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_generation`](Self::of_generation).
+    pub async fn newest(&self) -> Result<Self, Error> {
+        let mut newest = self.clone();
+        while let Some(next) = newest.of_generation(newest.generation + 1).await? {
+            if !next.holds_blocks().await? {
+                break;
+            }
+            newest = next;
+        }
+        Ok(newest)
+    }
+
+    /// The newest generation, up to this one, that a reader can begin with: the
+    /// first, or one whose snapshot is complete.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell, or there is none.
+    pub async fn newest_begun(&self) -> Result<Self, Error> {
+        let mut ledger = self.clone();
+        while !ledger.is_begun().await? {
+            let before = ledger.generation - 1;
+            ledger = ledger.of_generation(before).await?.ok_or_else(|| {
+                let name = &ledger.name;
+                let before = ledger.domain.ledger_stream(before);
+                Error::plain(format!("stream {name} is not complete, and {before} is gone"))
+            })?;
+        }
+        Ok(ledger)
+    }
+
+    /// Whether a reader can begin with this generation: its snapshot is complete.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell, or its first block is none.
+    pub async fn is_begun(&self) -> Result<bool, Error> {
+        if self.generation == 1 {
+            return Ok(true);
+        }
+        let (first, Some(bytes)) = (self.first(), self.read_at(self.first()).await?) else {
+            return Ok(false);
+        };
+        let (block, _) =
+            Block::open(&bytes).doing(&format!("read the first block of {}", self.name))?;
+        let parts = block.entries.iter().find_map(|entry| match entry {
+            Entry::Snapshot(part) => Some(u64::from(part.parts)),
+            _ => None,
+        });
+        let (_, tail) = self.tail().await?;
+        Ok(parts.is_some_and(|parts| tail + 1 >= first + parts))
+    }
+
+    async fn holds_blocks(&self) -> Result<bool, Error> {
+        let info = self.stream.get_info().await.doing("look at the ledger")?;
+        Ok(info.state.messages > 0)
+    }
+
+    /// Who follows through a durable consumer, and the sequence up to which each has
+    /// kept everything.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell.
+    pub async fn followers(&self) -> Result<Vec<(String, u64)>, Error> {
+        let mut consumers = self.stream.consumers();
+        let mut followers = Vec::new();
+        while let Some(consumer) = consumers.next().await {
+            let consumer = consumer.doing("list the ledger's consumers")?;
+            if let Some(name) = consumer.config.durable_name {
+                followers.push((name, consumer.ack_floor.stream_sequence));
+            }
+        }
+        Ok(followers)
+    }
+
+    /// Deletes the stream of this generation. Nothing here asks whether anybody
+    /// still needs it.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker refuses.
+    pub async fn delete(self) -> Result<(), Error> {
+        let doing = format!("delete stream {}", self.name);
+        self.context.delete_stream(&self.name).await.doing(&doing)?;
+        Ok(())
+    }
+
+    /// Makes the next generation's stream, empty, if it is not there yet. Its
+    /// sequences begin beyond everything that is stored here before it is used, so
+    /// that no position comes twice.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker refuses, or a stream of that name cannot be used.
+    pub async fn make_next(&self) -> Result<Self, Error> {
+        let next = self.generation + 1;
+        let (_, tail) = self.tail().await?;
+        if let Some(there) = self.of_generation(next).await? {
+            return if there.first() >= tail + LEAST_ROOM && !there.holds_blocks().await? {
+                Ok(there)
+            } else {
+                Err(Error::plain(format!(
+                    "stream {} exists, and does not begin empty and beyond sequence {tail}: it \
+                     is not how {} goes on",
+                    there.name, self.name
+                )))
+            };
+        }
+        let config = Config {
+            first_sequence: Some(tail + ROOM_FOR_SEAL),
+            ..config(&self.domain, next, self.replicas())
+        };
+        let doing = format!("make stream {}", config.name);
+        self.context.create_stream(config).await.doing(&doing)?;
+        let made = self.of_generation(next).await?;
+        made.ok_or_else(|| Error::plain(format!("{doing}: it is gone again")))
+    }
+
     /// How many servers keep it.
     pub fn replicas(&self) -> usize {
         self.stream.cached_info().config.num_replicas.max(1)
@@ -220,7 +430,12 @@ impl Ledger {
     ///
     /// Where its inbox cannot be subscribed to.
     pub async fn appender(&self, client: &Client) -> Result<Appender, Error> {
-        Appender::open(client, self.subject.clone()).await
+        Appender::open(client).await
+    }
+
+    /// The subject its blocks are published to.
+    pub fn subject(&self) -> &str {
+        &self.subject
     }
 
     /// Reads every block from `from` on, and goes on with new ones.
@@ -250,15 +465,55 @@ pub struct Reader {
     durable: Option<String>,
     next: u64,
     messages: PullStream,
-    /// Reply subjects of delivered messages, by sequence, for a durable reader.
-    delivered: VecDeque<(u64, Subject)>,
+    /// Delivered messages that are not acknowledged, for a durable reader.
+    delivered: VecDeque<Delivered>,
+}
+
+struct Delivered {
+    generation: u32,
+    seq: u64,
+    reply: Subject,
 }
 
 impl Reader {
     async fn open(ledger: Ledger, from: u64, durable: Option<String>) -> Result<Self, Error> {
-        let next = from.max(1);
-        let messages = subscribe(&ledger, next, durable.as_deref()).await?;
+        let next = from.max(ledger.first());
+        if let Some(name) = &durable {
+            forget_before(&ledger, name).await?;
+        }
+        let messages = Box::pin(subscribe(&ledger, next, durable.as_deref())).await?;
         Ok(Self { ledger, durable, next, messages, delivered: VecDeque::new() })
+    }
+
+    /// The generation that is read.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Goes on in the next generation's stream, once the seal at this sequence was
+    /// read. Does nothing where that is done already.
+    ///
+    /// # Errors
+    ///
+    /// Where that stream is not there, or the broker gives no consumer.
+    pub async fn pass_seal(&mut self, generation: u32, seal: u64) -> Result<(), Error> {
+        if self.ledger.generation != generation {
+            return Ok(());
+        }
+        let next = self.ledger.of_generation(generation + 1).await?.ok_or_else(|| {
+            let next = self.ledger.domain.ledger_stream(generation + 1);
+            Error::plain(format!(
+                "{} is sealed and goes on in {next}, which does not exist: restore it",
+                self.ledger.name
+            ))
+        })?;
+        let durable = self.durable.as_deref();
+        self.messages = Box::pin(subscribe(&next, next.first(), durable)).await?;
+        self.next = next.first();
+        // Nothing counts that stands behind a seal.
+        self.delivered.retain(|delivered| delivered.seq <= seal);
+        self.ledger = next;
+        Ok(())
     }
 
     /// The sequence that comes next.
@@ -295,7 +550,8 @@ impl Reader {
                     if seq == self.next {
                         self.next += 1;
                         if let (Some(_), Some(reply)) = (&self.durable, message.message.reply) {
-                            self.delivered.push_back((seq, reply));
+                            let generation = self.ledger.generation;
+                            self.delivered.push_back(Delivered { generation, seq, reply });
                         }
                         batch.push((seq, message.message.payload));
                     }
@@ -326,19 +582,20 @@ impl Reader {
     ///
     /// Where the broker does not confirm it.
     pub async fn ack_through(&mut self, seq: u64) -> Result<(), Error> {
-        let mut last = None;
-        while self.delivered.front().is_some_and(|(delivered, _)| *delivered <= seq) {
-            last = self.delivered.pop_front();
-        }
-        if let Some((_, reply)) = last {
+        while let Some(delivered) = self.delivered.pop_front_if(|d| d.seq <= seq) {
+            let next = self.delivered.front().filter(|next| next.seq <= seq);
+            if next.is_some_and(|next| next.generation == delivered.generation) {
+                continue;
+            }
             // With `AckPolicy::All` one stands for all before it; the next one
             // stands in for it should it get lost.
-            self.ledger
-                .context
-                .client()
-                .publish(reply, "+ACK".into())
-                .await
-                .doing("acknowledge")?;
+            let client = self.ledger.context.client();
+            if delivered.generation == self.ledger.generation {
+                client.publish(delivered.reply, "+ACK".into()).await.doing("acknowledge")?;
+            } else {
+                // Nothing stands in for the last of a generation.
+                client.request(delivered.reply, "+ACK".into()).await.doing("acknowledge a seal")?;
+            }
         }
         Ok(())
     }
@@ -347,10 +604,12 @@ impl Reader {
     async fn reopen(&mut self) -> Result<(), Error> {
         let mut last = None;
         for _ in 0..REOPEN_TRIES {
-            match subscribe(&self.ledger, self.next, self.durable.as_deref()).await {
+            let durable = self.durable.as_deref();
+            match Box::pin(subscribe(&self.ledger, self.next, durable)).await {
                 Ok(messages) => {
                     self.messages = messages;
-                    self.delivered.clear();
+                    let generation = self.ledger.generation;
+                    self.delivered.retain(|delivered| delivered.generation != generation);
                     return Ok(());
                 }
                 Err(error) => last = Some(error),
@@ -359,6 +618,18 @@ impl Reader {
         }
         Err(last.unwrap_or_else(|| Error::plain("the ledger cannot be read")))
     }
+}
+
+/// A durable consumer that a generation before still has: its reader is beyond
+/// that, and may have ended before it could say so.
+async fn forget_before(ledger: &Ledger, name: &str) -> Result<(), Error> {
+    if let Some(before) = ledger.generation.checked_sub(1)
+        && let Some(before) = ledger.of_generation(before).await?
+    {
+        // There need not be one.
+        let _ = before.stream.delete_consumer(name).await;
+    }
+    Ok(())
 }
 
 async fn subscribe(ledger: &Ledger, from: u64, durable: Option<&str>) -> Result<PullStream, Error> {

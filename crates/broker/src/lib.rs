@@ -11,6 +11,7 @@
 //! Deliberately not here: the meaning of a block beyond genesis.
 
 pub mod append;
+pub mod archive;
 pub mod clock;
 pub mod connection;
 mod error;

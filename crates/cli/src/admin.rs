@@ -1,6 +1,6 @@
 //! `giliran admin`: an operator's hand on the `admin` subjects.
 
-use giliran_wire::admin::{Bookings, ClosesAt, Halt, Quota, Reserve};
+use giliran_wire::admin::{Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
 
@@ -14,7 +14,8 @@ use crate::failure::Failure;
     giliran admin halt --opening 2026-W49 --office batam-center --date 2026-12-01 \\\n      \
     --operator siti --reason \"power cut\" --bookings move\n  \
     giliran admin closes-at --opening 2026-W49 --operator siti --reason \"outage\" \\\n      \
-    2026-11-29T18:00:00+07:00\n\n\
+    2026-11-29T18:00:00+07:00\n  \
+    giliran admin roll --operator siti --reason \"before the new year\"\n\n\
     Every action is a ledger record with the operator's name and reason.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -65,10 +66,15 @@ enum Action {
         /// From here on; one that has passed ends it at once.
         closes_at: Timestamp,
     },
+    /// Seal the ledger's stream; the ledger goes on in the next one.
+    Roll {
+        #[command(flatten)]
+        signer: Signer,
+    },
 }
 
 #[derive(Debug, clap::Args)]
-struct Signed {
+struct Signer {
     #[command(flatten)]
     common: Common,
     /// Your name, for the record.
@@ -77,6 +83,12 @@ struct Signed {
     /// Why, for the record.
     #[arg(long)]
     reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Signed {
+    #[command(flatten)]
+    signer: Signer,
     /// The opening.
     #[arg(long)]
     opening: String,
@@ -110,46 +122,51 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.action {
         Action::Quota { signed, slot, quota } => {
             let request = Quota {
-                operator: signed.operator.into(),
-                reason: signed.reason.into(),
+                operator: signed.signer.operator.into(),
+                reason: signed.signer.reason.into(),
                 opening: signed.opening.into(),
                 office: slot.office.into(),
                 date: slot.date,
                 session: slot.session.map(Into::into),
                 quota,
             };
-            send(&signed.common, "admin.quota", serde_json::to_vec(&request)?).await
+            send(&signed.signer.common, "admin.quota", serde_json::to_vec(&request)?).await
         }
         Action::Reserve { signed, slot, places } => {
             let request = Reserve {
-                operator: signed.operator.into(),
-                reason: signed.reason.into(),
+                operator: signed.signer.operator.into(),
+                reason: signed.signer.reason.into(),
                 opening: signed.opening.into(),
                 office: slot.office.into(),
                 date: slot.date,
                 session: slot.session.map(Into::into),
                 places,
             };
-            send(&signed.common, "admin.reserve", serde_json::to_vec(&request)?).await
+            send(&signed.signer.common, "admin.reserve", serde_json::to_vec(&request)?).await
         }
         Action::Halt { signed, slot, bookings } => halt(signed, slot, true, bookings).await,
         Action::Resume { signed, slot } => halt(signed, slot, false, Fate::Keep).await,
         Action::ClosesAt { signed, closes_at } => {
             let request = ClosesAt {
-                operator: signed.operator.into(),
-                reason: signed.reason.into(),
+                operator: signed.signer.operator.into(),
+                reason: signed.signer.reason.into(),
                 opening: signed.opening.into(),
                 closes_at,
             };
-            send(&signed.common, "admin.closes_at", serde_json::to_vec(&request)?).await
+            send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
+        }
+        Action::Roll { signer } => {
+            let (operator, reason) = (signer.operator.into(), signer.reason.into());
+            let request = serde_json::to_vec(&Roll { operator, reason })?;
+            send(&signer.common, "admin.roll", request).await
         }
     }
 }
 
 async fn halt(signed: Signed, slot: Slot, halted: bool, fate: Fate) -> Result<(), Failure> {
     let request = Halt {
-        operator: signed.operator.into(),
-        reason: signed.reason.into(),
+        operator: signed.signer.operator.into(),
+        reason: signed.signer.reason.into(),
         opening: signed.opening.into(),
         office: slot.office.into(),
         date: slot.date,
@@ -161,7 +178,7 @@ async fn halt(signed: Signed, slot: Slot, halted: bool, fate: Fate) -> Result<()
             Fate::Move => Bookings::Move,
         },
     };
-    send(&signed.common, "admin.halt", serde_json::to_vec(&request)?).await
+    send(&signed.signer.common, "admin.halt", serde_json::to_vec(&request)?).await
 }
 
 async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), Failure> {

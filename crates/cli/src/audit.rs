@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use giliran_broker::archive::Archive;
 use giliran_broker::ledger;
 use giliran_persist::StoreUrl;
 use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// The applicant key, to recognise the log's applicants in the ledger.
     #[arg(long, env = "GILIRAN_KEY_FILE", value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Where `giliran archive` has put generations whose streams are gone.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// For machines.
     #[arg(long)]
     json: bool,
@@ -50,7 +54,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let key = args.key.as_deref().map(key::read).transpose()?;
     let client = args.nats.connect("giliran audit").await?;
     let ledger = ledger::open(&client, &domain).await?;
-    let sources = Sources { stores: args.stores, log, key };
+    let archive = args.archive.map(Archive::new);
+    let sources = Sources { stores: args.stores, log, key, archive };
     let (facts, checks) = audit::run(&client, &domain, &ledger, sources).await?;
     if args.json {
         shown!("{:#}", as_json(&facts, &checks));

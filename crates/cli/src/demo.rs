@@ -133,7 +133,7 @@ async fn play(
         ledger: ledger.clone(),
     };
     let engine = start_engine(setup, &mut shown, stopped.clone()).await?;
-    let persist = start_persist(store.clone(), ledger.clone(), &mut shown, stopped.clone())?;
+    let persist = start_persist(store.clone(), None, ledger.clone(), &mut shown, stopped.clone())?;
     let feed =
         start_feed(client.clone(), domain.clone(), ledger.clone(), &mut shown, stopped.clone())?;
     ready(&shown).await?;
@@ -188,7 +188,8 @@ async fn play(
     println!("store and feed catch up …");
     caught_up(&shown, &ledger).await?;
     let log = log::read(&log_file)?;
-    let sources = Sources { stores: vec![store.clone()], log: Some(log), key: Some(key) };
+    let sources =
+        Sources { stores: vec![store.clone()], log: Some(log), key: Some(key), archive: None };
     let (facts, checks) = audit::run(&client, &domain, &ledger, sources).await?;
     summary(&facts, &progress, took);
     println!("\nThe audit, from ledger, store, events and client log:");
@@ -234,7 +235,7 @@ type SlotShown = (String, String, String, String, u16, u32);
 
 async fn on_record(ledger: &ledger::Ledger) -> Result<Vec<SlotShown>, Failure> {
     for _ in 0..100 {
-        let slots = audit::Facts::of(ledger).await?.slots();
+        let slots = Box::pin(audit::Facts::of(ledger, None)).await?.slots();
         if !slots.is_empty() {
             return Ok(slots);
         }

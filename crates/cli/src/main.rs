@@ -13,6 +13,7 @@ macro_rules! shown {
 }
 
 mod admin;
+mod archive;
 mod ask;
 mod audit;
 mod bench;
@@ -67,6 +68,8 @@ enum Operation {
     Feed(roles::FeedArgs),
     /// Hold ledger, stores, events and what clients saw against the promises.
     Audit(audit::Args),
+    /// Put sealed generations of the ledger into files.
+    Archive(archive::Args),
     /// Run the Friday opening on this machine, from the first request to the audit.
     Demo(demo::Args),
     /// Measure throughput and latency over NATS, beside a no-op echo.
@@ -123,6 +126,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Persist(args) => Box::pin(roles::persist(args)).await,
         Operation::Feed(args) => Box::pin(roles::feed(args)).await,
         Operation::Audit(args) => Box::pin(audit::run(args)).await,
+        Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
         Operation::Check(args) => check::run(&args),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_nats::Client;
+use giliran_broker::archive::Archive;
 use giliran_broker::connection::{self, Login};
 use giliran_broker::lease::Lease;
 use giliran_broker::ledger::{self, Ledger};
@@ -206,11 +207,12 @@ pub(crate) async fn start_engine(
 /// Starts persisting and puts it on show.
 pub(crate) fn start_persist(
     store: StoreUrl,
+    archive: Option<Archive>,
     ledger: Ledger,
     shown: &mut Shown,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
-    let persist = Persist::new(store);
+    let persist = Persist::new(store, archive);
     let status = persist.status();
     let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
     shown.parts.push(Box::new(move || {
@@ -328,6 +330,10 @@ pub(crate) struct PersistArgs {
     /// sqlite:PATH or postgres://…; with a password in it, better from the environment.
     #[arg(long, env = "GILIRAN_STORE", value_name = "URL", hide_env_values = true)]
     store: StoreUrl,
+    /// Where `giliran archive` has put generations whose streams are gone; an empty
+    /// store begins with them.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Metrics and health.
     #[arg(long, default_value = "127.0.0.1:8422")]
     http: SocketAddr,
@@ -336,10 +342,11 @@ pub(crate) struct PersistArgs {
 pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
     let client = args.nats.connect("giliran persist").await?;
     let ledger = ledger::open(&client, &domain(&args.subject_prefix)?).await?;
+    let archive = args.archive.map(Archive::new);
     let mut shown = Shown::default();
     let listener = http::listen(args.http, false).await?;
     eprintln!("giliran persist: http://{}/readyz", listener.local_addr()?);
-    let running = start_persist(args.store, ledger, &mut shown, until_asked())?;
+    let running = start_persist(args.store, archive, ledger, &mut shown, until_asked())?;
     http::serve(listener, Arc::new(shown));
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }

@@ -101,7 +101,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
     };
     let stored = store.to_string();
-    let persist = start_persist(store, ledger.clone(), &mut shown, follow.clone())?;
+    let persist = start_persist(store, None, ledger.clone(), &mut shown, follow.clone())?;
     let feed = start_feed(client, config.domain.clone(), ledger, &mut shown, follow)?;
     let listener = http::listen(args.http, true).await?;
     let address = listener.local_addr()?;

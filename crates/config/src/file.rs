@@ -10,6 +10,12 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::{Config, offices, openings, rules};
 
+/// Blocks of a generation where none are given: a long one is read in some
+/// seconds.
+const GENERATION_BLOCKS: u64 = 100_000;
+/// Fewer would roll all the time.
+const MIN_GENERATION_BLOCKS: i64 = 100;
+
 /// Something wrong in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -95,6 +101,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
             prefixes.into_iter().map(|(prefix, _)| prefix.to_owned()).collect()
         }
     };
+    let generation_blocks = generation_blocks(&mut root, report);
     let offices = offices::read(&mut root, report);
     let (rules, spans) = rules::read(&mut root, report);
     let (schedule, openings) = openings::read(&mut root, &offices, report);
@@ -103,6 +110,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         domain: domain?,
         applicant_pattern,
         reply_prefixes,
+        generation_blocks,
         schedule,
         openings,
         rules,
@@ -113,6 +121,13 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         rules::check_returns(&config.rules, &spans, opening, report);
     }
     Some(config)
+}
+
+fn generation_blocks(root: &mut Section<'_>, report: &mut Report<'_>) -> u64 {
+    let Some(mut ledger) = root.section("ledger", report) else { return GENERATION_BLOCKS };
+    let blocks = ledger.number("generation_blocks", MIN_GENERATION_BLOCKS..=i64::MAX, report);
+    ledger.finish(report);
+    blocks.map_or(GENERATION_BLOCKS, |blocks| blocks as u64)
 }
 
 /// Collects problems.

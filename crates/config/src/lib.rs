@@ -37,6 +37,9 @@ pub struct Config {
     pub applicant_pattern: Option<Regex>,
     /// Where reply subjects may lie: string prefixes.
     pub reply_prefixes: Vec<String>,
+    /// Blocks after which the ledger goes on in its next stream, as soon as no
+    /// opening is open; at twice as many in any case.
+    pub generation_blocks: u64,
     /// Openings that come by themselves.
     pub schedule: Option<Schedule>,
     /// Openings written out.

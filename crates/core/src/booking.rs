@@ -88,6 +88,11 @@ pub enum DoneDeed {
 }
 
 impl Booking {
+    /// In the order of grants; of two in one millisecond by id.
+    pub(crate) fn made_before(&self, other: &Self) -> bool {
+        (self.granted_at, self.id) < (other.granted_at, other.id)
+    }
+
     /// The booking a grant makes in a block of this time.
     pub(crate) fn new(grant: Grant, granted_at: Timestamp) -> Self {
         Self {

@@ -40,7 +40,8 @@ pub(crate) enum Standing {
 
 #[derive(Debug, Default)]
 struct Rest {
-    /// Bookings that were given back or ran out, in order.
+    /// Bookings that were given back or ran out, in the order in which they were
+    /// made.
     past: Vec<Arc<Booking>>,
     /// The entry into the next release's draw, perhaps withdrawn.
     waiting: Option<Arc<Waiting>>,
@@ -158,7 +159,9 @@ impl Claims {
             }
             let past = &mut claim.rest.get_or_insert_default().past;
             past.retain(|past| past.id != booking.id);
-            past.push(Arc::clone(booking));
+            // In one order for all who hold this state, however they came by it.
+            let place = past.partition_point(|past| past.made_before(booking));
+            past.insert(place, Arc::clone(booking));
         });
     }
 

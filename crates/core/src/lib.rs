@@ -48,7 +48,7 @@ pub use booking::{Booking, Done, DoneDeed, Life};
 pub use calendar::Calendar;
 pub use change::{ChangeAsk, Deed};
 pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
-pub use keeper::{Change, Changed, Drawing, FoldError, Keeper, Numbered, Told};
+pub use keeper::{Change, Changed, Drawing, FoldError, Keeper, Numbered, Parts, Told};
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
 pub use stable::Durable;

@@ -25,7 +25,7 @@ use crate::gate::{Gate, raised};
 use crate::high_water::{HighWater, HighWaterError, Mark};
 use crate::metrics::Metrics;
 use crate::snapshot::SnapshotFile;
-use crate::term::{self, End, Office};
+use crate::term::{self, Office};
 
 /// How long a lease lasts without renewal.
 pub const LEASE_TTL: Duration = Duration::from_secs(3);
@@ -193,14 +193,13 @@ impl Engine {
         lease: Lease,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
-        let mut keeper = self.begin(&ledger).await?;
+        let (mut keeper, mut ledger) = self.begin(&ledger).await?;
         let mut written = keeper.chain().seq;
         let mut first = true;
         while !*shutdown.borrow() {
             let mut reader = ledger.reader(keeper.chain().seq + 1).await?;
             if first {
-                let (_, tail) = ledger.tail().await?;
-                self.start(&ledger, &mut keeper, &mut reader, tail).await?;
+                self.start(&mut keeper, &mut reader).await?;
                 first = false;
             }
             self.say(Role::Standby);
@@ -212,10 +211,11 @@ impl Engine {
                 return Ok(());
             };
             self.say(Role::TakingOver);
-            let (_, tail) = ledger.tail().await?;
-            while keeper.chain().seq < tail {
+            let end = End::of(reader.ledger()).await?;
+            while !end.is_reached(keeper.chain()) {
                 self.follow(&mut keeper, &mut reader, None).await?;
             }
+            ledger = reader.ledger().clone();
             drop(reader);
             self.gate.renewed(held.renewed_at(), LEASE_TTL);
             let (lost_tx, lost) = watch::channel(false);
@@ -223,19 +223,19 @@ impl Engine {
             let renewing = tokio::spawn(renew(held, Arc::clone(&self.gate), lost_tx, stop));
             let office = Office {
                 engine: self,
-                ledger: &ledger,
+                ledger: ledger.clone(),
                 lease_lost: lost,
                 shutdown: shutdown.clone(),
             };
-            let served = term::serve(office, keeper).await;
+            let served = Box::pin(term::serve(office, keeper)).await;
             stop_renewing.send_replace(true);
             self.gate.close();
             let held = renewing.await.ok().flatten();
-            let (back, end) = served?;
-            keeper = back;
+            let (back, at, end) = served?;
+            (keeper, ledger) = (back, at);
             self.remember(Mark::of(keeper.chain())).await?;
             match end {
-                End::Stopped => {
+                term::End::Stopped => {
                     if let Some(held) = held {
                         held.release().await?;
                     }
@@ -243,42 +243,51 @@ impl Engine {
                     tracing::info!("stepped down");
                     return Ok(());
                 }
-                End::Deposed => tracing::warn!("out of office; following the ledger"),
+                term::End::Deposed => tracing::warn!("out of office; following the ledger"),
             }
         }
         Ok(())
     }
 
-    /// What the snapshot says, if it lies on this ledger; else nothing.
-    async fn begin(&self, ledger: &Ledger) -> Result<Keeper, EngineError> {
-        let file = self.snapshot.clone();
-        let started = Instant::now();
-        let read = tokio::task::spawn_blocking(move || file.read()).await;
-        let keeper = match read {
-            Ok(Ok(Some(keeper))) => keeper,
-            Ok(Ok(None)) => return Ok(Keeper::new()),
-            Ok(Err(error)) => {
-                let path = self.snapshot.path().display();
-                tracing::warn!(%path, %error, "the snapshot is not used; reading the whole ledger");
-                return Ok(Keeper::new());
+    /// What the snapshot says, if it lies on this ledger, else nothing; and the
+    /// generation to read on from there.
+    async fn begin(&self, ledger: &Ledger) -> Result<(Keeper, Ledger), EngineError> {
+        if let Some(keeper) = self.read_snapshot().await {
+            let chain = keeper.chain();
+            let generation = ledger.of_generation(chain.generation).await?;
+            if let Some(generation) = generation
+                && let Some(hash) = self.hash_at(&generation, chain.valid_seq).await?
+                && hash == (chain.ledger, chain.hash)
+            {
+                return Ok((keeper, generation));
             }
-            Err(_) => return Ok(Keeper::new()),
-        };
-        let chain = keeper.chain();
-        let (_, tail) = ledger.tail().await?;
-        let hash = self.hash_at(ledger, chain.valid_seq).await?;
-        if chain.seq > tail || hash != Some((chain.ledger, chain.hash)) {
             let path = self.snapshot.path().display();
-            tracing::warn!(%path, "the snapshot is of another ledger; reading the whole ledger");
-            return Ok(Keeper::new());
+            tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
         }
-        tracing::info!(
-            seq = chain.seq,
-            bookings = keeper.book().bookings(),
-            millis = started.elapsed().as_millis() as u64,
-            "snapshot read"
-        );
-        Ok(keeper)
+        Ok((Keeper::new(), ledger.newest_begun().await?))
+    }
+
+    async fn read_snapshot(&self) -> Option<Keeper> {
+        let (file, started) = (self.snapshot.clone(), Instant::now());
+        let read = tokio::task::spawn_blocking(move || file.read()).await;
+        match read.ok()? {
+            Ok(keeper) => {
+                if let Some(keeper) = &keeper {
+                    tracing::info!(
+                        seq = keeper.chain().seq,
+                        bookings = keeper.book().bookings(),
+                        millis = started.elapsed().as_millis() as u64,
+                        "snapshot read"
+                    );
+                }
+                keeper
+            }
+            Err(error) => {
+                let path = self.snapshot.path().display();
+                tracing::warn!(%path, %error, "the snapshot is not used");
+                None
+            }
+        }
     }
 
     /// Ledger and hash of the block at a sequence, if there is a readable one.
@@ -320,25 +329,28 @@ impl Engine {
         }
     }
 
-    /// Reads the ledger up to `tail` and checks it against key and mark.
-    async fn start(
-        &self,
-        ledger: &Ledger,
-        keeper: &mut Keeper,
-        reader: &mut Reader,
-        tail: u64,
-    ) -> Result<(), EngineError> {
+    /// Reads the ledger to its end and checks it against key and mark.
+    async fn start(&self, keeper: &mut Keeper, reader: &mut Reader) -> Result<(), EngineError> {
+        let end = End::of(reader.ledger()).await?;
         let mark = self.high_water.read()?;
         let mut hash_at_mark = None;
-        let before = keeper.chain().seq;
-        if let Some(mark) = mark.filter(|mark| mark.seq <= before) {
-            hash_at_mark = self.hash_at(ledger, mark.seq).await?.map(|(_, hash)| hash);
+        let (ledger, before) = (reader.ledger().clone(), keeper.chain().seq);
+        if let Some(mark) = mark.filter(|m| m.seq <= before || m.seq < ledger.first()) {
+            hash_at_mark = match ledger.of_generation(mark.generation).await? {
+                Some(at) => self.hash_at(&at, mark.seq).await?.map(|(_, hash)| hash),
+                None => {
+                    let (generation, seq) = (mark.generation, mark.seq);
+                    tracing::info!(generation, seq, "the high-water mark's generation is gone");
+                    Some(mark.hash)
+                }
+            };
         }
         let started = Instant::now();
-        while keeper.chain().seq < tail {
+        let mut read = 0;
+        while !end.is_reached(keeper.chain()) {
             let mark = mark.map(|mark| (mark.seq, &mut hash_at_mark));
-            self.follow(keeper, reader, mark).await?;
-            self.say(Role::Starting { read: keeper.chain().seq, tail });
+            read += self.follow(keeper, reader, mark).await?;
+            self.say(Role::Starting { read: keeper.chain().seq, tail: end.seq });
         }
         let genesis = keeper.genesis().ok_or(EngineError::NoGenesis)?;
         let (made_with, own) = (genesis.applicant_key, self.options.key.fingerprint());
@@ -349,7 +361,8 @@ impl Engine {
             self.high_water.check(mark, keeper.chain(), hash_at_mark)?;
         }
         tracing::info!(
-            blocks = tail - before.min(tail),
+            blocks = read,
+            generation = keeper.chain().generation,
             bookings = keeper.book().bookings(),
             millis = started.elapsed().as_millis() as u64,
             "ledger read"
@@ -385,7 +398,7 @@ impl Engine {
                     biased;
                     () = raised(shutdown) => return Ok(None),
                     () = &mut free => break,
-                    followed = self.follow(keeper, reader, None) => followed?,
+                    followed = self.follow(keeper, reader, None) => drop(followed?),
                 }
                 self.show(keeper.chain(), keeper.book());
                 self.remember(Mark::of(keeper.chain())).await?;
@@ -393,15 +406,18 @@ impl Engine {
         }
     }
 
-    /// Folds what there is, or waits a moment for more. `mark`: a sequence whose
+    /// Folds what there is, or waits a moment for more; how many blocks there were.
+    /// Goes on in the next stream where this one is sealed. `mark`: a sequence whose
     /// hash is wanted.
     async fn follow(
         &self,
         keeper: &mut Keeper,
         reader: &mut Reader,
         mut mark: Option<(u64, &mut Option<BlockHash>)>,
-    ) -> Result<(), EngineError> {
-        for (seq, bytes) in reader.next_batch(FOLD_BLOCKS, FOLLOW_WAIT).await? {
+    ) -> Result<u64, EngineError> {
+        let blocks = reader.next_batch(FOLD_BLOCKS, FOLLOW_WAIT).await?;
+        let read = blocks.len() as u64;
+        for (seq, bytes) in blocks {
             keeper.fold(seq, &bytes)?;
             if let Some((wanted, hash)) = &mut mark
                 && *wanted == seq
@@ -409,7 +425,11 @@ impl Engine {
                 **hash = Some(keeper.chain().hash);
             }
         }
-        Ok(())
+        let chain = keeper.chain();
+        if chain.is_sealed() {
+            reader.pass_seal(chain.generation, chain.seq).await?;
+        }
+        Ok(read)
     }
 
     pub(crate) fn say(&self, role: Role) {
@@ -495,6 +515,26 @@ impl Engine {
             written.unwrap_or(Ok(()))?;
         }
         Ok(())
+    }
+}
+
+/// Where the ledger ended when it was looked at.
+struct End {
+    generation: u32,
+    seq: u64,
+}
+
+impl End {
+    /// The end of the newest generation, from this one on.
+    async fn of(ledger: &Ledger) -> Result<Self, EngineError> {
+        let newest = ledger.newest().await?;
+        let (_, seq) = newest.tail().await?;
+        Ok(Self { generation: newest.generation(), seq })
+    }
+
+    fn is_reached(&self, chain: &Chain) -> bool {
+        // Nothing counts that stands behind a seal.
+        chain.seq >= self.seq || (chain.is_sealed() && chain.generation == self.generation)
     }
 }
 

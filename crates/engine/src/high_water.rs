@@ -22,6 +22,8 @@ pub struct HighWater {
 pub struct Mark {
     /// The ledger.
     pub ledger: LedgerId,
+    /// The generation whose stream holds the block.
+    pub generation: u32,
     /// The block's sequence.
     pub seq: u64,
     /// The block's hash.
@@ -94,6 +96,8 @@ impl HighWater {
             let value: serde_json::Value = serde_json::from_str(&text).ok()?;
             Some(Mark {
                 ledger: value["ledger"].as_str()?.parse().ok()?,
+                // Marks of a ledger's first generation have been written without.
+                generation: value["generation"].as_u64().map_or(Some(1), |n| n.try_into().ok())?,
                 seq: value["seq"].as_u64()?,
                 hash: value["hash"].as_str()?.parse().ok()?,
             })
@@ -112,6 +116,7 @@ impl HighWater {
             let mut file = std::fs::File::create(&next)?;
             let text = json!({
                 "ledger": mark.ledger.to_string(),
+                "generation": mark.generation,
                 "seq": mark.seq,
                 "hash": mark.hash.to_string(),
             });
@@ -151,7 +156,8 @@ impl HighWater {
 impl Mark {
     /// The mark of a ledger read this far; none before genesis.
     pub fn of(chain: &Chain) -> Option<Self> {
-        chain.ledger.map(|ledger| Self { ledger, seq: chain.valid_seq, hash: chain.hash })
+        let Chain { generation, valid_seq: seq, hash, .. } = *chain;
+        chain.ledger.map(|ledger| Self { ledger, generation, seq, hash })
     }
 }
 
@@ -160,7 +166,7 @@ mod tests {
     use super::*;
 
     fn mark(seq: u64) -> Mark {
-        Mark { ledger: LedgerId([1; 16]), seq, hash: BlockHash([seq as u8; 32]) }
+        Mark { ledger: LedgerId([1; 16]), generation: 3, seq, hash: BlockHash([seq as u8; 32]) }
     }
 
     #[test]

@@ -36,10 +36,11 @@ pub(crate) enum Operation {
     Reserve,
     Halt,
     ClosesAt,
+    Roll,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Book,
         Self::BookVouched,
         Self::Confirm,
@@ -52,6 +53,7 @@ impl Operation {
         Self::Reserve,
         Self::Halt,
         Self::ClosesAt,
+        Self::Roll,
     ];
 
     /// The subject's end.
@@ -69,6 +71,7 @@ impl Operation {
             Self::Reserve => "admin.reserve",
             Self::Halt => "admin.halt",
             Self::ClosesAt => "admin.closes_at",
+            Self::Roll => "admin.roll",
         }
     }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use giliran_broker::append::{AppendOutcome, Appender};
 use giliran_broker::clock;
 use giliran_broker::ledger::Ledger;
-use giliran_core::Keeper;
+use giliran_core::{Keeper, Refusal};
 use giliran_wire::WriterNonce;
+use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::TakeOver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,8 +23,8 @@ use crate::gate::raised;
 use crate::high_water::Mark;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
-use crate::sequencer::{Appended, Effect, Now, Outcome, Read, Sequencer, Why};
-use crate::workers::{self, Decided, Shared};
+use crate::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why};
+use crate::workers::{self, Decided, Shared, Signed};
 
 /// Groups of decided requests that wait for the sequencer.
 const DECIDED_GROUPS: usize = 256;
@@ -33,6 +34,10 @@ const ANSWER_GROUPS: usize = 1_024;
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 /// How long the last block may take when the engine is asked to stop.
 const LAST_BLOCK: Duration = Duration::from_secs(5);
+/// When to ask again where the ledger could not roll, ms.
+const ROLL_RETRY_MS: u64 = 5_000;
+/// How long a next stream that could not be made is left alone.
+const ROLL_PAUSE: Duration = Duration::from_secs(60);
 
 /// How a term of office ended.
 #[derive(Debug)]
@@ -48,17 +53,19 @@ type Answers = Vec<(Ticket, Option<Box<str>>, Outcome)>;
 /// What a term of office needs of the engine.
 pub(crate) struct Office<'a> {
     pub(crate) engine: &'a crate::engine::Engine,
-    pub(crate) ledger: &'a Ledger,
+    /// The generation that is written.
+    pub(crate) ledger: Ledger,
     /// Becomes true when the lease is gone.
     pub(crate) lease_lost: watch::Receiver<bool>,
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
-/// Serves from the take-over on. The keeper comes back with durable facts only.
+/// Serves from the take-over on. The keeper comes back with durable facts only, and
+/// with it the generation it stands in.
 pub(crate) async fn serve(
     office: Office<'_>,
     keeper: Keeper,
-) -> Result<(Keeper, End), EngineError> {
+) -> Result<(Keeper, Ledger, End), EngineError> {
     let engine = office.engine;
     let writer = WriterNonce(rand::random());
     let take_over = TakeOver {
@@ -77,13 +84,22 @@ pub(crate) async fn serve(
         not_believed_ms: 0.into(),
     });
     let now = now(engine);
-    let sequencer =
-        Sequencer::take_over(keeper, writer, take_over, Box::new(rand::random::<u128>), now);
+    let chain = keeper.chain();
+    // Beyond a seal that an engine before has left.
+    let next = if chain.is_sealed() && office.ledger.generation() == chain.generation {
+        office.ledger.of_generation(chain.generation + 1).await?
+    } else {
+        chain.is_sealed().then(|| office.ledger.clone())
+    };
+    let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
+    let random = Box::new(rand::random::<u128>);
+    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
     let appender = office.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
     let answering = tokio::spawn(answer(answers_rx, Arc::clone(&shared)));
     let (reads_tx, reads) = mpsc::channel(4);
+    let (nexts_tx, nexts) = mpsc::channel(4);
     let term = Term {
         office,
         sequencer,
@@ -96,13 +112,16 @@ pub(crate) async fn serve(
         reads,
         tasks: JoinSet::new(),
         stop_intake: watch::Sender::new(false),
+        nexts_tx,
+        nexts,
+        making_next: None,
         sent: HashMap::new(),
         marked: None,
     };
-    let (keeper, end) = term.run().await?;
+    let ended = Box::pin(term.run()).await?;
     // The loop's end of the channel is gone: what it was given is still sent.
     let _ = answering.await;
-    Ok((keeper, end))
+    Ok(ended)
 }
 
 fn now(engine: &crate::engine::Engine) -> Now {
@@ -123,13 +142,18 @@ struct Term<'a> {
     /// Intake and workers.
     tasks: JoinSet<()>,
     stop_intake: watch::Sender<bool>,
+    /// The next generation's stream, and who asked for it, once it is made.
+    nexts_tx: mpsc::Sender<(Result<Ledger, giliran_broker::Error>, Option<Ticket>)>,
+    nexts: mpsc::Receiver<(Result<Ledger, giliran_broker::Error>, Option<Ticket>)>,
+    /// One is being made; or could not be made, until then.
+    making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
     sent: HashMap<u64, Instant>,
     marked: Option<Mark>,
 }
 
 impl Term<'_> {
-    async fn run(mut self) -> Result<(Keeper, End), EngineError> {
+    async fn run(mut self) -> Result<(Keeper, Ledger, End), EngineError> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lease_lost = self.office.lease_lost.clone();
@@ -162,6 +186,7 @@ impl Term<'_> {
                 Some((attempt, read)) = self.reads.recv() => {
                     self.sequencer.read(attempt, &read, self::now(self.office.engine));
                 }
+                Some((next, ticket)) = self.nexts.recv() => self.roll(next, ticket),
                 _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
                     self.decide(&mut group);
                 }
@@ -189,6 +214,7 @@ impl Term<'_> {
             all.waiting.extend(decided.waiting);
             all.changes.extend(decided.changes);
             all.admin.extend(decided.admin);
+            all.rolls.extend(decided.rolls);
         }
         if !all.changes.is_empty() {
             self.sequencer.changes(all.changes, now);
@@ -197,7 +223,68 @@ impl Term<'_> {
             tracing::info!(operator = action.operator, reason = action.reason, "{:?}", action.act);
             self.sequencer.admin(action, ticket, now);
         }
+        for (signed, ticket) in all.rolls {
+            let Signed { operator, reason } = signed;
+            tracing::info!(operator, reason, "the ledger is to go on in its next stream");
+            self.make_next(Some(ticket));
+        }
         self.sequencer.decided(all.granted, all.waiting, now);
+    }
+
+    /// Makes the next generation's stream, beside the loop.
+    fn make_next(&mut self, ticket: Option<Ticket>) {
+        self.making_next = Some(Instant::now() + ROLL_PAUSE);
+        let (ledger, nexts) = (self.office.ledger.clone(), self.nexts_tx.clone());
+        tokio::spawn(async move {
+            let next = ledger.make_next().await;
+            // Nobody listens any more: the term is over.
+            let _ = nexts.send((next, ticket)).await;
+        });
+    }
+
+    fn roll(&mut self, next: Result<Ledger, giliran_broker::Error>, ticket: Option<Ticket>) {
+        match next {
+            Ok(next) if next.generation() == self.office.ledger.generation() + 1 => {
+                let (name, first) = (next.name().to_owned(), next.first());
+                self.sequencer.roll(name, first, ticket, now(self.office.engine));
+                self.making_next = None;
+            }
+            Ok(next) => {
+                let detail = format!("the ledger has just gone on in {}", next.name());
+                self.not_rolled(ticket, detail);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot go on in a next stream");
+                self.not_rolled(ticket, error.to_string());
+            }
+        }
+    }
+
+    fn not_rolled(&self, ticket: Option<Ticket>, detail: String) {
+        let Some(ticket) = ticket else { return };
+        let reason = Reason::Unavailable;
+        let refusal = Refusal { reason, detail: Some(detail), retry_after_ms: Some(ROLL_RETRY_MS) };
+        let outcome = Outcome::NotAdjusted(refusal, self.sequencer.keeper().durable());
+        // Full only where thousands of answers wait: the operator asks again.
+        let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
+    }
+
+    /// Rolls a ledger that has grown long: where no opening is open, or it cannot
+    /// wait for that.
+    fn roll_if_long(&mut self) {
+        let most = self.office.engine.options.config.generation_blocks;
+        let blocks =
+            (self.sequencer.keeper().chain().seq + 1).saturating_sub(self.office.ledger.first());
+        let open = || {
+            let openings = self.sequencer.book().openings();
+            openings.iter().any(|opening| opening.phase() == Phase::Open)
+        };
+        let wanted = blocks >= most && (blocks >= 2 * most || !open());
+        let making = self.making_next.is_some_and(|until| until > Instant::now());
+        if wanted && !making && !self.sequencer.is_rolling() {
+            tracing::info!(blocks, most, "the ledger is long, and goes on in its next stream");
+            self.make_next(None);
+        }
     }
 
     /// Takes what workers have passed on up to now.
@@ -234,10 +321,14 @@ impl Term<'_> {
             }
             for effect in effects {
                 match effect {
-                    Effect::Append { attempt, expected_last, bytes } => {
+                    Effect::Append { attempt, generation, expected_last, bytes } => {
+                        self.write_in(generation).await;
                         self.append(attempt, expected_last, bytes).await;
                     }
-                    Effect::Read { attempt, seq } => self.read(attempt, seq),
+                    Effect::Read { attempt, generation, seq } => {
+                        self.write_in(generation).await;
+                        self.read(attempt, seq);
+                    }
                     Effect::Answer { ticket, request_id, outcome } => {
                         answers.push((ticket, request_id, outcome));
                     }
@@ -255,6 +346,22 @@ impl Term<'_> {
         Ok(end)
     }
 
+    /// Goes on in another generation's stream.
+    async fn write_in(&mut self, generation: u32) {
+        if self.office.ledger.generation() == generation {
+            return;
+        }
+        match self.office.ledger.of_generation(generation).await {
+            Ok(Some(ledger)) => {
+                tracing::info!(stream = ledger.name(), "the ledger goes on");
+                self.office.ledger = ledger;
+            }
+            // What is sent to the old stream is refused, and sent again.
+            Ok(None) => tracing::error!(generation, "the next generation's stream is gone"),
+            Err(error) => tracing::warn!(%error, "the next generation cannot be opened; trying on"),
+        }
+    }
+
     async fn append(&mut self, attempt: u64, expected_last: u64, bytes: bytes::Bytes) {
         let metrics = &self.shared.metrics;
         if let Some(grants) = self.sequencer.in_flight() {
@@ -266,7 +373,9 @@ impl Term<'_> {
             self.sent.clear();
         }
         self.sent.insert(attempt, Instant::now());
-        if let Err(error) = self.appender.send(attempt, expected_last, bytes).await {
+        if let Err(error) =
+            self.appender.send(&self.office.ledger, attempt, expected_last, bytes).await
+        {
             // The sequencer sends again when no outcome comes.
             tracing::warn!(%error, "a block could not be sent; trying on");
         }
@@ -354,17 +463,17 @@ impl Term<'_> {
         }
     }
 
-    async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, End), EngineError> {
+    async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.office.engine.gate.close();
         self.stop_intake(false).await;
         let keeper = self.sequencer.into_keeper();
-        match why {
-            Why::Damaged(source) => Err(EngineError::Ledger(source)),
-            Why::Deposed => Ok((keeper, End::Deposed)),
-            Why::Finished if stopping => Ok((keeper, End::Stopped)),
-            Why::Finished => Ok((keeper, End::Deposed)),
-        }
+        let end = match why {
+            Why::Damaged(source) => return Err(EngineError::Ledger(source)),
+            Why::Finished if stopping => End::Stopped,
+            Why::Deposed | Why::Finished => End::Deposed,
+        };
+        Ok((keeper, self.office.ledger, end))
     }
 
     /// Openings that are due and not on record yet.
@@ -387,6 +496,7 @@ impl Term<'_> {
         self.shared.not_believed_ms.store(not_believed, Ordering::Relaxed);
         if self.decided_tx.is_none() && self.sequencer.is_active() {
             self.put_openings_on_record();
+            self.roll_if_long();
         }
         let chain = self.sequencer.keeper().chain();
         engine.show(chain, self.sequencer.book());

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use giliran_core::{Ask, Decision, Keeper};
-use giliran_engine::sequencer::{Act, Action, Appended, Effect, Fate, Now, Outcome, Sequencer};
+use giliran_engine::sequencer::{
+    Act, Action, Appended, Continuation, Effect, Fate, Now, Outcome, Sequencer,
+};
 use giliran_wire::ledger::{
     Block, Entry, FORMAT, Genesis, MAX_BLOCK_BYTES, Office, OpeningRecord, Order, ReturnRule,
     Rules, Session, Slot, TakeOver,
@@ -98,7 +100,9 @@ impl Bench {
             bits += 1;
             bits
         });
-        let sequencer = Sequencer::take_over(keeper, WriterNonce([1; 16]), take_over, random, now);
+        let next = Continuation::default();
+        let sequencer =
+            Sequencer::take_over(keeper, WriterNonce([1; 16]), take_over, random, next, now);
         let mut bench = Self { sequencer, now, told: Vec::new(), largest: 0 };
         bench.run();
         bench.sequencer.record_openings(vec![opening()], now);
@@ -115,7 +119,7 @@ impl Bench {
             }
             for effect in effects {
                 match effect {
-                    Effect::Append { attempt, expected_last, bytes } => {
+                    Effect::Append { attempt, expected_last, bytes, .. } => {
                         self.largest = self.largest.max(bytes.len());
                         let stored = Appended::Stored { seq: expected_last + 1 };
                         self.sequencer.appended(attempt, stored, self.now);

@@ -36,6 +36,11 @@ impl Changes {
         self.keeper.chain()
     }
 
+    /// Changes since the ledger's first block: as many events there are.
+    pub(crate) fn told(&self) -> u64 {
+        self.keeper.changes()
+    }
+
     /// Reads the stored block at `seq`; `after`: the last event that is told
     /// already. The events that are not come back in order.
     pub(crate) fn fold(
@@ -93,8 +98,8 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use giliran_wire::ledger::{
-        Block, Cancel, CancelCause, Confirm, Entry, Expire, FORMAT, Genesis, Grant, Office,
-        OpeningRecord, Order, Reschedule, ReturnRule, Rules, Seal, Seat, Session, Slot, TakeOver,
+        Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, FORMAT, Genesis, Grant,
+        Office, OpeningRecord, Order, Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver,
     };
     use giliran_wire::{BlockHash, BookingId, Digest, KeyFingerprint, LedgerId};
     use giliran_wire::{Pseudonym, WriterNonce};
@@ -341,10 +346,9 @@ mod tests {
 
     #[test]
     fn a_newer_releases_entry_stops_the_feed() {
-        let seal =
-            Seal { ledger: LEDGER, next: "GILIRAN_V1_LEDGER_2".into(), snapshot: BlockHash::ZERO };
+        let newer = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
         let mut bench = Bench::new(None);
-        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Seal(seal)]).unwrap_err();
+        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(newer)]).unwrap_err();
         assert!(error.to_string().contains("use a newer one"), "{error}");
     }
 

@@ -8,6 +8,7 @@ use giliran_broker::clock;
 use giliran_broker::ledger::Ledger;
 use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
+use giliran_wire::ledger::Block;
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
@@ -147,13 +148,16 @@ impl Feed {
         let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
         let after = streams.resume().await?;
         // After the event stream: what another copy told is in the ledger by now.
-        let (_, tail) = ledger.tail().await?;
+        let newest = ledger.newest().await?;
+        let (_, tail) = newest.tail().await?;
+        let ledger = begin(&newest, after.as_ref()).await?;
         if let Some(after) = after {
-            check(ledger, &after, tail).await?;
+            check(&ledger, &after, tail).await?;
         }
         self.status.send_modify(|status| status.tail = tail);
         let mut changes = Changes::new(self.domain.clone());
-        let mut reader = ledger.durable_reader(CONSUMER, 1).await?;
+        let mut reader = ledger.durable_reader(CONSUMER, ledger.first()).await?;
+        let mut begun = after.is_some_and(|after| after.seq >= ledger.first());
         let mut untold = BTreeMap::new();
         let (mut told, mut looked) = (Instant::now(), Instant::now());
         self.say(true, "following".to_owned());
@@ -163,6 +167,10 @@ impl Feed {
             let away = |_| giliran_broker::Error::plain("the ledger is not to be had");
             for (seq, bytes) in next.map_err(away)?? {
                 let events = changes.fold(seq, &bytes, after)?;
+                if !begun && changes.chain().is_open() {
+                    begun = true;
+                    whole(&ledger, changes.told(), events.len(), streams.stored())?;
+                }
                 if self.publish(&mut streams, events).await? == Sent::Elsewhere
                     || !turn.keep().await?
                 {
@@ -174,12 +182,15 @@ impl Feed {
             }
             let seq = changes.chain().seq;
             reader.ack_through(seq).await?;
+            if changes.chain().is_sealed() {
+                reader.pass_seal(changes.chain().generation, seq).await?;
+            }
             self.status.send_modify(|status| {
                 status.seq = seq;
                 status.tail = status.tail.max(seq);
             });
             // What was free at some time before the start is no news.
-            let caught_up = changes.chain().seq >= tail;
+            let caught_up = changes.chain().seq >= tail || changes.chain().is_sealed();
             if caught_up && turn.is_fresh() && (ending || told.elapsed() >= COALESCE) {
                 told = Instant::now();
                 let long_ago = clock::now().as_millis() - LONG_CLOSED_MS;
@@ -199,7 +210,7 @@ impl Feed {
                     tracing::warn!("a stream does not end as it was left; telling anew");
                     return Ok(End::Anew);
                 }
-                let (_, tail) = ledger.tail().await?;
+                let (_, tail) = reader.ledger().tail().await?;
                 self.status.send_modify(|status| status.tail = status.tail.max(tail));
             }
         }
@@ -244,6 +255,37 @@ async fn asked(shutdown: &mut watch::Receiver<bool>) {
     }
 }
 
+/// The generation to begin with: the newest one that begins before what is to be
+/// told next, if that is there; else the oldest.
+async fn begin(newest: &Ledger, after: Option<&EventId>) -> Result<Ledger, FeedError> {
+    let mut ledger = newest.newest_begun().await?;
+    while after.is_none_or(|after| after.seq < ledger.first()) && ledger.generation() > 1 {
+        let Some(before) = ledger.of_generation(ledger.generation() - 1).await? else { break };
+        ledger = before;
+    }
+    Ok(ledger)
+}
+
+/// What was told before this generation must be on the event stream, unless that
+/// is empty. `changes`: since the ledger's first block, of which the last block
+/// made `last`.
+fn whole(ledger: &Ledger, changes: u64, last: usize, stored: u64) -> Result<(), FeedError> {
+    let before = changes - last as u64;
+    if before == stored {
+        return Ok(());
+    }
+    if stored == 0 {
+        tracing::warn!(before, "the event stream begins with generation {}", ledger.generation());
+        return Ok(());
+    }
+    Err(FeedError::Mismatch(format!(
+        "the event stream holds {stored} events, and {before} belong before {}, the oldest stream \
+         of the ledger that is there. Restore the generation before it from the archive, or delete \
+         the event stream: the feed makes it anew and goes on from here",
+        ledger.name()
+    )))
+}
+
 /// The last event must come from this ledger.
 async fn check(ledger: &Ledger, after: &EventId, tail: u64) -> Result<(), FeedError> {
     let mismatch = |what: String| {
@@ -257,8 +299,15 @@ async fn check(ledger: &Ledger, after: &EventId, tail: u64) -> Result<(), FeedEr
     if after.seq > tail {
         return mismatch(format!("the ledger ends at {tail}"));
     }
+    if after.seq < ledger.first() {
+        // Its generation is gone; the number of events is looked at instead.
+        return match ledger.read_at(ledger.first()).await?.map(|bytes| Block::open(&bytes)) {
+            Some(Ok((block, _))) if block.ledger == after.ledger => Ok(()),
+            _ => mismatch("the ledger is another one".to_owned()),
+        };
+    }
     match ledger.read_at(after.seq).await? {
-        Some(bytes) => match giliran_wire::ledger::Block::open(&bytes) {
+        Some(bytes) => match Block::open(&bytes) {
             Ok((block, _)) if block.ledger != after.ledger => {
                 mismatch(format!("this is ledger {}", block.ledger))
             }

@@ -10,7 +10,7 @@ use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use giliran_broker::append::{AppendOutcome, Appender};
 use giliran_broker::connection::{Login, connect};
-use giliran_broker::ledger;
+use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::server::{Server, ServerOptions, locate};
 use giliran_feed::{Feed, FeedError, Status};
 use giliran_wire::event::EventId;
@@ -34,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 struct Rig {
     server: Server,
     client: Client,
+    ledger: Ledger,
     appender: Appender,
     next: Block,
     seq: u64,
@@ -89,7 +90,8 @@ impl Rig {
             entries: Vec::new(),
         };
         let (expected, granted) = (Vec::new(), [0; SLOTS as usize]);
-        let mut rig = Self { server, client, appender, next, seq: 1, expected, granted, folder };
+        let mut rig =
+            Self { server, client, ledger, appender, next, seq: 1, expected, granted, folder };
         let take_over = TakeOver { engine: "test".to_owned(), release: "test".to_owned() };
         let opened = Entry::Opened { opening: 0 };
         rig.append(vec![Entry::TakeOver(take_over), Entry::Opening(opening(time)), opened]).await;
@@ -106,7 +108,7 @@ impl Rig {
     async fn store(&mut self, bytes: Vec<u8>) -> u64 {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
-            if self.appender.send(0, self.seq, bytes.clone().into()).await.is_ok() {
+            if self.appender.send(&self.ledger, 0, self.seq, bytes.clone().into()).await.is_ok() {
                 let outcome = tokio::time::timeout(Duration::from_secs(2), self.appender.next());
                 match outcome.await {
                     Ok((_, AppendOutcome::Stored { seq })) => return seq,

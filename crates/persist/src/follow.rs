@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use giliran_broker::archive::Archive;
 use giliran_broker::ledger::{Ledger, Reader};
 use giliran_wire::ledger::{Block, Chain};
 use tokio::sync::watch;
@@ -39,6 +41,8 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Persist {
     url: StoreUrl,
+    /// Where generations lie whose streams are gone.
+    archive: Option<Archive>,
     status: watch::Sender<Status>,
 }
 
@@ -49,10 +53,11 @@ enum End {
 }
 
 impl Persist {
-    /// Of a store that is not opened yet.
-    pub fn new(url: StoreUrl) -> Self {
+    /// Of a store that is not opened yet. `archive`: where generations lie whose
+    /// streams are gone.
+    pub fn new(url: StoreUrl, archive: Option<Archive>) -> Self {
         let status = Status { state: "starting".to_owned(), ..Status::default() };
-        Self { url, status: watch::Sender::new(status) }
+        Self { url, archive, status: watch::Sender::new(status) }
     }
 
     /// Tells how it is doing, from now on.
@@ -124,8 +129,8 @@ impl Persist {
             Err(StoreError::Unavailable(why)) => return Ok(End::StoreLost(why)),
             Err(error) => return Err(error.into()),
         };
-        let (_, tail) = ledger.tail().await?;
-        let mut rows = match position {
+        let (_, tail) = ledger.newest().await?.tail().await?;
+        let rows = match position {
             Some((chain, openings)) => {
                 self.check(ledger, &chain, tail).await?;
                 Rows::resume(chain, &openings)
@@ -138,9 +143,67 @@ impl Persist {
             status.seq = from;
             status.tail = tail;
         });
-        let mut reader = ledger.durable_reader(&self.url.consumer(), from + 1).await?;
+        let mut writing = Writing { persist: self, store, rows, written: from };
+        let ledger = loop {
+            let chain = writing.rows.chain();
+            let generation = chain.generation + u32::from(chain.is_sealed());
+            if let Some(ledger) = ledger.of_generation(generation).await? {
+                break ledger;
+            }
+            self.say(true, format!("reading generation {generation} from the archive"));
+            if let Some(end) =
+                self.read_archived(ledger, generation, &mut writing, shutdown).await?
+            {
+                return Ok(end);
+            }
+        };
+        let from = writing.rows.chain().seq + 1;
+        let mut reader = ledger.durable_reader(&self.url.consumer(), from).await?;
         self.say(true, "following".to_owned());
-        self.follow(ledger, &mut reader, &mut store, &mut rows, shutdown).await
+        self.follow(&mut reader, &mut writing, shutdown).await
+    }
+
+    /// Writes a generation whose stream is gone.
+    async fn read_archived(
+        &self,
+        ledger: &Ledger,
+        generation: u32,
+        writing: &mut Writing<'_>,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Result<Option<End>, PersistError> {
+        let stream = ledger.stream_of(generation);
+        let blocks = match &self.archive {
+            Some(archive) => archive.blocks(&stream)?,
+            None => None,
+        };
+        let Some(blocks) = blocks else {
+            return Err(PersistError::Mismatch(format!(
+                "{} stands at sequence {} of stream {stream}, which is gone. Name the folder it \
+                 was archived in (--archive), or restore a newer backup of the store",
+                self.url,
+                writing.rows.chain().seq
+            )));
+        };
+        for block in blocks {
+            let broken = |error| giliran_broker::Error::new(&format!("archived {stream}"), error);
+            let (seq, bytes) = block.map_err(broken)?;
+            if *shutdown.borrow() {
+                return Ok(Some(End::Asked));
+            }
+            if seq <= writing.rows.chain().seq {
+                continue;
+            }
+            writing.rows.fold(seq, &bytes)?;
+            if writing.rows.waiting() >= BOOKINGS
+                && let Some(end) = writing.write().await?
+            {
+                return Ok(Some(end));
+            }
+        }
+        if writing.rows.chain().is_sealed() {
+            return Ok(None);
+        }
+        Err(PersistError::Mismatch(format!("archived {stream} does not end with a seal")))
     }
 
     /// The store's position must lie on this ledger.
@@ -160,8 +223,17 @@ impl Persist {
                 chain.seq
             ));
         }
-        let Some(bytes) = ledger.read_at(chain.valid_seq).await? else {
-            return mismatch(format!("sequence {} is not in the ledger", chain.valid_seq));
+        let bytes = match ledger.of_generation(chain.generation).await? {
+            Some(ledger) => ledger.read_at(chain.valid_seq).await?,
+            None => self.archived_block(&ledger.stream_of(chain.generation), chain.valid_seq)?,
+        };
+        let Some(bytes) = bytes else {
+            return mismatch(format!(
+                "sequence {} is not in stream {}; if that was archived, name the folder \
+                 (--archive)",
+                chain.valid_seq,
+                ledger.stream_of(chain.generation)
+            ));
         };
         match Block::open(&bytes) {
             Ok((block, _)) if Some(block.ledger) != chain.ledger => mismatch(format!(
@@ -178,15 +250,24 @@ impl Persist {
         }
     }
 
+    fn archived_block(&self, stream: &str, wanted: u64) -> Result<Option<Bytes>, PersistError> {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        for block in archive.blocks(stream)?.into_iter().flatten() {
+            let broken = |error| giliran_broker::Error::new(&format!("archived {stream}"), error);
+            let (seq, bytes) = block.map_err(broken)?;
+            if seq == wanted {
+                return Ok(Some(bytes.into()));
+            }
+        }
+        Ok(None)
+    }
+
     async fn follow(
         &self,
-        ledger: &Ledger,
         reader: &mut Reader,
-        store: &mut Store,
-        rows: &mut Rows,
+        writing: &mut Writing<'_>,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<End, PersistError> {
-        let mut written = rows.chain().seq;
         let mut looked = tokio::time::Instant::now();
         loop {
             if *shutdown.borrow() {
@@ -199,29 +280,24 @@ impl Persist {
             };
             let mut blocks = blocks.into_iter().peekable();
             while let Some((seq, bytes)) = blocks.next() {
-                rows.fold(seq, &bytes)?;
-                if rows.waiting() < BOOKINGS && blocks.peek().is_some() {
+                writing.rows.fold(seq, &bytes)?;
+                if writing.rows.waiting() < BOOKINGS && blocks.peek().is_some() {
                     continue;
                 }
-                let batch = Arc::new(rows.take());
-                match store.apply(written, rows.chain().clone(), &batch).await {
-                    Ok(()) => {}
-                    Err(StoreError::Unavailable(why)) => return Ok(End::StoreLost(why)),
-                    Err(error) => return Err(error.into()),
+                if let Some(end) = writing.write().await? {
+                    return Ok(end);
                 }
-                written = rows.chain().seq;
-                reader.ack_through(written).await?;
-                self.status.send_modify(|status| {
-                    status.seq = written;
-                    status.tail = status.tail.max(written);
-                    status.bookings += batch.changes as u64;
-                });
+                reader.ack_through(writing.written).await?;
+            }
+            let chain = writing.rows.chain();
+            if chain.is_sealed() {
+                reader.pass_seal(chain.generation, chain.seq).await?;
             }
             if looked.elapsed() >= PAUSE {
                 looked = tokio::time::Instant::now();
                 // The lag is a figure for operators; not to have it stops nothing.
-                if let Ok((_, tail)) = ledger.tail().await {
-                    self.status.send_modify(|status| status.tail = tail);
+                if let Ok((_, tail)) = reader.ledger().tail().await {
+                    self.status.send_modify(|status| status.tail = status.tail.max(tail));
                 }
             }
         }
@@ -232,6 +308,41 @@ impl Persist {
             status.ready = ready;
             status.state = state;
         });
+    }
+}
+
+/// The store, and the rows on their way into it.
+struct Writing<'a> {
+    persist: &'a Persist,
+    store: Store,
+    rows: Rows,
+    /// Where the store stands.
+    written: u64,
+}
+
+impl Writing<'_> {
+    /// Writes what was folded. Between a seal and the last part of what the next
+    /// generation begins with there is nothing to write, and no place to stand:
+    /// there it waits.
+    async fn write(&mut self) -> Result<Option<End>, PersistError> {
+        let chain = self.rows.chain().clone();
+        if !chain.is_open() {
+            return Ok(None);
+        }
+        let seq = chain.seq;
+        let batch = Arc::new(self.rows.take());
+        match self.store.apply(self.written, chain, &batch).await {
+            Ok(()) => {}
+            Err(StoreError::Unavailable(why)) => return Ok(Some(End::StoreLost(why))),
+            Err(error) => return Err(error.into()),
+        }
+        self.written = seq;
+        self.persist.status.send_modify(|status| {
+            status.seq = seq;
+            status.tail = status.tail.max(seq);
+            status.bookings += batch.changes as u64;
+        });
+        Ok(None)
     }
 }
 

@@ -244,10 +244,13 @@ impl Rows {
         let mut drawn = false;
         for entry in block.entries {
             match entry {
+                // A generation begins with what its store has rows of already.
                 Entry::Genesis(_)
                 | Entry::TakeOver(_)
                 | Entry::Refusals(_)
-                | Entry::Released(_) => {}
+                | Entry::Released(_)
+                | Entry::Snapshot(_)
+                | Entry::Seal(_) => {}
                 Entry::Opening(record) => {
                     let slots = slots(&record);
                     self.batch.slots.extend(slots.iter().map(Arc::clone));
@@ -311,9 +314,6 @@ impl Rows {
                 Entry::Draw(DrawRecord::Drawing { .. }) => drawn = true,
                 Entry::Draw(DrawRecord::Drawn { .. }) => drawn = false,
                 Entry::Draw(record) => self.draw(seq, record)?,
-                later @ (Entry::Snapshot(_) | Entry::Seal(_)) => {
-                    return Err(PersistError::Newer { seq, what: later.what() });
-                }
             }
         }
         Ok(())

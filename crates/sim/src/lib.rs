@@ -16,6 +16,8 @@
 //! threads (the core's loom models).
 
 pub mod oracle;
+mod streams;
 mod world;
 
+pub use streams::Streams;
 pub use world::{Attempt, Mutant, Run, Told, Wish, World, run};

@@ -64,8 +64,7 @@ fn read(run: &Run) -> Result<Ledger, String> {
     let mut chain = Chain::new();
     let free = opening().slots.iter().map(|slot| vec![(0, i64::from(slot.quota))]).collect();
     let mut ledger = Ledger { free, ..Ledger::default() };
-    for (i, bytes) in run.stream.iter().enumerate() {
-        let seq = i as u64 + 1;
+    for (seq, bytes) in run.streams.blocks() {
         let (block, reading) = chain.read_bytes(seq, bytes).map_err(|damage| damage.to_string())?;
         if reading == Reading::Void {
             continue;
@@ -410,8 +409,8 @@ fn replay_is_live(run: &Run, wrong: &mut Vec<String>) {
         return;
     };
     let mut keeper = Keeper::new();
-    for (i, bytes) in run.stream.iter().enumerate().take(seq as usize) {
-        if let Err(error) = keeper.fold(i as u64 + 1, bytes) {
+    for (at, bytes) in run.streams.blocks().take_while(|(at, _)| *at <= seq) {
+        if let Err(error) = keeper.fold(at, bytes) {
             wrong.push(format!("P6: replay stops: {error}"));
             return;
         }

@@ -5,7 +5,9 @@ use std::collections::BinaryHeap;
 
 use bytes::Bytes;
 use giliran_core::{Ask, ChangeAsk, Decision, Deed, Found, Keeper, Settled};
-use giliran_engine::sequencer::{Appended, Effect, Now, Outcome, Read, Sequencer, Why};
+use giliran_engine::sequencer::{
+    Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
+};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
     Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
@@ -18,6 +20,8 @@ use giliran_wire::{
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+use crate::streams::Streams;
 
 /// When the simulated world begins.
 pub(crate) const BEGIN: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -33,6 +37,9 @@ pub(crate) const END_MS: u64 = 40_000;
 pub(crate) const HOLD_MS: u64 = 2_500;
 /// A client gives an attempt up after this, ms.
 const PATIENCE_MS: u64 = 1_500;
+/// Bytes of a part of the state that a generation begins with: small, so that a
+/// begin takes several blocks.
+const PART_BYTES: usize = 2_048;
 
 /// A fault planted in the world, to see the oracle find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +116,8 @@ pub struct Attempt {
 pub struct Run {
     /// Its seed.
     pub seed: u64,
-    /// The stream, sequence 1 first.
-    pub stream: Vec<Bytes>,
+    /// What the broker holds.
+    pub streams: Streams,
     /// What clients saw.
     pub attempts: Vec<Attempt>,
     /// The state's hash in the engine that was active last, and the sequence it
@@ -167,6 +174,7 @@ enum Event {
         engine: usize,
         life: u64,
         attempt: u64,
+        generation: u32,
         expected_last: u64,
         bytes: Bytes,
     },
@@ -182,6 +190,7 @@ enum Event {
         engine: usize,
         life: u64,
         attempt: u64,
+        generation: u32,
         seq: u64,
     },
     ReadResult {
@@ -215,6 +224,8 @@ enum Event {
         engine: usize,
     },
     Fault,
+    /// The engine in office is to roll the ledger.
+    Roll,
 }
 
 #[derive(Clone)]
@@ -239,6 +250,8 @@ struct Engine {
     lease_until_ms: u64,
     sequencer: Option<Sequencer<usize>>,
     follower: Option<Keeper>,
+    /// The generation that a follower begins with.
+    begin: u32,
 }
 
 /// Everything there is in one run.
@@ -248,7 +261,7 @@ pub struct World {
     events: BinaryHeap<Reverse<(u64, u64)>>,
     payloads: std::collections::HashMap<u64, Event>,
     counter: u64,
-    stream: Vec<Bytes>,
+    streams: Streams,
     engines: Vec<Engine>,
     /// Who holds the lease, and until when.
     lease: Option<(usize, u64)>,
@@ -296,6 +309,7 @@ impl World {
                 lease_until_ms: 0,
                 sequencer: None,
                 follower: Some(Keeper::new()),
+                begin: 1,
             })
             .collect();
         let mut world = Self {
@@ -304,7 +318,7 @@ impl World {
             events: BinaryHeap::new(),
             payloads: std::collections::HashMap::new(),
             counter: 0,
-            stream: vec![genesis.seal().bytes.into()],
+            streams: Streams::new(genesis.seal().bytes.into()),
             engines,
             lease: None,
             requests: Vec::new(),
@@ -359,6 +373,10 @@ impl World {
         for _ in 0..self.rng.random_range(3..9) {
             let at = self.rng.random_range(300..FAULTS_END_MS);
             self.at(at, Event::Fault);
+        }
+        for _ in 0..self.rng.random_range(0..3) {
+            let at = self.rng.random_range(600..FAULTS_END_MS);
+            self.at(at, Event::Roll);
         }
     }
 
@@ -419,8 +437,8 @@ impl World {
             event => event,
         };
         match event {
-            Event::AppendArrives { engine, life, attempt, expected_last, bytes } => {
-                self.append_arrives(engine, life, attempt, expected_last, bytes);
+            Event::AppendArrives { engine, life, attempt, generation, expected_last, bytes } => {
+                self.append_arrives(engine, life, attempt, (generation, expected_last), bytes);
             }
             Event::Outcome { engine, life, attempt, outcome } => {
                 let now = self.now(engine);
@@ -431,8 +449,8 @@ impl World {
                     self.perform(engine);
                 }
             }
-            Event::ReadArrives { engine, life, attempt, seq } => {
-                let read = match self.stream.get(seq as usize - 1) {
+            Event::ReadArrives { engine, life, attempt, generation, seq } => {
+                let read = match self.streams.read(generation, seq) {
                     _ if self.rng.random_bool(0.05) && self.now_ms < FAULTS_END_MS => Read::Failed,
                     Some(bytes) => Read::Found(bytes.clone()),
                     None => Read::Nothing,
@@ -460,6 +478,7 @@ impl World {
                 self.at(self.now_ms + 20, Event::Tick { engine });
             }
             Event::Fault => self.fault(),
+            Event::Roll => self.roll(),
         }
     }
 
@@ -500,7 +519,7 @@ impl World {
         engine: usize,
         life: u64,
         attempt: u64,
-        expected_last: u64,
+        (generation, expected_last): (u32, u64),
         bytes: Bytes,
     ) {
         let faults = self.now_ms < FAULTS_END_MS;
@@ -514,11 +533,12 @@ impl World {
                 engine,
                 life,
                 attempt,
+                generation,
                 expected_last,
                 bytes: bytes.clone(),
             });
         }
-        let last = self.stream.len() as u64;
+        let last = self.streams.last(generation);
         let fenced = self.mutant != Some(Mutant::NoFence) && expected_last != last;
         let outcome = if fenced {
             Appended::WrongLastSequence
@@ -527,7 +547,7 @@ impl World {
         } else {
             let forgets = self.mutant == Some(Mutant::ForgetsBlock) && self.rng.random_bool(0.1);
             if !forgets {
-                self.stream.push(bytes);
+                self.streams.push(generation, bytes);
             }
             Appended::Stored { seq: last + 1 }
         };
@@ -548,17 +568,18 @@ impl World {
             let life = self.engines[engine].life;
             for effect in effects {
                 match effect {
-                    Effect::Append { attempt, expected_last, bytes } => {
+                    Effect::Append { attempt, generation, expected_last, bytes } => {
                         self.soon(Event::AppendArrives {
                             engine,
                             life,
                             attempt,
+                            generation,
                             expected_last,
                             bytes,
                         });
                     }
-                    Effect::Read { attempt, seq } => {
-                        self.soon(Event::ReadArrives { engine, life, attempt, seq });
+                    Effect::Read { attempt, generation, seq } => {
+                        self.soon(Event::ReadArrives { engine, life, attempt, generation, seq });
                     }
                     Effect::Answer { ticket, outcome, .. } => self.answer(engine, ticket, outcome),
                     Effect::Active(_) => self.enter_office(engine),
@@ -746,13 +767,12 @@ impl World {
             self.perform(engine);
             return;
         }
+        let begin = self.engines[engine].begin;
         let Some(keeper) = &mut self.engines[engine].follower else { return };
-        for seq in keeper.chain().seq as usize..self.stream.len() {
-            if let Err(error) = keeper.fold(seq as u64 + 1, &self.stream[seq]) {
-                self.damaged.push(error.to_string());
-                self.engines[engine].follower = None;
-                return;
-            }
+        if let Err(error) = self.streams.follow(keeper, begin) {
+            self.damaged.push(error.to_string());
+            self.engines[engine].follower = None;
+            return;
         }
         if free {
             self.lease = Some((engine, self.now_ms + LEASE_MS));
@@ -762,7 +782,9 @@ impl World {
             let writer = WriterNonce(self.rng.random());
             let name = TakeOver { engine: format!("engine {engine}"), release: "sim".into() };
             let random = Box::new(move || ids.random::<u128>());
-            let sequencer = Sequencer::take_over(keeper, writer, name, random, now);
+            let first = self.streams.first(keeper.chain().generation + 1);
+            let next = Continuation { first, part_bytes: PART_BYTES };
+            let sequencer = Sequencer::take_over(keeper, writer, name, random, next, now);
             self.engines[engine].sequencer = Some(sequencer);
             self.engines[engine].term += 1;
             self.perform(engine);
@@ -777,10 +799,12 @@ impl World {
         match self.rng.random_range(0..5) {
             0 => {
                 self.faults.push("crash");
+                let begin = if self.rng.random() { self.streams.newest_begun() } else { 1 };
                 let engine = &mut self.engines[engine];
                 engine.life += 1;
                 engine.sequencer = None;
                 engine.follower = Some(Keeper::new());
+                engine.begin = begin;
                 engine.lease_until_ms = 0;
             }
             1 => {
@@ -803,6 +827,21 @@ impl World {
         }
     }
 
+    fn roll(&mut self) {
+        let active = |e: &Engine| e.sequencer.as_ref().is_some_and(Sequencer::is_active);
+        let Some(engine) = self.engines.iter().position(active) else { return };
+        let now = self.now(engine);
+        let Some(sequencer) = &mut self.engines[engine].sequencer else { return };
+        let generation = sequencer.keeper().chain().generation;
+        if !sequencer.is_rolling()
+            && let Some(first) = self.streams.make_next(generation)
+        {
+            sequencer.roll(format!("generation {}", generation + 1), first, None, now);
+            self.faults.push("roll");
+            self.perform(engine);
+        }
+    }
+
     fn into_run(self, seed: u64) -> Run {
         let active = self
             .engines
@@ -817,7 +856,7 @@ impl World {
             .unwrap_or_default();
         Run {
             seed,
-            stream: self.stream,
+            streams: self.streams,
             attempts: self.attempts,
             live,
             places,

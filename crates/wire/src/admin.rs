@@ -136,6 +136,18 @@ pub struct ClosesAt<'a> {
     pub closes_at: Timestamp,
 }
 
+/// `admin.roll`: seals the ledger's stream; the ledger goes on in the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Roll<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub operator: Text<'a>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+}
+
 /// What an action came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Report<'a> {
@@ -237,6 +249,16 @@ impl<'a> Request<'a> for Halt<'a> {
             return Err("bookings: only for a day that is closed (halted: true)".to_owned());
         }
         Ok(())
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<'a> Request<'a> for Roll<'a> {
+    fn validate(&self) -> Result<(), String> {
+        signed(&self.operator, &self.reason)
     }
 
     fn request_id(&self) -> Option<&str> {

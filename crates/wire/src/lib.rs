@@ -21,6 +21,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod archive;
 pub mod codec;
 pub mod event;
 mod id;

@@ -1,12 +1,18 @@
 //! A state of the ledger's fold, written down: what a reader can begin with
 //! instead of the ledger's first block.
 //!
-//! A file of pieces: [`MAGIC`], then for each piece its length as `u32` (little
-//! endian) and its bytes in [`codec`], a length of zero, and the
-//! 32-byte BLAKE3 of everything before. Derived facts are not in it: who reads
-//! it computes them again. Another release may find another layout under
-//! another magic, and then reads the ledger from its beginning: a snapshot is
-//! never the only copy of anything.
+//! It is made of [`Piece`]s. Derived facts are not in it: who reads it computes
+//! them again. It is kept in two places:
+//!
+//! - **A file** ([`Writer`], [`read`]): [`MAGIC`], then for each piece its length
+//!   as `u32` (little endian) and its bytes in [`codec`], a length of zero, and
+//!   the 32-byte BLAKE3 of everything before. It begins with a [`Stand`]. Another
+//!   release may find another layout under another magic, and then reads the
+//!   ledger from its beginning: the file is never the only copy of anything.
+//! - **A generation's begin** in the ledger ([`Cutter`], [`Joiner`]): the same
+//!   lengths and pieces, without magic, stand and end, cut into parts. The 32-byte BLAKE3 of all of them stands in the seal before.
+//!   The bytes follow from the state alone, so that whoever writes them writes
+//!   the same.
 
 use std::io::{self, Read, Write};
 
@@ -15,18 +21,25 @@ use bincode::{Decode, Encode};
 use crate::answer::{Phase, Status};
 use crate::codec;
 use crate::ledger::{BallotEntry, Chain, Genesis, Grant, OpeningRecord};
-use crate::{Digest, Pseudonym, Timestamp};
+use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
 /// What a file of this layout begins with.
-pub const MAGIC: &[u8; 8] = b"GILSNAP1";
+pub const MAGIC: &[u8; 8] = b"GILSNAP2";
 /// The longest piece, in bytes.
 const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
 
-/// A part of the state. The head comes first, openings before their bookings.
+/// Bytes of a part in a generation's begin, but for the last one: with genesis
+/// beside it, it fits a block.
+pub const PART_BYTES: usize = 480 * 1024;
+
+/// A part of the state. Stand and head come first, openings before their
+/// bookings.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Piece {
-    /// Where the state stands, and what is no opening's.
-    Head(Box<Head>),
+    /// Where the state stands; in a file alone.
+    Stand(Box<Stand>),
+    /// What is no opening's.
+    Head(Head),
     /// An opening in memory.
     Opening(Box<OpeningState>),
     /// Bookings of openings in memory, in the order in which they were made.
@@ -35,17 +48,28 @@ pub enum Piece {
     Entries(Vec<EntryState>),
 }
 
-/// Where the state stands, and what is no opening's.
+/// Where the state stands in the ledger.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub struct Head {
+pub struct Stand {
     /// How far the ledger was read.
     pub chain: Chain,
-    /// What it began with.
+    /// What its generation began with.
     pub genesis: Genesis,
+    /// Hash of the state that the generation before was sealed with, if there
+    /// was one.
+    pub sealed: Option<BlockHash>,
+}
+
+/// What is no opening's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Head {
     /// The ordinal of the next opening.
     pub next_ordinal: u32,
     /// Ids of openings that have left memory.
     pub retired: Vec<String>,
+    /// Changes of bookings and entries since the ledger's first block: as many
+    /// events were told.
+    pub changes: u64,
 }
 
 /// An opening.
@@ -191,6 +215,91 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// Cuts pieces into parts.
+#[derive(Debug)]
+pub struct Cutter {
+    bytes: Vec<u8>,
+    part_bytes: usize,
+}
+
+impl Cutter {
+    /// Parts of so many bytes; the last one may be shorter.
+    pub fn new(part_bytes: usize) -> Self {
+        Self { bytes: Vec::new(), part_bytes: part_bytes.max(1) }
+    }
+
+    /// Adds a piece behind what was added before.
+    pub fn add(&mut self, piece: &Piece) {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        codec::encode_into(piece, &mut self.bytes);
+        let length = (self.bytes.len() - at - 4) as u32;
+        self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// A whole part, if there is one.
+    pub fn part(&mut self) -> Option<Vec<u8>> {
+        if self.bytes.len() < self.part_bytes {
+            return None;
+        }
+        let rest = self.bytes.split_off(self.part_bytes);
+        Some(std::mem::replace(&mut self.bytes, rest))
+    }
+
+    /// What is left once the last piece was added; none: nothing is.
+    pub fn rest(&mut self) -> Option<Vec<u8>> {
+        (!self.bytes.is_empty()).then(|| std::mem::take(&mut self.bytes))
+    }
+}
+
+/// Puts parts together again.
+#[derive(Debug, Default)]
+pub struct Joiner {
+    bytes: Vec<u8>,
+    hasher: blake3::Hasher,
+}
+
+impl Joiner {
+    /// Adds the next part and hands on the pieces that are whole with it.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be read, and the first that `take` gives.
+    pub fn add(
+        &mut self,
+        part: &[u8],
+        mut take: impl FnMut(Piece) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.hasher.update(part);
+        self.bytes.extend_from_slice(part);
+        let mut at = 0;
+        while let Some(length) = self.bytes[at..].first_chunk() {
+            let length = u32::from_le_bytes(*length);
+            if length > MAX_PIECE_BYTES {
+                return Err("a piece is longer than any that is written".to_owned());
+            }
+            let Some(piece) = self.bytes[at + 4..].get(..length as usize) else { break };
+            take(codec::decode(piece).map_err(|e| e.to_string())?)?;
+            at += 4 + length as usize;
+        }
+        self.bytes.drain(..at);
+        Ok(())
+    }
+
+    /// Hash of the whole state, after the last part.
+    ///
+    /// # Errors
+    ///
+    /// Where a piece is not complete.
+    pub fn end(self) -> Result<BlockHash, String> {
+        if self.bytes.is_empty() {
+            Ok(BlockHash(*self.hasher.finalize().as_bytes()))
+        } else {
+            Err("it ends within a piece".to_owned())
+        }
+    }
+}
+
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -244,4 +353,45 @@ pub fn read(
         return Err(unusable("the checksum does not match: it is damaged"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_is_joined_again() {
+        let head = |n| {
+            Piece::Head(Head {
+                next_ordinal: n,
+                retired: vec!["x".repeat(30_000); n as usize],
+                changes: u64::from(n),
+            })
+        };
+        let pieces: Vec<Piece> = (0..40).map(head).collect();
+        let (mut cutter, mut parts) = (Cutter::new(PART_BYTES), Vec::new());
+        for piece in &pieces {
+            cutter.add(piece);
+            parts.extend(std::iter::from_fn(|| cutter.part()));
+        }
+        parts.extend(cutter.rest());
+        assert!(parts.len() > 10, "pieces lie across parts");
+        let (mut joiner, mut joined) = (Joiner::default(), Vec::new());
+        for part in &parts {
+            let join = |piece| {
+                joined.push(piece);
+                Ok(())
+            };
+            joiner.add(part, join).unwrap();
+        }
+        assert_eq!(joined, pieces);
+        let whole = blake3::hash(&parts.concat());
+        assert_eq!(joiner.end().unwrap(), BlockHash(*whole.as_bytes()));
+
+        let mut joiner = Joiner::default();
+        joiner.add(&parts[0], |_| Ok(())).unwrap();
+        assert!(joiner.end().is_err(), "a piece is not complete");
+        let huge = u32::MAX.to_le_bytes();
+        assert!(Joiner::default().add(&huge, |_| Ok(())).is_err());
+    }
 }

@@ -62,6 +62,11 @@ impl Domain {
         format!("{}.ledger.{generation}", self.prefix)
     }
 
+    /// The subjects of every ledger generation.
+    pub fn ledger_filter(&self) -> String {
+        format!("{}.ledger.*", self.prefix)
+    }
+
     /// Stream of a ledger generation.
     pub fn ledger_stream(&self, generation: u32) -> String {
         format!("{}_LEDGER_{generation}", self.upper())

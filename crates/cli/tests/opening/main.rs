@@ -5,6 +5,7 @@
 
 mod answers;
 mod faults;
+mod generations;
 mod lifecycle;
 mod rig;
 mod up;

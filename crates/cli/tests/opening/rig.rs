@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
+use giliran_broker::archive::Archive;
 use giliran_broker::server::{self, Server, ServerOptions};
 use giliran_broker::{clock, connection, ledger};
 use giliran_persist::{Store, StoreUrl};
-use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
+use giliran_surge::audit::{self, AuditError, Check, Facts, Sources, Verdict};
 use giliran_surge::load::{self, Load, Progress};
 use giliran_wire::subject::Domain;
 use serde_json::Value;
@@ -129,7 +130,11 @@ impl Rig {
     }
 
     pub(crate) fn persist(&self, store: &str) -> Role {
-        self.role("persist", &["persist", "--store", store])
+        self.persist_with(store, &[])
+    }
+
+    pub(crate) fn persist_with(&self, store: &str, more: &[&str]) -> Role {
+        self.role("persist", &[&["persist", "--store", store], more].concat())
     }
 
     pub(crate) fn feed(&self) -> Role {
@@ -224,9 +229,17 @@ impl Rig {
                 stores: stores.clone(),
                 log: log.exists().then(|| giliran_surge::log::read(&log).unwrap()),
                 key: key::read(&self.path("applicant.key")),
+                archive: Some(Archive::new(self.path("archive"))),
             };
-            let (facts, checks) =
-                audit::run(&self.client, &self.domain, &ledger, sources).await.unwrap();
+            let auditing = audit::run(&self.client, &self.domain, &ledger, sources);
+            let (facts, checks) = match Box::pin(auditing).await {
+                // Its persister has only just been started.
+                Err(AuditError::Store(..)) if since.elapsed() < Duration::from_secs(20) => {
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    continue;
+                }
+                audited => audited.unwrap(),
+            };
             let broken: Vec<&Check> =
                 checks.iter().filter(|c| matches!(c.verdict, Verdict::Broken(..))).collect();
             if broken.is_empty() {

@@ -8,8 +8,9 @@ use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, Damage, DrawRecord, Entry,
-    Expire, Grant, OpeningRecord, Released, Reschedule, ReturnRule, Seat,
+    Expire, Grant, OpeningRecord, Released, Reschedule, ReturnRule, Seal, Seat, SnapshotPart,
 };
+use giliran_wire::snapshot::{Joiner, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
 use super::stock::{Stock, Until, Withheld};
@@ -58,7 +59,12 @@ impl<'k> Applying<'k> {
 
     pub(super) fn entry(&mut self, entry: Entry) -> Result<(), FoldError> {
         match entry {
-            Entry::Genesis(genesis) => self.keeper.genesis = Some(genesis),
+            Entry::Genesis(genesis) => {
+                if genesis.continues.is_some() && self.keeper.sealed.is_none() {
+                    self.keeper.restoring = Some(Joiner::default());
+                }
+                self.keeper.genesis = Some(genesis);
+            }
             Entry::TakeOver(_) | Entry::Refusals(_) => {}
             Entry::Opening(record) => self.record_opening(*record)?,
             Entry::Opened { opening } => self.move_phase(opening, Phase::Open)?,
@@ -71,10 +77,53 @@ impl<'k> Applying<'k> {
             Entry::Released(released) => self.released(&released)?,
             Entry::Adjust(adjust) => self.adjust(&adjust)?,
             Entry::Draw(record) => self.draw(record)?,
-            later @ (Entry::Snapshot(_) | Entry::Seal(_)) => {
-                return Err(FoldError::Newer { seq: self.seq, what: later.what() });
-            }
+            Entry::Snapshot(part) => self.snapshot(&part)?,
+            Entry::Seal(seal) => self.seal(&seal)?,
         }
+        Ok(())
+    }
+
+    /// Whoever folded the generation before holds its state against the seal; who
+    /// begins here takes the parts.
+    fn seal(&mut self, seal: &Seal) -> Result<(), FoldError> {
+        if self.mode == Mode::Replay && self.keeper.parts(PART_BYTES).state() != seal.snapshot {
+            return Err(self.damage("sealed with another state than the ledger's fold"));
+        }
+        self.keeper.sealed = Some(seal.snapshot);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, part: &SnapshotPart) -> Result<(), FoldError> {
+        let Some(mut joiner) = self.keeper.restoring.take() else {
+            return if self.keeper.sealed == Some(part.state) {
+                Ok(())
+            } else {
+                Err(self.damage("a snapshot of another state than was sealed"))
+            };
+        };
+        let seq = self.seq;
+        let broken =
+            |what: String| FoldError::from(Damage { seq, what: format!("snapshot: {what}") });
+        let mut pieces = Vec::new();
+        let joined = joiner.add(&part.bytes, |piece| match piece {
+            Piece::Stand(_) => Err("a stand, which belongs into a file".to_owned()),
+            piece => {
+                pieces.push(piece);
+                Ok(())
+            }
+        });
+        joined.map_err(broken)?;
+        for piece in pieces {
+            self.keeper.restore(piece).map_err(broken)?;
+        }
+        if part.part + 1 < part.parts {
+            self.keeper.restoring = Some(joiner);
+            return Ok(());
+        }
+        if joiner.end().map_err(broken)? != part.state {
+            return Err(broken("its hash is another".to_owned()));
+        }
+        self.keeper.sealed = Some(part.state);
         Ok(())
     }
 

@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{BallotEntry, Block, Chain, Damage, Entry, Genesis, Grant, Reading};
+use giliran_wire::snapshot::Joiner;
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use change::{Changed, Told};
 pub use due::Drawing;
+pub use snapshot::Parts;
 use stock::Stock;
 
 use crate::booking::text_into;
@@ -34,6 +36,13 @@ pub struct Keeper {
     book: Arc<Book>,
     chain: Chain,
     genesis: Option<Genesis>,
+    /// Hash of the state that the last generation was sealed with.
+    sealed: Option<BlockHash>,
+    /// The snapshot that a generation begins with, as far as it was read by a
+    /// keeper that has read nothing before.
+    restoring: Option<Joiner>,
+    /// Changes of bookings and entries so far.
+    changes: u64,
     /// What only the keeper needs to know of the openings, by ordinal.
     kept: FxHashMap<u32, Kept>,
     next_ordinal: u32,
@@ -61,7 +70,7 @@ struct Kept {
     /// Its bookings, to find them when it retires.
     made: Vec<BookingId>,
     /// Its entries, withdrawn ones included.
-    entries: FxHashSet<BookingId>,
+    entries: BTreeSet<BookingId>,
     /// Groups drawn so far.
     draws: u64,
 }
@@ -157,6 +166,9 @@ impl Keeper {
             book: Arc::new(Book::new()),
             chain: Chain::new(),
             genesis: None,
+            sealed: None,
+            restoring: None,
+            changes: 0,
             kept: FxHashMap::default(),
             next_ordinal: 0,
             retired: BTreeSet::new(),
@@ -183,6 +195,11 @@ impl Keeper {
     /// What the ledger began with, once read.
     pub fn genesis(&self) -> Option<&Genesis> {
         self.genesis.as_ref()
+    }
+
+    /// Changes of bookings and entries since the ledger's first block.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The position everything applied so far is durable at.
@@ -396,6 +413,7 @@ impl Keeper {
                 applying.entry(entry)?;
             }
             let changes = applying.end()?;
+            self.changes += changes.len() as u64;
             self.retire(time);
             Ok::<_, FoldError>((changes, at))
         });
@@ -411,6 +429,7 @@ impl Keeper {
         let mut hasher = blake3::Hasher::new();
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&self.next_ordinal.to_le_bytes());
+        bytes.extend_from_slice(&self.changes.to_le_bytes());
         for id in &self.retired {
             text_into(Some(id), &mut bytes);
         }
@@ -435,11 +454,9 @@ impl Keeper {
                 self.book.booking(&id).expect("only the keeper removes").digest_into(&mut bytes);
                 hasher.update(&bytes);
             }
-            let mut receipts: Vec<BookingId> = kept.entries.iter().copied().collect();
-            receipts.sort_unstable();
-            for receipt in receipts {
+            for receipt in &kept.entries {
                 bytes.clear();
-                if let Some(waiting) = self.book.waiting.look(&receipt, |w| w.map(Arc::clone)) {
+                if let Some(waiting) = self.book.waiting.look(receipt, |w| w.map(Arc::clone)) {
                     giliran_wire::codec::encode_into(&waiting.entry, &mut bytes);
                     bytes.extend_from_slice(&waiting.since.as_millis().to_le_bytes());
                     bytes.push(u8::from(waiting.live));

@@ -1,15 +1,16 @@
 //! The keeper's state as pieces, and back: to begin elsewhere than at the
-//! ledger's first block.
+//! ledger's first block. Of the same state the pieces are the same, whoever makes
+//! them.
 
 use std::sync::Arc;
 
-use giliran_wire::KeyFingerprint;
 use giliran_wire::answer::Status;
-use giliran_wire::ledger::{Genesis, Grant};
+use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
 use giliran_wire::snapshot::{
-    BookingState, DoneState, EntryState, Head, LifeState, OpeningState, Piece, SlotState,
-    Withheld as WithheldState,
+    BookingState, Cutter, DoneState, EntryState, Head, LifeState, OpeningState, Piece, SlotState,
+    Stand, Withheld as WithheldState,
 };
+use giliran_wire::{BlockHash, KeyFingerprint};
 
 use super::apply::{draw_of, show};
 use super::stock::{Stock, Until};
@@ -22,8 +23,79 @@ use crate::{Booking, Life, Opening, Waiting};
 /// Bookings and entries in one piece.
 const IN_A_PIECE: usize = 4_096;
 
+/// Which piece.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Head,
+    /// Of this ordinal.
+    Opening(u32),
+    /// Of this opening, from here on.
+    Bookings(u32, usize),
+    /// Of this opening, from here on.
+    Entries(u32, usize),
+}
+
+/// The state as a generation begins with it, part by part, without holding all of
+/// it at once. Only of the keeper it was made from, and while nothing is applied
+/// to that.
+#[derive(Debug)]
+pub struct Parts {
+    keys: std::vec::IntoIter<Key>,
+    cutter: Cutter,
+    next: u32,
+    parts: u32,
+    state: BlockHash,
+}
+
+impl Parts {
+    /// Hash of all parts, one after the other.
+    pub fn state(&self) -> BlockHash {
+        self.state
+    }
+
+    /// The next part; none: that was all.
+    pub fn next(&mut self, keeper: &Keeper) -> Option<SnapshotPart> {
+        let bytes = self.cut(keeper)?;
+        let part = self.next;
+        self.next += 1;
+        Some(SnapshotPart { part, parts: self.parts, state: self.state, bytes })
+    }
+
+    fn cut(&mut self, keeper: &Keeper) -> Option<Vec<u8>> {
+        loop {
+            if let Some(part) = self.cutter.part() {
+                return Some(part);
+            }
+            match self.keys.next() {
+                Some(key) => self.cutter.add(&keeper.piece(key)),
+                None => return self.cutter.rest(),
+            }
+        }
+    }
+}
+
 impl Keeper {
-    /// Hands on the durable state, piece by piece. Nothing may be on its way.
+    /// The durable state as a generation begins with it, in parts of so many bytes.
+    /// Nothing may be on its way. Walks everything, to count and to hash.
+    pub fn parts(&self, part_bytes: usize) -> Parts {
+        let parts = |parts, state| Parts {
+            keys: self.keys().into_iter(),
+            cutter: Cutter::new(part_bytes),
+            next: 0,
+            parts,
+            state,
+        };
+        let mut counting = parts(0, BlockHash::ZERO);
+        let (mut count, mut hasher) = (0, blake3::Hasher::new());
+        while let Some(bytes) = counting.cut(self) {
+            hasher.update(&bytes);
+            count += 1;
+        }
+        parts(count, BlockHash(*hasher.finalize().as_bytes()))
+    }
+
+    /// Hands on the durable state and where it stands, piece by piece. Nothing may
+    /// be on its way.
     ///
     /// # Errors
     ///
@@ -35,36 +107,59 @@ impl Keeper {
             release: String::new(),
             continues: None,
         };
-        take(&Piece::Head(Box::new(Head {
+        take(&Piece::Stand(Box::new(Stand {
             chain: self.chain.clone(),
             genesis: self.genesis.clone().unwrap_or_else(no_genesis),
-            next_ordinal: self.next_ordinal,
-            retired: self.retired.iter().cloned().collect(),
+            sealed: self.sealed,
         })))?;
-        let openings = self.book.openings.load();
-        for opening in openings.iter() {
-            let kept = &self.kept[&opening.record().ordinal];
-            take(&Piece::Opening(Box::new(OpeningState {
-                record: opening.record().clone(),
-                phase: opening.phase(),
-                closes_at: opening.window().1,
-                draws: kept.draws,
-                slots: kept.stocks.iter().map(slot_state).collect(),
-            })))?;
-            for ids in kept.made.chunks(IN_A_PIECE) {
-                let bookings = ids.iter().filter_map(|id| self.book.booking(id));
-                take(&Piece::Bookings(bookings.map(|booking| booking_state(&booking)).collect()))?;
+        self.keys().into_iter().try_for_each(|key| take(&self.piece(key)))
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let mut keys = vec![Key::Head];
+        for opening in self.book.openings.load().iter() {
+            let ordinal = opening.record().ordinal;
+            let kept = &self.kept[&ordinal];
+            keys.push(Key::Opening(ordinal));
+            let from = |all: usize| (0..all).step_by(IN_A_PIECE);
+            keys.extend(from(kept.made.len()).map(|from| Key::Bookings(ordinal, from)));
+            keys.extend(from(kept.entries.len()).map(|from| Key::Entries(ordinal, from)));
+        }
+        keys
+    }
+
+    fn piece(&self, key: Key) -> Piece {
+        match key {
+            Key::Head => Piece::Head(Head {
+                next_ordinal: self.next_ordinal,
+                retired: self.retired.iter().cloned().collect(),
+                changes: self.changes,
+            }),
+            Key::Opening(ordinal) => {
+                let openings = self.book.openings.load();
+                let opening = openings.get(ordinal).expect("listed by `keys`");
+                let kept = &self.kept[&ordinal];
+                Piece::Opening(Box::new(OpeningState {
+                    record: opening.record().clone(),
+                    phase: opening.phase(),
+                    closes_at: opening.window().1,
+                    draws: kept.draws,
+                    slots: kept.stocks.iter().map(slot_state).collect(),
+                }))
             }
-            let mut receipts: Vec<_> = kept.entries.iter().copied().collect();
-            receipts.sort_unstable();
-            for receipts in receipts.chunks(IN_A_PIECE) {
-                let entries = receipts.iter().filter_map(|receipt| {
+            Key::Bookings(ordinal, from) => {
+                let made = self.kept[&ordinal].made[from..].iter().take(IN_A_PIECE);
+                let bookings = made.filter_map(|id| self.book.booking(id));
+                Piece::Bookings(bookings.map(|booking| booking_state(&booking)).collect())
+            }
+            Key::Entries(ordinal, from) => {
+                let receipts = self.kept[&ordinal].entries.iter().skip(from).take(IN_A_PIECE);
+                let entries = receipts.filter_map(|receipt| {
                     self.book.waiting.look(receipt, |waiting| waiting.map(|w| entry_state(w)))
                 });
-                take(&Piece::Entries(entries.collect()))?;
+                Piece::Entries(entries.collect())
             }
         }
-        Ok(())
     }
 
     /// Takes a piece of a snapshot into a keeper that has read nothing else.
@@ -74,17 +169,21 @@ impl Keeper {
     /// What is wrong with it; the keeper is then not to be used.
     pub fn restore(&mut self, piece: Piece) -> Result<(), String> {
         match piece {
-            Piece::Head(head) => {
-                let position = head.chain.position();
-                let time = head.chain.time.as_millis().max(0) as u64;
-                self.chain = head.chain;
-                self.genesis = Some(head.genesis);
-                self.next_ordinal = head.next_ordinal;
-                self.retired = head.retired.into_iter().collect();
+            Piece::Stand(stand) => {
+                let position = stand.chain.position();
+                let time = stand.chain.time.as_millis().max(0) as u64;
+                self.chain = stand.chain;
+                self.genesis = Some(stand.genesis);
+                self.sealed = stand.sealed;
                 let book = Arc::clone(&self.book);
                 book.stable.change(position, |_| book.time.store(time, Ordering::Relaxed));
             }
-            Piece::Opening(state) => self.restore_opening(*state),
+            Piece::Head(head) => {
+                self.next_ordinal = head.next_ordinal;
+                self.retired = head.retired.into_iter().collect();
+                self.changes = head.changes;
+            }
+            Piece::Opening(state) => self.restore_opening(*state)?,
             Piece::Bookings(bookings) => {
                 for booking in bookings {
                     self.restore_booking(booking)?;
@@ -99,8 +198,11 @@ impl Keeper {
         Ok(())
     }
 
-    fn restore_opening(&mut self, state: OpeningState) {
+    fn restore_opening(&mut self, state: OpeningState) -> Result<(), String> {
         let ordinal = state.record.ordinal;
+        if state.slots.len() != state.record.slots.len() {
+            return Err(format!("opening {} has other slots than its record", state.record.id));
+        }
         let opening = Opening::new(state.record);
         opening.set_phase(state.phase);
         opening.set_closes_at(state.closes_at);
@@ -129,6 +231,7 @@ impl Keeper {
         self.kept.insert(ordinal, kept);
         let openings = self.book.openings.load().with(opening);
         self.book.openings.store(Arc::new(openings));
+        Ok(())
     }
 
     fn restore_booking(&mut self, state: BookingState) -> Result<(), String> {

@@ -9,7 +9,8 @@ use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Adjust, Adjustment, Entry};
 use giliran_wire::{BookingId, Timestamp};
 
-use super::{Effect, Gathered, Outcome, Sequencer, entry_bytes};
+use super::gather::entry_bytes;
+use super::{Effect, Gathered, Outcome, Sequencer};
 
 /// Most bookings that are moved or cancelled in one block.
 const BOOKINGS_A_BLOCK: usize = 256;

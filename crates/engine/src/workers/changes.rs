@@ -11,7 +11,7 @@ use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Date, Timestamp};
 
-use super::{Decided, Shared, form_of_unreadable, trace};
+use super::{Decided, Shared, Signed, form_of_unreadable, trace};
 use crate::reply::{Answered, Batch, Outbox, Ticket, To};
 use crate::sequencer::{Act, Action, Fate};
 
@@ -60,9 +60,17 @@ impl<'a> Changes<'a> for request::Reschedule<'a> {
     }
 }
 
+/// What an operator asks for, its names resolved.
+pub(super) enum Asked {
+    /// A change of an opening.
+    Act(Action),
+    /// The ledger's next generation.
+    Roll(Signed),
+}
+
 /// An operator's action as it came in.
 pub(super) trait Acts<'a>: Request<'a> {
-    fn action(&self, shared: &Shared) -> Result<Action, Rejection<'static>>;
+    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>>;
 }
 
 impl Shared {
@@ -156,7 +164,8 @@ impl Shared {
                 out.not_adjusted(ticket(form_of_unreadable(payload)), rejection);
             }
             Ok((form, item)) => match item.action(self) {
-                Ok(action) => decided.admin.push((action, ticket(form))),
+                Ok(Asked::Act(action)) => decided.admin.push((action, ticket(form))),
+                Ok(Asked::Roll(signed)) => decided.rolls.push((signed, ticket(form))),
                 Err(rejection) => {
                     self.metrics.rejected(rejection.reason);
                     out.not_adjusted(ticket(form), rejection);
@@ -198,35 +207,35 @@ fn unknown_opening() -> Rejection<'static> {
 }
 
 impl<'a> Acts<'a> for admin::Quota<'a> {
-    fn action(&self, shared: &Shared) -> Result<Action, Rejection<'static>> {
+    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
-        Ok(Action {
+        Ok(Asked::Act(Action {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::Quota { slot: slots[0], quota: self.quota },
-        })
+        }))
     }
 }
 
 impl<'a> Acts<'a> for admin::Reserve<'a> {
-    fn action(&self, shared: &Shared) -> Result<Action, Rejection<'static>> {
+    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
-        Ok(Action {
+        Ok(Asked::Act(Action {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::Reserve { slot: slots[0], places: self.places },
-        })
+        }))
     }
 }
 
 impl<'a> Acts<'a> for admin::Halt<'a> {
-    fn action(&self, shared: &Shared) -> Result<Action, Rejection<'static>> {
+    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref();
         let (opening, slots) = shared.slots(&self.opening, &self.office, self.date, session)?;
         let fate = match self.bookings {
@@ -234,24 +243,31 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
             admin::Bookings::Cancel => Fate::Cancel,
             admin::Bookings::Move => Fate::Move,
         };
-        Ok(Action {
+        Ok(Asked::Act(Action {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::Halt { slots, halted: self.halted, fate },
-        })
+        }))
     }
 }
 
 impl<'a> Acts<'a> for admin::ClosesAt<'a> {
-    fn action(&self, shared: &Shared) -> Result<Action, Rejection<'static>> {
+    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let openings = shared.book.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(Action {
+        Ok(Asked::Act(Action {
             opening: opening.record().ordinal,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::ClosesAt { closes_at: self.closes_at },
-        })
+        }))
+    }
+}
+
+impl<'a> Acts<'a> for admin::Roll<'a> {
+    fn action(&self, _shared: &Shared) -> Result<Asked, Rejection<'static>> {
+        let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
+        Ok(Asked::Roll(Signed { operator, reason }))
     }
 }

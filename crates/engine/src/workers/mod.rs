@@ -46,11 +46,24 @@ pub(crate) struct Decided {
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
     pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
+    /// Wishes to roll the ledger: who and why.
+    pub(crate) rolls: Vec<(Signed, Ticket)>,
+}
+
+/// Who wants something, and why.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) operator: String,
+    pub(crate) reason: String,
 }
 
 impl Decided {
     fn len(&self) -> usize {
-        self.granted.len() + self.waiting.len() + self.changes.len() + self.admin.len()
+        self.granted.len()
+            + self.waiting.len()
+            + self.changes.len()
+            + self.admin.len()
+            + self.rolls.len()
     }
 }
 
@@ -165,6 +178,12 @@ impl Shared {
                     out,
                 ),
                 Operation::ClosesAt => self.admin_message::<admin::ClosesAt<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
+                Operation::Roll => self.admin_message::<admin::Roll<'_>>(
                     &message,
                     (reply, chunk.received),
                     decided,

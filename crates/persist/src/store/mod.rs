@@ -6,7 +6,7 @@ mod sqlite;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use giliran_wire::ledger::{Chain, OpeningRecord};
+use giliran_wire::ledger::{Chain, OpeningRecord, Stage};
 
 use crate::rows::{Batch, Stored};
 
@@ -217,6 +217,8 @@ impl PositionRow {
             epoch: self.epoch as u64,
             writer: self.writer.parse().map_err(|_| unreadable())?,
             time: giliran_wire::Timestamp::from_millis(self.time_ms),
+            // No store stands between a seal and the next generation's facts.
+            stage: Stage::Open,
         })
     }
 }

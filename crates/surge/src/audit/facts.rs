@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_persist::Stored;
 use giliran_wire::answer::Status;
@@ -14,6 +15,7 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
+use super::generations::Generations;
 use super::{AuditError, Check, Findings};
 use crate::log::Choice;
 
@@ -111,6 +113,7 @@ pub struct Facts {
     /// Sequence at which an epoch begins.
     epochs: Vec<(u64, u64)>,
     events: Vec<(String, BookingId)>,
+    generations: Generations,
     wrong: Wrong,
 }
 
@@ -138,27 +141,51 @@ impl Default for Facts {
             asked: HashSet::new(),
             epochs: Vec::new(),
             events: Vec::new(),
+            generations: Generations::default(),
             wrong,
         }
     }
 }
 
 impl Facts {
-    /// Reads the whole ledger.
+    /// Reads the whole ledger; `archive`: where generations lie whose streams are
+    /// gone.
     ///
     /// # Errors
     ///
     /// [`AuditError`] where it cannot be read, or is damaged.
-    pub async fn of(ledger: &Ledger) -> Result<Self, AuditError> {
-        let (_, tail) = ledger.tail().await?;
+    pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, AuditError> {
+        let newest = ledger.newest().await?;
+        let (_, tail) = newest.tail().await?;
         let mut facts = Self::default();
-        let mut reader = ledger.reader(1).await?;
-        while facts.chain.seq < tail {
+        let first = loop {
+            let generation = facts.chain.generation + u32::from(facts.chain.is_sealed());
+            if let Some(stream) = ledger.of_generation(generation).await? {
+                break stream;
+            }
+            let stream = ledger.stream_of(generation);
+            let blocks = archive.map(|archive| archive.blocks(&stream)).transpose()?.flatten();
+            for block in blocks.ok_or_else(|| AuditError::Gone(stream.clone()))? {
+                let broken = |error| giliran_broker::Error::new(&format!("read {stream}"), error);
+                let (seq, bytes) = block.map_err(broken)?;
+                facts.fold(seq, &bytes)?;
+            }
+            if !facts.chain.is_sealed() {
+                return Err(AuditError::Gone(format!("{stream} from its seal on")));
+            }
+        };
+        let mut reader = first.reader(facts.chain.seq + 1).await?;
+        let behind_seal =
+            |chain: &Chain| chain.is_sealed() && chain.generation == newest.generation();
+        while facts.chain.seq < tail && !behind_seal(&facts.chain) {
             for (seq, bytes) in reader.next_batch(256, Duration::from_secs(1)).await? {
                 if seq > tail {
                     break;
                 }
                 facts.fold(seq, &bytes)?;
+            }
+            if facts.chain.is_sealed() {
+                reader.pass_seal(facts.chain.generation, facts.chain.seq).await?;
             }
         }
         Ok(facts)
@@ -166,6 +193,7 @@ impl Facts {
 
     fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), AuditError> {
         let (block, reading) = self.chain.read_bytes(seq, bytes)?;
+        self.generations.fold(seq, bytes, &block);
         if reading == Reading::Void {
             self.voids += 1;
             return Ok(());
@@ -178,7 +206,11 @@ impl Facts {
         let mut n = 0;
         for entry in entries {
             let about = match entry {
-                Entry::Genesis(_) | Entry::TakeOver(_) | Entry::Refusals(_) => None,
+                Entry::Genesis(_)
+                | Entry::TakeOver(_)
+                | Entry::Refusals(_)
+                | Entry::Snapshot(_)
+                | Entry::Seal(_) => None,
                 Entry::Opening(record) => {
                     for (slot, of) in record.slots.iter().enumerate() {
                         let places = Places { quota: of.quota.into(), ..Places::default() };
@@ -238,7 +270,7 @@ impl Facts {
                     self.end_entry(seq, &receipt);
                     Some(receipt)
                 }
-                Entry::Draw(_) | Entry::Snapshot(_) | Entry::Seal(_) => {
+                Entry::Draw(_) => {
                     return Err(AuditError::Newer(seq));
                 }
             };
@@ -693,6 +725,7 @@ impl Facts {
             wrong.twice.clone().check("P3", "one live booking per applicant and opening"),
             wrong.keys.clone().check("P4", "a request has one booking"),
             wrong.states.clone().check("P4", "every change fits the state it meets"),
+            self.generations.check(),
         ]
     }
 }

@@ -1,13 +1,13 @@
 //! The one rule by which every reader takes or skips a block.
 
-use super::{Block, BlockError, Entry};
+use super::{Block, BlockError, Entry, Seal};
 use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 
 /// How far the ledger has been read, and who may continue it.
 ///
 /// | block | verdict |
 /// |---|---|
-/// | first of all, sequence 1, epoch 0, begins with genesis, names no predecessor | valid |
+/// | first of all: begins with genesis. Of generation 1: sequence 1, epoch 0, names no predecessor. Of a later one: names the seal it continues | valid |
 /// | begins with a take-over, epoch above the writer's, continues the chain | valid; its writer is the writer now |
 /// | of the writer, continues the chain | valid |
 /// | of the writer, does not continue the chain | damage |
@@ -16,6 +16,10 @@ use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 /// | of another writer, epoch above the writer's, no take-over | damage |
 /// | of another ledger or generation, a sequence out of order, time running backwards | damage |
 /// | genesis or take-over anywhere but first; genesis after the first block; the writer taking over from itself | damage |
+/// | a seal that is not alone in its block | damage |
+/// | after a seal, of the same generation | void, and not counted: nothing follows a seal in its stream |
+/// | after a seal, of the next generation | valid if it is the writer's, begins with a genesis that names the seal, and continues the chain; its sequence may leave a gap |
+/// | at a generation's begin, while parts of its snapshot are missing | valid if it is the writer's and holds the next part; else damage |
 ///
 /// "Void" is what a deposed writer left behind: nobody was told of it, every
 /// reader skips it. "Damage" stops the reader.
@@ -37,6 +41,24 @@ pub struct Chain {
     pub writer: WriterNonce,
     /// Time of the last valid block.
     pub time: Timestamp,
+    /// What may come next.
+    pub stage: Stage,
+}
+
+/// Where in a generation's life a reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum Stage {
+    /// Facts follow.
+    Open,
+    /// The generation is over: the next one's genesis follows, in its stream.
+    Sealed,
+    /// Parts of the snapshot it begins with follow.
+    Beginning {
+        /// Number of the next part.
+        part: u32,
+        /// How many there are.
+        parts: u32,
+    },
 }
 
 /// What [`Chain::read`] says of a block that is not damaged.
@@ -76,7 +98,18 @@ impl Chain {
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: Timestamp::from_millis(0),
+            stage: Stage::Open,
         }
+    }
+
+    /// True where the generation is over and the next one's stream is to be read.
+    pub fn is_sealed(&self) -> bool {
+        self.stage == Stage::Sealed
+    }
+
+    /// True where facts follow: neither a seal nor a begin is being read.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
     }
 
     /// The position an answer names: writer's epoch, last sequence read.
@@ -103,26 +136,19 @@ impl Chain {
     /// [`Damage`]; the chain is left where it was.
     pub fn read(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<Reading, Damage> {
         let damage = |what: String| Err(Damage { seq, what });
-        if seq != self.seq + 1 {
-            return damage(format!("read after sequence {}: blocks are missing", self.seq));
-        }
-        let Some(ledger) = self.ledger else {
-            if !matches!(block.entries.first(), Some(Entry::Genesis(_))) || block.epoch != 0 {
-                return damage("the first block is no genesis".to_owned());
-            }
-            if block.previous != BlockHash::ZERO {
-                return damage(format!("genesis names {} as its predecessor", block.previous));
-            }
-            if begins_anew_within(block) {
-                return damage(MISPLACED.to_owned());
-            }
-            self.generation = block.generation;
-            self.ledger = Some(block.ledger);
-            self.advance(seq, block, hash);
-            return Ok(Reading::Valid);
-        };
+        let Some(ledger) = self.ledger else { return self.read_first(seq, block, hash) };
         if block.ledger != ledger {
             return damage(format!("belongs to ledger {}, not {ledger}", block.ledger));
+        }
+        if self.is_sealed() && block.generation == self.generation {
+            // A deposed writer appended behind the seal.
+            return Ok(Reading::Void);
+        }
+        if self.is_sealed() && block.generation == self.generation + 1 {
+            return self.read_next_generation(seq, block, hash);
+        }
+        if seq != self.seq + 1 {
+            return damage(format!("read after sequence {}: blocks are missing", self.seq));
         }
         if block.generation != self.generation {
             return damage(format!(
@@ -130,7 +156,7 @@ impl Chain {
                 block.generation, self.generation
             ));
         }
-        let own = block.writer == self.writer && block.epoch == self.epoch;
+        let own = self.is_of_writer(block);
         let takes_over = matches!(block.entries.first(), Some(Entry::TakeOver(_)));
         let continues = block.previous == self.hash;
         if !own && (block.epoch <= self.epoch || (takes_over && !continues)) {
@@ -140,21 +166,129 @@ impl Chain {
         if !own && !takes_over {
             return damage(format!("epoch {} begins without a take-over", block.epoch));
         }
-        if !continues {
+        self.continues(block).map_err(|what| Damage { seq, what })?;
+        let genesis = matches!(block.entries.first(), Some(Entry::Genesis(_)));
+        if begins_anew_within(block) || genesis || (own && takes_over) {
+            return damage(MISPLACED.to_owned());
+        }
+        let stage = self.stage_after(block).map_err(|what| Damage { seq, what })?;
+        self.advance(seq, block, hash);
+        self.stage = stage;
+        Ok(Reading::Valid)
+    }
+
+    /// The first block of all that this reader meets.
+    fn read_first(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<Reading, Damage> {
+        let damage = |what: String| Err(Damage { seq, what });
+        let Some(Entry::Genesis(genesis)) = block.entries.first() else {
+            return damage("the first block is no genesis".to_owned());
+        };
+        let fits = match genesis.continues {
+            None => seq == 1 && block.generation == 1 && block.epoch == 0,
+            Some(_) => block.generation > 1,
+        };
+        if !fits {
+            return damage(format!("no genesis of generation {} stands here", block.generation));
+        }
+        if block.previous != genesis.continues.unwrap_or(BlockHash::ZERO) {
+            return damage(format!("genesis names {} as its predecessor", block.previous));
+        }
+        if begins_anew_within(block) {
+            return damage(MISPLACED.to_owned());
+        }
+        *self = Self { ledger: Some(block.ledger), ..self.begun(seq, block, hash)? };
+        Ok(Reading::Valid)
+    }
+
+    /// The block behind a seal.
+    fn read_next_generation(
+        &mut self,
+        seq: u64,
+        block: &Block,
+        hash: BlockHash,
+    ) -> Result<Reading, Damage> {
+        let damage = |what: String| Err(Damage { seq, what });
+        let continued = match block.entries.first() {
+            Some(Entry::Genesis(genesis)) => genesis.continues,
+            _ => None,
+        };
+        if continued != Some(self.hash) || begins_anew_within(block) {
+            return damage(format!("no genesis that continues the seal {}", self.hash));
+        }
+        if seq <= self.seq || !self.is_of_writer(block) {
+            let generation = block.generation;
             return damage(format!(
+                "not how the writer of the seal begins generation {generation}"
+            ));
+        }
+        self.continues(block).map_err(|what| Damage { seq, what })?;
+        *self = self.begun(seq, block, hash)?;
+        Ok(Reading::Valid)
+    }
+
+    /// The chain after a generation's first block.
+    fn begun(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Self, Damage> {
+        let stage = if block.generation == 1 {
+            Stage::Open
+        } else {
+            Stage::Beginning { part: 0, parts: u32::MAX }
+        };
+        let mut begun = Self { generation: block.generation, stage, ..self.clone() };
+        begun.stage = begun.stage_after(block).map_err(|what| Damage { seq, what })?;
+        begun.advance(seq, block, hash);
+        Ok(begun)
+    }
+
+    fn is_of_writer(&self, block: &Block) -> bool {
+        block.writer == self.writer && block.epoch == self.epoch
+    }
+
+    fn continues(&self, block: &Block) -> Result<(), String> {
+        if block.previous != self.hash {
+            return Err(format!(
                 "does not continue {}, the last valid block (sequence {})",
                 self.hash, self.valid_seq
             ));
         }
         if block.time < self.time {
-            return damage(format!("its time {} is before {}", block.time, self.time));
+            return Err(format!("its time {} is before {}", block.time, self.time));
         }
-        let genesis = matches!(block.entries.first(), Some(Entry::Genesis(_)));
-        if begins_anew_within(block) || genesis || (own && takes_over) {
-            return damage(MISPLACED.to_owned());
+        Ok(())
+    }
+
+    /// What may come after this block of the chain.
+    fn stage_after(&self, block: &Block) -> Result<Stage, String> {
+        if let Stage::Beginning { mut part, mut parts } = self.stage {
+            for entry in &block.entries {
+                match entry {
+                    Entry::Genesis(_) => {}
+                    Entry::Snapshot(found) => {
+                        let known = parts == u32::MAX || found.parts == parts;
+                        if found.part != part || !known || found.part >= found.parts {
+                            return Err(format!(
+                                "part {} of {} of a snapshot, where part {part} belongs",
+                                found.part, found.parts
+                            ));
+                        }
+                        (part, parts) = (part + 1, found.parts);
+                    }
+                    other => {
+                        return Err(format!("{} before the snapshot is complete", other.what()));
+                    }
+                }
+            }
+            return Ok(if part == parts { Stage::Open } else { Stage::Beginning { part, parts } });
         }
-        self.advance(seq, block, hash);
-        Ok(Reading::Valid)
+        if block.entries.iter().any(|entry| matches!(entry, Entry::Snapshot(_))) {
+            return Err("a snapshot in the middle".to_owned());
+        }
+        match &block.entries[..] {
+            [Entry::Seal(Seal { ledger, .. })] if *ledger == block.ledger => Ok(Stage::Sealed),
+            entries if entries.iter().any(|entry| matches!(entry, Entry::Seal(_))) => {
+                Err("a seal of another ledger, or not alone in its block".to_owned())
+            }
+            _ => Ok(Stage::Open),
+        }
     }
 
     fn advance(&mut self, seq: u64, block: &Block, hash: BlockHash) {

@@ -11,7 +11,7 @@
 mod chain;
 mod entry;
 
-pub use chain::{Chain, Damage, Reading};
+pub use chain::{Chain, Damage, Reading, Stage};
 pub use entry::{
     Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire,
     Genesis, Grant, Office, OpeningRecord, Order, Refusals, Released, Reschedule, ReturnRule,

@@ -271,12 +271,6 @@ fn last_things() -> Vec<Entry> {
             opening: 0,
             tallies: vec![tally(Some(2), Some("mobile".into())), tally(None, None)],
         }),
-        Entry::Snapshot(SnapshotPart {
-            part: 0,
-            parts: 1,
-            state: BlockHash([0x5a; 32]),
-            bytes: vec![0xde, 0xad, 0xbe, 0xef],
-        }),
         Entry::Seal(Seal {
             ledger: LEDGER,
             next: "GILIRAN_V1_LEDGER_2".into(),
@@ -321,21 +315,29 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
         previous = block.seal().hash;
         blocks.push((format!("{:02}_{}", seq + 1, kind(&group[0])), block));
     }
-    blocks.push(second_generation(genesis, previous));
+    blocks.extend(second_generation(genesis, &blocks));
     blocks
 }
 
-/// How a second generation begins; not part of the first one's chain.
-fn second_generation(genesis: Genesis, sealed: BlockHash) -> (String, Block) {
-    let block = Block {
-        format: FORMAT,
-        ledger: LEDGER,
-        generation: 2,
-        epoch: 0,
-        writer: WriterNonce([0xa1; 16]),
-        time: at("2026-12-24T00:00:00.000Z"),
-        previous: BlockHash::ZERO,
-        entries: vec![Entry::Genesis(Genesis { continues: Some(sealed), ..genesis })],
+/// How a second generation begins: the writer goes on, at the seal's time.
+fn second_generation(genesis: Genesis, first: &[(String, Block)]) -> Vec<(String, Block)> {
+    let (_, seal) = first.last().expect("a seal");
+    let genesis = Genesis { continues: Some(seal.seal().hash), ..genesis };
+    let part = |part| {
+        Entry::Snapshot(SnapshotPart {
+            part,
+            parts: 2,
+            state: BlockHash([0x5a; 32]),
+            bytes: vec![0xde, 0xad, 0xbe, 0xef],
+        })
     };
-    ("generation_2_genesis".to_owned(), block)
+    let next = |previous: &Block, entries| Block {
+        generation: 2,
+        previous: previous.seal().hash,
+        entries,
+        ..previous.clone()
+    };
+    let begin = next(seal, vec![Entry::Genesis(genesis), part(0)]);
+    let snapshot = next(&begin, vec![part(1)]);
+    vec![("26_generation_2".to_owned(), begin), ("27_snapshot".to_owned(), snapshot)]
 }

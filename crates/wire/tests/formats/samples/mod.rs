@@ -348,6 +348,12 @@ pub(crate) fn ends() -> Vec<(&'static str, admin::ClosesAt<'static>)> {
     )]
 }
 
+/// See [`quotas`].
+pub(crate) fn rolls() -> Vec<(&'static str, admin::Roll<'static>)> {
+    let roll = admin::Roll { operator: "siti".into(), reason: "before the new year".into() };
+    vec![("admin_roll", roll)]
+}
+
 /// Answers to operators' actions, by name.
 pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
     let slot = SlotState {

@@ -1,0 +1,107 @@
+//! `giliran archive`: sealed generations of the ledger become files.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use giliran_broker::archive::Archive;
+use giliran_broker::ledger::{self, Ledger};
+use giliran_wire::subject::Domain;
+
+use crate::failure::Failure;
+use crate::roles::{Nats, domain};
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran archive --to /backup/giliran --keep       # copy, delete nothing\n  \
+    giliran archive --to /backup/giliran\n\n\
+    A generation ends by `giliran admin roll`, or by itself once it is long. Its stream is\n\
+    deleted only once its file is written and checked, the next generation's begin is\n\
+    complete,     and every store and the feed have passed its end. `giliran audit` and `giliran persist` read\n\
+    the files with --archive.\n\n\
+    Exit code 1: something is still needed, or does not fit; nothing is deleted then.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nats: Nats,
+    /// The ledger's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// The folder; made if missing.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Copies only: no stream is deleted.
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let domain = domain(&args.subject_prefix)?;
+    let client = args.nats.connect("giliran archive").await?;
+    let newest = ledger::open(&client, &domain).await?;
+    let archive = Archive::new(args.to);
+    let generations = newest.generations().await?;
+    let sealed: Vec<u32> = generations.into_iter().filter(|n| *n < newest.generation()).collect();
+    if sealed.is_empty() {
+        shown!(
+            "nothing to archive: {} is the only generation; `giliran admin roll` ends it",
+            newest.name()
+        );
+    }
+    for generation in sealed {
+        let Some(ledger) = newest.of_generation(generation).await? else { continue };
+        Box::pin(one(&archive, ledger, args.keep)).await?;
+    }
+    Ok(())
+}
+
+async fn one(archive: &Archive, ledger: Ledger, keep: bool) -> Result<(), Failure> {
+    let name = ledger.name().to_owned();
+    let mut told = Instant::now();
+    let progress = |blocks| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            eprintln!("{name}: {blocks} blocks");
+        }
+    };
+    let archived = archive.write(&ledger, progress).await?;
+    let path = archive.path(&name);
+    shown!(
+        "{name}: {} blocks, {} bytes in {}, checked",
+        archived.blocks,
+        archived.bytes,
+        path.display()
+    );
+    if keep {
+        return Ok(());
+    }
+    let next = ledger.of_generation(ledger.generation() + 1).await?;
+    let begun = match next {
+        Some(next) => next.is_begun().await?,
+        None => false,
+    };
+    if !begun {
+        return Err(Failure::Wrong(format!(
+            "{name} is kept: the next generation's begin is not complete; an engine in office \
+             writes it"
+        )));
+    }
+    let followers = ledger.followers().await?;
+    let behind: Vec<String> = followers
+        .into_iter()
+        .filter(|(_, seq)| *seq < archived.seal)
+        .map(|(follower, seq)| format!("{follower} stands at sequence {seq}"))
+        .collect();
+    if !behind.is_empty() {
+        return Err(Failure::Wrong(format!(
+            "{name} is kept: its end at sequence {} is not reached by all: {}. Run what is \
+             behind; delete the consumer of a store that is given up",
+            archived.seal,
+            behind.join(", ")
+        )));
+    }
+    ledger.delete().await?;
+    shown!("{name}: the stream is deleted");
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! From one generation of the ledger to the next.
+//!
+//! A seal ends a generation and names the state that the next one begins with. It
+//! is alone in its block, and that block has the time of the one before, so that
+//! nothing changes with it. The next stream then begins with a genesis and that
+//! state, in parts, one a block. These blocks follow from the sealed state alone,
+//! down to their bytes: an engine that takes over in the middle goes on where the
+//! one before has stopped, and where both write, they write the same.
+
+use giliran_core::{Durable, Parts};
+use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Stage};
+use giliran_wire::snapshot::PART_BYTES;
+
+use super::{Effect, Gathered, Now, Outcome, Sequencer, State, Why};
+
+/// How the ledger goes on behind its seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Continuation {
+    /// First sequence of the next generation's stream, if that is there already.
+    pub first: Option<u64>,
+    /// Bytes of a part of the snapshot that a generation begins with.
+    pub part_bytes: usize,
+}
+
+impl Default for Continuation {
+    fn default() -> Self {
+        Self { first: None, part_bytes: PART_BYTES }
+    }
+}
+
+/// What is going on.
+#[derive(Debug)]
+pub(super) struct Roll<T> {
+    next: Continuation,
+    /// Name of the next stream, where a seal is wanted.
+    wanted: Option<String>,
+    /// Who is told once the next generation has begun.
+    tickets: Vec<T>,
+    /// What is still to be written of the begin.
+    parts: Option<Parts>,
+}
+
+impl<T> Roll<T> {
+    pub(super) const fn new(next: Continuation) -> Self {
+        Self { next, wanted: None, tickets: Vec::new(), parts: None }
+    }
+
+    pub(super) fn take_tickets(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.tickets)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.next);
+    }
+}
+
+impl<T> Sequencer<T> {
+    /// Seals the generation with the next block and goes on in the stream `next`,
+    /// which is there, empty, and begins at `first`: beyond whatever is stored in
+    /// the present one until then. One who asks while it rolls is told of that roll.
+    pub fn roll(&mut self, next: String, first: u64, ticket: Option<T>, now: Now) {
+        if self.state == State::Active && self.is_rolling() {
+            self.roll.tickets.extend(ticket);
+        } else if self.state == State::Active {
+            self.roll.next.first = Some(first);
+            self.roll.wanted = Some(next);
+            self.roll.tickets.extend(ticket);
+        }
+        self.pump(now);
+    }
+
+    /// True from a wish to roll until the next generation has begun.
+    pub fn is_rolling(&self) -> bool {
+        self.roll.wanted.is_some() || self.roll.parts.is_some() || !self.keeper.chain().is_open()
+    }
+
+    /// Writes the seal, if one is wanted.
+    pub(super) fn seal(&mut self, now: Now) -> bool {
+        if self.state != State::Active {
+            return false;
+        }
+        let Some(next) = self.roll.wanted.take() else { return false };
+        let chain = self.keeper.chain();
+        let (ledger, time) = (chain.ledger.expect("in office"), chain.time);
+        let parts = self.keeper.parts(self.roll.next.part_bytes);
+        let mut block = Gathered::new();
+        block.push(Entry::Seal(Seal { ledger, next, snapshot: parts.state() }));
+        self.roll.parts = Some(parts);
+        self.send(block, time, now);
+        true
+    }
+
+    /// Writes the next block of a generation's begin, if one is not complete.
+    pub(super) fn begin_generation(&mut self, now: Now) -> bool {
+        let chain = self.keeper.chain();
+        let (stage, time) = (chain.stage, chain.time);
+        let mut block = Gathered::new();
+        let read = match stage {
+            Stage::Open => return false,
+            Stage::Sealed => {
+                let genesis = self.keeper.genesis().expect("read before the seal").clone();
+                let continues = Some(chain.hash);
+                block.push(Entry::Genesis(Genesis { continues, ..genesis }));
+                0
+            }
+            Stage::Beginning { part, .. } => part,
+        };
+        let mut parts = self.roll.parts.take().unwrap_or_else(|| {
+            let mut parts = self.keeper.parts(self.roll.next.part_bytes);
+            (0..read).for_each(|_| drop(parts.next(&self.keeper)));
+            parts
+        });
+        let Some(part) = parts.next(&self.keeper) else {
+            let seq = self.keeper.chain().seq;
+            let what = "its generation begins with more parts than the state has".to_owned();
+            self.stop(Why::Damaged(Damage { seq, what }.into()));
+            return true;
+        };
+        self.roll.parts = Some(parts);
+        block.push(Entry::Snapshot(part));
+        self.send(block, time, now);
+        true
+    }
+
+    /// A block has become durable: perhaps the last of a begin.
+    pub(super) fn generation_begun(&mut self, durable: Durable) {
+        if !self.keeper.chain().is_open() || self.roll.parts.is_none() {
+            return;
+        }
+        self.roll.parts = None;
+        self.roll.next.first = None;
+        for ticket in self.roll.take_tickets() {
+            let outcome = Outcome::Adjusted(Box::default(), durable);
+            self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+        }
+    }
+
+    /// The generation that the next block belongs to.
+    pub(super) fn generation(&self) -> u32 {
+        let chain = self.keeper.chain();
+        chain.generation + u32::from(chain.is_sealed())
+    }
+
+    /// The sequence that stands before the next block's in its stream.
+    pub(super) fn expected_last(&self) -> u64 {
+        let chain = self.keeper.chain();
+        match self.roll.next.first {
+            Some(first) if chain.is_sealed() => first - 1,
+            _ => chain.seq,
+        }
+    }
+}

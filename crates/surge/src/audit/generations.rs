@@ -1,0 +1,67 @@
+//! What one generation ends with and the next one begins with, held against the
+//! fold of the whole ledger.
+
+use giliran_core::Keeper;
+use giliran_wire::ledger::{Block, Entry};
+use giliran_wire::snapshot::Joiner;
+
+use super::{Check, Findings, Verdict, not_checked};
+
+const WHAT: &str = "replay = live: generations are sealed with the ledger's fold";
+
+/// Folds the ledger by the engine's own rules, seal by seal.
+#[derive(Debug)]
+pub(super) struct Generations {
+    keeper: Keeper,
+    /// It could not be folded any further.
+    stopped: bool,
+    joiner: Joiner,
+    findings: Findings,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        let (keeper, joiner) = (Keeper::new(), Joiner::default());
+        Self { keeper, stopped: false, joiner, findings: Findings::new() }
+    }
+}
+
+impl Generations {
+    /// A block of the ledger, in order; its bytes have been read already.
+    pub(super) fn fold(&mut self, seq: u64, bytes: &[u8], block: &Block) {
+        if self.stopped {
+            return;
+        }
+        // A keeper that folds a seal compares it with its own state.
+        if let Err(error) = self.keeper.fold(seq, bytes) {
+            self.stopped = true;
+            self.findings.look(false, || error.to_string());
+        }
+        for entry in &block.entries {
+            match entry {
+                Entry::Seal(_) => self.findings.look(!self.stopped, || "see above".to_owned()),
+                Entry::Snapshot(part) => {
+                    let joined = self.joiner.add(&part.bytes, |_| Ok(()));
+                    if let Err(what) = joined {
+                        self.findings.look(false, || format!("sequence {seq}: {what}"));
+                    }
+                    if part.part + 1 == part.parts {
+                        let whole = std::mem::take(&mut self.joiner).end();
+                        self.findings.look(whole.as_ref() == Ok(&part.state), || {
+                            format!("sequence {seq}: the parts of the snapshot are not its state")
+                        });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn check(&self) -> Check {
+        let check = self.findings.clone().check("P6", WHAT);
+        if check.verdict == Verdict::Holds(0) {
+            return not_checked("P6", WHAT, "the ledger has one generation; see the simulation");
+        }
+        check
+    }
+}
