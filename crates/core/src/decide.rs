@@ -295,7 +295,9 @@ impl Book {
         if !waits {
             return refuse(Refusal::new(Reason::SoldOut));
         }
-        if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, now)) {
+        // Nobody is drawn into a day that has begun by the next release.
+        let draw = opening.calendar.next(&opening.releases(), now).unwrap_or(now);
+        if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, draw)) {
             return refuse(Refusal::new(if late { Reason::Closed } else { Reason::SoldOut }));
         }
         if self.waiting.len() >= MAX_WAITING {
@@ -347,6 +349,8 @@ impl Book {
     fn phase_allows(opening: &Opening, now: Timestamp) -> Result<bool, Refusal> {
         let (opens_at, closes_at) = opening.window();
         match opening.phase() {
+            // An operator has ended it: there is nothing to wait for.
+            Phase::Scheduled if closes_at <= opens_at => Err(Refusal::new(Reason::Closed)),
             Phase::Scheduled if now < opens_at => Err(Refusal {
                 retry_after_ms: Some(opens_at.millis_since(now)),
                 ..Refusal::new(Reason::NotOpen)

@@ -308,6 +308,9 @@ impl Plain {
         let waits = request.wait && !there.releases().is_empty();
         let late = waits && there.phase == Phase::Closed;
         match there.phase {
+            Phase::Scheduled if there.closes_at <= record.opens_at => {
+                return Expected::Refused(Reason::Closed);
+            }
             Phase::Scheduled if now < record.opens_at => {
                 return Expected::Refused(Reason::NotOpen);
             }
@@ -359,7 +362,8 @@ impl Plain {
         if !waits {
             return Expected::Refused(Reason::SoldOut);
         }
-        if slots.iter().all(|slot| now >= there.day(*slot)) {
+        let draw = PlainOpening::next(&there.releases(), now);
+        if slots.iter().all(|slot| draw >= there.day(*slot)) {
             return Expected::Refused(if late { Reason::Closed } else { Reason::SoldOut });
         }
         let waiting = |who: &Pseudonym| {
@@ -427,7 +431,9 @@ impl Plain {
         if open.len() > 1 {
             return None;
         }
-        let scheduled = of(Phase::Scheduled).into_iter().min_by_key(|(_, o)| o.record.opens_at);
+        let scheduled = of(Phase::Scheduled).into_iter();
+        let scheduled = scheduled.filter(|(_, o)| o.record.opens_at < o.closes_at);
+        let scheduled = scheduled.min_by_key(|(_, o)| o.record.opens_at);
         let closed = of(Phase::Closed).into_iter().max_by_key(|(_, o)| o.closes_at);
         open.into_iter().next().or(scheduled).or(closed).map(|(i, _)| i)
     }
