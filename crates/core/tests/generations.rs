@@ -234,9 +234,9 @@ fn a_begin_is_the_sealing_writers_and_whole() {
     let why = refused(&Block { entries: vec![Entry::Closed { opening: 0 }], ..first }, 0);
     assert!(why.contains("no genesis that continues"), "{why}");
     let fact = vec![Entry::Closed { opening: 0 }];
-    let why = refused(&Block { entries: fact, ..second.clone() }, 1);
+    let mut skipped = second.clone();
+    let why = refused(&Block { entries: fact, ..second }, 1);
     assert!(why.contains("before the snapshot is complete"), "{why}");
-    let mut skipped = second;
     if let Entry::Snapshot(part) = &mut skipped.entries[0] {
         part.part += 1;
     }
