@@ -5,7 +5,7 @@
 
 use giliran_config::Config;
 use giliran_core::{Ask, ChangeAsk, Decision, Deed, Keeper, Settled};
-use giliran_engine::sequencer::{Appended, Effect, Now, Outcome, Sequencer};
+use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Outcome, Sequencer};
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, TakeOver};
 use giliran_wire::request::Choice;
@@ -85,7 +85,8 @@ impl Bench {
             bits
         });
         let writer = WriterNonce([1; 16]);
-        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, now);
+        let next = Continuation::default();
+        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
         let mut bench = Self { config, sequencer, now, told: Vec::new(), blocks };
         bench.run();
         bench
@@ -99,7 +100,7 @@ impl Bench {
             }
             for effect in effects {
                 match effect {
-                    Effect::Append { attempt, expected_last, bytes } => {
+                    Effect::Append { attempt, expected_last, bytes, .. } => {
                         self.blocks.push(bytes.to_vec());
                         let stored = Appended::Stored { seq: expected_last + 1 };
                         self.sequencer.appended(attempt, stored, self.now);
