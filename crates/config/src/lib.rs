@@ -68,6 +68,8 @@ pub struct Explicit {
     pub(crate) id: String,
     pub(crate) opens_at: Timestamp,
     pub(crate) closes_at: Timestamp,
+    /// Of its own; none: the schedule's, or UTC.
+    pub(crate) timezone: Option<String>,
     pub(crate) dates: Vec<Date>,
 }
 

@@ -88,16 +88,9 @@ fn read_schedule(
     offices: &[Office],
     report: &mut Report<'_>,
 ) -> Option<Schedule> {
-    let timezone = section.needed_text("timezone", report).and_then(|(name, span)| {
-        match TimeZone::get(name) {
-            Ok(timezone) => Some((timezone, name.to_owned())),
-            Err(_) => {
-                let message = format!("`{name}` is no time zone; an IANA name is, as Asia/Jakarta");
-                report.add(&span, &section.path("timezone"), message);
-                None
-            }
-        }
-    });
+    let timezone = section
+        .needed_text("timezone", report)
+        .and_then(|(name, span)| timezone(name, &span, &section.path("timezone"), report));
     let opens = section.needed_text("opens", report).and_then(|(text, span)| {
         let parsed = text
             .split_once(' ')
@@ -143,6 +136,22 @@ fn read_schedule(
         report.add(&span, "schedule.lasts", message);
     }
     Some(schedule)
+}
+
+fn timezone(
+    name: &str,
+    span: &std::ops::Range<usize>,
+    path: &str,
+    report: &mut Report<'_>,
+) -> Option<(TimeZone, String)> {
+    match TimeZone::get(name) {
+        Ok(timezone) => Some((timezone, name.to_owned())),
+        Err(_) => {
+            let message = format!("`{name}` is no time zone; an IANA name is, as Asia/Jakarta");
+            report.add(span, path, message);
+            None
+        }
+    }
 }
 
 fn covers(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<Weekday>> {
@@ -191,6 +200,10 @@ fn read_opening(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Ex
     {
         report.add(section.span(), &section.path("closes_at"), "not after opens_at".into());
     }
+    let timezone = section
+        .text("timezone", report)
+        .and_then(|(name, span)| timezone(name, &span, &section.path("timezone"), report))
+        .map(|(_, name)| name);
     let path = section.path("dates");
     let days = match section.texts("dates", report) {
         Some((days, span)) => {
@@ -206,7 +219,7 @@ fn read_opening(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Ex
             return None;
         }
     };
-    Some(Explicit { id: id?, opens_at: opens_at?, closes_at: closes_at?, dates: days })
+    Some(Explicit { id: id?, opens_at: opens_at?, closes_at: closes_at?, timezone, dates: days })
 }
 
 fn instant(
@@ -260,10 +273,7 @@ impl Config {
             .openings
             .iter()
             .filter(|opening| opening.closes_at > now && opening.opens_at <= until)
-            .map(|o| {
-                let zone = self.schedule.as_ref().map_or("UTC", |s| &s.timezone_name);
-                self.record(&o.id, zone, o.opens_at, o.closes_at, &o.dates)
-            })
+            .map(|o| self.record(&o.id, self.zone(o), o.opens_at, o.closes_at, &o.dates))
             .collect();
         if let Some(schedule) = &self.schedule {
             due.extend(self.scheduled(schedule, now, until));
@@ -274,16 +284,24 @@ impl Config {
     /// Openings to try rules on: every explicit one, and one of the schedule. Id,
     /// time zone, begin, days.
     pub(crate) fn samples(&self) -> Vec<(String, &str, Timestamp, Vec<Date>)> {
-        let zone = self.schedule.as_ref().map_or("UTC", |s| &s.timezone_name);
-        let explicit = |o: &Explicit| (o.id.clone(), zone, o.opens_at, o.dates.clone());
-        let mut samples: Vec<_> = self.openings.iter().map(explicit).collect();
+        let mut samples = Vec::new();
+        for o in &self.openings {
+            samples.push((o.id.clone(), self.zone(o), o.opens_at, o.dates.clone()));
+        }
         if let Some(schedule) = &self.schedule
             && let Some((opens_at, monday)) = schedule.opening_of_week(civil::date(2026, 1, 7))
         {
             let week = format!("of the week of {monday}");
+            let zone = schedule.timezone_name.as_str();
             samples.push((week, zone, opens_at, schedule.days(monday)));
         }
         samples
+    }
+
+    /// The time zone of an opening's days and times.
+    fn zone<'a>(&'a self, opening: &'a Explicit) -> &'a str {
+        let of_schedule = self.schedule.as_ref().map(|s| s.timezone_name.as_str());
+        opening.timezone.as_deref().or(of_schedule).unwrap_or("UTC")
     }
 
     fn scheduled(
@@ -384,6 +402,7 @@ impl Config {
             id: "dev".to_owned(),
             opens_at: now,
             closes_at: now.plus_millis(24 * 3_600_000),
+            timezone: None,
             dates,
         }];
         config

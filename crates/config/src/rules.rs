@@ -19,6 +19,7 @@ const RETURNS: &str = "\"immediate\", { delayed = [\"10m\", \"60m\"] } or { at =
 pub(crate) struct Spans {
     cancelled: Option<std::ops::Range<usize>>,
     expired: Option<std::ops::Range<usize>>,
+    hold: Option<std::ops::Range<usize>>,
 }
 
 pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, Spans) {
@@ -47,6 +48,7 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
     rules.across_openings = section.flag("across_openings", report);
     if let Some((text, span)) = section.text("hold", report) {
         rules.hold_ms = duration(text, &span, &section.path("hold"), report);
+        spans.hold = Some(span);
     }
     if let Some(mut returns) = section.section("returns", report) {
         for (field, rule, span) in [
@@ -75,9 +77,12 @@ pub(crate) fn check_returns(
     let calendar = Calendar::new(timezone);
     let held_until = opens_at.plus_millis(rules.hold_ms.unwrap_or(0));
     let expires = rules.hold_ms.is_some();
-    for (field, rule, span, earliest) in [
-        ("rules.returns.cancelled", &rules.cancelled, &spans.cancelled, Some(opens_at)),
-        ("rules.returns.expired", &rules.expired, &spans.expired, expires.then_some(held_until)),
+    let expired = (&rules.expired, &spans.expired);
+    for (field, (rule, span), earliest) in [
+        ("rules.returns.cancelled", (&rules.cancelled, &spans.cancelled), Some(opens_at)),
+        ("rules.returns.expired", expired, expires.then_some(held_until)),
+        // The hold alone may outlast the day, whatever becomes of the place then.
+        ("rules.hold", (&ReturnRule::Immediate, &spans.hold), expires.then_some(held_until)),
     ] {
         let (Some(earliest), Some(span)) = (earliest, span) else { continue };
         let back = match rule {

@@ -223,4 +223,30 @@ fn places_that_would_come_back_after_their_day_are_refused() {
         assert!(problems.contains("2026-11-27 in opening drill"), "{late}: {problems}");
     }
     parse(&text("cancelled = { at = [\"20:00\"] }"), "f.toml").unwrap();
+    // A hold that outlasts the day, whatever the rules for returned places.
+    let long = text("").replace("hold = \"2h\"", "hold = \"6h\"");
+    let problems = parse(&long, "f.toml").unwrap_err().to_string();
+    assert!(problems.contains("rules.hold: a returned place of 2026-11-27"), "{problems}");
+    parse(&text("").replace("hold = \"2h\"", "hold = \"5h\""), "f.toml").unwrap();
+}
+
+#[test]
+fn an_opening_written_out_may_have_a_time_zone_of_its_own() {
+    let zone = |text: &str| {
+        let config = parse(text, "g.toml").unwrap();
+        config.due(at("2026-11-27T08:00:00Z"), WEEK_MS)[0].timezone.clone()
+    };
+    assert_eq!(zone(MINIMAL), "UTC");
+    let own = MINIMAL.replace("dates =", "timezone = \"Asia/Jakarta\"\ndates =");
+    assert_eq!(zone(&own), "Asia/Jakarta");
+    let problem = check("dates =", "timezone = \"Batam\"\ndates =");
+    assert!(problem.contains("opening[0].timezone: `Batam` is no time zone"), "{problem}");
+    // The rules are tried in that zone: 23:00 in Jakarta is on the day itself.
+    let returns = "[rules.returns]\ncancelled = { at = [\"23:00\"] }\n[[office]]";
+    let late = own
+        .replace("[[office]]", returns)
+        .replace("[\"2026-11-30\", \"2026-12-01\"]", "[\"2026-11-27\"]");
+    parse(&late, "g.toml").unwrap();
+    let early = late.replace("23:00", "13:00");
+    assert!(parse(&early, "g.toml").unwrap_err().to_string().contains("after its day"));
 }

@@ -230,7 +230,7 @@ impl Book {
     }
 
     /// The opening a request means that names none: the only open one, else the
-    /// next scheduled, else the last closed. `Err`: there are several, or none.
+    /// next scheduled that an operator has not ended, else the last closed. `Err`: there are several, or none.
     pub(crate) fn meant<'a>(openings: &'a Openings) -> Result<&'a Arc<Opening>, &'static str> {
         let of_phase =
             |phase| openings.iter().filter(move |o: &&'a Arc<Opening>| o.phase() == phase);
@@ -239,6 +239,7 @@ impl Book {
             (Some(_), Some(_)) => Err("opening: several are open, name one of them"),
             (Some(only), None) => Ok(only),
             (None, _) => of_phase(Phase::Scheduled)
+                .filter(|o| o.window().0 < o.window().1)
                 .min_by_key(|o| o.window().0)
                 .or_else(|| of_phase(Phase::Closed).max_by_key(|o| o.window().1))
                 .ok_or("opening: there is none yet"),

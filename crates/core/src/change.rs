@@ -192,11 +192,12 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
     for done in done {
         match (&done.deed, reference) {
             (DoneDeed::Confirmed { reference: known }, Some(_)) if known == reference => {
-                return if booking.status == Status::Confirmed {
-                    Paid::AsConfirmed
-                } else {
-                    Paid::Otherwise
-                };
+                if booking.status == Status::Confirmed {
+                    return Paid::AsConfirmed;
+                }
+                // Given back since. Whether it is to be paid back already, what
+                // came later says.
+                paid = Paid::Otherwise;
             }
             (DoneDeed::Refund { reference: known }, Some(_)) if known == reference => {
                 return Paid::ToBeRefunded;
@@ -221,33 +222,42 @@ fn cannot_move(
     choices: &[Choice<'_>],
     now: Timestamp,
 ) -> Option<Result<(), Refusal>> {
-    if opening.day_has_begun(booking.slot, now) {
-        return Some(Err(Refusal::new(Reason::Closed)));
+    let most = opening.record().rules.max_changes;
+    match (moves(opening, booking, choices, now), most.filter(|most| booking.changes() >= *most)) {
+        (Ok(false), _) => Some(Ok(())),
+        (_, Some(most)) => {
+            let detail = format!("status: confirmed; changed {most} times, at most {most}");
+            Some(Err(Refusal::because(Reason::WrongState, detail)))
+        }
+        (Ok(true), None) => None,
+        (Err(refusal), None) => Some(Err(refusal)),
     }
-    let fitting = match opening.fitting_all(choices, false) {
-        Ok(fitting) => fitting,
-        Err(refusal) => return Some(Err(refusal)),
-    };
+}
+
+/// Whether another slot has room for a booking; false: its own comes first.
+fn moves(
+    opening: &Opening,
+    booking: &Booking,
+    choices: &[Choice<'_>],
+    now: Timestamp,
+) -> Result<bool, Refusal> {
+    if opening.day_has_begun(booking.slot, now) {
+        return Err(Refusal::new(Reason::Closed));
+    }
+    let fitting = opening.fitting_all(choices, false)?;
     let places = booking.seats.len() as i32;
     let mut all_begun = true;
     for slot in fitting.iter().copied().flatten() {
         if *slot == booking.slot {
-            return Some(Ok(()));
+            return Ok(false);
         }
         if opening.day_has_begun(*slot, now) {
             continue;
         }
         all_begun = false;
         if opening.durably_free.of(*slot) >= places {
-            if let Some(most) = opening.record().rules.max_changes
-                && booking.changes() >= most
-            {
-                let detail = format!("status: confirmed; changed {most} times, at most {most}");
-                return Some(Err(Refusal::because(Reason::WrongState, detail)));
-            }
-            return None;
+            return Ok(true);
         }
     }
-    let reason = if all_begun { Reason::Closed } else { Reason::SoldOut };
-    Some(Err(Refusal::new(reason)))
+    Err(Refusal::new(if all_begun { Reason::Closed } else { Reason::SoldOut }))
 }

@@ -320,7 +320,9 @@ impl Book {
         if !waits {
             return refuse(Refusal::new(Reason::SoldOut));
         }
-        if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, now)) {
+        // Nobody is drawn into a day that has begun by the next release.
+        let draw = opening.calendar.next(&opening.releases(), now).unwrap_or(now);
+        if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, draw)) {
             return refuse(Refusal::new(if late { Reason::Closed } else { Reason::SoldOut }));
         }
         if self.waiting.len() >= MAX_WAITING {
@@ -372,6 +374,8 @@ impl Book {
     fn phase_allows(opening: &Opening, now: Timestamp) -> Result<bool, Refusal> {
         let (opens_at, closes_at) = opening.window();
         match opening.phase() {
+            // An operator has ended it: there is nothing to wait for.
+            Phase::Scheduled if closes_at <= opens_at => Err(Refusal::new(Reason::Closed)),
             Phase::Scheduled if now < opens_at => Err(Refusal {
                 retry_after_ms: Some(opens_at.millis_since(now)),
                 ..Refusal::new(Reason::NotOpen)
@@ -430,24 +434,27 @@ impl Opening {
 
     fn first_claim(&self, ask: &Ask<'_>) -> First {
         let first = &ask.applicants[0];
-        // What this booking says of the request; none: it is another's.
-        let known = |booking: &Arc<Booking>| {
-            if booking.seats[0].applicant != *first {
-                None
-            } else if *booking.request_id == *ask.request_id {
-                Some(if booking.content == ask.content {
-                    First::Same(Arc::clone(booking))
-                } else {
-                    First::Conflict
-                })
-            } else {
-                booking.done(ask.request_id).map(|_| First::Conflict)
-            }
+        // By a request of this id?
+        let made = |booking: &&Arc<Booking>| {
+            booking.seats[0].applicant == *first && *booking.request_id == *ask.request_id
+        };
+        // Changed by a request of this id?
+        let changed = |booking: &Arc<Booking>| {
+            booking.seats[0].applicant == *first && booking.done(ask.request_id).is_some()
         };
         self.claims.look(first, |claim| {
             let Some(claim) = claim else { return First::Unclaimed };
-            if let Some(known) = claim.past().iter().find_map(known) {
-                return known;
+            let live = match &claim.standing {
+                Standing::Granted(booking) => Some(booking),
+                Standing::Free | Standing::Deciding => None,
+            };
+            // What it made counts before what bears its id otherwise.
+            if let Some(booking) = claim.past().iter().chain(live).find(made) {
+                return if booking.content == ask.content {
+                    First::Same(Arc::clone(booking))
+                } else {
+                    First::Conflict
+                };
             }
             if let Some(waiting) = claim.waiting()
                 && waiting.entry.applicants[0] == *first
@@ -460,9 +467,10 @@ impl Opening {
                 };
             }
             match &claim.standing {
+                _ if claim.past().iter().chain(live).any(changed) => First::Conflict,
                 Standing::Free => First::Unclaimed,
                 Standing::Deciding => First::Deciding,
-                Standing::Granted(booking) => known(booking).unwrap_or(First::Booked),
+                Standing::Granted(_) => First::Booked,
             }
         })
     }

@@ -295,18 +295,27 @@ impl Outbox {
                 withheld: opening.withheld(*index).max(0) as u32,
             })
         };
-        fn listed(found: &[Found]) -> Vec<answer::Booking<'_>> {
-            found.iter().take(admin::MAX_LISTED).map(|f| f.booking.view(&f.opening)).collect()
+        // What was done to a booking is told before what merely concerns it.
+        let mut room = admin::MAX_LISTED;
+        let mut listed = |found: &[Found]| {
+            let listed = found.len().min(room);
+            room -= listed;
+            listed
+        };
+        let (moved, cancelled) = (listed(&report.moved), listed(&report.cancelled));
+        let concerned = listed(&report.concerned);
+        fn views(found: &[Found]) -> Vec<answer::Booking<'_>> {
+            found.iter().map(|f| f.booking.view(&f.opening)).collect()
         }
         let report = admin::Report {
             outcome: "done".into(),
             slots: report.slots.iter().filter_map(slot).collect(),
             concerned_count: report.concerned.len() as u64,
-            concerned: listed(&report.concerned),
+            concerned: views(&report.concerned[..concerned]),
             moved_count: report.moved.len() as u64,
-            moved: listed(&report.moved),
+            moved: views(&report.moved[..moved]),
             cancelled_count: report.cancelled.len() as u64,
-            cancelled: listed(&report.cancelled),
+            cancelled: views(&report.cancelled[..cancelled]),
             as_of,
         };
         self.push(reply, false, |out| answer::write(form, &[admin::Answer::Done(report)], out));

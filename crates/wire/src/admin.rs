@@ -14,8 +14,9 @@ use crate::{Date, Position, Text, Timestamp};
 pub const MAX_OPERATOR_BYTES: usize = 64;
 /// Longest reason, in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
-/// Most bookings that an answer lists; it says how many there are.
-pub const MAX_LISTED: usize = 2_000;
+/// Most bookings that an answer lists in all, so that it fits the broker's
+/// default payload limit whatever they say; it says how many there are.
+pub const MAX_LISTED: usize = 1_500;
 
 /// `admin.quota`: sets a slot's quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
@@ -83,6 +84,13 @@ pub enum Bookings {
     Move,
 }
 
+/// Optional fields may be null.
+fn keep_where_null<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Bookings, D::Error> {
+    Option::<Bookings>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// `admin.halt`: closes an office's day for grants at once, or opens it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +115,7 @@ pub struct Halt<'a> {
     /// True: closed; false: open again.
     pub halted: bool,
     /// What becomes of the bookings there; `keep` if left out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "keep_where_null")]
     pub bookings: Bookings,
 }
 
@@ -151,17 +159,17 @@ pub struct Report<'a> {
     pub slots: Vec<SlotState<'a>>,
     /// How many bookings it concerns that stay as they are.
     pub concerned_count: u64,
-    /// They, at most [`MAX_LISTED`].
+    /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub concerned: Vec<Booking<'a>>,
     /// How many were moved.
     pub moved_count: u64,
-    /// They, at most [`MAX_LISTED`].
+    /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub moved: Vec<Booking<'a>>,
     /// How many were cancelled.
     pub cancelled_count: u64,
-    /// They, at most [`MAX_LISTED`].
+    /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub cancelled: Vec<Booking<'a>>,
     /// The ledger position this was true at.

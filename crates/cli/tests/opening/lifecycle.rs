@@ -205,8 +205,11 @@ async fn bookings_are_given_back_and_moved() {
         "conflict"
     );
     assert_eq!(rig.settle("cancel", cancel("m1", &id(&other), "cat")).await["reason"], "conflict");
-    let nowhere = rig.settle("reschedule", swap("m3", &other, "cat", "2030-02-01")).await;
+    let nowhere = rig.settle("reschedule", swap("m3", &again, "ben", "2030-02-01")).await;
     assert_eq!(nowhere["reason"], "unknown_slot");
+    // The cap is told first, whatever else would be told.
+    let capped = rig.settle("reschedule", swap("m3", &other, "cat", "2030-02-01")).await;
+    assert_eq!(capped["reason"], "wrong_state", "{capped}");
     // Full: the old place is kept.
     let full = rig.settle("reschedule", swap("m4", &again, "ben", TUE)).await;
     assert_eq!(full["booking"]["date"], TUE, "{full}");
@@ -340,7 +343,13 @@ async fn returned_places_are_drawn_among_those_who_wait() {
 /// Quotas, reserves, closed days and ends, by an operator, while bookings run.
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_change_what_is_offered() {
-    let rig = Rig::new(&config(5, HOUR, "")).await;
+    let soon = clock::now().plus_millis(HOUR);
+    let later = format!(
+        "[[opening]]\nid = \"later\"\nopens_at = \"{soon}\"\ncloses_at = \"{}\"\n\
+         dates = [\"2030-02-04\"]\n",
+        soon.plus_millis(HOUR)
+    );
+    let rig = Rig::new(&config(5, HOUR, &later)).await;
     rig.init();
     let _engine = rig.serve("a");
     let sqlite = rig.sqlite();
@@ -386,6 +395,13 @@ async fn operators_change_what_is_offered() {
     let (code, _, wrong) = admin(&[&["reserve", "0"], &slot[..]].concat());
     assert_eq!(code, 0, "{wrong}");
     assert_eq!(rig.book(&book(31, &["u"], MON)).await["outcome"], "granted");
+    // Ended before it begins: nobody waits for it.
+    let ends = ["admin", "closes-at", "2020-01-01T00:00:00Z", "--opening", "later"];
+    let (code, _, wrong) = rig.run(&[&ends[..], &by[..4]].concat());
+    assert_eq!(code, 0, "{wrong}");
+    let mut early = book(40, &["e"], "2030-02-04");
+    early["opening"] = json!("later");
+    assert_eq!(rig.book(&early).await["reason"], "closed");
     // Ended, and extended again.
     let (code, _, wrong) = admin(&["closes-at", "2020-01-01T00:00:00Z"]);
     assert_eq!(code, 0, "{wrong}");

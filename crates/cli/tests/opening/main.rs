@@ -8,5 +8,6 @@ mod draws;
 mod faults;
 mod generations;
 mod lifecycle;
+mod permissions;
 mod rig;
 mod up;

@@ -613,6 +613,7 @@ impl<'k> Applying<'k> {
             return Err(self.damage(&format!("entry {receipt} entered twice")));
         }
         for applicant in &waiting.entry.applicants {
+            self.forget_withdrawn(&opening, applicant);
             opening.claims.wait(*applicant, Some(Arc::clone(&waiting)));
         }
         let at = draw_of(&opening, &waiting);
@@ -622,6 +623,21 @@ impl<'k> Applying<'k> {
         }
         self.changes.push(Change::Entry { kind: Kind::Entered, waiting, opening });
         Ok(())
+    }
+
+    /// Who enters again is known by the new entry alone: to come and go must not
+    /// fill the memory.
+    pub(super) fn forget_withdrawn(&mut self, opening: &Opening, applicant: &Pseudonym) {
+        let earlier = opening.claims.look(applicant, |c| c.and_then(|c| c.waiting().cloned()));
+        let Some(earlier) = earlier.filter(|earlier| !earlier.live) else { return };
+        let receipt = earlier.entry.receipt;
+        self.keeper.book.waiting.remove_if(&receipt, |_| true);
+        for applicant in &earlier.entry.applicants {
+            opening.claims.wait(*applicant, None);
+        }
+        if let Some(kept) = self.keeper.kept.get_mut(&earlier.entry.opening) {
+            kept.entries.remove(&receipt);
+        }
     }
 
     fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), FoldError> {

@@ -149,7 +149,7 @@ impl Keeper {
         let changed = match booking.status {
             Status::Held => Changed::Entry(entry(None), told),
             Status::Expired if !opening.day_has_begun(booking.slot, now) => {
-                match self.revivable(booking, opening) {
+                match self.revivable(booking, opening, now) {
                     Some(true) => {
                         self.revive(booking, opening);
                         Changed::Entry(entry(Some(booking.seats.to_vec())), told)
@@ -167,7 +167,7 @@ impl Keeper {
     /// Whether an expired booking can have its numbers again: they are free, and
     /// none of its applicants has booked since. Claims and places are taken then.
     /// None: that turns on something not yet durable.
-    fn revivable(&mut self, booking: &Booking, opening: &Opening) -> Option<bool> {
+    fn revivable(&mut self, booking: &Booking, opening: &Opening, now: Timestamp) -> Option<bool> {
         let (ordinal, slot) = (booking.opening, booking.slot);
         let mut deciding = false;
         for seat in &booking.seats {
@@ -189,6 +189,10 @@ impl Keeper {
             let in_block =
                 self.in_block.taken.contains(&number) || self.in_block.revived.contains(&number);
             let stock = self.stock(ordinal, slot);
+            if seat.number > stock.quota {
+                // The quota was lowered: there is no such number any more.
+                return Some(false);
+            }
             if in_block {
                 deciding = true;
             } else if stock.is_withheld(seat.number) {
@@ -205,24 +209,19 @@ impl Keeper {
         if deciding || !stock.has_room(missing as u32) {
             return None;
         }
-        let people = booking.seats.iter().map(|seat| seat.applicant);
-        let elsewhere = opening.booked_elsewhere(
-            &people.clone().collect::<Vec<_>>(),
-            &self.book.openings(),
-            self.book.engine_time(Timestamp::from_millis(0)),
-        );
-        match elsewhere {
-            Some(false) => {}
-            Some(true) => return Some(false),
-            None => return None,
-        }
-        let party = sorted(people);
+        let party = sorted(booking.seats.iter().map(|seat| seat.applicant));
         opening.claims.take(&party).ok()?;
-        if !opening.free[slot as usize].take(missing) {
+        // Looked at with the own claims in place: of two that claim one person in
+        // two openings, one at least sees the other.
+        let elsewhere = opening.booked_elsewhere(&party, &self.book.openings(), now);
+        let taken = elsewhere == Some(false) && opening.free[slot as usize].take(missing);
+        if !taken {
             opening.claims.give(&party);
-            return None;
         }
-        Some(true)
+        match elsewhere {
+            Some(true) => Some(false),
+            _ => taken.then_some(true),
+        }
     }
 
     fn revive(&mut self, booking: &Booking, opening: &Opening) {

@@ -84,15 +84,17 @@ impl Keeper {
         random: &mut dyn FnMut() -> u128,
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
-        let due: Vec<BookingId> = self
+        let due: Vec<(Timestamp, BookingId)> = self
             .holds
             .range(..=(now, BookingId::from_random(u128::MAX)))
-            .map(|(_, id)| *id)
-            .filter(|id| !self.in_block.touched.contains(id))
+            .filter(|(_, id)| !self.in_block.touched.contains(id))
             .take(most)
+            .copied()
             .collect();
-        for id in due {
+        for (at, id) in due {
             let Some(found) = self.book.booking(&id).and_then(|b| self.book.found(b)) else {
+                // Its opening has retired: nothing is due any more.
+                self.holds.remove(&(at, id));
                 continue;
             };
             if found.booking.status != Status::Held || found.opening.is_drawing() {
@@ -149,6 +151,17 @@ impl Keeper {
                 continue;
             }
             pool.entry(*slot).or_default().push(*number);
+        }
+        // What lies beyond a lowered quota is no number to be given: released, it
+        // pays the debt, or lets a lower one be had.
+        let quota = |slot: &u32| self.kept[&ordinal].stocks[*slot as usize].quota;
+        let beyond = pool.iter().flat_map(|(slot, numbers)| {
+            let beyond = numbers.iter().filter(|number| **number > quota(slot));
+            beyond.map(|number| (ordinal, *slot, *number))
+        });
+        let beyond = released(beyond.take(most));
+        if !beyond.is_empty() {
+            return Some(beyond);
         }
         // The lowest number is given first.
         pool.values_mut().for_each(|numbers| numbers.sort_unstable_by(|a, b| b.cmp(a)));

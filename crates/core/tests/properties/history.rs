@@ -5,6 +5,7 @@ use giliran_wire::{Date, Pseudonym, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 pub(crate) const OFFICES: [&str; 3] = ["batam-center", "harbourbay", "nowhere"];
 pub(crate) const SESSIONS: [&str; 4] = ["0800", "1000", "priority", "never"];
 
@@ -27,7 +28,12 @@ pub(crate) struct OpeningSpec {
     pub(crate) max_party: u8,
     pub(crate) max_per_account: Option<u32>,
     pub(crate) opens_in: u8,
-    pub(crate) lasts: u8,
+    pub(crate) lasts: u64,
+    pub(crate) hold_ms: Option<u64>,
+    pub(crate) cancelled: ReturnRule,
+    pub(crate) expired: ReturnRule,
+    pub(crate) across_openings: bool,
+    pub(crate) max_changes: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,6 +45,36 @@ pub(crate) struct RequestSpec {
     pub(crate) expires_in: Option<i8>,
     pub(crate) account: Option<u8>,
     pub(crate) vouched: bool,
+    pub(crate) wait: bool,
+}
+
+/// A change of a booking.
+#[derive(Debug, Clone)]
+pub(crate) struct WishSpec {
+    /// Of all bookings and entries there are, or nobody's; and how it is named.
+    pub(crate) target: Option<Index>,
+    /// One of its people, or anybody.
+    pub(crate) who: Result<Index, u8>,
+    /// A number, or the id of the request that made the booking.
+    pub(crate) request_id: Option<u8>,
+    pub(crate) deed: DeedSpec,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum DeedSpec {
+    Confirm(Option<u8>),
+    Cancel,
+    Reschedule(Vec<ChoiceSpec>),
+}
+
+/// What an operator does, to a slot of an opening.
+#[derive(Debug, Clone)]
+pub(crate) enum AdjustSpec {
+    Quota(u16),
+    Reserve(u16),
+    Halt(bool),
+    /// The opening ends in so many ms from now.
+    ClosesAt(i32),
 }
 
 #[derive(Debug, Clone)]
@@ -54,20 +90,34 @@ pub(crate) enum Step {
     Ask(RequestSpec),
     /// An earlier request again: as it was, expired by now, or changed.
     Again(Index, Change),
+    /// A change of a booking.
+    Wish(WishSpec),
+    /// An earlier one again.
+    WishAgain(Index),
+    /// An operator sets something, with the next block.
+    Adjust(Index, Index, AdjustSpec),
+    /// An operator moves (true) or cancels a booking, with the next block.
+    Authority(Index, bool),
     /// Time passes, ms.
-    Pass(u8),
+    Pass(u64),
+    /// The clock is set back, ms.
+    Back(u64),
     Record(OpeningSpec),
-    /// The next block takes at most so many of the waiting grants.
-    Write(u8),
+    /// The next block takes at most so many of the waiting grants, and at most
+    /// so many of what time brings.
+    Write(u8, u8),
     Commit,
+    /// Both: the block is stored at once.
+    Turn(u8, u8),
     /// The block will never be in the ledger.
     GiveUpBlock,
     /// A waiting grant is dropped.
     GiveUp(Index),
     /// Something a deposed writer left behind stands next in the ledger.
     Void,
-    /// The engine dies with all that was not durable.
-    Restart,
+    /// The engine dies with all that was not durable; the next one begins with a
+    /// snapshot (true), or reads the ledger.
+    Restart(bool),
     /// Another writer took over and granted one of the requests that wait.
     Deposed(Index),
 }
@@ -118,16 +168,16 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
         id: format!("W{ordinal}"),
         timezone: "Asia/Jakarta".into(),
         opens_at,
-        closes_at: opens_at.plus_millis(u64::from(spec.lasts)),
+        closes_at: opens_at.plus_millis(spec.lasts),
         rules: Rules {
             order: Order::FirstCome,
             max_party: spec.max_party,
             max_per_account: spec.max_per_account,
-            hold_ms: None,
-            cancelled: ReturnRule::Immediate,
-            expired: ReturnRule::Immediate,
-            across_openings: false,
-            max_changes: None,
+            hold_ms: spec.hold_ms,
+            cancelled: spec.cancelled.clone(),
+            expired: spec.expired.clone(),
+            across_openings: spec.across_openings,
+            max_changes: spec.max_changes,
         },
         offices,
         slots,
@@ -137,15 +187,37 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
 prop_compose! {
     pub(crate) fn opening_spec()(
         offices in prop::collection::vec(
-            prop::collection::vec((prop::bool::weighted(0.2), prop::bool::weighted(0.2)), 1..4), 1..3),
+            prop::collection::vec((prop::bool::weighted(0.15), prop::bool::weighted(0.1)), 1..4), 1..3),
         slots in prop::collection::vec((0u8..2, 0u8..3, 0u8..2, 1u16..5), 1..7),
-        max_party in prop_oneof![1 => Just(1u8), 1 => Just(2u8), 4 => Just(4u8)],
+        max_party in prop_oneof![1 => Just(1u8), 1 => Just(2u8), 8 => Just(4u8)],
         max_per_account in prop::option::weighted(0.3, 1u32..5),
         opens_in in 0u8..10,
-        lasts in prop_oneof![4 => Just(250u8), 1 => 5u8..60],
+        lasts in prop_oneof![1 => Just(250u64), 1 => 5u64..60, 6 => 20 * HOUR_MS..80 * HOUR_MS],
+        hold_ms in prop_oneof![
+            2 => Just(None),
+            2 => (1u64..40).prop_map(Some),
+            1 => (1u64..20).prop_map(|hours| Some(hours * HOUR_MS)),
+        ],
+        cancelled in return_rule(),
+        expired in return_rule(),
+        across_openings in prop::bool::weighted(0.3),
+        max_changes in prop::option::weighted(0.4, 0u16..3),
     ) -> OpeningSpec {
-        OpeningSpec { offices, slots, max_party, max_per_account, opens_in, lasts }
+        OpeningSpec {
+            offices, slots, max_party, max_per_account, opens_in, lasts, hold_ms, cancelled,
+            expired, across_openings, max_changes,
+        }
     }
+}
+
+fn return_rule() -> impl Strategy<Value = ReturnRule> {
+    prop_oneof![
+        1 => Just(ReturnRule::Immediate),
+        1 => (0u64..10, 0u64..20)
+            .prop_map(|(from_ms, more)| ReturnRule::Delayed { from_ms, to_ms: from_ms + more }),
+        2 => prop_oneof![Just(vec![420]), Just(vec![420, 1_020]), Just(vec![0, 600])]
+            .prop_map(|minutes| ReturnRule::At { minutes }),
+    ]
 }
 
 pub(crate) fn choice_spec() -> impl Strategy<Value = ChoiceSpec> {
@@ -165,13 +237,41 @@ prop_compose! {
         ],
         request_id in 0u8..4,
         choices in prop::collection::vec(choice_spec(), 1..4),
-        opening in prop::option::weighted(0.3, any::<Index>()),
-        expires_in in prop::option::weighted(0.1, -2i8..5),
+        opening in prop::option::weighted(0.8, any::<Index>()),
+        expires_in in prop::option::weighted(0.05, -2i8..5),
         account in prop::option::weighted(0.6, 0u8..2),
         vouched in prop::bool::weighted(0.5),
+        wait in prop::bool::weighted(0.4),
     ) -> RequestSpec {
-        RequestSpec { people, request_id, choices, opening, expires_in, account, vouched }
+        RequestSpec { people, request_id, choices, opening, expires_in, account, vouched, wait }
     }
+}
+
+prop_compose! {
+    fn wish_spec()(
+        target in prop::option::weighted(0.95, any::<Index>()),
+        who in prop_oneof![
+            8 => any::<Index>().prop_map(Ok),
+            1 => (0u8..12).prop_map(Err),
+        ],
+        request_id in prop::option::weighted(0.95, 0u8..12),
+        deed in prop_oneof![
+            4 => prop::option::weighted(0.8, 0u8..3).prop_map(DeedSpec::Confirm),
+            4 => Just(DeedSpec::Cancel),
+            8 => prop::collection::vec(choice_spec(), 1..4).prop_map(DeedSpec::Reschedule),
+        ],
+    ) -> WishSpec {
+        WishSpec { target, who, request_id, deed }
+    }
+}
+
+fn adjust_spec() -> impl Strategy<Value = AdjustSpec> {
+    prop_oneof![
+        3 => (0u16..6).prop_map(AdjustSpec::Quota),
+        2 => (0u16..4).prop_map(AdjustSpec::Reserve),
+        2 => prop::bool::ANY.prop_map(AdjustSpec::Halt),
+        1 => prop_oneof![-20i32..100, 0..10 * HOUR_MS as i32].prop_map(AdjustSpec::ClosesAt),
+    ]
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -185,14 +285,22 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         24 => request_spec().prop_map(Step::Ask),
         8 => (index(), change).prop_map(|(i, c)| Step::Again(i, c)),
-        4 => (0u8..20).prop_map(Step::Pass),
-        1 => opening_spec().prop_map(Step::Record),
-        8 => (0u8..8).prop_map(Step::Write),
-        8 => Just(Step::Commit),
+        20 => wish_spec().prop_map(Step::Wish),
+        2 => index().prop_map(Step::WishAgain),
+        2 => (index(), index(), adjust_spec()).prop_map(|(o, s, a)| Step::Adjust(o, s, a)),
+        2 => (index(), any::<bool>()).prop_map(|(i, moved)| Step::Authority(i, moved)),
+        5 => (0u64..20).prop_map(Step::Pass),
+        3 => (1u64..14).prop_map(|hours| Step::Pass(hours * HOUR_MS)),
+        1 => (30u64..60).prop_map(|hours| Step::Pass(hours * HOUR_MS)),
+        1 => prop_oneof![1u64..20, Just(HOUR_MS)].prop_map(Step::Back),
+        2 => opening_spec().prop_map(Step::Record),
+        10 => (0u8..8, 0u8..6).prop_map(|(grants, returns)| Step::Write(grants, returns)),
+        10 => Just(Step::Commit),
+        20 => (1u8..8, 0u8..6).prop_map(|(grants, returns)| Step::Turn(grants, returns)),
         2 => Just(Step::GiveUpBlock),
         2 => index().prop_map(Step::GiveUp),
         1 => Just(Step::Void),
-        1 => Just(Step::Restart),
+        1 => any::<bool>().prop_map(Step::Restart),
         1 => index().prop_map(Step::Deposed),
     ]
 }

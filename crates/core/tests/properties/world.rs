@@ -2,33 +2,51 @@
 
 use std::collections::VecDeque;
 
-use giliran_core::{Book, Decision, FoldError, Keeper, Numbered, Settled};
+use giliran_core::{Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Keeper, Settled};
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Grant, Reading, TakeOver};
-use giliran_wire::request::Choice;
+use giliran_wire::ledger::{
+    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, Reading, TakeOver,
+};
+use giliran_wire::request::{self, Choice};
 use giliran_wire::{
     BlockHash, BookingId, KeyFingerprint, LedgerId, Pseudonym, Text, Timestamp, WriterNonce,
 };
 use proptest::sample::Index;
 
 use crate::history::{
-    Change, ChoiceSpec, OFFICES, OpeningSpec, RequestSpec, SESSIONS, Step, day, opening_record,
-    person,
+    AdjustSpec, Change as Changed, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec,
+    SESSIONS, Step, WishSpec, day, opening_record, person,
 };
-use crate::plain::{Expected, Had, Plain, PlainOpening, Request};
+use crate::plain::{Expected, Pending, Plain, Request};
+use crate::rules::{Outcome, Wish};
+
+/// When histories begin.
+const BEGIN: &str = "2026-11-21T12:00:00Z";
 
 /// The engine's part of a history, and the plain rules beside it.
 pub(crate) struct World {
-    keeper: Keeper,
-    plain: Plain,
-    now: Timestamp,
+    pub(crate) keeper: Keeper,
+    pub(crate) plain: Plain,
+    pub(crate) now: Timestamp,
     writer: u8,
-    queue: VecDeque<Box<Grant>>,
-    in_flight: Option<Block>,
+    pub(crate) queue: VecDeque<Box<Grant>>,
+    /// Changes of bookings that wait for a block.
+    pub(crate) wishes: VecDeque<Wish>,
+    /// Those who wait for returned places, to be entered.
+    pub(crate) entering: VecDeque<(Box<BallotEntry>, Request)>,
+    /// What operators want.
+    pub(crate) adjusting: Vec<Adjust>,
+    pub(crate) authority: Vec<(BookingId, bool)>,
+    pub(crate) drawing: Option<Drawing>,
+    /// Its seed, and up to which release it goes.
+    pub(crate) seed: ([u8; 32], Timestamp),
+    /// The block in flight, and the request that each of its entries serves.
+    pub(crate) in_flight: Option<(Block, Vec<Option<Request>>)>,
     asked: Vec<Request>,
+    wished: Vec<Wish>,
     /// Every block, void ones included.
-    ledger: Vec<Vec<u8>>,
-    ids: u8,
+    pub(crate) ledger: Vec<Vec<u8>>,
+    pub(crate) ids: u32,
 }
 
 impl World {
@@ -36,11 +54,18 @@ impl World {
         let mut world = Self {
             keeper: Keeper::new(),
             plain: Plain::default(),
-            now: Timestamp::from_millis(1_000),
+            now: BEGIN.parse().unwrap(),
             writer: 1,
             queue: VecDeque::new(),
+            wishes: VecDeque::new(),
+            entering: VecDeque::new(),
+            adjusting: Vec::new(),
+            authority: Vec::new(),
+            drawing: None,
+            seed: ([0; 32], Timestamp::from_millis(0)),
             in_flight: None,
             asked: Vec::new(),
+            wished: Vec::new(),
             ledger: Vec::new(),
             ids: 0,
         };
@@ -56,11 +81,16 @@ impl World {
         world
     }
 
-    fn book(&self) -> &Book {
+    pub(crate) fn book(&self) -> &Book {
         self.keeper.book()
     }
 
-    fn block(&self, epoch: u64, entries: Vec<Entry>) -> Block {
+    /// Engine time: a clock that was set back makes it stand still.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.book().engine_time(self.now)
+    }
+
+    pub(crate) fn block(&self, epoch: u64, entries: Vec<Entry>) -> Block {
         let chain = self.keeper.chain();
         Block {
             format: FORMAT,
@@ -84,20 +114,48 @@ impl World {
     fn take_over(&mut self) {
         self.writer += 1;
         let block = self.block(self.keeper.chain().epoch + 1, vec![take_over()]);
-        self.commit_block(block);
+        self.commit_block(block, &[]);
     }
 
-    fn commit_block(&mut self, block: Block) -> Vec<BookingId> {
+    /// The own block stands in the ledger; what it changed is what the rules say.
+    pub(crate) fn commit_block(&mut self, block: Block, requests: &[Option<Request>]) {
         let sealed = block.seal();
         self.ledger.push(sealed.bytes);
-        let (made, durable) =
-            self.keeper.commit(self.ledger.len() as u64, block, sealed.hash).unwrap();
-        assert_eq!(durable.position().seq, self.ledger.len() as u64);
-        let id = |change: &giliran_core::Change| match change {
-            giliran_core::Change::Booking { after, .. } => after.booking.id,
-            giliran_core::Change::Entry { waiting, .. } => waiting.entry.receipt,
-        };
-        made.iter().map(id).collect()
+        let seq = self.ledger.len() as u64;
+        let (entries, time) = (block.entries.clone(), block.time);
+        let (changes, durable) = self.keeper.commit(seq, block, sealed.hash).unwrap();
+        assert_eq!(durable.position().seq, seq);
+        self.plain.end_block();
+        self.follow(&entries, requests, time, &changes);
+    }
+
+    /// The plain rules follow the ledger.
+    fn follow(
+        &mut self,
+        entries: &[Entry],
+        requests: &[Option<Request>],
+        time: Timestamp,
+        changes: &[Change],
+    ) {
+        let mut told = Vec::new();
+        for (i, entry) in entries.iter().enumerate() {
+            let request = requests.get(i).cloned().flatten();
+            if let (Entry::Grant(grant), Some(_)) = (entry, &request) {
+                self.forget(grant);
+            }
+            told.extend(self.plain.apply(entry, time, request));
+        }
+        let changed = changes.iter().map(|change| match change {
+            Change::Booking { kind, before, after, .. } => {
+                let booking = &after.booking;
+                let before = before.as_ref().map_or(0, |before| before.version);
+                assert_eq!(booking.version, before + 1);
+                (*kind, booking.id, booking.version)
+            }
+            Change::Entry { kind, waiting, .. } => (*kind, waiting.entry.receipt, 0),
+        });
+        assert_eq!(changed.collect::<Vec<_>>(), told);
+        self.plain.retire(time);
     }
 
     pub(crate) fn step(&mut self, step: Step) {
@@ -107,18 +165,36 @@ impl World {
                 let request = changed(which.get(&self.asked).clone(), change);
                 self.ask(request);
             }
-            Step::Pass(ms) => self.now = self.now.plus_millis(u64::from(ms)),
+            Step::Wish(spec) => self.wish(self.wish_of(spec)),
+            Step::WishAgain(which) if !self.wished.is_empty() => {
+                self.wish(which.get(&self.wished).clone());
+            }
+            Step::Adjust(opening, slot, spec) => self.adjust(opening, slot, &spec),
+            Step::Authority(which, moved) if !self.plain.had.is_empty() => {
+                self.authority.push((which.get(&self.plain.had).id, moved));
+            }
+            Step::Pass(ms) => self.now = self.now.plus_millis(ms),
+            Step::Back(ms) => {
+                self.now = Timestamp::from_millis(self.now.as_millis() - ms as i64);
+            }
             Step::Record(spec) if self.in_flight.is_none() => self.record(&spec),
-            Step::Write(most) if self.in_flight.is_none() => self.write(most),
+            Step::Write(grants, returns) if self.in_flight.is_none() => {
+                self.write(grants, usize::from(returns));
+            }
             Step::Commit => self.commit(),
+            Step::Turn(grants, returns) => {
+                if self.in_flight.is_none() {
+                    self.write(grants, usize::from(returns));
+                }
+                self.commit();
+            }
             Step::GiveUpBlock => self.give_up_block(),
             Step::GiveUp(which) if !self.queue.is_empty() => {
                 let grant = self.queue.remove(which.index(self.queue.len())).unwrap();
-                self.book().abandon(&grant);
-                self.forget(&grant);
+                self.give_up(&grant);
             }
             Step::Void => self.void(),
-            Step::Restart => self.restart(),
+            Step::Restart(snapshot) => self.restart(snapshot),
             Step::Deposed(which) => self.deposed(which),
             _ => {}
         }
@@ -133,46 +209,127 @@ impl World {
             }
         }
         let opening = spec.opening.map(|i| {
-            // One beyond the last, now and then.
-            format!("W{}", i.index(8 * self.plain.openings.len() + 1) / 8)
+            let there = self.plain.openings.iter().enumerate().filter(|(_, o)| !o.retired);
+            let mut named: Vec<usize> = there.flat_map(|(o, _)| [o; 8]).collect();
+            // One that has retired, or was never there, now and then.
+            named.extend([0, self.plain.openings.len()]);
+            format!("W{}", i.get(&named))
         });
         let target =
             self.plain.openings.iter().rfind(|o| {
                 opening.as_ref().map_or(o.phase == Phase::Open, |id| *id == o.record.id)
             });
         let record = &target.unwrap_or(&self.plain.openings[0]).record;
-        let choice = |spec: ChoiceSpec| match spec {
-            ChoiceSpec::Slot(which, date, session) => {
-                let slot = which.get(&record.slots);
-                let office = &record.offices[slot.office as usize];
-                let session_id = &office.sessions[slot.session as usize].id;
-                Choice {
-                    office: Text::from(office.id.clone()),
-                    date: date.then_some(slot.date),
-                    session: session.then(|| Text::from(session_id.clone())),
-                }
-            }
-            ChoiceSpec::Any(office, date, session) => Choice {
-                office: Text::from(OFFICES[usize::from(office)]),
-                date: date.map(day),
-                session: session.map(|i| Text::from(SESSIONS[usize::from(i)])),
-            },
-        };
         let moment = |ms: i8| Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
         Request {
             request_id: format!("r-{}", spec.request_id),
             applicants,
-            choices: spec.choices.into_iter().map(choice).collect(),
+            choices: choices(record, spec.choices),
             opening,
             expires_at: spec.expires_in.map(moment),
             account: spec.account.map(|i| person(200 + i)),
             vouched: spec.vouched,
+            wait: spec.wait,
         }
     }
 
+    fn wish_of(&self, spec: WishSpec) -> Wish {
+        // Rather one that is live.
+        let weight = |live| if live { 4 } else { 1 };
+        let bookings = self.plain.had.iter().map(|had| (had.id, weight(had.is_live())));
+        let entries = self.plain.waits.iter().map(|waits| (waits.receipt, weight(waits.live)));
+        let all: Vec<BookingId> =
+            bookings.chain(entries).flat_map(|(id, times)| vec![id; times]).collect();
+        let target = spec.target.filter(|_| !all.is_empty()).map(|which| *which.get(&all));
+        let had = self.plain.had.iter().find(|had| Some(had.id) == target);
+        let waits = target.and_then(|id| self.plain.entry(&id));
+        let mut people: Vec<Pseudonym> = had.map_or(Vec::new(), |had| {
+            had.seats.iter().map(|(who, _)| *who).chain(had.left.iter().copied()).collect()
+        });
+        people.extend(waits.iter().flat_map(|waits| waits.request.applicants.clone()));
+        let applicant = match spec.who {
+            Ok(which) if !people.is_empty() => *which.get(&people),
+            Ok(_) => person(0),
+            Err(anybody) => person(anybody),
+        };
+        let made_by = had.map(|had| &had.request).or(waits.map(|waits| &waits.request));
+        let request_id = match (spec.request_id, made_by) {
+            (None, Some(request)) => request.request_id.clone(),
+            // Some are ids of requests for bookings as well.
+            (Some(number @ 0..2), _) => format!("r-{number}"),
+            (number, _) => format!("c-{}", number.unwrap_or(0)),
+        };
+        let opening = had.map_or(0, |had| had.opening);
+        let deed = match spec.deed {
+            DeedSpec::Confirm(reference) => {
+                Deed::Confirm { reference: reference.map(|i| format!("inv-{i}").into()) }
+            }
+            DeedSpec::Cancel => Deed::Cancel { applicant },
+            DeedSpec::Reschedule(specs) => {
+                let choices = choices(&self.plain.openings[opening].record, specs);
+                let content = request::Reschedule {
+                    request_id: Text::from(""),
+                    booking: Text::from(""),
+                    applicant: Text::from(""),
+                    choices: choices.clone(),
+                };
+                Deed::Reschedule { applicant, content: content.content(), choices }
+            }
+        };
+        Wish { request_id, target, deed }
+    }
+
+    /// A change is asked for: what durable facts settle is told at once.
+    fn wish(&mut self, wish: Wish) {
+        let settled = self.book().settled(&wish.ask(), self.time());
+        let expected = self.plain.settled(&wish, self.time());
+        assert_eq!(settled.map(|settled| self.outcome(settled)), expected, "{wish:?}");
+        if expected.is_none() {
+            self.wishes.push_back(wish.clone());
+        }
+        self.wished.push(wish);
+    }
+
+    pub(crate) fn outcome(&self, settled: Settled) -> Outcome {
+        let at_now = |at: giliran_core::Durable| {
+            assert_eq!(at.position().seq, self.ledger.len() as u64);
+        };
+        match settled {
+            Settled::Repeat(found, at) => {
+                at_now(at);
+                Outcome::Repeat(found.booking.id)
+            }
+            Settled::Entered { waiting, durable, .. } => {
+                at_now(durable);
+                Outcome::Entered(waiting.entry.receipt)
+            }
+            Settled::Refused(refusal, at) => {
+                at_now(at);
+                assert!(refusal.detail.is_some() || refusal.reason != Reason::WrongState);
+                Outcome::Refused(refusal.reason)
+            }
+        }
+    }
+
+    fn adjust(&mut self, opening: Index, slot: Index, spec: &AdjustSpec) {
+        let ordinal = opening.index(self.plain.openings.len());
+        let slot = slot.index(self.plain.openings[ordinal].places.len()) as u32;
+        let change = match *spec {
+            AdjustSpec::Quota(quota) => Adjustment::Quota { slot, quota },
+            AdjustSpec::Reserve(places) => Adjustment::Reserve { slot, places },
+            AdjustSpec::Halt(halted) => Adjustment::Halt { slot, halted },
+            AdjustSpec::ClosesAt(ms) => {
+                let closes_at = Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
+                Adjustment::ClosesAt { closes_at }
+            }
+        };
+        let (operator, reason) = ("op".into(), "why".into());
+        self.adjusting.push(Adjust { opening: ordinal as u32, operator, reason, change });
+    }
+
     fn ask(&mut self, request: Request) {
-        let expected = self.plain.expected(&request, self.now);
-        let decision = self.book().decide(&request.ask(), self.now);
+        let expected = self.plain.expected(&request, self.time());
+        let decision = self.book().decide(&request.ask(), self.time());
         let settled_at = self.ledger.len() as u64;
         let told = match decision {
             Decision::Wait => Expected::Wait,
@@ -187,25 +344,35 @@ impl World {
                 assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
                 Expected::Refused(refusal.reason)
             }
-            Decision::Settled(Settled::Entered { .. })
-            | Decision::Enter(_)
-            | Decision::Ballot(_) => {
-                panic!("nobody asked to wait")
+            Decision::Ballot(_) => panic!("no opening here is drawn"),
+            Decision::Settled(Settled::Entered { waiting, durable, .. }) => {
+                assert_eq!(durable.position().seq, settled_at);
+                Expected::Entered(waiting.entry.receipt)
+            }
+            Decision::Enter(entry) => {
+                let wanted = Expected::Enter(entry.slots.clone());
+                // The sequencer lets nobody enter twice at once.
+                let enters =
+                    |who: &Pseudonym| self.entering.iter().any(|(e, _)| e.applicants.contains(who));
+                if !request.applicants.iter().any(enters) {
+                    self.entering.push_back((entry, request.clone()));
+                }
+                wanted
             }
             Decision::Granted(grant) => {
                 let seats: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
                 assert_eq!(seats, request.applicants);
-                let granted =
-                    Expected::Granted { opening: grant.opening as usize, slot: grant.slot };
-                self.plain.had.push(Had {
-                    request: request.clone(),
-                    opening: grant.opening as usize,
-                    slot: grant.slot,
-                    numbers: Vec::new(),
-                    booking: None,
+                let (opening, slot) = (grant.opening as usize, grant.slot);
+                self.plain.pending.push(Pending {
+                    opening,
+                    slot,
+                    people: seats,
+                    places: grant.seats.len() as i32,
+                    account: request.account,
+                    request: Some(request.clone()),
                 });
                 self.queue.push_back(grant);
-                granted
+                Expected::Granted { opening, slot }
             }
         };
         assert_eq!(told, expected, "{request:?}");
@@ -214,59 +381,15 @@ impl World {
 
     fn record(&mut self, spec: &OpeningSpec) {
         let record = opening_record(spec, self.plain.openings.len() as u32, self.now);
-        let block =
-            self.block(self.keeper.chain().epoch, vec![Entry::Opening(Box::new(record.clone()))]);
-        self.commit_block(block);
-        self.plain.openings.push(PlainOpening { record, phase: Phase::Scheduled });
-    }
-
-    /// What opens, then grants, then what closes, unless grants still wait.
-    fn write(&mut self, most: u8) {
-        let due = self.keeper.due(self.now);
-        let (mut entries, closed): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
-        let opens = entries.clone();
-        for _ in 0..most {
-            let Some(mut grant) = self.queue.pop_front() else { break };
-            // Few different bits: an id that is taken has to be noticed.
-            while self.keeper.number(&mut grant, u128::from(self.ids / 3)) != Numbered::Done {
-                self.ids = self.ids.wrapping_add(1);
-            }
-            let opening = grant.opening as usize;
-            let numbers: Vec<u16> = grant.seats.iter().map(|seat| seat.number).collect();
-            assert_eq!(
-                numbers,
-                self.plain.lowest_numbers(opening, grant.slot, numbers.len()),
-                "the lowest numbers first"
-            );
-            self.pending(&grant).numbers = numbers;
-            entries.push(Entry::Grant(*grant));
-        }
-        if self.queue.is_empty() {
-            let opens_now = |entry: &Entry| {
-                matches!(entry, Entry::Closed { opening }
-                    if opens.contains(&Entry::Opened { opening: *opening }))
-            };
-            entries.extend(closed.into_iter().filter(|entry| !opens_now(entry)));
-        }
-        self.in_flight = Some(self.block(self.keeper.chain().epoch, entries));
+        let block = self.block(self.keeper.chain().epoch, vec![Entry::Opening(Box::new(record))]);
+        self.commit_block(block, &[]);
     }
 
     fn commit(&mut self) {
-        let Some(block) = self.in_flight.take() else { return };
+        let Some((block, requests)) = self.in_flight.take() else { return };
         // Something void may have come between.
         let block = Block { time: block.time.max(self.keeper.chain().time), ..block };
-        let entries = block.entries.clone();
-        let mut ids = self.commit_block(block).into_iter();
-        for entry in entries {
-            match entry {
-                Entry::Grant(grant) => {
-                    assert_eq!(ids.next(), Some(grant.booking));
-                    self.pending(&grant).booking = Some(grant.booking);
-                }
-                other => self.turn(&other),
-            }
-        }
+        self.commit_block(block, &requests);
         // Grants decided before the close came too late: what the engine refuses.
         let closed =
             |grant: &Grant| self.plain.openings[grant.opening as usize].phase == Phase::Closed;
@@ -274,31 +397,27 @@ impl World {
             std::mem::take(&mut self.queue).into_iter().partition(|grant| closed(grant));
         self.queue = queue;
         for grant in late {
-            self.book().abandon(&grant);
-            self.forget(&grant);
+            self.give_up(&grant);
         }
     }
 
-    fn turn(&mut self, entry: &Entry) {
-        match entry {
-            Entry::Opened { opening } => {
-                self.plain.openings[*opening as usize].phase = Phase::Open;
-            }
-            Entry::Closed { opening } => {
-                self.plain.openings[*opening as usize].phase = Phase::Closed;
-            }
-            other => unreachable!("{other:?}"),
-        }
+    pub(crate) fn give_up(&mut self, grant: &Grant) {
+        self.book().abandon(grant);
+        self.forget(grant);
     }
 
-    fn give_up_block(&mut self) {
-        let Some(block) = self.in_flight.take() else { return };
-        for entry in &block.entries {
+    pub(crate) fn give_up_block(&mut self) {
+        let Some((block, requests)) = self.in_flight.take() else { return };
+        for (entry, request) in block.entries.iter().zip(requests) {
             self.keeper.abandon(entry);
-            if let Entry::Grant(grant) = entry {
+            if let (Entry::Grant(grant), Some(_)) = (entry, request) {
                 self.forget(grant);
             }
         }
+        self.keeper.end_block();
+        self.plain.end_block();
+        // The draw begins anew, as with the next engine.
+        self.drawing = None;
     }
 
     fn void(&mut self) {
@@ -308,71 +427,82 @@ impl World {
         assert_eq!(self.fold_next(&block), Reading::Void);
     }
 
-    fn restart(&mut self) {
-        self.plain.had.retain(|had| had.booking.is_some());
+    fn forget_all(&mut self) {
+        self.wishes.clear();
+        self.entering.clear();
+        self.adjusting.clear();
+        self.authority.clear();
+        self.drawing = None;
+    }
+
+    fn restart(&mut self, from_snapshot: bool) {
+        self.plain.pending.clear();
+        self.plain.end_block();
         self.in_flight = None;
         self.queue.clear();
-        self.keeper = self.replayed().unwrap();
+        self.forget_all();
+        let replayed = self.replayed().unwrap();
+        self.keeper = if from_snapshot { snapshot_of(&replayed) } else { replayed };
         self.take_over();
     }
 
-    /// The other writer's grant overrules the own pending one; then all that is
-    /// pending is given up, as whoever is deposed does.
+    /// Another writer takes over, lets a hold end and releases what is due. One of
+    /// its grants overrules the own pending one. All that is pending here is given
+    /// up, as whoever is deposed does.
     fn deposed(&mut self, which: Index) {
-        let granted = (!self.queue.is_empty()).then(|| {
-            let mut grant = which.get(self.queue.make_contiguous()).clone();
-            let had = self.pending(&grant).clone();
-            let opening = had.opening;
-            let durably_held: Vec<u16> = self
-                .plain
-                .had
-                .iter()
-                .filter(|h| h.booking.is_some() && h.opening == opening && h.slot == had.slot)
-                .flat_map(|h| h.numbers.clone())
-                .collect();
-            let in_block = self.in_flight.iter().flat_map(|block| &block.entries);
-            let in_flight: Vec<u16> = in_block
-                .filter_map(|entry| match entry {
-                    Entry::Grant(g) if (g.opening, g.slot) == (grant.opening, grant.slot) => {
-                        Some(g.seats.iter().map(|seat| seat.number))
-                    }
-                    _ => None,
-                })
-                .flatten()
-                .collect();
-            let mut numbers = (1..).filter(|n| !durably_held.contains(n) && !in_flight.contains(n));
-            for seat in &mut grant.seats {
-                seat.number = numbers.next().unwrap();
+        self.give_up_block();
+        let mut entries = vec![take_over()];
+        let mut requests = vec![None];
+        let mut other = self.replayed().unwrap();
+        let mut bits = 0;
+        let mut random = || {
+            bits += 1;
+            bits
+        };
+        let time = self.time();
+        let returns = other.expiries(time, 2, &mut random).into_iter();
+        for entry in returns.chain(other.releases(time, 3)) {
+            entries.push(entry);
+            requests.push(None);
+        }
+        let grants = |grant: &Grant| {
+            let (opening, places) = (grant.opening as usize, grant.seats.len());
+            self.plain.openings[opening].phase == Phase::Open
+                && self.plain.has_room(opening, grant.slot, places)
+        };
+        let granted = (!self.queue.is_empty()).then(|| which.index(self.queue.len()));
+        if let Some(i) = granted.filter(|i| grants(&self.queue[*i])) {
+            let mut grant = self.queue[i].clone();
+            let request = self.plain.pending[self.place(&grant)].request.clone();
+            let (opening, places) = (grant.opening as usize, grant.seats.len());
+            let numbers = self.plain.lowest_numbers(opening, grant.slot, places);
+            for (seat, number) in grant.seats.iter_mut().zip(numbers) {
+                seat.number = number;
             }
-            grant.booking = BookingId::from_random(1_000 + self.ledger.len() as u128);
-            (*grant, had.request)
-        });
+            grant.booking = BookingId::from_random(1_000_000 + self.ledger.len() as u128);
+            let hold = self.plain.openings[opening].record.rules.hold_ms;
+            grant.hold_expires_at = hold.map(|ms| time.plus_millis(ms));
+            // The others' is durable; the own one is given up below.
+            self.plain.pending.push(self.plain.pending[self.place(&grant)].clone());
+            entries.push(Entry::Grant(*grant));
+            requests.push(request);
+        }
         let own = self.writer;
         self.writer = own + 100;
-        let epoch = self.keeper.chain().epoch + 1;
-        let mut entries = vec![take_over()];
-        entries.extend(granted.iter().map(|(grant, _)| Entry::Grant(grant.clone())));
-        let block = self.block(epoch, entries);
-        assert_eq!(self.fold_next(&block), Reading::Valid);
+        let block = self.block(self.keeper.chain().epoch + 1, entries);
+        self.ledger.push(block.seal().bytes);
+        let seq = self.ledger.len() as u64;
+        let changes = self.keeper.fold_changes(seq, &self.ledger[seq as usize - 1]).unwrap();
+        self.follow(&block.entries, &requests, block.time, &changes.unwrap());
         self.writer = own;
-        self.give_up_block();
         for grant in std::mem::take(&mut self.queue) {
-            self.book().abandon(&grant);
-            self.forget(&grant);
+            self.give_up(&grant);
         }
-        if let Some((grant, request)) = granted {
-            self.plain.had.push(Had {
-                request,
-                opening: grant.opening as usize,
-                slot: grant.slot,
-                numbers: grant.seats.iter().map(|seat| seat.number).collect(),
-                booking: Some(grant.booking),
-            });
-        }
+        self.forget_all();
         self.take_over();
     }
 
-    fn replayed(&self) -> Result<Keeper, FoldError> {
+    pub(crate) fn replayed(&self) -> Result<Keeper, FoldError> {
         let mut keeper = Keeper::new();
         for (i, bytes) in self.ledger.iter().enumerate() {
             keeper.fold(i as u64 + 1, bytes)?;
@@ -380,128 +510,72 @@ impl World {
         Ok(keeper)
     }
 
-    /// The plain entry of a grant that is not durable.
-    fn pending(&mut self, grant: &Grant) -> &mut Had {
-        let place = self.place(grant);
-        &mut self.plain.had[place]
-    }
-
     fn forget(&mut self, grant: &Grant) {
         let place = self.place(grant);
-        self.plain.had.remove(place);
+        self.plain.pending.remove(place);
     }
 
+    /// The plain entry of a grant that is not durable.
     fn place(&self, grant: &Grant) -> usize {
-        self.plain
-            .had
-            .iter()
-            .position(|had| {
-                had.booking.is_none()
-                    && had.opening == grant.opening as usize
-                    && had.request.applicants[0] == grant.seats[0].applicant
-            })
-            .unwrap()
+        let is_it = |pending: &Pending| {
+            pending.request.is_some()
+                && pending.opening == grant.opening as usize
+                && pending.people[0] == grant.seats[0].applicant
+        };
+        self.plain.pending.iter().position(is_it).unwrap()
     }
+}
 
-    /// P11 for every slot; what can be looked up is what the rules say.
-    fn check_sums(&self) {
-        let openings = self.book().openings();
-        for (o, opening) in openings.iter().enumerate() {
-            assert_eq!(opening.phase(), self.plain.openings[o].phase);
-            for slot in 0..opening.slots() {
-                assert_eq!(opening.free(slot), self.plain.free(o, slot, false), "free of {slot}");
-                assert_eq!(opening.durably_free(slot), self.plain.free(o, slot, true));
-                assert!(opening.free(slot) >= 0);
+impl Wish {
+    pub(crate) fn ask(&self) -> ChangeAsk {
+        ChangeAsk {
+            request_id: self.request_id.as_str().into(),
+            target: self.target,
+            deed: self.deed.clone(),
+        }
+    }
+}
+
+pub(crate) fn snapshot_of(keeper: &Keeper) -> Keeper {
+    let mut restored = Keeper::new();
+    keeper.snapshot(|piece| restored.restore(piece.clone())).unwrap();
+    restored
+}
+
+fn choices(
+    record: &giliran_wire::ledger::OpeningRecord,
+    specs: Vec<ChoiceSpec>,
+) -> Vec<Choice<'static>> {
+    let choice = |spec: ChoiceSpec| match spec {
+        ChoiceSpec::Slot(which, date, session) => {
+            let slot = which.get(&record.slots);
+            let office = &record.offices[slot.office as usize];
+            let session_id = &office.sessions[slot.session as usize].id;
+            Choice {
+                office: Text::from(office.id.clone()),
+                date: date.then_some(slot.date),
+                session: session.then(|| Text::from(session_id.clone())),
             }
         }
-        let durable: Vec<&Had> = self.plain.had.iter().filter(|h| h.booking.is_some()).collect();
-        assert_eq!(self.book().bookings(), durable.len());
-    }
-
-    pub(crate) fn check_end(&mut self) {
-        self.give_up_block();
-        for grant in std::mem::take(&mut self.queue) {
-            self.book().abandon(&grant);
-            self.forget(&grant);
-        }
-        self.check_sums();
-        let replayed = self.replayed().unwrap();
-        assert_eq!(replayed.state_hash(), self.keeper.state_hash());
-        let mut restored = Keeper::new();
-        let restore = |piece: &giliran_wire::snapshot::Piece| restored.restore(piece.clone());
-        replayed.snapshot(restore).unwrap();
-        assert_eq!(restored.state_hash(), replayed.state_hash(), "a snapshot says it all");
-        assert_eq!(restored.chain(), replayed.chain());
-        assert_eq!(replayed.chain(), self.keeper.chain());
-        self.check_questions();
-        self.check_bookings(&replayed);
-    }
-
-    fn check_questions(&self) {
-        for who in (0..12).map(person) {
-            for (o, opening) in self.plain.openings.iter().enumerate() {
-                let has = self
-                    .plain
-                    .had
-                    .iter()
-                    .find(|h| h.opening == o && h.request.applicants.contains(&who));
-                let (found, at) = self.book().find(&who, &opening.record.id).unwrap();
-                assert_eq!(at.position().seq, self.ledger.len() as u64);
-                assert_eq!(found.map(|f| f.booking.id), has.and_then(|h| h.booking));
-                if let Some(had) = has {
-                    let id = had.booking.unwrap();
-                    let (by_id, _) = self.book().lookup(&id, &who).unwrap();
-                    assert_eq!(by_id.map(|f| f.booking.id), Some(id));
-                    let request_id = &had.request.request_id;
-                    let (by_request, _) = self
-                        .book()
-                        .lookup_request(request_id, &who, Some(&opening.record.id))
-                        .unwrap();
-                    assert_eq!(by_request.map(|f| f.booking.id), Some(id));
-                    assert!(self.book().lookup(&id, &person(99)).unwrap().0.is_none());
-                }
-            }
-        }
-    }
-
-    /// P1 and P3 on what was made, read from a replay.
-    fn check_bookings(&self, replayed: &Keeper) {
-        let mut numbers: Vec<(usize, u32, u16)> = Vec::new();
-        let mut people: Vec<(usize, Pseudonym)> = Vec::new();
-        for had in &self.plain.had {
-            let id = had.booking.unwrap();
-            let (found, _) = replayed.book().lookup(&id, &had.request.applicants[0]).unwrap();
-            let booking = found.unwrap().booking;
-            let given: Vec<u16> = booking.seats.iter().map(|seat| seat.number).collect();
-            assert_eq!(given, had.numbers);
-            assert_eq!((booking.opening as usize, booking.slot), (had.opening, had.slot));
-            numbers.extend(given.iter().map(|number| (had.opening, had.slot, *number)));
-            people.extend(had.request.applicants.iter().map(|who| (had.opening, *who)));
-        }
-        for (opening, slot, number) in &numbers {
-            let quota = self.plain.openings[*opening].record.slots[*slot as usize].quota;
-            assert!((1..=quota).contains(number));
-        }
-        let (all, places) = (people.len(), numbers.len());
-        numbers.sort_unstable();
-        numbers.dedup();
-        people.sort_unstable();
-        people.dedup();
-        assert_eq!(numbers.len(), places, "a number twice");
-        assert_eq!(people.len(), all, "a person twice");
-    }
+        ChoiceSpec::Any(office, date, session) => Choice {
+            office: Text::from(OFFICES[usize::from(office)]),
+            date: date.map(day),
+            session: session.map(|i| Text::from(SESSIONS[usize::from(i)])),
+        },
+    };
+    specs.into_iter().map(choice).collect()
 }
 
 fn take_over() -> Entry {
     Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into() })
 }
 
-fn changed(mut request: Request, change: Change) -> Request {
+fn changed(mut request: Request, change: Changed) -> Request {
     match change {
-        Change::None => {}
-        Change::Expired => request.expires_at = Some(Timestamp::from_millis(0)),
-        Change::OtherChoices => request.choices.reverse(),
-        Change::OtherId => request.request_id.push('x'),
+        Changed::None => {}
+        Changed::Expired => request.expires_at = Some(Timestamp::from_millis(0)),
+        Changed::OtherChoices => request.choices.reverse(),
+        Changed::OtherId => request.request_id.push('x'),
     }
     request
 }

@@ -9,10 +9,13 @@ use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
 use giliran_wire::{BookingId, Timestamp};
 
+use super::gather::entry_bytes;
 use super::{Effect, Gathered, Outcome, Sequencer};
 
 /// Most bookings that are moved or cancelled in one block.
 const BOOKINGS_A_BLOCK: usize = 256;
+/// Most bytes of a block that adjustments take, unless a single action has more.
+const ADJUSTMENT_BYTES: usize = 32 * 1024;
 
 /// An operator's action, its names resolved.
 #[derive(Debug, Clone)]
@@ -139,10 +142,13 @@ impl<T> Job<T> {
 }
 
 impl<T> Sequencer<T> {
-    /// Puts the actions that wait on record.
-    pub(super) fn gather_adjustments(&mut self, block: &mut Gathered<T>) {
+    /// The entries of actions that wait to be put on record; the block counts
+    /// their bytes already.
+    pub(super) fn gather_adjustments(&mut self, block: &mut Gathered<T>) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let most = block.bytes + ADJUSTMENT_BYTES;
         for job in std::mem::take(&mut self.admin) {
-            if job.adjusted {
+            if job.adjusted || block.bytes > most {
                 self.admin.push_back(job);
                 continue;
             }
@@ -158,10 +164,13 @@ impl<T> Sequencer<T> {
             }
             for change in job.changes() {
                 let Action { opening, operator, reason, .. } = job.action.clone();
-                block.push(Entry::Adjust(Adjust { opening, operator, reason, change }));
+                let entry = Entry::Adjust(Adjust { opening, operator, reason, change });
+                block.bytes += entry_bytes(&entry);
+                entries.push(entry);
             }
             block.adjusted.push(job);
         }
+        entries
     }
 
     /// Moves or cancels bookings that an action on record concerns.

@@ -5,11 +5,12 @@
 //! entries, the next one the seed, those after it the groups. Each is decided on
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 
-use giliran_core::DrawStep;
+use giliran_core::{DrawStep, Told};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, Order};
 use giliran_wire::{OrderKey, Timestamp};
 
-use super::{Gathered, Sequencer, State, Told, entry_bytes};
+use super::gather::{Gathered, entry_bytes};
+use super::{Sequencer, State};
 
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;

@@ -57,9 +57,11 @@ impl<T> Roll<T> {
 impl<T> Sequencer<T> {
     /// Seals the generation with the next block and goes on in the stream `next`,
     /// which is there, empty, and begins at `first`: beyond whatever is stored in
-    /// the present one until then.
+    /// the present one until then. One who asks while it rolls is told of that roll.
     pub fn roll(&mut self, next: String, first: u64, ticket: Option<T>, now: Now) {
-        if self.state == State::Active {
+        if self.state == State::Active && self.is_rolling() {
+            self.roll.tickets.extend(ticket);
+        } else if self.state == State::Active {
             self.roll.next.first = Some(first);
             self.roll.wanted = Some(next);
             self.roll.tickets.extend(ticket);
@@ -69,7 +71,7 @@ impl<T> Sequencer<T> {
 
     /// True from a wish to roll until the next generation has begun.
     pub fn is_rolling(&self) -> bool {
-        self.roll.wanted.is_some() || !self.keeper.chain().is_open()
+        self.roll.wanted.is_some() || self.roll.parts.is_some() || !self.keeper.chain().is_open()
     }
 
     /// Writes the seal, if one is wanted.

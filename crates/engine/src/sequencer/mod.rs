@@ -25,51 +25,40 @@
 //! before anything else ([`generation`]).
 
 mod admin;
+mod clock;
 mod draws;
+mod flight;
+mod gather;
 mod generation;
 
 use std::collections::{HashSet, VecDeque};
 
 pub use admin::{Act, Action, Fate, Report};
 use bytes::Bytes;
+use clock::Clock;
+pub use clock::MAX_JUMP_MS;
+pub use flight::{APPEND_TIMEOUT_MS, BACKOFF_MS, MAX_BACKOFF_MS};
+use flight::{InFlight, Step};
+use gather::Gathered;
 pub use generation::Continuation;
 use giliran_core::{
-    Book, Change, ChangeAsk, Changed, Decision, Draw, Drawing, Durable, Entered, FoldError, Found,
-    Keeper, Numbered, OwnedAsk, Refusal, Settled, Told,
+    Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Entered, FoldError, Found, Keeper,
+    OwnedAsk, Refusal, Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{
-    BLOCK_OVERHEAD_BYTES, BallotEntry, Block, DrawRecord, Entry, FORMAT, Grant, MAX_BLOCK_BYTES,
-    OpeningRecord, Reading, TakeOver,
-};
-use giliran_wire::{BlockHash, BookingId, OrderKey, Position, Timestamp, WriterNonce};
+use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
+use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
 
-/// After this an append without outcome is sent again, ms.
-pub const APPEND_TIMEOUT_MS: u64 = 2_000;
-/// Pause before the first repetition of a refused append, ms; doubles.
-pub const BACKOFF_MS: u64 = 50;
-/// Longest pause between repetitions, ms.
-pub const MAX_BACKOFF_MS: u64 = 1_000;
 /// Longest that a request waits behind a block before it is told `busy`, ms.
 pub const MAX_PARKED_MS: u64 = 5_000;
 /// Most grants and waiting requests before new ones are told `busy`.
 pub const MAX_BACKLOG: usize = 131_072;
 
-/// Most bytes of a block that changes of bookings take; the rest is for grants.
-const CHANGE_BYTES: usize = 128 * 1024;
-/// Most holds that expire in one block, and places that are released: a hundred
-/// thousand at once must not keep grants waiting.
-const RETURNS_A_BLOCK: usize = 2_048;
-/// Most of the waiting that are drawn in one block.
-const DRAWN_A_BLOCK: usize = 512;
 /// Most entries of those who wait in one block.
 const ENTRIES_A_BLOCK: usize = 512;
 /// After a take-over nothing expires or is released for so long, ms: the engine
 /// before may still refuse people what this would free.
 pub const GRACE_MS: u64 = 3_000;
-/// A clock that jumps further ahead than this is not followed, ms: no hold ends,
-/// nothing is released until it is back, or the engine starts anew.
-pub const MAX_JUMP_MS: u64 = 60_000;
 
 /// The present, as the engine's edge knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,32 +175,6 @@ enum State {
 }
 
 #[derive(Debug)]
-struct InFlight<T> {
-    block: Block,
-    hash: BlockHash,
-    bytes: Bytes,
-    /// One per grant of the block that a request is waiting for, in order.
-    tickets: Vec<T>,
-    /// What is told of the rest.
-    told: Vec<(T, Box<str>, Told)>,
-    /// Operators' actions.
-    adjusted: Vec<admin::Job<T>>,
-    expected_last: u64,
-    /// The attempt whose outcome counts.
-    attempt: u64,
-    step: Step,
-    backoff_ms: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Sent or being read; again at `until_ms`.
-    Asked { until_ms: u64 },
-    /// To be sent again at `until_ms`.
-    Pausing { until_ms: u64 },
-}
-
-#[derive(Debug)]
 struct Parked<T> {
     ask: OwnedAsk,
     ticket: T,
@@ -224,58 +187,6 @@ struct Waiting<T> {
     ask: ChangeAsk,
     ticket: T,
     since_ms: u64,
-}
-
-/// The next block's content.
-#[derive(Debug)]
-struct Gathered<T> {
-    entries: Vec<Entry>,
-    bytes: usize,
-    tickets: Vec<T>,
-    told: Vec<(T, Box<str>, Told)>,
-    adjusted: Vec<admin::Job<T>>,
-}
-
-impl<T> Gathered<T> {
-    const fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-            bytes: BLOCK_OVERHEAD_BYTES,
-            tickets: Vec::new(),
-            told: Vec::new(),
-            adjusted: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry_bytes(&entry);
-        self.entries.push(entry);
-    }
-}
-
-/// The wall clock, held against one that cannot jump.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    wall: Timestamp,
-    mono_ms: u64,
-    /// It is too far ahead to be believed.
-    ahead: bool,
-}
-
-impl Clock {
-    /// The time to go by.
-    fn look(&mut self, now: Now) -> Timestamp {
-        let expected = self.wall.plus_millis(now.mono_ms.saturating_sub(self.mono_ms));
-        self.ahead = now.wall.millis_since(expected) > MAX_JUMP_MS;
-        if self.ahead {
-            return expected;
-        }
-        // One that is behind is not followed either; engine time stands still.
-        if expected.millis_since(now.wall) <= MAX_JUMP_MS {
-            *self = Self { wall: now.wall, mono_ms: now.mono_ms, ahead: false };
-        }
-        now.wall
-    }
 }
 
 /// The one writer of the ledger. `T` is whatever finds the requester again.
@@ -463,43 +374,6 @@ impl<T> Sequencer<T> {
         clock.look(now)
     }
 
-    /// The outcome of an append.
-    pub fn appended(&mut self, attempt: u64, outcome: Appended, now: Now) {
-        let Some(flight) = self.in_flight.as_mut().filter(|f| f.attempt == attempt) else {
-            return;
-        };
-        let place = flight.expected_last + 1;
-        match outcome {
-            Appended::Stored { seq } if seq == place => self.commit(now),
-            // A place that was not asked for says nothing; what stands there does.
-            Appended::Stored { .. } | Appended::WrongLastSequence => self.read_place(now),
-            Appended::Refused => self.pause(now),
-        }
-    }
-
-    /// The result of a read.
-    pub fn read(&mut self, attempt: u64, read: &Read, now: Now) {
-        let Some(flight) = self.in_flight.as_mut().filter(|f| f.attempt == attempt) else {
-            return;
-        };
-        let place = flight.expected_last + 1;
-        let found = match read {
-            Read::Found(bytes) if *bytes == flight.bytes => return self.commit(now),
-            Read::Found(bytes) => bytes,
-            // A tail that has not moved proves nothing: the append may still come.
-            Read::Nothing | Read::Failed => return self.pause(now),
-        };
-        let mut probe = self.keeper.chain().clone();
-        match probe.read_bytes(place, found) {
-            Ok((_, Reading::Void)) => match self.keeper.fold(place, found) {
-                Ok(_) => self.resend(now),
-                Err(damage) => self.stop(Why::Damaged(damage)),
-            },
-            Ok((_, Reading::Valid)) => self.stop(Why::Deposed),
-            Err(damage) => self.stop(Why::Damaged(damage.into())),
-        }
-    }
-
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
         match self.in_flight.as_ref().map(|flight| flight.step) {
@@ -652,232 +526,6 @@ impl<T> Sequencer<T> {
                 }
                 Decision::Enter(_) | Decision::Wait => self.parked.push(parked),
             }
-        }
-    }
-
-    /// What the next block holds: openings, then what opens, then changes of
-    /// bookings and what time brings, then grants in order, then what operators
-    /// adjust, then what closes once every grant before it is in.
-    fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
-        let mut block = Gathered::new();
-        let mut ordinal = self.keeper.next_ordinal();
-        while let Some(opening) = self.openings.pop_front() {
-            let record = OpeningRecord { ordinal, ..opening };
-            let committed = self.commitment(ordinal, &record.rules.order);
-            let entry = Entry::Opening(Box::new(record));
-            if block.bytes + entry_bytes(&entry) > MAX_BLOCK_BYTES && !block.entries.is_empty() {
-                if let Entry::Opening(record) = entry {
-                    self.openings.push_front(*record);
-                }
-                return block;
-            }
-            block.push(entry);
-            committed.into_iter().for_each(|entry| block.push(entry));
-            ordinal += 1;
-        }
-        if block.bytes > CHANGE_BYTES {
-            return block;
-        }
-        let due = self.keeper.due(time);
-        let (opened, closed): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
-        // An opening that was missed altogether opens in one block and closes
-        // in a later one.
-        let opening_now = |entry: &Entry| {
-            matches!(entry, Entry::Closed { opening }
-                if opened.contains(&Entry::Opened { opening: *opening }))
-        };
-        let closed: Vec<_> = closed.into_iter().filter(|entry| !opening_now(entry)).collect();
-        block.bytes += 8 * closed.len();
-        opened.into_iter().for_each(|entry| block.push(entry));
-        self.gather_changes(&mut block, time);
-        self.gather_returns(&mut block, time, now);
-        self.gather_entries(&mut block);
-        self.gather_draw(&mut block, time);
-        self.gather_jobs(&mut block, time);
-        if !self.gather_ballots(&mut block) || !self.gather_grants(&mut block, time) {
-            return block;
-        }
-        self.gather_adjustments(&mut block);
-        block.entries.extend(closed);
-        block
-    }
-
-    fn gather_changes(&mut self, block: &mut Gathered<T>, time: Timestamp) {
-        let most = block.bytes + CHANGE_BYTES;
-        for _ in 0..self.changes.len() {
-            if block.bytes > most {
-                return;
-            }
-            let Some(waiting) = self.changes.pop_front() else { return };
-            match self.keeper.change(&waiting.ask, time, &mut *self.random) {
-                Changed::Settled(settled) => {
-                    let request_id = Some(waiting.ask.request_id);
-                    let outcome = Outcome::Settled(settled);
-                    self.effects.push(Effect::Answer {
-                        ticket: waiting.ticket,
-                        request_id,
-                        outcome,
-                    });
-                }
-                Changed::Entry(entry, told) => {
-                    block.push(*entry);
-                    block.told.push((waiting.ticket, waiting.ask.request_id, told));
-                }
-                Changed::Wait => self.changes.push_back(waiting),
-            }
-        }
-    }
-
-    /// Holds that end, places that are released, the draw that is due.
-    fn gather_returns(&mut self, block: &mut Gathered<T>, time: Timestamp, now: Now) {
-        let graced = now.mono_ms < self.grace_until_ms;
-        if graced || self.clock.ahead || self.state != State::Active {
-            return;
-        }
-        let expiries = self.keeper.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
-        let releases = self.keeper.releases(time, RETURNS_A_BLOCK);
-        expiries.into_iter().chain(releases).for_each(|entry| block.push(entry));
-        if self.drawing.is_none() {
-            let mut seed = [0; 32];
-            seed[..16].copy_from_slice(&(self.random)().to_le_bytes());
-            seed[16..].copy_from_slice(&(self.random)().to_le_bytes());
-            self.drawing = self.keeper.drawing(time, seed);
-        }
-        let Some(drawing) = &mut self.drawing else { return };
-        match self.keeper.draw(drawing, time, DRAWN_A_BLOCK) {
-            Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
-            None => self.drawing = None,
-        }
-    }
-
-    fn gather_entries(&mut self, block: &mut Gathered<T>) {
-        while let Some((mut entry, ticket)) = self.entering.pop_front() {
-            let entered = loop {
-                match self.keeper.enter(&mut entry, (self.random)()) {
-                    Some(false) => {}
-                    done => break done.is_some(),
-                }
-            };
-            if entered {
-                let request_id = entry.request_id.as_str().into();
-                block.told.push((ticket, request_id, Told::Entry(entry.receipt)));
-                block.push(Entry::Draw(DrawRecord::Entered(entry)));
-            } else {
-                let request_id = Some(entry.request_id.into_boxed_str());
-                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
-            }
-        }
-    }
-
-    /// False: the block is full and grants still wait.
-    fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
-        let openings = self.keeper.book().openings();
-        let mut holds = None;
-        while let Some((mut grant, ticket)) = self.queue.pop_front() {
-            let bytes = grant_bytes(&grant) + 8;
-            if block.bytes + bytes > MAX_BLOCK_BYTES {
-                self.queue.push_front((grant, ticket));
-                return false;
-            }
-            let hold_ms = match holds {
-                Some((ordinal, hold_ms)) if ordinal == grant.opening => hold_ms,
-                _ => {
-                    let opening = openings.get(grant.opening);
-                    let hold_ms = opening.and_then(|o| o.record().rules.hold_ms);
-                    holds = Some((grant.opening, hold_ms));
-                    hold_ms
-                }
-            };
-            let numbered = loop {
-                match self.keeper.number(&mut grant, (self.random)()) {
-                    Numbered::Done => break true,
-                    Numbered::IdTaken => {}
-                    Numbered::NoRoom => break false,
-                }
-            };
-            if !numbered {
-                // An operator has taken the place away meanwhile; another try is
-                // decided on what is left.
-                self.keeper.book().abandon(&grant);
-                let request_id = Some(grant.request_id.into_boxed_str());
-                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
-                continue;
-            }
-            grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
-            block.bytes += bytes;
-            block.entries.push(Entry::Grant(*grant));
-            block.tickets.push(ticket);
-        }
-        true
-    }
-
-    /// Brings a block onto its way. Its time is the later of this one and the last
-    /// block's, but for seals and begins.
-    fn send(&mut self, gathered: Gathered<T>, time: Timestamp, now: Now) {
-        let chain = self.keeper.chain();
-        // A generation's begin is the writer's who sealed the one before, whoever
-        // appends it: the same bytes.
-        let (epoch, writer, time) = if chain.is_open() {
-            (self.epoch, self.writer, time.max(chain.time))
-        } else {
-            (chain.epoch, chain.writer, chain.time)
-        };
-        let block = Block {
-            format: FORMAT,
-            ledger: chain.ledger.expect("a ledger is taken over after its genesis is read"),
-            generation: self.generation(),
-            epoch,
-            writer,
-            time,
-            previous: chain.hash,
-            entries: gathered.entries,
-        };
-        let sealed = block.seal();
-        self.in_flight = Some(InFlight {
-            block,
-            hash: sealed.hash,
-            bytes: sealed.bytes.into(),
-            tickets: gathered.tickets,
-            told: gathered.told,
-            adjusted: gathered.adjusted,
-            expected_last: 0,
-            attempt: 0,
-            step: Step::Pausing { until_ms: now.mono_ms },
-            backoff_ms: BACKOFF_MS,
-        });
-        self.resend(now);
-    }
-
-    /// Sends the same bytes, expecting the last sequence read.
-    fn resend(&mut self, now: Now) {
-        let (generation, expected_last) = (self.generation(), self.expected_last());
-        self.attempts += 1;
-        let attempt = self.attempts;
-        if let Some(flight) = &mut self.in_flight {
-            flight.expected_last = expected_last;
-            flight.attempt = attempt;
-            flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
-            let bytes = flight.bytes.clone();
-            self.effects.push(Effect::Append { attempt, generation, expected_last, bytes });
-        }
-    }
-
-    fn read_place(&mut self, now: Now) {
-        let generation = self.generation();
-        self.attempts += 1;
-        if let Some(flight) = &mut self.in_flight {
-            flight.attempt = self.attempts;
-            flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
-            let (attempt, seq) = (flight.attempt, flight.expected_last + 1);
-            self.effects.push(Effect::Read { attempt, generation, seq });
-        }
-    }
-
-    fn pause(&mut self, now: Now) {
-        if let Some(flight) = &mut self.in_flight {
-            flight.step = Step::Pausing { until_ms: now.mono_ms + flight.backoff_ms };
-            flight.backoff_ms = (flight.backoff_ms * 2).min(MAX_BACKOFF_MS);
         }
     }
 
@@ -1051,24 +699,4 @@ fn drawn(entries: &[Entry]) -> HashSet<BookingId> {
         }
     }
     drawn
-}
-
-/// Bytes an entry takes in a block.
-fn entry_bytes(entry: &Entry) -> usize {
-    let mut bytes = Vec::new();
-    giliran_wire::codec::encode_into(entry, &mut bytes);
-    bytes.len()
-}
-
-/// Bytes a grant takes in a block.
-fn grant_bytes(grant: &Grant) -> usize {
-    const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4;
-    let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
-    FIXED
-        + 18 * grant.seats.len()
-        + grant.request_id.len()
-        + text(&grant.reference)
-        + text(&grant.channel)
-        + if grant.account.is_some() { 16 } else { 0 }
-        + if grant.hold_expires_at.is_some() { 8 } else { 0 }
 }

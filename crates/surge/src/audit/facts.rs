@@ -286,9 +286,7 @@ impl Facts {
         let Some(places) = self.places.get_mut(&at) else { return };
         let before = places.offered();
         for seat in seats {
-            let in_range = seat.number > 0
-                && (i64::from(seat.number) <= places.quota
-                    || places.withheld.contains_key(&seat.number));
+            let in_range = seat.number > 0 && i64::from(seat.number) <= places.quota;
             let withheld = places.withheld.remove(&seat.number).is_some();
             let other = places.live.insert(seat.number, id);
             let fine = in_range && other.is_none();

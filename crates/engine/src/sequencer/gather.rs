@@ -1,0 +1,232 @@
+//! What the next block holds.
+
+use giliran_core::{Changed, Numbered, Told};
+use giliran_wire::Timestamp;
+use giliran_wire::ledger::{
+    BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
+};
+
+use super::{Effect, Now, Outcome, Sequencer, State, admin};
+
+/// Most bytes of a block that changes of bookings take; the rest is for grants.
+const CHANGE_BYTES: usize = 128 * 1024;
+/// Most holds that expire in one block, and places that are released: a hundred
+/// thousand at once must not keep grants waiting.
+const RETURNS_A_BLOCK: usize = 2_048;
+/// Most of the waiting that are drawn in one block.
+const DRAWN_A_BLOCK: usize = 512;
+/// A block that has so many bytes takes no further entry of those who wait: each
+/// names every slot that it wants, which may be thousands.
+const ENTRIES_UP_TO_BYTES: usize = 256 * 1024;
+
+/// The next block's content.
+#[derive(Debug)]
+pub(super) struct Gathered<T> {
+    pub(super) entries: Vec<Entry>,
+    pub(super) bytes: usize,
+    pub(super) tickets: Vec<T>,
+    pub(super) told: Vec<(T, Box<str>, Told)>,
+    pub(super) adjusted: Vec<admin::Job<T>>,
+}
+
+impl<T> Gathered<T> {
+    pub(super) const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            bytes: BLOCK_OVERHEAD_BYTES,
+            tickets: Vec::new(),
+            told: Vec::new(),
+            adjusted: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.bytes += entry_bytes(&entry);
+        self.entries.push(entry);
+    }
+}
+
+impl<T> Sequencer<T> {
+    /// What the next block holds: openings, then what opens, then changes of
+    /// bookings and what time brings, then grants in order, then what operators
+    /// adjust, then what closes once every grant before it is in.
+    pub(super) fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
+        let mut block = Gathered::new();
+        let mut ordinal = self.keeper.next_ordinal();
+        while let Some(opening) = self.openings.pop_front() {
+            let record = OpeningRecord { ordinal, ..opening };
+            let committed = self.commitment(ordinal, &record.rules.order);
+            let entry = Entry::Opening(Box::new(record));
+            if block.bytes + entry_bytes(&entry) > MAX_BLOCK_BYTES && !block.entries.is_empty() {
+                if let Entry::Opening(record) = entry {
+                    self.openings.push_front(*record);
+                }
+                return block;
+            }
+            block.push(entry);
+            committed.into_iter().for_each(|entry| block.push(entry));
+            ordinal += 1;
+        }
+        if block.bytes > CHANGE_BYTES {
+            return block;
+        }
+        let due = self.keeper.due(time);
+        let (opened, closed): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
+        // An opening that was missed altogether opens in one block and closes
+        // in a later one.
+        let opening_now = |entry: &Entry| {
+            matches!(entry, Entry::Closed { opening }
+                if opened.contains(&Entry::Opened { opening: *opening }))
+        };
+        let closed: Vec<_> = closed.into_iter().filter(|entry| !opening_now(entry)).collect();
+        block.bytes += 8 * closed.len();
+        opened.into_iter().for_each(|entry| block.push(entry));
+        self.gather_changes(&mut block, time);
+        self.gather_returns(&mut block, time, now);
+        self.gather_entries(&mut block);
+        self.gather_draw(&mut block, time);
+        self.gather_jobs(&mut block, time);
+        // Their room is kept, so that grants which fill block after block do not
+        // keep an operator waiting; they stand after the grants, whose numbers were
+        // given without them.
+        let adjustments = self.gather_adjustments(&mut block);
+        let all_in = self.gather_ballots(&mut block) && self.gather_grants(&mut block, time);
+        block.entries.extend(adjustments);
+        if all_in {
+            block.entries.extend(closed);
+        }
+        block
+    }
+
+    fn gather_changes(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+        let most = block.bytes + CHANGE_BYTES;
+        for _ in 0..self.changes.len() {
+            if block.bytes > most {
+                return;
+            }
+            let Some(waiting) = self.changes.pop_front() else { return };
+            match self.keeper.change(&waiting.ask, time, &mut *self.random) {
+                Changed::Settled(settled) => {
+                    let request_id = Some(waiting.ask.request_id);
+                    let outcome = Outcome::Settled(settled);
+                    self.effects.push(Effect::Answer {
+                        ticket: waiting.ticket,
+                        request_id,
+                        outcome,
+                    });
+                }
+                Changed::Entry(entry, told) => {
+                    block.push(*entry);
+                    block.told.push((waiting.ticket, waiting.ask.request_id, told));
+                }
+                Changed::Wait => self.changes.push_back(waiting),
+            }
+        }
+    }
+
+    /// Holds that end, places that are released, the draw that is due.
+    fn gather_returns(&mut self, block: &mut Gathered<T>, time: Timestamp, now: Now) {
+        let graced = now.mono_ms < self.grace_until_ms;
+        if graced || self.clock.ahead || self.state != State::Active {
+            return;
+        }
+        let expiries = self.keeper.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
+        let releases = self.keeper.releases(time, RETURNS_A_BLOCK);
+        expiries.into_iter().chain(releases).for_each(|entry| block.push(entry));
+        if self.drawing.is_none() {
+            let mut seed = [0; 32];
+            seed[..16].copy_from_slice(&(self.random)().to_le_bytes());
+            seed[16..].copy_from_slice(&(self.random)().to_le_bytes());
+            self.drawing = self.keeper.drawing(time, seed);
+        }
+        let Some(drawing) = &mut self.drawing else { return };
+        match self.keeper.draw(drawing, time, DRAWN_A_BLOCK) {
+            Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
+            None => self.drawing = None,
+        }
+    }
+
+    fn gather_entries(&mut self, block: &mut Gathered<T>) {
+        while block.bytes < ENTRIES_UP_TO_BYTES
+            && let Some((mut entry, ticket)) = self.entering.pop_front()
+        {
+            let entered = loop {
+                match self.keeper.enter(&mut entry, (self.random)()) {
+                    Some(false) => {}
+                    done => break done.is_some(),
+                }
+            };
+            if entered {
+                let request_id = entry.request_id.as_str().into();
+                block.told.push((ticket, request_id, Told::Entry(entry.receipt)));
+                block.push(Entry::Draw(DrawRecord::Entered(entry)));
+            } else {
+                let request_id = Some(entry.request_id.into_boxed_str());
+                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
+            }
+        }
+    }
+
+    /// False: the block is full and grants still wait.
+    fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
+        let openings = self.keeper.book().openings();
+        let mut holds = None;
+        while let Some((mut grant, ticket)) = self.queue.pop_front() {
+            let bytes = grant_bytes(&grant) + 8;
+            if block.bytes + bytes > MAX_BLOCK_BYTES {
+                self.queue.push_front((grant, ticket));
+                return false;
+            }
+            let hold_ms = match holds {
+                Some((ordinal, hold_ms)) if ordinal == grant.opening => hold_ms,
+                _ => {
+                    let opening = openings.get(grant.opening);
+                    let hold_ms = opening.and_then(|o| o.record().rules.hold_ms);
+                    holds = Some((grant.opening, hold_ms));
+                    hold_ms
+                }
+            };
+            let numbered = loop {
+                match self.keeper.number(&mut grant, (self.random)()) {
+                    Numbered::Done => break true,
+                    Numbered::IdTaken => {}
+                    Numbered::NoRoom => break false,
+                }
+            };
+            if !numbered {
+                // An operator has taken the place away meanwhile; another try is
+                // decided on what is left.
+                self.keeper.book().abandon(&grant);
+                let request_id = Some(grant.request_id.into_boxed_str());
+                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
+                continue;
+            }
+            grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
+            block.bytes += bytes;
+            block.entries.push(Entry::Grant(*grant));
+            block.tickets.push(ticket);
+        }
+        true
+    }
+}
+
+/// Bytes an entry takes in a block.
+pub(super) fn entry_bytes(entry: &Entry) -> usize {
+    let mut bytes = Vec::new();
+    giliran_wire::codec::encode_into(entry, &mut bytes);
+    bytes.len()
+}
+
+/// Bytes a grant takes in a block.
+fn grant_bytes(grant: &Grant) -> usize {
+    const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4;
+    let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
+    FIXED
+        + 18 * grant.seats.len()
+        + grant.request_id.len()
+        + text(&grant.reference)
+        + text(&grant.channel)
+        + if grant.account.is_some() { 16 } else { 0 }
+        + if grant.hold_expires_at.is_some() { 8 } else { 0 }
+}
