@@ -135,7 +135,7 @@ mod tests {
             moved.swap(i, (i + 1) % 7);
             assert_ne!(tree(moved), whole, "leaf {i} moved");
         }
-        let mut added = leaves.clone();
+        let mut added = leaves;
         added.push([6; 32]);
         assert_ne!(tree(added), whole);
         assert_eq!(tree(Vec::new()), [0; 32]);
@@ -150,14 +150,15 @@ mod tests {
             places: 2,
             slots: vec![0, 5],
         };
+        let leaf = ballot.leaf();
         let others = [
             Ballot { number: BookingId::from_random(2), ..ballot.clone() },
             Ballot { holder: holder(&BookingId::from_random(9), "r2"), ..ballot.clone() },
             Ballot { places: 1, ..ballot.clone() },
             Ballot { slots: vec![5, 0], ..ballot.clone() },
-            Ballot { slots: vec![0], ..ballot.clone() },
+            Ballot { slots: vec![0], ..ballot },
         ];
-        assert!(others.iter().all(|other| other.leaf() != ballot.leaf()));
+        assert!(others.iter().all(|other| other.leaf() != leaf));
     }
 
     #[test]

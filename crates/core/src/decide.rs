@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{BallotEntry, Grant, Seat};
+use giliran_wire::ledger::{BallotEntry, Grant, Order, Seat};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
@@ -92,6 +92,11 @@ impl OwnedAsk {
         &self.request_id
     }
 
+    /// The people it is for.
+    pub fn applicants(&self) -> &[Pseudonym] {
+        &self.applicants
+    }
+
     /// After this nobody waits for the answer.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
@@ -134,6 +139,9 @@ pub enum Decision {
     /// ([`Keeper::ballot`](crate::Keeper::ballot)), or back through
     /// [`Book::abandon_ballot`].
     Ballot(Box<BallotEntry>),
+    /// It belongs into the present round of the opening of this ordinal, and is
+    /// [decided](Book::decide_in_round) at its end.
+    Collect(u32),
     /// It turns on something not yet durable: decide again after the block that
     /// is on its way.
     Wait,
@@ -188,6 +196,17 @@ enum Judged<'a> {
     Enter(&'a Opening, Fitting<'a>),
     /// Nothing durable speaks against its entry into the opening's draw.
     Ballot(&'a Opening, Fitting<'a>),
+    /// Nothing durable speaks against it yet, and its round decides.
+    Collect(u32),
+}
+
+/// When a request is decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// As it arrives.
+    AtArrival,
+    /// At the end of its round.
+    InRound,
 }
 
 /// What the first applicant's claim says of a request.
@@ -209,9 +228,19 @@ impl Book {
     /// Decides a request at engine time `now`. Any number of threads may; none
     /// waits for another.
     pub fn decide(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
+        self.decide_when(ask, now, When::AtArrival)
+    }
+
+    /// Decides a request at the end of its round: one after the other, by one
+    /// hand.
+    pub fn decide_in_round(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
+        self.decide_when(ask, now, When::InRound)
+    }
+
+    fn decide_when(&self, ask: &Ask<'_>, now: Timestamp, when: When) -> Decision {
         for glance in self.stable.attempts() {
             let openings = self.openings.load();
-            match self.judge(ask, &openings, now, glance.at) {
+            match self.judge(ask, &openings, (now, when), glance.at) {
                 Judged::Settled(settled) => {
                     if self.stable.held(&glance) {
                         return Decision::Settled(settled);
@@ -221,6 +250,7 @@ impl Book {
                 // themselves at any moment: no matter whether a block was being
                 // applied meanwhile.
                 Judged::Wait => return Decision::Wait,
+                Judged::Collect(ordinal) => return Decision::Collect(ordinal),
                 Judged::Try(opening, fitting) => {
                     let grant = opening.take(ask, &fitting, &openings, now);
                     return grant.map_or(Decision::Wait, Decision::Granted);
@@ -243,7 +273,7 @@ impl Book {
         &self,
         ask: &Ask<'_>,
         openings: &'a Openings,
-        now: Timestamp,
+        (now, when): (Timestamp, When),
         at: Durable,
     ) -> Judged<'a> {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
@@ -283,6 +313,8 @@ impl Book {
         let late = waits && opening.phase() == Phase::Closed;
         match Self::phase_allows(opening, now) {
             Ok(true) => {}
+            // The last round ends with the window.
+            Ok(false) if when == When::InRound && opening.phase() == Phase::Open => {}
             Ok(false) => return Judged::Wait,
             Err(_) if late => {}
             Err(refusal) => return refuse(refusal),
@@ -315,7 +347,12 @@ impl Book {
         }
         let has_room = |slot: &u32| opening.durably_free.of(*slot) >= places as i32;
         if !late && fitting.iter().any(|slots| slots.iter().any(has_room)) {
-            return Judged::Try(opening, fitting);
+            return match (&opening.record().rules.order, when) {
+                (Order::Rounds { .. }, When::AtArrival) => {
+                    Judged::Collect(opening.record().ordinal)
+                }
+                _ => Judged::Try(opening, fitting),
+            };
         }
         if !waits {
             return refuse(Refusal::new(Reason::SoldOut));

@@ -152,6 +152,7 @@ fn ask_all(
                 Decision::Wait => again.push(request),
                 Decision::Enter(_)
                 | Decision::Ballot(_)
+                | Decision::Collect(_)
                 | Decision::Settled(Settled::Entered { .. }) => {
                     panic!("nobody asked to wait")
                 }

@@ -213,6 +213,7 @@ impl Term<'_> {
         for decided in group.drain(..) {
             all.granted.extend(decided.granted);
             all.ballots.extend(decided.ballots);
+            all.rounds.extend(decided.rounds);
             all.waiting.extend(decided.waiting);
             all.changes.extend(decided.changes);
             all.admin.extend(decided.admin);
@@ -231,6 +232,7 @@ impl Term<'_> {
             self.make_next(Some(ticket));
         }
         self.sequencer.ballots(all.ballots);
+        self.sequencer.collect(all.rounds, now);
         self.sequencer.decided(all.granted, all.waiting, now);
     }
 

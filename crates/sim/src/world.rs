@@ -740,6 +740,10 @@ impl World {
                 sequencer.ballots([(entry, attempt)]);
                 sequencer.decided([], [], now);
             }
+            Decision::Collect(ordinal) => {
+                sequencer.collect([(ordinal, ask.to_owned(), attempt)], now);
+                sequencer.decided([], [], now);
+            }
             Decision::Enter(_) | Decision::Wait => {
                 sequencer.decided([], [(ask.to_owned(), attempt)], now);
             }

@@ -8,7 +8,8 @@ use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, Damage, DrawRecord, Entry,
-    Expire, Grant, OpeningRecord, Released, Reschedule, ReturnRule, Seal, Seat, SnapshotPart,
+    Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal, Seat,
+    SnapshotPart,
 };
 use giliran_wire::snapshot::{Joiner, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
@@ -194,7 +195,7 @@ impl<'k> Applying<'k> {
         if grant.slot >= opening.slots() {
             return Err(damage(self, "granted in no slot of its opening"));
         }
-        let drawn = match &mut self.drawing {
+        let grouped = match &mut self.drawing {
             Some((ordinal, _, left)) if *ordinal == grant.opening && *left > 0 => {
                 *left -= 1;
                 true
@@ -202,6 +203,17 @@ impl<'k> Applying<'k> {
             Some(_) => return Err(damage(self, "does not belong into its group")),
             None => false,
         };
+        let entry = if grouped { self.end_entry(&id) } else { None };
+        let drawn = entry.is_some();
+        match (grouped, drawn, &opening.record().rules.order) {
+            (true, false, Order::FirstCome | Order::Draw) => {
+                return Err(damage(self, "was drawn without having entered"));
+            }
+            (false, _, Order::Rounds { .. } | Order::Draw) => {
+                return Err(damage(self, "was granted outside of a group"));
+            }
+            _ => {}
+        }
         if !drawn && opening.phase() != Phase::Open {
             let what = format!("granted while the opening is {:?}", opening.phase());
             return Err(damage(self, &what));
@@ -214,14 +226,9 @@ impl<'k> Applying<'k> {
             return Err(damage(self, "was not numbered here"));
         }
         let places = grant.seats.len() as u32;
-        let mut counted = false;
-        if drawn {
-            let entry = self.end_entry(&id);
-            let entry = entry.ok_or_else(|| damage(self, "was drawn without having entered"))?;
-            // Entered into the opening's own draw: the account's places were
-            // counted then.
-            counted = !entry.entry.waits;
-        }
+        // Entered into the opening's own draw: the account's places were counted
+        // then.
+        let counted = entry.is_some_and(|entry| !entry.entry.waits);
         self.occupy(&opening, grant.slot, &grant.seats, live && !drawn)
             .map_err(|what| damage(self, &what))?;
         if let Some(account) = grant.account.filter(|_| !counted) {
@@ -584,8 +591,11 @@ impl<'k> Applying<'k> {
                 self.changes.push(Change::Entry { kind: Kind::NotDrawn, waiting, opening });
             }
             DrawRecord::Drawing { opening, round, grants } => {
-                let next = self.keeper.kept.get(&opening).map(|kept| kept.draws + 1);
-                if self.drawing.is_some() || next != Some(round) {
+                let last = self.keeper.kept.get(&opening).map(|kept| kept.draws);
+                // A round that does not fit one block has further groups.
+                let further = last == Some(round) && self.has_rounds(opening);
+                let fits = further || last.map(|last| last + 1) == Some(round);
+                if self.drawing.is_some() || !fits {
                     return Err(self.damage(&format!("group {round} begins out of order")));
                 }
                 self.drawing = Some((opening, round, grants));
@@ -600,6 +610,12 @@ impl<'k> Applying<'k> {
             }
         }
         Ok(())
+    }
+
+    fn has_rounds(&self, ordinal: u32) -> bool {
+        let openings = self.keeper.book.openings.load();
+        let order = openings.get(ordinal).map(|opening| &opening.record().rules.order);
+        matches!(order, Some(Order::Rounds { .. }))
     }
 
     fn entered(&mut self, entry: BallotEntry) -> Result<(), FoldError> {

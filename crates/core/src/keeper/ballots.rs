@@ -223,6 +223,16 @@ impl Keeper {
         None
     }
 
+    /// Groups of an opening that are durable.
+    pub fn groups(&self, ordinal: u32) -> u64 {
+        self.kept.get(&ordinal).map_or(0, |kept| kept.draws)
+    }
+
+    /// The seed of an opening's order.
+    pub fn seed(&self, ordinal: u32, key: &OrderKey) -> [u8; 32] {
+        key.seed(self.ledger(), ordinal)
+    }
+
     /// True once the seed of an opening's order is on record.
     pub(super) fn is_revealed(&self, ordinal: u32) -> bool {
         let order = self.kept.get(&ordinal).and_then(|kept| kept.order.as_ref());

@@ -30,6 +30,7 @@ mod draws;
 mod flight;
 mod gather;
 mod generation;
+mod rounds;
 
 use std::collections::{HashSet, VecDeque};
 
@@ -48,6 +49,7 @@ use giliran_core::{
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
 use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
+use rounds::Rounds;
 
 /// Longest that a request waits behind a block before it is told `busy`, ms.
 pub const MAX_PARKED_MS: u64 = 5_000;
@@ -211,6 +213,8 @@ pub struct Sequencer<T> {
     ballots: VecDeque<(Box<BallotEntry>, T)>,
     /// The opening's own draw that is going on.
     draw: Option<Draw>,
+    /// Requests for openings with rounds.
+    rounds: Rounds<T>,
     /// What the seeds of rounds and draws are made with.
     order_key: OrderKey,
     clock: Clock,
@@ -253,6 +257,7 @@ impl<T> Sequencer<T> {
             drawing: None,
             ballots: VecDeque::new(),
             draw: None,
+            rounds: Rounds::new(),
             order_key: OrderKey::new([0; 32]),
             clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
@@ -298,6 +303,7 @@ impl<T> Sequencer<T> {
             + self.changes.len()
             + self.entering.len()
             + self.ballots.len()
+            + self.rounds.len()
             + self.in_flight.as_ref().map_or(0, |flight| flight.tickets.len())
     }
 
@@ -412,7 +418,9 @@ impl<T> Sequencer<T> {
         let returned = returned.map(|at| if self.clock.ahead { now.mono_ms + 1_000 } else { at });
         let changes =
             (!self.changes.is_empty() && self.in_flight.is_none()).then_some(now.mono_ms + 1);
-        [flight, due, parked, returned, changes].into_iter().flatten().min()
+        let round = self.rounds.next_end().filter(|_| self.in_flight.is_none());
+        let round = round.map(|at| now.mono_ms + at.millis_since(engine_time));
+        [flight, due, parked, returned, changes, round].into_iter().flatten().min()
     }
 
     /// Takes no more requests, commits what is queued, then becomes idle.
@@ -421,6 +429,9 @@ impl<T> Sequencer<T> {
             self.state = State::Finishing;
             for parked in std::mem::take(&mut self.parked) {
                 self.answer_parked(parked, Outcome::Busy);
+            }
+            for (ask, ticket) in self.rounds.take() {
+                self.answer_asked(&ask, ticket, Outcome::Busy);
             }
             let entering = std::mem::take(&mut self.entering).into_iter().map(|(_, ticket)| ticket);
             for ticket in entering.chain(self.roll.take_tickets()) {
@@ -497,9 +508,11 @@ impl<T> Sequencer<T> {
         self.decide_parked(time);
         let gathered = self.gather(time, now);
         if gathered.entries.is_empty() {
-            // Actions that had nothing left to put on record.
+            // Actions that had nothing left to put on record; rounds that nobody
+            // got anything in.
             let durable = self.keeper.durable();
             self.adjusted(gathered.adjusted, durable);
+            self.after_a_group(gathered.after, now);
             self.idle_if_done();
         } else {
             self.send(gathered, time, now);
@@ -514,6 +527,9 @@ impl<T> Sequencer<T> {
                 }
                 Decision::Granted(grant) => self.enqueue(grant, parked.ticket),
                 Decision::Ballot(entry) => self.enqueue_ballot(entry, parked.ticket),
+                Decision::Collect(ordinal) => {
+                    self.collect_one(ordinal, parked.ask, parked.ticket, time);
+                }
                 Decision::Enter(entry) if self.entering.len() < ENTRIES_A_BLOCK => {
                     // Somebody of the party may be entering by another request.
                     let person =
@@ -533,7 +549,9 @@ impl<T> Sequencer<T> {
     fn commit(&mut self, now: Now) {
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
-        let drawn = drawn(&flight.block.entries);
+        let mut drawn = drawn(&flight.block.entries);
+        // Those of a round have somebody who waits.
+        drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
         let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
@@ -550,6 +568,7 @@ impl<T> Sequencer<T> {
             .map(|(ticket, id, told)| self.tell(ticket, id, told, durable))
             .collect();
         self.adjusted(flight.adjusted, durable);
+        self.after_a_group(flight.after, now);
         // The next block leaves before this one's answers are written.
         self.pump(now);
         self.effects.extend(told);
@@ -629,8 +648,7 @@ impl<T> Sequencer<T> {
     }
 
     fn answer_parked(&mut self, parked: Parked<T>, outcome: Outcome) {
-        let request_id = Some(parked.ask.request_id().into());
-        self.effects.push(Effect::Answer { ticket: parked.ticket, request_id, outcome });
+        self.answer_asked(&parked.ask, parked.ticket, outcome);
     }
 
     /// Ends for good; what was not durable is given back unanswered.
@@ -672,6 +690,7 @@ impl<T> Sequencer<T> {
         for (entry, _) in std::mem::take(&mut self.ballots) {
             self.keeper.book().abandon_ballot(&entry);
         }
+        self.rounds = Rounds::new();
         self.parked.clear();
         self.changes.clear();
         self.entering.clear();

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
 pub(crate) struct Decided {
     pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
     pub(crate) ballots: Vec<(Box<BallotEntry>, Ticket)>,
+    /// Requests for openings with rounds, by ordinal.
+    pub(crate) rounds: Vec<(u32, OwnedAsk, Ticket)>,
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
     pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
@@ -62,6 +64,7 @@ impl Decided {
     fn len(&self) -> usize {
         self.granted.len()
             + self.ballots.len()
+            + self.rounds.len()
             + self.waiting.len()
             + self.changes.len()
             + self.admin.len()
@@ -226,6 +229,9 @@ impl Shared {
                 One::Ballot(entry) => {
                     decided.ballots.push((entry, incoming.ticket(Form::JsonOne)));
                 }
+                One::Round(ordinal, ask) => {
+                    decided.rounds.push((ordinal, ask, incoming.ticket(Form::JsonOne)));
+                }
                 One::Waits(ask) => decided.waiting.push((ask, incoming.ticket(Form::JsonOne))),
             },
             Ok(Payload::Many(form, items)) => {
@@ -244,7 +250,7 @@ impl Shared {
     ) {
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());
         let mut granted = Vec::new();
-        let mut ballots = Vec::new();
+        let (mut ballots, mut rounds) = (Vec::new(), Vec::new());
         let mut waiting = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let one = match item {
@@ -256,10 +262,11 @@ impl Shared {
                 One::Answer(answer) => answers[index] = Some(answer),
                 One::Granted(grant) => granted.push((grant, index)),
                 One::Ballot(entry) => ballots.push((entry, index)),
+                One::Round(ordinal, ask) => rounds.push((ordinal, ask, index)),
                 One::Waits(ask) => waiting.push((ask, index)),
             }
         }
-        if granted.is_empty() && ballots.is_empty() && waiting.is_empty() {
+        if answers.iter().all(Option::is_some) {
             let answers: Vec<Answered> = answers.into_iter().flatten().collect();
             return out.answers(incoming.reply, form, &answers);
         }
@@ -271,6 +278,7 @@ impl Shared {
         };
         decided.granted.extend(granted.into_iter().map(|(grant, i)| (grant, ticket(i))));
         decided.ballots.extend(ballots.into_iter().map(|(entry, i)| (entry, ticket(i))));
+        decided.rounds.extend(rounds.into_iter().map(|(of, ask, i)| (of, ask, ticket(i))));
         decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
     }
 
@@ -306,6 +314,7 @@ impl Shared {
             )),
             Decision::Granted(grant) => One::Granted(grant),
             Decision::Ballot(entry) => One::Ballot(entry),
+            Decision::Collect(ordinal) => One::Round(ordinal, ask.to_owned()),
             // Entries are made by one hand only.
             Decision::Enter(_) | Decision::Wait => One::Waits(ask.to_owned()),
         }
@@ -483,6 +492,7 @@ enum One {
     Answer(Answered),
     Granted(Box<Grant>),
     Ballot(Box<BallotEntry>),
+    Round(u32, OwnedAsk),
     Waits(OwnedAsk),
 }
 
