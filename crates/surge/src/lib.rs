@@ -8,5 +8,6 @@
 //! formats. Its oracle is what clients saw, never the engine's own counters.
 
 pub mod audit;
+pub mod draw;
 pub mod load;
 pub mod log;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use giliran_broker::clock;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, database};
+use crate::rig::{Rig, database, text};
 
 const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
@@ -130,12 +130,81 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     let by_request = json!({ "request_id": booking["request_id"], "applicant": who });
     let found = rig.ask("lookup", by_request.to_string()).await.unwrap();
     assert_eq!(found["booking"]["id"], booking["id"]);
+    let facts = rig.audit(&[&sqlite, &postgres]).await;
+    assert_eq!(facts.bookings(), winners.len());
+    assert_eq!(rig.stored(&sqlite).await, winners.len());
     for loser in &losers {
         let told = rig.told(loser).await;
         assert_eq!(told, ["entered", "not_drawn"]);
     }
     assert_eq!(rig.told(booking["id"].as_str().unwrap()).await, ["entered", "confirmed"]);
-    let facts = rig.audit(&[&sqlite, &postgres]).await;
-    assert_eq!(facts.bookings(), winners.len());
-    assert_eq!(rig.stored(&sqlite).await, winners.len());
+
+    // Anybody recomputes it, and finds the own entry.
+    let extract = rig.path("draw.json");
+    let (code, shown, said) = rig.run(&["draw", "export", "--opening", "w", text(&extract)]);
+    assert_eq!(code, 0, "{said}");
+    assert!(shown.contains("11 entries"), "{shown}");
+    let published = std::fs::read_to_string(&extract).unwrap();
+    for secret in receipts.iter().chain(&people).chain([&"order-".to_owned(), &"\"r1\"".to_owned()])
+    {
+        assert!(!published.contains(secret.as_str()), "{secret} is published");
+    }
+    let verify = |file: &std::path::Path, more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_giliran"));
+        let output = command.arg("verify").arg(file).args(more).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    };
+    let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r20"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("the operator must be trusted"), "{shown}");
+    assert!(shown.contains("3 places: in the draw"), "{shown}");
+    assert_eq!(shown.contains("got alpha"), got_family, "{shown}");
+    let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r0"]);
+    assert!(code == Some(1) && shown.contains("another request"), "{shown}");
+    let (code, shown) =
+        verify(&extract, &["--receipt", "0000-0000-0000-0000", "--request-id", "r0"]);
+    assert!(code == Some(1) && shown.contains("another opening"), "{shown}");
+    let tampered = rig.path("tampered.json");
+    std::fs::write(&tampered, published.replacen("\"places\": 3", "\"places\": 4", 1)).unwrap();
+    let (code, shown) = verify(&tampered, &[]);
+    assert!(code == Some(1) && shown.contains("changed, added or dropped"), "{shown}");
+    std::fs::write(&tampered, &published[..published.len() / 2]).unwrap();
+    let (code, shown) = verify(&tampered, &[]);
+    assert!(code == Some(1) && shown.contains("ends too early"), "{shown}");
+    let (code, shown) = verify(&extract, &["--root", &"0".repeat(64)]);
+    assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+}
+
+/// A crowd in rounds, while the engine is killed and another takes over: nobody
+/// is told too early, and within each round the order is that of its hash.
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_are_decided_at_their_ends_whoever_dies() {
+    let rules = "[rules]\norder = { rounds = \"300ms\" }\n\
+                 [rules.returns]\ncancelled = \"immediate\"\nexpired = \"immediate\"";
+    let config = crate::rig::config(40).replacen("[[office]]", &format!("{rules}\n[[office]]"), 1);
+    let rig = Rig::new(&config).await;
+    rig.init();
+    let mut engine = rig.serve("a");
+    let sqlite = rig.sqlite();
+    let (_persist, _feed) = (rig.persist(&sqlite), rig.feed());
+    rig.open().await;
+    let _standby = rig.serve("b");
+    let asked = Instant::now();
+    let early = json!({
+        "request_id": "early", "applicants": ["early"], "choices": [{ "office": "alpha" }],
+    });
+    assert_eq!(rig.book(&early).await["outcome"], "granted");
+    assert_eq!(rig.book(&early).await["outcome"], "granted");
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    let (progress, surge) = rig.surge(2_000, 200);
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    engine.kill();
+    surge.await.unwrap();
+    drop(progress);
+    let shown = rig.ask("availability", "{}").await.unwrap();
+    let slots = shown["slots"].as_array().unwrap();
+    let plain: Vec<_> = slots.iter().filter(|slot| slot["session"] == "all").collect();
+    assert!(plain.len() == 3 && plain.iter().all(|slot| slot["free"] == 0), "{shown}");
+    rig.audit(&[&sqlite]).await;
 }

@@ -2,6 +2,7 @@
 
 mod facts;
 mod generations;
+mod orders;
 mod seen;
 
 use std::collections::{HashMap, HashSet};
