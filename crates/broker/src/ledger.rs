@@ -15,6 +15,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis};
+use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 
@@ -328,6 +329,32 @@ impl Ledger {
         });
         let (_, tail) = self.tail().await?;
         Ok(parts.is_some_and(|parts| tail + 1 >= first + parts))
+    }
+
+    /// How many changes of bookings and entries, and so events, lie before this
+    /// generation, as it says itself.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell, or its first block is not as it should be.
+    pub async fn changes_before(&self) -> Result<u64, Error> {
+        let doing = format!("read the first block of {}", self.name);
+        let bytes = self.read_at(self.first()).await?;
+        let bytes = bytes.ok_or_else(|| Error::plain(format!("{doing}: there is none")))?;
+        let (block, _) = Block::open(&bytes).doing(&doing)?;
+        let mut changes = None;
+        for entry in &block.entries {
+            if let Entry::Snapshot(part) = entry {
+                let mut take = |piece| {
+                    if let Piece::Head(head) = piece {
+                        changes = Some(head.changes);
+                    }
+                    Ok(())
+                };
+                Joiner::default().add(&part.bytes, &mut take).doing(&doing)?;
+            }
+        }
+        changes.ok_or_else(|| Error::plain(format!("{doing}: its state has no head")))
     }
 
     async fn holds_blocks(&self) -> Result<bool, Error> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::{self, Ledger};
 use giliran_wire::subject::Domain;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Copies only: no stream is deleted.
     #[arg(long)]
     keep: bool,
+    /// There is no feed: do not wait for its events.
+    #[arg(long)]
+    without_feed: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -49,14 +53,22 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             newest.name()
         );
     }
+    let events = jetstream::new(client).get_stream(domain.events_stream()).await;
+    let told = match events {
+        _ if args.without_feed => u64::MAX,
+        Ok(events) => events.cached_info().state.last_sequence,
+        // A broker that does not answer has been met before this.
+        Err(_) => 0,
+    };
     for generation in sealed {
         let Some(ledger) = newest.of_generation(generation).await? else { continue };
-        Box::pin(one(&archive, ledger, args.keep)).await?;
+        Box::pin(one(&archive, ledger, args.keep, told)).await?;
     }
     Ok(())
 }
 
-async fn one(archive: &Archive, ledger: Ledger, keep: bool) -> Result<(), Failure> {
+/// `events`: how many have been told.
+async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Result<(), Failure> {
     let name = ledger.name().to_owned();
     let mut told = Instant::now();
     let progress = |blocks| {
@@ -77,14 +89,19 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool) -> Result<(), Failur
         return Ok(());
     }
     let next = ledger.of_generation(ledger.generation() + 1).await?;
-    let begun = match next {
-        Some(next) => next.is_begun().await?,
-        None => false,
+    let changes = match next {
+        Some(next) if next.is_begun().await? => next.changes_before().await?,
+        _ => {
+            return Err(Failure::Wrong(format!(
+                "{name} is kept: the next generation's begin is not complete; an engine in \
+                 office writes it"
+            )));
+        }
     };
-    if !begun {
+    if events < changes {
         return Err(Failure::Wrong(format!(
-            "{name} is kept: the next generation's begin is not complete; an engine in office \
-             writes it"
+            "{name} is kept: {changes} events belong to it and before, {events} have been \
+             told: run `giliran feed`, or say --without-feed if there is none"
         )));
     }
     let followers = ledger.followers().await?;

@@ -84,7 +84,8 @@ impl Bench {
             bits += 1;
             bits
         });
-        let (writer, next) = (WriterNonce([1; 16]), Continuation::default());
+        let writer = WriterNonce([1; 16]);
+        let next = Continuation::default();
         let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
         let mut bench = Self { config, sequencer, now, told: Vec::new(), blocks };
         bench.run();

@@ -1,5 +1,6 @@
 //! `giliran bench --start N`: from the engine's start to its first right answer,
-//! with N bookings in the ledger; without a snapshot, and with one.
+//! with N bookings in the ledger; without a snapshot, with one, and from the begin
+//! of the ledger's next generation. How long a roll takes stands beside it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -101,9 +102,45 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
         "start with a snapshot: {:.2} s to the first right answer",
         began.elapsed().as_secs_f64()
     );
+    let began = Instant::now();
+    roll(&client, &domain).await?;
+    let next = ledger.newest().await?;
+    let (_, tail) = next.tail().await?;
+    shown!(
+        "roll: {:.2} s until the next generation had begun, in {} blocks",
+        began.elapsed().as_secs_f64(),
+        tail + 1 - next.first()
+    );
+    right_answer(&client, &domain, bookings).await?;
+    serving.kill().await?;
+    wait_for_silence(&client, &domain).await;
+    std::fs::remove_file(Path::new(&data).join("snapshot.bin"))?;
+    let began = Instant::now();
+    let mut serving = engine()?;
+    right_answer(&client, &domain, bookings).await?;
+    shown!(
+        "start from the next generation's begin, without a snapshot: {:.2} s to the first right \
+         answer",
+        began.elapsed().as_secs_f64()
+    );
     stop(&mut serving).await?;
     server.stop().await?;
     Ok(())
+}
+
+/// Has the ledger go on in its next stream; returns once that has begun.
+async fn roll(client: &async_nats::Client, domain: &Domain) -> Result<(), Failure> {
+    let request = serde_json::json!({ "operator": "bench", "reason": "to measure" });
+    let request = async_nats::Request::new()
+        .payload(request.to_string().into())
+        .timeout(Some(Duration::from_secs(300)));
+    let answer = client.send_request(domain.request("admin.roll"), request).await;
+    let answer = answer.map_err(|e| Failure::Wrong(format!("admin.roll: {e}")))?;
+    let value: serde_json::Value = serde_json::from_slice(&answer.payload)?;
+    if value["outcome"] == "done" {
+        return Ok(());
+    }
+    Err(Failure::Wrong(format!("admin.roll: {value}")))
 }
 
 async fn stop(engine: &mut Child) -> Result<(), Failure> {

@@ -95,16 +95,21 @@ async fn an_old_stream_is_archived_and_deleted() {
     assert!(said.contains("nothing to archive"), "{said}");
 
     store.kill();
+    feed.kill();
     let second = rig.book(&book(2)).await;
     assert_eq!(rig.roll().await.expect("an answer")["outcome"], "done");
     assert!(second["as_of"]["seq"].as_u64() > first["as_of"]["seq"].as_u64());
     let third = rig.book(&book(3)).await;
     assert!(third["as_of"]["seq"].as_u64() > second["as_of"]["seq"].as_u64(), "{third}");
     let (code, _, said) = rig.run(&archive);
+    assert_eq!((code, said.contains("run `giliran feed`")), (1, true), "{said}");
+    let mut feed = rig.feed();
+    rig.audit(&[]).await;
+    let (code, _, said) = rig.run(&archive);
     assert_eq!((code, said.contains("giliran-persist")), (1, true), "{said}");
     assert_eq!(rig.streams().await, [1, 2], "a store still needs it");
 
-    // The persister is behind the seal; the feed begins anew behind it.
+    // The persister goes on before the seal; the feed begins anew behind it.
     let mut store = rig.persist(&sqlite);
     rig.audit(&[&sqlite]).await;
     feed.kill();

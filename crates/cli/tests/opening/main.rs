@@ -7,5 +7,6 @@ mod answers;
 mod faults;
 mod generations;
 mod lifecycle;
+mod permissions;
 mod rig;
 mod up;

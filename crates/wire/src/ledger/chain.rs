@@ -16,7 +16,7 @@ use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 /// | of another writer, epoch above the writer's, no take-over | damage |
 /// | of another ledger or generation, a sequence out of order, time running backwards | damage |
 /// | genesis or take-over anywhere but first; genesis after the first block; the writer taking over from itself | damage |
-/// | a seal that is not alone in its block | damage |
+/// | a seal that is not alone in its block, or has another time than the block before | damage |
 /// | after a seal, of the same generation | void, and not counted: nothing follows a seal in its stream |
 /// | after a seal, of the next generation | valid if it is the writer's, begins with a genesis that names the seal, and continues the chain; its sequence may leave a gap |
 /// | at a generation's begin, while parts of its snapshot are missing | valid if it is the writer's and holds the next part; else damage |
@@ -283,6 +283,9 @@ impl Chain {
             return Err("a snapshot in the middle".to_owned());
         }
         match &block.entries[..] {
+            [Entry::Seal(_)] if block.time != self.time => {
+                Err(format!("a seal of {}, after a block of {}", block.time, self.time))
+            }
             [Entry::Seal(Seal { ledger, .. })] if *ledger == block.ledger => Ok(Stage::Sealed),
             entries if entries.iter().any(|entry| matches!(entry, Entry::Seal(_))) => {
                 Err("a seal of another ledger, or not alone in its block".to_owned())

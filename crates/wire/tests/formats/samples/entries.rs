@@ -300,15 +300,18 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
 
     let mut blocks: Vec<(String, Block)> = Vec::new();
     let mut previous = BlockHash::ZERO;
+    let begin = at("2026-11-27T06:59:00.000Z").as_millis();
     for group in entries.chunk_by(|a, b| kind(a) == kind(b)) {
         let seq = blocks.len() as i64;
+        // A seal has the time of the block before.
+        let sealed = matches!(group[0], Entry::Seal(_));
         let block = Block {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
             epoch: u64::from(seq > 0),
             writer: WriterNonce([if seq > 0 { 0xa1 } else { 0x01 }; 16]),
-            time: Timestamp::from_millis(at("2026-11-27T06:59:00.000Z").as_millis() + seq * 1_000),
+            time: Timestamp::from_millis(begin + (seq - i64::from(sealed)) * 1_000),
             previous,
             entries: group.to_vec(),
         };
