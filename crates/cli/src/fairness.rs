@@ -1,0 +1,238 @@
+//! `giliran fairness`: the same people under every order of allocation.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use giliran_surge::fairness::scenario::{SHIPPED, Scenario, parse, returns_name, shipped};
+use giliran_surge::fairness::{Arm, Comparison, Measure, Plan, Progress, compare};
+use giliran_wire::ledger::{Order, ReturnRule};
+
+use crate::failure::Failure;
+use crate::roles::until_asked;
+
+/// Shorter than this, nothing is said of how far it is.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran fairness --scenario calm\n  \
+    giliran fairness --scenario batam --seeds 20 --html batam.html\n  \
+    giliran fairness --scenario mine.toml --orders first-come,rounds:1000 --returns immediate\n  \
+    giliran fairness --scenario batam --orders rounds:500 --sweep rounds_ms=100,500,2000\n\n\
+    Nothing is asked over the network: it runs in virtual time on the code that \
+    decides, and the same seed gives the same figures.")]
+pub(crate) struct Args {
+    /// A scenario that comes with giliran, or a TOML file (see --list).
+    #[arg(long, value_name = "NAME|FILE", default_value = "batam")]
+    scenario: String,
+    /// Show the scenarios that come with giliran, and end.
+    #[arg(long)]
+    list: bool,
+    /// Print a scenario that comes with giliran, to begin an own one with, and end.
+    #[arg(long)]
+    show: bool,
+    /// Orders: first-come, rounds:MS, draw.
+    #[arg(
+        long,
+        value_name = "ORDER,…",
+        value_delimiter = ',',
+        default_value = "first-come,rounds:500,draw",
+        value_parser = order
+    )]
+    orders: Vec<Order>,
+    /// When returned places can be had again: immediate, delayed:FROM-TO (seconds),
+    /// at:HH:MM.
+    #[arg(
+        long,
+        value_name = "RULE,…",
+        value_delimiter = ',',
+        default_value = "immediate,delayed:600-3600,at:17:00",
+        value_parser = returns
+    )]
+    returns: Vec<ReturnRule>,
+    /// How many seeds each order is run with.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn order(text: &str) -> Result<Order, String> {
+    match text.split_once(':') {
+        None if text == "first-come" => Ok(Order::FirstCome),
+        None if text == "draw" => Ok(Order::Draw),
+        Some(("rounds", length)) => match length.parse() {
+            Ok(length_ms @ 1..=3_600_000) => Ok(Order::Rounds { length_ms }),
+            _ => Err(format!("{length:?} is no length of a round; from 1 to 3600000 ms")),
+        },
+        _ => Err("there are first-come, rounds:MS and draw".to_owned()),
+    }
+}
+
+fn returns(text: &str) -> Result<ReturnRule, String> {
+    let seconds = |text: &str| text.parse::<u64>().ok().filter(|s| *s <= 86_400);
+    match text.split_once(':') {
+        None if text == "immediate" => Ok(ReturnRule::Immediate),
+        Some(("delayed", range)) => {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            match (seconds(from), seconds(to)) {
+                (Some(from), Some(to)) if from <= to => {
+                    Ok(ReturnRule::Delayed { from_ms: from * 1_000, to_ms: to * 1_000 })
+                }
+                _ => Err(format!("{range:?} is no range of seconds; as delayed:600-3600")),
+            }
+        }
+        Some(("at", time)) => {
+            let (hour, minute) = time.split_once(':').unwrap_or((time, "0"));
+            match (hour.parse::<u16>(), minute.parse::<u16>()) {
+                (Ok(hour @ 0..24), Ok(minute @ 0..60)) => {
+                    Ok(ReturnRule::At { minutes: vec![hour * 60 + minute] })
+                }
+                _ => Err(format!("{time:?} is no time of the day; as at:17:00")),
+            }
+        }
+        _ => Err("there are immediate, delayed:FROM-TO and at:HH:MM".to_owned()),
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    if args.list {
+        for (name, _) in SHIPPED {
+            shown!("{name:<14} {}", shipped(name).map(|s| s.about).unwrap_or_default());
+        }
+        return Ok(());
+    }
+    if args.show {
+        let text = SHIPPED.iter().find(|(name, _)| *name == args.scenario).map(|(_, text)| *text);
+        shown!("{}", text.ok_or_else(|| unknown(&args.scenario))?.trim_end());
+        return Ok(());
+    }
+    let scenario = scenario(&args.scenario)?;
+    let arms = args.orders.iter().flat_map(|order| {
+        args.returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
+    });
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = Plan { scenario, arms: arms.collect(), seeds: args.seeds, seed: args.seed, threads };
+    let started = Instant::now();
+    let comparison = carried_out(plan).await?;
+    table(&comparison, started.elapsed());
+    Ok(())
+}
+
+fn unknown(name: &str) -> Failure {
+    let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+    Failure::Usage(format!(
+        "--scenario {name}: neither a file nor a scenario that comes with giliran; there are {}",
+        names.join(", ")
+    ))
+}
+
+fn scenario(named: &str) -> Result<Scenario, Failure> {
+    if let Some(scenario) = shipped(named) {
+        return Ok(scenario);
+    }
+    let file = Path::new(named);
+    if !file.exists() {
+        return Err(unknown(named));
+    }
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::Usage(format!("--scenario {named}: {e}")))?;
+    parse(&text, named).map_err(|problems| Failure::Usage(problems.to_string()))
+}
+
+/// Runs it on threads of its own, and says how far it is.
+async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
+    let progress = Arc::new(Progress::default());
+    let mut asked = until_asked();
+    let work = {
+        let progress = Arc::clone(&progress);
+        tokio::task::spawn_blocking(move || compare(&plan, &progress))
+    };
+    tokio::pin!(work);
+    let mut screen = Screen::new();
+    let mut every = tokio::time::interval(Duration::from_millis(200));
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done?,
+            _ = every.tick() => screen.draw(&progress),
+            _ = asked.wait_for(|asked| *asked), if !progress.stop.load(Ordering::Relaxed) => {
+                progress.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    screen.end();
+    done.ok_or_else(|| Failure::Wrong("interrupted".to_owned()))
+}
+
+/// How far it is: a bar on a terminal, else a line every two seconds.
+struct Screen {
+    started: Instant,
+    last: Instant,
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { started: now, last: now, bar: None }
+    }
+
+    fn draw(&mut self, progress: &Progress) {
+        if self.started.elapsed() < QUIET {
+            return;
+        }
+        let done = progress.done.load(Ordering::Relaxed);
+        let all = progress.all.load(Ordering::Relaxed);
+        let requests = progress.requests.load(Ordering::Relaxed);
+        let line = format!("{done} of {all} runs, {:.1} M requests", requests as f64 / 1e6);
+        if std::io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(|| {
+                let style = indicatif::ProgressStyle::with_template("{bar:30} {msg}, {elapsed}");
+                let bar = indicatif::ProgressBar::new(all as u64);
+                match style {
+                    Ok(style) => bar.with_style(style),
+                    Err(_) => bar,
+                }
+            });
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(line);
+        } else if self.last.elapsed() >= QUIET {
+            self.last = Instant::now();
+            eprintln!("{:>5.1} s  {line}", self.started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn table(comparison: &Comparison, took: Duration) {
+    for column in &comparison.columns {
+        shown!("\n{:?} / {}", column.arm.order, returns_name(&column.arm.returns));
+        for measure in Measure::ALL {
+            if let Some(e) = column.of(measure) {
+                shown!("  {:<34} {:>12.4} ± {:.4}", measure.title(), e.mean, e.half.unwrap_or(0.0));
+            }
+        }
+        shown!("  means {:?}", column.means);
+        for (group, g) in comparison.groups.iter().zip(&column.groups) {
+            shown!(
+                "    {:<9} {:<20} ratio {:.3} z {:.2} {}",
+                group.kind,
+                group.name,
+                g.ratio.map_or(f64::NAN, |r| r.mean),
+                g.z.unwrap_or(f64::NAN),
+                g.flagged
+            );
+        }
+    }
+    shown!("{} requests in {:.1} s", comparison.requests, took.as_secs_f64());
+}

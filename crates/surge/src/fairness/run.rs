@@ -1,0 +1,717 @@
+//! One seed's population under one order and one returns rule, event by event.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+use giliran_core::{Change, Deed, order};
+use giliran_wire::BookingId;
+use giliran_wire::answer::Reason;
+use giliran_wire::event::Kind as Happened;
+use giliran_wire::ledger::{Order, ReturnRule};
+
+use super::attack::Means;
+use super::desk::{Desk, Said, Wanted, virtual_us};
+use super::population::{NONE, Party, Population, Role, pseudonym};
+use super::random::Random;
+use super::scenario::{Kind, Scenario};
+
+/// An order and a returns rule: one column of the comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// How requests are ordered.
+    pub order: Order,
+    /// When places that come back can be had again.
+    pub returns: ReturnRule,
+}
+
+/// From a cancellation to the recycler's request for its client, µs.
+const STROKE_US: i64 = 2_000;
+/// How often a recycler looks for its clients where nothing else is said, s.
+const RECYCLER_LOOKS_S: f64 = 5.0;
+/// Draws that are due this long after the aftermath are still held, µs.
+const LAST_DRAW_US: i64 = 86_400_000_000;
+/// Width of a bar of the time series, µs; and how many from 30 s before.
+pub(crate) const BIN_US: i64 = 5_000_000;
+pub(crate) const BINS: usize = 60;
+pub(crate) const BINS_FROM_US: i64 = -30_000_000;
+
+/// What happened, for the measures.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) parties: Vec<Party>,
+    pub(crate) requests: u64,
+    pub(crate) in_time: u64,
+    pub(crate) busy: u64,
+    pub(crate) oversell: u64,
+    /// Refusals while a fitting slot had room for the party.
+    pub(crate) undersell: u64,
+    /// Places in attackers' hands at the end of the window.
+    pub(crate) scalped: u64,
+    /// Places without a live booking at the end.
+    pub(crate) unused: u64,
+    pub(crate) no_shows: u64,
+    /// Places that recyclers gave back, and those of them their clients got.
+    pub(crate) recycled: u64,
+    pub(crate) recaptured: u64,
+    /// All places that came back and were granted again.
+    pub(crate) regranted: u64,
+    /// Of winners at the window: sum of waits for the result, s; of ranks.
+    pub(crate) waited_s: f64,
+    pub(crate) first_choice: u64,
+    /// Ranks of the draw, as fractions.
+    pub(crate) ranks: Vec<f64>,
+    pub(crate) arrivals: Vec<u64>,
+    pub(crate) grants: Vec<u64>,
+    pub(crate) free: Vec<f64>,
+    /// Places per attacker at its best moment.
+    pub(crate) payoff: Vec<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Opens,
+    Land,
+    Round(u64),
+    Close,
+    Ask(u32),
+    WindowEnd,
+    Confirm(u32),
+    Cancel(u32),
+    Probe(u32),
+    /// Time brings something by itself.
+    Due,
+}
+
+pub(crate) struct Run<'a> {
+    scenario: &'a Scenario,
+    arm: &'a Arm,
+    desk: Desk,
+    parties: Vec<Party>,
+    salt: u64,
+    /// Ordered by time, then by when it was planned: deterministic.
+    queue: BinaryHeap<Reverse<(i64, u64, What)>>,
+    planned: u64,
+    random: Random,
+    waiting: Vec<u32>,
+    /// Requests of the round or draw that is being collected.
+    collected: Vec<u32>,
+    round: Option<u64>,
+    round_key: [u8; 32],
+    bookings: HashMap<u32, BookingId>,
+    live: Vec<u32>,
+    /// Per attacker: identities without a place, or a recycler's clients that
+    /// nothing was given back for yet.
+    hungry: Vec<VecDeque<u32>>,
+    /// Per attacker: clients whose place somebody else got first.
+    unserved: Vec<VecDeque<u32>>,
+    window_us: i64,
+    end_us: i64,
+    due_at: i64,
+    free_at_us: f64,
+    over: bool,
+    /// Some place has come back: what is free is no longer quota less live.
+    returned: bool,
+    first_asked: Vec<i64>,
+    out: Outcome,
+}
+
+/// Runs it.
+pub(crate) fn run(scenario: &Scenario, arm: &Arm, means: &[Means], seed: u64) -> Outcome {
+    let population = Population::new(scenario, means, seed);
+    Run::new(scenario, arm, population, seed).through()
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, arm: &'a Arm, population: Population, seed: u64) -> Self {
+        let window_us = (scenario.opening.window_s * 1e6) as i64;
+        let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
+        let lasts_us = end_us + 2 * LAST_DRAW_US;
+        let desk = Desk::new(scenario, arm.order, &arm.returns, lasts_us, seed);
+        let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
+        let Population { parties, planned, salt } = population;
+        let mut random = Random::new(seed, 3);
+        let mut run = Self {
+            scenario,
+            arm,
+            desk,
+            salt,
+            queue: BinaryHeap::with_capacity(planned.len() + 16),
+            planned: 0,
+            waiting: Vec::new(),
+            collected: Vec::new(),
+            round: None,
+            round_key: random.bytes(),
+            random,
+            bookings: HashMap::new(),
+            live: vec![0; slots],
+            hungry: vec![VecDeque::new(); scenario.attackers.len()],
+            unserved: vec![VecDeque::new(); scenario.attackers.len()],
+            window_us,
+            end_us,
+            due_at: i64::MAX,
+            free_at_us: f64::MIN,
+            over: false,
+            returned: false,
+            first_asked: vec![i64::MAX; parties.len()],
+            out: Outcome {
+                parties: Vec::new(),
+                requests: 0,
+                in_time: 0,
+                busy: 0,
+                oversell: 0,
+                undersell: 0,
+                scalped: 0,
+                unused: 0,
+                no_shows: 0,
+                recycled: 0,
+                recaptured: 0,
+                regranted: 0,
+                waited_s: 0.0,
+                first_choice: 0,
+                ranks: Vec::new(),
+                arrivals: vec![0; BINS],
+                grants: vec![0; BINS],
+                free: vec![0.0; BINS],
+                payoff: vec![0.0; scenario.attackers.len()],
+            },
+            parties,
+        };
+        run.plan(0, What::Opens);
+        run.plan(window_us, What::Close);
+        for (at, index) in planned {
+            run.plan(at, What::Ask(index));
+        }
+        run
+    }
+
+    fn plan(&mut self, at: i64, what: What) {
+        self.planned += 1;
+        self.queue.push(Reverse((at, self.planned, what)));
+    }
+
+    fn through(mut self) -> Outcome {
+        while let Some(Reverse((at, _, what))) = self.queue.pop() {
+            if at > self.end_us + LAST_DRAW_US {
+                break;
+            }
+            match what {
+                What::Opens => self.desk.open(at),
+                What::Land => self.land(at),
+                What::Round(number) => self.end_round(number, at),
+                What::Close => self.close(at),
+                What::WindowEnd => self.window_ends(at),
+                What::Ask(index) => self.arrives(index, at),
+                What::Confirm(index) => self.deed(index, Deed::Confirm { reference: None }, at),
+                What::Cancel(index) => {
+                    let applicant = pseudonym(self.salt, self.party(index).first.into());
+                    self.deed(index, Deed::Cancel { applicant }, at);
+                }
+                What::Probe(attacker) => self.probe(attacker as usize, at),
+                What::Due => self.due(at),
+            }
+        }
+        self.judged()
+    }
+
+    fn party(&self, index: u32) -> &Party {
+        &self.parties[index as usize]
+    }
+
+    fn bin(at: i64) -> Option<usize> {
+        let bin = (at - BINS_FROM_US).div_euclid(BIN_US);
+        usize::try_from(bin).ok().filter(|bin| *bin < BINS)
+    }
+
+    /// A request reaches the service.
+    fn arrives(&mut self, index: u32, at: i64) {
+        if self.party(index).lost {
+            return;
+        }
+        self.out.requests += 1;
+        if let Some(bin) = Self::bin(at) {
+            self.out.arrivals[bin] += 1;
+        }
+        let first = &mut self.first_asked[index as usize];
+        *first = (*first).min(at.max(0));
+        // The service decides so many a second; whoever would wait too long is
+        // told to come again.
+        let start = self.free_at_us.max(at as f64);
+        if start - at as f64 > self.scenario.opening.backlog_ms * 1e3 {
+            self.out.busy += 1;
+            let after = 100_000 + self.random.below(400_000) as i64;
+            self.plan(at + after + i64::from(self.party(index).rtt_us), What::Ask(index));
+            return;
+        }
+        self.free_at_us = start + 1e6 / self.scenario.opening.capacity_per_s;
+        if at < 0 {
+            self.asks(index, at);
+            return;
+        }
+        let party = &mut self.parties[index as usize];
+        party.arrived = party.arrived.min(at);
+        party.asked = at;
+        match self.arm.order {
+            Order::FirstCome => self.asks(index, at),
+            Order::Rounds { length_ms } => {
+                let length_us = length_ms.max(1) as i64 * 1_000;
+                let number = (at / length_us) as u64;
+                if self.round != Some(number) {
+                    self.round = Some(number);
+                    self.plan((number as i64 + 1) * length_us, What::Round(number));
+                }
+                self.collected.push(index);
+            }
+            Order::Draw if !self.over => {
+                self.answered(at, at);
+                let party = &mut self.parties[index as usize];
+                if !std::mem::replace(&mut party.entered, true) {
+                    self.collected.push(index);
+                }
+            }
+            Order::Draw => self.asks(index, at),
+        }
+    }
+
+    /// Decided at once.
+    fn asks(&mut self, index: u32, at: i64) {
+        match self.decide(index, at) {
+            Said::Granted => self.send(at),
+            Said::Entering => {
+                self.answered(at, at);
+                self.send(at);
+            }
+            Said::Wait => {
+                self.waiting.push(index);
+                self.send(at);
+            }
+            Said::Known => self.answered(self.party(index).asked.min(at), at),
+            Said::Refused(reason) => {
+                self.answered(self.party(index).asked.min(at), at);
+                self.refused(index, reason, at);
+            }
+        }
+    }
+
+    fn decide(&mut self, index: u32, at: i64) -> Said {
+        let party = &self.parties[index as usize];
+        let people = party.people(self.salt);
+        let mut days = [0; 7];
+        for (day, into) in party.days().zip(&mut days) {
+            *into = day;
+        }
+        let collects = matches!(self.arm.returns, ReturnRule::At { .. });
+        let eager = party.looks || party.role != Role::Person;
+        let wanted = Wanted {
+            people: &people[..usize::from(party.size)],
+            account: pseudonym(!self.salt, party.account.into()),
+            office: party.office,
+            days: &days[..usize::from(party.days_given)],
+            second: (party.second != party.office).then_some(party.second),
+            wait: collects && self.over && eager,
+        };
+        let said = self.desk.decide(index, &wanted, at);
+        if said == Said::Refused(Reason::SoldOut) && !self.returned {
+            // By an account of its own: durable bookings against quotas.
+            let size = u32::from(party.size);
+            let room = slots_of(party, self.scenario)
+                .any(|slot| self.live[slot as usize] + size <= self.quota(slot));
+            self.out.undersell += u64::from(room);
+        }
+        said
+    }
+
+    fn quota(&self, slot: u32) -> u32 {
+        let days = u32::from(self.scenario.offices.days);
+        self.scenario.offices.quota_of((slot / days) as usize).into()
+    }
+
+    fn answered(&mut self, asked: i64, at: i64) {
+        let patience = (self.scenario.people.patience_s * 1e6) as i64;
+        self.out.in_time += u64::from(at - asked <= patience);
+    }
+
+    fn refused(&mut self, index: u32, reason: Reason, at: i64) {
+        let party = &mut self.parties[index as usize];
+        let people = &self.scenario.people;
+        let rtt_us = i64::from(party.rtt_us);
+        let [from, to] = people.retry_after_s;
+        match reason {
+            // Attackers planned their requests.
+            Reason::NotOpen if party.role != Role::Person => {}
+            Reason::NotOpen => {
+                let after = self.random.between(from, to) * 1e6;
+                self.plan(at + rtt_us + after as i64, What::Ask(index));
+            }
+            Reason::SoldOut if !self.over => {
+                party.tries += 1;
+                let (again, after) = match party.role {
+                    Role::Person => {
+                        (self.random.chance(people.retries), self.random.between(from, to) * 1e6)
+                    }
+                    Role::Identity | Role::Client => (true, self.random.between(50e3, 200e3)),
+                };
+                if again && self.party(index).tries < people.most_tries {
+                    self.plan(at + rtt_us + after as i64, What::Ask(index));
+                } else {
+                    self.looks_later(index, at);
+                }
+            }
+            Reason::SoldOut => self.looks_later(index, at),
+            _ => {}
+        }
+    }
+
+    /// Plans the next look at what came back.
+    fn looks_later(&mut self, index: u32, at: i64) {
+        let party = self.party(index);
+        if party.looks {
+            let after = self.random.exponential(self.scenario.aftermath.every_s) * 1e6;
+            let next = at.max(self.window_us) + after as i64;
+            if next < self.end_us {
+                self.plan(next, What::Ask(index));
+            }
+        } else if self.over && party.role == Role::Client {
+            let attacker = usize::from(party.group) - self.scenario.cohorts.len();
+            self.unserved[attacker].push_back(index);
+        }
+    }
+
+    fn send(&mut self, at: i64) {
+        if self.desk.lands_at().is_none() {
+            self.desk.send(at);
+            if let Some(lands) = self.desk.lands_at() {
+                self.plan(lands, What::Land);
+            }
+        }
+    }
+
+    fn land(&mut self, at: i64) {
+        if self.desk.lands_at() != Some(at) {
+            return;
+        }
+        let changes = self.desk.land();
+        self.absorb(changes, at);
+        // Those who had to wait, in the order they came.
+        let waiting = std::mem::take(&mut self.waiting);
+        for index in waiting {
+            self.asks(index, at);
+        }
+        self.send(at);
+        self.plan_due(at);
+    }
+
+    fn plan_due(&mut self, at: i64) {
+        if let Some(next) = self.desk.next_return() {
+            let next = next.max(at);
+            if self.due_at <= at || next < self.due_at {
+                self.due_at = next;
+                self.plan(next, What::Due);
+            }
+        }
+    }
+
+    fn due(&mut self, at: i64) {
+        if at != self.due_at {
+            return;
+        }
+        self.due_at = i64::MAX;
+        if let Some(lands) = self.desk.lands_at() {
+            self.due_at = lands + 1;
+            self.plan(lands + 1, What::Due);
+            return;
+        }
+        let changes = self.desk.draws(at);
+        self.absorb(changes, at);
+        self.send(at);
+        // What is due without being done would be due for ever.
+        if self.desk.lands_at().is_none() && self.desk.next_return().is_none_or(|next| next > at) {
+            self.plan_due(at);
+        }
+    }
+
+    fn deed(&mut self, index: u32, deed: Deed, at: i64) {
+        if let Some(booking) = self.bookings.get(&index) {
+            self.desk.change(*booking, deed);
+            self.send(at);
+        }
+    }
+
+    fn end_round(&mut self, number: u64, at: i64) {
+        let collected = std::mem::take(&mut self.collected);
+        self.round = None;
+        let people: Vec<_> =
+            collected.iter().map(|index| self.party(*index).people(self.salt)).collect();
+        let parties = collected.iter().zip(&people);
+        let parties =
+            parties.map(|(index, people)| &people[..usize::from(self.party(*index).size)]);
+        let line = order::round_order(&self.round_key, number, parties);
+        let line: Vec<u32> = line.into_iter().map(|i| collected[i]).collect();
+        self.decide_in_line(line, at);
+    }
+
+    fn close(&mut self, at: i64) {
+        if self.arm.order == Order::Draw {
+            let entered = std::mem::take(&mut self.collected);
+            let receipts: Vec<BookingId> =
+                entered.iter().map(|_| BookingId::from_random(self.random.wide())).collect();
+            let seed = self.random.bytes();
+            self.out.ranks = receipts
+                .iter()
+                .map(|receipt| {
+                    let rank = order::draw_rank(&seed, receipt);
+                    let high = rank.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+                    high as f64 / 2.0_f64.powi(64)
+                })
+                .collect();
+            let line = order::draw_order(&seed, &receipts);
+            let line = line.into_iter().map(|i| entered[i]).collect();
+            self.decide_in_line(line, at);
+            self.over = true;
+        }
+        let last_round = match self.arm.order {
+            Order::Rounds { length_ms } => length_ms as i64 * 1_000,
+            Order::FirstCome | Order::Draw => 0,
+        };
+        self.plan(at + last_round + 1_000_000, What::WindowEnd);
+    }
+
+    /// Decides a round or a draw: in order, all of it durable before the first
+    /// answer.
+    fn decide_in_line(&mut self, mut line: Vec<u32>, at: i64) {
+        let changes = self.desk.settle_all(at);
+        self.absorb(changes, at);
+        let answered_at = at + (self.scenario.opening.commit_ms * 1e3) as i64;
+        let mut refusals = Vec::new();
+        while !line.is_empty() {
+            let mut undecided = Vec::new();
+            let before = line.len();
+            for index in line {
+                match self.decide(index, at) {
+                    Said::Granted => {}
+                    Said::Entering => self.answered(self.party(index).asked, answered_at),
+                    Said::Wait => undecided.push(index),
+                    Said::Known => self.answered(self.party(index).asked, answered_at),
+                    Said::Refused(reason) => refusals.push((index, reason)),
+                }
+            }
+            let changes = self.desk.settle_all(at);
+            self.absorb(changes, answered_at);
+            debug_assert!(undecided.len() < before || before == 0, "somebody waits for nothing");
+            if undecided.len() == before {
+                break;
+            }
+            line = undecided;
+        }
+        for (index, reason) in refusals {
+            if self.arm.order != Order::Draw || self.over {
+                self.answered(self.party(index).asked, answered_at);
+            }
+            if self.arm.order == Order::Draw && !self.over {
+                self.looks_later(index, answered_at);
+            } else {
+                self.refused(index, reason, answered_at);
+            }
+        }
+        self.plan_due(answered_at);
+    }
+
+    /// Takes in what a block changed: the one account of who has what.
+    fn absorb(&mut self, changes: Vec<Change>, at: i64) {
+        for change in changes {
+            let (kind, before, after) = match change {
+                Change::Booking { kind, before, after, .. } => (kind, before, after),
+                Change::Entry { kind: Happened::NotDrawn, waiting, .. } => {
+                    // Whoever was not drawn waits for the next time.
+                    if let Ok(index) = waiting.entry.request_id.parse() {
+                        self.looks_later(index, at);
+                    }
+                    continue;
+                }
+                Change::Entry { .. } => continue,
+            };
+            let booking = after.booking;
+            let Ok(index) = booking.request_id.parse::<u32>() else { continue };
+            let seats = booking.seats.len() as u32;
+            let slot = booking.slot as usize;
+            match kind {
+                Happened::Held | Happened::Confirmed if before.is_none() => {
+                    self.live[slot] += seats;
+                    let quota = self.quota(booking.slot);
+                    self.out.oversell += u64::from(self.live[slot].saturating_sub(quota));
+                    self.bookings.insert(index, booking.id);
+                    let held = booking.hold_expires_at.map(virtual_us);
+                    self.granted(index, booking.slot, held, at);
+                }
+                Happened::Cancelled | Happened::Expired => {
+                    self.live[slot] -= seats;
+                    self.returned = true;
+                    self.bookings.remove(&index);
+                    self.parties[index as usize].slot = NONE;
+                    if kind == Happened::Cancelled {
+                        self.given_back(index, u64::from(seats), at);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn granted(&mut self, index: u32, slot: u32, held_until: Option<i64>, at: i64) {
+        let party = &mut self.parties[index as usize];
+        party.slot = slot;
+        let (role, size, group) = (party.role, u64::from(party.size), usize::from(party.group));
+        if let Some(bin) = Self::bin(at) {
+            self.out.grants[bin] += size;
+        }
+        if self.arm.order != Order::Draw || self.over {
+            self.answered(self.party(index).asked, at);
+        }
+        if !self.over && role == Role::Person {
+            self.out.waited_s += (at - self.first_asked[index as usize]) as f64 / 1e6;
+        }
+        if self.over {
+            self.out.regranted += size;
+            if role == Role::Client {
+                self.out.recaptured += size;
+            }
+        }
+        let people = &self.scenario.people;
+        let attacker = group.checked_sub(self.scenario.cohorts.len());
+        let pays = attacker.map_or(people.pays, |i| self.scenario.attackers[i].pays);
+        let paid = self.random.chance(pays);
+        if let Some(until) = held_until
+            && paid
+        {
+            let wait = self.random.between(0.05, 0.9) * (until - at) as f64;
+            self.plan(at + wait as i64, What::Confirm(index));
+        }
+        let recycles = attacker.is_some_and(|i| self.scenario.attackers[i].kind == Kind::Recycler);
+        let gives_back = match role {
+            Role::Person => self.random.chance(people.cancels),
+            Role::Identity => recycles && !self.over,
+            Role::Client => false,
+        };
+        if gives_back && (paid || held_until.is_none()) {
+            let from = self.window_us.max(at);
+            let when = self.random.between(from as f64, self.end_us as f64);
+            self.plan(when as i64, What::Cancel(index));
+        }
+    }
+
+    /// A place came back by its holder's hand.
+    fn given_back(&mut self, index: u32, seats: u64, at: i64) {
+        let group = usize::from(self.party(index).group);
+        let Some(attacker) = group.checked_sub(self.scenario.cohorts.len()) else { return };
+        if self.scenario.attackers[attacker].kind != Kind::Recycler {
+            return;
+        }
+        self.out.recycled += seats;
+        // The client in whose name it is booked again, who wants what was had.
+        let own = self.party(index).clone();
+        if let Some(client) = self.hungry[attacker].pop_front() {
+            let booked = &mut self.parties[client as usize];
+            booked.office = own.office;
+            booked.second = own.office;
+            booked.days = own.days;
+            booked.days_given = own.days_given;
+            let at = at + STROKE_US + i64::from(booked.rtt_us / 2);
+            self.plan(at, What::Ask(client));
+        }
+    }
+
+    /// An attacker looks for returned places, with the next identity that has
+    /// none.
+    fn probe(&mut self, attacker: usize, at: i64) {
+        let every = self.looks_every(attacker);
+        let Some(every) = every else { return };
+        if at + every < self.end_us {
+            self.plan(at + every, What::Probe(attacker as u32));
+        }
+        if self.scenario.attackers[attacker].kind == Kind::Recycler {
+            if let Some(index) = self.unserved[attacker].pop_front() {
+                self.arrives(index, at);
+            }
+        } else if let Some(index) = self.hungry[attacker].pop_front()
+            && self.party(index).slot == NONE
+        {
+            self.hungry[attacker].push_back(index);
+            self.arrives(index, at);
+        }
+    }
+
+    fn looks_every(&self, attacker: usize) -> Option<i64> {
+        let attacker = &self.scenario.attackers[attacker];
+        let otherwise = (attacker.kind == Kind::Recycler).then_some(RECYCLER_LOOKS_S);
+        attacker.looks_every_s.or(otherwise).map(|s| (s * 1e6) as i64)
+    }
+
+    /// The window is over and all its answers are given: what is judged of it.
+    fn window_ends(&mut self, at: i64) {
+        let cohorts = self.scenario.cohorts.len();
+        let days = u32::from(self.scenario.offices.days);
+        for index in 0..self.parties.len() {
+            let party = &mut self.parties[index];
+            party.won = party.slot != NONE;
+            if party.won {
+                let size = u64::from(party.size);
+                if let Some(attacker) = usize::from(party.group).checked_sub(cohorts) {
+                    self.out.scalped += size;
+                    // What a recycler earns by is its clients' places.
+                    if self.scenario.attackers[attacker].kind != Kind::Recycler {
+                        self.out.payoff[attacker] += size as f64;
+                    }
+                } else {
+                    let first = u32::from(party.office) * days + (party.days & 7);
+                    self.out.first_choice += u64::from(party.slot == first);
+                }
+            } else if let Some(attacker) = usize::from(party.group).checked_sub(cohorts) {
+                self.hungry[attacker].push_back(index as u32);
+            }
+        }
+        for (attacker, of) in self.scenario.attackers.iter().enumerate() {
+            if of.kind == Kind::Recycler {
+                // Only clients are still to be served.
+                let parties = &self.parties;
+                self.hungry[attacker].retain(|i| parties[*i as usize].role == Role::Client);
+            }
+            if let Some(every) = self.looks_every(attacker) {
+                self.plan(at + every, What::Probe(attacker as u32));
+            }
+        }
+        self.over = true;
+    }
+
+    fn judged(mut self) -> Outcome {
+        let quota = self.scenario.offices.places();
+        let live: u64 = self.live.iter().map(|n| u64::from(*n)).sum();
+        self.out.unused = quota - live.min(quota);
+        let no_show = self.scenario.people.no_show;
+        for party in self.parties.iter().filter(|p| p.slot != NONE && p.role == Role::Person) {
+            if self.random.chance(no_show) {
+                self.out.no_shows += u64::from(party.size);
+            }
+        }
+        let mut free = quota as f64;
+        for (grants, left) in self.out.grants.iter().zip(&mut self.out.free) {
+            free -= *grants as f64;
+            *left = free.max(0.0);
+        }
+        for party in self.parties.iter().filter(|p| p.slot != NONE && p.role == Role::Client) {
+            let attacker = usize::from(party.group) - self.scenario.cohorts.len();
+            self.out.payoff[attacker] += 1.0;
+        }
+        self.out.parties = self.parties;
+        self.out
+    }
+}
+
+/// The slots a party would take, in its order; some perhaps twice.
+pub(crate) fn slots_of<'a>(
+    party: &'a Party,
+    scenario: &'a Scenario,
+) -> impl Iterator<Item = u32> + 'a {
+    let days = u32::from(scenario.offices.days);
+    let own = party.days().map(move |day| u32::from(party.office) * days + u32::from(day));
+    let other = (party.second != party.office).then_some(u32::from(party.second) * days);
+    own.chain(other.into_iter().flat_map(move |first| first..first + days))
+}
