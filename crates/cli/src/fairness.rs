@@ -1,13 +1,17 @@
 //! `giliran fairness`: the same people under every order of allocation.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use giliran_surge::fairness::scenario::{SHIPPED, Scenario, parse, returns_name, shipped};
-use giliran_surge::fairness::{Arm, Comparison, Measure, Plan, Progress, compare};
+use giliran_surge::fairness::report::{self, Report};
+use giliran_surge::fairness::scenario::{SHIPPED, Scenario, parse, shipped};
+use giliran_surge::fairness::{
+    Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
+    sweep,
+};
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use crate::failure::Failure;
@@ -21,7 +25,12 @@ const QUIET: Duration = Duration::from_secs(2);
     giliran fairness --scenario calm\n  \
     giliran fairness --scenario batam --seeds 20 --html batam.html\n  \
     giliran fairness --scenario mine.toml --orders first-come,rounds:1000 --returns immediate\n  \
-    giliran fairness --scenario batam --orders rounds:500 --sweep rounds_ms=100,500,2000\n\n\
+    giliran fairness --scenario sprinters --orders first-come,rounds:500 --sweep \
+    rounds_ms=100,500,2000\n  \
+    giliran fairness --scenario calm --show > mine.toml\n  \
+    giliran fairness --check\n\n\
+    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks (factors but for \
+    times and the share).\n\
     Nothing is asked over the network: it runs in virtual time on the code that \
     decides, and the same seed gives the same figures.")]
 pub(crate) struct Args {
@@ -59,6 +68,36 @@ pub(crate) struct Args {
     /// The first of them.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Run it once for each value of a parameter.
+    #[arg(long, value_name = "PARAM=A,B,…", value_parser = swept)]
+    sweep: Option<Swept>,
+    /// Write tidy tables into this folder.
+    #[arg(long, value_name = "DIR")]
+    csv: Option<PathBuf>,
+    /// Write everything as JSON into this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report, one HTML file that needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Hold the bench itself against the closed forms, and end.
+    #[arg(long, conflicts_with_all = ["csv", "json", "html", "sweep"])]
+    check: bool,
+}
+
+/// `--sweep`.
+#[derive(Debug, Clone)]
+struct Swept {
+    parameter: String,
+    values: Vec<f64>,
+}
+
+fn swept(text: &str) -> Result<Swept, String> {
+    let (parameter, values) =
+        text.split_once('=').ok_or("is to be PARAM=A,B,…, as people=0.5,1,2")?;
+    let number = |value: &str| value.trim().parse().map_err(|_| format!("{value:?} is no number"));
+    let values = values.split(',').map(number).collect::<Result<Vec<f64>, String>>()?;
+    Ok(Swept { parameter: parameter.trim().to_owned(), values })
 }
 
 fn order(text: &str) -> Result<Order, String> {
@@ -111,16 +150,93 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         shown!("{}", text.ok_or_else(|| unknown(&args.scenario))?.trim_end());
         return Ok(());
     }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if args.check {
+        return checked(args.seed, threads).await;
+    }
     let scenario = scenario(&args.scenario)?;
     let arms = args.orders.iter().flat_map(|order| {
         args.returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
     });
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan { scenario, arms: arms.collect(), seeds: args.seeds, seed: args.seed, threads };
+    let plan = Plan {
+        scenario,
+        arms: arms.collect(),
+        seeds: args.seeds,
+        seed: args.seed,
+        threads,
+        pilot_parties: PILOT_PARTIES,
+    };
+    let plans = match &args.sweep {
+        None => vec![(String::new(), plan)],
+        Some(Swept { parameter, values }) => values
+            .iter()
+            .map(|value| Ok((value.to_string(), sweep::at(&plan, parameter, *value)?)))
+            .collect::<Result<_, String>>()
+            .map_err(|e| Failure::Usage(format!("--sweep {e}")))?,
+    };
     let started = Instant::now();
-    let comparison = carried_out(plan).await?;
-    table(&comparison, started.elapsed());
+    let mut comparisons = Vec::new();
+    for (value, plan) in plans {
+        comparisons.push((value, carried_out(plan).await?));
+    }
+    let report = Report { swept: args.sweep.as_ref().map(|s| s.parameter.clone()), comparisons };
+    shown!("{}", report::table(&report));
+    written(&args, &report)?;
+    let requests: u64 = report.comparisons.iter().map(|(_, done)| done.requests).sum();
+    let took = started.elapsed().as_secs_f64();
+    shown!("{requests} requests decided in {took:.1} s on {threads} threads");
     Ok(())
+}
+
+fn written(args: &Args, report: &Report) -> Result<(), Failure> {
+    let write = |file: &Path, text: String| {
+        std::fs::write(file, text)
+            .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
+        shown!("written: {}", file.display());
+        Ok::<(), Failure>(())
+    };
+    if let Some(folder) = &args.csv {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
+        for (name, text) in report::tables(report) {
+            write(&folder.join(name), text)?;
+        }
+    }
+    if let Some(file) = &args.json {
+        write(file, format!("{:#}\n", report::json(report)))?;
+    }
+    if let Some(file) = &args.html {
+        write(file, report::html(report))?;
+    }
+    Ok(())
+}
+
+/// The bench against the closed forms.
+async fn checked(seed: u64, threads: usize) -> Result<(), Failure> {
+    let started = Instant::now();
+    let work = tokio::task::spawn_blocking(move || checks(Size::FULL, seed, threads));
+    tokio::pin!(work);
+    let mut every = tokio::time::interval(QUIET);
+    every.tick().await;
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done?,
+            _ = every.tick() => eprintln!("{:>5.1} s  checking …", started.elapsed().as_secs_f64()),
+        }
+    };
+    shown!("{:<64} {:>10} {:>10} {:>8}", "", "expected", "observed", "p");
+    for Check { what, expected, observed, p, fails } in &done {
+        let verdict = if *fails { "  WRONG" } else { "" };
+        shown!("{what:<64} {expected:>10.5} {observed:>10.5} {p:>8.4}{verdict}");
+    }
+    let wrong = done.iter().filter(|check| check.fails).count();
+    let level = CHECK_LEVEL * 100.0;
+    shown!(
+        "{} checks, level {level} % for all of them together (Holm), seed {seed}, {:.1} s",
+        done.len(),
+        started.elapsed().as_secs_f64()
+    );
+    if wrong == 0 { Ok(()) } else { Err(Failure::Wrong(format!("{wrong} checks fail"))) }
 }
 
 fn unknown(name: &str) -> Failure {
@@ -212,27 +328,4 @@ impl Screen {
             bar.finish_and_clear();
         }
     }
-}
-
-fn table(comparison: &Comparison, took: Duration) {
-    for column in &comparison.columns {
-        shown!("\n{:?} / {}", column.arm.order, returns_name(&column.arm.returns));
-        for measure in Measure::ALL {
-            if let Some(e) = column.of(measure) {
-                shown!("  {:<34} {:>12.4} ± {:.4}", measure.title(), e.mean, e.half.unwrap_or(0.0));
-            }
-        }
-        shown!("  means {:?}", column.means);
-        for (group, g) in comparison.groups.iter().zip(&column.groups) {
-            shown!(
-                "    {:<9} {:<20} ratio {:.3} z {:.2} {}",
-                group.kind,
-                group.name,
-                g.ratio.map_or(f64::NAN, |r| r.mean),
-                g.z.unwrap_or(f64::NAN),
-                g.flagged
-            );
-        }
-    }
-    shown!("{} requests in {:.1} s", comparison.requests, took.as_secs_f64());
 }

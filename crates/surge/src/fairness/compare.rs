@@ -9,8 +9,9 @@ use super::measures::{Estimate, holm, normal_two_sided};
 use super::run::{Arm, run};
 use super::scenario::{Kind, Scenario};
 
-/// Parties in a run by which an attacker finds out what pays.
-const PILOT_PARTIES: f64 = 4_000.0;
+/// Parties in a run by which an attacker finds out what pays, at least, unless a
+/// plan says otherwise.
+pub const PILOT_PARTIES: u64 = 4_000;
 /// Level of all flags of a comparison together.
 pub const LEVEL: f64 = 0.01;
 
@@ -27,6 +28,8 @@ pub struct Plan {
     pub seed: u64,
     /// Threads to use.
     pub threads: usize,
+    /// Parties in a run by which an attacker finds out what pays, at least.
+    pub pilot_parties: u64,
 }
 
 /// How far a comparison is.
@@ -103,7 +106,7 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     let pilots = if choosers > 0 { plan.arms.len() } else { 0 };
     progress.all.store(pilots + plan.arms.len() * seeds.len(), Ordering::Relaxed);
     let means = each(plan.threads, plan.arms.len(), progress, |i| {
-        let means = best_means(&plan.scenario, &plan.arms[i], plan.seed);
+        let means = best_means(plan, &plan.arms[i]);
         (means, choosers > 0, 0)
     })?;
     let jobs = plan.arms.len() * seeds.len();
@@ -129,8 +132,16 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
 }
 
 /// What attackers with a budget buy under this order.
-fn best_means(scenario: &Scenario, arm: &Arm, seed: u64) -> Vec<Means> {
-    let factor = (PILOT_PARTIES / scenario.people.parties as f64).min(1.0);
+fn best_means(Plan { scenario, seed, pilot_parties, .. }: &Plan, arm: &Arm) -> Vec<Means> {
+    // So small that it is quick, so large that a quarter of a budget still buys two
+    // of everything.
+    let divisible = scenario.attackers.iter().filter_map(|attacker| {
+        let dearest =
+            attacker.identity_price.max(attacker.account_price).max(attacker.connection_price);
+        attacker.budget.map(|budget| 8.0 * dearest / budget)
+    });
+    let factor = *pilot_parties as f64 / scenario.people.parties as f64;
+    let factor = divisible.fold(factor, f64::max).min(1.0);
     let mut small = scenario.scaled(factor);
     if scenario.attackers.iter().all(|attacker| attacker.kind != Kind::Recycler) {
         // What they are after is theirs when the window closes.

@@ -136,8 +136,9 @@ impl Measure {
                 "Share of the places that brokers gave back and then got again for a client."
             }
             Self::RecycleFair => {
-                "What the line above would be if each of those who looked for returned places \
-                 had had the same chance."
+                "What the line above would be about if all who looked for returned places, brokers' \
+                 clients among them, had the same chance: places that came back over people who \
+                 looked, whatever their office."
             }
             Self::Waste => {
                 "Places unsold or expired at the end, and those whose people did not come."
@@ -313,7 +314,8 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
         (Some(single), Some(several)) if single > 0.0 => Some(several / single),
         _ => None,
     };
-    let looking = outcome.parties.iter().filter(|p| p.looks && !p.won).count() as f64;
+    let looking: u64 =
+        outcome.parties.iter().filter(|p| p.looks && !p.won).map(|p| u64::from(p.size)).sum();
     let winners = all_people.1;
     let value = |measure| match measure {
         Measure::ScalperShare => measures::scalper_share(outcome.scalped, quota),
@@ -330,8 +332,8 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
             measures::recycle_capture(outcome.recaptured.min(outcome.recycled), outcome.recycled)
         }
         Measure::RecycleFair => (outcome.recycled > 0).then(|| {
-            let clients = outcome.recycled as f64;
-            clients / (clients + looking)
+            let asking = outcome.recycled + looking;
+            (outcome.came_back as f64 / asking as f64).min(1.0)
         }),
         Measure::Waste => measures::waste(outcome.unused, outcome.no_shows, quota),
         Measure::InTime => measures::answered_in_time(outcome.in_time, outcome.requests),

@@ -12,16 +12,25 @@
 //! who gets a place, only when), and files; the command writes those.
 
 mod attack;
+mod checks;
 mod compare;
 mod desk;
 mod figures;
 pub mod measures;
 mod population;
 mod random;
+pub mod report;
 mod run;
 pub mod scenario;
+pub mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
 
 pub use attack::Means;
-pub use compare::{Column, Comparison, GroupFigures, LEVEL, Plan, Progress, compare};
+pub use checks::{CHECK_LEVEL, Check, Size, checks};
+pub use compare::{
+    Column, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
+};
 pub use figures::{Fared, Figures, Group, Measure, groups};
 pub use run::Arm;

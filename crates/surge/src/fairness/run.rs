@@ -53,8 +53,8 @@ pub(crate) struct Outcome {
     /// Places that recyclers gave back, and those of them their clients got.
     pub(crate) recycled: u64,
     pub(crate) recaptured: u64,
-    /// All places that came back and were granted again.
-    pub(crate) regranted: u64,
+    /// All places that came back.
+    pub(crate) came_back: u64,
     /// Of winners at the window: sum of waits for the result, s; of ranks.
     pub(crate) waited_s: f64,
     pub(crate) first_choice: u64,
@@ -122,7 +122,12 @@ pub(crate) fn run(scenario: &Scenario, arm: &Arm, means: &[Means], seed: u64) ->
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, arm: &'a Arm, population: Population, seed: u64) -> Self {
+    pub(crate) fn new(
+        scenario: &'a Scenario,
+        arm: &'a Arm,
+        population: Population,
+        seed: u64,
+    ) -> Self {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
         let lasts_us = end_us + 2 * LAST_DRAW_US;
@@ -165,7 +170,7 @@ impl<'a> Run<'a> {
                 no_shows: 0,
                 recycled: 0,
                 recaptured: 0,
-                regranted: 0,
+                came_back: 0,
                 waited_s: 0.0,
                 first_choice: 0,
                 ranks: Vec::new(),
@@ -189,7 +194,7 @@ impl<'a> Run<'a> {
         self.queue.push(Reverse((at, self.planned, what)));
     }
 
-    fn through(mut self) -> Outcome {
+    pub(crate) fn through(mut self) -> Outcome {
         while let Some(Reverse((at, _, what))) = self.queue.pop() {
             if at > self.end_us + LAST_DRAW_US {
                 break;
@@ -211,6 +216,18 @@ impl<'a> Run<'a> {
             }
         }
         self.judged()
+    }
+
+    /// Opens and decides these parties in this order, as a draw does.
+    #[cfg(test)]
+    pub(crate) fn open_and_decide(&mut self, line: Vec<usize>) {
+        self.desk.open(0);
+        self.decide_in_line(line.into_iter().map(|i| i as u32).collect(), 0);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parties(&self) -> &[Party] {
+        &self.parties
     }
 
     fn party(&self, index: u32) -> &Party {
@@ -545,6 +562,7 @@ impl<'a> Run<'a> {
                 Happened::Cancelled | Happened::Expired => {
                     self.live[slot] -= seats;
                     self.returned = true;
+                    self.out.came_back += u64::from(seats);
                     self.bookings.remove(&index);
                     self.parties[index as usize].slot = NONE;
                     if kind == Happened::Cancelled {
@@ -569,11 +587,8 @@ impl<'a> Run<'a> {
         if !self.over && role == Role::Person {
             self.out.waited_s += (at - self.first_asked[index as usize]) as f64 / 1e6;
         }
-        if self.over {
-            self.out.regranted += size;
-            if role == Role::Client {
-                self.out.recaptured += size;
-            }
+        if role == Role::Client {
+            self.out.recaptured += size;
         }
         let people = &self.scenario.people;
         let attacker = group.checked_sub(self.scenario.cohorts.len());

@@ -298,6 +298,18 @@ fn quarter_of_an_hour() -> f64 {
 }
 
 impl Scenario {
+    /// Whether it can be run, as [`parse`] judges it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, as field and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let problems = check::problems(self);
+        let problems: Vec<String> =
+            problems.iter().map(|(field, message)| format!("{field}: {message}")).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
     /// The same with people, places and attackers' means multiplied by `factor`,
     /// for a quick look that keeps what is scarce as scarce. At least one of each.
     pub fn scaled(&self, factor: f64) -> Self {
