@@ -1,19 +1,23 @@
 //! One seed's population under one order and one returns rule, event by event.
 
+mod after;
+mod outcome;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
-use giliran_core::{Change, Deed, order};
+use giliran_core::{Deed, order};
 use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
-use giliran_wire::event::Kind as Happened;
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use super::attack::Means;
-use super::desk::{Desk, Said, Wanted, virtual_us};
-use super::population::{NONE, Party, Population, Role, pseudonym};
+use super::desk::{Desk, Said, Wanted};
+use super::population::{Party, Population, Role, pseudonym};
 use super::random::Random;
-use super::scenario::{Kind, Scenario};
+use super::scenario::Scenario;
+
+pub(crate) use outcome::Outcome;
 
 /// An order and a returns rule: one column of the comparison.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,48 +28,12 @@ pub struct Arm {
     pub returns: ReturnRule,
 }
 
-/// From a cancellation to the recycler's request for its client, µs.
-const STROKE_US: i64 = 2_000;
-/// How often a recycler looks for its clients where nothing else is said, s.
-const RECYCLER_LOOKS_S: f64 = 5.0;
 /// Draws that are due this long after the aftermath are still held, µs.
 const LAST_DRAW_US: i64 = 86_400_000_000;
 /// Width of a bar of the time series, µs; and how many from 30 s before.
 pub(crate) const BIN_US: i64 = 5_000_000;
 pub(crate) const BINS: usize = 60;
 pub(crate) const BINS_FROM_US: i64 = -30_000_000;
-
-/// What happened, for the measures.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) parties: Vec<Party>,
-    pub(crate) requests: u64,
-    pub(crate) in_time: u64,
-    pub(crate) busy: u64,
-    pub(crate) oversell: u64,
-    /// Refusals while a fitting slot had room for the party.
-    pub(crate) undersell: u64,
-    /// Places in attackers' hands at the end of the window.
-    pub(crate) scalped: u64,
-    /// Places without a live booking at the end.
-    pub(crate) unused: u64,
-    pub(crate) no_shows: u64,
-    /// Places that recyclers gave back, and those of them their clients got.
-    pub(crate) recycled: u64,
-    pub(crate) recaptured: u64,
-    /// All places that came back.
-    pub(crate) came_back: u64,
-    /// Of winners at the window: sum of waits for the result, s; of ranks.
-    pub(crate) waited_s: f64,
-    pub(crate) first_choice: u64,
-    /// Ranks of the draw, as fractions.
-    pub(crate) ranks: Vec<f64>,
-    pub(crate) arrivals: Vec<u64>,
-    pub(crate) grants: Vec<u64>,
-    pub(crate) free: Vec<f64>,
-    /// Places per attacker at its best moment.
-    pub(crate) payoff: Vec<f64>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -158,27 +126,7 @@ impl<'a> Run<'a> {
             over: false,
             returned: false,
             first_asked: vec![i64::MAX; parties.len()],
-            out: Outcome {
-                parties: Vec::new(),
-                requests: 0,
-                in_time: 0,
-                busy: 0,
-                oversell: 0,
-                undersell: 0,
-                scalped: 0,
-                unused: 0,
-                no_shows: 0,
-                recycled: 0,
-                recaptured: 0,
-                came_back: 0,
-                waited_s: 0.0,
-                first_choice: 0,
-                ranks: Vec::new(),
-                arrivals: vec![0; BINS],
-                grants: vec![0; BINS],
-                free: vec![0.0; BINS],
-                payoff: vec![0.0; scenario.attackers.len()],
-            },
+            out: Outcome::none(scenario.attackers.len()),
             parties,
         };
         run.plan(0, What::Opens);
@@ -254,7 +202,6 @@ impl<'a> Run<'a> {
         // told to come again.
         let start = self.free_at_us.max(at as f64);
         if start - at as f64 > self.scenario.opening.backlog_ms * 1e3 {
-            self.out.busy += 1;
             let after = 100_000 + self.random.below(400_000) as i64;
             self.plan(at + after + i64::from(self.party(index).rtt_us), What::Ask(index));
             return;
@@ -375,21 +322,6 @@ impl<'a> Run<'a> {
             }
             Reason::SoldOut => self.looks_later(index, at),
             _ => {}
-        }
-    }
-
-    /// Plans the next look at what came back.
-    fn looks_later(&mut self, index: u32, at: i64) {
-        let party = self.party(index);
-        if party.looks {
-            let after = self.random.exponential(self.scenario.aftermath.every_s) * 1e6;
-            let next = at.max(self.window_us) + after as i64;
-            if next < self.end_us {
-                self.plan(next, What::Ask(index));
-            }
-        } else if self.over && party.role == Role::Client {
-            let attacker = usize::from(party.group) - self.scenario.cohorts.len();
-            self.unserved[attacker].push_back(index);
         }
     }
 
@@ -530,193 +462,6 @@ impl<'a> Run<'a> {
             }
         }
         self.plan_due(answered_at);
-    }
-
-    /// Takes in what a block changed: the one account of who has what.
-    fn absorb(&mut self, changes: Vec<Change>, at: i64) {
-        for change in changes {
-            let (kind, before, after) = match change {
-                Change::Booking { kind, before, after, .. } => (kind, before, after),
-                Change::Entry { kind: Happened::NotDrawn, waiting, .. } => {
-                    // Whoever was not drawn waits for the next time.
-                    if let Ok(index) = waiting.entry.request_id.parse() {
-                        self.looks_later(index, at);
-                    }
-                    continue;
-                }
-                Change::Entry { .. } => continue,
-            };
-            let booking = after.booking;
-            let Ok(index) = booking.request_id.parse::<u32>() else { continue };
-            let seats = booking.seats.len() as u32;
-            let slot = booking.slot as usize;
-            match kind {
-                Happened::Held | Happened::Confirmed if before.is_none() => {
-                    self.live[slot] += seats;
-                    let quota = self.quota(booking.slot);
-                    self.out.oversell += u64::from(self.live[slot].saturating_sub(quota));
-                    self.bookings.insert(index, booking.id);
-                    let held = booking.hold_expires_at.map(virtual_us);
-                    self.granted(index, booking.slot, held, at);
-                }
-                Happened::Cancelled | Happened::Expired => {
-                    self.live[slot] -= seats;
-                    self.returned = true;
-                    self.out.came_back += u64::from(seats);
-                    self.bookings.remove(&index);
-                    self.parties[index as usize].slot = NONE;
-                    if kind == Happened::Cancelled {
-                        self.given_back(index, u64::from(seats), at);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn granted(&mut self, index: u32, slot: u32, held_until: Option<i64>, at: i64) {
-        let party = &mut self.parties[index as usize];
-        party.slot = slot;
-        let (role, size, group) = (party.role, u64::from(party.size), usize::from(party.group));
-        if let Some(bin) = Self::bin(at) {
-            self.out.grants[bin] += size;
-        }
-        if self.arm.order != Order::Draw || self.over {
-            self.answered(self.party(index).asked, at);
-        }
-        if !self.over && role == Role::Person {
-            self.out.waited_s += (at - self.first_asked[index as usize]) as f64 / 1e6;
-        }
-        if role == Role::Client {
-            self.out.recaptured += size;
-        }
-        let people = &self.scenario.people;
-        let attacker = group.checked_sub(self.scenario.cohorts.len());
-        let pays = attacker.map_or(people.pays, |i| self.scenario.attackers[i].pays);
-        let paid = self.random.chance(pays);
-        if let Some(until) = held_until
-            && paid
-        {
-            let wait = self.random.between(0.05, 0.9) * (until - at) as f64;
-            self.plan(at + wait as i64, What::Confirm(index));
-        }
-        let recycles = attacker.is_some_and(|i| self.scenario.attackers[i].kind == Kind::Recycler);
-        let gives_back = match role {
-            Role::Person => self.random.chance(people.cancels),
-            Role::Identity => recycles && !self.over,
-            Role::Client => false,
-        };
-        if gives_back && (paid || held_until.is_none()) {
-            let from = self.window_us.max(at);
-            let when = self.random.between(from as f64, self.end_us as f64);
-            self.plan(when as i64, What::Cancel(index));
-        }
-    }
-
-    /// A place came back by its holder's hand.
-    fn given_back(&mut self, index: u32, seats: u64, at: i64) {
-        let group = usize::from(self.party(index).group);
-        let Some(attacker) = group.checked_sub(self.scenario.cohorts.len()) else { return };
-        if self.scenario.attackers[attacker].kind != Kind::Recycler {
-            return;
-        }
-        self.out.recycled += seats;
-        // The client in whose name it is booked again, who wants what was had.
-        let own = self.party(index).clone();
-        if let Some(client) = self.hungry[attacker].pop_front() {
-            let booked = &mut self.parties[client as usize];
-            booked.office = own.office;
-            booked.second = own.office;
-            booked.days = own.days;
-            booked.days_given = own.days_given;
-            let at = at + STROKE_US + i64::from(booked.rtt_us / 2);
-            self.plan(at, What::Ask(client));
-        }
-    }
-
-    /// An attacker looks for returned places, with the next identity that has
-    /// none.
-    fn probe(&mut self, attacker: usize, at: i64) {
-        let every = self.looks_every(attacker);
-        let Some(every) = every else { return };
-        if at + every < self.end_us {
-            self.plan(at + every, What::Probe(attacker as u32));
-        }
-        if self.scenario.attackers[attacker].kind == Kind::Recycler {
-            if let Some(index) = self.unserved[attacker].pop_front() {
-                self.arrives(index, at);
-            }
-        } else if let Some(index) = self.hungry[attacker].pop_front()
-            && self.party(index).slot == NONE
-        {
-            self.hungry[attacker].push_back(index);
-            self.arrives(index, at);
-        }
-    }
-
-    fn looks_every(&self, attacker: usize) -> Option<i64> {
-        let attacker = &self.scenario.attackers[attacker];
-        let otherwise = (attacker.kind == Kind::Recycler).then_some(RECYCLER_LOOKS_S);
-        attacker.looks_every_s.or(otherwise).map(|s| (s * 1e6) as i64)
-    }
-
-    /// The window is over and all its answers are given: what is judged of it.
-    fn window_ends(&mut self, at: i64) {
-        let cohorts = self.scenario.cohorts.len();
-        let days = u32::from(self.scenario.offices.days);
-        for index in 0..self.parties.len() {
-            let party = &mut self.parties[index];
-            party.won = party.slot != NONE;
-            if party.won {
-                let size = u64::from(party.size);
-                if let Some(attacker) = usize::from(party.group).checked_sub(cohorts) {
-                    self.out.scalped += size;
-                    // What a recycler earns by is its clients' places.
-                    if self.scenario.attackers[attacker].kind != Kind::Recycler {
-                        self.out.payoff[attacker] += size as f64;
-                    }
-                } else {
-                    let first = u32::from(party.office) * days + (party.days & 7);
-                    self.out.first_choice += u64::from(party.slot == first);
-                }
-            } else if let Some(attacker) = usize::from(party.group).checked_sub(cohorts) {
-                self.hungry[attacker].push_back(index as u32);
-            }
-        }
-        for (attacker, of) in self.scenario.attackers.iter().enumerate() {
-            if of.kind == Kind::Recycler {
-                // Only clients are still to be served.
-                let parties = &self.parties;
-                self.hungry[attacker].retain(|i| parties[*i as usize].role == Role::Client);
-            }
-            if let Some(every) = self.looks_every(attacker) {
-                self.plan(at + every, What::Probe(attacker as u32));
-            }
-        }
-        self.over = true;
-    }
-
-    fn judged(mut self) -> Outcome {
-        let quota = self.scenario.offices.places();
-        let live: u64 = self.live.iter().map(|n| u64::from(*n)).sum();
-        self.out.unused = quota - live.min(quota);
-        let no_show = self.scenario.people.no_show;
-        for party in self.parties.iter().filter(|p| p.slot != NONE && p.role == Role::Person) {
-            if self.random.chance(no_show) {
-                self.out.no_shows += u64::from(party.size);
-            }
-        }
-        let mut free = quota as f64;
-        for (grants, left) in self.out.grants.iter().zip(&mut self.out.free) {
-            free -= *grants as f64;
-            *left = free.max(0.0);
-        }
-        for party in self.parties.iter().filter(|p| p.slot != NONE && p.role == Role::Client) {
-            let attacker = usize::from(party.group) - self.scenario.cohorts.len();
-            self.out.payoff[attacker] += 1.0;
-        }
-        self.out.parties = self.parties;
-        self.out
     }
 }
 
