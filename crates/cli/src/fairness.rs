@@ -329,3 +329,42 @@ impl Screen {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_rules_are_read_or_refused_with_what_there_is() {
+        assert_eq!(order("first-come"), Ok(Order::FirstCome));
+        assert_eq!(order("rounds:250"), Ok(Order::Rounds { length_ms: 250 }));
+        assert_eq!(order("draw"), Ok(Order::Draw));
+        assert!(order("rounds").unwrap_err().contains("rounds:MS"));
+        assert!(order("rounds:0").unwrap_err().contains("from 1"));
+        assert!(order("rounds:fast").unwrap_err().contains("\"fast\""));
+        assert_eq!(returns("immediate"), Ok(ReturnRule::Immediate));
+        let delayed = ReturnRule::Delayed { from_ms: 5_000, to_ms: 9_000 };
+        assert_eq!(returns("delayed:5-9"), Ok(delayed));
+        assert_eq!(returns("at:17:30"), Ok(ReturnRule::At { minutes: vec![1_050] }));
+        assert!(returns("delayed:9-5").unwrap_err().contains("no range"));
+        assert!(returns("at:24:00").unwrap_err().contains("no time of the day"));
+        assert!(returns("never").unwrap_err().contains("immediate"));
+    }
+
+    #[test]
+    fn a_sweep_is_a_parameter_and_numbers() {
+        let Swept { parameter, values } = swept("people=0.5, 1,2").unwrap();
+        assert_eq!((parameter.as_str(), values), ("people", vec![0.5, 1.0, 2.0]));
+        assert!(swept("people").unwrap_err().contains("PARAM=A,B"));
+        assert!(swept("people=many").unwrap_err().contains("\"many\" is no number"));
+    }
+
+    #[test]
+    fn a_scenario_that_is_none_is_usage() {
+        let refused = scenario("nowhere").unwrap_err();
+        assert!(matches!(refused, Failure::Usage(_)));
+        assert!(refused.to_string().contains("batam"));
+        assert_eq!(scenario("batam").unwrap().name, "batam");
+    }
+}

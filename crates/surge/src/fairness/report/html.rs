@@ -175,10 +175,10 @@ fn figures(comparison: &Comparison, page: &mut String) {
         let measure = present[row];
         let Some(e) = comparison.columns[column].of(measure) else { return "–".to_owned() };
         let mean = shown(measure, e.mean);
-        match e.half {
-            Some(half) => format!("{mean}<small>±&#8239;{}</small>", shown(measure, half)),
-            None => mean,
-        }
+        let half = e.half.map_or(String::new(), |half| {
+            format!("<small>±&#8239;{}</small>", escaped(&shown(measure, half)))
+        });
+        format!("{}{half}", escaped(&mean))
     });
 }
 

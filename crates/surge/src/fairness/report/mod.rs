@@ -5,7 +5,7 @@ mod charts;
 mod csv;
 mod html;
 mod json;
-mod svg;
+pub(super) mod svg;
 mod table;
 mod words;
 

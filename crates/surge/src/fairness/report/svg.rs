@@ -13,8 +13,9 @@ const CHARACTER: f64 = 6.3;
 /// Different looks there are; further series begin again.
 const LOOKS: usize = 6;
 
-/// Text as HTML and SVG take it.
-pub(super) fn escaped(text: &str) -> String {
+/// Text as HTML and SVG take it; a number stays with its percent sign.
+pub(crate) fn escaped(text: &str) -> String {
+    let text = text.replace(" %", "\u{202f}%");
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
