@@ -20,6 +20,7 @@ mod bench;
 mod check;
 mod demo;
 mod failure;
+mod fairness;
 mod http;
 mod init;
 mod key;
@@ -74,6 +75,8 @@ enum Operation {
     Demo(demo::Args),
     /// Measure throughput and latency over NATS, beside a no-op echo.
     Bench(bench::Args),
+    /// Run the same people under every order of allocation, and measure who gets what.
+    Fairness(fairness::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -129,6 +132,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
+        Operation::Fairness(args) => fairness::run(args).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,

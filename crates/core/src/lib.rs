@@ -37,6 +37,7 @@ mod keeper;
 mod models;
 mod opening;
 mod openings;
+pub mod order;
 mod places;
 mod stable;
 mod sync;
