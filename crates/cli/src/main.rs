@@ -21,6 +21,7 @@ mod check;
 mod demo;
 mod draw;
 mod failure;
+mod fairness;
 mod http;
 mod init;
 mod key;
@@ -80,6 +81,8 @@ enum Operation {
     Demo(demo::Args),
     /// Measure throughput and latency over NATS, beside a no-op echo.
     Bench(bench::Args),
+    /// Run the same people under every order of allocation, and measure who gets what.
+    Fairness(fairness::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -137,6 +140,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
+        Operation::Fairness(args) => fairness::run(args).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,

@@ -44,6 +44,17 @@ pub(crate) fn read(
                 );
             }
         }
+        let twice = schedule.as_ref().and_then(|schedule| twice(schedule, &opening, offices));
+        if let Some(date) = twice {
+            report.add(
+                section.span(),
+                &section.path("dates"),
+                format!(
+                    "the schedule opens {date} as well, in a window that overlaps: its places \
+                     could be had twice"
+                ),
+            );
+        }
         if schedule.is_some() && is_week(&opening.id) {
             report.add(
                 section.span(),
@@ -71,6 +82,21 @@ fn overlap(one: &Explicit, other: &Explicit) -> bool {
     one.opens_at < other.closes_at
         && other.opens_at < one.closes_at
         && one.dates.iter().any(|date| other.dates.contains(date))
+}
+
+/// A day that the schedule also offers while this opening is open.
+fn twice(schedule: &Schedule, opening: &Explicit, offices: &[Office]) -> Option<Date> {
+    let offered = |date: &&Date| {
+        let week_before = date.civil().checked_sub(7.days()).ok();
+        let of_week = week_before.and_then(|day| schedule.opening_of_week(day));
+        of_week.is_some_and(|(opens_at, monday)| {
+            opening.opens_at < opens_at.plus_millis(schedule.lasts_ms)
+                && opens_at < opening.closes_at
+                && schedule.days(monday).contains(date)
+                && has_places(offices, **date)
+        })
+    };
+    opening.dates.iter().find(offered).copied()
 }
 
 /// Offices that were read without a problem: others have been reported already.

@@ -250,3 +250,20 @@ fn an_opening_written_out_may_have_a_time_zone_of_its_own() {
     let early = late.replace("23:00", "13:00");
     assert!(parse(&early, "g.toml").unwrap_err().to_string().contains("after its day"));
 }
+
+#[test]
+fn a_day_that_the_schedule_opens_too_is_refused() {
+    let schedule = "[schedule]\ntimezone = \"Asia/Jakarta\"\nopens = \"Fri 14:00\"\nlasts = \"48h\"\n\
+                    covers = [\"Mon\"]\n[[opening]]";
+    let both = check("[[opening]]", schedule);
+    assert!(both.contains("opening[0].dates: the schedule opens 2026-11-30 as well"), "{both}");
+    // Not where it is closed, covers other days, or opens at another time.
+    for (from, to) in [
+        ("covers = [\"Mon\"]", "covers = [\"Mon\"]\nclosed = [\"2026-11-30\"]"),
+        ("covers = [\"Mon\"]", "covers = [\"Wed\"]"),
+        ("Fri 14:00", "Wed 14:00"),
+    ] {
+        let other = schedule.replace(from, to);
+        assert_eq!(check("[[opening]]", &other), "fine", "{other}");
+    }
+}

@@ -143,8 +143,8 @@ impl Book {
         self.search(applicant, opening, |booking| &*booking.request_id == request_id)
     }
 
-    /// The applicant's booking in an opening: the live one, else the last that
-    /// was given back or ran out.
+    /// The applicant's booking in an opening: the live one, else of those that
+    /// were given back or ran out the one that was granted last.
     pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<Found>, Durable)> {
         self.search(applicant, Some(opening), |_| true)
     }

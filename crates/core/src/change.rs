@@ -17,6 +17,10 @@ use crate::decide::{Refusal, Settled};
 use crate::stable::Durable;
 use crate::{Book, Booking, Found, Opening};
 
+/// Requests that a booking remembers before it moves no more, whatever the
+/// opening allows: to and fro without end must not fill the memory.
+const MAX_REMEMBERED: usize = 1_000;
+
 /// A valid request to change a booking, its people under pseudonyms.
 #[derive(Debug, Clone)]
 pub struct ChangeAsk {
@@ -223,14 +227,17 @@ fn cannot_move(
     now: Timestamp,
 ) -> Option<Result<(), Refusal>> {
     let most = opening.record().rules.max_changes;
-    match (moves(opening, booking, choices, now), most.filter(|most| booking.changes() >= *most)) {
-        (Ok(false), _) => Some(Ok(())),
-        (_, Some(most)) => {
-            let detail = format!("status: confirmed; changed {most} times, at most {most}");
+    let used_up = most.is_some_and(|most| booking.changes() >= most)
+        || booking.life.as_ref().is_some_and(|life| life.done.len() >= MAX_REMEMBERED);
+    match moves(opening, booking, choices, now) {
+        Ok(false) => Some(Ok(())),
+        _ if used_up => {
+            let most = most.map_or(MAX_REMEMBERED, usize::from);
+            let detail = format!("status: confirmed; changed too often, at most {most} times");
             Some(Err(Refusal::because(Reason::WrongState, detail)))
         }
-        (Ok(true), None) => None,
-        (Err(refusal), None) => Some(Err(refusal)),
+        Ok(true) => None,
+        Err(refusal) => Some(Err(refusal)),
     }
 }
 

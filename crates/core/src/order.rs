@@ -138,6 +138,8 @@ mod tests {
         let key: [u8; 32] = std::array::from_fn(|i| i as u8);
         assert_eq!(hex(&round_rank(&key, 7, &[person(0x11)])), ROUND_7_OF_11);
         assert_eq!(hex(&draw_rank(&key, &receipt(1))), DRAW_OF_RECEIPT_1);
+        let receipts: Vec<BookingId> = (1..=6).map(receipt).collect();
+        assert_eq!(draw_order(&key, &receipts), [0, 4, 5, 2, 3, 1]);
     }
 
     const ROUND_7_OF_11: &str = "ccd292723f57036783116caf9db955db3221de52fda5680179ce75501d51d606";

@@ -193,6 +193,57 @@ impl Bench {
     }
 }
 
+/// Set back by an hour, engine time stands still: what was due stays due, what is
+/// held stays held, nobody is refused what there is.
+#[test]
+fn a_clock_that_is_set_back_by_an_hour_undoes_nothing() {
+    let mut bench = Bench::new(false, "2026-10-16T11:59:00Z");
+    bench.until("2026-10-16T12:20:00Z");
+    let id = Some("2026-W43");
+    let held = bench.book(1, id).unwrap();
+    let back = |bench: &mut Bench, ms: u64| {
+        bench.now.wall = Timestamp::from_millis(bench.now.wall.as_millis() - ms as i64);
+        bench.keep_house();
+    };
+    back(&mut bench, 60 * MINUTE_MS);
+    assert_eq!(bench.phase("2026-W43"), Some(Phase::Open), "it has opened, that is on record");
+    let second = bench.book(2, id).unwrap();
+    assert_eq!(bench.confirm(second), Ok(Status::Confirmed));
+    assert_eq!(bench.book(1, id), Ok(held));
+    // The hold's half hour is over on no clock yet; then it is, once.
+    let status = |bench: &Bench| {
+        let (found, _) = bench.sequencer.book().lookup(&held, &person(1)).unwrap();
+        (found.as_ref().unwrap().booking.status, found.unwrap().booking.version)
+    };
+    bench.until("2026-10-16T12:49:00Z");
+    assert_eq!(status(&bench), (Status::Held, 1));
+    bench.until("2026-10-16T12:50:00Z");
+    assert_eq!(status(&bench), (Status::Expired, 2));
+    // Back to before it opened, and it closes none the less.
+    back(&mut bench, 60 * MINUTE_MS);
+    bench.until("2026-10-18T12:00:00Z");
+    assert_eq!(bench.phase("2026-W43"), Some(Phase::Closed));
+    bench.check_replay();
+}
+
+/// A clock that leaps ahead is not followed: no hold ends, nothing closes.
+#[test]
+fn a_clock_that_leaps_ahead_is_not_believed() {
+    let mut bench = Bench::new(false, "2026-10-16T11:59:00Z");
+    bench.until("2026-10-16T12:20:00Z");
+    let id = Some("2026-W43");
+    let held = bench.book(1, id).unwrap();
+    bench.now.wall = bench.now.wall.plus_millis(7 * DAY_MS);
+    bench.sequencer.tick(bench.now);
+    bench.run();
+    assert!(bench.sequencer.clock_is_ahead());
+    assert_eq!(bench.phase("2026-W43"), Some(Phase::Open));
+    bench.now.wall = Timestamp::from_millis(bench.now.wall.as_millis() - 7 * DAY_MS as i64);
+    bench.keep_house();
+    assert_eq!(bench.confirm(held), Ok(Status::Confirmed));
+    bench.check_replay();
+}
+
 /// Across the end of summer time: 14:00 in Berlin is 12:00Z, then 13:00Z.
 #[test]
 fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {

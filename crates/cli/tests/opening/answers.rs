@@ -227,3 +227,36 @@ async fn a_million_for_a_thousand() {
     assert_eq!(numbers, (1..=1_000).collect::<Vec<u16>>());
     rig.audit(&[]).await;
 }
+
+/// An answer that no message takes is refused in words, and a small batch does not
+/// make the engine write hundreds of megabytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn places_that_fit_no_message() {
+    let days: Vec<String> = (1..=20).map(|day| format!("\"2030-01-{day:02}\"")).collect();
+    let mut file = config(1).replace("\"2030-01-07\", \"2030-01-08\"", &days.join(", "));
+    for office in 0..210 {
+        file.push_str(&format!("[[office]]\nid = \"office-{office}\"\nname = \"O\"\n"));
+        for session in 0..4 {
+            file.push_str(&format!(
+                "[[office.session]]\nid = \"s{session}\"\nlabel = \"s\"\nquota = 1\n"
+            ));
+        }
+    }
+    let rig = Rig::new(&file).await;
+    rig.init();
+    let _engine = rig.serve("a");
+    let since = std::time::Instant::now();
+    let all = loop {
+        match rig.ask("availability", "{}").await {
+            Some(answer) if answer["reason"] == "malformed" => break answer,
+            other => assert!(since.elapsed() < Duration::from_secs(20), "{}", other.is_some()),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(all["detail"].as_str().unwrap().contains("office by office"), "{all}");
+    let one = rig.ask("availability", r#"{"office":"office-7"}"#).await.unwrap();
+    assert_eq!(one["slots"].as_array().unwrap().len(), 80);
+    let many = format!("[{}]", vec![r#"{"office":"office-7"}"#; 1_000].join(","));
+    let many = rig.ask("availability", many).await.unwrap();
+    assert_eq!(many[0]["reason"].as_str().or(many["reason"].as_str()), Some("malformed"), "{many}");
+}

@@ -154,9 +154,10 @@ impl Keeper {
         }
         // What lies beyond a lowered quota is no number to be given: released, it
         // pays the debt, or lets a lower one be had.
-        let quota = |slot: &u32| self.kept[&ordinal].stocks[*slot as usize].quota;
+        let stocks = &self.kept[&ordinal].stocks;
         let beyond = pool.iter().flat_map(|(slot, numbers)| {
-            let beyond = numbers.iter().filter(|number| **number > quota(slot));
+            let quota = stocks[*slot as usize].quota;
+            let beyond = numbers.iter().filter(move |number| **number > quota);
             beyond.map(|number| (ordinal, *slot, *number))
         });
         let beyond = released(beyond.take(most));

@@ -59,7 +59,7 @@ impl World {
             for (o, opening) in self.plain.openings.iter().enumerate() {
                 let mut has: Vec<&Had> =
                     self.plain.had.iter().filter(|h| h.opening == o && h.is_of(&who)).collect();
-                has.sort_by_key(|had| (had.is_live(), had.ended));
+                has.sort_by_key(|had| (had.is_live(), had.granted_at, had.id));
                 let (found, at) = book.find(&who, &opening.record.id).unwrap();
                 at_end(at);
                 assert_eq!(found.map(|f| f.booking.id), has.last().map(|had| had.id));

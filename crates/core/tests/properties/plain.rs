@@ -84,8 +84,7 @@ pub(crate) struct Had {
     pub(crate) done: Vec<(String, Did)>,
     pub(crate) left: Vec<Pseudonym>,
     pub(crate) changes: u16,
-    /// Which of all bookings that ended it was; later ones are higher.
-    pub(crate) ended: u32,
+    pub(crate) granted_at: Timestamp,
 }
 
 impl Had {
@@ -237,7 +236,6 @@ pub(crate) struct Plain {
     pub(crate) touched: Vec<BookingId>,
     pub(crate) taken: Vec<(usize, u32, u16)>,
     pub(crate) revived: Vec<(usize, u32, u16)>,
-    pub(crate) ends: u32,
 }
 
 impl Plain {

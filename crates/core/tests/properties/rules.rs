@@ -374,7 +374,7 @@ impl Plain {
             }
             Entry::Opened { opening } => self.turn(*opening, Phase::Open),
             Entry::Closed { opening } => self.turn(*opening, Phase::Closed),
-            Entry::Grant(grant) => Some(self.granted(grant, request)),
+            Entry::Grant(grant) => Some(self.granted(grant, time, request)),
             Entry::Confirm(confirm) => {
                 let reference = confirm.reference.clone();
                 let had = self.of(&confirm.booking);
@@ -415,9 +415,6 @@ impl Plain {
                 let rule = self.openings[opening].record.rules.cancelled.clone();
                 let numbers: Vec<u16> = leaving.iter().map(|(_, number)| *number).collect();
                 self.give(opening, slot, &numbers, &rule, cancel.release_at, time);
-                if whole {
-                    self.end(&cancel.booking);
-                }
                 let kind = if whole { Kind::Cancelled } else { Kind::Amended };
                 Some(self.changed(kind, &cancel.booking))
             }
@@ -427,7 +424,6 @@ impl Plain {
                 let (opening, slot, numbers) = (had.opening, had.slot, had.numbers());
                 let rule = self.openings[opening].record.rules.expired.clone();
                 self.give(opening, slot, &numbers, &rule, expire.release_at, time);
-                self.end(&expire.booking);
                 Some(self.changed(Kind::Expired, &expire.booking))
             }
             Entry::Reschedule(swap) => {
@@ -478,13 +474,12 @@ impl Plain {
         (kind, *id, had.version)
     }
 
-    fn end(&mut self, id: &BookingId) {
-        self.ends += 1;
-        let ends = self.ends;
-        self.of(id).ended = ends;
-    }
-
-    fn granted(&mut self, grant: &Grant, request: Option<Request>) -> (Kind, BookingId, u32) {
+    fn granted(
+        &mut self,
+        grant: &Grant,
+        time: Timestamp,
+        request: Option<Request>,
+    ) -> (Kind, BookingId, u32) {
         let held = grant.hold_expires_at.is_some();
         let status = if held { Status::Held } else { Status::Confirmed };
         let entered = self.waits.iter().position(|waits| waits.receipt == grant.booking);
@@ -506,7 +501,7 @@ impl Plain {
             done: Vec::new(),
             left: Vec::new(),
             changes: 0,
-            ended: 0,
+            granted_at: time,
         });
         (if held { Kind::Held } else { Kind::Confirmed }, grant.booking, 1)
     }

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Where a generation of the ledger is sealed, the next one's begin is written
-//! before anything else ([`generation`]).
+//! before anything else (`generation.rs`).
 
 mod admin;
 mod clock;

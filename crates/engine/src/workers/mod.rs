@@ -39,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) not_believed_ms: AtomicU64,
 }
 
+/// Most slots in one answer: more fit no message that a broker takes as it comes,
+/// and a small request must not have hundreds of megabytes written.
+const MAX_SLOTS_SHOWN: usize = 16_384;
+
 /// What a worker passes on to the sequencer.
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
@@ -436,18 +440,32 @@ impl Shared {
         out: &mut Outbox,
     ) {
         let openings = self.book.openings();
-        let snapshots: Option<Vec<_>> = items
-            .iter()
-            .map(|item| {
-                patiently(|| self.book.availability(&openings, now, item.office.as_deref()))
-            })
-            .collect();
-        match snapshots {
-            Some(snapshots) => {
-                out.push(reply, true, |buffer| answer::write(form, &snapshots, buffer));
+        let (mut snapshots, mut slots) = (Vec::with_capacity(items.len()), 0);
+        for item in items {
+            let shown =
+                patiently(|| self.book.availability(&openings, now, item.office.as_deref()));
+            let Some(shown) = shown else {
+                return out.answers(reply, form, &[Answered::busy(None, &self.metrics)]);
+            };
+            slots += shown.slots.len();
+            if slots > MAX_SLOTS_SHOWN {
+                return self.too_much_to_show(form, reply, out);
             }
-            None => out.answers(reply, form, &[Answered::busy(None, &self.metrics)]),
+            snapshots.push(shown);
         }
+        let mut written = Vec::new();
+        answer::write(form, &snapshots, &mut written);
+        if written.len() > self.client.server_info().max_payload {
+            return self.too_much_to_show(form, reply, out);
+        }
+        out.push(reply, true, |buffer| buffer.extend_from_slice(&written));
+    }
+
+    fn too_much_to_show(&self, form: Form, reply: Subject, out: &mut Outbox) {
+        self.metrics.rejected(Reason::Malformed);
+        let detail = "office: so many places do not fit one message; ask office by office";
+        let rejection = Rejection::new(Reason::Malformed).detail(detail);
+        out.answers(reply, form, &[Answered::refused(None, rejection)]);
     }
 }
 

@@ -1,0 +1,370 @@
+//! `giliran fairness`: the same people under every order of allocation.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use giliran_surge::fairness::report::{self, Report};
+use giliran_surge::fairness::scenario::{SHIPPED, Scenario, parse, shipped};
+use giliran_surge::fairness::{
+    Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
+    sweep,
+};
+use giliran_wire::ledger::{Order, ReturnRule};
+
+use crate::failure::Failure;
+use crate::roles::until_asked;
+
+/// Shorter than this, nothing is said of how far it is.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran fairness --scenario calm\n  \
+    giliran fairness --scenario batam --seeds 20 --html batam.html\n  \
+    giliran fairness --scenario mine.toml --orders first-come,rounds:1000 --returns immediate\n  \
+    giliran fairness --scenario sprinters --orders first-come,rounds:500 --sweep \
+    rounds_ms=100,500,2000\n  \
+    giliran fairness --scenario calm --show > mine.toml\n  \
+    giliran fairness --check\n\n\
+    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks (factors but for \
+    times and the share).\n\
+    Nothing is asked over the network: it runs in virtual time on the code that \
+    decides, and the same seed gives the same figures.")]
+pub(crate) struct Args {
+    /// A scenario that comes with giliran, or a TOML file (see --list).
+    #[arg(long, value_name = "NAME|FILE", default_value = "batam")]
+    scenario: String,
+    /// Show the scenarios that come with giliran, and end.
+    #[arg(long)]
+    list: bool,
+    /// Print a scenario that comes with giliran, to begin an own one with, and end.
+    #[arg(long)]
+    show: bool,
+    /// Orders: first-come, rounds:MS, draw.
+    #[arg(
+        long,
+        value_name = "ORDER,…",
+        value_delimiter = ',',
+        default_value = "first-come,rounds:500,draw",
+        value_parser = order
+    )]
+    orders: Vec<Order>,
+    /// When returned places can be had again: immediate, delayed:FROM-TO (seconds),
+    /// at:HH:MM.
+    #[arg(
+        long,
+        value_name = "RULE,…",
+        value_delimiter = ',',
+        default_value = "immediate,delayed:600-3600,at:17:00",
+        value_parser = returns
+    )]
+    returns: Vec<ReturnRule>,
+    /// How many seeds each order is run with.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Run it once for each value of a parameter.
+    #[arg(long, value_name = "PARAM=A,B,…", value_parser = swept)]
+    sweep: Option<Swept>,
+    /// Write tidy tables into this folder.
+    #[arg(long, value_name = "DIR")]
+    csv: Option<PathBuf>,
+    /// Write everything as JSON into this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report, one HTML file that needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Hold the bench itself against the closed forms, and end.
+    #[arg(long, conflicts_with_all = ["csv", "json", "html", "sweep"])]
+    check: bool,
+}
+
+/// `--sweep`.
+#[derive(Debug, Clone)]
+struct Swept {
+    parameter: String,
+    values: Vec<f64>,
+}
+
+fn swept(text: &str) -> Result<Swept, String> {
+    let (parameter, values) =
+        text.split_once('=').ok_or("is to be PARAM=A,B,…, as people=0.5,1,2")?;
+    let number = |value: &str| value.trim().parse().map_err(|_| format!("{value:?} is no number"));
+    let values = values.split(',').map(number).collect::<Result<Vec<f64>, String>>()?;
+    Ok(Swept { parameter: parameter.trim().to_owned(), values })
+}
+
+fn order(text: &str) -> Result<Order, String> {
+    match text.split_once(':') {
+        None if text == "first-come" => Ok(Order::FirstCome),
+        None if text == "draw" => Ok(Order::Draw),
+        Some(("rounds", length)) => match length.parse() {
+            Ok(length_ms @ 1..=3_600_000) => Ok(Order::Rounds { length_ms }),
+            _ => Err(format!("{length:?} is no length of a round; from 1 to 3600000 ms")),
+        },
+        _ => Err("there are first-come, rounds:MS and draw".to_owned()),
+    }
+}
+
+fn returns(text: &str) -> Result<ReturnRule, String> {
+    let seconds = |text: &str| text.parse::<u64>().ok().filter(|s| *s <= 86_400);
+    match text.split_once(':') {
+        None if text == "immediate" => Ok(ReturnRule::Immediate),
+        Some(("delayed", range)) => {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            match (seconds(from), seconds(to)) {
+                (Some(from), Some(to)) if from <= to => {
+                    Ok(ReturnRule::Delayed { from_ms: from * 1_000, to_ms: to * 1_000 })
+                }
+                _ => Err(format!("{range:?} is no range of seconds; as delayed:600-3600")),
+            }
+        }
+        Some(("at", time)) => {
+            let (hour, minute) = time.split_once(':').unwrap_or((time, "0"));
+            match (hour.parse::<u16>(), minute.parse::<u16>()) {
+                (Ok(hour @ 0..24), Ok(minute @ 0..60)) => {
+                    Ok(ReturnRule::At { minutes: vec![hour * 60 + minute] })
+                }
+                _ => Err(format!("{time:?} is no time of the day; as at:17:00")),
+            }
+        }
+        _ => Err("there are immediate, delayed:FROM-TO and at:HH:MM".to_owned()),
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    if args.list {
+        for (name, _) in SHIPPED {
+            shown!("{name:<14} {}", shipped(name).map(|s| s.about).unwrap_or_default());
+        }
+        return Ok(());
+    }
+    if args.show {
+        let text = SHIPPED.iter().find(|(name, _)| *name == args.scenario).map(|(_, text)| *text);
+        shown!("{}", text.ok_or_else(|| unknown(&args.scenario))?.trim_end());
+        return Ok(());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if args.check {
+        return checked(args.seed, threads).await;
+    }
+    let scenario = scenario(&args.scenario)?;
+    let arms = args.orders.iter().flat_map(|order| {
+        args.returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
+    });
+    let plan = Plan {
+        scenario,
+        arms: arms.collect(),
+        seeds: args.seeds,
+        seed: args.seed,
+        threads,
+        pilot_parties: PILOT_PARTIES,
+    };
+    let plans = match &args.sweep {
+        None => vec![(String::new(), plan)],
+        Some(Swept { parameter, values }) => values
+            .iter()
+            .map(|value| Ok((value.to_string(), sweep::at(&plan, parameter, *value)?)))
+            .collect::<Result<_, String>>()
+            .map_err(|e| Failure::Usage(format!("--sweep {e}")))?,
+    };
+    let started = Instant::now();
+    let mut comparisons = Vec::new();
+    for (value, plan) in plans {
+        comparisons.push((value, carried_out(plan).await?));
+    }
+    let report = Report { swept: args.sweep.as_ref().map(|s| s.parameter.clone()), comparisons };
+    shown!("{}", report::table(&report));
+    written(&args, &report)?;
+    let requests: u64 = report.comparisons.iter().map(|(_, done)| done.requests).sum();
+    let took = started.elapsed().as_secs_f64();
+    shown!("{requests} requests decided in {took:.1} s on {threads} threads");
+    Ok(())
+}
+
+fn written(args: &Args, report: &Report) -> Result<(), Failure> {
+    let write = |file: &Path, text: String| {
+        std::fs::write(file, text)
+            .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
+        shown!("written: {}", file.display());
+        Ok::<(), Failure>(())
+    };
+    if let Some(folder) = &args.csv {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
+        for (name, text) in report::tables(report) {
+            write(&folder.join(name), text)?;
+        }
+    }
+    if let Some(file) = &args.json {
+        write(file, format!("{:#}\n", report::json(report)))?;
+    }
+    if let Some(file) = &args.html {
+        write(file, report::html(report))?;
+    }
+    Ok(())
+}
+
+/// The bench against the closed forms.
+async fn checked(seed: u64, threads: usize) -> Result<(), Failure> {
+    let started = Instant::now();
+    let work = tokio::task::spawn_blocking(move || checks(Size::FULL, seed, threads));
+    tokio::pin!(work);
+    let mut every = tokio::time::interval(QUIET);
+    every.tick().await;
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done?,
+            _ = every.tick() => eprintln!("{:>5.1} s  checking …", started.elapsed().as_secs_f64()),
+        }
+    };
+    shown!("{:<64} {:>10} {:>10} {:>8}", "", "expected", "observed", "p");
+    for Check { what, expected, observed, p, fails } in &done {
+        let verdict = if *fails { "  WRONG" } else { "" };
+        shown!("{what:<64} {expected:>10.5} {observed:>10.5} {p:>8.4}{verdict}");
+    }
+    let wrong = done.iter().filter(|check| check.fails).count();
+    let level = CHECK_LEVEL * 100.0;
+    shown!(
+        "{} checks, level {level} % for all of them together (Holm), seed {seed}, {:.1} s",
+        done.len(),
+        started.elapsed().as_secs_f64()
+    );
+    if wrong == 0 { Ok(()) } else { Err(Failure::Wrong(format!("{wrong} checks fail"))) }
+}
+
+fn unknown(name: &str) -> Failure {
+    let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+    Failure::Usage(format!(
+        "--scenario {name}: neither a file nor a scenario that comes with giliran; there are {}",
+        names.join(", ")
+    ))
+}
+
+fn scenario(named: &str) -> Result<Scenario, Failure> {
+    if let Some(scenario) = shipped(named) {
+        return Ok(scenario);
+    }
+    let file = Path::new(named);
+    if !file.exists() {
+        return Err(unknown(named));
+    }
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::Usage(format!("--scenario {named}: {e}")))?;
+    parse(&text, named).map_err(|problems| Failure::Usage(problems.to_string()))
+}
+
+/// Runs it on threads of its own, and says how far it is.
+async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
+    let progress = Arc::new(Progress::default());
+    let mut asked = until_asked();
+    let work = {
+        let progress = Arc::clone(&progress);
+        tokio::task::spawn_blocking(move || compare(&plan, &progress))
+    };
+    tokio::pin!(work);
+    let mut screen = Screen::new();
+    let mut every = tokio::time::interval(Duration::from_millis(200));
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done?,
+            _ = every.tick() => screen.draw(&progress),
+            _ = asked.wait_for(|asked| *asked), if !progress.stop.load(Ordering::Relaxed) => {
+                progress.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    screen.end();
+    done.ok_or_else(|| Failure::Wrong("interrupted".to_owned()))
+}
+
+/// How far it is: a bar on a terminal, else a line every two seconds.
+struct Screen {
+    started: Instant,
+    last: Instant,
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { started: now, last: now, bar: None }
+    }
+
+    fn draw(&mut self, progress: &Progress) {
+        if self.started.elapsed() < QUIET {
+            return;
+        }
+        let done = progress.done.load(Ordering::Relaxed);
+        let all = progress.all.load(Ordering::Relaxed);
+        let requests = progress.requests.load(Ordering::Relaxed);
+        let line = format!("{done} of {all} runs, {:.1} M requests", requests as f64 / 1e6);
+        if std::io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(|| {
+                let style = indicatif::ProgressStyle::with_template("{bar:30} {msg}, {elapsed}");
+                let bar = indicatif::ProgressBar::new(all as u64);
+                match style {
+                    Ok(style) => bar.with_style(style),
+                    Err(_) => bar,
+                }
+            });
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(line);
+        } else if self.last.elapsed() >= QUIET {
+            self.last = Instant::now();
+            eprintln!("{:>5.1} s  {line}", self.started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_rules_are_read_or_refused_with_what_there_is() {
+        assert_eq!(order("first-come"), Ok(Order::FirstCome));
+        assert_eq!(order("rounds:250"), Ok(Order::Rounds { length_ms: 250 }));
+        assert_eq!(order("draw"), Ok(Order::Draw));
+        assert!(order("rounds").unwrap_err().contains("rounds:MS"));
+        assert!(order("rounds:0").unwrap_err().contains("from 1"));
+        assert!(order("rounds:fast").unwrap_err().contains("\"fast\""));
+        assert_eq!(returns("immediate"), Ok(ReturnRule::Immediate));
+        let delayed = ReturnRule::Delayed { from_ms: 5_000, to_ms: 9_000 };
+        assert_eq!(returns("delayed:5-9"), Ok(delayed));
+        assert_eq!(returns("at:17:30"), Ok(ReturnRule::At { minutes: vec![1_050] }));
+        assert!(returns("delayed:9-5").unwrap_err().contains("no range"));
+        assert!(returns("at:24:00").unwrap_err().contains("no time of the day"));
+        assert!(returns("never").unwrap_err().contains("immediate"));
+    }
+
+    #[test]
+    fn a_sweep_is_a_parameter_and_numbers() {
+        let Swept { parameter, values } = swept("people=0.5, 1,2").unwrap();
+        assert_eq!((parameter.as_str(), values), ("people", vec![0.5, 1.0, 2.0]));
+        assert!(swept("people").unwrap_err().contains("PARAM=A,B"));
+        assert!(swept("people=many").unwrap_err().contains("\"many\" is no number"));
+    }
+
+    #[test]
+    fn a_scenario_that_is_none_is_usage() {
+        let refused = scenario("nowhere").unwrap_err();
+        assert!(matches!(refused, Failure::Usage(_)));
+        assert!(refused.to_string().contains("batam"));
+        assert_eq!(scenario("batam").unwrap().name, "batam");
+    }
+}

@@ -1,0 +1,397 @@
+//! The real core, in virtual time: decide, number, one block in flight, commit.
+//!
+//! What the engine does around `giliran-core`, without its threads, its broker
+//! and its clock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use giliran_core::{
+    Ask, Book, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Settled,
+};
+use giliran_wire::answer::Reason;
+use giliran_wire::ledger::{
+    BallotEntry, Block, DrawRecord, Entry, FORMAT, Genesis, Grant, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
+};
+use giliran_wire::request::Choice;
+use giliran_wire::{
+    BlockHash, BookingId, Date, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
+};
+
+use super::random::Random;
+use super::scenario::Scenario;
+
+/// The opening second: Friday, 27 November 2026, 14:00 in Jakarta.
+const OPENS_MS: i64 = 1_795_762_800_000;
+/// The id of the one opening.
+const OPENING: &str = "w";
+/// Most entries in a block: below its limit of 512 KiB also for parties of five.
+const BLOCK_ENTRIES: usize = 1_000;
+
+/// Days that can be booked: from the Monday after.
+const DAYS: [&str; 7] = [
+    "2026-11-30",
+    "2026-12-01",
+    "2026-12-02",
+    "2026-12-03",
+    "2026-12-04",
+    "2026-12-05",
+    "2026-12-06",
+];
+
+/// Virtual time, µs from the opening second, as an engine's.
+pub(crate) fn instant(us: i64) -> Timestamp {
+    Timestamp::from_millis(OPENS_MS + us.div_euclid(1_000))
+}
+
+/// Engine time as virtual time.
+pub(crate) fn virtual_us(at: Timestamp) -> i64 {
+    (at.as_millis() - OPENS_MS) * 1_000
+}
+
+/// What became of a request for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Places are taken; the answer comes with the block.
+    Granted,
+    /// It waits for returned places; the answer comes with the block.
+    Entering,
+    /// Decide again after the block.
+    Wait,
+    /// The same request, again.
+    Known,
+    /// Refused.
+    Refused(Reason),
+}
+
+#[derive(Debug)]
+pub(crate) struct Desk {
+    keeper: Keeper,
+    book: Arc<Book>,
+    random: Random,
+    hold_ms: Option<u64>,
+    commit_us: i64,
+    grants: VecDeque<Grant>,
+    entering: VecDeque<Box<BallotEntry>>,
+    changes: VecDeque<ChangeAsk>,
+    flying: Option<(i64, Block, BlockHash)>,
+    offices: Vec<String>,
+    dates: Vec<Date>,
+}
+
+impl Desk {
+    /// An open opening of the scenario's places under these rules.
+    pub(crate) fn new(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64, seed: u64) -> Self {
+        let mut keeper = Keeper::new();
+        let book = Arc::clone(keeper.book());
+        let hold_ms = scenario.opening.hold_s.map(|s| (s * 1e3) as u64);
+        let record = record(scenario, returns, lasts_us);
+        let offices = record.offices.iter().map(|office| office.id.clone()).collect();
+        let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
+        let genesis = Genesis {
+            prefix: "giliran.v1".into(),
+            applicant_key: KeyFingerprint([0; 16]),
+            release: "0".into(),
+            continues: None,
+        };
+        let take_over = TakeOver { engine: "bench".into(), release: "0".into() };
+        let block = block(&keeper, 0, instant(-1), vec![Entry::Genesis(genesis)]);
+        // The first block of all is only ever read.
+        let begun = keeper.fold(1, &block.seal().bytes);
+        debug_assert!(begun.is_ok(), "{begun:?}");
+        let mut desk = Self {
+            keeper,
+            book,
+            random: Random::new(seed, 2),
+            hold_ms,
+            commit_us: (scenario.opening.commit_ms * 1e3) as i64,
+            grants: VecDeque::new(),
+            entering: VecDeque::new(),
+            changes: VecDeque::new(),
+            flying: None,
+            offices,
+            dates,
+        };
+        let first = block_of(&desk.keeper, 1, i64::MIN, vec![Entry::TakeOver(take_over)]);
+        desk.commit(first);
+        desk.write(i64::MIN, vec![Entry::Opening(Box::new(record))]);
+        desk
+    }
+
+    /// The opening accepts requests from here on.
+    pub(crate) fn open(&mut self, us: i64) {
+        self.settle();
+        self.write(us, vec![Entry::Opened { opening: 0 }]);
+    }
+
+    /// Decides a request. `index` is its party's, and its id.
+    pub(crate) fn decide(&mut self, index: u32, wanted: &Wanted<'_>, us: i64) -> Said {
+        let mut id = [0; 10];
+        let any = |office: u16| Choice {
+            office: self.offices[usize::from(office)].as_str().into(),
+            date: None,
+            session: None,
+        };
+        let mut choices = Vec::with_capacity(8);
+        choices.extend(wanted.days.iter().map(|day| Choice {
+            date: self.dates.get(usize::from(*day)).copied(),
+            ..any(wanted.office)
+        }));
+        choices.extend(wanted.second.map(any));
+        let mut content = [0; 16];
+        content[..4].copy_from_slice(&index.to_le_bytes());
+        let ask = Ask {
+            request_id: decimal(index, &mut id),
+            applicants: wanted.people,
+            content: giliran_wire::Digest(content),
+            choices: &choices,
+            opening: Some(OPENING),
+            expires_at: None,
+            account: Some(wanted.account),
+            channel: None,
+            reference: None,
+            vouched: false,
+            wait: wanted.wait,
+        };
+        match self.book.decide(&ask, instant(us)) {
+            Decision::Granted(grant) => {
+                self.grants.push_back(*grant);
+                Said::Granted
+            }
+            Decision::Enter(entry) => {
+                self.entering.push_back(entry);
+                Said::Entering
+            }
+            Decision::Wait | Decision::Ballot(_) | Decision::Collect(_) => Said::Wait,
+            Decision::Settled(Settled::Repeat(..) | Settled::Entered { .. }) => Said::Known,
+            Decision::Settled(Settled::Refused(refusal, _)) => Said::Refused(refusal.reason),
+        }
+    }
+
+    /// A booking's change, for the next block.
+    pub(crate) fn change(&mut self, target: BookingId, deed: Deed) {
+        let request_id = match deed {
+            Deed::Confirm { .. } => "confirm",
+            Deed::Cancel { .. } => "cancel",
+            Deed::Reschedule { .. } => "reschedule",
+        };
+        self.changes.push_back(ChangeAsk {
+            request_id: request_id.into(),
+            target: Some(target),
+            deed,
+        });
+    }
+
+    /// When the block in flight lands.
+    pub(crate) fn lands_at(&self) -> Option<i64> {
+        self.flying.as_ref().map(|(at, ..)| *at)
+    }
+
+    /// Puts what waits into a block, unless one is in flight.
+    pub(crate) fn send(&mut self, us: i64) {
+        if self.flying.is_some() {
+            return;
+        }
+        let entries = self.entries(us);
+        if !entries.is_empty() {
+            let (block, hash) = self.sealed(us, entries);
+            self.flying = Some((us + self.commit_us, block, hash));
+        }
+    }
+
+    /// The block in flight is durable: what it changed.
+    pub(crate) fn land(&mut self) -> Vec<Change> {
+        match self.flying.take() {
+            Some((_, block, hash)) => self.commit((block, hash)),
+            None => Vec::new(),
+        }
+    }
+
+    /// Everything that waits is made durable now: what that changed.
+    pub(crate) fn settle_all(&mut self, us: i64) -> Vec<Change> {
+        let mut changes = self.land();
+        loop {
+            let entries = self.entries(us);
+            if entries.is_empty() {
+                return changes;
+            }
+            changes.extend(self.write(us, entries));
+        }
+    }
+
+    fn settle(&mut self) {
+        self.land();
+    }
+
+    /// When time by itself brings something: an expiry, a release.
+    pub(crate) fn next_return(&self) -> Option<i64> {
+        self.keeper.next_return().map(virtual_us)
+    }
+
+    /// The draws among those who wait that are due: what they changed. Nothing is
+    /// in flight.
+    pub(crate) fn draws(&mut self, us: i64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let now = instant(us);
+        loop {
+            let seed = self.random.bytes();
+            let Some(mut drawing) = self.keeper.drawing(now, seed) else { break };
+            let mut done = false;
+            while let Some(entries) = self.keeper.draw(&mut drawing, now, BLOCK_ENTRIES / 2) {
+                done |= !entries.is_empty();
+                changes.extend(self.write(us, entries));
+            }
+            if !done {
+                break;
+            }
+        }
+        changes
+    }
+
+    fn entries(&mut self, us: i64) -> Vec<Entry> {
+        let now = instant(us);
+        let mut entries = Vec::new();
+        while entries.len() < BLOCK_ENTRIES {
+            let Some(mut grant) = self.grants.pop_front() else { break };
+            grant.hold_expires_at = self.hold_ms.map(|ms| now.plus_millis(ms));
+            loop {
+                match self.keeper.number(&mut grant, self.random.wide()) {
+                    Numbered::Done => entries.push(Entry::Grant(grant)),
+                    Numbered::IdTaken => continue,
+                    Numbered::NoRoom => self.book.abandon(&grant),
+                }
+                break;
+            }
+        }
+        for _ in 0..self.entering.len() {
+            if entries.len() >= BLOCK_ENTRIES {
+                break;
+            }
+            let Some(mut entry) = self.entering.pop_front() else { break };
+            match self.keeper.enter(&mut entry, self.random.wide()) {
+                Some(true) => entries.push(Entry::Draw(DrawRecord::Entered(entry))),
+                Some(false) | None => self.entering.push_back(entry),
+            }
+        }
+        let random = &mut self.random;
+        let mut bits = || random.wide();
+        for _ in 0..self.changes.len() {
+            if entries.len() >= BLOCK_ENTRIES {
+                break;
+            }
+            let Some(ask) = self.changes.pop_front() else { break };
+            match self.keeper.change(&ask, now, &mut bits) {
+                Changed::Entry(entry, _) => entries.push(*entry),
+                Changed::Wait => self.changes.push_back(ask),
+                Changed::Settled(_) => {}
+            }
+        }
+        let room = |entries: &Vec<Entry>| BLOCK_ENTRIES.saturating_sub(entries.len());
+        let most = room(&entries);
+        entries.extend(self.keeper.expiries(now, most, &mut bits));
+        let most = room(&entries);
+        entries.extend(self.keeper.releases(now, most));
+        entries
+    }
+
+    fn write(&mut self, us: i64, entries: Vec<Entry>) -> Vec<Change> {
+        let sealed = self.sealed(us, entries);
+        self.commit(sealed)
+    }
+
+    fn sealed(&self, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
+        block_of(&self.keeper, self.keeper.chain().epoch, us, entries)
+    }
+
+    fn commit(&mut self, (block, hash): (Block, BlockHash)) -> Vec<Change> {
+        let seq = self.keeper.chain().seq + 1;
+        let done = self.keeper.commit(seq, block, hash);
+        debug_assert!(done.is_ok(), "{:?}", done.as_ref().err());
+        done.map(|(changes, _)| changes).unwrap_or_default()
+    }
+}
+
+/// What a party asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) people: &'a [Pseudonym],
+    pub(crate) account: Pseudonym,
+    pub(crate) office: u16,
+    pub(crate) days: &'a [u8],
+    pub(crate) second: Option<u16>,
+    pub(crate) wait: bool,
+}
+
+fn decimal(mut n: u32, digits: &mut [u8; 10]) -> &str {
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    str::from_utf8(&digits[from..]).unwrap_or_default()
+}
+
+fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> Block {
+    let chain = keeper.chain();
+    Block {
+        format: FORMAT,
+        ledger: LedgerId([1; 16]),
+        generation: 1,
+        epoch,
+        writer: WriterNonce([1; 16]),
+        time: time.max(chain.time),
+        previous: chain.hash,
+        entries,
+    }
+}
+
+fn block_of(keeper: &Keeper, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
+    let time = if us == i64::MIN { keeper.chain().time } else { instant(us) };
+    let block = block(keeper, epoch, time, entries);
+    let hash = block.seal().hash;
+    (block, hash)
+}
+
+/// The bench puts requests into their order before it has them decided, so to
+/// `core` they come first come.
+fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRecord {
+    let offices = usize::from(scenario.offices.count);
+    let days = usize::from(scenario.offices.days);
+    let session =
+        Session { id: "all".into(), label: String::new(), restricted: false, explicit: false };
+    let office = |i: usize| Office {
+        id: format!("office-{}", i + 1),
+        name: String::new(),
+        sessions: vec![session.clone()],
+    };
+    let slot = |i: usize| Slot {
+        office: (i / days) as u32,
+        session: 0,
+        date: DAYS[i % days].parse().unwrap_or_else(|_| unreachable!("written out above")),
+        quota: scenario.offices.quota_of(i / days),
+    };
+    OpeningRecord {
+        ordinal: 0,
+        id: OPENING.into(),
+        timezone: "Asia/Jakarta".into(),
+        opens_at: instant(0),
+        closes_at: instant(lasts_us),
+        rules: Rules {
+            order: Order::FirstCome,
+            max_party: scenario.opening.max_party,
+            max_per_account: scenario.opening.max_per_account,
+            hold_ms: scenario.opening.hold_s.map(|s| (s * 1e3) as u64),
+            cancelled: returns.clone(),
+            expired: returns.clone(),
+            across_openings: false,
+            max_changes: None,
+        },
+        offices: (0..offices).map(office).collect(),
+        slots: (0..offices * days).map(slot).collect(),
+    }
+}

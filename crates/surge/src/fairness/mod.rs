@@ -1,0 +1,36 @@
+//! The fairness bench: the same people under every order of allocation.
+//!
+//! A [`scenario`] says who asks and who attacks; [`compare`] runs many seeds of it
+//! under each order and returns rule, in virtual time, on the real
+//! `giliran-core`, and measures what came out.
+//!
+//! What always holds: a result follows from scenario, arms and seed alone, on any
+//! number of threads; memory is bounded by the people of a run, not by its
+//! requests.
+//!
+//! Deliberately not here: the broker and the engine's threads (they do not change
+//! who gets a place, only when), and files; the command writes those.
+
+mod attack;
+mod checks;
+mod compare;
+mod desk;
+mod figures;
+pub mod measures;
+mod population;
+mod random;
+pub mod report;
+mod run;
+pub mod scenario;
+pub mod sweep;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
+
+pub use attack::Means;
+pub use checks::{CHECK_LEVEL, Check, Size, checks};
+pub use compare::{
+    Column, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
+};
+pub use figures::{Fared, Figures, Group, Measure, groups};
+pub use run::Arm;

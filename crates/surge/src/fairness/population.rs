@@ -1,0 +1,312 @@
+//! The people and the attackers of a scenario, from a seed.
+
+use giliran_wire::Pseudonym;
+
+use super::attack::Means;
+use super::random::{Random, mix, sums};
+use super::scenario::{Attacker, Kind, Scenario};
+
+/// No second office, no slot.
+pub(crate) const NONE: u32 = u32::MAX;
+/// The first moments of a sprint, µs.
+const SPRINT_US: f64 = 200_000.0;
+/// A poller asks so often, and so many times in parallel.
+const POLL_US: i64 = 50_000;
+const POLL_PARALLEL: usize = 5;
+/// It begins so long before the opening.
+const POLL_BEFORE_US: i64 = 2_000_000;
+
+/// What a party is to the bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// People who need a place.
+    Person,
+    /// One of an attacker's identities.
+    Identity,
+    /// Whom a recycler sells to.
+    Client,
+}
+
+/// One party: who asks together.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    /// Number of its first identity; the others follow.
+    pub(crate) first: u32,
+    pub(crate) account: u32,
+    pub(crate) rtt_us: u32,
+    /// Acceptable days in order of preference, three bits each, the first lowest.
+    pub(crate) days: u32,
+    pub(crate) office: u16,
+    /// Also any day at this office; the first one again: none.
+    pub(crate) second: u16,
+    /// Cohort, or cohorts and then attacker.
+    pub(crate) group: u16,
+    pub(crate) role: Role,
+    pub(crate) size: u8,
+    pub(crate) days_given: u8,
+    pub(crate) tries: u8,
+    /// Its requests get lost.
+    pub(crate) lost: bool,
+    /// Looks for returned places.
+    pub(crate) looks: bool,
+    /// Has asked at a place that is there for the asking: the first time, µs.
+    pub(crate) arrived: i64,
+    /// The last time, µs.
+    pub(crate) asked: i64,
+    /// The slot it has; [`NONE`].
+    pub(crate) slot: u32,
+    /// Won by the end of the window.
+    pub(crate) won: bool,
+    /// Entered into the draw.
+    pub(crate) entered: bool,
+}
+
+impl Party {
+    /// Its people's pseudonyms.
+    pub(crate) fn people(&self, salt: u64) -> [Pseudonym; 5] {
+        std::array::from_fn(|i| {
+            let i = if i < usize::from(self.size) { i as u64 } else { 0 };
+            pseudonym(salt, u64::from(self.first) + i)
+        })
+    }
+
+    /// Its acceptable days, in order.
+    pub(crate) fn days(&self) -> impl Iterator<Item = u8> + '_ {
+        (0..self.days_given).map(|i| (self.days >> (3 * i) & 7) as u8)
+    }
+}
+
+/// Spread like a real one: keyed by the salt.
+pub(crate) fn pseudonym(salt: u64, number: u64) -> Pseudonym {
+    let (high, low) = (mix(salt ^ number), mix(number.wrapping_add(salt.rotate_left(32))));
+    Pseudonym::from_bytes((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
+}
+
+/// All who ask, and when they first do.
+#[derive(Debug)]
+pub(crate) struct Population {
+    pub(crate) parties: Vec<Party>,
+    /// Requests that are planned: when they reach the service, and whose. Sorted.
+    pub(crate) planned: Vec<(i64, u32)>,
+    pub(crate) salt: u64,
+}
+
+struct Making<'a> {
+    scenario: &'a Scenario,
+    offices: Vec<f64>,
+    identities: u32,
+    accounts: u32,
+    parties: Vec<Party>,
+    planned: Vec<(i64, u32)>,
+}
+
+impl Population {
+    /// The people of this seed, and attackers with these means. The people are
+    /// the same whatever the means.
+    pub(crate) fn new(scenario: &Scenario, means: &[Means], seed: u64) -> Self {
+        let zipf = scenario.offices.zipf;
+        let offices = (1..=scenario.offices.count).map(|rank| f64::from(rank).powf(-zipf));
+        let mut making = Making {
+            scenario,
+            offices: sums(offices),
+            identities: 0,
+            accounts: 0,
+            parties: Vec::with_capacity(scenario.people.parties as usize),
+            planned: Vec::with_capacity(scenario.people.parties as usize),
+        };
+        making.people(&mut Random::new(seed, 1));
+        for (i, (attacker, means)) in scenario.attackers.iter().zip(means).enumerate() {
+            let mut random = Random::new(seed, 100 + i as u64);
+            making.attacker(scenario.cohorts.len() + i, attacker, means, &mut random);
+        }
+        let Making { parties, mut planned, .. } = making;
+        planned.sort_unstable();
+        Self { parties, planned, salt: mix(seed) }
+    }
+}
+
+impl Making<'_> {
+    fn people(&mut self, random: &mut Random) {
+        let people = &self.scenario.people;
+        let cohorts = sums(self.scenario.cohorts.iter().map(|cohort| cohort.share));
+        let families = sums(people.families.iter().copied());
+        let breadth = sums(people.acceptable_days.iter().copied());
+        let [from, to] = people.retry_after_s;
+        // Early ones refresh until the opening, so that each makes more than one
+        // of the requests before it.
+        let refreshing = people.early_rate * (from + to) / 2.0;
+        let early =
+            if people.early_s > 0.0 { refreshing / (people.decay_s + refreshing) } else { 0.0 };
+        for _ in 0..people.parties {
+            let group = random.pick(&cohorts);
+            let cohort = &self.scenario.cohorts[group];
+            let [from_ms, to_ms] = cohort.rtt_ms;
+            let rtt_us = (random.between(from_ms, to_ms) * 1e3) as u32;
+            let sent = if random.chance(early) {
+                -people.early_s + random.between(0.0, to.min(people.early_s))
+            } else {
+                random.exponential(people.decay_s)
+            };
+            let size = random.pick(&families) as u8 + 1;
+            let days = random.pick(&breadth) as u8 + 1;
+            let second = random.chance(people.second_office);
+            let looks = random.chance(self.scenario.aftermath.looks);
+            let twice = random.chance(people.duplicates);
+            let lost = random.chance(cohort.lost);
+            let at = (sent * 1e6) as i64 + i64::from(rtt_us / 2);
+            let account = self.accounts;
+            self.accounts += 1;
+            let party = self.party(group, Role::Person, size, days, second, random);
+            let party = Party { rtt_us, account, looks, lost, ..party };
+            let index = self.add(party, at);
+            if twice && at >= 0 {
+                let later = random.between(1e3, 200e3) as i64;
+                self.planned.push((at + later, index));
+            }
+        }
+    }
+
+    fn attacker(&mut self, group: usize, attacker: &Attacker, means: &Means, random: &mut Random) {
+        let first_account = self.accounts;
+        self.accounts += means.accounts as u32;
+        let days = self.scenario.offices.days;
+        let connections = means.connections as usize;
+        let fast = connections > 0;
+        let [from, to] = if fast { attacker.rtt_ms } else { attacker.slow_rtt_ms };
+        for i in 0..means.identities as usize {
+            let rtt = random.between(from, to) * 1e3;
+            let position = i.checked_div(connections).unwrap_or(0);
+            let behind = position as f64 * rtt;
+            let sent = match attacker.kind {
+                _ if !fast => random.exponential(self.scenario.people.decay_s) * 1e6,
+                Kind::Sprinter | Kind::Recycler => random.between(0.0, SPRINT_US).max(behind),
+                Kind::Poller => {
+                    let phase = random.between(0.0, POLL_US as f64);
+                    phase + (position / POLL_PARALLEL) as f64 * POLL_US as f64
+                }
+                Kind::Hoarder => random.between(0.0, SPRINT_US) + behind,
+            };
+            let party = self.party(group, Role::Identity, 1, days, false, random);
+            let account = first_account + (i as u64 % means.accounts.max(1)) as u32;
+            let index = self.add(
+                Party { rtt_us: rtt as u32, account, looks: false, ..party },
+                (sent + rtt / 2.0) as i64,
+            );
+            // A poller's first five of each connection ask from before the opening.
+            if fast && attacker.kind == Kind::Poller && position < POLL_PARALLEL {
+                let early =
+                    (1..=POLL_BEFORE_US / POLL_US).map(|n| (sent as i64 - n * POLL_US, index));
+                self.planned.extend(early);
+            }
+        }
+        if attacker.kind == Kind::Recycler {
+            for _ in 0..means.identities {
+                let party = self.party(group, Role::Client, 1, days, false, random);
+                let account = self.accounts;
+                self.accounts += 1;
+                let rtt_us = (random.between(from, to) * 1e3) as u32;
+                // They do not ask of themselves.
+                self.parties.push(Party { rtt_us, account, looks: false, ..party });
+            }
+        }
+    }
+
+    fn add(&mut self, party: Party, at: i64) -> u32 {
+        let index = self.parties.len() as u32;
+        self.parties.push(party);
+        self.planned.push((at, index));
+        index
+    }
+
+    fn party(
+        &mut self,
+        group: usize,
+        role: Role,
+        size: u8,
+        days: u8,
+        second: bool,
+        random: &mut Random,
+    ) -> Party {
+        let offices = self.offices.len();
+        let office = random.pick(&self.offices) as u16;
+        let other = if second && offices > 1 { random.pick(&self.offices) as u16 } else { office };
+        let first = self.identities;
+        self.identities += u32::from(size);
+        Party {
+            first,
+            account: 0,
+            rtt_us: 0,
+            days: some_days(self.scenario.offices.days, days, random),
+            office,
+            second: other,
+            group: group as u16,
+            role,
+            size,
+            days_given: days,
+            tries: 0,
+            lost: false,
+            looks: false,
+            arrived: i64::MAX,
+            asked: i64::MAX,
+            slot: NONE,
+            won: false,
+            entered: false,
+        }
+    }
+}
+
+/// So many of the days, in random order, three bits each.
+fn some_days(all: u8, wanted: u8, random: &mut Random) -> u32 {
+    let mut days: [u8; 7] = std::array::from_fn(|i| i as u8);
+    let mut packed = 0;
+    for i in 0..usize::from(wanted.min(all)) {
+        let j = i + random.below(usize::from(all) - i);
+        days.swap(i, j);
+        packed |= u32::from(days[i]) << (3 * i);
+    }
+    packed
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::scenario::shipped;
+
+    #[test]
+    fn arrivals_have_the_shape_of_an_opening() {
+        let scenario = shipped("national").unwrap().scaled(0.1);
+        let population = Population::new(&scenario, &[], 3);
+        let n = population.parties.len() as f64;
+        assert_eq!(n, scenario.people.parties as f64);
+        let within = |from: i64, to: i64| {
+            let inside = |at: i64| (from * 1_000_000..to * 1_000_000).contains(&at);
+            population.planned.iter().filter(|(at, _)| inside(*at)).count() as f64
+        };
+        // Those who wait refresh every two seconds: half the peak rate needs as
+        // many of them as come in a second at the peak.
+        let peak = n / (60.0 + 1.0);
+        let early = within(-30, 0);
+        assert!((early / peak - 1.0).abs() < 0.1, "{early} wait, {peak} a second at the peak");
+        let first = within(0, 10);
+        let duplicates = 1.05;
+        let expected = duplicates * (n - early) * (1.0 - (-10.0_f64 / 60.0).exp());
+        assert!((first / expected - 1.0).abs() < 0.05, "{first} in the first 10 s, not {expected}");
+        assert_eq!(within(-3_600, -30), 0.0);
+    }
+
+    #[test]
+    fn days_are_distinct_and_every_order_occurs() {
+        let mut random = Random::new(1, 1);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..2_000 {
+            let packed = some_days(3, 3, &mut random);
+            let days: Vec<u32> = (0..3).map(|i| packed >> (3 * i) & 7).collect();
+            let mut sorted = days.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2]);
+            seen.insert(days);
+        }
+        assert_eq!(seen.len(), 6);
+    }
+}

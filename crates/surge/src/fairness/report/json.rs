@@ -1,0 +1,70 @@
+//! The report for machines.
+
+use serde_json::{Map, Value, json as value};
+
+use super::{Report, order_name, verdict};
+use crate::fairness::scenario::returns_name;
+use crate::fairness::{Column, Comparison, Measure};
+
+/// The version of this form.
+const VERSION: u32 = 1;
+
+/// The whole report.
+pub fn json(report: &Report) -> Value {
+    let comparisons = report.comparisons.iter().map(|(swept, comparison)| {
+        value!({
+            "value": report.swept.as_ref().map(|_| swept),
+            "scenario": comparison.scenario.name,
+            "about": comparison.scenario.about,
+            "parties": comparison.scenario.people.parties,
+            "places": comparison.scenario.offices.places(),
+            "seeds": comparison.seeds,
+            "requests": comparison.requests,
+            "verdict": verdict(comparison),
+            "arms": comparison.columns.iter().map(|c| arm(comparison, c)).collect::<Vec<Value>>(),
+        })
+    });
+    value!({
+        "version": VERSION,
+        "interval": "95 %, Student's t over seeds; half its width",
+        "swept": report.swept,
+        "comparisons": comparisons.collect::<Vec<Value>>(),
+    })
+}
+
+fn arm(comparison: &Comparison, column: &Column) -> Value {
+    let measures: Map<String, Value> = Measure::ALL
+        .iter()
+        .filter_map(|measure| Some((measure.name().to_owned(), value!(column.of(*measure)?))))
+        .collect();
+    let groups = comparison.groups.iter().zip(&column.groups).map(|(group, fared)| {
+        value!({
+            "kind": group.kind,
+            "name": group.name,
+            "rate": fared.rate,
+            "ratio": fared.ratio,
+            "z": fared.z,
+            "tested": group.tested,
+            "flagged": fared.flagged,
+        })
+    });
+    let bought = comparison.scenario.attackers.iter().zip(&column.means);
+    let bought: Map<String, Value> =
+        bought.map(|(attacker, means)| (attacker.name.clone(), value!(means))).collect();
+    let [requests, grants, free] = &column.series;
+    value!({
+        "order": order_name(column.arm.order),
+        "returns": returns_name(&column.arm.returns),
+        "measures": measures,
+        "groups": groups.collect::<Vec<Value>>(),
+        "success_by_round_trip_decile": column.deciles,
+        "brokers": bought,
+        "series": {
+            "from_second": -30,
+            "seconds": 5,
+            "requests": requests,
+            "grants": grants,
+            "free_places": free,
+        },
+    })
+}

@@ -1,0 +1,296 @@
+//! Charts as inline SVG: colours come from the page's style, so that they follow
+//! its light and dark; series differ in dash and marker as well as in colour.
+
+use std::fmt::Write as _;
+
+/// Width of every chart, in its own units: about a phone's, so that text keeps
+/// its size there.
+const WIDTH: f64 = 380.0;
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 14.0;
+/// Width of a character of 12 units, on average.
+const CHARACTER: f64 = 6.3;
+/// Different looks there are; further series begin again.
+const LOOKS: usize = 6;
+
+/// Text as HTML and SVG take it; a number stays with its percent sign.
+pub(crate) fn escaped(text: &str) -> String {
+    let text = text.replace(" %", "\u{202f}%");
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Points that belong together.
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+    /// Its look.
+    pub(super) look: usize,
+    /// Marks each point.
+    pub(super) marked: bool,
+}
+
+/// How an axis is written.
+pub(super) type Format = fn(f64) -> String;
+
+/// Lines over a common axis.
+pub(super) struct Lines<'a> {
+    /// For those who cannot see it.
+    pub(super) about: &'a str,
+    pub(super) series: Vec<Series>,
+    pub(super) x_name: &'a str,
+    pub(super) y_name: &'a str,
+    pub(super) x_ticks: Vec<(f64, String)>,
+    pub(super) y_format: Format,
+}
+
+impl Lines<'_> {
+    pub(super) fn draw(&self) -> String {
+        let names: Vec<(&str, usize)> =
+            self.series.iter().map(|series| (series.name.as_str(), series.look)).collect();
+        let (legend, top) = legend(&names, true);
+        let (height, bottom) = (top + 234.0, top + 190.0);
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let xs = || points().map(|(x, _)| *x).chain(self.x_ticks.iter().map(|(x, _)| *x));
+        let from = xs().fold(f64::INFINITY, f64::min);
+        let to = xs().fold(f64::NEG_INFINITY, f64::max);
+        let highest = points().map(|(_, y)| *y).fold(0.0, f64::max);
+        let (step, most) = steps(highest);
+        let x = |value: f64| {
+            LEFT + (value - from) / (to - from).max(f64::MIN_POSITIVE) * (WIDTH - LEFT - RIGHT)
+        };
+        let y = |value: f64| bottom - value / most * (bottom - top - 26.0);
+        let mut svg = begin(height, self.about);
+        svg.push_str(&legend);
+        text(&mut svg, 4.0, top + 6.0, "start", self.y_name);
+        let mut tick = 0.0;
+        while tick <= most * 1.0001 {
+            line(&mut svg, "g", LEFT, y(tick), WIDTH - RIGHT, y(tick));
+            text(&mut svg, LEFT - 6.0, y(tick) + 4.0, "end", &(self.y_format)(tick));
+            tick += step;
+        }
+        for (value, label) in &self.x_ticks {
+            line(&mut svg, "a", x(*value), bottom, x(*value), bottom + 4.0);
+            text(&mut svg, x(*value), bottom + 17.0, "middle", label);
+        }
+        text(&mut svg, WIDTH - RIGHT, bottom + 36.0, "end", self.x_name);
+        for series in &self.series {
+            let path: Vec<String> = series
+                .points
+                .iter()
+                .map(|(px, py)| format!("{:.1},{:.1}", x(*px), y(*py)))
+                .collect();
+            let look = series.look % LOOKS;
+            let _ = write!(
+                svg,
+                "<polyline class=\"l s{look} d{look}\" points=\"{}\"/>",
+                path.join(" ")
+            );
+            if series.marked {
+                for (px, py) in &series.points {
+                    marker(&mut svg, look, x(*px), y(*py));
+                }
+            }
+        }
+        svg.push_str("</svg>");
+        svg
+    }
+}
+
+/// A figure with its interval.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) mean: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// As it is written.
+    pub(super) shown: String,
+    pub(super) look: usize,
+    /// What it is compared with.
+    pub(super) reference: Option<f64>,
+}
+
+/// Figures under each other, with their intervals on one axis.
+pub(super) struct Rows<'a> {
+    pub(super) about: &'a str,
+    pub(super) rows: Vec<Row>,
+    /// What the hollow mark is; none: there is none.
+    pub(super) reference: Option<&'a str>,
+    /// A line across, as at an even hand.
+    pub(super) across: Option<f64>,
+    pub(super) format: Format,
+}
+
+impl Rows<'_> {
+    pub(super) fn draw(&self) -> String {
+        const ROW: f64 = 38.0;
+        let mut top = 8.0;
+        let mut legend = String::new();
+        if let Some(reference) = self.reference {
+            let _ = write!(legend, "<path class=\"r\" d=\"M10 4v14\"/>");
+            text(&mut legend, 20.0, 15.0, "start", reference);
+            top += 22.0;
+        }
+        let bottom = top + ROW * self.rows.len() as f64;
+        let ends = || self.rows.iter().flat_map(|row| [row.low, row.high, row.mean]);
+        let references = self.rows.iter().filter_map(|row| row.reference);
+        // Around the line across, else from 0.
+        let (from, step, most) = match self.across {
+            Some(across) => {
+                let apart = ends().map(|end| (end - across).abs()).fold(0.0, f64::max);
+                let (step, most) = steps(apart);
+                (across - most, step * 2.0, across + most)
+            }
+            None => {
+                let (step, most) = steps(ends().chain(references).fold(0.0, f64::max));
+                (0.0, step, most)
+            }
+        };
+        let (left, right) = (12.0, 20.0);
+        let x = |value: f64| {
+            left + (value.clamp(from, most) - from) / (most - from) * (WIDTH - left - right)
+        };
+        let mut svg = begin(bottom + 24.0, self.about);
+        svg.push_str(&legend);
+        let mut tick = from;
+        while tick <= most + step * 1e-3 {
+            line(&mut svg, "g", x(tick), top, x(tick), bottom);
+            text(&mut svg, x(tick), bottom + 16.0, "middle", &(self.format)(tick));
+            tick += step;
+        }
+        if let Some(across) = self.across {
+            line(&mut svg, "even", x(across), top, x(across), bottom);
+        }
+        for (i, row) in self.rows.iter().enumerate() {
+            let base = top + ROW * i as f64;
+            let (label, middle) = (base + 13.0, base + 26.0);
+            text(&mut svg, left, label, "start", &row.name);
+            let _ = write!(
+                svg,
+                "<text class=\"v\" x=\"{:.1}\" y=\"{label:.1}\" text-anchor=\"end\">{}</text>",
+                WIDTH - right,
+                escaped(&row.shown)
+            );
+            let look = row.look % LOOKS;
+            if self.across.is_none() {
+                line(&mut svg, &format!("b s{look}"), x(from), middle, x(row.mean), middle);
+            }
+            line(&mut svg, "w", x(row.low), middle, x(row.high), middle);
+            marker(&mut svg, look, x(row.mean), middle);
+            if let Some(reference) = row.reference {
+                let at = x(reference);
+                let _ = write!(svg, "<path class=\"r\" d=\"M{at:.1} {:.1}v14\"/>", middle - 7.0);
+            }
+        }
+        svg.push_str("</svg>");
+        svg
+    }
+}
+
+fn begin(height: f64, about: &str) -> String {
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">",
+        escaped(about)
+    )
+}
+
+fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
+    let words = escaped(words);
+    let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+}
+
+fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
+    let _ = write!(
+        svg,
+        "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
+    );
+}
+
+/// A circle, square, triangle, diamond, cross or inverted triangle.
+fn marker(svg: &mut String, look: usize, x: f64, y: f64) {
+    let shape = match look {
+        0 => "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
+        1 => "m-4 -4h8v8h-8z",
+        2 => "m0 -5.5l5 9h-10z",
+        3 => "m0 -5.5l5 5.5l-5 5.5l-5 -5.5z",
+        4 => "m-1.5 -5h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5v-3h3.5z",
+        _ => "m0 5.5l5 -9h-10z",
+    };
+    let _ = write!(svg, "<path class=\"m f{look}\" d=\"M{x:.1} {y:.1}{shape}\"/>");
+}
+
+/// Names with their looks, and the height they take.
+fn legend(names: &[(&str, usize)], dashes: bool) -> (String, f64) {
+    let mut svg = String::new();
+    let (mut x, mut y) = (4.0, 12.0);
+    for (name, look) in names {
+        let width = 38.0 + name.chars().count() as f64 * CHARACTER + 12.0;
+        if x > 4.0 && x + width > WIDTH {
+            x = 4.0;
+            y += 18.0;
+        }
+        let look = look % LOOKS;
+        if dashes {
+            line(&mut svg, &format!("l s{look} d{look}"), x, y - 4.0, x + 30.0, y - 4.0);
+        }
+        marker(&mut svg, look, x + 15.0, y - 4.0);
+        text(&mut svg, x + 36.0, y, "start", name);
+        x += width;
+    }
+    (svg, y + 14.0)
+}
+
+/// Distance of ticks and end of an axis from 0 that holds `highest`: 1, 2 or 5
+/// times a power of ten, four to eight ticks.
+fn steps(highest: f64) -> (f64, f64) {
+    if highest.is_nan() || highest <= 0.0 {
+        return (0.5, 1.0);
+    }
+    let raw = highest / 4.0;
+    let power = 10.0_f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power);
+    let step = step.into_iter().find(|step| *step >= raw * 0.999).unwrap_or(power * 10.0);
+    (step, (highest / step * 0.999_9).ceil().max(1.0) * step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_end_at_round_figures_beyond_the_highest() {
+        for (highest, step, end) in [
+            (1.0, 0.5, 1.0),
+            (0.192, 0.05, 0.2),
+            (7.0, 2.0, 8.0),
+            (2_600.0, 1_000.0, 3_000.0),
+            (0.0, 0.5, 1.0),
+        ] {
+            let (got_step, got_end) = steps(highest);
+            assert!((got_step - step).abs() < 1e-9 * step, "{highest}: step {got_step}");
+            assert!((got_end - end).abs() < 1e-9 * end, "{highest}: end {got_end}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_break_out_of_the_page() {
+        assert_eq!(escaped("<b a=\"x\">&"), "&lt;b a=&quot;x&quot;&gt;&amp;");
+        let rows = Rows {
+            about: "\"><script>",
+            rows: vec![Row {
+                name: "<script>".into(),
+                mean: 1.0,
+                low: 0.0,
+                high: 2.0,
+                shown: "</text>".into(),
+                look: 7,
+                reference: Some(1.5),
+            }],
+            reference: Some("<i>"),
+            across: None,
+            format: |x| x.to_string(),
+        };
+        let svg = rows.draw();
+        assert!(!svg.contains("<script") && !svg.contains("<i>"), "{svg}");
+        assert_eq!(svg.matches("</text>").count(), svg.matches("<text").count());
+    }
+}

@@ -1,0 +1,277 @@
+//! Verdicts in plain sentences.
+
+use giliran_wire::ledger::{Order, ReturnRule};
+
+use super::{digits, shown};
+use crate::fairness::measures::Estimate;
+use crate::fairness::scenario::returns_name;
+use crate::fairness::{Arm, Column, Comparison, LEVEL, Measure};
+
+/// An order, as in the configuration.
+pub fn order_name(order: Order) -> String {
+    match order {
+        Order::FirstCome => "first-come".to_owned(),
+        Order::Rounds { length_ms } => format!("rounds {length_ms} ms"),
+        Order::Draw => "draw".to_owned(),
+    }
+}
+
+/// An order and its returns rule.
+pub fn arm_name(arm: &Arm) -> String {
+    format!("{}, {}", order_name(arm.order), returns_name(&arm.returns))
+}
+
+/// The columns of the first returns rule, one for each order: what holds at the
+/// opening hardly depends on what comes after.
+pub(super) fn by_order(comparison: &Comparison) -> Vec<&Column> {
+    let mut found: Vec<&Column> = Vec::new();
+    for column in &comparison.columns {
+        if found.iter().all(|other| other.arm.order != column.arm.order) {
+            found.push(column);
+        }
+    }
+    found
+}
+
+/// `12.3 % (12.1 to 12.5 %)`.
+fn with_interval(measure: Measure, e: Estimate) -> String {
+    match e.half {
+        Some(half) if half > 0.0 => {
+            let low = shown(measure, e.low());
+            let low = low.trim_end_matches(" %");
+            format!("{} ({low} to {})", shown(measure, e.mean), shown(measure, e.high()))
+        }
+        _ => shown(measure, e.mean),
+    }
+}
+
+/// What the comparison says, sentence by sentence.
+pub fn verdict(comparison: &Comparison) -> Vec<String> {
+    let mut said = Vec::new();
+    promises(comparison, &mut said);
+    brokers(comparison, &mut said);
+    speed(comparison, &mut said);
+    cohorts(comparison, &mut said);
+    families(comparison, &mut said);
+    recycling(comparison, &mut said);
+    price(comparison, &mut said);
+    if comparison.seeds.len() == 1 {
+        said.push(
+            "One seed only: nothing can be said of how far chance moves these figures.".into(),
+        );
+    }
+    said
+}
+
+fn worst(comparison: &Comparison, measure: Measure) -> f64 {
+    let of = |column: &Column| {
+        column.runs.iter().filter_map(|run| run.values[measure.index()]).sum::<f64>()
+    };
+    comparison.columns.iter().map(of).sum()
+}
+
+fn promises(comparison: &Comparison, said: &mut Vec<String>) {
+    let runs = comparison.columns.len() * comparison.seeds.len();
+    let oversold = worst(comparison, Measure::Oversell);
+    let refused = worst(comparison, Measure::Undersell);
+    said.push(match (oversold > 0.0, refused > 0.0) {
+        (false, false) => format!(
+            "No place was oversold and nobody was refused beside a free place, in any of {runs} runs."
+        ),
+        _ => format!(
+            "Wrong: {oversold:.0} places oversold, {refused:.0} refused beside a free place, in {runs} runs."
+        ),
+    });
+}
+
+/// The part that those of `kind` have of all who ask.
+pub(super) fn part_of_askers(column: &Column, comparison: &Comparison, kind: &str) -> Option<f64> {
+    let run = column.runs.first()?;
+    let count = |kind: &str| -> u64 {
+        let of = comparison.groups.iter().zip(&run.groups);
+        of.filter(|(group, _)| group.kind == kind).map(|(_, fared)| fared.applied).sum()
+    };
+    let (part, people) = (count(kind), count("cohort"));
+    (part > 0).then(|| part as f64 / (people + count("broker")) as f64)
+}
+
+fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
+    if comparison.scenario.attackers.is_empty() {
+        return;
+    }
+    let mut least: Option<(Estimate, String)> = None;
+    for column in by_order(comparison) {
+        let Some(e) = column.of(Measure::ScalperShare) else { continue };
+        let name = order_name(column.arm.order);
+        let part = part_of_askers(column, comparison, "broker");
+        let against = part.map_or(String::new(), |part| {
+            format!("; they are {} of those who ask", shown(Measure::ScalperShare, part))
+        });
+        said.push(format!(
+            "Under {name}, brokers hold {} of the places when the window closes{against}.",
+            with_interval(Measure::ScalperShare, e)
+        ));
+        if least.as_ref().is_none_or(|(best, _)| e.mean < best.mean) {
+            least = Some((e, name));
+        }
+    }
+    let first_come = by_order(comparison)
+        .into_iter()
+        .find(|column| column.arm.order == Order::FirstCome)
+        .and_then(|column| column.of(Measure::ScalperShare));
+    for column in by_order(comparison) {
+        let (Order::Rounds { .. }, Some(e), Some(first)) =
+            (column.arm.order, column.of(Measure::ScalperShare), first_come)
+        else {
+            continue;
+        };
+        if first.mean > 0.0 && e.mean > 0.95 * first.mean {
+            said.push(format!(
+                "{} leave brokers what first-come leaves them: here they are ahead of people by \
+                 more than a round.",
+                capital(&order_name(column.arm.order))
+            ));
+        }
+    }
+    let Some((best, name)) = least else { return };
+    let others = by_order(comparison);
+    let others = others.iter().filter(|column| order_name(column.arm.order) != name);
+    let mut others = others.filter_map(|column| column.of(Measure::ScalperShare)).peekable();
+    if others.peek().is_some() && best.half.is_some() && others.all(|e| e.low() > best.high()) {
+        said.push(format!("Least is left to brokers by {name}, beyond chance."));
+    }
+}
+
+fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn speed(comparison: &Comparison, said: &mut Vec<String>) {
+    let mut unseen = Vec::new();
+    for column in by_order(comparison) {
+        let Some(e) = column.of(Measure::LatencyPremium).filter(|e| e.half.is_some()) else {
+            continue;
+        };
+        let name = order_name(column.arm.order);
+        if e.low() > 0.0 {
+            said.push(format!(
+                "Under {name}, a fast connection pays among people: the fastest tenth is ahead of \
+                 the slowest by {} of the average chance.",
+                with_interval(Measure::Waste, e)
+            ));
+        } else {
+            unseen.push(name);
+        }
+    }
+    if !unseen.is_empty() {
+        said.push(format!(
+            "No premium of a fast connection can be seen among people under {}.",
+            unseen.join(", ")
+        ));
+    }
+}
+
+fn cohorts(comparison: &Comparison, said: &mut Vec<String>) {
+    let mut flags = Vec::new();
+    let mut tested = 0;
+    for column in &comparison.columns {
+        for (group, fared) in comparison.groups.iter().zip(&column.groups) {
+            tested += usize::from(group.tested && fared.z.is_some());
+            if let (true, Some(ratio)) = (fared.flagged, fared.ratio) {
+                flags.push(format!(
+                    "{} {} has {} times the average chance under {}",
+                    group.kind,
+                    group.name,
+                    digits(ratio.mean),
+                    arm_name(&column.arm)
+                ));
+            }
+        }
+    }
+    let level = LEVEL * 100.0;
+    if !flags.is_empty() {
+        said.push(format!(
+            "Flagged, at {level} % for all {tested} tests together: {}.",
+            flags.join("; ")
+        ));
+    } else if tested > 0 {
+        said.push(format!(
+            "No cohort, channel or device is favoured by any order, at {level} % for all {tested} \
+             tests together."
+        ));
+    }
+}
+
+fn families(comparison: &Comparison, said: &mut Vec<String>) {
+    for column in by_order(comparison) {
+        let Some(e) = column.of(Measure::Families) else { continue };
+        if e.half.is_some() && (e.high() < 1.0 || e.low() > 1.0) {
+            said.push(format!(
+                "Under {}, families have {} times the chance of single people ({} to {}).",
+                order_name(column.arm.order),
+                digits(e.mean),
+                digits(e.low()),
+                digits(e.high())
+            ));
+        }
+    }
+}
+
+fn recycling(comparison: &Comparison, said: &mut Vec<String>) {
+    let mut rules: Vec<&ReturnRule> = Vec::new();
+    for column in &comparison.columns {
+        if !rules.contains(&&column.arm.returns) {
+            rules.push(&column.arm.returns);
+        }
+    }
+    for rule in rules {
+        let of = comparison.columns.iter().filter(|column| column.arm.returns == *rule);
+        let got = of.filter_map(|column| {
+            let got = column.of(Measure::RecycleCapture)?;
+            let fair = column.of(Measure::RecycleFair)?;
+            Some(format!(
+                "{} under {} (by lot about {})",
+                shown(Measure::RecycleCapture, got.mean),
+                order_name(column.arm.order),
+                shown(Measure::RecycleFair, fair.mean)
+            ))
+        });
+        let got: Vec<String> = got.collect();
+        if got.is_empty() {
+            continue;
+        }
+        let rule = match rule {
+            ReturnRule::Immediate => "at once",
+            ReturnRule::Delayed { .. } => "after a random delay",
+            ReturnRule::At { .. } => "by draw at a fixed time",
+        };
+        said.push(format!(
+            "Of what they cancel for a client, brokers get back, with places returned {rule}: {}.",
+            got.join(", ")
+        ));
+    }
+}
+
+fn price(comparison: &Comparison, said: &mut Vec<String>) {
+    let waits = by_order(comparison);
+    let waits = waits.iter().filter_map(|column| {
+        let wait = column.of(Measure::WaitS)?.mean;
+        Some(format!("{} {}", order_name(column.arm.order), duration(wait)))
+    });
+    let waits: Vec<String> = waits.collect();
+    if !waits.is_empty() {
+        said.push(format!(
+            "The price: winners wait for their result, on average: {}.",
+            waits.join(", ")
+        ));
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s => format!("{:.1} min", s / 60.0),
+    }
+}

@@ -1,0 +1,347 @@
+//! Who asks for what, when, and against whom: scenarios in TOML.
+//!
+//! A [`Scenario`] that exists can be run: [`parse`] reports everything that is
+//! wrong with a file at once, each with its line and what would be right.
+
+mod check;
+mod read;
+mod shipped;
+
+use giliran_wire::ledger::ReturnRule;
+use serde::Deserialize;
+
+pub use read::{Problem, Problems, parse};
+pub use shipped::{SHIPPED, shipped};
+
+/// Most parties that a run holds in memory, some 100 bytes each.
+pub const MOST_PARTIES: u64 = 8_000_000;
+
+/// Everything about an opening and those who ask at it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub about: String,
+    /// The opening's rules.
+    pub opening: Opening,
+    /// Where and how many places there are.
+    pub offices: Offices,
+    /// How people behave.
+    pub people: People,
+    /// Kinds of people, by how they reach the service.
+    pub cohorts: Vec<Cohort>,
+    /// Those who want many places.
+    #[serde(default)]
+    pub attackers: Vec<Attacker>,
+    /// From the end of the window on: places come back.
+    pub aftermath: Aftermath,
+}
+
+/// The opening's rules.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opening {
+    /// From the opening second to the close, s. A draw is held at the close.
+    pub window_s: f64,
+    /// Most people in a request, 1..=5.
+    #[serde(default = "five")]
+    pub max_party: u8,
+    /// Most people with places per account.
+    pub max_per_account: Option<u32>,
+    /// How long a place is held until it must be paid, s; none: it is firm.
+    pub hold_s: Option<f64>,
+    /// Requests the service decides a second.
+    #[serde(default = "capacity")]
+    pub capacity_per_s: f64,
+    /// How long a request may wait in line before it is told to come again, ms.
+    #[serde(default = "backlog")]
+    pub backlog_ms: f64,
+    /// From a grant until it is durable, ms.
+    #[serde(default = "commit")]
+    pub commit_ms: f64,
+}
+
+fn five() -> u8 {
+    5
+}
+
+fn capacity() -> f64 {
+    200_000.0
+}
+
+fn backlog() -> f64 {
+    500.0
+}
+
+fn commit() -> f64 {
+    1.0
+}
+
+/// Where and how many places there are.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offices {
+    /// How many offices.
+    pub count: u16,
+    /// Days that can be booked, 1..=7.
+    pub days: u8,
+    /// Places a day, by office; the last one holds for all further offices.
+    pub quota: Vec<u16>,
+    /// Exponent of the offices' popularity (Zipf); 0: all the same.
+    #[serde(default)]
+    pub zipf: f64,
+}
+
+impl Offices {
+    /// Places a day of an office.
+    pub fn quota_of(&self, office: usize) -> u16 {
+        self.quota.get(office).or(self.quota.last()).copied().unwrap_or(0)
+    }
+
+    /// All places.
+    pub fn places(&self) -> u64 {
+        let a_day: u64 = (0..usize::from(self.count)).map(|o| u64::from(self.quota_of(o))).sum();
+        a_day * u64::from(self.days)
+    }
+}
+
+/// How people behave.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct People {
+    /// Parties that ask; a family is one.
+    pub parties: u64,
+    /// Share of parties of one, two, … people.
+    #[serde(default = "alone")]
+    pub families: Vec<f64>,
+    /// Share of parties that would take one, two, … days.
+    #[serde(default = "one_day")]
+    pub acceptable_days: Vec<f64>,
+    /// Share of parties that would also take any day at a second office.
+    #[serde(default)]
+    pub second_office: f64,
+    /// Time constant of the decay after the opening second, s.
+    pub decay_s: f64,
+    /// Before the opening: the refreshing, as a share of the peak rate.
+    #[serde(default = "half")]
+    pub early_rate: f64,
+    /// How long before the opening it begins, s.
+    #[serde(default = "thirty")]
+    pub early_s: f64,
+    /// Share of requests that are sent twice.
+    #[serde(default)]
+    pub duplicates: f64,
+    /// Probability that a refused party tries again soon.
+    #[serde(default)]
+    pub retries: f64,
+    /// After how long, s.
+    #[serde(default = "retry_after")]
+    pub retry_after_s: [f64; 2],
+    /// Most tries at the opening, the first included.
+    #[serde(default = "tries")]
+    pub most_tries: u8,
+    /// How long a person waits for an answer, s.
+    #[serde(default = "patience")]
+    pub patience_s: f64,
+    /// Share of held places that are paid.
+    #[serde(default = "one")]
+    pub pays: f64,
+    /// Share of firm places that are given back during the aftermath.
+    #[serde(default)]
+    pub cancels: f64,
+    /// Share of firm places whose people do not come.
+    #[serde(default)]
+    pub no_show: f64,
+}
+
+fn alone() -> Vec<f64> {
+    vec![1.0]
+}
+
+fn one_day() -> Vec<f64> {
+    vec![1.0]
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn thirty() -> f64 {
+    30.0
+}
+
+fn retry_after() -> [f64; 2] {
+    [1.0, 3.0]
+}
+
+fn tries() -> u8 {
+    5
+}
+
+fn patience() -> f64 {
+    10.0
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// People who reach the service in the same way.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cohort {
+    /// What it is called.
+    pub name: String,
+    /// Its part of the people; the parts need not add up to 1.
+    pub share: f64,
+    /// Round trip, ms, from and to.
+    pub rtt_ms: [f64; 2],
+    /// The channel it asks through.
+    #[serde(default = "unknown")]
+    pub channel: String,
+    /// The device it asks with.
+    #[serde(default = "unknown")]
+    pub device: String,
+    /// Share of its parties whose requests never reach the service: to see whether
+    /// such a bias is found.
+    #[serde(default)]
+    pub lost: f64,
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+/// How an attacker goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Fires in the first 200 ms.
+    Sprinter,
+    /// Asks every 50 ms, five in parallel, from before the opening.
+    Poller,
+    /// Takes what it can under many identities, and holds without paying.
+    Hoarder,
+    /// Books, sells, cancels and books for the client in the same stroke.
+    Recycler,
+}
+
+/// One who wants many places.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attacker {
+    /// What it is called.
+    pub name: String,
+    /// How it goes about it.
+    pub kind: Kind,
+    /// Identities it asks under; or a budget buys them.
+    pub identities: Option<u64>,
+    /// Accounts it asks through.
+    pub accounts: Option<u64>,
+    /// Fast connections.
+    pub connections: Option<u64>,
+    /// What it can spend; it then chooses on what, by what pays.
+    pub budget: Option<f64>,
+    /// Price of an identity.
+    #[serde(default = "one")]
+    pub identity_price: f64,
+    /// Price of an account.
+    #[serde(default = "one")]
+    pub account_price: f64,
+    /// Price of a fast connection.
+    #[serde(default = "ten")]
+    pub connection_price: f64,
+    /// Round trip of a fast connection, ms.
+    #[serde(default = "fast")]
+    pub rtt_ms: [f64; 2],
+    /// Round trip without one, ms.
+    #[serde(default = "slow")]
+    pub slow_rtt_ms: [f64; 2],
+    /// Share of held places that it pays for.
+    #[serde(default = "one")]
+    pub pays: f64,
+    /// How often it looks for returned places, s; none: never.
+    pub looks_every_s: Option<f64>,
+}
+
+fn ten() -> f64 {
+    10.0
+}
+
+fn fast() -> [f64; 2] {
+    [1.0, 5.0]
+}
+
+fn slow() -> [f64; 2] {
+    [20.0, 80.0]
+}
+
+/// From the end of the window on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aftermath {
+    /// How long places come back and people look for them, s.
+    pub lasts_s: f64,
+    /// Share of the refused who look again (or, where returned places are
+    /// collected, wait for the draw).
+    #[serde(default)]
+    pub looks: f64,
+    /// How often they look, s, on average.
+    #[serde(default = "quarter_of_an_hour")]
+    pub every_s: f64,
+}
+
+fn quarter_of_an_hour() -> f64 {
+    900.0
+}
+
+impl Scenario {
+    /// Whether it can be run, as [`parse`] judges it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, as field and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let problems = check::problems(self);
+        let problems: Vec<String> =
+            problems.iter().map(|(field, message)| format!("{field}: {message}")).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// The same with people, places and attackers' means multiplied by `factor`,
+    /// for a quick look that keeps what is scarce as scarce. At least one of each.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let mut small = self.clone();
+        let count = |n: u64| ((n as f64 * factor).round() as u64).max(1);
+        small.people.parties = count(self.people.parties);
+        for quota in &mut small.offices.quota {
+            *quota = count(u64::from(*quota)).min(u64::from(u16::MAX)) as u16;
+        }
+        for attacker in &mut small.attackers {
+            attacker.identities = attacker.identities.map(count);
+            attacker.accounts = attacker.accounts.map(count);
+            // Each connection is as fast as before: their number is what scales.
+            attacker.connections = attacker.connections.map(|n| if n == 0 { 0 } else { count(n) });
+            attacker.budget = attacker.budget.map(|budget| budget * factor);
+        }
+        small
+    }
+}
+
+/// A returns rule by a short name, for tables: `immediate`, `delayed 10-60s`,
+/// `at 17:00`.
+pub fn returns_name(rule: &ReturnRule) -> String {
+    match rule {
+        ReturnRule::Immediate => "immediate".to_owned(),
+        ReturnRule::Delayed { from_ms, to_ms } => {
+            format!("delayed:{}-{}s", from_ms / 1_000, to_ms / 1_000)
+        }
+        ReturnRule::At { minutes } => {
+            let times: Vec<String> =
+                minutes.iter().map(|m| format!("{:02}:{:02}", m / 60, m % 60)).collect();
+            format!("at:{}", times.join("+"))
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The scenarios that come with Giliran.
+
+use super::{Scenario, parse};
+
+/// Name and text of each.
+pub const SHIPPED: [(&str, &str); 7] = [
+    ("calm", include_str!("calm.toml")),
+    ("batam", include_str!("batam.toml")),
+    ("national", include_str!("national.toml")),
+    ("flash", include_str!("flash.toml")),
+    ("brokers-2018", include_str!("brokers-2018.toml")),
+    ("sprinters", include_str!("sprinters.toml")),
+    ("recyclers", include_str!("recyclers.toml")),
+];
+
+/// The shipped scenario of this name.
+pub fn shipped(name: &str) -> Option<Scenario> {
+    let (name, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name)?;
+    // A test reads every one of them.
+    parse(text, name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_scenario_can_be_run_and_has_its_own_name() {
+        for (name, text) in SHIPPED {
+            let scenario = parse(text, name).unwrap_or_else(|problems| panic!("{problems}"));
+            assert_eq!(scenario.name, name);
+        }
+        assert_eq!(shipped("nowhere"), None);
+    }
+
+    #[test]
+    fn they_have_the_proportions_they_are_known_for() {
+        let of = |name| shipped(name).unwrap_or_else(|| panic!("{name} is not shipped"));
+        assert_eq!(of("national").offices.count, 126);
+        let flash = of("flash");
+        assert_eq!(flash.people.parties / flash.offices.places(), 700);
+        let brokers = of("brokers-2018");
+        assert_eq!(brokers.attackers[0].accounts, Some(200));
+        assert_eq!(brokers.attackers[0].identities, Some(72_000));
+        let calm = of("calm");
+        assert!(calm.people.parties * 5 / 4 < calm.offices.places());
+        assert_eq!(of("batam").offices.places(), 5 * (200 + 4 * 80));
+    }
+}

@@ -1,0 +1,294 @@
+//! The bench as a whole: what it must say of worlds whose answer is known.
+
+use giliran_core::order;
+use giliran_wire::BookingId;
+use giliran_wire::ledger::{Order, ReturnRule};
+
+use super::population::{NONE, Population};
+use super::report::svg::escaped;
+use super::report::{self, Report};
+use super::run::{Run, slots_of};
+use super::scenario::{Scenario, shipped};
+use super::{Arm, Comparison, Measure, Plan, Progress, compare};
+
+/// A small copy. Brokers have what they would buy for speed, without the many
+/// runs by which they find that out, and look less often for what came back.
+fn scenario(name: &str, factor: f64) -> Scenario {
+    let mut scenario = shipped(name).unwrap();
+    for attacker in &mut scenario.attackers {
+        if attacker.budget.take().is_some() {
+            attacker.identities = Some(100);
+            attacker.accounts = Some(25);
+            attacker.connections = Some(10);
+        }
+        attacker.looks_every_s = attacker.looks_every_s.map(|_| 60.0);
+    }
+    scenario.scaled(factor)
+}
+
+const ROUNDS: Order = Order::Rounds { length_ms: 1_000 };
+
+fn at_five() -> ReturnRule {
+    ReturnRule::At { minutes: vec![17 * 60] }
+}
+
+fn plan(scenario: Scenario, orders: &[Order], returns: &[ReturnRule], seeds: u64) -> Plan {
+    let arms = orders.iter().flat_map(|order| {
+        returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
+    });
+    Plan { scenario, arms: arms.collect(), seeds, seed: 1, threads: 2, pilot_parties: 300 }
+}
+
+fn compared(plan: &Plan) -> Comparison {
+    compare(plan, &Progress::default()).unwrap()
+}
+
+fn mean(comparison: &Comparison, arm: usize, measure: Measure) -> f64 {
+    comparison.columns[arm].of(measure).unwrap_or_else(|| panic!("no {measure:?}")).mean
+}
+
+#[test]
+fn the_same_seed_gives_the_same_figures_on_any_number_of_threads() {
+    let of = |seed, threads| {
+        let orders = [Order::FirstCome, ROUNDS, Order::Draw];
+        let returns = [ReturnRule::Immediate, at_five()];
+        let plan = plan(scenario("batam", 0.05), &orders, &returns, 2);
+        compared(&Plan { seed, threads, ..plan })
+    };
+    let runs = |comparison: &Comparison| -> Vec<_> {
+        comparison
+            .columns
+            .iter()
+            .map(|column| (column.means.clone(), column.runs.clone()))
+            .collect()
+    };
+    let one = of(1, 1);
+    assert_eq!(runs(&one), runs(&of(1, 2)));
+    assert_ne!(runs(&one), runs(&of(7, 2)));
+    let one_run: Vec<_> = one.columns.iter().map(|column| &column.runs[0]).collect();
+    assert!(one_run.windows(2).all(|w| w[0] != w[1]), "every arm is another world");
+}
+
+#[test]
+fn a_draw_decided_by_the_core_is_the_public_algorithms() {
+    let mut scenario = scenario("batam", 0.1);
+    // The account limit is no part of the algorithm.
+    scenario.opening.max_per_account = None;
+    scenario.attackers.clear();
+    let arm = Arm { order: Order::Draw, returns: ReturnRule::Immediate };
+    let population = Population::new(&scenario, &[], 5);
+    let parties = population.parties.clone();
+    let receipts: Vec<BookingId> =
+        (1..=parties.len()).map(|i| BookingId::from_random(i as u128 * 977)).collect();
+    let seed = [42; 32];
+
+    let mut run = Run::new(&scenario, &arm, population, 5);
+    run.open_and_decide(order::draw_order(&seed, &receipts));
+    let by_core: Vec<Option<u32>> =
+        run.parties().iter().map(|party| (party.slot != NONE).then_some(party.slot)).collect();
+
+    let wishes: Vec<Vec<u32>> =
+        parties.iter().map(|party| slots_of(party, &scenario).collect()).collect();
+    let entrants: Vec<order::Entrant<'_>> = parties
+        .iter()
+        .zip(&wishes)
+        .zip(&receipts)
+        .map(|((party, slots), receipt)| order::Entrant {
+            receipt: *receipt,
+            places: party.size.into(),
+            slots,
+        })
+        .collect();
+    let days = usize::from(scenario.offices.days);
+    let slots = usize::from(scenario.offices.count) * days;
+    let mut free: Vec<u32> =
+        (0..slots).map(|slot| scenario.offices.quota_of(slot / days).into()).collect();
+    let by_algorithm = order::draw(&seed, &entrants, &mut free);
+    assert_eq!(by_core, by_algorithm);
+    let won = by_core.iter().flatten().count();
+    assert!(won > 100 && won < parties.len() / 2, "{won} of {} won: scarce", parties.len());
+    let parties_won = by_core.iter().zip(&parties).filter(|(slot, p)| slot.is_some() && p.size > 1);
+    assert!(parties_won.count() > 10, "families among them");
+}
+
+#[test]
+fn nobody_is_last_in_every_round() {
+    let scenario = scenario("batam", 0.02);
+    let arm = Arm { order: ROUNDS, returns: ReturnRule::Immediate };
+    let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5);
+    let everybody: Vec<u32> = (0..run.parties().len() as u32).collect();
+    let lines: Vec<Vec<u32>> = (0..20).map(|round| run.line_of(round, &everybody)).collect();
+    let mut last: Vec<u32> = lines.iter().map(|line| line[line.len() - 1]).collect();
+    last.sort_unstable();
+    last.dedup();
+    assert!(last.len() > 15, "of twenty rounds, {} have another one last", last.len());
+    assert_eq!(lines[3], run.line_of(3, &everybody), "a round has one order");
+}
+
+/// Q3 of the targets.
+#[test]
+fn speed_pays_under_first_come_and_not_within_a_round() {
+    let plan = plan(scenario("sprinters", 0.4), &[Order::FirstCome, ROUNDS], &[at_five()], 3);
+    let done = compared(&plan);
+    let broker = done.groups.iter().position(|group| group.kind == "broker").unwrap();
+    let ratio = |arm: usize| done.columns[arm].groups[broker].ratio.unwrap().mean;
+    assert!(ratio(0) > 1.3, "first-come: sprinters have {} times the average", ratio(0));
+    assert!((ratio(1) - 1.0).abs() < 0.05, "rounds: {} times the average", ratio(1));
+    assert!(mean(&done, 0, Measure::LatencyPremium) > 0.5, "and among people speed pays too");
+    let among_people = done.columns[1].of(Measure::LatencyPremium).unwrap();
+    assert!(among_people.low() < 0.0 && among_people.high() > 0.0, "{among_people:?}");
+    assert_eq!(mean(&done, 0, Measure::Inversion), 0.0);
+    let inverted = done.columns[1].of(Measure::Inversion).unwrap();
+    assert!((inverted.mean - 0.5).abs() < 0.02, "in one round nobody is first: {inverted:?}");
+}
+
+/// Q4 of the targets.
+#[test]
+fn cancel_and_rebook_pays_where_places_come_back_at_once() {
+    let returns = [ReturnRule::Immediate, at_five()];
+    let done = compared(&plan(scenario("recyclers", 0.4), &[Order::FirstCome], &returns, 4));
+    assert!(mean(&done, 0, Measure::RecycleCapture) > 0.95);
+    let (got, fair) = (
+        done.columns[1].of(Measure::RecycleCapture).unwrap(),
+        done.columns[1].of(Measure::RecycleFair).unwrap(),
+    );
+    println!("collected: {got:?}, by lot {fair:?}");
+    // Who looks, and for how long, is drawn: about the same, not the same.
+    assert!((got.mean - fair.mean).abs() < 0.04, "collected: {got:?}, by lot {fair:?}");
+    assert!(got.mean > 0.0, "they have a lot like everybody");
+}
+
+#[test]
+fn brokers_buy_speed_where_it_pays_and_identities_where_they_do() {
+    let mut scenario = shipped("batam").unwrap().scaled(0.3);
+    scenario.attackers.truncate(1);
+    let orders = [Order::FirstCome, Order::Draw];
+    let plan = plan(scenario, &orders, &[at_five()], 1);
+    let done = compared(&Plan { pilot_parties: 1_000, ..plan });
+    let lines = |arm: usize| done.columns[arm].means[0].connections;
+    assert!(lines(0) > 0, "first-come: {:?}", done.columns[0].means);
+    assert_eq!(lines(1), 0, "draw: {:?}", done.columns[1].means);
+    let identities = |arm: usize| done.columns[arm].means[0].identities;
+    assert!(identities(1) >= identities(0));
+    let share = |arm| mean(&done, arm, Measure::ScalperShare);
+    assert!(share(1) < share(0) / 2.0, "{} under a draw, {} first-come", share(1), share(0));
+}
+
+#[test]
+fn an_overloaded_service_says_busy_and_oversells_nothing() {
+    let mut scenario = scenario("batam", 0.1);
+    scenario.opening.capacity_per_s = 10.0;
+    scenario.opening.backlog_ms = 300.0;
+    let done = compared(&plan(scenario, &[Order::FirstCome, ROUNDS], &[ReturnRule::Immediate], 1));
+    for arm in [0, 1] {
+        assert!(mean(&done, arm, Measure::InTime) < 0.9, "{:?}", done.columns[arm].values);
+        assert_eq!(mean(&done, arm, Measure::Oversell), 0.0);
+        assert_eq!(mean(&done, arm, Measure::Undersell), 0.0);
+    }
+}
+
+#[test]
+fn holds_that_lapse_come_back_and_are_counted() {
+    let mut scenario = scenario("brokers-2018", 0.01);
+    scenario.offices.count = 3;
+    let returns = [ReturnRule::Immediate, ReturnRule::Delayed { from_ms: 60_000, to_ms: 600_000 }];
+    let done = compared(&plan(scenario, &[Order::FirstCome], &returns, 1));
+    for column in &done.columns {
+        let run = &column.runs[0];
+        let value = |measure: Measure| run.values[measure.index()].unwrap();
+        // Nine of ten places brokers hold lapse; some of them find people.
+        assert!(value(Measure::ScalperShare) > 0.9);
+        assert!(value(Measure::Waste) < 0.85, "{}", value(Measure::Waste));
+        assert!(value(Measure::Waste) > 0.02, "{}", value(Measure::Waste));
+        assert_eq!(value(Measure::Oversell), 0.0);
+    }
+}
+
+fn small_report() -> Report {
+    let orders = [Order::FirstCome, ROUNDS, Order::Draw];
+    let plan = plan(scenario("batam", 0.05), &orders, &[ReturnRule::Immediate, at_five()], 3);
+    Report { swept: None, comparisons: vec![(String::new(), compared(&plan))] }
+}
+
+#[test]
+fn the_page_needs_nothing_from_outside_and_says_everything() {
+    let mut report = small_report();
+    let comparison = &mut report.comparisons[0].1;
+    comparison.scenario.about = "<script>alert(1)</script>".to_owned();
+    let page = report::html(&report);
+    for outside in ["http:", "https:", "<script", "src=", "url(", "@import", "<link"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let comparison = report.first().unwrap();
+    for sentence in report::verdict(comparison) {
+        assert!(page.contains(&escaped(&sentence)), "{sentence}");
+    }
+    for column in &comparison.columns {
+        assert!(page.contains(&report::arm_name(&column.arm)));
+    }
+    for measure in Measure::ALL {
+        assert!(page.contains(&escaped(measure.title())), "{measure:?}");
+        assert!(page.contains(&escaped(measure.about())), "{measure:?}");
+    }
+    for tag in
+        ["svg", "figure", "table", "tr", "td", "th", "ul", "li", "dl", "div", "h2", "h3", "p"]
+    {
+        let (opened, closed) = (
+            page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count(),
+            page.matches(&format!("</{tag}>")).count(),
+        );
+        assert_eq!(opened, closed, "<{tag}>");
+    }
+    let table = report::table(&report);
+    for sentence in report::verdict(comparison) {
+        assert!(table.contains(&sentence));
+    }
+}
+
+#[test]
+fn files_hold_every_observation_once() {
+    let report = small_report();
+    let comparison = report.first().unwrap();
+    let [measures, groups, deciles, series] = report::tables(&report).map(|(_, text)| text);
+    let observed: usize = comparison
+        .columns
+        .iter()
+        .flat_map(|column| &column.runs)
+        .map(|run| run.values.iter().flatten().count())
+        .sum();
+    assert_eq!(measures.lines().count(), 1 + observed);
+    let runs = comparison.columns.len() * comparison.seeds.len();
+    assert_eq!(groups.lines().count(), 1 + runs * comparison.groups.len());
+    assert_eq!(deciles.lines().count(), 1 + runs * 10);
+    assert_eq!(series.lines().count(), 1 + comparison.columns.len() * 60);
+    let mut keys: Vec<&str> =
+        measures.lines().map(|line| line.rsplit_once(',').unwrap().0).collect();
+    keys.sort_unstable();
+    assert!(keys.windows(2).all(|w| w[0] != w[1]), "no observation twice");
+
+    let json = report::json(&report);
+    let arms = json["comparisons"][0]["arms"].as_array().unwrap();
+    assert_eq!(arms.len(), comparison.columns.len());
+    for (arm, column) in arms.iter().zip(&comparison.columns) {
+        let share = column.of(Measure::ScalperShare).unwrap();
+        let told = &arm["measures"]["scalper_share"];
+        assert_eq!(told["mean"].as_f64(), Some(share.mean));
+        assert_eq!(told["half"].as_f64(), share.half);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_verdict() {
+    let mut report = small_report();
+    let comparison = &mut report.comparisons[0].1;
+    assert!(report::verdict(comparison)[0].starts_with("No place was oversold"));
+    comparison.columns[1].runs[0].values[Measure::Oversell.index()] = Some(2.0);
+    assert!(report::verdict(comparison)[0].starts_with("Wrong: 2 places oversold"));
+
+    let mut biased = scenario("batam", 0.1);
+    biased.cohorts[2].lost = 0.5;
+    let done = compared(&plan(biased, &[Order::Draw], &[ReturnRule::Immediate], 3));
+    let said = report::verdict(&done);
+    let flagged = said.iter().find(|sentence| sentence.starts_with("Flagged")).unwrap();
+    assert!(flagged.contains("cohort country, mobile has 0."), "{flagged}");
+}
