@@ -2,6 +2,8 @@
 //! close, what winners and losers are told. At the end ledger, stores and events
 //! are held against each other.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use giliran_broker::clock;
@@ -141,20 +143,19 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
 
     // Anybody recomputes it, and finds the own entry.
     let extract = rig.path("draw.json");
-    let (code, shown, said) = rig.run(&["draw", "export", "--opening", "w", text(&extract)]);
+    let (code, told, said) = rig.run(&["draw", "export", "--opening", "w", text(&extract)]);
     assert_eq!(code, 0, "{said}");
-    assert!(shown.contains("11 entries"), "{shown}");
+    assert!(told.contains("11 entries"), "{told}");
     let published = std::fs::read_to_string(&extract).unwrap();
     for secret in receipts.iter().chain(&people).chain([&"order-".to_owned(), &"\"r1\"".to_owned()])
     {
         assert!(!published.contains(secret.as_str()), "{secret} is published");
     }
-    let verify = |file: &std::path::Path, more: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_giliran"));
-        let output = command.arg("verify").arg(file).args(more).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout) + &text(output.stderr))
-    };
+    // A verifier that somebody else could have written agrees.
+    let (code, shown) = python(&extract, &["--receipt", &family, "--request-id", "r20"]);
+    assert!(code == Some(0) && shown.contains("in the draw"), "{shown}");
+    let (code, shown) = python(&extract, &["--receipt", &family, "--request-id", "r0"]);
+    assert!(code == Some(1) && shown.contains("another request"), "{shown}");
     let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r20"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("the operator must be trusted"), "{shown}");
@@ -174,6 +175,76 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     assert!(code == Some(1) && shown.contains("ends too early"), "{shown}");
     let (code, shown) = verify(&extract, &["--root", &"0".repeat(64)]);
     assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+}
+
+fn shown(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout) + &text(output.stderr))
+}
+
+fn verify(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+    shown(Command::new(env!("CARGO_BIN_EXE_giliran")).arg("verify").arg(file).args(more))
+}
+
+/// The verifier under `docs/examples`.
+fn python(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/verify.py");
+    shown(Command::new("python3").arg(script).arg(file).args(more))
+}
+
+/// The draw that ships with the documents: both verifiers find it right, and say
+/// of every change to it what is wrong.
+#[test]
+fn both_verifiers_agree_on_the_shipped_draw() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/draw.json");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("draw.json");
+    for verifier in [verify, python] {
+        let (code, shown) = verifier(Path::new(shipped), &[]);
+        assert_eq!(code, Some(0), "{shown}");
+        let (code, shown) = verifier(Path::new(shipped), &["--root", &"0".repeat(64)]);
+        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+    }
+    let draw: Value = serde_json::from_str(&text).unwrap();
+    let won = draw["ballots"].as_array().unwrap().iter().position(|b| b["drawn"] == 0).unwrap();
+    type Change = Box<dyn Fn(&mut Value)>;
+    let changes: [(&str, Change); 9] = [
+        (
+            "changed, added or dropped",
+            Box::new(|d| drop(d["ballots"].as_array_mut().unwrap().remove(3))),
+        ),
+        (
+            "changed, added or dropped",
+            Box::new(|d| {
+                let mut more = d["ballots"][0].clone();
+                more["number"] = json!("07ffffffffffffffffff");
+                d["ballots"].as_array_mut().unwrap().push(more);
+            }),
+        ),
+        ("changed, added or dropped", Box::new(|d| d["ballots"][2]["places"] = json!(5))),
+        ("changed, added or dropped", Box::new(|d| d["slots"][0]["places"] = json!(50))),
+        ("changed, added or dropped", Box::new(|d| d["opening"] = json!("other"))),
+        ("the draw gives it", Box::new(move |d| d["ballots"][won]["drawn"] = json!(1))),
+        ("committed to", Box::new(|d| d["seed"] = json!("0".repeat(64)))),
+        ("digits are needed", Box::new(|d| d["root"] = json!("00"))),
+        ("no extract", Box::new(|d| drop(d.as_object_mut().unwrap().remove("ballots")))),
+    ];
+    for (says, change) in changes {
+        let mut changed = draw.clone();
+        change(&mut changed);
+        std::fs::write(&file, changed.to_string()).unwrap();
+        for verifier in [verify, python] {
+            let (code, shown) = verifier(&file, &[]);
+            assert!(code == Some(1) && shown.contains(says), "{says}: {shown}");
+        }
+    }
+    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    for verifier in [verify, python] {
+        let (code, shown) = verifier(&file, &[]);
+        assert!(code == Some(1) && shown.contains("no extract"), "{shown}");
+    }
 }
 
 /// A crowd in rounds, while the engine is killed and another takes over: nobody
