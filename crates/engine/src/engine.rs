@@ -484,6 +484,7 @@ impl Engine {
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
+        metrics.generation.set(chain.generation.into());
         let openings = book.openings();
         let ordinals: Vec<u32> = openings.iter().map(|o| o.record().ordinal).collect();
         // A panic elsewhere cannot leave the list half changed.

@@ -498,6 +498,9 @@ impl Term<'_> {
             self.put_openings_on_record();
             self.roll_if_long();
         }
+        for (kind, count) in self.sequencer.take_changed() {
+            self.shared.metrics.changes.with_label_values(&[kind.name()]).inc_by(count);
+        }
         let chain = self.sequencer.keeper().chain();
         engine.show(chain, self.sequencer.book());
         let ahead = self.sequencer.clock_is_ahead();
