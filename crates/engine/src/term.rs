@@ -93,7 +93,8 @@ pub(crate) async fn serve(
     };
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
-    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
+    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
+        .with_order_key(engine.options.key.order());
     let appender = office.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
@@ -211,6 +212,8 @@ impl Term<'_> {
         let mut all = Decided::default();
         for decided in group.drain(..) {
             all.granted.extend(decided.granted);
+            all.ballots.extend(decided.ballots);
+            all.rounds.extend(decided.rounds);
             all.waiting.extend(decided.waiting);
             all.changes.extend(decided.changes);
             all.admin.extend(decided.admin);
@@ -228,6 +231,8 @@ impl Term<'_> {
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
             self.make_next(Some(ticket));
         }
+        self.sequencer.ballots(all.ballots);
+        self.sequencer.collect(all.rounds, now);
         self.sequencer.decided(all.granted, all.waiting, now);
     }
 
@@ -461,11 +466,7 @@ impl Term<'_> {
             if answer {
                 self.decide(&mut group);
             }
-            for decided in group.drain(..) {
-                for (grant, _) in decided.granted {
-                    self.shared.book.abandon(&grant);
-                }
-            }
+            group.drain(..).for_each(|decided| decided.abandon(&self.shared.book));
         }
         while let Ok(decided) = self.decided.try_recv() {
             group.push(decided);
@@ -473,9 +474,7 @@ impl Term<'_> {
         if answer {
             self.decide(&mut group);
         }
-        for (grant, _) in group.into_iter().flat_map(|decided| decided.granted) {
-            self.shared.book.abandon(&grant);
-        }
+        group.into_iter().for_each(|decided| decided.abandon(&self.shared.book));
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {

@@ -345,11 +345,11 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_releases_entry_stops_the_feed() {
-        let newer = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
+    fn a_seed_out_of_place_stops_the_feed() {
+        let record = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
         let mut bench = Bench::new(None);
-        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(newer)]).unwrap_err();
-        assert!(error.to_string().contains("use a newer one"), "{error}");
+        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(record)]).unwrap_err();
+        assert!(error.to_string().contains("out of place"), "{error}");
     }
 
     #[test]

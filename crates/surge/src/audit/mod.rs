@@ -2,6 +2,7 @@
 
 mod facts;
 mod generations;
+mod orders;
 mod seen;
 
 use std::collections::{HashMap, HashSet};
@@ -70,9 +71,6 @@ pub enum AuditError {
     /// The ledger is damaged.
     #[error(transparent)]
     Damage(#[from] giliran_wire::ledger::Damage),
-    /// A later release wrote something that this auditor does not know.
-    #[error("ledger sequence {0} holds an entry this release cannot audit: use a newer one")]
-    Newer(u64),
     /// A generation is neither a stream nor in the archive.
     #[error("{0} is gone; if it was archived, name the folder: --archive")]
     Gone(String),
