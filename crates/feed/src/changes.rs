@@ -372,6 +372,15 @@ mod tests {
         bench.block(vec![Entry::Grant(grant(1, 1)), Entry::Grant(grant(1, 2))]).unwrap();
         let told = bench.places(0);
         assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":8}"]);
+        // Once its days are over, what was told of it is taken back, once.
+        bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
+        bench.next.time = "2026-12-10T00:00:00Z".parse().unwrap();
+        bench.block(Vec::new()).unwrap();
+        assert_eq!(
+            bench.places(0),
+            ["week-0.harbour.2026-11-30.all ", "week-0.harbour.2026-12-01.all "]
+        );
+        assert!(bench.places(0).is_empty());
     }
 
     #[test]
