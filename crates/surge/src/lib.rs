@@ -3,7 +3,8 @@
 //! [`load`] sends bookings over NATS and writes down what each client saw
 //! ([`log`]); [`audit`] holds ledger, stores, events and that log against the
 //! promises. [`fairness`] runs the same people under every order of allocation,
-//! in virtual time, and measures who gets what.
+//! in virtual time, and measures who gets what; [`rush`] sends the same people to
+//! a running engine.
 //!
 //! What always holds: the auditor shares no code with the engine but the wire's
 //! formats. Its oracle is what clients saw, never the engine's own counters. Only
@@ -13,3 +14,4 @@ pub mod audit;
 pub mod fairness;
 pub mod load;
 pub mod log;
+pub mod rush;

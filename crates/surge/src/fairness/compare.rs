@@ -106,7 +106,7 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     let pilots = if choosers > 0 { plan.arms.len() } else { 0 };
     progress.all.store(pilots + plan.arms.len() * seeds.len(), Ordering::Relaxed);
     let means = each(plan.threads, plan.arms.len(), progress, |i| {
-        let means = best_means(plan, &plan.arms[i]);
+        let means = best_means(&plan.scenario, &plan.arms[i], plan.seed, plan.pilot_parties);
         (means, choosers > 0, 0)
     })?;
     let jobs = plan.arms.len() * seeds.len();
@@ -132,7 +132,12 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
 }
 
 /// What attackers with a budget buy under this order.
-fn best_means(Plan { scenario, seed, pilot_parties, .. }: &Plan, arm: &Arm) -> Vec<Means> {
+pub(crate) fn best_means(
+    scenario: &Scenario,
+    arm: &Arm,
+    seed: u64,
+    pilot_parties: u64,
+) -> Vec<Means> {
     // So small that it is quick, so large that a quarter of a budget still buys two
     // of everything.
     let divisible = scenario.attackers.iter().filter_map(|attacker| {
@@ -140,7 +145,7 @@ fn best_means(Plan { scenario, seed, pilot_parties, .. }: &Plan, arm: &Arm) -> V
             attacker.identity_price.max(attacker.account_price).max(attacker.connection_price);
         attacker.budget.map(|budget| 8.0 * dearest / budget)
     });
-    let factor = *pilot_parties as f64 / scenario.people.parties as f64;
+    let factor = pilot_parties as f64 / scenario.people.parties as f64;
     let factor = divisible.fold(factor, f64::max).min(1.0);
     let mut small = scenario.scaled(factor);
     if scenario.attackers.iter().all(|attacker| attacker.kind != Kind::Recycler) {

@@ -5,7 +5,7 @@ mod charts;
 mod csv;
 mod html;
 mod json;
-pub(super) mod svg;
+pub(crate) mod svg;
 mod table;
 mod words;
 
@@ -43,7 +43,7 @@ fn shown(measure: Measure, value: f64) -> String {
 }
 
 /// Three digits that count, for what is below a thousand.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         x if x >= 99.95 => format!("{value:.0}"),
         x if x >= 9.995 => format!("{value:.1}"),
