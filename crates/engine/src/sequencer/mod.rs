@@ -45,6 +45,7 @@ use giliran_core::{
     OwnedAsk, Refusal, Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::event::Kind;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
 use giliran_wire::{BookingId, Position, Timestamp, WriterNonce};
 
@@ -215,6 +216,8 @@ pub struct Sequencer<T> {
     /// Stands in the ledger before anything else of this term.
     take_over: Option<TakeOver>,
     roll: generation::Roll<T>,
+    /// Changes committed since they were last asked for, by kind.
+    changed: Vec<(Kind, u64)>,
     attempts: u64,
     effects: Vec<Effect<T>>,
 }
@@ -250,6 +253,7 @@ impl<T> Sequencer<T> {
             in_flight: None,
             take_over: Some(take_over),
             roll: generation::Roll::new(next),
+            changed: Vec::new(),
             attempts: 0,
             effects: Vec::new(),
             keeper,
@@ -293,6 +297,21 @@ impl<T> Sequencer<T> {
     /// Grants in the block in flight.
     pub fn in_flight(&self) -> Option<usize> {
         self.in_flight.as_ref().map(|flight| flight.tickets.len())
+    }
+
+    /// Takes how many changes of each kind were committed since the last call.
+    pub fn take_changed(&mut self) -> Vec<(Kind, u64)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn count(&mut self, changes: &[Change]) {
+        for change in changes {
+            let (Change::Booking { kind, .. } | Change::Entry { kind, .. }) = change;
+            match self.changed.iter_mut().find(|(of, _)| of == kind) {
+                Some((_, count)) => *count += 1,
+                None => self.changed.push((*kind, 1)),
+            }
+        }
     }
 
     /// Takes what is to be done since the last call, in order.
@@ -523,6 +542,7 @@ impl<T> Sequencer<T> {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
         };
+        self.count(&changes);
         if self.state == State::Candidate && self.keeper.chain().epoch == self.epoch {
             self.state = State::Active;
             self.effects.push(Effect::Active(durable.position()));

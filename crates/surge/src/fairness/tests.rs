@@ -290,5 +290,5 @@ fn what_is_wrong_is_said_in_the_verdict() {
     let done = compared(&plan(biased, &[Order::Draw], &[ReturnRule::Immediate], 3));
     let said = report::verdict(&done);
     let flagged = said.iter().find(|sentence| sentence.starts_with("Flagged")).unwrap();
-    assert!(flagged.contains("cohort country, mobile has 0."), "{flagged}");
+    assert!(flagged.contains("cohort country, mobile: 0."), "{flagged}");
 }
