@@ -84,6 +84,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if let Some(file) = &args.config_out {
         return write(file, rush::configuration(&scenario, &domain, clock::now()));
     }
+    // An hour's surge is not run for a report that cannot be written.
+    for file in [&args.html, &args.json, &args.log].into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let wrong = format!("{}: there is no folder {}", file.display(), folder.display());
+            return Err(Failure::Usage(wrong));
+        }
+    }
     let mut asked = until_asked();
     let client = args.nats.connect("giliran surge").await?;
     let rush = Rush {
@@ -152,7 +160,19 @@ fn written(args: &Args, record: &Record) -> Result<(), Failure> {
     if let Some(file) = &args.log {
         shown!("written: {}", file.display());
     }
-    let _ = record;
+    if let Some(folder) = &args.csv {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
+        for (name, text) in report::tables(record) {
+            write(&folder.join(name), text)?;
+        }
+    }
+    if let Some(file) = &args.json {
+        write(file, format!("{:#}\n", report::json(record)))?;
+    }
+    if let Some(file) = &args.html {
+        write(file, report::html(record))?;
+    }
     Ok(())
 }
 

@@ -340,3 +340,113 @@ async fn offices_told(client: &Client, domain: &Domain) -> Result<BTreeSet<Strin
     }
     if offices.is_empty() { Err(cannot()) } else { Ok(offices) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use giliran_wire::Position;
+    use giliran_wire::answer::{OpeningState, SlotState};
+
+    use super::*;
+    use crate::fairness::scenario::shipped;
+
+    /// Openings with their phases, and the same offices with places a day in each.
+    fn engine(openings: &[(&'static str, Phase)], offices: &[(String, u32)], days: u8) -> Engine {
+        let now: Timestamp = "2026-11-27T07:00:00.000Z".parse().unwrap();
+        let state = |(id, state): &(&'static str, Phase)| OpeningState {
+            id: (*id).into(),
+            state: *state,
+            opens_at: now.plus_millis(30_000),
+            closes_at: now.plus_millis(60_000),
+        };
+        let mut slots = Vec::new();
+        for (opening, _) in openings {
+            for (office, quota) in offices {
+                for day in 1..=days {
+                    slots.push(SlotState {
+                        opening: (*opening).into(),
+                        office: office.as_str().into(),
+                        date: format!("2026-12-{day:02}").parse().unwrap(),
+                        session: "all".into(),
+                        quota: *quota,
+                        free: *quota as i32 - 1,
+                        withheld: 0,
+                    });
+                }
+            }
+        }
+        let mut engine = Engine { openings: vec![], now, told: Instant::now(), fits: true };
+        engine.take(&Availability {
+            now,
+            openings: openings.iter().map(state).collect(),
+            slots,
+            as_of: Position { epoch: 1, seq: 1 },
+        });
+        engine
+    }
+
+    fn named(names: &[(&str, u32)]) -> Vec<(String, u32)> {
+        names.iter().map(|(name, quota)| ((*name).to_owned(), *quota)).collect()
+    }
+
+    fn refused(engine: &Engine, scenario: &Scenario, opening: Option<&str>) -> String {
+        engine.ground(scenario, opening).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn offices_lie_by_rank_or_by_their_ids() {
+        let mut scenario = shipped("calm").unwrap();
+        let offices = named(&[("a", 10), ("b", 80), ("c", 40), ("d", 40), ("e", 5)]);
+        let ground = engine(&[("w", Phase::Open)], &offices, 6).ground(&scenario, None).unwrap();
+        let ids: Vec<&str> = ground.offices.iter().map(|site| site.id.as_str()).collect();
+        assert_eq!(ids, ["b", "c", "d", "a"], "the largest first");
+        assert_eq!((ground.unasked, ground.open), (1, true));
+        assert!(ground.offices.iter().all(|site| site.dates.len() == 5), "as many as it has days");
+        assert_eq!((ground.places, ground.free), (6 * 170, 6 * 166));
+
+        let fits: Vec<(String, u32)> =
+            scenario.offices.names().into_iter().rev().map(|name| (name, 10)).collect();
+        let ground = engine(&[("w", Phase::Open)], &fits, 5).ground(&scenario, None).unwrap();
+        assert_eq!(ground.offices[0].id, "office-001");
+
+        scenario.offices.ids = ["e", "d", "c", "b"].map(str::to_owned).to_vec();
+        let ground = engine(&[("w", Phase::Open)], &offices, 5).ground(&scenario, None).unwrap();
+        assert_eq!(ground.offices[0].id, "e");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_way_out() {
+        let mut scenario = shipped("calm").unwrap();
+        let few = engine(&[("w", Phase::Open)], &named(&[("a", 1), ("b", 1)]), 5);
+        let said = refused(&few, &scenario, None);
+        assert!(said.contains("asks at 4 offices, but opening w has 2"), "{said}");
+        assert!(said.contains("--config-out"), "{said}");
+
+        let offices = named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let said = refused(&engine(&[("w", Phase::Open)], &offices, 3), &scenario, None);
+        assert!(said.contains("asks for 5 days, but office"), "{said}");
+
+        scenario.offices.ids = ["a", "b", "c", "x"].map(str::to_owned).to_vec();
+        let said = refused(&engine(&[("w", Phase::Open)], &offices, 5), &scenario, None);
+        assert!(said.contains("does not know: x; a, b, c, d"), "{said}");
+    }
+
+    #[test]
+    fn the_opening_is_the_open_one_or_the_next_or_the_named_one() {
+        let scenario = shipped("calm").unwrap();
+        let offices = named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let of = |openings: &[(&'static str, Phase)]| engine(openings, &offices, 5);
+        let (open, closed, next) = (Phase::Open, Phase::Closed, Phase::Scheduled);
+        let usual = of(&[("past", closed), ("now", open), ("next", next)]);
+        assert_eq!(usual.ground(&scenario, None).unwrap().opening, "now");
+        let ahead = usual.ground(&scenario, Some("next")).unwrap();
+        let away = ahead.opens.saturating_duration_since(Instant::now());
+        assert!(away > Duration::from_secs(29), "{away:?}");
+        assert!(refused(&usual, &scenario, Some("past")).contains("closed already"));
+        assert!(refused(&usual, &scenario, Some("w")).contains("no such opening; past, now, next"));
+        let two = of(&[("one", open), ("other", open)]);
+        assert!(refused(&two, &scenario, None).contains("name one with --opening; one, other"));
+        assert_eq!(of(&[("next", next)]).ground(&scenario, None).unwrap().opening, "next");
+        assert!(refused(&of(&[]), &scenario, None).contains("it knows none"));
+    }
+}

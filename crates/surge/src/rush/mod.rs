@@ -29,9 +29,9 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
-use crate::fairness::Arm;
-use crate::fairness::compare::best_means;
-use crate::fairness::scenario::Scenario;
+use crate::fairness::compare::{Pilot, best_means};
+use crate::fairness::scenario::{Kind, Scenario};
+use crate::fairness::{Arm, Means};
 use crate::log::Writer;
 use generator::Generator;
 use ground::Engine;
@@ -41,8 +41,8 @@ pub use record::{Ended, Figure, GroupRecord, Latency, Record};
 pub use tally::Bin;
 pub use view::{Live, View};
 
-/// So many people stand for all while brokers find out what pays.
-const PILOT_PARTIES: u64 = 500;
+/// Where brokers find out what pays, quickly.
+const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -96,14 +96,9 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
 ) -> Result<Record, RushError> {
     Engine::look(&client, &rush.domain).await?;
-    let means = {
-        let (scenario, seed) = (rush.scenario.clone(), rush.seed);
-        // Which order it is, only the engine knows: they buy for first-come.
-        let arm = Arm { order: Order::FirstCome, returns: ReturnRule::Immediate };
-        let found =
-            tokio::task::spawn_blocking(move || best_means(&scenario, &arm, seed, PILOT_PARTIES));
-        found.await.map_err(std::io::Error::other)?
-    };
+    let (scenario, seed) = (rush.scenario.clone(), rush.seed);
+    let means = tokio::task::spawn_blocking(move || bought(scenario, seed));
+    let means = means.await.map_err(std::io::Error::other)?;
     // Asked again: finding out may have taken its time.
     let engine = Engine::look(&client, &rush.domain).await?;
     let ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
@@ -124,4 +119,18 @@ pub async fn run(
     }
     let ended = ended?;
     Ok(record::record(&rush, &ground, &means, &generator.tally, ended, began.elapsed()))
+}
+
+/// What brokers with a budget have: what gets most places at the opening. Which
+/// order it has only the engine knows; they buy for first-come.
+fn bought(mut scenario: Scenario, seed: u64) -> Vec<Means> {
+    let arm = Arm { order: Order::FirstCome, returns: ReturnRule::Immediate };
+    scenario.aftermath.lasts_s = 0.0;
+    for attacker in &mut scenario.attackers {
+        if attacker.kind == Kind::Recycler {
+            // What it wants at the opening is what a sprinter wants.
+            attacker.kind = Kind::Sprinter;
+        }
+    }
+    best_means(&scenario, &arm, seed, &PILOT)
 }

@@ -279,3 +279,108 @@ impl Tally {
         self.seen > self.sample.len() as u64
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::population::{Crowd, Population};
+    use crate::fairness::scenario::shipped;
+
+    #[test]
+    fn bars_get_wider_and_lose_nothing() {
+        let mut series = Series::new(-10_000_000);
+        for t_s in -10..2_000 {
+            let bin = series.at(t_s * 1_000_000);
+            bin.requests += 1;
+            bin.free = Some(3_000 - t_s);
+        }
+        assert!(series.bins.len() <= MOST_BINS);
+        assert_eq!(series.bins.iter().map(|bin| bin.requests).sum::<u64>(), 2_010);
+        assert_eq!(series.bins.last().unwrap().free, Some(1_001));
+        assert_eq!(series.width_us, 16_000_000);
+        assert_eq!(series.bins[3].requests, 16);
+        // What comes too early is in the first bar.
+        series.at(-20_000_000).came = 1;
+        assert_eq!(series.bins[0].came, 1);
+    }
+
+    fn party(scenario: &Scenario) -> Party {
+        let (_, mut crowd) = Crowd::new(scenario, &[], 1);
+        Party { size: 2, group: 1, ..crowd.next().unwrap().party }
+    }
+
+    #[test]
+    fn who_is_gone_is_counted_once_by_cohort_and_size() {
+        let scenario = shipped("calm").unwrap();
+        let mut tally = Tally::new(&scenario, 0, 1);
+        let party = party(&scenario);
+        tally.gone(&Party { won: true, arrived: 5, account: 7, ..party.clone() });
+        tally.gone(&Party { arrived: 4, ..party.clone() });
+        // Not heard at all, and a recycler's client.
+        tally.gone(&Party { size: 1, ..party.clone() });
+        tally.gone(&Party { role: Role::Client, won: true, ..party });
+        assert_eq!(tally.count(1), (3, 1));
+        assert_eq!(tally.sizes(0..1), (1, 0));
+        assert_eq!(tally.sizes(1..5), (2, 1));
+        assert_eq!(tally.held_by(1), 2);
+        assert_eq!(tally.inversion(), Some(1.0), "the loser had come first");
+        assert_eq!(tally.concentration().unwrap().top, 1.0);
+        assert!(!tally.sampled());
+    }
+
+    #[test]
+    fn a_number_is_told_twice_only_while_it_is_held() {
+        let scenario = shipped("calm").unwrap();
+        let mut tally = Tally::new(&scenario, 0, 1);
+        let seen = |session: &str, numbers: &[u16]| Seen {
+            id: String::new(),
+            office: "a".into(),
+            date: "2030-01-07".into(),
+            session: session.into(),
+            numbers: numbers.to_vec(),
+        };
+        tally.told(&seen("0800", &[1, 2]), true);
+        tally.told(&seen("1000", &[1, 2]), true);
+        tally.told(&seen("0800", &[2]), false);
+        tally.told(&seen("0800", &[2]), true);
+        assert_eq!(tally.numbers_twice, 0);
+        tally.told(&seen("0800", &[1]), true);
+        assert_eq!(tally.numbers_twice, 1);
+    }
+
+    #[test]
+    fn a_crowd_is_a_population_that_comes_one_by_one() {
+        let scenario = shipped("batam").unwrap();
+        let whole = Population::new(&scenario, &[], 3);
+        let (attackers, mut crowd) = Crowd::new(&scenario, &[], 3);
+        assert!(attackers.parties.is_empty());
+        let all = scenario.people.parties;
+        let coming: Vec<_> = crowd.by_ref().collect();
+        assert_eq!((coming.len() as u64, crowd.left()), (all, 0));
+        assert!(coming.windows(2).all(|two| two[0].sent <= two[1].sent), "in their order");
+        // The same distributions, up to chance: of 12,000, three deviations are 164.
+        let near = |one: usize, other: usize| assert!(one.abs_diff(other) < 200, "{one}, {other}");
+        for to_s in [-29, 0, 5, 20, 60, 120, 300] {
+            let within = |at: i64| at < to_s * 1_000_000;
+            let streamed = coming.iter().filter(|coming| within(coming.at())).count();
+            let mut seen = vec![false; whole.parties.len()];
+            let mut planned = 0;
+            for (at, index) in &whole.planned {
+                if !std::mem::replace(&mut seen[*index as usize], true) && within(*at) {
+                    planned += 1;
+                }
+            }
+            near(streamed, planned);
+        }
+        for size in 1..=5 {
+            let of = |party: &&Party| party.size == size;
+            near(
+                coming.iter().map(|coming| &coming.party).filter(of).count(),
+                whole.parties.iter().filter(of).count(),
+            );
+        }
+        let twice = coming.iter().filter(|coming| coming.twice.is_some()).count();
+        near(twice, whole.planned.len() - whole.parties.len());
+    }
+}

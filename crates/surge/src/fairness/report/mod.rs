@@ -11,8 +11,10 @@ mod words;
 
 use super::{Comparison, Measure};
 
+pub(crate) use csv::quoted;
 pub use csv::tables;
 pub use html::html;
+pub(crate) use html::{STYLE, figure};
 pub use json::json;
 pub use table::table;
 pub use words::{arm_name, order_name, verdict};
