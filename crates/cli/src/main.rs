@@ -25,6 +25,7 @@ mod http;
 mod init;
 mod key;
 mod logs;
+mod recorded;
 mod roles;
 mod up;
 
@@ -132,7 +133,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
-        Operation::Fairness(args) => fairness::run(args).await,
+        Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,

@@ -13,3 +13,5 @@ pub mod audit;
 pub mod fairness;
 pub mod load;
 pub mod log;
+pub mod recorded;
+pub mod walk;

@@ -19,6 +19,7 @@ use giliran_wire::{ApplicantKey, event};
 pub use facts::Facts;
 
 use crate::log::Attempt;
+use crate::walk::WalkError;
 
 /// How long those who follow the ledger may take to stand where it ended when
 /// the audit began.
@@ -66,16 +67,13 @@ pub struct Sources {
 pub enum AuditError {
     /// The ledger cannot be read.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
-    /// The ledger is damaged.
+    Walk(#[from] WalkError),
+    /// The broker.
     #[error(transparent)]
-    Damage(#[from] giliran_wire::ledger::Damage),
+    Broker(#[from] giliran_broker::Error),
     /// A later release wrote something that this auditor does not know.
     #[error("ledger sequence {0} holds an entry this release cannot audit: use a newer one")]
     Newer(u64),
-    /// A generation is neither a stream nor in the archive.
-    #[error("{0} is gone; if it was archived, name the folder: --archive")]
-    Gone(String),
     /// A store cannot be read.
     #[error("{0}: {1}")]
     Store(StoreUrl, giliran_persist::StoreError),

@@ -6,7 +6,7 @@ use super::svg::escaped;
 use super::{Report, arm_name, charts, digits, shown, verdict};
 use crate::fairness::{Comparison, Measure};
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub fn html(report: &Report) -> String {
