@@ -27,6 +27,7 @@ mod key;
 mod logs;
 mod recorded;
 mod roles;
+mod statement;
 mod up;
 
 use std::process::ExitCode;
@@ -78,6 +79,8 @@ enum Operation {
     Bench(bench::Args),
     /// Run the same people under every order of allocation, and measure who gets what.
     Fairness(fairness::Args),
+    /// What happened to an opening's places, without anybody in it; written or checked.
+    Statement(statement::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -134,6 +137,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
         Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
+        Operation::Statement(args) => Box::pin(statement::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,

@@ -28,8 +28,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The opening's story, from the ledger.
-    pub(crate) async fn read(&self) -> Result<Recorded, Failure> {
+    /// The opening's story, from the ledger up to a sequence.
+    pub(crate) async fn read(&self, until: u64) -> Result<Recorded, Failure> {
         let opening = self
             .opening
             .as_deref()
@@ -38,7 +38,7 @@ impl Source {
         let client = self.nats.connect("giliran recorded").await?;
         let ledger = ledger::open(&client, &domain).await?;
         let archive = self.archive.clone().map(Archive::new);
-        Box::pin(Recorded::of(&ledger, archive.as_ref(), opening)).await.map_err(
+        Box::pin(Recorded::until(&ledger, archive.as_ref(), opening, until)).await.map_err(
             |error| match error {
                 RecordedError::Unknown(..) => {
                     Failure::Usage(format!("--opening {opening}: {error}"))
@@ -74,7 +74,7 @@ pub(crate) async fn fairness(
     log: Option<&Path>,
     outputs: Outputs<'_>,
 ) -> Result<(), Failure> {
-    let recorded = Box::pin(source.read()).await?;
+    let recorded = Box::pin(source.read(u64::MAX)).await?;
     let gateway = gateway(log, &recorded)?;
     let figures = Figures::new(&recorded, gateway.as_ref());
     shown!("{}", report::table(&recorded, &figures).trim_end());

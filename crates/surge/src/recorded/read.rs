@@ -153,7 +153,21 @@ impl Recorded {
         archive: Option<&Archive>,
         opening: &str,
     ) -> Result<Self, RecordedError> {
-        let mut reader = Reader::new(opening);
+        Self::until(ledger, archive, opening, u64::MAX).await
+    }
+
+    /// The same, as it stood after a sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordedError`].
+    pub async fn until(
+        ledger: &Ledger,
+        archive: Option<&Archive>,
+        opening: &str,
+        seq: u64,
+    ) -> Result<Self, RecordedError> {
+        let mut reader = Reader { until: seq, ..Reader::new(opening) };
         walk::walk(ledger, archive, |read| reader.fold(read)).await?;
         reader.end()
     }
@@ -203,6 +217,8 @@ impl Recorded {
 #[derive(Debug)]
 pub struct Reader {
     wanted: String,
+    /// Blocks behind this are left out.
+    until: u64,
     there: Vec<String>,
     chain: Chain,
     found: Option<Recorded>,
@@ -221,6 +237,7 @@ impl Reader {
     pub fn new(opening: &str) -> Self {
         Self {
             wanted: opening.to_owned(),
+            until: u64::MAX,
             there: Vec::new(),
             chain: Chain::new(),
             found: None,
@@ -245,6 +262,9 @@ impl Reader {
 
     pub(super) fn fold(&mut self, read: Read<'_>) -> Result<(), RecordedError> {
         let Read { seq, block, reading, chain, .. } = read;
+        if seq > self.until {
+            return Ok(());
+        }
         self.chain.clone_from(chain);
         if reading == Reading::Void {
             return Ok(());
