@@ -19,6 +19,7 @@ mod audit;
 mod bench;
 mod check;
 mod demo;
+mod draw;
 mod failure;
 mod fairness;
 mod http;
@@ -29,6 +30,7 @@ mod recorded;
 mod roles;
 mod statement;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,10 @@ enum Operation {
     Feed(roles::FeedArgs),
     /// Hold ledger, stores, events and what clients saw against the promises.
     Audit(audit::Args),
+    /// Publish what anybody needs to recompute a draw.
+    Draw(draw::Args),
+    /// Recompute a draw from what was published of it, and find one entry.
+    Verify(verify::Args),
     /// Put sealed generations of the ledger into files.
     Archive(archive::Args),
     /// Run the Friday opening on this machine, from the first request to the audit.
@@ -133,6 +139,8 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Persist(args) => Box::pin(roles::persist(args)).await,
         Operation::Feed(args) => Box::pin(roles::feed(args)).await,
         Operation::Audit(args) => Box::pin(audit::run(args)).await,
+        Operation::Draw(args) => Box::pin(draw::run(args)).await,
+        Operation::Verify(args) => verify::run(&args),
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,

@@ -417,14 +417,19 @@ impl Engine {
     ) -> Result<u64, EngineError> {
         let blocks = reader.next_batch(FOLD_BLOCKS, FOLLOW_WAIT).await?;
         let read = blocks.len() as u64;
-        for (seq, bytes) in blocks {
-            keeper.fold(seq, &bytes)?;
-            if let Some((wanted, hash)) = &mut mark
-                && *wanted == seq
-            {
-                **hash = Some(keeper.chain().hash);
+        let fold = || {
+            for (seq, bytes) in blocks {
+                keeper.fold(seq, &bytes)?;
+                if let Some((wanted, hash)) = &mut mark
+                    && *wanted == seq
+                {
+                    **hash = Some(keeper.chain().hash);
+                }
             }
-        }
+            Ok::<_, FoldError>(())
+        };
+        // A seal has the whole state hashed: other tasks do not wait for that.
+        tokio::task::block_in_place(fold)?;
         let chain = keeper.chain();
         if chain.is_sealed() {
             reader.pass_seal(chain.generation, chain.seq).await?;
@@ -484,6 +489,7 @@ impl Engine {
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
+        metrics.generation.set(chain.generation.into());
         let openings = book.openings();
         let ordinals: Vec<u32> = openings.iter().map(|o| o.record().ordinal).collect();
         // A panic elsewhere cannot leave the list half changed.

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub(crate) backlog: IntGauge,
     pub(crate) epoch: IntGauge,
     pub(crate) seq: IntGauge,
+    pub(crate) generation: IntGauge,
+    pub(crate) changes: IntCounterVec,
     pub(crate) active: IntGauge,
     pub(crate) free: IntGaugeVec,
 }
@@ -135,6 +137,12 @@ impl Metrics {
             backlog: gauge("giliran_backlog", "Grants and requests waiting for a block")?,
             epoch: gauge("giliran_epoch", "Take-overs of the ledger so far")?,
             seq: gauge("giliran_ledger_seq", "Last ledger sequence applied")?,
+            generation: gauge("giliran_ledger_generation", "The ledger's generation")?,
+            changes: counters(
+                "giliran_changes_total",
+                "Changes of bookings and entries that this engine put on record",
+                &["kind"],
+            )?,
             active: gauge("giliran_active", "1 while this engine decides requests")?,
             free,
         })

@@ -93,7 +93,8 @@ pub(crate) async fn serve(
     };
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
-    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
+    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
+        .with_order_key(engine.options.key.order());
     let appender = office.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
@@ -184,7 +185,7 @@ impl Term<'_> {
                 }
                 (attempt, outcome) = self.appender.next() => self.appended(attempt, &outcome),
                 Some((attempt, read)) = self.reads.recv() => {
-                    self.sequencer.read(attempt, &read, self::now(self.office.engine));
+                    self.on_sequencer(|sequencer, now| sequencer.read(attempt, &read, now));
                 }
                 Some((next, ticket)) = self.nexts.recv() => self.roll(next, ticket),
                 _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
@@ -192,7 +193,7 @@ impl Term<'_> {
                 }
                 _ = housekeeping.tick() => self.keep_house().await?,
                 () = tokio::time::sleep(wait) => {
-                    self.sequencer.tick(self::now(self.office.engine));
+                    self.on_sequencer(Sequencer::tick);
                 }
             }
             if let Some(why) = self.perform().await? {
@@ -211,6 +212,8 @@ impl Term<'_> {
         let mut all = Decided::default();
         for decided in group.drain(..) {
             all.granted.extend(decided.granted);
+            all.ballots.extend(decided.ballots);
+            all.rounds.extend(decided.rounds);
             all.waiting.extend(decided.waiting);
             all.changes.extend(decided.changes);
             all.admin.extend(decided.admin);
@@ -228,7 +231,21 @@ impl Term<'_> {
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
             self.make_next(Some(ticket));
         }
+        self.sequencer.ballots(all.ballots);
+        self.sequencer.collect(all.rounds, now);
         self.sequencer.decided(all.granted, all.waiting, now);
+    }
+
+    /// An input that may be the one upon which the generation is sealed: the whole
+    /// state is hashed then, for seconds perhaps, and the tasks that renew the lease
+    /// and serve the connection must not wait for this thread.
+    fn on_sequencer(&mut self, input: impl FnOnce(&mut Sequencer<Ticket>, Now)) {
+        let now = now(self.office.engine);
+        if self.sequencer.is_rolling() {
+            tokio::task::block_in_place(|| input(&mut self.sequencer, now));
+        } else {
+            input(&mut self.sequencer, now);
+        }
     }
 
     /// Makes the next generation's stream, beside the loop.
@@ -246,8 +263,11 @@ impl Term<'_> {
         match next {
             Ok(next) if next.generation() == self.office.ledger.generation() + 1 => {
                 let (name, first) = (next.name().to_owned(), next.first());
-                self.sequencer.roll(name, first, ticket, now(self.office.engine));
                 self.making_next = None;
+                let roll = |sequencer: &mut Sequencer<Ticket>, now| {
+                    sequencer.roll(name, first, ticket, now);
+                };
+                tokio::task::block_in_place(|| roll(&mut self.sequencer, now(self.office.engine)));
             }
             Ok(next) => {
                 let detail = format!("the ledger has just gone on in {}", next.name());
@@ -307,7 +327,7 @@ impl Term<'_> {
         if let Some(sent) = self.sent.remove(&attempt) {
             self.shared.metrics.append.observe(sent.elapsed().as_secs_f64());
         }
-        self.sequencer.appended(attempt, appended, now(self.office.engine));
+        self.on_sequencer(|sequencer, now| sequencer.appended(attempt, appended, now));
     }
 
     /// Carries out what the sequencer wants; its end, if it came to one.
@@ -446,11 +466,7 @@ impl Term<'_> {
             if answer {
                 self.decide(&mut group);
             }
-            for decided in group.drain(..) {
-                for (grant, _) in decided.granted {
-                    self.shared.book.abandon(&grant);
-                }
-            }
+            group.drain(..).for_each(|decided| decided.abandon(&self.shared.book));
         }
         while let Ok(decided) = self.decided.try_recv() {
             group.push(decided);
@@ -458,9 +474,7 @@ impl Term<'_> {
         if answer {
             self.decide(&mut group);
         }
-        for (grant, _) in group.into_iter().flat_map(|decided| decided.granted) {
-            self.shared.book.abandon(&grant);
-        }
+        group.into_iter().for_each(|decided| decided.abandon(&self.shared.book));
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
@@ -497,6 +511,9 @@ impl Term<'_> {
         if self.decided_tx.is_none() && self.sequencer.is_active() {
             self.put_openings_on_record();
             self.roll_if_long();
+        }
+        for (kind, count) in self.sequencer.take_changed() {
+            self.shared.metrics.changes.with_label_values(&[kind.name()]).inc_by(count);
         }
         let chain = self.sequencer.keeper().chain();
         engine.show(chain, self.sequencer.book());

@@ -736,6 +736,14 @@ impl World {
                     sequencer.decided([(grant, attempt)], [], now);
                 }
             }
+            Decision::Ballot(entry) => {
+                sequencer.ballots([(entry, attempt)]);
+                sequencer.decided([], [], now);
+            }
+            Decision::Collect(ordinal) => {
+                sequencer.collect([(ordinal, ask.to_owned(), attempt)], now);
+                sequencer.decided([], [], now);
+            }
             Decision::Enter(_) | Decision::Wait => {
                 sequencer.decided([], [(ask.to_owned(), attempt)], now);
             }

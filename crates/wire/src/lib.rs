@@ -34,6 +34,6 @@ mod text;
 mod time;
 
 pub use id::{BlockHash, BookingId, Digest, LedgerId, Position, Pseudonym, WriterNonce};
-pub use key::{ApplicantKey, KeyFingerprint};
+pub use key::{ApplicantKey, KeyFingerprint, OrderKey};
 pub use text::Text;
 pub use time::{Date, Timestamp};

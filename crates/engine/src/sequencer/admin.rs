@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use giliran_core::{Durable, Found, Keeper, Opening, Refusal};
-use giliran_wire::answer::Reason;
-use giliran_wire::ledger::{Adjust, Adjustment, Entry};
+use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
 use giliran_wire::{BookingId, Timestamp};
 
 use super::gather::entry_bytes;
@@ -152,9 +152,14 @@ impl<T> Sequencer<T> {
                 self.admin.push_back(job);
                 continue;
             }
-            if self.keeper.book().openings().get(job.action.opening).is_none() {
+            let openings = self.keeper.book().openings();
+            let Some(opening) = openings.get(job.action.opening) else {
                 let refusal = refusal(Reason::UnknownOpening, "opening: its days are over");
                 self.refuse(job.ticket, refusal);
+                continue;
+            };
+            if let Some(detail) = forbidden(opening, &job.action.act) {
+                self.refuse(job.ticket, refusal(Reason::WrongState, detail));
                 continue;
             }
             for change in job.changes() {
@@ -240,6 +245,20 @@ impl<T> Sequencer<T> {
         let outcome = Outcome::NotAdjusted(refusal, self.keeper.durable());
         self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
     }
+}
+
+/// Why the order of an opening forbids an action.
+fn forbidden(opening: &Opening, act: &Act) -> Option<&'static str> {
+    if opening.is_drawing() {
+        return Some("opening: its draw is not over; nothing of it changes until then");
+    }
+    let Act::ClosesAt { closes_at } = act else { return None };
+    let seeded = opening.record().rules.order != Order::FirstCome;
+    if seeded && opening.phase() == Phase::Closed {
+        return Some("opening: it has closed, and the seed of its order is revealed");
+    }
+    (opening.draws() && !opening.is_drawn_in_time(*closes_at))
+        .then_some("closes_at: a draw comes before the first day begins")
 }
 
 fn refusal(reason: Reason, detail: &str) -> Refusal {

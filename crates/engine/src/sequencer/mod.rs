@@ -26,9 +26,11 @@
 
 mod admin;
 mod clock;
+mod draws;
 mod flight;
 mod gather;
 mod generation;
+mod rounds;
 
 use std::collections::{HashSet, VecDeque};
 
@@ -41,12 +43,14 @@ use flight::{InFlight, Step};
 use gather::Gathered;
 pub use generation::Continuation;
 use giliran_core::{
-    Book, Change, ChangeAsk, Decision, Drawing, Durable, Entered, FoldError, Found, Keeper,
+    Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Entered, FoldError, Found, Keeper,
     OwnedAsk, Refusal, Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::event::Kind;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
-use giliran_wire::{BookingId, Position, Timestamp, WriterNonce};
+use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
+use rounds::Rounds;
 
 /// Longest that a request waits behind a block before it is told `busy`, ms.
 pub const MAX_PARKED_MS: u64 = 5_000;
@@ -204,8 +208,16 @@ pub struct Sequencer<T> {
     entering: VecDeque<(Box<BallotEntry>, T)>,
     /// Operators' actions, in the order they came.
     admin: VecDeque<admin::Job<T>>,
-    /// The draw that is going on.
+    /// The draw for returned places that is going on.
     drawing: Option<Drawing>,
+    /// Entries into openings' own draws, in the order they came.
+    ballots: VecDeque<(Box<BallotEntry>, T)>,
+    /// The opening's own draw that is going on.
+    draw: Option<Draw>,
+    /// Requests for openings with rounds.
+    rounds: Rounds<T>,
+    /// What the seeds of rounds and draws are made with.
+    order_key: OrderKey,
     clock: Clock,
     /// Nothing expires before this, on the monotonic clock.
     grace_until_ms: u64,
@@ -215,6 +227,8 @@ pub struct Sequencer<T> {
     /// Stands in the ledger before anything else of this term.
     take_over: Option<TakeOver>,
     roll: generation::Roll<T>,
+    /// Changes committed since they were last asked for, by kind.
+    changed: Vec<(Kind, u64)>,
     attempts: u64,
     effects: Vec<Effect<T>>,
 }
@@ -244,12 +258,17 @@ impl<T> Sequencer<T> {
             entering: VecDeque::new(),
             admin: VecDeque::new(),
             drawing: None,
+            ballots: VecDeque::new(),
+            draw: None,
+            rounds: Rounds::new(),
+            order_key: OrderKey::new([0; 32]),
             clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: Vec::new(),
             in_flight: None,
             take_over: Some(take_over),
             roll: generation::Roll::new(next),
+            changed: Vec::new(),
             attempts: 0,
             effects: Vec::new(),
             keeper,
@@ -287,12 +306,29 @@ impl<T> Sequencer<T> {
             + self.parked.len()
             + self.changes.len()
             + self.entering.len()
+            + self.ballots.len()
+            + self.rounds.len()
             + self.in_flight.as_ref().map_or(0, |flight| flight.tickets.len())
     }
 
     /// Grants in the block in flight.
     pub fn in_flight(&self) -> Option<usize> {
         self.in_flight.as_ref().map(|flight| flight.tickets.len())
+    }
+
+    /// Takes how many changes of each kind were committed since the last call.
+    pub fn take_changed(&mut self) -> Vec<(Kind, u64)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn count(&mut self, changes: &[Change]) {
+        for change in changes {
+            let (Change::Booking { kind, .. } | Change::Entry { kind, .. }) = change;
+            match self.changed.iter_mut().find(|(of, _)| of == kind) {
+                Some((_, count)) => *count += 1,
+                None => self.changed.push((*kind, 1)),
+            }
+        }
     }
 
     /// Takes what is to be done since the last call, in order.
@@ -401,7 +437,9 @@ impl<T> Sequencer<T> {
         let returned = returned.map(|at| if self.clock.ahead { now.mono_ms + 1_000 } else { at });
         let changes =
             (!self.changes.is_empty() && self.in_flight.is_none()).then_some(now.mono_ms + 1);
-        [flight, due, parked, returned, changes].into_iter().flatten().min()
+        let round = self.rounds.next_end().filter(|_| self.in_flight.is_none());
+        let round = round.map(|at| now.mono_ms + at.millis_since(engine_time));
+        [flight, due, parked, returned, changes, round].into_iter().flatten().min()
     }
 
     /// Takes no more requests, commits what is queued, then becomes idle.
@@ -410,6 +448,9 @@ impl<T> Sequencer<T> {
             self.state = State::Finishing;
             for parked in std::mem::take(&mut self.parked) {
                 self.answer_parked(parked, Outcome::Busy);
+            }
+            for (ask, ticket) in self.rounds.take() {
+                self.answer_asked(&ask, ticket, Outcome::Busy);
             }
             let entering = std::mem::take(&mut self.entering).into_iter().map(|(_, ticket)| ticket);
             for ticket in entering.chain(self.roll.take_tickets()) {
@@ -441,9 +482,17 @@ impl<T> Sequencer<T> {
             self.keeper.book().abandon(&grant);
             return;
         }
-        let ordinal = grant.opening;
+        if self.is_closed(grant.opening) {
+            self.keeper.book().abandon(&grant);
+            self.late.push((grant.request_id.into_boxed_str(), ticket));
+        } else {
+            self.queue.push_back((grant, ticket));
+        }
+    }
+
+    /// True if the opening has closed, or does with the block in flight.
+    fn is_closed(&self, ordinal: u32) -> bool {
         let openings = self.keeper.book().openings();
-        let closed = openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed);
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
             flight
                 .block
@@ -453,12 +502,7 @@ impl<T> Sequencer<T> {
                 .take_while(|entry| matches!(entry, Entry::Closed { .. }))
                 .any(|entry| *entry == Entry::Closed { opening: ordinal })
         });
-        if closed || closing {
-            self.keeper.book().abandon(&grant);
-            self.late.push((grant.request_id.into_boxed_str(), ticket));
-        } else {
-            self.queue.push_back((grant, ticket));
-        }
+        closing || openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed)
     }
 
     /// Decides again what waited, and sends the next block if none is in flight.
@@ -483,9 +527,11 @@ impl<T> Sequencer<T> {
         self.decide_parked(time);
         let gathered = self.gather(time, now);
         if gathered.entries.is_empty() {
-            // Actions that had nothing left to put on record.
+            // Actions that had nothing left to put on record; rounds that nobody
+            // got anything in.
             let durable = self.keeper.durable();
             self.adjusted(gathered.adjusted, durable);
+            self.after_a_group(gathered.after, now);
             self.idle_if_done();
         } else {
             self.send(gathered, time, now);
@@ -499,6 +545,10 @@ impl<T> Sequencer<T> {
                     self.answer_parked(parked, Outcome::Settled(settled));
                 }
                 Decision::Granted(grant) => self.enqueue(grant, parked.ticket),
+                Decision::Ballot(entry) => self.enqueue_ballot(entry, parked.ticket),
+                Decision::Collect(ordinal) => {
+                    self.collect_one(ordinal, parked.ask, parked.ticket, time);
+                }
                 Decision::Enter(entry) if self.entering.len() < ENTRIES_A_BLOCK => {
                     // Somebody of the party may be entering by another request.
                     let person =
@@ -518,11 +568,14 @@ impl<T> Sequencer<T> {
     fn commit(&mut self, now: Now) {
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
-        let drawn = drawn(&flight.block.entries);
+        let mut drawn = drawn(&flight.block.entries);
+        // Those of a round have somebody who waits.
+        drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
         let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
         };
+        self.count(&changes);
         if self.state == State::Candidate && self.keeper.chain().epoch == self.epoch {
             self.state = State::Active;
             self.effects.push(Effect::Active(durable.position()));
@@ -535,6 +588,7 @@ impl<T> Sequencer<T> {
             .map(|(ticket, id, told)| self.tell(ticket, id, told, durable))
             .collect();
         self.adjusted(flight.adjusted, durable);
+        self.after_a_group(flight.after, now);
         // The next block leaves before this one's answers are written.
         self.pump(now);
         self.effects.extend(told);
@@ -614,8 +668,7 @@ impl<T> Sequencer<T> {
     }
 
     fn answer_parked(&mut self, parked: Parked<T>, outcome: Outcome) {
-        let request_id = Some(parked.ask.request_id().into());
-        self.effects.push(Effect::Answer { ticket: parked.ticket, request_id, outcome });
+        self.answer_asked(&parked.ask, parked.ticket, outcome);
     }
 
     /// Ends for good; what was not durable is given back unanswered.
@@ -628,7 +681,10 @@ impl<T> Sequencer<T> {
     fn idle_if_done(&mut self) {
         let done = match self.state {
             State::Finishing => {
-                self.queue.is_empty() && self.changes.is_empty() && self.keeper.chain().is_open()
+                self.queue.is_empty()
+                    && self.ballots.is_empty()
+                    && self.changes.is_empty()
+                    && self.keeper.chain().is_open()
             }
             State::Retiring => true,
             _ => false,
@@ -651,11 +707,16 @@ impl<T> Sequencer<T> {
         for (grant, _) in std::mem::take(&mut self.queue) {
             self.keeper.book().abandon(&grant);
         }
+        for (entry, _) in std::mem::take(&mut self.ballots) {
+            self.keeper.book().abandon_ballot(&entry);
+        }
+        self.rounds = Rounds::new();
         self.parked.clear();
         self.changes.clear();
         self.entering.clear();
         self.admin.clear();
         self.drawing = None;
+        self.draw = None;
         self.late.clear();
         self.openings.clear();
         self.roll.clear();

@@ -10,7 +10,7 @@ use async_nats::{Message, Subject};
 use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
-use giliran_wire::ledger::Grant;
+use giliran_wire::ledger::{BallotEntry, Grant};
 use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
@@ -47,6 +47,9 @@ const MAX_SLOTS_SHOWN: usize = 16_384;
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
     pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
+    pub(crate) ballots: Vec<(Box<BallotEntry>, Ticket)>,
+    /// Requests for openings with rounds, by ordinal.
+    pub(crate) rounds: Vec<(u32, OwnedAsk, Ticket)>,
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
     pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
@@ -64,10 +67,20 @@ pub(crate) struct Signed {
 impl Decided {
     fn len(&self) -> usize {
         self.granted.len()
+            + self.ballots.len()
+            + self.rounds.len()
             + self.waiting.len()
             + self.changes.len()
             + self.admin.len()
             + self.rolls.len()
+    }
+}
+
+impl Decided {
+    /// Gives back what was taken for grants and entries.
+    pub(crate) fn abandon(self, book: &Book) {
+        self.granted.iter().for_each(|(grant, _)| book.abandon(grant));
+        self.ballots.iter().for_each(|(entry, _)| book.abandon_ballot(entry));
     }
 }
 
@@ -90,9 +103,7 @@ pub(crate) async fn work(
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
             if let Err(mpsc::error::SendError(decided)) = sequencer.send(decided).await {
                 // The term of office is over: what was taken goes back.
-                for (grant, _) in decided.granted {
-                    shared.book.abandon(&grant);
-                }
+                decided.abandon(&shared.book);
             }
         }
         out.send(&shared.client, &shared.gate).await;
@@ -219,6 +230,12 @@ impl Shared {
                 One::Granted(grant) => {
                     decided.granted.push((grant, incoming.ticket(Form::JsonOne)));
                 }
+                One::Ballot(entry) => {
+                    decided.ballots.push((entry, incoming.ticket(Form::JsonOne)));
+                }
+                One::Round(ordinal, ask) => {
+                    decided.rounds.push((ordinal, ask, incoming.ticket(Form::JsonOne)));
+                }
                 One::Waits(ask) => decided.waiting.push((ask, incoming.ticket(Form::JsonOne))),
             },
             Ok(Payload::Many(form, items)) => {
@@ -237,6 +254,7 @@ impl Shared {
     ) {
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());
         let mut granted = Vec::new();
+        let (mut ballots, mut rounds) = (Vec::new(), Vec::new());
         let mut waiting = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let one = match item {
@@ -247,10 +265,12 @@ impl Shared {
             match one {
                 One::Answer(answer) => answers[index] = Some(answer),
                 One::Granted(grant) => granted.push((grant, index)),
+                One::Ballot(entry) => ballots.push((entry, index)),
+                One::Round(ordinal, ask) => rounds.push((ordinal, ask, index)),
                 One::Waits(ask) => waiting.push((ask, index)),
             }
         }
-        if granted.is_empty() && waiting.is_empty() {
+        if answers.iter().all(Option::is_some) {
             let answers: Vec<Answered> = answers.into_iter().flatten().collect();
             return out.answers(incoming.reply, form, &answers);
         }
@@ -261,6 +281,8 @@ impl Shared {
             trace: incoming.trace.clone(),
         };
         decided.granted.extend(granted.into_iter().map(|(grant, i)| (grant, ticket(i))));
+        decided.ballots.extend(ballots.into_iter().map(|(entry, i)| (entry, ticket(i))));
+        decided.rounds.extend(rounds.into_iter().map(|(of, ask, i)| (of, ask, ticket(i))));
         decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
     }
 
@@ -295,6 +317,8 @@ impl Shared {
                 &self.metrics,
             )),
             Decision::Granted(grant) => One::Granted(grant),
+            Decision::Ballot(entry) => One::Ballot(entry),
+            Decision::Collect(ordinal) => One::Round(ordinal, ask.to_owned()),
             // Entries are made by one hand only.
             Decision::Enter(_) | Decision::Wait => One::Waits(ask.to_owned()),
         }
@@ -485,6 +509,8 @@ enum Known {
 enum One {
     Answer(Answered),
     Granted(Box<Grant>),
+    Ballot(Box<BallotEntry>),
+    Round(u32, OwnedAsk),
     Waits(OwnedAsk),
 }
 

@@ -2,6 +2,7 @@
 
 mod facts;
 mod generations;
+mod orders;
 mod seen;
 
 use std::collections::{HashMap, HashSet};
@@ -71,9 +72,6 @@ pub enum AuditError {
     /// The broker.
     #[error(transparent)]
     Broker(#[from] giliran_broker::Error),
-    /// A later release wrote something that this auditor does not know.
-    #[error("ledger sequence {0} holds an entry this release cannot audit: use a newer one")]
-    Newer(u64),
     /// A store cannot be read.
     #[error("{0}: {1}")]
     Store(StoreUrl, giliran_persist::StoreError),

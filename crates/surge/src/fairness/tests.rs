@@ -111,6 +111,20 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     assert!(parties_won.count() > 10, "families among them");
 }
 
+#[test]
+fn nobody_is_last_in_every_round() {
+    let scenario = scenario("batam", 0.02);
+    let arm = Arm { order: ROUNDS, returns: ReturnRule::Immediate };
+    let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5);
+    let everybody: Vec<u32> = (0..run.parties().len() as u32).collect();
+    let lines: Vec<Vec<u32>> = (0..20).map(|round| run.line_of(round, &everybody)).collect();
+    let mut last: Vec<u32> = lines.iter().map(|line| line[line.len() - 1]).collect();
+    last.sort_unstable();
+    last.dedup();
+    assert!(last.len() > 15, "of twenty rounds, {} have another one last", last.len());
+    assert_eq!(lines[3], run.line_of(3, &everybody), "a round has one order");
+}
+
 /// Q3 of the targets.
 #[test]
 fn speed_pays_under_first_come_and_not_within_a_round() {
@@ -276,5 +290,5 @@ fn what_is_wrong_is_said_in_the_verdict() {
     let done = compared(&plan(biased, &[Order::Draw], &[ReturnRule::Immediate], 3));
     let said = report::verdict(&done);
     let flagged = said.iter().find(|sentence| sentence.starts_with("Flagged")).unwrap();
-    assert!(flagged.contains("cohort country, mobile has 0."), "{flagged}");
+    assert!(flagged.contains("cohort country, mobile: 0."), "{flagged}");
 }

@@ -41,7 +41,7 @@ pub(super) fn brokers(comparison: &Comparison) -> Option<String> {
             let e = column.of(Measure::ScalperShare)?;
             let text = shown(Measure::ScalperShare, e.mean);
             let mut row = row(comparison, column, order_name(column.arm.order), e, text);
-            row.reference = super::words::part_of_askers(column, comparison, "broker");
+            row.reference = super::words::part_of_askers(column, comparison);
             Some(row)
         })
         .collect();
@@ -49,7 +49,7 @@ pub(super) fn brokers(comparison: &Comparison) -> Option<String> {
         Rows {
             about: "Share of the places in brokers' hands, by order, with 95 % intervals",
             rows,
-            reference: Some("their part of those who ask"),
+            reference: Some("their part of all people asked for"),
             across: None,
             format: percent,
         }

@@ -54,18 +54,23 @@ impl Lines<'_> {
         let from = xs().fold(f64::INFINITY, f64::min);
         let to = xs().fold(f64::NEG_INFINITY, f64::max);
         let highest = points().map(|(_, y)| *y).fold(0.0, f64::max);
-        let (step, most) = steps(highest);
+        let deepest = points().map(|(_, y)| *y).fold(0.0, f64::min);
+        let (step, _) = steps(highest.max(-deepest));
+        let most = (highest / step).ceil().max(1.0) * step;
+        let least = (deepest / step).floor() * step;
         let x = |value: f64| {
             LEFT + (value - from) / (to - from).max(f64::MIN_POSITIVE) * (WIDTH - LEFT - RIGHT)
         };
-        let y = |value: f64| bottom - value / most * (bottom - top - 26.0);
+        let y = |value: f64| bottom - (value - least) / (most - least) * (bottom - top - 26.0);
         let mut svg = begin(height, self.about);
         svg.push_str(&legend);
         text(&mut svg, 4.0, top + 6.0, "start", self.y_name);
-        let mut tick = 0.0;
-        while tick <= most * 1.0001 {
+        let mut tick = least;
+        while tick <= most + step * 1e-3 {
             line(&mut svg, "g", LEFT, y(tick), WIDTH - RIGHT, y(tick));
-            text(&mut svg, LEFT - 6.0, y(tick) + 4.0, "end", &(self.y_format)(tick));
+            // Sums of steps miss zero by a hair, and would be written as minus zero.
+            let round = if tick.abs() < step * 1e-6 { 0.0 } else { tick };
+            text(&mut svg, LEFT - 6.0, y(tick) + 4.0, "end", &(self.y_format)(round));
             tick += step;
         }
         for (value, label) in &self.x_ticks {
@@ -269,6 +274,25 @@ mod tests {
             assert!((got_step - step).abs() < 1e-9 * step, "{highest}: step {got_step}");
             assert!((got_end - end).abs() < 1e-9 * end, "{highest}: end {got_end}");
         }
+    }
+
+    #[test]
+    fn what_is_below_zero_stays_on_the_chart() {
+        let points = vec![(1.0, -0.03), (2.0, 0.08)];
+        let series = vec![Series { name: "one".into(), points, look: 0, marked: true }];
+        let lines = Lines {
+            about: "",
+            series,
+            x_name: "",
+            y_name: "",
+            x_ticks: vec![],
+            y_format: |y| format!("{y:.2}"),
+        };
+        let svg = lines.draw();
+        assert!(
+            svg.contains(">-0.04<") && svg.contains(">0.08<") && !svg.contains(">-0.00<"),
+            "{svg}"
+        );
     }
 
     #[test]

@@ -84,15 +84,18 @@ fn promises(comparison: &Comparison, said: &mut Vec<String>) {
     });
 }
 
-/// The part that those of `kind` have of all who ask.
-pub(super) fn part_of_askers(column: &Column, comparison: &Comparison, kind: &str) -> Option<f64> {
+/// The part that brokers' identities are of all people who ask, as places are for
+/// people and not for parties.
+pub(super) fn part_of_askers(column: &Column, comparison: &Comparison) -> Option<f64> {
     let run = column.runs.first()?;
-    let count = |kind: &str| -> u64 {
+    let of = |kind: &'static str| {
         let of = comparison.groups.iter().zip(&run.groups);
-        of.filter(|(group, _)| group.kind == kind).map(|(_, fared)| fared.applied).sum()
+        of.filter(move |(group, _)| group.kind == kind)
     };
-    let (part, people) = (count(kind), count("cohort"));
-    (part > 0).then(|| part as f64 / (people + count("broker")) as f64)
+    let brokers: u64 = of("broker").map(|(_, fared)| fared.applied).sum();
+    let size = |name: &str| name.parse::<u64>().unwrap_or(0);
+    let people: u64 = of("party of").map(|(group, f)| size(&group.name) * f.applied).sum();
+    (brokers > 0).then(|| brokers as f64 / (people + brokers) as f64)
 }
 
 fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
@@ -103,9 +106,9 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
     for column in by_order(comparison) {
         let Some(e) = column.of(Measure::ScalperShare) else { continue };
         let name = order_name(column.arm.order);
-        let part = part_of_askers(column, comparison, "broker");
+        let part = part_of_askers(column, comparison);
         let against = part.map_or(String::new(), |part| {
-            format!("; they are {} of those who ask", shown(Measure::ScalperShare, part))
+            format!("; they are {} of all people asked for", shown(Measure::ScalperShare, part))
         });
         said.push(format!(
             "Under {name}, brokers hold {} of the places when the window closes{against}.",
@@ -120,16 +123,15 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
         .find(|column| column.arm.order == Order::FirstCome)
         .and_then(|column| column.of(Measure::ScalperShare));
     for column in by_order(comparison) {
-        let (Order::Rounds { .. }, Some(e), Some(first)) =
+        let (Order::Rounds { length_ms }, Some(e), Some(first)) =
             (column.arm.order, column.of(Measure::ScalperShare), first_come)
         else {
             continue;
         };
         if first.mean > 0.0 && e.mean > 0.95 * first.mean {
             said.push(format!(
-                "{} leave brokers what first-come leaves them: here they are ahead of people by \
-                 more than a round.",
-                capital(&order_name(column.arm.order))
+                "Rounds of {length_ms} ms leave brokers what first-come leaves them: here they are \
+                 ahead of people by more than a round."
             ));
         }
     }
@@ -142,11 +144,6 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
     }
 }
 
-fn capital(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
-}
-
 fn speed(comparison: &Comparison, said: &mut Vec<String>) {
     let mut unseen = Vec::new();
     for column in by_order(comparison) {
@@ -157,8 +154,8 @@ fn speed(comparison: &Comparison, said: &mut Vec<String>) {
         if e.low() > 0.0 {
             said.push(format!(
                 "Under {name}, a fast connection pays among people: the fastest tenth is ahead of \
-                 the slowest by {} of the average chance.",
-                with_interval(Measure::Waste, e)
+                 the slowest by {} times the average chance.",
+                with_interval(Measure::LatencyPremium, e)
             ));
         } else {
             unseen.push(name);
@@ -175,24 +172,28 @@ fn speed(comparison: &Comparison, said: &mut Vec<String>) {
 fn cohorts(comparison: &Comparison, said: &mut Vec<String>) {
     let mut flags = Vec::new();
     let mut tested = 0;
-    for column in &comparison.columns {
-        for (group, fared) in comparison.groups.iter().zip(&column.groups) {
-            tested += usize::from(group.tested && fared.z.is_some());
-            if let (true, Some(ratio)) = (fared.flagged, fared.ratio) {
-                flags.push(format!(
-                    "{} {} has {} times the average chance under {}",
-                    group.kind,
-                    group.name,
-                    digits(ratio.mean),
-                    arm_name(&column.arm)
-                ));
-            }
+    for (i, group) in comparison.groups.iter().enumerate() {
+        let fared = |column: &Column| column.groups[i];
+        tested += comparison
+            .columns
+            .iter()
+            .filter(|column| group.tested && fared(column).z.is_some())
+            .count();
+        let under = comparison.columns.iter().filter(|column| fared(column).flagged);
+        let under: Vec<String> = under
+            .filter_map(|column| {
+                let ratio = fared(column).ratio?.mean;
+                Some(format!("{} under {}", digits(ratio), arm_name(&column.arm)))
+            })
+            .collect();
+        if !under.is_empty() {
+            flags.push(format!("{} {}: {}", group.kind, group.name, under.join(", ")));
         }
     }
     let level = LEVEL * 100.0;
     if !flags.is_empty() {
         said.push(format!(
-            "Flagged, at {level} % for all {tested} tests together: {}.",
+            "Flagged, at {level} % for all {tested} tests together; times the average chance. {}.",
             flags.join("; ")
         ));
     } else if tested > 0 {

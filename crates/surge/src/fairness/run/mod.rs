@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
         let lasts_us = end_us + 2 * LAST_DRAW_US;
-        let desk = Desk::new(scenario, arm.order, &arm.returns, lasts_us, seed);
+        let desk = Desk::new(scenario, &arm.returns, lasts_us, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
         let Population { parties, planned, salt } = population;
         let mut random = Random::new(seed, 3);
@@ -388,14 +388,19 @@ impl<'a> Run<'a> {
     fn end_round(&mut self, number: u64, at: i64) {
         let collected = std::mem::take(&mut self.collected);
         self.round = None;
+        let line = self.line_of(number, &collected);
+        self.decide_in_line(line, at);
+    }
+
+    /// Those who were collected in a round, in its order.
+    pub(crate) fn line_of(&self, number: u64, collected: &[u32]) -> Vec<u32> {
         let people: Vec<_> =
             collected.iter().map(|index| self.party(*index).people(self.salt)).collect();
         let parties = collected.iter().zip(&people);
         let parties =
             parties.map(|(index, people)| &people[..usize::from(self.party(*index).size)]);
         let line = order::round_order(&self.round_key, number, parties);
-        let line: Vec<u32> = line.into_iter().map(|i| collected[i]).collect();
-        self.decide_in_line(line, at);
+        line.into_iter().map(|i| collected[i]).collect()
     }
 
     fn close(&mut self, at: i64) {
