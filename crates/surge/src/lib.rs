@@ -16,4 +16,6 @@ pub mod draw;
 pub mod fairness;
 pub mod load;
 pub mod log;
+pub mod recorded;
 pub mod rush;
+pub mod walk;
