@@ -153,7 +153,7 @@ impl Recorded {
         archive: Option<&Archive>,
         opening: &str,
     ) -> Result<Self, RecordedError> {
-        Self::until(ledger, archive, opening, u64::MAX).await
+        Box::pin(Self::until(ledger, archive, opening, u64::MAX)).await
     }
 
     /// The same, as it stood after a sequence.
