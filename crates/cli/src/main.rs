@@ -26,7 +26,10 @@ mod http;
 mod init;
 mod key;
 mod logs;
+mod recorded;
 mod roles;
+mod statement;
+mod surge;
 mod up;
 mod verify;
 
@@ -83,6 +86,10 @@ enum Operation {
     Bench(bench::Args),
     /// Run the same people under every order of allocation, and measure who gets what.
     Fairness(fairness::Args),
+    /// What happened to an opening's places, without anybody in it; written or checked.
+    Statement(statement::Args),
+    /// Send a scenario's people and brokers to a running engine, and report what came of it.
+    Surge(surge::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -105,8 +112,9 @@ enum Operation {
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    // The demo's own picture says what happens.
-    let usual = if matches!(command.operation, Operation::Demo(_)) { "warn" } else { "info" };
+    // Their own picture says what happens.
+    let pictured = matches!(command.operation, Operation::Demo(_) | Operation::Surge(_));
+    let usual = if pictured { "warn" } else { "info" };
     logs::start(command.log_format, usual);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -140,7 +148,9 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
-        Operation::Fairness(args) => fairness::run(args).await,
+        Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
+        Operation::Statement(args) => Box::pin(statement::run(args)).await,
+        Operation::Surge(args) => Box::pin(surge::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,

@@ -2,7 +2,6 @@
 //! code shared with those who wrote it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
@@ -20,6 +19,7 @@ use super::orders::Orders;
 use super::{AuditError, Check, Findings};
 use crate::draw::Extract;
 use crate::log::Choice;
+use crate::walk::{self, Read};
 
 /// A booking, and what became of it.
 #[derive(Debug, Clone)]
@@ -159,44 +159,14 @@ impl Facts {
     ///
     /// [`AuditError`] where it cannot be read, or is damaged.
     pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, AuditError> {
-        let newest = ledger.newest().await?;
-        let (_, tail) = newest.tail().await?;
         let mut facts = Self::default();
-        let first = loop {
-            let generation = facts.chain.generation + u32::from(facts.chain.is_sealed());
-            if let Some(stream) = ledger.of_generation(generation).await? {
-                break stream;
-            }
-            let stream = ledger.stream_of(generation);
-            let blocks = archive.map(|archive| archive.blocks(&stream)).transpose()?.flatten();
-            for block in blocks.ok_or_else(|| AuditError::Gone(stream.clone()))? {
-                let broken = |error| giliran_broker::Error::new(&format!("read {stream}"), error);
-                let (seq, bytes) = block.map_err(broken)?;
-                facts.fold(seq, &bytes)?;
-            }
-            if !facts.chain.is_sealed() {
-                return Err(AuditError::Gone(format!("{stream} from its seal on")));
-            }
-        };
-        let mut reader = first.reader(facts.chain.seq + 1).await?;
-        let behind_seal =
-            |chain: &Chain| chain.is_sealed() && chain.generation == newest.generation();
-        while facts.chain.seq < tail && !behind_seal(&facts.chain) {
-            for (seq, bytes) in reader.next_batch(256, Duration::from_secs(1)).await? {
-                if seq > tail {
-                    break;
-                }
-                facts.fold(seq, &bytes)?;
-            }
-            if facts.chain.is_sealed() {
-                reader.pass_seal(facts.chain.generation, facts.chain.seq).await?;
-            }
-        }
+        walk::walk(ledger, archive, |read| facts.fold(read)).await?;
         Ok(facts)
     }
 
-    fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), AuditError> {
-        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
+    fn fold(&mut self, read: Read<'_>) -> Result<(), AuditError> {
+        let Read { seq, bytes, block, reading, chain } = read;
+        self.chain.clone_from(chain);
         self.generations.fold(seq, bytes, &block);
         if reading == Reading::Void {
             self.voids += 1;

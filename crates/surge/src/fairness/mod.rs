@@ -13,12 +13,12 @@
 
 mod attack;
 mod checks;
-mod compare;
+pub(crate) mod compare;
 mod desk;
-mod figures;
+pub(crate) mod figures;
 pub mod measures;
-mod population;
-mod random;
+pub(crate) mod population;
+pub(crate) mod random;
 pub mod report;
 mod run;
 pub mod scenario;

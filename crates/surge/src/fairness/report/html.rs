@@ -6,7 +6,7 @@ use super::svg::escaped;
 use super::{Report, arm_name, charts, digits, shown, verdict};
 use crate::fairness::{Comparison, Measure};
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub fn html(report: &Report) -> String {
@@ -130,7 +130,7 @@ fn facts(comparison: &Comparison, page: &mut String) {
     );
 }
 
-fn figure(page: &mut String, title: &str, svg: &str, about: &str) {
+pub(crate) fn figure(page: &mut String, title: &str, svg: &str, about: &str) {
     let _ = write!(
         page,
         "<figure><h3>{}</h3>{svg}<figcaption>{}</figcaption></figure>",

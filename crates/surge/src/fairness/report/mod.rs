@@ -3,16 +3,18 @@
 
 mod charts;
 mod csv;
-mod html;
+pub(crate) mod html;
 mod json;
-pub(super) mod svg;
+pub(crate) mod svg;
 mod table;
 mod words;
 
 use super::{Comparison, Measure};
 
+pub(crate) use csv::quoted;
 pub use csv::tables;
 pub use html::html;
+pub(crate) use html::{STYLE, figure};
 pub use json::json;
 pub use table::table;
 pub use words::{arm_name, order_name, verdict};
@@ -43,7 +45,7 @@ fn shown(measure: Measure, value: f64) -> String {
 }
 
 /// Three digits that count, for what is below a thousand.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         x if x >= 99.95 => format!("{value:.0}"),
         x if x >= 9.995 => format!("{value:.1}"),

@@ -20,31 +20,31 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 /// Points that belong together.
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
     /// Its look.
-    pub(super) look: usize,
+    pub(crate) look: usize,
     /// Marks each point.
-    pub(super) marked: bool,
+    pub(crate) marked: bool,
 }
 
 /// How an axis is written.
-pub(super) type Format = fn(f64) -> String;
+pub(crate) type Format = fn(f64) -> String;
 
 /// Lines over a common axis.
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     /// For those who cannot see it.
-    pub(super) about: &'a str,
-    pub(super) series: Vec<Series>,
-    pub(super) x_name: &'a str,
-    pub(super) y_name: &'a str,
-    pub(super) x_ticks: Vec<(f64, String)>,
-    pub(super) y_format: Format,
+    pub(crate) about: &'a str,
+    pub(crate) series: Vec<Series>,
+    pub(crate) x_name: &'a str,
+    pub(crate) y_name: &'a str,
+    pub(crate) x_ticks: Vec<(f64, String)>,
+    pub(crate) y_format: Format,
 }
 
 impl Lines<'_> {
-    pub(super) fn draw(&self) -> String {
+    pub(crate) fn draw(&self) -> String {
         let names: Vec<(&str, usize)> =
             self.series.iter().map(|series| (series.name.as_str(), series.look)).collect();
         let (legend, top) = legend(&names, true);
@@ -102,31 +102,31 @@ impl Lines<'_> {
 }
 
 /// A figure with its interval.
-pub(super) struct Row {
-    pub(super) name: String,
-    pub(super) mean: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) mean: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
     /// As it is written.
-    pub(super) shown: String,
-    pub(super) look: usize,
+    pub(crate) shown: String,
+    pub(crate) look: usize,
     /// What it is compared with.
-    pub(super) reference: Option<f64>,
+    pub(crate) reference: Option<f64>,
 }
 
 /// Figures under each other, with their intervals on one axis.
-pub(super) struct Rows<'a> {
-    pub(super) about: &'a str,
-    pub(super) rows: Vec<Row>,
+pub(crate) struct Rows<'a> {
+    pub(crate) about: &'a str,
+    pub(crate) rows: Vec<Row>,
     /// What the hollow mark is; none: there is none.
-    pub(super) reference: Option<&'a str>,
+    pub(crate) reference: Option<&'a str>,
     /// A line across, as at an even hand.
-    pub(super) across: Option<f64>,
-    pub(super) format: Format,
+    pub(crate) across: Option<f64>,
+    pub(crate) format: Format,
 }
 
 impl Rows<'_> {
-    pub(super) fn draw(&self) -> String {
+    pub(crate) fn draw(&self) -> String {
         const ROW: f64 = 38.0;
         let mut top = 8.0;
         let mut legend = String::new();
