@@ -3,12 +3,14 @@
 //! [`load`] sends bookings over NATS and writes down what each client saw
 //! ([`log`]); [`audit`] holds ledger, stores, events and that log against the
 //! promises. [`fairness`] runs the same people under every order of allocation,
-//! in virtual time, and measures who gets what. [`draw`] recomputes a draw from
+//! in virtual time, and measures who gets what; [`recorded`] tells an opening that
+//! really took place, and states it for the public. [`draw`] recomputes a draw from
 //! what is published of it.
 //!
 //! What always holds: the auditor shares no code with the engine but the wire's
 //! formats. Its oracle is what clients saw, never the engine's own counters. Only
-//! `fairness` names `giliran-core`: what it measures is the real deciding.
+//! `fairness` and `recorded::replay` have `giliran-core` decide: what they measure
+//! is the real deciding.
 
 pub mod audit;
 pub mod draw;

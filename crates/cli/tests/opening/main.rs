@@ -10,4 +10,5 @@ mod generations;
 mod lifecycle;
 mod permissions;
 mod rig;
+mod statement;
 mod up;

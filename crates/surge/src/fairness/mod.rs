@@ -14,11 +14,11 @@
 mod attack;
 mod checks;
 mod compare;
-mod desk;
+pub(crate) mod desk;
 mod figures;
 pub mod measures;
 mod population;
-mod random;
+pub(crate) mod random;
 pub mod report;
 mod run;
 pub mod scenario;

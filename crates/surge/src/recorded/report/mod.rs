@@ -7,6 +7,7 @@ mod json;
 mod table;
 
 use giliran_wire::Timestamp;
+use giliran_wire::ledger::Order;
 
 use super::figures::{Figure, Figures, Unit};
 use super::read::{Recorded, State};
@@ -105,6 +106,9 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
         ),
         _ => "Nobody was refused beside a free place.".into(),
     });
+    if recorded.record.rules.order == Order::Draw {
+        said.push("Whether the draw was held as promised, `giliran verify` recomputes.".into());
+    }
     if figures.missing > 0 {
         said.push(format!(
             "Wrong: {} answers in the gateway log tell of bookings that the ledger does not hold.",
