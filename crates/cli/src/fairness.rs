@@ -15,6 +15,7 @@ use giliran_surge::fairness::{
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use crate::failure::Failure;
+use crate::recorded::{self, Outputs, Source};
 use crate::roles::until_asked;
 
 /// Shorter than this, nothing is said of how far it is.
@@ -28,11 +29,12 @@ const QUIET: Duration = Duration::from_secs(2);
     giliran fairness --scenario sprinters --orders first-come,rounds:500 --sweep \
     rounds_ms=100,500,2000\n  \
     giliran fairness --scenario calm --show > mine.toml\n  \
-    giliran fairness --check\n\n\
+    giliran fairness --check\n  \
+    giliran fairness --from-ledger --opening 2026-W49 --html friday.html\n\n\
     Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks (factors but for \
     times and the share).\n\
-    Nothing is asked over the network: it runs in virtual time on the code that \
-    decides, and the same seed gives the same figures.")]
+    Without --from-ledger nothing is asked over the network: it runs in virtual time on \
+    the code that decides, and the same seed gives the same figures.")]
 pub(crate) struct Args {
     /// A scenario that comes with giliran, or a TOML file (see --list).
     #[arg(long, value_name = "NAME|FILE", default_value = "batam")]
@@ -83,6 +85,14 @@ pub(crate) struct Args {
     /// Hold the bench itself against the closed forms, and end.
     #[arg(long, conflicts_with_all = ["csv", "json", "html", "sweep"])]
     check: bool,
+    /// Report on an opening that took place, from the ledger; needs --opening.
+    #[arg(long, conflicts_with_all = ["scenario", "list", "show", "orders", "returns", "seeds", "seed", "sweep", "check"])]
+    from_ledger: bool,
+    /// What a gateway saw, one JSON object a line: who was refused, and who asked when.
+    #[arg(long, value_name = "FILE", requires = "from_ledger")]
+    gateway_log: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// `--sweep`.
@@ -139,6 +149,16 @@ fn returns(text: &str) -> Result<ReturnRule, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    if args.from_ledger {
+        let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
+        let outputs = Outputs { csv, json, html };
+        let told = recorded::fairness(&args.source, args.gateway_log.as_deref(), outputs);
+        return Box::pin(told).await;
+    }
+    if args.source.opening.is_some() {
+        let what = "--opening is of an opening that took place: add --from-ledger";
+        return Err(Failure::Usage(what.to_owned()));
+    }
     if args.list {
         for (name, _) in SHIPPED {
             shown!("{name:<14} {}", shipped(name).map(|s| s.about).unwrap_or_default());

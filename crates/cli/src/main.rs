@@ -19,15 +19,19 @@ mod audit;
 mod bench;
 mod check;
 mod demo;
+mod draw;
 mod failure;
 mod fairness;
 mod http;
 mod init;
 mod key;
 mod logs;
+mod recorded;
 mod roles;
+mod statement;
 mod surge;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -70,6 +74,10 @@ enum Operation {
     Feed(roles::FeedArgs),
     /// Hold ledger, stores, events and what clients saw against the promises.
     Audit(audit::Args),
+    /// Publish what anybody needs to recompute a draw.
+    Draw(draw::Args),
+    /// Recompute a draw from what was published of it, and find one entry.
+    Verify(verify::Args),
     /// Put sealed generations of the ledger into files.
     Archive(archive::Args),
     /// Run the Friday opening on this machine, from the first request to the audit.
@@ -78,6 +86,8 @@ enum Operation {
     Bench(bench::Args),
     /// Run the same people under every order of allocation, and measure who gets what.
     Fairness(fairness::Args),
+    /// What happened to an opening's places, without anybody in it; written or checked.
+    Statement(statement::Args),
     /// Send a scenario's people and brokers to a running engine, and report what came of it.
     Surge(surge::Args),
     /// Validate a configuration and show what it resolves to.
@@ -133,10 +143,13 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Persist(args) => Box::pin(roles::persist(args)).await,
         Operation::Feed(args) => Box::pin(roles::feed(args)).await,
         Operation::Audit(args) => Box::pin(audit::run(args)).await,
+        Operation::Draw(args) => Box::pin(draw::run(args)).await,
+        Operation::Verify(args) => verify::run(&args),
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
-        Operation::Fairness(args) => fairness::run(args).await,
+        Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
+        Operation::Statement(args) => Box::pin(statement::run(args)).await,
         Operation::Surge(args) => Box::pin(surge::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use giliran_wire::answer::{Availability, OpeningState, Phase, SlotState};
-use giliran_wire::ledger::Grant;
+use giliran_wire::ledger::{BallotEntry, Grant};
 use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
 
 use crate::openings::Openings;
@@ -70,6 +70,17 @@ impl Book {
             opening.accounts.give(account, places);
         }
         opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
+    }
+
+    /// Gives back the claims of an entry into a draw that never entered a block;
+    /// see [`abandon`](Self::abandon).
+    pub fn abandon_ballot(&self, entry: &BallotEntry) {
+        let openings = self.openings.load();
+        let Some(opening) = openings.get(entry.opening) else { return };
+        if let Some(account) = &entry.account {
+            opening.accounts.give(account, entry.applicants.len() as u32);
+        }
+        opening.claims.give(&entry.applicants);
     }
 
     /// The booking of this id if `applicant` is of its party, with its opening

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use giliran_wire::answer::{Reason, Status};
+use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
@@ -164,6 +164,12 @@ impl Book {
             return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Conflict), at)));
         }
         Some(if waiting.live {
+            // What is drawn stands with the close.
+            let openings = self.openings.load();
+            let closed = |opening: &Arc<Opening>| opening.phase() == Phase::Closed;
+            if !waiting.entry.waits && openings.get(waiting.entry.opening).is_some_and(closed) {
+                return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Closed), at)));
+            }
             Judged::Do(Target::Waiting(waiting))
         } else {
             let opening = self.openings.load().get(waiting.entry.opening).map(Arc::clone)?;

@@ -175,6 +175,17 @@ impl Claims {
         })
     }
 
+    /// Makes an applicant's entry into an opening's draw durable. `claimed`: the
+    /// claim was taken for it, and is free again.
+    pub(crate) fn enter(&self, applicant: Pseudonym, waiting: &Arc<Waiting>, claimed: bool) {
+        self.0.change(applicant, |claim| {
+            if claimed && matches!(claim.standing, Standing::Deciding) {
+                claim.standing = Standing::Free;
+            }
+            claim.rest.get_or_insert_default().waiting = Some(Arc::clone(waiting));
+        });
+    }
+
     /// Puts or takes away an applicant's entry.
     pub(crate) fn wait(&self, applicant: Pseudonym, waiting: Option<Arc<Waiting>>) {
         let nothing = waiting.is_none();

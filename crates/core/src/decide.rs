@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{BallotEntry, Grant, Seat};
+use giliran_wire::ledger::{BallotEntry, Grant, Order, Seat};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
@@ -20,8 +20,11 @@ use crate::openings::Openings;
 use crate::stable::Durable;
 use crate::{Booking, Waiting};
 
-/// Most entries of those who wait, over all openings: memory is bounded.
+/// Most entries, of those who wait and into draws, over all openings: memory is
+/// bounded, to some 600 bytes each.
 const MAX_WAITING: usize = 1 << 20;
+/// When another try is worth it where there are that many, ms: some may withdraw.
+const FULL_RETRY_MS: u64 = 5_000;
 
 /// A valid `book` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +92,16 @@ impl OwnedAsk {
         &self.request_id
     }
 
+    /// The channel it came through.
+    pub fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
+    }
+
+    /// The people it is for.
+    pub fn applicants(&self) -> &[Pseudonym] {
+        &self.applicants
+    }
+
     /// After this nobody waits for the answer.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
@@ -126,6 +139,14 @@ pub enum Decision {
     /// Everything it wants is durably gone, and it waits for what comes back.
     /// The entry lacks its receipt; the keeper [enters](crate::Keeper::enter) it.
     Enter(Box<BallotEntry>),
+    /// The opening is drawn, and nothing speaks against this entry; its people
+    /// are claimed. It lacks its receipt, and goes into a block
+    /// ([`Keeper::ballot`](crate::Keeper::ballot)), or back through
+    /// [`Book::abandon_ballot`].
+    Ballot(Box<BallotEntry>),
+    /// It belongs into the present round of the opening of this ordinal, and is
+    /// [decided](Book::decide_in_round) at its end.
+    Collect(u32),
     /// It turns on something not yet durable: decide again after the block that
     /// is on its way.
     Wait,
@@ -159,15 +180,22 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// For `not_open`: until it opens.
     pub retry_after_ms: Option<u64>,
+    /// The opening it speaks of, by ordinal, and the slot that was wanted first,
+    /// where that is a single one; for those who count.
+    pub about: Option<(u32, Option<u32>)>,
 }
 
 impl Refusal {
     pub(crate) const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, retry_after_ms: None }
+        Self { reason, detail: None, retry_after_ms: None, about: None }
     }
 
     pub(crate) fn because(reason: Reason, detail: String) -> Self {
-        Self { reason, detail: Some(detail), retry_after_ms: None }
+        Self { reason, detail: Some(detail), retry_after_ms: None, about: None }
+    }
+
+    fn about(self, opening: &Opening, slot: Option<u32>) -> Self {
+        Self { about: Some((opening.record().ordinal, slot)), ..self }
     }
 }
 
@@ -178,6 +206,19 @@ enum Judged<'a> {
     Try(&'a Opening, Fitting<'a>),
     /// Nothing speaks against its waiting for returned places.
     Enter(&'a Opening, Fitting<'a>),
+    /// Nothing durable speaks against its entry into the opening's draw.
+    Ballot(&'a Opening, Fitting<'a>),
+    /// Nothing durable speaks against it yet, and its round decides.
+    Collect(u32),
+}
+
+/// When a request is decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// As it arrives.
+    AtArrival,
+    /// At the end of its round.
+    InRound,
 }
 
 /// What the first applicant's claim says of a request.
@@ -199,9 +240,19 @@ impl Book {
     /// Decides a request at engine time `now`. Any number of threads may; none
     /// waits for another.
     pub fn decide(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
+        self.decide_when(ask, now, When::AtArrival)
+    }
+
+    /// Decides a request at the end of its round: one after the other, by one
+    /// hand.
+    pub fn decide_in_round(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
+        self.decide_when(ask, now, When::InRound)
+    }
+
+    fn decide_when(&self, ask: &Ask<'_>, now: Timestamp, when: When) -> Decision {
         for glance in self.stable.attempts() {
             let openings = self.openings.load();
-            match self.judge(ask, &openings, now, glance.at) {
+            match self.judge(ask, &openings, (now, when), glance.at) {
                 Judged::Settled(settled) => {
                     if self.stable.held(&glance) {
                         return Decision::Settled(settled);
@@ -211,14 +262,19 @@ impl Book {
                 // themselves at any moment: no matter whether a block was being
                 // applied meanwhile.
                 Judged::Wait => return Decision::Wait,
+                Judged::Collect(ordinal) => return Decision::Collect(ordinal),
                 Judged::Try(opening, fitting) => {
                     let grant = opening.take(ask, &fitting, &openings, now);
                     return grant.map_or(Decision::Wait, Decision::Granted);
                 }
                 Judged::Enter(opening, fitting) => {
                     if self.stable.held(&glance) {
-                        return Decision::Enter(Box::new(opening.entry(ask, &fitting)));
+                        return Decision::Enter(Box::new(opening.entry(ask, &fitting, true)));
                     }
+                }
+                Judged::Ballot(opening, fitting) => {
+                    let entry = opening.take_ballot(ask, &fitting, &openings, now);
+                    return entry.map_or(Decision::Wait, Decision::Ballot);
                 }
             }
         }
@@ -229,7 +285,7 @@ impl Book {
         &self,
         ask: &Ask<'_>,
         openings: &'a Openings,
-        now: Timestamp,
+        (now, when): (Timestamp, When),
         at: Durable,
     ) -> Judged<'a> {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
@@ -246,6 +302,8 @@ impl Book {
             Ok(opening) => opening,
             Err(detail) => return refuse(Refusal::because(Reason::UnknownOpening, detail.into())),
         };
+        let refuse =
+            |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, None), at));
         let first = opening.first_claim(ask);
         match first {
             First::Deciding => return Judged::Wait,
@@ -263,12 +321,14 @@ impl Book {
         if ask.expires_at.is_some_and(|deadline| deadline <= now) {
             return refuse(Refusal::new(Reason::Expired));
         }
-        let waits = ask.wait && opening.collects();
+        let waits = ask.wait && opening.collects() && (!opening.draws() || opening.is_drawn());
         // Once the window has closed, returned places are still given to those
         // who wait.
         let late = waits && opening.phase() == Phase::Closed;
         match Self::phase_allows(opening, now) {
             Ok(true) => {}
+            // The last round ends with the window.
+            Ok(false) if when == When::InRound && opening.phase() == Phase::Open => {}
             Ok(false) => return Judged::Wait,
             Err(_) if late => {}
             Err(refusal) => return refuse(refusal),
@@ -280,6 +340,12 @@ impl Book {
             Ok(fitting) => fitting,
             Err(refusal) => return refuse(refusal),
         };
+        let slot = match fitting.first() {
+            Some([only]) => Some(*only),
+            _ => None,
+        };
+        let refuse =
+            |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, slot), at));
         if ask.account.is_some_and(|account| opening.accounts.durably_full(&account, places)) {
             return refuse(Refusal::new(Reason::AccountLimit));
         }
@@ -288,9 +354,25 @@ impl Book {
             Some(false) => {}
             None => return Judged::Wait,
         }
+        if opening.draws() && !late {
+            if opening.party_waits(ask) {
+                let detail = "applicants: one of them has entered by another request".to_owned();
+                return refuse(Refusal::because(Reason::AlreadyBooked, detail));
+            }
+            if self.waiting.len() >= MAX_WAITING {
+                let retry_after_ms = Some(FULL_RETRY_MS);
+                return refuse(Refusal { retry_after_ms, ..Refusal::new(Reason::Busy) });
+            }
+            return Judged::Ballot(opening, fitting);
+        }
         let has_room = |slot: &u32| opening.durably_free.of(*slot) >= places as i32;
         if !late && fitting.iter().any(|slots| slots.iter().any(has_room)) {
-            return Judged::Try(opening, fitting);
+            return match (&opening.record().rules.order, when) {
+                (Order::Rounds { .. }, When::AtArrival) => {
+                    Judged::Collect(opening.record().ordinal)
+                }
+                _ => Judged::Try(opening, fitting),
+            };
         }
         if !waits {
             return refuse(Refusal::new(Reason::SoldOut));
@@ -499,6 +581,10 @@ impl Opening {
         for other in openings.iter().filter(|other| other.record().ordinal != ordinal) {
             for applicant in applicants {
                 let counts = other.claims.look(applicant, |claim| {
+                    let enters = |waiting: &Arc<Waiting>| waiting.live && !waiting.entry.waits;
+                    if claim.and_then(|claim| claim.waiting()).is_some_and(enters) {
+                        return Some(true);
+                    }
                     match claim.map(|claim| &claim.standing) {
                         None | Some(Standing::Free) => Some(false),
                         Some(Standing::Deciding) => None,
@@ -558,6 +644,30 @@ impl Opening {
         None
     }
 
+    /// Claims the applicants of an entry into the opening's draw.
+    fn take_ballot(
+        &self,
+        ask: &Ask<'_>,
+        fitting: &Fitting<'_>,
+        openings: &Openings,
+        now: Timestamp,
+    ) -> Option<Box<BallotEntry>> {
+        let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
+        party.sort_unstable();
+        self.claims.take(&party).ok()?;
+        // Looked at again with the own claim in place: an entry that became
+        // durable since is seen, and no other one can any more.
+        let places = ask.applicants.len() as u32;
+        let fits = !self.party_waits(ask)
+            && self.booked_elsewhere(ask.applicants, openings, now) == Some(false)
+            && ask.account.is_none_or(|account| self.accounts.take(&account, places));
+        if fits {
+            return Some(Box::new(self.entry(ask, fitting, false)));
+        }
+        self.claims.give(&party);
+        None
+    }
+
     fn grant(&self, ask: &Ask<'_>, slot: u32) -> Grant {
         let seat = |applicant: &Pseudonym| Seat { applicant: *applicant, number: 0 };
         Grant {
@@ -574,7 +684,7 @@ impl Opening {
         }
     }
 
-    fn entry(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> BallotEntry {
+    fn entry(&self, ask: &Ask<'_>, fitting: &Fitting<'_>, waits: bool) -> BallotEntry {
         let mut slots: Vec<u32> = Vec::new();
         for slot in fitting.iter().copied().flatten() {
             if !slots.contains(slot) {
@@ -591,7 +701,7 @@ impl Opening {
             reference: ask.reference.map(str::to_owned),
             account: ask.account,
             channel: ask.channel.map(str::to_owned),
-            waits: true,
+            waits,
         }
     }
 }

@@ -26,6 +26,7 @@
 //! random bits come in as arguments.
 
 mod accounts;
+pub mod ballot;
 mod book;
 mod booking;
 mod calendar;
@@ -49,7 +50,9 @@ pub use booking::{Booking, Done, DoneDeed, Life};
 pub use calendar::Calendar;
 pub use change::{ChangeAsk, Deed};
 pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
-pub use keeper::{Change, Changed, Drawing, FoldError, Keeper, Numbered, Parts, Told};
+pub use keeper::{
+    Change, Changed, Draw, DrawStep, Drawing, FoldError, Keeper, Numbered, Parts, Told,
+};
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
 pub use stable::Durable;

@@ -10,6 +10,8 @@ use rustc_hash::FxHashMap;
 
 /// What a block holds beside an opening's record.
 const ROOM_BESIDE: usize = 4 * 1024;
+/// The longest round, ms: whoever asks waits for its end.
+const MAX_ROUND_MS: u64 = 5_000;
 
 use crate::accounts::Accounts;
 use crate::calendar::Calendar;
@@ -23,6 +25,8 @@ pub struct Opening {
     record: OpeningRecord,
     /// A [`Phase`]; relaxed, read inside a stable read.
     phase: AtomicU8,
+    /// 1: its draw is over; relaxed, read inside a stable read.
+    drawn: AtomicU8,
     /// Its end as it now stands, ms; relaxed, read inside a stable read.
     closes_at: AtomicU64,
     offices: FxHashMap<Box<str>, OfficeIndex>,
@@ -110,6 +114,7 @@ impl Opening {
         }
         Self {
             phase: AtomicU8::new(0),
+            drawn: AtomicU8::new(0),
             closes_at: AtomicU64::new(record.closes_at.as_millis().max(0) as u64),
             offices,
             calendar: Calendar::new(&record.timezone),
@@ -137,11 +142,39 @@ impl Opening {
             return Err(Unsupported { id: record.id.clone(), what });
         }
         let what = match &record.rules.order {
-            Order::Rounds { .. } => "order = { rounds = … }",
-            Order::Draw => "order = \"draw\"",
-            Order::FirstCome => return Ok(()),
+            Order::Rounds { length_ms } if *length_ms > MAX_ROUND_MS => "a round of more than 5 s",
+            Order::Draw if !drawn_before_its_days(record, record.closes_at) => {
+                "order = \"draw\" with a close after its first day has begun"
+            }
+            Order::FirstCome | Order::Rounds { .. } | Order::Draw => return Ok(()),
         };
         Err(Unsupported { id: record.id.clone(), what })
+    }
+
+    /// True if an opening that is drawn at this close is drawn before its first
+    /// day begins.
+    pub fn is_drawn_in_time(&self, closes_at: Timestamp) -> bool {
+        drawn_before_its_days(&self.record, closes_at)
+    }
+
+    /// True if everybody enters, and a draw decides.
+    pub fn draws(&self) -> bool {
+        self.record.rules.order == Order::Draw
+    }
+
+    /// True from the close of an opening that is drawn until its draw is over:
+    /// nothing else may change what the draw decides about.
+    pub fn is_drawing(&self) -> bool {
+        self.draws() && self.phase() == Phase::Closed && !self.is_drawn()
+    }
+
+    /// True once its draw is over.
+    pub fn is_drawn(&self) -> bool {
+        self.drawn.load(Ordering::Relaxed) == 1
+    }
+
+    pub(crate) fn set_drawn(&self, drawn: bool) {
+        self.drawn.store(u8::from(drawn), Ordering::Relaxed);
     }
 
     /// The record it was made from.
@@ -317,6 +350,12 @@ impl fmt::Display for Unknown {
             Self::OnlyNamed => "session: the office has only sessions that must be named",
         })
     }
+}
+
+fn drawn_before_its_days(record: &OpeningRecord, closes_at: Timestamp) -> bool {
+    let first = record.slots.iter().map(|slot| slot.date).min();
+    let calendar = Calendar::new(&record.timezone);
+    first.is_none_or(|first| closes_at <= calendar.begins(first))
 }
 
 /// The second midnight (UTC) after the last day: by then it is over in every

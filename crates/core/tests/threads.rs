@@ -150,7 +150,10 @@ fn ask_all(
                     again.push(request);
                 }
                 Decision::Wait => again.push(request),
-                Decision::Enter(_) | Decision::Settled(Settled::Entered { .. }) => {
+                Decision::Enter(_)
+                | Decision::Ballot(_)
+                | Decision::Collect(_)
+                | Decision::Settled(Settled::Entered { .. }) => {
                     panic!("nobody asked to wait")
                 }
                 Decision::Settled(Settled::Repeat(found, at)) => {

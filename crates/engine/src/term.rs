@@ -4,8 +4,8 @@
 //! and the answering task run beside it and end with it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use giliran_broker::append::{AppendOutcome, Appender};
@@ -81,6 +81,7 @@ pub(crate) async fn serve(
         gate: Arc::clone(&engine.gate),
         metrics: engine.metrics.clone(),
         backlog: 0.into(),
+        tallies: Default::default(),
         not_believed_ms: 0.into(),
     });
     let now = now(engine);
@@ -93,7 +94,9 @@ pub(crate) async fn serve(
     };
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
-    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
+    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
+        .with_order_key(engine.options.key.order())
+        .with_beacon(engine.options.config.beacon.clone());
     let appender = office.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
@@ -211,6 +214,8 @@ impl Term<'_> {
         let mut all = Decided::default();
         for decided in group.drain(..) {
             all.granted.extend(decided.granted);
+            all.ballots.extend(decided.ballots);
+            all.rounds.extend(decided.rounds);
             all.waiting.extend(decided.waiting);
             all.changes.extend(decided.changes);
             all.admin.extend(decided.admin);
@@ -228,6 +233,8 @@ impl Term<'_> {
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
             self.make_next(Some(ticket));
         }
+        self.sequencer.ballots(all.ballots);
+        self.sequencer.collect(all.rounds, now);
         self.sequencer.decided(all.granted, all.waiting, now);
     }
 
@@ -278,7 +285,8 @@ impl Term<'_> {
     fn not_rolled(&self, ticket: Option<Ticket>, detail: String) {
         let Some(ticket) = ticket else { return };
         let reason = Reason::Unavailable;
-        let refusal = Refusal { reason, detail: Some(detail), retry_after_ms: Some(ROLL_RETRY_MS) };
+        let retry_after_ms = Some(ROLL_RETRY_MS);
+        let refusal = Refusal { reason, detail: Some(detail), retry_after_ms, about: None };
         let outcome = Outcome::NotAdjusted(refusal, self.sequencer.keeper().durable());
         // Full only where thousands of answers wait: the operator asks again.
         let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
@@ -461,11 +469,7 @@ impl Term<'_> {
             if answer {
                 self.decide(&mut group);
             }
-            for decided in group.drain(..) {
-                for (grant, _) in decided.granted {
-                    self.shared.book.abandon(&grant);
-                }
-            }
+            group.drain(..).for_each(|decided| decided.abandon(&self.shared.book));
         }
         while let Ok(decided) = self.decided.try_recv() {
             group.push(decided);
@@ -473,9 +477,7 @@ impl Term<'_> {
         if answer {
             self.decide(&mut group);
         }
-        for (grant, _) in group.into_iter().flat_map(|decided| decided.granted) {
-            self.shared.book.abandon(&grant);
-        }
+        group.into_iter().for_each(|decided| decided.abandon(&self.shared.book));
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
@@ -505,6 +507,9 @@ impl Term<'_> {
     async fn keep_house(&mut self) -> Result<(), EngineError> {
         let engine = self.office.engine;
         let now = now(engine);
+        let tallies = self.shared.tallies.lock();
+        self.sequencer
+            .refused(std::mem::take(&mut *tallies.unwrap_or_else(PoisonError::into_inner)));
         // Also where nothing comes in: a clock that is right again is to be seen.
         self.sequencer.tick(now);
         let not_believed = now.wall.millis_since(self.sequencer.time(now));

@@ -161,7 +161,9 @@ impl Bench {
             Decision::Wait | Decision::Enter(_) => {
                 self.sequencer.decided([], [(ask.to_owned(), who)], self.now);
             }
-            Decision::Settled(_) => panic!("nothing is settled yet"),
+            Decision::Settled(_) | Decision::Ballot(_) | Decision::Collect(_) => {
+                panic!("nothing is settled yet")
+            }
         }
     }
 }

@@ -345,11 +345,11 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_releases_entry_stops_the_feed() {
-        let newer = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
+    fn a_seed_out_of_place_stops_the_feed() {
+        let record = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
         let mut bench = Bench::new(None);
-        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(newer)]).unwrap_err();
-        assert!(error.to_string().contains("use a newer one"), "{error}");
+        let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(record)]).unwrap_err();
+        assert!(error.to_string().contains("out of place"), "{error}");
     }
 
     #[test]
@@ -372,6 +372,15 @@ mod tests {
         bench.block(vec![Entry::Grant(grant(1, 1)), Entry::Grant(grant(1, 2))]).unwrap();
         let told = bench.places(0);
         assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":8}"]);
+        // Once its days are over, what was told of it is taken back, once.
+        bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
+        bench.next.time = "2026-12-10T00:00:00Z".parse().unwrap();
+        bench.block(Vec::new()).unwrap();
+        assert_eq!(
+            bench.places(0),
+            ["week-0.harbour.2026-11-30.all ", "week-0.harbour.2026-12-01.all "]
+        );
+        assert!(bench.places(0).is_empty());
     }
 
     #[test]

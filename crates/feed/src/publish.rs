@@ -147,15 +147,19 @@ impl Streams {
         Ok(Sent::All)
     }
 
-    /// Tells free places. No events may be on their way.
+    /// Tells free places; an empty value deletes its key. No events may be on their
+    /// way.
     pub(crate) async fn tell(&mut self, places: &BTreeMap<String, Vec<u8>>) -> Result<Sent, Error> {
         let places: Vec<_> = places.iter().collect();
         let mut sent = Sent::All;
         for places in places.chunks(WINDOW as usize) {
             for (key, value) in places {
                 let subject = format!("$KV.{}.{key}", self.bucket);
-                let value = Bytes::copy_from_slice(value);
-                self.send(subject, 0, HeaderMap::new(), value).await?;
+                let mut headers = HeaderMap::new();
+                if value.is_empty() {
+                    headers.insert("KV-Operation", "DEL");
+                }
+                self.send(subject, 0, headers, Bytes::copy_from_slice(value)).await?;
             }
             for _ in places {
                 match self.outcome().await?.1 {

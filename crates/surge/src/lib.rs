@@ -4,14 +4,18 @@
 //! ([`log`]); [`audit`] holds ledger, stores, events and that log against the
 //! promises. [`fairness`] runs the same people under every order of allocation,
 //! in virtual time, and measures who gets what; [`rush`] sends the same people to
-//! a running engine.
+//! a running engine. [`draw`] recomputes a draw from what is published of it.
 //!
 //! What always holds: the auditor shares no code with the engine but the wire's
-//! formats. Its oracle is what clients saw, never the engine's own counters. Only
-//! `fairness` names `giliran-core`: what it measures is the real deciding.
+//! formats, but where it holds a seal of the ledger against the fold. Its oracle is
+//! what clients saw, never the engine's own counters. Beside that only `fairness`
+//! names `giliran-core`: what it measures is the real deciding.
 
 pub mod audit;
+pub mod draw;
 pub mod fairness;
 pub mod load;
 pub mod log;
+pub mod recorded;
 pub mod rush;
+pub mod walk;

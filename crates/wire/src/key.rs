@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Pseudonym;
+use crate::{LedgerId, Pseudonym};
 
 /// A deployment's secret: 32 bytes that turn raw applicant ids into
 /// [`Pseudonym`]s.
@@ -13,7 +13,34 @@ use crate::Pseudonym;
 pub struct ApplicantKey {
     applicant: [u8; 32],
     account: [u8; 32],
+    order: [u8; 32],
     fingerprint: KeyFingerprint,
+}
+
+/// Makes the seeds of rounds and draws: every engine of a deployment makes the
+/// same, and nobody else makes any before it is revealed.
+#[derive(Clone)]
+pub struct OrderKey([u8; 32]);
+
+impl OrderKey {
+    /// The key made of these secret bytes.
+    pub const fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// The seed of an opening: BLAKE3, keyed, over the ledger's id and the
+    /// opening's ordinal as four bytes, least significant first.
+    pub fn seed(&self, ledger: LedgerId, opening: u32) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&ledger.0).update(&opening.to_le_bytes());
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl fmt::Debug for OrderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OrderKey(..)")
+    }
 }
 
 /// What the ledger's genesis remembers of the key: enough to refuse another
@@ -46,6 +73,7 @@ impl ApplicantKey {
         Self {
             applicant: blake3::derive_key("giliran v1 applicant pseudonym", secret),
             account: blake3::derive_key("giliran v1 account pseudonym", secret),
+            order: blake3::derive_key("giliran v1 order seed", secret),
             fingerprint: KeyFingerprint(short),
         }
     }
@@ -53,6 +81,11 @@ impl ApplicantKey {
     /// What genesis records of this key.
     pub fn fingerprint(&self) -> KeyFingerprint {
         self.fingerprint
+    }
+
+    /// What the seeds of rounds and draws are made with.
+    pub const fn order(&self) -> OrderKey {
+        OrderKey(self.order)
     }
 
     /// The pseudonym of an applicant id, taken verbatim.
@@ -92,5 +125,17 @@ mod tests {
         }
         assert_ne!(a.fingerprint(), b.fingerprint());
         assert_eq!(format!("{:?}", a.applicant("x")), "Pseudonym(..)");
+    }
+
+    #[test]
+    fn seeds_differ_by_key_ledger_and_opening() {
+        let (a, b) = (ApplicantKey::new(&[1; 32]).order(), ApplicantKey::new(&[2; 32]).order());
+        let (one, other) = (LedgerId([1; 16]), LedgerId([2; 16]));
+        let all = [a.seed(one, 0), a.seed(one, 1), a.seed(other, 0), b.seed(one, 0)];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|other| other != one));
+        }
+        assert_eq!(a.seed(one, 0), ApplicantKey::new(&[1; 32]).order().seed(one, 0));
+        assert_eq!(format!("{a:?}"), "OrderKey(..)");
     }
 }

@@ -22,6 +22,7 @@
 pub mod admin;
 pub mod answer;
 pub mod archive;
+pub mod beacon;
 pub mod codec;
 pub mod event;
 mod id;
@@ -34,6 +35,6 @@ mod text;
 mod time;
 
 pub use id::{BlockHash, BookingId, Digest, LedgerId, Position, Pseudonym, WriterNonce};
-pub use key::{ApplicantKey, KeyFingerprint};
+pub use key::{ApplicantKey, KeyFingerprint, OrderKey};
 pub use text::Text;
 pub use time::{Date, Timestamp};

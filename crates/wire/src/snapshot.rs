@@ -46,6 +46,23 @@ pub enum Piece {
     Bookings(Vec<BookingState>),
     /// Entries of openings in memory.
     Entries(Vec<EntryState>),
+    /// Where an opening's rounds or draw stand; behind the opening.
+    Order(OrderState),
+}
+
+/// Where an opening's rounds or draw stand.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OrderState {
+    /// The opening's ordinal.
+    pub opening: u32,
+    /// The seed's commitment.
+    pub commitment: [u8; 32],
+    /// The public value that is mixed in, by name.
+    pub beacon: Option<String>,
+    /// The entries' root, once they are complete, and how many there were.
+    pub root: Option<([u8; 32], u64)>,
+    /// The seed, once it is revealed, and the public value.
+    pub revealed: Option<([u8; 32], Option<Vec<u8>>)>,
 }
 
 /// Where the state stands in the ledger.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod draws;
 mod faults;
 mod generations;
 mod lifecycle;

@@ -8,7 +8,8 @@ use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, Damage, DrawRecord, Entry,
-    Expire, Grant, OpeningRecord, Released, Reschedule, ReturnRule, Seal, Seat, SnapshotPart,
+    Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal, Seat,
+    SnapshotPart,
 };
 use giliran_wire::snapshot::{Joiner, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
@@ -24,11 +25,11 @@ const FORGOTTEN_AT_ONCE: usize = 4_096;
 
 /// A block on its way into the state.
 pub(super) struct Applying<'k> {
-    keeper: &'k mut Keeper,
+    pub(super) keeper: &'k mut Keeper,
     seq: u64,
-    time: Timestamp,
-    mode: Mode,
-    changes: Vec<Change>,
+    pub(super) time: Timestamp,
+    pub(super) mode: Mode,
+    pub(super) changes: Vec<Change>,
     /// The group that is being read: its opening, round, and grants to come.
     drawing: Option<(u32, u64, u64)>,
     /// The operator's words to the change that is being applied.
@@ -127,7 +128,7 @@ impl<'k> Applying<'k> {
         Ok(())
     }
 
-    fn damage(&self, what: &str) -> FoldError {
+    pub(super) fn damage(&self, what: &str) -> FoldError {
         Damage { seq: self.seq, what: what.to_owned() }.into()
     }
 
@@ -160,7 +161,7 @@ impl<'k> Applying<'k> {
         Ok(())
     }
 
-    fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
+    pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
         let openings = self.keeper.book.openings.load();
         let opening = openings.get(ordinal).map(Arc::clone);
         opening.ok_or_else(|| self.damage(&format!("opening number {ordinal} is not there")))
@@ -179,6 +180,10 @@ impl<'k> Applying<'k> {
                 self.damage(&format!("opening number {ordinal} becomes {to:?} from {from:?}"))
             );
         }
+        if to == Phase::Open && !self.is_committed(&opening) {
+            let what = format!("opening number {ordinal} opens without its seed's commitment");
+            return Err(self.damage(&what));
+        }
         opening.set_phase(to);
         Ok(())
     }
@@ -190,7 +195,7 @@ impl<'k> Applying<'k> {
         if grant.slot >= opening.slots() {
             return Err(damage(self, "granted in no slot of its opening"));
         }
-        let drawn = match &mut self.drawing {
+        let grouped = match &mut self.drawing {
             Some((ordinal, _, left)) if *ordinal == grant.opening && *left > 0 => {
                 *left -= 1;
                 true
@@ -198,6 +203,17 @@ impl<'k> Applying<'k> {
             Some(_) => return Err(damage(self, "does not belong into its group")),
             None => false,
         };
+        let entry = if grouped { self.end_entry(&id) } else { None };
+        let drawn = entry.is_some();
+        match (grouped, drawn, &opening.record().rules.order) {
+            (true, false, Order::FirstCome | Order::Draw) => {
+                return Err(damage(self, "was drawn without having entered"));
+            }
+            (false, _, Order::Rounds { .. } | Order::Draw) => {
+                return Err(damage(self, "was granted outside of a group"));
+            }
+            _ => {}
+        }
         if !drawn && opening.phase() != Phase::Open {
             let what = format!("granted while the opening is {:?}", opening.phase());
             return Err(damage(self, &what));
@@ -210,12 +226,12 @@ impl<'k> Applying<'k> {
             return Err(damage(self, "was not numbered here"));
         }
         let places = grant.seats.len() as u32;
-        if drawn {
-            self.end_entry(&id).ok_or_else(|| damage(self, "was drawn without having entered"))?;
-        }
+        // Entered into the opening's own draw: the account's places were counted
+        // then.
+        let counted = entry.is_some_and(|entry| !entry.entry.waits);
         self.occupy(&opening, grant.slot, &grant.seats, live && !drawn)
             .map_err(|what| damage(self, &what))?;
-        if let Some(account) = grant.account {
+        if let Some(account) = grant.account.filter(|_| !counted) {
             opening.accounts.grant(account, places, live);
         }
         let booking = Arc::new(Booking::new(grant, self.time));
@@ -556,22 +572,30 @@ impl<'k> Applying<'k> {
     }
 
     fn draw(&mut self, record: DrawRecord) -> Result<(), FoldError> {
-        let newer = |seq| Err(FoldError::Newer { seq, what: "a draw record" });
         match record {
-            DrawRecord::Committed { .. } | DrawRecord::Root { .. } => return newer(self.seq),
-            DrawRecord::Revealed { .. } => {}
+            DrawRecord::Committed { opening, commitment, beacon } => {
+                self.committed(opening, commitment, beacon)?;
+            }
+            DrawRecord::Root { opening, root, entries } => self.rooted(opening, root, entries)?,
+            DrawRecord::Revealed { opening, seed, beacon } => {
+                self.revealed(opening, seed, beacon)?;
+            }
             DrawRecord::Entered(entry) if entry.waits => self.entered(*entry)?,
-            DrawRecord::Entered(_) => return newer(self.seq),
+            DrawRecord::Entered(entry) => self.ballot(*entry)?,
             DrawRecord::Withdrawn { receipt, .. } => self.withdrawn(&receipt)?,
             DrawRecord::NotDrawn { receipt } => {
                 let waiting = self.end_entry(&receipt);
                 let waiting = waiting.ok_or_else(|| self.damage("not drawn, and not entered"))?;
+                self.end_account(&waiting);
                 let opening = self.opening(waiting.entry.opening)?;
                 self.changes.push(Change::Entry { kind: Kind::NotDrawn, waiting, opening });
             }
             DrawRecord::Drawing { opening, round, grants } => {
-                let next = self.keeper.kept.get(&opening).map(|kept| kept.draws + 1);
-                if self.drawing.is_some() || next != Some(round) {
+                let last = self.keeper.kept.get(&opening).map(|kept| kept.draws);
+                // A round that does not fit one block has further groups.
+                let further = last == Some(round) && self.has_rounds(opening);
+                let fits = further || last.map(|last| last + 1) == Some(round);
+                if self.drawing.is_some() || !fits {
                     return Err(self.damage(&format!("group {round} begins out of order")));
                 }
                 self.drawing = Some((opening, round, grants));
@@ -586,6 +610,12 @@ impl<'k> Applying<'k> {
             }
         }
         Ok(())
+    }
+
+    fn has_rounds(&self, ordinal: u32) -> bool {
+        let openings = self.keeper.book.openings.load();
+        let order = openings.get(ordinal).map(|opening| &opening.record().rules.order);
+        matches!(order, Some(Order::Rounds { .. }))
     }
 
     fn entered(&mut self, entry: BallotEntry) -> Result<(), FoldError> {
@@ -613,7 +643,7 @@ impl<'k> Applying<'k> {
 
     /// Who enters again is known by the new entry alone: to come and go must not
     /// fill the memory.
-    fn forget_withdrawn(&mut self, opening: &Opening, applicant: &Pseudonym) {
+    pub(super) fn forget_withdrawn(&mut self, opening: &Opening, applicant: &Pseudonym) {
         let earlier = opening.claims.look(applicant, |c| c.and_then(|c| c.waiting().cloned()));
         let Some(earlier) = earlier.filter(|earlier| !earlier.live) else { return };
         let receipt = earlier.entry.receipt;
@@ -631,7 +661,16 @@ impl<'k> Applying<'k> {
         let there = there.filter(|waiting| waiting.live);
         let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
         let opening = self.opening(there.entry.opening)?;
-        self.keeper.waiting.remove(&(draw_of(&opening, &there), there.entry.opening, *receipt));
+        if there.entry.waits {
+            let at = draw_of(&opening, &there);
+            self.keeper.waiting.remove(&(at, there.entry.opening, *receipt));
+        } else {
+            if opening.phase() != Phase::Open {
+                return Err(self.damage("withdrawn from a draw after its close"));
+            }
+            self.end_account(&there);
+            self.keeper.kept.entry(there.entry.opening).or_default().ballots -= 1;
+        }
         let waiting = Arc::new(Waiting { live: false, ..Waiting::clone(&there) });
         self.keeper.book.waiting.insert(*receipt, Arc::clone(&waiting));
         for applicant in &waiting.entry.applicants {
@@ -648,13 +687,23 @@ impl<'k> Applying<'k> {
             return None;
         }
         let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
-        self.keeper.waiting.remove(&(draw_of(&opening, &waiting), waiting.entry.opening, *receipt));
+        if !waiting.entry.waits && !self.keeper.is_revealed(waiting.entry.opening) {
+            return None;
+        }
+        let ordinal = waiting.entry.opening;
+        if waiting.entry.waits {
+            self.keeper.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
+        }
         self.keeper.book.waiting.remove_if(receipt, |_| true);
         for applicant in &waiting.entry.applicants {
             opening.claims.wait(*applicant, None);
         }
-        if let Some(kept) = self.keeper.kept.get_mut(&waiting.entry.opening) {
+        if let Some(kept) = self.keeper.kept.get_mut(&ordinal) {
             kept.entries.remove(receipt);
+            if !waiting.entry.waits {
+                kept.ballots -= 1;
+                opening.set_drawn(kept.ballots == 0);
+            }
         }
         Some(waiting)
     }

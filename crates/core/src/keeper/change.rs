@@ -61,6 +61,9 @@ impl Keeper {
                 return Changed::Entry(Box::new(Entry::Draw(record)), Told::Entry(receipt));
             }
         };
+        if found.opening.is_drawing() {
+            return Changed::Wait;
+        }
         let id = found.booking.id;
         let request_id = ask.request_id.to_string();
         let entry = match &ask.deed {
@@ -303,7 +306,7 @@ impl Keeper {
 
     fn changeable(&self, id: BookingId) -> Option<Found> {
         let found = self.book.booking(&id).and_then(|booking| self.book.found(booking))?;
-        let free = !self.in_block.touched.contains(&id);
+        let free = !self.in_block.touched.contains(&id) && !found.opening.is_drawing();
         (free && found.booking.status.is_live()).then_some(found)
     }
 }

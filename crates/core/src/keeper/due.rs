@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Status};
-use giliran_wire::ledger::{DrawRecord, Entry, Expire, Grant, Released, ReturnRule, Seat};
+use giliran_wire::ledger::{DrawRecord, Entry, Expire, Grant, Order, Released, ReturnRule, Seat};
 use giliran_wire::{BookingId, Timestamp};
 
 use super::Keeper;
@@ -36,8 +36,11 @@ impl Keeper {
             let ordinal = opening.record().ordinal;
             let opens = match opening.phase() {
                 Phase::Scheduled => now >= opens_at,
-                // Extended after its close.
-                Phase::Closed => now < closes_at,
+                // Extended after its close. Where a seed was revealed then, it
+                // stays closed.
+                Phase::Closed => {
+                    opening.record().rules.order == Order::FirstCome && now < closes_at
+                }
                 Phase::Open => false,
             };
             if opens {
@@ -94,7 +97,7 @@ impl Keeper {
                 self.holds.remove(&(at, id));
                 continue;
             };
-            if found.booking.status != Status::Held {
+            if found.booking.status != Status::Held || found.opening.is_drawing() {
                 continue;
             }
             self.in_block.touched.insert(id);

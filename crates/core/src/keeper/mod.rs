@@ -1,6 +1,7 @@
 //! The single writer: gives numbers, applies blocks, can tell the state's hash.
 
 mod apply;
+mod ballots;
 mod change;
 mod due;
 mod snapshot;
@@ -11,11 +12,14 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{BallotEntry, Block, Chain, Damage, Entry, Genesis, Grant, Reading};
-use giliran_wire::snapshot::Joiner;
+use giliran_wire::ledger::{
+    BallotEntry, Block, Chain, Damage, DrawRecord, Entry, Genesis, Grant, Reading,
+};
+use giliran_wire::snapshot::{Joiner, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+pub use ballots::{Draw, DrawStep};
 pub use change::{Changed, Told};
 pub use due::Drawing;
 pub use snapshot::Parts;
@@ -73,6 +77,10 @@ struct Kept {
     entries: BTreeSet<BookingId>,
     /// Groups drawn so far.
     draws: u64,
+    /// Its seed, where its order has one.
+    order: Option<OrderState>,
+    /// Live entries into its own draw.
+    ballots: u64,
 }
 
 /// What the block that is being written is about to change, beside its grants:
@@ -95,14 +103,6 @@ pub enum FoldError {
     /// The ledger is not what its writers wrote.
     #[error(transparent)]
     Damage(#[from] Damage),
-    /// A later release wrote something this one cannot read.
-    #[error("ledger sequence {seq} holds {what}, which this release cannot read: use a newer one")]
-    Newer {
-        /// Where.
-        seq: u64,
-        /// What.
-        what: &'static str,
-    },
 }
 
 /// One thing that a block changed.
@@ -280,6 +280,9 @@ impl Keeper {
     pub fn abandon(&mut self, entry: &Entry) {
         match entry {
             Entry::Grant(grant) => self.abandon_grant(grant),
+            Entry::Draw(DrawRecord::Entered(entry)) if !entry.waits => {
+                self.book.abandon_ballot(entry);
+            }
             Entry::Confirm(confirm) => {
                 if let (Some(seats), Some(booking)) =
                     (&confirm.revived, self.book.booking(&confirm.booking))
@@ -308,9 +311,12 @@ impl Keeper {
     fn abandon_grant(&mut self, grant: &Grant) {
         let drawn = self.in_block.touched.contains(&grant.booking);
         if drawn {
+            // The places of an account were counted when it entered a draw.
+            let waits = |waiting: Option<&Arc<Waiting>>| waiting.is_some_and(|w| w.entry.waits);
+            let waits = self.book.waiting.look(&grant.booking, waits);
             self.untake(grant.opening, grant.slot, grant.seats.iter().map(|seat| seat.number));
             if let Some(opening) = self.book.openings.load().get(grant.opening) {
-                if let Some(account) = &grant.account {
+                if let (Some(account), true) = (&grant.account, waits) {
                     opening.accounts.give(account, grant.seats.len() as u32);
                 }
                 opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
@@ -445,6 +451,9 @@ impl Keeper {
             }
             let kept = &self.kept[&opening.record().ordinal];
             bytes.extend_from_slice(&kept.draws.to_le_bytes());
+            if let Some(order) = &kept.order {
+                giliran_wire::codec::encode_into(order, &mut bytes);
+            }
             kept.stocks.iter().for_each(|stock| stock.digest_into(&mut bytes));
             hasher.update(&bytes);
             let mut ids = kept.made.clone();

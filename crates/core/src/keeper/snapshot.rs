@@ -33,6 +33,8 @@ enum Key {
     Bookings(u32, usize),
     /// Of this opening, from here on.
     Entries(u32, usize),
+    /// Of this opening.
+    Order(u32),
 }
 
 /// The state as a generation begins with it, part by part, without holding all of
@@ -121,6 +123,7 @@ impl Keeper {
             let ordinal = opening.record().ordinal;
             let kept = &self.kept[&ordinal];
             keys.push(Key::Opening(ordinal));
+            keys.extend(kept.order.is_some().then_some(Key::Order(ordinal)));
             let from = |all: usize| (0..all).step_by(IN_A_PIECE);
             keys.extend(from(kept.made.len()).map(|from| Key::Bookings(ordinal, from)));
             keys.extend(from(kept.entries.len()).map(|from| Key::Entries(ordinal, from)));
@@ -146,6 +149,9 @@ impl Keeper {
                     draws: kept.draws,
                     slots: kept.stocks.iter().map(slot_state).collect(),
                 }))
+            }
+            Key::Order(ordinal) => {
+                Piece::Order(self.kept[&ordinal].order.clone().expect("listed by `keys`"))
             }
             Key::Bookings(ordinal, from) => {
                 let made = self.kept[&ordinal].made[from..].iter().take(IN_A_PIECE);
@@ -184,6 +190,15 @@ impl Keeper {
                 self.changes = head.changes;
             }
             Piece::Opening(state) => self.restore_opening(*state)?,
+            Piece::Order(order) => {
+                let kept = self.kept.get_mut(&order.opening);
+                let kept = kept.ok_or_else(|| "an order of no opening".to_owned())?;
+                // Until a live entry says otherwise.
+                if let Some(opening) = self.book.openings.load().get(order.opening) {
+                    opening.set_drawn(order.revealed.is_some());
+                }
+                kept.order = Some(order);
+            }
             Piece::Bookings(bookings) => {
                 for booking in bookings {
                     self.restore_booking(booking)?;
@@ -281,14 +296,27 @@ impl Keeper {
         let opening = self.book.openings.load().get(ordinal).map(Arc::clone);
         let opening = opening.ok_or_else(|| format!("entry {receipt} is in no opening"))?;
         let waiting = Arc::new(Waiting { entry, since, live });
-        if live {
+        if live && waiting.entry.waits {
             self.waiting.insert((draw_of(&opening, &waiting), ordinal, receipt));
         }
         for who in &waiting.entry.applicants {
-            opening.claims.wait(*who, Some(Arc::clone(&waiting)));
+            // Receipts are in no order of time: the live one counts, else the last.
+            let later = |there: &Arc<Waiting>| there.live || (!live && there.since > since);
+            let later = |claim: &crate::claims::Claim| claim.waiting().is_some_and(later);
+            if !opening.claims.look(who, |claim| claim.is_some_and(later)) {
+                opening.claims.wait(*who, Some(Arc::clone(&waiting)));
+            }
         }
         if let Some(kept) = self.kept.get_mut(&ordinal) {
             kept.entries.insert(receipt);
+            if live && !waiting.entry.waits {
+                kept.ballots += 1;
+                opening.set_drawn(false);
+                if let Some(account) = waiting.entry.account {
+                    let places = waiting.entry.applicants.len() as u32;
+                    opening.accounts.grant(account, places, false);
+                }
+            }
         }
         self.book.waiting.insert(receipt, waiting);
         Ok(())

@@ -344,6 +344,7 @@ impl World {
                 assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
                 Expected::Refused(refusal.reason)
             }
+            Decision::Ballot(_) | Decision::Collect(_) => panic!("every opening is first come"),
             Decision::Settled(Settled::Entered { waiting, durable, .. }) => {
                 assert_eq!(durable.position().seq, settled_at);
                 Expected::Entered(waiting.entry.receipt)

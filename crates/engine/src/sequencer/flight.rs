@@ -1,7 +1,7 @@
 //! The one block in flight: sent, sent again, and what its outcomes mean.
 
 use bytes::Bytes;
-use giliran_core::Told;
+use giliran_core::{OwnedAsk, Told};
 use giliran_wire::ledger::{Block, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
@@ -26,6 +26,8 @@ pub(super) struct InFlight<T> {
     pub(super) told: Vec<(T, Box<str>, Told)>,
     /// Operators' actions.
     pub(super) adjusted: Vec<admin::Job<T>>,
+    /// Requests of a round that its group leaves nothing for.
+    pub(super) after: Vec<(OwnedAsk, T)>,
     pub(super) expected_last: u64,
     /// The attempt whose outcome counts.
     pub(super) attempt: u64,
@@ -108,6 +110,7 @@ impl<T> Sequencer<T> {
             tickets: gathered.tickets,
             told: gathered.told,
             adjusted: gathered.adjusted,
+            after: gathered.after,
             expected_last: 0,
             attempt: 0,
             step: Step::Pausing { until_ms: now.mono_ms },

@@ -1,6 +1,6 @@
 //! What the next block holds.
 
-use giliran_core::{Changed, Numbered, Told};
+use giliran_core::{Changed, OwnedAsk, Told};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
@@ -27,6 +27,8 @@ pub(super) struct Gathered<T> {
     pub(super) tickets: Vec<T>,
     pub(super) told: Vec<(T, Box<str>, Told)>,
     pub(super) adjusted: Vec<admin::Job<T>>,
+    /// Requests of a round that its group leaves nothing for.
+    pub(super) after: Vec<(OwnedAsk, T)>,
 }
 
 impl<T> Gathered<T> {
@@ -37,7 +39,14 @@ impl<T> Gathered<T> {
             tickets: Vec::new(),
             told: Vec::new(),
             adjusted: Vec::new(),
+            after: Vec::new(),
         }
+    }
+
+    /// True if it holds a group of this opening.
+    pub(super) fn has_group(&self, ordinal: u32) -> bool {
+        let group = |entry: &Entry| matches!(entry, Entry::Draw(DrawRecord::Drawn { opening, .. }) if *opening == ordinal);
+        self.entries.iter().any(group)
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
@@ -52,9 +61,10 @@ impl<T> Sequencer<T> {
     /// adjust, then what closes once every grant before it is in.
     pub(super) fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
         let mut block = Gathered::new();
+        let mut ordinal = self.keeper.next_ordinal();
         while let Some(opening) = self.openings.pop_front() {
-            let ordinal = self.keeper.next_ordinal() + block.entries.len() as u32;
             let record = OpeningRecord { ordinal, ..opening };
+            let committed = self.commitment(&record);
             let entry = Entry::Opening(Box::new(record));
             if block.bytes + entry_bytes(&entry) > MAX_BLOCK_BYTES && !block.entries.is_empty() {
                 if let Entry::Opening(record) = entry {
@@ -63,6 +73,8 @@ impl<T> Sequencer<T> {
                 return block;
             }
             block.push(entry);
+            committed.into_iter().for_each(|entry| block.push(entry));
+            ordinal += 1;
         }
         if block.bytes > CHANGE_BYTES {
             return block;
@@ -82,15 +94,22 @@ impl<T> Sequencer<T> {
         self.gather_changes(&mut block, time);
         self.gather_returns(&mut block, time, now);
         self.gather_entries(&mut block);
+        self.gather_draw(&mut block, time);
         self.gather_jobs(&mut block, time);
         // Their room is kept, so that grants which fill block after block do not
         // keep an operator waiting; they stand after the grants, whose numbers were
         // given without them.
         let adjustments = self.gather_adjustments(&mut block);
-        let all_in = self.gather_grants(&mut block, time);
+        let all_in = self.gather_rounds(&mut block, time)
+            && self.gather_ballots(&mut block)
+            && self.gather_grants(&mut block, time);
+        self.gather_refusals(&mut block, time);
         block.entries.extend(adjustments);
         if all_in {
-            block.entries.extend(closed);
+            // Whoever asked in a round is told what came of it first.
+            let over = |entry: &Entry| matches!(entry, Entry::Closed { opening } if !self.rounds.are_open(*opening));
+            let told = block.after.is_empty();
+            block.entries.extend(closed.into_iter().filter(|entry| told && over(entry)));
         }
         block
     }
@@ -130,6 +149,10 @@ impl<T> Sequencer<T> {
         let expiries = self.keeper.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
         let releases = self.keeper.releases(time, RETURNS_A_BLOCK);
         expiries.into_iter().chain(releases).for_each(|entry| block.push(entry));
+        // The groups of a round follow each other.
+        if self.rounds.is_deciding() {
+            return;
+        }
         if self.drawing.is_none() {
             let mut seed = [0; 32];
             seed[..16].copy_from_slice(&(self.random)().to_le_bytes());
@@ -183,14 +206,7 @@ impl<T> Sequencer<T> {
                     hold_ms
                 }
             };
-            let numbered = loop {
-                match self.keeper.number(&mut grant, (self.random)()) {
-                    Numbered::Done => break true,
-                    Numbered::IdTaken => {}
-                    Numbered::NoRoom => break false,
-                }
-            };
-            if !numbered {
+            if !self.number(&mut grant) {
                 // An operator has taken the place away meanwhile; another try is
                 // decided on what is left.
                 self.keeper.book().abandon(&grant);
@@ -215,7 +231,7 @@ pub(super) fn entry_bytes(entry: &Entry) -> usize {
 }
 
 /// Bytes a grant takes in a block.
-fn grant_bytes(grant: &Grant) -> usize {
+pub(super) fn grant_bytes(grant: &Grant) -> usize {
     const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4;
     let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
     FIXED

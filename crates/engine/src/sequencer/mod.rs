@@ -26,9 +26,12 @@
 
 mod admin;
 mod clock;
+mod draws;
 mod flight;
 mod gather;
 mod generation;
+mod refusals;
+mod rounds;
 
 use std::collections::{HashSet, VecDeque};
 
@@ -41,13 +44,16 @@ use flight::{InFlight, Step};
 use gather::Gathered;
 pub use generation::Continuation;
 use giliran_core::{
-    Book, Change, ChangeAsk, Decision, Drawing, Durable, Entered, FoldError, Found, Keeper,
+    Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Entered, FoldError, Found, Keeper,
     OwnedAsk, Refusal, Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
-use giliran_wire::{BookingId, Position, Timestamp, WriterNonce};
+use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
+pub use refusals::Tallies;
+use rounds::Rounds;
 
 /// Longest that a request waits behind a block before it is told `busy`, ms.
 pub const MAX_PARKED_MS: u64 = 5_000;
@@ -205,8 +211,20 @@ pub struct Sequencer<T> {
     entering: VecDeque<(Box<BallotEntry>, T)>,
     /// Operators' actions, in the order they came.
     admin: VecDeque<admin::Job<T>>,
-    /// The draw that is going on.
+    /// The draw for returned places that is going on.
     drawing: Option<Drawing>,
+    /// Entries into openings' own draws, in the order they came.
+    ballots: VecDeque<(Box<BallotEntry>, T)>,
+    /// The opening's own draw that is going on.
+    draw: Option<Draw>,
+    /// Requests for openings with rounds.
+    rounds: Rounds<T>,
+    /// Refusals that are to be put on record.
+    tallies: Tallies,
+    /// What the seeds of rounds and draws are made with.
+    order_key: OrderKey,
+    /// Whose rounds draws mix in.
+    beacon: Option<Network>,
     clock: Clock,
     /// Nothing expires before this, on the monotonic clock.
     grace_until_ms: u64,
@@ -247,6 +265,12 @@ impl<T> Sequencer<T> {
             entering: VecDeque::new(),
             admin: VecDeque::new(),
             drawing: None,
+            ballots: VecDeque::new(),
+            draw: None,
+            rounds: Rounds::new(),
+            tallies: Tallies::default(),
+            order_key: OrderKey::new([0; 32]),
+            beacon: None,
             clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: Vec::new(),
@@ -291,6 +315,8 @@ impl<T> Sequencer<T> {
             + self.parked.len()
             + self.changes.len()
             + self.entering.len()
+            + self.ballots.len()
+            + self.rounds.len()
             + self.in_flight.as_ref().map_or(0, |flight| flight.tickets.len())
     }
 
@@ -420,7 +446,9 @@ impl<T> Sequencer<T> {
         let returned = returned.map(|at| if self.clock.ahead { now.mono_ms + 1_000 } else { at });
         let changes =
             (!self.changes.is_empty() && self.in_flight.is_none()).then_some(now.mono_ms + 1);
-        [flight, due, parked, returned, changes].into_iter().flatten().min()
+        let round = self.rounds.next_end().filter(|_| self.in_flight.is_none());
+        let round = round.map(|at| now.mono_ms + at.millis_since(engine_time));
+        [flight, due, parked, returned, changes, round].into_iter().flatten().min()
     }
 
     /// Takes no more requests, commits what is queued, then becomes idle.
@@ -429,6 +457,9 @@ impl<T> Sequencer<T> {
             self.state = State::Finishing;
             for parked in std::mem::take(&mut self.parked) {
                 self.answer_parked(parked, Outcome::Busy);
+            }
+            for (ask, ticket) in self.rounds.take() {
+                self.answer_asked(&ask, ticket, Outcome::Busy);
             }
             let entering = std::mem::take(&mut self.entering).into_iter().map(|(_, ticket)| ticket);
             for ticket in entering.chain(self.roll.take_tickets()) {
@@ -460,9 +491,17 @@ impl<T> Sequencer<T> {
             self.keeper.book().abandon(&grant);
             return;
         }
-        let ordinal = grant.opening;
+        if self.is_closed(grant.opening) {
+            self.keeper.book().abandon(&grant);
+            self.late.push((grant.request_id.into_boxed_str(), ticket));
+        } else {
+            self.queue.push_back((grant, ticket));
+        }
+    }
+
+    /// True if the opening has closed, or does with the block in flight.
+    fn is_closed(&self, ordinal: u32) -> bool {
         let openings = self.keeper.book().openings();
-        let closed = openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed);
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
             flight
                 .block
@@ -472,12 +511,7 @@ impl<T> Sequencer<T> {
                 .take_while(|entry| matches!(entry, Entry::Closed { .. }))
                 .any(|entry| *entry == Entry::Closed { opening: ordinal })
         });
-        if closed || closing {
-            self.keeper.book().abandon(&grant);
-            self.late.push((grant.request_id.into_boxed_str(), ticket));
-        } else {
-            self.queue.push_back((grant, ticket));
-        }
+        closing || openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed)
     }
 
     /// Decides again what waited, and sends the next block if none is in flight.
@@ -502,9 +536,11 @@ impl<T> Sequencer<T> {
         self.decide_parked(time);
         let gathered = self.gather(time, now);
         if gathered.entries.is_empty() {
-            // Actions that had nothing left to put on record.
+            // Actions that had nothing left to put on record; rounds that nobody
+            // got anything in.
             let durable = self.keeper.durable();
             self.adjusted(gathered.adjusted, durable);
+            self.after_a_group(gathered.after, now);
             self.idle_if_done();
         } else {
             self.send(gathered, time, now);
@@ -518,6 +554,10 @@ impl<T> Sequencer<T> {
                     self.answer_parked(parked, Outcome::Settled(settled));
                 }
                 Decision::Granted(grant) => self.enqueue(grant, parked.ticket),
+                Decision::Ballot(entry) => self.enqueue_ballot(entry, parked.ticket),
+                Decision::Collect(ordinal) => {
+                    self.collect_one(ordinal, parked.ask, parked.ticket, time);
+                }
                 Decision::Enter(entry) if self.entering.len() < ENTRIES_A_BLOCK => {
                     // Somebody of the party may be entering by another request.
                     let person =
@@ -537,7 +577,9 @@ impl<T> Sequencer<T> {
     fn commit(&mut self, now: Now) {
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
-        let drawn = drawn(&flight.block.entries);
+        let mut drawn = drawn(&flight.block.entries);
+        // Those of a round have somebody who waits.
+        drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
         let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
@@ -555,6 +597,7 @@ impl<T> Sequencer<T> {
             .map(|(ticket, id, told)| self.tell(ticket, id, told, durable))
             .collect();
         self.adjusted(flight.adjusted, durable);
+        self.after_a_group(flight.after, now);
         // The next block leaves before this one's answers are written.
         self.pump(now);
         self.effects.extend(told);
@@ -592,7 +635,8 @@ impl<T> Sequencer<T> {
     /// that close is durable.
     fn answer_late(&mut self) {
         for (request_id, ticket) in std::mem::take(&mut self.late) {
-            let refusal = Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None };
+            let refusal =
+                Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None, about: None };
             let outcome = Outcome::Settled(Settled::Refused(refusal, self.keeper.durable()));
             let request_id = Some(request_id);
             self.effects.push(Effect::Answer { ticket, request_id, outcome });
@@ -634,8 +678,7 @@ impl<T> Sequencer<T> {
     }
 
     fn answer_parked(&mut self, parked: Parked<T>, outcome: Outcome) {
-        let request_id = Some(parked.ask.request_id().into());
-        self.effects.push(Effect::Answer { ticket: parked.ticket, request_id, outcome });
+        self.answer_asked(&parked.ask, parked.ticket, outcome);
     }
 
     /// Ends for good; what was not durable is given back unanswered.
@@ -648,7 +691,10 @@ impl<T> Sequencer<T> {
     fn idle_if_done(&mut self) {
         let done = match self.state {
             State::Finishing => {
-                self.queue.is_empty() && self.changes.is_empty() && self.keeper.chain().is_open()
+                self.queue.is_empty()
+                    && self.ballots.is_empty()
+                    && self.changes.is_empty()
+                    && self.keeper.chain().is_open()
             }
             State::Retiring => true,
             _ => false,
@@ -671,11 +717,16 @@ impl<T> Sequencer<T> {
         for (grant, _) in std::mem::take(&mut self.queue) {
             self.keeper.book().abandon(&grant);
         }
+        for (entry, _) in std::mem::take(&mut self.ballots) {
+            self.keeper.book().abandon_ballot(&entry);
+        }
+        self.rounds = Rounds::new();
         self.parked.clear();
         self.changes.clear();
         self.entering.clear();
         self.admin.clear();
         self.drawing = None;
+        self.draw = None;
         self.late.clear();
         self.openings.clear();
         self.roll.clear();

@@ -3,14 +3,14 @@
 
 mod changes;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
-use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk};
+use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Settled};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
-use giliran_wire::ledger::Grant;
+use giliran_wire::ledger::{BallotEntry, Grant};
 use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::intake::{Chunk, Operation, Queued};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
-use crate::sequencer::{Action, MAX_BACKLOG};
+use crate::sequencer::{Action, MAX_BACKLOG, Tallies};
 
 /// What all tasks of a term of office share.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Grants and requests waiting for a block, as the sequencer last said.
     /// Relaxed: a bound on memory, not a fact.
     pub(crate) backlog: AtomicUsize,
+    /// Refusals that workers have told, until the sequencer takes them.
+    pub(crate) tallies: Mutex<Tallies>,
     /// How far the wall clock is ahead of what the sequencer goes by, ms, where it
     /// has jumped. Relaxed: looked at a few times a second.
     pub(crate) not_believed_ms: AtomicU64,
@@ -47,11 +49,16 @@ const MAX_SLOTS_SHOWN: usize = 16_384;
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
     pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
+    pub(crate) ballots: Vec<(Box<BallotEntry>, Ticket)>,
+    /// Requests for openings with rounds, by ordinal.
+    pub(crate) rounds: Vec<(u32, OwnedAsk, Ticket)>,
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
     pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
     /// Wishes to roll the ledger: who and why.
     pub(crate) rolls: Vec<(Signed, Ticket)>,
+    /// What was refused, counted.
+    pub(crate) tallies: Tallies,
 }
 
 /// Who wants something, and why.
@@ -64,10 +71,20 @@ pub(crate) struct Signed {
 impl Decided {
     fn len(&self) -> usize {
         self.granted.len()
+            + self.ballots.len()
+            + self.rounds.len()
             + self.waiting.len()
             + self.changes.len()
             + self.admin.len()
             + self.rolls.len()
+    }
+}
+
+impl Decided {
+    /// Gives back what was taken for grants and entries.
+    pub(crate) fn abandon(self, book: &Book) {
+        self.granted.iter().for_each(|(grant, _)| book.abandon(grant));
+        self.ballots.iter().for_each(|(entry, _)| book.abandon_ballot(entry));
     }
 }
 
@@ -85,14 +102,16 @@ pub(crate) async fn work(
             let _timer = shared.metrics.decide.start_timer();
             shared.handle(chunk, &mut decided, &mut out);
         }
+        if !decided.tallies.is_empty() {
+            let tallies = std::mem::take(&mut decided.tallies);
+            shared.tallies.lock().unwrap_or_else(PoisonError::into_inner).extend(tallies);
+        }
         let passed_on = decided.len();
         if passed_on > 0 {
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
             if let Err(mpsc::error::SendError(decided)) = sequencer.send(decided).await {
                 // The term of office is over: what was taken goes back.
-                for (grant, _) in decided.granted {
-                    shared.book.abandon(&grant);
-                }
+                decided.abandon(&shared.book);
             }
         }
         out.send(&shared.client, &shared.gate).await;
@@ -187,6 +206,12 @@ impl Shared {
                     decided,
                     out,
                 ),
+                Operation::Beacon => self.admin_message::<admin::Beacon<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
                 Operation::Roll => self.admin_message::<admin::Roll<'_>>(
                     &message,
                     (reply, chunk.received),
@@ -212,12 +237,18 @@ impl Shared {
                 let answer = self.malformed(malformed);
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
-            Ok(Payload::One(book)) => match self.book_one(&book, &incoming) {
+            Ok(Payload::One(book)) => match self.book_one(&book, &incoming, &mut decided.tallies) {
                 One::Answer(answer) => {
                     out.answer(incoming.ticket(Form::JsonOne), answer);
                 }
                 One::Granted(grant) => {
                     decided.granted.push((grant, incoming.ticket(Form::JsonOne)));
+                }
+                One::Ballot(entry) => {
+                    decided.ballots.push((entry, incoming.ticket(Form::JsonOne)));
+                }
+                One::Round(ordinal, ask) => {
+                    decided.rounds.push((ordinal, ask, incoming.ticket(Form::JsonOne)));
                 }
                 One::Waits(ask) => decided.waiting.push((ask, incoming.ticket(Form::JsonOne))),
             },
@@ -237,20 +268,23 @@ impl Shared {
     ) {
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());
         let mut granted = Vec::new();
+        let (mut ballots, mut rounds) = (Vec::new(), Vec::new());
         let mut waiting = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let one = match item {
-                Ok(book) => self.book_one(&book, &incoming),
+                Ok(book) => self.book_one(&book, &incoming, &mut decided.tallies),
                 Err(malformed) => One::Answer(self.malformed(malformed)),
             };
             answers.push(None);
             match one {
                 One::Answer(answer) => answers[index] = Some(answer),
                 One::Granted(grant) => granted.push((grant, index)),
+                One::Ballot(entry) => ballots.push((entry, index)),
+                One::Round(ordinal, ask) => rounds.push((ordinal, ask, index)),
                 One::Waits(ask) => waiting.push((ask, index)),
             }
         }
-        if granted.is_empty() && waiting.is_empty() {
+        if answers.iter().all(Option::is_some) {
             let answers: Vec<Answered> = answers.into_iter().flatten().collect();
             return out.answers(incoming.reply, form, &answers);
         }
@@ -261,10 +295,17 @@ impl Shared {
             trace: incoming.trace.clone(),
         };
         decided.granted.extend(granted.into_iter().map(|(grant, i)| (grant, ticket(i))));
+        decided.ballots.extend(ballots.into_iter().map(|(entry, i)| (entry, ticket(i))));
+        decided.rounds.extend(rounds.into_iter().map(|(of, ask, i)| (of, ask, ticket(i))));
         decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
     }
 
-    fn book_one(&self, book: &request::Book<'_>, incoming: &Incoming) -> One {
+    fn book_one(
+        &self,
+        book: &request::Book<'_>,
+        incoming: &Incoming,
+        tallies: &mut Tallies,
+    ) -> One {
         if let Some(pattern) = &self.applicant_pattern
             && let Some(i) = book.applicants.iter().position(|a| !pattern.is_match(a))
         {
@@ -287,7 +328,11 @@ impl Shared {
             vouched: incoming.vouched,
             wait: book.wait,
         };
-        match self.book.decide(&ask, incoming.now) {
+        let decision = self.book.decide(&ask, incoming.now);
+        if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
+            tallies.count(refusal, ask.channel, incoming.now);
+        }
+        match decision {
             Decision::Settled(settled) => One::Answer(Answered::settled(
                 Some(&book.request_id),
                 settled,
@@ -295,6 +340,8 @@ impl Shared {
                 &self.metrics,
             )),
             Decision::Granted(grant) => One::Granted(grant),
+            Decision::Ballot(entry) => One::Ballot(entry),
+            Decision::Collect(ordinal) => One::Round(ordinal, ask.to_owned()),
             // Entries are made by one hand only.
             Decision::Enter(_) | Decision::Wait => One::Waits(ask.to_owned()),
         }
@@ -485,6 +532,8 @@ enum Known {
 enum One {
     Answer(Answered),
     Granted(Box<Grant>),
+    Ballot(Box<BallotEntry>),
+    Round(u32, OwnedAsk),
     Waits(OwnedAsk),
 }
 

@@ -2,7 +2,6 @@
 //! code shared with those who wrote it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
@@ -11,13 +10,16 @@ use giliran_wire::answer::Status;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
     Adjustment, Block, Cancel, CancelCause, Chain, Confirm, DrawRecord, Entry, Grant,
-    OpeningRecord, Reading, Reschedule, Seat,
+    OpeningRecord, Order, Reading, Reschedule, Seat,
 };
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::generations::Generations;
+use super::orders::Orders;
 use super::{AuditError, Check, Findings};
+use crate::draw::Extract;
 use crate::log::Choice;
+use crate::walk::{self, Read};
 
 /// A booking, and what became of it.
 #[derive(Debug, Clone)]
@@ -109,6 +111,7 @@ pub struct Facts {
     /// Entries of an applicant in an opening.
     waits: HashMap<(u32, Pseudonym), Spans>,
     entries: HashMap<BookingId, (u32, Vec<Pseudonym>)>,
+    orders: Orders,
     asked: HashSet<(u32, Pseudonym, String)>,
     /// Sequence at which an epoch begins.
     epochs: Vec<(u64, u64)>,
@@ -138,6 +141,7 @@ impl Default for Facts {
             booked: HashMap::new(),
             waits: HashMap::new(),
             entries: HashMap::new(),
+            orders: Orders::default(),
             asked: HashSet::new(),
             epochs: Vec::new(),
             events: Vec::new(),
@@ -155,44 +159,14 @@ impl Facts {
     ///
     /// [`AuditError`] where it cannot be read, or is damaged.
     pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, AuditError> {
-        let newest = ledger.newest().await?;
-        let (_, tail) = newest.tail().await?;
         let mut facts = Self::default();
-        let first = loop {
-            let generation = facts.chain.generation + u32::from(facts.chain.is_sealed());
-            if let Some(stream) = ledger.of_generation(generation).await? {
-                break stream;
-            }
-            let stream = ledger.stream_of(generation);
-            let blocks = archive.map(|archive| archive.blocks(&stream)).transpose()?.flatten();
-            for block in blocks.ok_or_else(|| AuditError::Gone(stream.clone()))? {
-                let broken = |error| giliran_broker::Error::new(&format!("read {stream}"), error);
-                let (seq, bytes) = block.map_err(broken)?;
-                facts.fold(seq, &bytes)?;
-            }
-            if !facts.chain.is_sealed() {
-                return Err(AuditError::Gone(format!("{stream} from its seal on")));
-            }
-        };
-        let mut reader = first.reader(facts.chain.seq + 1).await?;
-        let behind_seal =
-            |chain: &Chain| chain.is_sealed() && chain.generation == newest.generation();
-        while facts.chain.seq < tail && !behind_seal(&facts.chain) {
-            for (seq, bytes) in reader.next_batch(256, Duration::from_secs(1)).await? {
-                if seq > tail {
-                    break;
-                }
-                facts.fold(seq, &bytes)?;
-            }
-            if facts.chain.is_sealed() {
-                reader.pass_seal(facts.chain.generation, facts.chain.seq).await?;
-            }
-        }
+        walk::walk(ledger, archive, |read| facts.fold(read)).await?;
         Ok(facts)
     }
 
-    fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), AuditError> {
-        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
+    fn fold(&mut self, read: Read<'_>) -> Result<(), AuditError> {
+        let Read { seq, bytes, block, reading, chain } = read;
+        self.chain.clone_from(chain);
         self.generations.fold(seq, bytes, &block);
         if reading == Reading::Void {
             self.voids += 1;
@@ -229,7 +203,10 @@ impl Facts {
                 }
                 Entry::Grant(grant) => {
                     let id = grant.booking;
-                    self.grant(seq, time, grant, drawing);
+                    self.orders.grant(seq, &grant, drawing);
+                    // What a round decides has not entered before.
+                    let entered = drawing && !self.has_rounds(grant.opening);
+                    self.grant(seq, time, grant, entered || self.entries.contains_key(&id));
                     Some(id)
                 }
                 Entry::Confirm(confirm) => Some(self.confirm(seq, confirm)),
@@ -248,30 +225,51 @@ impl Facts {
                     self.adjust(seq, adjust.opening, &adjust.change);
                     None
                 }
-                Entry::Draw(DrawRecord::Drawing { .. }) => {
+                Entry::Draw(DrawRecord::Drawing { opening, round, .. }) => {
                     drawing = true;
+                    self.orders.group(opening, round, self.has_rounds(opening));
                     None
                 }
                 Entry::Draw(DrawRecord::Drawn { .. }) => {
                     drawing = false;
                     None
                 }
-                Entry::Draw(DrawRecord::Revealed { .. }) => None,
+                Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }) => {
+                    if let Some(record) = self.openings.get(opening as usize) {
+                        self.orders.revealed(seq, self.ledger(), record, seed, beacon);
+                    }
+                    None
+                }
                 Entry::Draw(DrawRecord::Entered(entry)) => {
+                    self.orders.entered(&entry);
                     for who in &entry.applicants {
                         self.waits.entry((entry.opening, *who)).or_default().push((seq, None));
                     }
                     self.entries.insert(entry.receipt, (entry.opening, entry.applicants));
                     Some(entry.receipt)
                 }
-                Entry::Draw(
-                    DrawRecord::Withdrawn { receipt, .. } | DrawRecord::NotDrawn { receipt },
-                ) => {
+                Entry::Draw(DrawRecord::Withdrawn { receipt, .. }) => {
+                    self.orders.withdrawn(&receipt);
                     self.end_entry(seq, &receipt);
                     Some(receipt)
                 }
-                Entry::Draw(_) => {
-                    return Err(AuditError::Newer(seq));
+                Entry::Draw(DrawRecord::NotDrawn { receipt }) => {
+                    self.orders.not_drawn(seq, &receipt);
+                    self.end_entry(seq, &receipt);
+                    Some(receipt)
+                }
+                Entry::Draw(DrawRecord::Committed { opening, commitment, beacon }) => {
+                    self.orders.committed(opening, commitment, beacon);
+                    None
+                }
+                Entry::Draw(DrawRecord::Root { opening, root, entries }) => {
+                    let places = self.places.range((opening, 0)..=(opening, u32::MAX));
+                    let places = places.map(|(_, places)| places.offered().max(0) as u32);
+                    let places: Vec<u32> = places.collect();
+                    if let Some(record) = self.openings.get(opening as usize) {
+                        self.orders.root(seq, self.ledger(), record, places, (root, entries));
+                    }
+                    None
                 }
             };
             if let Some(booking) = about {
@@ -281,6 +279,17 @@ impl Facts {
             }
         }
         Ok(())
+    }
+
+    fn has_rounds(&self, ordinal: u32) -> bool {
+        let order = self.openings.get(ordinal as usize).map(|opening| &opening.rules.order);
+        matches!(order, Some(Order::Rounds { .. }))
+    }
+
+    /// What of an opening's draw is published; none: it was not drawn.
+    pub fn extract(&self, opening: &str) -> Option<Extract> {
+        let record = self.openings.iter().find(|record| record.id == opening)?;
+        self.orders.extract(self.ledger(), record)
     }
 
     /// A live booking takes numbers of a slot.
@@ -725,6 +734,7 @@ impl Facts {
             wrong.twice.clone().check("P3", "one live booking per applicant and opening"),
             wrong.keys.clone().check("P4", "a request has one booking"),
             wrong.states.clone().check("P4", "every change fits the state it meets"),
+            self.orders.check(),
             self.generations.check(),
         ]
     }

@@ -2,6 +2,7 @@
 
 mod facts;
 mod generations;
+mod orders;
 mod seen;
 
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ use giliran_wire::{ApplicantKey, event};
 pub use facts::Facts;
 
 use crate::log::Attempt;
+use crate::walk::WalkError;
 
 /// How long those who follow the ledger may take to stand where it ended when
 /// the audit began.
@@ -66,16 +68,10 @@ pub struct Sources {
 pub enum AuditError {
     /// The ledger cannot be read.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
-    /// The ledger is damaged.
+    Walk(#[from] WalkError),
+    /// The broker.
     #[error(transparent)]
-    Damage(#[from] giliran_wire::ledger::Damage),
-    /// A later release wrote something that this auditor does not know.
-    #[error("ledger sequence {0} holds an entry this release cannot audit: use a newer one")]
-    Newer(u64),
-    /// A generation is neither a stream nor in the archive.
-    #[error("{0} is gone; if it was archived, name the folder: --archive")]
-    Gone(String),
+    Broker(#[from] giliran_broker::Error),
     /// A store cannot be read.
     #[error("{0}: {1}")]
     Store(StoreUrl, giliran_persist::StoreError),

@@ -82,17 +82,11 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// An open opening of the scenario's places under these rules.
-    pub(crate) fn new(
-        scenario: &Scenario,
-        order: Order,
-        returns: &ReturnRule,
-        lasts_us: i64,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64, seed: u64) -> Self {
         let mut keeper = Keeper::new();
         let book = Arc::clone(keeper.book());
         let hold_ms = scenario.opening.hold_s.map(|s| (s * 1e3) as u64);
-        let record = record(scenario, order, returns, lasts_us);
+        let record = record(scenario, returns, lasts_us);
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
         let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
         let genesis = Genesis {
@@ -169,7 +163,7 @@ impl Desk {
                 self.entering.push_back(entry);
                 Said::Entering
             }
-            Decision::Wait => Said::Wait,
+            Decision::Wait | Decision::Ballot(_) | Decision::Collect(_) => Said::Wait,
             Decision::Settled(Settled::Repeat(..) | Settled::Entered { .. }) => Said::Known,
             Decision::Settled(Settled::Refused(refusal, _)) => Said::Refused(refusal.reason),
         }
@@ -363,7 +357,9 @@ fn block_of(keeper: &Keeper, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block
     (block, hash)
 }
 
-fn record(scenario: &Scenario, order: Order, returns: &ReturnRule, lasts_us: i64) -> OpeningRecord {
+/// The bench puts requests into their order before it has them decided, so to
+/// `core` they come first come.
+fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRecord {
     let offices = usize::from(scenario.offices.count);
     let days = usize::from(scenario.offices.days);
     let session =
@@ -386,7 +382,7 @@ fn record(scenario: &Scenario, order: Order, returns: &ReturnRule, lasts_us: i64
         opens_at: instant(0),
         closes_at: instant(lasts_us),
         rules: Rules {
-            order,
+            order: Order::FirstCome,
             max_party: scenario.opening.max_party,
             max_per_account: scenario.opening.max_per_account,
             hold_ms: scenario.opening.hold_s.map(|s| (s * 1e3) as u64),

@@ -3,7 +3,7 @@
 
 mod charts;
 mod csv;
-mod html;
+pub(crate) mod html;
 mod json;
 pub(crate) mod svg;
 mod table;

@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
         let lasts_us = end_us + 2 * LAST_DRAW_US;
-        let desk = Desk::new(scenario, arm.order, &arm.returns, lasts_us, seed);
+        let desk = Desk::new(scenario, &arm.returns, lasts_us, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
         let Population { parties, planned, salt } = population;
         let mut random = Random::new(seed, 3);

@@ -1,0 +1,123 @@
+//! Openings that took place: where they are read from, and
+//! `giliran fairness --from-ledger`.
+
+use std::path::{Path, PathBuf};
+
+use giliran_broker::archive::Archive;
+use giliran_broker::ledger;
+use giliran_surge::recorded::{Figures, Gateway, Recorded, RecordedError, gateway, report};
+use giliran_wire::subject::Domain;
+
+use crate::failure::Failure;
+use crate::roles::{Nats, domain};
+
+/// Which opening, and where it is read from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Source {
+    #[command(flatten)]
+    nats: Nats,
+    /// The ledger's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// The opening, by its id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) opening: Option<String>,
+    /// Where `giliran archive` has put generations whose streams are gone.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
+
+impl Source {
+    /// The opening's story, from the ledger up to a sequence.
+    pub(crate) async fn read(&self, until: u64) -> Result<Recorded, Failure> {
+        let opening = self
+            .opening
+            .as_deref()
+            .ok_or_else(|| Failure::Usage("which opening? name it: --opening ID".to_owned()))?;
+        let domain = domain(&self.subject_prefix)?;
+        let client = self.nats.connect("giliran recorded").await?;
+        let ledger = ledger::open(&client, &domain).await?;
+        let archive = self.archive.clone().map(Archive::new);
+        Box::pin(Recorded::until(&ledger, archive.as_ref(), opening, until)).await.map_err(
+            |error| match error {
+                RecordedError::Unknown(..) => {
+                    Failure::Usage(format!("--opening {opening}: {error}"))
+                }
+                error => error.into(),
+            },
+        )
+    }
+}
+
+/// A gateway's log, held against the opening.
+pub(crate) fn gateway(
+    file: Option<&Path>,
+    recorded: &Recorded,
+) -> Result<Option<Gateway>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    let usage = |what: String| Failure::Usage(format!("--gateway-log {}: {what}", file.display()));
+    let lines = gateway::read(file).map_err(|e| usage(e.to_string()))?;
+    Gateway::of(lines, recorded).map(Some).map_err(|e| usage(e.to_string()))
+}
+
+/// Where a report goes.
+#[derive(Debug)]
+pub(crate) struct Outputs<'a> {
+    pub(crate) csv: Option<&'a Path>,
+    pub(crate) json: Option<&'a Path>,
+    pub(crate) html: Option<&'a Path>,
+}
+
+/// `giliran fairness --from-ledger`.
+pub(crate) async fn fairness(
+    source: &Source,
+    log: Option<&Path>,
+    outputs: Outputs<'_>,
+) -> Result<(), Failure> {
+    let recorded = Box::pin(source.read(u64::MAX)).await?;
+    let gateway = gateway(log, &recorded)?;
+    let figures = Figures::new(&recorded, gateway.as_ref());
+    shown!("{}", report::table(&recorded, &figures).trim_end());
+    if let Some(gateway) = &gateway {
+        covered(gateway);
+    }
+    if let Some(folder) = outputs.csv {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
+        for (name, text) in report::tables(&recorded, &figures) {
+            write(&folder.join(name), &text)?;
+        }
+    }
+    if let Some(file) = outputs.json {
+        write(file, &format!("{:#}\n", report::json(&recorded, &figures)))?;
+    }
+    if let Some(file) = outputs.html {
+        write(file, &report::html(&recorded, &figures))?;
+    }
+    if figures.is_wrong() {
+        let opening = &recorded.record.id;
+        return Err(Failure::Wrong(format!("opening {opening}: a promise is broken; see above")));
+    }
+    Ok(())
+}
+
+/// What a gateway's log leaves out.
+fn covered(gateway: &Gateway) {
+    if gateway.elsewhere > 0 {
+        shown!("\nThe gateway log has {} lines of other openings; left out.", gateway.elsewhere);
+    }
+    if gateway.unseen > 0 {
+        shown!(
+            "\nThe gateway log does not know {} of the bookings: figures that rest on it are of \
+             those alone whom it saw.",
+            gateway.unseen
+        );
+    }
+}
+
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(file, text)
+        .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
+    shown!("written: {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! `giliran verify`.
+
+use std::path::PathBuf;
+
+use giliran_surge::draw::{Extract, Known, Problem};
+use giliran_wire::BookingId;
+
+use crate::failure::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran verify draw.json --root 5f0c…\n  \
+    giliran verify draw.json --receipt 7K3F-9QXM-2B4C-PW8D --request-id a3f1\n\n\
+    Exit code 0: the file says what the draw gives. 1: it does not, and why. 2: no such file.")]
+pub(crate) struct Args {
+    /// What was published of the draw.
+    file: PathBuf,
+    /// The root that was told at the close, before the draw.
+    #[arg(long, value_name = "HEX")]
+    root: Option<String>,
+    /// The commitment that was told before the opening.
+    #[arg(long, value_name = "HEX")]
+    commitment: Option<String>,
+    /// The own receipt, to find the own entry.
+    #[arg(long, requires = "request_id")]
+    receipt: Option<String>,
+    /// The id of the request it was given for.
+    #[arg(long, requires = "receipt")]
+    request_id: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let file = args.file.display();
+    let text =
+        std::fs::read_to_string(&args.file).map_err(|e| Failure::Usage(format!("{file}: {e}")))?;
+    let wrong = |problem: Problem| Failure::Wrong(format!("{file}: {problem}"));
+    let extract = Extract::parse(&text).map_err(wrong)?;
+    let known = Known { root: args.root.clone(), commitment: args.commitment.clone() };
+    let summary = extract.verify(&known).map_err(wrong)?;
+    shown!(
+        "{file}: the draw of opening {} gives what it says: {} entries, {} drawn, {} of {} places",
+        extract.opening,
+        summary.entries,
+        summary.drawn,
+        summary.given,
+        summary.places
+    );
+    if args.root.is_none() {
+        shown!("root {}: compare it with the one that was told at the close", extract.root);
+    }
+    match &extract.beacon {
+        Some(beacon) => shown!("mixed in: {}", beacon.name),
+        None => shown!(
+            "no public value was mixed in: who knew the seed before the close could choose entries \
+             by it, so the operator must be trusted not to have"
+        ),
+    }
+    if let (Some(receipt), Some(request_id)) = (&args.receipt, &args.request_id) {
+        let id: BookingId = receipt
+            .parse()
+            .map_err(|_| Failure::Usage(format!("--receipt: `{receipt}` is no receipt")))?;
+        let ballot = extract.find(id.as_bytes(), request_id).map_err(wrong)?;
+        let got = ballot
+            .drawn
+            .map_or("got nothing".to_owned(), |slot| format!("got {}", extract.name(slot)));
+        shown!("ballot {}, {} places: in the draw; {got}", ballot.number, ballot.places);
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Openings that are drawn, over NATS: entries and receipts, the draw at the
+//! close, what winners and losers are told. At the end ledger, stores and events
+//! are held against each other.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use giliran_broker::clock;
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, database, text};
+
+const MON: &str = "2030-01-07";
+const TUE: &str = "2030-01-08";
+const WITHIN: Duration = Duration::from_secs(30);
+
+fn config(quota: u32, lasts_ms: u64, rules: &str) -> String {
+    let now = clock::now();
+    format!(
+        "[[opening]]\nid = \"w\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\n\
+         dates = [\"{MON}\", \"{TUE}\"]\n{rules}\n\
+         [[office]]\nid = \"alpha\"\nname = \"Alpha\"\nquota = {quota}\n",
+        now.plus_millis(lasts_ms)
+    )
+}
+
+fn enter(n: usize, people: &[&str], days: &[&str]) -> Value {
+    let choice = |day: &&str| json!({ "office": "alpha", "date": day });
+    let choices: Vec<Value> = days.iter().map(choice).collect();
+    json!({
+        "request_id": format!("r{n}"), "applicants": people, "choices": choices,
+        "opening": "w", "ref": format!("order-{n}"),
+    })
+}
+
+fn receipt(answer: &Value) -> String {
+    assert_eq!(answer["outcome"], "entered", "{answer}");
+    answer["entry"]["receipt"].as_str().unwrap().to_owned()
+}
+
+impl Rig {
+    async fn until_closed(&self) {
+        let since = Instant::now();
+        loop {
+            let answer = self.ask("availability", "{}").await;
+            if answer.as_ref().is_some_and(|answer| answer["openings"][0]["state"] == "closed") {
+                return;
+            }
+            assert!(since.elapsed() < WITHIN, "not closed: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What became of an entry once it is one no more: its booking, if it won.
+    async fn drawn(&self, receipt: &str, who: &str) -> Value {
+        let since = Instant::now();
+        let ask = json!({ "booking": receipt, "applicant": who }).to_string();
+        loop {
+            match self.ask("lookup", ask.clone()).await {
+                Some(answer) if !["entered"].contains(&answer["outcome"].as_str().unwrap()) => {
+                    return answer;
+                }
+                other => assert!(since.elapsed() < WITHIN, "{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Everybody enters, one withdraws, the engine dies before the close; the standby
+/// draws. Who won has a booking under the receipt; the others are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draw_gives_every_place_to_those_who_entered() {
+    let rig = Rig::new(&config(3, 12_000, "[rules]\norder = \"draw\"")).await;
+    rig.init();
+    let mut engine = rig.serve("a");
+    let sqlite = rig.sqlite();
+    let postgres = database().await;
+    let (_one, _two, _feed) = (rig.persist(&sqlite), rig.persist(&postgres), rig.feed());
+    rig.open().await;
+    let _standby = rig.serve("b");
+
+    let people: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
+    let mut receipts = Vec::new();
+    for (n, who) in people.iter().enumerate() {
+        receipts.push(receipt(&rig.book(&enter(n, &[who], &[MON, TUE])).await));
+    }
+    let party = ["fam1", "fam2", "fam3"];
+    let family = receipt(&rig.book(&enter(20, &party, &[TUE, MON])).await);
+    // The same request again: the same receipt. Another one of anybody in it: not
+    // a second entry. The same id with other content: a conflict.
+    assert_eq!(receipt(&rig.book(&enter(0, &["p0"], &[MON, TUE])).await), receipts[0]);
+    for again in [enter(30, &["p0"], &[MON]), enter(31, &["new", "fam2"], &[MON])] {
+        assert_eq!(rig.book(&again).await["reason"], "already_booked");
+    }
+    assert_eq!(rig.book(&enter(0, &["p0"], &[TUE])).await["reason"], "conflict");
+    let looked = rig.ask("lookup", json!({ "booking": family, "applicant": "fam3" }).to_string());
+    assert_eq!(receipt(&looked.await.unwrap()), family);
+    // One leaves, and enters again by another request.
+    let leave = json!({ "request_id": "x9", "booking": receipts[9], "applicant": "p9" });
+    assert_eq!(receipt(&rig.ask("cancel", leave.to_string()).await.unwrap()), receipts[9]);
+    let back = receipt(&rig.book(&enter(40, &["p9"], &[TUE])).await);
+    assert_ne!(back, receipts[9]);
+    receipts[9] = back;
+
+    engine.kill();
+    rig.until_closed().await;
+    let late = rig.book(&enter(50, &["late"], &[MON])).await;
+    assert_eq!(late["reason"], "closed", "{late}");
+
+    let mut winners: Vec<(String, Value)> = Vec::new();
+    let mut losers = Vec::new();
+    let entries = receipts.iter().zip(people.iter().map(String::as_str));
+    for (receipt, who) in entries.chain([(&family, "fam1")]) {
+        let answer = rig.drawn(receipt, who).await;
+        if answer["outcome"] == "granted" {
+            assert_eq!(answer["booking"]["id"], *receipt);
+            winners.push((who.to_owned(), answer["booking"].clone()));
+        } else {
+            assert_eq!(answer["reason"], "not_found");
+            losers.push(receipt.clone());
+        }
+    }
+    // Three places a day, and more wanted: with or without the family of three.
+    let seats: usize = winners.iter().map(|(_, b)| b["numbers"].as_array().unwrap().len()).sum();
+    assert!(seats == 6 || seats == 5 || seats == 4, "{winners:?}");
+    let got_family = winners.iter().any(|(who, _)| who == "fam1");
+    assert!(seats == 6 || !got_family, "a place is left though singles would have taken it");
+    // The request that won finds its booking, as ever.
+    let (who, booking) = &winners[0];
+    let by_request = json!({ "request_id": booking["request_id"], "applicant": who });
+    let found = rig.ask("lookup", by_request.to_string()).await.unwrap();
+    assert_eq!(found["booking"]["id"], booking["id"]);
+    let facts = rig.audit(&[&sqlite, &postgres]).await;
+    assert_eq!(facts.bookings(), winners.len());
+    assert_eq!(rig.stored(&sqlite).await, winners.len());
+    for loser in &losers {
+        let told = rig.told(loser).await;
+        assert_eq!(told, ["entered", "not_drawn"]);
+    }
+    assert_eq!(rig.told(booking["id"].as_str().unwrap()).await, ["entered", "confirmed"]);
+
+    // Anybody recomputes it, and finds the own entry.
+    let extract = rig.path("draw.json");
+    let (code, told, said) = rig.run(&["draw", "export", "--opening", "w", text(&extract)]);
+    assert_eq!(code, 0, "{said}");
+    assert!(told.contains("11 entries"), "{told}");
+    let published = std::fs::read_to_string(&extract).unwrap();
+    for secret in receipts.iter().chain(&people).chain([&"order-".to_owned(), &"\"r1\"".to_owned()])
+    {
+        assert!(!published.contains(secret.as_str()), "{secret} is published");
+    }
+    // A verifier that somebody else could have written agrees.
+    let (code, shown) = python(&extract, &["--receipt", &family, "--request-id", "r20"]);
+    assert!(code == Some(0) && shown.contains("in the draw"), "{shown}");
+    let (code, shown) = python(&extract, &["--receipt", &family, "--request-id", "r0"]);
+    assert!(code == Some(1) && shown.contains("another request"), "{shown}");
+    let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r20"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("the operator must be trusted"), "{shown}");
+    assert!(shown.contains("3 places: in the draw"), "{shown}");
+    assert_eq!(shown.contains("got alpha"), got_family, "{shown}");
+    let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r0"]);
+    assert!(code == Some(1) && shown.contains("another request"), "{shown}");
+    let (code, shown) =
+        verify(&extract, &["--receipt", "0000-0000-0000-0000", "--request-id", "r0"]);
+    assert!(code == Some(1) && shown.contains("another opening"), "{shown}");
+    let tampered = rig.path("tampered.json");
+    std::fs::write(&tampered, published.replacen("\"places\": 3", "\"places\": 4", 1)).unwrap();
+    let (code, shown) = verify(&tampered, &[]);
+    assert!(code == Some(1) && shown.contains("changed, added or dropped"), "{shown}");
+    std::fs::write(&tampered, &published[..published.len() / 2]).unwrap();
+    let (code, shown) = verify(&tampered, &[]);
+    assert!(code == Some(1) && shown.contains("ends too early"), "{shown}");
+    let (code, shown) = verify(&extract, &["--root", &"0".repeat(64)]);
+    assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+}
+
+fn shown(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout) + &text(output.stderr))
+}
+
+fn verify(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+    shown(Command::new(env!("CARGO_BIN_EXE_giliran")).arg("verify").arg(file).args(more))
+}
+
+/// The verifier under `docs/examples`.
+fn python(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/verify.py");
+    shown(Command::new("python3").arg(script).arg(file).args(more))
+}
+
+/// The draw that ships with the documents: both verifiers find it right, and say
+/// of every change to it what is wrong.
+#[test]
+fn both_verifiers_agree_on_the_shipped_draw() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/draw.json");
+    let text = std::fs::read_to_string(shipped).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("draw.json");
+    for verifier in [verify, python] {
+        let (code, shown) = verifier(Path::new(shipped), &[]);
+        assert_eq!(code, Some(0), "{shown}");
+        let (code, shown) = verifier(Path::new(shipped), &["--root", &"0".repeat(64)]);
+        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+    }
+    let draw: Value = serde_json::from_str(&text).unwrap();
+    let won = draw["ballots"].as_array().unwrap().iter().position(|b| b["drawn"] == 0).unwrap();
+    type Change = Box<dyn Fn(&mut Value)>;
+    let changes: [(&str, Change); 9] = [
+        (
+            "changed, added or dropped",
+            Box::new(|d| drop(d["ballots"].as_array_mut().unwrap().remove(3))),
+        ),
+        (
+            "changed, added or dropped",
+            Box::new(|d| {
+                let mut more = d["ballots"][0].clone();
+                more["number"] = json!("07ffffffffffffffffff");
+                d["ballots"].as_array_mut().unwrap().push(more);
+            }),
+        ),
+        ("changed, added or dropped", Box::new(|d| d["ballots"][2]["places"] = json!(5))),
+        ("changed, added or dropped", Box::new(|d| d["slots"][0]["places"] = json!(50))),
+        ("changed, added or dropped", Box::new(|d| d["opening"] = json!("other"))),
+        ("the draw gives it", Box::new(move |d| d["ballots"][won]["drawn"] = json!(1))),
+        ("committed to", Box::new(|d| d["seed"] = json!("0".repeat(64)))),
+        ("digits are needed", Box::new(|d| d["root"] = json!("00"))),
+        ("no extract", Box::new(|d| drop(d.as_object_mut().unwrap().remove("ballots")))),
+    ];
+    for (says, change) in changes {
+        let mut changed = draw.clone();
+        change(&mut changed);
+        std::fs::write(&file, changed.to_string()).unwrap();
+        for verifier in [verify, python] {
+            let (code, shown) = verifier(&file, &[]);
+            assert!(code == Some(1) && shown.contains(says), "{says}: {shown}");
+        }
+    }
+    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    for verifier in [verify, python] {
+        let (code, shown) = verifier(&file, &[]);
+        assert!(code == Some(1) && shown.contains("no extract"), "{shown}");
+    }
+}
+
+/// A crowd in rounds, while the engine is killed and another takes over: nobody
+/// is told too early, and within each round the order is that of its hash.
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_are_decided_at_their_ends_whoever_dies() {
+    let rules = "[rules]\norder = { rounds = \"300ms\" }\n\
+                 [rules.returns]\ncancelled = \"immediate\"\nexpired = \"immediate\"";
+    let config = crate::rig::config(40).replacen("[[office]]", &format!("{rules}\n[[office]]"), 1);
+    let rig = Rig::new(&config).await;
+    rig.init();
+    let mut engine = rig.serve("a");
+    let sqlite = rig.sqlite();
+    let (_persist, _feed) = (rig.persist(&sqlite), rig.feed());
+    rig.open().await;
+    let _standby = rig.serve("b");
+    let asked = Instant::now();
+    let early = json!({
+        "request_id": "early", "applicants": ["early"], "choices": [{ "office": "alpha" }],
+    });
+    assert_eq!(rig.book(&early).await["outcome"], "granted");
+    assert_eq!(rig.book(&early).await["outcome"], "granted");
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    let (progress, surge) = rig.surge(2_000, 200);
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    engine.kill();
+    surge.await.unwrap();
+    drop(progress);
+    let shown = rig.ask("availability", "{}").await.unwrap();
+    let slots = shown["slots"].as_array().unwrap();
+    let plain: Vec<_> = slots.iter().filter(|slot| slot["session"] == "all").collect();
+    assert!(plain.len() == 3 && plain.iter().all(|slot| slot["free"] == 0), "{shown}");
+    rig.audit(&[&sqlite]).await;
+}

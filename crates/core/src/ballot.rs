@@ -1,0 +1,171 @@
+//! What of a draw is published, and how it is sealed: ballot numbers, leaves,
+//! the root, the seed. Pure, and described for those who want to recompute it in
+//! `docs/draw.md`.
+//!
+//! Every hash here is BLAKE3 over a tag of sixteen bytes and what the tag stands
+//! for, so that no value of one kind can pass for one of another. Numbers are
+//! little endian.
+//!
+//! A ballot number stands for an entry in public. It follows from the receipt,
+//! whose 75 random bits nobody else knows, from the ledger and from the opening:
+//! the same person has another one in every draw, and from the number nobody
+//! finds the receipt.
+
+use giliran_wire::{BookingId, LedgerId};
+
+/// A hash.
+pub type Hash = [u8; 32];
+
+const NUMBER: &[u8; 16] = b"giliran ballot 1";
+const HOLDER: &[u8; 16] = b"giliran holder 1";
+const LEAF: &[u8; 16] = b"giliran leaf   1";
+const NODE: &[u8; 16] = b"giliran node   1";
+const HEAD: &[u8; 16] = b"giliran head   1";
+const ROOT: &[u8; 16] = b"giliran root   1";
+const SEED: &[u8; 16] = b"giliran seed   1";
+
+fn hash(tag: &[u8; 16], parts: &[&[u8]]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(tag);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// An entry's number: the first ten bytes of a hash, the five highest bits zero.
+pub fn number(ledger: LedgerId, opening: u32, receipt: &BookingId) -> BookingId {
+    let hash = hash(NUMBER, &[&ledger.0, &opening.to_le_bytes(), receipt.as_bytes()]);
+    let mut bits = [0; 16];
+    bits[6..].copy_from_slice(&hash[..10]);
+    BookingId::from_random(u128::from_be_bytes(bits))
+}
+
+/// Binds an entry to its request, so that one entry cannot be shown to two people
+/// as theirs; salted by the receipt.
+pub fn holder(receipt: &BookingId, request_id: &str) -> Hash {
+    hash(HOLDER, &[receipt.as_bytes(), request_id.as_bytes()])
+}
+
+/// An entry as it stands in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ballot {
+    /// Its [`number`].
+    pub number: BookingId,
+    /// Its [`holder`].
+    pub holder: Hash,
+    /// How many places it wants, all in one slot.
+    pub places: u16,
+    /// The slots that fit, by preference.
+    pub slots: Vec<u32>,
+}
+
+impl Ballot {
+    /// Its leaf.
+    pub fn leaf(&self) -> Hash {
+        let slots: Vec<u8> = self.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+        let places = self.places.to_le_bytes();
+        hash(LEAF, &[self.number.as_bytes(), &self.holder, &places, &slots])
+    }
+}
+
+/// The root over leaves in the order of their numbers: two neighbours make a
+/// node, one that is left over goes up as it is. No leaf at all: zeros.
+pub fn tree(mut level: Vec<Hash>) -> Hash {
+    while level.len() > 1 {
+        level = level
+            .chunks(2)
+            .map(|pair| match pair {
+                [left, right] => hash(NODE, &[left, right]),
+                rest => rest[0],
+            })
+            .collect();
+    }
+    level.pop().unwrap_or_default()
+}
+
+/// What a draw is about: which opening, and the places of its slots.
+pub fn head(ledger: LedgerId, opening: u32, id: &str, places: &[u32]) -> Hash {
+    let places: Vec<u8> = places.iter().flat_map(|places| places.to_le_bytes()).collect();
+    hash(HEAD, &[&ledger.0, &opening.to_le_bytes(), &places, id.as_bytes()])
+}
+
+/// What is put on record once the entries are complete.
+pub fn root(head: &Hash, entries: u64, tree: &Hash) -> Hash {
+    hash(ROOT, &[head, &entries.to_le_bytes(), tree])
+}
+
+/// The seed that the draw goes by: fixed by the entries, the operator's seed and
+/// the public value, if there is one.
+pub fn seed(root: &Hash, operator: &Hash, beacon: Option<&[u8]>) -> Hash {
+    hash(SEED, &[root, operator, beacon.unwrap_or_default()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_differ_by_ledger_opening_and_receipt_and_hide_the_receipt() {
+        let (ledger, receipt) = (LedgerId([1; 16]), BookingId::from_random(7));
+        let all = [
+            number(ledger, 0, &receipt),
+            number(LedgerId([2; 16]), 0, &receipt),
+            number(ledger, 1, &receipt),
+            number(ledger, 0, &BookingId::from_random(8)),
+            receipt,
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|other| other != one));
+        }
+    }
+
+    #[test]
+    fn every_leaf_and_its_place_counts_for_the_root() {
+        let leaves: Vec<Hash> = (0..7).map(|n| [n; 32]).collect();
+        let whole = tree(leaves.clone());
+        for i in 0..leaves.len() {
+            let mut changed = leaves.clone();
+            changed[i][31] ^= 1;
+            assert_ne!(tree(changed), whole, "leaf {i} changed");
+            let mut dropped = leaves.clone();
+            dropped.remove(i);
+            assert_ne!(tree(dropped), whole, "leaf {i} dropped");
+            let mut moved = leaves.clone();
+            moved.swap(i, (i + 1) % 7);
+            assert_ne!(tree(moved), whole, "leaf {i} moved");
+        }
+        let mut added = leaves;
+        added.push([6; 32]);
+        assert_ne!(tree(added), whole);
+        assert_eq!(tree(Vec::new()), [0; 32]);
+        assert_eq!(tree(vec![[3; 32]]), [3; 32]);
+    }
+
+    #[test]
+    fn a_leaf_binds_all_of_its_entry() {
+        let ballot = Ballot {
+            number: BookingId::from_random(1),
+            holder: holder(&BookingId::from_random(9), "r1"),
+            places: 2,
+            slots: vec![0, 5],
+        };
+        let leaf = ballot.leaf();
+        let others = [
+            Ballot { number: BookingId::from_random(2), ..ballot.clone() },
+            Ballot { holder: holder(&BookingId::from_random(9), "r2"), ..ballot.clone() },
+            Ballot { places: 1, ..ballot.clone() },
+            Ballot { slots: vec![5, 0], ..ballot.clone() },
+            Ballot { slots: vec![0], ..ballot },
+        ];
+        assert!(others.iter().all(|other| other.leaf() != leaf));
+    }
+
+    #[test]
+    fn the_seed_mixes_all_three() {
+        let plain = seed(&[1; 32], &[2; 32], None);
+        assert_ne!(plain, seed(&[3; 32], &[2; 32], None));
+        assert_ne!(plain, seed(&[1; 32], &[3; 32], None));
+        assert_ne!(plain, seed(&[1; 32], &[2; 32], Some(b"value")));
+    }
+}

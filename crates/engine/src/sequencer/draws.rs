@@ -1,0 +1,122 @@
+//! Openings that are drawn: entries into the draw, and the draw itself once they
+//! have closed.
+//!
+//! One thing at a time: the block behind the close holds the root over the
+//! entries, the next one the seed, those after it the groups. Each is decided on
+//! what is durable, so a successor goes on wherever its predecessor has stopped.
+
+use giliran_core::{DrawStep, Told};
+use giliran_wire::beacon::{Network, Round};
+use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
+use giliran_wire::{OrderKey, Timestamp};
+
+use super::gather::{Gathered, entry_bytes};
+use super::{Sequencer, State};
+
+/// A draw mixes in the first round that is published so long after the close, ms:
+/// clocks differ.
+const BEACON_AFTER_MS: u64 = 60_000;
+/// Bytes of a block that a draw's group leaves to others.
+const BESIDE_A_GROUP: usize = 64 * 1024;
+
+impl<T> Sequencer<T> {
+    /// What the seeds of rounds and draws are made with: the same in every engine
+    /// of the ledger.
+    #[must_use]
+    pub fn with_order_key(mut self, key: OrderKey) -> Self {
+        self.order_key = key;
+        self
+    }
+
+    /// Draws mix in a round of this network.
+    #[must_use]
+    pub fn with_beacon(mut self, beacon: Option<Network>) -> Self {
+        self.beacon = beacon;
+        self
+    }
+
+    /// Entries into draws that were decided, in the order they are to stand in the
+    /// ledger.
+    pub fn ballots(&mut self, entries: impl IntoIterator<Item = (Box<BallotEntry>, T)>) {
+        for (entry, ticket) in entries {
+            self.enqueue_ballot(entry, ticket);
+        }
+    }
+
+    pub(super) fn enqueue_ballot(&mut self, entry: Box<BallotEntry>, ticket: T) {
+        let serving = matches!(self.state, State::Active | State::Finishing);
+        if !serving || self.is_closed(entry.opening) {
+            self.keeper.book().abandon_ballot(&entry);
+            if serving {
+                self.late.push((entry.request_id.into_boxed_str(), ticket));
+            }
+            return;
+        }
+        self.ballots.push_back((entry, ticket));
+    }
+
+    /// The commitment that stands behind an opening's record. A draw's names the
+    /// round that it mixes in, which is published after the close.
+    pub(super) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
+        let after = record.closes_at.plus_millis(BEACON_AFTER_MS);
+        let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
+        let beacon = network.map(|network| network.first_from(after).to_string());
+        self.keeper.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
+    }
+
+    /// The record of an opening's seed and this public value; what is wrong with
+    /// it otherwise.
+    pub(super) fn reveal(&self, opening: u32, signature: &[u8]) -> Result<Entry, &'static str> {
+        let Some(beacon) = self.keeper.beacon(opening) else {
+            return Err("opening: its draw names no public value");
+        };
+        if !self.keeper.waits_for_beacon(opening) {
+            return Err("opening: its draw does not wait for a public value now");
+        }
+        let round: Option<Round> = beacon.parse().ok();
+        if !round.is_some_and(|round| round.is_signed_by(signature)) {
+            return Err("signature: it is not that of the round that was named");
+        }
+        let seed = self.keeper.seed(opening, &self.order_key);
+        let beacon = Some(signature.to_vec());
+        Ok(Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }))
+    }
+
+    /// False: the block is full and entries still wait.
+    pub(super) fn gather_ballots(&mut self, block: &mut Gathered<T>) -> bool {
+        while let Some((mut entry, ticket)) = self.ballots.pop_front() {
+            while !self.keeper.ballot(&mut entry, (self.random)()) {}
+            let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
+            let record = Entry::Draw(DrawRecord::Entered(entry));
+            if block.bytes + entry_bytes(&record) > MAX_BLOCK_BYTES {
+                if let Entry::Draw(DrawRecord::Entered(entry)) = record {
+                    self.ballots.push_front((entry, ticket));
+                }
+                return false;
+            }
+            block.told.push((ticket, request_id, Told::Entry(receipt)));
+            block.push(record);
+        }
+        true
+    }
+
+    /// What the draw of an opening that has closed needs next.
+    pub(super) fn gather_draw(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+        if self.state != State::Active {
+            return;
+        }
+        if self.draw.is_none() {
+            match self.keeper.next_draw(&self.order_key) {
+                Some(DrawStep::Record(record)) => return block.push(*record),
+                Some(DrawStep::Draw(draw)) => self.draw = Some(draw),
+                None => return,
+            }
+        }
+        let Some(draw) = &mut self.draw else { return };
+        let room = (MAX_BLOCK_BYTES - BESIDE_A_GROUP).saturating_sub(block.bytes);
+        match self.keeper.draw_group(draw, time, room) {
+            Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
+            None => self.draw = None,
+        }
+    }
+}

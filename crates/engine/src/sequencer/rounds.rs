@@ -1,0 +1,255 @@
+//! Openings with rounds: requests wait for the end of theirs, and are then
+//! decided one after the other, in the order of a keyed hash.
+//!
+//! Rounds lie on a grid from the opening's begin on; a request belongs to the one
+//! that it reaches the sequencer in. At a round's end its requests are put into
+//! their [order](giliran_core::order::round_order). Those that get places make a
+//! group of the next block, complete or void. Where they do not fit it, the rest
+//! goes on in the next block as a further group of the same round. Whom a group
+//! leaves nothing for is told so once that group is durable.
+//!
+//! A request that waits for its round has taken nothing: an engine that dies
+//! leaves no trace of it, and its client asks anew.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use giliran_core::{Decision, Numbered, OwnedAsk, Settled, order};
+use giliran_wire::Timestamp;
+use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
+
+use super::gather::{Gathered, grant_bytes};
+use super::{Effect, Now, Outcome, Parked, Sequencer, State};
+
+/// Bytes of a group's begin and end.
+const GROUP_BYTES: usize = 64;
+
+/// The rounds of all openings that have them, by ordinal.
+#[derive(Debug)]
+pub(super) struct Rounds<T>(BTreeMap<u32, OfOpening<T>>);
+
+#[derive(Debug)]
+struct OfOpening<T> {
+    /// Rounds that have not been begun to be decided, the next to end first.
+    collecting: VecDeque<Round<T>>,
+    /// The round that is being decided.
+    line: Option<Line<T>>,
+}
+
+#[derive(Debug)]
+struct Round<T> {
+    ends_at: Timestamp,
+    asks: Vec<(OwnedAsk, T)>,
+}
+
+#[derive(Debug)]
+struct Line<T> {
+    number: u64,
+    /// Not decided yet, in order.
+    asks: VecDeque<(OwnedAsk, T)>,
+}
+
+impl<T> Rounds<T> {
+    pub(super) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        let of = |rounds: &OfOpening<T>| {
+            let collecting: usize = rounds.collecting.iter().map(|round| round.asks.len()).sum();
+            collecting + rounds.line.as_ref().map_or(0, |line| line.asks.len())
+        };
+        self.0.values().map(of).sum()
+    }
+
+    /// When the next round ends; none: nobody waits.
+    pub(super) fn next_end(&self) -> Option<Timestamp> {
+        self.0.values().filter_map(|rounds| rounds.collecting.front()).map(|r| r.ends_at).min()
+    }
+
+    /// True while a round of this opening has been decided in part.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.0.values().any(|rounds| rounds.line.is_some())
+    }
+
+    /// True while requests of this opening wait.
+    pub(super) fn are_open(&self, ordinal: u32) -> bool {
+        self.0.contains_key(&ordinal)
+    }
+
+    /// Everybody who waits; nobody does any more.
+    pub(super) fn take(&mut self) -> Vec<(OwnedAsk, T)> {
+        let rounds = std::mem::take(&mut self.0).into_values();
+        let all = rounds.flat_map(|rounds| {
+            let line = rounds.line.into_iter().flat_map(|line| line.asks);
+            line.chain(rounds.collecting.into_iter().flat_map(|round| round.asks))
+        });
+        all.collect()
+    }
+}
+
+impl<T> Sequencer<T> {
+    /// Requests for openings with rounds, in the order they came.
+    pub fn collect(&mut self, asks: impl IntoIterator<Item = (u32, OwnedAsk, T)>, now: Now) {
+        if self.state != State::Active {
+            return;
+        }
+        let time = self.keeper.book().engine_time(self.time(now));
+        for (ordinal, ask, ticket) in asks {
+            self.collect_one(ordinal, ask, ticket, time);
+        }
+    }
+
+    pub(super) fn collect_one(&mut self, ordinal: u32, ask: OwnedAsk, ticket: T, time: Timestamp) {
+        let ends_at = self.ends_at(ordinal, time);
+        let rounds = self.rounds.0.entry(ordinal);
+        let rounds = rounds.or_insert(OfOpening { collecting: VecDeque::new(), line: None });
+        match rounds.collecting.back_mut() {
+            Some(round) if round.ends_at >= ends_at => round.asks.push((ask, ticket)),
+            _ => rounds.collecting.push_back(Round { ends_at, asks: vec![(ask, ticket)] }),
+        }
+    }
+
+    /// When the round that this moment lies in ends.
+    fn ends_at(&self, ordinal: u32, time: Timestamp) -> Timestamp {
+        let openings = self.keeper.book().openings();
+        let Some(opening) = openings.get(ordinal) else { return time };
+        let Order::Rounds { length_ms } = opening.record().rules.order else { return time };
+        let (opens_at, closes_at) = opening.window();
+        let rounds = time.millis_since(opens_at) / length_ms.max(1) + 1;
+        opens_at.plus_millis(rounds * length_ms).min(closes_at)
+    }
+
+    /// Groups of rounds that have ended. False: the block is full, and a round
+    /// goes on in the next one.
+    pub(super) fn gather_rounds(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
+        let mut all = true;
+        for ordinal in self.rounds.0.keys().copied().collect::<Vec<_>>() {
+            while let Some(mut line) = self.next_line(ordinal, block, time) {
+                all = self.gather_group(ordinal, &mut line, block, time);
+                if !all {
+                    if let Some(rounds) = self.rounds.0.get_mut(&ordinal) {
+                        rounds.line = Some(line);
+                    }
+                    return false;
+                }
+                // A round of whom nobody got anything leaves no group.
+                if block.has_group(ordinal) {
+                    break;
+                }
+            }
+            self.rounds.0.retain(|_, of| of.line.is_some() || !of.collecting.is_empty());
+        }
+        all
+    }
+
+    /// The round of an opening that is to be decided now.
+    fn next_line(&mut self, ordinal: u32, block: &Gathered<T>, time: Timestamp) -> Option<Line<T>> {
+        let rounds = self.rounds.0.get_mut(&ordinal)?;
+        if let Some(line) = rounds.line.take() {
+            return Some(line);
+        }
+        let ended = rounds.collecting.front().is_some_and(|round| round.ends_at <= time);
+        let round = if ended { rounds.collecting.pop_front() } else { None }?;
+        let number = self.keeper.groups(ordinal) + 1 + u64::from(block.has_group(ordinal));
+        let seed = self.keeper.seed(ordinal, &self.order_key);
+        let parties = round.asks.iter().map(|(ask, _)| ask.applicants());
+        let order = order::round_order(&seed, number, parties);
+        let mut asks: Vec<Option<(OwnedAsk, T)>> = round.asks.into_iter().map(Some).collect();
+        let asks = order.into_iter().filter_map(|i| asks[i].take()).collect();
+        Some(Line { number, asks })
+    }
+
+    /// The next group of a round; false: the block is full.
+    fn gather_group(
+        &mut self,
+        ordinal: u32,
+        line: &mut Line<T>,
+        block: &mut Gathered<T>,
+        time: Timestamp,
+    ) -> bool {
+        let openings = self.keeper.book().openings();
+        let hold_ms = openings.get(ordinal).and_then(|opening| opening.record().rules.hold_ms);
+        let mut grants: Vec<Entry> = Vec::new();
+        let mut room = MAX_BLOCK_BYTES.saturating_sub(block.bytes + GROUP_BYTES);
+        let mut all = true;
+        while let Some((ask, ticket)) = line.asks.pop_front() {
+            let Decision::Granted(mut grant) = self.keeper.book().decide_in_round(&ask.ask(), time)
+            else {
+                block.after.push((ask, ticket));
+                continue;
+            };
+            let bytes = grant_bytes(&grant) + 8;
+            if bytes > room {
+                self.keeper.book().abandon(&grant);
+                line.asks.push_front((ask, ticket));
+                all = false;
+                break;
+            }
+            if !self.number(&mut grant) {
+                self.keeper.book().abandon(&grant);
+                self.answer_asked(&ask, ticket, Outcome::Busy);
+                continue;
+            }
+            grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
+            room -= bytes;
+            block.tickets.push(ticket);
+            grants.push(Entry::Grant(*grant));
+        }
+        if grants.is_empty() {
+            return all;
+        }
+        let (opening, round) = (ordinal, line.number);
+        let begin = DrawRecord::Drawing { opening, round, grants: grants.len() as u64 };
+        block.push(Entry::Draw(begin));
+        grants.into_iter().for_each(|grant| block.push(grant));
+        block.push(Entry::Draw(DrawRecord::Drawn { opening, round }));
+        all
+    }
+
+    /// Gives a grant its id and numbers; false: an operator has taken the place
+    /// away meanwhile.
+    pub(super) fn number(&mut self, grant: &mut Grant) -> bool {
+        loop {
+            match self.keeper.number(grant, (self.random)()) {
+                Numbered::Done => return true,
+                Numbered::IdTaken => {}
+                Numbered::NoRoom => return false,
+            }
+        }
+    }
+
+    /// The group that left nothing for these is durable.
+    pub(super) fn after_a_group(&mut self, after: Vec<(OwnedAsk, T)>, now: Now) {
+        let time = self.keeper.book().engine_time(self.time(now));
+        for (ask, ticket) in after {
+            match self.keeper.book().decide_in_round(&ask.ask(), time) {
+                Decision::Settled(settled) => {
+                    self.answer_asked(&ask, ticket, Outcome::Settled(settled));
+                }
+                Decision::Granted(grant) => {
+                    // Something has come back with that very block: for the next
+                    // round.
+                    self.keeper.book().abandon(&grant);
+                    self.collect_one(grant.opening, ask, ticket, time);
+                }
+                Decision::Ballot(entry) => {
+                    self.keeper.book().abandon_ballot(&entry);
+                    self.answer_asked(&ask, ticket, Outcome::Busy);
+                }
+                Decision::Enter(_) | Decision::Collect(_) | Decision::Wait => {
+                    self.parked.push(Parked { ask, ticket, since_ms: now.mono_ms });
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_asked(&mut self, ask: &OwnedAsk, ticket: T, outcome: Outcome) {
+        if let Outcome::Settled(Settled::Refused(refusal, _)) = &outcome {
+            let now = self.keeper.book().engine_time(Timestamp::from_millis(0));
+            self.count_refusal(refusal, ask.channel(), now);
+        }
+        let request_id = Some(ask.request_id().into());
+        self.effects.push(Effect::Answer { ticket, request_id, outcome });
+    }
+}

@@ -1,0 +1,576 @@
+//! Openings with rounds and openings that are drawn, on the engine's own state
+//! machine: order, groups that do not fit one block, and engines that die between
+//! two blocks.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use giliran_core::{Ask, Decision, Keeper, order};
+use giliran_engine::sequencer::{
+    Act, Action, Appended, Continuation, Effect, Now, Outcome, Sequencer,
+};
+use giliran_wire::answer::Reason;
+use giliran_wire::beacon::{Network, Round};
+use giliran_wire::ledger::{
+    Block, DrawRecord, Entry, FORMAT, Genesis, MAX_BLOCK_BYTES, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
+};
+use giliran_wire::request::Choice;
+use giliran_wire::{
+    ApplicantKey, BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Text,
+    Timestamp, WriterNonce,
+};
+use sha2::Digest as _;
+
+const LEDGER: LedgerId = LedgerId([1; 16]);
+const BEGIN: i64 = 1_795_000_000_000;
+const CLOSES: i64 = BEGIN + 10_000;
+
+fn person(i: u64) -> Pseudonym {
+    let hash = blake3::hash(&i.to_le_bytes());
+    Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
+}
+
+fn key() -> ApplicantKey {
+    ApplicantKey::new(&[9; 32])
+}
+
+/// One office, a slot for each quota.
+fn opening(order: Order, quotas: &[u16]) -> OpeningRecord {
+    let session = |i| Session {
+        id: format!("s{i}"),
+        label: String::new(),
+        restricted: false,
+        explicit: false,
+    };
+    let sessions = (0..quotas.len()).map(session).collect();
+    let date = "2026-12-01".parse().unwrap();
+    let slot =
+        |(i, quota): (usize, &u16)| Slot { office: 0, session: i as u32, date, quota: *quota };
+    OpeningRecord {
+        ordinal: 0,
+        id: "w".into(),
+        timezone: "UTC".into(),
+        opens_at: Timestamp::from_millis(BEGIN),
+        closes_at: Timestamp::from_millis(CLOSES),
+        rules: Rules {
+            order,
+            max_party: 5,
+            max_per_account: Some(4),
+            hold_ms: None,
+            cancelled: ReturnRule::Immediate,
+            expired: ReturnRule::Immediate,
+            across_openings: false,
+            max_changes: None,
+        },
+        offices: vec![Office { id: "o".into(), name: String::new(), sessions }],
+        slots: quotas.iter().enumerate().map(slot).collect(),
+    }
+}
+
+/// An engine on a stream that stores what it is given, while it is allowed to.
+struct Bench {
+    stream: Vec<Bytes>,
+    sequencer: Sequencer<u64>,
+    now: Now,
+    /// Everything told, by ticket.
+    told: HashMap<u64, Outcome>,
+    /// Blocks still to be stored before the engine dies.
+    lives: usize,
+    /// The append it does not hear of.
+    unheard: Option<(u64, u64)>,
+}
+
+impl Bench {
+    fn new(opening: OpeningRecord) -> Self {
+        let mut bench = Self::unopened();
+        bench.sequencer.record_openings(vec![opening], bench.now);
+        bench.run();
+        bench
+    }
+
+    /// With no opening yet.
+    fn unopened() -> Self {
+        let genesis = Genesis {
+            prefix: "giliran.v1".into(),
+            applicant_key: KeyFingerprint([0; 16]),
+            release: "0".into(),
+            continues: None,
+        };
+        let block = Block {
+            format: FORMAT,
+            ledger: LEDGER,
+            generation: 1,
+            epoch: 0,
+            writer: WriterNonce([0; 16]),
+            time: Timestamp::from_millis(1),
+            previous: BlockHash::ZERO,
+            entries: vec![Entry::Genesis(genesis)],
+        };
+        let now = Now { wall: Timestamp::from_millis(BEGIN), mono_ms: 1_000_000 };
+        let mut bench = Self::on(vec![block.seal().bytes.into()], now);
+        bench.run();
+        bench
+    }
+
+    /// An engine that takes this stream over.
+    fn on(stream: Vec<Bytes>, now: Now) -> Self {
+        let mut keeper = Keeper::new();
+        for (i, bytes) in stream.iter().enumerate() {
+            keeper.fold(i as u64 + 1, bytes).unwrap();
+        }
+        let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+        let mut bits = (stream.len() as u128) << 64;
+        let random = Box::new(move || {
+            bits += 1;
+            bits
+        });
+        let writer = WriterNonce([stream.len() as u8; 16]);
+        let next = Continuation::default();
+        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
+            .with_order_key(key().order());
+        Self { stream, sequencer, now, told: HashMap::new(), lives: usize::MAX, unheard: None }
+    }
+
+    /// Stores blocks until nothing is left to be done, or the engine dies: the
+    /// last block it has sent is stored, and it does not hear of it.
+    fn run(&mut self) {
+        loop {
+            let effects = self.sequencer.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Append { attempt, expected_last, bytes, .. } => {
+                        assert!(bytes.len() <= MAX_BLOCK_BYTES);
+                        if self.lives == 0 {
+                            return;
+                        }
+                        self.lives -= 1;
+                        assert_eq!(expected_last, self.stream.len() as u64);
+                        self.stream.push(bytes);
+                        if self.lives == 0 {
+                            self.unheard = Some((attempt, expected_last + 1));
+                            return;
+                        }
+                        let stored = Appended::Stored { seq: expected_last + 1 };
+                        self.sequencer.appended(attempt, stored, self.now);
+                    }
+                    Effect::Answer { ticket, outcome, .. } => {
+                        assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
+                    }
+                    Effect::Read { .. } | Effect::Active(_) => {}
+                    Effect::Idle(why) => panic!("{why:?}"),
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.wall = self.now.wall.plus_millis(ms);
+        self.sequencer.tick(self.now);
+        self.run();
+    }
+
+    /// Asks on behalf of a party; the ticket is its first one's number.
+    fn ask(&mut self, party: &[u64], sessions: &[usize], account: Option<u64>) {
+        let applicants: Vec<Pseudonym> = party.iter().map(|i| person(*i)).collect();
+        let name = format!("r{}", party[0]);
+        let choice = |i: &usize| Choice {
+            office: Text::from("o"),
+            date: None,
+            session: Some(Text::from(format!("s{i}"))),
+        };
+        let choices: Vec<_> = sessions.iter().map(choice).collect();
+        let ask = Ask {
+            request_id: &name,
+            applicants: &applicants,
+            content: Digest([1; 16]),
+            choices: &choices,
+            opening: None,
+            expires_at: None,
+            account: account.map(|i| person(1_000_000 + i)),
+            channel: None,
+            reference: None,
+            vouched: false,
+            wait: false,
+        };
+        let who = party[0];
+        match self.sequencer.book().decide(&ask, self.now.wall) {
+            Decision::Granted(_) | Decision::Enter(_) => panic!("not by this order"),
+            Decision::Ballot(entry) => self.sequencer.ballots([(entry, who)]),
+            Decision::Collect(ordinal) => {
+                self.sequencer.collect([(ordinal, ask.to_owned(), who)], self.now);
+            }
+            Decision::Wait => self.sequencer.decided([], [(ask.to_owned(), who)], self.now),
+            Decision::Settled(settled) => {
+                self.told.insert(who, Outcome::Settled(settled));
+            }
+        }
+    }
+
+    fn reason(&self, who: u64) -> Option<Reason> {
+        match self.told.get(&who) {
+            Some(Outcome::Settled(giliran_core::Settled::Refused(refusal, _))) => {
+                Some(refusal.reason)
+            }
+            _ => None,
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Vec<Entry>> + '_ {
+        self.stream.iter().map(|bytes| Block::open(bytes).unwrap().0.entries)
+    }
+
+    /// The groups on record: block, number, first applicants in order.
+    fn groups(&self) -> Vec<(usize, u64, Vec<Pseudonym>)> {
+        let mut groups = Vec::new();
+        for (block, entries) in self.entries().enumerate() {
+            for entry in entries {
+                match entry {
+                    Entry::Draw(DrawRecord::Drawing { round, .. }) => {
+                        groups.push((block, round, Vec::new()));
+                    }
+                    Entry::Grant(grant) => {
+                        groups.last_mut().unwrap().2.push(grant.seats[0].applicant);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        groups
+    }
+
+    /// Slot of every booking.
+    fn slots(&self) -> BTreeMap<BookingId, (u32, usize)> {
+        let grants = self.entries().flatten().filter_map(|entry| match entry {
+            Entry::Grant(grant) => Some((grant.booking, (grant.slot, grant.seats.len()))),
+            _ => None,
+        });
+        grants.collect()
+    }
+}
+
+/// Whoever comes last in a round is served as if first: by the keyed hash alone.
+#[test]
+fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
+    let mut bench = Bench::new(opening(Order::Rounds { length_ms: 500 }, &[30]));
+    for who in 0..40 {
+        bench.ask(&[who], &[0], None);
+        bench.tick(10);
+    }
+    assert!(bench.told.is_empty(), "told before the round's end");
+    bench.tick(100);
+    let groups = bench.groups();
+    assert_eq!(groups.len(), 1);
+    let seed = key().order().seed(LEDGER, 0);
+    let people: Vec<Pseudonym> = (0..40).map(person).collect();
+    let expected = order::round_order(&seed, 1, people.iter().map(std::slice::from_ref));
+    let expected: Vec<Pseudonym> = expected[..30].iter().map(|i| people[*i]).collect();
+    assert_eq!(groups[0].2, expected);
+    let refused = (0..40).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
+    assert_eq!((bench.told.len(), refused), (40, 10));
+    // Once it is durably full, nobody waits for a round to hear of it.
+    bench.ask(&[50], &[0], None);
+    assert_eq!(bench.reason(50), Some(Reason::SoldOut));
+}
+
+/// Counted by second, slot and reason; on record once their second is over.
+#[test]
+fn refusals_of_a_round_are_on_record_as_a_digest() {
+    let mut bench = Bench::new(opening(Order::Rounds { length_ms: 500 }, &[30]));
+    for who in 0..40 {
+        bench.ask(&[who], &[0], None);
+    }
+    bench.tick(500);
+    let digests = |bench: &Bench| {
+        let all = bench.entries().flatten().filter_map(|entry| match entry {
+            Entry::Refusals(refusals) => Some(refusals.tallies),
+            _ => None,
+        });
+        all.flatten().collect::<Vec<_>>()
+    };
+    assert!(digests(&bench).is_empty());
+    bench.tick(1_000);
+    bench.tick(1_000);
+    let digests = digests(&bench);
+    assert_eq!(digests.len(), 1, "{digests:?}");
+    let tally = &digests[0];
+    assert_eq!((tally.slot, tally.reason, tally.count), (Some(0), Reason::SoldOut.number(), 10));
+    assert_eq!(tally.second, BEGIN / 1_000);
+}
+
+#[test]
+fn parties_and_accounts_hold_within_a_round() {
+    let mut bench = Bench::new(opening(Order::Rounds { length_ms: 500 }, &[10, 10]));
+    // Everybody of one account, at most four places of it; a party that shares a
+    // member with another.
+    for who in 0..6 {
+        bench.ask(&[who], &[0], Some(1));
+    }
+    bench.ask(&[10, 11], &[1], None);
+    bench.ask(&[12, 11], &[1], None);
+    bench.tick(500);
+    let limited = (0..6).filter(|who| bench.reason(*who) == Some(Reason::AccountLimit)).count();
+    assert_eq!(limited, 2);
+    let twice = [10, 12].map(|who| bench.reason(who) == Some(Reason::AlreadyBooked));
+    assert_eq!(twice.iter().filter(|twice| **twice).count(), 1, "{twice:?}");
+    assert_eq!(bench.slots().values().map(|(_, seats)| seats).sum::<usize>(), 6);
+}
+
+/// A round whose grants do not fit one block goes on in the next. An engine that
+/// dies in between leaves a complete group; its successor serves who asks anew.
+#[test]
+fn a_round_larger_than_a_block_survives_the_engine() {
+    const PEOPLE: u64 = 9_000;
+    let order = Order::Rounds { length_ms: 500 };
+    let ask_all = |bench: &mut Bench| {
+        for who in 0..PEOPLE {
+            bench.ask(&[who], &[0], None);
+        }
+    };
+    let mut whole = Bench::new(opening(order, &[8_000]));
+    ask_all(&mut whole);
+    whole.tick(500);
+    let groups = whole.groups();
+    assert!(groups.len() > 1, "one block holds them all");
+    assert!(groups.iter().all(|(_, number, _)| *number == 1), "further groups of one round");
+    assert!(groups.windows(2).all(|w| w[1].0 == w[0].0 + 1), "block after block");
+    let seed = key().order().seed(LEDGER, 0);
+    let rank = |who: &Pseudonym| order::round_rank(&seed, 1, &[*who]);
+    let all: Vec<Pseudonym> = groups.into_iter().flat_map(|(.., people)| people).collect();
+    assert_eq!(all.len(), 8_000);
+    assert!(all.windows(2).all(|w| rank(&w[0]) < rank(&w[1])));
+    let refused = (0..PEOPLE).filter(|w| whole.reason(*w) == Some(Reason::SoldOut)).count();
+    assert_eq!((whole.told.len() as u64, refused), (PEOPLE, 1_000));
+
+    let mut dies = Bench::new(opening(order, &[8_000]));
+    ask_all(&mut dies);
+    dies.lives = 1;
+    dies.tick(500);
+    assert!(dies.told.is_empty(), "told though the group is not known to be durable");
+    let first = dies.groups();
+    assert_eq!(first.len(), 1);
+    let mut next = Bench::on(dies.stream, dies.now);
+    next.run();
+    ask_all(&mut next);
+    let known = next.told.len();
+    assert_eq!(known, first[0].2.len(), "whose grant stands is told of it at once");
+    next.tick(500);
+    next.tick(500);
+    assert_eq!(next.told.len() as u64, PEOPLE);
+    assert_eq!(next.slots().len(), 8_000);
+    let mut replayed = Keeper::new();
+    for (i, bytes) in next.stream.iter().enumerate() {
+        replayed.fold(i as u64 + 1, bytes).unwrap();
+    }
+    assert_eq!(replayed.state_hash(), next.sequencer.keeper().state_hash());
+}
+
+/// What was asked before the close is decided before it; then the seed is told.
+#[test]
+fn the_last_round_ends_with_the_window() {
+    let mut bench = Bench::new(opening(Order::Rounds { length_ms: 3_000 }, &[3]));
+    bench.tick(9_500);
+    for who in 0..5 {
+        bench.ask(&[who], &[0], None);
+    }
+    bench.tick(500);
+    assert_eq!(bench.told.len(), 5);
+    let sold_out = (0..5).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
+    assert_eq!(sold_out, 2);
+    bench.ask(&[9], &[0], None);
+    assert_eq!(bench.reason(9), Some(Reason::Closed));
+    let all: Vec<Entry> = bench.entries().flatten().collect();
+    let place = |wanted: &dyn Fn(&Entry) -> bool| all.iter().position(wanted).unwrap();
+    let committed = place(&|e| matches!(e, Entry::Draw(DrawRecord::Committed { .. })));
+    let opened = place(&|e| matches!(e, Entry::Opened { .. }));
+    let drawn = place(&|e| matches!(e, Entry::Draw(DrawRecord::Drawn { .. })));
+    let closed = place(&|e| matches!(e, Entry::Closed { .. }));
+    let revealed = place(&|e| matches!(e, Entry::Draw(DrawRecord::Revealed { .. })));
+    assert!(committed < opened && opened < drawn && drawn < closed && closed < revealed);
+    let (
+        Entry::Draw(DrawRecord::Committed { commitment, .. }),
+        Entry::Draw(DrawRecord::Revealed { seed, .. }),
+    ) = (&all[committed], &all[revealed])
+    else {
+        panic!()
+    };
+    assert_eq!(blake3::hash(seed).as_bytes(), commitment);
+    assert_eq!(*seed, key().order().seed(LEDGER, 0));
+    // With the seed known there are no more rounds.
+    let act = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 60_000) };
+    let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+    bench.sequencer.admin(action, 77, bench.now);
+    bench.run();
+    assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));
+}
+
+fn draw_of(people: u64) -> Bench {
+    let mut bench = Bench::new(opening(Order::Draw, &[6_000, 4_500]));
+    for who in (0..people).step_by(4) {
+        bench.ask(&[who], &[0, 1], None);
+        bench.ask(&[who + 1, who + 2, who + 3], &[1, 0], None);
+    }
+    bench.tick(1_000);
+    bench
+}
+
+/// Killed after every single block of the draw, each time with a successor that
+/// goes on: the result is that of a draw in one go.
+#[test]
+fn a_draw_goes_on_with_the_same_result_whoever_dies() {
+    const PEOPLE: u64 = 16_000;
+    let mut whole = draw_of(PEOPLE);
+    assert_eq!(whole.told.len() as u64, PEOPLE / 2);
+    let before = whole.stream.clone();
+    whole.tick(9_000);
+    let slots = whole.slots();
+    let seats =
+        |slot: u32| slots.values().filter(|(s, _)| *s == slot).map(|(_, n)| n).sum::<usize>();
+    assert_eq!((seats(0), seats(1)), (6_000, 4_500), "every place has gone");
+    assert!(whole.groups().len() > 1, "the draw fits one block");
+
+    let mut deaths = 0;
+    let mut now = whole.now;
+    let mut stream = before;
+    loop {
+        let mut bench = Bench::on(stream, now);
+        // The take-over, and one block more.
+        bench.lives = 2;
+        bench.run();
+        bench.tick(1);
+        now = bench.now;
+        let done = bench.lives == 1;
+        stream = bench.stream;
+        if done {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths >= 4, "close, root, seed, groups: {deaths}");
+    let patched = Bench::on(stream, now);
+    assert_eq!(patched.slots(), slots);
+    let outcome = |bench: &Bench| {
+        let lost = bench.entries().flatten().filter_map(|entry| match entry {
+            Entry::Draw(DrawRecord::NotDrawn { receipt }) => Some(receipt),
+            _ => None,
+        });
+        let mut lost: Vec<_> = lost.collect();
+        lost.sort_unstable();
+        lost
+    };
+    assert_eq!(outcome(&patched), outcome(&whole));
+    assert_eq!(slots.len() + outcome(&whole).len(), PEOPLE as usize / 2);
+}
+
+/// From the close on, what the draw decides about stands.
+#[test]
+fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
+    let mut bench = draw_of(400);
+    let quota = |ticket, bench: &mut Bench| {
+        let act = Act::Quota { slot: 0, quota: 1 };
+        let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+        bench.sequencer.admin(action, ticket, bench.now);
+    };
+    // While the root is on its way, and nothing is drawn yet.
+    bench.lives = 2;
+    bench.tick(9_000);
+    assert!(bench.slots().is_empty());
+    quota(1_001, &mut bench);
+    let (attempt, seq) = bench.unheard.take().unwrap();
+    bench.lives = usize::MAX;
+    bench.sequencer.appended(attempt, Appended::Stored { seq }, bench.now);
+    bench.run();
+    assert!(matches!(bench.told[&1_001], Outcome::NotAdjusted(..)), "during the draw");
+    assert_eq!(bench.slots().len(), 200, "there is room for all");
+    quota(1_002, &mut bench);
+    bench.run();
+    assert!(matches!(bench.told[&1_002], Outcome::Adjusted(..)), "after it");
+}
+
+/// Named before the opening, not there before the close: until it is given, nobody
+/// can know the result, and nothing else is taken for it.
+#[test]
+fn a_draw_waits_for_the_public_value_that_was_named() {
+    let secret = blst::min_sig::SecretKey::key_gen(&[7; 32], &[]).unwrap();
+    let network = Network {
+        key: secret.sk_to_pk().to_bytes(),
+        genesis: Timestamp::from_millis(BEGIN - 100_000),
+        period_ms: 3_000,
+    };
+    let mut bench = Bench::unopened();
+    bench.sequencer = bench.sequencer.with_beacon(Some(network.clone()));
+    bench.sequencer.record_openings(vec![opening(Order::Draw, &[2])], bench.now);
+    bench.run();
+    let name = bench.entries().flatten().find_map(|entry| match entry {
+        Entry::Draw(DrawRecord::Committed { beacon, .. }) => beacon,
+        _ => None,
+    });
+    let round: Round = name.unwrap().parse().unwrap();
+    let published = network.published_at(&round).unwrap();
+    assert!(published >= Timestamp::from_millis(CLOSES + 60_000), "{published}");
+    for who in 0..4 {
+        bench.ask(&[who], &[0], None);
+    }
+    bench.tick(1);
+    // Its round would be there before a later close.
+    let later = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 1) };
+    let sign = |number: u64| {
+        let message = sha2::Sha256::digest(number.to_be_bytes());
+        let suite = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
+        secret.sign(&message, suite, &[]).to_bytes().to_vec()
+    };
+    let act = |act, ticket, bench: &mut Bench| {
+        let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+        bench.sequencer.admin(action, ticket, bench.now);
+        bench.run();
+        matches!(bench.told[&ticket], Outcome::Adjusted(..))
+    };
+    assert!(!act(later, 100, &mut bench), "extended beyond its public value");
+    let signature = sign(round.number);
+    assert!(
+        !act(Act::Beacon { signature: signature.clone() }, 101, &mut bench),
+        "before the close"
+    );
+    bench.tick(20_000);
+    assert!(bench.slots().is_empty());
+    let other = sign(round.number + 1);
+    assert!(!act(Act::Beacon { signature: other }, 102, &mut bench), "another round's");
+    assert!(act(Act::Beacon { signature: signature.clone() }, 103, &mut bench));
+    assert_eq!(bench.slots().len(), 2);
+    assert!(!act(Act::Beacon { signature }, 104, &mut bench), "a second time");
+}
+
+#[test]
+fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
+    let mut bench = Bench::new(opening(Order::Draw, &[10]));
+    for who in 0..5 {
+        bench.ask(&[who], &[0], Some(1));
+        bench.tick(1);
+    }
+    assert_eq!(bench.reason(4), Some(Reason::AccountLimit));
+    let Outcome::Entered(entered, _) = &bench.told[&0] else { panic!() };
+    let ask = giliran_core::ChangeAsk {
+        request_id: "x".into(),
+        target: Some(entered.waiting.entry.receipt),
+        deed: giliran_core::Deed::Cancel { applicant: person(0) },
+    };
+    bench.sequencer.changes([(ask, 100)], bench.now);
+    bench.run();
+    bench.told.remove(&4);
+    bench.ask(&[4], &[0], Some(1));
+    bench.tick(1);
+    assert!(matches!(bench.told[&4], Outcome::Entered(..)), "{:?}", bench.told[&4]);
+    bench.tick(10_000);
+    assert_eq!(bench.slots().len(), 4);
+    let mut replayed = Keeper::new();
+    for (i, bytes) in bench.stream.iter().enumerate() {
+        replayed.fold(i as u64 + 1, bytes).unwrap();
+    }
+    assert_eq!(replayed.state_hash(), bench.sequencer.keeper().state_hash());
+}

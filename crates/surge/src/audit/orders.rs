@@ -1,0 +1,224 @@
+//! Rounds and draws, recomputed from the seeds that were committed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use giliran_wire::beacon::Round;
+use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
+use giliran_wire::{BookingId, LedgerId, Pseudonym};
+
+use super::{Check, Findings};
+use crate::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
+
+/// Group number and, of each of its grants, the lowest pseudonym of the party.
+type Group = (u64, Vec<Pseudonym>);
+
+/// What is known of the openings whose order has a seed, by ordinal.
+#[derive(Debug)]
+pub(super) struct Orders {
+    openings: BTreeMap<u32, OfOpening>,
+    /// Opening of every entry into a draw.
+    entered: BTreeMap<BookingId, u32>,
+    wrong: Findings,
+}
+
+#[derive(Debug, Default)]
+struct OfOpening {
+    commitment: [u8; 32],
+    beacon: Option<String>,
+    rounds: Vec<Group>,
+    entries: BTreeMap<BookingId, BallotEntry>,
+    places: Vec<u32>,
+    root: Option<[u8; 32]>,
+    revealed: Option<([u8; 32], Option<Vec<u8>>)>,
+    /// The slot each entry gets, as computed here.
+    expected: BTreeMap<BookingId, Option<u32>>,
+    /// What the ledger has told so far.
+    told: BTreeSet<BookingId>,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self { openings: BTreeMap::new(), entered: BTreeMap::new(), wrong: Findings::new() }
+    }
+}
+
+impl Orders {
+    pub(super) fn committed(&mut self, ordinal: u32, commitment: [u8; 32], beacon: Option<String>) {
+        let of = OfOpening { commitment, beacon, ..OfOpening::default() };
+        self.openings.insert(ordinal, of);
+    }
+
+    pub(super) fn group(&mut self, ordinal: u32, number: u64, rounds: bool) {
+        if let (Some(of), true) = (self.openings.get_mut(&ordinal), rounds) {
+            of.rounds.push((number, Vec::new()));
+        }
+    }
+
+    pub(super) fn entered(&mut self, entry: &BallotEntry) {
+        if entry.waits {
+            return;
+        }
+        if let Some(of) = self.openings.get_mut(&entry.opening) {
+            of.entries.insert(entry.receipt, entry.clone());
+            self.entered.insert(entry.receipt, entry.opening);
+        }
+    }
+
+    pub(super) fn withdrawn(&mut self, receipt: &BookingId) {
+        let ordinal = self.entered.remove(receipt);
+        if let Some(of) = ordinal.and_then(|ordinal| self.openings.get_mut(&ordinal)) {
+            of.entries.remove(receipt);
+        }
+    }
+
+    pub(super) fn root(
+        &mut self,
+        seq: u64,
+        ledger: LedgerId,
+        record: &OpeningRecord,
+        places: Vec<u32>,
+        (root, entries): ([u8; 32], u64),
+    ) {
+        let Some(of) = self.openings.get_mut(&record.ordinal) else { return };
+        of.places = places;
+        of.root = Some(root);
+        let extract = of.extract(ledger, record);
+        let own = extract.root_of_ballots();
+        self.wrong.look(own == root && extract.ballots.len() as u64 == entries, || {
+            format!("sequence {seq}: the root over the entries of {} is another", record.id)
+        });
+    }
+
+    pub(super) fn revealed(
+        &mut self,
+        seq: u64,
+        ledger: LedgerId,
+        record: &OpeningRecord,
+        seed: [u8; 32],
+        beacon: Option<Vec<u8>>,
+    ) {
+        let Some(of) = self.openings.get_mut(&record.ordinal) else { return };
+        let committed = *blake3::hash(&seed).as_bytes() == of.commitment;
+        let draws = of.root.is_some();
+        // A release reveals a seed of its own.
+        if of.revealed.is_some() || (!committed && !draws) {
+            return;
+        }
+        self.wrong.look(committed, || {
+            format!("sequence {seq}: the seed of {} is not the one committed to", record.id)
+        });
+        if let Some(name) = &of.beacon {
+            let round: Option<Round> = name.parse().ok();
+            let signature = beacon.as_deref().unwrap_or_default();
+            self.wrong.look(round.is_some_and(|round| round.is_signed_by(signature)), || {
+                format!("sequence {seq}: the public value of {} is not the named one", record.id)
+            });
+        }
+        for (number, people) in &of.rounds {
+            let rank = |who: &Pseudonym| draw::round_rank(&seed, *number, who);
+            self.wrong.look(people.windows(2).all(|w| rank(&w[0]) <= rank(&w[1])), || {
+                format!("round {number} of {} is not in the order of its seed", record.id)
+            });
+        }
+        of.revealed = Some((seed, beacon));
+        if draws {
+            let extract = of.extract(ledger, record);
+            let drawn: BTreeMap<String, Option<u32>> = extract
+                .ballots
+                .iter()
+                .zip(extract.draw())
+                .map(|(ballot, slot)| (ballot.number.clone(), slot))
+                .collect();
+            let number = |receipt| hex(&draw::number(&ledger.0, record.ordinal, receipt));
+            let receipts = of.entries.keys();
+            of.expected = receipts
+                .map(|receipt| {
+                    (*receipt, drawn.get(&number(receipt.as_bytes())).copied().flatten())
+                })
+                .collect();
+        }
+    }
+
+    pub(super) fn grant(&mut self, seq: u64, grant: &Grant, grouped: bool) {
+        let Some(of) = self.openings.get_mut(&grant.opening) else { return };
+        if let Some((_, people)) = of.rounds.last_mut().filter(|_| grouped) {
+            people.extend(grant.seats.iter().map(|seat| seat.applicant).min());
+        }
+        self.outcome(seq, grant.booking, Some(grant.slot));
+    }
+
+    pub(super) fn not_drawn(&mut self, seq: u64, receipt: &BookingId) {
+        self.outcome(seq, *receipt, None);
+    }
+
+    fn outcome(&mut self, seq: u64, receipt: BookingId, slot: Option<u32>) {
+        let ordinal = self.entered.get(&receipt);
+        let Some(of) = ordinal.and_then(|ordinal| self.openings.get_mut(ordinal)) else { return };
+        let fine = of.expected.get(&receipt) == Some(&slot) && of.told.insert(receipt);
+        self.wrong.look(fine, || format!("sequence {seq}: {receipt} was drawn otherwise"));
+    }
+
+    pub(super) fn check(&self) -> Check {
+        self.wrong.clone().check("P5", "rounds and draws are what their committed seeds say")
+    }
+
+    /// What is published of a draw that is over.
+    pub(super) fn extract(&self, ledger: LedgerId, record: &OpeningRecord) -> Option<Extract> {
+        let of = self.openings.get(&record.ordinal)?;
+        of.revealed.as_ref()?;
+        of.root?;
+        let mut extract = of.extract(ledger, record);
+        let results = extract.draw();
+        for (ballot, result) in extract.ballots.iter_mut().zip(results) {
+            ballot.drawn = result;
+        }
+        Some(extract)
+    }
+}
+
+impl OfOpening {
+    /// What is published, without results.
+    fn extract(&self, ledger: LedgerId, record: &OpeningRecord) -> Extract {
+        let ordinal = record.ordinal;
+        let mut ballots: Vec<Ballot> = self
+            .entries
+            .values()
+            .map(|entry| {
+                let receipt = entry.receipt.as_bytes();
+                Ballot {
+                    number: hex(&draw::number(&ledger.0, ordinal, receipt)),
+                    holder: hex(&draw::holder(receipt, &entry.request_id)),
+                    places: entry.applicants.len() as u16,
+                    slots: entry.slots.clone(),
+                    drawn: None,
+                }
+            })
+            .collect();
+        ballots.sort_by(|one, other| one.number.cmp(&other.number));
+        let slot = |(index, places): (usize, &u32)| {
+            let (slot, office, session) = record.place(index as u32)?;
+            Some(SlotPlaces {
+                office: office.id.clone(),
+                date: slot.date.to_string(),
+                session: session.id.clone(),
+                places: *places,
+            })
+        };
+        let (seed, value) = self.revealed.clone().unwrap_or_default();
+        Extract {
+            format: draw::FORMAT.to_owned(),
+            ledger: ledger.to_string(),
+            opening: record.id.clone(),
+            ordinal,
+            commitment: hex(&self.commitment),
+            beacon: self
+                .beacon
+                .clone()
+                .map(|name| Beacon { name, value: hex(&value.unwrap_or_default()) }),
+            root: hex(&self.root.unwrap_or_default()),
+            seed: hex(&seed),
+            slots: self.places.iter().enumerate().filter_map(slot).collect(),
+            ballots,
+        }
+    }
+}

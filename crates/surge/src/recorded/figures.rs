@@ -1,0 +1,882 @@
+//! Measures of an opening that took place.
+
+use std::collections::BTreeMap;
+
+use giliran_wire::Timestamp;
+use giliran_wire::answer::Reason;
+
+use super::gateway::{Asker, Gateway, fitting};
+use super::places::{Cause, Room};
+use super::read::{Recorded, Return, State};
+use crate::fairness::measures::{
+    Arrival, CohortRatio, cohort_ratio, concentration, gini, inversion_rate, share,
+};
+
+/// How many of the largest accounts are looked at together.
+const LARGEST: usize = 10;
+/// Most points of a time series.
+const MOST_BINS: i64 = 120;
+/// Widths a point may have, ms.
+const BINS_MS: [i64; 12] = [
+    100,
+    500,
+    1_000,
+    5_000,
+    10_000,
+    60_000,
+    300_000,
+    600_000,
+    3_600_000,
+    21_600_000,
+    86_400_000,
+    604_800_000,
+];
+
+/// Why something cannot be known.
+const NO_LOG: &str =
+    "no gateway log: the ledger does not hold who was refused, nor when anybody asked";
+const NO_REFUSALS: &str = "neither refusal counts in the ledger nor a gateway log";
+const NO_ROUND_TRIPS: &str = "round trips are not measured; neither ledger nor log holds them";
+const NO_IDENTITIES: &str =
+    "the ledger holds accounts under pseudonym; who is a broker it cannot know";
+const NO_SHOWS: &str = "who came is known at the office alone";
+const NO_ACCOUNTS: &str = "requests named no account";
+const NONE_BACK: &str = "no place came back";
+const NONE_TAKEN: &str = "no place that came back was had again";
+const NOBODY: &str = "nobody got a place";
+const NO_PAIR: &str = "no two who wanted the same, of whom one won";
+const NOT_SAID: &str = "the gateway log does not say it";
+const DRAWS_ONLY: &str = "nobody entered";
+
+/// What a figure counts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A number of things.
+    Count,
+    /// A share, 0..=1.
+    Share,
+    /// A ratio or an index.
+    Ratio,
+    /// Seconds.
+    Seconds,
+}
+
+impl Unit {
+    /// Its name in JSON and CSV.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Share => "share",
+            Self::Ratio => "ratio",
+            Self::Seconds => "seconds",
+        }
+    }
+}
+
+/// One figure, or why it is not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// Its name in JSON and CSV.
+    pub name: &'static str,
+    /// Its title for people.
+    pub title: &'static str,
+    /// What it means.
+    pub about: &'static str,
+    /// What it counts in.
+    pub unit: Unit,
+    /// The figure; else why it is not known.
+    pub value: Result<f64, &'static str>,
+}
+
+/// How those of a group fared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fared {
+    /// Requests or parties; none: not known.
+    pub asked: Option<u64>,
+    /// Of them with a booking.
+    pub won: u64,
+    /// Against all; none: there is nothing to compare with.
+    pub ratio: Option<f64>,
+    /// Standard deviations from an even hand; none: not known, or what was counted
+    /// is requests and not parties.
+    pub z: Option<f64>,
+}
+
+/// A group of those who asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// `channel`, `cohort` or `party of`.
+    pub kind: &'static str,
+    /// Which.
+    pub name: String,
+    /// How it fared.
+    pub fared: Fared,
+}
+
+/// What the askers are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// Parties, by a gateway log.
+    Parties,
+    /// Requests, by the ledger's refusal counts: one who tries thrice counts thrice.
+    Requests,
+    /// Winners alone.
+    Winners,
+}
+
+impl Answered {
+    /// In words.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Parties => "parties, by the gateway log",
+            Self::Requests => {
+                "requests, by the ledger's refusal counts: who tries thrice counts thrice, so no \
+                 test of chance is made"
+            }
+            Self::Winners => "winners alone: those who were refused are not known",
+        }
+    }
+}
+
+/// What happened when, in steps from the opening on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Where it begins.
+    pub from: Timestamp,
+    /// Width of a step, ms.
+    pub step_ms: i64,
+    /// Places granted in each.
+    pub granted: Vec<u64>,
+    /// Places that came back in each.
+    pub returned: Vec<u64>,
+    /// Free places at the end of each.
+    pub free: Vec<i64>,
+    /// Requests refused in each; none: not known.
+    pub refused: Option<Vec<u64>>,
+}
+
+/// Everything that can be said.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// The figures, known and unknown, in order.
+    pub figures: Vec<Figure>,
+    /// Groups, and what is counted in them.
+    pub groups: Vec<Group>,
+    /// What `asked` of the groups is.
+    pub answered: Answered,
+    /// Refusals by reason; none: not known.
+    pub refusals: Option<Vec<(&'static str, u64)>>,
+    /// Over time.
+    pub chart: Chart,
+    /// Grants told by the gateway log that the ledger does not hold.
+    pub missing: u64,
+    /// True where no later block can change the figures of the window.
+    pub is_final: bool,
+}
+
+impl Figures {
+    /// Measures it.
+    pub fn new(recorded: &Recorded, gateway: Option<&Gateway>) -> Self {
+        let refusals = refusals(recorded, gateway);
+        let under = undersell(recorded, gateway);
+        let mut figures = Vec::new();
+        counts(recorded, &mut figures);
+        promises(recorded, under, &mut figures);
+        demand(recorded, gateway, refusals.as_deref(), &mut figures);
+        holdings(recorded, &mut figures);
+        back(recorded, &mut figures);
+        entered(recorded, &mut figures);
+        seen(recorded, gateway, &mut figures);
+        let (groups, answered) = groups(recorded, gateway);
+        Self {
+            figures,
+            groups,
+            answered,
+            refusals,
+            chart: chart(recorded),
+            missing: gateway.map_or(0, |gateway| gateway.missing),
+            is_final: recorded.state == State::Closed,
+        }
+    }
+
+    /// A figure by its name.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known.
+    pub fn of(&self, name: &str) -> Result<f64, &'static str> {
+        let found = self.figures.iter().find(|figure| figure.name == name);
+        found.map_or(Err("there is no such figure"), |figure| figure.value)
+    }
+
+    /// Whether a promise is broken.
+    pub fn is_wrong(&self) -> bool {
+        let broken = |name| self.of(name).is_ok_and(|value| value > 0.0);
+        broken("oversold") || broken("undersold") || self.missing > 0
+    }
+}
+
+fn add(
+    into: &mut Vec<Figure>,
+    name: &'static str,
+    title: &'static str,
+    unit: Unit,
+    value: Result<f64, &'static str>,
+    about: &'static str,
+) {
+    into.push(Figure { name, title, about, unit, value });
+}
+
+fn counts(recorded: &Recorded, into: &mut Vec<Figure>) {
+    let count = |n: i64| Ok(n as f64);
+    let granted: i64 = recorded.bookings.iter().map(|b| b.grant.seats.len() as i64).sum();
+    let came = |cause| recorded.returns.iter().filter(|r| r.cause == cause).count() as i64;
+    add(
+        into,
+        "quota",
+        "Places",
+        Unit::Count,
+        count(recorded.total(|p| p.quota)),
+        "Places of all slots at the ledger's end.",
+    );
+    add(
+        into,
+        "bookings",
+        "Bookings",
+        Unit::Count,
+        count(recorded.bookings.len() as i64),
+        "Bookings ever granted, whatever became of them.",
+    );
+    add(
+        into,
+        "granted",
+        "Places granted",
+        Unit::Count,
+        count(granted),
+        "Places ever granted; more than there are, where returned ones were granted again.",
+    );
+    add(
+        into,
+        "live",
+        "Places taken",
+        Unit::Count,
+        count(recorded.total(|p| p.live)),
+        "Places in bookings that stand at the ledger's end.",
+    );
+    add(
+        into,
+        "cancelled",
+        "Cancelled",
+        Unit::Count,
+        count(came(Cause::Cancelled)),
+        "Places that applicants gave back.",
+    );
+    add(
+        into,
+        "revoked",
+        "Taken back",
+        Unit::Count,
+        count(came(Cause::Revoked)),
+        "Places that the authority took back.",
+    );
+    add(
+        into,
+        "expired",
+        "Lapsed",
+        Unit::Count,
+        count(came(Cause::Expired)),
+        "Places whose hold ran out.",
+    );
+    add(
+        into,
+        "moved",
+        "Moved away from",
+        Unit::Count,
+        count(came(Cause::Moved)),
+        "Places left for another slot.",
+    );
+    add(
+        into,
+        "withheld",
+        "Waiting for release",
+        Unit::Count,
+        count(recorded.total(|p| p.withheld)),
+        "Returned places that nobody can have yet.",
+    );
+    add(
+        into,
+        "free",
+        "Free",
+        Unit::Count,
+        count(recorded.total(|p| p.free())),
+        "Free places at the ledger's end: quota less taken, waiting and reserved.",
+    );
+}
+
+/// Refusals beside free places, where they can be judged: certain ones, and those of
+/// which the digest does not say enough.
+fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64)> {
+    let mut judged = None;
+    if let Some(gateway) = gateway {
+        let (mut certain, mut unclear) = (0, 0);
+        for line in gateway.lines.iter().filter(|l| l.reason.as_deref() == Some("sold_out")) {
+            match (line.seq, line.choices.is_empty()) {
+                (Some(seq), false) => {
+                    let room = line.choices.iter().flat_map(|choice| fitting(recorded, choice));
+                    let mut room =
+                        room.filter(|s| recorded.offered_at(*s, seq) >= line.size().into());
+                    certain += u64::from(room.next().is_some());
+                }
+                _ => unclear += 1,
+            }
+        }
+        judged = Some((certain, unclear));
+    }
+    if recorded.tallies.is_empty() {
+        return judged;
+    }
+    let offered = recorded.offered();
+    let (mut certain, mut unclear) = judged.unwrap_or((0, 0));
+    let sold_out = Reason::SoldOut.number();
+    for tally in recorded.tallies.iter().filter(|tally| tally.reason == sold_out) {
+        let slot = tally.slot.and_then(|slot| offered.get(slot as usize));
+        match slot.map(|slot| slot.room(tally.second, recorded.record.rules.max_party)) {
+            Some(Room::None) => {}
+            Some(Room::Any) => certain += tally.count,
+            Some(Room::Some) | None => unclear += tally.count,
+        }
+    }
+    Some((certain, unclear))
+}
+
+fn promises(recorded: &Recorded, under: Option<(u64, u64)>, into: &mut Vec<Figure>) {
+    add(
+        into,
+        "oversold",
+        "Oversold",
+        Unit::Count,
+        Ok(recorded.oversold as f64),
+        "Places taken beyond a slot's quota as it then stood. Must be 0.",
+    );
+    let under = under.ok_or(NO_REFUSALS);
+    add(
+        into,
+        "undersold",
+        "Undersold",
+        Unit::Count,
+        under.map(|(n, _)| n as f64),
+        "Refusals `sold_out` while what was asked for first had room for any party throughout \
+         (refusal counts), or while a choice had room for this party (gateway log). Must be 0.",
+    );
+    add(
+        into,
+        "unclear",
+        "Not to be judged",
+        Unit::Count,
+        under.map(|(_, n)| n as f64),
+        "Refusals `sold_out` of which the counts do not say whether there was room: less than the \
+         largest party needs, or no single slot was named.",
+    );
+    let quota = recorded.total(|p| p.quota).max(0) as u64;
+    let unused = recorded.total(|p| (p.quota - p.live).max(0)) as u64;
+    add(
+        into,
+        "waste",
+        "Waste",
+        Unit::Share,
+        share(unused, quota).ok_or("there are no places"),
+        "Places without a booking that stands, over all places: unsold, lapsed or given back and \
+         not had again. Those who did not come are not in it.",
+    );
+}
+
+fn demand(
+    recorded: &Recorded,
+    gateway: Option<&Gateway>,
+    refusals: Option<&[(&'static str, u64)]>,
+    into: &mut Vec<Figure>,
+) {
+    let refused = refusals.map(|r| r.iter().map(|(_, n)| *n).sum::<u64>());
+    add(
+        into,
+        "refused",
+        "Refused requests",
+        Unit::Count,
+        refused.map(|n| n as f64).ok_or(NO_REFUSALS),
+        "Refusals told, retries included.",
+    );
+    add(
+        into,
+        "parties",
+        "Parties that asked",
+        Unit::Count,
+        gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG),
+        "Those who asked together, told apart by their applicants, else by their request.",
+    );
+    let quota = recorded.total(|p| p.quota).max(1) as f64;
+    let asked = gateway.map(|g| {
+        g.askers.iter().map(|asker| f64::from(g.first(asker).size())).sum::<f64>() / quota
+    });
+    add(
+        into,
+        "per_place",
+        "People a place",
+        Unit::Ratio,
+        asked.ok_or(NO_LOG),
+        "People who asked over the places there are.",
+    );
+}
+
+fn holdings(recorded: &Recorded, into: &mut Vec<Figure>) {
+    let held = || recorded.holdings.iter().filter(|(account, _)| account.is_some());
+    let known: Vec<u64> = held().map(|(_, places)| *places).collect();
+    let all: u64 = recorded.holdings.iter().map(|(_, places)| places).sum();
+    let without = all - known.iter().sum::<u64>();
+    let why = if all == 0 { NOBODY } else { NO_ACCOUNTS };
+    let found = concentration(known.clone(), LARGEST).ok_or(why);
+    add(
+        into,
+        "accounts",
+        "Accounts with places",
+        Unit::Count,
+        if known.is_empty() { Err(why) } else { Ok(known.len() as f64) },
+        "Accounts that held places as the window closed (else at the ledger's end).",
+    );
+    add(
+        into,
+        "without_account",
+        "Places without an account",
+        Unit::Count,
+        Ok(without as f64),
+        "Places whose request named no account; the four figures on accounts leave them out.",
+    );
+    add(
+        into,
+        "largest",
+        "Largest account",
+        Unit::Count,
+        known.iter().max().map(|n| *n as f64).ok_or(why),
+        "Places of the account that held most.",
+    );
+    add(
+        into,
+        "top_ten",
+        "Ten largest",
+        Unit::Share,
+        found.map(|c| c.top),
+        "The share of the ten accounts that held most.",
+    );
+    add(
+        into,
+        "hhi",
+        "HHI",
+        Unit::Ratio,
+        found.map(|c| c.hhi),
+        "Herfindahl and Hirschman's index over accounts: 1 / accounts where all hold the same, 1 \
+         where one holds all.",
+    );
+    let rates = known.iter().map(|n| *n as f64).collect();
+    add(
+        into,
+        "gini",
+        "Gini",
+        Unit::Ratio,
+        gini(rates).ok_or(why),
+        "Inequality of places over winning accounts: 0 where all hold the same.",
+    );
+    add(
+        into,
+        "brokers",
+        "Places in brokers' hands",
+        Unit::Share,
+        Err(NO_IDENTITIES),
+        "The size of the black market.",
+    );
+}
+
+fn back(recorded: &Recorded, into: &mut Vec<Figure>) {
+    let came = recorded.returns.iter().filter(|r| !r.revived);
+    let came: Vec<&Return> = came.collect();
+    let taken: Vec<&&Return> = came.iter().filter(|r| r.taken.is_some()).collect();
+    let released = came.iter().filter(|r| r.released.is_some()).count() as u64;
+    let captured = taken.iter().filter(|r| r.captured == Some(true)).count() as u64;
+    let unknown = taken.iter().filter(|r| r.captured.is_none()).count();
+    let some = |n: usize| if came.is_empty() { Err(NONE_BACK) } else { Ok(n as f64) };
+    add(
+        into,
+        "came_back",
+        "Places that came back",
+        Unit::Count,
+        Ok(came.len() as f64),
+        "By cancellation, lapse, move or the authority; without those that a late payment revived.",
+    );
+    add(
+        into,
+        "released",
+        "Released",
+        Unit::Count,
+        some(released as usize),
+        "Those that could be had again.",
+    );
+    add(into, "regranted", "Had again", Unit::Count, some(taken.len()), "Those that somebody got.");
+    let capture = match () {
+        () if came.is_empty() => Err(NONE_BACK),
+        () if unknown == taken.len() && unknown > 0 => Err(NO_ACCOUNTS),
+        () => share(captured, released).ok_or("no place was released"),
+    };
+    add(
+        into,
+        "recapture",
+        "Recaptured",
+        Unit::Share,
+        capture,
+        "Released places that the account which gave them back got again: the cancel-and-rebook \
+         channel.",
+    );
+    add(
+        into,
+        "recapture_unknown",
+        "Had again, by whom not known",
+        Unit::Count,
+        some(unknown),
+        "Re-granted places of which the giver's or the taker's account is not known; the share \
+         above counts them as not recaptured.",
+    );
+    let waits = |from: fn(&Return) -> Option<Timestamp>, to: fn(&Return) -> Option<Timestamp>| {
+        let mut waits: Vec<f64> =
+            came.iter().filter_map(|r| Some(to(r)?.millis_since(from(r)?) as f64 / 1e3)).collect();
+        waits.sort_unstable_by(f64::total_cmp);
+        waits
+    };
+    let to_release = waits(|r| Some(r.at), |r| r.released);
+    let to_grant = waits(|r| Some(r.at), |r| r.taken);
+    let after_release = waits(|r| r.released, |r| r.taken);
+    let middle = |sorted: &[f64]| quantile(sorted, 0.5).ok_or(NONE_TAKEN);
+    add(
+        into,
+        "to_release_s",
+        "Return to release",
+        Unit::Seconds,
+        quantile(&to_release, 0.5).ok_or(NONE_BACK),
+        "Median time from a place's return to its release.",
+    );
+    add(
+        into,
+        "to_regrant_s",
+        "Return to re-grant",
+        Unit::Seconds,
+        middle(&to_grant),
+        "Median time from a place's return until somebody had it again.",
+    );
+    add(
+        into,
+        "after_release_s",
+        "Release to re-grant",
+        Unit::Seconds,
+        middle(&after_release),
+        "Median time that a released place lay free.",
+    );
+    add(
+        into,
+        "shortest_regrant_s",
+        "Shortest re-grant",
+        Unit::Seconds,
+        to_grant.first().copied().ok_or(NONE_TAKEN),
+        "The shortest time from a place's return to its re-grant. Below a second, no person was \
+         looking.",
+    );
+    add(
+        into,
+        "no_shows",
+        "No-shows",
+        Unit::Share,
+        Err(NO_SHOWS),
+        "Places whose holder did not come.",
+    );
+}
+
+fn entered(recorded: &Recorded, into: &mut Vec<Figure>) {
+    let entered = &recorded.entered;
+    let of = |n: u64| if entered.entries == 0 { Err(DRAWS_ONLY) } else { Ok(n as f64) };
+    add(
+        into,
+        "entries",
+        "Entered",
+        Unit::Count,
+        Ok(entered.entries as f64),
+        "Entries into draws: the opening's own, or those for returned places.",
+    );
+    add(into, "drawn", "Drawn", Unit::Count, of(entered.drawn), "Entries that got a place.");
+    add(
+        into,
+        "not_drawn",
+        "Not drawn",
+        Unit::Count,
+        of(entered.not_drawn),
+        "Entries that got none when their draw was held.",
+    );
+    add(
+        into,
+        "withdrawn",
+        "Withdrawn",
+        Unit::Count,
+        of(entered.withdrawn),
+        "Entries taken back before a draw.",
+    );
+}
+
+/// What a gateway log alone shows.
+fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
+    let wanted = |asker: &Asker| {
+        let gateway = gateway?;
+        let choice = gateway.first(asker).choices.first()?;
+        fitting(recorded, choice).first().map(|slot| u64::from(*slot))
+    };
+    let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
+    let arrivals: Vec<Arrival> = askers()
+        .filter_map(|asker| {
+            let won = asker.booking.is_some();
+            Some(Arrival { group: wanted(asker)?, at: asker.sent_us as i64, won })
+        })
+        .collect();
+    let without = |why| if gateway.is_none() { NO_LOG } else { why };
+    let choices = without(if arrivals.is_empty() { NOT_SAID } else { NO_PAIR });
+    add(
+        into,
+        "inversion",
+        "Inversion rate",
+        Unit::Share,
+        inversion_rate(arrivals).ok_or(choices),
+        "Pairs that wanted the same first, of whom one won, in which the loser asked first: 0 is \
+         pure first-come, 50 % a lottery.",
+    );
+    let winners: Vec<&Asker> = askers().filter(|asker| asker.booking.is_some()).collect();
+    let first = winners.iter().filter_map(|asker| {
+        let choice = gateway?.first(asker).choices.first()?;
+        let slot = recorded.bookings.get(asker.booking?)?.grant.slot;
+        Some(fitting(recorded, choice).contains(&slot))
+    });
+    let first: Vec<bool> = first.collect();
+    add(
+        into,
+        "first_choice",
+        "First choice",
+        Unit::Share,
+        share(first.iter().filter(|f| **f).count() as u64, first.len() as u64)
+            .ok_or(without(NOT_SAID)),
+        "Winners who got what they named first.",
+    );
+    let mut waits: Vec<f64> = winners
+        .iter()
+        .filter_map(|asker| Some(asker.told_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
+        .filter(|wait| *wait < 1e12)
+        .collect();
+    waits.sort_unstable_by(f64::total_cmp);
+    add(
+        into,
+        "wait_s",
+        "Wait",
+        Unit::Seconds,
+        quantile(&waits, 0.5).ok_or(without(NOT_SAID)),
+        "Median time from a winner's first request to the answer.",
+    );
+    add(
+        into,
+        "wait_p99_s",
+        "Wait, p99",
+        Unit::Seconds,
+        quantile(&waits, 0.99).ok_or(without(NOT_SAID)),
+        "99 in 100 winners had their answer by then.",
+    );
+    let answered = gateway.and_then(|gateway| {
+        let answered = gateway.lines.iter().filter(|l| l.answered_us.is_some()).count();
+        share(answered as u64, gateway.lines.len() as u64)
+    });
+    add(
+        into,
+        "answered",
+        "Answered",
+        Unit::Share,
+        answered.ok_or(NO_LOG),
+        "Requests that got an answer.",
+    );
+    let size = |asker: &Asker| gateway.map_or(1, |gateway| gateway.first(asker).size());
+    let rate = |big: bool| {
+        let of = || askers().filter(move |asker| (size(asker) > 1) == big);
+        share(of().filter(|asker| asker.booking.is_some()).count() as u64, of().count() as u64)
+    };
+    let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
+    add(
+        into,
+        "families",
+        "Families",
+        Unit::Ratio,
+        families.ok_or(without("no families, or no single winner")),
+        "Success of parties of two and more over that of single people.",
+    );
+    add(
+        into,
+        "speed",
+        "Premium of speed",
+        Unit::Ratio,
+        Err(NO_ROUND_TRIPS),
+        "Whether a fast connection buys places.",
+    );
+}
+
+fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+    let rank = (sorted.len() as f64 * q).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+fn refusals(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<Vec<(&'static str, u64)>> {
+    let mut by_reason: BTreeMap<u16, u64> = BTreeMap::new();
+    if recorded.tallies.is_empty() {
+        // The log saw each of them; the digest, where there is one, saw them all.
+        for line in &gateway?.lines {
+            let reason = line.reason.as_deref().and_then(Reason::from_name);
+            if let Some(reason) = reason {
+                *by_reason.entry(reason.number()).or_default() += 1;
+            }
+        }
+    }
+    for tally in &recorded.tallies {
+        *by_reason.entry(tally.reason).or_default() += tally.count;
+    }
+    let name = |number| Reason::from_number(number).map_or("of a later release", Reason::name);
+    Some(by_reason.into_iter().map(|(number, count)| (name(number), count)).collect())
+}
+
+fn groups(recorded: &Recorded, gateway: Option<&Gateway>) -> (Vec<Group>, Answered) {
+    if let Some(gateway) = gateway {
+        return (asked_in_groups(gateway), Answered::Parties);
+    }
+    let channel = |channel: &Option<String>| channel.clone().unwrap_or_else(|| NOT_NAMED.into());
+    let mut won: BTreeMap<String, u64> = BTreeMap::new();
+    for booked in &recorded.bookings {
+        *won.entry(channel(&booked.grant.channel)).or_default() += 1;
+    }
+    let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
+    for booked in &recorded.bookings {
+        *sizes.entry(booked.grant.seats.len()).or_default() += 1;
+    }
+    let sizes = sizes.into_iter().map(|(size, won)| Group {
+        kind: "party of",
+        name: size.to_string(),
+        fared: Fared { asked: None, won, ratio: None, z: None },
+    });
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    let terminal = [Reason::SoldOut.number(), Reason::Closed.number()];
+    for tally in recorded.tallies.iter().filter(|tally| terminal.contains(&tally.reason)) {
+        *refused.entry(channel(&tally.channel)).or_default() += tally.count;
+    }
+    let counted = !recorded.tallies.is_empty();
+    let names: std::collections::BTreeSet<&String> = won.keys().chain(refused.keys()).collect();
+    let of = |map: &BTreeMap<String, u64>, name: &String| map.get(name).copied().unwrap_or(0);
+    let winners: u64 = won.values().sum();
+    let asked: u64 = winners + refused.values().sum::<u64>();
+    let channels = names.into_iter().map(|name| {
+        let (w, a) = (of(&won, name), of(&won, name) + of(&refused, name));
+        let ratio = cohort_ratio(w, a, winners, asked).filter(|_| counted);
+        Group {
+            kind: "channel",
+            name: name.clone(),
+            fared: Fared {
+                asked: counted.then_some(a),
+                won: w,
+                ratio: ratio.map(|r| r.ratio),
+                z: None,
+            },
+        }
+    });
+    let answered = if counted { Answered::Requests } else { Answered::Winners };
+    (channels.chain(sizes).collect(), answered)
+}
+
+const NOT_NAMED: &str = "not named";
+
+fn asked_in_groups(gateway: &Gateway) -> Vec<Group> {
+    let mut counts: BTreeMap<(&'static str, String), (u64, u64)> = BTreeMap::new();
+    let (mut asked, mut winners) = (0, 0);
+    let named = |name: &Option<String>| name.clone().unwrap_or_else(|| NOT_NAMED.into());
+    let cohorts = gateway.lines.iter().any(|line| line.cohort.is_some());
+    for asker in &gateway.askers {
+        let (first, won) = (gateway.first(asker), u64::from(asker.booking.is_some()));
+        asked += 1;
+        winners += won;
+        let mut count = |kind, name| {
+            let (a, w) = counts.entry((kind, name)).or_default();
+            (*a, *w) = (*a + 1, *w + won);
+        };
+        count("channel", named(&first.channel));
+        if cohorts {
+            count("cohort", named(&first.cohort));
+        }
+        count("party of", first.size().to_string());
+    }
+    let group = |((kind, name), (a, w)): ((&'static str, String), (u64, u64))| {
+        let ratio = cohort_ratio(w, a, winners, asked);
+        // Parties of several want something else than the average: no test.
+        let z = ratio.map(|CohortRatio { z, .. }| z).filter(|_| kind != "party of");
+        let fared = Fared { asked: Some(a), won: w, ratio: ratio.map(|r| r.ratio), z };
+        Group { kind, name, fared }
+    };
+    counts.into_iter().map(group).collect()
+}
+
+fn chart(recorded: &Recorded) -> Chart {
+    let from = recorded.opened.unwrap_or(recorded.record.opens_at);
+    let ends = recorded.blocks.iter().flat_map(|block| {
+        block.changes.iter().map(|(change, _)| match change {
+            super::Change::Refused { second, .. } => {
+                Timestamp::from_millis(second.saturating_mul(1_000))
+            }
+            _ => block.time,
+        })
+    });
+    let to = ends.max().unwrap_or(from);
+    let lasts = to.millis_since(from) as i64;
+    let fits = |step: &i64| lasts / step < MOST_BINS;
+    let step_ms = BINS_MS.into_iter().find(fits).unwrap_or(lasts / MOST_BINS + 1);
+    let bins = (lasts / step_ms + 1) as usize;
+    let bin = |at: i64| usize::try_from((at - from.as_millis()).div_euclid(step_ms)).ok();
+    let mut chart = Chart {
+        from,
+        step_ms,
+        granted: vec![0; bins],
+        returned: vec![0; bins],
+        free: vec![0; bins],
+        refused: (!recorded.tallies.is_empty()).then(|| vec![0; bins]),
+    };
+    let mut now: Vec<i64> = recorded.record.slots.iter().map(|s| s.quota.into()).collect();
+    let mut reached = 0;
+    for block in &recorded.blocks {
+        let at = bin(block.time.as_millis()).unwrap_or(0).min(bins - 1);
+        let free: i64 = now.iter().sum();
+        chart.free[reached..at].fill(free);
+        reached = reached.max(at);
+        for (change, places) in &block.changes {
+            match change {
+                super::Change::Granted { places, .. } => {
+                    chart.granted[at] += u64::from(*places);
+                }
+                super::Change::Returned { places, .. } => {
+                    chart.returned[at] += u64::from(*places);
+                }
+                super::Change::Refused { second, count, .. } => {
+                    let at = bin(second.saturating_mul(1_000)).filter(|at| *at < bins);
+                    if let (Some(refused), Some(at)) = (&mut chart.refused, at) {
+                        refused[at] += count;
+                    }
+                }
+                _ => {}
+            }
+            if let Some(slot) = change.slot() {
+                now[slot as usize] = places.offered();
+            }
+        }
+    }
+    let free: i64 = now.iter().sum();
+    chart.free[reached..].fill(free);
+    chart
+}

@@ -1,0 +1,225 @@
+//! What a gateway saw: who asked when, and what each was told.
+//!
+//! One JSON object a line, one line an attempt; the log that load generators write
+//! ([`crate::log`]) is one. It may name applicants as they asked: it belongs to who
+//! runs the gateway. They are only compared with each other here.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use giliran_wire::BookingId;
+use serde::Deserialize;
+
+use super::read::Recorded;
+use crate::log::{Choice, Seen};
+
+/// One request that was sent, and the answer it got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Line {
+    /// When it was sent, µs on the gateway's steady clock.
+    pub sent_us: u64,
+    /// When the answer came; none: none came.
+    #[serde(default)]
+    pub answered_us: Option<u64>,
+    /// The idempotency key.
+    pub request_id: String,
+    /// Who asked; may be left out.
+    #[serde(default)]
+    pub applicants: Vec<String>,
+    /// For how many, where `applicants` is left out.
+    #[serde(default)]
+    pub places: Option<u32>,
+    /// What for, in order of preference.
+    #[serde(default)]
+    pub choices: Vec<Choice>,
+    /// The opening that was named.
+    #[serde(default)]
+    pub opening: Option<String>,
+    /// The account that asked, in any form.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// The channel it came through.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Whom the gateway takes it for: a network, a kind of device.
+    #[serde(default)]
+    pub cohort: Option<String>,
+    /// `granted`, `rejected`, `entered`; none: no answer.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// Why it was rejected.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The booking.
+    #[serde(default)]
+    pub booking: Option<Seen>,
+    /// The receipt of one who entered.
+    #[serde(default)]
+    pub receipt: Option<String>,
+    /// Sequence of `as_of`.
+    #[serde(default)]
+    pub seq: Option<u64>,
+}
+
+impl Line {
+    /// How many places it asked for.
+    pub(super) fn size(&self) -> u32 {
+        match self.applicants.len() {
+            0 => self.places.unwrap_or(1),
+            n => n as u32,
+        }
+    }
+}
+
+/// Reads a log.
+///
+/// # Errors
+///
+/// Where the file cannot be read, or a line is none of a log: which.
+pub fn read(path: &Path) -> io::Result<Vec<Line>> {
+    let file = BufReader::new(std::fs::File::open(path)?);
+    let mut lines = Vec::new();
+    for (number, line) in file.lines().enumerate() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line = serde_json::from_str(&line)
+            .map_err(|error| io::Error::other(format!("line {}: {error}", number + 1)))?;
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// Why a log does not go with an opening.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// No line names it, or could be of it.
+    #[error("holds no request for opening {0:?}; its lines name {1}")]
+    Elsewhere(String, String),
+    /// Its bookings are others.
+    #[error("is not of opening {0:?}: none of the {1} bookings it was told of is in the ledger")]
+    Strange(String, usize),
+}
+
+/// Those who asked together, over all their attempts.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    /// When first.
+    pub(super) sent_us: u64,
+    /// The first line.
+    pub(super) first: usize,
+    /// The booking they got.
+    pub(super) booking: Option<usize>,
+    /// When they were told of it.
+    pub(super) told_us: Option<u64>,
+}
+
+/// A gateway's log, as far as it is of one opening.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    pub(super) lines: Vec<Line>,
+    pub(super) askers: Vec<Asker>,
+    /// Lines that name another opening.
+    pub elsewhere: u64,
+    /// Bookings it was told of that are not in the ledger: must be 0.
+    pub missing: u64,
+    /// Bookings of the ledger that it does not know.
+    pub unseen: u64,
+}
+
+impl Gateway {
+    /// Reads a log as one of this opening.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`] where it is another's.
+    pub fn of(lines: Vec<Line>, recorded: &Recorded) -> Result<Self, Mismatch> {
+        let id = recorded.record.id.as_str();
+        let mut named: Vec<String> =
+            lines.iter().filter_map(|line| line.opening.clone()).filter(|o| o != id).collect();
+        let all = lines.len();
+        let lines: Vec<Line> = lines
+            .into_iter()
+            .filter(|line| line.opening.as_deref().is_none_or(|opening| opening == id))
+            .collect();
+        if lines.is_empty() {
+            named.sort_unstable();
+            named.dedup();
+            let named = if named.is_empty() { "none".to_owned() } else { named.join(", ") };
+            return Err(Mismatch::Elsewhere(id.to_owned(), named));
+        }
+        let mut askers: Vec<Asker> = Vec::new();
+        let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+        let (mut missing, mut told) = (0, 0);
+        for (index, line) in lines.iter().enumerate() {
+            let mut who: Vec<&str> = line.applicants.iter().map(String::as_str).collect();
+            who.sort_unstable();
+            if who.is_empty() {
+                // Told apart by what they ask with; an empty name is nobody's.
+                who = vec!["", &line.request_id];
+            }
+            let asker = *known.entry(who).or_insert_with(|| {
+                askers.push(Asker {
+                    sent_us: line.sent_us,
+                    first: index,
+                    booking: None,
+                    told_us: None,
+                });
+                askers.len() - 1
+            });
+            let asker = &mut askers[asker];
+            if line.sent_us < asker.sent_us {
+                (asker.sent_us, asker.first) = (line.sent_us, index);
+            }
+            let seen = line.booking.as_ref().map(|seen| seen.id.as_str());
+            let find = |id: &str| {
+                let id = id.parse::<BookingId>().ok()?;
+                recorded.by_booking.get(&id).copied()
+            };
+            if let Some(seen) = seen {
+                told += 1;
+                match find(seen) {
+                    None => missing += 1,
+                    Some(booking) => {
+                        asker.booking = Some(booking);
+                        let answered = line.answered_us.unwrap_or(u64::MAX);
+                        asker.told_us = Some(asker.told_us.unwrap_or(u64::MAX).min(answered));
+                    }
+                }
+            } else if let Some(booking) = line.receipt.as_deref().and_then(find) {
+                asker.booking = Some(booking);
+            }
+        }
+        if told > 0 && missing == told {
+            return Err(Mismatch::Strange(id.to_owned(), told));
+        }
+        let mut seen: Vec<usize> = askers.iter().filter_map(|asker| asker.booking).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        let unseen = (recorded.bookings.len() - seen.len()) as u64;
+        let elsewhere = (all - lines.len()) as u64;
+        Ok(Self { lines, askers, elsewhere, missing: missing as u64, unseen })
+    }
+
+    /// The line with which somebody asked first.
+    pub(super) fn first(&self, asker: &Asker) -> &Line {
+        &self.lines[asker.first]
+    }
+}
+
+/// Slots of the opening that fit a choice, in order.
+pub(super) fn fitting(recorded: &Recorded, choice: &Choice) -> Vec<u32> {
+    let record = &recorded.record;
+    (0..record.slots.len() as u32)
+        .filter(|index| {
+            record.place(*index).is_some_and(|(slot, office, session)| {
+                let plain = !session.restricted && !session.explicit;
+                choice.office == office.id
+                    && choice.date.as_deref().is_none_or(|date| date == slot.date.to_string())
+                    && choice.session.as_deref().map_or(plain, |wanted| wanted == session.id)
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,25 @@
+//! An opening that really took place, as the ledger tells it.
+//!
+//! [`Recorded`] is read from the ledger's blocks; [`Figures`] are its measures, with
+//! an optional [`Gateway`] log for what the ledger cannot know: who was refused, and
+//! when anybody asked. [`report`] shows them, [`statement`] is the extract for the
+//! public.
+//!
+//! What always holds: what cannot be known is said to be unknown, with the reason,
+//! and nothing stands in its place. No pseudonym, booking id or request id leaves
+//! this module: figures are counts.
+
+mod figures;
+pub mod gateway;
+mod places;
+mod read;
+pub mod report;
+pub mod statement;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
+
+pub use figures::{Answered, Chart, Fared, Figure, Figures, Group, Unit};
+pub use gateway::Gateway;
+pub use places::{Cause, Change, Places};
+pub use read::{Reader, Recorded, RecordedBlock, RecordedError, State};

@@ -1,0 +1,238 @@
+//! One slot's places, and what changes them.
+
+use giliran_wire::Timestamp;
+
+/// Why places came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The applicant gave them back.
+    Cancelled,
+    /// The authority took them back.
+    Revoked,
+    /// A hold ran out.
+    Expired,
+    /// A booking moved to another slot.
+    Moved,
+}
+
+/// One change of an opening, in the ledger's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It accepts requests.
+    Opened,
+    /// It accepts no more.
+    Closed,
+    /// Its end was moved.
+    ClosesAt(Timestamp),
+    /// Places were granted.
+    Granted {
+        /// Of this slot.
+        slot: u32,
+        /// How many.
+        places: u32,
+    },
+    /// A booking that had expired has its places again: it was paid late.
+    Revived {
+        /// Of this slot.
+        slot: u32,
+        /// How many.
+        places: u32,
+    },
+    /// A booking moved here.
+    MovedIn {
+        /// Of this slot.
+        slot: u32,
+        /// How many.
+        places: u32,
+    },
+    /// Places came back.
+    Returned {
+        /// Of this slot.
+        slot: u32,
+        /// How many.
+        places: u32,
+        /// Those of them that wait for their release.
+        withheld: u32,
+        /// Why.
+        cause: Cause,
+    },
+    /// Places that waited can be had again.
+    Released {
+        /// Of this slot.
+        slot: u32,
+        /// How many.
+        places: u32,
+    },
+    /// Another quota.
+    Quota {
+        /// Of this slot.
+        slot: u32,
+        /// From here on.
+        to: u32,
+    },
+    /// Places are kept back from everybody.
+    Reserved {
+        /// Of this slot.
+        slot: u32,
+        /// So many from here on.
+        to: u32,
+    },
+    /// The slot was closed for grants, or opened again.
+    Halted {
+        /// This slot.
+        slot: u32,
+        /// True: closed.
+        to: bool,
+    },
+    /// Requests were refused.
+    Refused {
+        /// The slot they asked for first; none: no single one.
+        slot: Option<u32>,
+        /// The reason's number.
+        reason: u16,
+        /// When: the second, since 1970.
+        second: i64,
+        /// How many.
+        count: u64,
+    },
+}
+
+impl Change {
+    /// The slot whose places it changes.
+    pub const fn slot(&self) -> Option<u32> {
+        match self {
+            Self::Granted { slot, .. }
+            | Self::Revived { slot, .. }
+            | Self::MovedIn { slot, .. }
+            | Self::Returned { slot, .. }
+            | Self::Released { slot, .. }
+            | Self::Quota { slot, .. }
+            | Self::Reserved { slot, .. }
+            | Self::Halted { slot, .. } => Some(*slot),
+            Self::Opened | Self::Closed | Self::ClosesAt(_) | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// One slot's places, by number alone: quota = live + withheld + reserved + free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Places there are.
+    pub quota: i64,
+    /// Kept back from everybody.
+    pub reserved: i64,
+    /// Closed for grants.
+    pub halted: bool,
+    /// In live bookings.
+    pub live: i64,
+    /// Returned, waiting for their release.
+    pub withheld: i64,
+}
+
+impl Places {
+    /// Untouched.
+    pub fn of(quota: u16) -> Self {
+        Self { quota: quota.into(), ..Self::default() }
+    }
+
+    /// Free places; negative where a quota was lowered below what is granted.
+    pub const fn free(&self) -> i64 {
+        self.quota - self.reserved - self.live - self.withheld
+    }
+
+    /// Places somebody could have got.
+    pub const fn offered(&self) -> i64 {
+        if self.halted || self.free() < 0 { 0 } else { self.free() }
+    }
+
+    /// Takes a change of this slot into account; the places beyond the quota that
+    /// a taking left behind: 0, unless the slot was oversold.
+    ///
+    /// # Errors
+    ///
+    /// In words, where more would come back than was there.
+    pub fn apply(&mut self, change: &Change) -> Result<i64, String> {
+        let before = (self.live - self.quota).max(0);
+        match *change {
+            Change::Granted { places, .. }
+            | Change::Revived { places, .. }
+            | Change::MovedIn { places, .. } => {
+                self.live += i64::from(places);
+                return Ok(((self.live - self.quota).max(0) - before).max(0));
+            }
+            Change::Returned { places, withheld, .. } => {
+                if i64::from(places) > self.live || withheld > places {
+                    return Err(format!(
+                        "{places} places come back, {withheld} of them withheld, where {} are \
+                         taken",
+                        self.live
+                    ));
+                }
+                self.live -= i64::from(places);
+                self.withheld += i64::from(withheld);
+            }
+            Change::Released { places, .. } => {
+                if i64::from(places) > self.withheld {
+                    return Err(format!(
+                        "{places} places are released where {} are withheld",
+                        self.withheld
+                    ));
+                }
+                self.withheld -= i64::from(places);
+            }
+            Change::Quota { to, .. } => self.quota = to.into(),
+            Change::Reserved { to, .. } => self.reserved = to.into(),
+            Change::Halted { to, .. } => self.halted = to,
+            Change::Opened | Change::Closed | Change::ClosesAt(_) | Change::Refused { .. } => {}
+        }
+        Ok(0)
+    }
+}
+
+/// How long a place must have been free before its refusal is held against the
+/// engine: longer than a block can be on its way while the engine still answers.
+pub(super) const SETTLES_MS: i64 = 5_000;
+
+/// Places that could be had over time, ms since 1970.
+#[derive(Debug, Clone)]
+pub(super) struct Offered(Vec<(i64, i64)>);
+
+/// What [`Offered`] says of refusals in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// At times nothing was free.
+    None,
+    /// Something was free throughout, but not enough for the largest party.
+    Some,
+    /// There was room for any party throughout.
+    Any,
+}
+
+impl Offered {
+    pub(super) fn new(first: i64) -> Self {
+        Self(vec![(i64::MIN, first)])
+    }
+
+    pub(super) fn push(&mut self, at: i64, offered: i64) {
+        self.0.push((at, offered));
+    }
+
+    /// The least there was from `from` up to, not including, `to`.
+    pub(super) fn least(&self, from: i64, to: i64) -> i64 {
+        let next = self.0.partition_point(|(at, _)| *at <= from);
+        let before = next.checked_sub(1).map(|i| self.0[i].1);
+        let within = self.0[next..].iter().take_while(|(at, _)| *at < to).map(|(_, n)| *n);
+        within.chain(before).min().unwrap_or(0)
+    }
+
+    /// The room there was around a second: from some seconds before, since what a
+    /// block says is durable, and so can be told, a while after its time.
+    pub(super) fn room(&self, second: i64, max_party: u8) -> Room {
+        let ms = second.saturating_mul(1_000);
+        match self.least(ms.saturating_sub(SETTLES_MS), ms.saturating_add(1_000)) {
+            least if least >= max_party.into() => Room::Any,
+            least if least >= 1 => Room::Some,
+            _ => Room::None,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Tidy tables: one row an observation.
+
+use std::fmt::Write as _;
+
+use crate::fairness::report::quoted;
+use crate::recorded::{Figures, Recorded};
+
+/// Every table: file name and content. What is not known has an empty value and its
+/// reason beside it.
+pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String); 3] {
+    let opening = quoted(&recorded.record.id);
+    let mut measures = String::from("opening,measure,unit,value,unknown_because\n");
+    for figure in &figures.figures {
+        let value = figure.value.map_or(String::new(), |value| value.to_string());
+        let why = quoted(figure.value.err().unwrap_or_default());
+        let _ =
+            writeln!(measures, "{opening},{},{},{value},{why}", figure.name, figure.unit.name());
+    }
+    let mut groups = String::from("opening,kind,group,asked,won,ratio,z\n");
+    for group in &figures.groups {
+        let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        let asked = group.fared.asked.map_or(String::new(), |n| n.to_string());
+        let _ = writeln!(
+            groups,
+            "{opening},{},{},{asked},{},{},{}",
+            group.kind,
+            quoted(&group.name),
+            group.fared.won,
+            float(group.fared.ratio),
+            float(group.fared.z)
+        );
+    }
+    let mut series = String::from("opening,ms_from_opening,granted,returned,free,refused\n");
+    let chart = &figures.chart;
+    for i in 0..chart.granted.len() {
+        let refused = chart.refused.as_ref().map_or(String::new(), |r| r[i].to_string());
+        let _ = writeln!(
+            series,
+            "{opening},{},{},{},{},{refused}",
+            i as i64 * chart.step_ms,
+            chart.granted[i],
+            chart.returned[i],
+            chart.free[i]
+        );
+    }
+    [("measures.csv", measures), ("groups.csv", groups), ("series.csv", series)]
+}

@@ -1,0 +1,93 @@
+//! The report for machines.
+
+use serde_json::{Map, Value, json as value};
+
+use super::{unknown, verdict};
+use crate::fairness::report::order_name;
+use crate::fairness::scenario::returns_name;
+use crate::recorded::{Answered, Figures, Recorded};
+
+/// The version of this form.
+const VERSION: u32 = 1;
+
+/// The whole report. A figure that is not known is null, and stands with its reason
+/// under `unknown`.
+pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
+    let measures: Map<String, Value> = figures
+        .figures
+        .iter()
+        .map(|figure| (figure.name.to_owned(), value!(figure.value.ok())))
+        .collect();
+    let reasons: Map<String, Value> = figures
+        .figures
+        .iter()
+        .filter_map(|figure| Some((figure.name.to_owned(), value!(figure.value.err()?))))
+        .collect();
+    let groups = figures.groups.iter().map(|group| {
+        value!({
+            "kind": group.kind,
+            "name": group.name,
+            "asked": group.fared.asked,
+            "won": group.fared.won,
+            "ratio": group.fared.ratio,
+            "z": group.fared.z,
+        })
+    });
+    let refusals = figures.refusals.as_ref().map(|refusals| {
+        let named = refusals.iter().map(|(reason, n)| ((*reason).to_owned(), value!(n)));
+        named.collect::<Map<String, Value>>()
+    });
+    let slots = recorded.places.iter().enumerate().filter_map(|(index, places)| {
+        let (slot, office, session) = recorded.record.place(index as u32)?;
+        Some(value!({
+            "office": office.id, "date": slot.date.to_string(), "session": session.id,
+            "quota": places.quota, "reserved": places.reserved, "halted": places.halted,
+            "taken": places.live, "withheld": places.withheld, "free": places.free(),
+        }))
+    });
+    let (seq, time, hash) = recorded.tail;
+    let rules = &recorded.record.rules;
+    value!({
+        "version": VERSION,
+        "source": "ledger",
+        "opening": recorded.record.id,
+        "state": recorded.state.name(),
+        "preliminary": !figures.is_final,
+        "days_over": recorded.days_over(),
+        "opened_at": recorded.opened.map(|at| at.to_string()),
+        "closed_at": recorded.closed.map(|at| at.to_string()),
+        "order": order_name(rules.order),
+        "cancelled": returns_name(&rules.cancelled),
+        "expired": returns_name(&rules.expired),
+        "ledger": {
+            "id": recorded.ledger.to_string(),
+            "seq": seq,
+            "time": time.to_string(),
+            "block": hash.to_string(),
+        },
+        "verdict": verdict(recorded, figures),
+        "measures": measures,
+        "unknown": reasons,
+        "not_known": unknown(figures)
+            .into_iter()
+            .map(|(why, what)| value!({ "what": what, "why": why }))
+            .collect::<Vec<Value>>(),
+        "asked_are": match figures.answered {
+            Answered::Parties => "parties",
+            Answered::Requests => "requests",
+            Answered::Winners => "unknown",
+        },
+        "groups": groups.collect::<Vec<Value>>(),
+        "refusals": refusals,
+        "told_but_not_in_the_ledger": figures.missing,
+        "slots": slots.collect::<Vec<Value>>(),
+        "series": {
+            "from": figures.chart.from.to_string(),
+            "step_ms": figures.chart.step_ms,
+            "granted": figures.chart.granted,
+            "returned": figures.chart.returned,
+            "free": figures.chart.free,
+            "refused": figures.chart.refused,
+        },
+    })
+}

@@ -1,0 +1,480 @@
+//! A statement, recomputed from itself alone.
+
+use giliran_wire::Timestamp;
+use giliran_wire::answer::Reason;
+use serde::de::DeserializeOwned;
+
+use super::{
+    BlockLine, ChangeLine, Closing, End, Head, SOLD_OUT, SlotLine, Totals, VERSION, ZERO, hashed,
+};
+use crate::recorded::Recorded;
+use crate::recorded::places::{Cause, Change, Offered, Places, Room};
+
+/// A statement is not what was written, or does not hold together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct Tampered {
+    /// Where.
+    pub line: usize,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a statement that holds together says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The opening.
+    pub opening: String,
+    /// The ledger's last sequence that it speaks of.
+    pub seq: u64,
+    /// Sums.
+    pub totals: Totals,
+    /// Places taken beyond a quota.
+    pub oversold: u64,
+    /// Refusals beside free places; none: not to be judged.
+    pub undersold: Option<u64>,
+    /// Its sentences.
+    pub says: Vec<String>,
+    /// The last line's hash: who holds it holds all lines.
+    pub seal: String,
+    /// How many lines there are.
+    pub lines: usize,
+}
+
+/// The running account of a statement: written and checked with the same sums.
+pub(super) struct Account {
+    max_party: u8,
+    places: Vec<Places>,
+    offered: Vec<Offered>,
+    totals: Totals,
+    oversold: u64,
+    refused: Vec<(Option<u32>, i64, u64)>,
+    counted: bool,
+    opened: bool,
+    closed: bool,
+}
+
+impl Account {
+    pub(super) fn new(max_party: u8) -> Self {
+        Self {
+            max_party,
+            places: Vec::new(),
+            offered: Vec::new(),
+            totals: Totals::default(),
+            oversold: 0,
+            refused: Vec::new(),
+            counted: false,
+            opened: false,
+            closed: false,
+        }
+    }
+
+    pub(super) fn slot(&mut self, quota: u16) {
+        self.places.push(Places::of(quota));
+        self.offered.push(Offered::new(quota.into()));
+    }
+
+    /// A change at a time; the slot's free places after it.
+    pub(super) fn apply(&mut self, ms: i64, change: &Change) -> Result<Option<i64>, String> {
+        match *change {
+            Change::Opened => (self.opened, self.closed) = (true, false),
+            Change::Closed if !self.opened => return Err("closed before it opened".into()),
+            Change::Closed => self.closed = true,
+            Change::Granted { .. } if !self.opened => {
+                return Err("places are granted before it opened".into());
+            }
+            Change::Refused { slot, reason, second, count } => {
+                if slot.is_some_and(|slot| slot as usize >= self.places.len()) {
+                    return Err(format!("there is no slot {}", slot.unwrap_or(0)));
+                }
+                self.counted = true;
+                self.totals.refused += count;
+                if reason == Reason::SoldOut.number() {
+                    self.totals.sold_out += count;
+                    self.refused.push((slot, second, count));
+                }
+            }
+            _ => {}
+        }
+        let Some(slot) = change.slot() else { return Ok(None) };
+        let there = self.places.get_mut(slot as usize);
+        let places = there.ok_or_else(|| format!("there is no slot {slot}"))?;
+        self.oversold += places.apply(change)?.unsigned_abs();
+        self.offered[slot as usize].push(ms, places.offered());
+        let totals = &mut self.totals;
+        match *change {
+            Change::Granted { places, .. } => totals.granted += u64::from(places),
+            Change::Revived { places, .. } => totals.revived += u64::from(places),
+            Change::Released { places, .. } => totals.released += u64::from(places),
+            Change::Returned { places, cause, .. } => {
+                *match cause {
+                    Cause::Cancelled => &mut totals.cancelled,
+                    Cause::Revoked => &mut totals.revoked,
+                    Cause::Expired => &mut totals.expired,
+                    Cause::Moved => &mut totals.moved,
+                } += u64::from(places);
+            }
+            _ => {}
+        }
+        Ok(Some(places.free()))
+    }
+
+    /// Refusals beside free places, and those that cannot be judged; none: none were
+    /// counted.
+    fn undersold(&self) -> Option<(u64, u64)> {
+        let (mut certain, mut unclear) = (0, 0);
+        for (slot, second, count) in &self.refused {
+            let slot = slot.and_then(|slot| self.offered.get(slot as usize));
+            match slot.map(|slot| slot.room(*second, self.max_party)) {
+                Some(Room::None) => {}
+                Some(Room::Any) => certain += count,
+                Some(Room::Some) | None => unclear += count,
+            }
+        }
+        self.counted.then_some((certain, unclear))
+    }
+
+    /// The line that ends it.
+    pub(super) fn closing(mut self, end: End) -> Closing {
+        let sum = |of: fn(&Places) -> i64| self.places.iter().map(of).sum();
+        self.totals.quota = sum(|p| p.quota);
+        self.totals.reserved = sum(|p| p.reserved);
+        self.totals.taken = sum(|p| p.live);
+        self.totals.withheld = sum(|p| p.withheld);
+        self.totals.free = sum(Places::free);
+        let under = self.undersold();
+        let says = self.says(&end, under);
+        Closing {
+            end,
+            oversold: self.oversold,
+            undersold: under.map(|(n, _)| n),
+            unclear: under.map(|(_, n)| n),
+            says,
+            totals: self.totals,
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.opened, self.closed) {
+            (_, true) => "closed",
+            (true, _) => "open",
+            _ => "scheduled",
+        }
+    }
+
+    /// The sentences.
+    fn says(&self, end: &End, under: Option<(u64, u64)>) -> Vec<String> {
+        let t = &self.totals;
+        let returned = t.cancelled + t.revoked + t.expired + t.moved;
+        vec![
+            match &*end.state {
+                "closed" => format!("The opening is closed, at {}.", end.time),
+                state => format!(
+                    "PRELIMINARY: the opening is {state}, at {}; every figure may change.",
+                    end.time
+                ),
+            },
+            format!("Quota: {} places in {} slots.", t.quota, self.places.len()),
+            format!(
+                "Granted: {} places; returned: {returned} (cancelled {}, taken back {}, lapsed {}, \
+                 moved {}), of which a late payment had {} again; released: {}.",
+                t.granted, t.cancelled, t.revoked, t.expired, t.moved, t.revived, t.released
+            ),
+            format!(
+                "At the end: {} taken, {} withheld, {} reserved, {} free.",
+                t.taken, t.withheld, t.reserved, t.free
+            ),
+            match self.oversold {
+                0 => "No oversell: at no point were more places taken than a slot had.".into(),
+                n => format!("OVERSOLD: {n} places were taken beyond a slot's quota."),
+            },
+            match under {
+                None => "Undersell cannot be judged: the ledger holds no count of refusals.".into(),
+                Some((0, unclear)) => format!(
+                    "No undersell: of {} requests told that all was sold out, none is known to \
+                     have been beside places free for any party; {unclear} cannot be judged.",
+                    t.sold_out
+                ),
+                Some((n, unclear)) => format!(
+                    "UNDERSOLD: {n} of {} requests were told that all was sold out beside free \
+                     places; {unclear} cannot be judged.",
+                    t.sold_out
+                ),
+            },
+        ]
+    }
+}
+
+/// Recomputes a statement.
+///
+/// # Errors
+///
+/// [`Tampered`]: where, and what.
+pub fn check(text: &str) -> Result<Checked, Tampered> {
+    let mut reader = Reader { lines: text.split_inclusive('\n'), line: 0, last: ZERO.to_owned() };
+    let head: Head = reader.needed("the first line")?;
+    if head.giliran_statement != VERSION {
+        return reader.wrong(format!(
+            "a statement of version {}; this release checks version {VERSION}",
+            head.giliran_statement
+        ));
+    }
+    reader.hex(&head.block, 64, "block")?;
+    reader.hex(&head.ledger, 32, "ledger")?;
+    if !(1..=5).contains(&head.max_party) {
+        return reader.wrong(format!("parties of {}", head.max_party));
+    }
+    let mut account = Account::new(head.max_party);
+    let (mut seq, mut time, mut block) = (head.seq, i64::MIN, head.block);
+    let closing = loop {
+        let json = reader.json("the closing line")?;
+        if json.starts_with("{\"slot\"") && time == i64::MIN {
+            let slot: SlotLine = reader.read(json)?;
+            if slot.slot as usize != account.places.len() {
+                return reader.wrong(format!(
+                    "slot {} where slot {} belongs",
+                    slot.slot,
+                    account.places.len()
+                ));
+            }
+            account.slot(slot.quota);
+        } else if json.starts_with("{\"end\"") {
+            break reader.read::<Closing>(json)?;
+        } else {
+            let line: BlockLine = reader.read(json)?;
+            reader.hex(&line.block, 64, "block")?;
+            reader.follows((seq, time), (line.seq, line.time), false)?;
+            (seq, time) = (line.seq, line.time.as_millis());
+            for change in &line.changes {
+                let applied = change.to_change().and_then(|c| account.apply(time, &c));
+                match applied {
+                    Err(what) => return reader.wrong(what),
+                    Ok(free) if free != change.free => {
+                        let name = |free: Option<i64>| {
+                            free.map_or("no number of".to_owned(), |n| n.to_string())
+                        };
+                        return reader.wrong(format!(
+                            "{} {} leaves {} places free, not {}",
+                            change.did,
+                            change.slot.map_or(String::new(), |slot| format!("in slot {slot}")),
+                            name(free),
+                            name(change.free)
+                        ));
+                    }
+                    Ok(_) => {}
+                }
+            }
+            block = line.block;
+        }
+    };
+    reader.end(&closing, account.state(), (seq, time), &block)?;
+    let recomputed = account.closing(closing.end.clone());
+    if recomputed != closing {
+        return reader.wrong(difference(&recomputed, &closing));
+    }
+    let Reader { mut lines, line, last } = reader;
+    if lines.next().is_some() {
+        return Err(Tampered { line: line + 1, what: "goes on behind its end".into() });
+    }
+    let Closing { end, totals, oversold, undersold, says, .. } = closing;
+    let (opening, seq, seal) = (head.opening, end.seq, last);
+    Ok(Checked { opening, seq, totals, oversold, undersold, says, seal, lines: line })
+}
+
+/// Holds a statement against the ledger, read as far as the statement goes.
+///
+/// # Errors
+///
+/// [`Tampered`]: the first line that is not what the ledger says.
+pub fn compare(text: &str, recorded: &Recorded) -> Result<(), Tampered> {
+    let ledgers = super::write(recorded);
+    let mut expected = ledgers.lines();
+    let mut told = text.lines();
+    let mut line = 0;
+    loop {
+        line += 1;
+        let (expected, told) = match (expected.next(), told.next()) {
+            (Some(expected), Some(told)) => (expected, told),
+            (None, None) => return Ok(()),
+            _ => {
+                let what = "the ledger's statement has another number of lines".to_owned();
+                return Err(Tampered { line, what });
+            }
+        };
+        if expected != told {
+            let says = expected.split_once(' ').map_or(expected, |(_, json)| json);
+            return Err(Tampered { line, what: format!("the ledger says otherwise: {says}") });
+        }
+    }
+}
+
+/// The first field in which the last line is not what the others come to.
+fn difference(recomputed: &Closing, told: &Closing) -> String {
+    let as_value = |closing: &Closing| serde_json::to_value(closing).unwrap_or_default();
+    let (recomputed, told) = (as_value(recomputed), as_value(told));
+    let mut pairs = Vec::new();
+    for name in ["oversold", "undersold", "unclear"] {
+        pairs.push((name.to_owned(), &recomputed[name], &told[name]));
+    }
+    for (name, value) in recomputed["totals"].as_object().into_iter().flatten() {
+        pairs.push((format!("totals.{name}"), value, &told["totals"][name]));
+    }
+    pairs.push(("says".to_owned(), &recomputed["says"], &told["says"]));
+    let found = pairs.into_iter().find(|(_, recomputed, told)| recomputed != told);
+    found.map_or("is not what the lines come to".to_owned(), |(name, recomputed, told)| {
+        format!("{name} is {told}, but the lines come to {recomputed}")
+    })
+}
+
+struct Reader<'a> {
+    lines: std::str::SplitInclusive<'a, char>,
+    line: usize,
+    last: String,
+}
+
+impl<'a> Reader<'a> {
+    fn wrong<T>(&self, what: String) -> Result<T, Tampered> {
+        Err(Tampered { line: self.line, what })
+    }
+
+    /// The next line's JSON, its hash checked.
+    fn json(&mut self, what: &str) -> Result<&'a str, Tampered> {
+        self.line += 1;
+        let Some(line) = self.lines.next() else {
+            return self.wrong(format!("{what} is missing: the statement is incomplete"));
+        };
+        let Some(line) = line.strip_suffix('\n') else {
+            return self.wrong("ends in the middle of a line: the statement is incomplete".into());
+        };
+        let Some((hash, json)) = line.split_once(' ') else {
+            return self.wrong("is not of the form HASH JSON".into());
+        };
+        let expected = hashed(&self.last, json);
+        if hash != expected {
+            return self.wrong(
+                "its hash does not fit: this line was changed, or one before it was left out, \
+                 added or moved"
+                    .into(),
+            );
+        }
+        self.last = expected;
+        Ok(json)
+    }
+
+    fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T, Tampered> {
+        serde_json::from_str(json)
+            .map_err(|error| Tampered { line: self.line, what: error.to_string() })
+    }
+
+    fn needed<T: DeserializeOwned>(&mut self, what: &str) -> Result<T, Tampered> {
+        let json = self.json(what)?;
+        self.read(json)
+    }
+
+    fn hex(&self, text: &str, digits: usize, what: &str) -> Result<(), Tampered> {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == digits && text.bytes().all(hex) {
+            return Ok(());
+        }
+        self.wrong(format!("{what} {text:?} is not {digits} hexadecimal digits"))
+    }
+
+    fn follows(
+        &self,
+        (seq, time): (u64, i64),
+        (next, at): (u64, Timestamp),
+        may_be_same: bool,
+    ) -> Result<(), Tampered> {
+        if next < seq || (next == seq && !may_be_same) {
+            return self.wrong(format!("sequence {next} after {seq}"));
+        }
+        if at.as_millis() < time {
+            return self.wrong(format!("time runs backwards to {at}"));
+        }
+        Ok(())
+    }
+
+    fn end(
+        &self,
+        closing: &Closing,
+        state: &str,
+        (seq, time): (u64, i64),
+        block: &str,
+    ) -> Result<(), Tampered> {
+        let end = &closing.end;
+        self.hex(&end.block, 64, "block")?;
+        self.follows((seq, time), (end.seq, end.time), true)?;
+        if end.seq == seq && end.block != block {
+            return self.wrong(format!("another hash of block {seq} than before"));
+        }
+        if end.state != state {
+            return self.wrong(format!("says that it is {}, but it is {state}", end.state));
+        }
+        Ok(())
+    }
+}
+
+impl ChangeLine {
+    /// What it says; the fields must be those of its kind.
+    fn to_change(&self) -> Result<Change, String> {
+        let missing = |what: &str| format!("{:?} without {what}", self.did);
+        let slot = || self.slot.ok_or_else(|| missing("slot"));
+        let places = || match self.places {
+            Some(0) => Err(format!("{:?} of no place", self.did)),
+            places => places.ok_or_else(|| missing("places")),
+        };
+        let to = || self.to.ok_or_else(|| missing("to"));
+        let returned = |cause| {
+            let withheld = self.withheld.ok_or_else(|| missing("withheld"))?;
+            Ok::<_, String>(Change::Returned { slot: slot()?, places: places()?, withheld, cause })
+        };
+        let (change, fields) = match &*self.did {
+            "opened" => (Change::Opened, ""),
+            "closed" => (Change::Closed, ""),
+            "closes_at" => (Change::ClosesAt(self.at.ok_or_else(|| missing("at"))?), "a"),
+            "granted" => (Change::Granted { slot: slot()?, places: places()? }, "spf"),
+            "revived" => (Change::Revived { slot: slot()?, places: places()? }, "spf"),
+            "moved_in" => (Change::MovedIn { slot: slot()?, places: places()? }, "spf"),
+            "released" => (Change::Released { slot: slot()?, places: places()? }, "spf"),
+            "cancelled" => (returned(Cause::Cancelled)?, "spwf"),
+            "revoked" => (returned(Cause::Revoked)?, "spwf"),
+            "expired" => (returned(Cause::Expired)?, "spwf"),
+            "moved_out" => (returned(Cause::Moved)?, "spwf"),
+            "quota" => (Change::Quota { slot: slot()?, to: to()? }, "stf"),
+            "reserved" => (Change::Reserved { slot: slot()?, to: to()? }, "stf"),
+            "halted" => match to()? {
+                to @ (0 | 1) => (Change::Halted { slot: slot()?, to: to == 1 }, "stf"),
+                to => return Err(format!("halted to {to}")),
+            },
+            "refused" => {
+                let reason = self.reason.as_deref().ok_or_else(|| missing("reason"))?;
+                let reason = match Reason::from_name(reason) {
+                    Some(reason) => reason.number(),
+                    None if reason == "unknown" => u16::MAX,
+                    None => return Err(format!("no refusal is called {reason:?}")),
+                };
+                debug_assert_eq!(Reason::SoldOut.name(), SOLD_OUT);
+                let second = self.second.ok_or_else(|| missing("second"))?;
+                let count = self.count.ok_or_else(|| missing("count"))?;
+                let fields = if self.slot.is_some() { "srnc" } else { "rnc" };
+                (Change::Refused { slot: self.slot, reason, second, count }, fields)
+            }
+            other => return Err(format!("there is no change {other:?}")),
+        };
+        let there = [
+            (self.slot.is_some(), 's'),
+            (self.places.is_some(), 'p'),
+            (self.withheld.is_some(), 'w'),
+            (self.to.is_some(), 't'),
+            (self.at.is_some(), 'a'),
+            (self.reason.is_some(), 'r'),
+            (self.second.is_some(), 'n'),
+            (self.count.is_some(), 'c'),
+            (self.free.is_some(), 'f'),
+        ];
+        match there.iter().find(|(there, field)| *there != fields.contains(*field)) {
+            Some(_) => Err(format!("{:?} has other fields than it should", self.did)),
+            None => Ok(change),
+        }
+    }
+}

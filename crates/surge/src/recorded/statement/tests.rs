@@ -1,0 +1,408 @@
+//! A statement that was written holds; one that was changed anywhere does not.
+
+use giliran_wire::ledger::{Adjust, Adjustment, Cancel, CancelCause, Entry, Expire, Released};
+use giliran_wire::{BlockHash, Timestamp};
+use serde_json::{Value, json};
+
+use super::super::tests::{Ledger, OPENS, booking, cancel, grant, person, record, refused};
+use super::*;
+
+/// Every kind of change but those of `moved`.
+fn eventful() -> Ledger {
+    let at = |ms: i64| Some(Timestamp::from_millis(OPENS + ms));
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1, 2], Some(1)), grant(2, 0, &[3], None)]);
+    ledger.append(20, vec![grant(3, 1, &[1], Some(3)), grant(4, 1, &[2], Some(4))]);
+    ledger.append(
+        9_000,
+        vec![refused(OPENS / 1_000 + 8, Some(0), 7), refused(OPENS / 1_000 + 8, None, 2)],
+    );
+    ledger.append(30_000, vec![cancel(3, at(60_000))]);
+    let expire = Expire { booking: booking(2), release_at: None };
+    let revoke = Cancel {
+        booking: booking(4),
+        request_id: "x".into(),
+        seats: Vec::new(),
+        cause: CancelCause::Authority,
+        release_at: at(40_000),
+        reason: Some("flood".into()),
+    };
+    ledger.append(40_000, vec![Entry::Expire(expire), Entry::Cancel(revoke)]);
+    let released = Released { opening: 0, slot: 1, numbers: vec![1] };
+    ledger.append(60_000, vec![Entry::Released(released)]);
+    let adjust = |change| {
+        let (operator, reason) = ("siti".into(), "desk".into());
+        Entry::Adjust(Adjust { opening: 0, operator, reason, change })
+    };
+    ledger.append(
+        70_000,
+        vec![
+            adjust(Adjustment::Quota { slot: 1, quota: 4 }),
+            adjust(Adjustment::Reserve { slot: 1, places: 1 }),
+            adjust(Adjustment::Halt { slot: 0, halted: true }),
+            adjust(Adjustment::ClosesAt { closes_at: Timestamp::from_millis(OPENS + 90_000) }),
+        ],
+    );
+    ledger.append(90_000, vec![Entry::Closed { opening: 0 }]);
+    ledger
+}
+
+fn written() -> String {
+    write(&eventful().read("w").unwrap())
+}
+
+/// The lines' JSON, to be changed and chained again.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+/// As a forger would: with hashes that fit.
+fn chained(lines: &[String]) -> String {
+    let mut out = Lines::new();
+    for line in lines {
+        out.last = hashed(&out.last, line);
+        out.text.push_str(&format!("{} {line}\n", out.last));
+    }
+    out.text
+}
+
+#[test]
+fn what_was_written_holds_and_says_what_happened() {
+    let text = written();
+    let checked = check(&text).unwrap();
+    let totals = Totals {
+        quota: 7,
+        reserved: 1,
+        granted: 5,
+        cancelled: 1,
+        revoked: 1,
+        expired: 1,
+        moved: 0,
+        revived: 0,
+        released: 1,
+        taken: 2,
+        withheld: 1,
+        free: 3,
+        refused: 9,
+        sold_out: 9,
+    };
+    assert_eq!(checked.totals, totals);
+    assert_eq!((checked.oversold, checked.undersold), (0, Some(0)));
+    assert_eq!(checked.opening, "w");
+    assert_eq!(
+        checked.says,
+        [
+            "The opening is closed, at 2026-11-27T07:01:30.000Z.",
+            "Quota: 7 places in 2 slots.",
+            "Granted: 5 places; returned: 3 (cancelled 1, taken back 1, lapsed 1, moved 0), of which a \
+         late payment had 0 again; released: 1.",
+            "At the end: 2 taken, 1 withheld, 1 reserved, 3 free.",
+            "No oversell: at no point were more places taken than a slot had.",
+            "No undersell: of 9 requests told that all was sold out, none is known to have been beside \
+         places free for any party; 2 cannot be judged.",
+        ]
+    );
+    assert_eq!(text.lines().last().unwrap().split_once(' ').unwrap().0, checked.seal);
+    // Nobody is in it.
+    for n in 1..=4 {
+        for secret in [person(n).to_hex(), booking(n).to_string(), format!("\"r{n}\"")] {
+            assert!(!text.contains(&secret));
+        }
+    }
+    for word in ["secret-ref", "siti", "desk", "flood", "web", "mobile"] {
+        assert!(!text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn its_hashes_are_sha_256_over_the_one_before_and_the_line() {
+    // echo -n "00…00 {}" | sha256sum
+    assert_eq!(hashed(ZERO, "{}"), KNOWN_HASH);
+}
+
+const KNOWN_HASH: &str = "3533f36f59879ac3cdda4483541b8d607bcc6af2e671407a87125163ab2e500a";
+
+/// One byte changed anywhere is noticed, at its line.
+#[test]
+fn every_byte_counts() {
+    let text = written();
+    let mut line = 1;
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        // Stays text, and no new line.
+        bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+        let tampered = String::from_utf8(bytes).unwrap();
+        let found = check(&tampered).unwrap_err();
+        let near = found.line == line || (text.as_bytes()[at] == b'\n' && found.line <= line + 1);
+        assert!(near, "byte {at} of line {line}: {found}");
+        line += usize::from(text.as_bytes()[at] == b'\n');
+    }
+}
+
+/// Every field of every line, changed and chained again by a forger: refused, but
+/// for those that only the ledger can contradict.
+#[test]
+fn every_kind_of_field_is_held_against_the_others() {
+    // Names, rules, times within their order, hashes of blocks, sequence numbers
+    // within their order.
+    const LEDGER_ONLY: [&str; 17] = [
+        "ledger",
+        "opening",
+        "timezone",
+        "opens_at",
+        "closes_at",
+        "order",
+        "max_party",
+        "hold_ms",
+        "cancelled",
+        "expired",
+        "office",
+        "date",
+        "session",
+        "block",
+        "seq",
+        "time",
+        "at",
+    ];
+    let recorded = eventful().read("w").unwrap();
+    let text = write(&recorded);
+    assert_eq!(compare(&text, &recorded), Ok(()));
+    let lines = lines(&text);
+    let mut seen = std::collections::BTreeSet::new();
+    for (number, line) in lines.iter().enumerate() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        for path in paths(&value) {
+            let field = path.last().unwrap().trim_end_matches(char::is_numeric).to_owned();
+            let field = if field.is_empty() { path[path.len() - 2].clone() } else { field };
+            for forged in forgeries(&value, &path) {
+                let mut all = lines.clone();
+                all[number] = reordered(line, &forged);
+                let found = check(&chained(&all));
+                let told = format!("line {} {path:?}: {found:?}", number + 1);
+                // What only the ledger can contradict, it does.
+                let compared = compare(&chained(&all), &recorded).unwrap_err();
+                assert_eq!(compared.line, number + 1, "{compared}");
+                // A refusal's second or slot, where all was sold out there as well;
+                // a slot that was not halted.
+                let change = value.pointer(&format!("/{}", path[..path.len().min(2)].join("/")));
+                let free_to_say = change.is_some_and(|change| match change["did"].as_str() {
+                    Some("refused") => ["second", "slot"].contains(&&*field),
+                    Some("halted") => field == "to",
+                    _ => false,
+                });
+                if LEDGER_ONLY.contains(&field.as_str()) || (free_to_say && found.is_ok()) {
+                    continue;
+                }
+                assert!(found.is_err(), "{told}");
+                seen.insert(field.clone());
+            }
+        }
+    }
+    for field in [
+        "giliran_statement",
+        "slot",
+        "quota",
+        "did",
+        "places",
+        "withheld",
+        "to",
+        "reason",
+        "count",
+        "free",
+        "state",
+        "granted",
+        "oversold",
+        "undersold",
+        "unclear",
+        "says",
+        "taken",
+    ] {
+        assert!(seen.contains(field), "{field} was not tried: {seen:?}");
+    }
+}
+
+/// The same fields in the same order, since structures are read by it.
+fn reordered(original: &str, forged: &Value) -> String {
+    // serde_json sorts a value's fields; the checker looks at a line's beginning.
+    let first = original.split('"').nth(1).unwrap();
+    let text = forged.to_string();
+    let object = forged.as_object().unwrap();
+    let Some(lead) = object.get(first) else { return text };
+    let mut rest = object.clone();
+    rest.remove(first);
+    let rest = Value::Object(rest).to_string();
+    let rest = rest.trim_start_matches('{');
+    let comma = if rest == "}" { "" } else { "," };
+    format!("{{\"{first}\":{lead}{comma}{rest}")
+}
+
+fn paths(value: &Value) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        Value::Array(list) => list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        _ => return vec![Vec::new()],
+    };
+    for (name, value) in inner {
+        for mut path in paths(value) {
+            path.insert(0, name.clone());
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The value with what stands at a path changed a little, or left out.
+fn forgeries(value: &Value, path: &[String]) -> Vec<Value> {
+    let pointer = format!("/{}", path.join("/"));
+    let there = value.pointer(&pointer).unwrap();
+    let others = match there {
+        Value::Number(n) => {
+            let n = n.as_i64().unwrap();
+            vec![json!(n + 1), json!(n - 1)]
+        }
+        Value::String(text) => vec![json!(format!("{text}x")), json!("")],
+        Value::Null => vec![json!(1)],
+        _ => vec![],
+    };
+    others
+        .into_iter()
+        .map(|other| {
+            let mut forged = value.clone();
+            *forged.pointer_mut(&pointer).unwrap() = other;
+            forged
+        })
+        .collect()
+}
+
+#[test]
+fn lines_left_out_added_moved_or_missing_at_the_end_are_noticed() {
+    let text = written();
+    let all: Vec<&str> = text.split_inclusive('\n').collect();
+    for left_out in 0..all.len() {
+        let mut some = all.clone();
+        some.remove(left_out);
+        let found = check(&some.concat()).unwrap_err();
+        assert_eq!(found.line, left_out + 1, "{found}");
+        // Chained again, the sums say so; what was refused changes them as well.
+        let mut some = lines(&text);
+        some.remove(left_out);
+        assert!(check(&chained(&some)).is_err(), "line {}", left_out + 1);
+    }
+    for moved in 1..all.len() {
+        let mut some = all.clone();
+        some.swap(moved - 1, moved);
+        assert!(check(&some.concat()).is_err());
+    }
+    let found = check(&format!("{text}{}", all[3])).unwrap_err();
+    assert_eq!(found.line, all.len() + 1);
+    for (cut, what) in [(text.len() - 1, "middle of a line"), (0, "incomplete")] {
+        let found = check(&text[..cut]).unwrap_err();
+        assert!(found.what.contains(what), "{found}");
+    }
+    let without_end: String = all[..all.len() - 1].concat();
+    assert!(check(&without_end).unwrap_err().what.contains("incomplete"));
+}
+
+#[test]
+fn oversell_and_undersell_are_told_not_hidden() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 1, &[1, 2], None), grant(2, 1, &[3], None)]);
+    ledger.append(90_000, vec![refused(OPENS / 1_000 + 30, Some(0), 4)]);
+    let checked = check(&write(&ledger.read("w").unwrap())).unwrap();
+    assert_eq!((checked.oversold, checked.undersold), (1, Some(4)));
+    assert!(checked.says[0].starts_with("PRELIMINARY: the opening is open"));
+    assert!(checked.says[4].starts_with("OVERSOLD: 1"), "{:?}", checked.says);
+    assert!(checked.says[5].starts_with("UNDERSOLD: 4 of 4"), "{:?}", checked.says);
+}
+
+#[test]
+fn without_counts_of_refusals_undersell_is_not_judged() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1], None)]);
+    let checked = check(&write(&ledger.read("w").unwrap())).unwrap();
+    assert_eq!(checked.undersold, None);
+    assert!(checked.says[5].contains("cannot be judged"), "{:?}", checked.says);
+    // Nor is there anything to say of one that has not opened.
+    let checked = check(&write(&Ledger::with(vec![record(0, "w")]).read("w").unwrap())).unwrap();
+    assert!(checked.says[0].contains("is scheduled"), "{:?}", checked.says);
+}
+
+#[test]
+fn its_blocks_are_the_ledgers() {
+    let recorded = eventful().read("w").unwrap();
+    let text = write(&recorded);
+    let hashes: Vec<BlockHash> = recorded.blocks.iter().map(|block| block.hash).collect();
+    assert!(hashes.iter().all(|hash| text.contains(&hash.to_string())));
+    // A ledger rewritten behind it, in nothing but a name, is another.
+    let mut other = Ledger::open();
+    other.append(10, vec![grant(1, 0, &[1, 2], Some(9)), grant(2, 0, &[3], None)]);
+    let mut one = Ledger::open();
+    one.append(10, vec![grant(1, 0, &[1, 2], Some(1)), grant(2, 0, &[3], None)]);
+    let [one, other] = [one, other].map(|ledger| write(&ledger.read("w").unwrap()));
+    assert_ne!(one, other);
+}
+
+/// The checker in `docs/examples/statement`, written apart from this code, on every
+/// forgery above: it refuses what is refused here, at the same line, and takes what
+/// is taken here.
+#[test]
+fn a_checker_in_python_agrees_on_every_forgery() {
+    let text = written();
+    let lines = lines(&text);
+    let mut all = vec![text.clone(), text.replacen('0', "1", 1), text[..text.len() - 1].to_owned()];
+    for (number, line) in lines.iter().enumerate() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        let mut without = lines.clone();
+        without.remove(number);
+        all.push(chained(&without));
+        for path in paths(&value) {
+            for forged in forgeries(&value, &path) {
+                let mut forged_lines = lines.clone();
+                forged_lines[number] = reordered(line, &forged);
+                all.push(chained(&forged_lines));
+            }
+        }
+    }
+    let said = python(&all);
+    assert_eq!(said.len(), all.len());
+    for (text, said) in all.iter().zip(said) {
+        let here = check(text).map_or_else(|wrong| wrong.line, |_| 0);
+        let (line, what) = said.split_once(' ').unwrap();
+        assert_eq!(line.parse::<usize>().unwrap(), here, "{what}; {:?}\n{text}", check(text));
+    }
+}
+
+/// What the Python checker says of each: the line that is wrong, 0 where none is.
+fn python(statements: &[String]) -> Vec<String> {
+    use std::io::Write as _;
+    const RUN: &str = "import sys, check\n\
+        for text in sys.stdin.buffer.read().split(b'\\0'):\n    \
+            statement = check.Statement(text)\n    \
+            try: print(0, statement.check()[0]['opening'])\n    \
+            except check.Wrong as wrong: print(statement.line, wrong)\n";
+    let mut child = std::process::Command::new("python3")
+        .args(["-B", "-c", RUN])
+        .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/statement"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut into = child.stdin.take().unwrap();
+    into.write_all(statements.join("\0").as_bytes()).unwrap();
+    drop(into);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The example that is shipped is what this release writes.
+#[test]
+fn the_shipped_example_is_this_one() {
+    let file =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/statement/example.statement");
+    if std::env::var_os("GILIRAN_BLESS").is_some_and(|value| value == "1") {
+        std::fs::write(file, written()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), written());
+}

@@ -1,0 +1,565 @@
+//! Ledgers written out by hand, and what they must come to.
+
+use giliran_wire::ledger::{
+    Adjust, Adjustment, BallotEntry, Block, Cancel, CancelCause, Chain, Confirm, DrawRecord, Entry,
+    Expire, FORMAT, Genesis, Grant, Office, OpeningRecord, Order, Refusals, Released, Reschedule,
+    ReturnRule, Rules, Seat, Session, Slot, TakeOver, Tally,
+};
+use giliran_wire::{
+    BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
+};
+
+use super::gateway::Line;
+use super::*;
+use crate::log::{Choice, Seen};
+
+/// When the opening opens, ms: 2026-11-27T07:00:00Z.
+pub(super) const OPENS: i64 = 1_795_762_800_000;
+
+/// A ledger in memory.
+pub(super) struct Ledger {
+    pub(super) blocks: Vec<Vec<u8>>,
+    chain: Chain,
+}
+
+impl Ledger {
+    /// With these openings on record, none open.
+    pub(super) fn with(records: Vec<OpeningRecord>) -> Self {
+        let mut ledger = Self { blocks: Vec::new(), chain: Chain::new() };
+        let genesis = Genesis {
+            prefix: "giliran.v1".into(),
+            applicant_key: KeyFingerprint([7; 16]),
+            release: "0".into(),
+            continues: None,
+        };
+        ledger.append(-9_000, vec![Entry::Genesis(genesis)]);
+        let take_over = TakeOver { engine: "test".into(), release: "0".into() };
+        ledger.append(-9_000, vec![Entry::TakeOver(take_over)]);
+        let records = records.into_iter().map(|record| Entry::Opening(Box::new(record)));
+        ledger.append(-9_000, records.collect());
+        ledger
+    }
+
+    /// One open opening of two slots, of 3 and 2 places.
+    pub(super) fn open() -> Self {
+        let mut ledger = Self::with(vec![record(0, "w")]);
+        ledger.append(0, vec![Entry::Opened { opening: 0 }]);
+        ledger
+    }
+
+    /// A block, so many ms from the opening.
+    pub(super) fn append(&mut self, ms: i64, entries: Vec<Entry>) -> u64 {
+        let seq = self.blocks.len() as u64 + 1;
+        let block = Block {
+            format: FORMAT,
+            ledger: LedgerId([5; 16]),
+            generation: 1,
+            epoch: u64::from(seq > 1),
+            writer: WriterNonce([3; 16]),
+            time: Timestamp::from_millis(OPENS + ms),
+            previous: self.chain.hash,
+            entries,
+        };
+        let sealed = block.seal();
+        self.chain.read(seq, &block, sealed.hash).unwrap();
+        self.blocks.push(sealed.bytes);
+        seq
+    }
+
+    pub(super) fn read(&self, opening: &str) -> Result<Recorded, RecordedError> {
+        let mut reader = Reader::new(opening);
+        for (i, bytes) in self.blocks.iter().enumerate() {
+            reader.block(i as u64 + 1, bytes)?;
+        }
+        reader.end()
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::new(&self.read("w").unwrap(), None)
+    }
+}
+
+pub(super) fn record(ordinal: u32, id: &str) -> OpeningRecord {
+    let session =
+        Session { id: "all".into(), label: String::new(), restricted: false, explicit: false };
+    let office = Office { id: "batam".into(), name: "Batam".into(), sessions: vec![session] };
+    let slot =
+        |date: &str, quota| Slot { office: 0, session: 0, date: date.parse().unwrap(), quota };
+    OpeningRecord {
+        ordinal,
+        id: id.into(),
+        timezone: "Asia/Jakarta".into(),
+        opens_at: Timestamp::from_millis(OPENS),
+        closes_at: Timestamp::from_millis(OPENS + 600_000),
+        rules: Rules {
+            order: Order::FirstCome,
+            max_party: 2,
+            max_per_account: None,
+            hold_ms: None,
+            cancelled: ReturnRule::Immediate,
+            expired: ReturnRule::Delayed { from_ms: 60_000, to_ms: 60_000 },
+            across_openings: false,
+            max_changes: None,
+        },
+        offices: vec![office],
+        slots: vec![slot("2026-11-30", 3), slot("2026-12-01", 2)],
+    }
+}
+
+pub(super) fn person(n: u8) -> Pseudonym {
+    Pseudonym::from_bytes([n; 16])
+}
+
+pub(super) fn booking(n: u8) -> BookingId {
+    BookingId::from_random(u128::from(n))
+}
+
+fn at(ms: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_millis(OPENS + ms))
+}
+
+/// Booking `n` of people `n`, `n + 100`, … with these numbers.
+pub(super) fn grant(n: u8, slot: u32, numbers: &[u16], account: Option<u8>) -> Entry {
+    let seats = numbers.iter().zip(0..);
+    let seats = seats.map(|(number, i)| Seat { applicant: person(n + 100 * i), number: *number });
+    Entry::Grant(Grant {
+        booking: booking(n),
+        opening: 0,
+        slot,
+        seats: seats.collect(),
+        request_id: format!("r{n}"),
+        content: Digest([n; 16]),
+        reference: Some("secret-ref".into()),
+        account: account.map(|n| Pseudonym::from_bytes([n ^ 0xaa; 16])),
+        channel: Some(if n.is_multiple_of(2) { "mobile" } else { "web" }.into()),
+        hold_expires_at: None,
+    })
+}
+
+pub(super) fn cancel(n: u8, release_at: Option<Timestamp>) -> Entry {
+    Entry::Cancel(Cancel {
+        booking: booking(n),
+        request_id: "c".into(),
+        seats: Vec::new(),
+        cause: CancelCause::Applicant,
+        release_at,
+        reason: None,
+    })
+}
+
+pub(super) fn refused(second: i64, slot: Option<u32>, count: u64) -> Entry {
+    let tally = Tally { slot, reason: 11, second, channel: Some("web".into()), count };
+    Entry::Refusals(Refusals { opening: 0, tallies: vec![tally] })
+}
+
+fn value(figures: &Figures, name: &str) -> f64 {
+    figures.of(name).unwrap_or_else(|why| panic!("{name}: {why}"))
+}
+
+#[test]
+fn sold_out_is_reason_11() {
+    assert_eq!(giliran_wire::answer::Reason::SoldOut.number(), 11);
+}
+
+/// Five places; four granted, one cancelled at once and had again, one lapsed and
+/// waiting, one moved, one never had.
+#[test]
+fn counts_are_those_of_the_ledger() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1, 2], Some(1)), grant(2, 0, &[3], Some(2))]);
+    ledger.append(20, vec![grant(3, 1, &[1], Some(3))]);
+    // 3 cancels at 30 s, 4 has its place at 90 s.
+    ledger.append(30_000, vec![cancel(3, at(30_000))]);
+    ledger.append(90_000, vec![grant(4, 1, &[1], Some(3))]);
+    // The hold of 2 runs out; its place waits until 200 s.
+    let expire = Expire { booking: booking(2), release_at: at(200_000) };
+    ledger.append(140_000, vec![Entry::Expire(expire)]);
+    let figures = ledger.figures();
+    for (name, expected) in [
+        ("quota", 5.0),
+        ("bookings", 4.0),
+        ("granted", 5.0),
+        ("live", 3.0),
+        ("cancelled", 1.0),
+        ("expired", 1.0),
+        ("moved", 0.0),
+        ("withheld", 1.0),
+        ("free", 1.0),
+        ("oversold", 0.0),
+        ("came_back", 2.0),
+        ("released", 1.0),
+        ("regranted", 1.0),
+        // Accounts 3 and 3: what 3 gave back it got again; one of one released.
+        ("recapture", 1.0),
+        ("to_release_s", 0.0),
+        ("to_regrant_s", 60.0),
+        ("after_release_s", 60.0),
+        ("shortest_regrant_s", 60.0),
+        // Two of five without a booking.
+        ("waste", 0.4),
+        // Held: 2 by account 1, 1 by account 3.
+        ("accounts", 2.0),
+        ("without_account", 0.0),
+        ("largest", 2.0),
+        ("top_ten", 1.0),
+        ("hhi", 5.0 / 9.0),
+        ("gini", 1.0 / 6.0),
+    ] {
+        assert!((value(&figures, name) - expected).abs() < 1e-12, "{name}: {:?}", figures.of(name));
+    }
+    assert_eq!(figures.chart.granted.iter().sum::<u64>(), 5);
+    assert_eq!(figures.chart.returned.iter().sum::<u64>(), 2);
+    assert_eq!((figures.chart.free[0], *figures.chart.free.last().unwrap()), (1, 1));
+    assert!(!figures.is_final && !figures.is_wrong());
+
+    // Released at 200 s, and nobody comes.
+    let released = Released { opening: 0, slot: 0, numbers: vec![3] };
+    ledger.append(200_000, vec![Entry::Released(released)]);
+    let figures = ledger.figures();
+    assert_eq!((value(&figures, "withheld"), value(&figures, "free")), (0.0, 2.0));
+    // Waits of 0 and 60 s; the lower of the two in the middle.
+    assert_eq!((value(&figures, "released"), value(&figures, "to_release_s")), (2.0, 0.0));
+    assert_eq!(value(&figures, "recapture"), 0.5);
+}
+
+#[test]
+fn what_the_ledger_cannot_know_is_said_with_its_reason() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1], None)]);
+    let recorded = ledger.read("w").unwrap();
+    let figures = Figures::new(&recorded, None);
+    for name in [
+        "brokers",
+        "no_shows",
+        "speed",
+        "inversion",
+        "first_choice",
+        "wait_s",
+        "undersold",
+        "unclear",
+        "refused",
+        "parties",
+        "top_ten",
+        "hhi",
+        "recapture",
+        "families",
+    ] {
+        assert!(figures.of(name).is_err(), "{name}");
+    }
+    let shown = report::table(&recorded, &figures);
+    let json = report::json(&recorded, &figures);
+    let html = report::html(&recorded, &figures);
+    assert!(shown.contains("cannot be judged") && shown.contains("PRELIMINARY"), "{shown}");
+    assert!(shown.contains("Cohorts (network, device, place)"), "{shown}");
+    assert!(json["measures"]["brokers"].is_null());
+    assert!(json["unknown"]["brokers"].as_str().unwrap().contains("cannot know"));
+    assert_eq!((&json["preliminary"], &json["asked_are"]), (&true.into(), &"unknown".into()));
+    assert!(html.contains("not known") && html.contains("PRELIMINARY"));
+    // Nothing that names anybody.
+    for text in [shown, json.to_string(), html] {
+        for secret in
+            [person(1).to_hex(), booking(1).to_string(), "secret-ref".into(), "r1\"".into()]
+        {
+            assert!(!text.contains(&secret), "{secret}");
+        }
+    }
+}
+
+/// Slot 0 is full from 10 ms on and gets a place back at 60 s, free to the end;
+/// slot 1 has two places throughout.
+#[test]
+fn refusals_beside_free_places_are_counted_as_far_as_they_can_be_judged() {
+    let judged = |second, slot| {
+        let mut ledger = Ledger::open();
+        ledger.append(10, vec![grant(1, 0, &[1, 2], None), grant(2, 0, &[3], None)]);
+        ledger.append(60_000, vec![cancel(2, at(60_000))]);
+        ledger.append(90_000, vec![refused(OPENS / 1_000 + second, slot, 7)]);
+        let figures = ledger.figures();
+        (value(&figures, "undersold"), value(&figures, "unclear"))
+    };
+    // While it was full, and some seconds after it got a place, which may not have
+    // been durable yet.
+    for second in [1, 30, 59, 60, 64] {
+        assert_eq!(judged(second, Some(0)), (0.0, 0.0), "{second}");
+    }
+    // One place is not enough for a party of two, and who was refused is not known.
+    assert_eq!(judged(65, Some(0)), (0.0, 7.0));
+    // Two are.
+    assert_eq!(judged(30, Some(1)), (7.0, 0.0));
+    // No single slot was named.
+    assert_eq!(judged(30, None), (0.0, 7.0));
+}
+
+#[test]
+fn halted_and_reserved_places_are_not_to_be_had() {
+    let adjust = |change| {
+        Entry::Adjust(Adjust {
+            opening: 0,
+            operator: "siti".into(),
+            reason: "flood".into(),
+            change,
+        })
+    };
+    let undersold = |change| {
+        let mut ledger = Ledger::open();
+        ledger.append(1_000, vec![adjust(change)]);
+        ledger.append(90_000, vec![refused(OPENS / 1_000 + 30, Some(1), 7)]);
+        value(&ledger.figures(), "undersold")
+    };
+    assert_eq!(undersold(Adjustment::Halt { slot: 1, halted: true }), 0.0);
+    assert_eq!(undersold(Adjustment::Reserve { slot: 1, places: 2 }), 0.0);
+    assert_eq!(undersold(Adjustment::Quota { slot: 1, quota: 0 }), 0.0);
+    assert_eq!(undersold(Adjustment::Quota { slot: 1, quota: 9 }), 7.0);
+}
+
+#[test]
+fn a_place_beyond_the_quota_is_oversold_and_one_beyond_a_lowered_quota_is_not() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 1, &[1, 2], None)]);
+    let change = Adjustment::Quota { slot: 1, quota: 1 };
+    let (operator, reason) = ("siti".into(), "fewer desks".into());
+    ledger.append(20, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
+    assert_eq!(
+        (value(&ledger.figures(), "oversold"), value(&ledger.figures(), "free")),
+        (0.0, 2.0)
+    );
+    ledger.append(30, vec![grant(2, 1, &[3], None)]);
+    let recorded = ledger.read("w").unwrap();
+    let figures = Figures::new(&recorded, None);
+    assert_eq!(value(&figures, "oversold"), 1.0);
+    assert!(figures.is_wrong());
+    assert!(report::verdict(&recorded, &figures)[1].starts_with("Wrong: 1 places"));
+}
+
+#[test]
+fn moves_late_payments_and_draws_keep_the_places_together() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1], Some(1)), grant(2, 0, &[2], Some(2))]);
+    // 1 moves to slot 1; its old place waits for a draw.
+    let swap = Reschedule {
+        booking: booking(1),
+        request_id: "m".into(),
+        content: Digest([0; 16]),
+        slot: 1,
+        seats: vec![Seat { applicant: person(1), number: 1 }],
+        release_at: None,
+        reason: None,
+    };
+    ledger.append(20, vec![Entry::Reschedule(swap)]);
+    // 2 lapses and pays late: its number, withheld, comes back to it.
+    let expire = Expire { booking: booking(2), release_at: None };
+    ledger.append(30, vec![Entry::Expire(expire)]);
+    let revived = Some(vec![Seat { applicant: person(2), number: 2 }]);
+    let confirm = Confirm { booking: booking(2), request_id: "p".into(), reference: None, revived };
+    ledger.append(40, vec![Entry::Confirm(confirm)]);
+    // 3 entered and is drawn the place that 1 left; 4 is not.
+    let enter = |n| {
+        Entry::Draw(DrawRecord::Entered(Box::new(BallotEntry {
+            receipt: booking(n),
+            opening: 0,
+            applicants: vec![person(n)],
+            slots: vec![0],
+            request_id: format!("r{n}"),
+            content: Digest([n; 16]),
+            reference: None,
+            account: None,
+            channel: None,
+            waits: true,
+        })))
+    };
+    ledger.append(50, vec![enter(3), enter(4)]);
+    ledger.append(
+        60_050,
+        vec![
+            Entry::Draw(DrawRecord::Drawing { opening: 0, round: 1, grants: 1 }),
+            grant(3, 0, &[1], Some(1)),
+            Entry::Draw(DrawRecord::Drawn { opening: 0, round: 1 }),
+            Entry::Draw(DrawRecord::NotDrawn { receipt: booking(4) }),
+        ],
+    );
+    ledger.append(70_000, vec![Entry::Closed { opening: 0 }]);
+    let figures = ledger.figures();
+    for (name, expected) in [
+        ("moved", 1.0),
+        ("expired", 1.0),
+        ("withheld", 0.0),
+        ("live", 3.0),
+        ("free", 2.0),
+        // The revived place never came back; the moved one did, to the same account.
+        ("came_back", 1.0),
+        ("regranted", 1.0),
+        ("recapture", 1.0),
+        ("to_regrant_s", 60.03),
+        ("after_release_s", 0.0),
+        ("entries", 2.0),
+        ("drawn", 1.0),
+        ("not_drawn", 1.0),
+        ("withdrawn", 0.0),
+        ("oversold", 0.0),
+    ] {
+        assert!((value(&figures, name) - expected).abs() < 1e-9, "{name}: {:?}", figures.of(name));
+    }
+    assert!(figures.is_final);
+}
+
+#[test]
+fn a_member_who_leaves_gives_back_one_place_and_the_authority_is_told_apart() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1, 2], None), grant(2, 1, &[1], None)]);
+    let leave = Cancel {
+        booking: booking(1),
+        request_id: "c".into(),
+        seats: vec![person(101)],
+        cause: CancelCause::Applicant,
+        release_at: at(20),
+        reason: None,
+    };
+    let revoke = Cancel {
+        booking: booking(2),
+        request_id: "x".into(),
+        seats: Vec::new(),
+        cause: CancelCause::Authority,
+        release_at: at(20),
+        reason: Some("flood".into()),
+    };
+    ledger.append(20, vec![Entry::Cancel(leave), Entry::Cancel(revoke)]);
+    let figures = ledger.figures();
+    assert_eq!((value(&figures, "cancelled"), value(&figures, "revoked")), (1.0, 1.0));
+    assert_eq!((value(&figures, "live"), value(&figures, "free")), (1.0, 4.0));
+}
+
+/// web: 2 granted, 6 refused; mobile: 1 granted, 1 refused. Together 3 of 10.
+#[test]
+fn channels_are_compared_by_requests_where_refusals_were_counted() {
+    let mut ledger = Ledger::open();
+    ledger.append(
+        10,
+        vec![grant(1, 0, &[1], None), grant(3, 0, &[2], None), grant(2, 0, &[3], None)],
+    );
+    let tally = |channel: &str, reason, count| Tally {
+        slot: Some(0),
+        reason,
+        second: OPENS / 1_000 + 5,
+        channel: Some(channel.into()),
+        count,
+    };
+    // `not_open` (3) is no refusal of a place.
+    let tallies = vec![tally("web", 11, 6), tally("mobile", 11, 1), tally("mobile", 3, 50)];
+    ledger.append(9_000, vec![Entry::Refusals(Refusals { opening: 0, tallies })]);
+    let figures = ledger.figures();
+    assert_eq!(figures.answered, Answered::Requests);
+    let of = |name: &str| figures.groups.iter().find(|group| group.name == name).unwrap().fared;
+    let web = of("web");
+    assert_eq!((web.asked, web.won, web.z), (Some(8), 2, None));
+    assert!((web.ratio.unwrap() - (2.0 / 8.0) / (3.0 / 10.0)).abs() < 1e-12);
+    assert!((of("mobile").ratio.unwrap() - 0.5 / 0.3).abs() < 1e-12);
+    assert_eq!(value(&figures, "refused"), 57.0);
+    assert_eq!(figures.chart.refused.as_ref().unwrap().iter().sum::<u64>(), 57);
+}
+
+fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> Line {
+    let seen = booking_of.map(|n| Seen { id: booking(n).to_string(), ..Seen::default() });
+    let choice =
+        |date: &str| Choice { office: "batam".into(), date: Some(date.into()), session: None };
+    Line {
+        sent_us: sent_ms * 1_000,
+        answered_us: Some(sent_ms * 1_000 + 4_000),
+        request_id: format!("r{n}"),
+        applicants: vec![format!("p{n}")],
+        choices: vec![choice("2026-11-30"), choice("2026-12-01")],
+        opening: Some("w".into()),
+        channel: Some(if n.is_multiple_of(2) { "mobile" } else { "web" }.into()),
+        cohort: Some(if n < 4 { "fibre" } else { "islands" }.into()),
+        outcome: Some(if seen.is_some() { "granted" } else { "rejected" }.into()),
+        reason: seen.is_none().then(|| "sold_out".into()),
+        booking: seen,
+        seq: Some(seq),
+        ..Line::default()
+    }
+}
+
+/// Five of seven win; 6 was first of all, was refused, and asked again.
+#[test]
+fn a_gateway_log_adds_who_lost_and_when_they_asked() {
+    let mut ledger = Ledger::open();
+    let full = ledger.append(
+        10,
+        vec![
+            grant(1, 0, &[1], None),
+            grant(2, 0, &[2], None),
+            grant(3, 0, &[3], None),
+            grant(4, 1, &[1], None),
+            grant(5, 1, &[2], None),
+        ],
+    );
+    let recorded = ledger.read("w").unwrap();
+    let mut lines: Vec<Line> = (1..=5).map(|n| line(n, 10 + u64::from(n), Some(n), full)).collect();
+    lines.push(line(6, 2, None, full));
+    lines.push(line(6, 900, None, full));
+    lines.push(line(7, 13, None, full));
+    lines.push(Line { opening: Some("other".into()), ..line(8, 1, None, full) });
+    let gateway = Gateway::of(lines.clone(), &recorded).unwrap();
+    assert_eq!((gateway.elsewhere, gateway.missing, gateway.unseen), (1, 0, 0));
+    let figures = Figures::new(&recorded, Some(&gateway));
+    for (name, expected) in [
+        ("parties", 7.0),
+        ("refused", 3.0),
+        ("per_place", 7.0 / 5.0),
+        ("undersold", 0.0),
+        ("unclear", 0.0),
+        // 6 came before all five; 7 at the time of 3, before 4 and 5: (5 + 2.5) / 10.
+        ("inversion", 0.75),
+        // 1, 2, 3 of five.
+        ("first_choice", 0.6),
+        ("wait_s", 0.004),
+        ("answered", 1.0),
+    ] {
+        assert!((value(&figures, name) - expected).abs() < 1e-9, "{name}: {:?}", figures.of(name));
+    }
+    let of = |name: &str| figures.groups.iter().find(|group| group.name == name).unwrap().fared;
+    assert_eq!((of("fibre").asked, of("fibre").won), (Some(3), 3));
+    assert_eq!((of("islands").asked, of("islands").won), (Some(4), 2));
+    assert!((of("islands").ratio.unwrap() - 0.5 / (5.0 / 7.0)).abs() < 1e-12);
+    // p = 4/7; variance 5 p (1 − p) (7 − 5) / 6.
+    let p = 4.0 / 7.0_f64;
+    let z = (2.0 - 5.0 * p) / (5.0 * p * (1.0 - p) * 2.0 / 6.0).sqrt();
+    assert!((of("islands").z.unwrap() - z).abs() < 1e-12);
+
+    // Told of a booking that is not there; refused while there was room (before the
+    // block of the grants).
+    lines[0].booking = Some(Seen { id: booking(99).to_string(), ..Seen::default() });
+    lines[5].seq = Some(full - 1);
+    let gateway = Gateway::of(lines, &recorded).unwrap();
+    let figures = Figures::new(&recorded, Some(&gateway));
+    assert_eq!((figures.missing, value(&figures, "undersold"), gateway.unseen), (1, 1.0, 1));
+    assert!(figures.is_wrong());
+}
+
+#[test]
+fn a_gateway_log_of_another_opening_is_refused() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1], None)]);
+    let recorded = ledger.read("w").unwrap();
+    let other = Line { opening: Some("v".into()), ..line(1, 1, Some(1), 5) };
+    let refused = Gateway::of(vec![other], &recorded).unwrap_err().to_string();
+    assert!(refused.contains("\"w\"") && refused.contains('v'), "{refused}");
+    let strange = Line { opening: None, ..line(9, 1, Some(9), 5) };
+    let refused = Gateway::of(vec![strange], &recorded).unwrap_err().to_string();
+    assert!(refused.contains("none of the 1 bookings"), "{refused}");
+}
+
+#[test]
+fn an_unknown_opening_is_told_with_those_there_are() {
+    let ledger = Ledger::with(vec![record(0, "a"), record(1, "b")]);
+    let said = ledger.read("w").unwrap_err().to_string();
+    assert!(said.contains("\"w\"") && said.contains("a, b"), "{said}");
+    let none = Ledger::with(Vec::new()).read("w").unwrap_err().to_string();
+    assert!(none.contains("has none"), "{none}");
+    // Another opening's entries are not its own.
+    let mut ledger = Ledger::with(vec![record(0, "a"), record(1, "b")]);
+    ledger.append(0, vec![Entry::Opened { opening: 0 }, grant(1, 0, &[1], None), cancel(1, None)]);
+    let recorded = ledger.read("b").unwrap();
+    assert_eq!((recorded.blocks.len(), recorded.state), (0, State::Scheduled));
+    let said = report::verdict(&recorded, &Figures::new(&recorded, None));
+    assert!(said[0].contains("not opened yet"), "{said:?}");
+}

@@ -1,0 +1,93 @@
+//! Every block of a ledger, generation by generation.
+
+use std::time::Duration;
+
+use giliran_broker::archive::Archive;
+use giliran_broker::ledger::Ledger;
+use giliran_wire::ledger::{Block, Chain, Damage, Reading};
+
+/// Blocks fetched at once.
+const BLOCKS: usize = 256;
+/// How long the broker may take for some.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Why a ledger could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] giliran_broker::Error),
+    /// The ledger is damaged.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// A generation is neither a stream nor in the archive.
+    #[error("{0} is gone; if it was archived, name the folder: --archive")]
+    Gone(String),
+}
+
+/// A block as it was read.
+#[derive(Debug)]
+pub struct Read<'a> {
+    /// Its sequence.
+    pub seq: u64,
+    /// Its stored bytes.
+    pub bytes: &'a [u8],
+    /// What it says.
+    pub block: Block,
+    /// Whether it counts.
+    pub reading: Reading,
+    /// The chain with it.
+    pub chain: &'a Chain,
+}
+
+/// Reads the whole ledger in order, as far as it goes now; `archive`: where
+/// generations lie whose streams are gone.
+///
+/// # Errors
+///
+/// [`WalkError`], or what `each` says.
+pub async fn walk<E: From<WalkError>>(
+    ledger: &Ledger,
+    archive: Option<&Archive>,
+    mut each: impl FnMut(Read<'_>) -> Result<(), E>,
+) -> Result<Chain, E> {
+    let mut chain = Chain::new();
+    let mut read = |chain: &mut Chain, seq: u64, bytes: &[u8]| {
+        let (block, reading) = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
+        each(Read { seq, bytes, block, reading, chain })
+    };
+    let newest = ledger.newest().await.map_err(WalkError::from)?;
+    let (_, tail) = newest.tail().await.map_err(WalkError::from)?;
+    let first = loop {
+        let generation = chain.generation + u32::from(chain.is_sealed());
+        if let Some(stream) = ledger.of_generation(generation).await.map_err(WalkError::from)? {
+            break stream;
+        }
+        let stream = ledger.stream_of(generation);
+        let blocks = archive.map(|archive| archive.blocks(&stream)).transpose();
+        let blocks = blocks.map_err(WalkError::from)?.flatten();
+        for block in blocks.ok_or_else(|| WalkError::Gone(stream.clone()))? {
+            let broken = |error| giliran_broker::Error::new(&format!("read {stream}"), error);
+            let (seq, bytes) = block.map_err(broken).map_err(WalkError::from)?;
+            read(&mut chain, seq, &bytes)?;
+        }
+        if !chain.is_sealed() {
+            return Err(WalkError::Gone(format!("{stream} from its seal on")).into());
+        }
+    };
+    let mut reader = first.reader(chain.seq + 1).await.map_err(WalkError::from)?;
+    let behind_seal = |chain: &Chain| chain.is_sealed() && chain.generation == newest.generation();
+    while chain.seq < tail && !behind_seal(&chain) {
+        for (seq, bytes) in reader.next_batch(BLOCKS, WAIT).await.map_err(WalkError::from)? {
+            if seq > tail {
+                break;
+            }
+            read(&mut chain, seq, &bytes)?;
+        }
+        if chain.is_sealed() {
+            let passed = reader.pass_seal(chain.generation, chain.seq).await;
+            passed.map_err(WalkError::from)?;
+        }
+    }
+    Ok(chain)
+}

@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""Checks a statement of an opening, with nothing but Python's own library.
+
+    python3 check.py 2026-W49.statement
+
+Written from docs/statement.md, apart from giliran. Exit code 0: it holds
+together; 1: it was changed, or says that a promise was broken; 2: no file.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from datetime import datetime
+
+ZERO = "0" * 64
+SETTLES_MS = 5_000
+TAKES = {"granted": "granted", "revived": "revived", "moved_in": None}
+RETURNS = {"cancelled": "cancelled", "revoked": "revoked", "expired": "expired", "moved_out": "moved"}
+FIELDS = {
+    "opened": "", "closed": "", "closes_at": "at",
+    "granted": "slot places free", "revived": "slot places free", "moved_in": "slot places free",
+    "released": "slot places free",
+    "cancelled": "slot places withheld free", "revoked": "slot places withheld free",
+    "expired": "slot places withheld free", "moved_out": "slot places withheld free",
+    "quota": "slot to free", "reserved": "slot to free", "halted": "slot to free",
+    "refused": "reason second count",
+}
+REASONS = set("malformed unknown_opening not_open closed unknown_slot not_permitted party_too_large "
+              "account_limit already_booked conflict sold_out expired not_found wrong_state busy "
+              "unavailable unknown".split())
+HEAD = ("giliran_statement ledger opening timezone opens_at closes_at order max_party hold_ms "
+        "cancelled expired seq block")
+TEXTS = {"opening", "timezone", "order", "cancelled", "expired", "office", "date", "session", "did",
+         "reason", "state"}
+NUMBERS = {"slot", "places", "withheld", "to", "second", "count", "free", "seq", "quota", "max_party"}
+
+
+class Wrong(Exception):
+    """What is wrong with a line."""
+
+
+def need(condition, what):
+    if not condition:
+        raise Wrong(what)
+
+
+def fields(line, names, what):
+    need(isinstance(line, dict), f"{what} is no object")
+    need(set(line) == set(names.split()), f"{what} has other fields than it should")
+    for name in NUMBERS & set(line):
+        need(type(line[name]) is int, f"{name} is no whole number")
+    for name in TEXTS & set(line):
+        need(isinstance(line[name], str), f"{name} is no text")
+
+
+def hexadecimal(text, digits):
+    need(isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", text),
+         f"{text!r} is not {digits} hexadecimal digits")
+
+
+def milliseconds(time):
+    found = isinstance(time, str) and re.fullmatch(r"(.*)\.(\d{3})Z", time)
+    need(found, f"{time!r} is no time")
+    try:
+        whole = datetime.fromisoformat(found[1] + "+00:00")
+    except ValueError as error:
+        raise Wrong(f"{time!r} is no time") from error
+    return int(whole.timestamp()) * 1000 + int(found[2])
+
+
+class Slot:
+    def __init__(self, quota):
+        self.quota, self.reserved, self.halted, self.taken, self.withheld = quota, 0, 0, 0, 0
+        self.offered = [(float("-inf"), quota)]
+
+    def free(self):
+        return self.quota - self.reserved - self.taken - self.withheld
+
+    def note(self, ms):
+        self.offered.append((ms, 0 if self.halted else max(self.free(), 0)))
+
+    def least(self, start, end):
+        before = [n for at, n in self.offered if at <= start][-1]
+        return min([before] + [n for at, n in self.offered if start < at < end])
+
+
+class Account:
+    def __init__(self, head):
+        self.head, self.slots, self.refused = head, [], []
+        self.opened = self.closed = False
+        self.oversold = 0
+        self.totals = dict.fromkeys(
+            "quota reserved granted cancelled revoked expired moved revived released taken "
+            "withheld free refused sold_out".split(), 0)
+
+    def change(self, ms, change):
+        did = change.get("did") if isinstance(change, dict) else None
+        need(did in FIELDS, f"there is no change {did!r}")
+        slot_too = " slot" if did == "refused" and "slot" in change else ""
+        fields(change, "did " + FIELDS[did] + slot_too, did)
+        slot = None
+        if "slot" in change:
+            need(0 <= change["slot"] < len(self.slots), f"there is no slot {change['slot']}")
+            slot = self.slots[change["slot"]]
+        if did == "opened":
+            self.opened, self.closed = True, False
+        elif did == "closed":
+            need(self.opened, "closed before it opened")
+            self.closed = True
+        elif did == "closes_at":
+            milliseconds(change["at"])
+        elif did == "refused":
+            self.refuse(change)
+        else:
+            self.places(slot, did, change)
+            need(slot.free() == change["free"],
+                 f"{did} in slot {change['slot']} leaves {slot.free()} places free, "
+                 f"not {change['free']}")
+            slot.note(ms)
+
+    def refuse(self, change):
+        need(change["count"] >= 0, f"{change['count']} refusals")
+        need(change["reason"] in REASONS, f"no refusal is called {change['reason']!r}")
+        self.totals["refused"] += change["count"]
+        self.refused.append(change)
+        if change["reason"] == "sold_out":
+            self.totals["sold_out"] += change["count"]
+
+    def places(self, slot, did, change):
+        if did in ("quota", "reserved", "halted"):
+            need(change["to"] >= 0 and (did != "halted" or change["to"] <= 1), f"{did} to what?")
+            setattr(slot, did, change["to"])
+            return
+        places = change["places"]
+        need(places > 0, f"{did} of no place")
+        if did in TAKES:
+            need(did != "granted" or self.opened, "places are granted before it opened")
+            before = max(slot.taken - slot.quota, 0)
+            slot.taken += places
+            self.oversold += max(slot.taken - slot.quota, 0) - before
+            total = TAKES[did]
+        elif did == "released":
+            need(places <= slot.withheld, f"{places} released where {slot.withheld} are withheld")
+            slot.withheld -= places
+            total = "released"
+        else:
+            need(0 <= change["withheld"] <= places <= slot.taken,
+                 f"{places} come back where {slot.taken} are taken")
+            slot.taken -= places
+            slot.withheld += change["withheld"]
+            total = RETURNS[did]
+        if total:
+            self.totals[total] += places
+
+    def closing(self, end):
+        totals = self.totals
+        for slot in self.slots:
+            totals["quota"] += slot.quota
+            totals["reserved"] += slot.reserved
+            totals["taken"] += slot.taken
+            totals["withheld"] += slot.withheld
+            totals["free"] += slot.free()
+        undersold = unclear = None
+        if self.refused:
+            undersold = unclear = 0
+            for refusal in self.refused:
+                if refusal["reason"] != "sold_out":
+                    continue
+                if "slot" not in refusal:
+                    unclear += refusal["count"]
+                    continue
+                start = refusal["second"] * 1000
+                slot = self.slots[refusal["slot"]]
+                least = slot.least(start - SETTLES_MS, start + 1000)
+                if least >= self.head["max_party"]:
+                    undersold += refusal["count"]
+                elif least >= 1:
+                    unclear += refusal["count"]
+        return {"end": end, "totals": totals, "oversold": self.oversold, "undersold": undersold,
+                "unclear": unclear, "says": self.says(end, undersold, unclear)}
+
+    def state(self):
+        return "closed" if self.closed else "open" if self.opened else "scheduled"
+
+    def says(self, end, undersold, unclear):
+        t = self.totals
+        returned = t["cancelled"] + t["revoked"] + t["expired"] + t["moved"]
+        first = (f"The opening is closed, at {end['time']}." if end["state"] == "closed" else
+                 f"PRELIMINARY: the opening is {end['state']}, at {end['time']}; every figure may "
+                 "change.")
+        over = ("No oversell: at no point were more places taken than a slot had."
+                if not self.oversold else
+                f"OVERSOLD: {self.oversold} places were taken beyond a slot's quota.")
+        if undersold is None:
+            under = "Undersell cannot be judged: the ledger holds no count of refusals."
+        elif undersold == 0:
+            under = (f"No undersell: of {t['sold_out']} requests told that all was sold out, none "
+                     "is known to have been beside places free for any party; "
+                     f"{unclear} cannot be judged.")
+        else:
+            under = (f"UNDERSOLD: {undersold} of {t['sold_out']} requests were told that all was "
+                     f"sold out beside free places; {unclear} cannot be judged.")
+        return [
+            first,
+            f"Quota: {t['quota']} places in {len(self.slots)} slots.",
+            f"Granted: {t['granted']} places; returned: {returned} (cancelled {t['cancelled']}, "
+            f"taken back {t['revoked']}, lapsed {t['expired']}, moved {t['moved']}), of which a "
+            f"late payment had {t['revived']} again; released: {t['released']}.",
+            f"At the end: {t['taken']} taken, {t['withheld']} withheld, {t['reserved']} reserved, "
+            f"{t['free']} free.",
+            over,
+            under,
+        ]
+
+
+class Statement:
+    """Reads the lines; `self.line` is the one that is looked at."""
+
+    def __init__(self, data):
+        self.line, self.last = 0, ZERO
+        self.whole = data.endswith(b"\n")
+        self.lines = data.split(b"\n")
+        if self.whole:
+            self.lines.pop()
+
+    def next(self, what):
+        self.line += 1
+        need(self.line <= len(self.lines) and self.lines != [b""],
+             f"{what} is missing: the statement is incomplete")
+        raw = self.lines[self.line - 1]
+        need(self.whole or self.line < len(self.lines),
+             "ends in the middle of a line: the statement is incomplete")
+        found, space, text = raw.partition(b" ")
+        need(space, "is not of the form HASH JSON")
+        expected = hashlib.sha256(self.last.encode() + b" " + text).hexdigest()
+        need(found == expected.encode(),
+             "its hash does not fit: this line was changed, or one before it was left out, added "
+             "or moved")
+        self.last = expected
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise Wrong(str(error)) from error
+
+    def check(self):
+        head = self.next("the first line")
+        fields(head, HEAD, "the first line")
+        need(head["giliran_statement"] == 1, "is of another version")
+        hexadecimal(head["ledger"], 32)
+        hexadecimal(head["block"], 64)
+        milliseconds(head["opens_at"])
+        milliseconds(head["closes_at"])
+        need(1 <= head["max_party"] <= 5, f"parties of {head['max_party']}")
+        account = Account(head)
+        seq, time, block = head["seq"], None, head["block"]
+        while True:
+            line = self.next("the closing line")
+            need(isinstance(line, dict), "is no object")
+            if "slot" in line and time is None:
+                fields(line, "slot office date session quota", "a slot")
+                need(line["slot"] == len(account.slots) and 0 <= line["quota"] <= 65535,
+                     f"slot {line['slot']} where slot {len(account.slots)} belongs")
+                account.slots.append(Slot(line["quota"]))
+            elif "end" in line:
+                break
+            else:
+                fields(line, "seq time block changes", "a block")
+                hexadecimal(line["block"], 64)
+                at = milliseconds(line["time"])
+                need(line["seq"] > seq, f"sequence {line['seq']} after {seq}")
+                need(time is None or at >= time, "time runs backwards")
+                seq, time, block = line["seq"], at, line["block"]
+                for change in line["changes"]:
+                    account.change(at, change)
+        fields(line, "end totals oversold undersold unclear says", "the closing line")
+        end = line["end"]
+        fields(end, "state seq time block", "the end")
+        hexadecimal(end["block"], 64)
+        need(end["seq"] >= seq, f"sequence {end['seq']} after {seq}")
+        need(time is None or milliseconds(end["time"]) >= time, "time runs backwards")
+        need(end["seq"] > seq or end["block"] == block, f"another hash of block {seq} than before")
+        need(end["state"] == account.state(), f"says {end['state']}, but it is {account.state()}")
+        recomputed = account.closing(end)
+        for name, value in recomputed.items():
+            need(line[name] == value, f"{name} is {line[name]}, but the lines come to {value}")
+        need(self.line == len(self.lines), "goes on behind its end")
+        return head, recomputed
+
+
+def main():
+    if len(sys.argv) != 2:
+        print("usage: check.py FILE", file=sys.stderr)
+        return 2
+    try:
+        with open(sys.argv[1], "rb") as file:
+            statement = Statement(file.read())
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        head, closing = statement.check()
+    except Wrong as wrong:
+        print(f"{sys.argv[1]}: line {statement.line}: {wrong}", file=sys.stderr)
+        return 1
+    print(f"Opening {head['opening']}, up to sequence {closing['end']['seq']} of the ledger")
+    for sentence in closing["says"]:
+        print(f"- {sentence}")
+    print(f"seal {statement.last}")
+    return 1 if closing["oversold"] or closing["undersold"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Recomputes a draw from its published extract: docs/draw.md, written a second time.
+
+    python3 verify.py draw.json [--root HEX] [--receipt RECEIPT --request-id ID]
+
+Needs Python 3.8 and nothing else. BLAKE3 is not in Python's library, so it stands
+here, as far as it is needed: inputs of any length, plain and keyed. It follows the
+specification, without tricks. Exit code 0: the file says what the draw gives; 1: it
+does not; 2: there is no such file.
+
+It does not check a public value's signature: that needs a pairing, which Python does
+not have. `giliran verify` does.
+"""
+
+import argparse
+import json
+import struct
+import sys
+
+# --- BLAKE3 -----------------------------------------------------------------
+
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A,
+      0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED = 1, 2, 4, 8, 16
+MASK = 0xFFFFFFFF
+
+
+def _mix(v, a, b, c, d, x, y):
+    v[a] = (v[a] + v[b] + x) & MASK
+    w = v[d] ^ v[a]
+    v[d] = (w >> 16 | w << 16) & MASK
+    v[c] = (v[c] + v[d]) & MASK
+    w = v[b] ^ v[c]
+    v[b] = (w >> 12 | w << 20) & MASK
+    v[a] = (v[a] + v[b] + y) & MASK
+    w = v[d] ^ v[a]
+    v[d] = (w >> 8 | w << 24) & MASK
+    v[c] = (v[c] + v[d]) & MASK
+    w = v[b] ^ v[c]
+    v[b] = (w >> 7 | w << 25) & MASK
+
+
+def _compress(chaining, block, counter, length, flags):
+    m = list(struct.unpack("<16I", block.ljust(64, b"\0")))
+    v = list(chaining) + list(IV[:4]) + [counter & MASK, counter >> 32, length, flags]
+    for turn in range(7):
+        _mix(v, 0, 4, 8, 12, m[0], m[1])
+        _mix(v, 1, 5, 9, 13, m[2], m[3])
+        _mix(v, 2, 6, 10, 14, m[4], m[5])
+        _mix(v, 3, 7, 11, 15, m[6], m[7])
+        _mix(v, 0, 5, 10, 15, m[8], m[9])
+        _mix(v, 1, 6, 11, 12, m[10], m[11])
+        _mix(v, 2, 7, 8, 13, m[12], m[13])
+        _mix(v, 3, 4, 9, 14, m[14], m[15])
+        if turn < 6:
+            m = [m[i] for i in PERMUTATION]
+    return [v[i] ^ v[i + 8] for i in range(8)]
+
+
+def _chunk(key, flags, data, counter, last):
+    """The chaining value of a chunk of up to 1,024 bytes."""
+    blocks = [data[i:i + 64] for i in range(0, len(data), 64)] or [b""]
+    value = list(key)
+    for i, block in enumerate(blocks):
+        extra = (CHUNK_START if i == 0 else 0) | (CHUNK_END if i == len(blocks) - 1 else 0)
+        if last and i == len(blocks) - 1:
+            extra |= ROOT
+        value = _compress(value, block, counter, len(block), flags | extra)
+    return value
+
+
+def blake3(data, key=None):
+    """BLAKE3 of `data`; with a key of 32 bytes, in keyed mode."""
+    words, flags = (IV, 0) if key is None else (struct.unpack("<8I", key), KEYED)
+    chunks = [data[i:i + 1024] for i in range(0, len(data), 1024)] or [b""]
+
+    def tree(first, count, root):
+        if count == 1:
+            return _chunk(words, flags, chunks[first], first, root)
+        left = 1 << (count - 1).bit_length() - 1
+        pair = tree(first, left, False) + tree(first + left, count - left, False)
+        node = flags | PARENT | (ROOT if root else 0)
+        return _compress(words, struct.pack("<16I", *pair), 0, 64, node)
+
+    return struct.pack("<8I", *tree(0, len(chunks), True))
+
+
+# --- The draw ---------------------------------------------------------------
+
+class Wrong(Exception):
+    """What is wrong with the file."""
+
+
+def tagged(tag, *parts):
+    return blake3(f"giliran {tag:<7}1".encode() + b"".join(parts))
+
+
+def unhex(what, text, length=None):
+    try:
+        data = bytes.fromhex(text)
+    except (TypeError, ValueError):
+        raise Wrong(f"{what}: not hexadecimal") from None
+    if length is not None and len(data) != length:
+        raise Wrong(f"{what}: {2 * length} digits are needed, not {len(text)}")
+    return data
+
+
+def number_of(draw, receipt):
+    ledger = unhex("ledger", draw["ledger"], 16)
+    number = tagged("ballot", ledger, struct.pack("<I", draw["ordinal"]), receipt)[:10]
+    return bytes([number[0] & 7]) + number[1:]
+
+
+def merkle(level):
+    while len(level) > 1:
+        pairs = [level[i:i + 2] for i in range(0, len(level), 2)]
+        level = [tagged("node", *pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    return level[0] if level else bytes(32)
+
+
+def verify(draw):
+    """The file's own words against what they give; how many entries were drawn."""
+    if draw.get("format") != "giliran-draw/1":
+        raise Wrong(f"format {draw.get('format')!r}: this reads giliran-draw/1")
+    slots, numbers, leaves = draw["slots"], [], []
+    for i, ballot in enumerate(draw["ballots"]):
+        what = f"ballots[{i}]"
+        number = unhex(f"{what}.number", ballot["number"], 10)
+        holder = unhex(f"{what}.holder", ballot["holder"], 32)
+        if ballot["places"] < 1 or any(not 0 <= s < len(slots) for s in ballot["slots"]):
+            raise Wrong(f"{what}: no places, or a slot there is none of")
+        if numbers and numbers[-1] >= number:
+            raise Wrong(f"{what}: a number twice, or out of order")
+        numbers.append(number)
+        wanted = struct.pack(f"<{len(ballot['slots'])}I", *ballot["slots"])
+        leaves.append(tagged("leaf", number, holder, struct.pack("<H", ballot["places"]), wanted))
+
+    operator = unhex("seed", draw["seed"], 32)
+    if blake3(operator) != unhex("commitment", draw["commitment"], 32):
+        raise Wrong("seed: it is not the one that was committed to")
+
+    places = struct.pack(f"<{len(slots)}I", *(slot["places"] for slot in slots))
+    head = tagged("head", unhex("ledger", draw["ledger"], 16),
+                  struct.pack("<I", draw["ordinal"]), places, draw["opening"].encode())
+    root = tagged("root", head, struct.pack("<Q", len(leaves)), merkle(leaves))
+    if root != unhex("root", draw["root"], 32):
+        raise Wrong("root: it is not that of these entries and places; "
+                    "one of them was changed, added or dropped")
+
+    beacon = unhex("beacon.value", draw["beacon"]["value"]) if draw["beacon"] else b""
+    seed = tagged("seed", root, operator, beacon)
+    free = [slot["places"] for slot in slots]
+    drawn = 0
+    for i in sorted(range(len(numbers)), key=lambda i: (blake3(numbers[i], seed), numbers[i])):
+        ballot = draw["ballots"][i]
+        got = next((s for s in ballot["slots"] if free[s] >= ballot["places"]), None)
+        if got is not None:
+            free[got] -= ballot["places"]
+            drawn += 1
+        if got != ballot["drawn"]:
+            raise Wrong(f"ballot {ballot['number']}: it says {ballot['drawn']}, "
+                        f"the draw gives it {got}")
+    return drawn
+
+
+SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def receipt_bytes(text):
+    """Fifteen symbols of 5 bits; the sixteenth is a check symbol."""
+    plain = text.upper().replace("-", "").replace("O", "0").replace("I", "1").replace("L", "1")
+    if len(plain) != 16 or any(symbol not in SYMBOLS for symbol in plain):
+        raise Wrong(f"{text!r} is no receipt")
+    bits = 0
+    for symbol in plain[:15]:
+        bits = bits << 5 | SYMBOLS.index(symbol)
+    return bits.to_bytes(10, "big")
+
+
+def find(draw, receipt, request_id):
+    number = number_of(draw, receipt).hex()
+    ballot = next((b for b in draw["ballots"] if b["number"] == number), None)
+    if ballot is None:
+        raise Wrong(f"this receipt is not in the draw of opening {draw['opening']}: it is of "
+                    "another opening, was withdrawn, or was left out")
+    if ballot["holder"] != tagged("holder", receipt, request_id.encode()).hex():
+        raise Wrong("the entry of this receipt was made by another request")
+    return ballot
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Recomputes a draw from its extract.")
+    parser.add_argument("file")
+    parser.add_argument("--root", help="the root that was told at the close")
+    parser.add_argument("--receipt")
+    parser.add_argument("--request-id")
+    args = parser.parse_args()
+    try:
+        with open(args.file, encoding="utf-8") as file:
+            draw = json.load(file)
+        drawn = verify(draw)
+        if args.root and args.root.lower() != draw["root"]:
+            raise Wrong("root: another one was told before the draw")
+        print(f"{args.file}: the draw of opening {draw['opening']} gives what it says: "
+              f"{len(draw['ballots'])} entries, {drawn} drawn")
+        if not draw["beacon"]:
+            print("no public value was mixed in: the operator must be trusted")
+        if args.receipt:
+            ballot = find(draw, receipt_bytes(args.receipt), args.request_id or "")
+            print(f"ballot {ballot['number']}: in the draw; slot {ballot['drawn']}")
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Wrong as wrong:
+        print(f"{args.file}: {wrong}", file=sys.stderr)
+        return 1
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        print(f"{args.file}: this is no extract of a draw, or not all of one: {error!r}",
+              file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
