@@ -1,6 +1,6 @@
 //! `giliran admin`: an operator's hand on the `admin` subjects.
 
-use giliran_wire::admin::{Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
+use giliran_wire::admin::{Beacon, Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
 
@@ -65,6 +65,13 @@ enum Action {
         signed: Signed,
         /// From here on; one that has passed ends it at once.
         closes_at: Timestamp,
+    },
+    /// Give the public value that an opening's draw waits for.
+    Beacon {
+        #[command(flatten)]
+        signed: Signed,
+        /// The round as its network publishes it, JSON with a `signature`.
+        file: std::path::PathBuf,
     },
     /// Seal the ledger's stream; the ledger goes on in the next one.
     Roll {
@@ -154,6 +161,22 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 closes_at,
             };
             send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
+        }
+        Action::Beacon { signed, file } => {
+            let shown = file.display();
+            let wrong = |what: String| Failure::Usage(format!("{shown}: {what}"));
+            let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
+            let round: serde_json::Value =
+                serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+            let signature = round["signature"].as_str();
+            let signature = signature.ok_or_else(|| wrong("no `signature` in it".to_owned()))?;
+            let request = Beacon {
+                operator: signed.signer.operator.into(),
+                reason: signed.signer.reason.into(),
+                opening: signed.opening.into(),
+                signature: signature.into(),
+            };
+            send(&signed.signer.common, "admin.beacon", serde_json::to_vec(&request)?).await
         }
         Action::Roll { signer } => {
             let (operator, reason) = (signer.operator.into(), signer.reason.into());

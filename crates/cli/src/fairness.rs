@@ -267,7 +267,8 @@ fn unknown(name: &str) -> Failure {
     ))
 }
 
-fn scenario(named: &str) -> Result<Scenario, Failure> {
+/// A scenario that comes with giliran, or a file.
+pub(crate) fn scenario(named: &str) -> Result<Scenario, Failure> {
     if let Some(scenario) = shipped(named) {
         return Ok(scenario);
     }

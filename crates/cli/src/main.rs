@@ -30,6 +30,7 @@ mod recorded;
 mod replay;
 mod roles;
 mod statement;
+mod surge;
 mod up;
 mod verify;
 
@@ -90,6 +91,8 @@ enum Operation {
     Replay(replay::Args),
     /// What happened to an opening's places, without anybody in it; written or checked.
     Statement(statement::Args),
+    /// Send a scenario's people and brokers to a running engine, and report what came of it.
+    Surge(surge::Args),
     /// Validate a configuration and show what it resolves to.
     Check(check::Args),
     /// Ask for a booking.
@@ -112,8 +115,9 @@ enum Operation {
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    // The demo's own picture says what happens.
-    let usual = if matches!(command.operation, Operation::Demo(_)) { "warn" } else { "info" };
+    // Their own picture says what happens.
+    let pictured = matches!(command.operation, Operation::Demo(_) | Operation::Surge(_));
+    let usual = if pictured { "warn" } else { "info" };
     logs::start(command.log_format, usual);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -150,6 +154,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
         Operation::Replay(args) => Box::pin(replay::run(args)).await,
         Operation::Statement(args) => Box::pin(statement::run(args)).await,
+        Operation::Surge(args) => Box::pin(surge::run(args)).await,
         Operation::Check(args) => check::run(&args),
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use giliran_wire::Timestamp;
+use giliran_wire::beacon::Network;
 use giliran_wire::subject::Domain;
 use regex::Regex;
 use toml::Spanned;
@@ -102,6 +104,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         }
     };
     let generation_blocks = generation_blocks(&mut root, report);
+    let beacon = beacon(&mut root, report);
     let offices = offices::read(&mut root, report);
     let (rules, spans) = rules::read(&mut root, report);
     let (schedule, openings) = openings::read(&mut root, &offices, report);
@@ -114,6 +117,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         schedule,
         openings,
         rules,
+        beacon,
         offices,
     };
     for (id, timezone, opens_at, dates) in config.samples() {
@@ -128,6 +132,37 @@ fn generation_blocks(root: &mut Section<'_>, report: &mut Report<'_>) -> u64 {
     let blocks = ledger.number("generation_blocks", MIN_GENERATION_BLOCKS..=i64::MAX, report);
     ledger.finish(report);
     blocks.map_or(GENERATION_BLOCKS, |blocks| blocks as u64)
+}
+
+/// The public values that draws mix in: `network = "quicknet"`, or a network of
+/// one's own.
+fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
+    let mut section = root.section("beacon", report)?;
+    let network = section.text("network", report);
+    let key = section.text("key", report);
+    let genesis = section.number("genesis", 0..=4_000_000_000, report);
+    let period_s = section.number("period_s", 1..=86_400, report);
+    let span = section.span().clone();
+    section.finish(report);
+    match (network, key, genesis, period_s) {
+        (Some(("quicknet", _)), None, None, None) => Some(Network::quicknet()),
+        (None, Some((key, span)), Some(genesis), Some(period_s)) => {
+            let digits = |i: usize| u8::from_str_radix(key.get(2 * i..2 * i + 2)?, 16).ok();
+            let bytes: Option<Vec<u8>> = (0..key.len() / 2).map(digits).collect();
+            let Some(key) = bytes.and_then(|bytes| bytes.try_into().ok()) else {
+                let expected = "expected the 192 hexadecimal digits of a key on G2";
+                report.add(&span, "beacon.key", expected.to_owned());
+                return None;
+            };
+            let genesis = Timestamp::from_millis(genesis * 1_000);
+            Some(Network { key, genesis, period_ms: period_s as u64 * 1_000 })
+        }
+        _ => {
+            let expected = "expected network = \"quicknet\", or key, genesis and period_s";
+            report.add(&span, "beacon", expected.to_owned());
+            None
+        }
+    }
 }
 
 /// Collects problems.

@@ -15,6 +15,7 @@ mod offices;
 mod openings;
 mod rules;
 
+use giliran_wire::beacon::Network;
 use giliran_wire::subject::Domain;
 use giliran_wire::{Date, Timestamp};
 use jiff::civil::Weekday;
@@ -46,6 +47,9 @@ pub struct Config {
     pub openings: Vec<Explicit>,
     /// The rules of all of them.
     pub rules: Rules,
+    /// The network whose rounds are mixed into draws; none: the operator's seed
+    /// alone decides them.
+    pub beacon: Option<Network>,
     /// The offices, in configured order.
     pub offices: Vec<Office>,
 }

@@ -87,6 +87,29 @@ fn problems_name_line_and_field() {
         let said = check("[[opening]]", &format!("[rules]\n{rule}\n[[opening]]"));
         assert!(said.contains(words), "{rule}: {said}");
     }
+    for (beacon, words) in [
+        ("network = \"slownet\"", "beacon: expected network = \"quicknet\""),
+        ("network = \"quicknet\"\ngenesis = 1", "beacon: expected network"),
+        ("key = \"00\"\ngenesis = 1\nperiod_s = 3", "beacon.key: expected the 192"),
+        ("period_s = 0", "beacon.period_s: 0 given"),
+    ] {
+        let said = check("[[opening]]", &format!("[beacon]\n{beacon}\n[[opening]]"));
+        assert!(said.contains(words), "{beacon}: {said}");
+    }
+}
+
+#[test]
+fn draws_mix_in_rounds_of_a_known_network_or_of_an_own_one() {
+    let with = |beacon: &str| {
+        let text = MINIMAL.replacen("[[opening]]", &format!("[beacon]\n{beacon}\n[[opening]]"), 1);
+        parse(&text, "g.toml").unwrap().beacon
+    };
+    let quicknet = with("network = \"quicknet\"").unwrap();
+    assert_eq!(quicknet.period_ms, 3_000);
+    let key = "0a".repeat(96);
+    let own = with(&format!("key = \"{key}\"\ngenesis = 7\nperiod_s = 30")).unwrap();
+    assert_eq!((own.key, own.period_ms), ([10; 96], 30_000));
+    assert_eq!(parse(MINIMAL, "g.toml").unwrap().beacon, None);
 }
 
 #[test]

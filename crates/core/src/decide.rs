@@ -92,6 +92,11 @@ impl OwnedAsk {
         &self.request_id
     }
 
+    /// The channel it came through.
+    pub fn channel(&self) -> Option<&str> {
+        self.channel.as_deref()
+    }
+
     /// The people it is for.
     pub fn applicants(&self) -> &[Pseudonym] {
         &self.applicants
@@ -175,15 +180,22 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// For `not_open`: until it opens.
     pub retry_after_ms: Option<u64>,
+    /// The opening it speaks of, by ordinal, and the slot that was wanted first,
+    /// where that is a single one; for those who count.
+    pub about: Option<(u32, Option<u32>)>,
 }
 
 impl Refusal {
     pub(crate) const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, retry_after_ms: None }
+        Self { reason, detail: None, retry_after_ms: None, about: None }
     }
 
     pub(crate) fn because(reason: Reason, detail: String) -> Self {
-        Self { reason, detail: Some(detail), retry_after_ms: None }
+        Self { reason, detail: Some(detail), retry_after_ms: None, about: None }
+    }
+
+    fn about(self, opening: &Opening, slot: Option<u32>) -> Self {
+        Self { about: Some((opening.record().ordinal, slot)), ..self }
     }
 }
 
@@ -290,6 +302,8 @@ impl Book {
             Ok(opening) => opening,
             Err(detail) => return refuse(Refusal::because(Reason::UnknownOpening, detail.into())),
         };
+        let refuse =
+            |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, None), at));
         let first = opening.first_claim(ask);
         match first {
             First::Deciding => return Judged::Wait,
@@ -326,6 +340,12 @@ impl Book {
             Ok(fitting) => fitting,
             Err(refusal) => return refuse(refusal),
         };
+        let slot = match fitting.first() {
+            Some([only]) => Some(*only),
+            _ => None,
+        };
+        let refuse =
+            |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, slot), at));
         if ask.account.is_some_and(|account| opening.accounts.durably_full(&account, places)) {
             return refuse(Refusal::new(Reason::AccountLimit));
         }

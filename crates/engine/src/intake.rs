@@ -36,11 +36,12 @@ pub(crate) enum Operation {
     Reserve,
     Halt,
     ClosesAt,
+    Beacon,
     Roll,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Book,
         Self::BookVouched,
         Self::Confirm,
@@ -53,6 +54,7 @@ impl Operation {
         Self::Reserve,
         Self::Halt,
         Self::ClosesAt,
+        Self::Beacon,
         Self::Roll,
     ];
 
@@ -71,6 +73,7 @@ impl Operation {
             Self::Reserve => "admin.reserve",
             Self::Halt => "admin.halt",
             Self::ClosesAt => "admin.closes_at",
+            Self::Beacon => "admin.beacon",
             Self::Roll => "admin.roll",
         }
     }

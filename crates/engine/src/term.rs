@@ -4,8 +4,8 @@
 //! and the answering task run beside it and end with it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use giliran_broker::append::{AppendOutcome, Appender};
@@ -81,6 +81,7 @@ pub(crate) async fn serve(
         gate: Arc::clone(&engine.gate),
         metrics: engine.metrics.clone(),
         backlog: 0.into(),
+        tallies: Default::default(),
         not_believed_ms: 0.into(),
     });
     let now = now(engine);
@@ -94,7 +95,8 @@ pub(crate) async fn serve(
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
     let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
-        .with_order_key(engine.options.key.order());
+        .with_order_key(engine.options.key.order())
+        .with_beacon(engine.options.config.beacon.clone());
     let appender = office.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
@@ -283,7 +285,8 @@ impl Term<'_> {
     fn not_rolled(&self, ticket: Option<Ticket>, detail: String) {
         let Some(ticket) = ticket else { return };
         let reason = Reason::Unavailable;
-        let refusal = Refusal { reason, detail: Some(detail), retry_after_ms: Some(ROLL_RETRY_MS) };
+        let retry_after_ms = Some(ROLL_RETRY_MS);
+        let refusal = Refusal { reason, detail: Some(detail), retry_after_ms, about: None };
         let outcome = Outcome::NotAdjusted(refusal, self.sequencer.keeper().durable());
         // Full only where thousands of answers wait: the operator asks again.
         let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
@@ -504,6 +507,9 @@ impl Term<'_> {
     async fn keep_house(&mut self) -> Result<(), EngineError> {
         let engine = self.office.engine;
         let now = now(engine);
+        let tallies = self.shared.tallies.lock();
+        self.sequencer
+            .refused(std::mem::take(&mut *tallies.unwrap_or_else(PoisonError::into_inner)));
         // Also where nothing comes in: a clock that is right again is to be seen.
         self.sequencer.tick(now);
         let not_believed = now.wall.millis_since(self.sequencer.time(now));

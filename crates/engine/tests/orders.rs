@@ -12,6 +12,7 @@ use giliran_engine::sequencer::{
     Act, Action, Appended, Continuation, Effect, Now, Outcome, Sequencer,
 };
 use giliran_wire::answer::Reason;
+use giliran_wire::beacon::{Network, Round};
 use giliran_wire::ledger::{
     Block, DrawRecord, Entry, FORMAT, Genesis, MAX_BLOCK_BYTES, Office, OpeningRecord, Order,
     ReturnRule, Rules, Session, Slot, TakeOver,
@@ -21,6 +22,7 @@ use giliran_wire::{
     ApplicantKey, BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Text,
     Timestamp, WriterNonce,
 };
+use sha2::Digest as _;
 
 const LEDGER: LedgerId = LedgerId([1; 16]);
 const BEGIN: i64 = 1_795_000_000_000;
@@ -83,6 +85,14 @@ struct Bench {
 
 impl Bench {
     fn new(opening: OpeningRecord) -> Self {
+        let mut bench = Self::unopened();
+        bench.sequencer.record_openings(vec![opening], bench.now);
+        bench.run();
+        bench
+    }
+
+    /// With no opening yet.
+    fn unopened() -> Self {
         let genesis = Genesis {
             prefix: "giliran.v1".into(),
             applicant_key: KeyFingerprint([0; 16]),
@@ -101,8 +111,6 @@ impl Bench {
         };
         let now = Now { wall: Timestamp::from_millis(BEGIN), mono_ms: 1_000_000 };
         let mut bench = Self::on(vec![block.seal().bytes.into()], now);
-        bench.run();
-        bench.sequencer.record_openings(vec![opening], now);
         bench.run();
         bench
     }
@@ -269,6 +277,31 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
     // Once it is durably full, nobody waits for a round to hear of it.
     bench.ask(&[50], &[0], None);
     assert_eq!(bench.reason(50), Some(Reason::SoldOut));
+}
+
+/// Counted by second, slot and reason; on record once their second is over.
+#[test]
+fn refusals_of_a_round_are_on_record_as_a_digest() {
+    let mut bench = Bench::new(opening(Order::Rounds { length_ms: 500 }, &[30]));
+    for who in 0..40 {
+        bench.ask(&[who], &[0], None);
+    }
+    bench.tick(500);
+    let digests = |bench: &Bench| {
+        let all = bench.entries().flatten().filter_map(|entry| match entry {
+            Entry::Refusals(refusals) => Some(refusals.tallies),
+            _ => None,
+        });
+        all.flatten().collect::<Vec<_>>()
+    };
+    assert!(digests(&bench).is_empty());
+    bench.tick(1_000);
+    bench.tick(1_000);
+    let digests = digests(&bench);
+    assert_eq!(digests.len(), 1, "{digests:?}");
+    let tally = &digests[0];
+    assert_eq!((tally.slot, tally.reason, tally.count), (Some(0), Reason::SoldOut.number(), 10));
+    assert_eq!(tally.second, BEGIN / 1_000);
 }
 
 #[test]
@@ -458,6 +491,59 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
     quota(1_002, &mut bench);
     bench.run();
     assert!(matches!(bench.told[&1_002], Outcome::Adjusted(..)), "after it");
+}
+
+/// Named before the opening, not there before the close: until it is given, nobody
+/// can know the result, and nothing else is taken for it.
+#[test]
+fn a_draw_waits_for_the_public_value_that_was_named() {
+    let secret = blst::min_sig::SecretKey::key_gen(&[7; 32], &[]).unwrap();
+    let network = Network {
+        key: secret.sk_to_pk().to_bytes(),
+        genesis: Timestamp::from_millis(BEGIN - 100_000),
+        period_ms: 3_000,
+    };
+    let mut bench = Bench::unopened();
+    bench.sequencer = bench.sequencer.with_beacon(Some(network.clone()));
+    bench.sequencer.record_openings(vec![opening(Order::Draw, &[2])], bench.now);
+    bench.run();
+    let name = bench.entries().flatten().find_map(|entry| match entry {
+        Entry::Draw(DrawRecord::Committed { beacon, .. }) => beacon,
+        _ => None,
+    });
+    let round: Round = name.unwrap().parse().unwrap();
+    let published = network.published_at(&round).unwrap();
+    assert!(published >= Timestamp::from_millis(CLOSES + 60_000), "{published}");
+    for who in 0..4 {
+        bench.ask(&[who], &[0], None);
+    }
+    bench.tick(1);
+    // Its round would be there before a later close.
+    let later = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 1) };
+    let sign = |number: u64| {
+        let message = sha2::Sha256::digest(number.to_be_bytes());
+        let suite = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
+        secret.sign(&message, suite, &[]).to_bytes().to_vec()
+    };
+    let act = |act, ticket, bench: &mut Bench| {
+        let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+        bench.sequencer.admin(action, ticket, bench.now);
+        bench.run();
+        matches!(bench.told[&ticket], Outcome::Adjusted(..))
+    };
+    assert!(!act(later, 100, &mut bench), "extended beyond its public value");
+    let signature = sign(round.number);
+    assert!(
+        !act(Act::Beacon { signature: signature.clone() }, 101, &mut bench),
+        "before the close"
+    );
+    bench.tick(20_000);
+    assert!(bench.slots().is_empty());
+    let other = sign(round.number + 1);
+    assert!(!act(Act::Beacon { signature: other }, 102, &mut bench), "another round's");
+    assert!(act(Act::Beacon { signature: signature.clone() }, 103, &mut bench));
+    assert_eq!(bench.slots().len(), 2);
+    assert!(!act(Act::Beacon { signature }, 104, &mut bench), "a second time");
 }
 
 #[test]

@@ -10,14 +10,16 @@
 //! repeated outcomes, refusals (disk full), engines that crash or pause at any
 //! step, take-overs while the old engine still writes, clocks that jump, clients
 //! that retry with the same request id, repeat after success, or use an id again
-//! for something else.
+//! for something else. The opening is first-come, has rounds, or is drawn, with the
+//! close and the draw amid the faults.
 //!
 //! Deliberately not here: lost stream tails (the high-water mark's business) and
 //! threads (the core's loom models).
 
 pub mod oracle;
+mod orders;
 mod streams;
 mod world;
 
 pub use streams::Streams;
-pub use world::{Attempt, Mutant, Run, Told, Wish, World, run};
+pub use world::{Attempt, Mutant, Run, Told, Wish, World, run, run_in};

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use giliran_core::Keeper;
 use giliran_wire::answer::{Reason, Status};
-use giliran_wire::ledger::{Chain, Entry, Grant, Reading, Seat};
+use giliran_wire::ledger::{Chain, DrawRecord, Entry, Grant, Reading, Seat};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
+use crate::orders::Orders;
 use crate::world::{BEGIN, HOLD_MS, Run, Told, Wish, opening};
 
 /// A booking from one change to the next.
@@ -34,6 +35,7 @@ struct Ledger {
     refunds: HashSet<(BookingId, String)>,
     /// Time of the last valid block.
     time: Timestamp,
+    orders: Orders,
     wrong: Vec<String>,
 }
 
@@ -57,7 +59,28 @@ pub fn judge(run: &Run) -> Vec<String> {
     paid_and_kept(run, &ledger, &mut wrong);
     replay_is_live(run, &mut wrong);
     no_leak(run, &ledger, &mut wrong);
+    ledger.orders.judge(run, &mut wrong);
     wrong
+}
+
+/// True if an engine took over between a close and the end of its draw.
+pub fn changed_hands_in_a_draw(run: &Run) -> bool {
+    let mut chain = Chain::new();
+    let (mut drawing, mut found) = (false, false);
+    for (seq, bytes) in run.streams.blocks() {
+        let Ok((block, Reading::Valid)) = chain.read_bytes(seq, bytes) else { continue };
+        for entry in block.entries {
+            match entry {
+                Entry::Closed { .. } => drawing = true,
+                Entry::Draw(DrawRecord::Drawn { .. } | DrawRecord::NotDrawn { .. }) => {
+                    drawing = false;
+                }
+                Entry::TakeOver(_) => found |= drawing,
+                _ => {}
+            }
+        }
+    }
+    found
 }
 
 fn read(run: &Run) -> Result<Ledger, String> {
@@ -70,6 +93,7 @@ fn read(run: &Run) -> Result<Ledger, String> {
             continue;
         }
         ledger.time = block.time;
+        ledger.orders.fold(seq, &block.entries);
         for entry in block.entries {
             ledger.fold(seq, block.time, entry);
         }
@@ -301,7 +325,7 @@ fn in_order(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
 fn one_answer(run: &Run, wrong: &mut Vec<String>) {
     for attempt in &run.attempts {
         let terminal = attempt.told.iter().filter(|(_, told)| match told {
-            Told::Granted { .. } => true,
+            Told::Granted { .. } | Told::Entered { .. } => true,
             Told::Refused { reason, .. } => !reason.worth_a_retry(),
             Told::Busy => false,
         });
@@ -346,7 +370,11 @@ fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
                 (Reason::SoldOut, Some((id, Wish::Move(slot)))) => stood(id).is_some_and(|stood| {
                     ledger.free_at(*slot, as_of.seq) < stood.seats.len() as i64
                 }),
-                (Reason::AlreadyBooked, None) => attempt.applicants.iter().any(booked),
+                (Reason::AlreadyBooked, None) => attempt
+                    .applicants
+                    .iter()
+                    .any(|who| booked(who) || ledger.orders.has_entered(who, as_of.seq)),
+                (Reason::Conflict, None) if ledger.orders.conflicts(attempt, as_of.seq) => true,
                 (Reason::Conflict, None) => ledger.grants.iter().any(|(seq, grant)| {
                     *seq <= as_of.seq
                         && grant.request_id == attempt.request_id
@@ -366,6 +394,7 @@ fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
                     let of_it = |who| stood.seats.iter().any(|seat| seat.applicant == who);
                     matches!(wish, Wish::Cancel(who) if !of_it(*who))
                 }),
+                (Reason::Closed, None) => ledger.orders.has_closed(as_of.seq),
                 (Reason::NotOpen | Reason::UnknownOpening, None) => true,
                 _ => false,
             };
@@ -394,7 +423,7 @@ fn paid_and_kept(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
                 Told::Refused { reason: Reason::WrongState, .. } => {
                     ledger.refunds.contains(&(booking, attempt.request_id.clone()))
                 }
-                Told::Refused { .. } | Told::Busy => true,
+                Told::Refused { .. } | Told::Entered { .. } | Told::Busy => true,
             };
             if !kept {
                 wrong.push(format!("booking {booking} was paid and forgotten: {told:?}"));

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use bytes::Bytes;
-use giliran_core::{Ask, ChangeAsk, Decision, Deed, Found, Keeper, Settled};
+use giliran_core::{Ask, ChangeAsk, Decision, Deed, Found, Keeper, Settled, Waiting};
 use giliran_engine::sequencer::{
     Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
 };
@@ -15,8 +15,8 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
-    BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Position, Pseudonym, Timestamp,
-    WriterNonce,
+    BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, OrderKey, Position, Pseudonym,
+    Timestamp, WriterNonce,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -37,6 +37,8 @@ pub(crate) const END_MS: u64 = 40_000;
 pub(crate) const HOLD_MS: u64 = 2_500;
 /// A client gives an attempt up after this, ms.
 const PATIENCE_MS: u64 = 1_500;
+/// The window of an opening that is drawn ends here, ms.
+const DRAWN_AT_MS: u64 = 7_000;
 /// Bytes of a part of the state that a generation begins with: small, so that a
 /// begin takes several blocks.
 const PART_BYTES: usize = 2_048;
@@ -74,6 +76,13 @@ pub enum Told {
     Refused {
         /// Why.
         reason: Reason,
+        /// The position named.
+        as_of: Position,
+    },
+    /// There is an entry into a draw.
+    Entered {
+        /// Its receipt.
+        receipt: BookingId,
         /// The position named.
         as_of: Position,
     },
@@ -116,6 +125,8 @@ pub struct Attempt {
 pub struct Run {
     /// Its seed.
     pub seed: u64,
+    /// The order of its opening.
+    pub order: Order,
     /// What the broker holds.
     pub streams: Streams,
     /// What clients saw.
@@ -131,7 +142,23 @@ pub struct Run {
     pub damaged: Vec<String>,
 }
 
-/// The opening every run has.
+/// The opening of a run, in this order. One that is drawn closes while faults
+/// still happen.
+fn opening_of(order: Order) -> OpeningRecord {
+    let mut record = opening();
+    if order == Order::Draw {
+        record.closes_at = BEGIN.plus_millis(DRAWN_AT_MS);
+    }
+    record.rules.order = order;
+    record
+}
+
+/// The secret that the seeds of orders are made with.
+pub(crate) fn order_key() -> OrderKey {
+    OrderKey::new([5; 32])
+}
+
+/// The opening every run has, but for its order.
 pub(crate) fn opening() -> OpeningRecord {
     let session = |id: &str, restricted| Session {
         id: id.into(),
@@ -271,12 +298,19 @@ pub struct World {
     faults: Vec<&'static str>,
     damaged: Vec<String>,
     mutant: Option<Mutant>,
+    order: Order,
     disk_full_until_ms: u64,
 }
 
 /// Runs the world of this seed to its end.
 pub fn run(seed: u64, mutant: Option<Mutant>) -> Run {
+    run_in(seed, mutant, Order::FirstCome)
+}
+
+/// Runs the world of this seed with an opening of this order.
+pub fn run_in(seed: u64, mutant: Option<Mutant>, order: Order) -> Run {
     let mut world = World::new(seed, mutant);
+    world.order = order;
     world.live();
     world.into_run(seed)
 }
@@ -327,6 +361,7 @@ impl World {
             faults: Vec::new(),
             damaged: Vec::new(),
             mutant,
+            order: Order::FirstCome,
             disk_full_until_ms: 0,
         };
         world.plan();
@@ -594,7 +629,7 @@ impl World {
         if let Some(sequencer) = &mut self.engines[engine].sequencer
             && !sequencer.knows_opening("sim")
         {
-            sequencer.record_openings(vec![opening()], now);
+            sequencer.record_openings(vec![opening_of(self.order)], now);
         }
     }
 
@@ -615,6 +650,12 @@ impl World {
             }
             Outcome::Settled(Settled::Refused(refusal, durable)) => {
                 (Told::Refused { reason: refusal.reason, as_of: durable.position() }, true)
+            }
+            Outcome::Entered(entered, durable) => {
+                (entered_as(&entered.waiting, durable.position()), true)
+            }
+            Outcome::Settled(Settled::Entered { waiting, durable, .. }) => {
+                (entered_as(&waiting, durable.position()), true)
             }
             Outcome::Busy => (Told::Busy, true),
             Outcome::Changed(found, durable) => (granted(&found, durable.position()), false),
@@ -662,6 +703,8 @@ impl World {
         let settled = self.attempts[attempt].told.iter().any(|(_, told)| match told {
             Told::Granted { .. } => true,
             Told::Refused { reason, .. } => !reason.worth_a_retry(),
+            // What comes of it, they look for later.
+            Told::Entered { .. } => self.now_ms > DRAWN_AT_MS,
             Told::Busy => false,
         });
         if settled {
@@ -792,7 +835,8 @@ impl World {
             let random = Box::new(move || ids.random::<u128>());
             let first = self.streams.first(keeper.chain().generation + 1);
             let next = Continuation { first, part_bytes: PART_BYTES };
-            let sequencer = Sequencer::take_over(keeper, writer, name, random, next, now);
+            let sequencer = Sequencer::take_over(keeper, writer, name, random, next, now)
+                .with_order_key(order_key());
             self.engines[engine].sequencer = Some(sequencer);
             self.engines[engine].term += 1;
             self.perform(engine);
@@ -864,6 +908,7 @@ impl World {
             .unwrap_or_default();
         Run {
             seed,
+            order: self.order,
             streams: self.streams,
             attempts: self.attempts,
             live,
@@ -887,6 +932,10 @@ fn change_ask(request_id: &str, booking: BookingId, wish: Wish, first: Pseudonym
         }
     };
     ChangeAsk { request_id: request_id.into(), target: Some(booking), deed }
+}
+
+fn entered_as(waiting: &Waiting, as_of: Position) -> Told {
+    Told::Entered { receipt: waiting.entry.receipt, as_of }
 }
 
 fn granted(found: &Found, as_of: Position) -> Told {

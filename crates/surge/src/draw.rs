@@ -296,6 +296,13 @@ impl Extract {
                 return Err(Problem(format!("{what}: another one was told before the draw")));
             }
         }
+        if let Some(beacon) = &self.beacon {
+            let round: Option<giliran_wire::beacon::Round> = beacon.name.parse().ok();
+            let value = unhex("beacon.value", &beacon.value)?;
+            if !round.is_some_and(|round| round.is_signed_by(&value)) {
+                return Err(Problem("beacon: its value is not the named round's signature".into()));
+            }
+        }
         let mut summary = Summary { entries: read.len(), ..Summary::default() };
         summary.places = self.slots.iter().map(|slot| u64::from(slot.places)).sum();
         for (i, drawn) in self.drawn(&read)?.into_iter().enumerate() {

@@ -3,14 +3,15 @@
 //! [`load`] sends bookings over NATS and writes down what each client saw
 //! ([`log`]); [`audit`] holds ledger, stores, events and that log against the
 //! promises. [`fairness`] runs the same people under every order of allocation,
-//! in virtual time, and measures who gets what; [`recorded`] tells an opening that
-//! really took place, and states it for the public. [`draw`] recomputes a draw from
-//! what is published of it.
+//! in virtual time, and measures who gets what; [`rush`] sends the same people to
+//! a running engine. [`recorded`] tells an opening that really took place, and states
+//! it for the public. [`draw`] recomputes a draw from what is published of it.
 //!
 //! What always holds: the auditor shares no code with the engine but the wire's
-//! formats. Its oracle is what clients saw, never the engine's own counters. Only
-//! `fairness` and `recorded::replay` have `giliran-core` decide: what they measure
-//! is the real deciding.
+//! formats, but where it holds a seal of the ledger against the fold. Its oracle is
+//! what clients saw, never the engine's own counters. Beside that only `fairness` and
+//! `recorded::replay` have `giliran-core` decide: what they measure is the real
+//! deciding.
 
 pub mod audit;
 pub mod draw;
@@ -18,4 +19,5 @@ pub mod fairness;
 pub mod load;
 pub mod log;
 pub mod recorded;
+pub mod rush;
 pub mod walk;

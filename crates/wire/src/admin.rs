@@ -136,6 +136,39 @@ pub struct ClosesAt<'a> {
     pub closes_at: Timestamp,
 }
 
+/// Longest signature of a public value, in hexadecimal digits.
+const MAX_SIGNATURE_DIGITS: usize = 192;
+
+/// `admin.beacon`: gives the public value that an opening's draw waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[serde(deny_unknown_fields)]
+pub struct Beacon<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub operator: Text<'a>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    /// The opening's id.
+    #[serde(borrow)]
+    pub opening: Text<'a>,
+    /// The round's signature, in hexadecimal digits.
+    #[serde(borrow)]
+    pub signature: Text<'a>,
+}
+
+impl Beacon<'_> {
+    /// The signature's bytes; none: it is not hexadecimal.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        let digits = self.signature.as_bytes();
+        if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
+        digits.chunks(2).map(byte).collect()
+    }
+}
+
 /// `admin.roll`: seals the ledger's stream; the ledger goes on in the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +292,19 @@ impl<'a> Request<'a> for Halt<'a> {
 impl<'a> Request<'a> for Roll<'a> {
     fn validate(&self) -> Result<(), String> {
         signed(&self.operator, &self.reason)
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<'a> Request<'a> for Beacon<'a> {
+    fn validate(&self) -> Result<(), String> {
+        signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))?;
+        request::bytes("signature", &self.signature, MAX_SIGNATURE_DIGITS)?;
+        self.bytes().map(drop).ok_or_else(|| "signature: not hexadecimal".to_owned())
     }
 
     fn request_id(&self) -> Option<&str> {

@@ -114,7 +114,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn unhex<const N: usize>(s: &str) -> Result<[u8; N], NotHex> {
+pub(crate) fn unhex<const N: usize>(s: &str) -> Result<[u8; N], NotHex> {
     if s.len() != 2 * N || !s.is_ascii() {
         return Err(NotHex);
     }

@@ -11,4 +11,5 @@ mod lifecycle;
 mod permissions;
 mod rig;
 mod statement;
+mod surge;
 mod up;

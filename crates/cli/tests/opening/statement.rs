@@ -140,7 +140,7 @@ fn reported(rig: &Rig, clients: &Path, booked: usize) {
 fn stated(rig: &Rig) {
     let file = rig.path("w.statement");
     let said = rig.done(&["statement", "--opening", "w", "--out", text(&file)]);
-    assert!(said.contains("No oversell") && said.contains("returned: 3"), "{said}");
+    assert!(said.contains("No oversell") && said.contains("Returned: 3 "), "{said}");
     let checked = rig.done(&["statement", "--check", text(&file)]);
     rig.done(&["statement", "--check", text(&file), "--against-ledger"]);
     let (code, told) = python(&file);

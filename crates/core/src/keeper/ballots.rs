@@ -223,6 +223,17 @@ impl Keeper {
         None
     }
 
+    /// The public value that an opening's draw mixes in, by name.
+    pub fn beacon(&self, ordinal: u32) -> Option<&str> {
+        self.kept.get(&ordinal)?.order.as_ref()?.beacon.as_deref()
+    }
+
+    /// True while the draw of a closed opening waits for its public value alone.
+    pub fn waits_for_beacon(&self, ordinal: u32) -> bool {
+        let order = self.kept.get(&ordinal).and_then(|kept| kept.order.as_ref());
+        order.is_some_and(|o| o.beacon.is_some() && o.root.is_some() && o.revealed.is_none())
+    }
+
     /// Groups of an opening that are durable.
     pub fn groups(&self, ordinal: u32) -> u64 {
         self.kept.get(&ordinal).map_or(0, |kept| kept.draws)

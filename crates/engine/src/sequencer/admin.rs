@@ -61,6 +61,11 @@ pub enum Act {
         /// From here on.
         closes_at: Timestamp,
     },
+    /// Gives the public value that the opening's draw waits for.
+    Beacon {
+        /// The round's signature.
+        signature: Vec<u8>,
+    },
 }
 
 /// What becomes of the bookings of a slot that is closed.
@@ -107,7 +112,7 @@ impl<T> Job<T> {
         let slots = match &action.act {
             Act::Quota { slot, .. } | Act::Reserve { slot, .. } => vec![*slot],
             Act::Halt { slots, .. } => slots.clone(),
-            Act::ClosesAt { .. } => Vec::new(),
+            Act::ClosesAt { .. } | Act::Beacon { .. } => Vec::new(),
         };
         let report = Report { slots, ..Report::default() };
         let (bookings, changed) = (VecDeque::new(), Vec::new());
@@ -125,6 +130,7 @@ impl<T> Job<T> {
                 slots.iter().map(halt).collect()
             }
             Act::ClosesAt { closes_at } => vec![Adjustment::ClosesAt { closes_at: *closes_at }],
+            Act::Beacon { .. } => Vec::new(),
         }
     }
 
@@ -158,7 +164,20 @@ impl<T> Sequencer<T> {
                 self.refuse(job.ticket, refusal);
                 continue;
             };
-            if let Some(detail) = forbidden(opening, &job.action.act) {
+            if let Act::Beacon { signature } = &job.action.act {
+                match self.reveal(job.action.opening, signature) {
+                    Ok(entry) if !entries.contains(&entry) => {
+                        block.bytes += entry_bytes(&entry);
+                        entries.push(entry);
+                        block.adjusted.push(job);
+                    }
+                    Ok(_) => self.admin.push_back(job),
+                    Err(detail) => self.refuse(job.ticket, refusal(Reason::WrongState, detail)),
+                }
+                continue;
+            }
+            let beacon = self.keeper.beacon(job.action.opening).is_some();
+            if let Some(detail) = forbidden(opening, &job.action.act, beacon) {
                 self.refuse(job.ticket, refusal(Reason::WrongState, detail));
                 continue;
             }
@@ -248,7 +267,7 @@ impl<T> Sequencer<T> {
 }
 
 /// Why the order of an opening forbids an action.
-fn forbidden(opening: &Opening, act: &Act) -> Option<&'static str> {
+fn forbidden(opening: &Opening, act: &Act, beacon: bool) -> Option<&'static str> {
     if opening.is_drawing() {
         return Some("opening: its draw is not over; nothing of it changes until then");
     }
@@ -257,12 +276,16 @@ fn forbidden(opening: &Opening, act: &Act) -> Option<&'static str> {
     if seeded && opening.phase() == Phase::Closed {
         return Some("opening: it has closed, and the seed of its order is revealed");
     }
+    // The public value that was named must not exist before the close.
+    if beacon && *closes_at > opening.record().closes_at {
+        return Some("closes_at: later than the public value of its draw was named for");
+    }
     (opening.draws() && !opening.is_drawn_in_time(*closes_at))
         .then_some("closes_at: a draw comes before the first day begins")
 }
 
 fn refusal(reason: Reason, detail: &str) -> Refusal {
-    Refusal { reason, detail: Some(detail.to_owned()), retry_after_ms: None }
+    Refusal { reason, detail: Some(detail.to_owned()), retry_after_ms: None, about: None }
 }
 
 /// The bookings an action concerns: those of slots that were closed, or those
@@ -275,7 +298,9 @@ fn concerned<T>(keeper: &Keeper, job: &Job<T>) -> Vec<Found> {
             of(slot).into_iter().filter(beyond).collect()
         }
         Act::Halt { slots, halted: true, .. } => slots.iter().flat_map(of).collect(),
-        Act::Halt { .. } | Act::Reserve { .. } | Act::ClosesAt { .. } => Vec::new(),
+        Act::Halt { .. } | Act::Reserve { .. } | Act::ClosesAt { .. } | Act::Beacon { .. } => {
+            Vec::new()
+        }
     }
 }
 

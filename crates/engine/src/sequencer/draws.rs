@@ -6,12 +6,16 @@
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 
 use giliran_core::{DrawStep, Told};
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, Order};
+use giliran_wire::beacon::{Network, Round};
+use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::{OrderKey, Timestamp};
 
 use super::gather::{Gathered, entry_bytes};
 use super::{Sequencer, State};
 
+/// A draw mixes in the first round that is published so long after the close, ms:
+/// clocks differ.
+const BEACON_AFTER_MS: u64 = 60_000;
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;
 
@@ -21,6 +25,13 @@ impl<T> Sequencer<T> {
     #[must_use]
     pub fn with_order_key(mut self, key: OrderKey) -> Self {
         self.order_key = key;
+        self
+    }
+
+    /// Draws mix in a round of this network.
+    #[must_use]
+    pub fn with_beacon(mut self, beacon: Option<Network>) -> Self {
+        self.beacon = beacon;
         self
     }
 
@@ -44,8 +55,31 @@ impl<T> Sequencer<T> {
         self.ballots.push_back((entry, ticket));
     }
 
-    pub(super) fn commitment(&self, ordinal: u32, order: &Order) -> Option<Entry> {
-        self.keeper.commitment(ordinal, order, &self.order_key, None)
+    /// The commitment that stands behind an opening's record. A draw's names the
+    /// round that it mixes in, which is published after the close.
+    pub(super) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
+        let after = record.closes_at.plus_millis(BEACON_AFTER_MS);
+        let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
+        let beacon = network.map(|network| network.first_from(after).to_string());
+        self.keeper.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
+    }
+
+    /// The record of an opening's seed and this public value; what is wrong with
+    /// it otherwise.
+    pub(super) fn reveal(&self, opening: u32, signature: &[u8]) -> Result<Entry, &'static str> {
+        let Some(beacon) = self.keeper.beacon(opening) else {
+            return Err("opening: its draw names no public value");
+        };
+        if !self.keeper.waits_for_beacon(opening) {
+            return Err("opening: its draw does not wait for a public value now");
+        }
+        let round: Option<Round> = beacon.parse().ok();
+        if !round.is_some_and(|round| round.is_signed_by(signature)) {
+            return Err("signature: it is not that of the round that was named");
+        }
+        let seed = self.keeper.seed(opening, &self.order_key);
+        let beacon = Some(signature.to_vec());
+        Ok(Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }))
     }
 
     /// False: the block is full and entries still wait.

@@ -64,7 +64,7 @@ impl<T> Sequencer<T> {
         let mut ordinal = self.keeper.next_ordinal();
         while let Some(opening) = self.openings.pop_front() {
             let record = OpeningRecord { ordinal, ..opening };
-            let committed = self.commitment(ordinal, &record.rules.order);
+            let committed = self.commitment(&record);
             let entry = Entry::Opening(Box::new(record));
             if block.bytes + entry_bytes(&entry) > MAX_BLOCK_BYTES && !block.entries.is_empty() {
                 if let Entry::Opening(record) = entry {
@@ -103,6 +103,7 @@ impl<T> Sequencer<T> {
         let all_in = self.gather_rounds(&mut block, time)
             && self.gather_ballots(&mut block)
             && self.gather_grants(&mut block, time);
+        self.gather_refusals(&mut block, time);
         block.entries.extend(adjustments);
         if all_in {
             // Whoever asked in a round is told what came of it first.

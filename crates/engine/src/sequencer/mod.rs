@@ -30,6 +30,7 @@ mod draws;
 mod flight;
 mod gather;
 mod generation;
+mod refusals;
 mod rounds;
 
 use std::collections::{HashSet, VecDeque};
@@ -47,9 +48,11 @@ use giliran_core::{
     OwnedAsk, Refusal, Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
 use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
+pub use refusals::Tallies;
 use rounds::Rounds;
 
 /// Longest that a request waits behind a block before it is told `busy`, ms.
@@ -216,8 +219,12 @@ pub struct Sequencer<T> {
     draw: Option<Draw>,
     /// Requests for openings with rounds.
     rounds: Rounds<T>,
+    /// Refusals that are to be put on record.
+    tallies: Tallies,
     /// What the seeds of rounds and draws are made with.
     order_key: OrderKey,
+    /// Whose rounds draws mix in.
+    beacon: Option<Network>,
     clock: Clock,
     /// Nothing expires before this, on the monotonic clock.
     grace_until_ms: u64,
@@ -261,7 +268,9 @@ impl<T> Sequencer<T> {
             ballots: VecDeque::new(),
             draw: None,
             rounds: Rounds::new(),
+            tallies: Tallies::default(),
             order_key: OrderKey::new([0; 32]),
+            beacon: None,
             clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: Vec::new(),
@@ -626,7 +635,8 @@ impl<T> Sequencer<T> {
     /// that close is durable.
     fn answer_late(&mut self) {
         for (request_id, ticket) in std::mem::take(&mut self.late) {
-            let refusal = Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None };
+            let refusal =
+                Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None, about: None };
             let outcome = Outcome::Settled(Settled::Refused(refusal, self.keeper.durable()));
             let request_id = Some(request_id);
             self.effects.push(Effect::Answer { ticket, request_id, outcome });

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use giliran_core::{Decision, Numbered, OwnedAsk, order};
+use giliran_core::{Decision, Numbered, OwnedAsk, Settled, order};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 
@@ -245,6 +245,10 @@ impl<T> Sequencer<T> {
     }
 
     pub(super) fn answer_asked(&mut self, ask: &OwnedAsk, ticket: T, outcome: Outcome) {
+        if let Outcome::Settled(Settled::Refused(refusal, _)) = &outcome {
+            let now = self.keeper.book().engine_time(Timestamp::from_millis(0));
+            self.count_refusal(refusal, ask.channel(), now);
+        }
         let request_id = Some(ask.request_id().into());
         self.effects.push(Effect::Answer { ticket, request_id, outcome });
     }

@@ -265,6 +265,19 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
     }
 }
 
+impl<'a> Acts<'a> for admin::Beacon<'a> {
+    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
+        let openings = shared.book.openings();
+        let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
+        Ok(Asked::Act(Action {
+            opening: opening.record().ordinal,
+            operator: self.operator.to_string(),
+            reason: self.reason.to_string(),
+            act: Act::Beacon { signature: self.bytes().unwrap_or_default() },
+        }))
+    }
+}
+
 impl<'a> Acts<'a> for admin::Roll<'a> {
     fn action(&self, _shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());

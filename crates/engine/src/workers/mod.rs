@@ -3,11 +3,11 @@
 
 mod changes;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
-use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk};
+use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Settled};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
 use giliran_wire::ledger::{BallotEntry, Grant};
@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::intake::{Chunk, Operation, Queued};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
-use crate::sequencer::{Action, MAX_BACKLOG};
+use crate::sequencer::{Action, MAX_BACKLOG, Tallies};
 
 /// What all tasks of a term of office share.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Grants and requests waiting for a block, as the sequencer last said.
     /// Relaxed: a bound on memory, not a fact.
     pub(crate) backlog: AtomicUsize,
+    /// Refusals that workers have told, until the sequencer takes them.
+    pub(crate) tallies: Mutex<Tallies>,
     /// How far the wall clock is ahead of what the sequencer goes by, ms, where it
     /// has jumped. Relaxed: looked at a few times a second.
     pub(crate) not_believed_ms: AtomicU64,
@@ -55,6 +57,8 @@ pub(crate) struct Decided {
     pub(crate) admin: Vec<(Action, Ticket)>,
     /// Wishes to roll the ledger: who and why.
     pub(crate) rolls: Vec<(Signed, Ticket)>,
+    /// What was refused, counted.
+    pub(crate) tallies: Tallies,
 }
 
 /// Who wants something, and why.
@@ -97,6 +101,10 @@ pub(crate) async fn work(
         {
             let _timer = shared.metrics.decide.start_timer();
             shared.handle(chunk, &mut decided, &mut out);
+        }
+        if !decided.tallies.is_empty() {
+            let tallies = std::mem::take(&mut decided.tallies);
+            shared.tallies.lock().unwrap_or_else(PoisonError::into_inner).extend(tallies);
         }
         let passed_on = decided.len();
         if passed_on > 0 {
@@ -198,6 +206,12 @@ impl Shared {
                     decided,
                     out,
                 ),
+                Operation::Beacon => self.admin_message::<admin::Beacon<'_>>(
+                    &message,
+                    (reply, chunk.received),
+                    decided,
+                    out,
+                ),
                 Operation::Roll => self.admin_message::<admin::Roll<'_>>(
                     &message,
                     (reply, chunk.received),
@@ -223,7 +237,7 @@ impl Shared {
                 let answer = self.malformed(malformed);
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
-            Ok(Payload::One(book)) => match self.book_one(&book, &incoming) {
+            Ok(Payload::One(book)) => match self.book_one(&book, &incoming, &mut decided.tallies) {
                 One::Answer(answer) => {
                     out.answer(incoming.ticket(Form::JsonOne), answer);
                 }
@@ -258,7 +272,7 @@ impl Shared {
         let mut waiting = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             let one = match item {
-                Ok(book) => self.book_one(&book, &incoming),
+                Ok(book) => self.book_one(&book, &incoming, &mut decided.tallies),
                 Err(malformed) => One::Answer(self.malformed(malformed)),
             };
             answers.push(None);
@@ -286,7 +300,12 @@ impl Shared {
         decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
     }
 
-    fn book_one(&self, book: &request::Book<'_>, incoming: &Incoming) -> One {
+    fn book_one(
+        &self,
+        book: &request::Book<'_>,
+        incoming: &Incoming,
+        tallies: &mut Tallies,
+    ) -> One {
         if let Some(pattern) = &self.applicant_pattern
             && let Some(i) = book.applicants.iter().position(|a| !pattern.is_match(a))
         {
@@ -309,7 +328,11 @@ impl Shared {
             vouched: incoming.vouched,
             wait: book.wait,
         };
-        match self.book.decide(&ask, incoming.now) {
+        let decision = self.book.decide(&ask, incoming.now);
+        if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
+            tallies.count(refusal, ask.channel, incoming.now);
+        }
+        match decision {
             Decision::Settled(settled) => One::Answer(Answered::settled(
                 Some(&book.request_id),
                 settled,

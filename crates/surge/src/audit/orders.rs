@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use giliran_wire::beacon::Round;
 use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
 use giliran_wire::{BookingId, LedgerId, Pseudonym};
 
@@ -9,7 +10,7 @@ use super::{Check, Findings};
 use crate::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
 
 /// Group number and, of each of its grants, the lowest pseudonym of the party.
-type Round = (u64, Vec<Pseudonym>);
+type Group = (u64, Vec<Pseudonym>);
 
 /// What is known of the openings whose order has a seed, by ordinal.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Orders {
 struct OfOpening {
     commitment: [u8; 32],
     beacon: Option<String>,
-    rounds: Vec<Round>,
+    rounds: Vec<Group>,
     entries: BTreeMap<BookingId, BallotEntry>,
     places: Vec<u32>,
     root: Option<[u8; 32]>,
@@ -106,6 +107,13 @@ impl Orders {
         self.wrong.look(committed, || {
             format!("sequence {seq}: the seed of {} is not the one committed to", record.id)
         });
+        if let Some(name) = &of.beacon {
+            let round: Option<Round> = name.parse().ok();
+            let signature = beacon.as_deref().unwrap_or_default();
+            self.wrong.look(round.is_some_and(|round| round.is_signed_by(signature)), || {
+                format!("sequence {seq}: the public value of {} is not the named one", record.id)
+            });
+        }
         for (number, people) in &of.rounds {
             let rank = |who: &Pseudonym| draw::round_rank(&seed, *number, who);
             self.wrong.look(people.windows(2).all(|w| rank(&w[0]) <= rank(&w[1])), || {
@@ -152,6 +160,13 @@ impl Orders {
 
     pub(super) fn check(&self) -> Check {
         self.wrong.clone().check("P5", "rounds and draws are what their committed seeds say")
+    }
+
+    /// What is told of an order's seed so far: commitment, public value by name,
+    /// root.
+    pub(super) fn told(&self, ordinal: u32) -> Option<(String, Option<String>, Option<String>)> {
+        let of = self.openings.get(&ordinal)?;
+        Some((hex(&of.commitment), of.beacon.clone(), of.root.map(|root| hex(&root))))
     }
 
     /// What is published of a draw that is over.

@@ -106,7 +106,8 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     let pilots = if choosers > 0 { plan.arms.len() } else { 0 };
     progress.all.store(pilots + plan.arms.len() * seeds.len(), Ordering::Relaxed);
     let means = each(plan.threads, plan.arms.len(), progress, |i| {
-        let means = best_means(plan, &plan.arms[i]);
+        let pilot = Pilot { parties: plan.pilot_parties, runs: 2, buys: 2.0 };
+        let means = best_means(&plan.scenario, &plan.arms[i], plan.seed, &pilot);
         (means, choosers > 0, 0)
     })?;
     let jobs = plan.arms.len() * seeds.len();
@@ -131,16 +132,24 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     Some(Comparison { scenario: plan.scenario.clone(), groups, columns, seeds, requests })
 }
 
+/// A small copy of a scenario, in which attackers find out what pays.
+pub(crate) struct Pilot {
+    /// So many people stand for all,
+    pub(crate) parties: u64,
+    /// or so many that a quarter of a budget still buys this many of everything.
+    pub(crate) buys: f64,
+    /// How often each split is tried.
+    pub(crate) runs: u64,
+}
+
 /// What attackers with a budget buy under this order.
-fn best_means(Plan { scenario, seed, pilot_parties, .. }: &Plan, arm: &Arm) -> Vec<Means> {
-    // So small that it is quick, so large that a quarter of a budget still buys two
-    // of everything.
+pub(crate) fn best_means(scenario: &Scenario, arm: &Arm, seed: u64, pilot: &Pilot) -> Vec<Means> {
     let divisible = scenario.attackers.iter().filter_map(|attacker| {
         let dearest =
             attacker.identity_price.max(attacker.account_price).max(attacker.connection_price);
-        attacker.budget.map(|budget| 8.0 * dearest / budget)
+        attacker.budget.map(|budget| 4.0 * pilot.buys * dearest / budget)
     });
-    let factor = *pilot_parties as f64 / scenario.people.parties as f64;
+    let factor = pilot.parties as f64 / scenario.people.parties as f64;
     let factor = divisible.fold(factor, f64::max).min(1.0);
     let mut small = scenario.scaled(factor);
     if scenario.attackers.iter().all(|attacker| attacker.kind != Kind::Recycler) {
@@ -148,8 +157,12 @@ fn best_means(Plan { scenario, seed, pilot_parties, .. }: &Plan, arm: &Arm) -> V
         small.aftermath.lasts_s = 0.0;
     }
     let found = attack::best(&small, |means| {
-        let outcomes = [1, 2].map(|n| payoff(&run(&small, arm, means, seed ^ (n << 40))));
-        outcomes[0].iter().zip(&outcomes[1]).map(|(one, other)| one + other).collect()
+        let mut sum = vec![0.0; means.len()];
+        for n in 1..=pilot.runs {
+            let outcome = run(&small, arm, means, seed ^ (n << 40));
+            sum.iter_mut().zip(payoff(&outcome)).for_each(|(sum, got)| *sum += got);
+        }
+        sum
     });
     // The same shares of the whole budget.
     scenario

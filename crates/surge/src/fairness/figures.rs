@@ -217,6 +217,24 @@ pub struct Group {
     pub tested: bool,
 }
 
+impl Group {
+    /// Whether a party of this size is in it that is of this cohort, or, from their
+    /// number on, of this attacker.
+    pub(crate) fn holds(&self, scenario: &Scenario, index: usize, size: u8) -> bool {
+        let cohort = scenario.cohorts.get(index);
+        match self.kind {
+            "cohort" => cohort.is_some_and(|c| c.name == self.name),
+            "channel" => cohort.is_some_and(|c| c.channel == self.name),
+            "device" => cohort.is_some_and(|c| c.device == self.name),
+            "broker" => {
+                let attacker = index.checked_sub(scenario.cohorts.len());
+                attacker.is_some_and(|i| scenario.attackers[i].name == self.name)
+            }
+            _ => cohort.is_some() && size.to_string() == self.name,
+        }
+    }
+}
+
 /// The groups of a scenario. The people's are compared with all people, brokers
 /// with everybody.
 pub fn groups(scenario: &Scenario) -> Vec<Group> {
@@ -247,7 +265,7 @@ pub fn groups(scenario: &Scenario) -> Vec<Group> {
 
 /// Whom pairs of [`Measure::Inversion`] are compared within: those who want the
 /// same slots, for as many people.
-fn same_wish(party: &Party) -> u64 {
+pub(crate) fn same_wish(party: &Party) -> u64 {
     let days: u64 = party.days().map(|day| 1 << day).sum();
     u64::from(party.office)
         | u64::from(party.second) << 16
@@ -269,20 +287,7 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
     let groups: Vec<Fared> = groups(scenario)
         .iter()
         .map(|group| {
-            let of = |party: &&Party| {
-                let index = usize::from(party.group);
-                let cohort = scenario.cohorts.get(index);
-                match group.kind {
-                    "cohort" => cohort.is_some_and(|c| c.name == group.name),
-                    "channel" => cohort.is_some_and(|c| c.channel == group.name),
-                    "device" => cohort.is_some_and(|c| c.device == group.name),
-                    "broker" => {
-                        let attacker = index.checked_sub(cohorts);
-                        attacker.is_some_and(|i| scenario.attackers[i].name == group.name)
-                    }
-                    _ => cohort.is_some() && party.size.to_string() == group.name,
-                }
-            };
+            let of = |party: &&Party| group.holds(scenario, party.group.into(), party.size);
             let (applied, won) = count(&mut parties().filter(of));
             let (all, winners) = if group.kind == "broker" { everybody } else { all_people };
             let ratio = measures::cohort_ratio(won, applied, winners, all);

@@ -13,11 +13,11 @@
 
 mod attack;
 mod checks;
-mod compare;
+pub(crate) mod compare;
 pub(crate) mod desk;
-mod figures;
+pub(crate) mod figures;
 pub mod measures;
-mod population;
+pub(crate) mod population;
 pub(crate) mod random;
 pub mod report;
 mod run;

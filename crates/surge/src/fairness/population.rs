@@ -91,79 +91,194 @@ pub(crate) struct Population {
     pub(crate) salt: u64,
 }
 
-struct Making<'a> {
-    scenario: &'a Scenario,
-    offices: Vec<f64>,
-    identities: u32,
-    accounts: u32,
-    parties: Vec<Party>,
-    planned: Vec<(i64, u32)>,
+/// Somebody who comes, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Coming {
+    pub(crate) party: Party,
+    /// When its first request is sent, µs from the opening.
+    pub(crate) sent: i64,
+    /// The same request once more, so long after; none: sent once.
+    pub(crate) twice: Option<i64>,
+}
+
+impl Coming {
+    /// When its first request reaches the service.
+    pub(crate) fn at(&self) -> i64 {
+        self.sent + i64::from(self.party.rtt_us / 2)
+    }
 }
 
 impl Population {
     /// The people of this seed, and attackers with these means. The people are
     /// the same whatever the means.
     pub(crate) fn new(scenario: &Scenario, means: &[Means], seed: u64) -> Self {
-        let zipf = scenario.offices.zipf;
-        let offices = (1..=scenario.offices.count).map(|rank| f64::from(rank).powf(-zipf));
-        let mut making = Making {
-            scenario,
-            offices: sums(offices),
-            identities: 0,
-            accounts: 0,
-            parties: Vec::with_capacity(scenario.people.parties as usize),
-            planned: Vec::with_capacity(scenario.people.parties as usize),
-        };
-        making.people(&mut Random::new(seed, 1));
-        for (i, (attacker, means)) in scenario.attackers.iter().zip(means).enumerate() {
-            let mut random = Random::new(seed, 100 + i as u64);
-            making.attacker(scenario.cohorts.len() + i, attacker, means, &mut random);
+        let mut making = Making::new(scenario);
+        let mut random = Random::new(seed, 1);
+        making.parties.reserve(scenario.people.parties as usize);
+        making.planned.reserve(scenario.people.parties as usize);
+        for _ in 0..scenario.people.parties {
+            let coming = making.person(&mut random, |making, random| making.sending(random));
+            let (at, twice) = (coming.at(), coming.twice);
+            let index = making.add(coming.party, at);
+            making.planned.extend(twice.map(|later| (at + later, index)));
         }
+        making.attackers(means, seed);
         let Making { parties, mut planned, .. } = making;
         planned.sort_unstable();
         Self { parties, planned, salt: mix(seed) }
     }
 }
 
-impl Making<'_> {
-    fn people(&mut self, random: &mut Random) {
-        let people = &self.scenario.people;
-        let cohorts = sums(self.scenario.cohorts.iter().map(|cohort| cohort.share));
-        let families = sums(people.families.iter().copied());
-        let breadth = sums(people.acceptable_days.iter().copied());
+/// The people of a seed as they come, one after the other: nobody is held who is
+/// not there yet.
+#[derive(Debug)]
+pub(crate) struct Crowd<'a> {
+    making: Making<'a>,
+    random: Random,
+    left: u64,
+    /// The share of all sendings that is before the last one.
+    passed: f64,
+}
+
+impl<'a> Crowd<'a> {
+    /// Attackers with these means, all at once, and the people who come.
+    pub(crate) fn new(scenario: &'a Scenario, means: &[Means], seed: u64) -> (Population, Self) {
+        let mut making = Making::new(scenario);
+        making.attackers(means, seed);
+        let parties = std::mem::take(&mut making.parties);
+        let mut planned = std::mem::take(&mut making.planned);
+        planned.sort_unstable();
+        let (left, random) = (scenario.people.parties, Random::new(seed, 1));
+        (
+            Population { parties, planned, salt: mix(seed) },
+            Self { making, random, left, passed: 0.0 },
+        )
+    }
+
+    /// Who have not come yet.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+impl Iterator for Crowd<'_> {
+    type Item = Coming;
+
+    /// The next in the order of sending: the smallest of `left` uniform values
+    /// above the last one, through the inverse of the distribution.
+    fn next(&mut self) -> Option<Coming> {
+        if self.left == 0 {
+            return None;
+        }
+        let beyond = (1.0 - self.random.unit()).powf(1.0 / self.left as f64);
+        self.passed = 1.0 - (1.0 - self.passed) * beyond;
+        self.left -= 1;
+        let sent = self.making.sent_at(self.passed);
+        Some(self.making.person(&mut self.random, |_, _| sent))
+    }
+}
+
+#[derive(Debug)]
+struct Making<'a> {
+    scenario: &'a Scenario,
+    offices: Vec<f64>,
+    cohorts: Vec<f64>,
+    families: Vec<f64>,
+    breadth: Vec<f64>,
+    /// The share of people who are there before the opening.
+    early: f64,
+    identities: u32,
+    accounts: u32,
+    parties: Vec<Party>,
+    planned: Vec<(i64, u32)>,
+}
+
+impl<'a> Making<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        let people = &scenario.people;
+        let zipf = scenario.offices.zipf;
+        let offices = (1..=scenario.offices.count).map(|rank| f64::from(rank).powf(-zipf));
         let [from, to] = people.retry_after_s;
         // Early ones refresh until the opening, so that each makes more than one
         // of the requests before it.
         let refreshing = people.early_rate * (from + to) / 2.0;
         let early =
             if people.early_s > 0.0 { refreshing / (people.decay_s + refreshing) } else { 0.0 };
-        for _ in 0..people.parties {
-            let group = random.pick(&cohorts);
-            let cohort = &self.scenario.cohorts[group];
-            let [from_ms, to_ms] = cohort.rtt_ms;
-            let rtt_us = (random.between(from_ms, to_ms) * 1e3) as u32;
-            let sent = if random.chance(early) {
-                -people.early_s + random.between(0.0, to.min(people.early_s))
-            } else {
-                random.exponential(people.decay_s)
-            };
-            let size = random.pick(&families) as u8 + 1;
-            let days = random.pick(&breadth) as u8 + 1;
-            let second = random.chance(people.second_office);
-            let looks = random.chance(self.scenario.aftermath.looks);
-            let twice = random.chance(people.duplicates);
-            let lost = random.chance(cohort.lost);
-            let at = (sent * 1e6) as i64 + i64::from(rtt_us / 2);
-            let account = self.accounts;
-            self.accounts += 1;
-            let party = self.party(group, Role::Person, size, days, second, random);
-            let party = Party { rtt_us, account, looks, lost, ..party };
-            let index = self.add(party, at);
-            if twice && at >= 0 {
-                let later = random.between(1e3, 200e3) as i64;
-                self.planned.push((at + later, index));
-            }
+        Self {
+            scenario,
+            offices: sums(offices),
+            cohorts: sums(scenario.cohorts.iter().map(|cohort| cohort.share)),
+            families: sums(people.families.iter().copied()),
+            breadth: sums(people.acceptable_days.iter().copied()),
+            early,
+            identities: 0,
+            accounts: 0,
+            parties: Vec::new(),
+            planned: Vec::new(),
         }
+    }
+
+    fn attackers(&mut self, means: &[Means], seed: u64) {
+        let scenario = self.scenario;
+        for (i, (attacker, means)) in scenario.attackers.iter().zip(means).enumerate() {
+            let mut random = Random::new(seed, 100 + i as u64);
+            self.attacker(scenario.cohorts.len() + i, attacker, means, &mut random);
+        }
+    }
+
+    /// Those who wait come within a refresh of its beginning, so long.
+    fn early_within_s(&self) -> f64 {
+        let people = &self.scenario.people;
+        people.retry_after_s[1].min(people.early_s)
+    }
+
+    /// When somebody sends the first request, s.
+    fn sending(&self, random: &mut Random) -> f64 {
+        let people = &self.scenario.people;
+        if random.chance(self.early) {
+            -people.early_s + random.between(0.0, self.early_within_s())
+        } else {
+            random.exponential(people.decay_s)
+        }
+    }
+
+    /// The moment by which this share has sent, s: the inverse of the distribution
+    /// of [`Self::sending`].
+    fn sent_at(&self, share: f64) -> f64 {
+        let people = &self.scenario.people;
+        if share < self.early {
+            return -people.early_s + share / self.early * self.early_within_s();
+        }
+        let rest = (1.0 - share) / (1.0 - self.early);
+        -people.decay_s * rest.max(f64::MIN_POSITIVE).ln()
+    }
+
+    /// Somebody who comes when `sent` says, s.
+    fn person(
+        &mut self,
+        random: &mut Random,
+        sent: impl FnOnce(&Self, &mut Random) -> f64,
+    ) -> Coming {
+        let people = &self.scenario.people;
+        let group = random.pick(&self.cohorts);
+        let cohort = &self.scenario.cohorts[group];
+        let [from_ms, to_ms] = cohort.rtt_ms;
+        let rtt_us = (random.between(from_ms, to_ms) * 1e3) as u32;
+        let sent = sent(self, random);
+        let size = random.pick(&self.families) as u8 + 1;
+        let days = random.pick(&self.breadth) as u8 + 1;
+        let second = random.chance(people.second_office);
+        let looks = random.chance(self.scenario.aftermath.looks);
+        let twice = random.chance(people.duplicates);
+        let lost = random.chance(cohort.lost);
+        let account = self.accounts;
+        self.accounts += 1;
+        let party = self.party(group, Role::Person, size, days, second, random);
+        let party = Party { rtt_us, account, looks, lost, ..party };
+        let sent = (sent * 1e6) as i64;
+        let twice = twice && sent + i64::from(rtt_us / 2) >= 0;
+        let twice = twice.then(|| random.between(1e3, 200e3) as i64);
+        Coming { party, sent, twice }
     }
 
     fn attacker(&mut self, group: usize, attacker: &Attacker, means: &Means, random: &mut Random) {

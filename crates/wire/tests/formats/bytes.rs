@@ -19,6 +19,7 @@ fn read_all(bytes: &[u8]) {
     let _ = request::read::<admin::Quota<'_>>(bytes);
     let _ = request::read::<admin::Halt<'_>>(bytes);
     let _ = request::read::<admin::ClosesAt<'_>>(bytes);
+    let _ = request::read::<admin::Beacon<'_>>(bytes);
     let _ = request::read::<admin::Roll<'_>>(bytes);
     let _ = answer::read_binary::<admin::Answer<'_>>(bytes);
     let _ = answer::read_binary::<Answer<'_>>(bytes);

@@ -134,6 +134,7 @@ fn golden_requests() {
     samples::halts().iter().for_each(|(name, value)| same_request(name, value));
     samples::ends().iter().for_each(|(name, value)| same_request(name, value));
     samples::rolls().iter().for_each(|(name, value)| same_request(name, value));
+    samples::beacons().iter().for_each(|(name, value)| same_request(name, value));
 }
 
 #[test]
@@ -264,6 +265,7 @@ fn golden_fixtures_are_complete() {
     let requests = requests.chain(samples::halts().into_iter().map(|(name, _)| name));
     let requests = requests.chain(samples::ends().into_iter().map(|(name, _)| name));
     let requests = requests.chain(samples::rolls().into_iter().map(|(name, _)| name));
+    let requests = requests.chain(samples::beacons().into_iter().map(|(name, _)| name));
     requests.chain(["batch"]).for_each(|name| add("requests", name, &["json", "hex"]));
     let answers = samples::answers().into_iter().map(|(name, _)| name);
     let answers = answers.chain(samples::overviews().into_iter().map(|(name, _)| name.to_owned()));

@@ -130,7 +130,7 @@ fn facts(comparison: &Comparison, page: &mut String) {
     );
 }
 
-fn figure(page: &mut String, title: &str, svg: &str, about: &str) {
+pub(crate) fn figure(page: &mut String, title: &str, svg: &str, about: &str) {
     let _ = write!(
         page,
         "<figure><h3>{}</h3>{svg}<figcaption>{}</figcaption></figure>",

@@ -14,6 +14,7 @@ use super::{Comparison, Measure};
 pub(crate) use csv::quoted;
 pub use csv::tables;
 pub use html::html;
+pub(crate) use html::{STYLE, figure};
 pub use json::json;
 pub use table::table;
 pub use words::{arm_name, order_name, verdict};

@@ -94,6 +94,21 @@ fn offices(scenario: &Scenario, found: &mut Found) {
         found.add("offices.quota", "there are no places at an office; from 1 to 65535 a day");
     }
     found.at_least_zero("offices.zipf", offices.zipf, 10.0);
+    if !offices.ids.is_empty() {
+        if offices.ids.len() != usize::from(offices.count) {
+            let message = format!("{} ids for {} offices", offices.ids.len(), offices.count);
+            found.add("offices.ids", message);
+        }
+        let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        for (i, id) in offices.ids.iter().enumerate() {
+            if !(1..=40).contains(&id.len()) || !id.bytes().all(legal) {
+                found.add("offices.ids", format!("{id:?} is no id: 1 to 40 of a-z, 0-9 and -"));
+            }
+            if offices.ids[..i].contains(id) {
+                found.add("offices.ids", format!("{id:?} is there twice"));
+            }
+        }
+    }
 }
 
 fn people(scenario: &Scenario, found: &mut Found) {

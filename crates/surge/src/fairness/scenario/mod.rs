@@ -92,12 +92,21 @@ pub struct Offices {
     /// Exponent of the offices' popularity (Zipf); 0: all the same.
     #[serde(default)]
     pub zipf: f64,
+    /// What a running engine calls them, the most popular first; none: by rank.
+    #[serde(default)]
+    pub ids: Vec<String>,
 }
 
 impl Offices {
     /// Places a day of an office.
     pub fn quota_of(&self, office: usize) -> u16 {
         self.quota.get(office).or(self.quota.last()).copied().unwrap_or(0)
+    }
+
+    /// What they are called: their ids, or `office-001` and so on.
+    pub fn names(&self) -> Vec<String> {
+        let made = |rank| format!("office-{rank:03}");
+        if self.ids.is_empty() { (1..=self.count).map(made).collect() } else { self.ids.clone() }
     }
 
     /// All places.

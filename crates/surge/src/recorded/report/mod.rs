@@ -104,7 +104,7 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
         (_, Some(unclear)) if unclear > 0.0 => format!(
             "No refusal is known to have been beside a free place; {unclear:.0} cannot be judged."
         ),
-        _ => "Nobody was refused beside a free place.".into(),
+        _ => "No refusal is known to have been beside a free place.".into(),
     });
     if recorded.record.rules.order == Order::Draw {
         said.push("Whether the draw was held as promised, `giliran verify` recomputes.".into());
@@ -144,7 +144,7 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
             && z.abs() > FLAG_Z
         {
             said.push(format!(
-                "{} {}: {} times the usual success, {} standard deviations from an even hand.",
+                "The {} {} had {} times the usual success, {} standard deviations from an even hand.",
                 group.kind,
                 group.name,
                 digits(ratio),

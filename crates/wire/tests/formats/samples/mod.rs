@@ -349,6 +349,19 @@ pub(crate) fn ends() -> Vec<(&'static str, admin::ClosesAt<'static>)> {
 }
 
 /// See [`quotas`].
+pub(crate) fn beacons() -> Vec<(&'static str, admin::Beacon<'static>)> {
+    let beacon = admin::Beacon {
+        operator: "siti".into(),
+        reason: "the draw of week 49".into(),
+        opening: "2026-W49".into(),
+        signature: "b713718a38ae728dfd477991af2822e08d2f305e47718cef9f7848ce4050e7be\
+                    41076862b98fad56e91a6b85b89cd97b"
+            .into(),
+    };
+    vec![("admin_beacon", beacon)]
+}
+
+/// See [`quotas`].
 pub(crate) fn rolls() -> Vec<(&'static str, admin::Roll<'static>)> {
     let roll = admin::Roll { operator: "siti".into(), reason: "before the new year".into() };
     vec![("admin_roll", roll)]

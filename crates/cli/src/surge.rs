@@ -1,0 +1,314 @@
+//! `giliran surge`: a scenario's people and brokers against a running engine.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use giliran_broker::clock;
+use giliran_surge::rush::{self, Ended, Live, Record, Rush, RushError, View, report};
+use giliran_wire::answer::Reason;
+use giliran_wire::subject::Domain;
+
+use crate::failure::Failure;
+use crate::fairness::scenario;
+use crate::roles::{Nats, domain, until_asked};
+
+/// Where no terminal is, a line comes so often.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+/// How often a terminal's picture is drawn.
+const DRAWN_EVERY: Duration = Duration::from_millis(250);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran up --dev &\n  \
+    giliran surge --scenario batam --html surge.html\n  \
+    giliran surge --scenario national --scale 0.1 --config-out giliran.toml\n  \
+    giliran up --config giliran.toml &\n  \
+    giliran surge --scenario national --scale 0.1 --log clients.jsonl\n  \
+    giliran audit --client-log clients.jsonl\n\n\
+    The scenarios are those of `giliran fairness --list`. Where the opening is still to come,\n\
+    it waits for it. The client log names applicants as they asked.\n\n\
+    Exit code 0: it ran to its end. 1: no engine, or one that stopped answering; interrupted; or\n\
+    the generator itself was too slow, and the figures are void.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nats: Nats,
+    /// The engine's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// A scenario that comes with giliran, or a TOML file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "batam")]
+    scenario: String,
+    /// The opening (default: the one that is open, or comes next).
+    #[arg(long, value_name = "ID")]
+    opening: Option<String>,
+    /// The same seed, the same people; another one, others.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// People, brokers' means and, with --config-out, places times this.
+    #[arg(long, default_value_t = 1.0, value_parser = factor)]
+    scale: f64,
+    /// Seconds of the scenario in one: arrivals, ways there and back, pauses.
+    #[arg(long, default_value_t = 1.0, value_parser = factor)]
+    speed: f64,
+    /// Write what every client saw, for `giliran audit --client-log`.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Write the report, one HTML file that needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write everything as JSON into this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write tidy tables into this folder.
+    #[arg(long, value_name = "DIR")]
+    csv: Option<PathBuf>,
+    /// Write an engine configuration that fits the scenario, and end.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "html", "json", "csv", "opening"])]
+    config_out: Option<PathBuf>,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if (1e-6..=1e4).contains(&x) => Ok(x),
+        _ => Err("is to be a number above 0".to_owned()),
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let domain = domain(&args.subject_prefix)?;
+    let whole = scenario(&args.scenario)?;
+    let scenario = if args.scale == 1.0 { whole } else { whole.scaled(args.scale) };
+    scenario.check().map_err(|e| Failure::Usage(format!("--scale {}: {e}", args.scale)))?;
+    if let Some(file) = &args.config_out {
+        return write(file, rush::configuration(&scenario, &domain, clock::now()));
+    }
+    // An hour's surge is not run for a report that cannot be written.
+    for file in [&args.html, &args.json, &args.log].into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let wrong = format!("{}: there is no folder {}", file.display(), folder.display());
+            return Err(Failure::Usage(wrong));
+        }
+    }
+    let mut asked = until_asked();
+    let client = args.nats.connect("giliran surge").await?;
+    let rush = Rush {
+        domain,
+        scenario,
+        scale: args.scale,
+        opening: args.opening.clone(),
+        seed: args.seed,
+        speed: args.speed,
+        log: args.log.clone(),
+    };
+    let live = Arc::new(Live::default());
+    let surge = rush::run(client, rush, Arc::clone(&live), asked.clone());
+    tokio::pin!(surge);
+    let mut screen = Screen::new();
+    let mut every = tokio::time::interval(DRAWN_EVERY);
+    let record = loop {
+        tokio::select! {
+            done = &mut surge => break done,
+            _ = every.tick() => screen.draw(&live.view()),
+            () = long_after(&mut asked) => {
+                return Err(Failure::Wrong("interrupted".to_owned()));
+            }
+        }
+    };
+    let record = record.map_err(|error| match error {
+        RushError::Misfit(_) => Failure::Usage(error.to_string()),
+        _ => Failure::Wrong(error.to_string()),
+    })?;
+    screen.end(&live.view());
+    shown!("{}", report::summary(&record).trim_end());
+    written(&args, &record)?;
+    judged(&record)
+}
+
+/// Whoever asked it to stop is not kept waiting.
+async fn long_after(asked: &mut tokio::sync::watch::Receiver<bool>) {
+    // An error: nobody can ask any more.
+    if asked.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+}
+
+fn judged(record: &Record) -> Result<(), Failure> {
+    match (record.ended, &record.void) {
+        (Ended::EngineGone { at_s }, _) => Err(Failure::Wrong(format!(
+            "the engine stopped answering at second {at_s:.0}; the report holds what came before"
+        ))),
+        (Ended::Interrupted { at_s }, _) => {
+            Err(Failure::Wrong(format!("interrupted at second {at_s:.0}")))
+        }
+        (Ended::Complete, Some(why)) => Err(Failure::Wrong(format!("void: {why}"))),
+        (Ended::Complete, None) => Ok(()),
+    }
+}
+
+fn write(file: &Path, text: String) -> Result<(), Failure> {
+    std::fs::write(file, text)
+        .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
+    shown!("written: {}", file.display());
+    Ok(())
+}
+
+fn written(args: &Args, record: &Record) -> Result<(), Failure> {
+    if let Some(file) = &args.log {
+        shown!("written: {}", file.display());
+    }
+    if let Some(folder) = &args.csv {
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
+        for (name, text) in report::tables(record) {
+            write(&folder.join(name), text)?;
+        }
+    }
+    if let Some(file) = &args.json {
+        write(file, format!("{:#}\n", report::json(record)))?;
+    }
+    if let Some(file) = &args.html {
+        write(file, report::html(record))?;
+    }
+    Ok(())
+}
+
+/// The picture while it runs.
+struct Screen {
+    live: bool,
+    lines: usize,
+    last: Option<Instant>,
+    waiting: bool,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let live = std::io::stdout().is_terminal();
+        Self { live, lines: 0, last: None, waiting: false }
+    }
+
+    /// Draws over the last picture; where no terminal is, a line every two seconds.
+    fn draw(&mut self, view: &View) {
+        if view.places == 0 {
+            // Nothing is known yet.
+            return;
+        }
+        let mut out = std::io::stdout().lock();
+        if self.live {
+            if self.lines > 0 {
+                let _ = write!(out, "\x1b[{}A\x1b[J", self.lines);
+            }
+            let picture = picture(view);
+            for line in &picture {
+                let _ = writeln!(out, "{line}");
+            }
+            self.lines = picture.len();
+        } else if view.begins_in_s > 1.0 {
+            if !std::mem::replace(&mut self.waiting, true) {
+                let _ = writeln!(out, "begins in {:.0} s, before the opening", view.begins_in_s);
+            }
+        } else if self.last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.last = Some(Instant::now());
+            let _ = writeln!(out, "{}", line(view));
+        }
+    }
+
+    /// What stays of it.
+    fn end(&mut self, view: &View) {
+        self.last = None;
+        if view.t_s != 0.0 {
+            self.draw(view);
+        }
+        let _ = writeln!(std::io::stdout());
+    }
+}
+
+fn line(view: &View) -> String {
+    format!(
+        "{:>7.1} s  came {:>7} of {}  sent {:>8}  granted {:>7}  sold out {:>8}  come again \
+         {:>6}  not answered {:>5}  free {:>6}  grants p99 {:.1} ms  refusals p99 {:.1} ms",
+        view.t_s,
+        view.came,
+        view.all,
+        view.sent,
+        view.granted,
+        view.of(Reason::SoldOut),
+        view.of(Reason::NotOpen) + view.of(Reason::Busy) + view.of(Reason::Unavailable),
+        view.unanswered,
+        view.free,
+        view.grants_ms[1],
+        view.refusals_ms[1],
+    )
+}
+
+fn picture(view: &View) -> Vec<String> {
+    let when = if view.begins_in_s > 0.0 {
+        format!("begins in {:.0} s", view.begins_in_s)
+    } else {
+        format!("second {:.0} from the opening", view.t_s)
+    };
+    let now = view.rate.last().copied().unwrap_or(0);
+    let mut lines = vec![
+        format!("{when}: {} of {} parties have come", view.came, view.all),
+        format!("requests a second  {}  {now}", curve(&view.rate)),
+        format!(
+            "free places        {}  {} of {}",
+            bar(view.free, view.places),
+            view.free,
+            view.places
+        ),
+        format!(
+            "granted {}, entered {}, on the way {}, not answered {}, of {} sent",
+            view.granted, view.entered, view.open, view.unanswered, view.sent
+        ),
+    ];
+    for reason in Reason::ALL {
+        if view.of(*reason) > 0 {
+            lines.push(format!("  {:<16} {:>9}", reason.name(), view.of(*reason)));
+        }
+    }
+    lines.push(format!(
+        "grants p50 {:.1} ms, p99 {:.1} ms; refusals p50 {:.1} ms, p99 {:.1} ms; requests leave {:.1} ms \
+         late (p99)",
+        view.grants_ms[0], view.grants_ms[1], view.refusals_ms[0], view.refusals_ms[1], view.late_ms
+    ));
+    lines
+}
+
+/// Rates as a row of bars, the highest full.
+fn curve(rates: &[u64]) -> String {
+    const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = rates.iter().copied().max().unwrap_or(0).max(1);
+    rates.iter().map(|rate| BARS[(rate * 8).div_ceil(most).min(8) as usize]).collect()
+}
+
+fn bar(part: i64, whole: i64) -> String {
+    const WIDTH: i64 = 30;
+    let full = (part.clamp(0, whole.max(0)) * WIDTH / whole.max(1)) as usize;
+    format!("{}{}", "█".repeat(full), "░".repeat(WIDTH as usize - full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_what_they_stand_for() {
+        assert_eq!(curve(&[0, 1, 50, 100]), " ▁▄█");
+        assert_eq!(curve(&[]), "");
+        assert_eq!(bar(50, 100).matches('█').count(), 15);
+        assert_eq!(bar(-3, 100).matches('█').count(), 0);
+        assert_eq!(bar(0, 0).chars().count(), 30);
+    }
+
+    #[test]
+    fn factors_are_above_zero() {
+        assert_eq!(factor("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "much", "inf", "NaN"] {
+            assert!(factor(wrong).is_err(), "{wrong}");
+        }
+    }
+}

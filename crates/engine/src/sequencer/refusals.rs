@@ -1,0 +1,146 @@
+//! Digests of refusals: how many, by opening, slot, reason, second and channel. They
+//! go into the ledger, so that demand can be judged afterwards; what an engine has
+//! not written when it dies is lost, and it never writes them twice.
+
+use std::collections::BTreeMap;
+
+use giliran_core::Refusal;
+use giliran_wire::Timestamp;
+use giliran_wire::answer::Reason;
+use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, Refusals, Tally};
+
+use super::gather::{Gathered, entry_bytes};
+use super::{Sequencer, State};
+
+/// Most counts kept at a time; beyond, neither slots nor channels are told apart.
+const MAX_TALLIES: usize = 8_192;
+/// Most counts in one block.
+const TALLIES_A_BLOCK: usize = 512;
+/// A channel has at most sixteen bytes.
+const TALLY_BYTES: usize = 5 + 2 + 8 + 9 + 16 + 8;
+
+/// Counts of refusals that are not in the ledger yet.
+#[derive(Debug, Default)]
+pub struct Tallies(BTreeMap<Key, u64>);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    second: i64,
+    opening: u32,
+    slot: Option<u32>,
+    reason: u16,
+    channel: Option<Box<str>>,
+}
+
+impl Tallies {
+    /// Counts a refusal, where it speaks of an opening.
+    pub fn count(&mut self, refusal: &Refusal, channel: Option<&str>, now: Timestamp) {
+        let Some((opening, slot)) = refusal.about else { return };
+        let key = Key {
+            second: now.as_millis().div_euclid(1_000),
+            opening,
+            slot,
+            reason: refusal.reason.number(),
+            channel: channel.map(Into::into),
+        };
+        self.add(key, 1);
+    }
+
+    fn add(&mut self, key: Key, count: u64) {
+        if let Some(there) = self.0.get_mut(&key) {
+            *there += count;
+            return;
+        }
+        let full = self.0.len() >= MAX_TALLIES;
+        let key = if full { Key { slot: None, channel: None, ..key } } else { key };
+        *self.0.entry(key).or_default() += count;
+    }
+
+    /// Takes over what another one has counted.
+    pub fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(key, count)| self.add(key, count));
+    }
+
+    /// True if nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The oldest counts, of seconds that are over.
+    fn take(&mut self, now: Timestamp, most: usize) -> BTreeMap<u32, Vec<Tally>> {
+        let second = now.as_millis().div_euclid(1_000);
+        let mut openings: BTreeMap<u32, Vec<Tally>> = BTreeMap::new();
+        for _ in 0..most {
+            let Some(oldest) = self.0.first_entry().filter(|e| e.key().second < second) else {
+                break;
+            };
+            let (key, count) = oldest.remove_entry();
+            openings.entry(key.opening).or_default().push(Tally {
+                slot: key.slot,
+                reason: key.reason,
+                second: key.second,
+                channel: key.channel.map(String::from),
+                count,
+            });
+        }
+        openings
+    }
+}
+
+impl<T> Sequencer<T> {
+    /// Refusals that were told elsewhere.
+    pub fn refused(&mut self, tallies: Tallies) {
+        self.tallies.extend(tallies);
+    }
+
+    pub(super) fn count_refusal(
+        &mut self,
+        refusal: &Refusal,
+        channel: Option<&str>,
+        now: Timestamp,
+    ) {
+        if refusal.reason != Reason::Busy {
+            self.tallies.count(refusal, channel, now);
+        }
+    }
+
+    /// Digests of the seconds that are over, as far as there is room.
+    pub(super) fn gather_refusals(&mut self, block: &mut Gathered<T>, now: Timestamp) {
+        if self.state != State::Active {
+            return;
+        }
+        let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / TALLY_BYTES;
+        for (opening, tallies) in self.tallies.take(now, TALLIES_A_BLOCK.min(room / 2)) {
+            let entry = Entry::Refusals(Refusals { opening, tallies });
+            block.bytes += entry_bytes(&entry);
+            block.entries.push(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(slot: u32) -> Refusal {
+        let (reason, about) = (Reason::SoldOut, Some((0, Some(slot))));
+        Refusal { reason, detail: None, retry_after_ms: None, about }
+    }
+
+    #[test]
+    fn what_is_counted_is_bounded_and_nothing_gets_lost() {
+        let mut tallies = Tallies::default();
+        let at = Timestamp::from_millis(5_999);
+        for i in 0..3 * MAX_TALLIES as u32 {
+            tallies.count(&refusal(i), Some("web"), at);
+        }
+        assert_eq!(tallies.0.len(), MAX_TALLIES + 1);
+        assert!(tallies.take(at, usize::MAX).is_empty(), "the second is not over");
+        let later = at.plus_millis(1);
+        let first: u64 = tallies.take(later, 100)[&0].iter().map(|tally| tally.count).sum();
+        let rest = &tallies.take(later, usize::MAX)[&0];
+        let all = first + rest.iter().map(|tally| tally.count).sum::<u64>();
+        assert_eq!(all, 3 * MAX_TALLIES as u64);
+        assert!(tallies.is_empty());
+    }
+}

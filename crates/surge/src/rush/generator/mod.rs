@@ -1,0 +1,492 @@
+//! Who asks when, and what becomes of each.
+
+mod outcome;
+mod request;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::connection::State;
+use async_nats::{Client, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+use giliran_wire::answer::Reason;
+use tokio::sync::watch;
+
+use super::Rush;
+use super::ground::Ground;
+use super::record::Ended;
+use super::tally::Tally;
+use super::view::{Live, View};
+use crate::fairness::Means;
+use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
+use crate::fairness::random::Random;
+use crate::fairness::scenario::Scenario;
+use crate::log::{Seen, Writer};
+
+/// Most requests on the way at once.
+pub(crate) const MOST_OPEN: usize = 200_000;
+/// After so long without a single answer the engine is taken for dead.
+const GONE: Duration = Duration::from_secs(10);
+/// And after at least so many requests.
+const GONE_AFTER: u32 = 3;
+/// How long an answered request is kept, to see a second answer, µs.
+const LINGER_US: u64 = 1_000_000;
+/// How long a message may take to get into the connection's queue.
+const QUEUED_WITHIN: Duration = Duration::from_millis(250);
+/// Seconds whose rates are kept for the view.
+const RATES_KEPT: usize = 60;
+/// How often the view is renewed.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// Asks as planned.
+    Ask,
+    /// Asks again, unless it has a place by now.
+    Again,
+    /// Asks what came of its entry.
+    Lookup,
+    /// Gives its place back, for a client.
+    Cancel,
+}
+
+struct Somebody {
+    party: Party,
+    /// Planned events and requests that are kept.
+    uses: u32,
+    /// Its first request, µs.
+    since: i64,
+    /// It knows what came of it.
+    settled: bool,
+    lookups: u8,
+    booking: Option<Box<Seen>>,
+}
+
+struct Flight {
+    who: u32,
+    what: What,
+    due_us: i64,
+    /// On the generator's own clock, µs.
+    sent_us: u64,
+    answered_us: Option<u64>,
+    outcome: Option<Outcome>,
+    as_of: Option<(u64, u64)>,
+    more_answers: u32,
+    seen: Option<Box<Seen>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Granted,
+    Rejected(Reason),
+    Entered,
+    /// The broker said that nobody listens.
+    Unheard,
+}
+
+pub(crate) struct Generator<'a> {
+    rush: &'a Rush,
+    scenario: &'a Scenario,
+    ground: &'a Ground,
+    client: Client,
+    inbox: String,
+    subjects: [String; 3],
+    live: Arc<Live>,
+    pub(crate) tally: Tally,
+    log: Option<Writer>,
+    random: Random,
+    crowd: Crowd<'a>,
+    next: Option<Coming>,
+    /// Recyclers' clients, by attacker.
+    clients: Vec<VecDeque<Party>>,
+    somebody: Vec<Option<Somebody>>,
+    vacant: Vec<u32>,
+    due: BinaryHeap<Reverse<(i64, u32, What)>>,
+    flights: VecDeque<Flight>,
+    /// The reply number of the first of them.
+    first: u64,
+    open: usize,
+    /// When the run's clock stands at `from_us`.
+    started: Instant,
+    from_us: i64,
+    /// Requests since the last answer that nobody heard or answered, and when
+    /// the first of them was sent.
+    silent: u32,
+    silent_since: Option<Instant>,
+    free: i64,
+    came: u64,
+    shown: Option<Instant>,
+    rate: VecDeque<u64>,
+    sent_before: u64,
+    rated: Instant,
+}
+
+impl<'a> Generator<'a> {
+    pub(crate) fn new(
+        rush: &'a Rush,
+        ground: &'a Ground,
+        means: &[Means],
+        client: Client,
+        inbox: String,
+        live: Arc<Live>,
+        log: Option<Writer>,
+    ) -> Self {
+        let scenario = &rush.scenario;
+        let (Population { parties, planned, .. }, crowd) = Crowd::new(scenario, means, rush.seed);
+        let early = Duration::from_secs_f64((scenario.people.early_s.max(2.5)) / rush.speed);
+        let soon = Instant::now() + Duration::from_millis(50);
+        // Where it is open already, the opening second is now.
+        let (started, from_us) = if ground.open {
+            (soon, 0)
+        } else {
+            let started = ground.opens.checked_sub(early).map_or(soon, |at| at.max(soon));
+            let before = ground.opens.saturating_duration_since(started).as_secs_f64();
+            (started, -(before * rush.speed * 1e6) as i64)
+        };
+        let operation = |name| rush.domain.request(name);
+        let mut generator = Self {
+            rush,
+            scenario,
+            ground,
+            client,
+            inbox,
+            subjects: [operation("book"), operation("lookup"), operation("cancel")],
+            live,
+            tally: Tally::new(scenario, from_us, rush.seed),
+            log,
+            random: Random::new(rush.seed, 5),
+            crowd,
+            next: None,
+            clients: vec![VecDeque::new(); scenario.attackers.len()],
+            somebody: Vec::new(),
+            vacant: Vec::new(),
+            due: BinaryHeap::new(),
+            flights: VecDeque::new(),
+            first: 0,
+            open: 0,
+            started,
+            from_us,
+            silent: 0,
+            silent_since: None,
+            free: ground.free,
+            came: 0,
+            shown: None,
+            rate: VecDeque::new(),
+            sent_before: 0,
+            rated: started,
+        };
+        generator.attackers(parties, planned);
+        generator
+    }
+
+    /// All of them stand ready from the beginning; what they planned for before
+    /// it is not sent.
+    fn attackers(&mut self, parties: Vec<Party>, planned: Vec<(i64, u32)>) {
+        let cohorts = self.scenario.cohorts.len();
+        let mut places = Vec::with_capacity(parties.len());
+        for party in parties {
+            if party.role == Role::Client {
+                self.clients[usize::from(party.group) - cohorts].push_back(party);
+                places.push(None);
+            } else {
+                places.push(Some(self.enter(party)));
+            }
+        }
+        for (at, index) in planned {
+            if let Some(Some(who)) = places.get(index as usize)
+                && at >= self.from_us
+            {
+                self.plan(at, *who, What::Ask);
+            }
+        }
+    }
+
+    fn enter(&mut self, party: Party) -> u32 {
+        self.came += 1;
+        let new =
+            Somebody { party, uses: 0, since: i64::MAX, settled: false, lookups: 0, booking: None };
+        if let Some(who) = self.vacant.pop() {
+            self.somebody[who as usize] = Some(new);
+            who
+        } else {
+            self.somebody.push(Some(new));
+            (self.somebody.len() - 1) as u32
+        }
+    }
+
+    fn plan(&mut self, at_us: i64, who: u32, what: What) {
+        if let Some(Some(somebody)) = self.somebody.get_mut(who as usize) {
+            somebody.uses += 1;
+            self.due.push(Reverse((at_us, who, what)));
+        }
+    }
+
+    /// One use less; who is of no more use is counted and forgotten.
+    fn release(&mut self, who: u32) {
+        let Some(place) = self.somebody.get_mut(who as usize) else { return };
+        let Some(somebody) = place else { return };
+        somebody.uses -= 1;
+        if somebody.uses == 0 {
+            self.tally.gone(&somebody.party);
+            *place = None;
+            self.vacant.push(who);
+        }
+    }
+
+    /// µs since the start, on the generator's clock.
+    fn clock_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// The scenario's time.
+    fn now(&self) -> i64 {
+        self.from_us + (self.clock_us() as f64 * self.rush.speed) as i64
+    }
+
+    /// So much real time, in the scenario's.
+    fn scaled(&self, real_us: f64) -> i64 {
+        (real_us * self.rush.speed) as i64
+    }
+
+    fn patience_us(&self) -> u64 {
+        (self.scenario.people.patience_s * 1e6) as u64
+    }
+
+    pub(crate) async fn surge(
+        &mut self,
+        mut answers: Subscriber,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> io::Result<Ended> {
+        while Instant::now() < self.started {
+            self.show();
+            let wait = self.started.saturating_duration_since(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(SHOWN_EVERY)) => {}
+                _ = shutdown.changed() => {}
+            }
+            if *shutdown.borrow() {
+                return Ok(Ended::Interrupted { at_s: self.from_us as f64 / 1e6 });
+            }
+        }
+        let mut tick = tokio::time::interval(Duration::from_millis(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let ended = loop {
+            if *shutdown.borrow() {
+                break Ended::Interrupted { at_s: self.now() as f64 / 1e6 };
+            }
+            if let Some(gone) = self.engine_gone() {
+                break gone;
+            }
+            self.come();
+            if self.open == 0 && self.due.is_empty() && self.next.is_none() {
+                break Ended::Complete;
+            }
+            tokio::select! {
+                biased;
+                Some(message) = answers.next() => {
+                    self.answer(&message);
+                    for _ in 0..1_024 {
+                        match answers.next().now_or_never() {
+                            Some(Some(message)) => self.answer(&message),
+                            _ => break,
+                        }
+                    }
+                }
+                _ = tick.tick() => {}
+                _ = shutdown.changed() => {}
+            }
+            self.retire()?;
+            for _ in 0..512 {
+                let now = self.now();
+                let ready = self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now);
+                if !ready || self.open >= MOST_OPEN {
+                    break;
+                }
+                let Some(Reverse((due_us, who, what))) = self.due.pop() else { break };
+                self.act(due_us, who, what).await?;
+                self.release(who);
+            }
+            self.show();
+        };
+        // A second answer to a last request would come about now.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        while let Some(Some(message)) = answers.next().now_or_never() {
+            self.answer(&message);
+        }
+        self.end()?;
+        Ok(ended)
+    }
+
+    /// Nobody has answered for long.
+    fn engine_gone(&self) -> Option<Ended> {
+        let since = self.silent_since?;
+        if self.silent < GONE_AFTER || since.elapsed() < GONE {
+            return None;
+        }
+        Some(self.gone_since(since))
+    }
+
+    fn gone_since(&self, since: Instant) -> Ended {
+        let before = since.elapsed().as_secs_f64() * self.rush.speed;
+        Ended::EngineGone { at_s: self.now() as f64 / 1e6 - before }
+    }
+
+    /// Lets those come who are due.
+    fn come(&mut self) {
+        let now = self.now();
+        loop {
+            if self.next.is_none() {
+                self.next = self.crowd.next();
+            }
+            let Some(next) = self.next.take_if(|next| next.sent <= now) else { break };
+            let (mut at, twice) = (next.at(), next.twice);
+            if at < self.from_us {
+                // Who has refreshed for a while does so next within its interval.
+                let [_, to] = self.scenario.people.retry_after_s;
+                at = self.from_us + self.random.between(0.0, to * 1e6) as i64;
+            }
+            let who = self.enter(next.party);
+            self.plan(at, who, What::Ask);
+            if let Some(later) = twice {
+                self.plan(at + later, who, What::Ask);
+            }
+        }
+    }
+
+    async fn act(&mut self, due_us: i64, who: u32, what: What) -> io::Result<()> {
+        let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return Ok(()) };
+        let party = &mut somebody.party;
+        if party.lost || (somebody.settled && what == What::Again) {
+            return Ok(());
+        }
+        let first = somebody.since == i64::MAX;
+        somebody.since = somebody.since.min(due_us);
+        somebody.uses += 1;
+        let subject = match what {
+            What::Ask | What::Again => self.subjects[0].clone(),
+            What::Lookup => self.subjects[1].clone(),
+            What::Cancel => self.subjects[2].clone(),
+        };
+        let payload = self.payload(who, what)?;
+        let sent_us = self.clock_us();
+        let late = self.now() - due_us;
+        self.tally.lag.saturating_record((late as f64 / self.rush.speed).max(1.0) as u64);
+        self.tally.sent += 1;
+        let bin = self.tally.series.at(due_us);
+        bin.requests += 1;
+        bin.came += u64::from(first);
+        let number = self.first + self.flights.len() as u64;
+        self.flights.push_back(Flight {
+            who,
+            what,
+            due_us,
+            sent_us,
+            answered_us: None,
+            outcome: None,
+            as_of: None,
+            more_answers: 0,
+            seen: None,
+        });
+        self.open += 1;
+        self.silent_since.get_or_insert_with(Instant::now);
+        if self.client.connection_state() != State::Connected {
+            self.unheard(self.flights.len() - 1);
+            return Ok(());
+        }
+        let reply = format!("{}.{number}", self.inbox);
+        let sending = self.client.publish_with_reply(subject, reply, payload.into());
+        match tokio::time::timeout(QUEUED_WITHIN, sending).await {
+            Ok(sent) => sent.map_err(io::Error::other),
+            // The connection takes nothing: as if nobody had heard it.
+            Err(_) => {
+                self.unheard(self.flights.len() - 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the requests that need not be kept; who got no answer asks again.
+    fn retire(&mut self) -> io::Result<()> {
+        let patience = self.patience_us();
+        let now_us = self.clock_us();
+        while let Some(flight) = self.flights.front() {
+            let age = now_us.saturating_sub(flight.sent_us);
+            if age < patience && (flight.outcome.is_none() || age < LINGER_US) {
+                break;
+            }
+            let Some(flight) = self.flights.pop_front() else { break };
+            self.first += 1;
+            if flight.outcome.is_none() {
+                self.open -= 1;
+                self.unanswered(&flight);
+            }
+            self.write(&flight)?;
+            self.release(flight.who);
+        }
+        Ok(())
+    }
+
+    /// Whoever is still here when it ends, and the log.
+    fn end(&mut self) -> io::Result<()> {
+        while let Some(flight) = self.flights.pop_front() {
+            if flight.outcome.is_none() {
+                self.tally.unanswered += 1;
+            }
+            self.write(&flight)?;
+        }
+        for somebody in std::mem::take(&mut self.somebody).into_iter().flatten() {
+            self.tally.gone(&somebody.party);
+        }
+        self.shown = None;
+        self.show();
+        self.log.take().map_or(Ok(()), Writer::finish)
+    }
+
+    /// Renews the view, now and then.
+    fn show(&mut self) {
+        if self.shown.is_some_and(|shown| shown.elapsed() < SHOWN_EVERY) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        if let Some(told) = self.live.take_told() {
+            self.free = told;
+        }
+        if self.rated.elapsed() >= Duration::from_secs(1) {
+            self.rated += Duration::from_secs(1);
+            self.rate.push_back(self.tally.sent - self.sent_before);
+            self.sent_before = self.tally.sent;
+            if self.rate.len() > RATES_KEPT {
+                self.rate.pop_front();
+            }
+        }
+        let begins = self.started.saturating_duration_since(Instant::now());
+        let now = self.now();
+        if begins.is_zero() {
+            self.tally.series.at(now).free = Some(self.free);
+        }
+        let tally = &self.tally;
+        let at = |of: &hdrhistogram::Histogram<u64>, q| of.value_at_quantile(q) as f64 / 1e3;
+        let waiting = self.crowd.left() + u64::from(self.next.is_some());
+        self.live.set(View {
+            t_s: now as f64 / 1e6,
+            begins_in_s: begins.as_secs_f64(),
+            came: self.came,
+            all: self.came + waiting,
+            sent: tally.sent,
+            granted: tally.bookings,
+            entered: tally.entered,
+            refused: tally.refused,
+            unanswered: tally.unanswered + tally.unheard,
+            open: self.open as u64,
+            free: self.free,
+            places: self.ground.places,
+            grants_ms: [at(&tally.grants, 0.5), at(&tally.grants, 0.99)],
+            refusals_ms: [at(&tally.refusals, 0.5), at(&tally.refusals, 0.99)],
+            late_ms: at(&tally.lag, 0.99),
+            rate: self.rate.iter().copied().collect(),
+        });
+    }
+}

@@ -1,0 +1,452 @@
+//! What the engine offers, and how a scenario's offices and days lie on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, jetstream};
+use futures_util::StreamExt;
+use giliran_wire::answer::{Availability, Overview, Phase};
+use giliran_wire::subject::Domain;
+use giliran_wire::{Date, Timestamp, request};
+
+use super::RushError;
+use crate::fairness::scenario::Scenario;
+
+/// How long an engine may take to say what it has.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most names in a message.
+const NAMED: usize = 12;
+
+/// What the engine offers.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    pub(crate) openings: Vec<Opening>,
+    /// The engine's time, and when it was told.
+    now: Timestamp,
+    told: Instant,
+    /// Whether all of it fits one message: then it can be looked at often.
+    pub(crate) fits: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) id: String,
+    pub(crate) phase: Phase,
+    opens_at: Timestamp,
+    closes_at: Timestamp,
+    /// In the engine's order.
+    offices: Vec<Office>,
+}
+
+#[derive(Debug, Clone)]
+struct Office {
+    id: String,
+    dates: BTreeSet<Date>,
+    quota: i64,
+    free: i64,
+}
+
+/// A scenario's offices and days, as the engine calls them.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
+    pub(crate) opening: String,
+    /// By the scenario's order of offices.
+    pub(crate) offices: Vec<Site>,
+    /// Offices of the opening that nobody will ask at.
+    pub(crate) unasked: usize,
+    /// Places at those that are asked at; restricted and explicit sessions
+    /// included, since the engine does not tell them apart.
+    pub(crate) places: i64,
+    /// Of these, free when it began.
+    pub(crate) free: i64,
+    /// When it opens; past: it is open.
+    pub(crate) opens: Instant,
+    /// Whether it is open already.
+    pub(crate) open: bool,
+    /// When it closes.
+    pub(crate) closes: Instant,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) id: String,
+    pub(crate) dates: Vec<Date>,
+}
+
+impl Engine {
+    /// Asks what there is: all of it, or office by office where that does not fit
+    /// one message.
+    pub(crate) async fn look(client: &Client, domain: &Domain) -> Result<Self, RushError> {
+        let mut engine = Self {
+            openings: Vec::new(),
+            now: Timestamp::from_millis(0),
+            told: Instant::now(),
+            fits: true,
+        };
+        if engine.learn(client, domain, None).await? {
+            return Ok(engine);
+        }
+        engine.fits = false;
+        for office in offices_told(client, domain).await? {
+            if !engine.learn(client, domain, Some(&office)).await? {
+                return Err(RushError::Misfit(format!(
+                    "office {office}: its places do not fit one message"
+                )));
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Takes in what one answer shows; false: it does not fit one message.
+    async fn learn(
+        &mut self,
+        client: &Client,
+        domain: &Domain,
+        office: Option<&str>,
+    ) -> Result<bool, RushError> {
+        let asked = Instant::now();
+        let payload = availability(client, domain, office).await?;
+        match serde_json::from_slice(&payload) {
+            Ok(Overview::Shown(shown)) => {
+                self.now = shown.now;
+                // Half of the way there and back.
+                self.told = asked + asked.elapsed() / 2;
+                self.take(&shown);
+                Ok(true)
+            }
+            Ok(Overview::Refused(refused)) if office.is_none() => {
+                let detail = refused.detail.as_deref().unwrap_or_default();
+                if detail.contains("office by office") {
+                    return Ok(false);
+                }
+                Err(RushError::Refused(format!("{}: {detail}", refused.reason.name())))
+            }
+            Ok(Overview::Refused(_)) => Ok(false),
+            Err(error) => Err(RushError::Refused(format!("an answer nobody understands: {error}"))),
+        }
+    }
+
+    fn take(&mut self, shown: &Availability<'_>) {
+        for told in &shown.openings {
+            if self.openings.iter().all(|opening| opening.id != told.id.as_str()) {
+                self.openings.push(Opening {
+                    id: told.id.to_string(),
+                    phase: told.state,
+                    opens_at: told.opens_at,
+                    closes_at: told.closes_at,
+                    offices: Vec::new(),
+                });
+            }
+        }
+        for slot in &shown.slots {
+            let opening = self.openings.iter_mut().find(|o| o.id == slot.opening.as_str());
+            let Some(opening) = opening else { continue };
+            let at = opening.offices.iter().position(|o| o.id == slot.office.as_str());
+            let at = at.unwrap_or_else(|| {
+                opening.offices.push(Office {
+                    id: slot.office.to_string(),
+                    dates: BTreeSet::new(),
+                    quota: 0,
+                    free: 0,
+                });
+                opening.offices.len() - 1
+            });
+            let office = &mut opening.offices[at];
+            office.dates.insert(slot.date);
+            office.quota += i64::from(slot.quota);
+            office.free += i64::from(slot.free);
+        }
+    }
+
+    /// The opening of this name; else the one that is open, else the one that
+    /// comes next.
+    fn opening(&self, named: Option<&str>) -> Result<&Opening, RushError> {
+        let known = || {
+            let ids = self.openings.iter().map(|opening| opening.id.as_str());
+            listed(ids, "it knows none")
+        };
+        if let Some(id) = named {
+            let found = self.openings.iter().find(|opening| opening.id == id);
+            let found = found.ok_or_else(|| {
+                RushError::Misfit(format!(
+                    "--opening {id}: the engine has no such opening; {}",
+                    known()
+                ))
+            })?;
+            return match found.phase {
+                Phase::Closed => Err(RushError::Misfit(format!("opening {id} is closed already"))),
+                Phase::Scheduled | Phase::Open => Ok(found),
+            };
+        }
+        let of = |phase| self.openings.iter().filter(move |opening| opening.phase == phase);
+        let mut open = of(Phase::Open);
+        match (open.next(), open.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(RushError::Misfit(format!(
+                "several openings are open: name one with --opening; {}",
+                known()
+            ))),
+            (None, _) => {
+                of(Phase::Scheduled).min_by_key(|o| o.opens_at.as_millis()).ok_or_else(|| {
+                    RushError::Misfit(format!("no opening is open or will be; {}", known()))
+                })
+            }
+        }
+    }
+
+    /// Lays a scenario on an opening: offices by id where the scenario names them
+    /// or the engine's are called as in a configuration made for it, else by
+    /// rank, the largest first.
+    pub(crate) fn ground(
+        &self,
+        scenario: &Scenario,
+        opening: Option<&str>,
+    ) -> Result<Ground, RushError> {
+        let opening = self.opening(opening)?;
+        let asked = matched(scenario, opening)?;
+        let days = usize::from(scenario.offices.days);
+        let mut offices = Vec::new();
+        for office in &asked {
+            if office.dates.len() < days {
+                return Err(RushError::Misfit(format!(
+                    "scenario {} asks for {days} days, but office {} of opening {} has {}. {}",
+                    scenario.name,
+                    office.id,
+                    opening.id,
+                    office.dates.len(),
+                    fitting(scenario)
+                )));
+            }
+            let dates = office.dates.iter().copied().take(days).collect();
+            offices.push(Site { id: office.id.clone(), dates });
+        }
+        // Times are the engine's: its clock may be another one.
+        let at = |time: Timestamp| {
+            let later = time.millis_since(self.now);
+            let earlier = self.now.millis_since(time);
+            let past = self.told.checked_sub(Duration::from_millis(earlier));
+            past.unwrap_or(self.told) + Duration::from_millis(later)
+        };
+        Ok(Ground {
+            opening: opening.id.clone(),
+            unasked: opening.offices.len() - offices.len(),
+            offices,
+            places: asked.iter().map(|office| office.quota).sum(),
+            free: asked.iter().map(|office| office.free).sum(),
+            opens: at(opening.opens_at),
+            open: opening.phase == Phase::Open,
+            closes: at(opening.closes_at),
+        })
+    }
+
+    /// Free places at these offices of this opening.
+    pub(crate) fn free(&self, opening: &str, offices: &BTreeSet<String>) -> i64 {
+        let of = self.openings.iter().filter(|o| o.id == opening).flat_map(|o| &o.offices);
+        of.filter(|office| offices.contains(&office.id)).map(|office| office.free).sum()
+    }
+}
+
+/// The offices to ask at, by the scenario's order.
+fn matched<'a>(scenario: &Scenario, opening: &'a Opening) -> Result<Vec<&'a Office>, RushError> {
+    let known: BTreeMap<&str, &Office> =
+        opening.offices.iter().map(|office| (office.id.as_str(), office)).collect();
+    let names = scenario.offices.names();
+    let found: Vec<Option<&&Office>> = names.iter().map(|name| known.get(name.as_str())).collect();
+    if found.iter().all(Option::is_some) {
+        return Ok(found.into_iter().flatten().copied().collect());
+    }
+    if !scenario.offices.ids.is_empty() {
+        let missing = names.iter().zip(&found).filter(|(_, found)| found.is_none());
+        return Err(RushError::Misfit(format!(
+            "scenario {} asks at offices that the engine does not know: {}; {}",
+            scenario.name,
+            listed(missing.map(|(name, _)| name.as_str()), ""),
+            listed(known.keys().copied(), "it knows none")
+        )));
+    }
+    if opening.offices.len() < names.len() {
+        return Err(RushError::Misfit(format!(
+            "scenario {} asks at {} offices, but opening {} has {}. {}",
+            scenario.name,
+            names.len(),
+            opening.id,
+            opening.offices.len(),
+            fitting(scenario)
+        )));
+    }
+    let mut largest: Vec<&Office> = opening.offices.iter().collect();
+    largest.sort_by_key(|office| -office.quota);
+    largest.truncate(names.len());
+    Ok(largest)
+}
+
+fn fitting(scenario: &Scenario) -> String {
+    format!(
+        "An engine that fits: giliran surge --scenario {} --config-out giliran.toml, then giliran \
+         up --config giliran.toml",
+        scenario.name
+    )
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.len() {
+        0 => none.to_owned(),
+        n if n > NAMED => format!("{} and {} more", names[..NAMED].join(", "), n - NAMED),
+        _ => names.join(", "),
+    }
+}
+
+/// One answer to `availability`.
+async fn availability(
+    client: &Client,
+    domain: &Domain,
+    office: Option<&str>,
+) -> Result<Vec<u8>, RushError> {
+    let subject = domain.request("availability");
+    let payload = serde_json::to_vec(&request::Availability { office: office.map(Into::into) })
+        .map_err(|e| RushError::Refused(e.to_string()))?;
+    let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
+    match client.send_request(subject.clone(), asked).await {
+        Ok(message) => Ok(message.payload.to_vec()),
+        Err(error) => Err(match error.kind() {
+            RequestErrorKind::NoResponders => RushError::NoEngine(subject),
+            RequestErrorKind::TimedOut => RushError::Silent(subject, PATIENCE.as_secs()),
+            _ => RushError::Refused(error.to_string()),
+        }),
+    }
+}
+
+/// The offices in the bucket of free places, for engines that have more than one
+/// message can show.
+async fn offices_told(client: &Client, domain: &Domain) -> Result<BTreeSet<String>, RushError> {
+    let cannot = || {
+        RushError::Misfit(
+            "the engine has more places than one message can show, and no bucket of free places \
+             says which offices there are: run `giliran feed`"
+                .to_owned(),
+        )
+    };
+    let context = jetstream::new(client.clone());
+    let bucket = context.get_key_value(domain.availability_bucket()).await.map_err(|_| cannot())?;
+    let mut keys = bucket.keys().await.map_err(|_| cannot())?;
+    let mut offices = BTreeSet::new();
+    while let Some(Ok(key)) = keys.next().await {
+        // <opening>.<office>.<date>.<session>
+        if let Some(office) = key.split('.').nth(1) {
+            offices.insert(office.to_owned());
+        }
+    }
+    if offices.is_empty() { Err(cannot()) } else { Ok(offices) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use giliran_wire::Position;
+    use giliran_wire::answer::{OpeningState, SlotState};
+
+    use super::*;
+    use crate::fairness::scenario::shipped;
+
+    /// Openings with their phases, and the same offices with places a day in each.
+    fn engine(openings: &[(&'static str, Phase)], offices: &[(String, u32)], days: u8) -> Engine {
+        let now: Timestamp = "2026-11-27T07:00:00.000Z".parse().unwrap();
+        let state = |(id, state): &(&'static str, Phase)| OpeningState {
+            id: (*id).into(),
+            state: *state,
+            opens_at: now.plus_millis(30_000),
+            closes_at: now.plus_millis(60_000),
+        };
+        let mut slots = Vec::new();
+        for (opening, _) in openings {
+            for (office, quota) in offices {
+                for day in 1..=days {
+                    slots.push(SlotState {
+                        opening: (*opening).into(),
+                        office: office.as_str().into(),
+                        date: format!("2026-12-{day:02}").parse().unwrap(),
+                        session: "all".into(),
+                        quota: *quota,
+                        free: *quota as i32 - 1,
+                        withheld: 0,
+                    });
+                }
+            }
+        }
+        let mut engine = Engine { openings: vec![], now, told: Instant::now(), fits: true };
+        engine.take(&Availability {
+            now,
+            openings: openings.iter().map(state).collect(),
+            slots,
+            as_of: Position { epoch: 1, seq: 1 },
+        });
+        engine
+    }
+
+    fn named(names: &[(&str, u32)]) -> Vec<(String, u32)> {
+        names.iter().map(|(name, quota)| ((*name).to_owned(), *quota)).collect()
+    }
+
+    fn refused(engine: &Engine, scenario: &Scenario, opening: Option<&str>) -> String {
+        engine.ground(scenario, opening).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn offices_lie_by_rank_or_by_their_ids() {
+        let mut scenario = shipped("calm").unwrap();
+        let offices = named(&[("a", 10), ("b", 80), ("c", 40), ("d", 40), ("e", 5)]);
+        let ground = engine(&[("w", Phase::Open)], &offices, 6).ground(&scenario, None).unwrap();
+        let ids: Vec<&str> = ground.offices.iter().map(|site| site.id.as_str()).collect();
+        assert_eq!(ids, ["b", "c", "d", "a"], "the largest first");
+        assert_eq!((ground.unasked, ground.open), (1, true));
+        assert!(ground.offices.iter().all(|site| site.dates.len() == 5), "as many as it has days");
+        assert_eq!((ground.places, ground.free), (6 * 170, 6 * 166));
+
+        let fits: Vec<(String, u32)> =
+            scenario.offices.names().into_iter().rev().map(|name| (name, 10)).collect();
+        let ground = engine(&[("w", Phase::Open)], &fits, 5).ground(&scenario, None).unwrap();
+        assert_eq!(ground.offices[0].id, "office-001");
+
+        scenario.offices.ids = ["e", "d", "c", "b"].map(str::to_owned).to_vec();
+        let ground = engine(&[("w", Phase::Open)], &offices, 5).ground(&scenario, None).unwrap();
+        assert_eq!(ground.offices[0].id, "e");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_way_out() {
+        let mut scenario = shipped("calm").unwrap();
+        let few = engine(&[("w", Phase::Open)], &named(&[("a", 1), ("b", 1)]), 5);
+        let said = refused(&few, &scenario, None);
+        assert!(said.contains("asks at 4 offices, but opening w has 2"), "{said}");
+        assert!(said.contains("--config-out"), "{said}");
+
+        let offices = named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let said = refused(&engine(&[("w", Phase::Open)], &offices, 3), &scenario, None);
+        assert!(said.contains("asks for 5 days, but office"), "{said}");
+
+        scenario.offices.ids = ["a", "b", "c", "x"].map(str::to_owned).to_vec();
+        let said = refused(&engine(&[("w", Phase::Open)], &offices, 5), &scenario, None);
+        assert!(said.contains("does not know: x; a, b, c, d"), "{said}");
+    }
+
+    #[test]
+    fn the_opening_is_the_open_one_or_the_next_or_the_named_one() {
+        let scenario = shipped("calm").unwrap();
+        let offices = named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+        let of = |openings: &[(&'static str, Phase)]| engine(openings, &offices, 5);
+        let (open, closed, next) = (Phase::Open, Phase::Closed, Phase::Scheduled);
+        let usual = of(&[("past", closed), ("now", open), ("next", next)]);
+        assert_eq!(usual.ground(&scenario, None).unwrap().opening, "now");
+        let ahead = usual.ground(&scenario, Some("next")).unwrap();
+        let away = ahead.opens.saturating_duration_since(Instant::now());
+        assert!(away > Duration::from_secs(29), "{away:?}");
+        assert!(refused(&usual, &scenario, Some("past")).contains("closed already"));
+        assert!(refused(&usual, &scenario, Some("w")).contains("no such opening; past, now, next"));
+        let two = of(&[("one", open), ("other", open)]);
+        assert!(refused(&two, &scenario, None).contains("name one with --opening; one, other"));
+        assert_eq!(of(&[("next", next)]).ground(&scenario, None).unwrap().opening, "next");
+        assert!(refused(&of(&[]), &scenario, None).contains("it knows none"));
+    }
+}

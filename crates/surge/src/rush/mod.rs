@@ -1,0 +1,136 @@
+//! A surge against a running engine: the people and brokers of a scenario, over
+//! NATS, and what came of it.
+//!
+//! [`run`] learns what the engine offers, lays the scenario on it, sends what its
+//! people send and measures from what they see. Times of the scenario are µs from
+//! the opening second; `speed` of them pass in one.
+//!
+//! What always holds: open loop, each request is sent when it is due, whatever the
+//! others wait for, and latency counts from then; memory is bounded by who is on
+//! the way at once and by the places that are granted, not by who asks.
+//!
+//! Deliberately not here: the engine's own counters (what it says of itself proves
+//! nothing), and files but for the clients' log; the command writes those.
+
+mod configuration;
+mod generator;
+mod ground;
+mod record;
+pub mod report;
+mod tally;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_nats::Client;
+use giliran_wire::ledger::{Order, ReturnRule};
+use giliran_wire::subject::Domain;
+use tokio::sync::watch;
+
+use crate::fairness::compare::{Pilot, best_means};
+use crate::fairness::scenario::{Kind, Scenario};
+use crate::fairness::{Arm, Means};
+use crate::log::Writer;
+use generator::Generator;
+use ground::Engine;
+
+pub use configuration::configuration;
+pub use record::{Ended, Figure, GroupRecord, Latency, Record};
+pub use tally::Bin;
+pub use view::{Live, View};
+
+/// Where brokers find out what pays, quickly.
+const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub struct Rush {
+    /// Under which subjects.
+    pub domain: Domain,
+    /// Who asks, as scaled.
+    pub scenario: Scenario,
+    /// What it was scaled by.
+    pub scale: f64,
+    /// The opening; none: the one that is open, or comes next.
+    pub opening: Option<String>,
+    /// The same seed, the same people.
+    pub seed: u64,
+    /// Seconds of the scenario in one.
+    pub speed: f64,
+    /// Where what clients saw is written.
+    pub log: Option<PathBuf>,
+}
+
+/// Why there is no run.
+#[derive(Debug, thiserror::Error)]
+pub enum RushError {
+    /// Nobody answers.
+    #[error("no engine answers on {0}; start one with `giliran up` or `giliran serve`")]
+    NoEngine(String),
+    /// Somebody listens, but says nothing.
+    #[error("no answer on {0} within {1} s")]
+    Silent(String, u64),
+    /// The engine refuses to say what it has.
+    #[error("the engine does not say what it has: {0}")]
+    Refused(String),
+    /// The scenario does not fit the engine.
+    #[error("{0}")]
+    Misfit(String),
+    /// The connection or the log fails.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs it to its end, or until `shutdown` says true. What happens meanwhile is
+/// on `live`.
+///
+/// # Errors
+///
+/// Where it cannot begin, or the connection or the log fails for good.
+pub async fn run(
+    client: Client,
+    rush: Rush,
+    live: Arc<Live>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<Record, RushError> {
+    Engine::look(&client, &rush.domain).await?;
+    let (scenario, seed) = (rush.scenario.clone(), rush.seed);
+    let means = tokio::task::spawn_blocking(move || bought(scenario, seed));
+    let means = means.await.map_err(std::io::Error::other)?;
+    // Asked again: finding out may have taken its time.
+    let engine = Engine::look(&client, &rush.domain).await?;
+    let ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
+    let log = rush.log.as_deref().map(Writer::create).transpose()?;
+    let inbox = client.new_inbox();
+    let answers = client.subscribe(format!("{inbox}.*")).await.map_err(std::io::Error::other)?;
+    client.flush().await.map_err(std::io::Error::other)?;
+    let looks = engine.fits.then(|| {
+        let (client, domain) = (client.clone(), rush.domain.clone());
+        tokio::spawn(view::watch_free(client, domain, ground.clone(), Arc::clone(&live)))
+    });
+    let began = Instant::now();
+    let mut generator =
+        Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
+    let ended = Box::pin(generator.surge(answers, shutdown)).await;
+    if let Some(looks) = looks {
+        looks.abort();
+    }
+    let ended = ended?;
+    Ok(record::record(&rush, &ground, &means, &generator.tally, ended, began.elapsed()))
+}
+
+/// What brokers with a budget have: what gets most places at the opening. Which
+/// order it has only the engine knows; they buy for first-come.
+fn bought(mut scenario: Scenario, seed: u64) -> Vec<Means> {
+    let arm = Arm { order: Order::FirstCome, returns: ReturnRule::Immediate };
+    scenario.aftermath.lasts_s = 0.0;
+    for attacker in &mut scenario.attackers {
+        if attacker.kind == Kind::Recycler {
+            // What it wants at the opening is what a sprinter wants.
+            attacker.kind = Kind::Sprinter;
+        }
+    }
+    best_means(&scenario, &arm, seed, &PILOT)
+}

@@ -1,0 +1,424 @@
+//! What a run came to: everything that the reports show.
+
+use std::time::Duration;
+
+use giliran_wire::answer::Reason;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::Rush;
+use super::generator::MOST_OPEN;
+use super::ground::Ground;
+use super::tally::{Bin, Tally, histogram};
+use crate::fairness::measures::{self, holm, normal_two_sided};
+use crate::fairness::{LEVEL, Means, groups};
+
+/// A run whose requests leave later than this, one in a hundred of them, says
+/// more of the generator than of the engine.
+const MOST_LAG_MS: f64 = 50.0;
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Ended {
+    /// Everybody was served or gave up.
+    Complete,
+    /// It was asked to stop.
+    Interrupted {
+        /// When, s from the opening.
+        at_s: f64,
+    },
+    /// Nobody answered any more.
+    EngineGone {
+        /// Since when, s from the opening.
+        at_s: f64,
+    },
+}
+
+/// A distribution of times, ms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "quantiles")]
+pub struct Latency {
+    /// Of how many.
+    pub count: u64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+impl Latency {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            count: histogram.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max() as f64 / 1e3,
+        }
+    }
+}
+
+/// How those of a cohort, channel, device, size or broker fared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupRecord {
+    /// `cohort`, `channel`, `device`, `party of` or `broker`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Parties that asked.
+    pub applied: u64,
+    /// Parties that have a place.
+    pub won: u64,
+    /// Success against the average; people's groups against all people, brokers
+    /// against everybody.
+    pub ratio: Option<f64>,
+    /// Standard deviations from an even hand.
+    pub z: Option<f64>,
+    /// Whether it was tested, and found not to be served evenly.
+    pub flagged: bool,
+    /// Share of its requests that were settled in time.
+    pub in_time: Option<f64>,
+    /// From the intended sending to the answer.
+    pub service: Latency,
+    /// The way there and back on top.
+    pub felt: Latency,
+}
+
+/// A measure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// In files.
+    pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// What it tells.
+    pub about: &'static str,
+    /// Shown in percent.
+    pub share: bool,
+    /// None: there is no such figure in this run.
+    pub value: Option<f64>,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "each is named for what it is")]
+pub struct Record {
+    pub scenario: String,
+    pub about: String,
+    pub seed: u64,
+    pub scale: f64,
+    pub speed: f64,
+    pub opening: String,
+    pub ended: Ended,
+    /// Why its figures say little of the engine; none: they do.
+    pub void: Option<String>,
+    /// How long it took, s.
+    pub took_s: f64,
+    pub offices: usize,
+    pub offices_unasked: usize,
+    pub places: i64,
+    pub free_before: i64,
+    pub people: u64,
+    pub attackers: Vec<(String, Means)>,
+    pub requests: u64,
+    pub answered: u64,
+    pub bookings: u64,
+    pub granted: u64,
+    pub entered: u64,
+    pub rejected: Vec<(&'static str, u64)>,
+    /// Nobody listened.
+    pub unheard: u64,
+    /// No answer in time.
+    pub unanswered: u64,
+    pub second_answers: u64,
+    pub grants: Latency,
+    pub refusals: Latency,
+    /// How late requests left.
+    pub lag: Latency,
+    pub figures: Vec<Figure>,
+    /// Whether order and speed are judged by a sample of the people.
+    pub sampled: bool,
+    pub groups: Vec<GroupRecord>,
+    pub tested: usize,
+    pub deciles: Vec<f64>,
+    pub by_office: Vec<(String, u64)>,
+    pub from_s: f64,
+    pub bin_s: f64,
+    pub series: Vec<Bin>,
+}
+
+impl Record {
+    /// A figure by its name.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|figure| figure.name == name)?.value
+    }
+
+    /// Refusals of this reason.
+    pub fn rejected(&self, reason: Reason) -> u64 {
+        let found = self.rejected.iter().find(|(name, _)| *name == reason.name());
+        found.map_or(0, |(_, count)| *count)
+    }
+}
+
+pub(crate) fn record(
+    rush: &Rush,
+    ground: &Ground,
+    means: &[Means],
+    tally: &Tally,
+    ended: Ended,
+    took: Duration,
+) -> Record {
+    let scenario = &rush.scenario;
+    let slope = tally.slope();
+    let lag = Latency::of(&tally.lag);
+    let (groups, tested) = fared(rush, tally);
+    let people: u64 = (0..scenario.cohorts.len()).map(|i| tally.count(i).0).sum();
+    let names = scenario.attackers.iter().map(|attacker| attacker.name.clone());
+    let mut series = tally.series.bins.clone();
+    let mut free = Some(ground.free);
+    for bin in &mut series {
+        free = bin.free.or(free);
+        bin.free = free;
+    }
+    Record {
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        seed: rush.seed,
+        scale: rush.scale,
+        speed: rush.speed,
+        opening: ground.opening.clone(),
+        ended,
+        void: void(&lag),
+        took_s: took.as_secs_f64(),
+        offices: ground.offices.len(),
+        offices_unasked: ground.unasked,
+        places: ground.places,
+        free_before: ground.free,
+        people,
+        attackers: names.zip(means.iter().copied()).collect(),
+        requests: tally.sent,
+        answered: tally.answered,
+        bookings: tally.bookings,
+        granted: tally.places,
+        entered: tally.entered,
+        rejected: Reason::ALL
+            .iter()
+            .map(|reason| (reason.name(), tally.rejections(*reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
+        unheard: tally.unheard,
+        unanswered: tally.unanswered,
+        second_answers: tally.second_answers,
+        grants: Latency::of(&tally.grants),
+        refusals: Latency::of(&tally.refusals),
+        lag,
+        figures: figures(rush, tally, &groups, slope.as_ref().map(|slope| slope.premium)),
+        sampled: tally.sampled(),
+        groups,
+        tested,
+        deciles: slope.map(|slope| slope.by_decile).unwrap_or_default(),
+        by_office: tally.by_office.iter().map(|(office, n)| (office.clone(), *n)).collect(),
+        from_s: tally.series.from_us as f64 / 1e6,
+        bin_s: tally.series.width_us as f64 / 1e6,
+        series,
+    }
+}
+
+/// Whether the generator was the bottleneck.
+fn void(lag: &Latency) -> Option<String> {
+    (lag.p99 > MOST_LAG_MS).then(|| {
+        format!(
+            "one request in a hundred left more than {:.0} ms after it was due (most that counts: \
+             {MOST_LAG_MS:.0} ms): the generator, or the {MOST_OPEN} requests that it keeps on \
+             the way, was the bottleneck. Lower --scale or --speed, or run it on a machine of \
+             its own",
+            lag.p99
+        )
+    })
+}
+
+fn fared(rush: &Rush, tally: &Tally) -> (Vec<GroupRecord>, usize) {
+    let scenario = &rush.scenario;
+    let cohorts = scenario.cohorts.len();
+    let all_people = tally.sizes(0..5);
+    let everybody = (0..tally.cells.len()).fold((0, 0), |(applied, won), i| {
+        let (a, w) = tally.count(i);
+        (applied + a, won + w)
+    });
+    let mut records = Vec::new();
+    let (mut tested, mut p_values) = (Vec::new(), Vec::new());
+    for group in groups(scenario) {
+        let (mut applied, mut won, mut requests, mut in_time) = (0, 0, 0, 0);
+        let (mut service, mut felt) = (histogram(2), histogram(2));
+        for (index, cell) in tally.cells.iter().enumerate() {
+            let sizes = (1..=5_u8).filter(|size| group.holds(scenario, index, *size));
+            let sizes: Vec<usize> = sizes.map(|size| usize::from(size) - 1).collect();
+            for size in &sizes {
+                applied += cell.applied[*size];
+                won += cell.won[*size];
+            }
+            if sizes.len() == 5 {
+                requests += cell.requests;
+                in_time += cell.in_time;
+                // The same bounds: what one holds fits the other.
+                let _ = (service.add(&cell.service), felt.add(&cell.felt));
+            }
+        }
+        let (all, winners) = if group.kind == "broker" { everybody } else { all_people };
+        let ratio = measures::cohort_ratio(won, applied, winners, all);
+        if let Some(ratio) = ratio.filter(|_| group.tested) {
+            tested.push(records.len());
+            p_values.push(normal_two_sided(ratio.z));
+        }
+        records.push(GroupRecord {
+            kind: group.kind,
+            name: group.name,
+            applied,
+            won,
+            ratio: ratio.map(|ratio| ratio.ratio),
+            z: ratio.map(|ratio| ratio.z),
+            flagged: false,
+            in_time: measures::answered_in_time(in_time, requests),
+            service: Latency::of(&service),
+            felt: Latency::of(&felt),
+        });
+    }
+    for (at, fails) in tested.iter().zip(holm(&p_values, LEVEL)) {
+        records[*at].flagged = fails;
+    }
+    debug_assert!(records.len() >= cohorts, "each cohort is a group");
+    (records, tested.len())
+}
+
+fn figures(
+    rush: &Rush,
+    tally: &Tally,
+    groups: &[GroupRecord],
+    premium: Option<f64>,
+) -> Vec<Figure> {
+    let scenario = &rush.scenario;
+    let cohorts = scenario.cohorts.len();
+    let scalped: u64 = (cohorts..tally.cells.len()).map(|i| tally.held_by(i)).sum();
+    let rates: Vec<f64> = groups
+        .iter()
+        .filter(|group| group.kind == "cohort")
+        .filter_map(|group| measures::share(group.won, group.applied))
+        .collect();
+    let rate = |(applied, won): (u64, u64)| measures::share(won, applied);
+    let families = match (rate(tally.sizes(0..1)), rate(tally.sizes(1..5))) {
+        (Some(single), Some(several)) if single > 0.0 => Some(several / single),
+        _ => None,
+    };
+    let concentration = tally.concentration();
+    let (requests, in_time) = tally
+        .cells
+        .iter()
+        .fold((0, 0), |(all, timely), cell| (all + cell.requests, timely + cell.in_time));
+    let figure = |name, title, about, share, value| Figure { name, title, about, share, value };
+    vec![
+        figure(
+            "scalper_share",
+            "places in brokers' hands",
+            "Share of the places granted in this run that brokers hold at its end: the size of the \
+             black market.",
+            true,
+            measures::scalper_share(scalped, tally.places)
+                .filter(|_| !scenario.attackers.is_empty()),
+        ),
+        figure(
+            "inversion_rate",
+            "inversion rate",
+            "Of two parties that wanted the same, one won and one lost: how often the loser came \
+             first. 0 is pure first-come, 50 % a lottery.",
+            true,
+            tally.inversion(),
+        ),
+        figure(
+            "latency_premium",
+            "premium of speed",
+            "How far the tenth with the fastest connections is ahead of the slowest tenth, in parts \
+             of the average chance. 0: speed buys nothing.",
+            false,
+            premium,
+        ),
+        figure(
+            "jain_cohorts",
+            "evenness of cohorts (Jain)",
+            "Evenness of the success rates of the people's cohorts: 1 if all are the same.",
+            false,
+            measures::jain(&rates),
+        ),
+        figure(
+            "family_ratio",
+            "families against singles",
+            "Success of parties of two and more over that of single people. Below 1 they are at a \
+             disadvantage: a party needs its places together.",
+            false,
+            families,
+        ),
+        figure(
+            "top10_share",
+            "ten largest accounts",
+            "Share of the granted places that the ten largest accounts hold.",
+            true,
+            concentration.map(|c| c.top),
+        ),
+        figure(
+            "hhi",
+            "concentration (HHI)",
+            "Sum of the squared shares of accounts: 1 if one account has everything.",
+            false,
+            concentration.map(|c| c.hhi),
+        ),
+        figure(
+            "gini_accounts",
+            "Gini over winning accounts",
+            "Inequality of places among accounts that have some: 0 if all have the same. Families \
+             count as what they are, several people on one account.",
+            false,
+            tally.gini(),
+        ),
+        figure(
+            "recycle_capture",
+            "recycled places recaptured",
+            "Share of the places that brokers gave back and then got again for a client.",
+            true,
+            measures::recycle_capture(tally.recaptured.min(tally.given_back), tally.given_back),
+        ),
+        figure(
+            "first_choice",
+            "winners with their first choice",
+            "Share of people's winning parties that got the office and day they like best.",
+            true,
+            measures::share(tally.first_choice, tally.winners),
+        ),
+        figure(
+            "wait_s",
+            "wait for the result, s",
+            "From a winner's first request (or the opening, if that was later) to its result, in \
+             seconds of the scenario.",
+            false,
+            (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64),
+        ),
+        figure(
+            "answered_in_time",
+            "answered in time",
+            "Requests that were settled while somebody was still waiting for it, of all that were \
+             settled or got no answer.",
+            true,
+            measures::answered_in_time(in_time, requests),
+        ),
+        figure(
+            "numbers_twice",
+            "queue numbers told twice",
+            "Queue numbers of a slot that two bookings held at the same time, by what clients were \
+             told. Must be 0.",
+            false,
+            Some(tally.numbers_twice as f64),
+        ),
+    ]
+}

@@ -1,0 +1,140 @@
+//! What the reports say of a run that was made up.
+
+use super::{html, json, summary, tables, verdict};
+use crate::fairness::Means;
+use crate::fairness::report::svg::escaped;
+use crate::rush::{Bin, Ended, Figure, GroupRecord, Latency, Record};
+
+fn record() -> Record {
+    let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
+    let group = |kind, name: &str, applied, won, flagged| GroupRecord {
+        kind,
+        name: name.to_owned(),
+        applied,
+        won,
+        ratio: Some(1.25),
+        z: Some(2.0),
+        flagged,
+        in_time: Some(0.5),
+        service: latency,
+        felt: latency,
+    };
+    let figure =
+        |name, share, value| Figure { name, title: name, about: "About <it>.", share, value };
+    Record {
+        scenario: "made up".into(),
+        about: "<script>alert(1)</script>".into(),
+        seed: 3,
+        scale: 0.5,
+        speed: 10.0,
+        opening: "w".into(),
+        ended: Ended::Complete,
+        void: None,
+        took_s: 12.0,
+        offices: 2,
+        offices_unasked: 1,
+        places: 100,
+        free_before: 90,
+        people: 200,
+        attackers: vec![(
+            "bots, fast".into(),
+            Means { identities: 20, accounts: 2, connections: 1 },
+        )],
+        requests: 400,
+        answered: 390,
+        bookings: 70,
+        granted: 80,
+        entered: 0,
+        rejected: vec![("sold_out", 300)],
+        unheard: 6,
+        unanswered: 4,
+        second_answers: 0,
+        grants: latency,
+        refusals: latency,
+        lag: latency,
+        figures: vec![
+            figure("scalper_share", true, Some(0.25)),
+            figure("inversion_rate", true, Some(0.002)),
+            figure("answered_in_time", true, Some(0.975)),
+            figure("recycle_capture", true, None),
+            figure("numbers_twice", false, Some(0.0)),
+        ],
+        sampled: true,
+        groups: vec![
+            group("cohort", "city, fibre", 150, 60, true),
+            group("cohort", "country", 50, 10, false),
+            group("broker", "bots, fast", 20, 20, false),
+        ],
+        tested: 2,
+        deciles: (0..10).map(|i| f64::from(i) / 10.0).collect(),
+        by_office: vec![("a".into(), 80)],
+        from_s: -5.0,
+        bin_s: 0.5,
+        series: vec![Bin { requests: 7, free: Some(10), ..Bin::default() }; 100],
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_from_outside_and_says_everything() {
+    let record = record();
+    let page = html(&record);
+    for outside in ["http:", "https:", "<script", "src=", "url(", "@import", "<link"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for sentence in verdict(&record) {
+        assert!(page.contains(&escaped(&sentence)), "{sentence}");
+    }
+    for said in ["city, fibre", "bots, fast", "sold_out", "About &lt;it&gt;.", "times as fast"] {
+        assert!(page.contains(said), "{said}");
+    }
+    for tag in ["svg", "figure", "table", "tr", "td", "th", "ul", "li", "dl", "div", "h2", "p"] {
+        let opened =
+            page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "<{tag}>");
+    }
+}
+
+#[test]
+fn the_verdict_is_of_what_happened() {
+    let mut record = record();
+    let said = verdict(&record).join("\n");
+    for part in [
+        "no queue number was given twice",
+        "Of 90 free places, 80 were granted in 70 bookings; 10 are free at the end. 35.0 % of the 200",
+        "the loser had come first in 0.20 % of the cases: as under pure first-come",
+        "Brokers hold 25.0 % of the granted places; they are 9.09 % of those who asked",
+        "Not served evenly: cohort city, fibre has 1.25 times the average (z 2.0)",
+        "97.5 % of the requests were settled",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(!said.contains("Void") && !said.contains("stopped answering"), "{said}");
+
+    record.ended = Ended::EngineGone { at_s: 41.6 };
+    record.void = Some("too slow".into());
+    record.second_answers = 2;
+    let said = verdict(&record);
+    assert!(said[0].starts_with("The engine stopped answering at second 42"), "{said:?}");
+    assert_eq!(said[1], "Void: too slow.");
+    assert!(said[2].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
+    record.ended = Ended::Interrupted { at_s: 3.0 };
+    assert!(verdict(&record)[0].starts_with("It was interrupted at second 3"));
+    assert!(summary(&record).contains("- Void: too slow."));
+}
+
+#[test]
+fn files_hold_every_observation_once() {
+    let record = record();
+    let [measures, groups, latency, series, deciles] = tables(&record).map(|(_, text)| text);
+    assert_eq!(measures.lines().count(), 1 + 4, "one has no value");
+    assert_eq!(groups.lines().count(), 1 + 3);
+    assert!(groups.contains("made up,3,cohort,\"city, fibre\",150,60,1.25,2,true,0.5"), "{groups}");
+    assert_eq!(latency.lines().count(), 1 + 3 + 2 * 3);
+    assert_eq!(series.lines().count(), 1 + 100);
+    assert!(series.lines().nth(2).is_some_and(|row| row.starts_with("made up,3,-4.5,0.5,0,7,")));
+    assert_eq!(deciles.lines().count(), 1 + 10);
+    let json = json(&record);
+    assert_eq!(json["run"]["ended"]["how"], "complete");
+    assert_eq!(json["run"]["rejected"][0][1], 300);
+    assert_eq!(json["verdict"].as_array().map(Vec::len), Some(verdict(&record).len()));
+}

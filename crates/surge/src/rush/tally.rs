@@ -1,0 +1,386 @@
+//! What is kept of those who asked, once they are gone: counts, distributions
+//! and a bounded sample.
+
+use std::collections::BTreeMap;
+
+use giliran_wire::answer::Reason;
+use hdrhistogram::Histogram;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Serialize;
+
+use crate::fairness::figures::same_wish;
+use crate::fairness::measures::{self, Arrival};
+use crate::fairness::population::{Party, Role};
+use crate::fairness::random::Random;
+use crate::fairness::scenario::Scenario;
+use crate::log::Seen;
+
+/// Most people that order and round trips are judged by: all of them up to here,
+/// beyond an even sample.
+const SAMPLED: usize = 1 << 20;
+/// Most bars of the time series; beyond, two become one.
+const MOST_BINS: usize = 960;
+/// Their width at first, µs of the scenario.
+const FIRST_BIN_US: i64 = 500_000;
+
+/// What happened in a stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bin {
+    /// Parties that asked for the first time.
+    pub came: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Places granted.
+    pub granted: u64,
+    /// Refusals that settle it.
+    pub refused: u64,
+    /// Answers that tell to come again, and requests that nobody heard.
+    pub again: u64,
+    /// Free places at its end; none: not known.
+    pub free: Option<i64>,
+}
+
+/// Bars over time: wider ones, rather than more than there is room for.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    pub(crate) from_us: i64,
+    pub(crate) width_us: i64,
+    pub(crate) bins: Vec<Bin>,
+}
+
+impl Series {
+    pub(crate) fn new(from_us: i64) -> Self {
+        Self { from_us, width_us: FIRST_BIN_US, bins: Vec::new() }
+    }
+
+    pub(crate) fn at(&mut self, t_us: i64) -> &mut Bin {
+        let after = (t_us - self.from_us).max(0);
+        while after / self.width_us >= MOST_BINS as i64 {
+            self.width_us *= 2;
+            let pairs = self.bins.chunks(2).map(|pair| {
+                let mut both = pair[0];
+                if let Some(second) = pair.get(1) {
+                    both.came += second.came;
+                    both.requests += second.requests;
+                    both.granted += second.granted;
+                    both.refused += second.refused;
+                    both.again += second.again;
+                    both.free = second.free.or(both.free);
+                }
+                both
+            });
+            self.bins = pairs.collect();
+        }
+        let bin = (after / self.width_us) as usize;
+        if bin >= self.bins.len() {
+            self.bins.resize(bin + 1, Bin::default());
+        }
+        &mut self.bins[bin]
+    }
+}
+
+/// How those of one cohort or attacker fared.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    /// Parties by size, from one.
+    pub(crate) applied: [u64; 5],
+    pub(crate) won: [u64; 5],
+    /// Requests from the opening on, and those that were settled in time.
+    pub(crate) requests: u64,
+    pub(crate) in_time: u64,
+    /// From the intended sending to the answer, µs.
+    pub(crate) service: Histogram<u64>,
+    /// The way there and back on top.
+    pub(crate) felt: Histogram<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sampled {
+    wish: u64,
+    at: i64,
+    rtt_us: u32,
+    won: bool,
+}
+
+/// A histogram of µs up to two minutes.
+pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 120_000_000, digits).expect("bounds are right")
+}
+
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) cells: Vec<Cell>,
+    cohorts: usize,
+    pub(crate) series: Series,
+    /// Requests sent, lookups included.
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) entered: u64,
+    /// Bookings told, each once, and their places.
+    pub(crate) bookings: u64,
+    pub(crate) places: u64,
+    pub(crate) refused: [u64; 17],
+    /// Nobody listened.
+    pub(crate) unheard: u64,
+    /// No answer in time.
+    pub(crate) unanswered: u64,
+    pub(crate) second_answers: u64,
+    pub(crate) grants: Histogram<u64>,
+    pub(crate) refusals: Histogram<u64>,
+    pub(crate) lag: Histogram<u64>,
+    sample: Vec<Sampled>,
+    seen: u64,
+    random: Random,
+    /// Places by account, of winners.
+    held: FxHashMap<u32, u64>,
+    slots: FxHashMap<String, u32>,
+    numbers: FxHashSet<(u32, u16)>,
+    /// Queue numbers that were told to two bookings at once.
+    pub(crate) numbers_twice: u64,
+    pub(crate) first_choice: u64,
+    pub(crate) winners: u64,
+    pub(crate) waited_us: f64,
+    pub(crate) by_office: BTreeMap<String, u64>,
+    pub(crate) given_back: u64,
+    pub(crate) recaptured: u64,
+}
+
+impl Tally {
+    pub(crate) fn new(scenario: &Scenario, from_us: i64, seed: u64) -> Self {
+        let cell = Cell {
+            applied: [0; 5],
+            won: [0; 5],
+            requests: 0,
+            in_time: 0,
+            service: histogram(2),
+            felt: histogram(2),
+        };
+        Self {
+            cells: vec![cell; scenario.cohorts.len() + scenario.attackers.len()],
+            cohorts: scenario.cohorts.len(),
+            series: Series::new(from_us),
+            sent: 0,
+            answered: 0,
+            entered: 0,
+            bookings: 0,
+            places: 0,
+            refused: [0; 17],
+            unheard: 0,
+            unanswered: 0,
+            second_answers: 0,
+            grants: histogram(3),
+            refusals: histogram(3),
+            lag: histogram(3),
+            sample: Vec::new(),
+            seen: 0,
+            random: Random::new(seed, 7),
+            held: FxHashMap::default(),
+            slots: FxHashMap::default(),
+            numbers: FxHashSet::default(),
+            numbers_twice: 0,
+            first_choice: 0,
+            winners: 0,
+            waited_us: 0.0,
+            by_office: BTreeMap::new(),
+            given_back: 0,
+            recaptured: 0,
+        }
+    }
+
+    pub(crate) fn rejections(&self, reason: Reason) -> u64 {
+        self.refused[usize::from(reason.number())]
+    }
+
+    /// Queue numbers were told; or given back.
+    pub(crate) fn told(&mut self, seen: &Seen, given: bool) {
+        let slots = self.slots.len() as u32;
+        let slot = format!("{}/{}/{}", seen.office, seen.date, seen.session);
+        let slot = *self.slots.entry(slot).or_insert(slots);
+        for number in &seen.numbers {
+            if given {
+                self.numbers_twice += u64::from(!self.numbers.insert((slot, *number)));
+            } else {
+                self.numbers.remove(&(slot, *number));
+            }
+        }
+    }
+
+    /// Takes in what came of somebody who will not ask any more.
+    pub(crate) fn gone(&mut self, party: &Party) {
+        if party.role == Role::Client {
+            return;
+        }
+        let cell = &mut self.cells[usize::from(party.group)];
+        let size = usize::from(party.size.clamp(1, 5)) - 1;
+        cell.applied[size] += 1;
+        cell.won[size] += u64::from(party.won);
+        if party.won {
+            *self.held.entry(party.account).or_default() += u64::from(party.size);
+        }
+        if party.role != Role::Person || party.arrived == i64::MAX {
+            return;
+        }
+        let sampled = Sampled {
+            wish: same_wish(party),
+            at: party.arrived,
+            rtt_us: party.rtt_us,
+            won: party.won,
+        };
+        self.seen += 1;
+        if self.sample.len() < SAMPLED {
+            self.sample.push(sampled);
+        } else {
+            let at = self.random.below(usize::try_from(self.seen).unwrap_or(usize::MAX));
+            if let Some(other) = self.sample.get_mut(at) {
+                *other = sampled;
+            }
+        }
+    }
+
+    /// Parties of a cohort or attacker: applied, won.
+    pub(crate) fn count(&self, index: usize) -> (u64, u64) {
+        let cell = &self.cells[index];
+        (cell.applied.iter().sum(), cell.won.iter().sum())
+    }
+
+    /// People's parties of these sizes: applied, won.
+    pub(crate) fn sizes(&self, sizes: std::ops::Range<usize>) -> (u64, u64) {
+        self.cells[..self.cohorts].iter().fold((0, 0), |(applied, won), cell| {
+            let of = |counts: &[u64; 5]| counts[sizes.clone()].iter().sum::<u64>();
+            (applied + of(&cell.applied), won + of(&cell.won))
+        })
+    }
+
+    /// Places that those of a cohort or attacker hold.
+    pub(crate) fn held_by(&self, index: usize) -> u64 {
+        self.cells[index].won.iter().zip(1..).map(|(won, size)| won * size).sum()
+    }
+
+    pub(crate) fn inversion(&self) -> Option<f64> {
+        let arrivals = self.sample.iter();
+        let arrivals = arrivals.map(|s| Arrival { group: s.wish, at: s.at, won: s.won });
+        measures::inversion_rate(arrivals.collect())
+    }
+
+    pub(crate) fn slope(&self) -> Option<measures::LatencySlope> {
+        measures::latency_slope(self.sample.iter().map(|s| (s.rtt_us, s.won)).collect())
+    }
+
+    pub(crate) fn concentration(&self) -> Option<measures::Concentration> {
+        measures::concentration(self.held.values().copied().collect(), 10)
+    }
+
+    pub(crate) fn gini(&self) -> Option<f64> {
+        measures::gini(self.held.values().map(|held| *held as f64).collect())
+    }
+
+    /// True where order and round trips are judged by a sample.
+    pub(crate) fn sampled(&self) -> bool {
+        self.seen > self.sample.len() as u64
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::population::{Crowd, Population};
+    use crate::fairness::scenario::shipped;
+
+    #[test]
+    fn bars_get_wider_and_lose_nothing() {
+        let mut series = Series::new(-10_000_000);
+        for t_s in -10..2_000 {
+            let bin = series.at(t_s * 1_000_000);
+            bin.requests += 1;
+            bin.free = Some(3_000 - t_s);
+        }
+        assert!(series.bins.len() <= MOST_BINS);
+        assert_eq!(series.bins.iter().map(|bin| bin.requests).sum::<u64>(), 2_010);
+        assert_eq!(series.bins.last().unwrap().free, Some(1_001));
+        assert_eq!(series.width_us, 4_000_000);
+        assert_eq!(series.bins[3].requests, 4);
+        // What comes too early is in the first bar.
+        series.at(-20_000_000).came = 1;
+        assert_eq!(series.bins[0].came, 1);
+    }
+
+    fn party(scenario: &Scenario) -> Party {
+        let (_, mut crowd) = Crowd::new(scenario, &[], 1);
+        Party { size: 2, group: 1, ..crowd.next().unwrap().party }
+    }
+
+    #[test]
+    fn who_is_gone_is_counted_once_by_cohort_and_size() {
+        let scenario = shipped("calm").unwrap();
+        let mut tally = Tally::new(&scenario, 0, 1);
+        let party = party(&scenario);
+        tally.gone(&Party { won: true, arrived: 5, account: 7, ..party });
+        tally.gone(&Party { arrived: 4, ..party });
+        // Not heard at all, and a recycler's client.
+        tally.gone(&Party { size: 1, ..party });
+        tally.gone(&Party { role: Role::Client, won: true, ..party });
+        assert_eq!(tally.count(1), (3, 1));
+        assert_eq!(tally.sizes(0..1), (1, 0));
+        assert_eq!(tally.sizes(1..5), (2, 1));
+        assert_eq!(tally.held_by(1), 2);
+        assert_eq!(tally.inversion(), Some(1.0), "the loser had come first");
+        assert_eq!(tally.concentration().unwrap().top, 1.0);
+        assert!(!tally.sampled());
+    }
+
+    #[test]
+    fn a_number_is_told_twice_only_while_it_is_held() {
+        let scenario = shipped("calm").unwrap();
+        let mut tally = Tally::new(&scenario, 0, 1);
+        let seen = |session: &str, numbers: &[u16]| Seen {
+            id: String::new(),
+            office: "a".into(),
+            date: "2030-01-07".into(),
+            session: session.into(),
+            numbers: numbers.to_vec(),
+        };
+        tally.told(&seen("0800", &[1, 2]), true);
+        tally.told(&seen("1000", &[1, 2]), true);
+        tally.told(&seen("0800", &[2]), false);
+        tally.told(&seen("0800", &[2]), true);
+        assert_eq!(tally.numbers_twice, 0);
+        tally.told(&seen("0800", &[1]), true);
+        assert_eq!(tally.numbers_twice, 1);
+    }
+
+    #[test]
+    fn a_crowd_is_a_population_that_comes_one_by_one() {
+        let scenario = shipped("batam").unwrap();
+        let whole = Population::new(&scenario, &[], 3);
+        let (attackers, mut crowd) = Crowd::new(&scenario, &[], 3);
+        assert!(attackers.parties.is_empty());
+        let all = scenario.people.parties;
+        let coming: Vec<_> = crowd.by_ref().collect();
+        assert_eq!((coming.len() as u64, crowd.left()), (all, 0));
+        assert!(coming.windows(2).all(|two| two[0].sent <= two[1].sent), "in their order");
+        // The same distributions, up to chance: of 12,000, three deviations are 164.
+        let near = |one: usize, other: usize| assert!(one.abs_diff(other) < 200, "{one}, {other}");
+        for to_s in [-29, 0, 5, 20, 60, 120, 300] {
+            let within = |at: i64| at < to_s * 1_000_000;
+            let streamed = coming.iter().filter(|coming| within(coming.at())).count();
+            let mut seen = vec![false; whole.parties.len()];
+            let mut planned = 0;
+            for (at, index) in &whole.planned {
+                if !std::mem::replace(&mut seen[*index as usize], true) && within(*at) {
+                    planned += 1;
+                }
+            }
+            near(streamed, planned);
+        }
+        for size in 1..=5 {
+            let of = |party: &&Party| party.size == size;
+            near(
+                coming.iter().map(|coming| &coming.party).filter(of).count(),
+                whole.parties.iter().filter(of).count(),
+            );
+        }
+        let twice = coming.iter().filter(|coming| coming.twice.is_some()).count();
+        near(twice, whole.planned.len() - whole.parties.len());
+    }
+}

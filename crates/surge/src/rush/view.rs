@@ -1,0 +1,97 @@
+//! What can be watched while it runs.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::Client;
+use giliran_wire::answer::Reason;
+use giliran_wire::subject::Domain;
+
+use super::ground::{Engine, Ground};
+
+/// How often the engine is asked for its free places.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// How it stands.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Seconds from the opening, of the scenario.
+    pub t_s: f64,
+    /// Seconds of waiting until it begins; 0: it has begun.
+    pub begins_in_s: f64,
+    /// Parties that have come, and all of them.
+    pub came: u64,
+    /// All parties that will come.
+    pub all: u64,
+    /// Requests sent.
+    pub sent: u64,
+    /// Bookings granted.
+    pub granted: u64,
+    /// Entered into a draw.
+    pub entered: u64,
+    /// Refusals by the reason's number.
+    pub refused: [u64; 17],
+    /// Requests that nobody heard, or answered in time.
+    pub unanswered: u64,
+    /// Requests on the way.
+    pub open: u64,
+    /// Free places, as far as known.
+    pub free: i64,
+    /// Places at the offices that are asked at.
+    pub places: i64,
+    /// Grants' latency, ms: half of them within, 99 % within.
+    pub grants_ms: [f64; 2],
+    /// Refusals' latency.
+    pub refusals_ms: [f64; 2],
+    /// How late requests leave, ms: 99 % within.
+    pub late_ms: f64,
+    /// Requests a second, of late, by second.
+    pub rate: Vec<u64>,
+}
+
+impl View {
+    /// Refusals of this reason.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.refused[usize::from(reason.number())]
+    }
+}
+
+/// Where the run says how it stands.
+#[derive(Debug, Default)]
+pub struct Live {
+    view: Mutex<View>,
+    /// Free places as the engine told last.
+    told: Mutex<Option<i64>>,
+}
+
+impl Live {
+    /// How it stands now.
+    pub fn view(&self) -> View {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, view: View) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    /// What the engine told since the last time this was asked.
+    pub(crate) fn take_told(&self) -> Option<i64> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Asks the engine for its free places, now and then.
+pub(crate) async fn watch_free(client: Client, domain: Domain, ground: Ground, live: Arc<Live>) {
+    let offices: BTreeSet<String> = ground.offices.iter().map(|site| site.id.clone()).collect();
+    let mut every = tokio::time::interval(LOOKS_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        // An engine that is gone is told by those who ask it for places.
+        if let Ok(engine) = Engine::look(&client, &domain).await {
+            let free = engine.free(&ground.opening, &offices);
+            *live.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(free);
+        }
+    }
+}
