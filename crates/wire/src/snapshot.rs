@@ -24,7 +24,7 @@ use crate::ledger::{BallotEntry, Chain, Genesis, Grant, OpeningRecord};
 use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
 /// What a file of this layout begins with.
-pub const MAGIC: &[u8; 8] = b"GILSNAP2";
+pub const MAGIC: &[u8; 8] = b"GILSNAP3";
 /// The longest piece, in bytes.
 const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
 
@@ -122,10 +122,23 @@ pub struct SlotState {
 pub struct Withheld {
     /// The number.
     pub number: u16,
-    /// True: it waits for a draw; false: for a moment.
-    pub drawn: bool,
-    /// When.
-    pub at: Timestamp,
+    /// What it waits for.
+    pub until: Until,
+}
+
+/// What a returned number waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Until {
+    /// A moment, which is on record.
+    At(Timestamp),
+    /// The first draw after it came back. When that is says the time zone database,
+    /// which is not the same everywhere, nor for ever.
+    Draw {
+        /// When it came back.
+        since: Timestamp,
+        /// By the rule for bookings that ran out; else for those given back.
+        expired: bool,
+    },
 }
 
 /// A booking, live or not.

@@ -8,11 +8,11 @@ use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
 use giliran_wire::snapshot::{
     BookingState, Cutter, DoneState, EntryState, Head, LifeState, OpeningState, Piece, SlotState,
-    Stand, Withheld as WithheldState,
+    Stand, Until as UntilState, Withheld as WithheldState,
 };
 use giliran_wire::{BlockHash, BookingId, KeyFingerprint};
 
-use super::apply::{draw_of, show};
+use super::apply::{draw_of, show, until_draw};
 use super::stock::{Stock, Until};
 use super::{Keeper, Kept};
 use crate::booking::{Done, DoneDeed};
@@ -231,13 +231,14 @@ impl Keeper {
             stock.reserved = slot.reserved;
             stock.halted = slot.halted;
             for withheld in slot.withheld {
-                let key = (withheld.at, ordinal, index, withheld.number);
-                let until = if withheld.drawn {
-                    self.collected.insert(key);
-                    Until::Draw(withheld.at)
-                } else {
-                    self.delayed.insert(key);
-                    Until::At(withheld.at)
+                let key = |at| (at, ordinal, index, withheld.number);
+                let until = match withheld.until {
+                    UntilState::At(at) => Until::At(at),
+                    UntilState::Draw { since, expired } => until_draw(&opening, since, expired),
+                };
+                match until {
+                    Until::At(at) => self.delayed.insert(key(at)),
+                    Until::Draw { at, .. } => self.collected.insert(key(at)),
                 };
                 stock.restore_withheld(withheld.number, until);
             }
@@ -327,11 +328,11 @@ impl Keeper {
 
 fn slot_state(stock: &Stock) -> SlotState {
     let withheld = stock.withheld().map(|withheld| {
-        let (drawn, at) = match withheld.until {
-            Until::At(at) => (false, at),
-            Until::Draw(at) => (true, at),
+        let until = match withheld.until {
+            Until::At(at) => UntilState::At(at),
+            Until::Draw { since, expired, .. } => UntilState::Draw { since, expired },
         };
-        WithheldState { number: withheld.number, drawn, at }
+        WithheldState { number: withheld.number, until }
     });
     SlotState {
         quota: stock.quota,
