@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use giliran_broker::clock;
-use serde_json::Value;
+use giliran_wire::{BookingId, Timestamp};
+use serde_json::{Value, json};
 
 use crate::rig::{Rig, text};
 
@@ -185,4 +187,88 @@ async fn surge_on_nothing() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("connect to NATS at"), "{said}");
     assert!(since.elapsed() < Duration::from_secs(8), "at once");
+}
+
+/// Plays an engine whose opening is by draw, and draws every other entry; until
+/// it has, whoever asks is still entered.
+async fn draw(client: async_nats::Client, closes: Timestamp) {
+    let mut requests = client.subscribe("giliran.v1.*").await.unwrap();
+    client.flush().await.unwrap();
+    let mut entries: Vec<String> = Vec::new();
+    while let Some(message) = requests.next().await {
+        let (Some(reply), Ok(asked)) =
+            (message.reply, serde_json::from_slice::<Value>(&message.payload))
+        else {
+            continue;
+        };
+        let as_of = json!({ "epoch": 1, "seq": 7 });
+        let id = asked["request_id"].as_str().unwrap_or_default().to_owned();
+        let entry = |n: usize| BookingId::from_random(n as u128 + 1).to_string();
+        let entered = |n: usize| {
+            let entry = json!({ "opening": "w", "receipt": entry(n) });
+            json!({ "request_id": id, "outcome": "entered", "entry": entry, "as_of": as_of })
+        };
+        let answer = match message.subject.rsplit('.').next() {
+            Some("availability") => {
+                let slot = |office: &str, day: u8| {
+                    json!({ "opening": "w", "office": office, "date": format!("2030-01-{day:02}"),
+                        "session": "all", "quota": 5, "free": 5, "withheld": 0 })
+                };
+                let slots = ["a", "b", "c", "d"].iter();
+                let slots: Vec<Value> =
+                    slots.flat_map(|office| (7..12).map(|day| slot(office, day))).collect();
+                let opening = json!({ "id": "w", "state": "open",
+                    "opens_at": "2026-01-01T00:00:00.000Z", "closes_at": closes });
+                json!({ "now": clock::now(), "openings": [opening], "slots": slots, "as_of": as_of })
+            }
+            Some("book") => {
+                let known = entries.iter().position(|entry| *entry == id);
+                let n = known.unwrap_or(entries.len());
+                if known.is_none() {
+                    entries.push(id.clone());
+                }
+                entered(n)
+            }
+            Some("lookup") => {
+                let n = entries.iter().position(|entry| *entry == id).unwrap();
+                // Drawn a moment after the close.
+                if clock::now() < closes.plus_millis(1_500) {
+                    entered(n)
+                } else if n % 2 == 0 {
+                    let booking = json!({ "id": entry(n), "version": 2, "status": "confirmed",
+                        "opening": "w", "office": "a", "date": "2030-01-07", "session": "all",
+                        "numbers": [n + 1], "request_id": id, "granted_at": closes });
+                    json!({ "request_id": id, "outcome": "granted", "as_of": as_of,
+                        "booking": booking })
+                } else {
+                    json!({ "request_id": id, "outcome": "rejected", "reason": "not_found" })
+                }
+            }
+            _ => continue,
+        };
+        client.publish(reply, answer.to_string().into()).await.unwrap();
+    }
+}
+
+/// Where places are drawn at the close, everybody waits for it and asks then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn surge_on_a_draw() {
+    let rig = Rig::new("").await;
+    let drawing = tokio::spawn(draw(rig.client.clone(), clock::now().plus_millis(6_000)));
+    let json = rig.path("surge.json");
+    let run = ["surge", "--scenario", "calm", "--scale", "0.02", "--speed", "200"];
+    let since = Instant::now();
+    while rig.ask("availability", "{}").await.is_none() {
+        assert!(since.elapsed() < Duration::from_secs(5));
+    }
+    let (code, shown, said) = rig.run(&[&run[..], &["--json", text(&json)]].concat());
+    drawing.abort();
+    assert_eq!(code, 0, "{said}\n{shown}");
+    let report = report(&json);
+    let entered = report["run"]["entered"].as_u64().unwrap();
+    assert_eq!(report["run"]["people"], 24);
+    assert!(entered >= 24, "everybody entered, brokers too: {entered}");
+    assert_eq!(report["run"]["bookings"].as_u64().unwrap(), entered.div_ceil(2), "{shown}");
+    assert!(shown.contains("parties were entered into a draw"), "{shown}");
+    assert!(report["run"]["rejected"].to_string().contains("not_found"));
 }

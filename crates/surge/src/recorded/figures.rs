@@ -166,8 +166,10 @@ pub struct Figures {
     pub answered: Answered,
     /// Refusals by reason; none: not known.
     pub refusals: Option<Vec<(&'static str, u64)>>,
-    /// Over time.
+    /// Over time, to the ledger's end.
     pub chart: Chart,
+    /// The first rush alone; none: it was not shorter than the rest by far.
+    pub rush: Option<Chart>,
     /// Grants told by the gateway log that the ledger does not hold.
     pub missing: u64,
     /// True where no later block can change the figures of the window.
@@ -193,7 +195,8 @@ impl Figures {
             groups,
             answered,
             refusals,
-            chart: chart(recorded),
+            chart: chart(recorded, None),
+            rush: rush(recorded),
             missing: gateway.map_or(0, |gateway| gateway.missing),
             is_final: recorded.state == State::Closed,
         }
@@ -824,8 +827,20 @@ fn asked_in_groups(gateway: &Gateway) -> Vec<Group> {
     counts.into_iter().map(group).collect()
 }
 
-fn chart(recorded: &Recorded) -> Chart {
-    let from = recorded.opened.unwrap_or(recorded.record.opens_at);
+/// The first rush: until nearly all places were gone, and half of that again.
+fn rush(recorded: &Recorded) -> Option<Chart> {
+    let from = recorded.opened?;
+    let mut at: Vec<Timestamp> =
+        recorded.bookings.iter().filter(|b| !b.again).map(|booked| booked.at).collect();
+    at.sort_unstable();
+    let nearly = at.get((at.len() * 95).div_ceil(100).checked_sub(1)?)?;
+    let to = from.plus_millis((nearly.millis_since(from) * 3 / 2).max(1_000));
+    (to.millis_since(from) * 4 < end(recorded, from).millis_since(from))
+        .then(|| chart(recorded, Some(to)))
+}
+
+/// The last thing that happened.
+fn end(recorded: &Recorded, from: Timestamp) -> Timestamp {
     let ends = recorded.blocks.iter().flat_map(|block| {
         block.changes.iter().map(|(change, _)| match change {
             super::Change::Refused { second, .. } => {
@@ -834,7 +849,12 @@ fn chart(recorded: &Recorded) -> Chart {
             _ => block.time,
         })
     });
-    let to = ends.max().unwrap_or(from);
+    ends.max().unwrap_or(from)
+}
+
+fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
+    let from = recorded.opened.unwrap_or(recorded.record.opens_at);
+    let to = until.unwrap_or_else(|| end(recorded, from));
     let lasts = to.millis_since(from) as i64;
     let fits = |step: &i64| lasts / step < MOST_BINS;
     let step_ms = BINS_MS.into_iter().find(fits).unwrap_or(lasts / MOST_BINS + 1);
@@ -850,7 +870,7 @@ fn chart(recorded: &Recorded) -> Chart {
     };
     let mut now: Vec<i64> = recorded.record.slots.iter().map(|s| s.quota.into()).collect();
     let mut reached = 0;
-    for block in &recorded.blocks {
+    for block in recorded.blocks.iter().filter(|b| until.is_none_or(|to| b.time <= to)) {
         let at = bin(block.time.as_millis()).unwrap_or(0).min(bins - 1);
         let free: i64 = now.iter().sum();
         chart.free[reached..at].fill(free);

@@ -19,7 +19,7 @@ use crate::log::Seen;
 /// beyond an even sample.
 const SAMPLED: usize = 1 << 20;
 /// Most bars of the time series; beyond, two become one.
-const MOST_BINS: usize = 240;
+const MOST_BINS: usize = 960;
 /// Their width at first, µs of the scenario.
 const FIRST_BIN_US: i64 = 500_000;
 
@@ -298,8 +298,8 @@ mod tests {
         assert!(series.bins.len() <= MOST_BINS);
         assert_eq!(series.bins.iter().map(|bin| bin.requests).sum::<u64>(), 2_010);
         assert_eq!(series.bins.last().unwrap().free, Some(1_001));
-        assert_eq!(series.width_us, 16_000_000);
-        assert_eq!(series.bins[3].requests, 16);
+        assert_eq!(series.width_us, 4_000_000);
+        assert_eq!(series.bins[3].requests, 4);
         // What comes too early is in the first bar.
         series.at(-20_000_000).came = 1;
         assert_eq!(series.bins[0].came, 1);
@@ -315,10 +315,10 @@ mod tests {
         let scenario = shipped("calm").unwrap();
         let mut tally = Tally::new(&scenario, 0, 1);
         let party = party(&scenario);
-        tally.gone(&Party { won: true, arrived: 5, account: 7, ..party.clone() });
-        tally.gone(&Party { arrived: 4, ..party.clone() });
+        tally.gone(&Party { won: true, arrived: 5, account: 7, ..party });
+        tally.gone(&Party { arrived: 4, ..party });
         // Not heard at all, and a recycler's client.
-        tally.gone(&Party { size: 1, ..party.clone() });
+        tally.gone(&Party { size: 1, ..party });
         tally.gone(&Party { role: Role::Client, won: true, ..party });
         assert_eq!(tally.count(1), (3, 1));
         assert_eq!(tally.sizes(0..1), (1, 0));

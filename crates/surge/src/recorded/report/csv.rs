@@ -30,18 +30,21 @@ pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String)
             float(group.fared.z)
         );
     }
-    let mut series = String::from("opening,ms_from_opening,granted,returned,free,refused\n");
-    let chart = &figures.chart;
-    for i in 0..chart.granted.len() {
-        let refused = chart.refused.as_ref().map_or(String::new(), |r| r[i].to_string());
-        let _ = writeln!(
-            series,
-            "{opening},{},{},{},{},{refused}",
-            i as i64 * chart.step_ms,
-            chart.granted[i],
-            chart.returned[i],
-            chart.free[i]
-        );
+    let mut series = String::from("opening,view,ms_from_opening,granted,returned,free,refused\n");
+    let views = [("whole", Some(&figures.chart)), ("rush", figures.rush.as_ref())];
+    for (view, chart) in views {
+        let Some(chart) = chart else { continue };
+        for i in 0..chart.granted.len() {
+            let refused = chart.refused.as_ref().map_or(String::new(), |r| r[i].to_string());
+            let _ = writeln!(
+                series,
+                "{opening},{view},{},{},{},{},{refused}",
+                i as i64 * chart.step_ms,
+                chart.granted[i],
+                chart.returned[i],
+                chart.free[i]
+            );
+        }
     }
     [("measures.csv", measures), ("groups.csv", groups), ("series.csv", series)]
 }

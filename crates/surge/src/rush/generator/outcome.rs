@@ -85,7 +85,7 @@ impl Generator<'_> {
                     bin.refused += 1;
                     self.settled(who, what, due_us, took_us);
                 }
-                self.refused(who, due_us, &rejection, now);
+                self.refused(who, what, due_us, &rejection, now);
             }
         }
     }
@@ -192,7 +192,7 @@ impl Generator<'_> {
         self.plan(at, who, What::Lookup);
     }
 
-    fn refused(&mut self, who: u32, due_us: i64, rejection: &Rejection<'_>, now: i64) {
+    fn refused(&mut self, who: u32, what: What, due_us: i64, rejection: &Rejection<'_>, now: i64) {
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let people = &self.scenario.people;
         let party = &mut somebody.party;
@@ -219,7 +219,11 @@ impl Generator<'_> {
             _ => None,
         };
         match again {
-            Some(after) => self.plan(now + rtt_us + after, who, What::Again),
+            Some(_) if what == What::Lookup && !rejection.reason.worth_a_retry() => {}
+            Some(after) => {
+                let again = if what == What::Ask { What::Again } else { what };
+                self.plan(now + rtt_us + after, who, again);
+            }
             None => somebody.settled = true,
         }
     }

@@ -10,16 +10,30 @@ fn percent(value: f64) -> String {
 }
 
 fn thousands(value: f64) -> String {
-    if value >= 1_000.0 { format!("{}k", value / 1_000.0) } else { digits(value) }
+    if value >= 1_000.0 { format!("{}k", value / 1_000.0) } else { plain(value) }
 }
 
 fn plain(value: f64) -> String {
-    format!("{}", (value * 100.0).round() / 100.0)
+    // No zero below zero.
+    format!("{}", (value * 100.0).round() / 100.0 + 0.0)
+}
+
+/// What the charts show of the time: until all but a few requests were sent. The
+/// last of many people come long after everything is over.
+fn shown_bins(record: &Record) -> &[Bin] {
+    const ALL_BUT: f64 = 0.01;
+    let all: u64 = record.series.iter().map(|bin| bin.requests).sum();
+    let mut left = all as f64;
+    let few = record.series.iter().position(|bin| {
+        left -= bin.requests as f64;
+        left <= all as f64 * ALL_BUT
+    });
+    &record.series[..few.map_or(record.series.len(), |bin| bin + 1)]
 }
 
 /// Round seconds to write on the axis of time.
 fn ticks(record: &Record) -> Vec<(f64, String)> {
-    let to = record.from_s + record.bin_s * record.series.len().max(1) as f64;
+    let to = record.from_s + record.bin_s * shown_bins(record).len().max(1) as f64;
     let raw = (to - record.from_s) / 6.0;
     let steps = [0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0];
     let step = steps.into_iter().find(|step| *step >= raw).unwrap_or(7_200.0);
@@ -32,17 +46,19 @@ fn ticks(record: &Record) -> Vec<(f64, String)> {
     found
 }
 
+/// A line: its name, and its height in each stretch of time.
+type Line<'a> = (&'a str, &'a dyn Fn(&Bin) -> f64);
+
 fn over_time(
     record: &Record,
     about: &str,
     y_name: &str,
-    lines: &[(&str, &dyn Fn(&Bin) -> f64)],
+    lines: &[Line<'_>],
     middle: bool,
 ) -> String {
     let series = lines.iter().enumerate().map(|(look, (name, of))| Series {
         name: (*name).to_owned(),
-        points: record
-            .series
+        points: shown_bins(record)
             .iter()
             .enumerate()
             .map(|(i, bin)| {

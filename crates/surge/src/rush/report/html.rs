@@ -24,8 +24,8 @@ pub fn html(record: &Record) -> String {
         let _ = write!(page, "<li>{}</li>", escaped(&sentence));
     }
     page.push_str("</ul><h2>What happened when</h2><div class=\"charts\">");
-    let about = "As they left, each when it was due. Whoever is refused or told to come again asks \
-                 once more.";
+    let about = "As they left, each when it was due, but for the last 1 %. Whoever is refused or \
+                 told to come again asks once more.";
     figure(&mut page, "Requests", &charts::arrivals(record), about);
     let about = "As the answers came. To come again: not open yet, busy, or nobody answered.";
     figure(&mut page, "Answers", &charts::answers(record), about);
