@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_fits_its_scenario() {
+        let now = giliran_wire::Timestamp::from_millis(1_795_000_000_000);
+        for (name, _) in giliran_surge::fairness::scenario::SHIPPED {
+            let scenario = scenario(name).unwrap().scaled(0.3);
+            let text = rush::configuration(&scenario, &Domain::default(), now);
+            let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
+            let due = config.due(now, 3_600_000);
+            assert_eq!(due.len(), 1, "{name}");
+            let places: u64 = due[0].slots.iter().map(|slot| u64::from(slot.quota)).sum();
+            assert_eq!(places, scenario.offices.places(), "{name}");
+            assert_eq!(due[0].rules.max_party, scenario.opening.max_party);
+            let hold_ms = scenario.opening.hold_s.map(|s| (s * 1e3) as u64);
+            assert_eq!(due[0].rules.hold_ms, hold_ms, "{name}");
+        }
+    }
+
+    #[test]
     fn factors_are_above_zero() {
         assert_eq!(factor("0.5"), Ok(0.5));
         for wrong in ["0", "-1", "much", "inf", "NaN"] {

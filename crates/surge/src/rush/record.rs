@@ -422,3 +422,23 @@ fn figures(
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_void_where_requests_leave_late() {
+        let lag = |late_ms: u64, of_a_thousand: u64| {
+            let mut lag = histogram(3);
+            for n in 0..1_000 {
+                lag.saturating_record(if n < of_a_thousand { late_ms * 1_000 } else { 400 });
+            }
+            Latency::of(&lag)
+        };
+        assert_eq!(void(&lag(500, 9)), None, "less than one in a hundred");
+        assert_eq!(void(&lag(49, 500)), None);
+        let said = void(&lag(80, 20)).unwrap_or_default();
+        assert!(said.contains("more than 80 ms after it was due"), "{said}");
+    }
+}

@@ -116,7 +116,9 @@ pub(crate) struct Generator<'a> {
     /// the first of them was sent.
     silent: u32,
     silent_since: Option<Instant>,
+    /// Free places by what clients were told, and by what the engine told last.
     free: i64,
+    free_told: Option<i64>,
     came: u64,
     shown: Option<Instant>,
     rate: VecDeque<u64>,
@@ -172,6 +174,7 @@ impl<'a> Generator<'a> {
             silent: 0,
             silent_since: None,
             free: ground.free,
+            free_told: None,
             came: 0,
             shown: None,
             rate: VecDeque::new(),
@@ -445,15 +448,20 @@ impl<'a> Generator<'a> {
         self.log.take().map_or(Ok(()), Writer::finish)
     }
 
+    /// Free places: whichever is the later news. Clients know of a grant before the
+    /// engine is asked again, the engine of a draw before clients look it up, and
+    /// of returned places whether they can be had.
+    fn free_now(&self) -> i64 {
+        self.free_told.map_or(self.free, |told| told.min(self.free))
+    }
+
     /// Renews the view, now and then.
     fn show(&mut self) {
         if self.shown.is_some_and(|shown| shown.elapsed() < SHOWN_EVERY) {
             return;
         }
         self.shown = Some(Instant::now());
-        if let Some(told) = self.live.take_told() {
-            self.free = told;
-        }
+        self.free_told = self.live.take_told().or(self.free_told);
         if self.rated.elapsed() >= Duration::from_secs(1) {
             self.rated += Duration::from_secs(1);
             self.rate.push_back(self.tally.sent - self.sent_before);
@@ -465,7 +473,7 @@ impl<'a> Generator<'a> {
         let begins = self.started.saturating_duration_since(Instant::now());
         let now = self.now();
         if begins.is_zero() {
-            self.tally.series.at(now).free = Some(self.free);
+            self.tally.series.at(now).free = Some(self.free_now());
         }
         let tally = &self.tally;
         let at = |of: &hdrhistogram::Histogram<u64>, q| of.value_at_quantile(q) as f64 / 1e3;
@@ -481,7 +489,7 @@ impl<'a> Generator<'a> {
             refused: tally.refused,
             unanswered: tally.unanswered + tally.unheard,
             open: self.open as u64,
-            free: self.free,
+            free: self.free_now(),
             places: self.ground.places,
             grants_ms: [at(&tally.grants, 0.5), at(&tally.grants, 0.99)],
             refusals_ms: [at(&tally.refusals, 0.5), at(&tally.refusals, 0.99)],
