@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use giliran_surge::log;
 use serde_json::{Value, json};
@@ -80,10 +81,30 @@ async fn an_opening_that_took_place() {
         assert_eq!(rig.book(&request).await["outcome"], "granted");
     }
 
+    let sold_out = |attempt: &&log::Attempt| attempt.reason.as_deref() == Some("sold_out");
+    digested(&rig, seen.iter().filter(sold_out).count());
     reported(&rig, &clients, booked.len());
     stated(&rig);
     replayed(&rig, &clients);
     archived(&rig).await;
+}
+
+/// Waits until every refusal that clients saw is on record; they are counted by the
+/// second.
+fn digested(rig: &Rig, sold_out: usize) {
+    assert!(sold_out > 0);
+    let json = rig.path("waiting.json");
+    let since = Instant::now();
+    loop {
+        rig.done(&["fairness", "--from-ledger", "--opening", "w", "--json", text(&json)]);
+        let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        let counted = &report["refusals"]["sold_out"];
+        if *counted == sold_out {
+            return;
+        }
+        assert!(since.elapsed() < Duration::from_secs(15), "{counted} of {sold_out}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// `giliran fairness --from-ledger`, with and without what clients saw.
@@ -92,13 +113,14 @@ fn reported(rig: &Rig, clients: &Path, booked: usize) {
     let from_ledger = ["fairness", "--from-ledger", "--opening", "w"];
     let files = ["--json", text(&json), "--html", text(&html), "--csv", text(&csv)];
     let said = rig.done(&[&from_ledger[..], &files[..]].concat());
-    assert!(said.contains("PRELIMINARY") && said.contains("cannot be judged"), "{said}");
+    assert!(said.contains("PRELIMINARY") && said.contains("No refusal is known"), "{said}");
     let read = || -> Value { serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap() };
     let report = read();
     let measures = &report["measures"];
     assert_eq!(measures["quota"], 100.0);
     assert_eq!(measures["bookings"], (booked + 2) as f64);
     assert_eq!((&measures["cancelled"], &measures["oversold"]), (&3.0.into(), &0.0.into()));
+    assert_eq!((&measures["undersold"], &report["asked_are"]), (&0.0.into(), &"requests".into()));
     assert_eq!(measures["came_back"], 3.0);
     assert_eq!(measures["regranted"], 2.0);
     assert!(measures["inversion"].is_null() && measures["brokers"].is_null());
@@ -140,7 +162,12 @@ fn reported(rig: &Rig, clients: &Path, booked: usize) {
 fn stated(rig: &Rig) {
     let file = rig.path("w.statement");
     let said = rig.done(&["statement", "--opening", "w", "--out", text(&file)]);
-    assert!(said.contains("No oversell") && said.contains("Returned: 3 "), "{said}");
+    assert!(
+        said.contains("No oversell")
+            && said.contains("No undersell")
+            && said.contains("Returned: 3 "),
+        "{said}"
+    );
     let checked = rig.done(&["statement", "--check", text(&file)]);
     rig.done(&["statement", "--check", text(&file), "--against-ledger"]);
     let (code, told) = python(&file);

@@ -151,7 +151,9 @@ pub struct Chart {
     pub returned: Vec<u64>,
     /// Free places at the end of each.
     pub free: Vec<i64>,
-    /// Requests refused in each; none: not known.
+    /// Width of a step of `refused`, ms: refusals are counted by the second.
+    pub refused_step_ms: i64,
+    /// Requests refused in each of those; none: not known.
     pub refused: Option<Vec<u64>>,
 }
 
@@ -339,7 +341,7 @@ fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64
         return judged;
     }
     let offered = recorded.offered();
-    let (mut certain, mut unclear) = judged.unwrap_or((0, 0));
+    let (mut certain, mut unclear) = (0, 0);
     let sold_out = Reason::SoldOut.number();
     for tally in recorded.tallies.iter().filter(|tally| tally.reason == sold_out) {
         let slot = tally.slot.and_then(|slot| offered.get(slot as usize));
@@ -349,7 +351,8 @@ fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64
             Some(Room::Some) | None => unclear += tally.count,
         }
     }
-    Some((certain, unclear))
+    // The log judges each of its refusals, the counts all of them.
+    Some(judged.map_or((certain, unclear), |(seen, unjudged)| (seen.max(certain), unjudged)))
 }
 
 fn promises(recorded: &Recorded, under: Option<(u64, u64)>, into: &mut Vec<Figure>) {
@@ -859,6 +862,8 @@ fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
     let fits = |step: &i64| lasts / step < MOST_BINS;
     let step_ms = BINS_MS.into_iter().find(fits).unwrap_or(lasts / MOST_BINS + 1);
     let bins = (lasts / step_ms + 1) as usize;
+    let refused_step_ms = step_ms.max(1_000);
+    let refused_bins = (lasts / refused_step_ms + 1) as usize;
     let bin = |at: i64| usize::try_from((at - from.as_millis()).div_euclid(step_ms)).ok();
     let mut chart = Chart {
         from,
@@ -866,7 +871,8 @@ fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
         granted: vec![0; bins],
         returned: vec![0; bins],
         free: vec![0; bins],
-        refused: (!recorded.tallies.is_empty()).then(|| vec![0; bins]),
+        refused_step_ms,
+        refused: (!recorded.tallies.is_empty()).then(|| vec![0; refused_bins]),
     };
     let mut now: Vec<i64> = recorded.record.slots.iter().map(|s| s.quota.into()).collect();
     let mut reached = 0;
@@ -883,12 +889,6 @@ fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
                 super::Change::Returned { places, .. } => {
                     chart.returned[at] += u64::from(*places);
                 }
-                super::Change::Refused { second, count, .. } => {
-                    let at = bin(second.saturating_mul(1_000)).filter(|at| *at < bins);
-                    if let (Some(refused), Some(at)) = (&mut chart.refused, at) {
-                        refused[at] += count;
-                    }
-                }
                 _ => {}
             }
             if let Some(slot) = change.slot() {
@@ -898,5 +898,17 @@ fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
     }
     let free: i64 = now.iter().sum();
     chart.free[reached..].fill(free);
+    for tally in &recorded.tallies {
+        // The second in which it opened begins before it.
+        let at = tally.second.saturating_mul(1_000) - from.as_millis();
+        if at <= -1_000 {
+            continue;
+        }
+        let at = at.max(0) / refused_step_ms;
+        let there = chart.refused.as_mut().and_then(|refused| refused.get_mut(at as usize));
+        if let Some(there) = there {
+            *there += tally.count;
+        }
+    }
     chart
 }

@@ -117,16 +117,17 @@ fn charts(chart: &Chart, page: &mut String) {
     let end = step * bins as f64;
     let ticks: Vec<(f64, String)> = ticks(end).map(|x| (x, whole(x))).collect();
     let x_name = format!("{unit} from the opening");
-    let points = |values: &mut dyn Iterator<Item = f64>, at: f64| {
+    let steps_of = |step: f64, values: &mut dyn Iterator<Item = f64>, at: f64| {
         values.enumerate().map(|(i, y)| ((i as f64 + at) * step, y)).collect::<Vec<_>>()
     };
+    let points = |values: &mut dyn Iterator<Item = f64>, at: f64| steps_of(step, values, at);
     let series = |name: &str, points, look| Series {
         name: name.to_owned(),
         points,
         look,
         marked: bins <= 12,
     };
-    let per = match chart.step_ms {
+    let per = |step_ms: i64| match step_ms {
         ms if ms < 1_000 => format!("{ms} ms"),
         ms if ms < 60_000 => format!("{} s", ms / 1_000),
         ms if ms < 3_600_000 => format!("{} min", ms / 60_000),
@@ -138,7 +139,7 @@ fn charts(chart: &Chart, page: &mut String) {
         let came = points(&mut chart.returned.iter().map(|n| *n as f64), 0.5);
         flows.push(series("came back", came, 0));
     }
-    let y_name = format!("places in {per}");
+    let y_name = format!("places in {}", per(chart.step_ms));
     let lines = |about: &str, series, y_name: &str| {
         Lines { about, series, x_name: &x_name, y_name, x_ticks: ticks.clone(), y_format: whole }
             .draw()
@@ -158,8 +159,9 @@ fn charts(chart: &Chart, page: &mut String) {
     );
     match &chart.refused {
         Some(refused) => {
-            let refused = points(&mut refused.iter().map(|n| *n as f64), 0.5);
-            let y_name = format!("requests in {per}");
+            let width = chart.refused_step_ms as f64 / 1e3 / unit_s;
+            let refused = steps_of(width, &mut refused.iter().map(|n| *n as f64), 0.5);
+            let y_name = format!("requests in {}", per(chart.refused_step_ms));
             figure(
                 page,
                 "Refusals",

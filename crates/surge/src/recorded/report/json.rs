@@ -93,6 +93,7 @@ fn series(chart: &Chart) -> Value {
         "granted": chart.granted,
         "returned": chart.returned,
         "free": chart.free,
+        "refused_step_ms": chart.refused_step_ms,
         "refused": chart.refused,
     })
 }
