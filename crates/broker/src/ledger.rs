@@ -274,20 +274,22 @@ impl Ledger {
         generations(&self.context, &self.domain).await
     }
 
-    /// The newest generation that holds blocks, from this one on.
+    /// The newest generation that holds blocks, from this one on. This one, and some
+    /// behind it, may have been deleted since it was opened.
     ///
     /// # Errors
     ///
     /// As [`of_generation`](Self::of_generation).
     pub async fn newest(&self) -> Result<Self, Error> {
-        let mut newest = self.clone();
-        while let Some(next) = newest.of_generation(newest.generation + 1).await? {
-            if !next.holds_blocks().await? {
-                break;
+        let later = self.generations().await?.into_iter().rev();
+        for generation in later.take_while(|generation| *generation > self.generation) {
+            if let Some(newest) = self.of_generation(generation).await?
+                && newest.holds_blocks().await?
+            {
+                return Ok(newest);
             }
-            newest = next;
         }
-        Ok(newest)
+        Ok(self.clone())
     }
 
     /// The newest generation, up to this one, that a reader can begin with: the
@@ -355,6 +357,15 @@ impl Ledger {
             }
         }
         changes.ok_or_else(|| Error::plain(format!("{doing}: its state has no head")))
+    }
+
+    /// What is to be said where the stream of a generation that a seal names is not
+    /// there.
+    pub fn gone(&self, generation: u32) -> Error {
+        let (sealed, next) = (self.stream_of(generation - 1), self.stream_of(generation));
+        Error::plain(format!(
+            "{sealed} is sealed and goes on in {next}, which does not exist: restore it"
+        ))
     }
 
     async fn holds_blocks(&self) -> Result<bool, Error> {
@@ -527,13 +538,8 @@ impl Reader {
         if self.ledger.generation != generation {
             return Ok(());
         }
-        let next = self.ledger.of_generation(generation + 1).await?.ok_or_else(|| {
-            let next = self.ledger.domain.ledger_stream(generation + 1);
-            Error::plain(format!(
-                "{} is sealed and goes on in {next}, which does not exist: restore it",
-                self.ledger.name
-            ))
-        })?;
+        let next = self.ledger.of_generation(generation + 1).await?;
+        let next = next.ok_or_else(|| self.ledger.gone(generation + 1))?;
         let durable = self.durable.as_deref();
         self.messages = Box::pin(subscribe(&next, next.first(), durable)).await?;
         self.next = next.first();
@@ -647,12 +653,11 @@ impl Reader {
     }
 }
 
-/// A durable consumer that a generation before still has: its reader is beyond
-/// that, and may have ended before it could say so.
+/// Durable consumers that generations before still have: their reader is beyond
+/// those, and what it last said there may be lost.
 async fn forget_before(ledger: &Ledger, name: &str) -> Result<(), Error> {
-    if let Some(before) = ledger.generation.checked_sub(1)
-        && let Some(before) = ledger.of_generation(before).await?
-    {
+    for generation in (1..ledger.generation).rev() {
+        let Some(before) = ledger.of_generation(generation).await? else { break };
         // There need not be one.
         let _ = before.stream.delete_consumer(name).await;
     }
