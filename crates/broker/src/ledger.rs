@@ -503,6 +503,8 @@ pub struct Reader {
     durable: Option<String>,
     next: u64,
     messages: PullStream,
+    /// Nothing comes from there any more.
+    broken: bool,
     /// Delivered messages that are not acknowledged, for a durable reader.
     delivered: VecDeque<Delivered>,
 }
@@ -520,7 +522,8 @@ impl Reader {
             forget_before(&ledger, name).await?;
         }
         let messages = Box::pin(subscribe(&ledger, next, durable.as_deref())).await?;
-        Ok(Self { ledger, durable, next, messages, delivered: VecDeque::new() })
+        let (broken, delivered) = (false, VecDeque::new());
+        Ok(Self { ledger, durable, next, messages, broken, delivered })
     }
 
     /// The generation that is read.
@@ -542,6 +545,7 @@ impl Reader {
         let next = next.ok_or_else(|| self.ledger.gone(generation + 1))?;
         let durable = self.durable.as_deref();
         self.messages = Box::pin(subscribe(&next, next.first(), durable)).await?;
+        self.broken = false;
         self.next = next.first();
         // Nothing counts that stands behind a seal.
         self.delivered.retain(|delivered| delivered.seq <= seal);
@@ -566,6 +570,9 @@ impl Reader {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<(u64, Bytes)>, Error> {
+        if self.broken {
+            self.reopen().await?;
+        }
         let mut batch = Vec::new();
         let Ok(first) = tokio::time::timeout(wait, self.messages.next()).await else {
             return Ok(batch);
@@ -577,7 +584,9 @@ impl Reader {
                     let seq = message.info().doing("read a ledger message")?.stream_sequence;
                     if seq > self.next {
                         tracing::warn!(seq, expected = self.next, "ledger message out of order");
-                        self.reopen().await?;
+                        // With the next call: what is in the batch does not wait, and is
+                        // not lost where this call is given up.
+                        self.broken = true;
                         return Ok(batch);
                     }
                     if seq == self.next {
@@ -591,11 +600,11 @@ impl Reader {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "reading the ledger was interrupted");
-                    self.reopen().await?;
+                    self.broken = true;
                     return Ok(batch);
                 }
                 None => {
-                    self.reopen().await?;
+                    self.broken = true;
                     return Ok(batch);
                 }
             }
@@ -641,6 +650,7 @@ impl Reader {
             match Box::pin(subscribe(&self.ledger, self.next, durable)).await {
                 Ok(messages) => {
                     self.messages = messages;
+                    self.broken = false;
                     let generation = self.ledger.generation;
                     self.delivered.retain(|delivered| delivered.generation != generation);
                     return Ok(());
