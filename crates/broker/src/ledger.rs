@@ -14,7 +14,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis};
+use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, Reading};
 use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
@@ -27,6 +27,8 @@ use crate::error::Doing;
 const BLOCKS_PER_PULL: usize = 64;
 /// How long the server keeps a reader's consumer that nobody reads from.
 const INACTIVE_AFTER: Duration = Duration::from_secs(60);
+/// How long the next block is waited for of a begin that is complete.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
 /// Tries to go on after a reader's consumer was lost.
 const REOPEN_TRIES: u32 = 40;
 /// Pause between them.
@@ -333,30 +335,49 @@ impl Ledger {
         Ok(parts.is_some_and(|parts| tail + 1 >= first + parts))
     }
 
-    /// How many changes of bookings and entries, and so events, lie before this
-    /// generation, as it says itself.
+    /// Reads all that this generation begins with, as a reader does that has nothing
+    /// else; how many changes of bookings and entries, and so events, lie before it.
     ///
     /// # Errors
     ///
-    /// Where the broker does not tell, or its first block is not as it should be.
+    /// Where the broker does not tell, or nobody could begin with it.
     pub async fn changes_before(&self) -> Result<u64, Error> {
-        let doing = format!("read the first block of {}", self.name);
-        let bytes = self.read_at(self.first()).await?;
-        let bytes = bytes.ok_or_else(|| Error::plain(format!("{doing}: there is none")))?;
-        let (block, _) = Block::open(&bytes).doing(&doing)?;
-        let mut changes = None;
-        for entry in &block.entries {
-            if let Entry::Snapshot(part) = entry {
-                let mut take = |piece| {
-                    if let Piece::Head(head) = piece {
-                        changes = Some(head.changes);
-                    }
-                    Ok(())
-                };
-                Joiner::default().add(&part.bytes, &mut take).doing(&doing)?;
+        let doing = format!("read what {} begins with", self.name);
+        let wrong = |what: &str| Error::plain(format!("{doing}: {what}"));
+        let (mut chain, mut joiner) = (Chain::new(), Joiner::default());
+        let (mut changes, mut state) = (None, None);
+        let mut reader = self.reader(self.first()).await?;
+        let begun = |chain: &Chain| chain.ledger.is_some() && chain.is_open();
+        while !begun(&chain) {
+            let blocks = reader.next_batch(BLOCKS_PER_PULL, BEGIN_WAIT).await?;
+            if blocks.is_empty() {
+                return Err(wrong("it is not complete"));
+            }
+            for (seq, bytes) in blocks {
+                if begun(&chain) {
+                    break;
+                }
+                let (block, reading) = chain.read_bytes(seq, &bytes).doing(&doing)?;
+                for entry in block.entries {
+                    let (Entry::Snapshot(part), Reading::Valid) = (entry, reading) else {
+                        continue;
+                    };
+                    let mut take = |piece| {
+                        if let Piece::Head(head) = piece {
+                            changes = Some(head.changes);
+                        }
+                        Ok(())
+                    };
+                    joiner.add(&part.bytes, &mut take).doing(&doing)?;
+                    state = Some(part.state);
+                }
             }
         }
-        changes.ok_or_else(|| Error::plain(format!("{doing}: its state has no head")))
+        let joined = joiner.end().doing(&doing)?;
+        if state != Some(joined) {
+            return Err(wrong("its parts are not the state that they say"));
+        }
+        changes.ok_or_else(|| wrong("its state has no head"))
     }
 
     /// What is to be said where the stream of a generation that a seal names is not
