@@ -14,7 +14,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis};
+use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, Reading};
 use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
@@ -27,6 +27,8 @@ use crate::error::Doing;
 const BLOCKS_PER_PULL: usize = 64;
 /// How long the server keeps a reader's consumer that nobody reads from.
 const INACTIVE_AFTER: Duration = Duration::from_secs(60);
+/// How long the next block is waited for of a begin that is complete.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
 /// Tries to go on after a reader's consumer was lost.
 const REOPEN_TRIES: u32 = 40;
 /// Pause between them.
@@ -274,20 +276,22 @@ impl Ledger {
         generations(&self.context, &self.domain).await
     }
 
-    /// The newest generation that holds blocks, from this one on.
+    /// The newest generation that holds blocks, from this one on. This one, and some
+    /// behind it, may have been deleted since it was opened.
     ///
     /// # Errors
     ///
     /// As [`of_generation`](Self::of_generation).
     pub async fn newest(&self) -> Result<Self, Error> {
-        let mut newest = self.clone();
-        while let Some(next) = newest.of_generation(newest.generation + 1).await? {
-            if !next.holds_blocks().await? {
-                break;
+        let later = self.generations().await?.into_iter().rev();
+        for generation in later.take_while(|generation| *generation > self.generation) {
+            if let Some(newest) = self.of_generation(generation).await?
+                && newest.holds_blocks().await?
+            {
+                return Ok(newest);
             }
-            newest = next;
         }
-        Ok(newest)
+        Ok(self.clone())
     }
 
     /// The newest generation, up to this one, that a reader can begin with: the
@@ -331,30 +335,58 @@ impl Ledger {
         Ok(parts.is_some_and(|parts| tail + 1 >= first + parts))
     }
 
-    /// How many changes of bookings and entries, and so events, lie before this
-    /// generation, as it says itself.
+    /// Reads all that this generation begins with, as a reader does that has nothing
+    /// else; how many changes of bookings and entries, and so events, lie before it.
     ///
     /// # Errors
     ///
-    /// Where the broker does not tell, or its first block is not as it should be.
+    /// Where the broker does not tell, or nobody could begin with it.
     pub async fn changes_before(&self) -> Result<u64, Error> {
-        let doing = format!("read the first block of {}", self.name);
-        let bytes = self.read_at(self.first()).await?;
-        let bytes = bytes.ok_or_else(|| Error::plain(format!("{doing}: there is none")))?;
-        let (block, _) = Block::open(&bytes).doing(&doing)?;
-        let mut changes = None;
-        for entry in &block.entries {
-            if let Entry::Snapshot(part) = entry {
-                let mut take = |piece| {
-                    if let Piece::Head(head) = piece {
-                        changes = Some(head.changes);
-                    }
-                    Ok(())
-                };
-                Joiner::default().add(&part.bytes, &mut take).doing(&doing)?;
+        let doing = format!("read what {} begins with", self.name);
+        let wrong = |what: &str| Error::plain(format!("{doing}: {what}"));
+        let (mut chain, mut joiner) = (Chain::new(), Joiner::default());
+        let (mut changes, mut state) = (None, None);
+        let mut reader = self.reader(self.first()).await?;
+        let begun = |chain: &Chain| chain.ledger.is_some() && chain.is_open();
+        while !begun(&chain) {
+            let blocks = reader.next_batch(BLOCKS_PER_PULL, BEGIN_WAIT).await?;
+            if blocks.is_empty() {
+                return Err(wrong("it is not complete"));
+            }
+            for (seq, bytes) in blocks {
+                if begun(&chain) {
+                    break;
+                }
+                let (block, reading) = chain.read_bytes(seq, &bytes).doing(&doing)?;
+                for entry in block.entries {
+                    let (Entry::Snapshot(part), Reading::Valid) = (entry, reading) else {
+                        continue;
+                    };
+                    let mut take = |piece| {
+                        if let Piece::Head(head) = piece {
+                            changes = Some(head.changes);
+                        }
+                        Ok(())
+                    };
+                    joiner.add(&part.bytes, &mut take).doing(&doing)?;
+                    state = Some(part.state);
+                }
             }
         }
-        changes.ok_or_else(|| Error::plain(format!("{doing}: its state has no head")))
+        let joined = joiner.end().doing(&doing)?;
+        if state != Some(joined) {
+            return Err(wrong("its parts are not the state that they say"));
+        }
+        changes.ok_or_else(|| wrong("its state has no head"))
+    }
+
+    /// What is to be said where the stream of a generation that a seal names is not
+    /// there.
+    pub fn gone(&self, generation: u32) -> Error {
+        let (sealed, next) = (self.stream_of(generation - 1), self.stream_of(generation));
+        Error::plain(format!(
+            "{sealed} is sealed and goes on in {next}, which does not exist: restore it"
+        ))
     }
 
     async fn holds_blocks(&self) -> Result<bool, Error> {
@@ -492,6 +524,8 @@ pub struct Reader {
     durable: Option<String>,
     next: u64,
     messages: PullStream,
+    /// Nothing comes from there any more.
+    broken: bool,
     /// Delivered messages that are not acknowledged, for a durable reader.
     delivered: VecDeque<Delivered>,
 }
@@ -509,7 +543,8 @@ impl Reader {
             forget_before(&ledger, name).await?;
         }
         let messages = Box::pin(subscribe(&ledger, next, durable.as_deref())).await?;
-        Ok(Self { ledger, durable, next, messages, delivered: VecDeque::new() })
+        let (broken, delivered) = (false, VecDeque::new());
+        Ok(Self { ledger, durable, next, messages, broken, delivered })
     }
 
     /// The generation that is read.
@@ -527,15 +562,11 @@ impl Reader {
         if self.ledger.generation != generation {
             return Ok(());
         }
-        let next = self.ledger.of_generation(generation + 1).await?.ok_or_else(|| {
-            let next = self.ledger.domain.ledger_stream(generation + 1);
-            Error::plain(format!(
-                "{} is sealed and goes on in {next}, which does not exist: restore it",
-                self.ledger.name
-            ))
-        })?;
+        let next = self.ledger.of_generation(generation + 1).await?;
+        let next = next.ok_or_else(|| self.ledger.gone(generation + 1))?;
         let durable = self.durable.as_deref();
         self.messages = Box::pin(subscribe(&next, next.first(), durable)).await?;
+        self.broken = false;
         self.next = next.first();
         // Nothing counts that stands behind a seal.
         self.delivered.retain(|delivered| delivered.seq <= seal);
@@ -560,6 +591,9 @@ impl Reader {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<(u64, Bytes)>, Error> {
+        if self.broken {
+            self.reopen().await?;
+        }
         let mut batch = Vec::new();
         let Ok(first) = tokio::time::timeout(wait, self.messages.next()).await else {
             return Ok(batch);
@@ -571,7 +605,9 @@ impl Reader {
                     let seq = message.info().doing("read a ledger message")?.stream_sequence;
                     if seq > self.next {
                         tracing::warn!(seq, expected = self.next, "ledger message out of order");
-                        self.reopen().await?;
+                        // With the next call: what is in the batch does not wait, and is
+                        // not lost where this call is given up.
+                        self.broken = true;
                         return Ok(batch);
                     }
                     if seq == self.next {
@@ -585,11 +621,11 @@ impl Reader {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "reading the ledger was interrupted");
-                    self.reopen().await?;
+                    self.broken = true;
                     return Ok(batch);
                 }
                 None => {
-                    self.reopen().await?;
+                    self.broken = true;
                     return Ok(batch);
                 }
             }
@@ -635,6 +671,7 @@ impl Reader {
             match Box::pin(subscribe(&self.ledger, self.next, durable)).await {
                 Ok(messages) => {
                     self.messages = messages;
+                    self.broken = false;
                     let generation = self.ledger.generation;
                     self.delivered.retain(|delivered| delivered.generation != generation);
                     return Ok(());
@@ -647,12 +684,11 @@ impl Reader {
     }
 }
 
-/// A durable consumer that a generation before still has: its reader is beyond
-/// that, and may have ended before it could say so.
+/// Durable consumers that generations before still have: their reader is beyond
+/// those, and what it last said there may be lost.
 async fn forget_before(ledger: &Ledger, name: &str) -> Result<(), Error> {
-    if let Some(before) = ledger.generation.checked_sub(1)
-        && let Some(before) = ledger.of_generation(before).await?
-    {
+    for generation in (1..ledger.generation).rev() {
+        let Some(before) = ledger.of_generation(generation).await? else { break };
         // There need not be one.
         let _ = before.stream.delete_consumer(name).await;
     }

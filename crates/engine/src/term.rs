@@ -87,14 +87,20 @@ pub(crate) async fn serve(
     let now = now(engine);
     let chain = keeper.chain();
     // Beyond a seal that an engine before has left.
-    let next = if chain.is_sealed() && office.ledger.generation() == chain.generation {
-        office.ledger.of_generation(chain.generation + 1).await?
+    let next = if chain.is_sealed() {
+        let (generation, ledger) = (chain.generation + 1, &office.ledger);
+        let next = ledger.of_generation(generation).await?;
+        Some(next.ok_or_else(|| ledger.gone(generation))?)
     } else {
-        chain.is_sealed().then(|| office.ledger.clone())
+        None
     };
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
-    let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
+    // Where a begin is to be completed, the whole state is hashed; see `on_sequencer`.
+    let sequencer = tokio::task::block_in_place(|| {
+        Sequencer::take_over(keeper, writer, take_over, random, next, now)
+    });
+    let sequencer = sequencer
         .with_order_key(engine.options.key.order())
         .with_beacon(engine.options.config.beacon.clone());
     let appender = office.ledger.appender(&engine.client).await?;
@@ -344,13 +350,16 @@ impl Term<'_> {
             }
             for effect in effects {
                 match effect {
+                    // What cannot be sent or read now is once no outcome has come.
                     Effect::Append { attempt, generation, expected_last, bytes } => {
-                        self.write_in(generation).await;
-                        self.append(attempt, expected_last, bytes).await;
+                        if self.write_in(generation).await {
+                            self.append(attempt, expected_last, bytes).await;
+                        }
                     }
                     Effect::Read { attempt, generation, seq } => {
-                        self.write_in(generation).await;
-                        self.read(attempt, seq);
+                        if self.write_in(generation).await {
+                            self.read(attempt, seq);
+                        }
                     }
                     Effect::Answer { ticket, request_id, outcome } => {
                         answers.push((ticket, request_id, outcome));
@@ -369,20 +378,23 @@ impl Term<'_> {
         Ok(end)
     }
 
-    /// Goes on in another generation's stream.
-    async fn write_in(&mut self, generation: u32) {
+    /// Goes on in another generation's stream. False: it cannot be opened, and what
+    /// belongs there belongs nowhere else: behind the seal it could be stored, and
+    /// nobody would read it.
+    async fn write_in(&mut self, generation: u32) -> bool {
         if self.office.ledger.generation() == generation {
-            return;
+            return true;
         }
         match self.office.ledger.of_generation(generation).await {
             Ok(Some(ledger)) => {
                 tracing::info!(stream = ledger.name(), "the ledger goes on");
                 self.office.ledger = ledger;
+                return true;
             }
-            // What is sent to the old stream is refused, and sent again.
             Ok(None) => tracing::error!(generation, "the next generation's stream is gone"),
             Err(error) => tracing::warn!(%error, "the next generation cannot be opened; trying on"),
         }
+        false
     }
 
     async fn append(&mut self, attempt: u64, expected_last: u64, bytes: bytes::Bytes) {

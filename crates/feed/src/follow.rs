@@ -181,10 +181,11 @@ impl Feed {
                 return Ok(End::Anew);
             }
             let seq = changes.chain().seq;
-            reader.ack_through(seq).await?;
             if changes.chain().is_sealed() {
+                // Before the seal is acknowledged: from there on that is confirmed.
                 reader.pass_seal(changes.chain().generation, seq).await?;
             }
+            reader.ack_through(seq).await?;
             self.status.send_modify(|status| {
                 status.seq = seq;
                 status.tail = status.tail.max(seq);

@@ -129,7 +129,9 @@ impl Persist {
             Err(StoreError::Unavailable(why)) => return Ok(End::StoreLost(why)),
             Err(error) => return Err(error.into()),
         };
-        let (_, tail) = ledger.newest().await?.tail().await?;
+        // The one that was opened may be gone by now.
+        let ledger = &ledger.newest().await?;
+        let (_, tail) = ledger.tail().await?;
         let rows = match position {
             Some((chain, openings)) => {
                 self.check(ledger, &chain, tail).await?;
