@@ -1,6 +1,6 @@
 //! `giliran draw`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger;
@@ -11,7 +11,8 @@ use crate::failure::Failure;
 use crate::roles::{Nats, domain};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  giliran draw export --opening 2026-W49 draw.json")]
+#[command(after_help = "Examples:\n  giliran draw show --opening 2026-W49\n  \
+    giliran draw export --opening 2026-W49 draw.json")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -19,13 +20,20 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// Show what is to be told before a draw: commitment, public value, root.
+    Show(Ledger),
     /// Write the extract of a draw: entries under numbers, places, seed, results;
     /// no applicants, accounts, receipts or request ids.
-    Export(ExportArgs),
+    Export {
+        #[command(flatten)]
+        ledger: Ledger,
+        /// The file to write.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
-struct ExportArgs {
+struct Ledger {
     #[command(flatten)]
     nats: Nats,
     /// The ledger's subject prefix.
@@ -37,28 +45,46 @@ struct ExportArgs {
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// The file to write.
-    file: PathBuf,
+}
+
+impl Ledger {
+    async fn facts(&self) -> Result<Facts, Failure> {
+        let domain = domain(&self.subject_prefix)?;
+        let client = self.nats.connect("giliran draw").await?;
+        let ledger = ledger::open(&client, &domain).await?;
+        let archive = self.archive.clone().map(Archive::new);
+        Ok(Box::pin(Facts::of(&ledger, archive.as_ref())).await?)
+    }
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let What::Export(args) = args.what;
-    let domain = domain(&args.subject_prefix)?;
-    let client = args.nats.connect("giliran draw").await?;
-    let ledger = ledger::open(&client, &domain).await?;
-    let archive = args.archive.map(Archive::new);
-    let facts = Box::pin(Facts::of(&ledger, archive.as_ref())).await?;
-    let Some(extract) = facts.extract(&args.opening) else {
-        let opening = args.opening;
-        return Err(Failure::Wrong(format!(
-            "opening {opening}: there is none of this id, or it was not drawn (yet)"
-        )));
+    match args.what {
+        What::Show(ledger) => show(&ledger).await,
+        What::Export { ledger, file } => export(&ledger, &file).await,
+    }
+}
+
+async fn show(ledger: &Ledger) -> Result<(), Failure> {
+    let opening = &ledger.opening;
+    let Some((commitment, beacon, root)) = ledger.facts().await?.seed(opening) else {
+        let what = "there is none of this id, or its order has no seed";
+        return Err(Failure::Wrong(format!("opening {opening}: {what}")));
+    };
+    shown!("commitment    {commitment}");
+    shown!("public value  {}", beacon.as_deref().unwrap_or("none: the operator must be trusted"));
+    shown!("root          {}", root.as_deref().unwrap_or("not before the close of a draw"));
+    Ok(())
+}
+
+async fn export(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
+    let Some(extract) = ledger.facts().await?.extract(&ledger.opening) else {
+        let what = "there is none of this id, or it was not drawn (yet)";
+        return Err(Failure::Wrong(format!("opening {}: {what}", ledger.opening)));
     };
     let mut text =
         serde_json::to_string_pretty(&extract).map_err(|e| Failure::Wrong(e.to_string()))?;
     text.push('\n');
-    std::fs::write(&args.file, text)
-        .map_err(|e| Failure::Wrong(format!("{}: {e}", args.file.display())))?;
-    shown!("{}: {} entries, root {}", args.file.display(), extract.ballots.len(), extract.root);
+    std::fs::write(file, text).map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+    shown!("{}: {} entries, root {}", file.display(), extract.ballots.len(), extract.root);
     Ok(())
 }

@@ -27,6 +27,7 @@ mod init;
 mod key;
 mod logs;
 mod recorded;
+mod replay;
 mod roles;
 mod statement;
 mod surge;
@@ -86,6 +87,8 @@ enum Operation {
     Bench(bench::Args),
     /// Run the same people under every order of allocation, and measure who gets what.
     Fairness(fairness::Args),
+    /// Decide a recorded opening's requests in another order, side by side.
+    Replay(replay::Args),
     /// What happened to an opening's places, without anybody in it; written or checked.
     Statement(statement::Args),
     /// Send a scenario's people and brokers to a running engine, and report what came of it.
@@ -149,6 +152,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,
         Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
+        Operation::Replay(args) => Box::pin(replay::run(args)).await,
         Operation::Statement(args) => Box::pin(statement::run(args)).await,
         Operation::Surge(args) => Box::pin(surge::run(args)).await,
         Operation::Check(args) => check::run(&args),

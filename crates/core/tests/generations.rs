@@ -17,6 +17,7 @@ use giliran_wire::ledger::{
     SnapshotPart,
 };
 use giliran_wire::request::Choice;
+use giliran_wire::snapshot::{Piece, Until};
 use giliran_wire::{BlockHash, Digest, LedgerId, Pseudonym, Text, WriterNonce};
 use ledger::{Ledger, NOW, opening, person};
 
@@ -163,6 +164,30 @@ fn three_ways_to_one_state() {
         keeper.fold(seq, &bytes).unwrap();
         assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
     }
+}
+
+/// The time zone database says when a draw is: who has another one, or a later one,
+/// folds the same state nevertheless.
+#[test]
+fn a_state_says_nothing_that_is_computed_from_a_calendar() {
+    let mut ledger = ledger();
+    let back = ledger.keeper.chain().time;
+    let mut withheld = Vec::new();
+    let mut take = |piece: &Piece| {
+        if let Piece::Opening(opening) = piece {
+            withheld.extend(opening.slots.iter().flat_map(|slot| slot.withheld.clone()));
+        }
+        Ok::<_, ()>(())
+    };
+    ledger.keeper.snapshot(&mut take).unwrap();
+    let until: Vec<Until> = withheld.iter().map(|withheld| withheld.until).collect();
+    assert_eq!(until, [Until::Draw { since: back, expired: false }]);
+    // Who begins with it knows when the draw is.
+    let begin = ledger.roll();
+    let mut behind = Keeper::new();
+    fold(&mut behind, FIRST, &begin);
+    assert_eq!(behind.next_return(), ledger.keeper.next_return());
+    assert!(behind.next_return().is_some_and(|at| at > back));
 }
 
 #[test]

@@ -410,6 +410,57 @@ fn the_last_round_ends_with_the_window() {
     assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));
 }
 
+/// Two rounds that end before the engine comes to either: two groups, in two
+/// blocks, and the close behind both.
+#[test]
+fn the_close_waits_for_every_round() {
+    let mut bench = Bench::new(opening(Order::Rounds { length_ms: 3_000 }, &[10]));
+    bench.tick(8_000);
+    (0..3).for_each(|who| bench.ask(&[who], &[0], None));
+    bench.now.mono_ms += 1_500;
+    bench.now.wall = bench.now.wall.plus_millis(1_500);
+    (3..6).for_each(|who| bench.ask(&[who], &[0], None));
+    bench.tick(500);
+    assert_eq!(bench.groups().len(), 2);
+    let granted = bench.told.values().filter(|told| matches!(told, Outcome::Granted(..)));
+    assert_eq!(granted.count(), 6, "{:?}", bench.told);
+}
+
+/// How long the first steps of a large draw take, and what its entries weigh:
+/// `cargo test --release -p giliran-engine --test orders -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn a_million_entries() {
+    let mut bench = Bench::new(opening(Order::Draw, &[60_000, 40_000]));
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("");
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    let before = resident();
+    let started = std::time::Instant::now();
+    for who in 0..1_000_000 {
+        bench.ask(&[who], &[0, 1], None);
+        if who % 2_000 == 0 {
+            bench.tick(1);
+            bench.told.clear();
+        }
+    }
+    bench.tick(1);
+    bench.told.clear();
+    let stream: usize = bench.stream.iter().map(Bytes::len).sum();
+    let entered = started.elapsed();
+    let weight = (resident() - before - stream as f64 / 1024.0) * 1024.0 / 1e6;
+    println!(
+        "entered in {entered:?}; {weight:.0} bytes of memory and {} of ledger an entry",
+        stream / 1_000_000
+    );
+    let started = std::time::Instant::now();
+    bench.tick(10_000);
+    println!("drawn in {:?}, {} groups", started.elapsed(), bench.groups().len());
+    assert_eq!(bench.slots().len(), 100_000);
+}
+
 fn draw_of(people: u64) -> Bench {
     let mut bench = Bench::new(opening(Order::Draw, &[6_000, 4_500]));
     for who in (0..people).step_by(4) {
@@ -491,6 +542,42 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
     quota(1_002, &mut bench);
     bench.run();
     assert!(matches!(bench.told[&1_002], Outcome::Adjusted(..)), "after it");
+}
+
+/// A winner of an early group gives back while later ones are drawn: nobody gets
+/// that place by the draw, which stays what its seed says.
+#[test]
+fn a_place_that_comes_back_during_the_draw_is_not_drawn_for() {
+    let singles = || {
+        let mut bench = Bench::new(opening(Order::Draw, &[5_000, 4_500]));
+        (0..9_600).for_each(|who| bench.ask(&[who], &[0, 1], None));
+        bench.tick(1_000);
+        bench
+    };
+    let (mut whole, mut bench) = (singles(), singles());
+    whole.tick(9_000);
+    // Close, root, seed; the first group is on its way.
+    bench.lives = 4;
+    bench.tick(9_000);
+    let (attempt, seq) = bench.unheard.take().unwrap();
+    let won = bench.entries().flatten().find_map(|entry| match entry {
+        Entry::Grant(grant) => Some((grant.booking, grant.seats[0].applicant)),
+        _ => None,
+    });
+    let (booking, applicant) = won.unwrap();
+    let ask = giliran_core::ChangeAsk {
+        request_id: "x".into(),
+        target: Some(booking),
+        deed: giliran_core::Deed::Cancel { applicant },
+    };
+    bench.sequencer.changes([(ask, 1 << 40)], bench.now);
+    bench.lives = usize::MAX;
+    bench.sequencer.appended(attempt, Appended::Stored { seq }, bench.now);
+    bench.run();
+    bench.tick(1);
+    assert!(matches!(bench.told[&(1 << 40)], Outcome::Changed(..)), "given back in the end");
+    assert!(whole.groups().len() > 2, "no group comes behind the cancellation");
+    assert_eq!(bench.slots(), whole.slots());
 }
 
 /// Named before the opening, not there before the close: until it is given, nobody

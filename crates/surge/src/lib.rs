@@ -4,12 +4,14 @@
 //! ([`log`]); [`audit`] holds ledger, stores, events and that log against the
 //! promises. [`fairness`] runs the same people under every order of allocation,
 //! in virtual time, and measures who gets what; [`rush`] sends the same people to
-//! a running engine. [`draw`] recomputes a draw from what is published of it.
+//! a running engine. [`recorded`] tells an opening that really took place, and states
+//! it for the public. [`draw`] recomputes a draw from what is published of it.
 //!
 //! What always holds: the auditor shares no code with the engine but the wire's
 //! formats, but where it holds a seal of the ledger against the fold. Its oracle is
-//! what clients saw, never the engine's own counters. Beside that only `fairness`
-//! names `giliran-core`: what it measures is the real deciding.
+//! what clients saw, never the engine's own counters. Beside that only `fairness` and
+//! `recorded::replay` have `giliran-core` decide: what they measure is the real
+//! deciding.
 
 pub mod audit;
 pub mod draw;

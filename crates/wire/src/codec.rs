@@ -51,9 +51,9 @@ fn in_words(cause: &Cause) -> String {
     }
 }
 
-fn configuration() -> impl Config {
-    config::legacy().with_limit::<MAX_DECODED_BYTES>()
-}
+/// The same for what was written here and is read back, pieces of a snapshot: they
+/// hold what many messages have left behind.
+const MAX_KEPT_BYTES: usize = 512 * 1024 * 1024;
 
 /// Appends the encoding of `value` to `out`.
 pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
@@ -75,7 +75,23 @@ pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
 /// [`DecodeError`] for bytes that do not follow the format, exceed
 /// [`MAX_DECODED_BYTES`], or go on after the value.
 pub fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
-    let mut decoder = DecoderImpl::new(Rest(bytes), configuration(), ());
+    decode_within(bytes, config::legacy().with_limit::<MAX_DECODED_BYTES>())
+}
+
+/// Decodes one value that was written here, whatever its size; else as [`decode`].
+///
+/// # Errors
+///
+/// As [`decode`].
+pub(crate) fn decode_kept<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    decode_within(bytes, config::legacy().with_limit::<MAX_KEPT_BYTES>())
+}
+
+fn decode_within<'a, T: BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+    config: impl Config,
+) -> Result<T, DecodeError> {
+    let mut decoder = DecoderImpl::new(Rest(bytes), config, ());
     let value = T::borrow_decode(&mut decoder);
     let rest = decoder.borrow_reader().0.len();
     match value {

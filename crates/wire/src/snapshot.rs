@@ -24,7 +24,7 @@ use crate::ledger::{BallotEntry, Chain, Genesis, Grant, OpeningRecord};
 use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
 /// What a file of this layout begins with.
-pub const MAGIC: &[u8; 8] = b"GILSNAP2";
+pub const MAGIC: &[u8; 8] = b"GILSNAP3";
 /// The longest piece, in bytes.
 const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
 
@@ -122,10 +122,23 @@ pub struct SlotState {
 pub struct Withheld {
     /// The number.
     pub number: u16,
-    /// True: it waits for a draw; false: for a moment.
-    pub drawn: bool,
-    /// When.
-    pub at: Timestamp,
+    /// What it waits for.
+    pub until: Until,
+}
+
+/// What a returned number waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Until {
+    /// A moment, which is on record.
+    At(Timestamp),
+    /// The first draw after it came back. When that is says the time zone database,
+    /// which is not the same everywhere, nor for ever.
+    Draw {
+        /// When it came back.
+        since: Timestamp,
+        /// By the rule for bookings that ran out; else for those given back.
+        expired: bool,
+    },
 }
 
 /// A booking, live or not.
@@ -296,7 +309,7 @@ impl Joiner {
                 return Err("a piece is longer than any that is written".to_owned());
             }
             let Some(piece) = self.bytes[at + 4..].get(..length as usize) else { break };
-            take(codec::decode(piece).map_err(|e| e.to_string())?)?;
+            take(codec::decode_kept(piece).map_err(|e| e.to_string())?)?;
             at += 4 + length as usize;
         }
         self.bytes.drain(..at);
@@ -361,7 +374,8 @@ pub fn read(
         bytes.resize(length as usize, 0);
         from.read_exact(&mut bytes)?;
         hasher.update(&bytes);
-        let piece = codec::decode(&bytes).map_err(|e| SnapshotError::Unusable(e.to_string()))?;
+        let piece =
+            codec::decode_kept(&bytes).map_err(|e| SnapshotError::Unusable(e.to_string()))?;
         take(piece).map_err(SnapshotError::Unusable)?;
     }
     let mut hash = [0; 32];
@@ -375,6 +389,7 @@ pub fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BookingId;
 
     #[test]
     fn what_is_cut_is_joined_again() {
@@ -410,5 +425,60 @@ mod tests {
         assert!(joiner.end().is_err(), "a piece is not complete");
         let huge = u32::MAX.to_le_bytes();
         assert!(Joiner::default().add(&huge, |_| Ok(())).is_err());
+    }
+
+    /// Of what is written nothing may be too much for whoever reads it.
+    #[test]
+    fn a_piece_may_be_larger_than_any_message() {
+        let entry = |i: u32| EntryState {
+            entry: BallotEntry {
+                receipt: BookingId::from_random(i.into()),
+                opening: 0,
+                applicants: vec![Pseudonym::from_bytes([1; 16]); 5],
+                slots: (0..600).collect(),
+                request_id: "x".repeat(64),
+                content: Digest([2; 16]),
+                reference: None,
+                account: None,
+                channel: None,
+                waits: true,
+            },
+            since: Timestamp::from_millis(1),
+            live: true,
+        };
+        let entries = Piece::Entries((0..4_096).map(entry).collect());
+        let done = |i: u32| (format!("{i:0>36}"), DoneState::Refund(Some(format!("{i:0>36}"))));
+        let life = LifeState { done: (0..200_000).map(done).collect(), changes: 0, left: vec![] };
+        let grant = Grant {
+            booking: BookingId::from_random(1),
+            opening: 0,
+            slot: 0,
+            seats: Vec::new(),
+            request_id: "x".to_owned(),
+            content: Digest([2; 16]),
+            reference: None,
+            account: None,
+            channel: None,
+            hold_expires_at: None,
+        };
+        let bookings = Piece::Bookings(vec![BookingState {
+            grant,
+            granted_at: Timestamp::from_millis(1),
+            version: 1,
+            status: Status::Expired,
+            life: Some(life),
+        }]);
+        for piece in [entries, bookings] {
+            let mut writer = Writer::new(Vec::new()).unwrap();
+            writer.piece(&piece).unwrap();
+            let bytes = writer.finish().unwrap();
+            let mut back = Vec::new();
+            read(&bytes[..], |piece| {
+                back.push(piece);
+                Ok(())
+            })
+            .unwrap();
+            assert!(back == [piece]);
+        }
     }
 }

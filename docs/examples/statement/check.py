@@ -91,7 +91,7 @@ class Account:
         self.opened = self.closed = False
         self.oversold = 0
         self.totals = dict.fromkeys(
-            "quota reserved granted cancelled revoked expired moved revived released taken "
+            "quota reserved granted cancelled revoked expired moved at_once revived released taken "
             "withheld free refused sold_out".split(), 0)
 
     def change(self, ms, change):
@@ -149,6 +149,7 @@ class Account:
                  f"{places} come back where {slot.taken} are taken")
             slot.taken -= places
             slot.withheld += change["withheld"]
+            self.totals["at_once"] += places - change["withheld"]
             total = RETURNS[did]
         if total:
             self.totals[total] += places
@@ -204,9 +205,10 @@ class Account:
         return [
             first,
             f"Quota: {t['quota']} places in {len(self.slots)} slots.",
-            f"Granted: {t['granted']} places; returned: {returned} (cancelled {t['cancelled']}, "
-            f"taken back {t['revoked']}, lapsed {t['expired']}, moved {t['moved']}), of which a "
-            f"late payment had {t['revived']} again; released: {t['released']}.",
+            f"Granted: {t['granted']} places. Returned: {returned} (cancelled {t['cancelled']}, "
+            f"taken back {t['revoked']}, lapsed {t['expired']}, moved {t['moved']}), "
+            f"{t['at_once']} of them free at once; released later: {t['released']}; lapsed and "
+            f"had again by a late payment: {t['revived']}.",
             f"At the end: {t['taken']} taken, {t['withheld']} withheld, {t['reserved']} reserved, "
             f"{t['free']} free.",
             over,

@@ -10,5 +10,6 @@ mod generations;
 mod lifecycle;
 mod permissions;
 mod rig;
+mod statement;
 mod surge;
 mod up;

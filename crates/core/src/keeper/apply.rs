@@ -298,34 +298,33 @@ impl<'k> Applying<'k> {
         let key = |at| (at, opening, slot, withheld.number);
         match withheld.until {
             Until::At(at) => self.keeper.delayed.remove(&key(at)),
-            Until::Draw(at) => self.keeper.collected.remove(&key(at)),
+            Until::Draw { at, .. } => self.keeper.collected.remove(&key(at)),
         };
     }
 
-    /// A live booking gives seats back. `release_at` as the entry has it.
+    /// A live booking gives seats back, or (`expired`) has run out. `release_at` as
+    /// the entry has it.
     fn give_back(
         &mut self,
         opening: &Opening,
         slot: u32,
         seats: &[Seat],
         release_at: Option<Timestamp>,
-        rule: &ReturnRule,
+        expired: bool,
     ) {
         let ordinal = opening.record().ordinal;
-        let until = match (release_at, rule) {
-            (Some(at), _) if at <= self.time => None,
-            (Some(at), _) => Some(Until::At(at)),
-            (None, ReturnRule::At { minutes }) => {
-                let draw = opening.calendar.next(minutes, self.time);
-                Some(Until::Draw(draw.unwrap_or(self.time)))
-            }
-            (None, _) => Some(Until::Draw(self.time)),
+        let until = match release_at {
+            Some(at) if at <= self.time => None,
+            Some(at) => Some(Until::At(at)),
+            None => Some(until_draw(opening, self.time, expired)),
         };
         let keeper = &mut *self.keeper;
         for seat in seats {
             match until {
                 Some(Until::At(at)) => keeper.delayed.insert((at, ordinal, slot, seat.number)),
-                Some(Until::Draw(at)) => keeper.collected.insert((at, ordinal, slot, seat.number)),
+                Some(Until::Draw { at, .. }) => {
+                    keeper.collected.insert((at, ordinal, slot, seat.number))
+                }
                 None => false,
             };
         }
@@ -431,8 +430,7 @@ impl<'k> Applying<'k> {
         if leaving.is_empty() {
             return Err(self.damage(&format!("booking {}: nobody of it leaves", booking.id)));
         }
-        let rule = opening.record().rules.cancelled.clone();
-        self.give_back(&opening, booking.slot, &leaving, cancel.release_at, &rule);
+        self.give_back(&opening, booking.slot, &leaving, cancel.release_at, false);
         if let Some(account) = &booking.account {
             opening.accounts.end(account, leaving.len() as u32);
         }
@@ -472,8 +470,7 @@ impl<'k> Applying<'k> {
             self.keeper.holds.remove(&(until, booking.id));
         }
         let opening = Arc::clone(&found.opening);
-        let rule = opening.record().rules.expired.clone();
-        self.give_back(&opening, booking.slot, &booking.seats, expire.release_at, &rule);
+        self.give_back(&opening, booking.slot, &booking.seats, expire.release_at, true);
         if let Some(account) = &booking.account {
             opening.accounts.end(account, booking.seats.len() as u32);
         }
@@ -506,8 +503,7 @@ impl<'k> Applying<'k> {
         }
         self.occupy(&opening, swap.slot, &swap.seats, false)
             .map_err(|what| self.damage(&format!("booking {}: {what}", swap.booking)))?;
-        let rule = opening.record().rules.cancelled.clone();
-        self.give_back(&opening, booking.slot, &booking.seats, swap.release_at, &rule);
+        self.give_back(&opening, booking.slot, &booking.seats, swap.release_at, false);
         let next = booking.changed(|booking| {
             booking.slot = swap.slot;
             booking.seats = swap.seats.into();
@@ -712,6 +708,16 @@ impl<'k> Applying<'k> {
 /// The release whose draw an entry takes part in.
 pub(super) fn draw_of(opening: &Opening, waiting: &Waiting) -> Timestamp {
     opening.calendar.next(&opening.releases(), waiting.since).unwrap_or(waiting.since)
+}
+
+/// The draw that a number waits for which came back then.
+pub(super) fn until_draw(opening: &Opening, since: Timestamp, expired: bool) -> Until {
+    let rules = &opening.record().rules;
+    let at = match if expired { &rules.expired } else { &rules.cancelled } {
+        ReturnRule::At { minutes } => opening.calendar.next(minutes, since),
+        ReturnRule::Immediate | ReturnRule::Delayed { .. } => None,
+    };
+    Until::Draw { at: at.unwrap_or(since), since, expired }
 }
 
 /// Shows a slot's places to those who decide. `already`: places that were taken

@@ -8,11 +8,11 @@ use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
 use giliran_wire::snapshot::{
     BookingState, Cutter, DoneState, EntryState, Head, LifeState, OpeningState, Piece, SlotState,
-    Stand, Withheld as WithheldState,
+    Stand, Until as UntilState, Withheld as WithheldState,
 };
-use giliran_wire::{BlockHash, KeyFingerprint};
+use giliran_wire::{BlockHash, BookingId, KeyFingerprint};
 
-use super::apply::{draw_of, show};
+use super::apply::{draw_of, show, until_draw};
 use super::stock::{Stock, Until};
 use super::{Keeper, Kept};
 use crate::booking::{Done, DoneDeed};
@@ -20,8 +20,9 @@ use crate::claims::Standing;
 use crate::sync::Ordering;
 use crate::{Booking, Life, Opening, Waiting};
 
-/// Bookings and entries in one piece.
-const IN_A_PIECE: usize = 4_096;
+/// Bookings and entries in one piece: few enough that, however much each of them
+/// holds, a piece is far from the longest that is read.
+const IN_A_PIECE: usize = 256;
 
 /// Which piece.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,8 @@ enum Key {
     Opening(u32),
     /// Of this opening, from here on.
     Bookings(u32, usize),
-    /// Of this opening, from here on.
-    Entries(u32, usize),
+    /// Of this opening, from this receipt on.
+    Entries(u32, BookingId),
     /// Of this opening.
     Order(u32),
 }
@@ -124,9 +125,10 @@ impl Keeper {
             let kept = &self.kept[&ordinal];
             keys.push(Key::Opening(ordinal));
             keys.extend(kept.order.is_some().then_some(Key::Order(ordinal)));
-            let from = |all: usize| (0..all).step_by(IN_A_PIECE);
-            keys.extend(from(kept.made.len()).map(|from| Key::Bookings(ordinal, from)));
-            keys.extend(from(kept.entries.len()).map(|from| Key::Entries(ordinal, from)));
+            let made = (0..kept.made.len()).step_by(IN_A_PIECE);
+            keys.extend(made.map(|from| Key::Bookings(ordinal, from)));
+            let entries = kept.entries.iter().step_by(IN_A_PIECE);
+            keys.extend(entries.map(|from| Key::Entries(ordinal, *from)));
         }
         keys
     }
@@ -159,7 +161,7 @@ impl Keeper {
                 Piece::Bookings(bookings.map(|booking| booking_state(&booking)).collect())
             }
             Key::Entries(ordinal, from) => {
-                let receipts = self.kept[&ordinal].entries.iter().skip(from).take(IN_A_PIECE);
+                let receipts = self.kept[&ordinal].entries.range(from..).take(IN_A_PIECE);
                 let entries = receipts.filter_map(|receipt| {
                     self.book.waiting.look(receipt, |waiting| waiting.map(|w| entry_state(w)))
                 });
@@ -229,13 +231,14 @@ impl Keeper {
             stock.reserved = slot.reserved;
             stock.halted = slot.halted;
             for withheld in slot.withheld {
-                let key = (withheld.at, ordinal, index, withheld.number);
-                let until = if withheld.drawn {
-                    self.collected.insert(key);
-                    Until::Draw(withheld.at)
-                } else {
-                    self.delayed.insert(key);
-                    Until::At(withheld.at)
+                let key = |at| (at, ordinal, index, withheld.number);
+                let until = match withheld.until {
+                    UntilState::At(at) => Until::At(at),
+                    UntilState::Draw { since, expired } => until_draw(&opening, since, expired),
+                };
+                match until {
+                    Until::At(at) => self.delayed.insert(key(at)),
+                    Until::Draw { at, .. } => self.collected.insert(key(at)),
                 };
                 stock.restore_withheld(withheld.number, until);
             }
@@ -325,11 +328,11 @@ impl Keeper {
 
 fn slot_state(stock: &Stock) -> SlotState {
     let withheld = stock.withheld().map(|withheld| {
-        let (drawn, at) = match withheld.until {
-            Until::At(at) => (false, at),
-            Until::Draw(at) => (true, at),
+        let until = match withheld.until {
+            Until::At(at) => UntilState::At(at),
+            Until::Draw { since, expired, .. } => UntilState::Draw { since, expired },
         };
-        WithheldState { number: withheld.number, drawn, at }
+        WithheldState { number: withheld.number, until }
     });
     SlotState {
         quota: stock.quota,

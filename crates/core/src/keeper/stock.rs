@@ -34,8 +34,15 @@ pub(super) struct Withheld {
 pub(super) enum Until {
     /// A moment.
     At(Timestamp),
-    /// The draw at this release; the time is computed, not on record.
-    Draw(Timestamp),
+    /// A draw.
+    Draw {
+        /// At this release: computed, not on record.
+        at: Timestamp,
+        /// When the number came back.
+        since: Timestamp,
+        /// By the rule for bookings that ran out; else for those given back.
+        expired: bool,
+    },
 }
 
 impl Stock {
@@ -157,7 +164,7 @@ impl Stock {
             out.extend_from_slice(&number.to_le_bytes());
             let until = match until {
                 Until::At(at) => at.as_millis(),
-                Until::Draw(_) => i64::MIN,
+                Until::Draw { .. } => i64::MIN,
             };
             out.extend_from_slice(&until.to_le_bytes());
         }

@@ -286,6 +286,13 @@ impl Facts {
         matches!(order, Some(Order::Rounds { .. }))
     }
 
+    /// What is told of an opening's seed before its draw: commitment, public value
+    /// by name, and from the close on the root. None: its order has no seed.
+    pub fn seed(&self, opening: &str) -> Option<(String, Option<String>, Option<String>)> {
+        let record = self.openings.iter().find(|record| record.id == opening)?;
+        self.orders.told(record.ordinal)
+    }
+
     /// What of an opening's draw is published; none: it was not drawn.
     pub fn extract(&self, opening: &str) -> Option<Extract> {
         let record = self.openings.iter().find(|record| record.id == opening)?;

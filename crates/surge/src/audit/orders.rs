@@ -162,6 +162,13 @@ impl Orders {
         self.wrong.clone().check("P5", "rounds and draws are what their committed seeds say")
     }
 
+    /// What is told of an order's seed so far: commitment, public value by name,
+    /// root.
+    pub(super) fn told(&self, ordinal: u32) -> Option<(String, Option<String>, Option<String>)> {
+        let of = self.openings.get(&ordinal)?;
+        Some((hex(&of.commitment), of.beacon.clone(), of.root.map(|root| hex(&root))))
+    }
+
     /// What is published of a draw that is over.
     pub(super) fn extract(&self, ledger: LedgerId, record: &OpeningRecord) -> Option<Extract> {
         let of = self.openings.get(&record.ordinal)?;

@@ -11,8 +11,8 @@ use giliran_core::{
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
-    BallotEntry, Block, DrawRecord, Entry, FORMAT, Genesis, Grant, Office, OpeningRecord, Order,
-    ReturnRule, Rules, Session, Slot, TakeOver,
+    Adjust, Adjustment, BallotEntry, Block, DrawRecord, Entry, FORMAT, Genesis, Grant, Office,
+    OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
@@ -83,10 +83,15 @@ pub(crate) struct Desk {
 impl Desk {
     /// An open opening of the scenario's places under these rules.
     pub(crate) fn new(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64, seed: u64) -> Self {
+        let record = record(scenario, returns, lasts_us);
+        Self::of(record, (scenario.opening.commit_ms * 1e3) as i64, seed)
+    }
+
+    /// An opening as it is on record, not open yet.
+    pub(crate) fn of(record: OpeningRecord, commit_us: i64, seed: u64) -> Self {
         let mut keeper = Keeper::new();
         let book = Arc::clone(keeper.book());
-        let hold_ms = scenario.opening.hold_s.map(|s| (s * 1e3) as u64);
-        let record = record(scenario, returns, lasts_us);
+        let hold_ms = record.rules.hold_ms;
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
         let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
         let genesis = Genesis {
@@ -105,7 +110,7 @@ impl Desk {
             book,
             random: Random::new(seed, 2),
             hold_ms,
-            commit_us: (scenario.opening.commit_ms * 1e3) as i64,
+            commit_us,
             grants: VecDeque::new(),
             entering: VecDeque::new(),
             changes: VecDeque::new(),
@@ -123,6 +128,12 @@ impl Desk {
     pub(crate) fn open(&mut self, us: i64) {
         self.settle();
         self.write(us, vec![Entry::Opened { opening: 0 }]);
+    }
+
+    /// An operator's change, before anybody asks.
+    pub(crate) fn adjust(&mut self, us: i64, change: Adjustment) {
+        let (operator, reason) = ("replay".to_owned(), "as recorded".to_owned());
+        self.write(us, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     }
 
     /// Decides a request. `index` is its party's, and its id.
@@ -154,19 +165,12 @@ impl Desk {
             vouched: false,
             wait: wanted.wait,
         };
-        match self.book.decide(&ask, instant(us)) {
-            Decision::Granted(grant) => {
-                self.grants.push_back(*grant);
-                Said::Granted
-            }
-            Decision::Enter(entry) => {
-                self.entering.push_back(entry);
-                Said::Entering
-            }
-            Decision::Wait | Decision::Ballot(_) | Decision::Collect(_) => Said::Wait,
-            Decision::Settled(Settled::Repeat(..) | Settled::Entered { .. }) => Said::Known,
-            Decision::Settled(Settled::Refused(refusal, _)) => Said::Refused(refusal.reason),
-        }
+        put(&self.book, (&mut self.grants, &mut self.entering), &ask, us)
+    }
+
+    /// Decides a request as it was sent.
+    pub(crate) fn ask(&mut self, ask: &Ask<'_>, us: i64) -> Said {
+        put(&self.book, (&mut self.grants, &mut self.entering), ask, us)
     }
 
     /// A booking's change, for the next block.
@@ -309,6 +313,28 @@ impl Desk {
         let done = self.keeper.commit(seq, block, hash);
         debug_assert!(done.is_ok(), "{:?}", done.as_ref().err());
         done.map(|(changes, _)| changes).unwrap_or_default()
+    }
+}
+
+/// Decides, and keeps what goes into a block.
+fn put(
+    book: &Book,
+    (grants, entering): (&mut VecDeque<Grant>, &mut VecDeque<Box<BallotEntry>>),
+    ask: &Ask<'_>,
+    us: i64,
+) -> Said {
+    match book.decide(ask, instant(us)) {
+        Decision::Granted(grant) => {
+            grants.push_back(*grant);
+            Said::Granted
+        }
+        Decision::Enter(entry) => {
+            entering.push_back(entry);
+            Said::Entering
+        }
+        Decision::Wait | Decision::Ballot(_) | Decision::Collect(_) => Said::Wait,
+        Decision::Settled(Settled::Repeat(..) | Settled::Entered { .. }) => Said::Known,
+        Decision::Settled(Settled::Refused(refusal, _)) => Said::Refused(refusal.reason),
     }
 }
 

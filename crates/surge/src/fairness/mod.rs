@@ -14,7 +14,7 @@
 mod attack;
 mod checks;
 pub(crate) mod compare;
-mod desk;
+pub(crate) mod desk;
 pub(crate) mod figures;
 pub mod measures;
 pub(crate) mod population;

@@ -151,7 +151,9 @@ pub struct Chart {
     pub returned: Vec<u64>,
     /// Free places at the end of each.
     pub free: Vec<i64>,
-    /// Requests refused in each; none: not known.
+    /// Width of a step of `refused`, ms: refusals are counted by the second.
+    pub refused_step_ms: i64,
+    /// Requests refused in each of those; none: not known.
     pub refused: Option<Vec<u64>>,
 }
 
@@ -166,8 +168,10 @@ pub struct Figures {
     pub answered: Answered,
     /// Refusals by reason; none: not known.
     pub refusals: Option<Vec<(&'static str, u64)>>,
-    /// Over time.
+    /// Over time, to the ledger's end.
     pub chart: Chart,
+    /// The first rush alone; none: it was not shorter than the rest by far.
+    pub rush: Option<Chart>,
     /// Grants told by the gateway log that the ledger does not hold.
     pub missing: u64,
     /// True where no later block can change the figures of the window.
@@ -193,7 +197,8 @@ impl Figures {
             groups,
             answered,
             refusals,
-            chart: chart(recorded),
+            chart: chart(recorded, None),
+            rush: rush(recorded),
             missing: gateway.map_or(0, |gateway| gateway.missing),
             is_final: recorded.state == State::Closed,
         }
@@ -336,7 +341,7 @@ fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64
         return judged;
     }
     let offered = recorded.offered();
-    let (mut certain, mut unclear) = judged.unwrap_or((0, 0));
+    let (mut certain, mut unclear) = (0, 0);
     let sold_out = Reason::SoldOut.number();
     for tally in recorded.tallies.iter().filter(|tally| tally.reason == sold_out) {
         let slot = tally.slot.and_then(|slot| offered.get(slot as usize));
@@ -346,7 +351,8 @@ fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64
             Some(Room::Some) | None => unclear += tally.count,
         }
     }
-    Some((certain, unclear))
+    // The log judges each of its refusals, the counts all of them.
+    Some(judged.map_or((certain, unclear), |(seen, unjudged)| (seen.max(certain), unjudged)))
 }
 
 fn promises(recorded: &Recorded, under: Option<(u64, u64)>, into: &mut Vec<Figure>) {
@@ -824,8 +830,20 @@ fn asked_in_groups(gateway: &Gateway) -> Vec<Group> {
     counts.into_iter().map(group).collect()
 }
 
-fn chart(recorded: &Recorded) -> Chart {
-    let from = recorded.opened.unwrap_or(recorded.record.opens_at);
+/// The first rush: until nearly all places were gone, and half of that again.
+fn rush(recorded: &Recorded) -> Option<Chart> {
+    let from = recorded.opened?;
+    let mut at: Vec<Timestamp> =
+        recorded.bookings.iter().filter(|b| !b.again).map(|booked| booked.at).collect();
+    at.sort_unstable();
+    let nearly = at.get((at.len() * 95).div_ceil(100).checked_sub(1)?)?;
+    let to = from.plus_millis((nearly.millis_since(from) * 3 / 2).max(1_000));
+    (to.millis_since(from) * 4 < end(recorded, from).millis_since(from))
+        .then(|| chart(recorded, Some(to)))
+}
+
+/// The last thing that happened.
+fn end(recorded: &Recorded, from: Timestamp) -> Timestamp {
     let ends = recorded.blocks.iter().flat_map(|block| {
         block.changes.iter().map(|(change, _)| match change {
             super::Change::Refused { second, .. } => {
@@ -834,11 +852,18 @@ fn chart(recorded: &Recorded) -> Chart {
             _ => block.time,
         })
     });
-    let to = ends.max().unwrap_or(from);
+    ends.max().unwrap_or(from)
+}
+
+fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
+    let from = recorded.opened.unwrap_or(recorded.record.opens_at);
+    let to = until.unwrap_or_else(|| end(recorded, from));
     let lasts = to.millis_since(from) as i64;
     let fits = |step: &i64| lasts / step < MOST_BINS;
     let step_ms = BINS_MS.into_iter().find(fits).unwrap_or(lasts / MOST_BINS + 1);
     let bins = (lasts / step_ms + 1) as usize;
+    let refused_step_ms = step_ms.max(1_000);
+    let refused_bins = (lasts / refused_step_ms + 1) as usize;
     let bin = |at: i64| usize::try_from((at - from.as_millis()).div_euclid(step_ms)).ok();
     let mut chart = Chart {
         from,
@@ -846,11 +871,12 @@ fn chart(recorded: &Recorded) -> Chart {
         granted: vec![0; bins],
         returned: vec![0; bins],
         free: vec![0; bins],
-        refused: (!recorded.tallies.is_empty()).then(|| vec![0; bins]),
+        refused_step_ms,
+        refused: (!recorded.tallies.is_empty()).then(|| vec![0; refused_bins]),
     };
     let mut now: Vec<i64> = recorded.record.slots.iter().map(|s| s.quota.into()).collect();
     let mut reached = 0;
-    for block in &recorded.blocks {
+    for block in recorded.blocks.iter().filter(|b| until.is_none_or(|to| b.time <= to)) {
         let at = bin(block.time.as_millis()).unwrap_or(0).min(bins - 1);
         let free: i64 = now.iter().sum();
         chart.free[reached..at].fill(free);
@@ -863,12 +889,6 @@ fn chart(recorded: &Recorded) -> Chart {
                 super::Change::Returned { places, .. } => {
                     chart.returned[at] += u64::from(*places);
                 }
-                super::Change::Refused { second, count, .. } => {
-                    let at = bin(second.saturating_mul(1_000)).filter(|at| *at < bins);
-                    if let (Some(refused), Some(at)) = (&mut chart.refused, at) {
-                        refused[at] += count;
-                    }
-                }
                 _ => {}
             }
             if let Some(slot) = change.slot() {
@@ -878,5 +898,17 @@ fn chart(recorded: &Recorded) -> Chart {
     }
     let free: i64 = now.iter().sum();
     chart.free[reached..].fill(free);
+    for tally in &recorded.tallies {
+        // The second in which it opened begins before it.
+        let at = tally.second.saturating_mul(1_000) - from.as_millis();
+        if at <= -1_000 {
+            continue;
+        }
+        let at = at.max(0) / refused_step_ms;
+        let there = chart.refused.as_mut().and_then(|refused| refused.get_mut(at as usize));
+        if let Some(there) = there {
+            *there += tally.count;
+        }
+    }
     chart
 }

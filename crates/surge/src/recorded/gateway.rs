@@ -110,6 +110,9 @@ pub(super) struct Asker {
     pub(super) sent_us: u64,
     /// The first line.
     pub(super) first: usize,
+    /// When it first asked while the opening could answer, and its last line.
+    pub(super) asked_us: Option<u64>,
+    pub(super) last: usize,
     /// The booking they got.
     pub(super) booking: Option<usize>,
     /// When they were told of it.
@@ -164,6 +167,8 @@ impl Gateway {
                 askers.push(Asker {
                     sent_us: line.sent_us,
                     first: index,
+                    asked_us: None,
+                    last: index,
                     booking: None,
                     told_us: None,
                 });
@@ -172,6 +177,11 @@ impl Gateway {
             let asker = &mut askers[asker];
             if line.sent_us < asker.sent_us {
                 (asker.sent_us, asker.first) = (line.sent_us, index);
+            }
+            asker.last = index;
+            if !matches!(line.reason.as_deref(), Some("not_open" | "busy" | "unavailable")) {
+                let asked = asker.asked_us.unwrap_or(u64::MAX);
+                asker.asked_us = Some(asked.min(line.sent_us));
             }
             let seen = line.booking.as_ref().map(|seen| seen.id.as_str());
             let find = |id: &str| {

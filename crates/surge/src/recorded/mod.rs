@@ -3,7 +3,7 @@
 //! [`Recorded`] is read from the ledger's blocks; [`Figures`] are its measures, with
 //! an optional [`Gateway`] log for what the ledger cannot know: who was refused, and
 //! when anybody asked. [`report`] shows them, [`statement`] is the extract for the
-//! public.
+//! public, [`replay`] has the same requests decided in another order.
 //!
 //! What always holds: what cannot be known is said to be unknown, with the reason,
 //! and nothing stands in its place. No pseudonym, booking id or request id leaves
@@ -13,6 +13,7 @@ mod figures;
 pub mod gateway;
 mod places;
 mod read;
+pub mod replay;
 pub mod report;
 pub mod statement;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The fold of the ledger's blocks into one opening's story.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
@@ -73,6 +73,9 @@ pub struct RecordedBlock {
 #[derive(Debug, Clone)]
 pub(super) struct Booked {
     pub(super) grant: Grant,
+    pub(super) at: Timestamp,
+    /// Some of its places had come back from others.
+    pub(super) again: bool,
     /// Where it is now.
     pub(super) slot: u32,
     pub(super) live: bool,
@@ -133,8 +136,11 @@ pub struct Recorded {
     pub(super) entered: Entered,
     /// Those who entered, in order.
     pub(super) ballots: Vec<(Timestamp, BallotEntry)>,
+    /// Those of them who left again.
+    pub(super) left: HashSet<BookingId>,
     pub(super) tallies: Vec<Tally>,
-    /// Places of live bookings by account, as the window closed, else at the end.
+    /// Places of live bookings by account, once the window had closed and its draw or
+    /// last round was held; before, at the end.
     pub(super) holdings: Vec<(Option<Pseudonym>, u64)>,
     pub(super) by_booking: HashMap<BookingId, usize>,
     /// Places to be had of each slot after a sequence.
@@ -226,7 +232,10 @@ pub struct Reader {
     withheld: Vec<BTreeSet<u16>>,
     /// By slot and number: the place's last return, until somebody has it.
     back: BTreeMap<(u32, u16), usize>,
-    entries: HashMap<BookingId, ()>,
+    /// Entries that stand: whether they wait for returned places.
+    entries: HashMap<BookingId, bool>,
+    /// Places were given in this block by what the window decided.
+    allotted: bool,
     /// The block that is read: its time.
     time: Timestamp,
     changes: Vec<(Change, Places)>,
@@ -244,6 +253,7 @@ impl Reader {
             withheld: Vec::new(),
             back: BTreeMap::new(),
             entries: HashMap::new(),
+            allotted: false,
             time: Timestamp::default(),
             changes: Vec::new(),
         }
@@ -275,6 +285,11 @@ impl Reader {
                 Entry::Opening(record) => self.opening(seq, *record),
                 entry => self.entry(entry).map_err(|what| RecordedError::Unfit(seq, what))?,
             }
+        }
+        if std::mem::take(&mut self.allotted)
+            && let Some(found) = self.found.as_mut().filter(|found| found.closed.is_some())
+        {
+            found.holdings = holdings(&found.bookings);
         }
         let changes = std::mem::take(&mut self.changes);
         if let Some(found) = self.found.as_mut().filter(|_| !changes.is_empty()) {
@@ -327,6 +342,7 @@ impl Reader {
             returns: Vec::new(),
             entered: Entered::default(),
             ballots: Vec::new(),
+            left: HashSet::new(),
             tallies: Vec::new(),
             holdings: Vec::new(),
             by_booking: HashMap::new(),
@@ -378,13 +394,14 @@ impl Reader {
             Entry::Adjust(adjust) if adjust.opening == ordinal => self.adjust(&adjust.change)?,
             Entry::Draw(DrawRecord::Entered(entry)) if entry.opening == ordinal => {
                 found.entered.entries += 1;
-                self.entries.insert(entry.receipt, ());
+                self.entries.insert(entry.receipt, entry.waits);
                 found.ballots.push((self.time, *entry));
             }
             Entry::Draw(DrawRecord::Withdrawn { receipt, .. })
                 if self.entries.remove(&receipt).is_some() =>
             {
                 found.entered.withdrawn += 1;
+                found.left.insert(receipt);
             }
             Entry::Draw(DrawRecord::NotDrawn { receipt })
                 if self.entries.remove(&receipt).is_some() =>
@@ -433,13 +450,24 @@ impl Reader {
     }
 
     fn grant(&mut self, grant: Grant) -> Result<(), String> {
-        let entered = self.entries.remove(&grant.booking).is_some();
+        let waited = self.entries.remove(&grant.booking);
+        let time = self.time;
         let Some(found) = &mut self.found else { return Ok(()) };
-        found.entered.drawn += u64::from(entered);
+        found.entered.drawn += u64::from(waited.is_some());
         let (slot, at, seats) = (grant.slot, found.bookings.len(), grant.seats.clone());
         found.by_booking.insert(grant.booking, at);
-        found.bookings.push(Booked { grant, slot, live: true, seats: seats.clone() });
-        self.take(slot, &seats, at, false)
+        found.bookings.push(Booked {
+            grant,
+            at: time,
+            again: false,
+            slot,
+            live: true,
+            seats: seats.clone(),
+        });
+        self.take(slot, &seats, at, false)?;
+        // A draw, and a window's last round, are held when it has closed.
+        self.allotted |= waited != Some(true) && !self.booked(at)?.again;
+        Ok(())
     }
 
     fn take(&mut self, slot: u32, seats: &[Seat], at: usize, revived: bool) -> Result<(), String> {
@@ -458,10 +486,11 @@ impl Reader {
         let (time, account) = (self.time, self.booked(at)?.grant.account);
         for seat in seats {
             let Some(back) = self.back.remove(&(slot, seat.number)) else { continue };
-            let Some(back) = self.found.as_mut().and_then(|found| found.returns.get_mut(back))
-            else {
-                continue;
-            };
+            let Some(found) = &mut self.found else { break };
+            if matches!(how, Taking::Grant) {
+                found.bookings[at].again = true;
+            }
+            let back = &mut found.returns[back];
             back.taken = Some(time);
             back.revived = matches!(how, Taking::Revival);
             back.captured = back.account.zip(account).map(|(had, has)| had == has);

@@ -152,6 +152,21 @@ pub(super) fn refused(second: i64, slot: Option<u32>, count: u64) -> Entry {
     Entry::Refusals(Refusals { opening: 0, tallies: vec![tally] })
 }
 
+fn enter(n: u8, slots: Vec<u32>, waits: bool) -> Entry {
+    Entry::Draw(DrawRecord::Entered(Box::new(BallotEntry {
+        receipt: booking(n),
+        opening: 0,
+        applicants: vec![person(n)],
+        slots,
+        request_id: format!("r{n}"),
+        content: Digest([n; 16]),
+        reference: None,
+        account: None,
+        channel: None,
+        waits,
+    })))
+}
+
 fn value(figures: &Figures, name: &str) -> f64 {
     figures.of(name).unwrap_or_else(|why| panic!("{name}: {why}"))
 }
@@ -353,21 +368,7 @@ fn moves_late_payments_and_draws_keep_the_places_together() {
     let confirm = Confirm { booking: booking(2), request_id: "p".into(), reference: None, revived };
     ledger.append(40, vec![Entry::Confirm(confirm)]);
     // 3 entered and is drawn the place that 1 left; 4 is not.
-    let enter = |n| {
-        Entry::Draw(DrawRecord::Entered(Box::new(BallotEntry {
-            receipt: booking(n),
-            opening: 0,
-            applicants: vec![person(n)],
-            slots: vec![0],
-            request_id: format!("r{n}"),
-            content: Digest([n; 16]),
-            reference: None,
-            account: None,
-            channel: None,
-            waits: true,
-        })))
-    };
-    ledger.append(50, vec![enter(3), enter(4)]);
+    ledger.append(50, vec![enter(3, vec![0], true), enter(4, vec![0], true)]);
     ledger.append(
         60_050,
         vec![
@@ -562,4 +563,144 @@ fn an_unknown_opening_is_told_with_those_there_are() {
     assert_eq!((recorded.blocks.len(), recorded.state), (0, State::Scheduled));
     let said = report::verdict(&recorded, &Figures::new(&recorded, None));
     assert!(said[0].contains("not opened yet"), "{said:?}");
+}
+
+fn replayed(
+    recorded: &Recorded,
+    gateway: Option<&Gateway>,
+    order: Order,
+    seed: u64,
+) -> replay::Replay {
+    replay::replay(recorded, gateway, &[order], seed).unwrap()
+}
+
+/// Ten who want one of two places of slot 1, a millisecond apart; the two first ones
+/// got them.
+fn ten_for_two() -> (Recorded, Gateway) {
+    let mut ledger = Ledger::open();
+    let full = ledger.append(15, vec![grant(1, 1, &[1], None), grant(2, 1, &[2], None)]);
+    let recorded = ledger.read("w").unwrap();
+    let lines = (1..=10).map(|n| {
+        let got = (n <= 2).then_some(n);
+        let mut line = line(n, 10 + u64::from(n), got, full);
+        line.choices.remove(0);
+        line
+    });
+    let gateway = Gateway::of(lines.collect(), &recorded).unwrap();
+    (recorded, gateway)
+}
+
+#[test]
+fn first_come_replayed_gives_the_same_people_the_same_places() {
+    let (recorded, gateway) = ten_for_two();
+    let same = replayed(&recorded, Some(&gateway), Order::FirstCome, 1);
+    assert_eq!((same.requests, same.won, same.places), (10, 2, 2));
+    assert_eq!((same.arms[0].both, same.arms[0].lost, same.arms[0].gained), (2, 0, 0));
+    let first = same.rows.iter().find(|row| row.kind == "asked" && row.name == "1 tenth").unwrap();
+    assert_eq!((first.asked, &first.won[..]), (1, &[1, 1][..]));
+}
+
+/// Over many seeds a draw gives each of ten the same chance of two places, and so
+/// does one round that holds them all; rounds of a millisecond change nothing.
+#[test]
+fn another_order_gives_the_places_to_others() {
+    let (recorded, gateway) = ten_for_two();
+    let fast = replayed(&recorded, Some(&gateway), Order::Rounds { length_ms: 1 }, 1);
+    assert_eq!((fast.arms[0].both, fast.arms[0].gained), (2, 0));
+    for order in [Order::Draw, Order::Rounds { length_ms: 1_000 }] {
+        let mut kept = 0;
+        for seed in 0..200 {
+            let replay = replayed(&recorded, Some(&gateway), order, seed);
+            let arm = &replay.arms[0];
+            assert_eq!((arm.both + arm.gained, arm.both + arm.lost, arm.places), (2, 2, 2));
+            kept += arm.both;
+        }
+        // 400 places, each with a chance of 2 in 10 of its old holder: 80, within five
+        // standard deviations of 8.
+        assert!((40..=120).contains(&kept), "{order:?}: {kept}");
+    }
+    let again = replayed(&recorded, Some(&gateway), Order::Draw, 5);
+    assert_eq!(again, replayed(&recorded, Some(&gateway), Order::Draw, 5));
+}
+
+#[test]
+fn without_a_gateway_log_the_refused_are_said_to_be_missing() {
+    let (recorded, _) = ten_for_two();
+    let replay = replayed(&recorded, None, Order::Draw, 1);
+    assert_eq!((replay.requests, replay.arms[0].both, replay.arms[0].lost), (2, 2, 0));
+    assert!(replay.unsaid[0].contains("refused are missing"), "{:?}", replay.unsaid);
+    assert!(replay::table(&replay).contains("refused are missing"));
+    assert!(replay::json(&replay)["cannot_tell"][0].is_string());
+    let none = Ledger::open().read("w").unwrap();
+    let said = replay::replay(&none, None, &[Order::Draw], 1).unwrap_err();
+    assert!(said.contains("no request is known"), "{said}");
+}
+
+/// A halted day has no places in the replay either; a place that had come back is
+/// nobody's there.
+#[test]
+fn a_replay_has_the_places_that_there_were() {
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1], None), grant(2, 0, &[2], None)]);
+    ledger.append(20, vec![cancel(2, at(20))]);
+    ledger.append(30, vec![grant(3, 0, &[2], None)]);
+    let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);
+    // Three asked; 3 took what 2 had given back. In the replay there are three places.
+    assert_eq!((replay.requests, replay.won), (3, 2));
+    assert_eq!((replay.arms[0].both, replay.arms[0].gained), (2, 1));
+    assert!(replay.unsaid.iter().any(|said| said.starts_with("1 bookings got places")));
+    let change = Adjustment::Quota { slot: 0, quota: 2 };
+    let (operator, reason) = ("siti".into(), "desk".into());
+    ledger.append(40, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
+    let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);
+    assert_eq!((replay.arms[0].both, replay.arms[0].gained, replay.arms[0].places), (2, 0, 2));
+    let change = Adjustment::Halt { slot: 0, halted: true };
+    let (operator, reason) = ("siti".into(), "flood".into());
+    ledger.append(50, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
+    let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);
+    assert_eq!((replay.arms[0].both, replay.arms[0].places), (0, 0));
+}
+
+/// Four enter for two places of slot 1, one leaves, two are drawn when the window has
+/// closed; one place comes back after that.
+#[test]
+fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
+    let mut ledger = {
+        let mut record = record(0, "w");
+        record.rules.order = Order::Draw;
+        Ledger::with(vec![record])
+    };
+    ledger.append(0, vec![Entry::Opened { opening: 0 }]);
+    ledger.append(10, (1..=4).map(|n| enter(n, vec![1], false)).collect());
+    let left = DrawRecord::Withdrawn { receipt: booking(4), request_id: "x".into() };
+    ledger.append(20, vec![Entry::Draw(left)]);
+    ledger.append(600_000, vec![Entry::Closed { opening: 0 }]);
+    ledger.append(
+        610_000,
+        vec![
+            Entry::Draw(DrawRecord::Drawing { opening: 0, round: 1, grants: 2 }),
+            grant(3, 1, &[1], Some(9)),
+            grant(1, 1, &[2], Some(9)),
+            Entry::Draw(DrawRecord::Drawn { opening: 0, round: 1 }),
+            Entry::Draw(DrawRecord::NotDrawn { receipt: booking(2) }),
+        ],
+    );
+    ledger.append(620_000, vec![cancel(3, None)]);
+    let recorded = ledger.read("w").unwrap();
+    let figures = Figures::new(&recorded, None);
+    for (name, expected) in [
+        ("entries", 4.0),
+        ("drawn", 2.0),
+        ("not_drawn", 1.0),
+        ("withdrawn", 1.0),
+        ("largest", 2.0),
+        ("hhi", 1.0),
+        ("withheld", 1.0),
+    ] {
+        assert_eq!(value(&figures, name), expected, "{name}");
+    }
+    assert!(report::table(&recorded, &figures).contains("giliran verify"));
+    let first = replayed(&recorded, None, Order::FirstCome, 1);
+    assert_eq!((first.requests, first.won, first.arms[0].both, first.arms[0].gained), (3, 2, 1, 1));
+    assert!(first.unsaid[0].contains("nobody is missing"), "{:?}", first.unsaid);
 }

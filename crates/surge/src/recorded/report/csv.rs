@@ -30,18 +30,21 @@ pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String)
             float(group.fared.z)
         );
     }
-    let mut series = String::from("opening,ms_from_opening,granted,returned,free,refused\n");
-    let chart = &figures.chart;
-    for i in 0..chart.granted.len() {
-        let refused = chart.refused.as_ref().map_or(String::new(), |r| r[i].to_string());
-        let _ = writeln!(
-            series,
-            "{opening},{},{},{},{},{refused}",
-            i as i64 * chart.step_ms,
-            chart.granted[i],
-            chart.returned[i],
-            chart.free[i]
-        );
+    let mut series = String::from("opening,view,ms_from_opening,what,count\n");
+    let views = [("whole", Some(&figures.chart)), ("rush", figures.rush.as_ref())];
+    for (view, chart) in views {
+        let Some(chart) = chart else { continue };
+        let mut add = |i: usize, step_ms: i64, what: &str, count: i64| {
+            let _ = writeln!(series, "{opening},{view},{},{what},{count}", i as i64 * step_ms);
+        };
+        for i in 0..chart.granted.len() {
+            add(i, chart.step_ms, "granted", chart.granted[i] as i64);
+            add(i, chart.step_ms, "returned", chart.returned[i] as i64);
+            add(i, chart.step_ms, "free", chart.free[i]);
+        }
+        for (i, count) in chart.refused.iter().flatten().enumerate() {
+            add(i, chart.refused_step_ms, "refused", *count as i64);
+        }
     }
     [("measures.csv", measures), ("groups.csv", groups), ("series.csv", series)]
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{FLAG_Z, about, duration, instant, shown, unknown, verdict};
+use super::{FLAG_Z, about, instant, shown, unknown, verdict};
 use crate::fairness::report::digits;
 use crate::fairness::report::html::STYLE;
 use crate::fairness::report::svg::{Lines, Row, Rows, Series, escaped};
-use crate::recorded::{Figures, Recorded};
+use crate::recorded::{Chart, Figures, Recorded};
 
 /// The whole page.
 pub fn html(recorded: &Recorded, figures: &Figures) -> String {
@@ -27,8 +27,14 @@ pub fn html(recorded: &Recorded, figures: &Figures) -> String {
     for (why, titles) in unknown(figures) {
         let _ = write!(page, "<li><b>{}</b>: {}</li>", escaped(&titles.join(", ")), escaped(why));
     }
-    page.push_str("</ul><h2>What happened when</h2><div class=\"charts\">");
-    charts(figures, &mut page);
+    page.push_str("</ul>");
+    if let Some(rush) = &figures.rush {
+        page.push_str("<h2>The rush</h2><div class=\"charts\">");
+        charts(rush, &mut page);
+        page.push_str("</div>");
+    }
+    page.push_str("<h2>What happened when</h2><div class=\"charts\">");
+    charts(&figures.chart, &mut page);
     page.push_str("</div>");
     who(figures, &mut page);
     slots(recorded, &mut page);
@@ -88,8 +94,16 @@ fn whole(value: f64) -> String {
     }
 }
 
-fn charts(figures: &Figures, page: &mut String) {
-    let chart = &figures.chart;
+/// Round figures up to an end, at most six of them.
+fn ticks(end: f64) -> impl Iterator<Item = f64> {
+    let power = 10.0_f64.powf((end / 5.0).max(1e-9).log10().floor());
+    let fits = |step: &f64| end / step <= 5.0;
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(fits);
+    let step = step.unwrap_or(power * 10.0);
+    (0..6).map(move |i| f64::from(i) * step).filter(move |x| *x <= end)
+}
+
+fn charts(chart: &Chart, page: &mut String) {
     let bins = chart.granted.len();
     // The unit of the axis follows how long it took.
     let lasts_s = bins as f64 * chart.step_ms as f64 / 1e3;
@@ -101,28 +115,31 @@ fn charts(figures: &Figures, page: &mut String) {
     };
     let step = chart.step_ms as f64 / 1e3 / unit_s;
     let end = step * bins as f64;
-    let ticks: Vec<(f64, String)> = (0..=4)
-        .map(|i| f64::from(i) * end / 4.0)
-        .map(|x| (x, whole((x * 10.0).round() / 10.0)))
-        .collect();
+    let ticks: Vec<(f64, String)> = ticks(end).map(|x| (x, whole(x))).collect();
     let x_name = format!("{unit} from the opening");
-    let points = |values: &mut dyn Iterator<Item = f64>, at: f64| {
+    let steps_of = |step: f64, values: &mut dyn Iterator<Item = f64>, at: f64| {
         values.enumerate().map(|(i, y)| ((i as f64 + at) * step, y)).collect::<Vec<_>>()
     };
+    let points = |values: &mut dyn Iterator<Item = f64>, at: f64| steps_of(step, values, at);
     let series = |name: &str, points, look| Series {
         name: name.to_owned(),
         points,
         look,
         marked: bins <= 12,
     };
-    let per = duration(chart.step_ms as f64 / 1e3);
+    let per = |step_ms: i64| match step_ms {
+        ms if ms < 1_000 => format!("{ms} ms"),
+        ms if ms < 60_000 => format!("{} s", ms / 1_000),
+        ms if ms < 3_600_000 => format!("{} min", ms / 60_000),
+        ms => format!("{} h", ms / 3_600_000),
+    };
     let mut flows =
         vec![series("granted", points(&mut chart.granted.iter().map(|n| *n as f64), 0.5), 1)];
     if chart.returned.iter().any(|n| *n > 0) {
         let came = points(&mut chart.returned.iter().map(|n| *n as f64), 0.5);
         flows.push(series("came back", came, 0));
     }
-    let y_name = format!("places in {per}");
+    let y_name = format!("places in {}", per(chart.step_ms));
     let lines = |about: &str, series, y_name: &str| {
         Lines { about, series, x_name: &x_name, y_name, x_ticks: ticks.clone(), y_format: whole }
             .draw()
@@ -142,8 +159,9 @@ fn charts(figures: &Figures, page: &mut String) {
     );
     match &chart.refused {
         Some(refused) => {
-            let refused = points(&mut refused.iter().map(|n| *n as f64), 0.5);
-            let y_name = format!("requests in {per}");
+            let width = chart.refused_step_ms as f64 / 1e3 / unit_s;
+            let refused = steps_of(width, &mut refused.iter().map(|n| *n as f64), 0.5);
+            let y_name = format!("requests in {}", per(chart.refused_step_ms));
             figure(
                 page,
                 "Refusals",

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json as value};
 use super::{unknown, verdict};
 use crate::fairness::report::order_name;
 use crate::fairness::scenario::returns_name;
-use crate::recorded::{Answered, Figures, Recorded};
+use crate::recorded::{Answered, Chart, Figures, Recorded};
 
 /// The version of this form.
 const VERSION: u32 = 1;
@@ -81,13 +81,19 @@ pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
         "refusals": refusals,
         "told_but_not_in_the_ledger": figures.missing,
         "slots": slots.collect::<Vec<Value>>(),
-        "series": {
-            "from": figures.chart.from.to_string(),
-            "step_ms": figures.chart.step_ms,
-            "granted": figures.chart.granted,
-            "returned": figures.chart.returned,
-            "free": figures.chart.free,
-            "refused": figures.chart.refused,
-        },
+        "series": series(&figures.chart),
+        "rush": figures.rush.as_ref().map(series),
+    })
+}
+
+fn series(chart: &Chart) -> Value {
+    value!({
+        "from": chart.from.to_string(),
+        "step_ms": chart.step_ms,
+        "granted": chart.granted,
+        "returned": chart.returned,
+        "free": chart.free,
+        "refused_step_ms": chart.refused_step_ms,
+        "refused": chart.refused,
     })
 }

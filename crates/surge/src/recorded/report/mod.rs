@@ -7,6 +7,7 @@ mod json;
 mod table;
 
 use giliran_wire::Timestamp;
+use giliran_wire::ledger::Order;
 
 use super::figures::{Figure, Figures, Unit};
 use super::read::{Recorded, State};
@@ -103,8 +104,11 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
         (_, Some(unclear)) if unclear > 0.0 => format!(
             "No refusal is known to have been beside a free place; {unclear:.0} cannot be judged."
         ),
-        _ => "Nobody was refused beside a free place.".into(),
+        _ => "No refusal is known to have been beside a free place.".into(),
     });
+    if recorded.record.rules.order == Order::Draw {
+        said.push("Whether the draw was held as promised, `giliran verify` recomputes.".into());
+    }
     if figures.missing > 0 {
         said.push(format!(
             "Wrong: {} answers in the gateway log tell of bookings that the ledger does not hold.",
@@ -140,7 +144,7 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
             && z.abs() > FLAG_Z
         {
             said.push(format!(
-                "{} {}: {} times the usual success, {} standard deviations from an even hand.",
+                "The {} {} had {} times the usual success, {} standard deviations from an even hand.",
                 group.kind,
                 group.name,
                 digits(ratio),

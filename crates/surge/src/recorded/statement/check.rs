@@ -106,7 +106,8 @@ impl Account {
             Change::Granted { places, .. } => totals.granted += u64::from(places),
             Change::Revived { places, .. } => totals.revived += u64::from(places),
             Change::Released { places, .. } => totals.released += u64::from(places),
-            Change::Returned { places, cause, .. } => {
+            Change::Returned { places, withheld, cause, .. } => {
+                totals.at_once += u64::from(places - withheld);
                 *match cause {
                     Cause::Cancelled => &mut totals.cancelled,
                     Cause::Revoked => &mut totals.revoked,
@@ -176,9 +177,17 @@ impl Account {
             },
             format!("Quota: {} places in {} slots.", t.quota, self.places.len()),
             format!(
-                "Granted: {} places; returned: {returned} (cancelled {}, taken back {}, lapsed {}, \
-                 moved {}), of which a late payment had {} again; released: {}.",
-                t.granted, t.cancelled, t.revoked, t.expired, t.moved, t.revived, t.released
+                "Granted: {} places. Returned: {returned} (cancelled {}, taken back {}, lapsed {}, \
+                 moved {}), {} of them free at once; released later: {}; lapsed and had again by a \
+                 late payment: {}.",
+                t.granted,
+                t.cancelled,
+                t.revoked,
+                t.expired,
+                t.moved,
+                t.at_once,
+                t.released,
+                t.revived
             ),
             format!(
                 "At the end: {} taken, {} withheld, {} reserved, {} free.",

@@ -127,6 +127,8 @@ pub struct Totals {
     pub expired: u64,
     /// Moved away from.
     pub moved: u64,
+    /// Of those four, free at once.
+    pub at_once: u64,
     /// Lapsed, and had again by a late payment.
     pub revived: u64,
     /// Withheld places that could be had again.

@@ -78,6 +78,7 @@ fn what_was_written_holds_and_says_what_happened() {
         revoked: 1,
         expired: 1,
         moved: 0,
+        at_once: 1,
         revived: 0,
         released: 1,
         taken: 2,
@@ -94,8 +95,8 @@ fn what_was_written_holds_and_says_what_happened() {
         [
             "The opening is closed, at 2026-11-27T07:01:30.000Z.",
             "Quota: 7 places in 2 slots.",
-            "Granted: 5 places; returned: 3 (cancelled 1, taken back 1, lapsed 1, moved 0), of which a \
-         late payment had 0 again; released: 1.",
+            "Granted: 5 places. Returned: 3 (cancelled 1, taken back 1, lapsed 1, moved 0), 1 of \
+             them free at once; released later: 1; lapsed and had again by a late payment: 0.",
             "At the end: 2 taken, 1 withheld, 1 reserved, 3 free.",
             "No oversell: at no point were more places taken than a slot had.",
             "No undersell: of 9 requests told that all was sold out, none is known to have been beside \

@@ -1,0 +1,591 @@
+//! A recorded opening's requests, decided by the real core in another order.
+//!
+//! Who asked is known from a gateway log; without one, from the ledger, which holds
+//! the winners, with the slot they got for their only choice, and those who entered
+//! a draw or waited for returned places, with all of theirs. What is compared is the
+//! first allocation: in the replay nobody gives a place back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use giliran_core::{Ask, Change, order};
+use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
+use giliran_wire::request;
+use giliran_wire::{BookingId, Digest, Pseudonym};
+
+use super::gateway::{Gateway, Line};
+use super::read::Recorded;
+use crate::fairness::desk::{Desk, Said, virtual_us};
+use crate::fairness::measures::concentration;
+use crate::fairness::random::Random;
+use crate::fairness::report::{digits, order_name};
+use crate::log::Choice;
+
+/// Grants that are made durable together.
+const BATCH: usize = 1_000;
+
+/// Refusals that every order would repeat.
+const BARRED: [&str; 6] = [
+    "malformed",
+    "unknown_opening",
+    "unknown_slot",
+    "not_permitted",
+    "party_too_large",
+    "conflict",
+];
+
+/// One request, as it was made.
+#[derive(Debug, Clone)]
+struct Request {
+    /// µs in the desk's virtual time.
+    at_us: i64,
+    people: Vec<Pseudonym>,
+    account: Option<Pseudonym>,
+    choices: Vec<request::Choice<'static>>,
+    channel: String,
+    cohort: Option<String>,
+    /// It got places that nobody had had before.
+    won: bool,
+}
+
+/// How a group fared, as recorded and in each replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `channel`, `cohort`, `party of` or `asked`.
+    pub kind: &'static str,
+    /// Which.
+    pub name: String,
+    /// Requests.
+    pub asked: u64,
+    /// Those that got places: as recorded, then in each replay.
+    pub won: Vec<u64>,
+}
+
+/// One replay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// The order.
+    pub order: String,
+    /// Requests that got places in both.
+    pub both: u64,
+    /// Only as recorded.
+    pub lost: u64,
+    /// Only in the replay.
+    pub gained: u64,
+    /// Places given.
+    pub places: u64,
+    /// Share of the ten accounts that got most; none: no accounts.
+    pub top_ten: Option<f64>,
+}
+
+/// Recorded and replayed, side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replay {
+    /// The opening.
+    pub opening: String,
+    /// The order that was in force.
+    pub order: String,
+    /// Requests that were decided again.
+    pub requests: u64,
+    /// Of them with places, as recorded, none of which had come back.
+    pub won: u64,
+    /// The places of those.
+    pub places: u64,
+    /// Share of the ten accounts that got most of those; none: no accounts.
+    pub top_ten: Option<f64>,
+    /// The replays.
+    pub arms: Vec<Arm>,
+    /// Group by group.
+    pub rows: Vec<Row>,
+    /// What this cannot tell.
+    pub unsaid: Vec<String>,
+}
+
+/// Decides the opening's requests again, in each of these orders.
+///
+/// # Errors
+///
+/// In words, where nobody asked.
+pub fn replay(
+    recorded: &Recorded,
+    gateway: Option<&Gateway>,
+    orders: &[Order],
+    seed: u64,
+) -> Result<Replay, String> {
+    let mut unsaid = Vec::new();
+    let mut requests = match gateway {
+        Some(gateway) => seen(recorded, gateway, &mut unsaid),
+        None => recorded_alone(recorded, &mut unsaid),
+    };
+    if requests.is_empty() {
+        return Err("no request is known: there is nothing to replay".into());
+    }
+    requests.sort_by_key(|request| request.at_us);
+    let again = recorded.bookings.iter().filter(|booked| booked.again).count();
+    if again > 0 {
+        unsaid.push(format!(
+            "{again} bookings got places that had come back; they count as without one here: in a \
+             replay nobody gives a place back."
+        ));
+    }
+    let outcomes: Vec<Vec<bool>> =
+        orders.iter().map(|order| decided(recorded, &requests, *order, seed)).collect();
+    let before: Vec<bool> = requests.iter().map(|request| request.won).collect();
+    let places = |won: &[bool]| {
+        let won = requests.iter().zip(won).filter(|(_, won)| **won);
+        won.map(|(request, _)| request.people.len() as u64).sum()
+    };
+    let both = |won: &[bool], was: bool, is: bool| {
+        before.iter().zip(won).filter(|(b, a)| (**b, **a) == (was, is)).count() as u64
+    };
+    let arms = orders.iter().zip(&outcomes).map(|(order, won)| Arm {
+        order: order_name(*order),
+        both: both(won, true, true),
+        lost: both(won, true, false),
+        gained: both(won, false, true),
+        places: places(won),
+        top_ten: top_ten(&requests, won),
+    });
+    Ok(Replay {
+        opening: recorded.record.id.clone(),
+        order: order_name(recorded.record.rules.order),
+        requests: requests.len() as u64,
+        won: before.iter().filter(|won| **won).count() as u64,
+        places: places(&before),
+        top_ten: top_ten(&requests, &before),
+        arms: arms.collect(),
+        rows: rows(&requests, &before, &outcomes),
+        unsaid,
+    })
+}
+
+fn top_ten(requests: &[Request], won: &[bool]) -> Option<f64> {
+    let mut held: HashMap<Pseudonym, u64> = HashMap::new();
+    for (request, _) in requests.iter().zip(won).filter(|(_, won)| **won) {
+        if let Some(account) = request.account {
+            *held.entry(account).or_default() += request.people.len() as u64;
+        }
+    }
+    concentration(held.into_values().collect(), 10).map(|found| found.top)
+}
+
+/// Groups: channels, cohorts, sizes, and tenths of the line by when they asked.
+fn rows(requests: &[Request], before: &[bool], outcomes: &[Vec<bool>]) -> Vec<Row> {
+    let mut found: BTreeMap<(u8, String), Row> = BTreeMap::new();
+    let n = requests.len();
+    for (i, request) in requests.iter().enumerate() {
+        let tenth = format!("{} tenth", i * 10 / n + 1);
+        let groups = [
+            (0, "channel", Some(request.channel.clone())),
+            (1, "cohort", request.cohort.clone()),
+            (2, "party of", Some(request.people.len().to_string())),
+            (3, "asked", Some(format!("{tenth:>8}")).filter(|_| n >= 10)),
+        ];
+        for (place, kind, name) in groups {
+            let Some(name) = name else { continue };
+            let row = found.entry((place, name.clone())).or_insert_with(|| Row {
+                kind,
+                name: name.trim().to_owned(),
+                asked: 0,
+                won: vec![0; outcomes.len() + 1],
+            });
+            row.asked += 1;
+            row.won[0] += u64::from(before[i]);
+            for (into, outcome) in row.won[1..].iter_mut().zip(outcomes) {
+                *into += u64::from(outcome[i]);
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Who got places, in one order.
+fn decided(recorded: &Recorded, requests: &[Request], how: Order, seed: u64) -> Vec<bool> {
+    let mut hall = Hall::new(recorded, requests, seed);
+    let mut random = Random::new(seed, 11);
+    let opened = recorded.opened.unwrap_or(recorded.record.opens_at);
+    match how {
+        Order::FirstCome => {
+            for index in 0..requests.len() {
+                hall.line(vec![index]);
+            }
+        }
+        Order::Rounds { length_ms } => {
+            let key = random.bytes();
+            let length_us = (length_ms.max(1) as i64).saturating_mul(1_000);
+            let number = |r: &Request| (r.at_us - virtual_us(opened)).div_euclid(length_us);
+            let mut from = 0;
+            for round in requests.chunk_by(|a, b| number(a) == number(b)) {
+                let parties = round.iter().map(|request| &request.people[..]);
+                let line = order::round_order(&key, number(&round[0]).max(0) as u64, parties);
+                hall.line(line.into_iter().map(|i| from + i).collect());
+                from += round.len();
+            }
+        }
+        Order::Draw => {
+            let receipts = requests.iter().map(|_| BookingId::from_random(random.wide()));
+            let receipts: Vec<BookingId> = receipts.collect();
+            hall.line(order::draw_order(&random.bytes(), &receipts));
+        }
+    }
+    hall.settle();
+    hall.won
+}
+
+/// A desk, and who stands before it.
+struct Hall<'a> {
+    desk: Desk,
+    requests: &'a [Request],
+    opening: String,
+    now: i64,
+    pending: usize,
+    won: Vec<bool>,
+}
+
+impl<'a> Hall<'a> {
+    fn new(recorded: &Recorded, requests: &'a [Request], seed: u64) -> Self {
+        let mut record = recorded.record.clone();
+        record.ordinal = 0;
+        // The line is made here; to the desk they come one after the other.
+        record.rules.order = Order::FirstCome;
+        record.rules.across_openings = false;
+        record.rules.hold_ms = None;
+        let now = virtual_us(recorded.opened.unwrap_or(record.opens_at));
+        let slots = record.slots.clone();
+        let opening = record.id.clone();
+        let mut desk = Desk::of(record, 0, seed);
+        desk.open(now);
+        for (slot, (places, of)) in recorded.places.iter().zip(&slots).enumerate() {
+            let slot = slot as u32;
+            if places.quota != i64::from(of.quota) {
+                desk.adjust(now, Adjustment::Quota { slot, quota: places.quota as u16 });
+            }
+            if places.reserved > 0 {
+                let places = places.reserved as u16;
+                desk.adjust(now, Adjustment::Reserve { slot, places });
+            }
+            if places.halted {
+                desk.adjust(now, Adjustment::Halt { slot, halted: true });
+            }
+        }
+        Self { desk, requests, opening, now, pending: 0, won: vec![false; requests.len()] }
+    }
+
+    /// Decides these, in this order.
+    fn line(&mut self, line: Vec<usize>) {
+        for index in line {
+            // What turns on a grant that is not durable waits for it.
+            if self.ask(index) == Said::Wait {
+                self.settle();
+                let said = self.ask(index);
+                debug_assert_ne!(said, Said::Wait, "everything is durable");
+            }
+            if self.pending >= BATCH {
+                self.settle();
+            }
+        }
+    }
+
+    fn ask(&mut self, index: usize) -> Said {
+        let request = &self.requests[index];
+        let id = index.to_string();
+        let mut content = [0; 16];
+        content[..8].copy_from_slice(&(index as u64).to_le_bytes());
+        let ask = Ask {
+            request_id: &id,
+            applicants: &request.people,
+            content: Digest(content),
+            choices: &request.choices,
+            opening: Some(&self.opening),
+            expires_at: None,
+            account: request.account,
+            channel: None,
+            reference: None,
+            // Whoever was not entitled was refused for it, and is not here.
+            vouched: true,
+            wait: false,
+        };
+        let said = self.desk.ask(&ask, self.now);
+        self.pending += usize::from(said == Said::Granted);
+        said
+    }
+
+    fn settle(&mut self) {
+        self.pending = 0;
+        for change in self.desk.settle_all(self.now) {
+            if let Change::Booking { before: None, after, .. } = change
+                && let Ok(index) = after.booking.request_id.parse::<usize>()
+                && let Some(won) = self.won.get_mut(index)
+            {
+                *won = true;
+            }
+        }
+    }
+}
+
+/// The requests that the ledger holds.
+fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request> {
+    let mut requests = Vec::new();
+    let mut entered: HashSet<BookingId> = HashSet::new();
+    let stayed = |ballot: &BallotEntry| !recorded.left.contains(&ballot.receipt);
+    for (at, ballot) in recorded.ballots.iter().filter(|(_, ballot)| stayed(ballot)) {
+        entered.insert(ballot.receipt);
+        let booked = recorded.by_booking.get(&ballot.receipt).map(|at| &recorded.bookings[*at]);
+        requests.push(Request {
+            at_us: virtual_us(*at),
+            people: ballot.applicants.clone(),
+            account: ballot.account,
+            choices: ballot.slots.iter().filter_map(|slot| named(recorded, *slot)).collect(),
+            channel: ballot.channel.clone().unwrap_or_else(|| "not named".into()),
+            cohort: None,
+            won: booked.is_some_and(|booked| !booked.again),
+        });
+    }
+    let granted = recorded.bookings.iter().filter(|b| !entered.contains(&b.grant.booking));
+    let before = requests.len();
+    for booked in granted {
+        requests.push(of_booking(recorded, booked, virtual_us(booked.at)));
+    }
+    if matches!(recorded.record.rules.order, Order::Draw) && before == requests.len() {
+        unsaid.push("Everybody who entered is in the ledger: nobody is missing.".into());
+        return requests;
+    }
+    unsaid.push(
+        "The refused are missing: the ledger holds those who got places (with the slot they got as \
+         their only choice) and those who entered or waited. Whoever was turned away cannot win \
+         here, so another order can look no better than this; a gateway log (--gateway-log) holds \
+         them."
+            .into(),
+    );
+    requests
+}
+
+fn of_booking(recorded: &Recorded, booked: &super::read::Booked, at_us: i64) -> Request {
+    let grant = &booked.grant;
+    Request {
+        at_us,
+        people: grant.seats.iter().map(|seat| seat.applicant).collect(),
+        account: grant.account,
+        choices: named(recorded, grant.slot).into_iter().collect(),
+        channel: grant.channel.clone().unwrap_or_else(|| "not named".into()),
+        cohort: None,
+        won: !booked.again,
+    }
+}
+
+/// A choice that names one slot.
+fn named(recorded: &Recorded, slot: u32) -> Option<request::Choice<'static>> {
+    let (slot, office, session) = recorded.record.place(slot)?;
+    Some(request::Choice {
+        office: office.id.clone().into(),
+        date: Some(slot.date),
+        session: Some(session.id.clone().into()),
+    })
+}
+
+/// The requests that a gateway saw, and the winners that it did not.
+fn seen(recorded: &Recorded, gateway: &Gateway, unsaid: &mut Vec<String>) -> Vec<Request> {
+    let offset = offset_us(recorded, gateway);
+    let (mut barred, mut without, mut early) = (0, 0, 0);
+    let mut known: HashSet<usize> = HashSet::new();
+    let mut requests = Vec::new();
+    for asker in &gateway.askers {
+        known.extend(asker.booking);
+        let (first, last) = (gateway.first(asker), &gateway.lines[asker.last]);
+        let booked = asker.booking.map(|at| &recorded.bookings[at]);
+        if booked.is_none() && last.reason.as_deref().is_some_and(|r| BARRED.contains(&r)) {
+            barred += 1;
+            continue;
+        }
+        let Some(asked_us) = asker.asked_us else {
+            early += 1;
+            continue;
+        };
+        let choices: Vec<_> = first.choices.iter().filter_map(choice).collect();
+        let got = booked.and_then(|booked| named(recorded, booked.grant.slot));
+        let choices = if choices.is_empty() { got.into_iter().collect() } else { choices };
+        if choices.is_empty() {
+            without += 1;
+            continue;
+        }
+        requests.push(Request {
+            at_us: asked_us as i64 + offset,
+            people: people(first),
+            account: account(first).or(booked.and_then(|booked| booked.grant.account)),
+            choices,
+            channel: first.channel.clone().unwrap_or_else(|| "not named".into()),
+            cohort: first.cohort.clone(),
+            won: booked.is_some_and(|booked| !booked.again),
+        });
+    }
+    let mut unseen = 0;
+    for (index, booked) in recorded.bookings.iter().enumerate() {
+        if !known.contains(&index) {
+            unseen += 1;
+            requests.push(of_booking(recorded, booked, virtual_us(booked.at)));
+        }
+    }
+    let mut tell = |n: u64, what: &str| {
+        if n > 0 {
+            unsaid.push(format!("{n} {what}"));
+        }
+    };
+    tell(
+        barred,
+        "requests are left out that every order would refuse (malformed, no such slot, not \
+                  permitted, a conflict).",
+    );
+    tell(early, "askers are left out who were never answered while the opening was open.");
+    tell(without, "askers are left out whose choices the log does not hold.");
+    tell(
+        unseen,
+        "bookings the log does not know take part with the slot they got as their only \
+                  choice.",
+    );
+    unsaid.push(
+        "Whoever would have asked otherwise under another order (later, for other days, not at \
+         all) is not known: the requests are those made under the order in force."
+            .into(),
+    );
+    requests
+}
+
+/// What the log's clock lacks to the desk's: by the answers of grants, the middle one.
+fn offset_us(recorded: &Recorded, gateway: &Gateway) -> i64 {
+    let mut apart: Vec<i64> = gateway
+        .askers
+        .iter()
+        .filter_map(|asker| {
+            let booked = &recorded.bookings[asker.booking?];
+            Some(virtual_us(booked.at) - i64::try_from(asker.told_us?).ok()?)
+        })
+        .collect();
+    apart.sort_unstable();
+    let opened = virtual_us(recorded.opened.unwrap_or(recorded.record.opens_at));
+    let first = gateway.lines.iter().map(|line| line.sent_us as i64).min().unwrap_or(0);
+    apart.get(apart.len() / 2).copied().unwrap_or(opened - first)
+}
+
+fn choice(choice: &Choice) -> Option<request::Choice<'static>> {
+    let date = choice.date.as_deref().map(str::parse).transpose().ok()?;
+    Some(request::Choice {
+        office: choice.office.clone().into(),
+        date,
+        session: choice.session.clone().map(Into::into),
+    })
+}
+
+/// Stand-ins: the log's applicants are only told apart.
+fn people(line: &Line) -> Vec<Pseudonym> {
+    if line.applicants.is_empty() {
+        let number = |n: u32| stand_in(&format!("{n}/{}", line.request_id));
+        return (0..line.size()).map(number).collect();
+    }
+    line.applicants.iter().map(|applicant| stand_in(&format!("p/{applicant}"))).collect()
+}
+
+fn account(line: &Line) -> Option<Pseudonym> {
+    line.account.as_ref().map(|account| stand_in(&format!("a/{account}")))
+}
+
+fn stand_in(text: &str) -> Pseudonym {
+    let hash = blake3::hash(text.as_bytes());
+    Pseudonym::from_bytes(std::array::from_fn(|i| hash.as_bytes()[i]))
+}
+
+/// Side by side, for a terminal.
+pub fn table(replay: &Replay) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!(
+        "Opening {}: {} requests, decided again by the same code\n\n",
+        replay.opening, replay.requests
+    );
+    let share = |share: Option<f64>| {
+        share.map_or("not known".to_owned(), |share| format!("{} %", digits(share * 100.0)))
+    };
+    let _ = writeln!(
+        out,
+        "{:<28} {:>9} {:>9} {:>9} {:>9} {:>12}",
+        "", "got", "lost", "gained", "places", "ten largest"
+    );
+    let name = format!("as recorded ({})", replay.order);
+    let _ = writeln!(
+        out,
+        "{name:<28} {:>9} {:>9} {:>9} {:>9} {:>12}",
+        replay.won,
+        "",
+        "",
+        replay.places,
+        share(replay.top_ten)
+    );
+    for arm in &replay.arms {
+        let _ = writeln!(
+            out,
+            "{:<28} {:>9} {:>9} {:>9} {:>9} {:>12}",
+            arm.order,
+            arm.both + arm.gained,
+            arm.lost,
+            arm.gained,
+            arm.places,
+            share(arm.top_ten)
+        );
+    }
+    let _ = write!(out, "\n{:<28} {:>9} {:>12}", "Who gets places", "asked", "recorded");
+    for arm in &replay.arms {
+        let _ = write!(out, " {:>14}", arm.order);
+    }
+    out.push('\n');
+    for row in &replay.rows {
+        let name = match row.kind {
+            "asked" => format!("the {} to ask", ordinal(&row.name)),
+            kind => format!("{kind} {}", row.name),
+        };
+        let _ = write!(out, "{name:<28} {:>9}", row.asked);
+        for (i, won) in row.won.iter().enumerate() {
+            let rate = format!("{} %", digits(*won as f64 / row.asked.max(1) as f64 * 100.0));
+            let width = if i == 0 { 12 } else { 14 };
+            let _ = write!(out, " {rate:>width$}");
+        }
+        out.push('\n');
+    }
+    out.push('\n');
+    for sentence in &replay.unsaid {
+        let _ = writeln!(out, "- {sentence}");
+    }
+    out
+}
+
+fn ordinal(name: &str) -> String {
+    match name {
+        "1 tenth" => "first tenth".into(),
+        "10 tenth" => "last tenth".into(),
+        name => name.replace(" tenth", ". tenth"),
+    }
+}
+
+/// The same for machines.
+pub fn json(replay: &Replay) -> serde_json::Value {
+    let arms = replay.arms.iter().map(|arm| {
+        serde_json::json!({
+            "order": arm.order, "got": arm.both + arm.gained, "both": arm.both, "lost": arm.lost,
+            "gained": arm.gained, "places": arm.places, "top_ten": arm.top_ten,
+        })
+    });
+    let rows = replay.rows.iter().map(|row| {
+        serde_json::json!({
+            "kind": row.kind, "name": row.name, "asked": row.asked, "recorded": row.won[0],
+            "replayed": row.won[1..],
+        })
+    });
+    serde_json::json!({
+        "version": 1,
+        "opening": replay.opening,
+        "requests": replay.requests,
+        "recorded": {
+            "order": replay.order, "got": replay.won, "places": replay.places,
+            "top_ten": replay.top_ten,
+        },
+        "replayed": arms.collect::<Vec<_>>(),
+        "groups": rows.collect::<Vec<_>>(),
+        "cannot_tell": replay.unsaid,
+    })
+}
