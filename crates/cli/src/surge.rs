@@ -144,6 +144,10 @@ fn judged(record: &Record) -> Result<(), Failure> {
         (Ended::Interrupted { at_s }, _) => {
             Err(Failure::Wrong(format!("interrupted at second {at_s:.0}")))
         }
+        (Ended::Complete, None) if record.log_failed.is_some() => Err(Failure::Wrong(format!(
+            "--log: {}; it is not whole",
+            record.log_failed.as_deref().unwrap_or_default()
+        ))),
         (Ended::Complete, Some(why)) => Err(Failure::Wrong(format!("void: {why}"))),
         (Ended::Complete, None) => Ok(()),
     }

@@ -88,7 +88,7 @@ pub enum RushError {
 ///
 /// # Errors
 ///
-/// Where it cannot begin, or the connection or the log fails for good.
+/// Where it cannot begin. What goes wrong later is in the record.
 pub async fn run(
     client: Client,
     rush: Rush,
@@ -117,8 +117,10 @@ pub async fn run(
     if let Some(looks) = looks {
         looks.abort();
     }
-    let ended = ended?;
-    Ok(record::record(&rush, &ground, &means, &generator.tally, ended, began.elapsed()))
+    let mut record =
+        record::record(&rush, &ground, &means, &generator.tally, ended, began.elapsed());
+    record.log_failed = generator.log_failed.take();
+    Ok(record)
 }
 
 /// What brokers with a budget have: what gets most places at the opening. Which

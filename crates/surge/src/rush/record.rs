@@ -116,6 +116,8 @@ pub struct Record {
     pub ended: Ended,
     /// Why its figures say little of the engine; none: they do.
     pub void: Option<String>,
+    /// Why the clients' log is not whole; none: it is, or was not asked for.
+    pub log_failed: Option<String>,
     /// How long it took, s.
     pub took_s: f64,
     pub offices: usize,
@@ -193,6 +195,7 @@ pub(crate) fn record(
         opening: ground.opening.clone(),
         ended,
         void: void(&lag),
+        log_failed: None,
         took_s: took.as_secs_f64(),
         offices: ground.offices.len(),
         offices_unasked: ground.unasked,

@@ -5,7 +5,6 @@ mod request;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,6 +96,8 @@ pub(crate) struct Generator<'a> {
     live: Arc<Live>,
     pub(crate) tally: Tally,
     log: Option<Writer>,
+    /// Why it is not written any more.
+    pub(crate) log_failed: Option<String>,
     random: Random,
     crowd: Crowd<'a>,
     next: Option<Coming>,
@@ -159,6 +160,7 @@ impl<'a> Generator<'a> {
             live,
             tally: Tally::new(scenario, from_us, rush.seed),
             log,
+            log_failed: None,
             random: Random::new(rush.seed, 5),
             crowd,
             next: None,
@@ -262,7 +264,7 @@ impl<'a> Generator<'a> {
         &mut self,
         mut answers: Subscriber,
         mut shutdown: watch::Receiver<bool>,
-    ) -> io::Result<Ended> {
+    ) -> Ended {
         while Instant::now() < self.started {
             self.show();
             let wait = self.started.saturating_duration_since(Instant::now());
@@ -271,7 +273,7 @@ impl<'a> Generator<'a> {
                 _ = shutdown.changed() => {}
             }
             if *shutdown.borrow() {
-                return Ok(Ended::Interrupted { at_s: self.from_us as f64 / 1e6 });
+                return Ended::Interrupted { at_s: self.from_us as f64 / 1e6 };
             }
         }
         let mut tick = tokio::time::interval(Duration::from_millis(1));
@@ -285,7 +287,9 @@ impl<'a> Generator<'a> {
             }
             self.come();
             if self.open == 0 && self.due.is_empty() && self.next.is_none() {
-                break Ended::Complete;
+                // The last ones may have given up on a dead engine.
+                let silent = self.silent_since.filter(|_| self.silent >= GONE_AFTER);
+                break silent.map_or(Ended::Complete, |since| self.gone_since(since));
             }
             tokio::select! {
                 biased;
@@ -301,7 +305,7 @@ impl<'a> Generator<'a> {
                 _ = tick.tick() => {}
                 _ = shutdown.changed() => {}
             }
-            self.retire()?;
+            self.retire();
             for _ in 0..512 {
                 let now = self.now();
                 let ready = self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now);
@@ -309,7 +313,7 @@ impl<'a> Generator<'a> {
                     break;
                 }
                 let Some(Reverse((due_us, who, what))) = self.due.pop() else { break };
-                self.act(due_us, who, what).await?;
+                self.act(due_us, who, what).await;
                 self.release(who);
             }
             self.show();
@@ -319,8 +323,8 @@ impl<'a> Generator<'a> {
         while let Some(Some(message)) = answers.next().now_or_never() {
             self.answer(&message);
         }
-        self.end()?;
-        Ok(ended)
+        self.end();
+        ended
     }
 
     /// Nobody has answered for long.
@@ -359,11 +363,11 @@ impl<'a> Generator<'a> {
         }
     }
 
-    async fn act(&mut self, due_us: i64, who: u32, what: What) -> io::Result<()> {
-        let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return Ok(()) };
+    async fn act(&mut self, due_us: i64, who: u32, what: What) {
+        let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let party = &mut somebody.party;
         if party.lost || (somebody.settled && what == What::Again) {
-            return Ok(());
+            return;
         }
         let first = somebody.since == i64::MAX;
         somebody.since = somebody.since.min(due_us);
@@ -373,7 +377,7 @@ impl<'a> Generator<'a> {
             What::Lookup => self.subjects[1].clone(),
             What::Cancel => self.subjects[2].clone(),
         };
-        let payload = self.payload(who, what)?;
+        let payload = self.payload(who, what);
         let sent_us = self.clock_us();
         let late = self.now() - due_us;
         self.tally.lag.saturating_record((late as f64 / self.rush.speed).max(1.0) as u64);
@@ -395,24 +399,20 @@ impl<'a> Generator<'a> {
         });
         self.open += 1;
         self.silent_since.get_or_insert_with(Instant::now);
-        if self.client.connection_state() != State::Connected {
-            self.unheard(self.flights.len() - 1);
-            return Ok(());
-        }
         let reply = format!("{}.{number}", self.inbox);
-        let sending = self.client.publish_with_reply(subject, reply, payload.into());
-        match tokio::time::timeout(QUEUED_WITHIN, sending).await {
-            Ok(sent) => sent.map_err(io::Error::other),
-            // The connection takes nothing: as if nobody had heard it.
-            Err(_) => {
-                self.unheard(self.flights.len() - 1);
-                Ok(())
-            }
+        let connected = self.client.connection_state() == State::Connected;
+        // A connection that takes nothing: as if nobody had heard it.
+        let sent = connected && {
+            let sending = self.client.publish_with_reply(subject, reply, payload.into());
+            matches!(tokio::time::timeout(QUEUED_WITHIN, sending).await, Ok(Ok(())))
+        };
+        if !sent {
+            self.unheard(self.flights.len() - 1);
         }
     }
 
     /// Ends the requests that need not be kept; who got no answer asks again.
-    fn retire(&mut self) -> io::Result<()> {
+    fn retire(&mut self) {
         let patience = self.patience_us();
         let now_us = self.clock_us();
         while let Some(flight) = self.flights.front() {
@@ -426,26 +426,27 @@ impl<'a> Generator<'a> {
                 self.open -= 1;
                 self.unanswered(&flight);
             }
-            self.write(&flight)?;
+            self.write(&flight);
             self.release(flight.who);
         }
-        Ok(())
     }
 
     /// Whoever is still here when it ends, and the log.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) {
         while let Some(flight) = self.flights.pop_front() {
             if flight.outcome.is_none() {
                 self.tally.unanswered += 1;
             }
-            self.write(&flight)?;
+            self.write(&flight);
         }
         for somebody in std::mem::take(&mut self.somebody).into_iter().flatten() {
             self.tally.gone(&somebody.party);
         }
         self.shown = None;
         self.show();
-        self.log.take().map_or(Ok(()), Writer::finish)
+        if let Some(Err(error)) = self.log.take().map(Writer::finish) {
+            self.log_failed = Some(error.to_string());
+        }
     }
 
     /// Free places: whichever is the later news. Clients know of a grant before the

@@ -1,7 +1,5 @@
 //! What is sent, and what of it goes into the clients' log.
 
-use std::io;
-
 use giliran_wire::{Date, request};
 
 use super::{Flight, Generator, Outcome, What};
@@ -46,8 +44,8 @@ fn channel(name: &str) -> Option<String> {
 }
 
 impl Generator<'_> {
-    pub(super) fn payload(&self, who: u32, what: What) -> io::Result<Vec<u8>> {
-        let Some(Some(somebody)) = self.somebody.get(who as usize) else { return Ok(Vec::new()) };
+    pub(super) fn payload(&self, who: u32, what: What) -> Vec<u8> {
+        let Some(Some(somebody)) = self.somebody.get(who as usize) else { return Vec::new() };
         let (party, seed) = (&somebody.party, self.rush.seed);
         let (id, applicants) = (request_id(seed, party), applicants(seed, party));
         let opening = self.ground.opening.as_str();
@@ -89,16 +87,17 @@ impl Generator<'_> {
                 })
             }
         };
-        Ok(written?)
+        // Texts and numbers: they can be written.
+        written.unwrap_or_default()
     }
 
     /// Writes down what its client saw. A cancellation is none of those whose
     /// answers the log is for, and a lookup's refusal refuses nothing.
-    pub(super) fn write(&mut self, flight: &Flight) -> io::Result<()> {
+    pub(super) fn write(&mut self, flight: &Flight) {
         let outcome = match (flight.what, flight.outcome) {
-            (What::Cancel, _) => return Ok(()),
+            (What::Cancel, _) => return,
             (What::Lookup, Some(Outcome::Granted)) => Some("granted"),
-            (What::Lookup, _) => return Ok(()),
+            (What::Lookup, _) => return,
             (_, Some(Outcome::Granted)) => Some("granted"),
             (_, Some(Outcome::Rejected(_))) => Some("rejected"),
             (_, Some(Outcome::Entered)) => Some("entered"),
@@ -107,14 +106,14 @@ impl Generator<'_> {
         let (Some(log), Some(Some(somebody))) =
             (&mut self.log, self.somebody.get(flight.who as usize))
         else {
-            return Ok(());
+            return;
         };
         let party = &somebody.party;
         let reason = match flight.outcome {
             Some(Outcome::Rejected(reason)) => Some(reason.name().to_owned()),
             _ => None,
         };
-        log.write(&Attempt {
+        let written = log.write(&Attempt {
             sent_us: flight.sent_us,
             answered_us: outcome.and(flight.answered_us),
             request_id: request_id(self.rush.seed, party),
@@ -133,7 +132,11 @@ impl Generator<'_> {
             epoch: flight.as_of.map(|(epoch, _)| epoch),
             seq: flight.as_of.map(|(_, seq)| seq),
             more_answers: flight.more_answers,
-        })
+        });
+        // What was measured is worth more than its log.
+        if let Err(error) = written {
+            (self.log, self.log_failed) = (None, Some(error.to_string()));
+        }
     }
 }
 

@@ -30,6 +30,7 @@ fn record() -> Record {
         opening: "w".into(),
         ended: Ended::Complete,
         void: None,
+        log_failed: None,
         took_s: 12.0,
         offices: 2,
         offices_unasked: 1,
