@@ -125,7 +125,9 @@ impl Bench {
         let mut bits = (stream.len() as u128) << 64;
         let random = Box::new(move || {
             bits += 1;
-            bits
+            // Uniform, as ids are: tables rely on it.
+            let hash = blake3::hash(&bits.to_le_bytes());
+            u128::from_le_bytes(hash.as_bytes()[..16].try_into().unwrap())
         });
         let writer = WriterNonce([stream.len() as u8; 16]);
         let next = Continuation::default();
