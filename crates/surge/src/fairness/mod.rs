@@ -1,6 +1,6 @@
 //! The fairness bench: the same people under every order of allocation.
 //!
-//! A [`scenario`] says who asks and who attacks; [`compare`] runs many seeds of it
+//! A [`scenario`] says who asks and who attacks; [`compare()`] runs many seeds of it
 //! under each order and returns rule, in virtual time, on the real
 //! `giliran-core`, and measures what came out.
 //!

@@ -365,6 +365,18 @@ fn a_checker_in_python_agrees_on_every_forgery() {
             }
         }
     }
+    // Refusals beside no room, some and enough for any party; one place oversold.
+    let mut ledger = Ledger::open();
+    ledger.append(10, vec![grant(1, 0, &[1, 2], None), grant(2, 1, &[1, 2], None)]);
+    ledger.append(20, vec![grant(3, 1, &[3], None)]);
+    let second = OPENS / 1_000 + 30;
+    let beside = (0..2).map(|slot| refused(second, Some(slot), 5 + u64::from(slot)));
+    ledger.append(90_000, beside.chain([refused(second - 40, Some(0), 3)]).collect());
+    let judged = write(&ledger.read("w").unwrap());
+    let checked = check(&judged).unwrap();
+    assert_eq!((checked.oversold, checked.undersold), (1, Some(3)));
+    assert!(checked.says[5].ends_with("5 cannot be judged."), "{:?}", checked.says);
+    all.push(judged);
     let said = python(&all);
     assert_eq!(said.len(), all.len());
     for (text, said) in all.iter().zip(said) {
