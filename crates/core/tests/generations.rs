@@ -190,6 +190,16 @@ fn a_state_says_nothing_that_is_computed_from_a_calendar() {
     assert!(behind.next_return().is_some_and(|at| at > back));
 }
 
+/// The bytes of a state are in every seal: a release that writes others, or cuts
+/// them otherwise, takes each older seal for damage, and cannot complete a begin
+/// of another release. Such a change needs a version in the state first.
+#[test]
+fn the_bytes_of_a_state_are_frozen() {
+    let state = ledger().keeper.parts(PART_BYTES).state().to_string();
+    assert_eq!(state, "4945626b05fd96176911df6ccb2b2d8066b80f75c5867199bc227e4ebae5a0d8");
+    assert_eq!(giliran_wire::snapshot::PART_BYTES, 480 * 1024);
+}
+
 #[test]
 fn nothing_counts_behind_a_seal() {
     let mut ledger = ledger();
