@@ -80,7 +80,7 @@ pub(crate) fn table(facts: &Facts, checks: &[Check]) -> String {
     let mut text = format!(
         "ledger {}: {} blocks, {} bookings, {} blocks of deposed writers skipped\n",
         facts.ledger(),
-        facts.tail(),
+        facts.blocks(),
         facts.bookings(),
         facts.voids()
     );
@@ -121,7 +121,7 @@ fn as_json(facts: &Facts, checks: &[Check]) -> serde_json::Value {
         .collect();
     json!({
         "ledger": facts.ledger().to_string(),
-        "blocks": facts.tail(),
+        "blocks": facts.blocks(),
         "bookings": facts.bookings(),
         "void_blocks": facts.voids(),
         "checks": checks,

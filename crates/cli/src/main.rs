@@ -115,9 +115,11 @@ enum Operation {
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    // Their own picture says what happens.
-    let pictured = matches!(command.operation, Operation::Demo(_) | Operation::Surge(_));
-    let usual = if pictured { "warn" } else { "info" };
+    // What runs for long tells its story; what answers a question, or shows a picture
+    // of its own, only what is off.
+    use Operation::{Feed, Persist, Serve, Up};
+    let runs = matches!(command.operation, Up(_) | Serve(_) | Persist(_) | Feed(_));
+    let usual = if runs { "info" } else { "warn" };
     logs::start(command.log_format, usual);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -100,6 +100,8 @@ pub struct Facts {
     chain: Chain,
     /// Blocks that a deposed writer left behind.
     voids: u64,
+    /// Blocks read, void ones included.
+    blocks: u64,
     openings: Vec<OpeningRecord>,
     /// Sequences at which openings open and close.
     phases: Vec<(u64, u32, bool)>,
@@ -133,6 +135,7 @@ impl Default for Facts {
         Self {
             chain: Chain::new(),
             voids: 0,
+            blocks: 0,
             openings: Vec::new(),
             phases: Vec::new(),
             places: BTreeMap::new(),
@@ -168,6 +171,7 @@ impl Facts {
         let Read { seq, bytes, block, reading, chain } = read;
         self.chain.clone_from(chain);
         self.generations.fold(seq, bytes, &block);
+        self.blocks += 1;
         if reading == Reading::Void {
             self.voids += 1;
             return Ok(());
@@ -578,6 +582,12 @@ impl Facts {
     /// Blocks left behind by deposed writers; every reader skips them.
     pub fn voids(&self) -> u64 {
         self.voids
+    }
+
+    /// Blocks of all generations: fewer than the last sequence says, since each
+    /// generation leaves a gap.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// Quota and places of live bookings, by opening, office, date and session.
