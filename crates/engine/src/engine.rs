@@ -528,19 +528,23 @@ impl Engine {
 struct End {
     generation: u32,
     seq: u64,
+    /// The newest stream holds nothing yet: the seal before it was the end.
+    empty: bool,
 }
 
 impl End {
     /// The end of the newest generation, from this one on.
     async fn of(ledger: &Ledger) -> Result<Self, EngineError> {
         let newest = ledger.newest().await?;
-        let (_, seq) = newest.tail().await?;
-        Ok(Self { generation: newest.generation(), seq })
+        let (first, seq) = newest.tail().await?;
+        Ok(Self { generation: newest.generation(), seq, empty: first > seq })
     }
 
     fn is_reached(&self, chain: &Chain) -> bool {
-        // Nothing counts that stands behind a seal.
-        chain.seq >= self.seq || (chain.is_sealed() && chain.generation == self.generation)
+        // Nothing counts that stands behind a seal. A stream that is empty ends before
+        // its first sequence, which lies beyond the seal.
+        let sealed_last = chain.generation + u32::from(self.empty) == self.generation;
+        chain.seq >= self.seq || (chain.is_sealed() && sealed_last)
     }
 }
 
@@ -579,5 +583,27 @@ async fn renew(
         gate.close();
         lost.send_replace(true);
         return None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use giliran_wire::ledger::Stage;
+
+    use super::*;
+
+    #[test]
+    fn a_seal_is_the_end_where_nothing_stands_behind_it() {
+        let sealed = Chain { generation: 3, seq: 57, stage: Stage::Sealed, ..Chain::new() };
+        let end = |generation, seq, empty| End { generation, seq, empty };
+        // The sealer died before the next stream's first block.
+        assert!(end(4, 1_056, true).is_reached(&sealed));
+        assert!(!end(4, 1_057, false).is_reached(&sealed));
+        // A deposed writer appended behind the seal.
+        assert!(end(3, 58, false).is_reached(&sealed));
+        let open = Chain { stage: Stage::Open, ..sealed };
+        assert!(!end(3, 58, false).is_reached(&open));
+        assert!(!end(4, 1_056, true).is_reached(&open));
+        assert!(end(3, 57, false).is_reached(&open));
     }
 }
