@@ -1,5 +1,7 @@
 //! Logs, to standard error.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +20,10 @@ pub(crate) fn start(format: Format, usual: &str) {
         .unwrap_or_else(|_| EnvFilter::new(format!("{usual},async_nats=warn")));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        Format::Text => logs.with_target(false).init(),
+        Format::Text => {
+            // Colours only for eyes: in a file they would be rubbish between the words.
+            logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+        },
         Format::Json => logs.json().init(),
     }
 }
