@@ -23,7 +23,7 @@ pub(crate) fn start(format: Format, usual: &str) {
         Format::Text => {
             // Colours only for eyes: in a file they would be rubbish between the words.
             logs.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
-        },
+        }
         Format::Json => logs.json().init(),
     }
 }

@@ -83,6 +83,7 @@ async fn an_opening_that_took_place() {
 
     let sold_out = |attempt: &&log::Attempt| attempt.reason.as_deref() == Some("sold_out");
     digested(&rig, seen.iter().filter(sold_out).count());
+    caught(&rig, &clients, &seen);
     reported(&rig, &clients, booked.len());
     stated(&rig);
     replayed(&rig, &clients);
@@ -105,6 +106,25 @@ fn digested(rig: &Rig, sold_out: usize) {
         assert!(since.elapsed() < Duration::from_secs(15), "{counted} of {sold_out}");
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// Somebody claims to have been told `sold_out` when nothing was taken yet.
+fn caught(rig: &Rig, clients: &Path, seen: &[log::Attempt]) {
+    let first_grant =
+        seen.iter().filter(|attempt| attempt.booking.is_some()).filter_map(|a| a.seq).min();
+    let log = std::fs::read_to_string(clients).unwrap();
+    let refused = log.lines().find(|line| line.contains("\"sold_out\"")).unwrap();
+    let mut claim: Value = serde_json::from_str(refused).unwrap();
+    claim["seq"] = (first_grant.unwrap() - 1).into();
+    let forged = rig.path("forged.jsonl");
+    std::fs::write(&forged, format!("{claim}\n")).unwrap();
+    let (code, said, _) = rig.run(&["audit", "--client-log", text(&forged)]);
+    assert_eq!(code, 1, "{said}");
+    let broken: Vec<&str> = said.lines().filter(|line| line.contains("BROKEN")).collect();
+    assert!(
+        matches!(broken[..], [only] if only.contains("`sold_out` while there is room")),
+        "{said}"
+    );
 }
 
 /// `giliran fairness --from-ledger`, with and without what clients saw.
