@@ -1,6 +1,6 @@
 //! Measures of an opening that took place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
@@ -633,16 +633,23 @@ fn entered(recorded: &Recorded, into: &mut Vec<Figure>) {
 
 /// What a gateway log alone shows.
 fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
-    let wanted = |asker: &Asker| {
-        let gateway = gateway?;
-        let choice = gateway.first(asker).choices.first()?;
-        fitting(recorded, choice).first().map(|slot| u64::from(*slot))
+    // Who wanted the same: the same slots, in whatever order, for as many people.
+    let mut wishes: HashMap<(Vec<u32>, u32), u64> = HashMap::new();
+    let mut wish = |asker: &Asker| {
+        let line = gateway?.first(asker);
+        let mut slots: Vec<u32> =
+            line.choices.iter().flat_map(|choice| fitting(recorded, choice)).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let next = wishes.len() as u64;
+        (!slots.is_empty()).then(|| *wishes.entry((slots, line.size())).or_insert(next))
     };
     let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
     let arrivals: Vec<Arrival> = askers()
+        .filter(|asker| gateway.is_none_or(|gateway| !gateway.barred(asker)))
         .filter_map(|asker| {
-            let won = asker.booking.is_some();
-            Some(Arrival { group: wanted(asker)?, at: asker.sent_us as i64, won })
+            let at = asker.asked_us.unwrap_or(asker.sent_us) as i64;
+            Some(Arrival { group: wish(asker)?, at, won: asker.booking.is_some() })
         })
         .collect();
     let without = |why| if gateway.is_none() { NO_LOG } else { why };
@@ -653,8 +660,9 @@ fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) 
         "Inversion rate",
         Unit::Share,
         inversion_rate(arrivals).ok_or(choices),
-        "Pairs that wanted the same first, of whom one won, in which the loser asked first: 0 is \
-         pure first-come, 50 % a lottery.",
+        "Pairs that wanted the same slots for as many people, of whom one won, in which the loser \
+         asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was refused for \
+         another reason than places is left out.",
     );
     let winners: Vec<&Asker> = askers().filter(|asker| asker.booking.is_some()).collect();
     let first = winners.iter().filter_map(|asker| {

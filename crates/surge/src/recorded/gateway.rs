@@ -213,6 +213,14 @@ impl Gateway {
         Ok(Self { lines, askers, elsewhere, missing: missing as u64, unseen })
     }
 
+    /// Refused for what they asked or had, not for want of places: no order could
+    /// have served them.
+    pub(super) fn barred(&self, asker: &Asker) -> bool {
+        let places = ["sold_out", "closed", "expired", "not_open", "busy", "unavailable"];
+        let reason = self.lines[asker.last].reason.as_deref();
+        asker.booking.is_none() && reason.is_some_and(|reason| !places.contains(&reason))
+    }
+
     /// The line with which somebody asked first.
     pub(super) fn first(&self, asker: &Asker) -> &Line {
         &self.lines[asker.first]
@@ -222,14 +230,17 @@ impl Gateway {
 /// Slots of the opening that fit a choice, in order.
 pub(super) fn fitting(recorded: &Recorded, choice: &Choice) -> Vec<u32> {
     let record = &recorded.record;
-    (0..record.slots.len() as u32)
-        .filter(|index| {
-            record.place(*index).is_some_and(|(slot, office, session)| {
+    let named = record.offices.iter().position(|office| office.id == choice.office);
+    let Some(named) = named else { return Vec::new() };
+    let there = record.slots.iter().zip(0..).filter(|(slot, _)| slot.office as usize == named);
+    there
+        .filter(|(slot, index)| {
+            record.place(*index).is_some_and(|(_, _, session)| {
                 let plain = !session.restricted && !session.explicit;
-                choice.office == office.id
-                    && choice.date.as_deref().is_none_or(|date| date == slot.date.to_string())
+                choice.date.as_deref().is_none_or(|date| date == slot.date.to_string())
                     && choice.session.as_deref().map_or(plain, |wanted| wanted == session.id)
             })
         })
+        .map(|(_, index)| index)
         .collect()
 }

@@ -479,6 +479,29 @@ fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> Line {
     }
 }
 
+/// Of the pairs with a loser who wanted the same, none is inverted: 2 refreshed early
+/// but asked an open engine last, 3 was over its account's limit, 4 asked for two.
+#[test]
+fn inversions_are_of_those_who_could_have_been_served_alike() {
+    let mut ledger = Ledger::open();
+    let full = ledger.append(10, vec![grant(1, 0, &[1], None)]);
+    let recorded = ledger.read("w").unwrap();
+    let told = |n: u8, sent_ms, reason: &str| Line {
+        reason: Some(reason.into()),
+        ..line(n, sent_ms, None, full)
+    };
+    let family = Line { applicants: vec!["p4".into(), "p5".into()], ..line(4, 11, None, full) };
+    let lines = vec![
+        line(1, 12, Some(1), full),
+        told(2, 1, "not_open"),
+        told(2, 20, "sold_out"),
+        told(3, 11, "account_limit"),
+        family,
+    ];
+    let gateway = Gateway::of(lines, &recorded).unwrap();
+    assert_eq!(value(&Figures::new(&recorded, Some(&gateway)), "inversion"), 0.0);
+}
+
 /// Five of seven win; 6 was first of all, was refused, and asked again.
 #[test]
 fn a_gateway_log_adds_who_lost_and_when_they_asked() {
