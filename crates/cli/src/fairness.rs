@@ -91,6 +91,10 @@ pub(crate) struct Args {
     /// What a gateway saw, one JSON object a line: who was refused, and who asked when.
     #[arg(long, value_name = "FILE", requires = "from_ledger")]
     gateway_log: Option<PathBuf>,
+    /// What an engine shows under /metrics, saved after the opening; once for each
+    /// engine that was in office.
+    #[arg(long, value_name = "FILE", requires = "from_ledger")]
+    metrics: Vec<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
@@ -152,7 +156,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if args.from_ledger {
         let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
         let outputs = Outputs { csv, json, html };
-        let told = recorded::fairness(&args.source, args.gateway_log.as_deref(), outputs);
+        let (log, metrics) = (args.gateway_log.as_deref(), &args.metrics);
+        let told = recorded::fairness(&args.source, log, metrics, outputs);
         return Box::pin(told).await;
     }
     if args.source.opening.is_some() {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger;
-use giliran_surge::recorded::{Figures, Gateway, Recorded, RecordedError, gateway, report};
+use giliran_surge::recorded::{
+    Figures, Gateway, Metrics, Recorded, RecordedError, gateway, report,
+};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
@@ -60,6 +62,18 @@ pub(crate) fn gateway(
     Gateway::of(lines, recorded).map(Some).map_err(|e| usage(e.to_string()))
 }
 
+/// The engines' metrics pages, added up.
+fn metrics(files: &[PathBuf]) -> Result<Option<Metrics>, Failure> {
+    let mut metrics = Metrics::default();
+    for file in files {
+        let usage = |what: giliran_surge::recorded::MetricsError| {
+            Failure::Usage(format!("--metrics {}: {what}", file.display()))
+        };
+        metrics.add(file).map_err(usage)?;
+    }
+    Ok(Some(metrics).filter(|_| !files.is_empty()))
+}
+
 /// Where a report goes.
 #[derive(Debug)]
 pub(crate) struct Outputs<'a> {
@@ -72,11 +86,13 @@ pub(crate) struct Outputs<'a> {
 pub(crate) async fn fairness(
     source: &Source,
     log: Option<&Path>,
+    pages: &[PathBuf],
     outputs: Outputs<'_>,
 ) -> Result<(), Failure> {
+    let metrics = metrics(pages)?;
     let recorded = Box::pin(source.read(u64::MAX)).await?;
     let gateway = gateway(log, &recorded)?;
-    let figures = Figures::new(&recorded, gateway.as_ref());
+    let figures = Figures::new(&recorded, gateway.as_ref(), metrics.as_ref());
     shown!("{}", report::table(&recorded, &figures).trim_end());
     if let Some(gateway) = &gateway {
         covered(gateway);

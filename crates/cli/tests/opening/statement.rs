@@ -163,6 +163,16 @@ fn reported(rig: &Rig, clients: &Path, booked: usize) {
     let asked: u64 = sizes.map(|group| group["asked"].as_u64().unwrap()).sum();
     assert_eq!(asked as f64, measures["parties"].as_f64().unwrap());
 
+    // A page that knows of fewer grants than the ledger, and one of something else.
+    let page = rig.path("metrics.txt");
+    let counted = "giliran_requests_total{outcome=\"granted\",reason=\"\"} 1\n";
+    std::fs::write(&page, counted).unwrap();
+    let metrics = ["--metrics", text(&page)];
+    let said = rig.done(&[&from_ledger[..], &metrics[..]].concat());
+    assert!(said.contains("The metrics tell of 1 grants"), "{said}");
+    std::fs::write(&page, "up 1\n").unwrap();
+    rig.fails(&[&from_ledger[..], &metrics[..]].concat(), 2, "under /metrics");
+
     rig.fails(&["fairness", "--from-ledger"], 2, "--opening ID");
     rig.fails(&["fairness", "--from-ledger", "--opening", "v"], 2, "there are: w");
     let other = rig.path("other.jsonl");

@@ -2,7 +2,7 @@
 //!
 //! [`Recorded`] is read from the ledger's blocks; [`Figures`] are its measures, with
 //! an optional [`Gateway`] log for what the ledger cannot know: who was refused, and
-//! when anybody asked. [`report`] shows them, [`statement`] is the extract for the
+//! when anybody asked; and the engines' own [`Metrics`]. [`report`] shows them, [`statement`] is the extract for the
 //! public, [`replay`] has the same requests decided in another order.
 //!
 //! What always holds: what cannot be known is said to be unknown, with the reason,
@@ -11,6 +11,7 @@
 
 mod figures;
 pub mod gateway;
+mod metrics;
 mod places;
 mod read;
 pub mod replay;
@@ -22,5 +23,6 @@ mod tests;
 
 pub use figures::{Answered, Chart, Fared, Figure, Figures, Group, Unit};
 pub use gateway::Gateway;
+pub use metrics::{Metrics, MetricsError};
 pub use places::{Cause, Change, Places};
 pub use read::{Reader, Recorded, RecordedBlock, RecordedError, State};

@@ -75,7 +75,7 @@ impl Ledger {
     }
 
     fn figures(&self) -> Figures {
-        Figures::new(&self.read("w").unwrap(), None)
+        Figures::new(&self.read("w").unwrap(), None, None)
     }
 }
 
@@ -242,7 +242,7 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
     let mut ledger = Ledger::open();
     ledger.append(10, vec![grant(1, 0, &[1], None)]);
     let recorded = ledger.read("w").unwrap();
-    let figures = Figures::new(&recorded, None);
+    let figures = Figures::new(&recorded, None, None);
     for name in [
         "brokers",
         "no_shows",
@@ -340,7 +340,7 @@ fn a_place_beyond_the_quota_is_oversold_and_one_beyond_a_lowered_quota_is_not() 
     );
     ledger.append(30, vec![grant(2, 1, &[3], None)]);
     let recorded = ledger.read("w").unwrap();
-    let figures = Figures::new(&recorded, None);
+    let figures = Figures::new(&recorded, None, None);
     assert_eq!(value(&figures, "oversold"), 1.0);
     assert!(figures.is_wrong());
     assert!(report::verdict(&recorded, &figures)[1].starts_with("Wrong: 1 places"));
@@ -499,7 +499,7 @@ fn inversions_are_of_those_who_could_have_been_served_alike() {
         family,
     ];
     let gateway = Gateway::of(lines, &recorded).unwrap();
-    assert_eq!(value(&Figures::new(&recorded, Some(&gateway)), "inversion"), 0.0);
+    assert_eq!(value(&Figures::new(&recorded, Some(&gateway), None), "inversion"), 0.0);
 }
 
 /// Five of seven win; 6 was first of all, was refused, and asked again.
@@ -524,7 +524,7 @@ fn a_gateway_log_adds_who_lost_and_when_they_asked() {
     lines.push(Line { opening: Some("other".into()), ..line(8, 1, None, full) });
     let gateway = Gateway::of(lines.clone(), &recorded).unwrap();
     assert_eq!((gateway.elsewhere, gateway.missing, gateway.unseen), (1, 0, 0));
-    let figures = Figures::new(&recorded, Some(&gateway));
+    let figures = Figures::new(&recorded, Some(&gateway), None);
     for (name, expected) in [
         ("parties", 7.0),
         ("refused", 3.0),
@@ -554,7 +554,7 @@ fn a_gateway_log_adds_who_lost_and_when_they_asked() {
     lines[0].booking = Some(Seen { id: booking(99).to_string(), ..Seen::default() });
     lines[5].seq = Some(full - 1);
     let gateway = Gateway::of(lines, &recorded).unwrap();
-    let figures = Figures::new(&recorded, Some(&gateway));
+    let figures = Figures::new(&recorded, Some(&gateway), None);
     assert_eq!((figures.missing, value(&figures, "undersold"), gateway.unseen), (1, 1.0, 1));
     assert!(figures.is_wrong());
 }
@@ -584,7 +584,7 @@ fn an_unknown_opening_is_told_with_those_there_are() {
     ledger.append(0, vec![Entry::Opened { opening: 0 }, grant(1, 0, &[1], None), cancel(1, None)]);
     let recorded = ledger.read("b").unwrap();
     assert_eq!((recorded.blocks.len(), recorded.state), (0, State::Scheduled));
-    let said = report::verdict(&recorded, &Figures::new(&recorded, None));
+    let said = report::verdict(&recorded, &Figures::new(&recorded, None, None));
     assert!(said[0].contains("not opened yet"), "{said:?}");
 }
 
@@ -710,7 +710,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     );
     ledger.append(620_000, vec![cancel(3, None)]);
     let recorded = ledger.read("w").unwrap();
-    let figures = Figures::new(&recorded, None);
+    let figures = Figures::new(&recorded, None, None);
     for (name, expected) in [
         ("entries", 4.0),
         ("drawn", 2.0),

@@ -35,6 +35,7 @@ fn shown(figure: &Figure, value: f64) -> String {
 /// Seconds as people read them.
 fn duration(seconds: f64) -> String {
     match seconds {
+        s if s > 0.0 && s < 0.1 => format!("{} ms", digits(s * 1e3)),
         s if s < 120.0 => format!("{} s", digits(s)),
         s if s < 7_200.0 => format!("{} min", digits(s / 60.0)),
         s if s < 172_800.0 => format!("{} h", digits(s / 3_600.0)),
@@ -113,6 +114,15 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
         said.push(format!(
             "Wrong: {} answers in the gateway log tell of bookings that the ledger does not hold.",
             figures.missing
+        ));
+    }
+    if let (Some(counted), Some(booked)) = (known("metered_grants"), known("bookings"))
+        && counted < booked
+    {
+        said.push(format!(
+            "The metrics tell of {counted:.0} grants, the ledger of {booked:.0}: the page of an \
+             engine is missing, or one was started anew. Figures from the metrics are of the rest \
+             alone."
         ));
     }
     if let (Some(accounts), Some(top), Some(largest)) =

@@ -1,36 +1,25 @@
 //! Measures of an opening that took place.
 
-use std::collections::{BTreeMap, HashMap};
+mod chart;
+mod clients;
+mod service;
+
+use std::collections::BTreeMap;
 
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 
-use super::gateway::{Asker, Gateway, fitting};
+use super::gateway::{Gateway, fitting};
+use super::metrics::Metrics;
 use super::places::{Cause, Room};
 use super::read::{Recorded, Return, State};
-use crate::fairness::measures::{
-    Arrival, CohortRatio, cohort_ratio, concentration, gini, inversion_rate, share,
-};
+use crate::fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
+use chart::{chart, rush};
+use clients::{quantile, seen};
+use service::service;
 
 /// How many of the largest accounts are looked at together.
 const LARGEST: usize = 10;
-/// Most points of a time series.
-const MOST_BINS: i64 = 120;
-/// Widths a point may have, ms.
-const BINS_MS: [i64; 12] = [
-    100,
-    500,
-    1_000,
-    5_000,
-    10_000,
-    60_000,
-    300_000,
-    600_000,
-    3_600_000,
-    21_600_000,
-    86_400_000,
-    604_800_000,
-];
 
 /// Why something cannot be known.
 const NO_LOG: &str =
@@ -180,7 +169,7 @@ pub struct Figures {
 
 impl Figures {
     /// Measures it.
-    pub fn new(recorded: &Recorded, gateway: Option<&Gateway>) -> Self {
+    pub fn new(recorded: &Recorded, gateway: Option<&Gateway>, metrics: Option<&Metrics>) -> Self {
         let refusals = refusals(recorded, gateway);
         let under = undersell(recorded, gateway);
         let mut figures = Vec::new();
@@ -191,6 +180,7 @@ impl Figures {
         back(recorded, &mut figures);
         entered(recorded, &mut figures);
         seen(recorded, gateway, &mut figures);
+        service(metrics, &mut figures);
         let (groups, answered) = groups(recorded, gateway);
         Self {
             figures,
@@ -631,118 +621,6 @@ fn entered(recorded: &Recorded, into: &mut Vec<Figure>) {
     );
 }
 
-/// What a gateway log alone shows.
-fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
-    // Who wanted the same: the same slots, in whatever order, for as many people.
-    let mut wishes: HashMap<(Vec<u32>, u32), u64> = HashMap::new();
-    let mut wish = |asker: &Asker| {
-        let line = gateway?.first(asker);
-        let mut slots: Vec<u32> =
-            line.choices.iter().flat_map(|choice| fitting(recorded, choice)).collect();
-        slots.sort_unstable();
-        slots.dedup();
-        let next = wishes.len() as u64;
-        (!slots.is_empty()).then(|| *wishes.entry((slots, line.size())).or_insert(next))
-    };
-    let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
-    let arrivals: Vec<Arrival> = askers()
-        .filter(|asker| gateway.is_none_or(|gateway| !gateway.barred(asker)))
-        .filter_map(|asker| {
-            let at = asker.asked_us.unwrap_or(asker.sent_us) as i64;
-            Some(Arrival { group: wish(asker)?, at, won: asker.booking.is_some() })
-        })
-        .collect();
-    let without = |why| if gateway.is_none() { NO_LOG } else { why };
-    let choices = without(if arrivals.is_empty() { NOT_SAID } else { NO_PAIR });
-    add(
-        into,
-        "inversion",
-        "Inversion rate",
-        Unit::Share,
-        inversion_rate(arrivals).ok_or(choices),
-        "Pairs that wanted the same slots for as many people, of whom one won, in which the loser \
-         asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was refused for \
-         another reason than places is left out.",
-    );
-    let winners: Vec<&Asker> = askers().filter(|asker| asker.booking.is_some()).collect();
-    let first = winners.iter().filter_map(|asker| {
-        let choice = gateway?.first(asker).choices.first()?;
-        let slot = recorded.bookings.get(asker.booking?)?.grant.slot;
-        Some(fitting(recorded, choice).contains(&slot))
-    });
-    let first: Vec<bool> = first.collect();
-    add(
-        into,
-        "first_choice",
-        "First choice",
-        Unit::Share,
-        share(first.iter().filter(|f| **f).count() as u64, first.len() as u64)
-            .ok_or(without(NOT_SAID)),
-        "Winners who got what they named first.",
-    );
-    let mut waits: Vec<f64> = winners
-        .iter()
-        .filter_map(|asker| Some(asker.told_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
-        .filter(|wait| *wait < 1e12)
-        .collect();
-    waits.sort_unstable_by(f64::total_cmp);
-    add(
-        into,
-        "wait_s",
-        "Wait",
-        Unit::Seconds,
-        quantile(&waits, 0.5).ok_or(without(NOT_SAID)),
-        "Median time from a winner's first request to the answer.",
-    );
-    add(
-        into,
-        "wait_p99_s",
-        "Wait, p99",
-        Unit::Seconds,
-        quantile(&waits, 0.99).ok_or(without(NOT_SAID)),
-        "99 in 100 winners had their answer by then.",
-    );
-    let answered = gateway.and_then(|gateway| {
-        let answered = gateway.lines.iter().filter(|l| l.answered_us.is_some()).count();
-        share(answered as u64, gateway.lines.len() as u64)
-    });
-    add(
-        into,
-        "answered",
-        "Answered",
-        Unit::Share,
-        answered.ok_or(NO_LOG),
-        "Requests that got an answer.",
-    );
-    let size = |asker: &Asker| gateway.map_or(1, |gateway| gateway.first(asker).size());
-    let rate = |big: bool| {
-        let of = || askers().filter(move |asker| (size(asker) > 1) == big);
-        share(of().filter(|asker| asker.booking.is_some()).count() as u64, of().count() as u64)
-    };
-    let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
-    add(
-        into,
-        "families",
-        "Families",
-        Unit::Ratio,
-        families.ok_or(without("no families, or no single winner")),
-        "Success of parties of two and more over that of single people.",
-    );
-    add(
-        into,
-        "speed",
-        "Premium of speed",
-        Unit::Ratio,
-        Err(NO_ROUND_TRIPS),
-        "Whether a fast connection buys places.",
-    );
-}
-
-fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
-    let rank = (sorted.len() as f64 * q).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied()
-}
-
 fn refusals(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<Vec<(&'static str, u64)>> {
     let mut by_reason: BTreeMap<u16, u64> = BTreeMap::new();
     if recorded.tallies.is_empty() {
@@ -836,87 +714,4 @@ fn asked_in_groups(gateway: &Gateway) -> Vec<Group> {
         Group { kind, name, fared }
     };
     counts.into_iter().map(group).collect()
-}
-
-/// The first rush: until nearly all places were gone, and half of that again.
-fn rush(recorded: &Recorded) -> Option<Chart> {
-    let from = recorded.opened?;
-    let mut at: Vec<Timestamp> =
-        recorded.bookings.iter().filter(|b| !b.again).map(|booked| booked.at).collect();
-    at.sort_unstable();
-    let nearly = at.get((at.len() * 95).div_ceil(100).checked_sub(1)?)?;
-    let to = from.plus_millis((nearly.millis_since(from) * 3 / 2).max(1_000));
-    (to.millis_since(from) * 4 < end(recorded, from).millis_since(from))
-        .then(|| chart(recorded, Some(to)))
-}
-
-/// The last thing that happened.
-fn end(recorded: &Recorded, from: Timestamp) -> Timestamp {
-    let ends = recorded.blocks.iter().flat_map(|block| {
-        block.changes.iter().map(|(change, _)| match change {
-            super::Change::Refused { second, .. } => {
-                Timestamp::from_millis(second.saturating_mul(1_000))
-            }
-            _ => block.time,
-        })
-    });
-    ends.max().unwrap_or(from)
-}
-
-fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
-    let from = recorded.opened.unwrap_or(recorded.record.opens_at);
-    let to = until.unwrap_or_else(|| end(recorded, from));
-    let lasts = to.millis_since(from) as i64;
-    let fits = |step: &i64| lasts / step < MOST_BINS;
-    let step_ms = BINS_MS.into_iter().find(fits).unwrap_or(lasts / MOST_BINS + 1);
-    let bins = (lasts / step_ms + 1) as usize;
-    let refused_step_ms = step_ms.max(1_000);
-    let refused_bins = (lasts / refused_step_ms + 1) as usize;
-    let bin = |at: i64| usize::try_from((at - from.as_millis()).div_euclid(step_ms)).ok();
-    let mut chart = Chart {
-        from,
-        step_ms,
-        granted: vec![0; bins],
-        returned: vec![0; bins],
-        free: vec![0; bins],
-        refused_step_ms,
-        refused: (!recorded.tallies.is_empty()).then(|| vec![0; refused_bins]),
-    };
-    let mut now: Vec<i64> = recorded.record.slots.iter().map(|s| s.quota.into()).collect();
-    let mut reached = 0;
-    for block in recorded.blocks.iter().filter(|b| until.is_none_or(|to| b.time <= to)) {
-        let at = bin(block.time.as_millis()).unwrap_or(0).min(bins - 1);
-        let free: i64 = now.iter().sum();
-        chart.free[reached..at].fill(free);
-        reached = reached.max(at);
-        for (change, places) in &block.changes {
-            match change {
-                super::Change::Granted { places, .. } => {
-                    chart.granted[at] += u64::from(*places);
-                }
-                super::Change::Returned { places, .. } => {
-                    chart.returned[at] += u64::from(*places);
-                }
-                _ => {}
-            }
-            if let Some(slot) = change.slot() {
-                now[slot as usize] = places.offered();
-            }
-        }
-    }
-    let free: i64 = now.iter().sum();
-    chart.free[reached..].fill(free);
-    for tally in &recorded.tallies {
-        // The second in which it opened begins before it.
-        let at = tally.second.saturating_mul(1_000) - from.as_millis();
-        if at <= -1_000 {
-            continue;
-        }
-        let at = at.max(0) / refused_step_ms;
-        let there = chart.refused.as_mut().and_then(|refused| refused.get_mut(at as usize));
-        if let Some(there) = there {
-            *there += tally.count;
-        }
-    }
-    chart
 }
