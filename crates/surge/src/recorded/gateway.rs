@@ -4,11 +4,12 @@
 //! ([`crate::log`]) is one. It may name applicants as they asked: it belongs to who
 //! runs the gateway. They are only compared with each other here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use giliran_wire::BookingId;
+use giliran_wire::answer::Reason;
 use serde::Deserialize;
 
 use super::read::Recorded;
@@ -78,18 +79,51 @@ impl Line {
 ///
 /// Where the file cannot be read, or a line is none of a log: which.
 pub fn read(path: &Path) -> io::Result<Vec<Line>> {
-    let file = BufReader::new(std::fs::File::open(path)?);
+    parse(BufReader::new(std::fs::File::open(path)?))
+}
+
+pub(super) fn parse(log: impl BufRead) -> io::Result<Vec<Line>> {
     let mut lines = Vec::new();
-    for (number, line) in file.lines().enumerate() {
+    for (number, line) in log.lines().enumerate() {
         let line = line?;
         if line.trim().is_empty() {
             continue;
         }
-        let line = serde_json::from_str(&line)
-            .map_err(|error| io::Error::other(format!("line {}: {error}", number + 1)))?;
+        let wrong = |what: String| io::Error::other(format!("line {}: {what}", number + 1));
+        let line: Line = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
+        line.check().map_err(wrong)?;
         lines.push(line);
     }
     Ok(lines)
+}
+
+/// Most people of a party.
+const MOST_PLACES: usize = 5;
+/// What an answer may say.
+const OUTCOMES: [&str; 4] = ["granted", "rejected", "entered", "changed"];
+
+impl Line {
+    /// What no gateway can have seen.
+    fn check(&self) -> Result<(), String> {
+        let places = match self.applicants.len() {
+            0 => self.places.unwrap_or(1) as usize,
+            n => n,
+        };
+        if !(1..=MOST_PLACES).contains(&places) {
+            return Err(format!("a party of {places}: 1..={MOST_PLACES}"));
+        }
+        if let Some(outcome) = self.outcome.as_deref()
+            && !OUTCOMES.contains(&outcome)
+        {
+            return Err(format!("outcome {outcome:?}: one of {}", OUTCOMES.join(", ")));
+        }
+        if let Some(reason) = self.reason.as_deref()
+            && Reason::from_name(reason).is_none()
+        {
+            return Err(format!("reason {reason:?} is none of the contract's"));
+        }
+        Ok(())
+    }
 }
 
 /// Why a log does not go with an opening.
@@ -98,6 +132,17 @@ pub enum Mismatch {
     /// No line names it, or could be of it.
     #[error("holds no request for opening {0:?}; its lines name {1}")]
     Elsewhere(String, String),
+    /// Nothing says that it is of this one.
+    #[error(
+        "may be of any opening: no line names {0:?}, and none was told of a booking or a receipt"
+    )]
+    Nameless(String),
+    /// It asks for what was not to be had.
+    #[error("is not of opening {0:?}: it asks at {1}, which has no places there")]
+    Offices(String, String),
+    /// It was answered later than the ledger goes.
+    #[error("was answered at position {1}, but the ledger of opening {0:?} ends at {2}")]
+    Later(String, u64, u64),
     /// Its bookings are others.
     #[error("is not of opening {0:?}: none of the {1} bookings it was told of is in the ledger")]
     Strange(String, usize),
@@ -153,6 +198,7 @@ impl Gateway {
             let named = if named.is_empty() { "none".to_owned() } else { named.join(", ") };
             return Err(Mismatch::Elsewhere(id.to_owned(), named));
         }
+        fits(&lines, recorded)?;
         let mut askers: Vec<Asker> = Vec::new();
         let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
         let (mut missing, mut told) = (0, 0);
@@ -224,6 +270,28 @@ impl Gateway {
     /// The line with which somebody asked first.
     pub(super) fn first(&self, asker: &Asker) -> &Line {
         &self.lines[asker.first]
+    }
+}
+
+/// Whether lines can be of this opening, by what they name.
+fn fits(lines: &[Line], recorded: &Recorded) -> Result<(), Mismatch> {
+    let id = || recorded.record.id.clone();
+    let tells =
+        |line: &Line| line.opening.is_some() || line.booking.is_some() || line.receipt.is_some();
+    if !lines.iter().any(tells) {
+        return Err(Mismatch::Nameless(id()));
+    }
+    let offices: HashSet<&str> =
+        recorded.record.offices.iter().map(|office| office.id.as_str()).collect();
+    let unknown = |line: &&Line| line.reason.as_deref() != Some("unknown_slot");
+    let mut choices = lines.iter().filter(unknown).flat_map(|line| &line.choices);
+    if let Some(choice) = choices.find(|choice| !offices.contains(choice.office.as_str())) {
+        return Err(Mismatch::Offices(id(), choice.office.clone()));
+    }
+    let tail = recorded.tail.0;
+    match lines.iter().filter_map(|line| line.seq).find(|seq| *seq > tail) {
+        Some(later) => Err(Mismatch::Later(id(), later, tail)),
+        None => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_wire::ledger::{
     Adjustment, BallotEntry, Cancel, CancelCause, Chain, DrawRecord, Entry, Grant, OpeningRecord,
-    Reading, Seat, Tally,
+    Order, Reading, Seat, Tally,
 };
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
 
@@ -191,6 +191,22 @@ impl Recorded {
     }
 
     /// Places of a slot that could be had after a sequence.
+    /// Entries of the opening's own draw, once it is held: all who asked, with when,
+    /// and whether they got a place. None where there was no such draw.
+    pub(super) fn drawn(&self) -> Option<impl Iterator<Item = (Timestamp, &BallotEntry, bool)>> {
+        let held = self.record.rules.order == Order::Draw
+            && self.entered.drawn + self.entered.not_drawn > 0;
+        let own = |(_, entry): &&(Timestamp, BallotEntry)| {
+            !entry.waits && !self.left.contains(&entry.receipt)
+        };
+        held.then(|| {
+            self.ballots
+                .iter()
+                .filter(own)
+                .map(|(at, entry)| (*at, entry, self.by_booking.contains_key(&entry.receipt)))
+        })
+    }
+
     pub(super) fn offered_at(&self, slot: u32, seq: u64) -> i64 {
         let Some(free) = self.free_at.get(slot as usize) else { return 0 };
         let next = free.partition_point(|(at, _)| *at <= seq);

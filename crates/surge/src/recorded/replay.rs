@@ -326,8 +326,12 @@ impl<'a> Hall<'a> {
 fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut entered: HashSet<BookingId> = HashSet::new();
-    let stayed = |ballot: &BallotEntry| !recorded.left.contains(&ballot.receipt);
-    for (at, ballot) in recorded.ballots.iter().filter(|(_, ballot)| stayed(ballot)) {
+    // Behind the close of a draw nobody asks for its places any more: who waits there
+    // waits for returned ones.
+    let draw = recorded.record.rules.order == Order::Draw;
+    let stays_out =
+        |ballot: &BallotEntry| recorded.left.contains(&ballot.receipt) || (draw && ballot.waits);
+    for (at, ballot) in recorded.ballots.iter().filter(|(_, ballot)| !stays_out(ballot)) {
         entered.insert(ballot.receipt);
         let booked = recorded.by_booking.get(&ballot.receipt).map(|at| &recorded.bookings[*at]);
         requests.push(Request {
@@ -340,12 +344,15 @@ fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request>
             won: booked.is_some_and(|booked| !booked.again),
         });
     }
+    if draw {
+        entered.extend(recorded.ballots.iter().map(|(_, ballot)| ballot.receipt));
+    }
     let granted = recorded.bookings.iter().filter(|b| !entered.contains(&b.grant.booking));
     let before = requests.len();
     for booked in granted {
         requests.push(of_booking(recorded, booked, virtual_us(booked.at)));
     }
-    if matches!(recorded.record.rules.order, Order::Draw) && before == requests.len() {
+    if draw && before == requests.len() {
         unsaid.push("Everybody who entered is in the ledger: nobody is missing.".into());
         return requests;
     }

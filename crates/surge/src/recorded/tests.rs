@@ -162,7 +162,7 @@ fn enter(n: u8, slots: Vec<u32>, waits: bool) -> Entry {
         content: Digest([n; 16]),
         reference: None,
         account: None,
-        channel: None,
+        channel: Some(if n.is_multiple_of(2) { "mobile" } else { "web" }.into()),
         waits,
     })))
 }
@@ -479,6 +479,39 @@ fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> Line {
     }
 }
 
+#[test]
+fn a_log_that_cannot_be_of_the_opening_is_refused() {
+    let mut ledger = Ledger::open();
+    let full = ledger.append(10, vec![grant(1, 0, &[1], None)]);
+    let recorded = ledger.read("w").unwrap();
+    let refused = |line: Line| Gateway::of(vec![line], &recorded).unwrap_err().to_string();
+    let nameless = Line { opening: None, ..line(2, 1, None, full) };
+    assert!(refused(nameless).contains("may be of any opening"));
+    let elsewhere = Choice { office: "mars".into(), date: None, session: None };
+    let elsewhere = Line { choices: vec![elsewhere], ..line(2, 1, None, full) };
+    assert!(refused(elsewhere).contains("asks at mars"));
+    assert!(refused(line(2, 1, None, full + 1)).contains("the ledger of opening \"w\" ends at"));
+}
+
+#[test]
+fn lines_that_no_gateway_can_have_seen_are_refused_by_their_number() {
+    let refused = |more: &str| {
+        let good = r#"{"sent_us":1,"request_id":"x","opening":"w"}"#;
+        let log = format!("{good}\n{{\"sent_us\":1,\"request_id\":\"y\",{more}}}\n");
+        gateway::parse(log.as_bytes()).unwrap_err().to_string()
+    };
+    for more in [
+        "\"places\":0",
+        "\"places\":4294967295",
+        "\"applicants\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\"]",
+    ] {
+        let said = refused(more);
+        assert!(said.starts_with("line 2: a party of") && said.ends_with("1..=5"), "{said}");
+    }
+    assert!(refused("\"outcome\":\"won\"").contains("one of granted"));
+    assert!(refused("\"reason\":\"full\"").contains("none of the contract's"));
+}
+
 /// Of the pairs with a loser who wanted the same, none is inverted: 2 refreshed early
 /// but asked an open engine last, 3 was over its account's limit, 4 asked for two.
 #[test]
@@ -709,10 +742,23 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
         ],
     );
     ledger.append(620_000, vec![cancel(3, None)]);
+    // Too late for the draw; waits for what came back.
+    ledger.append(630_000, vec![enter(5, vec![1], true)]);
     let recorded = ledger.read("w").unwrap();
     let figures = Figures::new(&recorded, None, None);
+    assert_eq!(figures.answered, Answered::Entries);
+    let of = |kind: &str, name: &str| {
+        let found = figures.groups.iter().find(|g| g.kind == kind && g.name == name);
+        found.map(|group| (group.fared.asked, group.fared.won)).unwrap()
+    };
+    assert_eq!((of("channel", "web"), of("channel", "mobile")), ((Some(2), 2), (Some(1), 0)));
+    assert_eq!(of("party of", "1"), (Some(3), 2));
+    // All at one time: as under a lottery.
+    assert_eq!(value(&figures, "inversion"), 0.5);
+    assert_eq!(figures.of("to_release_s"), Err("no place that came back was released yet"));
+    assert_eq!(replayed(&recorded, None, Order::FirstCome, 1).requests, 3);
     for (name, expected) in [
-        ("entries", 4.0),
+        ("entries", 5.0),
         ("drawn", 2.0),
         ("not_drawn", 1.0),
         ("withdrawn", 1.0),

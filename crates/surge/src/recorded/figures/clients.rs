@@ -1,4 +1,5 @@
-//! What clients saw, by a gateway's log.
+//! Who lost, when they asked and what they were told: by a gateway's log, or as far
+//! as the entries of a draw tell.
 
 use std::collections::HashMap;
 
@@ -7,29 +8,40 @@ use super::super::read::Recorded;
 use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
 use crate::fairness::measures::{Arrival, inversion_rate, share};
 
-/// What a gateway log alone shows.
+const NO_FAMILIES: &str = "no families, or no single winner";
+
+/// What the ledger alone does not show, but of a draw, whose entries it holds.
 pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
     // Who wanted the same: the same slots, in whatever order, for as many people.
     let mut wishes: HashMap<(Vec<u32>, u32), u64> = HashMap::new();
-    let mut wish = |asker: &Asker| {
-        let line = gateway?.first(asker);
-        let mut slots: Vec<u32> =
-            line.choices.iter().flat_map(|choice| fitting(recorded, choice)).collect();
+    let mut wish = |mut slots: Vec<u32>, size: u32| {
         slots.sort_unstable();
         slots.dedup();
         let next = wishes.len() as u64;
-        (!slots.is_empty()).then(|| *wishes.entry((slots, line.size())).or_insert(next))
+        (!slots.is_empty()).then(|| *wishes.entry((slots, size)).or_insert(next))
     };
     let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
-    let arrivals: Vec<Arrival> = askers()
-        .filter(|asker| gateway.is_none_or(|gateway| !gateway.barred(asker)))
-        .filter_map(|asker| {
-            let at = asker.asked_us.unwrap_or(asker.sent_us) as i64;
-            Some(Arrival { group: wish(asker)?, at, won: asker.booking.is_some() })
-        })
-        .collect();
+    let arrivals: Vec<Arrival> = match (gateway, recorded.drawn()) {
+        (Some(gateway), _) => askers()
+            .filter(|asker| !gateway.barred(asker))
+            .filter_map(|asker| {
+                let line = gateway.first(asker);
+                let slots = line.choices.iter().flat_map(|choice| fitting(recorded, choice));
+                let at = asker.asked_us.unwrap_or(asker.sent_us) as i64;
+                let group = wish(slots.collect(), line.size())?;
+                Some(Arrival { group, at, won: asker.booking.is_some() })
+            })
+            .collect(),
+        (None, Some(entries)) => entries
+            .filter_map(|(at, entry, won)| {
+                let group = wish(entry.slots.clone(), entry.applicants.len() as u32)?;
+                Some(Arrival { group, at: at.as_millis(), won })
+            })
+            .collect(),
+        (None, None) => Vec::new(),
+    };
     let without = |why| if gateway.is_none() { NO_LOG } else { why };
-    let choices = without(if arrivals.is_empty() { NOT_SAID } else { NO_PAIR });
+    let choices = if arrivals.is_empty() { without(NOT_SAID) } else { NO_PAIR };
     add(
         into,
         "inversion",
@@ -112,10 +124,19 @@ pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Ve
         quantile(&replies, 0.99).ok_or(without(NOT_SAID)),
         "99 in 100 of them had it within.",
     );
-    let size = |asker: &Asker| gateway.map_or(1, |gateway| gateway.first(asker).size());
+    let parties: Vec<(bool, bool)> = match (gateway, recorded.drawn()) {
+        (Some(gateway), _) => {
+            let big = |asker: &Asker| gateway.first(asker).size() > 1;
+            askers().map(|asker| (big(asker), asker.booking.is_some())).collect()
+        }
+        (None, Some(entries)) => {
+            entries.map(|(_, entry, won)| (entry.applicants.len() > 1, won)).collect()
+        }
+        (None, None) => Vec::new(),
+    };
     let rate = |big: bool| {
-        let of = || askers().filter(move |asker| (size(asker) > 1) == big);
-        share(of().filter(|asker| asker.booking.is_some()).count() as u64, of().count() as u64)
+        let of = || parties.iter().filter(move |(is, _)| *is == big);
+        share(of().filter(|(_, won)| *won).count() as u64, of().count() as u64)
     };
     let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
     add(
@@ -123,7 +144,7 @@ pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Ve
         "families",
         "Families",
         Unit::Ratio,
-        families.ok_or(without("no families, or no single winner")),
+        families.ok_or(if parties.is_empty() { without(NO_FAMILIES) } else { NO_FAMILIES }),
         "Success of parties of two and more over that of single people.",
     );
     add(

@@ -31,6 +31,7 @@ const NO_IDENTITIES: &str =
 const NO_SHOWS: &str = "who came is known at the office alone";
 const NO_ACCOUNTS: &str = "requests named no account";
 const NONE_BACK: &str = "no place came back";
+const NONE_RELEASED: &str = "no place that came back was released yet";
 const NONE_TAKEN: &str = "no place that came back was had again";
 const NOBODY: &str = "nobody got a place";
 const NO_PAIR: &str = "no two who wanted the same, of whom one won";
@@ -107,6 +108,8 @@ pub struct Group {
 pub enum Answered {
     /// Parties, by a gateway log.
     Parties,
+    /// Parties, by the entries of the opening's draw.
+    Entries,
     /// Requests, by the ledger's refusal counts: one who tries thrice counts thrice.
     Requests,
     /// Winners alone.
@@ -118,6 +121,9 @@ impl Answered {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Parties => "parties, by the gateway log",
+            Self::Entries => {
+                "parties, by the entries of the draw; who came after its close is not among them"
+            }
             Self::Requests => {
                 "requests, by the ledger's refusal counts: who tries thrice counts thrice, so no \
                  test of chance is made"
@@ -553,7 +559,7 @@ fn back(recorded: &Recorded, into: &mut Vec<Figure>) {
         "to_release_s",
         "Return to release",
         Unit::Seconds,
-        quantile(&to_release, 0.5).ok_or(NONE_BACK),
+        quantile(&to_release, 0.5).ok_or(if came.is_empty() { NONE_BACK } else { NONE_RELEASED }),
         "Median time from a place's return to its release.",
     );
     add(
@@ -641,7 +647,21 @@ fn refusals(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<Vec<(&'sta
 
 fn groups(recorded: &Recorded, gateway: Option<&Gateway>) -> (Vec<Group>, Answered) {
     if let Some(gateway) = gateway {
-        return (asked_in_groups(gateway), Answered::Parties);
+        let cohorts = gateway.lines.iter().any(|line| line.cohort.is_some());
+        let named = |name: &Option<String>| name.clone().unwrap_or_else(|| NOT_NAMED.into());
+        let asked = gateway.askers.iter().map(|asker| {
+            let first = gateway.first(asker);
+            let cohort = cohorts.then(|| named(&first.cohort));
+            (named(&first.channel), cohort, first.size(), asker.booking.is_some())
+        });
+        return (asked_in_groups(asked), Answered::Parties);
+    }
+    if let Some(entries) = recorded.drawn() {
+        let asked = entries.map(|(_, entry, won)| {
+            let channel = entry.channel.clone().unwrap_or_else(|| NOT_NAMED.into());
+            (channel, None, entry.applicants.len() as u32, won)
+        });
+        return (asked_in_groups(asked), Answered::Entries);
     }
     let channel = |channel: &Option<String>| channel.clone().unwrap_or_else(|| NOT_NAMED.into());
     let mut won: BTreeMap<String, u64> = BTreeMap::new();
@@ -687,24 +707,25 @@ fn groups(recorded: &Recorded, gateway: Option<&Gateway>) -> (Vec<Group>, Answer
 
 const NOT_NAMED: &str = "not named";
 
-fn asked_in_groups(gateway: &Gateway) -> Vec<Group> {
+/// Channel, cohort, size of party, and whether they got a place, of each who asked.
+fn asked_in_groups(
+    parties: impl Iterator<Item = (String, Option<String>, u32, bool)>,
+) -> Vec<Group> {
     let mut counts: BTreeMap<(&'static str, String), (u64, u64)> = BTreeMap::new();
     let (mut asked, mut winners) = (0, 0);
-    let named = |name: &Option<String>| name.clone().unwrap_or_else(|| NOT_NAMED.into());
-    let cohorts = gateway.lines.iter().any(|line| line.cohort.is_some());
-    for asker in &gateway.askers {
-        let (first, won) = (gateway.first(asker), u64::from(asker.booking.is_some()));
+    for (channel, cohort, size, won) in parties {
+        let won = u64::from(won);
         asked += 1;
         winners += won;
         let mut count = |kind, name| {
             let (a, w) = counts.entry((kind, name)).or_default();
             (*a, *w) = (*a + 1, *w + won);
         };
-        count("channel", named(&first.channel));
-        if cohorts {
-            count("cohort", named(&first.cohort));
+        count("channel", channel);
+        if let Some(cohort) = cohort {
+            count("cohort", cohort);
         }
-        count("party of", first.size().to_string());
+        count("party of", size.to_string());
     }
     let group = |((kind, name), (a, w)): ((&'static str, String), (u64, u64))| {
         let ratio = cohort_ratio(w, a, winners, asked);

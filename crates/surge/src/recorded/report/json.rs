@@ -73,7 +73,7 @@ pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
             .map(|(why, what)| value!({ "what": what, "why": why }))
             .collect::<Vec<Value>>(),
         "asked_are": match figures.answered {
-            Answered::Parties => "parties",
+            Answered::Parties | Answered::Entries => "parties",
             Answered::Requests => "requests",
             Answered::Winners => "unknown",
         },
