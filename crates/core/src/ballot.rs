@@ -69,19 +69,39 @@ impl Ballot {
     }
 }
 
-/// The root over leaves in the order of their numbers: two neighbours make a
-/// node, one that is left over goes up as it is. No leaf at all: zeros.
-pub fn tree(mut level: Vec<Hash>) -> Hash {
-    while level.len() > 1 {
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => hash(NODE, &[left, right]),
-                rest => rest[0],
-            })
-            .collect();
+/// The tree over leaves in the order of their numbers: two neighbours make a node,
+/// one that is left over goes up as it is. It grows leaf by leaf.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Tops of complete trees, each smaller than the one before: one for every bit
+    /// of the number of leaves.
+    tops: Vec<Hash>,
+    leaves: u64,
+}
+
+impl Tree {
+    /// A further leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut top = leaf;
+        for _ in 0..self.leaves.trailing_ones() {
+            if let Some(left) = self.tops.pop() {
+                top = hash(NODE, &[&left, &top]);
+            }
+        }
+        self.tops.push(top);
+        self.leaves += 1;
     }
-    level.pop().unwrap_or_default()
+
+    /// How many there are.
+    pub fn leaves(&self) -> u64 {
+        self.leaves
+    }
+
+    /// Its top. No leaf at all: zeros.
+    pub fn top(&self) -> Hash {
+        let tops = self.tops.iter().rev().copied();
+        tops.reduce(|right, left| hash(NODE, &[&left, &right])).unwrap_or_default()
+    }
 }
 
 /// What a draw is about: which opening, and the places of its slots.
@@ -117,6 +137,28 @@ mod tests {
         ];
         for (i, one) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|other| other != one));
+        }
+    }
+
+    fn tree(leaves: Vec<Hash>) -> Hash {
+        let mut tree = Tree::default();
+        leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        tree.top()
+    }
+
+    #[test]
+    fn a_tree_that_grows_is_the_one_built_level_by_level() {
+        for leaves in 0..70 {
+            let leaves: Vec<Hash> = (0..leaves).map(|n| [n; 32]).collect();
+            let mut level = leaves.clone();
+            while level.len() > 1 {
+                let node = |pair: &[Hash]| match pair {
+                    [left, right] => hash(NODE, &[left, right]),
+                    rest => rest[0],
+                };
+                level = level.chunks(2).map(node).collect();
+            }
+            assert_eq!(tree(leaves), level.pop().unwrap_or_default());
         }
     }
 

@@ -1,9 +1,10 @@
 //! Openings that are drawn: entries into the draw, and the draw itself once they
 //! have closed.
 //!
-//! One thing at a time: the block behind the close holds the root over the
+//! One thing at a time: the first block after the close holds the root over the
 //! entries, the next one the seed, those after it the groups. Each is decided on
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
+//! What takes longer is done in pieces, one with every block or tick.
 
 use giliran_core::{DrawStep, Told};
 use giliran_wire::beacon::{Network, Round};
@@ -105,18 +106,17 @@ impl<T> Sequencer<T> {
         if self.state != State::Active {
             return;
         }
-        if self.draw.is_none() {
-            match self.keeper.next_draw(&self.order_key) {
-                Some(DrawStep::Record(record)) => return block.push(*record),
-                Some(DrawStep::Draw(draw)) => self.draw = Some(draw),
-                None => return,
-            }
-        }
-        let Some(draw) = &mut self.draw else { return };
+        let draw = self.draw.take().or_else(|| self.keeper.next_draw(&self.order_key));
+        let Some(mut draw) = draw else { return };
         let room = (MAX_BLOCK_BYTES - BESIDE_A_GROUP).saturating_sub(block.bytes);
-        match self.keeper.draw_group(draw, time, room) {
-            Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
-            None => self.draw = None,
+        match self.keeper.draw_on(&mut draw, time, room) {
+            DrawStep::Working => self.draw = Some(draw),
+            DrawStep::Record(record) => block.push(*record),
+            DrawStep::Group(entries) => {
+                entries.into_iter().for_each(|entry| block.push(entry));
+                self.draw = Some(draw);
+            }
+            DrawStep::Over => {}
         }
     }
 }
