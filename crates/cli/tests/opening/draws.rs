@@ -15,7 +15,7 @@ const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
 const WITHIN: Duration = Duration::from_secs(30);
 
-fn config(quota: u32, lasts_ms: u64, rules: &str) -> String {
+pub(crate) fn config(quota: u32, lasts_ms: u64, rules: &str) -> String {
     let now = clock::now();
     format!(
         "[[opening]]\nid = \"w\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\n\
@@ -25,7 +25,7 @@ fn config(quota: u32, lasts_ms: u64, rules: &str) -> String {
     )
 }
 
-fn enter(n: usize, people: &[&str], days: &[&str]) -> Value {
+pub(crate) fn enter(n: usize, people: &[&str], days: &[&str]) -> Value {
     let choice = |day: &&str| json!({ "office": "alpha", "date": day });
     let choices: Vec<Value> = days.iter().map(choice).collect();
     json!({
@@ -34,13 +34,13 @@ fn enter(n: usize, people: &[&str], days: &[&str]) -> Value {
     })
 }
 
-fn receipt(answer: &Value) -> String {
+pub(crate) fn receipt(answer: &Value) -> String {
     assert_eq!(answer["outcome"], "entered", "{answer}");
     answer["entry"]["receipt"].as_str().unwrap().to_owned()
 }
 
 impl Rig {
-    async fn until_closed(&self) {
+    pub(crate) async fn until_closed(&self) {
         let since = Instant::now();
         loop {
             let answer = self.ask("availability", "{}").await;
@@ -52,17 +52,28 @@ impl Rig {
         }
     }
 
-    /// What became of an entry once it is one no more: its booking, if it won.
-    async fn drawn(&self, receipt: &str, who: &str) -> Value {
+    /// Asks until somebody answers.
+    pub(crate) async fn waited(&self, operation: &str, request: &Value) -> Value {
         let since = Instant::now();
-        let ask = json!({ "booking": receipt, "applicant": who }).to_string();
         loop {
-            match self.ask("lookup", ask.clone()).await {
-                Some(answer) if !["entered"].contains(&answer["outcome"].as_str().unwrap()) => {
-                    return answer;
-                }
-                other => assert!(since.elapsed() < WITHIN, "{other:?}"),
+            if let Some(answer) = self.ask(operation, request.to_string()).await {
+                return answer;
             }
+            assert!(since.elapsed() < WITHIN, "nobody answers");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What became of an entry once it is one no more: its booking, if it won.
+    pub(crate) async fn drawn(&self, receipt: &str, who: &str) -> Value {
+        let since = Instant::now();
+        let ask = json!({ "booking": receipt, "applicant": who });
+        loop {
+            let answer = self.waited("lookup", &ask).await;
+            if answer["outcome"] != "entered" {
+                return answer;
+            }
+            assert!(since.elapsed() < WITHIN, "{answer}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -187,12 +198,12 @@ fn shown(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), text(output.stdout) + &text(output.stderr))
 }
 
-fn verify(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn verify(file: &Path, more: &[&str]) -> (Option<i32>, String) {
     shown(Command::new(env!("CARGO_BIN_EXE_giliran")).arg("verify").arg(file).args(more))
 }
 
 /// The verifier under `docs/examples`.
-fn python(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn python(file: &Path, more: &[&str]) -> (Option<i32>, String) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/verify.py");
     shown(Command::new("python3").arg(script).arg(file).args(more))
 }

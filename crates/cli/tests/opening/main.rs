@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod beacon;
 mod draws;
 mod faults;
 mod generations;
