@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger;
-use giliran_surge::audit::Facts;
+use giliran_surge::audit::{Facts, Stage};
+use giliran_wire::beacon::{Network, Round};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
@@ -66,13 +67,28 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn show(ledger: &Ledger) -> Result<(), Failure> {
     let opening = &ledger.opening;
-    let Some((commitment, beacon, root)) = ledger.facts().await?.seed(opening) else {
+    let Some(told) = ledger.facts().await?.seed(opening) else {
         let what = "there is none of this id, or its order has no seed";
         return Err(Failure::Wrong(format!("opening {opening}: {what}")));
     };
-    shown!("commitment    {commitment}");
-    shown!("public value  {}", beacon.as_deref().unwrap_or("none: the operator must be trusted"));
-    shown!("root          {}", root.as_deref().unwrap_or("not before the close of a draw"));
+    let beacon = told.beacon.as_deref();
+    shown!("commitment    {}", told.commitment);
+    shown!("public value  {}", beacon.unwrap_or("none: the operator must be trusted"));
+    // Of a network whose times are known.
+    let round: Option<Round> = beacon.and_then(|name| name.parse().ok());
+    if let Some(at) = round.and_then(|round| Network::quicknet().published_at(&round)) {
+        shown!("published     {at}");
+    }
+    shown!("root          {}", told.root.as_deref().unwrap_or("not before the close of a draw"));
+    shown!(
+        "stage         {}",
+        match told.stage {
+            Stage::Before => "the seed is not told yet",
+            Stage::Waits => "waits for the public value: `giliran admin beacon` hands it in",
+            Stage::Going => "the seed is told; the draw is going on",
+            Stage::Over => "over; the seed is told",
+        }
+    );
     Ok(())
 }
 

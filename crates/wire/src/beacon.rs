@@ -41,6 +41,11 @@ impl Network {
         Self { key, genesis: Timestamp::from_millis(1_692_803_367_000), period_ms: 3_000 }
     }
 
+    /// True if its key can be one: otherwise no round's signature is ever right.
+    pub fn has_a_key(&self) -> bool {
+        PublicKey::key_validate(&self.key).is_ok()
+    }
+
     /// The first round that is published at this time or later.
     pub fn first_from(&self, at: Timestamp) -> Round {
         let past = at.millis_since(self.genesis);
@@ -141,6 +146,9 @@ mod tests {
         let round = network.first_from(genesis.plus_millis(10_000));
         assert_eq!(round.to_string().parse::<Round>(), Ok(round.clone()));
         assert_eq!(Network { key: [1; 96], ..network }.published_at(&round), None);
+        assert!(network.has_a_key());
+        assert!(!Network { key: [10; 96], ..network }.has_a_key());
+        assert!(!Network { key: [0; 96], ..network }.has_a_key());
         assert_eq!("drand 00 1".parse::<Round>(), Err(NoRound));
     }
 }

@@ -5,6 +5,10 @@
 //! The network is the test's own, since a round of a real one would have to be
 //! waited for.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use blst::min_sig::SecretKey;
 use giliran_broker::clock;
 use giliran_wire::beacon::Round;
@@ -12,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::draws::{config, enter, python, receipt, verify};
-use crate::rig::{Rig, text};
+use crate::rig::{Rig, Role, text};
 
 const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
 
@@ -35,7 +39,26 @@ fn with_beacon(config: &str, network: &SecretKey) -> String {
     format!("[beacon]\nkey = \"{key}\"\ngenesis = 1700000000\nperiod_s = 3\n{config}")
 }
 
+/// A gauge of a role, as its address shows it.
+fn metric(role: &Role, name: &str) -> Option<i64> {
+    let said = role.said();
+    let address = said.lines().find_map(|line| line.split("http://").nth(1)?.split('/').next())?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
 impl Rig {
+    async fn until(&self, so: impl Fn() -> bool) {
+        let since = Instant::now();
+        while !so() {
+            assert!(since.elapsed() < Duration::from_secs(20), "not so");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Hands a round in; exit code and what was said.
     fn hand_in(&self, round: &Value) -> (i32, String) {
         let file = self.path("round.json");
@@ -47,7 +70,7 @@ impl Rig {
     }
 
     /// What is told of the draw, by its first words.
-    fn told_of_draw(&self, what: &str) -> String {
+    pub(crate) fn told_of_draw(&self, what: &str) -> String {
         let (code, told, said) = self.run(&["draw", "show", "--opening", "w"]);
         assert_eq!(code, 0, "{said}");
         let line = told.lines().find_map(|line| line.strip_prefix(what));
@@ -58,10 +81,11 @@ impl Rig {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     let drand = network(7);
-    let lasts_ms = 8_000;
+    let lasts_ms = 12_000;
     let rules = "[rules]\norder = \"draw\"";
-    let rig = Rig::new(&with_beacon(&config(1, lasts_ms, rules), &drand)).await;
+    let config = config(1, lasts_ms, rules);
     let closes_at = clock::now().plus_millis(lasts_ms);
+    let rig = Rig::new(&with_beacon(&config, &drand)).await;
     rig.init();
     let mut engine = rig.serve("a");
     let sqlite = rig.sqlite();
@@ -79,7 +103,7 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     assert_eq!(round.key, drand.sk_to_pk().to_bytes());
     let published = (1_700_000_000 + 3 * (round.number - 1)) as i64 * 1_000;
     let late = published - closes_at.as_millis();
-    assert!((55_000..65_000).contains(&late), "{late} ms after the close");
+    assert!((59_000..64_000).contains(&late), "{late} ms after the close");
 
     let right = json!({ "round": round.number, "signature": signature(&drand, round.number) });
     let (code, said) = rig.hand_in(&right);
@@ -103,12 +127,23 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     // Whoever comes into office waits for the same one.
     let root = rig.told_of_draw("root");
     engine.kill();
-    let _successor = rig.serve("b");
+    let successor = rig.serve("b");
     let (entry, who) = &receipts[0];
     let ask = json!({ "booking": entry, "applicant": who });
     assert_eq!(rig.waited("lookup", &ask).await["outcome"], "entered");
     assert_eq!(rig.told_of_draw("public value"), name);
     assert_eq!(rig.told_of_draw("root"), root);
+    // The operator is told, in every place that is looked at.
+    rig.until(|| metric(&successor, "giliran_draws_waiting") == Some(1)).await;
+    let said = successor.said();
+    let line = said.lines().find(|line| line.contains("a draw waits for its public value"));
+    let named = line.is_some_and(|line| {
+        line.contains(&round.number.to_string()) && line.contains("not published yet")
+    });
+    assert!(named, "{said}");
+    assert!(rig.told_of_draw("stage").starts_with("waits for the public value"));
+    let (code, told, said) = rig.run(&["audit", "--store", &sqlite]);
+    assert!(code == 0 && told.contains("the draw of w is over: it waits for"), "{told}{said}");
     let (code, _, said) =
         rig.run(&["draw", "export", "--opening", "w", text(&rig.path("early.json"))]);
     assert!(code == 1 && said.contains("not drawn (yet)"), "{said}");
@@ -125,6 +160,8 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
         }
     }
     assert_eq!(won.len(), 2, "a place a day");
+    rig.until(|| metric(&successor, "giliran_draws_waiting") == Some(0)).await;
+    assert!(rig.told_of_draw("stage").starts_with("over"));
     let (code, said) = rig.hand_in(&right);
     assert!(code == 1 && said.contains("does not wait"), "a second time: {said}");
     rig.audit(&[&sqlite]).await;

@@ -62,6 +62,17 @@ impl Keeper {
         order.is_some_and(|o| o.beacon.is_some() && o.root.is_some() && o.revealed.is_none())
     }
 
+    /// Openings whose draws wait for their public values alone, and its names.
+    pub fn awaited(&self) -> Vec<(Arc<Opening>, &str)> {
+        let openings = self.book.openings.load();
+        let waits = |opening: &Arc<Opening>| {
+            let ordinal = opening.record().ordinal;
+            let name = self.beacon(ordinal).filter(|_| self.waits_for_beacon(ordinal))?;
+            Some((Arc::clone(opening), name))
+        };
+        openings.iter().filter_map(waits).collect()
+    }
+
     /// Groups of an opening that are durable.
     pub fn groups(&self, ordinal: u32) -> u64 {
         self.kept.get(&ordinal).map_or(0, |kept| kept.draws)
