@@ -11,7 +11,8 @@ use crate::failure::Failure;
 #[command(after_help = "Examples:\n  \
     giliran verify draw.json --root 5f0c…\n  \
     giliran verify draw.json --receipt 7K3F-9QXM-2B4C-PW8D --request-id a3f1\n\n\
-    Exit code 0: the file says what the draw gives. 1: it does not, and why. 2: no such file.")]
+    Exit code 0: the file says what the draw gives. 1: it does not, and why. \
+    2: no such file, or an option that cannot be meant so.")]
 pub(crate) struct Args {
     /// What was published of the draw.
     file: PathBuf,
@@ -31,9 +32,25 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.file.display();
-    let text =
-        std::fs::read_to_string(&args.file).map_err(|e| Failure::Usage(format!("{file}: {e}")))?;
+    for (name, told) in [("--root", &args.root), ("--commitment", &args.commitment)] {
+        let is_hash =
+            |told: &String| told.len() == 64 && told.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Some(told) = told.as_ref().filter(|told| !is_hash(told)) {
+            let needed = "64 hexadecimal digits are needed";
+            return Err(Failure::Usage(format!("{name}: {needed}, not {told:?}")));
+        }
+    }
+    let receipt: Option<BookingId> = match &args.receipt {
+        Some(text) => Some(text.parse().map_err(|_| {
+            let needed = "sixteen letters and digits, the last of which checks the others";
+            Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
+        })?),
+        None => None,
+    };
+    let bytes = std::fs::read(&args.file).map_err(|e| Failure::Usage(format!("{file}: {e}")))?;
     let wrong = |problem: Problem| Failure::Wrong(format!("{file}: {problem}"));
+    let text = String::from_utf8(bytes)
+        .map_err(|e| wrong(Problem(format!("this is no extract of a draw: {e}"))))?;
     let extract = Extract::parse(&text).map_err(wrong)?;
     let known = Known { root: args.root.clone(), commitment: args.commitment.clone() };
     let summary = extract.verify(&known).map_err(wrong)?;
@@ -55,11 +72,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
              by it, so the operator must be trusted not to have"
         ),
     }
-    if let (Some(receipt), Some(request_id)) = (&args.receipt, &args.request_id) {
-        let id: BookingId = receipt
-            .parse()
-            .map_err(|_| Failure::Usage(format!("--receipt: `{receipt}` is no receipt")))?;
-        let ballot = extract.find(id.as_bytes(), request_id).map_err(wrong)?;
+    if let (Some(receipt), Some(request_id)) = (receipt, &args.request_id) {
+        let ballot = extract.find(receipt.as_bytes(), request_id).map_err(wrong)?;
         let got = ballot
             .drawn
             .map_or("got nothing".to_owned(), |slot| format!("got {}", extract.name(slot)));

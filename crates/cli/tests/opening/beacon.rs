@@ -15,8 +15,9 @@ use giliran_wire::beacon::Round;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::draws::{config, enter, python, receipt, verify};
+use crate::draws::{config, enter, receipt};
 use crate::rig::{Rig, Role, text};
+use crate::verifying::{python, verify};
 
 const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
 

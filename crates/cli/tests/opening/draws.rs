@@ -2,14 +2,13 @@
 //! close, what winners and losers are told. At the end ledger, stores and events
 //! are held against each other.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use giliran_broker::clock;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, database, text};
+use crate::verifying::{python, verify};
 
 const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
@@ -189,76 +188,6 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     assert!(code == Some(1) && shown.contains("ends too early"), "{shown}");
     let (code, shown) = verify(&extract, &["--root", &"0".repeat(64)]);
     assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
-}
-
-fn shown(command: &mut Command) -> (Option<i32>, String) {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout) + &text(output.stderr))
-}
-
-pub(crate) fn verify(file: &Path, more: &[&str]) -> (Option<i32>, String) {
-    shown(Command::new(env!("CARGO_BIN_EXE_giliran")).arg("verify").arg(file).args(more))
-}
-
-/// The verifier under `docs/examples`.
-pub(crate) fn python(file: &Path, more: &[&str]) -> (Option<i32>, String) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/verify.py");
-    shown(Command::new("python3").arg(script).arg(file).args(more))
-}
-
-/// The draw that ships with the documents: both verifiers find it right, and say
-/// of every change to it what is wrong.
-#[test]
-fn both_verifiers_agree_on_the_shipped_draw() {
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/verify/draw.json");
-    let text = std::fs::read_to_string(shipped).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("draw.json");
-    for verifier in [verify, python] {
-        let (code, shown) = verifier(Path::new(shipped), &[]);
-        assert_eq!(code, Some(0), "{shown}");
-        let (code, shown) = verifier(Path::new(shipped), &["--root", &"0".repeat(64)]);
-        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
-    }
-    let draw: Value = serde_json::from_str(&text).unwrap();
-    let won = draw["ballots"].as_array().unwrap().iter().position(|b| b["drawn"] == 0).unwrap();
-    type Change = Box<dyn Fn(&mut Value)>;
-    let changes: [(&str, Change); 9] = [
-        (
-            "changed, added or dropped",
-            Box::new(|d| drop(d["ballots"].as_array_mut().unwrap().remove(3))),
-        ),
-        (
-            "changed, added or dropped",
-            Box::new(|d| {
-                let mut more = d["ballots"][0].clone();
-                more["number"] = json!("07ffffffffffffffffff");
-                d["ballots"].as_array_mut().unwrap().push(more);
-            }),
-        ),
-        ("changed, added or dropped", Box::new(|d| d["ballots"][2]["places"] = json!(5))),
-        ("changed, added or dropped", Box::new(|d| d["slots"][0]["places"] = json!(50))),
-        ("changed, added or dropped", Box::new(|d| d["opening"] = json!("other"))),
-        ("the draw gives it", Box::new(move |d| d["ballots"][won]["drawn"] = json!(1))),
-        ("committed to", Box::new(|d| d["seed"] = json!("0".repeat(64)))),
-        ("digits are needed", Box::new(|d| d["root"] = json!("00"))),
-        ("no extract", Box::new(|d| drop(d.as_object_mut().unwrap().remove("ballots")))),
-    ];
-    for (says, change) in changes {
-        let mut changed = draw.clone();
-        change(&mut changed);
-        std::fs::write(&file, changed.to_string()).unwrap();
-        for verifier in [verify, python] {
-            let (code, shown) = verifier(&file, &[]);
-            assert!(code == Some(1) && shown.contains(says), "{says}: {shown}");
-        }
-    }
-    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
-    for verifier in [verify, python] {
-        let (code, shown) = verifier(&file, &[]);
-        assert!(code == Some(1) && shown.contains("no extract"), "{shown}");
-    }
 }
 
 /// A crowd in rounds, while the engine is killed and another takes over: nobody

@@ -14,3 +14,4 @@ mod rig;
 mod statement;
 mod surge;
 mod up;
+mod verifying;
