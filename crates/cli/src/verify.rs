@@ -66,7 +66,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         shown!("root {}: compare it with the one that was told at the close", extract.root);
     }
     match &extract.beacon {
-        Some(beacon) => shown!("mixed in: {}", beacon.name),
+        Some(beacon) => {
+            shown!("mixed in: {}", beacon.name);
+            if args.root.is_none() {
+                shown!("only a root that was told before this value came says that it was named");
+            }
+        }
         None => shown!(
             "no public value was mixed in: who knew the seed before the close could choose entries \
              by it, so the operator must be trusted not to have"

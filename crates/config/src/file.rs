@@ -141,7 +141,7 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
     let network = section.text("network", report);
     let key = section.text("key", report);
     let genesis = section.number("genesis", 0..=4_000_000_000, report);
-    let period_s = section.number("period_s", 1..=86_400, report);
+    let period_s = section.number("period_s", 1..=3_600, report);
     let span = section.span().clone();
     section.finish(report);
     match (network, key, genesis, period_s) {

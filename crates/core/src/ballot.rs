@@ -11,6 +11,7 @@
 //! the same person has another one in every draw, and from the number nobody
 //! finds the receipt.
 
+use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::{BookingId, LedgerId};
 
 /// A hash.
@@ -104,10 +105,33 @@ impl Tree {
     }
 }
 
-/// What a draw is about: which opening, and the places of its slots.
-pub fn head(ledger: LedgerId, opening: u32, id: &str, places: &[u32]) -> Hash {
-    let places: Vec<u8> = places.iter().flat_map(|places| places.to_le_bytes()).collect();
-    hash(HEAD, &[&ledger.0, &opening.to_le_bytes(), &places, id.as_bytes()])
+/// What a draw is about: which opening, the public value that will be mixed in, by
+/// name (none: empty), and its slots, with the places that each has.
+pub fn head(
+    ledger: LedgerId,
+    opening: &OpeningRecord,
+    beacon: Option<&str>,
+    places: impl Iterator<Item = u32>,
+) -> Hash {
+    let mut about = Vec::new();
+    about.extend_from_slice(&ledger.0);
+    about.extend_from_slice(&opening.ordinal.to_le_bytes());
+    text(&mut about, &opening.id);
+    text(&mut about, beacon.unwrap_or_default());
+    for (slot, places) in (0..).zip(places) {
+        let Some((slot, office, session)) = opening.place(slot) else { continue };
+        text(&mut about, &office.id);
+        text(&mut about, &slot.date.to_string());
+        text(&mut about, &session.id);
+        about.extend_from_slice(&places.to_le_bytes());
+    }
+    hash(HEAD, &[&about])
+}
+
+/// A text with its length before it, so that no two lists of texts read alike.
+fn text(into: &mut Vec<u8>, text: &str) {
+    into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    into.extend_from_slice(text.as_bytes());
 }
 
 /// What is put on record once the entries are complete.

@@ -129,6 +129,11 @@ fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// A text with its length before it.
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
 /// An entry's number, of ten bytes.
 pub fn number(ledger: &[u8; 16], ordinal: u32, receipt: &[u8; 10]) -> [u8; 10] {
     let hash = hash("ballot", &[ledger, &ordinal.to_le_bytes(), receipt]);
@@ -248,10 +253,14 @@ impl Extract {
 
     fn root(&self, read: &[Read<'_>]) -> Result<[u8; 32], Problem> {
         let ledger = fixed::<16>("ledger", &self.ledger)?;
-        let places: Vec<u8> =
-            self.slots.iter().flat_map(|slot| slot.places.to_le_bytes()).collect();
-        let ordinal = self.ordinal.to_le_bytes();
-        let head = hash("head", &[&ledger, &ordinal, &places, self.opening.as_bytes()]);
+        let mut about = [&ledger[..], &self.ordinal.to_le_bytes()].concat();
+        about.extend(text(&self.opening));
+        about.extend(text(self.beacon.as_ref().map_or("", |beacon| &beacon.name)));
+        for slot in &self.slots {
+            about.extend([&slot.office, &slot.date, &slot.session].iter().flat_map(|t| text(t)));
+            about.extend_from_slice(&slot.places.to_le_bytes());
+        }
+        let head = hash("head", &[&about]);
         let mut level: Vec<[u8; 32]> = read.iter().map(|entry| entry.leaf).collect();
         while level.len() > 1 {
             let mut above = Vec::with_capacity(level.len().div_ceil(2));

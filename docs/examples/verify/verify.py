@@ -104,7 +104,8 @@ def no_extract(why):
 
 def is_text(value):
     """a text"""
-    return isinstance(value, str)
+    # Half of a surrogate pair is no character.
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def number_of_bits(bits):
@@ -195,6 +196,12 @@ def number_of(draw, receipt):
     return bytes([number[0] & 7]) + number[1:]
 
 
+def text(text):
+    """With its length in bytes before it."""
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data
+
+
 def merkle(level):
     while len(level) > 1:
         pairs = [level[i:i + 2] for i in range(0, len(level), 2)]
@@ -226,16 +233,19 @@ def verify(draw):
     if blake3(operator) != unhex("commitment", draw["commitment"], 32):
         raise Wrong("seed: it is not the one that was committed to")
 
-    places = struct.pack(f"<{len(slots)}I", *(slot["places"] for slot in slots))
+    beacon = draw["beacon"] or {"name": "", "value": ""}
+    about = [text(draw["opening"]), text(beacon["name"])]
+    for slot in slots:
+        about += [text(slot[name]) for name in ("office", "date", "session")]
+        about.append(struct.pack("<I", slot["places"]))
     head = tagged("head", unhex("ledger", draw["ledger"], 16),
-                  struct.pack("<I", draw["ordinal"]), places, draw["opening"].encode())
+                  struct.pack("<I", draw["ordinal"]), *about)
     root = tagged("root", head, struct.pack("<Q", len(leaves)), merkle(leaves))
     if root != unhex("root", draw["root"], 32):
         raise Wrong(f"root: it is not that of these entries and places, which is {root.hex()}; "
                     "one of them was changed, added or dropped")
 
-    beacon = unhex("beacon.value", draw["beacon"]["value"]) if draw["beacon"] else b""
-    seed = tagged("seed", root, operator, beacon)
+    seed = tagged("seed", root, operator, unhex("beacon.value", beacon["value"]))
     free = [slot["places"] for slot in slots]
     drawn = 0
     for i in sorted(range(len(numbers)), key=lambda i: (blake3(numbers[i], seed), numbers[i])):
@@ -307,7 +317,9 @@ def main():
                             f"the file's is {draw[what]}")
         print(f"{args.file}: the draw of opening {draw['opening']} gives what it says: "
               f"{len(draw['ballots'])} entries, {drawn} drawn")
-        if not draw["beacon"]:
+        if draw["beacon"]:
+            print(f"mixed in: {draw['beacon']['name']!r:.200}; its signature is not checked here")
+        else:
             print("no public value was mixed in: the operator must be trusted")
         if args.receipt:
             ballot = find(draw, args.receipt, args.request_id)

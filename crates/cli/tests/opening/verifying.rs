@@ -52,7 +52,7 @@ fn both_verifiers_agree_on_the_shipped_draw() {
     }
     let draw: Value = serde_json::from_str(&text).unwrap();
     let won = draw["ballots"].as_array().unwrap().iter().position(|b| b["drawn"] == 0).unwrap();
-    let changes: [(&str, Change); 25] = [
+    let changes: [(&str, Change); 28] = [
         (
             "changed, added or dropped",
             Box::new(|d| drop(d["ballots"].as_array_mut().unwrap().remove(3))),
@@ -103,12 +103,16 @@ fn both_verifiers_agree_on_the_shipped_draw() {
             }),
         ),
         ("committed to", Box::new(|d| d["commitment"] = json!("1".repeat(64)))),
+        // Another public value has another name, or is none's.
         (
-            "not hexadecimal",
+            "changed, added or dropped",
             Box::new(|d| {
-                d["beacon"] = json!({ "name": "drand 00 1", "value": "zz" });
+                d["beacon"] = json!({ "name": "drand 00 1", "value": "00" });
             }),
         ),
+        ("changed, added or dropped", Box::new(|d| d["slots"][0]["office"] = json!("beta"))),
+        ("changed, added or dropped", Box::new(|d| d["slots"][0]["date"] = json!("2030-01-09"))),
+        ("no extract", Box::new(|d| d["slots"][0]["session"] = json!(1))),
     ];
     for (says, change) in changes {
         let mut changed = draw.clone();

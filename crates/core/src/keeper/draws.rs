@@ -177,9 +177,8 @@ impl Keeper {
 
     fn head(&self, opening: &Opening) -> Hash {
         let ordinal = opening.record().ordinal;
-        let places: Vec<u32> =
-            self.kept[&ordinal].stocks.iter().map(|stock| stock.offered().max(0) as u32).collect();
-        ballot::head(self.ledger(), ordinal, opening.id(), &places)
+        let places = self.kept[&ordinal].stocks.iter().map(|stock| stock.offered().max(0) as u32);
+        ballot::head(self.ledger(), opening.record(), self.beacon(ordinal), places)
     }
 
     /// The next group, in at most so many bytes. Empty: nobody is left, or there is

@@ -14,9 +14,6 @@ use giliran_wire::{OrderKey, Timestamp};
 use super::gather::{Gathered, entry_bytes};
 use super::{Sequencer, State};
 
-/// A draw mixes in the first round that is published so long after the close, ms:
-/// clocks differ.
-const BEACON_AFTER_MS: u64 = 60_000;
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;
 
@@ -59,9 +56,8 @@ impl<T> Sequencer<T> {
     /// The commitment that stands behind an opening's record. A draw's names the
     /// round that it mixes in, which is published after the close.
     pub(super) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
-        let after = record.closes_at.plus_millis(BEACON_AFTER_MS);
         let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
-        let beacon = network.map(|network| network.first_from(after).to_string());
+        let beacon = network.map(|network| network.of_draw(record.closes_at).to_string());
         self.keeper.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
     }
 
