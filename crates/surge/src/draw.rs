@@ -120,7 +120,7 @@ pub struct Summary {
     pub places: u64,
 }
 
-fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("giliran {tag:<7}1").as_bytes());
     for part in parts {
@@ -156,7 +156,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A text as a message can show it, whatever is in it.
-fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     let mut start: String = text.chars().take(80).collect();
     if start.len() < text.len() {
         start.push('…');
@@ -177,7 +177,7 @@ fn unhex(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
         .collect()
 }
 
-fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
+pub(crate) fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
     let bytes = unhex(what, text)?;
     let wrong = |_| Problem(format!("{what}: {} digits are needed, not {}", 2 * N, text.len()));
     bytes.try_into().map_err(wrong)
@@ -188,6 +188,34 @@ struct Read<'a> {
     number: [u8; 10],
     leaf: [u8; 32],
     ballot: &'a Ballot,
+}
+
+/// An entry's leaf.
+pub(crate) fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
+    let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+    hash("leaf", &[number, holder, &places.to_le_bytes(), &slots])
+}
+
+/// The root of a draw over the top of its tree.
+pub(crate) fn root(
+    (ledger, ordinal, opening): (&str, u32, &str),
+    slots: &[SlotPlaces],
+    entries: u64,
+    top: &[u8; 32],
+) -> Result<[u8; 32], Problem> {
+    let ledger = fixed::<16>("ledger", ledger)?;
+    let places: Vec<u8> = slots.iter().flat_map(|slot| slot.places.to_le_bytes()).collect();
+    let head = hash("head", &[&ledger, &ordinal.to_le_bytes(), &places, opening.as_bytes()]);
+    Ok(hash("root", &[&head, &entries.to_le_bytes(), top]))
+}
+
+/// The next level of a tree.
+fn above(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    let node = |pair: &[[u8; 32]]| match pair {
+        [left, right] => hash("node", &[left, right]),
+        rest => rest[0],
+    };
+    level.chunks(2).map(node).collect()
 }
 
 impl Extract {
@@ -239,33 +267,36 @@ impl Extract {
                     )));
                 }
             }
-            let slots: Vec<u8> = ballot.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
-            let leaf = hash("leaf", &[&number, &holder, &ballot.places.to_le_bytes(), &slots]);
+            let leaf = leaf(&number, &holder, ballot.places, &ballot.slots);
             read.push(Read { number, leaf, ballot });
         }
         Ok(read)
     }
 
     fn root(&self, read: &[Read<'_>]) -> Result<[u8; 32], Problem> {
-        let ledger = fixed::<16>("ledger", &self.ledger)?;
-        let places: Vec<u8> =
-            self.slots.iter().flat_map(|slot| slot.places.to_le_bytes()).collect();
-        let ordinal = self.ordinal.to_le_bytes();
-        let head = hash("head", &[&ledger, &ordinal, &places, self.opening.as_bytes()]);
         let mut level: Vec<[u8; 32]> = read.iter().map(|entry| entry.leaf).collect();
         while level.len() > 1 {
-            let mut above = Vec::with_capacity(level.len().div_ceil(2));
-            for pair in level.chunks(2) {
-                above.push(if let [left, right] = pair {
-                    hash("node", &[left, right])
-                } else {
-                    pair[0]
-                });
-            }
-            level = above;
+            level = above(&level);
         }
-        let tree = level.first().copied().unwrap_or([0; 32]);
-        Ok(hash("root", &[&head, &(read.len() as u64).to_le_bytes(), &tree]))
+        let top = level.first().copied().unwrap_or([0; 32]);
+        let which = (self.ledger.as_str(), self.ordinal, self.opening.as_str());
+        root(which, &self.slots, read.len() as u64, &top)
+    }
+
+    /// What stands beside the way from an entry up to the top, from below.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem`] where the entries cannot be read.
+    pub(crate) fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
+        let mut level: Vec<[u8; 32]> = self.read()?.iter().map(|entry| entry.leaf).collect();
+        let (mut index, mut path) = (index, Vec::new());
+        while level.len() > 1 {
+            path.extend(level.get(index ^ 1));
+            level = above(&level);
+            index /= 2;
+        }
+        Ok(path)
     }
 
     /// The root over its own entries; zeros where they cannot be read.
