@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger;
 use giliran_surge::audit::{Facts, Stage};
+use giliran_surge::draw::{Extract, Known, Problem};
 use giliran_wire::beacon::{Network, Round};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
 use crate::roles::{Nats, domain};
+use crate::verify;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  giliran draw show --opening 2026-W49\n  \
@@ -23,6 +25,20 @@ pub(crate) struct Args {
 enum What {
     /// Show what is to be told before a draw: commitment, public value, root.
     Show(Ledger),
+    /// Write the proof that an entry is in a draw, for somebody who does not need
+    /// the others, from an extract.
+    Proof {
+        /// The extract.
+        extract: PathBuf,
+        /// The entry's receipt.
+        #[arg(long)]
+        receipt: String,
+        /// The id of the request it was given for.
+        #[arg(long)]
+        request_id: String,
+        /// The file to write.
+        file: PathBuf,
+    },
     /// Write the extract of a draw: entries under numbers, places, seed, results;
     /// no applicants, accounts, receipts or request ids.
     Export {
@@ -61,6 +77,9 @@ impl Ledger {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.what {
         What::Show(ledger) => show(&ledger).await,
+        What::Proof { extract, receipt, request_id, file } => {
+            prove(&extract, &receipt, &request_id, &file)
+        }
         What::Export { ledger, file } => export(&ledger, &file).await,
     }
 }
@@ -89,6 +108,21 @@ async fn show(ledger: &Ledger) -> Result<(), Failure> {
             Stage::Over => "over; the seed is told",
         }
     );
+    Ok(())
+}
+
+fn prove(extract: &Path, receipt: &str, request_id: &str, file: &Path) -> Result<(), Failure> {
+    let receipt = verify::receipt(receipt)?;
+    let shown = extract.display();
+    let wrong = |problem: Problem| Failure::Wrong(format!("{shown}: {problem}"));
+    let extract = Extract::parse(&verify::read(extract)?).map_err(wrong)?;
+    extract.verify(&Known::default()).map_err(wrong)?;
+    let proof = extract.prove(receipt.as_bytes(), request_id).map_err(wrong)?;
+    let mut text =
+        serde_json::to_string_pretty(&proof).map_err(|e| Failure::Wrong(e.to_string()))?;
+    text.push('\n');
+    std::fs::write(file, text).map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+    shown!("{}: entry {} of {}", file.display(), proof.ballot.number, proof.entries);
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! `giliran verify`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use giliran_surge::draw::{Extract, Known, Problem};
+use giliran_surge::proof::Proof;
 use giliran_wire::BookingId;
 
 use crate::failure::Failure;
@@ -10,12 +11,16 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     giliran verify draw.json --root 5f0c…\n  \
-    giliran verify draw.json --receipt 7K3F-9QXM-2B4C-PW8D --request-id a3f1\n\n\
+    giliran verify draw.json --receipt 7K3F-9QXM-2B4C-PW8D --request-id a3f1\n  \
+    giliran verify --proof proof.json --root 5f0c…\n\n\
     Exit code 0: the file says what the draw gives. 1: it does not, and why. \
     2: no such file, or an option that cannot be meant so.")]
 pub(crate) struct Args {
-    /// What was published of the draw.
+    /// What was published of the draw; or the proof of an entry.
     file: PathBuf,
+    /// The file is a proof (`giliran draw proof`), to be held against the root.
+    #[arg(long, requires = "root", conflicts_with = "commitment")]
+    proof: bool,
     /// The root that was told at the close, before the draw.
     #[arg(long, value_name = "HEX")]
     root: Option<String>,
@@ -30,6 +35,22 @@ pub(crate) struct Args {
     request_id: Option<String>,
 }
 
+/// A receipt that somebody typed.
+pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
+    text.parse().map_err(|_| {
+        let needed = "sixteen letters and digits, the last of which checks the others";
+        Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
+    })
+}
+
+/// A published file's text.
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
+    let shown = file.display();
+    let bytes = std::fs::read(file).map_err(|e| Failure::Usage(format!("{shown}: {e}")))?;
+    let wrong = |e| Failure::Wrong(format!("{shown}: this is no extract of a draw: {e}"));
+    String::from_utf8(bytes).map_err(wrong)
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.file.display();
     for (name, told) in [("--root", &args.root), ("--commitment", &args.commitment)] {
@@ -40,17 +61,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             return Err(Failure::Usage(format!("{name}: {needed}, not {told:?}")));
         }
     }
-    let receipt: Option<BookingId> = match &args.receipt {
-        Some(text) => Some(text.parse().map_err(|_| {
-            let needed = "sixteen letters and digits, the last of which checks the others";
-            Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
-        })?),
-        None => None,
-    };
-    let bytes = std::fs::read(&args.file).map_err(|e| Failure::Usage(format!("{file}: {e}")))?;
+    let own = args.receipt.as_deref().map(receipt).transpose()?;
+    let text = read(&args.file)?;
     let wrong = |problem: Problem| Failure::Wrong(format!("{file}: {problem}"));
-    let text = String::from_utf8(bytes)
-        .map_err(|e| wrong(Problem(format!("this is no extract of a draw: {e}"))))?;
+    if let (true, Some(root)) = (args.proof, &args.root) {
+        let proof = Proof::parse(&text).map_err(wrong)?;
+        proof.verify(root).map_err(wrong)?;
+        shown!(
+            "{file}: ballot {} is one of the {} in the draw of opening {}, whose root was told",
+            proof.ballot.number,
+            proof.entries,
+            proof.opening
+        );
+        if let (Some(receipt), Some(request_id)) = (own, &args.request_id) {
+            proof.is_of(receipt.as_bytes(), request_id).map_err(wrong)?;
+            shown!("it is the entry of this receipt");
+        }
+        shown!("what it got is to be seen from the whole extract alone");
+        return Ok(());
+    }
     let extract = Extract::parse(&text).map_err(wrong)?;
     let known = Known { root: args.root.clone(), commitment: args.commitment.clone() };
     let summary = extract.verify(&known).map_err(wrong)?;
@@ -77,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
              by it, so the operator must be trusted not to have"
         ),
     }
-    if let (Some(receipt), Some(request_id)) = (receipt, &args.request_id) {
+    if let (Some(receipt), Some(request_id)) = (own, &args.request_id) {
         let ballot = extract.find(receipt.as_bytes(), request_id).map_err(wrong)?;
         let got = ballot
             .drawn

@@ -84,7 +84,9 @@ pub struct Ballot {
 }
 
 /// A field that may be null, and may not be missing.
-fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     Option::deserialize(from)
 }
 
@@ -120,7 +122,7 @@ pub struct Summary {
     pub places: u64,
 }
 
-fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("giliran {tag:<7}1").as_bytes());
     for part in parts {
@@ -161,7 +163,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A text as a message can show it, whatever is in it.
-fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     let mut start: String = text.chars().take(80).collect();
     if start.len() < text.len() {
         start.push('…');
@@ -182,7 +184,7 @@ fn unhex(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
         .collect()
 }
 
-fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
+pub(crate) fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
     let bytes = unhex(what, text)?;
     let wrong = |_| Problem(format!("{what}: {} digits are needed, not {}", 2 * N, text.len()));
     bytes.try_into().map_err(wrong)
@@ -193,6 +195,47 @@ struct Read<'a> {
     number: [u8; 10],
     leaf: [u8; 32],
     ballot: &'a Ballot,
+}
+
+/// An entry's leaf.
+pub(crate) fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
+    let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+    hash("leaf", &[number, holder, &places.to_le_bytes(), &slots])
+}
+
+/// What a draw is about: what stands beside the entries under the root.
+pub(crate) struct About<'a> {
+    pub(crate) ledger: &'a str,
+    pub(crate) ordinal: u32,
+    pub(crate) opening: &'a str,
+    /// The public value's name; none: empty.
+    pub(crate) beacon: &'a str,
+    pub(crate) slots: &'a [SlotPlaces],
+}
+
+impl About<'_> {
+    /// The root over the top of a tree of so many entries.
+    pub(crate) fn root(&self, entries: u64, top: &[u8; 32]) -> Result<[u8; 32], Problem> {
+        let ledger = fixed::<16>("ledger", self.ledger)?;
+        let mut about = [&ledger[..], &self.ordinal.to_le_bytes()].concat();
+        about.extend(text(self.opening));
+        about.extend(text(self.beacon));
+        for slot in self.slots {
+            about.extend([&slot.office, &slot.date, &slot.session].iter().flat_map(|t| text(t)));
+            about.extend_from_slice(&slot.places.to_le_bytes());
+        }
+        let head = hash("head", &[&about]);
+        Ok(hash("root", &[&head, &entries.to_le_bytes(), top]))
+    }
+}
+
+/// The next level of a tree.
+fn above(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    let node = |pair: &[[u8; 32]]| match pair {
+        [left, right] => hash("node", &[left, right]),
+        rest => rest[0],
+    };
+    level.chunks(2).map(node).collect()
 }
 
 impl Extract {
@@ -244,37 +287,42 @@ impl Extract {
                     )));
                 }
             }
-            let slots: Vec<u8> = ballot.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
-            let leaf = hash("leaf", &[&number, &holder, &ballot.places.to_le_bytes(), &slots]);
+            let leaf = leaf(&number, &holder, ballot.places, &ballot.slots);
             read.push(Read { number, leaf, ballot });
         }
         Ok(read)
     }
 
     fn root(&self, read: &[Read<'_>]) -> Result<[u8; 32], Problem> {
-        let ledger = fixed::<16>("ledger", &self.ledger)?;
-        let mut about = [&ledger[..], &self.ordinal.to_le_bytes()].concat();
-        about.extend(text(&self.opening));
-        about.extend(text(self.beacon.as_ref().map_or("", |beacon| &beacon.name)));
-        for slot in &self.slots {
-            about.extend([&slot.office, &slot.date, &slot.session].iter().flat_map(|t| text(t)));
-            about.extend_from_slice(&slot.places.to_le_bytes());
-        }
-        let head = hash("head", &[&about]);
         let mut level: Vec<[u8; 32]> = read.iter().map(|entry| entry.leaf).collect();
         while level.len() > 1 {
-            let mut above = Vec::with_capacity(level.len().div_ceil(2));
-            for pair in level.chunks(2) {
-                above.push(if let [left, right] = pair {
-                    hash("node", &[left, right])
-                } else {
-                    pair[0]
-                });
-            }
-            level = above;
+            level = above(&level);
         }
-        let tree = level.first().copied().unwrap_or([0; 32]);
-        Ok(hash("root", &[&head, &(read.len() as u64).to_le_bytes(), &tree]))
+        let top = level.first().copied().unwrap_or([0; 32]);
+        let about = About {
+            ledger: &self.ledger,
+            ordinal: self.ordinal,
+            opening: &self.opening,
+            beacon: self.beacon.as_ref().map_or("", |beacon| &beacon.name),
+            slots: &self.slots,
+        };
+        about.root(read.len() as u64, &top)
+    }
+
+    /// What stands beside the way from an entry up to the top, from below.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem`] where the entries cannot be read.
+    pub(crate) fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
+        let mut level: Vec<[u8; 32]> = self.read()?.iter().map(|entry| entry.leaf).collect();
+        let (mut index, mut path) = (index, Vec::new());
+        while level.len() > 1 {
+            path.extend(level.get(index ^ 1));
+            level = above(&level);
+            index /= 2;
+        }
+        Ok(path)
     }
 
     /// The root over its own entries; zeros where they cannot be read.

@@ -3,6 +3,7 @@
 
     python3 verify.py draw.json [--root HEX] [--commitment HEX]
                                 [--receipt RECEIPT --request-id ID]
+    python3 verify.py --proof proof.json --root HEX [--receipt RECEIPT --request-id ID]
 
 Needs Python 3.8 and nothing else. BLAKE3 is not in Python's library, so it stands
 here, as far as it is needed: inputs of any length, plain and keyed. It follows the
@@ -99,7 +100,7 @@ def tagged(tag, *parts):
 
 
 def no_extract(why):
-    return Wrong(f"this is no extract of a draw, or not all of one: {why}")
+    return Wrong(f"this is no extract of a draw, no proof, or not all of one: {why}")
 
 
 def is_text(value):
@@ -144,6 +145,13 @@ BALLOT = {"number": is_text, "holder": is_text, "places": U16, "slots": list_of(
           "drawn": or_null(U32)}
 
 
+PROOF = {"format": is_text, "ledger": is_text, "opening": is_text, "ordinal": U32,
+         "beacon": or_null(is_text),
+         "root": is_text, "slots": list_of(record), "entries": number_of_bits(64),
+         "index": number_of_bits(64), "ballot": record, "path": list_of(is_text)}
+ENTRY = {name: fits for name, fits in BALLOT.items() if name != "drawn"}
+
+
 def check_fields(what, value, fields):
     """Every field is there, is what it has to be, and there is no other."""
     for name in fields:
@@ -156,8 +164,8 @@ def check_fields(what, value, fields):
             raise no_extract(f"{what}{name}: {given!r:.80} is not {fields[name].__doc__}")
 
 
-def read(file):
-    """The extract as it stands in the file."""
+def read(file, kind, fields):
+    """The extract, or proof, as it stands in the file."""
     def once(pairs):
         if len(dict(pairs)) < len(pairs):
             raise no_extract("a field a second time")
@@ -169,15 +177,17 @@ def read(file):
         raise no_extract(error) from None
     if not record(draw):
         raise no_extract("an object is needed")
-    if draw.get("format", "giliran-draw/1") != "giliran-draw/1":
-        raise Wrong(f"format: {draw['format']!r:.80} is another; this reads giliran-draw/1")
-    check_fields("", draw, DRAW)
-    if draw["beacon"] is not None:
+    if draw.get("format", kind) != kind:
+        raise Wrong(f"format: {draw['format']!r:.80} is another; this reads {kind}")
+    check_fields("", draw, fields)
+    if draw.get("beacon") is not None:
         check_fields("beacon: ", draw["beacon"], BEACON)
     for i, slot in enumerate(draw["slots"]):
         check_fields(f"slots[{i}]: ", slot, SLOT)
-    for i, ballot in enumerate(draw["ballots"]):
+    for i, ballot in enumerate(draw.get("ballots", [])):
         check_fields(f"ballots[{i}]: ", ballot, BALLOT)
+    if "ballot" in draw:
+        check_fields("ballot: ", draw["ballot"], ENTRY)
     return draw
 
 
@@ -209,6 +219,21 @@ def merkle(level):
     return level[0] if level else bytes(32)
 
 
+def leaf_of(ballot, number, holder):
+    wanted = struct.pack(f"<{len(ballot['slots'])}I", *ballot["slots"])
+    return tagged("leaf", number, holder, struct.pack("<H", ballot["places"]), wanted)
+
+
+def root_of(draw, beacon, entries, top):
+    about = [text(draw["opening"]), text(beacon)]
+    for slot in draw["slots"]:
+        about += [text(slot[name]) for name in ("office", "date", "session")]
+        about.append(struct.pack("<I", slot["places"]))
+    head = tagged("head", unhex("ledger", draw["ledger"], 16),
+                  struct.pack("<I", draw["ordinal"]), *about)
+    return tagged("root", head, struct.pack("<Q", entries), top)
+
+
 def verify(draw):
     """The file's own words against what they give; how many entries were drawn."""
     slots, numbers, leaves = draw["slots"], [], []
@@ -226,21 +251,14 @@ def verify(draw):
         if numbers and numbers[-1] > number:
             raise Wrong(f"{what}.number: out of order; ballots stand by rising number")
         numbers.append(number)
-        wanted = struct.pack(f"<{len(ballot['slots'])}I", *ballot["slots"])
-        leaves.append(tagged("leaf", number, holder, struct.pack("<H", ballot["places"]), wanted))
+        leaves.append(leaf_of(ballot, number, holder))
 
     operator = unhex("seed", draw["seed"], 32)
     if blake3(operator) != unhex("commitment", draw["commitment"], 32):
         raise Wrong("seed: it is not the one that was committed to")
 
     beacon = draw["beacon"] or {"name": "", "value": ""}
-    about = [text(draw["opening"]), text(beacon["name"])]
-    for slot in slots:
-        about += [text(slot[name]) for name in ("office", "date", "session")]
-        about.append(struct.pack("<I", slot["places"]))
-    head = tagged("head", unhex("ledger", draw["ledger"], 16),
-                  struct.pack("<I", draw["ordinal"]), *about)
-    root = tagged("root", head, struct.pack("<Q", len(leaves)), merkle(leaves))
+    root = root_of(draw, beacon["name"], len(leaves), merkle(leaves))
     if root != unhex("root", draw["root"], 32):
         raise Wrong(f"root: it is not that of these entries and places, which is {root.hex()}; "
                     "one of them was changed, added or dropped")
@@ -258,6 +276,36 @@ def verify(draw):
             raise Wrong(f"ballot {ballot['number']}: it says {ballot['drawn']}, "
                         f"the draw gives it {got}")
     return drawn
+
+
+def verify_proof(proof, told, receipt, request_id):
+    """An entry and the hashes beside its way, against the root that was told."""
+    index, entries = proof["index"], proof["entries"]
+    if index >= entries:
+        raise Wrong(f"index: {index}, and there are {entries} entries")
+    number = unhex("ballot.number", proof["ballot"]["number"], 10)
+    holder = unhex("ballot.holder", proof["ballot"]["holder"], 32)
+    node, path = leaf_of(proof["ballot"], number, holder), list(proof["path"])
+    while entries > 1:
+        if index ^ 1 < entries:
+            if not path:
+                raise Wrong("path: it is too short")
+            beside = unhex("path", path.pop(0), 32)
+            node = tagged("node", *((beside, node) if index % 2 else (node, beside)))
+        index, entries = index // 2, (entries + 1) // 2
+    if path:
+        raise Wrong("path: it is too long")
+    root = root_of(proof, proof["beacon"] or "", proof["entries"], node)
+    if root != unhex("root", proof["root"], 32):
+        raise Wrong(f"root: entry and path lead to {root.hex()}, not to {proof['root']}; "
+                    "one of them was changed")
+    if told != proof["root"]:
+        raise Wrong(f"root: another one was told before the draw; the proof's is {proof['root']}")
+    if receipt is not None:
+        if number_of(proof, receipt) != number:
+            raise Wrong("the entry is not that of this receipt")
+        if tagged("holder", receipt, request_id.encode()) != holder:
+            raise Wrong("the entry was made by another request")
 
 
 SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -300,6 +348,7 @@ def find(draw, receipt, request_id):
 def main():
     parser = argparse.ArgumentParser(description="Recomputes a draw from its extract.")
     parser.add_argument("file")
+    parser.add_argument("--proof", action="store_true", help="the file is an entry's proof")
     parser.add_argument("--root", type=hash_digits, help="as told at the close")
     parser.add_argument("--commitment", type=hash_digits, help="as told before the opening")
     parser.add_argument("--receipt", type=receipt_bytes)
@@ -307,9 +356,17 @@ def main():
     args = parser.parse_args()
     if (args.receipt is None) != (args.request_id is None):
         parser.error("--receipt and --request-id go together")
+    if args.proof and args.root is None:
+        parser.error("--proof needs --root")
     try:
         with open(args.file, encoding="utf-8") as file:
-            draw = read(file)
+            if args.proof:
+                proof = read(file, "giliran-proof/1", PROOF)
+                verify_proof(proof, args.root, args.receipt, args.request_id)
+                print(f"{args.file}: ballot {proof['ballot']['number']} is one of the "
+                      f"{proof['entries']} in the draw of opening {proof['opening']}")
+                return 0
+            draw = read(file, "giliran-draw/1", DRAW)
         drawn = verify(draw)
         for what, told in ("root", args.root), ("commitment", args.commitment):
             if told not in (None, draw[what]):

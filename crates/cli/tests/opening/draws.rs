@@ -8,7 +8,7 @@ use giliran_broker::clock;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, database, text};
-use crate::verifying::{python, verify};
+use crate::verifying::{prove, python, verify};
 
 const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
@@ -179,6 +179,7 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     let (code, shown) =
         verify(&extract, &["--receipt", "0000-0000-0000-0000", "--request-id", "r0"]);
     assert!(code == Some(1) && shown.contains("another opening"), "{shown}");
+    prove(&extract, &root, (&family, "r20"), &receipts[0]);
     let tampered = rig.path("tampered.json");
     std::fs::write(&tampered, published.replacen("\"places\": 3", "\"places\": 4", 1)).unwrap();
     let (code, shown) = verify(&tampered, &[]);

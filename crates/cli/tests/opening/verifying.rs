@@ -24,6 +24,58 @@ pub(crate) fn python(file: &Path, more: &[&str]) -> (Option<i32>, String) {
     shown(Command::new("python3").arg(script).arg(file).args(more))
 }
 
+/// An entry of this draw of eleven, a party of three's, is shown to be in it without
+/// the others. `other`: another entry's receipt.
+pub(crate) fn prove(extract: &Path, root: &str, (own, request): (&str, &str), other: &str) {
+    let (proof, changed) = (extract.with_extension("proof"), extract.with_extension("changed"));
+    let proving = |request: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_giliran"));
+        command.args(["draw", "proof"]).args([extract, &proof]);
+        shown(command.args(["--receipt", own, "--request-id", request]))
+    };
+    let (code, said) = proving("another");
+    assert!(code == Some(1) && said.contains("another request"), "{said}");
+    let (code, said) = proving(request);
+    assert!(code == Some(0) && said.contains("of 11"), "{said}");
+    let proven = std::fs::read_to_string(&proof).unwrap();
+    let index = proven.lines().find(|line| line.contains("\"index\"")).unwrap();
+    let against = ["--proof", "--root", root];
+    for verifier in [verify, python] {
+        let with = |receipt, request| {
+            verifier(
+                &proof,
+                &[&against[..], &["--receipt", receipt, "--request-id", request]].concat(),
+            )
+        };
+        let (code, shown) = with(own, request);
+        assert!(code == Some(0) && shown.contains("is one of the 11"), "{shown}");
+        let (code, shown) = with(other, request);
+        assert!(code == Some(1) && shown.contains("not that of this receipt"), "{shown}");
+        let (code, shown) = with(own, "another");
+        assert!(code == Some(1) && shown.contains("another request"), "{shown}");
+        let (code, shown) = verifier(&proof, &["--proof", "--root", &"0".repeat(64)]);
+        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+        let (code, shown) = verifier(&proof, &["--proof"]);
+        assert!(code == Some(2) && shown.contains("--root"), "{shown}");
+        let (code, shown) = verifier(extract, &against);
+        assert!(code == Some(1) && shown.contains("format"), "{shown}");
+        for (from, to, says) in [
+            (
+                "\"places\": 3,\n    \"slots\"",
+                "\"places\": 4,\n    \"slots\"",
+                "one of them was changed",
+            ),
+            ("\"entries\": 11", "\"entries\": 3", ""),
+            (index, "\"index\": 11,", "there are 11 entries"),
+            ("\"ordinal\"", "\"ordinary\"", "ordina"),
+        ] {
+            std::fs::write(&changed, proven.replacen(from, to, 1)).unwrap();
+            let (code, shown) = verifier(&changed, &against);
+            assert!(code == Some(1) && shown.contains(says), "{from}: {shown}");
+        }
+    }
+}
+
 type Change = Box<dyn Fn(&mut Value)>;
 
 /// A field is gone.
