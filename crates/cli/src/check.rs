@@ -24,16 +24,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.file)?;
     let now = args.at.unwrap_or_else(giliran_broker::clock::now);
     let due = config.due(now, HORIZON_MS);
-    shown!("{}: fine. Subjects {}.*", args.file.display(), config.domain);
+    let unsupported: Vec<String> = due
+        .iter()
+        .filter_map(|record| {
+            let told = giliran_core::Opening::supported(record).map_err(|e| e.to_string());
+            told.and_then(|()| config.draws_in_time(record)).err()
+        })
+        .collect();
+    let verdict = if unsupported.is_empty() { "fine" } else { "no engine would open all of it" };
+    shown!("{}: {verdict}. Subjects {}.*", args.file.display(), config.domain);
     if due.is_empty() {
         shown!("No opening from {now} on.");
     }
-    let mut unsupported = Vec::new();
     for record in due {
         shown!("{}", giliran_config::describe(&record).trim_end());
-        if let Err(error) = giliran_core::Opening::supported(&record) {
-            unsupported.push(error.to_string());
-        }
     }
     if unsupported.is_empty() {
         Ok(())

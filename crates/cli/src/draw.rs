@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger;
-use giliran_surge::audit::Facts;
+use giliran_surge::audit::{Facts, Stage};
+use giliran_surge::draw::{Extract, Known, Problem};
+use giliran_wire::beacon::{Network, Round};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
 use crate::roles::{Nats, domain};
+use crate::verify;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  giliran draw show --opening 2026-W49\n  \
@@ -22,6 +25,20 @@ pub(crate) struct Args {
 enum What {
     /// Show what is to be told before a draw: commitment, public value, root.
     Show(Ledger),
+    /// Write the proof that an entry is in a draw, for somebody who does not need
+    /// the others, from an extract.
+    Proof {
+        /// The extract.
+        extract: PathBuf,
+        /// The entry's receipt.
+        #[arg(long)]
+        receipt: String,
+        /// The id of the request it was given for.
+        #[arg(long)]
+        request_id: String,
+        /// The file to write.
+        file: PathBuf,
+    },
     /// Write the extract of a draw: entries under numbers, places, seed, results;
     /// no applicants, accounts, receipts or request ids.
     Export {
@@ -60,19 +77,52 @@ impl Ledger {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.what {
         What::Show(ledger) => show(&ledger).await,
+        What::Proof { extract, receipt, request_id, file } => {
+            prove(&extract, &receipt, &request_id, &file)
+        }
         What::Export { ledger, file } => export(&ledger, &file).await,
     }
 }
 
 async fn show(ledger: &Ledger) -> Result<(), Failure> {
     let opening = &ledger.opening;
-    let Some((commitment, beacon, root)) = ledger.facts().await?.seed(opening) else {
+    let Some(told) = ledger.facts().await?.seed(opening) else {
         let what = "there is none of this id, or its order has no seed";
         return Err(Failure::Wrong(format!("opening {opening}: {what}")));
     };
-    shown!("commitment    {commitment}");
-    shown!("public value  {}", beacon.as_deref().unwrap_or("none: the operator must be trusted"));
-    shown!("root          {}", root.as_deref().unwrap_or("not before the close of a draw"));
+    let beacon = told.beacon.as_deref();
+    shown!("commitment    {}", told.commitment);
+    shown!("public value  {}", beacon.unwrap_or("none: the operator must be trusted"));
+    // Of a network whose times are known.
+    let round: Option<Round> = beacon.and_then(|name| name.parse().ok());
+    if let Some(at) = round.and_then(|round| Network::quicknet().published_at(&round)) {
+        shown!("published     {at}");
+    }
+    shown!("root          {}", told.root.as_deref().unwrap_or("not before the close of a draw"));
+    shown!(
+        "stage         {}",
+        match told.stage {
+            Stage::Before => "the seed is not told yet",
+            Stage::Waits => "waits for the public value: `giliran admin beacon` hands it in",
+            Stage::Going => "the seed is told; the draw is going on",
+            Stage::Over => "over; the seed is told",
+        }
+    );
+    Ok(())
+}
+
+fn prove(extract: &Path, receipt: &str, request_id: &str, file: &Path) -> Result<(), Failure> {
+    let receipt = verify::receipt(receipt)?;
+    let shown = extract.display();
+    let wrong = |problem: Problem| Failure::Wrong(format!("{shown}: {problem}"));
+    let extract = Extract::parse(&verify::read(extract)?).map_err(wrong)?;
+    extract.verify(&Known::default()).map_err(wrong)?;
+    let proof = extract.prove(receipt.as_bytes(), request_id).map_err(wrong)?;
+    let mut text =
+        serde_json::to_string_pretty(&proof).map_err(|e| Failure::Wrong(e.to_string()))?;
+    text.push('\n');
+    std::fs::write(file, text).map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
+    shown!("{}: entry {} of {}", file.display(), proof.ballot.number, proof.entries);
     Ok(())
 }
 

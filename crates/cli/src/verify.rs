@@ -1,8 +1,9 @@
 //! `giliran verify`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use giliran_surge::draw::{Extract, Known, Problem};
+use giliran_surge::proof::Proof;
 use giliran_wire::BookingId;
 
 use crate::failure::Failure;
@@ -10,11 +11,16 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     giliran verify draw.json --root 5f0c…\n  \
-    giliran verify draw.json --receipt 7K3F-9QXM-2B4C-PW8D --request-id a3f1\n\n\
-    Exit code 0: the file says what the draw gives. 1: it does not, and why. 2: no such file.")]
+    giliran verify draw.json --receipt 7K3F-9QXM-2B4C-PW8D --request-id a3f1\n  \
+    giliran verify --proof proof.json --root 5f0c…\n\n\
+    Exit code 0: the file says what the draw gives. 1: it does not, and why. \
+    2: no such file, or an option that cannot be meant so.")]
 pub(crate) struct Args {
-    /// What was published of the draw.
+    /// What was published of the draw; or the proof of an entry.
     file: PathBuf,
+    /// The file is a proof (`giliran draw proof`), to be held against the root.
+    #[arg(long, requires = "root", conflicts_with = "commitment")]
+    proof: bool,
     /// The root that was told at the close, before the draw.
     #[arg(long, value_name = "HEX")]
     root: Option<String>,
@@ -29,11 +35,51 @@ pub(crate) struct Args {
     request_id: Option<String>,
 }
 
+/// A receipt that somebody typed.
+pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
+    text.parse().map_err(|_| {
+        let needed = "sixteen letters and digits, the last of which checks the others";
+        Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
+    })
+}
+
+/// A published file's text.
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
+    let shown = file.display();
+    let bytes = std::fs::read(file).map_err(|e| Failure::Usage(format!("{shown}: {e}")))?;
+    let wrong = |e| Failure::Wrong(format!("{shown}: this is no extract of a draw: {e}"));
+    String::from_utf8(bytes).map_err(wrong)
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.file.display();
-    let text =
-        std::fs::read_to_string(&args.file).map_err(|e| Failure::Usage(format!("{file}: {e}")))?;
+    for (name, told) in [("--root", &args.root), ("--commitment", &args.commitment)] {
+        let is_hash =
+            |told: &String| told.len() == 64 && told.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Some(told) = told.as_ref().filter(|told| !is_hash(told)) {
+            let needed = "64 hexadecimal digits are needed";
+            return Err(Failure::Usage(format!("{name}: {needed}, not {told:?}")));
+        }
+    }
+    let own = args.receipt.as_deref().map(receipt).transpose()?;
+    let text = read(&args.file)?;
     let wrong = |problem: Problem| Failure::Wrong(format!("{file}: {problem}"));
+    if let (true, Some(root)) = (args.proof, &args.root) {
+        let proof = Proof::parse(&text).map_err(wrong)?;
+        proof.verify(root).map_err(wrong)?;
+        shown!(
+            "{file}: ballot {} is one of the {} in the draw of opening {}, whose root was told",
+            proof.ballot.number,
+            proof.entries,
+            proof.opening
+        );
+        if let (Some(receipt), Some(request_id)) = (own, &args.request_id) {
+            proof.is_of(receipt.as_bytes(), request_id).map_err(wrong)?;
+            shown!("it is the entry of this receipt");
+        }
+        shown!("what it got is to be seen from the whole extract alone");
+        return Ok(());
+    }
     let extract = Extract::parse(&text).map_err(wrong)?;
     let known = Known { root: args.root.clone(), commitment: args.commitment.clone() };
     let summary = extract.verify(&known).map_err(wrong)?;
@@ -49,17 +95,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         shown!("root {}: compare it with the one that was told at the close", extract.root);
     }
     match &extract.beacon {
-        Some(beacon) => shown!("mixed in: {}", beacon.name),
+        Some(beacon) => {
+            shown!("mixed in: {}", beacon.name);
+            if args.root.is_none() {
+                shown!("only a root that was told before this value came says that it was named");
+            }
+        }
         None => shown!(
             "no public value was mixed in: who knew the seed before the close could choose entries \
              by it, so the operator must be trusted not to have"
         ),
     }
-    if let (Some(receipt), Some(request_id)) = (&args.receipt, &args.request_id) {
-        let id: BookingId = receipt
-            .parse()
-            .map_err(|_| Failure::Usage(format!("--receipt: `{receipt}` is no receipt")))?;
-        let ballot = extract.find(id.as_bytes(), request_id).map_err(wrong)?;
+    if let (Some(receipt), Some(request_id)) = (own, &args.request_id) {
+        let ballot = extract.find(receipt.as_bytes(), request_id).map_err(wrong)?;
         let got = ballot
             .drawn
             .map_or("got nothing".to_owned(), |slot| format!("got {}", extract.name(slot)));

@@ -141,7 +141,7 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
     let network = section.text("network", report);
     let key = section.text("key", report);
     let genesis = section.number("genesis", 0..=4_000_000_000, report);
-    let period_s = section.number("period_s", 1..=86_400, report);
+    let period_s = section.number("period_s", 1..=3_600, report);
     let span = section.span().clone();
     section.finish(report);
     match (network, key, genesis, period_s) {
@@ -155,7 +155,13 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
                 return None;
             };
             let genesis = Timestamp::from_millis(genesis * 1_000);
-            Some(Network { key, genesis, period_ms: period_s as u64 * 1_000 })
+            let network = Network { key, genesis, period_ms: period_s as u64 * 1_000 };
+            if !network.has_a_key() {
+                let wrong = "these digits are no key on G2: no round could ever be checked";
+                report.add(&span, "beacon.key", wrong.to_owned());
+                return None;
+            }
+            Some(network)
         }
         _ => {
             let expected = "expected network = \"quicknet\", or key, genesis and period_s";

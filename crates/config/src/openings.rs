@@ -1,6 +1,6 @@
 //! `[schedule]` and `[[opening]]`, and what they resolve to.
 
-use giliran_wire::ledger::{self, OpeningRecord};
+use giliran_wire::ledger::{self, OpeningRecord, Order};
 use giliran_wire::request::is_opening_id;
 use giliran_wire::{Date, Timestamp};
 use jiff::ToSpan;
@@ -290,6 +290,23 @@ fn is_week(id: &str) -> bool {
 }
 
 impl Config {
+    /// Whether the public value of an opening's draw comes soon after its close.
+    ///
+    /// # Errors
+    ///
+    /// In words, when it would come instead.
+    pub fn draws_in_time(&self, record: &OpeningRecord) -> Result<(), String> {
+        let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
+        match network.and_then(|network| network.is_late(record.closes_at)) {
+            None => Ok(()),
+            Some(comes) => Err(format!(
+                "opening {}: the public value that its draw would wait for comes at {comes}, more \
+                 than an hour after the close: see genesis and period_s of [beacon]",
+                record.id
+            )),
+        }
+    }
+
     /// The openings that should be on record at `now`: those not over yet that
     /// begin within `horizon_ms`, and the next scheduled one however far it is.
     /// Ordinals are 0: the ledger's writer gives them.

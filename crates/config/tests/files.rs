@@ -91,6 +91,10 @@ fn problems_name_line_and_field() {
         ("network = \"slownet\"", "beacon: expected network = \"quicknet\""),
         ("network = \"quicknet\"\ngenesis = 1", "beacon: expected network"),
         ("key = \"00\"\ngenesis = 1\nperiod_s = 3", "beacon.key: expected the 192"),
+        (
+            &format!("key = \"{}\"\ngenesis = 1\nperiod_s = 3", "0a".repeat(96)),
+            "beacon.key: these digits are no key",
+        ),
         ("period_s = 0", "beacon.period_s: 0 given"),
     ] {
         let said = check("[[opening]]", &format!("[beacon]\n{beacon}\n[[opening]]"));
@@ -106,9 +110,9 @@ fn draws_mix_in_rounds_of_a_known_network_or_of_an_own_one() {
     };
     let quicknet = with("network = \"quicknet\"").unwrap();
     assert_eq!(quicknet.period_ms, 3_000);
-    let key = "0a".repeat(96);
+    let key: String = quicknet.key.iter().map(|byte| format!("{byte:02x}")).collect();
     let own = with(&format!("key = \"{key}\"\ngenesis = 7\nperiod_s = 30")).unwrap();
-    assert_eq!((own.key, own.period_ms), ([10; 96], 30_000));
+    assert_eq!((own.key, own.period_ms), (quicknet.key, 30_000));
     assert_eq!(parse(MINIMAL, "g.toml").unwrap().beacon, None);
 }
 

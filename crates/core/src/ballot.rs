@@ -11,6 +11,7 @@
 //! the same person has another one in every draw, and from the number nobody
 //! finds the receipt.
 
+use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::{BookingId, LedgerId};
 
 /// A hash.
@@ -69,25 +70,68 @@ impl Ballot {
     }
 }
 
-/// The root over leaves in the order of their numbers: two neighbours make a
-/// node, one that is left over goes up as it is. No leaf at all: zeros.
-pub fn tree(mut level: Vec<Hash>) -> Hash {
-    while level.len() > 1 {
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => hash(NODE, &[left, right]),
-                rest => rest[0],
-            })
-            .collect();
-    }
-    level.pop().unwrap_or_default()
+/// The tree over leaves in the order of their numbers: two neighbours make a node,
+/// one that is left over goes up as it is. It grows leaf by leaf.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Tops of complete trees, each smaller than the one before: one for every bit
+    /// of the number of leaves.
+    tops: Vec<Hash>,
+    leaves: u64,
 }
 
-/// What a draw is about: which opening, and the places of its slots.
-pub fn head(ledger: LedgerId, opening: u32, id: &str, places: &[u32]) -> Hash {
-    let places: Vec<u8> = places.iter().flat_map(|places| places.to_le_bytes()).collect();
-    hash(HEAD, &[&ledger.0, &opening.to_le_bytes(), &places, id.as_bytes()])
+impl Tree {
+    /// A further leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut top = leaf;
+        for _ in 0..self.leaves.trailing_ones() {
+            if let Some(left) = self.tops.pop() {
+                top = hash(NODE, &[&left, &top]);
+            }
+        }
+        self.tops.push(top);
+        self.leaves += 1;
+    }
+
+    /// How many there are.
+    pub fn leaves(&self) -> u64 {
+        self.leaves
+    }
+
+    /// Its top. No leaf at all: zeros.
+    pub fn top(&self) -> Hash {
+        let tops = self.tops.iter().rev().copied();
+        tops.reduce(|right, left| hash(NODE, &[&left, &right])).unwrap_or_default()
+    }
+}
+
+/// What a draw is about: which opening, the public value that will be mixed in, by
+/// name (none: empty), and its slots, with the places that each has.
+pub fn head(
+    ledger: LedgerId,
+    opening: &OpeningRecord,
+    beacon: Option<&str>,
+    places: impl Iterator<Item = u32>,
+) -> Hash {
+    let mut about = Vec::new();
+    about.extend_from_slice(&ledger.0);
+    about.extend_from_slice(&opening.ordinal.to_le_bytes());
+    text(&mut about, &opening.id);
+    text(&mut about, beacon.unwrap_or_default());
+    for (slot, places) in (0..).zip(places) {
+        let Some((slot, office, session)) = opening.place(slot) else { continue };
+        text(&mut about, &office.id);
+        text(&mut about, &slot.date.to_string());
+        text(&mut about, &session.id);
+        about.extend_from_slice(&places.to_le_bytes());
+    }
+    hash(HEAD, &[&about])
+}
+
+/// A text with its length before it, so that no two lists of texts read alike.
+fn text(into: &mut Vec<u8>, text: &str) {
+    into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    into.extend_from_slice(text.as_bytes());
 }
 
 /// What is put on record once the entries are complete.
@@ -117,6 +161,28 @@ mod tests {
         ];
         for (i, one) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|other| other != one));
+        }
+    }
+
+    fn tree(leaves: Vec<Hash>) -> Hash {
+        let mut tree = Tree::default();
+        leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        tree.top()
+    }
+
+    #[test]
+    fn a_tree_that_grows_is_the_one_built_level_by_level() {
+        for leaves in 0..70 {
+            let leaves: Vec<Hash> = (0..leaves).map(|n| [n; 32]).collect();
+            let mut level = leaves.clone();
+            while level.len() > 1 {
+                let node = |pair: &[Hash]| match pair {
+                    [left, right] => hash(NODE, &[left, right]),
+                    rest => rest[0],
+                };
+                level = level.chunks(2).map(node).collect();
+            }
+            assert_eq!(tree(leaves), level.pop().unwrap_or_default());
         }
     }
 

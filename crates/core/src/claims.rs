@@ -186,14 +186,20 @@ impl Claims {
         });
     }
 
-    /// Puts or takes away an applicant's entry.
-    pub(crate) fn wait(&self, applicant: Pseudonym, waiting: Option<Arc<Waiting>>) {
-        let nothing = waiting.is_none();
+    /// Puts an applicant's entry there.
+    pub(crate) fn wait(&self, applicant: Pseudonym, waiting: Arc<Waiting>) {
         self.0.change(applicant, |claim| {
-            claim.rest.get_or_insert_default().waiting = waiting;
+            claim.rest.get_or_insert_default().waiting = Some(waiting);
         });
-        if nothing {
-            self.0.remove_if(&applicant, |claim| claim.is_nothing());
-        }
+    }
+
+    /// An applicant's entry is no more.
+    pub(crate) fn leave(&self, applicant: &Pseudonym) {
+        self.0.remove_if(applicant, |claim| {
+            if let Some(rest) = &mut claim.rest {
+                rest.waiting = None;
+            }
+            claim.is_nothing()
+        });
     }
 }

@@ -85,8 +85,13 @@ mod mapped {
             self.0.insert(key, value)
         }
 
-        pub(crate) fn remove_if(&self, key: &K, mut doomed: impl FnMut(&mut V) -> bool) {
-            self.0.remove_if_mut(key, |_, value| doomed(value));
+        /// What was removed.
+        pub(crate) fn remove_if(
+            &self,
+            key: &K,
+            mut doomed: impl FnMut(&mut V) -> bool,
+        ) -> Option<V> {
+            self.0.remove_if_mut(key, |_, value| doomed(value)).map(|(_, value)| value)
         }
 
         pub(crate) fn len(&self) -> usize {
@@ -155,11 +160,14 @@ mod modelled {
             self.shard(&key).write().expect("not poisoned").insert(key, value)
         }
 
-        pub(crate) fn remove_if(&self, key: &K, mut doomed: impl FnMut(&mut V) -> bool) {
+        pub(crate) fn remove_if(
+            &self,
+            key: &K,
+            mut doomed: impl FnMut(&mut V) -> bool,
+        ) -> Option<V> {
             let mut shard = self.shard(key).write().expect("not poisoned");
-            if shard.get_mut(key).is_some_and(|value| doomed(value)) {
-                shard.remove(key);
-            }
+            let removed = shard.get_mut(key).is_some_and(|value| doomed(value));
+            removed.then(|| shard.remove(key)).flatten()
         }
 
         pub(crate) fn len(&self) -> usize {

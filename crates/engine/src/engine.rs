@@ -465,12 +465,10 @@ impl Engine {
                 }
                 new
             })
-            .filter(|record| match Opening::supported(record) {
-                Ok(()) => true,
-                Err(unsupported) => {
-                    self.say_once(unsupported.to_string());
-                    false
-                }
+            .filter(|record| {
+                let unsupported = Opening::supported(record).map_err(|e| e.to_string());
+                let told = unsupported.and_then(|()| self.options.config.draws_in_time(record));
+                told.map_err(|why| self.say_once(why)).is_ok()
             })
             .collect()
     }

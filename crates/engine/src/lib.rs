@@ -25,6 +25,7 @@
 //! Deliberately not here: stores and event feeds, which read the ledger by
 //! themselves; any retry of a request, which is the client's.
 
+mod awaited;
 pub mod engine;
 mod gate;
 mod high_water;

@@ -13,6 +13,7 @@ pub struct Metrics {
     entered: IntCounter,
     changed: IntCounter,
     pub(crate) clock_ahead: IntGauge,
+    pub(crate) draws_waiting: IntGauge,
     pub(crate) withheld: IntGaugeVec,
     /// By number of the reason.
     rejected: Vec<IntCounter>,
@@ -98,6 +99,10 @@ impl Metrics {
             clock_ahead: gauge(
                 "giliran_clock_ahead",
                 "1 while the clock is too far ahead to be believed, and nothing expires",
+            )?,
+            draws_waiting: gauge(
+                "giliran_draws_waiting",
+                "Draws that wait for the public value they named",
             )?,
             withheld,
             rejected: Reason::ALL

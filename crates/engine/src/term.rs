@@ -18,6 +18,7 @@ use giliran_wire::ledger::TakeOver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::awaited::Awaited;
 use crate::engine::{EngineError, Role};
 use crate::gate::raised;
 use crate::high_water::Mark;
@@ -126,6 +127,7 @@ pub(crate) async fn serve(
         making_next: None,
         sent: HashMap::new(),
         marked: None,
+        awaited: Awaited::default(),
     };
     let ended = Box::pin(term.run()).await?;
     // The loop's end of the channel is gone: what it was given is still sent.
@@ -159,6 +161,7 @@ struct Term<'a> {
     /// When the attempts of the block in flight were sent.
     sent: HashMap<u64, Instant>,
     marked: Option<Mark>,
+    awaited: Awaited,
 }
 
 impl Term<'_> {
@@ -494,6 +497,7 @@ impl Term<'_> {
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
+        self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
         self.stop_intake(false).await;
         let keeper = self.sequencer.into_keeper();
@@ -533,7 +537,10 @@ impl Term<'_> {
         for (kind, count) in self.sequencer.take_changed() {
             self.shared.metrics.changes.with_label_values(&[kind.name()]).inc_by(count);
         }
-        let chain = self.sequencer.keeper().chain();
+        let (keeper, network) = (self.sequencer.keeper(), &engine.options.config.beacon);
+        let time = self.sequencer.time(now);
+        self.awaited.look(keeper, &self.shared.metrics, network.as_ref(), time);
+        let chain = keeper.chain();
         engine.show(chain, self.sequencer.book());
         let ahead = self.sequencer.clock_is_ahead();
         if ahead != (self.shared.metrics.clock_ahead.get() == 1) {

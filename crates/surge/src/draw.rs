@@ -7,9 +7,10 @@
 //! from it: for that the root is compared with the one that was told at the close
 //! ([`Known`]).
 
+use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What an extract begins with.
 pub const FORMAT: &str = "giliran-draw/1";
@@ -29,6 +30,7 @@ pub struct Extract {
     /// BLAKE3 of the seed, put on record before the opening.
     pub commitment: String,
     /// The public value that was mixed in; none: the operator had to be trusted.
+    #[serde(deserialize_with = "there")]
     pub beacon: Option<Beacon>,
     /// The root, put on record at the close.
     pub root: String,
@@ -77,7 +79,15 @@ pub struct Ballot {
     /// The slots that fit, by preference: indexes into the extract's.
     pub slots: Vec<u32>,
     /// The slot it got; none: it was not drawn.
+    #[serde(deserialize_with = "there")]
     pub drawn: Option<u32>,
+}
+
+/// A field that may be null, and may not be missing.
+pub(crate) fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(from)
 }
 
 /// What somebody noted down before the draw, to hold the extract against.
@@ -112,13 +122,18 @@ pub struct Summary {
     pub places: u64,
 }
 
-fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("giliran {tag:<7}1").as_bytes());
     for part in parts {
         hasher.update(part);
     }
     *hasher.finalize().as_bytes()
+}
+
+/// A text with its length before it.
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 /// An entry's number, of ten bytes.
@@ -147,8 +162,17 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A text as a message can show it, whatever is in it.
+pub(crate) fn short(text: &str) -> String {
+    let mut start: String = text.chars().take(80).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    format!("{start:?}")
+}
+
 fn unhex(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
-    let wrong = || Problem(format!("{what}: `{text}` is not hexadecimal"));
+    let wrong = || Problem(format!("{what}: {} is not hexadecimal in lower case", short(text)));
     if !text.len().is_multiple_of(2)
         || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     {
@@ -160,7 +184,7 @@ fn unhex(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
         .collect()
 }
 
-fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
+pub(crate) fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
     let bytes = unhex(what, text)?;
     let wrong = |_| Problem(format!("{what}: {} digits are needed, not {}", 2 * N, text.len()));
     bytes.try_into().map_err(wrong)
@@ -173,6 +197,47 @@ struct Read<'a> {
     ballot: &'a Ballot,
 }
 
+/// An entry's leaf.
+pub(crate) fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
+    let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+    hash("leaf", &[number, holder, &places.to_le_bytes(), &slots])
+}
+
+/// What a draw is about: what stands beside the entries under the root.
+pub(crate) struct About<'a> {
+    pub(crate) ledger: &'a str,
+    pub(crate) ordinal: u32,
+    pub(crate) opening: &'a str,
+    /// The public value's name; none: empty.
+    pub(crate) beacon: &'a str,
+    pub(crate) slots: &'a [SlotPlaces],
+}
+
+impl About<'_> {
+    /// The root over the top of a tree of so many entries.
+    pub(crate) fn root(&self, entries: u64, top: &[u8; 32]) -> Result<[u8; 32], Problem> {
+        let ledger = fixed::<16>("ledger", self.ledger)?;
+        let mut about = [&ledger[..], &self.ordinal.to_le_bytes()].concat();
+        about.extend(text(self.opening));
+        about.extend(text(self.beacon));
+        for slot in self.slots {
+            about.extend([&slot.office, &slot.date, &slot.session].iter().flat_map(|t| text(t)));
+            about.extend_from_slice(&slot.places.to_le_bytes());
+        }
+        let head = hash("head", &[&about]);
+        Ok(hash("root", &[&head, &entries.to_le_bytes(), top]))
+    }
+}
+
+/// The next level of a tree.
+fn above(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    let node = |pair: &[[u8; 32]]| match pair {
+        [left, right] => hash("node", &[left, right]),
+        rest => rest[0],
+    };
+    level.chunks(2).map(node).collect()
+}
+
 impl Extract {
     /// Reads an extract.
     ///
@@ -180,17 +245,21 @@ impl Extract {
     ///
     /// [`Problem`] where it is none, or incomplete.
     pub fn parse(text: &str) -> Result<Self, Problem> {
-        let extract: Self = serde_json::from_str(text).map_err(|error| {
-            let cut = if error.is_eof() { ": it ends too early" } else { "" };
-            Problem(format!("this is no extract of a draw{cut}: {error}"))
-        })?;
-        if extract.format != FORMAT {
-            return Err(Problem(format!(
-                "format `{}`; this release reads `{FORMAT}`",
-                extract.format
-            )));
+        #[derive(Deserialize)]
+        struct Which {
+            format: String,
         }
-        Ok(extract)
+        // Another format may have other fields.
+        match serde_json::from_str(text) {
+            Ok(Which { format }) if format != FORMAT => Err(Problem(format!(
+                "format: {} is another; this release reads `{FORMAT}`",
+                short(&format)
+            ))),
+            _ => serde_json::from_str(text).map_err(|error| {
+                let cut = if error.is_eof() { ": it ends too early" } else { "" };
+                Problem(format!("this is no extract of a draw{cut}: {error}"))
+            }),
+        }
     }
 
     fn read(&self) -> Result<Vec<Read<'_>>, Problem> {
@@ -199,40 +268,61 @@ impl Extract {
             let what = format!("ballots[{i}]");
             let number = fixed::<10>(&format!("{what}.number"), &ballot.number)?;
             let holder = fixed::<32>(&format!("{what}.holder"), &ballot.holder)?;
-            let in_range = |slot: &u32| (*slot as usize) < self.slots.len();
-            if ballot.places == 0 || !ballot.slots.iter().all(in_range) {
-                return Err(Problem(format!("{what}: no places, or a slot there is none of")));
+            if ballot.places == 0 {
+                return Err(Problem(format!("{what}.places: 0, and an entry has at least 1")));
             }
-            if read.last().is_some_and(|last| last.number >= number) {
-                return Err(Problem(format!("{what}: a number twice, or out of order")));
+            let slots = self.slots.len();
+            if let Some(slot) = ballot.slots.iter().find(|slot| **slot as usize >= slots) {
+                let there = format!("{slot}, and there are {slots} slots, from 0 on");
+                return Err(Problem(format!("{what}.slots: {there}")));
             }
-            let slots: Vec<u8> = ballot.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
-            let leaf = hash("leaf", &[&number, &holder, &ballot.places.to_le_bytes(), &slots]);
+            match read.last().map(|last| last.number.cmp(&number)) {
+                None | Some(Ordering::Less) => {}
+                Some(Ordering::Equal) => {
+                    return Err(Problem(format!("{what}.number: a second time")));
+                }
+                Some(Ordering::Greater) => {
+                    return Err(Problem(format!(
+                        "{what}.number: out of order; ballots stand by rising number"
+                    )));
+                }
+            }
+            let leaf = leaf(&number, &holder, ballot.places, &ballot.slots);
             read.push(Read { number, leaf, ballot });
         }
         Ok(read)
     }
 
     fn root(&self, read: &[Read<'_>]) -> Result<[u8; 32], Problem> {
-        let ledger = fixed::<16>("ledger", &self.ledger)?;
-        let places: Vec<u8> =
-            self.slots.iter().flat_map(|slot| slot.places.to_le_bytes()).collect();
-        let ordinal = self.ordinal.to_le_bytes();
-        let head = hash("head", &[&ledger, &ordinal, &places, self.opening.as_bytes()]);
         let mut level: Vec<[u8; 32]> = read.iter().map(|entry| entry.leaf).collect();
         while level.len() > 1 {
-            let mut above = Vec::with_capacity(level.len().div_ceil(2));
-            for pair in level.chunks(2) {
-                above.push(if let [left, right] = pair {
-                    hash("node", &[left, right])
-                } else {
-                    pair[0]
-                });
-            }
-            level = above;
+            level = above(&level);
         }
-        let tree = level.first().copied().unwrap_or([0; 32]);
-        Ok(hash("root", &[&head, &(read.len() as u64).to_le_bytes(), &tree]))
+        let top = level.first().copied().unwrap_or([0; 32]);
+        let about = About {
+            ledger: &self.ledger,
+            ordinal: self.ordinal,
+            opening: &self.opening,
+            beacon: self.beacon.as_ref().map_or("", |beacon| &beacon.name),
+            slots: &self.slots,
+        };
+        about.root(read.len() as u64, &top)
+    }
+
+    /// What stands beside the way from an entry up to the top, from below.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem`] where the entries cannot be read.
+    pub(crate) fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
+        let mut level: Vec<[u8; 32]> = self.read()?.iter().map(|entry| entry.leaf).collect();
+        let (mut index, mut path) = (index, Vec::new());
+        while level.len() > 1 {
+            path.extend(level.get(index ^ 1));
+            level = above(&level);
+            index /= 2;
+        }
+        Ok(path)
     }
 
     /// The root over its own entries; zeros where they cannot be read.
@@ -282,25 +372,32 @@ impl Extract {
         if *blake3::hash(&seed).as_bytes() != fixed::<32>("commitment", &self.commitment)? {
             return Err(Problem("seed: it is not the one that was committed to".to_owned()));
         }
-        if self.root(&read)? != fixed::<32>("root", &self.root)? {
-            return Err(Problem(
-                "root: it is not that of these entries and places; one of them was changed, \
-                 added or dropped"
-                    .to_owned(),
-            ));
+        let root = self.root(&read)?;
+        if root != fixed::<32>("root", &self.root)? {
+            return Err(Problem(format!(
+                "root: it is not that of these entries and places, which is {}; one of them was \
+                 changed, added or dropped",
+                hex(&root)
+            )));
         }
         for (what, known, own) in
             [("root", &known.root, &self.root), ("commitment", &known.commitment, &self.commitment)]
         {
             if known.as_ref().is_some_and(|known| !known.eq_ignore_ascii_case(own)) {
-                return Err(Problem(format!("{what}: another one was told before the draw")));
+                return Err(Problem(format!(
+                    "{what}: another one was told before the draw; the file's is {own}"
+                )));
             }
         }
         if let Some(beacon) = &self.beacon {
             let round: Option<giliran_wire::beacon::Round> = beacon.name.parse().ok();
             let value = unhex("beacon.value", &beacon.value)?;
             if !round.is_some_and(|round| round.is_signed_by(&value)) {
-                return Err(Problem("beacon: its value is not the named round's signature".into()));
+                let which = beacon.name.rsplit(' ').next().unwrap_or_default();
+                return Err(Problem(format!(
+                    "beacon: its value is not the named round's signature, that of {}",
+                    short(which)
+                )));
             }
         }
         let mut summary = Summary { entries: read.len(), ..Summary::default() };
@@ -350,7 +447,8 @@ impl Extract {
         let ballot = &self.ballots[i];
         if ballot.holder != hex(&holder(receipt, request_id)) {
             return Err(Problem(format!(
-                "the entry of this receipt was made by another request than `{request_id}`"
+                "the entry of this receipt was made by another request than {}",
+                short(request_id)
             )));
         }
         Ok(ballot)
@@ -475,6 +573,8 @@ mod tests {
         assert!(problem.0.contains("ends too early"), "{problem}");
         let other = text.replace("giliran-draw/1", "giliran-draw/9");
         assert!(Extract::parse(&other).unwrap_err().0.contains("this release reads"));
+        let later = r#"{"format":"giliran-draw/2","entries":[]}"#;
+        assert!(Extract::parse(later).unwrap_err().0.contains("this release reads"));
         let unknown = text.replacen("{", "{\"more\":1,", 1);
         assert!(Extract::parse(&unknown).unwrap_err().0.contains("more"));
     }

@@ -18,6 +18,7 @@ pub mod draw;
 pub mod fairness;
 pub mod load;
 pub mod log;
+pub mod proof;
 pub mod recorded;
 pub mod rush;
 pub mod walk;

@@ -19,6 +19,12 @@ use crate::Timestamp;
 
 const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
 
+/// From a close to the time from which on a round's value may be the draw's, ms:
+/// clocks may differ, and nobody may know it while entries can still be made.
+const AFTER_CLOSE_MS: u64 = 60_000;
+/// From a close to the latest time at which the value may come, ms.
+const WITHIN_MS: u64 = 3_600_000;
+
 /// A drand network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
@@ -41,10 +47,26 @@ impl Network {
         Self { key, genesis: Timestamp::from_millis(1_692_803_367_000), period_ms: 3_000 }
     }
 
+    /// True if its key can be one: otherwise no round's signature is ever right.
+    pub fn has_a_key(&self) -> bool {
+        PublicKey::key_validate(&self.key).is_ok()
+    }
+
     /// The first round that is published at this time or later.
     pub fn first_from(&self, at: Timestamp) -> Round {
         let past = at.millis_since(self.genesis);
         Round { key: self.key, number: past.div_ceil(self.period_ms.max(1)) + 1 }
+    }
+
+    /// The round that the draw of an opening mixes in, by its close.
+    pub fn of_draw(&self, closes_at: Timestamp) -> Round {
+        self.first_from(closes_at.plus_millis(AFTER_CLOSE_MS))
+    }
+
+    /// When that round comes, where it is later than an hour after the close.
+    pub fn is_late(&self, closes_at: Timestamp) -> Option<Timestamp> {
+        let comes = self.published_at(&self.of_draw(closes_at))?;
+        (comes > closes_at.plus_millis(WITHIN_MS)).then_some(comes)
     }
 
     /// When a round is published; none: it is another network's.
@@ -141,6 +163,15 @@ mod tests {
         let round = network.first_from(genesis.plus_millis(10_000));
         assert_eq!(round.to_string().parse::<Round>(), Ok(round.clone()));
         assert_eq!(Network { key: [1; 96], ..network }.published_at(&round), None);
+        assert!(network.has_a_key());
+        // A minute after the close, and not hours.
+        let close = genesis.plus_millis(1_000_000);
+        assert_eq!(network.of_draw(close), network.first_from(close.plus_millis(60_000)));
+        assert_eq!(network.is_late(close), None);
+        let later = Network { genesis: close.plus_millis(7_200_000), ..network };
+        assert_eq!(later.is_late(close), Some(later.genesis));
+        assert!(!Network { key: [10; 96], ..network }.has_a_key());
+        assert!(!Network { key: [0; 96], ..network }.has_a_key());
         assert_eq!("drand 00 1".parse::<Round>(), Err(NoRound));
     }
 }

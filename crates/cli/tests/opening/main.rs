@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod beacon;
 mod draws;
 mod faults;
 mod generations;
@@ -13,3 +14,4 @@ mod rig;
 mod statement;
 mod surge;
 mod up;
+mod verifying;

@@ -626,7 +626,7 @@ impl<'k> Applying<'k> {
         }
         for applicant in &waiting.entry.applicants {
             self.forget_withdrawn(&opening, applicant);
-            opening.claims.wait(*applicant, Some(Arc::clone(&waiting)));
+            opening.claims.wait(*applicant, Arc::clone(&waiting));
         }
         let at = draw_of(&opening, &waiting);
         self.keeper.waiting.insert((at, waiting.entry.opening, receipt));
@@ -645,7 +645,7 @@ impl<'k> Applying<'k> {
         let receipt = earlier.entry.receipt;
         self.keeper.book.waiting.remove_if(&receipt, |_| true);
         for applicant in &earlier.entry.applicants {
-            opening.claims.wait(*applicant, None);
+            opening.claims.leave(applicant);
         }
         if let Some(kept) = self.keeper.kept.get_mut(&earlier.entry.opening) {
             kept.entries.remove(&receipt);
@@ -670,7 +670,7 @@ impl<'k> Applying<'k> {
         let waiting = Arc::new(Waiting { live: false, ..Waiting::clone(&there) });
         self.keeper.book.waiting.insert(*receipt, Arc::clone(&waiting));
         for applicant in &waiting.entry.applicants {
-            opening.claims.wait(*applicant, Some(Arc::clone(&waiting)));
+            opening.claims.wait(*applicant, Arc::clone(&waiting));
         }
         self.changes.push(Change::Entry { kind: Kind::Cancelled, waiting, opening });
         Ok(())
@@ -678,10 +678,7 @@ impl<'k> Applying<'k> {
 
     /// A live entry has won or lost: it is no more.
     fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<Waiting>> {
-        let waiting = self.keeper.book.waiting.look(receipt, |w| w.map(Arc::clone))?;
-        if !waiting.live {
-            return None;
-        }
+        let waiting = self.keeper.book.waiting.remove_if(receipt, |waiting| waiting.live)?;
         let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
         if !waiting.entry.waits && !self.keeper.is_revealed(waiting.entry.opening) {
             return None;
@@ -690,9 +687,8 @@ impl<'k> Applying<'k> {
         if waiting.entry.waits {
             self.keeper.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
         }
-        self.keeper.book.waiting.remove_if(receipt, |_| true);
         for applicant in &waiting.entry.applicants {
-            opening.claims.wait(*applicant, None);
+            opening.claims.leave(applicant);
         }
         if let Some(kept) = self.keeper.kept.get_mut(&ordinal) {
             kept.entries.remove(receipt);

@@ -1,5 +1,5 @@
-//! An opening's own draw: entries, the root over them, the seed, and who gets
-//! what, group by group.
+//! What of an opening's own draw is on record: entries, the root over them, the
+//! seed. How it is drawn: `draws.rs`.
 //!
 //! ```text
 //! committed ── entered* ── closed ── root ── revealed ── groups ── over
@@ -13,31 +13,13 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, Order, Seat};
+use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Order};
 use giliran_wire::snapshot::OrderState;
-use giliran_wire::{BookingId, LedgerId, OrderKey, Timestamp};
+use giliran_wire::{LedgerId, OrderKey};
 
-use super::apply::{Applying, sorted};
+use super::apply::Applying;
 use super::{Change, FoldError, Keeper, Mode};
-use crate::ballot::{self, Ballot};
-use crate::{Opening, Waiting, order};
-
-/// A draw that is going on: who is still to be served.
-#[derive(Debug)]
-pub struct Draw {
-    opening: u32,
-    /// Receipts, the next one last.
-    line: Vec<BookingId>,
-}
-
-/// What a draw needs next.
-#[derive(Debug)]
-pub enum DrawStep {
-    /// An entry for the block that is being written, alone of its draw.
-    Record(Box<Entry>),
-    /// Groups.
-    Draw(Draw),
-}
+use crate::{Opening, Waiting};
 
 impl Keeper {
     /// The commitment to an opening's seed, where its order has one, as an entry
@@ -56,7 +38,7 @@ impl Keeper {
         Some(Entry::Draw(DrawRecord::Committed { opening: ordinal, commitment, beacon }))
     }
 
-    fn ledger(&self) -> LedgerId {
+    pub(super) fn ledger(&self) -> LedgerId {
         self.chain.ledger.unwrap_or(LedgerId([0; 16]))
     }
 
@@ -69,160 +51,6 @@ impl Keeper {
         true
     }
 
-    /// What the draws of closed openings need next, and the seeds that are to be
-    /// revealed.
-    pub fn next_draw(&self, key: &OrderKey) -> Option<DrawStep> {
-        let openings = self.book.openings.load();
-        openings.iter().filter(|o| o.phase() == Phase::Closed).find_map(|opening| {
-            let ordinal = opening.record().ordinal;
-            let state = self.kept.get(&ordinal)?.order.as_ref()?;
-            if state.revealed.is_some() {
-                return opening.is_drawing().then(|| DrawStep::Draw(self.line(opening)));
-            }
-            if opening.draws() && state.root.is_none() {
-                let (root, entries) = self.root(opening);
-                let record = DrawRecord::Root { opening: ordinal, root, entries };
-                return Some(DrawStep::Record(Box::new(Entry::Draw(record))));
-            }
-            // A public value is given by hand.
-            if state.beacon.is_some() {
-                return None;
-            }
-            let seed = key.seed(self.ledger(), ordinal);
-            let record = DrawRecord::Revealed { opening: ordinal, seed, beacon: None };
-            Some(DrawStep::Record(Box::new(Entry::Draw(record))))
-        })
-    }
-
-    fn live_ballots(&self, ordinal: u32) -> impl Iterator<Item = Arc<Waiting>> + '_ {
-        let entries = self.kept.get(&ordinal).into_iter().flat_map(|kept| &kept.entries);
-        entries
-            .filter_map(|receipt| self.book.waiting.look(receipt, |w| w.map(Arc::clone)))
-            .filter(|waiting| waiting.live && !waiting.entry.waits)
-    }
-
-    /// The root over an opening's live entries, and how many there are.
-    fn root(&self, opening: &Opening) -> ([u8; 32], u64) {
-        let (ledger, ordinal) = (self.ledger(), opening.record().ordinal);
-        let mut leaves: Vec<(BookingId, [u8; 32])> = self
-            .live_ballots(ordinal)
-            .map(|waiting| {
-                let ballot = public(ledger, &waiting.entry);
-                (ballot.number, ballot.leaf())
-            })
-            .collect();
-        leaves.sort_unstable();
-        let entries = leaves.len() as u64;
-        let tree = ballot::tree(leaves.into_iter().map(|(_, leaf)| leaf).collect());
-        let places: Vec<u32> =
-            self.kept[&ordinal].stocks.iter().map(|stock| stock.offered().max(0) as u32).collect();
-        let head = ballot::head(ledger, ordinal, opening.id(), &places);
-        (ballot::root(&head, entries, &tree), entries)
-    }
-
-    /// Who is still to be served, in the order of the draw.
-    fn line(&self, opening: &Opening) -> Draw {
-        let (ledger, ordinal) = (self.ledger(), opening.record().ordinal);
-        let state = self.kept[&ordinal].order.as_ref();
-        let state = state.and_then(|state| Some((state.root?.0, state.revealed.as_ref()?)));
-        let seed = state
-            .map(|(root, (operator, beacon))| ballot::seed(&root, operator, beacon.as_deref()));
-        let receipts: Vec<BookingId> =
-            self.live_ballots(ordinal).map(|waiting| waiting.entry.receipt).collect();
-        let numbers: Vec<BookingId> =
-            receipts.iter().map(|receipt| ballot::number(ledger, ordinal, receipt)).collect();
-        let order = order::draw_order(&seed.unwrap_or_default(), &numbers);
-        let line = order.into_iter().rev().map(|i| receipts[i]).collect();
-        Draw { opening: ordinal, line }
-    }
-
-    /// The next group of a draw, in at most so many bytes. None: it is over.
-    pub fn draw_group(
-        &mut self,
-        draw: &mut Draw,
-        now: Timestamp,
-        most_bytes: usize,
-    ) -> Option<Vec<Entry>> {
-        let ordinal = draw.opening;
-        let opening = self.book.openings.load().get(ordinal).map(Arc::clone)?;
-        let (mut grants, mut losers) = (Vec::new(), Vec::new());
-        let mut bytes = GROUP_BYTES;
-        while let Some(receipt) = draw.line.last().copied() {
-            let waiting = self.book.waiting.look(&receipt, |w| w.map(Arc::clone))?;
-            let most = winner_bytes(&waiting.entry);
-            if bytes + most > most_bytes {
-                break;
-            }
-            draw.line.pop();
-            match self.serve(&opening, &waiting, now) {
-                Some(grant) => {
-                    bytes += most;
-                    grants.push(Entry::Grant(grant));
-                }
-                None => {
-                    bytes += LOSER_BYTES;
-                    losers.push(Entry::Draw(DrawRecord::NotDrawn { receipt }));
-                }
-            }
-            self.in_block.touched.insert(receipt);
-        }
-        if grants.is_empty() && losers.is_empty() {
-            return None;
-        }
-        let mut entries = Vec::with_capacity(grants.len() + losers.len() + 2);
-        if !grants.is_empty() {
-            let round = self.kept[&ordinal].draws + 1;
-            let number = grants.len() as u64;
-            let begin = DrawRecord::Drawing { opening: ordinal, round, grants: number };
-            entries.push(Entry::Draw(begin));
-            entries.append(&mut grants);
-            entries.push(Entry::Draw(DrawRecord::Drawn { opening: ordinal, round }));
-        }
-        entries.append(&mut losers);
-        Some(entries)
-    }
-
-    /// All places of a party in the first of its slots that has them, or none.
-    fn serve(&mut self, opening: &Opening, waiting: &Waiting, now: Timestamp) -> Option<Grant> {
-        let entry = &waiting.entry;
-        let ordinal = entry.opening;
-        let places = entry.applicants.len();
-        for slot in &entry.slots {
-            let fits = self.stock(ordinal, *slot).has_room(places as u32)
-                && opening.free[*slot as usize].take(places as i32);
-            if !fits {
-                continue;
-            }
-            // Nobody else can claim them: the opening has closed.
-            let party = sorted(entry.applicants.iter().copied());
-            if opening.claims.take(&party).is_err() {
-                opening.free[*slot as usize].give(places as i32);
-                return None;
-            }
-            let mut seats = Vec::with_capacity(places);
-            for applicant in &entry.applicants {
-                // A slot with room has a number.
-                let number = self.stock(ordinal, *slot).number().unwrap_or_default();
-                self.in_block.taken.insert((ordinal, *slot, number));
-                seats.push(Seat { applicant: *applicant, number });
-            }
-            let hold = opening.record().rules.hold_ms;
-            return Some(Grant {
-                booking: entry.receipt,
-                opening: ordinal,
-                slot: *slot,
-                seats,
-                request_id: entry.request_id.clone(),
-                content: entry.content,
-                reference: entry.reference.clone(),
-                account: entry.account,
-                channel: entry.channel.clone(),
-                hold_expires_at: hold.map(|ms| now.plus_millis(ms)),
-            });
-        }
-        None
-    }
-
     /// The public value that an opening's draw mixes in, by name.
     pub fn beacon(&self, ordinal: u32) -> Option<&str> {
         self.kept.get(&ordinal)?.order.as_ref()?.beacon.as_deref()
@@ -232,6 +60,17 @@ impl Keeper {
     pub fn waits_for_beacon(&self, ordinal: u32) -> bool {
         let order = self.kept.get(&ordinal).and_then(|kept| kept.order.as_ref());
         order.is_some_and(|o| o.beacon.is_some() && o.root.is_some() && o.revealed.is_none())
+    }
+
+    /// Openings whose draws wait for their public values alone, and its names.
+    pub fn awaited(&self) -> Vec<(Arc<Opening>, &str)> {
+        let openings = self.book.openings.load();
+        let waits = |opening: &Arc<Opening>| {
+            let ordinal = opening.record().ordinal;
+            let name = self.beacon(ordinal).filter(|_| self.waits_for_beacon(ordinal))?;
+            Some((Arc::clone(opening), name))
+        };
+        openings.iter().filter_map(waits).collect()
     }
 
     /// Groups of an opening that are durable.
@@ -251,35 +90,9 @@ impl Keeper {
     }
 }
 
-/// A group's begin and end.
-const GROUP_BYTES: usize = 64;
-/// An entry that got nothing.
-const LOSER_BYTES: usize = 4 + 4 + 10;
-
-/// Most bytes of the grant that an entry may become.
-fn winner_bytes(entry: &BallotEntry) -> usize {
-    const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4 + 16 + 8 + 8;
-    let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
-    FIXED
-        + 18 * entry.applicants.len()
-        + entry.request_id.len()
-        + text(&entry.reference)
-        + text(&entry.channel)
-}
-
 /// What commits to a seed before it is revealed.
 pub(super) fn commitment(seed: &[u8; 32]) -> [u8; 32] {
     *blake3::hash(seed).as_bytes()
-}
-
-/// An entry as it is published.
-fn public(ledger: LedgerId, entry: &BallotEntry) -> Ballot {
-    Ballot {
-        number: ballot::number(ledger, entry.opening, &entry.receipt),
-        holder: ballot::holder(&entry.receipt, &entry.request_id),
-        places: entry.applicants.len() as u16,
-        slots: entry.slots.clone(),
-    }
 }
 
 impl Applying<'_> {

@@ -3,6 +3,7 @@
 mod apply;
 mod ballots;
 mod change;
+mod draws;
 mod due;
 mod snapshot;
 mod stock;
@@ -19,8 +20,8 @@ use giliran_wire::snapshot::{Joiner, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-pub use ballots::{Draw, DrawStep};
 pub use change::{Changed, Told};
+pub use draws::{Draw, DrawStep};
 pub use due::Drawing;
 pub use snapshot::Parts;
 use stock::Stock;

@@ -307,7 +307,7 @@ impl Keeper {
             let later = |there: &Arc<Waiting>| there.live || (!live && there.since > since);
             let later = |claim: &crate::claims::Claim| claim.waiting().is_some_and(later);
             if !opening.claims.look(who, |claim| claim.is_some_and(later)) {
-                opening.claims.wait(*who, Some(Arc::clone(&waiting)));
+                opening.claims.wait(*who, Arc::clone(&waiting));
             }
         }
         if let Some(kept) = self.kept.get_mut(&ordinal) {

@@ -1,9 +1,10 @@
 //! Openings that are drawn: entries into the draw, and the draw itself once they
 //! have closed.
 //!
-//! One thing at a time: the block behind the close holds the root over the
+//! One thing at a time: the first block after the close holds the root over the
 //! entries, the next one the seed, those after it the groups. Each is decided on
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
+//! What takes longer is done in pieces, one with every block or tick.
 
 use giliran_core::{DrawStep, Told};
 use giliran_wire::beacon::{Network, Round};
@@ -13,9 +14,6 @@ use giliran_wire::{OrderKey, Timestamp};
 use super::gather::{Gathered, entry_bytes};
 use super::{Sequencer, State};
 
-/// A draw mixes in the first round that is published so long after the close, ms:
-/// clocks differ.
-const BEACON_AFTER_MS: u64 = 60_000;
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;
 
@@ -58,9 +56,8 @@ impl<T> Sequencer<T> {
     /// The commitment that stands behind an opening's record. A draw's names the
     /// round that it mixes in, which is published after the close.
     pub(super) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
-        let after = record.closes_at.plus_millis(BEACON_AFTER_MS);
         let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
-        let beacon = network.map(|network| network.first_from(after).to_string());
+        let beacon = network.map(|network| network.of_draw(record.closes_at).to_string());
         self.keeper.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
     }
 
@@ -105,18 +102,17 @@ impl<T> Sequencer<T> {
         if self.state != State::Active {
             return;
         }
-        if self.draw.is_none() {
-            match self.keeper.next_draw(&self.order_key) {
-                Some(DrawStep::Record(record)) => return block.push(*record),
-                Some(DrawStep::Draw(draw)) => self.draw = Some(draw),
-                None => return,
-            }
-        }
-        let Some(draw) = &mut self.draw else { return };
+        let draw = self.draw.take().or_else(|| self.keeper.next_draw(&self.order_key));
+        let Some(mut draw) = draw else { return };
         let room = (MAX_BLOCK_BYTES - BESIDE_A_GROUP).saturating_sub(block.bytes);
-        match self.keeper.draw_group(draw, time, room) {
-            Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
-            None => self.draw = None,
+        match self.keeper.draw_on(&mut draw, time, room) {
+            DrawStep::Working => self.draw = Some(draw),
+            DrawStep::Record(record) => block.push(*record),
+            DrawStep::Group(entries) => {
+                entries.into_iter().for_each(|entry| block.push(entry));
+                self.draw = Some(draw);
+            }
+            DrawStep::Over => {}
         }
     }
 }

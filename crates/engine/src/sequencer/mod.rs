@@ -448,7 +448,10 @@ impl<T> Sequencer<T> {
             (!self.changes.is_empty() && self.in_flight.is_none()).then_some(now.mono_ms + 1);
         let round = self.rounds.next_end().filter(|_| self.in_flight.is_none());
         let round = round.map(|at| now.mono_ms + at.millis_since(engine_time));
-        [flight, due, parked, returned, changes, round].into_iter().flatten().min()
+        // A draw has its next piece of work.
+        let working = self.draw.is_some() && self.state == State::Active;
+        let draw = (working && self.in_flight.is_none()).then_some(now.mono_ms);
+        [flight, due, parked, returned, changes, round, draw].into_iter().flatten().min()
     }
 
     /// Takes no more requests, commits what is queued, then becomes idle.

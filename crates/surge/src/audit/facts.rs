@@ -15,7 +15,7 @@ use giliran_wire::ledger::{
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::generations::Generations;
-use super::orders::Orders;
+use super::orders::{Orders, Told};
 use super::{AuditError, Check, Findings};
 use crate::draw::Extract;
 use crate::log::Choice;
@@ -290,9 +290,8 @@ impl Facts {
         matches!(order, Some(Order::Rounds { .. }))
     }
 
-    /// What is told of an opening's seed before its draw: commitment, public value
-    /// by name, and from the close on the root. None: its order has no seed.
-    pub fn seed(&self, opening: &str) -> Option<(String, Option<String>, Option<String>)> {
+    /// What is told of an opening's seed. None: its order has none.
+    pub fn seed(&self, opening: &str) -> Option<Told> {
         let record = self.openings.iter().find(|record| record.id == opening)?;
         self.orders.told(record.ordinal)
     }
@@ -747,7 +746,7 @@ impl Facts {
     /// What the ledger alone shows.
     pub(super) fn checks(&self) -> Vec<Check> {
         let wrong = &self.wrong;
-        vec![
+        let mut checks = vec![
             wrong.oversell.clone().check("P1", "no grant beyond a slot's quota, at any prefix"),
             wrong.numbers.clone().check("P1", "each queue number is held at most once"),
             wrong.releases.clone().check("P1", "no returned place is had before its release"),
@@ -756,6 +755,9 @@ impl Facts {
             wrong.states.clone().check("P4", "every change fits the state it meets"),
             self.orders.check(),
             self.generations.check(),
-        ]
+        ];
+        let id = |ordinal| self.opening(ordinal).map_or(String::new(), |o| o.id.clone());
+        checks.extend(self.orders.awaited(id));
+        checks
     }
 }

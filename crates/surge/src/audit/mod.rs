@@ -18,6 +18,7 @@ use giliran_wire::subject::Domain;
 use giliran_wire::{ApplicantKey, event};
 
 pub use facts::Facts;
+pub use orders::{Stage, Told};
 
 use crate::log::Attempt;
 use crate::walk::WalkError;

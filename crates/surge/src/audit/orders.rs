@@ -6,11 +6,37 @@ use giliran_wire::beacon::Round;
 use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
 use giliran_wire::{BookingId, LedgerId, Pseudonym};
 
-use super::{Check, Findings};
+use super::{Check, Findings, not_checked};
 use crate::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
 
 /// Group number and, of each of its grants, the lowest pseudonym of the party.
 type Group = (u64, Vec<Pseudonym>);
+
+/// What is told of an order's seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// BLAKE3 of the seed.
+    pub commitment: String,
+    /// The public value, by name; none: nothing is mixed in.
+    pub beacon: Option<String>,
+    /// The root over a draw's entries, from its close on.
+    pub root: Option<String>,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far an order with a seed has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The seed is not told yet.
+    Before,
+    /// The draw waits for its public value.
+    Waits,
+    /// The seed is told, and not every entry has been served.
+    Going,
+    /// There is nothing more to come.
+    Over,
+}
 
 /// What is known of the openings whose order has a seed, by ordinal.
 #[derive(Debug)]
@@ -162,11 +188,25 @@ impl Orders {
         self.wrong.clone().check("P5", "rounds and draws are what their committed seeds say")
     }
 
-    /// What is told of an order's seed so far: commitment, public value by name,
-    /// root.
-    pub(super) fn told(&self, ordinal: u32) -> Option<(String, Option<String>, Option<String>)> {
+    /// Draws that have a root and no seed: they wait for a public value.
+    pub(super) fn awaited(&self, id: impl Fn(u32) -> String) -> Vec<Check> {
+        let waits = self.openings.iter().filter(|(_, of)| of.stage() == Stage::Waits);
+        let check = |ordinal| {
+            let what = format!("the draw of {} is over", id(ordinal));
+            not_checked("P10", &what, "it waits for the public value it named")
+        };
+        waits.map(|(ordinal, _)| check(*ordinal)).collect()
+    }
+
+    /// What is told of an order's seed so far.
+    pub(super) fn told(&self, ordinal: u32) -> Option<Told> {
         let of = self.openings.get(&ordinal)?;
-        Some((hex(&of.commitment), of.beacon.clone(), of.root.map(|root| hex(&root))))
+        Some(Told {
+            commitment: hex(&of.commitment),
+            beacon: of.beacon.clone(),
+            root: of.root.map(|root| hex(&root)),
+            stage: of.stage(),
+        })
     }
 
     /// What is published of a draw that is over.
@@ -184,6 +224,15 @@ impl Orders {
 }
 
 impl OfOpening {
+    fn stage(&self) -> Stage {
+        match self.revealed {
+            None if self.root.is_some() && self.beacon.is_some() => Stage::Waits,
+            None => Stage::Before,
+            Some(_) if self.told.len() < self.expected.len() => Stage::Going,
+            Some(_) => Stage::Over,
+        }
+    }
+
     /// What is published, without results.
     fn extract(&self, ledger: LedgerId, record: &OpeningRecord) -> Extract {
         let ordinal = record.ordinal;
