@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use giliran_broker::clock;
 use giliran_surge::rush::{self, Ended, Live, Record, Rush, RushError, View, report};
 use giliran_wire::answer::Reason;
+use giliran_wire::ledger::Order;
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
 use crate::fairness::scenario;
+use crate::order::order;
 use crate::roles::{Nats, domain, until_asked};
 
 /// Where no terminal is, a line comes so often.
@@ -43,6 +45,10 @@ pub(crate) struct Args {
     /// The opening (default: the one that is open, or comes next).
     #[arg(long, value_name = "ID")]
     opening: Option<String>,
+    /// The order that the rules announce, for which brokers buy: first-come,
+    /// rounds=500ms, draw. The engine has its own; --config-out writes this one.
+    #[arg(long, value_name = "ORDER", default_value = "first-come", value_parser = order)]
+    order: Order,
     /// The same seed, the same people; another one, others.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -82,7 +88,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let scenario = if args.scale == 1.0 { whole } else { whole.scaled(args.scale) };
     scenario.check().map_err(|e| Failure::Usage(format!("--scale {}: {e}", args.scale)))?;
     if let Some(file) = &args.config_out {
-        return write(file, rush::configuration(&scenario, &domain, clock::now()));
+        let now = clock::now();
+        return write(file, rush::configuration(&scenario, &domain, args.order, args.speed, now));
     }
     // An hour's surge is not run for a report that cannot be written.
     for file in [&args.html, &args.json, &args.log].into_iter().flatten() {
@@ -99,6 +106,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         scenario,
         scale: args.scale,
         opening: args.opening.clone(),
+        order: args.order,
         seed: args.seed,
         speed: args.speed,
         log: args.log.clone(),
@@ -313,15 +321,22 @@ mod tests {
         let now = giliran_wire::Timestamp::from_millis(1_795_000_000_000);
         for (name, _) in giliran_surge::fairness::scenario::SHIPPED {
             let scenario = scenario(name).unwrap().scaled(0.3);
-            let text = rush::configuration(&scenario, &Domain::default(), now);
-            let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
-            let due = config.due(now, 3_600_000);
-            assert_eq!(due.len(), 1, "{name}");
-            let places: u64 = due[0].slots.iter().map(|slot| u64::from(slot.quota)).sum();
-            assert_eq!(places, scenario.offices.places(), "{name}");
-            assert_eq!(due[0].rules.max_party, scenario.opening.max_party);
-            let hold_ms = scenario.opening.hold_s.map(|s| (s * 1e3) as u64);
-            assert_eq!(due[0].rules.hold_ms, hold_ms, "{name}");
+            let scenario_ms = |s: f64| (s * 1e3 / 4.0) as u64;
+            for order in [Order::FirstCome, Order::Rounds { length_ms: 250 }, Order::Draw] {
+                let text = rush::configuration(&scenario, &Domain::default(), order, 4.0, now);
+                let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
+                let due = config.due(now, 3_600_000);
+                assert_eq!(due.len(), 1, "{name}");
+                giliran_core::Opening::supported(&due[0]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let places: u64 = due[0].slots.iter().map(|slot| u64::from(slot.quota)).sum();
+                assert_eq!(places, scenario.offices.places(), "{name}");
+                let rules = &due[0].rules;
+                assert_eq!((rules.max_party, rules.order), (scenario.opening.max_party, order));
+                assert_eq!(rules.hold_ms, scenario.opening.hold_s.map(scenario_ms), "{name}");
+                let lasts_ms = due[0].closes_at.millis_since(due[0].opens_at);
+                let window_ms = scenario_ms(scenario.opening.window_s).max(10_000);
+                assert_eq!(lasts_ms == window_ms, order == Order::Draw, "{name}: {lasts_ms}");
+            }
         }
     }
 

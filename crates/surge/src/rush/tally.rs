@@ -116,6 +116,8 @@ pub(crate) struct Tally {
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) entered: u64,
+    /// Bookings told to those who were not entered before.
+    pub(crate) at_once: u64,
     /// Bookings told, each once, and their places.
     pub(crate) bookings: u64,
     pub(crate) places: u64,
@@ -162,6 +164,7 @@ impl Tally {
             sent: 0,
             answered: 0,
             entered: 0,
+            at_once: 0,
             bookings: 0,
             places: 0,
             refused: [0; 17],

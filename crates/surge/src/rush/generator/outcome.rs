@@ -118,6 +118,7 @@ impl Generator<'_> {
         let (party, since) = (somebody.party.clone(), somebody.since);
         let seats = u64::from(party.size);
         self.tally.bookings += 1;
+        self.tally.at_once += u64::from(!party.entered);
         self.tally.places += seats;
         self.tally.series.at(now).granted += seats;
         *self.tally.by_office.entry(booking.office.to_string()).or_default() += seats;

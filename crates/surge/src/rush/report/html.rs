@@ -72,6 +72,7 @@ fn facts(record: &Record, page: &mut String) {
     let identities: u64 = record.attackers.iter().map(|(_, means)| means.identities).sum();
     let mut facts = vec![
         ("opening", record.opening.clone()),
+        ("order, as announced", record.order.clone()),
         ("parties of people", record.people.to_string()),
         ("brokers' identities", identities.to_string()),
         ("free places before", record.free_before.to_string()),
@@ -159,10 +160,12 @@ fn groups(record: &Record, page: &mut String) {
     let heads = ["asked", "have a place", "against the average", "z", "answered in time"];
     table(page, &heads, &rows);
     if !record.attackers.is_empty() {
-        page.push_str(
+        let _ = write!(
+            page,
             "<h3>What brokers have</h3><p>Those with a budget tried, in a small copy of the \
-             scenario under first-come, every way to spend it in quarters, and took what paid \
-             best.</p>",
+             scenario under the order that was announced ({}), every way to spend it in quarters, \
+             and took what paid best.</p>",
+            escaped(&record.order)
         );
         let rows: Vec<(String, Vec<String>)> = record
             .attackers

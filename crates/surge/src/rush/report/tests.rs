@@ -28,6 +28,8 @@ fn record() -> Record {
         scale: 0.5,
         speed: 10.0,
         opening: "w".into(),
+        order: "first-come".into(),
+        order_denied: None,
         ended: Ended::Complete,
         void: None,
         log_failed: None,
@@ -103,7 +105,7 @@ fn the_verdict_is_of_what_happened() {
         "no queue number was given twice",
         "Of 90 free places, 80 were granted in 70 bookings; 10 are free at the end. 35.0 % of the 200",
         "the loser had come first in 0.20 % of the cases: as under pure first-come",
-        "Brokers hold 25.0 % of the granted places; they are 9.09 % of those who asked",
+        "Brokers hold 25.0 % of the granted places; they are 9.09 % of those who asked, and bought for first-come.",
         "Not served evenly: cohort city, fibre has 1.25 times the average (z 2.0)",
         "97.5 % of the requests were settled",
     ] {
@@ -113,11 +115,13 @@ fn the_verdict_is_of_what_happened() {
 
     record.ended = Ended::EngineGone { at_s: 41.6 };
     record.void = Some("too slow".into());
+    record.order_denied = Some("7 were entered".into());
     record.second_answers = 2;
     let said = verdict(&record);
     assert!(said[0].starts_with("The engine stopped answering at second 42"), "{said:?}");
     assert_eq!(said[1], "Void: too slow.");
-    assert!(said[2].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
+    assert!(said[2].contains("brokers bought for first-come, but 7 were entered."), "{said:?}");
+    assert!(said[3].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
     record.ended = Ended::Interrupted { at_s: 3.0 };
     assert!(verdict(&record)[0].starts_with("It was interrupted at second 3"));
     assert!(summary(&record).contains("- Void: too slow."));

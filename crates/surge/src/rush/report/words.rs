@@ -38,6 +38,13 @@ fn ended(record: &Record, said: &mut Vec<String>) {
     if let Some(why) = &record.void {
         said.push(format!("Void: {why}."));
     }
+    if let Some(seen) = &record.order_denied {
+        said.push(format!(
+            "The order is not the one that was announced: brokers bought for {}, but {seen}. Name \
+             the engine's own with --order.",
+            record.order
+        ));
+    }
 }
 
 fn promises(record: &Record, said: &mut Vec<String>) {
@@ -106,9 +113,11 @@ fn brokers(record: &Record, said: &mut Vec<String>) {
             record.groups.iter().filter(|g| g.kind == "broker").map(|g| g.applied).sum();
         let part = brokers as f64 / (brokers + record.people).max(1) as f64;
         said.push(format!(
-            "Brokers hold {} of the granted places; they are {} of those who asked.",
+            "Brokers hold {} of the granted places; they are {} of those who asked, and bought \
+             for {}.",
             shown(share, true),
-            shown(part, true)
+            shown(part, true),
+            record.order
         ));
     }
     if let Some(captured) = record.figure("recycle_capture") {
