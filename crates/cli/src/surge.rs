@@ -58,6 +58,10 @@ pub(crate) struct Args {
     /// Seconds of the scenario in one: arrivals, ways there and back, pauses.
     #[arg(long, default_value_t = 1.0, value_parser = factor)]
     speed: f64,
+    /// How long payments and lapses are waited for once nobody asks for places any
+    /// more, in the scenario's time: as 10m.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = after)]
+    after: Duration,
     /// Write what every client saw, for `giliran audit --client-log`.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -79,6 +83,15 @@ fn factor(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(x) if (1e-6..=1e4).contains(&x) => Ok(x),
         _ => Err("is to be a number above 0".to_owned()),
+    }
+}
+
+/// A length of time, as in the configuration.
+fn after(text: &str) -> Result<Duration, String> {
+    let read = text.parse::<jiff::SignedDuration>().ok().map(Duration::try_from);
+    match read {
+        Some(Ok(after)) => Ok(after),
+        _ => Err("is to be a length of time, as 0s, 10m or 2h".to_owned()),
     }
 }
 
@@ -109,6 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         order: args.order,
         seed: args.seed,
         speed: args.speed,
+        after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
     };
     let live = Arc::new(Live::default());
@@ -273,8 +287,8 @@ fn picture(view: &View) -> Vec<String> {
             view.places
         ),
         format!(
-            "granted {}, entered {}, on the way {}, not answered {}, of {} sent",
-            view.granted, view.entered, view.open, view.unanswered, view.sent
+            "granted {}, entered {}, paid {}, on the way {}, not answered {}, of {} sent",
+            view.granted, view.entered, view.paid, view.open, view.unanswered, view.sent
         ),
     ];
     for reason in Reason::ALL {
@@ -337,6 +351,15 @@ mod tests {
                 let window_ms = scenario_ms(scenario.opening.window_s).max(10_000);
                 assert_eq!(lasts_ms == window_ms, order == Order::Draw, "{name}: {lasts_ms}");
             }
+        }
+    }
+
+    #[test]
+    fn waiting_has_a_length() {
+        assert_eq!(after("0s"), Ok(Duration::ZERO));
+        assert_eq!(after("2h 30m"), Ok(Duration::from_secs(9_000)));
+        for wrong in ["10", "-5s", "soon"] {
+            assert!(after(wrong).unwrap_err().contains("as 0s, 10m"), "{wrong}");
         }
     }
 

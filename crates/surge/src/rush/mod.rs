@@ -38,7 +38,7 @@ use ground::Engine;
 
 pub use configuration::configuration;
 pub use record::{Ended, Figure, GroupRecord, Latency, Record};
-pub use tally::Bin;
+pub use tally::{Bin, Payments};
 pub use view::{Live, View};
 
 /// Where brokers find out what pays, quickly.
@@ -61,6 +61,9 @@ pub struct Rush {
     pub seed: u64,
     /// Seconds of the scenario in one.
     pub speed: f64,
+    /// How long payments and lapses are waited for once nobody asks for places any
+    /// more, s of the scenario.
+    pub after_s: f64,
     /// Where what clients saw is written.
     pub log: Option<PathBuf>,
 }

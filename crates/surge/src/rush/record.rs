@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Rush;
 use super::generator::MOST_OPEN;
 use super::ground::Ground;
-use super::tally::{Bin, Tally, histogram};
+use super::tally::{Bin, Payments, Tally, histogram};
 use crate::fairness::measures::{self, holm, normal_two_sided};
 use crate::fairness::report::{digits, order_name};
 use crate::fairness::{LEVEL, Means, groups};
@@ -147,6 +147,8 @@ pub struct Record {
     pub second_answers: u64,
     pub grants: Latency,
     pub refusals: Latency,
+    pub payments: Payments,
+    pub confirmations: Latency,
     /// How late requests left.
     pub lag: Latency,
     pub figures: Vec<Figure>,
@@ -228,6 +230,8 @@ pub(crate) fn record(
         second_answers: tally.second_answers,
         grants: Latency::of(&tally.grants),
         refusals: Latency::of(&tally.refusals),
+        payments: tally.payments,
+        confirmations: Latency::of(&tally.confirmations),
         lag,
         figures: figures(rush, tally, &groups, slope.as_ref().map(|slope| slope.premium)),
         sampled: tally.sampled(),
@@ -352,6 +356,7 @@ fn figures(
         _ => None,
     };
     let concentration = tally.concentration();
+    let paid = &tally.payments;
     let (requests, in_time) = tally
         .cells
         .iter()
@@ -361,10 +366,18 @@ fn figures(
         figure(
             "scalper_share",
             "places in brokers' hands",
-            "Share of the places granted in this run that brokers hold at its end: the size of the \
-             black market.",
+            "Share of the places granted in this run that went to brokers, paid or not: the size of \
+             the black market.",
             true,
             measures::scalper_share(scalped, tally.places)
+                .filter(|_| !scenario.attackers.is_empty()),
+        ),
+        figure(
+            "scalper_share_paid",
+            "paid places in brokers' hands",
+            "Share of the places paid for in this run that brokers have.",
+            true,
+            measures::scalper_share(paid.brokers_paid, paid.places_paid)
                 .filter(|_| !scenario.attackers.is_empty()),
         ),
         figure(
@@ -425,7 +438,7 @@ fn figures(
             "recycled places recaptured",
             "Share of the places that brokers gave back and then got again for a client.",
             true,
-            measures::recycle_capture(tally.recaptured.min(tally.given_back), tally.given_back),
+            measures::recycle_capture(tally.recaptured.min(tally.recycled), tally.recycled),
         ),
         figure(
             "first_choice",
@@ -441,6 +454,21 @@ fn figures(
              seconds of the scenario.",
             false,
             (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64),
+        ),
+        figure(
+            "paid",
+            "held bookings that were paid",
+            "Share of the held bookings that were paid while this run lasted.",
+            true,
+            measures::share(paid.paid, paid.held),
+        ),
+        figure(
+            "lapsed",
+            "held bookings that lapsed",
+            "Share of the held bookings that nobody paid for and that were seen to have lapsed \
+             while this run lasted.",
+            true,
+            measures::share(paid.lapsed, paid.held),
         ),
         figure(
             "answered_in_time",

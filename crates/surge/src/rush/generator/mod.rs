@@ -1,6 +1,7 @@
 //! Who asks when, and what becomes of each.
 
 mod outcome;
+mod payment;
 mod request;
 
 use std::cmp::Reverse;
@@ -50,6 +51,17 @@ enum What {
     Lookup,
     /// Gives its place back, for a client.
     Cancel,
+    /// Pays for a held place.
+    Confirm,
+    /// Looks whether a hold that nobody paid for has lapsed.
+    Lapse,
+}
+
+impl What {
+    /// Comes after the rush, which does not last for it.
+    fn is_after(self) -> bool {
+        matches!(self, Self::Confirm | Self::Lapse)
+    }
 }
 
 struct Somebody {
@@ -61,7 +73,16 @@ struct Somebody {
     /// It knows what came of it.
     settled: bool,
     lookups: u8,
-    booking: Option<Box<Seen>>,
+    /// Payments and looks that came to nothing.
+    tries_after: u8,
+    had: Option<Box<Had>>,
+}
+
+/// The place somebody was told of.
+struct Had {
+    seen: Seen,
+    paid: bool,
+    given_back: bool,
 }
 
 struct Flight {
@@ -92,7 +113,7 @@ pub(crate) struct Generator<'a> {
     ground: &'a Ground,
     client: Client,
     inbox: String,
-    subjects: [String; 3],
+    subjects: [String; 4],
     live: Arc<Live>,
     pub(crate) tally: Tally,
     log: Option<Writer>,
@@ -106,6 +127,9 @@ pub(crate) struct Generator<'a> {
     somebody: Vec<Option<Somebody>>,
     vacant: Vec<u32>,
     due: BinaryHeap<Reverse<(i64, u32, What)>>,
+    /// How many of them come after the rush, and when it was over.
+    due_after: usize,
+    over_at: Option<i64>,
     flights: VecDeque<Flight>,
     /// The reply number of the first of them.
     first: u64,
@@ -156,7 +180,7 @@ impl<'a> Generator<'a> {
             ground,
             client,
             inbox,
-            subjects: [operation("book"), operation("lookup"), operation("cancel")],
+            subjects: ["book", "lookup", "cancel", "confirm"].map(operation),
             live,
             tally: Tally::new(scenario, from_us, rush.seed),
             log,
@@ -168,6 +192,8 @@ impl<'a> Generator<'a> {
             somebody: Vec::new(),
             vacant: Vec::new(),
             due: BinaryHeap::new(),
+            due_after: 0,
+            over_at: None,
             flights: VecDeque::new(),
             first: 0,
             open: 0,
@@ -211,8 +237,15 @@ impl<'a> Generator<'a> {
 
     fn enter(&mut self, party: Party) -> u32 {
         self.came += 1;
-        let new =
-            Somebody { party, uses: 0, since: i64::MAX, settled: false, lookups: 0, booking: None };
+        let new = Somebody {
+            party,
+            uses: 0,
+            since: i64::MAX,
+            settled: false,
+            lookups: 0,
+            tries_after: 0,
+            had: None,
+        };
         if let Some(who) = self.vacant.pop() {
             self.somebody[who as usize] = Some(new);
             who
@@ -225,6 +258,7 @@ impl<'a> Generator<'a> {
     fn plan(&mut self, at_us: i64, who: u32, what: What) {
         if let Some(Some(somebody)) = self.somebody.get_mut(who as usize) {
             somebody.uses += 1;
+            self.due_after += usize::from(what.is_after());
             self.due.push(Reverse((at_us, who, what)));
         }
     }
@@ -249,6 +283,12 @@ impl<'a> Generator<'a> {
     /// The scenario's time.
     fn now(&self) -> i64 {
         self.from_us + (self.clock_us() as f64 * self.rush.speed) as i64
+    }
+
+    /// A moment, in the scenario's time.
+    fn scenario_us(&self, at: Instant) -> i64 {
+        let later = at.saturating_duration_since(self.started);
+        self.from_us + self.scaled(later.as_micros() as f64)
     }
 
     /// So much real time, in the scenario's.
@@ -286,7 +326,7 @@ impl<'a> Generator<'a> {
                 break gone;
             }
             self.come();
-            if self.open == 0 && self.due.is_empty() && self.next.is_none() {
+            if self.is_over() {
                 // The last ones may have given up on a dead engine.
                 let silent = self.silent_since.filter(|_| self.silent >= GONE_AFTER);
                 break silent.map_or(Ended::Complete, |since| self.gone_since(since));
@@ -313,6 +353,7 @@ impl<'a> Generator<'a> {
                     break;
                 }
                 let Some(Reverse((due_us, who, what))) = self.due.pop() else { break };
+                self.due_after -= usize::from(what.is_after());
                 self.act(due_us, who, what).await;
                 self.release(who);
             }
@@ -325,6 +366,17 @@ impl<'a> Generator<'a> {
         }
         self.end();
         ended
+    }
+
+    /// Nobody asks for a place any more, nor pays within the time that is waited
+    /// for it.
+    fn is_over(&mut self) -> bool {
+        if self.open > 0 || self.due.len() > self.due_after || self.next.is_some() {
+            return false;
+        }
+        let now = self.now();
+        let until = *self.over_at.get_or_insert(now) + (self.rush.after_s * 1e6) as i64;
+        self.due.peek().is_none_or(|Reverse((at, ..))| *at > until)
     }
 
     /// Nobody has answered for long.
@@ -366,7 +418,8 @@ impl<'a> Generator<'a> {
     async fn act(&mut self, due_us: i64, who: u32, what: What) {
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let party = &mut somebody.party;
-        if party.lost || (somebody.settled && what == What::Again) {
+        let unpaid = somebody.had.as_ref().is_some_and(|had| had.is_unpaid());
+        if party.lost || (somebody.settled && what == What::Again) || (what.is_after() && !unpaid) {
             return;
         }
         let first = somebody.since == i64::MAX;
@@ -374,8 +427,9 @@ impl<'a> Generator<'a> {
         somebody.uses += 1;
         let subject = match what {
             What::Ask | What::Again => self.subjects[0].clone(),
-            What::Lookup => self.subjects[1].clone(),
+            What::Lookup | What::Lapse => self.subjects[1].clone(),
             What::Cancel => self.subjects[2].clone(),
+            What::Confirm => self.subjects[3].clone(),
         };
         let payload = self.payload(who, what);
         let sent_us = self.clock_us();
@@ -439,6 +493,8 @@ impl<'a> Generator<'a> {
             }
             self.write(&flight);
         }
+        let later = |Reverse((_, _, what)): &Reverse<(i64, u32, What)>| *what == What::Confirm;
+        self.tally.payments.later = self.due.iter().filter(|due| later(due)).count() as u64;
         for somebody in std::mem::take(&mut self.somebody).into_iter().flatten() {
             self.tally.gone(&somebody.party);
         }
@@ -487,6 +543,7 @@ impl<'a> Generator<'a> {
             sent: tally.sent,
             granted: tally.bookings,
             entered: tally.entered,
+            paid: tally.payments.paid,
             refused: tally.refused,
             unanswered: tally.unanswered + tally.unheard,
             open: self.open as u64,

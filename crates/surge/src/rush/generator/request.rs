@@ -72,18 +72,27 @@ impl Generator<'_> {
                     wait: false,
                 })
             }
-            What::Lookup => serde_json::to_vec(&request::Lookup {
+            What::Lookup | What::Lapse => serde_json::to_vec(&request::Lookup {
                 booking: None,
                 request_id: Some(id.into()),
                 applicant: applicants[0].as_str().into(),
                 opening: Some(opening.into()),
             }),
             What::Cancel => {
-                let booking = somebody.booking.as_ref().map(|seen| seen.id.as_str());
+                let booking = somebody.had.as_ref().map(|had| had.seen.id.as_str());
                 serde_json::to_vec(&request::Cancel {
                     request_id: format!("{id}-back").into(),
                     booking: booking.unwrap_or_default().into(),
                     applicant: applicants[0].as_str().into(),
+                })
+            }
+            What::Confirm => {
+                let booking = somebody.had.as_ref().map(|had| had.seen.id.as_str());
+                let paid = format!("{id}-paid");
+                serde_json::to_vec(&request::Confirm {
+                    request_id: paid.as_str().into(),
+                    booking: booking.unwrap_or_default().into(),
+                    reference: Some(paid.as_str().into()),
                 })
             }
         };
@@ -91,11 +100,11 @@ impl Generator<'_> {
         written.unwrap_or_default()
     }
 
-    /// Writes down what its client saw. A cancellation is none of those whose
-    /// answers the log is for, and a lookup's refusal refuses nothing.
+    /// Writes down what its client saw. Cancellations and payments are none of those
+    /// whose answers the log is for, and a lookup's refusal refuses nothing.
     pub(super) fn write(&mut self, flight: &Flight) {
         let outcome = match (flight.what, flight.outcome) {
-            (What::Cancel, _) => return,
+            (What::Cancel | What::Confirm | What::Lapse, _) => return,
             (What::Lookup, Some(Outcome::Granted)) => Some("granted"),
             (What::Lookup, _) => return,
             (_, Some(Outcome::Granted)) => Some("granted"),

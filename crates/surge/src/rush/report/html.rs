@@ -127,6 +127,9 @@ fn latency(record: &Record, page: &mut String) {
         ("grants".to_owned(), times(&record.grants)),
         ("refusals".to_owned(), times(&record.refusals)),
     ];
+    if record.confirmations.count > 0 {
+        rows.push(("payments".to_owned(), times(&record.confirmations)));
+    }
     for group in record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker")) {
         rows.push((format!("{} {}", group.kind, group.name), times(&group.service)));
     }
@@ -190,6 +193,17 @@ fn counts(record: &Record, page: &mut String) {
     count("bookings told", record.bookings);
     if record.entered > 0 {
         count("entered into a draw", record.entered);
+    }
+    let payments = &record.payments;
+    if payments.held > 0 {
+        count("held until paid", payments.held);
+        count("paid", payments.paid);
+        count("payments refused", payments.refused);
+        count("payments not answered", payments.unanswered);
+        count("to be paid after the run", payments.later);
+        count("left to lapse", payments.left);
+        count("seen to have lapsed", payments.lapsed);
+        count("held seconds after their time", payments.overdue);
     }
     for (reason, n) in &record.rejected {
         count(&format!("refused: {reason}"), *n);

@@ -3,7 +3,7 @@
 use super::{html, json, summary, tables, verdict};
 use crate::fairness::Means;
 use crate::fairness::report::svg::escaped;
-use crate::rush::{Bin, Ended, Figure, GroupRecord, Latency, Record};
+use crate::rush::{Bin, Ended, Figure, GroupRecord, Latency, Payments, Record};
 
 fn record() -> Record {
     let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
@@ -54,6 +54,8 @@ fn record() -> Record {
         second_answers: 0,
         grants: latency,
         refusals: latency,
+        payments: Payments::default(),
+        confirmations: Latency::default(),
         lag: latency,
         figures: vec![
             figure("scalper_share", true, Some(0.25)),
@@ -128,13 +130,42 @@ fn the_verdict_is_of_what_happened() {
 }
 
 #[test]
+fn what_became_of_holds_is_said_where_there_are_any() {
+    let mut record = record();
+    assert!(!verdict(&record).join("\n").contains("held bookings"));
+    record.payments = Payments {
+        held: 70,
+        paid: 40,
+        refused: 3,
+        later: 20,
+        left: 7,
+        lapsed: 5,
+        places_paid: 44,
+        brokers_paid: 11,
+        ..Payments::default()
+    };
+    let said = verdict(&record).join("\n");
+    assert!(
+        said.contains(
+            "Of 70 held bookings 40 were paid, 3 payments were refused, as too late, 20 were to be \
+             paid after the run had ended, 7 were left to lapse, of which 5 were seen to have \
+             lapsed."
+        ),
+        "{said}"
+    );
+    record.payments.overdue = 2;
+    assert!(verdict(&record).join("\n").contains("lapsed and 2 were held seconds after"));
+    assert!(html(&record).contains("<th>left to lapse</th><td>7</td>"));
+}
+
+#[test]
 fn files_hold_every_observation_once() {
     let record = record();
     let [measures, groups, latency, series, deciles] = tables(&record).map(|(_, text)| text);
     assert_eq!(measures.lines().count(), 1 + 4, "one has no value");
     assert_eq!(groups.lines().count(), 1 + 3);
     assert!(groups.contains("made up,3,cohort,\"city, fibre\",150,60,1.25,2,true,0.5"), "{groups}");
-    assert_eq!(latency.lines().count(), 1 + 3 + 2 * 3);
+    assert_eq!(latency.lines().count(), 1 + 4 + 2 * 3);
     assert_eq!(series.lines().count(), 1 + 100);
     assert!(series.lines().nth(2).is_some_and(|row| row.starts_with("made up,3,-4.5,0.5,0,7,")));
     assert_eq!(deciles.lines().count(), 1 + 10);

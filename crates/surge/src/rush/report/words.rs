@@ -18,6 +18,7 @@ pub fn verdict(record: &Record) -> Vec<String> {
     places(record, &mut said);
     order(record, &mut said);
     brokers(record, &mut said);
+    payments(record, &mut said);
     cohorts(record, &mut said);
     latency(record, &mut said);
     said
@@ -129,6 +130,34 @@ fn brokers(record: &Record, said: &mut Vec<String>) {
     }
 }
 
+fn payments(record: &Record, said: &mut Vec<String>) {
+    let payments = &record.payments;
+    if payments.held == 0 {
+        return;
+    }
+    let mut parts = vec![format!("{} were paid", payments.paid)];
+    let mut part = |n: u64, what: &str| {
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    };
+    part(payments.refused, "payments were refused, as too late");
+    part(payments.unanswered, "payments were not answered");
+    part(payments.later, "were to be paid after the run had ended");
+    part(payments.left, "were left to lapse");
+    let mut text = format!("Of {} held bookings {}", payments.held, parts.join(", "));
+    if payments.left > 0 {
+        let _ = write!(text, ", of which {} were seen to have lapsed", payments.lapsed);
+    }
+    if payments.overdue > 0 {
+        let _ = write!(text, " and {} were held seconds after their time", payments.overdue);
+    }
+    said.push(text + ".");
+    if let Some(share) = record.figure("scalper_share_paid") {
+        said.push(format!("Brokers have {} of the places that were paid.", shown(share, true)));
+    }
+}
+
 fn cohorts(record: &Record, said: &mut Vec<String>) {
     let flagged = record.groups.iter().filter(|group| group.flagged);
     let flagged: Vec<String> = flagged
@@ -210,6 +239,9 @@ pub fn summary(record: &Record) -> String {
     };
     line("grants", &record.grants);
     line("refusals", &record.refusals);
+    if record.confirmations.count > 0 {
+        line("payments", &record.confirmations);
+    }
     line("left late by", &record.lag);
     let _ = writeln!(
         text,
