@@ -246,6 +246,23 @@ impl Engine {
 }
 
 impl Ground {
+    #[cfg(test)]
+    pub(crate) fn example(opening: &str, offices: Vec<Site>) -> Self {
+        let told = Instant::now();
+        Self {
+            opening: opening.to_owned(),
+            offices,
+            unasked: 0,
+            places: 0,
+            free: 0,
+            opens: told,
+            open: true,
+            closes: told,
+            now: Timestamp::from_millis(0),
+            told,
+        }
+    }
+
     /// When the engine's clock says so.
     pub(crate) fn at(&self, time: Timestamp) -> Instant {
         instant(time, self.now, self.told)

@@ -6,11 +6,12 @@ mod request;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::Reason;
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
 use crate::fairness::random::Random;
 use crate::fairness::scenario::Scenario;
 use crate::log::{Seen, Writer};
+use request::Texts;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;
@@ -113,7 +115,10 @@ pub(crate) struct Generator<'a> {
     ground: &'a Ground,
     client: Client,
     inbox: String,
-    subjects: [String; 4],
+    subjects: [Subject; 4],
+    texts: Texts,
+    /// Whether the connection stood when it was last looked at.
+    connected: bool,
     live: Arc<Live>,
     pub(crate) tally: Tally,
     log: Option<Writer>,
@@ -173,7 +178,7 @@ impl<'a> Generator<'a> {
             let before = ground.opens.saturating_duration_since(started).as_secs_f64();
             (started, -(before * rush.speed * 1e6) as i64)
         };
-        let operation = |name| rush.domain.request(name);
+        let operation = |name| Subject::from(rush.domain.request(name));
         let mut generator = Self {
             rush,
             scenario,
@@ -181,6 +186,8 @@ impl<'a> Generator<'a> {
             client,
             inbox,
             subjects: ["book", "lookup", "cancel", "confirm"].map(operation),
+            texts: Texts::new(scenario, ground),
+            connected: true,
             live,
             tally: Tally::new(scenario, from_us, rush.seed),
             log,
@@ -346,6 +353,7 @@ impl<'a> Generator<'a> {
                 _ = shutdown.changed() => {}
             }
             self.retire();
+            self.connected = self.client.connection_state() == State::Connected;
             for _ in 0..512 {
                 let now = self.now();
                 let ready = self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now);
@@ -453,16 +461,22 @@ impl<'a> Generator<'a> {
         });
         self.open += 1;
         self.silent_since.get_or_insert_with(Instant::now);
-        let reply = format!("{}.{number}", self.inbox);
-        let connected = self.client.connection_state() == State::Connected;
         // A connection that takes nothing: as if nobody had heard it.
-        let sent = connected && {
-            let sending = self.client.publish_with_reply(subject, reply, payload.into());
-            matches!(tokio::time::timeout(QUEUED_WITHIN, sending).await, Ok(Ok(())))
-        };
-        if !sent {
+        if !self.connected || !self.send(subject, number, payload).await {
             self.unheard(self.flights.len() - 1);
         }
+    }
+
+    /// Hands a message to the connection; false: it takes none.
+    async fn send(&self, subject: Subject, number: u64, payload: Vec<u8>) -> bool {
+        let reply = Subject::from(format!("{}.{number}", self.inbox));
+        let mut sending = pin!(self.client.publish_with_reply(subject, reply, payload.into()));
+        // Mostly there is room, and no clock is needed.
+        let sent = match sending.as_mut().now_or_never() {
+            Some(sent) => Ok(sent),
+            None => tokio::time::timeout(QUEUED_WITHIN, sending).await,
+        };
+        matches!(sent, Ok(Ok(())))
     }
 
     /// Ends the requests that need not be kept; who got no answer asks again.
