@@ -146,7 +146,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     screen.end(&live.view());
     shown!("{}", report::summary(&record).trim_end());
     written(&args, &record)?;
-    judged(&record)
+    judged(record.ended, record.void.as_deref(), record.log_failed.as_deref())
 }
 
 /// Whoever asked it to stop is not kept waiting.
@@ -158,20 +158,19 @@ async fn long_after(asked: &mut tokio::sync::watch::Receiver<bool>) {
     tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
-fn judged(record: &Record) -> Result<(), Failure> {
-    match (record.ended, &record.void) {
-        (Ended::EngineGone { at_s }, _) => Err(Failure::Wrong(format!(
+fn judged(ended: Ended, void: Option<&str>, log_failed: Option<&str>) -> Result<(), Failure> {
+    match (ended, void, log_failed) {
+        (Ended::EngineGone { at_s }, ..) => Err(Failure::Wrong(format!(
             "the engine stopped answering at second {at_s:.0}; the report holds what came before"
         ))),
-        (Ended::Interrupted { at_s }, _) => {
+        (Ended::Interrupted { at_s }, ..) => {
             Err(Failure::Wrong(format!("interrupted at second {at_s:.0}")))
         }
-        (Ended::Complete, None) if record.log_failed.is_some() => Err(Failure::Wrong(format!(
-            "--log: {}; it is not whole",
-            record.log_failed.as_deref().unwrap_or_default()
-        ))),
-        (Ended::Complete, Some(why)) => Err(Failure::Wrong(format!("void: {why}"))),
-        (Ended::Complete, None) => Ok(()),
+        (Ended::Complete, Some(why), _) => Err(Failure::Wrong(format!("void: {why}"))),
+        (Ended::Complete, None, Some(why)) => {
+            Err(Failure::Wrong(format!("--log: {why}; it is not whole")))
+        }
+        (Ended::Complete, None, None) => Ok(()),
     }
 }
 
@@ -352,6 +351,17 @@ mod tests {
                 assert_eq!(lasts_ms == window_ms, order == Order::Draw, "{name}: {lasts_ms}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_whole_run_that_counts_is_fine() {
+        let said = |ended, void, log| judged(ended, void, log).unwrap_err().to_string();
+        assert!(judged(Ended::Complete, None, None).is_ok());
+        assert_eq!(said(Ended::Complete, Some("too slow"), Some("full")), "void: too slow");
+        assert!(said(Ended::Complete, None, Some("full")).starts_with("--log: full"));
+        let gone = said(Ended::EngineGone { at_s: 41.6 }, Some("too slow"), None);
+        assert!(gone.starts_with("the engine stopped answering at second 42"), "{gone}");
+        assert_eq!(said(Ended::Interrupted { at_s: 3.0 }, None, None), "interrupted at second 3");
     }
 
     #[test]
