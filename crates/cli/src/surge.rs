@@ -28,9 +28,12 @@ const DRAWN_EVERY: Duration = Duration::from_millis(250);
     giliran surge --scenario national --scale 0.1 --config-out giliran.toml\n  \
     giliran up --config giliran.toml &\n  \
     giliran surge --scenario national --scale 0.1 --log clients.jsonl\n  \
-    giliran audit --client-log clients.jsonl\n\n\
+    giliran audit --client-log clients.jsonl\n  \
+    giliran surge --speed 20 --order rounds=500ms --config-out giliran.toml\n  \
+    giliran surge --speed 20 --order rounds=500ms --after 2h --html surge.html\n\n\
     The scenarios are those of `giliran fairness --list`. Where the opening is still to come,\n\
-    it waits for it. The client log names applicants as they asked.\n\n\
+    it waits for it. The client log names applicants as they asked. Held places are paid for with\n\
+    the scenario's probabilities; --after says how long that is waited for.\n\n\
     Exit code 0: it ran to its end. 1: no engine, or one that stopped answering; interrupted; or\n\
     the generator itself was too slow, and the figures are void.")]
 pub(crate) struct Args {
@@ -126,13 +129,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         log: args.log.clone(),
     };
     let live = Arc::new(Live::default());
-    let surge = rush::run(client, rush, Arc::clone(&live), asked.clone());
-    tokio::pin!(surge);
+    // Beside its connection: what wakes one of them is the other.
+    let mut surge = tokio::spawn(rush::run(client, rush, Arc::clone(&live), asked.clone()));
     let mut screen = Screen::new();
     let mut every = tokio::time::interval(DRAWN_EVERY);
     let record = loop {
         tokio::select! {
-            done = &mut surge => break done,
+            done = &mut surge => break done?,
             _ = every.tick() => screen.draw(&live.view()),
             () = long_after(&mut asked) => {
                 return Err(Failure::Wrong("interrupted".to_owned()));

@@ -36,6 +36,11 @@ const GONE: Duration = Duration::from_secs(10);
 const GONE_AFTER: u32 = 3;
 /// How long an answered request is kept, to see a second answer, µs.
 const LINGER_US: u64 = 1_000_000;
+/// Most requests that are written down between two looks at who is due.
+const RETIRED: usize = 2_048;
+/// How long it looks away while nothing is due; and while nothing may be sent.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a message may take to get into the connection's queue.
 const QUEUED_WITHIN: Duration = Duration::from_millis(250);
 /// Seconds whose rates are kept for the view.
@@ -323,8 +328,6 @@ impl<'a> Generator<'a> {
                 return Ended::Interrupted { at_s: self.from_us as f64 / 1e6 };
             }
         }
-        let mut tick = tokio::time::interval(Duration::from_millis(1));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let ended = loop {
             if *shutdown.borrow() {
                 break Ended::Interrupted { at_s: self.now() as f64 / 1e6 };
@@ -349,7 +352,7 @@ impl<'a> Generator<'a> {
                         }
                     }
                 }
-                _ = tick.tick() => {}
+                () = pause(self.idle()) => {}
                 _ = shutdown.changed() => {}
             }
             self.retire();
@@ -374,6 +377,18 @@ impl<'a> Generator<'a> {
         }
         self.end();
         ended
+    }
+
+    /// How long nothing is due.
+    fn idle(&self) -> Duration {
+        if self.open >= MOST_OPEN {
+            return SHORTEST_PAUSE;
+        }
+        let due = self.due.peek().map(|Reverse((at, ..))| *at);
+        let comes = self.next.as_ref().map(|next| next.sent);
+        let Some(next) = due.into_iter().chain(comes).min() else { return LONGEST_PAUSE };
+        let real_us = (next - self.now()).max(0) as f64 / self.rush.speed;
+        Duration::from_micros(real_us as u64).min(LONGEST_PAUSE)
     }
 
     /// Nobody asks for a place any more, nor pays within the time that is waited
@@ -483,7 +498,9 @@ impl<'a> Generator<'a> {
     fn retire(&mut self) {
         let patience = self.patience_us();
         let now_us = self.clock_us();
-        while let Some(flight) = self.flights.front() {
+        // One that nobody answers keeps those behind it: they do not leave all at once.
+        for _ in 0..RETIRED {
+            let Some(flight) = self.flights.front() else { break };
             let age = now_us.saturating_sub(flight.sent_us);
             if age < patience && (flight.outcome.is_none() || age < LINGER_US) {
                 break;
@@ -568,5 +585,14 @@ impl<'a> Generator<'a> {
             late_ms: at(&tally.lag, 0.99),
             rate: self.rate.iter().copied().collect(),
         });
+    }
+}
+
+/// Waits, or only lets others run. No clock is set where an answer is there.
+async fn pause(wait: Duration) {
+    if wait.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(wait).await;
     }
 }
