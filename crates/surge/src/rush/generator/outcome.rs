@@ -249,18 +249,20 @@ impl Generator<'_> {
         let (who, what, due_us) = (flight.who, flight.what, flight.due_us);
         self.open -= 1;
         self.tally.unheard += 1;
+        self.silent += 1;
         self.missed(who, what, due_us);
     }
 
     /// Its patience is over.
     pub(super) fn unanswered(&mut self, flight: &Flight) {
         self.tally.unanswered += 1;
+        // Who may not send payments gets no answer to them from an engine that lives.
+        self.silent += u32::from(flight.what != What::Confirm);
         self.missed(flight.who, flight.what, flight.due_us);
     }
 
     /// Whoever got no answer asks again, a few times.
     fn missed(&mut self, who: u32, what: What, due_us: i64) {
-        self.silent += 1;
         let now = self.now();
         if self.payment_missed(who, what, now) {
             return;

@@ -117,12 +117,13 @@ fn the_verdict_is_of_what_happened() {
 
     record.ended = Ended::EngineGone { at_s: 41.6 };
     record.void = Some("too slow".into());
-    record.order_denied = Some("7 were entered".into());
+    record.order_denied = Some("7 came at once".into());
+    record.order = "draw".into();
     record.second_answers = 2;
     let said = verdict(&record);
     assert!(said[0].starts_with("The engine stopped answering at second 42"), "{said:?}");
     assert_eq!(said[1], "Void: too slow.");
-    assert!(said[2].contains("brokers bought for first-come, but 7 were entered."), "{said:?}");
+    assert!(said[2].contains("brokers bought for a draw, but 7 came at once."), "{said:?}");
     assert!(said[3].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
     record.ended = Ended::Interrupted { at_s: 3.0 };
     assert!(verdict(&record)[0].starts_with("It was interrupted at second 3"));

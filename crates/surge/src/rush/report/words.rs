@@ -43,9 +43,14 @@ fn ended(record: &Record, said: &mut Vec<String>) {
         said.push(format!(
             "The order is not the one that was announced: brokers bought for {}, but {seen}. Name \
              the engine's own with --order.",
-            record.order
+            announced(record)
         ));
     }
+}
+
+/// The order, as part of a sentence.
+fn announced(record: &Record) -> &str {
+    if record.order == "draw" { "a draw" } else { &record.order }
 }
 
 fn promises(record: &Record, said: &mut Vec<String>) {
@@ -118,7 +123,7 @@ fn brokers(record: &Record, said: &mut Vec<String>) {
              for {}.",
             shown(share, true),
             shown(part, true),
-            record.order
+            announced(record)
         ));
     }
     if let Some(captured) = record.figure("recycle_capture") {
