@@ -3,6 +3,7 @@
 mod outcome;
 mod payment;
 mod request;
+mod shown;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -20,7 +21,7 @@ use super::Rush;
 use super::ground::Ground;
 use super::record::Ended;
 use super::tally::Tally;
-use super::view::{Live, View};
+use super::view::Live;
 use crate::fairness::Means;
 use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
 use crate::fairness::random::Random;
@@ -43,8 +44,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a message may take to get into the connection's queue.
 const QUEUED_WITHIN: Duration = Duration::from_millis(250);
-/// Seconds whose rates are kept for the view.
-const RATES_KEPT: usize = 60;
 /// How often the view is renewed.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
@@ -534,57 +533,6 @@ impl<'a> Generator<'a> {
         if let Some(Err(error)) = self.log.take().map(Writer::finish) {
             self.log_failed = Some(error.to_string());
         }
-    }
-
-    /// Free places: whichever is the later news. Clients know of a grant before the
-    /// engine is asked again, the engine of a draw before clients look it up, and
-    /// of returned places whether they can be had.
-    fn free_now(&self) -> i64 {
-        self.free_told.map_or(self.free, |told| told.min(self.free))
-    }
-
-    /// Renews the view, now and then.
-    fn show(&mut self) {
-        if self.shown.is_some_and(|shown| shown.elapsed() < SHOWN_EVERY) {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        self.free_told = self.live.take_told().or(self.free_told);
-        if self.rated.elapsed() >= Duration::from_secs(1) {
-            self.rated += Duration::from_secs(1);
-            self.rate.push_back(self.tally.sent - self.sent_before);
-            self.sent_before = self.tally.sent;
-            if self.rate.len() > RATES_KEPT {
-                self.rate.pop_front();
-            }
-        }
-        let begins = self.started.saturating_duration_since(Instant::now());
-        let now = self.now();
-        if begins.is_zero() {
-            self.tally.series.at(now).free = Some(self.free_now());
-        }
-        let tally = &self.tally;
-        let at = |of: &hdrhistogram::Histogram<u64>, q| of.value_at_quantile(q) as f64 / 1e3;
-        let waiting = self.crowd.left() + u64::from(self.next.is_some());
-        self.live.set(View {
-            t_s: now as f64 / 1e6,
-            begins_in_s: begins.as_secs_f64(),
-            came: self.came,
-            all: self.came + waiting,
-            sent: tally.sent,
-            granted: tally.bookings,
-            entered: tally.entered,
-            paid: tally.payments.paid,
-            refused: tally.refused,
-            unanswered: tally.unanswered + tally.unheard,
-            open: self.open as u64,
-            free: self.free_now(),
-            places: self.ground.places,
-            grants_ms: [at(&tally.grants, 0.5), at(&tally.grants, 0.99)],
-            refusals_ms: [at(&tally.refusals, 0.5), at(&tally.refusals, 0.99)],
-            late_ms: at(&tally.lag, 0.99),
-            rate: self.rate.iter().copied().collect(),
-        });
     }
 }
 

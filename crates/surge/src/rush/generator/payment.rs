@@ -52,6 +52,8 @@ impl Generator<'_> {
     pub(super) fn looked(&mut self, who: u32, booking: &Booking<'_>, now: i64) {
         if booking.status == Status::Expired {
             self.tally.payments.lapsed += 1;
+            let somebody = self.somebody.get(who as usize).and_then(Option::as_ref);
+            self.free += somebody.map_or(0, |somebody| i64::from(somebody.party.size));
         } else if booking.status == Status::Held && !self.tries_later(who, What::Lapse, now, None) {
             self.tally.payments.overdue += 1;
         }
