@@ -15,6 +15,7 @@ use giliran_surge::fairness::{
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use crate::failure::Failure;
+use crate::order::order;
 use crate::recorded::{self, Outputs, Source};
 use crate::roles::until_asked;
 
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     /// Print a scenario that comes with giliran, to begin an own one with, and end.
     #[arg(long)]
     show: bool,
-    /// Orders: first-come, rounds:MS, draw.
+    /// Orders: first-come, rounds:MS (or rounds=500ms), draw.
     #[arg(
         long,
         value_name = "ORDER,…",
@@ -112,18 +113,6 @@ fn swept(text: &str) -> Result<Swept, String> {
     let number = |value: &str| value.trim().parse().map_err(|_| format!("{value:?} is no number"));
     let values = values.split(',').map(number).collect::<Result<Vec<f64>, String>>()?;
     Ok(Swept { parameter: parameter.trim().to_owned(), values })
-}
-
-fn order(text: &str) -> Result<Order, String> {
-    match text.split_once(':') {
-        None if text == "first-come" => Ok(Order::FirstCome),
-        None if text == "draw" => Ok(Order::Draw),
-        Some(("rounds", length)) => match length.parse() {
-            Ok(length_ms @ 1..=3_600_000) => Ok(Order::Rounds { length_ms }),
-            _ => Err(format!("{length:?} is no length of a round; from 1 to 3600000 ms")),
-        },
-        _ => Err("there are first-come, rounds:MS and draw".to_owned()),
-    }
 }
 
 fn returns(text: &str) -> Result<ReturnRule, String> {
@@ -362,13 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_and_rules_are_read_or_refused_with_what_there_is() {
-        assert_eq!(order("first-come"), Ok(Order::FirstCome));
-        assert_eq!(order("rounds:250"), Ok(Order::Rounds { length_ms: 250 }));
-        assert_eq!(order("draw"), Ok(Order::Draw));
-        assert!(order("rounds").unwrap_err().contains("rounds:MS"));
-        assert!(order("rounds:0").unwrap_err().contains("from 1"));
-        assert!(order("rounds:fast").unwrap_err().contains("\"fast\""));
+    fn returns_rules_are_read_or_refused_with_what_there_is() {
         assert_eq!(returns("immediate"), Ok(ReturnRule::Immediate));
         let delayed = ReturnRule::Delayed { from_ms: 5_000, to_ms: 9_000 };
         assert_eq!(returns("delayed:5-9"), Ok(delayed));

@@ -26,6 +26,7 @@ mod http;
 mod init;
 mod key;
 mod logs;
+mod order;
 mod recorded;
 mod replay;
 mod roles;

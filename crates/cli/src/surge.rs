@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use giliran_broker::clock;
 use giliran_surge::rush::{self, Ended, Live, Record, Rush, RushError, View, report};
 use giliran_wire::answer::Reason;
+use giliran_wire::ledger::Order;
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
 use crate::fairness::scenario;
+use crate::order::order;
 use crate::roles::{Nats, domain, until_asked};
 
 /// Where no terminal is, a line comes so often.
@@ -26,9 +28,12 @@ const DRAWN_EVERY: Duration = Duration::from_millis(250);
     giliran surge --scenario national --scale 0.1 --config-out giliran.toml\n  \
     giliran up --config giliran.toml &\n  \
     giliran surge --scenario national --scale 0.1 --log clients.jsonl\n  \
-    giliran audit --client-log clients.jsonl\n\n\
+    giliran audit --client-log clients.jsonl\n  \
+    giliran surge --speed 20 --order rounds=500ms --config-out giliran.toml\n  \
+    giliran surge --speed 20 --order rounds=500ms --after 2h --html surge.html\n\n\
     The scenarios are those of `giliran fairness --list`. Where the opening is still to come,\n\
-    it waits for it. The client log names applicants as they asked.\n\n\
+    it waits for it. The client log names applicants as they asked. Held places are paid for with\n\
+    the scenario's probabilities; --after says how long that is waited for.\n\n\
     Exit code 0: it ran to its end. 1: no engine, or one that stopped answering; interrupted; or\n\
     the generator itself was too slow, and the figures are void.")]
 pub(crate) struct Args {
@@ -43,6 +48,10 @@ pub(crate) struct Args {
     /// The opening (default: the one that is open, or comes next).
     #[arg(long, value_name = "ID")]
     opening: Option<String>,
+    /// The order that the rules announce, for which brokers buy: first-come,
+    /// rounds=500ms, draw. The engine has its own; --config-out writes this one.
+    #[arg(long, value_name = "ORDER", default_value = "first-come", value_parser = order)]
+    order: Order,
     /// The same seed, the same people; another one, others.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -52,6 +61,10 @@ pub(crate) struct Args {
     /// Seconds of the scenario in one: arrivals, ways there and back, pauses.
     #[arg(long, default_value_t = 1.0, value_parser = factor)]
     speed: f64,
+    /// How long payments and lapses are waited for once nobody asks for places any
+    /// more, in the scenario's time: as 10m.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = after)]
+    after: Duration,
     /// Write what every client saw, for `giliran audit --client-log`.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -76,13 +89,23 @@ fn factor(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A length of time, as in the configuration.
+fn after(text: &str) -> Result<Duration, String> {
+    let read = text.parse::<jiff::SignedDuration>().ok().map(Duration::try_from);
+    match read {
+        Some(Ok(after)) => Ok(after),
+        _ => Err("is to be a length of time, as 0s, 10m or 2h".to_owned()),
+    }
+}
+
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let domain = domain(&args.subject_prefix)?;
     let whole = scenario(&args.scenario)?;
     let scenario = if args.scale == 1.0 { whole } else { whole.scaled(args.scale) };
     scenario.check().map_err(|e| Failure::Usage(format!("--scale {}: {e}", args.scale)))?;
     if let Some(file) = &args.config_out {
-        return write(file, rush::configuration(&scenario, &domain, clock::now()));
+        let now = clock::now();
+        return write(file, rush::configuration(&scenario, &domain, args.order, args.speed, now));
     }
     // An hour's surge is not run for a report that cannot be written.
     for file in [&args.html, &args.json, &args.log].into_iter().flatten() {
@@ -99,18 +122,20 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         scenario,
         scale: args.scale,
         opening: args.opening.clone(),
+        order: args.order,
         seed: args.seed,
         speed: args.speed,
+        after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
     };
     let live = Arc::new(Live::default());
-    let surge = rush::run(client, rush, Arc::clone(&live), asked.clone());
-    tokio::pin!(surge);
+    // Beside its connection: what wakes one of them is the other.
+    let mut surge = tokio::spawn(rush::run(client, rush, Arc::clone(&live), asked.clone()));
     let mut screen = Screen::new();
     let mut every = tokio::time::interval(DRAWN_EVERY);
     let record = loop {
         tokio::select! {
-            done = &mut surge => break done,
+            done = &mut surge => break done?,
             _ = every.tick() => screen.draw(&live.view()),
             () = long_after(&mut asked) => {
                 return Err(Failure::Wrong("interrupted".to_owned()));
@@ -124,7 +149,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     screen.end(&live.view());
     shown!("{}", report::summary(&record).trim_end());
     written(&args, &record)?;
-    judged(&record)
+    judged(record.ended, record.void.as_deref(), record.log_failed.as_deref())
 }
 
 /// Whoever asked it to stop is not kept waiting.
@@ -136,20 +161,19 @@ async fn long_after(asked: &mut tokio::sync::watch::Receiver<bool>) {
     tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
-fn judged(record: &Record) -> Result<(), Failure> {
-    match (record.ended, &record.void) {
-        (Ended::EngineGone { at_s }, _) => Err(Failure::Wrong(format!(
+fn judged(ended: Ended, void: Option<&str>, log_failed: Option<&str>) -> Result<(), Failure> {
+    match (ended, void, log_failed) {
+        (Ended::EngineGone { at_s }, ..) => Err(Failure::Wrong(format!(
             "the engine stopped answering at second {at_s:.0}; the report holds what came before"
         ))),
-        (Ended::Interrupted { at_s }, _) => {
+        (Ended::Interrupted { at_s }, ..) => {
             Err(Failure::Wrong(format!("interrupted at second {at_s:.0}")))
         }
-        (Ended::Complete, None) if record.log_failed.is_some() => Err(Failure::Wrong(format!(
-            "--log: {}; it is not whole",
-            record.log_failed.as_deref().unwrap_or_default()
-        ))),
-        (Ended::Complete, Some(why)) => Err(Failure::Wrong(format!("void: {why}"))),
-        (Ended::Complete, None) => Ok(()),
+        (Ended::Complete, Some(why), _) => Err(Failure::Wrong(format!("void: {why}"))),
+        (Ended::Complete, None, Some(why)) => {
+            Err(Failure::Wrong(format!("--log: {why}; it is not whole")))
+        }
+        (Ended::Complete, None, None) => Ok(()),
     }
 }
 
@@ -265,8 +289,8 @@ fn picture(view: &View) -> Vec<String> {
             view.places
         ),
         format!(
-            "granted {}, entered {}, on the way {}, not answered {}, of {} sent",
-            view.granted, view.entered, view.open, view.unanswered, view.sent
+            "granted {}, entered {}, paid {}, on the way {}, not answered {}, of {} sent",
+            view.granted, view.entered, view.paid, view.open, view.unanswered, view.sent
         ),
     ];
     for reason in Reason::ALL {
@@ -313,15 +337,42 @@ mod tests {
         let now = giliran_wire::Timestamp::from_millis(1_795_000_000_000);
         for (name, _) in giliran_surge::fairness::scenario::SHIPPED {
             let scenario = scenario(name).unwrap().scaled(0.3);
-            let text = rush::configuration(&scenario, &Domain::default(), now);
-            let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
-            let due = config.due(now, 3_600_000);
-            assert_eq!(due.len(), 1, "{name}");
-            let places: u64 = due[0].slots.iter().map(|slot| u64::from(slot.quota)).sum();
-            assert_eq!(places, scenario.offices.places(), "{name}");
-            assert_eq!(due[0].rules.max_party, scenario.opening.max_party);
-            let hold_ms = scenario.opening.hold_s.map(|s| (s * 1e3) as u64);
-            assert_eq!(due[0].rules.hold_ms, hold_ms, "{name}");
+            let scenario_ms = |s: f64| (s * 1e3 / 4.0) as u64;
+            for order in [Order::FirstCome, Order::Rounds { length_ms: 250 }, Order::Draw] {
+                let text = rush::configuration(&scenario, &Domain::default(), order, 4.0, now);
+                let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
+                let due = config.due(now, 3_600_000);
+                assert_eq!(due.len(), 1, "{name}");
+                giliran_core::Opening::supported(&due[0]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let places: u64 = due[0].slots.iter().map(|slot| u64::from(slot.quota)).sum();
+                assert_eq!(places, scenario.offices.places(), "{name}");
+                let rules = &due[0].rules;
+                assert_eq!((rules.max_party, rules.order), (scenario.opening.max_party, order));
+                assert_eq!(rules.hold_ms, scenario.opening.hold_s.map(scenario_ms), "{name}");
+                let lasts_ms = due[0].closes_at.millis_since(due[0].opens_at);
+                let window_ms = scenario_ms(scenario.opening.window_s).max(10_000);
+                assert_eq!(lasts_ms == window_ms, order == Order::Draw, "{name}: {lasts_ms}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_whole_run_that_counts_is_fine() {
+        let said = |ended, void, log| judged(ended, void, log).unwrap_err().to_string();
+        assert!(judged(Ended::Complete, None, None).is_ok());
+        assert_eq!(said(Ended::Complete, Some("too slow"), Some("full")), "void: too slow");
+        assert!(said(Ended::Complete, None, Some("full")).starts_with("--log: full"));
+        let gone = said(Ended::EngineGone { at_s: 41.6 }, Some("too slow"), None);
+        assert!(gone.starts_with("the engine stopped answering at second 42"), "{gone}");
+        assert_eq!(said(Ended::Interrupted { at_s: 3.0 }, None, None), "interrupted at second 3");
+    }
+
+    #[test]
+    fn waiting_has_a_length() {
+        assert_eq!(after("0s"), Ok(Duration::ZERO));
+        assert_eq!(after("2h 30m"), Ok(Duration::from_secs(9_000)));
+        for wrong in ["10", "-5s", "soon"] {
+            assert!(after(wrong).unwrap_err().contains("as 0s, 10m"), "{wrong}");
         }
     }
 

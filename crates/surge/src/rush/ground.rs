@@ -66,6 +66,9 @@ pub(crate) struct Ground {
     pub(crate) open: bool,
     /// When it closes.
     pub(crate) closes: Instant,
+    /// The engine's time, and when it was told.
+    now: Timestamp,
+    told: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,22 +224,17 @@ impl Engine {
             let dates = office.dates.iter().copied().take(days).collect();
             offices.push(Site { id: office.id.clone(), dates });
         }
-        // Times are the engine's: its clock may be another one.
-        let at = |time: Timestamp| {
-            let later = time.millis_since(self.now);
-            let earlier = self.now.millis_since(time);
-            let past = self.told.checked_sub(Duration::from_millis(earlier));
-            past.unwrap_or(self.told) + Duration::from_millis(later)
-        };
         Ok(Ground {
             opening: opening.id.clone(),
             unasked: opening.offices.len() - offices.len(),
             offices,
             places: asked.iter().map(|office| office.quota).sum(),
             free: asked.iter().map(|office| office.free).sum(),
-            opens: at(opening.opens_at),
+            opens: instant(opening.opens_at, self.now, self.told),
             open: opening.phase == Phase::Open,
-            closes: at(opening.closes_at),
+            closes: instant(opening.closes_at, self.now, self.told),
+            now: self.now,
+            told: self.told,
         })
     }
 
@@ -245,6 +243,38 @@ impl Engine {
         let of = self.openings.iter().filter(|o| o.id == opening).flat_map(|o| &o.offices);
         of.filter(|office| offices.contains(&office.id)).map(|office| office.free).sum()
     }
+}
+
+impl Ground {
+    #[cfg(test)]
+    pub(crate) fn example(opening: &str, offices: Vec<Site>) -> Self {
+        let told = Instant::now();
+        Self {
+            opening: opening.to_owned(),
+            offices,
+            unasked: 0,
+            places: 0,
+            free: 0,
+            opens: told,
+            open: true,
+            closes: told,
+            now: Timestamp::from_millis(0),
+            told,
+        }
+    }
+
+    /// When the engine's clock says so.
+    pub(crate) fn at(&self, time: Timestamp) -> Instant {
+        instant(time, self.now, self.told)
+    }
+}
+
+/// Times are the engine's: its clock may be another one, which said `now` when it
+/// was `told`.
+fn instant(time: Timestamp, now: Timestamp, told: Instant) -> Instant {
+    let (later, earlier) = (time.millis_since(now), now.millis_since(time));
+    let past = told.checked_sub(Duration::from_millis(earlier));
+    past.unwrap_or(told) + Duration::from_millis(later)
 }
 
 /// The offices to ask at, by the scenario's order.

@@ -38,7 +38,7 @@ use ground::Engine;
 
 pub use configuration::configuration;
 pub use record::{Ended, Figure, GroupRecord, Latency, Record};
-pub use tally::Bin;
+pub use tally::{Bin, Payments};
 pub use view::{Live, View};
 
 /// Where brokers find out what pays, quickly.
@@ -55,10 +55,15 @@ pub struct Rush {
     pub scale: f64,
     /// The opening; none: the one that is open, or comes next.
     pub opening: Option<String>,
+    /// The order that the rules announce: brokers buy for it.
+    pub order: Order,
     /// The same seed, the same people.
     pub seed: u64,
     /// Seconds of the scenario in one.
     pub speed: f64,
+    /// How long payments and lapses are waited for once nobody asks for places any
+    /// more, s of the scenario.
+    pub after_s: f64,
     /// Where what clients saw is written.
     pub log: Option<PathBuf>,
 }
@@ -97,7 +102,8 @@ pub async fn run(
 ) -> Result<Record, RushError> {
     Engine::look(&client, &rush.domain).await?;
     let (scenario, seed) = (rush.scenario.clone(), rush.seed);
-    let means = tokio::task::spawn_blocking(move || bought(scenario, seed));
+    let order = in_scenario_time(rush.order, rush.speed);
+    let means = tokio::task::spawn_blocking(move || bought(scenario, order, seed));
     let means = means.await.map_err(std::io::Error::other)?;
     // Asked again: finding out may have taken its time.
     let engine = Engine::look(&client, &rush.domain).await?;
@@ -123,10 +129,10 @@ pub async fn run(
     Ok(record)
 }
 
-/// What brokers with a budget have: what gets most places at the opening. Which
-/// order it has only the engine knows; they buy for first-come.
-fn bought(mut scenario: Scenario, seed: u64) -> Vec<Means> {
-    let arm = Arm { order: Order::FirstCome, returns: ReturnRule::Immediate };
+/// What brokers with a budget have: what gets most places at the opening under the
+/// order that they believe in.
+fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Means> {
+    let arm = Arm { order, returns: ReturnRule::Immediate };
     scenario.aftermath.lasts_s = 0.0;
     for attacker in &mut scenario.attackers {
         if attacker.kind == Kind::Recycler {
@@ -135,4 +141,39 @@ fn bought(mut scenario: Scenario, seed: u64) -> Vec<Means> {
         }
     }
     best_means(&scenario, &arm, seed, &PILOT)
+}
+
+/// The engine's rounds are as long as ever; what passes in one of them is more.
+fn in_scenario_time(order: Order, speed: f64) -> Order {
+    match order {
+        Order::Rounds { length_ms } => {
+            Order::Rounds { length_ms: ((length_ms as f64 * speed) as u64).max(1) }
+        }
+        Order::FirstCome | Order::Draw => order,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::scenario::shipped;
+
+    #[test]
+    fn brokers_buy_for_the_order_they_believe_in() {
+        let scenario = shipped("batam").unwrap();
+        let means = |order| bought(scenario.clone(), order, 1);
+        let (first_come, draw) = (means(Order::FirstCome), means(Order::Draw));
+        assert!(first_come[0].connections > 0, "speed pays: {first_come:?}");
+        // A draw is not won by speed: each identity is one entry.
+        assert_eq!(draw[0].connections, 0, "{draw:?}");
+        assert!(draw[0].identities > first_come[0].identities, "{draw:?} {first_come:?}");
+    }
+
+    #[test]
+    fn a_round_lasts_longer_where_the_scenario_passes_faster() {
+        let order = in_scenario_time(Order::Rounds { length_ms: 500 }, 4.0);
+        assert_eq!(order, Order::Rounds { length_ms: 2_000 });
+        assert_eq!(in_scenario_time(Order::Draw, 4.0), Order::Draw);
+    }
 }

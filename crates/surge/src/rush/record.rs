@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use giliran_wire::answer::Reason;
+use giliran_wire::ledger::Order;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Rush;
 use super::generator::MOST_OPEN;
 use super::ground::Ground;
-use super::tally::{Bin, Tally, histogram};
+use super::tally::{Bin, Payments, Tally, histogram};
 use crate::fairness::measures::{self, holm, normal_two_sided};
+use crate::fairness::report::{digits, order_name};
 use crate::fairness::{LEVEL, Means, groups};
 
 /// A run whose requests leave later than this, one in a hundred of them, says
 /// more of the generator than of the engine.
 const MOST_LAG_MS: f64 = 50.0;
+/// So many grants say how long one takes.
+const TELLING: u64 = 20;
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -113,6 +117,10 @@ pub struct Record {
     pub scale: f64,
     pub speed: f64,
     pub opening: String,
+    /// The order as announced: brokers bought for it.
+    pub order: String,
+    /// What of that clients saw otherwise; none: nothing.
+    pub order_denied: Option<String>,
     pub ended: Ended,
     /// Why its figures say little of the engine; none: they do.
     pub void: Option<String>,
@@ -139,6 +147,8 @@ pub struct Record {
     pub second_answers: u64,
     pub grants: Latency,
     pub refusals: Latency,
+    pub payments: Payments,
+    pub confirmations: Latency,
     /// How late requests left.
     pub lag: Latency,
     pub figures: Vec<Figure>,
@@ -193,6 +203,8 @@ pub(crate) fn record(
         scale: rush.scale,
         speed: rush.speed,
         opening: ground.opening.clone(),
+        order: order_name(rush.order),
+        order_denied: denied(rush.order, tally),
         ended,
         void: void(&lag),
         log_failed: None,
@@ -218,6 +230,8 @@ pub(crate) fn record(
         second_answers: tally.second_answers,
         grants: Latency::of(&tally.grants),
         refusals: Latency::of(&tally.refusals),
+        payments: tally.payments,
+        confirmations: Latency::of(&tally.confirmations),
         lag,
         figures: figures(rush, tally, &groups, slope.as_ref().map(|slope| slope.premium)),
         sampled: tally.sampled(),
@@ -242,6 +256,31 @@ fn void(lag: &Latency) -> Option<String> {
             lag.p99
         )
     })
+}
+
+/// What clients saw that cannot be under this order. An engine under first-come that
+/// is slow cannot be told from one with rounds; of that nothing is said.
+fn denied(order: Order, tally: &Tally) -> Option<String> {
+    let half_within_ms = tally.grants.value_at_quantile(0.5) as f64 / 1e3;
+    match order {
+        Order::FirstCome | Order::Rounds { .. } if tally.entered > 0 => {
+            Some(format!("{} parties were entered into a draw", tally.entered))
+        }
+        Order::Draw if tally.entered == 0 && tally.at_once > 0 => Some(format!(
+            "{} bookings were granted at once, and nobody was entered into a draw",
+            tally.at_once
+        )),
+        Order::Rounds { length_ms }
+            if tally.grants.len() >= TELLING && half_within_ms < length_ms as f64 / 10.0 =>
+        {
+            Some(format!(
+                "half of the grants came within {} ms, where a round takes half of its {length_ms} \
+                 ms on average",
+                digits(half_within_ms)
+            ))
+        }
+        Order::FirstCome | Order::Rounds { .. } | Order::Draw => None,
+    }
 }
 
 fn fared(rush: &Rush, tally: &Tally) -> (Vec<GroupRecord>, usize) {
@@ -317,6 +356,7 @@ fn figures(
         _ => None,
     };
     let concentration = tally.concentration();
+    let paid = &tally.payments;
     let (requests, in_time) = tally
         .cells
         .iter()
@@ -326,10 +366,18 @@ fn figures(
         figure(
             "scalper_share",
             "places in brokers' hands",
-            "Share of the places granted in this run that brokers hold at its end: the size of the \
-             black market.",
+            "Share of the places granted in this run that went to brokers, paid or not: the size of \
+             the black market.",
             true,
             measures::scalper_share(scalped, tally.places)
+                .filter(|_| !scenario.attackers.is_empty()),
+        ),
+        figure(
+            "scalper_share_paid",
+            "paid places in brokers' hands",
+            "Share of the places paid for in this run that brokers have.",
+            true,
+            measures::scalper_share(paid.brokers_paid, paid.places_paid)
                 .filter(|_| !scenario.attackers.is_empty()),
         ),
         figure(
@@ -390,7 +438,7 @@ fn figures(
             "recycled places recaptured",
             "Share of the places that brokers gave back and then got again for a client.",
             true,
-            measures::recycle_capture(tally.recaptured.min(tally.given_back), tally.given_back),
+            measures::recycle_capture(tally.recaptured.min(tally.recycled), tally.recycled),
         ),
         figure(
             "first_choice",
@@ -406,6 +454,21 @@ fn figures(
              seconds of the scenario.",
             false,
             (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64),
+        ),
+        figure(
+            "paid",
+            "held bookings that were paid",
+            "Share of the held bookings that were paid while this run lasted.",
+            true,
+            measures::share(paid.paid, paid.held),
+        ),
+        figure(
+            "lapsed",
+            "held bookings that lapsed",
+            "Share of the held bookings that nobody paid for and that were seen to have lapsed \
+             while this run lasted.",
+            true,
+            measures::share(paid.lapsed, paid.held),
         ),
         figure(
             "answered_in_time",
@@ -427,8 +490,10 @@ fn figures(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::fairness::scenario::shipped;
 
     #[test]
     fn a_run_is_void_where_requests_leave_late() {
@@ -443,5 +508,37 @@ mod tests {
         assert_eq!(void(&lag(49, 500)), None);
         let said = void(&lag(80, 20)).unwrap_or_default();
         assert!(said.contains("more than 80 ms after it was due"), "{said}");
+    }
+    #[test]
+    fn an_order_is_denied_by_what_clients_saw() {
+        let scenario = shipped("calm").unwrap();
+        let tally = |entered, at_once, grants_ms: u64| {
+            let mut tally = Tally::new(&scenario, 0, 1);
+            (tally.entered, tally.at_once) = (entered, at_once);
+            for _ in 0..at_once {
+                tally.grants.saturating_record(grants_ms * 1_000);
+            }
+            tally
+        };
+        let rounds = Order::Rounds { length_ms: 500 };
+        for (order, entered, at_once, grants_ms) in [
+            (Order::FirstCome, 0, 100, 2),
+            (Order::FirstCome, 0, 100, 400),
+            (rounds, 0, 100, 200),
+            (rounds, 0, 19, 2),
+            (Order::Draw, 50, 3, 2),
+            (Order::Draw, 0, 0, 0),
+        ] {
+            assert_eq!(denied(order, &tally(entered, at_once, grants_ms)), None, "{order:?}");
+        }
+        for (order, entered, at_once, part) in [
+            (Order::FirstCome, 7, 0, "7 parties were entered into a draw"),
+            (rounds, 7, 0, "7 parties were entered into a draw"),
+            (Order::Draw, 0, 5, "5 bookings were granted at once"),
+            (rounds, 0, 20, "half of the grants came within 2.00 ms"),
+        ] {
+            let said = denied(order, &tally(entered, at_once, 2)).unwrap();
+            assert!(said.contains(part), "{said}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use giliran_wire::answer::Reason;
 use hdrhistogram::Histogram;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::fairness::figures::same_wish;
@@ -22,6 +22,8 @@ const SAMPLED: usize = 1 << 20;
 const MOST_BINS: usize = 960;
 /// Their width at first, µs of the scenario.
 const FIRST_BIN_US: i64 = 500_000;
+/// Until when a number is held that is not given back by itself, ms.
+pub(crate) const FIRM: i64 = i64::MAX;
 
 /// What happened in a stretch of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -79,6 +81,31 @@ impl Series {
     }
 }
 
+/// What became of held bookings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Payments {
+    /// Bookings that were granted for so long, until they are paid.
+    pub held: u64,
+    /// Of these, paid.
+    pub paid: u64,
+    /// Whose payment was refused: it came too late.
+    pub refused: u64,
+    /// Whose payment nobody answered.
+    pub unanswered: u64,
+    /// Whose payment was still to come when the run ended.
+    pub later: u64,
+    /// That nobody was going to pay.
+    pub left: u64,
+    /// Of these, seen to have lapsed.
+    pub lapsed: u64,
+    /// Of these, still held seconds after their time.
+    pub overdue: u64,
+    /// Places of the paid bookings.
+    pub places_paid: u64,
+    /// Of these, in brokers' hands.
+    pub brokers_paid: u64,
+}
+
 /// How those of one cohort or attacker fared.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
@@ -116,6 +143,8 @@ pub(crate) struct Tally {
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) entered: u64,
+    /// Bookings told to those who were not entered before.
+    pub(crate) at_once: u64,
     /// Bookings told, each once, and their places.
     pub(crate) bookings: u64,
     pub(crate) places: u64,
@@ -127,6 +156,7 @@ pub(crate) struct Tally {
     pub(crate) second_answers: u64,
     pub(crate) grants: Histogram<u64>,
     pub(crate) refusals: Histogram<u64>,
+    pub(crate) confirmations: Histogram<u64>,
     pub(crate) lag: Histogram<u64>,
     sample: Vec<Sampled>,
     seen: u64,
@@ -134,14 +164,17 @@ pub(crate) struct Tally {
     /// Places by account, of winners.
     held: FxHashMap<u32, u64>,
     slots: FxHashMap<String, u32>,
-    numbers: FxHashSet<(u32, u16)>,
+    /// Until when each number is held, ms on the engine's clock.
+    numbers: FxHashMap<(u32, u16), i64>,
     /// Queue numbers that were told to two bookings at once.
     pub(crate) numbers_twice: u64,
     pub(crate) first_choice: u64,
     pub(crate) winners: u64,
     pub(crate) waited_us: f64,
     pub(crate) by_office: BTreeMap<String, u64>,
-    pub(crate) given_back: u64,
+    pub(crate) payments: Payments,
+    /// Places that brokers gave back for a client.
+    pub(crate) recycled: u64,
     pub(crate) recaptured: u64,
 }
 
@@ -162,6 +195,7 @@ impl Tally {
             sent: 0,
             answered: 0,
             entered: 0,
+            at_once: 0,
             bookings: 0,
             places: 0,
             refused: [0; 17],
@@ -170,19 +204,21 @@ impl Tally {
             second_answers: 0,
             grants: histogram(3),
             refusals: histogram(3),
+            confirmations: histogram(3),
             lag: histogram(3),
             sample: Vec::new(),
             seen: 0,
             random: Random::new(seed, 7),
             held: FxHashMap::default(),
             slots: FxHashMap::default(),
-            numbers: FxHashSet::default(),
+            numbers: FxHashMap::default(),
             numbers_twice: 0,
             first_choice: 0,
             winners: 0,
             waited_us: 0.0,
             by_office: BTreeMap::new(),
-            given_back: 0,
+            payments: Payments::default(),
+            recycled: 0,
             recaptured: 0,
         }
     }
@@ -191,18 +227,28 @@ impl Tally {
         self.refused[usize::from(reason.number())]
     }
 
-    /// Queue numbers were told; or given back.
-    pub(crate) fn told(&mut self, seen: &Seen, given: bool) {
+    /// Queue numbers were told, of a booking that was granted `from` then and is held
+    /// `until` then, ms on the engine's clock.
+    pub(crate) fn told(&mut self, seen: &Seen, until: i64, from: i64) {
+        let slot = self.slot(seen);
+        for number in &seen.numbers {
+            let before = self.numbers.insert((slot, *number), until);
+            self.numbers_twice += u64::from(before.is_some_and(|before| from < before));
+        }
+    }
+
+    /// Its queue numbers can be told to others.
+    pub(crate) fn given_back(&mut self, seen: &Seen) {
+        let slot = self.slot(seen);
+        for number in &seen.numbers {
+            self.numbers.remove(&(slot, *number));
+        }
+    }
+
+    fn slot(&mut self, seen: &Seen) -> u32 {
         let slots = self.slots.len() as u32;
         let slot = format!("{}/{}/{}", seen.office, seen.date, seen.session);
-        let slot = *self.slots.entry(slot).or_insert(slots);
-        for number in &seen.numbers {
-            if given {
-                self.numbers_twice += u64::from(!self.numbers.insert((slot, *number)));
-            } else {
-                self.numbers.remove(&(slot, *number));
-            }
-        }
+        *self.slots.entry(slot).or_insert(slots)
     }
 
     /// Takes in what came of somebody who will not ask any more.
@@ -340,13 +386,20 @@ mod tests {
             session: session.into(),
             numbers: numbers.to_vec(),
         };
-        tally.told(&seen("0800", &[1, 2]), true);
-        tally.told(&seen("1000", &[1, 2]), true);
-        tally.told(&seen("0800", &[2]), false);
-        tally.told(&seen("0800", &[2]), true);
+        tally.told(&seen("0800", &[1, 2]), FIRM, 10);
+        tally.told(&seen("1000", &[1, 2]), 50, 10);
+        tally.given_back(&seen("0800", &[2]));
+        tally.told(&seen("0800", &[2]), FIRM, 20);
+        // A hold that lapsed in time.
+        tally.told(&seen("1000", &[1]), FIRM, 50);
+        // A payment for what is held still.
+        tally.told(&seen("1000", &[2]), FIRM, FIRM - 1);
         assert_eq!(tally.numbers_twice, 0);
-        tally.told(&seen("0800", &[1]), true);
+        tally.told(&seen("0800", &[1]), FIRM, 60);
         assert_eq!(tally.numbers_twice, 1);
+        tally.told(&seen("1200", &[1]), 90, 60);
+        tally.told(&seen("1200", &[1]), 99, 89);
+        assert_eq!(tally.numbers_twice, 2, "it was held still");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct View {
     pub granted: u64,
     /// Entered into a draw.
     pub entered: u64,
+    /// Held bookings that were paid.
+    pub paid: u64,
     /// Refusals by the reason's number.
     pub refused: [u64; 17],
     /// Requests that nobody heard, or answered in time.

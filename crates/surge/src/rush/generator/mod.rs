@@ -1,15 +1,18 @@
 //! Who asks when, and what becomes of each.
 
 mod outcome;
+mod payment;
 mod request;
+mod shown;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::Reason;
 use tokio::sync::watch;
@@ -18,12 +21,13 @@ use super::Rush;
 use super::ground::Ground;
 use super::record::Ended;
 use super::tally::Tally;
-use super::view::{Live, View};
+use super::view::Live;
 use crate::fairness::Means;
 use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
 use crate::fairness::random::Random;
 use crate::fairness::scenario::Scenario;
 use crate::log::{Seen, Writer};
+use request::Texts;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;
@@ -33,10 +37,13 @@ const GONE: Duration = Duration::from_secs(10);
 const GONE_AFTER: u32 = 3;
 /// How long an answered request is kept, to see a second answer, µs.
 const LINGER_US: u64 = 1_000_000;
+/// Most requests that are written down between two looks at who is due.
+const RETIRED: usize = 2_048;
+/// How long it looks away while nothing is due; and while nothing may be sent.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a message may take to get into the connection's queue.
 const QUEUED_WITHIN: Duration = Duration::from_millis(250);
-/// Seconds whose rates are kept for the view.
-const RATES_KEPT: usize = 60;
 /// How often the view is renewed.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
@@ -50,6 +57,17 @@ enum What {
     Lookup,
     /// Gives its place back, for a client.
     Cancel,
+    /// Pays for a held place.
+    Confirm,
+    /// Looks whether a hold that nobody paid for has lapsed.
+    Lapse,
+}
+
+impl What {
+    /// Comes after the rush, which does not last for it.
+    fn is_after(self) -> bool {
+        matches!(self, Self::Confirm | Self::Lapse)
+    }
 }
 
 struct Somebody {
@@ -61,7 +79,16 @@ struct Somebody {
     /// It knows what came of it.
     settled: bool,
     lookups: u8,
-    booking: Option<Box<Seen>>,
+    /// Payments and looks that came to nothing.
+    tries_after: u8,
+    had: Option<Box<Had>>,
+}
+
+/// The place somebody was told of.
+struct Had {
+    seen: Seen,
+    paid: bool,
+    given_back: bool,
 }
 
 struct Flight {
@@ -92,7 +119,10 @@ pub(crate) struct Generator<'a> {
     ground: &'a Ground,
     client: Client,
     inbox: String,
-    subjects: [String; 3],
+    subjects: [Subject; 4],
+    texts: Texts,
+    /// Whether the connection stood when it was last looked at.
+    connected: bool,
     live: Arc<Live>,
     pub(crate) tally: Tally,
     log: Option<Writer>,
@@ -106,6 +136,9 @@ pub(crate) struct Generator<'a> {
     somebody: Vec<Option<Somebody>>,
     vacant: Vec<u32>,
     due: BinaryHeap<Reverse<(i64, u32, What)>>,
+    /// How many of them come after the rush, and when it was over.
+    due_after: usize,
+    over_at: Option<i64>,
     flights: VecDeque<Flight>,
     /// The reply number of the first of them.
     first: u64,
@@ -149,14 +182,16 @@ impl<'a> Generator<'a> {
             let before = ground.opens.saturating_duration_since(started).as_secs_f64();
             (started, -(before * rush.speed * 1e6) as i64)
         };
-        let operation = |name| rush.domain.request(name);
+        let operation = |name| Subject::from(rush.domain.request(name));
         let mut generator = Self {
             rush,
             scenario,
             ground,
             client,
             inbox,
-            subjects: [operation("book"), operation("lookup"), operation("cancel")],
+            subjects: ["book", "lookup", "cancel", "confirm"].map(operation),
+            texts: Texts::new(scenario, ground),
+            connected: true,
             live,
             tally: Tally::new(scenario, from_us, rush.seed),
             log,
@@ -168,6 +203,8 @@ impl<'a> Generator<'a> {
             somebody: Vec::new(),
             vacant: Vec::new(),
             due: BinaryHeap::new(),
+            due_after: 0,
+            over_at: None,
             flights: VecDeque::new(),
             first: 0,
             open: 0,
@@ -211,8 +248,15 @@ impl<'a> Generator<'a> {
 
     fn enter(&mut self, party: Party) -> u32 {
         self.came += 1;
-        let new =
-            Somebody { party, uses: 0, since: i64::MAX, settled: false, lookups: 0, booking: None };
+        let new = Somebody {
+            party,
+            uses: 0,
+            since: i64::MAX,
+            settled: false,
+            lookups: 0,
+            tries_after: 0,
+            had: None,
+        };
         if let Some(who) = self.vacant.pop() {
             self.somebody[who as usize] = Some(new);
             who
@@ -225,6 +269,7 @@ impl<'a> Generator<'a> {
     fn plan(&mut self, at_us: i64, who: u32, what: What) {
         if let Some(Some(somebody)) = self.somebody.get_mut(who as usize) {
             somebody.uses += 1;
+            self.due_after += usize::from(what.is_after());
             self.due.push(Reverse((at_us, who, what)));
         }
     }
@@ -249,6 +294,12 @@ impl<'a> Generator<'a> {
     /// The scenario's time.
     fn now(&self) -> i64 {
         self.from_us + (self.clock_us() as f64 * self.rush.speed) as i64
+    }
+
+    /// A moment, in the scenario's time.
+    fn scenario_us(&self, at: Instant) -> i64 {
+        let later = at.saturating_duration_since(self.started);
+        self.from_us + self.scaled(later.as_micros() as f64)
     }
 
     /// So much real time, in the scenario's.
@@ -276,8 +327,6 @@ impl<'a> Generator<'a> {
                 return Ended::Interrupted { at_s: self.from_us as f64 / 1e6 };
             }
         }
-        let mut tick = tokio::time::interval(Duration::from_millis(1));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let ended = loop {
             if *shutdown.borrow() {
                 break Ended::Interrupted { at_s: self.now() as f64 / 1e6 };
@@ -286,7 +335,7 @@ impl<'a> Generator<'a> {
                 break gone;
             }
             self.come();
-            if self.open == 0 && self.due.is_empty() && self.next.is_none() {
+            if self.is_over() {
                 // The last ones may have given up on a dead engine.
                 let silent = self.silent_since.filter(|_| self.silent >= GONE_AFTER);
                 break silent.map_or(Ended::Complete, |since| self.gone_since(since));
@@ -302,10 +351,11 @@ impl<'a> Generator<'a> {
                         }
                     }
                 }
-                _ = tick.tick() => {}
+                () = pause(self.idle()) => {}
                 _ = shutdown.changed() => {}
             }
             self.retire();
+            self.connected = self.client.connection_state() == State::Connected;
             for _ in 0..512 {
                 let now = self.now();
                 let ready = self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now);
@@ -313,6 +363,7 @@ impl<'a> Generator<'a> {
                     break;
                 }
                 let Some(Reverse((due_us, who, what))) = self.due.pop() else { break };
+                self.due_after -= usize::from(what.is_after());
                 self.act(due_us, who, what).await;
                 self.release(who);
             }
@@ -325,6 +376,29 @@ impl<'a> Generator<'a> {
         }
         self.end();
         ended
+    }
+
+    /// How long nothing is due.
+    fn idle(&self) -> Duration {
+        if self.open >= MOST_OPEN {
+            return SHORTEST_PAUSE;
+        }
+        let due = self.due.peek().map(|Reverse((at, ..))| *at);
+        let comes = self.next.as_ref().map(|next| next.sent);
+        let Some(next) = due.into_iter().chain(comes).min() else { return LONGEST_PAUSE };
+        let real_us = (next - self.now()).max(0) as f64 / self.rush.speed;
+        Duration::from_micros(real_us as u64).min(LONGEST_PAUSE)
+    }
+
+    /// Nobody asks for a place any more, nor pays within the time that is waited
+    /// for it.
+    fn is_over(&mut self) -> bool {
+        if self.open > 0 || self.due.len() > self.due_after || self.next.is_some() {
+            return false;
+        }
+        let now = self.now();
+        let until = *self.over_at.get_or_insert(now) + (self.rush.after_s * 1e6) as i64;
+        self.due.peek().is_none_or(|Reverse((at, ..))| *at > until)
     }
 
     /// Nobody has answered for long.
@@ -366,7 +440,8 @@ impl<'a> Generator<'a> {
     async fn act(&mut self, due_us: i64, who: u32, what: What) {
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let party = &mut somebody.party;
-        if party.lost || (somebody.settled && what == What::Again) {
+        let unpaid = somebody.had.as_ref().is_some_and(|had| had.is_unpaid());
+        if party.lost || (somebody.settled && what == What::Again) || (what.is_after() && !unpaid) {
             return;
         }
         let first = somebody.since == i64::MAX;
@@ -374,8 +449,9 @@ impl<'a> Generator<'a> {
         somebody.uses += 1;
         let subject = match what {
             What::Ask | What::Again => self.subjects[0].clone(),
-            What::Lookup => self.subjects[1].clone(),
+            What::Lookup | What::Lapse => self.subjects[1].clone(),
             What::Cancel => self.subjects[2].clone(),
+            What::Confirm => self.subjects[3].clone(),
         };
         let payload = self.payload(who, what);
         let sent_us = self.clock_us();
@@ -399,23 +475,31 @@ impl<'a> Generator<'a> {
         });
         self.open += 1;
         self.silent_since.get_or_insert_with(Instant::now);
-        let reply = format!("{}.{number}", self.inbox);
-        let connected = self.client.connection_state() == State::Connected;
         // A connection that takes nothing: as if nobody had heard it.
-        let sent = connected && {
-            let sending = self.client.publish_with_reply(subject, reply, payload.into());
-            matches!(tokio::time::timeout(QUEUED_WITHIN, sending).await, Ok(Ok(())))
-        };
-        if !sent {
+        if !self.connected || !self.send(subject, number, payload).await {
             self.unheard(self.flights.len() - 1);
         }
+    }
+
+    /// Hands a message to the connection; false: it takes none.
+    async fn send(&self, subject: Subject, number: u64, payload: Vec<u8>) -> bool {
+        let reply = Subject::from(format!("{}.{number}", self.inbox));
+        let mut sending = pin!(self.client.publish_with_reply(subject, reply, payload.into()));
+        // Mostly there is room, and no clock is needed.
+        let sent = match sending.as_mut().now_or_never() {
+            Some(sent) => Ok(sent),
+            None => tokio::time::timeout(QUEUED_WITHIN, sending).await,
+        };
+        matches!(sent, Ok(Ok(())))
     }
 
     /// Ends the requests that need not be kept; who got no answer asks again.
     fn retire(&mut self) {
         let patience = self.patience_us();
         let now_us = self.clock_us();
-        while let Some(flight) = self.flights.front() {
+        // One that nobody answers keeps those behind it: they do not leave all at once.
+        for _ in 0..RETIRED {
+            let Some(flight) = self.flights.front() else { break };
             let age = now_us.saturating_sub(flight.sent_us);
             if age < patience && (flight.outcome.is_none() || age < LINGER_US) {
                 break;
@@ -439,6 +523,8 @@ impl<'a> Generator<'a> {
             }
             self.write(&flight);
         }
+        let later = |Reverse((_, _, what)): &Reverse<(i64, u32, What)>| *what == What::Confirm;
+        self.tally.payments.later = self.due.iter().filter(|due| later(due)).count() as u64;
         for somebody in std::mem::take(&mut self.somebody).into_iter().flatten() {
             self.tally.gone(&somebody.party);
         }
@@ -448,54 +534,13 @@ impl<'a> Generator<'a> {
             self.log_failed = Some(error.to_string());
         }
     }
+}
 
-    /// Free places: whichever is the later news. Clients know of a grant before the
-    /// engine is asked again, the engine of a draw before clients look it up, and
-    /// of returned places whether they can be had.
-    fn free_now(&self) -> i64 {
-        self.free_told.map_or(self.free, |told| told.min(self.free))
-    }
-
-    /// Renews the view, now and then.
-    fn show(&mut self) {
-        if self.shown.is_some_and(|shown| shown.elapsed() < SHOWN_EVERY) {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        self.free_told = self.live.take_told().or(self.free_told);
-        if self.rated.elapsed() >= Duration::from_secs(1) {
-            self.rated += Duration::from_secs(1);
-            self.rate.push_back(self.tally.sent - self.sent_before);
-            self.sent_before = self.tally.sent;
-            if self.rate.len() > RATES_KEPT {
-                self.rate.pop_front();
-            }
-        }
-        let begins = self.started.saturating_duration_since(Instant::now());
-        let now = self.now();
-        if begins.is_zero() {
-            self.tally.series.at(now).free = Some(self.free_now());
-        }
-        let tally = &self.tally;
-        let at = |of: &hdrhistogram::Histogram<u64>, q| of.value_at_quantile(q) as f64 / 1e3;
-        let waiting = self.crowd.left() + u64::from(self.next.is_some());
-        self.live.set(View {
-            t_s: now as f64 / 1e6,
-            begins_in_s: begins.as_secs_f64(),
-            came: self.came,
-            all: self.came + waiting,
-            sent: tally.sent,
-            granted: tally.bookings,
-            entered: tally.entered,
-            refused: tally.refused,
-            unanswered: tally.unanswered + tally.unheard,
-            open: self.open as u64,
-            free: self.free_now(),
-            places: self.ground.places,
-            grants_ms: [at(&tally.grants, 0.5), at(&tally.grants, 0.99)],
-            refusals_ms: [at(&tally.refusals, 0.5), at(&tally.refusals, 0.99)],
-            late_ms: at(&tally.lag, 0.99),
-            rate: self.rate.iter().copied().collect(),
-        });
+/// Waits, or only lets others run. No clock is set where an answer is there.
+async fn pause(wait: Duration) {
+    if wait.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(wait).await;
     }
 }

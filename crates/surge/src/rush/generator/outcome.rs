@@ -1,11 +1,13 @@
 //! What an answer means to who asked.
 
+use giliran_wire::Timestamp;
 use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
 
-use super::{Flight, Generator, Outcome, What};
+use super::{Flight, Generator, Had, Outcome, What};
 use crate::fairness::population::Role;
 use crate::fairness::scenario::Kind;
 use crate::log::Seen;
+use crate::rush::tally::FIRM;
 
 /// A draw whose close is later than this is not waited for, µs.
 const AWAITED_US: u128 = 3_600_000_000;
@@ -15,7 +17,7 @@ const LOOKUPS: u8 = 60;
 /// Brokers who came too early, or whom nobody heard, ask again within so long, µs.
 const BROKERS_AGAIN_US: [f64; 2] = [50_000.0, 200_000.0];
 /// Longest pause that an engine can ask for, µs.
-const LONGEST_PAUSE_US: f64 = 10_000_000.0;
+pub(super) const LONGEST_PAUSE_US: f64 = 10_000_000.0;
 /// From a cancellation to the recycler's request for its client, µs.
 const STROKE_US: i64 = 2_000;
 
@@ -51,8 +53,11 @@ impl Generator<'_> {
                 flight.outcome = Some(Outcome::Granted);
                 flight.as_of = Some((as_of.epoch, as_of.seq));
                 flight.seen = Some(Box::new(seen(&booking)));
-                if what == What::Cancel {
-                    return self.given_back(who, now);
+                match what {
+                    What::Cancel => return self.given_back(who, now),
+                    What::Confirm => return self.paid(who, &booking, took_us),
+                    What::Lapse => return self.looked(who, &booking, now),
+                    What::Ask | What::Again | What::Lookup => {}
                 }
                 self.settled(who, what, due_us, took_us);
                 if what != What::Lookup {
@@ -73,7 +78,7 @@ impl Generator<'_> {
                 let flight = &mut self.flights[index];
                 flight.outcome = Some(Outcome::Rejected(rejection.reason));
                 flight.as_of = rejection.as_of.map(|as_of| (as_of.epoch, as_of.seq));
-                if what == What::Cancel {
+                if what == What::Cancel || self.payment_refused(who, what, &rejection, now) {
                     return;
                 }
                 self.tally.refused[usize::from(rejection.reason.number())] += 1;
@@ -109,20 +114,23 @@ impl Generator<'_> {
     fn granted(&mut self, who: u32, booking: &Booking<'_>, now: i64) {
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         somebody.settled = true;
-        if somebody.booking.is_some() {
+        if somebody.had.is_some() {
             // A repeated answer.
             return;
         }
-        somebody.booking = Some(Box::new(seen(booking)));
+        let seen = seen(booking);
+        let until = booking.hold_expires_at.map_or(FIRM, Timestamp::as_millis);
+        self.tally.told(&seen, until, booking.granted_at.as_millis());
+        somebody.had = Some(Box::new(Had { seen, paid: false, given_back: false }));
         somebody.party.won = true;
         let (party, since) = (somebody.party.clone(), somebody.since);
         let seats = u64::from(party.size);
         self.tally.bookings += 1;
+        self.tally.at_once += u64::from(!party.entered);
         self.tally.places += seats;
         self.tally.series.at(now).granted += seats;
         *self.tally.by_office.entry(booking.office.to_string()).or_default() += seats;
         self.free -= seats as i64;
-        self.tally.told(&seen(booking), true);
         match party.role {
             Role::Person => {
                 let own = &self.ground.offices[usize::from(party.office)];
@@ -143,19 +151,22 @@ impl Generator<'_> {
                     let over = now.max((3.0 * decay_us) as i64);
                     let at = over + self.random.between(0.0, decay_us) as i64;
                     self.plan(at, who, What::Cancel);
+                    return;
                 }
             }
         }
+        self.held(who, booking, now);
     }
 
     /// A recycler gave its place back, and asks for its client in the same stroke.
     fn given_back(&mut self, who: u32, now: i64) {
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
-        let Some(had) = somebody.booking.as_ref() else { return };
+        let Some(had) = somebody.had.as_mut() else { return };
+        had.given_back = true;
         let own = somebody.party.clone();
         let seats = u64::from(own.size);
-        self.tally.told(had, false);
-        self.tally.given_back += seats;
+        self.tally.given_back(&had.seen);
+        self.tally.recycled += seats;
         self.free += seats as i64;
         let attacker = usize::from(own.group) - self.scenario.cohorts.len();
         let Some(mut client) = self.clients[attacker].pop_front() else { return };
@@ -238,19 +249,24 @@ impl Generator<'_> {
         let (who, what, due_us) = (flight.who, flight.what, flight.due_us);
         self.open -= 1;
         self.tally.unheard += 1;
+        self.silent += 1;
         self.missed(who, what, due_us);
     }
 
     /// Its patience is over.
     pub(super) fn unanswered(&mut self, flight: &Flight) {
         self.tally.unanswered += 1;
+        // Who may not send payments gets no answer to them from an engine that lives.
+        self.silent += u32::from(flight.what != What::Confirm);
         self.missed(flight.who, flight.what, flight.due_us);
     }
 
     /// Whoever got no answer asks again, a few times.
     fn missed(&mut self, who: u32, what: What, due_us: i64) {
-        self.silent += 1;
         let now = self.now();
+        if self.payment_missed(who, what, now) {
+            return;
+        }
         self.tally.series.at(now).again += 1;
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let party = &mut somebody.party;
@@ -273,7 +289,7 @@ impl Generator<'_> {
     }
 }
 
-fn seen(booking: &Booking<'_>) -> Seen {
+pub(super) fn seen(booking: &Booking<'_>) -> Seen {
     Seen {
         id: booking.id.to_string(),
         office: booking.office.to_string(),

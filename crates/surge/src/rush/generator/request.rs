@@ -1,26 +1,30 @@
 //! What is sent, and what of it goes into the clients' log.
 
+use std::io::Write as _;
+
 use giliran_wire::{Date, request};
+use serde::Serialize;
 
 use super::{Flight, Generator, Outcome, What};
 use crate::fairness::population::Party;
 use crate::fairness::random::mix;
+use crate::fairness::scenario::Scenario;
 use crate::log::{Attempt, Choice};
-use crate::rush::ground::Ground;
+use crate::rush::ground::{Ground, Site};
 
 /// Whose requests they are: under another seed, other people's.
 fn request_id(seed: u64, party: &Party) -> String {
     format!("s{seed}-{}", party.first)
 }
 
-/// Sixteen digits each.
+/// Its applicants, of sixteen digits each.
+fn numbers(seed: u64, party: &Party) -> impl Iterator<Item = u64> {
+    let first = mix(seed) % 1_000_000 * 10_000_000_000 + u64::from(party.first);
+    (0..u64::from(party.size)).map(move |member| first + member)
+}
+
 fn applicants(seed: u64, party: &Party) -> Vec<String> {
-    let before = mix(seed) % 1_000_000;
-    let id = |member: u8| {
-        let number = u64::from(party.first) + u64::from(member);
-        format!("{:016}", before * 10_000_000_000 + number)
-    };
-    (0..party.size).map(id).collect()
+    numbers(seed, party).map(|number| format!("{number:016}")).collect()
 }
 
 /// Where and when a party would come, in its order.
@@ -43,59 +47,114 @@ fn channel(name: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
+/// What of the requests' text is the same for many, as JSON: written once.
+pub(super) struct Texts {
+    /// `"opening":"…"`.
+    opening: String,
+    /// `,"channel":"…"` by cohort; empty: it has none.
+    channels: Vec<String>,
+    /// A choice by site and day.
+    days: Vec<Vec<String>>,
+    /// Any day, by site.
+    any: Vec<String>,
+}
+
+impl Texts {
+    pub(super) fn new(scenario: &Scenario, ground: &Ground) -> Self {
+        let choice = |site: &Site, date| {
+            let office = site.id.as_str().into();
+            json(&request::Choice { office, date, session: None })
+        };
+        let any = |site: &Site| choice(site, None);
+        let days = |site: &Site| site.dates.iter().map(|date| choice(site, Some(*date))).collect();
+        let named = |name: &str| channel(name).map(|name| format!(",\"channel\":{}", json(&name)));
+        Self {
+            opening: format!("\"opening\":{}", json(&ground.opening)),
+            channels: scenario
+                .cohorts
+                .iter()
+                .map(|c| named(&c.channel).unwrap_or_default())
+                .collect(),
+            days: ground.offices.iter().map(days).collect(),
+            any: ground.offices.iter().map(any).collect(),
+        }
+    }
+
+    /// A request for a place. By hand, since it is written for every request that is
+    /// sent; that it is what the wire says, a test sees to.
+    fn book(&self, seed: u64, party: &Party) -> Vec<u8> {
+        let mut text = Vec::with_capacity(512);
+        let own = usize::from(party.office);
+        let days = party.days().filter_map(|day| self.days[own].get(usize::from(day)));
+        let second = (party.second != party.office).then(|| &self.any[usize::from(party.second)]);
+        // Writing into memory does not fail.
+        let _ = write!(text, "{{\"request_id\":\"s{seed}-{}\",\"applicants\":[", party.first);
+        for (n, applicant) in numbers(seed, party).enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            let _ = write!(text, "{comma}\"{applicant:016}\"");
+        }
+        text.extend_from_slice(b"],\"choices\":[");
+        for (n, choice) in days.chain(second).enumerate() {
+            if n > 0 {
+                text.push(b',');
+            }
+            text.extend_from_slice(choice.as_bytes());
+        }
+        text.extend_from_slice(b"],");
+        text.extend_from_slice(self.opening.as_bytes());
+        let _ = write!(text, ",\"account\":\"u{seed}-{}\"", party.account);
+        let channel = self.channels.get(usize::from(party.group)).map_or("", String::as_str);
+        text.extend_from_slice(channel.as_bytes());
+        text.push(b'}');
+        text
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Texts and dates: they can be written.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 impl Generator<'_> {
     pub(super) fn payload(&self, who: u32, what: What) -> Vec<u8> {
         let Some(Some(somebody)) = self.somebody.get(who as usize) else { return Vec::new() };
         let (party, seed) = (&somebody.party, self.rush.seed);
-        let (id, applicants) = (request_id(seed, party), applicants(seed, party));
-        let opening = self.ground.opening.as_str();
-        let written = match what {
-            What::Ask | What::Again => {
-                let account = format!("u{seed}-{}", party.account);
-                let cohort = self.scenario.cohorts.get(usize::from(party.group));
-                let wishes = wishes(self.ground, party);
-                serde_json::to_vec(&request::Book {
-                    request_id: id.into(),
-                    applicants: applicants.into_iter().map(Into::into).collect(),
-                    choices: wishes
-                        .map(|(office, date)| request::Choice {
-                            office: office.into(),
-                            date,
-                            session: None,
-                        })
-                        .collect(),
-                    opening: Some(opening.into()),
-                    expires_at: None,
-                    account: Some(account.into()),
-                    channel: cohort.and_then(|c| channel(&c.channel)).map(Into::into),
-                    reference: None,
-                    wait: false,
-                })
-            }
-            What::Lookup => serde_json::to_vec(&request::Lookup {
+        if matches!(what, What::Ask | What::Again) {
+            return self.texts.book(seed, party);
+        }
+        let id = request_id(seed, party);
+        let applicant = applicants(seed, party).swap_remove(0);
+        let booking = somebody.had.as_ref().map(|had| had.seen.id.as_str());
+        let booking = booking.unwrap_or_default().into();
+        match what {
+            What::Ask | What::Again | What::Lookup | What::Lapse => json(&request::Lookup {
                 booking: None,
                 request_id: Some(id.into()),
-                applicant: applicants[0].as_str().into(),
-                opening: Some(opening.into()),
+                applicant: applicant.into(),
+                opening: Some(self.ground.opening.as_str().into()),
             }),
-            What::Cancel => {
-                let booking = somebody.booking.as_ref().map(|seen| seen.id.as_str());
-                serde_json::to_vec(&request::Cancel {
-                    request_id: format!("{id}-back").into(),
-                    booking: booking.unwrap_or_default().into(),
-                    applicant: applicants[0].as_str().into(),
+            What::Cancel => json(&request::Cancel {
+                request_id: format!("{id}-back").into(),
+                booking,
+                applicant: applicant.into(),
+            }),
+            What::Confirm => {
+                let paid = format!("{id}-paid");
+                json(&request::Confirm {
+                    request_id: paid.as_str().into(),
+                    booking,
+                    reference: Some(paid.as_str().into()),
                 })
             }
-        };
-        // Texts and numbers: they can be written.
-        written.unwrap_or_default()
+        }
+        .into_bytes()
     }
 
-    /// Writes down what its client saw. A cancellation is none of those whose
-    /// answers the log is for, and a lookup's refusal refuses nothing.
+    /// Writes down what its client saw. Cancellations and payments are none of those
+    /// whose answers the log is for, and a lookup's refusal refuses nothing.
     pub(super) fn write(&mut self, flight: &Flight) {
         let outcome = match (flight.what, flight.outcome) {
-            (What::Cancel, _) => return,
+            (What::Cancel | What::Confirm | What::Lapse, _) => return,
             (What::Lookup, Some(Outcome::Granted)) => Some("granted"),
             (What::Lookup, _) => return,
             (_, Some(Outcome::Granted)) => Some("granted"),
@@ -141,8 +200,59 @@ impl Generator<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::fairness::population::{Crowd, Role};
+    use crate::fairness::scenario::shipped;
+
+    #[test]
+    fn a_request_by_hand_is_what_the_wire_says() {
+        let mut scenario = shipped("batam").unwrap();
+        scenario.cohorts[0].channel = "Web & \"more\"".into();
+        scenario.cohorts[1].channel.clear();
+        let date = |day: usize| format!("2026-12-0{}", day + 1).parse().unwrap();
+        let site = |office: String| Site { id: office, dates: (0..5).map(date).collect() };
+        let offices = scenario.offices.names().into_iter().map(site).collect();
+        let ground = Ground::example("2026-W49", offices);
+        let texts = Texts::new(&scenario, &ground);
+        let (_, crowd) = Crowd::new(&scenario, &[], 3);
+        let parties = crowd.take(300).map(|coming| coming.party);
+        let (mut families, mut seconds) = (0, 0);
+        for (n, party) in parties.enumerate() {
+            // Brokers have no channel.
+            let group = if n == 0 { scenario.cohorts.len() as u16 } else { party.group };
+            let role = if n == 0 { Role::Identity } else { party.role };
+            let party = Party { group, role, ..party };
+            families += usize::from(party.size > 1);
+            seconds += usize::from(party.second != party.office);
+            let expected = request::Book {
+                request_id: request_id(3, &party).into(),
+                applicants: applicants(3, &party).into_iter().map(Into::into).collect(),
+                choices: wishes(&ground, &party)
+                    .map(|(office, date)| request::Choice {
+                        office: office.into(),
+                        date,
+                        session: None,
+                    })
+                    .collect(),
+                opening: Some("2026-W49".into()),
+                expires_at: None,
+                account: Some(format!("u3-{}", party.account).into()),
+                channel: scenario
+                    .cohorts
+                    .get(usize::from(group))
+                    .and_then(|cohort| channel(&cohort.channel))
+                    .map(Into::into),
+                reference: None,
+                wait: false,
+            };
+            let text = texts.book(3, &party);
+            assert_eq!(serde_json::from_slice::<request::Book<'_>>(&text).unwrap(), expected);
+            request::Request::validate(&expected).unwrap();
+        }
+        assert!(families > 20 && seconds > 10, "{families}, {seconds}");
+    }
 
     #[test]
     fn channels_are_named_as_the_contract_wants() {

@@ -40,6 +40,7 @@ pub fn tables(record: &Record) -> [(&'static str, String); 5] {
     };
     line("all", "", "grants", &record.grants);
     line("all", "", "refusals", &record.refusals);
+    line("all", "", "payments", &record.confirmations);
     line("all", "", "lag", &record.lag);
     for group in &record.groups {
         let _ = writeln!(

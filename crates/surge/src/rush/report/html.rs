@@ -72,6 +72,7 @@ fn facts(record: &Record, page: &mut String) {
     let identities: u64 = record.attackers.iter().map(|(_, means)| means.identities).sum();
     let mut facts = vec![
         ("opening", record.opening.clone()),
+        ("order, as announced", record.order.clone()),
         ("parties of people", record.people.to_string()),
         ("brokers' identities", identities.to_string()),
         ("free places before", record.free_before.to_string()),
@@ -126,6 +127,9 @@ fn latency(record: &Record, page: &mut String) {
         ("grants".to_owned(), times(&record.grants)),
         ("refusals".to_owned(), times(&record.refusals)),
     ];
+    if record.confirmations.count > 0 {
+        rows.push(("payments".to_owned(), times(&record.confirmations)));
+    }
     for group in record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker")) {
         rows.push((format!("{} {}", group.kind, group.name), times(&group.service)));
     }
@@ -159,10 +163,12 @@ fn groups(record: &Record, page: &mut String) {
     let heads = ["asked", "have a place", "against the average", "z", "answered in time"];
     table(page, &heads, &rows);
     if !record.attackers.is_empty() {
-        page.push_str(
+        let _ = write!(
+            page,
             "<h3>What brokers have</h3><p>Those with a budget tried, in a small copy of the \
-             scenario under first-come, every way to spend it in quarters, and took what paid \
-             best.</p>",
+             scenario under the order that was announced ({}), every way to spend it in quarters, \
+             and took what paid best.</p>",
+            escaped(&record.order)
         );
         let rows: Vec<(String, Vec<String>)> = record
             .attackers
@@ -187,6 +193,17 @@ fn counts(record: &Record, page: &mut String) {
     count("bookings told", record.bookings);
     if record.entered > 0 {
         count("entered into a draw", record.entered);
+    }
+    let payments = &record.payments;
+    if payments.held > 0 {
+        count("held until paid", payments.held);
+        count("paid", payments.paid);
+        count("payments refused", payments.refused);
+        count("payments not answered", payments.unanswered);
+        count("to be paid after the run", payments.later);
+        count("left to lapse", payments.left);
+        count("seen to have lapsed", payments.lapsed);
+        count("held seconds after their time", payments.overdue);
     }
     for (reason, n) in &record.rejected {
         count(&format!("refused: {reason}"), *n);

@@ -3,7 +3,7 @@
 use super::{html, json, summary, tables, verdict};
 use crate::fairness::Means;
 use crate::fairness::report::svg::escaped;
-use crate::rush::{Bin, Ended, Figure, GroupRecord, Latency, Record};
+use crate::rush::{Bin, Ended, Figure, GroupRecord, Latency, Payments, Record};
 
 fn record() -> Record {
     let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
@@ -28,6 +28,8 @@ fn record() -> Record {
         scale: 0.5,
         speed: 10.0,
         opening: "w".into(),
+        order: "first-come".into(),
+        order_denied: None,
         ended: Ended::Complete,
         void: None,
         log_failed: None,
@@ -52,6 +54,8 @@ fn record() -> Record {
         second_answers: 0,
         grants: latency,
         refusals: latency,
+        payments: Payments::default(),
+        confirmations: Latency::default(),
         lag: latency,
         figures: vec![
             figure("scalper_share", true, Some(0.25)),
@@ -103,7 +107,7 @@ fn the_verdict_is_of_what_happened() {
         "no queue number was given twice",
         "Of 90 free places, 80 were granted in 70 bookings; 10 are free at the end. 35.0 % of the 200",
         "the loser had come first in 0.20 % of the cases: as under pure first-come",
-        "Brokers hold 25.0 % of the granted places; they are 9.09 % of those who asked",
+        "Brokers hold 25.0 % of the granted places; they are 9.09 % of those who asked, and bought for first-come.",
         "Not served evenly: cohort city, fibre has 1.25 times the average (z 2.0)",
         "97.5 % of the requests were settled",
     ] {
@@ -113,14 +117,46 @@ fn the_verdict_is_of_what_happened() {
 
     record.ended = Ended::EngineGone { at_s: 41.6 };
     record.void = Some("too slow".into());
+    record.order_denied = Some("7 came at once".into());
+    record.order = "draw".into();
     record.second_answers = 2;
     let said = verdict(&record);
     assert!(said[0].starts_with("The engine stopped answering at second 42"), "{said:?}");
     assert_eq!(said[1], "Void: too slow.");
-    assert!(said[2].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
+    assert!(said[2].contains("brokers bought for a draw, but 7 came at once."), "{said:?}");
+    assert!(said[3].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
     record.ended = Ended::Interrupted { at_s: 3.0 };
     assert!(verdict(&record)[0].starts_with("It was interrupted at second 3"));
     assert!(summary(&record).contains("- Void: too slow."));
+}
+
+#[test]
+fn what_became_of_holds_is_said_where_there_are_any() {
+    let mut record = record();
+    assert!(!verdict(&record).join("\n").contains("held bookings"));
+    record.payments = Payments {
+        held: 70,
+        paid: 40,
+        refused: 3,
+        later: 20,
+        left: 7,
+        lapsed: 5,
+        places_paid: 44,
+        brokers_paid: 11,
+        ..Payments::default()
+    };
+    let said = verdict(&record).join("\n");
+    assert!(
+        said.contains(
+            "Of 70 held bookings 40 were paid, 3 payments were refused, as too late, 20 were to be \
+             paid after the run had ended, 7 were left to lapse, of which 5 were seen to have \
+             lapsed."
+        ),
+        "{said}"
+    );
+    record.payments.overdue = 2;
+    assert!(verdict(&record).join("\n").contains("lapsed and 2 were held seconds after"));
+    assert!(html(&record).contains("<th>left to lapse</th><td>7</td>"));
 }
 
 #[test]
@@ -130,7 +166,7 @@ fn files_hold_every_observation_once() {
     assert_eq!(measures.lines().count(), 1 + 4, "one has no value");
     assert_eq!(groups.lines().count(), 1 + 3);
     assert!(groups.contains("made up,3,cohort,\"city, fibre\",150,60,1.25,2,true,0.5"), "{groups}");
-    assert_eq!(latency.lines().count(), 1 + 3 + 2 * 3);
+    assert_eq!(latency.lines().count(), 1 + 4 + 2 * 3);
     assert_eq!(series.lines().count(), 1 + 100);
     assert!(series.lines().nth(2).is_some_and(|row| row.starts_with("made up,3,-4.5,0.5,0,7,")));
     assert_eq!(deciles.lines().count(), 1 + 10);

@@ -18,6 +18,7 @@ pub fn verdict(record: &Record) -> Vec<String> {
     places(record, &mut said);
     order(record, &mut said);
     brokers(record, &mut said);
+    payments(record, &mut said);
     cohorts(record, &mut said);
     latency(record, &mut said);
     said
@@ -38,6 +39,18 @@ fn ended(record: &Record, said: &mut Vec<String>) {
     if let Some(why) = &record.void {
         said.push(format!("Void: {why}."));
     }
+    if let Some(seen) = &record.order_denied {
+        said.push(format!(
+            "The order is not the one that was announced: brokers bought for {}, but {seen}. Name \
+             the engine's own with --order.",
+            announced(record)
+        ));
+    }
+}
+
+/// The order, as part of a sentence.
+fn announced(record: &Record) -> &str {
+    if record.order == "draw" { "a draw" } else { &record.order }
 }
 
 fn promises(record: &Record, said: &mut Vec<String>) {
@@ -106,9 +119,11 @@ fn brokers(record: &Record, said: &mut Vec<String>) {
             record.groups.iter().filter(|g| g.kind == "broker").map(|g| g.applied).sum();
         let part = brokers as f64 / (brokers + record.people).max(1) as f64;
         said.push(format!(
-            "Brokers hold {} of the granted places; they are {} of those who asked.",
+            "Brokers hold {} of the granted places; they are {} of those who asked, and bought \
+             for {}.",
             shown(share, true),
-            shown(part, true)
+            shown(part, true),
+            announced(record)
         ));
     }
     if let Some(captured) = record.figure("recycle_capture") {
@@ -117,6 +132,34 @@ fn brokers(record: &Record, said: &mut Vec<String>) {
              back.",
             shown(captured, true)
         ));
+    }
+}
+
+fn payments(record: &Record, said: &mut Vec<String>) {
+    let payments = &record.payments;
+    if payments.held == 0 {
+        return;
+    }
+    let mut parts = vec![format!("{} were paid", payments.paid)];
+    let mut part = |n: u64, what: &str| {
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    };
+    part(payments.refused, "payments were refused, as too late");
+    part(payments.unanswered, "payments were not answered");
+    part(payments.later, "were to be paid after the run had ended");
+    part(payments.left, "were left to lapse");
+    let mut text = format!("Of {} held bookings {}", payments.held, parts.join(", "));
+    if payments.left > 0 {
+        let _ = write!(text, ", of which {} were seen to have lapsed", payments.lapsed);
+    }
+    if payments.overdue > 0 {
+        let _ = write!(text, " and {} were held seconds after their time", payments.overdue);
+    }
+    said.push(text + ".");
+    if let Some(share) = record.figure("scalper_share_paid") {
+        said.push(format!("Brokers have {} of the places that were paid.", shown(share, true)));
     }
 }
 
@@ -201,6 +244,9 @@ pub fn summary(record: &Record) -> String {
     };
     line("grants", &record.grants);
     line("refusals", &record.refusals);
+    if record.confirmations.count > 0 {
+        line("payments", &record.confirmations);
+    }
     line("left late by", &record.lag);
     let _ = writeln!(
         text,
