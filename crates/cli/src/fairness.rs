@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use giliran_surge::fairness::report::{self, Report};
-use giliran_surge::fairness::scenario::{SHIPPED, Scenario, parse, shipped};
+use giliran_surge::fairness::scenario::{Kind, SHIPPED, Scenario, parse, shipped};
 use giliran_surge::fairness::{
     Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
     sweep,
@@ -31,8 +31,8 @@ const QUIET: Duration = Duration::from_secs(2);
     giliran fairness --scenario calm --show > mine.toml\n  \
     giliran fairness --check\n  \
     giliran fairness --from-ledger --opening 2026-W49 --html friday.html\n\n\
-    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks (factors but for \
-    times and the share).\n\
+    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks, tries (factors \
+    but for times, the share and the number of tries).\n\
     Without --from-ledger nothing is asked over the network: it runs in virtual time on \
     the code that decides, and the same seed gives the same figures.")]
 pub(crate) struct Args {
@@ -45,15 +45,10 @@ pub(crate) struct Args {
     /// Print a scenario that comes with giliran, to begin an own one with, and end.
     #[arg(long)]
     show: bool,
-    /// Orders: first-come, rounds:MS, draw.
-    #[arg(
-        long,
-        value_name = "ORDER,…",
-        value_delimiter = ',',
-        default_value = "first-come,rounds:500,draw",
-        value_parser = order
-    )]
-    orders: Vec<Order>,
+    /// Orders: first-come, rounds:MS, draw, draw+beacon (with a public value)
+    /// [default: first-come,rounds:500,draw; with an insider draw+beacon, too].
+    #[arg(long, value_name = "ORDER,…", value_delimiter = ',', value_parser = ordered)]
+    orders: Vec<Ordered>,
     /// When returned places can be had again: immediate, delayed:FROM-TO (seconds),
     /// at:HH:MM.
     #[arg(
@@ -108,6 +103,23 @@ fn swept(text: &str) -> Result<Swept, String> {
     let number = |value: &str| value.trim().parse().map_err(|_| format!("{value:?} is no number"));
     let values = values.split(',').map(number).collect::<Result<Vec<f64>, String>>()?;
     Ok(Swept { parameter: parameter.trim().to_owned(), values })
+}
+
+/// An order, and whether a public value goes into its seed.
+type Ordered = (Order, bool);
+
+fn ordered(text: &str) -> Result<Ordered, String> {
+    if text == "draw+beacon" { Ok((Order::Draw, true)) } else { Ok((order(text)?, false)) }
+}
+
+/// What is compared where nothing is said.
+fn usual(scenario: &Scenario) -> Vec<Ordered> {
+    let rounds = Order::Rounds { length_ms: 500 };
+    let mut orders = vec![(Order::FirstCome, false), (rounds, false), (Order::Draw, false)];
+    if scenario.attackers.iter().any(|attacker| attacker.kind == Kind::Insider) {
+        orders.push((Order::Draw, true));
+    }
+    orders
 }
 
 fn order(text: &str) -> Result<Order, String> {
@@ -175,8 +187,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return checked(args.seed, threads).await;
     }
     let scenario = scenario(&args.scenario)?;
-    let arms = args.orders.iter().flat_map(|order| {
-        args.returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
+    let orders = if args.orders.is_empty() { usual(&scenario) } else { args.orders.clone() };
+    let arms = orders.iter().flat_map(|(order, beacon)| {
+        let arm =
+            |returns: &ReturnRule| Arm { beacon: *beacon, ..Arm::new(*order, returns.clone()) };
+        args.returns.iter().map(arm)
     });
     let plan = Plan {
         scenario,
@@ -361,6 +376,9 @@ mod tests {
         assert_eq!(order("first-come"), Ok(Order::FirstCome));
         assert_eq!(order("rounds:250"), Ok(Order::Rounds { length_ms: 250 }));
         assert_eq!(order("draw"), Ok(Order::Draw));
+        assert_eq!(ordered("draw"), Ok((Order::Draw, false)));
+        assert_eq!(ordered("draw+beacon"), Ok((Order::Draw, true)));
+        assert!(ordered("rounds:500+beacon").is_err());
         assert!(order("rounds").unwrap_err().contains("rounds:MS"));
         assert!(order("rounds:0").unwrap_err().contains("from 1"));
         assert!(order("rounds:fast").unwrap_err().contains("\"fast\""));

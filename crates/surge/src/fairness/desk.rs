@@ -25,7 +25,9 @@ use super::scenario::Scenario;
 /// The opening second: Friday, 27 November 2026, 14:00 in Jakarta.
 const OPENS_MS: i64 = 1_795_762_800_000;
 /// The id of the one opening.
-const OPENING: &str = "w";
+pub(crate) const OPENING: &str = "w";
+/// The id of the ledger.
+pub(crate) const LEDGER: LedgerId = LedgerId([1; 16]);
 /// Most entries in a block: below its limit of 512 KiB also for parties of five.
 const BLOCK_ENTRIES: usize = 1_000;
 
@@ -366,7 +368,7 @@ fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> B
     let chain = keeper.chain();
     Block {
         format: FORMAT,
-        ledger: LedgerId([1; 16]),
+        ledger: LEDGER,
         generation: 1,
         epoch,
         writer: WriterNonce([1; 16]),

@@ -33,9 +33,9 @@ fn at_five() -> ReturnRule {
 }
 
 fn plan(scenario: Scenario, orders: &[Order], returns: &[ReturnRule], seeds: u64) -> Plan {
-    let arms = orders.iter().flat_map(|order| {
-        returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
-    });
+    let arms = orders
+        .iter()
+        .flat_map(|order| returns.iter().map(|returns| Arm::new(*order, returns.clone())));
     Plan { scenario, arms: arms.collect(), seeds, seed: 1, threads: 2, pilot_parties: 300 }
 }
 
@@ -75,7 +75,7 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     // The account limit is no part of the algorithm.
     scenario.opening.max_per_account = None;
     scenario.attackers.clear();
-    let arm = Arm { order: Order::Draw, returns: ReturnRule::Immediate };
+    let arm = Arm::new(Order::Draw, ReturnRule::Immediate);
     let population = Population::new(&scenario, &[], 5);
     let parties = population.parties.clone();
     let receipts: Vec<BookingId> =
@@ -114,7 +114,7 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
 #[test]
 fn nobody_is_last_in_every_round() {
     let scenario = scenario("batam", 0.02);
-    let arm = Arm { order: ROUNDS, returns: ReturnRule::Immediate };
+    let arm = Arm::new(ROUNDS, ReturnRule::Immediate);
     let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5);
     let everybody: Vec<u32> = (0..run.parties().len() as u32).collect();
     let lines: Vec<Vec<u32>> = (0..20).map(|round| run.line_of(round, &everybody)).collect();

@@ -95,6 +95,7 @@ pub async fn run(
     live: Arc<Live>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Record, RushError> {
+    can_be_sent(&rush.scenario)?;
     Engine::look(&client, &rush.domain).await?;
     let (scenario, seed) = (rush.scenario.clone(), rush.seed);
     let means = tokio::task::spawn_blocking(move || bought(scenario, seed));
@@ -123,10 +124,22 @@ pub async fn run(
     Ok(record)
 }
 
+/// Whether everybody in it acts by what one can see from outside.
+fn can_be_sent(scenario: &Scenario) -> Result<(), RushError> {
+    match scenario.attackers.iter().find(|attacker| attacker.kind == Kind::Insider) {
+        Some(insider) => Err(RushError::Misfit(format!(
+            "{}: an insider acts by the engine's secrets, which are not known here; `giliran \
+             fairness` has them",
+            insider.name
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What brokers with a budget have: what gets most places at the opening. Which
 /// order it has only the engine knows; they buy for first-come.
 fn bought(mut scenario: Scenario, seed: u64) -> Vec<Means> {
-    let arm = Arm { order: Order::FirstCome, returns: ReturnRule::Immediate };
+    let arm = Arm::new(Order::FirstCome, ReturnRule::Immediate);
     scenario.aftermath.lasts_s = 0.0;
     for attacker in &mut scenario.attackers {
         if attacker.kind == Kind::Recycler {
@@ -135,4 +148,18 @@ fn bought(mut scenario: Scenario, seed: u64) -> Vec<Means> {
         }
     }
     best_means(&scenario, &arm, seed, &PILOT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fairness::scenario::shipped;
+
+    #[test]
+    fn an_insider_cannot_be_sent() {
+        let of = |name| shipped(name).map(|scenario| can_be_sent(&scenario));
+        assert!(matches!(of("batam"), Some(Ok(()))));
+        let Some(Err(refused)) = of("insiders") else { panic!("it is sent") };
+        assert!(refused.to_string().contains("giliran fairness"), "{refused}");
+    }
 }

@@ -17,7 +17,7 @@ pub use html::html;
 pub(crate) use html::{STYLE, figure};
 pub use json::json;
 pub use table::table;
-pub use words::{arm_name, order_name, verdict};
+pub use words::{arm_name, order_name, ordered, verdict};
 
 /// A comparison, or several of them along a parameter.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Whether a scenario can be run.
 
-use super::{MOST_PARTIES, Scenario};
+use super::{Kind, MOST_PARTIES, Scenario};
 
 /// What is wrong: the field, and what would be right.
 pub(super) fn problems(scenario: &Scenario) -> Vec<(String, String)> {
@@ -183,6 +183,7 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
             }
             (None, Some(_)) => {}
         }
+        insider(scenario, i, found);
         if attacker.accounts == Some(0) {
             found.add(&field("accounts"), "without one it cannot ask; from 1 on");
         }
@@ -206,5 +207,33 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
         if scenario.attackers[..i].iter().any(|other| other.name == attacker.name) {
             found.add(&field("name"), format!("{:?} is there twice", attacker.name));
         }
+    }
+}
+
+/// Most sets of entries that an insider tries: each is a whole draw.
+const MOST_TRIES: u64 = 1_000_000;
+
+fn insider(scenario: &Scenario, i: usize, found: &mut Found) {
+    let attacker = &scenario.attackers[i];
+    let field = |name: &str| format!("attackers[{i}].{name}");
+    if attacker.kind != Kind::Insider {
+        for (name, given) in [("enters", attacker.enters), ("tries", attacker.tries)] {
+            if given.is_some() {
+                found.add(&field(name), "only an insider has it");
+            }
+        }
+        return;
+    }
+    if attacker.budget.is_some() {
+        found.add(&field("budget"), "an insider has its means: `identities`, and no budget");
+    }
+    if scenario.attackers[..i].iter().any(|other| other.kind == Kind::Insider) {
+        found.add(&field("kind"), "a second insider: whoever moves last decides, so give one");
+    }
+    if !(1..=attacker.identities.unwrap_or(u64::MAX)).contains(&attacker.enters.unwrap_or(1)) {
+        found.add(&field("enters"), "is to be from 1 up to `identities`");
+    }
+    if !(1..=MOST_TRIES).contains(&attacker.tries.unwrap_or(1)) {
+        found.add(&field("tries"), format!("is to be from 1 to {MOST_TRIES}"));
     }
 }
