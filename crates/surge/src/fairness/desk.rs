@@ -170,14 +170,21 @@ impl Desk {
         put(&self.book, (&mut self.grants, &mut self.entering), &ask, us)
     }
 
+    /// Any day at an office, to move a booking to.
+    pub(crate) fn anywhere(&self, office: u16) -> Choice<'static> {
+        let office = self.offices[usize::from(office)].to_string();
+        Choice { office: office.into(), date: None, session: None }
+    }
+
     /// Decides a request as it was sent.
     pub(crate) fn ask(&mut self, ask: &Ask<'_>, us: i64) -> Said {
         put(&self.book, (&mut self.grants, &mut self.entering), ask, us)
     }
 
-    /// A booking's change, for the next block.
-    pub(crate) fn change(&mut self, target: BookingId, deed: Deed) {
+    /// A booking's change, for the next block, by its owner or somebody who is not.
+    pub(crate) fn change(&mut self, target: BookingId, deed: Deed, owner: bool) {
         let request_id = match deed {
+            _ if !owner => "forged",
             Deed::Confirm { .. } => "confirm",
             Deed::Cancel { .. } => "cancel",
             Deed::Reschedule { .. } => "reschedule",

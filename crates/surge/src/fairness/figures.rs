@@ -26,12 +26,14 @@ pub enum Measure {
     RankP,
     Oversell,
     Undersell,
+    Replayed,
+    Forged,
     Requests,
 }
 
 impl Measure {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ScalperShare,
         Self::LatencyPremium,
         Self::Inversion,
@@ -49,6 +51,8 @@ impl Measure {
         Self::RankP,
         Self::Oversell,
         Self::Undersell,
+        Self::Replayed,
+        Self::Forged,
         Self::Requests,
     ];
 
@@ -72,6 +76,8 @@ impl Measure {
             Self::RankP => "rank_p",
             Self::Oversell => "oversell",
             Self::Undersell => "undersell",
+            Self::Replayed => "booked_again_by_replays",
+            Self::Forged => "changed_by_forgers",
             Self::Requests => "requests",
         }
     }
@@ -96,6 +102,8 @@ impl Measure {
             Self::RankP => "draw's ranks even (p)",
             Self::Oversell => "oversold",
             Self::Undersell => "refused beside a free place",
+            Self::Replayed => "booked again by replays",
+            Self::Forged => "others' bookings changed",
             Self::Requests => "requests",
         }
     }
@@ -150,6 +158,14 @@ impl Measure {
             }
             Self::Oversell => "Places granted beyond a quota, at any moment. Must be 0.",
             Self::Undersell => "Requests refused although a fitting place was free. Must be 0.",
+            Self::Replayed => {
+                "Places that a request was given a second time because somebody sent it again, also \
+                 after they were given back. Must be 0."
+            }
+            Self::Forged => {
+                "Places of bookings that were given back or moved by somebody who is not in them. \
+                 Must be 0."
+            }
             Self::Requests => "Requests that reached the service.",
         }
     }
@@ -203,6 +219,8 @@ pub struct Figures {
     pub requests: u64,
     /// What each attacker got.
     pub payoff: Vec<f64>,
+    /// Requests that were sent again, and forged cancellations and moves.
+    pub tried: [u64; 2],
 }
 
 /// A group that is looked at.
@@ -345,6 +363,8 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
         Measure::RankP => measures::ks_uniform(outcome.ranks.clone()).map(|u| u.p),
         Measure::Oversell => Some(outcome.oversell as f64),
         Measure::Undersell => Some(outcome.undersell as f64),
+        Measure::Replayed => (outcome.replays > 0).then_some(outcome.replayed as f64),
+        Measure::Forged => (outcome.forgeries > 0).then_some(outcome.forged as f64),
         Measure::Requests => Some(outcome.requests as f64),
     };
     let mut values: Vec<Option<f64>> = Measure::ALL.iter().map(|measure| value(*measure)).collect();
@@ -357,6 +377,7 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
         series: [float(&outcome.arrivals), float(&outcome.grants), outcome.free],
         requests: outcome.requests,
         payoff: outcome.payoff,
+        tried: [outcome.replays, outcome.forgeries],
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Party {
     pub(crate) size: u8,
     pub(crate) days_given: u8,
     pub(crate) tries: u8,
-    /// Its requests get lost.
+    /// Its requests get lost, or are refused before they get to the service.
     pub(crate) lost: bool,
     /// Looks for returned places.
     pub(crate) looks: bool,
@@ -319,12 +319,15 @@ impl<'a> Making<'a> {
                     let phase = random.between(0.0, POLL_US as f64);
                     phase + (position / POLL_PARALLEL) as f64 * POLL_US as f64
                 }
-                Kind::Hoarder => random.between(0.0, SPRINT_US) + behind,
+                Kind::Hoarder | Kind::Forger | Kind::Replayer => {
+                    random.between(0.0, SPRINT_US) + behind
+                }
             };
             let party = self.party(group, Role::Identity, 1, days, false, random);
             let account = first_account + (i as u64 % means.accounts.max(1)) as u32;
+            let lost = attacker.valid_ids < 1.0 && !random.chance(attacker.valid_ids);
             let index = self.add(
-                Party { rtt_us: rtt as u32, account, looks: false, ..party },
+                Party { rtt_us: rtt as u32, account, looks: false, lost, ..party },
                 (sent + rtt / 2.0) as i64,
             );
             // A poller's first five of each connection ask from before the opening.

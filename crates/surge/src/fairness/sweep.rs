@@ -61,6 +61,7 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
                 attacker.identities = attacker.identities.map(count);
                 attacker.accounts = attacker.accounts.map(count);
                 attacker.enters = attacker.enters.map(count);
+                attacker.requests = attacker.requests.map(count);
                 attacker.connections =
                     attacker.connections.map(|n| if n == 0 { 0 } else { count(n) });
                 attacker.budget = attacker.budget.map(|budget| budget * value);

@@ -9,7 +9,7 @@ use super::report::svg::escaped;
 use super::report::{self, Report};
 use super::run::{Run, slots_of};
 use super::scenario::{Scenario, shipped};
-use super::{Arm, Comparison, Measure, Plan, Progress, compare};
+use super::{Arm, Comparison, Fared, Measure, Plan, Progress, compare};
 
 /// A small copy. Brokers have what they would buy for speed, without the many
 /// runs by which they find that out, and look less often for what came back.
@@ -202,6 +202,26 @@ fn holds_that_lapse_come_back_and_are_counted() {
         assert!(value(Measure::Waste) > 0.02, "{}", value(Measure::Waste));
         assert_eq!(value(Measure::Oversell), 0.0);
     }
+}
+
+#[test]
+fn replays_and_forged_changes_come_to_nothing_and_invented_ids_to_what_passes() {
+    let orders = [Order::FirstCome, ROUNDS, Order::Draw];
+    let returns = [ReturnRule::Immediate, at_five()];
+    let done = compared(&plan(scenario("forgers", 0.2), &orders, &returns, 2));
+    for (arm, column) in done.columns.iter().enumerate() {
+        assert_eq!(mean(&done, arm, Measure::Replayed), 0.0);
+        assert_eq!(mean(&done, arm, Measure::Forged), 0.0);
+        for run in &column.runs {
+            assert!(run.tried.iter().all(|tried| *tried > 200), "{:?}", run.tried);
+            let forgers = done.groups.iter().position(|group| group.name == "forgers").unwrap();
+            let Fared { applied, won, .. } = run.groups[forgers];
+            assert!(applied == 400 && won < 80, "one in ten passes, {won} won");
+        }
+    }
+    let said = report::verdict(&done).join("\n");
+    assert!(said.contains("0 places were given a second time"), "{said}");
+    assert!(said.contains("other people's bookings, 0 places changed"), "{said}");
 }
 
 fn small_report() -> Report {

@@ -39,7 +39,11 @@ impl Report {
 fn shown(measure: Measure, value: f64) -> String {
     match measure {
         _ if measure.is_share() => format!("{} %", digits(value * 100.0)),
-        Measure::Oversell | Measure::Undersell | Measure::Requests => format!("{value:.0}"),
+        Measure::Oversell
+        | Measure::Undersell
+        | Measure::Replayed
+        | Measure::Forged
+        | Measure::Requests => format!("{value:.0}"),
         _ => digits(value),
     }
 }

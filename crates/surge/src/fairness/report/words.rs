@@ -55,6 +55,7 @@ fn with_interval(measure: Measure, e: Estimate) -> String {
 pub fn verdict(comparison: &Comparison) -> Vec<String> {
     let mut said = Vec::new();
     promises(comparison, &mut said);
+    forgeries(comparison, &mut said);
     brokers(comparison, &mut said);
     secrets(comparison, &mut said);
     speed(comparison, &mut said);
@@ -89,6 +90,29 @@ fn promises(comparison: &Comparison, said: &mut Vec<String>) {
             "Wrong: {oversold:.0} places oversold, {refused:.0} refused beside a free place, in {runs} runs."
         ),
     });
+}
+
+/// What replayers and forgers came to: nothing, or it is wrong.
+fn forgeries(comparison: &Comparison, said: &mut Vec<String>) {
+    let runs = || comparison.columns.iter().flat_map(|column| &column.runs);
+    let [replays, forged] = [0, 1].map(|i| runs().map(|run| run.tried[i]).sum::<u64>());
+    let again = worst(comparison, Measure::Replayed);
+    let changed = worst(comparison, Measure::Forged);
+    let wrong = |places: f64| if places > 0.0 { "Wrong: of" } else { "Of" };
+    if replays > 0 {
+        said.push(format!(
+            "{} {replays} requests that were sent once more by others, {again:.0} places were given \
+             a second time.",
+            wrong(again)
+        ));
+    }
+    if forged > 0 {
+        said.push(format!(
+            "{} {forged} attempts to give back or move other people's bookings, {changed:.0} places \
+             changed.",
+            wrong(changed)
+        ));
+    }
 }
 
 /// The part that brokers' identities are of all people who ask, as places are for

@@ -1,6 +1,7 @@
 //! One seed's population under one order and one returns rule, event by event.
 
 mod after;
+mod forge;
 mod insider;
 mod outcome;
 
@@ -15,9 +16,10 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use super::attack::Means;
 use super::desk::{Desk, Said, Wanted};
 use super::population::{Insider, Party, Population, Role, pseudonym};
-use super::random::Random;
+use super::random::{Random, mix};
 use super::scenario::Scenario;
 
+use forge::Forgeries;
 pub(crate) use outcome::Outcome;
 
 /// An order and a returns rule: one column of the comparison.
@@ -61,6 +63,8 @@ enum What {
     Confirm(u32),
     Cancel(u32),
     Probe(u32),
+    /// A replayer or forger sends its next one.
+    Forged(u32),
     /// Time brings something by itself.
     Due,
 }
@@ -71,6 +75,7 @@ pub(crate) struct Run<'a> {
     desk: Desk,
     parties: Vec<Party>,
     insider: Option<Insider>,
+    forgeries: Forgeries,
     salt: u64,
     /// Ordered by time, then by when it was planned: deterministic.
     queue: BinaryHeap<Reverse<(i64, u64, What)>>,
@@ -124,6 +129,7 @@ impl<'a> Run<'a> {
             arm,
             desk,
             insider,
+            forgeries: Forgeries::new(mix(salt)),
             salt,
             queue: BinaryHeap::with_capacity(planned.len() + 16),
             planned: 0,
@@ -147,6 +153,7 @@ impl<'a> Run<'a> {
             parties,
         };
         run.choose_for_rounds(&planned);
+        run.plan_forgeries();
         run.plan(0, What::Opens);
         run.plan(window_us, What::Close);
         for (at, index) in planned {
@@ -174,9 +181,11 @@ impl<'a> Run<'a> {
                 What::Ask(index) => self.arrives(index, at),
                 What::Confirm(index) => self.deed(index, Deed::Confirm { reference: None }, at),
                 What::Cancel(index) => {
+                    self.forgeries.gives_back(index);
                     let applicant = pseudonym(self.salt, self.party(index).first.into());
                     self.deed(index, Deed::Cancel { applicant }, at);
                 }
+                What::Forged(attacker) => self.forges(attacker as usize, at),
                 What::Probe(attacker) => self.probe(attacker as usize, at),
                 What::Due => self.due(at),
             }
@@ -398,7 +407,7 @@ impl<'a> Run<'a> {
 
     fn deed(&mut self, index: u32, deed: Deed, at: i64) {
         if let Some(booking) = self.bookings.get(&index) {
-            self.desk.change(*booking, deed);
+            self.desk.change(*booking, deed, true);
             self.send(at);
         }
     }

@@ -168,6 +168,7 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
             || attacker.accounts.is_some()
             || attacker.connections.is_some();
         match (attacker.budget, attacker.identities) {
+            (None, None) if attacker.kind == Kind::Replayer => {}
             (None, None) => found.add(
                 &format!("attackers[{i}]"),
                 "has neither `budget` (it chooses what to buy) nor `identities` (it has them)",
@@ -184,6 +185,8 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
             (None, Some(_)) => {}
         }
         insider(scenario, i, found);
+        forgeries(scenario, i, found);
+        found.probability(&field("valid_ids"), attacker.valid_ids);
         if attacker.accounts == Some(0) {
             found.add(&field("accounts"), "without one it cannot ask; from 1 on");
         }
@@ -235,5 +238,26 @@ fn insider(scenario: &Scenario, i: usize, found: &mut Found) {
     }
     if !(1..=MOST_TRIES).contains(&attacker.tries.unwrap_or(1)) {
         found.add(&field("tries"), format!("is to be from 1 to {MOST_TRIES}"));
+    }
+}
+
+fn forgeries(scenario: &Scenario, i: usize, found: &mut Found) {
+    let attacker = &scenario.attackers[i];
+    let field = |name: &str| format!("attackers[{i}].{name}");
+    if !matches!(attacker.kind, Kind::Replayer | Kind::Forger) {
+        if attacker.requests.is_some() {
+            found.add(&field("requests"), "only a replayer or a forger has it");
+        }
+        return;
+    }
+    if !(1..=MOST_PARTIES).contains(&attacker.requests.unwrap_or(0)) {
+        let message = format!("how many does it send? From 1 to {MOST_PARTIES}");
+        found.add(&field("requests"), message);
+    }
+    if attacker.budget.is_some() {
+        found.add(&field("budget"), "a replayer or forger has its means, and no budget");
+    }
+    if attacker.kind == Kind::Replayer && attacker.identities.is_some() {
+        found.add(&field("identities"), "a replayer sends others' requests, none of its own");
     }
 }
