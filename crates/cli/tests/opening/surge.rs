@@ -95,6 +95,30 @@ async fn surge_on_an_engine_that_lives() {
     }
 }
 
+/// Requests once more by others, and others' bookings by who is not in them, come to
+/// nothing; an insider is not to be had from outside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn surge_with_replayers_and_forgers() {
+    let rig = fitting("forgers", "0.05", 0).await;
+    let _engine = rig.serve("one");
+    answers(&rig).await;
+    let json = rig.path("surge.json");
+    let log = rig.path("clients.jsonl");
+    let run = ["surge", "--scenario", "forgers", "--scale", "0.05", "--speed", "60"];
+    let (code, shown, said) =
+        rig.run(&[&run[..], &["--json", text(&json), "--log", text(&log)]].concat());
+    assert!(code == 0 || said.contains("void:"), "{said}\n{shown}");
+    let report = report(&json);
+    let count = |name: &str| report["run"]["forgeries"][name].as_u64().unwrap();
+    assert!(count("replays") > 20 && count("forged") > 20 && count("looked") > 5, "{shown}");
+    assert_eq!(figure(&report, "booked_again_by_replays"), 0.0, "{shown}");
+    assert_eq!(figure(&report, "changed_by_forgers"), 0.0, "{shown}");
+    rig.audit(&[]).await;
+
+    let (code, _, said) = rig.run(&["surge", "--scenario", "insiders"]);
+    assert!(code == 2 && said.contains("acts by the engine's secrets"), "{code}: {said}");
+}
+
 struct Running(Child);
 
 impl Drop for Running {

@@ -13,6 +13,7 @@
 //! nothing), and files but for the clients' log; the command writes those.
 
 mod configuration;
+mod forge;
 mod generator;
 mod ground;
 mod record;
@@ -37,6 +38,7 @@ use generator::Generator;
 use ground::Engine;
 
 pub use configuration::configuration;
+pub use forge::Forgeries;
 pub use record::{Ended, Figure, GroupRecord, Latency, Record};
 pub use tally::Bin;
 pub use view::{Live, View};
@@ -112,9 +114,15 @@ pub async fn run(
         tokio::spawn(view::watch_free(client, domain, ground.clone(), Arc::clone(&live)))
     });
     let began = Instant::now();
+    let (observer, forger) = forge::begin(&client, &rush).unzip();
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
+    generator.observer = observer;
     let ended = Box::pin(generator.surge(answers, shutdown)).await;
+    generator.observer = None;
+    if let Some(forger) = forger {
+        generator.tally.forgeries = forger.await.map_err(std::io::Error::other)?;
+    }
     if let Some(looks) = looks {
         looks.abort();
     }

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
+use super::forge::Forgeries;
 use crate::fairness::figures::same_wish;
 use crate::fairness::measures::{self, Arrival};
 use crate::fairness::population::{Party, Role};
@@ -143,6 +144,7 @@ pub(crate) struct Tally {
     pub(crate) by_office: BTreeMap<String, u64>,
     pub(crate) given_back: u64,
     pub(crate) recaptured: u64,
+    pub(crate) forgeries: Forgeries,
 }
 
 impl Tally {
@@ -184,6 +186,7 @@ impl Tally {
             by_office: BTreeMap::new(),
             given_back: 0,
             recaptured: 0,
+            forgeries: Forgeries::default(),
         }
     }
 

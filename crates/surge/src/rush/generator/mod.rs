@@ -12,9 +12,10 @@ use async_nats::connection::State;
 use async_nats::{Client, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::Reason;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::Rush;
+use super::forge::Observed;
 use super::ground::Ground;
 use super::record::Ended;
 use super::tally::Tally;
@@ -95,6 +96,8 @@ pub(crate) struct Generator<'a> {
     subjects: [String; 3],
     live: Arc<Live>,
     pub(crate) tally: Tally,
+    /// Who is told of people's bookings.
+    pub(crate) observer: Option<mpsc::Sender<Observed>>,
     log: Option<Writer>,
     /// Why it is not written any more.
     pub(crate) log_failed: Option<String>,
@@ -159,6 +162,7 @@ impl<'a> Generator<'a> {
             subjects: [operation("book"), operation("lookup"), operation("cancel")],
             live,
             tally: Tally::new(scenario, from_us, rush.seed),
+            observer: None,
             log,
             log_failed: None,
             random: Random::new(rush.seed, 5),

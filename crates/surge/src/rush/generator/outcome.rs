@@ -2,10 +2,12 @@
 
 use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
 
+use super::request::applicants;
 use super::{Flight, Generator, Outcome, What};
-use crate::fairness::population::Role;
+use crate::fairness::population::{Party, Role};
 use crate::fairness::scenario::Kind;
 use crate::log::Seen;
+use crate::rush::forge::Observed;
 
 /// A draw whose close is later than this is not waited for, µs.
 const AWAITED_US: u128 = 3_600_000_000;
@@ -125,6 +127,7 @@ impl Generator<'_> {
         self.tally.told(&seen(booking), true);
         match party.role {
             Role::Person => {
+                self.observed(who, &party, booking);
                 let own = &self.ground.offices[usize::from(party.office)];
                 let first = party.days().next().and_then(|day| own.dates.get(usize::from(day)));
                 let best = own.id == booking.office.as_str() && first == Some(&booking.date);
@@ -145,6 +148,17 @@ impl Generator<'_> {
                     self.plan(at, who, What::Cancel);
                 }
             }
+        }
+    }
+
+    /// Whoever looks on may have it; one that cannot keep up misses some.
+    fn observed(&self, who: u32, party: &Party, booking: &Booking<'_>) {
+        if let Some(observer) = &self.observer {
+            let _ = observer.try_send(Observed {
+                book: self.payload(who, What::Ask),
+                applicant: applicants(self.rush.seed, party).swap_remove(0),
+                seen: seen(booking),
+            });
         }
     }
 

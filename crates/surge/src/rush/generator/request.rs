@@ -14,7 +14,7 @@ fn request_id(seed: u64, party: &Party) -> String {
 }
 
 /// Sixteen digits each.
-fn applicants(seed: u64, party: &Party) -> Vec<String> {
+pub(super) fn applicants(seed: u64, party: &Party) -> Vec<String> {
     let before = mix(seed) % 1_000_000;
     let id = |member: u8| {
         let number = u64::from(party.first) + u64::from(member);
