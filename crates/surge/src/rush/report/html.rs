@@ -127,6 +127,9 @@ fn latency(record: &Record, page: &mut String) {
         ("refusals".to_owned(), times(&record.refusals)),
     ];
     for group in record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker")) {
+        if group.service.count == 0 {
+            continue;
+        }
         rows.push((format!("{} {}", group.kind, group.name), times(&group.service)));
     }
     rows.push(("requests left late by".to_owned(), times(&record.lag)));
