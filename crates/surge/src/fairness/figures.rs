@@ -385,3 +385,97 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
 pub(crate) fn payoff(outcome: &Outcome) -> Vec<f64> {
     outcome.payoff.clone()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::population::Population;
+    use crate::fairness::scenario::shipped;
+
+    /// Five parties of three cohorts and a broker, every figure by hand.
+    #[test]
+    fn a_run_of_six_parties_by_hand() {
+        let scenario = shipped("calm").unwrap();
+        let any = Population::new(&scenario, &[], 1).parties.swap_remove(0);
+        // Cohort, size, won, account, looks, arrived.
+        let people = [
+            (0, 1, true, 1, false, 20),
+            (0, 1, false, 3, true, 10),
+            (1, 2, true, 2, false, 5),
+            (1, 3, false, 4, true, 6),
+            (2, 1, false, 5, false, 30),
+        ];
+        let party = |(group, size, won, account, looks, arrived)| Party {
+            group,
+            size,
+            won,
+            account,
+            looks,
+            arrived,
+            ..any.clone()
+        };
+        let mut parties: Vec<Party> = people.map(party).to_vec();
+        parties.push(Party { role: Role::Identity, ..party((3, 1, true, 9, false, 0)) });
+        let outcome = Outcome {
+            parties,
+            requests: 8,
+            in_time: 7,
+            undersell: 2,
+            scalped: 1,
+            unused: 10,
+            no_shows: 2,
+            recycled: 4,
+            recaptured: 3,
+            came_back: 5,
+            replays: 5,
+            waited_s: 9.0,
+            first_choice: 1,
+            ..Outcome::none(1)
+        };
+        let run = figures(&scenario, outcome);
+        let expected = [
+            (Measure::ScalperShare, Some(1.0 / 2_400.0)),
+            // Fewer than ten people have no tenths.
+            (Measure::LatencyPremium, None),
+            // Singles: the winner at 20 against losers at 10 and 30.
+            (Measure::Inversion, Some(0.5)),
+            // Rates ½, ½ and 0: 1² / (3 · ½).
+            (Measure::JainCohorts, Some(2.0 / 3.0)),
+            // ½ of the families, ⅓ of the singles.
+            (Measure::Families, Some(1.5)),
+            (Measure::TopTen, Some(1.0)),
+            // Places 1, 2 and 1: 1/16 + 1/4 + 1/16; Gini (−2 + 0 + 4) / (3 · 4).
+            (Measure::Hhi, Some(0.375)),
+            (Measure::GiniAccounts, Some(1.0 / 6.0)),
+            (Measure::RecycleCapture, Some(0.75)),
+            // Five came back; four clients and four people look.
+            (Measure::RecycleFair, Some(0.625)),
+            (Measure::Waste, Some(12.0 / 2_400.0)),
+            (Measure::FirstChoice, Some(0.5)),
+            (Measure::WaitS, Some(4.5)),
+            (Measure::InTime, Some(0.875)),
+            (Measure::RankP, None),
+            (Measure::Oversell, Some(0.0)),
+            (Measure::Undersell, Some(2.0)),
+            (Measure::Replayed, Some(0.0)),
+            (Measure::Forged, None),
+            (Measure::Requests, Some(8.0)),
+        ];
+        assert_eq!(expected.map(|(measure, _)| measure), Measure::ALL);
+        for (measure, value) in expected {
+            let got = run.values[measure.index()];
+            let same = match (got, value) {
+                (Some(got), Some(value)) => (got - value).abs() < 1e-12,
+                (got, value) => got == value,
+            };
+            assert!(same, "{measure:?}: {got:?}, by hand {value:?}");
+        }
+        // The broker's one of one against three of six.
+        let groups = groups(&scenario);
+        let broker = groups.iter().position(|group| group.kind == "broker").unwrap();
+        assert_eq!(run.groups[broker].ratio, Some(2.0));
+        let family = groups.iter().position(|g| g.kind == "party of" && g.name == "2").unwrap();
+        assert_eq!((run.groups[family].applied, run.groups[family].won), (1, 1));
+    }
+}

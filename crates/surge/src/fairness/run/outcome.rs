@@ -44,7 +44,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Nothing yet.
-    pub(super) fn none(attackers: usize) -> Self {
+    pub(crate) fn none(attackers: usize) -> Self {
         Self {
             parties: Vec::new(),
             requests: 0,
