@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use giliran_surge::fairness::report::{self, Report};
-use giliran_surge::fairness::scenario::{SHIPPED, Scenario, parse, shipped};
+use giliran_surge::fairness::scenario::{Kind, SHIPPED, Scenario, parse, shipped};
 use giliran_surge::fairness::{
     Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
     sweep,
@@ -32,8 +32,8 @@ const QUIET: Duration = Duration::from_secs(2);
     giliran fairness --scenario calm --show > mine.toml\n  \
     giliran fairness --check\n  \
     giliran fairness --from-ledger --opening 2026-W49 --html friday.html\n\n\
-    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks (factors but for \
-    times and the share).\n\
+    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks, tries (factors \
+    but for times, the share and the number of tries).\n\
     Without --from-ledger nothing is asked over the network: it runs in virtual time on \
     the code that decides, and the same seed gives the same figures.")]
 pub(crate) struct Args {
@@ -46,15 +46,10 @@ pub(crate) struct Args {
     /// Print a scenario that comes with giliran, to begin an own one with, and end.
     #[arg(long)]
     show: bool,
-    /// Orders: first-come, rounds:MS (or rounds=500ms), draw.
-    #[arg(
-        long,
-        value_name = "ORDER,…",
-        value_delimiter = ',',
-        default_value = "first-come,rounds:500,draw",
-        value_parser = order
-    )]
-    orders: Vec<Order>,
+    /// Orders: first-come, rounds:MS (or rounds=500ms), draw, draw+beacon (with a public value)
+    /// [default: first-come,rounds:500,draw; with an insider draw+beacon, too].
+    #[arg(long, value_name = "ORDER,…", value_delimiter = ',', value_parser = ordered)]
+    orders: Vec<Ordered>,
     /// When returned places can be had again: immediate, delayed:FROM-TO (seconds),
     /// at:HH:MM.
     #[arg(
@@ -115,6 +110,23 @@ fn swept(text: &str) -> Result<Swept, String> {
     Ok(Swept { parameter: parameter.trim().to_owned(), values })
 }
 
+/// An order, and whether a public value goes into its seed.
+type Ordered = (Order, bool);
+
+fn ordered(text: &str) -> Result<Ordered, String> {
+    if text == "draw+beacon" { Ok((Order::Draw, true)) } else { Ok((order(text)?, false)) }
+}
+
+/// What is compared where nothing is said.
+fn usual(scenario: &Scenario) -> Vec<Ordered> {
+    let rounds = Order::Rounds { length_ms: 500 };
+    let mut orders = vec![(Order::FirstCome, false), (rounds, false), (Order::Draw, false)];
+    if scenario.attackers.iter().any(|attacker| attacker.kind == Kind::Insider) {
+        orders.push((Order::Draw, true));
+    }
+    orders
+}
+
 fn returns(text: &str) -> Result<ReturnRule, String> {
     let seconds = |text: &str| text.parse::<u64>().ok().filter(|s| *s <= 86_400);
     match text.split_once(':') {
@@ -169,8 +181,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return checked(args.seed, threads).await;
     }
     let scenario = scenario(&args.scenario)?;
-    let arms = args.orders.iter().flat_map(|order| {
-        args.returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
+    let orders = if args.orders.is_empty() { usual(&scenario) } else { args.orders.clone() };
+    let arms = orders.iter().flat_map(|(order, beacon)| {
+        let arm =
+            |returns: &ReturnRule| Arm { beacon: *beacon, ..Arm::new(*order, returns.clone()) };
+        args.returns.iter().map(arm)
     });
     let plan = Plan {
         scenario,
@@ -351,7 +366,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn returns_rules_are_read_or_refused_with_what_there_is() {
+    fn orders_and_rules_are_read_or_refused_with_what_there_is() {
+        assert_eq!(ordered("draw"), Ok((Order::Draw, false)));
+        assert_eq!(ordered("draw+beacon"), Ok((Order::Draw, true)));
+        assert!(ordered("rounds:500+beacon").is_err());
         assert_eq!(returns("immediate"), Ok(ReturnRule::Immediate));
         let delayed = ReturnRule::Delayed { from_ms: 5_000, to_ms: 9_000 };
         assert_eq!(returns("delayed:5-9"), Ok(delayed));

@@ -197,6 +197,30 @@ async fn surge_on_rounds() {
     assert_eq!(taken as u64, of("places_paid"), "who paid has a place, nobody else");
 }
 
+/// Requests once more by others, and others' bookings by who is not in them, come to
+/// nothing; an insider is not to be had from outside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn surge_with_replayers_and_forgers() {
+    let rig = fitting("forgers", &["--scale", "0.05"], 0).await;
+    let _engine = rig.serve("one");
+    answers(&rig).await;
+    let json = rig.path("surge.json");
+    let log = rig.path("clients.jsonl");
+    let run = ["surge", "--scenario", "forgers", "--scale", "0.05", "--speed", "60"];
+    let done = rig.run(&[&run[..], &["--json", text(&json), "--log", text(&log)]].concat());
+    let report = report(&json);
+    ran(&done, &report);
+    let shown = &done.1;
+    let count = |name: &str| report["run"]["forgeries"][name].as_u64().unwrap();
+    assert!(count("replays") > 20 && count("forged") > 20 && count("looked") > 5, "{shown}");
+    assert_eq!(figure(&report, "booked_again_by_replays"), 0.0, "{shown}");
+    assert_eq!(figure(&report, "changed_by_forgers"), 0.0, "{shown}");
+    rig.audit(&[]).await;
+
+    let (code, _, said) = rig.run(&["surge", "--scenario", "insiders"]);
+    assert!(code == 2 && said.contains("acts by the engine's secrets"), "{code}: {said}");
+}
+
 struct Running(Child);
 
 impl Drop for Running {

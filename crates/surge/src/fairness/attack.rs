@@ -22,7 +22,8 @@ impl Means {
         match attacker.budget {
             Some(_) => Self::bought(attacker, [2, 1, 1]),
             None => Self {
-                identities: attacker.identities.unwrap_or(1),
+                // A replayer has none, and asks under none.
+                identities: attacker.identities.unwrap_or(0),
                 accounts: attacker.accounts.unwrap_or(1),
                 connections: attacker.connections.unwrap_or(0),
             },

@@ -15,7 +15,7 @@ use super::measures::{chi_square_uniform, holm, normal_two_sided};
 use super::population::{Party, Population};
 use super::random::Random;
 use super::run::{Arm, Run, run};
-use super::scenario::{Scenario, parse};
+use super::scenario::{Kind, Scenario, parse};
 
 /// Level of all checks together.
 pub const CHECK_LEVEL: f64 = 0.01;
@@ -114,7 +114,7 @@ fn scenario(bots: u64) -> Scenario {
 }
 
 fn arm(order: Order) -> Arm {
-    Arm { order, returns: ReturnRule::Immediate }
+    Arm::new(order, ReturnRule::Immediate)
 }
 
 /// Runs every check.
@@ -130,6 +130,12 @@ pub fn checks(size: Size, seed: u64, threads: usize) -> Vec<Check> {
     checks.push(lottery(Order::Rounds { length_ms: 60_000 }, 200, size.seeds, seed));
     for edge_ms in [10, 50, 250, 500] {
         checks.push(edge(edge_ms, 500, size.seeds, seed));
+    }
+    for (tries, beacon) in [(1, false), (5, false), (20, false), (20, true)] {
+        checks.push(tried(tries, beacon, size.seeds * 5, seed));
+    }
+    for identities in [1, 5, 20] {
+        checks.push(at_hand(identities, size.seeds * 5, seed));
     }
     checks.extend(inversions(size.seeds, seed));
     checks.extend(ranks(size.draws, seed));
@@ -230,6 +236,58 @@ fn edge(edge_ms: u64, length_ms: u64, seeds: u64, seed: u64) -> Check {
         return exact(what, p, observed);
     }
     by_z(what, p, observed, (p * (1.0 - p) / trials).sqrt())
+}
+
+/// One insider among 200 people who want ten places, with these means.
+fn with_insider(identities: u64, tries: u64) -> Scenario {
+    let mut scenario = scenario(1);
+    scenario.people.parties = 200;
+    scenario.offices.quota = vec![10];
+    for attacker in &mut scenario.attackers {
+        attacker.kind = Kind::Insider;
+        (attacker.identities, attacker.enters) = (Some(identities), Some(1));
+        attacker.tries = Some(tries);
+    }
+    scenario
+}
+
+/// How often an insider with one entry gets a place.
+fn insider_wins(
+    what: String,
+    scenario: &Scenario,
+    arm: &Arm,
+    p: f64,
+    runs: u64,
+    seed: u64,
+) -> Check {
+    let means = [Means::at_first(&scenario.attackers[0])];
+    let won: u64 = (0..runs).map(|i| run(scenario, arm, &means, seed + i).scalped).sum();
+    by_z(what, p, won as f64 / runs as f64, (p * (1.0 - p) / runs as f64).sqrt())
+}
+
+/// Each of t sets of entries is another seed: 1 − (1 − Q / (n + 1))^t, and with a
+/// public value as if there were only one.
+fn tried(tries: u64, beacon: bool, runs: u64, seed: u64) -> Check {
+    let scenario = with_insider(1, tries);
+    let once = scenario.offices.places() as f64 / (scenario.people.parties + 1) as f64;
+    let count = if beacon { 1 } else { tries };
+    let p = 1.0 - (1.0 - once).powi(count as i32);
+    let arm = Arm { beacon, ..arm(Order::Draw) };
+    let with = if beacon { " and a public value" } else { "" };
+    let what = format!("draw{with}: an insider's one entry, {tries} tries, wins");
+    insider_wins(what, &scenario, &arm, p, runs, seed)
+}
+
+/// With the rounds' key, the best of k identities: it wins unless the first Q of
+/// all n + k ranks are people's, 1 − Π (n − i) / (n + k − i) over i < Q.
+fn at_hand(identities: u64, runs: u64, seed: u64) -> Check {
+    let scenario = with_insider(identities, 1);
+    let (n, k) = (scenario.people.parties as f64, identities as f64);
+    let people_first: f64 =
+        (0..scenario.offices.places()).map(|i| (n - i as f64) / (n + k - i as f64)).product();
+    let what = format!("one round: an insider's best of {identities} identities wins");
+    let arm = arm(Order::Rounds { length_ms: 60_000 });
+    insider_wins(what, &scenario, &arm, 1.0 - people_first, runs, seed)
 }
 
 /// First-come inverts no pair; a draw half of them, with the variance of Mann and
@@ -348,6 +406,17 @@ mod tests {
     #[test]
     fn an_edge_is_worth_its_part_of_the_round() {
         agree(vec![edge(50, 500, 16, 1), edge(250, 500, 16, 2), edge(500, 500, 4, 3)]);
+    }
+
+    #[test]
+    fn an_insider_wins_by_its_tries_unless_there_is_a_public_value() {
+        agree(vec![
+            tried(1, false, 300, 1),
+            tried(20, false, 300, 2),
+            tried(20, true, 300, 3),
+            at_hand(1, 300, 4),
+            at_hand(20, 300, 5),
+        ]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use giliran_core::ballot;
 use giliran_core::{
     Ask, Book, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Settled,
 };
@@ -26,6 +27,8 @@ use super::scenario::Scenario;
 const OPENS_MS: i64 = 1_795_762_800_000;
 /// The id of the one opening.
 const OPENING: &str = "w";
+/// The id of the ledger.
+pub(crate) const LEDGER: LedgerId = LedgerId([1; 16]);
 /// Most entries in a block: below its limit of 512 KiB also for parties of five.
 const BLOCK_ENTRIES: usize = 1_000;
 
@@ -168,14 +171,29 @@ impl Desk {
         put(&self.book, (&mut self.grants, &mut self.entering), &ask, us)
     }
 
+    /// What a draw of the opening is about, with these places.
+    pub(crate) fn head(&self, places: &[u32]) -> ballot::Hash {
+        let openings = self.book.openings();
+        let only = openings.iter().next();
+        only.map(|only| ballot::head(LEDGER, only.record(), None, places.iter().copied()))
+            .unwrap_or_default()
+    }
+
+    /// Any day at an office, to move a booking to.
+    pub(crate) fn anywhere(&self, office: u16) -> Choice<'static> {
+        let office = self.offices[usize::from(office)].to_string();
+        Choice { office: office.into(), date: None, session: None }
+    }
+
     /// Decides a request as it was sent.
     pub(crate) fn ask(&mut self, ask: &Ask<'_>, us: i64) -> Said {
         put(&self.book, (&mut self.grants, &mut self.entering), ask, us)
     }
 
-    /// A booking's change, for the next block.
-    pub(crate) fn change(&mut self, target: BookingId, deed: Deed) {
+    /// A booking's change, for the next block, by its owner or somebody who is not.
+    pub(crate) fn change(&mut self, target: BookingId, deed: Deed, owner: bool) {
         let request_id = match deed {
+            _ if !owner => "forged",
             Deed::Confirm { .. } => "confirm",
             Deed::Cancel { .. } => "cancel",
             Deed::Reschedule { .. } => "reschedule",
@@ -366,7 +384,7 @@ fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> B
     let chain = keeper.chain();
     Block {
         format: FORMAT,
-        ledger: LedgerId([1; 16]),
+        ledger: LEDGER,
         generation: 1,
         epoch,
         writer: WriterNonce([1; 16]),

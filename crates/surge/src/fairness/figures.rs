@@ -26,12 +26,14 @@ pub enum Measure {
     RankP,
     Oversell,
     Undersell,
+    Replayed,
+    Forged,
     Requests,
 }
 
 impl Measure {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ScalperShare,
         Self::LatencyPremium,
         Self::Inversion,
@@ -49,6 +51,8 @@ impl Measure {
         Self::RankP,
         Self::Oversell,
         Self::Undersell,
+        Self::Replayed,
+        Self::Forged,
         Self::Requests,
     ];
 
@@ -72,6 +76,8 @@ impl Measure {
             Self::RankP => "rank_p",
             Self::Oversell => "oversell",
             Self::Undersell => "undersell",
+            Self::Replayed => "booked_again_by_replays",
+            Self::Forged => "changed_by_forgers",
             Self::Requests => "requests",
         }
     }
@@ -96,6 +102,8 @@ impl Measure {
             Self::RankP => "draw's ranks even (p)",
             Self::Oversell => "oversold",
             Self::Undersell => "refused beside a free place",
+            Self::Replayed => "booked again by replays",
+            Self::Forged => "others' bookings changed",
             Self::Requests => "requests",
         }
     }
@@ -150,6 +158,14 @@ impl Measure {
             }
             Self::Oversell => "Places granted beyond a quota, at any moment. Must be 0.",
             Self::Undersell => "Requests refused although a fitting place was free. Must be 0.",
+            Self::Replayed => {
+                "Places that a request was given a second time because somebody sent it again, also \
+                 after they were given back. Must be 0."
+            }
+            Self::Forged => {
+                "Places of bookings that were given back or moved by somebody who is not in them. \
+                 Must be 0."
+            }
             Self::Requests => "Requests that reached the service.",
         }
     }
@@ -203,6 +219,8 @@ pub struct Figures {
     pub requests: u64,
     /// What each attacker got.
     pub payoff: Vec<f64>,
+    /// Requests that were sent again, and forged cancellations and moves.
+    pub tried: [u64; 2],
 }
 
 /// A group that is looked at.
@@ -345,6 +363,8 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
         Measure::RankP => measures::ks_uniform(outcome.ranks.clone()).map(|u| u.p),
         Measure::Oversell => Some(outcome.oversell as f64),
         Measure::Undersell => Some(outcome.undersell as f64),
+        Measure::Replayed => (outcome.replays > 0).then_some(outcome.replayed as f64),
+        Measure::Forged => (outcome.forgeries > 0).then_some(outcome.forged as f64),
         Measure::Requests => Some(outcome.requests as f64),
     };
     let mut values: Vec<Option<f64>> = Measure::ALL.iter().map(|measure| value(*measure)).collect();
@@ -357,10 +377,105 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
         series: [float(&outcome.arrivals), float(&outcome.grants), outcome.free],
         requests: outcome.requests,
         payoff: outcome.payoff,
+        tried: [outcome.replays, outcome.forgeries],
     }
 }
 
 /// What every attacker got, without the rest.
 pub(crate) fn payoff(outcome: &Outcome) -> Vec<f64> {
     outcome.payoff.clone()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::population::Population;
+    use crate::fairness::scenario::shipped;
+
+    /// Five parties of three cohorts and a broker, every figure by hand.
+    #[test]
+    fn a_run_of_six_parties_by_hand() {
+        let scenario = shipped("calm").unwrap();
+        let any = Population::new(&scenario, &[], 1).parties.swap_remove(0);
+        // Cohort, size, won, account, looks, arrived.
+        let people = [
+            (0, 1, true, 1, false, 20),
+            (0, 1, false, 3, true, 10),
+            (1, 2, true, 2, false, 5),
+            (1, 3, false, 4, true, 6),
+            (2, 1, false, 5, false, 30),
+        ];
+        let party = |(group, size, won, account, looks, arrived)| Party {
+            group,
+            size,
+            won,
+            account,
+            looks,
+            arrived,
+            ..any.clone()
+        };
+        let mut parties: Vec<Party> = people.map(party).to_vec();
+        parties.push(Party { role: Role::Identity, ..party((3, 1, true, 9, false, 0)) });
+        let outcome = Outcome {
+            parties,
+            requests: 8,
+            in_time: 7,
+            undersell: 2,
+            scalped: 1,
+            unused: 10,
+            no_shows: 2,
+            recycled: 4,
+            recaptured: 3,
+            came_back: 5,
+            replays: 5,
+            waited_s: 9.0,
+            first_choice: 1,
+            ..Outcome::none(1)
+        };
+        let run = figures(&scenario, outcome);
+        let expected = [
+            (Measure::ScalperShare, Some(1.0 / 2_400.0)),
+            // Fewer than ten people have no tenths.
+            (Measure::LatencyPremium, None),
+            // Singles: the winner at 20 against losers at 10 and 30.
+            (Measure::Inversion, Some(0.5)),
+            // Rates ½, ½ and 0: 1² / (3 · ½).
+            (Measure::JainCohorts, Some(2.0 / 3.0)),
+            // ½ of the families, ⅓ of the singles.
+            (Measure::Families, Some(1.5)),
+            (Measure::TopTen, Some(1.0)),
+            // Places 1, 2 and 1: 1/16 + 1/4 + 1/16; Gini (−2 + 0 + 4) / (3 · 4).
+            (Measure::Hhi, Some(0.375)),
+            (Measure::GiniAccounts, Some(1.0 / 6.0)),
+            (Measure::RecycleCapture, Some(0.75)),
+            // Five came back; four clients and four people look.
+            (Measure::RecycleFair, Some(0.625)),
+            (Measure::Waste, Some(12.0 / 2_400.0)),
+            (Measure::FirstChoice, Some(0.5)),
+            (Measure::WaitS, Some(4.5)),
+            (Measure::InTime, Some(0.875)),
+            (Measure::RankP, None),
+            (Measure::Oversell, Some(0.0)),
+            (Measure::Undersell, Some(2.0)),
+            (Measure::Replayed, Some(0.0)),
+            (Measure::Forged, None),
+            (Measure::Requests, Some(8.0)),
+        ];
+        assert_eq!(expected.map(|(measure, _)| measure), Measure::ALL);
+        for (measure, value) in expected {
+            let got = run.values[measure.index()];
+            let same = match (got, value) {
+                (Some(got), Some(value)) => (got - value).abs() < 1e-12,
+                (got, value) => got == value,
+            };
+            assert!(same, "{measure:?}: {got:?}, by hand {value:?}");
+        }
+        // The broker's one of one against three of six.
+        let groups = groups(&scenario);
+        let broker = groups.iter().position(|group| group.kind == "broker").unwrap();
+        assert_eq!(run.groups[broker].ratio, Some(2.0));
+        let family = groups.iter().position(|g| g.kind == "party of" && g.name == "2").unwrap();
+        assert_eq!((run.groups[family].applied, run.groups[family].won), (1, 1));
+    }
 }

@@ -1,5 +1,7 @@
 //! The people and the attackers of a scenario, from a seed.
 
+use std::ops::Range;
+
 use giliran_wire::Pseudonym;
 
 use super::attack::Means;
@@ -45,7 +47,7 @@ pub(crate) struct Party {
     pub(crate) size: u8,
     pub(crate) days_given: u8,
     pub(crate) tries: u8,
-    /// Its requests get lost.
+    /// Its requests get lost, or are refused before they get to the service.
     pub(crate) lost: bool,
     /// Looks for returned places.
     pub(crate) looks: bool,
@@ -88,7 +90,19 @@ pub(crate) struct Population {
     pub(crate) parties: Vec<Party>,
     /// Requests that are planned: when they reach the service, and whose. Sorted.
     pub(crate) planned: Vec<(i64, u32)>,
+    pub(crate) insider: Option<Insider>,
     pub(crate) salt: u64,
+}
+
+/// What an insider chooses among.
+#[derive(Debug, Clone)]
+pub(crate) struct Insider {
+    /// Its parties: what it enters.
+    pub(crate) parties: Range<u32>,
+    /// Numbers of all identities that it has at hand.
+    pub(crate) identities: Range<u32>,
+    /// Sets of entries it can try before a draw's close.
+    pub(crate) tries: u64,
 }
 
 /// Somebody who comes, and when.
@@ -123,9 +137,9 @@ impl Population {
             making.planned.extend(twice.map(|later| (at + later, index)));
         }
         making.attackers(means, seed);
-        let Making { parties, mut planned, .. } = making;
+        let Making { parties, mut planned, insider, .. } = making;
         planned.sort_unstable();
-        Self { parties, planned, salt: mix(seed) }
+        Self { parties, planned, insider, salt: mix(seed) }
     }
 }
 
@@ -150,7 +164,7 @@ impl<'a> Crowd<'a> {
         planned.sort_unstable();
         let (left, random) = (scenario.people.parties, Random::new(seed, 1));
         (
-            Population { parties, planned, salt: mix(seed) },
+            Population { parties, planned, insider: None, salt: mix(seed) },
             Self { making, random, left, passed: 0.0 },
         )
     }
@@ -191,6 +205,7 @@ struct Making<'a> {
     accounts: u32,
     parties: Vec<Party>,
     planned: Vec<(i64, u32)>,
+    insider: Option<Insider>,
 }
 
 impl<'a> Making<'a> {
@@ -215,6 +230,7 @@ impl<'a> Making<'a> {
             accounts: 0,
             parties: Vec::new(),
             planned: Vec::new(),
+            insider: None,
         }
     }
 
@@ -288,23 +304,30 @@ impl<'a> Making<'a> {
         let connections = means.connections as usize;
         let fast = connections > 0;
         let [from, to] = if fast { attacker.rtt_ms } else { attacker.slow_rtt_ms };
-        for i in 0..means.identities as usize {
+        let (first_party, first_identity) = (self.parties.len() as u32, self.identities);
+        let enters = attacker.enters.unwrap_or(means.identities).min(means.identities);
+        for i in 0..enters as usize {
             let rtt = random.between(from, to) * 1e3;
             let position = i.checked_div(connections).unwrap_or(0);
             let behind = position as f64 * rtt;
             let sent = match attacker.kind {
                 _ if !fast => random.exponential(self.scenario.people.decay_s) * 1e6,
-                Kind::Sprinter | Kind::Recycler => random.between(0.0, SPRINT_US).max(behind),
+                Kind::Sprinter | Kind::Recycler | Kind::Insider => {
+                    random.between(0.0, SPRINT_US).max(behind)
+                }
                 Kind::Poller => {
                     let phase = random.between(0.0, POLL_US as f64);
                     phase + (position / POLL_PARALLEL) as f64 * POLL_US as f64
                 }
-                Kind::Hoarder => random.between(0.0, SPRINT_US) + behind,
+                Kind::Hoarder | Kind::Forger | Kind::Replayer => {
+                    random.between(0.0, SPRINT_US) + behind
+                }
             };
             let party = self.party(group, Role::Identity, 1, days, false, random);
             let account = first_account + (i as u64 % means.accounts.max(1)) as u32;
+            let lost = attacker.valid_ids < 1.0 && !random.chance(attacker.valid_ids);
             let index = self.add(
-                Party { rtt_us: rtt as u32, account, looks: false, ..party },
+                Party { rtt_us: rtt as u32, account, looks: false, lost, ..party },
                 (sent + rtt / 2.0) as i64,
             );
             // A poller's first five of each connection ask from before the opening.
@@ -313,6 +336,14 @@ impl<'a> Making<'a> {
                     (1..=POLL_BEFORE_US / POLL_US).map(|n| (sent as i64 - n * POLL_US, index));
                 self.planned.extend(early);
             }
+        }
+        if attacker.kind == Kind::Insider {
+            self.identities = first_identity + means.identities as u32;
+            self.insider = Some(Insider {
+                parties: first_party..self.parties.len() as u32,
+                identities: first_identity..self.identities,
+                tries: attacker.tries.unwrap_or(1),
+            });
         }
         if attacker.kind == Kind::Recycler {
             for _ in 0..means.identities {

@@ -3,15 +3,17 @@
 use giliran_wire::ledger::Order;
 
 use super::compare::Plan;
+use super::scenario::Kind;
 
 /// What can be swept, and what its values are.
-pub const PARAMETERS: [(&str, &str); 7] = [
+pub const PARAMETERS: [(&str, &str); 8] = [
     ("rounds_ms", "length of every order that has rounds, ms"),
     ("people", "factor on the parties of people"),
     ("places", "factor on the places of every office"),
     ("brokers", "factor on what brokers have or can spend"),
     ("distance", "factor on people's round trips"),
     ("decay_s", "time constant of the decay after the opening second, s"),
+    ("tries", "sets of entries that an insider can try"),
     ("looks", "share of the refused who look for returned places"),
 ];
 
@@ -26,6 +28,7 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
     let most = match parameter {
         "looks" => 1.0,
         "rounds_ms" => 3_600_000.0,
+        "tries" => 1_000_000.0,
         _ => 10_000.0,
     };
     let zero_is_fine = matches!(parameter, "looks" | "distance");
@@ -57,6 +60,8 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
             for attacker in &mut scenario.attackers {
                 attacker.identities = attacker.identities.map(count);
                 attacker.accounts = attacker.accounts.map(count);
+                attacker.enters = attacker.enters.map(count);
+                attacker.requests = attacker.requests.map(count);
                 attacker.connections =
                     attacker.connections.map(|n| if n == 0 { 0 } else { count(n) });
                 attacker.budget = attacker.budget.map(|budget| budget * value);
@@ -65,6 +70,14 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
         "distance" => {
             for cohort in &mut scenario.cohorts {
                 cohort.rtt_ms = cohort.rtt_ms.map(|ms| ms * value);
+            }
+        }
+        "tries" => {
+            let insiders =
+                scenario.attackers.iter_mut().filter(|attacker| attacker.kind == Kind::Insider);
+            let set = insiders.map(|insider| insider.tries = Some((value as u64).max(1))).count();
+            if set == 0 {
+                return Err("tries: the scenario has no insider".to_owned());
             }
         }
         "decay_s" => scenario.people.decay_s = value,
@@ -83,18 +96,27 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
 mod tests {
     use super::*;
     use crate::fairness::Arm;
-    use crate::fairness::scenario::shipped;
+    use crate::fairness::scenario::{Scenario, shipped};
     use giliran_wire::ledger::ReturnRule;
 
     fn plan(order: Order) -> Plan {
-        let arms = vec![Arm { order, returns: ReturnRule::Immediate }];
+        let arms = vec![Arm::new(order, ReturnRule::Immediate)];
         let scenario = shipped("batam").unwrap();
         Plan { scenario, arms, seeds: 1, seed: 1, threads: 1, pilot_parties: 1 }
+    }
+
+    /// Batam, with an insider among its brokers.
+    fn with_insider() -> Scenario {
+        let mut scenario = shipped("batam").unwrap();
+        scenario.attackers.extend(shipped("insiders").unwrap().attackers);
+        scenario
     }
 
     #[test]
     fn every_parameter_changes_what_it_says() {
         let rounds = plan(Order::Rounds { length_ms: 500 });
+        assert!(at(&rounds, "tries", 5.0).unwrap_err().contains("no insider"));
+        let rounds = Plan { scenario: with_insider(), ..rounds };
         for (parameter, _) in PARAMETERS {
             let changed = at(&rounds, parameter, 0.5).unwrap_or_else(|e| panic!("{e}"));
             let same = changed.scenario == rounds.scenario && changed.arms == rounds.arms;

@@ -9,7 +9,7 @@ use super::report::svg::escaped;
 use super::report::{self, Report};
 use super::run::{Run, slots_of};
 use super::scenario::{Scenario, shipped};
-use super::{Arm, Comparison, Measure, Plan, Progress, compare};
+use super::{Arm, Comparison, Fared, Measure, Plan, Progress, compare};
 
 /// A small copy. Brokers have what they would buy for speed, without the many
 /// runs by which they find that out, and look less often for what came back.
@@ -33,9 +33,9 @@ fn at_five() -> ReturnRule {
 }
 
 fn plan(scenario: Scenario, orders: &[Order], returns: &[ReturnRule], seeds: u64) -> Plan {
-    let arms = orders.iter().flat_map(|order| {
-        returns.iter().map(|returns| Arm { order: *order, returns: returns.clone() })
-    });
+    let arms = orders
+        .iter()
+        .flat_map(|order| returns.iter().map(|returns| Arm::new(*order, returns.clone())));
     Plan { scenario, arms: arms.collect(), seeds, seed: 1, threads: 2, pilot_parties: 300 }
 }
 
@@ -75,7 +75,7 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     // The account limit is no part of the algorithm.
     scenario.opening.max_per_account = None;
     scenario.attackers.clear();
-    let arm = Arm { order: Order::Draw, returns: ReturnRule::Immediate };
+    let arm = Arm::new(Order::Draw, ReturnRule::Immediate);
     let population = Population::new(&scenario, &[], 5);
     let parties = population.parties.clone();
     let receipts: Vec<BookingId> =
@@ -114,7 +114,7 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
 #[test]
 fn nobody_is_last_in_every_round() {
     let scenario = scenario("batam", 0.02);
-    let arm = Arm { order: ROUNDS, returns: ReturnRule::Immediate };
+    let arm = Arm::new(ROUNDS, ReturnRule::Immediate);
     let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5);
     let everybody: Vec<u32> = (0..run.parties().len() as u32).collect();
     let lines: Vec<Vec<u32>> = (0..20).map(|round| run.line_of(round, &everybody)).collect();
@@ -202,6 +202,26 @@ fn holds_that_lapse_come_back_and_are_counted() {
         assert!(value(Measure::Waste) > 0.02, "{}", value(Measure::Waste));
         assert_eq!(value(Measure::Oversell), 0.0);
     }
+}
+
+#[test]
+fn replays_and_forged_changes_come_to_nothing_and_invented_ids_to_what_passes() {
+    let orders = [Order::FirstCome, ROUNDS, Order::Draw];
+    let returns = [ReturnRule::Immediate, at_five()];
+    let done = compared(&plan(scenario("forgers", 0.2), &orders, &returns, 2));
+    for (arm, column) in done.columns.iter().enumerate() {
+        assert_eq!(mean(&done, arm, Measure::Replayed), 0.0);
+        assert_eq!(mean(&done, arm, Measure::Forged), 0.0);
+        for run in &column.runs {
+            assert!(run.tried.iter().all(|tried| *tried > 200), "{:?}", run.tried);
+            let forgers = done.groups.iter().position(|group| group.name == "forgers").unwrap();
+            let Fared { applied, won, .. } = run.groups[forgers];
+            assert!(applied == 400 && won < 80, "one in ten passes, {won} won");
+        }
+    }
+    let said = report::verdict(&done).join("\n");
+    assert!(said.contains("0 places were given a second time"), "{said}");
+    assert!(said.contains("other people's bookings, 0 places changed"), "{said}");
 }
 
 fn small_report() -> Report {

@@ -13,6 +13,7 @@
 //! nothing), and files but for the clients' log; the command writes those.
 
 mod configuration;
+mod forge;
 mod generator;
 mod ground;
 mod record;
@@ -37,6 +38,7 @@ use generator::Generator;
 use ground::Engine;
 
 pub use configuration::configuration;
+pub use forge::Forgeries;
 pub use record::{Ended, Figure, GroupRecord, Latency, Record};
 pub use tally::{Bin, Payments};
 pub use view::{Live, View};
@@ -100,6 +102,7 @@ pub async fn run(
     live: Arc<Live>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Record, RushError> {
+    can_be_sent(&rush.scenario)?;
     Engine::look(&client, &rush.domain).await?;
     let (scenario, seed) = (rush.scenario.clone(), rush.seed);
     let order = in_scenario_time(rush.order, rush.speed);
@@ -117,9 +120,15 @@ pub async fn run(
         tokio::spawn(view::watch_free(client, domain, ground.clone(), Arc::clone(&live)))
     });
     let began = Instant::now();
+    let (observer, forger) = forge::begin(&client, &rush).unzip();
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
+    generator.observer = observer;
     let ended = Box::pin(generator.surge(answers, shutdown)).await;
+    generator.observer = None;
+    if let Some(forger) = forger {
+        generator.tally.forgeries = forger.await.map_err(std::io::Error::other)?;
+    }
     if let Some(looks) = looks {
         looks.abort();
     }
@@ -129,10 +138,22 @@ pub async fn run(
     Ok(record)
 }
 
+/// Whether everybody in it acts by what one can see from outside.
+fn can_be_sent(scenario: &Scenario) -> Result<(), RushError> {
+    match scenario.attackers.iter().find(|attacker| attacker.kind == Kind::Insider) {
+        Some(insider) => Err(RushError::Misfit(format!(
+            "{}: an insider acts by the engine's secrets, which are not known here; `giliran \
+             fairness` has them",
+            insider.name
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What brokers with a budget have: what gets most places at the opening under the
 /// order that they believe in.
 fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Means> {
-    let arm = Arm { order, returns: ReturnRule::Immediate };
+    let arm = Arm::new(order, ReturnRule::Immediate);
     scenario.aftermath.lasts_s = 0.0;
     for attacker in &mut scenario.attackers {
         if attacker.kind == Kind::Recycler {
@@ -175,5 +196,13 @@ mod tests {
         let order = in_scenario_time(Order::Rounds { length_ms: 500 }, 4.0);
         assert_eq!(order, Order::Rounds { length_ms: 2_000 });
         assert_eq!(in_scenario_time(Order::Draw, 4.0), Order::Draw);
+    }
+
+    #[test]
+    fn an_insider_cannot_be_sent() {
+        let of = |name| shipped(name).map(|scenario| can_be_sent(&scenario));
+        assert!(matches!(of("batam"), Some(Ok(()))));
+        let Some(Err(refused)) = of("insiders") else { panic!("it is sent") };
+        assert!(refused.to_string().contains("giliran fairness"), "{refused}");
     }
 }

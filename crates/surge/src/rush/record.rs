@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Rush;
+use super::forge::Forgeries;
 use super::generator::MOST_OPEN;
 use super::ground::Ground;
 use super::tally::{Bin, Payments, Tally, histogram};
@@ -145,6 +146,7 @@ pub struct Record {
     /// No answer in time.
     pub unanswered: u64,
     pub second_answers: u64,
+    pub forgeries: Forgeries,
     pub grants: Latency,
     pub refusals: Latency,
     pub payments: Payments,
@@ -228,6 +230,7 @@ pub(crate) fn record(
         unheard: tally.unheard,
         unanswered: tally.unanswered,
         second_answers: tally.second_answers,
+        forgeries: tally.forgeries,
         grants: Latency::of(&tally.grants),
         refusals: Latency::of(&tally.refusals),
         payments: tally.payments,
@@ -357,6 +360,7 @@ fn figures(
     };
     let concentration = tally.concentration();
     let paid = &tally.payments;
+    let forged = &tally.forgeries;
     let (requests, in_time) = tally
         .cells
         .iter()
@@ -485,6 +489,22 @@ fn figures(
              told. Must be 0.",
             false,
             Some(tally.numbers_twice as f64),
+        ),
+        figure(
+            "booked_again_by_replays",
+            "booked again by replays",
+            "Bookings told for a request that somebody else sent once more, and that were not the \
+             first one's. Must be 0.",
+            false,
+            (forged.replays > 0).then_some(forged.replayed as f64),
+        ),
+        figure(
+            "changed_by_forgers",
+            "others' bookings changed",
+            "Cancellations, moves and lookups by who is not in a booking that were granted, and \
+             bookings that their owner found changed afterwards. Must be 0.",
+            false,
+            (forged.forged > 0).then_some(forged.changed as f64),
         ),
     ]
 }

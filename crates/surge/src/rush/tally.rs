@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use super::forge::Forgeries;
 use crate::fairness::figures::same_wish;
 use crate::fairness::measures::{self, Arrival};
 use crate::fairness::population::{Party, Role};
@@ -176,6 +177,7 @@ pub(crate) struct Tally {
     /// Places that brokers gave back for a client.
     pub(crate) recycled: u64,
     pub(crate) recaptured: u64,
+    pub(crate) forgeries: Forgeries,
 }
 
 impl Tally {
@@ -220,6 +222,7 @@ impl Tally {
             payments: Payments::default(),
             recycled: 0,
             recaptured: 0,
+            forgeries: Forgeries::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::svg::{Lines, Row, Rows, Series};
 use super::words::by_order;
-use super::{Report, arm_name, digits, order_name, shown};
+use super::{Report, arm_name, digits, ordered, shown};
 use crate::fairness::measures::Estimate;
 use crate::fairness::scenario::returns_name;
 use crate::fairness::{Column, Comparison, Measure};
@@ -18,7 +18,7 @@ fn thousands(value: f64) -> String {
 /// The look of an order is the same in every chart.
 fn look(comparison: &Comparison, column: &Column) -> usize {
     let orders = by_order(comparison);
-    orders.iter().position(|other| other.arm.order == column.arm.order).unwrap_or(0)
+    orders.iter().position(|other| other.arm.same_order(&column.arm)).unwrap_or(0)
 }
 
 fn row(comparison: &Comparison, column: &Column, name: String, e: Estimate, shown: String) -> Row {
@@ -40,7 +40,7 @@ pub(super) fn brokers(comparison: &Comparison) -> Option<String> {
         .filter_map(|column| {
             let e = column.of(Measure::ScalperShare)?;
             let text = shown(Measure::ScalperShare, e.mean);
-            let mut row = row(comparison, column, order_name(column.arm.order), e, text);
+            let mut row = row(comparison, column, ordered(&column.arm), e, text);
             row.reference = super::words::part_of_askers(column, comparison);
             Some(row)
         })
@@ -92,7 +92,7 @@ pub(super) fn cohorts(comparison: &Comparison) -> Option<String> {
     for (i, group) in comparison.groups.iter().enumerate().filter(|(_, g)| g.kind == "cohort") {
         for column in by_order(comparison) {
             if let Some(e) = column.groups[i].ratio {
-                let name = format!("{} · {}", group.name, order_name(column.arm.order));
+                let name = format!("{} · {}", group.name, ordered(&column.arm));
                 rows.push(row(comparison, column, name, e, digits(e.mean)));
             }
         }
@@ -115,7 +115,7 @@ pub(super) fn deciles(comparison: &Comparison) -> Option<String> {
         .into_iter()
         .filter(|column| !column.deciles.is_empty())
         .map(|column| Series {
-            name: order_name(column.arm.order),
+            name: ordered(&column.arm),
             points: column.deciles.iter().zip(1..).map(|(e, i)| (f64::from(i), e.mean)).collect(),
             look: look(comparison, column),
             marked: true,
@@ -148,7 +148,7 @@ pub(super) fn over_time(comparison: &Comparison, which: usize) -> String {
             let points = column.series[which].iter().enumerate();
             let points = points.map(|(bin, y)| (bin as f64 * 5.0 - 27.5, y * scale));
             Series {
-                name: order_name(column.arm.order),
+                name: ordered(&column.arm),
                 points: points.filter(|(x, _)| *x <= window).collect(),
                 look: look(comparison, column),
                 marked: false,
@@ -187,7 +187,7 @@ pub(super) fn swept(report: &Report, measure: Measure) -> Option<String> {
             let order = match arm.order {
                 // Its length may be what is swept.
                 giliran_wire::ledger::Order::Rounds { .. } => "rounds".to_owned(),
-                order => order_name(order),
+                _ => ordered(arm),
             };
             let name =
                 if several { format!("{order}, {}", returns_name(&arm.returns)) } else { order };

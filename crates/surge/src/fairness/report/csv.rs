@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, order_name};
+use super::{Report, ordered};
 use crate::fairness::scenario::returns_name;
 use crate::fairness::{Column, Comparison, Measure};
 
@@ -21,7 +21,7 @@ pub fn tables(report: &Report) -> [(&'static str, String); 4] {
                 swept,
                 value,
                 &comparison.scenario.name,
-                &order_name(column.arm.order),
+                &ordered(&column.arm),
                 &returns_name(&column.arm.returns),
             ]
             .map(quoted)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json as value};
 
-use super::{Report, order_name, verdict};
+use super::{Report, ordered, verdict};
 use crate::fairness::scenario::returns_name;
 use crate::fairness::{Column, Comparison, Measure};
 
@@ -53,7 +53,7 @@ fn arm(comparison: &Comparison, column: &Column) -> Value {
         bought.map(|(attacker, means)| (attacker.name.clone(), value!(means))).collect();
     let [requests, grants, free] = &column.series;
     value!({
-        "order": order_name(column.arm.order),
+        "order": ordered(&column.arm),
         "returns": returns_name(&column.arm.returns),
         "measures": measures,
         "groups": groups.collect::<Vec<Value>>(),

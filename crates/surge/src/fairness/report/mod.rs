@@ -17,7 +17,7 @@ pub use html::html;
 pub(crate) use html::{STYLE, figure};
 pub use json::json;
 pub use table::table;
-pub use words::{arm_name, order_name, verdict};
+pub use words::{arm_name, order_name, ordered, verdict};
 
 /// A comparison, or several of them along a parameter.
 #[derive(Debug, Clone)]
@@ -39,7 +39,11 @@ impl Report {
 fn shown(measure: Measure, value: f64) -> String {
     match measure {
         _ if measure.is_share() => format!("{} %", digits(value * 100.0)),
-        Measure::Oversell | Measure::Undersell | Measure::Requests => format!("{value:.0}"),
+        Measure::Oversell
+        | Measure::Undersell
+        | Measure::Replayed
+        | Measure::Forged
+        | Measure::Requests => format!("{value:.0}"),
         _ => digits(value),
     }
 }

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 
 /// Width of every chart, in its own units: about a phone's, so that text keeps
 /// its size there.
-const WIDTH: f64 = 380.0;
+const WIDTH: f64 = 340.0;
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 /// Width of a character of 12 units, on average.
 const CHARACTER: f64 = 6.3;
+/// Marks on a line of many points.
+const MARKS: usize = 6;
 /// Different looks there are; further series begin again.
 const LOOKS: usize = 6;
 
@@ -25,7 +27,7 @@ pub(crate) struct Series {
     pub(crate) points: Vec<(f64, f64)>,
     /// Its look.
     pub(crate) look: usize,
-    /// Marks each point.
+    /// Marks each point, not only a few.
     pub(crate) marked: bool,
 }
 
@@ -78,7 +80,7 @@ impl Lines<'_> {
             text(&mut svg, x(*value), bottom + 17.0, "middle", label);
         }
         text(&mut svg, WIDTH - RIGHT, bottom + 36.0, "end", self.x_name);
-        for series in &self.series {
+        for (place, series) in self.series.iter().enumerate() {
             let path: Vec<String> = series
                 .points
                 .iter()
@@ -90,10 +92,14 @@ impl Lines<'_> {
                 "<polyline class=\"l s{look} d{look}\" points=\"{}\"/>",
                 path.join(" ")
             );
-            if series.marked {
-                for (px, py) in &series.points {
-                    marker(&mut svg, look, x(*px), y(*py));
-                }
+            // Of many points a few, each line's at other places: told apart without
+            // colour, also where one lies on another.
+            let (count, all) = (series.points.len(), self.series.len());
+            let few = (0..MARKS).map(|i| (i * all + place) * count / (MARKS * all));
+            let marks: Vec<usize> =
+                if series.marked || count <= MARKS { (0..count).collect() } else { few.collect() };
+            for (px, py) in marks.into_iter().filter_map(|i| series.points.get(i)) {
+                marker(&mut svg, look, x(*px), y(*py));
             }
         }
         svg.push_str("</svg>");

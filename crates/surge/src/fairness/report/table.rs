@@ -7,7 +7,7 @@ use crate::fairness::measures::Estimate;
 use crate::fairness::{Column, Comparison, Measure};
 
 /// What a table's columns are, by its title.
-const TABLES: [(&str, &[(&str, Measure)]); 3] = [
+const TABLES: [(&str, &[(&str, Measure)]); 4] = [
     (
         "When the window closes",
         &[
@@ -40,6 +40,10 @@ const TABLES: [(&str, &[(&str, Measure)]); 3] = [
             ("undersold", Measure::Undersell),
             ("requests", Measure::Requests),
         ],
+    ),
+    (
+        "Replays and forgeries",
+        &[("booked again", Measure::Replayed), ("others' changed", Measure::Forged)],
     ),
 ];
 
@@ -77,6 +81,12 @@ fn one(comparison: &Comparison, out: &mut String) {
     let titles = TABLES.iter().map(|(title, _)| *title).chain([BOUGHT]);
     let widest = names.iter().map(String::as_str).chain(titles).map(str::len).max().unwrap_or(0);
     for (title, measures) in TABLES {
+        let known = |(_, measure): &(&str, Measure)| {
+            comparison.columns.iter().any(|column| column.of(*measure).is_some())
+        };
+        if !measures.iter().any(known) {
+            continue;
+        }
         let _ = write!(out, "\n{title:<widest$}");
         for (head, _) in measures {
             let _ = write!(out, "  {head:>15}");

@@ -4,8 +4,8 @@ use giliran_wire::ledger::{Order, ReturnRule};
 
 use super::{digits, shown};
 use crate::fairness::measures::Estimate;
-use crate::fairness::scenario::returns_name;
-use crate::fairness::{Arm, Column, Comparison, LEVEL, Measure};
+use crate::fairness::scenario::{Kind, returns_name};
+use crate::fairness::{Arm, Column, Comparison, Group, LEVEL, Measure};
 
 /// An order, as in the configuration.
 pub fn order_name(order: Order) -> String {
@@ -16,9 +16,15 @@ pub fn order_name(order: Order) -> String {
     }
 }
 
+/// The order of an arm: `draw+beacon` where a public value goes into the seed.
+pub fn ordered(arm: &Arm) -> String {
+    let beacon = if arm.beacon { "+beacon" } else { "" };
+    format!("{}{beacon}", order_name(arm.order))
+}
+
 /// An order and its returns rule.
 pub fn arm_name(arm: &Arm) -> String {
-    format!("{}, {}", order_name(arm.order), returns_name(&arm.returns))
+    format!("{}, {}", ordered(arm), returns_name(&arm.returns))
 }
 
 /// The columns of the first returns rule, one for each order: what holds at the
@@ -26,7 +32,7 @@ pub fn arm_name(arm: &Arm) -> String {
 pub(super) fn by_order(comparison: &Comparison) -> Vec<&Column> {
     let mut found: Vec<&Column> = Vec::new();
     for column in &comparison.columns {
-        if found.iter().all(|other| other.arm.order != column.arm.order) {
+        if found.iter().all(|other| !other.arm.same_order(&column.arm)) {
             found.push(column);
         }
     }
@@ -49,7 +55,9 @@ fn with_interval(measure: Measure, e: Estimate) -> String {
 pub fn verdict(comparison: &Comparison) -> Vec<String> {
     let mut said = Vec::new();
     promises(comparison, &mut said);
+    forgeries(comparison, &mut said);
     brokers(comparison, &mut said);
+    secrets(comparison, &mut said);
     speed(comparison, &mut said);
     cohorts(comparison, &mut said);
     families(comparison, &mut said);
@@ -84,6 +92,29 @@ fn promises(comparison: &Comparison, said: &mut Vec<String>) {
     });
 }
 
+/// What replayers and forgers came to: nothing, or it is wrong.
+fn forgeries(comparison: &Comparison, said: &mut Vec<String>) {
+    let runs = || comparison.columns.iter().flat_map(|column| &column.runs);
+    let [replays, forged] = [0, 1].map(|i| runs().map(|run| run.tried[i]).sum::<u64>());
+    let again = worst(comparison, Measure::Replayed);
+    let changed = worst(comparison, Measure::Forged);
+    let wrong = |places: f64| if places > 0.0 { "Wrong: of" } else { "Of" };
+    if replays > 0 {
+        said.push(format!(
+            "{} {replays} requests that were sent once more by others, {again:.0} places were given \
+             a second time.",
+            wrong(again)
+        ));
+    }
+    if forged > 0 {
+        said.push(format!(
+            "{} {forged} attempts to give back or move other people's bookings, {changed:.0} places \
+             changed.",
+            wrong(changed)
+        ));
+    }
+}
+
 /// The part that brokers' identities are of all people who ask, as places are for
 /// people and not for parties.
 pub(super) fn part_of_askers(column: &Column, comparison: &Comparison) -> Option<f64> {
@@ -105,7 +136,7 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
     let mut least: Option<(Estimate, String)> = None;
     for column in by_order(comparison) {
         let Some(e) = column.of(Measure::ScalperShare) else { continue };
-        let name = order_name(column.arm.order);
+        let name = ordered(&column.arm);
         let part = part_of_askers(column, comparison);
         let against = part.map_or(String::new(), |part| {
             format!("; they are {} of all people asked for", shown(Measure::ScalperShare, part))
@@ -128,7 +159,7 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
         else {
             continue;
         };
-        if first.mean > 0.0 && e.mean > 0.95 * first.mean {
+        if first.mean > 0.0 && e.mean > 0.95 * first.mean && insider(comparison).is_none() {
             said.push(format!(
                 "Rounds of {length_ms} ms leave brokers what first-come leaves them: here they are \
                  ahead of people by more than a round."
@@ -137,10 +168,35 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
     }
     let Some((best, name)) = least else { return };
     let others = by_order(comparison);
-    let others = others.iter().filter(|column| order_name(column.arm.order) != name);
+    let others = others.iter().filter(|column| ordered(&column.arm) != name);
     let mut others = others.filter_map(|column| column.of(Measure::ScalperShare)).peekable();
     if others.peek().is_some() && best.half.is_some() && others.all(|e| e.low() > best.high()) {
         said.push(format!("Least is left to brokers by {name}, beyond chance."));
+    }
+}
+
+fn insider(comparison: &Comparison) -> Option<usize> {
+    comparison.scenario.attackers.iter().position(|attacker| attacker.kind == Kind::Insider)
+}
+
+/// What secrets buy: an insider against the average of all who ask.
+fn secrets(comparison: &Comparison, said: &mut Vec<String>) {
+    let Some(insider) = insider(comparison) else { return };
+    let name = &comparison.scenario.attackers[insider].name;
+    let is = |group: &Group| group.kind == "broker" && group.name == *name;
+    let Some(group) = comparison.groups.iter().position(is) else { return };
+    for column in by_order(comparison) {
+        let Some(e) = column.groups[group].ratio.filter(|e| e.half.is_some()) else { continue };
+        let order = ordered(&column.arm);
+        let chance = format!("{} ({} to {})", digits(e.mean), digits(e.low()), digits(e.high()));
+        said.push(if e.low() > 1.0 && column.arm.order != Order::FirstCome {
+            format!(
+                "Under {order}, {name} has {chance} times the average chance: who knows the \
+                 operator's secrets must be trusted."
+            )
+        } else {
+            format!("Under {order}, {name} has {chance} times the average chance.")
+        });
     }
 }
 
@@ -150,7 +206,7 @@ fn speed(comparison: &Comparison, said: &mut Vec<String>) {
         let Some(e) = column.of(Measure::LatencyPremium).filter(|e| e.half.is_some()) else {
             continue;
         };
-        let name = order_name(column.arm.order);
+        let name = ordered(&column.arm);
         if e.low() > 0.0 {
             said.push(format!(
                 "Under {name}, a fast connection pays among people: the fastest tenth is ahead of \
@@ -210,7 +266,7 @@ fn families(comparison: &Comparison, said: &mut Vec<String>) {
         if e.half.is_some() && (e.high() < 1.0 || e.low() > 1.0) {
             said.push(format!(
                 "Under {}, families have {} times the chance of single people ({} to {}).",
-                order_name(column.arm.order),
+                ordered(&column.arm),
                 digits(e.mean),
                 digits(e.low()),
                 digits(e.high())
@@ -234,7 +290,7 @@ fn recycling(comparison: &Comparison, said: &mut Vec<String>) {
             Some(format!(
                 "{} under {} (by lot about {})",
                 shown(Measure::RecycleCapture, got.mean),
-                order_name(column.arm.order),
+                ordered(&column.arm),
                 shown(Measure::RecycleFair, fair.mean)
             ))
         });
@@ -258,7 +314,7 @@ fn price(comparison: &Comparison, said: &mut Vec<String>) {
     let waits = by_order(comparison);
     let waits = waits.iter().filter_map(|column| {
         let wait = column.of(Measure::WaitS)?.mean;
-        Some(format!("{} {}", order_name(column.arm.order), duration(wait)))
+        Some(format!("{} {}", ordered(&column.arm), duration(wait)))
     });
     let waits: Vec<String> = waits.collect();
     if !waits.is_empty() {

@@ -55,6 +55,9 @@ impl Run<'_> {
                     let quota = self.quota(booking.slot);
                     self.out.oversell += u64::from(self.live[slot].saturating_sub(quota));
                     self.bookings.insert(index, booking.id);
+                    if !self.forgeries.first_grant(index) {
+                        self.out.replayed += u64::from(seats);
+                    }
                     let held = booking.hold_expires_at.map(virtual_us);
                     self.granted(index, booking.slot, held, at);
                 }
@@ -65,8 +68,15 @@ impl Run<'_> {
                     self.bookings.remove(&index);
                     self.parties[index as usize].slot = NONE;
                     if kind == Happened::Cancelled {
+                        if !self.forgeries.was_given_back(index) {
+                            self.out.forged += u64::from(seats);
+                        }
                         self.given_back(index, u64::from(seats), at);
                     }
+                }
+                // Nobody here moves a booking, or leaves a party.
+                Happened::Rescheduled | Happened::Amended => {
+                    self.out.forged += u64::from(seats);
                 }
                 _ => {}
             }

@@ -1,6 +1,8 @@
 //! One seed's population under one order and one returns rule, event by event.
 
 mod after;
+mod forge;
+mod insider;
 mod outcome;
 
 use std::cmp::Reverse;
@@ -13,10 +15,11 @@ use giliran_wire::ledger::{Order, ReturnRule};
 
 use super::attack::Means;
 use super::desk::{Desk, Said, Wanted};
-use super::population::{Party, Population, Role, pseudonym};
-use super::random::Random;
+use super::population::{Insider, Party, Population, Role, pseudonym};
+use super::random::{Random, mix};
 use super::scenario::Scenario;
 
+use forge::Forgeries;
 pub(crate) use outcome::Outcome;
 
 /// An order and a returns rule: one column of the comparison.
@@ -24,8 +27,22 @@ pub(crate) use outcome::Outcome;
 pub struct Arm {
     /// How requests are ordered.
     pub order: Order,
+    /// A public value that nobody knows before the close goes into a draw's seed.
+    pub beacon: bool,
     /// When places that come back can be had again.
     pub returns: ReturnRule,
+}
+
+impl Arm {
+    /// This order, as it is without a public value.
+    pub fn new(order: Order, returns: ReturnRule) -> Self {
+        Self { order, beacon: false, returns }
+    }
+
+    /// Whether requests are ordered alike.
+    pub fn same_order(&self, other: &Self) -> bool {
+        (self.order, self.beacon) == (other.order, other.beacon)
+    }
 }
 
 /// Draws that are due this long after the aftermath are still held, µs.
@@ -46,6 +63,8 @@ enum What {
     Confirm(u32),
     Cancel(u32),
     Probe(u32),
+    /// A replayer or forger sends its next one.
+    Forged(u32),
     /// Time brings something by itself.
     Due,
 }
@@ -55,6 +74,8 @@ pub(crate) struct Run<'a> {
     arm: &'a Arm,
     desk: Desk,
     parties: Vec<Party>,
+    insider: Option<Insider>,
+    forgeries: Forgeries,
     salt: u64,
     /// Ordered by time, then by when it was planned: deterministic.
     queue: BinaryHeap<Reverse<(i64, u64, What)>>,
@@ -101,12 +122,14 @@ impl<'a> Run<'a> {
         let lasts_us = end_us + 2 * LAST_DRAW_US;
         let desk = Desk::new(scenario, &arm.returns, lasts_us, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
-        let Population { parties, planned, salt } = population;
+        let Population { parties, planned, insider, salt } = population;
         let mut random = Random::new(seed, 3);
         let mut run = Self {
             scenario,
             arm,
             desk,
+            insider,
+            forgeries: Forgeries::new(mix(salt)),
             salt,
             queue: BinaryHeap::with_capacity(planned.len() + 16),
             planned: 0,
@@ -129,6 +152,8 @@ impl<'a> Run<'a> {
             out: Outcome::none(scenario.attackers.len()),
             parties,
         };
+        run.choose_for_rounds(&planned);
+        run.plan_forgeries();
         run.plan(0, What::Opens);
         run.plan(window_us, What::Close);
         for (at, index) in planned {
@@ -156,9 +181,11 @@ impl<'a> Run<'a> {
                 What::Ask(index) => self.arrives(index, at),
                 What::Confirm(index) => self.deed(index, Deed::Confirm { reference: None }, at),
                 What::Cancel(index) => {
+                    self.forgeries.gives_back(index);
                     let applicant = pseudonym(self.salt, self.party(index).first.into());
                     self.deed(index, Deed::Cancel { applicant }, at);
                 }
+                What::Forged(attacker) => self.forges(attacker as usize, at),
                 What::Probe(attacker) => self.probe(attacker as usize, at),
                 What::Due => self.due(at),
             }
@@ -380,7 +407,7 @@ impl<'a> Run<'a> {
 
     fn deed(&mut self, index: u32, deed: Deed, at: i64) {
         if let Some(booking) = self.bookings.get(&index) {
-            self.desk.change(*booking, deed);
+            self.desk.change(*booking, deed, true);
             self.send(at);
         }
     }
@@ -408,16 +435,21 @@ impl<'a> Run<'a> {
             let entered = std::mem::take(&mut self.collected);
             let receipts: Vec<BookingId> =
                 entered.iter().map(|_| BookingId::from_random(self.random.wide())).collect();
-            let seed = self.random.bytes();
-            self.out.ranks = receipts
+            let secret = self.random.bytes();
+            // Without an insider any random seed is as good, and any number.
+            let (numbers, seed) = match self.insider.clone() {
+                Some(insider) => self.chosen_draw(&insider, &entered, &receipts, &secret),
+                None => (receipts, secret),
+            };
+            self.out.ranks = numbers
                 .iter()
-                .map(|receipt| {
-                    let rank = order::draw_rank(&seed, receipt);
+                .map(|number| {
+                    let rank = order::draw_rank(&seed, number);
                     let high = rank.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
                     high as f64 / 2.0_f64.powi(64)
                 })
                 .collect();
-            let line = order::draw_order(&seed, &receipts);
+            let line = order::draw_order(&seed, &numbers);
             let line = line.into_iter().map(|i| entered[i]).collect();
             self.decide_in_line(line, at);
             self.over = true;

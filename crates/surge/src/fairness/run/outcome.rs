@@ -22,6 +22,13 @@ pub(crate) struct Outcome {
     pub(crate) recaptured: u64,
     /// All places that came back.
     pub(crate) came_back: u64,
+    /// Requests that were sent again, and forged cancellations and moves.
+    pub(crate) replays: u64,
+    pub(crate) forgeries: u64,
+    /// Places that one request was given a second time, and places of bookings that
+    /// somebody else than their owner changed.
+    pub(crate) replayed: u64,
+    pub(crate) forged: u64,
     /// People's parties that won in the window: the sum of their waits, s, and those
     /// of them that got their best day.
     pub(crate) waited_s: f64,
@@ -37,7 +44,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Nothing yet.
-    pub(super) fn none(attackers: usize) -> Self {
+    pub(crate) fn none(attackers: usize) -> Self {
         Self {
             parties: Vec::new(),
             requests: 0,
@@ -50,6 +57,10 @@ impl Outcome {
             recycled: 0,
             recaptured: 0,
             came_back: 0,
+            replays: 0,
+            forgeries: 0,
+            replayed: 0,
+            forged: 0,
             waited_s: 0.0,
             first_choice: 0,
             ranks: Vec::new(),

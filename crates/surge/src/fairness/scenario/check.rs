@@ -1,6 +1,6 @@
 //! Whether a scenario can be run.
 
-use super::{MOST_PARTIES, Scenario};
+use super::{Kind, MOST_PARTIES, Scenario};
 
 /// What is wrong: the field, and what would be right.
 pub(super) fn problems(scenario: &Scenario) -> Vec<(String, String)> {
@@ -168,6 +168,7 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
             || attacker.accounts.is_some()
             || attacker.connections.is_some();
         match (attacker.budget, attacker.identities) {
+            (None, None) if attacker.kind == Kind::Replayer => {}
             (None, None) => found.add(
                 &format!("attackers[{i}]"),
                 "has neither `budget` (it chooses what to buy) nor `identities` (it has them)",
@@ -183,6 +184,9 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
             }
             (None, Some(_)) => {}
         }
+        insider(scenario, i, found);
+        forgeries(scenario, i, found);
+        found.probability(&field("valid_ids"), attacker.valid_ids);
         if attacker.accounts == Some(0) {
             found.add(&field("accounts"), "without one it cannot ask; from 1 on");
         }
@@ -206,5 +210,54 @@ fn attackers(scenario: &Scenario, found: &mut Found) {
         if scenario.attackers[..i].iter().any(|other| other.name == attacker.name) {
             found.add(&field("name"), format!("{:?} is there twice", attacker.name));
         }
+    }
+}
+
+/// Most sets of entries that an insider tries: each is a whole draw.
+const MOST_TRIES: u64 = 1_000_000;
+
+fn insider(scenario: &Scenario, i: usize, found: &mut Found) {
+    let attacker = &scenario.attackers[i];
+    let field = |name: &str| format!("attackers[{i}].{name}");
+    if attacker.kind != Kind::Insider {
+        for (name, given) in [("enters", attacker.enters), ("tries", attacker.tries)] {
+            if given.is_some() {
+                found.add(&field(name), "only an insider has it");
+            }
+        }
+        return;
+    }
+    if attacker.budget.is_some() {
+        found.add(&field("budget"), "an insider has its means: `identities`, and no budget");
+    }
+    if scenario.attackers[..i].iter().any(|other| other.kind == Kind::Insider) {
+        found.add(&field("kind"), "a second insider: whoever moves last decides, so give one");
+    }
+    if !(1..=attacker.identities.unwrap_or(u64::MAX)).contains(&attacker.enters.unwrap_or(1)) {
+        found.add(&field("enters"), "is to be from 1 up to `identities`");
+    }
+    if !(1..=MOST_TRIES).contains(&attacker.tries.unwrap_or(1)) {
+        found.add(&field("tries"), format!("is to be from 1 to {MOST_TRIES}"));
+    }
+}
+
+fn forgeries(scenario: &Scenario, i: usize, found: &mut Found) {
+    let attacker = &scenario.attackers[i];
+    let field = |name: &str| format!("attackers[{i}].{name}");
+    if !matches!(attacker.kind, Kind::Replayer | Kind::Forger) {
+        if attacker.requests.is_some() {
+            found.add(&field("requests"), "only a replayer or a forger has it");
+        }
+        return;
+    }
+    if !(1..=MOST_PARTIES).contains(&attacker.requests.unwrap_or(0)) {
+        let message = format!("how many does it send? From 1 to {MOST_PARTIES}");
+        found.add(&field("requests"), message);
+    }
+    if attacker.budget.is_some() {
+        found.add(&field("budget"), "a replayer or forger has its means, and no budget");
+    }
+    if attacker.kind == Kind::Replayer && attacker.identities.is_some() {
+        found.add(&field("identities"), "a replayer sends others' requests, none of its own");
     }
 }

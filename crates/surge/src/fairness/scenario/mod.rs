@@ -235,6 +235,12 @@ pub enum Kind {
     Hoarder,
     /// Books, sells, cancels and books for the client in the same stroke.
     Recycler,
+    /// Knows the operator's secrets before the close, and chooses its entries.
+    Insider,
+    /// Sends people's requests again, as they were.
+    Replayer,
+    /// Asks under invented ids, and names other people's bookings.
+    Forger,
 }
 
 /// One who wants many places.
@@ -273,6 +279,17 @@ pub struct Attacker {
     pub pays: f64,
     /// How often it looks for returned places, s; none: never.
     pub looks_every_s: Option<f64>,
+    /// An insider: most of its identities that it enters; none: all.
+    pub enters: Option<u64>,
+    /// An insider: how many sets of entries it can try before a draw's close; none: 1.
+    pub tries: Option<u64>,
+    /// A replayer or forger: how many requests it sends again, or how many with other
+    /// people's booking ids.
+    pub requests: Option<u64>,
+    /// Share of its identities that pass for people's; the others are refused at the
+    /// gateway.
+    #[serde(default = "one")]
+    pub valid_ids: f64,
 }
 
 fn ten() -> f64 {
@@ -331,6 +348,8 @@ impl Scenario {
         for attacker in &mut small.attackers {
             attacker.identities = attacker.identities.map(count);
             attacker.accounts = attacker.accounts.map(count);
+            attacker.enters = attacker.enters.map(count);
+            attacker.requests = attacker.requests.map(count);
             // Each connection is as fast as before: their number is what scales.
             attacker.connections = attacker.connections.map(|n| if n == 0 { 0 } else { count(n) });
             attacker.budget = attacker.budget.map(|budget| budget * factor);

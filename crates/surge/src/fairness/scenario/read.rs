@@ -242,6 +242,48 @@ mod tests {
     }
 
     #[test]
+    fn an_insider_has_means_and_is_the_only_one() {
+        let text = SHIPPED.iter().find(|(name, _)| *name == "insiders").unwrap().1;
+        let wrong = text
+            .replace("enters = 20", "enters = 201")
+            .replace("tries = 1000", "tries = 0")
+            .replace(
+                "[aftermath]",
+                "[[attackers]]\nname = \"second\"\nkind = \"insider\"\nbudget = 5\n\
+                 [[attackers]]\nname = \"bots\"\nkind = \"poller\"\nidentities = 5\n\
+                 tries = 5\n[aftermath]",
+            );
+        let problems = problems_of(&wrong);
+        for what in [
+            "attackers[0].enters: is to be from 1",
+            "attackers[0].tries: is to be from 1",
+            "attackers[1].budget: an insider",
+            "attackers[1].kind: a second insider",
+            "attackers[2].tries: only an insider",
+        ] {
+            assert!(problems.iter().any(|p| p.contains(what)), "{what}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 5, "{problems:#?}");
+    }
+
+    #[test]
+    fn replayers_and_forgers_say_how_much_they_send() {
+        let text = SHIPPED.iter().find(|(name, _)| *name == "forgers").unwrap().1;
+        let wrong = text
+            .replace("valid_ids = 0.1", "valid_ids = 10")
+            .replace("requests = 3000\n\n[aftermath]", "identities = 3\n\n[aftermath]");
+        let problems = problems_of(&wrong);
+        for what in [
+            "attackers[0].valid_ids: 10 is no share",
+            "attackers[1].requests: how many does it send?",
+            "attackers[1].identities: a replayer sends others' requests",
+        ] {
+            assert!(problems.iter().any(|p| p.contains(what)), "{what}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), 3, "{problems:#?}");
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_what_would_be_right() {
         let text = SHIPPED[0].1;
         let quota = text.lines().find(|line| line.starts_with("quota")).unwrap();

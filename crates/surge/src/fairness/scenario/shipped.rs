@@ -3,7 +3,7 @@
 use super::{Scenario, parse};
 
 /// Name and text of each.
-pub const SHIPPED: [(&str, &str); 7] = [
+pub const SHIPPED: [(&str, &str); 9] = [
     ("calm", include_str!("calm.toml")),
     ("batam", include_str!("batam.toml")),
     ("national", include_str!("national.toml")),
@@ -11,6 +11,8 @@ pub const SHIPPED: [(&str, &str); 7] = [
     ("brokers-2018", include_str!("brokers-2018.toml")),
     ("sprinters", include_str!("sprinters.toml")),
     ("recyclers", include_str!("recyclers.toml")),
+    ("insiders", include_str!("insiders.toml")),
+    ("forgers", include_str!("forgers.toml")),
 ];
 
 /// The shipped scenario of this name.

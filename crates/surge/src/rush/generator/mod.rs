@@ -15,9 +15,10 @@ use async_nats::connection::State;
 use async_nats::{Client, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::Reason;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::Rush;
+use super::forge::Observed;
 use super::ground::Ground;
 use super::record::Ended;
 use super::tally::Tally;
@@ -125,6 +126,8 @@ pub(crate) struct Generator<'a> {
     connected: bool,
     live: Arc<Live>,
     pub(crate) tally: Tally,
+    /// Who is told of people's bookings.
+    pub(crate) observer: Option<mpsc::Sender<Observed>>,
     log: Option<Writer>,
     /// Why it is not written any more.
     pub(crate) log_failed: Option<String>,
@@ -194,6 +197,7 @@ impl<'a> Generator<'a> {
             connected: true,
             live,
             tally: Tally::new(scenario, from_us, rush.seed),
+            observer: None,
             log,
             log_failed: None,
             random: Random::new(rush.seed, 5),

@@ -3,10 +3,12 @@
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
 
+use super::request::applicants;
 use super::{Flight, Generator, Had, Outcome, What};
-use crate::fairness::population::Role;
+use crate::fairness::population::{Party, Role};
 use crate::fairness::scenario::Kind;
 use crate::log::Seen;
+use crate::rush::forge::Observed;
 use crate::rush::tally::FIRM;
 
 /// A draw whose close is later than this is not waited for, µs.
@@ -133,6 +135,7 @@ impl Generator<'_> {
         self.free -= seats as i64;
         match party.role {
             Role::Person => {
+                self.observed(who, &party, booking);
                 let own = &self.ground.offices[usize::from(party.office)];
                 let first = party.days().next().and_then(|day| own.dates.get(usize::from(day)));
                 let best = own.id == booking.office.as_str() && first == Some(&booking.date);
@@ -156,6 +159,17 @@ impl Generator<'_> {
             }
         }
         self.held(who, booking, now);
+    }
+
+    /// Whoever looks on may have it; one that cannot keep up misses some.
+    fn observed(&self, who: u32, party: &Party, booking: &Booking<'_>) {
+        if let Some(observer) = &self.observer {
+            let _ = observer.try_send(Observed {
+                book: self.payload(who, What::Ask),
+                applicant: applicants(self.rush.seed, party).swap_remove(0),
+                seen: seen(booking),
+            });
+        }
     }
 
     /// A recycler gave its place back, and asks for its client in the same stroke.

@@ -23,7 +23,7 @@ fn numbers(seed: u64, party: &Party) -> impl Iterator<Item = u64> {
     (0..u64::from(party.size)).map(move |member| first + member)
 }
 
-fn applicants(seed: u64, party: &Party) -> Vec<String> {
+pub(super) fn applicants(seed: u64, party: &Party) -> Vec<String> {
     numbers(seed, party).map(|number| format!("{number:016}")).collect()
 }
 

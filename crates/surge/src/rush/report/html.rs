@@ -131,6 +131,9 @@ fn latency(record: &Record, page: &mut String) {
         rows.push(("payments".to_owned(), times(&record.confirmations)));
     }
     for group in record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker")) {
+        if group.service.count == 0 {
+            continue;
+        }
         rows.push((format!("{} {}", group.kind, group.name), times(&group.service)));
     }
     rows.push(("requests left late by".to_owned(), times(&record.lag)));

@@ -3,7 +3,7 @@
 use super::{html, json, summary, tables, verdict};
 use crate::fairness::Means;
 use crate::fairness::report::svg::escaped;
-use crate::rush::{Bin, Ended, Figure, GroupRecord, Latency, Payments, Record};
+use crate::rush::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, Record};
 
 fn record() -> Record {
     let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
@@ -52,6 +52,7 @@ fn record() -> Record {
         unheard: 6,
         unanswered: 4,
         second_answers: 0,
+        forgeries: Forgeries::default(),
         grants: latency,
         refusals: latency,
         payments: Payments::default(),
@@ -174,4 +175,18 @@ fn files_hold_every_observation_once() {
     assert_eq!(json["run"]["ended"]["how"], "complete");
     assert_eq!(json["run"]["rejected"][0][1], 300);
     assert_eq!(json["verdict"].as_array().map(Vec::len), Some(verdict(&record).len()));
+}
+
+#[test]
+fn what_forgers_come_to_is_said() {
+    let mut record = record();
+    assert!(!verdict(&record).join(" ").contains("other people's bookings"));
+    record.forgeries = Forgeries { replays: 9, replayed: 0, forged: 8, changed: 0, looked: 5 };
+    let said = verdict(&record).join(" ");
+    assert!(said.contains("Of 9 requests that were sent once more"), "{said}");
+    assert!(said.contains("Of 8 attempts to give back, move or look up other"), "{said}");
+    record.forgeries = Forgeries { replayed: 1, changed: 2, ..record.forgeries };
+    let said = verdict(&record).join(" ");
+    assert!(said.contains("Wrong: of 9 requests"), "{said}");
+    assert!(said.contains("Wrong: of 8 attempts") && said.contains("2 changed"), "{said}");
 }

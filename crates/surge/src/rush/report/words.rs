@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::fairness::report::digits;
-use crate::rush::{Ended, Latency, Record};
+use crate::rush::{Ended, Forgeries, Latency, Record};
 
 /// `12.3 %`, or three digits that count.
 pub(super) fn shown(value: f64, share: bool) -> String {
@@ -15,6 +15,7 @@ pub fn verdict(record: &Record) -> Vec<String> {
     let mut said = Vec::new();
     ended(record, &mut said);
     promises(record, &mut said);
+    forgeries(record, &mut said);
     places(record, &mut said);
     order(record, &mut said);
     brokers(record, &mut said);
@@ -65,6 +66,25 @@ fn promises(record: &Record, said: &mut Vec<String>) {
             record.second_answers
         )
     });
+}
+
+fn forgeries(record: &Record, said: &mut Vec<String>) {
+    let Forgeries { replays, replayed, forged, changed, looked } = record.forgeries;
+    let wrong = |count: u64| if count > 0 { "Wrong: of" } else { "Of" };
+    if replays > 0 {
+        said.push(format!(
+            "{} {replays} requests that were sent once more by others, {replayed} got another \
+             booking than the first time.",
+            wrong(replayed)
+        ));
+    }
+    if forged > 0 {
+        said.push(format!(
+            "{} {forged} attempts to give back, move or look up other people's bookings, {changed} \
+             changed or told one; the owners of {looked} looked afterwards.",
+            wrong(changed)
+        ));
+    }
 }
 
 fn places(record: &Record, said: &mut Vec<String>) {
