@@ -36,6 +36,10 @@ impl Source {
             .opening
             .as_deref()
             .ok_or_else(|| Failure::Usage("which opening? name it: --opening ID".to_owned()))?;
+        if let Some(folder) = self.archive.as_deref().filter(|folder| !folder.is_dir()) {
+            let what = format!("--archive {}: there is no such folder", folder.display());
+            return Err(Failure::Usage(what));
+        }
         let domain = domain(&self.subject_prefix)?;
         let client = self.nats.connect("giliran recorded").await?;
         let ledger = ledger::open(&client, &domain).await?;

@@ -85,7 +85,7 @@ pub(crate) struct Args {
 fn factor(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(x) if (1e-6..=1e4).contains(&x) => Ok(x),
-        _ => Err("is to be a number above 0".to_owned()),
+        _ => Err("is to be a number from 0.000001 to 10000".to_owned()),
     }
 }
 

@@ -25,6 +25,15 @@ pub struct Attempt {
     /// The opening that was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<String>,
+    /// The account that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The channel it came through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Whom the load was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<String>,
     /// `granted`, `rejected`, `entered`; none: no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,

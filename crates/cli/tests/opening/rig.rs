@@ -100,6 +100,13 @@ impl Rig {
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
 
+    /// A command that must succeed; what it printed.
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let (code, out, said) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{said}");
+        out
+    }
+
     fn role(&self, name: &str, arguments: &[&str]) -> Role {
         let log = self.path(&format!("{name}-{:08x}.log", rand::random::<u32>()));
         let errors = std::fs::File::create(&log).unwrap();

@@ -17,13 +17,6 @@ fn returning(quota: u32) -> String {
 }
 
 impl Rig {
-    /// A command that must succeed; what it printed.
-    fn done(&self, arguments: &[&str]) -> String {
-        let (code, out, said) = self.run(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {out}{said}");
-        out
-    }
-
     /// A command that must fail like this, with these words.
     fn fails(&self, arguments: &[&str], expected: i32, words: &str) {
         let (code, out, said) = self.run(arguments);

@@ -94,6 +94,17 @@ async fn surge_on_an_engine_that_lives() {
     let facts = rig.audit(&[&rig.sqlite()]).await;
     let told = report["run"]["bookings"].as_u64().unwrap();
     assert_eq!(facts.bookings() as u64, told, "every booking was told to somebody");
+    // The ledger with what clients saw tells the same story.
+    let again = rig.path("again.json");
+    let recorded = ["fairness", "--from-ledger", "--opening", "surge"];
+    let files = ["--gateway-log", text(&log), "--json", text(&again)];
+    rig.done(&[&recorded[..], &files].concat());
+    let again: Value = serde_json::from_slice(&std::fs::read(&again).unwrap()).unwrap();
+    let groups = again["groups"].as_array().unwrap();
+    let of = |kind: &str, name: &str| groups.iter().any(|g| g["kind"] == kind && g["name"] == name);
+    assert!(of("cohort", "broker sprinters") && of("channel", "web"), "{}", again["groups"]);
+    let inverted = again["measures"]["inversion"].as_f64().unwrap();
+    assert!(inverted <= 0.05, "{inverted}");
     let page = std::fs::read_to_string(&html).unwrap();
     for sentence in report["verdict"].as_array().unwrap() {
         assert!(shown.contains(sentence.as_str().unwrap()), "{sentence}");

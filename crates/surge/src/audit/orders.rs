@@ -185,7 +185,13 @@ impl Orders {
     }
 
     pub(super) fn check(&self) -> Check {
-        self.wrong.clone().check("P5", "rounds and draws are what their committed seeds say")
+        const WHAT: &str = "rounds and draws are what their committed seeds say";
+        if self.wrong.looked_at == 0 {
+            let none = self.openings.is_empty();
+            let why = if none { "no opening has rounds or a draw" } else { "no seed is told yet" };
+            return not_checked("P5", WHAT, why);
+        }
+        self.wrong.clone().check("P5", WHAT)
     }
 
     /// Draws that have a root and no seed: they wait for a public value.

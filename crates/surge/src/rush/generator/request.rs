@@ -27,6 +27,10 @@ pub(super) fn applicants(seed: u64, party: &Party) -> Vec<String> {
     numbers(seed, party).map(|number| format!("{number:016}")).collect()
 }
 
+fn account(seed: u64, party: &Party) -> String {
+    format!("u{seed}-{}", party.account)
+}
+
 /// Where and when a party would come, in its order.
 fn wishes<'a>(
     ground: &'a Ground,
@@ -172,6 +176,8 @@ impl Generator<'_> {
             Some(Outcome::Rejected(reason)) => Some(reason.name().to_owned()),
             _ => None,
         };
+        let (group, cohorts) = (usize::from(party.group), self.scenario.cohorts.len());
+        let cohort = self.scenario.cohorts.get(group);
         let written = log.write(&Attempt {
             sent_us: flight.sent_us,
             answered_us: outcome.and(flight.answered_us),
@@ -185,6 +191,12 @@ impl Generator<'_> {
                 })
                 .collect(),
             opening: Some(self.ground.opening.clone()),
+            account: Some(account(self.rush.seed, party)),
+            channel: cohort.and_then(|cohort| channel(&cohort.channel)),
+            cohort: Some(cohort.map_or_else(
+                || format!("broker {}", self.scenario.attackers[group - cohorts].name),
+                |cohort| cohort.name.clone(),
+            )),
             outcome: outcome.map(str::to_owned),
             reason,
             booking: flight.seen.as_deref().cloned(),
