@@ -4,14 +4,15 @@
     python3 check.py 2026-W49.statement
 
 Written from docs/statement.md, apart from giliran. Exit code 0: it holds
-together; 1: it was changed, or says that a promise was broken; 2: no file.
+together; 1: it was changed, or says that a promise was broken; 2: no file, or no
+text in UTF-8.
 """
 
 import hashlib
 import json
 import re
 import sys
-from datetime import datetime
+from datetime import date, datetime, timedelta, timezone
 
 ZERO = "0" * 64
 SETTLES_MS = 5_000
@@ -33,7 +34,12 @@ HEAD = ("giliran_statement ledger opening timezone opens_at closes_at order max_
         "cancelled expired seq block")
 TEXTS = {"opening", "timezone", "order", "cancelled", "expired", "office", "date", "session", "did",
          "reason", "state"}
-NUMBERS = {"slot", "places", "withheld", "to", "second", "count", "free", "seq", "quota", "max_party"}
+PLAIN = "[ -~]*"
+U32, U64, I64 = 2**32 - 1, 2**64 - 1, 2**63
+NUMBERS = {"giliran_statement": (1, 1), "max_party": (1, 5), "hold_ms": (0, U64), "seq": (0, U64),
+           "slot": (0, U32), "quota": (0, 65535), "places": (1, U32), "withheld": (0, U32),
+           "to": (0, 65535), "second": (-I64, I64 - 1), "count": (0, U64), "free": (-I64, I64 - 1)}
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Wrong(Exception):
@@ -45,28 +51,46 @@ def need(condition, what):
         raise Wrong(what)
 
 
+def written(line):
+    """The one way to write a line."""
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+
 def fields(line, names, what):
     need(isinstance(line, dict), f"{what} is no object")
-    need(set(line) == set(names.split()), f"{what} has other fields than it should")
-    for name in NUMBERS & set(line):
-        need(type(line[name]) is int, f"{name} is no whole number")
-    for name in TEXTS & set(line):
-        need(isinstance(line[name], str), f"{name} is no text")
+    need(list(line) == names.split(), f"{what} has other fields than it should, or in another order")
+    for name, value in line.items():
+        if name in NUMBERS and not (name == "hold_ms" and value is None):
+            least, most = NUMBERS[name]
+            need(type(value) is int and least <= value <= most, f"{name} cannot be {value!a}")
+        if name in TEXTS:
+            need(isinstance(value, str), f"{name} is no text")
+
+
+def matches(pattern, text, what):
+    need(isinstance(text, str) and re.fullmatch(pattern, text), f"{text!a} is no {what}")
 
 
 def hexadecimal(text, digits):
-    need(isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", text),
-         f"{text!r} is not {digits} hexadecimal digits")
+    matches(f"[0-9a-f]{{{digits}}}", text, f"{digits} hexadecimal digits")
 
 
 def milliseconds(time):
-    found = isinstance(time, str) and re.fullmatch(r"(.*)\.(\d{3})Z", time)
-    need(found, f"{time!r} is no time")
+    matches(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", time, "time")
+    need(time < "9999-12-30", f"{time!a} is no time")
     try:
-        whole = datetime.fromisoformat(found[1] + "+00:00")
+        at = datetime.fromisoformat(time[:-1] + "+00:00")
     except ValueError as error:
-        raise Wrong(f"{time!r} is no time") from error
-    return int(whole.timestamp()) * 1000 + int(found[2])
+        raise Wrong(f"{time!a} is no time") from error
+    return (at - EPOCH) // timedelta(milliseconds=1)
+
+
+def day(text):
+    matches("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, "day")
+    try:
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise Wrong(f"{text!a} is no day") from error
 
 
 class Slot:
@@ -96,12 +120,12 @@ class Account:
 
     def change(self, ms, change):
         did = change.get("did") if isinstance(change, dict) else None
-        need(did in FIELDS, f"there is no change {did!r}")
-        slot_too = " slot" if did == "refused" and "slot" in change else ""
-        fields(change, "did " + FIELDS[did] + slot_too, did)
+        need(isinstance(did, str) and did in FIELDS, f"there is no change {did!a}")
+        slot_too = "slot " if did == "refused" and "slot" in change else ""
+        fields(change, "did " + slot_too + FIELDS[did], did)
         slot = None
         if "slot" in change:
-            need(0 <= change["slot"] < len(self.slots), f"there is no slot {change['slot']}")
+            need(change["slot"] < len(self.slots), f"there is no slot {change['slot']}")
             slot = self.slots[change["slot"]]
         if did == "opened":
             self.opened, self.closed = True, False
@@ -120,8 +144,7 @@ class Account:
             slot.note(ms)
 
     def refuse(self, change):
-        need(change["count"] >= 0, f"{change['count']} refusals")
-        need(change["reason"] in REASONS, f"no refusal is called {change['reason']!r}")
+        need(change["reason"] in REASONS, f"no refusal is called {change['reason']!a}")
         self.totals["refused"] += change["count"]
         self.refused.append(change)
         if change["reason"] == "sold_out":
@@ -129,11 +152,10 @@ class Account:
 
     def places(self, slot, did, change):
         if did in ("quota", "reserved", "halted"):
-            need(change["to"] >= 0 and (did != "halted" or change["to"] <= 1), f"{did} to what?")
+            need(did != "halted" or change["to"] <= 1, f"halted to {change['to']}")
             setattr(slot, did, change["to"])
             return
         places = change["places"]
-        need(places > 0, f"{did} of no place")
         if did in TAKES:
             need(did != "granted" or self.opened, "places are granted before it opened")
             before = max(slot.taken - slot.quota, 0)
@@ -145,7 +167,7 @@ class Account:
             slot.withheld -= places
             total = "released"
         else:
-            need(0 <= change["withheld"] <= places <= slot.taken,
+            need(change["withheld"] <= places <= slot.taken,
                  f"{places} come back where {slot.taken} are taken")
             slot.taken -= places
             slot.withheld += change["withheld"]
@@ -241,19 +263,23 @@ class Statement:
              "or moved")
         self.last = expected
         try:
-            return json.loads(text)
-        except ValueError as error:
-            raise Wrong(str(error)) from error
+            line = json.loads(text.decode())
+            the_one_way = written(line).encode() == text
+        except (ValueError, RecursionError) as error:
+            raise Wrong("is no JSON, or none for this") from error
+        need(the_one_way, "is not written the one way there is to write it")
+        return line
 
     def check(self):
         head = self.next("the first line")
         fields(head, HEAD, "the first line")
-        need(head["giliran_statement"] == 1, "is of another version")
         hexadecimal(head["ledger"], 32)
         hexadecimal(head["block"], 64)
         milliseconds(head["opens_at"])
         milliseconds(head["closes_at"])
-        need(1 <= head["max_party"] <= 5, f"parties of {head['max_party']}")
+        matches("[A-Za-z0-9-]{1,40}", head["opening"], "opening's id")
+        for name in ("timezone", "order", "cancelled", "expired"):
+            matches(PLAIN, head[name], "plain text")
         account = Account(head)
         seq, time, block = head["seq"], None, head["block"]
         while True:
@@ -261,8 +287,11 @@ class Statement:
             need(isinstance(line, dict), "is no object")
             if "slot" in line and time is None:
                 fields(line, "slot office date session quota", "a slot")
-                need(line["slot"] == len(account.slots) and 0 <= line["quota"] <= 65535,
+                need(line["slot"] == len(account.slots),
                      f"slot {line['slot']} where slot {len(account.slots)} belongs")
+                for name in ("office", "session"):
+                    matches("[a-z0-9-]{1,40}", line[name], "id")
+                day(line["date"])
                 account.slots.append(Slot(line["quota"]))
             elif "end" in line:
                 break
@@ -272,6 +301,7 @@ class Statement:
                 at = milliseconds(line["time"])
                 need(line["seq"] > seq, f"sequence {line['seq']} after {seq}")
                 need(time is None or at >= time, "time runs backwards")
+                need(isinstance(line["changes"], list), "its changes are no list")
                 seq, time, block = line["seq"], at, line["block"]
                 for change in line["changes"]:
                     account.change(at, change)
@@ -280,13 +310,16 @@ class Statement:
         fields(end, "state seq time block", "the end")
         hexadecimal(end["block"], 64)
         need(end["seq"] >= seq, f"sequence {end['seq']} after {seq}")
-        need(time is None or milliseconds(end["time"]) >= time, "time runs backwards")
+        at = milliseconds(end["time"])
+        need(time is None or at >= time, "time runs backwards")
         need(end["seq"] > seq or end["block"] == block, f"another hash of block {seq} than before")
-        need(end["state"] == account.state(), f"says {end['state']}, but it is {account.state()}")
+        need(end["state"] == account.state(), f"says {end['state']!a}, but it is {account.state()}")
         recomputed = account.closing(end)
         for name, value in recomputed.items():
-            need(line[name] == value, f"{name} is {line[name]}, but the lines come to {value}")
-        need(self.line == len(self.lines), "goes on behind its end")
+            need(written(line[name]) == written(value),
+                 f"{name} is {line[name]!a}, but the lines come to {value!a}")
+        self.line += 1
+        need(self.line > len(self.lines), "goes on behind its end")
         return head, recomputed
 
 
@@ -296,10 +329,12 @@ def main():
         return 2
     try:
         with open(sys.argv[1], "rb") as file:
-            statement = Statement(file.read())
-    except OSError as error:
-        print(error, file=sys.stderr)
+            data = file.read()
+        data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{sys.argv[1]}: {error}", file=sys.stderr)
         return 2
+    statement = Statement(data)
     try:
         head, closing = statement.check()
     except Wrong as wrong:

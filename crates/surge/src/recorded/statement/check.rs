@@ -1,7 +1,9 @@
 //! A statement, recomputed from itself alone.
 
-use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
+use giliran_wire::request::{is_id, is_opening_id};
+use giliran_wire::{Date, Timestamp};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -9,6 +11,11 @@ use super::{
 };
 use crate::recorded::Recorded;
 use crate::recorded::places::{Cause, Change, Offered, Places, Room};
+
+/// 0001-01-01T00:00:00.000Z, the first time there may be.
+const FIRST_MS: i64 = -62_135_596_800_000;
+/// 9999-12-30T00:00:00.000Z, which no time may reach.
+const END_MS: i64 = 253_402_128_000_000;
 
 /// A statement is not what was written, or does not hold together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -230,9 +237,7 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
     }
     reader.hex(&head.block, 64, "block")?;
     reader.hex(&head.ledger, 32, "ledger")?;
-    if !(1..=5).contains(&head.max_party) {
-        return reader.wrong(format!("parties of {}", head.max_party));
-    }
+    head.plain().or_else(|what| reader.wrong(what))?;
     let mut account = Account::new(head.max_party);
     let (mut seq, mut time, mut block) = (head.seq, i64::MIN, head.block);
     let closing = loop {
@@ -246,6 +251,7 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
                     account.places.len()
                 ));
             }
+            slot.plain().or_else(|what| reader.wrong(what))?;
             account.slot(slot.quota);
         } else if json.starts_with("{\"end\"") {
             break reader.read::<Closing>(json)?;
@@ -343,7 +349,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn wrong<T>(&self, what: String) -> Result<T, Tampered> {
-        Err(Tampered { line: self.line, what })
+        Err(Tampered { line: self.line, what: plain(what) })
     }
 
     /// The next line's JSON, its hash checked.
@@ -370,12 +376,17 @@ impl<'a> Reader<'a> {
         Ok(json)
     }
 
-    fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T, Tampered> {
-        serde_json::from_str(json)
-            .map_err(|error| Tampered { line: self.line, what: error.to_string() })
+    /// What a line says, which there is one way to write: nobody else who reads it
+    /// comes to something else.
+    fn read<T: DeserializeOwned + Serialize>(&self, json: &str) -> Result<T, Tampered> {
+        let read = serde_json::from_str(json).or_else(|error| self.wrong(error.to_string()))?;
+        match serde_json::to_string(&read) {
+            Ok(written) if written == json => Ok(read),
+            _ => self.wrong("is not written the one way there is to write it".into()),
+        }
     }
 
-    fn needed<T: DeserializeOwned>(&mut self, what: &str) -> Result<T, Tampered> {
+    fn needed<T: DeserializeOwned + Serialize>(&mut self, what: &str) -> Result<T, Tampered> {
         let json = self.json(what)?;
         self.read(json)
     }
@@ -400,7 +411,7 @@ impl<'a> Reader<'a> {
         if at.as_millis() < time {
             return self.wrong(format!("time runs backwards to {at}"));
         }
-        Ok(())
+        known(at).or_else(|what| self.wrong(what))
     }
 
     fn end(
@@ -423,6 +434,57 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Head {
+    /// Whether its fields are of the kind that the format names.
+    fn plain(&self) -> Result<(), String> {
+        if !is_opening_id(&self.opening) {
+            return Err(format!("{:?} is no opening's id", self.opening));
+        }
+        for text in [&self.timezone, &self.order, &self.cancelled, &self.expired] {
+            if !text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+                return Err(format!("{text:?} is no plain text"));
+            }
+        }
+        if !(1..=5).contains(&self.max_party) {
+            return Err(format!("parties of {}", self.max_party));
+        }
+        known(self.opens_at).and_then(|()| known(self.closes_at))
+    }
+}
+
+impl SlotLine {
+    /// Whether its fields are of the kind that the format names.
+    fn plain(&self) -> Result<(), String> {
+        for id in [&self.office, &self.session] {
+            if !is_id(id) {
+                return Err(format!("{id:?} is no id"));
+            }
+        }
+        match self.date.parse::<Date>() {
+            Ok(_) if !self.date.starts_with("0000") => Ok(()),
+            _ => Err(format!("{:?} is no day", self.date)),
+        }
+    }
+}
+
+/// A message without what a terminal would obey: it may tell what a line says.
+fn plain(what: String) -> String {
+    let is_plain = |c: char| (' '..='~').contains(&c);
+    if what.chars().all(is_plain) {
+        return what;
+    }
+    let shown = |c: char| if is_plain(c) { c.to_string() } else { c.escape_default().to_string() };
+    what.chars().map(shown).collect()
+}
+
+/// Whether a time is one of those that every calendar knows.
+fn known(at: Timestamp) -> Result<(), String> {
+    if (FIRST_MS..END_MS).contains(&at.as_millis()) {
+        return Ok(());
+    }
+    Err(format!("{at} is no time"))
+}
+
 impl ChangeLine {
     /// What it says; the fields must be those of its kind.
     fn to_change(&self) -> Result<Change, String> {
@@ -432,7 +494,10 @@ impl ChangeLine {
             Some(0) => Err(format!("{:?} of no place", self.did)),
             places => places.ok_or_else(|| missing("places")),
         };
-        let to = || self.to.ok_or_else(|| missing("to"));
+        let to = || match self.to {
+            Some(to) if to > u16::MAX.into() => Err(format!("{:?} to {to} places", self.did)),
+            to => to.ok_or_else(|| missing("to")),
+        };
         let returned = |cause| {
             let withheld = self.withheld.ok_or_else(|| missing("withheld"))?;
             Ok::<_, String>(Change::Returned { slot: slot()?, places: places()?, withheld, cause })
@@ -440,7 +505,11 @@ impl ChangeLine {
         let (change, fields) = match &*self.did {
             "opened" => (Change::Opened, ""),
             "closed" => (Change::Closed, ""),
-            "closes_at" => (Change::ClosesAt(self.at.ok_or_else(|| missing("at"))?), "a"),
+            "closes_at" => {
+                let at = self.at.ok_or_else(|| missing("at"))?;
+                known(at)?;
+                (Change::ClosesAt(at), "a")
+            }
             "granted" => (Change::Granted { slot: slot()?, places: places()? }, "spf"),
             "revived" => (Change::Revived { slot: slot()?, places: places()? }, "spf"),
             "moved_in" => (Change::MovedIn { slot: slot()?, places: places()? }, "spf"),
