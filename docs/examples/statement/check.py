@@ -96,10 +96,24 @@ def day(text):
 class Slot:
     def __init__(self, quota):
         self.quota, self.reserved, self.halted, self.taken, self.withheld = quota, 0, 0, 0, 0
+        self.lapsed, self.at_begin, self.block = 0, quota, None
         self.offered = [(float("-inf"), quota)]
 
     def free(self):
         return self.quota - self.reserved - self.taken - self.withheld
+
+    def begin(self, block):
+        if self.block != block:
+            self.block, self.at_begin = block, self.free()
+
+    def take(self, places):
+        """Takes places; how many of them there were not."""
+        lacking = max(0, -self.free(), -self.at_begin)
+        beyond = max(0, self.taken + self.reserved - self.quota)
+        self.taken += places
+        if self.halted:
+            return places
+        return max(0, -self.free() - lacking, self.taken + self.reserved - self.quota - beyond)
 
     def note(self, ms):
         self.offered.append((ms, 0 if self.halted else max(self.free(), 0)))
@@ -113,12 +127,20 @@ class Account:
     def __init__(self, head):
         self.head, self.slots, self.refused = head, [], []
         self.opened = self.closed = False
-        self.oversold = 0
+        self.oversold = self.ever = self.moving = 0
         self.totals = dict.fromkeys(
             "quota reserved granted cancelled revoked expired moved at_once revived released taken "
             "withheld free refused sold_out".split(), 0)
 
-    def change(self, ms, change):
+    def block(self, seq, ms, changes):
+        need(isinstance(changes, list), "its changes are no list")
+        self.moving = 0
+        for change in changes:
+            self.change(seq, ms, change)
+        need(self.moving == 0,
+             f"moved_in and moved_out of one block differ by {abs(self.moving)} places")
+
+    def change(self, seq, ms, change):
         did = change.get("did") if isinstance(change, dict) else None
         need(isinstance(did, str) and did in FIELDS, f"there is no change {did!a}")
         slot_too = "slot " if did == "refused" and "slot" in change else ""
@@ -127,16 +149,15 @@ class Account:
         if "slot" in change:
             need(change["slot"] < len(self.slots), f"there is no slot {change['slot']}")
             slot = self.slots[change["slot"]]
-        if did == "opened":
-            self.opened, self.closed = True, False
-        elif did == "closed":
-            need(self.opened, "closed before it opened")
-            self.closed = True
+        if did in ("opened", "closed"):
+            need((self.state() == "open") == (did == "closed"), f"{did} while it is {self.state()}")
+            self.opened, self.closed = True, did == "closed"
         elif did == "closes_at":
             milliseconds(change["at"])
         elif did == "refused":
             self.refuse(change)
         else:
+            slot.begin(seq)
             self.places(slot, did, change)
             need(slot.free() == change["free"],
                  f"{did} in slot {change['slot']} leaves {slot.free()} places free, "
@@ -146,6 +167,7 @@ class Account:
     def refuse(self, change):
         need(change["reason"] in REASONS, f"no refusal is called {change['reason']!a}")
         self.totals["refused"] += change["count"]
+        need(self.totals["refused"] <= U64, "more refusals than can be counted")
         self.refused.append(change)
         if change["reason"] == "sold_out":
             self.totals["sold_out"] += change["count"]
@@ -157,10 +179,15 @@ class Account:
             return
         places = change["places"]
         if did in TAKES:
-            need(did != "granted" or self.opened, "places are granted before it opened")
-            before = max(slot.taken - slot.quota, 0)
-            slot.taken += places
-            self.oversold += max(slot.taken - slot.quota, 0) - before
+            need(self.opened, "places are taken before it opened")
+            self.ever += places
+            need(self.ever < I64, "more places than can be counted")
+            if did == "revived":
+                need(places <= slot.lapsed, f"{places} revived where {slot.lapsed} have lapsed")
+                slot.lapsed -= places
+            elif did == "moved_in":
+                self.moving += places
+            self.oversold += slot.take(places)
             total = TAKES[did]
         elif did == "released":
             need(places <= slot.withheld, f"{places} released where {slot.withheld} are withheld")
@@ -171,6 +198,10 @@ class Account:
                  f"{places} come back where {slot.taken} are taken")
             slot.taken -= places
             slot.withheld += change["withheld"]
+            if did == "expired":
+                slot.lapsed += places
+            elif did == "moved_out":
+                self.moving -= places
             self.totals["at_once"] += places - change["withheld"]
             total = RETURNS[did]
         if total:
@@ -214,7 +245,7 @@ class Account:
                  "change.")
         over = ("No oversell: at no point were more places taken than a slot had."
                 if not self.oversold else
-                f"OVERSOLD: {self.oversold} places were taken beyond a slot's quota.")
+                f"OVERSOLD: {self.oversold} places were taken beyond what a slot had.")
         if undersold is None:
             under = "Undersell cannot be judged: the ledger holds no count of refusals."
         elif undersold == 0:
@@ -301,10 +332,8 @@ class Statement:
                 at = milliseconds(line["time"])
                 need(line["seq"] > seq, f"sequence {line['seq']} after {seq}")
                 need(time is None or at >= time, "time runs backwards")
-                need(isinstance(line["changes"], list), "its changes are no list")
                 seq, time, block = line["seq"], at, line["block"]
-                for change in line["changes"]:
-                    account.change(at, change)
+                account.block(seq, at, line["changes"])
         fields(line, "end totals oversold undersold unclear says", "the closing line")
         end = line["end"]
         fields(end, "state seq time block", "the end")

@@ -127,6 +127,10 @@ pub struct Places {
     pub live: i64,
     /// Returned, waiting for their release.
     pub withheld: i64,
+    /// Lapsed with their bookings, and not had again by these.
+    lapsed: i64,
+    /// The last block that changed them, and the free places at its beginning.
+    begun: (u64, i64),
 }
 
 impl Places {
@@ -145,22 +149,32 @@ impl Places {
         if self.halted || self.free() < 0 { 0 } else { self.free() }
     }
 
-    /// Takes a change of this slot into account; the places beyond the quota that
-    /// a taking left behind: 0, unless the slot was oversold.
+    /// Takes a change of this slot into account, in the block of this sequence; the
+    /// places that a taking took beyond what there was to be had: 0, unless the slot
+    /// was oversold.
     ///
     /// # Errors
     ///
     /// In words, where more would come back than was there.
-    pub fn apply(&mut self, change: &Change) -> Result<i64, String> {
-        let before = (self.live - self.quota).max(0);
+    pub fn apply(&mut self, block: u64, change: &Change) -> Result<i64, String> {
+        if self.begun.0 != block {
+            self.begun = (block, self.free());
+        }
         match *change {
-            Change::Granted { places, .. }
-            | Change::Revived { places, .. }
-            | Change::MovedIn { places, .. } => {
-                self.live += i64::from(places);
-                return Ok(((self.live - self.quota).max(0) - before).max(0));
+            Change::Granted { places, .. } | Change::MovedIn { places, .. } => {
+                return Ok(self.take(places.into()));
             }
-            Change::Returned { places, withheld, .. } => {
+            Change::Revived { places, .. } => {
+                if i64::from(places) > self.lapsed {
+                    return Err(format!(
+                        "{places} places are revived where {} have lapsed",
+                        self.lapsed
+                    ));
+                }
+                self.lapsed -= i64::from(places);
+                return Ok(self.take(places.into()));
+            }
+            Change::Returned { places, withheld, cause, .. } => {
                 if i64::from(places) > self.live || withheld > places {
                     return Err(format!(
                         "{places} places come back, {withheld} of them withheld, where {} are \
@@ -170,6 +184,9 @@ impl Places {
                 }
                 self.live -= i64::from(places);
                 self.withheld += i64::from(withheld);
+                if cause == Cause::Expired {
+                    self.lapsed += i64::from(places);
+                }
             }
             Change::Released { places, .. } => {
                 if i64::from(places) > self.withheld {
@@ -186,6 +203,21 @@ impl Places {
             Change::Opened | Change::Closed | Change::ClosesAt(_) | Change::Refused { .. } => {}
         }
         Ok(0)
+    }
+
+    /// Takes places, whatever there is; how many there were not.
+    fn take(&mut self, places: i64) -> i64 {
+        // A quota that was lowered is a debt, which withheld places pay first; what is
+        // left of them is drawn meanwhile, released in the same block: no taking adds
+        // to the debt there was when its block began, nor reaches into what is reserved.
+        let missing = |places: &Self| (-places.free()).max(0);
+        let beyond = |places: &Self| (places.live + places.reserved - places.quota).max(0);
+        let before = (missing(self).max(-self.begun.1), beyond(self));
+        self.live += places;
+        if self.halted {
+            return places;
+        }
+        (missing(self) - before.0).max(beyond(self) - before.1).max(0)
     }
 }
 

@@ -129,7 +129,7 @@ pub struct Recorded {
     pub blocks: Vec<RecordedBlock>,
     /// Every slot's places at the end.
     pub places: Vec<Places>,
-    /// Places beyond a quota when they were taken, over all takings.
+    /// Places taken beyond what a slot had to give, over all takings.
     pub oversold: i64,
     pub(super) bookings: Vec<Booked>,
     pub(super) returns: Vec<Return>,
@@ -252,7 +252,8 @@ pub struct Reader {
     entries: HashMap<BookingId, bool>,
     /// Places were given in this block by what the window decided.
     allotted: bool,
-    /// The block that is read: its time.
+    /// The block that is read: its sequence and time.
+    seq: u64,
     time: Timestamp,
     changes: Vec<(Change, Places)>,
 }
@@ -270,6 +271,7 @@ impl Reader {
             back: BTreeMap::new(),
             entries: HashMap::new(),
             allotted: false,
+            seq: 0,
             time: Timestamp::default(),
             changes: Vec::new(),
         }
@@ -295,7 +297,7 @@ impl Reader {
         if reading == Reading::Void {
             return Ok(());
         }
-        self.time = block.time;
+        (self.seq, self.time) = (seq, block.time);
         for entry in block.entries {
             match entry {
                 Entry::Opening(record) => self.opening(seq, *record),
@@ -451,7 +453,7 @@ impl Reader {
         let slot = change.slot().unwrap_or(0);
         let there = found.places.get_mut(slot as usize);
         let places = there.ok_or_else(|| format!("slot {slot} is not on record"))?;
-        found.oversold += places.apply(&change)?;
+        found.oversold += places.apply(self.seq, &change)?;
         let places = *places;
         // What one block does to one slot in one stroke stands in one line.
         let mut earlier = self.changes.iter_mut().rev();

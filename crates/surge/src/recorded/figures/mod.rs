@@ -358,7 +358,8 @@ fn promises(recorded: &Recorded, under: Option<(u64, u64)>, into: &mut Vec<Figur
         "Oversold",
         Unit::Count,
         Ok(recorded.oversold as f64),
-        "Places taken beyond a slot's quota as it then stood. Must be 0.",
+        "Places taken beyond what a slot then had: its quota, less what was taken, withheld, \
+         reserved or halted. Must be 0.",
     );
     let under = under.ok_or(NO_REFUSALS);
     add(

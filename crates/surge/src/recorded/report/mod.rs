@@ -84,7 +84,7 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
     let count = |name| known(name).unwrap_or(0.0);
     let mut said = vec![standing(recorded)];
     said.push(match known("oversold") {
-        Some(n) if n > 0.0 => format!("Wrong: {n:.0} places were taken beyond a quota."),
+        Some(n) if n > 0.0 => format!("Wrong: {n:.0} places were taken beyond what a slot had."),
         _ => format!(
             "{:.0} places, {:.0} granted, {:.0} taken at the end: no place was oversold, at any \
              point of the ledger.",

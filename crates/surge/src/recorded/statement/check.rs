@@ -36,7 +36,7 @@ pub struct Checked {
     pub seq: u64,
     /// Sums.
     pub totals: Totals,
-    /// Places taken beyond a quota.
+    /// Places taken beyond what a slot had.
     pub oversold: u64,
     /// Refusals beside free places; none: not to be judged.
     pub undersold: Option<u64>,
@@ -57,6 +57,10 @@ pub(super) struct Account {
     oversold: u64,
     refused: Vec<(Option<u32>, i64, u64)>,
     counted: bool,
+    /// Places ever taken: no other sum of places can be larger.
+    ever: i64,
+    /// Places that moved in and not out in this block.
+    moving: i64,
     opened: bool,
     closed: bool,
 }
@@ -71,6 +75,8 @@ impl Account {
             oversold: 0,
             refused: Vec::new(),
             counted: false,
+            ever: 0,
+            moving: 0,
             opened: false,
             closed: false,
         }
@@ -81,21 +87,40 @@ impl Account {
         self.offered.push(Offered::new(quota.into()));
     }
 
-    /// A change at a time; the slot's free places after it.
-    pub(super) fn apply(&mut self, ms: i64, change: &Change) -> Result<Option<i64>, String> {
+    /// A change by the block of this sequence and time; the slot's free places after
+    /// it.
+    pub(super) fn apply(
+        &mut self,
+        (seq, ms): (u64, i64),
+        change: &Change,
+    ) -> Result<Option<i64>, String> {
         match *change {
-            Change::Opened => (self.opened, self.closed) = (true, false),
-            Change::Closed if !self.opened => return Err("closed before it opened".into()),
-            Change::Closed => self.closed = true,
-            Change::Granted { .. } if !self.opened => {
-                return Err("places are granted before it opened".into());
+            Change::Opened | Change::Closed => {
+                let opens = *change == Change::Opened;
+                let is_open = self.opened && !self.closed;
+                if opens == is_open {
+                    let did = if opens { "opened" } else { "closed" };
+                    return Err(format!("{did} while it is {}", self.state()));
+                }
+                (self.opened, self.closed) = (true, !opens);
+            }
+            Change::Granted { places, .. }
+            | Change::Revived { places, .. }
+            | Change::MovedIn { places, .. } => {
+                if !self.opened {
+                    return Err("places are taken before it opened".into());
+                }
+                let ever = self.ever.checked_add(places.into());
+                self.ever = ever.ok_or("more places than can be counted")?;
             }
             Change::Refused { slot, reason, second, count } => {
                 if slot.is_some_and(|slot| slot as usize >= self.places.len()) {
                     return Err(format!("there is no slot {}", slot.unwrap_or(0)));
                 }
                 self.counted = true;
-                self.totals.refused += count;
+                // The other counts of refusals are parts of this one.
+                let refused = self.totals.refused.checked_add(count);
+                self.totals.refused = refused.ok_or("more refusals than can be counted")?;
                 if reason == Reason::SoldOut.number() {
                     self.totals.sold_out += count;
                     self.refused.push((slot, second, count));
@@ -106,14 +131,18 @@ impl Account {
         let Some(slot) = change.slot() else { return Ok(None) };
         let there = self.places.get_mut(slot as usize);
         let places = there.ok_or_else(|| format!("there is no slot {slot}"))?;
-        self.oversold += places.apply(change)?.unsigned_abs();
+        self.oversold += places.apply(seq, change)?.unsigned_abs();
         self.offered[slot as usize].push(ms, places.offered());
         let totals = &mut self.totals;
         match *change {
             Change::Granted { places, .. } => totals.granted += u64::from(places),
             Change::Revived { places, .. } => totals.revived += u64::from(places),
+            Change::MovedIn { places, .. } => self.moving += i64::from(places),
             Change::Released { places, .. } => totals.released += u64::from(places),
             Change::Returned { places, withheld, cause, .. } => {
+                if cause == Cause::Moved {
+                    self.moving -= i64::from(places);
+                }
                 totals.at_once += u64::from(places - withheld);
                 *match cause {
                     Cause::Cancelled => &mut totals.cancelled,
@@ -125,6 +154,14 @@ impl Account {
             _ => {}
         }
         Ok(Some(places.free()))
+    }
+
+    /// The block's changes are told.
+    pub(super) fn end_block(&mut self) -> Result<(), String> {
+        match std::mem::take(&mut self.moving) {
+            0 => Ok(()),
+            n => Err(format!("moved_in and moved_out of one block differ by {} places", n.abs())),
+        }
     }
 
     /// Refusals beside free places, and those that cannot be judged; none: none were
@@ -162,7 +199,7 @@ impl Account {
         }
     }
 
-    fn state(&self) -> &'static str {
+    pub(super) fn state(&self) -> &'static str {
         match (self.opened, self.closed) {
             (_, true) => "closed",
             (true, _) => "open",
@@ -202,7 +239,7 @@ impl Account {
             ),
             match self.oversold {
                 0 => "No oversell: at no point were more places taken than a slot had.".into(),
-                n => format!("OVERSOLD: {n} places were taken beyond a slot's quota."),
+                n => format!("OVERSOLD: {n} places were taken beyond what a slot had."),
             },
             match under {
                 None => "Undersell cannot be judged: the ledger holds no count of refusals.".into(),
@@ -261,7 +298,7 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
             reader.follows((seq, time), (line.seq, line.time), false)?;
             (seq, time) = (line.seq, line.time.as_millis());
             for change in &line.changes {
-                let applied = change.to_change().and_then(|c| account.apply(time, &c));
+                let applied = change.to_change().and_then(|c| account.apply((seq, time), &c));
                 match applied {
                     Err(what) => return reader.wrong(what),
                     Ok(free) if free != change.free => {
@@ -279,6 +316,7 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
                     Ok(_) => {}
                 }
             }
+            account.end_block().or_else(|what| reader.wrong(what))?;
             block = line.block;
         }
     };
@@ -487,7 +525,7 @@ fn known(at: Timestamp) -> Result<(), String> {
 
 impl ChangeLine {
     /// What it says; the fields must be those of its kind.
-    fn to_change(&self) -> Result<Change, String> {
+    pub(super) fn to_change(&self) -> Result<Change, String> {
         let missing = |what: &str| format!("{:?} without {what}", self.did);
         let slot = || self.slot.ok_or_else(|| missing("slot"));
         let places = || match self.places {
