@@ -36,6 +36,18 @@ impl Source {
             .opening
             .as_deref()
             .ok_or_else(|| Failure::Usage("which opening? name it: --opening ID".to_owned()))?;
+        Box::pin(self.read_opening(opening, until)).await?.map_err(|error| match error {
+            RecordedError::Unknown(..) => Failure::Usage(format!("--opening {opening}: {error}")),
+            error => error.into(),
+        })
+    }
+
+    /// The story of the opening of this id, if the ledger has it.
+    pub(crate) async fn read_opening(
+        &self,
+        opening: &str,
+        until: u64,
+    ) -> Result<Result<Recorded, RecordedError>, Failure> {
         if let Some(folder) = self.archive.as_deref().filter(|folder| !folder.is_dir()) {
             let what = format!("--archive {}: there is no such folder", folder.display());
             return Err(Failure::Usage(what));
@@ -44,14 +56,7 @@ impl Source {
         let client = self.nats.connect("giliran recorded").await?;
         let ledger = ledger::open(&client, &domain).await?;
         let archive = self.archive.clone().map(Archive::new);
-        Box::pin(Recorded::until(&ledger, archive.as_ref(), opening, until)).await.map_err(
-            |error| match error {
-                RecordedError::Unknown(..) => {
-                    Failure::Usage(format!("--opening {opening}: {error}"))
-                }
-                error => error.into(),
-            },
-        )
+        Ok(Box::pin(Recorded::until(&ledger, archive.as_ref(), opening, until)).await)
     }
 }
 
@@ -133,6 +138,21 @@ fn covered(gateway: &Gateway) {
             gateway.unseen
         );
     }
+}
+
+/// Looks whether a file can be written, before the work is done that is to stand in
+/// it.
+pub(crate) fn can_write(option: &str, file: &Path) -> Result<(), Failure> {
+    let tried = match std::fs::metadata(file) {
+        Ok(there) if there.is_file() => {
+            std::fs::OpenOptions::new().append(true).open(file).map(drop)
+        }
+        Ok(there) if there.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        // A pipe, or a terminal.
+        Ok(_) => Ok(()),
+        Err(_) => std::fs::File::create_new(file).and_then(|_| std::fs::remove_file(file)),
+    };
+    tried.map_err(|e| Failure::Usage(format!("{option} {}: {e}", file.display())))
 }
 
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use giliran_surge::recorded::statement::{self, Checked};
+use giliran_surge::recorded::{Recorded, RecordedError};
 
 use crate::failure::Failure;
-use crate::recorded::{Source, write};
+use crate::recorded::{Source, can_write, write};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -34,6 +35,9 @@ pub(crate) async fn run(mut args: Args) -> Result<(), Failure> {
     if let Some(file) = args.check.take() {
         return Box::pin(check(&file, args)).await;
     }
+    if let Some(file) = &args.out {
+        can_write("--out", file)?;
+    }
     let recorded = Box::pin(args.source.read(u64::MAX)).await?;
     let text = statement::write(&recorded);
     let checked = statement::check(&text)?;
@@ -47,7 +51,7 @@ pub(crate) async fn run(mut args: Args) -> Result<(), Failure> {
     verdict(&checked)
 }
 
-async fn check(file: &Path, mut args: Args) -> Result<(), Failure> {
+async fn check(file: &Path, args: Args) -> Result<(), Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("--check {name}: {e}")))?;
@@ -58,8 +62,7 @@ async fn check(file: &Path, mut args: Args) -> Result<(), Failure> {
         return Err(Failure::Wrong(format!("{name} is of opening {of:?}, not {opening:?}")));
     }
     if args.against_ledger {
-        args.source.opening = Some(checked.opening.clone());
-        let recorded = Box::pin(args.source.read(checked.seq)).await?;
+        let recorded = against(&args.source, &checked, &name.to_string()).await?;
         statement::compare(&text, &recorded)
             .map_err(|wrong| Failure::Wrong(format!("{name}: {wrong}")))?;
     }
@@ -70,6 +73,24 @@ async fn check(file: &Path, mut args: Args) -> Result<(), Failure> {
         if args.against_ledger { ", and are what the ledger says" } else { "" }
     );
     verdict(&checked)
+}
+
+/// The story of a statement's opening, from the ledger that it is of.
+async fn against(source: &Source, checked: &Checked, name: &str) -> Result<Recorded, Failure> {
+    let Checked { opening, seq, ledger, .. } = checked;
+    let recorded = match Box::pin(source.read_opening(opening, *seq)).await? {
+        Err(RecordedError::Unknown(..)) => Err(Failure::Wrong(format!(
+            "{name} is not of this ledger, which has no opening {opening:?} up to sequence {seq}"
+        ))),
+        told => Ok(told?),
+    }?;
+    let this = recorded.ledger.to_string();
+    if *ledger != this {
+        return Err(Failure::Wrong(format!(
+            "{name} is of ledger {ledger}, not of this one, {this}"
+        )));
+    }
+    Ok(recorded)
 }
 
 fn show(checked: &Checked) {

@@ -2,8 +2,9 @@
 //! another order, from the ledger and from what its clients saw.
 
 use std::collections::HashSet;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use giliran_surge::log;
@@ -199,6 +200,8 @@ fn stated(rig: &Rig) {
     let statement = std::fs::read_to_string(&file).unwrap();
     assert_eq!(rig.done(&["statement", "--opening", "w"]), statement);
 
+    edited(rig, &statement);
+
     let tampered = rig.path("tampered.statement");
     let check = ["statement", "--check", text(&tampered)];
     std::fs::write(&tampered, statement.replacen("\"places\":1", "\"places\":2", 1)).unwrap();
@@ -210,6 +213,92 @@ fn stated(rig: &Rig) {
     rig.fails(&["statement", "--check", text(&rig.path("none"))], 2, "none");
     rig.fails(&["statement", "--check", text(&file), "--opening", "v"], 1, "is of opening \"w\"");
     rig.fails(&["statement", "--opening", "v"], 2, "there are: w");
+
+    // It is known at once that nothing can be written there.
+    for out in [rig.path("no/where.statement"), rig.folder.path().to_owned()] {
+        rig.fails(&["statement", "--opening", "none", "--out", text(&out)], 2, "--out");
+    }
+    // Of another ledger: what was checked is wrong, not how.
+    let ledger = &statement[statement.find("\"ledger\":\"").unwrap()..][..43];
+    let of_another = "\"ledger\":\"0123456789abcdef0123456789abcdef\"";
+    let against = [&check[..], &["--against-ledger"]].concat();
+    for (from, to, words) in [
+        ("\"opening\":\"w\"", "\"opening\":\"v\"", "has no opening \"v\""),
+        (ledger, of_another, "is of ledger 0123456789abcdef0123456789abcdef, not of"),
+    ] {
+        std::fs::write(&tampered, chained(&statement.replacen(from, to, 1))).unwrap();
+        rig.done(&check);
+        rig.fails(&against, 1, words);
+    }
+}
+
+/// The statement, its lines chained anew.
+fn chained(text: &str) -> String {
+    const CHAIN: &str = "import sys, hashlib\n\
+        last = b'0' * 64\n\
+        for line in sys.stdin.buffer.read().split(b'\\n')[:-1]:\n    \
+            line = line.split(b' ', 1)[1]\n    \
+            last = hashlib.sha256(last + b' ' + line).hexdigest().encode()\n    \
+            sys.stdout.buffer.write(last + b' ' + line + b'\\n')\n";
+    let mut child = Command::new("python3")
+        .args(["-c", CHAIN])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut into, text) = (child.stdin.take().unwrap(), text.to_owned());
+    let writing = std::thread::spawn(move || into.write_all(text.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writing.join().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Edits chained anew: both checkers end with the same exit code, and show nothing
+/// that a terminal would obey.
+fn edited(rig: &Rig, statement: &str) {
+    let file = rig.path("edited.statement");
+    let judged = |bytes: &[u8], expected: i32, what: &str| {
+        std::fs::write(&file, bytes).unwrap();
+        let (code, out, said) = rig.run(&["statement", "--check", text(&file)]);
+        let (there, told) = python(&file);
+        assert_eq!((code, there), (expected, expected), "{what}: {out}{said}{told}");
+        let plain = |c: char| c == '\n' || (' '..='~').contains(&c);
+        assert!([&out, &said, &told].iter().all(|t| t.chars().all(plain)), "{what}: {out}{said}");
+        assert!(!told.contains("Traceback"), "{what}: {told}");
+    };
+    for (from, to, expected) in [
+        ("\"opening\":\"w\"", "\"opening\":\"2026-W49\"", 0),
+        ("\"opening\":\"w\"", "\"opening\":\"w\\u001b[2J\"", 1),
+        ("\"opening\":\"w\"", "\"opening\":\"w\\nseal 00\"", 1),
+        ("\"opening\":\"w\"", "\"opening\":\"w\u{1b}[2J\"", 1),
+        ("\"opening\":\"w\"", "\"opening\":\"\\ud800\"", 1),
+        ("\"opens_at\":\"2", "\"opens_at\":\"\u{662}", 1),
+        ("\"says\":[", "\"says\":[\"All is well.\"],\"says\":[", 1),
+        ("\"oversold\":0", "\"oversold\":0.0", 1),
+        ("\"oversold\":0", "\"oversold\":9,\"oversold\":0", 1),
+        ("{\"slot\":0,", "{ \"slot\":0,", 1),
+        ("[{\"did\":\"opened\"}]", "5", 1),
+        ("[{\"did\":\"opened\"}]", "[{\"did\":\"opened\",\"slot\":null}]", 1),
+        ("{\"did\":\"opened\"}", "{\"did\":\"\\u001b[2J\"}", 1),
+        ("{\"did\":\"opened\"}", "{\"did\":\"opened\",\"\\u001b[2J\":1}", 1),
+        (
+            "[{\"did\":\"opened\"}",
+            "[{\"did\":\"opened\"},{\"did\":\"reserved\",\"slot\":0,\"to\":0,\"free\":30}",
+            0,
+        ),
+        (
+            "[{\"did\":\"opened\"}",
+            "[{\"did\":\"opened\"},{\"did\":\"halted\",\"slot\":0,\"to\":1,\"free\":30}",
+            1,
+        ),
+    ] {
+        assert!(statement.contains(from), "{from}");
+        judged(chained(&statement.replacen(from, to, 1)).as_bytes(), expected, to);
+    }
+    judged(format!("\u{feff}{statement}").as_bytes(), 1, "a byte order mark");
+    judged(&statement.bytes().flat_map(|b| [b, 0]).collect::<Vec<u8>>(), 1, "UTF-16");
+    judged(&[statement.as_bytes(), b"\xff\n"].concat(), 2, "no UTF-8");
+    judged(b"", 1, "nothing");
 }
 
 /// `giliran replay`.

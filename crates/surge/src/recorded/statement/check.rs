@@ -30,6 +30,8 @@ pub struct Tampered {
 /// What a statement that holds together says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
+    /// The ledger's id.
+    pub ledger: String,
     /// The opening.
     pub opening: String,
     /// The ledger's last sequence that it speaks of.
@@ -330,8 +332,9 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
         return Err(Tampered { line: line + 1, what: "goes on behind its end".into() });
     }
     let Closing { end, totals, oversold, undersold, says, .. } = closing;
-    let (opening, seq, seal) = (head.opening, end.seq, last);
-    Ok(Checked { opening, seq, totals, oversold, undersold, says, seal, lines: line })
+    let Head { ledger, opening, .. } = head;
+    let (seq, seal, lines) = (end.seq, last, line);
+    Ok(Checked { ledger, opening, seq, totals, oversold, undersold, says, seal, lines })
 }
 
 /// Holds a statement against the ledger, read as far as the statement goes.
