@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use giliran_surge::fairness::report::{self, Report};
@@ -21,6 +21,8 @@ use crate::roles::until_asked;
 
 /// Shorter than this, nothing is said of how far it is.
 const QUIET: Duration = Duration::from_secs(2);
+/// So long runs are waited for that are to stop.
+const STOPS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -305,13 +307,33 @@ async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
         tokio::select! {
             done = &mut work => break done?,
             _ = every.tick() => screen.draw(&progress),
-            _ = asked.wait_for(|asked| *asked), if !progress.stop.load(Ordering::Relaxed) => {
+            // An error: nobody can ask any more.
+            Ok(_) = asked.wait_for(|asked| *asked) => {
                 progress.stop.store(true, Ordering::Relaxed);
+                // What makes people, or adds up, does not look: it is left behind.
+                break tokio::time::timeout(STOPS_WITHIN, &mut work).await.ok().and_then(Result::ok).flatten();
             }
         }
     };
     screen.end();
     done.ok_or_else(|| Failure::Wrong("interrupted".to_owned()))
+}
+
+/// Steps done, of so many, and what is going on.
+fn how_far(progress: &Progress) -> (usize, usize, String) {
+    let requests = progress.requests.load(Ordering::Relaxed) as f64 / 1e6;
+    let of = |done: &AtomicUsize, all: &AtomicUsize| {
+        (done.load(Ordering::Relaxed), all.load(Ordering::Relaxed))
+    };
+    let (tried, tries) = of(&progress.tried, &progress.tries);
+    let (done, all) = of(&progress.done, &progress.all);
+    if tried < tries {
+        let line = format!(
+            "brokers find out what pays: {tried} of {tries} small runs, {requests:.1} M requests"
+        );
+        return (tried, tries, line);
+    }
+    (done, all, format!("{done} of {all} runs, {requests:.1} M requests"))
 }
 
 /// How far it is: a bar on a terminal, else a line every two seconds.
@@ -331,10 +353,7 @@ impl Screen {
         if self.started.elapsed() < QUIET {
             return;
         }
-        let done = progress.done.load(Ordering::Relaxed);
-        let all = progress.all.load(Ordering::Relaxed);
-        let requests = progress.requests.load(Ordering::Relaxed);
-        let line = format!("{done} of {all} runs, {:.1} M requests", requests as f64 / 1e6);
+        let (done, all, line) = how_far(progress);
         if std::io::stderr().is_terminal() {
             let bar = self.bar.get_or_insert_with(|| {
                 let style = indicatif::ProgressStyle::with_template("{bar:30} {msg}, {elapsed}");
