@@ -349,3 +349,35 @@ fn progress_counts_small_runs_runs_and_requests() {
     progress.stop.store(true, Ordering::Relaxed);
     assert!(compare(&plan, &progress).is_none());
 }
+
+#[test]
+fn a_round_ends_at_the_close_at_the_latest() {
+    let mut scenario = scenario("batam", 0.1);
+    scenario.opening.window_s = 1.0;
+    let long = Order::Rounds { length_ms: 5_000 };
+    let orders = [Order::FirstCome, long];
+    let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
+    let wait = mean(&done, 1, Measure::WaitS);
+    assert!(wait > 0.1 && wait < 1.01, "they wait {wait} s for a close after one");
+    let said = report::verdict(&done);
+    assert!(!said.iter().any(|s| s.starts_with("Rounds of")), "one round is a lottery: {said:?}");
+}
+
+#[test]
+fn rounds_are_said_to_be_too_short_where_brokers_gain_by_their_lead() {
+    let said = |scenario: Scenario| {
+        let orders = [Order::FirstCome, Order::Rounds { length_ms: 500 }];
+        let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
+        let said = report::verdict(&done).into_iter().find(|s| s.starts_with("Rounds of"));
+        said.unwrap_or_default()
+    };
+    let spread = said(scenario("batam", 0.2));
+    assert!(spread.starts_with("Rounds of 500 ms leave brokers what first-come"), "{spread}");
+    assert!(spread.contains("more than their part"), "{spread}");
+    // Enough for everybody: nobody needs a lead.
+    assert_eq!(said(scenario("calm", 1.0)), "");
+    // Hardly anybody else asks.
+    let mut alone = scenario("sprinters", 0.2);
+    alone.people.parties = 5;
+    assert_eq!(said(alone), "");
+}

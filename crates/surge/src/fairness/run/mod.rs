@@ -290,7 +290,11 @@ impl<'a> Run<'a> {
                 let number = (at / length_us) as u64;
                 if self.round != Some(number) {
                     self.round = Some(number);
-                    self.plan((number as i64 + 1) * length_us, What::Round(number));
+                    let ends = (number as i64 + 1) * length_us;
+                    // At the close at the latest, as in the engine; whoever comes
+                    // after it looks for what comes back, in rounds like these.
+                    let ends = if at < self.window_us { ends.min(self.window_us) } else { ends };
+                    self.plan(ends, What::Round(number));
                 }
                 self.collected.push(index);
             }
@@ -496,11 +500,8 @@ impl<'a> Run<'a> {
             self.decide_in_line(line, at);
             self.over = true;
         }
-        let last_round = match self.arm.order {
-            Order::Rounds { length_ms } => length_ms as i64 * 1_000,
-            Order::FirstCome | Order::Draw => 0,
-        };
-        self.plan(at + last_round + 1_000_000, What::WindowEnd);
+        // All rounds have ended, too.
+        self.plan(at + 1_000_000, What::WindowEnd);
     }
 
     /// Decides a round or a draw: in order, all of it durable before the first
