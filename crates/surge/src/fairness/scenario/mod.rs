@@ -4,6 +4,7 @@
 //! wrong with a file at once, each with its line and what would be right.
 
 mod check;
+mod fields;
 mod read;
 mod shipped;
 
