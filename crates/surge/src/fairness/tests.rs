@@ -381,3 +381,27 @@ fn rounds_are_said_to_be_too_short_where_brokers_gain_by_their_lead() {
     alone.people.parties = 5;
     assert_eq!(said(alone), "");
 }
+
+#[test]
+fn every_name_in_a_file_is_in_the_document() {
+    let document = include_str!("../../../../docs/fairness.md");
+    let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
+    Measure::ALL.iter().for_each(|measure| has(measure.name()));
+    let report = small_report();
+    for (file, table) in report::tables(&report) {
+        has(file);
+        table.lines().next().unwrap().split(',').for_each(has);
+    }
+    let json = report::json(&report);
+    fields(&json).for_each(has);
+    let comparison = &json["comparisons"][0];
+    fields(comparison).for_each(has);
+    fields(&comparison["arms"][0]).for_each(has);
+    fields(&comparison["arms"][0]["groups"][0]).for_each(has);
+    fields(&comparison["arms"][0]["series"]).for_each(has);
+}
+
+/// The names in a JSON object.
+fn fields(object: &serde_json::Value) -> impl Iterator<Item = &str> {
+    object.as_object().unwrap().keys().map(String::as_str)
+}
