@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use giliran_surge::fairness::report::{self, Report};
@@ -21,6 +21,8 @@ use crate::roles::until_asked;
 
 /// Shorter than this, nothing is said of how far it is.
 const QUIET: Duration = Duration::from_secs(2);
+/// So long runs are waited for that are to stop.
+const STOPS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -84,12 +86,13 @@ pub(crate) struct Args {
     /// Report on an opening that took place, from the ledger; needs --opening.
     #[arg(long, conflicts_with_all = ["scenario", "list", "show", "orders", "returns", "seeds", "seed", "sweep", "check"])]
     from_ledger: bool,
-    /// What a gateway saw, one JSON object a line: who was refused, and who asked when.
-    #[arg(long, value_name = "FILE", requires = "from_ledger")]
+    /// What a gateway saw, one JSON object a line: who was refused, and who asked when;
+    /// with --from-ledger.
+    #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,
     /// What an engine shows under /metrics, saved after the opening; once for each
-    /// engine that was in office.
-    #[arg(long, value_name = "FILE", requires = "from_ledger")]
+    /// engine that was in office; with --from-ledger.
+    #[arg(long, value_name = "FILE")]
     metrics: Vec<PathBuf>,
     #[command(flatten)]
     source: Source,
@@ -154,16 +157,26 @@ fn returns(text: &str) -> Result<ReturnRule, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
+    let outputs = Outputs { csv, json, html };
     if args.from_ledger {
-        let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
-        let outputs = Outputs { csv, json, html };
+        outputs.can_be_written()?;
         let (log, metrics) = (args.gateway_log.as_deref(), &args.metrics);
         let told = recorded::fairness(&args.source, log, metrics, outputs);
         return Box::pin(told).await;
     }
-    if args.source.opening.is_some() {
-        let what = "--opening is of an opening that took place: add --from-ledger";
-        return Err(Failure::Usage(what.to_owned()));
+    // Of an opening that took place: a flag that is not given has a value, so that
+    // the parser sees nothing missing.
+    for (name, is_given) in [
+        ("--opening", args.source.opening.is_some()),
+        ("--archive", args.source.archive.is_some()),
+        ("--gateway-log", args.gateway_log.is_some()),
+        ("--metrics", !args.metrics.is_empty()),
+    ] {
+        if is_given {
+            let what = format!("{name} is of an opening that took place: add --from-ledger");
+            return Err(Failure::Usage(what));
+        }
     }
     if args.list {
         for (name, _) in SHIPPED {
@@ -203,6 +216,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             .collect::<Result<_, String>>()
             .map_err(|e| Failure::Usage(format!("--sweep {e}")))?,
     };
+    // A long comparison is not run for a report that cannot be written.
+    outputs.can_be_written()?;
     let started = Instant::now();
     let mut comparisons = Vec::new();
     for (value, plan) in plans {
@@ -305,13 +320,33 @@ async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
         tokio::select! {
             done = &mut work => break done?,
             _ = every.tick() => screen.draw(&progress),
-            _ = asked.wait_for(|asked| *asked), if !progress.stop.load(Ordering::Relaxed) => {
+            // An error: nobody can ask any more.
+            Ok(_) = asked.wait_for(|asked| *asked) => {
                 progress.stop.store(true, Ordering::Relaxed);
+                // What makes people, or adds up, does not look: it is left behind.
+                break tokio::time::timeout(STOPS_WITHIN, &mut work).await.ok().and_then(Result::ok).flatten();
             }
         }
     };
     screen.end();
     done.ok_or_else(|| Failure::Wrong("interrupted".to_owned()))
+}
+
+/// Steps done, of so many, and what is going on.
+fn how_far(progress: &Progress) -> (usize, usize, String) {
+    let requests = progress.requests.load(Ordering::Relaxed) as f64 / 1e6;
+    let of = |done: &AtomicUsize, all: &AtomicUsize| {
+        (done.load(Ordering::Relaxed), all.load(Ordering::Relaxed))
+    };
+    let (tried, tries) = of(&progress.tried, &progress.tries);
+    let (done, all) = of(&progress.done, &progress.all);
+    if tried < tries {
+        let line = format!(
+            "brokers find out what pays: {tried} of {tries} small runs, {requests:.1} M requests"
+        );
+        return (tried, tries, line);
+    }
+    (done, all, format!("{done} of {all} runs, {requests:.1} M requests"))
 }
 
 /// How far it is: a bar on a terminal, else a line every two seconds.
@@ -331,10 +366,7 @@ impl Screen {
         if self.started.elapsed() < QUIET {
             return;
         }
-        let done = progress.done.load(Ordering::Relaxed);
-        let all = progress.all.load(Ordering::Relaxed);
-        let requests = progress.requests.load(Ordering::Relaxed);
-        let line = format!("{done} of {all} runs, {:.1} M requests", requests as f64 / 1e6);
+        let (done, all, line) = how_far(progress);
         if std::io::stderr().is_terminal() {
             let bar = self.bar.get_or_insert_with(|| {
                 let style = indicatif::ProgressStyle::with_template("{bar:30} {msg}, {elapsed}");
@@ -385,6 +417,62 @@ mod tests {
         assert_eq!((parameter.as_str(), values), ("people", vec![0.5, 1.0, 2.0]));
         assert!(swept("people").unwrap_err().contains("PARAM=A,B"));
         assert!(swept("people=many").unwrap_err().contains("\"many\" is no number"));
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    async fn refused(arguments: &[&str]) -> String {
+        let all = [&["fairness"], arguments].concat();
+        let Alone { args } = clap::Parser::try_parse_from(all).unwrap();
+        match run(args).await {
+            Err(Failure::Usage(what)) => what,
+            done => panic!("{arguments:?}: {done:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_only_a_recorded_opening_has_is_not_ignored() {
+        for name in ["--gateway-log", "--metrics", "--opening", "--archive"] {
+            let said = refused(&["--list", name, "x"]).await;
+            assert_eq!(said, format!("{name} is of an opening that took place: add --from-ledger"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_found_before_anything_is_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere/report");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "kept").unwrap();
+        let into = [
+            ("--html", nowhere.clone()),
+            ("--json", folder.path().to_path_buf()),
+            ("--csv", file.clone()),
+            ("--csv", file.join("tables")),
+        ];
+        for from_ledger in [false, true] {
+            for (name, path) in &into {
+                let path = path.to_str().unwrap();
+                let mut all = vec![name, path];
+                if from_ledger {
+                    all.extend(["--from-ledger", "--opening", "w"]);
+                }
+                let said = refused(&all).await;
+                assert!(said.starts_with(&format!("{name} {path}: ")), "{said}");
+            }
+        }
+        let outputs = Outputs {
+            csv: Some(&folder.path().join("new")),
+            json: Some(&file),
+            html: Some(&folder.path().join("page")),
+        };
+        outputs.can_be_written().unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept", "it is tried, not emptied");
+        assert!(!folder.path().join("page").exists(), "nothing is left of a try");
     }
 
     #[test]

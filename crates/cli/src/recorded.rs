@@ -26,7 +26,7 @@ pub(crate) struct Source {
     pub(crate) opening: Option<String>,
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
-    archive: Option<PathBuf>,
+    pub(crate) archive: Option<PathBuf>,
 }
 
 impl Source {
@@ -89,6 +89,45 @@ pub(crate) struct Outputs<'a> {
     pub(crate) csv: Option<&'a Path>,
     pub(crate) json: Option<&'a Path>,
     pub(crate) html: Option<&'a Path>,
+}
+
+impl Outputs<'_> {
+    /// Tries it: a report that cannot be written is found before it is made.
+    pub(crate) fn can_be_written(&self) -> Result<(), Failure> {
+        if let Some(folder) = self.csv {
+            let tried =
+                std::fs::create_dir_all(folder).and_then(|()| folder_can_be_written(folder));
+            tried.map_err(|e| unwritable("--csv", folder, &e))?;
+        }
+        for (name, file) in [("--json", self.json), ("--html", self.html)] {
+            if let Some(file) = file {
+                can_be_written(file).map_err(|e| unwritable(name, file, &e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unwritable(name: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(format!("{name} {}: {error}", path.display()))
+}
+
+/// A file can be made in it; none stays.
+fn folder_can_be_written(folder: &Path) -> std::io::Result<()> {
+    can_be_written(&folder.join(format!(".giliran-{}", std::process::id())))
+}
+
+/// Opens it for writing; what it holds stays, and what was not there is not there
+/// afterwards. Pipes and devices are left alone: whoever reads from one would see
+/// its end.
+pub(crate) fn can_be_written(file: &Path) -> std::io::Result<()> {
+    let before = std::fs::metadata(file);
+    if before.as_ref().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Ok(());
+    }
+    let is_new = std::fs::symlink_metadata(file).is_err();
+    std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+    if is_new { std::fs::remove_file(file) } else { Ok(()) }
 }
 
 /// `giliran fairness --from-ledger`.

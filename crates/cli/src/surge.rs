@@ -14,6 +14,7 @@ use giliran_wire::subject::Domain;
 use crate::failure::Failure;
 use crate::fairness::scenario;
 use crate::order::order;
+use crate::recorded::{Outputs, can_be_written};
 use crate::roles::{Nats, domain, until_asked};
 
 /// Where no terminal is, a line comes so often.
@@ -108,12 +109,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return write(file, rush::configuration(&scenario, &domain, args.order, args.speed, now));
     }
     // An hour's surge is not run for a report that cannot be written.
-    for file in [&args.html, &args.json, &args.log].into_iter().flatten() {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            let wrong = format!("{}: there is no folder {}", file.display(), folder.display());
-            return Err(Failure::Usage(wrong));
-        }
+    let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
+    Outputs { csv, json, html }.can_be_written()?;
+    if let Some(file) = &args.log {
+        can_be_written(file)
+            .map_err(|e| Failure::Usage(format!("--log {}: {e}", file.display())))?;
     }
     let mut asked = until_asked();
     let client = args.nats.connect("giliran surge").await?;

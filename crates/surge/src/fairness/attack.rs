@@ -53,11 +53,12 @@ pub(crate) fn splits() -> impl Iterator<Item = Split> {
 
 /// Means that pay best under some order: each attacker that has a budget tries
 /// every split, the others' means being what they are just then. `payoff` runs
-/// the scenario with these means and says what each attacker got.
+/// the scenario with these means and says what each attacker got; none: it was asked
+/// to stop.
 pub(crate) fn best(
     scenario: &Scenario,
-    mut payoff: impl FnMut(&[Means]) -> Vec<f64>,
-) -> Vec<Means> {
+    mut payoff: impl FnMut(&[Means]) -> Option<Vec<f64>>,
+) -> Option<Vec<Means>> {
     let mut means: Vec<Means> = scenario.attackers.iter().map(Means::at_first).collect();
     for (i, attacker) in scenario.attackers.iter().enumerate() {
         if attacker.budget.is_none() {
@@ -67,7 +68,7 @@ pub(crate) fn best(
         for split in splits() {
             let tried = Means::bought(attacker, split);
             means[i] = tried;
-            let got = payoff(&means)[i];
+            let got = payoff(&means)?[i];
             if best.is_none_or(|(most, _)| got > most) {
                 best = Some((got, tried));
             }
@@ -76,7 +77,7 @@ pub(crate) fn best(
             means[i] = found;
         }
     }
-    means
+    Some(means)
 }
 
 #[cfg(test)]
@@ -98,9 +99,12 @@ mod tests {
     #[test]
     fn an_attacker_buys_what_pays() {
         let scenario = shipped("batam").unwrap();
-        let speed = best(&scenario, |all| all.iter().map(|m| m.connections as f64).collect());
+        let by = |of: fn(&Means) -> u64| {
+            best(&scenario, |all| Some(all.iter().map(|m| of(m) as f64).collect())).unwrap()
+        };
+        let speed = by(|means| means.connections);
         assert_eq!(speed[0], Means::bought(&scenario.attackers[0], [1, 0, 3]));
-        let people = best(&scenario, |all| all.iter().map(|m| m.identities as f64).collect());
+        let people = by(|means| means.identities);
         assert_eq!(people[1], Means::bought(&scenario.attackers[1], [4, 0, 0]));
     }
 }

@@ -14,7 +14,7 @@ use super::figures::{Measure, figures};
 use super::measures::{chi_square_uniform, holm, normal_two_sided};
 use super::population::{Party, Population};
 use super::random::Random;
-use super::run::{Arm, Run, run};
+use super::run::{Arm, Outcome, Run, run};
 use super::scenario::{Kind, Scenario, parse};
 
 /// Level of all checks together.
@@ -172,11 +172,20 @@ fn name(order: Order) -> String {
     }
 }
 
+/// A run that nobody stops.
+fn ran(scenario: &Scenario, arm: &Arm, means: &[Means], seed: u64) -> Outcome {
+    whole(run(scenario, arm, means, seed, &Progress::default()))
+}
+
+fn whole(outcome: Option<Outcome>) -> Outcome {
+    outcome.unwrap_or_else(|| unreachable!("nobody stops it"))
+}
+
 /// k / (n + k) of the places, the number per run hypergeometric.
 fn lottery(order: Order, bots: u64, seeds: u64, seed: u64) -> Check {
     let scenario = scenario(bots);
     let means = [Means::at_first(&scenario.attackers[0])];
-    let won: u64 = (0..seeds).map(|i| run(&scenario, &arm(order), &means, seed + i).scalped).sum();
+    let won: u64 = (0..seeds).map(|i| ran(&scenario, &arm(order), &means, seed + i).scalped).sum();
     let (q, k) = (scenario.offices.places() as f64, bots as f64);
     let n = scenario.people.parties as f64 + k;
     let p = k / n;
@@ -191,7 +200,7 @@ fn bots_first(bots: u64, seed: u64) -> Check {
     // Nobody is as fast.
     scenario.cohorts.iter_mut().for_each(|cohort| cohort.rtt_ms = [500.0, 900.0]);
     let means = [Means::at_first(&scenario.attackers[0])];
-    let outcome = run(&scenario, &arm(Order::FirstCome), &means, seed);
+    let outcome = ran(&scenario, &arm(Order::FirstCome), &means, seed);
     let q = scenario.offices.places() as f64;
     let what = format!("first-come: share of {bots} bots, faster than anybody");
     exact(what, (bots as f64 / q).min(1.0), outcome.scalped as f64 / q)
@@ -225,7 +234,8 @@ fn edge(edge_ms: u64, length_ms: u64, seeds: u64, seed: u64) -> Check {
             population.planned.push((at + edge_ms as i64 * 1_000, first + 1));
         }
         population.planned.sort_unstable();
-        let outcome = Run::new(&scenario, &arm(order), population, seed + i).through();
+        let (arm, progress) = (arm(order), Progress::default());
+        let outcome = whole(Run::new(&scenario, &arm, population, seed + i, &progress).through());
         faster += outcome.parties.iter().step_by(2).filter(|party| party.won).count() as u64;
     }
     let trials = (runs * u64::from(OFFICES)) as f64;
@@ -261,7 +271,7 @@ fn insider_wins(
     seed: u64,
 ) -> Check {
     let means = [Means::at_first(&scenario.attackers[0])];
-    let won: u64 = (0..runs).map(|i| run(scenario, arm, &means, seed + i).scalped).sum();
+    let won: u64 = (0..runs).map(|i| ran(scenario, arm, &means, seed + i).scalped).sum();
     by_z(what, p, won as f64 / runs as f64, (p * (1.0 - p) / runs as f64).sqrt())
 }
 
@@ -295,7 +305,7 @@ fn at_hand(identities: u64, runs: u64, seed: u64) -> Check {
 fn inversions(seeds: u64, seed: u64) -> [Check; 2] {
     let scenario = scenario(0);
     let rate = |order, seed| {
-        let outcome = run(&scenario, &arm(order), &[], seed);
+        let outcome = ran(&scenario, &arm(order), &[], seed);
         figures(&scenario, outcome).values[Measure::Inversion.index()].unwrap_or(f64::NAN)
     };
     let mean: f64 = (0..seeds).map(|i| rate(Order::Draw, seed + i)).sum::<f64>() / seeds as f64;

@@ -1,17 +1,22 @@
 //! Many seeds under every order and returns rule, side by side.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::attack::{self, Means};
 use super::figures::{Fared, Figures, Group, Measure, figures, groups, payoff};
 use super::measures::{Estimate, holm, normal_two_sided};
 use super::run::{Arm, run};
-use super::scenario::{Kind, Scenario};
+use super::scenario::{Attacker, Kind, Scenario};
 
 /// Parties in a run by which an attacker finds out what pays, at least, unless a
 /// plan says otherwise.
 pub const PILOT_PARTIES: u64 = 4_000;
+/// Where a budget is so small that such a run needs a larger part of the people,
+/// that part has so many parties at most,
+const PILOT_CROWD: f64 = 20_000.0;
+/// or so many times the identities that the budgets buy in it.
+const BESIDE: f64 = 20.0;
 /// Level of all flags of a comparison together.
 pub const LEVEL: f64 = 0.01;
 
@@ -35,14 +40,25 @@ pub struct Plan {
 /// How far a comparison is.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Runs done, pilots included.
+    /// Small runs done by which brokers find out what pays.
+    pub tried: AtomicUsize,
+    /// Those in all; they come before the runs.
+    pub tries: AtomicUsize,
+    /// Runs done.
     pub done: AtomicUsize,
     /// Runs in all.
     pub all: AtomicUsize,
-    /// Requests decided.
-    pub requests: AtomicUsize,
-    /// Set: stop after the runs that are on.
+    /// Requests decided, those of runs that are on included.
+    pub requests: AtomicU64,
+    /// Set: stop, also within a run.
     pub stop: AtomicBool,
+}
+
+impl Progress {
+    /// Whether it is asked to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// One column of a comparison.
@@ -103,21 +119,21 @@ pub struct Comparison {
 pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     let seeds: Vec<u64> = (0..plan.seeds).map(|i| plan.seed.wrapping_add(i)).collect();
     let choosers = plan.scenario.attackers.iter().filter(|a| a.budget.is_some()).count();
-    let pilots = if choosers > 0 { plan.arms.len() } else { 0 };
-    progress.all.store(pilots + plan.arms.len() * seeds.len(), Ordering::Relaxed);
+    let pilot = Pilot { parties: plan.pilot_parties, runs: 2, buys: 2.0 };
+    let tries = plan.arms.len() * choosers * attack::splits().count() * pilot.runs as usize;
+    progress.tries.store(tries, Ordering::Relaxed);
+    progress.all.store(plan.arms.len() * seeds.len(), Ordering::Relaxed);
     let means = each(plan.threads, plan.arms.len(), progress, |i| {
-        let pilot = Pilot { parties: plan.pilot_parties, runs: 2, buys: 2.0 };
-        let means = best_means(&plan.scenario, &plan.arms[i], plan.seed, &pilot);
-        (means, choosers > 0, 0)
+        best_means(&plan.scenario, &plan.arms[i], plan.seed, &pilot, progress)
     })?;
     let jobs = plan.arms.len() * seeds.len();
     let runs = each(plan.threads, jobs, progress, |job| {
         // Seed by seed, so that the threads share the long and the short arms.
         let (seed, arm) = (seeds[job / plan.arms.len()], job % plan.arms.len());
-        let outcome = run(&plan.scenario, &plan.arms[arm], &means[arm], seed);
+        let outcome = run(&plan.scenario, &plan.arms[arm], &means[arm], seed, progress)?;
         let figures = figures(&plan.scenario, outcome);
-        let requests = figures.requests as usize;
-        (figures, true, requests)
+        progress.done.fetch_add(1, Ordering::Relaxed);
+        Some(figures)
     })?;
     let requests = runs.iter().map(|figures| figures.requests).sum();
     let groups = groups(&plan.scenario);
@@ -142,16 +158,48 @@ pub(crate) struct Pilot {
     pub(crate) runs: u64,
 }
 
-/// What attackers with a budget buy under this order.
-pub(crate) fn best_means(scenario: &Scenario, arm: &Arm, seed: u64, pilot: &Pilot) -> Vec<Means> {
-    let divisible = scenario.attackers.iter().filter_map(|attacker| {
+/// The smaller copy: people and places, and of each budget as much as still buys
+/// everything in quarters.
+fn smaller(scenario: &Scenario, pilot: &Pilot) -> Scenario {
+    let buys = |attacker: &Attacker| {
         let dearest =
             attacker.identity_price.max(attacker.account_price).max(attacker.connection_price);
-        attacker.budget.map(|budget| 4.0 * pilot.buys * dearest / budget)
+        attacker.budget.map(|budget| (4.0 * pilot.buys * dearest / budget, budget))
+    };
+    let parties = scenario.people.parties as f64;
+    let budgets = || scenario.attackers.iter().filter_map(buys);
+    let whole = budgets().map(|(factor, _)| factor);
+    let whole = whole.fold(pilot.parties as f64 / parties, f64::max).min(1.0);
+    // A budget that is small beside the people cannot be made as small as they are.
+    // It stands beside fewer of them, where it still is little beside them and does
+    // not take every place.
+    let identities = scenario.attackers.iter().filter_map(|attacker| {
+        let (factor, budget) = buys(attacker)?;
+        Some(budget * factor.min(1.0) / attacker.identity_price)
     });
-    let factor = pilot.parties as f64 / scenario.people.parties as f64;
-    let factor = divisible.fold(factor, f64::max).min(1.0);
-    let mut small = scenario.scaled(factor);
+    let identities: f64 = identities.sum();
+    let crowd = PILOT_CROWD.max(BESIDE * identities) / parties;
+    let most = crowd.max(identities / scenario.offices.places() as f64);
+    if whole <= most {
+        return scenario.scaled(whole);
+    }
+    let mut small = scenario.scaled(most);
+    for (small, attacker) in small.attackers.iter_mut().zip(&scenario.attackers) {
+        let bought = buys(attacker).map(|(factor, budget)| budget * factor.max(most).min(1.0));
+        small.budget = bought;
+    }
+    small
+}
+
+/// What attackers with a budget buy under this order. None: it was asked to stop.
+pub(crate) fn best_means(
+    scenario: &Scenario,
+    arm: &Arm,
+    seed: u64,
+    pilot: &Pilot,
+    progress: &Progress,
+) -> Option<Vec<Means>> {
+    let mut small = smaller(scenario, pilot);
     if scenario.attackers.iter().all(|attacker| attacker.kind != Kind::Recycler) {
         // What they are after is theirs when the window closes.
         small.aftermath.lasts_s = 0.0;
@@ -159,48 +207,43 @@ pub(crate) fn best_means(scenario: &Scenario, arm: &Arm, seed: u64, pilot: &Pilo
     let found = attack::best(&small, |means| {
         let mut sum = vec![0.0; means.len()];
         for n in 1..=pilot.runs {
-            let outcome = run(&small, arm, means, seed ^ (n << 40));
+            let outcome = run(&small, arm, means, seed ^ (n << 40), progress)?;
+            progress.tried.fetch_add(1, Ordering::Relaxed);
             sum.iter_mut().zip(payoff(&outcome)).for_each(|(sum, got)| *sum += got);
         }
-        sum
-    });
+        Some(sum)
+    })?;
     // The same shares of the whole budget.
-    scenario
-        .attackers
-        .iter()
-        .zip(&small.attackers)
-        .zip(found)
-        .map(|((attacker, small), found)| {
-            let same = attack::splits().find(|split| Means::bought(small, *split) == found);
-            match (attacker.budget, same) {
-                (Some(_), Some(split)) => Means::bought(attacker, split),
-                _ => Means::at_first(attacker),
-            }
-        })
-        .collect()
+    let both = scenario.attackers.iter().zip(&small.attackers).zip(found);
+    let means = both.map(|((attacker, small), found)| {
+        let same = attack::splits().find(|split| Means::bought(small, *split) == found);
+        match (attacker.budget, same) {
+            (Some(_), Some(split)) => Means::bought(attacker, split),
+            _ => Means::at_first(attacker),
+        }
+    });
+    Some(means.collect())
 }
 
 /// Does `work` for each of `0..jobs` on so many threads; results are in the order
-/// of the jobs, whoever did them.
+/// of the jobs, whoever did them. None: it was asked to stop.
 fn each<T: Send>(
     threads: usize,
     jobs: usize,
     progress: &Progress,
-    work: impl Fn(usize) -> (T, bool, usize) + Sync,
+    work: impl Fn(usize) -> Option<T> + Sync,
 ) -> Option<Vec<T>> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, T)>> = Mutex::new(Vec::with_capacity(jobs));
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, jobs.max(1)) {
             scope.spawn(|| {
-                while !progress.stop.load(Ordering::Relaxed) {
+                while !progress.is_stopped() {
                     let job = next.fetch_add(1, Ordering::Relaxed);
                     if job >= jobs {
                         break;
                     }
-                    let (result, counts, requests) = work(job);
-                    progress.done.fetch_add(usize::from(counts), Ordering::Relaxed);
-                    progress.requests.fetch_add(requests, Ordering::Relaxed);
+                    let Some(result) = work(job) else { break };
                     if let Ok(mut done) = done.lock() {
                         done.push((job, result));
                     }
@@ -257,5 +300,43 @@ fn flag(groups: &[Group], columns: &mut [Column]) {
     let p_values: Vec<f64> = checks.iter().map(|(_, p)| *p).collect();
     for (((c, g), _), fails) in checks.iter().zip(holm(&p_values, LEVEL)) {
         columns[*c].groups[*g].flagged = fails;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::fairness::scenario::{SHIPPED, shipped};
+
+    const PILOT: Pilot = Pilot { parties: PILOT_PARTIES, buys: 2.0, runs: 2 };
+
+    #[test]
+    fn brokers_try_things_out_before_a_crowd_of_bounded_size() {
+        for (name, _) in SHIPPED {
+            let small = smaller(&shipped(name).unwrap(), &PILOT);
+            assert!(small.people.parties <= 20_000, "{name}: {}", small.people.parties);
+        }
+        let calm = shipped("calm").unwrap();
+        assert_eq!(smaller(&calm, &PILOT).people.parties, 1_200, "all of them");
+        let mut huge = calm;
+        huge.people.parties = 8_000_000;
+        huge.offices.quota = vec![65_535];
+        let small = smaller(&huge, &PILOT);
+        assert_eq!(small.people.parties, 20_000);
+        // As scarce as ever, and quarters of the budget still buy something.
+        let scarce = |s: &Scenario| s.people.parties as f64 / s.offices.places() as f64;
+        assert!((scarce(&small) / scarce(&huge) - 1.0).abs() < 0.01);
+        assert_eq!(small.attackers[0].budget, Some(60.0));
+        // A second one that is large stays as large beside people as it was.
+        let large = Attacker { budget: Some(80_000.0), ..huge.attackers[0].clone() };
+        huge.attackers.push(large);
+        let small = smaller(&huge, &PILOT);
+        assert_eq!(small.people.parties, 20_000);
+        assert_eq!(small.attackers[1].budget, Some(200.0));
+        // Identities that would take every place are not put before few.
+        huge.offices.quota = vec![1];
+        huge.attackers.truncate(1);
+        assert_eq!(smaller(&huge, &PILOT).people.parties, 8_000_000);
     }
 }

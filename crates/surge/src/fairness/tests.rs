@@ -1,5 +1,7 @@
 //! The bench as a whole: what it must say of worlds whose answer is known.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use giliran_core::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
@@ -7,9 +9,9 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use super::population::{NONE, Population};
 use super::report::svg::escaped;
 use super::report::{self, Report};
-use super::run::{Run, slots_of};
+use super::run::{Run, run, slots_of};
 use super::scenario::{Scenario, shipped};
-use super::{Arm, Comparison, Fared, Measure, Plan, Progress, compare};
+use super::{Arm, Comparison, Fared, Means, Measure, Plan, Progress, compare};
 
 /// A small copy. Brokers have what they would buy for speed, without the many
 /// runs by which they find that out, and look less often for what came back.
@@ -82,7 +84,8 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
         (1..=parties.len()).map(|i| BookingId::from_random(i as u128 * 977)).collect();
     let seed = [42; 32];
 
-    let mut run = Run::new(&scenario, &arm, population, 5);
+    let progress = Progress::default();
+    let mut run = Run::new(&scenario, &arm, population, 5, &progress);
     run.open_and_decide(order::draw_order(&seed, &receipts));
     let by_core: Vec<Option<u32>> =
         run.parties().iter().map(|party| (party.slot != NONE).then_some(party.slot)).collect();
@@ -115,7 +118,8 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
 fn nobody_is_last_in_every_round() {
     let scenario = scenario("batam", 0.02);
     let arm = Arm::new(ROUNDS, ReturnRule::Immediate);
-    let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5);
+    let progress = Progress::default();
+    let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5, &progress);
     let everybody: Vec<u32> = (0..run.parties().len() as u32).collect();
     let lines: Vec<Vec<u32>> = (0..20).map(|round| run.line_of(round, &everybody)).collect();
     let mut last: Vec<u32> = lines.iter().map(|line| line[line.len() - 1]).collect();
@@ -311,4 +315,93 @@ fn what_is_wrong_is_said_in_the_verdict() {
     let said = report::verdict(&done);
     let flagged = said.iter().find(|sentence| sentence.starts_with("Flagged")).unwrap();
     assert!(flagged.contains("cohort country, mobile: 0."), "{flagged}");
+}
+
+#[test]
+fn a_run_stops_within_an_event_and_says_how_far_it_is() {
+    let scenario = scenario("batam", 0.5);
+    let arm = Arm::new(Order::Draw, ReturnRule::Immediate);
+    let means: Vec<_> = scenario.attackers.iter().map(Means::at_first).collect();
+    let stopped = Progress::default();
+    stopped.stop.store(true, Ordering::Relaxed);
+    assert!(run(&scenario, &arm, &means, 1, &stopped).is_none());
+    let requests = stopped.requests.load(Ordering::Relaxed);
+    assert!((1..2_000).contains(&requests), "{requests} requests after it was to stop");
+
+    // A draw is a single event.
+    let population = Population::new(&scenario, &means, 1);
+    let parties = population.parties.len();
+    let mut run = Run::new(&scenario, &arm, population, 1, &stopped);
+    run.open_and_decide((0..parties).collect());
+    let won = run.parties().iter().filter(|party| party.slot != NONE).count();
+    assert!(parties > 5_000 && won < 1_100, "{won} of {parties} were given places");
+}
+
+#[test]
+fn progress_counts_small_runs_runs_and_requests() {
+    let plan = plan(shipped("calm").unwrap(), &[ROUNDS], &[at_five()], 2);
+    let progress = Progress::default();
+    let done = compare(&plan, &progress).unwrap();
+    let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    assert_eq!((of(&progress.tried), of(&progress.tries)), (20, 20), "ten splits, twice");
+    assert_eq!((of(&progress.done), of(&progress.all)), (2, 2));
+    assert!(progress.requests.load(Ordering::Relaxed) > done.requests);
+    progress.stop.store(true, Ordering::Relaxed);
+    assert!(compare(&plan, &progress).is_none());
+}
+
+#[test]
+fn a_round_ends_at_the_close_at_the_latest() {
+    let mut scenario = scenario("batam", 0.1);
+    scenario.opening.window_s = 1.0;
+    let long = Order::Rounds { length_ms: 5_000 };
+    let orders = [Order::FirstCome, long];
+    let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
+    let wait = mean(&done, 1, Measure::WaitS);
+    assert!(wait > 0.1 && wait < 1.01, "they wait {wait} s for a close after one");
+    let said = report::verdict(&done);
+    assert!(!said.iter().any(|s| s.starts_with("Rounds of")), "one round is a lottery: {said:?}");
+}
+
+#[test]
+fn rounds_are_said_to_be_too_short_where_brokers_gain_by_their_lead() {
+    let said = |scenario: Scenario| {
+        let orders = [Order::FirstCome, Order::Rounds { length_ms: 500 }];
+        let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
+        let said = report::verdict(&done).into_iter().find(|s| s.starts_with("Rounds of"));
+        said.unwrap_or_default()
+    };
+    let spread = said(scenario("batam", 0.2));
+    assert!(spread.starts_with("Rounds of 500 ms leave brokers what first-come"), "{spread}");
+    assert!(spread.contains("more than their part"), "{spread}");
+    // Enough for everybody: nobody needs a lead.
+    assert_eq!(said(scenario("calm", 1.0)), "");
+    // Hardly anybody else asks.
+    let mut alone = scenario("sprinters", 0.2);
+    alone.people.parties = 5;
+    assert_eq!(said(alone), "");
+}
+
+#[test]
+fn every_name_in_a_file_is_in_the_document() {
+    let document = include_str!("../../../../docs/fairness.md");
+    let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
+    Measure::ALL.iter().for_each(|measure| has(measure.name()));
+    let report = small_report();
+    for (file, table) in report::tables(&report) {
+        has(file);
+        table.lines().next().unwrap().split(',').for_each(has);
+    }
+    let json = report::json(&report);
+    fields(&json).for_each(has);
+    let comparison = &json["comparisons"][0];
+    fields(comparison).for_each(has);
+    fields(&comparison["arms"][0]).for_each(has);
+    fields(&comparison["arms"][0]["groups"][0]).for_each(has);
+    fields(&comparison["arms"][0]["series"]).for_each(has);
+}
+
+/// The names in a JSON object.
+fn fields(object: &serde_json::Value) -> impl Iterator<Item = &str> {
+    object.as_object().unwrap().keys().map(String::as_str)
 }

@@ -773,3 +773,23 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     assert_eq!((first.requests, first.won, first.arms[0].both, first.arms[0].gained), (3, 2, 1, 1));
     assert!(first.unsaid[0].contains("nobody is missing"), "{:?}", first.unsaid);
 }
+
+#[test]
+fn every_name_in_a_file_is_in_the_document() {
+    let document = include_str!("../../../../docs/fairness.md");
+    let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
+    let ledger = Ledger::open();
+    let (recorded, figures) = (ledger.read("w").unwrap(), ledger.figures());
+    figures.figures.iter().for_each(|figure| has(figure.name));
+    for (file, table) in report::tables(&recorded, &figures) {
+        has(file);
+        table.lines().next().unwrap().split(',').for_each(has);
+    }
+    let json = report::json(&recorded, &figures);
+    let fields = |object: &serde_json::Value| -> Vec<String> {
+        object.as_object().unwrap().keys().cloned().collect()
+    };
+    for object in [&json, &json["series"]] {
+        fields(object).iter().for_each(|name| has(name));
+    }
+}

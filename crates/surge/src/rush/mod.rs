@@ -30,7 +30,7 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
-use crate::fairness::compare::{Pilot, best_means};
+use crate::fairness::compare::{Pilot, Progress, best_means};
 use crate::fairness::scenario::{Kind, Scenario};
 use crate::fairness::{Arm, Means};
 use crate::log::Writer;
@@ -161,7 +161,8 @@ fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Means> {
             attacker.kind = Kind::Sprinter;
         }
     }
-    best_means(&scenario, &arm, seed, &PILOT)
+    let found = best_means(&scenario, &arm, seed, &PILOT, &Progress::default());
+    found.unwrap_or_else(|| unreachable!("nobody stops it"))
 }
 
 /// The engine's rounds are as long as ever; what passes in one of them is more.

@@ -529,6 +529,28 @@ mod tests {
         let said = void(&lag(80, 20)).unwrap_or_default();
         assert!(said.contains("more than 80 ms after it was due"), "{said}");
     }
+
+    #[test]
+    fn every_figure_is_in_the_document() {
+        let scenario = shipped("calm").unwrap();
+        let tally = Tally::new(&scenario, 0, 1);
+        let rush = Rush {
+            domain: giliran_wire::subject::Domain::default(),
+            scenario,
+            scale: 1.0,
+            opening: None,
+            order: Order::FirstCome,
+            seed: 1,
+            speed: 1.0,
+            after_s: 0.0,
+            log: None,
+        };
+        let document = include_str!("../../../../docs/surge.md");
+        for Figure { name, .. } in figures(&rush, &tally, &[], None) {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
     #[test]
     fn an_order_is_denied_by_what_clients_saw() {
         let scenario = shipped("calm").unwrap();

@@ -149,29 +149,40 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
             least = Some((e, name));
         }
     }
-    let first_come = by_order(comparison)
-        .into_iter()
-        .find(|column| column.arm.order == Order::FirstCome)
-        .and_then(|column| column.of(Measure::ScalperShare));
-    for column in by_order(comparison) {
-        let (Order::Rounds { length_ms }, Some(e), Some(first)) =
-            (column.arm.order, column.of(Measure::ScalperShare), first_come)
-        else {
-            continue;
-        };
-        if first.mean > 0.0 && e.mean > 0.95 * first.mean && insider(comparison).is_none() {
-            said.push(format!(
-                "Rounds of {length_ms} ms leave brokers what first-come leaves them: here they are \
-                 ahead of people by more than a round."
-            ));
-        }
-    }
+    short_rounds(comparison, said);
     let Some((best, name)) = least else { return };
     let others = by_order(comparison);
     let others = others.iter().filter(|column| ordered(&column.arm) != name);
     let mut others = others.filter_map(|column| column.of(Measure::ScalperShare)).peekable();
     if others.peek().is_some() && best.half.is_some() && others.all(|e| e.low() > best.high()) {
         said.push(format!("Least is left to brokers by {name}, beyond chance."));
+    }
+}
+
+/// Rounds in which brokers gain by their lead what they gain by it at first-come.
+fn short_rounds(comparison: &Comparison, said: &mut Vec<String>) {
+    if insider(comparison).is_some() {
+        return;
+    }
+    let share = |column: &Column| column.of(Measure::ScalperShare).map(|e| e.mean);
+    let columns = by_order(comparison);
+    let first = columns.iter().find(|column| column.arm.order == Order::FirstCome);
+    let Some(first) = first.and_then(|column| share(column)) else { return };
+    for column in columns {
+        let Order::Rounds { length_ms } = column.arm.order else { continue };
+        let (Some(got), Some(part)) = (share(column), part_of_askers(column, comparison)) else {
+            continue;
+        };
+        // In a single round, all who ask draw lots.
+        let several = (length_ms as f64) < comparison.scenario.opening.window_s * 1e3;
+        // By lot they would get their part; a lead is worth what is beyond.
+        if several && got > 0.95 * first && got > 1.05 * part {
+            said.push(format!(
+                "Rounds of {length_ms} ms leave brokers what first-come leaves them, and that is \
+                 more than their part of all who ask: rounds as short as these do not make up for \
+                 their lead."
+            ));
+        }
     }
 }
 

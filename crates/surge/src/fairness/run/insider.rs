@@ -27,6 +27,9 @@ impl Run<'_> {
         let mut left: Vec<u32> = insider.identities.clone().collect();
         let own = planned.iter().filter(|(at, party)| *at >= 0 && insider.parties.contains(party));
         for (at, party) in own {
+            if self.progress.is_stopped() {
+                break;
+            }
             let round = (at / length_us) as u64;
             let rank = |identity: u32| {
                 order::round_rank(&self.round_key, round, &[pseudonym(self.salt, identity.into())])
@@ -100,7 +103,7 @@ impl Run<'_> {
             let mut most = wins(&numbers, &ballot::seed(&best_root, secret, None));
             let mut tried = numbers.clone();
             for _ in 1..insider.tries {
-                if most == own.len() {
+                if most == own.len() || self.progress.is_stopped() {
                     break;
                 }
                 let other = ballot(last, &BookingId::from_random(random.wide()));

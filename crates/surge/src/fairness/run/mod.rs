@@ -7,6 +7,7 @@ mod outcome;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 
 use giliran_core::{Deed, order};
 use giliran_wire::BookingId;
@@ -14,6 +15,7 @@ use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use super::attack::Means;
+use super::compare::Progress;
 use super::desk::{Desk, Said, Wanted};
 use super::population::{Insider, Party, Population, Role, pseudonym};
 use super::random::{Random, mix};
@@ -45,6 +47,8 @@ impl Arm {
     }
 }
 
+/// After so many steps, a run says how far it is and looks whether it is to stop.
+const LOOK_EVERY: u64 = 1_024;
 /// Draws that are due this long after the aftermath are still held, µs.
 const LAST_DRAW_US: i64 = 86_400_000_000;
 /// Width of a bar of the time series, µs; and how many from 30 s before.
@@ -102,12 +106,24 @@ pub(crate) struct Run<'a> {
     returned: bool,
     first_asked: Vec<i64>,
     out: Outcome,
+    progress: &'a Progress,
+    /// Events and decisions so far.
+    steps: u64,
+    /// Requests that the progress knows of.
+    told: u64,
+    stopped: bool,
 }
 
-/// Runs it.
-pub(crate) fn run(scenario: &Scenario, arm: &Arm, means: &[Means], seed: u64) -> Outcome {
+/// Runs it. None: it was asked to stop.
+pub(crate) fn run(
+    scenario: &Scenario,
+    arm: &Arm,
+    means: &[Means],
+    seed: u64,
+    progress: &Progress,
+) -> Option<Outcome> {
     let population = Population::new(scenario, means, seed);
-    Run::new(scenario, arm, population, seed).through()
+    Run::new(scenario, arm, population, seed, progress).through()
 }
 
 impl<'a> Run<'a> {
@@ -116,6 +132,7 @@ impl<'a> Run<'a> {
         arm: &'a Arm,
         population: Population,
         seed: u64,
+        progress: &'a Progress,
     ) -> Self {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
@@ -151,6 +168,10 @@ impl<'a> Run<'a> {
             first_asked: vec![i64::MAX; parties.len()],
             out: Outcome::none(scenario.attackers.len()),
             parties,
+            progress,
+            steps: 0,
+            told: 0,
+            stopped: false,
         };
         run.choose_for_rounds(&planned);
         run.plan_forgeries();
@@ -167,8 +188,28 @@ impl<'a> Run<'a> {
         self.queue.push(Reverse((at, self.planned, what)));
     }
 
-    pub(crate) fn through(mut self) -> Outcome {
+    /// Counts a step. False, looked at every so often: it is asked to stop.
+    fn goes_on(&mut self) -> bool {
+        self.steps += 1;
+        if self.steps.is_multiple_of(LOOK_EVERY) {
+            self.tell();
+        }
+        !self.stopped
+    }
+
+    /// Says how far it is, and looks whether it is asked to stop.
+    fn tell(&mut self) {
+        let new = self.out.requests - std::mem::replace(&mut self.told, self.out.requests);
+        self.progress.requests.fetch_add(new, Ordering::Relaxed);
+        self.stopped |= self.progress.is_stopped();
+    }
+
+    /// All of it. None: it was asked to stop.
+    pub(crate) fn through(mut self) -> Option<Outcome> {
         while let Some(Reverse((at, _, what))) = self.queue.pop() {
+            if !self.goes_on() {
+                return None;
+            }
             if at > self.end_us + LAST_DRAW_US {
                 break;
             }
@@ -190,7 +231,8 @@ impl<'a> Run<'a> {
                 What::Due => self.due(at),
             }
         }
-        self.judged()
+        self.tell();
+        (!self.stopped).then(|| self.judged())
     }
 
     /// Opens and decides these parties in this order, as a draw does.
@@ -248,7 +290,11 @@ impl<'a> Run<'a> {
                 let number = (at / length_us) as u64;
                 if self.round != Some(number) {
                     self.round = Some(number);
-                    self.plan((number as i64 + 1) * length_us, What::Round(number));
+                    let ends = (number as i64 + 1) * length_us;
+                    // At the close at the latest, as in the engine; whoever comes
+                    // after it looks for what comes back, in rounds like these.
+                    let ends = if at < self.window_us { ends.min(self.window_us) } else { ends };
+                    self.plan(ends, What::Round(number));
                 }
                 self.collected.push(index);
             }
@@ -454,11 +500,8 @@ impl<'a> Run<'a> {
             self.decide_in_line(line, at);
             self.over = true;
         }
-        let last_round = match self.arm.order {
-            Order::Rounds { length_ms } => length_ms as i64 * 1_000,
-            Order::FirstCome | Order::Draw => 0,
-        };
-        self.plan(at + last_round + 1_000_000, What::WindowEnd);
+        // All rounds have ended, too.
+        self.plan(at + 1_000_000, What::WindowEnd);
     }
 
     /// Decides a round or a draw: in order, all of it durable before the first
@@ -472,6 +515,9 @@ impl<'a> Run<'a> {
             let mut undecided = Vec::new();
             let before = line.len();
             for index in line {
+                if !self.goes_on() {
+                    return;
+                }
                 match self.decide(index, at) {
                     Said::Granted => {}
                     Said::Entering => self.answered(self.party(index).asked, answered_at),

@@ -4,6 +4,7 @@
 //! wrong with a file at once, each with its line and what would be right.
 
 mod check;
+mod fields;
 mod read;
 mod shipped;
 
@@ -13,7 +14,8 @@ use serde::Deserialize;
 pub use read::{Problem, Problems, parse};
 pub use shipped::{SHIPPED, shipped};
 
-/// Most parties that a run holds in memory, some 100 bytes each.
+/// Most parties that a run holds in memory: some 100 bytes each, and where all of them
+/// get places, some 700 with their bookings.
 pub const MOST_PARTIES: u64 = 8_000_000;
 
 /// Everything about an opening and those who ask at it.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::fields::{self, BY_ANOTHER};
 use super::{SHIPPED, Scenario, check, shipped};
 
 /// Something wrong in the file.
@@ -46,8 +47,7 @@ impl fmt::Display for Problems {
 ///
 /// # Errors
 ///
-/// Every problem found: at most one of form in each section, and every value
-/// that makes no sense.
+/// Every problem found: each with its field, and what would be right.
 pub fn parse(text: &str, file: &str) -> Result<Scenario, Problems> {
     let mut problems = Vec::new();
     let scenario = match DeTable::parse(text) {
@@ -79,7 +79,7 @@ struct Sections<'a> {
     problems: Vec<Problem>,
 }
 
-impl Sections<'_> {
+impl<'a> Sections<'a> {
     fn scenario(&mut self) -> Option<Scenario> {
         for (key, _) in self.table {
             if !KNOWN.contains(&key.get_ref().as_ref()) {
@@ -87,8 +87,8 @@ impl Sections<'_> {
                 self.add(key.span(), key.get_ref().to_string(), message);
             }
         }
-        let name = self.one("name");
-        let about = self.one("about");
+        let name = self.text("name");
+        let about = self.text("about");
         let opening = self.one("opening");
         let offices = self.one("offices");
         let people = self.one("people");
@@ -105,7 +105,7 @@ impl Sections<'_> {
             && aftermath.is_some();
         // What cannot be read is stood in for, so that what can be read is judged.
         let stand_in = if complete { None } else { shipped(SHIPPED[0].0) };
-        let wrong: Vec<String> = self.problems.iter().map(|p| section(&p.field)).collect();
+        let wrong: Vec<String> = self.problems.iter().map(|p| p.field.clone()).collect();
         let scenario = Scenario {
             name: name.unwrap_or_default(),
             about: about.unwrap_or_default(),
@@ -117,7 +117,7 @@ impl Sections<'_> {
             aftermath: aftermath.or_else(|| stand_in.as_ref().map(|s| s.aftermath.clone()))?,
         };
         for (field, message) in check::problems(&scenario) {
-            if !wrong.contains(&section(&field)) {
+            if !is_told(&wrong, &field) {
                 let span = self.locate(&field);
                 self.add(span, field, message);
             }
@@ -125,13 +125,27 @@ impl Sections<'_> {
         complete.then_some(scenario)
     }
 
+    fn text(&mut self, key: &str) -> Option<String> {
+        let value = self.there(key)?;
+        let text = value.get_ref().as_str().map(str::to_owned);
+        if text.is_none() {
+            let message = format!("{} is not a text in quotes", self.shown(&value.span()));
+            self.add(value.span(), key.to_owned(), message);
+        }
+        text
+    }
+
     fn one<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
-        let Some(value) = self.table.get(key) else {
+        let value = self.there(key)?;
+        self.section(key, value, key.to_owned())
+    }
+
+    fn there(&mut self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let value = self.table.get(key);
+        if value.is_none() {
             self.add(0..0, key.to_owned(), "is missing".to_owned());
-            return None;
-        };
-        let value = value.clone();
-        self.value(value, key.to_owned())
+        }
+        value
     }
 
     fn list<T: DeserializeOwned>(&mut self, key: &str, needed: bool) -> Option<Vec<T>> {
@@ -147,26 +161,68 @@ impl Sections<'_> {
             self.add(value.span(), key.to_owned(), message);
             return None;
         };
-        let items = array.iter().cloned().enumerate();
+        let items = array.iter().enumerate();
         let items: Vec<Option<T>> =
-            items.map(|(i, item)| self.value(item, format!("{key}[{i}]"))).collect();
+            items.map(|(i, item)| self.section(key, item, format!("{key}[{i}]"))).collect();
         items.into_iter().collect()
     }
 
-    fn value<T: DeserializeOwned>(
+    /// A section, field by field: what stands in a field that cannot, or is not
+    /// there, is told and stood in for.
+    fn section<T: DeserializeOwned>(
         &mut self,
-        value: Spanned<DeValue<'_>>,
+        section: &str,
+        value: &Spanned<DeValue<'_>>,
         field: String,
     ) -> Option<T> {
-        let whole = value.span();
-        match T::deserialize(ValueDeserializer::from(value)) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                let message = error.message().trim_end().replace('\n', " ");
-                self.add(error.span().unwrap_or(whole), field, message);
-                None
+        let DeValue::Table(table) = value.get_ref() else {
+            let message = format!("{} is not a section with fields", self.shown(&value.span()));
+            self.add(value.span(), field, message);
+            return None;
+        };
+        let mut whole = DeTable::new();
+        for known in fields::of(section) {
+            put(&mut whole, known.name, stand_in(known.stand_in)?);
+        }
+        let mut read = DeTable::new();
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            let place = format!("{field}.{name}");
+            let Some(known) = fields::of(section).find(|known| known.name == name) else {
+                let names: Vec<&str> = fields::of(section).map(|known| known.name).collect();
+                let message = format!("there is no such field; there are {}", names.join(", "));
+                self.add(key.span(), place, message);
+                continue;
+            };
+            let mut alone = whole.clone();
+            put(&mut alone, name, value.clone());
+            if form::<T>(alone).is_some() {
+                put(&mut read, name, value.clone());
+            } else {
+                let message = format!("{} is not {}", self.shown(&value.span()), known.right);
+                self.add(value.span(), place, message);
+                put(&mut read, name, stand_in(known.stand_in)?);
             }
         }
+        for known in fields::of(section).filter(|known| !table.contains_key(known.name)) {
+            let mut without = whole.clone();
+            without.remove(known.name);
+            if form::<T>(without).is_none() {
+                let message = format!("is missing: {}", known.right);
+                self.add(value.span(), format!("{field}.{}", known.name), message);
+                put(&mut read, known.name, stand_in(known.stand_in)?);
+            }
+        }
+        form(read)
+    }
+
+    /// What stands there, cut where it is long.
+    fn shown(&self, span: &Range<usize>) -> String {
+        const MOST: usize = 40;
+        let text = self.text.get(span.clone()).unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        let cut: String = line.chars().take(MOST).collect();
+        if cut.len() < text.len() { format!("{cut} …") } else { cut }
     }
 
     fn add(&mut self, span: Range<usize>, field: String, message: String) {
@@ -195,6 +251,32 @@ impl Sections<'_> {
         }
         span
     }
+}
+
+fn put<'a>(table: &mut DeTable<'a>, name: &str, value: Spanned<DeValue<'a>>) {
+    table.insert(Spanned::new(0..0, name.to_owned().into()), value);
+}
+
+fn stand_in(text: &'static str) -> Option<Spanned<DeValue<'static>>> {
+    let parsed = DeValue::parse(text).ok();
+    debug_assert!(parsed.is_some(), "{text}");
+    parsed
+}
+
+/// A table as a section, if every field has the right form.
+fn form<T: DeserializeOwned>(table: DeTable<'_>) -> Option<T> {
+    let value = Spanned::new(0..0, DeValue::Table(table));
+    T::deserialize(ValueDeserializer::from(value)).ok()
+}
+
+/// Whether it is told that this is wrong, or another one by which it is judged.
+fn is_told(wrong: &[String], field: &str) -> bool {
+    let has = |field: &str| wrong.iter().any(|wrong| wrong == field);
+    let by = BY_ANOTHER.iter().any(|(judged, by)| *judged == field && has(by));
+    let whose = field.split('.').next().unwrap_or_default();
+    // What an attacker may have is a matter of its kind.
+    let kind = whose.starts_with("attackers[") && has(&format!("{whose}.kind"));
+    has(field) || has(&section(field)) || has(whose) || by || kind
 }
 
 /// The section a field stands in.
@@ -231,12 +313,13 @@ mod tests {
         let has = |what: &str| {
             assert!(problems.iter().any(|p| p.contains(what)), "{what}: {problems:#?}");
         };
-        has("people: unknown field `decay_sec`");
+        has("people.decay_sec: there is no such field; there are parties, ");
+        has("people.decay_s: is missing: a number above 0");
         has("opening.window_s: 0 is not above 0");
-        has("offices: invalid type: string \"four\"");
+        has("offices.count: \"four\" is not a whole number from 1 to 10000");
         has("afterwards: there is no such section");
         has("aftermath: is missing");
-        assert_eq!(problems.len(), 5, "{problems:#?}");
+        assert_eq!(problems.len(), 6, "{problems:#?}");
         let line = wrong.lines().position(|l| l.contains("count = \"four\"")).unwrap() + 1;
         has(&format!("x.toml:{line}:"));
     }
@@ -307,6 +390,74 @@ mod tests {
                 "{place} {what}: {problems:#?}"
             );
         }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_form_hides_none_of_its_section() {
+        let text = SHIPPED[0].1;
+        let line = |field: &str| {
+            let begins = format!("{field} =");
+            text.lines().find(|line| line.starts_with(&begins)).unwrap()
+        };
+        let wrong = text
+            .replace(line("parties"), "parties = -5")
+            .replace(line("decay_s"), "decay_s = inf")
+            .replace(line("retries"), "retries = 1.7")
+            .replace(line("most_tries"), "most_tries = 256")
+            .replace(line("days"), "days = \"all\"")
+            .replace(line("quota"), "quota = [70000, 3]")
+            .replace(line("kind"), "kind = \"ninja\"\nenters = 3")
+            .replace("share = 0.4", "share = \"half\"\nlost = 2")
+            .replace("name = \"calm\"", "name = 3");
+        let problems = problems_of(&wrong);
+        for (at, what) in [
+            ("name = 3", "name: 3 is not a text in quotes"),
+            ("parties = -5", "people.parties: -5 is not a whole number from 1 to 8000000"),
+            ("decay_s = inf", "people.decay_s: inf is not above 0"),
+            ("retries = 1.7", "people.retries: 1.7 is no share; from 0 to 1"),
+            ("most_tries = 256", "people.most_tries: 256 is not a whole number from 1 to 255"),
+            ("days = \"all\"", "offices.days: \"all\" is not a whole number from 1 to 7"),
+            (
+                "quota = [70000, 3]",
+                "offices.quota: [70000, 3] is not a list of whole numbers from 1",
+            ),
+            ("kind = \"ninja\"", "attackers[0].kind: \"ninja\" is not one of \"sprinter\", "),
+            ("share = \"half\"", "cohorts[1].share: \"half\" is not a number from 0 on"),
+            ("lost = 2", "cohorts[1].lost: 2 is no share"),
+        ] {
+            let line = wrong.lines().position(|line| line == at).unwrap() + 1;
+            let place = format!("x.toml:{line}:");
+            assert!(
+                problems.iter().any(|p| p.starts_with(&place) && p.contains(what)),
+                "{place} {what}: {problems:#?}"
+            );
+        }
+        assert_eq!(problems.len(), 10, "{problems:#?}");
+    }
+
+    #[test]
+    fn the_fields_that_are_known_are_those_that_are_read() {
+        fn read<T: DeserializeOwned>(section: &str) {
+            let mut other = DeTable::new();
+            put(&mut other, "no such", stand_in("1").unwrap());
+            let value = Spanned::new(0..0, DeValue::Table(other));
+            let error = T::deserialize(ValueDeserializer::from(value)).err().unwrap();
+            let told = error.message().to_owned();
+            let names: Vec<&str> = told.split('`').skip(3).step_by(2).collect();
+            let known: Vec<&str> = fields::of(section).map(|field| field.name).collect();
+            assert_eq!(names, known, "{section}: {told}");
+            let mut whole = DeTable::new();
+            for known in fields::of(section) {
+                put(&mut whole, known.name, stand_in(known.stand_in).unwrap());
+            }
+            assert!(form::<T>(whole).is_some(), "{section}: what stands in can be read");
+        }
+        read::<super::super::Opening>("opening");
+        read::<super::super::Offices>("offices");
+        read::<super::super::People>("people");
+        read::<super::super::Cohort>("cohorts");
+        read::<super::super::Attacker>("attackers");
+        read::<super::super::Aftermath>("aftermath");
     }
 
     #[test]

@@ -190,3 +190,29 @@ fn what_forgers_come_to_is_said() {
     assert!(said.contains("Wrong: of 9 requests"), "{said}");
     assert!(said.contains("Wrong: of 8 attempts") && said.contains("2 changed"), "{said}");
 }
+
+#[test]
+fn every_name_in_a_file_is_in_the_document() {
+    let document = include_str!("../../../../../docs/surge.md");
+    let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
+    let run = record();
+    for (file, table) in tables(&run) {
+        has(file);
+        table.lines().next().unwrap().split(',').for_each(has);
+    }
+    let json = json(&run);
+    fields(&json).for_each(has);
+    let run = &json["run"];
+    fields(run).for_each(has);
+    for part in ["payments", "forgeries", "ended", "lag"] {
+        fields(&run[part]).for_each(has);
+    }
+    for list in ["figures", "series"] {
+        fields(&run[list][0]).for_each(has);
+    }
+}
+
+/// The names in a JSON object.
+fn fields(object: &serde_json::Value) -> impl Iterator<Item = &str> {
+    object.as_object().unwrap().keys().map(String::as_str)
+}
