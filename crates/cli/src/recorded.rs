@@ -101,7 +101,7 @@ impl Outputs<'_> {
         }
         for (name, file) in [("--json", self.json), ("--html", self.html)] {
             if let Some(file) = file {
-                can_be_written(file).map_err(|e| unwritable(name, file, &e))?;
+                can_be_written(name, file)?;
             }
         }
         Ok(())
@@ -114,13 +114,19 @@ fn unwritable(name: &str, path: &Path, error: &std::io::Error) -> Failure {
 
 /// A file can be made in it; none stays.
 fn folder_can_be_written(folder: &Path) -> std::io::Result<()> {
-    can_be_written(&folder.join(format!(".giliran-{}", std::process::id())))
+    try_to_write(&folder.join(format!(".giliran-{}", std::process::id())))
+}
+
+/// Looks whether an option's file can be written, before the work is done that is to
+/// stand in it.
+pub(crate) fn can_be_written(name: &str, file: &Path) -> Result<(), Failure> {
+    try_to_write(file).map_err(|e| unwritable(name, file, &e))
 }
 
 /// Opens it for writing; what it holds stays, and what was not there is not there
 /// afterwards. Pipes and devices are left alone: whoever reads from one would see
 /// its end.
-pub(crate) fn can_be_written(file: &Path) -> std::io::Result<()> {
+fn try_to_write(file: &Path) -> std::io::Result<()> {
     let before = std::fs::metadata(file);
     if before.as_ref().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Ok(());
@@ -177,21 +183,6 @@ fn covered(gateway: &Gateway) {
             gateway.unseen
         );
     }
-}
-
-/// Looks whether a file can be written, before the work is done that is to stand in
-/// it.
-pub(crate) fn can_write(option: &str, file: &Path) -> Result<(), Failure> {
-    let tried = match std::fs::metadata(file) {
-        Ok(there) if there.is_file() => {
-            std::fs::OpenOptions::new().append(true).open(file).map(drop)
-        }
-        Ok(there) if there.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
-        // A pipe, or a terminal.
-        Ok(_) => Ok(()),
-        Err(_) => std::fs::File::create_new(file).and_then(|_| std::fs::remove_file(file)),
-    };
-    tried.map_err(|e| Failure::Usage(format!("{option} {}: {e}", file.display())))
 }
 
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {

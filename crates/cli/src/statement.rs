@@ -6,7 +6,7 @@ use giliran_surge::recorded::statement::{self, Checked};
 use giliran_surge::recorded::{Recorded, RecordedError};
 
 use crate::failure::Failure;
-use crate::recorded::{Source, can_write, write};
+use crate::recorded::{Source, can_be_written, write};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -36,7 +36,7 @@ pub(crate) async fn run(mut args: Args) -> Result<(), Failure> {
         return Box::pin(check(&file, args)).await;
     }
     if let Some(file) = &args.out {
-        can_write("--out", file)?;
+        can_be_written("--out", file)?;
     }
     let recorded = Box::pin(args.source.read(u64::MAX)).await?;
     let text = statement::write(&recorded);

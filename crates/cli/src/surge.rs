@@ -112,8 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
     Outputs { csv, json, html }.can_be_written()?;
     if let Some(file) = &args.log {
-        can_be_written(file)
-            .map_err(|e| Failure::Usage(format!("--log {}: {e}", file.display())))?;
+        can_be_written("--log", file)?;
     }
     let mut asked = until_asked();
     let client = args.nats.connect("giliran surge").await?;
