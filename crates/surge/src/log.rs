@@ -6,6 +6,8 @@
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
+use giliran_wire::Date;
+use giliran_wire::ledger::OpeningRecord;
 use serde::{Deserialize, Serialize};
 
 /// One request that was sent, and the answer it got.
@@ -70,6 +72,27 @@ pub struct Choice {
     /// The session; none: any that need not be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+}
+
+impl Choice {
+    /// The slots of an opening that fit it, in order.
+    pub(crate) fn slots<'a>(&'a self, record: &'a OpeningRecord) -> impl Iterator<Item = u32> + 'a {
+        let office = record.offices.iter().position(|office| office.id == self.office);
+        // What is no day is none of the opening's.
+        let date: Option<Option<Date>> = self.date.as_deref().map(|date| date.parse().ok());
+        let has_session = move |index| {
+            record.place(index).is_some_and(|(_, _, session)| {
+                let plain = !session.restricted && !session.explicit;
+                self.session.as_deref().map_or(plain, |wanted| wanted == session.id)
+            })
+        };
+        let slots = (0..).zip(&record.slots).filter(move |(index, slot)| {
+            Some(slot.office as usize) == office
+                && date.is_none_or(|date| date == Some(slot.date))
+                && has_session(*index)
+        });
+        slots.map(|(index, _)| index)
+    }
 }
 
 /// A booking as an answer showed it.

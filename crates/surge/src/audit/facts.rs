@@ -708,23 +708,12 @@ impl Facts {
         party: u32,
         seq: u64,
     ) -> Option<String> {
-        let had = |index: usize, choice: &Choice| {
-            let free = self.free_at(opening.ordinal, index as u32, seq);
-            if free < i64::from(party) {
-                return None;
-            }
-            let (slot, office, session) = opening.place(index as u32)?;
-            let date = slot.date.to_string();
-            let plain = !session.restricted && !session.explicit;
-            let fits = choice.date.as_deref().is_none_or(|wanted| wanted == date)
-                && choice.session.as_deref().map_or(plain, |wanted| wanted == session.id);
-            fits.then(|| format!("{} {date} {} had {free} places", office.id, session.id))
-        };
-        choices.iter().find_map(|choice| {
-            let office = opening.offices.iter().position(|office| office.id == choice.office)?;
-            let slots = opening.slots.iter().enumerate();
-            let mut there = slots.filter(|(_, slot)| slot.office as usize == office);
-            there.find_map(|(index, _)| had(index, choice))
+        let mut fitting = choices.iter().flat_map(|choice| choice.slots(opening));
+        fitting.find_map(|index| {
+            let free = self.free_at(opening.ordinal, index, seq);
+            let (slot, office, session) = opening.place(index)?;
+            (free >= i64::from(party))
+                .then(|| format!("{} {} {} had {free} places", office.id, slot.date, session.id))
         })
     }
 

@@ -294,21 +294,3 @@ fn fits(lines: &[Line], recorded: &Recorded) -> Result<(), Mismatch> {
         None => Ok(()),
     }
 }
-
-/// Slots of the opening that fit a choice, in order.
-pub(super) fn fitting(recorded: &Recorded, choice: &Choice) -> Vec<u32> {
-    let record = &recorded.record;
-    let named = record.offices.iter().position(|office| office.id == choice.office);
-    let Some(named) = named else { return Vec::new() };
-    let there = record.slots.iter().zip(0..).filter(|(slot, _)| slot.office as usize == named);
-    there
-        .filter(|(slot, index)| {
-            record.place(*index).is_some_and(|(_, _, session)| {
-                let plain = !session.restricted && !session.explicit;
-                choice.date.as_deref().is_none_or(|date| date == slot.date.to_string())
-                    && choice.session.as_deref().map_or(plain, |wanted| wanted == session.id)
-            })
-        })
-        .map(|(_, index)| index)
-        .collect()
-}

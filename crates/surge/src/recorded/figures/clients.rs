@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::super::gateway::{Asker, Gateway, fitting};
+use super::super::gateway::{Asker, Gateway};
 use super::super::read::Recorded;
 use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
 use crate::fairness::measures::{Arrival, inversion_rate, share};
@@ -26,7 +26,7 @@ pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Ve
             .filter(|asker| !gateway.barred(asker))
             .filter_map(|asker| {
                 let line = gateway.first(asker);
-                let slots = line.choices.iter().flat_map(|choice| fitting(recorded, choice));
+                let slots = line.choices.iter().flat_map(|choice| choice.slots(&recorded.record));
                 let at = asker.asked_us.unwrap_or(asker.sent_us) as i64;
                 let group = wish(slots.collect(), line.size())?;
                 Some(Arrival { group, at, won: asker.booking.is_some() })
@@ -56,7 +56,7 @@ pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Ve
     let first = winners.iter().filter_map(|asker| {
         let choice = gateway?.first(asker).choices.first()?;
         let slot = recorded.bookings.get(asker.booking?)?.grant.slot;
-        Some(fitting(recorded, choice).contains(&slot))
+        Some(choice.slots(&recorded.record).any(|fits| fits == slot))
     });
     let first: Vec<bool> = first.collect();
     add(

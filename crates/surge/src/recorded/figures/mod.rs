@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 
-use super::gateway::{Gateway, fitting};
+use super::gateway::Gateway;
 use super::metrics::Metrics;
 use super::places::{Cause, Room};
 use super::read::{Recorded, Return, State};
@@ -323,7 +323,8 @@ fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64
         for line in gateway.lines.iter().filter(|l| l.reason.as_deref() == Some("sold_out")) {
             match (line.seq, line.choices.is_empty()) {
                 (Some(seq), false) => {
-                    let room = line.choices.iter().flat_map(|choice| fitting(recorded, choice));
+                    let room =
+                        line.choices.iter().flat_map(|choice| choice.slots(&recorded.record));
                     let mut room =
                         room.filter(|s| recorded.offered_at(*s, seq) >= line.size().into());
                     certain += u64::from(room.next().is_some());
