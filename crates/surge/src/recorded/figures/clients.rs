@@ -3,6 +3,9 @@
 
 use std::collections::HashMap;
 
+use giliran_wire::Timestamp;
+use giliran_wire::ledger::BallotEntry;
+
 use super::super::gateway::{Asker, Gateway};
 use super::super::read::Recorded;
 use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
@@ -10,9 +13,21 @@ use crate::fairness::measures::{Arrival, inversion_rate, share};
 
 const NO_FAMILIES: &str = "no families, or no single winner";
 
-/// What the ledger alone does not show, but of a draw, whose entries it holds.
-pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
-    // Who wanted the same: the same slots, in whatever order, for as many people.
+/// A party that asked.
+struct Asked {
+    /// When, on whichever clock the source has.
+    at: i64,
+    /// The same for all who wanted the same: the same slots, in whatever order, for as
+    /// many people. None: it is not said.
+    wish: Option<u64>,
+    size: u32,
+    won: bool,
+    /// No order could have served it.
+    barred: bool,
+}
+
+/// Those who asked: by the gateway's log, else as far as a draw's entries tell.
+fn asked(recorded: &Recorded, gateway: Option<&Gateway>) -> Vec<Asked> {
     let mut wishes: HashMap<(Vec<u32>, u32), u64> = HashMap::new();
     let mut wish = |mut slots: Vec<u32>, size: u32| {
         slots.sort_unstable();
@@ -20,26 +35,37 @@ pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Ve
         let next = wishes.len() as u64;
         (!slots.is_empty()).then(|| *wishes.entry((slots, size)).or_insert(next))
     };
-    let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
-    let arrivals: Vec<Arrival> = match (gateway, recorded.drawn()) {
-        (Some(gateway), _) => askers()
-            .filter(|asker| !gateway.barred(asker))
-            .filter_map(|asker| {
-                let line = gateway.first(asker);
-                let slots = line.choices.iter().flat_map(|choice| choice.slots(&recorded.record));
-                let at = asker.asked_us.unwrap_or(asker.sent_us) as i64;
-                let group = wish(slots.collect(), line.size())?;
-                Some(Arrival { group, at, won: asker.booking.is_some() })
-            })
-            .collect(),
-        (None, Some(entries)) => entries
-            .filter_map(|(at, entry, won)| {
-                let group = wish(entry.slots.clone(), entry.applicants.len() as u32)?;
-                Some(Arrival { group, at: at.as_millis(), won })
-            })
-            .collect(),
-        (None, None) => Vec::new(),
+    if let Some(gateway) = gateway {
+        let of = |asker: &Asker| {
+            let (line, record) = (gateway.first(asker), &recorded.record);
+            let slots = line.choices.iter().flat_map(|choice| choice.slots(record)).collect();
+            Asked {
+                at: asker.asked_us.unwrap_or(asker.sent_us) as i64,
+                wish: wish(slots, line.size()),
+                size: line.size(),
+                won: asker.booking.is_some(),
+                barred: gateway.barred(asker),
+            }
+        };
+        return gateway.askers.iter().map(of).collect();
+    }
+    let entries = recorded.drawn().into_iter().flatten();
+    let of = |(at, entry, won): (Timestamp, &BallotEntry, bool)| {
+        let size = entry.applicants.len() as u32;
+        let wish = wish(entry.slots.clone(), size);
+        Asked { at: at.as_millis(), wish, size, won, barred: false }
     };
+    entries.map(of).collect()
+}
+
+/// What the ledger alone does not show, but of a draw, whose entries it holds.
+pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
+    let parties = asked(recorded, gateway);
+    let servable = parties.iter().filter(|party| !party.barred);
+    let arrivals: Vec<Arrival> = servable
+        .filter_map(|party| Some(Arrival { group: party.wish?, at: party.at, won: party.won }))
+        .collect();
+    let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
     let without = |why| if gateway.is_none() { NO_LOG } else { why };
     let choices = if arrivals.is_empty() { without(NOT_SAID) } else { NO_PAIR };
     add(
@@ -124,19 +150,9 @@ pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Ve
         quantile(&replies, 0.99).ok_or(without(NOT_SAID)),
         "99 in 100 of them had it within.",
     );
-    let parties: Vec<(bool, bool)> = match (gateway, recorded.drawn()) {
-        (Some(gateway), _) => {
-            let big = |asker: &Asker| gateway.first(asker).size() > 1;
-            askers().map(|asker| (big(asker), asker.booking.is_some())).collect()
-        }
-        (None, Some(entries)) => {
-            entries.map(|(_, entry, won)| (entry.applicants.len() > 1, won)).collect()
-        }
-        (None, None) => Vec::new(),
-    };
     let rate = |big: bool| {
-        let of = || parties.iter().filter(move |(is, _)| *is == big);
-        share(of().filter(|(_, won)| *won).count() as u64, of().count() as u64)
+        let of = || parties.iter().filter(move |party| (party.size > 1) == big);
+        share(of().filter(|party| party.won).count() as u64, of().count() as u64)
     };
     let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
     add(
