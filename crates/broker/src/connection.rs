@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
 
 use crate::Error;
@@ -62,6 +63,15 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
     let servers = url.split(',').map(|one| one.trim().parse::<async_nats::ServerAddr>());
     let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|e| Error::new(&doing, e))?;
     options.connect(servers).await.map_err(|e| Error::new(&doing, e))
+}
+
+/// The JetStream API as this connection's account sees it: its own, or under the name
+/// of a JetStream domain, by which an account without JetStream reaches another's.
+pub fn jetstream(client: &Client, domain: Option<&str>) -> Context {
+    match domain {
+        Some(domain) => jetstream::with_domain(client.clone(), domain),
+        None => jetstream::new(client.clone()),
+    }
 }
 
 fn log(event: &Event) {

@@ -8,12 +8,12 @@ use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Pull
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+    Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream as JetStream,
 };
 use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, Reading};
 use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
@@ -25,6 +25,8 @@ use crate::error::Doing;
 
 /// Blocks asked for at once: at most 32 MiB on their way.
 const BLOCKS_PER_PULL: usize = 64;
+/// Messages asked for at once, one by one: at most some 12 MiB on their way.
+const GETS_AT_ONCE: usize = 16;
 /// How long the server keeps a reader's consumer that nobody reads from.
 const INACTIVE_AFTER: Duration = Duration::from_secs(60);
 /// How long the next block is waited for of a begin that is complete.
@@ -46,7 +48,7 @@ pub struct Ledger {
     context: Context,
     domain: Domain,
     generation: u32,
-    stream: Stream,
+    stream: JetStream,
     name: String,
     subject: String,
 }
@@ -132,10 +134,18 @@ pub async fn init(
 /// Where there is none, or it could lose or let go of blocks; every reason at
 /// once.
 pub async fn open(client: &Client, domain: &Domain) -> Result<Ledger, Error> {
-    let context = jetstream::new(client.clone());
-    let generations = generations(&context, domain).await?;
+    open_in(&jetstream::new(client.clone()), domain).await
+}
+
+/// The same, through the JetStream API that this context speaks to.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn open_in(context: &Context, domain: &Domain) -> Result<Ledger, Error> {
+    let generations = generations(context, domain).await?;
     for generation in generations.iter().rev().copied() {
-        if let Some(ledger) = open_generation(&context, domain, generation).await?
+        if let Some(ledger) = open_generation(context, domain, generation).await?
             && (generation == generations[0] || ledger.holds_blocks().await?)
         {
             return Ok(ledger);
@@ -481,6 +491,25 @@ impl Ledger {
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(Error::new(&format!("read ledger sequence {seq}"), error)),
         }
+    }
+
+    /// What stands from `from` to `to`, in order, asked for message by message: for
+    /// whoever may read the stream and make no consumer of it. A sequence at which
+    /// nothing stands is left out.
+    ///
+    /// Each item is an error where the broker does not tell.
+    pub fn blocks(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> impl Stream<Item = Result<(u64, Bytes), Error>> + Send + Unpin + '_ {
+        let read = move |seq| async move { (seq, self.read_at(seq).await) };
+        let told = |(seq, read): (u64, Result<Option<Bytes>, Error>)| async move {
+            read.map(|bytes| bytes.map(|bytes| (seq, bytes))).transpose()
+        };
+        let from = from.max(self.first());
+        let read = stream::iter(from..=to).map(read).buffered(GETS_AT_ONCE);
+        Box::pin(read.filter_map(told))
     }
 
     /// A publisher for this ledger.

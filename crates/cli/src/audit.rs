@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::key;
-use crate::roles::{Nats, domain};
+use crate::roles::{Streams, domain};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -21,7 +21,7 @@ use crate::roles::{Nats, domain};
     Exit code 0: every promise that could be checked holds. 1: one does not; a list says where.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    nats: Nats,
+    nats: Streams,
     /// The ledger's subject prefix.
     #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
     subject_prefix: String,
@@ -52,11 +52,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         log.get_or_insert_default().extend(attempts);
     }
     let key = args.key.as_deref().map(key::read).transpose()?;
-    let client = args.nats.connect("giliran audit").await?;
-    let ledger = ledger::open(&client, &domain).await?;
+    let context = args.nats.connect("giliran audit").await?;
+    let ledger = ledger::open_in(&context, &domain).await?;
     let archive = args.archive.map(Archive::new);
     let sources = Sources { stores: args.stores, log, key, archive };
-    let (facts, checks) = audit::run(&client, &domain, &ledger, sources).await?;
+    let (facts, checks) = audit::run(&context, &domain, &ledger, sources).await?;
     if args.json {
         shown!("{:#}", as_json(&facts, &checks));
     } else {

@@ -190,7 +190,8 @@ async fn play(
     let log = log::read(&log_file)?;
     let sources =
         Sources { stores: vec![store.clone()], log: Some(log), key: Some(key), archive: None };
-    let (facts, checks) = audit::run(&client, &domain, &ledger, sources).await?;
+    let context = connection::jetstream(&client, None);
+    let (facts, checks) = audit::run(&context, &domain, &ledger, sources).await?;
     summary(&facts, &progress, took);
     println!("\nThe audit, from ledger, store, events and client log:");
     print!("{}", verdict::table(&facts, &checks));

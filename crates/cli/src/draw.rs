@@ -10,7 +10,7 @@ use giliran_wire::beacon::{Network, Round};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
-use crate::roles::{Nats, domain};
+use crate::roles::{Streams, domain};
 use crate::verify;
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ enum What {
 #[derive(Debug, clap::Args)]
 struct Ledger {
     #[command(flatten)]
-    nats: Nats,
+    nats: Streams,
     /// The ledger's subject prefix.
     #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
     subject_prefix: String,
@@ -67,8 +67,8 @@ struct Ledger {
 impl Ledger {
     async fn facts(&self) -> Result<Facts, Failure> {
         let domain = domain(&self.subject_prefix)?;
-        let client = self.nats.connect("giliran draw").await?;
-        let ledger = ledger::open(&client, &domain).await?;
+        let context = self.nats.connect("giliran draw").await?;
+        let ledger = ledger::open_in(&context, &domain).await?;
         let archive = self.archive.clone().map(Archive::new);
         Ok(Box::pin(Facts::of(&ledger, archive.as_ref())).await?)
     }

@@ -27,6 +27,7 @@ mod init;
 mod key;
 mod logs;
 mod order;
+mod reader;
 mod recorded;
 mod replay;
 mod roles;
@@ -74,6 +75,8 @@ enum Operation {
     Persist(roles::PersistArgs),
     /// Publish booking events and free places.
     Feed(roles::FeedArgs),
+    /// Make the consumers of those who read events.
+    Reader(reader::Args),
     /// Hold ledger, stores, events and what clients saw against the promises.
     Audit(audit::Args),
     /// Publish what anybody needs to recompute a draw.
@@ -148,6 +151,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Serve(args) => Box::pin(roles::serve(args)).await,
         Operation::Persist(args) => Box::pin(roles::persist(args)).await,
         Operation::Feed(args) => Box::pin(roles::feed(args)).await,
+        Operation::Reader(args) => reader::run(args).await,
         Operation::Audit(args) => Box::pin(audit::run(args)).await,
         Operation::Draw(args) => Box::pin(draw::run(args)).await,
         Operation::Verify(args) => verify::run(&args),

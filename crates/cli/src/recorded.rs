@@ -11,13 +11,13 @@ use giliran_surge::recorded::{
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
-use crate::roles::{Nats, domain};
+use crate::roles::{Streams, domain};
 
 /// Which opening, and where it is read from.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Source {
     #[command(flatten)]
-    nats: Nats,
+    nats: Streams,
     /// The ledger's subject prefix.
     #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
     subject_prefix: String,
@@ -53,8 +53,8 @@ impl Source {
             return Err(Failure::Usage(what));
         }
         let domain = domain(&self.subject_prefix)?;
-        let client = self.nats.connect("giliran recorded").await?;
-        let ledger = ledger::open(&client, &domain).await?;
+        let context = self.nats.connect("giliran recorded").await?;
+        let ledger = ledger::open_in(&context, &domain).await?;
         let archive = self.archive.clone().map(Archive::new);
         Ok(Box::pin(Recorded::until(&ledger, archive.as_ref(), opening, until)).await)
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_nats::Client;
+use async_nats::jetstream::Context;
 use giliran_broker::archive::Archive;
 use giliran_broker::connection::{self, Login};
 use giliran_broker::lease::Lease;
@@ -77,6 +78,25 @@ impl Access {
 
     pub(crate) fn monitor(&self) -> Option<&str> {
         self.nats_monitor.as_deref()
+    }
+}
+
+/// How to reach NATS for those who only read streams, be they another account's.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Streams {
+    #[command(flatten)]
+    nats: Nats,
+    /// The JetStream domain by which this login's account reaches Giliran's streams,
+    /// where they are in another account.
+    #[arg(long, env = "GILIRAN_NATS_DOMAIN", value_name = "NAME")]
+    nats_domain: Option<String>,
+}
+
+impl Streams {
+    /// The JetStream API that has the streams.
+    pub(crate) async fn connect(&self, name: &str) -> Result<Context, Failure> {
+        let client = self.nats.connect(name).await?;
+        Ok(connection::jetstream(&client, self.nats_domain.as_deref()))
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{Config, offices, openings, rules};
 const GENERATION_BLOCKS: u64 = 100_000;
 /// Fewer would roll all the time.
 const MIN_GENERATION_BLOCKS: i64 = 100;
+/// Where reply subjects may lie where nothing is given: inboxes of clients, and what
+/// a service import of the broker puts in their place.
+const REPLY_PREFIXES: [&str; 2] = ["_INBOX.", "_R_."];
 
 /// Something wrong in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
             .ok()
     });
     let reply_prefixes = match root.texts("reply_prefixes", report) {
-        None => vec!["_INBOX".to_owned()],
+        None => REPLY_PREFIXES.map(str::to_owned).to_vec(),
         Some((prefixes, span)) => {
             if prefixes.is_empty() || prefixes.iter().any(|(prefix, _)| prefix.is_empty()) {
                 report.add(&span, "reply_prefixes", "at least one, none of them empty".into());

@@ -11,11 +11,12 @@ use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::FeedError;
 use crate::changes::{Changes, Outgoing};
 use crate::publish::{Sent, Streams};
 use crate::turn::Turn;
+use crate::{FeedError, watching};
 
 /// Blocks taken from the ledger at once.
 const BLOCKS: usize = 64;
@@ -99,6 +100,9 @@ impl Feed {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<(), FeedError> {
         let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
+        // Ends with this function, however that ends.
+        let mut beside = JoinSet::new();
+        beside.spawn(watching::serve(self.client.clone(), self.domain.clone()));
         let ended = loop {
             let mut overdue = shutdown.clone();
             let ended = tokio::select! {

@@ -3,6 +3,7 @@
 //! The way of a block: [`Feed`] reads it from the ledger (`follow`), `changes`
 //! turns its entries into events and `availability` into free places, `publish`
 //! puts both on their streams. `turn` says which of several copies does it.
+//! `watching` lets clients watch the free places who may not make consumers.
 //!
 //! What always holds: one event per change of a booking, in ledger order, each
 //! once. Which event stands at which sequence of the event stream follows from
@@ -16,6 +17,7 @@ mod changes;
 mod follow;
 mod publish;
 mod turn;
+mod watching;
 
 pub use follow::{Feed, Status};
 

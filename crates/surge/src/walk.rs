@@ -1,15 +1,9 @@
 //! Every block of a ledger, generation by generation.
 
-use std::time::Duration;
-
+use futures_util::StreamExt;
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_wire::ledger::{Block, Chain, Damage, Reading};
-
-/// Blocks fetched at once.
-const BLOCKS: usize = 256;
-/// How long the broker may take for some.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +52,7 @@ pub async fn walk<E: From<WalkError>>(
     };
     let newest = ledger.newest().await.map_err(WalkError::from)?;
     let (_, tail) = newest.tail().await.map_err(WalkError::from)?;
-    let first = loop {
+    let oldest = loop {
         let generation = chain.generation + u32::from(chain.is_sealed());
         if let Some(stream) = ledger.of_generation(generation).await.map_err(WalkError::from)? {
             break stream;
@@ -75,19 +69,21 @@ pub async fn walk<E: From<WalkError>>(
             return Err(WalkError::Gone(format!("{stream} from its seal on")).into());
         }
     };
-    let mut reader = first.reader(chain.seq + 1).await.map_err(WalkError::from)?;
-    let behind_seal = |chain: &Chain| chain.is_sealed() && chain.generation == newest.generation();
-    while chain.seq < tail && !behind_seal(&chain) {
-        for (seq, bytes) in reader.next_batch(BLOCKS, WAIT).await.map_err(WalkError::from)? {
-            if seq > tail {
-                break;
-            }
+    let mut stream = oldest;
+    loop {
+        let is_newest = stream.generation() == newest.generation();
+        let end = if is_newest { tail } else { stream.tail().await.map_err(WalkError::from)?.1 };
+        let mut blocks = stream.blocks(chain.seq + 1, end);
+        while let Some(block) = blocks.next().await {
+            let (seq, bytes) = block.map_err(WalkError::from)?;
             read(&mut chain, seq, &bytes)?;
         }
-        if chain.is_sealed() {
-            let passed = reader.pass_seal(chain.generation, chain.seq).await;
-            passed.map_err(WalkError::from)?;
+        drop(blocks);
+        if is_newest {
+            return Ok(chain);
         }
+        let next = stream.generation() + 1;
+        let after = ledger.of_generation(next).await.map_err(WalkError::from)?;
+        stream = after.ok_or_else(|| WalkError::from(ledger.gone(next)))?;
     }
-    Ok(chain)
 }

@@ -238,7 +238,8 @@ impl Rig {
                 key: key::read(&self.path("applicant.key")),
                 archive: Some(Archive::new(self.path("archive"))),
             };
-            let auditing = audit::run(&self.client, &self.domain, &ledger, sources);
+            let context = async_nats::jetstream::new(self.client.clone());
+            let auditing = audit::run(&context, &self.domain, &ledger, sources);
             let (facts, checks) = match Box::pin(auditing).await {
                 // Its persister has only just been started.
                 Err(AuditError::Store(..)) if since.elapsed() < Duration::from_secs(20) => {

@@ -8,9 +8,8 @@ mod seen;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use async_nats::Client;
-use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
-use futures_util::StreamExt;
+use async_nats::jetstream::Context;
+use futures_util::{StreamExt, stream};
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_persist::{Store, StoreUrl};
@@ -26,6 +25,8 @@ use crate::walk::WalkError;
 /// How long those who follow the ledger may take to stand where it ended when
 /// the audit began.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Events asked for at once.
+const EVENTS_AT_ONCE: usize = 64;
 /// Most examples told of a broken promise.
 const EXAMPLES: usize = 5;
 
@@ -117,7 +118,7 @@ impl Findings {
 ///
 /// [`AuditError`] where something cannot be read at all.
 pub async fn run(
-    client: &Client,
+    context: &Context,
     domain: &Domain,
     ledger: &Ledger,
     sources: Sources,
@@ -130,8 +131,8 @@ pub async fn run(
     if sources.stores.is_empty() {
         checks.push(not_checked("P9", "store = fold(ledger)", "no store was named"));
     }
-    checks.push(events(client, domain, &facts).await?);
-    checks.push(availability(client, domain, ledger, &facts).await);
+    checks.push(events(context, domain, &facts).await?);
+    checks.push(availability(context, domain, ledger, &facts).await);
     match &sources.log {
         Some(log) => checks.extend(seen::checks(log, &facts, sources.key.as_ref())),
         None => {
@@ -184,10 +185,9 @@ async fn store(url: &StoreUrl, facts: &Facts) -> Result<Check, AuditError> {
     Ok(findings.check("P9", format!("{url}: store = fold(ledger)")))
 }
 
-async fn events(client: &Client, domain: &Domain, facts: &Facts) -> Result<Check, AuditError> {
+async fn events(context: &Context, domain: &Domain, facts: &Facts) -> Result<Check, AuditError> {
     const WHAT: &str = "events: each change once, in ledger order";
-    let context = jetstream::new(client.clone());
-    let Ok(stream) = context.get_stream(domain.events_stream()).await else {
+    let Ok(events) = context.get_stream(domain.events_stream()).await else {
         return Ok(not_checked("events", WHAT, "there is no event stream"));
     };
     let broker = |what: &str, error: &dyn std::fmt::Display| {
@@ -196,23 +196,18 @@ async fn events(client: &Client, domain: &Domain, facts: &Facts) -> Result<Check
     let expected = facts.event_ids();
     let since = Instant::now();
     let there = loop {
-        let info = stream.get_info().await.map_err(|e| broker("look at the events", &e))?;
+        let info = events.get_info().await.map_err(|e| broker("look at the events", &e))?;
         if info.state.messages >= expected.len() as u64 || since.elapsed() >= PATIENCE {
-            break info.state.messages;
+            break info.state;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     };
-    let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
-    let consumer =
-        stream.create_consumer(config).await.map_err(|e| broker("read the events", &e))?;
-    let mut messages = consumer
-        .stream()
-        .max_messages_per_batch(1_000)
-        .messages()
-        .await
-        .map_err(|e| broker("read the events", &e))?;
+    // One by one: an auditor may make no consumer.
+    let sequences = there.first_sequence..=there.last_sequence;
+    let read = stream::iter(sequences).map(|seq| events.get_raw_message(seq));
+    let mut messages = read.buffered(EVENTS_AT_ONCE);
     let mut findings = Findings::new();
-    for n in 0..there as usize {
+    for n in 0..there.messages as usize {
         let Some(message) = messages.next().await else { break };
         let message = message.map_err(|e| broker("read the events", &e))?;
         let event: Result<event::Event<'_>, _> = serde_json::from_slice(&message.payload);
@@ -231,15 +226,15 @@ async fn events(client: &Client, domain: &Domain, facts: &Facts) -> Result<Check
             (Err(error), _) => findings.look(false, || format!("event number {n}: {error}")),
         }
     }
+    let there = there.messages;
     findings.look(there as usize >= expected.len(), || {
         format!("{there} events, the ledger has {} changes", expected.len())
     });
     Ok(findings.check("events", WHAT))
 }
 
-async fn availability(client: &Client, domain: &Domain, ledger: &Ledger, facts: &Facts) -> Check {
+async fn availability(context: &Context, domain: &Domain, ledger: &Ledger, facts: &Facts) -> Check {
     const WHAT: &str = "quota = active + withheld + free, as the availability bucket tells";
-    let context = jetstream::new(client.clone());
     let Ok(bucket) = context.get_key_value(domain.availability_bucket()).await else {
         return not_checked("P11", WHAT, "there is no availability bucket");
     };
