@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
+use prometheus::IntGauge;
 use tokio::sync::{mpsc, watch};
 
 use crate::gate::raised;
@@ -95,6 +96,8 @@ pub(crate) struct Queue {
     /// Counts only; what is passed on goes through the channels. Relaxed.
     messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
+    /// Shows the messages.
+    depth: IntGauge,
 }
 
 /// A worker's end of the queue.
@@ -103,34 +106,35 @@ pub(crate) struct Queued {
     chunks: mpsc::Receiver<Chunk>,
     messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
+    depth: IntGauge,
 }
 
 impl Queue {
-    pub(crate) fn new(workers: usize) -> (Self, Vec<Queued>) {
+    /// `depth` shows how many messages wait.
+    pub(crate) fn new(workers: usize, depth: &IntGauge) -> (Self, Vec<Queued>) {
+        depth.set(0);
         let (messages, bytes) = (Arc::default(), Arc::default());
         let (senders, queued) = (0..workers)
             .map(|_| {
                 // A chunk holds a message at least, so the channel cannot fill
                 // before the count does.
                 let (sender, chunks) = mpsc::channel(MAX_QUEUED_MESSAGES);
-                let queued =
-                    Queued { chunks, messages: Arc::clone(&messages), bytes: Arc::clone(&bytes) };
-                (sender, queued)
+                let (messages, bytes) = (Arc::clone(&messages), Arc::clone(&bytes));
+                (sender, Queued { chunks, messages, bytes, depth: depth.clone() })
             })
             .unzip();
-        (Self { workers: senders, messages, bytes }, queued)
-    }
-
-    fn depth(&self) -> usize {
-        self.messages.load(Ordering::Relaxed)
+        (Self { workers: senders, messages, bytes, depth: depth.clone() }, queued)
     }
 
     /// Hands the chunk on, or back.
     fn offer(&self, chunk: Chunk, turn: usize) -> Result<(), Chunk> {
-        let messages = self.messages.fetch_add(chunk.messages.len(), Ordering::Relaxed);
+        let count = chunk.messages.len();
+        let messages = self.messages.fetch_add(count, Ordering::Relaxed);
         let bytes = self.bytes.fetch_add(chunk.bytes, Ordering::Relaxed);
-        let fits = messages + chunk.messages.len() <= MAX_QUEUED_MESSAGES
-            && bytes + chunk.bytes <= MAX_QUEUED_BYTES;
+        let fits =
+            messages + count <= MAX_QUEUED_MESSAGES && bytes + chunk.bytes <= MAX_QUEUED_BYTES;
+        // Before a worker can take it away.
+        self.depth.add(count as i64);
         let refused = if fits {
             self.workers[turn % self.workers.len()].try_send(chunk).err()
         } else {
@@ -141,8 +145,9 @@ impl Queue {
             Some(
                 mpsc::error::TrySendError::Full(chunk) | mpsc::error::TrySendError::Closed(chunk),
             ) => {
-                self.messages.fetch_sub(chunk.messages.len(), Ordering::Relaxed);
+                self.messages.fetch_sub(count, Ordering::Relaxed);
                 self.bytes.fetch_sub(chunk.bytes, Ordering::Relaxed);
+                self.depth.sub(count as i64);
                 Err(chunk)
             }
         }
@@ -154,6 +159,7 @@ impl Queued {
         let chunk = self.chunks.recv().await?;
         self.messages.fetch_sub(chunk.messages.len(), Ordering::Relaxed);
         self.bytes.fetch_sub(chunk.bytes, Ordering::Relaxed);
+        self.depth.sub(chunk.messages.len() as i64);
         Some(chunk)
     }
 }
@@ -192,7 +198,6 @@ pub(crate) async fn drain(
         let bytes = messages.iter().map(|message| message.payload.len()).sum();
         let chunk = Chunk { operation, received: Instant::now(), messages, bytes };
         let refused = if shared.overloaded() { Err(chunk) } else { queue.offer(chunk, turn) };
-        shared.metrics.queue_depth.set(queue.depth() as i64);
         if let Err(chunk) = refused {
             refuse(chunk, &shared).await;
         }
@@ -216,4 +221,37 @@ async fn refuse(chunk: Chunk, shared: &Shared) {
         }
     }
     out.send(&shared.client, &shared.gate).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(messages: usize) -> Chunk {
+        let message = Message {
+            subject: "giliran.v1.book".into(),
+            reply: None,
+            payload: "{}".into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 2,
+        };
+        let (operation, received) = (Operation::Book, Instant::now());
+        Chunk { operation, received, messages: vec![message; messages], bytes: 2 * messages }
+    }
+
+    #[tokio::test]
+    async fn the_depth_shows_what_waits_and_falls() {
+        let depth = IntGauge::new("depth", "messages").unwrap();
+        let (queue, mut queued) = Queue::new(1, &depth);
+        assert!(queue.offer(chunk(3), 0).is_ok());
+        assert!(queue.offer(chunk(2), 0).is_ok());
+        assert!(queue.offer(chunk(MAX_QUEUED_MESSAGES), 0).is_err(), "more than fits");
+        assert_eq!(depth.get(), 5);
+        assert_eq!(queued[0].next().await.unwrap().messages.len(), 3);
+        assert_eq!(depth.get(), 2);
+        queued[0].next().await.unwrap();
+        assert_eq!(depth.get(), 0);
+    }
 }

@@ -439,7 +439,8 @@ impl Term<'_> {
     async fn enter_office(&mut self, position: giliran_wire::Position) -> Result<(), EngineError> {
         let engine = self.office.engine;
         let Some(decided) = self.decided_tx.take() else { return Ok(()) };
-        let (queue, queued) = Queue::new(engine.options.workers.max(1));
+        let (queue, queued) =
+            Queue::new(engine.options.workers.max(1), &self.shared.metrics.queue_depth);
         for queued in queued {
             let (shared, decided) = (Arc::clone(&self.shared), decided.clone());
             self.tasks.spawn(workers::work(queued, shared, decided));
@@ -493,6 +494,8 @@ impl Term<'_> {
             self.decide(&mut group);
         }
         group.into_iter().for_each(|decided| decided.abandon(&self.shared.book));
+        // What was dropped in the queue does not wait any more.
+        self.shared.metrics.queue_depth.set(0);
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
