@@ -1,6 +1,8 @@
-//! The one real clock.
+//! The real clocks: the one on the wall, and one that cannot jump.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+#[cfg(not(target_os = "linux"))]
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use giliran_wire::Timestamp;
 
@@ -9,4 +11,65 @@ use giliran_wire::Timestamp;
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A moment on a clock that never runs backwards, and that goes on while the
+/// machine sleeps: what a lease is counted on. A clock that stands still while a
+/// virtual machine is suspended would make a lease that ended long ago look as
+/// if it still stood.
+///
+/// Linux has such a clock (`CLOCK_BOOTTIME`); elsewhere the monotonic one stands
+/// in for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// Now.
+    #[cfg(target_os = "linux")]
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let (seconds, nanos) = (time.tv_sec.try_into(), time.tv_nsec.try_into());
+        Self(Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)))
+    }
+
+    /// Now.
+    #[cfg(not(target_os = "linux"))]
+    pub fn now() -> Self {
+        static START: OnceLock<std::time::Instant> = OnceLock::new();
+        Self(START.get_or_init(std::time::Instant::now).elapsed())
+    }
+
+    /// How long ago it was.
+    pub fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    /// How long after `earlier` it is; zero where it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_follow_each_other() {
+        let first = Moment::now();
+        std::thread::sleep(Duration::from_millis(2));
+        let second = Moment::now();
+        assert!(second.since(first) >= Duration::from_millis(2));
+        assert_eq!(first.since(second), Duration::ZERO);
+        assert!(first.elapsed() >= second.since(first));
+    }
+
+    /// Uptime as the system tells it counts sleep in; so must a moment.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_moment_counts_what_the_machine_slept() {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        assert!((Moment::now().0.as_secs_f64() - uptime).abs() < 1.0);
+    }
 }

@@ -1,12 +1,14 @@
 //! Connecting to a server.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// Messages a subscription holds before the newest are dropped. Deep, since
 /// nothing else stands between a surge and silence.
@@ -15,6 +17,13 @@ const SUBSCRIPTION_CAPACITY: usize = 262_144;
 const CLIENT_CAPACITY: usize = 16_384;
 /// Longest pause between two tries to reconnect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// How long one try to connect may take. A host that drops packets costs a whole
+/// try, and the next one should come soon after it is back.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long the broker may take to answer a question about streams.
+pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// Where the client receives answers unless another prefix is named.
+const USUAL_INBOX: &str = "_INBOX";
 
 /// How to log in. Secrets come from files and the environment.
 #[derive(Debug, Clone, Default)]
@@ -34,20 +43,25 @@ pub struct Login {
 ///
 /// # Errors
 ///
-/// Where no connection comes about: the URL (without password) and why.
+/// Where no connection comes about: the URL (without password) and why;
+/// [`ErrorKind::Unsuitable`] where the login is refused.
 pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Error> {
     let doing = format!("connect to NATS at {}", without_password(url));
+    let prefix = login.inbox_prefix.clone().unwrap_or_else(|| USUAL_INBOX.to_owned());
     let mut options = ConnectOptions::new()
         .name(name)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(CLIENT_CAPACITY)
-        .connection_timeout(Duration::from_secs(5))
+        .connection_timeout(CONNECT_WITHIN)
         .ping_interval(Duration::from_secs(10))
         .reconnect_delay_callback(|tries| {
             let delay = Duration::from_millis(20 * (tries as u64).min(50));
             delay.min(MAX_RECONNECT_DELAY)
         })
-        .event_callback(|event| async move { log(&event) });
+        .event_callback(move |event| {
+            hear(&event, &prefix);
+            async move { log(&event) }
+        });
     if let Some(prefix) = &login.inbox_prefix {
         options = options.custom_inbox_prefix(prefix);
     }
@@ -62,7 +76,68 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
     }
     let servers = url.split(',').map(|one| one.trim().parse::<async_nats::ServerAddr>());
     let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|e| Error::new(&doing, e))?;
-    options.connect(servers).await.map_err(|e| Error::new(&doing, e))
+    options.connect(servers).await.map_err(|error| failed(&doing, &error))
+}
+
+/// Why no connection came about, and what helps.
+fn failed(doing: &str, error: &ConnectError) -> Error {
+    let (kind, help) = match error.kind() {
+        ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => (
+            ErrorKind::Unavailable,
+            "is the server there? Another one is named with --nats or GILIRAN_NATS",
+        ),
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => (
+            ErrorKind::Unsuitable,
+            "the login is wrong or missing: --nats-user with GILIRAN_NATS_PASSWORD, or \
+             --nats-credentials",
+        ),
+        _ => (ErrorKind::Unavailable, "look at --nats and the server's log"),
+    };
+    Error::plain(format!("{doing}: {error}; {help}")).of_kind(kind)
+}
+
+/// Inbox prefixes that a server has refused to a login of this process. The client
+/// tells that of an event only, and the question that is never answered ends
+/// elsewhere, seconds later.
+static REFUSED_INBOXES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn refused_inboxes() -> MutexGuard<'static, BTreeSet<String>> {
+    // A panic elsewhere cannot leave the set half changed.
+    REFUSED_INBOXES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes where the server refuses this login's inboxes.
+fn hear(event: &Event, prefix: &str) {
+    if let Event::ServerError(error) = event
+        && refused_subject(&error.to_string()).is_some_and(|subject| subject.starts_with(prefix))
+    {
+        refused_inboxes().insert(prefix.to_owned());
+        tracing::error!(
+            "this login may not receive answers at {prefix}.>: name another prefix with \
+             --nats-inbox-prefix or GILIRAN_NATS_INBOX_PREFIX"
+        );
+    }
+}
+
+/// The subject in a server's words about a subscription that it refuses.
+fn refused_subject(words: &str) -> Option<&str> {
+    let (_, behind) = words.split_once("Permissions Violation for Subscription to \"")?;
+    behind.split('"').next()
+}
+
+/// Why no answer came, where it is that the login may not receive any; else the
+/// error as it is.
+pub(crate) fn unanswered(client: &Client, error: Error) -> Error {
+    let inbox = client.new_inbox();
+    let prefix = inbox.rsplit_once('.').map_or(inbox.as_str(), |(prefix, _)| prefix);
+    if !refused_inboxes().contains(prefix) {
+        return error;
+    }
+    Error::plain(format!(
+        "this login may not receive answers at {prefix}.>: name the inbox prefix that its \
+         permissions allow, with --nats-inbox-prefix or GILIRAN_NATS_INBOX_PREFIX"
+    ))
+    .of_kind(ErrorKind::Unsuitable)
 }
 
 /// The JetStream API as this connection's account sees it: its own, or under the name
@@ -106,5 +181,13 @@ mod tests {
         let shown = super::without_password("nats://user:secret@host:4222");
         assert_eq!(shown, "nats://…@host:4222");
         assert_eq!(super::without_password("nats://host"), "nats://host");
+    }
+
+    #[test]
+    fn a_refused_subscription_is_known_by_its_subject() {
+        let words = "nats: permissions violation for subscription to \"_INBOX.a.b\"";
+        assert_eq!(super::refused_subject(words), None);
+        let words = "Permissions Violation for Subscription to \"_INBOX.a.b\" using queue \"q\"";
+        assert_eq!(super::refused_subject(words), Some("_INBOX.a.b"));
     }
 }

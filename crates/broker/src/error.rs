@@ -6,21 +6,49 @@ use std::error::Error as StdError;
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}")]
 pub struct Error {
+    kind: ErrorKind,
     doing: String,
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// What a failure means to whoever meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The broker is away, did not answer in time, or refused for now: the same
+    /// may work later.
+    Unavailable,
+    /// There is no ledger.
+    NoLedger,
+    /// The server, a stream or a bucket is not what is needed. An operator has to
+    /// mend it.
+    Unsuitable,
+}
+
 impl Error {
-    /// A failure whose words say everything.
+    /// A failure whose words say everything; the same may work later.
     pub fn plain(doing: impl Into<String>) -> Self {
-        Self { doing: doing.into(), source: None }
+        Self { kind: ErrorKind::Unavailable, doing: doing.into(), source: None }
     }
 
-    /// A failure of `doing`, because of `source`; the words hold both.
+    /// A failure of `doing`, because of `source`; the words hold both. The same may
+    /// work later.
     pub fn new(doing: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let source = source.into();
-        Self { doing: format!("{doing}: {source}"), source: Some(source) }
+        let doing = format!("{doing}: {source}");
+        Self { kind: ErrorKind::Unavailable, doing, source: Some(source) }
+    }
+
+    /// The same words, meaning this.
+    #[must_use]
+    pub fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// What it means to whoever meets it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 }
 

@@ -1,134 +1,209 @@
-//! Which engine should try to serve: a key with a time to live.
+//! Which of several copies should try to serve: a key with a time to live.
 //!
-//! A hint for liveness, never for safety: the ledger's fence says who may write.
+//! A hint for liveness, never for safety: the ledger's fence says who may write,
+//! and the expected sequences of the event stream who may publish.
+//!
+//! The key is read through its bucket's leader: a replica may lag.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::header::HeaderMap;
+use async_nats::jetstream::context::{
+    GetStreamError, GetStreamErrorKind, KeyValueError, PublishErrorKind,
+};
 use async_nats::jetstream::kv::{self, Store};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::{self, Context, ErrorCode};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use giliran_wire::subject::Domain;
 
-use crate::Error;
+use crate::clock::Moment;
 use crate::error::Doing;
+use crate::{Error, ErrorKind};
 
-const KEY: &str = "engine";
+/// The engines' key.
+const ENGINE: &str = "engine";
+/// The feeds' key.
+const FEED: &str = "feed";
 /// How often a free lease is looked for where no notice of it comes.
 const POLL: Duration = Duration::from_millis(500);
+/// How long the broker may take to answer.
+const WITHIN: Duration = Duration::from_secs(2);
+/// How long the broker keeps a notice that a key has ended.
+const MARKER_TTL: Duration = Duration::from_secs(60);
 
-/// The lease of one domain.
+/// A lease of one domain.
 #[derive(Debug, Clone)]
 pub struct Lease {
     client: Client,
     context: Context,
-    store: Store,
     bucket: String,
+    key: &'static str,
     holder: String,
+    replicas: usize,
 }
 
 /// A lease that is held.
 #[derive(Debug)]
 pub struct Held {
     lease: Lease,
+    store: Store,
     revision: u64,
     ttl: Duration,
-    renewed_at: Instant,
+    renewed_at: Moment,
+}
+
+/// What stands under the key.
+struct Entry {
+    revision: u64,
+    /// Who holds it; empty: nobody, it was given back or ran out.
+    holder: Bytes,
 }
 
 impl Lease {
-    /// The lease of this domain, for an engine of this name; a bucket that is
-    /// made has so many replicas.
+    /// Of the engines of this domain, for one of this name. Should the bucket have
+    /// to be made, it gets so many replicas.
+    pub fn of_engines(client: &Client, domain: &Domain, holder: &str, replicas: usize) -> Self {
+        Self::new(client, domain, ENGINE, holder, replicas)
+    }
+
+    /// Of the feeds of this domain.
+    pub fn of_feeds(client: &Client, domain: &Domain, holder: &str, replicas: usize) -> Self {
+        Self::new(client, domain, FEED, holder, replicas)
+    }
+
+    fn new(
+        client: &Client,
+        domain: &Domain,
+        key: &'static str,
+        holder: &str,
+        replicas: usize,
+    ) -> Self {
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(WITHIN);
+        let (client, bucket, holder) = (client.clone(), domain.lease_bucket(), holder.to_owned());
+        Self { client, context, bucket, key, holder, replicas }
+    }
+
+    /// Its bucket; made where it is missing.
     ///
     /// # Errors
     ///
-    /// Where its bucket cannot be made or opened.
-    pub async fn open(
-        client: &Client,
-        domain: &Domain,
-        holder: &str,
-        replicas: usize,
-    ) -> Result<Self, Error> {
-        let context = jetstream::new(client.clone());
-        let bucket = domain.lease_bucket();
-        let store = match context.get_key_value(&bucket).await {
+    /// Where the broker does not tell; [`ErrorKind::Unsuitable`] where keys in the
+    /// bucket could not end.
+    pub async fn open(&self) -> Result<(), Error> {
+        self.store().await.map(drop)
+    }
+
+    async fn store(&self) -> Result<Store, Error> {
+        let bucket = &self.bucket;
+        let store = match self.context.get_key_value(bucket).await {
             Ok(store) => store,
-            Err(_) => context
+            Err(error) if is_missing(&error) => self
+                .context
                 .create_key_value(kv::Config {
                     bucket: bucket.clone(),
                     description: "Which engine should serve".to_owned(),
                     history: 1,
-                    num_replicas: replicas,
-                    limit_markers: Some(Duration::from_secs(60)),
+                    num_replicas: self.replicas,
+                    limit_markers: Some(MARKER_TTL),
                     ..kv::Config::default()
                 })
                 .await
                 .doing("make the lease's bucket")?,
+            Err(error) => return Err(Error::new("look for the lease's bucket", error)),
         };
-        Ok(Self { client: client.clone(), context, store, bucket, holder: holder.to_owned() })
+        if !store.stream.cached_info().config.allow_message_ttl {
+            let stream = &store.stream_name;
+            return Err(Error::plain(format!(
+                "the lease's bucket {bucket} has no time to live per message: a lease in it would \
+                 never end, and no other engine take over. Switch it on (`nats stream edit \
+                 {stream} --allow-msg-ttl`), or delete the bucket: the engine makes it anew"
+            ))
+            .of_kind(ErrorKind::Unsuitable));
+        }
+        Ok(store)
     }
 
-    /// Takes the lease if it is free; none: another engine has it.
+    /// Takes the lease if it is free, or this holder's from a try before; none:
+    /// another one has it.
     ///
     /// # Errors
     ///
-    /// Where the broker does not tell.
+    /// As [`open`](Self::open).
     pub async fn acquire(&self, ttl: Duration) -> Result<Option<Held>, Error> {
         // The client's own `create` falls back to an update where the last holder
         // gave the key back, and an update drops the time to live: a lease for
         // ever, should its holder die before it renews.
-        let revision = match self.store.entry(KEY).await.doing("look at the lease")? {
+        let store = self.store().await?;
+        let revision = match self.entry(&store).await? {
             None => 0,
-            Some(entry) if is_free(&entry) => entry.revision,
+            Some(entry) if entry.is_free() || self.is_own(&entry) => entry.revision,
             Some(_) => return Ok(None),
         };
-        let renewed_at = Instant::now();
-        match self.put(ttl, revision).await? {
-            Some(revision) => Ok(Some(Held { lease: self.clone(), revision, ttl, renewed_at })),
-            None => Ok(None),
-        }
+        let renewed_at = Moment::now();
+        let lease = self.clone();
+        let held = |revision| Held { lease, store, revision, ttl, renewed_at };
+        Ok(self.put(ttl, revision).await?.map(held))
     }
 
     /// Writes the holder over `revision`, to end after `ttl`; none: the key
     /// stands elsewhere.
     async fn put(&self, ttl: Duration, revision: u64) -> Result<Option<u64>, Error> {
-        let subject = format!("$KV.{}.{KEY}", self.bucket);
         let mut headers = HeaderMap::new();
         headers.insert("Nats-TTL", format!("{}s", ttl.as_secs()).as_str());
         headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string().as_str());
         let value = self.holder.clone().into_bytes();
         let ack = self
             .context
-            .publish_with_headers(subject, headers, value.into())
+            .publish_with_headers(self.subject(), headers, value.into())
             .await
             .doing("write the lease")?
             .await;
         match ack {
             Ok(ack) => Ok(Some(ack.sequence)),
-            Err(error)
-                if error.kind() == jetstream::context::PublishErrorKind::WrongLastSequence =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
             Err(error) => Err(Error::new("write the lease", error)),
         }
     }
 
+    fn subject(&self) -> String {
+        format!("$KV.{}.{}", self.bucket, self.key)
+    }
+
+    async fn entry(&self, store: &Store) -> Result<Option<Entry>, Error> {
+        match store.stream.get_last_raw_message_by_subject(&self.subject()).await {
+            Ok(message) => Ok(Some(Entry { revision: message.sequence, holder: message.payload })),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Error::new("look at the lease", error)),
+        }
+    }
+
+    fn is_own(&self, entry: &Entry) -> bool {
+        entry.holder == self.holder.as_bytes()
+    }
+
     /// Who has it, for people.
     pub async fn holder(&self) -> Option<String> {
-        let value = self.store.get(KEY).await.ok().flatten()?;
-        String::from_utf8(value.to_vec()).ok()
+        let entry = self.entry(&self.store().await.ok()?).await.ok()??;
+        String::from_utf8(entry.holder.to_vec()).ok()
     }
 
     /// Resolves when another try is worth it: at notice of the key's end, or
-    /// after a short while.
+    /// after a short while. Never in error: while the broker is away it goes on
+    /// looking.
     pub fn freed(&self) -> impl Future<Output = ()> + Send + 'static {
-        let store = self.store.clone();
+        let lease = self.clone();
         async move {
-            let mut watch = store.watch(KEY).await.ok();
+            let mut watch = None;
+            let mut store = None;
             loop {
+                if let (None, Some(store)) = (&watch, &store) {
+                    watch = Store::watch(store, lease.key).await.ok();
+                }
                 let notice = async {
                     match &mut watch {
                         Some(watch) => watch.next().await,
@@ -136,33 +211,58 @@ impl Lease {
                     }
                 };
                 tokio::select! {
-                    noticed = notice => match noticed {
-                        Some(Ok(entry)) if is_free(&entry) => return,
+                    notice = notice => match notice {
+                        Some(Ok(entry)) if ended(&entry) => return,
                         Some(_) => {}
                         None => watch = None,
                     },
                     // A notice may get lost with the connection.
-                    () = tokio::time::sleep(POLL) => {
-                        match store.entry(KEY).await {
-                            Ok(Some(entry)) if !is_free(&entry) => {}
-                            Ok(_) => return,
-                            Err(_) => watch = store.watch(KEY).await.ok(),
-                        }
+                    () = tokio::time::sleep(POLL) => match lease.look(&mut store).await {
+                        Ok(free) if free => return,
+                        Ok(_) => {}
+                        Err(_) => (watch, store) = (None, None),
                     }
                 }
             }
         }
     }
+
+    /// True where the key is free; opens the bucket where that is not done yet.
+    async fn look(&self, store: &mut Option<Store>) -> Result<bool, Error> {
+        let store = match store {
+            Some(store) => store,
+            None => store.insert(self.store().await?),
+        };
+        Ok(self.entry(store).await?.is_none_or(|entry| entry.is_free()))
+    }
 }
 
-/// True for what a key leaves behind when it was given back or ran out.
-fn is_free(entry: &kv::Entry) -> bool {
+impl Entry {
+    /// True for what a key leaves behind when it was given back or ran out.
+    fn is_free(&self) -> bool {
+        self.holder.is_empty()
+    }
+}
+
+/// The same of a notice.
+fn ended(entry: &kv::Entry) -> bool {
     entry.operation != kv::Operation::Put || entry.value.is_empty()
+}
+
+/// True where the server answered that there is no such bucket.
+fn is_missing(error: &KeyValueError) -> bool {
+    let cause = std::error::Error::source(error);
+    match cause.and_then(|cause| cause.downcast_ref::<GetStreamError>()).map(GetStreamError::kind) {
+        Some(GetStreamErrorKind::JetStream(answer)) => {
+            answer.error_code() == ErrorCode::STREAM_NOT_FOUND
+        }
+        _ => false,
+    }
 }
 
 impl Held {
     /// When the last successful renewal was sent.
-    pub fn renewed_at(&self) -> Instant {
+    pub fn renewed_at(&self) -> Moment {
         self.renewed_at
     }
 
@@ -172,22 +272,28 @@ impl Held {
     /// # Errors
     ///
     /// Where the outcome is unknown.
-    pub async fn renew(&mut self) -> Result<Option<Instant>, Error> {
-        let sent = Instant::now();
-        if let Some(revision) = self.lease.put(self.ttl, self.revision).await? {
-            self.revision = revision;
-            self.renewed_at = sent;
+    pub async fn renew(&mut self) -> Result<Option<Moment>, Error> {
+        if let Some(sent) = self.put().await? {
             return Ok(Some(sent));
         }
-        // An earlier renewal of this engine may have come through without its
+        // An earlier renewal of this holder may have come through without its
         // outcome; anybody else's key is the end.
-        match self.lease.store.entry(KEY).await.doing("look at the lease")? {
-            Some(entry) if !is_free(&entry) && entry.value == self.lease.holder.as_bytes() => {
+        match self.lease.entry(&self.store).await? {
+            Some(entry) if self.lease.is_own(&entry) => {
                 self.revision = entry.revision;
-                Err(Error::plain("an earlier renewal came through late"))
+                self.put().await
             }
             _ => Ok(None),
         }
+    }
+
+    async fn put(&mut self) -> Result<Option<Moment>, Error> {
+        let sent = Moment::now();
+        let Some(revision) = self.lease.put(self.ttl, self.revision).await? else {
+            return Ok(None);
+        };
+        (self.revision, self.renewed_at) = (revision, sent);
+        Ok(Some(sent))
     }
 
     /// Gives it back; whoever waits for it is told at once.
@@ -196,7 +302,8 @@ impl Held {
     ///
     /// Where the broker does not confirm; it then ends by itself.
     pub async fn release(self) -> Result<(), Error> {
-        let deleted = self.lease.store.delete_expect_revision(KEY, Some(self.revision)).await;
+        let (key, revision) = (self.lease.key, Some(self.revision));
+        let deleted = self.store.delete_expect_revision(key, revision).await;
         deleted.doing("give the lease back")?;
         self.lease.client.flush().await.doing("give the lease back")
     }

@@ -19,9 +19,9 @@ use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 
-use crate::Error;
 use crate::append::Appender;
 use crate::error::Doing;
+use crate::{Error, ErrorKind, connection};
 
 /// Blocks asked for at once: at most 32 MiB on their way.
 const BLOCKS_PER_PULL: usize = 64;
@@ -31,6 +31,8 @@ const GETS_AT_ONCE: usize = 16;
 const INACTIVE_AFTER: Duration = Duration::from_secs(60);
 /// How long the next block is waited for of a begin that is complete.
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
+/// How long the broker may take to make a stream: its servers agree on that first.
+const MADE_WITHIN: Duration = Duration::from_secs(10);
 /// Tries to go on after a reader's consumer was lost.
 const REOPEN_TRIES: u32 = 40;
 /// Pause between them.
@@ -134,7 +136,9 @@ pub async fn init(
 /// Where there is none, or it could lose or let go of blocks; every reason at
 /// once.
 pub async fn open(client: &Client, domain: &Domain) -> Result<Ledger, Error> {
-    open_in(&jetstream::new(client.clone()), domain).await
+    let mut context = jetstream::new(client.clone());
+    context.set_timeout(connection::ANSWERS_WITHIN);
+    open_in(&context, domain).await.map_err(|error| connection::unanswered(client, error))
 }
 
 /// The same, through the JetStream API that this context speaks to.
@@ -155,7 +159,8 @@ pub async fn open_in(context: &Context, domain: &Domain) -> Result<Ledger, Error
     Err(Error::plain(format!(
         "there is no ledger: stream {name} does not exist. Make it once with `giliran init`; if \
          there was one, restore it instead: an engine never begins a ledger"
-    )))
+    ))
+    .of_kind(ErrorKind::NoLedger))
 }
 
 /// The generations whose streams are there, ascending.
@@ -199,7 +204,8 @@ async fn open_generation(
     let unsuitable = unsuitable(&stream.cached_info().config, &subject);
     if !unsuitable.is_empty() {
         let unsuitable = unsuitable.join("; ");
-        return Err(Error::plain(format!("stream {name} cannot carry a ledger: {unsuitable}")));
+        return Err(Error::plain(format!("stream {name} cannot carry a ledger: {unsuitable}"))
+            .of_kind(ErrorKind::Unsuitable));
     }
     let (context, domain) = (context.clone(), domain.clone());
     Ok(Some(Ledger { context, domain, generation, stream, name, subject }))
@@ -460,7 +466,9 @@ impl Ledger {
             ..config(&self.domain, next, self.replicas())
         };
         let doing = format!("make stream {}", config.name);
-        self.context.create_stream(config).await.doing(&doing)?;
+        let mut context = self.context.clone();
+        context.set_timeout(MADE_WITHIN);
+        context.create_stream(config).await.doing(&doing)?;
         let made = self.of_generation(next).await?;
         made.ok_or_else(|| Error::plain(format!("{doing}: it is gone again")))
     }

@@ -1,4 +1,4 @@
-//! What Giliran needs of NATS, and the one real clock.
+//! What Giliran needs of NATS, and the real clocks.
 //!
 //! [`server`] runs a nats-server child, [`connection`] connects, [`suitability`]
 //! says whether a server can carry a ledger, [`ledger`] makes, opens and reads
@@ -20,4 +20,4 @@ pub mod ledger;
 pub mod server;
 pub mod suitability;
 
-pub use error::Error;
+pub use error::{Error, ErrorKind};

@@ -6,8 +6,8 @@ use async_nats::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::Error;
 use crate::error::Doing;
+use crate::{Error, ErrorKind, connection};
 
 /// Older servers lack what the ledger and the lease stand on.
 pub const OLDEST_SERVER: (u64, u64, u64) = (2, 12, 2);
@@ -28,7 +28,9 @@ pub struct Suitability {
 ///
 /// # Errors
 ///
-/// Where the server is too old, has no JetStream, or takes too small messages.
+/// [`ErrorKind::Unsuitable`] where the server is too old, takes too small messages,
+/// or lets this login receive no answers; also where it does not say that it has
+/// JetStream.
 pub async fn check(client: &Client, monitor: Option<&str>) -> Result<Suitability, Error> {
     let info = client.server_info();
     if version(&info.version).is_none_or(|found| found < OLDEST_SERVER) {
@@ -36,18 +38,22 @@ pub async fn check(client: &Client, monitor: Option<&str>) -> Result<Suitability
         return Err(Error::plain(format!(
             "nats-server {} is too old: {major}.{minor}.{patch} or newer is needed",
             info.version
-        )));
+        ))
+        .of_kind(ErrorKind::Unsuitable));
     }
     if info.max_payload < MIN_PAYLOAD {
         return Err(Error::plain(format!(
             "the server's max_payload is {} bytes: {MIN_PAYLOAD} or more are needed",
             info.max_payload
-        )));
+        ))
+        .of_kind(ErrorKind::Unsuitable));
     }
-    let jetstream = async_nats::jetstream::new(client.clone());
-    jetstream.query_account().await.doing(
+    let mut jetstream = async_nats::jetstream::new(client.clone());
+    jetstream.set_timeout(connection::ANSWERS_WITHIN);
+    let account = jetstream.query_account().await.doing(
         "JetStream is not to be had (enable it in the server's configuration, or for this account)",
-    )?;
+    );
+    account.map_err(|error| connection::unanswered(client, error))?;
     let sync_always = match monitor {
         Some(monitor) => sync_always(monitor).await,
         None => None,

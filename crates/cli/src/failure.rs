@@ -10,12 +10,14 @@ pub(crate) enum Failure {
     Wrong(String),
     /// It was asked for wrongly: 2.
     Usage(String),
+    /// As [`Wrong`](Self::Wrong), and the log has said why.
+    Told,
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Wrong(_) => ExitCode::from(1),
+            Self::Wrong(_) | Self::Told => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
         }
     }
@@ -25,6 +27,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wrong(what) | Self::Usage(what) => f.write_str(what),
+            Self::Told => f.write_str("the log says why"),
         }
     }
 }

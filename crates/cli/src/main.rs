@@ -138,7 +138,9 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("giliran: {failure}");
+            if !matches!(failure, failure::Failure::Told) {
+                eprintln!("giliran: {failure}");
+            }
             failure.exit_code()
         }
     }

@@ -202,8 +202,9 @@ pub(crate) async fn start_engine(
     let name = setup.name.unwrap_or_else(|| format!("engine-{}", std::process::id()));
     // The holder tells this start from an earlier one of the same name.
     let holder = format!("{name} {:016x}", rand::random::<u64>());
-    let lease =
-        Lease::open(&setup.client, &setup.config.domain, &holder, setup.ledger.replicas()).await?;
+    let (domain, replicas) = (&setup.config.domain, setup.ledger.replicas());
+    let lease = Lease::of_engines(&setup.client, domain, &holder, replicas);
+    lease.open().await?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
         name,
@@ -219,7 +220,7 @@ pub(crate) async fn start_engine(
     Ok(tokio::spawn(async move {
         Box::pin(engine.run(ledger, lease, shutdown)).await.map_err(|error| {
             tracing::error!(%error, "the engine ended");
-            Failure::Wrong(error.to_string())
+            Failure::Told
         })
     }))
 }
@@ -248,7 +249,7 @@ pub(crate) fn start_persist(
     Ok(tokio::spawn(async move {
         Box::pin(persist.run(ledger, shutdown)).await.map_err(|error| {
             tracing::error!(%error, "persist ended");
-            Failure::Wrong(error.to_string())
+            Failure::Told
         })
     }))
 }
@@ -277,7 +278,7 @@ pub(crate) fn start_feed(
     Ok(tokio::spawn(async move {
         Box::pin(feed.run(ledger, shutdown)).await.map_err(|error| {
             tracing::error!(%error, "the feed ended");
-            Failure::Wrong(error.to_string())
+            Failure::Told
         })
     }))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use giliran_broker::ErrorKind;
 use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::server::{self, Server, ServerOptions};
 use giliran_config::Config;
@@ -180,7 +181,8 @@ async fn open_or_make(
             file.display()
         ))),
         Ok(ledger) => Ok((key::read(&file)?, ledger)),
-        Err(_) if fresh => {
+        // Anything else may hide one that is there.
+        Err(error) if fresh && error.kind() == ErrorKind::NoLedger => {
             let key = key::make(&file)?;
             let ledger = init::make(client, &config.domain, &key, 1).await?;
             Ok((key, ledger))

@@ -236,8 +236,10 @@ impl Engine {
             self.remember(Mark::of(keeper.chain())).await?;
             match end {
                 term::End::Stopped => {
-                    if let Some(held) = held {
-                        held.release().await?;
+                    if let Some(held) = held
+                        && let Err(error) = held.release().await
+                    {
+                        tracing::warn!(%error, "the lease ends by itself");
                     }
                     self.write_snapshot(keeper, &mut written).await;
                     tracing::info!("stepped down");
@@ -391,8 +393,7 @@ impl Engine {
                 }
                 Err(error) => tracing::warn!(%error, "the lease cannot be asked for; trying on"),
             }
-            let free = lease.freed();
-            tokio::pin!(free);
+            let mut free = Box::pin(lease.freed());
             loop {
                 tokio::select! {
                     biased;

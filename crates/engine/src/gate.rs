@@ -5,31 +5,34 @@
 //! margin covers the time between the look and the send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use giliran_broker::clock::Moment;
 
 /// The part of the lease at its end that is not used.
 pub(crate) const MARGIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    start: Instant,
+    start: Moment,
     /// Milliseconds after `start` up to which refusals may be sent.
     until_ms: AtomicU64,
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), until_ms: AtomicU64::new(0) }
+        Self { start: Moment::now(), until_ms: AtomicU64::new(0) }
     }
 
-    /// Milliseconds since the engine started, never running backwards.
+    /// Milliseconds since the engine started, never running backwards, those counted
+    /// in which the machine slept.
     pub(crate) fn mono_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 
     /// The lease was renewed by a message sent after `sent`.
-    pub(crate) fn renewed(&self, sent: Instant, ttl: Duration) {
-        let until = sent.duration_since(self.start) + ttl.saturating_sub(MARGIN);
+    pub(crate) fn renewed(&self, sent: Moment, ttl: Duration) {
+        let until = sent.since(self.start) + ttl.saturating_sub(MARGIN);
         self.until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
     }
 
@@ -57,11 +60,11 @@ mod tests {
     fn the_gate_closes_a_margin_before_the_lease_ends() {
         let gate = Gate::new();
         assert!(!gate.stands());
-        gate.renewed(Instant::now(), Duration::from_secs(60));
+        gate.renewed(Moment::now(), Duration::from_secs(60));
         assert!(gate.stands());
-        gate.renewed(Instant::now(), MARGIN);
+        gate.renewed(Moment::now(), MARGIN);
         assert!(!gate.stands());
-        gate.renewed(Instant::now(), Duration::from_secs(60));
+        gate.renewed(Moment::now(), Duration::from_secs(60));
         gate.close();
         assert!(!gate.stands());
     }

@@ -29,10 +29,19 @@ impl FromStr for StoreUrl {
         match text.strip_prefix("sqlite:") {
             Some("") => Err("sqlite: a path is missing, as in sqlite:bookings.sqlite".to_owned()),
             Some(path) => Ok(Self::Sqlite(path.into())),
-            None if text.starts_with("postgres://") || text.starts_with("postgresql://") => text
-                .parse::<tokio_postgres::Config>()
-                .map(|_| Self::Postgres(text.to_owned()))
-                .map_err(|error| format!("{}: {error}", without_password(text))),
+            None if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                let shown = without_password(text);
+                let config = text.parse::<tokio_postgres::Config>();
+                let config = config.map_err(|error| format!("{shown}: {error}"))?;
+                // Without one every try to connect would fail, for ever.
+                if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+                    return Err(format!(
+                        "{shown}: a host is missing, as in postgres://giliran@db/giliran or \
+                         postgres:///giliran?host=/run/postgresql"
+                    ));
+                }
+                Ok(Self::Postgres(text.to_owned()))
+            }
             None => {
                 Err(format!("{text:?} is no store: sqlite:PATH or postgres://USER@HOST/DATABASE"))
             }
@@ -245,6 +254,15 @@ mod tests {
         assert_eq!(url.to_string(), "postgres://giliran@db/giliran");
         let url: StoreUrl = "sqlite:/var/lib/b.sqlite".parse().unwrap();
         assert_eq!(url, StoreUrl::Sqlite("/var/lib/b.sqlite".into()));
+        for fine in
+            ["postgres://db", "postgres:///giliran?host=/run/postgresql", "postgresql://[::1]/x"]
+        {
+            assert!(fine.parse::<StoreUrl>().is_ok(), "{fine}");
+        }
+        for hostless in ["postgres://", "postgres:///giliran", "postgres://giliran@/giliran"] {
+            let refused = hostless.parse::<StoreUrl>().unwrap_err();
+            assert!(refused.contains("a host is missing"), "{hostless}: {refused}");
+        }
         for bad in ["mysql://x", "sqlite:", "bookings.sqlite", ""] {
             assert!(bad.parse::<StoreUrl>().is_err(), "{bad}");
         }
