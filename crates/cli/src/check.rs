@@ -10,18 +10,27 @@ use crate::failure::Failure;
 const HORIZON_MS: u64 = 14 * 24 * 3_600_000;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  giliran check giliran.toml\n\n\
+#[command(after_help = "Examples:\n  giliran check giliran.toml\n  \
+    giliran check --example > giliran.toml\n\n\
     Every problem is listed at once as FILE:LINE:COLUMN: FIELD: what is wrong; exit code 2.")]
 pub(crate) struct Args {
     /// The configuration.
-    file: PathBuf,
+    #[arg(required_unless_present = "example")]
+    file: Option<PathBuf>,
+    /// Print a complete file with comments, to start from.
+    #[arg(long, exclusive = true)]
+    example: bool,
     /// Show what it resolves to at this instant instead of now.
     #[arg(long, value_name = "RFC3339")]
     at: Option<giliran_wire::Timestamp>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let config = read(&args.file)?;
+    let Some(file) = &args.file else {
+        shown!("{}", giliran_config::EXAMPLE.trim_end());
+        return Ok(());
+    };
+    let config = read(file)?;
     let now = args.at.unwrap_or_else(giliran_broker::clock::now);
     let due = config.due(now, HORIZON_MS);
     let unsupported: Vec<String> = due
@@ -32,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         })
         .collect();
     let verdict = if unsupported.is_empty() { "fine" } else { "no engine would open all of it" };
-    shown!("{}: {verdict}. Subjects {}.*", args.file.display(), config.domain);
+    shown!("{}: {verdict}. Subjects {}.*", file.display(), config.domain);
     if due.is_empty() {
         shown!("No opening from {now} on.");
     }
@@ -42,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if unsupported.is_empty() {
         Ok(())
     } else {
-        Err(Failure::Usage(format!("{}: {}", args.file.display(), unsupported.join("\n"))))
+        Err(Failure::Usage(format!("{}: {}", file.display(), unsupported.join("\n"))))
     }
 }
 

@@ -29,6 +29,9 @@ use giliran_wire::ledger::Rules;
 /// The example that ships with Giliran: the Batam offices.
 pub const BATAM: &str = include_str!("../examples/batam.toml");
 
+/// A file with every key there is, and what each is for.
+pub const EXAMPLE: &str = include_str!("../examples/complete.toml");
+
 /// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
