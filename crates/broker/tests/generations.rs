@@ -31,6 +31,7 @@ async fn the_newest_is_found_from_one_that_is_gone() {
         applicant_key: KeyFingerprint([0; 16]),
         release: "0".into(),
         continues: None,
+        rebuilt: None,
     };
     let (id, time) = (LedgerId([7; 16]), Timestamp::from_millis(5));
     let first = ledger::init(&client, &Domain::default(), genesis, id, time, 1).await.unwrap();

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use giliran_core::Keeper;
 use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Sequencer, Why};
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
-    TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
 
@@ -34,10 +34,19 @@ fn opening() -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Immediate,
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
-        slots: vec![Slot { office: 0, session: 0, date: "2026-12-01".parse().unwrap(), quota: 9 }],
+        slots: vec![Slot {
+            office: 0,
+            session: 0,
+            date: "2026-12-01".parse().unwrap(),
+            quota: 9,
+            bookable_until: Timestamp::LATEST,
+        }],
     }
 }
 
@@ -47,6 +56,7 @@ fn genesis() -> Bytes {
         applicant_key: KeyFingerprint([0; 16]),
         release: "0".into(),
         continues: None,
+        rebuilt: None,
     };
     let block = Block {
         format: FORMAT,
@@ -62,7 +72,7 @@ fn genesis() -> Bytes {
 }
 
 fn take_over(keeper: Keeper, writer: u8) -> Sequencer<u64> {
-    let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+    let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
     let writer = WriterNonce([writer; 16]);
     Sequencer::take_over(keeper, writer, take_over, Box::new(|| 7), NEXT, NOW)
 }

@@ -63,6 +63,7 @@ impl Bench {
             applicant_key: KeyFingerprint([0; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let now = Now { wall: begin.parse().unwrap(), mono_ms: 1_000_000 };
         let block = Block {
@@ -78,7 +79,7 @@ impl Bench {
         let mut keeper = Keeper::new();
         let blocks = vec![block.seal().bytes];
         keeper.fold(1, &blocks[0]).unwrap();
-        let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         let mut bits = 0u128;
         let random = Box::new(move || {
             bits += 1;

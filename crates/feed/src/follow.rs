@@ -198,8 +198,9 @@ impl Feed {
             let caught_up = changes.chain().seq >= tail || changes.chain().is_sealed();
             if caught_up && turn.is_fresh() && (ending || told.elapsed() >= COALESCE) {
                 told = Instant::now();
-                let long_ago = clock::now().as_millis() - LONG_CLOSED_MS;
-                untold.extend(changes.take_places(Timestamp::from_millis(long_ago)));
+                let now = clock::now();
+                let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
+                untold.extend(changes.take_places(now, long_ago));
                 if streams.tell(&untold).await? == Sent::All {
                     untold.clear();
                 }

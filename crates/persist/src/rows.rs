@@ -295,21 +295,7 @@ impl Rows {
                     self.update(Update { slot, off, on: swap.seats, ..stays(swap.booking, seq) });
                 }
                 Entry::Adjust(adjust) => {
-                    let opening = adjust.opening;
-                    self.batch.adjusted.push(match adjust.change {
-                        Adjustment::Quota { slot, quota } => {
-                            Adjusted::Quota { opening, slot, quota }
-                        }
-                        Adjustment::Reserve { slot, places } => {
-                            Adjusted::Reserved { opening, slot, places }
-                        }
-                        Adjustment::Halt { slot, halted } => {
-                            Adjusted::Halted { opening, slot, halted }
-                        }
-                        Adjustment::ClosesAt { closes_at } => {
-                            Adjusted::ClosesAt { opening, closes_at }
-                        }
-                    });
+                    self.batch.adjusted.extend(adjusted(adjust.opening, &adjust.change));
                 }
                 Entry::Draw(DrawRecord::Drawing { .. }) => drawn = true,
                 Entry::Draw(DrawRecord::Drawn { .. }) => drawn = false,
@@ -373,6 +359,17 @@ impl Rows {
         self.in_run.insert(update.id);
         self.batch.runs.push(Run::Updates(vec![update]));
     }
+}
+
+/// None: it changes no slot and no opening.
+fn adjusted(opening: u32, change: &Adjustment) -> Option<Adjusted> {
+    Some(match *change {
+        Adjustment::Quota { slot, quota } => Adjusted::Quota { opening, slot, quota },
+        Adjustment::Reserve { slot, places } => Adjusted::Reserved { opening, slot, places },
+        Adjustment::Halt { slot, halted, .. } => Adjusted::Halted { opening, slot, halted },
+        Adjustment::ClosesAt { closes_at } => Adjusted::ClosesAt { opening, closes_at },
+        Adjustment::Beacon { .. } => return None,
+    })
 }
 
 fn stays(id: BookingId, seq: u64) -> Update {

@@ -10,8 +10,8 @@ use giliran_engine::sequencer::{
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
-    TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
@@ -181,16 +181,37 @@ pub(crate) fn opening() -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Delayed { from_ms: 200, to_ms: 900 },
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![
             Office { id: "a".into(), name: "A".into(), sessions: vec![session("all", false)] },
             Office { id: "b".into(), name: "B".into(), sessions: vec![session("all", false)] },
         ],
         slots: vec![
-            Slot { office: 0, session: 0, date: date("2026-11-30"), quota: 7 },
-            Slot { office: 0, session: 0, date: date("2026-12-01"), quota: 20 },
-            Slot { office: 1, session: 0, date: date("2026-11-30"), quota: 40 },
+            Slot {
+                office: 0,
+                session: 0,
+                date: date("2026-11-30"),
+                quota: 7,
+                bookable_until: Timestamp::LATEST,
+            },
+            Slot {
+                office: 0,
+                session: 0,
+                date: date("2026-12-01"),
+                quota: 20,
+                bookable_until: Timestamp::LATEST,
+            },
+            Slot {
+                office: 1,
+                session: 0,
+                date: date("2026-11-30"),
+                quota: 40,
+                bookable_until: Timestamp::LATEST,
+            },
         ],
     }
 }
@@ -330,6 +351,7 @@ impl World {
                 applicant_key: KeyFingerprint([0; 16]),
                 release: "sim".into(),
                 continues: None,
+                rebuilt: None,
             })],
         };
         let mut rng = StdRng::seed_from_u64(seed);
@@ -831,7 +853,11 @@ impl World {
             let keeper = self.engines[engine].follower.take().expect("checked above");
             let mut ids = StdRng::from_rng(&mut self.rng);
             let writer = WriterNonce(self.rng.random());
-            let name = TakeOver { engine: format!("engine {engine}"), release: "sim".into() };
+            let name = TakeOver {
+                engine: format!("engine {engine}"),
+                release: "sim".into(),
+                forced: None,
+            };
             let random = Box::new(move || ids.random::<u128>());
             let first = self.streams.first(keeper.chain().generation + 1);
             let next = Continuation { first, part_bytes: PART_BYTES };

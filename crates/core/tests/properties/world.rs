@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use giliran_core::{Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Keeper, Settled};
+use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, Reading, TakeOver,
@@ -74,6 +75,7 @@ impl World {
             applicant_key: KeyFingerprint([7; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let block = world.block(0, vec![Entry::Genesis(genesis)]);
         world.fold_next(&block);
@@ -317,7 +319,7 @@ impl World {
         let change = match *spec {
             AdjustSpec::Quota(quota) => Adjustment::Quota { slot, quota },
             AdjustSpec::Reserve(places) => Adjustment::Reserve { slot, places },
-            AdjustSpec::Halt(halted) => Adjustment::Halt { slot, halted },
+            AdjustSpec::Halt(halted) => Adjustment::Halt { slot, halted, bookings: Bookings::Keep },
             AdjustSpec::ClosesAt(ms) => {
                 let closes_at = Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
                 Adjustment::ClosesAt { closes_at }
@@ -567,7 +569,7 @@ fn choices(
 }
 
 fn take_over() -> Entry {
-    Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into() })
+    Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
 }
 
 fn changed(mut request: Request, change: Changed) -> Request {

@@ -35,7 +35,7 @@ mod rounds;
 
 use std::collections::{HashSet, VecDeque};
 
-pub use admin::{Act, Action, Fate, Report};
+pub use admin::{Act, Action, Report};
 use bytes::Bytes;
 use clock::Clock;
 pub use clock::MAX_JUMP_MS;

@@ -550,14 +550,14 @@ impl Facts {
             Adjustment::Quota { slot, .. }
             | Adjustment::Reserve { slot, .. }
             | Adjustment::Halt { slot, .. } => *slot,
-            Adjustment::ClosesAt { .. } => return,
+            Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => return,
         };
         let Some(places) = self.places.get_mut(&(opening, slot)) else { return };
         match change {
             Adjustment::Quota { quota, .. } => places.quota = i64::from(*quota),
             Adjustment::Reserve { places: reserved, .. } => places.reserved = i64::from(*reserved),
             Adjustment::Halt { halted, .. } => places.halted = *halted,
-            Adjustment::ClosesAt { .. } => {}
+            Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => {}
         }
         let free = places.offered();
         places.free.push((seq, free));

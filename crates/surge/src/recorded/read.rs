@@ -603,11 +603,14 @@ impl Reader {
             Adjustment::Reserve { slot, places } => {
                 self.change(Change::Reserved { slot, to: places.into() })
             }
-            Adjustment::Halt { slot, halted } => self.change(Change::Halted { slot, to: halted }),
+            Adjustment::Halt { slot, halted, .. } => {
+                self.change(Change::Halted { slot, to: halted })
+            }
             Adjustment::ClosesAt { closes_at } => {
                 self.changes.push((Change::ClosesAt(closes_at), Places::default()));
                 Ok(())
             }
+            Adjustment::Beacon { .. } => Ok(()),
         }
     }
 }

@@ -13,9 +13,10 @@ mod entry;
 
 pub use chain::{Chain, Damage, Reading, Stage};
 pub use entry::{
-    Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire,
-    Genesis, Grant, Office, OpeningRecord, Order, Refusals, Released, Reschedule, ReturnRule,
-    Rules, Seal, Seat, Session, Slot, SnapshotPart, TakeOver, Tally,
+    Adjust, Adjustment, BallotEntry, BookableUntil, Cancel, CancelCause, Confirm, DrawRecord,
+    Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt, Refusals,
+    Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session, Signed, Slot, SnapshotPart,
+    TakeOver, Tally,
 };
 
 use crate::codec::{self, DecodeError};
