@@ -1,6 +1,6 @@
 //! `giliran admin`: an operator's hand on the `admin` subjects.
 
-use giliran_wire::admin::{Beacon, Bookings, ClosesAt, DONE, Halt, Quota, Reserve, Roll, WOULD};
+use giliran_wire::admin::{Beacon, Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
 
@@ -30,8 +30,6 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
-        #[command(flatten)]
-        trial: Trial,
         /// Places in all from here on, 0 to 65535.
         quota: u16,
     },
@@ -41,8 +39,6 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
-        #[command(flatten)]
-        trial: Trial,
         /// How many are kept back from here on.
         places: u16,
     },
@@ -52,8 +48,6 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
-        #[command(flatten)]
-        trial: Trial,
         /// What becomes of the bookings there.
         #[arg(long, value_enum, default_value_t = Fate::Keep)]
         bookings: Fate,
@@ -64,15 +58,11 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
-        #[command(flatten)]
-        trial: Trial,
     },
     /// Extend an opening, or end it.
     ClosesAt {
         #[command(flatten)]
         signed: Signed,
-        #[command(flatten)]
-        trial: Trial,
         /// From here on; one that has passed ends it at once.
         closes_at: Timestamp,
     },
@@ -112,13 +102,6 @@ struct Signed {
 }
 
 #[derive(Debug, clap::Args)]
-struct Trial {
-    /// Change nothing; show which bookings it would concern.
-    #[arg(long)]
-    dry_run: bool,
-}
-
-#[derive(Debug, clap::Args)]
 struct Slot {
     /// The office.
     #[arg(long)]
@@ -144,7 +127,7 @@ enum Fate {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.action {
-        Action::Quota { signed, slot, trial, quota } => {
+        Action::Quota { signed, slot, quota } => {
             let request = Quota {
                 operator: signed.signer.operator.into(),
                 reason: signed.signer.reason.into(),
@@ -153,11 +136,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 date: slot.date,
                 session: slot.session.map(Into::into),
                 quota,
-                dry_run: trial.dry_run,
             };
             send(&signed.signer.common, "admin.quota", serde_json::to_vec(&request)?).await
         }
-        Action::Reserve { signed, slot, trial, places } => {
+        Action::Reserve { signed, slot, places } => {
             let request = Reserve {
                 operator: signed.signer.operator.into(),
                 reason: signed.signer.reason.into(),
@@ -166,23 +148,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 date: slot.date,
                 session: slot.session.map(Into::into),
                 places,
-                dry_run: trial.dry_run,
             };
             send(&signed.signer.common, "admin.reserve", serde_json::to_vec(&request)?).await
         }
-        Action::Halt { signed, slot, trial, bookings } => {
-            halt(signed, slot, trial, true, bookings).await
-        }
-        Action::Resume { signed, slot, trial } => {
-            halt(signed, slot, trial, false, Fate::Keep).await
-        }
-        Action::ClosesAt { signed, trial, closes_at } => {
+        Action::Halt { signed, slot, bookings } => halt(signed, slot, true, bookings).await,
+        Action::Resume { signed, slot } => halt(signed, slot, false, Fate::Keep).await,
+        Action::ClosesAt { signed, closes_at } => {
             let request = ClosesAt {
                 operator: signed.signer.operator.into(),
                 reason: signed.signer.reason.into(),
                 opening: signed.opening.into(),
                 closes_at,
-                dry_run: trial.dry_run,
             };
             send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
         }
@@ -210,13 +186,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-async fn halt(
-    signed: Signed,
-    slot: Slot,
-    trial: Trial,
-    halted: bool,
-    fate: Fate,
-) -> Result<(), Failure> {
+async fn halt(signed: Signed, slot: Slot, halted: bool, fate: Fate) -> Result<(), Failure> {
     let request = Halt {
         operator: signed.signer.operator.into(),
         reason: signed.signer.reason.into(),
@@ -230,7 +200,6 @@ async fn halt(
             Fate::Cancel => Bookings::Cancel,
             Fate::Move => Bookings::Move,
         },
-        dry_run: trial.dry_run,
     };
     send(&signed.signer.common, "admin.halt", serde_json::to_vec(&request)?).await
 }
@@ -241,8 +210,7 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     if common.json {
         shown!("{}", String::from_utf8_lossy(&answer));
     }
-    let would = value["outcome"] == WOULD;
-    if value["outcome"] != DONE && !would {
+    if value["outcome"] != "done" {
         let reason = value["reason"].as_str().unwrap_or("refused");
         return Err(Failure::Wrong(match value["detail"].as_str() {
             Some(detail) => format!("{reason}: {detail}"),
@@ -252,14 +220,7 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     if common.json {
         return Ok(());
     }
-    if would {
-        shown!(
-            "nothing was changed; as of ledger sequence {} it would mean:",
-            value["as_of"]["seq"]
-        );
-    } else {
-        shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
-    }
+    shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
     for slot in value["slots"].as_array().into_iter().flatten() {
         shown!(
             "{} {} {}: quota {}, free {}, withheld {}",
@@ -271,12 +232,11 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
             slot["withheld"]
         );
     }
-    for (what, done, dry) in [
-        ("concerned", "bookings it concerns, which stay as they are", None),
-        ("moved", "bookings moved", Some("bookings would move")),
-        ("cancelled", "bookings cancelled", Some("bookings would be cancelled")),
+    for (what, words) in [
+        ("concerned", "bookings it concerns, which stay as they are"),
+        ("moved", "bookings moved"),
+        ("cancelled", "bookings cancelled"),
     ] {
-        let words = dry.filter(|_| would).unwrap_or(done);
         let listed = value[what].as_array().map_or(&[][..], Vec::as_slice);
         let count = value[format!("{what}_count")].as_u64().unwrap_or(0);
         if count == 0 {
@@ -285,14 +245,12 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
         shown!("{count} {words}:");
         for booking in listed {
             shown!(
-                "  {}  {} {} {}  numbers {}  ref {}  channel {}",
+                "  {}  {} {} {}  numbers {}",
                 text(&booking["id"]),
                 text(&booking["office"]),
                 text(&booking["date"]),
                 text(&booking["session"]),
-                booking["numbers"],
-                text(&booking["ref"]),
-                text(&booking["channel"])
+                booking["numbers"]
             );
         }
         if (listed.len() as u64) < count {

@@ -1,14 +1,13 @@
 //! Operators' actions: the requests under `<prefix>.admin.` and their answer.
 //!
 //! Every one names its operator and gives a reason; both go into the ledger.
-//! They set, they do not add: the same again changes nothing. A dry run of one
-//! changes nothing at all, and is not on record.
+//! They set, they do not add: the same again changes nothing.
 
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Booking, Rejection, SlotState, Verdict, as_answer};
-use crate::request::{self, Request, false_where_null};
+use crate::request::{self, Request};
 use crate::{Date, Position, Text, Timestamp};
 
 /// Longest operator's name, in bytes.
@@ -42,13 +41,6 @@ pub struct Quota<'a> {
     pub session: Option<Text<'a>>,
     /// Places in all from here on, 0..=65,535.
     pub quota: u16,
-    /// True: nothing changes, the answer says what would.
-    #[serde(
-        default,
-        deserialize_with = "false_where_null",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
-    pub dry_run: bool,
 }
 
 /// `admin.reserve`: keeps places of a slot back from everybody.
@@ -74,13 +66,6 @@ pub struct Reserve<'a> {
     pub session: Option<Text<'a>>,
     /// How many are kept back from here on.
     pub places: u16,
-    /// True: nothing changes, the answer says what would.
-    #[serde(
-        default,
-        deserialize_with = "false_where_null",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
-    pub dry_run: bool,
 }
 
 /// What becomes of the bookings of a day that is closed.
@@ -132,13 +117,6 @@ pub struct Halt<'a> {
     /// What becomes of the bookings there; `keep` if left out.
     #[serde(default, deserialize_with = "keep_where_null")]
     pub bookings: Bookings,
-    /// True: nothing changes, the answer says what would.
-    #[serde(
-        default,
-        deserialize_with = "false_where_null",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
-    pub dry_run: bool,
 }
 
 /// `admin.closes_at`: extends an opening, or ends it.
@@ -156,13 +134,6 @@ pub struct ClosesAt<'a> {
     pub opening: Text<'a>,
     /// From here on; one that has passed ends it at once.
     pub closes_at: Timestamp,
-    /// True: nothing changes, the answer says what would.
-    #[serde(
-        default,
-        deserialize_with = "false_where_null",
-        skip_serializing_if = "std::ops::Not::not"
-    )]
-    pub dry_run: bool,
 }
 
 /// Longest signature of a public value, in hexadecimal digits.
@@ -210,15 +181,10 @@ pub struct Roll<'a> {
     pub reason: Text<'a>,
 }
 
-/// The outcome of an action that is on record.
-pub const DONE: &str = "done";
-/// The outcome of a dry run.
-pub const WOULD: &str = "would";
-
 /// What an action came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Report<'a> {
-    /// [`DONE`] or [`WOULD`].
+    /// `done`.
     #[serde(borrow)]
     pub outcome: Text<'a>,
     /// The slots it was about, as they stand.
@@ -229,14 +195,14 @@ pub struct Report<'a> {
     /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub concerned: Vec<Booking<'a>>,
-    /// How many were moved, or would be.
+    /// How many were moved.
     pub moved_count: u64,
-    /// They, as they stand; [`MAX_LISTED`] in all three lists at most.
+    /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub moved: Vec<Booking<'a>>,
-    /// How many were cancelled, or would be.
+    /// How many were cancelled.
     pub cancelled_count: u64,
-    /// They, as they stand; [`MAX_LISTED`] in all three lists at most.
+    /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub cancelled: Vec<Booking<'a>>,
     /// The ledger position this was true at.
@@ -247,7 +213,7 @@ pub struct Report<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, BorrowDecode)]
 #[serde(untagged)]
 pub enum Answer<'a> {
-    /// On record, or what would be.
+    /// On record.
     Done(Report<'a>),
     /// Refused, in the form of every other refusal.
     #[serde(serialize_with = "as_answer")]
@@ -268,16 +234,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
     }
 }
 
-/// Who and why, as every action says it and the ledger keeps it.
-///
-/// # Errors
-///
-/// Which of the two cannot be kept, and why.
-pub fn check_signed(operator: &str, reason: &str) -> Result<(), String> {
+fn signed(operator: &str, reason: &str) -> Result<(), String> {
     request::bytes("operator", operator, MAX_OPERATOR_BYTES)?;
-    request::printable("operator", operator)?;
-    request::bytes("reason", reason, MAX_REASON_BYTES)?;
-    request::printable("reason", reason)
+    request::bytes("reason", reason, MAX_REASON_BYTES)
 }
 
 fn place(office: &str, session: Option<&Text<'_>>) -> Result<(), String> {
@@ -292,7 +251,7 @@ fn place(office: &str, session: Option<&Text<'_>>) -> Result<(), String> {
 
 impl<'a> Request<'a> for Quota<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)?;
+        signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         place(&self.office, self.session.as_ref())
     }
@@ -304,7 +263,7 @@ impl<'a> Request<'a> for Quota<'a> {
 
 impl<'a> Request<'a> for Reserve<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)?;
+        signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         place(&self.office, self.session.as_ref())
     }
@@ -316,7 +275,7 @@ impl<'a> Request<'a> for Reserve<'a> {
 
 impl<'a> Request<'a> for Halt<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)?;
+        signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         place(&self.office, self.session.as_ref())?;
         if !self.halted && self.bookings != Bookings::Keep {
@@ -332,7 +291,7 @@ impl<'a> Request<'a> for Halt<'a> {
 
 impl<'a> Request<'a> for Roll<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)
+        signed(&self.operator, &self.reason)
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -342,7 +301,7 @@ impl<'a> Request<'a> for Roll<'a> {
 
 impl<'a> Request<'a> for Beacon<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)?;
+        signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         request::bytes("signature", &self.signature, MAX_SIGNATURE_DIGITS)?;
         self.bytes().map(drop).ok_or_else(|| "signature: not hexadecimal".to_owned())
@@ -355,9 +314,8 @@ impl<'a> Request<'a> for Beacon<'a> {
 
 impl<'a> Request<'a> for ClosesAt<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)?;
-        request::optional_opening(Some(&self.opening))?;
-        request::instant("closes_at", self.closes_at)
+        signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))
     }
 
     fn request_id(&self) -> Option<&str> {
