@@ -1,6 +1,6 @@
 //! `giliran admin`: an operator's hand on the `admin` subjects.
 
-use giliran_wire::admin::{Beacon, Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
+use giliran_wire::admin::{Beacon, Bookings, ClosesAt, DONE, Halt, Quota, Reserve, Roll, WOULD};
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
+        #[command(flatten)]
+        trial: Trial,
         /// Places in all from here on, 0 to 65535.
         quota: u16,
     },
@@ -39,6 +41,8 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
+        #[command(flatten)]
+        trial: Trial,
         /// How many are kept back from here on.
         places: u16,
     },
@@ -48,6 +52,8 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
+        #[command(flatten)]
+        trial: Trial,
         /// What becomes of the bookings there.
         #[arg(long, value_enum, default_value_t = Fate::Keep)]
         bookings: Fate,
@@ -58,11 +64,15 @@ enum Action {
         signed: Signed,
         #[command(flatten)]
         slot: Slot,
+        #[command(flatten)]
+        trial: Trial,
     },
     /// Extend an opening, or end it.
     ClosesAt {
         #[command(flatten)]
         signed: Signed,
+        #[command(flatten)]
+        trial: Trial,
         /// From here on; one that has passed ends it at once.
         closes_at: Timestamp,
     },
@@ -102,6 +112,13 @@ struct Signed {
 }
 
 #[derive(Debug, clap::Args)]
+struct Trial {
+    /// Change nothing; show which bookings it would concern.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct Slot {
     /// The office.
     #[arg(long)]
@@ -127,7 +144,7 @@ enum Fate {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match args.action {
-        Action::Quota { signed, slot, quota } => {
+        Action::Quota { signed, slot, trial, quota } => {
             let request = Quota {
                 operator: signed.signer.operator.into(),
                 reason: signed.signer.reason.into(),
@@ -136,10 +153,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 date: slot.date,
                 session: slot.session.map(Into::into),
                 quota,
+                dry_run: trial.dry_run,
             };
             send(&signed.signer.common, "admin.quota", serde_json::to_vec(&request)?).await
         }
-        Action::Reserve { signed, slot, places } => {
+        Action::Reserve { signed, slot, trial, places } => {
             let request = Reserve {
                 operator: signed.signer.operator.into(),
                 reason: signed.signer.reason.into(),
@@ -148,17 +166,23 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 date: slot.date,
                 session: slot.session.map(Into::into),
                 places,
+                dry_run: trial.dry_run,
             };
             send(&signed.signer.common, "admin.reserve", serde_json::to_vec(&request)?).await
         }
-        Action::Halt { signed, slot, bookings } => halt(signed, slot, true, bookings).await,
-        Action::Resume { signed, slot } => halt(signed, slot, false, Fate::Keep).await,
-        Action::ClosesAt { signed, closes_at } => {
+        Action::Halt { signed, slot, trial, bookings } => {
+            halt(signed, slot, trial, true, bookings).await
+        }
+        Action::Resume { signed, slot, trial } => {
+            halt(signed, slot, trial, false, Fate::Keep).await
+        }
+        Action::ClosesAt { signed, trial, closes_at } => {
             let request = ClosesAt {
                 operator: signed.signer.operator.into(),
                 reason: signed.signer.reason.into(),
                 opening: signed.opening.into(),
                 closes_at,
+                dry_run: trial.dry_run,
             };
             send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
         }
@@ -186,7 +210,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-async fn halt(signed: Signed, slot: Slot, halted: bool, fate: Fate) -> Result<(), Failure> {
+async fn halt(
+    signed: Signed,
+    slot: Slot,
+    trial: Trial,
+    halted: bool,
+    fate: Fate,
+) -> Result<(), Failure> {
     let request = Halt {
         operator: signed.signer.operator.into(),
         reason: signed.signer.reason.into(),
@@ -200,6 +230,7 @@ async fn halt(signed: Signed, slot: Slot, halted: bool, fate: Fate) -> Result<()
             Fate::Cancel => Bookings::Cancel,
             Fate::Move => Bookings::Move,
         },
+        dry_run: trial.dry_run,
     };
     send(&signed.signer.common, "admin.halt", serde_json::to_vec(&request)?).await
 }
@@ -210,7 +241,8 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     if common.json {
         shown!("{}", String::from_utf8_lossy(&answer));
     }
-    if value["outcome"] != "done" {
+    let would = value["outcome"] == WOULD;
+    if value["outcome"] != DONE && !would {
         let reason = value["reason"].as_str().unwrap_or("refused");
         return Err(Failure::Wrong(match value["detail"].as_str() {
             Some(detail) => format!("{reason}: {detail}"),
@@ -220,7 +252,14 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     if common.json {
         return Ok(());
     }
-    shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
+    if would {
+        shown!(
+            "nothing was changed; as of ledger sequence {} it would mean:",
+            value["as_of"]["seq"]
+        );
+    } else {
+        shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
+    }
     for slot in value["slots"].as_array().into_iter().flatten() {
         shown!(
             "{} {} {}: quota {}, free {}, withheld {}",
@@ -232,11 +271,12 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
             slot["withheld"]
         );
     }
-    for (what, words) in [
-        ("concerned", "bookings it concerns, which stay as they are"),
-        ("moved", "bookings moved"),
-        ("cancelled", "bookings cancelled"),
+    for (what, done, dry) in [
+        ("concerned", "bookings it concerns, which stay as they are", None),
+        ("moved", "bookings moved", Some("bookings would move")),
+        ("cancelled", "bookings cancelled", Some("bookings would be cancelled")),
     ] {
+        let words = dry.filter(|_| would).unwrap_or(done);
         let listed = value[what].as_array().map_or(&[][..], Vec::as_slice);
         let count = value[format!("{what}_count")].as_u64().unwrap_or(0);
         if count == 0 {
@@ -245,12 +285,14 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
         shown!("{count} {words}:");
         for booking in listed {
             shown!(
-                "  {}  {} {} {}  numbers {}",
+                "  {}  {} {} {}  numbers {}  ref {}  channel {}",
                 text(&booking["id"]),
                 text(&booking["office"]),
                 text(&booking["date"]),
                 text(&booking["session"]),
-                booking["numbers"]
+                booking["numbers"],
+                text(&booking["ref"]),
+                text(&booking["channel"])
             );
         }
         if (listed.len() as u64) < count {

@@ -67,6 +67,7 @@ pub(crate) async fn make(
         applicant_key: key.fingerprint(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         continues: None,
+        rebuilt: None,
     };
     let id = LedgerId(rand::random());
     Ok(ledger::init(client, domain, genesis, id, clock::now(), replicas).await?)

@@ -1,5 +1,6 @@
 //! `[schedule]` and `[[opening]]`, and what they resolve to.
 
+use giliran_core::Calendar;
 use giliran_wire::ledger::{self, OpeningRecord, Order};
 use giliran_wire::request::is_opening_id;
 use giliran_wire::{Date, Timestamp};
@@ -390,13 +391,16 @@ impl Config {
         closes_at: Timestamp,
         dates: &[Date],
     ) -> OpeningRecord {
+        let (calendar, until) = (Calendar::new(timezone), self.rules.bookable_until);
         let mut slots = Vec::new();
         for (o, office) in self.offices.iter().enumerate() {
             for date in dates {
                 for (s, session) in office.sessions.iter().enumerate() {
                     if let Some(quota) = session.quota.on(date.civil().weekday()) {
                         let (office, session) = (o as u32, s as u32);
-                        slots.push(ledger::Slot { office, session, date: *date, quota });
+                        let bookable_until = calendar.bookable_until(until, *date);
+                        let date = *date;
+                        slots.push(ledger::Slot { office, session, date, quota, bookable_until });
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! `[rules]`: order, limits, holds, returned places.
 
 use giliran_core::Calendar;
-use giliran_wire::ledger::{Order, ReturnRule, Rules};
+use giliran_wire::ledger::{BookableUntil, Leftovers, Order, ReturnRule, Rules};
 use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;
 use toml::de::DeValue;
@@ -11,6 +11,11 @@ use crate::file::{Report, Section};
 /// When collected places are offered where nothing is said: early enough to
 /// come the same day, and before the next.
 const RELEASES: [u16; 2] = [7 * 60, 17 * 60];
+/// Reschedules of a booking where nothing is said: each keeps a place from
+/// everybody until its release.
+const MAX_CHANGES: u16 = 3;
+/// Bookings that an applicant is ever granted in an opening where nothing is said.
+const MAX_BOOKINGS: u16 = 3;
 const ORDERS: &str = "\"first-come\", \"draw\" or { rounds = \"500ms\" }";
 const RETURNS: &str = "\"immediate\", { delayed = [\"10m\", \"60m\"] } or { at = [\"07:00\"] }";
 
@@ -33,7 +38,10 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
         cancelled: collected(),
         expired: collected(),
         across_openings: false,
-        max_changes: None,
+        max_changes: MAX_CHANGES,
+        bookable_until: BookableUntil::DayBegins,
+        max_bookings: MAX_BOOKINGS,
+        leftovers: Leftovers::None,
     };
     let Some(mut section) = root.section("rules", report) else { return (rules, spans) };
     if let Some(order) = order(&mut section, report) {
@@ -44,7 +52,9 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
     }
     rules.max_per_account =
         section.number("max_per_account", 1..=1_000_000, report).map(|n| n as u32);
-    rules.max_changes = section.number("max_changes", 0..=1_000, report).map(|n| n as u16);
+    if let Some(most) = section.number("max_changes", 0..=1_000, report) {
+        rules.max_changes = most as u16;
+    }
     rules.across_openings = section.flag("across_openings", report);
     if let Some((text, span)) = section.text("hold", report) {
         rules.hold_ms = duration(text, &span, &section.path("hold"), report);

@@ -242,7 +242,7 @@ fn places_that_would_come_back_after_their_day_are_refused() {
         )
     };
     let config = parse(&text("cancelled = \"immediate\""), "f.toml").unwrap();
-    assert_eq!(config.rules.max_changes, Some(3));
+    assert_eq!(config.rules.max_changes, 3);
     assert!(config.rules.across_openings);
     for late in ["cancelled = { at = [\"17:00\"] }", "expired = { delayed = [\"9h\", \"10h\"] }"] {
         let problems = parse(&text(late), "f.toml").unwrap_err().to_string();

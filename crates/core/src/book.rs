@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use giliran_wire::answer::{Availability, OpeningState, Phase, SlotState};
+use giliran_wire::answer::{Availability, OpeningState, Phase};
 use giliran_wire::ledger::{BallotEntry, Grant};
 use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
 
@@ -197,8 +197,9 @@ impl Book {
         now: Timestamp,
         office: Option<&str>,
     ) -> Option<Availability<'a>> {
+        let now = self.engine_time(now);
         self.stable.read(|at| Availability {
-            now: self.engine_time(now),
+            now,
             openings: openings
                 .iter()
                 .map(|o| OpeningState {
@@ -212,18 +213,7 @@ impl Book {
                 .iter()
                 .flat_map(|o| (0..o.slots()).map(move |slot| (o, slot)))
                 .filter(|(o, slot)| office.is_none_or(|id| o.slot(*slot).office == id))
-                .map(|(o, i)| {
-                    let slot = o.slot(i);
-                    SlotState {
-                        opening: o.id().into(),
-                        office: slot.office.into(),
-                        date: slot.date,
-                        session: slot.session.into(),
-                        quota: u32::from(slot.quota),
-                        free: o.durably_free(i),
-                        withheld: o.withheld(i).max(0) as u32,
-                    }
-                })
+                .map(|(o, i)| o.slot_state(i, now))
                 .collect(),
             as_of: at.position(),
         })

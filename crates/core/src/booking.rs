@@ -25,6 +25,8 @@ pub struct Booking {
     pub reference: Option<Box<str>>,
     /// The account that asked.
     pub account: Option<Pseudonym>,
+    /// The channel it was asked for through.
+    pub channel: Option<Box<str>>,
     /// When it was granted.
     pub granted_at: Timestamp,
     /// When the hold ends.
@@ -102,6 +104,7 @@ impl Booking {
             request_id: grant.request_id.into_boxed_str(),
             reference: grant.reference.map(String::into_boxed_str),
             account: grant.account,
+            channel: grant.channel.map(String::into_boxed_str),
             granted_at,
             hold_expires_at: grant.hold_expires_at,
             opening: grant.opening,
@@ -129,6 +132,7 @@ impl Booking {
             numbers: self.seats.iter().map(|seat| seat.number).collect(),
             request_id: (&*self.request_id).into(),
             reference: self.reference.as_deref().map(Into::into),
+            channel: self.channel.as_deref().map(Into::into),
             granted_at: self.granted_at,
             hold_expires_at: self.hold_expires_at.filter(|_| self.status == Status::Held),
         }
@@ -185,6 +189,7 @@ impl Booking {
         }
         text_into(Some(&self.request_id), out);
         text_into(self.reference.as_deref(), out);
+        text_into(self.channel.as_deref(), out);
         let Some(life) = &self.life else { return out.push(0) };
         out.push(1);
         out.extend_from_slice(&life.changes.to_le_bytes());

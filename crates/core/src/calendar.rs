@@ -1,5 +1,6 @@
 //! Days and times of day at the office: pure arithmetic on the opening's zone.
 
+use giliran_wire::ledger::BookableUntil;
 use giliran_wire::{Date, Timestamp};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan};
@@ -17,13 +18,24 @@ impl Calendar {
 
     /// When a day begins at the office.
     pub fn begins(&self, date: Date) -> Timestamp {
-        let midnight = date
-            .civil()
-            .to_datetime(jiff::civil::Time::midnight())
-            .to_zoned_datetime(self.0.clone());
-        midnight.map_or(Timestamp::from_millis(i64::MAX), |at| {
-            Timestamp::from_millis(at.timestamp().as_millisecond())
-        })
+        self.time_of(date.civil(), 0)
+    }
+
+    /// From when on nobody can book a slot of this day.
+    pub fn bookable_until(&self, rule: BookableUntil, date: Date) -> Timestamp {
+        match rule {
+            BookableUntil::DayBegins => self.begins(date),
+            BookableUntil::TimeOfDay { minute } => self.time_of(date.civil(), minute),
+            BookableUntil::Before { ms } => self.begins(date).minus_millis(ms),
+        }
+    }
+
+    /// This minute of a day; where daylight saving skips it, as much later.
+    fn time_of(&self, day: jiff::civil::Date, minute: u16) -> Timestamp {
+        let minutes = SignedDuration::from_mins(minute.into());
+        let time = day.at(0, 0, 0, 0).checked_add(minutes);
+        let at = time.and_then(|time| time.to_zoned_datetime(self.0.clone()));
+        at.map_or(Timestamp::LATEST, |at| Timestamp::from_millis(at.timestamp().as_millisecond()))
     }
 
     /// The first of these minutes of the day, on any day, that comes after

@@ -227,12 +227,11 @@ fn cannot_move(
     now: Timestamp,
 ) -> Option<Result<(), Refusal>> {
     let most = opening.record().rules.max_changes;
-    let used_up = most.is_some_and(|most| booking.changes() >= most)
+    let used_up = booking.changes() >= most
         || booking.life.as_ref().is_some_and(|life| life.done.len() >= MAX_REMEMBERED);
     match moves(opening, booking, choices, now) {
         Ok(false) => Some(Ok(())),
         _ if used_up => {
-            let most = most.map_or(MAX_REMEMBERED, usize::from);
             let detail = format!("status: confirmed; changed too often, at most {most} times");
             Some(Err(Refusal::because(Reason::WrongState, detail)))
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use giliran_wire::answer::Phase;
+use giliran_wire::answer::{Phase, SlotState};
 use giliran_wire::ledger::{MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{Date, Timestamp};
@@ -16,7 +16,7 @@ const MAX_ROUND_MS: u64 = 5_000;
 use crate::accounts::Accounts;
 use crate::calendar::Calendar;
 use crate::claims::Claims;
-use crate::places::{Counts, Free};
+use crate::places::{Counts, Free, Moments};
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
 /// An opening: its record, its slots' counters, its applicants' claims.
@@ -38,6 +38,14 @@ pub struct Opening {
     pub(crate) quotas: Counts,
     /// Places that are neither held by a live booking nor free.
     pub(crate) withheld: Counts,
+    /// Of these the ones that operators keep back.
+    pub(crate) reserved: Counts,
+    /// 1: an operator has closed the slot.
+    pub(crate) halted: Counts,
+    /// When the next of the withheld places is released.
+    pub(crate) next_release: Moments,
+    /// From when on nobody can book a slot.
+    bookable_until: Box<[Timestamp]>,
     pub(crate) claims: Claims,
     pub(crate) accounts: Accounts,
 }
@@ -123,6 +131,10 @@ impl Opening {
             durably_free: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
             quotas: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
             withheld: Counts::new(record.slots.iter().map(|_| 0)),
+            reserved: Counts::new(record.slots.iter().map(|_| 0)),
+            halted: Counts::new(record.slots.iter().map(|_| 0)),
+            next_release: Moments::none(record.slots.len()),
+            bookable_until: record.slots.iter().map(|slot| slot.bookable_until).collect(),
             claims: Claims::default(),
             accounts: Accounts::new(record.rules.max_per_account),
             record,
@@ -138,7 +150,7 @@ impl Opening {
         let mut bytes = Vec::new();
         giliran_wire::codec::encode_into(record, &mut bytes);
         if bytes.len() > MAX_BLOCK_BYTES - ROOM_BESIDE {
-            let what = "more slots than one ledger block holds (512 KiB, some 18,000 slots)";
+            let what = "more slots than one ledger block holds (512 KiB, some 14,000 slots)";
             return Err(Unsupported { id: record.id.clone(), what });
         }
         let what = match &record.rules.order {
@@ -239,6 +251,45 @@ impl Opening {
     /// returned and not released yet, reserved, or halted.
     pub fn withheld(&self, slot: u32) -> i32 {
         self.withheld.of(slot)
+    }
+
+    /// Places of a slot that an operator keeps back from everybody.
+    pub fn reserved(&self, slot: u32) -> u16 {
+        self.reserved.of(slot) as u16
+    }
+
+    /// True if an operator has closed the slot for grants.
+    pub fn is_halted(&self, slot: u32) -> bool {
+        self.halted.of(slot) == 1
+    }
+
+    /// When the next returned place of a slot is released, or drawn for; none:
+    /// none waits.
+    pub fn next_release(&self, slot: u32) -> Option<Timestamp> {
+        self.next_release.of(slot)
+    }
+
+    /// True while it is not too late to book a slot.
+    pub fn is_bookable(&self, slot: u32, now: Timestamp) -> bool {
+        now < self.bookable_until[slot as usize]
+    }
+
+    /// A slot as `availability` shows it at engine time `now`.
+    pub fn slot_state(&self, index: u32, now: Timestamp) -> SlotState<'_> {
+        let slot = self.slot(index);
+        SlotState {
+            opening: self.id().into(),
+            office: slot.office.into(),
+            date: slot.date,
+            session: slot.session.into(),
+            quota: u32::from(slot.quota),
+            free: self.durably_free(index),
+            withheld: self.withheld(index).max(0) as u32,
+            reserved: u32::from(self.reserved(index)),
+            halted: self.is_halted(index),
+            bookable: self.is_bookable(index, now),
+            next_release: self.next_release(index),
+        }
     }
 
     /// When it should open and close; an operator may have moved its end.

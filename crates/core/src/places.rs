@@ -4,11 +4,13 @@
 //! |---|---|---|---|---|
 //! | `free` | load, CAS in `take` | relaxed | nothing: the number itself is all that is passed on; who holds a place is told by the claim and the ledger | – |
 //! | `free` | add in `give` | relaxed | as above | – |
-//! | `durable` | store by the keeper | relaxed, inside a [`Stable`](crate::stable::Stable) change | readers' relaxed load inside a `Stable` read | the version check of `Stable` orders it |
+//! | counts, moments | store by the keeper | relaxed, inside a [`Stable`](crate::stable::Stable) change | readers' relaxed load inside a `Stable` read | the version check of `Stable` orders it |
 //!
 //! Both may be negative: a quota can be lowered below what is granted.
 
-use crate::sync::{AtomicI32, Ordering};
+use giliran_wire::Timestamp;
+
+use crate::sync::{AtomicI32, AtomicU64, Ordering};
 
 /// One slot's counter of places that nobody has taken or is about to.
 ///
@@ -63,5 +65,26 @@ impl Counts {
     /// Only the keeper, inside a change: no other writer exists.
     pub(crate) fn set(&self, slot: u32, n: i32) {
         self.0[slot as usize].store(n, Ordering::Relaxed);
+    }
+}
+
+/// One moment per slot, or none.
+#[derive(Debug)]
+pub(crate) struct Moments(Box<[AtomicU64]>);
+
+impl Moments {
+    pub(crate) fn none(slots: usize) -> Self {
+        Self((0..slots).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(crate) fn of(&self, slot: u32) -> Option<Timestamp> {
+        let ms = self.0[slot as usize].load(Ordering::Relaxed);
+        (ms > 0).then(|| Timestamp::from_millis(ms as i64))
+    }
+
+    /// Only the keeper, inside a change. No moment lies before 1970.
+    pub(crate) fn set(&self, slot: u32, at: Option<Timestamp>) {
+        let ms = at.map_or(0, |at| at.as_millis().max(1) as u64);
+        self.0[slot as usize].store(ms, Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 use giliran_core::{Durable, Entered, Found, Refusal, Settled};
 use giliran_wire::admin;
-use giliran_wire::answer::{self, Answer, Reason, Rejection, SlotState, Verdict};
+use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
 use giliran_wire::{Position, Timestamp};
 
@@ -250,7 +250,7 @@ impl Outbox {
     ) {
         let answered = match outcome {
             Outcome::Adjusted(report, durable) => {
-                return self.adjusted(ticket, &report, durable.position());
+                return self.adjusted(ticket, &report, durable.position(), now);
             }
             Outcome::NotAdjusted(refusal, durable) => {
                 return self.not_adjusted(ticket, rejection(refusal, durable, now));
@@ -280,20 +280,11 @@ impl Outbox {
     }
 
     /// An operator's action that is on record.
-    fn adjusted(&mut self, ticket: Ticket, report: &Report, as_of: Position) {
+    fn adjusted(&mut self, ticket: Ticket, report: &Report, as_of: Position, now: Timestamp) {
         let To::One { reply, form } = ticket.to else { return };
         let slot = |index: &u32| {
             let opening = report.opening.as_ref()?;
-            let slot = opening.slot(*index);
-            Some(SlotState {
-                opening: opening.id().into(),
-                office: slot.office.into(),
-                date: slot.date,
-                session: slot.session.into(),
-                quota: u32::from(slot.quota),
-                free: opening.durably_free(*index),
-                withheld: opening.withheld(*index).max(0) as u32,
-            })
+            Some(opening.slot_state(*index, now))
         };
         // What was done to a booking is told before what merely concerns it.
         let mut room = admin::MAX_LISTED;
@@ -308,7 +299,7 @@ impl Outbox {
             found.iter().map(|f| f.booking.view(&f.opening)).collect()
         }
         let report = admin::Report {
-            outcome: "done".into(),
+            outcome: if report.dry_run { admin::WOULD } else { admin::DONE }.into(),
             slots: report.slots.iter().filter_map(slot).collect(),
             concerned_count: report.concerned.len() as u64,
             concerned: views(&report.concerned[..concerned]),

@@ -14,7 +14,7 @@ use giliran_broker::ledger::Ledger;
 use giliran_core::{Keeper, Refusal};
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::TakeOver;
+use giliran_wire::ledger::{Signed, TakeOver};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -25,7 +25,7 @@ use crate::high_water::Mark;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
 use crate::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why};
-use crate::workers::{self, Decided, Shared, Signed};
+use crate::workers::{self, Decided, Shared};
 
 /// Groups of decided requests that wait for the sequencer.
 const DECIDED_GROUPS: usize = 256;
@@ -49,6 +49,8 @@ pub(crate) enum End {
     Deposed,
 }
 
+/// The operator who wants the ledger's next generation, and whom to tell.
+type Asked = Option<(Signed, Ticket)>;
 type Answers = Vec<(Ticket, Option<Box<str>>, Outcome)>;
 
 /// What a term of office needs of the engine.
@@ -72,6 +74,7 @@ pub(crate) async fn serve(
     let take_over = TakeOver {
         engine: engine.options.name.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
+        forced: None,
     };
     let shared = Arc::new(Shared {
         client: engine.client.clone(),
@@ -154,8 +157,8 @@ struct Term<'a> {
     tasks: JoinSet<()>,
     stop_intake: watch::Sender<bool>,
     /// The next generation's stream, and who asked for it, once it is made.
-    nexts_tx: mpsc::Sender<(Result<Ledger, giliran_broker::Error>, Option<Ticket>)>,
-    nexts: mpsc::Receiver<(Result<Ledger, giliran_broker::Error>, Option<Ticket>)>,
+    nexts_tx: mpsc::Sender<(Result<Ledger, giliran_broker::Error>, Asked)>,
+    nexts: mpsc::Receiver<(Result<Ledger, giliran_broker::Error>, Asked)>,
     /// One is being made; or could not be made, until then.
     making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
@@ -198,7 +201,7 @@ impl Term<'_> {
                 Some((attempt, read)) = self.reads.recv() => {
                     self.on_sequencer(|sequencer, now| sequencer.read(attempt, &read, now));
                 }
-                Some((next, ticket)) = self.nexts.recv() => self.roll(next, ticket),
+                Some((next, asked)) = self.nexts.recv() => self.roll(next, asked),
                 _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
                     self.decide(&mut group);
                 }
@@ -238,9 +241,9 @@ impl Term<'_> {
             self.sequencer.admin(action, ticket, now);
         }
         for (signed, ticket) in all.rolls {
-            let Signed { operator, reason } = signed;
+            let Signed { operator, reason } = &signed;
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
-            self.make_next(Some(ticket));
+            self.make_next(Some((signed, ticket)));
         }
         self.sequencer.ballots(all.ballots);
         self.sequencer.collect(all.rounds, now);
@@ -260,39 +263,39 @@ impl Term<'_> {
     }
 
     /// Makes the next generation's stream, beside the loop.
-    fn make_next(&mut self, ticket: Option<Ticket>) {
+    fn make_next(&mut self, asked: Asked) {
         self.making_next = Some(Instant::now() + ROLL_PAUSE);
         let (ledger, nexts) = (self.office.ledger.clone(), self.nexts_tx.clone());
         tokio::spawn(async move {
             let next = ledger.make_next().await;
             // Nobody listens any more: the term is over.
-            let _ = nexts.send((next, ticket)).await;
+            let _ = nexts.send((next, asked)).await;
         });
     }
 
-    fn roll(&mut self, next: Result<Ledger, giliran_broker::Error>, ticket: Option<Ticket>) {
+    fn roll(&mut self, next: Result<Ledger, giliran_broker::Error>, asked: Asked) {
         match next {
             Ok(next) if next.generation() == self.office.ledger.generation() + 1 => {
                 let (name, first) = (next.name().to_owned(), next.first());
                 self.making_next = None;
                 let roll = |sequencer: &mut Sequencer<Ticket>, now| {
-                    sequencer.roll(name, first, ticket, now);
+                    sequencer.roll(name, first, asked, now);
                 };
                 tokio::task::block_in_place(|| roll(&mut self.sequencer, now(self.office.engine)));
             }
             Ok(next) => {
                 let detail = format!("the ledger has just gone on in {}", next.name());
-                self.not_rolled(ticket, detail);
+                self.not_rolled(asked, detail);
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot go on in a next stream");
-                self.not_rolled(ticket, error.to_string());
+                self.not_rolled(asked, error.to_string());
             }
         }
     }
 
-    fn not_rolled(&self, ticket: Option<Ticket>, detail: String) {
-        let Some(ticket) = ticket else { return };
+    fn not_rolled(&self, asked: Asked, detail: String) {
+        let Some((_, ticket)) = asked else { return };
         let reason = Reason::Unavailable;
         let retry_after_ms = Some(ROLL_RETRY_MS);
         let refusal = Refusal { reason, detail: Some(detail), retry_after_ms, about: None };
@@ -367,7 +370,6 @@ impl Term<'_> {
                     Effect::Answer { ticket, request_id, outcome } => {
                         answers.push((ticket, request_id, outcome));
                     }
-                    Effect::Foreign(foreign) => self.office.engine.report(&foreign),
                     Effect::Active(position) => {
                         tracing::info!(epoch = position.epoch, seq = position.seq, "in office");
                         self.enter_office(position).await?;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use giliran_core::Keeper;
 use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Sequencer, Why};
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
-    TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
 
@@ -34,10 +34,19 @@ fn opening() -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Immediate,
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
-        slots: vec![Slot { office: 0, session: 0, date: "2026-12-01".parse().unwrap(), quota: 9 }],
+        slots: vec![Slot {
+            office: 0,
+            session: 0,
+            date: "2026-12-01".parse().unwrap(),
+            quota: 9,
+            bookable_until: Timestamp::LATEST,
+        }],
     }
 }
 
@@ -47,12 +56,12 @@ fn genesis() -> Bytes {
         applicant_key: KeyFingerprint([0; 16]),
         release: "0".into(),
         continues: None,
+        rebuilt: None,
     };
     let block = Block {
         format: FORMAT,
         ledger: LedgerId([1; 16]),
         generation: 1,
-        number: 1,
         epoch: 0,
         writer: WriterNonce([0; 16]),
         time: Timestamp::from_millis(1),
@@ -63,7 +72,7 @@ fn genesis() -> Bytes {
 }
 
 fn take_over(keeper: Keeper, writer: u8) -> Sequencer<u64> {
-    let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+    let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
     let writer = WriterNonce([writer; 16]);
     Sequencer::take_over(keeper, writer, take_over, Box::new(|| 7), NEXT, NOW)
 }
@@ -104,7 +113,7 @@ fn a_part_of_the_state_begins_nothing() {
     let (begin, _) = run(&mut first);
     assert!(begin.len() > 2, "{} parts", begin.len());
     for read in 1..begin.len() {
-        let mut keeper = Keeper::beginning_with(2);
+        let mut keeper = Keeper::new();
         for (seq, bytes) in (FIRST..).zip(&begin[..read]) {
             keeper.fold(seq, bytes).unwrap();
         }
@@ -112,7 +121,7 @@ fn a_part_of_the_state_begins_nothing() {
         assert!(matches!(end, Some(Why::Damaged(_))), "{end:?}");
         assert_eq!(written.len(), 0, "after {read} of {} parts", begin.len());
     }
-    let mut keeper = Keeper::beginning_with(2);
+    let mut keeper = Keeper::new();
     for (seq, bytes) in (FIRST..).zip(&begin) {
         keeper.fold(seq, bytes).unwrap();
     }

@@ -5,11 +5,12 @@
 
 use giliran_core::{Ask, Decision, Keeper};
 use giliran_engine::sequencer::{
-    Act, Action, Appended, Continuation, Effect, Fate, Now, Outcome, Sequencer,
+    Act, Action, Appended, Continuation, Effect, Now, Outcome, Sequencer,
 };
+use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, MAX_BLOCK_BYTES, Office, OpeningRecord, Order, ReturnRule,
-    Rules, Session, Slot, TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, MAX_BLOCK_BYTES, Office,
+    OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
@@ -43,6 +44,7 @@ fn opening() -> OpeningRecord {
         session: i / OFFICES % SESSIONS,
         date: format!("2026-12-{:02}", 1 + i / OFFICES / SESSIONS).parse().unwrap(),
         quota: 1,
+        bookable_until: Timestamp::LATEST,
     };
     OpeningRecord {
         ordinal: 0,
@@ -58,7 +60,10 @@ fn opening() -> OpeningRecord {
             cancelled: ReturnRule::At { minutes: vec![7 * 60] },
             expired: ReturnRule::Immediate,
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: (0..OFFICES).map(office).collect(),
         slots: (0..OFFICES * SESSIONS * DAYS).map(slot).collect(),
@@ -81,12 +86,12 @@ impl Bench {
             applicant_key: KeyFingerprint([0; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let block = Block {
             format: FORMAT,
             ledger: LedgerId([1; 16]),
             generation: 1,
-            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: Timestamp::from_millis(1),
@@ -95,7 +100,7 @@ impl Bench {
         };
         keeper.fold(1, &block.seal().bytes).unwrap();
         let now = Now { wall: Timestamp::from_millis(1_795_000_000_000), mono_ms: 1_000_000 };
-        let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         let mut bits = 0u128;
         let random = Box::new(move || {
             bits += 1;
@@ -126,7 +131,7 @@ impl Bench {
                         self.sequencer.appended(attempt, stored, self.now);
                     }
                     Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
-                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
+                    Effect::Read { .. } | Effect::Active(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }
@@ -205,7 +210,7 @@ fn a_thousand_actions_at_once_do_not_outgrow_a_block() {
     for i in 0..2_000u32 {
         let act = Act::Quota { slot: i % (OFFICES * SESSIONS * DAYS), quota: 3 };
         let (operator, reason) = ("o".repeat(64), "r".repeat(256));
-        let action = Action { opening: 0, operator, reason, act };
+        let action = Action { opening: 0, operator, reason, act, dry_run: false };
         bench.sequencer.admin(action, u64::from(i), bench.now);
     }
     bench.run();
@@ -224,6 +229,7 @@ fn grants_do_not_keep_an_action_waiting() {
         operator: "o".into(),
         reason: "r".into(),
         act: Act::Quota { slot, quota },
+        dry_run: false,
     };
     bench.sequencer.admin(quota(0, 30_000), 0, bench.now);
     bench.run();
@@ -237,9 +243,10 @@ fn grants_do_not_keep_an_action_waiting() {
         bench.ask(who, &here, false);
     }
     // The first of these grants is on its way; the others fill several blocks.
-    let fate = Fate::Keep;
-    let halt = Act::Halt { slots: vec![0], halted: true, fate };
-    let halt = Action { opening: 0, operator: "o".into(), reason: "r".into(), act: halt };
+    let bookings = Bookings::Keep;
+    let halt = Act::Halt { slots: vec![0], halted: true, bookings };
+    let (operator, reason) = ("o".into(), "r".into());
+    let halt = Action { opening: 0, operator, reason, act: halt, dry_run: false };
     bench.sequencer.admin(halt, 1_000_000, bench.now);
     bench.run();
     let granted = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Granted(..))).count();
@@ -247,4 +254,45 @@ fn grants_do_not_keep_an_action_waiting() {
     assert!(bench.largest <= MAX_BLOCK_BYTES, "a block of {} bytes", bench.largest);
     assert_eq!(granted + busy, 10_000);
     assert!(granted < 7_500, "{granted} were granted before the halt");
+}
+
+/// Nobody is told that something happened which did not: no block is written, and
+/// whom it would concern is who is there.
+#[test]
+fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
+    let mut bench = Bench::new();
+    let day = Choice {
+        office: Text::from("o0"),
+        date: Some("2026-12-01".parse().unwrap()),
+        session: Some(Text::from("s0")),
+    };
+    bench.ask(1, &[day], false);
+    bench.run();
+    bench.told.clear();
+    let before = bench.sequencer.keeper().chain().clone();
+    let mut would = |act| {
+        let (operator, reason) = ("o".into(), "r".into());
+        bench.sequencer.admin(
+            Action { opening: 0, operator, reason, act, dry_run: true },
+            9,
+            bench.now,
+        );
+        bench.run();
+        let Some((9, Outcome::Adjusted(report, _))) = bench.told.pop() else { panic!("no report") };
+        assert!(report.dry_run);
+        (report.concerned.len(), report.moved.len(), report.cancelled.len())
+    };
+    let halt = |bookings, slots| Act::Halt { slots, halted: true, bookings };
+    assert_eq!(would(halt(Bookings::Keep, vec![0])), (1, 0, 0));
+    assert_eq!(would(halt(Bookings::Cancel, vec![0])), (0, 0, 1));
+    assert_eq!(would(halt(Bookings::Move, vec![0])), (0, 1, 0));
+    // No other slot of the office is left to move to.
+    let everywhere: Vec<u32> =
+        (0..OFFICES * SESSIONS * DAYS).filter(|i| i % OFFICES == 0).collect();
+    assert_eq!(would(halt(Bookings::Move, everywhere)), (1, 0, 0));
+    assert_eq!(would(halt(Bookings::Cancel, vec![OFFICES])), (0, 0, 0));
+    assert_eq!(would(Act::Quota { slot: 0, quota: 0 }), (1, 0, 0));
+    assert_eq!(would(Act::Reserve { slot: 0, places: 1 }), (0, 0, 0));
+    assert_eq!(would(Act::ClosesAt { closes_at: Timestamp::from_millis(1) }), (0, 0, 0));
+    assert_eq!(*bench.sequencer.keeper().chain(), before, "a block was written");
 }

@@ -63,13 +63,13 @@ impl Bench {
             applicant_key: KeyFingerprint([0; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let now = Now { wall: begin.parse().unwrap(), mono_ms: 1_000_000 };
         let block = Block {
             format: FORMAT,
             ledger: LedgerId([1; 16]),
             generation: 1,
-            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: now.wall,
@@ -79,7 +79,7 @@ impl Bench {
         let mut keeper = Keeper::new();
         let blocks = vec![block.seal().bytes];
         keeper.fold(1, &blocks[0]).unwrap();
-        let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         let mut bits = 0u128;
         let random = Box::new(move || {
             bits += 1;
@@ -107,7 +107,7 @@ impl Bench {
                         self.sequencer.appended(attempt, stored, self.now);
                     }
                     Effect::Answer { outcome, .. } => self.told.push(outcome),
-                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
+                    Effect::Read { .. } | Effect::Active(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use giliran_core::{Opening, Openings};
-use giliran_wire::Timestamp;
+use giliran_wire::answer::FreePlaces;
+use giliran_wire::{Position, Timestamp};
 
 /// Remembers what was told of every slot.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    /// Quota and free places by opening and slot.
-    told: HashMap<(u32, u32), (u16, i32)>,
+    /// What was told by opening and slot.
+    told: HashMap<(u32, u32), FreePlaces>,
     /// The openings of which something was told, to take that back when they
     /// leave memory.
     openings: HashMap<u32, Arc<Opening>>,
@@ -20,28 +21,35 @@ impl Places {
     /// Keys and values of the slots that changed since the last call; an empty
     /// value: the opening has left memory, nothing is told of it any more. At the
     /// first call every slot is told, but not of openings that closed before
-    /// `horizon`.
+    /// `horizon`. `now`: which slots it is too late for; `as_of`: how far the
+    /// ledger was read.
     pub(crate) fn take(
         &mut self,
         openings: &Openings,
+        (now, as_of): (Timestamp, Position),
         horizon: Timestamp,
     ) -> BTreeMap<String, Vec<u8>> {
         let mut news = BTreeMap::new();
         for opening in openings.iter() {
             let ordinal = opening.record().ordinal;
             for index in 0..opening.slots() {
-                let slot = opening.slot(index);
-                let now = (slot.quota, opening.durably_free(index));
-                let before = self.told.insert((ordinal, index), now);
-                let new = match before {
-                    Some(before) => before != now,
+                let mut places = opening.slot_state(index, now).places(as_of);
+                let new = match self.told.get(&(ordinal, index)) {
+                    Some(before) => {
+                        // What was told then still is so.
+                        places.as_of = before.as_of;
+                        let changed = *before != places;
+                        places.as_of = if changed { as_of } else { before.as_of };
+                        changed
+                    }
                     None => opening.window().1 >= horizon,
                 };
                 if new {
-                    let value = format!("{{\"quota\":{},\"free\":{}}}", now.0, now.1);
-                    news.insert(key(opening, index), value.into_bytes());
+                    let value = serde_json::to_vec(&places).expect("numbers are always JSON");
+                    news.insert(key(opening, index), value);
                     self.openings.entry(ordinal).or_insert_with(|| Arc::clone(opening));
                 }
+                self.told.insert((ordinal, index), places);
             }
         }
         self.told.retain(|(ordinal, _), _| openings.get(*ordinal).is_some());

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use giliran_core::{Change, Folded, Found, Keeper};
+use giliran_core::{Change, Found, Keeper};
 use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
-use giliran_wire::ledger::{Chain, Foreign};
+use giliran_wire::ledger::Chain;
 use giliran_wire::subject::Domain;
 
 use crate::FeedError;
@@ -25,24 +25,15 @@ pub(crate) struct Changes {
     domain: Domain,
     keeper: Keeper,
     places: Places,
-    /// Foreign messages met since they were last asked for.
-    foreign: Vec<Foreign>,
 }
 
 impl Changes {
-    /// Begins with this generation.
-    pub(crate) fn new(domain: Domain, generation: u32) -> Self {
-        let keeper = Keeper::beginning_with(generation);
-        Self { domain, keeper, places: Places::default(), foreign: Vec::new() }
+    pub(crate) fn new(domain: Domain) -> Self {
+        Self { domain, keeper: Keeper::new(), places: Places::default() }
     }
 
     pub(crate) fn chain(&self) -> &Chain {
         self.keeper.chain()
-    }
-
-    /// Takes the foreign messages met since the last call.
-    pub(crate) fn take_foreign(&mut self) -> Vec<Foreign> {
-        std::mem::take(&mut self.foreign)
     }
 
     /// Changes since the ledger's first block: as many events there are.
@@ -50,7 +41,7 @@ impl Changes {
         self.keeper.changes()
     }
 
-    /// Reads the message stored at `seq`; `after`: the last event that is told
+    /// Reads the stored block at `seq`; `after`: the last event that is told
     /// already. The events that are not come back in order.
     pub(crate) fn fold(
         &mut self,
@@ -58,14 +49,7 @@ impl Changes {
         bytes: &[u8],
         after: Option<EventId>,
     ) -> Result<Vec<Outgoing>, FeedError> {
-        let changes = match self.keeper.fold(seq, bytes)? {
-            Folded::Applied(changes) => changes,
-            Folded::Void => Vec::new(),
-            Folded::Foreign(foreign) => {
-                self.foreign.push(foreign);
-                Vec::new()
-            }
-        };
+        let changes = self.keeper.fold_changes(seq, bytes)?.unwrap_or_default();
         let (Some(ledger), time) = (self.chain().ledger, self.chain().time) else {
             return Ok(Vec::new());
         };
@@ -106,16 +90,23 @@ impl Changes {
 
     /// Slots whose free places changed since the last call: key and value; see
     /// [`Places::take`].
-    pub(crate) fn take_places(&mut self, horizon: Timestamp) -> BTreeMap<String, Vec<u8>> {
-        self.places.take(&self.keeper.book().openings(), horizon)
+    pub(crate) fn take_places(
+        &mut self,
+        clock: Timestamp,
+        horizon: Timestamp,
+    ) -> BTreeMap<String, Vec<u8>> {
+        let book = self.keeper.book();
+        let at = (book.engine_time(clock), self.keeper.chain().position());
+        self.places.take(&book.openings(), at, horizon)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use giliran_wire::ledger::{
-        Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, FORMAT, Genesis, Grant,
-        Office, OpeningRecord, Order, Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver,
+        Block, BookableUntil, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, FORMAT,
+        Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Reschedule, ReturnRule, Rules,
+        Seat, Session, Slot, TakeOver,
     };
     use giliran_wire::{BlockHash, BookingId, Digest, KeyFingerprint, LedgerId};
     use giliran_wire::{Pseudonym, WriterNonce};
@@ -140,12 +131,12 @@ mod tests {
                 applicant_key: KeyFingerprint([0; 16]),
                 release: "0".into(),
                 continues: None,
+                rebuilt: None,
             };
             let next = Block {
                 format: FORMAT,
                 ledger: LEDGER,
                 generation: 1,
-                number: 1,
                 epoch: 0,
                 writer: WriterNonce([0; 16]),
                 time: Timestamp::from_millis(5),
@@ -153,7 +144,7 @@ mod tests {
                 entries: Vec::new(),
             };
             let after = after.map(|(seq, n)| EventId { ledger: LEDGER, seq, n });
-            let changes = Changes::new(Domain::default(), 1);
+            let changes = Changes::new(Domain::default());
             let mut bench = Self { changes, after, next, seq: 0 };
             bench.block(vec![Entry::Genesis(genesis)]).unwrap();
             bench.next.epoch = 1;
@@ -165,7 +156,6 @@ mod tests {
         fn block(&mut self, entries: Vec<Entry>) -> Result<Vec<Outgoing>, FeedError> {
             let sealed = Block { entries, ..self.next.clone() }.seal();
             self.next.previous = sealed.hash;
-            self.next.number += 1;
             self.seq += 1;
             self.changes.fold(self.seq, &sealed.bytes, self.after)
         }
@@ -179,14 +169,15 @@ mod tests {
         }
 
         fn places(&mut self, horizon: i64) -> Vec<String> {
-            let places = self.changes.take_places(Timestamp::from_millis(horizon));
+            let now = Timestamp::from_millis(5);
+            let places = self.changes.take_places(now, Timestamp::from_millis(horizon));
             let shown = |(key, value)| format!("{key} {}", String::from_utf8(value).unwrap());
             places.into_iter().map(shown).collect()
         }
     }
 
     fn take_over() -> Entry {
-        Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into() })
+        Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
     }
 
     fn opening(ordinal: u32) -> Entry {
@@ -198,8 +189,13 @@ mod tests {
         };
         let office =
             Office { id: "harbour".into(), name: "Harbour".into(), sessions: vec![session] };
-        let slot =
-            |date: &str| Slot { office: 0, session: 0, date: date.parse().unwrap(), quota: 10 };
+        let slot = |date: &str| Slot {
+            office: 0,
+            session: 0,
+            date: date.parse().unwrap(),
+            quota: 10,
+            bookable_until: Timestamp::LATEST,
+        };
         Entry::Opening(Box::new(OpeningRecord {
             ordinal,
             id: format!("week-{ordinal}"),
@@ -214,7 +210,10 @@ mod tests {
                 cancelled: ReturnRule::Immediate,
                 expired: ReturnRule::Immediate,
                 across_openings: false,
-                max_changes: None,
+                max_changes: u16::MAX,
+                bookable_until: BookableUntil::DayBegins,
+                max_bookings: u16::MAX,
+                leftovers: Leftovers::None,
             },
             offices: vec![office],
             slots: vec![slot("2026-11-30"), slot("2026-12-01")],
@@ -238,6 +237,14 @@ mod tests {
             channel: None,
             hold_expires_at: None,
         }
+    }
+
+    /// What is told of a slot that so many places of its ten are free of.
+    fn places(date: &str, free: i32, seq: u64) -> String {
+        format!(
+            "week-0.harbour.{date}.all {{\"quota\":10,\"free\":{free},\"withheld\":0,\"reserved\":0,\
+             \"halted\":false,\"bookable\":true,\"as_of\":{{\"epoch\":1,\"seq\":{seq}}}}}"
+        )
     }
 
     fn ids(events: &[Outgoing]) -> Vec<(u64, u32)> {
@@ -289,8 +296,7 @@ mod tests {
         let three = (1..4).map(|number| Entry::Grant(grant(0, number))).collect();
         assert_eq!(ids(&bench.block(three).unwrap()), [(3, 2)]);
         assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 4))]).unwrap()), [(4, 0)]);
-        let places = bench.places(0);
-        assert_eq!(places[0], "week-0.harbour.2026-11-30.all {\"quota\":10,\"free\":6}");
+        assert_eq!(bench.places(0)[0], places("2026-11-30", 6, 4));
     }
 
     #[test]
@@ -298,21 +304,7 @@ mod tests {
         let mut bench = Bench::new(None);
         assert_eq!(ids(&bench.void_block(vec![Entry::Grant(grant(0, 1))]).unwrap()), []);
         assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 2))]).unwrap()), [(4, 0)]);
-        let places = bench.places(0);
-        assert_eq!(places[0], "week-0.harbour.2026-11-30.all {\"quota\":10,\"free\":9}");
-    }
-
-    #[test]
-    fn a_foreign_message_is_skipped_and_told_of() {
-        let mut bench = Bench::new(None);
-        bench.seq += 1;
-        let events = bench.changes.fold(bench.seq, b"no block", None).unwrap();
-        assert!(events.is_empty() && bench.changes.chain().doubt.is_some());
-        assert_eq!(bench.changes.chain().position().seq, 2);
-        assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 2))]).unwrap()), [(4, 0)]);
-        assert!(bench.changes.chain().doubt.is_none());
-        let foreign: Vec<u64> = bench.changes.take_foreign().iter().map(|f| f.seq).collect();
-        assert_eq!(foreign, [3]);
+        assert_eq!(bench.places(0)[0], places("2026-11-30", 9, 4));
     }
 
     #[test]
@@ -340,6 +332,7 @@ mod tests {
             cause: CancelCause::Applicant,
             release_at: None,
             reason: None,
+            refund_due: false,
         };
         let late = Confirm { booking: booking(2), request_id: "l".into(), ..confirm.clone() };
         let expire = Expire { booking: booking(2), release_at: None };
@@ -386,10 +379,8 @@ mod tests {
     #[test]
     fn damage_stops_the_feed() {
         let mut bench = Bench::new(None);
-        bench.next.number += 1;
-        let error = bench.block(Vec::new()).unwrap_err();
+        let error = bench.changes.fold(3, b"no block", None).unwrap_err();
         assert!(matches!(error, FeedError::Ledger(_)), "{error}");
-        let mut bench = Bench::new(None);
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
         let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();
         assert!(error.to_string().contains("granted in no slot"), "{error}");
@@ -404,7 +395,7 @@ mod tests {
         assert!(bench.places(0).is_empty());
         bench.block(vec![Entry::Grant(grant(1, 1)), Entry::Grant(grant(1, 2))]).unwrap();
         let told = bench.places(0);
-        assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":8}"]);
+        assert_eq!(told, [places("2026-12-01", 8, 3)]);
         // Once its days are over, what was told of it is taken back, once.
         bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
         bench.next.time = "2026-12-10T00:00:00Z".parse().unwrap();
@@ -423,7 +414,7 @@ mod tests {
         assert!(bench.places(CLOSES + 1).is_empty());
         bench.block(vec![Entry::Grant(grant(1, 2))]).unwrap();
         let told = bench.places(CLOSES + 1);
-        assert_eq!(told, ["week-0.harbour.2026-12-01.all {\"quota\":10,\"free\":9}"]);
+        assert_eq!(told, [places("2026-12-01", 9, 4)]);
         let mut bench = Bench::new(Some((3, 0)));
         assert_eq!(bench.places(CLOSES).len(), 2);
     }

@@ -13,10 +13,11 @@ use giliran_broker::connection::{Login, connect};
 use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::server::{Server, ServerOptions, locate};
 use giliran_feed::{Feed, FeedError, Status};
+use giliran_wire::answer::FreePlaces;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, Grant, Office, OpeningRecord, Order, ReturnRule, Rules, Seat,
-    Session, Slot, TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Seat, Session, Slot, TakeOver,
 };
 use giliran_wire::subject::Domain;
 use giliran_wire::{
@@ -73,6 +74,7 @@ impl Rig {
             applicant_key: KeyFingerprint([0; 16]),
             release: "test".to_owned(),
             continues: None,
+            rebuilt: None,
         };
         let time = giliran_broker::clock::now();
         let ledger =
@@ -83,7 +85,6 @@ impl Rig {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
-            number: 2,
             epoch: 1,
             writer: WriterNonce([1; 16]),
             time,
@@ -93,7 +94,8 @@ impl Rig {
         let (expected, granted) = (Vec::new(), [0; SLOTS as usize]);
         let mut rig =
             Self { server, client, ledger, appender, next, seq: 1, expected, granted, folder };
-        let take_over = TakeOver { engine: "test".to_owned(), release: "test".to_owned() };
+        let take_over =
+            TakeOver { engine: "test".to_owned(), release: "test".to_owned(), forced: None };
         let opened = Entry::Opened { opening: 0 };
         rig.append(vec![Entry::TakeOver(take_over), Entry::Opening(opening(time)), opened]).await;
         rig
@@ -103,7 +105,6 @@ impl Rig {
         let sealed = Block { entries, ..self.next.clone() }.seal();
         let seq = self.store(sealed.bytes).await;
         (self.seq, self.next.previous) = (seq, sealed.hash);
-        self.next.number += 1;
     }
 
     /// Appends until it is stored, whatever becomes of the broker.
@@ -208,13 +209,14 @@ impl Rig {
         for slot in 0..SLOTS {
             let key = format!("week.harbour.{}.all", date(slot));
             let free = QUOTA - self.granted[slot as usize];
-            let expected = format!("{{\"quota\":{QUOTA},\"free\":{free}}}");
             loop {
                 let value = bucket.get(&key).await.unwrap().unwrap_or_default();
-                if value == expected.as_bytes() {
+                let told = serde_json::from_slice::<FreePlaces>(&value).ok();
+                let as_told = told.map(|told| (told.quota, told.free));
+                if as_told == Some((u32::from(QUOTA), i32::from(free))) {
                     break;
                 }
-                assert!(since.elapsed() < PATIENCE, "{key}: {value:?}, not {expected}");
+                assert!(since.elapsed() < PATIENCE, "{key}: {value:?}, not {free} free");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -264,7 +266,13 @@ fn opening(now: Timestamp) -> Box<OpeningRecord> {
     };
     let office =
         Office { id: "harbour".to_owned(), name: "Harbour".to_owned(), sessions: vec![session] };
-    let slot = |n| Slot { office: 0, session: 0, date: date(n).parse().unwrap(), quota: QUOTA };
+    let slot = |n| Slot {
+        office: 0,
+        session: 0,
+        date: date(n).parse().unwrap(),
+        quota: QUOTA,
+        bookable_until: Timestamp::LATEST,
+    };
     Box::new(OpeningRecord {
         ordinal: 0,
         id: "week".to_owned(),
@@ -279,7 +287,10 @@ fn opening(now: Timestamp) -> Box<OpeningRecord> {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Immediate,
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![office],
         slots: (0..SLOTS).map(slot).collect(),

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
-    Adjustment, Block, Chain, Damage, DrawRecord, Entry, Foreign, Grant, OpeningRecord, Reading,
-    Seat,
+    Adjustment, Block, Chain, Damage, DrawRecord, Entry, Grant, OpeningRecord, Reading, Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -218,16 +217,16 @@ impl Rows {
         &self.chain
     }
 
-    /// Reads the message stored at `seq`; one that is foreign comes back.
+    /// Reads the stored block at `seq`.
     ///
     /// # Errors
     ///
     /// Damage, or an entry this release does not know how to store.
-    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Option<Foreign>, PersistError> {
-        match self.chain.read_bytes(seq, bytes)? {
-            Reading::Valid(block) => self.apply(seq, block).map(|()| None),
-            Reading::Void => Ok(None),
-            Reading::Foreign(foreign) => Ok(Some(foreign)),
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), PersistError> {
+        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
+        match reading {
+            Reading::Valid => self.apply(seq, block),
+            Reading::Void => Ok(()),
         }
     }
 
@@ -296,21 +295,7 @@ impl Rows {
                     self.update(Update { slot, off, on: swap.seats, ..stays(swap.booking, seq) });
                 }
                 Entry::Adjust(adjust) => {
-                    let opening = adjust.opening;
-                    self.batch.adjusted.push(match adjust.change {
-                        Adjustment::Quota { slot, quota } => {
-                            Adjusted::Quota { opening, slot, quota }
-                        }
-                        Adjustment::Reserve { slot, places } => {
-                            Adjusted::Reserved { opening, slot, places }
-                        }
-                        Adjustment::Halt { slot, halted } => {
-                            Adjusted::Halted { opening, slot, halted }
-                        }
-                        Adjustment::ClosesAt { closes_at } => {
-                            Adjusted::ClosesAt { opening, closes_at }
-                        }
-                    });
+                    self.batch.adjusted.extend(adjusted(adjust.opening, &adjust.change));
                 }
                 Entry::Draw(DrawRecord::Drawing { .. }) => drawn = true,
                 Entry::Draw(DrawRecord::Drawn { .. }) => drawn = false,
@@ -374,6 +359,17 @@ impl Rows {
         self.in_run.insert(update.id);
         self.batch.runs.push(Run::Updates(vec![update]));
     }
+}
+
+/// None: it changes no slot and no opening.
+fn adjusted(opening: u32, change: &Adjustment) -> Option<Adjusted> {
+    Some(match *change {
+        Adjustment::Quota { slot, quota } => Adjusted::Quota { opening, slot, quota },
+        Adjustment::Reserve { slot, places } => Adjusted::Reserved { opening, slot, places },
+        Adjustment::Halt { slot, halted, .. } => Adjusted::Halted { opening, slot, halted },
+        Adjustment::ClosesAt { closes_at } => Adjusted::ClosesAt { opening, closes_at },
+        Adjustment::Beacon { .. } => return None,
+    })
 }
 
 fn stays(id: BookingId, seq: u64) -> Update {

@@ -10,8 +10,8 @@ use giliran_engine::sequencer::{
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
-    TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
@@ -181,16 +181,37 @@ pub(crate) fn opening() -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Delayed { from_ms: 200, to_ms: 900 },
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![
             Office { id: "a".into(), name: "A".into(), sessions: vec![session("all", false)] },
             Office { id: "b".into(), name: "B".into(), sessions: vec![session("all", false)] },
         ],
         slots: vec![
-            Slot { office: 0, session: 0, date: date("2026-11-30"), quota: 7 },
-            Slot { office: 0, session: 0, date: date("2026-12-01"), quota: 20 },
-            Slot { office: 1, session: 0, date: date("2026-11-30"), quota: 40 },
+            Slot {
+                office: 0,
+                session: 0,
+                date: date("2026-11-30"),
+                quota: 7,
+                bookable_until: Timestamp::LATEST,
+            },
+            Slot {
+                office: 0,
+                session: 0,
+                date: date("2026-12-01"),
+                quota: 20,
+                bookable_until: Timestamp::LATEST,
+            },
+            Slot {
+                office: 1,
+                session: 0,
+                date: date("2026-11-30"),
+                quota: 40,
+                bookable_until: Timestamp::LATEST,
+            },
         ],
     }
 }
@@ -277,6 +298,8 @@ struct Engine {
     lease_until_ms: u64,
     sequencer: Option<Sequencer<usize>>,
     follower: Option<Keeper>,
+    /// The generation that a follower begins with.
+    begin: u32,
 }
 
 /// Everything there is in one run.
@@ -319,7 +342,6 @@ impl World {
             format: FORMAT,
             ledger: LedgerId([7; 16]),
             generation: 1,
-            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: BEGIN,
@@ -329,6 +351,7 @@ impl World {
                 applicant_key: KeyFingerprint([0; 16]),
                 release: "sim".into(),
                 continues: None,
+                rebuilt: None,
             })],
         };
         let mut rng = StdRng::seed_from_u64(seed);
@@ -342,6 +365,7 @@ impl World {
                 lease_until_ms: 0,
                 sequencer: None,
                 follower: Some(Keeper::new()),
+                begin: 1,
             })
             .collect();
         let mut world = Self {
@@ -615,7 +639,6 @@ impl World {
                         self.soon(Event::ReadArrives { engine, life, attempt, generation, seq });
                     }
                     Effect::Answer { ticket, outcome, .. } => self.answer(engine, ticket, outcome),
-                    Effect::Foreign(_) => self.faults.push("foreign at the place"),
                     Effect::Active(_) => self.enter_office(engine),
                     Effect::Idle(why) => self.leave_office(engine, &why),
                 }
@@ -817,8 +840,9 @@ impl World {
             self.perform(engine);
             return;
         }
+        let begin = self.engines[engine].begin;
         let Some(keeper) = &mut self.engines[engine].follower else { return };
-        if let Err(error) = self.streams.follow(keeper) {
+        if let Err(error) = self.streams.follow(keeper, begin) {
             self.damaged.push(error.to_string());
             self.engines[engine].follower = None;
             return;
@@ -829,7 +853,11 @@ impl World {
             let keeper = self.engines[engine].follower.take().expect("checked above");
             let mut ids = StdRng::from_rng(&mut self.rng);
             let writer = WriterNonce(self.rng.random());
-            let name = TakeOver { engine: format!("engine {engine}"), release: "sim".into() };
+            let name = TakeOver {
+                engine: format!("engine {engine}"),
+                release: "sim".into(),
+                forced: None,
+            };
             let random = Box::new(move || ids.random::<u128>());
             let first = self.streams.first(keeper.chain().generation + 1);
             let next = Continuation { first, part_bytes: PART_BYTES };
@@ -853,7 +881,8 @@ impl World {
                 let engine = &mut self.engines[engine];
                 engine.life += 1;
                 engine.sequencer = None;
-                engine.follower = Some(Keeper::beginning_with(begin));
+                engine.follower = Some(Keeper::new());
+                engine.begin = begin;
                 engine.lease_until_ms = 0;
             }
             1 => {

@@ -66,7 +66,7 @@ pub struct Progress {
     /// Grants answered, repeated ones included.
     pub granted: AtomicU64,
     /// Refusals by the reason's number.
-    pub rejected: [AtomicU64; 17],
+    pub rejected: [AtomicU64; Reason::NUMBERS],
     /// Attempts that got no answer in time.
     pub unanswered: AtomicU64,
     /// How late the generator itself was at most, µs.

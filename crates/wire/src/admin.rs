@@ -1,13 +1,14 @@
 //! Operators' actions: the requests under `<prefix>.admin.` and their answer.
 //!
 //! Every one names its operator and gives a reason; both go into the ledger.
-//! They set, they do not add: the same again changes nothing.
+//! They set, they do not add: the same again changes nothing. A dry run of one
+//! changes nothing at all, and is not on record.
 
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Booking, Rejection, SlotState, Verdict, as_answer};
-use crate::request::{self, Request};
+use crate::request::{self, Request, false_where_null};
 use crate::{Date, Position, Text, Timestamp};
 
 /// Longest operator's name, in bytes.
@@ -41,6 +42,13 @@ pub struct Quota<'a> {
     pub session: Option<Text<'a>>,
     /// Places in all from here on, 0..=65,535.
     pub quota: u16,
+    /// True: nothing changes, the answer says what would.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub dry_run: bool,
 }
 
 /// `admin.reserve`: keeps places of a slot back from everybody.
@@ -66,6 +74,13 @@ pub struct Reserve<'a> {
     pub session: Option<Text<'a>>,
     /// How many are kept back from here on.
     pub places: u16,
+    /// True: nothing changes, the answer says what would.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub dry_run: bool,
 }
 
 /// What becomes of the bookings of a day that is closed.
@@ -117,6 +132,13 @@ pub struct Halt<'a> {
     /// What becomes of the bookings there; `keep` if left out.
     #[serde(default, deserialize_with = "keep_where_null")]
     pub bookings: Bookings,
+    /// True: nothing changes, the answer says what would.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub dry_run: bool,
 }
 
 /// `admin.closes_at`: extends an opening, or ends it.
@@ -134,6 +156,13 @@ pub struct ClosesAt<'a> {
     pub opening: Text<'a>,
     /// From here on; one that has passed ends it at once.
     pub closes_at: Timestamp,
+    /// True: nothing changes, the answer says what would.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub dry_run: bool,
 }
 
 /// Longest signature of a public value, in hexadecimal digits.
@@ -181,10 +210,15 @@ pub struct Roll<'a> {
     pub reason: Text<'a>,
 }
 
+/// The outcome of an action that is on record.
+pub const DONE: &str = "done";
+/// The outcome of a dry run.
+pub const WOULD: &str = "would";
+
 /// What an action came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Report<'a> {
-    /// `done`.
+    /// [`DONE`] or [`WOULD`].
     #[serde(borrow)]
     pub outcome: Text<'a>,
     /// The slots it was about, as they stand.
@@ -195,14 +229,14 @@ pub struct Report<'a> {
     /// They; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub concerned: Vec<Booking<'a>>,
-    /// How many were moved.
+    /// How many were moved, or would be.
     pub moved_count: u64,
-    /// They; [`MAX_LISTED`] in all three lists at most.
+    /// They, as they stand; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub moved: Vec<Booking<'a>>,
-    /// How many were cancelled.
+    /// How many were cancelled, or would be.
     pub cancelled_count: u64,
-    /// They; [`MAX_LISTED`] in all three lists at most.
+    /// They, as they stand; [`MAX_LISTED`] in all three lists at most.
     #[serde(borrow)]
     pub cancelled: Vec<Booking<'a>>,
     /// The ledger position this was true at.
@@ -213,7 +247,7 @@ pub struct Report<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Encode, BorrowDecode)]
 #[serde(untagged)]
 pub enum Answer<'a> {
-    /// On record.
+    /// On record, or what would be.
     Done(Report<'a>),
     /// Refused, in the form of every other refusal.
     #[serde(serialize_with = "as_answer")]
@@ -234,9 +268,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
     }
 }
 
-fn signed(operator: &str, reason: &str) -> Result<(), String> {
+/// Who and why, as every action says it and the ledger keeps it.
+///
+/// # Errors
+///
+/// Which of the two cannot be kept, and why.
+pub fn check_signed(operator: &str, reason: &str) -> Result<(), String> {
     request::bytes("operator", operator, MAX_OPERATOR_BYTES)?;
-    request::bytes("reason", reason, MAX_REASON_BYTES)
+    request::printable("operator", operator)?;
+    request::bytes("reason", reason, MAX_REASON_BYTES)?;
+    request::printable("reason", reason)
 }
 
 fn place(office: &str, session: Option<&Text<'_>>) -> Result<(), String> {
@@ -251,7 +292,7 @@ fn place(office: &str, session: Option<&Text<'_>>) -> Result<(), String> {
 
 impl<'a> Request<'a> for Quota<'a> {
     fn validate(&self) -> Result<(), String> {
-        signed(&self.operator, &self.reason)?;
+        check_signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         place(&self.office, self.session.as_ref())
     }
@@ -263,7 +304,7 @@ impl<'a> Request<'a> for Quota<'a> {
 
 impl<'a> Request<'a> for Reserve<'a> {
     fn validate(&self) -> Result<(), String> {
-        signed(&self.operator, &self.reason)?;
+        check_signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         place(&self.office, self.session.as_ref())
     }
@@ -275,7 +316,7 @@ impl<'a> Request<'a> for Reserve<'a> {
 
 impl<'a> Request<'a> for Halt<'a> {
     fn validate(&self) -> Result<(), String> {
-        signed(&self.operator, &self.reason)?;
+        check_signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         place(&self.office, self.session.as_ref())?;
         if !self.halted && self.bookings != Bookings::Keep {
@@ -291,7 +332,7 @@ impl<'a> Request<'a> for Halt<'a> {
 
 impl<'a> Request<'a> for Roll<'a> {
     fn validate(&self) -> Result<(), String> {
-        signed(&self.operator, &self.reason)
+        check_signed(&self.operator, &self.reason)
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -301,7 +342,7 @@ impl<'a> Request<'a> for Roll<'a> {
 
 impl<'a> Request<'a> for Beacon<'a> {
     fn validate(&self) -> Result<(), String> {
-        signed(&self.operator, &self.reason)?;
+        check_signed(&self.operator, &self.reason)?;
         request::optional_opening(Some(&self.opening))?;
         request::bytes("signature", &self.signature, MAX_SIGNATURE_DIGITS)?;
         self.bytes().map(drop).ok_or_else(|| "signature: not hexadecimal".to_owned())
@@ -314,8 +355,9 @@ impl<'a> Request<'a> for Beacon<'a> {
 
 impl<'a> Request<'a> for ClosesAt<'a> {
     fn validate(&self) -> Result<(), String> {
-        signed(&self.operator, &self.reason)?;
-        request::optional_opening(Some(&self.opening))
+        check_signed(&self.operator, &self.reason)?;
+        request::optional_opening(Some(&self.opening))?;
+        request::instant("closes_at", self.closes_at)
     }
 
     fn request_id(&self) -> Option<&str> {

@@ -94,6 +94,9 @@ macro_rules! reasons {
             /// Every reason, by number.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
+            /// Length of an array with a place for every number.
+            pub const NUMBERS: usize = Self::ALL.len() + 1;
+
             /// The name in JSON.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text),* }
@@ -135,6 +138,8 @@ reasons! {
     Busy = 15 "busy",
     /// No engine may decide just now; worth a retry.
     Unavailable = 16 "unavailable",
+    /// An applicant was granted as many bookings in the opening as one may.
+    ApplicantLimit = 17 "applicant_limit",
 }
 
 impl Reason {
@@ -252,6 +257,9 @@ pub struct Booking<'a> {
     /// What the request gave to hand back.
     #[serde(borrow, default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<Text<'a>>,
+    /// The channel it was asked for through.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Text<'a>>,
     /// When it was granted.
     pub granted_at: Timestamp,
     /// When the hold ends, while held.
@@ -449,8 +457,56 @@ pub struct SlotState<'a> {
     pub quota: u32,
     /// Places that can be had; negative after a quota was lowered.
     pub free: i32,
-    /// Returned places that wait for their release.
+    /// Places neither booked nor free: returned and not released yet, reserved,
+    /// or halted.
     pub withheld: u32,
+    /// Places kept back from everybody.
+    pub reserved: u32,
+    /// True: no grants, whatever else it has.
+    pub halted: bool,
+    /// False: it is too late to book it.
+    pub bookable: bool,
+    /// When the next returned place is released, or drawn for; none: none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_release: Option<Timestamp>,
+}
+
+impl SlotState<'_> {
+    /// What the bucket of free places says of it.
+    pub const fn places(&self, as_of: Position) -> FreePlaces {
+        FreePlaces {
+            quota: self.quota,
+            free: self.free,
+            withheld: self.withheld,
+            reserved: self.reserved,
+            halted: self.halted,
+            bookable: self.bookable,
+            next_release: self.next_release,
+            as_of,
+        }
+    }
+}
+
+/// A value in the bucket of free places; its key names the slot. JSON alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreePlaces {
+    /// See [`SlotState::quota`].
+    pub quota: u32,
+    /// See [`SlotState::free`].
+    pub free: i32,
+    /// See [`SlotState::withheld`].
+    pub withheld: u32,
+    /// See [`SlotState::reserved`].
+    pub reserved: u32,
+    /// See [`SlotState::halted`].
+    pub halted: bool,
+    /// See [`SlotState::bookable`].
+    pub bookable: bool,
+    /// See [`SlotState::next_release`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_release: Option<Timestamp>,
+    /// The ledger position at which it became so.
+    pub as_of: Position,
 }
 
 /// Appends the answers to a payload of this form.

@@ -36,5 +36,5 @@ mod time;
 
 pub use id::{BlockHash, BookingId, Digest, LedgerId, Position, Pseudonym, WriterNonce};
 pub use key::{ApplicantKey, KeyFingerprint, OrderKey};
-pub use text::Text;
-pub use time::{Date, Timestamp};
+pub use text::{Text, is_printable};
+pub use time::{Date, NotADate, NotAnInstant, Timestamp};

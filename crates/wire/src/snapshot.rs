@@ -24,7 +24,7 @@ use crate::ledger::{BallotEntry, Chain, Genesis, Grant, OpeningRecord};
 use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
 /// What a file of this layout begins with.
-pub const MAGIC: &[u8; 8] = b"GILSNAP3";
+pub const MAGIC: &[u8; 8] = b"GILSNAP4";
 /// The longest piece, in bytes.
 const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;
 
@@ -144,7 +144,7 @@ pub enum Until {
 /// A booking, live or not.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct BookingState {
-    /// What made it, with slot and seats as they stand; without the channel.
+    /// What made it, with slot and seats as they stand.
     pub grant: Grant,
     /// When.
     pub granted_at: Timestamp,

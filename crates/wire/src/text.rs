@@ -6,6 +6,21 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// True for a text that can be shown and stored anywhere: no control character
+/// (NUL, line ends, escapes), nothing that breaks a line or turns its direction,
+/// nothing that is no character. Letters of every script may stand in it.
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(|c| {
+        c.is_control()
+            || matches!(
+                c,
+                '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+            )
+            || matches!(u32::from(c) & 0xffff, 0xfffe | 0xffff)
+            || ('\u{fdd0}'..='\u{fdef}').contains(&c)
+    })
+}
+
 /// A string that borrows from the message it was decoded from, and owns its
 /// bytes only where JSON escapes forced a copy.
 ///
@@ -90,5 +105,26 @@ impl<'de: 'a, 'a, C> bincode::BorrowDecode<'de, C> for Text<'a> {
         decoder: &mut D,
     ) -> Result<Self, bincode::error::DecodeError> {
         <&'de str>::borrow_decode(decoder).map(|s| Text(Cow::Borrowed(s)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_printable;
+
+    #[test]
+    fn letters_of_every_script_are_printable_and_control_characters_are_not() {
+        for good in
+            ["", " ", "Kantor Imigrasi", "08:00–10:00", "Überweisung", "办公室", "مكتب", "🛂"]
+        {
+            assert!(is_printable(good), "{good:?}");
+        }
+        for bad in ["\0", "inv\u{0}-1", "a\nb", "\t", "\u{1b}[31m", "\u{7f}", "\u{85}", "\u{2028}"]
+        {
+            assert!(!is_printable(bad), "{bad:?}");
+        }
+        for bad in ["abc\u{202e}def", "\u{2066}", "\u{feff}", "\u{ffff}", "\u{1fffe}", "\u{fdd0}"] {
+            assert!(!is_printable(bad), "{bad:?}");
+        }
     }
 }

@@ -5,15 +5,38 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// The bounds of what is taken for a time or a day, in words.
+pub(crate) const OUT_OF_BOUNDS: &str = "not from 2000-01-01 to 9999-12-29";
+
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// JSON shows RFC 3339 in UTC with milliseconds; binary an `i64`.
+///
+/// Whoever reads one from text or JSON gets none outside of [`EARLIEST`] and
+/// [`LATEST`]; of those in binary requests see to it themselves. In the ledger
+/// stands what an engine's clock said, and what it computed from that:
+/// [`plus_millis`] does not go beyond [`LATEST`].
+///
+/// [`EARLIEST`]: Self::EARLIEST
+/// [`LATEST`]: Self::LATEST
+/// [`plus_millis`]: Self::plus_millis
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, bincode::Encode, bincode::Decode,
 )]
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 2000-01-01T00:00:00.000Z.
+    pub const EARLIEST: Self = Self(946_684_800_000);
+    /// 9999-12-29T23:59:59.999Z: a day later every store, zone and library can
+    /// still show it.
+    pub const LATEST: Self = Self(253_402_127_999_999);
+
+    /// True from [`EARLIEST`](Self::EARLIEST) to [`LATEST`](Self::LATEST).
+    pub const fn is_within_bounds(self) -> bool {
+        Self::EARLIEST.0 <= self.0 && self.0 <= Self::LATEST.0
+    }
+
     /// The instant `ms` milliseconds after the Unix epoch.
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
@@ -30,11 +53,20 @@ impl Timestamp {
         if ms < 0 { 0 } else { ms as u64 }
     }
 
-    /// The instant `ms` milliseconds later, at most the largest there is.
+    /// The instant `ms` milliseconds later, at most [`LATEST`](Self::LATEST).
     #[must_use]
     pub const fn plus_millis(self, ms: u64) -> Self {
         let ms = if ms > i64::MAX as u64 { i64::MAX } else { ms as i64 };
-        Self(self.0.saturating_add(ms))
+        let later = self.0.saturating_add(ms);
+        Self(if later > Self::LATEST.0 { Self::LATEST.0 } else { later })
+    }
+
+    /// The instant `ms` milliseconds earlier, at least [`EARLIEST`](Self::EARLIEST).
+    #[must_use]
+    pub const fn minus_millis(self, ms: u64) -> Self {
+        let ms = if ms > i64::MAX as u64 { i64::MAX } else { ms as i64 };
+        let earlier = self.0.saturating_sub(ms);
+        Self(if earlier < Self::EARLIEST.0 { Self::EARLIEST.0 } else { earlier })
     }
 }
 
@@ -53,11 +85,24 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-impl FromStr for Timestamp {
-    type Err = jiff::Error;
+/// A text that is no instant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnInstant {
+    /// It cannot be read.
+    #[error("not an instant, as 2026-11-27T14:00:00+07:00")]
+    Unreadable,
+    /// It is one that nothing can mean.
+    #[error("{OUT_OF_BOUNDS}")]
+    OutOfBounds,
+}
 
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        s.parse::<jiff::Timestamp>().map(|t| Self(t.as_millisecond()))
+impl FromStr for Timestamp {
+    type Err = NotAnInstant;
+
+    fn from_str(s: &str) -> Result<Self, NotAnInstant> {
+        let instant = s.parse::<jiff::Timestamp>().map_err(|_| NotAnInstant::Unreadable)?;
+        let instant = Self(instant.as_millisecond());
+        if instant.is_within_bounds() { Ok(instant) } else { Err(NotAnInstant::OutOfBounds) }
     }
 }
 
@@ -76,10 +121,13 @@ impl<'de> Deserialize<'de> for Timestamp {
                 f.write_str("an instant in RFC 3339, as 2026-11-27T07:00:05.000Z")
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<Timestamp, E> {
-                Some(v)
-                    .filter(|v| is_rfc_3339(v))
-                    .and_then(|v| v.parse().ok())
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(v), &self))
+                match v.parse() {
+                    Ok(instant) if is_rfc_3339(v) => Ok(instant),
+                    Err(NotAnInstant::OutOfBounds) if is_rfc_3339(v) => {
+                        Err(E::custom(OUT_OF_BOUNDS))
+                    }
+                    _ => Err(E::invalid_value(de::Unexpected::Str(v), &self)),
+                }
             }
         }
         deserializer.deserialize_str(Visitor)
@@ -109,9 +157,13 @@ fn is_rfc_3339(text: &str) -> bool {
         && (follows(zone, b"Z") || follows(zone, b"+00:00") || follows(zone, b"-00:00"))
 }
 
+const FIRST_DAY: jiff::civil::Date = jiff::civil::date(2000, 1, 1);
+const LAST_DAY: jiff::civil::Date = jiff::civil::date(9999, 12, 29);
+
 /// A calendar day in the office's own time zone.
 ///
-/// In JSON and in binary the ten characters `YYYY-MM-DD`.
+/// In JSON and in binary the ten characters `YYYY-MM-DD`; none outside of
+/// 2000-01-01 to 9999-12-29.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(jiff::civil::Date);
 
@@ -140,10 +192,16 @@ impl fmt::Debug for Date {
     }
 }
 
-/// A text that is not a day written as `YYYY-MM-DD`.
+/// A text that is no day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a day written as YYYY-MM-DD")]
-pub struct NotADate;
+pub enum NotADate {
+    /// It is not one written as `YYYY-MM-DD`.
+    #[error("not a day written as YYYY-MM-DD")]
+    Unreadable,
+    /// It is one that nothing can mean.
+    #[error("{OUT_OF_BOUNDS}")]
+    OutOfBounds,
+}
 
 impl FromStr for Date {
     type Err = NotADate;
@@ -151,16 +209,22 @@ impl FromStr for Date {
     fn from_str(s: &str) -> Result<Self, NotADate> {
         let b = s.as_bytes();
         if b.len() != 10 || b[4] != b'-' || b[7] != b'-' {
-            return Err(NotADate);
+            return Err(NotADate::Unreadable);
         }
         let number = |range: std::ops::Range<usize>| {
             b[range].iter().try_fold(0i16, |n, c| {
-                c.is_ascii_digit().then(|| n * 10 + i16::from(c - b'0')).ok_or(NotADate)
+                c.is_ascii_digit().then(|| n * 10 + i16::from(c - b'0')).ok_or(NotADate::Unreadable)
             })
         };
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         // Two digits fit an i8: at most 99.
-        jiff::civil::Date::new(year, month as i8, day as i8).map(Self).map_err(|_| NotADate)
+        let date = jiff::civil::Date::new(year, month as i8, day as i8)
+            .map_err(|_| NotADate::Unreadable)?;
+        if FIRST_DAY <= date && date <= LAST_DAY {
+            Ok(Self(date))
+        } else {
+            Err(NotADate::OutOfBounds)
+        }
     }
 }
 
@@ -179,7 +243,10 @@ impl<'de> Deserialize<'de> for Date {
                 f.write_str("a day as YYYY-MM-DD")
             }
             fn visit_str<E: de::Error>(self, v: &str) -> Result<Date, E> {
-                v.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))
+                v.parse().map_err(|error| match error {
+                    NotADate::Unreadable => E::invalid_value(de::Unexpected::Str(v), &self),
+                    NotADate::OutOfBounds => E::custom(OUT_OF_BOUNDS),
+                })
             }
         }
         deserializer.deserialize_str(Visitor)
@@ -218,10 +285,11 @@ impl<C> bincode::Decode<C> for Date {
             return Err(bincode::error::DecodeError::Other("a day is 10 characters"));
         }
         let text = <[u8; 10]>::decode(decoder)?;
-        std::str::from_utf8(&text)
-            .ok()
-            .and_then(|s| s.parse().ok())
-            .ok_or(bincode::error::DecodeError::Other("a day is written as YYYY-MM-DD"))
+        std::str::from_utf8(&text).ok().and_then(|s| s.parse().ok()).ok_or(
+            bincode::error::DecodeError::Other(
+                "a day is written as YYYY-MM-DD, from 2000-01-01 to 9999-12-29",
+            ),
+        )
     }
 }
 bincode::impl_borrow_decode!(Date);
@@ -235,6 +303,29 @@ mod tests {
         let t: Timestamp = "2026-11-27T14:00:00.123+07:00".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-27T07:00:00.123Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn nobody_gives_a_time_or_day_that_nothing_can_mean() {
+        assert_eq!(Timestamp::EARLIEST.to_string(), "2000-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::LATEST.to_string(), "9999-12-29T23:59:59.999Z");
+        for last in [Timestamp::EARLIEST, Timestamp::LATEST] {
+            assert_eq!(last.to_string().parse(), Ok(last));
+            assert_eq!(serde_json::from_value::<Timestamp>(last.to_string().into()).unwrap(), last);
+        }
+        for beyond in ["1999-12-31T23:59:59.999Z", "9999-12-30T00:00:00Z", "0000-01-01T00:00:00Z"] {
+            assert_eq!(beyond.parse::<Timestamp>(), Err(NotAnInstant::OutOfBounds), "{beyond}");
+            let error = serde_json::from_value::<Timestamp>(beyond.into()).unwrap_err();
+            assert_eq!(error.to_string(), OUT_OF_BOUNDS, "{beyond}");
+        }
+        assert_eq!(Timestamp::LATEST.plus_millis(1), Timestamp::LATEST);
+        assert_eq!(Timestamp::EARLIEST.minus_millis(u64::MAX), Timestamp::EARLIEST);
+        for beyond in ["1999-12-31", "9999-12-30", "0000-01-01"] {
+            assert_eq!(beyond.parse::<Date>(), Err(NotADate::OutOfBounds), "{beyond}");
+            let error = serde_json::from_value::<Date>(beyond.into()).unwrap_err();
+            assert_eq!(error.to_string(), OUT_OF_BOUNDS, "{beyond}");
+        }
+        assert!("9999-12-29".parse::<Date>().is_ok() && "2000-01-01".parse::<Date>().is_ok());
     }
 
     #[test]
@@ -276,7 +367,7 @@ mod tests {
         for bad in
             ["2026-13-01", "2026-02-30", "2026-2-03", "20261130", "", "2026-11-3é", "+026-11-30"]
         {
-            assert_eq!(bad.parse::<Date>(), Err(NotADate), "{bad}");
+            assert_eq!(bad.parse::<Date>(), Err(NotADate::Unreadable), "{bad}");
         }
     }
 }

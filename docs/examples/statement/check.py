@@ -77,7 +77,7 @@ def hexadecimal(text, digits):
 
 def milliseconds(time):
     matches(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", time, "time")
-    need(time < "9999-12-30", f"{time!a} is no time")
+    need("2000" <= time < "9999-12-30", f"{time!a} is no time")
     try:
         at = datetime.fromisoformat(time[:-1] + "+00:00")
     except ValueError as error:
@@ -87,6 +87,7 @@ def milliseconds(time):
 
 def day(text):
     matches("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, "day")
+    need("2000" <= text < "9999-12-30", f"{text!a} is no day")
     try:
         date.fromisoformat(text)
     except ValueError as error:

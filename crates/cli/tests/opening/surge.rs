@@ -367,7 +367,8 @@ async fn draw(client: async_nats::Client, closes: Timestamp) {
             Some("availability") => {
                 let slot = |office: &str, day: u8| {
                     json!({ "opening": "w", "office": office, "date": format!("2030-01-{day:02}"),
-                        "session": "all", "quota": 5, "free": 5, "withheld": 0 })
+                        "session": "all", "quota": 5, "free": 5, "withheld": 0, "reserved": 0,
+                        "halted": false, "bookable": true })
                 };
                 let slots = ["a", "b", "c", "d"].iter();
                 let slots: Vec<Value> =

@@ -548,6 +548,7 @@ impl<'k> Applying<'k> {
                 opening.set_closes_at(*closes_at);
                 return Ok(());
             }
+            Adjustment::Beacon { .. } => return Ok(()),
             Adjustment::Quota { slot, .. }
             | Adjustment::Reserve { slot, .. }
             | Adjustment::Halt { slot, .. } => *slot,
@@ -561,7 +562,7 @@ impl<'k> Applying<'k> {
             Adjustment::Quota { quota, .. } => stock.quota = quota,
             Adjustment::Reserve { places, .. } => stock.reserved = places,
             Adjustment::Halt { halted, .. } => stock.halted = halted,
-            Adjustment::ClosesAt { .. } => {}
+            Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => {}
         }
         show(&opening, slot, stock, before, 0);
         Ok(())
@@ -724,6 +725,9 @@ pub(super) fn show(opening: &Opening, slot: u32, stock: &Stock, before: i32, alr
     opening.durably_free.set(slot, offered);
     opening.withheld.set(slot, stock.not_offered());
     opening.quotas.set(slot, stock.quota.into());
+    opening.reserved.set(slot, stock.reserved.into());
+    opening.halted.set(slot, stock.halted.into());
+    opening.next_release.set(slot, stock.next_release());
 }
 
 impl Keeper {

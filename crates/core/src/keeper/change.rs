@@ -79,6 +79,7 @@ impl Keeper {
                     cause: CancelCause::Applicant,
                     release_at: release_at(&found.opening.record().rules.cancelled, now, random),
                     reason: None,
+                    refund_due: false,
                 })
             }
             Deed::Reschedule { choices, content, .. } => {
@@ -273,6 +274,7 @@ impl Keeper {
             cause: CancelCause::Authority,
             release_at: release_at(rule, now, random),
             reason: Some(reason.to_owned()),
+            refund_due: false,
         });
         self.in_block.touched.insert(id);
         Some(entry)

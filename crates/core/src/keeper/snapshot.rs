@@ -109,6 +109,7 @@ impl Keeper {
             applicant_key: KeyFingerprint([0; 16]),
             release: String::new(),
             continues: None,
+            rebuilt: None,
         };
         take(&Piece::Stand(Box::new(Stand {
             chain: self.chain.clone(),
@@ -358,7 +359,7 @@ fn booking_state(booking: &Booking) -> BookingState {
             content: booking.content,
             reference: booking.reference.as_deref().map(str::to_owned),
             account: booking.account,
-            channel: None,
+            channel: booking.channel.as_deref().map(str::to_owned),
             hold_expires_at: booking.hold_expires_at,
         },
         granted_at: booking.granted_at,

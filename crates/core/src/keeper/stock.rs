@@ -1,6 +1,7 @@
 //! The places of one slot as the ledger has them: who holds which number.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use giliran_wire::Timestamp;
 
@@ -20,6 +21,8 @@ pub(super) struct Stock {
     numbers: Numbers,
     /// Returned and not released yet.
     withheld: BTreeMap<u16, Until>,
+    /// Of these, how many come back at which moment.
+    releases: BTreeMap<Timestamp, u32>,
 }
 
 /// A returned number that waits for its release.
@@ -45,6 +48,14 @@ pub(super) enum Until {
     },
 }
 
+impl Until {
+    const fn at(self) -> Timestamp {
+        match self {
+            Self::At(at) | Self::Draw { at, .. } => at,
+        }
+    }
+}
+
 impl Stock {
     pub(super) fn new(quota: u16) -> Self {
         Self {
@@ -55,6 +66,7 @@ impl Stock {
             in_block: 0,
             numbers: Numbers::default(),
             withheld: BTreeMap::new(),
+            releases: BTreeMap::new(),
         }
     }
 
@@ -78,7 +90,29 @@ impl Stock {
     /// As a snapshot says.
     pub(super) fn restore_withheld(&mut self, number: u16, until: Until) {
         self.numbers.take(number);
+        self.withhold(number, until);
+    }
+
+    fn withhold(&mut self, number: u16, until: Until) {
         self.withheld.insert(number, until);
+        *self.releases.entry(until.at()).or_default() += 1;
+    }
+
+    /// The number is withheld no more; what it waited for, if it was.
+    fn end_withholding(&mut self, number: u16) -> Option<Until> {
+        let until = self.withheld.remove(&number)?;
+        if let Entry::Occupied(mut waiting) = self.releases.entry(until.at()) {
+            *waiting.get_mut() -= 1;
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
+        Some(until)
+    }
+
+    /// When the next of the withheld numbers is released, or drawn for.
+    pub(super) fn next_release(&self) -> Option<Timestamp> {
+        self.releases.first_key_value().map(|(at, _)| *at)
     }
 
     /// As a snapshot says; the number may lie beyond a lowered quota.
@@ -126,7 +160,7 @@ impl Stock {
     pub(super) fn occupy(&mut self, number: u16, taken: bool) -> Result<Option<Withheld>, ()> {
         if taken {
             self.in_block -= 1;
-        } else if let Some(until) = self.withheld.remove(&number) {
+        } else if let Some(until) = self.end_withholding(number) {
             self.live += 1;
             return Ok(Some(Withheld { number, until }));
         } else if number == 0 || number > self.quota || !self.numbers.take(number) {
@@ -140,16 +174,14 @@ impl Stock {
     pub(super) fn give_back(&mut self, number: u16, until: Option<Until>) {
         self.live -= 1;
         match until {
-            Some(until) => {
-                self.withheld.insert(number, until);
-            }
+            Some(until) => self.withhold(number, until),
             None => self.numbers.give(number),
         }
     }
 
     /// A withheld number becomes free; what it waited for, if it was withheld.
     pub(super) fn release(&mut self, number: u16) -> Option<Withheld> {
-        let until = self.withheld.remove(&number)?;
+        let until = self.end_withholding(number)?;
         self.numbers.give(number);
         Some(Withheld { number, until })
     }

@@ -2,8 +2,8 @@
 
 use giliran_core::{Change, Durable, Keeper};
 use giliran_wire::ledger::{
-    Block, Entry, FORMAT, Genesis, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
-    TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::{Date, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce};
 
@@ -25,11 +25,12 @@ impl Ledger {
             applicant_key: KeyFingerprint([7; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let block = ledger.block(0, vec![Entry::Genesis(genesis)]);
         ledger.blocks.push(block.seal().bytes);
         ledger.keeper.fold(1, &ledger.blocks[0]).unwrap();
-        let take_over = TakeOver { engine: "test".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "test".into(), release: "0".into(), forced: None };
         let block = ledger.block(1, vec![Entry::TakeOver(take_over)]);
         ledger.commit(block);
         ledger
@@ -52,7 +53,6 @@ impl Ledger {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation: 1,
-            number: chain.number + 1,
             epoch,
             writer: WriterNonce([3; 16]),
             time: NOW,
@@ -93,8 +93,13 @@ pub(crate) fn opening(id: &str, ordinal: u32, quotas: &[u16]) -> OpeningRecord {
         explicit: false,
     };
     let sessions = (0..quotas.len()).map(session).collect();
-    let slot =
-        |(i, quota): (usize, &u16)| Slot { office: 0, session: i as u32, date, quota: *quota };
+    let slot = |(i, quota): (usize, &u16)| Slot {
+        office: 0,
+        session: i as u32,
+        date,
+        quota: *quota,
+        bookable_until: Timestamp::LATEST,
+    };
     OpeningRecord {
         ordinal,
         id: id.into(),
@@ -109,7 +114,10 @@ pub(crate) fn opening(id: &str, ordinal: u32, quotas: &[u16]) -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Immediate,
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![Office { id: "batam".into(), name: String::new(), sessions }],
         slots: quotas.iter().enumerate().map(slot).collect(),

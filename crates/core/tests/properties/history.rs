@@ -1,6 +1,8 @@
 //! What a history is made of, and how it is drawn.
 
-use giliran_wire::ledger::{Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot};
+use giliran_wire::ledger::{
+    BookableUntil, Leftovers, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
+};
 use giliran_wire::{Date, Pseudonym, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -18,6 +20,11 @@ pub(crate) fn day(i: u8) -> Date {
     format!("2026-11-{:02}", 23 + i).parse().unwrap()
 }
 
+/// When the day begins in Jakarta, seven hours ahead of UTC.
+pub(crate) fn begins(i: u8) -> Timestamp {
+    format!("2026-11-{:02}T17:00:00Z", 22 + i).parse().unwrap()
+}
+
 /// An opening in small numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct OpeningSpec {
@@ -33,7 +40,7 @@ pub(crate) struct OpeningSpec {
     pub(crate) cancelled: ReturnRule,
     pub(crate) expired: ReturnRule,
     pub(crate) across_openings: bool,
-    pub(crate) max_changes: Option<u16>,
+    pub(crate) max_changes: u16,
 }
 
 #[derive(Debug, Clone)]
@@ -115,8 +122,6 @@ pub(crate) enum Step {
     GiveUp(Index),
     /// Something a deposed writer left behind stands next in the ledger.
     Void,
-    /// Something that no writer wrote does: these bytes, or an earlier block again.
-    Foreign(Vec<u8>, Option<Index>),
     /// The engine dies with all that was not durable; the next one begins with a
     /// snapshot (true), or reads the ledger.
     Restart(bool),
@@ -158,6 +163,7 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
             session: u32::from(*session) % sessions,
             date: day(*date),
             quota: *quota,
+            bookable_until: begins(*date),
         };
         let name = |s: &Slot| (s.office, s.session, s.date);
         if !slots.iter().any(|s| name(s) == name(&slot)) {
@@ -180,6 +186,9 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
             expired: spec.expired.clone(),
             across_openings: spec.across_openings,
             max_changes: spec.max_changes,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices,
         slots,
@@ -203,7 +212,7 @@ prop_compose! {
         cancelled in return_rule(),
         expired in return_rule(),
         across_openings in prop::bool::weighted(0.3),
-        max_changes in prop::option::weighted(0.4, 0u16..3),
+        max_changes in prop_oneof![2 => 0u16..4, 3 => Just(1_000)],
     ) -> OpeningSpec {
         OpeningSpec {
             offices, slots, max_party, max_per_account, opens_in, lasts, hold_ms, cancelled,
@@ -302,8 +311,6 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::GiveUpBlock),
         2 => index().prop_map(Step::GiveUp),
         1 => Just(Step::Void),
-        1 => (proptest::collection::vec(any::<u8>(), 0..50), any::<Option<Index>>())
-            .prop_map(|(bytes, copy)| Step::Foreign(bytes, copy)),
         1 => any::<bool>().prop_map(Step::Restart),
         1 => index().prop_map(Step::Deposed),
     ]

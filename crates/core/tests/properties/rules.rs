@@ -126,7 +126,7 @@ impl Plain {
         if first == Some(had.slot) && !begun(had.slot) {
             return Some(Outcome::Repeat(had.id));
         }
-        if record.rules.max_changes.is_some_and(|most| had.changes >= most) {
+        if had.changes >= record.rules.max_changes {
             return refused(Reason::WrongState);
         }
         if begun(had.slot) {
@@ -533,8 +533,11 @@ impl Plain {
             Adjustment::Reserve { slot, places } => {
                 opening.places[*slot as usize].reserved = *places;
             }
-            Adjustment::Halt { slot, halted } => opening.places[*slot as usize].halted = *halted,
+            Adjustment::Halt { slot, halted, .. } => {
+                opening.places[*slot as usize].halted = *halted;
+            }
             Adjustment::ClosesAt { closes_at } => opening.closes_at = *closes_at,
+            Adjustment::Beacon { .. } => {}
         }
     }
 

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 
-use giliran_core::{
-    Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Folded, Keeper, Settled,
-};
+use giliran_core::{Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Keeper, Settled};
+use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, TakeOver,
+    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, Reading, TakeOver,
 };
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{
@@ -46,10 +45,8 @@ pub(crate) struct World {
     pub(crate) in_flight: Option<(Block, Vec<Option<Request>>)>,
     asked: Vec<Request>,
     wished: Vec<Wish>,
-    /// Every block, void ones and foreign messages included.
+    /// Every block, void ones included.
     pub(crate) ledger: Vec<Vec<u8>>,
-    /// Sequence of the first foreign message that no valid block follows.
-    doubted: Option<u64>,
     pub(crate) ids: u32,
 }
 
@@ -71,7 +68,6 @@ impl World {
             asked: Vec::new(),
             wished: Vec::new(),
             ledger: Vec::new(),
-            doubted: None,
             ids: 0,
         };
         let genesis = Genesis {
@@ -79,6 +75,7 @@ impl World {
             applicant_key: KeyFingerprint([7; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let block = world.block(0, vec![Entry::Genesis(genesis)]);
         world.fold_next(&block);
@@ -101,7 +98,6 @@ impl World {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation: 1,
-            number: chain.number + 1,
             epoch,
             writer: WriterNonce([self.writer; 16]),
             time: self.now.max(chain.time),
@@ -110,13 +106,8 @@ impl World {
         }
     }
 
-    /// The position that answers name: the last one that is beyond doubt.
-    pub(crate) fn settled_at(&self) -> u64 {
-        self.doubted.map_or(self.ledger.len() as u64, |from| from - 1)
-    }
-
     /// Appends a block written elsewhere and reads it.
-    fn fold_next(&mut self, block: &Block) -> Folded {
+    fn fold_next(&mut self, block: &Block) -> Reading {
         self.ledger.push(block.seal().bytes);
         let seq = self.ledger.len() as u64;
         self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap()
@@ -132,7 +123,6 @@ impl World {
     pub(crate) fn commit_block(&mut self, block: Block, requests: &[Option<Request>]) {
         let sealed = block.seal();
         self.ledger.push(sealed.bytes);
-        self.doubted = None;
         let seq = self.ledger.len() as u64;
         let (entries, time) = (block.entries.clone(), block.time);
         let (changes, durable) = self.keeper.commit(seq, block, sealed.hash).unwrap();
@@ -206,7 +196,6 @@ impl World {
                 self.give_up(&grant);
             }
             Step::Void => self.void(),
-            Step::Foreign(bytes, copy) => self.foreign(bytes, copy),
             Step::Restart(snapshot) => self.restart(snapshot),
             Step::Deposed(which) => self.deposed(which),
             _ => {}
@@ -305,7 +294,7 @@ impl World {
 
     pub(crate) fn outcome(&self, settled: Settled) -> Outcome {
         let at_now = |at: giliran_core::Durable| {
-            assert_eq!(at.position().seq, self.settled_at());
+            assert_eq!(at.position().seq, self.ledger.len() as u64);
         };
         match settled {
             Settled::Repeat(found, at) => {
@@ -330,7 +319,7 @@ impl World {
         let change = match *spec {
             AdjustSpec::Quota(quota) => Adjustment::Quota { slot, quota },
             AdjustSpec::Reserve(places) => Adjustment::Reserve { slot, places },
-            AdjustSpec::Halt(halted) => Adjustment::Halt { slot, halted },
+            AdjustSpec::Halt(halted) => Adjustment::Halt { slot, halted, bookings: Bookings::Keep },
             AdjustSpec::ClosesAt(ms) => {
                 let closes_at = Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
                 Adjustment::ClosesAt { closes_at }
@@ -343,7 +332,7 @@ impl World {
     fn ask(&mut self, request: Request) {
         let expected = self.plain.expected(&request, self.time());
         let decision = self.book().decide(&request.ask(), self.time());
-        let settled_at = self.settled_at();
+        let settled_at = self.ledger.len() as u64;
         let told = match decision {
             Decision::Wait => Expected::Wait,
             Decision::Settled(Settled::Repeat(found, at)) => {
@@ -437,22 +426,7 @@ impl World {
         let mut block = self.block(0, vec![Entry::Opened { opening: 0 }]);
         block.writer = WriterNonce([0; 16]);
         block.previous = BlockHash([9; 32]);
-        assert!(matches!(self.fold_next(&block), Folded::Void));
-    }
-
-    fn foreign(&mut self, bytes: Vec<u8>, copy: Option<Index>) {
-        let bytes = copy.map_or(bytes, |which| which.get(&self.ledger).clone());
-        let before = self.keeper.state_hash();
-        self.ledger.push(bytes);
-        let seq = self.ledger.len() as u64;
-        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
-        match folded {
-            Folded::Applied(_) => panic!("it counts"),
-            // A copy of what a writer before has written.
-            Folded::Void => {}
-            Folded::Foreign(_) => drop(self.doubted.get_or_insert(seq)),
-        }
-        assert_eq!(self.keeper.state_hash(), before);
+        assert_eq!(self.fold_next(&block), Reading::Void);
     }
 
     fn forget_all(&mut self) {
@@ -519,10 +493,9 @@ impl World {
         self.writer = own + 100;
         let block = self.block(self.keeper.chain().epoch + 1, entries);
         self.ledger.push(block.seal().bytes);
-        self.doubted = None;
         let seq = self.ledger.len() as u64;
-        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
-        self.follow(&block.entries, &requests, block.time, &folded.changes());
+        let changes = self.keeper.fold_changes(seq, &self.ledger[seq as usize - 1]).unwrap();
+        self.follow(&block.entries, &requests, block.time, &changes.unwrap());
         self.writer = own;
         for grant in std::mem::take(&mut self.queue) {
             self.give_up(&grant);
@@ -596,7 +569,7 @@ fn choices(
 }
 
 fn take_over() -> Entry {
-    Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into() })
+    Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
 }
 
 fn changed(mut request: Request, change: Changed) -> Request {

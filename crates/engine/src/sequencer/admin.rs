@@ -1,10 +1,11 @@
 //! What operators do: adjustments on record, and what becomes of the bookings
 //! they concern.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use giliran_core::{Durable, Found, Keeper, Opening, Refusal};
+use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
 use giliran_wire::{BookingId, Timestamp};
@@ -28,6 +29,8 @@ pub struct Action {
     pub reason: String,
     /// What is to be done.
     pub act: Act,
+    /// True: nothing is done, only told what would be.
+    pub dry_run: bool,
 }
 
 /// What operators can do.
@@ -54,7 +57,7 @@ pub enum Act {
         /// True: no more grants.
         halted: bool,
         /// What becomes of the bookings there.
-        fate: Fate,
+        bookings: Bookings,
     },
     /// Sets the opening's end.
     ClosesAt {
@@ -68,21 +71,11 @@ pub enum Act {
     },
 }
 
-/// What becomes of the bookings of a slot that is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// They stay, and are listed.
-    Keep,
-    /// They are cancelled.
-    Cancel,
-    /// In order of their numbers each moves to the first slot of its office with
-    /// room, the same session first, then by date; whom nothing fits stays.
-    Move,
-}
-
 /// What an action came to.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// True: nothing was done, this is what would be.
+    pub dry_run: bool,
     /// The opening, unless its days are over.
     pub opening: Option<Arc<Opening>>,
     /// The slots it was about.
@@ -119,26 +112,66 @@ impl<T> Job<T> {
         Self { action, ticket, bookings, changed, adjusted: false, report }
     }
 
+    /// What is put on record of it.
+    fn entries(&self) -> Vec<Entry> {
+        let adjust = |change| {
+            let Action { opening, operator, reason, .. } = self.action.clone();
+            Entry::Adjust(Adjust { opening, operator, reason, change })
+        };
+        self.changes().into_iter().map(adjust).collect()
+    }
+
     fn changes(&self) -> Vec<Adjustment> {
         match &self.action.act {
             Act::Quota { slot, quota } => vec![Adjustment::Quota { slot: *slot, quota: *quota }],
             Act::Reserve { slot, places } => {
                 vec![Adjustment::Reserve { slot: *slot, places: *places }]
             }
-            Act::Halt { slots, halted, .. } => {
-                let halt = |slot: &u32| Adjustment::Halt { slot: *slot, halted: *halted };
+            Act::Halt { slots, halted, bookings } => {
+                let (halted, bookings) = (*halted, *bookings);
+                let halt = |slot: &u32| Adjustment::Halt { slot: *slot, halted, bookings };
                 slots.iter().map(halt).collect()
             }
             Act::ClosesAt { closes_at } => vec![Adjustment::ClosesAt { closes_at: *closes_at }],
-            Act::Beacon { .. } => Vec::new(),
+            Act::Beacon { signature } => vec![Adjustment::Beacon { value: signature.clone() }],
         }
     }
 
-    fn fate(&self) -> Fate {
+    fn fate(&self) -> Bookings {
         match self.action.act {
-            Act::Halt { halted: true, fate, .. } => fate,
-            _ => Fate::Keep,
+            Act::Halt { halted: true, bookings, .. } => bookings,
+            _ => Bookings::Keep,
         }
+    }
+
+    /// What it would come to by what is durable now.
+    fn would(&self, keeper: &Keeper, opening: &Arc<Opening>) -> Report {
+        let concerned = concerned(keeper, self);
+        let mut report = Report {
+            dry_run: true,
+            opening: Some(Arc::clone(opening)),
+            slots: self.report.slots.clone(),
+            ..Report::default()
+        };
+        match self.fate() {
+            Bookings::Keep => report.concerned = concerned,
+            Bookings::Cancel => report.cancelled = concerned,
+            Bookings::Move => {
+                let mut rooms: HashMap<u32, i32> =
+                    report.slots.iter().map(|slot| (*slot, 0)).collect();
+                for found in concerned {
+                    let places = found.booking.seats.len() as i32;
+                    let fits = elsewhere(&found).into_iter().any(|slot| {
+                        let room = rooms.entry(slot).or_insert_with(|| opening.durably_free(slot));
+                        let fits = *room >= places;
+                        *room -= if fits { places } else { 0 };
+                        fits
+                    });
+                    if fits { &mut report.moved } else { &mut report.concerned }.push(found);
+                }
+            }
+        }
+        report
     }
 
     /// Who and why, as records of single bookings hold it.
@@ -164,26 +197,33 @@ impl<T> Sequencer<T> {
                 self.refuse(job.ticket, refusal);
                 continue;
             };
-            if let Act::Beacon { signature } = &job.action.act {
-                match self.reveal(job.action.opening, signature) {
-                    Ok(entry) if !entries.contains(&entry) => {
-                        block.bytes += entry_bytes(&entry);
-                        entries.push(entry);
-                        block.adjusted.push(job);
-                    }
-                    Ok(_) => self.admin.push_back(job),
-                    Err(detail) => self.refuse(job.ticket, refusal(Reason::WrongState, detail)),
+            let revealed = match &job.action.act {
+                Act::Beacon { signature } => self.reveal(job.action.opening, signature).map(Some),
+                act => {
+                    let beacon = self.keeper.beacon(job.action.opening).is_some();
+                    forbidden(opening, act, beacon).map_or(Ok(None), Err)
                 }
+            };
+            let revealed = match revealed {
+                // Handed in by somebody else for this very block.
+                Ok(Some(entry)) if entries.contains(&entry) => {
+                    self.admin.push_back(job);
+                    continue;
+                }
+                Ok(revealed) => revealed,
+                Err(detail) => {
+                    self.refuse(job.ticket, refusal(Reason::WrongState, detail));
+                    continue;
+                }
+            };
+            if job.action.dry_run {
+                let report = job.would(&self.keeper, opening);
+                let outcome = Outcome::Adjusted(Box::new(report), self.keeper.durable());
+                let ticket = job.ticket;
+                self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
                 continue;
             }
-            let beacon = self.keeper.beacon(job.action.opening).is_some();
-            if let Some(detail) = forbidden(opening, &job.action.act, beacon) {
-                self.refuse(job.ticket, refusal(Reason::WrongState, detail));
-                continue;
-            }
-            for change in job.changes() {
-                let Action { opening, operator, reason, .. } = job.action.clone();
-                let entry = Entry::Adjust(Adjust { opening, operator, reason, change });
+            for entry in job.entries().into_iter().chain(revealed) {
                 block.bytes += entry_bytes(&entry);
                 entries.push(entry);
             }
@@ -208,11 +248,11 @@ impl<T> Sequencer<T> {
                     continue;
                 }
                 let entry = match job.fate() {
-                    Fate::Keep => None,
-                    Fate::Cancel => {
+                    Bookings::Keep => None,
+                    Bookings::Cancel => {
                         self.keeper.cancel_by_authority(id, &words, time, &mut *self.random)
                     }
-                    Fate::Move => {
+                    Bookings::Move => {
                         let slots = self.keeper.found(&id).map(|found| elsewhere(&found));
                         let slots = slots.unwrap_or_default();
                         let random = &mut *self.random;
@@ -235,7 +275,7 @@ impl<T> Sequencer<T> {
             if !job.adjusted {
                 job.adjusted = true;
                 let concerned = concerned(&self.keeper, &job);
-                if job.fate() != Fate::Keep {
+                if job.fate() != Bookings::Keep {
                     job.bookings = concerned.iter().map(|found| found.booking.id).collect();
                 }
                 job.report.concerned = concerned;
@@ -244,11 +284,11 @@ impl<T> Sequencer<T> {
                 self.admin.push_back(job);
                 continue;
             }
-            if job.fate() != Fate::Keep {
+            if job.fate() != Bookings::Keep {
                 job.report.concerned = concerned(&self.keeper, &job);
             }
             let changed = job.changed.iter().filter_map(|id| self.keeper.found(id));
-            if job.fate() == Fate::Cancel {
+            if job.fate() == Bookings::Cancel {
                 job.report.cancelled = changed.collect();
             } else {
                 job.report.moved = changed.collect();

@@ -8,7 +8,7 @@
 //! one before has stopped, and where both write, they write the same.
 
 use giliran_core::{Durable, Parts};
-use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Stage};
+use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Signed, Stage};
 use giliran_wire::snapshot::PART_BYTES;
 
 use super::{Effect, Gathered, Now, Outcome, Sequencer, State, Why};
@@ -34,6 +34,8 @@ pub(super) struct Roll<T> {
     next: Continuation,
     /// Name of the next stream, where a seal is wanted.
     wanted: Option<String>,
+    /// Who wants it; none: the stream has become long.
+    ordered: Option<Signed>,
     /// Who is told once the next generation has begun.
     tickets: Vec<T>,
     /// What is still to be written of the begin.
@@ -42,13 +44,7 @@ pub(super) struct Roll<T> {
 
 impl<T> Roll<T> {
     pub(super) const fn new(next: Continuation) -> Self {
-        Self { next, wanted: None, tickets: Vec::new(), parts: None }
-    }
-
-    /// The next generation's first block stands behind this sequence of its stream, at
-    /// which it does not stand.
-    pub(super) fn begins_behind(&mut self, seq: u64) {
-        self.next.first = Some(seq + 1);
+        Self { next, wanted: None, ordered: None, tickets: Vec::new(), parts: None }
     }
 
     pub(super) fn take_tickets(&mut self) -> Vec<T> {
@@ -64,12 +60,15 @@ impl<T> Sequencer<T> {
     /// Seals the generation with the next block and goes on in the stream `next`,
     /// which is there, empty, and begins at `first`: beyond whatever is stored in
     /// the present one until then. One who asks while it rolls is told of that roll.
-    pub fn roll(&mut self, next: String, first: u64, ticket: Option<T>, now: Now) {
+    /// `asked`: the operator who wants it, and whom to tell.
+    pub fn roll(&mut self, next: String, first: u64, asked: Option<(Signed, T)>, now: Now) {
+        let (ordered, ticket) = asked.unzip();
         if self.state == State::Active && self.is_rolling() {
             self.roll.tickets.extend(ticket);
         } else if self.state == State::Active {
             self.roll.next.first = Some(first);
             self.roll.wanted = Some(next);
+            self.roll.ordered = ordered;
             self.roll.tickets.extend(ticket);
         }
         self.pump(now);
@@ -90,7 +89,8 @@ impl<T> Sequencer<T> {
         let (ledger, time) = (chain.ledger.expect("in office"), chain.time);
         let parts = self.keeper.parts(self.roll.next.part_bytes);
         let mut block = Gathered::new();
-        block.push(Entry::Seal(Seal { ledger, next, snapshot: parts.state() }));
+        let ordered = self.roll.ordered.take();
+        block.push(Entry::Seal(Seal { ledger, next, snapshot: parts.state(), ordered }));
         self.roll.parts = Some(parts);
         self.send(block, time, now);
         true
@@ -106,7 +106,7 @@ impl<T> Sequencer<T> {
             Stage::Sealed => {
                 let genesis = self.keeper.genesis().expect("read before the seal").clone();
                 let continues = Some(chain.hash);
-                block.push(Entry::Genesis(Genesis { continues, ..genesis }));
+                block.push(Entry::Genesis(Genesis { continues, rebuilt: None, ..genesis }));
                 0
             }
             Stage::Beginning { part, .. } => part,

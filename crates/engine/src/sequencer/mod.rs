@@ -17,7 +17,7 @@
 //!              │  └──▶ wrong last sequence ──▶ Read what stands there
 //!              │                                 ├── the own bytes ──▶ commit
 //!              ├─────────────── nothing yet ◀────┤
-//!              └─── skip it, expect the next ◀───┼── void, or foreign
+//!              └─── skip it, expect the next ◀───┼── void
 //!                                                └── a valid foreign block ──▶ deposed
 //! ```
 //!
@@ -35,7 +35,7 @@ mod rounds;
 
 use std::collections::{HashSet, VecDeque};
 
-pub use admin::{Act, Action, Fate, Report};
+pub use admin::{Act, Action, Report};
 use bytes::Bytes;
 use clock::Clock;
 pub use clock::MAX_JUMP_MS;
@@ -50,9 +50,7 @@ use giliran_core::{
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{
-    BallotEntry, DrawRecord, Entry, Foreign, Grant, OpeningRecord, TakeOver,
-};
+use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
 use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
 pub use refusals::Tallies;
 use rounds::Rounds;
@@ -109,8 +107,6 @@ pub enum Effect<T> {
         /// What.
         outcome: Outcome,
     },
-    /// Tell operators of this message, which stands where a block was to go.
-    Foreign(Foreign),
     /// The take-over stands: requests may be decided.
     Active(Position),
     /// Nothing is in flight any more and nothing will be.

@@ -8,12 +8,13 @@ use async_nats::{Message, Subject};
 use giliran_core::{ChangeAsk, Deed};
 use giliran_wire::admin;
 use giliran_wire::answer::{Reason, Rejection};
+use giliran_wire::ledger::Signed;
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Date, Timestamp};
 
-use super::{Decided, Shared, Signed, form_of_unreadable, trace};
+use super::{Decided, Shared, form_of_unreadable, trace};
 use crate::reply::{Answered, Batch, Outbox, Ticket, To};
-use crate::sequencer::{Act, Action, Fate};
+use crate::sequencer::{Act, Action};
 
 /// A request that changes a booking.
 pub(super) trait Changes<'a>: Request<'a> {
@@ -216,6 +217,7 @@ impl<'a> Acts<'a> for admin::Quota<'a> {
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::Quota { slot: slots[0], quota: self.quota },
+            dry_run: self.dry_run,
         }))
     }
 }
@@ -230,6 +232,7 @@ impl<'a> Acts<'a> for admin::Reserve<'a> {
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::Reserve { slot: slots[0], places: self.places },
+            dry_run: self.dry_run,
         }))
     }
 }
@@ -238,16 +241,12 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
     fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref();
         let (opening, slots) = shared.slots(&self.opening, &self.office, self.date, session)?;
-        let fate = match self.bookings {
-            admin::Bookings::Keep => Fate::Keep,
-            admin::Bookings::Cancel => Fate::Cancel,
-            admin::Bookings::Move => Fate::Move,
-        };
         Ok(Asked::Act(Action {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
-            act: Act::Halt { slots, halted: self.halted, fate },
+            act: Act::Halt { slots, halted: self.halted, bookings: self.bookings },
+            dry_run: self.dry_run,
         }))
     }
 }
@@ -261,6 +260,7 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::ClosesAt { closes_at: self.closes_at },
+            dry_run: self.dry_run,
         }))
     }
 }
@@ -274,6 +274,7 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
             act: Act::Beacon { signature: self.bytes().unwrap_or_default() },
+            dry_run: false,
         }))
     }
 }

@@ -56,16 +56,9 @@ pub(crate) struct Decided {
     pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
     /// Wishes to roll the ledger: who and why.
-    pub(crate) rolls: Vec<(Signed, Ticket)>,
+    pub(crate) rolls: Vec<(giliran_wire::ledger::Signed, Ticket)>,
     /// What was refused, counted.
     pub(crate) tallies: Tallies,
-}
-
-/// Who wants something, and why.
-#[derive(Debug)]
-pub(crate) struct Signed {
-    pub(crate) operator: String,
-    pub(crate) reason: String,
 }
 
 impl Decided {

@@ -156,7 +156,8 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
     let mut bench = draw_of(400);
     let quota = |ticket, bench: &mut Bench| {
         let act = Act::Quota { slot: 0, quota: 1 };
-        let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+        let action =
+            Action { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
         bench.sequencer.admin(action, ticket, bench.now);
     };
     // While the root is on its way, and nothing is drawn yet.
@@ -244,7 +245,8 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
         secret.sign(&message, suite, &[]).to_bytes().to_vec()
     };
     let act = |act, ticket, bench: &mut Bench| {
-        let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+        let action =
+            Action { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
         bench.sequencer.admin(action, ticket, bench.now);
         bench.run();
         matches!(bench.told[&ticket], Outcome::Adjusted(..))

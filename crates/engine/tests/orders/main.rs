@@ -16,8 +16,8 @@ use giliran_engine::sequencer::{
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
-    Block, DrawRecord, Entry, FORMAT, Genesis, MAX_BLOCK_BYTES, Office, OpeningRecord, Order,
-    ReturnRule, Rules, Session, Slot, TakeOver,
+    Block, BookableUntil, DrawRecord, Entry, FORMAT, Genesis, Leftovers, MAX_BLOCK_BYTES, Office,
+    OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
@@ -52,8 +52,13 @@ fn opening(order: Order, quotas: &[u16]) -> OpeningRecord {
     };
     let sessions = (0..quotas.len()).map(session).collect();
     let date = "2026-12-01".parse().unwrap();
-    let slot =
-        |(i, quota): (usize, &u16)| Slot { office: 0, session: i as u32, date, quota: *quota };
+    let slot = |(i, quota): (usize, &u16)| Slot {
+        office: 0,
+        session: i as u32,
+        date,
+        quota: *quota,
+        bookable_until: Timestamp::LATEST,
+    };
     OpeningRecord {
         ordinal: 0,
         id: "w".into(),
@@ -68,7 +73,10 @@ fn opening(order: Order, quotas: &[u16]) -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Immediate,
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![Office { id: "o".into(), name: String::new(), sessions }],
         slots: quotas.iter().enumerate().map(slot).collect(),
@@ -105,12 +113,12 @@ impl Bench {
             applicant_key: KeyFingerprint([0; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         let block = Block {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
-            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: Timestamp::from_millis(1),
@@ -129,7 +137,7 @@ impl Bench {
         for (i, bytes) in stream.iter().enumerate() {
             keeper.fold(i as u64 + 1, bytes).unwrap();
         }
-        let take_over = TakeOver { engine: "t".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         let mut bits = (stream.len() as u128) << 64;
         let random = Box::new(move || {
             bits += 1;
@@ -192,7 +200,7 @@ impl Bench {
                     Effect::Answer { ticket, outcome, .. } => {
                         assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
                     }
-                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
+                    Effect::Read { .. } | Effect::Active(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }
@@ -437,7 +445,8 @@ fn the_last_round_ends_with_the_window() {
     assert_eq!(*seed, key().order().seed(LEDGER, 0));
     // With the seed known there are no more rounds.
     let act = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 60_000) };
-    let action = Action { opening: 0, operator: "o".into(), reason: "r".into(), act };
+    let action =
+        Action { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
     bench.sequencer.admin(action, 77, bench.now);
     bench.run();
     assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));

@@ -9,7 +9,7 @@ use giliran_persist::Stored;
 use giliran_wire::answer::Status;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
-    Adjustment, Block, Cancel, CancelCause, Chain, Confirm, Doubt, DrawRecord, Entry, Grant,
+    Adjustment, Block, Cancel, CancelCause, Chain, Confirm, DrawRecord, Entry, Grant,
     OpeningRecord, Order, Reading, Reschedule, Seat,
 };
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
@@ -100,9 +100,7 @@ pub struct Facts {
     chain: Chain,
     /// Blocks that a deposed writer left behind.
     voids: u64,
-    /// Messages that no writer of the ledger put there.
-    foreign: u64,
-    /// Messages read, void and foreign ones included.
+    /// Blocks read, void ones included.
     blocks: u64,
     openings: Vec<OpeningRecord>,
     /// Sequences at which openings open and close.
@@ -137,7 +135,6 @@ impl Default for Facts {
         Self {
             chain: Chain::new(),
             voids: 0,
-            foreign: 0,
             blocks: 0,
             openings: Vec::new(),
             phases: Vec::new(),
@@ -171,21 +168,14 @@ impl Facts {
     }
 
     fn fold(&mut self, read: Read<'_>) -> Result<(), AuditError> {
-        let Read { seq, bytes, reading, chain } = read;
+        let Read { seq, bytes, block, reading, chain } = read;
         self.chain.clone_from(chain);
+        self.generations.fold(seq, bytes, &block);
         self.blocks += 1;
-        self.generations.fold(seq, bytes, &reading);
-        let block = match reading {
-            Reading::Valid(block) => block,
-            Reading::Void => {
-                self.voids += 1;
-                return Ok(());
-            }
-            Reading::Foreign(_) => {
-                self.foreign += 1;
-                return Ok(());
-            }
-        };
+        if reading == Reading::Void {
+            self.voids += 1;
+            return Ok(());
+        }
         if self.epochs.last().is_none_or(|(_, epoch)| *epoch != block.epoch) {
             self.epochs.push((seq, block.epoch));
         }
@@ -560,22 +550,22 @@ impl Facts {
             Adjustment::Quota { slot, .. }
             | Adjustment::Reserve { slot, .. }
             | Adjustment::Halt { slot, .. } => *slot,
-            Adjustment::ClosesAt { .. } => return,
+            Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => return,
         };
         let Some(places) = self.places.get_mut(&(opening, slot)) else { return };
         match change {
             Adjustment::Quota { quota, .. } => places.quota = i64::from(*quota),
             Adjustment::Reserve { places: reserved, .. } => places.reserved = i64::from(*reserved),
             Adjustment::Halt { halted, .. } => places.halted = *halted,
-            Adjustment::ClosesAt { .. } => {}
+            Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => {}
         }
         let free = places.offered();
         places.free.push((seq, free));
     }
 
-    /// The ledger's last sequence, without foreign messages that nothing valid follows.
+    /// The ledger's last sequence.
     pub fn tail(&self) -> u64 {
-        self.chain.position().seq
+        self.chain.seq
     }
 
     /// The ledger's id.
@@ -593,17 +583,7 @@ impl Facts {
         self.voids
     }
 
-    /// Messages that no writer of the ledger put there; every reader skips them.
-    pub fn foreign(&self) -> u64 {
-        self.foreign
-    }
-
-    /// Foreign messages at the end of the ledger, that nothing valid follows yet.
-    pub fn doubt(&self) -> Option<Doubt> {
-        self.chain.doubt
-    }
-
-    /// Messages of all generations: fewer than the last sequence says, since each
+    /// Blocks of all generations: fewer than the last sequence says, since each
     /// generation leaves a gap.
     pub fn blocks(&self) -> u64 {
         self.blocks

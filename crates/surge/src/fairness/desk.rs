@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use giliran_core::ballot;
 use giliran_core::{
-    Ask, Book, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Settled,
+    Ask, Book, Calendar, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Settled,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, DrawRecord, Entry, FORMAT, Genesis, Grant, Office,
-    OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
+    Adjust, Adjustment, BallotEntry, Block, BookableUntil, DrawRecord, Entry, FORMAT, Genesis,
+    Grant, Leftovers, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
@@ -25,6 +25,8 @@ use super::scenario::Scenario;
 
 /// The opening second: Friday, 27 November 2026, 14:00 in Jakarta.
 const OPENS_MS: i64 = 1_795_762_800_000;
+/// Where it is.
+const ZONE: &str = "Asia/Jakarta";
 /// The id of the one opening.
 const OPENING: &str = "w";
 /// The id of the ledger.
@@ -102,8 +104,9 @@ impl Desk {
             applicant_key: KeyFingerprint([0; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
-        let take_over = TakeOver { engine: "bench".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "bench".into(), release: "0".into(), forced: None };
         let block = block(&keeper, 0, instant(-1), vec![Entry::Genesis(genesis)]);
         // The first block of all is only ever read.
         let begun = keeper.fold(1, &block.seal().bytes);
@@ -384,7 +387,6 @@ fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> B
     let chain = keeper.chain();
     Block {
         format: FORMAT,
-        number: keeper.chain().number + 1,
         ledger: LEDGER,
         generation: 1,
         epoch,
@@ -414,16 +416,21 @@ fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRe
         name: String::new(),
         sessions: vec![session.clone()],
     };
-    let slot = |i: usize| Slot {
-        office: (i / days) as u32,
-        session: 0,
-        date: DAYS[i % days].parse().unwrap_or_else(|_| unreachable!("written out above")),
-        quota: scenario.offices.quota_of(i / days),
+    let calendar = Calendar::new(ZONE);
+    let slot = |i: usize| {
+        let date = DAYS[i % days].parse().unwrap_or_else(|_| unreachable!("written out above"));
+        Slot {
+            office: (i / days) as u32,
+            session: 0,
+            date,
+            quota: scenario.offices.quota_of(i / days),
+            bookable_until: calendar.begins(date),
+        }
     };
     OpeningRecord {
         ordinal: 0,
         id: OPENING.into(),
-        timezone: "Asia/Jakarta".into(),
+        timezone: ZONE.into(),
         opens_at: instant(0),
         closes_at: instant(lasts_us),
         rules: Rules {
@@ -434,7 +441,10 @@ fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRe
             cancelled: returns.clone(),
             expired: returns.clone(),
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: (0..offices).map(office).collect(),
         slots: (0..offices * days).map(slot).collect(),

@@ -284,17 +284,19 @@ impl Reader {
     /// [`RecordedError`], also for damage.
     pub fn block(&mut self, seq: u64, bytes: &[u8]) -> Result<(), RecordedError> {
         let mut chain = self.chain.clone();
-        let reading = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
-        self.fold(Read { seq, bytes, reading, chain: &chain })
+        let (block, reading) = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
+        self.fold(Read { seq, bytes, block, reading, chain: &chain })
     }
 
     pub(super) fn fold(&mut self, read: Read<'_>) -> Result<(), RecordedError> {
-        let Read { seq, reading, chain, .. } = read;
+        let Read { seq, block, reading, chain, .. } = read;
         if seq > self.until {
             return Ok(());
         }
         self.chain.clone_from(chain);
-        let Reading::Valid(block) = reading else { return Ok(()) };
+        if reading == Reading::Void {
+            return Ok(());
+        }
         (self.seq, self.time) = (seq, block.time);
         for entry in block.entries {
             match entry {
@@ -601,11 +603,14 @@ impl Reader {
             Adjustment::Reserve { slot, places } => {
                 self.change(Change::Reserved { slot, to: places.into() })
             }
-            Adjustment::Halt { slot, halted } => self.change(Change::Halted { slot, to: halted }),
+            Adjustment::Halt { slot, halted, .. } => {
+                self.change(Change::Halted { slot, to: halted })
+            }
             Adjustment::ClosesAt { closes_at } => {
                 self.changes.push((Change::ClosesAt(closes_at), Places::default()));
                 Ok(())
             }
+            Adjustment::Beacon { .. } => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_core::{Ask, Change, order};
+use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
@@ -264,7 +265,8 @@ impl<'a> Hall<'a> {
                 desk.adjust(now, Adjustment::Reserve { slot, places });
             }
             if places.halted {
-                desk.adjust(now, Adjustment::Halt { slot, halted: true });
+                let bookings = Bookings::Keep;
+                desk.adjust(now, Adjustment::Halt { slot, halted: true, bookings });
             }
         }
         Self { desk, requests, opening, now, pending: 0, won: vec![false; requests.len()] }

@@ -1,9 +1,10 @@
 //! Ledgers written out by hand, and what they must come to.
 
+use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, Cancel, CancelCause, Chain, Confirm, DrawRecord, Entry,
-    Expire, FORMAT, Genesis, Grant, Office, OpeningRecord, Order, Reading, Refusals, Released,
-    Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver, Tally,
+    Adjust, Adjustment, BallotEntry, Block, BookableUntil, Cancel, CancelCause, Chain, Confirm,
+    DrawRecord, Entry, Expire, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
+    Refusals, Released, Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver, Tally,
 };
 use giliran_wire::{
     BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
@@ -31,9 +32,10 @@ impl Ledger {
             applicant_key: KeyFingerprint([7; 16]),
             release: "0".into(),
             continues: None,
+            rebuilt: None,
         };
         ledger.append(-9_000, vec![Entry::Genesis(genesis)]);
-        let take_over = TakeOver { engine: "test".into(), release: "0".into() };
+        let take_over = TakeOver { engine: "test".into(), release: "0".into(), forced: None };
         ledger.append(-9_000, vec![Entry::TakeOver(take_over)]);
         let records = records.into_iter().map(|record| Entry::Opening(Box::new(record)));
         ledger.append(-9_000, records.collect());
@@ -54,17 +56,15 @@ impl Ledger {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation: 1,
-            number: self.chain.number + 1,
             epoch: u64::from(seq > 1),
             writer: WriterNonce([3; 16]),
             time: Timestamp::from_millis(OPENS + ms),
             previous: self.chain.hash,
             entries,
         };
-        let bytes = block.seal().bytes;
-        let reading = self.chain.read_bytes(seq, &bytes).unwrap();
-        assert!(matches!(reading, Reading::Valid(_)), "{reading:?}");
-        self.blocks.push(bytes);
+        let sealed = block.seal();
+        self.chain.read(seq, &block, sealed.hash).unwrap();
+        self.blocks.push(sealed.bytes);
         seq
     }
 
@@ -85,8 +85,13 @@ pub(super) fn record(ordinal: u32, id: &str) -> OpeningRecord {
     let session =
         Session { id: "all".into(), label: String::new(), restricted: false, explicit: false };
     let office = Office { id: "batam".into(), name: "Batam".into(), sessions: vec![session] };
-    let slot =
-        |date: &str, quota| Slot { office: 0, session: 0, date: date.parse().unwrap(), quota };
+    let slot = |date: &str, quota| Slot {
+        office: 0,
+        session: 0,
+        date: date.parse().unwrap(),
+        quota,
+        bookable_until: Timestamp::LATEST,
+    };
     OpeningRecord {
         ordinal,
         id: id.into(),
@@ -101,7 +106,10 @@ pub(super) fn record(ordinal: u32, id: &str) -> OpeningRecord {
             cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Delayed { from_ms: 60_000, to_ms: 60_000 },
             across_openings: false,
-            max_changes: None,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
         },
         offices: vec![office],
         slots: vec![slot("2026-11-30", 3), slot("2026-12-01", 2)],
@@ -146,6 +154,7 @@ pub(super) fn cancel(n: u8, release_at: Option<Timestamp>) -> Entry {
         cause: CancelCause::Applicant,
         release_at,
         reason: None,
+        refund_due: false,
     })
 }
 
@@ -323,7 +332,10 @@ fn halted_and_reserved_places_are_not_to_be_had() {
         ledger.append(90_000, vec![refused(OPENS / 1_000 + 30, Some(1), 7)]);
         value(&ledger.figures(), "undersold")
     };
-    assert_eq!(undersold(Adjustment::Halt { slot: 1, halted: true }), 0.0);
+    assert_eq!(
+        undersold(Adjustment::Halt { slot: 1, halted: true, bookings: Bookings::Keep }),
+        0.0
+    );
     assert_eq!(undersold(Adjustment::Reserve { slot: 1, places: 2 }), 0.0);
     assert_eq!(undersold(Adjustment::Quota { slot: 1, quota: 0 }), 0.0);
     assert_eq!(undersold(Adjustment::Quota { slot: 1, quota: 9 }), 7.0);
@@ -416,6 +428,7 @@ fn a_member_who_leaves_gives_back_one_place_and_the_authority_is_told_apart() {
         cause: CancelCause::Applicant,
         release_at: at(20),
         reason: None,
+        refund_due: false,
     };
     let revoke = Cancel {
         booking: booking(2),
@@ -424,6 +437,7 @@ fn a_member_who_leaves_gives_back_one_place_and_the_authority_is_told_apart() {
         cause: CancelCause::Authority,
         release_at: at(20),
         reason: Some("flood".into()),
+        refund_due: false,
     };
     ledger.append(20, vec![Entry::Cancel(leave), Entry::Cancel(revoke)]);
     let figures = ledger.figures();
@@ -712,7 +726,7 @@ fn a_replay_has_the_places_that_there_were() {
     ledger.append(40, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);
     assert_eq!((replay.arms[0].both, replay.arms[0].gained, replay.arms[0].places), (2, 0, 2));
-    let change = Adjustment::Halt { slot: 0, halted: true };
+    let change = Adjustment::Halt { slot: 0, halted: true, bookings: Bookings::Keep };
     let (operator, reason) = ("siti".into(), "flood".into());
     ledger.append(50, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);

@@ -401,6 +401,10 @@ mod tests {
                         quota: *quota,
                         free: *quota as i32 - 1,
                         withheld: 0,
+                        reserved: 0,
+                        halted: false,
+                        bookable: true,
+                        next_release: None,
                     });
                 }
             }

@@ -149,7 +149,7 @@ pub(crate) struct Tally {
     /// Bookings told, each once, and their places.
     pub(crate) bookings: u64,
     pub(crate) places: u64,
-    pub(crate) refused: [u64; 17],
+    pub(crate) refused: [u64; Reason::NUMBERS],
     /// Nobody listened.
     pub(crate) unheard: u64,
     /// No answer in time.
@@ -200,7 +200,7 @@ impl Tally {
             at_once: 0,
             bookings: 0,
             places: 0,
-            refused: [0; 17],
+            refused: [0; Reason::NUMBERS],
             unheard: 0,
             unanswered: 0,
             second_answers: 0,

@@ -33,7 +33,7 @@ pub struct View {
     /// Held bookings that were paid.
     pub paid: u64,
     /// Refusals by the reason's number.
-    pub refused: [u64; 17],
+    pub refused: [u64; Reason::NUMBERS],
     /// Requests that nobody heard, or answered in time.
     pub unanswered: u64,
     /// Requests on the way.

@@ -2,6 +2,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::admin::Bookings;
 use crate::{BlockHash, BookingId, Date, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp};
 
 /// One fact.
@@ -81,8 +82,32 @@ pub struct Genesis {
     pub applicant_key: KeyFingerprint,
     /// The release that made it.
     pub release: String,
-    /// From generation 2 on: hash of the block that sealed the one before.
+    /// From generation 2 on: hash of the block that sealed the one before, or
+    /// where that was rebuilt, of its last good block.
     pub continues: Option<BlockHash>,
+    /// Where an operator had the ledger go on behind a generation that was
+    /// damaged.
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// How a ledger came to go on behind a damaged generation.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Rebuilt {
+    /// The operator's name.
+    pub operator: String,
+    /// The operator's reason.
+    pub reason: String,
+    /// The sequence at which the generation before is damaged.
+    pub damaged_at: u64,
+}
+
+/// An operator's name and reason.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Signed {
+    /// The operator's name.
+    pub operator: String,
+    /// The operator's reason.
+    pub reason: String,
 }
 
 /// A new writer begins.
@@ -92,6 +117,8 @@ pub struct TakeOver {
     pub engine: String,
     /// Its release.
     pub release: String,
+    /// Who ordered it to take over although something spoke against that.
+    pub forced: Option<Signed>,
 }
 
 /// A window in which a set of slots can be asked for; fully resolved, so that
@@ -145,7 +172,42 @@ pub struct Rules {
     /// One live booking per applicant across all openings, not only in this.
     pub across_openings: bool,
     /// Most changes (reschedules) of a booking.
-    pub max_changes: Option<u16>,
+    pub max_changes: u16,
+    /// Until when a slot can be booked; each slot has the instant.
+    pub bookable_until: BookableUntil,
+    /// Most bookings that an applicant is ever granted in this opening, at least
+    /// 1; what was given back or ran out counts.
+    pub max_bookings: u16,
+    /// What becomes of places that are free once the window has closed, or the
+    /// draw is over.
+    pub leftovers: Leftovers,
+}
+
+/// Until when a slot can be booked, by its day at its office.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum BookableUntil {
+    /// Its day begins.
+    DayBegins,
+    /// This time of its day.
+    TimeOfDay {
+        /// Minutes on the wall clock after midnight, 0..=1,439.
+        minute: u16,
+    },
+    /// So long before its day begins.
+    Before {
+        /// How long, ms.
+        ms: u64,
+    },
+}
+
+/// What becomes of places that are free once the window has closed, or the draw
+/// is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Leftovers {
+    /// Nobody gets them but those who wait for a release.
+    None,
+    /// Whoever asks gets them, as they arrive.
+    FirstCome,
 }
 
 /// How the requests of an opening are ordered.
@@ -216,6 +278,9 @@ pub struct Slot {
     pub date: Date,
     /// Places, 1..=65,535.
     pub quota: u16,
+    /// From here on nobody can book it; resolved by the opening's rules, so that
+    /// no reader needs time zone data for it.
+    pub bookable_until: Timestamp,
 }
 
 /// One applicant's place.
@@ -289,6 +354,9 @@ pub struct Cancel {
     pub release_at: Option<Timestamp>,
     /// The operator's words, where the authority decided.
     pub reason: Option<String>,
+    /// True: it had been paid for, and is to be paid back; counts as a further
+    /// change of the booking.
+    pub refund_due: bool,
 }
 
 /// A hold ran out.
@@ -366,11 +434,19 @@ pub enum Adjustment {
         slot: u32,
         /// True: no more grants.
         halted: bool,
+        /// What becomes of the bookings there; their own entries follow.
+        bookings: Bookings,
     },
     /// The opening's end.
     ClosesAt {
         /// From here on.
         closes_at: Timestamp,
+    },
+    /// The public value that the opening's draw waits for; what it reveals
+    /// follows.
+    Beacon {
+        /// The value as it was published.
+        value: Vec<u8>,
     },
 }
 
@@ -507,4 +583,6 @@ pub struct Seal {
     pub next: String,
     /// Hash of the snapshot it begins with.
     pub snapshot: BlockHash,
+    /// Who ordered it; none: the ledger's length.
+    pub ordered: Option<Signed>,
 }

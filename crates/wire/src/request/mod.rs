@@ -12,6 +12,8 @@ use std::fmt;
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::text::is_printable;
+use crate::time::OUT_OF_BOUNDS;
 use crate::{ApplicantKey, Date, Digest, Pseudonym, Text, Timestamp};
 
 /// Most requests in one message: so many JSON grants still fit in one answer
@@ -136,7 +138,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choice<'a> {
 }
 
 /// Optional fields may be null; this one is no `Option`, so it needs telling.
-fn false_where_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(crate) fn false_where_null<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<bool, D::Error> {
     Option::<bool>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -170,7 +174,7 @@ pub struct Confirm<'a> {
     /// booking's.
     #[serde(borrow)]
     pub booking: Text<'a>,
-    /// The payment's reference, at most 64 bytes.
+    /// The payment's reference, 1..=64 of printable ASCII.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Text<'a>>,
 }
@@ -261,6 +265,9 @@ impl<'a> Request<'a> for Book<'a> {
         }
         choices(&self.choices)?;
         optional_opening(self.opening.as_ref())?;
+        if let Some(expires_at) = self.expires_at {
+            instant("expires_at", expires_at)?;
+        }
         if let Some(account) = &self.account {
             bytes("account", account, MAX_TEXT_BYTES)?;
         }
@@ -271,18 +278,13 @@ impl<'a> Request<'a> for Book<'a> {
                 return Err("channel: only a-z, 0-9 and - are allowed".to_owned());
             }
         }
-        if let Some(reference) = &self.reference {
-            if reference.len() > MAX_TEXT_BYTES {
-                return Err(format!(
-                    "ref: {} bytes given, at most {MAX_TEXT_BYTES}",
-                    reference.len()
-                ));
+        match &self.reference {
+            Some(reference) if reference.len() > MAX_TEXT_BYTES => {
+                Err(bytes_message("ref", reference.len(), MAX_TEXT_BYTES))
             }
-            if !reference.bytes().all(|c| (b' '..=b'~').contains(&c)) {
-                return Err("ref: only printable ASCII is allowed".to_owned());
-            }
+            Some(reference) => printable_ascii("ref", reference),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -346,10 +348,9 @@ impl<'a> Request<'a> for Confirm<'a> {
     fn validate(&self) -> Result<(), String> {
         request_id(&self.request_id)?;
         bytes("booking", &self.booking, MAX_TEXT_BYTES)?;
-        match &self.reference {
-            Some(reference) => bytes("reference", reference, MAX_TEXT_BYTES),
-            None => Ok(()),
-        }
+        let Some(reference) = &self.reference else { return Ok(()) };
+        bytes("reference", reference, MAX_TEXT_BYTES)?;
+        printable_ascii("reference", reference)
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -484,6 +485,28 @@ pub(crate) fn bytes(field: &str, text: &str, most: usize) -> Result<(), String> 
     } else {
         Err(bytes_message(field, text.len(), most))
     }
+}
+
+/// What stands in ledger, stores and events can be shown and stored anywhere.
+pub(crate) fn printable(field: &str, text: &str) -> Result<(), String> {
+    if is_printable(text) {
+        Ok(())
+    } else {
+        Err(format!("{field}: control characters are not allowed"))
+    }
+}
+
+fn printable_ascii(field: &str, text: &str) -> Result<(), String> {
+    if text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+        Ok(())
+    } else {
+        Err(format!("{field}: only printable ASCII is allowed"))
+    }
+}
+
+/// A time that a client or operator gives.
+pub(crate) fn instant(field: &str, instant: Timestamp) -> Result<(), String> {
+    if instant.is_within_bounds() { Ok(()) } else { Err(format!("{field}: {OUT_OF_BOUNDS}")) }
 }
 
 fn bytes_message(field: &str, given: usize, most: usize) -> String {

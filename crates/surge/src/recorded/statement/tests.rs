@@ -1,5 +1,6 @@
 //! A statement that was written holds; one that was changed anywhere does not.
 
+use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{Adjust, Adjustment, Cancel, CancelCause, Entry, Expire, Released};
 use giliran_wire::{BlockHash, Timestamp};
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ fn eventful() -> Ledger {
         cause: CancelCause::Authority,
         release_at: at(40_000),
         reason: Some("flood".into()),
+        refund_due: false,
     };
     ledger.append(40_000, vec![Entry::Expire(expire), Entry::Cancel(revoke)]);
     let released = Released { opening: 0, slot: 1, numbers: vec![1] };
@@ -39,7 +41,7 @@ fn eventful() -> Ledger {
         vec![
             adjust(Adjustment::Quota { slot: 1, quota: 4 }),
             adjust(Adjustment::Reserve { slot: 1, places: 1 }),
-            adjust(Adjustment::Halt { slot: 0, halted: true }),
+            adjust(Adjustment::Halt { slot: 0, halted: true, bookings: Bookings::Keep }),
             adjust(Adjustment::ClosesAt { closes_at: Timestamp::from_millis(OPENS + 90_000) }),
         ],
     );
@@ -427,6 +429,8 @@ const EDITS: &[(&str, &[&str], &[&str])] = &[
             r#""session":"all","date":"2026-11-30""#,
             r#""date":"2026-11-31","session":"all""#,
             r#""date":"0000-11-30","session":"all""#,
+            r#""date":"1999-12-31","session":"all""#,
+            r#""date":"9999-12-30","session":"all""#,
             r#""date":"20261130","session":"all""#,
             r#""date":"2026-W48-1","session":"all""#,
             "\"date\":\"2026-11-3\u{660}\",\"session\":\"all\"",
@@ -495,7 +499,7 @@ const EDITS: &[(&str, &[&str], &[&str])] = &[
     (
         r#""opens_at":"2026-11-27T07:00:00.000Z""#,
         &[
-            r#""opens_at":"0001-01-01T00:00:00.000Z""#,
+            r#""opens_at":"2000-01-01T00:00:00.000Z""#,
             r#""opens_at":"9999-12-29T23:59:59.999Z""#,
             r#""opens_at":"2028-02-29T23:59:59.999Z""#,
         ],
@@ -503,6 +507,7 @@ const EDITS: &[(&str, &[&str], &[&str])] = &[
             r#""opens_at":"9999-12-30T00:00:00.000Z""#,
             r#""opens_at":"9999-12-31T23:59:59.999Z""#,
             r#""opens_at":"0000-01-01T00:00:00.000Z""#,
+            r#""opens_at":"1999-12-31T23:59:59.999Z""#,
             r#""opens_at":"2026-02-29T00:00:00.000Z""#,
             r#""opens_at":"2026-W48-3T07:00:00.000Z""#,
             r#""opens_at":"2026-11-27 07:00:00.000Z""#,

@@ -1,10 +1,12 @@
 //! A ledger with every kind of entry, in every variant, chained as it would
 //! stand in the stream.
 
+use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, Cancel, CancelCause, Confirm, DrawRecord, Entry,
-    Expire, FORMAT, Genesis, Grant, Office, OpeningRecord, Order, Refusals, Released, Reschedule,
-    ReturnRule, Rules, Seal, Seat, Session, Slot, SnapshotPart, TakeOver, Tally,
+    Adjust, Adjustment, BallotEntry, Block, BookableUntil, Cancel, CancelCause, Confirm,
+    DrawRecord, Entry, Expire, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
+    Rebuilt, Refusals, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session, Signed, Slot,
+    SnapshotPart, TakeOver, Tally,
 };
 use giliran_wire::{BlockHash, Digest, KeyFingerprint, Pseudonym, Timestamp, WriterNonce};
 
@@ -40,6 +42,7 @@ kinds! {
     Entry::Adjust(Adjust { change: Adjustment::Reserve { .. }, .. }) => "adjust_reserve",
     Entry::Adjust(Adjust { change: Adjustment::Halt { .. }, .. }) => "adjust_halt",
     Entry::Adjust(Adjust { change: Adjustment::ClosesAt { .. }, .. }) => "adjust_closes_at",
+    Entry::Adjust(Adjust { change: Adjustment::Beacon { .. }, .. }) => "adjust_beacon",
     Entry::Draw(DrawRecord::Committed { .. }) => "draw_committed",
     Entry::Draw(DrawRecord::Entered(_)) => "draw_entered",
     Entry::Draw(DrawRecord::Withdrawn { .. }) => "draw_withdrawn",
@@ -59,6 +62,10 @@ fn person(n: u8) -> Pseudonym {
 
 fn seat(n: u8, number: u16) -> Seat {
     Seat { applicant: person(n), number }
+}
+
+fn signed() -> Signed {
+    Signed { operator: "siti".into(), reason: "the clock of engine-b was set".into() }
 }
 
 const CONTENT: Digest = Digest([0xc0; 16]);
@@ -82,7 +89,10 @@ fn openings() -> Vec<Entry> {
         cancelled: collected.clone(),
         expired: delayed.clone(),
         across_openings: false,
-        max_changes: None,
+        max_changes: 3,
+        bookable_until: BookableUntil::DayBegins,
+        max_bookings: 3,
+        leftovers: Leftovers::None,
     };
     let rounds = Rules {
         order: Order::Rounds { length_ms: 500 },
@@ -92,9 +102,18 @@ fn openings() -> Vec<Entry> {
         cancelled: immediate.clone(),
         expired: collected,
         across_openings: true,
-        max_changes: Some(2),
+        max_changes: 2,
+        bookable_until: BookableUntil::TimeOfDay { minute: 720 },
+        max_bookings: 1,
+        leftovers: Leftovers::FirstCome,
     };
-    let draw = Rules { order: Order::Draw, cancelled: delayed, expired: immediate, ..plain };
+    let draw = Rules {
+        order: Order::Draw,
+        cancelled: delayed,
+        expired: immediate,
+        bookable_until: BookableUntil::Before { ms: 64_800_000 },
+        ..plain
+    };
     let record = |(ordinal, rules): (usize, Rules)| {
         let session = |id: &str, restricted, explicit| Session {
             id: id.into(),
@@ -102,7 +121,16 @@ fn openings() -> Vec<Entry> {
             restricted,
             explicit,
         };
-        let slot = |office, session, date, quota| Slot { office, session, date: day(date), quota };
+        let slot = |office, session, date, quota, bookable_until| {
+            let (date, bookable_until) = (day(date), at(bookable_until));
+            Slot { office, session, date, quota, bookable_until }
+        };
+        // As the rules say it, in Jakarta.
+        let [first, second] = [
+            ["2026-11-29T17:00:00.000Z", "2026-11-30T17:00:00.000Z"],
+            ["2026-11-30T05:00:00.000Z", "2026-12-01T05:00:00.000Z"],
+            ["2026-11-28T23:00:00.000Z", "2026-11-29T23:00:00.000Z"],
+        ][ordinal];
         Entry::Opening(Box::new(OpeningRecord {
             ordinal: ordinal as u32,
             id: format!("2026-W{}", 49 + ordinal),
@@ -123,9 +151,9 @@ fn openings() -> Vec<Entry> {
                 },
             ],
             slots: vec![
-                slot(0, 0, "2026-11-30", 100),
-                slot(0, 1, "2026-11-30", 50),
-                slot(1, 0, "2026-12-01", u16::MAX),
+                slot(0, 0, "2026-11-30", 100, first),
+                slot(0, 1, "2026-11-30", 50, first),
+                slot(1, 0, "2026-12-01", u16::MAX, second),
             ],
         }))
     };
@@ -173,12 +201,14 @@ fn changes() -> Vec<Entry> {
         cause: CancelCause::Applicant,
         release_at: Some(at("2026-11-28T00:00:00.000Z")),
         reason: None,
+        refund_due: false,
     };
     let closed_office = Cancel {
         seats: vec![],
         cause: CancelCause::Authority,
         release_at: None,
         reason: Some("office closed".into()),
+        refund_due: true,
         ..cancel.clone()
     };
     let expire = Expire { booking, release_at: Some(at("2026-11-27T09:10:00.000Z")) };
@@ -212,8 +242,10 @@ fn adjustments() -> Vec<Entry> {
     [
         Adjustment::Quota { slot: 2, quota: 60 },
         Adjustment::Reserve { slot: 2, places: 5 },
-        Adjustment::Halt { slot: 0, halted: true },
+        Adjustment::Halt { slot: 0, halted: true, bookings: Bookings::Move },
+        Adjustment::Halt { slot: 0, halted: false, bookings: Bookings::Keep },
         Adjustment::ClosesAt { closes_at: at("2026-11-30T07:00:00.000Z") },
+        Adjustment::Beacon { value: vec![1, 2, 3] },
     ]
     .into_iter()
     .map(|change| {
@@ -275,6 +307,7 @@ fn last_things() -> Vec<Entry> {
             ledger: LEDGER,
             next: "GILIRAN_V1_LEDGER_2".into(),
             snapshot: BlockHash([0x5a; 32]),
+            ordered: Some(signed()),
         }),
     ]
 }
@@ -287,8 +320,10 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
         applicant_key: KeyFingerprint([0x6b; 16]),
         release: "0.1.0".into(),
         continues: None,
+        rebuilt: None,
     };
-    let take_over = TakeOver { engine: "engine-a".into(), release: "0.1.0".into() };
+    let take_over =
+        TakeOver { engine: "engine-a".into(), release: "0.1.0".into(), forced: Some(signed()) };
     let mut entries = vec![Entry::Genesis(genesis.clone()), Entry::TakeOver(take_over)];
     entries.extend(openings());
     entries.extend([Entry::Opened { opening: 0 }, Entry::Closed { opening: 0 }]);
@@ -309,7 +344,6 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
-            number: seq as u64 + 1,
             epoch: u64::from(seq > 0),
             writer: WriterNonce([if seq > 0 { 0xa1 } else { 0x01 }; 16]),
             time: Timestamp::from_millis(begin + (seq - i64::from(sealed)) * 1_000),
@@ -321,6 +355,24 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
     }
     blocks.extend(second_generation(genesis, &blocks));
     blocks
+}
+
+/// How a generation begins behind one that was damaged; it stands in no chain here.
+pub(crate) fn rebuilt() -> (String, Block) {
+    let (_, first) = blocks().remove(0);
+    let Some(Entry::Genesis(genesis)) = first.entries.first() else { panic!("a genesis") };
+    let rebuilt = Rebuilt {
+        operator: "siti".into(),
+        reason: "disk of nats-2 replaced".into(),
+        damaged_at: 1_842,
+    };
+    let genesis = Genesis {
+        continues: Some(BlockHash([0x6c; 32])),
+        rebuilt: Some(rebuilt),
+        ..genesis.clone()
+    };
+    let block = Block { generation: 2, entries: vec![Entry::Genesis(genesis)], ..first };
+    ("genesis_rebuilt".to_owned(), block)
 }
 
 /// How a second generation begins: the writer goes on, at the seal's time.
@@ -337,12 +389,11 @@ fn second_generation(genesis: Genesis, first: &[(String, Block)]) -> Vec<(String
     };
     let next = |previous: &Block, entries| Block {
         generation: 2,
-        number: previous.number + 1,
         previous: previous.seal().hash,
         entries,
         ..previous.clone()
     };
     let begin = next(seal, vec![Entry::Genesis(genesis), part(0)]);
     let snapshot = next(&begin, vec![part(1)]);
-    vec![("26_generation_2".to_owned(), begin), ("27_snapshot".to_owned(), snapshot)]
+    vec![("27_generation_2".to_owned(), begin), ("28_snapshot".to_owned(), snapshot)]
 }

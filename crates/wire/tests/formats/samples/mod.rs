@@ -3,7 +3,7 @@
 
 mod entries;
 
-pub(crate) use entries::{KINDS, blocks, kind};
+pub(crate) use entries::{KINDS, blocks, kind, rebuilt};
 
 use giliran_wire::admin;
 use giliran_wire::answer::{
@@ -73,7 +73,7 @@ pub(crate) fn books() -> Vec<(&'static str, Book<'static>)> {
         applicants: (0..5).map(|i| format!("{i}{}", "é".repeat(31)).into()).collect(),
         choices: (0..16).map(|i| choice(["a", "0-z"][i % 2], None, None)).collect(),
         opening: Some("W".repeat(40).into()),
-        expires_at: Some(at("1970-01-01T00:00:00.001Z")),
+        expires_at: Some(Timestamp::EARLIEST),
         account: Some("\"\\\u{1f600}".into()),
         channel: Some("abcdefghij-01234".into()),
         reference: Some("".into()),
@@ -124,6 +124,7 @@ pub(crate) fn booking(status: Status) -> Booking<'static> {
         numbers: vec![17],
         request_id: "a3f1".into(),
         reference: Some("order-77".into()),
+        channel: Some("mobile".into()),
         granted_at: at("2026-11-27T07:00:00.123Z"),
         hold_expires_at: None,
     }
@@ -134,6 +135,7 @@ fn held() -> Booking<'static> {
         version: 1,
         numbers: vec![80, 1],
         reference: None,
+        channel: None,
         hold_expires_at: Some(at("2026-11-27T09:00:00.123Z")),
         ..booking(Status::Held)
     }
@@ -200,6 +202,10 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
         quota,
         free,
         withheld,
+        reserved: 0,
+        halted: false,
+        bookable: true,
+        next_release: None,
     };
     let full = Places {
         now: at("2026-11-27T07:00:03.250Z"),
@@ -224,8 +230,13 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
             ),
         ],
         slots: vec![
-            slot("batam-center", "0800", 100, 41, 2),
-            slot("batam-harbourbay", "all", 80, -3, 0),
+            SlotState {
+                reserved: 1,
+                next_release: Some(at("2026-11-28T00:00:00.000Z")),
+                ..slot("batam-center", "0800", 100, 41, 3)
+            },
+            SlotState { halted: true, ..slot("batam-center", "1000", 100, 0, 20) },
+            SlotState { bookable: false, ..slot("batam-harbourbay", "all", 80, -3, 0) },
         ],
         as_of: AS_OF,
     };
@@ -298,6 +309,7 @@ pub(crate) fn quotas() -> Vec<(&'static str, admin::Quota<'static>)> {
             date: day("2026-11-30"),
             session: None,
             quota: 60,
+            dry_run: false,
         },
     )]
 }
@@ -314,6 +326,7 @@ pub(crate) fn reserves() -> Vec<(&'static str, admin::Reserve<'static>)> {
             date: day("2026-11-30"),
             session: Some("0800".into()),
             places: 5,
+            dry_run: false,
         },
     )]
 }
@@ -331,6 +344,7 @@ pub(crate) fn halts() -> Vec<(&'static str, admin::Halt<'static>)> {
             session: None,
             halted: true,
             bookings: admin::Bookings::Move,
+            dry_run: true,
         },
     )]
 }
@@ -344,6 +358,7 @@ pub(crate) fn ends() -> Vec<(&'static str, admin::ClosesAt<'static>)> {
             reason: "outage".into(),
             opening: "2026-W49".into(),
             closes_at: at("2026-11-29T11:00:00.000Z"),
+            dry_run: false,
         },
     )]
 }
@@ -377,9 +392,13 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         quota: 60,
         free: -1,
         withheld: 0,
+        reserved: 0,
+        halted: false,
+        bookable: true,
+        next_release: None,
     };
     let done = admin::Report {
-        outcome: "done".into(),
+        outcome: admin::DONE.into(),
         slots: vec![slot],
         concerned_count: 1,
         concerned: vec![booking(Status::Confirmed)],
@@ -389,11 +408,20 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         cancelled: vec![],
         as_of: AS_OF,
     };
+    let would = admin::Report {
+        outcome: admin::WOULD.into(),
+        concerned_count: 0,
+        concerned: vec![],
+        cancelled_count: 1,
+        cancelled: vec![booking(Status::Confirmed)],
+        ..done.clone()
+    };
     let refused = Rejection::new(Reason::UnknownOpening)
         .detail("opening: there is none of this id")
         .as_of(AS_OF);
     vec![
         ("admin_done", admin::Answer::Done(done)),
+        ("admin_would", admin::Answer::Done(would)),
         ("admin_refused", admin::Answer::Refused(refused)),
     ]
 }
