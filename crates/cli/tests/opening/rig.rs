@@ -307,6 +307,10 @@ pub(crate) async fn database() -> String {
     let connection = tokio::spawn(connection);
     let name = format!("giliran_{:016x}", rand::random::<u64>());
     client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    // Settings under which days and times are written otherwise than usual.
+    for setting in ["datestyle = 'German'", "timezone = 'Asia/Kathmandu'"] {
+        client.batch_execute(&format!("ALTER DATABASE {name} SET {setting}")).await.unwrap();
+    }
     drop(client);
     connection.await.unwrap().unwrap();
     let (server, _) = server.rsplit_once('/').unwrap();

@@ -2,6 +2,9 @@
 
 mod postgres;
 mod sqlite;
+#[cfg(test)]
+mod tests;
+mod texts;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -94,6 +97,13 @@ pub enum StoreError {
     /// twice, or another writer's position.
     #[error("{0}")]
     Contradiction(String),
+    /// A value of the ledger that the database cannot hold, by sequence and field:
+    /// trying again would not help.
+    #[error(
+        "it cannot hold {0}. The ledger is whole; a store in SQLite (--store sqlite:PATH) holds \
+         every text, and a release after this one may hold this"
+    )]
+    Unstorable(String),
     /// The database is not one of Giliran's, or of another version.
     #[error("{0}")]
     Unsuitable(String),
@@ -244,7 +254,7 @@ fn decode_record(bytes: &[u8]) -> Result<OpeningRecord, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
+mod urls {
     use super::*;
 
     #[test]

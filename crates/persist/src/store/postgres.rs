@@ -8,7 +8,9 @@ use futures_util::SinkExt;
 use giliran_wire::ledger::{Chain, OpeningRecord};
 use tokio_postgres::{Client, Config, NoTls, Row, Transaction};
 
-use super::{PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields};
+use super::{
+    PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields, texts,
+};
 use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
 
 /// Held by the one that writes, for as long as its session lives.
@@ -17,6 +19,8 @@ const WRITER_LOCK: i64 = 0x6769_6c69_7261_6e01;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How much of a COPY is sent at once.
 const COPY_CHUNK: usize = 1 << 20;
+/// Encodings of a database that hold every text.
+const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 pub(super) struct Postgres {
     client: Client,
@@ -33,6 +37,7 @@ impl Postgres {
         if !held {
             return Ok(None);
         }
+        check_encoding(&client).await?;
         client.batch_execute(include_str!("postgres.sql")).await.map_err(failed)?;
         Ok(Some(Self { client }))
     }
@@ -74,6 +79,18 @@ impl Postgres {
         to: Chain,
         batch: &Batch,
     ) -> Result<(), StoreError> {
+        let last = to.seq;
+        match self.write(from, to, batch).await {
+            Err(StoreError::Unstorable(why)) => {
+                let what = self.unstorable(batch).await?;
+                let what = what.unwrap_or_else(|| format!("of sequences {} to {last}", from + 1));
+                Err(StoreError::Unstorable(format!("{what}: {why}")))
+            }
+            done => done,
+        }
+    }
+
+    async fn write(&mut self, from: u64, to: Chain, batch: &Batch) -> Result<(), StoreError> {
         let transaction = self.client.transaction().await.map_err(failed)?;
         let stands = position(&transaction).await?.map_or(0, |chain| chain.seq);
         if stands != from {
@@ -85,6 +102,38 @@ impl Postgres {
         write_position(&transaction, &to).await?;
         transaction.commit().await.map_err(failed)
     }
+
+    /// Which text of a batch the database cannot hold, by sequence and field.
+    async fn unstorable(&self, batch: &Batch) -> Result<Option<String>, StoreError> {
+        let plain = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() || c == b' ');
+        for (seq, field, text) in texts::of(batch) {
+            if plain(text) {
+                continue;
+            }
+            match self.client.query_one("SELECT $1::text", &[&text]).await.map_err(failed) {
+                Ok(_) => {}
+                Err(StoreError::Unstorable(_)) => {
+                    return Ok(Some(format!("`{field}` of sequence {seq}")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A database that lacks a character would stop at the first name that has it.
+async fn check_encoding(client: &Client) -> Result<(), StoreError> {
+    let row = client.query_one("SHOW server_encoding", &[]).await.map_err(failed)?;
+    let encoding: &str = row.get(0);
+    if ENCODINGS.contains(&encoding) {
+        return Ok(());
+    }
+    Err(StoreError::Unsuitable(format!(
+        "its encoding is {encoding}, which lacks characters that names, references and reasons \
+         may have: make the database anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE \
+         template0; it fills from the ledger"
+    )))
 }
 
 async fn connect(url: &str) -> Result<Client, StoreError> {
@@ -107,8 +156,11 @@ fn failed(error: tokio_postgres::Error) -> StoreError {
     match error.code().map(|code| &code.code()[..2]) {
         // Integrity constraint violation.
         Some("23") => StoreError::Contradiction(words),
-        // Syntax error or access rule violation: an operator has to mend it.
-        Some("42") => StoreError::Unsuitable(words),
+        // Data exception: the same rows would be refused for ever.
+        Some("22") => StoreError::Unstorable(words),
+        // Syntax error, access rule violation, or no such schema: an operator has to
+        // mend it.
+        Some("42" | "3F") => StoreError::Unsuitable(words),
         _ => StoreError::Unavailable(words),
     }
 }
@@ -461,9 +513,10 @@ impl Copy {
     }
 }
 
-/// Times in the form the wire has: UTC, milliseconds.
+/// Days and times in the form the wire has (UTC, milliseconds), whatever DateStyle
+/// and time zone the database is set to.
 const READ: &str = "\
-    SELECT b.id, b.version, b.opening, b.office, b.date::text, b.session, b.status, b.request_id, \
+    SELECT b.id, b.version, b.opening, b.office, to_char(b.date, 'YYYY-MM-DD'), b.session, b.status, b.request_id, \
         b.content, b.ref, b.account, b.channel, \
         to_char(b.granted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
         to_char(b.hold_expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \

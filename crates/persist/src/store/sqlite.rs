@@ -53,6 +53,7 @@ impl Sqlite {
                 StoreError::Unsuitable(why) => {
                     StoreError::Unsuitable(format!("{}: {why}", path.display()))
                 }
+                StoreError::Unstorable(why) => StoreError::Unstorable(why),
             })?;
             Ok(Some(Self { connection: Some(connection), _lock: Some(lock) }))
         })
@@ -159,6 +160,9 @@ fn failed(error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::ConstraintViolation) => StoreError::Contradiction(error.to_string()),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             StoreError::Unsuitable(error.to_string())
+        }
+        Some(ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
+            StoreError::Unstorable(error.to_string())
         }
         _ => StoreError::Unavailable(error.to_string()),
     }

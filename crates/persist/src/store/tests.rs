@@ -1,0 +1,148 @@
+//! What a database can hold, tried on real ones.
+
+use std::sync::Arc;
+
+use giliran_wire::ledger::{Chain, Grant, Seat, Stage};
+use giliran_wire::{BookingId, Digest, LedgerId, Pseudonym, Timestamp};
+use tokio_postgres::NoTls;
+
+use super::{Store, StoreError, StoreUrl};
+use crate::rows::{Batch, BookingRow, Run, SlotRow, Stored};
+
+/// A database of its own, made with these options; and a session in it.
+async fn database(options: &str) -> (StoreUrl, tokio_postgres::Client) {
+    let server = std::env::var("GILIRAN_TEST_POSTGRES").expect(
+        "GILIRAN_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` and `cargo xtask env …` provide one",
+    );
+    let (client, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let name = format!("giliran_store_{:016x}", rand::random::<u64>());
+    client.batch_execute(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{server}/{name}");
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    (url.parse().unwrap(), client)
+}
+
+/// Where the ledger stands with block 7.
+fn chain() -> Chain {
+    let ledger = Some(LedgerId([1; 16]));
+    Chain { ledger, seq: 7, valid_seq: 7, epoch: 1, stage: Stage::Open, ..Chain::default() }
+}
+
+/// One booking of block 7, with this reference.
+fn batch(reference: &str) -> Arc<Batch> {
+    let slot = SlotRow {
+        opening_ordinal: 0,
+        slot: 0,
+        opening: "w".to_owned(),
+        office: "alpha".to_owned(),
+        date: "2030-01-07".to_owned(),
+        session: "all".to_owned(),
+        quota: 3,
+    };
+    let grant = Grant {
+        booking: BookingId::from_random(5),
+        opening: 0,
+        slot: 0,
+        seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number: 1 }],
+        request_id: "r".to_owned(),
+        content: Digest([0; 16]),
+        reference: Some(reference.to_owned()),
+        account: None,
+        channel: None,
+        hold_expires_at: None,
+    };
+    let granted_at: Timestamp = "2029-12-28T07:00:00.123Z".parse().unwrap();
+    let row = BookingRow { grant, slot: Arc::new(slot), granted_at, seq: 7 };
+    Arc::new(Batch { runs: vec![Run::Grants(vec![row])], changes: 1, ..Batch::default() })
+}
+
+async fn stored(store: &mut Store) -> Stored {
+    let (_, mut bookings) = store.bookings().await.unwrap();
+    assert_eq!(bookings.len(), 1);
+    bookings.remove(0)
+}
+
+#[tokio::test]
+async fn a_text_that_no_database_holds_is_told_with_sequence_and_field() {
+    let (url, _) = database("").await;
+    let mut store = Store::open(&url).await.unwrap().unwrap();
+    let refused = store.apply(0, chain(), &batch("inv\0-1")).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unstorable(_)), "{refused:?}");
+    let said = refused.to_string();
+    assert!(said.contains("`ref` of sequence 7"), "{said}");
+    assert!(said.contains("--store sqlite:PATH"), "{said}");
+    // SQLite holds it, and gives it back.
+    let folder = tempfile::tempdir().unwrap();
+    let file = StoreUrl::Sqlite(folder.path().join("bookings.sqlite"));
+    let mut sqlite = Store::open(&file).await.unwrap().unwrap();
+    sqlite.apply(0, chain(), &batch("inv\0-1")).await.unwrap();
+    assert_eq!(stored(&mut sqlite).await.reference.as_deref(), Some("inv\0-1"));
+    // And the database goes on with what it can hold.
+    store.apply(0, chain(), &batch("Señor 預約")).await.unwrap();
+    assert_eq!(stored(&mut store).await.reference.as_deref(), Some("Señor 預約"));
+}
+
+#[tokio::test]
+async fn a_database_whose_encoding_lacks_characters_is_refused_in_words() {
+    let options = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    let (url, _) = database(options).await;
+    let refused = Store::open(&url).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unsuitable(_)), "{refused:?}");
+    assert!(refused.to_string().contains("encoding is LATIN1"), "{refused}");
+    assert!(refused.to_string().contains("ENCODING 'UTF8'"), "{refused}");
+    // One that looks at no encoding keeps every byte.
+    let (url, _) = database(&options.replace("LATIN1", "SQL_ASCII")).await;
+    let mut store = Store::open(&url).await.unwrap().unwrap();
+    store.apply(0, chain(), &batch("Señor 預約")).await.unwrap();
+    assert_eq!(stored(&mut store).await.reference.as_deref(), Some("Señor 預約"));
+}
+
+/// Settings of a database that change how values read and are written there.
+#[tokio::test]
+async fn what_is_read_does_not_depend_on_the_databases_settings() {
+    let (url, usual) = database("").await;
+    let mut store = Store::open(&url).await.unwrap().unwrap();
+    store.apply(0, chain(), &batch("a\\b'c")).await.unwrap();
+    let before = stored(&mut store).await;
+    drop(store);
+    assert_eq!(before.date, "2030-01-07");
+    assert_eq!(before.granted_at, "2029-12-28T07:00:00.123Z");
+    let name: String =
+        usual.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    for setting in [
+        "datestyle = 'German'",
+        "timezone = 'Asia/Kathmandu'",
+        "standard_conforming_strings = off",
+        "bytea_output = 'escape'",
+        "default_transaction_isolation = 'serializable'",
+        "lc_numeric = 'C'",
+        "escape_string_warning = off",
+    ] {
+        let alter = format!("ALTER DATABASE {name} SET {setting}");
+        usual.batch_execute(&alter).await.unwrap();
+    }
+    let mut store = Store::open_to_read(&url).await.unwrap();
+    assert_eq!(stored(&mut store).await, before);
+    drop(store);
+    let mut store = Store::open(&url).await.unwrap().unwrap();
+    let (chain, _) = store.position().await.unwrap().unwrap();
+    assert_eq!(chain.seq, 7);
+    usual.batch_execute("DELETE FROM bookings; DELETE FROM seats").await.unwrap();
+    let next = Chain { seq: 8, valid_seq: 8, ..chain };
+    store.apply(7, next, &batch("a\\b'c")).await.unwrap();
+    assert_eq!(stored(&mut store).await, before);
+}
+
+/// An operator has to mend these: trying again for ever would not.
+#[tokio::test]
+async fn a_database_without_a_schema_is_refused() {
+    let (url, usual) = database("").await;
+    let name: String =
+        usual.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    usual.batch_execute(&format!("ALTER DATABASE {name} SET search_path = ''")).await.unwrap();
+    let refused = Store::open(&url).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unsuitable(_)), "{refused:?}");
+}
