@@ -1,13 +1,13 @@
 //! Connecting to a server.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
 
+pub use crate::login::Login;
 use crate::{Error, ErrorKind};
 
 /// Messages a subscription holds before the newest are dropped. Deep, since
@@ -24,19 +24,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// Where the client receives answers unless another prefix is named.
 const USUAL_INBOX: &str = "_INBOX";
-
-/// How to log in. Secrets come from files and the environment.
-#[derive(Debug, Clone, Default)]
-pub struct Login {
-    /// A credentials file.
-    pub credentials: Option<PathBuf>,
-    /// User name.
-    pub user: Option<String>,
-    /// Password, with a user.
-    pub password: Option<String>,
-    /// Prefix of the connection's inboxes, where permissions ask for one.
-    pub inbox_prefix: Option<String>,
-}
 
 /// Connects to `url`, or to one of several that are joined by commas, under a
 /// name that the server shows.
@@ -62,18 +49,7 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
             hear(&event, &prefix);
             async move { log(&event) }
         });
-    if let Some(prefix) = &login.inbox_prefix {
-        options = options.custom_inbox_prefix(prefix);
-    }
-    if let Some(file) = &login.credentials {
-        options = options
-            .credentials_file(file)
-            .await
-            .map_err(|e| Error::new(&format!("read credentials {}", file.display()), e))?;
-    }
-    if let (Some(user), Some(password)) = (&login.user, &login.password) {
-        options = options.user_and_password(user.clone(), password.clone());
-    }
+    options = login.apply(options)?;
     let servers = url.split(',').map(|one| one.trim().parse::<async_nats::ServerAddr>());
     let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|e| Error::new(&doing, e))?;
     options.connect(servers).await.map_err(|error| failed(&doing, &error))
@@ -88,8 +64,12 @@ fn failed(doing: &str, error: &ConnectError) -> Error {
         ),
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => (
             ErrorKind::Unsuitable,
-            "the login is wrong or missing: --nats-user with GILIRAN_NATS_PASSWORD, or \
-             --nats-credentials",
+            "the login is wrong or missing: --nats-user with GILIRAN_NATS_PASSWORD, \
+             --nats-nkey, --nats-cert or --nats-credentials",
+        ),
+        ConnectErrorKind::Tls => (
+            ErrorKind::Unsuitable,
+            "is the server's certificate of an authority in --nats-ca, and of this host?",
         ),
         _ => (ErrorKind::Unavailable, "look at --nats and the server's log"),
     };

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use giliran_broker::private;
 use giliran_wire::ApplicantKey;
 
 use crate::failure::Failure;
@@ -13,8 +14,8 @@ pub(crate) const FILE: &str = "applicant.key";
 
 /// Reads a key: 64 hexadecimal digits, white space around them ignored.
 pub(crate) fn read(path: &Path) -> Result<ApplicantKey, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::Usage(format!("applicant key {}: {e}", path.display())))?;
+    let text = private::read_secret(path, "applicant key");
+    let text = text.map_err(|error| Failure::Usage(error.to_string()))?;
     let text = text.trim();
     let mut secret = [0; 32];
     let readable = text.len() == 64

@@ -121,10 +121,14 @@ fn main() -> ExitCode {
     let command = Command::parse();
     // What runs for long tells its story; what answers a question, or shows a picture
     // of its own, only what is off.
-    use Operation::{Feed, Persist, Serve, Up};
+    use Operation::{Archive, Demo, Feed, Init, Persist, Serve, Up};
     let runs = matches!(command.operation, Up(_) | Serve(_) | Persist(_) | Feed(_));
     let usual = if runs { "info" } else { "warn" };
     logs::start(command.log_format, usual);
+    // Ledger, store and marks hold applicants' pseudonyms; reports are for others.
+    if runs || matches!(command.operation, Init(_) | Archive(_) | Demo(_)) {
+        giliran_broker::private::keep_to_oneself();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

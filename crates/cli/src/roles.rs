@@ -11,7 +11,7 @@ use giliran_broker::archive::Archive;
 use giliran_broker::connection::{self, Login};
 use giliran_broker::lease::Lease;
 use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::suitability;
+use giliran_broker::{private, suitability};
 use giliran_config::Config;
 use giliran_engine::{Engine, Metrics, Options, Role};
 use giliran_feed::Feed;
@@ -45,11 +45,28 @@ pub(crate) struct Nats {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Access {
     /// A NATS credentials file.
-    #[arg(long, env = "GILIRAN_NATS_CREDENTIALS", value_name = "FILE")]
+    #[arg(long, env = "GILIRAN_NATS_CREDENTIALS", value_name = "FILE",
+          conflicts_with_all = ["nats_user", "nats_nkey"])]
     nats_credentials: Option<PathBuf>,
+    /// A file with the seed of an NKey.
+    #[arg(long, env = "GILIRAN_NATS_NKEY", value_name = "FILE", conflicts_with = "nats_user")]
+    nats_nkey: Option<PathBuf>,
     /// NATS user; the password comes from GILIRAN_NATS_PASSWORD.
     #[arg(long, env = "GILIRAN_NATS_USER")]
     nats_user: Option<String>,
+    /// Certificates (PEM) of the authorities that are believed, in place of the
+    /// system's.
+    #[arg(long, env = "GILIRAN_NATS_CA", value_name = "FILE")]
+    nats_ca: Option<PathBuf>,
+    /// This client's certificate (PEM).
+    #[arg(long, env = "GILIRAN_NATS_CERT", value_name = "FILE", requires = "nats_cert_key")]
+    nats_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, env = "GILIRAN_NATS_CERT_KEY", value_name = "FILE", requires = "nats_cert")]
+    nats_cert_key: Option<PathBuf>,
+    /// No connection without TLS; follows from a certificate of either side.
+    #[arg(long, env = "GILIRAN_NATS_TLS")]
+    nats_tls: bool,
     /// Prefix of this connection's inboxes, where permissions ask for one.
     #[arg(long, env = "GILIRAN_NATS_INBOX_PREFIX")]
     nats_inbox_prefix: Option<String>,
@@ -69,9 +86,13 @@ impl Access {
     pub(crate) async fn connect(&self, url: &str, name: &str) -> Result<Client, Failure> {
         let login = Login {
             credentials: self.nats_credentials.clone(),
+            nkey: self.nats_nkey.clone(),
             user: self.nats_user.clone(),
             password: std::env::var("GILIRAN_NATS_PASSWORD").ok(),
             inbox_prefix: self.nats_inbox_prefix.clone(),
+            ca: self.nats_ca.clone(),
+            certificate: self.nats_cert.clone().zip(self.nats_cert_key.clone()),
+            tls: self.nats_tls,
         };
         Ok(connection::connect(url, name, &login).await?)
     }
@@ -391,6 +412,10 @@ pub(crate) fn hold_folder(folder: &std::path::Path) -> Result<File, Failure> {
     let failed =
         |e: &dyn std::fmt::Display| Failure::Usage(format!("--data {}: {e}", folder.display()));
     std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    private::warn_if_open(folder);
+    for file in [key::FILE, "high-water.json", "snapshot.bin"] {
+        private::warn_if_open(&folder.join(file));
+    }
     let lock = File::create(folder.join("lock")).map_err(|e| failed(&e))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

@@ -154,15 +154,21 @@ async fn catch_up(shown: &Shown, longest: Duration) {
 
 /// The child server, on the usual port if that is free.
 async fn start_server(data: &Path) -> Result<Server, Failure> {
-    let free = std::net::TcpListener::bind(("127.0.0.1", USUAL_PORT)).is_ok();
+    let is_free = || std::net::TcpListener::bind(("127.0.0.1", USUAL_PORT)).is_ok();
     let options = ServerOptions {
         binary: server::locate()?,
         folder: std::path::absolute(data.join("nats"))?,
-        port: free.then_some(USUAL_PORT),
+        port: is_free().then_some(USUAL_PORT),
         sync_always: true,
         more: String::new(),
     };
-    Ok(Server::start(options).await?)
+    match Server::start(options.clone()).await {
+        // Somebody else took it meanwhile.
+        Err(_) if options.port.is_some() && !is_free() => {
+            Ok(Server::start(ServerOptions { port: None, ..options }).await?)
+        }
+        started => Ok(started?),
+    }
 }
 
 /// Opens the ledger; makes it in a data folder that is fresh, and only there: a

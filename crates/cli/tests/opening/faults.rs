@@ -1,5 +1,8 @@
 //! Kills, pauses, and ledgers that are not what they were.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::rig::{Rig, config, database, text};
@@ -97,12 +100,18 @@ async fn a_standby_takes_over() {
     assert_eq!(rig.book(&ask(1)).await["booking"]["numbers"], serde_json::json!([1]));
 }
 
+/// A key of the same two digits throughout, of its owner alone.
+fn write_key(file: &Path, digits: &str) {
+    std::fs::write(file, digits.repeat(32)).unwrap();
+    std::fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_key_is_refused() {
     let rig = Rig::new(&config(10)).await;
     rig.init();
     let other = rig.path("other.key");
-    std::fs::write(&other, "ab".repeat(32)).unwrap();
+    write_key(&other, "ab");
     let mut engine = rig.serve_with("a", &other, &rig.path("data"));
     let (code, said) = engine.ended(Duration::from_secs(20));
     assert_eq!(code, 1);
@@ -116,7 +125,7 @@ async fn another_key_is_refused() {
 async fn a_ledger_that_vanished_or_came_anew_is_refused() {
     let mut rig = Rig::new(&config(10)).await;
     let key = rig.path("applicant.key");
-    std::fs::write(&key, "cd".repeat(32)).unwrap();
+    write_key(&key, "cd");
     let mut engine = rig.serve("a");
     let (code, said) = engine.ended(Duration::from_secs(20));
     assert_eq!(code, 1);

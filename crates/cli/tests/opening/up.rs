@@ -1,6 +1,8 @@
 //! Everything on one machine, and a client in another language.
 
+use std::fs::{Permissions, set_permissions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -101,12 +103,13 @@ fn a_python_client_books_retries_and_reads_the_feed() {
     stop(again);
 }
 
-/// Two on one folder would sell the same places; one that was killed leaves its
+/// Two on one folder would sell the same places, and what lies there is nobody
+/// else's to read; one that was killed leaves its
 /// broker behind, which the next one ends before it starts its own.
 #[test]
 fn a_data_folder_belongs_to_one() {
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+    let (data, key) = (folder.path().join("data"), "applicant.key");
     let mut first = up(&data);
     let mut second = giliran();
     second.args(["up", "--dev", "--http", "127.0.0.1:0", "--data"]).arg(&data);
@@ -115,11 +118,22 @@ fn a_data_folder_belongs_to_one() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("another giliran runs on this folder"), "{said}");
 
+    for (name, mode) in [("", 0o700), (key, 0o600), ("bookings.sqlite", 0o600), ("nats", 0o700)] {
+        let found = std::fs::metadata(data.join(name)).unwrap().mode() & 0o777;
+        assert_eq!(found, mode, "{name}: {found:o}");
+    }
+
     let pid = std::fs::read_to_string(data.join("nats/nats.pid")).unwrap();
     let alive = |pid: &str| std::path::Path::new("/proc").join(pid.trim()).join("exe").exists();
     assert!(alive(&pid));
     first.child.kill().unwrap();
     first.child.wait().unwrap();
+    set_permissions(data.join(key), Permissions::from_mode(0o644)).unwrap();
+    let output = second.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("(mode 0644)") && said.contains("`chmod 0600 "), "{said}");
+    set_permissions(data.join(key), Permissions::from_mode(0o600)).unwrap();
     let next = up(&data);
     assert_ne!(std::fs::read_to_string(data.join("nats/nats.pid")).unwrap(), pid);
     assert!(!alive(&pid), "the broker of the killed one still runs");

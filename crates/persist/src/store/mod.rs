@@ -5,6 +5,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod tls;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,7 +35,7 @@ impl FromStr for StoreUrl {
             Some(path) => Ok(Self::Sqlite(path.into())),
             None if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
                 let shown = without_password(text);
-                let config = text.parse::<tokio_postgres::Config>();
+                let config = tls::split(text).map(|(config, _)| config);
                 let config = config.map_err(|error| format!("{shown}: {error}"))?;
                 // Without one every try to connect would fail, for ever.
                 if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {

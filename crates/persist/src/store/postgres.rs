@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use giliran_wire::ledger::{Chain, OpeningRecord};
-use tokio_postgres::{Client, Config, NoTls, Row, Transaction};
+use tokio_postgres::{Client, Row, Transaction};
 
 use super::{
-    PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields, texts,
+    PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields, texts, tls,
 };
 use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
 
@@ -137,11 +137,13 @@ async fn check_encoding(client: &Client) -> Result<(), StoreError> {
 }
 
 async fn connect(url: &str) -> Result<Client, StoreError> {
-    let mut config: Config = url.parse().map_err(failed)?;
+    let (mut config, tls) = tls::split(url).map_err(StoreError::Unsuitable)?;
+    // A certificate may be on its way to be replaced.
+    let tls = tls.connector().map_err(StoreError::Unavailable)?;
     config.application_name("giliran");
     config.connect_timeout(CONNECT_WITHIN);
     config.keepalives_idle(Duration::from_secs(10));
-    let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+    let (client, connection) = config.connect(tls).await.map_err(failed)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(error = %words(&error), "the connection to PostgreSQL ended");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use giliran_broker::private;
 use giliran_wire::ledger::{Chain, OpeningRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
@@ -40,6 +41,7 @@ impl Sqlite {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(at(&error)),
             }
+            private::warn_if_open(&path);
             let connection = Connection::open(&path).map_err(|error| at(&error))?;
             let made = connection
                 .busy_timeout(BUSY_FOR)
