@@ -32,6 +32,8 @@ const FEED: &str = "feed";
 const POLL: Duration = Duration::from_millis(500);
 /// How long the broker may take to answer.
 const WITHIN: Duration = Duration::from_secs(2);
+/// How often it is told that another engine has this one's name.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// How long the broker keeps a notice that a key has ended.
 const MARKER_TTL: Duration = Duration::from_secs(60);
 
@@ -64,7 +66,8 @@ struct Entry {
 }
 
 impl Lease {
-    /// Of the engines of this domain, for one of this name. Should the bucket have
+    /// Of the engines of this domain, for `holder`: an engine's name and, after a space,
+    /// what tells this run of it from others. Should the bucket have
     /// to be made, it gets so many replicas.
     pub fn of_engines(client: &Client, domain: &Domain, holder: &str, replicas: usize) -> Self {
         Self::new(client, domain, ENGINE, holder, replicas)
@@ -200,6 +203,7 @@ impl Lease {
         async move {
             let mut watch = None;
             let mut store = None;
+            let mut twins = Twins::default();
             loop {
                 if let (None, Some(store)) = (&watch, &store) {
                     watch = Store::watch(store, lease.key).await.ok();
@@ -217,7 +221,7 @@ impl Lease {
                         None => watch = None,
                     },
                     // A notice may get lost with the connection.
-                    () = tokio::time::sleep(POLL) => match lease.look(&mut store).await {
+                    () = tokio::time::sleep(POLL) => match lease.look(&mut store, &mut twins).await {
                         Ok(free) if free => return,
                         Ok(_) => {}
                         Err(_) => (watch, store) = (None, None),
@@ -228,13 +232,57 @@ impl Lease {
     }
 
     /// True where the key is free; opens the bucket where that is not done yet.
-    async fn look(&self, store: &mut Option<Store>) -> Result<bool, Error> {
+    async fn look(&self, store: &mut Option<Store>, twins: &mut Twins) -> Result<bool, Error> {
         let store = match store {
             Some(store) => store,
             None => store.insert(self.store().await?),
         };
-        Ok(self.entry(store).await?.is_none_or(|entry| entry.is_free()))
+        let entry = self.entry(store).await?;
+        if let Some(entry) = &entry
+            && twins.is_one(&self.holder, entry)
+        {
+            tracing::error!(
+                name = name_of(self.holder.as_bytes()).escape_ascii().to_string(),
+                "another engine of this engine's name runs: nobody can tell from ledger and log \
+                 which of them served. Give each its own --name"
+            );
+        }
+        Ok(entry.is_none_or(|entry| entry.is_free()))
     }
+}
+
+/// Notices a living holder that has this one's name: of two copies of one
+/// configuration.
+#[derive(Debug, Default)]
+struct Twins {
+    /// Whom the key named last, and at which revision.
+    seen: Option<(Bytes, u64)>,
+    told: Option<Moment>,
+}
+
+impl Twins {
+    /// True where that is to be told. What an earlier run of this name left behind is
+    /// not renewed, and is no twin.
+    fn is_one(&mut self, holder: &str, entry: &Entry) -> bool {
+        let named_so = !entry.is_free()
+            && entry.holder != holder.as_bytes()
+            && name_of(&entry.holder) == name_of(holder.as_bytes());
+        let before = self.seen.replace((entry.holder.clone(), entry.revision));
+        let renewed = before
+            .is_some_and(|(before, revision)| before == entry.holder && revision != entry.revision);
+        let due = self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN);
+        let is_one = named_so && renewed && due;
+        if is_one {
+            self.told = Some(Moment::now());
+        }
+        is_one
+    }
+}
+
+/// A holder's name, without what tells its runs apart.
+fn name_of(holder: &[u8]) -> &[u8] {
+    let end = holder.iter().rposition(|byte| *byte == b' ');
+    &holder[..end.unwrap_or(holder.len())]
 }
 
 impl Entry {
@@ -306,5 +354,30 @@ impl Held {
         let deleted = self.store.delete_expect_revision(key, revision).await;
         deleted.doing("give the lease back")?;
         self.lease.client.flush().await.doing("give the lease back")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twin_is_told_from_an_earlier_run() {
+        let entry = |holder: &str, revision| Entry {
+            revision,
+            holder: Bytes::copy_from_slice(holder.as_bytes()),
+        };
+        let mut twins = Twins::default();
+        let own = "engine-a 1";
+        assert!(!twins.is_one(own, &entry("engine-a 2", 7)), "it may have died just now");
+        assert!(!twins.is_one(own, &entry("engine-a 2", 7)));
+        assert!(twins.is_one(own, &entry("engine-a 2", 8)), "it lives");
+        assert!(!twins.is_one(own, &entry("engine-a 2", 9)), "said already");
+        let mut others = Twins::default();
+        for revision in 1..4 {
+            assert!(!others.is_one(own, &entry("engine-b 2", revision)));
+            assert!(!others.is_one("feed", &entry("", revision)));
+        }
+        assert!(!others.is_one(own, &entry(own, 8)) && !others.is_one(own, &entry(own, 9)));
     }
 }

@@ -100,6 +100,23 @@ async fn a_standby_takes_over() {
     assert_eq!(rig.book(&ask(1)).await["booking"]["numbers"], serde_json::json!([1]));
 }
 
+/// Two engines of one name, as two copies of one configuration have it: the one that
+/// stands by says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_is_told() {
+    let rig = Rig::new(&config(10)).await;
+    rig.init();
+    let first = rig.serve("a");
+    rig.open().await;
+    let second = rig.serve_with("a", &rig.path("applicant.key"), &rig.path("data"));
+    let since = std::time::Instant::now();
+    while !second.said().contains("another engine of this engine's name runs") {
+        assert!(since.elapsed() < Duration::from_secs(20), "{}", second.said());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(first);
+}
+
 /// A key of the same two digits throughout, of its owner alone.
 fn write_key(file: &Path, digits: &str) {
     std::fs::write(file, digits.repeat(32)).unwrap();
