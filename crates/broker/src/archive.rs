@@ -84,7 +84,7 @@ impl Archive {
             let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
             folder.doing(&format!("sync {}", self.folder.display()))?;
         }
-        let (chain, archived) = self.check(ledger.name())?;
+        let (chain, archived) = self.check(ledger)?;
         let stored = ledger.read_at(chain.valid_seq).await?;
         let hash = stored.map(|bytes| Block::open(&bytes).map(|(_, hash)| hash));
         match hash {
@@ -103,7 +103,7 @@ impl Archive {
         let file = BufWriter::with_capacity(BUFFER, File::create(to).doing(&doing)?);
         let mut writer = Writer::new(file).doing(&doing)?;
         let mut reader = ledger.reader(ledger.first()).await?;
-        let (mut chain, mut written) = (Chain::new(), 0);
+        let (mut chain, mut written) = (Chain::beginning_with(ledger.generation()), 0);
         while !chain.is_sealed() {
             let blocks = reader.next_batch(BLOCKS, WAIT).await?;
             if blocks.is_empty() {
@@ -125,11 +125,12 @@ impl Archive {
     }
 
     /// Reads an archived generation to its seal.
-    fn check(&self, stream: &str) -> Result<(Chain, Archived), Error> {
+    fn check(&self, ledger: &Ledger) -> Result<(Chain, Archived), Error> {
+        let stream = ledger.name();
         let path = self.path(stream);
         let name = path.display().to_string();
         let missing = || Error::plain(format!("{name} is gone"));
-        let (mut chain, mut count) = (Chain::new(), 0);
+        let (mut chain, mut count) = (Chain::beginning_with(ledger.generation()), 0);
         for block in self.blocks(stream)?.ok_or_else(missing)? {
             let (seq, bytes) = block.doing(&name)?;
             chain.read_bytes(seq, &bytes).doing(&name)?;

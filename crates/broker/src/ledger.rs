@@ -14,7 +14,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, Reading};
+use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Foreign, Genesis, Reading};
 use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
@@ -111,6 +111,7 @@ pub async fn init(
         format: FORMAT,
         ledger,
         generation: 1,
+        number: 1,
         epoch: 0,
         writer: WriterNonce([0; 16]),
         time,
@@ -338,17 +339,45 @@ impl Ledger {
         if self.generation == 1 {
             return Ok(true);
         }
-        let (first, Some(bytes)) = (self.first(), self.read_at(self.first()).await?) else {
-            return Ok(false);
-        };
-        let (block, _) =
-            Block::open(&bytes).doing(&format!("read the first block of {}", self.name))?;
+        let Some((genesis, block)) = self.genesis().await? else { return Ok(false) };
         let parts = block.entries.iter().find_map(|entry| match entry {
             Entry::Snapshot(part) => Some(u64::from(part.parts)),
             _ => None,
         });
-        let (_, tail) = self.tail().await?;
-        Ok(parts.is_some_and(|parts| tail + 1 >= first + parts))
+        let Some(parts) = parts else { return Ok(false) };
+        // Its last part, or what stands behind it, has this number.
+        let last = block.number + parts - 1;
+        let is_behind = |found: &Block| found.ledger == block.ledger && found.number >= last;
+        Ok(self.find(genesis + parts - 1, is_behind).await?.is_some())
+    }
+
+    /// The block that this generation begins with, and its sequence: the first of its
+    /// stream, unless foreign messages stand before it. None: it has not begun.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell.
+    pub async fn genesis(&self) -> Result<Option<(u64, Block)>, Error> {
+        let begins = |block: &Block| matches!(block.entries.first(), Some(Entry::Genesis(_)));
+        self.find(self.first(), begins).await
+    }
+
+    /// The first block of this generation from a sequence on that is wanted.
+    async fn find(
+        &self,
+        from: u64,
+        wanted: impl Fn(&Block) -> bool,
+    ) -> Result<Option<(u64, Block)>, Error> {
+        let mut seq = from;
+        while let Some(bytes) = self.read_at(seq).await? {
+            match Block::open(&bytes) {
+                Ok((block, _)) if block.generation == self.generation && wanted(&block) => {
+                    return Ok(Some((seq, block)));
+                }
+                _ => seq += 1,
+            }
+        }
+        Ok(None)
     }
 
     /// Reads all that this generation begins with, as a reader does that has nothing
@@ -360,7 +389,8 @@ impl Ledger {
     pub async fn changes_before(&self) -> Result<u64, Error> {
         let doing = format!("read what {} begins with", self.name);
         let wrong = |what: &str| Error::plain(format!("{doing}: {what}"));
-        let (mut chain, mut joiner) = (Chain::new(), Joiner::default());
+        let mut chain = Chain::beginning_with(self.generation);
+        let mut joiner = Joiner::default();
         let (mut changes, mut state) = (None, None);
         let mut reader = self.reader(self.first()).await?;
         let begun = |chain: &Chain| chain.ledger.is_some() && chain.is_open();
@@ -373,11 +403,11 @@ impl Ledger {
                 if begun(&chain) {
                     break;
                 }
-                let (block, reading) = chain.read_bytes(seq, &bytes).doing(&doing)?;
+                let Reading::Valid(block) = chain.read_bytes(seq, &bytes).doing(&doing)? else {
+                    continue;
+                };
                 for entry in block.entries {
-                    let (Entry::Snapshot(part), Reading::Valid) = (entry, reading) else {
-                        continue;
-                    };
+                    let Entry::Snapshot(part) = entry else { continue };
                     let mut take = |piece| {
                         if let Piece::Head(head) = piece {
                             changes = Some(head.changes);
@@ -406,8 +436,7 @@ impl Ledger {
     }
 
     async fn holds_blocks(&self) -> Result<bool, Error> {
-        let info = self.stream.get_info().await.doing("look at the ledger")?;
-        Ok(info.state.messages > 0)
+        Ok(self.genesis().await?.is_some())
     }
 
     /// Who follows through a durable consumer, and the sequence up to which each has
@@ -553,6 +582,19 @@ impl Ledger {
     pub async fn durable_reader(&self, name: &str, from: u64) -> Result<Reader, Error> {
         Reader::open(self.clone(), from, Some(name.to_owned())).await
     }
+}
+
+/// Tells operators of a message that no writer of the ledger put there: what tells it
+/// from others, and nothing of what it says.
+pub fn report(foreign: &Foreign) {
+    let Foreign { seq, bytes, hash, why } = foreign;
+    tracing::error!(
+        seq,
+        bytes,
+        %hash,
+        "a foreign message stands on the ledger: {why}. It is passed over once a valid block \
+         follows it; see who may publish to the ledger's subject"
+    );
 }
 
 /// Reads the ledger in order, without gaps.

@@ -6,9 +6,38 @@ use giliran_broker::append::AppendOutcome;
 use giliran_broker::connection;
 use giliran_broker::ledger;
 use giliran_broker::server::{self, Server, ServerOptions};
-use giliran_wire::ledger::Genesis;
+use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, SnapshotPart};
 use giliran_wire::subject::Domain;
-use giliran_wire::{KeyFingerprint, LedgerId, Timestamp};
+use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+
+fn genesis(continues: Option<BlockHash>) -> Genesis {
+    Genesis {
+        prefix: "giliran.v1".into(),
+        applicant_key: KeyFingerprint([0; 16]),
+        release: "0".into(),
+        continues,
+        rebuilt: None,
+    }
+}
+
+/// One of the two blocks that a generation begins with.
+fn begin(generation: u32, part: u32) -> Block {
+    let bytes = Vec::new();
+    let state = SnapshotPart { part, parts: 2, state: BlockHash([1; 32]), bytes };
+    let begins = Entry::Genesis(genesis(Some(BlockHash([1; 32]))));
+    let first = [begins, Entry::Snapshot(state.clone())];
+    Block {
+        format: FORMAT,
+        ledger: LedgerId([7; 16]),
+        generation,
+        number: u64::from(generation * 10 + part),
+        epoch: 1,
+        writer: WriterNonce([1; 16]),
+        time: Timestamp::from_millis(5),
+        previous: BlockHash([1; 32]),
+        entries: if part == 0 { first.into() } else { vec![Entry::Snapshot(state)] },
+    }
+}
 
 /// Whoever has opened a generation finds the newest one from there, also once the
 /// one that was opened is gone, and the next one with it; a reader that begins
@@ -26,14 +55,8 @@ async fn the_newest_is_found_from_one_that_is_gone() {
     .await
     .unwrap();
     let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-    let genesis = Genesis {
-        prefix: "giliran.v1".into(),
-        applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
-        continues: None,
-        rebuilt: None,
-    };
     let (id, time) = (LedgerId([7; 16]), Timestamp::from_millis(5));
+    let genesis = genesis(None);
     let first = ledger::init(&client, &Domain::default(), genesis, id, time, 1).await.unwrap();
     assert_eq!(first.newest().await.unwrap().generation(), 1);
     let mut appender = first.appender(&client).await.unwrap();
@@ -45,11 +68,24 @@ async fn the_newest_is_found_from_one_that_is_gone() {
         let last = streams.last().unwrap();
         let next = last.make_next().await.unwrap();
         assert_eq!(first.newest().await.unwrap().generation(), generation - 1, "it is empty");
-        let expected = next.first() - 1;
-        appender.send(&next, 1, expected, "a block".into()).await.unwrap();
-        let stored = AppendOutcome::Stored { seq: next.first() };
-        assert_eq!(appender.next().await, (1, stored));
+        let mut expected = next.first() - 1;
+        let mut put = async |bytes: Vec<u8>| {
+            appender.send(&next, 1, expected, bytes.into()).await.unwrap();
+            expected += 1;
+            assert_eq!(appender.next().await, (1, AppendOutcome::Stored { seq: expected }));
+        };
+        // What stands before its genesis begins nothing, and keeps nobody from it.
+        put(b"no block".to_vec()).await;
+        assert_eq!(first.newest().await.unwrap().generation(), generation - 1);
+        assert_eq!(last.make_next().await.unwrap().name(), next.name());
+        put(begin(generation, 0).seal().bytes).await;
         assert_eq!(first.newest().await.unwrap().generation(), generation);
+        assert!(!next.is_begun().await.unwrap());
+        put(b"no block".to_vec()).await;
+        assert!(!next.is_begun().await.unwrap(), "one part of two");
+        put(begin(generation, 1).seal().bytes).await;
+        assert!(next.is_begun().await.unwrap());
+        assert_eq!(next.genesis().await.unwrap().unwrap().0, next.first() + 1);
         streams.push(next);
     }
     drop(streams[2].durable_reader("store", 1).await.unwrap());

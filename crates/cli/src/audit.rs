@@ -78,12 +78,19 @@ pub(crate) fn broken(checks: &[Check]) -> usize {
 /// The checks for people.
 pub(crate) fn table(facts: &Facts, checks: &[Check]) -> String {
     let mut text = format!(
-        "ledger {}: {} blocks, {} bookings, {} blocks of deposed writers skipped\n",
+        "ledger {}: {} blocks, {} bookings, {} blocks of deposed writers and {} foreign messages \
+         skipped\n",
         facts.ledger(),
         facts.blocks(),
         facts.bookings(),
-        facts.voids()
+        facts.voids(),
+        facts.foreign()
     );
+    if let Some(doubt) = facts.doubt() {
+        text.push_str(&format!(
+            "  at its end stand {doubt}; the next block of an engine makes them void\n"
+        ));
+    }
     let mut sorted: Vec<&Check> = checks.iter().collect();
     let number = |check: &Check| check.promise.trim_start_matches('P').parse().unwrap_or(99);
     sorted.sort_by_key(|check| number(check));
@@ -124,6 +131,8 @@ fn as_json(facts: &Facts, checks: &[Check]) -> serde_json::Value {
         "blocks": facts.blocks(),
         "bookings": facts.bookings(),
         "void_blocks": facts.voids(),
+        "foreign_messages": facts.foreign(),
+        "in_doubt": facts.doubt().map(|doubt| doubt.to_string()),
         "checks": checks,
     })
 }

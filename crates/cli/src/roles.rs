@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
@@ -13,12 +13,12 @@ use giliran_broker::lease::Lease;
 use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::{private, suitability};
 use giliran_config::Config;
-use giliran_engine::{Engine, Metrics, Options, Role};
+use giliran_engine::{Engine, Metrics, Options, Role, foreign_messages};
 use giliran_feed::Feed;
 use giliran_persist::{Persist, StoreUrl};
 use giliran_wire::ApplicantKey;
 use giliran_wire::subject::Domain;
-use prometheus::{IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, Registry};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -259,7 +259,7 @@ pub(crate) fn start_persist(
     let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
     shown.parts.push(Box::new(move || {
         let status = status.borrow();
-        lag.show(status.seq, status.tail, status.bookings);
+        lag.show(status.seq, status.tail, (status.bookings, status.foreign));
         Part {
             name: "persist",
             ready: status.ready,
@@ -288,7 +288,7 @@ pub(crate) fn start_feed(
     let lag = Lag::register(&shown.registry, "feed", "events published")?;
     shown.parts.push(Box::new(move || {
         let status = status.borrow();
-        lag.show(status.seq, status.tail, status.events);
+        lag.show(status.seq, status.tail, (status.events, status.foreign));
         Part {
             name: "feed",
             ready: status.ready,
@@ -334,6 +334,9 @@ struct Lag {
     position: IntGauge,
     blocks: IntGauge,
     done: IntGauge,
+    foreign: IntCounter,
+    /// Foreign messages that are counted.
+    counted: Mutex<u64>,
 }
 
 impl Lag {
@@ -343,17 +346,25 @@ impl Lag {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let foreign = foreign_messages(part)?;
+        registry.register(Box::new(foreign.clone()))?;
         Ok(Self {
+            foreign,
+            counted: Mutex::default(),
             position: gauge("position", "ledger sequence it stands at")?,
             blocks: gauge("lag_blocks", "ledger blocks it is behind")?,
             done: gauge("done", done)?,
         })
     }
 
-    fn show(&self, seq: u64, tail: u64, done: u64) {
+    fn show(&self, seq: u64, tail: u64, (done, foreign): (u64, u64)) {
         self.position.set(seq as i64);
         self.blocks.set(tail.saturating_sub(seq) as i64);
         self.done.set(done as i64);
+        // A panic elsewhere cannot leave a number half changed.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        self.foreign.inc_by(foreign.saturating_sub(*counted));
+        *counted = foreign.max(*counted);
     }
 }
 

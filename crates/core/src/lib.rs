@@ -51,7 +51,7 @@ pub use calendar::Calendar;
 pub use change::{ChangeAsk, Deed};
 pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
 pub use keeper::{
-    Change, Changed, Draw, DrawStep, Drawing, FoldError, Keeper, Numbered, Parts, Told,
+    Change, Changed, Draw, DrawStep, Drawing, FoldError, Folded, Keeper, Numbered, Parts, Told,
 };
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;

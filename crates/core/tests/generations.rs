@@ -11,9 +11,9 @@ mod ledger;
 
 use std::sync::Arc;
 
-use giliran_core::{Ask, Decision, Keeper, Numbered, Settled};
+use giliran_core::{Ask, Decision, Folded, Keeper, Numbered, Settled};
 use giliran_wire::ledger::{
-    Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, Reading, ReturnRule, Seal,
+    Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, ReturnRule, Seal,
     SnapshotPart,
 };
 use giliran_wire::request::Choice;
@@ -86,6 +86,7 @@ impl Ledger {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation,
+            number: chain.number + 1,
             epoch: chain.epoch,
             writer: chain.writer,
             time: chain.time,
@@ -131,7 +132,7 @@ impl Ledger {
 /// Folds blocks from a sequence on.
 fn fold(keeper: &mut Keeper, from: u64, blocks: &[Vec<u8>]) {
     for (seq, bytes) in (from..).zip(blocks) {
-        assert_eq!(keeper.fold(seq, bytes).unwrap(), Reading::Valid, "{seq}");
+        assert!(matches!(keeper.fold(seq, bytes).unwrap(), Folded::Applied(_)), "{seq}");
     }
 }
 
@@ -143,7 +144,7 @@ fn three_ways_to_one_state() {
     let mut across = ledger.replayed();
     assert!(across.chain().is_sealed());
     fold(&mut across, FIRST, &begin);
-    let mut behind = Keeper::new();
+    let mut behind = Keeper::beginning_with(2);
     fold(&mut behind, FIRST, &begin);
     let live = &mut ledger.keeper;
     for keeper in [&across, &behind] {
@@ -188,7 +189,7 @@ fn a_state_says_nothing_that_is_computed_from_a_calendar() {
     assert_eq!(until, [Until::Draw { since: back, expired: false }]);
     // Who begins with it knows when the draw is.
     let begin = ledger.roll();
-    let mut behind = Keeper::new();
+    let mut behind = Keeper::beginning_with(2);
     fold(&mut behind, FIRST, &begin);
     assert_eq!(behind.next_return(), ledger.keeper.next_return());
     assert!(behind.next_return().is_some_and(|at| at > back));
@@ -212,7 +213,7 @@ fn nothing_counts_behind_a_seal() {
     let mut keeper = ledger.replayed();
     let at = keeper.chain().clone();
     let late = Block { previous: at.hash, ..late }.seal().bytes;
-    assert_eq!(keeper.fold(at.seq + 1, &late).unwrap(), Reading::Void);
+    assert!(matches!(keeper.fold(at.seq + 1, &late).unwrap(), Folded::Void));
     assert_eq!(*keeper.chain(), at);
     fold(&mut keeper, FIRST, &begin);
 }
@@ -228,7 +229,7 @@ fn another_state_than_the_folds_is_damage() {
 
     // Parts that are not what their hash says, for one who begins with them.
     let begin = ledger.roll();
-    let mut keeper = Keeper::new();
+    let mut keeper = Keeper::beginning_with(2);
     let mut previous = BlockHash::ZERO;
     let mut last = None;
     for (seq, bytes) in (FIRST..).zip(&begin) {
@@ -263,13 +264,19 @@ fn a_begin_is_the_sealing_writers_and_whole() {
         assert_eq!(*keeper.chain(), before);
         error.to_string()
     };
+    let foreign = |block: Block, expected: Alien| {
+        let mut keeper = ledger.replayed();
+        let before = keeper.chain().clone();
+        let folded = keeper.fold(FIRST, &block.seal().bytes).unwrap();
+        assert!(matches!(folded, Folded::Foreign(found) if found.why == expected), "{folded:?}");
+        assert_eq!(*keeper.chain(), before, "nothing counts between a seal and a begin");
+        fold(&mut keeper, FIRST + 1, &begin);
+        assert!(keeper.chain().is_open());
+    };
     let other = WriterNonce([8; 16]);
-    let why = refused(&Block { writer: other, ..first.clone() }, 0);
-    assert!(why.contains("not how the writer of the seal begins"), "{why}");
-    let why = refused(&Block { epoch: 9, ..first.clone() }, 0);
-    assert!(why.contains("not how the writer of the seal begins"), "{why}");
-    let why = refused(&Block { generation: 3, ..first.clone() }, 0);
-    assert!(why.contains("blocks are missing") || why.contains("generation 3"), "{why}");
+    foreign(Block { writer: other, ..first.clone() }, Alien::Writer { epoch: 1 });
+    foreign(Block { epoch: 9, ..first.clone() }, Alien::Writer { epoch: 9 });
+    foreign(Block { generation: 3, ..first.clone() }, Alien::Generation(3));
     let why = refused(&Block { entries: vec![Entry::Closed { opening: 0 }], ..first }, 0);
     assert!(why.contains("no genesis that continues"), "{why}");
     let fact = vec![Entry::Closed { opening: 0 }];
@@ -281,7 +288,7 @@ fn a_begin_is_the_sealing_writers_and_whole() {
     }
     let why = refused(&skipped, 1);
     assert!(why.contains("where part 1 belongs"), "{why}");
-    let mut keeper = Keeper::new();
+    let mut keeper = Keeper::beginning_with(2);
     let why = keeper.fold(FIRST + 1, &begin[1]).unwrap_err().to_string();
     assert!(why.contains("no genesis"), "{why}");
 }
@@ -306,5 +313,5 @@ fn a_seal_stands_alone() {
     let late = Block { time: seal.time.plus_millis(1), ..seal.clone() };
     let why = keeper.fold(seq, &late.seal().bytes).unwrap_err().to_string();
     assert!(why.contains("a seal of"), "{why}");
-    assert_eq!(keeper.fold(seq, &seal.seal().bytes).unwrap(), Reading::Valid);
+    assert!(matches!(keeper.fold(seq, &seal.seal().bytes).unwrap(), Folded::Applied(_)));
 }

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use giliran_broker::lease::{Held, Lease};
-use giliran_broker::ledger::{Ledger, Reader};
+use giliran_broker::ledger::{self, Ledger, Reader};
 use giliran_config::Config;
-use giliran_core::{Book, FoldError, Keeper, Opening};
-use giliran_wire::ledger::{Block, Chain, OpeningRecord};
+use giliran_core::{Book, FoldError, Folded, Keeper, Opening};
+use giliran_wire::ledger::{Block, Chain, Foreign, OpeningRecord};
 use giliran_wire::{ApplicantKey, BlockHash, KeyFingerprint, LedgerId, Timestamp};
 use tokio::sync::watch;
 
@@ -266,7 +266,8 @@ impl Engine {
             let path = self.snapshot.path().display();
             tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
         }
-        Ok((Keeper::new(), ledger.newest_begun().await?))
+        let ledger = ledger.newest_begun().await?;
+        Ok((Keeper::beginning_with(ledger.generation()), ledger))
     }
 
     async fn read_snapshot(&self) -> Option<Keeper> {
@@ -420,7 +421,9 @@ impl Engine {
         let read = blocks.len() as u64;
         let fold = || {
             for (seq, bytes) in blocks {
-                keeper.fold(seq, &bytes)?;
+                if let Folded::Foreign(foreign) = keeper.fold(seq, &bytes)? {
+                    self.report(&foreign);
+                }
                 if let Some((wanted, hash)) = &mut mark
                     && *wanted == seq
                 {
@@ -436,6 +439,12 @@ impl Engine {
             reader.pass_seal(chain.generation, chain.seq).await?;
         }
         Ok(read)
+    }
+
+    /// Tells operators of a foreign message.
+    pub(crate) fn report(&self, foreign: &Foreign) {
+        self.metrics.foreign.inc();
+        ledger::report(foreign);
     }
 
     pub(crate) fn say(&self, role: Role) {

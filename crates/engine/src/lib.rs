@@ -39,4 +39,4 @@ mod workers;
 
 pub use engine::{Engine, EngineError, Options, Role, Status};
 pub use high_water::{HighWater, HighWaterError};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, foreign_messages};

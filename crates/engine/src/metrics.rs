@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(crate) block_bytes: Histogram,
     pub(crate) block_grants: Histogram,
     pub(crate) append_retries: IntCounter,
+    pub(crate) foreign: IntCounter,
     pub(crate) queue_depth: IntGauge,
     pub(crate) backlog: IntGauge,
     pub(crate) epoch: IntGauge,
@@ -43,6 +44,17 @@ fn stage_buckets() -> Vec<f64> {
 
 fn size_buckets() -> Vec<f64> {
     (0..20).map(|i| f64::from(1u32 << i)).collect()
+}
+
+/// Counts foreign messages as a part of a process meets them.
+///
+/// # Errors
+///
+/// Where `part` cannot be a label's value.
+pub fn foreign_messages(part: &str) -> Result<IntCounter, prometheus::Error> {
+    let name = "giliran_ledger_foreign_total";
+    let help = "Messages on the ledger that no writer of it put there";
+    IntCounter::with_opts(Opts::new(name, help).const_label("part", part))
 }
 
 impl Metrics {
@@ -91,6 +103,8 @@ impl Metrics {
             "Appends that had to be sent again for want of an outcome",
         )?;
         registry.register(Box::new(append_retries.clone()))?;
+        let foreign = foreign_messages("engine")?;
+        registry.register(Box::new(foreign.clone()))?;
         Ok(Self {
             granted: requests.with_label_values(&["granted", ""]),
             repeated: requests.with_label_values(&["repeated", ""]),
@@ -138,6 +152,7 @@ impl Metrics {
             block_bytes: stage("giliran_block_bytes", "Size of a ledger block", size_buckets())?,
             block_grants: stage("giliran_block_grants", "Grants in a block", size_buckets())?,
             append_retries,
+            foreign,
             queue_depth: gauge("giliran_queue_depth", "Messages waiting to be decided")?,
             backlog: gauge("giliran_backlog", "Grants and requests waiting for a block")?,
             epoch: gauge("giliran_epoch", "Take-overs of the ledger so far")?,

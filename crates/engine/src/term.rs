@@ -370,6 +370,7 @@ impl Term<'_> {
                     Effect::Answer { ticket, request_id, outcome } => {
                         answers.push((ticket, request_id, outcome));
                     }
+                    Effect::Foreign(foreign) => self.office.engine.report(&foreign),
                     Effect::Active(position) => {
                         tracing::info!(epoch = position.epoch, seq = position.seq, "in office");
                         self.enter_office(position).await?;

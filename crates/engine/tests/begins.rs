@@ -62,6 +62,7 @@ fn genesis() -> Bytes {
         format: FORMAT,
         ledger: LedgerId([1; 16]),
         generation: 1,
+        number: 1,
         epoch: 0,
         writer: WriterNonce([0; 16]),
         time: Timestamp::from_millis(1),
@@ -113,7 +114,7 @@ fn a_part_of_the_state_begins_nothing() {
     let (begin, _) = run(&mut first);
     assert!(begin.len() > 2, "{} parts", begin.len());
     for read in 1..begin.len() {
-        let mut keeper = Keeper::new();
+        let mut keeper = Keeper::beginning_with(2);
         for (seq, bytes) in (FIRST..).zip(&begin[..read]) {
             keeper.fold(seq, bytes).unwrap();
         }
@@ -121,7 +122,7 @@ fn a_part_of_the_state_begins_nothing() {
         assert!(matches!(end, Some(Why::Damaged(_))), "{end:?}");
         assert_eq!(written.len(), 0, "after {read} of {} parts", begin.len());
     }
-    let mut keeper = Keeper::new();
+    let mut keeper = Keeper::beginning_with(2);
     for (seq, bytes) in (FIRST..).zip(&begin) {
         keeper.fold(seq, bytes).unwrap();
     }

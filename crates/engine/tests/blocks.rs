@@ -92,6 +92,7 @@ impl Bench {
             format: FORMAT,
             ledger: LedgerId([1; 16]),
             generation: 1,
+            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: Timestamp::from_millis(1),
@@ -131,7 +132,7 @@ impl Bench {
                         self.sequencer.appended(attempt, stored, self.now);
                     }
                     Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
-                    Effect::Read { .. } | Effect::Active(_) => {}
+                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }

@@ -70,6 +70,7 @@ impl Bench {
             format: FORMAT,
             ledger: LedgerId([1; 16]),
             generation: 1,
+            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: now.wall,
@@ -107,7 +108,7 @@ impl Bench {
                         self.sequencer.appended(attempt, stored, self.now);
                     }
                     Effect::Answer { outcome, .. } => self.told.push(outcome),
-                    Effect::Read { .. } | Effect::Active(_) => {}
+                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }

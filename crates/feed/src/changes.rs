@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use giliran_core::{Change, Found, Keeper};
+use giliran_core::{Change, Folded, Found, Keeper};
 use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
-use giliran_wire::ledger::Chain;
+use giliran_wire::ledger::{Chain, Foreign};
 use giliran_wire::subject::Domain;
 
 use crate::FeedError;
@@ -25,15 +25,24 @@ pub(crate) struct Changes {
     domain: Domain,
     keeper: Keeper,
     places: Places,
+    /// Foreign messages met since they were last asked for.
+    foreign: Vec<Foreign>,
 }
 
 impl Changes {
-    pub(crate) fn new(domain: Domain) -> Self {
-        Self { domain, keeper: Keeper::new(), places: Places::default() }
+    /// Begins with this generation.
+    pub(crate) fn new(domain: Domain, generation: u32) -> Self {
+        let keeper = Keeper::beginning_with(generation);
+        Self { domain, keeper, places: Places::default(), foreign: Vec::new() }
     }
 
     pub(crate) fn chain(&self) -> &Chain {
         self.keeper.chain()
+    }
+
+    /// Takes the foreign messages met since the last call.
+    pub(crate) fn take_foreign(&mut self) -> Vec<Foreign> {
+        std::mem::take(&mut self.foreign)
     }
 
     /// Changes since the ledger's first block: as many events there are.
@@ -41,7 +50,7 @@ impl Changes {
         self.keeper.changes()
     }
 
-    /// Reads the stored block at `seq`; `after`: the last event that is told
+    /// Reads the message stored at `seq`; `after`: the last event that is told
     /// already. The events that are not come back in order.
     pub(crate) fn fold(
         &mut self,
@@ -49,7 +58,14 @@ impl Changes {
         bytes: &[u8],
         after: Option<EventId>,
     ) -> Result<Vec<Outgoing>, FeedError> {
-        let changes = self.keeper.fold_changes(seq, bytes)?.unwrap_or_default();
+        let changes = match self.keeper.fold(seq, bytes)? {
+            Folded::Applied(changes) => changes,
+            Folded::Void => Vec::new(),
+            Folded::Foreign(foreign) => {
+                self.foreign.push(foreign);
+                Vec::new()
+            }
+        };
         let (Some(ledger), time) = (self.chain().ledger, self.chain().time) else {
             return Ok(Vec::new());
         };
@@ -137,6 +153,7 @@ mod tests {
                 format: FORMAT,
                 ledger: LEDGER,
                 generation: 1,
+                number: 1,
                 epoch: 0,
                 writer: WriterNonce([0; 16]),
                 time: Timestamp::from_millis(5),
@@ -144,7 +161,7 @@ mod tests {
                 entries: Vec::new(),
             };
             let after = after.map(|(seq, n)| EventId { ledger: LEDGER, seq, n });
-            let changes = Changes::new(Domain::default());
+            let changes = Changes::new(Domain::default(), 1);
             let mut bench = Self { changes, after, next, seq: 0 };
             bench.block(vec![Entry::Genesis(genesis)]).unwrap();
             bench.next.epoch = 1;
@@ -156,6 +173,7 @@ mod tests {
         fn block(&mut self, entries: Vec<Entry>) -> Result<Vec<Outgoing>, FeedError> {
             let sealed = Block { entries, ..self.next.clone() }.seal();
             self.next.previous = sealed.hash;
+            self.next.number += 1;
             self.seq += 1;
             self.changes.fold(self.seq, &sealed.bytes, self.after)
         }
@@ -308,6 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_message_is_skipped_and_told_of() {
+        let mut bench = Bench::new(None);
+        bench.seq += 1;
+        let events = bench.changes.fold(bench.seq, b"no block", None).unwrap();
+        assert!(events.is_empty() && bench.changes.chain().doubt.is_some());
+        assert_eq!(bench.changes.chain().position().seq, 2);
+        assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 2))]).unwrap()), [(4, 0)]);
+        assert!(bench.changes.chain().doubt.is_none());
+        let foreign: Vec<u64> = bench.changes.take_foreign().iter().map(|f| f.seq).collect();
+        assert_eq!(foreign, [3]);
+    }
+
+    #[test]
     fn every_change_of_a_booking_is_told_with_what_was_before() {
         let mut bench = Bench::new(None);
         let hold_expires_at = Some(Timestamp::from_millis(9_000));
@@ -379,8 +410,10 @@ mod tests {
     #[test]
     fn damage_stops_the_feed() {
         let mut bench = Bench::new(None);
-        let error = bench.changes.fold(3, b"no block", None).unwrap_err();
+        bench.next.number += 1;
+        let error = bench.block(Vec::new()).unwrap_err();
         assert!(matches!(error, FeedError::Ledger(_)), "{error}");
+        let mut bench = Bench::new(None);
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
         let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();
         assert!(error.to_string().contains("granted in no slot"), "{error}");

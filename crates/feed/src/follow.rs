@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_broker::clock;
-use giliran_broker::ledger::Ledger;
+use giliran_broker::ledger::{self, Ledger};
 use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;
@@ -46,7 +46,8 @@ const CONSUMER: &str = "giliran-feed";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// In a word or a sentence: `starting`, `waiting: another feed publishes`,
-    /// `following`, `reading the event stream again`, `broker unavailable: …`,
+    /// `following`, `waiting behind … foreign messages …`,
+    /// `reading the event stream again`, `broker unavailable: …`,
     /// `stopped`, `stopped: …`.
     pub state: String,
     /// Whether it does its work.
@@ -57,6 +58,8 @@ pub struct Status {
     pub tail: u64,
     /// Events published since the start.
     pub events: u64,
+    /// Foreign messages met on the ledger since the start.
+    pub foreign: u64,
 }
 
 /// Tells the ledger's changes; [`run`](Self::run) is its life.
@@ -159,7 +162,7 @@ impl Feed {
             check(&ledger, &after, tail).await?;
         }
         self.status.send_modify(|status| status.tail = tail);
-        let mut changes = Changes::new(self.domain.clone());
+        let mut changes = Changes::new(self.domain.clone(), ledger.generation());
         let mut reader = ledger.durable_reader(CONSUMER, ledger.first()).await?;
         let mut begun = after.is_some_and(|after| after.seq >= ledger.first());
         let mut untold = BTreeMap::new();
@@ -170,7 +173,9 @@ impl Feed {
             let next = tokio::time::timeout(AWAY, reader.next_batch(BLOCKS, WAIT)).await;
             let away = |_| giliran_broker::Error::plain("the ledger is not to be had");
             for (seq, bytes) in next.map_err(away)?? {
+                let doubted = changes.chain().doubt.is_some();
                 let events = changes.fold(seq, &bytes, after)?;
+                self.doubt(&mut changes, doubted);
                 if !begun && changes.chain().is_open() {
                     begun = true;
                     whole(&ledger, changes.told(), events.len(), streams.stored())?;
@@ -184,11 +189,11 @@ impl Feed {
             if self.settle(&mut streams).await? == Sent::Elsewhere || !turn.keep().await? {
                 return Ok(End::Anew);
             }
-            let seq = changes.chain().seq;
             if changes.chain().is_sealed() {
                 // Before the seal is acknowledged: from there on that is confirmed.
-                reader.pass_seal(changes.chain().generation, seq).await?;
+                reader.pass_seal(changes.chain().generation, changes.chain().seq).await?;
             }
+            let seq = changes.chain().position().seq;
             reader.ack_through(seq).await?;
             self.status.send_modify(|status| {
                 status.seq = seq;
@@ -244,6 +249,20 @@ impl Feed {
         let settled = streams.settle(0).await?;
         self.status.send_modify(|status| status.events += streams.stored() - before);
         Ok(settled)
+    }
+
+    /// Says where foreign messages stand at the end of what was read, and where they
+    /// turned out to be void.
+    fn doubt(&self, changes: &mut Changes, doubted: bool) {
+        for foreign in changes.take_foreign() {
+            ledger::report(&foreign);
+            self.status.send_modify(|status| status.foreign += 1);
+        }
+        match changes.chain().doubt {
+            Some(doubt) => self.say(false, format!("waiting behind {doubt}")),
+            None if doubted => self.say(true, "following".to_owned()),
+            None => {}
+        }
     }
 
     fn say(&self, ready: bool, state: String) {
@@ -307,8 +326,8 @@ async fn check(ledger: &Ledger, after: &EventId, tail: u64) -> Result<(), FeedEr
     }
     if after.seq < ledger.first() {
         // Its generation is gone; the number of events is looked at instead.
-        return match ledger.read_at(ledger.first()).await?.map(|bytes| Block::open(&bytes)) {
-            Some(Ok((block, _))) if block.ledger == after.ledger => Ok(()),
+        return match ledger.genesis().await? {
+            Some((_, block)) if block.ledger == after.ledger => Ok(()),
             _ => mismatch("the ledger is another one".to_owned()),
         };
     }

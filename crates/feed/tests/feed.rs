@@ -85,6 +85,7 @@ impl Rig {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
+            number: 2,
             epoch: 1,
             writer: WriterNonce([1; 16]),
             time,
@@ -105,6 +106,7 @@ impl Rig {
         let sealed = Block { entries, ..self.next.clone() }.seal();
         let seq = self.store(sealed.bytes).await;
         (self.seq, self.next.previous) = (seq, sealed.hash);
+        self.next.number += 1;
     }
 
     /// Appends until it is stored, whatever becomes of the broker.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use giliran_broker::archive::Archive;
-use giliran_broker::ledger::{Ledger, Reader};
+use giliran_broker::ledger::{self, Ledger, Reader};
 use giliran_wire::ledger::{Block, Chain};
 use tokio::sync::watch;
 
@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How persisting is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// In a word or a sentence: `starting`, `waiting`, `following`, `store
-    /// unavailable: …`, `stopped: …`.
+    /// In a word or a sentence: `starting`, `waiting`, `following`, `waiting behind
+    /// … foreign messages …`, `store unavailable: …`, `stopped: …`.
     pub state: String,
     /// Whether it does its work.
     pub ready: bool,
@@ -35,6 +35,8 @@ pub struct Status {
     pub tail: u64,
     /// Bookings written or changed since the start.
     pub bookings: u64,
+    /// Foreign messages met on the ledger since the start.
+    pub foreign: u64,
 }
 
 /// Writes the ledger into a store; [`run`](Self::run) is its life.
@@ -195,7 +197,7 @@ impl Persist {
             if seq <= writing.rows.chain().seq {
                 continue;
             }
-            writing.rows.fold(seq, &bytes)?;
+            writing.fold(seq, &bytes)?;
             if writing.rows.waiting() >= BOOKINGS
                 && let Some(end) = writing.write().await?
             {
@@ -282,7 +284,7 @@ impl Persist {
             };
             let mut blocks = blocks.into_iter().peekable();
             while let Some((seq, bytes)) = blocks.next() {
-                writing.rows.fold(seq, &bytes)?;
+                writing.fold(seq, &bytes)?;
                 if writing.rows.waiting() < BOOKINGS && blocks.peek().is_some() {
                     continue;
                 }
@@ -323,12 +325,26 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), PersistError> {
+        let doubted = self.rows.chain().doubt.is_some();
+        if let Some(foreign) = self.rows.fold(seq, bytes)? {
+            ledger::report(&foreign);
+            self.persist.status.send_modify(|status| status.foreign += 1);
+        }
+        match self.rows.chain().doubt {
+            Some(doubt) => self.persist.say(false, format!("waiting behind {doubt}")),
+            None if doubted => self.persist.say(true, "following".to_owned()),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Writes what was folded. Between a seal and the last part of what the next
-    /// generation begins with there is nothing to write, and no place to stand:
-    /// there it waits.
+    /// generation begins with there is nothing to write, and no place to stand, nor
+    /// behind foreign messages that no valid block follows: there it waits.
     async fn write(&mut self) -> Result<Option<End>, PersistError> {
         let chain = self.rows.chain().clone();
-        if !chain.is_open() {
+        if !chain.is_open() || chain.doubt.is_some() {
             return Ok(None);
         }
         let seq = chain.seq;

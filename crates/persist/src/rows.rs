@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
-    Adjustment, Block, Chain, Damage, DrawRecord, Entry, Grant, OpeningRecord, Reading, Seat,
+    Adjustment, Block, Chain, Damage, DrawRecord, Entry, Foreign, Grant, OpeningRecord, Reading,
+    Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -217,16 +218,16 @@ impl Rows {
         &self.chain
     }
 
-    /// Reads the stored block at `seq`.
+    /// Reads the message stored at `seq`; one that is foreign comes back.
     ///
     /// # Errors
     ///
     /// Damage, or an entry this release does not know how to store.
-    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), PersistError> {
-        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
-        match reading {
-            Reading::Valid => self.apply(seq, block),
-            Reading::Void => Ok(()),
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Option<Foreign>, PersistError> {
+        match self.chain.read_bytes(seq, bytes)? {
+            Reading::Valid(block) => self.apply(seq, block).map(|()| None),
+            Reading::Void => Ok(None),
+            Reading::Foreign(foreign) => Ok(Some(foreign)),
         }
     }
 

@@ -68,7 +68,7 @@ pub fn changed_hands_in_a_draw(run: &Run) -> bool {
     let mut chain = Chain::new();
     let (mut drawing, mut found) = (false, false);
     for (seq, bytes) in run.streams.blocks() {
-        let Ok((block, Reading::Valid)) = chain.read_bytes(seq, bytes) else { continue };
+        let Ok(Reading::Valid(block)) = chain.read_bytes(seq, bytes) else { continue };
         for entry in block.entries {
             match entry {
                 Entry::Closed { .. } => drawing = true,
@@ -88,10 +88,11 @@ fn read(run: &Run) -> Result<Ledger, String> {
     let free = opening().slots.iter().map(|slot| vec![(0, i64::from(slot.quota))]).collect();
     let mut ledger = Ledger { free, ..Ledger::default() };
     for (seq, bytes) in run.streams.blocks() {
-        let (block, reading) = chain.read_bytes(seq, bytes).map_err(|damage| damage.to_string())?;
-        if reading == Reading::Void {
+        let reading = chain.read_bytes(seq, bytes).map_err(|damage| damage.to_string())?;
+        let Reading::Valid(block) = reading else {
+            ledger.wrong.push(format!("P8: sequence {seq} is {reading:?}, and nobody planted it"));
             continue;
-        }
+        };
         ledger.time = block.time;
         ledger.orders.fold(seq, &block.entries);
         for entry in block.entries {

@@ -74,13 +74,12 @@ impl Streams {
         (1..=self.0.len() as u32).rev().find(|n| self.is_begun(*n)).unwrap_or(1)
     }
 
-    /// Folds what comes after what a keeper has read; one that has read nothing
-    /// begins with this generation.
-    pub(crate) fn follow(&self, keeper: &mut Keeper, begin: u32) -> Result<(), FoldError> {
+    /// Folds what comes after what a keeper has read.
+    pub(crate) fn follow(&self, keeper: &mut Keeper) -> Result<(), FoldError> {
         loop {
             let chain = keeper.chain();
             let (generation, seq) = if chain.ledger.is_none() {
-                (begin, self.first(begin))
+                (chain.generation, self.first(chain.generation))
             } else if chain.is_sealed() {
                 (chain.generation + 1, self.first(chain.generation + 1))
             } else {

@@ -298,8 +298,6 @@ struct Engine {
     lease_until_ms: u64,
     sequencer: Option<Sequencer<usize>>,
     follower: Option<Keeper>,
-    /// The generation that a follower begins with.
-    begin: u32,
 }
 
 /// Everything there is in one run.
@@ -342,6 +340,7 @@ impl World {
             format: FORMAT,
             ledger: LedgerId([7; 16]),
             generation: 1,
+            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: BEGIN,
@@ -365,7 +364,6 @@ impl World {
                 lease_until_ms: 0,
                 sequencer: None,
                 follower: Some(Keeper::new()),
-                begin: 1,
             })
             .collect();
         let mut world = Self {
@@ -639,6 +637,7 @@ impl World {
                         self.soon(Event::ReadArrives { engine, life, attempt, generation, seq });
                     }
                     Effect::Answer { ticket, outcome, .. } => self.answer(engine, ticket, outcome),
+                    Effect::Foreign(_) => self.faults.push("foreign at the place"),
                     Effect::Active(_) => self.enter_office(engine),
                     Effect::Idle(why) => self.leave_office(engine, &why),
                 }
@@ -840,9 +839,8 @@ impl World {
             self.perform(engine);
             return;
         }
-        let begin = self.engines[engine].begin;
         let Some(keeper) = &mut self.engines[engine].follower else { return };
-        if let Err(error) = self.streams.follow(keeper, begin) {
+        if let Err(error) = self.streams.follow(keeper) {
             self.damaged.push(error.to_string());
             self.engines[engine].follower = None;
             return;
@@ -881,8 +879,7 @@ impl World {
                 let engine = &mut self.engines[engine];
                 engine.life += 1;
                 engine.sequencer = None;
-                engine.follower = Some(Keeper::new());
-                engine.begin = begin;
+                engine.follower = Some(Keeper::beginning_with(begin));
                 engine.lease_until_ms = 0;
             }
             1 => {

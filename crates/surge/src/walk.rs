@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
-use giliran_wire::ledger::{Block, Chain, Damage, Reading};
+use giliran_wire::ledger::{Chain, Damage, Reading};
 
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +19,14 @@ pub enum WalkError {
     Gone(String),
 }
 
-/// A block as it was read.
+/// A message of the ledger as it was read.
 #[derive(Debug)]
 pub struct Read<'a> {
     /// Its sequence.
     pub seq: u64,
     /// Its stored bytes.
     pub bytes: &'a [u8],
-    /// What it says.
-    pub block: Block,
-    /// Whether it counts.
+    /// What it is.
     pub reading: Reading,
     /// The chain with it.
     pub chain: &'a Chain,
@@ -47,8 +45,8 @@ pub async fn walk<E: From<WalkError>>(
 ) -> Result<Chain, E> {
     let mut chain = Chain::new();
     let mut read = |chain: &mut Chain, seq: u64, bytes: &[u8]| {
-        let (block, reading) = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
-        each(Read { seq, bytes, block, reading, chain })
+        let reading = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
+        each(Read { seq, bytes, reading, chain })
     };
     let newest = ledger.newest().await.map_err(WalkError::from)?;
     let (_, tail) = newest.tail().await.map_err(WalkError::from)?;

@@ -1,13 +1,17 @@
 //! A sealed generation of the ledger as a file, to be kept once its stream is
 //! deleted.
 //!
-//! [`MAGIC`], then for each block up to the seal its sequence as `u64`, its length as `u32`
+//! [`MAGIC`], then for each message up to the seal its sequence as `u64`, its length as `u32`
 //! (both little endian) and its stored bytes, then a sequence of zero and the
 //! 32-byte BLAKE3 of everything before.
 
 use std::io::{self, Read, Write};
 
 use crate::ledger::MAX_BLOCK_BYTES;
+
+/// The largest message: foreign ones are kept where they stood, and may be as long as a
+/// broker's `max_payload` can be.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a file of this layout begins with.
 pub const MAGIC: &[u8; 8] = b"GILARCH1";
@@ -102,11 +106,13 @@ impl<R: Read> Blocks<R> {
             };
         }
         let length = u32::from_le_bytes(self.array()?) as usize;
-        if length > MAX_BLOCK_BYTES {
-            return Err(unusable("a block is longer than any that is written"));
+        if length > MAX_MESSAGE_BYTES {
+            return Err(unusable("a message is longer than any that is stored"));
         }
-        let mut bytes = vec![0; length];
-        self.from.read_exact(&mut bytes)?;
+        let mut bytes = Vec::with_capacity(length.min(MAX_BLOCK_BYTES));
+        if (&mut self.from).take(length as u64).read_to_end(&mut bytes)? < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.hasher.update(&bytes);
         Ok(Some((seq, bytes)))
     }
@@ -147,6 +153,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         assert_eq!(read(&written()).unwrap(), [(7, b"seven".to_vec()), (9, Vec::new())]);
+        // A foreign message may be longer than any block.
+        let long = vec![1; MAX_BLOCK_BYTES + 1];
+        let mut writer = Writer::new(Vec::new()).unwrap();
+        writer.block(1, &long).unwrap();
+        assert_eq!(read(&writer.finish().unwrap()).unwrap(), [(1, long)]);
     }
 
     #[test]

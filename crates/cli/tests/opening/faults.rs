@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use giliran_broker::ledger;
+
 use crate::rig::{Rig, config, database, text};
 
 /// The engine is killed (-9) in mid-surge and started again; so are one store's
@@ -63,6 +65,60 @@ async fn a_paused_engine_is_deposed() {
     assert!(second.said().contains("in office"), "{}", second.said());
     assert!(first.said().contains("out of office"), "{}", first.said());
     assert!(progress.unanswered.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
+/// Whoever may publish to the ledger's subject puts there what is no block, blocks
+/// again, and what the server says to somebody who names it as their inbox: under load,
+/// and while nobody is active. Nothing stops, and every promise holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_messages_change_nothing() {
+    let rig = Rig::new(&config(400)).await;
+    rig.init();
+    let sqlite = rig.sqlite();
+    let mut engine = rig.serve("a");
+    let (persist, feed) = (rig.persist(&sqlite), rig.feed());
+    rig.open().await;
+    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let (progress, surge) = rig.surge(3_000, 1_000);
+    let mut planted = 0;
+    while progress.granted.load(std::sync::atomic::Ordering::Relaxed) < 800 {
+        planted += plant(&rig, &ledger).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    engine.kill();
+    planted += plant(&rig, &ledger).await;
+    let waits = |said: String| said.contains("a foreign message stands on the ledger");
+    for role in [&persist, &feed] {
+        let since = std::time::Instant::now();
+        while !waits(role.said()) {
+            assert!(since.elapsed() < Duration::from_secs(10), "{}", role.said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let engine = rig.serve("a");
+    surge.await.unwrap();
+    let late = serde_json::json!({
+        "request_id": "late", "applicants": ["late"], "choices": [{ "office": "alpha" }],
+    });
+    assert_eq!(rig.book(&late).await["as_of"]["epoch"], 2);
+    let facts = rig.audit(&[&sqlite]).await;
+    assert_eq!((facts.foreign() + facts.voids(), facts.doubt()), (planted, None));
+    assert!(facts.foreign() > 10, "{} of {planted}", facts.foreign());
+    assert!(facts.bookings() > 800);
+    assert!(waits(engine.said()), "{}", engine.said());
+}
+
+/// Puts messages onto the ledger that no engine wrote; how many.
+async fn plant(rig: &Rig, ledger: &ledger::Ledger) -> u64 {
+    let (_, before) = ledger.tail().await.unwrap();
+    let copy = ledger.read_at(before / 2 + 1).await.unwrap().unwrap();
+    let subject = ledger.subject().to_owned();
+    rig.client.publish(subject.clone(), "no block".into()).await.unwrap();
+    rig.client.publish(subject.clone(), copy).await.unwrap();
+    let api = format!("$JS.API.STREAM.INFO.{}", ledger.name());
+    rig.client.publish_with_reply(api, subject, "".into()).await.unwrap();
+    rig.client.flush().await.unwrap();
+    3
 }
 
 /// The standby answers within four seconds of a kill; a clean stop hands over

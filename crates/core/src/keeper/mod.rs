@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    BallotEntry, Block, Chain, Damage, DrawRecord, Entry, Genesis, Grant, Reading,
+    BallotEntry, Block, Chain, Damage, DrawRecord, Entry, Foreign, Genesis, Grant, Reading,
 };
 use giliran_wire::snapshot::{Joiner, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
@@ -133,6 +133,27 @@ pub enum Change {
     },
 }
 
+/// What became of a message of the ledger.
+#[derive(Debug)]
+pub enum Folded {
+    /// A valid block: what it changed, in order.
+    Applied(Vec<Change>),
+    /// A deposed writer's; skipped.
+    Void,
+    /// None of a writer of this ledger; skipped.
+    Foreign(Foreign),
+}
+
+impl Folded {
+    /// What it changed.
+    pub fn changes(self) -> Vec<Change> {
+        match self {
+            Self::Applied(changes) => changes,
+            Self::Void | Self::Foreign(_) => Vec::new(),
+        }
+    }
+}
+
 /// Whether a grant could be numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbered {
@@ -161,11 +182,16 @@ impl Default for Keeper {
 }
 
 impl Keeper {
-    /// Nothing read yet.
+    /// Nothing read yet; begins with the ledger's first generation.
     pub fn new() -> Self {
+        Self::beginning_with(1)
+    }
+
+    /// Nothing read yet; begins with this generation.
+    pub fn beginning_with(generation: u32) -> Self {
         Self {
             book: Arc::new(Book::new()),
-            chain: Chain::new(),
+            chain: Chain::beginning_with(generation),
             genesis: None,
             sealed: None,
             restoring: None,
@@ -363,45 +389,25 @@ impl Keeper {
         block: Block,
         hash: BlockHash,
     ) -> Result<(Vec<Change>, Durable), FoldError> {
-        match self.chain.read(seq, &block, hash)? {
-            Reading::Valid => {
-                let done = self.apply(seq, block, Mode::Live)?;
-                self.end_block();
-                Ok(done)
-            }
-            Reading::Void => Err(Damage { seq, what: "the own block is void".to_owned() }.into()),
-        }
+        self.chain.append(seq, &block, hash)?;
+        let done = self.apply(seq, block, Mode::Live)?;
+        self.end_block();
+        Ok(done)
     }
 
-    /// Reads the stored block at `seq` and applies it unless it is void.
+    /// Reads the message stored at `seq` and applies it if it is a valid block.
     ///
     /// # Errors
     ///
     /// [`FoldError`]; the state is then not to be used further.
-    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Reading, FoldError> {
-        self.fold_changes(seq, bytes).map(|changes| match changes {
-            Some(_) => Reading::Valid,
-            None => Reading::Void,
-        })
-    }
-
-    /// The same, and what the block changed; none: it is void.
-    ///
-    /// # Errors
-    ///
-    /// As [`fold`](Self::fold).
-    pub fn fold_changes(
-        &mut self,
-        seq: u64,
-        bytes: &[u8],
-    ) -> Result<Option<Vec<Change>>, FoldError> {
-        let (block, reading) = self.chain.read_bytes(seq, bytes)?;
-        Ok(match reading {
-            Reading::Valid => Some(self.apply(seq, block, Mode::Replay)?.0),
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Folded, FoldError> {
+        Ok(match self.chain.read_bytes(seq, bytes)? {
+            Reading::Valid(block) => Folded::Applied(self.apply(seq, block, Mode::Replay)?.0),
             Reading::Void => {
                 self.book.stable.change(self.chain.position(), |_| ());
-                None
+                Folded::Void
             }
+            Reading::Foreign(foreign) => Folded::Foreign(foreign),
         })
     }
 

@@ -53,6 +53,7 @@ impl Ledger {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation: 1,
+            number: chain.number + 1,
             epoch,
             writer: WriterNonce([3; 16]),
             time: NOW,

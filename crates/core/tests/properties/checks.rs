@@ -53,7 +53,7 @@ impl World {
     fn check_questions(&self, keeper: &Keeper) {
         let book = keeper.book();
         let at_end = |at: giliran_core::Durable| {
-            assert_eq!(at.position().seq, self.ledger.len() as u64);
+            assert_eq!(at.position().seq, self.settled_at());
         };
         for who in (0..12).map(person) {
             for (o, opening) in self.plain.openings.iter().enumerate() {

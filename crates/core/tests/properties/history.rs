@@ -122,6 +122,8 @@ pub(crate) enum Step {
     GiveUp(Index),
     /// Something a deposed writer left behind stands next in the ledger.
     Void,
+    /// Something that no writer wrote does: these bytes, or an earlier block again.
+    Foreign(Vec<u8>, Option<Index>),
     /// The engine dies with all that was not durable; the next one begins with a
     /// snapshot (true), or reads the ledger.
     Restart(bool),
@@ -311,6 +313,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::GiveUpBlock),
         2 => index().prop_map(Step::GiveUp),
         1 => Just(Step::Void),
+        1 => (proptest::collection::vec(any::<u8>(), 0..50), any::<Option<Index>>())
+            .prop_map(|(bytes, copy)| Step::Foreign(bytes, copy)),
         1 => any::<bool>().prop_map(Step::Restart),
         1 => index().prop_map(Step::Deposed),
     ]

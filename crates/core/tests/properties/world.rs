@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
-use giliran_core::{Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Keeper, Settled};
+use giliran_core::{
+    Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Folded, Keeper, Settled,
+};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, Reading, TakeOver,
+    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, TakeOver,
 };
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{
@@ -45,8 +47,10 @@ pub(crate) struct World {
     pub(crate) in_flight: Option<(Block, Vec<Option<Request>>)>,
     asked: Vec<Request>,
     wished: Vec<Wish>,
-    /// Every block, void ones included.
+    /// Every block, void ones and foreign messages included.
     pub(crate) ledger: Vec<Vec<u8>>,
+    /// Sequence of the first foreign message that no valid block follows.
+    doubted: Option<u64>,
     pub(crate) ids: u32,
 }
 
@@ -68,6 +72,7 @@ impl World {
             asked: Vec::new(),
             wished: Vec::new(),
             ledger: Vec::new(),
+            doubted: None,
             ids: 0,
         };
         let genesis = Genesis {
@@ -98,6 +103,7 @@ impl World {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation: 1,
+            number: chain.number + 1,
             epoch,
             writer: WriterNonce([self.writer; 16]),
             time: self.now.max(chain.time),
@@ -106,8 +112,13 @@ impl World {
         }
     }
 
+    /// The position that answers name: the last one that is beyond doubt.
+    pub(crate) fn settled_at(&self) -> u64 {
+        self.doubted.map_or(self.ledger.len() as u64, |from| from - 1)
+    }
+
     /// Appends a block written elsewhere and reads it.
-    fn fold_next(&mut self, block: &Block) -> Reading {
+    fn fold_next(&mut self, block: &Block) -> Folded {
         self.ledger.push(block.seal().bytes);
         let seq = self.ledger.len() as u64;
         self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap()
@@ -123,6 +134,7 @@ impl World {
     pub(crate) fn commit_block(&mut self, block: Block, requests: &[Option<Request>]) {
         let sealed = block.seal();
         self.ledger.push(sealed.bytes);
+        self.doubted = None;
         let seq = self.ledger.len() as u64;
         let (entries, time) = (block.entries.clone(), block.time);
         let (changes, durable) = self.keeper.commit(seq, block, sealed.hash).unwrap();
@@ -196,6 +208,7 @@ impl World {
                 self.give_up(&grant);
             }
             Step::Void => self.void(),
+            Step::Foreign(bytes, copy) => self.foreign(bytes, copy),
             Step::Restart(snapshot) => self.restart(snapshot),
             Step::Deposed(which) => self.deposed(which),
             _ => {}
@@ -294,7 +307,7 @@ impl World {
 
     pub(crate) fn outcome(&self, settled: Settled) -> Outcome {
         let at_now = |at: giliran_core::Durable| {
-            assert_eq!(at.position().seq, self.ledger.len() as u64);
+            assert_eq!(at.position().seq, self.settled_at());
         };
         match settled {
             Settled::Repeat(found, at) => {
@@ -332,7 +345,7 @@ impl World {
     fn ask(&mut self, request: Request) {
         let expected = self.plain.expected(&request, self.time());
         let decision = self.book().decide(&request.ask(), self.time());
-        let settled_at = self.ledger.len() as u64;
+        let settled_at = self.settled_at();
         let told = match decision {
             Decision::Wait => Expected::Wait,
             Decision::Settled(Settled::Repeat(found, at)) => {
@@ -426,7 +439,22 @@ impl World {
         let mut block = self.block(0, vec![Entry::Opened { opening: 0 }]);
         block.writer = WriterNonce([0; 16]);
         block.previous = BlockHash([9; 32]);
-        assert_eq!(self.fold_next(&block), Reading::Void);
+        assert!(matches!(self.fold_next(&block), Folded::Void));
+    }
+
+    fn foreign(&mut self, bytes: Vec<u8>, copy: Option<Index>) {
+        let bytes = copy.map_or(bytes, |which| which.get(&self.ledger).clone());
+        let before = self.keeper.state_hash();
+        self.ledger.push(bytes);
+        let seq = self.ledger.len() as u64;
+        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
+        match folded {
+            Folded::Applied(_) => panic!("it counts"),
+            // A copy of what a writer before has written.
+            Folded::Void => {}
+            Folded::Foreign(_) => drop(self.doubted.get_or_insert(seq)),
+        }
+        assert_eq!(self.keeper.state_hash(), before);
     }
 
     fn forget_all(&mut self) {
@@ -493,9 +521,10 @@ impl World {
         self.writer = own + 100;
         let block = self.block(self.keeper.chain().epoch + 1, entries);
         self.ledger.push(block.seal().bytes);
+        self.doubted = None;
         let seq = self.ledger.len() as u64;
-        let changes = self.keeper.fold_changes(seq, &self.ledger[seq as usize - 1]).unwrap();
-        self.follow(&block.entries, &requests, block.time, &changes.unwrap());
+        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
+        self.follow(&block.entries, &requests, block.time, &folded.changes());
         self.writer = own;
         for grant in std::mem::take(&mut self.queue) {
             self.give_up(&grant);

@@ -1,7 +1,7 @@
 //! The one block in flight: sent, sent again, and what its outcomes mean.
 
 use bytes::Bytes;
-use giliran_core::{OwnedAsk, Told};
+use giliran_core::{Folded, OwnedAsk, Told};
 use giliran_wire::ledger::{Block, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
@@ -72,13 +72,26 @@ impl<T> Sequencer<T> {
         };
         let mut probe = self.keeper.chain().clone();
         match probe.read_bytes(place, found) {
-            Ok((_, Reading::Void)) => match self.keeper.fold(place, found) {
-                Ok(_) => self.resend(now),
+            Ok(Reading::Void | Reading::Foreign(_)) => match self.keeper.fold(place, found) {
+                Ok(folded) => self.pass_over(place, &folded, now),
                 Err(damage) => self.stop(Why::Damaged(damage)),
             },
-            Ok((_, Reading::Valid)) => self.stop(Why::Deposed),
+            Ok(Reading::Valid(_)) => self.stop(Why::Deposed),
             Err(damage) => self.stop(Why::Damaged(damage.into())),
         }
+    }
+
+    /// What stands at the place is void, or becomes so with the block that goes behind
+    /// it.
+    fn pass_over(&mut self, place: u64, folded: &Folded, now: Now) {
+        if let Folded::Foreign(foreign) = folded {
+            self.effects.push(Effect::Foreign(*foreign));
+        }
+        // In an empty stream the chain does not say where its first block belongs.
+        if self.keeper.chain().is_sealed() {
+            self.roll.begins_behind(place);
+        }
+        self.resend(now);
     }
 
     /// Brings a block onto its way. Its time is the later of this one and the last
@@ -96,6 +109,7 @@ impl<T> Sequencer<T> {
             format: FORMAT,
             ledger: chain.ledger.expect("a ledger is taken over after its genesis is read"),
             generation: self.generation(),
+            number: chain.number + 1,
             epoch,
             writer,
             time,

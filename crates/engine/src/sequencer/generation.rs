@@ -47,6 +47,12 @@ impl<T> Roll<T> {
         Self { next, wanted: None, ordered: None, tickets: Vec::new(), parts: None }
     }
 
+    /// The next generation's first block stands behind this sequence of its stream, at
+    /// which it does not stand.
+    pub(super) fn begins_behind(&mut self, seq: u64) {
+        self.next.first = Some(seq + 1);
+    }
+
     pub(super) fn take_tickets(&mut self) -> Vec<T> {
         std::mem::take(&mut self.tickets)
     }

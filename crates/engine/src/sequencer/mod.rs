@@ -17,7 +17,7 @@
 //!              │  └──▶ wrong last sequence ──▶ Read what stands there
 //!              │                                 ├── the own bytes ──▶ commit
 //!              ├─────────────── nothing yet ◀────┤
-//!              └─── skip it, expect the next ◀───┼── void
+//!              └─── skip it, expect the next ◀───┼── void, or foreign
 //!                                                └── a valid foreign block ──▶ deposed
 //! ```
 //!
@@ -50,7 +50,9 @@ use giliran_core::{
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
+use giliran_wire::ledger::{
+    BallotEntry, DrawRecord, Entry, Foreign, Grant, OpeningRecord, TakeOver,
+};
 use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
 pub use refusals::Tallies;
 use rounds::Rounds;
@@ -107,6 +109,8 @@ pub enum Effect<T> {
         /// What.
         outcome: Outcome,
     },
+    /// Tell operators of this message, which stands where a block was to go.
+    Foreign(Foreign),
     /// The take-over stands: requests may be decided.
     Active(Position),
     /// Nothing is in flight any more and nothing will be.

@@ -119,6 +119,7 @@ impl Bench {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
+            number: 1,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: Timestamp::from_millis(1),
@@ -200,7 +201,7 @@ impl Bench {
                     Effect::Answer { ticket, outcome, .. } => {
                         assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
                     }
-                    Effect::Read { .. } | Effect::Active(_) => {}
+                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }

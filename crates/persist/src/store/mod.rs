@@ -15,7 +15,7 @@ use giliran_wire::ledger::{Chain, OpeningRecord, Stage};
 use crate::rows::{Batch, Stored};
 
 /// The tables' version; a store of another one is refused.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,40 +205,47 @@ fn position_fields(chain: &Chain) -> Option<(String, String, String)> {
     Some((chain.ledger?.to_string(), chain.hash.to_string(), chain.writer.to_string()))
 }
 
-/// The position a row of `ledger_position` tells.
+/// The position a row of `ledger_position` tells, once [`expect_schema`] has let it pass.
 struct PositionRow {
-    schema: i64,
     ledger: String,
     generation: i64,
     epoch: i64,
     seq: i64,
     valid_seq: i64,
+    number: i64,
     hash: String,
     writer: String,
     time_ms: i64,
 }
 
+/// Refuses tables of another version; their columns are not known.
+fn expect_schema(found: i64) -> Result<(), StoreError> {
+    if found == SCHEMA {
+        return Ok(());
+    }
+    Err(StoreError::Unsuitable(format!(
+        "its tables are of version {found}, this release writes version {SCHEMA}: begin with an \
+         empty store, it is written anew from the ledger"
+    )))
+}
+
 impl PositionRow {
     fn chain(self) -> Result<Chain, StoreError> {
-        if self.schema != SCHEMA {
-            return Err(StoreError::Unsuitable(format!(
-                "its tables are of version {}, this release writes version {SCHEMA}: begin with an \
-                 empty store, it is written anew from the ledger",
-                self.schema
-            )));
-        }
         let unreadable = || StoreError::Unsuitable("ledger_position cannot be read".to_owned());
         Ok(Chain {
             ledger: Some(self.ledger.parse().map_err(|_| unreadable())?),
             generation: u32::try_from(self.generation).map_err(|_| unreadable())?,
             seq: self.seq as u64,
             valid_seq: self.valid_seq as u64,
+            number: self.number as u64,
             hash: self.hash.parse().map_err(|_| unreadable())?,
             epoch: self.epoch as u64,
             writer: self.writer.parse().map_err(|_| unreadable())?,
             time: giliran_wire::Timestamp::from_millis(self.time_ms),
             // No store stands between a seal and the next generation's facts.
             stage: Stage::Open,
+            // Nor behind what may become void.
+            doubt: None,
         })
     }
 }

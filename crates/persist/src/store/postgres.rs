@@ -9,7 +9,8 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::{
-    PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields, texts, tls,
+    PositionRow, SCHEMA, StoreError, decode_record, encode_record, expect_schema, position_fields,
+    texts, tls,
 };
 use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
 
@@ -182,38 +183,36 @@ fn words(error: &tokio_postgres::Error) -> String {
 }
 
 async fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
-    let row = transaction
-        .query_opt(
-            "SELECT schema, ledger_id, generation, epoch, seq, valid_seq, hash, writer, time_ms \
-             FROM ledger_position",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
-    row.map(|row| {
-        PositionRow {
-            schema: row.get(0),
-            ledger: row.get(1),
-            generation: row.get(2),
-            epoch: row.get(3),
-            seq: row.get(4),
-            valid_seq: row.get(5),
-            hash: row.get(6),
-            writer: row.get(7),
-            time_ms: row.get(8),
-        }
-        .chain()
-    })
-    .transpose()
+    let schema = "SELECT schema FROM ledger_position";
+    let Some(row) = transaction.query_opt(schema, &[]).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    expect_schema(row.get(0))?;
+    let position = "SELECT ledger_id, generation, epoch, seq, valid_seq, number, hash, writer, \
+                    time_ms FROM ledger_position";
+    let row = transaction.query_one(position, &[]).await.map_err(failed)?;
+    let row = PositionRow {
+        ledger: row.get(0),
+        generation: row.get(1),
+        epoch: row.get(2),
+        seq: row.get(3),
+        valid_seq: row.get(4),
+        number: row.get(5),
+        hash: row.get(6),
+        writer: row.get(7),
+        time_ms: row.get(8),
+    };
+    row.chain().map(Some)
 }
 
 async fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> Result<(), StoreError> {
     let Some((ledger, hash, writer)) = position_fields(chain) else { return Ok(()) };
     transaction
         .execute(
-            "INSERT INTO ledger_position VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9) \
+            "INSERT INTO ledger_position VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
              ON CONFLICT (one) DO UPDATE SET generation = excluded.generation, \
              epoch = excluded.epoch, seq = excluded.seq, valid_seq = excluded.valid_seq, \
+             number = excluded.number, \
              hash = excluded.hash, writer = excluded.writer, time_ms = excluded.time_ms",
             &[
                 &SCHEMA,
@@ -222,6 +221,7 @@ async fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> Result<
                 &(chain.epoch as i64),
                 &(chain.seq as i64),
                 &(chain.valid_seq as i64),
+                &(chain.number as i64),
                 &hash,
                 &writer,
                 &chain.time.as_millis(),

@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS ledger_position (
     epoch      BIGINT NOT NULL,
     seq        BIGINT NOT NULL,
     valid_seq  BIGINT NOT NULL,
+    number     BIGINT NOT NULL,
     hash       TEXT NOT NULL,
     writer     TEXT NOT NULL,
     time_ms    BIGINT NOT NULL

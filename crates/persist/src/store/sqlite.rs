@@ -13,7 +13,9 @@ use giliran_broker::private;
 use giliran_wire::ledger::{Chain, OpeningRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
-use super::{PositionRow, SCHEMA, StoreError, decode_record, encode_record, position_fields};
+use super::{
+    PositionRow, SCHEMA, StoreError, decode_record, encode_record, expect_schema, position_fields,
+};
 use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
 
 /// How long a reader or writer waits for another.
@@ -171,38 +173,35 @@ fn failed(error: rusqlite::Error) -> StoreError {
 }
 
 fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
+    let schema = "SELECT schema FROM ledger_position";
+    let schema = transaction.query_row(schema, [], |row| row.get(0)).optional().map_err(failed)?;
+    let Some(schema) = schema else { return Ok(None) };
+    expect_schema(schema)?;
     let row = |row: &Row<'_>| {
         Ok(PositionRow {
-            schema: row.get(0)?,
-            ledger: row.get(1)?,
-            generation: row.get(2)?,
-            epoch: row.get(3)?,
-            seq: row.get(4)?,
-            valid_seq: row.get(5)?,
+            ledger: row.get(0)?,
+            generation: row.get(1)?,
+            epoch: row.get(2)?,
+            seq: row.get(3)?,
+            valid_seq: row.get(4)?,
+            number: row.get(5)?,
             hash: row.get(6)?,
             writer: row.get(7)?,
             time_ms: row.get(8)?,
         })
     };
-    transaction
-        .query_row(
-            "SELECT schema, ledger_id, generation, epoch, seq, valid_seq, hash, writer, time_ms \
-             FROM ledger_position",
-            [],
-            row,
-        )
-        .optional()
-        .map_err(failed)?
-        .map(PositionRow::chain)
-        .transpose()
+    let position = "SELECT ledger_id, generation, epoch, seq, valid_seq, number, hash, writer, \
+                    time_ms FROM ledger_position";
+    transaction.query_row(position, [], row).map_err(failed)?.chain().map(Some)
 }
 
 fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> rusqlite::Result<()> {
     let Some((ledger, hash, writer)) = position_fields(chain) else { return Ok(()) };
     transaction.execute(
-        "INSERT INTO ledger_position VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+        "INSERT INTO ledger_position VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (one) DO UPDATE SET generation = excluded.generation, \
          epoch = excluded.epoch, seq = excluded.seq, valid_seq = excluded.valid_seq, \
+         number = excluded.number, \
          hash = excluded.hash, writer = excluded.writer, time_ms = excluded.time_ms",
         params![
             SCHEMA,
@@ -211,6 +210,7 @@ fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> rusqlite::Res
             chain.epoch as i64,
             chain.seq as i64,
             chain.valid_seq as i64,
+            chain.number as i64,
             hash,
             writer,
             chain.time.as_millis()

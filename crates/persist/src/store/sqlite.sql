@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS ledger_position (
     epoch     INTEGER NOT NULL,
     seq       INTEGER NOT NULL,
     valid_seq INTEGER NOT NULL,
+    number    INTEGER NOT NULL,
     hash      TEXT NOT NULL,
     writer    TEXT NOT NULL,
     time_ms   INTEGER NOT NULL

@@ -9,7 +9,7 @@ use giliran_persist::Stored;
 use giliran_wire::answer::Status;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
-    Adjustment, Block, Cancel, CancelCause, Chain, Confirm, DrawRecord, Entry, Grant,
+    Adjustment, Block, Cancel, CancelCause, Chain, Confirm, Doubt, DrawRecord, Entry, Grant,
     OpeningRecord, Order, Reading, Reschedule, Seat,
 };
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
@@ -100,7 +100,9 @@ pub struct Facts {
     chain: Chain,
     /// Blocks that a deposed writer left behind.
     voids: u64,
-    /// Blocks read, void ones included.
+    /// Messages that no writer of the ledger put there.
+    foreign: u64,
+    /// Messages read, void and foreign ones included.
     blocks: u64,
     openings: Vec<OpeningRecord>,
     /// Sequences at which openings open and close.
@@ -135,6 +137,7 @@ impl Default for Facts {
         Self {
             chain: Chain::new(),
             voids: 0,
+            foreign: 0,
             blocks: 0,
             openings: Vec::new(),
             phases: Vec::new(),
@@ -168,14 +171,21 @@ impl Facts {
     }
 
     fn fold(&mut self, read: Read<'_>) -> Result<(), AuditError> {
-        let Read { seq, bytes, block, reading, chain } = read;
+        let Read { seq, bytes, reading, chain } = read;
         self.chain.clone_from(chain);
-        self.generations.fold(seq, bytes, &block);
         self.blocks += 1;
-        if reading == Reading::Void {
-            self.voids += 1;
-            return Ok(());
-        }
+        self.generations.fold(seq, bytes, &reading);
+        let block = match reading {
+            Reading::Valid(block) => block,
+            Reading::Void => {
+                self.voids += 1;
+                return Ok(());
+            }
+            Reading::Foreign(_) => {
+                self.foreign += 1;
+                return Ok(());
+            }
+        };
         if self.epochs.last().is_none_or(|(_, epoch)| *epoch != block.epoch) {
             self.epochs.push((seq, block.epoch));
         }
@@ -563,9 +573,9 @@ impl Facts {
         places.free.push((seq, free));
     }
 
-    /// The ledger's last sequence.
+    /// The ledger's last sequence, without foreign messages that nothing valid follows.
     pub fn tail(&self) -> u64 {
-        self.chain.seq
+        self.chain.position().seq
     }
 
     /// The ledger's id.
@@ -583,7 +593,17 @@ impl Facts {
         self.voids
     }
 
-    /// Blocks of all generations: fewer than the last sequence says, since each
+    /// Messages that no writer of the ledger put there; every reader skips them.
+    pub fn foreign(&self) -> u64 {
+        self.foreign
+    }
+
+    /// Foreign messages at the end of the ledger, that nothing valid follows yet.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.chain.doubt
+    }
+
+    /// Messages of all generations: fewer than the last sequence says, since each
     /// generation leaves a gap.
     pub fn blocks(&self) -> u64 {
         self.blocks

@@ -2,7 +2,7 @@
 //! fold of the whole ledger.
 
 use giliran_core::Keeper;
-use giliran_wire::ledger::{Block, Entry};
+use giliran_wire::ledger::{Entry, Reading};
 use giliran_wire::snapshot::Joiner;
 
 use super::{Check, Findings, Verdict, not_checked};
@@ -27,8 +27,8 @@ impl Default for Generations {
 }
 
 impl Generations {
-    /// A block of the ledger, in order; its bytes have been read already.
-    pub(super) fn fold(&mut self, seq: u64, bytes: &[u8], block: &Block) {
+    /// A message of the ledger, in order; its bytes have been read already.
+    pub(super) fn fold(&mut self, seq: u64, bytes: &[u8], reading: &Reading) {
         if self.stopped {
             return;
         }
@@ -37,6 +37,7 @@ impl Generations {
             self.stopped = true;
             self.findings.look(false, || error.to_string());
         }
+        let Reading::Valid(block) = reading else { return };
         for entry in &block.entries {
             match entry {
                 Entry::Seal(_) => self.findings.look(!self.stopped, || "see above".to_owned()),

@@ -387,6 +387,7 @@ fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> B
     let chain = keeper.chain();
     Block {
         format: FORMAT,
+        number: keeper.chain().number + 1,
         ledger: LEDGER,
         generation: 1,
         epoch,

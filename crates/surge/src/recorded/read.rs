@@ -284,19 +284,17 @@ impl Reader {
     /// [`RecordedError`], also for damage.
     pub fn block(&mut self, seq: u64, bytes: &[u8]) -> Result<(), RecordedError> {
         let mut chain = self.chain.clone();
-        let (block, reading) = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
-        self.fold(Read { seq, bytes, block, reading, chain: &chain })
+        let reading = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
+        self.fold(Read { seq, bytes, reading, chain: &chain })
     }
 
     pub(super) fn fold(&mut self, read: Read<'_>) -> Result<(), RecordedError> {
-        let Read { seq, block, reading, chain, .. } = read;
+        let Read { seq, reading, chain, .. } = read;
         if seq > self.until {
             return Ok(());
         }
         self.chain.clone_from(chain);
-        if reading == Reading::Void {
-            return Ok(());
-        }
+        let Reading::Valid(block) = reading else { return Ok(()) };
         (self.seq, self.time) = (seq, block.time);
         for entry in block.entries {
             match entry {

@@ -4,7 +4,8 @@ use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Block, BookableUntil, Cancel, CancelCause, Chain, Confirm,
     DrawRecord, Entry, Expire, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
-    Refusals, Released, Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver, Tally,
+    Reading, Refusals, Released, Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver,
+    Tally,
 };
 use giliran_wire::{
     BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
@@ -56,15 +57,17 @@ impl Ledger {
             format: FORMAT,
             ledger: LedgerId([5; 16]),
             generation: 1,
+            number: self.chain.number + 1,
             epoch: u64::from(seq > 1),
             writer: WriterNonce([3; 16]),
             time: Timestamp::from_millis(OPENS + ms),
             previous: self.chain.hash,
             entries,
         };
-        let sealed = block.seal();
-        self.chain.read(seq, &block, sealed.hash).unwrap();
-        self.blocks.push(sealed.bytes);
+        let bytes = block.seal().bytes;
+        let reading = self.chain.read_bytes(seq, &bytes).unwrap();
+        assert!(matches!(reading, Reading::Valid(_)), "{reading:?}");
+        self.blocks.push(bytes);
         seq
     }
 

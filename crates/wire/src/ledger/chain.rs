@@ -5,34 +5,49 @@ use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 
 /// How far the ledger has been read, and who may continue it.
 ///
-/// | block | verdict |
+/// *Ahead* is a number beyond the one that comes next, *earlier* one up to the last.
+///
+/// | message | verdict |
 /// |---|---|
-/// | first of all: begins with genesis. Of generation 1: sequence 1, epoch 0, names no predecessor. Of a later one: names the seal it continues | valid |
-/// | begins with a take-over, epoch above the writer's, continues the chain | valid; its writer is the writer now |
-/// | of the writer, continues the chain | valid |
-/// | of the writer, does not continue the chain | damage |
+/// | first of all: begins with genesis. Of generation 1: sequence 1, epoch 0, number 1, names no predecessor. Of a later one: names the seal it continues | valid |
+/// | begins with a take-over, the next epoch, the next number, names the last valid block | valid; its writer is the writer now |
+/// | of the writer, the next number, names the last valid block | valid |
+/// | of the writer, the next number, names another block | damage: a block was rewritten |
+/// | of the writer, an earlier number | foreign: a copy. With the last number and another hash: damage |
+/// | a number ahead, whoever wrote it | damage: blocks are missing |
 /// | of another writer, epoch at or below the writer's | void |
-/// | take-over that does not continue the chain | void |
-/// | of another writer, epoch above the writer's, no take-over | damage |
-/// | of another ledger or generation, a sequence out of order, time running backwards | damage |
+/// | take-over of the next epoch that names another block | void |
+/// | of another writer, epoch above the writer's, no take-over or not of the next epoch | foreign |
+/// | its checksum does not match; of another ledger or generation | foreign |
+/// | of this ledger, checksum right, and not to be read | damage: a later release wrote it |
+/// | a sequence out of order; time running backwards | damage |
 /// | genesis or take-over anywhere but first; genesis after the first block; the writer taking over from itself | damage |
 /// | a seal that is not alone in its block, or has another time than the block before | damage |
 /// | after a seal, of the same generation | void, and not counted: nothing follows a seal in its stream |
-/// | after a seal, of the next generation | valid if it is the writer's, begins with a genesis that names the seal, and continues the chain; its sequence may leave a gap |
-/// | at a generation's begin, while parts of its snapshot are missing | valid if it is the writer's and holds the next part; else damage |
+/// | after a seal, of the next generation | valid if it is the writer's, begins with a genesis that names the seal, and continues the chain; its sequence may leave a gap. Of another writer: foreign, and not counted |
+/// | at a generation's begin, while parts of its snapshot are missing | valid if it is the writer's and holds the next part; else as above |
 ///
 /// "Void" is what a deposed writer left behind: nobody was told of it, every
 /// reader skips it. "Damage" stops the reader.
+///
+/// "Foreign" is what no writer of the ledger put there, as far as can be told. It
+/// is void if the next valid block continues the block before it. Until one
+/// follows the chain is in [`Doubt`]: a reader waits, says so, and goes by what
+/// stands before. The writer, and whoever takes over, writes behind it. Where
+/// damage is found behind foreign messages, it names them: a block that rotted
+/// shows like this.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Chain {
     /// The ledger read, from genesis on.
     pub ledger: Option<LedgerId>,
-    /// The generation read.
+    /// The generation read, or to be begun with.
     pub generation: u32,
-    /// Sequence of the last block read, void ones included; 0: none.
+    /// Sequence of the last message read, void and foreign ones included; 0: none.
     pub seq: u64,
     /// Sequence of the last valid block.
     pub valid_seq: u64,
+    /// Number of the last valid block: how many there are, from genesis on.
+    pub number: u64,
     /// Hash of the last valid block.
     pub hash: BlockHash,
     /// Epoch of the writer.
@@ -43,6 +58,8 @@ pub struct Chain {
     pub time: Timestamp,
     /// What may come next.
     pub stage: Stage,
+    /// Foreign messages that no valid block has followed yet.
+    pub doubt: Option<Doubt>,
 }
 
 /// Where in a generation's life a reader stands.
@@ -61,13 +78,82 @@ pub enum Stage {
     },
 }
 
-/// What [`Chain::read`] says of a block that is not damaged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What [`Chain::read_bytes`] says of a message that is no damage.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
-    /// Its entries count.
-    Valid,
+    /// A block whose entries count.
+    Valid(Block),
     /// A deposed writer's; skip it.
     Void,
+    /// None of a writer of this ledger; skip it. The chain is in [`Doubt`], but
+    /// where nothing counts: behind a seal, and before a genesis.
+    Foreign(Foreign),
+}
+
+/// A message that no writer of the ledger put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it stands.
+    pub seq: u64,
+    /// Its length in bytes.
+    pub bytes: usize,
+    /// BLAKE3 of the whole message: tells it from others, and nothing of what it says.
+    pub hash: BlockHash,
+    /// Why it is foreign.
+    pub why: Alien,
+}
+
+/// Why a message is foreign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum Alien {
+    /// Its checksum does not match: no block, or one that rotted.
+    NoBlock,
+    /// It is of another ledger.
+    Ledger(LedgerId),
+    /// It is of another generation.
+    Generation(u32),
+    /// It has the number of an earlier block.
+    Copy {
+        /// Which.
+        number: u64,
+    },
+    /// Of a writer that has not taken over.
+    Writer {
+        /// The epoch that it claims.
+        epoch: u64,
+    },
+}
+
+impl std::fmt::Display for Alien {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBlock => f.write_str("no block, or one whose bytes have changed"),
+            Self::Ledger(ledger) => write!(f, "a block of ledger {ledger}"),
+            Self::Generation(generation) => write!(f, "a block of generation {generation}"),
+            Self::Copy { number } => write!(f, "a copy of block number {number}"),
+            Self::Writer { epoch } => {
+                write!(f, "a block of a writer of epoch {epoch}, which has not taken over")
+            }
+        }
+    }
+}
+
+/// Foreign messages at the end of what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Doubt {
+    /// Sequence of the first.
+    pub from: u64,
+    /// How many there are.
+    pub messages: u64,
+    /// Why the first is foreign.
+    pub why: Alien,
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, messages, why } = self;
+        write!(f, "{messages} foreign messages from sequence {from} on, the first: {why}")
+    }
 }
 
 /// The ledger is not what its writers wrote. Whoever meets it stops.
@@ -80,6 +166,13 @@ pub struct Damage {
     pub what: String,
 }
 
+/// What becomes of a block; see [`Chain`].
+enum Verdict {
+    Valid(Stage),
+    Void,
+    Foreign(Alien),
+}
+
 impl Default for Chain {
     fn default() -> Self {
         Self::new()
@@ -87,18 +180,25 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Nothing read yet.
+    /// Nothing read yet; begins with the ledger's first generation.
     pub const fn new() -> Self {
+        Self::beginning_with(1)
+    }
+
+    /// Nothing read yet; begins with this generation.
+    pub const fn beginning_with(generation: u32) -> Self {
         Self {
             ledger: None,
-            generation: 1,
+            generation,
             seq: 0,
             valid_seq: 0,
+            number: 0,
             hash: BlockHash::ZERO,
             epoch: 0,
             writer: WriterNonce([0; 16]),
             time: Timestamp::from_millis(0),
             stage: Stage::Open,
+            doubt: None,
         }
     }
 
@@ -112,131 +212,241 @@ impl Chain {
         self.stage == Stage::Open
     }
 
-    /// The position an answer names: writer's epoch, last sequence read.
+    /// The position an answer names: writer's epoch, last sequence read that is
+    /// beyond doubt.
     pub const fn position(&self) -> Position {
-        Position { epoch: self.epoch, seq: self.seq }
+        let seq = match self.doubt {
+            Some(Doubt { from, .. }) => from - 1,
+            None => self.seq,
+        };
+        Position { epoch: self.epoch, seq }
     }
 
-    /// Opens the bytes at `seq` and reads the block.
-    ///
-    /// # Errors
-    ///
-    /// [`Damage`], also for bytes that are no block.
-    pub fn read_bytes(&mut self, seq: u64, bytes: &[u8]) -> Result<(Block, Reading), Damage> {
-        let (block, hash) =
-            Block::open(bytes).map_err(|e: BlockError| Damage { seq, what: e.to_string() })?;
-        let reading = self.read(seq, &block, hash)?;
-        Ok((block, reading))
-    }
-
-    /// Judges the block at `seq` and moves on to it.
+    /// Opens the message at `seq` and reads it.
     ///
     /// # Errors
     ///
     /// [`Damage`]; the chain is left where it was.
-    pub fn read(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<Reading, Damage> {
-        let damage = |what: String| Err(Damage { seq, what });
-        let Some(ledger) = self.ledger else { return self.read_first(seq, block, hash) };
-        if block.ledger != ledger {
-            return damage(format!("belongs to ledger {}, not {ledger}", block.ledger));
+    pub fn read_bytes(&mut self, seq: u64, bytes: &[u8]) -> Result<Reading, Damage> {
+        let opened = Block::open(bytes);
+        let verdict = match &opened {
+            Ok((block, _)) if self.ledger.is_none() => self.judge_first(seq, block),
+            Ok((block, hash)) => self.judge(seq, block, *hash),
+            Err(error) => self.judge_unreadable(seq, bytes, error),
+        };
+        match (verdict.map_err(|what| self.damage(seq, what))?, opened) {
+            (Verdict::Valid(stage), Ok((block, hash))) => {
+                self.advance(seq, &block, hash, stage);
+                Ok(Reading::Valid(block))
+            }
+            (Verdict::Foreign(why), _) => {
+                self.doubts(seq, why);
+                let hash = BlockHash(*blake3::hash(bytes).as_bytes());
+                Ok(Reading::Foreign(Foreign { seq, bytes: bytes.len(), hash, why }))
+            }
+            _ => {
+                self.passes(seq);
+                Ok(Reading::Void)
+            }
+        }
+    }
+
+    /// A block that was written here stands at `seq`; moves on to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`] where it is not valid there; the chain is left where it was.
+    pub fn append(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<(), Damage> {
+        match self.judge(seq, block, hash).map_err(|what| self.damage(seq, what))? {
+            Verdict::Valid(stage) => {
+                self.advance(seq, block, hash, stage);
+                Ok(())
+            }
+            Verdict::Void => Err(self.damage(seq, "the own block is void".to_owned())),
+            Verdict::Foreign(why) => Err(self.damage(seq, format!("the own block is {why}"))),
+        }
+    }
+
+    /// Whether messages change nothing of where the reader stands, as behind a seal
+    /// and before a genesis: nobody knows how many of them a reader sees.
+    fn counts_nothing(&self) -> bool {
+        self.ledger.is_none() || self.is_sealed()
+    }
+
+    /// Moves on over a message that is void.
+    fn passes(&mut self, seq: u64) {
+        if !self.counts_nothing() {
+            self.seq = seq;
+        }
+    }
+
+    /// Moves on over a message that is foreign.
+    fn doubts(&mut self, seq: u64, why: Alien) {
+        if self.counts_nothing() {
+            return;
+        }
+        self.seq = seq;
+        let doubt = self.doubt.get_or_insert(Doubt { from: seq, messages: 0, why });
+        doubt.messages += 1;
+    }
+
+    fn damage(&self, seq: u64, mut what: String) -> Damage {
+        if let Some(doubt) = &self.doubt {
+            what.push_str(&format!("; before it stand {doubt}"));
+        }
+        Damage { seq, what }
+    }
+
+    /// What is no block of this release: foreign, if not a later release's.
+    fn judge_unreadable(
+        &self,
+        seq: u64,
+        bytes: &[u8],
+        error: &BlockError,
+    ) -> Result<Verdict, String> {
+        let later = match (Block::ledger_of(bytes), self.ledger) {
+            // Whoever cannot tell stops: to go on would lose bookings.
+            (Some(_), None) => true,
+            (of, ledger) => of == ledger,
+        };
+        if !matches!(error, BlockError::Checksum) && later {
+            return Err(format!("{error}: a later release wrote it; run that one"));
+        }
+        if self.ledger.is_none() && seq == 1 {
+            return Err(error.to_string());
+        }
+        self.in_order(seq)?;
+        Ok(Verdict::Foreign(match Block::ledger_of(bytes) {
+            Some(ledger) if !matches!(error, BlockError::Checksum) => Alien::Ledger(ledger),
+            _ => Alien::NoBlock,
+        }))
+    }
+
+    fn in_order(&self, seq: u64) -> Result<(), String> {
+        if !self.counts_nothing() && seq != self.seq + 1 {
+            return Err(format!("read after sequence {}: blocks are missing", self.seq));
+        }
+        Ok(())
+    }
+
+    fn judge(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Verdict, String> {
+        if self.ledger != Some(block.ledger) {
+            self.in_order(seq)?;
+            return Ok(Verdict::Foreign(Alien::Ledger(block.ledger)));
         }
         if self.is_sealed() && block.generation == self.generation {
             // A deposed writer appended behind the seal.
-            return Ok(Reading::Void);
+            return Ok(Verdict::Void);
         }
-        if self.is_sealed() && block.generation == self.generation + 1 {
-            return self.read_next_generation(seq, block, hash);
+        self.in_order(seq)?;
+        if block.generation != self.generation + u32::from(self.is_sealed()) {
+            return Ok(Verdict::Foreign(Alien::Generation(block.generation)));
         }
-        if seq != self.seq + 1 {
-            return damage(format!("read after sequence {}: blocks are missing", self.seq));
-        }
-        if block.generation != self.generation {
-            return damage(format!(
-                "belongs to generation {}, not {}",
-                block.generation, self.generation
+        let next = self.number + 1;
+        if block.number > next {
+            return Err(format!(
+                "block number {}, where number {next} belongs: blocks are missing or were rewritten",
+                block.number
             ));
         }
-        let own = self.is_of_writer(block);
+        if self.is_of_writer(block) {
+            return self.judge_own(seq, block, hash);
+        }
         let takes_over = matches!(block.entries.first(), Some(Entry::TakeOver(_)));
-        let continues = block.previous == self.hash;
-        if !own && (block.epoch <= self.epoch || (takes_over && !continues)) {
-            self.seq = seq;
-            return Ok(Reading::Void);
+        let continues = block.previous == self.hash && block.number == next;
+        let epoch = block.epoch;
+        if self.is_sealed() {
+            return Ok(Verdict::Foreign(Alien::Writer { epoch }));
         }
-        if !own && !takes_over {
-            return damage(format!("epoch {} begins without a take-over", block.epoch));
+        if epoch <= self.epoch {
+            return Ok(Verdict::Void);
         }
-        self.continues(block).map_err(|what| Damage { seq, what })?;
-        let genesis = matches!(block.entries.first(), Some(Entry::Genesis(_)));
-        if begins_anew_within(block) || genesis || (own && takes_over) {
-            return damage(MISPLACED.to_owned());
+        if !takes_over || epoch != self.epoch + 1 {
+            return Ok(Verdict::Foreign(Alien::Writer { epoch }));
         }
-        let stage = self.stage_after(block).map_err(|what| Damage { seq, what })?;
-        self.advance(seq, block, hash);
-        self.stage = stage;
-        Ok(Reading::Valid)
+        if !continues {
+            return Ok(Verdict::Void);
+        }
+        self.judge_content(block).map(Verdict::Valid)
+    }
+
+    /// A block of the writer: it fits, or it is a copy, or the ledger is damaged.
+    fn judge_own(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Verdict, String> {
+        let (number, last) = (block.number, self.number);
+        if number < last || (number == last && hash == self.hash) {
+            return Ok(Verdict::Foreign(Alien::Copy { number }));
+        }
+        if number == last {
+            return Err(format!("another block number {number} than {}", self.hash));
+        }
+        if self.is_sealed() {
+            return self.judge_next_generation(seq, block).map(Verdict::Valid);
+        }
+        let first = block.entries.first();
+        if matches!(first, Some(Entry::Genesis(_) | Entry::TakeOver(_))) {
+            return Err(MISPLACED.to_owned());
+        }
+        self.judge_content(block).map(Verdict::Valid)
+    }
+
+    /// A block that is to continue the chain within its generation.
+    fn judge_content(&self, block: &Block) -> Result<Stage, String> {
+        self.continues(block)?;
+        if begins_anew_within(block) {
+            return Err(MISPLACED.to_owned());
+        }
+        self.stage_after(block)
     }
 
     /// The first block of all that this reader meets.
-    fn read_first(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<Reading, Damage> {
-        let damage = |what: String| Err(Damage { seq, what });
+    fn judge_first(&self, seq: u64, block: &Block) -> Result<Verdict, String> {
+        let first = seq == 1 && self.generation == 1;
+        if block.generation != self.generation && !first {
+            return Ok(Verdict::Foreign(Alien::Generation(block.generation)));
+        }
         let Some(Entry::Genesis(genesis)) = block.entries.first() else {
-            return damage("the first block is no genesis".to_owned());
+            return Err("the first block is no genesis".to_owned());
         };
         let fits = match genesis.continues {
-            None => seq == 1 && block.generation == 1 && block.epoch == 0,
-            Some(_) => block.generation > 1,
+            None => first && block.generation == 1 && block.epoch == 0 && block.number == 1,
+            Some(_) => block.generation > 1 && block.number > 1,
         };
         if !fits {
-            return damage(format!("no genesis of generation {} stands here", block.generation));
+            return Err(format!("no genesis of generation {} stands here", self.generation));
         }
         if block.previous != genesis.continues.unwrap_or(BlockHash::ZERO) {
-            return damage(format!("genesis names {} as its predecessor", block.previous));
+            return Err(format!("genesis names {} as its predecessor", block.previous));
         }
-        if begins_anew_within(block) {
-            return damage(MISPLACED.to_owned());
-        }
-        *self = Self { ledger: Some(block.ledger), ..self.begun(seq, block, hash)? };
-        Ok(Reading::Valid)
+        self.begun(block).map(Verdict::Valid)
     }
 
-    /// The block behind a seal.
-    fn read_next_generation(
-        &mut self,
-        seq: u64,
-        block: &Block,
-        hash: BlockHash,
-    ) -> Result<Reading, Damage> {
-        let damage = |what: String| Err(Damage { seq, what });
+    /// The writer's block behind a seal.
+    fn judge_next_generation(&self, seq: u64, block: &Block) -> Result<Stage, String> {
         let continued = match block.entries.first() {
             Some(Entry::Genesis(genesis)) => genesis.continues,
             _ => None,
         };
-        if continued != Some(self.hash) || begins_anew_within(block) {
-            return damage(format!("no genesis that continues the seal {}", self.hash));
+        if continued != Some(self.hash) {
+            return Err(format!("no genesis that continues the seal {}", self.hash));
         }
-        if seq <= self.seq || !self.is_of_writer(block) {
-            let generation = block.generation;
-            return damage(format!(
-                "not how the writer of the seal begins generation {generation}"
-            ));
+        if seq <= self.seq {
+            return Err(format!("a generation that begins at or before the seal, {}", self.seq));
         }
-        self.continues(block).map_err(|what| Damage { seq, what })?;
-        *self = self.begun(seq, block, hash)?;
-        Ok(Reading::Valid)
+        self.continues(block)?;
+        self.begun(block)
     }
 
-    /// The chain after a generation's first block.
-    fn begun(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Self, Damage> {
+    /// What may come after a generation's first block.
+    fn begun(&self, block: &Block) -> Result<Stage, String> {
+        if begins_anew_within(block) {
+            return Err(MISPLACED.to_owned());
+        }
         let stage = if block.generation == 1 {
             Stage::Open
         } else {
             Stage::Beginning { part: 0, parts: u32::MAX }
         };
-        let mut begun = Self { generation: block.generation, stage, ..self.clone() };
-        begun.stage = begun.stage_after(block).map_err(|what| Damage { seq, what })?;
-        begun.advance(seq, block, hash);
-        Ok(begun)
+        Self { stage, ..self.clone() }.stage_after(block)
     }
 
     fn is_of_writer(&self, block: &Block) -> bool {
@@ -294,13 +504,20 @@ impl Chain {
         }
     }
 
-    fn advance(&mut self, seq: u64, block: &Block, hash: BlockHash) {
-        self.seq = seq;
-        self.valid_seq = seq;
-        self.hash = hash;
-        self.epoch = block.epoch;
-        self.writer = block.writer;
-        self.time = block.time;
+    fn advance(&mut self, seq: u64, block: &Block, hash: BlockHash, stage: Stage) {
+        *self = Self {
+            ledger: Some(block.ledger),
+            generation: block.generation,
+            seq,
+            valid_seq: seq,
+            number: block.number,
+            hash,
+            epoch: block.epoch,
+            writer: block.writer,
+            time: block.time,
+            stage,
+            doubt: None,
+        };
     }
 }
 

@@ -11,7 +11,7 @@
 mod chain;
 mod entry;
 
-pub use chain::{Chain, Damage, Reading, Stage};
+pub use chain::{Alien, Chain, Damage, Doubt, Foreign, Reading, Stage};
 pub use entry::{
     Adjust, Adjustment, BallotEntry, BookableUntil, Cancel, CancelCause, Confirm, DrawRecord,
     Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt, Refusals,
@@ -30,7 +30,7 @@ pub const FORMAT: u16 = 1;
 pub const MAX_BLOCK_BYTES: usize = 512 * 1024;
 
 /// The bytes a block takes without its entries.
-pub const BLOCK_OVERHEAD_BYTES: usize = 2 + 16 + 4 + 8 + 16 + 8 + 32 + 8 + CHECKSUM_BYTES;
+pub const BLOCK_OVERHEAD_BYTES: usize = 2 + 16 + 4 + 8 + 8 + 16 + 8 + 32 + 8 + CHECKSUM_BYTES;
 
 const CHECKSUM_BYTES: usize = 32;
 
@@ -43,6 +43,8 @@ pub struct Block {
     pub ledger: LedgerId,
     /// Which stream of the ledger, from 1.
     pub generation: u32,
+    /// Its number among the valid blocks, from 1, over all generations.
+    pub number: u64,
     /// The writer's epoch: the number of take-overs up to it.
     pub epoch: u64,
     /// Tells this start of an engine from every other.
@@ -95,7 +97,7 @@ impl Block {
     ///
     /// # Errors
     ///
-    /// [`BlockError`]. Whoever gets one stops: to skip a block loses bookings.
+    /// [`BlockError`]. What it means is for the [`Chain`] to say.
     pub fn open(bytes: &[u8]) -> Result<(Self, BlockHash), BlockError> {
         let content = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(BlockError::Checksum)?;
         let (content, checksum) = bytes.split_at(content);
@@ -109,5 +111,13 @@ impl Block {
             return Err(BlockError::Format { found });
         }
         Ok((codec::decode(content)?, BlockHash(*hash.as_bytes())))
+    }
+
+    /// The ledger that bytes name which may be a block of any format; none: they are
+    /// too short.
+    fn ledger_of(bytes: &[u8]) -> Option<LedgerId> {
+        let at = size_of::<u16>();
+        let id = bytes.get(at..at + size_of::<LedgerId>())?;
+        id.try_into().ok().map(LedgerId)
     }
 }

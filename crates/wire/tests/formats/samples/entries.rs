@@ -344,6 +344,7 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
             format: FORMAT,
             ledger: LEDGER,
             generation: 1,
+            number: seq as u64 + 1,
             epoch: u64::from(seq > 0),
             writer: WriterNonce([if seq > 0 { 0xa1 } else { 0x01 }; 16]),
             time: Timestamp::from_millis(begin + (seq - i64::from(sealed)) * 1_000),
@@ -389,6 +390,7 @@ fn second_generation(genesis: Genesis, first: &[(String, Block)]) -> Vec<(String
     };
     let next = |previous: &Block, entries| Block {
         generation: 2,
+        number: previous.number + 1,
         previous: previous.seal().hash,
         entries,
         ..previous.clone()

@@ -1,0 +1,451 @@
+//! The reading rule, row by row of the table in `Chain`'s documentation, and over
+//! histories with foreign messages anywhere.
+//!
+//! Seen to fail: foreign messages that count; copies, unknown writers or changed
+//! bytes as damage; a number ahead that is passed over; a doubt that outlives the
+//! next valid block, or ends with a void one.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use giliran_wire::ledger::{
+    Alien, Block, Chain, Doubt, Entry, FORMAT, Genesis, Reading, Seal, SnapshotPart, Stage,
+    TakeOver,
+};
+use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const LEDGER: LedgerId = LedgerId([5; 16]);
+const OTHER: LedgerId = LedgerId([6; 16]);
+/// Where the second generation's stream begins.
+const FIRST: u64 = 100;
+
+fn genesis(continues: Option<BlockHash>) -> Entry {
+    Entry::Genesis(Genesis {
+        prefix: "giliran.v1".into(),
+        applicant_key: KeyFingerprint([0; 16]),
+        release: "0".into(),
+        continues,
+        rebuilt: None,
+    })
+}
+
+fn take_over() -> Entry {
+    Entry::TakeOver(TakeOver { engine: "e".into(), release: "0".into(), forced: None })
+}
+
+fn fact() -> Entry {
+    Entry::Opened { opening: 0 }
+}
+
+/// A ledger under way, and what was written of it.
+#[derive(Clone)]
+struct History {
+    chain: Chain,
+    blocks: Vec<(u64, Vec<u8>)>,
+}
+
+impl History {
+    /// Genesis, a take-over and a fact.
+    fn new() -> Self {
+        let mut history = Self { chain: Chain::new(), blocks: Vec::new() };
+        let first = Block { epoch: 0, ..history.next(vec![genesis(None)]) };
+        let first = Block { ledger: LEDGER, writer: WriterNonce([0; 16]), ..first };
+        history.write(&first);
+        history.take_over(1);
+        history.write(&history.next(vec![fact()]));
+        history
+    }
+
+    /// The block that fits.
+    fn next(&self, entries: Vec<Entry>) -> Block {
+        Block {
+            format: FORMAT,
+            ledger: LEDGER,
+            generation: self.chain.generation,
+            number: self.chain.number + 1,
+            epoch: self.chain.epoch,
+            writer: self.chain.writer,
+            time: self.chain.time,
+            previous: self.chain.hash,
+            entries,
+        }
+    }
+
+    fn by(&self, writer: u8) -> Block {
+        let epoch = self.chain.epoch + 1;
+        let writer = WriterNonce([writer; 16]);
+        Block { epoch, writer, ..self.next(vec![take_over()]) }
+    }
+
+    fn take_over(&mut self, writer: u8) {
+        self.write(&self.by(writer));
+    }
+
+    fn write(&mut self, block: &Block) {
+        let seq = if self.chain.is_sealed() { FIRST } else { self.chain.seq + 1 };
+        let bytes = block.seal().bytes;
+        let reading = self.chain.read_bytes(seq, &bytes).unwrap();
+        assert!(matches!(reading, Reading::Valid(_)), "{reading:?}");
+        self.blocks.push((seq, bytes));
+    }
+
+    fn seal(&mut self) {
+        let snapshot = BlockHash([1; 32]);
+        let seal = Seal { ledger: LEDGER, next: "2".into(), snapshot, ordered: None };
+        self.write(&self.next(vec![Entry::Seal(seal)]));
+    }
+
+    /// The next generation's first block, of so many.
+    fn begin(&self, parts: u32) -> Block {
+        let entries = vec![genesis(Some(self.chain.hash)), part(0, parts)];
+        Block { generation: self.chain.generation + 1, ..self.next(entries) }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<(Reading, Chain), String> {
+        let mut chain = self.chain.clone();
+        let seq = chain.seq + 1;
+        match chain.read_bytes(seq, bytes) {
+            Ok(reading) => Ok((reading, chain)),
+            Err(damage) => {
+                assert_eq!(chain, self.chain, "damage moves nothing");
+                Err(damage.to_string())
+            }
+        }
+    }
+
+    fn is_valid(&self, block: &Block) {
+        let (reading, chain) = self.read(&block.seal().bytes).unwrap();
+        assert!(matches!(reading, Reading::Valid(_)), "{reading:?}");
+        assert_eq!((chain.number, chain.doubt), (self.chain.number + 1, None));
+    }
+
+    fn is_void(&self, block: &Block) {
+        let (reading, chain) = self.read(&block.seal().bytes).unwrap();
+        assert_eq!(reading, Reading::Void);
+        assert_eq!((chain.hash, chain.doubt), (self.chain.hash, self.chain.doubt));
+    }
+
+    /// Foreign, and void as soon as the next valid block follows.
+    fn is_foreign(&self, bytes: &[u8], why: Alien) {
+        let (reading, mut chain) = self.read(bytes).unwrap();
+        let Reading::Foreign(foreign) = reading else { panic!("{reading:?}") };
+        let from = self.chain.seq + 1;
+        assert_eq!((foreign.seq, foreign.bytes, foreign.why), (from, bytes.len(), why));
+        assert_eq!(chain.doubt, Some(Doubt { from, messages: 1, why }));
+        assert_eq!(chain.position(), self.chain.position());
+        let next = self.next(vec![fact()]).seal().bytes;
+        let reading = chain.read_bytes(from + 1, &next).unwrap();
+        assert!(matches!(reading, Reading::Valid(_)), "{reading:?}");
+        assert_eq!((chain.doubt, chain.position().seq), (None, from + 1));
+    }
+
+    fn is_damage(&self, block: &Block, words: &str) {
+        let why = self.read(&block.seal().bytes).unwrap_err();
+        assert!(why.contains(words), "{why}");
+    }
+}
+
+fn part(part: u32, parts: u32) -> Entry {
+    Entry::Snapshot(SnapshotPart { part, parts, state: BlockHash([1; 32]), bytes: Vec::new() })
+}
+
+fn changed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes
+}
+
+#[test]
+fn a_ledger_begins_with_genesis_alone() {
+    let good = History::new().blocks[0].1.clone();
+    let (first, _) = Block::open(&good).unwrap();
+    let refused = |seq, bytes: &[u8], words: &str| {
+        let why = Chain::new().read_bytes(seq, bytes).unwrap_err().to_string();
+        assert!(why.contains(words), "{why}");
+    };
+    refused(1, b"{}", "checksum");
+    refused(1, &Block { number: 2, ..first.clone() }.seal().bytes, "no genesis of generation 1");
+    refused(1, &Block { epoch: 1, ..first.clone() }.seal().bytes, "no genesis of generation 1");
+    let previous = BlockHash([1; 32]);
+    refused(1, &Block { previous, ..first.clone() }.seal().bytes, "as its predecessor");
+    refused(1, &Block { entries: vec![fact()], ..first }.seal().bytes, "is no genesis");
+    refused(2, &good, "no genesis of generation 1");
+    assert!(matches!(Chain::new().read_bytes(1, &good), Ok(Reading::Valid(_))));
+}
+
+#[test]
+fn the_writer_goes_on_and_another_one_takes_over() {
+    let history = History::new();
+    history.is_valid(&history.next(vec![fact()]));
+    history.is_valid(&history.by(2));
+    let later = history.chain.time.plus_millis(1);
+    history.is_valid(&Block { time: later, ..history.by(2) });
+}
+
+#[test]
+fn what_the_writer_did_not_write_like_this_is_damage() {
+    let history = History::new();
+    let next = || history.next(vec![fact()]);
+    let previous = BlockHash([1; 32]);
+    history.is_damage(&Block { previous, ..next() }, "does not continue");
+    history.is_damage(&Block { number: 5, ..next() }, "block number 5, where number 4 belongs");
+    history.is_damage(&Block { number: 3, ..next() }, "another block number 3");
+    let before = Timestamp::from_millis(history.chain.time.as_millis() - 1);
+    history.is_damage(&Block { time: before, ..next() }, "is before");
+    history.is_damage(&Block { time: before, ..history.by(2) }, "is before");
+    history.is_damage(&history.next(vec![take_over()]), "in the middle");
+    history.is_damage(&history.next(vec![genesis(None)]), "in the middle");
+    history.is_damage(&history.next(vec![fact(), genesis(None)]), "in the middle");
+    history.is_damage(&history.next(vec![part(0, 1)]), "a snapshot in the middle");
+    let twice = vec![take_over(), take_over()];
+    history.is_damage(&Block { entries: twice, ..history.by(2) }, "in the middle");
+    let mut chain = history.chain.clone();
+    let why = chain.read_bytes(chain.seq + 2, &next().seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("blocks are missing"), "{why}");
+    let why = chain.read_bytes(chain.seq + 2, b"{}").unwrap_err().to_string();
+    assert!(why.contains("blocks are missing"), "a gap before foreign bytes: {why}");
+}
+
+#[test]
+fn a_number_ahead_is_damage_whoever_wrote_it() {
+    let history = History::new();
+    let number = history.chain.number + 2;
+    history.is_damage(&Block { number, ..history.by(2) }, "blocks are missing");
+    let deposed = Block { number, epoch: 0, ..history.by(2) };
+    history.is_damage(&deposed, "blocks are missing");
+    let unknown = Block { number, entries: vec![fact()], ..history.by(2) };
+    history.is_damage(&unknown, "blocks are missing");
+}
+
+#[test]
+fn what_a_deposed_writer_left_is_void() {
+    let mut history = History::new();
+    let late = history.next(vec![fact()]);
+    history.take_over(2);
+    history.is_void(&late);
+    history.is_void(&Block { previous: history.chain.hash, ..late.clone() });
+    let lost = Block { previous: BlockHash([1; 32]), ..history.by(3) };
+    history.is_void(&lost);
+    // It ends no doubt, and begins none.
+    let (_, mut chain) = history.read(b"{}").unwrap();
+    let before = chain.clone();
+    let reading = chain.read_bytes(before.seq + 1, &late.seal().bytes).unwrap();
+    assert_eq!(reading, Reading::Void);
+    assert_eq!(chain, Chain { seq: before.seq + 1, ..before });
+}
+
+#[test]
+fn what_no_writer_wrote_is_foreign() {
+    let history = History::new();
+    let next = || history.next(vec![fact()]);
+    for bytes in [&b""[..], b"{}", &[0; 1_000], &[7; 33]] {
+        history.is_foreign(bytes, Alien::NoBlock);
+    }
+    let good = next().seal().bytes;
+    history.is_foreign(&changed(good.clone()), Alien::NoBlock);
+    history.is_foreign(&good[..good.len() - 1], Alien::NoBlock);
+    let other = Block { ledger: OTHER, ..next() };
+    history.is_foreign(&other.seal().bytes, Alien::Ledger(OTHER));
+    let other = Block { generation: 2, ..next() };
+    history.is_foreign(&other.seal().bytes, Alien::Generation(2));
+    let unknown = Block { entries: vec![fact()], ..history.by(2) };
+    history.is_foreign(&unknown.seal().bytes, Alien::Writer { epoch: 2 });
+    let epoch = u64::MAX;
+    let far = Block { epoch, ..history.by(2) };
+    history.is_foreign(&far.seal().bytes, Alien::Writer { epoch });
+    // Its writer's own blocks, again.
+    let (_, last) = &history.blocks[2];
+    history.is_foreign(last, Alien::Copy { number: 3 });
+    let (_, before) = &history.blocks[1];
+    history.is_foreign(before, Alien::Copy { number: 2 });
+}
+
+#[test]
+fn what_a_later_release_wrote_stops_this_one() {
+    let history = History::new();
+    let later = Block { format: FORMAT + 1, ..history.next(vec![fact()]) };
+    history.is_damage(&later, "a later release wrote it");
+    // Of another ledger it is nobody's business.
+    let other = Block { ledger: OTHER, ..later };
+    history.is_foreign(&other.seal().bytes, Alien::Ledger(OTHER));
+    let why = Chain::new().read_bytes(1, &other.seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("a later release wrote it"), "{why}");
+    // Of an entry that this release does not know.
+    let mut bytes = history.next(vec![fact()]).seal().bytes;
+    let kind = bytes.len() - 32 - 8;
+    bytes[kind] = 200;
+    let content = bytes.len() - 32;
+    let hash = *blake3::hash(&bytes[..content]).as_bytes();
+    bytes[content..].copy_from_slice(&hash);
+    let why = history.read(&bytes).unwrap_err();
+    assert!(why.contains("a later release wrote it"), "{why}");
+}
+
+/// A block that rotted looks foreign; what its writer wrote behind it says better.
+#[test]
+fn damage_names_the_foreign_messages_before_it() {
+    let mut history = History::new();
+    let rotten = changed(history.next(vec![fact()]).seal().bytes);
+    let (_, mut chain) = history.read(&rotten).unwrap();
+    history.write(&history.next(vec![fact()]));
+    let next = history.next(vec![fact()]).seal().bytes;
+    let why = chain.read_bytes(chain.seq + 1, &next).unwrap_err().to_string();
+    assert!(why.contains("1 foreign messages from sequence 4 on"), "{why}");
+    assert!(why.contains("no block, or one whose bytes have changed"), "{why}");
+}
+
+#[test]
+fn behind_a_seal_nothing_counts_but_the_next_begin() {
+    let mut history = History::new();
+    let late = Block { number: 5, ..history.next(vec![fact()]) };
+    let unknown = Block { entries: vec![fact()], ..history.by(2) };
+    history.seal();
+    let sealed = history.chain.clone();
+    for bytes in [late.seal().bytes, unknown.seal().bytes, b"{}".to_vec()] {
+        for seq in [sealed.seq + 1, FIRST] {
+            let mut chain = sealed.clone();
+            let reading = chain.read_bytes(seq, &bytes).unwrap();
+            assert!(!matches!(reading, Reading::Valid(_)), "{reading:?}");
+            assert_eq!(chain, sealed);
+        }
+    }
+    let begin = history.begin(2);
+    let previous = BlockHash([1; 32]);
+    history.is_damage(&Block { previous, ..begin.clone() }, "does not continue");
+    let entries = vec![fact()];
+    history.is_damage(&Block { entries, ..begin.clone() }, "no genesis that continues");
+    history.is_damage(&Block { number: 6, ..begin.clone() }, "blocks are missing");
+    let mut chain = sealed.clone();
+    let why = chain.read_bytes(sealed.seq, &begin.seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("at or before the seal"), "{why}");
+    history.write(&begin);
+    assert_eq!(history.chain.stage, Stage::Beginning { part: 1, parts: 2 });
+    history.is_damage(&history.next(vec![fact()]), "before the snapshot is complete");
+    history.is_damage(&history.next(vec![part(0, 2)]), "where part 1 belongs");
+    let (_, mut chain) = history.read(b"{}").unwrap();
+    let last = history.next(vec![part(1, 2)]).seal().bytes;
+    assert!(matches!(chain.read_bytes(FIRST + 2, &last), Ok(Reading::Valid(_))));
+    assert!(chain.is_open() && chain.doubt.is_none());
+}
+
+/// Who begins with a later generation passes over what stands before its genesis.
+#[test]
+fn a_reader_begins_behind_foreign_messages() {
+    let mut history = History::new();
+    let (_, of_the_first) = history.blocks[2].clone();
+    history.seal();
+    let begin = history.begin(1);
+    history.write(&begin);
+    let bytes = begin.seal().bytes;
+    let mut chain = Chain::beginning_with(2);
+    for (seq, foreign) in (FIRST..).zip([&b"{}"[..], &of_the_first, &changed(bytes.clone())]) {
+        let reading = chain.read_bytes(seq, foreign).unwrap();
+        assert!(matches!(reading, Reading::Foreign(_)), "{reading:?}");
+        assert_eq!(chain, Chain::beginning_with(2));
+    }
+    assert!(matches!(chain.read_bytes(FIRST + 3, &bytes), Ok(Reading::Valid(_))));
+    assert_eq!((chain.number, chain.hash), (history.chain.number, history.chain.hash));
+    let mut third = Chain::beginning_with(3);
+    let reading = third.read_bytes(FIRST, &bytes).unwrap();
+    let of_the_second = Alien::Generation(2);
+    assert!(matches!(reading, Reading::Foreign(found) if found.why == of_the_second));
+}
+
+/// What somebody puts onto the ledger.
+#[derive(Debug, Clone)]
+enum Junk {
+    Bytes(Vec<u8>),
+    /// A block of the history up to there, again.
+    Copy(Index),
+    /// One with a byte changed, or without its end.
+    Changed(Index, Index),
+    Cut(Index, Index),
+    /// The last one, of another ledger, or of this epoch.
+    OtherLedger,
+    Forged(u64),
+}
+
+fn junk() -> impl Strategy<Value = Junk> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200).prop_map(Junk::Bytes),
+        any::<Index>().prop_map(Junk::Copy),
+        any::<(Index, Index)>().prop_map(|(block, at)| Junk::Changed(block, at)),
+        any::<(Index, Index)>().prop_map(|(block, at)| Junk::Cut(block, at)),
+        Just(Junk::OtherLedger),
+        prop_oneof![0..5_u64, any::<u64>()].prop_map(Junk::Forged),
+    ]
+}
+
+impl Junk {
+    /// As bytes, among what was written up to there.
+    fn bytes(&self, written: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let (_, last) = written.last().unwrap();
+        let (last, _) = Block::open(last).unwrap();
+        let of = |index: &Index| index.get(written).1.clone();
+        match self {
+            Self::Bytes(bytes) => bytes.clone(),
+            Self::Copy(which) => of(which),
+            Self::Changed(which, at) => {
+                let mut bytes = of(which);
+                let at = at.index(bytes.len());
+                bytes[at] ^= 0x55;
+                bytes
+            }
+            Self::Cut(which, at) => {
+                let mut bytes = of(which);
+                bytes.truncate(at.index(bytes.len()));
+                bytes
+            }
+            Self::OtherLedger => Block { ledger: OTHER, ..last }.seal().bytes,
+            Self::Forged(epoch) => {
+                let writer = WriterNonce([0xff; 16]);
+                Block { epoch: *epoch, writer, entries: vec![fact()], ..last }.seal().bytes
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// With foreign messages anywhere a reader takes the same blocks, and tells how
+    /// many others there were.
+    #[test]
+    fn foreign_messages_change_nothing(
+        steps in proptest::collection::vec((0..3_u8, proptest::collection::vec(junk(), 0..3)), 1..12),
+    ) {
+        let mut history = History::new();
+        let mut reader = history.chain.clone();
+        let mut fresh = Chain::new();
+        for (seq, bytes) in &history.blocks {
+            fresh.read_bytes(*seq, bytes).unwrap();
+        }
+        let mut passed = 0;
+        for (writer, junk) in steps {
+            let before = reader.clone();
+            let mut foreign = 0;
+            for junk in junk {
+                let bytes = junk.bytes(&history.blocks);
+                match reader.read_bytes(reader.seq + 1, &bytes).unwrap() {
+                    Reading::Foreign(_) => foreign += 1,
+                    Reading::Void => {}
+                    Reading::Valid(block) => prop_assert!(false, "{block:?}"),
+                }
+                passed += 1;
+                prop_assert_eq!(reader.doubt.map_or(0, |doubt| doubt.messages), foreign);
+                prop_assert_eq!(reader.hash, before.hash);
+                if foreign > 0 {
+                    prop_assert!(reader.position().seq < reader.seq);
+                }
+            }
+            let block = if writer == 0 { history.by(reader.seq as u8) } else { history.next(vec![fact()]) };
+            history.write(&block);
+            let reading = reader.read_bytes(reader.seq + 1, &block.seal().bytes).unwrap();
+            prop_assert_eq!(reading, Reading::Valid(block));
+            prop_assert_eq!(reader.seq, history.chain.seq + passed);
+            let same = Chain { seq: history.chain.seq, valid_seq: history.chain.valid_seq, ..reader.clone() };
+            prop_assert_eq!(&same, &history.chain);
+        }
+    }
+}
