@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use giliran_core::{Ask, Decision, Folded, Keeper, Numbered, Settled};
 use giliran_wire::ledger::{
-    Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, ReturnRule, Seal,
+    Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, Rebuilt, ReturnRule, Seal,
     SnapshotPart,
 };
 use giliran_wire::request::Choice;
@@ -169,6 +169,51 @@ fn three_ways_to_one_state() {
         keeper.fold(seq, &bytes).unwrap();
         assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
     }
+}
+
+/// A generation is rebuilt from what stands before a damaged block: who has read up to
+/// there, who begins with it, and who wrote it hold the same state. That it was sealed
+/// once before does not matter.
+#[test]
+fn a_rebuilt_generation_begins_with_the_fold_of_the_one_before() {
+    let mut ledger = ledger();
+    let second = ledger.roll();
+    let mut reader = ledger.replayed();
+    fold(&mut reader, FIRST, &second);
+    let seq = FIRST + second.len() as u64;
+    let grant = ledger.grant(99, 1);
+    let block = ledger.next(2, vec![Entry::Grant(grant)]);
+    let last = ledger.commit_at(seq, block);
+    reader.fold(seq, &last).unwrap();
+    let begins_with = |state: BlockHash| {
+        let rebuilt = Rebuilt { operator: "o".into(), reason: "r".into(), damaged_at: seq + 1 };
+        let continues = Some(ledger.keeper.chain().hash);
+        let genesis = ledger.keeper.genesis().unwrap().clone();
+        let genesis = Genesis { continues, rebuilt: Some(rebuilt), ..genesis };
+        let mut parts = ledger.keeper.parts(1 << 20);
+        let part = parts.next(&ledger.keeper).unwrap();
+        assert!(parts.next(&ledger.keeper).is_none());
+        let entries =
+            vec![Entry::Genesis(genesis), Entry::Snapshot(SnapshotPart { state, ..part })];
+        let (epoch, writer) = (ledger.keeper.chain().epoch + 1, WriterNonce([9; 16]));
+        Block { epoch, writer, ..ledger.next(3, entries) }
+    };
+    let begin = begins_with(ledger.keeper.parts(1 << 20).state());
+    let bytes = begin.seal().bytes;
+    assert!(reader.goes_on_in(&begin).unwrap());
+    let mut behind = Keeper::beginning_with(3);
+    for keeper in [&mut reader, &mut behind] {
+        fold(keeper, 2 * FIRST, std::slice::from_ref(&bytes));
+        assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
+        assert_eq!((keeper.chain().generation, keeper.chain().is_open()), (3, true));
+    }
+    let begin = begins_with(BlockHash([7; 32]));
+    let mut reader = ledger.replayed();
+    fold(&mut reader, FIRST, &second);
+    reader.fold(seq, &last).unwrap();
+    assert!(reader.goes_on_in(&begin).unwrap());
+    let why = reader.fold(2 * FIRST, &begin.seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("a snapshot of another state"), "{why}");
 }
 
 /// The time zone database says when a draw is: who has another one, or a later one,

@@ -231,6 +231,16 @@ impl Rows {
         }
     }
 
+    /// Whether the ledger goes on in the next generation from here on, although this one
+    /// is not sealed; see [`Chain::goes_on_in`].
+    ///
+    /// # Errors
+    ///
+    /// Where more was read than the next generation was rebuilt from.
+    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, PersistError> {
+        Ok(self.chain.goes_on_in(begin)?)
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.batch.changes
     }

@@ -8,8 +8,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use giliran_wire::ledger::{
-    Alien, Block, Chain, Doubt, Entry, FORMAT, Genesis, Reading, Seal, SnapshotPart, Stage,
-    TakeOver,
+    Alien, Block, Chain, Doubt, Entry, FORMAT, Genesis, Reading, Rebuilt, Seal, SnapshotPart,
+    Stage, TakeOver,
 };
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
 use proptest::prelude::*;
@@ -327,6 +327,71 @@ fn behind_a_seal_nothing_counts_but_the_next_begin() {
     let last = history.next(vec![part(1, 2)]).seal().bytes;
     assert!(matches!(chain.read_bytes(FIRST + 2, &last), Ok(Reading::Valid(_))));
     assert!(chain.is_open() && chain.doubt.is_none());
+}
+
+/// A generation that is damaged is left where the next one was rebuilt from.
+#[test]
+fn a_reader_goes_on_where_the_next_generation_was_rebuilt() {
+    let mut history = History::new();
+    let before = history.clone();
+    history.write(&history.next(vec![fact()]));
+    let Entry::Genesis(genesis) = genesis(Some(history.chain.hash)) else { panic!("genesis") };
+    let rebuilt = Rebuilt { operator: "o".into(), reason: "r".into(), damaged_at: 5 };
+    let genesis = Genesis { rebuilt: Some(rebuilt), ..genesis };
+    let entries = vec![Entry::Genesis(genesis.clone()), part(0, 1)];
+    let begin = Block { generation: 2, entries, ..history.by(9) };
+    let goes_on = |chain: &Chain, bytes: &[u8]| {
+        let mut chain = chain.clone();
+        assert!(chain.goes_on_in(&begin).unwrap());
+        let left = chain.clone();
+        // In the stream that is left nothing counts any more.
+        let old = history.next(vec![fact()]).seal().bytes;
+        assert_eq!(chain.read_bytes(left.seq + 1, &old).unwrap(), Reading::Void);
+        assert!(matches!(chain.read_bytes(FIRST, b"{}"), Ok(Reading::Foreign(_))));
+        assert_eq!(chain, left);
+        (chain.read_bytes(FIRST + 1, bytes).map_err(|damage| damage.to_string()), chain)
+    };
+    // At the tail, in doubt, and where damage was found.
+    let (_, doubting) = history.read(b"{}").unwrap();
+    let previous = BlockHash([1; 32]);
+    history.is_damage(&Block { previous, ..history.next(vec![fact()]) }, "does not continue");
+    for chain in [&history.chain, &doubting] {
+        let (reading, chain) = goes_on(chain, &begin.seal().bytes);
+        assert!(matches!(reading, Ok(Reading::Valid(_))), "{reading:?}");
+        assert!(chain.is_open() && chain.doubt.is_none());
+        assert_eq!((chain.generation, chain.number, chain.epoch), (2, 5, 2));
+    }
+    let mut fresh = Chain::beginning_with(2);
+    assert!(matches!(fresh.read_bytes(FIRST, &begin.seal().bytes), Ok(Reading::Valid(_))));
+    // Who has not come so far reads on, who has come further refuses.
+    assert!(!before.chain.clone().goes_on_in(&begin).unwrap());
+    let mut beyond = history.clone();
+    beyond.write(&beyond.next(vec![fact()]));
+    let why = beyond.chain.goes_on_in(&begin).unwrap_err().to_string();
+    assert!(why.contains("rebuilt behind block number 4"), "{why}");
+    let mut elsewhere = before;
+    elsewhere.write(&elsewhere.next(vec![fact(), fact()]));
+    let why = elsewhere.chain.goes_on_in(&begin).unwrap_err().to_string();
+    assert!(why.contains("is not in the ledger any more"), "{why}");
+    // No other block begins there, and no other begin leaves a generation.
+    let other = |change: &dyn Fn(&mut Block)| {
+        let mut block = begin.clone();
+        change(&mut block);
+        let (reading, _) = goes_on(&history.chain, &block.seal().bytes);
+        assert!(reading.as_ref().is_err_and(|why| why.contains("no genesis")), "{reading:?}");
+    };
+    other(&|block| block.epoch += 1);
+    other(&|block| block.number -= 1);
+    other(&|block| block.entries = vec![part(0, 1)]);
+    let unmarked = Entry::Genesis(Genesis { rebuilt: None, ..genesis });
+    let unmarked = Block { entries: vec![unmarked, part(0, 1)], ..begin.clone() };
+    assert!(!history.chain.clone().goes_on_in(&unmarked).unwrap());
+    let third = Block { generation: 3, ..begin.clone() };
+    assert!(!history.chain.clone().goes_on_in(&third).unwrap());
+    let of_another = Block { ledger: OTHER, ..begin.clone() };
+    assert!(!history.chain.clone().goes_on_in(&of_another).unwrap());
+    history.seal();
+    assert!(!history.chain.goes_on_in(&begin).unwrap());
 }
 
 /// Who begins with a later generation passes over what stands before its genesis.

@@ -61,8 +61,11 @@ impl<'k> Applying<'k> {
     pub(super) fn entry(&mut self, entry: Entry) -> Result<(), FoldError> {
         match entry {
             Entry::Genesis(genesis) => {
-                if genesis.continues.is_some() && self.keeper.sealed.is_none() {
+                if genesis.continues.is_some() && self.keeper.genesis.is_none() {
                     self.keeper.restoring = Some(Joiner::default());
+                } else if genesis.rebuilt.is_some() {
+                    // No seal has named the state.
+                    self.keeper.sealed = Some(self.keeper.parts(PART_BYTES).state());
                 }
                 self.keeper.genesis = Some(genesis);
             }

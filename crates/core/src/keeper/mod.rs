@@ -411,6 +411,16 @@ impl Keeper {
         })
     }
 
+    /// Whether the ledger goes on in the next generation from here on, although this one
+    /// is not sealed; see [`Chain::goes_on_in`].
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] where more was read than the next generation was rebuilt from.
+    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, FoldError> {
+        Ok(self.chain.goes_on_in(begin)?)
+    }
+
     fn apply(
         &mut self,
         seq: u64,

@@ -116,6 +116,12 @@ impl<T> Sequencer<T> {
                 0
             }
             Stage::Beginning { part, .. } => part,
+            Stage::Left => {
+                let seq = self.keeper.chain().seq;
+                let what = "the next generation was rebuilt, and is to be read first".to_owned();
+                self.stop(Why::Damaged(Damage { seq, what }.into()));
+                return true;
+            }
         };
         let mut parts = self.roll.parts.take().unwrap_or_else(|| {
             let mut parts = self.keeper.parts(self.roll.next.part_bytes);

@@ -25,6 +25,7 @@ use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 /// | a seal that is not alone in its block, or has another time than the block before | damage |
 /// | after a seal, of the same generation | void, and not counted: nothing follows a seal in its stream |
 /// | after a seal, of the next generation | valid if it is the writer's, begins with a genesis that names the seal, and continues the chain; its sequence may leave a gap. Of another writer: foreign, and not counted |
+/// | where a generation is left ([`Chain::goes_on_in`]), of the next one | valid if it begins with a rebuilt genesis that names the last valid block, has the next number and epoch and another writer; damage otherwise |
 /// | at a generation's begin, while parts of its snapshot are missing | valid if it is the writer's and holds the next part; else as above |
 ///
 /// "Void" is what a deposed writer left behind: nobody was told of it, every
@@ -69,6 +70,9 @@ pub enum Stage {
     Open,
     /// The generation is over: the next one's genesis follows, in its stream.
     Sealed,
+    /// The generation is damaged behind here: the next one was rebuilt from what
+    /// stands before, and its genesis follows, in its stream.
+    Left,
     /// Parts of the snapshot it begins with follow.
     Beginning {
         /// Number of the next part.
@@ -212,6 +216,44 @@ impl Chain {
         self.stage == Stage::Open
     }
 
+    /// Whether the ledger goes on in the next generation from here on, although this
+    /// one is not sealed. `begin`: the block that stream begins with. False: it is no
+    /// rebuilt one, or more of this generation is to be read before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`] where what was read is not what the next generation was rebuilt
+    /// from: whoever has read further stands on blocks that are not in the ledger.
+    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, Damage> {
+        let rebuilt = matches!(
+            begin.entries.first(),
+            Some(Entry::Genesis(genesis)) if genesis.rebuilt.is_some()
+        );
+        let next = rebuilt
+            && self.ledger == Some(begin.ledger)
+            && begin.generation == self.generation + 1
+            && !self.is_sealed();
+        if !next || begin.number > self.number + 1 {
+            return Ok(false);
+        }
+        if begin.number <= self.number || begin.previous != self.hash {
+            return Err(Damage {
+                seq: self.valid_seq,
+                what: format!(
+                    "generation {} was rebuilt behind block number {} ({}), and number {} ({}) \
+                     was read: what stands behind that is not in the ledger any more",
+                    begin.generation,
+                    begin.number - 1,
+                    begin.previous,
+                    self.number,
+                    self.hash
+                ),
+            });
+        }
+        self.stage = Stage::Left;
+        Ok(true)
+    }
+
     /// The position an answer names: writer's epoch, last sequence read that is
     /// beyond doubt.
     pub const fn position(&self) -> Position {
@@ -270,7 +312,12 @@ impl Chain {
     /// Whether messages change nothing of where the reader stands, as behind a seal
     /// and before a genesis: nobody knows how many of them a reader sees.
     fn counts_nothing(&self) -> bool {
-        self.ledger.is_none() || self.is_sealed()
+        self.ledger.is_none() || self.is_over()
+    }
+
+    /// Whether the next block is the next generation's first.
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Sealed | Stage::Left)
     }
 
     /// Moves on over a message that is void.
@@ -334,12 +381,12 @@ impl Chain {
             self.in_order(seq)?;
             return Ok(Verdict::Foreign(Alien::Ledger(block.ledger)));
         }
-        if self.is_sealed() && block.generation == self.generation {
+        if self.is_over() && block.generation == self.generation {
             // A deposed writer appended behind the seal.
             return Ok(Verdict::Void);
         }
         self.in_order(seq)?;
-        if block.generation != self.generation + u32::from(self.is_sealed()) {
+        if block.generation != self.generation + u32::from(self.is_over()) {
             return Ok(Verdict::Foreign(Alien::Generation(block.generation)));
         }
         let next = self.number + 1;
@@ -351,6 +398,9 @@ impl Chain {
         }
         if self.is_of_writer(block) {
             return self.judge_own(seq, block, hash);
+        }
+        if self.stage == Stage::Left {
+            return self.judge_rebuilt(seq, block).map(Verdict::Valid);
         }
         let takes_over = matches!(block.entries.first(), Some(Entry::TakeOver(_)));
         let continues = block.previous == self.hash && block.number == next;
@@ -431,6 +481,23 @@ impl Chain {
         }
         if seq <= self.seq {
             return Err(format!("a generation that begins at or before the seal, {}", self.seq));
+        }
+        self.continues(block)?;
+        self.begun(block)
+    }
+
+    /// The first block of a generation that was rebuilt from what was read.
+    fn judge_rebuilt(&self, seq: u64, block: &Block) -> Result<Stage, String> {
+        let rebuilt = match block.entries.first() {
+            Some(Entry::Genesis(genesis)) if genesis.rebuilt.is_some() => genesis.continues,
+            _ => None,
+        };
+        let fits = rebuilt == Some(self.hash)
+            && block.number == self.number + 1
+            && block.epoch == self.epoch + 1
+            && seq > self.valid_seq;
+        if !fits {
+            return Err(format!("no genesis that was rebuilt behind block {}", self.hash));
         }
         self.continues(block)?;
         self.begun(block)
