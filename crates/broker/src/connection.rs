@@ -31,7 +31,8 @@ const USUAL_INBOX: &str = "_INBOX";
 /// # Errors
 ///
 /// Where no connection comes about: the URL (without password) and why;
-/// [`ErrorKind::Unsuitable`] where the login is refused.
+/// [`ErrorKind::Unsuitable`] where the login is refused, [`ErrorKind::Misused`] where
+/// the URL is none or the credentials cannot be read.
 pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Error> {
     let doing = format!("connect to NATS at {}", without_password(url));
     let prefix = login.inbox_prefix.clone().unwrap_or_else(|| USUAL_INBOX.to_owned());
@@ -51,7 +52,9 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
         });
     options = login.apply(options)?;
     let servers = url.split(',').map(|one| one.trim().parse::<async_nats::ServerAddr>());
-    let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|e| Error::new(&doing, e))?;
+    let servers = servers.collect::<Result<Vec<_>, _>>();
+    let misused = |e| Error::new(&doing, e).of_kind(ErrorKind::Misused);
+    let servers = servers.map_err(misused)?;
     options.connect(servers).await.map_err(|error| failed(&doing, &error))
 }
 

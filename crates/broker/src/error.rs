@@ -19,11 +19,20 @@ pub enum ErrorKind {
     /// The broker is away, did not answer in time, or refused for now: the same
     /// may work later.
     Unavailable,
+    /// What was asked for cannot be: an address that is none, a file that is not
+    /// there.
+    Misused,
     /// There is no ledger.
     NoLedger,
     /// The server, a stream or a bucket is not what is needed. An operator has to
     /// mend it.
     Unsuitable,
+    /// The ledger lacks blocks that were read from it or written into it.
+    Lost,
+    /// The stream holds another ledger.
+    OtherLedger,
+    /// Blocks are missing within the ledger.
+    Damaged,
 }
 
 impl Error {

@@ -1,19 +1,16 @@
 //! The ledger's streams, one a generation: made, opened, read.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as PullStream};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::HeaderMap;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream as JetStream,
 };
 use async_nats::jetstream::{self, Context};
-use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Foreign, Genesis, Reading};
 use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
@@ -21,22 +18,15 @@ use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 
 use crate::append::Appender;
 use crate::error::Doing;
+use crate::reader::{BLOCKS_PER_PULL, Durable, Reader};
 use crate::{Error, ErrorKind, connection};
 
-/// Blocks asked for at once: at most 32 MiB on their way.
-const BLOCKS_PER_PULL: usize = 64;
 /// Messages asked for at once, one by one: at most some 12 MiB on their way.
 const GETS_AT_ONCE: usize = 16;
-/// How long the server keeps a reader's consumer that nobody reads from.
-const INACTIVE_AFTER: Duration = Duration::from_secs(60);
 /// How long the next block is waited for of a begin that is complete.
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
 /// How long the broker may take to make a stream: its servers agree on that first.
 const MADE_WITHIN: Duration = Duration::from_secs(10);
-/// Tries to go on after a reader's consumer was lost.
-const REOPEN_TRIES: u32 = 40;
-/// Pause between them.
-const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Sequences left free between a generation's last block and the next one's
 /// first: room for what is stored before the seal, and behind it.
@@ -165,7 +155,7 @@ pub async fn open_in(context: &Context, domain: &Domain) -> Result<Ledger, Error
 }
 
 /// The generations whose streams are there, ascending.
-async fn generations(context: &Context, domain: &Domain) -> Result<Vec<u32>, Error> {
+pub(crate) async fn generations(context: &Context, domain: &Domain) -> Result<Vec<u32>, Error> {
     let prefix = domain.ledger_stream(0);
     let prefix = prefix.trim_end_matches('0');
     let (mut found, mut offset) = (Vec::new(), 0);
@@ -572,15 +562,22 @@ impl Ledger {
         Reader::open(self.clone(), from, None).await
     }
 
-    /// The same through a durable consumer of this name, which shows the broker's
-    /// operators how far its reader has come. It begins at `from`, whatever the
+    /// The same through a durable consumer. It begins at `from`, whatever the
     /// consumer had acknowledged.
     ///
     /// # Errors
     ///
     /// Where the broker gives no consumer.
-    pub async fn durable_reader(&self, name: &str, from: u64) -> Result<Reader, Error> {
-        Reader::open(self.clone(), from, Some(name.to_owned())).await
+    pub async fn durable_reader(&self, durable: Durable, from: u64) -> Result<Reader, Error> {
+        Reader::open(self.clone(), from, Some(durable)).await
+    }
+
+    pub(crate) fn stream(&self) -> &JetStream {
+        &self.stream
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.context.client()
     }
 }
 
@@ -595,215 +592,4 @@ pub fn report(foreign: &Foreign) {
         "a foreign message stands on the ledger: {why}. It is passed over once a valid block \
          follows it; see who may publish to the ledger's subject"
     );
-}
-
-/// Reads the ledger in order, without gaps.
-pub struct Reader {
-    ledger: Ledger,
-    durable: Option<String>,
-    next: u64,
-    messages: PullStream,
-    /// Nothing comes from there any more.
-    broken: bool,
-    /// Delivered messages that are not acknowledged, for a durable reader.
-    delivered: VecDeque<Delivered>,
-}
-
-struct Delivered {
-    generation: u32,
-    seq: u64,
-    reply: Subject,
-}
-
-impl Reader {
-    async fn open(ledger: Ledger, from: u64, durable: Option<String>) -> Result<Self, Error> {
-        let next = from.max(ledger.first());
-        if let Some(name) = &durable {
-            forget_before(&ledger, name).await?;
-        }
-        let messages = Box::pin(subscribe(&ledger, next, durable.as_deref())).await?;
-        let (broken, delivered) = (false, VecDeque::new());
-        Ok(Self { ledger, durable, next, messages, broken, delivered })
-    }
-
-    /// The generation that is read.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Goes on in the next generation's stream, once the seal at this sequence was
-    /// read. Does nothing where that is done already.
-    ///
-    /// # Errors
-    ///
-    /// Where that stream is not there, or the broker gives no consumer.
-    pub async fn pass_seal(&mut self, generation: u32, seal: u64) -> Result<(), Error> {
-        if self.ledger.generation != generation {
-            return Ok(());
-        }
-        let next = self.ledger.of_generation(generation + 1).await?;
-        let next = next.ok_or_else(|| self.ledger.gone(generation + 1))?;
-        let durable = self.durable.as_deref();
-        self.messages = Box::pin(subscribe(&next, next.first(), durable)).await?;
-        self.broken = false;
-        self.next = next.first();
-        // Nothing counts that stands behind a seal.
-        self.delivered.retain(|delivered| delivered.seq <= seal);
-        self.ledger = next;
-        Ok(())
-    }
-
-    /// The sequence that comes next.
-    pub fn next_seq(&self) -> u64 {
-        self.next
-    }
-
-    /// Up to `max` blocks: those that are there, or those that come within
-    /// `wait`; empty where none do. Survives restarts of the broker. Safe to
-    /// cancel.
-    ///
-    /// # Errors
-    ///
-    /// A gap, or a broker that is gone for long.
-    pub async fn next_batch(
-        &mut self,
-        max: usize,
-        wait: Duration,
-    ) -> Result<Vec<(u64, Bytes)>, Error> {
-        if self.broken {
-            self.reopen().await?;
-        }
-        let mut batch = Vec::new();
-        let Ok(first) = tokio::time::timeout(wait, self.messages.next()).await else {
-            return Ok(batch);
-        };
-        let mut message = first;
-        loop {
-            match message {
-                Some(Ok(message)) => {
-                    let seq = message.info().doing("read a ledger message")?.stream_sequence;
-                    if seq > self.next {
-                        tracing::warn!(seq, expected = self.next, "ledger message out of order");
-                        // With the next call: what is in the batch does not wait, and is
-                        // not lost where this call is given up.
-                        self.broken = true;
-                        return Ok(batch);
-                    }
-                    if seq == self.next {
-                        self.next += 1;
-                        if let (Some(_), Some(reply)) = (&self.durable, message.message.reply) {
-                            let generation = self.ledger.generation;
-                            self.delivered.push_back(Delivered { generation, seq, reply });
-                        }
-                        batch.push((seq, message.message.payload));
-                    }
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "reading the ledger was interrupted");
-                    self.broken = true;
-                    return Ok(batch);
-                }
-                None => {
-                    self.broken = true;
-                    return Ok(batch);
-                }
-            }
-            if batch.len() >= max {
-                return Ok(batch);
-            }
-            match self.messages.next().now_or_never() {
-                Some(next) => message = next,
-                None => return Ok(batch),
-            }
-        }
-    }
-
-    /// Tells the broker that everything up to `seq` is kept elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// Where the broker does not confirm it.
-    pub async fn ack_through(&mut self, seq: u64) -> Result<(), Error> {
-        while let Some(delivered) = self.delivered.pop_front_if(|d| d.seq <= seq) {
-            let next = self.delivered.front().filter(|next| next.seq <= seq);
-            if next.is_some_and(|next| next.generation == delivered.generation) {
-                continue;
-            }
-            // With `AckPolicy::All` one stands for all before it; the next one
-            // stands in for it should it get lost.
-            let client = self.ledger.context.client();
-            if delivered.generation == self.ledger.generation {
-                client.publish(delivered.reply, "+ACK".into()).await.doing("acknowledge")?;
-            } else {
-                // Nothing stands in for the last of a generation.
-                client.request(delivered.reply, "+ACK".into()).await.doing("acknowledge a seal")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins anew at the next sequence; also after the broker was away.
-    async fn reopen(&mut self) -> Result<(), Error> {
-        let mut last = None;
-        for _ in 0..REOPEN_TRIES {
-            let durable = self.durable.as_deref();
-            match Box::pin(subscribe(&self.ledger, self.next, durable)).await {
-                Ok(messages) => {
-                    self.messages = messages;
-                    self.broken = false;
-                    let generation = self.ledger.generation;
-                    self.delivered.retain(|delivered| delivered.generation != generation);
-                    return Ok(());
-                }
-                Err(error) => last = Some(error),
-            }
-            tokio::time::sleep(REOPEN_PAUSE).await;
-        }
-        Err(last.unwrap_or_else(|| Error::plain("the ledger cannot be read")))
-    }
-}
-
-/// Durable consumers that generations before still have: their reader is beyond
-/// those, and what it last said there may be lost.
-async fn forget_before(ledger: &Ledger, name: &str) -> Result<(), Error> {
-    for generation in (1..ledger.generation).rev() {
-        let Some(before) = ledger.of_generation(generation).await? else { break };
-        // There need not be one.
-        let _ = before.stream.delete_consumer(name).await;
-    }
-    Ok(())
-}
-
-async fn subscribe(ledger: &Ledger, from: u64, durable: Option<&str>) -> Result<PullStream, Error> {
-    let mut config = PullConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
-        ack_policy: AckPolicy::None,
-        inactive_threshold: INACTIVE_AFTER,
-        memory_storage: true,
-        ..PullConfig::default()
-    };
-    if let Some(name) = durable {
-        // A consumer's start cannot be changed; the store's position decides.
-        let _ = ledger.stream.delete_consumer(name).await;
-        config = PullConfig {
-            durable_name: Some(name.to_owned()),
-            ack_policy: AckPolicy::All,
-            // Longer than any commit, so that nothing is delivered twice.
-            ack_wait: Duration::from_secs(600),
-            max_ack_pending: 100_000,
-            inactive_threshold: Duration::ZERO,
-            memory_storage: false,
-            ..config
-        };
-    }
-    let consumer =
-        ledger.stream.create_consumer(config).await.doing("make a consumer of the ledger")?;
-    consumer
-        .stream()
-        .max_messages_per_batch(BLOCKS_PER_PULL)
-        .expires(Duration::from_secs(10))
-        .heartbeat(Duration::from_secs(2))
-        .messages()
-        .await
-        .doing("read the ledger")
 }

@@ -1,12 +1,18 @@
 //! What Giliran needs of NATS, and the real clocks.
 //!
 //! [`server`] runs a nats-server child, [`connection`] connects, [`suitability`]
-//! says whether a server can carry a ledger, [`ledger`] makes, opens and reads
-//! the ledger's stream, [`append`] writes to it under its fence, [`lease`] says
-//! which engine should try to serve, [`private`] reads secrets.
+//! says whether a server can carry a ledger, [`ledger`] makes and opens the
+//! ledger's streams, [`reader`] reads them, [`append`] writes to them under their
+//! fence, [`lease`] says which engine should try to serve, [`private`] reads
+//! secrets.
+//!
+//! Whoever follows the ledger for long does so through [`follower`], beside a
+//! [`watch`] that looks whether it is still the same ledger, and says how it stands
+//! in the words of [`state`].
 //!
 //! What always holds: an append names the sequence it expects; a reader gets
-//! every sequence once and in order, or an error.
+//! every sequence once and in order, or an error; a follower never goes on behind
+//! a loss of the connection without having found its last block unchanged.
 //!
 //! Deliberately not here: the meaning of a block beyond genesis.
 
@@ -15,11 +21,15 @@ pub mod archive;
 pub mod clock;
 pub mod connection;
 mod error;
+pub mod follower;
 pub mod lease;
 pub mod ledger;
 mod login;
 pub mod private;
+pub mod reader;
 pub mod server;
+pub mod state;
 pub mod suitability;
+pub mod watch;
 
 pub use error::{Error, ErrorKind};

@@ -5,6 +5,7 @@
 use giliran_broker::append::AppendOutcome;
 use giliran_broker::connection;
 use giliran_broker::ledger;
+use giliran_broker::reader::Durable;
 use giliran_broker::server::{self, Server, ServerOptions};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, SnapshotPart};
 use giliran_wire::subject::Domain;
@@ -61,7 +62,7 @@ async fn the_newest_is_found_from_one_that_is_gone() {
     assert_eq!(first.newest().await.unwrap().generation(), 1);
     let mut appender = first.appender(&client).await.unwrap();
     // One that has read it to its end, and what it said last is lost.
-    drop(first.durable_reader("store", 1).await.unwrap());
+    drop(first.durable_reader(store(), 1).await.unwrap());
     assert_eq!(first.followers().await.unwrap().len(), 1);
     let mut streams = vec![first.clone()];
     for generation in [2, 3] {
@@ -88,11 +89,15 @@ async fn the_newest_is_found_from_one_that_is_gone() {
         assert_eq!(next.genesis().await.unwrap().unwrap().0, next.first() + 1);
         streams.push(next);
     }
-    drop(streams[2].durable_reader("store", 1).await.unwrap());
+    drop(streams[2].durable_reader(store(), 1).await.unwrap());
     assert_eq!(streams[0].followers().await.unwrap(), []);
     for gone in streams.drain(..2) {
         gone.delete().await.unwrap();
     }
     assert_eq!(first.newest().await.unwrap().generation(), 3);
     assert_eq!(first.generations().await.unwrap(), [3]);
+}
+
+fn store() -> Durable {
+    Durable { name: "store".to_owned(), description: "a store".to_owned() }
 }

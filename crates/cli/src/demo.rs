@@ -114,10 +114,8 @@ async fn play(
 ) -> Result<(), Failure> {
     let url = server.url();
     let client = Access::default().connect(&url, "giliran demo").await?;
-    let mut shown = Shown {
-        warnings: suitable(&client, Some(&server.monitor_url())).await?,
-        ..Shown::default()
-    };
+    suitable(&client, Some(&server.monitor_url())).await?;
+    let shown = Shown::new()?;
     let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
     let domain = config.domain.clone();
     let key = key::make(&data.join(key::FILE))?;
@@ -132,10 +130,10 @@ async fn play(
         workers: None,
         ledger: ledger.clone(),
     };
-    let engine = start_engine(setup, &mut shown, stopped.clone()).await?;
-    let persist = start_persist(store.clone(), None, ledger.clone(), &mut shown, stopped.clone())?;
-    let feed =
-        start_feed(client.clone(), domain.clone(), ledger.clone(), &mut shown, stopped.clone())?;
+    let engine = start_engine(setup, &shown, stopped.clone())?;
+    let (broker, stored) = ((&client, &domain), store.clone());
+    let persist = start_persist(stored, None, broker, ledger.clone(), &shown, stopped.clone())?;
+    let feed = start_feed(client.clone(), domain.clone(), ledger.clone(), &shown, stopped.clone())?;
     ready(&shown).await?;
 
     // The opening's slots are on record before it opens.
@@ -217,17 +215,15 @@ async fn play(
 
 async fn ready(shown: &Shown) -> Result<(), Failure> {
     let all = async {
-        while !shown.parts.iter().all(|look| look().ready) {
+        while !shown.look().iter().all(Part::is_ready) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), all).await.map_err(|_| {
-        let states: Vec<String> = shown
-            .parts
-            .iter()
-            .map(|look| look())
-            .map(|p| format!("{}: {}", p.name, p.state))
-            .collect();
+        let state = |part: &Part| {
+            format!("{}: {} {}", part.name, part.report.state.word(), part.report.detail)
+        };
+        let states: Vec<String> = shown.look().iter().map(state).collect();
         Failure::Wrong(format!("not ready after 20 s: {}", states.join("; ")))
     })
 }
@@ -249,7 +245,7 @@ async fn caught_up(shown: &Shown, ledger: &ledger::Ledger) -> Result<(), Failure
     let (_, tail) = ledger.tail().await?;
     let behind = |part: &Part| part.details["seq"].as_u64().is_some_and(|seq| seq < tail);
     let all = async {
-        while shown.parts.iter().any(|look| behind(&look())) {
+        while shown.look().iter().any(behind) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // The last free places are told with the next coalesced update.

@@ -1,14 +1,16 @@
 //! Metrics and health over HTTP.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::{Encoder, Registry, TextEncoder};
+use giliran_broker::state::{Report, State};
+use giliran_broker::watch::Seen;
+use prometheus::{Encoder, Gauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -19,23 +21,92 @@ use crate::failure::Failure;
 pub(crate) struct Part {
     /// Its name: `engine`, `persist`, `feed`.
     pub(crate) name: &'static str,
-    /// Whether it does its work.
-    pub(crate) ready: bool,
-    /// Its state in a word or a sentence.
-    pub(crate) state: String,
+    /// What it can do, and what there is to say about it.
+    pub(crate) report: Report,
     /// Figures.
     pub(crate) details: Value,
+    /// What the watch beside it has seen; none: it has not begun to look.
+    pub(crate) seen: Option<Seen>,
+}
+
+impl Part {
+    /// Whether it does its work.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.report.state.is_ready()
+    }
 }
 
 type Look = Box<dyn Fn() -> Part + Send + Sync>;
 
 /// What is shown.
-#[derive(Default)]
 pub(crate) struct Shown {
     pub(crate) registry: Registry,
-    pub(crate) parts: Vec<Look>,
+    parts: Mutex<Vec<Look>>,
+    /// What is said before there is any part.
+    starting: Mutex<Option<Part>>,
     /// What an operator should mend, though it runs.
-    pub(crate) warnings: Vec<String>,
+    warnings: Mutex<Vec<String>>,
+    state: IntGaugeVec,
+    clock_offset: Gauge,
+}
+
+impl Shown {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let registry = Registry::new();
+        let state = IntGaugeVec::new(
+            Opts::new("giliran_state", "1 for the state that a part of the process is in"),
+            &["part", "state"],
+        )?;
+        registry.register(Box::new(state.clone()))?;
+        let clock_offset = Gauge::new(
+            "giliran_clock_offset_seconds",
+            "How far this machine's clock is ahead of the broker's; below 0: behind",
+        )?;
+        registry.register(Box::new(clock_offset.clone()))?;
+        let (parts, starting, warnings) = Default::default();
+        Ok(Self { registry, parts, starting, warnings, state, clock_offset })
+    }
+
+    /// Shows a part from now on.
+    pub(crate) fn add(&self, look: impl Fn() -> Part + Send + Sync + 'static) {
+        *held(&self.starting) = None;
+        held(&self.parts).push(Box::new(look));
+    }
+
+    /// Says how it stands with a part that is not there yet.
+    pub(crate) fn starts(&self, name: &'static str, report: Report) {
+        let part = Part { name, report, details: json!({}), seen: None };
+        *held(&self.starting) = Some(part);
+    }
+
+    /// Shows what an operator should mend, though it runs.
+    pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
+        held(&self.warnings).extend(warnings);
+    }
+
+    /// How the parts are doing.
+    pub(crate) fn look(&self) -> Vec<Part> {
+        let parts: Vec<Part> = held(&self.parts).iter().map(|look| look()).collect();
+        if parts.is_empty() { held(&self.starting).iter().cloned().collect() } else { parts }
+    }
+
+    /// Sets the gauges that mirror how the parts are doing.
+    fn refresh(&self) {
+        for part in self.look() {
+            for state in State::ALL {
+                let gauge = self.state.with_label_values(&[part.name, state.word()]);
+                gauge.set((state == part.report.state).into());
+            }
+            if let Some(offset) = part.seen.and_then(|seen| seen.clock_offset_ms) {
+                self.clock_offset.set(offset as f64 / 1_000.0);
+            }
+        }
+    }
+}
+
+/// A panic elsewhere cannot leave these half changed.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Listens on `address`; port numbers above it are tried where `next_free`.
@@ -68,9 +139,8 @@ pub(crate) fn serve(listener: TcpListener, shown: Arc<Shown>) {
     });
 }
 
-async fn metrics(State(shown): State<Arc<Shown>>) -> Response {
-    // Looking refreshes the gauges that mirror a part's figures.
-    let _: Vec<Part> = shown.parts.iter().map(|look| look()).collect();
+async fn metrics(Shared(shown): Shared<Arc<Shown>>) -> Response {
+    shown.refresh();
     let mut text = Vec::new();
     match TextEncoder::new().encode(&shown.registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
@@ -78,14 +148,20 @@ async fn metrics(State(shown): State<Arc<Shown>>) -> Response {
     }
 }
 
-async fn ready(State(shown): State<Arc<Shown>>) -> Response {
-    let parts: Vec<Part> = shown.parts.iter().map(|look| look()).collect();
-    let ready = parts.iter().all(|part| part.ready);
-    let mut body = json!({ "ready": ready, "warnings": shown.warnings });
+async fn ready(Shared(shown): Shared<Arc<Shown>>) -> Response {
+    let parts = shown.look();
+    let ready = !parts.is_empty() && parts.iter().all(Part::is_ready);
+    let mut body = json!({ "ready": ready, "warnings": *held(&shown.warnings) });
     for part in parts {
-        body[part.name] = json!({ "ready": part.ready, "state": part.state });
+        body[part.name] = json!({ "ready": part.is_ready(), "state": part.report.state.word() });
+        if !part.report.detail.is_empty() {
+            body[part.name]["detail"] = part.report.detail.into();
+        }
         if let (Value::Object(into), Value::Object(from)) = (&mut body[part.name], part.details) {
             into.extend(from);
+        }
+        if let Some(offset) = part.seen.and_then(|seen| seen.clock_offset_ms) {
+            body[part.name]["clock_offset_ms"] = offset.into();
         }
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

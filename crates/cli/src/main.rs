@@ -31,6 +31,7 @@ mod reader;
 mod recorded;
 mod replay;
 mod roles;
+mod start;
 mod statement;
 mod surge;
 mod up;

@@ -9,21 +9,23 @@ use async_nats::Client;
 use async_nats::jetstream::Context;
 use giliran_broker::archive::Archive;
 use giliran_broker::connection::{self, Login};
+use giliran_broker::follower::{Progress, View};
 use giliran_broker::lease::Lease;
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::{private, suitability};
+use giliran_broker::ledger::Ledger;
+use giliran_broker::{ErrorKind, private, suitability};
 use giliran_config::Config;
-use giliran_engine::{Engine, Metrics, Options, Role, foreign_messages};
+use giliran_engine::{Engine, Metrics, Options, foreign_messages};
 use giliran_feed::Feed;
 use giliran_persist::{Persist, StoreUrl};
 use giliran_wire::ApplicantKey;
 use giliran_wire::subject::Domain;
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
 use crate::http::{self, Part, Shown};
+use crate::start::Start;
 use crate::{check, key};
 
 /// How to reach NATS; secrets come from files and the environment.
@@ -80,10 +82,26 @@ impl Nats {
     pub(crate) async fn connect(&self, name: &str) -> Result<Client, Failure> {
         self.access.connect(&self.url, name).await
     }
+
+    pub(crate) async fn try_connect(&self, name: &str) -> Result<Client, giliran_broker::Error> {
+        self.access.try_connect(&self.url, name).await
+    }
+
+    pub(crate) fn monitor(&self) -> Option<&str> {
+        self.access.monitor()
+    }
 }
 
 impl Access {
     pub(crate) async fn connect(&self, url: &str, name: &str) -> Result<Client, Failure> {
+        let connected = self.try_connect(url, name).await;
+        connected.map_err(|error| match error.kind() {
+            ErrorKind::Misused => Failure::Usage(error.to_string()),
+            _ => Failure::Wrong(error.to_string()),
+        })
+    }
+
+    async fn try_connect(&self, url: &str, name: &str) -> Result<Client, giliran_broker::Error> {
         let login = Login {
             credentials: self.nats_credentials.clone(),
             nkey: self.nats_nkey.clone(),
@@ -94,7 +112,7 @@ impl Access {
             certificate: self.nats_cert.clone().zip(self.nats_cert_key.clone()),
             tls: self.nats_tls,
         };
-        Ok(connection::connect(url, name, &login).await?)
+        connection::connect(url, name, &login).await
     }
 
     pub(crate) fn monitor(&self) -> Option<&str> {
@@ -125,7 +143,7 @@ impl Streams {
 pub(crate) async fn suitable(
     client: &Client,
     monitor: Option<&str>,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, giliran_broker::Error> {
     let found = suitability::check(client, monitor).await?;
     let warning = match found.sync_always {
         Some(true) => return Ok(Vec::new()),
@@ -174,30 +192,34 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let config = check::read(&args.config)?;
     let key = key::read(&args.key)?;
     let _held = hold_folder(&args.data)?;
-    let client = args.nats.connect("giliran serve").await?;
-    let warnings = suitable(&client, args.nats.access.monitor()).await?;
-    let ledger = ledger::open(&client, &config.domain).await?;
-    let mut shown = Shown { warnings, ..Shown::default() };
     let shutdown = until_asked();
-    let listener = http::listen(args.http, false).await?;
-    let address = listener.local_addr()?;
-    let engine = start_engine(
-        EngineSetup {
-            client,
-            config,
-            key,
-            data: args.data,
-            name: args.name,
-            workers: args.workers,
-            ledger,
-        },
-        &mut shown,
-        shutdown,
-    )
-    .await?;
-    eprintln!("giliran serve: http://{address}/readyz");
-    http::serve(listener, Arc::new(shown));
+    let shown = put_on_show("serve", args.http).await?;
+    let start = Start::new("engine", &shown, shutdown.clone());
+    let Some(client) = start.connect(&args.nats, "giliran serve").await? else { return Ok(()) };
+    if !start.suits(&client, &args.nats).await? {
+        return Ok(());
+    }
+    let Some(ledger) = start.ledger(&client, &config.domain).await? else { return Ok(()) };
+    let setup = EngineSetup {
+        client,
+        config,
+        key,
+        data: args.data,
+        name: args.name,
+        workers: args.workers,
+        ledger,
+    };
+    let engine = start_engine(setup, &shown, shutdown)?;
     engine.await.map_err(|e| Failure::Wrong(e.to_string()))?
+}
+
+/// Metrics and health of a role that is about to start.
+async fn put_on_show(role: &str, address: SocketAddr) -> Result<Arc<Shown>, Failure> {
+    let shown = Arc::new(Shown::new()?);
+    let listener = http::listen(address, false).await?;
+    eprintln!("giliran {role}: http://{}/readyz", listener.local_addr()?);
+    http::serve(listener, Arc::clone(&shown));
+    Ok(shown)
 }
 
 /// What an engine is started with.
@@ -214,9 +236,9 @@ pub(crate) struct EngineSetup {
 pub(crate) type Running = tokio::task::JoinHandle<Result<(), Failure>>;
 
 /// Starts the engine and puts it on show.
-pub(crate) async fn start_engine(
+pub(crate) fn start_engine(
     setup: EngineSetup,
-    shown: &mut Shown,
+    shown: &Shown,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let metrics = Metrics::register(&shown.registry)?;
@@ -225,7 +247,6 @@ pub(crate) async fn start_engine(
     let holder = format!("{name} {:016x}", rand::random::<u64>());
     let (domain, replicas) = (&setup.config.domain, setup.ledger.replicas());
     let lease = Lease::of_engines(&setup.client, domain, &holder, replicas);
-    lease.open().await?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
         name,
@@ -235,14 +256,18 @@ pub(crate) async fn start_engine(
         workers: setup.workers.map_or(cores.min(4), usize::from),
     };
     let engine = Engine::new(options, setup.client, metrics);
-    let status = engine.status();
-    shown.parts.push(Box::new(move || engine_part(&status.borrow())));
+    let view = engine.view();
+    shown.add(move || {
+        let ((report, progress), seen) = (view.look(), view.seen());
+        let tail = seen.tail.max(progress.seq);
+        let details = json!({ "seq": progress.seq, "tail": tail });
+        Part { name: "engine", report, details, seen: Some(seen) }
+    });
     let ledger = setup.ledger;
     Ok(tokio::spawn(async move {
-        Box::pin(engine.run(ledger, lease, shutdown)).await.map_err(|error| {
-            tracing::error!(%error, "the engine ended");
-            Failure::Told
-        })
+        let ended = Box::pin(engine.run(ledger, lease, shutdown)).await;
+        // The engine's last report has said why.
+        ended.map_err(|_| Failure::Told)
     }))
 }
 
@@ -250,28 +275,17 @@ pub(crate) async fn start_engine(
 pub(crate) fn start_persist(
     store: StoreUrl,
     archive: Option<Archive>,
+    (client, domain): (&Client, &Domain),
     ledger: Ledger,
-    shown: &mut Shown,
+    shown: &Shown,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
-    let persist = Persist::new(store, archive);
-    let status = persist.status();
+    let persist = Persist::new(store, archive, client, domain);
     let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
-    shown.parts.push(Box::new(move || {
-        let status = status.borrow();
-        lag.show(status.seq, status.tail, (status.bookings, status.foreign));
-        Part {
-            name: "persist",
-            ready: status.ready,
-            state: status.state.clone(),
-            details: json!({ "seq": status.seq, "tail": status.tail, "bookings": status.bookings }),
-        }
-    }));
+    let view = persist.view();
+    shown.add(move || lag.show("persist", "bookings", &view));
     Ok(tokio::spawn(async move {
-        Box::pin(persist.run(ledger, shutdown)).await.map_err(|error| {
-            tracing::error!(%error, "persist ended");
-            Failure::Told
-        })
+        Box::pin(persist.run(ledger, shutdown)).await.map_err(|_| Failure::Told)
     }))
 }
 
@@ -280,27 +294,15 @@ pub(crate) fn start_feed(
     client: Client,
     domain: Domain,
     ledger: Ledger,
-    shown: &mut Shown,
+    shown: &Shown,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let feed = Feed::new(client, domain);
-    let status = feed.status();
     let lag = Lag::register(&shown.registry, "feed", "events published")?;
-    shown.parts.push(Box::new(move || {
-        let status = status.borrow();
-        lag.show(status.seq, status.tail, (status.events, status.foreign));
-        Part {
-            name: "feed",
-            ready: status.ready,
-            state: status.state.clone(),
-            details: json!({ "seq": status.seq, "tail": status.tail, "events": status.events }),
-        }
-    }));
+    let view = feed.view();
+    shown.add(move || lag.show("feed", "events", &view));
     Ok(tokio::spawn(async move {
-        Box::pin(feed.run(ledger, shutdown)).await.map_err(|error| {
-            tracing::error!(%error, "the feed ended");
-            Failure::Told
-        })
+        Box::pin(feed.run(ledger, shutdown)).await.map_err(|_| Failure::Told)
     }))
 }
 
@@ -318,14 +320,13 @@ pub(crate) struct FeedArgs {
 }
 
 pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
-    let client = args.nats.connect("giliran feed").await?;
     let domain = domain(&args.subject_prefix)?;
-    let ledger = ledger::open(&client, &domain).await?;
-    let mut shown = Shown::default();
-    let listener = http::listen(args.http, false).await?;
-    eprintln!("giliran feed: http://{}/readyz", listener.local_addr()?);
-    let running = start_feed(client, domain, ledger, &mut shown, until_asked())?;
-    http::serve(listener, Arc::new(shown));
+    let shutdown = until_asked();
+    let shown = put_on_show("feed", args.http).await?;
+    let start = Start::new("feed", &shown, shutdown.clone());
+    let Some(client) = start.connect(&args.nats, "giliran feed").await? else { return Ok(()) };
+    let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
+    let running = start_feed(client, domain, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
@@ -333,6 +334,7 @@ pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
 struct Lag {
     position: IntGauge,
     blocks: IntGauge,
+    seconds: Gauge,
     done: IntGauge,
     foreign: IntCounter,
     /// Foreign messages that are counted.
@@ -348,23 +350,39 @@ impl Lag {
         };
         let foreign = foreign_messages(part)?;
         registry.register(Box::new(foreign.clone()))?;
+        let seconds = Gauge::new(
+            format!("giliran_{part}_lag_seconds"),
+            "how long the first ledger block has waited that it has not done yet",
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
             foreign,
             counted: Mutex::default(),
             position: gauge("position", "ledger sequence it stands at")?,
             blocks: gauge("lag_blocks", "ledger blocks it is behind")?,
             done: gauge("done", done)?,
+            seconds,
         })
     }
 
-    fn show(&self, seq: u64, tail: u64, (done, foreign): (u64, u64)) {
+    /// Shows what there is to see of a follower that counts `what`.
+    fn show(&self, name: &'static str, what: &'static str, view: &View) -> Part {
+        let ((report, Progress { seq, done, foreign }), seen) = (view.look(), view.seen());
+        let lag = (seen.lag().as_secs_f64() * 10.0).round() / 10.0;
         self.position.set(seq as i64);
-        self.blocks.set(tail.saturating_sub(seq) as i64);
+        self.blocks.set(seen.lag_blocks as i64);
+        self.seconds.set(lag);
         self.done.set(done as i64);
         // A panic elsewhere cannot leave a number half changed.
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         self.foreign.inc_by(foreign.saturating_sub(*counted));
         *counted = foreign.max(*counted);
+        let mut details = json!({
+            "seq": seq, "tail": seen.tail.max(seq), "lag_blocks": seen.lag_blocks,
+            "lag_seconds": lag,
+        });
+        details[what] = done.into();
+        Part { name, report, details, seen: Some(seen) }
     }
 }
 
@@ -393,28 +411,16 @@ pub(crate) struct PersistArgs {
 }
 
 pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
-    let client = args.nats.connect("giliran persist").await?;
-    let ledger = ledger::open(&client, &domain(&args.subject_prefix)?).await?;
+    let domain = domain(&args.subject_prefix)?;
     let archive = args.archive.map(Archive::new);
-    let mut shown = Shown::default();
-    let listener = http::listen(args.http, false).await?;
-    eprintln!("giliran persist: http://{}/readyz", listener.local_addr()?);
-    let running = start_persist(args.store, archive, ledger, &mut shown, until_asked())?;
-    http::serve(listener, Arc::new(shown));
+    let shutdown = until_asked();
+    let shown = put_on_show("persist", args.http).await?;
+    let start = Start::new("persist", &shown, shutdown.clone());
+    let Some(client) = start.connect(&args.nats, "giliran persist").await? else { return Ok(()) };
+    let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
+    let broker = (&client, &domain);
+    let running = start_persist(args.store, archive, broker, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
-}
-
-fn engine_part(role: &Role) -> Part {
-    let (ready, state, details) = match role {
-        Role::Starting { read, tail } => {
-            (false, "starting".to_owned(), json!({ "blocks_read": read, "blocks": tail }))
-        }
-        Role::Standby => (false, "standby".to_owned(), json!({})),
-        Role::TakingOver => (false, "taking over".to_owned(), json!({})),
-        Role::Active { epoch } => (true, "active".to_owned(), json!({ "epoch": epoch })),
-        Role::Stopped { reason } => (false, format!("stopped: {reason}"), json!({})),
-    };
-    Part { name: "engine", ready, state, details }
 }
 
 /// Makes the data folder and holds it for this process alone: two engines, or

@@ -80,8 +80,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let client = args.access.connect(&url, "giliran up").await?;
-    let mut shown =
-        Shown { warnings: suitable(&client, monitor.as_deref()).await?, ..Shown::default() };
+    let shown = Arc::new(Shown::new()?);
+    shown.warn(suitable(&client, monitor.as_deref()).await?);
     let (key, ledger) = open_or_make(&client, &config, &args.data).await?;
     let engine = start_engine(
         EngineSetup {
@@ -93,20 +93,19 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             workers: args.workers,
             ledger: ledger.clone(),
         },
-        &mut shown,
+        &shown,
         engine_shutdown,
-    )
-    .await?;
+    )?;
     let store = match args.store {
         Some(store) => store,
         None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
     };
     let stored = store.to_string();
-    let persist = start_persist(store, None, ledger.clone(), &mut shown, follow.clone())?;
-    let feed = start_feed(client, config.domain.clone(), ledger, &mut shown, follow)?;
+    let broker = (&client, &config.domain);
+    let persist = start_persist(store, None, broker, ledger.clone(), &shown, follow.clone())?;
+    let feed = start_feed(client.clone(), config.domain.clone(), ledger, &shown, follow)?;
     let listener = http::listen(args.http, true).await?;
     let address = listener.local_addr()?;
-    let shown = Arc::new(shown);
     http::serve(listener, Arc::clone(&shown));
     let asked = stop_engine.clone();
     tokio::spawn(async move {
@@ -139,13 +138,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     ended
 }
 
-/// Waits until those who follow the ledger stand at its end, but not for long.
+/// Waits until those who follow the ledger stand where the engine stopped, but not
+/// for long.
 async fn catch_up(shown: &Shown, longest: Duration) {
+    let seq = |part: &Part| part.details["seq"].as_u64().unwrap_or(0);
+    let end = shown.look().iter().filter(|part| part.name == "engine").map(seq).max();
+    let behind = |part: &Part| part.is_ready() && Some(seq(part)) < end;
     let _ = tokio::time::timeout(longest, async {
-        // The first look may be older than the engine's last block.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let behind = |part: &Part| part.ready && part.details["seq"] != part.details["tail"];
-        while shown.parts.iter().any(|look| behind(&look())) {
+        while shown.look().iter().any(behind) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })

@@ -9,12 +9,18 @@
 //! The lease says who should try; the ledger's fence says who may write.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use giliran_broker::ErrorKind;
+use giliran_broker::clock::Moment;
+use giliran_broker::follower::{self, Follower, Health, Progress, Rounds, Trouble};
 use giliran_broker::lease::{Held, Lease};
-use giliran_broker::ledger::{self, Ledger, Reader};
+use giliran_broker::ledger::{self, Ledger};
+use giliran_broker::state::{Report, State};
+use giliran_broker::watch::{Mark, Seen};
 use giliran_config::Config;
 use giliran_core::{Book, FoldError, Folded, Keeper, Opening};
 use giliran_wire::ledger::{Block, Chain, Foreign, OpeningRecord};
@@ -22,15 +28,14 @@ use giliran_wire::{ApplicantKey, BlockHash, KeyFingerprint, LedgerId, Timestamp}
 use tokio::sync::watch;
 
 use crate::gate::{Gate, raised};
-use crate::high_water::{HighWater, HighWaterError, Mark};
+use crate::high_water::{HighWater, HighWaterError};
 use crate::metrics::Metrics;
+use crate::renewal::{give_back, renew};
 use crate::snapshot::SnapshotFile;
 use crate::term::{self, Office};
 
 /// How long a lease lasts without renewal.
 pub const LEASE_TTL: Duration = Duration::from_secs(3);
-/// How often it is renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How long before its opening an opening is put on record.
 const HORIZON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most blocks folded between two looks at the outside.
@@ -41,6 +46,11 @@ const FOLD_BLOCKS: usize = 1_024;
 const SNAPSHOT_AFTER: u64 = 100;
 /// How long a follower waits for the next block before it looks at the lease.
 const FOLLOW_WAIT: Duration = Duration::from_millis(100);
+/// How long a candidate may take to read up to the ledger's end; then another one
+/// may be better off.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(2);
+/// Pause after a take-over that came to nothing.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -57,34 +67,32 @@ pub struct Options {
     pub workers: usize,
 }
 
-/// What the engine is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// Reads the ledger from its beginning.
-    Starting {
-        /// Blocks read.
-        read: u64,
-        /// Blocks there are.
-        tail: u64,
-    },
-    /// Follows the ledger, ready to take over.
-    Standby,
-    /// Has the lease; its take-over is on its way.
-    TakingOver,
-    /// Decides requests.
-    Active {
-        /// Its epoch.
-        epoch: u64,
-    },
-    /// Has ended.
-    Stopped {
-        /// Why.
-        reason: String,
-    },
+/// What there is to see of an engine.
+#[derive(Debug, Clone)]
+pub struct View {
+    view: follower::View,
+    gate: Arc<Gate>,
+    metrics: Metrics,
 }
 
-/// The engine's role, and how far it has come.
-pub type Status = watch::Receiver<Role>;
+impl View {
+    /// How the engine stands at this moment, and how far it has come. One whose lease
+    /// is gone is not active, whatever its loop has come to.
+    pub fn look(&self) -> (Report, Progress) {
+        let (mut report, progress) = self.view.look();
+        if report.state == State::Active && !self.gate.stands() {
+            let detail = "its lease is not renewed: it decides nothing until it has it again";
+            report = Report { state: State::SteppingDown, detail: detail.to_owned() };
+        }
+        self.metrics.active.set((report.state == State::Active).into());
+        (report, progress)
+    }
+
+    /// What the watch beside it has seen.
+    pub fn seen(&self) -> Seen {
+        self.view.seen()
+    }
+}
 
 /// Why an engine ended.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +136,19 @@ pub enum EngineError {
     Broker(#[from] giliran_broker::Error),
 }
 
+impl Trouble for EngineError {
+    fn trouble(&self) -> Option<State> {
+        match self {
+            Self::Ledger(_) => Some(State::Damaged),
+            Self::NoGenesis => Some(State::NoLedger),
+            Self::Subscribe { .. } | Self::Flush(_) => Some(State::NatsUnavailable),
+            Self::Broker(error) => Some(State::of(error.kind())),
+            // Of this machine alone, and nobody else can mend it.
+            Self::HighWater(_) | Self::OtherKey { .. } => None,
+        }
+    }
+}
+
 /// An engine; [`run`](Self::run) is its life.
 #[derive(Debug)]
 pub struct Engine {
@@ -135,9 +156,9 @@ pub struct Engine {
     pub(crate) client: async_nats::Client,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     high_water: HighWater,
     snapshot: SnapshotFile,
-    role: watch::Sender<Role>,
     /// Openings in the file that differ from the record, or cannot be served;
     /// said once each.
     said: Mutex<HashSet<String>>,
@@ -146,109 +167,121 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that has not started.
+    /// An engine that has not started. The watch beside it begins to look at once, so
+    /// this is called within a runtime.
     pub fn new(options: Options, client: async_nats::Client, metrics: Metrics) -> Self {
         Self {
             high_water: HighWater::new(&options.data),
             snapshot: SnapshotFile::new(&options.data),
+            health: Health::new(&client, &options.config.domain, "engine"),
             options,
             client,
             gate: Arc::new(Gate::new()),
             metrics,
-            role: watch::Sender::new(Role::Starting { read: 0, tail: 0 }),
             said: Mutex::default(),
             shown: Mutex::default(),
         }
     }
 
-    /// Tells its role from now on.
-    pub fn status(&self) -> Status {
-        self.role.subscribe()
+    /// What there is to see of it.
+    pub fn view(&self) -> View {
+        let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
+        View { view: self.health.view(), gate, metrics }
     }
 
-    /// Follows, takes over, serves, until `shutdown` says true.
+    /// Follows, takes over, serves, until `shutdown` says true. A broker that is away
+    /// is waited for; and so is what somebody has to mend, as a ledger that lost
+    /// blocks. It says meanwhile what is wrong.
     ///
     /// # Errors
     ///
-    /// [`EngineError`] where it must not, or cannot, go on; the role then says
-    /// why.
+    /// [`EngineError`] where it must not, or cannot, go on for a reason of this
+    /// machine's.
     pub async fn run(
         &self,
         ledger: Ledger,
         lease: Lease,
         shutdown: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
-        let result = Box::pin(self.live(ledger, lease, shutdown)).await;
-        let reason = match &result {
-            Ok(()) => "stopped".to_owned(),
-            Err(error) => error.to_string(),
+        let mut rounds = Rounds::new(&self.health, &shutdown);
+        let ended = loop {
+            let round = Box::pin(self.live(&ledger, &lease, &mut shutdown.clone())).await;
+            if let ControlFlow::Break(ended) = rounds.after(round).await {
+                break ended;
+            }
         };
-        self.say(Role::Stopped { reason });
-        result
+        self.health.ended(&ended);
+        ended
     }
 
     async fn live(
         &self,
-        ledger: Ledger,
-        lease: Lease,
-        mut shutdown: watch::Receiver<bool>,
+        ledger: &Ledger,
+        lease: &Lease,
+        shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
-        let (mut keeper, mut ledger) = self.begin(&ledger).await?;
+        self.health.say(State::Starting, "");
+        let (mut keeper, mut ledger) = self.begin(&ledger.newest().await?).await?;
         let mut written = keeper.chain().seq;
         let mut first = true;
         while !*shutdown.borrow() {
-            let mut reader = ledger.reader(keeper.chain().seq + 1).await?;
-            if first {
-                self.start(&mut keeper, &mut reader).await?;
-                first = false;
+            let mut follower =
+                Follower::new(self.health.watch(), ledger, keeper.chain().seq + 1, None);
+            if first && !self.start(&mut keeper, &mut follower, shutdown).await? {
+                return Ok(());
             }
-            self.say(Role::Standby);
-            let waiting = (&lease, &mut written);
-            let Some(held) =
-                self.stand_by(&mut keeper, &mut reader, waiting, &mut shutdown).await?
-            else {
+            first = false;
+            self.health.say(State::Standby, "");
+            let waiting = (lease, &mut written);
+            let standing = Box::pin(self.stand_by(&mut keeper, &mut follower, waiting, shutdown));
+            let Some(held) = standing.await? else {
                 self.write_snapshot(keeper, &mut written).await;
                 return Ok(());
             };
-            self.say(Role::TakingOver);
-            let end = End::of(reader.ledger()).await?;
-            while !end.is_reached(keeper.chain()) {
-                self.follow(&mut keeper, &mut reader, None).await?;
+            self.health.say(State::TakingOver, "");
+            ledger = follower.ledger().clone();
+            if !self.catch_up(&mut keeper, &mut follower).await? {
+                give_back(held).await;
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-            ledger = reader.ledger().clone();
-            drop(reader);
-            self.gate.renewed(held.renewed_at(), LEASE_TTL);
-            let (lost_tx, lost) = watch::channel(false);
-            let (stop_renewing, stop) = watch::channel(false);
-            let renewing = tokio::spawn(renew(held, Arc::clone(&self.gate), lost_tx, stop));
-            let office = Office {
-                engine: self,
-                ledger: ledger.clone(),
-                lease_lost: lost,
-                shutdown: shutdown.clone(),
-            };
-            let served = Box::pin(term::serve(office, keeper)).await;
-            stop_renewing.send_replace(true);
-            self.gate.close();
-            let held = renewing.await.ok().flatten();
-            let (back, at, end) = served?;
+            ledger = follower.ledger().clone();
+            drop(follower);
+            let (back, at, end) = Box::pin(self.serve(held, keeper, ledger, shutdown)).await?;
             (keeper, ledger) = (back, at);
+            self.health.stands(keeper.chain());
             self.remember(Mark::of(keeper.chain())).await?;
-            match end {
-                term::End::Stopped => {
-                    if let Some(held) = held
-                        && let Err(error) = held.release().await
-                    {
-                        tracing::warn!(%error, "the lease ends by itself");
-                    }
-                    self.write_snapshot(keeper, &mut written).await;
-                    tracing::info!("stepped down");
-                    return Ok(());
-                }
-                term::End::Deposed => tracing::warn!("out of office; following the ledger"),
+            if matches!(end, term::End::Stopped) {
+                self.write_snapshot(keeper, &mut written).await;
+                tracing::info!("stepped down");
+                return Ok(());
             }
+            tracing::warn!("out of office; following the ledger");
         }
         Ok(())
+    }
+
+    /// A term of office, and the lease renewed beside it.
+    async fn serve(
+        &self,
+        held: Held,
+        keeper: Keeper,
+        ledger: Ledger,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Result<(Keeper, Ledger, term::End), EngineError> {
+        self.gate.renewed(held.renewed_at(), LEASE_TTL);
+        let (lost_tx, lost) = watch::channel(false);
+        let (stop_renewing, stop) = watch::channel(false);
+        let renewing = tokio::spawn(renew(held, Arc::clone(&self.gate), lost_tx, stop));
+        let shutdown = shutdown.clone();
+        let office = Office { engine: self, ledger, lease_lost: lost, shutdown };
+        let served = Box::pin(term::serve(office, keeper)).await;
+        stop_renewing.send_replace(true);
+        self.gate.close();
+        if let Some(held) = renewing.await.ok().flatten() {
+            give_back(held).await;
+        }
+        served
     }
 
     /// What the snapshot says, if it lies on this ledger, else nothing; and the
@@ -332,36 +365,32 @@ impl Engine {
         }
     }
 
-    /// Reads the ledger to its end and checks it against key and mark.
-    async fn start(&self, keeper: &mut Keeper, reader: &mut Reader) -> Result<(), EngineError> {
-        let end = End::of(reader.ledger()).await?;
-        let mark = self.high_water.read()?;
-        let mut hash_at_mark = None;
-        let (ledger, before) = (reader.ledger().clone(), keeper.chain().seq);
-        if let Some(mark) = mark.filter(|m| m.seq <= before || m.seq < ledger.first()) {
-            hash_at_mark = match ledger.of_generation(mark.generation).await? {
-                Some(at) => self.hash_at(&at, mark.seq).await?.map(|(_, hash)| hash),
-                None => {
-                    let (generation, seq) = (mark.generation, mark.seq);
-                    tracing::info!(generation, seq, "the high-water mark's generation is gone");
-                    Some(mark.hash)
-                }
-            };
+    /// Checks the ledger against the mark, reads it to its end, and checks it against
+    /// the key; false: asked to stop meanwhile.
+    async fn start(
+        &self,
+        keeper: &mut Keeper,
+        follower: &mut Follower,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Result<bool, EngineError> {
+        if let Some(mark) = self.high_water.read()? {
+            self.health.watch().hold(Some(mark));
+            self.health.watch().confirm(&mark).await?;
         }
+        let end = End::of(follower.ledger()).await?;
         let started = Instant::now();
         let mut read = 0;
         while !end.is_reached(keeper.chain()) {
-            let mark = mark.map(|mark| (mark.seq, &mut hash_at_mark));
-            read += self.follow(keeper, reader, mark).await?;
-            self.say(Role::Starting { read: keeper.chain().seq, tail: end.seq });
+            if *shutdown.borrow() {
+                return Ok(false);
+            }
+            read += self.follow(keeper, follower).await?;
+            self.health.stands(keeper.chain());
         }
         let genesis = keeper.genesis().ok_or(EngineError::NoGenesis)?;
         let (made_with, own) = (genesis.applicant_key, self.options.key.fingerprint());
         if made_with != own {
             return Err(EngineError::OtherKey { ledger: made_with, own });
-        }
-        if let Some(mark) = &mark {
-            self.high_water.check(mark, keeper.chain(), hash_at_mark)?;
         }
         tracing::info!(
             blocks = read,
@@ -370,14 +399,14 @@ impl Engine {
             millis = started.elapsed().as_millis() as u64,
             "ledger read"
         );
-        Ok(())
+        Ok(true)
     }
 
     /// Follows the ledger until the lease is had; none: asked to stop.
     async fn stand_by(
         &self,
         keeper: &mut Keeper,
-        reader: &mut Reader,
+        follower: &mut Follower,
         (lease, written): (&Lease, &mut u64),
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<Option<Held>, EngineError> {
@@ -388,11 +417,16 @@ impl Engine {
             match lease.acquire(LEASE_TTL).await {
                 Ok(Some(held)) => return Ok(Some(held)),
                 Ok(None) => {
+                    self.health.say(State::Standby, "");
                     // Another engine serves: there is time.
                     let whole = std::mem::take(keeper);
                     *keeper = self.write_snapshot(whole, written).await;
                 }
-                Err(error) => tracing::warn!(%error, "the lease cannot be asked for; trying on"),
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    // Where NATS or the ledger is away, the watch says so.
+                    tracing::debug!(%error, "the lease cannot be asked for; trying on");
+                }
+                Err(error) => self.health.say(State::of(error.kind()), error.to_string()),
             }
             let mut free = Box::pin(lease.freed());
             loop {
@@ -400,7 +434,11 @@ impl Engine {
                     biased;
                     () = raised(shutdown) => return Ok(None),
                     () = &mut free => break,
-                    followed = self.follow(keeper, reader, None) => drop(followed?),
+                    followed = self.follow(keeper, follower) => drop(followed?),
+                }
+                if self.health.reports().is(State::Standby) {
+                    let doubt = keeper.chain().doubt.map(|doubt| format!("behind {doubt}"));
+                    self.health.say(State::Standby, doubt.unwrap_or_default());
                 }
                 self.show(keeper.chain(), keeper.book());
                 self.remember(Mark::of(keeper.chain())).await?;
@@ -408,26 +446,50 @@ impl Engine {
         }
     }
 
+    /// Reads up to the ledger's end as its leader tells it, and finds the last block
+    /// there. False: not now, another candidate may be better off.
+    async fn catch_up(
+        &self,
+        keeper: &mut Keeper,
+        follower: &mut Follower,
+    ) -> Result<bool, EngineError> {
+        let since = Moment::now();
+        let end = match End::of(follower.ledger()).await {
+            Err(EngineError::Broker(error)) if error.kind() == ErrorKind::Unavailable => {
+                return Ok(false);
+            }
+            end => end?,
+        };
+        while !end.is_reached(keeper.chain()) {
+            if since.elapsed() > CATCH_UP_WITHIN {
+                tracing::warn!("the ledger's end is out of reach; giving the lease back");
+                return Ok(false);
+            }
+            self.follow(keeper, follower).await?;
+        }
+        let Some(mark) = Mark::of(keeper.chain()) else { return Ok(false) };
+        self.health.watch().hold(Some(mark));
+        match self.health.watch().confirm(&mark).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Unavailable => Ok(false),
+            // Nobody takes over on a ledger that does not hold what was read from it.
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Folds what there is, or waits a moment for more; how many blocks there were.
-    /// Goes on in the next stream where this one is sealed. `mark`: a sequence whose
-    /// hash is wanted.
+    /// Goes on in the next stream where this one is sealed.
     async fn follow(
         &self,
         keeper: &mut Keeper,
-        reader: &mut Reader,
-        mut mark: Option<(u64, &mut Option<BlockHash>)>,
+        follower: &mut Follower,
     ) -> Result<u64, EngineError> {
-        let blocks = reader.next_batch(FOLD_BLOCKS, FOLLOW_WAIT).await?;
+        let blocks = follower.next(keeper.chain(), FOLD_BLOCKS, FOLLOW_WAIT).await?;
         let read = blocks.len() as u64;
         let fold = || {
             for (seq, bytes) in blocks {
                 if let Folded::Foreign(foreign) = keeper.fold(seq, &bytes)? {
                     self.report(&foreign);
-                }
-                if let Some((wanted, hash)) = &mut mark
-                    && *wanted == seq
-                {
-                    **hash = Some(keeper.chain().hash);
                 }
             }
             Ok::<_, FoldError>(())
@@ -436,7 +498,7 @@ impl Engine {
         tokio::task::block_in_place(fold)?;
         let chain = keeper.chain();
         if chain.is_sealed() {
-            reader.pass_seal(chain.generation, chain.seq).await?;
+            follower.pass_seal(chain.generation, chain.seq).await?;
         }
         Ok(read)
     }
@@ -445,14 +507,6 @@ impl Engine {
     pub(crate) fn report(&self, foreign: &Foreign) {
         self.metrics.foreign.inc();
         ledger::report(foreign);
-    }
-
-    pub(crate) fn say(&self, role: Role) {
-        self.role.send_if_modified(|now| {
-            let changed = *now != role;
-            *now = role;
-            changed
-        });
     }
 
     /// Openings of the file that should be on record at `now` and are not.
@@ -494,6 +548,8 @@ impl Engine {
 
     /// Shows position and free places.
     pub(crate) fn show(&self, chain: &Chain, book: &Book) {
+        self.health.watch().hold(Mark::of(chain));
+        self.health.stands(chain);
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
@@ -553,44 +609,6 @@ impl End {
         // its first sequence, which lies beyond the seal.
         let sealed_last = chain.generation + u32::from(self.empty) == self.generation;
         chain.seq >= self.seq || (chain.is_sealed() && sealed_last)
-    }
-}
-
-/// Renews the lease until told to stop; gives it back unless it was lost.
-async fn renew(
-    mut held: Held,
-    gate: Arc<Gate>,
-    lost: watch::Sender<bool>,
-    mut stop: watch::Receiver<bool>,
-) -> Option<Held> {
-    let mut last = held.renewed_at();
-    let mut every = tokio::time::interval(RENEW_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = raised(&mut stop) => return Some(held),
-            _ = every.tick() => {}
-        }
-        match tokio::time::timeout(RENEW_EVERY, held.renew()).await {
-            Ok(Ok(Some(sent))) => {
-                last = sent;
-                gate.renewed(sent, LEASE_TTL);
-                continue;
-            }
-            Ok(Ok(None)) => tracing::warn!("another engine holds the lease"),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the lease could not be renewed");
-                if last.elapsed() < LEASE_TTL {
-                    continue;
-                }
-            }
-            Err(_) if last.elapsed() < LEASE_TTL => continue,
-            Err(_) => tracing::warn!("the lease ran out while renewing"),
-        }
-        gate.close();
-        lost.send_replace(true);
-        return None;
     }
 }
 

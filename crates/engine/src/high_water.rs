@@ -7,8 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use giliran_wire::ledger::Chain;
-use giliran_wire::{BlockHash, LedgerId};
+use giliran_broker::watch::Mark;
 use serde_json::json;
 
 /// A file in the data folder with ledger id, sequence and hash.
@@ -17,20 +16,7 @@ pub struct HighWater {
     path: PathBuf,
 }
 
-/// The last valid block that was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// The ledger.
-    pub ledger: LedgerId,
-    /// The generation whose stream holds the block.
-    pub generation: u32,
-    /// The block's sequence.
-    pub seq: u64,
-    /// The block's hash.
-    pub hash: BlockHash,
-}
-
-/// Why the mark forbids serving, or cannot be used.
+/// Why the mark cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HighWaterError {
     /// The file cannot be read or written.
@@ -45,32 +31,6 @@ pub enum HighWaterError {
     #[error("high-water mark {path}: not readable as such; move it away only if you know why")]
     Content {
         /// Which file.
-        path: PathBuf,
-    },
-    /// The ledger is another one.
-    #[error(
-        "this data folder has served ledger {known}, the stream holds ledger {found}: it was \
-         recreated. Restore the stream, or start with a fresh data folder if the old ledger is \
-         given up"
-    )]
-    OtherLedger {
-        /// The one served before.
-        known: LedgerId,
-        /// The one found.
-        found: LedgerId,
-    },
-    /// The ledger ends before the mark, or holds another block there.
-    #[error(
-        "the ledger ends at sequence {tail} or differs from what this engine wrote or read at \
-         sequence {seq}: it lost blocks. Restore the stream, or remove {path} if the loss is \
-         accepted"
-    )]
-    Lost {
-        /// Sequence of the mark.
-        seq: u64,
-        /// Where the ledger ends.
-        tail: u64,
-        /// The mark's file.
         path: PathBuf,
     },
 }
@@ -126,43 +86,12 @@ impl HighWater {
         };
         replace().map_err(|source| HighWaterError::File { path: self.path.clone(), source })
     }
-
-    /// Judges a ledger that was read to its tail; `hash_at_mark` is the hash it
-    /// had when the reader passed the mark's sequence.
-    ///
-    /// # Errors
-    ///
-    /// [`HighWaterError::OtherLedger`], [`HighWaterError::Lost`].
-    pub fn check(
-        &self,
-        mark: &Mark,
-        chain: &Chain,
-        hash_at_mark: Option<BlockHash>,
-    ) -> Result<(), HighWaterError> {
-        match chain.ledger {
-            Some(found) if found != mark.ledger => {
-                Err(HighWaterError::OtherLedger { known: mark.ledger, found })
-            }
-            _ if hash_at_mark == Some(mark.hash) => Ok(()),
-            _ => Err(HighWaterError::Lost {
-                seq: mark.seq,
-                tail: chain.seq,
-                path: self.path.clone(),
-            }),
-        }
-    }
-}
-
-impl Mark {
-    /// The mark of a ledger read this far; none before genesis.
-    pub fn of(chain: &Chain) -> Option<Self> {
-        let Chain { generation, valid_seq: seq, hash, .. } = *chain;
-        chain.ledger.map(|ledger| Self { ledger, generation, seq, hash })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use giliran_wire::{BlockHash, LedgerId};
+
     use super::*;
 
     fn mark(seq: u64) -> Mark {
@@ -170,22 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_survives_and_judges() {
+    fn a_mark_survives() {
         let folder = tempfile::tempdir().unwrap();
         let high_water = HighWater::new(folder.path());
         assert_eq!(high_water.read().unwrap(), None);
         high_water.write(&mark(7)).unwrap();
         assert_eq!(high_water.read().unwrap(), Some(mark(7)));
-        let chain = Chain { ledger: Some(LedgerId([1; 16])), seq: 9, ..Chain::new() };
-        let check = |hash| high_water.check(&mark(7), &chain, hash);
-        assert!(check(Some(BlockHash([7; 32]))).is_ok());
-        assert!(matches!(check(Some(BlockHash([8; 32]))), Err(HighWaterError::Lost { .. })));
-        assert!(matches!(check(None), Err(HighWaterError::Lost { .. })));
-        let other = Chain { ledger: Some(LedgerId([2; 16])), ..chain };
-        assert!(matches!(
-            high_water.check(&mark(7), &other, Some(BlockHash([7; 32]))),
-            Err(HighWaterError::OtherLedger { .. })
-        ));
         std::fs::write(folder.path().join("high-water.json"), "{}").unwrap();
         assert!(matches!(high_water.read(), Err(HighWaterError::Content { .. })));
     }

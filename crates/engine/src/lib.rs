@@ -31,12 +31,13 @@ mod gate;
 mod high_water;
 mod intake;
 mod metrics;
+mod renewal;
 mod reply;
 pub mod sequencer;
 mod snapshot;
 mod term;
 mod workers;
 
-pub use engine::{Engine, EngineError, Options, Role, Status};
+pub use engine::{Engine, EngineError, Options, View};
 pub use high_water::{HighWater, HighWaterError};
 pub use metrics::{Metrics, foreign_messages};

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use giliran_broker::append::{AppendOutcome, Appender};
 use giliran_broker::clock;
 use giliran_broker::ledger::Ledger;
+use giliran_broker::state::State;
+use giliran_broker::watch::Mark;
 use giliran_core::{Keeper, Refusal};
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
@@ -19,9 +21,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::awaited::Awaited;
-use crate::engine::{EngineError, Role};
+use crate::engine::EngineError;
 use crate::gate::raised;
-use crate::high_water::Mark;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
 use crate::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why};
@@ -173,6 +174,8 @@ impl Term<'_> {
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lease_lost = self.office.lease_lost.clone();
         let mut shutdown = self.office.shutdown.clone();
+        let watch = self.office.engine.health.watch().clone();
+        let mut broken = Box::pin(watch.broken());
         let mut group = Vec::new();
         let mut stopping: Option<Instant> = None;
         let mut retired = false;
@@ -185,6 +188,7 @@ impl Term<'_> {
             });
             tokio::select! {
                 biased;
+                () = &mut broken => return self.break_off().await,
                 () = raised(&mut lease_lost), if !retired => {
                     retired = true;
                     self.office.engine.gate.close();
@@ -467,15 +471,13 @@ impl Term<'_> {
             ));
         }
         engine.client.flush().await.map_err(EngineError::Flush)?;
-        self.shared.metrics.active.set(1);
-        engine.say(Role::Active { epoch: position.epoch });
+        engine.health.say(State::Active, format!("epoch {}", position.epoch));
         Ok(())
     }
 
     /// Ends intake and workers. `answer`: what had arrived is still decided;
     /// otherwise it is dropped.
     async fn stop_intake(&mut self, answer: bool) {
-        self.shared.metrics.active.set(0);
         self.stop_intake.send_replace(true);
         if !answer {
             self.tasks.abort_all();
@@ -500,6 +502,20 @@ impl Term<'_> {
         group.into_iter().for_each(|decided| decided.abandon(&self.shared.book));
         // What was dropped in the queue does not wait any more.
         self.shared.metrics.queue_depth.set(0);
+    }
+
+    /// The ledger is not what it was: whether the block in flight is in it means
+    /// nothing any more, and what this engine knows beside it neither.
+    async fn break_off(mut self) -> Result<(Keeper, Ledger, End), EngineError> {
+        self.shared.metrics.clock_ahead.set(0);
+        self.shared.metrics.draws_waiting.set(0);
+        self.office.engine.gate.close();
+        self.stop_intake(false).await;
+        drop(self.sequencer.into_keeper());
+        let broken = self.office.engine.health.watch().check().err();
+        // It may have been whole again by now; then all is read anew, no more.
+        let error = broken.unwrap_or_else(|| giliran_broker::Error::plain("the ledger was broken"));
+        Err(error.into())
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {

@@ -1,11 +1,15 @@
 //! Following the ledger.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_broker::clock;
-use giliran_broker::ledger::{self, Ledger};
+use giliran_broker::follower::{Follower, Health, Rounds, View, asked};
+use giliran_broker::ledger::Ledger;
+use giliran_broker::reader::Durable;
+use giliran_broker::state::State;
 use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;
@@ -22,9 +26,6 @@ use crate::{FeedError, watching};
 const BLOCKS: usize = 64;
 /// How long the next block is waited for between two looks at the outside.
 const WAIT: Duration = Duration::from_millis(100);
-/// How long the ledger may be out of reach before that shows; the reader survives
-/// a broker's quick restart by itself.
-const AWAY: Duration = Duration::from_secs(5);
 /// How often free places are told, at most.
 const COALESCE: Duration = Duration::from_millis(250);
 /// How often it is looked whether the streams end as they were left.
@@ -42,32 +43,12 @@ const LONG_CLOSED_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// Name of the feed's consumer.
 const CONSUMER: &str = "giliran-feed";
 
-/// How the feed is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
-    /// In a word or a sentence: `starting`, `waiting: another feed publishes`,
-    /// `following`, `waiting behind … foreign messages …`,
-    /// `reading the event stream again`, `broker unavailable: …`,
-    /// `stopped`, `stopped: …`.
-    pub state: String,
-    /// Whether it does its work.
-    pub ready: bool,
-    /// The ledger sequence up to which every event is published.
-    pub seq: u64,
-    /// The ledger's last sequence, as last seen.
-    pub tail: u64,
-    /// Events published since the start.
-    pub events: u64,
-    /// Foreign messages met on the ledger since the start.
-    pub foreign: u64,
-}
-
 /// Tells the ledger's changes; [`run`](Self::run) is its life.
 #[derive(Debug)]
 pub struct Feed {
     client: Client,
     domain: Domain,
-    status: watch::Sender<Status>,
+    health: Health,
 }
 
 /// How a round of following ended.
@@ -78,64 +59,68 @@ enum End {
 }
 
 impl Feed {
-    /// Of a ledger that is not opened yet.
+    /// Of a ledger at this broker that is not opened yet. Within a runtime.
     pub fn new(client: Client, domain: Domain) -> Self {
-        let status = Status { state: "starting".to_owned(), ..Status::default() };
-        Self { client, domain, status: watch::Sender::new(status) }
+        let health = Health::new(&client, &domain, "feed");
+        Self { client, domain, health }
     }
 
-    /// Tells how it is doing, from now on.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
+    /// What there is to see of it.
+    pub fn view(&self) -> View {
+        self.health.view()
     }
 
-    /// Follows the ledger until `shutdown` says true. A broker that is away is
-    /// tried again for as long as it takes; where another copy publishes, this
+    /// Follows the ledger until `shutdown` says true. A broker that is away is waited
+    /// for; and so is what somebody has to mend, as an event stream that does not fit
+    /// the ledger. It says meanwhile what is wrong. Where another copy publishes, this
     /// one waits.
     ///
     /// # Errors
     ///
-    /// [`FeedError`] where ledger and event stream do not fit, or the ledger is
-    /// damaged.
+    /// [`FeedError`] where no waiting mends it.
     pub async fn run(
         &self,
         ledger: Ledger,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
     ) -> Result<(), FeedError> {
         let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
         // Ends with this function, however that ends.
         let mut beside = JoinSet::new();
         beside.spawn(watching::serve(self.client.clone(), self.domain.clone()));
+        let mut rounds = Rounds::new(&self.health, &shutdown);
         let ended = loop {
-            let mut overdue = shutdown.clone();
-            let ended = tokio::select! {
-                ended = Box::pin(self.round(&ledger, &mut turn, &mut shutdown)) => ended,
-                // Whatever is on its way may be left there: each event can only
-                // be stored where it belongs.
-                () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => {
-                    Ok(End::Asked)
-                }
-            };
-            match ended {
-                Ok(End::Asked) => break Ok(()),
-                Ok(End::Anew) => self.say(false, "reading the event stream again".to_owned()),
-                Err(FeedError::Broker(error)) => {
-                    tracing::warn!(%error, "the feed is interrupted; trying on");
-                    self.say(false, format!("broker unavailable: {error}"));
-                }
-                Err(error) => break Err(error),
-            }
-            tokio::select! {
-                () = asked(&mut shutdown) => break Ok(()),
-                () = tokio::time::sleep(PAUSE) => {}
+            let round = Box::pin(self.rounds(&ledger, &mut turn, &shutdown)).await;
+            if let ControlFlow::Break(ended) = rounds.after(round).await {
+                break ended;
             }
         };
         let _ = tokio::time::timeout(FAREWELL, turn.give_back()).await;
-        match &ended {
-            Ok(()) => self.say(false, "stopped".to_owned()),
-            Err(error) => self.say(false, format!("stopped: {error}")),
-        }
+        self.health.ended(&ended);
         ended
+    }
+
+    async fn rounds(
+        &self,
+        ledger: &Ledger,
+        turn: &mut Turn,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Result<(), FeedError> {
+        loop {
+            let (mut overdue, mut ending) = (shutdown.clone(), shutdown.clone());
+            let ended = tokio::select! {
+                ended = Box::pin(self.round(ledger, turn, &mut ending)) => ended?,
+                // Whatever is on its way may be left there: each event can only
+                // be stored where it belongs.
+                () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => {
+                    End::Asked
+                }
+            };
+            if matches!(ended, End::Asked) {
+                return Ok(());
+            }
+            self.health.say(State::Resyncing, "reading the event stream again");
+            let _ = tokio::time::timeout(PAUSE, asked(&mut ending)).await;
+        }
     }
 
     /// From a look at the event stream until the next one is needed.
@@ -145,13 +130,73 @@ impl Feed {
         turn: &mut Turn,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<End, FeedError> {
-        while !turn.take().await {
-            self.say(false, "waiting: another feed publishes".to_owned());
+        while !turn.take().await? {
+            self.health.say(State::Waiting, "another feed publishes");
             tokio::select! {
                 () = asked(shutdown) => return Ok(End::Asked),
                 () = tokio::time::sleep(TURN) => {}
             }
         }
+        let mut telling = self.begin(ledger, turn).await?;
+        self.health.say(State::Following, "");
+        let (mut interrupted, mut looked) = (false, Instant::now());
+        loop {
+            let ending = *shutdown.borrow();
+            if interrupted {
+                if ending {
+                    return Ok(End::Asked);
+                }
+                self.health.say(State::Resyncing, "interrupted; looking where the streams end");
+                match telling.goes_on().await? {
+                    Some(true) => {
+                        interrupted = false;
+                        self.health.say(State::Following, "");
+                    }
+                    Some(false) => return Ok(End::Anew),
+                    None => tokio::time::sleep(WAIT).await,
+                }
+                continue;
+            }
+            if telling.pass().await? == Sent::Elsewhere {
+                return Ok(End::Anew);
+            }
+            match telling.turn.keep().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(End::Anew),
+                // Nothing is on its way: it goes on from here once that works again.
+                Err(error) => {
+                    tracing::debug!(%error, "the feed is interrupted");
+                    interrupted = true;
+                    continue;
+                }
+            }
+            telling.acknowledge().await?;
+            telling.tell_places(ending).await?;
+            if ending {
+                return Ok(End::Asked);
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                // The broker acknowledges before it syncs: after a crash it may
+                // have lost what only the ledger can tell again.
+                match telling.streams.stand().await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        tracing::warn!("a stream does not end as it was left; telling anew");
+                        return Ok(End::Anew);
+                    }
+                    Err(_) => interrupted = true,
+                }
+            }
+        }
+    }
+
+    /// Looks where the event stream ends, and where in the ledger that is.
+    async fn begin<'a>(
+        &'a self,
+        ledger: &Ledger,
+        turn: &'a mut Turn,
+    ) -> Result<Telling<'a>, FeedError> {
         let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
         let after = streams.resume().await?;
         // After the event stream: what another copy told is in the ledger by now.
@@ -161,122 +206,130 @@ impl Feed {
         if let Some(after) = after {
             check(&ledger, &after, tail).await?;
         }
-        self.status.send_modify(|status| status.tail = tail);
-        let mut changes = Changes::new(self.domain.clone(), ledger.generation());
-        let mut reader = ledger.durable_reader(CONSUMER, ledger.first()).await?;
-        let mut begun = after.is_some_and(|after| after.seq >= ledger.first());
-        let mut untold = BTreeMap::new();
-        let (mut told, mut looked) = (Instant::now(), Instant::now());
-        self.say(true, "following".to_owned());
-        loop {
-            let ending = *shutdown.borrow();
-            let next = tokio::time::timeout(AWAY, reader.next_batch(BLOCKS, WAIT)).await;
-            let away = |_| giliran_broker::Error::plain("the ledger is not to be had");
-            for (seq, bytes) in next.map_err(away)?? {
-                let doubted = changes.chain().doubt.is_some();
-                let events = changes.fold(seq, &bytes, after)?;
-                self.doubt(&mut changes, doubted);
-                if !begun && changes.chain().is_open() {
-                    begun = true;
-                    whole(&ledger, changes.told(), events.len(), streams.stored())?;
-                }
-                if self.publish(&mut streams, events).await? == Sent::Elsewhere
-                    || !turn.keep().await?
-                {
-                    return Ok(End::Anew);
-                }
-            }
-            if self.settle(&mut streams).await? == Sent::Elsewhere || !turn.keep().await? {
-                return Ok(End::Anew);
-            }
-            if changes.chain().is_sealed() {
-                // Before the seal is acknowledged: from there on that is confirmed.
-                reader.pass_seal(changes.chain().generation, changes.chain().seq).await?;
-            }
-            let seq = changes.chain().position().seq;
-            reader.ack_through(seq).await?;
-            self.status.send_modify(|status| {
-                status.seq = seq;
-                status.tail = status.tail.max(seq);
-            });
-            // What was free at some time before the start is no news.
-            let caught_up = changes.chain().seq >= tail || changes.chain().is_sealed();
-            if caught_up && turn.is_fresh() && (ending || told.elapsed() >= COALESCE) {
-                told = Instant::now();
-                let now = clock::now();
-                let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
-                untold.extend(changes.take_places(now, long_ago));
-                if streams.tell(&untold).await? == Sent::All {
-                    untold.clear();
-                }
-            }
-            if ending {
-                return Ok(End::Asked);
-            }
-            if looked.elapsed() >= LOOK {
-                looked = Instant::now();
-                // The broker acknowledges before it syncs: after a crash it may
-                // have lost what only the ledger can tell again.
-                if !streams.stand().await? {
-                    tracing::warn!("a stream does not end as it was left; telling anew");
-                    return Ok(End::Anew);
-                }
-                let (_, tail) = reader.ledger().tail().await?;
-                self.status.send_modify(|status| status.tail = status.tail.max(tail));
-            }
-        }
-    }
-
-    /// Sends a block's events.
-    async fn publish(
-        &self,
-        streams: &mut Streams,
-        events: Vec<Outgoing>,
-    ) -> Result<Sent, FeedError> {
-        let before = streams.stored();
-        for event in events {
-            if streams.publish(event).await? == Sent::Elsewhere {
-                return Ok(Sent::Elsewhere);
-            }
-        }
-        self.status.send_modify(|status| status.events += streams.stored() - before);
-        Ok(Sent::All)
-    }
-
-    /// Waits until all that was sent is stored.
-    async fn settle(&self, streams: &mut Streams) -> Result<Sent, FeedError> {
-        let before = streams.stored();
-        let settled = streams.settle(0).await?;
-        self.status.send_modify(|status| status.events += streams.stored() - before);
-        Ok(settled)
-    }
-
-    /// Says where foreign messages stand at the end of what was read, and where they
-    /// turned out to be void.
-    fn doubt(&self, changes: &mut Changes, doubted: bool) {
-        for foreign in changes.take_foreign() {
-            ledger::report(&foreign);
-            self.status.send_modify(|status| status.foreign += 1);
-        }
-        match changes.chain().doubt {
-            Some(doubt) => self.say(false, format!("waiting behind {doubt}")),
-            None if doubted => self.say(true, "following".to_owned()),
-            None => {}
-        }
-    }
-
-    fn say(&self, ready: bool, state: String) {
-        self.status.send_modify(|status| {
-            status.ready = ready;
-            status.state = state;
-        });
+        let durable = Durable { name: CONSUMER.to_owned(), description: "giliran feed".to_owned() };
+        let (watch, from) = (self.health.watch(), ledger.first());
+        let follower = Follower::new(watch, ledger.clone(), from, Some(durable));
+        let begun = after.is_some_and(|after| after.seq >= ledger.first());
+        let changes = Changes::new(self.domain.clone(), ledger.generation());
+        let (untold, told) = (BTreeMap::new(), Instant::now());
+        let health = &self.health;
+        let first = ledger;
+        Ok(Telling {
+            health,
+            turn,
+            streams,
+            follower,
+            first,
+            changes,
+            after,
+            tail,
+            begun,
+            untold,
+            told,
+        })
     }
 }
 
-/// Resolves when an end is asked for; never where nobody is left to ask.
-async fn asked(shutdown: &mut watch::Receiver<bool>) {
-    if shutdown.wait_for(|asked| *asked).await.is_err() {
-        std::future::pending::<()>().await;
+/// What is on its way from the ledger to the streams.
+struct Telling<'a> {
+    health: &'a Health,
+    turn: &'a mut Turn,
+    streams: Streams,
+    follower: Follower,
+    /// The generation that was begun with.
+    first: Ledger,
+    changes: Changes,
+    /// The last event that was told before.
+    after: Option<EventId>,
+    /// Where the ledger ended at the begin.
+    tail: u64,
+    /// What the generation begins with has been held against the event stream.
+    begun: bool,
+    /// Free places that are not told yet, and when some were last.
+    untold: BTreeMap<String, Vec<u8>>,
+    told: Instant,
+}
+
+impl Telling<'_> {
+    /// Reads the next blocks, and waits until their events are stored.
+    async fn pass(&mut self) -> Result<Sent, FeedError> {
+        for (seq, bytes) in self.follower.next(self.changes.chain(), BLOCKS, WAIT).await? {
+            let events = self.changes.fold(seq, &bytes, self.after)?;
+            for foreign in self.changes.take_foreign() {
+                self.health.foreign(&foreign);
+            }
+            self.health.in_doubt(self.changes.chain());
+            if !self.begun && self.changes.chain().is_open() {
+                self.begun = true;
+                whole(&self.first, self.changes.told(), events.len(), self.streams.stored())?;
+            }
+            if self.publish(events).await? == Sent::Elsewhere {
+                return Ok(Sent::Elsewhere);
+            }
+        }
+        let before = self.streams.stored();
+        let settled = self.streams.settle(0).await?;
+        self.health.count(self.streams.stored() - before);
+        Ok(settled)
+    }
+
+    /// Sends a block's events.
+    async fn publish(&mut self, events: Vec<Outgoing>) -> Result<Sent, FeedError> {
+        let before = self.streams.stored();
+        for event in events {
+            if self.streams.publish(event).await? == Sent::Elsewhere {
+                return Ok(Sent::Elsewhere);
+            }
+        }
+        self.health.count(self.streams.stored() - before);
+        Ok(Sent::All)
+    }
+
+    /// Says how far all is told.
+    async fn acknowledge(&mut self) -> Result<(), FeedError> {
+        let chain = self.changes.chain();
+        if chain.is_sealed() {
+            // Before the seal is acknowledged: from there on that is confirmed.
+            self.follower.pass_seal(chain.generation, chain.seq).await?;
+        }
+        self.follower.ack_through(chain.position().seq).await?;
+        self.health.stands(chain);
+        Ok(())
+    }
+
+    /// Tells the free places that have changed, now and then.
+    async fn tell_places(&mut self, at_once: bool) -> Result<(), FeedError> {
+        let chain = self.changes.chain();
+        // What was free at some time before the start is no news.
+        let caught_up = chain.seq >= self.tail || chain.is_sealed();
+        let due = at_once || self.told.elapsed() >= COALESCE;
+        if !(caught_up && due && self.turn.is_fresh()) {
+            return Ok(());
+        }
+        self.told = Instant::now();
+        let now = clock::now();
+        let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
+        self.untold.extend(self.changes.take_places(now, long_ago));
+        if self.streams.tell(&self.untold).await? == Sent::All {
+            self.untold.clear();
+        }
+        Ok(())
+    }
+
+    /// Whether it can go on where it was interrupted with nothing on its way; none:
+    /// not yet.
+    async fn goes_on(&mut self) -> Result<Option<bool>, FeedError> {
+        let watch = self.health.watch();
+        watch.check()?;
+        if watch.seen().trouble.is_some() {
+            return Ok(None);
+        }
+        match self.turn.take().await {
+            // A stream that is gone is made anew.
+            Ok(true) => Ok(Some(self.streams.stand().await.unwrap_or(false))),
+            Ok(false) => Ok(Some(false)),
+            Err(_) => Ok(None),
+        }
     }
 }
 

@@ -19,9 +19,10 @@ mod publish;
 mod turn;
 mod watching;
 
-pub use follow::{Feed, Status};
+pub use follow::Feed;
+use giliran_broker::state::State;
 
-/// Why the feed ended.
+/// Why the feed does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
     /// The ledger is damaged, or written by a later release.
@@ -33,4 +34,14 @@ pub enum FeedError {
     /// The broker cannot do something just now.
     #[error(transparent)]
     Broker(#[from] giliran_broker::Error),
+}
+
+impl giliran_broker::follower::Trouble for FeedError {
+    fn trouble(&self) -> Option<State> {
+        Some(match self {
+            Self::Ledger(_) => State::Damaged,
+            Self::Mismatch(_) => State::Mismatch,
+            Self::Broker(error) => State::of(error.kind()),
+        })
+    }
 }

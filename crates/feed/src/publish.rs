@@ -64,7 +64,8 @@ impl Streams {
         domain: &Domain,
         replicas: usize,
     ) -> Result<Self, Error> {
-        let context = jetstream::new(client.clone());
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(WITHIN);
         let config = Config { num_replicas: replicas, ..events_config(domain) };
         let events = open_stream(&context, config).await?;
         let bucket = domain.availability_bucket();

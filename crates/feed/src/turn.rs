@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::connection::State;
 use giliran_broker::Error;
 use giliran_broker::lease::{Held, Lease};
 use giliran_wire::subject::Domain;
@@ -20,6 +21,7 @@ const WITHIN: Duration = Duration::from_secs(2);
 
 /// One copy's claim.
 pub(crate) struct Turn {
+    client: Client,
     lease: Lease,
     held: Option<Held>,
 }
@@ -28,20 +30,33 @@ impl Turn {
     pub(crate) fn new(client: &Client, domain: &Domain, replicas: usize) -> Self {
         // Inboxes are random: no other copy has this name.
         let lease = Lease::of_feeds(client, domain, &client.new_inbox(), replicas);
-        Self { lease, held: None }
+        Self { client: client.clone(), lease, held: None }
     }
 
     /// True where this copy may publish; false: another one does.
-    pub(crate) async fn take(&mut self) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not answer at all. Where it answers and gives no lease,
+    /// as without permission, this copy goes on without.
+    pub(crate) async fn take(&mut self) -> Result<bool, Error> {
         self.held = None;
         match tokio::time::timeout(2 * WITHIN, self.lease.acquire(TTL)).await {
             Ok(Ok(held)) => {
                 self.held = held;
-                self.held.is_some()
+                Ok(self.held.is_some())
             }
-            Ok(Err(error)) => alone(&error),
-            Err(error) => alone(&Error::new("look at the feed's lease", error)),
+            Ok(Err(error)) => self.alone(error),
+            Err(error) => self.alone(Error::new("look at the feed's lease", error)),
         }
+    }
+
+    fn alone(&self, error: Error) -> Result<bool, Error> {
+        if self.client.connection_state() != State::Connected {
+            return Err(error);
+        }
+        tracing::warn!(%error, "no lease for the feed; going on without, run no second copy");
+        Ok(true)
     }
 
     /// Renews where it is time; false: another copy publishes by now.
@@ -71,9 +86,4 @@ impl Turn {
             tracing::debug!(%error, "the feed's lease ends by itself");
         }
     }
-}
-
-fn alone(error: &Error) -> bool {
-    tracing::warn!(%error, "no lease for the feed; going on without, run no second copy");
-    true
 }

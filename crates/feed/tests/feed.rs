@@ -10,9 +10,11 @@ use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use giliran_broker::append::{AppendOutcome, Appender};
 use giliran_broker::connection::{Login, connect};
+use giliran_broker::follower::{Progress, View};
 use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::server::{Server, ServerOptions, locate};
-use giliran_feed::{Feed, FeedError, Status};
+use giliran_broker::state::{Report, State};
+use giliran_feed::{Feed, FeedError};
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
@@ -47,7 +49,7 @@ struct Rig {
 
 /// A feed that runs.
 struct Running {
-    status: watch::Receiver<Status>,
+    view: View,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<Result<(), FeedError>>,
 }
@@ -175,9 +177,9 @@ impl Rig {
         let ledger = ledger::open(&client, &Domain::default()).await.unwrap();
         let (shutdown, asked) = watch::channel(false);
         let feed = Feed::new(client, Domain::default());
-        let status = feed.status();
+        let view = feed.view();
         let task = tokio::spawn(async move { feed.run(ledger, asked).await });
-        Running { status, shutdown, task }
+        Running { view, shutdown, task }
     }
 
     /// The stream holds the event of each grant, once and in order.
@@ -226,13 +228,17 @@ impl Rig {
 }
 
 impl Running {
-    async fn until(&mut self, what: &str, reached: impl FnMut(&Status) -> bool) -> Status {
-        let seen = self.status.clone();
-        let reached = tokio::time::timeout(PATIENCE, self.status.wait_for(reached)).await;
-        if let Ok(status) = reached {
-            return status.unwrap().clone();
+    /// Waits until what there is to see is so.
+    async fn until(&mut self, what: &str, reached: impl Fn(State, Progress) -> bool) -> Report {
+        let since = Instant::now();
+        loop {
+            let (report, progress) = self.view.look();
+            if reached(report.state, progress) {
+                return report;
+            }
+            assert!(since.elapsed() < PATIENCE, "not {what}: {report:?} {progress:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("not {what}: {:?}", seen.borrow())
     }
 
     /// Asks it to end; it does within two seconds.
@@ -240,13 +246,7 @@ impl Running {
         self.shutdown.send(true).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(2), self.task).await;
         ended.expect("it ends in time").unwrap().unwrap();
-        assert_eq!(self.status.borrow().state, "stopped");
-    }
-
-    /// The error it ends with.
-    async fn failed(self) -> FeedError {
-        let ended = tokio::time::timeout(PATIENCE, self.task).await;
-        ended.expect("it ends in time").unwrap().unwrap_err()
+        assert_eq!(self.view.look().0.state, State::Stopped);
     }
 }
 
@@ -309,7 +309,7 @@ async fn every_grant_is_told_once_through_crashes() {
     }
     rig.void().await;
     let mut feed = rig.feed().await;
-    feed.until("in the middle", |status| status.events >= 2_000).await;
+    feed.until("in the middle", |_, to| to.done >= 2_000).await;
     feed.task.abort();
     let _ = feed.task.await;
 
@@ -317,14 +317,13 @@ async fn every_grant_is_told_once_through_crashes() {
         rig.grant(500).await;
     }
     let mut feed = rig.feed().await;
-    feed.until("going on", |status| status.events >= 1_000).await;
+    feed.until("going on", |_, to| to.done >= 1_000).await;
     rig.server.restart().await.unwrap();
     for _ in 0..5 {
         rig.grant(500).await;
     }
     let tail = rig.seq;
-    let status = feed.until("at the tail", |status| status.seq == tail && status.ready).await;
-    assert_eq!((status.state.as_str(), status.tail), ("following", tail));
+    feed.until("at the tail", |state, to| to.seq == tail && state == State::Following).await;
     rig.check_events().await;
     rig.check_places().await;
 
@@ -334,7 +333,7 @@ async fn every_grant_is_told_once_through_crashes() {
     rig.server.restart().await.unwrap();
     rig.grant(7).await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    feed.until("at the tail", |state, to| to.seq == tail && state == State::Following).await;
     rig.check_events().await;
     rig.check_places().await;
     feed.stop().await;
@@ -348,14 +347,14 @@ async fn what_the_broker_lost_is_told_again() {
     rig.grant(200).await;
     let mut feed = rig.feed().await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail).await;
+    feed.until("at the tail", |_, to| to.seq == tail).await;
     rig.check_places().await;
     rig.server.kill().await.unwrap();
     let streams = rig.folder.path().join("nats/jetstream/jetstream/$G/streams");
     std::fs::remove_dir_all(streams.join("GILIRAN_V1_EVENTS")).unwrap();
     std::fs::remove_dir_all(streams.join("KV_giliran-v1-availability")).unwrap();
     rig.server.restart().await.unwrap();
-    feed.until("told again", |status| status.events >= 400).await;
+    feed.until("told again", |_, to| to.done >= 400).await;
     rig.check_events().await;
     rig.check_places().await;
     feed.stop().await;
@@ -367,22 +366,22 @@ async fn what_the_broker_lost_is_told_again() {
 async fn a_second_copy_waits_for_its_turn() {
     let mut rig = Rig::start().await;
     let mut first = rig.feed().await;
-    first.until("following", |status| status.ready).await;
+    first.until("following", |state, _| state == State::Following).await;
     let mut second = rig.feed().await;
-    second.until("waiting", |status| status.state.starts_with("waiting")).await;
+    second.until("waiting", |state, _| state == State::Waiting).await;
     rig.grant(100).await;
     let tail = rig.seq;
-    first.until("at the tail", |status| status.seq == tail).await;
+    first.until("at the tail", |_, to| to.seq == tail).await;
     first.stop().await;
-    second.until("following", |status| status.ready && status.seq == tail).await;
-    assert_eq!(second.status.borrow().events, 0);
+    second.until("following", |state, to| to.seq == tail && state == State::Following).await;
+    assert_eq!(second.view.look().1.done, 0);
 
     let mut third = rig.feed().await;
-    third.until("waiting", |status| status.state.starts_with("waiting")).await;
+    third.until("waiting", |state, _| state == State::Waiting).await;
     second.task.abort();
     rig.grant(100).await;
     let tail = rig.seq;
-    third.until("at the tail", |status| status.seq == tail).await;
+    third.until("at the tail", |_, to| to.seq == tail).await;
     rig.check_events().await;
     rig.check_places().await;
     third.stop().await;
@@ -396,7 +395,7 @@ async fn a_rivals_events_are_found_and_followed() {
     rig.grant(10).await;
     let mut feed = rig.feed().await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail).await;
+    feed.until("at the tail", |_, to| to.seq == tail).await;
     // The event that this feed would publish next, by somebody else.
     let id = EventId { ledger: LEDGER, seq: rig.seq + 1, n: 0 };
     let payload =
@@ -404,7 +403,7 @@ async fn a_rivals_events_are_found_and_followed() {
     rig.publish(&id.to_string(), payload).await;
     rig.grant(10).await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail).await;
+    feed.until("at the tail", |_, to| to.seq == tail).await;
     rig.check_events().await;
     feed.stop().await;
 }
@@ -421,12 +420,13 @@ async fn an_event_stream_that_does_not_fit_stops_the_feed() {
         let mut rig = Rig::start().await;
         rig.grant(10).await;
         let mut feed = rig.feed().await;
-        feed.until("at the tail", |status| status.seq == 3).await;
+        feed.until("at the tail", |_, to| to.seq == 3).await;
         feed.stop().await;
         rig.publish(&id, "{}".to_owned()).await;
-        let error = rig.feed().await.failed().await;
-        assert!(matches!(error, FeedError::Mismatch(_)), "{error}");
-        assert!(error.to_string().contains(said), "{error}");
+        let mut feed = rig.feed().await;
+        let report = feed.until("at odds", |state, _| state == State::Mismatch).await;
+        assert!(report.detail.contains(said), "{report:?}");
+        feed.stop().await;
     }
 }
 
@@ -462,7 +462,7 @@ async fn a_feed_without_permission_for_the_lease_goes_on() {
     rig.grant(10).await;
     let mut feed = rig.feed_as(&login("feed")).await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    feed.until("at the tail", |state, to| to.seq == tail && state == State::Following).await;
     rig.check_events().await;
     rig.check_places().await;
     feed.stop().await;
@@ -476,7 +476,7 @@ async fn an_empty_event_stream_is_filled_again() {
     rig.grant(10).await;
     let mut feed = rig.feed().await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail).await;
+    feed.until("at the tail", |_, to| to.seq == tail).await;
     let context = jetstream::new(rig.client.clone());
     let stream = context.get_stream(Domain::default().events_stream()).await.unwrap();
     let deleted = stream.delete_message(10).await;
@@ -484,7 +484,7 @@ async fn an_empty_event_stream_is_filled_again() {
     let config = stream.cached_info().config.clone();
     context.delete_stream(&config.name).await.unwrap();
     context.create_stream(config).await.unwrap();
-    feed.until("told again", |status| status.events == 20 && status.seq == tail).await;
+    feed.until("told again", |_, to| to.done == 20 && to.seq == tail).await;
     rig.check_events().await;
     feed.stop().await;
 }
@@ -495,14 +495,13 @@ async fn a_broker_that_is_away_is_waited_for() {
     let mut rig = Rig::start().await;
     rig.grant(10).await;
     let mut feed = rig.feed().await;
-    feed.until("following", |status| status.ready).await;
+    feed.until("following", |state, _| state == State::Following).await;
     rig.server.kill().await.unwrap();
-    feed.until("waiting", |status| status.state.starts_with("broker unavailable")).await;
-    assert!(!feed.status.borrow().ready);
+    feed.until("waiting", |state, _| state == State::NatsUnavailable).await;
     rig.server.restart().await.unwrap();
     rig.grant(10).await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail && status.ready).await;
+    feed.until("at the tail", |state, to| to.seq == tail && state == State::Following).await;
     rig.check_events().await;
     rig.check_places().await;
     feed.stop().await;
@@ -514,7 +513,7 @@ async fn it_ends_in_time_without_a_broker() {
     let mut rig = Rig::start().await;
     rig.grant(10).await;
     let mut feed = rig.feed().await;
-    feed.until("following", |status| status.ready).await;
+    feed.until("following", |state, _| state == State::Following).await;
     rig.server.kill().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     feed.stop().await;
@@ -534,7 +533,7 @@ async fn rate_of_a_backlog() {
     let since = Instant::now();
     let mut feed = rig.feed().await;
     let tail = rig.seq;
-    feed.until("at the tail", |status| status.seq == tail).await;
+    feed.until("at the tail", |_, to| to.seq == tail).await;
     let took = since.elapsed();
     let events = f64::from(BLOCKS * GRANTS);
     println!("{events} events in {took:?}: {:.0} a second", events / took.as_secs_f64());

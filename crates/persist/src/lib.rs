@@ -15,11 +15,13 @@ mod follow;
 mod rows;
 mod store;
 
-pub use follow::{Persist, Status};
+use giliran_broker::state::State;
+
+pub use follow::Persist;
 pub use rows::{Rows, Stored, hash};
 pub use store::{Store, StoreError, StoreUrl};
 
-/// Why persisting ended.
+/// Why persisting does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum PersistError {
     /// The ledger cannot be read any further.
@@ -37,9 +39,21 @@ pub enum PersistError {
     #[error("{0}")]
     Mismatch(String),
     /// The store refuses for good.
-    #[error("the store: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The broker cannot do something.
     #[error(transparent)]
     Broker(#[from] giliran_broker::Error),
+}
+
+impl giliran_broker::follower::Trouble for PersistError {
+    fn trouble(&self) -> Option<State> {
+        Some(match self {
+            Self::Damage(_) | Self::Store(StoreError::Unstorable(_)) => State::Damaged,
+            Self::Newer { .. } | Self::Store(StoreError::Unsuitable(_)) => State::Unsuitable,
+            Self::Mismatch(_) | Self::Store(StoreError::Contradiction(_)) => State::Mismatch,
+            Self::Store(StoreError::Unavailable(_)) => State::StoreUnavailable,
+            Self::Broker(error) => State::of(error.kind()),
+        })
+    }
 }

@@ -33,6 +33,7 @@ Examples:
   cargo xtask test -p giliran-persist           the tests of one crate
   cargo xtask demo --short                      the opening of one week, end to end, in small
   cargo xtask bench e2e                         throughput and latency over NATS
+  cargo xtask chaos                             brokers and stores that go away, for longer than the tests do
   cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
 
 Environment:
@@ -55,6 +56,8 @@ enum Task {
     Test(TestArgs),
     /// Run the main job: a real broker, every role, a surge, and the audit of what came of it
     Demo(DemoArgs),
+    /// Take brokers and stores away from living processes, for longer than `test` does
+    Chaos(ChaosArgs),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -94,6 +97,16 @@ struct DemoArgs {
     /// Handed to `giliran demo`
     #[arg(last = true)]
     rest: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct ChaosArgs {
+    /// As `test` does it
+    #[arg(long)]
+    short: bool,
+    /// A part of a test's name
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -153,6 +166,7 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
             check::run(&workspace, &selection, &interrupt)
         }
         Task::Demo(args) => demo(&workspace, &args, &interrupt),
+        Task::Chaos(args) => chaos(&workspace, &args, &interrupt),
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
         Task::Bench(Bench::Core(args)) => {
             let mut cargo = workspace.cargo(["bench", "--package", "giliran-core"]);
@@ -179,6 +193,27 @@ fn demo(
         giliran.arg("--short");
     }
     Err(become_command(giliran.args(&args.rest)))
+}
+
+/// Asks the tests for their long form.
+const CHAOS_LONG: &str = "GILIRAN_CHAOS_LONG";
+
+/// One after the other, so that each has the machine to itself.
+fn chaos(
+    workspace: &Workspace,
+    args: &ChaosArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    let postgres = postgres::start(workspace, interrupt)?;
+    let mut test = workspace.cargo(["test", "--package", "giliran-cli", "--test", "chaos", "--"]);
+    test.args(["--test-threads", "1", "--nocapture"]).args(&args.filter);
+    test.env(nats::VARIABLE, &nats.path).env(postgres::VARIABLE, postgres.url());
+    if !args.short {
+        test.env(CHAOS_LONG, "yes");
+    }
+    let status = process::run_in_foreground(&mut test, interrupt)?;
+    Ok(ExitCode::from(process::exit_byte(status)))
 }
 
 fn bench_e2e(

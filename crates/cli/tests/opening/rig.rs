@@ -14,11 +14,13 @@ use giliran_surge::audit::{self, AuditError, Check, Facts, Sources, Verdict};
 use giliran_surge::load::{self, Load, Progress};
 use giliran_wire::subject::Domain;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// A process; killed when dropped.
 pub(crate) struct Role {
-    child: Child,
+    pub(crate) child: Child,
     log: PathBuf,
 }
 
@@ -49,6 +51,48 @@ impl Role {
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+
+    /// Where its health and metrics are, once it has said so.
+    pub(crate) fn http(&self) -> Option<String> {
+        let said = self.said();
+        let (_, address) = said.split_once(": http://")?;
+        Some(address.split_once("/readyz")?.0.to_owned())
+    }
+
+    /// What `/readyz` says at this moment; none: nobody answers.
+    pub(crate) async fn health(&self) -> Option<Value> {
+        serde_json::from_str(&get(&self.http()?, "/readyz").await?).ok()
+    }
+
+    /// Waits until this part says that it is in this state; what else it says.
+    pub(crate) async fn until(&self, part: &str, state: &str, within: Duration) -> Value {
+        let since = Instant::now();
+        loop {
+            let health = self.health().await;
+            if let Some(health) = health.as_ref().filter(|health| health[part]["state"] == state) {
+                return health[part].clone();
+            }
+            assert!(
+                since.elapsed() < within,
+                "{part} is not {state} within {within:?}: {health:?}; it said: {}",
+                self.said()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// The body that an address answers with, whatever its status; none: it does not.
+pub(crate) async fn get(address: &str, path: &str) -> Option<String> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    };
+    tokio::time::timeout(Duration::from_secs(1), ask).await.ok().flatten()
 }
 
 impl Drop for Role {
@@ -61,6 +105,8 @@ impl Drop for Role {
 pub(crate) struct Rig {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) server: Server,
+    /// Where the roles find the broker.
+    pub(crate) url: String,
     pub(crate) client: Client,
     pub(crate) domain: Domain,
 }
@@ -78,9 +124,19 @@ impl Rig {
         })
         .await
         .unwrap();
+        let url = server.url();
+        Self::with(folder, config, server, &url).await
+    }
+
+    pub(crate) async fn with(
+        folder: tempfile::TempDir,
+        config: &str,
+        server: Server,
+        url: &str,
+    ) -> Self {
         std::fs::write(folder.path().join("giliran.toml"), config).unwrap();
-        let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-        Self { folder, server, client, domain: Domain::default() }
+        let client = connection::connect(url, "test", &Default::default()).await.unwrap();
+        Self { folder, server, url: url.to_owned(), client, domain: Domain::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -89,7 +145,7 @@ impl Rig {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_giliran"));
-        command.args(arguments).args(["--nats", &self.server.url()]).stdin(Stdio::null());
+        command.args(arguments).args(["--nats", &self.url]).stdin(Stdio::null());
         command
     }
 
@@ -212,7 +268,7 @@ impl Rig {
             log: Some(self.path("clients.jsonl")),
         };
         let progress = Arc::new(Progress::default());
-        let url = self.server.url();
+        let url = self.url.clone();
         let shared = Arc::clone(&progress);
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {

@@ -173,6 +173,18 @@ impl Store {
         }
     }
 
+    /// Whether the database that was opened is still there, and answers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where it does not, or is not where it was.
+    pub(crate) async fn look(&mut self) -> Result<(), StoreError> {
+        match &mut self.0 {
+            Kind::Sqlite(store) => store.look().await,
+            Kind::Postgres(store) => store.look().await,
+        }
+    }
+
     /// Every booking and the position they are true at, in one transaction.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Updat
 const WRITER_LOCK: i64 = 0x6769_6c69_7261_6e01;
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long an idle server may take to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// How much of a COPY is sent at once.
 const COPY_CHUNK: usize = 1 << 20;
 /// Encodings of a database that hold every text.
@@ -45,6 +47,17 @@ impl Postgres {
 
     pub(super) async fn open_to_read(url: &str) -> Result<Self, StoreError> {
         Ok(Self { client: connect(url).await? })
+    }
+
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        let answer = self.client.simple_query("SELECT 1");
+        match tokio::time::timeout(ANSWERS_WITHIN, answer).await {
+            Ok(answer) => answer.map(drop).map_err(failed),
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "PostgreSQL has not answered for {} s",
+                ANSWERS_WITHIN.as_secs()
+            ))),
+        }
     }
 
     pub(super) async fn position(

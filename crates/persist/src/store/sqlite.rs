@@ -24,8 +24,26 @@ const BUSY_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Sqlite {
     /// Moves to a blocking thread and back with each call.
     connection: Option<Connection>,
+    path: PathBuf,
+    /// Which file was opened; none: the system does not tell.
+    file: Option<FileId>,
     /// Held while this process writes; released by the system however it ends.
     _lock: Option<File>,
+}
+
+/// What tells a file from another one that lies at the same path later.
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> std::io::Result<Option<FileId>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(path)?;
+    Ok(Some((metadata.dev(), metadata.ino())))
+}
+
+#[cfg(not(unix))]
+fn file_id(path: &Path) -> std::io::Result<Option<FileId>> {
+    std::fs::metadata(path).map(|_| None)
 }
 
 impl Sqlite {
@@ -59,7 +77,8 @@ impl Sqlite {
                 }
                 StoreError::Unstorable(why) => StoreError::Unstorable(why),
             })?;
-            Ok(Some(Self { connection: Some(connection), _lock: Some(lock) }))
+            let file = file_id(&path).map_err(|error| at(&error))?;
+            Ok(Some(Self { connection: Some(connection), path, file, _lock: Some(lock) }))
         })
         .await
     }
@@ -73,7 +92,19 @@ impl Sqlite {
                     Ok(connection)
                 })
                 .map_err(|error| unavailable(&path, &error))?;
-            Ok(Self { connection: Some(connection), _lock: None })
+            let file = file_id(&path).map_err(|error| unavailable(&path, &error))?;
+            Ok(Self { connection: Some(connection), path, file, _lock: None })
+        })
+        .await
+    }
+
+    /// A file that was deleted goes on taking what is written, and nobody sees it.
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        let (path, file) = (self.path.clone(), self.file);
+        blocking(move || match file_id(&path) {
+            Ok(found) if found == file => Ok(()),
+            Ok(_) => Err(unavailable(&path, &"another file lies there than was opened")),
+            Err(error) => Err(unavailable(&path, &format!("the file is gone: {error}"))),
         })
         .await
     }

@@ -1,0 +1,308 @@
+//! Following the ledger for as long as it takes: over restarts of the broker, and
+//! only as long as it is the same ledger.
+//!
+//! Before a consumer is made, at first and after every loss of the connection, the
+//! last block that was read is read back and compared: what comes then belongs to
+//! the same history. What came over a connection that was lost meanwhile is thrown
+//! away and read again.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use async_nats::Client;
+use bytes::Bytes;
+use giliran_wire::ledger::{Chain, Foreign};
+use giliran_wire::subject::Domain;
+use tokio::sync::watch;
+
+use crate::clock::Moment;
+use crate::ledger::{Ledger, report};
+use crate::reader::{Durable, Reader};
+use crate::state::{Report, Reports, State};
+use crate::watch::{LedgerWatch, Mark, Seen};
+use crate::{Error, ErrorKind};
+
+/// How long no consumer may come about, with a broker that answers, before that is
+/// an error.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Pause after a try that brought nothing.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Pause before something is tried again that may pass by itself.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Pause before something is tried again that somebody has to mend. Sooner where the
+/// broker's streams change.
+const AGAIN_IF_MENDED: Duration = Duration::from_secs(30);
+
+/// A reader that goes on.
+pub struct Follower {
+    reader: Reader,
+    watch: LedgerWatch,
+    /// Over how many connections before, and over this one, the last block was found
+    /// to be the same; none: not yet.
+    confirmed: Option<u64>,
+    /// Since when nothing comes about, and why.
+    failing: Option<Moment>,
+}
+
+impl Follower {
+    /// Of a process that stands in this generation, and is watched over.
+    pub fn new(watch: &LedgerWatch, ledger: Ledger, from: u64, durable: Option<Durable>) -> Self {
+        let reader = Reader::closed(ledger, from, durable);
+        Self { reader, watch: watch.clone(), confirmed: None, failing: None }
+    }
+
+    /// The generation that is read.
+    pub fn ledger(&self) -> &Ledger {
+        self.reader.ledger()
+    }
+
+    /// Up to `max` blocks behind the chain: those that are there, or those that come
+    /// within `wait`; empty where none do, also while the broker is away. Safe to
+    /// cancel.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Lost`] and [`ErrorKind::OtherLedger`] where the ledger is not the
+    /// one that was read; [`ErrorKind::Damaged`] at a gap; [`ErrorKind::Unavailable`]
+    /// where the broker answers, and gives no consumer.
+    pub async fn next(
+        &mut self,
+        chain: &Chain,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<(u64, Bytes)>, Error> {
+        let mark = Mark::of(chain);
+        self.watch.hold(mark);
+        self.watch.check()?;
+        let connects = self.watch.connects();
+        if !self.reader.is_open() || self.confirmed != Some(connects) {
+            match self.reopen(mark, chain.seq + 1).await {
+                Ok(()) => (self.confirmed, self.failing) = (Some(connects), None),
+                Err(error) => {
+                    self.is_passing(error)?;
+                    tokio::time::sleep(PAUSE.min(wait)).await;
+                    return Ok(Vec::new());
+                }
+            }
+        }
+        let batch = self.reader.batch(max, wait).await?;
+        if self.watch.connects() != connects {
+            self.reader.close();
+            return Ok(Vec::new());
+        }
+        Ok(batch)
+    }
+
+    async fn reopen(&mut self, mark: Option<Mark>, from: u64) -> Result<(), Error> {
+        self.reader.close();
+        if let Some(mark) = mark {
+            self.watch.confirm(&mark).await?;
+        }
+        self.reader.reopen(from).await
+    }
+
+    /// Whether there is nothing to do but to go on trying: while the watch says what
+    /// is wrong, and for a moment where it sees nothing wrong.
+    fn is_passing(&mut self, error: Error) -> Result<(), Error> {
+        // The watch judges what may only look like a loss.
+        let may_pass = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Lost);
+        if may_pass && self.watch.seen().trouble.is_some() {
+            self.failing = None;
+            return Ok(());
+        }
+        let since = *self.failing.get_or_insert_with(Moment::now);
+        if may_pass && since.elapsed() < PATIENCE { Ok(()) } else { Err(error) }
+    }
+
+    /// Goes on in the next generation's stream, once the seal at this sequence was
+    /// read. Does nothing where that is done already.
+    ///
+    /// # Errors
+    ///
+    /// Where that stream is not there, or the broker does not tell.
+    pub async fn pass_seal(&mut self, generation: u32, seal: u64) -> Result<(), Error> {
+        self.reader.pass_seal(generation, seal).await
+    }
+
+    /// Tells the broker that everything up to `seq` is kept elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not confirm it.
+    pub async fn ack_through(&mut self, seq: u64) -> Result<(), Error> {
+        self.reader.ack_through(seq).await
+    }
+}
+
+/// How far a follower has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The ledger sequence up to which its work is done; 0 where that is not known
+    /// yet.
+    pub seq: u64,
+    /// What it has done since its start: bookings written, events published.
+    pub done: u64,
+    /// Foreign messages that it has met on the ledger since its start.
+    pub foreign: u64,
+}
+
+/// What a follower tells of itself, and the watch beside it.
+#[derive(Debug)]
+pub struct Health {
+    watch: LedgerWatch,
+    reports: Reports,
+    progress: watch::Sender<Progress>,
+}
+
+impl Health {
+    /// Of a part of this name that starts. The watch begins to look at once, so this
+    /// is called within a runtime.
+    pub fn new(client: &Client, domain: &Domain, part: &'static str) -> Self {
+        let watch = LedgerWatch::start(client, domain, part);
+        Self { watch, reports: Reports::new(part), progress: watch::Sender::default() }
+    }
+
+    /// The watch.
+    pub fn watch(&self) -> &LedgerWatch {
+        &self.watch
+    }
+
+    /// What it says of itself.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// Says how it stands.
+    pub fn say(&self, state: State, detail: impl Into<String>) {
+        self.reports.say(state, detail);
+    }
+
+    /// Its work is done up to where this chain stands.
+    pub fn stands(&self, chain: &Chain) {
+        let seq = chain.position().seq;
+        self.watch.done(chain.generation, seq);
+        self.progress.send_modify(|progress| progress.seq = seq);
+    }
+
+    /// So much more is done.
+    pub fn count(&self, done: u64) {
+        self.progress.send_modify(|progress| progress.done += done);
+    }
+
+    /// It has met a message that no writer of the ledger put there.
+    pub fn foreign(&self, foreign: &Foreign) {
+        report(foreign);
+        self.progress.send_modify(|progress| progress.foreign += 1);
+    }
+
+    /// Says where foreign messages stand at the end of what was read, and where they
+    /// turned out to be void.
+    pub fn in_doubt(&self, chain: &Chain) {
+        match chain.doubt {
+            Some(doubt) => self.say(State::InDoubt, format!("waiting behind {doubt}")),
+            None if self.reports.is(State::InDoubt) => self.say(State::Following, ""),
+            None => {}
+        }
+    }
+
+    /// It has ended, for this reason if there is one.
+    pub fn ended<T, E: std::fmt::Display>(&self, ended: &Result<T, E>) {
+        let why = ended.as_ref().err().map(ToString::to_string);
+        self.say(State::Stopped, why.unwrap_or_default());
+    }
+
+    /// What there is to see of it.
+    pub fn view(&self) -> View {
+        View {
+            watch: self.watch.clone(),
+            reports: self.reports.subscribe(),
+            progress: self.progress.subscribe(),
+        }
+    }
+}
+
+/// What there is to see of a follower.
+#[derive(Debug, Clone)]
+pub struct View {
+    watch: LedgerWatch,
+    reports: watch::Receiver<Report>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl View {
+    /// How it stands at this moment, and how far it has come.
+    pub fn look(&self) -> (Report, Progress) {
+        (self.watch.over(&self.reports.borrow()), *self.progress.borrow())
+    }
+
+    /// What the watch beside it has seen.
+    pub fn seen(&self) -> Seen {
+        self.watch.seen()
+    }
+}
+
+/// What a failure means for the process that meets it.
+pub trait Trouble {
+    /// What the process says of itself while it tries on; none: it has to end.
+    fn trouble(&self) -> Option<State>;
+}
+
+impl Trouble for Error {
+    fn trouble(&self) -> Option<State> {
+        Some(State::of(self.kind()))
+    }
+}
+
+/// What comes between rounds of following. A round that fails is said to have, and
+/// tried again: soon where it may pass by itself; once the broker's streams have
+/// changed, or now and then, where somebody has to mend it.
+#[derive(Debug)]
+pub struct Rounds<'a> {
+    health: &'a Health,
+    shutdown: watch::Receiver<bool>,
+    seen: watch::Receiver<Seen>,
+    /// What had happened to the broker's streams as the round began.
+    turns: u64,
+}
+
+impl<'a> Rounds<'a> {
+    /// Before the first round.
+    pub fn new(health: &'a Health, shutdown: &watch::Receiver<bool>) -> Self {
+        let seen = health.watch.subscribe();
+        let turns = seen.borrow().turns;
+        Self { health, shutdown: shutdown.clone(), seen, turns }
+    }
+
+    /// A round has ended. Breaks with its result where it ended well, in a way that no
+    /// waiting mends, or where an end is asked for meanwhile; else it is time for the
+    /// next.
+    pub async fn after<E: Trouble + std::fmt::Display>(
+        &mut self,
+        ended: Result<(), E>,
+    ) -> ControlFlow<Result<(), E>> {
+        let Err(error) = ended else { return ControlFlow::Break(Ok(())) };
+        let Some(state) = error.trouble() else { return ControlFlow::Break(Err(error)) };
+        self.health.say(state, error.to_string());
+        let turns = self.turns;
+        let pause = async {
+            if state.may_pass() {
+                return tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            let mended = |seen: &Seen| seen.turns != turns && seen.trouble.is_none();
+            let _ = tokio::time::timeout(AGAIN_IF_MENDED, self.seen.wait_for(mended)).await;
+        };
+        tokio::select! {
+            () = pause => {}
+            () = asked(&mut self.shutdown) => return ControlFlow::Break(Ok(())),
+        }
+        self.turns = self.seen.borrow().turns;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Resolves when an end is asked for; never where nobody is left to ask.
+pub async fn asked(shutdown: &mut watch::Receiver<bool>) {
+    if shutdown.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

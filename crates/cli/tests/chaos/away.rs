@@ -1,0 +1,98 @@
+//! A broker that is away for longer than any question waits for its answer.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::rig::{Rig, config};
+use crate::watched::{Everybody, Listener};
+use crate::{WITHIN, long};
+
+/// How soon it is told that the broker is away.
+pub(crate) const TOLD_WITHIN: Duration = Duration::from_secs(3);
+/// How soon after its return all work again.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// What a loaded machine may add to either.
+pub(crate) const SLACK: Duration = Duration::from_millis(1_500);
+
+pub(crate) fn ask(n: u32) -> serde_json::Value {
+    json!({
+        "request_id": format!("r{n}"), "applicants": [format!("p{n}")],
+        "choices": [{ "office": "alpha" }],
+    })
+}
+
+/// While the broker is away everybody says so, nobody that it works, and no engine
+/// that it is active.
+pub(crate) fn nobody_works(listener: &Listener, from: Instant, to: Instant) {
+    let said = listener.between(from, to);
+    assert!(!said.is_empty());
+    for said in said {
+        let away = matches!(said.state.as_str(), "nats_unavailable" | "ledger_unavailable");
+        let since = said.at - from;
+        assert!(away && !said.ready, "{} {since:?} after that: {said:?}", said.part);
+    }
+}
+
+/// The broker is killed, and started again on the same files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_away_is_told_and_waited_for() {
+    let mut rig = Rig::new(&config(100)).await;
+    rig.init();
+    let store = rig.sqlite();
+    let mut all = Everybody::start(&rig, &store).await;
+    assert_eq!(rig.book(&ask(1)).await["outcome"], "granted");
+    let listener = all.listen();
+    // Beyond the ten seconds that a question waits for its answer.
+    let times: &[u64] = if long() { &[25, 60] } else { &[14] };
+    for (n, away) in times.iter().enumerate() {
+        let gone = Instant::now();
+        rig.server.kill().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(*away)).await;
+        nobody_works(&listener, gone + TOLD_WITHIN + SLACK, Instant::now());
+        rig.server.restart().await.unwrap();
+        let back = Instant::now();
+        all.all_work(BACK_WITHIN + SLACK).await;
+        eprintln!("after {away} s away, back after {:?}", back.elapsed());
+        assert_eq!(rig.book(&ask(2 + n as u32)).await["outcome"], "granted");
+        all.all_live();
+    }
+    drop(listener);
+    rig.audit(&[&store]).await;
+}
+
+/// The broker hangs: it takes connections and answers nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_is_told_as_one_that_is_away() {
+    let rig = Rig::new(&config(100)).await;
+    rig.init();
+    let store = rig.sqlite();
+    let mut all = Everybody::start(&rig, &store).await;
+    let listener = all.listen();
+    let hung = Instant::now();
+    rig.signal_server("-STOP");
+    tokio::time::sleep(Duration::from_secs(if long() { 40 } else { 8 })).await;
+    nobody_works(&listener, hung + TOLD_WITHIN + SLACK, Instant::now());
+    rig.signal_server("-CONT");
+    all.all_work(BACK_WITHIN + SLACK).await;
+    assert_eq!(rig.book(&ask(1)).await["outcome"], "granted");
+    all.all_live();
+}
+
+/// A role that is started before its broker waits for it, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_waits_for_a_broker_that_is_not_there_yet() {
+    let mut rig = Rig::new(&config(100)).await;
+    rig.init();
+    rig.server.kill().await.unwrap();
+    let roles =
+        [("engine", rig.serve("a")), ("persist", rig.persist(&rig.sqlite())), ("feed", rig.feed())];
+    for (part, role) in &roles {
+        let told = role.until(part, "nats_unavailable", WITHIN).await;
+        assert!(told["detail"].as_str().unwrap().contains("--nats"), "{told}");
+    }
+    rig.server.restart().await.unwrap();
+    for ((part, role), state) in roles.iter().zip(["active", "following", "following"]) {
+        role.until(part, state, WITHIN).await;
+    }
+}
