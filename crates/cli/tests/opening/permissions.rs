@@ -56,7 +56,8 @@ fn read_with_standard_clients(site: &Site) {
         .expect("GILIRAN_TEST_PYTHONPATH: `cargo xtask test` and `cargo xtask env …` provide it");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/opening/clients.py");
     let mut python = Command::new("python3");
-    let output = python.args([script, &site.url]).env("PYTHONPATH", library).output().unwrap();
+    let output =
+        python.args([script, site.url("reader")]).env("PYTHONPATH", library).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let seen = json(std::str::from_utf8(&output.stdout).unwrap());
@@ -68,6 +69,29 @@ fn read_with_standard_clients(site: &Site) {
     assert_eq!(seen["reader"], seen["ledger-team"]);
     assert!(seen["keys"].as_u64() > Some(0), "{seen:#}");
     assert_eq!(seen["got"]["free"], seen["watched"]["free"].as_i64().unwrap() + 1, "{seen:#}");
+}
+
+/// The same in a cluster, every role at another server than those it speaks to.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_permissions_suffice_in_a_cluster() {
+    let site = Site::of(3);
+    std::fs::write(site.path("giliran.toml"), config(20)).unwrap();
+    site.until("setup", &["init", "--replicas", "3"]);
+    for role in ["engine", "feed"] {
+        site.answers(role).await;
+    }
+    let _engine = site.role("engine", &["serve", "--config", "giliran.toml", "--data", "data"]);
+    let _feed = site.role("feed", &["feed"]);
+    let book = |who| ["book", "--office", "alpha", "--date", "2030-01-07", who, "--json"];
+    let first = json(&site.until("gateway", &book("ann")));
+    site.run("trusted", &book("ben"));
+    let id = first["booking"]["id"].as_str().unwrap();
+    site.run("gateway", &["cancel", id, "ann"]);
+    for team in ["reader", "ledger-team"] {
+        site.until("setup", &["reader", "add", team]);
+    }
+    site.until("auditor", &["audit"]);
+    read_with_standard_clients(&site);
 }
 
 #[test]

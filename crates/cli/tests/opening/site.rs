@@ -44,9 +44,9 @@ impl User {
 
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) url: String,
+    urls: Vec<String>,
     pub(crate) users: Vec<User>,
-    _server: Process,
+    _servers: Vec<Process>,
 }
 
 fn free_port() -> u16 {
@@ -109,36 +109,69 @@ fn password(user: &str) -> String {
     format!("secret-of-{user}")
 }
 
+/// The server of this number, once it listens.
+fn server(folder: &Path, n: usize, conf: &str, port: u16) -> Process {
+    let file = folder.join(format!("giliran-{n}.conf"));
+    std::fs::write(&file, conf).unwrap();
+    let log = std::fs::File::create(folder.join(format!("nats-{n}.log"))).unwrap();
+    let mut command = Command::new(server::locate().unwrap());
+    command.arg("-c").arg(&file).env("GILIRAN_NATS_NAME", format!("test-{n}")).stderr(log);
+    for variable in passwords(conf) {
+        let user = variable.trim_start_matches("GILIRAN_").trim_end_matches("_PASSWORD");
+        command.env(variable, password(&user.to_lowercase().replace('_', "-")));
+    }
+    let server = Process(command.stdin(Stdio::null()).spawn().unwrap());
+    let since = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(since.elapsed() < Duration::from_secs(10), "the broker does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server
+}
+
 impl Site {
+    /// One server.
     pub(crate) fn start() -> Self {
+        Self::of(1)
+    }
+
+    /// A cluster of so many servers, as `deploy/README.md` has it.
+    pub(crate) fn of(size: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let mut conf = shipped();
+        let conf = shipped();
         let users = users(&conf);
-        for (ours, here) in [
-            ("port: 4222", format!("host: 127.0.0.1\nport: {port}")),
-            ("127.0.0.1:8222", format!("127.0.0.1:{}", free_port())),
-            ("/var/lib/nats", folder.path().join("nats").display().to_string()),
-        ] {
-            assert!(conf.contains(ours), "{ours}");
-            conf = conf.replace(ours, &here);
-        }
-        let file = folder.path().join("giliran.conf");
-        std::fs::write(&file, &conf).unwrap();
-        let log = std::fs::File::create(folder.path().join("nats.log")).unwrap();
-        let mut command = Command::new(server::locate().unwrap());
-        command.arg("-c").arg(&file).env("GILIRAN_NATS_NAME", "test").stderr(log);
-        for variable in passwords(&conf) {
-            let user = variable.trim_start_matches("GILIRAN_").trim_end_matches("_PASSWORD");
-            command.env(variable, password(&user.to_lowercase().replace('_', "-")));
-        }
-        let server = Process(command.stdin(Stdio::null()).spawn().unwrap());
-        let since = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(10), "the broker does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { folder, url: format!("nats://127.0.0.1:{port}"), users, _server: server }
+        let ports: Vec<[u16; 3]> =
+            (0..size).map(|_| [free_port(), free_port(), free_port()]).collect();
+        let routes: Vec<String> =
+            ports.iter().map(|[.., route]| format!("\"nats://127.0.0.1:{route}\"")).collect();
+        let servers = ports.iter().enumerate().map(|(n, [port, http, route])| {
+            let mut conf = conf.clone();
+            for (ours, here) in [
+                ("port: 4222", format!("host: 127.0.0.1\nport: {port}")),
+                ("127.0.0.1:8222", format!("127.0.0.1:{http}")),
+                ("/var/lib/nats", folder.path().join(format!("nats-{n}")).display().to_string()),
+            ] {
+                assert!(conf.contains(ours), "{ours}");
+                conf = conf.replace(ours, &here);
+            }
+            if size > 1 {
+                conf += &format!(
+                    "cluster {{\n name: giliran\n listen: \"127.0.0.1:{route}\"\n routes: [{}]\n}}\n",
+                    routes.join(", ")
+                );
+            }
+            server(folder.path(), n, &conf, *port)
+        });
+        let servers = servers.collect();
+        let urls = ports.iter().map(|[port, ..]| format!("nats://127.0.0.1:{port}")).collect();
+        Self { folder, urls, users, _servers: servers }
+    }
+
+    /// The server that this user is connected to: of a cluster, not everybody to the
+    /// same.
+    pub(crate) fn url(&self, user: &str) -> &str {
+        let at = self.users.iter().position(|one| one.name == user).unwrap();
+        &self.urls[at % self.urls.len()]
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -157,13 +190,24 @@ impl Site {
             inbox_prefix: self.user(name).inbox.clone(),
             ..Login::default()
         };
-        connection::connect(&self.url, "test", &login).await.unwrap()
+        connection::connect(self.url(name), "test", &login).await.unwrap()
+    }
+
+    /// Waits until JetStream answers this user: a cluster that has just been started
+    /// takes a while to have leaders.
+    pub(crate) async fn answers(&self, name: &str) {
+        let since = Instant::now();
+        let client = self.connect(name).await;
+        let info = "$JS.API.STREAM.INFO.KV_giliran-v1-lease";
+        while client.request(info, "".into()).await.is_err() {
+            assert!(since.elapsed() < Duration::from_secs(30), "JetStream does not answer {name}");
+        }
     }
 
     /// What a program needs to be this user.
     pub(crate) fn login<'a>(&self, name: &str, command: &'a mut Command) -> &'a mut Command {
         let user = self.user(name);
-        command.env("GILIRAN_NATS", &self.url);
+        command.env("GILIRAN_NATS", self.url(name));
         command.env("GILIRAN_NATS_USER", name).env("GILIRAN_NATS_PASSWORD", password(name));
         if let Some(inbox) = &user.inbox {
             command.env("GILIRAN_NATS_INBOX_PREFIX", inbox);
@@ -204,7 +248,10 @@ impl Site {
                 return String::from_utf8(output.stdout).unwrap();
             }
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(since.elapsed() < Duration::from_secs(30), "{user} {arguments:?}: {said}");
+            if since.elapsed() > Duration::from_secs(30) {
+                let engine = std::fs::read_to_string(self.path("engine.log"));
+                panic!("{user} {arguments:?}: {said}; the engine: {}", engine.unwrap_or_default());
+            }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
