@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::ask::{Common, ask};
 use crate::failure::Failure;
+use crate::journal;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -15,7 +16,8 @@ use crate::failure::Failure;
     --operator siti --reason \"power cut\" --bookings move\n  \
     giliran admin closes-at --opening 2026-W49 --operator siti --reason \"outage\" \\\n      \
     2026-11-29T18:00:00+07:00\n  \
-    giliran admin roll --operator siti --reason \"before the new year\"\n\n\
+    giliran admin roll --operator siti --reason \"before the new year\"\n  \
+    giliran admin log --opening 2026-W49\n\n\
     Every action is a ledger record with the operator's name and reason.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -88,6 +90,8 @@ enum Action {
         #[command(flatten)]
         signer: Signer,
     },
+    /// Show who did what, and why.
+    Log(journal::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -202,6 +206,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             };
             send(&signed.signer.common, "admin.beacon", serde_json::to_vec(&request)?).await
         }
+        Action::Log(args) => journal::run(args).await,
         Action::Roll { signer } => {
             let (operator, reason) = (signer.operator.into(), signer.reason.into());
             let request = serde_json::to_vec(&Roll { operator, reason })?;

@@ -269,28 +269,47 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
         );
     }
     shown!(
-        "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>6}",
+        "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>8} {:>6}",
         "opening",
         "office",
         "date",
         "session",
         "free",
         "withheld",
+        "reserved",
         "quota"
     );
     for slot in &availability.slots {
-        shown!(
-            "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>6}",
+        let line = format!(
+            "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>8} {:>6} {}",
             slot.opening.as_str(),
             slot.office.as_str(),
             slot.date.to_string(),
             slot.session.as_str(),
             slot.free,
             slot.withheld,
-            slot.quota
+            slot.reserved,
+            slot.quota,
+            remark(slot)
         );
+        shown!("{}", line.trim_end());
     }
     Ok(())
+}
+
+/// What else there is to say of a slot.
+fn remark(slot: &answer::SlotState<'_>) -> String {
+    let mut remarks = Vec::new();
+    if slot.halted {
+        remarks.push("halted".to_owned());
+    }
+    if !slot.bookable {
+        remarks.push("too late to book".to_owned());
+    }
+    if let Some(at) = slot.next_release {
+        remarks.push(format!("next release {at}"));
+    }
+    remarks.join(", ")
 }
 
 /// Sends a request and waits for its answer.

@@ -24,6 +24,7 @@ mod failure;
 mod fairness;
 mod http;
 mod init;
+mod journal;
 mod key;
 mod logs;
 mod order;

@@ -162,8 +162,6 @@ pub struct Engine {
     /// Openings in the file that differ from the record, or cannot be served;
     /// said once each.
     said: Mutex<HashSet<String>>,
-    /// Ordinals of the openings whose places are shown.
-    shown: Mutex<Vec<u32>>,
 }
 
 impl Engine {
@@ -179,7 +177,6 @@ impl Engine {
             gate: Arc::new(Gate::new()),
             metrics,
             said: Mutex::default(),
-            shown: Mutex::default(),
         }
     }
 
@@ -546,35 +543,15 @@ impl Engine {
         }
     }
 
-    /// Shows position and free places.
-    pub(crate) fn show(&self, chain: &Chain, book: &Book) {
+    /// Shows position and places.
+    pub(crate) fn show(&self, chain: &Chain, book: &Arc<Book>) {
         self.health.watch().hold(Mark::of(chain));
         self.health.stands(chain);
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
         metrics.generation.set(chain.generation.into());
-        let openings = book.openings();
-        let ordinals: Vec<u32> = openings.iter().map(|o| o.record().ordinal).collect();
-        // A panic elsewhere cannot leave the list half changed.
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.iter().any(|ordinal| !ordinals.contains(ordinal)) {
-            // What has retired is not shown for ever.
-            metrics.free.reset();
-            metrics.withheld.reset();
-        }
-        *shown = ordinals;
-        drop(shown);
-        for opening in openings.iter() {
-            for i in 0..opening.slots() {
-                let slot = opening.slot(i);
-                let date = slot.date.to_string();
-                let labels = [opening.id(), slot.office, &date, slot.session];
-                let (free, withheld) = (opening.durably_free(i), opening.withheld(i));
-                metrics.free.with_label_values(&labels).set(free.into());
-                metrics.withheld.with_label_values(&labels).set(withheld.into());
-            }
-        }
+        metrics.places.show(book);
     }
 
     /// Writes the high-water mark, off the loop's thread: it waits for the disk.

@@ -31,10 +31,12 @@ mod gate;
 mod high_water;
 mod intake;
 mod metrics;
+mod places;
 mod renewal;
 mod reply;
 pub mod sequencer;
 mod snapshot;
+mod story;
 mod term;
 mod workers;
 

@@ -1,9 +1,9 @@
 //! What the engine shows of itself.
 
 use giliran_wire::answer::Reason;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::places::Places;
 
 /// Counters and gauges; registered once, cheap to touch.
 #[derive(Debug, Clone)]
@@ -14,7 +14,6 @@ pub struct Metrics {
     changed: IntCounter,
     pub(crate) clock_ahead: IntGauge,
     pub(crate) draws_waiting: IntGauge,
-    pub(crate) withheld: IntGaugeVec,
     /// By number of the reason.
     rejected: Vec<IntCounter>,
     pub(crate) lookups: IntCounterVec,
@@ -34,7 +33,7 @@ pub struct Metrics {
     pub(crate) generation: IntGauge,
     pub(crate) changes: IntCounterVec,
     pub(crate) active: IntGauge,
-    pub(crate) free: IntGaugeVec,
+    pub(crate) places: Places,
 }
 
 /// From 1 µs to 4 s.
@@ -84,20 +83,8 @@ impl Metrics {
             "Answers to requests for bookings and their changes, by outcome and reason",
             &["outcome", "reason"],
         )?;
-        let free = IntGaugeVec::new(
-            Opts::new("giliran_free_places", "Places of a slot that no durable grant holds"),
-            &["opening", "office", "date", "session"],
-        )?;
-        registry.register(Box::new(free.clone()))?;
-        let withheld = IntGaugeVec::new(
-            Opts::new(
-                "giliran_withheld_places",
-                "Places of a slot that are neither booked nor free: returned and not released \
-                 yet, reserved, or halted",
-            ),
-            &["opening", "office", "date", "session"],
-        )?;
-        registry.register(Box::new(withheld.clone()))?;
+        let places = Places::new()?;
+        registry.register(Box::new(places.clone()))?;
         let append_retries = IntCounter::new(
             "giliran_append_retries_total",
             "Appends that had to be sent again for want of an outcome",
@@ -118,7 +105,6 @@ impl Metrics {
                 "giliran_draws_waiting",
                 "Draws that wait for the public value they named",
             )?,
-            withheld,
             rejected: Reason::ALL
                 .iter()
                 .map(|reason| requests.with_label_values(&["rejected", reason.name()]))
@@ -164,7 +150,7 @@ impl Metrics {
                 &["kind"],
             )?,
             active: gauge("giliran_active", "1 while this engine decides requests")?,
-            free,
+            places,
         })
     }
 

@@ -26,6 +26,7 @@ use crate::gate::raised;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
 use crate::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why};
+use crate::story::{self, Story};
 use crate::workers::{self, Decided, Shared};
 
 /// Groups of decided requests that wait for the sequencer.
@@ -90,6 +91,7 @@ pub(crate) async fn serve(
         not_believed_ms: 0.into(),
     });
     let now = now(engine);
+    let story = Story::new(&keeper.book().openings());
     let chain = keeper.chain();
     // Beyond a seal that an engine before has left.
     let next = if chain.is_sealed() {
@@ -132,6 +134,7 @@ pub(crate) async fn serve(
         sent: HashMap::new(),
         marked: None,
         awaited: Awaited::default(),
+        story,
     };
     let ended = Box::pin(term.run()).await?;
     // The loop's end of the channel is gone: what it was given is still sent.
@@ -166,6 +169,7 @@ struct Term<'a> {
     sent: HashMap<u64, Instant>,
     marked: Option<Mark>,
     awaited: Awaited,
+    story: Story,
 }
 
 impl Term<'_> {
@@ -241,7 +245,6 @@ impl Term<'_> {
             self.sequencer.changes(all.changes, now);
         }
         for (action, ticket) in all.admin {
-            tracing::info!(operator = action.operator, reason = action.reason, "{:?}", action.act);
             self.sequencer.admin(action, ticket, now);
         }
         for (signed, ticket) in all.rolls {
@@ -518,11 +521,18 @@ impl Term<'_> {
         Err(error.into())
     }
 
+    /// What has happened since the last look, in the log.
+    fn tell(&mut self, now: Now) {
+        self.sequencer.take_acted().iter().for_each(story::tell_acted);
+        self.story.look(&self.sequencer.book().openings(), now.mono_ms);
+    }
+
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
         self.stop_intake(false).await;
+        self.tell(now(self.office.engine));
         let keeper = self.sequencer.into_keeper();
         let end = match why {
             Why::Damaged(source) => return Err(EngineError::Ledger(source)),
@@ -557,6 +567,7 @@ impl Term<'_> {
             self.put_openings_on_record();
             self.roll_if_long();
         }
+        self.tell(now);
         for (kind, count) in self.sequencer.take_changed() {
             self.shared.metrics.changes.with_label_values(&[kind.name()]).inc_by(count);
         }

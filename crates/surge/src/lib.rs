@@ -5,7 +5,8 @@
 //! promises. [`fairness`] runs the same people under every order of allocation,
 //! in virtual time, and measures who gets what; [`rush`] sends the same people to
 //! a running engine. [`recorded`] tells an opening that really took place, and states
-//! it for the public. [`draw`] recomputes a draw from what is published of it.
+//! it for the public. [`draw`] recomputes a draw from what is published of it. [`journal`] tells who
+//! did what to openings and ledger.
 //!
 //! What always holds: the auditor shares no code with the engine but the wire's
 //! formats, but where it holds a seal of the ledger against the fold. Its oracle is
@@ -16,6 +17,7 @@
 pub mod audit;
 pub mod draw;
 pub mod fairness;
+pub mod journal;
 pub mod load;
 pub mod log;
 pub mod proof;

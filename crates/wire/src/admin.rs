@@ -99,6 +99,17 @@ pub enum Bookings {
     Move,
 }
 
+impl Bookings {
+    /// As it stands on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Cancel => "cancel",
+            Self::Move => "move",
+        }
+    }
+}
+
 /// Optional fields may be null.
 fn keep_where_null<'de, D: serde::Deserializer<'de>>(
     deserializer: D,

@@ -15,5 +15,6 @@ mod rig;
 mod site;
 mod statement;
 mod surge;
+mod told;
 mod up;
 mod verifying;

@@ -8,7 +8,7 @@ use giliran_core::{Durable, Found, Keeper, Opening, Refusal};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
-use giliran_wire::{BookingId, Timestamp};
+use giliran_wire::{BookingId, Position, Timestamp};
 
 use super::gather::entry_bytes;
 use super::{Effect, Gathered, Outcome, Sequencer};
@@ -86,6 +86,34 @@ pub struct Report {
     pub moved: Vec<Found>,
     /// Bookings that were cancelled.
     pub cancelled: Vec<Found>,
+}
+
+/// An action that came to its end, for the log.
+#[derive(Debug)]
+pub struct Acted {
+    /// The opening, unless its days are over.
+    pub opening: Option<Arc<Opening>>,
+    /// The operator's name.
+    pub operator: String,
+    /// The operator's reason.
+    pub reason: String,
+    /// What was to be changed.
+    pub changes: Vec<Adjustment>,
+    /// What came of it.
+    pub came: Result<Came, Refusal>,
+}
+
+/// What came of an action that is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Came {
+    /// Where the last of it stands.
+    pub position: Position,
+    /// Bookings it concerns that stay as they are.
+    pub stay: usize,
+    /// Bookings that were moved.
+    pub moved: usize,
+    /// Bookings that were cancelled.
+    pub cancelled: usize,
 }
 
 /// An action on its way.
@@ -174,6 +202,11 @@ impl<T> Job<T> {
         report
     }
 
+    fn ended(&self, opening: Option<Arc<Opening>>, came: Result<Came, Refusal>) -> Acted {
+        let Action { operator, reason, .. } = self.action.clone();
+        Acted { opening, operator, reason, changes: self.changes(), came }
+    }
+
     /// Who and why, as records of single bookings hold it.
     fn words(&self) -> String {
         format!("{}: {}", self.action.operator, self.action.reason)
@@ -194,7 +227,7 @@ impl<T> Sequencer<T> {
             let openings = self.keeper.book().openings();
             let Some(opening) = openings.get(job.action.opening) else {
                 let refusal = refusal(Reason::UnknownOpening, "opening: its days are over");
-                self.refuse(job.ticket, refusal);
+                self.refuse(job, refusal);
                 continue;
             };
             let revealed = match &job.action.act {
@@ -212,7 +245,7 @@ impl<T> Sequencer<T> {
                 }
                 Ok(revealed) => revealed,
                 Err(detail) => {
-                    self.refuse(job.ticket, refusal(Reason::WrongState, detail));
+                    self.refuse(job, refusal(Reason::WrongState, detail));
                     continue;
                 }
             };
@@ -295,14 +328,30 @@ impl<T> Sequencer<T> {
             }
             job.report.opening =
                 self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
+            let came = Came {
+                position: durable.position(),
+                stay: job.report.concerned.len(),
+                moved: job.report.moved.len(),
+                cancelled: job.report.cancelled.len(),
+            };
+            self.acted.push(job.ended(job.report.opening.clone(), Ok(came)));
             let outcome = Outcome::Adjusted(Box::new(job.report), durable);
             self.effects.push(Effect::Answer { ticket: job.ticket, request_id: None, outcome });
         }
     }
 
-    fn refuse(&mut self, ticket: T, refusal: Refusal) {
+    /// Actions that came to their end since the last call; no dry runs.
+    pub fn take_acted(&mut self) -> Vec<Acted> {
+        std::mem::take(&mut self.acted)
+    }
+
+    fn refuse(&mut self, job: Job<T>, refusal: Refusal) {
+        if !job.action.dry_run {
+            let opening = self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
+            self.acted.push(job.ended(opening, Err(refusal.clone())));
+        }
         let outcome = Outcome::NotAdjusted(refusal, self.keeper.durable());
-        self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+        self.effects.push(Effect::Answer { ticket: job.ticket, request_id: None, outcome });
     }
 }
 

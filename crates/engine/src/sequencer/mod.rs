@@ -35,7 +35,7 @@ mod rounds;
 
 use std::collections::{HashSet, VecDeque};
 
-pub use admin::{Act, Action, Report};
+pub use admin::{Act, Acted, Action, Came, Report};
 use bytes::Bytes;
 use clock::Clock;
 pub use clock::MAX_JUMP_MS;
@@ -215,6 +215,8 @@ pub struct Sequencer<T> {
     entering: VecDeque<(Box<BallotEntry>, T)>,
     /// Operators' actions, in the order they came.
     admin: VecDeque<admin::Job<T>>,
+    /// Those that came to their end, until they are taken.
+    acted: Vec<Acted>,
     /// The draw for returned places that is going on.
     drawing: Option<Drawing>,
     /// Entries into openings' own draws, in the order they came.
@@ -268,6 +270,7 @@ impl<T> Sequencer<T> {
             changes: VecDeque::new(),
             entering: VecDeque::new(),
             admin: VecDeque::new(),
+            acted: Vec::new(),
             drawing: None,
             ballots: VecDeque::new(),
             draw: None,

@@ -9,9 +9,11 @@
 //! nothing writes them yet, so that old readers meet no unknown variant.
 
 mod chain;
+mod deed;
 mod entry;
 
 pub use chain::{Alien, Chain, Damage, Doubt, Foreign, Reading, Stage};
+pub use deed::Deed;
 pub use entry::{
     Adjust, Adjustment, BallotEntry, BookableUntil, Cancel, CancelCause, Confirm, DrawRecord,
     Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt, Refusals,

@@ -1,0 +1,72 @@
+//! `giliran admin log`: who did what, and why, from the ledger.
+
+use std::path::PathBuf;
+
+use giliran_broker::archive::Archive;
+use giliran_broker::ledger;
+use giliran_surge::journal::{Action, Journal};
+use giliran_wire::subject::Domain;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::roles::{Streams, domain};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran admin log --opening 2026-W49\n  \
+    giliran admin log --json\n\n\
+    It reads the ledger, so it needs a login that may (under the shipped permissions: auditor).")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nats: Streams,
+    /// The ledger's subject prefix.
+    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// Of this opening alone, and of the ledger itself; left out, of every opening.
+    #[arg(long, value_name = "ID")]
+    opening: Option<String>,
+    /// Where `giliran archive` has put generations whose streams are gone.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+    /// For machines.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let domain = domain(&args.subject_prefix)?;
+    let context = args.nats.connect("giliran admin log").await?;
+    let ledger = ledger::open_in(&context, &domain).await?;
+    let archive = args.archive.map(Archive::new);
+    let journal = Box::pin(Journal::of(&ledger, archive.as_ref())).await?;
+    let actions = match &args.opening {
+        None => journal.actions().iter().collect(),
+        Some(id) => journal.of_opening(id).ok_or_else(|| {
+            let there = match journal.openings()[..] {
+                [] => "the ledger has none".to_owned(),
+                ref ids => format!("there are: {}", ids.join(", ")),
+            };
+            Failure::Usage(format!("--opening {id}: no such opening in the ledger; {there}"))
+        })?,
+    };
+    if args.json {
+        let actions: Vec<Value> = actions.iter().map(|action| action.json()).collect();
+        shown!("{:#}", Value::from(actions));
+        return Ok(());
+    }
+    for action in actions {
+        shown!("{}", line(action));
+    }
+    Ok(())
+}
+
+/// An action for people.
+fn line(action: &Action) -> String {
+    let opening = action.opening.as_ref().map_or("the ledger", |record| record.id.as_str());
+    let words = action.words();
+    let who = match &action.signed {
+        Some((operator, reason)) => format!("{words}. {operator}: {reason}"),
+        None => words,
+    };
+    format!("{}  {:<8} {opening}: {who}", action.time, action.seq)
+}

@@ -1,0 +1,122 @@
+//! The places of every slot, as metrics: read from the book when they are asked for,
+//! so that no scrape sees half of them, and none of what has left memory.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use giliran_broker::clock;
+use giliran_core::{Book, Opening};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGaugeVec, Opts};
+
+/// Labels of a slot's figures.
+const SLOT: [&str; 4] = ["opening", "office", "date", "session"];
+const OPENING: [&str; 1] = ["opening"];
+const MILLIS: i64 = 1_000;
+
+/// A figure of every slot: its name, what it is, and how it is read at a time.
+type Figure = (&'static str, &'static str, fn(&Opening, u32, giliran_wire::Timestamp) -> i64);
+
+const FIGURES: [Figure; 5] = [
+    ("giliran_free_places", "Places of a slot that no durable grant holds", |opening, slot, _| {
+        opening.durably_free(slot).into()
+    }),
+    (
+        "giliran_withheld_places",
+        "Places of a slot that are neither booked nor free: returned and not released yet, \
+         reserved, or halted",
+        |opening, slot, _| opening.withheld(slot).into(),
+    ),
+    (
+        "giliran_reserved_places",
+        "Places of a slot that an operator keeps back from everybody",
+        |opening, slot, _| opening.reserved(slot).into(),
+    ),
+    ("giliran_slot_halted", "1 while an operator has closed the slot", |opening, slot, _| {
+        opening.is_halted(slot).into()
+    }),
+    ("giliran_slot_bookable", "1 until it is too late to book the slot", |opening, slot, now| {
+        opening.is_bookable(slot, now).into()
+    }),
+];
+const NEXT_RELEASE: (&str, &str) = (
+    "giliran_next_release_timestamp_seconds",
+    "When the next returned places of an opening are released or drawn for, where any wait",
+);
+
+/// What is shown of every slot and opening in memory.
+#[derive(Clone)]
+pub(crate) struct Places {
+    /// None: no ledger has been read yet.
+    book: Arc<Mutex<Option<Arc<Book>>>>,
+    descriptions: Vec<Desc>,
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Places")
+    }
+}
+
+impl Places {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let slots = FIGURES.iter().map(|(name, help, _)| vec(name, help, &SLOT));
+        let all = slots.chain([vec(NEXT_RELEASE.0, NEXT_RELEASE.1, &OPENING)]);
+        let mut descriptions = Vec::new();
+        for gauges in all {
+            descriptions.extend(gauges?.desc().into_iter().cloned());
+        }
+        Ok(Self { book: Arc::default(), descriptions })
+    }
+
+    /// The book that is shown from here on.
+    pub(crate) fn show(&self, book: &Arc<Book>) {
+        // A panic elsewhere cannot leave the pointer half changed.
+        *self.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(book));
+    }
+
+    fn gather(&self, book: &Book) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let now = book.engine_time(clock::now());
+        let openings = book.openings();
+        let mut families = Vec::new();
+        for (name, help, read) in &FIGURES {
+            let gauges = vec(name, help, &SLOT)?;
+            for opening in openings.iter() {
+                for index in 0..opening.slots() {
+                    let slot = opening.slot(index);
+                    let date = slot.date.to_string();
+                    let labels = [opening.id(), slot.office, &date, slot.session];
+                    gauges.with_label_values(&labels).set(read(opening, index, now));
+                }
+            }
+            families.extend(gauges.collect());
+        }
+        let gauges = vec(NEXT_RELEASE.0, NEXT_RELEASE.1, &OPENING)?;
+        for opening in openings.iter() {
+            let next = (0..opening.slots()).filter_map(|slot| opening.next_release(slot)).min();
+            if let Some(next) = next {
+                gauges.with_label_values(&[opening.id()]).set(next.as_millis() / MILLIS);
+            }
+        }
+        families.extend(gauges.collect());
+        families.retain(|family| !family.get_metric().is_empty());
+        Ok(families)
+    }
+}
+
+fn vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(name, help), labels)
+}
+
+impl Collector for Places {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The names are fixed, and were accepted when this was made.
+        book.and_then(|book| self.gather(&book).ok()).unwrap_or_default()
+    }
+}
