@@ -18,7 +18,7 @@ mod store;
 use giliran_broker::state::State;
 
 pub use follow::Persist;
-pub use rows::{Rows, Stored, hash};
+pub use rows::{Rows, Stored, StoredAction, hash};
 pub use store::{Store, StoreError, StoreUrl};
 
 /// Why persisting does not go on.

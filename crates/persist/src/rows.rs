@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
-    Adjustment, Block, Chain, Damage, DrawRecord, Entry, Foreign, Grant, OpeningRecord, Reading,
-    Seat,
+    Adjustment, Block, Chain, Damage, Deed, DrawRecord, Entry, Foreign, Grant, OpeningRecord,
+    Reading, Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -123,6 +123,27 @@ pub(crate) enum EntryRow {
     },
 }
 
+/// What an operator or an engine did, as a store holds it, in text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAction {
+    /// Sequence of its block.
+    pub ledger_seq: u64,
+    /// Its place among those of the block, from 0.
+    pub place: u32,
+    /// The block's time.
+    pub at: String,
+    /// What it is, as [`Deed::name`] has it.
+    pub action: String,
+    /// The opening's id; none: the ledger itself.
+    pub opening: Option<String>,
+    /// Office, day and session of the slot, where it is about one.
+    pub slot: Option<[String; 3]>,
+    /// What it set, as [`Deed::value`] has it.
+    pub value: String,
+    /// Who ordered it, and why; none: nobody, an engine went by itself.
+    pub signed: Option<(String, String)>,
+}
+
 /// A booking as a store holds it, in text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stored {
@@ -191,6 +212,7 @@ pub(crate) struct Batch {
     pub(crate) runs: Vec<Run>,
     pub(crate) adjusted: Vec<Adjusted>,
     pub(crate) entries: Vec<EntryRow>,
+    pub(crate) actions: Vec<StoredAction>,
     /// Bookings made or changed.
     pub(crate) changes: usize,
 }
@@ -252,6 +274,10 @@ impl Rows {
 
     fn apply(&mut self, seq: u64, block: Block) -> Result<(), PersistError> {
         let time = block.time;
+        for (place, deed) in block.deeds().enumerate() {
+            let action = self.action(seq, place as u32, time, &deed)?;
+            self.batch.actions.push(action);
+        }
         let mut drawn = false;
         for entry in block.entries {
             match entry {
@@ -314,6 +340,29 @@ impl Rows {
             }
         }
         Ok(())
+    }
+
+    fn action(
+        &self,
+        seq: u64,
+        place: u32,
+        time: Timestamp,
+        deed: &Deed<'_>,
+    ) -> Result<StoredAction, PersistError> {
+        let about = |slot| deed.opening().map(|opening| self.slot(seq, opening, slot)).transpose();
+        let slot = deed.slot().map_or(Ok(None), about)?;
+        let slot = slot.map(|slot| [slot.office.clone(), slot.date.clone(), slot.session.clone()]);
+        let owned = |(operator, reason): (&str, &str)| (operator.to_owned(), reason.to_owned());
+        Ok(StoredAction {
+            ledger_seq: seq,
+            place,
+            at: time.to_string(),
+            action: deed.name().to_owned(),
+            opening: about(0)?.map(|slot| slot.opening.clone()),
+            slot,
+            value: deed.value(),
+            signed: deed.signed().map(owned),
+        })
     }
 
     fn draw(&mut self, seq: u64, record: DrawRecord) -> Result<(), PersistError> {

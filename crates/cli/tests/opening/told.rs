@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use giliran_broker::clock;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, Role};
+use crate::rig::{Rig, Role, database};
 
 const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
@@ -77,6 +77,10 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     let rig = Rig::new(&config()).await;
     rig.init();
     let engine = rig.serve("a");
+    let (sqlite, postgres) = (rig.sqlite(), database().await);
+    let stores = [sqlite.as_str(), postgres.as_str()];
+    let persisting: Vec<Role> = stores.iter().map(|store| rig.persist(store)).collect();
+    let _feed = rig.feed();
     let scheduled = line(&engine, &["an opening is on record", "opening=\"w\""]).await;
     assert!(scheduled.contains("INFO") && scheduled.contains("places=12"), "{scheduled}");
     rig.open().await;
@@ -136,6 +140,33 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     assert_eq!((&json[3]["operator"], &json[3]["opening"]), (&json!("budi"), &json!("w")));
     let (code, _, said) = rig.run(&["admin", "log", "--opening", "v"]);
     assert_eq!((code, said.contains("there are: w")), (2, true), "{said}");
+
+    rig.audit(&stores).await;
+    drop(persisting);
+    // A name that was changed in a store does not go unnoticed.
+    let (client, connection) =
+        tokio_postgres::connect(&postgres, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let rows = client
+        .query("SELECT action, opening, office, session, value, operator, reason FROM actions ORDER BY ledger_seq, place", &[])
+        .await
+        .unwrap();
+    let text =
+        |row: &tokio_postgres::Row, i: usize| row.get::<_, Option<String>>(i).unwrap_or_default();
+    let told: Vec<String> =
+        rows.iter().map(|row| (0..7).map(|i| text(row, i)).collect::<Vec<_>>().join("|")).collect();
+    let expected = [
+        "take_over||||a||",
+        "reserve|w|beta|all|3|siti|power cut",
+        "halt|w|beta|all|cancel|siti|power cut",
+        "closes_at|w|||2020-01-01T00:00:00.000Z|budi|x",
+    ];
+    assert_eq!(told, expected);
+    let forged = "UPDATE actions SET operator = 'budi' WHERE action = 'halt'";
+    client.batch_execute(forged).await.unwrap();
+    let (code, told, _) = rig.run(&["audit", "--store", &postgres]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("action `halt` of sequence"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The two databases behind one face.
 
+mod actions;
 mod postgres;
 mod sqlite;
 #[cfg(test)]
@@ -12,10 +13,10 @@ use std::str::FromStr;
 
 use giliran_wire::ledger::{Chain, OpeningRecord, Stage};
 
-use crate::rows::{Batch, Stored};
+use crate::rows::{Batch, Stored, StoredAction};
 
 /// The tables' version; a store of another one is refused.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +195,18 @@ impl Store {
         match &mut self.0 {
             Kind::Sqlite(store) => store.bookings().await,
             Kind::Postgres(store) => store.bookings().await,
+        }
+    }
+
+    /// What operators and engines did, in the ledger's order.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub async fn actions(&mut self) -> Result<Vec<StoredAction>, StoreError> {
+        match &mut self.0 {
+            Kind::Sqlite(store) => store.actions().await,
+            Kind::Postgres(store) => store.actions().await,
         }
     }
 

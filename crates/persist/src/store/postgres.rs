@@ -9,10 +9,10 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::{
-    PositionRow, SCHEMA, StoreError, decode_record, encode_record, expect_schema, position_fields,
-    texts, tls,
+    PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema,
+    position_fields, texts, tls,
 };
-use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
+use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, StoredAction, Update};
 
 /// Held by the one that writes, for as long as its session lives.
 const WRITER_LOCK: i64 = 0x6769_6c69_7261_6e01;
@@ -85,6 +85,11 @@ impl Postgres {
         let chain = position(&transaction).await?.unwrap_or_default();
         let rows = transaction.query(READ, &[]).await.map_err(failed)?;
         Ok((chain, rows.iter().map(stored).collect()))
+    }
+
+    pub(super) async fn actions(&mut self) -> Result<Vec<StoredAction>, StoreError> {
+        let rows = self.client.query(actions::READ_POSTGRES, &[]).await.map_err(failed)?;
+        Ok(rows.iter().map(actions::of_postgres).collect())
     }
 
     pub(super) async fn apply(
@@ -294,6 +299,7 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
         }
     }
     write_adjusted(transaction, &batch.adjusted).await?;
+    actions::into_postgres(transaction, &batch.actions).await.map_err(failed)?;
     write_entries(transaction, &batch.entries).await
 }
 

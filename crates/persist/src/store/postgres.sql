@@ -75,3 +75,18 @@ CREATE TABLE IF NOT EXISTS entries (
     ref        TEXT,
     ledger_seq BIGINT NOT NULL
 );
+-- What operators and engines did to openings and ledger, in the ledger's order.
+CREATE TABLE IF NOT EXISTS actions (
+    ledger_seq BIGINT NOT NULL,
+    place      INTEGER NOT NULL,
+    at         TIMESTAMPTZ NOT NULL,
+    action     TEXT NOT NULL,
+    opening    TEXT,
+    office     TEXT,
+    date       DATE,
+    session    TEXT,
+    value      TEXT NOT NULL,
+    operator   TEXT,
+    reason     TEXT,
+    PRIMARY KEY (ledger_seq, place)
+);

@@ -14,9 +14,10 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::{
-    PositionRow, SCHEMA, StoreError, decode_record, encode_record, expect_schema, position_fields,
+    PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema,
+    position_fields,
 };
-use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, Update};
+use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, StoredAction, Update};
 
 /// How long a reader or writer waits for another.
 const BUSY_FOR: Duration = Duration::from_secs(10);
@@ -137,6 +138,10 @@ impl Sqlite {
             Ok((chain, bookings))
         })
         .await
+    }
+
+    pub(super) async fn actions(&mut self) -> Result<Vec<StoredAction>, StoreError> {
+        self.with(|connection| actions::of_sqlite(connection).map_err(failed)).await
     }
 
     pub(super) async fn apply(
@@ -310,6 +315,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
             ),
         }?;
     }
+    actions::into_sqlite(transaction, &batch.actions)?;
     for entry in &batch.entries {
         match entry {
             EntryRow::New { receipt, opening, request_id, reference, seq } => transaction

@@ -34,5 +34,12 @@ pub(super) fn of<'a>(batch: &'a Batch) -> Vec<Text<'a>> {
             add(*seq, "ref", reference.as_ref());
         }
     }
+    for action in &batch.actions {
+        add(action.ledger_seq, "value", Some(&action.value));
+        if let Some((operator, reason)) = &action.signed {
+            add(action.ledger_seq, "operator", Some(operator));
+            add(action.ledger_seq, "reason", Some(reason));
+        }
+    }
     texts
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
-use giliran_persist::Stored;
+use giliran_persist::{Stored, StoredAction};
 use giliran_wire::answer::Status;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
@@ -18,6 +18,7 @@ use super::generations::Generations;
 use super::orders::{Orders, Told};
 use super::{AuditError, Check, Findings};
 use crate::draw::Extract;
+use crate::journal::Journal;
 use crate::log::Choice;
 use crate::walk::{self, Read};
 
@@ -121,6 +122,7 @@ pub struct Facts {
     epochs: Vec<(u64, u64)>,
     events: Vec<(String, BookingId)>,
     generations: Generations,
+    journal: Journal,
     wrong: Wrong,
 }
 
@@ -152,6 +154,7 @@ impl Default for Facts {
             epochs: Vec::new(),
             events: Vec::new(),
             generations: Generations::default(),
+            journal: Journal::default(),
             wrong,
         }
     }
@@ -190,6 +193,7 @@ impl Facts {
             self.epochs.push((seq, block.epoch));
         }
         let Block { time, entries, .. } = block;
+        self.journal.read(seq, time, &entries);
         let mut drawing = false;
         let mut n = 0;
         for entry in entries {
@@ -676,6 +680,27 @@ impl Facts {
             })
         };
         self.grants.iter().filter_map(stored).collect()
+    }
+
+    /// What a store at the ledger's end says operators and engines did.
+    pub(super) fn actions(&self) -> Vec<StoredAction> {
+        let mut stored: Vec<StoredAction> = Vec::new();
+        for action in self.journal.actions() {
+            for done in &action.deeds {
+                let before = stored.last().filter(|last| last.ledger_seq == action.seq);
+                stored.push(StoredAction {
+                    ledger_seq: action.seq,
+                    place: before.map_or(0, |last| last.place + 1),
+                    at: action.time.to_string(),
+                    action: done.name.to_owned(),
+                    opening: action.opening.as_ref().map(|record| record.id.clone()),
+                    slot: done.slot.clone(),
+                    value: done.value.clone(),
+                    signed: action.signed.clone(),
+                });
+            }
+        }
+        stored
     }
 
     /// The events there should be, in order: id, and booking or receipt.

@@ -182,6 +182,25 @@ async fn store(url: &StoreUrl, facts: &Facts) -> Result<Check, AuditError> {
         format!("{} bookings, the ledger has {}", stored.len(), expected.len())
     });
     findings.look(hashes.0 == hashes.1, || format!("hash {}, not {}", hashes.1, hashes.0));
+    let mut actions = store.actions().await.map_err(failed)?;
+    actions.retain(|action| action.ledger_seq <= facts.tail());
+    let expected = facts.actions();
+    findings.look(actions.len() == expected.len(), || {
+        format!(
+            "{} operators' and engines' actions, the ledger has {}",
+            actions.len(),
+            expected.len()
+        )
+    });
+    for (expected, stored) in expected.iter().zip(&actions) {
+        findings.look(expected == stored, || {
+            let seq = expected.ledger_seq;
+            format!(
+                "action `{}` of sequence {seq}: another row than the ledger says",
+                expected.action
+            )
+        });
+    }
     Ok(findings.check("P9", format!("{url}: store = fold(ledger)")))
 }
 
