@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
-use giliran_wire::ledger::{Chain, Foreign};
+use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
 use crate::clock::Moment;
-use crate::ledger::{Ledger, report};
+use crate::ledger::{GoesOn, Ledger, report};
 use crate::reader::{Durable, Reader};
 use crate::state::{Report, Reports, State};
 use crate::watch::{LedgerWatch, Mark, Seen};
@@ -42,13 +42,15 @@ pub struct Follower {
     confirmed: Option<u64>,
     /// Since when nothing comes about, and why.
     failing: Option<Moment>,
+    /// How the ledger goes on where the generation that is read was damaged.
+    goes_on: Option<GoesOn>,
 }
 
 impl Follower {
     /// Of a process that stands in this generation, and is watched over.
     pub fn new(watch: &LedgerWatch, ledger: Ledger, from: u64, durable: Option<Durable>) -> Self {
         let reader = Reader::closed(ledger, from, durable);
-        Self { reader, watch: watch.clone(), confirmed: None, failing: None }
+        Self { reader, watch: watch.clone(), confirmed: None, failing: None, goes_on: None }
     }
 
     /// The generation that is read.
@@ -85,10 +87,13 @@ impl Follower {
                 }
             }
         }
-        let batch = self.reader.batch(max, wait).await?;
+        let mut batch = self.reader.batch(max, wait).await?;
         if self.watch.connects() != connects {
             self.reader.close();
             return Ok(Vec::new());
+        }
+        if let Some(goes_on) = &self.goes_on {
+            batch.retain(|(seq, _)| *seq < goes_on.damaged_at);
         }
         Ok(batch)
     }
@@ -98,7 +103,16 @@ impl Follower {
         if let Some(mark) = mark {
             self.watch.confirm(&mark).await?;
         }
+        self.goes_on = self.reader.ledger().goes_on().await?;
         self.reader.reopen(from).await
+    }
+
+    /// The block that the next generation begins with, where it was rebuilt because this
+    /// one is damaged: what stands from the damage on does not come any more. To be
+    /// asked of the chain after each batch; once it goes on there, see
+    /// [`pass_seal`](Self::pass_seal).
+    pub fn rebuilt(&self) -> Option<&Block> {
+        self.goes_on.as_ref().map(|goes_on| &goes_on.begin)
     }
 
     /// Whether there is nothing to do but to go on trying: while the watch says what
@@ -115,12 +129,14 @@ impl Follower {
     }
 
     /// Goes on in the next generation's stream, once the seal at this sequence was
-    /// read. Does nothing where that is done already.
+    /// read, or the last good block of a generation that is damaged. Does nothing where
+    /// that is done already.
     ///
     /// # Errors
     ///
     /// Where that stream is not there, or the broker does not tell.
     pub async fn pass_seal(&mut self, generation: u32, seal: u64) -> Result<(), Error> {
+        self.goes_on = None;
         self.reader.pass_seal(generation, seal).await
     }
 

@@ -34,6 +34,15 @@ const ROOM_FOR_SEAL: u64 = 1 << 20;
 /// The next stream must begin at least so far behind the present one's tail.
 const LEAST_ROOM: u64 = 1 << 10;
 
+/// How a ledger goes on behind a generation that is damaged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoesOn {
+    /// The block that the next generation begins with.
+    pub begin: Block,
+    /// The sequence from which on nothing of this generation counts.
+    pub damaged_at: u64,
+}
+
 /// The ledger's stream of one generation, found suitable.
 #[derive(Debug, Clone)]
 pub struct Ledger {
@@ -318,6 +327,38 @@ impl Ledger {
             })?;
         }
         Ok(ledger)
+    }
+
+    /// How the ledger goes on in the next generation, where that was rebuilt because this
+    /// one is damaged; none: it was not, or its begin is not complete.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell.
+    pub async fn goes_on(&self) -> Result<Option<GoesOn>, Error> {
+        let Some(next) = self.of_generation(self.generation + 1).await? else { return Ok(None) };
+        if !next.is_begun().await? {
+            return Ok(None);
+        }
+        let Some((_, begin)) = next.genesis().await? else { return Ok(None) };
+        let damaged_at = begin.entries.iter().find_map(|entry| match entry {
+            Entry::Genesis(genesis) => genesis.rebuilt.as_ref().map(|rebuilt| rebuilt.damaged_at),
+            _ => None,
+        });
+        Ok(damaged_at.map(|damaged_at| GoesOn { begin, damaged_at }))
+    }
+
+    /// Stores a block behind this sequence; where.
+    ///
+    /// # Errors
+    ///
+    /// Where the stream ends elsewhere, or it is not known what became of the block.
+    pub async fn append(&self, expected_last: u64, bytes: Bytes) -> Result<u64, Error> {
+        let doing = format!("append to {}", self.name);
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Sequence", expected_last.to_string().as_str());
+        let sent = self.context.publish_with_headers(self.subject.clone(), headers, bytes).await;
+        Ok(sent.doing(&doing)?.await.doing(&doing)?.sequence)
     }
 
     /// Whether a reader can begin with this generation: its snapshot is complete.

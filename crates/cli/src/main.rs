@@ -26,6 +26,7 @@ mod http;
 mod init;
 mod journal;
 mod key;
+mod ledger;
 mod logs;
 mod order;
 mod reader;
@@ -85,6 +86,8 @@ enum Operation {
     Draw(draw::Args),
     /// Recompute a draw from what was published of it, and find one entry.
     Verify(verify::Args),
+    /// Let a damaged ledger go on behind its last good block.
+    Ledger(ledger::Args),
     /// Put sealed generations of the ledger into files.
     Archive(archive::Args),
     /// Run the Friday opening on this machine, from the first request to the audit.
@@ -163,6 +166,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Audit(args) => Box::pin(audit::run(args)).await,
         Operation::Draw(args) => Box::pin(draw::run(args)).await,
         Operation::Verify(args) => verify::run(&args),
+        Operation::Ledger(args) => Box::pin(ledger::run(args)).await,
         Operation::Archive(args) => archive::run(args).await,
         Operation::Demo(args) => Box::pin(demo::run(args)).await,
         Operation::Bench(args) => Box::pin(bench::run(args)).await,

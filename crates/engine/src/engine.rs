@@ -493,8 +493,12 @@ impl Engine {
         };
         // A seal has the whole state hashed: other tasks do not wait for that.
         tokio::task::block_in_place(fold)?;
+        let goes_on = match follower.rebuilt() {
+            Some(begin) => keeper.goes_on_in(begin)?,
+            None => false,
+        };
         let chain = keeper.chain();
-        if chain.is_sealed() {
+        if chain.is_sealed() || goes_on {
             follower.pass_seal(chain.generation, chain.seq).await?;
         }
         Ok(read)

@@ -32,6 +32,7 @@ mod high_water;
 mod intake;
 mod metrics;
 mod places;
+pub mod rebuild;
 mod renewal;
 mod reply;
 pub mod sequencer;

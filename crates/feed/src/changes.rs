@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use giliran_core::{Change, Folded, Found, Keeper};
 use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
-use giliran_wire::ledger::{Chain, Foreign};
+use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Domain;
 
 use crate::FeedError;
@@ -48,6 +48,12 @@ impl Changes {
     /// Changes since the ledger's first block: as many events there are.
     pub(crate) fn told(&self) -> u64 {
         self.keeper.changes()
+    }
+
+    /// Whether the ledger goes on in the next generation from here on, although this one
+    /// is not sealed.
+    pub(crate) fn goes_on_in(&mut self, begin: &Block) -> Result<bool, FeedError> {
+        Ok(self.keeper.goes_on_in(begin)?)
     }
 
     /// Reads the message stored at `seq`; `after`: the last event that is told

@@ -287,8 +287,12 @@ impl Telling<'_> {
 
     /// Says how far all is told.
     async fn acknowledge(&mut self) -> Result<(), FeedError> {
+        let goes_on = match self.follower.rebuilt() {
+            Some(begin) => self.changes.goes_on_in(begin)?,
+            None => false,
+        };
         let chain = self.changes.chain();
-        if chain.is_sealed() {
+        if chain.is_sealed() || goes_on {
             // Before the seal is acknowledged: from there on that is confirmed.
             self.follower.pass_seal(chain.generation, chain.seq).await?;
         }

@@ -239,8 +239,12 @@ impl Persist {
                 writing.write().await?;
                 follower.ack_through(writing.written).await?;
             }
+            let goes_on = match follower.rebuilt() {
+                Some(begin) => writing.rows.goes_on_in(begin)?,
+                None => false,
+            };
             let chain = writing.rows.chain();
-            if chain.is_sealed() {
+            if chain.is_sealed() || goes_on {
                 follower.pass_seal(chain.generation, chain.seq).await?;
             }
             if looked.elapsed() >= LOOK {

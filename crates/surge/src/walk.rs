@@ -71,6 +71,8 @@ pub async fn walk<E: From<WalkError>>(
     loop {
         let is_newest = stream.generation() == newest.generation();
         let end = if is_newest { tail } else { stream.tail().await.map_err(WalkError::from)?.1 };
+        let goes_on = stream.goes_on().await.map_err(WalkError::from)?;
+        let end = goes_on.as_ref().map_or(end, |goes_on| end.min(goes_on.damaged_at - 1));
         let mut blocks = stream.blocks(chain.seq + 1, end);
         while let Some(block) = blocks.next().await {
             let (seq, bytes) = block.map_err(WalkError::from)?;
@@ -79,6 +81,9 @@ pub async fn walk<E: From<WalkError>>(
         drop(blocks);
         if is_newest {
             return Ok(chain);
+        }
+        if let Some(goes_on) = goes_on {
+            chain.goes_on_in(&goes_on.begin).map_err(WalkError::from)?;
         }
         let next = stream.generation() + 1;
         let after = ledger.of_generation(next).await.map_err(WalkError::from)?;

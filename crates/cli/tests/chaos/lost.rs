@@ -37,7 +37,7 @@ impl Rig {
         self.server.restart().await.unwrap();
     }
 
-    async fn tail(&self) -> u64 {
+    pub(crate) async fn tail(&self) -> u64 {
         let ledger = giliran_broker::ledger::open(&self.client, &self.domain).await.unwrap();
         ledger.tail().await.unwrap().1
     }

@@ -10,6 +10,7 @@
 mod away;
 mod cluster;
 mod lost;
+mod rebuilt;
 #[path = "../opening/rig.rs"]
 #[allow(dead_code, reason = "the openings' tests need more of it")]
 mod rig;

@@ -32,8 +32,13 @@ impl Generations {
         if self.stopped {
             return;
         }
-        // A keeper that folds a seal compares it with its own state.
-        if let Err(error) = self.keeper.fold(seq, bytes) {
+        // A keeper that folds a seal compares it with its own state. That a generation
+        // goes on in a rebuilt one has been judged in reading it.
+        let goes_on = match reading {
+            Reading::Valid(begin) => self.keeper.goes_on_in(begin),
+            _ => Ok(false),
+        };
+        if let Err(error) = goes_on.and_then(|_| self.keeper.fold(seq, bytes)) {
             self.stopped = true;
             self.findings.look(false, || error.to_string());
         }

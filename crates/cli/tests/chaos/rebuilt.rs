@@ -1,0 +1,95 @@
+//! A ledger damaged for real, and the way out: `giliran ledger rebuild`.
+
+use std::time::{Duration, Instant};
+
+use giliran_broker::ledger;
+use giliran_wire::BlockHash;
+use giliran_wire::ledger::Block;
+
+use crate::WITHIN;
+use crate::away::{SLACK, TOLD_WITHIN, ask};
+use crate::rig::{Rig, config};
+use crate::watched::Everybody;
+
+/// Somebody who may write the ledger's subject appends a block of the active engine's
+/// own epoch and nonce that does not continue the chain. Everything stops and says so;
+/// the ledger is rebuilt from its good blocks; everybody goes on by itself, store and
+/// events included, and the audit finds nothing wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_ledger_goes_on_behind_its_last_good_block() {
+    let rig = Rig::new(&config(100)).await;
+    rig.init();
+    let store = rig.sqlite();
+    let mut all = Everybody::start(&rig, &store).await;
+    let told = rig.book(&ask(1)).await;
+    assert_eq!(told["outcome"], "granted");
+    let good = rig.tail().await;
+    all.all_stand_at(good).await;
+
+    forge(&rig).await;
+    // Whoever writes meets it at the next block.
+    let settled = rig
+        .ask("book", ask(2).to_string())
+        .await
+        .is_some_and(|answer| answer["outcome"] == "granted" || answer["reason"] != "busy");
+    assert!(!settled, "nobody decides on a damaged ledger");
+    all.all_say("damaged", TOLD_WITHIN + SLACK).await;
+    let damaged = rig.tail().await;
+    assert!(damaged > good);
+
+    let signed = ["--operator", "siti", "--reason", "a forged block"];
+    let rebuild = [&["ledger", "rebuild"], &signed[..]].concat();
+    let since = Instant::now();
+    let said = loop {
+        let (code, out, said) = rig.run(&rebuild);
+        if code == 0 {
+            break out;
+        }
+        assert!(said.contains("holds the lease") && since.elapsed() < WITHIN, "{said}");
+    };
+    assert!(said.contains(&format!("ledger damaged at sequence {}", good + 1)), "{said}");
+    assert!(said.contains("given up      1 blocks with 0 grants"), "{said}");
+    assert_eq!(rig.tail().await, damaged, "it was only shown");
+    let said = rig.done(&[&rebuild[..], &["--yes"]].concat());
+    assert!(said.contains("rebuilt       GILIRAN_V1_LEDGER_2"), "{said}");
+
+    all.all_work(Duration::from_secs(60)).await;
+    assert_eq!(rig.book(&ask(1)).await["booking"], told["booking"], "what was told still is so");
+    let next = rig.book(&ask(3)).await;
+    assert_eq!(next["booking"]["numbers"][0], 2);
+    assert!(next["as_of"]["seq"].as_u64() > Some(damaged), "no sequence comes twice: {next}");
+    let facts = rig.audit(&[&store]).await;
+    assert_eq!(facts.bookings(), 2);
+    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let before = ledger.of_generation(1).await.unwrap().expect("nothing is deleted");
+    assert_eq!(before.tail().await.unwrap().1, damaged);
+
+    let (code, _, said) = rig.run(&rebuild);
+    assert_eq!(code, 1);
+    assert!(said.contains("holds the lease"), "{said}");
+    all.engines.iter_mut().for_each(crate::rig::Role::kill);
+    let since = Instant::now();
+    loop {
+        let (code, _, said) = rig.run(&rebuild);
+        assert_eq!(code, 1, "a ledger that is fine is not rebuilt");
+        if said.contains("there is nothing to rebuild") {
+            break;
+        }
+        assert!(since.elapsed() < WITHIN, "{said}");
+    }
+}
+
+/// Appends what the engine in office might have written, but for the block that it
+/// names as its predecessor.
+async fn forge(rig: &Rig) {
+    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let (_, tail) = ledger.tail().await.unwrap();
+    let (last, _) = Block::open(&ledger.read_at(tail).await.unwrap().unwrap()).unwrap();
+    let forged = Block {
+        number: last.number + 1,
+        previous: BlockHash([7; 32]),
+        entries: Vec::new(),
+        ..last
+    };
+    ledger.append(tail, forged.seal().bytes.into()).await.unwrap();
+}
