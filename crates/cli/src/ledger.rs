@@ -4,6 +4,8 @@ use giliran_broker::lease::Lease;
 use giliran_broker::ledger;
 use giliran_engine::rebuild::Damaged;
 use giliran_wire::WriterNonce;
+use giliran_wire::ledger::Signed;
+use giliran_wire::snapshot::PART_BYTES;
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
@@ -90,7 +92,8 @@ async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let writer = WriterNonce(rand::random());
-    let rebuilding = damaged.rebuild(&args.operator, &args.reason, writer);
+    let signed = Signed { operator: args.operator, reason: args.reason };
+    let rebuilding = damaged.rebuild(signed, writer, PART_BYTES);
     let (next, tail) = Box::pin(rebuilding).await?;
     shown!("rebuilt       {next}, up to sequence {tail}, written and read back");
     shown!("start the engines; stores and feed go on by themselves. Keep {stream} as it is");

@@ -11,8 +11,7 @@ use futures_util::StreamExt;
 use giliran_broker::ledger::Ledger;
 use giliran_core::{FoldError, Keeper};
 use giliran_wire::WriterNonce;
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt};
-use giliran_wire::snapshot::PART_BYTES;
+use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
 
 /// Why a ledger is not rebuilt.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +114,9 @@ impl Damaged {
         self.keeper.book().bookings()
     }
 
-    /// Writes the next generation's begin and reads it back; its stream and last
-    /// sequence. What an earlier try has left unfinished is finished, under the name and
-    /// reason that stand there.
+    /// Writes the next generation's begin, in parts of so many bytes, and reads it back;
+    /// its stream and last sequence. What an earlier try has left unfinished is
+    /// finished, under the name and reason that stand there.
     ///
     /// # Errors
     ///
@@ -125,14 +124,14 @@ impl Damaged {
     /// again.
     pub async fn rebuild(
         mut self,
-        operator: &str,
-        reason: &str,
+        signed: Signed,
         writer: WriterNonce,
+        part_bytes: usize,
     ) -> Result<(String, u64), RebuildError> {
         let next = self.next().await?;
         let in_the_way = || RebuildError::InTheWay(next.name().to_owned());
         let (_, stored) = next.tail().await?;
-        let mut parts = self.keeper.parts(PART_BYTES);
+        let mut parts = self.keeper.parts(part_bytes);
         let mut there = next.blocks(next.first(), stored);
         while let Some(message) = there.next().await {
             let (seq, bytes) = message?;
@@ -145,7 +144,7 @@ impl Damaged {
             let has_begun = chain.generation == next.generation();
             let mut entries = Vec::new();
             if !has_begun {
-                let (operator, reason) = (operator.to_owned(), reason.to_owned());
+                let Signed { operator, reason } = signed.clone();
                 let rebuilt = Some(Rebuilt { operator, reason, damaged_at: self.damaged_at });
                 let genesis = self.keeper.genesis().expect("looked at before").clone();
                 entries.push(Entry::Genesis(Genesis {

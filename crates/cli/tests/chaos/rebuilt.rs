@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use giliran_broker::ledger;
-use giliran_wire::BlockHash;
-use giliran_wire::ledger::Block;
+use giliran_engine::rebuild::Damaged;
+use giliran_wire::ledger::{Block, Signed};
+use giliran_wire::{BlockHash, WriterNonce};
 
 use crate::WITHIN;
 use crate::away::{SLACK, TOLD_WITHIN, ask};
@@ -77,6 +78,50 @@ async fn a_damaged_ledger_goes_on_behind_its_last_good_block() {
         }
         assert!(since.elapsed() < WITHIN, "{said}");
     }
+}
+
+/// The begin of the next generation takes many blocks; whoever wrote the first of them
+/// is gone. The next try finishes it, and comes to the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_was_interrupted_is_finished() {
+    const PART_BYTES: usize = 256;
+    let rig = Rig::new(&config(100)).await;
+    rig.init();
+    let mut engine = rig.serve("a");
+    rig.open().await;
+    for n in 1..=20 {
+        assert_eq!(rig.book(&ask(n)).await["outcome"], "granted");
+    }
+    engine.kill();
+    forge(&rig).await;
+    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let rebuild = async |name: &str, nonce| {
+        let damaged = Damaged::find(&ledger).await.unwrap();
+        let signed = Signed { operator: name.to_owned(), reason: "drill".to_owned() };
+        Box::pin(damaged.rebuild(signed, WriterNonce([nonce; 16]), PART_BYTES)).await
+    };
+    let (_, tail) = rebuild("siti", 1).await.unwrap();
+    let next = ledger.of_generation(2).await.unwrap().unwrap();
+    let first = next.first();
+    let mut written = Vec::new();
+    for seq in first..=tail {
+        written.push(next.read_at(seq).await.unwrap().unwrap());
+    }
+    assert!(written.len() > 4, "{} parts", written.len());
+    next.delete().await.unwrap();
+    let next = ledger.make_next().await.unwrap();
+    assert_eq!(next.first(), first);
+    for (seq, bytes) in (first..).zip(&written[..3]) {
+        next.append(seq - 1, bytes.clone()).await.unwrap();
+    }
+    assert!(ledger.goes_on().await.unwrap().is_none(), "it is not complete");
+    assert_eq!(rebuild("budi", 2).await.unwrap().1, tail);
+    for (seq, bytes) in (first..).zip(&written) {
+        assert_eq!(next.read_at(seq).await.unwrap().as_ref(), Some(bytes), "sequence {seq}");
+    }
+    let _engine = rig.serve("a");
+    rig.open().await;
+    assert_eq!(rig.book(&ask(21)).await["booking"]["numbers"][0], 21);
 }
 
 /// Appends what the engine in office might have written, but for the block that it
