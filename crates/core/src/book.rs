@@ -59,8 +59,8 @@ impl Book {
     }
 
     /// Gives back the places and claims of a grant that never entered a block.
-    /// Once per grant: whoever decided it, or was handed it, sees to that.
-    pub fn abandon(&self, grant: &Grant) {
+    /// Once per grant: [`Pending`](crate::Pending) and the keeper see to that.
+    pub(crate) fn abandon(&self, grant: &Grant) {
         let openings = self.openings.load();
         // One that has retired meanwhile has nothing left to be given back to.
         let Some(opening) = openings.get(grant.opening) else { return };
@@ -74,7 +74,7 @@ impl Book {
 
     /// Gives back the claims of an entry into a draw that never entered a block;
     /// see [`abandon`](Self::abandon).
-    pub fn abandon_ballot(&self, entry: &BallotEntry) {
+    pub(crate) fn abandon_ballot(&self, entry: &BallotEntry) {
         let openings = self.openings.load();
         let Some(opening) = openings.get(entry.opening) else { return };
         if let Some(account) = &entry.account {

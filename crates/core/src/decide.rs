@@ -18,7 +18,7 @@ use crate::claims::Standing;
 use crate::opening::Opening;
 use crate::openings::Openings;
 use crate::stable::Durable;
-use crate::{Booking, Waiting};
+use crate::{Booking, Pending, Waiting};
 
 /// Most entries, of those who wait and into draws, over all openings: memory is
 /// bounded, to some 600 bytes each.
@@ -129,21 +129,19 @@ impl Ask<'_> {
 
 /// What [`Book::decide`] says.
 #[derive(Debug)]
-#[must_use = "a grant dropped here leaks its places"]
+#[must_use = "a grant dropped here gives back what it has taken"]
 pub enum Decision {
     /// The answer can be given now.
     Settled(Settled),
-    /// Places are taken. The grant still lacks booking id and numbers; it goes
-    /// into a block, or back through [`Book::abandon`].
-    Granted(Box<Grant>),
+    /// Places are taken. The grant still lacks booking id and numbers.
+    Granted(Pending<Grant>),
     /// Everything it wants is durably gone, and it waits for what comes back.
     /// The entry lacks its receipt; the keeper [enters](crate::Keeper::enter) it.
     Enter(Box<BallotEntry>),
     /// The opening is drawn, and nothing speaks against this entry; its people
-    /// are claimed. It lacks its receipt, and goes into a block
-    /// ([`Keeper::ballot`](crate::Keeper::ballot)), or back through
-    /// [`Book::abandon_ballot`].
-    Ballot(Box<BallotEntry>),
+    /// are claimed. It lacks its receipt
+    /// ([`Keeper::ballot`](crate::Keeper::ballot)).
+    Ballot(Pending<BallotEntry>),
     /// It belongs into the present round of the opening of this ordinal, and is
     /// [decided](Book::decide_in_round) at its end.
     Collect(u32),
@@ -239,17 +237,17 @@ enum First {
 impl Book {
     /// Decides a request at engine time `now`. Any number of threads may; none
     /// waits for another.
-    pub fn decide(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
+    pub fn decide(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Decision {
         self.decide_when(ask, now, When::AtArrival)
     }
 
     /// Decides a request at the end of its round: one after the other, by one
     /// hand.
-    pub fn decide_in_round(&self, ask: &Ask<'_>, now: Timestamp) -> Decision {
+    pub fn decide_in_round(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Decision {
         self.decide_when(ask, now, When::InRound)
     }
 
-    fn decide_when(&self, ask: &Ask<'_>, now: Timestamp, when: When) -> Decision {
+    fn decide_when(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp, when: When) -> Decision {
         for glance in self.stable.attempts() {
             let openings = self.openings.load();
             match self.judge(ask, &openings, (now, when), glance.at) {
@@ -265,7 +263,8 @@ impl Book {
                 Judged::Collect(ordinal) => return Decision::Collect(ordinal),
                 Judged::Try(opening, fitting) => {
                     let grant = opening.take(ask, &fitting, &openings, now);
-                    return grant.map_or(Decision::Wait, Decision::Granted);
+                    let pending = |grant| Decision::Granted(Pending::new(self, grant));
+                    return grant.map_or(Decision::Wait, pending);
                 }
                 Judged::Enter(opening, fitting) => {
                     if self.stable.held(&glance) {
@@ -274,7 +273,8 @@ impl Book {
                 }
                 Judged::Ballot(opening, fitting) => {
                     let entry = opening.take_ballot(ask, &fitting, &openings, now);
-                    return entry.map_or(Decision::Wait, Decision::Ballot);
+                    let pending = |entry| Decision::Ballot(Pending::new(self, entry));
+                    return entry.map_or(Decision::Wait, pending);
                 }
             }
         }

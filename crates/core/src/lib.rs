@@ -8,7 +8,8 @@
 //! 2. [`Keeper::number`] (one thread) gives queue numbers as the grant enters a
 //!    block.
 //! 3. [`Keeper::commit`] makes the block's facts durable once the ledger has
-//!    it, or [`Book::abandon`] takes the places back.
+//!    it, or [`Keeper::abandon`] takes the places back. A grant that enters no block
+//!    gives them back as it is dropped ([`Pending`]).
 //! 4. [`Keeper::fold`] does the same for blocks read from the ledger: on start,
 //!    on a standby, after a take-over.
 //!
@@ -39,6 +40,7 @@ mod models;
 mod opening;
 mod openings;
 pub mod order;
+mod pending;
 mod places;
 mod stable;
 mod sync;
@@ -55,5 +57,6 @@ pub use keeper::{
 };
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
+pub use pending::{Pending, Taken};
 pub use stable::Durable;
 pub use waiting::Waiting;

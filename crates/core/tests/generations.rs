@@ -72,12 +72,12 @@ impl Ledger {
         let mut grant = None;
         let book = Arc::clone(self.keeper.book());
         asks(person(who), slot, |ask| match book.decide(ask, NOW) {
-            Decision::Granted(granted) => grant = Some(*granted),
+            Decision::Granted(granted) => grant = Some(granted),
             other => panic!("{other:?}"),
         });
         let mut grant = grant.unwrap();
         assert_eq!(self.keeper.number(&mut grant, u128::from(who) + 1), Numbered::Done);
-        grant
+        *grant.enter()
     }
 
     fn next(&self, generation: u32, entries: Vec<Entry>) -> Block {

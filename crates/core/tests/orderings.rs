@@ -145,7 +145,7 @@ impl World {
                     self.ours = grant.booking;
                 }
                 grant.hold_expires_at = Some(NOW.plus_millis(HOLD_MS));
-                self.ledger.append(vec![Entry::Grant(*grant)]);
+                self.ledger.append(vec![Entry::Grant(*grant.enter())]);
                 Outcome::Booked
             }
             Decision::Settled(Settled::Repeat(..)) => Outcome::Nothing,

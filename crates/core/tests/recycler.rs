@@ -78,7 +78,7 @@ impl Market {
             Decision::Granted(mut grant) => {
                 self.ledger.keeper.number(&mut grant, self.random.wide());
                 self.held = grant.booking;
-                self.ledger.append(vec![Entry::Grant(*grant)]);
+                self.ledger.append(vec![Entry::Grant(*grant.enter())]);
                 true
             }
             Decision::Settled(Settled::Refused(refusal, _)) => {

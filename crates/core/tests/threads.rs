@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use giliran_core::{Ask, Book, Decision, Numbered, Settled};
+use giliran_core::{Ask, Book, Decision, Numbered, Pending, Settled};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
 use giliran_wire::request::Choice;
@@ -51,7 +51,7 @@ struct Request {
 }
 
 impl Request {
-    fn decide(&self, book: &Book) -> Decision {
+    fn decide(&self, book: &Arc<Book>) -> Decision {
         let choices: Vec<Choice<'_>> = self
             .sessions
             .iter()
@@ -99,7 +99,7 @@ struct Answer {
 
 /// Puts what is decided into blocks, and gives up every `every`-th block and
 /// grant, until all senders are gone.
-fn keep(ledger: &mut Ledger, granted: &Receiver<Box<Grant>>, random: &mut Random, every: u64) {
+fn keep(ledger: &mut Ledger, granted: &Receiver<Pending<Grant>>, random: &mut Random, every: u64) {
     let mut ids = 1u128;
     loop {
         let mut grants = match granted.recv() {
@@ -115,12 +115,12 @@ fn keep(ledger: &mut Ledger, granted: &Receiver<Box<Grant>>, random: &mut Random
         let mut entries = Vec::new();
         for mut grant in grants {
             if random.below(every) == 0 {
-                ledger.keeper.book().abandon(&grant);
+                drop(grant);
             } else {
                 while ledger.keeper.number(&mut grant, ids) != Numbered::Done {
                     ids += 1;
                 }
-                entries.push(Entry::Grant(*grant));
+                entries.push(Entry::Grant(*grant.enter()));
             }
         }
         if random.below(every) == 0 {
@@ -136,9 +136,9 @@ fn keep(ledger: &mut Ledger, granted: &Receiver<Box<Grant>>, random: &mut Random
 /// Asks until everything has a terminal answer. A grant is one when a later
 /// repetition finds it.
 fn ask_all(
-    book: &Book,
+    book: &Arc<Book>,
     mut requests: Vec<Request>,
-    granted: &SyncSender<Box<Grant>>,
+    granted: &SyncSender<Pending<Grant>>,
 ) -> Vec<Answer> {
     let mut answers = Vec::new();
     while !requests.is_empty() {
@@ -393,7 +393,7 @@ fn check_claims_and_accounts(ledger: &Ledger, facts: &Facts, limit: u32, people:
     let booked: HashSet<Pseudonym> = seats.map(|seat| seat.applicant).collect();
     for who in (0..people).map(person).filter(|who| !booked.contains(who)) {
         match alone(who, None) {
-            Decision::Granted(grant) => book.abandon(&grant),
+            Decision::Granted(grant) => drop(grant),
             other => panic!("{other:?} for somebody without a booking"),
         }
     }
@@ -409,6 +409,5 @@ fn check_claims_and_accounts(ledger: &Ledger, facts: &Facts, limit: u32, people:
         }
         let beyond = alone(person(3_000_000), Some(account));
         assert!(!matches!(beyond, Decision::Granted(_)), "an account beyond its limit");
-        grants.iter().for_each(|grant| book.abandon(grant));
     }
 }

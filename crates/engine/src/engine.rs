@@ -31,6 +31,7 @@ use crate::gate::{Gate, raised};
 use crate::high_water::{HighWater, HighWaterError};
 use crate::metrics::Metrics;
 use crate::renewal::{give_back, renew};
+use crate::sequencer::Lost;
 use crate::snapshot::SnapshotFile;
 use crate::term::{self, Office};
 
@@ -100,6 +101,13 @@ pub enum EngineError {
     /// The ledger cannot be read any further.
     #[error(transparent)]
     Ledger(#[from] FoldError),
+    /// A task that decides or answers ended by itself. What it held is given back,
+    /// but what it was doing is not known.
+    #[error("a task of the engine ended: {0}. Start the engine again; its log says more")]
+    TaskEnded(String),
+    /// The ledger does not hold what it held.
+    #[error("{0}. Restore the newest copy of the stream, then restart whatever reads it")]
+    Lost(Lost),
     /// This machine knows more of the ledger than there is.
     #[error(transparent)]
     HighWater(#[from] HighWaterError),
@@ -140,11 +148,12 @@ impl Trouble for EngineError {
     fn trouble(&self) -> Option<State> {
         match self {
             Self::Ledger(_) => Some(State::Damaged),
+            Self::Lost(_) => Some(State::LedgerLost),
             Self::NoGenesis => Some(State::NoLedger),
             Self::Subscribe { .. } | Self::Flush(_) => Some(State::NatsUnavailable),
             Self::Broker(error) => Some(State::of(error.kind())),
             // Of this machine alone, and nobody else can mend it.
-            Self::HighWater(_) | Self::OtherKey { .. } => None,
+            Self::HighWater(_) | Self::OtherKey { .. } | Self::TaskEnded(_) => None,
         }
     }
 }

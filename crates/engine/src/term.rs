@@ -25,7 +25,9 @@ use crate::engine::EngineError;
 use crate::gate::raised;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
-use crate::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why};
+use crate::sequencer::{
+    Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
+};
 use crate::story::{self, Story};
 use crate::workers::{self, Decided, Shared};
 
@@ -155,8 +157,8 @@ struct Term<'a> {
     /// Given to the workers when they start.
     decided_tx: Option<mpsc::Sender<Decided>>,
     answers: mpsc::Sender<Answers>,
-    reads_tx: mpsc::Sender<(u64, Read)>,
-    reads: mpsc::Receiver<(u64, Read)>,
+    reads_tx: mpsc::Sender<(Attempt, Read)>,
+    reads: mpsc::Receiver<(Attempt, Read)>,
     /// Intake and workers.
     tasks: JoinSet<()>,
     stop_intake: watch::Sender<bool>,
@@ -166,7 +168,7 @@ struct Term<'a> {
     /// One is being made; or could not be made, until then.
     making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
-    sent: HashMap<u64, Instant>,
+    sent: HashMap<Attempt, Instant>,
     marked: Option<Mark>,
     awaited: Awaited,
     story: Story,
@@ -205,11 +207,16 @@ impl Term<'_> {
                     self.take_decided(&mut group);
                     self.sequencer.finish(self::now(self.office.engine));
                 }
-                (attempt, outcome) = self.appender.next() => self.appended(attempt, &outcome),
+                (number, outcome) = self.appender.next() => {
+                    self.appended(Attempt::of_number(number), &outcome);
+                }
                 Some((attempt, read)) = self.reads.recv() => {
                     self.on_sequencer(|sequencer, now| sequencer.read(attempt, &read, now));
                 }
                 Some((next, asked)) = self.nexts.recv() => self.roll(next, asked),
+                Some(ended) = self.tasks.join_next(), if !retired && stopping.is_none() => {
+                    return Err(EngineError::TaskEnded(ended_how(ended)));
+                }
                 _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
                     self.decide(&mut group);
                 }
@@ -252,7 +259,7 @@ impl Term<'_> {
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
             self.make_next(Some((signed, ticket)));
         }
-        self.sequencer.ballots(all.ballots);
+        self.sequencer.ballots(all.ballots, now);
         self.sequencer.collect(all.rounds, now);
         self.sequencer.decided(all.granted, all.waiting, now);
     }
@@ -337,7 +344,7 @@ impl Term<'_> {
         self.decide(group);
     }
 
-    fn appended(&mut self, attempt: u64, outcome: &AppendOutcome) {
+    fn appended(&mut self, attempt: Attempt, outcome: &AppendOutcome) {
         let appended = match outcome {
             AppendOutcome::Stored { seq } => Appended::Stored { seq: *seq },
             AppendOutcome::WrongLastSequence => Appended::WrongLastSequence,
@@ -370,9 +377,7 @@ impl Term<'_> {
                         }
                     }
                     Effect::Read { attempt, generation, seq } => {
-                        if self.write_in(generation).await {
-                            self.read(attempt, seq);
-                        }
+                        self.read(attempt, generation, seq);
                     }
                     Effect::Answer { ticket, request_id, outcome } => {
                         answers.push((ticket, request_id, outcome));
@@ -387,7 +392,7 @@ impl Term<'_> {
             }
         }
         if !answers.is_empty() && self.answers.send(answers).await.is_err() {
-            tracing::error!("the answering task ended early");
+            return Err(EngineError::TaskEnded("the answering task is gone".to_owned()));
         }
         Ok(end)
     }
@@ -411,7 +416,7 @@ impl Term<'_> {
         false
     }
 
-    async fn append(&mut self, attempt: u64, expected_last: u64, bytes: bytes::Bytes) {
+    async fn append(&mut self, attempt: Attempt, expected_last: u64, bytes: bytes::Bytes) {
         let metrics = &self.shared.metrics;
         if let Some(grants) = self.sequencer.in_flight() {
             metrics.block_grants.observe(grants as f64);
@@ -423,19 +428,18 @@ impl Term<'_> {
         }
         self.sent.insert(attempt, Instant::now());
         if let Err(error) =
-            self.appender.send(&self.office.ledger, attempt, expected_last, bytes).await
+            self.appender.send(&self.office.ledger, attempt.number(), expected_last, bytes).await
         {
             // The sequencer sends again when no outcome comes.
             tracing::warn!(%error, "a block could not be sent; trying on");
         }
     }
 
-    fn read(&self, attempt: u64, seq: u64) {
+    fn read(&self, attempt: Attempt, generation: u32, seq: u64) {
         let (ledger, reads) = (self.office.ledger.clone(), self.reads_tx.clone());
         tokio::spawn(async move {
-            let read = match ledger.read_at(seq).await {
-                Ok(Some(bytes)) => Read::Found(bytes),
-                Ok(None) => Read::Nothing,
+            let read = match look(&ledger, generation, seq).await {
+                Ok(read) => read,
                 Err(error) => {
                     tracing::warn!(%error, seq, "the ledger could not be read; trying on");
                     Read::Failed
@@ -494,7 +498,7 @@ impl Term<'_> {
             if answer {
                 self.decide(&mut group);
             }
-            group.drain(..).for_each(|decided| decided.abandon(&self.shared.book));
+            group.clear();
         }
         while let Ok(decided) = self.decided.try_recv() {
             group.push(decided);
@@ -502,7 +506,6 @@ impl Term<'_> {
         if answer {
             self.decide(&mut group);
         }
-        group.into_iter().for_each(|decided| decided.abandon(&self.shared.book));
         // What was dropped in the queue does not wait any more.
         self.shared.metrics.queue_depth.set(0);
     }
@@ -536,6 +539,7 @@ impl Term<'_> {
         let keeper = self.sequencer.into_keeper();
         let end = match why {
             Why::Damaged(source) => return Err(EngineError::Ledger(source)),
+            Why::Lost(source) => return Err(EngineError::Lost(source)),
             Why::Finished if stopping => End::Stopped,
             Why::Deposed | Why::Finished => End::Deposed,
         };
@@ -596,6 +600,23 @@ impl Term<'_> {
         }
         Ok(())
     }
+}
+
+/// How a task of intake or deciding came to an end that nobody asked for.
+fn ended_how(ended: Result<(), tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(()) => "a subscription or a queue was closed".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What stands at a sequence of a generation's stream, by its leader.
+async fn look(ledger: &Ledger, generation: u32, seq: u64) -> Result<Read, giliran_broker::Error> {
+    let stream = ledger.of_generation(generation).await?.ok_or_else(|| ledger.gone(generation))?;
+    Ok(match stream.read_at(seq).await? {
+        Some(bytes) => Read::Found(bytes),
+        None => Read::Nothing { tail: stream.tail().await?.1 },
+    })
 }
 
 /// Writes and sends the answers of committed blocks.

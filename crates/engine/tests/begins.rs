@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use giliran_core::Keeper;
-use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Sequencer, Why};
+use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Read, Sequencer, Why};
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
     ReturnRule, Rules, Session, Slot, TakeOver,
@@ -78,8 +80,12 @@ fn take_over(keeper: Keeper, writer: u8) -> Sequencer<u64> {
     Sequencer::take_over(keeper, writer, take_over, Box::new(|| 7), NEXT, NOW)
 }
 
-/// Stores every block at once; those of the second generation, and why it ended.
-fn run(sequencer: &mut Sequencer<u64>) -> (Vec<Bytes>, Option<Why>) {
+/// Stores every block at once, in this stream; those of the second generation, and why
+/// it ended.
+fn run(
+    sequencer: &mut Sequencer<u64>,
+    stream: &mut BTreeMap<u64, Bytes>,
+) -> (Vec<Bytes>, Option<Why>) {
     let (mut second, mut end) = (Vec::new(), None);
     loop {
         let effects = sequencer.effects();
@@ -89,9 +95,13 @@ fn run(sequencer: &mut Sequencer<u64>) -> (Vec<Bytes>, Option<Why>) {
         for effect in effects {
             match effect {
                 Effect::Append { attempt, generation, expected_last, bytes } => {
-                    second.extend((generation == 2).then_some(bytes));
+                    second.extend((generation == 2).then_some(bytes.clone()));
+                    stream.insert(expected_last + 1, bytes);
                     let stored = Appended::Stored { seq: expected_last + 1 };
                     sequencer.appended(attempt, stored, NOW);
+                }
+                Effect::Read { attempt, seq, .. } => {
+                    sequencer.read(attempt, &Read::Found(stream[&seq].clone()), NOW);
                 }
                 Effect::Idle(why) => end = Some(why),
                 _ => {}
@@ -107,18 +117,19 @@ fn a_part_of_the_state_begins_nothing() {
     let mut keeper = Keeper::new();
     keeper.fold(1, &genesis()).unwrap();
     let mut first = take_over(keeper, 1);
-    run(&mut first);
+    let mut stream = BTreeMap::from([(1, genesis())]);
+    run(&mut first, &mut stream);
     first.record_openings(vec![opening()], NOW);
-    run(&mut first);
+    run(&mut first, &mut stream);
     first.roll("next".into(), FIRST, None, NOW);
-    let (begin, _) = run(&mut first);
+    let (begin, _) = run(&mut first, &mut stream);
     assert!(begin.len() > 2, "{} parts", begin.len());
     for read in 1..begin.len() {
         let mut keeper = Keeper::beginning_with(2);
         for (seq, bytes) in (FIRST..).zip(&begin[..read]) {
             keeper.fold(seq, bytes).unwrap();
         }
-        let (written, end) = run(&mut take_over(keeper, 2));
+        let (written, end) = run(&mut take_over(keeper, 2), &mut stream.clone());
         assert!(matches!(end, Some(Why::Damaged(_))), "{end:?}");
         assert_eq!(written.len(), 0, "after {read} of {} parts", begin.len());
     }
@@ -127,6 +138,6 @@ fn a_part_of_the_state_begins_nothing() {
         keeper.fold(seq, bytes).unwrap();
     }
     let mut second = take_over(keeper, 2);
-    assert_eq!(run(&mut second).0.len(), 1, "its take-over");
+    assert_eq!(run(&mut second, &mut stream).0.len(), 1, "its take-over");
     assert!(second.is_active());
 }

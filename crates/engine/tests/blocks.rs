@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use bytes::Bytes;
 use giliran_core::{Ask, Decision, Keeper};
 use giliran_engine::sequencer::{
-    Act, Action, Appended, Continuation, Effect, Now, Outcome, Sequencer,
+    Act, Action, Appended, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
@@ -75,6 +76,7 @@ struct Bench {
     now: Now,
     /// Everything told, by ticket.
     told: Vec<(u64, Outcome)>,
+    blocks: Vec<Bytes>,
     largest: usize,
 }
 
@@ -99,7 +101,8 @@ impl Bench {
             previous: BlockHash::ZERO,
             entries: vec![Entry::Genesis(genesis)],
         };
-        keeper.fold(1, &block.seal().bytes).unwrap();
+        let blocks = vec![Bytes::from(block.seal().bytes)];
+        keeper.fold(1, &blocks[0]).unwrap();
         let now = Now { wall: Timestamp::from_millis(1_795_000_000_000), mono_ms: 1_000_000 };
         let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         let mut bits = 0u128;
@@ -110,7 +113,7 @@ impl Bench {
         let next = Continuation::default();
         let sequencer =
             Sequencer::take_over(keeper, WriterNonce([1; 16]), take_over, random, next, now);
-        let mut bench = Self { sequencer, now, told: Vec::new(), largest: 0 };
+        let mut bench = Self { sequencer, now, told: Vec::new(), blocks, largest: 0 };
         bench.run();
         bench.sequencer.record_openings(vec![opening()], now);
         bench.run();
@@ -128,11 +131,16 @@ impl Bench {
                 match effect {
                     Effect::Append { attempt, expected_last, bytes, .. } => {
                         self.largest = self.largest.max(bytes.len());
+                        self.blocks.push(bytes);
                         let stored = Appended::Stored { seq: expected_last + 1 };
                         self.sequencer.appended(attempt, stored, self.now);
                     }
                     Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
-                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
+                    Effect::Read { attempt, seq, .. } => {
+                        let found = Read::Found(self.blocks[seq as usize - 1].clone());
+                        self.sequencer.read(attempt, &found, self.now);
+                    }
+                    Effect::Active(_) | Effect::Foreign(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }

@@ -5,7 +5,7 @@
 
 use giliran_config::Config;
 use giliran_core::{Ask, ChangeAsk, Decision, Deed, Keeper, Settled};
-use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Outcome, Sequencer};
+use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer};
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, TakeOver};
 use giliran_wire::request::Choice;
@@ -108,7 +108,11 @@ impl Bench {
                         self.sequencer.appended(attempt, stored, self.now);
                     }
                     Effect::Answer { outcome, .. } => self.told.push(outcome),
-                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
+                    Effect::Read { attempt, seq, .. } => {
+                        let found = Read::Found(self.blocks[seq as usize - 1].clone().into());
+                        self.sequencer.read(attempt, &found, self.now);
+                    }
+                    Effect::Active(_) | Effect::Foreign(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }

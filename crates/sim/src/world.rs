@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use bytes::Bytes;
 use giliran_core::{Ask, ChangeAsk, Decision, Deed, Found, Keeper, Settled, Waiting};
 use giliran_engine::sequencer::{
-    Appended, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
+    Appended, Attempt as Sent, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
@@ -220,8 +220,8 @@ enum Event {
     /// An append reaches the stream.
     AppendArrives {
         engine: usize,
-        life: u64,
-        attempt: u64,
+        term: u64,
+        attempt: Sent,
         generation: u32,
         expected_last: u64,
         bytes: Bytes,
@@ -229,22 +229,22 @@ enum Event {
     /// A result reaches the engine.
     Outcome {
         engine: usize,
-        life: u64,
-        attempt: u64,
+        term: u64,
+        attempt: Sent,
         outcome: Appended,
     },
     /// A read reaches the stream.
     ReadArrives {
         engine: usize,
-        life: u64,
-        attempt: u64,
+        term: u64,
+        attempt: Sent,
         generation: u32,
         seq: u64,
     },
     ReadResult {
         engine: usize,
-        life: u64,
-        attempt: u64,
+        term: u64,
+        attempt: Sent,
         read: Read,
     },
     /// A client sends (again).
@@ -287,9 +287,8 @@ struct Request {
 }
 
 struct Engine {
-    /// Counts restarts: what was meant for an earlier life is lost.
-    life: u64,
-    /// Counts its terms of office.
+    /// Counts its terms of office: each has channels of its own, and what comes back
+    /// after one has ended reaches nobody.
     term: u64,
     up: bool,
     paused_until_ms: u64,
@@ -356,7 +355,6 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let engines = (0..3)
             .map(|_| Engine {
-                life: 0,
                 term: 0,
                 up: true,
                 paused_until_ms: 0,
@@ -492,29 +490,29 @@ impl World {
             event => event,
         };
         match event {
-            Event::AppendArrives { engine, life, attempt, generation, expected_last, bytes } => {
-                self.append_arrives(engine, life, attempt, (generation, expected_last), bytes);
+            Event::AppendArrives { engine, term, attempt, generation, expected_last, bytes } => {
+                self.append_arrives((engine, term), attempt, (generation, expected_last), bytes);
             }
-            Event::Outcome { engine, life, attempt, outcome } => {
+            Event::Outcome { engine, term, attempt, outcome } => {
                 let now = self.now(engine);
-                if self.engines[engine].life == life
+                if self.engines[engine].term == term
                     && let Some(sequencer) = &mut self.engines[engine].sequencer
                 {
                     sequencer.appended(attempt, outcome, now);
                     self.perform(engine);
                 }
             }
-            Event::ReadArrives { engine, life, attempt, generation, seq } => {
+            Event::ReadArrives { engine, term, attempt, generation, seq } => {
                 let read = match self.streams.read(generation, seq) {
                     _ if self.rng.random_bool(0.05) && self.now_ms < FAULTS_END_MS => Read::Failed,
                     Some(bytes) => Read::Found(bytes.clone()),
-                    None => Read::Nothing,
+                    None => Read::Nothing { tail: self.streams.last(generation) },
                 };
-                self.soon(Event::ReadResult { engine, life, attempt, read });
+                self.soon(Event::ReadResult { engine, term, attempt, read });
             }
-            Event::ReadResult { engine, life, attempt, read } => {
+            Event::ReadResult { engine, term, attempt, read } => {
                 let now = self.now(engine);
-                if self.engines[engine].life == life
+                if self.engines[engine].term == term
                     && let Some(sequencer) = &mut self.engines[engine].sequencer
                 {
                     sequencer.read(attempt, &read, now);
@@ -571,9 +569,8 @@ impl World {
 
     fn append_arrives(
         &mut self,
-        engine: usize,
-        life: u64,
-        attempt: u64,
+        (engine, term): (usize, u64),
+        attempt: Sent,
         (generation, expected_last): (u32, u64),
         bytes: Bytes,
     ) {
@@ -586,7 +583,7 @@ impl World {
             self.faults.push("append repeated");
             self.soon(Event::AppendArrives {
                 engine,
-                life,
+                term,
                 attempt,
                 generation,
                 expected_last,
@@ -610,7 +607,7 @@ impl World {
             self.faults.push("outcome lost");
             return;
         }
-        self.soon(Event::Outcome { engine, life, attempt, outcome });
+        self.soon(Event::Outcome { engine, term, attempt, outcome });
     }
 
     fn perform(&mut self, engine: usize) {
@@ -620,13 +617,13 @@ impl World {
             if effects.is_empty() {
                 return;
             }
-            let life = self.engines[engine].life;
+            let term = self.engines[engine].term;
             for effect in effects {
                 match effect {
                     Effect::Append { attempt, generation, expected_last, bytes } => {
                         self.soon(Event::AppendArrives {
                             engine,
-                            life,
+                            term,
                             attempt,
                             generation,
                             expected_last,
@@ -634,7 +631,7 @@ impl World {
                         });
                     }
                     Effect::Read { attempt, generation, seq } => {
-                        self.soon(Event::ReadArrives { engine, life, attempt, generation, seq });
+                        self.soon(Event::ReadArrives { engine, term, attempt, generation, seq });
                     }
                     Effect::Answer { ticket, outcome, .. } => self.answer(engine, ticket, outcome),
                     Effect::Foreign(_) => self.faults.push("foreign at the place"),
@@ -655,8 +652,10 @@ impl World {
     }
 
     fn leave_office(&mut self, engine: usize, why: &Why) {
-        if let Why::Damaged(error) = why {
-            self.damaged.push(error.to_string());
+        match why {
+            Why::Damaged(error) => self.damaged.push(error.to_string()),
+            Why::Lost(lost) => self.damaged.push(lost.to_string()),
+            Why::Finished | Why::Deposed => {}
         }
         let engine = &mut self.engines[engine];
         engine.follower = engine.sequencer.take().map(Sequencer::into_keeper);
@@ -788,9 +787,9 @@ impl World {
                 self.answer(engine, attempt, Outcome::Settled(settled));
                 return;
             }
-            Decision::Granted(mut grant) => {
+            Decision::Granted(grant) => {
                 if self.mutant == Some(Mutant::ReplyBeforeAck) {
-                    let numbers = grant.seats.iter_mut().map(|seat| seat.number).collect();
+                    let numbers = grant.seats.iter().map(|seat| seat.number).collect();
                     let (booking, slot) = (grant.booking, grant.slot);
                     let as_of = sequencer.keeper().durable().position();
                     let told = Told::Granted { booking, version: 1, slot, numbers, as_of };
@@ -801,7 +800,7 @@ impl World {
                 }
             }
             Decision::Ballot(entry) => {
-                sequencer.ballots([(entry, attempt)]);
+                sequencer.ballots([(entry, attempt)], now);
                 sequencer.decided([], [], now);
             }
             Decision::Collect(ordinal) => {
@@ -877,7 +876,6 @@ impl World {
                 self.faults.push("crash");
                 let begin = if self.rng.random() { self.streams.newest_begun() } else { 1 };
                 let engine = &mut self.engines[engine];
-                engine.life += 1;
                 engine.sequencer = None;
                 engine.follower = Some(Keeper::beginning_with(begin));
                 engine.lease_until_ms = 0;

@@ -302,8 +302,7 @@ impl Keeper {
     }
 
     /// Takes back an entry of a block that will never be in the ledger: places,
-    /// numbers and claims. A grant that was not numbered yet goes back through
-    /// [`Book::abandon`]. [`end_block`](Self::end_block) comes after the last.
+    /// numbers and claims. [`end_block`](Self::end_block) comes after the last.
     pub fn abandon(&mut self, entry: &Entry) {
         match entry {
             Entry::Grant(grant) => self.abandon_grant(grant),

@@ -34,7 +34,7 @@ impl World {
     pub(crate) fn check_end(&mut self) {
         self.give_up_block();
         for grant in std::mem::take(&mut self.queue) {
-            self.give_up(&grant);
+            self.give_up(grant);
         }
         self.check_sums();
         let replayed = self.replayed().unwrap();

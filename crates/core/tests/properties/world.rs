@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) plain: Plain,
     pub(crate) now: Timestamp,
     writer: u8,
-    pub(crate) queue: VecDeque<Box<Grant>>,
+    pub(crate) queue: VecDeque<giliran_core::Pending<Grant>>,
     /// Changes of bookings that wait for a block.
     pub(crate) wishes: VecDeque<Wish>,
     /// Those who wait for returned places, to be entered.
@@ -205,7 +205,7 @@ impl World {
             Step::GiveUpBlock => self.give_up_block(),
             Step::GiveUp(which) if !self.queue.is_empty() => {
                 let grant = self.queue.remove(which.index(self.queue.len())).unwrap();
-                self.give_up(&grant);
+                self.give_up(grant);
             }
             Step::Void => self.void(),
             Step::Foreign(bytes, copy) => self.foreign(bytes, copy),
@@ -344,7 +344,7 @@ impl World {
 
     fn ask(&mut self, request: Request) {
         let expected = self.plain.expected(&request, self.time());
-        let decision = self.book().decide(&request.ask(), self.time());
+        let decision = self.keeper.book().decide(&request.ask(), self.time());
         let settled_at = self.settled_at();
         let told = match decision {
             Decision::Wait => Expected::Wait,
@@ -412,13 +412,13 @@ impl World {
             std::mem::take(&mut self.queue).into_iter().partition(|grant| closed(grant));
         self.queue = queue;
         for grant in late {
-            self.give_up(&grant);
+            self.give_up(grant);
         }
     }
 
-    pub(crate) fn give_up(&mut self, grant: &Grant) {
-        self.book().abandon(grant);
-        self.forget(grant);
+    pub(crate) fn give_up(&mut self, grant: giliran_core::Pending<Grant>) {
+        self.forget(&grant);
+        drop(grant);
     }
 
     pub(crate) fn give_up_block(&mut self) {
@@ -502,7 +502,7 @@ impl World {
         };
         let granted = (!self.queue.is_empty()).then(|| which.index(self.queue.len()));
         if let Some(i) = granted.filter(|i| grants(&self.queue[*i])) {
-            let mut grant = self.queue[i].clone();
+            let mut grant = Grant::clone(&self.queue[i]);
             let request = self.plain.pending[self.place(&grant)].request.clone();
             let (opening, places) = (grant.opening as usize, grant.seats.len());
             let numbers = self.plain.lowest_numbers(opening, grant.slot, places);
@@ -514,7 +514,7 @@ impl World {
             grant.hold_expires_at = hold.map(|ms| time.plus_millis(ms));
             // The others' is durable; the own one is given up below.
             self.plain.pending.push(self.plain.pending[self.place(&grant)].clone());
-            entries.push(Entry::Grant(*grant));
+            entries.push(Entry::Grant(grant));
             requests.push(request);
         }
         let own = self.writer;
@@ -527,7 +527,7 @@ impl World {
         self.follow(&block.entries, &requests, block.time, &folded.changes());
         self.writer = own;
         for grant in std::mem::take(&mut self.queue) {
-            self.give_up(&grant);
+            self.give_up(grant);
         }
         self.forget_all();
         self.take_over();

@@ -320,7 +320,7 @@ impl World {
             };
             assert_eq!(numbered == Numbered::Done, has_room);
             if !has_room {
-                self.give_up(&grant);
+                self.give_up(grant);
                 continue;
             }
             let numbers: Vec<u16> = grant.seats.iter().map(|seat| seat.number).collect();
@@ -335,7 +335,7 @@ impl World {
                     && p.people[0] == grant.seats[0].applicant
             };
             let request = self.plain.pending.iter().find(of_it).unwrap().request.clone();
-            block.push(Entry::Grant(*grant), request);
+            block.push(Entry::Grant(*grant.enter()), request);
         }
     }
 }

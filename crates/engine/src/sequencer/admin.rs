@@ -11,7 +11,8 @@ use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
 use giliran_wire::{BookingId, Position, Timestamp};
 
 use super::gather::entry_bytes;
-use super::{Effect, Gathered, Outcome, Sequencer};
+use super::waiting::is_overdue;
+use super::{Effect, Gathered, Now, Outcome, Sequencer};
 
 /// Most bookings that are moved or cancelled in one block.
 const BOOKINGS_A_BLOCK: usize = 256;
@@ -120,7 +121,10 @@ pub struct Came {
 #[derive(Debug)]
 pub(super) struct Job<T> {
     action: Action,
-    ticket: T,
+    /// None: they were told `busy`.
+    ticket: Option<T>,
+    /// Since when it waits, on the monotonic clock.
+    since_ms: u64,
     /// Bookings to be moved or cancelled still.
     bookings: VecDeque<BookingId>,
     changed: Vec<BookingId>,
@@ -129,7 +133,7 @@ pub(super) struct Job<T> {
 }
 
 impl<T> Job<T> {
-    pub(super) fn new(action: Action, ticket: T) -> Self {
+    pub(super) fn new(action: Action, ticket: T, now: Now) -> Self {
         let slots = match &action.act {
             Act::Quota { slot, .. } | Act::Reserve { slot, .. } => vec![*slot],
             Act::Halt { slots, .. } => slots.clone(),
@@ -137,7 +141,12 @@ impl<T> Job<T> {
         };
         let report = Report { slots, ..Report::default() };
         let (bookings, changed) = (VecDeque::new(), Vec::new());
-        Self { action, ticket, bookings, changed, adjusted: false, report }
+        let (ticket, since_ms) = (Some(ticket), now.mono_ms);
+        Self { action, ticket, since_ms, bookings, changed, adjusted: false, report }
+    }
+
+    pub(super) fn take_ticket(&mut self) -> Option<T> {
+        self.ticket.take()
     }
 
     /// What is put on record of it.
@@ -214,6 +223,26 @@ impl<T> Job<T> {
 }
 
 impl<T> Sequencer<T> {
+    /// Gives up actions of which nothing is on record after so long; of others it is
+    /// only not told any more.
+    pub(super) fn give_up_actions(&mut self, now: Now) {
+        let overdue = |job: &Job<T>| job.ticket.is_some() && is_overdue(job.since_ms, now);
+        if !self.admin.iter().any(overdue) {
+            return;
+        }
+        for mut job in std::mem::take(&mut self.admin) {
+            if overdue(&job)
+                && let Some(ticket) = job.take_ticket()
+            {
+                self.busy(ticket, None);
+                if !job.adjusted {
+                    continue;
+                }
+            }
+            self.admin.push_back(job);
+        }
+    }
+
     /// The entries of actions that wait to be put on record; the block counts
     /// their bytes already.
     pub(super) fn gather_adjustments(&mut self, block: &mut Gathered<T>) -> Vec<Entry> {
@@ -252,14 +281,14 @@ impl<T> Sequencer<T> {
             if job.action.dry_run {
                 let report = job.would(&self.keeper, opening);
                 let outcome = Outcome::Adjusted(Box::new(report), self.keeper.durable());
-                let ticket = job.ticket;
-                self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+                self.tell_of(job.ticket, outcome);
                 continue;
             }
             for entry in job.entries().into_iter().chain(revealed) {
                 block.bytes += entry_bytes(&entry);
                 entries.push(entry);
             }
+            block.serves(job.since_ms);
             block.adjusted.push(job);
         }
         entries
@@ -336,7 +365,7 @@ impl<T> Sequencer<T> {
             };
             self.acted.push(job.ended(job.report.opening.clone(), Ok(came)));
             let outcome = Outcome::Adjusted(Box::new(job.report), durable);
-            self.effects.push(Effect::Answer { ticket: job.ticket, request_id: None, outcome });
+            self.tell_of(job.ticket, outcome);
         }
     }
 
@@ -351,7 +380,13 @@ impl<T> Sequencer<T> {
             self.acted.push(job.ended(opening, Err(refusal.clone())));
         }
         let outcome = Outcome::NotAdjusted(refusal, self.keeper.durable());
-        self.effects.push(Effect::Answer { ticket: job.ticket, request_id: None, outcome });
+        self.tell_of(job.ticket, outcome);
+    }
+
+    fn tell_of(&mut self, ticket: Option<T>, outcome: Outcome) {
+        if let Some(ticket) = ticket {
+            self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
+        }
     }
 }
 

@@ -6,13 +6,13 @@
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 //! What takes longer is done in pieces, one with every block or tick.
 
-use giliran_core::{DrawStep, Told};
+use giliran_core::{DrawStep, Pending, Told};
 use giliran_wire::beacon::{Network, Round};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::{OrderKey, Timestamp};
 
-use super::gather::{Gathered, entry_bytes};
-use super::{Sequencer, State};
+use super::gather::Gathered;
+use super::{Now, Sequencer, State, Waiting};
 
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;
@@ -35,22 +35,27 @@ impl<T> Sequencer<T> {
 
     /// Entries into draws that were decided, in the order they are to stand in the
     /// ledger.
-    pub fn ballots(&mut self, entries: impl IntoIterator<Item = (Box<BallotEntry>, T)>) {
+    pub fn ballots(
+        &mut self,
+        entries: impl IntoIterator<Item = (Pending<BallotEntry>, T)>,
+        now: Now,
+    ) {
         for (entry, ticket) in entries {
-            self.enqueue_ballot(entry, ticket);
+            self.enqueue_ballot(Waiting::new(entry, ticket, now));
         }
     }
 
-    pub(super) fn enqueue_ballot(&mut self, entry: Box<BallotEntry>, ticket: T) {
+    pub(super) fn enqueue_ballot(&mut self, waiting: Waiting<Pending<BallotEntry>, T>) {
         let serving = matches!(self.state, State::Active | State::Finishing);
-        if !serving || self.is_closed(entry.opening) {
-            self.keeper.book().abandon_ballot(&entry);
+        if !serving || self.is_closed(waiting.what.opening) {
             if serving {
-                self.late.push((entry.request_id.into_boxed_str(), ticket));
+                let Waiting { what, ticket, since_ms } = waiting;
+                let what = what.request_id.as_str().into();
+                self.late.push_back(Waiting { what, ticket, since_ms });
             }
             return;
         }
-        self.ballots.push_back((entry, ticket));
+        self.ballots.push_back(waiting);
     }
 
     /// The commitment that stands behind an opening's record. A draw's names the
@@ -81,18 +86,17 @@ impl<T> Sequencer<T> {
 
     /// False: the block is full and entries still wait.
     pub(super) fn gather_ballots(&mut self, block: &mut Gathered<T>) -> bool {
-        while let Some((mut entry, ticket)) = self.ballots.pop_front() {
-            while !self.keeper.ballot(&mut entry, (self.random)()) {}
-            let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
-            let record = Entry::Draw(DrawRecord::Entered(entry));
-            if block.bytes + entry_bytes(&record) > MAX_BLOCK_BYTES {
-                if let Entry::Draw(DrawRecord::Entered(entry)) = record {
-                    self.ballots.push_front((entry, ticket));
-                }
+        while let Some(waiting) = self.ballots.pop_front() {
+            if block.bytes + ballot_bytes(&waiting.what) > MAX_BLOCK_BYTES {
+                self.ballots.push_front(waiting);
                 return false;
             }
+            let Waiting { what: mut entry, ticket, since_ms } = waiting;
+            block.serves(since_ms);
+            while !self.keeper.ballot(&mut entry, (self.random)()) {}
+            let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
             block.told.push((ticket, request_id, Told::Entry(receipt)));
-            block.push(record);
+            block.push(Entry::Draw(DrawRecord::Entered(entry.enter())));
         }
         true
     }
@@ -115,4 +119,12 @@ impl<T> Sequencer<T> {
             DrawStep::Over => {}
         }
     }
+}
+
+/// Bytes an entry into a draw takes in a block.
+fn ballot_bytes(entry: &BallotEntry) -> usize {
+    const VARIANTS: usize = 4 + 4;
+    let mut bytes = Vec::new();
+    giliran_wire::codec::encode_into(entry, &mut bytes);
+    VARIANTS + bytes.len()
 }

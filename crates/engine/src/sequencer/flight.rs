@@ -1,26 +1,44 @@
 //! The one block in flight: sent, sent again, and what its outcomes mean.
+//!
+//! A sequence number alone says nothing of a stream that lost its tail: other
+//! blocks may have been written up to the same number. So wherever the ground may
+//! have moved, the last valid block is read back and compared by its hash before
+//! anything is concluded: before a take-over is sent, before a block that was sent
+//! more than once or after a quiet time counts as committed, and before anything is
+//! passed over that stands in the block's place.
 
 use bytes::Bytes;
 use giliran_core::{Folded, OwnedAsk, Told};
-use giliran_wire::ledger::{Block, FORMAT, Reading};
+use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
 use super::gather::Gathered;
-use super::{Appended, Effect, Now, Read, Sequencer, Why, admin};
+use super::{Appended, Attempt, Effect, Lost, Now, Read, Sequencer, State, Why, admin};
 
-/// After this an append without outcome is sent again, ms.
+/// After this an append or a read without outcome is repeated, ms.
 pub const APPEND_TIMEOUT_MS: u64 = 2_000;
 /// Pause before the first repetition of a refused append, ms; doubles.
 pub const BACKOFF_MS: u64 = 50;
 /// Longest pause between repetitions, ms.
 pub const MAX_BACKOFF_MS: u64 = 1_000;
+/// A block that follows the last one within this time was written on the same ground,
+/// ms: no broker comes back without its tail, and no other engine takes over, that
+/// fast.
+pub const TRUST_MS: u64 = 1_000;
+/// How long blocks have to be missing at every look before that is believed, ms. A
+/// node that was cut off from the others takes itself for the leader for up to ten
+/// seconds, and does not know what was stored meanwhile.
+pub const LOST_AFTER_MS: u64 = 10_000;
+/// How many looks that takes at least.
+pub const LOST_LOOKS: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct InFlight<T> {
     pub(super) block: Block,
     pub(super) hash: BlockHash,
     pub(super) bytes: Bytes,
-    /// One per grant of the block that a request is waiting for, in order.
+    /// One per grant of the block that a request is waiting for, in order; none, once
+    /// they are told `busy`.
     pub(super) tickets: Vec<T>,
     /// What is told of the rest.
     pub(super) told: Vec<(T, Box<str>, Told)>,
@@ -28,30 +46,75 @@ pub(super) struct InFlight<T> {
     pub(super) adjusted: Vec<admin::Job<T>>,
     /// Requests of a round that its group leaves nothing for.
     pub(super) after: Vec<(OwnedAsk, T)>,
+    /// Since when the first of all these waits.
+    pub(super) since_ms: u64,
     pub(super) expected_last: u64,
     /// The attempt whose outcome counts.
-    pub(super) attempt: u64,
+    pub(super) attempt: Attempt,
+    doing: Doing,
     pub(super) step: Step,
-    pub(super) backoff_ms: u64,
+    backoff_ms: u64,
+    /// The last valid block is to be looked at before this one counts.
+    unsure: bool,
+    missing: Option<Missing>,
+}
+
+impl<T> InFlight<T> {
+    /// True where nothing of it can be in the ledger.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self.doing, Doing::Checking(Then::Send))
+    }
+}
+
+/// What an outcome is waited for.
+#[derive(Debug)]
+enum Doing {
+    Appending,
+    ReadingPlace,
+    /// Reading the last valid block.
+    Checking(Then),
+}
+
+/// What the last valid block is read back for.
+#[derive(Debug)]
+enum Then {
+    Send,
+    Commit,
+    /// This message stands in the block's place.
+    PassOver(Bytes),
+    /// What stands there is damage.
+    Damaged(Damage),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Sent or being read; again at `until_ms`.
     Asked { until_ms: u64 },
-    /// To be sent again at `until_ms`.
+    /// To be sent or read again at `until_ms`.
     Pausing { until_ms: u64 },
 }
 
+/// Blocks that were not there, at every look since.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    since_ms: u64,
+    looks: u32,
+}
+
 impl<T> Sequencer<T> {
+    fn awaited(&mut self, attempt: Attempt) -> Option<&mut InFlight<T>> {
+        self.in_flight.as_mut().filter(|flight| flight.attempt == attempt)
+    }
+
     /// The outcome of an append.
-    pub fn appended(&mut self, attempt: u64, outcome: Appended, now: Now) {
-        let Some(flight) = self.in_flight.as_mut().filter(|f| f.attempt == attempt) else {
+    pub fn appended(&mut self, attempt: Attempt, outcome: Appended, now: Now) {
+        let Some(flight) = self.awaited(attempt) else { return };
+        if !matches!(flight.doing, Doing::Appending) {
             return;
-        };
+        }
         let place = flight.expected_last + 1;
         match outcome {
-            Appended::Stored { seq } if seq == place => self.commit(now),
+            Appended::Stored { seq } if seq == place => self.stored(now),
             // A place that was not asked for says nothing; what stands there does.
             Appended::Stored { .. } | Appended::WrongLastSequence => self.read_place(now),
             Appended::Refused => self.pause(now),
@@ -59,39 +122,123 @@ impl<T> Sequencer<T> {
     }
 
     /// The result of a read.
-    pub fn read(&mut self, attempt: u64, read: &Read, now: Now) {
-        let Some(flight) = self.in_flight.as_mut().filter(|f| f.attempt == attempt) else {
-            return;
-        };
-        let place = flight.expected_last + 1;
-        let found = match read {
-            Read::Found(bytes) if *bytes == flight.bytes => return self.commit(now),
-            Read::Found(bytes) => bytes,
-            // A tail that has not moved proves nothing: the append may still come.
-            Read::Nothing | Read::Failed => return self.pause(now),
-        };
-        let mut probe = self.keeper.chain().clone();
-        match probe.read_bytes(place, found) {
-            Ok(Reading::Void | Reading::Foreign(_)) => match self.keeper.fold(place, found) {
-                Ok(folded) => self.pass_over(place, &folded, now),
-                Err(damage) => self.stop(Why::Damaged(damage)),
-            },
-            Ok(Reading::Valid(_)) => self.stop(Why::Deposed),
-            Err(damage) => self.stop(Why::Damaged(damage.into())),
+    pub fn read(&mut self, attempt: Attempt, read: &Read, now: Now) {
+        let Some(flight) = self.awaited(attempt) else { return };
+        match flight.doing {
+            Doing::Appending => {}
+            Doing::ReadingPlace => self.place_read(read, now),
+            Doing::Checking(_) => self.checked(read, now),
         }
     }
 
-    /// What stands at the place is void, or becomes so with the block that goes behind
+    /// What stands where the block was to go.
+    fn place_read(&mut self, read: &Read, now: Now) {
+        let Some(flight) = &mut self.in_flight else { return };
+        let place = flight.expected_last + 1;
+        let found = match read {
+            Read::Found(bytes) if *bytes == flight.bytes => return self.stored(now),
+            Read::Found(bytes) => bytes,
+            Read::Nothing { tail } if *tail < flight.expected_last => {
+                let (generation, known) = (self.generation(), place - 1);
+                return self.is_missing(Lost::Tail { generation, known, tail: *tail }, now);
+            }
+            Read::Nothing { tail } if *tail >= place => {
+                let generation = self.generation();
+                return self.is_missing(Lost::Gap { generation, seq: place, tail: *tail }, now);
+            }
+            // A tail that has not moved proves nothing: the append may still come.
+            Read::Nothing { .. } => {
+                flight.missing = None;
+                return self.pause(now);
+            }
+            Read::Failed => return self.pause(now),
+        };
+        flight.missing = None;
+        match self.keeper.chain().clone().read_bytes(place, found) {
+            Ok(Reading::Valid(_)) => self.stop(Why::Deposed),
+            Ok(Reading::Void | Reading::Foreign(_)) => {
+                self.check(Then::PassOver(found.clone()), now);
+            }
+            Err(damage) => self.check(Then::Damaged(damage), now),
+        }
+    }
+
+    /// The block stands in its place.
+    fn stored(&mut self, now: Now) {
+        match &self.in_flight {
+            Some(flight) if flight.unsure => self.check(Then::Commit, now),
+            _ => self.commit(now),
+        }
+    }
+
+    /// Reads back the last valid block.
+    fn check(&mut self, then: Then, now: Now) {
+        let chain = self.keeper.chain();
+        let (generation, seq) = (chain.generation, chain.valid_seq);
+        self.ask(Doing::Checking(then), now, |attempt, _| Effect::Read {
+            attempt,
+            generation,
+            seq,
+        });
+    }
+
+    /// The last valid block was read back.
+    fn checked(&mut self, read: &Read, now: Now) {
+        let chain = self.keeper.chain();
+        let (generation, seq, known) = (chain.generation, chain.valid_seq, chain.hash);
+        let Some(flight) = &mut self.in_flight else { return };
+        match read {
+            Read::Failed => self.pause(now),
+            Read::Nothing { tail } if *tail < seq => {
+                self.is_missing(Lost::Tail { generation, known: seq, tail: *tail }, now);
+            }
+            Read::Nothing { tail } => {
+                self.is_missing(Lost::Gap { generation, seq, tail: *tail }, now);
+            }
+            Read::Found(bytes) if Block::open(bytes).is_ok_and(|(_, hash)| hash == known) => {
+                flight.missing = None;
+                match std::mem::replace(&mut flight.doing, Doing::Appending) {
+                    Doing::Checking(Then::Send) => self.resend(now),
+                    Doing::Checking(Then::Commit) => self.commit(now),
+                    Doing::Checking(Then::PassOver(found)) => self.pass_over(&found, now),
+                    Doing::Checking(Then::Damaged(damage)) => {
+                        self.stop(Why::Damaged(damage.into()));
+                    }
+                    Doing::Appending | Doing::ReadingPlace => {}
+                }
+            }
+            Read::Found(_) => self.stop(Why::Lost(Lost::Rewritten { generation, seq, known })),
+        }
+    }
+
+    /// What stands in the place is void, or becomes so with the block that goes behind
     /// it.
-    fn pass_over(&mut self, place: u64, folded: &Folded, now: Now) {
-        if let Folded::Foreign(foreign) = folded {
-            self.effects.push(Effect::Foreign(*foreign));
+    fn pass_over(&mut self, found: &Bytes, now: Now) {
+        let place = self.expected_last() + 1;
+        match self.keeper.fold(place, found) {
+            Ok(Folded::Foreign(foreign)) => self.effects.push(Effect::Foreign(foreign)),
+            Ok(_) => {}
+            Err(damage) => return self.stop(Why::Damaged(damage)),
         }
         // In an empty stream the chain does not say where its first block belongs.
         if self.keeper.chain().is_sealed() {
             self.roll.begins_behind(place);
         }
         self.resend(now);
+    }
+
+    /// What was there is not, by this look.
+    fn is_missing(&mut self, lost: Lost, now: Now) {
+        let Some(flight) = &mut self.in_flight else { return };
+        let first = Missing { since_ms: now.mono_ms, looks: 0 };
+        let missing = flight.missing.get_or_insert(first);
+        missing.looks += 1;
+        let long = now.mono_ms.saturating_sub(missing.since_ms) >= LOST_AFTER_MS;
+        if long && missing.looks >= LOST_LOOKS {
+            self.stop(Why::Lost(lost));
+        } else {
+            self.pause(now);
+        }
     }
 
     /// Brings a block onto its way. Its time is the later of this one and the last
@@ -125,40 +272,74 @@ impl<T> Sequencer<T> {
             told: gathered.told,
             adjusted: gathered.adjusted,
             after: gathered.after,
+            since_ms: gathered.since_ms.unwrap_or(now.mono_ms),
             expected_last: 0,
-            attempt: 0,
+            attempt: self.attempts,
+            doing: Doing::Appending,
             step: Step::Pausing { until_ms: now.mono_ms },
             backoff_ms: BACKOFF_MS,
+            unsure: now.mono_ms.saturating_sub(self.committed_ms) > TRUST_MS,
+            missing: None,
         });
-        self.resend(now);
+        if self.state == State::Candidate {
+            self.check(Then::Send, now);
+        } else {
+            self.append(now);
+        }
     }
 
-    /// Sends the same bytes, expecting the last sequence read.
-    pub(super) fn resend(&mut self, now: Now) {
+    /// Does again what had no outcome.
+    pub(super) fn repeat(&mut self, now: Now) {
+        let Some(flight) = &mut self.in_flight else { return };
+        match std::mem::replace(&mut flight.doing, Doing::Appending) {
+            Doing::Checking(then) => self.check(then, now),
+            Doing::Appending | Doing::ReadingPlace => self.resend(now),
+        }
+    }
+
+    /// Sends the same bytes again.
+    fn resend(&mut self, now: Now) {
+        if let Some(flight) = &mut self.in_flight {
+            flight.unsure = true;
+        }
+        self.append(now);
+    }
+
+    /// Sends the block, expecting the last sequence read.
+    fn append(&mut self, now: Now) {
         let (generation, expected_last) = (self.generation(), self.expected_last());
-        self.attempts += 1;
-        let attempt = self.attempts;
-        if let Some(flight) = &mut self.in_flight {
+        self.ask(Doing::Appending, now, |attempt, flight| {
             flight.expected_last = expected_last;
-            flight.attempt = attempt;
-            flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
             let bytes = flight.bytes.clone();
-            self.effects.push(Effect::Append { attempt, generation, expected_last, bytes });
-        }
+            Effect::Append { attempt, generation, expected_last, bytes }
+        });
     }
 
-    pub(super) fn read_place(&mut self, now: Now) {
+    fn read_place(&mut self, now: Now) {
         let generation = self.generation();
-        self.attempts += 1;
-        if let Some(flight) = &mut self.in_flight {
-            flight.attempt = self.attempts;
-            flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
-            let (attempt, seq) = (flight.attempt, flight.expected_last + 1);
-            self.effects.push(Effect::Read { attempt, generation, seq });
-        }
+        self.ask(Doing::ReadingPlace, now, |attempt, flight| {
+            flight.unsure = true;
+            Effect::Read { attempt, generation, seq: flight.expected_last + 1 }
+        });
     }
 
-    pub(super) fn pause(&mut self, now: Now) {
+    /// Has something done of which the outcome comes back.
+    fn ask(
+        &mut self,
+        doing: Doing,
+        now: Now,
+        effect: impl FnOnce(Attempt, &mut InFlight<T>) -> Effect<T>,
+    ) {
+        self.attempts = self.attempts.next();
+        let Some(flight) = &mut self.in_flight else { return };
+        flight.attempt = self.attempts;
+        flight.doing = doing;
+        flight.step = Step::Asked { until_ms: now.mono_ms + APPEND_TIMEOUT_MS };
+        let effect = effect(self.attempts, flight);
+        self.effects.push(effect);
+    }
+
+    fn pause(&mut self, now: Now) {
         if let Some(flight) = &mut self.in_flight {
             flight.step = Step::Pausing { until_ms: now.mono_ms + flight.backoff_ms };
             flight.backoff_ms = (flight.backoff_ms * 2).min(MAX_BACKOFF_MS);

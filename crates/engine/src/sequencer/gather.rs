@@ -6,7 +6,7 @@ use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
 };
 
-use super::{Effect, Now, Outcome, Sequencer, State, admin};
+use super::{Effect, Now, Outcome, Sequencer, State, Waiting, admin};
 
 /// Most bytes of a block that changes of bookings take; the rest is for grants.
 const CHANGE_BYTES: usize = 128 * 1024;
@@ -29,6 +29,8 @@ pub(super) struct Gathered<T> {
     pub(super) adjusted: Vec<admin::Job<T>>,
     /// Requests of a round that its group leaves nothing for.
     pub(super) after: Vec<(OwnedAsk, T)>,
+    /// Since when the first of all these waits.
+    pub(super) since_ms: Option<u64>,
 }
 
 impl<T> Gathered<T> {
@@ -40,7 +42,13 @@ impl<T> Gathered<T> {
             told: Vec::new(),
             adjusted: Vec::new(),
             after: Vec::new(),
+            since_ms: None,
         }
+    }
+
+    /// Somebody who waits since then has something in it.
+    pub(super) fn serves(&mut self, since_ms: u64) {
+        self.since_ms = Some(self.since_ms.map_or(since_ms, |first| first.min(since_ms)));
     }
 
     /// True if it holds a group of this opening.
@@ -121,9 +129,9 @@ impl<T> Sequencer<T> {
                 return;
             }
             let Some(waiting) = self.changes.pop_front() else { return };
-            match self.keeper.change(&waiting.ask, time, &mut *self.random) {
+            match self.keeper.change(&waiting.what, time, &mut *self.random) {
                 Changed::Settled(settled) => {
-                    let request_id = Some(waiting.ask.request_id);
+                    let request_id = Some(waiting.what.request_id);
                     let outcome = Outcome::Settled(settled);
                     self.effects.push(Effect::Answer {
                         ticket: waiting.ticket,
@@ -133,7 +141,8 @@ impl<T> Sequencer<T> {
                 }
                 Changed::Entry(entry, told) => {
                     block.push(*entry);
-                    block.told.push((waiting.ticket, waiting.ask.request_id, told));
+                    block.serves(waiting.since_ms);
+                    block.told.push((waiting.ticket, waiting.what.request_id, told));
                 }
                 Changed::Wait => self.changes.push_back(waiting),
             }
@@ -168,8 +177,9 @@ impl<T> Sequencer<T> {
 
     fn gather_entries(&mut self, block: &mut Gathered<T>) {
         while block.bytes < ENTRIES_UP_TO_BYTES
-            && let Some((mut entry, ticket)) = self.entering.pop_front()
+            && let Some(waiting) = self.entering.pop_front()
         {
+            let Waiting { what: mut entry, ticket, since_ms } = waiting;
             let entered = loop {
                 match self.keeper.enter(&mut entry, (self.random)()) {
                     Some(false) => {}
@@ -180,9 +190,9 @@ impl<T> Sequencer<T> {
                 let request_id = entry.request_id.as_str().into();
                 block.told.push((ticket, request_id, Told::Entry(entry.receipt)));
                 block.push(Entry::Draw(DrawRecord::Entered(entry)));
+                block.serves(since_ms);
             } else {
-                let request_id = Some(entry.request_id.into_boxed_str());
-                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
+                self.busy(ticket, Some(entry.request_id.into_boxed_str()));
             }
         }
     }
@@ -191,12 +201,13 @@ impl<T> Sequencer<T> {
     fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
         let openings = self.keeper.book().openings();
         let mut holds = None;
-        while let Some((mut grant, ticket)) = self.queue.pop_front() {
-            let bytes = grant_bytes(&grant) + 8;
+        while let Some(waiting) = self.queue.pop_front() {
+            let bytes = grant_bytes(&waiting.what) + 8;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
-                self.queue.push_front((grant, ticket));
+                self.queue.push_front(waiting);
                 return false;
             }
+            let Waiting { what: mut grant, ticket, since_ms } = waiting;
             let hold_ms = match holds {
                 Some((ordinal, hold_ms)) if ordinal == grant.opening => hold_ms,
                 _ => {
@@ -209,15 +220,14 @@ impl<T> Sequencer<T> {
             if !self.number(&mut grant) {
                 // An operator has taken the place away meanwhile; another try is
                 // decided on what is left.
-                self.keeper.book().abandon(&grant);
-                let request_id = Some(grant.request_id.into_boxed_str());
-                self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
+                self.busy(ticket, Some(grant.request_id.as_str().into()));
                 continue;
             }
             grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
             block.bytes += bytes;
-            block.entries.push(Entry::Grant(*grant));
+            block.entries.push(Entry::Grant(*grant.enter()));
             block.tickets.push(ticket);
+            block.serves(since_ms);
         }
         true
     }

@@ -18,8 +18,12 @@
 //!              │                                 ├── the own bytes ──▶ commit
 //!              ├─────────────── nothing yet ◀────┤
 //!              └─── skip it, expect the next ◀───┼── void, or foreign
-//!                                                └── a valid foreign block ──▶ deposed
+//!                                                ├── another writer's valid block ──▶ deposed
+//!                                                └── nothing, and a shorter tail ──▶ lost
 //! ```
+//!
+//! Where the ground may have moved, the last valid block is looked at first
+//! (`flight.rs`).
 //!
 //! Where a generation of the ledger is sealed, the next one's begin is written
 //! before anything else (`generation.rs`).
@@ -27,38 +31,40 @@
 mod admin;
 mod clock;
 mod draws;
+mod effect;
 mod flight;
 mod gather;
 mod generation;
 mod refusals;
 mod rounds;
+mod waiting;
 
 use std::collections::{HashSet, VecDeque};
 
 pub use admin::{Act, Acted, Action, Came, Report};
-use bytes::Bytes;
 use clock::Clock;
 pub use clock::MAX_JUMP_MS;
-pub use flight::{APPEND_TIMEOUT_MS, BACKOFF_MS, MAX_BACKOFF_MS};
+pub use effect::{Appended, Attempt, Effect, Lost, Now, Outcome, Read, Why};
+pub use flight::{
+    APPEND_TIMEOUT_MS, BACKOFF_MS, LOST_AFTER_MS, LOST_LOOKS, MAX_BACKOFF_MS, TRUST_MS,
+};
 use flight::{InFlight, Step};
 use gather::Gathered;
 pub use generation::Continuation;
 use giliran_core::{
-    Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Entered, FoldError, Found, Keeper,
-    OwnedAsk, Refusal, Settled, Told,
+    Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Keeper, OwnedAsk, Pending, Refusal,
+    Settled, Told,
 };
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{
-    BallotEntry, DrawRecord, Entry, Foreign, Grant, OpeningRecord, TakeOver,
-};
-use giliran_wire::{BookingId, OrderKey, Position, Timestamp, WriterNonce};
+use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
+use giliran_wire::{BookingId, OrderKey, Timestamp, WriterNonce};
 pub use refusals::Tallies;
 use rounds::Rounds;
+pub use waiting::MAX_PARKED_MS;
+use waiting::Waiting;
 
-/// Longest that a request waits behind a block before it is told `busy`, ms.
-pub const MAX_PARKED_MS: u64 = 5_000;
 /// Most grants and waiting requests before new ones are told `busy`.
 pub const MAX_BACKLOG: usize = 131_072;
 
@@ -67,110 +73,6 @@ const ENTRIES_A_BLOCK: usize = 512;
 /// After a take-over nothing expires or is released for so long, ms: the engine
 /// before may still refuse people what this would free.
 pub const GRACE_MS: u64 = 3_000;
-
-/// The present, as the engine's edge knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// The clock on the wall; may jump.
-    pub wall: Timestamp,
-    /// Milliseconds on a clock that never runs backwards.
-    pub mono_ms: u64,
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Effect<T> {
-    /// Append these bytes to the ledger.
-    Append {
-        /// Comes back with the outcome; other attempts' outcomes do not count.
-        attempt: u64,
-        /// Whose stream.
-        generation: u32,
-        /// `Nats-Expected-Last-Sequence`.
-        expected_last: u64,
-        /// The block.
-        bytes: Bytes,
-    },
-    /// Read what stands in the ledger at `seq`, through its leader.
-    Read {
-        /// Comes back with the result.
-        attempt: u64,
-        /// Whose stream.
-        generation: u32,
-        /// Where.
-        seq: u64,
-    },
-    /// Tell a requester.
-    Answer {
-        /// Whom.
-        ticket: T,
-        /// The request's id, where the outcome does not hold it.
-        request_id: Option<Box<str>>,
-        /// What.
-        outcome: Outcome,
-    },
-    /// Tell operators of this message, which stands where a block was to go.
-    Foreign(Foreign),
-    /// The take-over stands: requests may be decided.
-    Active(Position),
-    /// Nothing is in flight any more and nothing will be.
-    Idle(Why),
-}
-
-/// Why a sequencer became idle.
-#[derive(Debug)]
-pub enum Why {
-    /// Everything is committed; asked to finish.
-    Finished,
-    /// Another writer has taken over.
-    Deposed,
-    /// The ledger is damaged, or written by a later release.
-    Damaged(FoldError),
-}
-
-/// What a requester is told.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Granted in a block that is now durable.
-    Granted(Found, Durable),
-    /// A change of a booking is durable: the booking as it stands.
-    Changed(Found, Durable),
-    /// An entry into the next release's draw is durable, or its withdrawal.
-    Entered(Entered, Durable),
-    /// Settled from durable facts.
-    Settled(Settled),
-    /// An operator's action is durable.
-    Adjusted(Box<admin::Report>, Durable),
-    /// An operator's action cannot be done.
-    NotAdjusted(Refusal, Durable),
-    /// Waited too long; settles nothing.
-    Busy,
-}
-
-/// What became of an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Appended {
-    /// Stored at this sequence.
-    Stored {
-        /// Where.
-        seq: u64,
-    },
-    /// The ledger's last sequence was another (error 10071).
-    WrongLastSequence,
-    /// Refused for another reason; may still be stored later.
-    Refused,
-}
-
-/// What a read brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Read {
-    /// This stands there.
-    Found(Bytes),
-    /// Nothing stands there yet.
-    Nothing,
-    /// Could not be read.
-    Failed,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -184,21 +86,6 @@ enum State {
     Idle,
 }
 
-#[derive(Debug)]
-struct Parked<T> {
-    ask: OwnedAsk,
-    ticket: T,
-    since_ms: u64,
-}
-
-/// A change of a booking that waits for its block.
-#[derive(Debug)]
-struct Waiting<T> {
-    ask: ChangeAsk,
-    ticket: T,
-    since_ms: u64,
-}
-
 /// The one writer of the ledger. `T` is whatever finds the requester again.
 pub struct Sequencer<T> {
     keeper: Keeper,
@@ -207,12 +94,12 @@ pub struct Sequencer<T> {
     writer: WriterNonce,
     random: Box<dyn FnMut() -> u128 + Send>,
     openings: VecDeque<OpeningRecord>,
-    queue: VecDeque<(Box<Grant>, T)>,
-    parked: Vec<Parked<T>>,
+    queue: VecDeque<Waiting<Pending<Grant>, T>>,
+    parked: Vec<Waiting<OwnedAsk, T>>,
     /// Changes of bookings, in the order they came.
-    changes: VecDeque<Waiting<T>>,
+    changes: VecDeque<Waiting<ChangeAsk, T>>,
     /// Those who wait for returned places, to be entered.
-    entering: VecDeque<(Box<BallotEntry>, T)>,
+    entering: VecDeque<Waiting<Box<BallotEntry>, T>>,
     /// Operators' actions, in the order they came.
     admin: VecDeque<admin::Job<T>>,
     /// Those that came to their end, until they are taken.
@@ -220,7 +107,7 @@ pub struct Sequencer<T> {
     /// The draw for returned places that is going on.
     drawing: Option<Drawing>,
     /// Entries into openings' own draws, in the order they came.
-    ballots: VecDeque<(Box<BallotEntry>, T)>,
+    ballots: VecDeque<Waiting<Pending<BallotEntry>, T>>,
     /// The opening's own draw that is going on.
     draw: Option<Draw>,
     /// Requests for openings with rounds.
@@ -235,14 +122,17 @@ pub struct Sequencer<T> {
     /// Nothing expires before this, on the monotonic clock.
     grace_until_ms: u64,
     /// Granted by a thread that did not know yet that the opening closes.
-    late: Vec<(Box<str>, T)>,
+    late: VecDeque<Waiting<Box<str>, T>>,
     in_flight: Option<InFlight<T>>,
     /// Stands in the ledger before anything else of this term.
     take_over: Option<TakeOver>,
     roll: generation::Roll<T>,
     /// Changes committed since they were last asked for, by kind.
     changed: Vec<(Kind, u64)>,
-    attempts: u64,
+    /// The last one that was made.
+    attempts: Attempt,
+    /// When the last block was committed, on the monotonic clock.
+    committed_ms: u64,
     effects: Vec<Effect<T>>,
 }
 
@@ -280,12 +170,13 @@ impl<T> Sequencer<T> {
             beacon: None,
             clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
-            late: Vec::new(),
+            late: VecDeque::new(),
             in_flight: None,
             take_over: Some(take_over),
             roll: generation::Roll::new(next),
             changed: Vec::new(),
-            attempts: 0,
+            attempts: Attempt::before(&writer),
+            committed_ms: now.mono_ms,
             effects: Vec::new(),
             keeper,
         };
@@ -371,15 +262,15 @@ impl<T> Sequencer<T> {
     /// and requests that must wait.
     pub fn decided(
         &mut self,
-        granted: impl IntoIterator<Item = (Box<Grant>, T)>,
+        granted: impl IntoIterator<Item = (Pending<Grant>, T)>,
         waiting: impl IntoIterator<Item = (OwnedAsk, T)>,
         now: Now,
     ) {
         for (grant, ticket) in granted {
-            self.enqueue(grant, ticket);
+            self.enqueue(Waiting::new(grant, ticket, now));
         }
         if self.state == State::Active {
-            let park = |(ask, ticket)| Parked { ask, ticket, since_ms: now.mono_ms };
+            let park = |(ask, ticket)| Waiting::new(ask, ticket, now);
             self.parked.extend(waiting.into_iter().map(park));
         }
         self.pump(now);
@@ -388,8 +279,7 @@ impl<T> Sequencer<T> {
     /// Changes of bookings, in the order they came.
     pub fn changes(&mut self, asked: impl IntoIterator<Item = (ChangeAsk, T)>, now: Now) {
         if self.state == State::Active {
-            let since_ms = now.mono_ms;
-            let wait = |(ask, ticket)| Waiting { ask, ticket, since_ms };
+            let wait = |(ask, ticket)| Waiting::new(ask, ticket, now);
             self.changes.extend(asked.into_iter().map(wait));
         }
         self.pump(now);
@@ -398,7 +288,7 @@ impl<T> Sequencer<T> {
     /// An operator's action.
     pub fn admin(&mut self, action: admin::Action, ticket: T, now: Now) {
         if self.state == State::Active {
-            self.admin.push_back(admin::Job::new(action, ticket));
+            self.admin.push_back(admin::Job::new(action, ticket, now));
         }
         self.pump(now);
     }
@@ -421,7 +311,7 @@ impl<T> Sequencer<T> {
             Some(Step::Asked { until_ms } | Step::Pausing { until_ms })
                 if until_ms <= now.mono_ms =>
             {
-                self.resend(now);
+                self.repeat(now);
             }
             _ => {}
         }
@@ -466,18 +356,16 @@ impl<T> Sequencer<T> {
         if self.state == State::Active {
             self.state = State::Finishing;
             for parked in std::mem::take(&mut self.parked) {
-                self.answer_parked(parked, Outcome::Busy);
+                self.answer_asked(&parked.what, parked.ticket, Outcome::Busy);
             }
             for (ask, ticket) in self.rounds.take() {
                 self.answer_asked(&ask, ticket, Outcome::Busy);
             }
-            let entering = std::mem::take(&mut self.entering).into_iter().map(|(_, ticket)| ticket);
-            for ticket in entering.chain(self.roll.take_tickets()) {
-                self.effects.push(Effect::Answer {
-                    ticket,
-                    request_id: None,
-                    outcome: Outcome::Busy,
-                });
+            for Waiting { what, ticket, .. } in std::mem::take(&mut self.entering) {
+                self.busy(ticket, Some(what.request_id.as_str().into()));
+            }
+            for ticket in self.roll.take_tickets() {
+                self.busy(ticket, None);
             }
         } else {
             self.retire();
@@ -492,20 +380,23 @@ impl<T> Sequencer<T> {
         if self.state != State::Idle {
             self.state = State::Retiring;
             self.drop_queue();
+            if self.in_flight.as_ref().is_some_and(InFlight::is_unsent) {
+                self.drop_flight();
+            }
             self.idle_if_done();
         }
     }
 
-    fn enqueue(&mut self, grant: Box<Grant>, ticket: T) {
+    fn enqueue(&mut self, waiting: Waiting<Pending<Grant>, T>) {
         if !matches!(self.state, State::Active | State::Finishing) {
-            self.keeper.book().abandon(&grant);
             return;
         }
-        if self.is_closed(grant.opening) {
-            self.keeper.book().abandon(&grant);
-            self.late.push((grant.request_id.into_boxed_str(), ticket));
+        if self.is_closed(waiting.what.opening) {
+            let Waiting { what, ticket, since_ms } = waiting;
+            let what = what.request_id.as_str().into();
+            self.late.push_back(Waiting { what, ticket, since_ms });
         } else {
-            self.queue.push_back((grant, ticket));
+            self.queue.push_back(waiting);
         }
     }
 
@@ -543,7 +434,7 @@ impl<T> Sequencer<T> {
         self.answer_late();
         let time = self.clock.look(now);
         let time = self.keeper.book().engine_time(time);
-        self.decide_parked(time);
+        self.decide_parked(time, now);
         let gathered = self.gather(time, now);
         if gathered.entries.is_empty() {
             // Actions that had nothing left to put on record; rounds that nobody
@@ -557,28 +448,32 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn decide_parked(&mut self, time: Timestamp) {
+    fn decide_parked(&mut self, time: Timestamp, now: Now) {
         for parked in std::mem::take(&mut self.parked) {
-            match self.keeper.book().decide(&parked.ask.ask(), time) {
+            let decision = self.keeper.book().decide(&parked.what.ask(), time);
+            let Waiting { what: ask, ticket, since_ms } = parked;
+            match decision {
                 Decision::Settled(settled) => {
-                    self.answer_parked(parked, Outcome::Settled(settled));
+                    self.answer_asked(&ask, ticket, Outcome::Settled(settled));
                 }
-                Decision::Granted(grant) => self.enqueue(grant, parked.ticket),
-                Decision::Ballot(entry) => self.enqueue_ballot(entry, parked.ticket),
+                Decision::Granted(what) => self.enqueue(Waiting { what, ticket, since_ms }),
+                Decision::Ballot(what) => self.enqueue_ballot(Waiting { what, ticket, since_ms }),
                 Decision::Collect(ordinal) => {
-                    self.collect_one(ordinal, parked.ask, parked.ticket, time);
+                    self.collect_one(ordinal, ask, ticket, (time, now));
                 }
-                Decision::Enter(entry) if self.entering.len() < ENTRIES_A_BLOCK => {
+                Decision::Enter(what) if self.entering.len() < ENTRIES_A_BLOCK => {
                     // Somebody of the party may be entering by another request.
                     let person =
-                        |who| self.entering.iter().any(|(e, _)| e.applicants.contains(who));
-                    if entry.applicants.iter().any(person) {
-                        self.parked.push(parked);
+                        |who| self.entering.iter().any(|e| e.what.applicants.contains(who));
+                    if what.applicants.iter().any(person) {
+                        self.parked.push(Waiting { what: ask, ticket, since_ms });
                     } else {
-                        self.entering.push_back((entry, parked.ticket));
+                        self.entering.push_back(Waiting { what, ticket, since_ms });
                     }
                 }
-                Decision::Enter(_) | Decision::Wait => self.parked.push(parked),
+                Decision::Enter(_) | Decision::Wait => {
+                    self.parked.push(Waiting { what: ask, ticket, since_ms });
+                }
             }
         }
     }
@@ -587,9 +482,8 @@ impl<T> Sequencer<T> {
     fn commit(&mut self, now: Now) {
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
-        let mut drawn = drawn(&flight.block.entries);
-        // Those of a round have somebody who waits.
-        drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
+        let drawn = self.drawn(&flight.block.entries);
+        self.committed_ms = now.mono_ms;
         let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
             Err(damage) => return self.stop(Why::Damaged(damage)),
@@ -644,51 +538,20 @@ impl<T> Sequencer<T> {
     /// Grants that came after the opening's close entered a block: refused once
     /// that close is durable.
     fn answer_late(&mut self) {
-        for (request_id, ticket) in std::mem::take(&mut self.late) {
+        for Waiting { what, ticket, .. } in std::mem::take(&mut self.late) {
             let refusal =
                 Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None, about: None };
             let outcome = Outcome::Settled(Settled::Refused(refusal, self.keeper.durable()));
-            let request_id = Some(request_id);
-            self.effects.push(Effect::Answer { ticket, request_id, outcome });
+            self.effects.push(Effect::Answer { ticket, request_id: Some(what), outcome });
         }
     }
 
-    fn give_up_waiting(&mut self, now: Now) {
-        let time = self.keeper.book().engine_time(self.time(now));
-        let gone = |parked: &Parked<T>| {
-            parked.ask.expires_at().is_some_and(|deadline| deadline <= time)
-                || now.mono_ms.saturating_sub(parked.since_ms) > MAX_PARKED_MS
-        };
-        let late =
-            |waiting: &Waiting<T>| now.mono_ms.saturating_sub(waiting.since_ms) > MAX_PARKED_MS;
-        if self.changes.iter().any(late) {
-            for waiting in std::mem::take(&mut self.changes) {
-                if late(&waiting) {
-                    let request_id = Some(waiting.ask.request_id);
-                    let outcome = Outcome::Busy;
-                    self.effects.push(Effect::Answer {
-                        ticket: waiting.ticket,
-                        request_id,
-                        outcome,
-                    });
-                } else {
-                    self.changes.push_back(waiting);
-                }
-            }
-        }
-        if !self.parked.iter().any(gone) {
-            return;
-        }
-        let (given_up, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.parked).into_iter().partition(gone);
-        self.parked = waiting;
-        for parked in given_up {
-            self.answer_parked(parked, Outcome::Busy);
-        }
-    }
-
-    fn answer_parked(&mut self, parked: Parked<T>, outcome: Outcome) {
-        self.answer_asked(&parked.ask, parked.ticket, outcome);
+    /// Bookings that a draw of this block makes: no request waits for them. Those of a
+    /// round have somebody who waits.
+    fn drawn(&self, entries: &[Entry]) -> HashSet<BookingId> {
+        let mut drawn = in_groups(entries);
+        drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
+        drawn
     }
 
     /// Ends for good; what was not durable is given back unanswered.
@@ -716,20 +579,20 @@ impl<T> Sequencer<T> {
     }
 
     fn drop_pending(&mut self) {
+        self.drop_flight();
+        self.drop_queue();
+    }
+
+    fn drop_flight(&mut self) {
         if let Some(flight) = self.in_flight.take() {
             flight.block.entries.iter().for_each(|entry| self.keeper.abandon(entry));
         }
         self.keeper.end_block();
-        self.drop_queue();
     }
 
     fn drop_queue(&mut self) {
-        for (grant, _) in std::mem::take(&mut self.queue) {
-            self.keeper.book().abandon(&grant);
-        }
-        for (entry, _) in std::mem::take(&mut self.ballots) {
-            self.keeper.book().abandon_ballot(&entry);
-        }
+        self.queue.clear();
+        self.ballots.clear();
         self.rounds = Rounds::new();
         self.parked.clear();
         self.changes.clear();
@@ -743,8 +606,8 @@ impl<T> Sequencer<T> {
     }
 }
 
-/// Bookings that a draw of this block makes: no request waits for them.
-fn drawn(entries: &[Entry]) -> HashSet<BookingId> {
+/// Bookings that groups of a round or a draw make.
+fn in_groups(entries: &[Entry]) -> HashSet<BookingId> {
     let mut inside = false;
     let mut drawn = HashSet::new();
     for entry in entries {

@@ -18,7 +18,8 @@ use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 
 use super::gather::{Gathered, grant_bytes};
-use super::{Effect, Now, Outcome, Parked, Sequencer, State};
+use super::waiting::is_overdue;
+use super::{Effect, Now, Outcome, Sequencer, State, Waiting};
 
 /// Bytes of a group's begin and end.
 const GROUP_BYTES: usize = 64;
@@ -38,12 +39,15 @@ struct OfOpening<T> {
 #[derive(Debug)]
 struct Round<T> {
     ends_at: Timestamp,
+    /// The same on the monotonic clock: from then on it waits for a block.
+    due_ms: u64,
     asks: Vec<(OwnedAsk, T)>,
 }
 
 #[derive(Debug)]
 struct Line<T> {
     number: u64,
+    due_ms: u64,
     /// Not decided yet, in order.
     asks: VecDeque<(OwnedAsk, T)>,
 }
@@ -77,6 +81,23 @@ impl<T> Rounds<T> {
         self.0.contains_key(&ordinal)
     }
 
+    /// Those whose round has ended too long ago: they do not wait any more.
+    pub(super) fn take_overdue(&mut self, now: Now) -> Vec<(OwnedAsk, T)> {
+        let mut overdue = Vec::new();
+        for rounds in self.0.values_mut() {
+            if let Some(line) = rounds.line.take_if(|line| is_overdue(line.due_ms, now)) {
+                overdue.extend(line.asks);
+            }
+            while let Some(round) =
+                rounds.collecting.pop_front_if(|round| is_overdue(round.due_ms, now))
+            {
+                overdue.extend(round.asks);
+            }
+        }
+        self.0.retain(|_, of| of.line.is_some() || !of.collecting.is_empty());
+        overdue
+    }
+
     /// Everybody who waits; nobody does any more.
     pub(super) fn take(&mut self) -> Vec<(OwnedAsk, T)> {
         let rounds = std::mem::take(&mut self.0).into_values();
@@ -96,17 +117,26 @@ impl<T> Sequencer<T> {
         }
         let time = self.keeper.book().engine_time(self.time(now));
         for (ordinal, ask, ticket) in asks {
-            self.collect_one(ordinal, ask, ticket, time);
+            self.collect_one(ordinal, ask, ticket, (time, now));
         }
     }
 
-    pub(super) fn collect_one(&mut self, ordinal: u32, ask: OwnedAsk, ticket: T, time: Timestamp) {
+    pub(super) fn collect_one(
+        &mut self,
+        ordinal: u32,
+        ask: OwnedAsk,
+        ticket: T,
+        (time, now): (Timestamp, Now),
+    ) {
         let ends_at = self.ends_at(ordinal, time);
         let rounds = self.rounds.0.entry(ordinal);
         let rounds = rounds.or_insert(OfOpening { collecting: VecDeque::new(), line: None });
         match rounds.collecting.back_mut() {
             Some(round) if round.ends_at >= ends_at => round.asks.push((ask, ticket)),
-            _ => rounds.collecting.push_back(Round { ends_at, asks: vec![(ask, ticket)] }),
+            _ => {
+                let due_ms = now.mono_ms + ends_at.millis_since(time);
+                rounds.collecting.push_back(Round { ends_at, due_ms, asks: vec![(ask, ticket)] });
+            }
         }
     }
 
@@ -157,7 +187,7 @@ impl<T> Sequencer<T> {
         let order = order::round_order(&seed, number, parties);
         let mut asks: Vec<Option<(OwnedAsk, T)>> = round.asks.into_iter().map(Some).collect();
         let asks = order.into_iter().filter_map(|i| asks[i].take()).collect();
-        Some(Line { number, asks })
+        Some(Line { number, due_ms: round.due_ms, asks })
     }
 
     /// The next group of a round; false: the block is full.
@@ -173,6 +203,7 @@ impl<T> Sequencer<T> {
         let mut grants: Vec<Entry> = Vec::new();
         let mut room = MAX_BLOCK_BYTES.saturating_sub(block.bytes + GROUP_BYTES);
         let mut all = true;
+        block.serves(line.due_ms);
         while let Some((ask, ticket)) = line.asks.pop_front() {
             let Decision::Granted(mut grant) = self.keeper.book().decide_in_round(&ask.ask(), time)
             else {
@@ -181,20 +212,19 @@ impl<T> Sequencer<T> {
             };
             let bytes = grant_bytes(&grant) + 8;
             if bytes > room {
-                self.keeper.book().abandon(&grant);
+                drop(grant);
                 line.asks.push_front((ask, ticket));
                 all = false;
                 break;
             }
             if !self.number(&mut grant) {
-                self.keeper.book().abandon(&grant);
                 self.answer_asked(&ask, ticket, Outcome::Busy);
                 continue;
             }
             grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
             room -= bytes;
             block.tickets.push(ticket);
-            grants.push(Entry::Grant(*grant));
+            grants.push(Entry::Grant(*grant.enter()));
         }
         if grants.is_empty() {
             return all;
@@ -230,15 +260,13 @@ impl<T> Sequencer<T> {
                 Decision::Granted(grant) => {
                     // Something has come back with that very block: for the next
                     // round.
-                    self.keeper.book().abandon(&grant);
-                    self.collect_one(grant.opening, ask, ticket, time);
+                    self.collect_one(grant.opening, ask, ticket, (time, now));
                 }
-                Decision::Ballot(entry) => {
-                    self.keeper.book().abandon_ballot(&entry);
+                Decision::Ballot(_) => {
                     self.answer_asked(&ask, ticket, Outcome::Busy);
                 }
                 Decision::Enter(_) | Decision::Collect(_) | Decision::Wait => {
-                    self.parked.push(Parked { ask, ticket, since_ms: now.mono_ms });
+                    self.parked.push(Waiting::new(ask, ticket, now));
                 }
             }
         }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
-use giliran_core::{Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Settled};
+use giliran_core::{
+    Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Pending, Settled,
+};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
 use giliran_wire::ledger::{BallotEntry, Grant};
@@ -48,8 +50,8 @@ const MAX_SLOTS_SHOWN: usize = 16_384;
 /// What a worker passes on to the sequencer.
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
-    pub(crate) granted: Vec<(Box<Grant>, Ticket)>,
-    pub(crate) ballots: Vec<(Box<BallotEntry>, Ticket)>,
+    pub(crate) granted: Vec<(Pending<Grant>, Ticket)>,
+    pub(crate) ballots: Vec<(Pending<BallotEntry>, Ticket)>,
     /// Requests for openings with rounds, by ordinal.
     pub(crate) rounds: Vec<(u32, OwnedAsk, Ticket)>,
     pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
@@ -70,14 +72,6 @@ impl Decided {
             + self.changes.len()
             + self.admin.len()
             + self.rolls.len()
-    }
-}
-
-impl Decided {
-    /// Gives back what was taken for grants and entries.
-    pub(crate) fn abandon(self, book: &Book) {
-        self.granted.iter().for_each(|(grant, _)| book.abandon(grant));
-        self.ballots.iter().for_each(|(entry, _)| book.abandon_ballot(entry));
     }
 }
 
@@ -102,10 +96,8 @@ pub(crate) async fn work(
         let passed_on = decided.len();
         if passed_on > 0 {
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
-            if let Err(mpsc::error::SendError(decided)) = sequencer.send(decided).await {
-                // The term of office is over: what was taken goes back.
-                decided.abandon(&shared.book);
-            }
+            // Nobody listens where the term of office is over: what was taken goes back.
+            let _ = sequencer.send(decided).await;
         }
         out.send(&shared.client, &shared.gate).await;
     }
@@ -524,8 +516,8 @@ enum Known {
 
 enum One {
     Answer(Answered),
-    Granted(Box<Grant>),
-    Ballot(Box<BallotEntry>),
+    Granted(Pending<Grant>),
+    Ballot(Pending<BallotEntry>),
     Round(u32, OwnedAsk),
     Waits(OwnedAsk),
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use giliran_core::Keeper;
-use giliran_engine::sequencer::{Act, Action, Appended, Effect, Outcome};
+use giliran_engine::sequencer::{Act, Action, Appended, Effect, Outcome, Read};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::beacon::{Network, Round};
@@ -137,6 +137,11 @@ fn who_asks_elsewhere_does_not_wait_for_a_large_draw() {
     let (attempt, seq, bytes) = close.unwrap();
     bench.stream.push(bytes);
     bench.sequencer.appended(attempt, Appended::Stored { seq }, bench.now);
+    // It came after a quiet time: the block before it is looked at first.
+    let looks = bench.sequencer.effects();
+    let [Effect::Read { attempt, seq, .. }] = looks[..] else { panic!("{looks:?}") };
+    let found = Read::Found(bench.stream[seq as usize - 1].clone());
+    bench.sequencer.read(attempt, &found, bench.now);
     bench.ask(&[1 << 30], &[0], None);
     bench.run();
     assert!(matches!(bench.told[&(1 << 30)], Outcome::Granted(..)));

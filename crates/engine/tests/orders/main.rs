@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use giliran_core::{Ask, Decision, Keeper, order};
 use giliran_engine::sequencer::{
-    Act, Action, Appended, Continuation, Effect, Now, Outcome, Sequencer,
+    Act, Action, Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
@@ -93,7 +93,7 @@ struct Bench {
     /// Blocks still to be stored before the engine dies.
     lives: usize,
     /// The append it does not hear of.
-    unheard: Option<(u64, u64)>,
+    unheard: Option<(Attempt, u64)>,
     /// How long each call into the sequencer took, while that is of interest.
     calls: Option<Vec<Duration>>,
 }
@@ -201,7 +201,11 @@ impl Bench {
                     Effect::Answer { ticket, outcome, .. } => {
                         assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
                     }
-                    Effect::Read { .. } | Effect::Active(_) | Effect::Foreign(_) => {}
+                    Effect::Read { attempt, seq, .. } => {
+                        let found = Read::Found(self.stream[seq as usize - 1].clone());
+                        self.input(|sequencer, now| sequencer.read(attempt, &found, now));
+                    }
+                    Effect::Active(_) | Effect::Foreign(_) => {}
                     Effect::Idle(why) => panic!("{why:?}"),
                 }
             }
@@ -244,7 +248,7 @@ impl Bench {
                 self.sequencer.decided([(grant, who)], [], self.now);
             }
             Decision::Enter(_) => panic!("nobody waits"),
-            Decision::Ballot(entry) => self.sequencer.ballots([(entry, who)]),
+            Decision::Ballot(entry) => self.sequencer.ballots([(entry, who)], self.now),
             Decision::Collect(ordinal) => {
                 self.sequencer.collect([(ordinal, ask.to_owned(), who)], self.now);
             }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use giliran_core::ballot;
 use giliran_core::{
-    Ask, Book, Calendar, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Settled,
+    Ask, Book, Calendar, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Pending,
+    Settled,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
@@ -77,7 +78,7 @@ pub(crate) struct Desk {
     random: Random,
     hold_ms: Option<u64>,
     commit_us: i64,
-    grants: VecDeque<Grant>,
+    grants: VecDeque<Pending<Grant>>,
     entering: VecDeque<Box<BallotEntry>>,
     changes: VecDeque<ChangeAsk>,
     flying: Option<(i64, Block, BlockHash)>,
@@ -282,9 +283,9 @@ impl Desk {
             grant.hold_expires_at = self.hold_ms.map(|ms| now.plus_millis(ms));
             loop {
                 match self.keeper.number(&mut grant, self.random.wide()) {
-                    Numbered::Done => entries.push(Entry::Grant(grant)),
+                    Numbered::Done => entries.push(Entry::Grant(*grant.enter())),
                     Numbered::IdTaken => continue,
-                    Numbered::NoRoom => self.book.abandon(&grant),
+                    Numbered::NoRoom => {}
                 }
                 break;
             }
@@ -339,14 +340,14 @@ impl Desk {
 
 /// Decides, and keeps what goes into a block.
 fn put(
-    book: &Book,
-    (grants, entering): (&mut VecDeque<Grant>, &mut VecDeque<Box<BallotEntry>>),
+    book: &Arc<Book>,
+    (grants, entering): (&mut VecDeque<Pending<Grant>>, &mut VecDeque<Box<BallotEntry>>),
     ask: &Ask<'_>,
     us: i64,
 ) -> Said {
     match book.decide(ask, instant(us)) {
         Decision::Granted(grant) => {
-            grants.push_back(*grant);
+            grants.push_back(grant);
             Said::Granted
         }
         Decision::Enter(entry) => {

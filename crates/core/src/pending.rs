@@ -1,0 +1,80 @@
+//! What was taken for something that is in no block yet.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use giliran_wire::ledger::{BallotEntry, Grant};
+
+use crate::Book;
+
+/// A grant, or an entry into a draw, that is decided and in no block yet: places,
+/// claims and a share of an account are taken for it. Whoever drops it gives them
+/// back, be it in a queue, on its way through a channel, or with a task that is
+/// aborted.
+#[derive(Debug)]
+#[must_use = "what was taken for it is given back at once"]
+pub struct Pending<E: Taken> {
+    book: Arc<Book>,
+    /// None: it is in a block.
+    what: Option<Box<E>>,
+}
+
+/// Something that places or claims are taken for.
+pub trait Taken: private::GiveBack {}
+
+impl Taken for Grant {}
+impl Taken for BallotEntry {}
+
+mod private {
+    use super::{BallotEntry, Book, Grant};
+
+    pub trait GiveBack {
+        fn give_back(&self, book: &Book);
+    }
+
+    impl GiveBack for Grant {
+        fn give_back(&self, book: &Book) {
+            book.abandon(self);
+        }
+    }
+
+    impl GiveBack for BallotEntry {
+        fn give_back(&self, book: &Book) {
+            book.abandon_ballot(self);
+        }
+    }
+}
+
+impl<E: Taken> Pending<E> {
+    pub(crate) fn new(book: &Arc<Book>, what: Box<E>) -> Self {
+        Self { book: Arc::clone(book), what: Some(what) }
+    }
+
+    /// It goes into a block. From there [`Keeper::abandon`](crate::Keeper::abandon)
+    /// gives back.
+    pub fn enter(mut self) -> Box<E> {
+        self.what.take().expect("whoever has it has not entered it")
+    }
+}
+
+impl<E: Taken> Deref for Pending<E> {
+    type Target = E;
+
+    fn deref(&self) -> &E {
+        self.what.as_ref().expect("whoever has it has not entered it")
+    }
+}
+
+impl<E: Taken> DerefMut for Pending<E> {
+    fn deref_mut(&mut self) -> &mut E {
+        self.what.as_mut().expect("whoever has it has not entered it")
+    }
+}
+
+impl<E: Taken> Drop for Pending<E> {
+    fn drop(&mut self) {
+        if let Some(what) = self.what.take() {
+            what.give_back(&self.book);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What goes into the sequencer and comes out of it.
+
+use bytes::Bytes;
+use giliran_core::{Durable, Entered, FoldError, Found, Refusal, Settled};
+use giliran_wire::ledger::Foreign;
+use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
+
+use super::admin;
+
+/// The present, as the engine's edge knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The clock on the wall; may jump.
+    pub wall: Timestamp,
+    /// Milliseconds on a clock that never runs backwards.
+    pub mono_ms: u64,
+}
+
+/// Tells one append or read from every other: its outcome counts for it alone.
+///
+/// Within a term the numbers follow each other. A term begins at a number made from
+/// its writer's nonce, so that an outcome which comes late from an earlier term, of
+/// this engine or another one, is not taken for one of this term. Nothing rests on
+/// that alone: the edge gives each term channels of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Attempt(u64);
+
+impl Attempt {
+    /// Before the first of this writer's term.
+    pub(super) fn before(writer: &WriterNonce) -> Self {
+        let mut number = [0; 8];
+        number.copy_from_slice(&writer.0[..8]);
+        Self(u64::from_le_bytes(number))
+    }
+
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// As it goes with an append, and comes back.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The attempt of a number that has come back.
+    pub const fn of_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// Append these bytes to the ledger.
+    Append {
+        /// Comes back with the outcome; other attempts' outcomes do not count.
+        attempt: Attempt,
+        /// Whose stream.
+        generation: u32,
+        /// `Nats-Expected-Last-Sequence`.
+        expected_last: u64,
+        /// The block.
+        bytes: Bytes,
+    },
+    /// Read what stands in the ledger at `seq`, through its leader.
+    Read {
+        /// Comes back with the result.
+        attempt: Attempt,
+        /// Whose stream.
+        generation: u32,
+        /// Where.
+        seq: u64,
+    },
+    /// Tell a requester.
+    Answer {
+        /// Whom.
+        ticket: T,
+        /// The request's id, where the outcome does not hold it.
+        request_id: Option<Box<str>>,
+        /// What.
+        outcome: Outcome,
+    },
+    /// Tell operators of this message, which stands where a block was to go.
+    Foreign(Foreign),
+    /// The take-over stands: requests may be decided.
+    Active(Position),
+    /// Nothing is in flight any more and nothing will be.
+    Idle(Why),
+}
+
+/// Why a sequencer became idle.
+#[derive(Debug)]
+pub enum Why {
+    /// Everything is committed; asked to finish.
+    Finished,
+    /// Another writer has taken over.
+    Deposed,
+    /// The ledger is damaged, or written by a later release.
+    Damaged(FoldError),
+    /// The ledger does not hold what it held.
+    Lost(Lost),
+}
+
+/// The ledger lost blocks that were read from it, or written and acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// It ends before what is known of it.
+    #[error(
+        "the ledger lost blocks: sequence {known} of generation {generation} was there, and its \
+         stream ends at {tail}"
+    )]
+    Tail {
+        /// The generation.
+        generation: u32,
+        /// The last sequence that was there.
+        known: u64,
+        /// Where its stream ends now.
+        tail: u64,
+    },
+    /// It holds another block.
+    #[error(
+        "the ledger lost blocks: sequence {seq} of generation {generation} held block {known}, and \
+         another one stands there"
+    )]
+    Rewritten {
+        /// The generation.
+        generation: u32,
+        /// Where.
+        seq: u64,
+        /// The block that was there.
+        known: BlockHash,
+    },
+    /// It holds nothing there, and something behind it.
+    #[error(
+        "the ledger lost blocks: nothing stands at sequence {seq} of generation {generation}, whose \
+         stream ends at {tail}"
+    )]
+    Gap {
+        /// The generation.
+        generation: u32,
+        /// Where.
+        seq: u64,
+        /// Where its stream ends.
+        tail: u64,
+    },
+}
+
+/// What a requester is told.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Granted in a block that is now durable.
+    Granted(Found, Durable),
+    /// A change of a booking is durable: the booking as it stands.
+    Changed(Found, Durable),
+    /// An entry into the next release's draw is durable, or its withdrawal.
+    Entered(Entered, Durable),
+    /// Settled from durable facts.
+    Settled(Settled),
+    /// An operator's action is durable.
+    Adjusted(Box<admin::Report>, Durable),
+    /// An operator's action cannot be done.
+    NotAdjusted(Refusal, Durable),
+    /// Waited too long; settles nothing.
+    Busy,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored at this sequence.
+    Stored {
+        /// Where.
+        seq: u64,
+    },
+    /// The ledger's last sequence was another (error 10071).
+    WrongLastSequence,
+    /// Refused for another reason; may still be stored later.
+    Refused,
+}
+
+/// What a read brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// This stands there.
+    Found(Bytes),
+    /// Nothing stands there yet.
+    Nothing {
+        /// The stream's last sequence, looked at after that.
+        tail: u64,
+    },
+    /// Could not be read.
+    Failed,
+}

@@ -1,0 +1,664 @@
+//! What the sequencer makes of a ledger that is not as it left it: void and foreign
+//! messages in its block's place, outcomes of another term, blocks that are gone or
+//! rewritten; and who waits for how long where nothing comes back.
+//!
+//! Seen to fail: a place that is not passed over, or passed over without a look at
+//! the block before it; a tail that is believed lost at the first look, or never; a
+//! commit on another ledger's number; numbers of attempts that begin anew; somebody
+//! who waits for ever, or whose places are not given back.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use bytes::Bytes;
+use giliran_core::{Ask, ChangeAsk, Decision, Deed, Folded, Keeper};
+use giliran_engine::sequencer::{
+    Act, Action, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
+    Outcome, Read, Sequencer, TRUST_MS, Why,
+};
+use giliran_wire::ledger::{
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
+};
+use giliran_wire::request::Choice;
+use giliran_wire::{
+    ApplicantKey, BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Text,
+    Timestamp, WriterNonce,
+};
+
+const QUOTA: u16 = 9;
+/// Blocks there are once the opening is open.
+const OPEN: usize = 4;
+/// Between two ticks, ms.
+const TICK_MS: u64 = 100;
+
+fn opening(order: Order) -> OpeningRecord {
+    let session =
+        Session { id: "s".into(), label: String::new(), restricted: false, explicit: false };
+    OpeningRecord {
+        ordinal: 0,
+        id: "w".into(),
+        timezone: "UTC".into(),
+        opens_at: Timestamp::from_millis(0),
+        closes_at: Timestamp::from_millis(1_795_000_000_000 + 3_600_000),
+        rules: Rules {
+            order,
+            max_party: 5,
+            max_per_account: None,
+            hold_ms: None,
+            cancelled: ReturnRule::Immediate,
+            expired: ReturnRule::Immediate,
+            across_openings: false,
+            max_changes: u16::MAX,
+            bookable_until: BookableUntil::DayBegins,
+            max_bookings: u16::MAX,
+            leftovers: Leftovers::None,
+        },
+        offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
+        slots: vec![Slot {
+            office: 0,
+            session: 0,
+            date: "2026-12-01".parse().unwrap(),
+            quota: QUOTA,
+            bookable_until: Timestamp::LATEST,
+        }],
+    }
+}
+
+fn genesis() -> Bytes {
+    let genesis = Genesis {
+        prefix: "giliran.v1".into(),
+        applicant_key: KeyFingerprint([0; 16]),
+        release: "0".into(),
+        continues: None,
+        rebuilt: None,
+    };
+    let block = Block {
+        format: FORMAT,
+        ledger: LedgerId([1; 16]),
+        generation: 1,
+        number: 1,
+        epoch: 0,
+        writer: WriterNonce([0; 16]),
+        time: Timestamp::from_millis(1),
+        previous: BlockHash::ZERO,
+        entries: vec![Entry::Genesis(genesis)],
+    };
+    block.seal().bytes.into()
+}
+
+fn person(i: u64) -> Pseudonym {
+    let hash = blake3::hash(&i.to_le_bytes());
+    Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
+}
+
+/// An engine, and a stream of one generation.
+struct Bench {
+    sequencer: Sequencer<u64>,
+    stream: Vec<Bytes>,
+    now: Now,
+    told: Vec<(u64, Outcome)>,
+    foreign: usize,
+    reads: usize,
+    end: Option<Why>,
+    /// The broker takes appends and says nothing.
+    is_silent: bool,
+    /// It says that the stream ends elsewhere, whatever is expected.
+    refuses: bool,
+}
+
+impl Bench {
+    /// In office, with an opening that is open.
+    fn new(order: Order) -> Self {
+        let mut bench = Self::on(vec![genesis()], 1);
+        bench.run();
+        bench.sequencer.record_openings(vec![opening(order)], bench.now);
+        bench.run();
+        assert!(bench.sequencer.is_active());
+        bench
+    }
+
+    /// A candidate of this writer that has read this stream.
+    fn on(stream: Vec<Bytes>, writer: u8) -> Self {
+        let mut keeper = Keeper::new();
+        for (seq, bytes) in (1..).zip(&stream) {
+            keeper.fold(seq, bytes).unwrap();
+        }
+        let now = Now { wall: Timestamp::from_millis(1_795_000_000_000), mono_ms: 1_000_000 };
+        Self::of(keeper, stream, writer, now)
+    }
+
+    fn of(keeper: Keeper, stream: Vec<Bytes>, writer: u8, now: Now) -> Self {
+        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
+        let mut bits = u128::from(writer) << 64;
+        let random = Box::new(move || {
+            bits += 1;
+            let hash = blake3::hash(&bits.to_le_bytes());
+            u128::from_le_bytes(hash.as_bytes()[..16].try_into().unwrap())
+        });
+        let writer = WriterNonce([writer; 16]);
+        let next = Continuation::default();
+        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
+            .with_order_key(ApplicantKey::new(&[1; 32]).order());
+        let (told, foreign, reads, end) = (Vec::new(), 0, 0, None);
+        let (is_silent, refuses) = (false, false);
+        Self { sequencer, stream, now, told, foreign, reads, end, is_silent, refuses }
+    }
+
+    fn read(&mut self, attempt: Attempt, seq: u64) {
+        self.reads += 1;
+        let read = match self.stream.get(seq as usize - 1) {
+            Some(bytes) => Read::Found(bytes.clone()),
+            None => Read::Nothing { tail: self.stream.len() as u64 },
+        };
+        self.sequencer.read(attempt, &read, self.now);
+    }
+
+    /// What the broker does, until nothing is left to be done.
+    fn run(&mut self) {
+        loop {
+            let effects = self.sequencer.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Append { .. } | Effect::Read { .. } if self.is_silent => {}
+                    Effect::Append { attempt, expected_last, bytes, .. } => {
+                        let fits = expected_last == self.stream.len() as u64;
+                        let outcome = if fits && !self.refuses {
+                            self.stream.push(bytes);
+                            Appended::Stored { seq: expected_last + 1 }
+                        } else {
+                            Appended::WrongLastSequence
+                        };
+                        self.sequencer.appended(attempt, outcome, self.now);
+                    }
+                    Effect::Read { attempt, seq, .. } => self.read(attempt, seq),
+                    Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
+                    Effect::Foreign(_) => self.foreign += 1,
+                    Effect::Active(_) => {}
+                    Effect::Idle(why) => self.end = Some(why),
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        let until = self.now.mono_ms + ms;
+        while self.now.mono_ms < until {
+            self.now.mono_ms += TICK_MS;
+            self.now.wall = self.now.wall.plus_millis(TICK_MS);
+            self.sequencer.tick(self.now);
+            self.run();
+        }
+    }
+
+    /// Asks for a place.
+    fn ask(&mut self, who: u64) {
+        let applicants = [person(who)];
+        let name = format!("r{who}");
+        let choices = [Choice { office: Text::from("o"), date: None, session: None }];
+        let ask = Ask {
+            request_id: &name,
+            applicants: &applicants,
+            content: Digest([1; 16]),
+            choices: &choices,
+            opening: None,
+            expires_at: None,
+            account: None,
+            channel: None,
+            reference: None,
+            vouched: false,
+            wait: false,
+        };
+        let now = self.now;
+        match self.sequencer.book().decide(&ask, now.wall) {
+            Decision::Granted(grant) => self.sequencer.decided([(grant, who)], [], now),
+            Decision::Ballot(entry) => self.sequencer.ballots([(entry, who)], now),
+            Decision::Collect(of) => {
+                self.sequencer.collect([(of, ask.to_owned(), who)], now);
+            }
+            Decision::Enter(_) | Decision::Wait => {
+                self.sequencer.decided([], [(ask.to_owned(), who)], now);
+            }
+            Decision::Settled(settled) => self.told.push((who, Outcome::Settled(settled))),
+        }
+        // As every group of requests is handed on.
+        self.sequencer.decided([], [], now);
+    }
+
+    fn is_granted(&self, who: u64) -> bool {
+        self.told.iter().any(|(to, told)| *to == who && matches!(told, Outcome::Granted(..)))
+    }
+
+    fn busy(&self) -> Vec<u64> {
+        let busy = self.told.iter().filter(|(_, told)| matches!(told, Outcome::Busy));
+        let mut busy: Vec<u64> = busy.map(|(who, _)| *who).collect();
+        busy.sort_unstable();
+        busy
+    }
+
+    fn free(&self) -> (i32, i32) {
+        let openings = self.sequencer.book().openings();
+        let opening = openings.first().unwrap();
+        (opening.free(0), opening.durably_free(0))
+    }
+
+    /// What a reader makes of the stream.
+    fn replayed(&self) -> Keeper {
+        let mut keeper = Keeper::new();
+        for (seq, bytes) in (1..).zip(&self.stream) {
+            keeper.fold(seq, bytes).unwrap();
+        }
+        keeper
+    }
+
+    /// The next block of another writer, of its epoch.
+    fn of_another(&self, epoch: u64, entries: Vec<Entry>) -> Block {
+        let chain = self.sequencer.keeper().chain();
+        Block {
+            format: FORMAT,
+            ledger: LedgerId([1; 16]),
+            generation: 1,
+            number: chain.number + 1,
+            epoch,
+            writer: WriterNonce([9; 16]),
+            time: chain.time,
+            previous: chain.hash,
+            entries,
+        }
+    }
+}
+
+/// A deposed writer's block stands where the next one was to go.
+#[test]
+fn a_void_block_in_its_place_is_passed_over() {
+    let mut bench = Bench::new(Order::FirstCome);
+    let void = bench.of_another(0, vec![Entry::Closed { opening: 0 }]);
+    bench.stream.push(void.seal().bytes.into());
+    bench.ask(1);
+    bench.run();
+    assert!(bench.is_granted(1) && bench.end.is_none());
+    assert_eq!((bench.stream.len(), bench.foreign), (OPEN + 2, 0));
+    let keeper = bench.replayed();
+    assert_eq!(keeper.chain(), bench.sequencer.keeper().chain());
+    assert_eq!(keeper.state_hash(), bench.sequencer.keeper().state_hash());
+}
+
+/// So do messages that no writer wrote: no block, copies, blocks of another ledger and
+/// of a writer that has not taken over.
+#[test]
+fn foreign_messages_in_its_place_are_passed_over_and_told_of() {
+    let mut bench = Bench::new(Order::FirstCome);
+    let other = bench.of_another(0, Vec::new());
+    let other = Block { ledger: LedgerId([2; 16]), ..other };
+    let unknown = bench.of_another(2, vec![Entry::Closed { opening: 0 }]);
+    bench.stream.extend([Bytes::from("{}"), bench.stream[2].clone()]);
+    bench.stream.extend([other.seal().bytes.into(), unknown.seal().bytes.into()]);
+    bench.ask(1);
+    bench.run();
+    assert!(bench.is_granted(1) && bench.end.is_none());
+    assert_eq!((bench.stream.len(), bench.foreign), (OPEN + 5, 4));
+    // A candidate goes behind them as well.
+    bench.stream.push("{}".into());
+    let mut second = Bench::on(bench.stream.clone(), 2);
+    assert!(second.sequencer.keeper().chain().doubt.is_some());
+    second.stream.push("{}".into());
+    second.run();
+    assert!(second.sequencer.is_active());
+    assert_eq!((second.stream.len(), second.foreign), (OPEN + 8, 1));
+    assert_eq!(second.replayed().chain().doubt, None);
+}
+
+#[test]
+fn whoever_took_over_properly_deposes() {
+    let mut bench = Bench::new(Order::FirstCome);
+    let forced = None;
+    let take_over = TakeOver { engine: "x".into(), release: "0".into(), forced };
+    let taken = bench.of_another(2, vec![Entry::TakeOver(take_over)]);
+    bench.stream.push(taken.seal().bytes.into());
+    bench.ask(1);
+    bench.run();
+    assert!(matches!(bench.end, Some(Why::Deposed)), "{:?}", bench.end);
+    assert!(bench.told.is_empty());
+    assert_eq!(bench.free(), (QUOTA.into(), QUOTA.into()));
+}
+
+/// What an earlier term left under way reaches a later one of the same engine, with
+/// the outcomes of its own attempts: none of them counts.
+#[test]
+fn outcomes_of_another_term_do_not_count() {
+    let mut bench = Bench::new(Order::FirstCome);
+    // The first term's last append, and the read of its place, are late.
+    bench.ask(1);
+    let effects = bench.sequencer.effects();
+    let Some(Effect::Append { attempt: first, bytes, .. }) = effects.into_iter().next() else {
+        panic!("no append")
+    };
+    bench.sequencer.retire();
+    let keeper = bench.sequencer.into_keeper();
+    let mut second = Bench::of(keeper, bench.stream, 2, bench.now);
+    let mut attempts = Vec::new();
+    // The take-over, and what comes after it: as many attempts as the first had.
+    for _ in 0..8 {
+        for effect in second.sequencer.effects() {
+            match effect {
+                Effect::Append { attempt, expected_last, bytes, .. } => {
+                    attempts.push(attempt);
+                    second.sequencer.appended(first, Appended::WrongLastSequence, second.now);
+                    second.sequencer.read(first, &Read::Found(bytes.clone()), second.now);
+                    second.stream.push(bytes);
+                    let stored = Appended::Stored { seq: expected_last + 1 };
+                    second.sequencer.appended(attempt, stored, second.now);
+                }
+                Effect::Read { attempt, seq, .. } => {
+                    attempts.push(attempt);
+                    second.sequencer.read(first, &Read::Found(bytes.clone()), second.now);
+                    second.read(attempt, seq);
+                }
+                Effect::Idle(why) => panic!("{why:?}"),
+                _ => {}
+            }
+        }
+        second.now.mono_ms += 1;
+        second.ask(10 + attempts.len() as u64);
+    }
+    assert!(second.sequencer.is_active() && attempts.len() >= 8, "{attempts:?}");
+    assert!(!attempts.contains(&first));
+    attempts.dedup();
+    assert!(attempts.windows(2).all(|two| two[1].number() == two[0].number().wrapping_add(1)));
+}
+
+/// The broker came back without the end of its stream, and nobody has written since.
+#[test]
+fn a_lost_tail_stops_the_writer_once_it_is_sure() {
+    let mut bench = Bench::new(Order::FirstCome);
+    bench.ask(1);
+    bench.run();
+    bench.stream.truncate(OPEN);
+    bench.ask(2);
+    bench.run();
+    // A node that lags, or was cut off, says the same for a while.
+    bench.wait(MAX_PARKED_MS + 2 * TICK_MS);
+    assert!(bench.end.is_none(), "{:?}", bench.end);
+    assert_eq!(bench.busy(), [2], "and meanwhile people are told to come back");
+    bench.wait(LOST_AFTER_MS);
+    let lost = Lost::Tail { generation: 1, known: OPEN as u64 + 1, tail: OPEN as u64 };
+    assert!(matches!(bench.end, Some(Why::Lost(found)) if found == lost), "{:?}", bench.end);
+    assert_eq!(bench.stream.len(), OPEN, "nothing is written on such ground");
+    assert_eq!(bench.free(), (i32::from(QUOTA) - 1, i32::from(QUOTA) - 1));
+}
+
+#[test]
+fn a_tail_that_only_lags_stops_nobody() {
+    let mut bench = Bench::new(Order::FirstCome);
+    for who in 0..3 {
+        let whole = bench.stream.clone();
+        bench.ask(who);
+        bench.stream.truncate(OPEN - 1);
+        bench.run();
+        bench.wait(LOST_AFTER_MS * 2 / 3);
+        // In between it is seen whole, and again it is not.
+        bench.stream.clone_from(&whole);
+        bench.refuses = true;
+        bench.wait(2_000);
+        bench.refuses = false;
+        bench.stream.truncate(OPEN - 1);
+        bench.wait(LOST_AFTER_MS * 2 / 3);
+        bench.stream = whole;
+        bench.wait(2_000);
+    }
+    assert_eq!(bench.busy(), [0, 1, 2], "who waits too long is told to come back");
+    assert_eq!(bench.stream.len(), OPEN + 3, "each block comes to its end");
+    assert!(bench.end.is_none() && bench.sequencer.is_active(), "{:?}", bench.end);
+}
+
+/// Another engine, which read the stream without its end, has written on: exactly as
+/// many blocks as were lost, so that the numbers fit, or more.
+#[test]
+fn a_rewritten_tail_is_noticed_before_anything_is_told() {
+    let all = [(true, 0, 0), (false, 0, 0), (true, 0, 1), (false, 0, 2), (true, 1, 2)];
+    for (quiet, foreign, more) in all {
+        let mut bench = Bench::new(Order::FirstCome);
+        (0..foreign).for_each(|_| bench.stream.push("{}".into()));
+        bench.ask(1);
+        bench.run();
+        let known = bench.stream.len();
+        let lost = bench.stream.pop().unwrap();
+        bench.stream.truncate(OPEN);
+        let mut other = Bench::on(bench.stream.clone(), 2);
+        other.run();
+        for who in 0..more {
+            other.ask(who);
+            other.run();
+        }
+        bench.stream = other.stream;
+        let written = bench.stream.len();
+        assert_eq!(written, OPEN + 1 + more as usize);
+        if quiet {
+            bench.wait(TRUST_MS + TICK_MS);
+        } else {
+            // An append without an outcome is in doubt whenever it comes.
+            bench.is_silent = true;
+        }
+        bench.ask(2);
+        bench.run();
+        bench.is_silent = false;
+        bench.wait(3_000);
+        let hash = Block::open(&lost).unwrap().1;
+        let expected = Lost::Rewritten { generation: 1, seq: known as u64, known: hash };
+        assert!(
+            matches!(bench.end, Some(Why::Lost(found)) if found == expected),
+            "{quiet}, {foreign}, {more}: {:?}",
+            bench.end
+        );
+        let fits = usize::from(more == 0);
+        assert_eq!(bench.stream.len(), written + fits, "more is written on such ground");
+        assert!(!bench.is_granted(2));
+    }
+}
+
+/// A standby that has lived through the loss does not take over.
+#[test]
+fn nobody_takes_over_a_ledger_that_does_not_hold_its_last_block() {
+    let mut bench = Bench::new(Order::FirstCome);
+    bench.ask(1);
+    bench.run();
+    let keeper = bench.replayed();
+    let mut shorter = bench.stream.clone();
+    shorter.pop();
+    let mut other = Bench::on(shorter.clone(), 2);
+    other.run();
+    let mut standby = Bench::of(keeper, other.stream.clone(), 3, bench.now);
+    standby.run();
+    assert!(matches!(standby.end, Some(Why::Lost(Lost::Rewritten { .. }))), "{:?}", standby.end);
+    assert_eq!(standby.stream.len(), other.stream.len(), "not even a take-over");
+    let mut standby = Bench::of(bench.replayed(), shorter, 3, bench.now);
+    standby.wait(2 * LOST_AFTER_MS);
+    assert!(matches!(standby.end, Some(Why::Lost(Lost::Tail { .. }))), "{:?}", standby.end);
+    assert_eq!(standby.stream.len(), OPEN);
+    // One that gives up before it has sent anything leaves nothing.
+    let mut retired = Bench::on(bench.stream.clone(), 4);
+    retired.sequencer.retire();
+    retired.run();
+    assert!(matches!(retired.end, Some(Why::Finished)), "{:?}", retired.end);
+    assert_eq!(retired.stream.len(), OPEN + 1);
+}
+
+/// A look at the last block costs nothing where block follows block.
+#[test]
+fn the_last_block_is_not_read_back_while_blocks_follow_each_other() {
+    let mut bench = Bench::new(Order::FirstCome);
+    let before = bench.reads;
+    for who in 0..u64::from(QUOTA) {
+        bench.ask(who);
+        bench.run();
+        bench.now.mono_ms += TRUST_MS / 2;
+    }
+    assert_eq!(bench.reads, before);
+    bench.now.mono_ms += TRUST_MS;
+    let booking = bench.told.iter().find_map(|(_, told)| match told {
+        Outcome::Granted(found, _) => Some(found.booking.id),
+        _ => None,
+    });
+    let ask = cancel(booking.unwrap(), 0);
+    bench.sequencer.changes([(ask, 100)], bench.now);
+    bench.run();
+    assert_eq!(bench.reads, before + 1);
+    assert!(matches!(bench.told.last(), Some((100, Outcome::Changed(..)))));
+}
+
+fn cancel(booking: BookingId, who: u64) -> ChangeAsk {
+    let deed = Deed::Cancel { applicant: person(who) };
+    ChangeAsk { request_id: "x".into(), target: Some(booking), deed }
+}
+
+fn quota(slot: u32) -> Action {
+    let (operator, reason) = ("o".into(), "r".into());
+    Action { opening: 0, operator, reason, act: Act::Quota { slot, quota: QUOTA }, dry_run: false }
+}
+
+/// Whoever waits behind a block that does not come to its end is told to come back:
+/// what is in the block, in the queue, parked, a change, an operator's action.
+#[test]
+fn nobody_waits_for_ever_behind_a_stuck_block() {
+    let mut bench = Bench::new(Order::FirstCome);
+    bench.ask(0);
+    bench.run();
+    let booking = bench.replayed();
+    let found = booking.book().find(&person(0), "w").unwrap().0.unwrap();
+    bench.is_silent = true;
+    bench.ask(1);
+    bench.run();
+    bench.ask(2);
+    // Waits for the claim of the first of them.
+    bench.ask(1);
+    bench.sequencer.changes([(cancel(found.booking.id, 0), 50)], bench.now);
+    bench.sequencer.admin(quota(0), 60, bench.now);
+    bench.wait(MAX_PARKED_MS - TICK_MS);
+    assert!(bench.busy().is_empty());
+    bench.wait(2 * TICK_MS);
+    assert_eq!(bench.busy(), [1, 1, 2, 50, 60]);
+    assert_eq!(bench.free(), (i32::from(QUOTA) - 2, i32::from(QUOTA) - 1), "two is given back");
+    // The block comes to its end after all: its grant stands, and is told of nobody.
+    bench.is_silent = false;
+    bench.told.clear();
+    bench.wait(3_000);
+    assert!(bench.told.is_empty(), "{:?}", bench.told);
+    bench.ask(1);
+    bench.run();
+    assert!(matches!(&bench.told[..], [(1, Outcome::Settled(giliran_core::Settled::Repeat(..)))]));
+    bench.ask(2);
+    bench.run();
+    assert!(bench.is_granted(2));
+    assert_eq!(bench.replayed().state_hash(), bench.sequencer.keeper().state_hash());
+}
+
+/// In rounds, and where people enter a draw, it is the same.
+#[test]
+fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
+    for order in [Order::Rounds { length_ms: 500 }, Order::Draw] {
+        let mut bench = Bench::new(order);
+        bench.ask(0);
+        bench.wait(1_000);
+        assert!(!bench.told.is_empty());
+        bench.told.clear();
+        bench.is_silent = true;
+        bench.ask(1);
+        bench.wait(1_000);
+        bench.ask(2);
+        bench.wait(1_000);
+        assert!(bench.busy().is_empty());
+        bench.wait(MAX_PARKED_MS);
+        assert_eq!(bench.busy(), [1, 2], "{order:?}");
+        bench.is_silent = false;
+        bench.wait(5_000);
+        bench.told.clear();
+        for who in [1, 2] {
+            bench.ask(who);
+        }
+        bench.wait(1_000);
+        assert!(bench.busy().is_empty() && bench.told.len() == 2, "{order:?}: {:?}", bench.told);
+    }
+}
+
+/// A decision that nobody carries on gives back what it has taken, wherever it is
+/// dropped.
+#[test]
+fn what_is_dropped_on_the_way_is_given_back() {
+    for order in [Order::FirstCome, Order::Draw] {
+        let mut bench = Bench::new(order);
+        let full = (i32::from(QUOTA), i32::from(QUOTA));
+        bench.is_silent = true;
+        bench.ask(1);
+        bench.run();
+        bench.ask(2);
+        let asked = bench.sequencer.backlog();
+        assert_eq!(asked, 1 + usize::from(order == Order::FirstCome), "{order:?}");
+        bench.sequencer.retire();
+        bench.run();
+        // In flight: not known yet.
+        assert_eq!(bench.free().1, full.1);
+        let keeper = bench.sequencer.into_keeper();
+        let mut again = Bench::of(keeper, bench.stream, 2, bench.now);
+        again.run();
+        assert_eq!(again.free(), full, "{order:?}");
+        for who in [1, 2] {
+            again.ask(who);
+            again.run();
+        }
+        assert_eq!(again.told.len(), 2, "{order:?}");
+        assert!(again.busy().is_empty(), "{order:?}");
+    }
+}
+
+/// What is foreign in an empty stream does not keep a generation from beginning.
+#[test]
+fn a_generation_begins_behind_foreign_messages() {
+    const FIRST: u64 = 1_000;
+    let mut bench = Bench::new(Order::FirstCome);
+    bench.sequencer.roll("next".into(), FIRST, None, bench.now);
+    let mut second = vec![Bytes::from("{}"), bench.stream[1].clone()];
+    let first = bench.stream.clone();
+    for _ in 0..40 {
+        for effect in bench.sequencer.effects() {
+            match effect {
+                Effect::Append { attempt, generation, expected_last, bytes } => {
+                    let (from, stream) = match generation {
+                        1 => (1, &mut bench.stream),
+                        _ => (FIRST, &mut second),
+                    };
+                    let fits = expected_last + 1 == from + stream.len() as u64;
+                    let outcome = if fits {
+                        stream.push(bytes);
+                        Appended::Stored { seq: expected_last + 1 }
+                    } else {
+                        Appended::WrongLastSequence
+                    };
+                    bench.sequencer.appended(attempt, outcome, bench.now);
+                }
+                Effect::Read { attempt, generation, seq } => {
+                    let (from, stream) =
+                        if generation == 1 { (1, &bench.stream) } else { (FIRST, &second) };
+                    let found = Read::Found(stream[(seq - from) as usize].clone());
+                    bench.sequencer.read(attempt, &found, bench.now);
+                }
+                Effect::Foreign(_) => bench.foreign += 1,
+                Effect::Idle(why) => panic!("{why:?}"),
+                _ => {}
+            }
+        }
+    }
+    assert!(!bench.sequencer.is_rolling());
+    assert_eq!(bench.foreign, 1, "the copy is of the generation that is over, and void");
+    let mut keeper = Keeper::new();
+    for (seq, bytes) in (1..).zip(&bench.stream) {
+        keeper.fold(seq, bytes).unwrap();
+    }
+    assert_eq!(bench.stream.len(), first.len() + 1, "the seal");
+    for (seq, bytes) in (FIRST..).zip(&second) {
+        let folded = keeper.fold(seq, bytes).unwrap();
+        assert_eq!(matches!(folded, Folded::Applied(_)), seq > FIRST + 1);
+    }
+    assert_eq!(keeper.chain(), bench.sequencer.keeper().chain());
+}
