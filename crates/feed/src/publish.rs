@@ -29,6 +29,9 @@ use crate::changes::Outgoing;
 
 /// Most messages on their way at once.
 const WINDOW: u64 = 4_096;
+/// Watches of free places at once, of all clients together: each is a consumer in the
+/// broker's memory.
+const MAX_WATCHES: i32 = 10_000;
 /// How long an outcome is waited for.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -238,6 +241,7 @@ fn bucket_config(bucket: &str) -> Config {
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,
+        max_consumers: MAX_WATCHES,
         allow_rollup: true,
         deny_delete: true,
         allow_direct: true,
