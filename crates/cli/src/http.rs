@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
+use crate::{COMMIT, RELEASE};
 
 /// How a part of the process is doing.
 #[derive(Debug, Clone)]
@@ -63,6 +64,12 @@ impl Shown {
             "How far this machine's clock is ahead of the broker's; below 0: behind",
         )?;
         registry.register(Box::new(clock_offset.clone()))?;
+        let build = IntGaugeVec::new(
+            Opts::new("giliran_build_info", "1, with what this process was built from"),
+            &["release", "commit"],
+        )?;
+        build.with_label_values(&[RELEASE, COMMIT]).set(1);
+        registry.register(Box::new(build))?;
         let (parts, starting, warnings) = Default::default();
         Ok(Self { registry, parts, starting, warnings, state, clock_offset })
     }
@@ -151,7 +158,9 @@ async fn metrics(Shared(shown): Shared<Arc<Shown>>) -> Response {
 async fn ready(Shared(shown): Shared<Arc<Shown>>) -> Response {
     let parts = shown.look();
     let ready = !parts.is_empty() && parts.iter().all(Part::is_ready);
-    let mut body = json!({ "ready": ready, "warnings": *held(&shown.warnings) });
+    let warnings = held(&shown.warnings).clone();
+    let mut body =
+        json!({ "ready": ready, "release": RELEASE, "commit": COMMIT, "warnings": warnings });
     for part in parts {
         body[part.name] = json!({ "ready": part.is_ready(), "state": part.report.state.word() });
         if !part.report.detail.is_empty() {

@@ -43,6 +43,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The release.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+/// The commit it was built from; `unknown` in development builds, and where there was
+/// no repository.
+const COMMIT: &str = env!("GILIRAN_COMMIT");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GILIRAN_COMMIT"), ")");
+
 /// A grant is decided on one thread, made durable on another and answered on a
 /// third: memory wanders, which the system's allocator pays for with locks.
 #[global_allocator]
@@ -51,7 +58,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Allocates scarce appointment slots, fairly and accountably, when everybody
 /// asks at once.
 #[derive(Debug, Parser)]
-#[command(name = "giliran", version, arg_required_else_help = true)]
+#[command(name = "giliran", version = VERSION, arg_required_else_help = true)]
 #[command(after_help = "Examples:\n  \
     giliran up --dev                          everything on this machine, open now\n  \
     giliran check giliran.toml                what a configuration resolves to\n  \
@@ -98,7 +105,7 @@ enum Operation {
     Fairness(fairness::Args),
     /// Decide a recorded opening's requests in another order, side by side.
     Replay(replay::Args),
-    /// What happened to an opening's places, without anybody in it; written or checked.
+    /// What happened to an opening's places, without any of those who asked; written or checked.
     Statement(statement::Args),
     /// Send a scenario's people and brokers to a running engine, and report what came of it.
     Surge(surge::Args),
@@ -130,6 +137,9 @@ fn main() -> ExitCode {
     let runs = matches!(command.operation, Up(_) | Serve(_) | Persist(_) | Feed(_));
     let usual = if runs { "info" } else { "warn" };
     logs::start(command.log_format, usual);
+    if runs {
+        tracing::info!(release = RELEASE, commit = COMMIT, "giliran starts");
+    }
     // Ledger, store and marks hold applicants' pseudonyms; reports are for others.
     if runs || matches!(command.operation, Init(_) | Archive(_) | Demo(_)) {
         giliran_broker::private::keep_to_oneself();

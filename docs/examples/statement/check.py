@@ -19,12 +19,13 @@ SETTLES_MS = 5_000
 TAKES = {"granted": "granted", "revived": "revived", "moved_in": None}
 RETURNS = {"cancelled": "cancelled", "revoked": "revoked", "expired": "expired", "moved_out": "moved"}
 FIELDS = {
-    "opened": "", "closed": "", "closes_at": "at",
+    "opened": "", "closed": "", "closes_at": "at operator why", "beacon": "operator why",
     "granted": "slot places free", "revived": "slot places free", "moved_in": "slot places free",
     "released": "slot places free",
     "cancelled": "slot places withheld free", "revoked": "slot places withheld free",
     "expired": "slot places withheld free", "moved_out": "slot places withheld free",
-    "quota": "slot to free", "reserved": "slot to free", "halted": "slot to free",
+    "quota": "slot to free operator why", "reserved": "slot to free operator why",
+    "halted": "slot to free operator why",
     "refused": "reason second count",
 }
 REASONS = set("malformed unknown_opening not_open closed unknown_slot not_permitted party_too_large "
@@ -33,8 +34,15 @@ REASONS = set("malformed unknown_opening not_open closed unknown_slot not_permit
 HEAD = ("giliran_statement ledger opening timezone opens_at closes_at order max_party hold_ms "
         "cancelled expired seq block")
 TEXTS = {"opening", "timezone", "order", "cancelled", "expired", "office", "date", "session", "did",
-         "reason", "state"}
+         "reason", "state", "operator", "why"}
 PLAIN = "[ -~]*"
+# What no operator and no reason has: controls, what breaks a line or turns its
+# direction, what is no character.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2060-\u206f\ufdd0-\ufdef\ufeff"
+                         "\ufff0-\ufffb" + "".join(
+                             chr(plane << 16 | end) for plane in range(17) for end in (65534, 65535))
+                         + "]")
+SIGNED = {"operator": 64, "why": 256}
 U32, U64, I64 = 2**32 - 1, 2**64 - 1, 2**63
 NUMBERS = {"giliran_statement": (1, 1), "max_party": (1, 5), "hold_ms": (0, U64), "seq": (0, U64),
            "slot": (0, U32), "quota": (0, 65535), "places": (1, U32), "withheld": (0, U32),
@@ -65,6 +73,9 @@ def fields(line, names, what):
             need(type(value) is int and least <= value <= most, f"{name} cannot be {value!a}")
         if name in TEXTS:
             need(isinstance(value, str), f"{name} is no text")
+        if name in SIGNED:
+            need(1 <= len(value.encode()) <= SIGNED[name] and not UNPRINTABLE.search(value),
+                 f"{name} cannot be {value!a}")
 
 
 def matches(pattern, text, what):
@@ -130,7 +141,7 @@ class Account:
         self.opened = self.closed = False
         self.oversold = self.ever = self.moving = 0
         self.totals = dict.fromkeys(
-            "quota reserved granted cancelled revoked expired moved at_once revived released taken "
+            "quota reserved halted granted cancelled revoked expired moved at_once revived released taken "
             "withheld free refused sold_out".split(), 0)
 
     def block(self, seq, ms, changes):
@@ -155,6 +166,8 @@ class Account:
             self.opened, self.closed = True, did == "closed"
         elif did == "closes_at":
             milliseconds(change["at"])
+        elif did == "beacon":
+            pass
         elif did == "refused":
             self.refuse(change)
         else:
@@ -215,7 +228,9 @@ class Account:
             totals["reserved"] += slot.reserved
             totals["taken"] += slot.taken
             totals["withheld"] += slot.withheld
-            totals["free"] += slot.free()
+            shut = max(slot.free(), 0) if slot.halted else 0
+            totals["halted"] += shut
+            totals["free"] += slot.free() - shut
         undersold = unclear = None
         if self.refused:
             undersold = unclear = 0
@@ -264,7 +279,7 @@ class Account:
             f"{t['at_once']} of them free at once; released later: {t['released']}; lapsed and "
             f"had again by a late payment: {t['revived']}.",
             f"At the end: {t['taken']} taken, {t['withheld']} withheld, {t['reserved']} reserved, "
-            f"{t['free']} free.",
+            f"{t['halted']} in halted slots, {t['free']} free.",
             over,
             under,
         ]

@@ -283,12 +283,12 @@ fn edited(rig: &Rig, statement: &str) {
         ("{\"did\":\"opened\"}", "{\"did\":\"opened\",\"\\u001b[2J\":1}", 1),
         (
             "[{\"did\":\"opened\"}",
-            "[{\"did\":\"opened\"},{\"did\":\"reserved\",\"slot\":0,\"to\":0,\"free\":30}",
+            "[{\"did\":\"opened\"},{\"did\":\"reserved\",\"slot\":0,\"to\":0,\"free\":30,\"operator\":\"a\",\"why\":\"b\"}",
             0,
         ),
         (
             "[{\"did\":\"opened\"}",
-            "[{\"did\":\"opened\"},{\"did\":\"halted\",\"slot\":0,\"to\":1,\"free\":30}",
+            "[{\"did\":\"opened\"},{\"did\":\"halted\",\"slot\":0,\"to\":1,\"free\":30,\"operator\":\"a\",\"why\":\"b\"}",
             1,
         ),
     ] {

@@ -1,14 +1,14 @@
 //! What operators see: the engine's log, who did what, and what every screen says
 //! of a day that is closed.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use giliran_broker::clock;
+use giliran_broker::state::State;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, Role, database};
+use crate::rig::{Rig, Role, database, get};
 
 const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
@@ -57,15 +57,27 @@ async fn line(role: &Role, words: &[&str]) -> String {
     }
 }
 
-/// A page of a role.
-fn page(role: &Role, path: &str) -> String {
-    let said = role.said();
-    let address = said.lines().find_map(|line| line.split("http://").nth(1)?.split('/').next());
-    let mut stream = TcpStream::connect(address.unwrap()).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    page
+/// The metrics of a role.
+async fn metrics(role: &Role) -> String {
+    get(&role.http().unwrap(), "/metrics").await.unwrap()
+}
+
+/// The names of metrics that a text has, without what a histogram adds.
+fn names(text: &str) -> BTreeSet<String> {
+    let word = |c: char| c.is_ascii_lowercase() || c == '_';
+    let names = text.split(|c| !word(c)).filter(|name| name.starts_with("giliran_"));
+    names.filter(|name| name.len() > "giliran_".len()).map(str::to_owned).collect()
+}
+
+fn operations() -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+    std::fs::read_to_string(page).unwrap()
+}
+
+/// A chapter of the page.
+fn chapter<'a>(page: &'a str, title: &str) -> &'a str {
+    let chapter = page.split(&format!("\n## {title}\n")).nth(1).unwrap();
+    chapter.split("\n## ").next().unwrap()
 }
 
 fn times(role: &Role, words: &str) -> usize {
@@ -110,6 +122,7 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     }
     line(&engine, &["the opening is sold out opening=", "taken=9"]).await;
 
+    rig.operator(&[&["quota"], &opening[..], &beta(MON), &["5"]].concat());
     rig.operator(&[&["halt"], &opening[..], &beta(MON), &["--bookings", "cancel"]].concat());
     let halted = line(&engine, &["beta 2030-01-07 all halted", "cancelled=3"]).await;
     assert!(halted.contains("its bookings are cancelled"), "{halted}");
@@ -117,7 +130,7 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     let dry = [&refused[..], &["--dry-run", "2029-01-01T00:00:00Z"]].concat();
     rig.done(&dry);
     rig.done(&[&refused[..], &["2020-01-01T00:00:00Z"]].concat());
-    line(&engine, &["the opening has closed", "halted=3"]).await;
+    line(&engine, &["the opening has closed", "halted=5"]).await;
     assert_eq!(times(&engine, "2029-01-01"), 0, "a dry run is not told");
     assert_eq!(times(&engine, "an opening is on record"), 1);
     assert_eq!(times(&engine, "the opening has opened"), 1);
@@ -125,21 +138,41 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
 
     let log = rig.done(&["admin", "log", "--opening", "w"]);
     let lines: Vec<&str> = log.lines().collect();
-    assert_eq!(lines.len(), 4, "{log}");
+    assert_eq!(lines.len(), 5, "{log}");
     assert!(lines[0].contains("the ledger: a (release"), "{log}");
     assert!(lines[1].ends_with("w: 3 places of beta 2030-01-08 all kept back. siti: power cut"));
     let cancelled = "w: beta 2030-01-07 all halted, its bookings are cancelled; 3 bookings \
                      cancelled. siti: power cut";
-    assert!(lines[2].ends_with(cancelled), "{log}");
+    assert!(
+        lines[2].ends_with("w: quota of beta 2030-01-07 all set to 5. siti: power cut"),
+        "{log}"
+    );
+    assert!(lines[3].ends_with(cancelled), "{log}");
     let ended = "w: the window ends at 2020-01-01T00:00:00.000Z. budi: x";
-    assert!(lines[3].ends_with(ended), "{log}");
+    assert!(lines[4].ends_with(ended), "{log}");
     let json: Value = serde_json::from_str(&rig.done(&["admin", "log", "--json"])).unwrap();
-    assert_eq!(json[2]["changes"][0]["action"], "halt");
-    assert_eq!(json[2]["changes"][0]["office"], "beta");
-    assert_eq!(json[2]["cancelled"], 3);
-    assert_eq!((&json[3]["operator"], &json[3]["opening"]), (&json!("budi"), &json!("w")));
+    assert_eq!(json[3]["changes"][0]["action"], "halt");
+    assert_eq!(json[3]["changes"][0]["office"], "beta");
+    assert_eq!(json[3]["cancelled"], 3);
+    assert_eq!((&json[4]["operator"], &json[4]["opening"]), (&json!("budi"), &json!("w")));
     let (code, _, said) = rig.run(&["admin", "log", "--opening", "v"]);
     assert_eq!((code, said.contains("there are: w")), (2, true), "{said}");
+
+    // What is published says so too: two places nobody could have, and who answers.
+    let file = rig.path("w.statement");
+    let published = ["--opening", "w", "--out", file.to_str().unwrap()];
+    rig.done(&[&["statement"], &published[..]].concat());
+    let said = rig.done(&["statement", "--check", file.to_str().unwrap()]);
+    let end = "At the end: 6 taken, 3 withheld, 3 reserved, 2 in halted slots, 0 free.";
+    assert!(said.contains(end), "{said}");
+    let statement = std::fs::read_to_string(&file).unwrap();
+    assert!(statement.contains(r#""operator":"siti","why":"power cut""#), "{statement}");
+    let report = rig.done(&["fairness", "--from-ledger", "--opening", "w"]);
+    for words in ["What was done to it", "all kept back. siti: power cut", "3 bookings cancelled"] {
+        assert!(report.contains(words), "{words}: {report}");
+    }
+    let shut = "2 places without a booking were in halted slots and 3 were reserved";
+    assert!(report.contains(shut), "{report}");
 
     rig.audit(&stores).await;
     drop(persisting);
@@ -158,6 +191,7 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     let expected = [
         "take_over||||a||",
         "reserve|w|beta|all|3|siti|power cut",
+        "quota|w|beta|all|5|siti|power cut",
         "halt|w|beta|all|cancel|siti|power cut",
         "closes_at|w|||2020-01-01T00:00:00.000Z|budi|x",
     ];
@@ -182,7 +216,7 @@ async fn a_closed_day_is_not_told_as_a_free_one() {
     let of = |day: &str| shown.lines().find(|line| line.contains(day)).unwrap().to_owned();
     assert!(of(MON).ends_with("halted"), "{shown}");
     assert!(!of(TUE).contains("halted"), "{shown}");
-    let metrics = page(&engine, "/metrics");
+    let metrics = metrics(&engine).await;
     let value = |name: &str, day: &str| {
         let labels =
             format!("{name}{{date=\"{day}\",office=\"beta\",opening=\"w\",session=\"all\"}} ");
@@ -193,4 +227,73 @@ async fn a_closed_day_is_not_told_as_a_free_one() {
     assert_eq!(value("giliran_slot_halted", TUE), "0");
     assert_eq!(value("giliran_free_places", MON), "0");
     assert_eq!(value("giliran_slot_bookable", TUE), "1");
+}
+
+/// Alarms that name a metric which is not there never go off.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_metrics_are_those_that_are_shown() {
+    let rig = Rig::new(&config()).await;
+    rig.init();
+    let engine = rig.serve("a");
+    let persist = rig.persist(&rig.sqlite());
+    let feed = rig.feed();
+    rig.open().await;
+    let booked = rig.book(&book(1, "beta", MON)).await;
+    let id = booked["booking"]["id"].as_str().unwrap();
+    // What is given back waits for its release; who cannot be answered is counted.
+    rig.done(&["cancel", id, "person-1"]);
+    rig.client.publish(rig.domain.request("book"), "{}".into()).await.unwrap();
+    rig.client.flush().await.unwrap();
+    let since = Instant::now();
+    let page = loop {
+        let page = metrics(&engine).await;
+        let complete =
+            ["giliran_requests_dropped_total", "giliran_next_release", "giliran_changes_total"];
+        if complete.iter().all(|name| page.contains(name)) {
+            break page;
+        }
+        assert!(since.elapsed() < Duration::from_secs(20), "{page}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(page.contains("giliran_build_info{commit=\""), "{page}");
+    let all = [page, metrics(&persist).await, metrics(&feed).await].concat();
+    let typed = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
+    let shown: BTreeSet<String> = all.lines().filter_map(typed).collect();
+    let page = operations();
+    let listed: BTreeSet<String> = chapter(&page, "Metrics")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(names)
+        .collect();
+    assert_eq!(listed, shown, "left is docs/operations.md, right what is shown");
+    let known = |name: &String| {
+        shown.iter().any(|shown| {
+            name.strip_prefix(shown.as_str())
+                .is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+        })
+    };
+    let alarms = names(chapter(&page, "Alarms"));
+    assert!(alarms.len() > 8, "{alarms:?}");
+    for name in names(&page) {
+        assert!(known(&name), "{name} is in docs/operations.md, and no metric");
+    }
+    let health = engine.health().await.unwrap();
+    assert_eq!(health["release"], env!("CARGO_PKG_VERSION"));
+    assert!(health["commit"].is_string(), "{health}");
+    let first = engine.said().lines().next().unwrap().to_owned();
+    assert!(first.contains("giliran starts") && first.contains("commit="), "{first}");
+}
+
+#[test]
+fn every_state_is_documented() {
+    let page = operations();
+    let rows = chapter(&page, "Health").lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: Vec<&str> = rows.filter_map(|row| row.split("` | ").next()).collect();
+    let states = State::ALL.map(State::word);
+    for word in states {
+        assert!(listed.contains(&word), "{word} is no state of docs/operations.md");
+    }
+    for word in listed.iter().filter(|word| **word != "state") {
+        assert!(states.contains(word), "{word} is in docs/operations.md, and no state");
+    }
 }

@@ -1,6 +1,7 @@
 //! One slot's places, and what changes them.
 
 use giliran_wire::Timestamp;
+use giliran_wire::ledger::Signed;
 
 /// Why places came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +24,17 @@ pub enum Change {
     /// It accepts no more.
     Closed,
     /// Its end was moved.
-    ClosesAt(Timestamp),
+    ClosesAt {
+        /// To.
+        at: Timestamp,
+        /// Who ordered it, and why.
+        by: Signed,
+    },
+    /// The public value of its draw was handed in.
+    Beacon {
+        /// By whom, and why.
+        by: Signed,
+    },
     /// Places were granted.
     Granted {
         /// Of this slot.
@@ -69,6 +80,8 @@ pub enum Change {
         slot: u32,
         /// From here on.
         to: u32,
+        /// Who ordered it, and why.
+        by: Signed,
     },
     /// Places are kept back from everybody.
     Reserved {
@@ -76,6 +89,8 @@ pub enum Change {
         slot: u32,
         /// So many from here on.
         to: u32,
+        /// Who ordered it, and why.
+        by: Signed,
     },
     /// The slot was closed for grants, or opened again.
     Halted {
@@ -83,6 +98,8 @@ pub enum Change {
         slot: u32,
         /// True: closed.
         to: bool,
+        /// Who ordered it, and why.
+        by: Signed,
     },
     /// Requests were refused.
     Refused {
@@ -109,7 +126,11 @@ impl Change {
             | Self::Quota { slot, .. }
             | Self::Reserved { slot, .. }
             | Self::Halted { slot, .. } => Some(*slot),
-            Self::Opened | Self::Closed | Self::ClosesAt(_) | Self::Refused { .. } => None,
+            Self::Opened
+            | Self::Closed
+            | Self::ClosesAt { .. }
+            | Self::Beacon { .. }
+            | Self::Refused { .. } => None,
         }
     }
 }
@@ -142,6 +163,11 @@ impl Places {
     /// Free places; negative where a quota was lowered below what is granted.
     pub const fn free(&self) -> i64 {
         self.quota - self.reserved - self.live - self.withheld
+    }
+
+    /// Free places that nobody can have, since the slot is closed for grants.
+    pub fn shut(&self) -> i64 {
+        if self.halted { self.free().max(0) } else { 0 }
     }
 
     /// Places somebody could have got.
@@ -200,7 +226,11 @@ impl Places {
             Change::Quota { to, .. } => self.quota = to.into(),
             Change::Reserved { to, .. } => self.reserved = to.into(),
             Change::Halted { to, .. } => self.halted = to,
-            Change::Opened | Change::Closed | Change::ClosesAt(_) | Change::Refused { .. } => {}
+            Change::Opened
+            | Change::Closed
+            | Change::ClosesAt { .. }
+            | Change::Beacon { .. }
+            | Change::Refused { .. } => {}
         }
         Ok(0)
     }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_wire::ledger::{
-    Adjustment, BallotEntry, Cancel, CancelCause, Chain, DrawRecord, Entry, Grant, OpeningRecord,
-    Order, Reading, Seat, Tally,
+    Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Chain, DrawRecord, Entry, Grant,
+    OpeningRecord, Order, Reading, Seat, Signed, Tally,
 };
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::places::{Cause, Change, Offered, Places};
+use crate::journal::{Action, Journal};
 use crate::walk::{self, Read, WalkError};
 
 /// Why an opening cannot be told.
@@ -131,6 +132,9 @@ pub struct Recorded {
     pub places: Vec<Places>,
     /// Places taken beyond what a slot had to give, over all takings.
     pub oversold: i64,
+    /// What operators did to it; and to the ledger itself, from its record to the last
+    /// block that concerns it.
+    pub actions: Vec<Action>,
     pub(super) bookings: Vec<Booked>,
     pub(super) returns: Vec<Return>,
     pub(super) entered: Entered,
@@ -244,6 +248,7 @@ pub struct Reader {
     there: Vec<String>,
     chain: Chain,
     found: Option<Recorded>,
+    journal: Journal,
     /// By slot: withheld numbers.
     withheld: Vec<BTreeSet<u16>>,
     /// By slot and number: the place's last return, until somebody has it.
@@ -267,6 +272,7 @@ impl Reader {
             there: Vec::new(),
             chain: Chain::new(),
             found: None,
+            journal: Journal::default(),
             withheld: Vec::new(),
             back: BTreeMap::new(),
             entries: HashMap::new(),
@@ -296,6 +302,7 @@ impl Reader {
         self.chain.clone_from(chain);
         let Reading::Valid(block) = reading else { return Ok(()) };
         (self.seq, self.time) = (seq, block.time);
+        self.journal.read(seq, block.time, &block.entries);
         for entry in block.entries {
             match entry {
                 Entry::Opening(record) => self.opening(seq, *record),
@@ -330,6 +337,12 @@ impl Reader {
             return Err(RecordedError::Unknown(self.wanted, self.there));
         };
         found.tail = (self.chain.valid_seq, self.chain.time, self.chain.hash);
+        let last = found.blocks.last().map_or(found.begun.0, |block| block.seq);
+        let meanwhile = |action: &&Action| {
+            action.opening.is_some() || (found.begun.0..=last).contains(&action.seq)
+        };
+        let actions = self.journal.of_opening(&found.record.id).unwrap_or_default();
+        found.actions = actions.into_iter().filter(meanwhile).cloned().collect();
         if found.closed.is_none() {
             found.holdings = holdings(&found.bookings);
         }
@@ -354,6 +367,7 @@ impl Reader {
             blocks: Vec::new(),
             places,
             oversold: 0,
+            actions: Vec::new(),
             bookings: Vec::new(),
             returns: Vec::new(),
             entered: Entered::default(),
@@ -407,7 +421,7 @@ impl Reader {
             Entry::Released(released) if released.opening == ordinal => {
                 self.release(released.slot, &released.numbers)?;
             }
-            Entry::Adjust(adjust) if adjust.opening == ordinal => self.adjust(&adjust.change)?,
+            Entry::Adjust(adjust) if adjust.opening == ordinal => self.adjust(adjust)?,
             Entry::Draw(DrawRecord::Entered(entry)) if entry.opening == ordinal => {
                 found.entered.entries += 1;
                 self.entries.insert(entry.receipt, entry.waits);
@@ -593,23 +607,24 @@ impl Reader {
         self.change(Change::Released { slot, places: numbers.len() as u32 })
     }
 
-    fn adjust(&mut self, change: &Adjustment) -> Result<(), String> {
-        match *change {
+    fn adjust(&mut self, adjust: Adjust) -> Result<(), String> {
+        let Adjust { operator, reason, change, .. } = adjust;
+        let by = Signed { operator, reason };
+        let of_opening = match change {
             Adjustment::Quota { slot, quota } => {
-                self.change(Change::Quota { slot, to: quota.into() })
+                return self.change(Change::Quota { slot, to: quota.into(), by });
             }
             Adjustment::Reserve { slot, places } => {
-                self.change(Change::Reserved { slot, to: places.into() })
+                return self.change(Change::Reserved { slot, to: places.into(), by });
             }
             Adjustment::Halt { slot, halted, .. } => {
-                self.change(Change::Halted { slot, to: halted })
+                return self.change(Change::Halted { slot, to: halted, by });
             }
-            Adjustment::ClosesAt { closes_at } => {
-                self.changes.push((Change::ClosesAt(closes_at), Places::default()));
-                Ok(())
-            }
-            Adjustment::Beacon { .. } => Ok(()),
-        }
+            Adjustment::ClosesAt { closes_at: at } => Change::ClosesAt { at, by },
+            Adjustment::Beacon { .. } => Change::Beacon { by },
+        };
+        self.changes.push((of_opening, Places::default()));
+        Ok(())
     }
 }
 

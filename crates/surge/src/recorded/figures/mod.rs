@@ -11,7 +11,7 @@ use giliran_wire::answer::Reason;
 
 use super::gateway::Gateway;
 use super::metrics::Metrics;
-use super::places::{Cause, Room};
+use super::places::{Cause, Places, Room};
 use super::read::{Recorded, Return, State};
 use crate::fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
 use chart::{chart, rush};
@@ -306,11 +306,29 @@ fn counts(recorded: &Recorded, into: &mut Vec<Figure>) {
     );
     add(
         into,
+        "reserved",
+        "Reserved",
+        Unit::Count,
+        count(recorded.total(|p| p.reserved)),
+        "Places that operators keep back at the ledger's end.",
+    );
+    add(
+        into,
+        "halted",
+        "In halted slots",
+        Unit::Count,
+        count(recorded.total(Places::shut)),
+        "Places without a booking in slots that are closed at the ledger's end: nobody can have \
+         them.",
+    );
+    add(
+        into,
         "free",
         "Free",
         Unit::Count,
-        count(recorded.total(|p| p.free())),
-        "Free places at the ledger's end: quota less taken, waiting and reserved.",
+        count(recorded.total(|p| p.free() - p.shut())),
+        "Free places at the ledger's end: quota less taken, waiting and reserved, and without \
+         those of halted slots.",
     );
 }
 

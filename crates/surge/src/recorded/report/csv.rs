@@ -7,7 +7,7 @@ use crate::recorded::{Figures, Recorded};
 
 /// Every table: file name and content. What is not known has an empty value and its
 /// reason beside it.
-pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String); 3] {
+pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String); 4] {
     let opening = quoted(&recorded.record.id);
     let mut measures = String::from("opening,measure,unit,value,unknown_because\n");
     for figure in &figures.figures {
@@ -46,5 +46,37 @@ pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String)
             add(i, chart.refused_step_ms, "refused", *count as i64);
         }
     }
-    [("measures.csv", measures), ("groups.csv", groups), ("series.csv", series)]
+    [
+        ("measures.csv", measures),
+        ("groups.csv", groups),
+        ("series.csv", series),
+        ("actions.csv", actions(recorded)),
+    ]
+}
+
+/// What operators and engines did, one row a change.
+fn actions(recorded: &Recorded) -> String {
+    let opening = quoted(&recorded.record.id);
+    let mut actions = String::from(
+        "opening,seq,time,action,office,date,session,value,operator,reason,moved,cancelled\n",
+    );
+    for action in &recorded.actions {
+        let signed = action.signed.as_ref();
+        let signed = signed.map(|(operator, reason)| (quoted(operator), quoted(reason)));
+        let (operator, reason) = signed.unwrap_or_default();
+        for done in &action.deeds {
+            let [office, date, session] = done.slot.clone().unwrap_or_default();
+            let _ = writeln!(
+                actions,
+                "{opening},{},{},{},{office},{date},{session},{},{operator},{reason},{},{}",
+                action.seq,
+                action.time,
+                done.name,
+                quoted(&done.value),
+                action.moved,
+                action.cancelled
+            );
+        }
+    }
+    actions
 }

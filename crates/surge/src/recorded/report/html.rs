@@ -38,6 +38,7 @@ pub fn html(recorded: &Recorded, figures: &Figures) -> String {
     page.push_str("</div>");
     who(figures, &mut page);
     slots(recorded, &mut page);
+    actions(recorded, &mut page);
     page.push_str("<h2>All figures</h2><div class=\"wide\" tabindex=\"0\"><table><tbody>");
     for figure in &figures.figures {
         let value = figure.value.map_or("not known".to_owned(), |value| shown(figure, value));
@@ -263,17 +264,46 @@ fn slots(recorded: &Recorded, page: &mut String) {
     }
     page.push_str(
         "<div class=\"wide\" tabindex=\"0\"><table><thead><tr><th></th><th>places</th>\
-         <th>taken</th><th>waiting for release</th><th>free</th></tr></thead><tbody>",
+         <th>taken</th><th>waiting for release</th><th>reserved</th><th>free</th></tr></thead>\
+         <tbody>",
     );
     for (index, places) in recorded.places.iter().enumerate().take(MOST_SLOTS) {
         let _ = write!(
             page,
-            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escaped(&recorded.slot_name(index as u32)),
             places.quota,
             places.live,
             places.withheld,
-            places.free()
+            places.reserved,
+            if places.halted { "halted".to_owned() } else { places.free().to_string() }
+        );
+    }
+    page.push_str("</tbody></table></div>");
+}
+
+/// Who did what, and why.
+fn actions(recorded: &Recorded, page: &mut String) {
+    page.push_str("<h2>What was done to it</h2>");
+    if recorded.actions.is_empty() {
+        page.push_str("<p>Nothing: no operator has changed anything.</p>");
+        return;
+    }
+    page.push_str(
+        "<div class=\"wide\" tabindex=\"0\"><table><thead><tr><th>when</th><th>what</th>\
+         <th>who</th><th>why</th></tr></thead><tbody>",
+    );
+    for action in &recorded.actions {
+        let signed = action.signed.as_ref();
+        let signed = signed.map(|(operator, reason)| (operator.as_str(), reason.as_str()));
+        let (operator, reason) = signed.unwrap_or_default();
+        let _ = write!(
+            page,
+            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escaped(&instant(action.time)),
+            escaped(&action.words()),
+            escaped(operator),
+            escaped(reason)
         );
     }
     page.push_str("</tbody></table></div>");

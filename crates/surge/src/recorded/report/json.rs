@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json as value};
 use super::{unknown, verdict};
 use crate::fairness::report::order_name;
 use crate::fairness::scenario::returns_name;
+use crate::journal::Action;
 use crate::recorded::{Answered, Chart, Figures, Recorded};
 
 /// The version of this form.
@@ -42,9 +43,11 @@ pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
         Some(value!({
             "office": office.id, "date": slot.date.to_string(), "session": session.id,
             "quota": places.quota, "reserved": places.reserved, "halted": places.halted,
-            "taken": places.live, "withheld": places.withheld, "free": places.free(),
+            "taken": places.live, "withheld": places.withheld,
+            "free": places.free() - places.shut(),
         }))
     });
+    let actions: Vec<Value> = recorded.actions.iter().map(Action::json).collect();
     let (seq, time, hash) = recorded.tail;
     let rules = &recorded.record.rules;
     value!({
@@ -81,6 +84,7 @@ pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
         "refusals": refusals,
         "told_but_not_in_the_ledger": figures.missing,
         "slots": slots.collect::<Vec<Value>>(),
+        "actions": actions,
         "series": series(&figures.chart),
         "rush": figures.rush.as_ref().map(series),
     })

@@ -13,6 +13,7 @@ use super::figures::{Figure, Figures, Unit};
 use super::read::{Recorded, State};
 use crate::fairness::report::{digits, order_name};
 use crate::fairness::scenario::returns_name;
+use crate::journal::Action;
 
 pub use csv::tables;
 pub use html::html;
@@ -47,6 +48,14 @@ fn duration(seconds: f64) -> String {
 fn instant(at: Timestamp) -> String {
     let text = at.to_string();
     text.get(..19).map_or(text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
+}
+
+/// What was done, by whom and why, in a line.
+fn done(action: &Action) -> String {
+    match &action.signed {
+        Some((operator, reason)) => format!("{}. {operator}: {reason}", action.words()),
+        None => action.words(),
+    }
 }
 
 /// What the opening is, in a line.
@@ -93,6 +102,14 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
             count("live")
         ),
     });
+    let shut = (count("halted"), count("reserved"));
+    if shut.0 > 0.0 || shut.1 > 0.0 {
+        said.push(format!(
+            "{:.0} places without a booking were in halted slots and {:.0} were reserved, at the \
+             end: nobody could have had them.",
+            shut.0, shut.1
+        ));
+    }
     said.push(match (known("undersold"), known("unclear")) {
         (None, _) => {
             "Whether anybody was refused beside a free place cannot be judged: the ledger \

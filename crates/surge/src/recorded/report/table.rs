@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{FLAG_Z, about, instant, shown, unknown, verdict};
+use super::{FLAG_Z, about, done, instant, shown, unknown, verdict};
 use crate::fairness::report::digits;
 use crate::recorded::{Figures, Recorded};
 
@@ -37,6 +37,12 @@ pub fn table(recorded: &Recorded, figures: &Figures) -> String {
         let _ = writeln!(out, "\nRefusals");
         for (reason, n) in refusals {
             let _ = writeln!(out, "{reason:<widest$}  {n:>12}");
+        }
+    }
+    if !recorded.actions.is_empty() {
+        let _ = writeln!(out, "\nWhat was done to it");
+        for action in &recorded.actions {
+            let _ = writeln!(out, "{}  {}", instant(action.time), done(action));
         }
     }
     let _ = writeln!(out, "\nNot known");

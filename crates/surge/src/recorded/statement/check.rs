@@ -1,6 +1,8 @@
 //! A statement, recomputed from itself alone.
 
+use giliran_wire::admin::check_signed;
 use giliran_wire::answer::Reason;
+use giliran_wire::ledger::Signed;
 use giliran_wire::request::{is_id, is_opening_id};
 use giliran_wire::{Date, Timestamp};
 use serde::Serialize;
@@ -188,7 +190,8 @@ impl Account {
         self.totals.reserved = sum(|p| p.reserved);
         self.totals.taken = sum(|p| p.live);
         self.totals.withheld = sum(|p| p.withheld);
-        self.totals.free = sum(Places::free);
+        self.totals.halted = sum(Places::shut);
+        self.totals.free = sum(|p| p.free() - p.shut());
         let under = self.undersold();
         let says = self.says(&end, under);
         Closing {
@@ -236,8 +239,8 @@ impl Account {
                 t.revived
             ),
             format!(
-                "At the end: {} taken, {} withheld, {} reserved, {} free.",
-                t.taken, t.withheld, t.reserved, t.free
+                "At the end: {} taken, {} withheld, {} reserved, {} in halted slots, {} free.",
+                t.taken, t.withheld, t.reserved, t.halted, t.free
             ),
             match self.oversold {
                 0 => "No oversell: at no point were more places taken than a slot had.".into(),
@@ -539,6 +542,12 @@ impl ChangeLine {
             Some(to) if to > u16::MAX.into() => Err(format!("{:?} to {to} places", self.did)),
             to => to.ok_or_else(|| missing("to")),
         };
+        let by = || {
+            let operator = self.operator.as_ref().ok_or_else(|| missing("operator"))?;
+            let why = self.why.as_ref().ok_or_else(|| missing("why"))?;
+            check_signed(operator, why)?;
+            Ok::<_, String>(Signed { operator: operator.clone(), reason: why.clone() })
+        };
         let returned = |cause| {
             let withheld = self.withheld.ok_or_else(|| missing("withheld"))?;
             Ok::<_, String>(Change::Returned { slot: slot()?, places: places()?, withheld, cause })
@@ -549,8 +558,9 @@ impl ChangeLine {
             "closes_at" => {
                 let at = self.at.ok_or_else(|| missing("at"))?;
                 known(at)?;
-                (Change::ClosesAt(at), "a")
+                (Change::ClosesAt { at, by: by()? }, "aoy")
             }
+            "beacon" => (Change::Beacon { by: by()? }, "oy"),
             "granted" => (Change::Granted { slot: slot()?, places: places()? }, "spf"),
             "revived" => (Change::Revived { slot: slot()?, places: places()? }, "spf"),
             "moved_in" => (Change::MovedIn { slot: slot()?, places: places()? }, "spf"),
@@ -559,10 +569,10 @@ impl ChangeLine {
             "revoked" => (returned(Cause::Revoked)?, "spwf"),
             "expired" => (returned(Cause::Expired)?, "spwf"),
             "moved_out" => (returned(Cause::Moved)?, "spwf"),
-            "quota" => (Change::Quota { slot: slot()?, to: to()? }, "stf"),
-            "reserved" => (Change::Reserved { slot: slot()?, to: to()? }, "stf"),
+            "quota" => (Change::Quota { slot: slot()?, to: to()?, by: by()? }, "stfoy"),
+            "reserved" => (Change::Reserved { slot: slot()?, to: to()?, by: by()? }, "stfoy"),
             "halted" => match to()? {
-                to @ (0 | 1) => (Change::Halted { slot: slot()?, to: to == 1 }, "stf"),
+                to @ (0 | 1) => (Change::Halted { slot: slot()?, to: to == 1, by: by()? }, "stfoy"),
                 to => return Err(format!("halted to {to}")),
             },
             "refused" => {
@@ -590,6 +600,8 @@ impl ChangeLine {
             (self.second.is_some(), 'n'),
             (self.count.is_some(), 'c'),
             (self.free.is_some(), 'f'),
+            (self.operator.is_some(), 'o'),
+            (self.why.is_some(), 'y'),
         ];
         match there.iter().find(|(there, field)| *there != fields.contains(*field)) {
             Some(_) => Err(format!("{:?} has other fields than it should", self.did)),

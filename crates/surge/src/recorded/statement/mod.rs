@@ -1,5 +1,5 @@
 //! The statement for the public: what happened to the places of an opening, block
-//! by block, without anybody in it.
+//! by block, without any of those who asked in it.
 //!
 //! Text, one line after the other, each `HASH JSON`: HASH is the SHA-256 of the
 //! previous line's hash, a space and the JSON, so that no line can be changed, left
@@ -15,6 +15,7 @@ mod tests;
 
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
+use giliran_wire::ledger::Signed;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -97,6 +98,12 @@ struct ChangeLine {
     /// Free places of the slot after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     free: Option<i64>,
+    /// Who ordered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operator: Option<String>,
+    /// Their reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 /// Where it ends.
@@ -117,6 +124,8 @@ pub struct Totals {
     pub quota: i64,
     /// Places kept back at the end.
     pub reserved: i64,
+    /// Free places of slots that are halted at the end: nobody can have them.
+    pub halted: i64,
     /// Places ever granted.
     pub granted: u64,
     /// Given back by applicants.
@@ -137,7 +146,7 @@ pub struct Totals {
     pub taken: i64,
     /// Withheld at the end.
     pub withheld: i64,
-    /// Free at the end.
+    /// Free at the end, without those of halted slots.
     pub free: i64,
     /// Refusals counted.
     pub refused: u64,
@@ -257,12 +266,17 @@ fn block_line(block: &RecordedBlock) -> BlockLine {
 
 fn change_line(change: &Change, after: &Places) -> ChangeLine {
     let did = |did: &str| ChangeLine { did: did.to_owned(), ..ChangeLine::default() };
+    let signed = |what: &str, by: &Signed| {
+        let (operator, why) = (Some(by.operator.clone()), Some(by.reason.clone()));
+        ChangeLine { operator, why, ..did(what) }
+    };
     let free = Some(after.free());
     let slot = change.slot();
     match change {
         Change::Opened => did("opened"),
         Change::Closed => did("closed"),
-        Change::ClosesAt(at) => ChangeLine { at: Some(*at), ..did("closes_at") },
+        Change::ClosesAt { at, by } => ChangeLine { at: Some(*at), ..signed("closes_at", by) },
+        Change::Beacon { by } => signed("beacon", by),
         Change::Granted { places, .. } => {
             ChangeLine { slot, places: Some(*places), free, ..did("granted") }
         }
@@ -285,10 +299,14 @@ fn change_line(change: &Change, after: &Places) -> ChangeLine {
         Change::Released { places, .. } => {
             ChangeLine { slot, places: Some(*places), free, ..did("released") }
         }
-        Change::Quota { to, .. } => ChangeLine { slot, to: Some(*to), free, ..did("quota") },
-        Change::Reserved { to, .. } => ChangeLine { slot, to: Some(*to), free, ..did("reserved") },
-        Change::Halted { to, .. } => {
-            ChangeLine { slot, to: Some((*to).into()), free, ..did("halted") }
+        Change::Quota { to, by, .. } => {
+            ChangeLine { slot, to: Some(*to), free, ..signed("quota", by) }
+        }
+        Change::Reserved { to, by, .. } => {
+            ChangeLine { slot, to: Some(*to), free, ..signed("reserved", by) }
+        }
+        Change::Halted { to, by, .. } => {
+            ChangeLine { slot, to: Some((*to).into()), free, ..signed("halted", by) }
         }
         Change::Refused { slot, reason, second, count } => {
             let reason = Reason::from_number(*reason).map_or("unknown", Reason::name);
