@@ -8,10 +8,15 @@ What it shows:
    second one.
 2. Only `busy`, `unavailable`, `not_open`, a timeout and "no responders" are
    worth another try, after `retry_after_ms` where the answer names it.
-3. The booking can be looked up, and its event read from the feed.
+3. `granted` says which booking is the request's, not that it still stands: the
+   same request is answered with it after it was cancelled or has expired as well.
+   What holds is `booking.status`; who wants a place anew makes a new id.
+4. The booking can be looked up, and its event read from the feed. An event may
+   speak of an entry into a draw instead: then its `booking` is null.
 
 Exit code 0: booked, the repetition got the same booking, and (with --events)
-the booking's event was seen. 1: anything else. 2: wrong usage.
+the booking's event was seen; or entered into a draw, which is told. 1: anything
+else. 2: wrong usage.
 """
 
 import argparse
@@ -30,6 +35,8 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 WORTH_A_RETRY = {"busy", "unavailable", "not_open"}
+# What a booking's status is while it stands; a held one has to be confirmed in time.
+STANDS = {"held", "confirmed"}
 # Fields of a booking that a repetition must find unchanged.
 SAME = ("id", "opening", "office", "date", "session", "numbers", "request_id")
 # How far the broker's clock and the engine's may differ when the feed is read
@@ -126,7 +133,9 @@ class Client:
                 except NatsTimeout:
                     break
                 event = json.loads(message.data)
-                if event["data"]["booking"]["id"] == booking["id"]:
+                # Of an entry into a draw there is no booking.
+                about = event["data"].get("booking")
+                if about and about["id"] == booking["id"]:
                     show("<-", message.subject, event)
                     return event
         finally:
@@ -142,6 +151,8 @@ def arguments():
     parser.add_argument("--session", help="the session; any that need not be named, if left out")
     parser.add_argument("--opening", help="needed when several openings are open")
     parser.add_argument("--request-id", help="made up if left out; give it again to go on after a crash")
+    parser.add_argument("--wait", action="store_true",
+                        help="where all is sold out, wait for returned places")
     parser.add_argument("--ref", help="handed back in booking and events; nothing personal")
     parser.add_argument("--prefix", default="giliran.v1", help="the subject prefix")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds to wait for one answer")
@@ -185,14 +196,23 @@ async def run(args):
         request["opening"] = args.opening
     if args.ref:
         request["ref"] = args.ref
+    if args.wait:
+        request["wait"] = True
 
     connection = await connect()
     try:
         client = Client(connection, args.prefix, args.timeout, args.patience)
         answer = await client.ask("book", request)
-        if answer["outcome"] != "granted":
-            raise Refused(f"book: {answer['outcome']}")
+        if answer["outcome"] == "entered":
+            receipt = answer["entry"]["receipt"]
+            print(f"entered; receipt {receipt}: `lookup` or its event tells what came of it")
+            return
         booking = answer["booking"]
+        if booking["status"] not in STANDS:
+            raise Refused(
+                f"booking {booking['id']} of this request is {booking['status']}: for another "
+                "place make a new request id"
+            )
 
         # As after a lost answer: the same request, the same booking.
         again = (await client.ask("book", request))["booking"]
@@ -212,6 +232,8 @@ async def run(args):
             f"booked {booking['id']}: {booking['office']}, {booking['date']}, "
             f"session {booking['session']}, queue number {numbers}"
         )
+        if booking["status"] == "held":
+            print(f"held until {booking['hold_expires_at']}: to be confirmed before")
     finally:
         await connection.drain()
 

@@ -66,18 +66,52 @@ fn a_python_client_books_retries_and_reads_the_feed() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let running = up(&data);
+    // Somebody waits in another office: an event of no booking comes first.
+    let ask = |arguments: &[&str]| {
+        let output = giliran().args(arguments).args(["--nats", &running.nats]).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let since = Instant::now();
+    let shown = loop {
+        match ask(&["availability", "--office", "batam-batuaji", "--json"]) {
+            (true, shown) => break shown,
+            (false, said) => assert!(since.elapsed() < Duration::from_secs(20), "{said}"),
+        }
+    };
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let day = shown["slots"][0]["date"].as_str().unwrap();
+    let place = ["--office", "batam-batuaji", "--date", day];
+    let signed = ["--opening", "dev", "--operator", "siti", "--reason", "delegation"];
+    let reserve = [&["admin", "reserve"], &signed[..], &place, &["30"]].concat();
+    assert!(ask(&reserve).0);
+    let (entered, said) = ask(&[&["book", "--wait"], &place[..], &["person-1"]].concat());
+    assert!(entered && said.contains("receipt"), "{said}");
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/python/client.py");
-    let output = Command::new("python3")
-        .arg(client)
-        .args(["--office", "batam-harbourbay", "--events", "2171012345678901"])
-        .env("PYTHONPATH", library)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("NATS_URL", &running.nats)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("giliran.booking.confirmed"), "{said}");
+    let python = |arguments: &[&str]| {
+        let output = Command::new("python3")
+            .arg(client)
+            .args(arguments)
+            .env("PYTHONPATH", &library)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("NATS_URL", &running.nats)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let books = ["--office", "batam-harbourbay", "--events", "2171012345678901"];
+    let (booked, said) = python(&books);
+    assert!(booked && said.contains("giliran.booking.confirmed"), "{said}");
+    // The same request of a booking that was given back: granted, and done with.
+    let same = ["--request-id", "once", "--office", "batam-harbourbay", "2171012345678902"];
+    let (booked, said) = python(&same);
+    assert!(booked, "{said}");
+    let id = said.split("booked ").nth(1).unwrap().split(':').next().unwrap();
+    assert!(ask(&["cancel", id, "2171012345678902"]).0);
+    let (booked, said) = python(&same);
+    assert!(!booked && said.contains("is cancelled: for another place"), "{said}");
+    let (waits, said) = python(&[&place[..], &["--wait", "2171012345678903"]].concat());
+    assert!(waits && said.contains("entered; receipt"), "{said}");
     assert!(running.health.ends_with("/readyz"), "{}", running.health);
     assert!(stop(running) < Duration::from_secs(12));
 
