@@ -5,6 +5,7 @@
 
 mod answers;
 mod beacon;
+mod documented;
 mod draws;
 mod faults;
 mod generations;

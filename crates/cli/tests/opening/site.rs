@@ -14,7 +14,7 @@ use giliran_broker::server;
 const OWN: [&str; 6] = ["engine", "persist", "feed", "archivist", "setup", "administrator"];
 
 /// Killed when dropped.
-pub(crate) struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -105,7 +105,7 @@ fn passwords(conf: &str) -> impl Iterator<Item = &str> {
     conf.split("password: $").skip(1).map(move |rest| rest.split(word("_")).next().unwrap())
 }
 
-fn password(user: &str) -> String {
+pub(crate) fn password(user: &str) -> String {
     format!("secret-of-{user}")
 }
 

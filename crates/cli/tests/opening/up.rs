@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use giliran_broker::server;
 
-struct Up {
+pub(crate) struct Up {
     child: Child,
-    nats: String,
+    pub(crate) nats: String,
     health: String,
 }
 
@@ -27,7 +27,7 @@ fn giliran() -> Command {
     command
 }
 
-fn up(data: &std::path::Path) -> Up {
+pub(crate) fn up(data: &std::path::Path) -> Up {
     let mut child = giliran()
         .args(["up", "--dev", "--data"])
         .arg(data)
@@ -49,7 +49,7 @@ fn up(data: &std::path::Path) -> Up {
     Up { child, nats, health }
 }
 
-fn stop(mut up: Up) -> Duration {
+pub(crate) fn stop(mut up: Up) -> Duration {
     let since = Instant::now();
     Command::new("kill").arg("-TERM").arg(up.child.id().to_string()).status().unwrap();
     let status = up.child.wait().unwrap();

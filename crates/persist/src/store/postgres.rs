@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use giliran_wire::ledger::{Chain, OpeningRecord};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::{
@@ -179,6 +180,10 @@ fn failed(error: tokio_postgres::Error) -> StoreError {
         Some("23") => StoreError::Contradiction(words),
         // Data exception: the same rows would be refused for ever.
         Some("22") => StoreError::Unstorable(words),
+        // No such table.
+        Some("42") if error.code() == Some(&SqlState::UNDEFINED_TABLE) => StoreError::Unsuitable(
+            format!("{words}; has `giliran persist` ever written into this database?"),
+        ),
         // Syntax error, access rule violation, or no such schema: an operator has to
         // mend it.
         Some("42" | "3F") => StoreError::Unsuitable(words),
