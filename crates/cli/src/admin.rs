@@ -266,14 +266,16 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
         shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
     }
     for slot in value["slots"].as_array().into_iter().flatten() {
+        let halted = if slot["halted"] == true { ", halted" } else { "" };
         shown!(
-            "{} {} {}: quota {}, free {}, withheld {}",
+            "{} {} {}: quota {}, free {}, withheld {}, of them reserved {}{halted}",
             text(&slot["office"]),
             text(&slot["date"]),
             text(&slot["session"]),
             slot["quota"],
             slot["free"],
-            slot["withheld"]
+            slot["withheld"],
+            slot["reserved"]
         );
     }
     for (what, done, dry) in [

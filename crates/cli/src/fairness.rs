@@ -80,8 +80,11 @@ pub(crate) struct Args {
     /// Write the report, one HTML file that needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the report's charts into this folder, each as an SVG file.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// Hold the bench itself against the closed forms, and end.
-    #[arg(long, conflicts_with_all = ["csv", "json", "html", "sweep"])]
+    #[arg(long, conflicts_with_all = ["csv", "json", "html", "pictures", "sweep"])]
     check: bool,
     /// Report on an opening that took place, from the ledger; needs --opening.
     #[arg(long, conflicts_with_all = ["scenario", "list", "show", "orders", "returns", "seeds", "seed", "sweep", "check"])]
@@ -158,7 +161,7 @@ fn returns(text: &str) -> Result<ReturnRule, String> {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
-    let outputs = Outputs { csv, json, html };
+    let outputs = Outputs { csv, json, html, pictures: args.pictures.as_deref() };
     if args.from_ledger {
         outputs.can_be_written()?;
         let (log, metrics) = (args.gateway_log.as_deref(), &args.metrics);
@@ -249,8 +252,18 @@ fn written(args: &Args, report: &Report) -> Result<(), Failure> {
     if let Some(file) = &args.json {
         write(file, format!("{:#}\n", report::json(report)))?;
     }
+    let page = report::html(report);
+    if let Some(folder) = &args.pictures {
+        let Args { scenario, seeds, seed, .. } = args;
+        let mut command = format!("fairness --scenario {scenario} --seeds {seeds} --seed {seed}");
+        if let Some(Swept { parameter, values }) = &args.sweep {
+            let values: Vec<String> = values.iter().map(f64::to_string).collect();
+            command.push_str(&format!(" --sweep {parameter}={}", values.join(",")));
+        }
+        recorded::pictures(folder, &page, &command)?;
+    }
     if let Some(file) = &args.html {
-        write(file, report::html(report))?;
+        write(file, page)?;
     }
     Ok(())
 }
@@ -469,6 +482,7 @@ mod tests {
             csv: Some(&folder.path().join("new")),
             json: Some(&file),
             html: Some(&folder.path().join("page")),
+            pictures: None,
         };
         outputs.can_be_written().unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept", "it is tried, not emptied");

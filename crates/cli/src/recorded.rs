@@ -10,6 +10,7 @@ use giliran_surge::recorded::{
 };
 use giliran_wire::subject::Domain;
 
+use crate::VERSION;
 use crate::failure::Failure;
 use crate::roles::{Streams, domain};
 
@@ -89,15 +90,17 @@ pub(crate) struct Outputs<'a> {
     pub(crate) csv: Option<&'a Path>,
     pub(crate) json: Option<&'a Path>,
     pub(crate) html: Option<&'a Path>,
+    pub(crate) pictures: Option<&'a Path>,
 }
 
 impl Outputs<'_> {
     /// Tries it: a report that cannot be written is found before it is made.
     pub(crate) fn can_be_written(&self) -> Result<(), Failure> {
-        if let Some(folder) = self.csv {
+        for (name, folder) in [("--csv", self.csv), ("--pictures", self.pictures)] {
+            let Some(folder) = folder else { continue };
             let tried =
                 std::fs::create_dir_all(folder).and_then(|()| folder_can_be_written(folder));
-            tried.map_err(|e| unwritable("--csv", folder, &e))?;
+            tried.map_err(|e| unwritable(name, folder, &e))?;
         }
         for (name, file) in [("--json", self.json), ("--html", self.html)] {
             if let Some(file) = file {
@@ -161,8 +164,13 @@ pub(crate) async fn fairness(
     if let Some(file) = outputs.json {
         write(file, &format!("{:#}\n", report::json(&recorded, &figures)))?;
     }
+    let page = report::html(&recorded, &figures);
     if let Some(file) = outputs.html {
-        write(file, &report::html(&recorded, &figures))?;
+        write(file, &page)?;
+    }
+    if let Some(folder) = outputs.pictures {
+        let command = format!("fairness --from-ledger --opening {}", recorded.record.id);
+        pictures(folder, &page, &command)?;
     }
     if figures.is_wrong() {
         let opening = &recorded.record.id;
@@ -183,6 +191,16 @@ fn covered(gateway: &Gateway) {
             gateway.unseen
         );
     }
+}
+
+/// A report's charts, each as a file; they say by which command they were made: no
+/// more of it than that, since an address may hold a password.
+pub(crate) fn pictures(folder: &Path, page: &str, command: &str) -> Result<(), Failure> {
+    let made_by = format!("giliran {command}, version {VERSION}");
+    for (name, picture) in giliran_surge::fairness::report::pictures(page, &made_by) {
+        write(&folder.join(name), &picture)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use giliran_wire::subject::Domain;
 use crate::failure::Failure;
 use crate::fairness::scenario;
 use crate::order::order;
-use crate::recorded::{Outputs, can_be_written};
+use crate::recorded::{self, Outputs, can_be_written};
 use crate::roles::{Nats, domain, until_asked};
 
 /// Where no terminal is, a line comes so often.
@@ -72,6 +72,9 @@ pub(crate) struct Args {
     /// Write the report, one HTML file that needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the report's charts into this folder, each as an SVG file.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// Write everything as JSON into this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -79,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     csv: Option<PathBuf>,
     /// Write an engine configuration that fits the scenario, and end.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "html", "json", "csv", "opening"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "html", "pictures", "json", "csv", "opening"])]
     config_out: Option<PathBuf>,
 }
 
@@ -110,7 +113,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     // An hour's surge is not run for a report that cannot be written.
     let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
-    Outputs { csv, json, html }.can_be_written()?;
+    Outputs { csv, json, html, pictures: args.pictures.as_deref() }.can_be_written()?;
     if let Some(file) = &args.log {
         can_be_written("--log", file)?;
     }
@@ -197,8 +200,14 @@ fn written(args: &Args, record: &Record) -> Result<(), Failure> {
     if let Some(file) = &args.json {
         write(file, format!("{:#}\n", report::json(record)))?;
     }
+    let page = report::html(record);
+    if let Some(folder) = &args.pictures {
+        let Args { scenario, scale, speed, .. } = args;
+        let command = format!("surge --scenario {scenario} --scale {scale} --speed {speed}");
+        recorded::pictures(folder, &page, &command)?;
+    }
     if let Some(file) = &args.html {
-        write(file, report::html(record))?;
+        write(file, page)?;
     }
     Ok(())
 }

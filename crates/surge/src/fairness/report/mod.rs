@@ -5,6 +5,7 @@ mod charts;
 mod csv;
 pub(crate) mod html;
 mod json;
+mod pictures;
 pub(crate) mod svg;
 mod table;
 mod words;
@@ -16,6 +17,7 @@ pub use csv::tables;
 pub use html::html;
 pub(crate) use html::{STYLE, figure};
 pub use json::json;
+pub use pictures::pictures;
 pub use table::table;
 pub use words::{arm_name, order_name, ordered, verdict};
 
