@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
-use crate::{init, key};
+use crate::{COMMIT, RELEASE, init, key};
 
 /// Offices of the 500-slot opening; each has ten days.
 const OFFICES: u32 = 50;
@@ -518,7 +518,12 @@ fn report(
             .map(|(name, row)| ((*name).to_owned(), json!(row.0)))
             .collect::<serde_json::Map<_, _>>()
             .into();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let text = json!({
+            "release": RELEASE,
+            "commit": COMMIT,
+            "measured_at": clock::now(),
+            "cores": cores,
             "request_bytes": bench.sizes.0,
             "answer_bytes": bench.sizes.1,
             "window": args.window,

@@ -123,18 +123,13 @@ impl Postgres {
         transaction.commit().await.map_err(failed)
     }
 
-    /// Which text of a batch the database cannot hold, by sequence and field.
+    /// Which value of a batch the database cannot hold, by field and sequence.
     async fn unstorable(&self, batch: &Batch) -> Result<Option<String>, StoreError> {
-        let plain = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() || c == b' ');
-        for (seq, field, text) in texts::of(batch) {
-            if plain(text) {
-                continue;
-            }
-            match self.client.query_one("SELECT $1::text", &[&text]).await.map_err(failed) {
+        for suspect in texts::suspects(batch) {
+            let probe = format!("SELECT $1::text::{}", suspect.kind);
+            match self.client.query_one(&probe, &[&suspect.value]).await.map_err(failed) {
                 Ok(_) => {}
-                Err(StoreError::Unstorable(_)) => {
-                    return Ok(Some(format!("`{field}` of sequence {seq}")));
-                }
+                Err(StoreError::Unstorable(_)) => return Ok(Some(suspect.place)),
                 Err(error) => return Err(error),
             }
         }

@@ -33,6 +33,11 @@ fn chain() -> Chain {
 
 /// One booking of block 7, with this reference.
 fn batch(reference: &str) -> Arc<Batch> {
+    granted_at(reference, "2029-12-28T07:00:00.123Z".parse().unwrap())
+}
+
+/// The same, at another time.
+fn granted_at(reference: &str, granted_at: Timestamp) -> Arc<Batch> {
     let slot = SlotRow {
         opening_ordinal: 0,
         slot: 0,
@@ -54,7 +59,6 @@ fn batch(reference: &str) -> Arc<Batch> {
         channel: None,
         hold_expires_at: None,
     };
-    let granted_at: Timestamp = "2029-12-28T07:00:00.123Z".parse().unwrap();
     let row = BookingRow { grant, slot: Arc::new(slot), granted_at, seq: 7 };
     Arc::new(Batch { runs: vec![Run::Grants(vec![row])], changes: 1, ..Batch::default() })
 }
@@ -80,6 +84,11 @@ async fn a_text_that_no_database_holds_is_told_with_sequence_and_field() {
     let mut sqlite = Store::open(&file).await.unwrap().unwrap();
     sqlite.apply(0, chain(), &batch("inv\0-1")).await.unwrap();
     assert_eq!(stored(&mut sqlite).await.reference.as_deref(), Some("inv\0-1"));
+    // A time that PostgreSQL has no calendar for: far beyond what the door lets in.
+    let absurd = granted_at("x", Timestamp::from_millis(-300_000_000_000_000));
+    let refused = store.apply(0, chain(), &absurd).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unstorable(_)), "{refused:?}");
+    assert!(refused.to_string().contains("`granted_at` of sequence 7"), "{refused}");
     // And the database goes on with what it can hold.
     store.apply(0, chain(), &batch("Señor 預約")).await.unwrap();
     assert_eq!(stored(&mut store).await.reference.as_deref(), Some("Señor 預約"));

@@ -1,45 +1,102 @@
-//! The texts of a batch that come from outside, by ledger sequence and field: to
-//! say which one a database cannot hold.
+//! What of a batch comes from outside, and a database might not hold: to say which
+//! value it was.
 
-use crate::rows::{Batch, EntryRow, Run};
+use giliran_wire::Timestamp;
 
-/// Sequence of the block, the store's column, the text.
-type Text<'a> = (u64, &'static str, &'a str);
+use crate::rows::{Adjusted, Batch, EntryRow, Run};
 
-/// Every text that a client or an operator gave.
-pub(super) fn of<'a>(batch: &'a Batch) -> Vec<Text<'a>> {
-    let mut texts = Vec::new();
-    let mut add = |seq, field, text: Option<&'a String>| {
-        texts.extend(text.map(|text| (seq, field, text.as_str())));
-    };
+/// A value that may be the one.
+pub(super) struct Suspect {
+    /// Column and place, for people.
+    pub(super) place: String,
+    /// The value as it is sent.
+    pub(super) value: String,
+    /// The database's type for it.
+    pub(super) kind: &'static str,
+}
+
+/// Every text that is not plain, and every time that is far away.
+pub(super) fn suspects(batch: &Batch) -> Vec<Suspect> {
+    let mut found = Suspects(Vec::new());
+    for record in &batch.openings {
+        let place = format!("of opening {}", record.id);
+        found.time("opens_at", &place, Some(record.opens_at));
+        found.time("closes_at", &place, Some(record.closes_at));
+        found.text("timezone", &place, Some(&record.timezone));
+    }
+    for slot in &batch.slots {
+        found.day("date", &format!("of opening {}", slot.opening), &slot.date);
+    }
     for run in &batch.runs {
         match run {
             Run::Grants(rows) => {
                 for row in rows {
-                    add(row.seq, "request_id", Some(&row.grant.request_id));
-                    add(row.seq, "ref", row.grant.reference.as_ref());
-                    add(row.seq, "channel", row.grant.channel.as_ref());
+                    let (place, grant) = (of(row.seq), &row.grant);
+                    found.text("request_id", &place, Some(&grant.request_id));
+                    found.text("ref", &place, grant.reference.as_ref());
+                    found.text("channel", &place, grant.channel.as_ref());
+                    found.time("granted_at", &place, Some(row.granted_at));
+                    found.time("hold_expires_at", &place, grant.hold_expires_at);
                 }
             }
             Run::Updates(updates) => {
                 for update in updates {
-                    add(update.seq, "payment", update.payment.as_ref());
+                    found.text("payment", &of(update.seq), update.payment.as_ref());
                 }
             }
         }
     }
+    for adjusted in &batch.adjusted {
+        if let Adjusted::ClosesAt { opening, closes_at } = adjusted {
+            let place = format!("of opening number {opening}");
+            found.time("closes_at", &place, Some(*closes_at));
+        }
+    }
     for entry in &batch.entries {
         if let EntryRow::New { request_id, reference, seq, .. } = entry {
-            add(*seq, "request_id", Some(request_id));
-            add(*seq, "ref", reference.as_ref());
+            found.text("request_id", &of(*seq), Some(request_id));
+            found.text("ref", &of(*seq), reference.as_ref());
         }
     }
     for action in &batch.actions {
-        add(action.ledger_seq, "value", Some(&action.value));
+        let place = of(action.ledger_seq);
+        found.text("value", &place, Some(&action.value));
         if let Some((operator, reason)) = &action.signed {
-            add(action.ledger_seq, "operator", Some(operator));
-            add(action.ledger_seq, "reason", Some(reason));
+            found.text("operator", &place, Some(operator));
+            found.text("reason", &place, Some(reason));
         }
     }
-    texts
+    found.0
+}
+
+fn of(seq: u64) -> String {
+    format!("of sequence {seq}")
+}
+
+struct Suspects(Vec<Suspect>);
+
+impl Suspects {
+    fn add(&mut self, column: &str, place: &str, value: &str, kind: &'static str) {
+        let place = format!("`{column}` {place}");
+        self.0.push(Suspect { place, value: value.to_owned(), kind });
+    }
+
+    fn text(&mut self, column: &str, place: &str, text: Option<&String>) {
+        let plain = |text: &str| text.bytes().all(|c| c.is_ascii_graphic() || c == b' ');
+        if let Some(text) = text.filter(|text| !plain(text)) {
+            self.add(column, place, text, "text");
+        }
+    }
+
+    fn time(&mut self, column: &str, place: &str, at: Option<Timestamp>) {
+        if let Some(at) = at.filter(|at| !at.is_within_bounds()) {
+            self.add(column, place, &at.to_string(), "timestamptz");
+        }
+    }
+
+    fn day(&mut self, column: &str, place: &str, day: &str) {
+        if !("2000".."9999-12-30").contains(&day) || day.len() != "2000-01-01".len() {
+            self.add(column, place, day, "date");
+        }
+    }
 }
