@@ -19,6 +19,8 @@ mod audit;
 mod bench;
 mod check;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod draw;
 mod failure;
 mod fairness;

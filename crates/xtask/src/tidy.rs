@@ -29,12 +29,57 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
             }
         }
     }
+    code_map(workspace.root(), &mut wrong);
     for needed in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "deny.toml"] {
         if !workspace.root().join(needed).is_file() {
             wrong.push(format!("{needed} is missing"));
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::Broken(wrong.join("\n"))) }
+}
+
+/// The table of crates in `docs/architecture.md` names what each may name; the
+/// manifests say what it does.
+fn code_map(root: &Path, wrong: &mut Vec<String>) {
+    let page = "docs/architecture.md";
+    let text = fs::read_to_string(root.join(page)).unwrap_or_default();
+    let table = text.split("\n## Code map\n").nth(1).unwrap_or_default();
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let mut crates: Vec<String> = fs::read_dir(root.join("crates"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    crates.sort();
+    for name in &crates {
+        let manifest = fs::read_to_string(root.join(format!("crates/{name}/Cargo.toml")));
+        let own = |other: &&String| manifest.as_deref().is_ok_and(|text| depends(text, other));
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let Some(names) = row.and_then(|row| row.trim_end_matches(" |").rsplit(" | ").next())
+        else {
+            wrong.push(format!("{page}: the code map has no row for {name}"));
+            continue;
+        };
+        // It runs everything.
+        if name == "cli" {
+            continue;
+        }
+        for other in crates.iter().filter(|other| *other != name) {
+            let (says, does) = (names.contains(&format!("`{other}`")), own(&other));
+            if says != does {
+                let not = if does { "does not say" } else { "says" };
+                wrong.push(format!("{page}: the code map {not} that {name} names {other}"));
+            }
+        }
+    }
+}
+
+/// True if a manifest has this crate among what the crate itself needs.
+fn depends(manifest: &str, other: &str) -> bool {
+    let needs = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+    let needs = needs.split("\n[").next().unwrap_or_default();
+    needs.lines().any(|line| line.starts_with(&format!("giliran-{other}.")))
 }
 
 fn collect(folder: &Path, pages: &mut Vec<PathBuf>) {
@@ -68,6 +113,14 @@ fn broken(page: &Path, link: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crate_needs_what_its_manifest_says_and_not_what_its_tests_do() {
+        let manifest = "[package]\n\n[dependencies]\ngiliran-wire.workspace = true\n\n\
+                        [dev-dependencies]\ngiliran-core.workspace = true\n";
+        assert!(depends(manifest, "wire"));
+        assert!(!depends(manifest, "core"));
+    }
 
     #[test]
     fn links_are_found_and_looked_up() {

@@ -36,6 +36,8 @@ fn the_shipped_permissions_suffice() {
     let audit = ["audit", "--archive", text(&archived), "--store", store];
     let said = site.until("auditor", &audit);
     assert!(said.contains("2 bookings"), "{said}");
+    let log = site.run("auditor", &["admin", "log", "--archive", text(&archived)]);
+    assert!(log.contains("goes on in GILIRAN_V1_LEDGER_2. siti: test"), "{log}");
     for team in ["reader", "ledger-team"] {
         site.until("setup", &["reader", "add", team]);
     }

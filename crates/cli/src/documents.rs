@@ -1,0 +1,99 @@
+//! Commands that the documents mention, held against the parser: each exists, and has
+//! the options that are named with it.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+
+/// Every page of the project, but what tells of its past.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages = vec![root.join("README.md"), root.join("deploy/README.md")];
+    let mut folders = vec![root.join("docs"), root.join("benches"), root.join("deploy")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md" || end == "yaml") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.retain(|page| !page.components().any(|part| part.as_os_str() == "adr"));
+    pages
+}
+
+/// What stands in code: fenced lines, those that go on joined, and spans.
+fn code(page: &str) -> Vec<String> {
+    let mut code: Vec<String> = Vec::new();
+    let (mut fenced, mut goes_on) = (false, false);
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if fenced && goes_on {
+            code.last_mut().unwrap().push_str(line);
+        } else if fenced {
+            code.push(line.to_owned());
+        } else {
+            code.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+        goes_on = fenced && line.ends_with('\\');
+    }
+    code
+}
+
+/// What is wrong with the command that begins after `giliran `.
+fn wrong(arguments: &str) -> Option<String> {
+    let root = super::Command::command();
+    let (mut command, mut named) = (&root, false);
+    for word in arguments.split_whitespace().take_while(|word| !["|", "&&", "#"].contains(word)) {
+        let word = word.trim_matches(['[', ']', '"', ',', ';', ')']);
+        if let Some(option) = word.strip_prefix("--") {
+            let name = option.split('=').next().unwrap();
+            let has = |command: &clap::Command| {
+                command.get_arguments().any(|argument| argument.get_long() == Some(name))
+            };
+            let known = has(command) || has(&root) || ["help", "version"].contains(&name);
+            if !known {
+                return Some(format!("`{}` has no option --{name}", command.get_name()));
+            }
+        } else if let Some(inner) = command.find_subcommand(word) {
+            (command, named) = (inner, true);
+        } else if !named {
+            return Some(format!("there is no `giliran {word}`"));
+        } else if command.has_subcommands() && word.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return Some(format!("there is no `giliran {} {word}`", command.get_name()));
+        }
+    }
+    None
+}
+
+#[test]
+fn commands_in_the_documents_exist() {
+    let mut looked_at = 0;
+    let mut found = Vec::new();
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for code in code(&text) {
+            let parts: Vec<&str> = code.split("giliran ").collect();
+            for (before, arguments) in parts.iter().zip(&parts[1..]) {
+                // A user, a folder or a database of this name, and not the program.
+                let program = ["", " ", "release/"].iter().any(|end| match *end {
+                    "" => before.is_empty(),
+                    end => before.ends_with(end),
+                });
+                if !program || !arguments.starts_with(|c: char| c.is_ascii_lowercase() || c == '-')
+                {
+                    continue;
+                }
+                looked_at += 1;
+                if let Some(wrong) = wrong(arguments.trim_end_matches('\\')) {
+                    found.push(format!("{}: {wrong}: {code}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{} of {looked_at}:\n{}", found.len(), found.join("\n"));
+    assert!(looked_at > 100, "{looked_at}");
+}
