@@ -8,6 +8,7 @@ use giliran_broker::clock;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, database, text};
+use crate::told::line;
 use crate::verifying::{prove, python, verify};
 
 const MON: &str = "2030-01-07";
@@ -89,7 +90,7 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     let postgres = database().await;
     let (_one, _two, _feed) = (rig.persist(&sqlite), rig.persist(&postgres), rig.feed());
     rig.open().await;
-    let _standby = rig.serve("b");
+    let standby = rig.serve("b");
 
     let people: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
     let mut receipts = Vec::new();
@@ -150,6 +151,13 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
         assert_eq!(told, ["entered", "not_drawn"]);
     }
     assert_eq!(rig.told(booking["id"].as_str().unwrap()).await, ["entered", "confirmed"]);
+    // The successor's log goes on where the other one's ended.
+    line(&standby, &["the opening has closed; its draw follows", "opening=\"w\""]).await;
+    let drawn = line(&standby, &["the opening is drawn", "opening=\"w\""]).await;
+    assert!(drawn.contains(&format!("taken={seats} free={}", 6 - seats)), "{drawn}");
+    for before in ["an opening is on record", "the opening has opened"] {
+        assert!(!standby.said().contains(before), "{}", standby.said());
+    }
 
     // Anybody recomputes it, and finds the own entry.
     let extract = rig.path("draw.json");

@@ -44,7 +44,7 @@ impl Rig {
 }
 
 /// Waits until the log has a line with all of these words; that line.
-async fn line(role: &Role, words: &[&str]) -> String {
+pub(crate) async fn line(role: &Role, words: &[&str]) -> String {
     let since = Instant::now();
     loop {
         let said = role.said();
