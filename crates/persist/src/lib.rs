@@ -27,14 +27,6 @@ pub enum PersistError {
     /// The ledger cannot be read any further.
     #[error(transparent)]
     Damage(#[from] giliran_wire::ledger::Damage),
-    /// A later release wrote something this one cannot store.
-    #[error("ledger sequence {seq} holds {what}, which this release cannot store: use a newer one")]
-    Newer {
-        /// Where.
-        seq: u64,
-        /// What.
-        what: &'static str,
-    },
     /// The store does not fit the ledger.
     #[error("{0}")]
     Mismatch(String),
@@ -50,7 +42,7 @@ impl giliran_broker::follower::Trouble for PersistError {
     fn trouble(&self) -> Option<State> {
         Some(match self {
             Self::Damage(_) | Self::Store(StoreError::Unstorable(_)) => State::Damaged,
-            Self::Newer { .. } | Self::Store(StoreError::Unsuitable(_)) => State::Unsuitable,
+            Self::Store(StoreError::Unsuitable(_)) => State::Unsuitable,
             Self::Mismatch(_) | Self::Store(StoreError::Contradiction(_)) => State::Mismatch,
             Self::Store(StoreError::Unavailable(_)) => State::StoreUnavailable,
             Self::Broker(error) => State::of(error.kind()),

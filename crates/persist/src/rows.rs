@@ -244,7 +244,7 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// Damage, or an entry this release does not know how to store.
+    /// Damage.
     pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Option<Foreign>, PersistError> {
         match self.chain.read_bytes(seq, bytes)? {
             Reading::Valid(block) => self.apply(seq, block).map(|()| None),

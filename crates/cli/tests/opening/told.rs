@@ -297,3 +297,53 @@ fn every_state_is_documented() {
         assert!(states.contains(word), "{word} is in docs/operations.md, and no state");
     }
 }
+
+/// The sources of every crate, texts that go on in the next line joined.
+fn sources() -> String {
+    let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/..").into()];
+    let mut sources = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "tests") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs" || end == "sql") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let lines = sources.split("\\\n").map(str::trim_start);
+    lines.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn what_the_page_says_of_the_log_is_written_there() {
+    let (page, sources) = (operations(), sources());
+    let alarms = chapter(&page, "Alarms").lines().filter_map(|line| line.strip_prefix("| log: `"));
+    let lines = chapter(&page, "The log").lines().filter_map(|line| line.strip_prefix("| `"));
+    let stops = chapter(&page, "When a part stops").lines();
+    let stops = stops.filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let stops = stops.filter_map(|line| line.split_once('`').map(|(_, rest)| rest));
+    let mut looked_at = 0;
+    let mut missing = Vec::new();
+    for row in alarms.chain(lines).chain(stops) {
+        for said in row.split(" | ").next().unwrap().split('`').step_by(2) {
+            for words in
+                said.split(['…', ':', ';']).map(|words| words.trim_matches([' ', ',', '.']))
+            {
+                if words.len() > 5 {
+                    looked_at += 1;
+                    missing.extend((!sources.contains(words)).then_some(words));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "nothing says {missing:#?}");
+    assert!(looked_at > 40, "{looked_at}");
+    for states in page.split("state=~\"").skip(1) {
+        for state in states.split('"').next().unwrap().split(['\\', '|']) {
+            let known = State::ALL.iter().any(|known| known.word() == state);
+            assert!(state.is_empty() || state.contains('*') || known, "{state} is no state");
+        }
+    }
+}
