@@ -73,7 +73,7 @@ fn booked(bookings: u64) -> Ledger {
         else {
             panic!("booking {i} is not granted")
         };
-        assert_eq!(ledger.keeper.number(&mut grant, u128::from(i) + 1), Numbered::Done);
+        assert_eq!(ledger.keeper.number(&mut grant, NOW, u128::from(i) + 1), Numbered::Done);
         grants.push(Entry::Grant(*grant.enter()));
         if grants.len() == 2_000 {
             ledger.append(std::mem::take(&mut grants));

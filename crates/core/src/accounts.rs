@@ -25,6 +25,11 @@ impl Accounts {
         Self { most, places: Table::default() }
     }
 
+    /// True if the opening limits places per account.
+    pub(crate) const fn are_limited(&self) -> bool {
+        self.most.is_some()
+    }
+
     /// True if durable grants alone leave no room for so many more.
     pub(crate) fn durably_full(&self, account: &Pseudonym, places: u32) -> bool {
         self.most.is_some_and(|most| {

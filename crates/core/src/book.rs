@@ -11,6 +11,7 @@ use crate::openings::Openings;
 use crate::stable::{Durable, Stable};
 use crate::sync::{AtomicU64, Ordering};
 use crate::table::Table;
+use crate::waiting::Crowd;
 use crate::{Booking, Opening, Waiting};
 
 /// Openings, claims and bookings: what requests are decided on. Shared by
@@ -21,6 +22,8 @@ pub struct Book {
     pub(crate) bookings: Table<BookingId, Arc<Booking>>,
     /// Entries into the next release's draw, and those that were withdrawn.
     pub(crate) waiting: Table<BookingId, Arc<Waiting>>,
+    /// Those of them that are live.
+    pub(crate) crowd: Crowd,
     pub(crate) stable: Stable,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
@@ -32,6 +35,7 @@ impl Book {
             openings: ArcSwap::default(),
             bookings: Table::default(),
             waiting: Table::default(),
+            crowd: Crowd::none(),
             stable: Stable::new(),
             time: AtomicU64::new(0),
         }
@@ -106,7 +110,7 @@ impl Book {
     ) -> Option<(Option<Entered>, Durable)> {
         self.stable.read(|at| {
             let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
-            let waiting = waiting.filter(|w| w.live && w.is_of(applicant));
+            let waiting = waiting.filter(|w| w.is_live() && w.is_of(applicant));
             (waiting.and_then(|waiting| self.entered(waiting)), at)
         })
     }
@@ -127,7 +131,7 @@ impl Book {
                 .filter_map(|o| {
                     o.claims.look(applicant, |claim| claim.and_then(|c| c.waiting().cloned()))
                 })
-                .find(|waiting| waiting.live && waiting.entry.request_id == request_id);
+                .find(|waiting| waiting.is_live() && waiting.entry.request_id == request_id);
             (waiting.and_then(|waiting| self.entered(waiting)), at)
         })
     }
@@ -220,21 +224,39 @@ impl Book {
     }
 
     /// The opening a request means that names none: the only open one, else the
-    /// next scheduled that an operator has not ended, else the last closed. `Err`: there are several, or none.
-    pub(crate) fn meant<'a>(openings: &'a Openings) -> Result<&'a Arc<Opening>, &'static str> {
-        let of_phase =
-            |phase| openings.iter().filter(move |o: &&'a Arc<Opening>| o.phase() == phase);
-        let mut open = of_phase(Phase::Open);
-        match (open.next(), open.next()) {
-            (Some(_), Some(_)) => Err("opening: several are open, name one of them"),
-            (Some(only), None) => Ok(only),
-            (None, _) => of_phase(Phase::Scheduled)
-                .filter(|o| o.window().0 < o.window().1)
-                .min_by_key(|o| o.window().0)
-                .or_else(|| of_phase(Phase::Closed).max_by_key(|o| o.window().1))
-                .ok_or("opening: there is none yet"),
+    /// only one that still gives places although its window has closed (`wait`: to
+    /// those who wait), else the next scheduled that an operator has not ended, else
+    /// the last closed. `Err`: there are several, which it names, or none.
+    pub(crate) fn meant(
+        openings: &Openings,
+        wait: bool,
+        now: Timestamp,
+    ) -> Result<&Arc<Opening>, String> {
+        let of_phase = |phase| openings.iter().filter(move |o| o.phase() == phase);
+        let gives = of_phase(Phase::Closed).filter(|opening| opening.still_gives(wait, now));
+        if let Some(only) = the_only(of_phase(Phase::Open), "are open") {
+            return only;
         }
+        if let Some(only) = the_only(gives, "still give places") {
+            return only;
+        }
+        of_phase(Phase::Scheduled)
+            .filter(|o| o.window().0 < o.window().1)
+            .min_by_key(|o| o.window().0)
+            .or_else(|| of_phase(Phase::Closed).max_by_key(|o| o.window().1))
+            .ok_or_else(|| "opening: there is none yet".to_owned())
     }
+}
+
+/// The one of these that there is; none: there is none. `Err`: there are several.
+fn the_only<'a>(
+    mut openings: impl Iterator<Item = &'a Arc<Opening>>,
+    what: &str,
+) -> Option<Result<&'a Arc<Opening>, String>> {
+    let first = openings.next()?;
+    let Some(second) = openings.next() else { return Some(Ok(first)) };
+    let names: Vec<&str> = [first, second].into_iter().chain(openings).map(|o| o.id()).collect();
+    Some(Err(format!("opening: several {what}, name one of them: {}", names.join(", "))))
 }
 
 /// A durable entry into the next release's draw, and its opening.

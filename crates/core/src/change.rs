@@ -2,8 +2,8 @@
 //!
 //! One precedence, always: unknown booking or foreign applicant (`not_found`) →
 //! same request again (the booking as it stands, or `conflict`) → `wrong_state`
-//! → for a reschedule: its day has begun (`closed`) → `unknown_slot` →
-//! `not_permitted` → `sold_out`. What is not settled here is done by the
+//! → a cancellation of a day that is over, a reschedule from a slot that can no
+//! longer be booked (`closed`) → `unknown_slot` → `not_permitted` → `sold_out`. What is not settled here is done by the
 //! [`Keeper`](crate::Keeper), the only one to change a booking.
 
 use std::sync::Arc;
@@ -139,7 +139,11 @@ impl Book {
                 Paid::Never if status == Status::Confirmed => return wrong_state(),
                 Paid::Never | Paid::Otherwise => {}
             },
-            (Deed::Cancel { .. }, status) if status.is_live() => {}
+            (Deed::Cancel { .. }, status) if status.is_live() => {
+                if opening.day_is_over(booking.slot, now) {
+                    return refuse(Refusal::new(Reason::Closed));
+                }
+            }
             (Deed::Reschedule { choices, .. }, Status::Confirmed) => {
                 if let Some(refusal) = cannot_move(opening, booking, choices, now) {
                     return match refusal {
@@ -163,7 +167,7 @@ impl Book {
         if *ask.request_id == *waiting.entry.request_id {
             return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Conflict), at)));
         }
-        Some(if waiting.live {
+        Some(if waiting.is_live() {
             // What is drawn stands with the close.
             let openings = self.openings.load();
             let closed = |opening: &Arc<Opening>| opening.phase() == Phase::Closed;
@@ -213,6 +217,16 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
     paid
 }
 
+/// The reference of the payment that confirmed a booking, if one did; the outer
+/// none: it was never paid for.
+pub(crate) fn paid_with(booking: &Booking) -> Option<Option<Box<str>>> {
+    let mut done = booking.life.iter().flat_map(|life| &life.done).rev();
+    done.find_map(|done| match &done.deed {
+        DoneDeed::Confirmed { reference } => Some(reference.clone()),
+        _ => None,
+    })
+}
+
 /// Says in which state the booking is.
 pub(crate) fn wrong_state(booking: &Booking) -> Refusal {
     Refusal::because(Reason::WrongState, format!("status: {}", booking.status.name()))
@@ -247,23 +261,23 @@ fn moves(
     choices: &[Choice<'_>],
     now: Timestamp,
 ) -> Result<bool, Refusal> {
-    if opening.day_has_begun(booking.slot, now) {
+    if !opening.is_bookable(booking.slot, now) {
         return Err(Refusal::new(Reason::Closed));
     }
     let fitting = opening.fitting_all(choices, false)?;
     let places = booking.seats.len() as i32;
-    let mut all_begun = true;
+    let mut too_late = true;
     for slot in fitting.iter().copied().flatten() {
         if *slot == booking.slot {
             return Ok(false);
         }
-        if opening.day_has_begun(*slot, now) {
+        if !opening.is_bookable(*slot, now) {
             continue;
         }
-        all_begun = false;
+        too_late = false;
         if opening.durably_free.of(*slot) >= places {
             return Ok(true);
         }
     }
-    Err(Refusal::new(if all_begun { Reason::Closed } else { Reason::SoldOut }))
+    Err(Refusal::new(if too_late { Reason::Closed } else { Reason::SoldOut }))
 }

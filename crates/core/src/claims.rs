@@ -58,6 +58,11 @@ impl Claim {
         self.rest.as_ref()?.waiting.as_ref()
     }
 
+    /// Bookings that were ever granted for this applicant in this opening.
+    pub(crate) fn granted(&self) -> usize {
+        self.past().len() + usize::from(matches!(self.standing, Standing::Granted(_)))
+    }
+
     fn is_nothing(&self) -> bool {
         matches!(self.standing, Standing::Free)
             && self.rest.as_ref().is_none_or(|r| r.past.is_empty() && r.waiting.is_none())

@@ -1,9 +1,11 @@
 //! Deciding a request: settled from durable facts, granted, or to wait.
 //!
 //! One precedence, always: same request again (its booking, or `conflict`) →
-//! `expired` → opening state → party size → unknown slot → `not_permitted` →
-//! `account_limit` → `already_booked` → `sold_out`. (`malformed` comes before
-//! all of them, at the edge.)
+//! `expired` → opening state → party size → unknown slot → `not_permitted` → a
+//! party that no slot asked for could ever take (`party_too_large`) →
+//! `account_limit` → `applicant_limit` → `already_booked` → too late for every slot
+//! asked for (`closed`) → `sold_out`. (`malformed` comes before all of them, at the
+//! edge.)
 
 use std::sync::Arc;
 
@@ -20,9 +22,6 @@ use crate::openings::Openings;
 use crate::stable::Durable;
 use crate::{Booking, Pending, Waiting};
 
-/// Most entries, of those who wait and into draws, over all openings: memory is
-/// bounded, to some 600 bytes each.
-const MAX_WAITING: usize = 1 << 20;
 /// When another try is worth it where there are that many, ms: some may withdraw.
 const FULL_RETRY_MS: u64 = 5_000;
 
@@ -290,18 +289,32 @@ impl Book {
     ) -> Judged<'a> {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
         let meant = match ask.opening {
-            Some(id) => openings.named(id).ok_or("opening: there is none of this id"),
-            None => Self::meant(openings),
+            Some(id) => {
+                openings.named(id).ok_or_else(|| "opening: there is none of this id".to_owned())
+            }
+            None => Self::meant(openings, ask.wait, now),
         };
+        let known = meant.as_ref().ok().copied();
         if ask.opening.is_none()
-            && let Some(judged) = Self::judge_elsewhere(ask, openings, meant.ok(), at)
+            && let Some(judged) = Self::judge_elsewhere(ask, openings, known, at)
         {
             return judged;
         }
         let opening = match meant {
             Ok(opening) => opening,
-            Err(detail) => return refuse(Refusal::because(Reason::UnknownOpening, detail.into())),
+            Err(detail) => return refuse(Refusal::because(Reason::UnknownOpening, detail)),
         };
+        self.judge_in(ask, opening, openings, (now, when), at)
+    }
+
+    fn judge_in<'a>(
+        &self,
+        ask: &Ask<'_>,
+        opening: &'a Arc<Opening>,
+        openings: &'a Openings,
+        (now, when): (Timestamp, When),
+        at: Durable,
+    ) -> Judged<'a> {
         let refuse =
             |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, None), at));
         let first = opening.first_claim(ask);
@@ -330,7 +343,7 @@ impl Book {
             // The last round ends with the window.
             Ok(false) if when == When::InRound && opening.phase() == Phase::Open => {}
             Ok(false) => return Judged::Wait,
-            Err(_) if late => {}
+            Err(_) if late || opening.gives_leftovers() => {}
             Err(refusal) => return refuse(refusal),
         }
         let places = ask.applicants.len() as u32;
@@ -346,50 +359,79 @@ impl Book {
         };
         let refuse =
             |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, slot), at));
-        if ask.account.is_some_and(|account| opening.accounts.durably_full(&account, places)) {
-            return refuse(Refusal::new(Reason::AccountLimit));
+        if let Some(refusal) = opening.beyond_limits(ask, &fitting) {
+            return refuse(refusal);
         }
         match opening.party_booked(ask, &first, openings, now) {
             Some(true) => return refuse(Refusal::new(Reason::AlreadyBooked)),
             Some(false) => {}
             None => return Judged::Wait,
         }
-        if opening.draws() && !late {
+        match self.judge_places(ask, opening, fitting, (now, when), waits) {
+            Ok(judged) => judged,
+            Err(refusal) => refuse(refusal),
+        }
+    }
+
+    /// Nothing but the places is left to be judged. `waits`: it may wait for what
+    /// comes back.
+    fn judge_places<'a>(
+        &self,
+        ask: &Ask<'_>,
+        opening: &'a Opening,
+        fitting: Fitting<'a>,
+        (now, when): (Timestamp, When),
+        waits: bool,
+    ) -> Result<Judged<'a>, Refusal> {
+        let places = ask.applicants.len() as i32;
+        let has_room = |slot: &u32| {
+            opening.durably_free.of(*slot) >= places && opening.is_bookable(*slot, now)
+        };
+        let too_late =
+            |at| fitting.iter().copied().flatten().all(|slot| !opening.is_bookable(*slot, at));
+        let open = opening.phase() == Phase::Open;
+        if open && opening.draws() {
+            if too_late(now) {
+                return Err(Refusal::new(Reason::Closed));
+            }
             if opening.party_waits(ask) {
                 let detail = "applicants: one of them has entered by another request".to_owned();
-                return refuse(Refusal::because(Reason::AlreadyBooked, detail));
+                return Err(Refusal::because(Reason::AlreadyBooked, detail));
             }
-            if self.waiting.len() >= MAX_WAITING {
+            if !self.crowd.has_room() {
                 let retry_after_ms = Some(FULL_RETRY_MS);
-                return refuse(Refusal { retry_after_ms, ..Refusal::new(Reason::Busy) });
+                return Err(Refusal { retry_after_ms, ..Refusal::new(Reason::Busy) });
             }
-            return Judged::Ballot(opening, fitting);
+            return Ok(Judged::Ballot(opening, fitting));
         }
-        let has_room = |slot: &u32| opening.durably_free.of(*slot) >= places as i32;
-        if !late && fitting.iter().any(|slots| slots.iter().any(has_room)) {
-            return match (&opening.record().rules.order, when) {
-                (Order::Rounds { .. }, When::AtArrival) => {
+        let given = open || opening.gives_leftovers();
+        if given && fitting.iter().any(|slots| slots.iter().any(has_room)) {
+            return Ok(match (&opening.record().rules.order, when) {
+                (Order::Rounds { .. }, When::AtArrival) if open => {
                     Judged::Collect(opening.record().ordinal)
                 }
                 _ => Judged::Try(opening, fitting),
-            };
+            });
+        }
+        if too_late(now) {
+            return Err(Refusal::new(Reason::Closed));
         }
         if !waits {
-            return refuse(Refusal::new(Reason::SoldOut));
+            return Err(Refusal::new(Reason::SoldOut));
         }
-        // Nobody is drawn into a day that has begun by the next release.
+        // Nobody is drawn into a slot that it is too late for by the next release.
         let draw = opening.calendar.next(&opening.releases(), now).unwrap_or(now);
-        if fitting.iter().copied().flatten().all(|slot| opening.day_has_begun(*slot, draw)) {
-            return refuse(Refusal::new(if late { Reason::Closed } else { Reason::SoldOut }));
+        if too_late(draw) {
+            return Err(Refusal::new(if given { Reason::SoldOut } else { Reason::Closed }));
         }
-        if self.waiting.len() >= MAX_WAITING {
-            return refuse(Refusal::new(Reason::SoldOut));
+        if !self.crowd.has_room() {
+            return Err(Refusal::new(Reason::SoldOut));
         }
         if opening.party_waits(ask) {
             let detail = "applicants: one of them waits by another request".to_owned();
-            return refuse(Refusal::because(Reason::AlreadyBooked, detail));
+            return Err(Refusal::because(Reason::AlreadyBooked, detail));
         }
-        Judged::Enter(opening, fitting)
+        Ok(Judged::Enter(opening, fitting))
     }
 
     /// A request that names no opening may be the repetition of one that was
@@ -457,6 +499,42 @@ impl Opening {
             ));
         }
         Ok(())
+    }
+
+    /// What speaks against a party whatever is free: no slot that it asks for could
+    /// ever take all of it; its account, or one of its applicants, has had as much
+    /// as one may.
+    fn beyond_limits(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> Option<Refusal> {
+        let places = ask.applicants.len() as u32;
+        let takes = |slot: &u32| self.quotas.of(*slot) >= places as i32;
+        if !fitting.iter().copied().flatten().any(takes) {
+            let detail = format!("applicants: {places} given, more than any slot asked for has");
+            return Some(Refusal::because(Reason::PartyTooLarge, detail));
+        }
+        match &ask.account {
+            None if self.accounts.are_limited() => {
+                let detail = "account: required, places per account are limited".to_owned();
+                return Some(Refusal::because(Reason::AccountLimit, detail));
+            }
+            Some(account) if self.accounts.durably_full(account, places) => {
+                return Some(Refusal::new(Reason::AccountLimit));
+            }
+            _ => {}
+        }
+        self.anyone_had_enough(ask.applicants).then(|| {
+            let most = self.record().rules.max_bookings;
+            let detail = format!("applicants: one of them was granted {most} bookings already");
+            Refusal::because(Reason::ApplicantLimit, detail)
+        })
+    }
+
+    /// True if one of these people was granted as many bookings in this opening as
+    /// one may ever have.
+    pub(crate) fn anyone_had_enough(&self, applicants: &[Pseudonym]) -> bool {
+        let most = usize::from(self.record().rules.max_bookings);
+        applicants.iter().any(|applicant| {
+            self.claims.look(applicant, |claim| claim.is_some_and(|c| c.granted() >= most))
+        })
     }
 
     /// The slots that fit, unless a choice is unknown or not permitted.
@@ -581,7 +659,7 @@ impl Opening {
         for other in openings.iter().filter(|other| other.record().ordinal != ordinal) {
             for applicant in applicants {
                 let counts = other.claims.look(applicant, |claim| {
-                    let enters = |waiting: &Arc<Waiting>| waiting.live && !waiting.entry.waits;
+                    let enters = |waiting: &Arc<Waiting>| waiting.is_live() && !waiting.entry.waits;
                     if claim.and_then(|claim| claim.waiting()).is_some_and(enters) {
                         return Some(true);
                     }
@@ -607,7 +685,7 @@ impl Opening {
     fn party_waits(&self, ask: &Ask<'_>) -> bool {
         ask.applicants.iter().any(|applicant| {
             self.claims.look(applicant, |claim| {
-                claim.and_then(|claim| claim.waiting()).is_some_and(|waiting| waiting.live)
+                claim.and_then(|claim| claim.waiting()).is_some_and(|waiting| waiting.is_live())
             })
         })
     }
@@ -625,15 +703,21 @@ impl Opening {
         party.sort_unstable();
         self.claims.take(&party).ok()?;
         // Looked at again with the own claim in place: of two threads that claim
-        // one person in two openings, one at least sees the other.
-        if self.booked_elsewhere(ask.applicants, openings, now) != Some(false) {
+        // one person in two openings, one at least sees the other; and what became
+        // of an earlier claim of theirs does not change any more.
+        if self.booked_elsewhere(ask.applicants, openings, now) != Some(false)
+            || self.anyone_had_enough(ask.applicants)
+        {
             self.claims.give(&party);
             return None;
         }
         let places = ask.applicants.len() as u32;
         if ask.account.is_none_or(|account| self.accounts.take(&account, places)) {
             let mut slots = fitting.iter().copied().flatten().copied();
-            if let Some(slot) = slots.find(|s| self.free[*s as usize].take(places as i32)) {
+            let had = |slot: &u32| {
+                self.is_bookable(*slot, now) && self.free[*slot as usize].take(places as i32)
+            };
+            if let Some(slot) = slots.find(had) {
                 return Some(Box::new(self.grant(ask, slot)));
             }
             if let Some(account) = &ask.account {
@@ -659,6 +743,7 @@ impl Opening {
         // durable since is seen, and no other one can any more.
         let places = ask.applicants.len() as u32;
         let fits = !self.party_waits(ask)
+            && !self.anyone_had_enough(ask.applicants)
             && self.booked_elsewhere(ask.applicants, openings, now) == Some(false)
             && ask.account.is_none_or(|account| self.accounts.take(&account, places));
         if fits {

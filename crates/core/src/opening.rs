@@ -3,7 +3,7 @@
 use std::fmt;
 
 use giliran_wire::answer::{Phase, SlotState};
-use giliran_wire::ledger::{MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
+use giliran_wire::ledger::{Leftovers, MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{Date, Timestamp};
 use rustc_hash::FxHashMap;
@@ -27,6 +27,9 @@ pub struct Opening {
     phase: AtomicU8,
     /// 1: its draw is over; relaxed, read inside a stable read.
     drawn: AtomicU8,
+    /// 1: it has opened, and was not ended before that; relaxed, read inside a
+    /// stable read.
+    took_place: AtomicU8,
     /// Its end as it now stands, ms; relaxed, read inside a stable read.
     closes_at: AtomicU64,
     offices: FxHashMap<Box<str>, OfficeIndex>,
@@ -46,6 +49,8 @@ pub struct Opening {
     pub(crate) next_release: Moments,
     /// From when on nobody can book a slot.
     bookable_until: Box<[Timestamp]>,
+    /// The last of these moments.
+    last_bookable: Timestamp,
     pub(crate) claims: Claims,
     pub(crate) accounts: Accounts,
 }
@@ -123,6 +128,7 @@ impl Opening {
         Self {
             phase: AtomicU8::new(0),
             drawn: AtomicU8::new(0),
+            took_place: AtomicU8::new(0),
             closes_at: AtomicU64::new(record.closes_at.as_millis().max(0) as u64),
             offices,
             calendar: Calendar::new(&record.timezone),
@@ -135,6 +141,12 @@ impl Opening {
             halted: Counts::new(record.slots.iter().map(|_| 0)),
             next_release: Moments::none(record.slots.len()),
             bookable_until: record.slots.iter().map(|slot| slot.bookable_until).collect(),
+            last_bookable: record
+                .slots
+                .iter()
+                .map(|slot| slot.bookable_until)
+                .max()
+                .unwrap_or(record.closes_at),
             claims: Claims::default(),
             accounts: Accounts::new(record.rules.max_per_account),
             record,
@@ -155,18 +167,18 @@ impl Opening {
         }
         let what = match &record.rules.order {
             Order::Rounds { length_ms } if *length_ms > MAX_ROUND_MS => "a round of more than 5 s",
-            Order::Draw if !drawn_before_its_days(record, record.closes_at) => {
-                "order = \"draw\" with a close after its first day has begun"
+            Order::Draw if !drawn_in_time(record, record.closes_at) => {
+                "order = \"draw\" with a close after some of its places can no longer be booked"
             }
             Order::FirstCome | Order::Rounds { .. } | Order::Draw => return Ok(()),
         };
         Err(Unsupported { id: record.id.clone(), what })
     }
 
-    /// True if an opening that is drawn at this close is drawn before its first
-    /// day begins.
+    /// True if an opening that is drawn at this close is drawn while all of its
+    /// slots can be booked.
     pub fn is_drawn_in_time(&self, closes_at: Timestamp) -> bool {
-        drawn_before_its_days(&self.record, closes_at)
+        drawn_in_time(&self.record, closes_at)
     }
 
     /// True if everybody enters, and a draw decides.
@@ -274,20 +286,76 @@ impl Opening {
         now < self.bookable_until[slot as usize]
     }
 
+    /// True if one of its slots at least can still be booked.
+    fn has_bookable(&self, now: Timestamp) -> bool {
+        self.last_bookable > now
+    }
+
+    /// When the hold of a grant in this slot ends, where the opening has holds: not
+    /// after the slot can be booked.
+    pub fn hold_end(&self, slot: u32, now: Timestamp) -> Option<Timestamp> {
+        let hold_ms = self.record.rules.hold_ms?;
+        Some(now.plus_millis(hold_ms).min(self.bookable_until[slot as usize]))
+    }
+
+    /// A hold that ends so in another slot.
+    pub(crate) fn hold_in(&self, slot: u32, hold: Timestamp) -> Timestamp {
+        hold.min(self.bookable_until[slot as usize])
+    }
+
+    /// True if whoever asks gets what is free although the window has closed: until
+    /// then, or its draw was over. One that was ended before it began did not take
+    /// place.
+    pub fn gives_leftovers(&self) -> bool {
+        self.record.rules.leftovers == Leftovers::FirstCome
+            && self.phase() == Phase::Closed
+            && self.took_place()
+            && (!self.draws() || self.is_drawn())
+    }
+
+    /// True if there was a moment at which it accepted requests, or should have.
+    pub(crate) fn took_place(&self) -> bool {
+        self.took_place.load(Ordering::Relaxed) == 1
+    }
+
+    pub(crate) fn set_took_place(&self, took_place: bool) {
+        self.took_place.store(u8::from(took_place), Ordering::Relaxed);
+    }
+
+    /// True if those who wait get what comes back, once the window has closed.
+    pub(crate) fn gives_to_those_who_wait(&self, now: Timestamp) -> bool {
+        let next = || self.calendar.next(&self.releases(), now).unwrap_or(now);
+        self.collects()
+            && self.phase() == Phase::Closed
+            && (!self.draws() || self.is_drawn())
+            && self.has_bookable(next())
+    }
+
+    /// True if a request that names no opening can mean this one, whose window has
+    /// closed.
+    pub(crate) fn still_gives(&self, wait: bool, now: Timestamp) -> bool {
+        self.gives_leftovers() && self.has_bookable(now)
+            || wait && self.gives_to_those_who_wait(now)
+    }
+
     /// A slot as `availability` shows it at engine time `now`.
     pub fn slot_state(&self, index: u32, now: Timestamp) -> SlotState<'_> {
         let slot = self.slot(index);
+        let bookable = self.is_bookable(index, now);
+        // What it is too late for is free to nobody.
+        let free = self.durably_free(index);
+        let offered = if bookable { free } else { free.min(0) };
         SlotState {
             opening: self.id().into(),
             office: slot.office.into(),
             date: slot.date,
             session: slot.session.into(),
             quota: u32::from(slot.quota),
-            free: self.durably_free(index),
-            withheld: self.withheld(index).max(0) as u32,
+            free: offered,
+            withheld: (self.withheld(index) + free - offered).max(0) as u32,
             reserved: u32::from(self.reserved(index)),
             halted: self.is_halted(index),
-            bookable: self.is_bookable(index, now),
+            bookable,
             next_release: self.next_release(index),
         }
     }
@@ -300,11 +368,6 @@ impl Opening {
 
     pub(crate) fn set_closes_at(&self, closes_at: Timestamp) {
         self.closes_at.store(closes_at.as_millis().max(0) as u64, Ordering::Relaxed);
-    }
-
-    /// True once the day of a slot has begun at the office.
-    pub(crate) fn day_has_begun(&self, slot: u32, now: Timestamp) -> bool {
-        now >= self.calendar.begins(self.record.slots[slot as usize].date)
     }
 
     /// True once the day of a slot is over at the office.
@@ -403,10 +466,8 @@ impl fmt::Display for Unknown {
     }
 }
 
-fn drawn_before_its_days(record: &OpeningRecord, closes_at: Timestamp) -> bool {
-    let first = record.slots.iter().map(|slot| slot.date).min();
-    let calendar = Calendar::new(&record.timezone);
-    first.is_none_or(|first| closes_at <= calendar.begins(first))
+fn drawn_in_time(record: &OpeningRecord, closes_at: Timestamp) -> bool {
+    record.slots.iter().all(|slot| closes_at <= slot.bookable_until)
 }
 
 /// The second midnight (UTC) after the last day: by then it is over in every

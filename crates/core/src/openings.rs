@@ -22,9 +22,9 @@ impl Openings {
     }
 
     /// With another one, of a higher ordinal than every one before.
-    pub(crate) fn with(&self, opening: Opening) -> Self {
+    pub(crate) fn with(&self, opening: Arc<Opening>) -> Self {
         let mut openings = self.0.clone();
-        openings.push(Arc::new(opening));
+        openings.push(opening);
         Self(openings)
     }
 

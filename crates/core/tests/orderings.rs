@@ -140,7 +140,7 @@ impl World {
             Decision::Granted(mut grant) => {
                 self.asked += 1;
                 let bits = u128::from(self.asked);
-                assert_eq!(self.ledger.keeper.number(&mut grant, bits), Numbered::Done);
+                assert_eq!(self.ledger.keeper.number(&mut grant, NOW, bits), Numbered::Done);
                 if who == person(0) {
                     self.ours = grant.booking;
                 }

@@ -76,7 +76,7 @@ impl Market {
         asks(who, false, |ask| decision = Some(self.ledger.keeper.book().decide(ask, NOW)));
         match decision.unwrap() {
             Decision::Granted(mut grant) => {
-                self.ledger.keeper.number(&mut grant, self.random.wide());
+                self.ledger.keeper.number(&mut grant, NOW, self.random.wide());
                 self.held = grant.booking;
                 self.ledger.append(vec![Entry::Grant(*grant.enter())]);
                 true

@@ -117,7 +117,7 @@ fn keep(ledger: &mut Ledger, granted: &Receiver<Pending<Grant>>, random: &mut Ra
             if random.below(every) == 0 {
                 drop(grant);
             } else {
-                while ledger.keeper.number(&mut grant, ids) != Numbered::Done {
+                while ledger.keeper.number(&mut grant, NOW, ids) != Numbered::Done {
                     ids += 1;
                 }
                 entries.push(Entry::Grant(*grant.enter()));

@@ -260,7 +260,7 @@ impl Outbox {
                 Answered::granted(found, durable, request_id)
             }
             Outcome::Entered(entered, durable) => {
-                if entered.waiting.live {
+                if entered.waiting.is_live() {
                     metrics.entered();
                 } else {
                     metrics.changed();

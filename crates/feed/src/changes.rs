@@ -361,6 +361,7 @@ mod tests {
             seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number: 1 }],
             release_at: Some(Timestamp::from_millis(5)),
             reason: None,
+            hold_expires_at: None,
         };
         let cancel = Cancel {
             booking: booking(1),

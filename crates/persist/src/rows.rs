@@ -22,6 +22,8 @@ pub(crate) struct SlotRow {
     pub(crate) date: String,
     pub(crate) session: String,
     pub(crate) quota: u16,
+    /// From here on nobody can book it.
+    pub(crate) bookable_until: Timestamp,
 }
 
 /// A booking that a block made.
@@ -50,6 +52,10 @@ pub(crate) struct Update {
     pub(crate) turn: Turn,
     /// The payment's reference.
     pub(crate) payment: Option<String>,
+    /// True: what it was paid with is to be paid back, which is a change of its own.
+    pub(crate) refund: bool,
+    /// When its hold ends from here on; none: as before.
+    pub(crate) hold: Option<Timestamp>,
     /// Its new slot; of which opening, the store knows.
     pub(crate) slot: Option<u32>,
     /// Seats that are active no more, or not where they were.
@@ -315,8 +321,9 @@ impl Rows {
                     self.update(Update { turn, payment, on, ..stays(confirm.booking, seq) });
                 }
                 Entry::Cancel(cancel) if cancel.seats.is_empty() => {
-                    let turn = Turn::To(Status::Cancelled);
-                    self.update(Update { turn, off: Off::All, ..stays(cancel.booking, seq) });
+                    let (turn, refund) = (Turn::To(Status::Cancelled), cancel.refund_due);
+                    let off = Off::All;
+                    self.update(Update { turn, off, refund, ..stays(cancel.booking, seq) });
                 }
                 Entry::Cancel(cancel) => {
                     let off = Off::Of(cancel.seats);
@@ -328,8 +335,8 @@ impl Rows {
                 }
                 Entry::Reschedule(swap) => {
                     let off = Off::Of(swap.seats.iter().map(|seat| seat.applicant).collect());
-                    let slot = Some(swap.slot);
-                    self.update(Update { slot, off, on: swap.seats, ..stays(swap.booking, seq) });
+                    let (slot, hold, on) = (Some(swap.slot), swap.hold_expires_at, swap.seats);
+                    self.update(Update { slot, hold, off, on, ..stays(swap.booking, seq) });
                 }
                 Entry::Adjust(adjust) => {
                     self.batch.adjusted.extend(adjusted(adjust.opening, &adjust.change));
@@ -434,7 +441,17 @@ fn adjusted(opening: u32, change: &Adjustment) -> Option<Adjusted> {
 
 fn stays(id: BookingId, seq: u64) -> Update {
     let off = Off::Of(Vec::new());
-    Update { id, seq, turn: Turn::Stays, payment: None, slot: None, off, on: Vec::new() }
+    Update {
+        id,
+        seq,
+        turn: Turn::Stays,
+        payment: None,
+        refund: false,
+        hold: None,
+        slot: None,
+        off,
+        on: Vec::new(),
+    }
 }
 
 fn slots(record: &OpeningRecord) -> Vec<Arc<SlotRow>> {
@@ -448,6 +465,7 @@ fn slots(record: &OpeningRecord) -> Vec<Arc<SlotRow>> {
             date: slot.date.to_string(),
             session: session.id.clone(),
             quota: slot.quota,
+            bookable_until: slot.bookable_until,
         }))
     };
     (0..record.slots.len() as u32).filter_map(row).collect()

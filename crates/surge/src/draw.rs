@@ -38,6 +38,9 @@ pub struct Extract {
     pub seed: String,
     /// Places of every slot before the draw.
     pub slots: Vec<SlotPlaces>,
+    /// Slots that could not be booked any more when the seed was revealed, by rising
+    /// index: nobody gets a place there.
+    pub passed: Vec<u32>,
     /// The entries, by number.
     pub ballots: Vec<Ballot>,
 }
@@ -348,6 +351,11 @@ impl Extract {
         let mut line: Vec<usize> = (0..read.len()).collect();
         line.sort_by_cached_key(rank);
         let mut free: Vec<u32> = self.slots.iter().map(|slot| slot.places).collect();
+        for passed in &self.passed {
+            if let Some(free) = free.get_mut(*passed as usize) {
+                *free = 0;
+            }
+        }
         let mut drawn = vec![None; read.len()];
         for i in line {
             let ballot = read[i].ballot;
@@ -368,6 +376,7 @@ impl Extract {
     /// The first [`Problem`] met.
     pub fn verify(&self, known: &Known) -> Result<Summary, Problem> {
         let read = self.read()?;
+        self.check_passed()?;
         let seed = fixed::<32>("seed", &self.seed)?;
         if *blake3::hash(&seed).as_bytes() != fixed::<32>("commitment", &self.commitment)? {
             return Err(Problem("seed: it is not the one that was committed to".to_owned()));
@@ -419,6 +428,18 @@ impl Extract {
             }
         }
         Ok(summary)
+    }
+
+    fn check_passed(&self) -> Result<(), Problem> {
+        let slots = self.slots.len();
+        if let Some(slot) = self.passed.iter().find(|slot| **slot as usize >= slots) {
+            return Err(Problem(format!("passed: {slot}, and there are {slots} slots, from 0 on")));
+        }
+        if self.passed.is_sorted_by(|one, other| one < other) {
+            Ok(())
+        } else {
+            Err(Problem("passed: not by rising index, each once".to_owned()))
+        }
     }
 
     /// A slot in words.
@@ -486,6 +507,7 @@ mod tests {
             root: String::new(),
             seed: hex(&[7; 32]),
             slots: vec![slot("a", 2), slot("b", 1)],
+            passed: Vec::new(),
             ballots: (0..6)
                 .map(|n| ballot(n, 1 + u16::from(n % 3), &[0, 1][..1 + usize::from(n % 2)]))
                 .collect(),
@@ -511,7 +533,7 @@ mod tests {
     #[test]
     fn a_change_is_found() {
         type Change = (&'static str, fn(&mut Extract));
-        let changes: [Change; 14] = [
+        let changes: [Change; 17] = [
             ("root:", |e| e.ballots[2].slots = vec![1]),
             ("root:", |e| e.ballots[2].places += 1),
             ("root:", |e| e.ballots[2].holder = hex(&[0; 32])),
@@ -533,6 +555,9 @@ mod tests {
                 e.ballots[won].drawn = None;
             }),
             ("digits are needed", |e| e.root.truncate(10)),
+            ("the draw gives it", |e| e.passed = vec![0]),
+            ("rising", |e| e.passed = vec![1, 0]),
+            ("there are 2 slots", |e| e.passed = vec![2]),
         ];
         for (n, (says, change)) in changes.into_iter().enumerate() {
             let mut changed = extract();
@@ -540,6 +565,18 @@ mod tests {
             let problem = changed.verify(&Known::default()).unwrap_err();
             assert!(problem.0.contains(says), "{n}: {problem}");
         }
+    }
+
+    /// What cannot be booked any more gives no places; who wanted others as well gets
+    /// those.
+    #[test]
+    fn nobody_is_drawn_into_a_slot_that_has_passed() {
+        let mut extract = extract();
+        extract.passed = vec![0];
+        let drawn = extract.draw();
+        assert!(drawn.iter().all(|slot| *slot != Some(0)) && drawn.contains(&Some(1)));
+        extract.ballots.iter_mut().zip(drawn).for_each(|(ballot, drawn)| ballot.drawn = drawn);
+        extract.verify(&Known::default()).unwrap();
     }
 
     #[test]

@@ -207,6 +207,7 @@ mod tests {
                 session: "a".into(),
                 places: 2,
             }],
+            passed: Vec::new(),
             ballots,
         };
         extract.root = hex(&extract.root_of_ballots());

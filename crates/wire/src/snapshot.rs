@@ -61,8 +61,19 @@ pub struct OrderState {
     pub beacon: Option<String>,
     /// The entries' root, once they are complete, and how many there were.
     pub root: Option<([u8; 32], u64)>,
-    /// The seed, once it is revealed, and the public value.
-    pub revealed: Option<([u8; 32], Option<Vec<u8>>)>,
+    /// The seed, once it is revealed.
+    pub revealed: Option<Revealed>,
+}
+
+/// A seed that is revealed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Revealed {
+    /// The operator's seed.
+    pub seed: [u8; 32],
+    /// The public value, where one was named.
+    pub beacon: Option<Vec<u8>>,
+    /// When: the draw gives no places of slots that could not be booked any more.
+    pub at: Timestamp,
 }
 
 /// Where the state stands in the ledger.
@@ -98,6 +109,8 @@ pub struct OpeningState {
     pub phase: Phase,
     /// Its end as it stands.
     pub closes_at: Timestamp,
+    /// True: it has opened, and was not ended before that.
+    pub took_place: bool,
     /// Groups drawn so far.
     pub draws: u64,
     /// Its slots, in the record's order.
@@ -187,8 +200,9 @@ pub struct EntryState {
     pub entry: BallotEntry,
     /// When.
     pub since: Timestamp,
-    /// False: withdrawn.
-    pub live: bool,
+    /// When it was withdrawn; none: it is live. The slots of a withdrawn one are
+    /// not kept.
+    pub withdrawn: Option<Timestamp>,
 }
 
 /// Writes pieces.
@@ -444,7 +458,7 @@ mod tests {
                 waits: true,
             },
             since: Timestamp::from_millis(1),
-            live: true,
+            withdrawn: None,
         };
         let entries = Piece::Entries((0..4_096).map(entry).collect());
         let done = |i: u32| (format!("{i:0>36}"), DoneState::Refund(Some(format!("{i:0>36}"))));

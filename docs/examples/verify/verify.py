@@ -138,7 +138,7 @@ def or_null(what):
 U16, U32 = number_of_bits(16), number_of_bits(32)
 DRAW = {"format": is_text, "ledger": is_text, "opening": is_text, "ordinal": U32,
         "commitment": is_text, "beacon": or_null(record), "root": is_text, "seed": is_text,
-        "slots": list_of(record), "ballots": list_of(record)}
+        "slots": list_of(record), "passed": list_of(U32), "ballots": list_of(record)}
 BEACON = {"name": is_text, "value": is_text}
 SLOT = {"office": is_text, "date": is_text, "session": is_text, "places": U32}
 BALLOT = {"number": is_text, "holder": is_text, "places": U16, "slots": list_of(U32),
@@ -253,6 +253,12 @@ def verify(draw):
         numbers.append(number)
         leaves.append(leaf_of(ballot, number, holder))
 
+    beyond = [s for s in draw["passed"] if s >= len(slots)]
+    if beyond:
+        raise Wrong(f"passed: {beyond[0]}, and there are {len(slots)} slots, from 0 on")
+    if draw["passed"] != sorted(set(draw["passed"])):
+        raise Wrong("passed: not by rising index, each once")
+
     operator = unhex("seed", draw["seed"], 32)
     if blake3(operator) != unhex("commitment", draw["commitment"], 32):
         raise Wrong("seed: it is not the one that was committed to")
@@ -264,7 +270,7 @@ def verify(draw):
                     "one of them was changed, added or dropped")
 
     seed = tagged("seed", root, operator, unhex("beacon.value", beacon["value"]))
-    free = [slot["places"] for slot in slots]
+    free = [0 if s in draw["passed"] else slot["places"] for s, slot in enumerate(slots)]
     drawn = 0
     for i in sorted(range(len(numbers)), key=lambda i: (blake3(numbers[i], seed), numbers[i])):
         ballot = draw["ballots"][i]

@@ -17,11 +17,15 @@ use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use super::stock::{Stock, Until, Withheld};
 use super::{Change, FoldError, Keeper, Kept, Mode};
 use crate::booking::{Done, DoneDeed};
+use crate::change::paid_with;
 use crate::claims::Standing;
 use crate::{Booking, Found, Opening, Waiting};
 
 /// Bookings of retired openings that are forgotten with one block.
 const FORGOTTEN_AT_ONCE: usize = 4_096;
+/// Withdrawn entries that are known, over all openings, so that a late repetition
+/// does not enter again.
+const MAX_WITHDRAWN: usize = 1 << 14;
 
 /// A block on its way into the state.
 pub(super) struct Applying<'k> {
@@ -159,8 +163,10 @@ impl<'k> Applying<'k> {
         }
         let stocks = record.slots.iter().map(|slot| Stock::new(slot.quota)).collect();
         self.keeper.next_ordinal += 1;
-        self.keeper.kept.insert(record.ordinal, Kept { stocks, ..Kept::default() });
-        self.keeper.book.openings.store(Arc::new(openings.with(Opening::new(record))));
+        let opening = Arc::new(Opening::new(record));
+        let kept = Kept::new(Arc::clone(&opening), stocks);
+        self.keeper.kept.insert(opening.record().ordinal, kept);
+        self.keeper.book.openings.store(Arc::new(openings.with(opening)));
         Ok(())
     }
 
@@ -187,6 +193,10 @@ impl<'k> Applying<'k> {
             let what = format!("opening number {ordinal} opens without its seed's commitment");
             return Err(self.damage(&what));
         }
+        if to == Phase::Open {
+            let (opens_at, closes_at) = opening.window();
+            opening.set_took_place(opening.took_place() || opens_at < closes_at);
+        }
         opening.set_phase(to);
         Ok(())
     }
@@ -208,16 +218,17 @@ impl<'k> Applying<'k> {
         };
         let entry = if grouped { self.end_entry(&id) } else { None };
         let drawn = entry.is_some();
+        let leftover = !grouped && opening.gives_leftovers();
         match (grouped, drawn, &opening.record().rules.order) {
             (true, false, Order::FirstCome | Order::Draw) => {
                 return Err(damage(self, "was drawn without having entered"));
             }
-            (false, _, Order::Rounds { .. } | Order::Draw) => {
+            (false, _, Order::Rounds { .. } | Order::Draw) if !leftover => {
                 return Err(damage(self, "was granted outside of a group"));
             }
             _ => {}
         }
-        if !drawn && opening.phase() != Phase::Open {
+        if !drawn && !leftover && opening.phase() != Phase::Open {
             let what = format!("granted while the opening is {:?}", opening.phase());
             return Err(damage(self, &what));
         }
@@ -378,7 +389,8 @@ impl<'k> Applying<'k> {
                 self.occupy(&opening, slot, &seats, false)
                     .map_err(|what| self.damage(&format!("booking {}: {what}", confirm.booking)))?;
                 if let Some(account) = account {
-                    opening.accounts.grant(account, seats.len() as u32, false);
+                    let live = self.mode == Mode::Live;
+                    opening.accounts.grant(account, seats.len() as u32, live);
                 }
                 let next = Arc::new(found.booking.changed(|booking| {
                     booking.status = Status::Confirmed;
@@ -459,7 +471,35 @@ impl<'k> Applying<'k> {
             }
         });
         let kind = if whole { Kind::Cancelled } else { Kind::Amended };
-        self.free_people(kind, found, next, &leaving);
+        let payment = paid_with(booking);
+        let before = Found { booking: Arc::new(next), opening };
+        self.free_people((kind, payment.clone().flatten()), found, &before.booking, &leaving);
+        if cancel.refund_due {
+            self.pay_back(before, payment, cancel.reason)?;
+        }
+        Ok(())
+    }
+
+    /// A booking that the authority has just cancelled had been paid for.
+    fn pay_back(
+        &mut self,
+        cancelled: Found,
+        payment: Option<Option<Box<str>>>,
+        reason: Option<String>,
+    ) -> Result<(), FoldError> {
+        let Some(reference) = payment.filter(|_| cancelled.booking.status == Status::Cancelled)
+        else {
+            let what = format!("booking {}: a refund of nothing", cancelled.booking.id);
+            return Err(self.damage(&what));
+        };
+        self.reason = reason.map(String::into_boxed_str);
+        let next = cancelled.booking.changed(|booking| {
+            // No request did it.
+            let request_id = "".into();
+            let deed = DoneDeed::Refund { reference: reference.clone() };
+            booking.life_mut().done.push(Done { request_id, deed });
+        });
+        self.renew(Kind::RefundDue, cancelled, next, reference);
         Ok(())
     }
 
@@ -478,20 +518,24 @@ impl<'k> Applying<'k> {
             opening.accounts.end(account, booking.seats.len() as u32);
         }
         let leaving: Vec<Seat> = booking.seats.to_vec();
-        let next = booking.changed(|booking| booking.status = Status::Expired);
-        self.free_people(Kind::Expired, found, next, &leaving);
+        let next = Arc::new(booking.changed(|booking| booking.status = Status::Expired));
+        self.free_people((Kind::Expired, None), found, &next, &leaving);
         Ok(())
     }
 
     /// The next version of a booking that these people may not count as theirs
-    /// any more.
-    fn free_people(&mut self, kind: Kind, before: Found, next: Booking, leaving: &[Seat]) {
-        let next = Arc::new(next);
+    /// any more. With it, what it had been paid for by, where that is told.
+    fn free_people(
+        &mut self,
+        (kind, payment): (Kind, Option<Box<str>>),
+        before: Found,
+        next: &Arc<Booking>,
+        leaving: &[Seat],
+    ) {
         for seat in leaving {
-            before.opening.claims.end(seat.applicant, &next);
+            before.opening.claims.end(seat.applicant, next);
         }
-        let next = Booking::clone(&next);
-        self.renew(kind, before, next, None);
+        self.renew(kind, before, Booking::clone(next), payment);
     }
 
     fn reschedule(&mut self, swap: Reschedule) -> Result<(), FoldError> {
@@ -507,9 +551,18 @@ impl<'k> Applying<'k> {
         self.occupy(&opening, swap.slot, &swap.seats, false)
             .map_err(|what| self.damage(&format!("booking {}: {what}", swap.booking)))?;
         self.give_back(&opening, booking.slot, &booking.seats, swap.release_at, false);
+        let held = booking.status == Status::Held;
+        if held != swap.hold_expires_at.is_some() {
+            return Err(self.damage(&format!("booking {} is held, or its move not", booking.id)));
+        }
+        if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at) {
+            self.keeper.holds.remove(&(before, booking.id));
+            self.keeper.holds.insert((until, booking.id));
+        }
         let next = booking.changed(|booking| {
             booking.slot = swap.slot;
             booking.seats = swap.seats.into();
+            booking.hold_expires_at = swap.hold_expires_at.or(booking.hold_expires_at);
             let life = booking.life_mut();
             if swap.reason.is_some() {
                 life.changes = 0;
@@ -624,10 +677,11 @@ impl<'k> Applying<'k> {
         if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
             return Err(self.damage(&format!("entry {receipt} has nobody, or wants no slot")));
         }
-        let waiting = Arc::new(Waiting { entry, since: self.time, live: true });
+        let waiting = Arc::new(Waiting { entry, since: self.time, withdrawn: None });
         if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
             return Err(self.damage(&format!("entry {receipt} entered twice")));
         }
+        self.keeper.book.crowd.add(&waiting);
         for applicant in &waiting.entry.applicants {
             self.forget_withdrawn(&opening, applicant);
             opening.claims.wait(*applicant, Arc::clone(&waiting));
@@ -645,20 +699,16 @@ impl<'k> Applying<'k> {
     /// fill the memory.
     pub(super) fn forget_withdrawn(&mut self, opening: &Opening, applicant: &Pseudonym) {
         let earlier = opening.claims.look(applicant, |c| c.and_then(|c| c.waiting().cloned()));
-        let Some(earlier) = earlier.filter(|earlier| !earlier.live) else { return };
-        let receipt = earlier.entry.receipt;
-        self.keeper.book.waiting.remove_if(&receipt, |_| true);
-        for applicant in &earlier.entry.applicants {
-            opening.claims.leave(applicant);
-        }
-        if let Some(kept) = self.keeper.kept.get_mut(&earlier.entry.opening) {
-            kept.entries.remove(&receipt);
+        if let Some(earlier) = earlier
+            && let Some(at) = earlier.withdrawn
+        {
+            self.keeper.forget_entry(at, &earlier.entry.receipt);
         }
     }
 
     fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), FoldError> {
         let there = self.keeper.book.waiting.look(receipt, |w| w.map(Arc::clone));
-        let there = there.filter(|waiting| waiting.live);
+        let there = there.filter(|waiting| waiting.is_live());
         let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
         let opening = self.opening(there.entry.opening)?;
         if there.entry.waits {
@@ -669,20 +719,29 @@ impl<'k> Applying<'k> {
                 return Err(self.damage("withdrawn from a draw after its close"));
             }
             self.end_account(&there);
-            self.keeper.kept.entry(there.entry.opening).or_default().ballots -= 1;
+            if let Some(kept) = self.keeper.kept.get_mut(&there.entry.opening) {
+                kept.ballots -= 1;
+            }
         }
-        let waiting = Arc::new(Waiting { live: false, ..Waiting::clone(&there) });
+        self.keeper.book.crowd.end(&there);
+        let mut waiting = Waiting { withdrawn: Some(self.time), ..Waiting::clone(&there) };
+        // To recognise it, they are not needed.
+        waiting.entry.slots = Vec::new();
+        let waiting = Arc::new(waiting);
         self.keeper.book.waiting.insert(*receipt, Arc::clone(&waiting));
         for applicant in &waiting.entry.applicants {
             opening.claims.wait(*applicant, Arc::clone(&waiting));
         }
+        self.keeper.withdrawn.insert((self.time, *receipt));
         self.changes.push(Change::Entry { kind: Kind::Cancelled, waiting, opening });
+        self.keeper.forget_the_oldest();
         Ok(())
     }
 
     /// A live entry has won or lost: it is no more.
     fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<Waiting>> {
-        let waiting = self.keeper.book.waiting.remove_if(receipt, |waiting| waiting.live)?;
+        let waiting = self.keeper.book.waiting.remove_if(receipt, |waiting| waiting.is_live())?;
+        self.keeper.book.crowd.end(&waiting);
         let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
         if !waiting.entry.waits && !self.keeper.is_revealed(waiting.entry.opening) {
             return None;
@@ -747,12 +806,43 @@ impl Keeper {
             if let Some(kept) = self.kept.remove(&ordinal) {
                 self.leaving.extend(kept.made);
                 for receipt in kept.entries {
-                    self.book.waiting.remove_if(&receipt, |_| true);
+                    let Some(waiting) = self.book.waiting.remove_if(&receipt, |_| true) else {
+                        continue;
+                    };
+                    match waiting.withdrawn {
+                        Some(at) => drop(self.withdrawn.remove(&(at, receipt))),
+                        None => self.book.crowd.end(&waiting),
+                    }
                 }
             }
             self.delayed.retain(|(_, of, ..)| *of != ordinal);
             self.collected.retain(|(_, of, ..)| *of != ordinal);
             self.waiting.retain(|(_, of, _)| *of != ordinal);
+        }
+    }
+
+    /// A withdrawn entry is known no more.
+    fn forget_entry(&mut self, withdrawn_at: Timestamp, receipt: &BookingId) {
+        self.withdrawn.remove(&(withdrawn_at, *receipt));
+        let Some(waiting) = self.book.waiting.remove_if(receipt, |_| true) else { return };
+        let openings = self.book.openings.load();
+        if let Some(opening) = openings.get(waiting.entry.opening) {
+            for applicant in &waiting.entry.applicants {
+                opening.claims.leave(applicant);
+            }
+        }
+        if let Some(kept) = self.kept.get_mut(&waiting.entry.opening) {
+            kept.entries.remove(receipt);
+        }
+    }
+
+    /// To enter and withdraw under ever new names must not fill the memory: of the
+    /// withdrawn entries the last are known.
+    fn forget_the_oldest(&mut self) {
+        while self.withdrawn.len() > MAX_WITHDRAWN
+            && let Some((at, receipt)) = self.withdrawn.first().copied()
+        {
+            self.forget_entry(at, &receipt);
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Order};
-use giliran_wire::snapshot::OrderState;
+use giliran_wire::snapshot::{OrderState, Revealed};
 use giliran_wire::{LedgerId, OrderKey};
 
 use super::apply::Applying;
@@ -164,7 +164,7 @@ impl Applying<'_> {
         if !committed || !ready {
             return Err(self.damage(&format!("the seed of opening number {ordinal} is another")));
         }
-        order.revealed = Some((seed, beacon));
+        order.revealed = Some(Revealed { seed, beacon, at: self.time });
         if draws {
             opening.set_drawn(ballots == 0);
         }
@@ -182,7 +182,7 @@ impl Applying<'_> {
         if !opening.draws() || opening.phase() != Phase::Open {
             return Err(damage(self, "enters where nothing is to be drawn"));
         }
-        let enters = |waiting: &Arc<Waiting>| waiting.live;
+        let enters = |waiting: &Arc<Waiting>| waiting.is_live();
         let second = entry.applicants.iter().any(|who| {
             opening
                 .claims
@@ -195,10 +195,11 @@ impl Applying<'_> {
         if let Some(account) = entry.account {
             opening.accounts.grant(account, entry.applicants.len() as u32, live);
         }
-        let waiting = Arc::new(Waiting { entry, since: self.time, live: true });
+        let waiting = Arc::new(Waiting { entry, since: self.time, withdrawn: None });
         if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
             return Err(damage(self, "entered twice"));
         }
+        self.keeper.book.crowd.add(&waiting);
         for applicant in &waiting.entry.applicants {
             self.forget_withdrawn(&opening, applicant);
             opening.claims.enter(*applicant, &waiting, live);

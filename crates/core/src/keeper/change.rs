@@ -8,7 +8,7 @@ use giliran_wire::{BookingId, Digest, Timestamp};
 use super::Keeper;
 use super::apply::sorted;
 use super::due::release_at;
-use crate::change::{Judged, Target, wrong_state};
+use crate::change::{Judged, Target, paid_with, wrong_state};
 use crate::claims::Standing;
 use crate::decide::{Refusal, Settled};
 use crate::{Booking, ChangeAsk, Deed, Found, Opening};
@@ -99,6 +99,7 @@ impl Keeper {
                     seats,
                     release_at: release_at(&found.opening.record().rules.cancelled, now, random),
                     reason: None,
+                    hold_expires_at: None,
                 })
             }
         };
@@ -116,7 +117,7 @@ impl Keeper {
         let (booking, opening) = (&found.booking, &found.opening);
         let places = booking.seats.len();
         for slot in slots {
-            let usable = !opening.day_has_begun(slot, now)
+            let usable = opening.is_bookable(slot, now)
                 && self.stock(booking.opening, slot).has_room(places as u32)
                 && opening.free[slot as usize].take(places as i32);
             if !usable {
@@ -148,8 +149,11 @@ impl Keeper {
         };
         let told = Told::Booking(booking.id);
         let changed = match booking.status {
+            // The hold has ended with the moment until which the slot can be booked;
+            // that is about to be on record.
+            Status::Held if !opening.is_bookable(booking.slot, now) => return Changed::Wait,
             Status::Held => Changed::Entry(entry(None), told),
-            Status::Expired if !opening.day_has_begun(booking.slot, now) => {
+            Status::Expired if opening.is_bookable(booking.slot, now) => {
                 match self.revivable(booking, opening, now) {
                     Some(true) => {
                         self.revive(booking, opening);
@@ -215,14 +219,21 @@ impl Keeper {
         // Looked at with the own claims in place: of two that claim one person in
         // two openings, one at least sees the other.
         let elsewhere = opening.booked_elsewhere(&party, &self.book.openings(), now);
-        let taken = elsewhere == Some(false) && opening.free[slot as usize].take(missing);
-        if !taken {
-            opening.claims.give(&party);
+        let places = booking.seats.len() as u32;
+        let account = booking.account.filter(|_| elsewhere == Some(false));
+        let counted = account.is_none_or(|account| opening.accounts.take(&account, places));
+        let taken =
+            elsewhere == Some(false) && counted && opening.free[slot as usize].take(missing);
+        if taken {
+            return Some(true);
         }
-        match elsewhere {
-            Some(true) => Some(false),
-            _ => taken.then_some(true),
+        opening.claims.give(&party);
+        if let (Some(account), true) = (&account, counted) {
+            opening.accounts.give(account, places);
         }
+        let full = |account| opening.accounts.durably_full(&account, places);
+        let never = elsewhere == Some(true) || account.is_some_and(full);
+        never.then_some(false)
     }
 
     fn revive(&mut self, booking: &Booking, opening: &Opening) {
@@ -274,7 +285,7 @@ impl Keeper {
             cause: CancelCause::Authority,
             release_at: release_at(rule, now, random),
             reason: Some(reason.to_owned()),
-            refund_due: false,
+            refund_due: paid_with(&found.booking).is_some(),
         });
         self.in_block.touched.insert(id);
         Some(entry)
@@ -295,6 +306,9 @@ impl Keeper {
         let (slot, seats) = self.swap(&found, others, now)?;
         self.in_block.touched.insert(id);
         let rule = &found.opening.record().rules.cancelled;
+        let held = found.booking.status == Status::Held;
+        let hold = found.booking.hold_expires_at.filter(|_| held);
+        let hold_expires_at = hold.map(|hold| found.opening.hold_in(slot, hold));
         Some(Entry::Reschedule(Reschedule {
             booking: id,
             request_id: String::new(),
@@ -303,6 +317,7 @@ impl Keeper {
             seats,
             release_at: release_at(rule, now, random),
             reason: Some(reason.to_owned()),
+            hold_expires_at,
         }))
     }
 

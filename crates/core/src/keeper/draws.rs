@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, Seat};
+use giliran_wire::snapshot::Revealed;
 use giliran_wire::{BookingId, LedgerId, OrderKey, Timestamp};
 
 use super::Keeper;
@@ -75,8 +76,8 @@ impl Keeper {
             let state = self.kept.get(&ordinal)?.order.as_ref()?;
             let stage = match (&state.revealed, state.root) {
                 (Some(_), None) => return None,
-                (Some((operator, beacon)), Some((root, _))) => {
-                    let seed = ballot::seed(&root, operator, beacon.as_deref());
+                (Some(Revealed { seed, beacon, .. }), Some((root, _))) => {
+                    let seed = ballot::seed(&root, seed, beacon.as_deref());
                     let ranking = Stage::Ranking { after: None, seed, line: Buckets::new() };
                     opening.is_drawing().then_some(ranking)?
                 }
@@ -166,7 +167,7 @@ impl Keeper {
             }
             *left -= 1;
             self.book.waiting.look(receipt, |waiting| {
-                if let Some(waiting) = waiting.filter(|w| w.live && !w.entry.waits) {
+                if let Some(waiting) = waiting.filter(|w| w.is_live() && !w.entry.waits) {
                     see(waiting);
                 }
             });
@@ -191,6 +192,10 @@ impl Keeper {
         most_bytes: usize,
     ) -> Vec<Entry> {
         let ordinal = opening.record().ordinal;
+        // One moment for the whole draw, and on record: else its result would turn
+        // on how fast its groups are written.
+        let revealed = self.kept[&ordinal].order.as_ref().and_then(|order| order.revealed.as_ref());
+        let by = revealed.map_or(now, |revealed| revealed.at);
         let (mut grants, mut losers) = (Vec::new(), Vec::new());
         let mut bytes = GROUP_BYTES;
         while let Some((_, _, receipt)) = line.lowest().copied() {
@@ -202,7 +207,7 @@ impl Keeper {
                 break;
             }
             line.next();
-            match self.serve(opening, &waiting, now) {
+            match self.serve(opening, &waiting, (by, now)) {
                 Some(grant) => {
                     bytes += most;
                     grants.push(Entry::Grant(grant));
@@ -228,12 +233,19 @@ impl Keeper {
     }
 
     /// All places of a party in the first of its slots that has them, or none.
-    fn serve(&mut self, opening: &Opening, waiting: &Waiting, now: Timestamp) -> Option<Grant> {
+    /// `by`: whatever can be booked then.
+    fn serve(
+        &mut self,
+        opening: &Opening,
+        waiting: &Waiting,
+        (by, now): (Timestamp, Timestamp),
+    ) -> Option<Grant> {
         let entry = &waiting.entry;
         let ordinal = entry.opening;
         let places = entry.applicants.len();
         for slot in &entry.slots {
-            let fits = self.stock(ordinal, *slot).has_room(places as u32)
+            let fits = opening.is_bookable(*slot, by)
+                && self.stock(ordinal, *slot).has_room(places as u32)
                 && opening.free[*slot as usize].take(places as i32);
             if !fits {
                 continue;
@@ -251,7 +263,6 @@ impl Keeper {
                 self.in_block.taken.insert((ordinal, *slot, number));
                 seats.push(Seat { applicant: *applicant, number });
             }
-            let hold = opening.record().rules.hold_ms;
             return Some(Grant {
                 booking: entry.receipt,
                 opening: ordinal,
@@ -262,7 +273,7 @@ impl Keeper {
                 reference: entry.reference.clone(),
                 account: entry.account,
                 channel: entry.channel.clone(),
-                hold_expires_at: hold.map(|ms| now.plus_millis(ms)),
+                hold_expires_at: opening.hold_end(*slot, now),
             });
         }
         None

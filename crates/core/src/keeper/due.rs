@@ -179,7 +179,7 @@ impl Keeper {
             let Some(receipt) = drawing.order.pop() else { break };
             let waiting = self.book.waiting.look(&receipt, |w| w.map(Arc::clone));
             // Withdrawn meanwhile, or to be in this very block.
-            let Some(waiting) = waiting.filter(|waiting| waiting.live) else { continue };
+            let Some(waiting) = waiting.filter(|waiting| waiting.is_live()) else { continue };
             if self.in_block.touched.contains(&receipt) {
                 continue;
             }
@@ -225,13 +225,14 @@ impl Keeper {
         opening.claims.take(&party).ok()?;
         let openings = self.book.openings();
         let fits = opening.booked_elsewhere(&entry.applicants, &openings, now) == Some(false)
+            && !opening.anyone_had_enough(&entry.applicants)
             && entry.account.is_none_or(|account| opening.accounts.take(&account, places as u32));
         if !fits {
             opening.claims.give(&party);
             return None;
         }
         for slot in &entry.slots {
-            if opening.day_has_begun(*slot, now) || self.stock(ordinal, *slot).halted {
+            if !opening.is_bookable(*slot, now) || self.stock(ordinal, *slot).halted {
                 continue;
             }
             let returned = pool.entry(*slot).or_default();
@@ -252,7 +253,6 @@ impl Keeper {
                 numbers.push(number);
             }
             let seats = entry.applicants.iter().zip(numbers);
-            let hold = opening.record().rules.hold_ms;
             return Some(Grant {
                 booking: entry.receipt,
                 opening: ordinal,
@@ -263,7 +263,7 @@ impl Keeper {
                 reference: entry.reference.clone(),
                 account: entry.account,
                 channel: entry.channel.clone(),
-                hold_expires_at: hold.map(|ms| now.plus_millis(ms)),
+                hold_expires_at: opening.hold_end(*slot, now),
             });
         }
         if let Some(account) = &entry.account {

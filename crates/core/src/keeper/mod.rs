@@ -66,11 +66,14 @@ pub struct Keeper {
     collected: BTreeSet<(Timestamp, u32, u32, u16)>,
     /// Live entries by the release that draws them.
     waiting: BTreeSet<(Timestamp, u32, BookingId)>,
+    /// Withdrawn entries that are still known, the oldest first.
+    withdrawn: BTreeSet<(Timestamp, BookingId)>,
 }
 
 /// One opening's part of the keeper's state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    opening: Arc<Opening>,
     stocks: Vec<Stock>,
     /// Its bookings, to find them when it retires.
     made: Vec<BookingId>,
@@ -82,6 +85,20 @@ struct Kept {
     order: Option<OrderState>,
     /// Live entries into its own draw.
     ballots: u64,
+}
+
+impl Kept {
+    const fn new(opening: Arc<Opening>, stocks: Vec<Stock>) -> Self {
+        Self {
+            opening,
+            stocks,
+            made: Vec::new(),
+            entries: BTreeSet::new(),
+            draws: 0,
+            order: None,
+            ballots: 0,
+        }
+    }
 }
 
 /// What the block that is being written is about to change, beside its grants:
@@ -161,8 +178,8 @@ pub enum Numbered {
     Done,
     /// This id is taken: try with other bits.
     IdTaken,
-    /// An operator has lowered the quota or halted the slot since it was
-    /// decided.
+    /// Since it was decided, an operator has lowered the quota or halted the slot,
+    /// or the moment has come from which on nobody can book it.
     NoRoom,
 }
 
@@ -206,6 +223,7 @@ impl Keeper {
             delayed: BTreeSet::new(),
             collected: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 
@@ -244,17 +262,17 @@ impl Keeper {
         self.retired.contains(id) || self.book.openings.load().named(id).is_some()
     }
 
-    /// Gives the grant its booking id and the lowest free numbers of its slot,
-    /// as it enters a block.
-    pub fn number(&mut self, grant: &mut Grant, random: u128) -> Numbered {
+    /// Gives the grant its booking id, the lowest free numbers of its slot and the
+    /// end of its hold, as it enters a block of this time.
+    pub fn number(&mut self, grant: &mut Grant, time: Timestamp, random: u128) -> Numbered {
         let places = grant.seats.len() as u32;
-        let room = self
-            .kept
-            .get(&grant.opening)
-            .is_some_and(|kept| kept.stocks[grant.slot as usize].has_room(places));
-        if !room {
+        let Some(kept) = self.kept.get(&grant.opening) else { return Numbered::NoRoom };
+        if !kept.opening.is_bookable(grant.slot, time)
+            || !kept.stocks[grant.slot as usize].has_room(places)
+        {
             return Numbered::NoRoom;
         }
+        grant.hold_expires_at = kept.opening.hold_end(grant.slot, time);
         let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
         self.numbered.insert(id);
         grant.booking = id;
@@ -316,6 +334,9 @@ impl Keeper {
                     self.untake(booking.opening, booking.slot, seats.iter().map(|s| s.number));
                     if let Some(opening) = self.book.openings.load().get(booking.opening) {
                         opening.claims.give(seats.iter().map(|seat| &seat.applicant));
+                        if let Some(account) = &booking.account {
+                            opening.accounts.give(account, seats.len() as u32);
+                        }
                     }
                 }
             }
@@ -462,6 +483,7 @@ impl Keeper {
             giliran_wire::codec::encode_into(opening.record(), &mut bytes);
             bytes.push(opening.phase() as u8);
             bytes.extend_from_slice(&opening.window().1.as_millis().to_le_bytes());
+            bytes.push(u8::from(opening.took_place()));
             for slot in 0..opening.slots() {
                 bytes.extend_from_slice(&opening.durably_free(slot).to_le_bytes());
             }
@@ -484,7 +506,8 @@ impl Keeper {
                 if let Some(waiting) = self.book.waiting.look(receipt, |w| w.map(Arc::clone)) {
                     giliran_wire::codec::encode_into(&waiting.entry, &mut bytes);
                     bytes.extend_from_slice(&waiting.since.as_millis().to_le_bytes());
-                    bytes.push(u8::from(waiting.live));
+                    let withdrawn = waiting.withdrawn.map_or(0, Timestamp::as_millis);
+                    bytes.extend_from_slice(&withdrawn.to_le_bytes());
                 }
                 hasher.update(&bytes);
             }

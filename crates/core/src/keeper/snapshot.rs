@@ -149,6 +149,7 @@ impl Keeper {
                     record: opening.record().clone(),
                     phase: opening.phase(),
                     closes_at: opening.window().1,
+                    took_place: opening.took_place(),
                     draws: kept.draws,
                     slots: kept.stocks.iter().map(slot_state).collect(),
                 }))
@@ -224,6 +225,7 @@ impl Keeper {
         let opening = Opening::new(state.record);
         opening.set_phase(state.phase);
         opening.set_closes_at(state.closes_at);
+        opening.set_took_place(state.took_place);
         let mut stocks = Vec::with_capacity(state.slots.len());
         for (index, slot) in state.slots.into_iter().enumerate() {
             let index = index as u32;
@@ -246,7 +248,8 @@ impl Keeper {
             show(&opening, index, &stock, before, 0);
             stocks.push(stock);
         }
-        let kept = Kept { stocks, draws: state.draws, ..Kept::default() };
+        let opening = Arc::new(opening);
+        let kept = Kept { draws: state.draws, ..Kept::new(Arc::clone(&opening), stocks) };
         self.kept.insert(ordinal, kept);
         let openings = self.book.openings.load().with(opening);
         self.book.openings.store(Arc::new(openings));
@@ -295,17 +298,22 @@ impl Keeper {
     }
 
     fn restore_entry(&mut self, state: EntryState) -> Result<(), String> {
-        let EntryState { entry, since, live } = state;
+        let EntryState { entry, since, withdrawn } = state;
+        let live = withdrawn.is_none();
         let (receipt, ordinal) = (entry.receipt, entry.opening);
         let opening = self.book.openings.load().get(ordinal).map(Arc::clone);
         let opening = opening.ok_or_else(|| format!("entry {receipt} is in no opening"))?;
-        let waiting = Arc::new(Waiting { entry, since, live });
+        let waiting = Arc::new(Waiting { entry, since, withdrawn });
+        match withdrawn {
+            Some(at) => drop(self.withdrawn.insert((at, receipt))),
+            None => self.book.crowd.add(&waiting),
+        }
         if live && waiting.entry.waits {
             self.waiting.insert((draw_of(&opening, &waiting), ordinal, receipt));
         }
         for who in &waiting.entry.applicants {
             // Receipts are in no order of time: the live one counts, else the last.
-            let later = |there: &Arc<Waiting>| there.live || (!live && there.since > since);
+            let later = |there: &Arc<Waiting>| there.is_live() || (!live && there.since > since);
             let later = |claim: &crate::claims::Claim| claim.waiting().is_some_and(later);
             if !opening.claims.look(who, |claim| claim.is_some_and(later)) {
                 opening.claims.wait(*who, Arc::clone(&waiting));
@@ -394,5 +402,5 @@ fn restored_life(life: LifeState) -> Life {
 }
 
 fn entry_state(waiting: &Waiting) -> EntryState {
-    EntryState { entry: waiting.entry.clone(), since: waiting.since, live: waiting.live }
+    EntryState { entry: waiting.entry.clone(), since: waiting.since, withdrawn: waiting.withdrawn }
 }

@@ -2,9 +2,10 @@
 
 use giliran_core::Keeper;
 use giliran_wire::Pseudonym;
+use giliran_wire::answer::SlotState;
 
 use crate::history::person;
-use crate::plain::Had;
+use crate::plain::{Had, PlainOpening};
 use crate::world::{World, snapshot_of};
 
 impl World {
@@ -26,9 +27,20 @@ impl World {
                 assert_eq!(quota, plain.places[slot as usize].quota);
                 let live = self.plain.live(o, slot).len() as i32;
                 assert_eq!(live + opening.withheld(slot) + durably, i32::from(quota), "P11");
+                self.check_shown(plain, &opening.slot_state(slot, self.time()), slot, live);
             }
         }
         assert_eq!(self.book().bookings(), self.plain.had.len());
+    }
+
+    /// A slot as clients see it.
+    fn check_shown(&self, plain: &PlainOpening, shown: &SlotState<'_>, slot: u32, live: i32) {
+        let places = &plain.places[slot as usize];
+        assert_eq!(live + shown.withheld as i32 + shown.free, shown.quota as i32, "P11 as shown");
+        assert_eq!(shown.bookable, !plain.too_late(slot, self.time()));
+        assert!(shown.bookable || shown.free <= 0);
+        assert_eq!((shown.reserved, shown.halted), (places.reserved.into(), places.halted));
+        assert_eq!(shown.next_release, places.withheld.values().map(|until| until.at()).min());
     }
 
     pub(crate) fn check_end(&mut self) {

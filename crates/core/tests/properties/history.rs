@@ -20,9 +20,15 @@ pub(crate) fn day(i: u8) -> Date {
     format!("2026-11-{:02}", 23 + i).parse().unwrap()
 }
 
-/// When the day begins in Jakarta, seven hours ahead of UTC.
-pub(crate) fn begins(i: u8) -> Timestamp {
-    format!("2026-11-{:02}T17:00:00Z", 22 + i).parse().unwrap()
+/// From when on a slot of the day cannot be booked, in Jakarta, seven hours ahead of
+/// UTC.
+fn bookable_until(rule: BookableUntil, i: u8) -> Timestamp {
+    let begins: Timestamp = format!("2026-11-{:02}T17:00:00Z", 22 + i).parse().unwrap();
+    match rule {
+        BookableUntil::DayBegins => begins,
+        BookableUntil::TimeOfDay { minute } => begins.plus_millis(u64::from(minute) * 60_000),
+        BookableUntil::Before { ms } => Timestamp::from_millis(begins.as_millis() - ms as i64),
+    }
 }
 
 /// An opening in small numbers.
@@ -41,6 +47,9 @@ pub(crate) struct OpeningSpec {
     pub(crate) expired: ReturnRule,
     pub(crate) across_openings: bool,
     pub(crate) max_changes: u16,
+    pub(crate) bookable_until: BookableUntil,
+    pub(crate) max_bookings: u16,
+    pub(crate) leftovers: Leftovers,
 }
 
 #[derive(Debug, Clone)]
@@ -165,7 +174,7 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
             session: u32::from(*session) % sessions,
             date: day(*date),
             quota: *quota,
-            bookable_until: begins(*date),
+            bookable_until: bookable_until(spec.bookable_until, *date),
         };
         let name = |s: &Slot| (s.office, s.session, s.date);
         if !slots.iter().any(|s| name(s) == name(&slot)) {
@@ -188,9 +197,9 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
             expired: spec.expired.clone(),
             across_openings: spec.across_openings,
             max_changes: spec.max_changes,
-            bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
+            bookable_until: spec.bookable_until,
+            max_bookings: spec.max_bookings,
+            leftovers: spec.leftovers,
         },
         offices,
         slots,
@@ -215,10 +224,17 @@ prop_compose! {
         expired in return_rule(),
         across_openings in prop::bool::weighted(0.3),
         max_changes in prop_oneof![2 => 0u16..4, 3 => Just(1_000)],
+        bookable_until in prop_oneof![
+            2 => Just(BookableUntil::DayBegins),
+            1 => Just(BookableUntil::TimeOfDay { minute: 720 }),
+            1 => Just(BookableUntil::Before { ms: 18 * HOUR_MS }),
+        ],
+        max_bookings in prop_oneof![1 => Just(1u16), 2 => Just(2), 2 => Just(3), 1 => Just(1_000)],
+        leftovers in prop_oneof![1 => Just(Leftovers::None), 1 => Just(Leftovers::FirstCome)],
     ) -> OpeningSpec {
         OpeningSpec {
             offices, slots, max_party, max_per_account, opens_in, lasts, hold_ms, cancelled,
-            expired, across_openings, max_changes,
+            expired, across_openings, max_changes, bookable_until, max_bookings, leftovers,
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use giliran_core::Ask;
 use giliran_wire::answer::{Phase, Reason, Status};
-use giliran_wire::ledger::{OpeningRecord, ReturnRule};
+use giliran_wire::ledger::{Leftovers, OpeningRecord, ReturnRule};
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};
 
-const DAY_MS: i64 = 24 * 3_600_000;
+pub(crate) const DAY_MS: i64 = 24 * 3_600_000;
 /// Jakarta is so far ahead of UTC, all year round.
 const ZONE_MS: i64 = 7 * 3_600_000;
 
@@ -96,6 +96,15 @@ impl Had {
         self.seats.iter().any(|(person, _)| person == who)
     }
 
+    /// What it was paid for by, if it was; of payments without a name: the inner
+    /// none.
+    pub(crate) fn paid(&self) -> Option<Option<String>> {
+        self.done.iter().rev().find_map(|(_, did)| match did {
+            Did::Confirmed(reference) => Some(reference.clone()),
+            _ => None,
+        })
+    }
+
     pub(crate) fn numbers(&self) -> Vec<u16> {
         self.seats.iter().map(|(_, number)| *number).collect()
     }
@@ -151,6 +160,14 @@ pub(crate) enum Until {
     Draw(Timestamp),
 }
 
+impl Until {
+    pub(crate) const fn at(self) -> Timestamp {
+        match self {
+            Self::Moment(at) | Self::Draw(at) => at,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct PlainOpening {
     pub(crate) record: OpeningRecord,
@@ -159,6 +176,8 @@ pub(crate) struct PlainOpening {
     pub(crate) places: Vec<Places>,
     pub(crate) retired: bool,
     pub(crate) draws: u64,
+    /// It has opened, and was not ended before that.
+    pub(crate) took_place: bool,
 }
 
 impl PlainOpening {
@@ -175,6 +194,7 @@ impl PlainOpening {
             places: record.slots.iter().map(places).collect(),
             retired: false,
             draws: 0,
+            took_place: false,
             record,
         }
     }
@@ -184,6 +204,33 @@ impl PlainOpening {
         let midnight = format!("{}T00:00:00Z", self.record.slots[slot as usize].date);
         let midnight: Timestamp = midnight.parse().unwrap();
         Timestamp::from_millis(midnight.as_millis() - ZONE_MS)
+    }
+
+    /// True once it is too late to book a slot.
+    pub(crate) fn too_late(&self, slot: u32, now: Timestamp) -> bool {
+        now >= self.record.slots[slot as usize].bookable_until
+    }
+
+    /// When a hold that begins now ends in a slot.
+    pub(crate) fn hold_end(&self, slot: u32, now: Timestamp) -> Option<Timestamp> {
+        let until = self.record.slots[slot as usize].bookable_until;
+        self.record.rules.hold_ms.map(|ms| now.plus_millis(ms).min(until))
+    }
+
+    /// True if whoever asks gets what is free, after the window.
+    pub(crate) fn gives_leftovers(&self) -> bool {
+        self.record.rules.leftovers == Leftovers::FirstCome
+            && self.phase == Phase::Closed
+            && self.took_place
+    }
+
+    /// True if it still gives places after its window: to whoever asks, or to those
+    /// who wait.
+    fn still_gives(&self, wait: bool, now: Timestamp) -> bool {
+        let any = |at| (0..self.places.len() as u32).any(|slot| !self.too_late(slot, at));
+        let releases = self.releases();
+        self.gives_leftovers() && any(now)
+            || wait && !releases.is_empty() && any(Self::next(&releases, now))
     }
 
     /// The first of these minutes of the day after `after`.
@@ -240,7 +287,7 @@ pub(crate) struct Plain {
 
 impl Plain {
     pub(crate) fn expected(&self, request: &Request, now: Timestamp) -> Expected {
-        let meant = self.meant(request);
+        let meant = self.meant(request, now);
         if request.opening.is_none() {
             let mut undecided = false;
             for opening in 0..self.openings.len() {
@@ -313,7 +360,7 @@ impl Plain {
                 return Expected::Refused(Reason::NotOpen);
             }
             Phase::Scheduled => return Expected::Wait,
-            Phase::Closed if late => {}
+            Phase::Closed if late || there.gives_leftovers() => {}
             Phase::Closed => return Expected::Refused(Reason::Closed),
             Phase::Open if now >= there.closes_at => return Expected::Wait,
             Phase::Open => {}
@@ -329,8 +376,16 @@ impl Plain {
         if !request.vouched && fitting.iter().flatten().any(|slot| session(record, *slot).0) {
             return Expected::Refused(Reason::NotPermitted);
         }
-        if self.over_limit(opening, request, true) {
+        let quota = |slot: &u32| usize::from(there.places[*slot as usize].quota);
+        if fitting.iter().flatten().all(|slot| quota(slot) < request.applicants.len()) {
+            return Expected::Refused(Reason::PartyTooLarge);
+        }
+        let unnamed = record.rules.max_per_account.is_some() && request.account.is_none();
+        if unnamed || self.over_limit(opening, request, true) {
             return Expected::Refused(Reason::AccountLimit);
+        }
+        if self.had_enough(opening, &request.applicants) {
+            return Expected::Refused(Reason::ApplicantLimit);
         }
         let mut undecided = false;
         match self.booked(opening, &request.applicants) {
@@ -348,21 +403,28 @@ impl Plain {
         }
         let places = request.applicants.len() as i32;
         let slots: Vec<u32> = fitting.into_iter().flatten().collect();
-        if !late && slots.iter().any(|slot| self.free(opening, *slot, true) >= places) {
+        let given = there.phase == Phase::Open || there.gives_leftovers();
+        let has = |slot: &u32, durably| {
+            !there.too_late(*slot, now) && self.free(opening, *slot, durably) >= places
+        };
+        if given && slots.iter().any(|slot| has(slot, true)) {
             if self.over_limit(opening, request, false) {
                 return Expected::Wait;
             }
-            return match slots.into_iter().find(|s| self.free(opening, *s, false) >= places) {
+            return match slots.into_iter().find(|slot| has(slot, false)) {
                 Some(slot) => Expected::Granted { opening, slot },
                 None => Expected::Wait,
             };
+        }
+        if slots.iter().all(|slot| there.too_late(*slot, now)) {
+            return Expected::Refused(Reason::Closed);
         }
         if !waits {
             return Expected::Refused(Reason::SoldOut);
         }
         let draw = PlainOpening::next(&there.releases(), now);
-        if slots.iter().all(|slot| draw >= there.day(*slot)) {
-            return Expected::Refused(if late { Reason::Closed } else { Reason::SoldOut });
+        if slots.iter().all(|slot| there.too_late(*slot, draw)) {
+            return Expected::Refused(if given { Reason::SoldOut } else { Reason::Closed });
         }
         let waiting = |who: &Pseudonym| {
             let entry = self.entry_of.get(&(opening, *who)).and_then(|id| self.entry(id));
@@ -378,6 +440,17 @@ impl Plain {
             }
         }
         Expected::Enter(wanted)
+    }
+
+    /// True if one of these was granted as many bookings of an opening as one may
+    /// ever have: also those that ended, and those that they left.
+    pub(crate) fn had_enough(&self, opening: usize, people: &[Pseudonym]) -> bool {
+        let most = usize::from(self.openings[opening].record.rules.max_bookings);
+        let granted = |who: &Pseudonym| {
+            let of = |had: &&Had| had.opening == opening && had.request.applicants.contains(who);
+            self.had.iter().filter(of).count()
+        };
+        people.iter().any(|who| granted(who) >= most)
     }
 
     /// Whether one of these has a live booking in an opening. None: that turns on
@@ -419,21 +492,24 @@ impl Plain {
         self.pending.iter().any(|p| p.opening == opening && p.people.contains(who))
     }
 
-    fn meant(&self, request: &Request) -> Option<usize> {
+    fn meant(&self, request: &Request, now: Timestamp) -> Option<usize> {
         let there = || self.openings.iter().enumerate().filter(|(_, o)| !o.retired);
         let of = |phase| there().filter(move |(_, o)| o.phase == phase).collect::<Vec<_>>();
         if let Some(id) = &request.opening {
             return there().find(|(_, o)| o.record.id == *id).map(|(i, _)| i);
         }
         let open = of(Phase::Open);
-        if open.len() > 1 {
+        let mut giving = of(Phase::Closed);
+        giving.retain(|(_, o)| o.still_gives(request.wait, now));
+        if open.len() > 1 || open.is_empty() && giving.len() > 1 {
             return None;
         }
         let scheduled = of(Phase::Scheduled).into_iter();
         let scheduled = scheduled.filter(|(_, o)| o.record.opens_at < o.closes_at);
         let scheduled = scheduled.min_by_key(|(_, o)| o.record.opens_at);
         let closed = of(Phase::Closed).into_iter().max_by_key(|(_, o)| o.closes_at);
-        open.into_iter().next().or(scheduled).or(closed).map(|(i, _)| i)
+        let giving = giving.into_iter().next();
+        open.into_iter().next().or(giving).or(scheduled).or(closed).map(|(i, _)| i)
     }
 
     fn over_limit(&self, opening: usize, request: &Request, durably: bool) -> bool {

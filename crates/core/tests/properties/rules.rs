@@ -9,7 +9,9 @@ use giliran_wire::ledger::{
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
-use crate::plain::{Did, Had, Pending, Plain, PlainOpening, Request, Until, Waits, fitting_all};
+use crate::plain::{
+    DAY_MS, Did, Had, Pending, Plain, PlainOpening, Request, Until, Waits, fitting_all,
+};
 
 /// What a change must come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,15 @@ pub(crate) enum Deal {
     Cancel(Vec<Pseudonym>),
     Withdraw,
     Move(u32, Vec<u16>),
+}
+
+/// A change that must be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) kind: Kind,
+    pub(crate) id: BookingId,
+    pub(crate) version: u32,
+    pub(crate) payment: Option<String>,
 }
 
 /// A request for a change.
@@ -90,7 +101,10 @@ impl Plain {
                 }
                 None
             }
-            Deed::Cancel { .. } if had.is_live() => None,
+            Deed::Cancel { .. } if had.is_live() => {
+                let day = self.openings[had.opening].day(had.slot);
+                if now >= day.plus_millis(DAY_MS as u64) { refused(Reason::Closed) } else { None }
+            }
             Deed::Reschedule { choices, .. } if had.status == Status::Confirmed => {
                 self.cannot_move(had, choices, now)
             }
@@ -116,7 +130,7 @@ impl Plain {
         let opening = &self.openings[had.opening];
         let record: &OpeningRecord = &opening.record;
         let refused = |reason| Some(Outcome::Refused(reason));
-        let begun = |slot: u32| now >= opening.day(slot);
+        let begun = |slot: u32| opening.too_late(slot, now);
         let fitting = fitting_all(record, choices);
         let fits = |slot: &&u32| {
             **slot == had.slot
@@ -155,10 +169,16 @@ impl Plain {
             return Outcome::Write(Deal::Withdraw);
         };
         let deal = match &wish.deed {
-            Deed::Confirm { .. } if had.status == Status::Held => Deal::Confirm,
+            Deed::Confirm { .. } if had.status == Status::Held => {
+                // Its hold has ended; that comes first.
+                if self.openings[had.opening].too_late(had.slot, now) {
+                    return Outcome::Wait;
+                }
+                Deal::Confirm
+            }
             Deed::Confirm { .. }
                 if had.status == Status::Expired
-                    && now < self.openings[had.opening].day(had.slot) =>
+                    && !self.openings[had.opening].too_late(had.slot, now) =>
             {
                 match self.revives(&had, now) {
                     Some(true) => Deal::Revive,
@@ -192,7 +212,7 @@ impl Plain {
     ) -> Option<(u32, Vec<u16>)> {
         let (opening, places) = (had.opening, had.seats.len());
         let usable = |slot: &&u32| {
-            now < self.openings[opening].day(**slot)
+            !self.openings[opening].too_late(**slot, now)
                 && self.has_room(opening, **slot, places)
                 && self.free(opening, **slot, false) >= places as i32
         };
@@ -255,11 +275,19 @@ impl Plain {
             Some(true) => return Some(false),
             None => return None,
         }
-        if self.free(opening, slot, false) < free.len() as i32 {
+        let account = had.request.account;
+        let over = |durably| {
+            let over = |account| self.account_is_over(opening, account, people.len(), durably);
+            account.is_some_and(over)
+        };
+        if over(true) {
+            return Some(false);
+        }
+        if over(false) || self.free(opening, slot, false) < free.len() as i32 {
             return None;
         }
         self.revived.extend(withheld.into_iter().map(|number| (opening, slot, number)));
-        self.take(opening, slot, &free, people, None);
+        self.take(opening, slot, &free, people, account);
         Some(true)
     }
 
@@ -327,11 +355,12 @@ impl Plain {
         if self.booked(opening, &people) != Some(false)
             || self.booked_elsewhere(opening, &people, now) != Some(false)
             || account.is_some_and(over)
+            || self.had_enough(opening, &people)
         {
             return None;
         }
         for slot in waits.slots {
-            if now >= self.openings[opening].day(slot)
+            if self.openings[opening].too_late(slot, now)
                 || self.openings[opening].places[slot as usize].halted
             {
                 continue;
@@ -360,8 +389,33 @@ impl Plain {
         None
     }
 
-    /// A record is durable. What must be told of it: kind, id, version.
+    /// A record is durable. What must be told of it.
     pub(crate) fn apply(
+        &mut self,
+        entry: &Entry,
+        time: Timestamp,
+        request: Option<Request>,
+    ) -> Vec<Told> {
+        let paid = match entry {
+            Entry::Confirm(confirm) => Some(confirm.reference.clone()),
+            Entry::Cancel(cancel) => self.of(&cancel.booking).paid(),
+            _ => None,
+        };
+        let payment = paid.clone().flatten();
+        let one = self.apply_one(entry, time, request);
+        let told = |(kind, id, version)| Told { kind, id, version, payment: payment.clone() };
+        let mut all: Vec<Told> = one.into_iter().map(told).collect();
+        if let Entry::Cancel(cancel) = entry
+            && cancel.refund_due
+        {
+            assert!(paid.is_some() && cancel.cause == CancelCause::Authority);
+            self.of(&cancel.booking).done.push((String::new(), Did::Refund(payment.clone())));
+            all.push(told(self.changed(Kind::RefundDue, &cancel.booking)));
+        }
+        all
+    }
+
+    fn apply_one(
         &mut self,
         entry: &Entry,
         time: Timestamp,
@@ -430,6 +484,7 @@ impl Plain {
                 let had = self.of(&swap.booking);
                 let (opening, slot, numbers) = (had.opening, had.slot, had.numbers());
                 had.slot = swap.slot;
+                had.hold = swap.hold_expires_at.or(had.hold);
                 had.seats = swap.seats.iter().map(|seat| (seat.applicant, seat.number)).collect();
                 if swap.reason.is_some() {
                     had.changes = 0;
@@ -460,7 +515,9 @@ impl Plain {
     }
 
     fn turn(&mut self, opening: u32, to: Phase) -> Option<(Kind, BookingId, u32)> {
-        self.openings[opening as usize].phase = to;
+        let opening = &mut self.openings[opening as usize];
+        opening.took_place |= to == Phase::Open && opening.record.opens_at < opening.closes_at;
+        opening.phase = to;
         None
     }
 

@@ -21,7 +21,7 @@ use crate::history::{
     SESSIONS, Step, WishSpec, day, opening_record, person,
 };
 use crate::plain::{Expected, Pending, Plain, Request};
-use crate::rules::{Outcome, Wish};
+use crate::rules::{Outcome, Told, Wish};
 
 /// When histories begin.
 const BEGIN: &str = "2026-11-21T12:00:00Z";
@@ -160,13 +160,16 @@ impl World {
             told.extend(self.plain.apply(entry, time, request));
         }
         let changed = changes.iter().map(|change| match change {
-            Change::Booking { kind, before, after, .. } => {
+            Change::Booking { kind, before, after, payment, .. } => {
                 let booking = &after.booking;
                 let before = before.as_ref().map_or(0, |before| before.version);
                 assert_eq!(booking.version, before + 1);
-                (*kind, booking.id, booking.version)
+                let payment = payment.as_deref().map(str::to_owned);
+                Told { kind: *kind, id: booking.id, version: booking.version, payment }
             }
-            Change::Entry { kind, waiting, .. } => (*kind, waiting.entry.receipt, 0),
+            Change::Entry { kind, waiting, .. } => {
+                Told { kind: *kind, id: waiting.entry.receipt, version: 0, payment: None }
+            }
         });
         assert_eq!(changed.collect::<Vec<_>>(), told);
         self.plain.retire(time);
@@ -406,8 +409,10 @@ impl World {
         let block = Block { time: block.time.max(self.keeper.chain().time), ..block };
         self.commit_block(block, &requests);
         // Grants decided before the close came too late: what the engine refuses.
-        let closed =
-            |grant: &Grant| self.plain.openings[grant.opening as usize].phase == Phase::Closed;
+        let closed = |grant: &Grant| {
+            let opening = &self.plain.openings[grant.opening as usize];
+            opening.phase == Phase::Closed && !opening.gives_leftovers()
+        };
         let (late, queue): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.queue).into_iter().partition(|grant| closed(grant));
         self.queue = queue;
@@ -497,7 +502,9 @@ impl World {
         }
         let grants = |grant: &Grant| {
             let (opening, places) = (grant.opening as usize, grant.seats.len());
-            self.plain.openings[opening].phase == Phase::Open
+            let there = &self.plain.openings[opening];
+            (there.phase == Phase::Open || there.gives_leftovers())
+                && !there.too_late(grant.slot, time)
                 && self.plain.has_room(opening, grant.slot, places)
         };
         let granted = (!self.queue.is_empty()).then(|| which.index(self.queue.len()));
@@ -510,8 +517,7 @@ impl World {
                 seat.number = number;
             }
             grant.booking = BookingId::from_random(1_000_000 + self.ledger.len() as u128);
-            let hold = self.plain.openings[opening].record.rules.hold_ms;
-            grant.hold_expires_at = hold.map(|ms| time.plus_millis(ms));
+            grant.hold_expires_at = self.plain.openings[opening].hold_end(grant.slot, time);
             // The others' is durable; the own one is given up below.
             self.plain.pending.push(self.plain.pending[self.place(&grant)].clone());
             entries.push(Entry::Grant(grant));

@@ -1,7 +1,7 @@
 //! The next block: what it holds, and that it is what the rules say.
 
 use giliran_core::{Changed, Numbered, Told};
-use giliran_wire::answer::Reason;
+use giliran_wire::answer::{Reason, Status};
 use giliran_wire::ledger::{
     CancelCause, DrawRecord, Entry, Grant, Released, Reschedule, ReturnRule,
 };
@@ -121,6 +121,9 @@ impl World {
         let had = self.plain.had.iter().find(|had| had.id == swap.booking).unwrap();
         let people: Vec<_> = had.seats.iter().map(|(who, _)| *who).collect();
         let seats: Vec<_> = people.into_iter().zip(numbers.iter().copied()).collect();
+        let until = self.plain.openings[had.opening].record.slots[slot as usize].bookable_until;
+        let hold = had.hold.filter(|_| had.status == Status::Held).map(|hold| hold.min(until));
+        assert_eq!(swap.hold_expires_at, hold);
         let moved: Vec<_> = swap.seats.iter().map(|seat| (seat.applicant, seat.number)).collect();
         assert_eq!((swap.slot, moved), (slot, seats));
         self.check_release(had.opening, true, swap.release_at, time);
@@ -242,8 +245,8 @@ impl World {
                 assert_eq!(grant.request_id, waits.request.request_id);
                 let people: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
                 assert_eq!(people, waits.request.applicants);
-                let rules = &self.plain.openings[opening].record.rules;
-                assert_eq!(grant.hold_expires_at, rules.hold_ms.map(|ms| time.plus_millis(ms)));
+                let hold = self.plain.openings[opening].hold_end(grant.slot, time);
+                assert_eq!(grant.hold_expires_at, hold);
                 (grant.slot, grant.seats.iter().map(|seat| seat.number).collect::<Vec<_>>())
             });
             assert_eq!(got, expected, "drawn {receipt}");
@@ -298,6 +301,7 @@ impl World {
             } else {
                 let Some(Entry::Cancel(cancel)) = &entry else { panic!("{entry:?}") };
                 assert_eq!((cancel.cause, cancel.seats.len()), (CancelCause::Authority, 0));
+                assert_eq!(cancel.refund_due, had.paid().is_some());
                 self.check_release(had.opening, true, cancel.release_at, time);
             }
             self.plain.touched.push(id);
@@ -310,10 +314,11 @@ impl World {
         for _ in 0..most {
             let Some(mut grant) = self.queue.pop_front() else { break };
             let (opening, slot, places) = (grant.opening as usize, grant.slot, grant.seats.len());
-            let has_room = self.plain.has_room(opening, slot, places);
+            let has_room = self.plain.has_room(opening, slot, places)
+                && !self.plain.openings[opening].too_late(slot, time);
             // Few different bits: an id that is taken has to be noticed.
             let numbered = loop {
-                match self.keeper.number(&mut grant, u128::from(self.ids / 3)) {
+                match self.keeper.number(&mut grant, time, u128::from(self.ids / 3)) {
                     Numbered::IdTaken => self.ids += 1,
                     done => break done,
                 }
@@ -327,8 +332,7 @@ impl World {
             let lowest = self.plain.lowest_numbers(opening, slot, places);
             assert_eq!(numbers, lowest, "the lowest numbers first");
             self.plain.taken.extend(numbers.into_iter().map(|number| (opening, slot, number)));
-            let hold = self.plain.openings[opening].record.rules.hold_ms;
-            grant.hold_expires_at = hold.map(|ms| time.plus_millis(ms));
+            assert_eq!(grant.hold_expires_at, self.plain.openings[opening].hold_end(slot, time));
             let of_it = |p: &&Pending| {
                 p.opening == opening
                     && p.request.is_some()

@@ -199,8 +199,6 @@ impl<T> Sequencer<T> {
 
     /// False: the block is full and grants still wait.
     fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
-        let openings = self.keeper.book().openings();
-        let mut holds = None;
         while let Some(waiting) = self.queue.pop_front() {
             let bytes = grant_bytes(&waiting.what) + 8;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
@@ -208,22 +206,12 @@ impl<T> Sequencer<T> {
                 return false;
             }
             let Waiting { what: mut grant, ticket, since_ms } = waiting;
-            let hold_ms = match holds {
-                Some((ordinal, hold_ms)) if ordinal == grant.opening => hold_ms,
-                _ => {
-                    let opening = openings.get(grant.opening);
-                    let hold_ms = opening.and_then(|o| o.record().rules.hold_ms);
-                    holds = Some((grant.opening, hold_ms));
-                    hold_ms
-                }
-            };
-            if !self.number(&mut grant) {
-                // An operator has taken the place away meanwhile; another try is
-                // decided on what is left.
+            if !self.number(&mut grant, time) {
+                // An operator has taken the place away meanwhile, or it is too late
+                // for it; another try is decided on what is left.
                 self.busy(ticket, Some(grant.request_id.as_str().into()));
                 continue;
             }
-            grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
             block.bytes += bytes;
             block.entries.push(Entry::Grant(*grant.enter()));
             block.tickets.push(ticket);

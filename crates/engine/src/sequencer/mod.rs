@@ -58,7 +58,9 @@ use giliran_core::{
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, OpeningRecord, TakeOver};
+use giliran_wire::ledger::{
+    BallotEntry, DrawRecord, Entry, Grant, Leftovers, OpeningRecord, TakeOver,
+};
 use giliran_wire::{BookingId, OrderKey, Timestamp, WriterNonce};
 pub use refusals::Tallies;
 use rounds::Rounds;
@@ -400,7 +402,8 @@ impl<T> Sequencer<T> {
         }
     }
 
-    /// True if the opening has closed, or does with the block in flight.
+    /// True if the opening has closed, or does with the block in flight, and gives
+    /// nothing after that.
     fn is_closed(&self, ordinal: u32) -> bool {
         let openings = self.keeper.book().openings();
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
@@ -412,7 +415,14 @@ impl<T> Sequencer<T> {
                 .take_while(|entry| matches!(entry, Entry::Closed { .. }))
                 .any(|entry| *entry == Entry::Closed { opening: ordinal })
         });
-        closing || openings.get(ordinal).is_none_or(|o| o.phase() == Phase::Closed)
+        let gone = |opening: &std::sync::Arc<giliran_core::Opening>| match opening.phase() {
+            Phase::Closed => !opening.gives_leftovers(),
+            // Whatever is free then, whoever asks gets.
+            _ => {
+                closing && (opening.draws() || opening.record().rules.leftovers == Leftovers::None)
+            }
+        };
+        openings.get(ordinal).is_none_or(gone)
     }
 
     /// Decides again what waited, and sends the next block if none is in flight.

@@ -198,8 +198,6 @@ impl<T> Sequencer<T> {
         block: &mut Gathered<T>,
         time: Timestamp,
     ) -> bool {
-        let openings = self.keeper.book().openings();
-        let hold_ms = openings.get(ordinal).and_then(|opening| opening.record().rules.hold_ms);
         let mut grants: Vec<Entry> = Vec::new();
         let mut room = MAX_BLOCK_BYTES.saturating_sub(block.bytes + GROUP_BYTES);
         let mut all = true;
@@ -217,11 +215,10 @@ impl<T> Sequencer<T> {
                 all = false;
                 break;
             }
-            if !self.number(&mut grant) {
+            if !self.number(&mut grant, time) {
                 self.answer_asked(&ask, ticket, Outcome::Busy);
                 continue;
             }
-            grant.hold_expires_at = hold_ms.map(|ms| time.plus_millis(ms));
             room -= bytes;
             block.tickets.push(ticket);
             grants.push(Entry::Grant(*grant.enter()));
@@ -237,11 +234,11 @@ impl<T> Sequencer<T> {
         all
     }
 
-    /// Gives a grant its id and numbers; false: an operator has taken the place
-    /// away meanwhile.
-    pub(super) fn number(&mut self, grant: &mut Grant) -> bool {
+    /// Gives a grant its id, its numbers and its hold; false: the place is not to be
+    /// had any more.
+    pub(super) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
         loop {
-            match self.keeper.number(grant, (self.random)()) {
+            match self.keeper.number(grant, time, (self.random)()) {
                 Numbered::Done => return true,
                 Numbered::IdTaken => {}
                 Numbered::NoRoom => return false,

@@ -229,7 +229,10 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
     };
     let mut bench = Bench::unopened();
     bench.sequencer = bench.sequencer.with_beacon(Some(network.clone()));
-    bench.sequencer.record_openings(vec![opening(Order::Draw, &[2])], bench.now);
+    // The first slot can be booked for two minutes after the close.
+    let mut record = opening(Order::Draw, &[2, 2]);
+    record.slots[0].bookable_until = Timestamp::from_millis(CLOSES + 120_000);
+    bench.sequencer.record_openings(vec![record], bench.now);
     bench.run();
     let name = bench.entries().flatten().find_map(|entry| match entry {
         Entry::Draw(DrawRecord::Committed { beacon, .. }) => beacon,
@@ -239,8 +242,9 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
     let published = network.published_at(&round).unwrap();
     assert!(published >= Timestamp::from_millis(CLOSES + 60_000), "{published}");
     for who in 0..4 {
-        bench.ask(&[who], &[0], None);
+        bench.ask(&[who], &[0, 1], None);
     }
+    bench.ask(&[4], &[0], None);
     bench.tick(1);
     // Its round would be there before a later close.
     let later = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 1) };
@@ -266,8 +270,11 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
     assert!(bench.slots().is_empty());
     let other = sign(round.number + 1);
     assert!(!act(Act::Beacon { signature: other }, 102, &mut bench), "another round's");
+    // Handed in late: whoever wanted the first slot alone gets nothing.
+    bench.tick(120_000);
     assert!(act(Act::Beacon { signature: signature.clone() }, 103, &mut bench));
-    assert_eq!(bench.slots().len(), 2);
+    let slots = bench.slots();
+    assert!(slots.len() == 2 && slots.values().all(|slot| *slot == (1, 1)), "{slots:?}");
     assert!(!act(Act::Beacon { signature }, 104, &mut bench), "a second time");
 }
 

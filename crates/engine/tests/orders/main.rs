@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod draws;
+mod leftovers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -236,7 +237,8 @@ impl Bench {
             choices: &choices,
             opening: None,
             expires_at: None,
-            account: account.map(|i| person(1_000_000 + i)),
+            // Everybody has one of their own.
+            account: Some(person(1_000_000 + account.unwrap_or(1_000_000 + party[0]))),
             channel: None,
             reference: None,
             vouched: false,

@@ -277,6 +277,7 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
                 rows.text(Some(text));
             }
             rows.number(slot.quota.into());
+            rows.text(Some(&slot.bookable_until.to_string()));
             rows.number(0);
             rows.text(Some("f"));
             rows.end_row().await?;
@@ -354,17 +355,18 @@ const ON: &str = "\
     FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS u(id, who, number, slot) \
     WHERE booking_id = u.id AND applicant = u.who";
 const CHANGED: &str = "\
-    UPDATE bookings b SET version = b.version + 1, ledger_seq = u.seq, \
+    UPDATE bookings b SET version = b.version + 1 + u.refund::int, ledger_seq = u.seq, \
     payment = CASE WHEN u.turn = 'confirmed' OR (u.turn = 'paid' AND b.status = 'held') \
         THEN u.payment ELSE b.payment END, \
-    refunds = b.refunds + (u.turn = 'paid' AND b.status <> 'held')::int, \
-    hold_expires_at = CASE WHEN u.turn = 'stays' THEN b.hold_expires_at END, \
+    refunds = b.refunds + (u.turn = 'paid' AND b.status <> 'held')::int + u.refund::int, \
+    hold_expires_at = CASE WHEN u.turn = 'stays' \
+        THEN coalesce(u.hold::timestamptz, b.hold_expires_at) END, \
     status = CASE WHEN u.turn = 'stays' OR (u.turn = 'paid' AND b.status <> 'held') THEN b.status \
         WHEN u.turn = 'paid' THEN 'confirmed' ELSE u.turn END, \
     office = coalesce(s.office, b.office), date = coalesce(s.date, b.date), \
     session = coalesce(s.session, b.session) \
-    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[]) \
-        AS u(id, seq, turn, payment, slot) \
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bool[], \
+        $7::text[]) AS u(id, seq, turn, payment, slot, refund, hold) \
     JOIN bookings old ON old.id = u.id \
     LEFT JOIN slots s ON s.opening = old.opening AND s.slot = u.slot \
     WHERE b.id = u.id";
@@ -394,8 +396,11 @@ async fn write_updates(
     let turns: Vec<&str> = updates.iter().map(|update| update.turn.name()).collect();
     let payments: Vec<Option<&str>> = updates.iter().map(|u| u.payment.as_deref()).collect();
     let slots: Vec<Option<i64>> = updates.iter().map(|u| u.slot.map(i64::from)).collect();
+    let refunds: Vec<bool> = updates.iter().map(|u| u.refund).collect();
+    let holds: Vec<Option<String>> =
+        updates.iter().map(|u| u.hold.map(|at| at.to_string())).collect();
     transaction
-        .execute(CHANGED, &[&ids, &seqs, &turns, &payments, &slots])
+        .execute(CHANGED, &[&ids, &seqs, &turns, &payments, &slots, &refunds, &holds])
         .await
         .map_err(failed)?;
     let (mut ids, mut people, mut numbers, mut slots) = (vec![], vec![], vec![], vec![]);

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS slots (
     date    DATE NOT NULL,
     session TEXT NOT NULL,
     quota   INTEGER NOT NULL,
+    bookable_until TIMESTAMPTZ NOT NULL,
     reserved INTEGER NOT NULL DEFAULT 0,
     halted  BOOLEAN NOT NULL DEFAULT FALSE,
     PRIMARY KEY (opening_ordinal, slot)

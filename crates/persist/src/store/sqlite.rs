@@ -271,7 +271,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
     }
     for slot in &batch.slots {
         transaction.execute(
-            "INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)",
+            "INSERT INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
             params![
                 slot.opening_ordinal,
                 slot.slot,
@@ -279,7 +279,8 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
                 slot.office,
                 slot.date,
                 slot.session,
-                slot.quota
+                slot.quota,
+                slot.bookable_until.to_string()
             ],
         )?;
     }
@@ -383,11 +384,11 @@ fn write_updates(transaction: &Transaction<'_>, updates: &[Update]) -> rusqlite:
          WHERE booking_id = ? AND applicant = ?",
     )?;
     let mut booking = transaction.prepare_cached(
-        "UPDATE bookings SET version = version + 1, ledger_seq = ?2, \
+        "UPDATE bookings SET version = version + 1 + ?5, ledger_seq = ?2, \
          payment = CASE WHEN ?3 = 'confirmed' OR (?3 = 'paid' AND status = 'held') \
              THEN ?4 ELSE payment END, \
-         refunds = refunds + (?3 = 'paid' AND status <> 'held'), \
-         hold_expires_at = CASE WHEN ?3 = 'stays' THEN hold_expires_at END, \
+         refunds = refunds + (?3 = 'paid' AND status <> 'held') + ?5, \
+         hold_expires_at = CASE WHEN ?3 = 'stays' THEN coalesce(?6, hold_expires_at) END, \
          status = CASE WHEN ?3 = 'stays' OR (?3 = 'paid' AND status <> 'held') THEN status \
              WHEN ?3 = 'paid' THEN 'confirmed' ELSE ?3 END \
          WHERE id = ?1",
@@ -415,7 +416,9 @@ fn write_updates(transaction: &Transaction<'_>, updates: &[Update]) -> rusqlite:
             id.as_str(),
             update.seq as i64,
             update.turn.name(),
-            update.payment
+            update.payment,
+            update.refund,
+            update.hold.map(|at| at.to_string())
         ])?;
         if let Some(slot) = update.slot {
             moved.execute(params![id.as_str(), slot])?;

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS slots (
     date    TEXT NOT NULL,
     session TEXT NOT NULL,
     quota   INTEGER NOT NULL,
+    bookable_until TEXT NOT NULL,
     reserved INTEGER NOT NULL DEFAULT 0,
     halted  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (opening_ordinal, slot)

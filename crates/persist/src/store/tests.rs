@@ -46,6 +46,7 @@ fn granted_at(reference: &str, granted_at: Timestamp) -> Arc<Batch> {
         date: "2030-01-07".to_owned(),
         session: "all".to_owned(),
         quota: 3,
+        bookable_until: Timestamp::LATEST,
     };
     let grant = Grant {
         booking: BookingId::from_random(5),

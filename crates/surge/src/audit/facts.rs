@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_persist::{Stored, StoredAction};
-use giliran_wire::answer::Status;
+use giliran_wire::answer::{FreePlaces, Status};
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
     Adjustment, Block, Cancel, CancelCause, Chain, Confirm, Doubt, DrawRecord, Entry, Grant,
@@ -15,12 +15,17 @@ use giliran_wire::ledger::{
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::generations::Generations;
+use super::limits::{Limits, Way};
 use super::orders::{Orders, Told};
 use super::{AuditError, Check, Findings};
 use crate::draw::Extract;
 use crate::journal::Journal;
 use crate::log::Choice;
 use crate::walk::{self, Read};
+
+/// An engine that decides nothing for so long after the ledger's last block has
+/// nobody who asks: refusals are put on record as well.
+const QUIET_MS: u64 = 24 * 3_600_000;
 
 /// A booking, and what became of it.
 #[derive(Debug, Clone)]
@@ -38,7 +43,10 @@ pub(super) struct Fact {
     /// Every seat it ever had, in the request's order, and whether it is active.
     seats: Vec<(Seat, bool)>,
     payment: Option<String>,
+    /// True: a payment has confirmed it, whatever its name.
+    paid: bool,
     refunds: u32,
+    hold: Option<Timestamp>,
     /// Slot and active numbers from a sequence on.
     versions: Vec<(u64, u32, Vec<u16>)>,
 }
@@ -72,6 +80,36 @@ impl Places {
     fn offered(&self) -> i64 {
         let free = self.quota - self.reserved - (self.live.len() + self.withheld.len()) as i64;
         if self.halted { free.min(0) } else { free }
+    }
+}
+
+/// A slot as it should be shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    quota: i64,
+    /// Free, were it not too late.
+    offered: i64,
+    reserved: i64,
+    halted: bool,
+    /// It was too late already when the ledger's last block was written.
+    late: bool,
+}
+
+impl Shown {
+    pub(super) fn is(&self, told: &FreePlaces) -> bool {
+        let free = if told.bookable { self.offered } else { self.offered.min(0) };
+        i64::from(told.quota) == self.quota
+            && i64::from(told.free) == free
+            && i64::from(told.reserved) == self.reserved
+            && told.halted == self.halted
+            && !(told.bookable && self.late)
+    }
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { quota, offered, reserved, halted, late } = self;
+        write!(f, "{offered} free of {quota}, {reserved} reserved, halted {halted}, late {late}")
     }
 }
 
@@ -121,6 +159,9 @@ pub struct Facts {
     /// Sequence at which an epoch begins.
     epochs: Vec<(u64, u64)>,
     events: Vec<(String, BookingId)>,
+    limits: Limits,
+    /// When the block of a sequence was written.
+    times: Vec<(u64, Timestamp)>,
     generations: Generations,
     journal: Journal,
     wrong: Wrong,
@@ -153,6 +194,8 @@ impl Default for Facts {
             asked: HashSet::new(),
             epochs: Vec::new(),
             events: Vec::new(),
+            limits: Limits::default(),
+            times: Vec::new(),
             generations: Generations::default(),
             journal: Journal::default(),
             wrong,
@@ -194,9 +237,11 @@ impl Facts {
         }
         let Block { time, entries, .. } = block;
         self.journal.read(seq, time, &entries);
+        self.times.push((seq, time));
         let mut drawing = false;
         let mut n = 0;
         for entry in entries {
+            let mut refund = false;
             let about = match entry {
                 Entry::Genesis(_)
                 | Entry::TakeOver(_)
@@ -213,22 +258,31 @@ impl Facts {
                 }
                 Entry::Opened { opening } => {
                     self.phases.push((seq, opening, true));
+                    self.limits.phase(opening, true);
                     None
                 }
                 Entry::Closed { opening } => {
                     self.phases.push((seq, opening, false));
+                    self.limits.phase(opening, false);
                     None
                 }
                 Entry::Grant(grant) => {
                     let id = grant.booking;
+                    let way = self.way(&id);
                     self.orders.grant(seq, &grant, drawing);
+                    if let Some(record) = self.openings.get(grant.opening as usize) {
+                        self.limits.granted((seq, time), record, &grant, way);
+                    }
                     // What a round decides has not entered before.
                     let entered = drawing && !self.has_rounds(grant.opening);
                     self.grant(seq, time, grant, entered || self.entries.contains_key(&id));
                     Some(id)
                 }
-                Entry::Confirm(confirm) => Some(self.confirm(seq, confirm)),
-                Entry::Cancel(cancel) => Some(self.cancel(seq, time, &cancel)),
+                Entry::Confirm(confirm) => Some(self.confirm(seq, time, confirm)),
+                Entry::Cancel(cancel) => {
+                    refund = cancel.refund_due;
+                    Some(self.cancel(seq, time, &cancel))
+                }
                 Entry::Expire(expire) => {
                     let id = expire.booking;
                     self.end(seq, time, id, None, Status::Expired, expire.release_at);
@@ -240,6 +294,9 @@ impl Facts {
                     None
                 }
                 Entry::Adjust(adjust) => {
+                    if let Adjustment::Beacon { value } = &adjust.change {
+                        self.orders.handed_in(adjust.opening, value);
+                    }
                     self.adjust(seq, adjust.opening, &adjust.change);
                     None
                 }
@@ -254,7 +311,8 @@ impl Facts {
                 }
                 Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }) => {
                     if let Some(record) = self.openings.get(opening as usize) {
-                        self.orders.revealed(seq, self.ledger(), record, seed, beacon);
+                        let at = (seq, time);
+                        self.orders.revealed(at, self.ledger(), record, seed, beacon);
                     }
                     None
                 }
@@ -290,13 +348,26 @@ impl Facts {
                     None
                 }
             };
-            if let Some(booking) = about {
+            // A refund is an event of its own.
+            for booking in about.into_iter().flat_map(|id| [Some(id), refund.then_some(id)]) {
+                let Some(booking) = booking else { continue };
                 let id = EventId { ledger: self.ledger(), seq, n };
                 self.events.push((id.to_string(), booking));
                 n += 1;
             }
         }
         Ok(())
+    }
+
+    /// How the booking that is about to be granted comes about.
+    fn way(&self, id: &BookingId) -> Way {
+        if self.orders.draws_for(id) {
+            Way::Draw
+        } else if self.entries.contains_key(id) {
+            Way::Release
+        } else {
+            Way::Asked
+        }
     }
 
     fn has_rounds(&self, ordinal: u32) -> bool {
@@ -405,7 +476,9 @@ impl Facts {
             slot,
             seats: grant.seats.iter().map(|seat| (*seat, true)).collect(),
             payment: None,
+            paid: false,
             refunds: 0,
+            hold: grant.hold_expires_at,
             versions: vec![(seq, slot, numbers)],
             grant,
         });
@@ -455,8 +528,19 @@ impl Facts {
         self.by_booking.get(id).map(|place| &self.grants[*place])
     }
 
-    fn confirm(&mut self, seq: u64, confirm: Confirm) -> BookingId {
+    fn confirm(&mut self, seq: u64, time: Timestamp, confirm: Confirm) -> BookingId {
         let id = confirm.booking;
+        let revives = confirm.revived.as_ref().map(Vec::len);
+        if let Some(fact) = self.find(&id)
+            && (revives.is_some() || fact.status == Status::Held)
+            && let Some(record) = self.openings.get(fact.grant.opening as usize)
+        {
+            let (slot, account) = (fact.slot, fact.grant.account);
+            self.limits.in_time(seq, time, record, id, slot);
+            if let Some(places) = revives {
+                self.limits.live(seq, record, id, account, places);
+            }
+        }
         if let Some(seats) = &confirm.revived {
             let at = self.find(&id).map(|fact| (fact.grant.opening, fact.slot));
             if let Some((opening, slot)) = at {
@@ -473,6 +557,7 @@ impl Facts {
             if revived.is_some() || fact.status == Status::Held {
                 fact.status = Status::Confirmed;
                 fact.payment = confirm.reference;
+                fact.paid = true;
             } else {
                 fact.refunds += 1;
             }
@@ -493,7 +578,13 @@ impl Facts {
             });
         }
         let only = (!cancel.seats.is_empty()).then_some(&cancel.seats[..]);
+        let authority = cancel.cause == CancelCause::Authority;
+        let due = authority && self.find(&id).is_some_and(|fact| fact.paid);
+        self.limits.cancelled(seq, id, due, cancel.refund_due);
         self.end(seq, time, id, only, Status::Cancelled, cancel.release_at);
+        if cancel.refund_due {
+            self.change(seq, id, &[Status::Cancelled], |fact| fact.refunds += 1);
+        }
         id
     }
 
@@ -511,8 +602,10 @@ impl Facts {
         if let Some(fact) = self.find(&id) {
             let (opening, slot) = (fact.grant.opening, fact.slot);
             let seats: Vec<Seat> = fact.active().into_iter().filter(leaves).collect();
+            let account = fact.grant.account;
             self.give(seq, time, (opening, slot), &seats, release_at);
             self.leave(seq, opening, &seats);
+            self.limits.ended(opening, account, seats.len());
         }
         let allowed: &[Status] = match status {
             Status::Expired => &[Status::Held],
@@ -532,11 +625,16 @@ impl Facts {
         let id = swap.booking;
         if let Some(fact) = self.find(&id) {
             let (opening, slot, seats) = (fact.grant.opening, fact.slot, fact.active());
+            if let Some(record) = self.openings.get(opening as usize) {
+                self.limits.in_time(seq, time, record, id, swap.slot);
+                self.limits.moved(seq, record, id, swap.reason.is_some());
+            }
             self.take(seq, (opening, swap.slot), id, &swap.seats, false);
             self.give(seq, time, (opening, slot), &seats, swap.release_at);
         }
         self.change(seq, id, &[Status::Held, Status::Confirmed], |fact| {
             fact.slot = swap.slot;
+            fact.hold = swap.hold_expires_at.or(fact.hold);
             for (seat, active) in &mut fact.seats {
                 if let Some(new) = swap.seats.iter().find(|new| new.applicant == seat.applicant) {
                     (*seat, *active) = (*new, true);
@@ -630,8 +728,8 @@ impl Facts {
         slots.collect()
     }
 
-    /// Quota and free places of the slots of openings in memory, by key.
-    pub(super) fn free_places(&self) -> Vec<(String, i64, i64)> {
+    /// The slots of openings in memory, by key.
+    pub(super) fn free_places(&self) -> Vec<(String, Shown)> {
         let slots = self.places.iter().filter_map(|((ordinal, index), places)| {
             let opening = self.openings.get(*ordinal as usize)?;
             let last = opening.slots.iter().map(|slot| slot.date).max()?;
@@ -642,7 +740,10 @@ impl Facts {
             }
             let (slot, office, session) = opening.place(*index)?;
             let key = format!("{}.{}.{}.{}", opening.id, office.id, slot.date, session.id);
-            Some((key, places.quota, places.offered()))
+            let late = self.chain.time >= slot.bookable_until;
+            let (quota, offered) = (places.quota, places.offered());
+            let (reserved, halted) = (places.reserved, places.halted);
+            Some((key, Shown { quota, offered, reserved, halted, late }))
         });
         slots.collect()
     }
@@ -668,7 +769,7 @@ impl Facts {
                 account: grant.account.map(|account| account.to_hex()),
                 channel: grant.channel.clone(),
                 granted_at: fact.granted_at.to_string(),
-                hold_expires_at: grant.hold_expires_at.filter(|_| held).map(|at| at.to_string()),
+                hold_expires_at: fact.hold.filter(|_| held).map(|at| at.to_string()),
                 payment: fact.payment.clone(),
                 refunds: fact.refunds,
                 ledger_seq: fact.changed_at,
@@ -753,11 +854,17 @@ impl Facts {
         party: u32,
         seq: u64,
     ) -> Option<String> {
+        // Whoever was told so was decided before the next block was written.
+        let next = self.times.partition_point(|(at, _)| *at <= seq);
+        let decided = self
+            .times
+            .get(next)
+            .map_or_else(|| self.chain.time.plus_millis(QUIET_MS), |(_, time)| *time);
         let mut fitting = choices.iter().flat_map(|choice| choice.slots(opening));
         fitting.find_map(|index| {
             let free = self.free_at(opening.ordinal, index, seq);
             let (slot, office, session) = opening.place(index)?;
-            (free >= i64::from(party))
+            (free >= i64::from(party) && decided < slot.bookable_until)
                 .then(|| format!("{} {} {} had {free} places", office.id, slot.date, session.id))
         })
     }
@@ -771,6 +878,12 @@ impl Facts {
             || (opening.rules.across_openings
                 && (0..self.openings.len() as u32)
                     .any(|ordinal| contains(self.booked.get(&(ordinal, who)), seq)))
+    }
+
+    /// Whether an applicant had been granted as many bookings as one may, at a
+    /// sequence.
+    pub(super) fn had_enough(&self, opening: &OpeningRecord, who: Pseudonym, seq: u64) -> bool {
+        self.limits.had_enough(opening, who, seq)
     }
 
     pub(super) fn opening(&self, ordinal: u32) -> Option<&OpeningRecord> {
@@ -792,6 +905,7 @@ impl Facts {
         ];
         let id = |ordinal| self.opening(ordinal).map_or(String::new(), |o| o.id.clone());
         checks.extend(self.orders.awaited(id));
+        checks.extend(self.limits.checks());
         checks
     }
 }

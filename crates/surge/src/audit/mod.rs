@@ -2,6 +2,7 @@
 
 mod facts;
 mod generations;
+mod limits;
 mod orders;
 mod seen;
 
@@ -13,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::Ledger;
 use giliran_persist::{Store, StoreUrl};
+use giliran_wire::answer::FreePlaces;
 use giliran_wire::subject::Domain;
 use giliran_wire::{ApplicantKey, event};
 
@@ -260,12 +262,13 @@ async fn availability(context: &Context, domain: &Domain, ledger: &Ledger, facts
     let since = Instant::now();
     loop {
         let mut findings = Findings::new();
-        for (key, quota, free) in facts.free_places() {
+        for (key, slot) in facts.free_places() {
             let value = bucket.get(&key).await.ok().flatten();
-            let told: serde_json::Value =
-                value.and_then(|value| serde_json::from_slice(&value).ok()).unwrap_or_default();
-            let fine = told["quota"] == quota && told["free"] == free;
-            findings.look(fine, || format!("{key}: {told}, but {free} of {quota} are free"));
+            let told: Option<FreePlaces> =
+                value.as_ref().and_then(|value| serde_json::from_slice(value).ok());
+            let fine = told.is_some_and(|told| slot.is(&told));
+            let said = || String::from_utf8_lossy(value.as_deref().unwrap_or_default());
+            findings.look(fine, || format!("{key}: {} is told, but {slot} is right", said()));
         }
         if findings.wrong == 0 || since.elapsed() >= PATIENCE {
             return findings.check("P11", WHAT);

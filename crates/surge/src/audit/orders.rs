@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use giliran_wire::beacon::Round;
 use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
-use giliran_wire::{BookingId, LedgerId, Pseudonym};
+use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::{Check, Findings, not_checked};
 use crate::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
@@ -56,6 +56,10 @@ struct OfOpening {
     places: Vec<u32>,
     root: Option<[u8; 32]>,
     revealed: Option<([u8; 32], Option<Vec<u8>>)>,
+    /// Slots that could not be booked any more then.
+    passed: Vec<u32>,
+    /// The public value that an operator has just handed in.
+    handed: Option<Vec<u8>>,
     /// The slot each entry gets, as computed here.
     expected: BTreeMap<BookingId, Option<u32>>,
     /// What the ledger has told so far.
@@ -115,9 +119,20 @@ impl Orders {
         });
     }
 
+    pub(super) fn handed_in(&mut self, ordinal: u32, value: &[u8]) {
+        if let Some(of) = self.openings.get_mut(&ordinal) {
+            of.handed = Some(value.to_vec());
+        }
+    }
+
+    /// True if this receipt is of an entry into an opening's own draw.
+    pub(super) fn draws_for(&self, receipt: &BookingId) -> bool {
+        self.entered.contains_key(receipt)
+    }
+
     pub(super) fn revealed(
         &mut self,
-        seq: u64,
+        (seq, time): (u64, Timestamp),
         ledger: LedgerId,
         record: &OpeningRecord,
         seed: [u8; 32],
@@ -140,6 +155,10 @@ impl Orders {
                 format!("sequence {seq}: the public value of {} is not the named one", record.id)
             });
         }
+        let handed = of.handed.take();
+        self.wrong.look(handed == beacon, || {
+            format!("sequence {seq}: nobody is on record as who handed in that of {}", record.id)
+        });
         for (number, people) in &of.rounds {
             let rank = |who: &Pseudonym| draw::round_rank(&seed, *number, who);
             self.wrong.look(people.windows(2).all(|w| rank(&w[0]) <= rank(&w[1])), || {
@@ -147,6 +166,8 @@ impl Orders {
             });
         }
         of.revealed = Some((seed, beacon));
+        let late = |slot: &u32| record.slots[*slot as usize].bookable_until <= time;
+        of.passed = (0..record.slots.len() as u32).filter(late).collect();
         if draws {
             let extract = of.extract(ledger, record);
             let drawn: BTreeMap<String, Option<u32>> = extract
@@ -280,6 +301,7 @@ impl OfOpening {
             root: hex(&self.root.unwrap_or_default()),
             seed: hex(&seed),
             slots: self.places.iter().enumerate().filter_map(slot).collect(),
+            passed: self.passed.clone(),
             ballots,
         }
     }

@@ -8,7 +8,7 @@ use super::{Check, Facts, Findings, Verdict};
 use crate::log::Attempt;
 
 /// The checks that need a log.
-pub(super) const WHAT: [(&str, &str); 7] = [
+pub(super) const WHAT: [(&str, &str); 8] = [
     ("P2", "every grant that was told is in the ledger as it was told"),
     ("P4", "the same request gets the same booking"),
     ("P5", "the ledger's order respects real time"),
@@ -16,6 +16,7 @@ pub(super) const WHAT: [(&str, &str); 7] = [
     ("P8", "what answers say was true at the position they name"),
     ("P12", "nobody is told `sold_out` while there is room"),
     ("P12", "`already_booked` rests on a durable booking"),
+    ("P12", "`applicant_limit` rests on as many durable bookings"),
 ];
 
 pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>) -> Vec<Check> {
@@ -25,6 +26,7 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
     let mut as_of = Findings::new();
     let mut sold_out = Findings::new();
     let mut booked = Findings::new();
+    let mut enough = Findings::new();
     let mut bookings: HashMap<(&str, Option<&str>, &str), &str> = HashMap::new();
     for attempt in log {
         let id = &attempt.request_id;
@@ -69,10 +71,19 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
                 .any(|applicant| facts.has_booked(opening, key.applicant(applicant), seq));
             booked.look(durable, || format!("request {id} at {seq}: nobody of it had a booking"));
         }
+        if let (Some(key), "applicant_limit") = (key, reason) {
+            let had = |applicant: &String| facts.had_enough(opening, key.applicant(applicant), seq);
+            enough.look(attempt.applicants.iter().any(had), || {
+                format!("request {id} at {seq}: nobody of it had as many bookings as one may")
+            });
+        }
     }
     let mut booked = booked.check(WHAT[6].0, WHAT[6].1);
+    let mut enough = enough.check(WHAT[7].0, WHAT[7].1);
     if key.is_none() {
-        booked.verdict = Verdict::NotChecked("no applicant key was given");
+        for check in [&mut booked, &mut enough] {
+            check.verdict = Verdict::NotChecked("no applicant key was given");
+        }
     }
     vec![
         told.check(WHAT[0].0, WHAT[0].1),
@@ -82,6 +93,7 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
         as_of.check(WHAT[4].0, WHAT[4].1),
         sold_out.check(WHAT[5].0, WHAT[5].1),
         booked,
+        enough,
     ]
 }
 

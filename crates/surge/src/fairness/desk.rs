@@ -32,6 +32,11 @@ const ZONE: &str = "Asia/Jakarta";
 const OPENING: &str = "w";
 /// The id of the ledger.
 pub(crate) const LEDGER: LedgerId = LedgerId([1; 16]);
+/// By then the window is closed, µs after its end.
+const CLOSED_BY_US: i64 = 1_000_000;
+/// Bookings that a person may be granted, and moves of one: what an engine does
+/// where nothing is said.
+const MOST_A_PERSON: u16 = 3;
 /// Most entries in a block: below its limit of 512 KiB also for parties of five.
 const BLOCK_ENTRIES: usize = 1_000;
 
@@ -76,20 +81,21 @@ pub(crate) struct Desk {
     keeper: Keeper,
     book: Arc<Book>,
     random: Random,
-    hold_ms: Option<u64>,
     commit_us: i64,
     grants: VecDeque<Pending<Grant>>,
     entering: VecDeque<Box<BallotEntry>>,
     changes: VecDeque<ChangeAsk>,
     flying: Option<(i64, Block, BlockHash)>,
+    /// The window is to be closed with the next block.
+    closing: bool,
     offices: Vec<String>,
     dates: Vec<Date>,
 }
 
 impl Desk {
     /// An open opening of the scenario's places under these rules.
-    pub(crate) fn new(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64, seed: u64) -> Self {
-        let record = record(scenario, returns, lasts_us);
+    pub(crate) fn new(scenario: &Scenario, returns: &ReturnRule, seed: u64) -> Self {
+        let record = record(scenario, returns);
         Self::of(record, (scenario.opening.commit_ms * 1e3) as i64, seed)
     }
 
@@ -97,7 +103,6 @@ impl Desk {
     pub(crate) fn of(record: OpeningRecord, commit_us: i64, seed: u64) -> Self {
         let mut keeper = Keeper::new();
         let book = Arc::clone(keeper.book());
-        let hold_ms = record.rules.hold_ms;
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
         let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
         let genesis = Genesis {
@@ -116,12 +121,12 @@ impl Desk {
             keeper,
             book,
             random: Random::new(seed, 2),
-            hold_ms,
             commit_us,
             grants: VecDeque::new(),
             entering: VecDeque::new(),
             changes: VecDeque::new(),
             flying: None,
+            closing: false,
             offices,
             dates,
         };
@@ -135,6 +140,12 @@ impl Desk {
     pub(crate) fn open(&mut self, us: i64) {
         self.settle();
         self.write(us, vec![Entry::Opened { opening: 0 }]);
+    }
+
+    /// The opening's window closes with the next block; what is left goes to whoever
+    /// asks.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
     }
 
     /// An operator's change, before anybody asks.
@@ -280,9 +291,8 @@ impl Desk {
         let mut entries = Vec::new();
         while entries.len() < BLOCK_ENTRIES {
             let Some(mut grant) = self.grants.pop_front() else { break };
-            grant.hold_expires_at = self.hold_ms.map(|ms| now.plus_millis(ms));
             loop {
-                match self.keeper.number(&mut grant, self.random.wide()) {
+                match self.keeper.number(&mut grant, now, self.random.wide()) {
                     Numbered::Done => entries.push(Entry::Grant(*grant.enter())),
                     Numbered::IdTaken => continue,
                     Numbered::NoRoom => {}
@@ -318,6 +328,9 @@ impl Desk {
         entries.extend(self.keeper.expiries(now, most, &mut bits));
         let most = room(&entries);
         entries.extend(self.keeper.releases(now, most));
+        if self.grants.is_empty() && std::mem::take(&mut self.closing) {
+            entries.push(Entry::Closed { opening: 0 });
+        }
         entries
     }
 
@@ -408,7 +421,7 @@ fn block_of(keeper: &Keeper, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block
 
 /// The bench puts requests into their order before it has them decided, so to
 /// `core` they come first come.
-fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRecord {
+fn record(scenario: &Scenario, returns: &ReturnRule) -> OpeningRecord {
     let offices = usize::from(scenario.offices.count);
     let days = usize::from(scenario.offices.days);
     let session =
@@ -434,7 +447,8 @@ fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRe
         id: OPENING.into(),
         timezone: ZONE.into(),
         opens_at: instant(0),
-        closes_at: instant(lasts_us),
+        // It is closed by hand, once the last round or the draw is decided.
+        closes_at: instant((scenario.opening.window_s * 1e6) as i64 + CLOSED_BY_US),
         rules: Rules {
             order: Order::FirstCome,
             max_party: scenario.opening.max_party,
@@ -443,10 +457,10 @@ fn record(scenario: &Scenario, returns: &ReturnRule, lasts_us: i64) -> OpeningRe
             cancelled: returns.clone(),
             expired: returns.clone(),
             across_openings: false,
-            max_changes: u16::MAX,
+            max_changes: MOST_A_PERSON,
             bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
+            max_bookings: MOST_A_PERSON,
+            leftovers: Leftovers::FirstCome,
         },
         offices: (0..offices).map(office).collect(),
         slots: (0..offices * days).map(slot).collect(),

@@ -193,7 +193,7 @@ fn an_overloaded_service_says_busy_and_oversells_nothing() {
 
 #[test]
 fn holds_that_lapse_come_back_and_are_counted() {
-    let mut scenario = scenario("brokers-2018", 0.01);
+    let mut scenario = scenario("brokers-2018", 0.02);
     scenario.offices.count = 3;
     let returns = [ReturnRule::Immediate, ReturnRule::Delayed { from_ms: 60_000, to_ms: 600_000 }];
     let done = compared(&plan(scenario, &[Order::FirstCome], &returns, 1));

@@ -376,6 +376,7 @@ fn moves_late_payments_and_draws_keep_the_places_together() {
         seats: vec![Seat { applicant: person(1), number: 1 }],
         release_at: None,
         reason: None,
+        hold_expires_at: None,
     };
     ledger.append(20, vec![Entry::Reschedule(swap)]);
     // 2 lapses and pays late: its number, withheld, comes back to it.

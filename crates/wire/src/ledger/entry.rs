@@ -385,6 +385,8 @@ pub struct Reschedule {
     pub release_at: Option<Timestamp>,
     /// The operator's words, where the authority moved it.
     pub reason: Option<String>,
+    /// When the hold ends, where it is held: not after the new slot can be booked.
+    pub hold_expires_at: Option<Timestamp>,
 }
 
 /// Withheld places of a slot became free.

@@ -136,8 +136,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
-        let lasts_us = end_us + 2 * LAST_DRAW_US;
-        let desk = Desk::new(scenario, &arm.returns, lasts_us, seed);
+        let desk = Desk::new(scenario, &arm.returns, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
         let Population { parties, planned, insider, salt } = population;
         let mut random = Random::new(seed, 3);
@@ -501,6 +500,8 @@ impl<'a> Run<'a> {
             self.over = true;
         }
         // All rounds have ended, too.
+        self.desk.close();
+        self.send(at);
         self.plan(at + 1_000_000, What::WindowEnd);
     }
 

@@ -220,6 +220,7 @@ fn changes() -> Vec<Entry> {
         seats: vec![seat(1, 4)],
         release_at: None,
         reason: Some("moved by the office".into()),
+        hold_expires_at: Some(at("2026-11-27T09:00:00.123Z")),
     };
     vec![
         Entry::Confirm(confirm),
@@ -231,6 +232,7 @@ fn changes() -> Vec<Entry> {
         Entry::Reschedule(Reschedule {
             release_at: Some(at("2026-11-28T00:00:00.000Z")),
             reason: None,
+            hold_expires_at: None,
             ..reschedule.clone()
         }),
         Entry::Reschedule(reschedule),
