@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use giliran_core::Calendar;
 use giliran_wire::Date;
-use giliran_wire::ledger::{OpeningRecord, Order, ReturnRule};
+use giliran_wire::ledger::{BookableUntil, Leftovers, OpeningRecord, Order, ReturnRule};
 
 /// What an opening offers: window, rules, places per office and day.
 pub fn describe(record: &OpeningRecord) -> String {
     let mut out = String::new();
+    let calendar = Calendar::of(&record.timezone);
     let local = |t: giliran_wire::Timestamp| {
-        let instant = jiff::Timestamp::from_millisecond(t.as_millis()).unwrap_or_default();
-        match instant.in_tz(&record.timezone) {
-            Ok(zoned) => zoned.strftime("%a %Y-%m-%d %H:%M %Z").to_string(),
-            Err(_) => t.to_string(),
+        let instant = jiff::Timestamp::from_millisecond(t.as_millis()).ok();
+        match instant.zip(calendar.as_ref()) {
+            Some((instant, calendar)) => {
+                let zoned = instant.to_zoned_datetime(calendar.zone().clone());
+                zoned.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
+            }
+            None => t.to_string(),
         }
     };
     let _ = writeln!(out, "opening {}", record.id);
@@ -33,6 +38,20 @@ pub fn describe(record: &OpeningRecord) -> String {
     };
     let _ =
         writeln!(out, "  {order}, parties of at most {}{account}{hold}", record.rules.max_party);
+    let until = match record.rules.bookable_until {
+        BookableUntil::DayBegins => "its day begins".to_owned(),
+        BookableUntil::TimeOfDay { minute } => {
+            format!("{:02}:{:02} of its day", minute / 60, minute % 60)
+        }
+        BookableUntil::Before { ms } => format!("{} min before its day begins", ms / 60_000),
+    };
+    let left = match record.rules.leftovers {
+        Leftovers::None => "nobody gets what is left after the window",
+        Leftovers::FirstCome => "what is left after the window goes to whoever asks",
+    };
+    let (bookings, moves) = (record.rules.max_bookings, record.rules.max_changes);
+    let _ = writeln!(out, "  a place can be booked until {until}; {left}");
+    let _ = writeln!(out, "  at most {bookings} bookings for one applicant, {moves} moves of each");
     for (cause, rule) in
         [("cancelled", &record.rules.cancelled), ("expired", &record.rules.expired)]
     {

@@ -6,11 +6,10 @@ use std::ops::Range;
 use giliran_wire::Timestamp;
 use giliran_wire::beacon::Network;
 use giliran_wire::subject::Domain;
-use regex::Regex;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use crate::{Config, offices, openings, rules};
+use crate::{ApplicantPattern, Config, offices, openings, rules};
 
 /// Blocks of a generation where none are given: a long one is read in some
 /// seconds.
@@ -43,13 +42,19 @@ pub struct Problems {
     pub problems: Vec<Problem>,
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, field, message } = self;
+        let separator = if field.is_empty() { "" } else { ": " };
+        write!(f, "{line}:{column}: {field}{separator}{message}")
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.problems.iter().enumerate() {
-            let Problem { line, column, field, message } = problem;
-            let separator = if field.is_empty() { "" } else { ": " };
             let end = if i + 1 < self.problems.len() { "\n" } else { "" };
-            write!(f, "{}:{line}:{column}: {field}{separator}{message}{end}", self.file)?;
+            write!(f, "{}:{problem}{end}", self.file)?;
         }
         Ok(())
     }
@@ -61,7 +66,7 @@ impl fmt::Display for Problems {
 ///
 /// Every problem found.
 pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
-    let mut report = Report { text, problems: Vec::new() };
+    let mut report = Report { text, problems: Vec::new(), warnings: Vec::new() };
     let config = match DeTable::parse(text) {
         Err(error) => {
             report.add(&error.span().unwrap_or(0..0), "", error.message().to_owned());
@@ -69,10 +74,12 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
         }
         Ok(table) => read(table.get_ref(), &mut report),
     };
-    let mut problems = report.problems;
-    problems.sort_by_key(|problem| (problem.line, problem.column));
+    let Report { mut problems, mut warnings, .. } = report;
+    let place = |problem: &Problem| (problem.line, problem.column);
+    problems.sort_by_key(place);
+    warnings.sort_by_key(place);
     match config {
-        Some(config) if problems.is_empty() => Ok(config),
+        Some(config) if problems.is_empty() => Ok(Config { warnings, ..config }),
         _ => Err(Problems { file: file.to_owned(), problems }),
     }
 }
@@ -90,10 +97,13 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         },
     };
     let applicant_pattern = root.text("applicant_pattern", report).and_then(|(text, span)| {
-        let pattern = Regex::new(text);
-        pattern
+        ApplicantPattern::new(text)
             .map_err(|error| {
-                report.add(&span, "applicant_pattern", format!("no regular expression: {error}"));
+                report.add(
+                    &span,
+                    "applicant_pattern",
+                    format!("no regular expression over ASCII classes: {error}"),
+                );
             })
             .ok()
     });
@@ -110,7 +120,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
     let beacon = beacon(&mut root, report);
     let offices = offices::read(&mut root, report);
     let (rules, spans) = rules::read(&mut root, report);
-    let (schedule, openings) = openings::read(&mut root, &offices, report);
+    let (schedule, openings) = openings::read(&mut root, &offices, &rules, report);
     root.finish(report);
     let config = Config {
         domain: domain?,
@@ -122,11 +132,13 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         rules,
         beacon,
         offices,
+        warnings: Vec::new(),
     };
-    for (id, timezone, opens_at, dates) in config.samples() {
-        let opening = (id.as_str(), timezone, opens_at, &dates[..]);
+    for (id, calendar, opens_at, dates) in config.samples() {
+        let opening = (id.as_str(), calendar, opens_at, &dates[..]);
         rules::check_returns(&config.rules, &spans, opening, report);
     }
+    rules::warn(&config, &spans, report);
     Some(config)
 }
 
@@ -178,21 +190,33 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
 pub(crate) struct Report<'a> {
     text: &'a str,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Report<'_> {
     pub(crate) fn add(&mut self, span: &Range<usize>, field: &str, message: String) {
+        let problem = self.problem(span, field, message);
+        self.problems.push(problem);
+    }
+
+    /// What can stay, but means nothing.
+    pub(crate) fn warn(&mut self, span: &Range<usize>, field: &str, message: String) {
+        let problem = self.problem(span, field, message);
+        self.warnings.push(problem);
+    }
+
+    fn problem(&self, span: &Range<usize>, field: &str, message: String) -> Problem {
         let mut start = span.start.min(self.text.len());
         while !self.text.is_char_boundary(start) {
             start -= 1;
         }
         let before = &self.text[..start];
-        self.problems.push(Problem {
+        Problem {
             line: before.matches('\n').count() + 1,
             column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
             field: field.to_owned(),
             message,
-        });
+        }
     }
 }
 
@@ -226,6 +250,11 @@ impl<'a> Section<'a> {
         self.table.get(field)
     }
 
+    /// Where a field's value stands.
+    pub(crate) fn span_of(&self, field: &str) -> Option<Range<usize>> {
+        self.table.get(field).map(Spanned::span)
+    }
+
     pub(crate) fn has(&self, field: &str) -> bool {
         self.table.contains_key(field)
     }
@@ -237,8 +266,8 @@ impl<'a> Section<'a> {
         expected: &str,
         report: &mut Report<'_>,
     ) {
-        let given = value.get_ref().type_str();
-        report.add(&value.span(), &self.path(field), format!("{given} given, expected {expected}"));
+        let path = self.path(field);
+        report.add(&value.span(), &path, format!("{}, expected {expected}", given(value)));
     }
 
     pub(crate) fn text(
@@ -359,6 +388,16 @@ impl<'a> Section<'a> {
     }
 }
 
+/// What was given instead of something else.
+fn given(value: &Spanned<DeValue<'_>>) -> String {
+    match value.get_ref() {
+        DeValue::Datetime(time) => {
+            format!("{time} without quotes given; put it in quotes, as \"{time}\"")
+        }
+        other => format!("{} given", other.type_str()),
+    }
+}
+
 pub(crate) fn texts<'a>(
     items: &'a DeArray<'a>,
     path: &str,
@@ -368,10 +407,10 @@ pub(crate) fn texts<'a>(
     for (i, item) in items.iter().enumerate() {
         match item.get_ref() {
             DeValue::String(text) => texts.push((text.as_ref(), item.span())),
-            other => report.add(
+            _ => report.add(
                 &item.span(),
                 &format!("{path}[{i}]"),
-                format!("{} given, expected a string", other.type_str()),
+                format!("{}, expected a string", given(item)),
             ),
         }
     }
@@ -386,8 +425,7 @@ pub(crate) fn number(
 ) -> Option<i64> {
     let allowed = format!("{} to {} allowed", bounds.start(), bounds.end());
     let DeValue::Integer(integer) = value.get_ref() else {
-        let given = value.get_ref().type_str();
-        report.add(&value.span(), path, format!("{given} given, a number {allowed}"));
+        report.add(&value.span(), path, format!("{}, a number {allowed}", given(value)));
         return None;
     };
     let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();

@@ -15,12 +15,13 @@ mod offices;
 mod openings;
 mod rules;
 
+use giliran_core::Calendar;
 use giliran_wire::beacon::Network;
 use giliran_wire::subject::Domain;
 use giliran_wire::{Date, Timestamp};
+use jiff::SignedDuration;
 use jiff::civil::Weekday;
-use jiff::tz::TimeZone;
-pub use regex::Regex;
+use regex::bytes::RegexBuilder;
 
 pub use describe::describe;
 pub use file::{Problem, Problems, parse};
@@ -38,7 +39,7 @@ pub struct Config {
     /// Subjects, streams and buckets.
     pub domain: Domain,
     /// What applicant ids must look like, where given.
-    pub applicant_pattern: Option<Regex>,
+    pub applicant_pattern: Option<ApplicantPattern>,
     /// Where reply subjects may lie: string prefixes.
     pub reply_prefixes: Vec<String>,
     /// Blocks after which the ledger goes on in its next stream, as soon as no
@@ -55,16 +56,53 @@ pub struct Config {
     pub beacon: Option<Network>,
     /// The offices, in configured order.
     pub offices: Vec<Office>,
+    /// What of the file means nothing, or hardly what was meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// What applicant ids must look like: all of an id, not a part of it. Its classes
+/// are those of ASCII, so that one person cannot be written in the digits of two
+/// scripts.
+#[derive(Debug, Clone)]
+pub struct ApplicantPattern {
+    text: String,
+    whole: regex::bytes::Regex,
+}
+
+impl ApplicantPattern {
+    /// Of this regular expression.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn new(pattern: &str) -> Result<Self, regex::Error> {
+        let ascii = |pattern: &str| RegexBuilder::new(pattern).unicode(false).build();
+        // By itself first: what it opens it has to close.
+        ascii(pattern)?;
+        let whole = ascii(&format!(r"\A(?:{pattern})\z"))?;
+        Ok(Self { text: pattern.to_owned(), whole })
+    }
+
+    /// True if the whole id is as the pattern says.
+    pub fn fits(&self, applicant: &str) -> bool {
+        self.whole.is_match(applicant.as_bytes())
+    }
+}
+
+impl std::fmt::Display for ApplicantPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// Openings that come by themselves, week after week.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    pub(crate) timezone: TimeZone,
-    pub(crate) timezone_name: String,
+    pub(crate) calendar: Calendar,
     pub(crate) opens_on: Weekday,
     pub(crate) opens_at: jiff::civil::Time,
-    pub(crate) lasts_ms: u64,
+    /// On the wall clock.
+    pub(crate) lasts: SignedDuration,
     pub(crate) covers: Vec<Weekday>,
     pub(crate) closed: Vec<Date>,
 }
@@ -76,7 +114,7 @@ pub struct Explicit {
     pub(crate) opens_at: Timestamp,
     pub(crate) closes_at: Timestamp,
     /// Of its own; none: the schedule's, or UTC.
-    pub(crate) timezone: Option<String>,
+    pub(crate) calendar: Option<Calendar>,
     pub(crate) dates: Vec<Date>,
 }
 
@@ -86,6 +124,13 @@ pub struct Office {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) sessions: Vec<Session>,
+}
+
+impl Office {
+    /// Places of its largest slot.
+    pub(crate) fn largest(&self) -> Option<u16> {
+        self.sessions.iter().filter_map(|session| session.quota.largest()).max()
+    }
 }
 
 /// A part of an office's day.
@@ -108,6 +153,13 @@ pub(crate) enum Quota {
 }
 
 impl Quota {
+    fn largest(&self) -> Option<u16> {
+        match self {
+            Self::Daily(places) => Some(*places),
+            Self::ByWeekday(days) => days.iter().map(|(_, places)| *places).max(),
+        }
+    }
+
     pub(crate) fn on(&self, day: Weekday) -> Option<u16> {
         match self {
             Self::Daily(places) => Some(*places),

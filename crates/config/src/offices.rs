@@ -1,5 +1,6 @@
 //! `[[office]]` and its sessions.
 
+use giliran_wire::is_printable;
 use giliran_wire::request::is_id;
 use jiff::civil::Weekday;
 use toml::de::DeValue;
@@ -7,6 +8,8 @@ use toml::de::DeValue;
 use crate::file::{self, Report, Section};
 use crate::{Office, Quota, Session};
 
+/// The longest name or label, in bytes.
+const MAX_WORDS_BYTES: usize = 200;
 /// Places of a slot.
 const QUOTA: std::ops::RangeInclusive<i64> = 1..=65_535;
 
@@ -18,7 +21,7 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Offic
     let mut offices: Vec<Office> = Vec::new();
     for mut section in sections {
         let id = id(&mut section, report);
-        let name = section.text("name", report).map(|(name, _)| name.to_owned());
+        let name = words(&mut section, "name", report);
         let sessions = sessions(&mut section, report);
         if let Some((id, span)) = id {
             if offices.iter().any(|office| office.id == id) {
@@ -43,6 +46,23 @@ fn id(
         return None;
     }
     Some((id.to_owned(), span))
+}
+
+/// A text for people, which goes into ledger and stores.
+fn words(
+    section: &mut Section<'_>,
+    field: &'static str,
+    report: &mut Report<'_>,
+) -> Option<String> {
+    let (text, span) = section.text(field, report)?;
+    if text.len() > MAX_WORDS_BYTES {
+        let message = format!("{} bytes given, at most {MAX_WORDS_BYTES}", text.len());
+        report.add(&span, &section.path(field), message);
+    }
+    if !is_printable(text) {
+        report.add(&span, &section.path(field), "control characters are not allowed".into());
+    }
+    Some(text.to_owned())
 }
 
 /// Either the office has sessions, or a quota and so the one session `all`.
@@ -74,7 +94,7 @@ fn sessions(office: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Session> {
     }
     for mut section in sections {
         let id = id(&mut section, report);
-        let label = section.text("label", report).map(|(label, _)| label.to_owned());
+        let label = words(&mut section, "label", report);
         let quota = quota(&mut section, report);
         if !section.has("quota") {
             report.add(section.span(), &section.path("quota"), "missing".into());

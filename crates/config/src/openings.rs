@@ -1,16 +1,15 @@
 //! `[schedule]` and `[[opening]]`, and what they resolve to.
 
 use giliran_core::Calendar;
-use giliran_wire::ledger::{self, OpeningRecord, Order};
+use giliran_wire::ledger::{self, OpeningRecord, Order, Rules};
 use giliran_wire::request::is_opening_id;
-use giliran_wire::{Date, Timestamp};
-use jiff::ToSpan;
+use giliran_wire::{Date, NotADate, NotAnInstant, Timestamp};
 use jiff::civil::{self, Weekday};
-use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan};
 
 use crate::file::{Report, Section};
 use crate::offices::weekday;
-use crate::{Config, Explicit, Office, Schedule, Session, rules};
+use crate::{Config, Explicit, Office, Quota, Schedule, Session, rules};
 
 /// Weeks looked ahead for one that has a day at all.
 const WEEKS_AHEAD: i32 = 60;
@@ -18,6 +17,7 @@ const WEEKS_AHEAD: i32 = 60;
 pub(crate) fn read(
     root: &mut Section<'_>,
     offices: &[Office],
+    rules: &Rules,
     report: &mut Report<'_>,
 ) -> (Option<Schedule>, Vec<Explicit>) {
     let schedule = root.section("schedule", report).and_then(|s| read_schedule(s, offices, report));
@@ -34,27 +34,30 @@ pub(crate) fn read(
                     &section.path("id"),
                     format!("a second opening `{}`", opening.id),
                 );
-            } else if overlap(other, &opening) {
-                report.add(
-                    section.span(),
-                    &section.path("dates"),
-                    format!(
-                        "overlaps opening `{}`: the same day could be had in both at once",
-                        other.id
-                    ),
+            } else if let Some(date) = opening.dates.iter().find(|date| other.dates.contains(date))
+            {
+                let message = format!(
+                    "{date} belongs to opening `{}` already: its places could be had twice",
+                    other.id
                 );
+                report.add(section.span(), &section.path("dates"), message);
             }
         }
         let twice = schedule.as_ref().and_then(|schedule| twice(schedule, &opening, offices));
         if let Some(date) = twice {
-            report.add(
-                section.span(),
-                &section.path("dates"),
-                format!(
-                    "the schedule opens {date} as well, in a window that overlaps: its places \
-                     could be had twice"
-                ),
+            let message =
+                format!("the schedule opens {date} as well: its places could be had twice");
+            report.add(section.span(), &section.path("dates"), message);
+        }
+        let calendar = calendar_of(&opening, schedule.as_ref());
+        let until = |date: &Date| calendar.bookable_until(rules.bookable_until, *date);
+        if let Some(date) = opening.dates.iter().find(|date| until(date) <= opening.opens_at) {
+            let until = until(date);
+            let message = format!(
+                "{date} could be booked until {until}, which is before the opening begins: nobody \
+                 could have its places"
             );
+            report.add(section.span(), &section.path("dates"), message);
         }
         if schedule.is_some() && is_week(&opening.id) {
             report.add(
@@ -73,31 +76,63 @@ pub(crate) fn read(
         openings.push(opening);
         section.finish(report);
     }
+    warn(root, schedule.as_ref(), &openings, offices, report);
     if !root.has("schedule") && !root.has("opening") {
         report.add(&(0..0), "schedule", "missing: a [schedule] or an [[opening]] is needed".into());
     }
     (schedule, openings)
 }
 
-fn overlap(one: &Explicit, other: &Explicit) -> bool {
-    one.opens_at < other.closes_at
-        && other.opens_at < one.closes_at
-        && one.dates.iter().any(|date| other.dates.contains(date))
+/// A day that the schedule also offers: a slot belongs to one opening, whenever
+/// their windows are.
+fn twice(schedule: &Schedule, opening: &Explicit, offices: &[Office]) -> Option<Date> {
+    let offered = |date: &&Date| schedule.offers(**date) && has_places(offices, **date);
+    opening.dates.iter().find(offered).copied()
 }
 
-/// A day that the schedule also offers while this opening is open.
-fn twice(schedule: &Schedule, opening: &Explicit, offices: &[Office]) -> Option<Date> {
-    let offered = |date: &&Date| {
-        let week_before = date.civil().checked_sub(7.days()).ok();
-        let of_week = week_before.and_then(|day| schedule.opening_of_week(day));
-        of_week.is_some_and(|(opens_at, monday)| {
-            opening.opens_at < opens_at.plus_millis(schedule.lasts_ms)
-                && opens_at < opening.closes_at
-                && schedule.days(monday).contains(date)
-                && has_places(offices, **date)
-        })
+/// The zone that an opening written out goes by.
+fn calendar_of(opening: &Explicit, schedule: Option<&Schedule>) -> Calendar {
+    let own = opening.calendar.clone();
+    own.or(schedule.map(|schedule| schedule.calendar.clone())).unwrap_or_else(Calendar::utc)
+}
+
+/// Warns of closed days that close nothing, and of quotas for weekdays that no
+/// opening is for.
+fn warn(
+    root: &Section<'_>,
+    schedule: Option<&Schedule>,
+    openings: &[Explicit],
+    offices: &[Office],
+    report: &mut Report<'_>,
+) {
+    let covers = schedule.map_or(&[][..], |schedule| &schedule.covers);
+    if let Some(span) = root.span_of("schedule") {
+        let closed = schedule.map_or(&[][..], |schedule| &schedule.closed);
+        for day in closed.iter().filter(|day| !covers.contains(&day.civil().weekday())) {
+            let message = format!("{day} closes nothing: the schedule does not cover its weekday");
+            report.warn(&span, "schedule.closed", message);
+        }
+    }
+    if !complete(offices) || (schedule.is_none() && openings.is_empty()) {
+        return;
+    }
+    let used = |weekday: &Weekday| {
+        let explicit = openings.iter().flat_map(|opening| &opening.dates);
+        covers.contains(weekday) || explicit.into_iter().any(|d| d.civil().weekday() == *weekday)
     };
-    opening.dates.iter().find(offered).copied()
+    let Some(span) = root.span_of("office") else { return };
+    for office in offices {
+        for session in &office.sessions {
+            let Quota::ByWeekday(days) = &session.quota else { continue };
+            for (weekday, _) in days.iter().filter(|(weekday, _)| !used(weekday)) {
+                let message = format!(
+                    "office `{}`, session `{}`: places on {weekday:?}s, and no opening is for one",
+                    office.id, session.id
+                );
+                report.warn(&span, "office.quota", message);
+            }
+        }
+    }
 }
 
 /// Offices that were read without a problem: others have been reported already.
@@ -128,9 +163,10 @@ fn read_schedule(
         }
         parsed
     });
-    let lasts_ms = section
+    let lasts = section
         .needed_text("lasts", report)
-        .and_then(|(text, span)| rules::duration(text, &span, &section.path("lasts"), report));
+        .and_then(|(text, span)| rules::duration(text, &span, &section.path("lasts"), report))
+        .map(|ms| SignedDuration::from_millis(ms as i64));
     let covers = covers(&mut section, report);
     let mut closed = Vec::new();
     if let Some((days, _)) = section.texts("closed", report) {
@@ -138,14 +174,12 @@ fn read_schedule(
     }
     let span = section.span().clone();
     section.finish(report);
-    let (timezone, timezone_name) = timezone?;
     let (opens_on, opens_at) = opens?;
     let schedule = Schedule {
-        timezone,
-        timezone_name,
+        calendar: timezone?,
         opens_on,
         opens_at,
-        lasts_ms: lasts_ms?,
+        lasts: lasts?,
         covers: covers?,
         closed,
     };
@@ -158,7 +192,7 @@ fn read_schedule(
         let message = "yields no day: no office has places on the weekdays it covers".into();
         report.add(&span, "schedule.covers", message);
     }
-    if schedule.lasts_ms > 7 * 24 * 3_600_000 {
+    if schedule.lasts > SignedDuration::from_hours(7 * 24) {
         let message = "longer than a week: openings would overlap".into();
         report.add(&span, "schedule.lasts", message);
     }
@@ -170,15 +204,24 @@ fn timezone(
     span: &std::ops::Range<usize>,
     path: &str,
     report: &mut Report<'_>,
-) -> Option<(TimeZone, String)> {
-    match TimeZone::get(name) {
-        Ok(timezone) => Some((timezone, name.to_owned())),
-        Err(_) => {
-            let message = format!("`{name}` is no time zone; an IANA name is, as Asia/Jakarta");
-            report.add(span, path, message);
-            None
+) -> Option<Calendar> {
+    let Some(calendar) = Calendar::of(name) else {
+        let message = format!(
+            "`{name}` is no time zone; an IANA name is, as Asia/Jakarta (time zone data {})",
+            Calendar::data()
+        );
+        report.add(span, path, message);
+        return None;
+    };
+    // In these names the sign is that of POSIX.
+    let hours = |sign| calendar.name().strip_prefix("Etc/GMT")?.strip_prefix(sign);
+    for (sign, words) in [('+', "behind"), ('-', "ahead of")] {
+        if let Some(hours) = hours(sign).filter(|hours| *hours != "0") {
+            let message = format!("`{}` is {hours} hours {words} UTC", calendar.name());
+            report.warn(span, path, message);
         }
     }
+    Some(calendar)
 }
 
 fn covers(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<Weekday>> {
@@ -229,8 +272,7 @@ fn read_opening(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Ex
     }
     let timezone = section
         .text("timezone", report)
-        .and_then(|(name, span)| timezone(name, &span, &section.path("timezone"), report))
-        .map(|(_, name)| name);
+        .and_then(|(name, span)| timezone(name, &span, &section.path("timezone"), report));
     let path = section.path("dates");
     let days = match section.texts("dates", report) {
         Some((days, span)) => {
@@ -246,7 +288,8 @@ fn read_opening(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Ex
             return None;
         }
     };
-    Some(Explicit { id: id?, opens_at: opens_at?, closes_at: closes_at?, timezone, dates: days })
+    let (opens_at, closes_at) = (opens_at?, closes_at?);
+    Some(Explicit { id: id?, opens_at, closes_at, calendar: timezone, dates: days })
 }
 
 fn instant(
@@ -257,8 +300,13 @@ fn instant(
     let (text, span) = section.needed_text(field, report)?;
     match text.parse() {
         Ok(instant) => Some(instant),
-        Err(_) => {
-            let message = format!("`{text}` is no instant, as 2026-11-27T14:00:00+07:00");
+        Err(error) => {
+            let message = match error {
+                NotAnInstant::Unreadable => {
+                    format!("`{text}` is no instant, as 2026-11-27T14:00:00+07:00")
+                }
+                NotAnInstant::OutOfBounds => format!("`{text}` is {error}"),
+            };
             report.add(&span, &section.path(field), message);
             None
         }
@@ -277,7 +325,10 @@ fn dates(
                 report.add(span, path, format!("{day} stands twice"));
             }
             Ok(date) => dates.push(date),
-            Err(_) => report.add(span, path, format!("`{day}` is no day, as 2026-11-30")),
+            Err(NotADate::Unreadable) => {
+                report.add(span, path, format!("`{day}` is no day, as 2026-11-30"));
+            }
+            Err(error) => report.add(span, path, format!("`{day}` is {error}")),
         }
     }
     dates.sort_unstable();
@@ -317,7 +368,7 @@ impl Config {
             .openings
             .iter()
             .filter(|opening| opening.closes_at > now && opening.opens_at <= until)
-            .map(|o| self.record(&o.id, self.zone(o), o.opens_at, o.closes_at, &o.dates))
+            .map(|o| self.record(&o.id, &self.calendar(o), (o.opens_at, o.closes_at), &o.dates))
             .collect();
         if let Some(schedule) = &self.schedule {
             due.extend(self.scheduled(schedule, now, until));
@@ -327,25 +378,60 @@ impl Config {
 
     /// Openings to try rules on: every explicit one, and one of the schedule. Id,
     /// time zone, begin, days.
-    pub(crate) fn samples(&self) -> Vec<(String, &str, Timestamp, Vec<Date>)> {
+    pub(crate) fn samples(&self) -> Vec<(String, &Calendar, Timestamp, Vec<Date>)> {
+        const UTC: &Calendar = &Calendar::utc();
         let mut samples = Vec::new();
+        let of_schedule = self.schedule.as_ref().map(|schedule| &schedule.calendar);
         for o in &self.openings {
-            samples.push((o.id.clone(), self.zone(o), o.opens_at, o.dates.clone()));
+            let calendar = o.calendar.as_ref().or(of_schedule).unwrap_or(UTC);
+            samples.push((o.id.clone(), calendar, o.opens_at, o.dates.clone()));
         }
         if let Some(schedule) = &self.schedule
-            && let Some((opens_at, monday)) = schedule.opening_of_week(civil::date(2026, 1, 7))
+            && let Some(week) = schedule.week_of(civil::date(2026, 1, 7))
         {
-            let week = format!("of the week of {monday}");
-            let zone = schedule.timezone_name.as_str();
-            samples.push((week, zone, opens_at, schedule.days(monday)));
+            let name = format!("of the week of {}", week.monday);
+            samples.push((name, &schedule.calendar, week.opens_at, schedule.days(week.monday)));
         }
         samples
     }
 
     /// The time zone of an opening's days and times.
-    fn zone<'a>(&'a self, opening: &'a Explicit) -> &'a str {
-        let of_schedule = self.schedule.as_ref().map(|s| s.timezone_name.as_str());
-        opening.timezone.as_deref().or(of_schedule).unwrap_or("UTC")
+    fn calendar(&self, opening: &Explicit) -> Calendar {
+        calendar_of(opening, self.schedule.as_ref())
+    }
+
+    /// The next openings of the schedule, so many, whether they could be served or
+    /// not.
+    pub fn weeks(&self, now: Timestamp, most: usize) -> Vec<OpeningRecord> {
+        let Some(schedule) = &self.schedule else { return Vec::new() };
+        let Some(today) = schedule.today(now) else { return Vec::new() };
+        let weeks = (0..2 * most as i32).filter_map(|week| {
+            let week = schedule.week_of(today.checked_add((7 * week).days()).ok()?)?;
+            self.scheduled_in(schedule, &week).filter(|record| record.closes_at > now)
+        });
+        weeks.take(most).collect()
+    }
+
+    /// Why no engine would serve this opening; empty: it would.
+    pub fn objections(&self, record: &OpeningRecord) -> Vec<String> {
+        let mut objections = Vec::new();
+        if let Err(error) = giliran_core::Opening::supported(record) {
+            objections.push(error.to_string());
+        }
+        objections.extend(self.draws_in_time(record).err());
+        if record.closes_at <= record.opens_at {
+            let (from, to) = (record.opens_at, record.closes_at);
+            objections
+                .push(format!("opening {}: it would close at {to}, and open at {from}", record.id));
+        }
+        if let Some(slot) = record.slots.iter().find(|s| s.bookable_until <= record.opens_at) {
+            let (date, until) = (slot.date, slot.bookable_until);
+            objections.push(format!(
+                "opening {}: {date} could be booked until {until}, before the opening begins",
+                record.id
+            ));
+        }
+        objections
     }
 
     fn scheduled(
@@ -355,43 +441,42 @@ impl Config {
         until: Timestamp,
     ) -> Vec<OpeningRecord> {
         let mut records = Vec::new();
-        let Ok(instant) = jiff::Timestamp::from_millisecond(now.as_millis()) else {
-            return records;
-        };
-        let today = instant.to_zoned_datetime(schedule.timezone.clone()).date();
+        let Some(today) = schedule.today(now) else { return records };
         let mut begun = false;
         for week in -2..WEEKS_AHEAD {
             let Ok(day) = today.checked_add((7 * week).days()) else { continue };
-            let Some((opens_at, monday)) = schedule.opening_of_week(day) else { continue };
-            let closes_at = opens_at.plus_millis(schedule.lasts_ms);
-            let dates: Vec<Date> = schedule
-                .days(monday)
-                .into_iter()
-                .filter(|date| has_places(&self.offices, *date))
-                .collect();
-            if closes_at <= now || dates.is_empty() {
-                continue;
-            }
-            if opens_at > until && begun {
+            let record = schedule.week_of(day).and_then(|w| self.scheduled_in(schedule, &w));
+            let Some(record) = record.filter(|record| record.closes_at > now) else { continue };
+            if record.opens_at > until && begun {
                 break;
             }
-            begun |= opens_at > now;
-            let week = monday.iso_week_date();
-            let id = format!("{}-W{:02}", week.year(), week.week());
-            records.push(self.record(&id, &schedule.timezone_name, opens_at, closes_at, &dates));
+            begun |= record.opens_at > now;
+            records.push(record);
         }
         records
+    }
+
+    /// The schedule's opening of a week; none: it has no day.
+    fn scheduled_in(&self, schedule: &Schedule, week: &Week) -> Option<OpeningRecord> {
+        let mut dates = schedule.days(week.monday);
+        dates.retain(|date| has_places(&self.offices, *date));
+        if dates.is_empty() {
+            return None;
+        }
+        let iso = week.monday.iso_week_date();
+        let id = format!("{}-W{:02}", iso.year(), iso.week());
+        let window = (week.opens_at, week.closes_at);
+        Some(self.record(&id, &schedule.calendar, window, &dates))
     }
 
     fn record(
         &self,
         id: &str,
-        timezone: &str,
-        opens_at: Timestamp,
-        closes_at: Timestamp,
+        calendar: &Calendar,
+        (opens_at, closes_at): (Timestamp, Timestamp),
         dates: &[Date],
     ) -> OpeningRecord {
-        let (calendar, until) = (Calendar::new(timezone), self.rules.bookable_until);
+        let until = self.rules.bookable_until;
         let mut slots = Vec::new();
         for (o, office) in self.offices.iter().enumerate() {
             for date in dates {
@@ -419,7 +504,7 @@ impl Config {
         OpeningRecord {
             ordinal: 0,
             id: id.to_owned(),
-            timezone: timezone.to_owned(),
+            timezone: calendar.name().to_owned(),
             opens_at,
             closes_at,
             rules: self.rules.clone(),
@@ -429,45 +514,66 @@ impl Config {
     }
 
     /// A configuration for trying things out: the Batam offices, one opening that
-    /// is open from `now` on for a day, for the next five working days.
+    /// is open from `now` on for a day, for the next five working days that begin after
+    /// that.
     pub fn dev(now: Timestamp) -> Self {
         let mut config =
             crate::parse(crate::BATAM, "batam.toml").expect("the shipped example is tested");
-        let instant = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or_default();
-        let mut day = instant.to_zoned_datetime(TimeZone::UTC).date();
-        let mut dates = Vec::new();
-        while dates.len() < 5 {
-            let Ok(next) = day.tomorrow() else { break };
-            day = next;
-            if !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday) {
-                dates.push(Date::from(day));
-            }
-        }
+        let closes_at = now.plus_millis(24 * 3_600_000);
+        // Days that begin once it has closed.
+        let last = jiff::Timestamp::from_millisecond(closes_at.as_millis()).unwrap_or_default();
+        let today = last.to_zoned_datetime(Calendar::utc().zone().clone()).date();
+        let workday =
+            |day: &civil::Date| !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
+        let days = today.series(1.day()).skip(1).filter(workday).take(5);
+        let dates = days.map(Date::from).collect();
         config.schedule = None;
         config.applicant_pattern = None;
         config.openings = vec![Explicit {
             id: "dev".to_owned(),
             opens_at: now,
-            closes_at: now.plus_millis(24 * 3_600_000),
-            timezone: None,
+            closes_at,
+            calendar: None,
             dates,
         }];
         config
     }
 }
 
+/// The opening of one week.
+struct Week {
+    opens_at: Timestamp,
+    closes_at: Timestamp,
+    /// Of the week it is for.
+    monday: civil::Date,
+}
+
 impl Schedule {
-    /// When the opening of the week that holds `day` begins, and the Monday of
-    /// the week it is for.
-    fn opening_of_week(&self, day: civil::Date) -> Option<(Timestamp, civil::Date)> {
+    /// The day at the offices.
+    fn today(&self, now: Timestamp) -> Option<civil::Date> {
+        let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?;
+        Some(now.to_zoned_datetime(self.calendar.zone().clone()).date())
+    }
+
+    /// The opening that begins in the week that holds `day`. It lasts by the clock
+    /// on the wall, and ends where the next one begins.
+    fn week_of(&self, day: civil::Date) -> Option<Week> {
         let monday =
             day.checked_sub(i32::from(day.weekday().to_monday_zero_offset()).days()).ok()?;
         let offset = i32::from(self.opens_on.to_monday_zero_offset());
-        let opening_day = monday.checked_add(offset.days()).ok()?;
-        let opens =
-            opening_day.to_datetime(self.opens_at).to_zoned_datetime(self.timezone.clone()).ok()?;
-        let opens_at = Timestamp::from_millis(opens.timestamp().as_millisecond());
-        Some((opens_at, monday.checked_add(7.days()).ok()?))
+        let opens = monday.checked_add(offset.days()).ok()?.to_datetime(self.opens_at);
+        let next = self.calendar.instant(opens.checked_add(7.days()).ok()?);
+        let closes = opens.checked_add(self.lasts).ok()?;
+        Some(Week {
+            opens_at: self.calendar.instant(opens),
+            closes_at: self.calendar.instant(closes).min(next),
+            monday: monday.checked_add(7.days()).ok()?,
+        })
+    }
+
+    /// True if an opening of it is for this day.
+    fn offers(&self, date: Date) -> bool {
+        self.covers.contains(&date.civil().weekday()) && !self.closed.contains(&date)
     }
 
     /// The covered days of the week of `monday` that are not closed.

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use toml::de::DeValue;
 
 use crate::file::{Report, Section};
+use crate::{Config, Office};
 
 /// When collected places are offered where nothing is said: early enough to
 /// come the same day, and before the next.
@@ -16,6 +17,7 @@ const RELEASES: [u16; 2] = [7 * 60, 17 * 60];
 const MAX_CHANGES: u16 = 3;
 /// Bookings that an applicant is ever granted in an opening where nothing is said.
 const MAX_BOOKINGS: u16 = 3;
+const DAY_BEGINS: BookableUntil = BookableUntil::DayBegins;
 const ORDERS: &str = "\"first-come\", \"draw\" or { rounds = \"500ms\" }";
 const RETURNS: &str = "\"immediate\", { delayed = [\"10m\", \"60m\"] } or { at = [\"07:00\"] }";
 
@@ -25,6 +27,7 @@ pub(crate) struct Spans {
     cancelled: Option<std::ops::Range<usize>>,
     expired: Option<std::ops::Range<usize>>,
     hold: Option<std::ops::Range<usize>>,
+    max_party: Option<std::ops::Range<usize>>,
 }
 
 pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, Spans) {
@@ -39,7 +42,7 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
         expired: collected(),
         across_openings: false,
         max_changes: MAX_CHANGES,
-        bookable_until: BookableUntil::DayBegins,
+        bookable_until: DAY_BEGINS,
         max_bookings: MAX_BOOKINGS,
         leftovers: Leftovers::None,
     };
@@ -47,6 +50,7 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
     if let Some(order) = order(&mut section, report) {
         rules.order = order;
     }
+    spans.max_party = section.has("max_party").then(|| section.span().clone());
     if let Some(most) = section.number("max_party", 1..=5, report) {
         rules.max_party = most as u8;
     }
@@ -55,7 +59,24 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
     if let Some(most) = section.number("max_changes", 0..=1_000, report) {
         rules.max_changes = most as u16;
     }
+    if let Some(most) = section.number("max_bookings", 1..=100, report) {
+        rules.max_bookings = most as u16;
+    }
     rules.across_openings = section.flag("across_openings", report);
+    if let Some((text, span)) = section.text("bookable_until", report) {
+        let path = section.path("bookable_until");
+        rules.bookable_until = bookable_until(text, &span, &path, report).unwrap_or(DAY_BEGINS);
+    }
+    if let Some((text, span)) = section.text("leftovers", report) {
+        match text {
+            "first-come" => rules.leftovers = Leftovers::FirstCome,
+            "none" => rules.leftovers = Leftovers::None,
+            _ => {
+                let message = "expected \"none\" or \"first-come\"".to_owned();
+                report.add(&span, &section.path("leftovers"), message);
+            }
+        }
+    }
     if let Some((text, span)) = section.text("hold", report) {
         rules.hold_ms = duration(text, &span, &section.path("hold"), report);
         spans.hold = Some(span);
@@ -76,15 +97,37 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> (Rules, S
     (rules, spans)
 }
 
+/// `12:00` on the day, or `-18h`: so long before it begins.
+fn bookable_until(
+    text: &str,
+    span: &std::ops::Range<usize>,
+    path: &str,
+    report: &mut Report<'_>,
+) -> Option<BookableUntil> {
+    if let Some(before) = text.strip_prefix('-') {
+        return duration(before, span, path, report).map(|ms| BookableUntil::Before { ms });
+    }
+    match minute(text) {
+        Some(minute) => Some(BookableUntil::TimeOfDay { minute }),
+        None => {
+            let message = format!(
+                "`{text}` is neither a time of the day, as 12:00, nor one before it, as -18h"
+            );
+            report.add(span, path, message);
+            None
+        }
+    }
+}
+
 /// Reports rules under which a place of this opening, returned as early as can
-/// be, would come back after its day. What was not asked for is not reported.
+/// be, would come back when it is too late for it. What was not asked for is not
+/// reported.
 pub(crate) fn check_returns(
     rules: &Rules,
     spans: &Spans,
-    (opening, timezone, opens_at, dates): (&str, &str, Timestamp, &[Date]),
+    (opening, calendar, opens_at, dates): (&str, &Calendar, Timestamp, &[Date]),
     report: &mut Report<'_>,
 ) {
-    let calendar = Calendar::new(timezone);
     let held_until = opens_at.plus_millis(rules.hold_ms.unwrap_or(0));
     let expires = rules.hold_ms.is_some();
     let expired = (&rules.expired, &spans.expired);
@@ -100,17 +143,15 @@ pub(crate) fn check_returns(
             ReturnRule::Delayed { from_ms, .. } => earliest.plus_millis(*from_ms),
             ReturnRule::At { minutes } => calendar.next(minutes, earliest).unwrap_or(earliest),
         };
-        let over = |date: &&Date| {
-            let next = date.civil().tomorrow();
-            next.is_ok_and(|next| calendar.begins(next.into()) <= back)
-        };
-        if let Some(date) = dates.iter().find(over) {
+        let until = |date: &Date| calendar.bookable_until(rules.bookable_until, *date);
+        if let Some(date) = dates.iter().find(|date| until(date) <= back) {
+            let until = until(date);
             report.add(
                 span,
                 field,
                 format!(
                     "a returned place of {date} in opening {opening} could only come back at \
-                     {back}, after its day: nobody could have it any more"
+                     {back}, and be booked until {until}: nobody could have it any more"
                 ),
             );
         }
@@ -194,8 +235,8 @@ fn minute_of_day(
     path: &str,
     report: &mut Report<'_>,
 ) -> Option<u16> {
-    match time(text) {
-        Some(time) => Some(time.hour() as u16 * 60 + time.minute() as u16),
+    match minute(text) {
+        Some(minute) => Some(minute),
         None => {
             report.add(span, path, format!("`{text}` is no time of day, as 07:00"));
             None
@@ -203,11 +244,50 @@ fn minute_of_day(
     }
 }
 
+/// `HH:MM` in minutes after midnight.
+fn minute(text: &str) -> Option<u16> {
+    time(text).map(|time| time.hour() as u16 * 60 + time.minute() as u16)
+}
+
 /// `HH:MM`.
 pub(crate) fn time(text: &str) -> Option<jiff::civil::Time> {
     let (hour, minute) = text.split_once(':')?;
-    let number = |text: &str| (text.len() == 2).then(|| text.parse::<i8>().ok()).flatten();
+    // A sign is none of the two digits.
+    let digits = |text: &str| text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
+    let number = |text: &str| text.parse::<i8>().ok().filter(|_| digits(text));
     jiff::civil::Time::new(number(hour)?, number(minute)?, 0, 0).ok()
+}
+
+/// Warns of what means nothing.
+pub(crate) fn warn(config: &Config, spans: &Spans, report: &mut Report<'_>) {
+    let rules = &config.rules;
+    let at_once = |rule: &ReturnRule| !matches!(rule, ReturnRule::At { .. });
+    let returns = [
+        ("rules.returns.cancelled", &rules.cancelled, &spans.cancelled, true),
+        ("rules.returns.expired", &rules.expired, &spans.expired, rules.hold_ms.is_some()),
+    ];
+    for (field, rule, span, happens) in returns {
+        let Some(span) = span else { continue };
+        if !happens {
+            report.warn(span, field, "without rules.hold nothing expires".to_owned());
+        } else if at_once(rule) && rules.leftovers == Leftovers::None {
+            let message = "a place that comes back after the window goes to nobody: set \
+                           leftovers = \"first-come\" in [rules] to give it to whoever asks";
+            report.warn(span, field, message.to_owned());
+        }
+    }
+    let Some(span) = &spans.max_party else { return };
+    let largest = config.offices.iter().filter_map(Office::largest).max();
+    let account = rules.max_per_account.unwrap_or(u32::MAX);
+    for (most, what) in
+        [(largest.map_or(u32::MAX, u32::from), "quota"), (account, "max_per_account")]
+    {
+        if most < u32::from(rules.max_party) {
+            let message =
+                format!("larger than any {what} ({most}): such a party is always refused");
+            report.warn(span, "rules.max_party", message);
+        }
+    }
 }
 
 /// A length of time above zero, in ms: `500ms`, `10m`, `2h`, `48h`.

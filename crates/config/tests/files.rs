@@ -1,7 +1,8 @@
 //! Files, the problems they have, and what they resolve to.
 
-use giliran_config::{BATAM, Config, describe, parse};
+use giliran_config::{ApplicantPattern, BATAM, Config, EXAMPLE, describe, parse};
 use giliran_wire::Timestamp;
+use giliran_wire::ledger::{BookableUntil, Leftovers};
 use proptest::prelude::*;
 
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
@@ -129,7 +130,7 @@ fn openings_that_overlap_are_refused() {
     let second = MINIMAL.replace("drill-1", "drill-2");
     let (opening, _) = second.split_once("[[office]]").unwrap();
     let said = parse(&format!("{MINIMAL}{opening}"), "g.toml").unwrap_err().to_string();
-    assert!(said.contains("overlaps opening `drill-1`"), "{said}");
+    assert!(said.contains("belongs to opening `drill-1` already"), "{said}");
     let same = MINIMAL.split_once("[[office]]").unwrap().0;
     let said = parse(&format!("{MINIMAL}{same}"), "g.toml").unwrap_err().to_string();
     assert!(said.contains("a second opening `drill-1`"), "{said}");
@@ -227,7 +228,7 @@ fn places_that_would_come_back_after_their_day_are_refused() {
             id = "drill"
             opens_at = "2026-11-27T18:00:00Z"
             closes_at = "2026-11-27T19:00:00Z"
-            dates = ["2026-11-27", "2026-12-05"]
+            dates = ["2026-11-28", "2026-12-05"]
             [rules]
             hold = "2h"
             max_changes = 3
@@ -246,14 +247,14 @@ fn places_that_would_come_back_after_their_day_are_refused() {
     assert!(config.rules.across_openings);
     for late in ["cancelled = { at = [\"17:00\"] }", "expired = { delayed = [\"9h\", \"10h\"] }"] {
         let problems = parse(&text(late), "f.toml").unwrap_err().to_string();
-        assert!(problems.contains("after its day"), "{late}: {problems}");
-        assert!(problems.contains("2026-11-27 in opening drill"), "{late}: {problems}");
+        assert!(problems.contains("nobody could have it any more"), "{late}: {problems}");
+        assert!(problems.contains("2026-11-28 in opening drill"), "{late}: {problems}");
     }
     parse(&text("cancelled = { at = [\"20:00\"] }"), "f.toml").unwrap();
     // A hold that outlasts the day, whatever the rules for returned places.
     let long = text("").replace("hold = \"2h\"", "hold = \"6h\"");
     let problems = parse(&long, "f.toml").unwrap_err().to_string();
-    assert!(problems.contains("rules.hold: a returned place of 2026-11-27"), "{problems}");
+    assert!(problems.contains("rules.hold: a returned place of 2026-11-28"), "{problems}");
     parse(&text("").replace("hold = \"2h\"", "hold = \"5h\""), "f.toml").unwrap();
 }
 
@@ -268,14 +269,14 @@ fn an_opening_written_out_may_have_a_time_zone_of_its_own() {
     assert_eq!(zone(&own), "Asia/Jakarta");
     let problem = check("dates =", "timezone = \"Batam\"\ndates =");
     assert!(problem.contains("opening[0].timezone: `Batam` is no time zone"), "{problem}");
-    // The rules are tried in that zone: 23:00 in Jakarta is on the day itself.
+    // The rules are tried in that zone: 23:00 in Jakarta is before the next day.
     let returns = "[rules.returns]\ncancelled = { at = [\"23:00\"] }\n[[office]]";
     let late = own
         .replace("[[office]]", returns)
-        .replace("[\"2026-11-30\", \"2026-12-01\"]", "[\"2026-11-27\"]");
+        .replace("[\"2026-11-30\", \"2026-12-01\"]", "[\"2026-11-28\"]");
     parse(&late, "g.toml").unwrap();
     let early = late.replace("23:00", "13:00");
-    assert!(parse(&early, "g.toml").unwrap_err().to_string().contains("after its day"));
+    assert!(parse(&early, "g.toml").unwrap_err().to_string().contains("could only come back"));
 }
 
 #[test]
@@ -284,13 +285,150 @@ fn a_day_that_the_schedule_opens_too_is_refused() {
                     covers = [\"Mon\"]\n[[opening]]";
     let both = check("[[opening]]", schedule);
     assert!(both.contains("opening[0].dates: the schedule opens 2026-11-30 as well"), "{both}");
-    // Not where it is closed, covers other days, or opens at another time.
+    // Whenever it opens; not where it is closed, or covers other days.
+    assert_ne!(check("[[opening]]", &schedule.replace("Fri 14:00", "Wed 14:00")), "fine");
     for (from, to) in [
         ("covers = [\"Mon\"]", "covers = [\"Mon\"]\nclosed = [\"2026-11-30\"]"),
         ("covers = [\"Mon\"]", "covers = [\"Wed\"]"),
-        ("Fri 14:00", "Wed 14:00"),
     ] {
         let other = schedule.replace(from, to);
         assert_eq!(check("[[opening]]", &other), "fine", "{other}");
+    }
+}
+
+/// By the clock on the wall: the same hour whatever the season, and never into the
+/// next one's window.
+#[test]
+fn a_window_lasts_by_the_clock_on_the_wall() {
+    let berlin = |lasts: &str| {
+        let text = BATAM.replace("Asia/Jakarta", "Europe/Berlin").replace("48h", lasts);
+        parse(&text, "g.toml").unwrap()
+    };
+    // Summer time begins on 29 March 2026 and ends on 25 October.
+    let closes = |config: &Config, now: &str| config.due(at(now), 1)[0].closes_at;
+    let midnight = berlin("58h");
+    assert_eq!(closes(&midnight, "2026-03-20T20:00:00Z"), at("2026-03-22T23:00:00Z"));
+    assert_eq!(closes(&midnight, "2026-03-27T20:00:00Z"), at("2026-03-29T22:00:00Z"));
+    assert_eq!(closes(&midnight, "2026-10-23T20:00:00Z"), at("2026-10-25T23:00:00Z"));
+    let week = berlin("168h");
+    let records = week.weeks(at("2026-01-01T00:00:00Z"), 104);
+    assert_eq!(records.len(), 104);
+    for pair in records.windows(2) {
+        assert_eq!(pair[0].closes_at, pair[1].opens_at, "{}", pair[0].id);
+    }
+    // A draw is drawn before its first day in every week, the change included.
+    let draw = BATAM.replace("Asia/Jakarta", "Europe/Berlin").replace("48h", "58h");
+    let draw = draw.replace("\"first-come\"", "\"draw\"");
+    let draw = parse(&draw, "g.toml").unwrap();
+    for record in draw.weeks(at("2026-01-01T00:00:00Z"), 104) {
+        assert_eq!(draw.objections(&record), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_rules_of_time_and_people_are_read() {
+    let rules = |lines: &str| {
+        let text = MINIMAL.replacen("[[opening]]", &format!("[rules]\n{lines}\n[[opening]]"), 1);
+        parse(&text, "g.toml").map(|config| config.rules).map_err(|e| e.to_string())
+    };
+    let plain = rules("").unwrap();
+    assert_eq!((plain.max_bookings, plain.max_changes), (3, 3));
+    assert_eq!(plain.bookable_until, BookableUntil::DayBegins);
+    assert_eq!(plain.leftovers, Leftovers::None);
+    let until =
+        |text: &str| rules(&format!("bookable_until = \"{text}\"")).map(|r| r.bookable_until);
+    assert_eq!(until("12:00"), Ok(BookableUntil::TimeOfDay { minute: 720 }));
+    assert_eq!(until("-18h"), Ok(BookableUntil::Before { ms: 18 * 3_600_000 }));
+    for bad in ["noon", "24:00", "+6:00", "-6:00", "-0h", "18h", ""] {
+        assert!(until(bad).unwrap_err().contains("rules.bookable_until"), "{bad}");
+    }
+    assert_eq!(rules("leftovers = \"first-come\"").unwrap().leftovers, Leftovers::FirstCome);
+    assert!(rules("leftovers = \"draw\"").unwrap_err().contains("\"none\" or \"first-come\""));
+    assert!(rules("max_bookings = 0").unwrap_err().contains("1 to 100 allowed"));
+}
+
+/// What cannot mean anything is refused, with what would.
+#[test]
+fn nonsense_is_refused() {
+    for (from, to, words) in [
+        ("dates =", "timezone = \"localtime\"\ndates =", "`localtime` is no time zone"),
+        ("dates =", "timezone = \"Factory\"\ndates =", "`Factory` is no time zone"),
+        ("\"2026-12-01\"", "\"2025-12-01\"", "2025-12-01 could be booked until"),
+        ("\"2026-12-01\"", "\"1999-12-01\"", "`1999-12-01` is not from 2000-01-01"),
+        ("\"2026-12-01\"", "2026-12-01", "put it in quotes, as \"2026-12-01\""),
+        ("closes_at = \"2026", "closes_at = \"0000", "is not from 2000-01-01 to 9999-12-29"),
+        ("quota = 3", "quota = 3\nname = \"a\\u0000b\"", "office[0].name: control characters"),
+    ] {
+        let said = check(from, to);
+        assert!(said.contains(words), "{to}: {said}");
+    }
+    let unquoted = MINIMAL.replace(
+        "opens_at = \"2026-11-27T14:00:00+07:00\"",
+        "opens_at = 2026-11-27T14:00:00+07:00",
+    );
+    assert!(parse(&unquoted, "g.toml").unwrap_err().to_string().contains("put it in quotes"));
+    for (from, to, words) in [
+        ("Fri 14:00", "Fri +7:00", "is no weekday and time"),
+        ("Fri 14:00", "Fri -0:30", "is no weekday and time"),
+        (
+            "[rules]",
+            "[rules]\nreturns = { expired = { at = [\"-0:30\"] } }",
+            "`-0:30` is no time of day",
+        ),
+    ] {
+        assert!(BATAM.contains(from), "{from}");
+        assert!(schedule(from, to).unwrap_err().contains(words), "{to}");
+    }
+}
+
+/// What can stay and means nothing is told.
+#[test]
+fn what_means_nothing_is_warned_of() {
+    let warned = |text: &str| {
+        let config = parse(text, "g.toml").unwrap();
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    for shipped in [BATAM, EXAMPLE] {
+        assert_eq!(warned(shipped), "");
+    }
+    let zone = |name: &str| {
+        warned(&MINIMAL.replace("dates =", &format!("timezone = \"{name}\"\ndates =")))
+    };
+    assert!(zone("Etc/GMT-7").contains("`Etc/GMT-7` is 7 hours ahead of UTC"));
+    assert!(zone("Etc/GMT+5").contains("5 hours behind UTC"));
+    assert_eq!(zone("Etc/GMT"), "");
+    let rules = |lines: &str| warned(&format!("[rules]\n{lines}\n{MINIMAL}"));
+    assert!(rules("max_party = 4").contains("larger than any quota (3)"));
+    assert!(
+        rules("max_party = 3\nmax_per_account = 2").contains("larger than any max_per_account (2)")
+    );
+    let at_once = "[rules.returns]\ncancelled = \"immediate\"";
+    assert!(rules(at_once).contains("goes to nobody: set leftovers"));
+    assert_eq!(rules(&format!("leftovers = \"first-come\"\n{at_once}")), "");
+    assert!(rules("[rules.returns]\nexpired = { at = [\"07:00\"] }").contains("nothing expires"));
+    let batam = |from, to: &str| warned(&BATAM.replacen(from, to, 1));
+    assert!(
+        batam("closed   = [", "closed   = [\"2026-12-26\", ").contains("2026-12-26 closes nothing")
+    );
+    assert!(batam("quota = 80", "quota = { Mon = 80, Sat = 4 }").contains("places on Saturdays"));
+}
+
+#[test]
+fn an_applicants_whole_id_is_as_the_pattern_says() {
+    let fits = |pattern: &str, id: &str| ApplicantPattern::new(pattern).unwrap().fits(id);
+    assert!(fits("[0-9]{4}", "1234"));
+    for other in ["12345", "x1234", "1234\n", "1234 ", "\n1234", "123", ""] {
+        assert!(!fits("[0-9]{4}", other) && !fits("^[0-9]{4}$", other), "{other:?}");
+        assert!(!fits("(?m)^[0-9]{4}$", other), "{other:?}");
+    }
+    // One person, the digits of several scripts.
+    for other in ["١٢٣٤", "१२३४", "１２３４", "12３4"] {
+        assert!(!fits(r"\d{4}", other) && !fits(r"\w+", other), "{other}");
+    }
+    // The longer alternative is a match of the whole.
+    assert!(fits("12|1234", "1234") && !fits("12|1234", "123"));
+    assert!(fits("[A-Z]{2}é?[0-9]+", "ABé7"));
+    for bad in ["(", "a)|(b", r"\p{Nd}+", "(?x) [0-9]{4} # all of it"] {
+        assert!(ApplicantPattern::new(bad).is_err(), "{bad}");
     }
 }

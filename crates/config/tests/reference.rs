@@ -65,7 +65,7 @@ fn needed(section: &str) -> Keys {
             ("closes_at", "\"2026-11-29T00:00:00Z\""),
             ("dates", "[\"2026-12-07\"]"),
         ],
-        "[[office]]" | "[[office.session]]" => &[("id", "\"a\""), ("quota", "3")],
+        "[[office]]" | "[[office.session]]" => &[("id", "\"a\""), ("quota", "9")],
         _ => &[],
     };
     keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -99,7 +99,9 @@ fn with(section: &str, key: &str, value: Option<&str>) -> Result<Config, String>
     if let Some(value) = value {
         keys.push((key.to_owned(), value.to_owned()));
     }
-    parse(&file(section, &keys), "g.toml").map_err(|problems| problems.to_string())
+    let config = parse(&file(section, &keys), "g.toml").map_err(|problems| problems.to_string())?;
+    // A default that is written out may be warned of.
+    Ok(Config { warnings: Vec::new(), ..config })
 }
 
 /// The keys that the parser knows in a section, as it says itself.

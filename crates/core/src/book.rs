@@ -62,6 +62,11 @@ impl Book {
         self.bookings.len()
     }
 
+    /// How many entries of those who wait, and into draws, are live.
+    pub fn entries(&self) -> u64 {
+        self.crowd.len()
+    }
+
     /// Gives back the places and claims of a grant that never entered a block.
     /// Once per grant: [`Pending`](crate::Pending) and the keeper see to that.
     pub(crate) fn abandon(&self, grant: &Grant) {

@@ -131,7 +131,7 @@ impl Opening {
             took_place: AtomicU8::new(0),
             closes_at: AtomicU64::new(record.closes_at.as_millis().max(0) as u64),
             offices,
-            calendar: Calendar::new(&record.timezone),
+            calendar: Calendar::of(&record.timezone).unwrap_or_else(Calendar::utc),
             retires_at: retires_at(&record),
             free: record.slots.iter().map(|s| Free::new(i32::from(s.quota))).collect(),
             durably_free: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
@@ -170,6 +170,7 @@ impl Opening {
             Order::Draw if !drawn_in_time(record, record.closes_at) => {
                 "order = \"draw\" with a close after some of its places can no longer be booked"
             }
+            _ if Calendar::of(&record.timezone).is_none() => "a time zone unknown to its data",
             Order::FirstCome | Order::Rounds { .. } | Order::Draw => return Ok(()),
         };
         Err(Unsupported { id: record.id.clone(), what })
@@ -179,6 +180,12 @@ impl Opening {
     /// slots can be booked.
     pub fn is_drawn_in_time(&self, closes_at: Timestamp) -> bool {
         drawn_in_time(&self.record, closes_at)
+    }
+
+    /// True if the time zone data know its zone: else nobody can tell when its days
+    /// begin.
+    pub fn zone_is_known(&self) -> bool {
+        Calendar::of(&self.record.timezone).is_some()
     }
 
     /// True if everybody enters, and a draw decides.

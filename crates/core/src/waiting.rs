@@ -72,6 +72,10 @@ impl Crowd {
             && self.bytes.load(Ordering::Relaxed) < MAX_WAITING_BYTES
     }
 
+    pub(crate) fn len(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// A live entry more.
     pub(crate) fn add(&self, waiting: &Waiting) {
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -298,8 +298,11 @@ fn families(seed: u64, people: u64, slots: usize) -> Vec<Vec<Request>> {
                 // In the set's own random order.
                 people: members.into_iter().collect(),
                 sessions: (0..choices).map(|_| session(&mut random)).collect(),
-                account: (random.below(2) == 0)
-                    .then(|| person(1_000_000 + random.below(people / 8))),
+                // Half of them share one, the others have one of their own.
+                account: Some(match random.below(2) {
+                    0 => person(1_000_000 + random.below(people / 8)),
+                    _ => person(2_000_000 + i),
+                }),
             }
         })
         .collect();
@@ -343,6 +346,12 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
             let mine = known().filter(|g| g.account == request.account);
             let has: usize = mine.map(|g| g.seats.len()).sum();
             assert!(has + places > limit as usize, "account_limit with {has} places");
+        }
+        Told::Refused(Reason::PartyTooLarge) => {
+            let wanted = |slot: usize| request.sessions.iter().any(|s| s.is_none_or(|s| s == slot));
+            let takes =
+                |(slot, quota): (usize, &u16)| wanted(slot) && usize::from(*quota) >= places;
+            assert!(!quotas.iter().enumerate().any(takes), "party_too_large for {places}");
         }
         Told::Refused(other) => panic!("{other:?}"),
     }
@@ -392,7 +401,7 @@ fn check_claims_and_accounts(ledger: &Ledger, facts: &Facts, limit: u32, people:
     let seats = facts.up_to(u64::MAX).flat_map(|grant| &grant.seats);
     let booked: HashSet<Pseudonym> = seats.map(|seat| seat.applicant).collect();
     for who in (0..people).map(person).filter(|who| !booked.contains(who)) {
-        match alone(who, None) {
+        match alone(who, Some(person(4_000_000))) {
             Decision::Granted(grant) => drop(grant),
             other => panic!("{other:?} for somebody without a booking"),
         }

@@ -49,6 +49,7 @@ fn of_withdrawn_entries_the_last_are_known() {
         all.iter().filter(|i| keeper.book().entry(&receipt(**i)).is_some()).count()
     };
     assert_eq!(known(&ledger.keeper) as u64, KNOWN);
+    assert_eq!(ledger.keeper.book().entries(), 0, "withdrawn ones fill no bound");
     let replayed = ledger.replayed();
     assert_eq!(replayed.state_hash(), ledger.keeper.state_hash());
     let mut restored = Keeper::new();

@@ -318,6 +318,7 @@ impl Engine {
                     tracing::info!(
                         seq = keeper.chain().seq,
                         bookings = keeper.book().bookings(),
+                        entries = keeper.book().entries(),
                         millis = started.elapsed().as_millis() as u64,
                         "snapshot read"
                     );
@@ -402,6 +403,7 @@ impl Engine {
             blocks = read,
             generation = keeper.chain().generation,
             bookings = keeper.book().bookings(),
+            entries = keeper.book().entries(),
             millis = started.elapsed().as_millis() as u64,
             "ledger read"
         );

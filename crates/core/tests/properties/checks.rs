@@ -31,6 +31,8 @@ impl World {
             }
         }
         assert_eq!(self.book().bookings(), self.plain.had.len());
+        let live = self.plain.waits.iter().filter(|waits| waits.live).count();
+        assert_eq!(self.book().entries(), live as u64);
     }
 
     /// A slot as clients see it.

@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) client: async_nats::Client,
     pub(crate) book: Arc<Book>,
     pub(crate) key: ApplicantKey,
-    pub(crate) applicant_pattern: Option<giliran_config::Regex>,
+    pub(crate) applicant_pattern: Option<giliran_config::ApplicantPattern>,
     pub(crate) reply_prefixes: Vec<String>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Metrics,
@@ -292,7 +292,7 @@ impl Shared {
         tallies: &mut Tallies,
     ) -> One {
         if let Some(pattern) = &self.applicant_pattern
-            && let Some(i) = book.applicants.iter().position(|a| !pattern.is_match(a))
+            && let Some(i) = book.applicants.iter().position(|a| !pattern.fits(a))
         {
             return One::Answer(self.malformed(Malformed {
                 request_id: Some(book.request_id.to_string()),

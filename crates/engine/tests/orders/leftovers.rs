@@ -33,6 +33,7 @@ fn what_is_left_goes_to_whoever_asks_where_the_rules_say_so() {
             let mut bench = Bench::new(of(order, leftovers));
             bench.ask(&[0], &[0], None);
             bench.run();
+            bench.tick(500);
             bench.tick(20_000);
             assert_eq!(bench.slots().len(), 1, "{order:?}");
             for who in 1..4 {

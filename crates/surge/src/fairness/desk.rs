@@ -431,7 +431,7 @@ fn record(scenario: &Scenario, returns: &ReturnRule) -> OpeningRecord {
         name: String::new(),
         sessions: vec![session.clone()],
     };
-    let calendar = Calendar::new(ZONE);
+    let calendar = Calendar::of(ZONE).unwrap_or_else(Calendar::utc);
     let slot = |i: usize| {
         let date = DAYS[i % days].parse().unwrap_or_else(|_| unreachable!("written out above"));
         Slot {
