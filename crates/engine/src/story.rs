@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use giliran_core::{Opening, Openings};
+use giliran_wire::Timestamp;
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::Order;
 
@@ -59,7 +60,7 @@ struct Sums {
     quota: i64,
     /// In live bookings.
     taken: i64,
-    /// To be had by anybody who fits.
+    /// To be had by anybody who fits, and not too late to book.
     free: i64,
     /// Of these, of sessions that need not be named.
     plain: i64,
@@ -69,7 +70,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(opening: &Opening) -> Self {
+    fn of(opening: &Opening, now: Timestamp) -> Self {
         let mut sums = Self::default();
         for slot in 0..opening.slots() {
             let quota = i64::from(opening.slot(slot).quota);
@@ -82,7 +83,8 @@ impl Sums {
                 sums.halted += quota - taken;
                 continue;
             }
-            let free = i64::from(free.max(0));
+            // Nobody can have what it is too late for.
+            let free = if opening.is_bookable(slot, now) { i64::from(free.max(0)) } else { 0 };
             sums.free += free;
             sums.plain += if is_plain(opening, slot) { free } else { 0 };
         }
@@ -98,9 +100,9 @@ fn is_plain(opening: &Opening, slot: u32) -> bool {
 
 impl Story {
     /// As things stand: nothing of this is told.
-    pub(crate) fn new(openings: &Openings) -> Self {
+    pub(crate) fn new(openings: &Openings, now: Timestamp) -> Self {
         let told = |opening: &Arc<Opening>| {
-            let sums = Sums::of(opening);
+            let sums = Sums::of(opening, now);
             let gone = |left: i64| SoldOut { told: left == 0, at_ms: None };
             let (plain, all) = (gone(sums.plain), gone(sums.free));
             let told = Told { phase: opening.phase(), drawn: opening.is_drawn(), plain, all };
@@ -109,8 +111,9 @@ impl Story {
         Self(openings.iter().map(told).collect())
     }
 
-    /// Tells what has changed; `now_ms`: by a clock that does not jump.
-    pub(crate) fn look(&mut self, openings: &Openings, now_ms: u64) {
+    /// Tells what has changed; `now`: engine time; `now_ms`: by a clock that does not
+    /// jump.
+    pub(crate) fn look(&mut self, openings: &Openings, now: Timestamp, now_ms: u64) {
         self.0.retain(|ordinal, _| openings.get(*ordinal).is_some());
         for opening in openings.iter() {
             let told = self.0.entry(opening.record().ordinal).or_insert_with(|| {
@@ -118,23 +121,23 @@ impl Story {
                 let (plain, all) = (SoldOut::default(), SoldOut::default());
                 Told { phase: Phase::Scheduled, drawn: false, plain, all }
             });
-            told.look(opening, now_ms);
+            told.look(opening, now, now_ms);
         }
     }
 }
 
 impl Told {
-    fn look(&mut self, opening: &Opening, now_ms: u64) {
+    fn look(&mut self, opening: &Opening, now: Timestamp, now_ms: u64) {
         let (phase, drawn) = (opening.phase(), opening.is_drawn());
         if self.phase == Phase::Scheduled && phase != Phase::Scheduled {
             tell_opened(opening);
             self.phase = Phase::Open;
         }
         if self.phase != Phase::Scheduled && !opening.draws() {
-            self.look_at_what_is_left(opening, now_ms);
+            self.look_at_what_is_left(opening, now, now_ms);
         }
         match (self.phase, phase) {
-            (Phase::Open, Phase::Closed) => tell_closed(opening),
+            (Phase::Open, Phase::Closed) => tell_closed(opening, now),
             (Phase::Closed, Phase::Open) => {
                 let closes_at = opening.window().1;
                 tracing::info!(opening = opening.id(), %closes_at, "the opening is open again");
@@ -142,14 +145,15 @@ impl Told {
             _ => {}
         }
         if drawn && !self.drawn {
-            let Sums { taken, free, .. } = Sums::of(opening);
+            let Sums { taken, free, .. } = Sums::of(opening, now);
             tracing::info!(opening = opening.id(), taken, free, "the opening is drawn");
         }
         (self.phase, self.drawn) = (phase, drawn);
     }
 
-    fn look_at_what_is_left(&mut self, opening: &Opening, now_ms: u64) {
-        let Sums { quota, taken, free, plain, reserved, halted } = Sums::of(opening);
+    fn look_at_what_is_left(&mut self, opening: &Opening, now: Timestamp, now_ms: u64) {
+        let sums = Sums::of(opening, now);
+        let Sums { quota, taken, free, plain, reserved, halted } = sums;
         let id = opening.id();
         if self.all.look(free == 0, now_ms) {
             // Whoever names no session has nothing left either.
@@ -171,6 +175,7 @@ impl Told {
 
 fn tell_scheduled(opening: &Opening) {
     let record = opening.record();
+    let places: u64 = record.slots.iter().map(|slot| u64::from(slot.quota)).sum();
     let order = match record.rules.order {
         Order::FirstCome => "first come".to_owned(),
         Order::Rounds { length_ms } => format!("rounds of {length_ms} ms"),
@@ -181,7 +186,7 @@ fn tell_scheduled(opening: &Opening) {
         opens_at = %record.opens_at,
         closes_at = %record.closes_at,
         slots = opening.slots(),
-        places = Sums::of(opening).quota,
+        places,
         order,
         "an opening is on record"
     );
@@ -192,8 +197,8 @@ fn tell_opened(opening: &Opening) {
     tracing::info!(opening = opening.id(), %closes_at, "the opening has opened");
 }
 
-fn tell_closed(opening: &Opening) {
-    let Sums { quota, taken, free, halted, .. } = Sums::of(opening);
+fn tell_closed(opening: &Opening, now: Timestamp) {
+    let Sums { quota, taken, free, halted, .. } = Sums::of(opening, now);
     let what = if opening.draws() {
         "the opening has closed; its draw follows"
     } else {

@@ -93,7 +93,7 @@ pub(crate) async fn serve(
         not_believed_ms: 0.into(),
     });
     let now = now(engine);
-    let story = Story::new(&keeper.book().openings());
+    let story = Story::new(&keeper.book().openings(), keeper.book().engine_time(now.wall));
     let chain = keeper.chain();
     // Beyond a seal that an engine before has left.
     let next = if chain.is_sealed() {
@@ -527,7 +527,9 @@ impl Term<'_> {
     /// What has happened since the last look, in the log.
     fn tell(&mut self, now: Now) {
         self.sequencer.take_acted().iter().for_each(story::tell_acted);
-        self.story.look(&self.sequencer.book().openings(), now.mono_ms);
+        let book = self.sequencer.book();
+        let time = book.engine_time(self.sequencer.time(now));
+        self.story.look(&book.openings(), time, now.mono_ms);
     }
 
     async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
