@@ -476,13 +476,15 @@ impl Ledger {
     /// # Errors
     ///
     /// Where the broker does not tell.
-    pub async fn followers(&self) -> Result<Vec<(String, u64)>, Error> {
+    pub async fn followers(&self) -> Result<Vec<(Durable, u64)>, Error> {
         let mut consumers = self.stream.consumers();
         let mut followers = Vec::new();
         while let Some(consumer) = consumers.next().await {
             let consumer = consumer.doing("list the ledger's consumers")?;
             if let Some(name) = consumer.config.durable_name {
-                followers.push((name, consumer.ack_floor.stream_sequence));
+                let description = consumer.config.description.unwrap_or_default();
+                let durable = Durable { name, description };
+                followers.push((durable, consumer.ack_floor.stream_sequence));
             }
         }
         Ok(followers)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use giliran_broker::archive::Archive;
 use giliran_broker::ledger::{self, Ledger};
+use giliran_broker::reader::Durable;
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;
@@ -108,7 +109,9 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
     let behind: Vec<String> = followers
         .into_iter()
         .filter(|(_, seq)| *seq < archived.seal)
-        .map(|(follower, seq)| format!("{follower} stands at sequence {seq}"))
+        .map(|(Durable { name, description }, seq)| {
+            format!("{name} ({description}) stands at sequence {seq}")
+        })
         .collect();
     if !behind.is_empty() {
         return Err(Failure::Wrong(format!(

@@ -9,6 +9,7 @@
 //! The lease says who should try; the ledger's fence says who may write.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,12 +24,13 @@ use giliran_broker::state::{Report, State};
 use giliran_broker::watch::{Mark, Seen};
 use giliran_config::Config;
 use giliran_core::{Book, FoldError, Folded, Keeper, Opening};
-use giliran_wire::ledger::{Block, Chain, Foreign, OpeningRecord};
-use giliran_wire::{ApplicantKey, BlockHash, KeyFingerprint, LedgerId, Timestamp};
+use giliran_wire::ledger::{Chain, Foreign, OpeningRecord};
+use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
 
-use crate::gate::{Gate, raised};
+use crate::gate::{Gate, Pulse, raised};
 use crate::high_water::{HighWater, HighWaterError};
+use crate::marker::{Disk, Marker};
 use crate::metrics::Metrics;
 use crate::renewal::{give_back, renew};
 use crate::sequencer::Lost;
@@ -41,10 +43,6 @@ pub const LEASE_TTL: Duration = Duration::from_secs(3);
 const HORIZON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most blocks folded between two looks at the outside.
 const FOLD_BLOCKS: usize = 1_024;
-/// A snapshot is written where so many blocks, each perhaps of thousands of
-/// bookings, came after the last one: at the
-/// end, and when it turns out that another engine serves.
-const SNAPSHOT_AFTER: u64 = 100;
 /// How long a follower waits for the next block before it looks at the lease.
 const FOLLOW_WAIT: Duration = Duration::from_millis(100);
 /// How long a candidate may take to read up to the ledger's end; then another one
@@ -73,6 +71,7 @@ pub struct Options {
 pub struct View {
     view: follower::View,
     gate: Arc<Gate>,
+    disk: Disk,
     metrics: Metrics,
 }
 
@@ -86,6 +85,14 @@ impl View {
             report = Report { state: State::SteppingDown, detail: detail.to_owned() };
         }
         self.metrics.active.set((report.state == State::Active).into());
+        if let Some(hangs) = self.disk.hangs_for() {
+            let join = if report.detail.is_empty() { "" } else { "; " };
+            let _ = write!(
+                report.detail,
+                "{join}the data folder's disk has taken no write for {} s",
+                hangs.as_secs()
+            );
+        }
         (report, progress)
     }
 
@@ -108,9 +115,9 @@ pub enum EngineError {
     /// The ledger does not hold what it held.
     #[error("{0}. Restore the newest copy of the stream, then restart whatever reads it")]
     Lost(Lost),
-    /// This machine knows more of the ledger than there is.
-    #[error(transparent)]
-    HighWater(#[from] HighWaterError),
+    /// The high-water mark cannot be read or written.
+    #[error("{0}")]
+    HighWater(Arc<HighWaterError>),
     /// The ledger was made with another applicant key.
     #[error(
         "the ledger was made with applicant key {ledger}, this engine has {own}: it would not \
@@ -144,6 +151,18 @@ pub enum EngineError {
     Broker(#[from] giliran_broker::Error),
 }
 
+impl From<HighWaterError> for EngineError {
+    fn from(error: HighWaterError) -> Self {
+        Self::HighWater(Arc::new(error))
+    }
+}
+
+impl From<Arc<HighWaterError>> for EngineError {
+    fn from(error: Arc<HighWaterError>) -> Self {
+        Self::HighWater(error)
+    }
+}
+
 impl Trouble for EngineError {
     fn trouble(&self) -> Option<State> {
         match self {
@@ -166,8 +185,11 @@ pub struct Engine {
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
+    pub(crate) marker: Marker,
     high_water: HighWater,
-    snapshot: SnapshotFile,
+    pub(crate) snapshot: SnapshotFile,
+    /// A snapshot that is on its way to the disk.
+    pub(crate) writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
     /// Openings in the file that differ from the record, or cannot be served;
     /// said once each.
     said: Mutex<HashSet<String>>,
@@ -177,14 +199,17 @@ impl Engine {
     /// An engine that has not started. The watch beside it begins to look at once, so
     /// this is called within a runtime.
     pub fn new(options: Options, client: async_nats::Client, metrics: Metrics) -> Self {
+        let high_water = HighWater::new(&options.data);
         Self {
-            high_water: HighWater::new(&options.data),
+            marker: Marker::start(&high_water),
+            high_water,
             snapshot: SnapshotFile::new(&options.data),
             health: Health::new(&client, &options.config.domain, "engine"),
             options,
             client,
             gate: Arc::new(Gate::new()),
             metrics,
+            writing: Mutex::default(),
             said: Mutex::default(),
         }
     }
@@ -192,7 +217,7 @@ impl Engine {
     /// What there is to see of it.
     pub fn view(&self) -> View {
         let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
-        View { view: self.health.view(), gate, metrics }
+        View { view: self.health.view(), gate, disk: self.marker.disk(), metrics }
     }
 
     /// Follows, takes over, serves, until `shutdown` says true. A broker that is away
@@ -216,6 +241,8 @@ impl Engine {
                 break ended;
             }
         };
+        self.settle_snapshot().await;
+        let ended = ended.and(self.marker.settle().await.map_err(EngineError::from));
         self.health.ended(&ended);
         ended
     }
@@ -241,7 +268,7 @@ impl Engine {
             let waiting = (lease, &mut written);
             let standing = Box::pin(self.stand_by(&mut keeper, &mut follower, waiting, shutdown));
             let Some(held) = standing.await? else {
-                self.write_snapshot(keeper, &mut written).await;
+                self.write_snapshot(&keeper, &mut written);
                 return Ok(());
             };
             self.health.say(State::TakingOver, "");
@@ -256,9 +283,9 @@ impl Engine {
             let (back, at, end) = Box::pin(self.serve(held, keeper, ledger, shutdown)).await?;
             (keeper, ledger) = (back, at);
             self.health.stands(keeper.chain());
-            self.remember(Mark::of(keeper.chain())).await?;
+            self.marker.remember(Mark::of(keeper.chain()));
             if matches!(end, term::End::Stopped) {
-                self.write_snapshot(keeper, &mut written).await;
+                self.write_snapshot(&keeper, &mut written);
                 tracing::info!("stepped down");
                 return Ok(());
             }
@@ -278,9 +305,11 @@ impl Engine {
         self.gate.renewed(held.renewed_at(), LEASE_TTL);
         let (lost_tx, lost) = watch::channel(false);
         let (stop_renewing, stop) = watch::channel(false);
-        let renewing = tokio::spawn(renew(held, Arc::clone(&self.gate), lost_tx, stop));
+        let (gate, pulse) = (Arc::clone(&self.gate), Arc::new(Pulse::default()));
+        let beating = Arc::clone(&pulse);
+        let renewing = tokio::spawn(renew(held, gate, beating, lost_tx, stop));
         let shutdown = shutdown.clone();
-        let office = Office { engine: self, ledger, lease_lost: lost, shutdown };
+        let office = Office { engine: self, ledger, pulse, lease_lost: lost, shutdown };
         let served = Box::pin(term::serve(office, keeper)).await;
         stop_renewing.send_replace(true);
         self.gate.close();
@@ -288,88 +317,6 @@ impl Engine {
             give_back(held).await;
         }
         served
-    }
-
-    /// What the snapshot says, if it lies on this ledger, else nothing; and the
-    /// generation to read on from there.
-    async fn begin(&self, ledger: &Ledger) -> Result<(Keeper, Ledger), EngineError> {
-        if let Some(keeper) = self.read_snapshot().await {
-            let chain = keeper.chain();
-            let generation = ledger.of_generation(chain.generation).await?;
-            if let Some(generation) = generation
-                && let Some(hash) = self.hash_at(&generation, chain.valid_seq).await?
-                && hash == (chain.ledger, chain.hash)
-            {
-                return Ok((keeper, generation));
-            }
-            let path = self.snapshot.path().display();
-            tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
-        }
-        let ledger = ledger.newest_begun().await?;
-        Ok((Keeper::beginning_with(ledger.generation()), ledger))
-    }
-
-    async fn read_snapshot(&self) -> Option<Keeper> {
-        let (file, started) = (self.snapshot.clone(), Instant::now());
-        let read = tokio::task::spawn_blocking(move || file.read()).await;
-        match read.ok()? {
-            Ok(keeper) => {
-                if let Some(keeper) = &keeper {
-                    tracing::info!(
-                        seq = keeper.chain().seq,
-                        bookings = keeper.book().bookings(),
-                        entries = keeper.book().entries(),
-                        millis = started.elapsed().as_millis() as u64,
-                        "snapshot read"
-                    );
-                }
-                keeper
-            }
-            Err(error) => {
-                let path = self.snapshot.path().display();
-                tracing::warn!(%path, %error, "the snapshot is not used");
-                None
-            }
-        }
-    }
-
-    /// Ledger and hash of the block at a sequence, if there is a readable one.
-    async fn hash_at(
-        &self,
-        ledger: &Ledger,
-        seq: u64,
-    ) -> Result<Option<(Option<LedgerId>, BlockHash)>, EngineError> {
-        let bytes = ledger.read_at(seq).await?;
-        let block = bytes.and_then(|bytes| Block::open(&bytes).ok());
-        Ok(block.map(|(block, hash)| (Some(block.ledger), hash)))
-    }
-
-    /// Writes a snapshot where much came after the last one. That it cannot be
-    /// written stops nothing.
-    async fn write_snapshot(&self, keeper: Keeper, written: &mut u64) -> Keeper {
-        let seq = keeper.chain().seq;
-        if seq < *written + SNAPSHOT_AFTER {
-            return keeper;
-        }
-        let (file, started) = (self.snapshot.clone(), Instant::now());
-        let done = tokio::task::spawn_blocking(move || {
-            let done = file.write(&keeper);
-            (keeper, done)
-        });
-        match done.await {
-            Ok((keeper, Ok(()))) => {
-                let millis = started.elapsed().as_millis() as u64;
-                tracing::info!(seq, millis, "snapshot written");
-                *written = seq;
-                keeper
-            }
-            Ok((keeper, Err(error))) => {
-                let path = self.snapshot.path().display();
-                tracing::warn!(%path, %error, "the snapshot cannot be written");
-                keeper
-            }
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
     }
 
     /// Checks the ledger against the mark, reads it to its end, and checks it against
@@ -427,8 +374,7 @@ impl Engine {
                 Ok(None) => {
                     self.health.say(State::Standby, "");
                     // Another engine serves: there is time.
-                    let whole = std::mem::take(keeper);
-                    *keeper = self.write_snapshot(whole, written).await;
+                    self.write_snapshot(keeper, written);
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     // Where NATS or the ledger is away, the watch says so.
@@ -449,7 +395,7 @@ impl Engine {
                     self.health.say(State::Standby, doubt.unwrap_or_default());
                 }
                 self.show(keeper.chain(), keeper.book());
-                self.remember(Mark::of(keeper.chain())).await?;
+                self.marker.check()?;
             }
         }
     }
@@ -558,25 +504,16 @@ impl Engine {
         }
     }
 
-    /// Shows position and places.
+    /// Shows position and places, and wants the position remembered.
     pub(crate) fn show(&self, chain: &Chain, book: &Arc<Book>) {
         self.health.watch().hold(Mark::of(chain));
+        self.marker.remember(Mark::of(chain));
         self.health.stands(chain);
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
         metrics.generation.set(chain.generation.into());
         metrics.places.show(book);
-    }
-
-    /// Writes the high-water mark, off the loop's thread: it waits for the disk.
-    pub(crate) async fn remember(&self, mark: Option<Mark>) -> Result<(), EngineError> {
-        if let Some(mark) = mark {
-            let high_water = self.high_water.clone();
-            let written = tokio::task::spawn_blocking(move || high_water.write(&mark)).await;
-            written.unwrap_or(Ok(()))?;
-        }
-        Ok(())
     }
 }
 

@@ -47,6 +47,40 @@ impl Gate {
     }
 }
 
+/// Whether the loop that serves makes steps. An engine whose loop is stuck answers
+/// nobody, and is to lose its lease.
+///
+/// Two atomics, relaxed: the loop writes, the renewing task compares with a clock; a
+/// late view costs a moment.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    beats: AtomicU64,
+    /// Milliseconds after the gate's start up to which no beat is expected.
+    excused_until_ms: AtomicU64,
+}
+
+impl Pulse {
+    /// The loop has made a step.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Steps so far.
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// A step is about to take long, for a reason: up to then it is not missed.
+    pub(crate) fn excuse(&self, until_ms: u64) {
+        self.excused_until_ms.store(until_ms, Ordering::Relaxed);
+    }
+
+    /// True while no step is expected.
+    pub(crate) fn is_excused(&self, now_ms: u64) -> bool {
+        now_ms < self.excused_until_ms.load(Ordering::Relaxed)
+    }
+}
+
 /// Resolves once `flag` is true, or nobody is left to set it.
 pub(crate) async fn raised(flag: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = flag.wait_for(|raised| *raised).await;

@@ -30,6 +30,7 @@ pub mod engine;
 mod gate;
 mod high_water;
 mod intake;
+mod marker;
 mod metrics;
 mod places;
 pub mod rebuild;

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use giliran_broker::clock::Moment;
 use giliran_broker::lease::Held;
 use tokio::sync::watch;
 
 use crate::engine::LEASE_TTL;
-use crate::gate::{Gate, raised};
+use crate::gate::{Gate, Pulse, raised};
 
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How long the loop may make no step before the lease is not renewed any more. It
+/// makes several a second where nothing happens at all.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// How long giving it back may take.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -23,14 +27,17 @@ pub(crate) async fn give_back(held: Held) {
     }
 }
 
-/// Renews the lease until told to stop; gives it back unless it was lost.
+/// Renews the lease until told to stop, for as long as the loop makes steps; gives it
+/// back unless it was lost.
 pub(crate) async fn renew(
     mut held: Held,
     gate: Arc<Gate>,
+    pulse: Arc<Pulse>,
     lost: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) -> Option<Held> {
     let mut last = held.renewed_at();
+    let mut steps = Steps { beats: pulse.beats(), since: Moment::now() };
     let mut every = tokio::time::interval(RENEW_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -39,24 +46,101 @@ pub(crate) async fn renew(
             () = raised(&mut stop) => return Some(held),
             _ = every.tick() => {}
         }
-        match tokio::time::timeout(RENEW_EVERY, held.renew()).await {
-            Ok(Ok(Some(sent))) => {
-                last = sent;
-                gate.renewed(sent, LEASE_TTL);
+        if steps.are_missed(&pulse, &gate) {
+            tracing::error!("the engine is stuck, and does not renew its lease");
+            if last.elapsed() < LEASE_TTL {
                 continue;
             }
-            Ok(Ok(None)) => tracing::warn!("another engine holds the lease"),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the lease could not be renewed");
-                if last.elapsed() < LEASE_TTL {
+        } else {
+            match tokio::time::timeout(RENEW_EVERY, held.renew()).await {
+                Ok(Ok(Some(sent))) => {
+                    last = sent;
+                    gate.renewed(sent, LEASE_TTL);
                     continue;
                 }
+                Ok(Ok(None)) => tracing::warn!("another engine holds the lease"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the lease could not be renewed");
+                    if last.elapsed() < LEASE_TTL {
+                        continue;
+                    }
+                }
+                Err(_) if last.elapsed() < LEASE_TTL => continue,
+                Err(_) => tracing::warn!("the lease ran out while renewing"),
             }
-            Err(_) if last.elapsed() < LEASE_TTL => continue,
-            Err(_) => tracing::warn!("the lease ran out while renewing"),
         }
         gate.close();
         lost.send_replace(true);
         return None;
+    }
+}
+
+/// The loop's steps, as the renewing task has seen them.
+struct Steps {
+    beats: u64,
+    /// When they were last seen to go on.
+    since: Moment,
+}
+
+impl Steps {
+    fn are_missed(&mut self, pulse: &Pulse, gate: &Gate) -> bool {
+        let beats = pulse.beats();
+        if beats != self.beats || pulse.is_excused(gate.mono_ms()) {
+            *self = Self { beats, since: Moment::now() };
+        }
+        self.since.elapsed() >= STUCK_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use giliran_broker::connection;
+    use giliran_broker::lease::Lease;
+    use giliran_broker::server::{Server, ServerOptions, locate};
+    use giliran_wire::subject::Domain;
+
+    use super::*;
+
+    /// The loop gets stuck: its lease runs out, and another engine may have it. Before
+    /// that it had an excuse, and kept it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stuck_engine_loses_its_lease() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ServerOptions {
+            binary: locate().unwrap(),
+            folder: folder.path().into(),
+            port: None,
+            sync_always: false,
+            more: String::new(),
+        };
+        let server = Server::start(options).await.unwrap();
+        let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
+        let lease = |holder| Lease::of_engines(&client, &Domain::default(), holder, 1);
+        let held = lease("first").acquire(LEASE_TTL).await.unwrap().unwrap();
+        let (gate, pulse) = (Arc::new(Gate::new()), Arc::new(Pulse::default()));
+        gate.renewed(held.renewed_at(), LEASE_TTL);
+        let (lost, mut is_lost) = watch::channel(false);
+        let (_stop, stopped) = watch::channel(false);
+        let excused = 6_000;
+        pulse.excuse(gate.mono_ms() + excused);
+        let renewing =
+            tokio::spawn(renew(held, Arc::clone(&gate), Arc::clone(&pulse), lost, stopped));
+        while pulse.is_excused(gate.mono_ms()) {
+            assert!(!*is_lost.borrow(), "it had an excuse");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for _ in 0..20 {
+            pulse.beat();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(gate.stands() && !*is_lost.borrow(), "its loop went on");
+        assert!(lease("second").acquire(LEASE_TTL).await.unwrap().is_none());
+        let stuck = Moment::now();
+        tokio::time::timeout(Duration::from_secs(10), raised(&mut is_lost)).await.unwrap();
+        assert!(stuck.elapsed() >= STUCK_AFTER);
+        assert!(renewing.await.unwrap().is_none() && !gate.stands());
+        lease("second").freed().await;
+        assert!(lease("second").acquire(LEASE_TTL).await.unwrap().is_some());
+        server.stop().await.unwrap();
     }
 }

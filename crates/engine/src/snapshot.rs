@@ -3,16 +3,39 @@
 //! passed over.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use giliran_broker::ledger::Ledger;
 use giliran_core::Keeper;
+use giliran_wire::ledger::Block;
 use giliran_wire::snapshot::{self, SnapshotError, Writer};
+use giliran_wire::{BlockHash, LedgerId};
+
+use crate::engine::{Engine, EngineError};
 
 /// Buffer of reads and writes, in bytes.
 const BUFFER: usize = 1 << 20;
 /// Pieces that are decoded and wait to be put in place.
 const PIECES_AHEAD: usize = 16;
+
+/// Chunks of a buffer's size that wait for the disk.
+const CHUNKS_AHEAD: usize = 8;
+/// How long the disk may take nothing.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+/// Pause before a chunk is offered again that there was no room for.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A snapshot is written where so many blocks, each perhaps of thousands of
+/// bookings, came after the last one: at the
+/// end, and when it turns out that another engine serves.
+const SNAPSHOT_AFTER: u64 = 100;
+/// How long the last snapshot is waited for at the end.
+const LAST_SNAPSHOT: Duration = Duration::from_secs(30);
 
 /// A file in the data folder.
 #[derive(Debug, Clone)]
@@ -33,7 +56,7 @@ impl SnapshotFile {
     pub(crate) fn read(&self) -> Result<Option<Keeper>, SnapshotError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let mut keeper = Keeper::new();
@@ -54,15 +77,174 @@ impl SnapshotFile {
         Ok(Some(keeper))
     }
 
-    /// Replaces the file, atomically and durably.
-    pub(crate) fn write(&self, keeper: &Keeper) -> std::io::Result<()> {
-        let next = self.path.with_extension("bin.next");
-        let file = BufWriter::with_capacity(BUFFER, File::create(&next)?);
-        let mut writer = Writer::new(file)?;
+    /// Replaces the file, atomically and durably. The state is needed only until this
+    /// returns; the outcome comes once the disk has it. A disk that takes nothing for
+    /// long holds nobody up.
+    pub(crate) fn write(&self, keeper: &Keeper) -> JoinHandle<std::io::Result<()>> {
+        let (chunks, taken) = std::sync::mpsc::sync_channel::<Chunk>(CHUNKS_AHEAD);
+        let file = self.clone();
+        let writing = std::thread::spawn(move || file.take(&taken));
+        let made = self.pieces(keeper, Disk(chunks));
+        if let Err(error) = made {
+            // The file is not replaced; its thread ends when the disk lets it.
+            return std::thread::spawn(move || Err(error));
+        }
+        writing
+    }
+
+    fn pieces(&self, keeper: &Keeper, disk: Disk) -> std::io::Result<()> {
+        let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, disk))?;
         keeper.snapshot(|piece| writer.piece(piece))?;
-        let file = writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.sync_data()?;
-        std::fs::rename(&next, &self.path)
+        let disk = writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        disk.send(Chunk::End)
+    }
+
+    /// Writes what comes, and puts it in the file's place once all has come.
+    fn take(&self, chunks: &Receiver<Chunk>) -> std::io::Result<()> {
+        let next = self.path.with_extension("bin.next");
+        let mut file = File::create(&next)?;
+        while let Ok(chunk) = chunks.recv() {
+            match chunk {
+                Chunk::Bytes(bytes) => file.write_all(&bytes)?,
+                Chunk::End => {
+                    file.sync_data()?;
+                    return std::fs::rename(&next, &self.path);
+                }
+            }
+        }
+        Err(std::io::Error::other("it was not written to its end"))
+    }
+}
+
+impl Engine {
+    /// What the snapshot says, if it lies on this ledger, else nothing; and the
+    /// generation to read on from there.
+    pub(crate) async fn begin(&self, ledger: &Ledger) -> Result<(Keeper, Ledger), EngineError> {
+        if let Some(keeper) = self.read_snapshot().await {
+            let chain = keeper.chain();
+            let generation = ledger.of_generation(chain.generation).await?;
+            if let Some(generation) = generation
+                && let Some(hash) = self.hash_at(&generation, chain.valid_seq).await?
+                && hash == (chain.ledger, chain.hash)
+            {
+                return Ok((keeper, generation));
+            }
+            let path = self.snapshot.path().display();
+            tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
+        }
+        let ledger = ledger.newest_begun().await?;
+        Ok((Keeper::beginning_with(ledger.generation()), ledger))
+    }
+
+    async fn read_snapshot(&self) -> Option<Keeper> {
+        let (file, started) = (self.snapshot.clone(), Instant::now());
+        let read = tokio::task::spawn_blocking(move || file.read()).await;
+        match read.ok()? {
+            Ok(keeper) => {
+                if let Some(keeper) = &keeper {
+                    tracing::info!(
+                        seq = keeper.chain().seq,
+                        bookings = keeper.book().bookings(),
+                        entries = keeper.book().entries(),
+                        millis = started.elapsed().as_millis() as u64,
+                        "snapshot read"
+                    );
+                }
+                keeper
+            }
+            Err(error) => {
+                let path = self.snapshot.path().display();
+                tracing::warn!(%path, %error, "the snapshot is not used");
+                None
+            }
+        }
+    }
+
+    /// Ledger and hash of the block at a sequence, if there is a readable one.
+    async fn hash_at(
+        &self,
+        ledger: &Ledger,
+        seq: u64,
+    ) -> Result<Option<(Option<LedgerId>, BlockHash)>, EngineError> {
+        let bytes = ledger.read_at(seq).await?;
+        let block = bytes.and_then(|bytes| Block::open(&bytes).ok());
+        Ok(block.map(|(block, hash)| (Some(block.ledger), hash)))
+    }
+
+    /// Writes a snapshot where much came after the last one, beside what else is to be
+    /// done. That it cannot be written stops nothing.
+    pub(crate) fn write_snapshot(&self, keeper: &Keeper, written: &mut u64) {
+        let seq = keeper.chain().seq;
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = writing.as_ref().is_some_and(|writing| !writing.is_finished());
+        if busy || seq < *written + SNAPSHOT_AFTER {
+            return;
+        }
+        *written = seq;
+        let (file, started) = (self.snapshot.clone(), Instant::now());
+        let done = tokio::task::block_in_place(|| file.write(keeper));
+        *writing = Some(tokio::task::spawn_blocking(move || match done.join() {
+            Ok(Ok(())) => {
+                let millis = started.elapsed().as_millis() as u64;
+                tracing::info!(seq, millis, "snapshot written");
+            }
+            Ok(Err(error)) => {
+                let path = file.path().display();
+                tracing::warn!(%path, %error, "the snapshot cannot be written");
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }));
+    }
+
+    /// Waits for a snapshot that is on its way; but not for ever.
+    pub(crate) async fn settle_snapshot(&self) {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writing) = writing
+            && tokio::time::timeout(LAST_SNAPSHOT, writing).await.is_err()
+        {
+            tracing::warn!("the snapshot is not written: the disk does not answer");
+        }
+    }
+}
+
+/// What is on its way to the disk.
+enum Chunk {
+    Bytes(Vec<u8>),
+    End,
+}
+
+/// A disk that is given up where it takes nothing for long.
+struct Disk(SyncSender<Chunk>);
+
+impl Disk {
+    fn send(&self, mut chunk: Chunk) -> std::io::Result<()> {
+        let since = Instant::now();
+        loop {
+            match self.0.try_send(chunk) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => {
+                    return Err(std::io::Error::other("the file takes nothing more"));
+                }
+                Err(TrySendError::Full(_)) if since.elapsed() > TAKEN_WITHIN => {
+                    let seconds = TAKEN_WITHIN.as_secs();
+                    let words = format!("the disk has taken nothing for {seconds} s");
+                    return Err(std::io::Error::new(ErrorKind::TimedOut, words));
+                }
+                Err(TrySendError::Full(back)) => chunk = back,
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.send(Chunk::Bytes(bytes.to_vec()))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -75,7 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = SnapshotFile::new(folder.path());
         assert!(file.read().unwrap().is_none());
-        file.write(&Keeper::new()).unwrap();
+        file.write(&Keeper::new()).join().unwrap().unwrap();
         let back = file.read().unwrap().unwrap();
         assert_eq!(back.state_hash(), Keeper::new().state_hash());
         let mut bytes = std::fs::read(file.path()).unwrap();
@@ -85,5 +267,29 @@ mod tests {
         assert!(file.read().is_err(), "a bit that turned is noticed");
         std::fs::write(file.path(), b"GILSNAP0").unwrap();
         assert!(file.read().unwrap_err().to_string().contains("not a snapshot"));
+    }
+
+    /// A pipe that nobody reads takes no write, and keeps its thread.
+    #[test]
+    fn a_disk_that_hangs_gives_the_state_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("snapshot.bin.next");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let file = SnapshotFile::new(folder.path());
+        let since = Instant::now();
+        let disk = std::sync::mpsc::sync_channel::<Chunk>(1);
+        let mut full = Disk(disk.0);
+        full.write_all(&[1; 16]).unwrap();
+        let error = full.write_all(&[2; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(since.elapsed() >= TAKEN_WITHIN);
+        // A small state fits into what waits for the disk; its outcome does not come.
+        let writing = file.write(&Keeper::new());
+        assert!(!writing.is_finished());
+        // Lets it go, into the pipe.
+        let reading = std::thread::spawn(move || std::fs::read(pipe));
+        assert!(writing.join().unwrap().is_err(), "a pipe cannot be synced");
+        assert!(reading.join().unwrap().unwrap().starts_with(b"GILSNAP"));
     }
 }

@@ -12,7 +12,6 @@ use giliran_broker::append::{AppendOutcome, Appender};
 use giliran_broker::clock;
 use giliran_broker::ledger::Ledger;
 use giliran_broker::state::State;
-use giliran_broker::watch::Mark;
 use giliran_core::{Keeper, Refusal};
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
@@ -22,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::awaited::Awaited;
 use crate::engine::EngineError;
-use crate::gate::raised;
+use crate::gate::{Pulse, raised};
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
 use crate::sequencer::{
@@ -37,6 +36,8 @@ const DECIDED_GROUPS: usize = 256;
 const ANSWER_GROUPS: usize = 1_024;
 /// How often metrics, openings and the high-water mark are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
+/// How long hashing the whole state may take, be it a large one.
+const HASHED_WITHIN: Duration = Duration::from_secs(120);
 /// How long the last block may take when the engine is asked to stop.
 const LAST_BLOCK: Duration = Duration::from_secs(5);
 /// When to ask again where the ledger could not roll, ms.
@@ -62,6 +63,8 @@ pub(crate) struct Office<'a> {
     pub(crate) engine: &'a crate::engine::Engine,
     /// The generation that is written.
     pub(crate) ledger: Ledger,
+    /// Beats with each step of the loop.
+    pub(crate) pulse: Arc<Pulse>,
     /// Becomes true when the lease is gone.
     pub(crate) lease_lost: watch::Receiver<bool>,
     pub(crate) shutdown: watch::Receiver<bool>,
@@ -105,8 +108,8 @@ pub(crate) async fn serve(
     };
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
-    // Where a begin is to be completed, the whole state is hashed; see `on_sequencer`.
-    let sequencer = tokio::task::block_in_place(|| {
+    // Where a begin is to be completed, the whole state is hashed.
+    let sequencer = hashing(engine, &office.pulse, || {
         Sequencer::take_over(keeper, writer, take_over, random, next, now)
     });
     let sequencer = sequencer
@@ -134,7 +137,6 @@ pub(crate) async fn serve(
         nexts,
         making_next: None,
         sent: HashMap::new(),
-        marked: None,
         awaited: Awaited::default(),
         story,
     };
@@ -142,6 +144,16 @@ pub(crate) async fn serve(
     // The loop's end of the channel is gone: what it was given is still sent.
     let _ = answering.await;
     Ok(ended)
+}
+
+/// Work upon which the whole state may be hashed, for seconds perhaps: the tasks that
+/// renew the lease and serve the connection must not wait for this thread, and the
+/// loop is not stuck meanwhile.
+fn hashing<T>(engine: &crate::engine::Engine, pulse: &Pulse, work: impl FnOnce() -> T) -> T {
+    pulse.excuse(engine.gate.mono_ms() + HASHED_WITHIN.as_millis() as u64);
+    let done = tokio::task::block_in_place(work);
+    pulse.excuse(0);
+    done
 }
 
 fn now(engine: &crate::engine::Engine) -> Now {
@@ -169,7 +181,6 @@ struct Term<'a> {
     making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
     sent: HashMap<Attempt, Instant>,
-    marked: Option<Mark>,
     awaited: Awaited,
     story: Story,
 }
@@ -187,6 +198,7 @@ impl Term<'_> {
         let mut retired = false;
         self.perform().await?;
         loop {
+            self.office.pulse.beat();
             let now = now(self.office.engine);
             let tick = self.sequencer.next_tick_ms(now);
             let wait = tick.map_or(HOUSEKEEPING, |at| {
@@ -264,13 +276,12 @@ impl Term<'_> {
         self.sequencer.decided(all.granted, all.waiting, now);
     }
 
-    /// An input that may be the one upon which the generation is sealed: the whole
-    /// state is hashed then, for seconds perhaps, and the tasks that renew the lease
-    /// and serve the connection must not wait for this thread.
+    /// An input that may be the one upon which the generation is sealed.
     fn on_sequencer(&mut self, input: impl FnOnce(&mut Sequencer<Ticket>, Now)) {
         let now = now(self.office.engine);
         if self.sequencer.is_rolling() {
-            tokio::task::block_in_place(|| input(&mut self.sequencer, now));
+            let (engine, pulse) = (self.office.engine, Arc::clone(&self.office.pulse));
+            hashing(engine, &pulse, || input(&mut self.sequencer, now));
         } else {
             input(&mut self.sequencer, now);
         }
@@ -295,7 +306,8 @@ impl Term<'_> {
                 let roll = |sequencer: &mut Sequencer<Ticket>, now| {
                     sequencer.roll(name, first, asked, now);
                 };
-                tokio::task::block_in_place(|| roll(&mut self.sequencer, now(self.office.engine)));
+                let (engine, pulse) = (self.office.engine, Arc::clone(&self.office.pulse));
+                hashing(engine, &pulse, || roll(&mut self.sequencer, now(engine)));
             }
             Ok(next) => {
                 let detail = format!("the ledger has just gone on in {}", next.name());
@@ -595,11 +607,7 @@ impl Term<'_> {
             }
         }
         self.shared.metrics.backlog.set(self.sequencer.backlog() as i64);
-        let mark = Mark::of(chain);
-        if mark.is_some() && mark != self.marked {
-            self.marked = mark;
-            engine.remember(mark).await?;
-        }
+        engine.marker.check()?;
         Ok(())
     }
 }

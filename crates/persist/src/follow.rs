@@ -2,19 +2,19 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use giliran_broker::archive::Archive;
 use giliran_broker::follower::{Follower, Health, Rounds, View, asked};
 use giliran_broker::ledger::Ledger;
-use giliran_broker::reader::Durable;
 use giliran_broker::state::State;
 use giliran_broker::watch::Mark;
 use giliran_wire::ledger::{Block, Chain};
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
+use crate::rows::Batch;
 use crate::store::{Store, StoreUrl};
 use crate::{PersistError, Rows};
 
@@ -26,6 +26,10 @@ const BOOKINGS: usize = 16_384;
 const WAIT: Duration = Duration::from_millis(250);
 /// How often it is looked whether the store is still there, and answers.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a write may take before that is told, and how often it is told again.
+const SLOW: Duration = Duration::from_secs(2);
+/// How long the work in hand may take once an end is asked for.
+const GRACE: Duration = Duration::from_secs(5);
 /// How often a copy that waits looks whether the store is free.
 const TURN: Duration = Duration::from_millis(500);
 
@@ -69,7 +73,14 @@ impl Persist {
     ) -> Result<(), PersistError> {
         let mut rounds = Rounds::new(&self.health, &shutdown);
         let ended = loop {
-            let round = Box::pin(self.round(&ledger, &mut shutdown.clone())).await;
+            let mut ending = shutdown.clone();
+            let mut overdue = shutdown.clone();
+            let round = tokio::select! {
+                round = Box::pin(self.round(&ledger, &mut ending)) => round,
+                // A store that hangs holds nobody up: what is on its way is there whole
+                // or not at all.
+                () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => Ok(()),
+            };
             if let ControlFlow::Break(ended) = rounds.after(round).await {
                 break ended;
             }
@@ -123,7 +134,7 @@ impl Persist {
             }
         };
         let from = writing.rows.chain().seq + 1;
-        let durable = Durable { name: self.url.consumer(), description: self.url.to_string() };
+        let durable = writing.store.consumer(&self.url);
         let mut follower = Follower::new(self.health.watch(), ledger, from, Some(durable));
         self.health.say(State::Following, "");
         self.follow(&mut follower, &mut writing, shutdown).await
@@ -220,7 +231,7 @@ impl Persist {
         writing: &mut Writing<'_>,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), PersistError> {
-        let mut looked = tokio::time::Instant::now();
+        let mut looked = Instant::now();
         loop {
             if *shutdown.borrow() {
                 return Ok(());
@@ -248,7 +259,7 @@ impl Persist {
                 follower.pass_seal(chain.generation, chain.seq).await?;
             }
             if looked.elapsed() >= LOOK {
-                looked = tokio::time::Instant::now();
+                looked = Instant::now();
                 writing.store.look().await?;
             }
         }
@@ -282,10 +293,30 @@ impl Writing<'_> {
             return Ok(());
         }
         let batch = Arc::new(self.rows.take());
-        self.store.apply(self.written, chain.clone(), &batch).await?;
+        self.apply(&chain, &batch).await?;
         self.written = chain.seq;
         self.persist.health.stands(&chain);
         self.persist.health.count(batch.changes as u64);
+        Ok(())
+    }
+
+    /// Writes a batch. That it takes long is said while it does.
+    async fn apply(&mut self, to: &Chain, batch: &Arc<Batch>) -> Result<(), PersistError> {
+        let since = Instant::now();
+        let mut applied = Box::pin(self.store.apply(self.written, to.clone(), batch));
+        loop {
+            match tokio::time::timeout(SLOW, &mut applied).await {
+                Ok(done) => break done?,
+                Err(_) => {
+                    let seconds = since.elapsed().as_secs();
+                    let detail = format!("it has not answered for {seconds} s, and is waited for");
+                    self.persist.health.say(State::StoreUnavailable, detail);
+                }
+            }
+        }
+        if self.persist.health.reports().is(State::StoreUnavailable) {
+            self.persist.health.say(State::Following, "");
+        }
         Ok(())
     }
 }

@@ -42,6 +42,11 @@ async fn a_broker_away_is_told_and_waited_for() {
     let store = rig.sqlite();
     let mut all = Everybody::start(&rig, &store).await;
     assert_eq!(rig.book(&ask(1)).await["outcome"], "granted");
+    let [a, _] = &all.engines;
+    let places =
+        "giliran_free_places{date=\"2030-01-07\",office=\"alpha\",opening=\"w\",session=\"all\"}";
+    assert_eq!(a.metric(places).await, Some(99.0));
+    assert_eq!(a.metric("giliran_queue_depth").await, Some(0.0));
     let listener = all.listen();
     // Beyond the ten seconds that a question waits for its answer.
     let times: &[u64] = if long() { &[25, 60] } else { &[14] };

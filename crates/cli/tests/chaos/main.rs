@@ -9,11 +9,14 @@
 
 mod away;
 mod cluster;
+mod disk;
 mod lost;
+mod proxy;
 mod rebuilt;
 #[path = "../opening/rig.rs"]
 #[allow(dead_code, reason = "the openings' tests need more of it")]
 mod rig;
+mod store;
 mod watched;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod actions;
 mod postgres;
+mod session;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -10,13 +11,22 @@ mod tls;
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
+use giliran_broker::reader::Durable;
 use giliran_wire::ledger::{Chain, OpeningRecord, Stage};
 
 use crate::rows::{Batch, Stored, StoredAction};
 
 /// The tables' version; a store of another one is refused.
 const SCHEMA: i64 = 4;
+
+/// How long opening a store may take.
+const OPENS_WITHIN: Duration = Duration::from_secs(20);
+/// How long reading its position may take.
+const READS_WITHIN: Duration = Duration::from_secs(20);
+/// How long a transaction may take: longer than the server lets a statement run.
+const WRITES_WITHIN: Duration = Duration::from_secs(90);
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +75,18 @@ impl std::fmt::Display for StoreUrl {
 }
 
 impl StoreUrl {
-    /// A short name that differs between stores, for the broker's consumer.
-    pub(crate) fn consumer(&self) -> String {
-        let kind = match self {
+    /// Which kind of database it is, in a word.
+    fn kind(&self) -> &'static str {
+        match self {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
-        };
-        let which = blake3::hash(self.to_string().as_bytes()).to_hex();
-        format!("giliran-persist-{kind}-{}", &which[..8])
+        }
     }
+}
+
+/// A store's name for itself: two files of one path on two machines are two stores.
+fn new_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 fn without_password(url: &str) -> String {
@@ -136,14 +149,27 @@ impl Store {
     ///
     /// Where it cannot be reached or is not suitable.
     pub async fn open(url: &StoreUrl) -> Result<Option<Self>, StoreError> {
-        Ok(match url {
-            StoreUrl::Sqlite(path) => {
-                sqlite::Sqlite::open(path.clone()).await?.map(|store| Self(Kind::Sqlite(store)))
-            }
-            StoreUrl::Postgres(url) => postgres::Postgres::open(url)
-                .await?
-                .map(|store| Self(Kind::Postgres(Box::new(store)))),
-        })
+        let open = async {
+            Ok(match url {
+                StoreUrl::Sqlite(path) => {
+                    sqlite::Sqlite::open(path.clone()).await?.map(|store| Self(Kind::Sqlite(store)))
+                }
+                StoreUrl::Postgres(url) => postgres::Postgres::open(url)
+                    .await?
+                    .map(|store| Self(Kind::Postgres(Box::new(store)))),
+            })
+        };
+        within(OPENS_WITHIN, open).await
+    }
+
+    /// The consumer by which the broker knows this store, and what is said of it to
+    /// people.
+    pub(crate) fn consumer(&self, url: &StoreUrl) -> Durable {
+        let (id, place) = match &self.0 {
+            Kind::Sqlite(store) => (store.id(), format!("{url} on {}", host())),
+            Kind::Postgres(store) => (store.id(), url.to_string()),
+        };
+        Durable { name: format!("giliran-persist-{}-{id}", url.kind()), description: place }
     }
 
     /// Opens the database to read, beside its writer.
@@ -169,8 +195,8 @@ impl Store {
     /// Where it cannot be read.
     pub async fn position(&mut self) -> Result<Option<(Chain, Vec<OpeningRecord>)>, StoreError> {
         match &mut self.0 {
-            Kind::Sqlite(store) => store.position().await,
-            Kind::Postgres(store) => store.position().await,
+            Kind::Sqlite(store) => within(READS_WITHIN, store.position()).await,
+            Kind::Postgres(store) => within(READS_WITHIN, store.position()).await,
         }
     }
 
@@ -220,9 +246,25 @@ impl Store {
     ) -> Result<(), StoreError> {
         match &mut self.0 {
             Kind::Sqlite(store) => store.apply(from, to, std::sync::Arc::clone(batch)).await,
-            Kind::Postgres(store) => store.apply(from, to, batch).await,
+            Kind::Postgres(store) => within(WRITES_WITHIN, store.apply(from, to, batch)).await,
         }
     }
+}
+
+/// What a store does, within so long.
+async fn within<T>(
+    longest: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable(format!("no answer for {} s", longest.as_secs()));
+    tokio::time::timeout(longest, work).await.map_err(late)?
+}
+
+/// This machine's name, for people.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "this machine".to_owned() } else { name.to_owned() }
 }
 
 /// The position's fields as text and numbers, in the order of both tables.

@@ -1,26 +1,19 @@
 //! PostgreSQL.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
 use giliran_wire::ledger::{Chain, OpeningRecord};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Transaction};
 
+use super::session::{self, failed};
 use super::{
-    PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema,
-    position_fields, texts, tls,
+    PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema, new_id,
+    position_fields, texts,
 };
 use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, StoredAction, Update};
 
-/// Held by the one that writes, for as long as its session lives.
-const WRITER_LOCK: i64 = 0x6769_6c69_7261_6e01;
-/// How long connecting may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long an idle server may take to answer.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// How much of a COPY is sent at once.
 const COPY_CHUNK: usize = 1 << 20;
 /// Encodings of a database that hold every text.
@@ -28,37 +21,31 @@ const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 pub(super) struct Postgres {
     client: Client,
+    /// The store's own; empty where it was opened to be read.
+    id: String,
 }
 
 impl Postgres {
     pub(super) async fn open(url: &str) -> Result<Option<Self>, StoreError> {
-        let client = connect(url).await?;
-        let held: bool = client
-            .query_one("SELECT pg_try_advisory_lock($1)", &[&WRITER_LOCK])
-            .await
-            .map_err(failed)?
-            .get(0);
-        if !held {
-            return Ok(None);
-        }
+        let Some(client) = session::to_write(url).await? else { return Ok(None) };
         check_encoding(&client).await?;
         client.batch_execute(include_str!("postgres.sql")).await.map_err(failed)?;
-        Ok(Some(Self { client }))
+        let made = "INSERT INTO store_identity VALUES (1, $1) ON CONFLICT (one) DO NOTHING";
+        client.execute(made, &[&new_id()]).await.map_err(failed)?;
+        let row = client.query_one("SELECT id FROM store_identity", &[]).await.map_err(failed)?;
+        Ok(Some(Self { client, id: row.get(0) }))
     }
 
     pub(super) async fn open_to_read(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { client: connect(url).await? })
+        Ok(Self { client: session::connect(url).await?, id: String::new() })
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(super) async fn look(&mut self) -> Result<(), StoreError> {
-        let answer = self.client.simple_query("SELECT 1");
-        match tokio::time::timeout(ANSWERS_WITHIN, answer).await {
-            Ok(answer) => answer.map(drop).map_err(failed),
-            Err(_) => Err(StoreError::Unavailable(format!(
-                "PostgreSQL has not answered for {} s",
-                ANSWERS_WITHIN.as_secs()
-            ))),
-        }
+        session::look(&self.client).await
     }
 
     pub(super) async fn position(
@@ -149,55 +136,6 @@ async fn check_encoding(client: &Client) -> Result<(), StoreError> {
          may have: make the database anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE \
          template0; it fills from the ledger"
     )))
-}
-
-async fn connect(url: &str) -> Result<Client, StoreError> {
-    let (mut config, tls) = tls::split(url).map_err(StoreError::Unsuitable)?;
-    // A certificate may be on its way to be replaced.
-    let tls = tls.connector().map_err(StoreError::Unavailable)?;
-    config.application_name("giliran");
-    config.connect_timeout(CONNECT_WITHIN);
-    config.keepalives_idle(Duration::from_secs(10));
-    let (client, connection) = config.connect(tls).await.map_err(failed)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::warn!(error = %words(&error), "the connection to PostgreSQL ended");
-        }
-    });
-    Ok(client)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: tokio_postgres::Error) -> StoreError {
-    let words = words(&error);
-    match error.code().map(|code| &code.code()[..2]) {
-        // Integrity constraint violation.
-        Some("23") => StoreError::Contradiction(words),
-        // Data exception: the same rows would be refused for ever.
-        Some("22") => StoreError::Unstorable(words),
-        // No such table.
-        Some("42") if error.code() == Some(&SqlState::UNDEFINED_TABLE) => StoreError::Unsuitable(
-            format!("{words}; has `giliran persist` ever written into this database?"),
-        ),
-        // Syntax error, access rule violation, or no such schema: an operator has to
-        // mend it.
-        Some("42" | "3F") => StoreError::Unsuitable(words),
-        _ => StoreError::Unavailable(words),
-    }
-}
-
-/// An error with its causes; its own words are a category alone.
-fn words(error: &tokio_postgres::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let _ = write!(words, ": {cause}");
-        source = cause.source();
-    }
-    if let Some(detail) = error.as_db_error().and_then(|error| error.detail()) {
-        let _ = write!(words, " ({detail})");
-    }
-    words
 }
 
 async fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {

@@ -14,7 +14,7 @@ use giliran_wire::ledger::{Chain, OpeningRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::{
-    PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema,
+    PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema, new_id,
     position_fields,
 };
 use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, StoredAction, Update};
@@ -25,6 +25,8 @@ const BUSY_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Sqlite {
     /// Moves to a blocking thread and back with each call.
     connection: Option<Connection>,
+    /// The store's own; empty where it was opened to be read.
+    id: String,
     path: PathBuf,
     /// Which file was opened; none: the system does not tell.
     file: Option<FileId>,
@@ -78,8 +80,9 @@ impl Sqlite {
                 }
                 StoreError::Unstorable(why) => StoreError::Unstorable(why),
             })?;
+            let id = identity(&connection).map_err(failed)?;
             let file = file_id(&path).map_err(|error| at(&error))?;
-            Ok(Some(Self { connection: Some(connection), path, file, _lock: Some(lock) }))
+            Ok(Some(Self { connection: Some(connection), id, path, file, _lock: Some(lock) }))
         })
         .await
     }
@@ -94,9 +97,14 @@ impl Sqlite {
                 })
                 .map_err(|error| unavailable(&path, &error))?;
             let file = file_id(&path).map_err(|error| unavailable(&path, &error))?;
-            Ok(Self { connection: Some(connection), path, file, _lock: None })
+            let id = String::new();
+            Ok(Self { connection: Some(connection), id, path, file, _lock: None })
         })
         .await
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// A file that was deleted goes on taking what is written, and nobody sees it.
@@ -180,6 +188,12 @@ impl Sqlite {
         self.connection = Some(connection);
         done
     }
+}
+
+/// The store's own id; made where it has none yet.
+fn identity(connection: &Connection) -> rusqlite::Result<String> {
+    connection.execute("INSERT OR IGNORE INTO store_identity VALUES (1, ?)", [new_id()])?;
+    connection.query_row("SELECT id FROM store_identity", [], |row| row.get(0))
 }
 
 async fn blocking<T: Send + 'static>(

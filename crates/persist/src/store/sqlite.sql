@@ -12,6 +12,11 @@ CREATE TABLE IF NOT EXISTS ledger_position (
     writer    TEXT NOT NULL,
     time_ms   INTEGER NOT NULL
 ) STRICT;
+-- A random name, by which the broker knows this store from others.
+CREATE TABLE IF NOT EXISTS store_identity (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    id  TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS openings (
     ordinal   INTEGER PRIMARY KEY,
     id        TEXT NOT NULL UNIQUE,

@@ -156,3 +156,57 @@ async fn a_database_without_a_schema_is_refused() {
     let refused = Store::open(&url).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unsuitable(_)), "{refused:?}");
 }
+
+/// A persister that vanishes keeps its lock no longer than the server needs to see
+/// that it is gone.
+#[tokio::test]
+async fn the_server_ends_sessions_from_which_it_hears_nothing() {
+    let (url, usual) = database("").await;
+    let store = Store::open(&url).await.unwrap().unwrap();
+    assert!(Store::open(&url).await.unwrap().is_none(), "a second one waits");
+    let StoreUrl::Postgres(text) = &url else { unreachable!("as it was made") };
+    let client = super::session::to_write(text).await.unwrap();
+    assert!(client.is_none(), "the lock is held");
+    drop(store);
+    let client = loop {
+        if let Some(client) = super::session::to_write(text).await.unwrap() {
+            break client;
+        }
+    };
+    for (name, value) in [
+        ("statement_timeout", "1min"),
+        ("idle_session_timeout", "20s"),
+        ("tcp_user_timeout", "10000"),
+        ("tcp_keepalives_idle", "5"),
+        ("client_connection_check_interval", "2s"),
+    ] {
+        let row = client.query_one(&format!("SHOW {name}"), &[]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), value, "{name}");
+    }
+    drop(usual);
+}
+
+/// Two files of one path on two machines are two stores; a store keeps its name.
+#[tokio::test]
+async fn a_store_has_a_name_of_its_own() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut names = Vec::new();
+    for folder in [&one, &other, &one] {
+        let file = StoreUrl::Sqlite(folder.path().join("bookings.sqlite"));
+        let store = Store::open(&file).await.unwrap().unwrap();
+        let durable = store.consumer(&file);
+        assert!(durable.name.starts_with("giliran-persist-sqlite-"), "{durable:?}");
+        assert!(durable.description.contains("bookings.sqlite on "), "{durable:?}");
+        names.push(durable.name);
+    }
+    assert_ne!(names[0], names[1]);
+    assert_eq!(names[0], names[2]);
+    let (url, _) = database("").await;
+    let first = Store::open(&url).await.unwrap().unwrap().consumer(&url).name;
+    let again = loop {
+        if let Some(store) = Store::open(&url).await.unwrap() {
+            break store.consumer(&url).name;
+        }
+    };
+    assert_eq!(first, again);
+}
