@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::jetstream::message::StreamMessage;
 use giliran_wire::Timestamp;
 
 /// The wall clock; every other crate gets time as an argument.
@@ -11,6 +12,23 @@ use giliran_wire::Timestamp;
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How far a clock is ahead that said `asked` and `answered` before and after
+/// another one said `server`, in ms; below 0: behind; 0 where it may be neither.
+pub(crate) fn offset_ms(asked: Timestamp, server: Timestamp, answered: Timestamp) -> i64 {
+    let server = server.as_millis();
+    if server < asked.as_millis() {
+        asked.as_millis() - server
+    } else {
+        (answered.as_millis() - server).min(0)
+    }
+}
+
+/// When the broker stored a message, by its own clock.
+pub(crate) fn stored_at(message: &StreamMessage) -> Timestamp {
+    let ms = message.time.unix_timestamp_nanos() / 1_000_000;
+    Timestamp::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 /// A moment on a clock that never runs backwards, and that goes on while the
@@ -71,5 +89,13 @@ mod tests {
         let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
         let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
         assert!((Moment::now().0.as_secs_f64() - uptime).abs() < 1.0);
+    }
+
+    #[test]
+    fn an_offset_is_what_the_way_of_the_question_does_not_explain() {
+        let at = Timestamp::from_millis;
+        assert_eq!(offset_ms(at(1_000), at(1_010), at(1_020)), 0);
+        assert_eq!(offset_ms(at(5_000), at(1_000), at(5_020)), 4_000, "ahead");
+        assert_eq!(offset_ms(at(1_000), at(5_000), at(1_020)), -3_980, "behind");
     }
 }

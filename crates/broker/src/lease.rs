@@ -18,9 +18,10 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use giliran_wire::Timestamp;
 use giliran_wire::subject::Domain;
 
-use crate::clock::Moment;
+use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::error::Doing;
 use crate::{Error, ErrorKind};
 
@@ -56,11 +57,14 @@ pub struct Held {
     revision: u64,
     ttl: Duration,
     renewed_at: Moment,
+    clock_offset_ms: i64,
 }
 
 /// What stands under the key.
 struct Entry {
     revision: u64,
+    /// When the broker stored it, by its own clock.
+    stored_at: Timestamp,
     /// Who holds it; empty: nobody, it was given back or ran out.
     holder: Bytes,
 }
@@ -147,10 +151,18 @@ impl Lease {
             Some(entry) if entry.is_free() || self.is_own(&entry) => entry.revision,
             Some(_) => return Ok(None),
         };
-        let renewed_at = Moment::now();
+        let (renewed_at, asked) = (Moment::now(), clock::now());
+        let Some(revision) = self.put(ttl, revision).await? else { return Ok(None) };
+        let answered = clock::now();
+        let clock_offset_ms = match self.entry(&store).await? {
+            Some(entry) if entry.revision == revision => {
+                offset_ms(asked, entry.stored_at, answered)
+            }
+            // It stands elsewhere by now.
+            _ => return Ok(None),
+        };
         let lease = self.clone();
-        let held = |revision| Held { lease, store, revision, ttl, renewed_at };
-        Ok(self.put(ttl, revision).await?.map(held))
+        Ok(Some(Held { lease, store, revision, ttl, renewed_at, clock_offset_ms }))
     }
 
     /// Writes the holder over `revision`, to end after `ttl`; none: the key
@@ -179,7 +191,11 @@ impl Lease {
 
     async fn entry(&self, store: &Store) -> Result<Option<Entry>, Error> {
         match store.stream.get_last_raw_message_by_subject(&self.subject()).await {
-            Ok(message) => Ok(Some(Entry { revision: message.sequence, holder: message.payload })),
+            Ok(message) => Ok(Some(Entry {
+                revision: message.sequence,
+                stored_at: stored_at(&message),
+                holder: message.payload,
+            })),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(Error::new("look at the lease", error)),
         }
@@ -314,6 +330,12 @@ impl Held {
         self.renewed_at
     }
 
+    /// How far this machine's clock was ahead of the broker's as the lease was taken, in
+    /// ms, told by the lease's own record; below 0: behind.
+    pub fn clock_offset_ms(&self) -> i64 {
+        self.clock_offset_ms
+    }
+
     /// Renews; gives the moment before the renewal was sent, or none where the
     /// lease is another's by now.
     ///
@@ -365,6 +387,7 @@ mod tests {
     fn a_twin_is_told_from_an_earlier_run() {
         let entry = |holder: &str, revision| Entry {
             revision,
+            stored_at: Timestamp::default(),
             holder: Bytes::copy_from_slice(holder.as_bytes()),
         };
         let mut twins = Twins::default();

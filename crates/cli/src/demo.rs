@@ -128,6 +128,7 @@ async fn play(
         data: data.to_owned(),
         name: Some("demo".to_owned()),
         workers: None,
+        trust_clock: None,
         ledger: ledger.clone(),
     };
     let engine = start_engine(setup, &shown, stopped.clone())?;

@@ -18,6 +18,8 @@ use giliran_engine::{Engine, Metrics, Options, foreign_messages};
 use giliran_feed::Feed;
 use giliran_persist::{Persist, StoreUrl};
 use giliran_wire::ApplicantKey;
+use giliran_wire::admin::check_signed;
+use giliran_wire::ledger::Signed;
 use giliran_wire::subject::Domain;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use serde_json::json;
@@ -183,6 +185,16 @@ pub(crate) struct ServeArgs {
     /// Deciding tasks at once.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// Take over although this machine's clock differs from the broker's by more than a
+    /// minute: somebody has seen that it is right.
+    #[arg(long, requires_all = ["operator", "reason"])]
+    trust_clock: bool,
+    /// With --trust-clock: your name, for the record.
+    #[arg(long, requires = "trust_clock", value_name = "NAME")]
+    operator: Option<String>,
+    /// With --trust-clock: why, for the record.
+    #[arg(long, requires = "trust_clock", value_name = "WHY")]
+    reason: Option<String>,
     /// Metrics and health.
     #[arg(long, default_value = "127.0.0.1:8421")]
     http: SocketAddr,
@@ -191,6 +203,7 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let config = check::read(&args.config)?;
     let key = key::read(&args.key)?;
+    let trust_clock = trusted(args.trust_clock, args.operator, args.reason)?;
     let _held = hold_folder(&args.data)?;
     let shutdown = until_asked();
     let shown = put_on_show("serve", args.http).await?;
@@ -207,10 +220,24 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
         data: args.data,
         name: args.name,
         workers: args.workers,
+        trust_clock,
         ledger,
     };
     let engine = start_engine(setup, &shown, shutdown)?;
     engine.await.map_err(|e| Failure::Wrong(e.to_string()))?
+}
+
+/// Who answers for the clock.
+fn trusted(
+    trust_clock: bool,
+    operator: Option<String>,
+    reason: Option<String>,
+) -> Result<Option<Signed>, Failure> {
+    let Some((operator, reason)) = operator.zip(reason).filter(|_| trust_clock) else {
+        return Ok(None);
+    };
+    check_signed(&operator, &reason).map_err(|wrong| Failure::Usage(format!("--{wrong}")))?;
+    Ok(Some(Signed { operator, reason }))
 }
 
 /// Metrics and health of a role that is about to start.
@@ -230,6 +257,8 @@ pub(crate) struct EngineSetup {
     pub(crate) data: PathBuf,
     pub(crate) name: Option<String>,
     pub(crate) workers: Option<u16>,
+    /// Who answers for this machine's clock where the broker's denies it.
+    pub(crate) trust_clock: Option<Signed>,
     pub(crate) ledger: Ledger,
 }
 
@@ -254,6 +283,7 @@ pub(crate) fn start_engine(
         key: setup.key,
         data: setup.data,
         workers: setup.workers.map_or(cores.min(4), usize::from),
+        trust_clock: setup.trust_clock,
     };
     let engine = Engine::new(options, setup.client, metrics);
     let view = engine.view();

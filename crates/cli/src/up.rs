@@ -91,6 +91,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             data: args.data.clone(),
             name: None,
             workers: args.workers,
+            trust_clock: None,
             ledger: ledger.clone(),
         },
         &shown,

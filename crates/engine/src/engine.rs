@@ -9,14 +9,13 @@
 //! The lease says who should try; the ledger's fence says who may write.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use giliran_broker::ErrorKind;
-use giliran_broker::clock::Moment;
+use giliran_broker::clock::{self, Moment};
 use giliran_broker::follower::{self, Follower, Health, Progress, Rounds, Trouble};
 use giliran_broker::lease::{Held, Lease};
 use giliran_broker::ledger::{self, Ledger};
@@ -24,7 +23,7 @@ use giliran_broker::state::{Report, State};
 use giliran_broker::watch::{Mark, Seen};
 use giliran_config::Config;
 use giliran_core::{Book, FoldError, Folded, Keeper, Opening};
-use giliran_wire::ledger::{Chain, Foreign, OpeningRecord};
+use giliran_wire::ledger::{Chain, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
 
@@ -36,6 +35,7 @@ use crate::renewal::{give_back, renew};
 use crate::sequencer::Lost;
 use crate::snapshot::SnapshotFile;
 use crate::term::{self, Office};
+use crate::witness::{self, MAX_OFFSET_MS};
 
 /// How long a lease lasts without renewal.
 pub const LEASE_TTL: Duration = Duration::from_secs(3);
@@ -64,6 +64,9 @@ pub struct Options {
     pub data: PathBuf,
     /// Deciding threads at once.
     pub workers: usize,
+    /// Who says that this machine's clock is right though the broker's says otherwise,
+    /// and why; goes on record where it comes to that.
+    pub trust_clock: Option<Signed>,
 }
 
 /// What there is to see of an engine.
@@ -85,13 +88,14 @@ impl View {
             report = Report { state: State::SteppingDown, detail: detail.to_owned() };
         }
         self.metrics.active.set((report.state == State::Active).into());
+        let offset = self.view.seen().clock_offset_ms.unwrap_or(0);
+        if report.state == State::Active && offset.abs() > MAX_OFFSET_MS {
+            let seconds = offset / 1_000;
+            add(&mut report, &format!("this machine's clock is {seconds} s ahead of the broker's"));
+        }
         if let Some(hangs) = self.disk.hangs_for() {
-            let join = if report.detail.is_empty() { "" } else { "; " };
-            let _ = write!(
-                report.detail,
-                "{join}the data folder's disk has taken no write for {} s",
-                hangs.as_secs()
-            );
+            let seconds = hangs.as_secs();
+            add(&mut report, &format!("the data folder's disk has taken no write for {seconds} s"));
         }
         (report, progress)
     }
@@ -100,6 +104,12 @@ impl View {
     pub fn seen(&self) -> Seen {
         self.view.seen()
     }
+}
+
+fn add(report: &mut Report, detail: &str) {
+    let join = if report.detail.is_empty() { "" } else { "; " };
+    report.detail.push_str(join);
+    report.detail.push_str(detail);
 }
 
 /// Why an engine ended.
@@ -280,7 +290,12 @@ impl Engine {
             }
             ledger = follower.ledger().clone();
             drop(follower);
-            let (back, at, end) = Box::pin(self.serve(held, keeper, ledger, shutdown)).await?;
+            let Ok(forced) = self.believes_its_clock(&held) else {
+                give_back(held).await;
+                continue;
+            };
+            let office = (ledger, forced);
+            let (back, at, end) = Box::pin(self.serve(held, keeper, office, shutdown)).await?;
             (keeper, ledger) = (back, at);
             self.health.stands(keeper.chain());
             self.marker.remember(Mark::of(keeper.chain()));
@@ -299,7 +314,7 @@ impl Engine {
         &self,
         held: Held,
         keeper: Keeper,
-        ledger: Ledger,
+        (ledger, forced): (Ledger, Option<Signed>),
         shutdown: &watch::Receiver<bool>,
     ) -> Result<(Keeper, Ledger, term::End), EngineError> {
         self.gate.renewed(held.renewed_at(), LEASE_TTL);
@@ -309,7 +324,7 @@ impl Engine {
         let beating = Arc::clone(&pulse);
         let renewing = tokio::spawn(renew(held, gate, beating, lost_tx, stop));
         let shutdown = shutdown.clone();
-        let office = Office { engine: self, ledger, pulse, lease_lost: lost, shutdown };
+        let office = Office { engine: self, ledger, forced, pulse, lease_lost: lost, shutdown };
         let served = Box::pin(term::serve(office, keeper)).await;
         stop_renewing.send_replace(true);
         self.gate.close();
@@ -369,6 +384,15 @@ impl Engine {
             if *shutdown.borrow() {
                 return Ok(None);
             }
+            if let Some(wrong) = self.distrusted_clock() {
+                self.health.say(State::ClockWrong, wrong);
+                tokio::select! {
+                    biased;
+                    () = raised(shutdown) => return Ok(None),
+                    passed = self.pass(keeper, follower) => passed?,
+                }
+                continue;
+            }
             match lease.acquire(LEASE_TTL).await {
                 Ok(Some(held)) => return Ok(Some(held)),
                 Ok(None) => {
@@ -388,14 +412,46 @@ impl Engine {
                     biased;
                     () = raised(shutdown) => return Ok(None),
                     () = &mut free => break,
-                    followed = self.follow(keeper, follower) => drop(followed?),
+                    passed = self.pass(keeper, follower) => passed?,
                 }
                 if self.health.reports().is(State::Standby) {
                     let doubt = keeper.chain().doubt.map(|doubt| format!("behind {doubt}"));
                     self.health.say(State::Standby, doubt.unwrap_or_default());
                 }
-                self.show(keeper.chain(), keeper.book());
-                self.marker.check()?;
+            }
+        }
+    }
+
+    /// Follows for a moment, and shows how far it has come.
+    async fn pass(&self, keeper: &mut Keeper, follower: &mut Follower) -> Result<(), EngineError> {
+        self.follow(keeper, follower).await?;
+        self.show(keeper.chain(), keeper.book());
+        Ok(self.marker.check()?)
+    }
+
+    /// Why this machine's clock is not to be believed, by what the watch has seen; none:
+    /// it is, or somebody answers for it.
+    fn distrusted_clock(&self) -> Option<String> {
+        let seen = self.health.watch().seen();
+        let wrong = witness::wrong(clock::now(), seen.clock_offset_ms, seen.last_stored);
+        wrong.filter(|_| self.options.trust_clock.is_none())
+    }
+
+    /// The last word before a take-over, by the lease's own record: who answers for a
+    /// clock that is off, if it is; an error where nobody does.
+    fn believes_its_clock(&self, held: &Held) -> Result<Option<Signed>, ()> {
+        let (now, offset) = (clock::now(), Some(held.clock_offset_ms()));
+        let seen = self.health.watch().seen();
+        match (witness::wrong(now, offset, seen.last_stored), &self.options.trust_clock) {
+            (None, _) => Ok(None),
+            (Some(wrong), None) => {
+                self.health.say(State::ClockWrong, wrong);
+                Err(())
+            }
+            (Some(_), Some(signed)) => {
+                let Signed { operator, reason } = signed;
+                tracing::warn!(operator, reason, "taking over by a clock that the broker denies");
+                Ok(Some(signed.clone()))
             }
         }
     }

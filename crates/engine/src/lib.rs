@@ -40,6 +40,7 @@ pub mod sequencer;
 mod snapshot;
 mod story;
 mod term;
+mod witness;
 mod workers;
 
 pub use engine::{Engine, EngineError, Options, View};

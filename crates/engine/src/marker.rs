@@ -130,6 +130,16 @@ mod tests {
         assert!(error.to_string().contains("high-water.json"), "{error}");
     }
 
+    /// Lets a write into the pipe go, however the test ends: the runtime waits for it.
+    struct Reader(std::path::PathBuf);
+
+    impl Drop for Reader {
+        fn drop(&mut self) {
+            let mut open = std::fs::OpenOptions::new();
+            let _ = open.read(true).write(true).open(&self.0);
+        }
+    }
+
     /// A pipe that nobody reads takes no write.
     #[tokio::test]
     async fn a_disk_that_hangs_holds_nobody_up() {
@@ -137,6 +147,7 @@ mod tests {
         let pipe = folder.path().join("high-water.json.next");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
+        let _in_the_end = Reader(pipe.clone());
         let marker = Marker::start(&HighWater::new(folder.path()));
         marker.remember(mark(1));
         let disk = marker.disk();
@@ -147,7 +158,6 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(disk.hangs_for() >= Some(SLOW));
-        // Lets the write go, into the pipe.
         let _reader = std::fs::File::open(&pipe).unwrap();
         while marker.check().is_ok() && disk.hangs_for().is_some() {
             tokio::time::sleep(Duration::from_millis(20)).await;

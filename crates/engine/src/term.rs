@@ -63,6 +63,8 @@ pub(crate) struct Office<'a> {
     pub(crate) engine: &'a crate::engine::Engine,
     /// The generation that is written.
     pub(crate) ledger: Ledger,
+    /// Who ordered the take-over although something spoke against it.
+    pub(crate) forced: Option<Signed>,
     /// Beats with each step of the loop.
     pub(crate) pulse: Arc<Pulse>,
     /// Becomes true when the lease is gone.
@@ -81,7 +83,7 @@ pub(crate) async fn serve(
     let take_over = TakeOver {
         engine: engine.options.name.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
-        forced: None,
+        forced: office.forced.clone(),
     };
     let shared = Arc::new(Shared {
         client: engine.client.clone(),

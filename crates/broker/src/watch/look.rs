@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::judge::{Extent, Found, behind, judge};
 use super::{Mark, Seen, Shared, Stand, connects};
 use crate::Error;
-use crate::clock::{self, Moment};
+use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::state::{Report, State};
 
 /// How often the ledger is looked at.
@@ -84,6 +84,7 @@ struct Info {
     extent: Extent,
     identity: Identity,
     first_at: Option<Timestamp>,
+    last_at: Option<Timestamp>,
     /// The server's clock.
     server_clock: Option<Timestamp>,
     /// How far this machine's clock is ahead of it, in ms.
@@ -197,6 +198,7 @@ impl Looks {
         }
         if let Some(end) = end {
             seen.tail = end.last;
+            seen.last_stored = infos.iter().rev().find_map(|info| info.last_at);
             let begun_at = *self.begun_at.get_or_insert((end.generation, end.last));
             let done = stand.done.unwrap_or(begun_at);
             let next;
@@ -337,8 +339,7 @@ pub(super) async fn read_back(watch: &Shared, mark: &Mark) -> Result<Found, Erro
 async fn time_of(watch: &Shared, generation: u32, seq: u64) -> Option<Timestamp> {
     let stream = watch.domain.ledger_stream(generation);
     let stream = watch.context.get_stream_no_info(&stream).await.ok()?;
-    let time = stream.get_raw_message(seq).await.ok()?.time;
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp::from_millis)
+    stream.get_raw_message(seq).await.ok().map(|message| stored_at(&message))
 }
 
 /// A generation's stream as its leader tells of it; none: there is no such stream.
@@ -369,31 +370,8 @@ async fn info(watch: &Shared, generation: u32) -> Result<Option<Info>, Unanswere
         extent: Extent { generation, first, last },
         identity: (text(&answer["created"]), text(&answer["cluster"]["leader"])),
         first_at: time(&state["first_ts"]).filter(|_| messages > 0),
+        last_at: time(&state["last_ts"]).filter(|_| messages > 0),
         server_clock,
         clock_offset_ms: server_clock.map(|server| offset_ms(asked, server, answered)),
     }))
-}
-
-/// How far a clock is ahead that said `asked` and `answered` before and after
-/// another one said `server`: 0 where it may be none.
-pub(crate) fn offset_ms(asked: Timestamp, server: Timestamp, answered: Timestamp) -> i64 {
-    let server = server.as_millis();
-    if server < asked.as_millis() {
-        asked.as_millis() - server
-    } else {
-        (answered.as_millis() - server).min(0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_offset_is_what_the_way_of_the_question_does_not_explain() {
-        let at = Timestamp::from_millis;
-        assert_eq!(offset_ms(at(1_000), at(1_010), at(1_020)), 0);
-        assert_eq!(offset_ms(at(5_000), at(1_000), at(5_020)), 4_000, "ahead");
-        assert_eq!(offset_ms(at(1_000), at(5_000), at(1_020)), -3_980, "behind");
-    }
 }

@@ -62,6 +62,8 @@ pub struct Seen {
     pub trouble: Option<Report>,
     /// The ledger's last sequence, as last seen.
     pub tail: u64,
+    /// When the broker stored the ledger's last block, by its own clock.
+    pub last_stored: Option<Timestamp>,
     /// Blocks between where the process stands and there. At least so many, where
     /// it is not known where it stands.
     pub lag_blocks: u64,

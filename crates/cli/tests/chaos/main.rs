@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod away;
+mod clock;
 mod cluster;
 mod disk;
 mod lost;

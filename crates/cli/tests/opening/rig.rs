@@ -163,7 +163,7 @@ impl Rig {
         out
     }
 
-    fn role(&self, name: &str, arguments: &[&str]) -> Role {
+    pub(crate) fn role(&self, name: &str, arguments: &[&str]) -> Role {
         let log = self.path(&format!("{name}-{:08x}.log", rand::random::<u32>()));
         let errors = std::fs::File::create(&log).unwrap();
         let child = self
