@@ -1,6 +1,7 @@
 //! Connecting to a server.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,6 +131,12 @@ pub fn jetstream(client: &Client, domain: Option<&str>) -> Context {
         Some(domain) => jetstream::with_domain(client.clone(), domain),
         None => jetstream::new(client.clone()),
     }
+}
+
+/// How often the connection has been made. What was asked over one does not come over
+/// the next.
+pub fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
 }
 
 fn log(event: &Event) {

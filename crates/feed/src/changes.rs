@@ -27,13 +27,22 @@ pub(crate) struct Changes {
     places: Places,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
+    /// An event that was told before, and whom it is about: the ledger has to say the
+    /// same there.
+    expected: Option<(EventId, String)>,
 }
 
 impl Changes {
     /// Begins with this generation.
     pub(crate) fn new(domain: Domain, generation: u32) -> Self {
         let keeper = Keeper::beginning_with(generation);
-        Self { domain, keeper, places: Places::default(), foreign: Vec::new() }
+        let (places, foreign, expected) = Default::default();
+        Self { domain, keeper, places, foreign, expected }
+    }
+
+    /// This event was told before; `about`: the booking or the receipt in it.
+    pub(crate) fn expecting(self, id: EventId, about: String) -> Self {
+        Self { expected: Some((id, about)), ..self }
     }
 
     pub(crate) fn chain(&self) -> &Chain {
@@ -75,12 +84,31 @@ impl Changes {
         let (Some(ledger), time) = (self.chain().ledger, self.chain().time) else {
             return Ok(Vec::new());
         };
+        self.check_expected(seq, &changes)?;
         let told = |id: &EventId| after.is_some_and(|a| (id.seq, id.n) <= (a.seq, a.n));
         let events = changes.iter().enumerate().filter_map(|(n, change)| {
             let id = EventId { ledger, seq, n: n as u32 };
             (!told(&id)).then(|| self.event(change, id, time))
         });
         Ok(events.collect())
+    }
+
+    /// What was told of this block must be what the block says.
+    fn check_expected(&mut self, seq: u64, changes: &[Change]) -> Result<(), FeedError> {
+        let Some((id, about)) = self.expected.take_if(|(id, _)| id.seq == seq) else {
+            return Ok(());
+        };
+        let found = changes.get(id.n as usize).map(whom);
+        if found.as_ref() == Some(&about) {
+            return Ok(());
+        }
+        let found = found.unwrap_or_else(|| "nobody".to_owned());
+        Err(FeedError::Mismatch(format!(
+            "the event stream does not fit the ledger: its event {id} is about {about}, and the \
+             ledger has {found} there: it lost blocks and went on otherwise. If that is accepted, \
+             begin with an empty event stream: delete this one, the feed makes it anew and writes \
+             every event again"
+        )))
     }
 
     fn event(&self, change: &Change, id: EventId, time: Timestamp) -> Outgoing {
@@ -120,6 +148,14 @@ impl Changes {
         let book = self.keeper.book();
         let at = (book.engine_time(clock), self.keeper.chain().position());
         self.places.take(&book.openings(), at, horizon)
+    }
+}
+
+/// The booking or the receipt that a change is about.
+fn whom(change: &Change) -> String {
+    match change {
+        Change::Booking { after, .. } => after.booking.id.to_string(),
+        Change::Entry { waiting, .. } => waiting.entry.receipt.to_string(),
     }
 }
 

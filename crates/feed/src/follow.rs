@@ -198,7 +198,8 @@ impl Feed {
         turn: &'a mut Turn,
     ) -> Result<Telling<'a>, FeedError> {
         let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
-        let after = streams.resume().await?;
+        let last = streams.resume().await?;
+        let after = last.as_ref().map(|(id, _)| *id);
         // After the event stream: what another copy told is in the ledger by now.
         let newest = ledger.newest().await?;
         let (_, tail) = newest.tail().await?;
@@ -210,7 +211,10 @@ impl Feed {
         let (watch, from) = (self.health.watch(), ledger.first());
         let follower = Follower::new(watch, ledger.clone(), from, Some(durable));
         let begun = after.is_some_and(|after| after.seq >= ledger.first());
-        let changes = Changes::new(self.domain.clone(), ledger.generation());
+        let mut changes = Changes::new(self.domain.clone(), ledger.generation());
+        if let Some((id, Some(about))) = last {
+            changes = changes.expecting(id, about);
+        }
         let (untold, told) = (BTreeMap::new(), Instant::now());
         let health = &self.health;
         let first = ledger;

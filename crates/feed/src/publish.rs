@@ -10,7 +10,7 @@
 //! sequences.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{
@@ -21,6 +21,7 @@ use async_nats::{Client, HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use giliran_broker::Error;
+use giliran_broker::connection::connects;
 use giliran_wire::event::{CONTENT_TYPE, EventId};
 use giliran_wire::subject::Domain;
 
@@ -34,6 +35,8 @@ const WINDOW: u64 = 4_096;
 const MAX_WATCHES: i32 = 10_000;
 /// How long an outcome is waited for.
 const WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked meanwhile whether one can still come.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The event stream and the availability bucket.
 pub(crate) struct Streams {
@@ -43,6 +46,8 @@ pub(crate) struct Streams {
     bucket: String,
     inbox: String,
     outcomes: Subscriber,
+    /// Connections up to the one that it sends over.
+    connects: u64,
     /// Sequence of the last event sent.
     sent: u64,
     /// Sequence of the last event that is known to be stored.
@@ -79,18 +84,19 @@ impl Streams {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| Error::new("subscribe to publish outcomes", error))?;
-        let client = client.clone();
+        let (client, connects) = (client.clone(), connects(client));
         let (sent, stored, told) = (0, 0, 0);
-        Ok(Self { client, events, places, bucket, inbox, outcomes, sent, stored, told })
+        Ok(Self { client, events, places, bucket, inbox, outcomes, connects, sent, stored, told })
     }
 
     /// Looks where the event stream ends, to publish behind it: the event that
-    /// stands there; none: it is empty.
-    pub(crate) async fn resume(&mut self) -> Result<Option<EventId>, FeedError> {
+    /// stands there, and whom it is about; none: it is empty.
+    pub(crate) async fn resume(&mut self) -> Result<Option<(EventId, Option<String>)>, FeedError> {
         let info = self.events.get_info().await;
         let state = info.map_err(|e| Error::new("look at the event stream", e))?.state;
         let mut last = state.last_sequence;
         (self.sent, self.stored) = (last, last);
+        self.connects = connects(&self.client);
         if state.messages == 0 {
             return Ok(None);
         }
@@ -109,7 +115,7 @@ impl Streams {
         };
         let id = message.headers.get("Nats-Msg-Id").map(|id| id.as_str().parse::<EventId>());
         match id {
-            Some(Ok(id)) => Ok(Some(id)),
+            Some(Ok(id)) => Ok(Some((id, whom(&message.payload)))),
             _ => Err(FeedError::Mismatch(format!(
                 "message {last} of the event stream is not one of this feed's: it has no event id. \
                  Something else publishes there; withdraw its permission, then delete the \
@@ -203,10 +209,20 @@ impl Streams {
     /// The next outcome: the sequence the message was sent for, and the one it
     /// stands at; none: refused.
     async fn outcome(&mut self) -> Result<(u64, Option<u64>), Error> {
-        let message = match tokio::time::timeout(WITHIN, self.outcomes.next()).await {
-            Ok(Some(message)) => message,
-            Ok(None) => return Err(Error::plain("publish: the connection is closed")),
-            Err(error) => return Err(Error::new("wait for the broker's acknowledgements", error)),
+        let since = Instant::now();
+        let message = loop {
+            match tokio::time::timeout(LOOK, self.outcomes.next()).await {
+                Ok(Some(message)) => break message,
+                Ok(None) => return Err(Error::plain("publish: the connection is closed")),
+                // Acknowledgements go down with the connection.
+                Err(_) if connects(&self.client) != self.connects => {
+                    return Err(Error::plain("publish: the connection was lost"));
+                }
+                Err(error) if since.elapsed() > WITHIN => {
+                    return Err(Error::new("wait for the broker's acknowledgements", error));
+                }
+                Err(_) => {}
+            }
         };
         let expected = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
         let answer: serde_json::Value =
@@ -217,6 +233,14 @@ impl Streams {
         }
         Ok((expected.unwrap_or(0), seq))
     }
+}
+
+/// The booking or the receipt that an event is about; none: it has neither.
+fn whom(event: &[u8]) -> Option<String> {
+    let event: serde_json::Value = serde_json::from_slice(event).ok()?;
+    let data = &event["data"];
+    let whom = data["booking"]["id"].as_str().or(data["entry"]["receipt"].as_str());
+    whom.map(str::to_owned)
 }
 
 fn events_config(domain: &Domain) -> Config {

@@ -408,6 +408,25 @@ async fn a_rivals_events_are_found_and_followed() {
     feed.stop().await;
 }
 
+/// The ledger has somebody else at the place of the last event: it lost blocks, and
+/// went on otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_another_history_stops_the_feed() {
+    let mut rig = Rig::start().await;
+    rig.grant(10).await;
+    let mut feed = rig.feed().await;
+    feed.until("at the tail", |_, to| to.seq == 3).await;
+    feed.stop().await;
+    let (id, other) = (EventId { ledger: LEDGER, seq: 4, n: 0 }, BookingId::from_random(77));
+    let payload = format!("{{\"id\":\"{id}\",\"data\":{{\"booking\":{{\"id\":\"{other}\"}}}}}}");
+    rig.publish(&id.to_string(), payload).await;
+    rig.grant(10).await;
+    let mut feed = rig.feed().await;
+    let report = feed.until("at odds", |state, _| state == State::Mismatch).await;
+    assert!(report.detail.contains(&format!("is about {other}")), "{report:?}");
+    feed.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_stream_that_does_not_fit_stops_the_feed() {
     let other = LedgerId([8; 16]);

@@ -9,9 +9,10 @@ use giliran_wire::Timestamp;
 use serde_json::Value;
 
 use super::judge::{Extent, Found, behind, judge};
-use super::{Mark, Seen, Shared, Stand, connects};
+use super::{Mark, Seen, Shared, Stand};
 use crate::Error;
 use crate::clock::{self, Moment, offset_ms, stored_at};
+use crate::connection::connects;
 use crate::state::{Report, State};
 
 /// How often the ledger is looked at.

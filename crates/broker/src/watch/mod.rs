@@ -15,7 +15,6 @@
 mod judge;
 mod look;
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use giliran_wire::{BlockHash, LedgerId, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Moment;
+use crate::connection::connects;
 use crate::state::{Report, State};
 use crate::{Error, ErrorKind};
 
@@ -238,10 +238,6 @@ impl LedgerWatch {
     pub fn connects(&self) -> u64 {
         connects(&self.0.client)
     }
-}
-
-fn connects(client: &Client) -> u64 {
-    client.statistics().connects.load(Ordering::Relaxed)
 }
 
 impl Shared {
