@@ -160,7 +160,8 @@ impl Reader {
                 // With the next call: what is in the batch does not wait, and is not
                 // lost where this call is given up.
                 self.messages = None;
-                return if batch.is_empty() { self.out_of_order(seq) } else { Ok(batch) };
+                let gap = self.out_of_order(seq);
+                return if batch.is_empty() { gap } else { Ok(batch) };
             }
             if seq == self.next {
                 (self.next, self.gap_at) = (self.next + 1, None);
