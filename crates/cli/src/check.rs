@@ -2,17 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
+use giliran_broker::{connection, ledger};
 use giliran_config::Config;
+use giliran_core::Calendar;
+use giliran_wire::Timestamp;
 
 use crate::failure::Failure;
+use crate::roles::Access;
 
-/// How far ahead openings are shown.
+/// How far ahead openings are shown, and put on record.
 const HORIZON_MS: u64 = 14 * 24 * 3_600_000;
+/// Openings of the schedule that are tried: those of two years.
+const WEEKS: usize = 104;
+/// Most openings that are listed as wrong: a rule that is, is in every week.
+const LISTED: usize = 10;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  giliran check giliran.toml\n  \
+    giliran check giliran.toml --nats nats://broker:4222\n  \
     giliran check --example > giliran.toml\n\n\
-    Every problem is listed at once as FILE:LINE:COLUMN: FIELD: what is wrong; exit code 2.")]
+    Every problem is listed at once as FILE:LINE:COLUMN: FIELD: what is wrong; exit code 2.\n\
+    With --nats the file is held against what is on record; exit code 1 where they differ.\n\
+    That reads the ledger, so it needs a login that may (under the shipped permissions: auditor).")]
 pub(crate) struct Args {
     /// The configuration.
     #[arg(required_unless_present = "example")]
@@ -22,37 +33,85 @@ pub(crate) struct Args {
     example: bool,
     /// Show what it resolves to at this instant instead of now.
     #[arg(long, value_name = "RFC3339")]
-    at: Option<giliran_wire::Timestamp>,
+    at: Option<Timestamp>,
+    /// Compare it with the ledger that is there.
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    #[command(flatten)]
+    access: Access,
+    /// The JetStream domain by which this login's account reaches Giliran's streams,
+    /// where they are in another account.
+    #[arg(long, env = "GILIRAN_NATS_DOMAIN", value_name = "NAME")]
+    nats_domain: Option<String>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let Some(file) = &args.file else {
         shown!("{}", giliran_config::EXAMPLE.trim_end());
         return Ok(());
     };
     let config = read(file)?;
     let now = args.at.unwrap_or_else(giliran_broker::clock::now);
+    let wrong = wrong(&config, now);
+    let verdict = if wrong.is_empty() { "fine" } else { "no engine would open all of it" };
+    let data = Calendar::data();
+    shown!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.domain);
+    for warning in &config.warnings {
+        shown!("warning: {}:{warning}", file.display());
+    }
+    for (id, closed_at) in config.over(now) {
+        shown!("warning: opening {id}: its window ended at {closed_at}; no engine would open it");
+    }
     let due = config.due(now, HORIZON_MS);
-    let unsupported: Vec<String> = due
-        .iter()
-        .filter_map(|record| {
-            let told = giliran_core::Opening::supported(record).map_err(|e| e.to_string());
-            told.and_then(|()| config.draws_in_time(record)).err()
-        })
-        .collect();
-    let verdict = if unsupported.is_empty() { "fine" } else { "no engine would open all of it" };
-    shown!("{}: {verdict}. Subjects {}.*", file.display(), config.domain);
     if due.is_empty() {
         shown!("No opening from {now} on.");
     }
     for record in due {
         shown!("{}", giliran_config::describe(&record).trim_end());
     }
-    if unsupported.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Usage(format!("{}: {}", file.display(), unsupported.join("\n"))))
+    if !wrong.is_empty() {
+        let mut lines = wrong.iter().take(LISTED).cloned().collect::<Vec<_>>();
+        if wrong.len() > LISTED {
+            lines.push(format!("and {} more", wrong.len() - LISTED));
+        }
+        return Err(Failure::Usage(format!("{}: {}", file.display(), lines.join("\n"))));
     }
+    match &args.nats {
+        Some(url) => compare(&args, url, &config, now).await,
+        None => Ok(()),
+    }
+}
+
+/// What of all that lies ahead no engine would open, in words.
+fn wrong(config: &Config, now: Timestamp) -> Vec<String> {
+    let objections = |record| {
+        let why = config.objections(&record).join("; ");
+        (!why.is_empty()).then(|| format!("opening {}: {why}", record.id))
+    };
+    config.ahead(now, WEEKS).into_iter().filter_map(objections).collect()
+}
+
+/// Holds the file against what is on record.
+async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Result<(), Failure> {
+    let client = args.access.connect(url, "giliran check").await?;
+    let context = connection::jetstream(&client, args.nats_domain.as_deref());
+    let ledger = ledger::open_in(&context, &config.domain).await?;
+    let keeper = Box::pin(giliran_engine::standing(&ledger)).await?;
+    let (seq, openings) = (keeper.chain().seq, keeper.book().openings());
+    let known = |id: &str| keeper.knows_opening(id);
+    let compared = config.compare(now, HORIZON_MS, &openings, known);
+    for record in &compared.new {
+        shown!("opening {}: not on record yet; the next engine in office puts it there", record.id);
+    }
+    if compared.findings.is_empty() {
+        shown!("What is on record at ledger sequence {seq} is as the file says.");
+        return Ok(());
+    }
+    let findings: Vec<String> = compared.findings.iter().map(ToString::to_string).collect();
+    Err(Failure::Wrong(format!(
+        "not as on record at ledger sequence {seq}:\n{}",
+        findings.join("\n")
+    )))
 }
 
 /// Reads a configuration, or says everything that is wrong with it.
@@ -61,4 +120,13 @@ pub(crate) fn read(file: &Path) -> Result<Config, Failure> {
         .map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))?;
     giliran_config::parse(&text, &file.display().to_string())
         .map_err(|problems| Failure::Usage(problems.to_string()))
+}
+
+/// The same for a process that runs, which tells what hardly was meant in its log.
+pub(crate) fn read_to_run(file: &Path) -> Result<Config, Failure> {
+    let config = read(file)?;
+    for warning in &config.warnings {
+        tracing::warn!("{}:{warning}", file.display());
+    }
+    Ok(config)
 }

@@ -28,6 +28,8 @@ pub(crate) struct Part {
     pub(crate) details: Value,
     /// What the watch beside it has seen; none: it has not begun to look.
     pub(crate) seen: Option<Seen>,
+    /// What an operator should mend, though it runs.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Part {
@@ -82,7 +84,7 @@ impl Shown {
 
     /// Says how it stands with a part that is not there yet.
     pub(crate) fn starts(&self, name: &'static str, report: Report) {
-        let part = Part { name, report, details: json!({}), seen: None };
+        let part = Part { name, report, details: json!({}), seen: None, warnings: Vec::new() };
         *held(&self.starting) = Some(part);
     }
 
@@ -158,7 +160,8 @@ async fn metrics(Shared(shown): Shared<Arc<Shown>>) -> Response {
 async fn ready(Shared(shown): Shared<Arc<Shown>>) -> Response {
     let parts = shown.look();
     let ready = !parts.is_empty() && parts.iter().all(Part::is_ready);
-    let warnings = held(&shown.warnings).clone();
+    let mut warnings = held(&shown.warnings).clone();
+    warnings.extend(parts.iter().flat_map(|part| part.warnings.clone()));
     let mut body =
         json!({ "ready": ready, "release": RELEASE, "commit": COMMIT, "warnings": warnings });
     for part in parts {

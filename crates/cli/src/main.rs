@@ -42,6 +42,7 @@ mod up;
 mod verify;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
@@ -51,6 +52,9 @@ const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// no repository.
 const COMMIT: &str = env!("GILIRAN_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GILIRAN_COMMIT"), ")");
+/// The same, and the time zone data that say when days begin.
+static WITH_DATA: LazyLock<String> =
+    LazyLock::new(|| format!("{VERSION}, time zone data {}", giliran_core::Calendar::data()));
 
 /// A grant is decided on one thread, made durable on another and answered on a
 /// third: memory wanders, which the system's allocator pays for with locks.
@@ -60,7 +64,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Allocates scarce appointment slots, fairly and accountably, when everybody
 /// asks at once.
 #[derive(Debug, Parser)]
-#[command(name = "giliran", version = VERSION, arg_required_else_help = true)]
+#[command(name = "giliran", version = WITH_DATA.as_str(), arg_required_else_help = true)]
 #[command(after_help = "Examples:\n  \
     giliran up --dev                          everything on this machine, open now\n  \
     giliran check giliran.toml                what a configuration resolves to\n  \
@@ -186,7 +190,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Replay(args) => Box::pin(replay::run(args)).await,
         Operation::Statement(args) => Box::pin(statement::run(args)).await,
         Operation::Surge(args) => Box::pin(surge::run(args)).await,
-        Operation::Check(args) => check::run(&args),
+        Operation::Check(args) => Box::pin(check::run(args)).await,
         Operation::Book(args) => ask::book(args).await,
         Operation::Confirm(args) => ask::confirm(args).await,
         Operation::Cancel(args) => ask::cancel(args).await,

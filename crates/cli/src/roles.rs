@@ -201,7 +201,7 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let config = check::read(&args.config)?;
+    let config = check::read_to_run(&args.config)?;
     let key = key::read(&args.key)?;
     let trust_clock = trusted(args.trust_clock, args.operator, args.reason)?;
     let _held = hold_folder(&args.data)?;
@@ -291,7 +291,8 @@ pub(crate) fn start_engine(
         let ((report, progress), seen) = (view.look(), view.seen());
         let tail = seen.tail.max(progress.seq);
         let details = json!({ "seq": progress.seq, "tail": tail });
-        Part { name: "engine", report, details, seen: Some(seen) }
+        let warnings = view.warnings();
+        Part { name: "engine", report, details, seen: Some(seen), warnings }
     });
     let ledger = setup.ledger;
     Ok(tokio::spawn(async move {
@@ -412,7 +413,7 @@ impl Lag {
             "lag_seconds": lag,
         });
         details[what] = done.into();
-        Part { name, report, details, seen: Some(seen) }
+        Part { name, report, details, seen: Some(seen), warnings: Vec::new() }
     }
 }
 

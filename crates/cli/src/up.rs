@@ -67,7 +67,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (stop_engine, engine_shutdown) = watch::channel(false);
     let (stop_following, follow) = watch::channel(false);
     let config = match &args.config {
-        Some(file) => check::read(file)?,
+        Some(file) => check::read_to_run(file)?,
         None => Config::dev(giliran_broker::clock::now()),
     };
     let _held = hold_folder(&args.data)?;

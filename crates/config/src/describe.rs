@@ -23,28 +23,18 @@ pub fn describe(record: &OpeningRecord) -> String {
     };
     let _ = writeln!(out, "opening {}", record.id);
     let _ = writeln!(out, "  from {} to {}", local(record.opens_at), local(record.closes_at));
-    let order = match record.rules.order {
-        Order::FirstCome => "first come".to_owned(),
-        Order::Rounds { length_ms } => format!("rounds of {length_ms} ms"),
-        Order::Draw => "draw".to_owned(),
-    };
+    let order = order(&record.rules.order);
     let account = match record.rules.max_per_account {
         Some(most) => format!(", at most {most} an account"),
         None => String::new(),
     };
     let hold = match record.rules.hold_ms {
-        Some(ms) => format!(", held for {} s until confirmed", ms / 1_000),
+        Some(_) => format!(", {}", hold(record.rules.hold_ms)),
         None => String::new(),
     };
     let _ =
         writeln!(out, "  {order}, parties of at most {}{account}{hold}", record.rules.max_party);
-    let until = match record.rules.bookable_until {
-        BookableUntil::DayBegins => "its day begins".to_owned(),
-        BookableUntil::TimeOfDay { minute } => {
-            format!("{:02}:{:02} of its day", minute / 60, minute % 60)
-        }
-        BookableUntil::Before { ms } => format!("{} min before its day begins", ms / 60_000),
-    };
+    let until = until(record.rules.bookable_until);
     let left = match record.rules.leftovers {
         Leftovers::None => "nobody gets what is left after the window",
         Leftovers::FirstCome => "what is left after the window goes to whoever asks",
@@ -87,7 +77,32 @@ pub fn describe(record: &OpeningRecord) -> String {
     out
 }
 
-fn returns(rule: &ReturnRule) -> String {
+pub(crate) fn order(order: &Order) -> String {
+    match order {
+        Order::FirstCome => "first come".to_owned(),
+        Order::Rounds { length_ms } => format!("rounds of {length_ms} ms"),
+        Order::Draw => "draw".to_owned(),
+    }
+}
+
+pub(crate) fn hold(ms: Option<u64>) -> String {
+    match ms {
+        Some(ms) => format!("held for {} s until confirmed", ms / 1_000),
+        None => "firm at once".to_owned(),
+    }
+}
+
+pub(crate) fn until(rule: BookableUntil) -> String {
+    match rule {
+        BookableUntil::DayBegins => "its day begins".to_owned(),
+        BookableUntil::TimeOfDay { minute } => {
+            format!("{:02}:{:02} of its day", minute / 60, minute % 60)
+        }
+        BookableUntil::Before { ms } => format!("{} min before its day begins", ms / 60_000),
+    }
+}
+
+pub(crate) fn returns(rule: &ReturnRule) -> String {
     match rule {
         ReturnRule::Immediate => "at once".to_owned(),
         ReturnRule::Delayed { from_ms, to_ms } => {

@@ -133,6 +133,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         beacon,
         offices,
         warnings: Vec::new(),
+        made_up: false,
     };
     for (id, calendar, opens_at, dates) in config.samples() {
         let opening = (id.as_str(), calendar, opens_at, &dates[..]);

@@ -2,13 +2,15 @@
 //!
 //! [`parse`] reads the file and reports every problem at once, each with its
 //! line and field. [`Config::due`] says which openings should be on record at an
-//! instant, fully resolved: from there on the ledger counts, not the file.
+//! instant, fully resolved: from there on the ledger counts, not the file;
+//! [`Config::compare`] says where the two differ.
 //!
 //! What always holds: a `Config` that exists is valid; resolving it cannot fail.
 //!
 //! Deliberately not here: secrets (they come from files and the environment),
 //! clocks, and the record itself.
 
+mod compare;
 mod describe;
 mod file;
 mod offices;
@@ -23,6 +25,7 @@ use jiff::SignedDuration;
 use jiff::civil::Weekday;
 use regex::bytes::RegexBuilder;
 
+pub use compare::{Comparison, Finding, What};
 pub use describe::describe;
 pub use file::{Problem, Problems, parse};
 use giliran_wire::ledger::Rules;
@@ -58,6 +61,8 @@ pub struct Config {
     pub offices: Vec<Office>,
     /// What of the file means nothing, or hardly what was meant.
     pub warnings: Vec<Problem>,
+    /// True: of no file, so what is on record need not be as it says.
+    pub made_up: bool,
 }
 
 /// What applicant ids must look like: all of an id, not a part of it. Its classes

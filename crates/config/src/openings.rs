@@ -341,22 +341,48 @@ fn is_week(id: &str) -> bool {
     shape.eq_ignore_ascii_case("9999-w99")
 }
 
+/// A day of the week in which the schedule's opening of this id begins.
+fn week_before(id: &str) -> Option<civil::Date> {
+    let (year, week) = id.split_once("-W").filter(|_| is_week(id))?;
+    let (year, week) = (year.parse().ok()?, week.parse().ok()?);
+    let monday = civil::ISOWeekDate::new(year, week, Weekday::Monday).ok()?;
+    monday.date().checked_sub(7.days()).ok()
+}
+
 impl Config {
-    /// Whether the public value of an opening's draw comes soon after its close.
-    ///
-    /// # Errors
-    ///
-    /// In words, when it would come instead.
-    pub fn draws_in_time(&self, record: &OpeningRecord) -> Result<(), String> {
+    /// In words, why the public value of an opening's draw would come too late.
+    fn draws_late(&self, record: &OpeningRecord) -> Option<String> {
         let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
-        match network.and_then(|network| network.is_late(record.closes_at)) {
-            None => Ok(()),
-            Some(comes) => Err(format!(
-                "opening {}: the public value that its draw would wait for comes at {comes}, more \
-                 than an hour after the close: see genesis and period_s of [beacon]",
-                record.id
-            )),
+        let comes = network?.is_late(record.closes_at)?;
+        Some(format!(
+            "the public value that its draw would wait for comes at {comes}, more than an hour \
+             after the close: see genesis and period_s of [beacon]"
+        ))
+    }
+
+    /// The opening of this id as the file has it, whenever it is.
+    pub fn opening(&self, id: &str) -> Option<OpeningRecord> {
+        if let Some(o) = self.openings.iter().find(|opening| opening.id == id) {
+            let window = (o.opens_at, o.closes_at);
+            return Some(self.record(&o.id, &self.calendar(o), window, &o.dates));
         }
+        let schedule = self.schedule.as_ref()?;
+        let week = schedule.week_of(week_before(id)?)?;
+        self.scheduled_in(schedule, &week)
+    }
+
+    /// The openings written out whose window has ended by `now`, and when it did.
+    pub fn over(&self, now: Timestamp) -> impl Iterator<Item = (&str, Timestamp)> {
+        let over = self.openings.iter().filter(move |opening| opening.closes_at <= now);
+        over.map(|opening| (opening.id.as_str(), opening.closes_at))
+    }
+
+    /// The openings written out that are not over yet, however far they are, and the
+    /// next of the schedule, so many, whether they could be served or not.
+    pub fn ahead(&self, now: Timestamp, weeks: usize) -> Vec<OpeningRecord> {
+        let ahead = self.openings.iter().filter(|opening| opening.closes_at > now);
+        let explicit = ahead.filter_map(|opening| self.opening(&opening.id));
+        explicit.chain(self.weeks(now, weeks)).collect()
     }
 
     /// The openings that should be on record at `now`: those not over yet that
@@ -400,9 +426,8 @@ impl Config {
         calendar_of(opening, self.schedule.as_ref())
     }
 
-    /// The next openings of the schedule, so many, whether they could be served or
-    /// not.
-    pub fn weeks(&self, now: Timestamp, most: usize) -> Vec<OpeningRecord> {
+    /// The next openings of the schedule.
+    fn weeks(&self, now: Timestamp, most: usize) -> Vec<OpeningRecord> {
         let Some(schedule) = &self.schedule else { return Vec::new() };
         let Some(today) = schedule.today(now) else { return Vec::new() };
         let weeks = (0..2 * most as i32).filter_map(|week| {
@@ -412,24 +437,21 @@ impl Config {
         weeks.take(most).collect()
     }
 
-    /// Why no engine would serve this opening; empty: it would.
+    /// In words, why no engine would serve this opening; empty: it would.
     pub fn objections(&self, record: &OpeningRecord) -> Vec<String> {
         let mut objections = Vec::new();
         if let Err(error) = giliran_core::Opening::supported(record) {
-            objections.push(error.to_string());
+            objections.push(format!("{} is not served by this release", error.what));
         }
-        objections.extend(self.draws_in_time(record).err());
+        objections.extend(self.draws_late(record));
         if record.closes_at <= record.opens_at {
             let (from, to) = (record.opens_at, record.closes_at);
-            objections
-                .push(format!("opening {}: it would close at {to}, and open at {from}", record.id));
+            objections.push(format!("it would close at {to}, and open at {from}"));
         }
         if let Some(slot) = record.slots.iter().find(|s| s.bookable_until <= record.opens_at) {
             let (date, until) = (slot.date, slot.bookable_until);
-            objections.push(format!(
-                "opening {}: {date} could be booked until {until}, before the opening begins",
-                record.id
-            ));
+            objections
+                .push(format!("{date} could be booked until {until}, before the opening begins"));
         }
         objections
     }
@@ -527,6 +549,7 @@ impl Config {
             |day: &civil::Date| !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
         let days = today.series(1.day()).skip(1).filter(workday).take(5);
         let dates = days.map(Date::from).collect();
+        config.made_up = true;
         config.schedule = None;
         config.applicant_pattern = None;
         config.openings = vec![Explicit {

@@ -294,7 +294,7 @@ impl Opening {
     }
 
     /// True if one of its slots at least can still be booked.
-    fn has_bookable(&self, now: Timestamp) -> bool {
+    pub fn has_bookable(&self, now: Timestamp) -> bool {
         self.last_bookable > now
     }
 

@@ -8,10 +8,9 @@
 //!
 //! The lease says who should try; the ledger's fence says who may write.
 
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use giliran_broker::ErrorKind;
@@ -22,11 +21,12 @@ use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::state::{Report, State};
 use giliran_broker::watch::{Mark, Seen};
 use giliran_config::Config;
-use giliran_core::{Book, FoldError, Folded, Keeper, Opening};
+use giliran_core::{Book, Calendar, FoldError, Folded, Keeper};
 use giliran_wire::ledger::{Chain, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
 
+use crate::beside::Beside;
 use crate::gate::{Gate, Pulse, raised};
 use crate::high_water::{HighWater, HighWaterError};
 use crate::marker::{Disk, Marker};
@@ -76,6 +76,7 @@ pub struct View {
     gate: Arc<Gate>,
     disk: Disk,
     metrics: Metrics,
+    beside: Arc<Beside>,
 }
 
 impl View {
@@ -103,6 +104,11 @@ impl View {
     /// What the watch beside it has seen.
     pub fn seen(&self) -> Seen {
         self.view.seen()
+    }
+
+    /// What of the openings is not as its file says, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        self.beside.shown()
     }
 }
 
@@ -138,6 +144,19 @@ pub enum EngineError {
         ledger: KeyFingerprint,
         /// Fingerprint of the engine's key.
         own: KeyFingerprint,
+    },
+    /// An opening on record goes by a time zone that this release does not know.
+    #[error(
+        "opening {opening} on record has the time zone {timezone:?}, which the time zone data of \
+         this release ({}) do not know: nobody could tell when its days begin. Run the release \
+         that put it on record, or a later one",
+        Calendar::data()
+    )]
+    UnknownZone {
+        /// The opening's id.
+        opening: String,
+        /// Its time zone, as on record.
+        timezone: String,
     },
     /// The stream is there, but holds nothing.
     #[error(
@@ -182,7 +201,10 @@ impl Trouble for EngineError {
             Self::Subscribe { .. } | Self::Flush(_) => Some(State::NatsUnavailable),
             Self::Broker(error) => Some(State::of(error.kind())),
             // Of this machine alone, and nobody else can mend it.
-            Self::HighWater(_) | Self::OtherKey { .. } | Self::TaskEnded(_) => None,
+            Self::HighWater(_)
+            | Self::OtherKey { .. }
+            | Self::UnknownZone { .. }
+            | Self::TaskEnded(_) => None,
         }
     }
 }
@@ -200,9 +222,7 @@ pub struct Engine {
     pub(crate) snapshot: SnapshotFile,
     /// A snapshot that is on its way to the disk.
     pub(crate) writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    /// Openings in the file that differ from the record, or cannot be served;
-    /// said once each.
-    said: Mutex<HashSet<String>>,
+    pub(crate) beside: Arc<Beside>,
 }
 
 impl Engine {
@@ -220,14 +240,15 @@ impl Engine {
             gate: Arc::new(Gate::new()),
             metrics,
             writing: Mutex::default(),
-            said: Mutex::default(),
+            beside: Arc::default(),
         }
     }
 
     /// What there is to see of it.
     pub fn view(&self) -> View {
         let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
-        View { view: self.health.view(), gate, disk: self.marker.disk(), metrics }
+        let (disk, beside) = (self.marker.disk(), Arc::clone(&self.beside));
+        View { view: self.health.view(), gate, disk, metrics, beside }
     }
 
     /// Follows, takes over, serves, until `shutdown` says true. A broker that is away
@@ -287,6 +308,10 @@ impl Engine {
                 give_back(held).await;
                 tokio::time::sleep(PAUSE).await;
                 continue;
+            }
+            if let Err(unknown) = knows_zones(&keeper) {
+                give_back(held).await;
+                return Err(unknown);
             }
             ledger = follower.ledger().clone();
             drop(follower);
@@ -361,6 +386,7 @@ impl Engine {
         if made_with != own {
             return Err(EngineError::OtherKey { ledger: made_with, own });
         }
+        knows_zones(keeper)?;
         tracing::info!(
             blocks = read,
             generation = keeper.chain().generation,
@@ -426,6 +452,10 @@ impl Engine {
     async fn pass(&self, keeper: &mut Keeper, follower: &mut Follower) -> Result<(), EngineError> {
         self.follow(keeper, follower).await?;
         self.show(keeper.chain(), keeper.book());
+        if self.beside.is_due() {
+            // What is missing is for the one that serves to put on record.
+            drop(self.due_openings(clock::now(), keeper));
+        }
         Ok(self.marker.check()?)
     }
 
@@ -523,41 +553,14 @@ impl Engine {
         ledger::report(foreign);
     }
 
-    /// Openings of the file that should be on record at `now` and are not.
-    pub(crate) fn due_openings(
-        &self,
-        now: Timestamp,
-        known: impl Fn(&str) -> bool,
-    ) -> Vec<OpeningRecord> {
-        let due = self.options.config.due(now, HORIZON.as_millis() as u64);
-        let mut ids = HashSet::new();
-        due.into_iter()
-            .filter(|record| !known(&record.id))
-            .filter(|record| {
-                let new = ids.insert(record.id.clone());
-                if !new {
-                    self.say_once(format!(
-                        "opening {}: a second one of this id is left out",
-                        record.id
-                    ));
-                }
-                new
-            })
-            .filter(|record| {
-                let unsupported = Opening::supported(record).map_err(|e| e.to_string());
-                let told = unsupported.and_then(|()| self.options.config.draws_in_time(record));
-                told.map_err(|why| self.say_once(why)).is_ok()
-            })
-            .collect()
-    }
-
-    fn say_once(&self, what: String) {
-        // A panic elsewhere cannot leave the set half changed.
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.contains(&what) {
-            tracing::error!("{what}");
-            said.insert(what);
-        }
+    /// Openings of the file that should be on record at `now` and are not. What is not
+    /// as the file says is told.
+    pub(crate) fn due_openings(&self, now: Timestamp, keeper: &Keeper) -> Vec<OpeningRecord> {
+        let (config, openings) = (&self.options.config, keeper.book().openings());
+        let known = |id: &str| keeper.knows_opening(id);
+        let compared = config.compare(now, HORIZON.as_millis() as u64, &openings, known);
+        self.beside.look(&compared.findings, &self.metrics);
+        compared.new
     }
 
     /// Shows position and places, and wants the position remembered.
@@ -570,6 +573,19 @@ impl Engine {
         metrics.seq.set(chain.seq as i64);
         metrics.generation.set(chain.generation.into());
         metrics.places.show(book);
+    }
+}
+
+/// Whether this release knows the time zones of all openings in memory: another one
+/// may have put them on record.
+fn knows_zones(keeper: &Keeper) -> Result<(), EngineError> {
+    let openings = keeper.book().openings();
+    match openings.iter().find(|opening| !opening.zone_is_known()) {
+        None => Ok(()),
+        Some(opening) => Err(EngineError::UnknownZone {
+            opening: opening.id().to_owned(),
+            timezone: opening.record().timezone.clone(),
+        }),
     }
 }
 

@@ -26,6 +26,7 @@
 //! themselves; any retry of a request, which is the client's.
 
 mod awaited;
+mod beside;
 pub mod engine;
 mod gate;
 mod high_water;
@@ -38,6 +39,7 @@ mod renewal;
 mod reply;
 pub mod sequencer;
 mod snapshot;
+mod standing;
 mod story;
 mod term;
 mod witness;
@@ -46,3 +48,4 @@ mod workers;
 pub use engine::{Engine, EngineError, Options, View};
 pub use high_water::{HighWater, HighWaterError};
 pub use metrics::{Metrics, foreign_messages};
+pub use standing::standing;

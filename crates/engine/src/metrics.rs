@@ -1,7 +1,9 @@
 //! What the engine shows of itself.
 
 use giliran_wire::answer::Reason;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use crate::places::Places;
 
@@ -34,6 +36,7 @@ pub struct Metrics {
     pub(crate) changes: IntCounterVec,
     pub(crate) active: IntGauge,
     pub(crate) places: Places,
+    pub(crate) file_differs: IntGaugeVec,
 }
 
 /// From 1 µs to 4 s.
@@ -90,6 +93,15 @@ impl Metrics {
             "Appends that had to be sent again for want of an outcome",
         )?;
         registry.register(Box::new(append_retries.clone()))?;
+        let file_differs = IntGaugeVec::new(
+            Opts::new(
+                "giliran_file_differs",
+                "Values in the configuration file that are not those on record; field opening: \
+                 it is left out as a whole, or in one of them alone",
+            ),
+            &["opening", "field"],
+        )?;
+        registry.register(Box::new(file_differs.clone()))?;
         let foreign = foreign_messages("engine")?;
         registry.register(Box::new(foreign.clone()))?;
         Ok(Self {
@@ -151,6 +163,7 @@ impl Metrics {
             )?,
             active: gauge("giliran_active", "1 while this engine decides requests")?,
             places,
+            file_differs,
         })
     }
 

@@ -565,9 +565,11 @@ impl Term<'_> {
     /// Openings that are due and not on record yet.
     fn put_openings_on_record(&mut self) {
         let engine = self.office.engine;
+        if self.sequencer.records_openings() {
+            return;
+        }
         let now = now(engine);
-        let time = self.sequencer.time(now);
-        let new = engine.due_openings(time, |id| self.sequencer.knows_opening(id));
+        let new = engine.due_openings(self.sequencer.time(now), self.sequencer.keeper());
         if !new.is_empty() {
             self.sequencer.record_openings(new, now);
         }
@@ -584,7 +586,9 @@ impl Term<'_> {
         let not_believed = now.wall.millis_since(self.sequencer.time(now));
         self.shared.not_believed_ms.store(not_believed, Ordering::Relaxed);
         if self.decided_tx.is_none() && self.sequencer.is_active() {
-            self.put_openings_on_record();
+            if engine.beside.is_due() {
+                self.put_openings_on_record();
+            }
             self.roll_if_long();
         }
         self.tell(now);

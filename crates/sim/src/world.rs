@@ -645,7 +645,8 @@ impl World {
     fn enter_office(&mut self, engine: usize) {
         let now = self.now(engine);
         if let Some(sequencer) = &mut self.engines[engine].sequencer
-            && !sequencer.knows_opening("sim")
+            && !sequencer.records_openings()
+            && !sequencer.keeper().knows_opening("sim")
         {
             sequencer.record_openings(vec![opening_of(self.order)], now);
         }

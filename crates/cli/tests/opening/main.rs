@@ -5,6 +5,7 @@
 
 mod answers;
 mod beacon;
+mod beside;
 mod documented;
 mod draws;
 mod faults;

@@ -232,7 +232,10 @@ async fn a_closed_day_is_not_told_as_a_free_one() {
 /// Alarms that name a metric which is not there never go off.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_metrics_are_those_that_are_shown() {
-    let rig = Rig::new(&config()).await;
+    // One of an opening that is left out among them.
+    let over = "[[opening]]\nid = \"old\"\nopens_at = \"2024-01-05T00:00:00Z\"\n\
+                closes_at = \"2024-01-06T00:00:00Z\"\ndates = [\"2024-01-08\"]\n";
+    let rig = Rig::new(&format!("{over}{}", config())).await;
     rig.init();
     let engine = rig.serve("a");
     let persist = rig.persist(&rig.sqlite());

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use giliran_core::{Durable, Found, Keeper, Opening, Refusal};
+use giliran_core::{Durable, Found, Keeper, Opening, Openings, Refusal};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
@@ -245,7 +245,11 @@ impl<T> Sequencer<T> {
 
     /// The entries of actions that wait to be put on record; the block counts
     /// their bytes already.
-    pub(super) fn gather_adjustments(&mut self, block: &mut Gathered<T>) -> Vec<Entry> {
+    pub(super) fn gather_adjustments(
+        &mut self,
+        block: &mut Gathered<T>,
+        time: Timestamp,
+    ) -> Vec<Entry> {
         let mut entries = Vec::new();
         let most = block.bytes + ADJUSTMENT_BYTES;
         for job in std::mem::take(&mut self.admin) {
@@ -260,10 +264,17 @@ impl<T> Sequencer<T> {
                 continue;
             };
             let revealed = match &job.action.act {
-                Act::Beacon { signature } => self.reveal(job.action.opening, signature).map(Some),
+                Act::Beacon { signature } => {
+                    let revealed = self.reveal(job.action.opening, signature);
+                    revealed.map(Some).map_err(str::to_owned)
+                }
                 act => {
                     let beacon = self.keeper.beacon(job.action.opening).is_some();
-                    forbidden(opening, act, beacon).map_or(Ok(None), Err)
+                    forbidden(opening, act, beacon)
+                        .map(str::to_owned)
+                        .or_else(|| excessive(opening, act))
+                        .or_else(|| overlapping(&openings, opening, act, time))
+                        .map_or(Ok(None), Err)
                 }
             };
             let revealed = match revealed {
@@ -274,7 +285,7 @@ impl<T> Sequencer<T> {
                 }
                 Ok(revealed) => revealed,
                 Err(detail) => {
-                    self.refuse(job, refusal(Reason::WrongState, detail));
+                    self.refuse(job, refusal(Reason::WrongState, &detail));
                     continue;
                 }
             };
@@ -406,6 +417,43 @@ fn forbidden(opening: &Opening, act: &Act, beacon: bool) -> Option<&'static str>
     }
     (opening.draws() && !opening.is_drawn_in_time(*closes_at))
         .then_some("closes_at: a draw comes before the first day begins")
+}
+
+/// Why more places are to be kept back than there are.
+fn excessive(opening: &Opening, act: &Act) -> Option<String> {
+    let Act::Reserve { slot, places } = act else { return None };
+    let quota = opening.slot(*slot).quota;
+    (*places > quota).then(|| format!("places: {places} is more than the quota, {quota}"))
+}
+
+/// Why an opening cannot end later: it would be open beside another one of the same
+/// offices, and nobody could tell which of the two a request means that names none.
+fn overlapping(
+    openings: &Openings,
+    opening: &Opening,
+    act: &Act,
+    now: Timestamp,
+) -> Option<String> {
+    let Act::ClosesAt { closes_at } = act else { return None };
+    let (opens_at, ends_at) = opening.window();
+    let beside = |closes_at: Timestamp, (from, to): (Timestamp, Timestamp)| {
+        closes_at > from && closes_at > now && opens_at < to && to > now
+    };
+    let shares = |other: &Opening| {
+        opening.record().offices.iter().any(|office| other.has_office(&office.id))
+    };
+    let newly = |other: &&Arc<Opening>| {
+        other.id() != opening.id()
+            && beside(*closes_at, other.window())
+            && !beside(ends_at, other.window())
+            && shares(other)
+    };
+    let other = openings.iter().find(newly)?;
+    Some(format!(
+        "closes_at: opening {} of the same offices begins at {}; end this one by then",
+        other.id(),
+        other.window().0
+    ))
 }
 
 fn refusal(reason: Reason, detail: &str) -> Refusal {

@@ -107,7 +107,7 @@ impl<T> Sequencer<T> {
         // Their room is kept, so that grants which fill block after block do not
         // keep an operator waiting; they stand after the grants, whose numbers were
         // given without them.
-        let adjustments = self.gather_adjustments(&mut block);
+        let adjustments = self.gather_adjustments(&mut block, time);
         let all_in = self.gather_rounds(&mut block, time)
             && self.gather_ballots(&mut block)
             && self.gather_grants(&mut block, time);

@@ -6,6 +6,7 @@
 
 mod draws;
 mod leftovers;
+mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

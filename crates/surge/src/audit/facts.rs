@@ -253,6 +253,7 @@ impl Facts {
                         let places = Places { quota: of.quota.into(), ..Places::default() };
                         self.places.insert((record.ordinal, slot as u32), places);
                     }
+                    self.limits.recorded(seq, &record);
                     self.openings.push(*record);
                     None
                 }

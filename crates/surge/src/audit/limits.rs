@@ -1,10 +1,10 @@
 //! What the rules of an opening say of time, people and accounts, held against what
 //! was granted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use giliran_wire::ledger::{Grant, Leftovers, OpeningRecord};
-use giliran_wire::{BookingId, Pseudonym, Timestamp};
+use giliran_wire::{BookingId, Date, Pseudonym, Timestamp};
 
 use super::{Check, Findings};
 
@@ -29,6 +29,9 @@ pub(super) struct Limits {
     accounts: Findings,
     moves: Findings,
     refunds: Findings,
+    slots: Findings,
+    /// Office, day and session of every opening so far.
+    belongs: HashSet<(String, Date, String)>,
     /// Openings that accept requests.
     open: HashMap<u32, bool>,
     /// Sequences at which an applicant was granted a booking, by opening.
@@ -48,6 +51,8 @@ impl Default for Limits {
             accounts: Findings::new(),
             moves: Findings::new(),
             refunds: Findings::new(),
+            slots: Findings::new(),
+            belongs: HashSet::new(),
             open: HashMap::new(),
             granted: HashMap::new(),
             places: HashMap::new(),
@@ -57,6 +62,21 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// An opening goes on record: none of its slots is another one's.
+    pub(super) fn recorded(&mut self, seq: u64, record: &OpeningRecord) {
+        for slot in &record.slots {
+            let Some(office) = record.offices.get(slot.office as usize) else { continue };
+            let Some(session) = office.sessions.get(slot.session as usize) else { continue };
+            let new = self.belongs.insert((office.id.clone(), slot.date, session.id.clone()));
+            self.slots.look(new, || {
+                format!(
+                    "sequence {seq}: opening {} has {} of {}, which is another opening's",
+                    record.id, slot.date, office.id
+                )
+            });
+        }
+    }
+
     pub(super) fn phase(&mut self, ordinal: u32, opens: bool) {
         self.open.insert(ordinal, opens);
     }
@@ -174,7 +194,7 @@ impl Limits {
         before >= usize::from(record.rules.max_bookings)
     }
 
-    pub(super) fn checks(&self) -> [Check; 6] {
+    pub(super) fn checks(&self) -> [Check; 7] {
         let of = |findings: &Findings, what| findings.clone().check("rules", what);
         [
             of(&self.late, "nobody gets a place that it is too late for, nor holds one"),
@@ -182,6 +202,7 @@ impl Limits {
             of(&self.people, "nobody was granted more bookings than one may ever have"),
             of(&self.accounts, "no account has more places than it may, and each names one"),
             of(&self.moves, "no booking moved more often than it may"),
+            of(&self.slots, "no office's day and session belongs to two openings"),
             of(&self.refunds, "a refund is due where the office cancels what was paid"),
         ]
     }

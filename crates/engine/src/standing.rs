@@ -1,0 +1,24 @@
+//! The state at the ledger's end, for whoever only looks.
+
+use futures_util::StreamExt;
+use giliran_broker::ledger::Ledger;
+use giliran_core::Keeper;
+
+use crate::engine::EngineError;
+
+/// Reads the newest generation that can be begun with, to its end as it is now.
+///
+/// # Errors
+///
+/// Where the broker does not tell, or the ledger is damaged.
+pub async fn standing(ledger: &Ledger) -> Result<Keeper, EngineError> {
+    let ledger = ledger.newest().await?.newest_begun().await?;
+    let (_, tail) = ledger.tail().await?;
+    let mut keeper = Keeper::beginning_with(ledger.generation());
+    let mut blocks = ledger.blocks(ledger.first(), tail);
+    while let Some(block) = blocks.next().await {
+        let (seq, bytes) = block?;
+        keeper.fold(seq, &bytes)?;
+    }
+    Ok(keeper)
+}
