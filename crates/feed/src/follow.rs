@@ -105,10 +105,11 @@ impl Feed {
         turn: &mut Turn,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<(), FeedError> {
+        let mut refused = None;
         loop {
             let (mut overdue, mut ending) = (shutdown.clone(), shutdown.clone());
             let ended = tokio::select! {
-                ended = Box::pin(self.round(ledger, turn, &mut ending)) => ended?,
+                ended = Box::pin(self.round(ledger, turn, &mut refused, &mut ending)) => ended?,
                 // Whatever is on its way may be left there: each event can only
                 // be stored where it belongs.
                 () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => {
@@ -118,16 +119,22 @@ impl Feed {
             if matches!(ended, End::Asked) {
                 return Ok(());
             }
-            self.health.say(State::Resyncing, "reading the event stream again");
+            let detail = match &refused {
+                Some(why) => format!("the broker refuses an event: {why}"),
+                None => "reading the event stream again".to_owned(),
+            };
+            self.health.say(State::Resyncing, detail);
             let _ = tokio::time::timeout(PAUSE, asked(&mut ending)).await;
         }
     }
 
-    /// From a look at the event stream until the next one is needed.
+    /// From a look at the event stream until the next one is needed. `refused`: why the
+    /// broker took no event, until it takes one.
     async fn round(
         &self,
         ledger: &Ledger,
         turn: &mut Turn,
+        refused: &mut Option<String>,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<End, FeedError> {
         while !turn.take().await? {
@@ -138,7 +145,9 @@ impl Feed {
             }
         }
         let mut telling = self.begin(ledger, turn).await?;
-        self.health.say(State::Following, "");
+        if refused.is_none() {
+            self.health.say(State::Following, "");
+        }
         let (mut interrupted, mut looked) = (false, Instant::now());
         loop {
             let ending = *shutdown.borrow();
@@ -158,19 +167,21 @@ impl Feed {
                 continue;
             }
             if telling.pass().await? == Sent::Elsewhere {
+                *refused = telling.streams.refused();
                 return Ok(End::Anew);
             }
-            match telling.turn.keep().await {
-                Ok(true) => {}
-                Ok(false) => return Ok(End::Anew),
-                // Nothing is on its way: it goes on from here once that works again.
-                Err(error) => {
-                    tracing::debug!(%error, "the feed is interrupted");
-                    interrupted = true;
-                    continue;
-                }
+            // Where it is not kept nothing is on its way: it goes on from here once it is
+            // had again, unless another copy has gone on meanwhile.
+            let kept = telling.turn.keep().await;
+            if !matches!(kept, Ok(true)) {
+                tracing::debug!(?kept, "the feed is interrupted");
+                interrupted = true;
+                continue;
             }
             telling.acknowledge().await?;
+            if telling.is_at_the_tail() && refused.take().is_some() {
+                self.health.say(State::Following, "");
+            }
             telling.tell_places(ending).await?;
             if ending {
                 return Ok(End::Asked);
@@ -257,6 +268,7 @@ struct Telling<'a> {
 impl Telling<'_> {
     /// Reads the next blocks, and waits until their events are stored.
     async fn pass(&mut self) -> Result<Sent, FeedError> {
+        let mut kept = true;
         for (seq, bytes) in self.follower.next(self.changes.chain(), BLOCKS, WAIT).await? {
             let events = self.changes.fold(seq, &bytes, self.after)?;
             for foreign in self.changes.take_foreign() {
@@ -270,6 +282,8 @@ impl Telling<'_> {
             if self.publish(events).await? == Sent::Elsewhere {
                 return Ok(Sent::Elsewhere);
             }
+            // On a slow machine so many blocks take longer than the lease lasts.
+            kept = kept && matches!(self.turn.keep().await, Ok(true));
         }
         let before = self.streams.stored();
         let settled = self.streams.settle(0).await?;
@@ -305,13 +319,17 @@ impl Telling<'_> {
         Ok(())
     }
 
+    /// What was there at the begin is told.
+    fn is_at_the_tail(&self) -> bool {
+        let chain = self.changes.chain();
+        chain.seq >= self.tail || chain.is_sealed()
+    }
+
     /// Tells the free places that have changed, now and then.
     async fn tell_places(&mut self, at_once: bool) -> Result<(), FeedError> {
-        let chain = self.changes.chain();
         // What was free at some time before the start is no news.
-        let caught_up = chain.seq >= self.tail || chain.is_sealed();
         let due = at_once || self.told.elapsed() >= COALESCE;
-        if !(caught_up && due && self.turn.is_fresh()) {
+        if !(self.is_at_the_tail() && due && self.turn.is_fresh()) {
             return Ok(());
         }
         self.told = Instant::now();

@@ -38,6 +38,9 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked meanwhile whether one can still come.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The server's code for a message that does not stand where it should.
+const WRONG_LAST_SEQUENCE: u64 = 10_071;
+
 /// The event stream and the availability bucket.
 pub(crate) struct Streams {
     client: Client,
@@ -54,6 +57,8 @@ pub(crate) struct Streams {
     stored: u64,
     /// Sequence of the last free places that are known to be stored.
     told: u64,
+    /// Why the broker refused the first event that it refused, in its words.
+    refused: Option<String>,
 }
 
 /// What became of messages.
@@ -86,7 +91,19 @@ impl Streams {
             .map_err(|error| Error::new("subscribe to publish outcomes", error))?;
         let (client, connects) = (client.clone(), connects(client));
         let (sent, stored, told) = (0, 0, 0);
-        Ok(Self { client, events, places, bucket, inbox, outcomes, connects, sent, stored, told })
+        Ok(Self {
+            client,
+            events,
+            places,
+            bucket,
+            inbox,
+            outcomes,
+            connects,
+            sent,
+            stored,
+            told,
+            refused: None,
+        })
     }
 
     /// Looks where the event stream ends, to publish behind it: the event that
@@ -127,6 +144,11 @@ impl Streams {
     /// Sequence of the last event that is known to be stored.
     pub(crate) fn stored(&self) -> u64 {
         self.stored
+    }
+
+    /// Why the broker refused an event, other than for its place; none: it did not.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.refused.clone()
     }
 
     /// Sends an event behind the last one; waits only where too many are on
@@ -230,6 +252,10 @@ impl Streams {
         let seq = if answer["error"].is_null() { answer["seq"].as_u64() } else { None };
         if seq.is_none() {
             tracing::warn!(%answer, "the stream refused a message");
+            let error = &answer["error"];
+            if self.refused.is_none() && error["err_code"] != WRONG_LAST_SEQUENCE {
+                self.refused = error["description"].as_str().map(str::to_owned);
+            }
         }
         Ok((expected.unwrap_or(0), seq))
     }

@@ -24,13 +24,15 @@ pub(crate) struct Turn {
     client: Client,
     lease: Lease,
     held: Option<Held>,
+    /// It was held, and ran out or is another's.
+    lapsed: bool,
 }
 
 impl Turn {
     pub(crate) fn new(client: &Client, domain: &Domain, replicas: usize) -> Self {
         // Inboxes are random: no other copy has this name.
         let lease = Lease::of_feeds(client, domain, &client.new_inbox(), replicas);
-        Self { client: client.clone(), lease, held: None }
+        Self { client: client.clone(), lease, held: None, lapsed: false }
     }
 
     /// True where this copy may publish; false: another one does.
@@ -40,7 +42,7 @@ impl Turn {
     /// Where the broker does not answer at all. Where it answers and gives no lease,
     /// as without permission, this copy goes on without.
     pub(crate) async fn take(&mut self) -> Result<bool, Error> {
-        self.held = None;
+        (self.held, self.lapsed) = (None, false);
         match tokio::time::timeout(2 * WITHIN, self.lease.acquire(TTL)).await {
             Ok(Ok(held)) => {
                 self.held = held;
@@ -59,8 +61,12 @@ impl Turn {
         Ok(true)
     }
 
-    /// Renews where it is time; false: another copy publishes by now.
+    /// Renews where it is time; false: it has run out, and another copy may publish by
+    /// now. Up to the next [`take`](Self::take) that stays so.
     pub(crate) async fn keep(&mut self) -> Result<bool, Error> {
+        if self.lapsed {
+            return Ok(false);
+        }
         let Some(held) = &mut self.held else { return Ok(true) };
         if held.renewed_at().elapsed() < RENEW {
             return Ok(true);
@@ -68,14 +74,14 @@ impl Turn {
         let renewed = tokio::time::timeout(WITHIN, held.renew()).await;
         let renewed = renewed.map_err(|error| Error::new("renew the feed's lease", error))??;
         if renewed.is_none() {
-            self.held = None;
+            (self.held, self.lapsed) = (None, true);
         }
         Ok(renewed.is_some())
     }
 
     /// False where another copy may have begun.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.held.as_ref().is_none_or(|held| held.renewed_at().elapsed() < TTL)
+        !self.lapsed && self.held.as_ref().is_none_or(|held| held.renewed_at().elapsed() < TTL)
     }
 
     /// Lets the next copy begin at once.
