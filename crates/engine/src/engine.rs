@@ -74,6 +74,7 @@ pub struct Options {
 pub struct View {
     view: follower::View,
     gate: Arc<Gate>,
+    pulse: Arc<Pulse>,
     disk: Disk,
     metrics: Metrics,
     beside: Arc<Beside>,
@@ -84,8 +85,12 @@ impl View {
     /// is gone is not active, whatever its loop has come to.
     pub fn look(&self) -> (Report, Progress) {
         let (mut report, progress) = self.view.look();
-        if report.state == State::Active && !self.gate.stands() {
-            let detail = "its lease is not renewed: it decides nothing until it has it again";
+        if report.state == State::Active && (self.pulse.is_stuck() || !self.gate.stands()) {
+            let detail = if self.pulse.is_stuck() {
+                "the engine is stuck, and does not renew its lease; look what else this machine does"
+            } else {
+                "its lease is not renewed: it decides nothing until it has it again"
+            };
             report = Report { state: State::SteppingDown, detail: detail.to_owned() };
         }
         self.metrics.active.set((report.state == State::Active).into());
@@ -215,6 +220,7 @@ pub struct Engine {
     pub(crate) options: Options,
     pub(crate) client: async_nats::Client,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) marker: Marker,
@@ -238,6 +244,7 @@ impl Engine {
             options,
             client,
             gate: Arc::new(Gate::new()),
+            pulse: Arc::default(),
             metrics,
             writing: Mutex::default(),
             beside: Arc::default(),
@@ -246,9 +253,10 @@ impl Engine {
 
     /// What there is to see of it.
     pub fn view(&self) -> View {
-        let (gate, metrics) = (Arc::clone(&self.gate), self.metrics.clone());
-        let (disk, beside) = (self.marker.disk(), Arc::clone(&self.beside));
-        View { view: self.health.view(), gate, disk, metrics, beside }
+        let (gate, pulse) = (Arc::clone(&self.gate), Arc::clone(&self.pulse));
+        let (disk, metrics) = (self.marker.disk(), self.metrics.clone());
+        let beside = Arc::clone(&self.beside);
+        View { view: self.health.view(), gate, pulse, disk, metrics, beside }
     }
 
     /// Follows, takes over, serves, until `shutdown` says true. A broker that is away
@@ -345,17 +353,17 @@ impl Engine {
         self.gate.renewed(held.renewed_at(), LEASE_TTL);
         let (lost_tx, lost) = watch::channel(false);
         let (stop_renewing, stop) = watch::channel(false);
-        let (gate, pulse) = (Arc::clone(&self.gate), Arc::new(Pulse::default()));
-        let beating = Arc::clone(&pulse);
-        let renewing = tokio::spawn(renew(held, gate, beating, lost_tx, stop));
+        let (gate, pulse) = (Arc::clone(&self.gate), Arc::clone(&self.pulse));
+        let renewing = tokio::spawn(renew(held, gate, pulse, lost_tx, stop));
         let shutdown = shutdown.clone();
-        let office = Office { engine: self, ledger, forced, pulse, lease_lost: lost, shutdown };
+        let office = Office { engine: self, ledger, forced, lease_lost: lost, shutdown };
         let served = Box::pin(term::serve(office, keeper)).await;
         stop_renewing.send_replace(true);
         self.gate.close();
         if let Some(held) = renewing.await.ok().flatten() {
             give_back(held).await;
         }
+        self.pulse.set_stuck(false);
         served
     }
 

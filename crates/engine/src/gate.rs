@@ -4,7 +4,7 @@
 //! clock. A late view of a renewal closes the gate early, which is safe; the
 //! margin covers the time between the look and the send.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use giliran_broker::clock::Moment;
@@ -50,13 +50,14 @@ impl Gate {
 /// Whether the loop that serves makes steps. An engine whose loop is stuck answers
 /// nobody, and is to lose its lease.
 ///
-/// Two atomics, relaxed: the loop writes, the renewing task compares with a clock; a
-/// late view costs a moment.
+/// Atomics, relaxed: the loop writes, the renewing task compares with a clock; a late
+/// view costs a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     beats: AtomicU64,
     /// Milliseconds after the gate's start up to which no beat is expected.
     excused_until_ms: AtomicU64,
+    stuck: AtomicBool,
 }
 
 impl Pulse {
@@ -73,6 +74,16 @@ impl Pulse {
     /// A step is about to take long, for a reason: up to then it is not missed.
     pub(crate) fn excuse(&self, until_ms: u64) {
         self.excused_until_ms.store(until_ms, Ordering::Relaxed);
+    }
+
+    /// Steps are missed, or not any more.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// True while steps are missed.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
     }
 
     /// True while no step is expected.

@@ -120,3 +120,150 @@ impl Collector for Places {
         book.and_then(|book| self.gather(&book).ok()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use giliran_core::Keeper;
+    use giliran_wire::ledger::{
+        Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+        ReturnRule, Rules, Session, Slot, TakeOver,
+    };
+    use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+
+    use super::*;
+
+    /// Offices of each opening: what a scrape is to see all or nothing of.
+    const OFFICES: u32 = 6;
+    const OPENINGS: u32 = 84;
+
+    fn date(ordinal: u32) -> String {
+        format!("2030-{:02}-{:02}", 1 + ordinal / 28, 1 + ordinal % 28)
+    }
+
+    fn record(ordinal: u32, now: Timestamp) -> Box<OpeningRecord> {
+        let (id, label) = ("all".to_owned(), "All day".to_owned());
+        let sessions = vec![Session { id, label, restricted: false, explicit: false }];
+        let office = |n| {
+            let (id, name) = (format!("office-{n}"), format!("Office {n}"));
+            Office { id, name, sessions: sessions.clone() }
+        };
+        let slot = |office| Slot {
+            office,
+            session: 0,
+            date: date(ordinal).parse().unwrap(),
+            quota: 3,
+            bookable_until: Timestamp::LATEST,
+        };
+        Box::new(OpeningRecord {
+            ordinal,
+            id: format!("opening-{ordinal}"),
+            timezone: "UTC".to_owned(),
+            opens_at: now,
+            closes_at: now.plus_millis(1),
+            rules: Rules {
+                order: Order::FirstCome,
+                max_party: 5,
+                max_per_account: None,
+                hold_ms: None,
+                cancelled: ReturnRule::Immediate,
+                expired: ReturnRule::Immediate,
+                across_openings: false,
+                max_changes: 1,
+                bookable_until: BookableUntil::DayBegins,
+                max_bookings: 1,
+                leftovers: Leftovers::None,
+            },
+            offices: (0..OFFICES).map(office).collect(),
+            slots: (0..OFFICES).map(slot).collect(),
+        })
+    }
+
+    /// Folds a block, and says what the next one begins with.
+    fn fold(keeper: &mut Keeper, block: &Block) -> Block {
+        let sealed = block.seal();
+        keeper.fold(block.number, &sealed.bytes).unwrap();
+        let (number, previous) = (block.number + 1, sealed.hash);
+        Block { number, previous, entries: Vec::new(), ..block.clone() }
+    }
+
+    /// A ledger of openings that are closed, each on a day of its own.
+    fn closed() -> (Keeper, Block) {
+        let time: Timestamp = "2029-12-01T00:00:00Z".parse().unwrap();
+        let genesis = Genesis {
+            prefix: "giliran.v1".to_owned(),
+            applicant_key: KeyFingerprint([0; 16]),
+            release: "test".to_owned(),
+            continues: None,
+            rebuilt: None,
+        };
+        let (mut keeper, entries) = (Keeper::new(), vec![Entry::Genesis(genesis)]);
+        let first = Block {
+            format: FORMAT,
+            ledger: LedgerId([7; 16]),
+            generation: 1,
+            number: 1,
+            epoch: 0,
+            writer: WriterNonce([0; 16]),
+            time,
+            previous: BlockHash::ZERO,
+            entries,
+        };
+        let next = fold(&mut keeper, &first);
+        let (engine, release) = ("test".to_owned(), "test".to_owned());
+        let mut entries = vec![Entry::TakeOver(TakeOver { engine, release, forced: None })];
+        for opening in 0..OPENINGS {
+            entries.push(Entry::Opening(record(opening, time)));
+            entries.extend([Entry::Opened { opening }, Entry::Closed { opening }]);
+        }
+        let taken = Block { epoch: 1, writer: WriterNonce([1; 16]), entries, ..next };
+        let next = fold(&mut keeper, &taken);
+        (keeper, next)
+    }
+
+    /// Openings leave memory while they are scraped: each scrape has all figures of all
+    /// slots of those that it has.
+    #[test]
+    fn a_scrape_sees_all_figures_of_the_same_slots() {
+        let (mut keeper, mut next) = closed();
+        let places = Places::new().unwrap();
+        assert!(places.collect().is_empty());
+        places.show(keeper.book());
+        let scraping = {
+            let book = Arc::clone(keeper.book());
+            std::thread::spawn(move || {
+                let mut seen = BTreeSet::new();
+                while book.openings().iter().next().is_some() {
+                    seen.insert(check(&places.collect()));
+                }
+                seen
+            })
+        };
+        for ordinal in 0..OPENINGS {
+            next.time = format!("{}T00:00:00Z", date(ordinal)).parse::<Timestamp>().unwrap();
+            next.time = next.time.plus_millis(2 * 24 * 3_600_000);
+            next = fold(&mut keeper, &next);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let seen = scraping.join().unwrap();
+        assert!(seen.len() > 2, "all were gone before it was looked: {seen:?}");
+    }
+
+    /// How many slots a scrape has.
+    fn check(families: &[MetricFamily]) -> usize {
+        let slots = |family: &MetricFamily| {
+            let of = |metric: &prometheus::proto::Metric| {
+                metric.get_label().iter().map(|label| label.value().to_owned()).collect()
+            };
+            family.get_metric().iter().map(of).collect::<BTreeSet<Vec<String>>>()
+        };
+        let Some(first) = families.first().map(slots) else { return 0 };
+        assert_eq!(families.len(), FIGURES.len());
+        for family in families {
+            assert!(slots(family) == first, "{}: other slots", family.name());
+        }
+        assert_eq!(first.len() % OFFICES as usize, 0);
+        first.len()
+    }
+}

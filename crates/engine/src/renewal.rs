@@ -46,7 +46,9 @@ pub(crate) async fn renew(
             () = raised(&mut stop) => return Some(held),
             _ = every.tick() => {}
         }
-        if steps.are_missed(&pulse, &gate) {
+        let stuck = steps.are_missed(&pulse, &gate);
+        pulse.set_stuck(stuck);
+        if stuck {
             tracing::error!("the engine is stuck, and does not renew its lease");
             if last.elapsed() < LEASE_TTL {
                 continue;
@@ -133,12 +135,12 @@ mod tests {
             pulse.beat();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert!(gate.stands() && !*is_lost.borrow(), "its loop went on");
+        assert!(gate.stands() && !*is_lost.borrow() && !pulse.is_stuck(), "its loop went on");
         assert!(lease("second").acquire(LEASE_TTL).await.unwrap().is_none());
         let stuck = Moment::now();
         tokio::time::timeout(Duration::from_secs(10), raised(&mut is_lost)).await.unwrap();
         assert!(stuck.elapsed() >= STUCK_AFTER);
-        assert!(renewing.await.unwrap().is_none() && !gate.stands());
+        assert!(renewing.await.unwrap().is_none() && !gate.stands() && pulse.is_stuck());
         lease("second").freed().await;
         assert!(lease("second").acquire(LEASE_TTL).await.unwrap().is_some());
         server.stop().await.unwrap();

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::awaited::Awaited;
 use crate::engine::EngineError;
-use crate::gate::{Pulse, raised};
+use crate::gate::raised;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
 use crate::sequencer::{
@@ -65,8 +65,6 @@ pub(crate) struct Office<'a> {
     pub(crate) ledger: Ledger,
     /// Who ordered the take-over although something spoke against it.
     pub(crate) forced: Option<Signed>,
-    /// Beats with each step of the loop.
-    pub(crate) pulse: Arc<Pulse>,
     /// Becomes true when the lease is gone.
     pub(crate) lease_lost: watch::Receiver<bool>,
     pub(crate) shutdown: watch::Receiver<bool>,
@@ -111,9 +109,8 @@ pub(crate) async fn serve(
     let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
     let random = Box::new(rand::random::<u128>);
     // Where a begin is to be completed, the whole state is hashed.
-    let sequencer = hashing(engine, &office.pulse, || {
-        Sequencer::take_over(keeper, writer, take_over, random, next, now)
-    });
+    let sequencer =
+        hashing(engine, || Sequencer::take_over(keeper, writer, take_over, random, next, now));
     let sequencer = sequencer
         .with_order_key(engine.options.key.order())
         .with_beacon(engine.options.config.beacon.clone());
@@ -151,10 +148,10 @@ pub(crate) async fn serve(
 /// Work upon which the whole state may be hashed, for seconds perhaps: the tasks that
 /// renew the lease and serve the connection must not wait for this thread, and the
 /// loop is not stuck meanwhile.
-fn hashing<T>(engine: &crate::engine::Engine, pulse: &Pulse, work: impl FnOnce() -> T) -> T {
-    pulse.excuse(engine.gate.mono_ms() + HASHED_WITHIN.as_millis() as u64);
+fn hashing<T>(engine: &crate::engine::Engine, work: impl FnOnce() -> T) -> T {
+    engine.pulse.excuse(engine.gate.mono_ms() + HASHED_WITHIN.as_millis() as u64);
     let done = tokio::task::block_in_place(work);
-    pulse.excuse(0);
+    engine.pulse.excuse(0);
     done
 }
 
@@ -200,7 +197,7 @@ impl Term<'_> {
         let mut retired = false;
         self.perform().await?;
         loop {
-            self.office.pulse.beat();
+            self.office.engine.pulse.beat();
             let now = now(self.office.engine);
             let tick = self.sequencer.next_tick_ms(now);
             let wait = tick.map_or(HOUSEKEEPING, |at| {
@@ -282,8 +279,7 @@ impl Term<'_> {
     fn on_sequencer(&mut self, input: impl FnOnce(&mut Sequencer<Ticket>, Now)) {
         let now = now(self.office.engine);
         if self.sequencer.is_rolling() {
-            let (engine, pulse) = (self.office.engine, Arc::clone(&self.office.pulse));
-            hashing(engine, &pulse, || input(&mut self.sequencer, now));
+            hashing(self.office.engine, || input(&mut self.sequencer, now));
         } else {
             input(&mut self.sequencer, now);
         }
@@ -308,8 +304,8 @@ impl Term<'_> {
                 let roll = |sequencer: &mut Sequencer<Ticket>, now| {
                     sequencer.roll(name, first, asked, now);
                 };
-                let (engine, pulse) = (self.office.engine, Arc::clone(&self.office.pulse));
-                hashing(engine, &pulse, || roll(&mut self.sequencer, now(engine)));
+                let engine = self.office.engine;
+                hashing(engine, || roll(&mut self.sequencer, now(engine)));
             }
             Ok(next) => {
                 let detail = format!("the ledger has just gone on in {}", next.name());
