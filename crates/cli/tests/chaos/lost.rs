@@ -1,12 +1,13 @@
 //! A broker that comes back without its ledger's tail.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream;
 
 use crate::WITHIN;
-use crate::away::{SLACK, TOLD_WITHIN, ask};
+use crate::away::{TOLD_WITHIN, ask};
+use crate::promise::Promise;
 use crate::rig::{Rig, config};
 use crate::watched::Everybody;
 
@@ -60,9 +61,9 @@ async fn a_lost_tail_stops_everybody_until_it_is_back_or_given_up() {
     all.all_stand_at(rig.tail().await).await;
 
     rig.swap_disk("newer", Some("older")).await;
-    let back = Instant::now();
-    all.all_say("ledger_lost", TOLD_WITHIN + SLACK).await;
-    eprintln!("a lost tail was told after {:?}", back.elapsed());
+    let said = Promise::within(TOLD_WITHIN);
+    all.all_say_in_time("ledger_lost", &said).await;
+    eprintln!("a lost tail was told after {:?}", said.since.elapsed());
     let [a, _] = &all.engines;
     let said = a.health().await.unwrap()["engine"]["detail"].clone();
     assert!(said.as_str().unwrap().contains("The ledger lost blocks"), "{said}");
@@ -70,7 +71,7 @@ async fn a_lost_tail_stops_everybody_until_it_is_back_or_given_up() {
     assert_eq!(rig.ask("book", ask(3).to_string()).await, None, "nobody answers");
     // For as long as it takes; nobody ends over it.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    all.all_say("ledger_lost", SLACK).await;
+    all.all_still_say("ledger_lost").await;
     all.all_live();
 
     rig.swap_disk("unused", Some("newer")).await;
@@ -126,13 +127,14 @@ async fn another_history_of_the_same_length_deceives_nobody() {
     }
     let seq = rig.stored(&store).await;
     sleepers.iter().for_each(|role| role.signal("-CONT"));
+    let told = Promise::within(TOLD_WITHIN);
     for (role, part) in sleepers.into_iter().zip(parts) {
-        role.until(part, "ledger_lost", TOLD_WITHIN + SLACK).await;
+        role.in_time(part, "ledger_lost", &told).await;
     }
     // The lease is free, and the standby does not take it up.
     fresh.kill();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    all.engines[1].until("engine", "ledger_lost", SLACK).await;
+    all.engines[1].still("engine", "ledger_lost").await;
     assert_eq!(rig.ask("book", ask(99).to_string()).await, None, "nobody sells");
     assert_eq!(rig.stored(&store).await, seq, "nothing was written");
     // A fresh engine can go on at any time.

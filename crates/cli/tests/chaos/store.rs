@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::away::{SLACK, TOLD_WITHIN, ask};
+use crate::away::{TOLD_WITHIN, ask};
+use crate::promise::Promise;
 use crate::proxy::Proxy;
 use crate::rig::{Rig, config, database};
 use crate::{WITHIN, long};
@@ -44,8 +45,9 @@ async fn a_database_that_vanishes_is_told_and_caught_up_with() {
     }
 
     for n in 0..if long() { 3 } else { 1 } {
+        let told = Promise::within(TOLD_WITHIN);
         line.go_dead(true);
-        persist.until("persist", "store_unavailable", TOLD_WITHIN + SLACK).await;
+        persist.in_time("persist", "store_unavailable", &told).await;
         assert_eq!(rig.book(&ask(2 + n)).await["outcome"], "granted");
         let granted = Instant::now();
         tokio::time::sleep(Duration::from_secs(if long() { 60 } else { 5 })).await;
@@ -54,17 +56,17 @@ async fn a_database_that_vanishes_is_told_and_caught_up_with() {
         assert!(blocks >= 1.0, "{blocks} blocks behind");
         let waited = granted.elapsed().as_secs_f64();
         assert!((seconds - waited).abs() < 2.5, "{seconds} s behind, it was {waited}");
-        persist.until("persist", "store_unavailable", SLACK).await;
+        persist.still("persist", "store_unavailable").await;
 
         line.go_dead(false);
-        let back = Instant::now();
-        persist.until("persist", "following", BACK_WITHIN + SLACK).await;
+        let back = Promise::within(BACK_WITHIN);
+        persist.in_time("persist", "following", &back).await;
         while persist.metric("giliran_persist_lag_blocks").await != Some(0.0) {
-            assert!(back.elapsed() < WITHIN, "it does not catch up");
+            assert!(back.since.elapsed() < WITHIN, "it does not catch up");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(persist.metric("giliran_persist_lag_seconds").await, Some(0.0));
-        eprintln!("the database was written again after {:?}", back.elapsed());
+        eprintln!("the database was written again after {:?}", back.since.elapsed());
     }
     assert!(persist.is_alive());
     rig.audit(&[&url]).await;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::WITHIN;
 use giliran_broker::server::Server;
 
+use crate::promise::{Promise, stalled};
 use crate::rig::{Rig, Role, get};
 
 /// How often every role is asked how it stands.
@@ -26,6 +27,8 @@ pub(crate) struct Everybody {
 pub(crate) struct Said {
     pub(crate) part: &'static str,
     pub(crate) at: Instant,
+    /// What the machine had kept others waiting by then.
+    pub(crate) stalled: Duration,
     /// Its state; empty: nobody answered.
     pub(crate) state: String,
     pub(crate) ready: bool,
@@ -58,10 +61,34 @@ impl Everybody {
         }
     }
 
+    /// The same, as promised.
+    pub(crate) async fn all_say_in_time(&self, state: &str, promise: &Promise) {
+        for (part, role) in self.parts() {
+            role.in_time(part, state, promise).await;
+        }
+    }
+
+    /// All of them say this now.
+    pub(crate) async fn all_still_say(&self, state: &str) {
+        for (part, role) in self.parts() {
+            role.still(part, state).await;
+        }
+    }
+
     /// Waits until one engine decides, and store and feed follow.
     pub(crate) async fn all_work(&self, within: Duration) {
         let since = Instant::now();
+        self.work(|| since.elapsed() < within).await;
+    }
+
+    /// The same, as promised.
+    pub(crate) async fn all_work_in_time(&self, promise: &Promise) {
+        self.work(|| promise.stands()).await;
+    }
+
+    async fn work(&self, is_time: impl Fn() -> bool) {
         loop {
+            let is_time = is_time();
             let mut ready = 0;
             for (part, role) in self.parts() {
                 let health = role.health().await.unwrap_or_default();
@@ -70,7 +97,7 @@ impl Everybody {
             if ready == 3 {
                 return;
             }
-            assert!(since.elapsed() < within, "{ready} of 3 are ready: {:#?}", self.say().await);
+            assert!(is_time, "{ready} of 3 are ready: {:#?}", self.say().await);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -113,13 +140,13 @@ impl Everybody {
             let (said, address) = (Arc::clone(&said), role.http().unwrap());
             tokio::spawn(async move {
                 loop {
-                    let at = Instant::now();
+                    let (at, stalled) = (Instant::now(), stalled());
                     let page = get(&address, "/readyz").await;
                     let health: Value =
                         page.and_then(|page| serde_json::from_str(&page).ok()).unwrap_or_default();
                     let state = health[part]["state"].as_str().unwrap_or_default().to_owned();
                     let ready = health[part]["ready"] == true;
-                    said.lock().unwrap().push(Said { part, at, state, ready });
+                    said.lock().unwrap().push(Said { part, at, stalled, state, ready });
                     tokio::time::sleep_until((at + EVERY).into()).await;
                 }
             })
@@ -152,6 +179,25 @@ impl Role {
     /// False once it has ended.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until this part says that it is in this state, as promised.
+    pub(crate) async fn in_time(&self, part: &str, state: &str, promise: &Promise) {
+        self.until(part, state, WITHIN).await;
+        let after = promise.since.elapsed();
+        assert!(promise.stands(), "{part} says {state} after {after:?}, too late: {promise:?}");
+    }
+
+    /// It says so now.
+    pub(crate) async fn still(&self, part: &str, state: &str) {
+        let since = Instant::now();
+        let health = loop {
+            match self.health().await {
+                Some(health) => break health,
+                None => assert!(since.elapsed() < WITHIN, "{part} does not answer"),
+            }
+        };
+        assert_eq!(health[part]["state"], state, "{health}");
     }
 
     /// The value of a metric without labels, or with these.
