@@ -6,6 +6,7 @@
 //! The key is read through its bucket's leader: a replica may lag.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -35,8 +36,15 @@ const POLL: Duration = Duration::from_millis(500);
 const WITHIN: Duration = Duration::from_secs(2);
 /// How often it is told that another engine has this one's name.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// How long another engine of this one's name counts after it was last seen: it
+/// renews every second.
+const TWIN_FOR: Duration = Duration::from_secs(5);
 /// How long the broker keeps a notice that a key has ended.
 const MARKER_TTL: Duration = Duration::from_secs(60);
+
+/// What is said of another living holder of this one's name.
+pub const TWIN: &str = "another engine of this engine's name runs: nobody can tell from ledger \
+                        and log which of them served. Give each its own --name";
 
 /// A lease of one domain.
 #[derive(Debug, Clone)]
@@ -47,6 +55,24 @@ pub struct Lease {
     key: &'static str,
     holder: String,
     replicas: usize,
+    twin: Twin,
+}
+
+/// Whether another living holder has this one's name, as whoever waits for the lease
+/// has seen it.
+#[derive(Debug, Clone, Default)]
+pub struct Twin(Arc<Mutex<Option<Moment>>>);
+
+impl Twin {
+    /// True where one was seen a moment ago.
+    pub fn runs(&self) -> bool {
+        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|seen| seen.elapsed() < TWIN_FOR)
+    }
+
+    fn seen(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Moment::now());
+    }
 }
 
 /// A lease that is held.
@@ -92,7 +118,12 @@ impl Lease {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(WITHIN);
         let (client, bucket, holder) = (client.clone(), domain.lease_bucket(), holder.to_owned());
-        Self { client, context, bucket, key, holder, replicas }
+        Self { client, context, bucket, key, holder, replicas, twin: Twin::default() }
+    }
+
+    /// What whoever waits for it sees of another holder of the same name.
+    pub fn twin(&self) -> Twin {
+        self.twin.clone()
     }
 
     /// Its bucket; made where it is missing.
@@ -257,11 +288,11 @@ impl Lease {
         if let Some(entry) = &entry
             && twins.is_one(&self.holder, entry)
         {
-            tracing::error!(
-                name = name_of(self.holder.as_bytes()).escape_ascii().to_string(),
-                "another engine of this engine's name runs: nobody can tell from ledger and log \
-                 which of them served. Give each its own --name"
-            );
+            self.twin.seen();
+            if twins.is_to_be_told() {
+                let name = name_of(self.holder.as_bytes()).escape_ascii().to_string();
+                tracing::error!(name, "{TWIN}");
+            }
         }
         Ok(entry.is_none_or(|entry| entry.is_free()))
     }
@@ -277,8 +308,8 @@ struct Twins {
 }
 
 impl Twins {
-    /// True where that is to be told. What an earlier run of this name left behind is
-    /// not renewed, and is no twin.
+    /// True where the holder is one. What an earlier run of this name left behind is not
+    /// renewed, and is no twin.
     fn is_one(&mut self, holder: &str, entry: &Entry) -> bool {
         let named_so = !entry.is_free()
             && entry.holder != holder.as_bytes()
@@ -286,12 +317,16 @@ impl Twins {
         let before = self.seen.replace((entry.holder.clone(), entry.revision));
         let renewed = before
             .is_some_and(|(before, revision)| before == entry.holder && revision != entry.revision);
+        named_so && renewed
+    }
+
+    /// True once in a while.
+    fn is_to_be_told(&mut self) -> bool {
         let due = self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN);
-        let is_one = named_so && renewed && due;
-        if is_one {
+        if due {
             self.told = Some(Moment::now());
         }
-        is_one
+        due
     }
 }
 
@@ -394,8 +429,8 @@ mod tests {
         let own = "engine-a 1";
         assert!(!twins.is_one(own, &entry("engine-a 2", 7)), "it may have died just now");
         assert!(!twins.is_one(own, &entry("engine-a 2", 7)));
-        assert!(twins.is_one(own, &entry("engine-a 2", 8)), "it lives");
-        assert!(!twins.is_one(own, &entry("engine-a 2", 9)), "said already");
+        assert!(twins.is_one(own, &entry("engine-a 2", 8)) && twins.is_to_be_told(), "it lives");
+        assert!(twins.is_one(own, &entry("engine-a 2", 9)) && !twins.is_to_be_told(), "said");
         let mut others = Twins::default();
         for revision in 1..4 {
             assert!(!others.is_one(own, &entry("engine-b 2", revision)));

@@ -30,6 +30,7 @@ mod journal;
 mod key;
 mod ledger;
 mod logs;
+mod named;
 mod order;
 mod reader;
 mod recorded;

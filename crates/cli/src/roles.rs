@@ -10,7 +10,7 @@ use async_nats::jetstream::Context;
 use giliran_broker::archive::Archive;
 use giliran_broker::connection::{self, Login};
 use giliran_broker::follower::{Progress, View};
-use giliran_broker::lease::Lease;
+use giliran_broker::lease::{Lease, TWIN};
 use giliran_broker::ledger::Ledger;
 use giliran_broker::{ErrorKind, private, suitability};
 use giliran_config::Config;
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::failure::Failure;
 use crate::http::{self, Part, Shown};
 use crate::start::Start;
-use crate::{check, key};
+use crate::{check, key, named};
 
 /// How to reach NATS; secrets come from files and the environment.
 #[derive(Debug, Clone, clap::Args)]
@@ -179,8 +179,9 @@ pub(crate) struct ServeArgs {
     /// The applicant key the ledger was made with.
     #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key::FILE)]
     key: PathBuf,
-    /// This engine's name in ledger, lease and logs.
-    #[arg(long)]
+    /// This engine's name in ledger, lease and logs; left out, the machine's and a
+    /// random part.
+    #[arg(long, value_parser = named::given)]
     name: Option<String>,
     /// Deciding tasks at once.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -271,11 +272,12 @@ pub(crate) fn start_engine(
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let metrics = Metrics::register(&shown.registry)?;
-    let name = setup.name.unwrap_or_else(|| format!("engine-{}", std::process::id()));
+    let name = setup.name.unwrap_or_else(named::by_machine);
     // The holder tells this start from an earlier one of the same name.
     let holder = format!("{name} {:016x}", rand::random::<u64>());
     let (domain, replicas) = (&setup.config.domain, setup.ledger.replicas());
     let lease = Lease::of_engines(&setup.client, domain, &holder, replicas);
+    let twin = lease.twin();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
         name,
@@ -291,7 +293,8 @@ pub(crate) fn start_engine(
         let ((report, progress), seen) = (view.look(), view.seen());
         let tail = seen.tail.max(progress.seq);
         let details = json!({ "seq": progress.seq, "tail": tail });
-        let warnings = view.warnings();
+        let mut warnings = view.warnings();
+        warnings.extend(twin.runs().then(|| TWIN.to_owned()));
         Part { name: "engine", report, details, seen: Some(seen), warnings }
     });
     let ledger = setup.ledger;

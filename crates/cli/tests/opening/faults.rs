@@ -161,7 +161,7 @@ async fn a_standby_takes_over() {
 }
 
 /// Two engines of one name, as two copies of one configuration have it: the one that
-/// stands by says so.
+/// stands by says so, for as long as it is so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_twin_is_told() {
     let rig = Rig::new(&config(10)).await;
@@ -174,7 +174,15 @@ async fn a_twin_is_told() {
         assert!(since.elapsed() < Duration::from_secs(20), "{}", second.said());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let warnings = async || second.health().await.unwrap()["warnings"].clone();
+    let named = warnings().await.to_string();
+    assert!(named.contains("another engine of this engine's name runs"), "{named}");
     drop(first);
+    second.until("engine", "active", WITHIN).await;
+    while warnings().await.to_string().contains("name runs") {
+        assert!(since.elapsed() < Duration::from_secs(40), "it is told for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// A key of the same two digits throughout, of its owner alone.
