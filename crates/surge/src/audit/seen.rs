@@ -8,12 +8,13 @@ use super::{Check, Facts, Findings, Verdict};
 use crate::log::Attempt;
 
 /// The checks that need a log.
-pub(super) const WHAT: [(&str, &str); 8] = [
+pub(super) const WHAT: [(&str, &str); 9] = [
     ("P2", "every grant that was told is in the ledger as it was told"),
     ("P4", "the same request gets the same booking"),
     ("P5", "the ledger's order respects real time"),
     ("P7", "at most one answer per attempt"),
     ("P8", "what answers say was true at the position they name"),
+    ("P8", "no answer is older than what had been told before it was asked"),
     ("P12", "nobody is told `sold_out` while there is room"),
     ("P12", "`already_booked` rests on a durable booking"),
     ("P12", "`applicant_limit` rests on as many durable bookings"),
@@ -78,8 +79,8 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
             });
         }
     }
-    let mut booked = booked.check(WHAT[6].0, WHAT[6].1);
-    let mut enough = enough.check(WHAT[7].0, WHAT[7].1);
+    let mut booked = booked.check(WHAT[7].0, WHAT[7].1);
+    let mut enough = enough.check(WHAT[8].0, WHAT[8].1);
     if key.is_none() {
         for check in [&mut booked, &mut enough] {
             check.verdict = Verdict::NotChecked("no applicant key was given");
@@ -91,7 +92,8 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
         order(log, facts).check(WHAT[2].0, WHAT[2].1),
         once.check(WHAT[3].0, WHAT[3].1),
         as_of.check(WHAT[4].0, WHAT[4].1),
-        sold_out.check(WHAT[5].0, WHAT[5].1),
+        fresh(log).check(WHAT[5].0, WHAT[5].1),
+        sold_out.check(WHAT[6].0, WHAT[6].1),
         booked,
         enough,
     ]
@@ -107,6 +109,31 @@ fn as_told(facts: &Facts, granted: &super::facts::Fact, attempt: &Attempt) -> bo
         && slot.date.to_string() == seen.date
         && session.id == seen.session
         && *numbers == seen.numbers[..]
+}
+
+/// Whoever asks after something was told is answered by facts at least as new: what was
+/// true once says nothing of a place that came free since.
+fn fresh(log: &[Attempt]) -> Findings {
+    let mut findings = Findings::new();
+    let mut told: Vec<(u64, u64)> =
+        log.iter().filter_map(|attempt| attempt.answered_us.zip(attempt.seq)).collect();
+    told.sort_unstable();
+    let mut told = told.into_iter().peekable();
+    let mut by_sent: Vec<&Attempt> = log.iter().collect();
+    by_sent.sort_by_key(|attempt| attempt.sent_us);
+    let mut newest = 0;
+    for attempt in by_sent {
+        while let Some((_, seq)) = told.next_if(|(at, _)| *at < attempt.sent_us) {
+            newest = newest.max(seq);
+        }
+        if let Some(seq) = attempt.seq {
+            findings.look(seq >= newest, || {
+                let id = &attempt.request_id;
+                format!("request {id} was answered by {seq}, after {newest} had been told")
+            });
+        }
+    }
+    findings
 }
 
 /// If A's grant was answered before B was sent, A stands before B.
@@ -150,4 +177,24 @@ fn order(log: &[Attempt], facts: &Facts) -> Findings {
         });
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_by_old_facts_is_found_and_one_on_its_way_is_none() {
+        let attempt = |sent_us, answered: Option<(u64, u64)>| Attempt {
+            sent_us,
+            answered_us: answered.map(|(at, _)| at),
+            seq: answered.map(|(_, seq)| seq),
+            ..Attempt::default()
+        };
+        let (first, on_its_way) = (attempt(10, Some((20, 5))), attempt(15, Some((30, 4))));
+        let mut log = vec![attempt(40, None), first, on_its_way];
+        assert_eq!(fresh(&log).check("P8", "").verdict, Verdict::Holds(2));
+        log.push(attempt(21, Some((22, 4))));
+        assert!(matches!(fresh(&log).check("P8", "").verdict, Verdict::Broken(_, 1)));
+    }
 }
