@@ -69,6 +69,32 @@ fn wrong(arguments: &str) -> Option<String> {
     None
 }
 
+/// The command that a chart says it was made by.
+fn maker(picture: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(picture).unwrap();
+    let said = text.split("<desc>Made by: giliran ").nth(1)?.split("</desc>").next()?;
+    Some(said.split(", version").next()?.to_owned())
+}
+
+#[test]
+fn charts_in_the_documents_are_made_by_commands_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let (mut folders, mut looked_at) = (vec![root], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "svg") {
+                let made = maker(&path).unwrap_or_else(|| panic!("{}: by what?", path.display()));
+                assert_eq!(wrong(&made), None, "{}", path.display());
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 1, "{looked_at}");
+}
+
 #[test]
 fn commands_in_the_documents_exist() {
     let mut looked_at = 0;
