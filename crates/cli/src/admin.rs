@@ -1,5 +1,7 @@
 //! `giliran admin`: an operator's hand on the `admin` subjects.
 
+use std::io::IsTerminal as _;
+
 use giliran_wire::admin::{Beacon, Bookings, ClosesAt, DONE, Halt, Quota, Reserve, Roll, WOULD};
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
@@ -7,6 +9,11 @@ use serde_json::Value;
 use crate::ask::{Common, ask};
 use crate::failure::Failure;
 use crate::journal;
+
+/// What somebody at a terminal is told who would cancel bookings.
+const ASK_BACK: &str = "--bookings cancel takes their places from everybody who has one there, and \
+                        cannot be undone: nothing was changed. Look whom it concerns with \
+                        --dry-run, then say --yes";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -59,6 +66,9 @@ enum Action {
         /// What becomes of the bookings there.
         #[arg(long, value_enum, default_value_t = Fate::Keep)]
         bookings: Fate,
+        /// Cancel them without asking back; a terminal asks.
+        #[arg(long)]
+        yes: bool,
     },
     /// Open an office's day again.
     Resume {
@@ -135,7 +145,7 @@ struct Slot {
     session: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Fate {
     /// They stay, and are listed.
     Keep,
@@ -174,7 +184,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             };
             send(&signed.signer.common, "admin.reserve", serde_json::to_vec(&request)?).await
         }
-        Action::Halt { signed, slot, trial, bookings } => {
+        Action::Halt { signed, slot, trial, bookings, yes } => {
+            let at_hand = std::io::stdin().is_terminal();
+            if is_to_be_asked(bookings, yes || trial.dry_run, at_hand) {
+                return Err(Failure::Usage(ASK_BACK.to_owned()));
+            }
             halt(signed, slot, trial, true, bookings).await
         }
         Action::Resume { signed, slot, trial } => {
@@ -213,6 +227,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             send(&signer.common, "admin.roll", request).await
         }
     }
+}
+
+/// Whether a person has to say first that they mean it.
+fn is_to_be_asked(fate: Fate, sure: bool, at_hand: bool) -> bool {
+    fate == Fate::Cancel && !sure && at_hand
 }
 
 async fn halt(
@@ -311,4 +330,19 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script means what it says; a hand may slip.
+    #[test]
+    fn only_a_person_who_cancels_is_asked() {
+        assert!(is_to_be_asked(Fate::Cancel, false, true));
+        assert!(!is_to_be_asked(Fate::Cancel, true, true));
+        assert!(!is_to_be_asked(Fate::Cancel, false, false));
+        assert!(!is_to_be_asked(Fate::Move, false, true));
+        assert!(!is_to_be_asked(Fate::Keep, false, true));
+    }
 }

@@ -266,14 +266,21 @@ pub(crate) fn warn(config: &Config, spans: &Spans, report: &mut Report<'_>) {
         ("rules.returns.cancelled", &rules.cancelled, &spans.cancelled, true),
         ("rules.returns.expired", &rules.expired, &spans.expired, rules.hold_ms.is_some()),
     ];
+    let collects = !at_once(&rules.cancelled) || !at_once(&rules.expired);
     for (field, rule, span, happens) in returns {
         let Some(span) = span else { continue };
         if !happens {
             report.warn(span, field, "without rules.hold nothing expires".to_owned());
         } else if at_once(rule) && rules.leftovers == Leftovers::None {
-            let message = "a place that comes back after the window goes to nobody: set \
-                           leftovers = \"first-come\" in [rules] to give it to whoever asks";
-            report.warn(span, field, message.to_owned());
+            let who = if collects { "nobody but those who wait" } else { "nobody" };
+            report.warn(
+                span,
+                field,
+                format!(
+                    "a place that comes back after the window goes to {who}: set leftovers = \
+                     \"first-come\" in [rules] to give it to whoever asks"
+                ),
+            );
         }
     }
     let Some(span) = &spans.max_party else { return };

@@ -403,7 +403,9 @@ fn what_means_nothing_is_warned_of() {
         rules("max_party = 3\nmax_per_account = 2").contains("larger than any max_per_account (2)")
     );
     let at_once = "[rules.returns]\ncancelled = \"immediate\"";
-    assert!(rules(at_once).contains("goes to nobody: set leftovers"));
+    assert!(rules(at_once).contains("goes to nobody but those who wait: set leftovers"));
+    let both = format!("hold = \"1h\"\n{at_once}\nexpired = \"immediate\"");
+    assert!(rules(&both).contains("goes to nobody: set leftovers"));
     assert_eq!(rules(&format!("leftovers = \"first-come\"\n{at_once}")), "");
     assert!(rules("[rules.returns]\nexpired = { at = [\"07:00\"] }").contains("nothing expires"));
     let batam = |from, to: &str| warned(&BATAM.replacen(from, to, 1));

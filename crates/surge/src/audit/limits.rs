@@ -211,3 +211,162 @@ impl Limits {
 fn bookable_until(record: &OpeningRecord, slot: u32) -> Timestamp {
     record.slots.get(slot as usize).map_or(Timestamp::EARLIEST, |slot| slot.bookable_until)
 }
+
+#[cfg(test)]
+mod tests {
+    use giliran_wire::Digest;
+    use giliran_wire::ledger::{
+        BookableUntil, Office, Order, ReturnRule, Rules, Seat, Session, Slot,
+    };
+
+    use super::super::Verdict;
+    use super::*;
+
+    const UNTIL: Timestamp = Timestamp::from_millis(10_000);
+
+    fn who(i: u8) -> Pseudonym {
+        Pseudonym::from_bytes([i; 16])
+    }
+
+    fn record(ordinal: u32) -> OpeningRecord {
+        let session =
+            Session { id: "all".into(), label: String::new(), restricted: false, explicit: false };
+        OpeningRecord {
+            ordinal,
+            id: format!("w{ordinal}"),
+            timezone: "UTC".into(),
+            opens_at: Timestamp::from_millis(1_000),
+            closes_at: Timestamp::from_millis(5_000),
+            rules: Rules {
+                order: Order::FirstCome,
+                max_party: 5,
+                max_per_account: Some(2),
+                hold_ms: Some(8_000),
+                cancelled: ReturnRule::Immediate,
+                expired: ReturnRule::Immediate,
+                across_openings: false,
+                max_changes: 1,
+                bookable_until: BookableUntil::DayBegins,
+                max_bookings: 2,
+                leftovers: Leftovers::None,
+            },
+            offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
+            slots: vec![Slot {
+                office: 0,
+                session: 0,
+                date: "2026-12-01".parse().unwrap(),
+                quota: 9,
+                bookable_until: UNTIL,
+            }],
+        }
+    }
+
+    fn grant(i: u8, account: Option<u8>, hold_ms: i64) -> Grant {
+        Grant {
+            booking: BookingId::from_random(u128::from(i) << 64),
+            opening: 0,
+            slot: 0,
+            seats: vec![Seat { applicant: who(i % 10), number: i.into() }],
+            request_id: format!("r{i}"),
+            content: Digest([0; 16]),
+            reference: None,
+            account: account.map(|account| who(100 + account)),
+            channel: None,
+            hold_expires_at: Some(Timestamp::from_millis(hold_ms)),
+        }
+    }
+
+    /// Beginnings of what is broken after `what` happened.
+    fn broken(what: impl Fn(&mut Limits, &OpeningRecord)) -> Vec<String> {
+        let (mut limits, record) = (Limits::default(), record(0));
+        limits.recorded(1, &record);
+        limits.phase(0, true);
+        what(&mut limits, &record);
+        let broken = |check: &Check| matches!(check.verdict, Verdict::Broken(..));
+        let checks = limits.checks();
+        checks.iter().filter(|check| broken(check)).map(|check| check.what.to_string()).collect()
+    }
+
+    fn at(seq: u64, ms: i64) -> (u64, Timestamp) {
+        (seq, Timestamp::from_millis(ms))
+    }
+
+    #[test]
+    fn what_keeps_the_rules_is_fine() {
+        let fine = broken(|limits, record| {
+            limits.granted(at(2, 1_000), record, &grant(1, Some(1), 9_000), Way::Asked);
+            limits.granted(at(3, 9_999), record, &grant(2, Some(1), 10_000), Way::Asked);
+            limits.ended(0, Some(who(101)), 1);
+            limits.granted(at(4, 2_000), record, &grant(11, Some(1), 10_000), Way::Asked);
+            limits.moved(5, record, grant(1, None, 0).booking, false);
+            limits.moved(6, record, grant(1, None, 0).booking, true);
+            limits.moved(7, record, grant(1, None, 0).booking, false);
+            limits.cancelled(8, grant(1, None, 0).booking, true, true);
+        });
+        assert_eq!(fine, [""; 0]);
+    }
+
+    #[test]
+    fn each_broken_rule_is_found() {
+        let of = |what: &dyn Fn(&mut Limits, &OpeningRecord), said: &str| {
+            let broken = broken(what);
+            assert!(broken.len() == 1 && broken[0].contains(said), "{said}: {broken:?}");
+        };
+        let asked = |limits: &mut Limits, record: &OpeningRecord, time, grant: &Grant| {
+            limits.granted(time, record, grant, Way::Asked);
+        };
+        of(&|l, r| asked(l, r, at(2, 10_000), &grant(1, Some(1), 10_000)), "too late for");
+        of(&|l, r| asked(l, r, at(2, 3_000), &grant(1, Some(1), 11_000)), "too late for");
+        of(&|l, r| l.in_time(2, UNTIL, r, grant(1, None, 0).booking, 0), "too late for");
+        of(
+            &|l, r| {
+                l.phase(0, false);
+                asked(l, r, at(2, 1_000), &grant(1, Some(1), 9_000));
+            },
+            "outside of its window",
+        );
+        of(
+            &|l, r| {
+                for (i, account) in [(1, 1), (11, 2), (21, 3)] {
+                    asked(l, r, at(i.into(), 1_000), &grant(i, Some(account), 9_000));
+                }
+            },
+            "more bookings than",
+        );
+        of(&|l, r| asked(l, r, at(2, 1_000), &grant(1, None, 9_000)), "account");
+        of(
+            &|l, r| {
+                for i in 1..=3 {
+                    asked(l, r, at(i.into(), 1_000), &grant(i, Some(1), 9_000));
+                }
+            },
+            "account",
+        );
+        let id = grant(1, None, 0).booking;
+        of(
+            &|l, r| {
+                l.moved(2, r, id, false);
+                l.moved(3, r, id, false);
+            },
+            "moved more often",
+        );
+        of(&|l, _| l.cancelled(2, id, true, false), "a refund is due");
+        of(&|l, _| l.cancelled(2, id, false, true), "a refund is due");
+        of(&|l, _| l.recorded(2, &record(1)), "belongs to two openings");
+    }
+
+    /// What is left goes to whoever asks where the rules say so; a draw leaves out what
+    /// is too late by the time of its seed.
+    #[test]
+    fn what_is_left_may_come_after_the_window() {
+        let mut rules = record(0);
+        rules.rules.leftovers = Leftovers::FirstCome;
+        let fine = broken(|limits, record| {
+            limits.phase(0, false);
+            limits.granted(at(2, 6_000), &rules, &grant(1, Some(1), 10_000), Way::Asked);
+            limits.granted(at(3, 6_000), record, &grant(2, Some(2), 10_000), Way::Release);
+            limits.granted(at(4, 10_001), record, &grant(3, Some(3), 10_000), Way::Draw);
+        });
+        assert_eq!(fine, [""; 0]);
+    }
+}
