@@ -12,7 +12,7 @@ use giliran_wire::{BookingId, Position, Timestamp};
 
 use super::gather::entry_bytes;
 use super::waiting::is_overdue;
-use super::{Effect, Gathered, Now, Outcome, Sequencer};
+use super::{Branch, Effect, Gathered, Now, Outcome, Sequencer};
 
 /// Most bookings that are moved or cancelled in one block.
 const BOOKINGS_A_BLOCK: usize = 256;
@@ -234,6 +234,7 @@ impl<T> Sequencer<T> {
             if overdue(&job)
                 && let Some(ticket) = job.take_ticket()
             {
+                self.branches.note(Branch::BusyAction);
                 self.busy(ticket, None);
                 if !job.adjusted {
                     continue;

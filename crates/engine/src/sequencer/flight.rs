@@ -3,9 +3,9 @@
 //! A sequence number alone says nothing of a stream that lost its tail: other
 //! blocks may have been written up to the same number. So wherever the ground may
 //! have moved, the last valid block is read back and compared by its hash before
-//! anything is concluded: before a take-over is sent, before a block that was sent
-//! more than once or after a quiet time counts as committed, and before anything is
-//! passed over that stands in the block's place.
+//! anything is concluded: before a take-over is sent or a block again, before one that
+//! was sent more than once or after a quiet time counts as committed, and before
+//! anything is passed over that stands in the block's place.
 
 use bytes::Bytes;
 use giliran_core::{Folded, OwnedAsk, Told};
@@ -13,7 +13,7 @@ use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
 use super::gather::Gathered;
-use super::{Appended, Attempt, Effect, Lost, Now, Read, Sequencer, State, Why, admin};
+use super::{Appended, Attempt, Branch, Effect, Lost, Now, Read, Sequencer, State, Why, admin};
 
 /// After this an append or a read without outcome is repeated, ms.
 pub const APPEND_TIMEOUT_MS: u64 = 2_000;
@@ -54,6 +54,8 @@ pub(super) struct InFlight<T> {
     doing: Doing,
     pub(super) step: Step,
     backoff_ms: u64,
+    /// It is on its way, or was.
+    is_sent: bool,
     /// The last valid block is to be looked at before this one counts.
     unsure: bool,
     missing: Option<Missing>,
@@ -62,7 +64,7 @@ pub(super) struct InFlight<T> {
 impl<T> InFlight<T> {
     /// True where nothing of it can be in the ledger.
     pub(super) fn is_unsent(&self) -> bool {
-        matches!(self.doing, Doing::Checking(Then::Send))
+        !self.is_sent
     }
 }
 
@@ -136,7 +138,10 @@ impl<T> Sequencer<T> {
         let Some(flight) = &mut self.in_flight else { return };
         let place = flight.expected_last + 1;
         let found = match read {
-            Read::Found(bytes) if *bytes == flight.bytes => return self.stored(now),
+            Read::Found(bytes) if *bytes == flight.bytes => {
+                self.branches.note(Branch::FoundOwn);
+                return self.stored(now);
+            }
             Read::Found(bytes) => bytes,
             Read::Nothing { tail } if *tail < flight.expected_last => {
                 let (generation, known) = (self.generation(), place - 1);
@@ -149,13 +154,17 @@ impl<T> Sequencer<T> {
             // A tail that has not moved proves nothing: the append may still come.
             Read::Nothing { .. } => {
                 flight.missing = None;
+                self.branches.note(Branch::FoundNothing);
                 return self.pause(now);
             }
             Read::Failed => return self.pause(now),
         };
         flight.missing = None;
         match self.keeper.chain().clone().read_bytes(place, found) {
-            Ok(Reading::Valid(_)) => self.stop(Why::Deposed),
+            Ok(Reading::Valid(_)) => {
+                self.branches.note(Branch::Deposed);
+                self.stop(Why::Deposed);
+            }
             Ok(Reading::Void | Reading::Foreign(_)) => {
                 self.check(Then::PassOver(found.clone()), now);
             }
@@ -197,8 +206,9 @@ impl<T> Sequencer<T> {
             }
             Read::Found(bytes) if Block::open(bytes).is_ok_and(|(_, hash)| hash == known) => {
                 flight.missing = None;
+                self.branches.note(Branch::LookedBack);
                 match std::mem::replace(&mut flight.doing, Doing::Appending) {
-                    Doing::Checking(Then::Send) => self.resend(now),
+                    Doing::Checking(Then::Send) => self.append(now),
                     Doing::Checking(Then::Commit) => self.commit(now),
                     Doing::Checking(Then::PassOver(found)) => self.pass_over(&found, now),
                     Doing::Checking(Then::Damaged(damage)) => {
@@ -207,7 +217,7 @@ impl<T> Sequencer<T> {
                     Doing::Appending | Doing::ReadingPlace => {}
                 }
             }
-            Read::Found(_) => self.stop(Why::Lost(Lost::Rewritten { generation, seq, known })),
+            Read::Found(_) => self.lose(Lost::Rewritten { generation, seq, known }),
         }
     }
 
@@ -216,15 +226,18 @@ impl<T> Sequencer<T> {
     fn pass_over(&mut self, found: &Bytes, now: Now) {
         let place = self.expected_last() + 1;
         match self.keeper.fold(place, found) {
-            Ok(Folded::Foreign(foreign)) => self.effects.push(Effect::Foreign(foreign)),
-            Ok(_) => {}
+            Ok(Folded::Foreign(foreign)) => {
+                self.branches.note(Branch::PassedForeign);
+                self.effects.push(Effect::Foreign(foreign));
+            }
+            Ok(_) => self.branches.note(Branch::PassedVoid),
             Err(damage) => return self.stop(Why::Damaged(damage)),
         }
         // In an empty stream the chain does not say where its first block belongs.
         if self.keeper.chain().is_sealed() {
             self.roll.begins_behind(place);
         }
-        self.resend(now);
+        self.append(now);
     }
 
     /// What was there is not, by this look.
@@ -233,12 +246,22 @@ impl<T> Sequencer<T> {
         let first = Missing { since_ms: now.mono_ms, looks: 0 };
         let missing = flight.missing.get_or_insert(first);
         missing.looks += 1;
+        self.branches.note(Branch::Missing);
         let long = now.mono_ms.saturating_sub(missing.since_ms) >= LOST_AFTER_MS;
         if long && missing.looks >= LOST_LOOKS {
-            self.stop(Why::Lost(lost));
+            self.lose(lost);
         } else {
             self.pause(now);
         }
+    }
+
+    fn lose(&mut self, lost: Lost) {
+        self.branches.note(match lost {
+            Lost::Tail { .. } => Branch::LostTail,
+            Lost::Rewritten { .. } => Branch::Rewritten,
+            Lost::Gap { .. } => Branch::Gap,
+        });
+        self.stop(Why::Lost(lost));
     }
 
     /// Brings a block onto its way. Its time is the later of this one and the last
@@ -278,6 +301,7 @@ impl<T> Sequencer<T> {
             doing: Doing::Appending,
             step: Step::Pausing { until_ms: now.mono_ms },
             backoff_ms: BACKOFF_MS,
+            is_sent: false,
             unsure: now.mono_ms.saturating_sub(self.committed_ms) > TRUST_MS,
             missing: None,
         });
@@ -288,27 +312,25 @@ impl<T> Sequencer<T> {
         }
     }
 
-    /// Does again what had no outcome.
+    /// Does again what had no outcome. Whoever has to send a block again looks first at
+    /// the one before: on other ground it could be stored where it does not belong.
     pub(super) fn repeat(&mut self, now: Now) {
         let Some(flight) = &mut self.in_flight else { return };
         match std::mem::replace(&mut flight.doing, Doing::Appending) {
             Doing::Checking(then) => self.check(then, now),
-            Doing::Appending | Doing::ReadingPlace => self.resend(now),
+            Doing::Appending | Doing::ReadingPlace => self.check(Then::Send, now),
         }
-    }
-
-    /// Sends the same bytes again.
-    fn resend(&mut self, now: Now) {
-        if let Some(flight) = &mut self.in_flight {
-            flight.unsure = true;
-        }
-        self.append(now);
     }
 
     /// Sends the block, expecting the last sequence read.
     fn append(&mut self, now: Now) {
         let (generation, expected_last) = (self.generation(), self.expected_last());
+        if self.in_flight.as_ref().is_some_and(|flight| flight.is_sent) {
+            self.branches.note(Branch::Resent);
+        }
         self.ask(Doing::Appending, now, |attempt, flight| {
+            flight.unsure |= flight.is_sent;
+            flight.is_sent = true;
             flight.expected_last = expected_last;
             let bytes = flight.bytes.clone();
             Effect::Append { attempt, generation, expected_last, bytes }

@@ -108,7 +108,7 @@ impl<T> Sequencer<T> {
         // keep an operator waiting; they stand after the grants, whose numbers were
         // given without them.
         let adjustments = self.gather_adjustments(&mut block, time);
-        let all_in = self.gather_rounds(&mut block, time)
+        let all_in = self.gather_rounds(&mut block, (time, now))
             && self.gather_ballots(&mut block)
             && self.gather_grants(&mut block, time);
         self.gather_refusals(&mut block, time);

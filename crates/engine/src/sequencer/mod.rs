@@ -29,6 +29,7 @@
 //! before anything else (`generation.rs`).
 
 mod admin;
+mod branch;
 mod clock;
 mod draws;
 mod effect;
@@ -42,6 +43,8 @@ mod waiting;
 use std::collections::{HashSet, VecDeque};
 
 pub use admin::{Act, Acted, Action, Came, Report};
+pub use branch::Branch;
+use branch::Branches;
 use clock::Clock;
 pub use clock::MAX_JUMP_MS;
 pub use effect::{Appended, Attempt, Effect, Lost, Now, Outcome, Read, Why};
@@ -135,6 +138,7 @@ pub struct Sequencer<T> {
     attempts: Attempt,
     /// When the last block was committed, on the monotonic clock.
     committed_ms: u64,
+    branches: Branches,
     effects: Vec<Effect<T>>,
 }
 
@@ -179,6 +183,7 @@ impl<T> Sequencer<T> {
             changed: Vec::new(),
             attempts: Attempt::before(&writer),
             committed_ms: now.mono_ms,
+            branches: Branches::default(),
             effects: Vec::new(),
             keeper,
         };
@@ -228,6 +233,11 @@ impl<T> Sequencer<T> {
     /// Takes how many changes of each kind were committed since the last call.
     pub fn take_changed(&mut self) -> Vec<(Kind, u64)> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// How often each of the ways was gone that are rarely gone.
+    pub fn branches(&self) -> impl Iterator<Item = (Branch, u64)> {
+        self.branches.all()
     }
 
     fn count(&mut self, changes: &[Change]) {
@@ -345,7 +355,8 @@ impl<T> Sequencer<T> {
         let changes =
             (!self.changes.is_empty() && self.in_flight.is_none()).then_some(now.mono_ms + 1);
         let round = self.rounds.next_end().filter(|_| self.in_flight.is_none());
-        let round = round.map(|at| now.mono_ms + at.millis_since(engine_time));
+        let round =
+            round.map(|(at, due_ms)| (now.mono_ms + at.millis_since(engine_time)).min(due_ms));
         // A draw has its next piece of work.
         let working = self.draw.is_some() && self.state == State::Active;
         let draw = (working && self.in_flight.is_none()).then_some(now.mono_ms);
@@ -435,7 +446,9 @@ impl<T> Sequencer<T> {
         if let Some(take_over) = self.take_over.take() {
             let mut first = Gathered::new();
             first.push(Entry::TakeOver(take_over));
-            return self.send(first, now.wall, now);
+            // The clock may have jumped since, where a generation had to begin first.
+            let time = self.clock.look(now);
+            return self.send(first, time, now);
         }
         if self.seal(now) {
             return;

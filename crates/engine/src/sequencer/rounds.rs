@@ -39,7 +39,9 @@ struct OfOpening<T> {
 #[derive(Debug)]
 struct Round<T> {
     ends_at: Timestamp,
-    /// The same on the monotonic clock: from then on it waits for a block.
+    /// The same on the monotonic clock. It ends by the clock that says so first: engine
+    /// time stands still where it is ahead of the wall clock, and rounds do not wait for
+    /// that.
     due_ms: u64,
     asks: Vec<(OwnedAsk, T)>,
 }
@@ -66,9 +68,11 @@ impl<T> Rounds<T> {
         self.0.values().map(of).sum()
     }
 
-    /// When the next round ends; none: nobody waits.
-    pub(super) fn next_end(&self) -> Option<Timestamp> {
-        self.0.values().filter_map(|rounds| rounds.collecting.front()).map(|r| r.ends_at).min()
+    /// When the next round ends, by engine time and on the monotonic clock; none: nobody
+    /// waits.
+    pub(super) fn next_end(&self) -> Option<(Timestamp, u64)> {
+        let next = self.0.values().filter_map(|rounds| rounds.collecting.front());
+        next.map(|round| (round.ends_at, round.due_ms)).min()
     }
 
     /// True while a round of this opening has been decided in part.
@@ -152,10 +156,14 @@ impl<T> Sequencer<T> {
 
     /// Groups of rounds that have ended. False: the block is full, and a round
     /// goes on in the next one.
-    pub(super) fn gather_rounds(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
+    pub(super) fn gather_rounds(
+        &mut self,
+        block: &mut Gathered<T>,
+        (time, now): (Timestamp, Now),
+    ) -> bool {
         let mut all = true;
         for ordinal in self.rounds.0.keys().copied().collect::<Vec<_>>() {
-            while let Some(mut line) = self.next_line(ordinal, block, time) {
+            while let Some(mut line) = self.next_line(ordinal, block, (time, now)) {
                 all = self.gather_group(ordinal, &mut line, block, time);
                 if !all {
                     if let Some(rounds) = self.rounds.0.get_mut(&ordinal) {
@@ -174,12 +182,18 @@ impl<T> Sequencer<T> {
     }
 
     /// The round of an opening that is to be decided now.
-    fn next_line(&mut self, ordinal: u32, block: &Gathered<T>, time: Timestamp) -> Option<Line<T>> {
+    fn next_line(
+        &mut self,
+        ordinal: u32,
+        block: &Gathered<T>,
+        (time, now): (Timestamp, Now),
+    ) -> Option<Line<T>> {
         let rounds = self.rounds.0.get_mut(&ordinal)?;
         if let Some(line) = rounds.line.take() {
             return Some(line);
         }
-        let ended = rounds.collecting.front().is_some_and(|round| round.ends_at <= time);
+        let has_ended = |round: &Round<T>| round.ends_at <= time || round.due_ms <= now.mono_ms;
+        let ended = rounds.collecting.front().is_some_and(has_ended);
         let round = if ended { rounds.collecting.pop_front() } else { None }?;
         let number = self.keeper.groups(ordinal) + 1 + u64::from(block.has_group(ordinal));
         let seed = self.keeper.seed(ordinal, &self.order_key);

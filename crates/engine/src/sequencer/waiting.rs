@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use giliran_wire::ledger::Entry;
 
-use super::{Effect, Now, Outcome, Sequencer};
+use super::{Branch, Effect, Now, Outcome, Sequencer};
 
 /// Longest that a request waits behind a block before it is told `busy`, ms.
 pub const MAX_PARKED_MS: u64 = 5_000;
@@ -53,21 +53,22 @@ impl<T> Sequencer<T> {
     pub(super) fn give_up_waiting(&mut self, now: Now) {
         self.give_up_parked(now);
         for Waiting { what, ticket, .. } in take_overdue(&mut self.queue, now) {
-            self.busy(ticket, Some(what.request_id.as_str().into()));
+            self.overdue(ticket, what.request_id.as_str().into());
         }
         for Waiting { what, ticket, .. } in take_overdue(&mut self.changes, now) {
-            self.busy(ticket, Some(what.request_id));
+            self.overdue(ticket, what.request_id);
         }
         for Waiting { what, ticket, .. } in take_overdue(&mut self.ballots, now) {
-            self.busy(ticket, Some(what.request_id.as_str().into()));
+            self.overdue(ticket, what.request_id.as_str().into());
         }
         for Waiting { what, ticket, .. } in take_overdue(&mut self.entering, now) {
-            self.busy(ticket, Some(what.request_id.as_str().into()));
+            self.overdue(ticket, what.request_id.as_str().into());
         }
         for Waiting { what, ticket, .. } in take_overdue(&mut self.late, now) {
-            self.busy(ticket, Some(what));
+            self.overdue(ticket, what);
         }
         for (ask, ticket) in self.rounds.take_overdue(now) {
+            self.branches.note(Branch::BusyInRound);
             self.answer_asked(&ask, ticket, Outcome::Busy);
         }
         self.give_up_actions(now);
@@ -88,6 +89,7 @@ impl<T> Sequencer<T> {
             std::mem::take(&mut self.parked).into_iter().partition(gone);
         self.parked = waiting;
         for parked in given_up {
+            self.branches.note(Branch::BusyWaiting);
             self.answer_asked(&parked.what, parked.ticket, Outcome::Busy);
         }
     }
@@ -117,10 +119,18 @@ impl<T> Sequencer<T> {
         let actions = actions.into_iter().map(|ticket| (ticket, None));
         let all: Vec<(T, Option<Box<str>>)> =
             tickets.chain(told).chain(after).chain(actions).collect();
-        all.into_iter().for_each(|(ticket, id)| self.busy(ticket, id));
+        for (ticket, id) in all {
+            self.branches.note(Branch::BusyInFlight);
+            self.busy(ticket, id);
+        }
         for ticket in self.roll.take_tickets() {
             self.busy(ticket, None);
         }
+    }
+
+    fn overdue(&mut self, ticket: T, request_id: Box<str>) {
+        self.branches.note(Branch::BusyWaiting);
+        self.busy(ticket, Some(request_id));
     }
 
     /// Settles nothing.
