@@ -6,20 +6,20 @@
 //! The [`oracle`] judges from what clients saw and what the stream holds, never
 //! from the engine's counters.
 //!
-//! What is modelled: appends lost before and after they are stored, late and
-//! repeated outcomes, refusals (disk full), engines that crash or pause at any
-//! step, take-overs while the old engine still writes, clocks that jump, clients
-//! that retry with the same request id, repeat after success, or use an id again
-//! for something else. The opening is first-come, has rounds, or is drawn, with the
-//! close and the draw amid the faults.
+//! What is modelled: see [`Kind`]. The opening is first-come, has rounds, or is
+//! drawn, with the close and the draw amid the faults. After the faults everything
+//! has to be settled within ten simulated seconds.
 //!
-//! Deliberately not here: lost stream tails (the high-water mark's business) and
-//! threads (the core's loom models).
+//! Deliberately not here: threads (the core's loom models), and what only one
+//! process of a real engine knows, as its high-water mark.
 
+mod kind;
 pub mod oracle;
-mod orders;
+mod show;
 mod streams;
+pub mod sweep;
 mod world;
 
-pub use streams::Streams;
-pub use world::{Attempt, Mutant, Run, Told, Wish, World, run, run_in};
+pub use kind::{Kind, Mutant, ORDERS, Setup};
+pub use streams::{Message, Streams};
+pub use world::{Attempt, Heard, Run, Told, Wish, run};

@@ -1,34 +1,66 @@
 //! The simulated broker's streams, one a generation of the ledger.
 
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
-use giliran_core::{FoldError, Keeper};
-use giliran_wire::ledger::{Block, Entry};
+use giliran_core::{FoldError, Folded, Keeper};
+use giliran_wire::ledger::{Block, Damage, Entry};
 
 /// Sequences left free for what comes before a seal, and behind it.
 const ROOM: u64 = 100;
 
 /// Every stream there is, generation 1 first.
 #[derive(Debug)]
-pub struct Streams(Vec<Stream>);
+pub struct Streams {
+    streams: Vec<Stream>,
+    /// Messages that no engine appended, by generation and sequence.
+    planted: HashSet<(u32, u64)>,
+    /// Blocks that were there once, with their sequence, in the order of their loss.
+    lost: Vec<(u64, Bytes)>,
+    /// When what stands at a sequence was stored, ms.
+    stored_ms: HashMap<(u32, u64), u64>,
+}
+
+/// A message, and where it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its stream's generation.
+    pub generation: u32,
+    /// Its sequence.
+    pub seq: u64,
+    /// What it says.
+    pub bytes: &'a Bytes,
+}
 
 #[derive(Debug)]
 struct Stream {
     first: u64,
-    blocks: Vec<Bytes>,
+    /// None: it is missing.
+    messages: Vec<Option<Bytes>>,
 }
 
 impl Streams {
     pub(crate) fn new(genesis: Bytes) -> Self {
-        Self(vec![Stream { first: 1, blocks: vec![genesis] }])
+        Self {
+            streams: vec![Stream { first: 1, messages: vec![Some(genesis)] }],
+            planted: HashSet::new(),
+            lost: Vec::new(),
+            stored_ms: HashMap::new(),
+        }
     }
 
     fn of(&self, generation: u32) -> Option<&Stream> {
-        self.0.get(generation as usize - 1)
+        self.streams.get(generation as usize - 1)
+    }
+
+    /// The newest generation whose stream is there.
+    pub(crate) fn newest(&self) -> u32 {
+        self.streams.len() as u32
     }
 
     /// The last sequence that a generation's stream holds.
     pub(crate) fn last(&self, generation: u32) -> u64 {
-        self.of(generation).map_or(0, |s| s.first + s.blocks.len() as u64 - 1)
+        self.of(generation).map_or(0, |s| s.first + s.messages.len() as u64 - 1)
     }
 
     /// The sequence a generation's stream begins at, if it is there.
@@ -38,44 +70,73 @@ impl Streams {
 
     pub(crate) fn read(&self, generation: u32, seq: u64) -> Option<&Bytes> {
         let stream = self.of(generation)?;
-        stream.blocks.get(seq.checked_sub(stream.first)? as usize)
+        stream.messages.get(seq.checked_sub(stream.first)? as usize)?.as_ref()
     }
 
-    pub(crate) fn push(&mut self, generation: u32, bytes: Bytes) {
-        self.0[generation as usize - 1].blocks.push(bytes);
+    pub(crate) fn push(&mut self, generation: u32, bytes: Bytes, now_ms: u64) {
+        self.streams[generation as usize - 1].messages.push(Some(bytes));
+        self.stored_ms.insert((generation, self.last(generation)), now_ms);
+    }
+
+    /// Stores what no engine appended.
+    pub(crate) fn plant(&mut self, generation: u32, bytes: Bytes, now_ms: u64) {
+        self.push(generation, bytes, now_ms);
+        self.planted.insert((generation, self.last(generation)));
     }
 
     /// The stream behind a generation's, made where it is missing: where it
     /// begins. None: it cannot be used.
     pub(crate) fn make_next(&mut self, generation: u32) -> Option<u64> {
         let last = self.last(generation);
-        if let Some(there) = self.of(generation + 1) {
-            return (there.blocks.is_empty() && there.first > last + ROOM / 2)
-                .then_some(there.first);
+        if self.of(generation + 1).is_some() {
+            let first = self.first(generation + 1)?;
+            let begun = self.genesis(generation + 1).is_some();
+            return (!begun && first > last + ROOM / 2).then_some(first);
         }
-        self.0.push(Stream { first: last + ROOM, blocks: Vec::new() });
+        self.streams.push(Stream { first: last + ROOM, messages: Vec::new() });
         Some(last + ROOM)
+    }
+
+    /// The block that a generation begins with, and its place in the stream.
+    fn genesis(&self, generation: u32) -> Option<(usize, Block)> {
+        let messages = self.of(generation)?.messages.iter().enumerate();
+        let mut blocks = messages.filter_map(|(place, bytes)| {
+            let (block, _) = Block::open(bytes.as_ref()?).ok()?;
+            Some((place, block))
+        });
+        blocks.find(|(_, block)| {
+            let begins = matches!(block.entries.first(), Some(Entry::Genesis(_)));
+            block.generation == generation && begins
+        })
     }
 
     /// Whether a reader can begin with this generation.
     fn is_begun(&self, generation: u32) -> bool {
-        let Some(stream) = self.of(generation) else { return false };
-        let Some(first) = stream.blocks.first() else { return false };
-        let Ok((block, _)) = Block::open(first) else { return false };
-        let parts = block.entries.iter().find_map(|entry| match entry {
-            Entry::Snapshot(part) => Some(part.parts as usize),
+        let Some((place, genesis)) = self.genesis(generation) else { return false };
+        let parts = genesis.entries.iter().find_map(|entry| match entry {
+            Entry::Snapshot(part) => Some(u64::from(part.parts)),
             _ => None,
         });
-        generation == 1 || parts.is_some_and(|parts| stream.blocks.len() >= parts)
+        let Some(last) = parts.map(|parts| genesis.number + parts - 1) else {
+            return generation == 1;
+        };
+        let behind = self.of(generation).map(|stream| &stream.messages[place..]);
+        behind.unwrap_or_default().iter().flatten().any(|bytes| {
+            let block = Block::open(bytes).ok();
+            block.is_some_and(|(b, _)| b.generation == generation && b.number >= last)
+        })
     }
 
     /// The newest generation that a reader can begin with.
     pub(crate) fn newest_begun(&self) -> u32 {
-        (1..=self.0.len() as u32).rev().find(|n| self.is_begun(*n)).unwrap_or(1)
+        (1..=self.newest()).rev().find(|n| self.is_begun(*n)).unwrap_or(1)
     }
 
-    /// Folds what comes after what a keeper has read.
-    pub(crate) fn follow(&self, keeper: &mut Keeper) -> Result<(), FoldError> {
+    /// Folds what comes after what a keeper has read, but for the last messages of a
+    /// stream that a node which lags does not show.
+    pub(crate) fn follow(&self, keeper: &mut Keeper, lag: u64) -> Result<(), FoldError> {
+        // A generation's first messages change nothing of where the keeper stands.
+        let mut skipped = 0;
         loop {
             let chain = keeper.chain();
             let (generation, seq) = if chain.ledger.is_none() {
@@ -85,16 +146,74 @@ impl Streams {
             } else {
                 (chain.generation, Some(chain.seq + 1))
             };
-            let Some((seq, bytes)) = seq.and_then(|seq| Some((seq, self.read(generation, seq)?)))
-            else {
+            let Some(seq) = seq.map(|seq| seq + skipped) else { return Ok(()) };
+            if seq + lag > self.last(generation) {
                 return Ok(());
+            }
+            let Some(bytes) = self.read(generation, seq) else {
+                let what = "nothing stands there, and something behind it".to_owned();
+                return Err(Damage { seq, what }.into());
             };
-            keeper.fold(seq, bytes)?;
+            let before = keeper.chain().seq;
+            match keeper.fold(seq, bytes)? {
+                Folded::Applied(_) => skipped = 0,
+                _ if keeper.chain().seq == before => skipped += 1,
+                _ => {}
+            }
         }
     }
 
-    /// Every block by its sequence, in order, with what stands behind a seal.
-    pub fn blocks(&self) -> impl Iterator<Item = (u64, &Bytes)> {
-        self.0.iter().flat_map(|stream| (stream.first..).zip(&stream.blocks))
+    /// The broker comes back without its last messages.
+    pub(crate) fn cut(&mut self, messages: usize) {
+        let newest = self.newest();
+        let stream = &mut self.streams[newest as usize - 1];
+        let keep = stream.messages.len().saturating_sub(messages);
+        // A ledger without its first block is another matter.
+        let keep = keep.max(usize::from(stream.first == 1));
+        let from = stream.first + keep as u64;
+        let gone = stream.messages.split_off(keep);
+        self.lost.extend((from..).zip(gone).filter_map(|(seq, bytes)| Some((seq, bytes?))));
+        self.planted.retain(|(of, seq)| *of < newest || *seq < from);
+    }
+
+    /// A message in the middle, or at the end, is not there any more; what it was.
+    pub(crate) fn lose(&mut self, generation: u32, seq: u64) -> Option<Bytes> {
+        let stream = self.streams.get_mut(generation as usize - 1)?;
+        let place = seq.checked_sub(stream.first)? as usize;
+        // What it begins with is looked for by everybody, all the time.
+        (place > 0).then(|| stream.messages.get_mut(place)?.take()).flatten()
+    }
+
+    /// It is there again.
+    pub(crate) fn restore(&mut self, generation: u32, seq: u64, bytes: Bytes) {
+        let stream = &mut self.streams[generation as usize - 1];
+        stream.messages[(seq - stream.first) as usize] = Some(bytes);
+    }
+
+    /// Every message by its sequence, in order, with what stands behind a seal, but
+    /// without what stands in a stream that nobody has begun.
+    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> {
+        let begun = (1..).zip(&self.streams).filter(|(n, _)| self.genesis(*n).is_some());
+        begun.flat_map(|(generation, stream)| {
+            let messages = (stream.first..).zip(&stream.messages);
+            messages.filter_map(move |(seq, bytes)| {
+                Some(Message { generation, seq, bytes: bytes.as_ref()? })
+            })
+        })
+    }
+
+    /// Whether what stands at a sequence was planted there.
+    pub(crate) fn is_planted(&self, message: Message<'_>) -> bool {
+        self.planted.contains(&(message.generation, message.seq))
+    }
+
+    /// When it was stored, ms.
+    pub fn stored_ms(&self, message: Message<'_>) -> u64 {
+        self.stored_ms.get(&(message.generation, message.seq)).copied().unwrap_or(0)
+    }
+
+    /// Blocks that were there once.
+    pub(crate) fn lost(&self) -> &[(u64, Bytes)] {
+        &self.lost
     }
 }

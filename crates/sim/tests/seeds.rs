@@ -1,87 +1,90 @@
-//! A thousand worlds, and planted faults that must be found.
+//! Worlds of every kind that keep every promise, and planted faults that must be found.
 //!
-//! A failure prints its seed; replay it with
-//! `GILIRAN_SIM_SEED=<seed> cargo test -p giliran-sim --test seeds`.
-//! More of them: `GILIRAN_SIM_SEEDS=100000 cargo test --release -p giliran-sim`.
+//! A failure prints the command that shows its world again.
 
 use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::thread;
 
-use giliran_sim::{Mutant, Told, oracle, run, run_in};
-use giliran_wire::ledger::Order;
+use giliran_engine::sequencer::Branch;
+use giliran_sim::sweep::{self, Tally};
+use giliran_sim::{Kind, Mutant, ORDERS, Setup};
 
-fn seeds(default: u64) -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
-    match number("GILIRAN_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("GILIRAN_SIM_SEEDS").unwrap_or(default),
-    }
+/// Worlds of each kind and order that are always the same.
+const FIXED: u64 = 25;
+/// The same where the ground moves: less comes of each.
+const FIXED_ON_MOVED_GROUND: u64 = 75;
+/// Worlds of each kind and order that nobody has seen.
+const FRESH: u64 = 20;
+/// Where those begin; not set: there are none.
+const FRESH_FROM: &str = "GILIRAN_SIM_FROM";
+/// Worlds in which a planted fault is found, at most.
+const FOUND_WITHIN: u64 = 400;
+/// How often everything happens in the fixed worlds that can go wrong, at least.
+const HAPPENS: u64 = 20;
+
+fn keep_every_promise(setup: Setup, order: &str, seeds: Range<u64>, all: &mut Tally) {
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let mut broken = Vec::new();
+    let tally = sweep::sweep(setup, seeds.clone(), jobs, |_, wrong| {
+        broken.extend(wrong.iter().map(ToString::to_string));
+        if broken.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let kind = setup.kind.name();
+    assert!(broken.is_empty(), "{kind} {order}, worlds {seeds:?}:\n{}", broken.join("\n"));
+    all.add(tally);
 }
 
 #[test]
-fn a_thousand_worlds_keep_every_promise() {
-    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut granted, mut refused) = (0u64, 0u64);
-    for seed in seeds(1_000) {
-        let run = run(seed, None);
-        let wrong = oracle::judge(&run);
-        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}\nfaults: {:?}", run.faults);
-        for fault in run.faults {
-            *faults.entry(fault).or_default() += 1;
-        }
-        for (_, told) in run.attempts.iter().flat_map(|attempt| &attempt.told) {
-            match told {
-                Told::Granted { .. } => granted += 1,
-                Told::Refused { .. } => refused += 1,
-                Told::Entered { .. } | Told::Busy => {}
-            }
+fn fixed_worlds_keep_every_promise_and_go_every_way() {
+    let mut all = Tally::default();
+    for kind in Kind::ALL {
+        let runs = if kind == Kind::Ground { FIXED_ON_MOVED_GROUND } else { FIXED };
+        for (name, order) in ORDERS {
+            keep_every_promise(Setup::new(order, kind), name, 0..runs, &mut all);
         }
     }
-    println!("granted {granted}, refused {refused}, faults {faults:?}");
-    if seeds(1_000).end - seeds(1_000).start >= 1_000 {
-        assert!(granted > 10_000 && refused > 10_000, "the worlds are too quiet");
-        assert!(faults.len() >= 8 && faults.values().all(|n| *n > 100), "a fault hardly happens");
+    println!("{} worlds\n{:?}\n{:?}\n{:?}", all.worlds, all.told, all.faults, all.branches);
+    for branch in Branch::ALL {
+        assert!(all.branches.contains_key(&branch), "no world went this way: {branch:?}");
     }
+    let hardly = |counts: &BTreeMap<&'static str, u64>| -> Vec<&str> {
+        counts.iter().filter(|(_, count)| **count < HAPPENS).map(|(name, _)| *name).collect()
+    };
+    assert_eq!(all.faults.len(), FAULTS, "{:?}", all.faults);
+    assert_eq!(hardly(&all.faults), [""; 0], "{:?}", all.faults);
+    assert_eq!(all.told.len(), ANSWERS, "{:?}", all.told);
+    assert!(all.taken_over_in_a_draw >= HAPPENS, "no engine dies between close and draw");
+    assert!(all.stopped >= HAPPENS, "hardly an engine finds that the ground moved");
 }
 
-/// The same worlds with rounds, and with a draw at a close amid the faults.
+/// Kinds of faults there are.
+const FAULTS: usize = 20;
+/// Kinds of answers that worlds come to.
+const ANSWERS: usize = 14;
+
+/// What the gate runs besides: worlds that nobody has seen. It prints where they begin.
 #[test]
-fn worlds_with_rounds_and_draws_keep_every_promise() {
-    for order in [Order::Rounds { length_ms: 400 }, Order::Draw] {
-        let (mut granted, mut entered, mut in_the_draw) = (0u64, 0u64, 0u64);
-        for seed in seeds(400) {
-            let run = run_in(seed, None, order);
-            let wrong = oracle::judge(&run);
-            let faults = &run.faults;
-            assert!(wrong.is_empty(), "{order:?}, seed {seed}: {wrong:#?}\nfaults: {faults:?}");
-            in_the_draw += u64::from(oracle::changed_hands_in_a_draw(&run));
-            for (_, told) in run.attempts.iter().flat_map(|attempt| &attempt.told) {
-                match told {
-                    Told::Granted { .. } => granted += 1,
-                    Told::Entered { .. } => entered += 1,
-                    Told::Refused { .. } | Told::Busy => {}
-                }
-            }
-        }
-        println!("{order:?}: granted {granted}, entered {entered}, taken over {in_the_draw}");
-        if seeds(400).end - seeds(400).start >= 400 {
-            assert!(granted > 2_000, "the worlds are too quiet");
-            let draws = order == Order::Draw;
-            assert_eq!(entered > 2_000, draws);
-            assert!(!draws || in_the_draw > 10, "no engine dies between a close and its draw");
+fn fresh_worlds_keep_every_promise() {
+    let Ok(from) = std::env::var(FRESH_FROM) else { return };
+    let from: u64 = from.parse().expect("a number");
+    let mut all = Tally::default();
+    for kind in Kind::ALL {
+        for (name, order) in ORDERS {
+            keep_every_promise(Setup::new(order, kind), name, from..from + FRESH, &mut all);
         }
     }
-}
-
-/// Seeds until the oracle finds the planted fault.
-fn found_after(mutant: Mutant) -> Option<u64> {
-    (0..1_000).find(|seed| !oracle::judge(&run(*seed, Some(mutant))).is_empty())
+    println!("{} fresh worlds from {from}", all.worlds);
 }
 
 #[test]
 fn planted_faults_are_found() {
-    for mutant in [Mutant::NoFence, Mutant::ReplyBeforeAck, Mutant::NoLease, Mutant::ForgetsBlock] {
-        let found = found_after(mutant);
-        println!("{mutant:?}: found after {found:?} worlds");
-        assert!(found.is_some(), "{mutant:?} goes unnoticed");
-    }
+    let (_, first_come) = ORDERS[0];
+    let found = |(mutant, kind)| {
+        let found = sweep::found_after(mutant, kind, first_come, FOUND_WITHIN);
+        println!("{mutant:?}: found in world {found:?} of kind {}", Kind::name(kind));
+        found.is_none().then_some(mutant)
+    };
+    let missed: Vec<Mutant> = Mutant::ALL.into_iter().filter_map(found).collect();
+    assert_eq!(missed, []);
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, one step after the other.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 
@@ -9,6 +9,11 @@ use crate::process::{self, Failure, Interrupt};
 use crate::tidy;
 use crate::tools::{nats, nats_py, postgres};
 use crate::workspace::Workspace;
+
+/// Tells the simulation's tests where the worlds begin that nobody has seen.
+const FRESH_WORLDS: &str = "GILIRAN_SIM_FROM";
+/// Seeds that lie between two seconds: more than a run of the tests takes.
+const SEEDS_A_SECOND: u64 = 100;
 
 /// A step of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,6 +111,9 @@ fn take(
                 test.args(["--package", package]);
             }
             test.args(&selection.filter);
+            let fresh = fresh_worlds();
+            eprintln!("xtask: unseen worlds begin with {fresh} ({FRESH_WORLDS})");
+            test.env(FRESH_WORLDS, fresh.to_string());
             test.env(nats::VARIABLE, &nats.path)
                 .env(postgres::VARIABLE, postgres.url())
                 .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
@@ -119,4 +127,15 @@ fn take(
             interrupt,
         ),
     }
+}
+
+/// The first seed of worlds that nobody has seen, by the clock; or the one given, to see
+/// them again.
+#[expect(clippy::disallowed_methods, reason = "it is to be another one each time")]
+fn fresh_worlds() -> u64 {
+    let given = std::env::var(FRESH_WORLDS).ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_secs() * SEEDS_A_SECOND
+    })
 }

