@@ -623,9 +623,51 @@ impl End {
 
 #[cfg(test)]
 mod tests {
-    use giliran_wire::ledger::Stage;
+    use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Stage, TakeOver};
+    use giliran_wire::{LedgerId, WriterNonce};
 
     use super::*;
+
+    /// A ledger with an opening in this time zone.
+    fn with_zone(timezone: &str) -> Keeper {
+        let at = Timestamp::from_millis(1_795_762_800_000);
+        let mut record = Config::dev(at).due(at, 0).remove(0);
+        record.timezone = timezone.into();
+        let genesis = Genesis {
+            prefix: "giliran.v1".into(),
+            applicant_key: KeyFingerprint([0; 16]),
+            release: "0".into(),
+            continues: None,
+            rebuilt: None,
+        };
+        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
+        let mut keeper = Keeper::new();
+        let later = vec![Entry::TakeOver(take_over), Entry::Opening(Box::new(record))];
+        for (seq, entries) in [(1, vec![Entry::Genesis(genesis)]), (2, later)] {
+            let block = Block {
+                format: FORMAT,
+                ledger: LedgerId([1; 16]),
+                generation: 1,
+                number: seq,
+                epoch: seq - 1,
+                writer: WriterNonce([seq as u8 - 1; 16]),
+                time: at,
+                previous: keeper.chain().hash,
+                entries,
+            };
+            keeper.fold(seq, &block.seal().bytes).unwrap();
+        }
+        keeper
+    }
+
+    /// It would else begin its days by another clock than the one who wrote it.
+    #[test]
+    fn nobody_serves_an_opening_whose_zone_it_does_not_know() {
+        assert!(knows_zones(&with_zone("Asia/Jakarta")).is_ok());
+        let refused = knows_zones(&with_zone("Asia/Atlantis")).unwrap_err().to_string();
+        assert!(refused.contains("opening dev on record has the time zone"), "{refused}");
+        assert!(refused.contains("Asia/Atlantis"), "{refused}");
+    }
 
     #[test]
     fn a_seal_is_the_end_where_nothing_stands_behind_it() {
