@@ -22,7 +22,7 @@ pub enum Kind {
     Ground,
     /// Clocks that are wrong by days when their engine is to take over.
     Clocks,
-    /// Operators' actions, accounts and limits.
+    /// Operators' actions, accounts and limits; what is left goes to whoever asks.
     Desk,
     /// People who wait for returned places, and a release.
     Waiting,

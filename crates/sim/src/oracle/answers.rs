@@ -207,7 +207,7 @@ fn is_true(
         (Reason::NotFound, Some((id, wish))) => {
             ledger.has_retired(seq) || is_not_there(ledger, id, *wish, seq)
         }
-        (Reason::Closed, None) => ledger.has_closed(seq),
+        (Reason::Closed, None) => ledger.has_closed(seq) && !ledger.gives(seq),
         // What is drawn stands with the close; and the days of what leaves memory are
         // over.
         (Reason::Closed, Some((id, Wish::Cancel(_) | Wish::Move(_)))) => {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
-    Adjustment, Cancel, CancelCause, Chain, Confirm, Entry, Grant, Reading, Reschedule, Seat,
+    Adjustment, Cancel, CancelCause, Chain, Confirm, Entry, Grant, Leftovers, Order, Reading,
+    Reschedule, Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -62,6 +63,10 @@ pub(super) struct Ledger {
     pub(super) orders: Orders,
     /// Where it was closed, and opened again: an operator may extend it.
     closed: Vec<(u64, bool)>,
+    /// From where on whoever asks can get a place, and cannot.
+    gives: Vec<(u64, bool)>,
+    draws: bool,
+    leaves_first_come: bool,
     /// From here on the opening is not in memory.
     pub(super) retired: Option<u64>,
     opens_at: Timestamp,
@@ -102,6 +107,10 @@ impl Ledger {
             for entry in block.entries {
                 ledger.fold(seq, block.time, entry);
             }
+            let drawn = ledger.draws && ledger.has_closed(seq) && ledger.orders.is_drawn();
+            if drawn && ledger.leaves_first_come && !ledger.gives(seq) {
+                ledger.gives.push((seq, true));
+            }
             if block.time >= ledger.retires_at && ledger.has_closed(seq) {
                 ledger.retired.get_or_insert(seq);
             }
@@ -127,6 +136,9 @@ impl Ledger {
             refunds: HashSet::new(),
             orders: Orders::default(),
             closed: Vec::new(),
+            gives: Vec::new(),
+            draws: run.setup.order == Order::Draw,
+            leaves_first_come: run.opening.rules.leftovers == Leftovers::FirstCome,
             retired: None,
             opens_at: run.opening.opens_at,
             retires_at: second_midnight
@@ -138,9 +150,18 @@ impl Ledger {
 
     fn fold(&mut self, seq: u64, time: Timestamp, entry: Entry) {
         match entry {
-            Entry::Closed { .. } => self.closed.push((seq, true)),
-            Entry::Opened { .. } => self.closed.push((seq, false)),
+            Entry::Closed { .. } => {
+                self.closed.push((seq, true));
+                self.gives.push((seq, self.leaves_first_come && !self.draws));
+            }
+            Entry::Opened { .. } => {
+                self.closed.push((seq, false));
+                self.gives.push((seq, true));
+            }
             Entry::Grant(grant) => {
+                if !self.gives(seq) && !self.orders.is_entry(&grant.booking) {
+                    self.wrong.push(format!("a place was given outside of the window at {seq}"));
+                }
                 let had_enough =
                     |seat: &Seat| self.granted_to(&seat.applicant, u64::MAX) >= self.most_granted;
                 if grant.seats.iter().any(had_enough) {
@@ -376,6 +397,12 @@ impl Ledger {
             stood.status.is_live().then_some(stood.seats.len())
         });
         booked.sum::<usize>() + self.orders.places_of(account, seq)
+    }
+
+    /// True if whoever asks can get a place, as the rules say.
+    pub(super) fn gives(&self, seq: u64) -> bool {
+        let last = self.gives.iter().rev().find(|(at, _)| *at <= seq);
+        last.is_some_and(|(_, gives)| *gives)
     }
 
     pub(super) fn has_closed(&self, seq: u64) -> bool {

@@ -111,6 +111,14 @@ impl Orders {
         made && self.ended.get(receipt).is_none_or(|(to, _)| *to > seq)
     }
 
+    /// True once nothing is left to be drawn of the opening's own draw.
+    pub(super) fn is_drawn(&self) -> bool {
+        let over = |(receipt, (_, entry)): (&BookingId, &(u64, BallotEntry))| {
+            entry.waits || self.ended.contains_key(receipt)
+        };
+        self.revealed.is_some() && self.entries.iter().all(over)
+    }
+
     /// True if somebody has a live entry at a sequence.
     pub(super) fn has_entered(&self, who: &Pseudonym, seq: u64) -> bool {
         self.entries.iter().any(|(receipt, (_, entry))| {

@@ -137,7 +137,7 @@ fn rules(setup: Setup) -> Rules {
         max_changes: if desk { CHANGES } else { u16::MAX },
         bookable_until: BookableUntil::DayBegins,
         max_bookings: if desk { BOOKINGS } else { u16::MAX },
-        leftovers: Leftovers::None,
+        leftovers: if desk { Leftovers::FirstCome } else { Leftovers::None },
     }
 }
 
