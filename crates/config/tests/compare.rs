@@ -228,3 +228,19 @@ fn a_slot_belongs_to_one_opening() {
     assert!(said.contains("opening[1].dates"), "{said}");
     assert!(both("2026-12-02").is_ok());
 }
+
+/// Its id is known, and it is not in memory any more: another one of that id never
+/// opens, and whoever wrote it is told.
+#[test]
+fn an_id_of_an_opening_that_has_left_memory_is_not_used_again() {
+    let record = Record::of(Vec::new());
+    let config = parse(FILE, "g.toml").unwrap();
+    let openings = record.keeper.book().openings();
+    let at_once = |now: &str| config.compare(at(now), HORIZON_MS, &openings, |id| id == "a");
+    let compared = at_once(NOW);
+    assert_eq!(compared.new, []);
+    let said = compared.findings[0].to_string();
+    assert!(said.contains("a is left out: its id was used before, by one whose days"), "{said}");
+    // Nothing is lost where it is that very opening, and its window is over.
+    assert_eq!(at_once("2026-12-02T00:00:00Z").findings, []);
+}
