@@ -76,6 +76,19 @@ pub(crate) async fn serve(
     office: Office<'_>,
     keeper: Keeper,
 ) -> Result<(Keeper, Ledger, End), EngineError> {
+    let (term, answers) = begin(office, keeper).await?;
+    let answering = tokio::spawn(answer(answers, Arc::clone(&term.shared)));
+    let ended = Box::pin(term.run()).await?;
+    // The loop's end of the channel is gone: what it was given is still sent.
+    let _ = answering.await;
+    Ok(ended)
+}
+
+/// A term that has not begun to run, and what the answering task is to send.
+async fn begin(
+    office: Office<'_>,
+    keeper: Keeper,
+) -> Result<(Term<'_>, mpsc::Receiver<Answers>), EngineError> {
     let engine = office.engine;
     let writer = WriterNonce(rand::random());
     let take_over = TakeOver {
@@ -117,7 +130,6 @@ pub(crate) async fn serve(
     let appender = office.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
-    let answering = tokio::spawn(answer(answers_rx, Arc::clone(&shared)));
     let (reads_tx, reads) = mpsc::channel(4);
     let (nexts_tx, nexts) = mpsc::channel(4);
     let term = Term {
@@ -139,10 +151,7 @@ pub(crate) async fn serve(
         awaited: Awaited::default(),
         story,
     };
-    let ended = Box::pin(term.run()).await?;
-    // The loop's end of the channel is gone: what it was given is still sent.
-    let _ = answering.await;
-    Ok(ended)
+    Ok((term, answers_rx))
 }
 
 /// Work upon which the whole state may be hashed, for seconds perhaps: the tasks that
@@ -228,6 +237,7 @@ impl Term<'_> {
                 Some(ended) = self.tasks.join_next(), if !retired && stopping.is_none() => {
                     return Err(EngineError::TaskEnded(ended_how(ended)));
                 }
+                () = self.answers.closed() => return Err(no_answers()),
                 _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
                     self.decide(&mut group);
                 }
@@ -402,7 +412,7 @@ impl Term<'_> {
             }
         }
         if !answers.is_empty() && self.answers.send(answers).await.is_err() {
-            return Err(EngineError::TaskEnded("the answering task is gone".to_owned()));
+            return Err(no_answers());
         }
         Ok(end)
     }
@@ -622,6 +632,10 @@ fn ended_how(ended: Result<(), tokio::task::JoinError>) -> String {
     }
 }
 
+fn no_answers() -> EngineError {
+    EngineError::TaskEnded("the answering task is gone".to_owned())
+}
+
 /// What stands at a sequence of a generation's stream, by its leader.
 async fn look(ledger: &Ledger, generation: u32, seq: u64) -> Result<Read, giliran_broker::Error> {
     let stream = ledger.of_generation(generation).await?.ok_or_else(|| ledger.gone(generation))?;
@@ -646,6 +660,96 @@ async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<Shared>) {
         out.send(&shared.client, &shared.gate).await;
         if let Some(received) = oldest {
             shared.metrics.answer.observe(received.elapsed().as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use giliran_broker::server::{Server, ServerOptions, locate};
+    use giliran_broker::{connection, ledger};
+    use giliran_wire::ApplicantKey;
+    use giliran_wire::LedgerId;
+    use giliran_wire::ledger::Genesis;
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::engine::{Engine, Options};
+    use crate::metrics::Metrics;
+
+    const FILE: &str = r#"
+subject_prefix = "giliran.v1"
+applicant_pattern = "^[0-9]+$"
+[schedule]
+timezone = "UTC"
+opens = "Fri 14:00"
+lasts = "48h"
+covers = ["Mon"]
+[[office]]
+id = "a"
+name = "a"
+[[office.session]]
+id = "s"
+label = "s"
+quota = 1
+"#;
+
+    async fn engine(server: &Server, data: &std::path::Path) -> Engine {
+        let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
+        let options = Options {
+            name: "test".into(),
+            config: giliran_config::parse(FILE, "test.toml").unwrap(),
+            key: ApplicantKey::new(&[1; 32]),
+            data: data.into(),
+            workers: 1,
+            trust_clock: None,
+        };
+        Engine::new(options, client, Metrics::register(&Registry::new()).unwrap())
+    }
+
+    /// A task that decides panics, or the one that answers is gone: the term does not go
+    /// on without it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_task_that_ends_by_itself_ends_the_term() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ServerOptions {
+            binary: locate().unwrap(),
+            folder: folder.path().into(),
+            port: None,
+            sync_always: false,
+            more: String::new(),
+        };
+        let server = Server::start(options).await.unwrap();
+        let engine = engine(&server, folder.path()).await;
+        let genesis = Genesis {
+            prefix: engine.options.config.domain.prefix().into(),
+            applicant_key: engine.options.key.fingerprint(),
+            release: "test".into(),
+            continues: None,
+            rebuilt: None,
+        };
+        let (client, domain) = (&engine.client, &engine.options.config.domain);
+        let id = LedgerId([7; 16]);
+        let ledger = ledger::init(client, domain, genesis, id, clock::now(), 1).await.unwrap();
+        for answers_gone in [false, true] {
+            let mut keeper = Keeper::new();
+            for seq in 1..=ledger.tail().await.unwrap().1 {
+                keeper.fold(seq, &ledger.read_at(seq).await.unwrap().unwrap()).unwrap();
+            }
+            let (_lost, lease_lost) = watch::channel(false);
+            let (_stop, shutdown) = watch::channel(false);
+            let (engine, ledger) = (&engine, ledger.clone());
+            let office = Office { engine, ledger, forced: None, lease_lost, shutdown };
+            let (mut term, answers) = begin(office, keeper).await.unwrap();
+            if answers_gone {
+                drop(answers);
+            } else {
+                term.tasks.spawn(async { panic!("a worker's panic") });
+            }
+            let ended = tokio::time::timeout(Duration::from_secs(10), Box::pin(term.run())).await;
+            let expected = if answers_gone { "answering task" } else { "panic" };
+            let error = ended.unwrap().unwrap_err();
+            assert!(matches!(&error, EngineError::TaskEnded(what) if what.contains(expected)));
         }
     }
 }

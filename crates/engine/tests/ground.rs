@@ -582,6 +582,24 @@ fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
     }
 }
 
+/// Engine time stands still where a clock was ahead at the last take-over: rounds end
+/// nevertheless.
+#[test]
+fn a_round_does_not_wait_for_a_clock_that_was_ahead() {
+    const AHEAD_MS: u64 = 50_000;
+    let mut first = Bench::new(Order::Rounds { length_ms: 500 });
+    first.now.mono_ms += 1_000;
+    let right = first.now.wall.plus_millis(1_000);
+    let now = Now { wall: right.plus_millis(AHEAD_MS), ..first.now };
+    let mut bench = Bench::of(first.replayed(), first.stream, 2, now);
+    bench.run();
+    assert!(bench.sequencer.is_active());
+    bench.now.wall = right;
+    bench.ask(1);
+    bench.wait(1_000);
+    assert!(bench.is_granted(1), "{:?}", bench.told);
+}
+
 /// A decision that nobody carries on gives back what it has taken, wherever it is
 /// dropped.
 #[test]

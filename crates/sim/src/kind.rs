@@ -102,11 +102,13 @@ pub enum Mutant {
     GiveBackForgotten,
     /// An engine takes over whatever its clock shows.
     ClockUnchecked,
+    /// Who asks is told again what somebody was told who asked for the same.
+    StaleRefusals,
 }
 
 impl Mutant {
     /// Every mutant, and the kind of worlds in which it is found.
-    pub const ALL: [(Self, Kind); 9] = [
+    pub const ALL: [(Self, Kind); 10] = [
         (Self::NoFence, Kind::Plain),
         (Self::ReplyBeforeAck, Kind::Plain),
         (Self::NoLease, Kind::Plain),
@@ -116,6 +118,7 @@ impl Mutant {
         (Self::LostTailIgnored, Kind::Ground),
         (Self::GiveBackForgotten, Kind::Plain),
         (Self::ClockUnchecked, Kind::Clocks),
+        (Self::StaleRefusals, Kind::Network),
     ];
 }
 

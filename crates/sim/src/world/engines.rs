@@ -2,6 +2,7 @@
 
 use giliran_core::{Decision, Keeper, Settled};
 use giliran_engine::sequencer::{Continuation, Effect, Now, Outcome, Sequencer, Why};
+use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Block, TakeOver};
 use giliran_wire::{BlockHash, WriterNonce};
 use rand::rngs::StdRng;
@@ -242,6 +243,11 @@ impl World {
 
     fn decide(&mut self, engine: usize, attempt: usize) {
         let (now, ticket) = (self.now(engine), Ticket::Attempt(attempt));
+        if self.is(Mutant::StaleRefusals)
+            && let Some((told, on)) = self.stale_refusal(attempt)
+        {
+            return self.soon(Event::Told { attempt, told, on });
+        }
         let dropped = self.chance(0.01);
         let wanted = choices(&self.opening, &self.attempts[attempt].slots);
         let ask = self.attempts[attempt].ask(&wanted);
@@ -276,6 +282,20 @@ impl World {
         if let Some(sequencer) = &mut self.engines[engine].sequencer {
             sequencer.decided([], [], now);
         }
+    }
+
+    /// What was told when the same places were sold out.
+    fn stale_refusal(&self, attempt: usize) -> Option<(Told, BlockHash)> {
+        let asked = &self.attempts[attempt];
+        let alike = self.attempts.iter().filter(|other| {
+            other.change.is_none()
+                && other.slots == asked.slots
+                && other.applicants.len() == asked.applicants.len()
+        });
+        let heard = alike
+            .flat_map(|other| &other.told)
+            .find(|heard| matches!(heard.told, Told::Refused { reason: Reason::SoldOut, .. }))?;
+        Some((heard.told.clone(), heard.on))
     }
 
     /// The worker that has decided is aborted before it hands on.
