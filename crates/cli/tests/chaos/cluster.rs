@@ -39,20 +39,25 @@ async fn start(folder: &std::path::Path) -> Vec<Server> {
     futures_util::future::try_join_all(nodes).await.unwrap()
 }
 
-/// The name of the node that leads the ledger's stream; none: no answer.
-async fn leader(rig: &Rig) -> Option<String> {
+/// The name of the node that leads a stream; none: no answer.
+async fn leader(rig: &Rig, stream: &str) -> Option<String> {
     let mut context = async_nats::jetstream::new(rig.client.clone());
     context.set_timeout(Duration::from_millis(500));
-    let stream = context.get_stream(rig.domain.ledger_stream(1)).await.ok()?;
+    let stream = context.get_stream(stream).await.ok()?;
     stream.cached_info().cluster.as_ref()?.leader.clone()
 }
 
-/// Resolves once the ledger's stream has a leader.
+/// Resolves once each stream has a leader: each elects its own.
 async fn elected(rig: &Rig) {
-    let since = Instant::now();
-    while leader(rig).await.is_none() {
-        assert!(since.elapsed() < ELECTED_WITHIN, "no leader");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let (since, domain) = (Instant::now(), &rig.domain);
+    let buckets = [domain.lease_bucket(), domain.availability_bucket()];
+    let [lease, places] = buckets.map(|bucket| format!("KV_{bucket}"));
+    for stream in [domain.ledger_stream(1), domain.events_stream(), lease, places] {
+        while leader(rig, &stream).await.is_none() {
+            assert!(since.elapsed() < ELECTED_WITHIN, "{stream} has no leader");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        eprintln!("{stream} has a leader after {:?}", since.elapsed());
     }
 }
 
@@ -76,7 +81,8 @@ async fn a_cluster_loses_its_leader_and_then_every_node() {
     let mut all = Everybody::start(&nodes.first, &store).await;
     assert_eq!(nodes.first.book(&ask(1)).await["outcome"], "granted");
 
-    let name = leader(&nodes.first).await.unwrap();
+    let ledger = nodes.first.domain.ledger_stream(1);
+    let name = leader(&nodes.first, &ledger).await.unwrap();
     let index: usize = name.trim_start_matches('n').parse().unwrap();
     nodes.kill(index).await;
     let killed = Instant::now();

@@ -11,6 +11,9 @@ use crate::{WITHIN, long};
 /// How soon after its return the database is written again.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
+/// How soon the database gives up a session from which it hears nothing.
+const FREED_WITHIN: Duration = Duration::from_secs(25);
+
 /// The same database, through another port of this machine.
 fn through(url: &str, port: u16) -> String {
     let (login, rest) = url.rsplit_once('@').unwrap();
@@ -69,6 +72,38 @@ async fn a_database_that_vanishes_is_told_and_caught_up_with() {
         eprintln!("the database was written again after {:?}", back.since.elapsed());
     }
     assert!(persist.is_alive());
+    rig.audit(&[&url]).await;
+}
+
+/// The host of the copy that writes vanishes, without a word to the database. Its lock
+/// ends with its session, and the second copy goes on; the first one, once it is back,
+/// waits in its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persister_that_vanishes_makes_room_for_the_second_copy() {
+    let rig = Rig::new(&config(100)).await;
+    rig.init();
+    let url = database().await;
+    let line = Proxy::to(port(&url)).await;
+    let _engine = rig.serve("a");
+    let mut first = rig.persist(&through(&url, line.port));
+    first.until("persist", "following", WITHIN).await;
+    let mut second = rig.persist(&url);
+    second.until("persist", "waiting", WITHIN).await;
+    rig.open().await;
+    let freed = Promise::within(FREED_WITHIN);
+    line.go_dead(true);
+    assert_eq!(rig.book(&ask(1)).await["outcome"], "granted");
+    second.in_time("persist", "following", &freed).await;
+    eprintln!("the second copy went on after {:?}", freed.since.elapsed());
+    let since = Instant::now();
+    while rig.stored(&url).await < 1 {
+        assert!(since.elapsed() < WITHIN, "nothing is stored");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    line.go_dead(false);
+    first.until("persist", "waiting", WITHIN).await;
+    second.still("persist", "following").await;
+    assert!(first.is_alive() && second.is_alive());
     rig.audit(&[&url]).await;
 }
 
