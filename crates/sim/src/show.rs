@@ -25,11 +25,18 @@ impl Display for Run {
                 }
             }
         }
+        for (seq, bytes) in self.streams.lost() {
+            write!(f, "lost at {seq}: ")?;
+            match Block::open(bytes) {
+                Ok((block, _)) => write_block(f, &block)?,
+                Err(error) => writeln!(f, "{error}")?,
+            }
+        }
         for attempt in &self.attempts {
             write!(f, "{} sent at {} ms", attempt.request_id, attempt.sent_ms)?;
             write!(f, " for {:?} {:?}:", attempt.slots, attempt.change)?;
             for heard in &attempt.told {
-                write!(f, " at {} ms {:?}", heard.at_ms, heard.told)?;
+                write!(f, " at {} ms {:?} on {}", heard.at_ms, heard.told, heard.on)?;
             }
             writeln!(f)?;
         }

@@ -103,6 +103,8 @@ impl World {
                 return;
             }
             let from = Sender { engine, term: self.engines[engine].term };
+            // Whoever leaves office still sends what it has to answer.
+            let on = self.ground_of(engine);
             for effect in effects {
                 match effect {
                     Effect::Append { attempt, generation, expected_last, bytes } => {
@@ -117,7 +119,9 @@ impl World {
                     Effect::Read { attempt, generation, seq } => {
                         self.soon(Event::ReadArrives { from, attempt, generation, seq });
                     }
-                    Effect::Answer { ticket, outcome, .. } => self.answer(engine, ticket, outcome),
+                    Effect::Answer { ticket, outcome, .. } => {
+                        self.answer((engine, on), ticket, outcome);
+                    }
                     Effect::Foreign(_) => {}
                     Effect::Active(_) => self.enter_office(engine),
                     Effect::Idle(why) => self.leave_office(engine, &why),
@@ -179,7 +183,8 @@ impl World {
         }
     }
 
-    fn answer(&mut self, engine: usize, ticket: Ticket, outcome: Outcome) {
+    /// An engine answers, on this ground.
+    fn answer(&mut self, (engine, on): (usize, BlockHash), ticket: Ticket, outcome: Outcome) {
         let attempt = match ticket {
             Ticket::Attempt(attempt) => attempt,
             Ticket::Errand(errand) => {
@@ -195,7 +200,6 @@ impl World {
         };
         let stands = self.engines[engine].lease_until_ms > self.now_ms;
         if stands || !needs_lease || self.is(Mutant::NoLease) {
-            let on = self.ground_of(engine);
             self.soon(Event::Told { attempt, told, on });
         }
     }
@@ -235,7 +239,8 @@ impl World {
         let time = sequencer.book().engine_time(sequencer.time(now));
         match sequencer.book().settled(&ask, time) {
             Some(settled) => {
-                self.answer(engine, Ticket::Attempt(attempt), Outcome::Settled(settled));
+                let from = (engine, self.ground_of(engine));
+                self.answer(from, Ticket::Attempt(attempt), Outcome::Settled(settled));
             }
             None => sequencer.changes([(ask, Ticket::Attempt(attempt))], now),
         }
@@ -259,7 +264,8 @@ impl World {
         }
         match decision {
             Decision::Settled(settled) => {
-                return self.answer(engine, ticket, Outcome::Settled(settled));
+                let from = (engine, self.ground_of(engine));
+                return self.answer(from, ticket, Outcome::Settled(settled));
             }
             Decision::Granted(grant) => {
                 if self.setup.mutant == Some(Mutant::ReplyBeforeAck) {
