@@ -1,4 +1,4 @@
-//! `giliran-core` alone: deciding, beside one mutex around a plain map.
+//! `giliran-allocator` alone: deciding, beside one mutex around a plain map.
 //!
 //! Granted, sold out and already booked; one thread and two; on books of 10³ to
 //! 10⁶ bookings (`GILIRAN_BENCH_BOOKINGS=10000000` for 10⁷). A measured call
@@ -7,7 +7,7 @@
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
-#[path = "../crates/core/tests/ledger/mod.rs"]
+#[path = "../crates/allocator/tests/ledger/mod.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod ledger;
 
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use giliran_core::{Ask, Book, Decision, Numbered};
+use giliran_allocator::{Ask, Book, Decision, Numbered};
 use giliran_wire::ledger::Entry;
 use giliran_wire::request::Choice;
 use giliran_wire::{Digest, Pseudonym, Text};

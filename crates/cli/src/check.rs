@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use giliran_allocator::Calendar;
 use giliran_broker::{connection, ledger};
 use giliran_config::Config;
-use giliran_core::Calendar;
 use giliran_wire::Timestamp;
 
 use crate::failure::Failure;

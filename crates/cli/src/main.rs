@@ -55,7 +55,7 @@ const COMMIT: &str = env!("GILIRAN_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("GILIRAN_COMMIT"), ")");
 /// The same, and the time zone data that say when days begin.
 static WITH_DATA: LazyLock<String> =
-    LazyLock::new(|| format!("{VERSION}, time zone data {}", giliran_core::Calendar::data()));
+    LazyLock::new(|| format!("{VERSION}, time zone data {}", giliran_allocator::Calendar::data()));
 
 /// A grant is decided on one thread, made durable on another and answered on a
 /// third: memory wanders, which the system's allocator pays for with locks.

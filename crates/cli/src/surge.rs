@@ -351,7 +351,8 @@ mod tests {
                 let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
                 let due = config.due(now, 3_600_000);
                 assert_eq!(due.len(), 1, "{name}");
-                giliran_core::Opening::supported(&due[0]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                giliran_allocator::Opening::supported(&due[0])
+                    .unwrap_or_else(|e| panic!("{name}: {e}"));
                 let places: u64 = due[0].slots.iter().map(|slot| u64::from(slot.quota)).sum();
                 assert_eq!(places, scenario.offices.places(), "{name}");
                 let rules = &due[0].rules;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use giliran_core::{Opening, Openings};
+use giliran_allocator::{Opening, Openings};
 use giliran_wire::ledger::{self, Leftovers, OpeningRecord, Rules};
 use giliran_wire::{Date, Timestamp};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use giliran_core::Calendar;
+use giliran_allocator::Calendar;
 use giliran_wire::Date;
 use giliran_wire::ledger::{BookableUntil, Leftovers, OpeningRecord, Order, ReturnRule};
 

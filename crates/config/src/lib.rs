@@ -17,7 +17,7 @@ mod offices;
 mod openings;
 mod rules;
 
-use giliran_core::Calendar;
+use giliran_allocator::Calendar;
 use giliran_wire::beacon::Network;
 use giliran_wire::subject::Domain;
 use giliran_wire::{Date, Timestamp};

@@ -1,6 +1,6 @@
 //! `[schedule]` and `[[opening]]`, and what they resolve to.
 
-use giliran_core::Calendar;
+use giliran_allocator::Calendar;
 use giliran_wire::ledger::{self, OpeningRecord, Order, Rules};
 use giliran_wire::request::is_opening_id;
 use giliran_wire::{Date, NotADate, NotAnInstant, Timestamp};
@@ -440,7 +440,7 @@ impl Config {
     /// In words, why no engine would serve this opening; empty: it would.
     pub fn objections(&self, record: &OpeningRecord) -> Vec<String> {
         let mut objections = Vec::new();
-        if let Err(error) = giliran_core::Opening::supported(record) {
+        if let Err(error) = giliran_allocator::Opening::supported(record) {
             objections.push(format!("{} is not served by this release", error.what));
         }
         objections.extend(self.draws_late(record));

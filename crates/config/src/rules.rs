@@ -1,6 +1,6 @@
 //! `[rules]`: order, limits, holds, returned places.
 
-use giliran_core::Calendar;
+use giliran_allocator::Calendar;
 use giliran_wire::ledger::{BookableUntil, Leftovers, Order, ReturnRule, Rules};
 use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;

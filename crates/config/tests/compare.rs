@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use giliran_allocator::Keeper;
 use giliran_config::{Config, parse};
-use giliran_core::Keeper;
 use giliran_wire::ledger::{
     Adjust, Adjustment, Block, Entry, FORMAT, Genesis, OpeningRecord, TakeOver,
 };

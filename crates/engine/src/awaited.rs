@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_core::Keeper;
+use giliran_allocator::Keeper;
 use giliran_wire::Timestamp;
 use giliran_wire::beacon::{Network, Round};
 

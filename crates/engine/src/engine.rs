@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use giliran_allocator::{Book, Calendar, FoldError, Folded, Keeper};
 use giliran_broker::ErrorKind;
 use giliran_broker::clock::{self, Moment};
 use giliran_broker::follower::{self, Follower, Health, Progress, Rounds, Trouble};
@@ -21,7 +22,6 @@ use giliran_broker::ledger::{self, Ledger};
 use giliran_broker::state::{Report, State};
 use giliran_broker::watch::{Mark, Seen};
 use giliran_config::Config;
-use giliran_core::{Book, Calendar, FoldError, Folded, Keeper};
 use giliran_wire::ledger::{Chain, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;

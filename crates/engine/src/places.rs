@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use giliran_allocator::{Book, Opening};
 use giliran_broker::clock;
-use giliran_core::{Book, Opening};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts};
@@ -125,7 +125,7 @@ impl Collector for Places {
 mod tests {
     use std::collections::BTreeSet;
 
-    use giliran_core::Keeper;
+    use giliran_allocator::Keeper;
     use giliran_wire::ledger::{
         Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
         ReturnRule, Rules, Session, Slot, TakeOver,

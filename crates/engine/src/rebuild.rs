@@ -8,8 +8,8 @@
 //! on there.
 
 use futures_util::StreamExt;
+use giliran_allocator::{FoldError, Keeper};
 use giliran_broker::ledger::Ledger;
-use giliran_core::{FoldError, Keeper};
 use giliran_wire::WriterNonce;
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use giliran_core::{Durable, Entered, Found, Refusal, Settled};
+use giliran_allocator::{Durable, Entered, Found, Refusal, Settled};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;

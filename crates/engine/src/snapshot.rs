@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use giliran_allocator::Keeper;
 use giliran_broker::ledger::Ledger;
-use giliran_core::Keeper;
 use giliran_wire::ledger::Block;
 use giliran_wire::snapshot::{self, SnapshotError, Writer};
 use giliran_wire::{BlockHash, LedgerId};

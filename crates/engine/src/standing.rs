@@ -1,8 +1,8 @@
 //! The state at the ledger's end, for whoever only looks.
 
 use futures_util::StreamExt;
+use giliran_allocator::Keeper;
 use giliran_broker::ledger::Ledger;
-use giliran_core::Keeper;
 
 use crate::engine::EngineError;
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use giliran_core::{Opening, Openings};
+use giliran_allocator::{Opening, Openings};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::Order;

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use giliran_allocator::{Keeper, Refusal};
 use giliran_broker::append::{AppendOutcome, Appender};
 use giliran_broker::clock;
 use giliran_broker::ledger::Ledger;
 use giliran_broker::state::State;
-use giliran_core::{Keeper, Refusal};
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Signed, TakeOver};

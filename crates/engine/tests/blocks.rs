@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_core::{Ask, Decision, Keeper};
+use giliran_allocator::{Ask, Decision, Keeper};
 use giliran_engine::sequencer::{
     Act, Action, Appended, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };

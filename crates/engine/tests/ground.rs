@@ -10,7 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_core::{Ask, ChangeAsk, Decision, Deed, Folded, Keeper};
+use giliran_allocator::{Ask, ChangeAsk, Decision, Deed, Folded, Keeper};
 use giliran_engine::sequencer::{
     Act, Action, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
     Outcome, Read, Sequencer, TRUST_MS, Why,
@@ -547,7 +547,10 @@ fn nobody_waits_for_ever_behind_a_stuck_block() {
     assert!(bench.told.is_empty(), "{:?}", bench.told);
     bench.ask(1);
     bench.run();
-    assert!(matches!(&bench.told[..], [(1, Outcome::Settled(giliran_core::Settled::Repeat(..)))]));
+    assert!(matches!(
+        &bench.told[..],
+        [(1, Outcome::Settled(giliran_allocator::Settled::Repeat(..)))]
+    ));
     bench.ask(2);
     bench.run();
     assert!(bench.is_granted(2));

@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use giliran_allocator::{Ask, ChangeAsk, Decision, Deed, Keeper, Settled};
 use giliran_config::Config;
-use giliran_core::{Ask, ChangeAsk, Decision, Deed, Keeper, Settled};
 use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer};
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, TakeOver};

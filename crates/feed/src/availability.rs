@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use giliran_core::{Opening, Openings};
+use giliran_allocator::{Opening, Openings};
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::{Position, Timestamp};
 

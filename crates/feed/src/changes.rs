@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use giliran_core::{Change, Folded, Found, Keeper};
+use giliran_allocator::{Change, Folded, Found, Keeper};
 use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
 use giliran_wire::ledger::{Block, Chain, Foreign};

@@ -27,7 +27,7 @@ use giliran_broker::state::State;
 pub enum FeedError {
     /// The ledger is damaged, or written by a later release.
     #[error(transparent)]
-    Ledger(#[from] giliran_core::FoldError),
+    Ledger(#[from] giliran_allocator::FoldError),
     /// The event stream does not fit the ledger.
     #[error("{0}")]
     Mismatch(String),

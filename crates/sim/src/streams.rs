@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use giliran_core::{FoldError, Folded, Keeper};
+use giliran_allocator::{FoldError, Folded, Keeper};
 use giliran_wire::ledger::{Block, Damage, Entry};
 
 /// Sequences left free for what comes before a seal, and behind it.

@@ -11,7 +11,7 @@
 //! What always holds: the auditor shares no code with the engine but the wire's
 //! formats, but where it holds a seal of the ledger against the fold. Its oracle is
 //! what clients saw, never the engine's own counters. Beside that only `fairness` and
-//! `recorded::replay` have `giliran-core` decide: what they measure is the real
+//! `recorded::replay` have `giliran-allocator` decide: what they measure is the real
 //! deciding.
 
 pub mod audit;

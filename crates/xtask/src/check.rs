@@ -120,7 +120,7 @@ fn take(
             process::succeed(&mut test, interrupt)
         }
         Step::Loom => process::succeed(
-            cargo(&["test", "--release", "--package", "giliran-core", "--lib", "loom"])
+            cargo(&["test", "--release", "--package", "giliran-allocator", "--lib", "loom"])
                 .env("RUSTFLAGS", "--cfg loom")
                 // Of its own: another `RUSTFLAGS` would rebuild everything each time.
                 .env("CARGO_TARGET_DIR", workspace.target().join("loom")),

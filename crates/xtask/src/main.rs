@@ -117,7 +117,7 @@ struct ChaosArgs {
 enum Bench {
     /// Over NATS, beside a no-op echo in the same run
     E2e(BenchArgs),
-    /// `giliran-core` alone, with criterion
+    /// `giliran-allocator` alone, with criterion
     Core(BenchArgs),
 }
 
@@ -178,7 +178,7 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
         }
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
         Task::Bench(Bench::Core(args)) => {
-            let mut cargo = workspace.cargo(["bench", "--package", "giliran-core"]);
+            let mut cargo = workspace.cargo(["bench", "--package", "giliran-allocator"]);
             if !args.rest.is_empty() {
                 cargo.arg("--").args(args.rest);
             }

@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn a_crate_needs_what_its_manifest_says_and_not_what_its_tests_do() {
         let manifest = "[package]\n\n[dependencies]\ngiliran-wire.workspace = true\n\n\
-                        [dev-dependencies]\ngiliran-core.workspace = true\n";
+                        [dev-dependencies]\ngiliran-allocator.workspace = true\n";
         assert!(depends(manifest, "wire"));
-        assert!(!depends(manifest, "core"));
+        assert!(!depends(manifest, "allocator"));
     }
 
     #[test]

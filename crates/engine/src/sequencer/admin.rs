@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use giliran_core::{Durable, Found, Keeper, Opening, Openings, Refusal};
+use giliran_allocator::{Durable, Found, Keeper, Opening, Openings, Refusal};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};

@@ -6,7 +6,7 @@
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 //! What takes longer is done in pieces, one with every block or tick.
 
-use giliran_core::{DrawStep, Pending, Told};
+use giliran_allocator::{DrawStep, Pending, Told};
 use giliran_wire::beacon::{Network, Round};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::{OrderKey, Timestamp};

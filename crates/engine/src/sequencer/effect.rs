@@ -1,7 +1,7 @@
 //! What goes into the sequencer and comes out of it.
 
 use bytes::Bytes;
-use giliran_core::{Durable, Entered, FoldError, Found, Refusal, Settled};
+use giliran_allocator::{Durable, Entered, FoldError, Found, Refusal, Settled};
 use giliran_wire::ledger::Foreign;
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 

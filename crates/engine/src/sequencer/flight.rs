@@ -8,7 +8,7 @@
 //! anything is passed over that stands in the block's place.
 
 use bytes::Bytes;
-use giliran_core::{Folded, OwnedAsk, Told};
+use giliran_allocator::{Folded, OwnedAsk, Told};
 use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 

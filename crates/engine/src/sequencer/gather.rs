@@ -1,6 +1,6 @@
 //! What the next block holds.
 
-use giliran_core::{Changed, OwnedAsk, Told};
+use giliran_allocator::{Changed, OwnedAsk, Told};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,

@@ -7,7 +7,7 @@
 //! down to their bytes: an engine that takes over in the middle goes on where the
 //! one before has stopped, and where both write, they write the same.
 
-use giliran_core::{Durable, Parts};
+use giliran_allocator::{Durable, Parts};
 use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Signed, Stage};
 use giliran_wire::snapshot::PART_BYTES;
 

@@ -54,7 +54,7 @@ pub use flight::{
 use flight::{InFlight, Step};
 use gather::Gathered;
 pub use generation::Continuation;
-use giliran_core::{
+use giliran_allocator::{
     Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Keeper, OwnedAsk, Pending, Refusal,
     Settled, Told,
 };
@@ -425,7 +425,7 @@ impl<T> Sequencer<T> {
                 .take_while(|entry| matches!(entry, Entry::Closed { .. }))
                 .any(|entry| *entry == Entry::Closed { opening: ordinal })
         });
-        let gone = |opening: &std::sync::Arc<giliran_core::Opening>| match opening.phase() {
+        let gone = |opening: &std::sync::Arc<giliran_allocator::Opening>| match opening.phase() {
             Phase::Closed => !opening.gives_leftovers(),
             // Whatever is free then, whoever asks gets.
             _ => {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use giliran_core::Refusal;
+use giliran_allocator::Refusal;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, Refusals, Tally};

@@ -3,7 +3,7 @@
 //!
 //! Rounds lie on a grid from the opening's begin on; a request belongs to the one
 //! that it reaches the sequencer in. At a round's end its requests are put into
-//! their [order](giliran_core::order::round_order). Those that get places make a
+//! their [order](giliran_allocator::order::round_order). Those that get places make a
 //! group of the next block, complete or void. Where they do not fit it, the rest
 //! goes on in the next block as a further group of the same round. Whom a group
 //! leaves nothing for is told so once that group is durable.
@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use giliran_core::{Decision, Numbered, OwnedAsk, Settled, order};
+use giliran_allocator::{Decision, Numbered, OwnedAsk, Settled, order};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 

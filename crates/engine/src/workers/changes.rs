@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, Subject};
-use giliran_core::{ChangeAsk, Deed};
+use giliran_allocator::{ChangeAsk, Deed};
 use giliran_wire::admin;
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::Signed;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
-use giliran_core::{
+use giliran_allocator::{
     Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Pending, Settled,
 };
 use giliran_wire::admin;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_core::Keeper;
+use giliran_allocator::Keeper;
 use giliran_engine::sequencer::{Act, Action, Appended, Effect, Outcome, Read};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
@@ -202,10 +202,10 @@ fn a_place_that_comes_back_during_the_draw_is_not_drawn_for() {
         _ => None,
     });
     let (booking, applicant) = won.unwrap();
-    let ask = giliran_core::ChangeAsk {
+    let ask = giliran_allocator::ChangeAsk {
         request_id: "x".into(),
         target: Some(booking),
-        deed: giliran_core::Deed::Cancel { applicant },
+        deed: giliran_allocator::Deed::Cancel { applicant },
     };
     bench.sequencer.changes([(ask, 1 << 40)], bench.now);
     bench.lives = usize::MAX;
@@ -287,10 +287,10 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     }
     assert_eq!(bench.reason(4), Some(Reason::AccountLimit));
     let Outcome::Entered(entered, _) = &bench.told[&0] else { panic!() };
-    let ask = giliran_core::ChangeAsk {
+    let ask = giliran_allocator::ChangeAsk {
         request_id: "x".into(),
         target: Some(entered.waiting.entry.receipt),
-        deed: giliran_core::Deed::Cancel { applicant: person(0) },
+        deed: giliran_allocator::Deed::Cancel { applicant: person(0) },
     };
     bench.sequencer.changes([(ask, 100)], bench.now);
     bench.run();

@@ -1,7 +1,7 @@
 //! What goes to whoever asks once the window has closed, and what it is too late
 //! for.
 
-use giliran_core::{Ask, Decision, Keeper};
+use giliran_allocator::{Ask, Decision, Keeper};
 use giliran_engine::sequencer::{Act, Action, Outcome};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Leftovers, OpeningRecord, Order};
@@ -123,10 +123,10 @@ fn a_hold_does_not_outlast_its_slot() {
     let target = Some(found.booking.id);
     bench.now.mono_ms += 70_000;
     bench.now.wall = until;
-    let confirm = giliran_core::ChangeAsk {
+    let confirm = giliran_allocator::ChangeAsk {
         request_id: "c".into(),
         target,
-        deed: giliran_core::Deed::Confirm { reference: Some("inv-1".into()) },
+        deed: giliran_allocator::Deed::Confirm { reference: Some("inv-1".into()) },
     };
     bench.sequencer.changes([(confirm, 9)], bench.now);
     bench.run();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_core::{Ask, Decision, Keeper, order};
+use giliran_allocator::{Ask, Decision, Keeper, order};
 use giliran_engine::sequencer::{
     Act, Action, Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
@@ -264,7 +264,7 @@ impl Bench {
 
     fn reason(&self, who: u64) -> Option<Reason> {
         match self.told.get(&who) {
-            Some(Outcome::Settled(giliran_core::Settled::Refused(refusal, _))) => {
+            Some(Outcome::Settled(giliran_allocator::Settled::Refused(refusal, _))) => {
                 Some(refusal.reason)
             }
             _ => None,

@@ -6,7 +6,7 @@ mod orders;
 
 use std::collections::HashSet;
 
-use giliran_core::Keeper;
+use giliran_allocator::Keeper;
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Block, Chain, DrawRecord, Entry, Reading};
 use giliran_wire::{BlockHash, BookingId};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use giliran_core::{ballot, order};
+use giliran_allocator::{ballot, order};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, Order};
 use giliran_wire::{BookingId, Pseudonym};
 

@@ -1,6 +1,6 @@
 //! Clients and operators: they ask until they are told, and note what they are told.
 
-use giliran_core::{Ask, ChangeAsk, Found, Waiting};
+use giliran_allocator::{Ask, ChangeAsk, Found, Waiting};
 use giliran_engine::sequencer::Action;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Grant, OpeningRecord};

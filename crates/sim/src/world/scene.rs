@@ -1,6 +1,6 @@
 //! What is there before anything happens: the opening, its people, what they want.
 
-use giliran_core::{ChangeAsk, Deed};
+use giliran_allocator::{ChangeAsk, Deed};
 use giliran_engine::sequencer::{Act, Action};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{

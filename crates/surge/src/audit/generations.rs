@@ -1,7 +1,7 @@
 //! What one generation ends with and the next one begins with, held against the
 //! fold of the whole ledger.
 
-use giliran_core::Keeper;
+use giliran_allocator::Keeper;
 use giliran_wire::ledger::{Entry, Reading};
 use giliran_wire::snapshot::Joiner;
 

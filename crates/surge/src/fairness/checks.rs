@@ -4,7 +4,7 @@
 //! chance; the level is corrected for the number of checks (Holm), so that one
 //! number says whether all of them agree.
 
-use giliran_core::order;
+use giliran_allocator::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 

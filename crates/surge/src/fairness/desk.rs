@@ -1,13 +1,13 @@
 //! The real core, in virtual time: decide, number, one block in flight, commit.
 //!
-//! What the engine does around `giliran-core`, without its threads, its broker
+//! What the engine does around `giliran-allocator`, without its threads, its broker
 //! and its clock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use giliran_core::ballot;
-use giliran_core::{
+use giliran_allocator::ballot;
+use giliran_allocator::{
     Ask, Book, Calendar, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Pending,
     Settled,
 };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use giliran_core::order;
+use giliran_allocator::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 

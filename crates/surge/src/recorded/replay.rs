@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use giliran_core::{Ask, Change, order};
+use giliran_allocator::{Ask, Change, order};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
 use giliran_wire::request;

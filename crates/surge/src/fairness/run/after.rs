@@ -1,7 +1,7 @@
 //! Who has what, and what comes back: grants, lapses, cancellations, and those
 //! who look for places.
 
-use giliran_core::Change;
+use giliran_allocator::Change;
 use giliran_wire::event::Kind as Happened;
 use giliran_wire::ledger::Order;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use giliran_core::Deed;
+use giliran_allocator::Deed;
 use giliran_wire::ledger::Order;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 

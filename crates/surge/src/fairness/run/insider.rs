@@ -6,8 +6,8 @@
 //! another identity) until the seed that follows from the entries suits it. What it
 //! cannot know is a public value that is published after the close.
 
-use giliran_core::ballot::{self, Ballot, Hash, Tree};
-use giliran_core::order::{self, Entrant};
+use giliran_allocator::ballot::{self, Ballot, Hash, Tree};
+use giliran_allocator::order::{self, Entrant};
 use giliran_wire::BookingId;
 use giliran_wire::ledger::Order;
 

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
-use giliran_core::{Deed, order};
+use giliran_allocator::{Deed, order};
 use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};

@@ -1,0 +1,283 @@
+//! The state that all threads share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use giliran_wire::answer::{Availability, OpeningState, Phase};
+use giliran_wire::ledger::{BallotEntry, Grant};
+use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
+
+use crate::draw_entry::Crowd;
+use crate::openings::Openings;
+use crate::sync::seqlock::{Durable, Stable};
+use crate::sync::sharded_map::Table;
+use crate::sync::{AtomicU64, Ordering};
+use crate::{Booking, Opening, Waiting};
+
+/// Openings, claims and bookings: what requests are decided on. Shared by
+/// deciding threads; only the [`Keeper`](crate::Keeper) makes anything durable.
+#[derive(Debug)]
+pub struct Book {
+    pub(crate) openings: ArcSwap<Openings>,
+    pub(crate) bookings: Table<BookingId, Arc<Booking>>,
+    /// Entries into the next release's draw, and those that were withdrawn.
+    pub(crate) waiting: Table<BookingId, Arc<Waiting>>,
+    /// Those of them that are live.
+    pub(crate) crowd: Crowd,
+    pub(crate) stable: Stable,
+    /// Time of the last valid block, ms; relaxed, it only ever grows.
+    pub(crate) time: AtomicU64,
+}
+
+impl Book {
+    pub(crate) fn new() -> Self {
+        Self {
+            openings: ArcSwap::default(),
+            bookings: Table::default(),
+            waiting: Table::default(),
+            crowd: Crowd::none(),
+            stable: Stable::new(),
+            time: AtomicU64::new(0),
+        }
+    }
+
+    /// Engine time: never before the last block's, whatever the clock says.
+    pub fn engine_time(&self, clock: Timestamp) -> Timestamp {
+        clock.max(Timestamp::from_millis(self.time.load(Ordering::Relaxed) as i64))
+    }
+
+    /// The openings whose days are not over, by ordinal.
+    pub fn openings(&self) -> Arc<Openings> {
+        self.openings.load_full()
+    }
+
+    /// The ledger position up to which facts in memory are durable; none while
+    /// one is just being applied.
+    pub fn position(&self) -> Option<Position> {
+        self.stable.read(|at| at.position())
+    }
+
+    /// How many bookings are in memory.
+    pub fn bookings(&self) -> usize {
+        self.bookings.len()
+    }
+
+    /// How many entries of those who wait, and into draws, are live.
+    pub fn entries(&self) -> u64 {
+        self.crowd.len()
+    }
+
+    /// Gives back the places and claims of a grant that never entered a block.
+    /// Once per grant: [`Pending`](crate::Pending) and the keeper see to that.
+    pub(crate) fn abandon(&self, grant: &Grant) {
+        let openings = self.openings.load();
+        // One that has retired meanwhile has nothing left to be given back to.
+        let Some(opening) = openings.get(grant.opening) else { return };
+        let places = grant.seats.len() as u32;
+        opening.free[grant.slot as usize].give(places as i32);
+        if let Some(account) = &grant.account {
+            opening.accounts.give(account, places);
+        }
+        opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
+    }
+
+    /// Gives back the claims of an entry into a draw that never entered a block;
+    /// see [`abandon`](Self::abandon).
+    pub(crate) fn abandon_ballot(&self, entry: &BallotEntry) {
+        let openings = self.openings.load();
+        let Some(opening) = openings.get(entry.opening) else { return };
+        if let Some(account) = &entry.account {
+            opening.accounts.give(account, entry.applicants.len() as u32);
+        }
+        opening.claims.give(&entry.applicants);
+    }
+
+    /// The booking of this id if `applicant` is of its party, with its opening
+    /// and the position this was true at. The outer none: ask again, a block is
+    /// just being applied.
+    pub fn lookup(
+        &self,
+        id: &BookingId,
+        applicant: &Pseudonym,
+    ) -> Option<(Option<Found>, Durable)> {
+        self.stable.read(|at| {
+            let found = self.booking(id).filter(|booking| booking.is_of(applicant));
+            (found.and_then(|booking| self.found(booking)), at)
+        })
+    }
+
+    /// The live entry of this receipt if `applicant` is of its party; see
+    /// [`lookup`](Self::lookup).
+    pub fn lookup_entry(
+        &self,
+        receipt: &BookingId,
+        applicant: &Pseudonym,
+    ) -> Option<(Option<Entered>, Durable)> {
+        self.stable.read(|at| {
+            let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
+            let waiting = waiting.filter(|w| w.is_live() && w.is_of(applicant));
+            (waiting.and_then(|waiting| self.entered(waiting)), at)
+        })
+    }
+
+    /// The live entry that request `request_id` of `applicant` made.
+    pub fn lookup_entry_request(
+        &self,
+        request_id: &str,
+        applicant: &Pseudonym,
+        opening: Option<&str>,
+    ) -> Option<(Option<Entered>, Durable)> {
+        self.stable.read(|at| {
+            let openings = self.openings.load();
+            let waiting = openings
+                .iter()
+                .rev()
+                .filter(|o| opening.is_none_or(|id| o.id() == id))
+                .filter_map(|o| {
+                    o.claims.look(applicant, |claim| claim.and_then(|c| c.waiting().cloned()))
+                })
+                .find(|waiting| waiting.is_live() && waiting.entry.request_id == request_id);
+            (waiting.and_then(|waiting| self.entered(waiting)), at)
+        })
+    }
+
+    /// The booking that request `request_id` of `applicant` made, in this
+    /// opening or (none) in any, the latest first.
+    pub fn lookup_request(
+        &self,
+        request_id: &str,
+        applicant: &Pseudonym,
+        opening: Option<&str>,
+    ) -> Option<(Option<Found>, Durable)> {
+        self.search(applicant, opening, |booking| &*booking.request_id == request_id)
+    }
+
+    /// The applicant's booking in an opening: the live one, else of those that
+    /// were given back or ran out the one that was granted last.
+    pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<Found>, Durable)> {
+        self.search(applicant, Some(opening), |_| true)
+    }
+
+    fn search(
+        &self,
+        applicant: &Pseudonym,
+        opening: Option<&str>,
+        fits: impl Fn(&Booking) -> bool,
+    ) -> Option<(Option<Found>, Durable)> {
+        self.stable.read(|at| {
+            let openings = self.openings.load();
+            let booking = openings
+                .iter()
+                .rev()
+                .filter(|o| opening.is_none_or(|id| o.id() == id))
+                .flat_map(|o| o.claims.bookings_of(applicant))
+                .find(|booking| booking.is_of(applicant) && fits(booking));
+            (booking.and_then(|booking| self.found(booking)), at)
+        })
+    }
+
+    pub(crate) fn booking(&self, id: &BookingId) -> Option<Arc<Booking>> {
+        self.bookings.look(id, |booking| booking.map(Arc::clone))
+    }
+
+    /// None: its opening has retired.
+    pub(crate) fn found(&self, booking: Arc<Booking>) -> Option<Found> {
+        let opening = self.openings.load().get(booking.opening).map(Arc::clone)?;
+        Some(Found { booking, opening })
+    }
+
+    /// The entry of this receipt as it stands, withdrawn or not.
+    pub fn entry(&self, receipt: &BookingId) -> Option<Entered> {
+        let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
+        waiting.and_then(|waiting| self.entered(waiting))
+    }
+
+    fn entered(&self, waiting: Arc<Waiting>) -> Option<Entered> {
+        let opening = self.openings.load().get(waiting.entry.opening).map(Arc::clone)?;
+        Some(Entered { waiting, opening })
+    }
+
+    /// Free places and the state of these openings ([`Book::openings`]), only of
+    /// one office's slots where one is named. None: ask again, a block is just
+    /// being applied.
+    pub fn availability<'a>(
+        &self,
+        openings: &'a [Arc<Opening>],
+        now: Timestamp,
+        office: Option<&str>,
+    ) -> Option<Availability<'a>> {
+        let now = self.engine_time(now);
+        self.stable.read(|at| Availability {
+            now,
+            openings: openings
+                .iter()
+                .map(|o| OpeningState {
+                    id: o.id().into(),
+                    state: o.phase(),
+                    opens_at: o.window().0,
+                    closes_at: o.window().1,
+                })
+                .collect(),
+            slots: openings
+                .iter()
+                .flat_map(|o| (0..o.slots()).map(move |slot| (o, slot)))
+                .filter(|(o, slot)| office.is_none_or(|id| o.slot(*slot).office == id))
+                .map(|(o, i)| o.slot_state(i, now))
+                .collect(),
+            as_of: at.position(),
+        })
+    }
+
+    /// The opening a request means that names none: the only open one, else the
+    /// only one that still gives places although its window has closed (`wait`: to
+    /// those who wait), else the next scheduled that an operator has not ended, else
+    /// the last closed. `Err`: there are several, which it names, or none.
+    pub(crate) fn meant(
+        openings: &Openings,
+        wait: bool,
+        now: Timestamp,
+    ) -> Result<&Arc<Opening>, String> {
+        let of_phase = |phase| openings.iter().filter(move |o| o.phase() == phase);
+        let gives = of_phase(Phase::Closed).filter(|opening| opening.still_gives(wait, now));
+        if let Some(only) = the_only(of_phase(Phase::Open), "are open") {
+            return only;
+        }
+        if let Some(only) = the_only(gives, "still give places") {
+            return only;
+        }
+        of_phase(Phase::Scheduled)
+            .filter(|o| o.window().0 < o.window().1)
+            .min_by_key(|o| o.window().0)
+            .or_else(|| of_phase(Phase::Closed).max_by_key(|o| o.window().1))
+            .ok_or_else(|| "opening: there is none yet".to_owned())
+    }
+}
+
+/// The one of these that there is; none: there is none. `Err`: there are several.
+fn the_only<'a>(
+    mut openings: impl Iterator<Item = &'a Arc<Opening>>,
+    what: &str,
+) -> Option<Result<&'a Arc<Opening>, String>> {
+    let first = openings.next()?;
+    let Some(second) = openings.next() else { return Some(Ok(first)) };
+    let names: Vec<&str> = [first, second].into_iter().chain(openings).map(|o| o.id()).collect();
+    Some(Err(format!("opening: several {what}, name one of them: {}", names.join(", "))))
+}
+
+/// A durable entry into the next release's draw, and its opening.
+#[derive(Debug, Clone)]
+pub struct Entered {
+    /// The entry.
+    pub waiting: Arc<Waiting>,
+    /// Its opening.
+    pub opening: Arc<Opening>,
+}
+
+/// A durable booking and the opening it belongs to.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The booking.
+    pub booking: Arc<Booking>,
+    /// Its opening.
+    pub opening: Arc<Opening>,
+}

@@ -1,0 +1,283 @@
+//! Confirm, cancel, reschedule: judged from durable facts.
+//!
+//! One precedence, always: unknown booking or foreign applicant (`not_found`) →
+//! same request again (the booking as it stands, or `conflict`) → `wrong_state`
+//! → a cancellation of a day that is over, a reschedule from a slot that can no
+//! longer be booked (`closed`) → `unknown_slot` → `not_permitted` → `sold_out`. What is not settled here is done by the
+//! [`Keeper`](crate::Keeper), the only one to change a booking.
+
+use std::sync::Arc;
+
+use giliran_wire::answer::{Phase, Reason, Status};
+use giliran_wire::request::Choice;
+use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
+
+use crate::booking::DoneDeed;
+use crate::decide::{Refusal, Settled};
+use crate::sync::seqlock::Durable;
+use crate::{Book, Booking, Found, Opening};
+
+/// Requests that a booking remembers before it moves no more, whatever the
+/// opening allows: to and fro without end must not fill the memory.
+const MAX_REMEMBERED: usize = 1_000;
+
+/// A valid request to change a booking, its people under pseudonyms.
+#[derive(Debug, Clone)]
+pub struct ChangeAsk {
+    /// The idempotency key, within the booking.
+    pub request_id: Box<str>,
+    /// The booking, or an entry's receipt; none: what was given is nobody's id.
+    pub target: Option<BookingId>,
+    /// What is to be done.
+    pub deed: Deed,
+}
+
+/// What is to be done to a booking.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    /// It was paid or approved.
+    Confirm {
+        /// The payment's reference.
+        reference: Option<Box<str>>,
+    },
+    /// To be given back: all of it by its first applicant, the own seat by
+    /// another one.
+    Cancel {
+        /// Who asks.
+        applicant: Pseudonym,
+    },
+    /// To be moved to another slot of its opening.
+    Reschedule {
+        /// Who asks.
+        applicant: Pseudonym,
+        /// In order of preference; 1 to 16.
+        choices: Vec<Choice<'static>>,
+        /// Digest of what makes it the same request.
+        content: Digest,
+    },
+}
+
+impl Deed {
+    /// What the booking remembers of it, once done.
+    pub(crate) fn done(&self, booking: &Booking) -> DoneDeed {
+        match self {
+            Self::Confirm { reference } => DoneDeed::Confirmed { reference: reference.clone() },
+            Self::Cancel { applicant } => DoneDeed::Cancelled {
+                member: (booking.seats[0].applicant != *applicant).then_some(*applicant),
+            },
+            Self::Reschedule { content, .. } => DoneDeed::Rescheduled { content: *content },
+        }
+    }
+}
+
+/// What durable facts say of a change.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    Settled(Settled),
+    /// The keeper is to do it.
+    Do(Target),
+}
+
+/// What a change is about.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Booking(Found),
+    /// An entry to be withdrawn.
+    Waiting(Arc<crate::Waiting>),
+}
+
+impl Book {
+    /// The answer to a change where durable facts settle it; none: pass it on to
+    /// the keeper.
+    pub fn settled(&self, ask: &ChangeAsk, now: Timestamp) -> Option<Settled> {
+        match self.stable.read(|at| self.judge_change(ask, now, at))? {
+            Judged::Settled(settled) => Some(settled),
+            Judged::Do(_) => None,
+        }
+    }
+
+    pub(crate) fn judge_change(&self, ask: &ChangeAsk, now: Timestamp, at: Durable) -> Judged {
+        let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
+        let unknown = || refuse(Refusal::new(Reason::NotFound));
+        let Some(id) = ask.target else { return unknown() };
+        let Some(booking) = self.booking(&id) else {
+            return self.judge_entry(ask, &id, at).unwrap_or_else(unknown);
+        };
+        let Some(found) = self.found(booking) else { return unknown() };
+        let (booking, opening) = (&found.booking, &found.opening);
+        let done = booking.done(&ask.request_id);
+        if let Deed::Cancel { applicant } | Deed::Reschedule { applicant, .. } = &ask.deed
+            && !booking.is_of(applicant)
+        {
+            let again = DoneDeed::Cancelled { member: Some(*applicant) };
+            if done == Some(&again) && booking.was_left_by(applicant) {
+                return Judged::Settled(Settled::Repeat(found, at));
+            }
+            return unknown();
+        }
+        if *ask.request_id == *booking.request_id {
+            return refuse(Refusal::new(Reason::Conflict));
+        }
+        let wrong_state = || refuse(wrong_state(booking));
+        match (done, &ask.deed) {
+            (None, _) => {}
+            (Some(DoneDeed::Refund { reference }), Deed::Confirm { reference: given })
+                if reference == given =>
+            {
+                return wrong_state();
+            }
+            (Some(deed), _) if *deed == ask.deed.done(booking) => {
+                return Judged::Settled(Settled::Repeat(found, at));
+            }
+            (Some(_), _) => return refuse(Refusal::new(Reason::Conflict)),
+        }
+        match (&ask.deed, booking.status) {
+            (Deed::Confirm { .. }, Status::Held) => {}
+            (Deed::Confirm { reference }, status) => match paid_before(booking, reference) {
+                Paid::AsConfirmed => return Judged::Settled(Settled::Repeat(found, at)),
+                Paid::ToBeRefunded => return wrong_state(),
+                Paid::Never if status == Status::Confirmed => return wrong_state(),
+                Paid::Never | Paid::Otherwise => {}
+            },
+            (Deed::Cancel { .. }, status) if status.is_live() => {
+                if opening.day_is_over(booking.slot, now) {
+                    return refuse(Refusal::new(Reason::Closed));
+                }
+            }
+            (Deed::Reschedule { choices, .. }, Status::Confirmed) => {
+                if let Some(refusal) = cannot_move(opening, booking, choices, now) {
+                    return match refusal {
+                        Ok(()) => Judged::Settled(Settled::Repeat(found, at)),
+                        Err(refusal) => refuse(refusal),
+                    };
+                }
+            }
+            (Deed::Cancel { .. } | Deed::Reschedule { .. }, _) => return wrong_state(),
+        }
+        Judged::Do(Target::Booking(found))
+    }
+
+    /// A `cancel` of an entry leaves the waiting list.
+    fn judge_entry(&self, ask: &ChangeAsk, receipt: &BookingId, at: Durable) -> Option<Judged> {
+        let Deed::Cancel { applicant } = &ask.deed else { return None };
+        let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone))?;
+        if !waiting.is_of(applicant) {
+            return None;
+        }
+        if *ask.request_id == *waiting.entry.request_id {
+            return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Conflict), at)));
+        }
+        Some(if waiting.is_live() {
+            // What is drawn stands with the close.
+            let openings = self.openings.load();
+            let closed = |opening: &Arc<Opening>| opening.phase() == Phase::Closed;
+            if !waiting.entry.waits && openings.get(waiting.entry.opening).is_some_and(closed) {
+                return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Closed), at)));
+            }
+            Judged::Do(Target::Waiting(waiting))
+        } else {
+            let opening = self.openings.load().get(waiting.entry.opening).map(Arc::clone)?;
+            Judged::Settled(Settled::Entered { waiting, opening, durable: at })
+        })
+    }
+}
+
+/// Whether a payment that comes for a booking that is not held is known.
+enum Paid {
+    /// It confirmed the booking.
+    AsConfirmed,
+    /// It is to be paid back already.
+    ToBeRefunded,
+    /// The booking was paid for by another one.
+    Otherwise,
+    /// Nothing was ever paid, or this payment bears no name.
+    Never,
+}
+
+fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
+    let done = booking.life.iter().flat_map(|life| &life.done);
+    let mut paid = Paid::Never;
+    for done in done {
+        match (&done.deed, reference) {
+            (DoneDeed::Confirmed { reference: known }, Some(_)) if known == reference => {
+                if booking.status == Status::Confirmed {
+                    return Paid::AsConfirmed;
+                }
+                // Given back since. Whether it is to be paid back already, what
+                // came later says.
+                paid = Paid::Otherwise;
+            }
+            (DoneDeed::Refund { reference: known }, Some(_)) if known == reference => {
+                return Paid::ToBeRefunded;
+            }
+            (DoneDeed::Confirmed { .. }, Some(_)) => paid = Paid::Otherwise,
+            _ => {}
+        }
+    }
+    paid
+}
+
+/// The reference of the payment that confirmed a booking, if one did; the outer
+/// none: it was never paid for.
+pub(crate) fn paid_with(booking: &Booking) -> Option<Option<Box<str>>> {
+    let mut done = booking.life.iter().flat_map(|life| &life.done).rev();
+    done.find_map(|done| match &done.deed {
+        DoneDeed::Confirmed { reference } => Some(reference.clone()),
+        _ => None,
+    })
+}
+
+/// Says in which state the booking is.
+pub(crate) fn wrong_state(booking: &Booking) -> Refusal {
+    Refusal::because(Reason::WrongState, format!("status: {}", booking.status.name()))
+}
+
+/// Why a confirmed booking does not move: `Ok` where it stands in the first
+/// fitting slot already. None: it may.
+fn cannot_move(
+    opening: &Opening,
+    booking: &Booking,
+    choices: &[Choice<'_>],
+    now: Timestamp,
+) -> Option<Result<(), Refusal>> {
+    let most = opening.record().rules.max_changes;
+    let used_up = booking.changes() >= most
+        || booking.life.as_ref().is_some_and(|life| life.done.len() >= MAX_REMEMBERED);
+    match moves(opening, booking, choices, now) {
+        Ok(false) => Some(Ok(())),
+        _ if used_up => {
+            let detail = format!("status: confirmed; changed too often, at most {most} times");
+            Some(Err(Refusal::because(Reason::WrongState, detail)))
+        }
+        Ok(true) => None,
+        Err(refusal) => Some(Err(refusal)),
+    }
+}
+
+/// Whether another slot has room for a booking; false: its own comes first.
+fn moves(
+    opening: &Opening,
+    booking: &Booking,
+    choices: &[Choice<'_>],
+    now: Timestamp,
+) -> Result<bool, Refusal> {
+    if !opening.is_bookable(booking.slot, now) {
+        return Err(Refusal::new(Reason::Closed));
+    }
+    let fitting = opening.fitting_all(choices, false)?;
+    let places = booking.seats.len() as i32;
+    let mut too_late = true;
+    for slot in fitting.iter().copied().flatten() {
+        if *slot == booking.slot {
+            return Ok(false);
+        }
+        if !opening.is_bookable(*slot, now) {
+            continue;
+        }
+        too_late = false;
+        if opening.durably_free.of(*slot) >= places {
+            return Ok(true);
+        }
+    }
+    Err(Refusal::new(if too_late { Reason::Closed } else { Reason::SoldOut }))
+}

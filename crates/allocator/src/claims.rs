@@ -1,0 +1,210 @@
+//! Who has, or is about to have, a place.
+//!
+//! A claim is *deciding* from the moment a request takes it until its grant is
+//! durable or given up, then *granted* or gone. Nobody is refused because of a
+//! deciding claim: whoever meets one waits. Parties claim in sorted order and
+//! give up what they have when they meet a foreign claim, so no two wait for
+//! each other.
+//!
+//! A booking that was given back or ran out leaves its applicants free to book
+//! again, and stays with them as a tombstone, so that a late duplicate of its
+//! request finds it.
+
+use std::sync::Arc;
+
+use giliran_wire::Pseudonym;
+
+use crate::sync::sharded_map::Table;
+use crate::{Booking, Waiting};
+
+/// What an opening knows of an applicant.
+#[derive(Debug, Default)]
+pub(crate) struct Claim {
+    /// The one booking.
+    pub(crate) standing: Standing,
+    /// What few have.
+    rest: Option<Box<Rest>>,
+}
+
+/// Where an applicant's one booking of an opening stands.
+#[derive(Debug, Default)]
+pub(crate) enum Standing {
+    /// There is none.
+    #[default]
+    Free,
+    /// A grant is being decided or on its way into the ledger.
+    Deciding,
+    /// Durably granted.
+    Granted(Arc<Booking>),
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    /// Bookings that were given back or ran out, in the order in which they were
+    /// made.
+    past: Vec<Arc<Booking>>,
+    /// The entry into the next release's draw, perhaps withdrawn.
+    waiting: Option<Arc<Waiting>>,
+}
+
+impl Claim {
+    /// Bookings that were given back or ran out.
+    pub(crate) fn past(&self) -> &[Arc<Booking>] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.past)
+    }
+
+    /// The entry of those who wait.
+    pub(crate) fn waiting(&self) -> Option<&Arc<Waiting>> {
+        self.rest.as_ref()?.waiting.as_ref()
+    }
+
+    /// Bookings that were ever granted for this applicant in this opening.
+    pub(crate) fn granted(&self) -> usize {
+        self.past().len() + usize::from(matches!(self.standing, Standing::Granted(_)))
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(self.standing, Standing::Free)
+            && self.rest.as_ref().is_none_or(|r| r.past.is_empty() && r.waiting.is_none())
+    }
+}
+
+/// A member of the party has, or is about to have, a booking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken;
+
+/// The claims of one opening.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(Table<Pseudonym, Claim>);
+
+impl Claims {
+    /// Shows an applicant's claim to `see`, which looks at it and nothing else.
+    pub(crate) fn look<R>(
+        &self,
+        applicant: &Pseudonym,
+        see: impl FnOnce(Option<&Claim>) -> R,
+    ) -> R {
+        self.0.look(applicant, see)
+    }
+
+    /// The applicant's durable bookings, the live one first, then the latest.
+    pub(crate) fn bookings_of(&self, applicant: &Pseudonym) -> Vec<Arc<Booking>> {
+        self.0.look(applicant, |claim| {
+            let live = claim.and_then(|claim| match &claim.standing {
+                Standing::Granted(booking) => Some(booking),
+                Standing::Free | Standing::Deciding => None,
+            });
+            let past = claim.map_or(&[][..], Claim::past).iter().rev();
+            live.into_iter().chain(past).map(Arc::clone).collect()
+        })
+    }
+
+    /// Claims every one of `party`, which is sorted, or none.
+    pub(crate) fn take(&self, party: &[Pseudonym]) -> Result<(), Taken> {
+        for (i, applicant) in party.iter().enumerate() {
+            let claim = Claim { standing: Standing::Deciding, rest: None };
+            let taken = self.0.occupy(*applicant, claim, |there| {
+                if matches!(there.standing, Standing::Free) {
+                    there.standing = Standing::Deciding;
+                    false
+                } else {
+                    true
+                }
+            });
+            if taken == Err(true) {
+                self.give(&party[..i]);
+                return Err(Taken);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up claims that were taken and are still being decided. One that
+    /// the ledger granted meanwhile, to another writer, stays.
+    pub(crate) fn give<'a>(&self, party: impl IntoIterator<Item = &'a Pseudonym>) {
+        for applicant in party {
+            self.0.remove_if(applicant, |claim| {
+                if matches!(claim.standing, Standing::Deciding) {
+                    claim.standing = Standing::Free;
+                }
+                claim.is_nothing()
+            });
+        }
+    }
+
+    /// Makes an applicant's claim durable; returns what was there before.
+    pub(crate) fn grant(&self, applicant: Pseudonym, booking: Arc<Booking>) -> Standing {
+        self.0.change(applicant, |claim| {
+            std::mem::replace(&mut claim.standing, Standing::Granted(booking))
+        })
+    }
+
+    /// Puts a booking's next version in its place, wherever it stands with this
+    /// applicant.
+    pub(crate) fn renew(&self, applicant: Pseudonym, booking: &Arc<Booking>) {
+        self.0.change(applicant, |claim| {
+            if let Standing::Granted(granted) = &mut claim.standing
+                && granted.id == booking.id
+            {
+                *granted = Arc::clone(booking);
+            }
+            let past = claim.rest.iter_mut().flat_map(|rest| &mut rest.past);
+            for past in past.filter(|past| past.id == booking.id) {
+                *past = Arc::clone(booking);
+            }
+        });
+    }
+
+    /// The applicant's booking has ended, or the applicant has left it: free to
+    /// book again.
+    pub(crate) fn end(&self, applicant: Pseudonym, booking: &Arc<Booking>) {
+        self.0.change(applicant, |claim| {
+            if matches!(&claim.standing, Standing::Granted(granted) if granted.id == booking.id) {
+                claim.standing = Standing::Free;
+            }
+            let past = &mut claim.rest.get_or_insert_default().past;
+            past.retain(|past| past.id != booking.id);
+            // In one order for all who hold this state, however they came by it.
+            let place = past.partition_point(|past| past.made_before(booking));
+            past.insert(place, Arc::clone(booking));
+        });
+    }
+
+    /// A tombstone that lives again; see [`grant`](Self::grant).
+    pub(crate) fn revive(&self, applicant: Pseudonym, booking: &Arc<Booking>) -> Standing {
+        self.0.change(applicant, |claim| {
+            if let Some(rest) = &mut claim.rest {
+                rest.past.retain(|past| past.id != booking.id);
+            }
+            std::mem::replace(&mut claim.standing, Standing::Granted(Arc::clone(booking)))
+        })
+    }
+
+    /// Makes an applicant's entry into an opening's draw durable. `claimed`: the
+    /// claim was taken for it, and is free again.
+    pub(crate) fn enter(&self, applicant: Pseudonym, waiting: &Arc<Waiting>, claimed: bool) {
+        self.0.change(applicant, |claim| {
+            if claimed && matches!(claim.standing, Standing::Deciding) {
+                claim.standing = Standing::Free;
+            }
+            claim.rest.get_or_insert_default().waiting = Some(Arc::clone(waiting));
+        });
+    }
+
+    /// Puts an applicant's entry there.
+    pub(crate) fn wait(&self, applicant: Pseudonym, waiting: Arc<Waiting>) {
+        self.0.change(applicant, |claim| {
+            claim.rest.get_or_insert_default().waiting = Some(waiting);
+        });
+    }
+
+    /// An applicant's entry is no more.
+    pub(crate) fn leave(&self, applicant: &Pseudonym) {
+        self.0.remove_if(applicant, |claim| {
+            if let Some(rest) = &mut claim.rest {
+                rest.waiting = None;
+            }
+            claim.is_nothing()
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! Slots, claims, decide, and the fold of the ledger into state.
+//!
+//! The way of a request through this crate:
+//!
+//! 1. [`Book::decide`] (any number of threads at once) settles it from durable
+//!    facts, takes places for it, or says that it must wait for a block that is
+//!    on its way.
+//! 2. [`Keeper::number`] (one thread) gives queue numbers as the grant enters a
+//!    block.
+//! 3. [`Keeper::commit`] makes the block's facts durable once the ledger has
+//!    it, or [`Keeper::abandon`] takes the places back. A grant that enters no block
+//!    gives them back as it is dropped ([`Pending`]).
+//! 4. [`Keeper::fold`] does the same for blocks read from the ledger: on start,
+//!    on a standby, after a take-over.
+//!
+//! What always holds:
+//!
+//! - A refusal rests on durable facts alone, and names the ledger position it
+//!   was true at (P8, P12).
+//! - Places are taken all or nothing by one compare-and-swap; a taken place is
+//!   committed or given back, never forgotten (P1, P11).
+//! - State per applicant exists for grants, and for a bounded number of entries
+//!   of those who wait: refused strangers leave nothing behind.
+//! - A booking changes by the keeper's hand alone, at most once in a block.
+//!
+//! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and
+//! random bits come in as arguments.
+
+mod accounts;
+mod allocator;
+pub mod ballot;
+mod booking;
+mod calendar;
+mod change;
+mod claims;
+mod decide;
+mod draw_entry;
+mod opening;
+mod openings;
+pub mod order;
+mod pending;
+mod state_machine;
+mod sync;
+
+pub use allocator::{Book, Entered, Found};
+pub use booking::{Booking, Done, DoneDeed, Life};
+pub use calendar::Calendar;
+pub use change::{ChangeAsk, Deed};
+pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
+pub use draw_entry::Waiting;
+pub use opening::{Opening, SlotName, Unsupported};
+pub use openings::Openings;
+pub use pending::{Pending, Taken};
+pub use state_machine::{
+    Change, Changed, Draw, DrawStep, Drawing, FoldError, Folded, Keeper, Numbered, Parts, Told,
+};
+pub use sync::seqlock::Durable;

@@ -1,0 +1,887 @@
+//! Applies a block's entries, live or replayed.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use giliran_wire::answer::{Phase, Status};
+use giliran_wire::event::Kind;
+use giliran_wire::ledger::{
+    Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, Damage, DrawRecord, Entry,
+    Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal, Seat,
+    SnapshotPart,
+};
+use giliran_wire::snapshot::{Joiner, PART_BYTES, Piece};
+use giliran_wire::{BookingId, Pseudonym, Timestamp};
+
+use super::inventory::{Stock, Until, Withheld};
+use super::{Change, FoldError, Keeper, Kept, Mode};
+use crate::booking::{Done, DoneDeed};
+use crate::change::paid_with;
+use crate::claims::Standing;
+use crate::{Booking, Found, Opening, Waiting};
+
+/// Bookings of retired openings that are forgotten with one block.
+const FORGOTTEN_AT_ONCE: usize = 4_096;
+/// Withdrawn entries that are known, over all openings, so that a late repetition
+/// does not enter again.
+const MAX_WITHDRAWN: usize = 1 << 14;
+
+/// A block on its way into the state.
+pub(super) struct Applying<'k> {
+    pub(super) keeper: &'k mut Keeper,
+    seq: u64,
+    pub(super) time: Timestamp,
+    pub(super) mode: Mode,
+    pub(super) changes: Vec<Change>,
+    /// The group that is being read: its opening, round, and grants to come.
+    drawing: Option<(u32, u64, u64)>,
+    /// The operator's words to the change that is being applied.
+    reason: Option<Box<str>>,
+}
+
+impl<'k> Applying<'k> {
+    pub(super) fn new(
+        keeper: &'k mut Keeper,
+        seq: u64,
+        time: Timestamp,
+        mode: Mode,
+        entries: usize,
+    ) -> Self {
+        let changes = Vec::with_capacity(entries);
+        Self { keeper, seq, time, mode, changes, drawing: None, reason: None }
+    }
+
+    pub(super) fn end(self) -> Result<Vec<Change>, FoldError> {
+        match self.drawing {
+            None => Ok(self.changes),
+            Some((opening, round, _)) => {
+                Err(self
+                    .damage(&format!("group {round} of opening number {opening} is not complete")))
+            }
+        }
+    }
+
+    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), FoldError> {
+        match entry {
+            Entry::Genesis(genesis) => {
+                if genesis.continues.is_some() && self.keeper.genesis.is_none() {
+                    self.keeper.restoring = Some(Joiner::default());
+                } else if genesis.rebuilt.is_some() {
+                    // No seal has named the state.
+                    self.keeper.sealed = Some(self.keeper.parts(PART_BYTES).state());
+                }
+                self.keeper.genesis = Some(genesis);
+            }
+            Entry::TakeOver(_) | Entry::Refusals(_) => {}
+            Entry::Opening(record) => self.record_opening(*record)?,
+            Entry::Opened { opening } => self.move_phase(opening, Phase::Open)?,
+            Entry::Closed { opening } => self.move_phase(opening, Phase::Closed)?,
+            Entry::Grant(grant) => self.grant(grant)?,
+            Entry::Confirm(confirm) => self.confirm(confirm)?,
+            Entry::Cancel(cancel) => self.cancel(cancel)?,
+            Entry::Expire(expire) => self.expire(&expire)?,
+            Entry::Reschedule(swap) => self.reschedule(swap)?,
+            Entry::Released(released) => self.released(&released)?,
+            Entry::Adjust(adjust) => self.adjust(&adjust)?,
+            Entry::Draw(record) => self.draw(record)?,
+            Entry::Snapshot(part) => self.snapshot(&part)?,
+            Entry::Seal(seal) => self.seal(&seal)?,
+        }
+        Ok(())
+    }
+
+    /// Whoever folded the generation before holds its state against the seal; who
+    /// begins here takes the parts.
+    fn seal(&mut self, seal: &Seal) -> Result<(), FoldError> {
+        if self.mode == Mode::Replay && self.keeper.parts(PART_BYTES).state() != seal.snapshot {
+            return Err(self.damage("sealed with another state than the ledger's fold"));
+        }
+        self.keeper.sealed = Some(seal.snapshot);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, part: &SnapshotPart) -> Result<(), FoldError> {
+        let Some(mut joiner) = self.keeper.restoring.take() else {
+            return if self.keeper.sealed == Some(part.state) {
+                Ok(())
+            } else {
+                Err(self.damage("a snapshot of another state than was sealed"))
+            };
+        };
+        let seq = self.seq;
+        let broken =
+            |what: String| FoldError::from(Damage { seq, what: format!("snapshot: {what}") });
+        let mut pieces = Vec::new();
+        let joined = joiner.add(&part.bytes, |piece| match piece {
+            Piece::Stand(_) => Err("a stand, which belongs into a file".to_owned()),
+            piece => {
+                pieces.push(piece);
+                Ok(())
+            }
+        });
+        joined.map_err(broken)?;
+        for piece in pieces {
+            self.keeper.restore(piece).map_err(broken)?;
+        }
+        if part.part + 1 < part.parts {
+            self.keeper.restoring = Some(joiner);
+            return Ok(());
+        }
+        if joiner.end().map_err(broken)? != part.state {
+            return Err(broken("its hash is another".to_owned()));
+        }
+        self.keeper.sealed = Some(part.state);
+        Ok(())
+    }
+
+    pub(super) fn damage(&self, what: &str) -> FoldError {
+        Damage { seq: self.seq, what: what.to_owned() }.into()
+    }
+
+    fn record_opening(&mut self, record: OpeningRecord) -> Result<(), FoldError> {
+        let openings = self.keeper.book.openings.load_full();
+        let damage = |what: &str| Err(self.damage(&format!("opening {}: {what}", record.id)));
+        if record.ordinal != self.keeper.next_ordinal {
+            return damage("its ordinal is out of order");
+        }
+        if self.keeper.knows_opening(&record.id) {
+            return damage("recorded twice");
+        }
+        if let Some(twin) = named_twice(&record) {
+            return damage(twin);
+        }
+        let known = record.slots.iter().all(|slot| {
+            slot.quota > 0
+                && record
+                    .offices
+                    .get(slot.office as usize)
+                    .is_some_and(|office| (slot.session as usize) < office.sessions.len())
+        });
+        if !known {
+            return damage("a slot of no office, no session or no quota");
+        }
+        let stocks = record.slots.iter().map(|slot| Stock::new(slot.quota)).collect();
+        self.keeper.next_ordinal += 1;
+        let opening = Arc::new(Opening::new(record));
+        let kept = Kept::new(Arc::clone(&opening), stocks);
+        self.keeper.kept.insert(opening.record().ordinal, kept);
+        self.keeper.book.openings.store(Arc::new(openings.with(opening)));
+        Ok(())
+    }
+
+    pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
+        let openings = self.keeper.book.openings.load();
+        let opening = openings.get(ordinal).map(Arc::clone);
+        opening.ok_or_else(|| self.damage(&format!("opening number {ordinal} is not there")))
+    }
+
+    fn move_phase(&mut self, ordinal: u32, to: Phase) -> Result<(), FoldError> {
+        let opening = self.opening(ordinal)?;
+        let from = opening.phase();
+        // An operator may extend an opening that has closed.
+        let follows = matches!(
+            (from, to),
+            (Phase::Scheduled | Phase::Closed, Phase::Open) | (Phase::Open, Phase::Closed)
+        );
+        if !follows {
+            return Err(
+                self.damage(&format!("opening number {ordinal} becomes {to:?} from {from:?}"))
+            );
+        }
+        if to == Phase::Open && !self.is_committed(&opening) {
+            let what = format!("opening number {ordinal} opens without its seed's commitment");
+            return Err(self.damage(&what));
+        }
+        if to == Phase::Open {
+            let (opens_at, closes_at) = opening.window();
+            opening.set_took_place(opening.took_place() || opens_at < closes_at);
+        }
+        opening.set_phase(to);
+        Ok(())
+    }
+
+    fn grant(&mut self, grant: Grant) -> Result<(), FoldError> {
+        let id = grant.booking;
+        let damage = |this: &Self, what: &str| this.damage(&format!("booking {id}: {what}"));
+        let opening = self.opening(grant.opening)?;
+        if grant.slot >= opening.slots() {
+            return Err(damage(self, "granted in no slot of its opening"));
+        }
+        let grouped = match &mut self.drawing {
+            Some((ordinal, _, left)) if *ordinal == grant.opening && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            Some(_) => return Err(damage(self, "does not belong into its group")),
+            None => false,
+        };
+        let entry = if grouped { self.end_entry(&id) } else { None };
+        let drawn = entry.is_some();
+        let leftover = !grouped && opening.gives_leftovers();
+        match (grouped, drawn, &opening.record().rules.order) {
+            (true, false, Order::FirstCome | Order::Draw) => {
+                return Err(damage(self, "was drawn without having entered"));
+            }
+            (false, _, Order::Rounds { .. } | Order::Draw) if !leftover => {
+                return Err(damage(self, "was granted outside of a group"));
+            }
+            _ => {}
+        }
+        if !drawn && !leftover && opening.phase() != Phase::Open {
+            let what = format!("granted while the opening is {:?}", opening.phase());
+            return Err(damage(self, &what));
+        }
+        if grant.seats.is_empty() {
+            return Err(damage(self, "has no applicant"));
+        }
+        let live = self.mode == Mode::Live;
+        if live && !drawn && !self.keeper.numbered.remove(&id) {
+            return Err(damage(self, "was not numbered here"));
+        }
+        let places = grant.seats.len() as u32;
+        // Entered into the opening's own draw: the account's places were counted
+        // then.
+        let counted = entry.is_some_and(|entry| !entry.entry.waits);
+        self.occupy(&opening, grant.slot, &grant.seats, live && !drawn)
+            .map_err(|what| damage(self, &what))?;
+        if let Some(account) = grant.account.filter(|_| !counted) {
+            opening.accounts.grant(account, places, live);
+        }
+        let booking = Arc::new(Booking::new(grant, self.time));
+        if self.keeper.book.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
+            return Err(damage(self, "granted twice"));
+        }
+        for seat in &booking.seats {
+            // In a replay, a claim that is being decided loses to the ledger:
+            // whoever holds its grant abandons it.
+            match (opening.claims.grant(seat.applicant, Arc::clone(&booking)), self.mode) {
+                (Standing::Free, Mode::Replay) | (Standing::Deciding, _) => {}
+                _ => return Err(damage(self, "an applicant already has a booking")),
+            }
+        }
+        if let Some(until) = booking.hold_expires_at {
+            self.keeper.holds.insert((until, id));
+        }
+        if let Some(kept) = self.keeper.kept.get_mut(&booking.opening) {
+            kept.made.push(id);
+        }
+        let kind = if booking.status == Status::Held { Kind::Held } else { Kind::Confirmed };
+        let after = Found { booking, opening };
+        let (payment, reason) = (None, None);
+        self.changes.push(Change::Booking { kind, before: None, after, payment, reason });
+        Ok(())
+    }
+
+    /// A live booking has these seats from here on. `taken`: every number was
+    /// taken for this block; otherwise those that [`InBlock`](super::InBlock)
+    /// lists.
+    fn occupy(
+        &mut self,
+        opening: &Opening,
+        slot: u32,
+        seats: &[Seat],
+        taken: bool,
+    ) -> Result<(), String> {
+        let ordinal = opening.record().ordinal;
+        let listed = |this: &mut Self, number| {
+            this.mode == Mode::Live && this.keeper.in_block.taken.remove(&(ordinal, slot, number))
+        };
+        let mut ended: Vec<Withheld> = Vec::new();
+        let before = self.keeper.stock(ordinal, slot).offered();
+        let mut already = 0;
+        for seat in seats {
+            let taken = taken || listed(self, seat.number);
+            already += i32::from(taken);
+            match self.keeper.stock(ordinal, slot).occupy(seat.number, taken) {
+                Ok(withheld) => ended.extend(withheld),
+                Err(()) => return Err(format!("number {} is not free in its slot", seat.number)),
+            }
+        }
+        let stock = self.keeper.stock(ordinal, slot);
+        let after = stock.offered();
+        if after < 0 && after < before {
+            return Err("granted beyond what its slot has".to_owned());
+        }
+        show(opening, slot, stock, before, already);
+        ended.iter().for_each(|withheld| self.no_longer_due(ordinal, slot, withheld));
+        Ok(())
+    }
+
+    fn no_longer_due(&mut self, opening: u32, slot: u32, withheld: &Withheld) {
+        let key = |at| (at, opening, slot, withheld.number);
+        match withheld.until {
+            Until::At(at) => self.keeper.delayed.remove(&key(at)),
+            Until::Draw { at, .. } => self.keeper.collected.remove(&key(at)),
+        };
+    }
+
+    /// A live booking gives seats back, or (`expired`) has run out. `release_at` as
+    /// the entry has it.
+    fn give_back(
+        &mut self,
+        opening: &Opening,
+        slot: u32,
+        seats: &[Seat],
+        release_at: Option<Timestamp>,
+        expired: bool,
+    ) {
+        let ordinal = opening.record().ordinal;
+        let until = match release_at {
+            Some(at) if at <= self.time => None,
+            Some(at) => Some(Until::At(at)),
+            None => Some(until_draw(opening, self.time, expired)),
+        };
+        let keeper = &mut *self.keeper;
+        for seat in seats {
+            match until {
+                Some(Until::At(at)) => keeper.delayed.insert((at, ordinal, slot, seat.number)),
+                Some(Until::Draw { at, .. }) => {
+                    keeper.collected.insert((at, ordinal, slot, seat.number))
+                }
+                None => false,
+            };
+        }
+        let stock = keeper.stock(ordinal, slot);
+        let before = stock.offered();
+        seats.iter().for_each(|seat| stock.give_back(seat.number, until));
+        show(opening, slot, stock, before, 0);
+    }
+
+    fn found(&self, id: &BookingId) -> Result<Found, FoldError> {
+        let found = self.keeper.book.booking(id).and_then(|b| self.keeper.book.found(b));
+        found.ok_or_else(|| self.damage(&format!("booking {id} is changed, but is not there")))
+    }
+
+    /// Puts the next version of a booking in its place.
+    fn renew(&mut self, kind: Kind, before: Found, next: Booking, payment: Option<Box<str>>) {
+        let next = Arc::new(next);
+        self.keeper.book.bookings.insert(next.id, Arc::clone(&next));
+        for seat in &next.seats {
+            before.opening.claims.renew(seat.applicant, &next);
+        }
+        let after = Found { booking: next, opening: before.opening };
+        let before = Some(before.booking);
+        let reason = self.reason.take();
+        self.changes.push(Change::Booking { kind, before, after, payment, reason });
+    }
+
+    fn confirm(&mut self, confirm: Confirm) -> Result<(), FoldError> {
+        let found = self.found(&confirm.booking)?;
+        let reference = confirm.reference.map(String::into_boxed_str);
+        let request_id = confirm.request_id.into_boxed_str();
+        let payment = reference.clone();
+        match (found.booking.status, confirm.revived) {
+            (Status::Held, None) => {
+                if let Some(until) = found.booking.hold_expires_at {
+                    self.keeper.holds.remove(&(until, found.booking.id));
+                }
+                let next = found.booking.changed(|booking| {
+                    booking.status = Status::Confirmed;
+                    let deed = DoneDeed::Confirmed { reference };
+                    booking.life_mut().done.push(Done { request_id, deed });
+                });
+                self.renew(Kind::Confirmed, found, next, payment);
+            }
+            (Status::Expired, Some(seats)) if seats[..] == found.booking.seats[..] => {
+                let (slot, account) = (found.booking.slot, found.booking.account);
+                let opening = Arc::clone(&found.opening);
+                self.occupy(&opening, slot, &seats, false)
+                    .map_err(|what| self.damage(&format!("booking {}: {what}", confirm.booking)))?;
+                if let Some(account) = account {
+                    let live = self.mode == Mode::Live;
+                    opening.accounts.grant(account, seats.len() as u32, live);
+                }
+                let next = Arc::new(found.booking.changed(|booking| {
+                    booking.status = Status::Confirmed;
+                    let deed = DoneDeed::Confirmed { reference };
+                    booking.life_mut().done.push(Done { request_id, deed });
+                }));
+                for seat in &seats {
+                    match opening.claims.revive(seat.applicant, &next) {
+                        Standing::Granted(_) => {
+                            let what =
+                                format!("booking {}: revived, its applicant has another", next.id);
+                            return Err(self.damage(&what));
+                        }
+                        Standing::Free | Standing::Deciding => {}
+                    }
+                }
+                let next = Booking::clone(&next);
+                self.renew(Kind::Confirmed, found, next, payment);
+            }
+            (_, None) => {
+                let next = found.booking.changed(|booking| {
+                    let deed = DoneDeed::Refund { reference };
+                    booking.life_mut().done.push(Done { request_id, deed });
+                });
+                self.renew(Kind::RefundDue, found, next, payment);
+            }
+            (status, Some(_)) => {
+                let what = format!("booking {}: revived from {status:?}", confirm.booking);
+                return Err(self.damage(&what));
+            }
+        }
+        Ok(())
+    }
+
+    fn live(&self, id: &BookingId) -> Result<Found, FoldError> {
+        let found = self.found(id)?;
+        if found.booking.status.is_live() {
+            return Ok(found);
+        }
+        Err(self.damage(&format!("booking {id} is {} and changed", found.booking.status.name())))
+    }
+
+    fn cancel(&mut self, cancel: Cancel) -> Result<(), FoldError> {
+        let found = self.live(&cancel.booking)?;
+        self.reason = cancel.reason.as_deref().map(Into::into);
+        let booking = &found.booking;
+        let opening = Arc::clone(&found.opening);
+        let (leaving, staying): (Vec<Seat>, Vec<Seat>) = booking
+            .seats
+            .iter()
+            .partition(|seat| cancel.seats.is_empty() || cancel.seats.contains(&seat.applicant));
+        if leaving.is_empty() {
+            return Err(self.damage(&format!("booking {}: nobody of it leaves", booking.id)));
+        }
+        self.give_back(&opening, booking.slot, &leaving, cancel.release_at, false);
+        if let Some(account) = &booking.account {
+            opening.accounts.end(account, leaving.len() as u32);
+        }
+        let whole = staying.is_empty();
+        if whole
+            && booking.status == Status::Held
+            && let Some(until) = booking.hold_expires_at
+        {
+            self.keeper.holds.remove(&(until, booking.id));
+        }
+        let member = (!whole).then(|| leaving[0].applicant);
+        let next = booking.changed(|booking| {
+            if whole {
+                booking.status = Status::Cancelled;
+            } else {
+                booking.seats = staying.into();
+                booking.life_mut().left.extend(leaving.iter().map(|seat| seat.applicant));
+            }
+            if cancel.cause == CancelCause::Applicant {
+                let request_id = cancel.request_id.into_boxed_str();
+                let deed = DoneDeed::Cancelled { member };
+                booking.life_mut().done.push(Done { request_id, deed });
+            }
+        });
+        let kind = if whole { Kind::Cancelled } else { Kind::Amended };
+        let payment = paid_with(booking);
+        let before = Found { booking: Arc::new(next), opening };
+        self.free_people((kind, payment.clone().flatten()), found, &before.booking, &leaving);
+        if cancel.refund_due {
+            self.pay_back(before, payment, cancel.reason)?;
+        }
+        Ok(())
+    }
+
+    /// A booking that the authority has just cancelled had been paid for.
+    fn pay_back(
+        &mut self,
+        cancelled: Found,
+        payment: Option<Option<Box<str>>>,
+        reason: Option<String>,
+    ) -> Result<(), FoldError> {
+        let Some(reference) = payment.filter(|_| cancelled.booking.status == Status::Cancelled)
+        else {
+            let what = format!("booking {}: a refund of nothing", cancelled.booking.id);
+            return Err(self.damage(&what));
+        };
+        self.reason = reason.map(String::into_boxed_str);
+        let next = cancelled.booking.changed(|booking| {
+            // No request did it.
+            let request_id = "".into();
+            let deed = DoneDeed::Refund { reference: reference.clone() };
+            booking.life_mut().done.push(Done { request_id, deed });
+        });
+        self.renew(Kind::RefundDue, cancelled, next, reference);
+        Ok(())
+    }
+
+    fn expire(&mut self, expire: &Expire) -> Result<(), FoldError> {
+        let found = self.live(&expire.booking)?;
+        let booking = &found.booking;
+        if booking.status != Status::Held {
+            return Err(self.damage(&format!("booking {} is not held and expires", booking.id)));
+        }
+        if let Some(until) = booking.hold_expires_at {
+            self.keeper.holds.remove(&(until, booking.id));
+        }
+        let opening = Arc::clone(&found.opening);
+        self.give_back(&opening, booking.slot, &booking.seats, expire.release_at, true);
+        if let Some(account) = &booking.account {
+            opening.accounts.end(account, booking.seats.len() as u32);
+        }
+        let leaving: Vec<Seat> = booking.seats.to_vec();
+        let next = Arc::new(booking.changed(|booking| booking.status = Status::Expired));
+        self.free_people((Kind::Expired, None), found, &next, &leaving);
+        Ok(())
+    }
+
+    /// The next version of a booking that these people may not count as theirs
+    /// any more. With it, what it had been paid for by, where that is told.
+    fn free_people(
+        &mut self,
+        (kind, payment): (Kind, Option<Box<str>>),
+        before: Found,
+        next: &Arc<Booking>,
+        leaving: &[Seat],
+    ) {
+        for seat in leaving {
+            before.opening.claims.end(seat.applicant, next);
+        }
+        self.renew(kind, before, Booking::clone(next), payment);
+    }
+
+    fn reschedule(&mut self, swap: Reschedule) -> Result<(), FoldError> {
+        let found = self.live(&swap.booking)?;
+        self.reason = swap.reason.as_deref().map(Into::into);
+        let booking = &found.booking;
+        let opening = Arc::clone(&found.opening);
+        let same_people =
+            swap.seats.iter().map(|s| s.applicant).eq(booking.seats.iter().map(|s| s.applicant));
+        if swap.slot >= opening.slots() || swap.slot == booking.slot || !same_people {
+            return Err(self.damage(&format!("booking {} cannot move like this", booking.id)));
+        }
+        self.occupy(&opening, swap.slot, &swap.seats, false)
+            .map_err(|what| self.damage(&format!("booking {}: {what}", swap.booking)))?;
+        self.give_back(&opening, booking.slot, &booking.seats, swap.release_at, false);
+        let held = booking.status == Status::Held;
+        if held != swap.hold_expires_at.is_some() {
+            return Err(self.damage(&format!("booking {} is held, or its move not", booking.id)));
+        }
+        if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at) {
+            self.keeper.holds.remove(&(before, booking.id));
+            self.keeper.holds.insert((until, booking.id));
+        }
+        let next = booking.changed(|booking| {
+            booking.slot = swap.slot;
+            booking.seats = swap.seats.into();
+            booking.hold_expires_at = swap.hold_expires_at.or(booking.hold_expires_at);
+            let life = booking.life_mut();
+            if swap.reason.is_some() {
+                life.changes = 0;
+            } else {
+                life.changes = life.changes.saturating_add(1);
+                let request_id = swap.request_id.into_boxed_str();
+                let deed = DoneDeed::Rescheduled { content: swap.content };
+                life.done.push(Done { request_id, deed });
+            }
+        });
+        self.renew(Kind::Rescheduled, found, next, None);
+        Ok(())
+    }
+
+    fn released(&mut self, released: &Released) -> Result<(), FoldError> {
+        let opening = self.opening(released.opening)?;
+        if released.slot >= opening.slots() {
+            return Err(self.damage("places are released in no slot of their opening"));
+        }
+        let (ordinal, slot) = (released.opening, released.slot);
+        let before = self.keeper.stock(ordinal, slot).offered();
+        for number in &released.numbers {
+            match self.keeper.stock(ordinal, slot).release(*number) {
+                Some(withheld) => self.no_longer_due(ordinal, slot, &withheld),
+                None => {
+                    let what = format!("number {number} is released and was not withheld");
+                    return Err(self.damage(&what));
+                }
+            }
+        }
+        show(&opening, slot, self.keeper.stock(ordinal, slot), before, 0);
+        Ok(())
+    }
+
+    fn adjust(&mut self, adjust: &Adjust) -> Result<(), FoldError> {
+        let opening = self.opening(adjust.opening)?;
+        let slot = match &adjust.change {
+            Adjustment::ClosesAt { closes_at } => {
+                opening.set_closes_at(*closes_at);
+                return Ok(());
+            }
+            Adjustment::Beacon { .. } => return Ok(()),
+            Adjustment::Quota { slot, .. }
+            | Adjustment::Reserve { slot, .. }
+            | Adjustment::Halt { slot, .. } => *slot,
+        };
+        if slot >= opening.slots() {
+            return Err(self.damage("an adjustment of no slot of its opening"));
+        }
+        let stock = self.keeper.stock(adjust.opening, slot);
+        let before = stock.offered();
+        match adjust.change {
+            Adjustment::Quota { quota, .. } => stock.quota = quota,
+            Adjustment::Reserve { places, .. } => stock.reserved = places,
+            Adjustment::Halt { halted, .. } => stock.halted = halted,
+            Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => {}
+        }
+        show(&opening, slot, stock, before, 0);
+        Ok(())
+    }
+
+    fn draw(&mut self, record: DrawRecord) -> Result<(), FoldError> {
+        match record {
+            DrawRecord::Committed { opening, commitment, beacon } => {
+                self.committed(opening, commitment, beacon)?;
+            }
+            DrawRecord::Root { opening, root, entries } => self.rooted(opening, root, entries)?,
+            DrawRecord::Revealed { opening, seed, beacon } => {
+                self.revealed(opening, seed, beacon)?;
+            }
+            DrawRecord::Entered(entry) if entry.waits => self.entered(*entry)?,
+            DrawRecord::Entered(entry) => self.ballot(*entry)?,
+            DrawRecord::Withdrawn { receipt, .. } => self.withdrawn(&receipt)?,
+            DrawRecord::NotDrawn { receipt } => {
+                let waiting = self.end_entry(&receipt);
+                let waiting = waiting.ok_or_else(|| self.damage("not drawn, and not entered"))?;
+                self.end_account(&waiting);
+                let opening = self.opening(waiting.entry.opening)?;
+                self.changes.push(Change::Entry { kind: Kind::NotDrawn, waiting, opening });
+            }
+            DrawRecord::Drawing { opening, round, grants } => {
+                let last = self.keeper.kept.get(&opening).map(|kept| kept.draws);
+                // A round that does not fit one block has further groups.
+                let further = last == Some(round) && self.has_rounds(opening);
+                let fits = further || last.map(|last| last + 1) == Some(round);
+                if self.drawing.is_some() || !fits {
+                    return Err(self.damage(&format!("group {round} begins out of order")));
+                }
+                self.drawing = Some((opening, round, grants));
+            }
+            DrawRecord::Drawn { opening, round } => {
+                if self.drawing.take() != Some((opening, round, 0)) {
+                    return Err(self.damage(&format!("group {round} is not what it began as")));
+                }
+                if let Some(kept) = self.keeper.kept.get_mut(&opening) {
+                    kept.draws = round;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_rounds(&self, ordinal: u32) -> bool {
+        let openings = self.keeper.book.openings.load();
+        let order = openings.get(ordinal).map(|opening| &opening.record().rules.order);
+        matches!(order, Some(Order::Rounds { .. }))
+    }
+
+    fn entered(&mut self, entry: BallotEntry) -> Result<(), FoldError> {
+        let opening = self.opening(entry.opening)?;
+        let receipt = entry.receipt;
+        if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
+            return Err(self.damage(&format!("entry {receipt} has nobody, or wants no slot")));
+        }
+        let waiting = Arc::new(Waiting { entry, since: self.time, withdrawn: None });
+        if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
+            return Err(self.damage(&format!("entry {receipt} entered twice")));
+        }
+        self.keeper.book.crowd.add(&waiting);
+        for applicant in &waiting.entry.applicants {
+            self.forget_withdrawn(&opening, applicant);
+            opening.claims.wait(*applicant, Arc::clone(&waiting));
+        }
+        let at = draw_of(&opening, &waiting);
+        self.keeper.waiting.insert((at, waiting.entry.opening, receipt));
+        if let Some(kept) = self.keeper.kept.get_mut(&waiting.entry.opening) {
+            kept.entries.insert(receipt);
+        }
+        self.changes.push(Change::Entry { kind: Kind::Entered, waiting, opening });
+        Ok(())
+    }
+
+    /// Who enters again is known by the new entry alone: to come and go must not
+    /// fill the memory.
+    pub(super) fn forget_withdrawn(&mut self, opening: &Opening, applicant: &Pseudonym) {
+        let earlier = opening.claims.look(applicant, |c| c.and_then(|c| c.waiting().cloned()));
+        if let Some(earlier) = earlier
+            && let Some(at) = earlier.withdrawn
+        {
+            self.keeper.forget_entry(at, &earlier.entry.receipt);
+        }
+    }
+
+    fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), FoldError> {
+        let there = self.keeper.book.waiting.look(receipt, |w| w.map(Arc::clone));
+        let there = there.filter(|waiting| waiting.is_live());
+        let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
+        let opening = self.opening(there.entry.opening)?;
+        if there.entry.waits {
+            let at = draw_of(&opening, &there);
+            self.keeper.waiting.remove(&(at, there.entry.opening, *receipt));
+        } else {
+            if opening.phase() != Phase::Open {
+                return Err(self.damage("withdrawn from a draw after its close"));
+            }
+            self.end_account(&there);
+            if let Some(kept) = self.keeper.kept.get_mut(&there.entry.opening) {
+                kept.ballots -= 1;
+            }
+        }
+        self.keeper.book.crowd.end(&there);
+        let mut waiting = Waiting { withdrawn: Some(self.time), ..Waiting::clone(&there) };
+        // To recognise it, they are not needed.
+        waiting.entry.slots = Vec::new();
+        let waiting = Arc::new(waiting);
+        self.keeper.book.waiting.insert(*receipt, Arc::clone(&waiting));
+        for applicant in &waiting.entry.applicants {
+            opening.claims.wait(*applicant, Arc::clone(&waiting));
+        }
+        self.keeper.withdrawn.insert((self.time, *receipt));
+        self.changes.push(Change::Entry { kind: Kind::Cancelled, waiting, opening });
+        self.keeper.forget_the_oldest();
+        Ok(())
+    }
+
+    /// A live entry has won or lost: it is no more.
+    fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<Waiting>> {
+        let waiting = self.keeper.book.waiting.remove_if(receipt, |waiting| waiting.is_live())?;
+        self.keeper.book.crowd.end(&waiting);
+        let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
+        if !waiting.entry.waits && !self.keeper.is_revealed(waiting.entry.opening) {
+            return None;
+        }
+        let ordinal = waiting.entry.opening;
+        if waiting.entry.waits {
+            self.keeper.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
+        }
+        for applicant in &waiting.entry.applicants {
+            opening.claims.leave(applicant);
+        }
+        if let Some(kept) = self.keeper.kept.get_mut(&ordinal) {
+            kept.entries.remove(receipt);
+            if !waiting.entry.waits {
+                kept.ballots -= 1;
+                opening.set_drawn(kept.ballots == 0);
+            }
+        }
+        Some(waiting)
+    }
+}
+
+/// The release whose draw an entry takes part in.
+pub(super) fn draw_of(opening: &Opening, waiting: &Waiting) -> Timestamp {
+    opening.calendar.next(&opening.releases(), waiting.since).unwrap_or(waiting.since)
+}
+
+/// The draw that a number waits for which came back then.
+pub(super) fn until_draw(opening: &Opening, since: Timestamp, expired: bool) -> Until {
+    let rules = &opening.record().rules;
+    let at = match if expired { &rules.expired } else { &rules.cancelled } {
+        ReturnRule::At { minutes } => opening.calendar.next(minutes, since),
+        ReturnRule::Immediate | ReturnRule::Delayed { .. } => None,
+    };
+    Until::Draw { at: at.unwrap_or(since), since, expired }
+}
+
+/// Shows a slot's places to those who decide. `already`: places that were taken
+/// from the counter before.
+pub(super) fn show(opening: &Opening, slot: u32, stock: &Stock, before: i32, already: i32) {
+    let offered = stock.offered();
+    opening.free[slot as usize].give(offered - before + already);
+    opening.durably_free.set(slot, offered);
+    opening.withheld.set(slot, stock.not_offered());
+    opening.quotas.set(slot, stock.quota.into());
+    opening.reserved.set(slot, stock.reserved.into());
+    opening.halted.set(slot, stock.halted.into());
+    opening.next_release.set(slot, stock.next_release());
+}
+
+impl Keeper {
+    /// Openings whose days are over leave memory.
+    pub(super) fn retire(&mut self, time: Timestamp) {
+        let over = |opening: &&Arc<Opening>| {
+            opening.phase() == Phase::Closed && opening.retires_at() <= time
+        };
+        let openings = self.book.openings.load_full();
+        for opening in openings.iter().filter(over) {
+            let ordinal = opening.record().ordinal;
+            self.book.openings.store(Arc::new(self.book.openings.load().without(ordinal)));
+            self.retired.insert(opening.id().to_owned());
+            if let Some(kept) = self.kept.remove(&ordinal) {
+                self.leaving.extend(kept.made);
+                for receipt in kept.entries {
+                    let Some(waiting) = self.book.waiting.remove_if(&receipt, |_| true) else {
+                        continue;
+                    };
+                    match waiting.withdrawn {
+                        Some(at) => drop(self.withdrawn.remove(&(at, receipt))),
+                        None => self.book.crowd.end(&waiting),
+                    }
+                }
+            }
+            self.delayed.retain(|(_, of, ..)| *of != ordinal);
+            self.collected.retain(|(_, of, ..)| *of != ordinal);
+            self.waiting.retain(|(_, of, _)| *of != ordinal);
+        }
+    }
+
+    /// A withdrawn entry is known no more.
+    fn forget_entry(&mut self, withdrawn_at: Timestamp, receipt: &BookingId) {
+        self.withdrawn.remove(&(withdrawn_at, *receipt));
+        let Some(waiting) = self.book.waiting.remove_if(receipt, |_| true) else { return };
+        let openings = self.book.openings.load();
+        if let Some(opening) = openings.get(waiting.entry.opening) {
+            for applicant in &waiting.entry.applicants {
+                opening.claims.leave(applicant);
+            }
+        }
+        if let Some(kept) = self.kept.get_mut(&waiting.entry.opening) {
+            kept.entries.remove(receipt);
+        }
+    }
+
+    /// To enter and withdraw under ever new names must not fill the memory: of the
+    /// withdrawn entries the last are known.
+    fn forget_the_oldest(&mut self) {
+        while self.withdrawn.len() > MAX_WITHDRAWN
+            && let Some((at, receipt)) = self.withdrawn.first().copied()
+        {
+            self.forget_entry(at, &receipt);
+        }
+    }
+
+    /// Forgets bookings of retired openings, some with every block: nobody can
+    /// reach them any more.
+    pub(super) fn forget_some(&mut self) {
+        let rest = self.leaving.len().saturating_sub(FORGOTTEN_AT_ONCE);
+        for id in self.leaving.drain(rest..) {
+            self.book.bookings.remove_if(&id, |booking| {
+                if let (Status::Held, Some(until)) = (booking.status, booking.hold_expires_at) {
+                    self.holds.remove(&(until, id));
+                }
+                true
+            });
+        }
+    }
+}
+
+/// What of a record bears a name that something else of it bears too: no
+/// request could mean one of the two.
+fn named_twice(record: &OpeningRecord) -> Option<&'static str> {
+    fn distinct<T: Eq + Hash>(names: impl IntoIterator<Item = T>) -> bool {
+        let mut seen = HashSet::new();
+        names.into_iter().all(|name| seen.insert(name))
+    }
+    if !distinct(record.offices.iter().map(|office| &office.id)) {
+        Some("two offices of one id")
+    } else if !record.offices.iter().all(|o| distinct(o.sessions.iter().map(|s| &s.id))) {
+        Some("two sessions of one id")
+    } else if !distinct(record.slots.iter().map(|s| (s.office, s.session, s.date))) {
+        Some("two slots of one office, date and session")
+    } else {
+        None
+    }
+}
+
+/// The people of a party, sorted, as claims want them.
+pub(super) fn sorted(people: impl IntoIterator<Item = Pseudonym>) -> Vec<Pseudonym> {
+    let mut party: Vec<Pseudonym> = people.into_iter().collect();
+    party.sort_unstable();
+    party
+}

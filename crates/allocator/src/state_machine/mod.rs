@@ -1,0 +1,517 @@
+//! The single writer: gives numbers, applies blocks, can tell the state's hash.
+
+mod apply;
+mod change;
+mod draw_records;
+mod due;
+mod inventory;
+mod opening_draw;
+mod snapshot;
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use giliran_wire::event::Kind;
+use giliran_wire::ledger::{
+    BallotEntry, Block, Chain, Damage, DrawRecord, Entry, Foreign, Genesis, Grant, Reading,
+};
+use giliran_wire::snapshot::{Joiner, OrderState};
+use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+pub use change::{Changed, Told};
+pub use due::Drawing;
+use inventory::Stock;
+pub use opening_draw::{Draw, DrawStep};
+pub use snapshot::Parts;
+
+use crate::booking::text_into;
+use crate::sync::Ordering;
+use crate::sync::seqlock::Durable;
+use crate::sync::sharded_map::Uniform;
+use crate::{Book, Booking, Found, Opening, Waiting};
+
+/// Applies the ledger to a [`Book`], block by block; there is one per book.
+///
+/// Live and replayed blocks go through the same code, so that the state after a
+/// restart is the state before it (P6).
+#[derive(Debug)]
+pub struct Keeper {
+    book: Arc<Book>,
+    chain: Chain,
+    genesis: Option<Genesis>,
+    /// Hash of the state that the last generation was sealed with.
+    sealed: Option<BlockHash>,
+    /// The snapshot that a generation begins with, as far as it was read by a
+    /// keeper that has read nothing before.
+    restoring: Option<Joiner>,
+    /// Changes of bookings and entries so far.
+    changes: u64,
+    /// What only the keeper needs to know of the openings, by ordinal.
+    kept: FxHashMap<u32, Kept>,
+    next_ordinal: u32,
+    /// Ids of openings that have left memory; never used again.
+    retired: BTreeSet<String>,
+    /// Bookings of retired openings that still take memory.
+    leaving: Vec<BookingId>,
+    /// Ids given to grants that are on their way into the ledger.
+    numbered: HashSet<BookingId, BuildHasherDefault<Uniform>>,
+    in_block: InBlock,
+    /// Held bookings, by the end of their hold.
+    holds: BTreeSet<(Timestamp, BookingId)>,
+    /// Withheld numbers by the moment of their release: opening, slot, number.
+    delayed: BTreeSet<(Timestamp, u32, u32, u16)>,
+    /// Withheld numbers by the release that draws for them.
+    collected: BTreeSet<(Timestamp, u32, u32, u16)>,
+    /// Live entries by the release that draws them.
+    waiting: BTreeSet<(Timestamp, u32, BookingId)>,
+    /// Withdrawn entries that are still known, the oldest first.
+    withdrawn: BTreeSet<(Timestamp, BookingId)>,
+}
+
+/// One opening's part of the keeper's state.
+#[derive(Debug)]
+struct Kept {
+    opening: Arc<Opening>,
+    stocks: Vec<Stock>,
+    /// Its bookings, to find them when it retires.
+    made: Vec<BookingId>,
+    /// Its entries, withdrawn ones included.
+    entries: BTreeSet<BookingId>,
+    /// Groups drawn so far.
+    draws: u64,
+    /// Its seed, where its order has one.
+    order: Option<OrderState>,
+    /// Live entries into its own draw.
+    ballots: u64,
+}
+
+impl Kept {
+    const fn new(opening: Arc<Opening>, stocks: Vec<Stock>) -> Self {
+        Self {
+            opening,
+            stocks,
+            made: Vec::new(),
+            entries: BTreeSet::new(),
+            draws: 0,
+            order: None,
+            ballots: 0,
+        }
+    }
+}
+
+/// What the block that is being written is about to change, beside its grants:
+/// a booking changes once in a block, so that every change is decided on durable
+/// facts.
+#[derive(Debug, Default)]
+struct InBlock {
+    touched: FxHashSet<BookingId>,
+    /// Numbers taken by changes: opening, slot, number.
+    taken: FxHashSet<(u32, u32, u16)>,
+    /// Withheld numbers that revived bookings have again: not to be released or
+    /// drawn for in the same block.
+    revived: FxHashSet<(u32, u32, u16)>,
+    entering: FxHashSet<(u32, Pseudonym)>,
+}
+
+/// A block that does not fit what is known: reading stops.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// The ledger is not what its writers wrote.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+}
+
+/// One thing that a block changed.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Of a booking.
+    Booking {
+        /// What happened.
+        kind: Kind,
+        /// As it stood before; none: it is new.
+        before: Option<Arc<Booking>>,
+        /// As it stands.
+        after: Found,
+        /// The payment's reference, where one came with it.
+        payment: Option<Box<str>>,
+        /// The operator's words, where the authority did it.
+        reason: Option<Box<str>>,
+    },
+    /// Of an entry.
+    Entry {
+        /// What happened.
+        kind: Kind,
+        /// The entry.
+        waiting: Arc<Waiting>,
+        /// Its opening.
+        opening: Arc<Opening>,
+    },
+}
+
+/// What became of a message of the ledger.
+#[derive(Debug)]
+pub enum Folded {
+    /// A valid block: what it changed, in order.
+    Applied(Vec<Change>),
+    /// A deposed writer's; skipped.
+    Void,
+    /// None of a writer of this ledger; skipped.
+    Foreign(Foreign),
+}
+
+impl Folded {
+    /// What it changed.
+    pub fn changes(self) -> Vec<Change> {
+        match self {
+            Self::Applied(changes) => changes,
+            Self::Void | Self::Foreign(_) => Vec::new(),
+        }
+    }
+}
+
+/// Whether a grant could be numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbered {
+    /// It has booking id and numbers.
+    Done,
+    /// This id is taken: try with other bits.
+    IdTaken,
+    /// Since it was decided, an operator has lowered the quota or halted the slot,
+    /// or the moment has come from which on nobody can book it.
+    NoRoom,
+}
+
+/// How a block's grants come about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Places and numbers were taken before the block was written.
+    Live,
+    /// The block alone says so.
+    Replay,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Keeper {
+    /// Nothing read yet; begins with the ledger's first generation.
+    pub fn new() -> Self {
+        Self::beginning_with(1)
+    }
+
+    /// Nothing read yet; begins with this generation.
+    pub fn beginning_with(generation: u32) -> Self {
+        Self {
+            book: Arc::new(Book::new()),
+            chain: Chain::beginning_with(generation),
+            genesis: None,
+            sealed: None,
+            restoring: None,
+            changes: 0,
+            kept: FxHashMap::default(),
+            next_ordinal: 0,
+            retired: BTreeSet::new(),
+            leaving: Vec::new(),
+            numbered: HashSet::default(),
+            in_block: InBlock::default(),
+            holds: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            collected: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+        }
+    }
+
+    /// The state it keeps.
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// How far the ledger has been applied, and who may continue it.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// What the ledger began with, once read.
+    pub fn genesis(&self) -> Option<&Genesis> {
+        self.genesis.as_ref()
+    }
+
+    /// Changes of bookings and entries since the ledger's first block.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The position everything applied so far is durable at.
+    pub fn durable(&self) -> Durable {
+        self.book.stable.settled()
+    }
+
+    /// The ordinal of the next opening.
+    pub fn next_ordinal(&self) -> u32 {
+        self.next_ordinal
+    }
+
+    /// True if an opening of this id is, or was, on record.
+    pub fn knows_opening(&self, id: &str) -> bool {
+        self.retired.contains(id) || self.book.openings.load().named(id).is_some()
+    }
+
+    /// Gives the grant its booking id, the lowest free numbers of its slot and the
+    /// end of its hold, as it enters a block of this time.
+    pub fn number(&mut self, grant: &mut Grant, time: Timestamp, random: u128) -> Numbered {
+        let places = grant.seats.len() as u32;
+        let Some(kept) = self.kept.get(&grant.opening) else { return Numbered::NoRoom };
+        if !kept.opening.is_bookable(grant.slot, time)
+            || !kept.stocks[grant.slot as usize].has_room(places)
+        {
+            return Numbered::NoRoom;
+        }
+        grant.hold_expires_at = kept.opening.hold_end(grant.slot, time);
+        let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
+        self.numbered.insert(id);
+        grant.booking = id;
+        let stock = self.stock(grant.opening, grant.slot);
+        for seat in &mut grant.seats {
+            // A slot with room has a number.
+            seat.number = stock.number().unwrap_or_default();
+        }
+        Numbered::Done
+    }
+
+    /// Gives the entry its receipt, as it enters a block. False: try with other
+    /// bits. None: somebody of the party enters in the same block.
+    pub fn enter(&mut self, entry: &mut BallotEntry, random: u128) -> Option<bool> {
+        let opening = entry.opening;
+        let people = || entry.applicants.iter().map(|who| (opening, *who));
+        if people().any(|who| self.in_block.entering.contains(&who)) {
+            return None;
+        }
+        let Some(id) = self.new_id(random) else { return Some(false) };
+        self.in_block.entering.extend(people());
+        self.in_block.touched.insert(id);
+        entry.receipt = id;
+        Some(true)
+    }
+
+    /// A booking as it stands; none: it is not there, or its opening has retired.
+    pub fn found(&self, id: &BookingId) -> Option<Found> {
+        self.book.booking(id).and_then(|booking| self.book.found(booking))
+    }
+
+    fn new_id(&self, random: u128) -> Option<BookingId> {
+        let id = BookingId::from_random(random);
+        // Zero is what a grant has that is not numbered yet.
+        let taken = id == BookingId::from_random(0)
+            || self.book.booking(&id).is_some()
+            || self.book.waiting.look(&id, |waiting| waiting.is_some())
+            || self.numbered.contains(&id)
+            || self.in_block.touched.contains(&id);
+        (!taken).then_some(id)
+    }
+
+    fn stock(&mut self, opening: u32, slot: u32) -> &mut Stock {
+        &mut self.kept.get_mut(&opening).expect("checked").stocks[slot as usize]
+    }
+
+    /// Takes back an entry of a block that will never be in the ledger: places,
+    /// numbers and claims. [`end_block`](Self::end_block) comes after the last.
+    pub fn abandon(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Grant(grant) => self.abandon_grant(grant),
+            Entry::Draw(DrawRecord::Entered(entry)) if !entry.waits => {
+                self.book.abandon_ballot(entry);
+            }
+            Entry::Confirm(confirm) => {
+                if let (Some(seats), Some(booking)) =
+                    (&confirm.revived, self.book.booking(&confirm.booking))
+                {
+                    self.untake(booking.opening, booking.slot, seats.iter().map(|s| s.number));
+                    if let Some(opening) = self.book.openings.load().get(booking.opening) {
+                        opening.claims.give(seats.iter().map(|seat| &seat.applicant));
+                        if let Some(account) = &booking.account {
+                            opening.accounts.give(account, seats.len() as u32);
+                        }
+                    }
+                }
+            }
+            Entry::Reschedule(swap) => {
+                if let Some(booking) = self.book.booking(&swap.booking) {
+                    let numbers = swap.seats.iter().map(|seat| seat.number);
+                    self.untake(booking.opening, swap.slot, numbers);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The block that was being written is in the ledger, or never will be.
+    pub fn end_block(&mut self) {
+        self.in_block = InBlock::default();
+    }
+
+    fn abandon_grant(&mut self, grant: &Grant) {
+        let drawn = self.in_block.touched.contains(&grant.booking);
+        if drawn {
+            // The places of an account were counted when it entered a draw.
+            let waits = |waiting: Option<&Arc<Waiting>>| waiting.is_some_and(|w| w.entry.waits);
+            let waits = self.book.waiting.look(&grant.booking, waits);
+            self.untake(grant.opening, grant.slot, grant.seats.iter().map(|seat| seat.number));
+            if let Some(opening) = self.book.openings.load().get(grant.opening) {
+                if let (Some(account), true) = (&grant.account, waits) {
+                    opening.accounts.give(account, grant.seats.len() as u32);
+                }
+                opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
+            }
+            return;
+        }
+        if self.numbered.remove(&grant.booking) && self.kept.contains_key(&grant.opening) {
+            let stock = self.stock(grant.opening, grant.slot);
+            for seat in &grant.seats {
+                stock.untake(seat.number);
+            }
+        }
+        self.book.abandon(grant);
+    }
+
+    /// Gives back numbers that a change took, unless they are withheld anyway.
+    fn untake(&mut self, opening: u32, slot: u32, numbers: impl Iterator<Item = u16>) {
+        if !self.kept.contains_key(&opening) {
+            return;
+        }
+        let mut places = 0;
+        for number in numbers {
+            if self.in_block.taken.remove(&(opening, slot, number)) {
+                self.stock(opening, slot).untake(number);
+                places += 1;
+            }
+        }
+        if let Some(opening) = self.book.openings.load().get(opening) {
+            opening.free[slot as usize].give(places);
+        }
+    }
+
+    /// Makes durable a block that was decided here and stands in the ledger at
+    /// `seq`. Returns what it changed, in order; its grants' changes are in their
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] if the ledger's chain does not allow the block there.
+    pub fn commit(
+        &mut self,
+        seq: u64,
+        block: Block,
+        hash: BlockHash,
+    ) -> Result<(Vec<Change>, Durable), FoldError> {
+        self.chain.append(seq, &block, hash)?;
+        let done = self.apply(seq, block, Mode::Live)?;
+        self.end_block();
+        Ok(done)
+    }
+
+    /// Reads the message stored at `seq` and applies it if it is a valid block.
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`]; the state is then not to be used further.
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Folded, FoldError> {
+        Ok(match self.chain.read_bytes(seq, bytes)? {
+            Reading::Valid(block) => Folded::Applied(self.apply(seq, block, Mode::Replay)?.0),
+            Reading::Void => {
+                self.book.stable.change(self.chain.position(), |_| ());
+                Folded::Void
+            }
+            Reading::Foreign(foreign) => Folded::Foreign(foreign),
+        })
+    }
+
+    /// Whether the ledger goes on in the next generation from here on, although this one
+    /// is not sealed; see [`Chain::goes_on_in`].
+    ///
+    /// # Errors
+    ///
+    /// [`FoldError`] where more was read than the next generation was rebuilt from.
+    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, FoldError> {
+        Ok(self.chain.goes_on_in(begin)?)
+    }
+
+    fn apply(
+        &mut self,
+        seq: u64,
+        block: Block,
+        mode: Mode,
+    ) -> Result<(Vec<Change>, Durable), FoldError> {
+        let book = Arc::clone(&self.book);
+        let time = block.time;
+        let done = book.stable.change(self.chain.position(), |at| {
+            book.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
+            let mut applying = apply::Applying::new(self, seq, time, mode, block.entries.len());
+            for entry in block.entries {
+                applying.entry(entry)?;
+            }
+            let changes = applying.end()?;
+            self.changes += changes.len() as u64;
+            self.retire(time);
+            Ok::<_, FoldError>((changes, at))
+        });
+        self.forget_some();
+        done
+    }
+
+    /// Hash of the whole durable state, in a canonical order: equal after live
+    /// deciding and after replay, on every machine (P6).
+    ///
+    /// Walks everything; for audits, tests and snapshots.
+    pub fn state_hash(&self) -> BlockHash {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&self.next_ordinal.to_le_bytes());
+        bytes.extend_from_slice(&self.changes.to_le_bytes());
+        for id in &self.retired {
+            text_into(Some(id), &mut bytes);
+        }
+        hasher.update(&bytes);
+        let openings = self.book.openings.load();
+        for opening in openings.iter() {
+            bytes.clear();
+            giliran_wire::codec::encode_into(opening.record(), &mut bytes);
+            bytes.push(opening.phase() as u8);
+            bytes.extend_from_slice(&opening.window().1.as_millis().to_le_bytes());
+            bytes.push(u8::from(opening.took_place()));
+            for slot in 0..opening.slots() {
+                bytes.extend_from_slice(&opening.durably_free(slot).to_le_bytes());
+            }
+            let kept = &self.kept[&opening.record().ordinal];
+            bytes.extend_from_slice(&kept.draws.to_le_bytes());
+            if let Some(order) = &kept.order {
+                giliran_wire::codec::encode_into(order, &mut bytes);
+            }
+            kept.stocks.iter().for_each(|stock| stock.digest_into(&mut bytes));
+            hasher.update(&bytes);
+            let mut ids = kept.made.clone();
+            ids.sort_unstable();
+            for id in ids {
+                bytes.clear();
+                self.book.booking(&id).expect("only the keeper removes").digest_into(&mut bytes);
+                hasher.update(&bytes);
+            }
+            for receipt in &kept.entries {
+                bytes.clear();
+                if let Some(waiting) = self.book.waiting.look(receipt, |w| w.map(Arc::clone)) {
+                    giliran_wire::codec::encode_into(&waiting.entry, &mut bytes);
+                    bytes.extend_from_slice(&waiting.since.as_millis().to_le_bytes());
+                    let withdrawn = waiting.withdrawn.map_or(0, Timestamp::as_millis);
+                    bytes.extend_from_slice(&withdrawn.to_le_bytes());
+                }
+                hasher.update(&bytes);
+            }
+        }
+        BlockHash(*hasher.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,362 @@
+//! From one generation to the next: whoever reads across the seal and whoever
+//! begins behind it hold the same state, and nothing else may stand there.
+//!
+//! Seen to fail: a seal that is not compared with the fold; parts in any order; a
+//! fact before the last part; a begin by another writer; a block behind the seal
+//! that counts.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod ledger;
+
+use std::sync::Arc;
+
+use giliran_allocator::{Ask, Decision, Folded, Keeper, Numbered, Settled};
+use giliran_wire::ledger::{
+    Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, Rebuilt, ReturnRule, Seal,
+    SnapshotPart,
+};
+use giliran_wire::request::Choice;
+use giliran_wire::snapshot::{Piece, Until};
+use giliran_wire::{BlockHash, Digest, LedgerId, Pseudonym, Text, WriterNonce};
+use ledger::{Ledger, NOW, opening, person};
+
+/// Where the second generation's stream begins.
+const FIRST: u64 = 1_000;
+const PART_BYTES: usize = 512;
+
+/// An opening with bookings, one of them given back.
+fn ledger() -> Ledger {
+    let mut record = opening("w", 0, &[40, 40]);
+    record.rules.cancelled = ReturnRule::At { minutes: vec![7 * 60] };
+    let mut ledger = Ledger::with(vec![record]);
+    let mut ids = Vec::new();
+    for i in 0..30 {
+        let grant = ledger.grant(i, (i % 2) as u32);
+        ids.push(grant.booking);
+        ledger.append(vec![Entry::Grant(grant)]);
+    }
+    ledger.append(vec![Entry::Cancel(Cancel {
+        booking: ids[3],
+        request_id: "x".into(),
+        seats: Vec::new(),
+        cause: CancelCause::Applicant,
+        release_at: None,
+        reason: None,
+        refund_due: false,
+    })]);
+    ledger
+}
+
+fn asks(who: Pseudonym, slot: u32, use_it: impl FnOnce(&Ask<'_>)) {
+    let session = Some(Text::from(format!("s{slot}")));
+    let choices = [Choice { office: Text::from("batam"), date: None, session }];
+    use_it(&Ask {
+        request_id: "r",
+        applicants: &[who],
+        content: Digest([1; 16]),
+        choices: &choices,
+        opening: None,
+        expires_at: None,
+        account: None,
+        channel: None,
+        reference: None,
+        vouched: false,
+        wait: false,
+    });
+}
+
+impl Ledger {
+    /// A numbered grant.
+    fn grant(&mut self, who: u64, slot: u32) -> Grant {
+        let mut grant = None;
+        let book = Arc::clone(self.keeper.book());
+        asks(person(who), slot, |ask| match book.decide(ask, NOW) {
+            Decision::Granted(granted) => grant = Some(granted),
+            other => panic!("{other:?}"),
+        });
+        let mut grant = grant.unwrap();
+        assert_eq!(self.keeper.number(&mut grant, NOW, u128::from(who) + 1), Numbered::Done);
+        *grant.enter()
+    }
+
+    fn next(&self, generation: u32, entries: Vec<Entry>) -> Block {
+        let chain = self.keeper.chain();
+        Block {
+            format: FORMAT,
+            ledger: LedgerId([5; 16]),
+            generation,
+            number: chain.number + 1,
+            epoch: chain.epoch,
+            writer: chain.writer,
+            time: chain.time,
+            previous: chain.hash,
+            entries,
+        }
+    }
+
+    fn seal(&self, snapshot: BlockHash) -> Block {
+        let next = "next".to_owned();
+        self.next(
+            1,
+            vec![Entry::Seal(Seal { ledger: LedgerId([5; 16]), next, snapshot, ordered: None })],
+        )
+    }
+
+    fn commit_at(&mut self, seq: u64, block: Block) -> Vec<u8> {
+        let sealed = block.seal();
+        self.keeper.commit(seq, block, sealed.hash).unwrap();
+        sealed.bytes
+    }
+
+    /// The begin of generation 2, written behind a seal.
+    fn roll(&mut self) -> Vec<Vec<u8>> {
+        let mut parts = self.keeper.parts(PART_BYTES);
+        let seal = self.seal(parts.state());
+        let seq = self.blocks.len() as u64 + 1;
+        let bytes = self.commit_at(seq, seal);
+        self.blocks.push(bytes);
+        let genesis = self.keeper.genesis().unwrap().clone();
+        let continues = Some(self.keeper.chain().hash);
+        let mut entries = vec![Entry::Genesis(Genesis { continues, ..genesis })];
+        let mut begin = Vec::new();
+        while let Some(part) = parts.next(&self.keeper) {
+            entries.push(Entry::Snapshot(part));
+            let block = self.next(2, std::mem::take(&mut entries));
+            begin.push(self.commit_at(FIRST + begin.len() as u64, block));
+        }
+        begin
+    }
+}
+
+/// Folds blocks from a sequence on.
+fn fold(keeper: &mut Keeper, from: u64, blocks: &[Vec<u8>]) {
+    for (seq, bytes) in (from..).zip(blocks) {
+        assert!(matches!(keeper.fold(seq, bytes).unwrap(), Folded::Applied(_)), "{seq}");
+    }
+}
+
+#[test]
+fn three_ways_to_one_state() {
+    let mut ledger = ledger();
+    let begin = ledger.roll();
+    assert!(begin.len() > 5, "{} parts", begin.len());
+    let mut across = ledger.replayed();
+    assert!(across.chain().is_sealed());
+    fold(&mut across, FIRST, &begin);
+    let mut behind = Keeper::beginning_with(2);
+    fold(&mut behind, FIRST, &begin);
+    let live = &mut ledger.keeper;
+    for keeper in [&across, &behind] {
+        assert!(keeper.chain().is_open());
+        assert_eq!(keeper.chain(), live.chain());
+        assert_eq!(keeper.state_hash(), live.state_hash());
+        assert_eq!(keeper.parts(64).state(), live.parts(PART_BYTES).state());
+        assert_eq!(keeper.changes(), 31);
+        let again = |ask: &Ask<'_>| {
+            let decided = keeper.book().decide(ask, NOW);
+            assert!(matches!(decided, Decision::Settled(Settled::Repeat(..))), "{decided:?}");
+        };
+        asks(person(7), 1, again);
+        asks(person(3), 1, again);
+    }
+    // The next facts follow for all.
+    let seq = FIRST + begin.len() as u64;
+    let grant = ledger.grant(99, 1);
+    let block = ledger.next(2, vec![Entry::Grant(grant)]);
+    let bytes = ledger.commit_at(seq, block);
+    for keeper in [&mut across, &mut behind] {
+        keeper.fold(seq, &bytes).unwrap();
+        assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
+    }
+}
+
+/// A generation is rebuilt from what stands before a damaged block: who has read up to
+/// there, who begins with it, and who wrote it hold the same state. That it was sealed
+/// once before does not matter.
+#[test]
+fn a_rebuilt_generation_begins_with_the_fold_of_the_one_before() {
+    let mut ledger = ledger();
+    let second = ledger.roll();
+    let mut reader = ledger.replayed();
+    fold(&mut reader, FIRST, &second);
+    let seq = FIRST + second.len() as u64;
+    let grant = ledger.grant(99, 1);
+    let block = ledger.next(2, vec![Entry::Grant(grant)]);
+    let last = ledger.commit_at(seq, block);
+    reader.fold(seq, &last).unwrap();
+    let begins_with = |state: BlockHash| {
+        let rebuilt = Rebuilt { operator: "o".into(), reason: "r".into(), damaged_at: seq + 1 };
+        let continues = Some(ledger.keeper.chain().hash);
+        let genesis = ledger.keeper.genesis().unwrap().clone();
+        let genesis = Genesis { continues, rebuilt: Some(rebuilt), ..genesis };
+        let mut parts = ledger.keeper.parts(1 << 20);
+        let part = parts.next(&ledger.keeper).unwrap();
+        assert!(parts.next(&ledger.keeper).is_none());
+        let entries =
+            vec![Entry::Genesis(genesis), Entry::Snapshot(SnapshotPart { state, ..part })];
+        let (epoch, writer) = (ledger.keeper.chain().epoch + 1, WriterNonce([9; 16]));
+        Block { epoch, writer, ..ledger.next(3, entries) }
+    };
+    let begin = begins_with(ledger.keeper.parts(1 << 20).state());
+    let bytes = begin.seal().bytes;
+    assert!(reader.goes_on_in(&begin).unwrap());
+    let mut behind = Keeper::beginning_with(3);
+    for keeper in [&mut reader, &mut behind] {
+        fold(keeper, 2 * FIRST, std::slice::from_ref(&bytes));
+        assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
+        assert_eq!((keeper.chain().generation, keeper.chain().is_open()), (3, true));
+    }
+    let begin = begins_with(BlockHash([7; 32]));
+    let mut reader = ledger.replayed();
+    fold(&mut reader, FIRST, &second);
+    reader.fold(seq, &last).unwrap();
+    assert!(reader.goes_on_in(&begin).unwrap());
+    let why = reader.fold(2 * FIRST, &begin.seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("a snapshot of another state"), "{why}");
+}
+
+/// The time zone database says when a draw is: who has another one, or a later one,
+/// folds the same state nevertheless.
+#[test]
+fn a_state_says_nothing_that_is_computed_from_a_calendar() {
+    let mut ledger = ledger();
+    let back = ledger.keeper.chain().time;
+    let mut withheld = Vec::new();
+    let mut take = |piece: &Piece| {
+        if let Piece::Opening(opening) = piece {
+            withheld.extend(opening.slots.iter().flat_map(|slot| slot.withheld.clone()));
+        }
+        Ok::<_, ()>(())
+    };
+    ledger.keeper.snapshot(&mut take).unwrap();
+    let until: Vec<Until> = withheld.iter().map(|withheld| withheld.until).collect();
+    assert_eq!(until, [Until::Draw { since: back, expired: false }]);
+    // Who begins with it knows when the draw is.
+    let begin = ledger.roll();
+    let mut behind = Keeper::beginning_with(2);
+    fold(&mut behind, FIRST, &begin);
+    assert_eq!(behind.next_return(), ledger.keeper.next_return());
+    assert!(behind.next_return().is_some_and(|at| at > back));
+}
+
+/// The bytes of a state are in every seal: a release that writes others, or cuts
+/// them otherwise, takes each older seal for damage, and cannot complete a begin
+/// of another release. Such a change needs a version in the state first.
+#[test]
+fn the_bytes_of_a_state_are_frozen() {
+    let state = ledger().keeper.parts(PART_BYTES).state().to_string();
+    assert_eq!(state, "e23de7454e832e09574a2f1d0b828e067c55d7a161993a14304cbdc57ba6cf49");
+    assert_eq!(giliran_wire::snapshot::PART_BYTES, 480 * 1024);
+}
+
+#[test]
+fn nothing_counts_behind_a_seal() {
+    let mut ledger = ledger();
+    let late = ledger.next(1, vec![Entry::Closed { opening: 0 }]);
+    let begin = ledger.roll();
+    let mut keeper = ledger.replayed();
+    let at = keeper.chain().clone();
+    let late = Block { previous: at.hash, ..late }.seal().bytes;
+    assert!(matches!(keeper.fold(at.seq + 1, &late).unwrap(), Folded::Void));
+    assert_eq!(*keeper.chain(), at);
+    fold(&mut keeper, FIRST, &begin);
+}
+
+#[test]
+fn another_state_than_the_folds_is_damage() {
+    let mut ledger = ledger();
+    let seal = ledger.seal(BlockHash([9; 32])).seal().bytes;
+    let mut keeper = ledger.replayed();
+    let seq = ledger.blocks.len() as u64 + 1;
+    let error = keeper.fold(seq, &seal).unwrap_err().to_string();
+    assert!(error.contains("another state"), "{error}");
+
+    // Parts that are not what their hash says, for one who begins with them.
+    let begin = ledger.roll();
+    let mut keeper = Keeper::beginning_with(2);
+    let mut previous = BlockHash::ZERO;
+    let mut last = None;
+    for (seq, bytes) in (FIRST..).zip(&begin) {
+        let (mut block, _) = Block::open(bytes).unwrap();
+        if seq > FIRST {
+            block.previous = previous;
+        }
+        for entry in &mut block.entries {
+            if let Entry::Snapshot(SnapshotPart { state, .. }) = entry {
+                *state = BlockHash([1; 32]);
+            }
+        }
+        let sealed = block.seal();
+        previous = sealed.hash;
+        last = Some(keeper.fold(seq, &sealed.bytes));
+    }
+    let error = last.unwrap().unwrap_err().to_string();
+    assert!(error.contains("its hash is another"), "{error}");
+}
+
+#[test]
+fn a_begin_is_the_sealing_writers_and_whole() {
+    let mut ledger = ledger();
+    let begin = ledger.roll();
+    let (first, _) = Block::open(&begin[0]).unwrap();
+    let (second, _) = Block::open(&begin[1]).unwrap();
+    let refused = |block: &Block, read: usize| {
+        let mut keeper = ledger.replayed();
+        fold(&mut keeper, FIRST, &begin[..read]);
+        let before = keeper.chain().clone();
+        let error = keeper.fold(FIRST + read as u64, &block.seal().bytes).unwrap_err();
+        assert_eq!(*keeper.chain(), before);
+        error.to_string()
+    };
+    let foreign = |block: Block, expected: Alien| {
+        let mut keeper = ledger.replayed();
+        let before = keeper.chain().clone();
+        let folded = keeper.fold(FIRST, &block.seal().bytes).unwrap();
+        assert!(matches!(folded, Folded::Foreign(found) if found.why == expected), "{folded:?}");
+        assert_eq!(*keeper.chain(), before, "nothing counts between a seal and a begin");
+        fold(&mut keeper, FIRST + 1, &begin);
+        assert!(keeper.chain().is_open());
+    };
+    let other = WriterNonce([8; 16]);
+    foreign(Block { writer: other, ..first.clone() }, Alien::Writer { epoch: 1 });
+    foreign(Block { epoch: 9, ..first.clone() }, Alien::Writer { epoch: 9 });
+    foreign(Block { generation: 3, ..first.clone() }, Alien::Generation(3));
+    let why = refused(&Block { entries: vec![Entry::Closed { opening: 0 }], ..first }, 0);
+    assert!(why.contains("no genesis that continues"), "{why}");
+    let fact = vec![Entry::Closed { opening: 0 }];
+    let mut skipped = second.clone();
+    let why = refused(&Block { entries: fact, ..second }, 1);
+    assert!(why.contains("before the snapshot is complete"), "{why}");
+    if let Entry::Snapshot(part) = &mut skipped.entries[0] {
+        part.part += 1;
+    }
+    let why = refused(&skipped, 1);
+    assert!(why.contains("where part 1 belongs"), "{why}");
+    let mut keeper = Keeper::beginning_with(2);
+    let why = keeper.fold(FIRST + 1, &begin[1]).unwrap_err().to_string();
+    assert!(why.contains("no genesis"), "{why}");
+}
+
+#[test]
+fn a_seal_stands_alone() {
+    let ledger = ledger();
+    let seq = ledger.blocks.len() as u64 + 1;
+    let seal = ledger.seal(ledger.keeper.parts(PART_BYTES).state());
+    let with = |entry: Entry| {
+        let mut block = seal.clone();
+        block.entries.insert(0, entry);
+        let mut keeper = ledger.replayed();
+        keeper.fold(seq, &block.seal().bytes).unwrap_err().to_string()
+    };
+    let why = with(Entry::Closed { opening: 0 });
+    assert!(why.contains("not alone"), "{why}");
+    let part = SnapshotPart { part: 0, parts: 1, state: BlockHash::ZERO, bytes: Vec::new() };
+    let why = with(Entry::Snapshot(part));
+    assert!(why.contains("a snapshot in the middle"), "{why}");
+    let mut keeper = ledger.replayed();
+    let late = Block { time: seal.time.plus_millis(1), ..seal.clone() };
+    let why = keeper.fold(seq, &late.seal().bytes).unwrap_err().to_string();
+    assert!(why.contains("a seal of"), "{why}");
+    assert!(matches!(keeper.fold(seq, &seal.seal().bytes).unwrap(), Folded::Applied(_)));
+}

@@ -1,0 +1,121 @@
+//! What must hold after every step, and at the end of a history.
+
+use giliran_allocator::Keeper;
+use giliran_wire::Pseudonym;
+use giliran_wire::answer::SlotState;
+
+use crate::history::person;
+use crate::plain::{Had, PlainOpening};
+use crate::world::{World, snapshot_of};
+
+impl World {
+    /// P11 for every slot, and every opening's phase.
+    pub(crate) fn check_sums(&self) {
+        let openings = self.book().openings();
+        for (o, plain) in self.plain.openings.iter().enumerate() {
+            let Some(opening) = openings.get(o as u32) else {
+                assert!(plain.retired, "an opening left memory too early");
+                continue;
+            };
+            assert!(!plain.retired, "an opening stays in memory");
+            assert_eq!(opening.phase(), plain.phase);
+            for slot in 0..opening.slots() {
+                let (free, durably) = (opening.free(slot), opening.durably_free(slot));
+                assert_eq!(free, self.plain.free(o, slot, false), "free of {slot}");
+                assert_eq!(durably, self.plain.free(o, slot, true), "durably free of {slot}");
+                let quota = opening.slot(slot).quota;
+                assert_eq!(quota, plain.places[slot as usize].quota);
+                let live = self.plain.live(o, slot).len() as i32;
+                assert_eq!(live + opening.withheld(slot) + durably, i32::from(quota), "P11");
+                self.check_shown(plain, &opening.slot_state(slot, self.time()), slot, live);
+            }
+        }
+        assert_eq!(self.book().bookings(), self.plain.had.len());
+        let live = self.plain.waits.iter().filter(|waits| waits.live).count();
+        assert_eq!(self.book().entries(), live as u64);
+    }
+
+    /// A slot as clients see it.
+    fn check_shown(&self, plain: &PlainOpening, shown: &SlotState<'_>, slot: u32, live: i32) {
+        let places = &plain.places[slot as usize];
+        assert_eq!(live + shown.withheld as i32 + shown.free, shown.quota as i32, "P11 as shown");
+        assert_eq!(shown.bookable, !plain.too_late(slot, self.time()));
+        assert!(shown.bookable || shown.free <= 0);
+        assert_eq!((shown.reserved, shown.halted), (places.reserved.into(), places.halted));
+        assert_eq!(shown.next_release, places.withheld.values().map(|until| until.at()).min());
+    }
+
+    pub(crate) fn check_end(&mut self) {
+        self.give_up_block();
+        for grant in std::mem::take(&mut self.queue) {
+            self.give_up(grant);
+        }
+        self.check_sums();
+        let replayed = self.replayed().unwrap();
+        assert_eq!(replayed.state_hash(), self.keeper.state_hash(), "P6");
+        assert_eq!(replayed.chain(), self.keeper.chain());
+        let restored = snapshot_of(&replayed);
+        assert_eq!(restored.state_hash(), replayed.state_hash(), "a snapshot says it all");
+        assert_eq!(restored.chain(), replayed.chain());
+        for keeper in [&self.keeper, &replayed, &restored] {
+            self.check_questions(keeper);
+        }
+        self.check_bookings();
+    }
+
+    /// What can be asked for is what the rules say.
+    fn check_questions(&self, keeper: &Keeper) {
+        let book = keeper.book();
+        let at_end = |at: giliran_allocator::Durable| {
+            assert_eq!(at.position().seq, self.settled_at());
+        };
+        for who in (0..12).map(person) {
+            for (o, opening) in self.plain.openings.iter().enumerate() {
+                let mut has: Vec<&Had> =
+                    self.plain.had.iter().filter(|h| h.opening == o && h.is_of(&who)).collect();
+                has.sort_by_key(|had| (had.is_live(), had.granted_at, had.id));
+                let (found, at) = book.find(&who, &opening.record.id).unwrap();
+                at_end(at);
+                assert_eq!(found.map(|f| f.booking.id), has.last().map(|had| had.id));
+                for had in &has {
+                    let found = book.lookup(&had.id, &who).unwrap().0.unwrap();
+                    let booking = &found.booking;
+                    assert_eq!((booking.status, booking.version), (had.status, had.version));
+                    let id = Some(opening.record.id.as_str());
+                    let request_id = &had.request.request_id;
+                    let (found, _) = book.lookup_request(request_id, &who, id).unwrap();
+                    let same = |other: &&&Had| other.request.request_id == *request_id;
+                    let last = has.iter().rev().find(same).map(|had| had.id);
+                    assert_eq!(found.map(|f| f.booking.id), last);
+                    assert!(book.lookup(&had.id, &person(99)).unwrap().0.is_none());
+                }
+            }
+        }
+        for waits in &self.plain.waits {
+            for who in &waits.request.applicants {
+                let (found, at) = book.lookup_entry(&waits.receipt, who).unwrap();
+                at_end(at);
+                let live = waits.live.then_some(waits.receipt);
+                assert_eq!(found.map(|entered| entered.waiting.entry.receipt), live);
+            }
+        }
+    }
+
+    /// P1 and P3 on what there is.
+    fn check_bookings(&self) {
+        let live = || self.plain.had.iter().filter(|had| had.is_live());
+        let seats = |had: &Had| had.seats.clone().into_iter();
+        let mut numbers: Vec<(usize, u32, u16)> = live()
+            .flat_map(|had| seats(had).map(|(_, number)| (had.opening, had.slot, number)))
+            .collect();
+        let mut people: Vec<(usize, Pseudonym)> =
+            live().flat_map(|had| seats(had).map(|(who, _)| (had.opening, who))).collect();
+        let (places, all) = (numbers.len(), people.len());
+        numbers.sort_unstable();
+        numbers.dedup();
+        people.sort_unstable();
+        people.dedup();
+        assert_eq!(numbers.len(), places, "a number twice");
+        assert_eq!(people.len(), all, "a person twice");
+    }
+}

@@ -1,0 +1,618 @@
+//! A history run against the keeper, its book, and the plain rules.
+
+use std::collections::VecDeque;
+
+use giliran_allocator::{
+    Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Folded, Keeper, Settled,
+};
+use giliran_wire::admin::Bookings;
+use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::ledger::{
+    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, TakeOver,
+};
+use giliran_wire::request::{self, Choice};
+use giliran_wire::{
+    BlockHash, BookingId, KeyFingerprint, LedgerId, Pseudonym, Text, Timestamp, WriterNonce,
+};
+use proptest::sample::Index;
+
+use crate::history::{
+    AdjustSpec, Change as Changed, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec,
+    SESSIONS, Step, WishSpec, day, opening_record, person,
+};
+use crate::plain::{Expected, Pending, Plain, Request};
+use crate::rules::{Outcome, Told, Wish};
+
+/// When histories begin.
+const BEGIN: &str = "2026-11-21T12:00:00Z";
+
+/// The engine's part of a history, and the plain rules beside it.
+pub(crate) struct World {
+    pub(crate) keeper: Keeper,
+    pub(crate) plain: Plain,
+    pub(crate) now: Timestamp,
+    writer: u8,
+    pub(crate) queue: VecDeque<giliran_allocator::Pending<Grant>>,
+    /// Changes of bookings that wait for a block.
+    pub(crate) wishes: VecDeque<Wish>,
+    /// Those who wait for returned places, to be entered.
+    pub(crate) entering: VecDeque<(Box<BallotEntry>, Request)>,
+    /// What operators want.
+    pub(crate) adjusting: Vec<Adjust>,
+    pub(crate) authority: Vec<(BookingId, bool)>,
+    pub(crate) drawing: Option<Drawing>,
+    /// Its seed, and up to which release it goes.
+    pub(crate) seed: ([u8; 32], Timestamp),
+    /// The block in flight, and the request that each of its entries serves.
+    pub(crate) in_flight: Option<(Block, Vec<Option<Request>>)>,
+    asked: Vec<Request>,
+    wished: Vec<Wish>,
+    /// Every block, void ones and foreign messages included.
+    pub(crate) ledger: Vec<Vec<u8>>,
+    /// Sequence of the first foreign message that no valid block follows.
+    doubted: Option<u64>,
+    pub(crate) ids: u32,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let mut world = Self {
+            keeper: Keeper::new(),
+            plain: Plain::default(),
+            now: BEGIN.parse().unwrap(),
+            writer: 1,
+            queue: VecDeque::new(),
+            wishes: VecDeque::new(),
+            entering: VecDeque::new(),
+            adjusting: Vec::new(),
+            authority: Vec::new(),
+            drawing: None,
+            seed: ([0; 32], Timestamp::from_millis(0)),
+            in_flight: None,
+            asked: Vec::new(),
+            wished: Vec::new(),
+            ledger: Vec::new(),
+            doubted: None,
+            ids: 0,
+        };
+        let genesis = Genesis {
+            prefix: "giliran.v1".into(),
+            applicant_key: KeyFingerprint([7; 16]),
+            release: "0".into(),
+            continues: None,
+            rebuilt: None,
+        };
+        let block = world.block(0, vec![Entry::Genesis(genesis)]);
+        world.fold_next(&block);
+        world.take_over();
+        world
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        self.keeper.book()
+    }
+
+    /// Engine time: a clock that was set back makes it stand still.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.book().engine_time(self.now)
+    }
+
+    pub(crate) fn block(&self, epoch: u64, entries: Vec<Entry>) -> Block {
+        let chain = self.keeper.chain();
+        Block {
+            format: FORMAT,
+            ledger: LedgerId([5; 16]),
+            generation: 1,
+            number: chain.number + 1,
+            epoch,
+            writer: WriterNonce([self.writer; 16]),
+            time: self.now.max(chain.time),
+            previous: chain.hash,
+            entries,
+        }
+    }
+
+    /// The position that answers name: the last one that is beyond doubt.
+    pub(crate) fn settled_at(&self) -> u64 {
+        self.doubted.map_or(self.ledger.len() as u64, |from| from - 1)
+    }
+
+    /// Appends a block written elsewhere and reads it.
+    fn fold_next(&mut self, block: &Block) -> Folded {
+        self.ledger.push(block.seal().bytes);
+        let seq = self.ledger.len() as u64;
+        self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap()
+    }
+
+    fn take_over(&mut self) {
+        self.writer += 1;
+        let block = self.block(self.keeper.chain().epoch + 1, vec![take_over()]);
+        self.commit_block(block, &[]);
+    }
+
+    /// The own block stands in the ledger; what it changed is what the rules say.
+    pub(crate) fn commit_block(&mut self, block: Block, requests: &[Option<Request>]) {
+        let sealed = block.seal();
+        self.ledger.push(sealed.bytes);
+        self.doubted = None;
+        let seq = self.ledger.len() as u64;
+        let (entries, time) = (block.entries.clone(), block.time);
+        let (changes, durable) = self.keeper.commit(seq, block, sealed.hash).unwrap();
+        assert_eq!(durable.position().seq, seq);
+        self.plain.end_block();
+        self.follow(&entries, requests, time, &changes);
+    }
+
+    /// The plain rules follow the ledger.
+    fn follow(
+        &mut self,
+        entries: &[Entry],
+        requests: &[Option<Request>],
+        time: Timestamp,
+        changes: &[Change],
+    ) {
+        let mut told = Vec::new();
+        for (i, entry) in entries.iter().enumerate() {
+            let request = requests.get(i).cloned().flatten();
+            if let (Entry::Grant(grant), Some(_)) = (entry, &request) {
+                self.forget(grant);
+            }
+            told.extend(self.plain.apply(entry, time, request));
+        }
+        let changed = changes.iter().map(|change| match change {
+            Change::Booking { kind, before, after, payment, .. } => {
+                let booking = &after.booking;
+                let before = before.as_ref().map_or(0, |before| before.version);
+                assert_eq!(booking.version, before + 1);
+                let payment = payment.as_deref().map(str::to_owned);
+                Told { kind: *kind, id: booking.id, version: booking.version, payment }
+            }
+            Change::Entry { kind, waiting, .. } => {
+                Told { kind: *kind, id: waiting.entry.receipt, version: 0, payment: None }
+            }
+        });
+        assert_eq!(changed.collect::<Vec<_>>(), told);
+        self.plain.retire(time);
+    }
+
+    pub(crate) fn step(&mut self, step: Step) {
+        match step {
+            Step::Ask(spec) => self.ask(self.request(spec)),
+            Step::Again(which, change) if !self.asked.is_empty() => {
+                let request = changed(which.get(&self.asked).clone(), change);
+                self.ask(request);
+            }
+            Step::Wish(spec) => self.wish(self.wish_of(spec)),
+            Step::WishAgain(which) if !self.wished.is_empty() => {
+                self.wish(which.get(&self.wished).clone());
+            }
+            Step::Adjust(opening, slot, spec) => self.adjust(opening, slot, &spec),
+            Step::Authority(which, moved) if !self.plain.had.is_empty() => {
+                self.authority.push((which.get(&self.plain.had).id, moved));
+            }
+            Step::Pass(ms) => self.now = self.now.plus_millis(ms),
+            Step::Back(ms) => {
+                self.now = Timestamp::from_millis(self.now.as_millis() - ms as i64);
+            }
+            Step::Record(spec) if self.in_flight.is_none() => self.record(&spec),
+            Step::Write(grants, returns) if self.in_flight.is_none() => {
+                self.write(grants, usize::from(returns));
+            }
+            Step::Commit => self.commit(),
+            Step::Turn(grants, returns) => {
+                if self.in_flight.is_none() {
+                    self.write(grants, usize::from(returns));
+                }
+                self.commit();
+            }
+            Step::GiveUpBlock => self.give_up_block(),
+            Step::GiveUp(which) if !self.queue.is_empty() => {
+                let grant = self.queue.remove(which.index(self.queue.len())).unwrap();
+                self.give_up(grant);
+            }
+            Step::Void => self.void(),
+            Step::Foreign(bytes, copy) => self.foreign(bytes, copy),
+            Step::Restart(snapshot) => self.restart(snapshot),
+            Step::Deposed(which) => self.deposed(which),
+            _ => {}
+        }
+        self.check_sums();
+    }
+
+    fn request(&self, spec: RequestSpec) -> Request {
+        let mut applicants: Vec<Pseudonym> = Vec::new();
+        for i in spec.people {
+            if !applicants.contains(&person(i)) {
+                applicants.push(person(i));
+            }
+        }
+        let opening = spec.opening.map(|i| {
+            let there = self.plain.openings.iter().enumerate().filter(|(_, o)| !o.retired);
+            let mut named: Vec<usize> = there.flat_map(|(o, _)| [o; 8]).collect();
+            // One that has retired, or was never there, now and then.
+            named.extend([0, self.plain.openings.len()]);
+            format!("W{}", i.get(&named))
+        });
+        let target =
+            self.plain.openings.iter().rfind(|o| {
+                opening.as_ref().map_or(o.phase == Phase::Open, |id| *id == o.record.id)
+            });
+        let record = &target.unwrap_or(&self.plain.openings[0]).record;
+        let moment = |ms: i8| Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
+        Request {
+            request_id: format!("r-{}", spec.request_id),
+            applicants,
+            choices: choices(record, spec.choices),
+            opening,
+            expires_at: spec.expires_in.map(moment),
+            account: spec.account.map(|i| person(200 + i)),
+            vouched: spec.vouched,
+            wait: spec.wait,
+        }
+    }
+
+    fn wish_of(&self, spec: WishSpec) -> Wish {
+        // Rather one that is live.
+        let weight = |live| if live { 4 } else { 1 };
+        let bookings = self.plain.had.iter().map(|had| (had.id, weight(had.is_live())));
+        let entries = self.plain.waits.iter().map(|waits| (waits.receipt, weight(waits.live)));
+        let all: Vec<BookingId> =
+            bookings.chain(entries).flat_map(|(id, times)| vec![id; times]).collect();
+        let target = spec.target.filter(|_| !all.is_empty()).map(|which| *which.get(&all));
+        let had = self.plain.had.iter().find(|had| Some(had.id) == target);
+        let waits = target.and_then(|id| self.plain.entry(&id));
+        let mut people: Vec<Pseudonym> = had.map_or(Vec::new(), |had| {
+            had.seats.iter().map(|(who, _)| *who).chain(had.left.iter().copied()).collect()
+        });
+        people.extend(waits.iter().flat_map(|waits| waits.request.applicants.clone()));
+        let applicant = match spec.who {
+            Ok(which) if !people.is_empty() => *which.get(&people),
+            Ok(_) => person(0),
+            Err(anybody) => person(anybody),
+        };
+        let made_by = had.map(|had| &had.request).or(waits.map(|waits| &waits.request));
+        let request_id = match (spec.request_id, made_by) {
+            (None, Some(request)) => request.request_id.clone(),
+            // Some are ids of requests for bookings as well.
+            (Some(number @ 0..2), _) => format!("r-{number}"),
+            (number, _) => format!("c-{}", number.unwrap_or(0)),
+        };
+        let opening = had.map_or(0, |had| had.opening);
+        let deed = match spec.deed {
+            DeedSpec::Confirm(reference) => {
+                Deed::Confirm { reference: reference.map(|i| format!("inv-{i}").into()) }
+            }
+            DeedSpec::Cancel => Deed::Cancel { applicant },
+            DeedSpec::Reschedule(specs) => {
+                let choices = choices(&self.plain.openings[opening].record, specs);
+                let content = request::Reschedule {
+                    request_id: Text::from(""),
+                    booking: Text::from(""),
+                    applicant: Text::from(""),
+                    choices: choices.clone(),
+                };
+                Deed::Reschedule { applicant, content: content.content(), choices }
+            }
+        };
+        Wish { request_id, target, deed }
+    }
+
+    /// A change is asked for: what durable facts settle is told at once.
+    fn wish(&mut self, wish: Wish) {
+        let settled = self.book().settled(&wish.ask(), self.time());
+        let expected = self.plain.settled(&wish, self.time());
+        assert_eq!(settled.map(|settled| self.outcome(settled)), expected, "{wish:?}");
+        if expected.is_none() {
+            self.wishes.push_back(wish.clone());
+        }
+        self.wished.push(wish);
+    }
+
+    pub(crate) fn outcome(&self, settled: Settled) -> Outcome {
+        let at_now = |at: giliran_allocator::Durable| {
+            assert_eq!(at.position().seq, self.settled_at());
+        };
+        match settled {
+            Settled::Repeat(found, at) => {
+                at_now(at);
+                Outcome::Repeat(found.booking.id)
+            }
+            Settled::Entered { waiting, durable, .. } => {
+                at_now(durable);
+                Outcome::Entered(waiting.entry.receipt)
+            }
+            Settled::Refused(refusal, at) => {
+                at_now(at);
+                assert!(refusal.detail.is_some() || refusal.reason != Reason::WrongState);
+                Outcome::Refused(refusal.reason)
+            }
+        }
+    }
+
+    fn adjust(&mut self, opening: Index, slot: Index, spec: &AdjustSpec) {
+        let ordinal = opening.index(self.plain.openings.len());
+        let slot = slot.index(self.plain.openings[ordinal].places.len()) as u32;
+        let change = match *spec {
+            AdjustSpec::Quota(quota) => Adjustment::Quota { slot, quota },
+            AdjustSpec::Reserve(places) => Adjustment::Reserve { slot, places },
+            AdjustSpec::Halt(halted) => Adjustment::Halt { slot, halted, bookings: Bookings::Keep },
+            AdjustSpec::ClosesAt(ms) => {
+                let closes_at = Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
+                Adjustment::ClosesAt { closes_at }
+            }
+        };
+        let (operator, reason) = ("op".into(), "why".into());
+        self.adjusting.push(Adjust { opening: ordinal as u32, operator, reason, change });
+    }
+
+    fn ask(&mut self, request: Request) {
+        let expected = self.plain.expected(&request, self.time());
+        let decision = self.keeper.book().decide(&request.ask(), self.time());
+        let settled_at = self.settled_at();
+        let told = match decision {
+            Decision::Wait => Expected::Wait,
+            Decision::Settled(Settled::Repeat(found, at)) => {
+                assert_eq!(at.position().seq, settled_at);
+                Expected::Repeat(found.booking.id)
+            }
+            Decision::Settled(Settled::Refused(refusal, at)) => {
+                assert_eq!(at.position().seq, settled_at);
+                let speaks = [Reason::UnknownOpening, Reason::UnknownSlot];
+                assert!(refusal.detail.is_some() || !speaks.contains(&refusal.reason));
+                assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
+                Expected::Refused(refusal.reason)
+            }
+            Decision::Ballot(_) | Decision::Collect(_) => panic!("every opening is first come"),
+            Decision::Settled(Settled::Entered { waiting, durable, .. }) => {
+                assert_eq!(durable.position().seq, settled_at);
+                Expected::Entered(waiting.entry.receipt)
+            }
+            Decision::Enter(entry) => {
+                let wanted = Expected::Enter(entry.slots.clone());
+                // The sequencer lets nobody enter twice at once.
+                let enters =
+                    |who: &Pseudonym| self.entering.iter().any(|(e, _)| e.applicants.contains(who));
+                if !request.applicants.iter().any(enters) {
+                    self.entering.push_back((entry, request.clone()));
+                }
+                wanted
+            }
+            Decision::Granted(grant) => {
+                let seats: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
+                assert_eq!(seats, request.applicants);
+                let (opening, slot) = (grant.opening as usize, grant.slot);
+                self.plain.pending.push(Pending {
+                    opening,
+                    slot,
+                    people: seats,
+                    places: grant.seats.len() as i32,
+                    account: request.account,
+                    request: Some(request.clone()),
+                });
+                self.queue.push_back(grant);
+                Expected::Granted { opening, slot }
+            }
+        };
+        assert_eq!(told, expected, "{request:?}");
+        self.asked.push(request);
+    }
+
+    fn record(&mut self, spec: &OpeningSpec) {
+        let record = opening_record(spec, self.plain.openings.len() as u32, self.now);
+        let block = self.block(self.keeper.chain().epoch, vec![Entry::Opening(Box::new(record))]);
+        self.commit_block(block, &[]);
+    }
+
+    fn commit(&mut self) {
+        let Some((block, requests)) = self.in_flight.take() else { return };
+        // Something void may have come between.
+        let block = Block { time: block.time.max(self.keeper.chain().time), ..block };
+        self.commit_block(block, &requests);
+        // Grants decided before the close came too late: what the engine refuses.
+        let closed = |grant: &Grant| {
+            let opening = &self.plain.openings[grant.opening as usize];
+            opening.phase == Phase::Closed && !opening.gives_leftovers()
+        };
+        let (late, queue): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|grant| closed(grant));
+        self.queue = queue;
+        for grant in late {
+            self.give_up(grant);
+        }
+    }
+
+    pub(crate) fn give_up(&mut self, grant: giliran_allocator::Pending<Grant>) {
+        self.forget(&grant);
+        drop(grant);
+    }
+
+    pub(crate) fn give_up_block(&mut self) {
+        let Some((block, requests)) = self.in_flight.take() else { return };
+        for (entry, request) in block.entries.iter().zip(requests) {
+            self.keeper.abandon(entry);
+            if let (Entry::Grant(grant), Some(_)) = (entry, request) {
+                self.forget(grant);
+            }
+        }
+        self.keeper.end_block();
+        self.plain.end_block();
+        // The draw begins anew, as with the next engine.
+        self.drawing = None;
+    }
+
+    fn void(&mut self) {
+        let mut block = self.block(0, vec![Entry::Opened { opening: 0 }]);
+        block.writer = WriterNonce([0; 16]);
+        block.previous = BlockHash([9; 32]);
+        assert!(matches!(self.fold_next(&block), Folded::Void));
+    }
+
+    fn foreign(&mut self, bytes: Vec<u8>, copy: Option<Index>) {
+        let bytes = copy.map_or(bytes, |which| which.get(&self.ledger).clone());
+        let before = self.keeper.state_hash();
+        self.ledger.push(bytes);
+        let seq = self.ledger.len() as u64;
+        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
+        match folded {
+            Folded::Applied(_) => panic!("it counts"),
+            // A copy of what a writer before has written.
+            Folded::Void => {}
+            Folded::Foreign(_) => drop(self.doubted.get_or_insert(seq)),
+        }
+        assert_eq!(self.keeper.state_hash(), before);
+    }
+
+    fn forget_all(&mut self) {
+        self.wishes.clear();
+        self.entering.clear();
+        self.adjusting.clear();
+        self.authority.clear();
+        self.drawing = None;
+    }
+
+    fn restart(&mut self, from_snapshot: bool) {
+        self.plain.pending.clear();
+        self.plain.end_block();
+        self.in_flight = None;
+        self.queue.clear();
+        self.forget_all();
+        let replayed = self.replayed().unwrap();
+        self.keeper = if from_snapshot { snapshot_of(&replayed) } else { replayed };
+        self.take_over();
+    }
+
+    /// Another writer takes over, lets a hold end and releases what is due. One of
+    /// its grants overrules the own pending one. All that is pending here is given
+    /// up, as whoever is deposed does.
+    fn deposed(&mut self, which: Index) {
+        self.give_up_block();
+        let mut entries = vec![take_over()];
+        let mut requests = vec![None];
+        let mut other = self.replayed().unwrap();
+        let mut bits = 0;
+        let mut random = || {
+            bits += 1;
+            bits
+        };
+        let time = self.time();
+        let returns = other.expiries(time, 2, &mut random).into_iter();
+        for entry in returns.chain(other.releases(time, 3)) {
+            entries.push(entry);
+            requests.push(None);
+        }
+        let grants = |grant: &Grant| {
+            let (opening, places) = (grant.opening as usize, grant.seats.len());
+            let there = &self.plain.openings[opening];
+            (there.phase == Phase::Open || there.gives_leftovers())
+                && !there.too_late(grant.slot, time)
+                && self.plain.has_room(opening, grant.slot, places)
+        };
+        let granted = (!self.queue.is_empty()).then(|| which.index(self.queue.len()));
+        if let Some(i) = granted.filter(|i| grants(&self.queue[*i])) {
+            let mut grant = Grant::clone(&self.queue[i]);
+            let request = self.plain.pending[self.place(&grant)].request.clone();
+            let (opening, places) = (grant.opening as usize, grant.seats.len());
+            let numbers = self.plain.lowest_numbers(opening, grant.slot, places);
+            for (seat, number) in grant.seats.iter_mut().zip(numbers) {
+                seat.number = number;
+            }
+            grant.booking = BookingId::from_random(1_000_000 + self.ledger.len() as u128);
+            grant.hold_expires_at = self.plain.openings[opening].hold_end(grant.slot, time);
+            // The others' is durable; the own one is given up below.
+            self.plain.pending.push(self.plain.pending[self.place(&grant)].clone());
+            entries.push(Entry::Grant(grant));
+            requests.push(request);
+        }
+        let own = self.writer;
+        self.writer = own + 100;
+        let block = self.block(self.keeper.chain().epoch + 1, entries);
+        self.ledger.push(block.seal().bytes);
+        self.doubted = None;
+        let seq = self.ledger.len() as u64;
+        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
+        self.follow(&block.entries, &requests, block.time, &folded.changes());
+        self.writer = own;
+        for grant in std::mem::take(&mut self.queue) {
+            self.give_up(grant);
+        }
+        self.forget_all();
+        self.take_over();
+    }
+
+    pub(crate) fn replayed(&self) -> Result<Keeper, FoldError> {
+        let mut keeper = Keeper::new();
+        for (i, bytes) in self.ledger.iter().enumerate() {
+            keeper.fold(i as u64 + 1, bytes)?;
+        }
+        Ok(keeper)
+    }
+
+    fn forget(&mut self, grant: &Grant) {
+        let place = self.place(grant);
+        self.plain.pending.remove(place);
+    }
+
+    /// The plain entry of a grant that is not durable.
+    fn place(&self, grant: &Grant) -> usize {
+        let is_it = |pending: &Pending| {
+            pending.request.is_some()
+                && pending.opening == grant.opening as usize
+                && pending.people[0] == grant.seats[0].applicant
+        };
+        self.plain.pending.iter().position(is_it).unwrap()
+    }
+}
+
+impl Wish {
+    pub(crate) fn ask(&self) -> ChangeAsk {
+        ChangeAsk {
+            request_id: self.request_id.as_str().into(),
+            target: self.target,
+            deed: self.deed.clone(),
+        }
+    }
+}
+
+pub(crate) fn snapshot_of(keeper: &Keeper) -> Keeper {
+    let mut restored = Keeper::new();
+    keeper.snapshot(|piece| restored.restore(piece.clone())).unwrap();
+    restored
+}
+
+fn choices(
+    record: &giliran_wire::ledger::OpeningRecord,
+    specs: Vec<ChoiceSpec>,
+) -> Vec<Choice<'static>> {
+    let choice = |spec: ChoiceSpec| match spec {
+        ChoiceSpec::Slot(which, date, session) => {
+            let slot = which.get(&record.slots);
+            let office = &record.offices[slot.office as usize];
+            let session_id = &office.sessions[slot.session as usize].id;
+            Choice {
+                office: Text::from(office.id.clone()),
+                date: date.then_some(slot.date),
+                session: session.then(|| Text::from(session_id.clone())),
+            }
+        }
+        ChoiceSpec::Any(office, date, session) => Choice {
+            office: Text::from(OFFICES[usize::from(office)]),
+            date: date.map(day),
+            session: session.map(|i| Text::from(SESSIONS[usize::from(i)])),
+        },
+    };
+    specs.into_iter().map(choice).collect()
+}
+
+fn take_over() -> Entry {
+    Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
+}
+
+fn changed(mut request: Request, change: Changed) -> Request {
+    match change {
+        Changed::None => {}
+        Changed::Expired => request.expires_at = Some(Timestamp::from_millis(0)),
+        Changed::OtherChoices => request.choices.reverse(),
+        Changed::OtherId => request.request_id.push('x'),
+    }
+    request
+}

@@ -1,0 +1,359 @@
+//! The next block: what it holds, and that it is what the rules say.
+
+use giliran_allocator::{Changed, Numbered, Told};
+use giliran_wire::answer::{Reason, Status};
+use giliran_wire::ledger::{
+    CancelCause, DrawRecord, Entry, Grant, Released, Reschedule, ReturnRule,
+};
+use giliran_wire::{BookingId, Timestamp};
+
+use crate::plain::{Pending, Request};
+use crate::rules::{Deal, Outcome, Wish};
+use crate::world::World;
+
+/// Entries of a block, and the request that each of them serves.
+#[derive(Default)]
+struct Written {
+    entries: Vec<Entry>,
+    requests: Vec<Option<Request>>,
+}
+
+impl Written {
+    fn push(&mut self, entry: Entry, request: Option<Request>) {
+        self.entries.push(entry);
+        self.requests.push(request);
+    }
+}
+
+impl World {
+    /// What opens, then changes, what time brings, entries, what the authority
+    /// does, grants, adjustments, then what closes, unless grants still wait.
+    pub(crate) fn write(&mut self, grants: u8, returns: usize) {
+        let mut block = Written::default();
+        let due = self.keeper.due(self.time());
+        let (opened, closed): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
+        opened.iter().for_each(|entry| block.push(entry.clone(), None));
+        self.write_wishes(&mut block);
+        if returns > 0 {
+            self.write_returns(&mut block, returns);
+            self.write_draw(&mut block, returns);
+        }
+        self.write_entries(&mut block);
+        self.write_authority(&mut block);
+        self.write_grants(&mut block, grants);
+        for adjust in std::mem::take(&mut self.adjusting) {
+            if !self.plain.openings[adjust.opening as usize].retired {
+                block.push(Entry::Adjust(adjust), None);
+            }
+        }
+        if self.queue.is_empty() {
+            let opens_now = |entry: &Entry| {
+                matches!(entry, Entry::Closed { opening }
+                    if opened.contains(&Entry::Opened { opening: *opening }))
+            };
+            let closed = closed.into_iter().filter(|entry| !opens_now(entry));
+            closed.for_each(|entry| block.push(entry, None));
+        }
+        let written = self.block(self.keeper.chain().epoch, block.entries);
+        self.in_flight = Some((written, block.requests));
+    }
+
+    fn write_wishes(&mut self, block: &mut Written) {
+        let time = self.time();
+        for wish in std::mem::take(&mut self.wishes) {
+            let mut bits = bits(self.ids);
+            let changed = self.keeper.change(&wish.ask(), time, &mut bits);
+            let expected = self.plain.decide(&wish, time);
+            match changed {
+                Changed::Settled(settled) => {
+                    assert_eq!(self.outcome(settled), expected, "{wish:?}");
+                }
+                Changed::Wait => {
+                    assert_eq!(expected, Outcome::Wait, "{wish:?}");
+                    self.wishes.push_back(wish);
+                }
+                Changed::Entry(entry, told) => {
+                    let Outcome::Write(deal) = expected else {
+                        panic!("{entry:?} is written, {expected:?} expected")
+                    };
+                    self.check_deal(&wish, &entry, &told, &deal, time);
+                    block.push(*entry, None);
+                }
+            }
+        }
+    }
+
+    /// An entry says what the rules say.
+    fn check_deal(&self, wish: &Wish, entry: &Entry, told: &Told, deal: &Deal, time: Timestamp) {
+        let id = wish.target.unwrap();
+        let had = self.plain.had.iter().find(|had| had.id == id);
+        let refused = matches!(told, Told::Refused(r) if r.reason == Reason::WrongState);
+        assert_eq!(refused, *deal == Deal::Refund);
+        assert!(refused || matches!(told, Told::Booking(t) | Told::Entry(t) if *t == id));
+        match (entry, deal) {
+            (Entry::Confirm(confirm), Deal::Confirm | Deal::Revive | Deal::Refund) => {
+                assert_eq!((confirm.booking, &confirm.request_id), (id, &wish.request_id));
+                let revived = confirm.revived.as_ref().map(|seats| {
+                    seats.iter().map(|seat| (seat.applicant, seat.number)).collect::<Vec<_>>()
+                });
+                let seats = (*deal == Deal::Revive).then(|| had.unwrap().seats.clone());
+                assert_eq!(revived, seats);
+            }
+            (Entry::Cancel(cancel), Deal::Cancel(leaving)) => {
+                assert_eq!((cancel.booking, &cancel.request_id), (id, &wish.request_id));
+                assert_eq!((&cancel.seats, cancel.cause), (leaving, CancelCause::Applicant));
+                self.check_release(had.unwrap().opening, true, cancel.release_at, time);
+            }
+            (Entry::Reschedule(swap), Deal::Move(slot, numbers)) => {
+                assert_eq!((swap.booking, &swap.request_id), (id, &wish.request_id));
+                assert_eq!(swap.reason, None);
+                self.check_swap(swap, *slot, numbers, time);
+            }
+            (Entry::Draw(DrawRecord::Withdrawn { receipt, .. }), Deal::Withdraw) => {
+                assert_eq!(*receipt, id);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn check_swap(&self, swap: &Reschedule, slot: u32, numbers: &[u16], time: Timestamp) {
+        let had = self.plain.had.iter().find(|had| had.id == swap.booking).unwrap();
+        let people: Vec<_> = had.seats.iter().map(|(who, _)| *who).collect();
+        let seats: Vec<_> = people.into_iter().zip(numbers.iter().copied()).collect();
+        let until = self.plain.openings[had.opening].record.slots[slot as usize].bookable_until;
+        let hold = had.hold.filter(|_| had.status == Status::Held).map(|hold| hold.min(until));
+        assert_eq!(swap.hold_expires_at, hold);
+        let moved: Vec<_> = swap.seats.iter().map(|seat| (seat.applicant, seat.number)).collect();
+        assert_eq!((swap.slot, moved), (slot, seats));
+        self.check_release(had.opening, true, swap.release_at, time);
+    }
+
+    fn check_release(
+        &self,
+        opening: usize,
+        cancelled: bool,
+        release_at: Option<Timestamp>,
+        time: Timestamp,
+    ) {
+        let rules = &self.plain.openings[opening].record.rules;
+        match if cancelled { &rules.cancelled } else { &rules.expired } {
+            ReturnRule::Immediate => assert_eq!(release_at, Some(time)),
+            ReturnRule::Delayed { from_ms, to_ms } => {
+                let (from, to) = (time.plus_millis(*from_ms), time.plus_millis(*to_ms));
+                assert!(release_at.is_some_and(|at| (from..=to).contains(&at)));
+            }
+            ReturnRule::At { .. } => assert_eq!(release_at, None),
+        }
+    }
+
+    fn write_returns(&mut self, block: &mut Written, most: usize) {
+        let time = self.time();
+        let due = self.plain.expires(time);
+        let mut bits = bits(self.ids);
+        let expiries = self.keeper.expiries(time, most, &mut bits);
+        assert_eq!(expiries.len(), due.len().min(most));
+        for entry in expiries {
+            let Entry::Expire(expire) = &entry else { panic!("{entry:?}") };
+            assert!(due.contains(&expire.booking));
+            let had = self.plain.had.iter().find(|had| had.id == expire.booking).unwrap();
+            self.check_release(had.opening, false, expire.release_at, time);
+            self.plain.touched.push(expire.booking);
+            block.push(entry, None);
+        }
+        let due = self.plain.releases(time);
+        let mut released = 0;
+        for entry in self.keeper.releases(time, most) {
+            let Entry::Released(now) = &entry else { panic!("{entry:?}") };
+            released += now.numbers.len();
+            self.check_released(now, &due);
+            block.push(entry, None);
+        }
+        // Those that revived bookings have again count as given.
+        assert!(released <= most && released + self.plain.revived.len() >= due.len().min(most));
+    }
+
+    fn check_released(&self, released: &Released, due: &[(usize, u32, u16)]) {
+        for number in &released.numbers {
+            assert!(due.contains(&(released.opening as usize, released.slot, *number)));
+        }
+    }
+
+    /// The next group of the draw that goes on, or begins.
+    fn write_draw(&mut self, block: &mut Written, most: usize) {
+        let time = self.time();
+        if self.drawing.is_none() {
+            self.ids += 1;
+            self.drawing = self.keeper.drawing(time, [self.ids as u8; 32]);
+            self.seed = ([self.ids as u8; 32], time);
+            let mut collected = self.plain.collected(time).into_iter();
+            let collected = collected.any(|number| !self.plain.revived.contains(&number));
+            let waits = (0..self.plain.openings.len())
+                .any(|o| !self.plain.order(o, time, &self.seed.0).is_empty());
+            assert!(self.drawing.is_some() || !(collected || waits), "a draw is due");
+        }
+        let Some(mut drawing) = self.drawing.take() else { return };
+        let Some(entries) = self.keeper.draw(&mut drawing, time, most) else { return };
+        self.drawing = Some(drawing);
+        self.check_group(&entries, time);
+        entries.into_iter().for_each(|entry| block.push(entry, None));
+    }
+
+    /// Every receipt of a group is next in its order, and gets what the rules say.
+    fn check_group(&mut self, entries: &[Entry], time: Timestamp) {
+        let (seed, due) = self.seed;
+        let mut pool = self.plain.collected(due);
+        let fits = |number: &(usize, u32, u16)| {
+            let (o, slot, number) = *number;
+            number <= self.plain.openings[o].places[slot as usize].quota
+        };
+        let all_fit = pool.iter().all(fits);
+        let mut decided: Vec<(BookingId, Option<&Grant>)> = Vec::new();
+        let mut groups = 0;
+        for entry in entries {
+            match entry {
+                Entry::Grant(grant) => decided.push((grant.booking, Some(grant))),
+                Entry::Draw(DrawRecord::NotDrawn { receipt }) => decided.push((*receipt, None)),
+                Entry::Draw(DrawRecord::Revealed { seed: told, .. }) => assert_eq!(*told, seed),
+                Entry::Draw(DrawRecord::Drawing { .. }) => groups += 1,
+                Entry::Draw(DrawRecord::Drawn { .. }) => {}
+                Entry::Released(released) => {
+                    self.check_released(released, &pool);
+                    let beyond = |n: &u16| !fits(&(released.opening as usize, released.slot, *n));
+                    assert!(decided.is_empty() && groups == 0);
+                    let nobody = self.plain.order(released.opening as usize, due, &seed);
+                    let nobody = nobody.iter().all(|id| self.plain.touched.contains(id));
+                    assert!(nobody || released.numbers.iter().all(beyond));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if decided.is_empty() {
+            return;
+        }
+        assert!(groups <= 1);
+        let opening = self.plain.entry(&decided[0].0).unwrap().opening;
+        assert!(all_fit || pool.iter().all(|n| n.0 != opening || fits(n)));
+        let order = self.plain.order(opening, due, &seed);
+        let next = order.into_iter().filter(|id| !self.plain.touched.contains(id));
+        for receipt in next.take(decided.len()).collect::<Vec<_>>() {
+            let of_it = decided.iter().find(|(id, _)| *id == receipt);
+            let (_, grant) = of_it.expect("drawn out of order");
+            let expected = self.plain.draw_one(&receipt, &mut pool, time);
+            let got = grant.map(|grant| {
+                let waits = self.plain.entry(&receipt).unwrap();
+                assert_eq!(grant.request_id, waits.request.request_id);
+                let people: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
+                assert_eq!(people, waits.request.applicants);
+                let hold = self.plain.openings[opening].hold_end(grant.slot, time);
+                assert_eq!(grant.hold_expires_at, hold);
+                (grant.slot, grant.seats.iter().map(|seat| seat.number).collect::<Vec<_>>())
+            });
+            assert_eq!(got, expected, "drawn {receipt}");
+            self.plain.touched.push(receipt);
+        }
+    }
+
+    fn write_entries(&mut self, block: &mut Written) {
+        let time = self.time();
+        for (mut entry, request) in std::mem::take(&mut self.entering) {
+            // The engine decides this with the block it goes into.
+            let still = self.plain.expected(&request, time);
+            if !matches!(still, crate::plain::Expected::Enter(_)) {
+                continue;
+            }
+            self.ids += 1;
+            assert_eq!(self.keeper.enter(&mut entry, receipt(self.ids)), Some(true));
+            self.plain.touched.push(entry.receipt);
+            block.push(Entry::Draw(DrawRecord::Entered(entry)), Some(request));
+        }
+    }
+
+    fn write_authority(&mut self, block: &mut Written) {
+        let time = self.time();
+        for (id, moved) in std::mem::take(&mut self.authority) {
+            let had = self.plain.had.iter().find(|had| had.id == id).cloned();
+            let had = had.filter(|had| had.is_live() && !self.plain.touched.contains(&id));
+            let mut bits = bits(self.ids);
+            let entry = if moved {
+                let slots = had.as_ref().map_or(0, |h| self.plain.openings[h.opening].places.len());
+                let slots: Vec<u32> = (0..slots as u32).collect();
+                self.keeper.move_by_authority(id, &slots, "op: why", time, &mut bits)
+            } else {
+                self.keeper.cancel_by_authority(id, "op: why", time, &mut bits)
+            };
+            let Some(had) = had else {
+                assert!(entry.is_none());
+                continue;
+            };
+            if moved {
+                let others = 0..self.plain.openings[had.opening].places.len() as u32;
+                let others: Vec<u32> = others.filter(|slot| *slot != had.slot).collect();
+                let expected = self.plain.swap(&had, &others, time);
+                match (&entry, expected) {
+                    (None, None) => continue,
+                    (Some(Entry::Reschedule(swap)), Some((slot, numbers))) => {
+                        assert!(swap.reason.is_some());
+                        self.check_swap(swap, slot, &numbers, time);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            } else {
+                let Some(Entry::Cancel(cancel)) = &entry else { panic!("{entry:?}") };
+                assert_eq!((cancel.cause, cancel.seats.len()), (CancelCause::Authority, 0));
+                assert_eq!(cancel.refund_due, had.paid().is_some());
+                self.check_release(had.opening, true, cancel.release_at, time);
+            }
+            self.plain.touched.push(id);
+            entry.into_iter().for_each(|entry| block.push(entry, None));
+        }
+    }
+
+    fn write_grants(&mut self, block: &mut Written, most: u8) {
+        let time = self.time();
+        for _ in 0..most {
+            let Some(mut grant) = self.queue.pop_front() else { break };
+            let (opening, slot, places) = (grant.opening as usize, grant.slot, grant.seats.len());
+            let has_room = self.plain.has_room(opening, slot, places)
+                && !self.plain.openings[opening].too_late(slot, time);
+            // Few different bits: an id that is taken has to be noticed.
+            let numbered = loop {
+                match self.keeper.number(&mut grant, time, u128::from(self.ids / 3)) {
+                    Numbered::IdTaken => self.ids += 1,
+                    done => break done,
+                }
+            };
+            assert_eq!(numbered == Numbered::Done, has_room);
+            if !has_room {
+                self.give_up(grant);
+                continue;
+            }
+            let numbers: Vec<u16> = grant.seats.iter().map(|seat| seat.number).collect();
+            let lowest = self.plain.lowest_numbers(opening, slot, places);
+            assert_eq!(numbers, lowest, "the lowest numbers first");
+            self.plain.taken.extend(numbers.into_iter().map(|number| (opening, slot, number)));
+            assert_eq!(grant.hold_expires_at, self.plain.openings[opening].hold_end(slot, time));
+            let of_it = |p: &&Pending| {
+                p.opening == opening
+                    && p.request.is_some()
+                    && p.people[0] == grant.seats[0].applicant
+            };
+            let request = self.plain.pending.iter().find(of_it).unwrap().request.clone();
+            block.push(Entry::Grant(*grant.enter()), request);
+        }
+    }
+}
+
+/// Random bits, the same for every run of a history.
+fn bits(seed: u32) -> impl FnMut() -> u128 {
+    let mut next = u128::from(seed);
+    move || {
+        next += 7;
+        next
+    }
+}
+
+/// Bits of a receipt, far from those of bookings.
+fn receipt(number: u32) -> u128 {
+    10_000_000 + u128::from(number)
+}
