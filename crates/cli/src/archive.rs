@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::reader::Durable;
+use giliran_nats::ledger::archive::Archive;
+use giliran_nats::ledger::reader::Durable;
+use giliran_nats::ledger::{self, Ledger};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger;
+use giliran_nats::ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_persist::StoreUrl;
 use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
 use giliran_surge::log;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use giliran_allocator::Calendar;
-use giliran_broker::{connection, ledger};
 use giliran_config::Config;
+use giliran_nats::{connection, ledger};
 use giliran_wire::Timestamp;
 
 use crate::failure::Failure;
@@ -51,7 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     };
     let config = read(file)?;
-    let now = args.at.unwrap_or_else(giliran_broker::clock::now);
+    let now = args.at.unwrap_or_else(giliran_nats::clock::now);
     let wrong = wrong(&config, now);
     let verdict = if wrong.is_empty() { "fine" } else { "no engine would open all of it" };
     let data = Calendar::data();

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use giliran_broker::ledger;
-use giliran_broker::server::{self, Server, ServerOptions};
-use giliran_broker::{clock, connection};
 use giliran_config::Config;
+use giliran_nats::ledger;
+use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::{clock, connection};
 use giliran_persist::StoreUrl;
 use giliran_surge::audit::{self, Facts, Sources};
 use giliran_surge::load::{self, Load, Progress};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger;
+use giliran_nats::ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_surge::audit::{Facts, Stage};
 use giliran_surge::draw::{Extract, Known, Problem};
 use giliran_wire::beacon::{Network, Round};

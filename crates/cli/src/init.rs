@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::Client;
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::{clock, suitability};
+use giliran_nats::ledger::{self, Ledger};
+use giliran_nats::{clock, suitability};
 use giliran_wire::ledger::Genesis;
 use giliran_wire::subject::Domain;
 use giliran_wire::{ApplicantKey, LedgerId};

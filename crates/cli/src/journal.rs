@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger;
+use giliran_nats::ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_surge::journal::{Action, Journal};
 use giliran_wire::subject::Domain;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use giliran_broker::private;
+use giliran_nats::private;
 use giliran_wire::ApplicantKey;
 
 use crate::failure::Failure;

@@ -1,8 +1,8 @@
 //! `giliran ledger`: what an administrator does to the ledger itself.
 
-use giliran_broker::lease::Lease;
-use giliran_broker::ledger;
 use giliran_engine::rebuild::Damaged;
+use giliran_nats::lease::Lease;
+use giliran_nats::ledger;
 use giliran_wire::WriterNonce;
 use giliran_wire::ledger::Signed;
 use giliran_wire::snapshot::PART_BYTES;

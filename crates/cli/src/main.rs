@@ -149,7 +149,7 @@ fn main() -> ExitCode {
     }
     // Ledger, store and marks hold applicants' pseudonyms; reports are for others.
     if runs || matches!(command.operation, Init(_) | Archive(_) | Demo(_)) {
-        giliran_broker::private::keep_to_oneself();
+        giliran_nats::private::keep_to_oneself();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger;
+use giliran_nats::ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_surge::recorded::{
     Figures, Gateway, Metrics, Recorded, RecordedError, gateway, report,
 };

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use giliran_broker::archive::Archive;
-use giliran_broker::connection::{self, Login};
-use giliran_broker::follower::{Progress, View};
-use giliran_broker::lease::{Lease, TWIN};
-use giliran_broker::ledger::Ledger;
-use giliran_broker::{ErrorKind, private, suitability};
 use giliran_config::Config;
 use giliran_engine::{Engine, Metrics, Options, foreign_messages};
 use giliran_feed::Feed;
+use giliran_nats::connection::{self, Login};
+use giliran_nats::follower::{Progress, View};
+use giliran_nats::lease::{Lease, TWIN};
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::archive::Archive;
+use giliran_nats::{ErrorKind, private, suitability};
 use giliran_persist::{Persist, StoreUrl};
 use giliran_wire::ApplicantKey;
 use giliran_wire::admin::check_signed;
@@ -85,7 +85,7 @@ impl Nats {
         self.access.connect(&self.url, name).await
     }
 
-    pub(crate) async fn try_connect(&self, name: &str) -> Result<Client, giliran_broker::Error> {
+    pub(crate) async fn try_connect(&self, name: &str) -> Result<Client, giliran_nats::Error> {
         self.access.try_connect(&self.url, name).await
     }
 
@@ -103,7 +103,7 @@ impl Access {
         })
     }
 
-    async fn try_connect(&self, url: &str, name: &str) -> Result<Client, giliran_broker::Error> {
+    async fn try_connect(&self, url: &str, name: &str) -> Result<Client, giliran_nats::Error> {
         let login = Login {
             credentials: self.nats_credentials.clone(),
             nkey: self.nats_nkey.clone(),
@@ -145,7 +145,7 @@ impl Streams {
 pub(crate) async fn suitable(
     client: &Client,
     monitor: Option<&str>,
-) -> Result<Vec<String>, giliran_broker::Error> {
+) -> Result<Vec<String>, giliran_nats::Error> {
     let found = suitability::check(client, monitor).await?;
     let warning = match found.sync_always {
         Some(true) => return Ok(Vec::new()),

@@ -2,10 +2,10 @@
 //! It is shown meanwhile what is missing.
 
 use async_nats::Client;
-use giliran_broker::follower::asked;
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::state::{Report, Reports, State};
-use giliran_broker::{Error, ErrorKind};
+use giliran_nats::follower::asked;
+use giliran_nats::ledger::{self, Ledger};
+use giliran_nats::state::{Report, Reports, State};
+use giliran_nats::{Error, ErrorKind};
 use giliran_wire::subject::Domain;
 use std::time::Duration;
 use tokio::sync::watch;

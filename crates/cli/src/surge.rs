@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use giliran_broker::clock;
+use giliran_nats::clock;
 use giliran_surge::rush::{self, Ended, Live, Record, Rush, RushError, View, report};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;

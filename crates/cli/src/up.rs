@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use giliran_broker::ErrorKind;
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::server::{self, Server, ServerOptions};
 use giliran_config::Config;
+use giliran_nats::ErrorKind;
+use giliran_nats::ledger::{self, Ledger};
+use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_persist::StoreUrl;
 use giliran_wire::ApplicantKey;
 use tokio::sync::watch;
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (stop_following, follow) = watch::channel(false);
     let config = match &args.config {
         Some(file) => check::read_to_run(file)?,
-        None => Config::dev(giliran_broker::clock::now()),
+        None => Config::dev(giliran_nats::clock::now()),
     };
     let _held = hold_folder(&args.data)?;
     let (server, url, monitor) = match &args.nats {

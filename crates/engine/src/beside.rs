@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use giliran_broker::clock::Moment;
 use giliran_config::{Finding, What};
+use giliran_nats::clock::Moment;
 
 use crate::metrics::Metrics;
 

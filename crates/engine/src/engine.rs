@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use giliran_allocator::{Book, Calendar, FoldError, Folded, Keeper};
-use giliran_broker::ErrorKind;
-use giliran_broker::clock::{self, Moment};
-use giliran_broker::follower::{self, Follower, Health, Progress, Rounds, Trouble};
-use giliran_broker::lease::{Held, Lease};
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::state::{Report, State};
-use giliran_broker::watch::{Mark, Seen};
 use giliran_config::Config;
+use giliran_nats::ErrorKind;
+use giliran_nats::clock::{self, Moment};
+use giliran_nats::follower::{self, Follower, Health, Progress, Rounds, Trouble};
+use giliran_nats::lease::{Held, Lease};
+use giliran_nats::ledger::{self, Ledger};
+use giliran_nats::state::{Report, State};
+use giliran_nats::watch::{Mark, Seen};
 use giliran_wire::ledger::{Chain, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
@@ -182,7 +182,7 @@ pub enum EngineError {
     Flush(async_nats::client::FlushError),
     /// The broker refused or cannot do something.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
+    Broker(#[from] giliran_nats::Error),
 }
 
 impl From<HighWaterError> for EngineError {

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use giliran_broker::clock::Moment;
+use giliran_nats::clock::Moment;
 
 /// The part of the lease at its end that is not used.
 pub(crate) const MARGIN: Duration = Duration::from_millis(500);

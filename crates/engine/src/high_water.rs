@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use giliran_broker::watch::Mark;
+use giliran_nats::watch::Mark;
 use serde_json::json;
 
 /// A file in the data folder with ledger id, sequence and hash.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use giliran_broker::clock::Moment;
-use giliran_broker::watch::Mark;
+use giliran_nats::clock::Moment;
+use giliran_nats::watch::Mark;
 use tokio::sync::watch;
 
 use crate::high_water::{HighWater, HighWaterError};

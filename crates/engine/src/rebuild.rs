@@ -9,7 +9,7 @@
 
 use futures_util::StreamExt;
 use giliran_allocator::{FoldError, Keeper};
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
 use giliran_wire::WriterNonce;
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
 
@@ -18,7 +18,7 @@ use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
 pub enum RebuildError {
     /// The broker.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
+    Broker(#[from] giliran_nats::Error),
     /// What was written cannot be read as it should be.
     #[error(transparent)]
     Fold(#[from] FoldError),
@@ -210,7 +210,7 @@ impl Damaged {
 async fn fold(
     ledger: &Ledger,
     to: u64,
-) -> Result<(Keeper, Option<(u64, String)>), giliran_broker::Error> {
+) -> Result<(Keeper, Option<(u64, String)>), giliran_nats::Error> {
     let mut keeper = Keeper::beginning_with(ledger.generation());
     let mut blocks = ledger.blocks(ledger.first(), to);
     while let Some(message) = blocks.next().await {

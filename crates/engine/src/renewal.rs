@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use giliran_broker::clock::Moment;
-use giliran_broker::lease::Held;
+use giliran_nats::clock::Moment;
+use giliran_nats::lease::Held;
 use tokio::sync::watch;
 
 use crate::engine::LEASE_TTL;
@@ -96,9 +96,9 @@ impl Steps {
 
 #[cfg(test)]
 mod tests {
-    use giliran_broker::connection;
-    use giliran_broker::lease::Lease;
-    use giliran_broker::server::{Server, ServerOptions, locate};
+    use giliran_nats::connection;
+    use giliran_nats::lease::Lease;
+    use giliran_nats::server::{Server, ServerOptions, locate};
     use giliran_wire::subject::Domain;
 
     use super::*;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use giliran_allocator::Keeper;
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
 use giliran_wire::ledger::Block;
 use giliran_wire::snapshot::{self, SnapshotError, Writer};
 use giliran_wire::{BlockHash, LedgerId};

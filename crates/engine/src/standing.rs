@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use giliran_allocator::Keeper;
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
 
 use crate::engine::EngineError;
 

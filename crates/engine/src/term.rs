@@ -9,10 +9,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use giliran_allocator::{Keeper, Refusal};
-use giliran_broker::append::{AppendOutcome, Appender};
-use giliran_broker::clock;
-use giliran_broker::ledger::Ledger;
-use giliran_broker::state::State;
+use giliran_nats::clock;
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::append::{AppendOutcome, Appender};
+use giliran_nats::state::State;
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Signed, TakeOver};
@@ -183,8 +183,8 @@ struct Term<'a> {
     tasks: JoinSet<()>,
     stop_intake: watch::Sender<bool>,
     /// The next generation's stream, and who asked for it, once it is made.
-    nexts_tx: mpsc::Sender<(Result<Ledger, giliran_broker::Error>, Asked)>,
-    nexts: mpsc::Receiver<(Result<Ledger, giliran_broker::Error>, Asked)>,
+    nexts_tx: mpsc::Sender<(Result<Ledger, giliran_nats::Error>, Asked)>,
+    nexts: mpsc::Receiver<(Result<Ledger, giliran_nats::Error>, Asked)>,
     /// One is being made; or could not be made, until then.
     making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
@@ -306,7 +306,7 @@ impl Term<'_> {
         });
     }
 
-    fn roll(&mut self, next: Result<Ledger, giliran_broker::Error>, asked: Asked) {
+    fn roll(&mut self, next: Result<Ledger, giliran_nats::Error>, asked: Asked) {
         match next {
             Ok(next) if next.generation() == self.office.ledger.generation() + 1 => {
                 let (name, first) = (next.name().to_owned(), next.first());
@@ -540,7 +540,7 @@ impl Term<'_> {
         drop(self.sequencer.into_keeper());
         let broken = self.office.engine.health.watch().check().err();
         // It may have been whole again by now; then all is read anew, no more.
-        let error = broken.unwrap_or_else(|| giliran_broker::Error::plain("the ledger was broken"));
+        let error = broken.unwrap_or_else(|| giliran_nats::Error::plain("the ledger was broken"));
         Err(error.into())
     }
 
@@ -637,7 +637,7 @@ fn no_answers() -> EngineError {
 }
 
 /// What stands at a sequence of a generation's stream, by its leader.
-async fn look(ledger: &Ledger, generation: u32, seq: u64) -> Result<Read, giliran_broker::Error> {
+async fn look(ledger: &Ledger, generation: u32, seq: u64) -> Result<Read, giliran_nats::Error> {
     let stream = ledger.of_generation(generation).await?.ok_or_else(|| ledger.gone(generation))?;
     Ok(match stream.read_at(seq).await? {
         Some(bytes) => Read::Found(bytes),
@@ -666,8 +666,8 @@ async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<Shared>) {
 
 #[cfg(test)]
 mod tests {
-    use giliran_broker::server::{Server, ServerOptions, locate};
-    use giliran_broker::{connection, ledger};
+    use giliran_nats::server::{Server, ServerOptions, locate};
+    use giliran_nats::{connection, ledger};
     use giliran_wire::ApplicantKey;
     use giliran_wire::LedgerId;
     use giliran_wire::ledger::Genesis;

@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use giliran_broker::clock;
-use giliran_broker::follower::{Follower, Health, Rounds, View, asked};
-use giliran_broker::ledger::Ledger;
-use giliran_broker::reader::Durable;
-use giliran_broker::state::State;
+use giliran_nats::clock;
+use giliran_nats::follower::{Follower, Health, Rounds, View, asked};
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::reader::Durable;
+use giliran_nats::state::State;
 use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;

@@ -20,7 +20,7 @@ mod turn;
 mod watching;
 
 pub use follow::Feed;
-use giliran_broker::state::State;
+use giliran_nats::state::State;
 
 /// Why the feed does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +33,10 @@ pub enum FeedError {
     Mismatch(String),
     /// The broker cannot do something just now.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
+    Broker(#[from] giliran_nats::Error),
 }
 
-impl giliran_broker::follower::Trouble for FeedError {
+impl giliran_nats::follower::Trouble for FeedError {
     fn trouble(&self) -> Option<State> {
         Some(match self {
             Self::Ledger(_) => State::Damaged,

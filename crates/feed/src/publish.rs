@@ -20,8 +20,8 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use giliran_broker::Error;
-use giliran_broker::connection::connects;
+use giliran_nats::Error;
+use giliran_nats::connection::connects;
 use giliran_wire::event::{CONTENT_TYPE, EventId};
 use giliran_wire::subject::Domain;
 

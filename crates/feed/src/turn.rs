@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
-use giliran_broker::Error;
-use giliran_broker::lease::{Held, Lease};
+use giliran_nats::Error;
+use giliran_nats::lease::{Held, Lease};
 use giliran_wire::subject::Domain;
 
 /// How long a copy that vanished keeps the others waiting.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
-use giliran_broker::Error;
+use giliran_nats::Error;
 use giliran_wire::subject::Domain;
 use serde_json::{Map, Value, json};
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
 use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
-use giliran_broker::append::{AppendOutcome, Appender};
-use giliran_broker::connection::{Login, connect};
-use giliran_broker::follower::{Progress, View};
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::server::{Server, ServerOptions, locate};
-use giliran_broker::state::{Report, State};
 use giliran_feed::{Feed, FeedError};
+use giliran_nats::connection::{Login, connect};
+use giliran_nats::follower::{Progress, View};
+use giliran_nats::ledger::append::{AppendOutcome, Appender};
+use giliran_nats::ledger::{self, Ledger};
+use giliran_nats::server::{Server, ServerOptions, locate};
+use giliran_nats::state::{Report, State};
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{
@@ -78,7 +78,7 @@ impl Rig {
             continues: None,
             rebuilt: None,
         };
-        let time = giliran_broker::clock::now();
+        let time = giliran_nats::clock::now();
         let ledger =
             ledger::init(&client, &Domain::default(), genesis, LEDGER, time, 1).await.unwrap();
         let appender = ledger.appender(&client).await.unwrap();

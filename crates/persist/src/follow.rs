@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_broker::archive::Archive;
-use giliran_broker::follower::{Follower, Health, Rounds, View, asked};
-use giliran_broker::ledger::Ledger;
-use giliran_broker::state::State;
-use giliran_broker::watch::Mark;
+use giliran_nats::follower::{Follower, Health, Rounds, View, asked};
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::archive::Archive;
+use giliran_nats::state::State;
+use giliran_nats::watch::Mark;
 use giliran_wire::ledger::{Block, Chain};
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
@@ -162,7 +162,7 @@ impl Persist {
             )));
         };
         for block in blocks {
-            let broken = |error| giliran_broker::Error::new(&format!("archived {stream}"), error);
+            let broken = |error| giliran_nats::Error::new(&format!("archived {stream}"), error);
             let (seq, bytes) = block.map_err(broken)?;
             if *shutdown.borrow() {
                 return Ok(ControlFlow::Break(()));
@@ -216,7 +216,7 @@ impl Persist {
     fn archived_block(&self, stream: &str, wanted: u64) -> Result<Option<Bytes>, PersistError> {
         let Some(archive) = &self.archive else { return Ok(None) };
         for block in archive.blocks(stream)?.into_iter().flatten() {
-            let broken = |error| giliran_broker::Error::new(&format!("archived {stream}"), error);
+            let broken = |error| giliran_nats::Error::new(&format!("archived {stream}"), error);
             let (seq, bytes) = block.map_err(broken)?;
             if seq == wanted {
                 return Ok(Some(bytes.into()));

@@ -15,7 +15,7 @@ mod follow;
 mod rows;
 mod store;
 
-use giliran_broker::state::State;
+use giliran_nats::state::State;
 
 pub use follow::Persist;
 pub use rows::{Rows, Stored, StoredAction, hash};
@@ -35,10 +35,10 @@ pub enum PersistError {
     Store(#[from] StoreError),
     /// The broker cannot do something.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
+    Broker(#[from] giliran_nats::Error),
 }
 
-impl giliran_broker::follower::Trouble for PersistError {
+impl giliran_nats::follower::Trouble for PersistError {
     fn trouble(&self) -> Option<State> {
         Some(match self {
             Self::Damage(_) | Self::Store(StoreError::Unstorable(_)) => State::Damaged,

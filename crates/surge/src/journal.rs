@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{Cancel, CancelCause, Deed, Entry, OpeningRecord, Reading, Reschedule};
 use serde_json::{Value, json};
 
-use crate::walk::{self, WalkError};
+use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
 
 /// Something that was done in one stroke.
 #[derive(Debug, Clone)]
@@ -108,15 +108,15 @@ impl Journal {
     /// # Errors
     ///
     /// Where the ledger cannot be read.
-    pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, WalkError> {
+    pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, ScanError> {
         let mut journal = Self::default();
-        let read = |read: walk::Read<'_>| {
+        let read = |read: Scanned<'_>| {
             if let Reading::Valid(block) = &read.reading {
                 journal.read(read.seq, block.time, &block.entries);
             }
-            Ok::<_, WalkError>(())
+            Ok::<_, ScanError>(())
         };
-        walk::walk(ledger, archive, read).await?;
+        scan(ledger, archive, read).await?;
         Ok(journal)
     }
 

@@ -23,4 +23,3 @@ pub mod log;
 pub mod proof;
 pub mod recorded;
 pub mod rush;
-pub mod walk;

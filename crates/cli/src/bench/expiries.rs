@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use giliran_broker::clock;
-use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_nats::clock;
+use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::ledger::{Block, Entry};
 use giliran_wire::request::{Book, Choice, MAX_BATCH, write_binary};
 use giliran_wire::subject::Domain;
@@ -39,7 +39,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
     .await?;
     let url = server.url();
     let client =
-        giliran_broker::connection::connect(&url, "giliran bench", &Default::default()).await?;
+        giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
     let domain = Domain::default();
     let key_file = folder.join(key::FILE);
     let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
@@ -179,7 +179,7 @@ async fn surge(
 /// Expiries in the ledger: how many, first and last (seconds since `begun`), and
 /// the most that one came after its deadline, ms.
 async fn expired(
-    ledger: &giliran_broker::ledger::Ledger,
+    ledger: &giliran_nats::ledger::Ledger,
     begun: i64,
 ) -> Result<(usize, f64, f64, i64), Failure> {
     let (_, tail) = ledger.tail().await?;

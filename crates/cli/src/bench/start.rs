@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use giliran_broker::clock;
-use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_nats::clock;
+use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::request::{Lookup, MAX_BATCH, write_binary};
 use giliran_wire::subject::Domain;
 use tokio::process::Child;
@@ -33,7 +33,7 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     .await?;
     let url = server.url();
     let client =
-        giliran_broker::connection::connect(&url, "giliran bench", &Default::default()).await?;
+        giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
     let domain = Domain::default();
     let key_file = folder.join(key::FILE);
     let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;

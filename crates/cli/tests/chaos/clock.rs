@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use giliran_broker::clock;
-use giliran_broker::ledger;
+use giliran_nats::clock;
+use giliran_nats::ledger;
 use giliran_wire::ledger::{Block, Entry, Signed};
 
 use crate::WITHIN;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_nats::server::{self, Server, ServerOptions};
 
 use crate::away::{BACK_WITHIN, TOLD_WITHIN, ask, nobody_works};
 use crate::promise::Promise;

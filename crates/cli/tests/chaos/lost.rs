@@ -39,7 +39,7 @@ impl Rig {
     }
 
     pub(crate) async fn tail(&self) -> u64 {
-        let ledger = giliran_broker::ledger::open(&self.client, &self.domain).await.unwrap();
+        let ledger = giliran_nats::ledger::open(&self.client, &self.domain).await.unwrap();
         ledger.tail().await.unwrap().1
     }
 }

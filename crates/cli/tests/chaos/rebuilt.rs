@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_broker::ledger;
 use giliran_engine::rebuild::Damaged;
+use giliran_nats::ledger;
 use giliran_wire::ledger::{Block, Signed};
 use giliran_wire::{BlockHash, WriterNonce};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::WITHIN;
-use giliran_broker::server::Server;
+use giliran_nats::server::Server;
 
 use crate::promise::{Promise, stalled};
 use crate::rig::{Rig, Role, get};

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use blst::min_sig::SecretKey;
-use giliran_broker::clock;
+use giliran_nats::clock;
 use giliran_wire::beacon::Round;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

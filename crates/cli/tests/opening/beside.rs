@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_broker::clock;
+use giliran_nats::clock;
 
 use crate::rig::{Rig, Role, config, get, text};
 use crate::told::line;

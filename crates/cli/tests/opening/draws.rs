@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_broker::clock;
+use giliran_nats::clock;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, database, text};

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use giliran_broker::ledger;
+use giliran_nats::ledger;
 
 use crate::rig::{Rig, config, database, text};
 

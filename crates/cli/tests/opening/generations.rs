@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use giliran_broker::ledger;
+use giliran_nats::ledger;
 use serde_json::json;
 
 use crate::rig::{Rig, config, database, text};

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use giliran_broker::clock;
+use giliran_nats::clock;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, database};

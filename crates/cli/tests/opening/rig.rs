@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use giliran_broker::archive::Archive;
-use giliran_broker::server::{self, Server, ServerOptions};
-use giliran_broker::{clock, connection, ledger};
+use giliran_nats::ledger::archive::Archive;
+use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::{clock, connection, ledger};
 use giliran_persist::{Store, StoreUrl};
 use giliran_surge::audit::{self, AuditError, Check, Facts, Sources, Verdict};
 use giliran_surge::load::{self, Load, Progress};

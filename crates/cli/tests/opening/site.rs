@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use giliran_broker::connection::{self, Login};
-use giliran_broker::server;
+use giliran_nats::connection::{self, Login};
+use giliran_nats::server;
 
 /// Giliran's own roles: trusted with the account that has the streams.
 const OWN: [&str; 6] = ["engine", "persist", "feed", "archivist", "setup", "administrator"];

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use giliran_broker::clock;
+use giliran_nats::clock;
 use giliran_wire::{BookingId, Timestamp};
 use serde_json::{Value, json};
 

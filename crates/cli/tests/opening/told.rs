@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use giliran_broker::clock;
-use giliran_broker::state::State;
+use giliran_nats::clock;
+use giliran_nats::state::State;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, Role, database, get};

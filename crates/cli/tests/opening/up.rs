@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use giliran_broker::server;
+use giliran_nats::server;
 
 pub(crate) struct Up {
     child: Child,

@@ -130,7 +130,7 @@ impl Shared {
     }
 
     fn handle(&self, chunk: Chunk, decided: &mut Decided, out: &mut Outbox) {
-        let wall = giliran_broker::clock::now().as_millis();
+        let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.book.engine_time(Timestamp::from_millis(believed));
         for message in chunk.messages {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use giliran_broker::reader::Durable;
+use giliran_nats::ledger::reader::Durable;
 use giliran_wire::ledger::{Chain, OpeningRecord, Stage};
 
 use crate::rows::{Batch, Stored, StoredAction};

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_persist::{Stored, StoredAction};
 use giliran_wire::answer::{FreePlaces, Status};
 use giliran_wire::event::EventId;
@@ -21,7 +21,7 @@ use super::{AuditError, Check, Findings};
 use crate::draw::Extract;
 use crate::journal::Journal;
 use crate::log::Choice;
-use crate::walk::{self, Read};
+use giliran_nats::ledger::scan::{Scanned, scan};
 
 /// An engine that decides nothing for so long after the ledger's last block has
 /// nobody who asks: refusals are put on record as well.
@@ -212,12 +212,12 @@ impl Facts {
     /// [`AuditError`] where it cannot be read, or is damaged.
     pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, AuditError> {
         let mut facts = Self::default();
-        walk::walk(ledger, archive, |read| facts.fold(read)).await?;
+        scan(ledger, archive, |read| facts.fold(read)).await?;
         Ok(facts)
     }
 
-    fn fold(&mut self, read: Read<'_>) -> Result<(), AuditError> {
-        let Read { seq, bytes, reading, chain } = read;
+    fn fold(&mut self, read: Scanned<'_>) -> Result<(), AuditError> {
+        let Scanned { seq, bytes, reading, chain } = read;
         self.chain.clone_from(chain);
         self.blocks += 1;
         self.generations.fold(seq, bytes, &reading);

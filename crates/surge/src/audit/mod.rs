@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
 use futures_util::{StreamExt, stream};
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_persist::{Store, StoreUrl};
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::subject::Domain;
@@ -22,7 +22,7 @@ pub use facts::Facts;
 pub use orders::{Stage, Told};
 
 use crate::log::Attempt;
-use crate::walk::WalkError;
+use giliran_nats::ledger::scan::ScanError;
 
 /// How long those who follow the ledger may take to stand where it ended when
 /// the audit began.
@@ -72,10 +72,10 @@ pub struct Sources {
 pub enum AuditError {
     /// The ledger cannot be read.
     #[error(transparent)]
-    Walk(#[from] WalkError),
+    Scan(#[from] ScanError),
     /// The broker.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
+    Broker(#[from] giliran_nats::Error),
     /// A store cannot be read.
     #[error("{0}: {1}")]
     Store(StoreUrl, giliran_persist::StoreError),
@@ -212,7 +212,7 @@ async fn events(context: &Context, domain: &Domain, facts: &Facts) -> Result<Che
         return Ok(not_checked("events", WHAT, "there is no event stream"));
     };
     let broker = |what: &str, error: &dyn std::fmt::Display| {
-        giliran_broker::Error::plain(format!("{what}: {error}"))
+        giliran_nats::Error::plain(format!("{what}: {error}"))
     };
     let expected = facts.event_ids();
     let since = Instant::now();

@@ -226,7 +226,7 @@ pub struct Figures {
 /// A group that is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// `cohort`, `channel`, `device`, `party of` or `broker`.
+    /// `cohort`, `channel`, `device`, `party of` or `nats`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,

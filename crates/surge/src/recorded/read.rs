@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger::Ledger;
+use giliran_nats::ledger::Ledger;
+use giliran_nats::ledger::archive::Archive;
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Chain, DrawRecord, Entry, Grant,
     OpeningRecord, Order, Reading, Seat, Signed, Tally,
@@ -12,14 +12,14 @@ use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::places::{Cause, Change, Offered, Places};
 use crate::journal::{Action, Journal};
-use crate::walk::{self, Read, WalkError};
+use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
 
 /// Why an opening cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
     /// The ledger cannot be read.
     #[error(transparent)]
-    Walk(#[from] WalkError),
+    Scan(#[from] ScanError),
     /// There is no such opening.
     #[error("{}", unknown(.0, .1))]
     Unknown(String, Vec<String>),
@@ -178,7 +178,7 @@ impl Recorded {
         seq: u64,
     ) -> Result<Self, RecordedError> {
         let mut reader = Reader { until: seq, ..Reader::new(opening) };
-        walk::walk(ledger, archive, |read| reader.fold(read)).await?;
+        scan(ledger, archive, |read| reader.fold(read)).await?;
         reader.end()
     }
 
@@ -290,12 +290,12 @@ impl Reader {
     /// [`RecordedError`], also for damage.
     pub fn block(&mut self, seq: u64, bytes: &[u8]) -> Result<(), RecordedError> {
         let mut chain = self.chain.clone();
-        let reading = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
-        self.fold(Read { seq, bytes, reading, chain: &chain })
+        let reading = chain.read_bytes(seq, bytes).map_err(ScanError::from)?;
+        self.fold(Scanned { seq, bytes, reading, chain: &chain })
     }
 
-    pub(super) fn fold(&mut self, read: Read<'_>) -> Result<(), RecordedError> {
-        let Read { seq, reading, chain, .. } = read;
+    pub(super) fn fold(&mut self, read: Scanned<'_>) -> Result<(), RecordedError> {
+        let Scanned { seq, reading, chain, .. } = read;
         if seq > self.until {
             return Ok(());
         }

@@ -70,7 +70,7 @@ impl Latency {
 /// How those of a cohort, channel, device, size or broker fared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GroupRecord {
-    /// `cohort`, `channel`, `device`, `party of` or `broker`.
+    /// `cohort`, `channel`, `device`, `party of` or `nats`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,

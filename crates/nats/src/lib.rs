@@ -2,7 +2,7 @@
 //!
 //! [`server`] runs a nats-server child, [`connection`] connects, [`suitability`]
 //! says whether a server can carry a ledger, [`ledger`] makes and opens the
-//! ledger's streams, [`reader`] reads them, [`append`] writes to them under their
+//! ledger's streams, [`ledger::reader`] reads them, [`ledger::append`] writes to them under their
 //! fence, [`lease`] says which engine should try to serve, [`private`] reads
 //! secrets.
 //!
@@ -16,8 +16,6 @@
 //!
 //! Deliberately not here: the meaning of a block beyond genesis.
 
-pub mod append;
-pub mod archive;
 pub mod clock;
 pub mod connection;
 mod error;
@@ -26,7 +24,6 @@ pub mod lease;
 pub mod ledger;
 mod login;
 pub mod private;
-pub mod reader;
 pub mod server;
 pub mod state;
 pub mod suitability;

@@ -1,16 +1,16 @@
 //! Every block of a ledger, generation by generation.
 
+use crate::ledger::Ledger;
+use crate::ledger::archive::Archive;
 use futures_util::StreamExt;
-use giliran_broker::archive::Archive;
-use giliran_broker::ledger::Ledger;
 use giliran_wire::ledger::{Chain, Damage, Reading};
 
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum WalkError {
+pub enum ScanError {
     /// The broker.
     #[error(transparent)]
-    Broker(#[from] giliran_broker::Error),
+    Broker(#[from] crate::Error),
     /// The ledger is damaged.
     #[error(transparent)]
     Damage(#[from] Damage),
@@ -21,7 +21,7 @@ pub enum WalkError {
 
 /// A message of the ledger as it was read.
 #[derive(Debug)]
-pub struct Read<'a> {
+pub struct Scanned<'a> {
     /// Its sequence.
     pub seq: u64,
     /// Its stored bytes.
@@ -37,45 +37,45 @@ pub struct Read<'a> {
 ///
 /// # Errors
 ///
-/// [`WalkError`], or what `each` says.
-pub async fn walk<E: From<WalkError>>(
+/// [`ScanError`], or what `each` says.
+pub async fn scan<E: From<ScanError>>(
     ledger: &Ledger,
     archive: Option<&Archive>,
-    mut each: impl FnMut(Read<'_>) -> Result<(), E>,
+    mut each: impl FnMut(Scanned<'_>) -> Result<(), E>,
 ) -> Result<Chain, E> {
     let mut chain = Chain::new();
     let mut read = |chain: &mut Chain, seq: u64, bytes: &[u8]| {
-        let reading = chain.read_bytes(seq, bytes).map_err(WalkError::from)?;
-        each(Read { seq, bytes, reading, chain })
+        let reading = chain.read_bytes(seq, bytes).map_err(ScanError::from)?;
+        each(Scanned { seq, bytes, reading, chain })
     };
-    let newest = ledger.newest().await.map_err(WalkError::from)?;
-    let (_, tail) = newest.tail().await.map_err(WalkError::from)?;
+    let newest = ledger.newest().await.map_err(ScanError::from)?;
+    let (_, tail) = newest.tail().await.map_err(ScanError::from)?;
     let oldest = loop {
         let generation = chain.generation + u32::from(chain.is_sealed());
-        if let Some(stream) = ledger.of_generation(generation).await.map_err(WalkError::from)? {
+        if let Some(stream) = ledger.of_generation(generation).await.map_err(ScanError::from)? {
             break stream;
         }
         let stream = ledger.stream_of(generation);
         let blocks = archive.map(|archive| archive.blocks(&stream)).transpose();
-        let blocks = blocks.map_err(WalkError::from)?.flatten();
-        for block in blocks.ok_or_else(|| WalkError::Gone(stream.clone()))? {
-            let broken = |error| giliran_broker::Error::new(&format!("read {stream}"), error);
-            let (seq, bytes) = block.map_err(broken).map_err(WalkError::from)?;
+        let blocks = blocks.map_err(ScanError::from)?.flatten();
+        for block in blocks.ok_or_else(|| ScanError::Gone(stream.clone()))? {
+            let broken = |error| crate::Error::new(&format!("read {stream}"), error);
+            let (seq, bytes) = block.map_err(broken).map_err(ScanError::from)?;
             read(&mut chain, seq, &bytes)?;
         }
         if !chain.is_sealed() {
-            return Err(WalkError::Gone(format!("{stream} from its seal on")).into());
+            return Err(ScanError::Gone(format!("{stream} from its seal on")).into());
         }
     };
     let mut stream = oldest;
     loop {
         let is_newest = stream.generation() == newest.generation();
-        let end = if is_newest { tail } else { stream.tail().await.map_err(WalkError::from)?.1 };
-        let goes_on = stream.goes_on().await.map_err(WalkError::from)?;
+        let end = if is_newest { tail } else { stream.tail().await.map_err(ScanError::from)?.1 };
+        let goes_on = stream.goes_on().await.map_err(ScanError::from)?;
         let end = goes_on.as_ref().map_or(end, |goes_on| end.min(goes_on.damaged_at - 1));
         let mut blocks = stream.blocks(chain.seq + 1, end);
         while let Some(block) = blocks.next().await {
-            let (seq, bytes) = block.map_err(WalkError::from)?;
+            let (seq, bytes) = block.map_err(ScanError::from)?;
             read(&mut chain, seq, &bytes)?;
         }
         drop(blocks);
@@ -83,10 +83,10 @@ pub async fn walk<E: From<WalkError>>(
             return Ok(chain);
         }
         if let Some(goes_on) = goes_on {
-            chain.goes_on_in(&goes_on.begin).map_err(WalkError::from)?;
+            chain.goes_on_in(&goes_on.begin).map_err(ScanError::from)?;
         }
         let next = stream.generation() + 1;
-        let after = ledger.of_generation(next).await.map_err(WalkError::from)?;
-        stream = after.ok_or_else(|| WalkError::from(ledger.gone(next)))?;
+        let after = ledger.of_generation(next).await.map_err(ScanError::from)?;
+        stream = after.ok_or_else(|| ScanError::from(ledger.gone(next)))?;
     }
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::{self, stream};
-use giliran_broker::follower::Follower;
-use giliran_broker::ledger::{self, Ledger};
-use giliran_broker::server::{self, Server, ServerOptions};
-use giliran_broker::state::State;
-use giliran_broker::watch::{LedgerWatch, Mark};
-use giliran_broker::{ErrorKind, connection};
+use giliran_nats::follower::Follower;
+use giliran_nats::ledger::{self, Ledger};
+use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::state::State;
+use giliran_nats::watch::{LedgerWatch, Mark};
+use giliran_nats::{ErrorKind, connection};
 use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, TakeOver};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
@@ -120,7 +120,7 @@ async fn until(watch: &LedgerWatch, state: Option<State>) -> String {
 }
 
 /// Reads on until there is an error, or nothing comes any more.
-async fn read(follower: &mut Follower, chain: &mut Chain) -> Result<(), giliran_broker::Error> {
+async fn read(follower: &mut Follower, chain: &mut Chain) -> Result<(), giliran_nats::Error> {
     let mut idle = 0;
     while idle < 5 {
         let blocks = follower.next(chain, 4, WAIT).await?;

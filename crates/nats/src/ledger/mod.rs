@@ -1,5 +1,10 @@
 //! The ledger's streams, one a generation: made, opened, read.
 
+pub mod append;
+pub mod archive;
+pub mod reader;
+pub mod scan;
+
 use std::time::Duration;
 
 use async_nats::Client;
@@ -16,9 +21,9 @@ use giliran_wire::snapshot::{Joiner, Piece};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 
-use crate::append::Appender;
 use crate::error::Doing;
-use crate::reader::{BLOCKS_PER_PULL, Durable, Reader};
+use crate::ledger::append::Appender;
+use crate::ledger::reader::{BLOCKS_PER_PULL, Durable, Reader};
 use crate::{Error, ErrorKind, connection};
 
 /// Messages asked for at once, one by one: at most some 12 MiB on their way.

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_broker::connection::{self, Login};
-use giliran_broker::server::{self, Server, ServerOptions};
-use giliran_broker::{ErrorKind, ledger, suitability};
+use giliran_nats::connection::{self, Login};
+use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::{ErrorKind, ledger, suitability};
 use giliran_wire::subject::Domain;
 
 const USERS: &str = "accounts { A { jetstream: enabled, users: [ { user: gateway, password: secret, \

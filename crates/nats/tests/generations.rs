@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_broker::append::AppendOutcome;
-use giliran_broker::connection;
-use giliran_broker::ledger;
-use giliran_broker::reader::Durable;
-use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_nats::connection;
+use giliran_nats::ledger;
+use giliran_nats::ledger::append::AppendOutcome;
+use giliran_nats::ledger::reader::Durable;
+use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, SnapshotPart};
 use giliran_wire::subject::Domain;
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};

@@ -7,8 +7,8 @@ use std::fs::{Permissions, set_permissions, write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use giliran_broker::connection::{self, Login};
-use giliran_broker::server::{self, Server, ServerOptions};
+use giliran_nats::connection::{self, Login};
+use giliran_nats::server::{self, Server, ServerOptions};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 

@@ -16,8 +16,8 @@ use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
 use crate::clock::Moment;
+use crate::ledger::reader::{Durable, Reader};
 use crate::ledger::{GoesOn, Ledger, report};
-use crate::reader::{Durable, Reader};
 use crate::state::{Report, Reports, State};
 use crate::watch::{LedgerWatch, Mark, Seen};
 use crate::{Error, ErrorKind};

@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use giliran_broker::lease::Lease;
-use giliran_broker::server::{self, Server, ServerOptions};
-use giliran_broker::{ErrorKind, connection};
+use giliran_nats::lease::Lease;
+use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::{ErrorKind, connection};
 use giliran_wire::subject::Domain;
 
 const TTL: Duration = Duration::from_secs(3);
