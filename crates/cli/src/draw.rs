@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use giliran_drand::{Network, Round};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_surge::audit::{Facts, Stage};
 use giliran_surge::draw::{Extract, Known, Problem};
-use giliran_wire::beacon::{Network, Round};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use giliran_drand::Network;
 use giliran_wire::Timestamp;
-use giliran_wire::beacon::Network;
 use giliran_wire::subject::Domain;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};

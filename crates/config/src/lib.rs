@@ -18,7 +18,7 @@ mod openings;
 mod rules;
 
 use giliran_allocator::Calendar;
-use giliran_wire::beacon::Network;
+use giliran_drand::Network;
 use giliran_wire::subject::Domain;
 use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use giliran_allocator::Keeper;
+use giliran_drand::{Network, Round};
 use giliran_wire::Timestamp;
-use giliran_wire::beacon::{Network, Round};
 
 use crate::metrics::Metrics;
 

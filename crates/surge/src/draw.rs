@@ -399,7 +399,7 @@ impl Extract {
             }
         }
         if let Some(beacon) = &self.beacon {
-            let round: Option<giliran_wire::beacon::Round> = beacon.name.parse().ok();
+            let round: Option<giliran_drand::Round> = beacon.name.parse().ok();
             let value = unhex("beacon.value", &beacon.value)?;
             if !round.is_some_and(|round| round.is_signed_by(&value)) {
                 let which = beacon.name.rsplit(' ').next().unwrap_or_default();

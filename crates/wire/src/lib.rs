@@ -22,7 +22,6 @@
 pub mod admin;
 pub mod answer;
 pub mod archive;
-pub mod beacon;
 pub mod codec;
 pub mod event;
 mod id;

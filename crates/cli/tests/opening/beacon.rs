@@ -10,8 +10,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use blst::min_sig::SecretKey;
+use giliran_drand::Round;
 use giliran_nats::clock;
-use giliran_wire::beacon::Round;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

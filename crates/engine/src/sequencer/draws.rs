@@ -7,7 +7,7 @@
 //! What takes longer is done in pieces, one with every block or tick.
 
 use giliran_allocator::{DrawStep, Pending, Told};
-use giliran_wire::beacon::{Network, Round};
+use giliran_drand::{Network, Round};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::{OrderKey, Timestamp};
 

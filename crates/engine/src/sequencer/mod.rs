@@ -58,8 +58,8 @@ use giliran_allocator::{
     Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Keeper, OwnedAsk, Pending, Refusal,
     Settled, Told,
 };
+use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::beacon::Network;
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
     BallotEntry, DrawRecord, Entry, Grant, Leftovers, OpeningRecord, TakeOver,

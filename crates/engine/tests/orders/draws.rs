@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use giliran_allocator::Keeper;
+use giliran_drand::{Network, Round};
 use giliran_engine::sequencer::{Act, Action, Appended, Effect, Outcome, Read};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
-use giliran_wire::beacon::{Network, Round};
 use giliran_wire::ledger::{DrawRecord, Entry, Order};
 use sha2::Digest as _;
 

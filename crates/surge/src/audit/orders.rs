@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use giliran_wire::beacon::Round;
+use giliran_drand::Round;
 use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 

@@ -7,6 +7,8 @@
 //!
 //! A round goes by a name that says all that is needed to check it:
 //! `drand <public key, hexadecimal> <number>`.
+//!
+//! Non-goals: fetching a round.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +17,7 @@ use blst::BLST_ERROR;
 use blst::min_sig::{PublicKey, Signature};
 use sha2::{Digest, Sha256};
 
-use crate::Timestamp;
+use giliran_wire::Timestamp;
 
 const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
 
@@ -43,7 +45,7 @@ const QUICKNET: &str = "83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911fb90022d3
 impl Network {
     /// The League of Entropy's network of a round every three seconds.
     pub fn quicknet() -> Self {
-        let key = crate::id::unhex(QUICKNET).unwrap_or([0; 96]);
+        let key = const_hex::decode_to_array(QUICKNET).unwrap_or([0; 96]);
         Self { key, genesis: Timestamp::from_millis(1_692_803_367_000), period_ms: 3_000 }
     }
 
@@ -122,7 +124,9 @@ impl FromStr for Round {
         else {
             return Err(NoRound);
         };
-        let key = crate::id::unhex(key).map_err(|_| NoRound)?;
+        // A prefix `0x` would be another name of the same round.
+        let key = (key.len() == 192).then(|| const_hex::decode_to_array(key));
+        let key = key.and_then(Result::ok).ok_or(NoRound)?;
         Ok(Self { key, number: number.parse().map_err(|_| NoRound)? })
     }
 }
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_round_of_quicknet_is_known_by_its_signature_alone() {
-        let signature: [u8; 48] = crate::id::unhex(SIGNATURE).unwrap();
+        let signature: [u8; 48] = const_hex::decode_to_array(SIGNATURE).unwrap();
         let round = Round { key: Network::quicknet().key, number: NUMBER };
         assert!(round.is_signed_by(&signature));
         let next = Round { key: round.key, number: NUMBER + 1 };
