@@ -1,12 +1,14 @@
 //! `giliran audit`.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_persist::StoreUrl;
 use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
-use giliran_surge::log;
+use giliran_wire::client_log;
 use giliran_wire::subject::Domain;
 use serde_json::json;
 
@@ -47,7 +49,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let domain = domain(&args.subject_prefix)?;
     let mut log = (!args.client_logs.is_empty()).then(Vec::new);
     for file in &args.client_logs {
-        let attempts = log::read(file)
+        let attempts = File::open(file)
+            .and_then(|log| client_log::read(BufReader::new(log), &file.display().to_string()))
             .map_err(|e| Failure::Usage(format!("--client-log {}: {e}", file.display())))?;
         log.get_or_insert_default().extend(attempts);
     }

@@ -2,7 +2,8 @@
 //! to the audit.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +16,8 @@ use giliran_nats::{clock, connection};
 use giliran_persist::StoreUrl;
 use giliran_surge::audit::{self, Facts, Sources};
 use giliran_surge::load::{self, Load, Progress};
-use giliran_surge::log;
 use giliran_wire::answer::Reason;
+use giliran_wire::client_log;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
@@ -186,7 +187,7 @@ async fn play(
     }
     println!("store and feed catch up …");
     caught_up(&shown, &ledger).await?;
-    let log = log::read(&log_file)?;
+    let log = client_log::read(BufReader::new(File::open(&log_file)?), "the log")?;
     let sources =
         Sources { stores: vec![store.clone()], log: Some(log), key: Some(key), archive: None };
     let context = connection::jetstream(&client, None);

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
-use giliran_surge::journal::{Action, Journal};
+use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
+use giliran_wire::ledger::Reading;
+use giliran_wire::ledger::journal::{Action, Journal};
 use giliran_wire::subject::Domain;
 use serde_json::Value;
 
@@ -38,7 +40,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let context = args.nats.connect("giliran admin log").await?;
     let ledger = ledger::open_in(&context, &domain).await?;
     let archive = args.archive.map(Archive::new);
-    let journal = Box::pin(Journal::of(&ledger, archive.as_ref())).await?;
+    let mut journal = Journal::default();
+    let read = |read: Scanned<'_>| {
+        if let Reading::Valid(block) = &read.reading {
+            journal.read(read.seq, block.time, &block.entries);
+        }
+        Ok::<_, ScanError>(())
+    };
+    Box::pin(scan(&ledger, archive.as_ref(), read)).await?;
     let actions = match &args.opening {
         None => journal.actions().iter().collect(),
         Some(id) => journal.of_opening(id).ok_or_else(|| {

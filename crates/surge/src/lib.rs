@@ -17,9 +17,7 @@
 pub mod audit;
 pub mod draw;
 pub mod fairness;
-pub mod journal;
 pub mod load;
-pub mod log;
 pub mod proof;
 pub mod recorded;
 pub mod rush;

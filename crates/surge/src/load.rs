@@ -6,7 +6,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
-use crate::log::{Attempt, Choice, Seen, Writer};
+use giliran_wire::client_log::{Attempt, Choice, Seen, Writer};
 
 /// How often somebody presses twice.
 const REPEATS: f64 = 0.05;
@@ -142,7 +143,7 @@ struct Generator {
     flights: std::collections::VecDeque<InFlight>,
     first: u64,
     open: usize,
-    log: Option<Writer>,
+    log: Option<Writer<BufWriter<File>>>,
 }
 
 /// Sends the load until everybody is served or has given up, or `shutdown` says
@@ -160,7 +161,8 @@ pub async fn run(
     let inbox = client.new_inbox();
     let answers = client.subscribe(format!("{inbox}.*")).await.map_err(io::Error::other)?;
     client.flush().await.map_err(io::Error::other)?;
-    let log = load.log.as_deref().map(Writer::create).transpose()?;
+    let log = load.log.as_deref().map(File::create).transpose()?;
+    let log = log.map(|file| Writer::new(BufWriter::with_capacity(1 << 20, file)));
     let mut generator = Generator {
         random: StdRng::seed_from_u64(load.seed),
         load,

@@ -22,6 +22,7 @@
 pub mod admin;
 pub mod answer;
 pub mod archive;
+pub mod client_log;
 pub mod codec;
 pub mod event;
 mod id;

@@ -1,5 +1,7 @@
 //! A broker, the roles as processes of their own, and the audit at the end.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use giliran_nats::{clock, connection, ledger};
 use giliran_persist::{Store, StoreUrl};
 use giliran_surge::audit::{self, AuditError, Check, Facts, Sources, Verdict};
 use giliran_surge::load::{self, Load, Progress};
+use giliran_wire::client_log::{self, Attempt};
 use giliran_wire::subject::Domain;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -290,7 +293,7 @@ impl Rig {
         loop {
             let sources = Sources {
                 stores: stores.clone(),
-                log: log.exists().then(|| giliran_surge::log::read(&log).unwrap()),
+                log: log.exists().then(|| attempts(&log)),
                 key: key::read(&self.path("applicant.key")),
                 archive: Some(Archive::new(self.path("archive"))),
             };
@@ -371,4 +374,9 @@ pub(crate) async fn database() -> String {
     connection.await.unwrap().unwrap();
     let (server, _) = server.rsplit_once('/').unwrap();
     format!("{server}/{name}")
+}
+
+/// What clients wrote down.
+pub(crate) fn attempts(log: &Path) -> Vec<Attempt> {
+    client_log::read(BufReader::new(File::open(log).unwrap()), "the log").unwrap()
 }

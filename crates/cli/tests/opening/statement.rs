@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use giliran_surge::log;
+use giliran_wire::client_log;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, config, text};
+use crate::rig::{Rig, attempts, config, text};
 
 /// Returned places can be had at once.
 fn returning(quota: u32) -> String {
@@ -49,11 +49,11 @@ async fn an_opening_that_took_place() {
     rig.open().await;
     rig.surge(400, 800).1.await.unwrap();
     let clients = rig.path("clients.jsonl");
-    let seen = log::read(&clients).unwrap();
+    let seen = attempts(&clients);
     let booked: HashSet<&str> =
         seen.iter().filter_map(|attempt| Some(attempt.booking.as_ref()?.id.as_str())).collect();
     let of_one =
-        |attempt: &&log::Attempt| attempt.booking.is_some() && attempt.applicants.len() == 1;
+        |attempt: &&client_log::Attempt| attempt.booking.is_some() && attempt.applicants.len() == 1;
     let mut alone: Vec<(&str, &str)> = Vec::new();
     for attempt in seen.iter().filter(of_one) {
         let id = attempt.booking.as_ref().unwrap().id.as_str();
@@ -75,7 +75,7 @@ async fn an_opening_that_took_place() {
         assert_eq!(rig.book(&request).await["outcome"], "granted");
     }
 
-    let sold_out = |attempt: &&log::Attempt| attempt.reason.as_deref() == Some("sold_out");
+    let sold_out = |attempt: &&client_log::Attempt| attempt.reason.as_deref() == Some("sold_out");
     digested(&rig, seen.iter().filter(sold_out).count());
     caught(&rig, &clients, &seen);
     reported(&rig, &clients, booked.len());
@@ -103,7 +103,7 @@ fn digested(rig: &Rig, sold_out: usize) {
 }
 
 /// Somebody claims to have been told `sold_out` when nothing was taken yet.
-fn caught(rig: &Rig, clients: &Path, seen: &[log::Attempt]) {
+fn caught(rig: &Rig, clients: &Path, seen: &[client_log::Attempt]) {
     let first_grant =
         seen.iter().filter(|attempt| attempt.booking.is_some()).filter_map(|a| a.seq).min();
     let log = std::fs::read_to_string(clients).unwrap();

@@ -21,8 +21,8 @@ use giliran_wire::{ApplicantKey, event};
 pub use facts::Facts;
 pub use orders::{Stage, Told};
 
-use crate::log::Attempt;
 use giliran_nats::ledger::scan::ScanError;
+use giliran_wire::client_log::Attempt;
 
 /// How long those who follow the ledger may take to stand where it ended when
 /// the audit began.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use giliran_wire::{ApplicantKey, BookingId};
 
 use super::{Check, Facts, Findings, Verdict};
-use crate::log::Attempt;
+use giliran_wire::client_log::Attempt;
 
 /// The checks that need a log.
 pub(super) const WHAT: [(&str, &str); 9] = [

@@ -1,7 +1,7 @@
 //! What a gateway saw: who asked when, and what each was told.
 //!
 //! One JSON object a line, one line an attempt; the log that load generators write
-//! ([`crate::log`]) is one. It may name applicants as they asked: it belongs to who
+//! ([`giliran_wire::client_log`]) is one. It may name applicants as they asked: it belongs to who
 //! runs the gateway. They are only compared with each other here.
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +13,7 @@ use giliran_wire::answer::Reason;
 use serde::Deserialize;
 
 use super::read::Recorded;
-use crate::log::{Choice, Seen};
+use giliran_wire::client_log::{Choice, Seen};
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

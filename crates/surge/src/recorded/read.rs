@@ -11,8 +11,8 @@ use giliran_wire::ledger::{
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::places::{Cause, Change, Offered, Places};
-use crate::journal::{Action, Journal};
 use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
+use giliran_wire::ledger::journal::{Action, Journal};
 
 /// Why an opening cannot be told.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use crate::fairness::desk::{Desk, Said, virtual_us};
 use crate::fairness::measures::concentration;
 use crate::fairness::random::Random;
 use crate::fairness::report::{digits, order_name};
-use crate::log::Choice;
+use giliran_wire::client_log::Choice;
 
 /// Grants that are made durable together.
 const BATCH: usize = 1_000;

@@ -13,7 +13,7 @@ use giliran_wire::{
 
 use super::gateway::Line;
 use super::*;
-use crate::log::{Choice, Seen};
+use giliran_wire::client_log::{Choice, Seen};
 
 /// When the opening opens, ms: 2026-11-27T07:00:00Z.
 pub(super) const OPENS: i64 = 1_795_762_800_000;

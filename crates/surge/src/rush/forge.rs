@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::Rush;
 use crate::fairness::random::{Random, mix};
 use crate::fairness::scenario::Kind;
-use crate::log::Seen;
+use giliran_wire::client_log::Seen;
 
 /// Most bookings that are kept to try it on: the first that people are told of.
 const OBSERVED: usize = 4_096;

@@ -21,6 +21,8 @@ pub mod report;
 mod tally;
 mod view;
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,8 +35,8 @@ use tokio::sync::watch;
 use crate::fairness::compare::{Pilot, Progress, best_means};
 use crate::fairness::scenario::{Kind, Scenario};
 use crate::fairness::{Arm, Means};
-use crate::log::Writer;
 use generator::Generator;
+use giliran_wire::client_log::Writer;
 use ground::Engine;
 
 pub use configuration::configuration;
@@ -111,7 +113,8 @@ pub async fn run(
     // Asked again: finding out may have taken its time.
     let engine = Engine::look(&client, &rush.domain).await?;
     let ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
-    let log = rush.log.as_deref().map(Writer::create).transpose()?;
+    let log = rush.log.as_deref().map(File::create).transpose()?;
+    let log = log.map(|file| Writer::new(BufWriter::with_capacity(1 << 20, file)));
     let inbox = client.new_inbox();
     let answers = client.subscribe(format!("{inbox}.*")).await.map_err(std::io::Error::other)?;
     client.flush().await.map_err(std::io::Error::other)?;

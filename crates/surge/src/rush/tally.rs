@@ -14,7 +14,7 @@ use crate::fairness::measures::{self, Arrival};
 use crate::fairness::population::{Party, Role};
 use crate::fairness::random::Random;
 use crate::fairness::scenario::Scenario;
-use crate::log::Seen;
+use giliran_wire::client_log::Seen;
 
 /// Most people that order and round trips are judged by: all of them up to here,
 /// beyond an even sample.

@@ -11,6 +11,7 @@
 mod chain;
 mod deed;
 mod entry;
+pub mod journal;
 
 pub use chain::{Alien, Chain, Damage, Doubt, Foreign, Reading, Stage};
 pub use deed::Deed;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json as value};
 use super::{unknown, verdict};
 use crate::fairness::report::order_name;
 use crate::fairness::scenario::returns_name;
-use crate::journal::Action;
 use crate::recorded::{Answered, Chart, Figures, Recorded};
+use giliran_wire::ledger::journal::Action;
 
 /// The version of this form.
 const VERSION: u32 = 1;

@@ -13,7 +13,7 @@ use super::figures::{Figure, Figures, Unit};
 use super::read::{Recorded, State};
 use crate::fairness::report::{digits, order_name};
 use crate::fairness::scenario::returns_name;
-use crate::journal::Action;
+use giliran_wire::ledger::journal::Action;
 
 pub use csv::tables;
 pub use html::html;

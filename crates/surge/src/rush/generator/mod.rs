@@ -7,6 +7,8 @@ mod shown;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::fs::File;
+use std::io::BufWriter;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +29,7 @@ use crate::fairness::Means;
 use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
 use crate::fairness::random::Random;
 use crate::fairness::scenario::Scenario;
-use crate::log::{Seen, Writer};
+use giliran_wire::client_log::{Seen, Writer};
 use request::Texts;
 
 /// Most requests on the way at once.
@@ -128,7 +130,7 @@ pub(crate) struct Generator<'a> {
     pub(crate) tally: Tally,
     /// Who is told of people's bookings.
     pub(crate) observer: Option<mpsc::Sender<Observed>>,
-    log: Option<Writer>,
+    log: Option<Writer<BufWriter<File>>>,
     /// Why it is not written any more.
     pub(crate) log_failed: Option<String>,
     random: Random,
@@ -171,7 +173,7 @@ impl<'a> Generator<'a> {
         client: Client,
         inbox: String,
         live: Arc<Live>,
-        log: Option<Writer>,
+        log: Option<Writer<BufWriter<File>>>,
     ) -> Self {
         let scenario = &rush.scenario;
         let (Population { parties, planned, .. }, crowd) = Crowd::new(scenario, means, rush.seed);

@@ -9,8 +9,8 @@ use super::{Flight, Generator, Outcome, What};
 use crate::fairness::population::Party;
 use crate::fairness::random::mix;
 use crate::fairness::scenario::Scenario;
-use crate::log::{Attempt, Choice};
 use crate::rush::ground::{Ground, Site};
+use giliran_wire::client_log::{Attempt, Choice};
 
 /// Whose requests they are: under another seed, other people's.
 fn request_id(seed: u64, party: &Party) -> String {

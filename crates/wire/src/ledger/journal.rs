@@ -4,13 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use giliran_nats::ledger::Ledger;
-use giliran_nats::ledger::archive::Archive;
-use giliran_wire::Timestamp;
-use giliran_wire::ledger::{Cancel, CancelCause, Deed, Entry, OpeningRecord, Reading, Reschedule};
 use serde_json::{Value, json};
 
-use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
+use super::{Cancel, CancelCause, Deed, Entry, OpeningRecord, Reschedule};
+use crate::Timestamp;
 
 /// Something that was done in one stroke.
 #[derive(Debug, Clone)]
@@ -102,24 +99,6 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// All of a ledger, as far as it goes now; `archive`: where generations lie whose
-    /// streams are gone.
-    ///
-    /// # Errors
-    ///
-    /// Where the ledger cannot be read.
-    pub async fn of(ledger: &Ledger, archive: Option<&Archive>) -> Result<Self, ScanError> {
-        let mut journal = Self::default();
-        let read = |read: Scanned<'_>| {
-            if let Reading::Valid(block) = &read.reading {
-                journal.read(read.seq, block.time, &block.entries);
-            }
-            Ok::<_, ScanError>(())
-        };
-        scan(ledger, archive, read).await?;
-        Ok(journal)
-    }
-
     /// Reads a valid block's entries.
     pub fn read(&mut self, seq: u64, time: Timestamp, entries: &[Entry]) {
         for entry in entries {

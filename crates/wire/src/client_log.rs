@@ -3,12 +3,12 @@
 //! The file names applicants as they asked; it belongs to who sent the requests
 //! and is to be kept as such.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufRead, Write};
 
-use giliran_wire::Date;
-use giliran_wire::ledger::OpeningRecord;
 use serde::{Deserialize, Serialize};
+
+use crate::Date;
+use crate::ledger::OpeningRecord;
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ pub struct Choice {
 
 impl Choice {
     /// The slots of an opening that fit it, in order.
-    pub(crate) fn slots<'a>(&'a self, record: &'a OpeningRecord) -> impl Iterator<Item = u32> + 'a {
+    pub fn slots<'a>(&'a self, record: &'a OpeningRecord) -> impl Iterator<Item = u32> + 'a {
         let office = record.offices.iter().position(|office| office.id == self.office);
         // What is no day is none of the opening's.
         let date: Option<Option<Date>> = self.date.as_deref().map(|date| date.parse().ok());
@@ -112,16 +112,12 @@ pub struct Seen {
 
 /// Writes a log.
 #[derive(Debug)]
-pub struct Writer(BufWriter<std::fs::File>);
+pub struct Writer<W: Write>(W);
 
-impl Writer {
-    /// Begins a new file.
-    ///
-    /// # Errors
-    ///
-    /// Where it cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(BufWriter::with_capacity(1 << 20, std::fs::File::create(path)?)))
+impl<W: Write> Writer<W> {
+    /// Begins a new log. A line is written in several pieces: `out` is to be buffered.
+    pub fn new(out: W) -> Self {
+        Self(out)
     }
 
     /// Adds a line.
@@ -144,18 +140,16 @@ impl Writer {
     }
 }
 
-/// Reads a log.
+/// Reads a log; `name` is what errors call it.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, or a line is none of a log: which.
-pub fn read(path: &Path) -> io::Result<Vec<Attempt>> {
-    let file = BufReader::new(std::fs::File::open(path)?);
+/// Where it cannot be read, or a line is none of a log: which.
+pub fn read(log: impl BufRead, name: &str) -> io::Result<Vec<Attempt>> {
     let mut attempts = Vec::new();
-    for (number, line) in file.lines().enumerate() {
-        let attempt = serde_json::from_str(&line?).map_err(|error| {
-            io::Error::other(format!("{}:{}: {error}", path.display(), number + 1))
-        })?;
+    for (number, line) in log.lines().enumerate() {
+        let attempt = serde_json::from_str(&line?)
+            .map_err(|error| io::Error::other(format!("{name}:{}: {error}", number + 1)))?;
         attempts.push(attempt);
     }
     Ok(attempts)
