@@ -26,6 +26,8 @@
 //! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and
 //! random bits come in as arguments.
 
+#![warn(missing_docs)]
+
 mod accounts;
 mod allocator;
 pub mod ballot;

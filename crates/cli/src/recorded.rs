@@ -197,7 +197,7 @@ fn covered(gateway: &Gateway) {
 /// more of it than that, since an address may hold a password.
 pub(crate) fn pictures(folder: &Path, page: &str, command: &str) -> Result<(), Failure> {
     let made_by = format!("giliran {command}, version {VERSION}");
-    for (name, picture) in giliran_surge::fairness::report::pictures(page, &made_by) {
+    for (name, picture) in giliran_report::pictures(page, &made_by) {
         write(&folder.join(name), &picture)?;
     }
     Ok(())

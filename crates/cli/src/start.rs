@@ -1,13 +1,14 @@
 //! What a role needs before it can begin, waited for: a broker, and a ledger in it.
 //! It is shown meanwhile what is missing.
 
+use std::time::Duration;
+
 use async_nats::Client;
 use giliran_nats::follower::asked;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::state::{Report, Reports, State};
 use giliran_nats::{Error, ErrorKind};
 use giliran_wire::subject::Domain;
-use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::failure::Failure;

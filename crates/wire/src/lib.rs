@@ -19,6 +19,8 @@
 //! Deliberately not here: any decision, any state of bookings, any I/O, any
 //! clock.
 
+#![warn(missing_docs)]
+
 pub mod admin;
 pub mod answer;
 pub mod archive;

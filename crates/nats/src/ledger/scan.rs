@@ -1,9 +1,10 @@
 //! Every block of a ledger, generation by generation.
 
-use crate::ledger::Ledger;
-use crate::ledger::archive::Archive;
 use futures_util::StreamExt;
 use giliran_wire::ledger::{Chain, Damage, Reading};
+
+use crate::ledger::Ledger;
+use crate::ledger::archive::Archive;
 
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -14,14 +14,15 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
+use giliran_nats::ledger::scan::{Scanned, scan};
+use giliran_wire::client_log::Choice;
+use giliran_wire::ledger::journal::Journal;
+
 use super::generations::Generations;
 use super::limits::{Limits, Way};
 use super::orders::{Orders, Told};
 use super::{AuditError, Check, Findings};
 use crate::draw::Extract;
-use giliran_nats::ledger::scan::{Scanned, scan};
-use giliran_wire::client_log::Choice;
-use giliran_wire::ledger::journal::Journal;
 
 /// An engine that decides nothing for so long after the ledger's last block has
 /// nobody who asks: refusals are put on record as well.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use giliran_wire::{ApplicantKey, BookingId};
 
-use super::{Check, Facts, Findings, Verdict};
 use giliran_wire::client_log::Attempt;
+
+use super::{Check, Facts, Findings, Verdict};
 
 /// The checks that need a log.
 pub(super) const WHAT: [(&str, &str); 9] = [

@@ -6,8 +6,9 @@ use giliran_allocator::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 
+use giliran_report::svg::escaped;
+
 use super::population::{NONE, Population};
-use super::report::svg::escaped;
 use super::report::{self, Report};
 use super::run::{Run, run, slots_of};
 use super::scenario::{Scenario, shipped};

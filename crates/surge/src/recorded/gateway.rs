@@ -12,8 +12,9 @@ use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use serde::Deserialize;
 
-use super::read::Recorded;
 use giliran_wire::client_log::{Choice, Seen};
+
+use super::read::Recorded;
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

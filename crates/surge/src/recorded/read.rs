@@ -10,9 +10,10 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
 
-use super::places::{Cause, Change, Offered, Places};
 use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
 use giliran_wire::ledger::journal::{Action, Journal};
+
+use super::places::{Cause, Change, Offered, Places};
 
 /// Why an opening cannot be told.
 #[derive(Debug, thiserror::Error)]

@@ -13,13 +13,14 @@ use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
+use giliran_report::digits;
+use giliran_wire::client_log::Choice;
+
 use super::gateway::{Gateway, Line};
 use super::read::Recorded;
 use crate::fairness::desk::{Desk, Said, virtual_us};
 use crate::fairness::measures::concentration;
 use crate::fairness::random::Random;
-use crate::fairness::report::{digits, order_name};
-use giliran_wire::client_log::Choice;
 
 /// Grants that are made durable together.
 const BATCH: usize = 1_000;
@@ -139,7 +140,7 @@ pub fn replay(
         before.iter().zip(won).filter(|(b, a)| (**b, **a) == (was, is)).count() as u64
     };
     let arms = orders.iter().zip(&outcomes).map(|(order, won)| Arm {
-        order: order_name(*order),
+        order: order.name(),
         both: both(won, true, true),
         lost: both(won, true, false),
         gained: both(won, false, true),
@@ -148,7 +149,7 @@ pub fn replay(
     });
     Ok(Replay {
         opening: recorded.record.id.clone(),
-        order: order_name(recorded.record.rules.order),
+        order: recorded.record.rules.order.name(),
         requests: requests.len() as u64,
         won: before.iter().filter(|won| **won).count() as u64,
         places: places(&before),

@@ -11,9 +11,10 @@ use giliran_wire::{
     BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
 };
 
+use giliran_wire::client_log::{Choice, Seen};
+
 use super::gateway::Line;
 use super::*;
-use giliran_wire::client_log::{Choice, Seen};
 
 /// When the opening opens, ms: 2026-11-27T07:00:00Z.
 pub(super) const OPENS: i64 = 1_795_762_800_000;

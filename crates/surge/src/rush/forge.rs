@@ -11,10 +11,11 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use giliran_wire::client_log::Seen;
+
 use super::Rush;
 use crate::fairness::random::{Random, mix};
 use crate::fairness::scenario::Kind;
-use giliran_wire::client_log::Seen;
 
 /// Most bookings that are kept to try it on: the first that people are told of.
 const OBSERVED: usize = 4_096;

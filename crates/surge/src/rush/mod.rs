@@ -32,12 +32,13 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Domain;
 use tokio::sync::watch;
 
-use crate::fairness::compare::{Pilot, Progress, best_means};
-use crate::fairness::scenario::{Kind, Scenario};
-use crate::fairness::{Arm, Means};
 use generator::Generator;
 use giliran_wire::client_log::Writer;
 use ground::Engine;
+
+use crate::fairness::compare::{Pilot, Progress, best_means};
+use crate::fairness::scenario::{Kind, Scenario};
+use crate::fairness::{Arm, Means};
 
 pub use configuration::configuration;
 pub use forge::Forgeries;

@@ -7,13 +7,14 @@ use giliran_wire::ledger::Order;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use giliran_report::digits;
+
 use super::Rush;
 use super::forge::Forgeries;
 use super::generator::MOST_OPEN;
 use super::ground::Ground;
 use super::tally::{Bin, Payments, Tally, histogram};
 use crate::fairness::measures::{self, holm, normal_two_sided};
-use crate::fairness::report::{digits, order_name};
 use crate::fairness::{LEVEL, Means, groups};
 
 /// A run whose requests leave later than this, one in a hundred of them, says
@@ -205,7 +206,7 @@ pub(crate) fn record(
         scale: rush.scale,
         speed: rush.speed,
         opening: ground.opening.clone(),
-        order: order_name(rush.order),
+        order: rush.order.name(),
         order_denied: denied(rush.order, tally),
         ended,
         void: void(&lag),

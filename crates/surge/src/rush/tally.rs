@@ -8,13 +8,14 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use giliran_wire::client_log::Seen;
+
 use super::forge::Forgeries;
 use crate::fairness::figures::same_wish;
 use crate::fairness::measures::{self, Arrival};
 use crate::fairness::population::{Party, Role};
 use crate::fairness::random::Random;
 use crate::fairness::scenario::Scenario;
-use giliran_wire::client_log::Seen;
 
 /// Most people that order and round trips are judged by: all of them up to here,
 /// beyond an even sample.

@@ -1,10 +1,10 @@
 //! The report's charts.
 
-use super::svg::{Lines, Row, Rows, Series};
+use giliran_report::svg::{Lines, Row, Rows, Series};
+
 use super::words::by_order;
 use super::{Report, arm_name, digits, ordered, shown};
 use crate::fairness::measures::Estimate;
-use crate::fairness::scenario::returns_name;
 use crate::fairness::{Column, Comparison, Measure};
 
 fn percent(value: f64) -> String {
@@ -189,8 +189,7 @@ pub(super) fn swept(report: &Report, measure: Measure) -> Option<String> {
                 giliran_wire::ledger::Order::Rounds { .. } => "rounds".to_owned(),
                 _ => ordered(arm),
             };
-            let name =
-                if several { format!("{order}, {}", returns_name(&arm.returns)) } else { order };
+            let name = if several { format!("{order}, {}", arm.returns.name()) } else { order };
             Series { name, points: points.collect(), look: c, marked: true }
         })
         .filter(|series| !series.points.is_empty())

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use giliran_report::quoted;
+
 use super::{Report, ordered};
-use crate::fairness::scenario::returns_name;
 use crate::fairness::{Column, Comparison, Measure};
 
 /// Every table: file name and content.
@@ -22,7 +23,7 @@ pub fn tables(report: &Report) -> [(&'static str, String); 4] {
                 value,
                 &comparison.scenario.name,
                 &ordered(&column.arm),
-                &returns_name(&column.arm.returns),
+                &column.arm.returns.name(),
             ]
             .map(quoted)
             .join(",");
@@ -70,26 +71,5 @@ fn runs(
         for (decile, rate) in run.deciles.iter().enumerate() {
             let _ = writeln!(deciles, "{key},{seed},{},{rate}", decile + 1);
         }
-    }
-}
-
-/// A field as RFC 4180 has it.
-pub(crate) fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_with_commas_and_quotes_are_quoted() {
-        assert_eq!(quoted("city, fibre"), "\"city, fibre\"");
-        assert_eq!(quoted("say \"yes\""), "\"say \"\"yes\"\"\"");
-        assert_eq!(quoted("plain"), "plain");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::svg::escaped;
-use super::{Report, arm_name, charts, digits, shown, verdict};
-use crate::fairness::{Comparison, Measure};
+use giliran_report::svg::escaped;
+use giliran_report::{STYLE, digits, figure};
 
-pub(crate) const STYLE: &str = include_str!("style.css");
+use super::{Report, arm_name, charts, shown, verdict};
+use crate::fairness::{Comparison, Measure};
 
 /// The whole page.
 pub fn html(report: &Report) -> String {
@@ -127,15 +127,6 @@ fn facts(comparison: &Comparison, page: &mut String) {
         scenario.attackers.len(),
         comparison.seeds.len(),
         comparison.requests
-    );
-}
-
-pub(crate) fn figure(page: &mut String, title: &str, svg: &str, about: &str) {
-    let _ = write!(
-        page,
-        "<figure><h3>{}</h3>{svg}<figcaption>{}</figcaption></figure>",
-        escaped(title),
-        escaped(about)
     );
 }
 

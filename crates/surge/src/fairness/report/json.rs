@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json as value};
 
 use super::{Report, ordered, verdict};
-use crate::fairness::scenario::returns_name;
 use crate::fairness::{Column, Comparison, Measure};
 
 /// The version of this form.
@@ -54,7 +53,7 @@ fn arm(comparison: &Comparison, column: &Column) -> Value {
     let [requests, grants, free] = &column.series;
     value!({
         "order": ordered(&column.arm),
-        "returns": returns_name(&column.arm.returns),
+        "returns": column.arm.returns.name(),
         "measures": measures,
         "groups": groups.collect::<Vec<Value>>(),
         "success_by_round_trip_decile": column.deciles,

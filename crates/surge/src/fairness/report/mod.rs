@@ -5,21 +5,18 @@ mod charts;
 mod csv;
 pub(crate) mod html;
 mod json;
-mod pictures;
-pub(crate) mod svg;
 mod table;
 mod words;
 
+use giliran_report::digits;
+
 use super::{Comparison, Measure};
 
-pub(crate) use csv::quoted;
 pub use csv::tables;
 pub use html::html;
-pub(crate) use html::{STYLE, figure};
 pub use json::json;
-pub use pictures::pictures;
 pub use table::table;
-pub use words::{arm_name, order_name, ordered, verdict};
+pub use words::{arm_name, ordered, verdict};
 
 /// A comparison, or several of them along a parameter.
 #[derive(Debug, Clone)]
@@ -47,16 +44,6 @@ fn shown(measure: Measure, value: f64) -> String {
         | Measure::Forged
         | Measure::Requests => format!("{value:.0}"),
         _ => digits(value),
-    }
-}
-
-/// Three digits that count, for what is below a thousand.
-pub(crate) fn digits(value: f64) -> String {
-    match value.abs() {
-        x if x >= 99.95 => format!("{value:.0}"),
-        x if x >= 9.995 => format!("{value:.1}"),
-        x if x >= 0.095 || x == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
     }
 }
 

@@ -2,29 +2,22 @@
 
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use super::{digits, shown};
-use crate::fairness::measures::Estimate;
-use crate::fairness::scenario::{Kind, returns_name};
-use crate::fairness::{Arm, Column, Comparison, Group, LEVEL, Measure};
+use giliran_report::digits;
 
-/// An order, as in the configuration.
-pub fn order_name(order: Order) -> String {
-    match order {
-        Order::FirstCome => "first-come".to_owned(),
-        Order::Rounds { length_ms } => format!("rounds {length_ms} ms"),
-        Order::Draw => "draw".to_owned(),
-    }
-}
+use super::shown;
+use crate::fairness::measures::Estimate;
+use crate::fairness::scenario::Kind;
+use crate::fairness::{Arm, Column, Comparison, Group, LEVEL, Measure};
 
 /// The order of an arm: `draw+beacon` where a public value goes into the seed.
 pub fn ordered(arm: &Arm) -> String {
     let beacon = if arm.beacon { "+beacon" } else { "" };
-    format!("{}{beacon}", order_name(arm.order))
+    format!("{}{beacon}", arm.order.name())
 }
 
 /// An order and its returns rule.
 pub fn arm_name(arm: &Arm) -> String {
-    format!("{}, {}", ordered(arm), returns_name(&arm.returns))
+    format!("{}, {}", ordered(arm), arm.returns.name())
 }
 
 /// The columns of the first returns rule, one for each order: what holds at the

@@ -8,7 +8,6 @@ mod fields;
 mod read;
 mod shipped;
 
-use giliran_wire::ledger::ReturnRule;
 use serde::Deserialize;
 
 pub use read::{Problem, Problems, parse};
@@ -357,21 +356,5 @@ impl Scenario {
             attacker.budget = attacker.budget.map(|budget| budget * factor);
         }
         small
-    }
-}
-
-/// A returns rule by a short name, for tables: `immediate`, `delayed 10-60s`,
-/// `at 17:00`.
-pub fn returns_name(rule: &ReturnRule) -> String {
-    match rule {
-        ReturnRule::Immediate => "immediate".to_owned(),
-        ReturnRule::Delayed { from_ms, to_ms } => {
-            format!("delayed:{}-{}s", from_ms / 1_000, to_ms / 1_000)
-        }
-        ReturnRule::At { minutes } => {
-            let times: Vec<String> =
-                minutes.iter().map(|m| format!("{:02}:{:02}", m / 60, m % 60)).collect();
-            format!("at:{}", times.join("+"))
-        }
     }
 }

@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 
+use chart::{chart, rush};
+use clients::{quantile, seen};
+use service::service;
+
 use super::gateway::Gateway;
 use super::metrics::Metrics;
 use super::places::{Cause, Places, Room};
 use super::read::{Recorded, Return, State};
 use crate::fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
-use chart::{chart, rush};
-use clients::{quantile, seen};
-use service::service;
 
 /// How many of the largest accounts are looked at together.
 const LARGEST: usize = 10;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::fairness::report::quoted;
+use giliran_report::quoted;
+
 use crate::recorded::{Figures, Recorded};
 
 /// Every table: file name and content. What is not known has an empty value and its

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use giliran_report::STYLE;
+use giliran_report::digits;
+use giliran_report::svg::{Lines, Row, Rows, Series, escaped};
+
 use super::{FLAG_Z, about, instant, shown, unknown, verdict};
-use crate::fairness::report::digits;
-use crate::fairness::report::html::STYLE;
-use crate::fairness::report::svg::{Lines, Row, Rows, Series, escaped};
 use crate::recorded::{Chart, Figures, Recorded};
 
 /// The whole page.

@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json as value};
 
-use super::{unknown, verdict};
-use crate::fairness::report::order_name;
-use crate::fairness::scenario::returns_name;
-use crate::recorded::{Answered, Chart, Figures, Recorded};
 use giliran_wire::ledger::journal::Action;
+
+use super::{unknown, verdict};
+use crate::recorded::{Answered, Chart, Figures, Recorded};
 
 /// The version of this form.
 const VERSION: u32 = 1;
@@ -59,9 +58,9 @@ pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
         "days_over": recorded.days_over(),
         "opened_at": recorded.opened.map(|at| at.to_string()),
         "closed_at": recorded.closed.map(|at| at.to_string()),
-        "order": order_name(rules.order),
-        "cancelled": returns_name(&rules.cancelled),
-        "expired": returns_name(&rules.expired),
+        "order": rules.order.name(),
+        "cancelled": rules.cancelled.name(),
+        "expired": rules.expired.name(),
         "ledger": {
             "id": recorded.ledger.to_string(),
             "seq": seq,

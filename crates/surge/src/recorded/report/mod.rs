@@ -9,11 +9,11 @@ mod table;
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::Order;
 
+use giliran_report::digits;
+use giliran_wire::ledger::journal::Action;
+
 use super::figures::{Figure, Figures, Unit};
 use super::read::{Recorded, State};
-use crate::fairness::report::{digits, order_name};
-use crate::fairness::scenario::returns_name;
-use giliran_wire::ledger::journal::Action;
 
 pub use csv::tables;
 pub use html::html;
@@ -66,10 +66,10 @@ fn about(recorded: &Recorded) -> String {
         .map_or("without holds".to_owned(), |ms| format!("held for {}", duration(ms as f64 / 1e3)));
     format!(
         "{}; {hold}; parties of at most {}; cancelled places {}, lapsed ones {}",
-        order_name(rules.order),
+        rules.order.name(),
         rules.max_party,
-        returns_name(&rules.cancelled),
-        returns_name(&rules.expired)
+        rules.cancelled.name(),
+        rules.expired.name()
     )
 }
 

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use giliran_report::digits;
+
 use super::{FLAG_Z, about, done, instant, shown, unknown, verdict};
-use crate::fairness::report::digits;
 use crate::recorded::{Figures, Recorded};
 
 /// The whole report as text.

@@ -440,7 +440,7 @@ impl<'a> Reader<'a> {
         if text.len() == digits && text.bytes().all(hex) {
             return Ok(());
         }
-        self.wrong(format!("{what} {text:?} is not {digits} hexadecimal digits"))
+        self.wrong(format!("{what} {text:?} is not digits hexadecimal digits"))
     }
 
     fn follows(

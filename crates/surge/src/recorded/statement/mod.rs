@@ -21,8 +21,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::places::{Cause, Change, Places};
 use super::read::{Recorded, RecordedBlock};
-use crate::fairness::report::order_name;
-use crate::fairness::scenario::returns_name;
 
 pub use check::{Checked, Tampered, check, compare};
 
@@ -209,11 +207,11 @@ pub fn write(recorded: &Recorded) -> String {
         timezone: record.timezone.clone(),
         opens_at: record.opens_at,
         closes_at: record.closes_at,
-        order: order_name(record.rules.order),
+        order: record.rules.order.name(),
         max_party: record.rules.max_party,
         hold_ms: record.rules.hold_ms,
-        cancelled: returns_name(&record.rules.cancelled),
-        expired: returns_name(&record.rules.expired),
+        cancelled: record.rules.cancelled.name(),
+        expired: record.rules.expired.name(),
         seq: recorded.begun.0,
         block: recorded.begun.1.to_string(),
     });

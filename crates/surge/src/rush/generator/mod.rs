@@ -19,6 +19,9 @@ use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::Reason;
 use tokio::sync::{mpsc, watch};
 
+use giliran_wire::client_log::{Seen, Writer};
+use request::Texts;
+
 use super::Rush;
 use super::forge::Observed;
 use super::ground::Ground;
@@ -29,8 +32,6 @@ use crate::fairness::Means;
 use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
 use crate::fairness::random::Random;
 use crate::fairness::scenario::Scenario;
-use giliran_wire::client_log::{Seen, Writer};
-use request::Texts;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;

@@ -3,13 +3,14 @@
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
 
+use giliran_wire::client_log::Seen;
+
 use super::request::applicants;
 use super::{Flight, Generator, Had, Outcome, What};
 use crate::fairness::population::{Party, Role};
 use crate::fairness::scenario::Kind;
 use crate::rush::forge::Observed;
 use crate::rush::tally::FIRM;
-use giliran_wire::client_log::Seen;
 
 /// A draw whose close is later than this is not waited for, µs.
 const AWAITED_US: u128 = 3_600_000_000;

@@ -5,12 +5,13 @@ use std::io::Write as _;
 use giliran_wire::{Date, request};
 use serde::Serialize;
 
+use giliran_wire::client_log::{Attempt, Choice};
+
 use super::{Flight, Generator, Outcome, What};
 use crate::fairness::population::Party;
 use crate::fairness::random::mix;
 use crate::fairness::scenario::Scenario;
 use crate::rush::ground::{Ground, Site};
-use giliran_wire::client_log::{Attempt, Choice};
 
 /// Whose requests they are: under another seed, other people's.
 fn request_id(seed: u64, party: &Party) -> String {

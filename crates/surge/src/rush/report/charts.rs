@@ -1,8 +1,9 @@
 //! The report's charts.
 
+use giliran_report::digits;
+use giliran_report::svg::{Lines, Row, Rows, Series};
+
 use super::words::shown;
-use crate::fairness::report::digits;
-use crate::fairness::report::svg::{Lines, Row, Rows, Series};
 use crate::rush::{Bin, Record};
 
 fn percent(value: f64) -> String {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use giliran_report::quoted;
+
 use super::verdict;
-use crate::fairness::report::quoted;
 use crate::rush::{Latency, Record};
 
 /// Everything, for machines.

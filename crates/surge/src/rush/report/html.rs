@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use giliran_report::svg::escaped;
+use giliran_report::{STYLE, digits, figure};
+
 use super::words::shown;
 use super::{charts, verdict};
-use crate::fairness::report::svg::escaped;
-use crate::fairness::report::{STYLE, digits, figure};
 use crate::rush::{Latency, Record};
 
 /// The whole page.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::fairness::report::digits;
+use giliran_report::digits;
+
 use crate::rush::{Ended, Forgeries, Latency, Record};
 
 /// `12.3 %`, or three digits that count.

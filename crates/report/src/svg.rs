@@ -16,37 +16,37 @@ const MARKS: usize = 6;
 const LOOKS: usize = 6;
 
 /// Text as HTML and SVG take it; a number stays with its percent sign.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let text = text.replace(" %", "\u{202f}%");
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Points that belong together.
-pub(crate) struct Series {
-    pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
+pub struct Series {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
     /// Its look.
-    pub(crate) look: usize,
+    pub look: usize,
     /// Marks each point, not only a few.
-    pub(crate) marked: bool,
+    pub marked: bool,
 }
 
 /// How an axis is written.
-pub(crate) type Format = fn(f64) -> String;
+pub type Format = fn(f64) -> String;
 
 /// Lines over a common axis.
-pub(crate) struct Lines<'a> {
+pub struct Lines<'a> {
     /// For those who cannot see it.
-    pub(crate) about: &'a str,
-    pub(crate) series: Vec<Series>,
-    pub(crate) x_name: &'a str,
-    pub(crate) y_name: &'a str,
-    pub(crate) x_ticks: Vec<(f64, String)>,
-    pub(crate) y_format: Format,
+    pub about: &'a str,
+    pub series: Vec<Series>,
+    pub x_name: &'a str,
+    pub y_name: &'a str,
+    pub x_ticks: Vec<(f64, String)>,
+    pub y_format: Format,
 }
 
 impl Lines<'_> {
-    pub(crate) fn draw(&self) -> String {
+    pub fn draw(&self) -> String {
         let names: Vec<(&str, usize)> =
             self.series.iter().map(|series| (series.name.as_str(), series.look)).collect();
         let (legend, top) = legend(&names, true);
@@ -108,31 +108,31 @@ impl Lines<'_> {
 }
 
 /// A figure with its interval.
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) mean: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+pub struct Row {
+    pub name: String,
+    pub mean: f64,
+    pub low: f64,
+    pub high: f64,
     /// As it is written.
-    pub(crate) shown: String,
-    pub(crate) look: usize,
+    pub shown: String,
+    pub look: usize,
     /// What it is compared with.
-    pub(crate) reference: Option<f64>,
+    pub reference: Option<f64>,
 }
 
 /// Figures under each other, with their intervals on one axis.
-pub(crate) struct Rows<'a> {
-    pub(crate) about: &'a str,
-    pub(crate) rows: Vec<Row>,
+pub struct Rows<'a> {
+    pub about: &'a str,
+    pub rows: Vec<Row>,
     /// What the hollow mark is; none: there is none.
-    pub(crate) reference: Option<&'a str>,
+    pub reference: Option<&'a str>,
     /// A line across, as at an even hand.
-    pub(crate) across: Option<f64>,
-    pub(crate) format: Format,
+    pub across: Option<f64>,
+    pub format: Format,
 }
 
 impl Rows<'_> {
-    pub(crate) fn draw(&self) -> String {
+    pub fn draw(&self) -> String {
         const ROW: f64 = 38.0;
         let mut top = 8.0;
         let mut legend = String::new();

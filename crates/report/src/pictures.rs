@@ -1,7 +1,7 @@
 //! The charts of a report as files of their own, for other pages.
 
-use super::html::STYLE;
-use super::svg::escaped;
+use crate::page::STYLE;
+use crate::svg::escaped;
 
 /// Begins of those lines of the page's style that a chart needs by itself.
 const NEEDED: [&str; 6] = [":root", "@media (prefers", "svg ", ".s0", ".f0", ".d1"];
