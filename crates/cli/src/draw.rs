@@ -6,7 +6,7 @@ use giliran_drand::{Network, Round};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_surge::audit::{Facts, Stage};
-use giliran_surge::draw::{Extract, Known, Problem};
+use giliran_verify::draw::{Extract, Known, Problem};
 use giliran_wire::subject::Domain;
 
 use crate::failure::Failure;

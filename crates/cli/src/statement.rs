@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use giliran_surge::recorded::statement::{self, Checked};
+use giliran_surge::recorded::statement;
 use giliran_surge::recorded::{Recorded, RecordedError};
+use giliran_verify::statement as verify;
+use giliran_verify::statement::Checked;
 
 use crate::failure::Failure;
 use crate::recorded::{Source, can_be_written, write};
@@ -40,7 +42,7 @@ pub(crate) async fn run(mut args: Args) -> Result<(), Failure> {
     }
     let recorded = Box::pin(args.source.read(u64::MAX)).await?;
     let text = statement::write(&recorded);
-    let checked = statement::check(&text)?;
+    let checked = verify::check(&text)?;
     match &args.out {
         Some(file) => {
             write(file, &text)?;
@@ -55,8 +57,7 @@ async fn check(file: &Path, args: Args) -> Result<(), Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("--check {name}: {e}")))?;
-    let checked =
-        statement::check(&text).map_err(|wrong| Failure::Wrong(format!("{name}: {wrong}")))?;
+    let checked = verify::check(&text).map_err(|wrong| Failure::Wrong(format!("{name}: {wrong}")))?;
     if let Some(opening) = args.source.opening.as_ref().filter(|o| **o != checked.opening) {
         let of = &checked.opening;
         return Err(Failure::Wrong(format!("{name} is of opening {of:?}, not {opening:?}")));

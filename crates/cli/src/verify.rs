@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use giliran_surge::draw::{Extract, Known, Problem};
-use giliran_surge::proof::Proof;
+use giliran_verify::draw::{Extract, Known, Problem};
+use giliran_verify::proof::Proof;
 use giliran_wire::BookingId;
 
 use crate::failure::Failure;

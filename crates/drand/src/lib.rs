@@ -15,9 +15,8 @@ use std::str::FromStr;
 
 use blst::BLST_ERROR;
 use blst::min_sig::{PublicKey, Signature};
-use sha2::{Digest, Sha256};
-
 use giliran_wire::Timestamp;
+use sha2::{Digest, Sha256};
 
 const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
 

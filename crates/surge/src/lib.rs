@@ -15,9 +15,7 @@
 //! deciding.
 
 pub mod audit;
-pub mod draw;
 pub mod fairness;
 pub mod load;
-pub mod proof;
 pub mod recorded;
 pub mod rush;

@@ -16,14 +16,13 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::{Answer, Reason, Verdict};
+use giliran_wire::client_log::{Attempt, Choice, Seen, Writer};
 use giliran_wire::request;
 use giliran_wire::subject::Domain;
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
-
-use giliran_wire::client_log::{Attempt, Choice, Seen, Writer};
 
 /// How often somebody presses twice.
 const REPEATS: f64 = 0.05;

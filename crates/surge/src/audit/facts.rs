@@ -5,24 +5,23 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::archive::Archive;
+use giliran_nats::ledger::scan::{Scanned, scan};
 use giliran_persist::{Stored, StoredAction};
+use giliran_verify::draw::Extract;
 use giliran_wire::answer::{FreePlaces, Status};
+use giliran_wire::client_log::Choice;
 use giliran_wire::event::EventId;
+use giliran_wire::ledger::journal::Journal;
 use giliran_wire::ledger::{
     Adjustment, Block, Cancel, CancelCause, Chain, Confirm, Doubt, DrawRecord, Entry, Grant,
     OpeningRecord, Order, Reading, Reschedule, Seat,
 };
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
-use giliran_nats::ledger::scan::{Scanned, scan};
-use giliran_wire::client_log::Choice;
-use giliran_wire::ledger::journal::Journal;
-
 use super::generations::Generations;
 use super::limits::{Limits, Way};
 use super::orders::{Orders, Told};
 use super::{AuditError, Check, Findings};
-use crate::draw::Extract;
 
 /// An engine that decides nothing for so long after the ledger's last block has
 /// nobody who asks: refusals are put on record as well.

@@ -6,8 +6,9 @@ use giliran_drand::Round;
 use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
+use giliran_verify::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
+
 use super::{Check, Findings, not_checked};
-use crate::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
 
 /// Group number and, of each of its grants, the lowest pseudonym of the party.
 type Group = (u64, Vec<Pseudonym>);

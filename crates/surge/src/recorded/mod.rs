@@ -12,7 +12,6 @@
 mod figures;
 pub mod gateway;
 mod metrics;
-mod places;
 mod read;
 pub mod replay;
 pub mod report;
@@ -24,5 +23,4 @@ mod tests;
 pub use figures::{Answered, Chart, Fared, Figure, Figures, Group, Unit};
 pub use gateway::Gateway;
 pub use metrics::{Metrics, MetricsError};
-pub use places::{Cause, Change, Places};
 pub use read::{Reader, Recorded, RecordedBlock, RecordedError, State};

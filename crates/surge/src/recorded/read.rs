@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::archive::Archive;
+use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
+use giliran_verify::statement::{Cause, Change, Offered, Places};
+use giliran_wire::ledger::journal::{Action, Journal};
 use giliran_wire::ledger::{
     Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Chain, DrawRecord, Entry, Grant,
     OpeningRecord, Order, Reading, Seat, Signed, Tally,
 };
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
-
-use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
-use giliran_wire::ledger::journal::{Action, Journal};
-
-use super::places::{Cause, Change, Offered, Places};
 
 /// Why an opening cannot be told.
 #[derive(Debug, thiserror::Error)]

@@ -8,13 +8,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_allocator::{Ask, Change, order};
+use giliran_report::digits;
 use giliran_wire::admin::Bookings;
+use giliran_wire::client_log::Choice;
 use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
-
-use giliran_report::digits;
-use giliran_wire::client_log::Choice;
 
 use super::gateway::{Gateway, Line};
 use super::read::Recorded;

@@ -28,13 +28,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::Client;
-use giliran_wire::ledger::{Order, ReturnRule};
-use giliran_wire::subject::Domain;
-use tokio::sync::watch;
-
 use generator::Generator;
 use giliran_wire::client_log::Writer;
+use giliran_wire::ledger::{Order, ReturnRule};
+use giliran_wire::subject::Domain;
 use ground::Engine;
+use tokio::sync::watch;
 
 use crate::fairness::compare::{Pilot, Progress, best_means};
 use crate::fairness::scenario::{Kind, Scenario};

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
+use forge::Forgeries;
 use giliran_allocator::{Deed, order};
 use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
@@ -20,8 +21,6 @@ use super::desk::{Desk, Said, Wanted};
 use super::population::{Insider, Party, Population, Role, pseudonym};
 use super::random::{Random, mix};
 use super::scenario::Scenario;
-
-use forge::Forgeries;
 pub(crate) use outcome::Outcome;
 
 /// An order and a returns rule: one column of the comparison.

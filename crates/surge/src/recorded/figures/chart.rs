@@ -1,8 +1,8 @@
 //! What happened when.
 
+use giliran_verify::statement::Change;
 use giliran_wire::Timestamp;
 
-use super::super::Change;
 use super::super::read::Recorded;
 use super::Chart;
 

@@ -6,16 +6,15 @@ mod service;
 
 use std::collections::BTreeMap;
 
-use giliran_wire::Timestamp;
-use giliran_wire::answer::Reason;
-
 use chart::{chart, rush};
 use clients::{quantile, seen};
+use giliran_verify::statement::{Cause, Places, Room};
+use giliran_wire::Timestamp;
+use giliran_wire::answer::Reason;
 use service::service;
 
 use super::gateway::Gateway;
 use super::metrics::Metrics;
-use super::places::{Cause, Places, Room};
 use super::read::{Recorded, Return, State};
 use crate::fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
 

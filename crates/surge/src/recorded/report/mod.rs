@@ -6,10 +6,9 @@ mod html;
 mod json;
 mod table;
 
+use giliran_report::digits;
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::Order;
-
-use giliran_report::digits;
 use giliran_wire::ledger::journal::Action;
 
 use super::figures::{Figure, Figures, Unit};

@@ -1,200 +1,18 @@
-//! The statement for the public: what happened to the places of an opening, block
-//! by block, without any of those who asked in it.
-//!
-//! Text, one line after the other, each `HASH JSON`: HASH is the SHA-256 of the
-//! previous line's hash, a space and the JSON, so that no line can be changed, left
-//! out or moved without the last hash, the seal, becoming another. The lines name
-//! the ledger's blocks by their hashes, so that the ledger cannot be rewritten
-//! behind a published statement either. `docs/statement.md` is the format, word for
-//! word.
+//! The statement of a recorded opening, written, and held against the ledger. Its form
+//! and its check are [`giliran_verify::statement`]'s.
 
-mod check;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-use giliran_wire::Timestamp;
+use giliran_verify::statement::{
+    Account, BlockLine, Cause, Change, ChangeLine, End, Head, Lines, Places, SlotLine, Tampered,
+    VERSION,
+};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Signed;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use super::places::{Cause, Change, Places};
 use super::read::{Recorded, RecordedBlock};
-
-pub use check::{Checked, Tampered, check, compare};
-
-/// The format's version.
-const VERSION: u32 = 1;
-/// What the first line's hash continues.
-const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// The refusal that promises that nothing fitting was free.
-const SOLD_OUT: &str = "sold_out";
-
-/// The first line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    giliran_statement: u32,
-    ledger: String,
-    opening: String,
-    timezone: String,
-    opens_at: Timestamp,
-    closes_at: Timestamp,
-    order: String,
-    max_party: u8,
-    hold_ms: Option<u64>,
-    cancelled: String,
-    expired: String,
-    /// The block that put the opening on record.
-    seq: u64,
-    block: String,
-}
-
-/// A slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SlotLine {
-    slot: u32,
-    office: String,
-    date: String,
-    session: String,
-    quota: u16,
-}
-
-/// A block of the ledger that concerns the opening.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BlockLine {
-    seq: u64,
-    time: Timestamp,
-    block: String,
-    changes: Vec<ChangeLine>,
-}
-
-/// A change; which fields stand beside `did` depends on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChangeLine {
-    did: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    slot: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    places: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    withheld: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    to: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    second: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    /// Free places of the slot after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    free: Option<i64>,
-    /// Who ordered it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    operator: Option<String>,
-    /// Their reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-}
-
-/// Where it ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct End {
-    state: String,
-    seq: u64,
-    time: Timestamp,
-    block: String,
-}
-
-/// Sums over everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Totals {
-    /// Places of all slots at the end.
-    pub quota: i64,
-    /// Places kept back at the end.
-    pub reserved: i64,
-    /// Free places of slots that are halted at the end: nobody can have them.
-    pub halted: i64,
-    /// Places ever granted.
-    pub granted: u64,
-    /// Given back by applicants.
-    pub cancelled: u64,
-    /// Taken back by the authority.
-    pub revoked: u64,
-    /// Lapsed.
-    pub expired: u64,
-    /// Moved away from.
-    pub moved: u64,
-    /// Of those four, free at once.
-    pub at_once: u64,
-    /// Lapsed, and had again by a late payment.
-    pub revived: u64,
-    /// Withheld places that could be had again.
-    pub released: u64,
-    /// Taken at the end.
-    pub taken: i64,
-    /// Withheld at the end.
-    pub withheld: i64,
-    /// Free at the end, without those of halted slots.
-    pub free: i64,
-    /// Refusals counted.
-    pub refused: u64,
-    /// Those of them that said `sold_out`.
-    pub sold_out: u64,
-}
-
-/// The last line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Closing {
-    end: End,
-    totals: Totals,
-    oversold: u64,
-    undersold: Option<u64>,
-    unclear: Option<u64>,
-    says: Vec<String>,
-}
-
-/// The hash of a line.
-fn hashed(previous: &str, json: &str) -> String {
-    let mut hasher = Sha256::new();
-    hasher.update(previous);
-    hasher.update(" ");
-    hasher.update(json);
-    let bytes = hasher.finalize();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Adds lines, each with its hash.
-struct Lines {
-    text: String,
-    last: String,
-}
-
-impl Lines {
-    fn new() -> Self {
-        Self { text: String::new(), last: ZERO.to_owned() }
-    }
-
-    fn add(&mut self, line: &impl Serialize) {
-        // Structures of numbers and text: serde_json has nothing to refuse.
-        let json = serde_json::to_string(line).unwrap_or_default();
-        self.last = hashed(&self.last, &json);
-        self.text.push_str(&self.last);
-        self.text.push(' ');
-        self.text.push_str(&json);
-        self.text.push('\n');
-    }
-}
 
 /// The whole statement.
 pub fn write(recorded: &Recorded) -> String {
@@ -215,7 +33,7 @@ pub fn write(recorded: &Recorded) -> String {
         seq: recorded.begun.0,
         block: recorded.begun.1.to_string(),
     });
-    let mut account = check::Account::new(record.rules.max_party);
+    let mut account = Account::new(record.rules.max_party);
     for index in 0..record.slots.len() as u32 {
         let Some((slot, office, session)) = record.place(index) else { continue };
         account.slot(slot.quota);
@@ -310,6 +128,33 @@ fn change_line(change: &Change, after: &Places) -> ChangeLine {
             let reason = Reason::from_number(*reason).map_or("unknown", Reason::name);
             let (reason, second) = (Some(reason.to_owned()), Some(*second));
             ChangeLine { slot: *slot, reason, second, count: Some(*count), ..did("refused") }
+        }
+    }
+}
+
+/// Holds a statement against the ledger, read as far as the statement goes.
+///
+/// # Errors
+///
+/// [`Tampered`]: the first line that is not what the ledger says.
+pub fn compare(text: &str, recorded: &Recorded) -> Result<(), Tampered> {
+    let ledgers = write(recorded);
+    let mut expected = ledgers.lines();
+    let mut told = text.lines();
+    let mut line = 0;
+    loop {
+        line += 1;
+        let (expected, told) = match (expected.next(), told.next()) {
+            (Some(expected), Some(told)) => (expected, told),
+            (None, None) => return Ok(()),
+            _ => {
+                let what = "the ledger's statement has another number of lines".to_owned();
+                return Err(Tampered { line, what });
+            }
+        };
+        if expected != told {
+            let says = expected.split_once(' ').map_or(expected, |(_, json)| json);
+            return Err(Tampered { line, what: format!("the ledger says otherwise: {says}") });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A statement that was written holds; one that was changed anywhere does not.
 
+use giliran_verify::statement::{SOLD_OUT, Totals, ZERO, check, hashed};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{Adjust, Adjustment, Cancel, CancelCause, Entry, Expire, Released};
 use giliran_wire::{BlockHash, Timestamp};
@@ -905,7 +906,7 @@ fn told(story: &str) -> String {
         lines.last = hashed(&lines.last, line);
         lines.text.push_str(&format!("{} {line}\n", lines.last));
     }
-    let mut account = check::Account::new(2);
+    let mut account = Account::new(2);
     let quotas = [3, 2].map(|quota| {
         account.slot(quota);
         i64::from(quota)

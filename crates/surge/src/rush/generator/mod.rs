@@ -17,10 +17,9 @@ use async_nats::connection::State;
 use async_nats::{Client, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::Reason;
-use tokio::sync::{mpsc, watch};
-
 use giliran_wire::client_log::{Seen, Writer};
 use request::Texts;
+use tokio::sync::{mpsc, watch};
 
 use super::Rush;
 use super::forge::Observed;

@@ -253,15 +253,15 @@ impl Places {
 
 /// How long a place must have been free before its refusal is held against the
 /// engine: longer than a block can be on its way while the engine still answers.
-pub(super) const SETTLES_MS: i64 = 5_000;
+pub const SETTLES_MS: i64 = 5_000;
 
 /// Places that could be had over time, ms since 1970.
 #[derive(Debug, Clone)]
-pub(super) struct Offered(Vec<(i64, i64)>);
+pub struct Offered(Vec<(i64, i64)>);
 
 /// What [`Offered`] says of refusals in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub enum Room {
     /// At times nothing was free.
     None,
     /// Something was free throughout, but not enough for the largest party.
@@ -271,16 +271,16 @@ pub(super) enum Room {
 }
 
 impl Offered {
-    pub(super) fn new(first: i64) -> Self {
+    pub fn new(first: i64) -> Self {
         Self(vec![(i64::MIN, first)])
     }
 
-    pub(super) fn push(&mut self, at: i64, offered: i64) {
+    pub fn push(&mut self, at: i64, offered: i64) {
         self.0.push((at, offered));
     }
 
     /// The least there was from `from` up to, not including, `to`.
-    pub(super) fn least(&self, from: i64, to: i64) -> i64 {
+    pub fn least(&self, from: i64, to: i64) -> i64 {
         let next = self.0.partition_point(|(at, _)| *at <= from);
         let before = next.checked_sub(1).map(|i| self.0[i].1);
         let within = self.0[next..].iter().take_while(|(at, _)| *at < to).map(|(_, n)| *n);
@@ -289,7 +289,7 @@ impl Offered {
 
     /// The room there was around a second: from some seconds before, since what a
     /// block says is durable, and so can be told, a while after its time.
-    pub(super) fn room(&self, second: i64, max_party: u8) -> Room {
+    pub fn room(&self, second: i64, max_party: u8) -> Room {
         let ms = second.saturating_mul(1_000);
         match self.least(ms.saturating_sub(SETTLES_MS), ms.saturating_add(1_000)) {
             least if least >= max_party.into() => Room::Any,

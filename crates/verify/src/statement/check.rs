@@ -8,11 +8,11 @@ use giliran_wire::{Date, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{
-    BlockLine, ChangeLine, Closing, End, Head, SOLD_OUT, SlotLine, Totals, VERSION, ZERO, hashed,
+use super::account::Account;
+use super::lines::{
+    BlockLine, ChangeLine, Closing, Head, SOLD_OUT, SlotLine, Totals, VERSION, ZERO, hashed,
 };
-use crate::recorded::Recorded;
-use crate::recorded::places::{Cause, Change, Offered, Places, Room};
+use super::places::{Cause, Change};
 
 /// 0001-01-01T00:00:00.000Z, the first time there may be.
 const FIRST_MS: i64 = -62_135_596_800_000;
@@ -52,217 +52,6 @@ pub struct Checked {
     pub lines: usize,
 }
 
-/// The running account of a statement: written and checked with the same sums.
-pub(super) struct Account {
-    max_party: u8,
-    places: Vec<Places>,
-    offered: Vec<Offered>,
-    totals: Totals,
-    oversold: u64,
-    refused: Vec<(Option<u32>, i64, u64)>,
-    counted: bool,
-    /// Places ever taken: no other sum of places can be larger.
-    ever: i64,
-    /// Places that moved in and not out in this block.
-    moving: i64,
-    opened: bool,
-    closed: bool,
-}
-
-impl Account {
-    pub(super) fn new(max_party: u8) -> Self {
-        Self {
-            max_party,
-            places: Vec::new(),
-            offered: Vec::new(),
-            totals: Totals::default(),
-            oversold: 0,
-            refused: Vec::new(),
-            counted: false,
-            ever: 0,
-            moving: 0,
-            opened: false,
-            closed: false,
-        }
-    }
-
-    pub(super) fn slot(&mut self, quota: u16) {
-        self.places.push(Places::of(quota));
-        self.offered.push(Offered::new(quota.into()));
-    }
-
-    /// A change by the block of this sequence and time; the slot's free places after
-    /// it.
-    pub(super) fn apply(
-        &mut self,
-        (seq, ms): (u64, i64),
-        change: &Change,
-    ) -> Result<Option<i64>, String> {
-        match *change {
-            Change::Opened | Change::Closed => {
-                let opens = *change == Change::Opened;
-                let is_open = self.opened && !self.closed;
-                if opens == is_open {
-                    let did = if opens { "opened" } else { "closed" };
-                    return Err(format!("{did} while it is {}", self.state()));
-                }
-                (self.opened, self.closed) = (true, !opens);
-            }
-            Change::Granted { places, .. }
-            | Change::Revived { places, .. }
-            | Change::MovedIn { places, .. } => {
-                if !self.opened {
-                    return Err("places are taken before it opened".into());
-                }
-                let ever = self.ever.checked_add(places.into());
-                self.ever = ever.ok_or("more places than can be counted")?;
-            }
-            Change::Refused { slot, reason, second, count } => {
-                if slot.is_some_and(|slot| slot as usize >= self.places.len()) {
-                    return Err(format!("there is no slot {}", slot.unwrap_or(0)));
-                }
-                self.counted = true;
-                // The other counts of refusals are parts of this one.
-                let refused = self.totals.refused.checked_add(count);
-                self.totals.refused = refused.ok_or("more refusals than can be counted")?;
-                if reason == Reason::SoldOut.number() {
-                    self.totals.sold_out += count;
-                    self.refused.push((slot, second, count));
-                }
-            }
-            _ => {}
-        }
-        let Some(slot) = change.slot() else { return Ok(None) };
-        let there = self.places.get_mut(slot as usize);
-        let places = there.ok_or_else(|| format!("there is no slot {slot}"))?;
-        self.oversold += places.apply(seq, change)?.unsigned_abs();
-        self.offered[slot as usize].push(ms, places.offered());
-        let totals = &mut self.totals;
-        match *change {
-            Change::Granted { places, .. } => totals.granted += u64::from(places),
-            Change::Revived { places, .. } => totals.revived += u64::from(places),
-            Change::MovedIn { places, .. } => self.moving += i64::from(places),
-            Change::Released { places, .. } => totals.released += u64::from(places),
-            Change::Returned { places, withheld, cause, .. } => {
-                if cause == Cause::Moved {
-                    self.moving -= i64::from(places);
-                }
-                totals.at_once += u64::from(places - withheld);
-                *match cause {
-                    Cause::Cancelled => &mut totals.cancelled,
-                    Cause::Revoked => &mut totals.revoked,
-                    Cause::Expired => &mut totals.expired,
-                    Cause::Moved => &mut totals.moved,
-                } += u64::from(places);
-            }
-            _ => {}
-        }
-        Ok(Some(places.free()))
-    }
-
-    /// The block's changes are told.
-    pub(super) fn end_block(&mut self) -> Result<(), String> {
-        match std::mem::take(&mut self.moving) {
-            0 => Ok(()),
-            n => Err(format!("moved_in and moved_out of one block differ by {} places", n.abs())),
-        }
-    }
-
-    /// Refusals beside free places, and those that cannot be judged; none: none were
-    /// counted.
-    fn undersold(&self) -> Option<(u64, u64)> {
-        let (mut certain, mut unclear) = (0, 0);
-        for (slot, second, count) in &self.refused {
-            let slot = slot.and_then(|slot| self.offered.get(slot as usize));
-            match slot.map(|slot| slot.room(*second, self.max_party)) {
-                Some(Room::None) => {}
-                Some(Room::Any) => certain += count,
-                Some(Room::Some) | None => unclear += count,
-            }
-        }
-        self.counted.then_some((certain, unclear))
-    }
-
-    /// The line that ends it.
-    pub(super) fn closing(mut self, end: End) -> Closing {
-        let sum = |of: fn(&Places) -> i64| self.places.iter().map(of).sum();
-        self.totals.quota = sum(|p| p.quota);
-        self.totals.reserved = sum(|p| p.reserved);
-        self.totals.taken = sum(|p| p.live);
-        self.totals.withheld = sum(|p| p.withheld);
-        self.totals.halted = sum(Places::shut);
-        self.totals.free = sum(|p| p.free() - p.shut());
-        let under = self.undersold();
-        let says = self.says(&end, under);
-        Closing {
-            end,
-            oversold: self.oversold,
-            undersold: under.map(|(n, _)| n),
-            unclear: under.map(|(_, n)| n),
-            says,
-            totals: self.totals,
-        }
-    }
-
-    pub(super) fn state(&self) -> &'static str {
-        match (self.opened, self.closed) {
-            (_, true) => "closed",
-            (true, _) => "open",
-            _ => "scheduled",
-        }
-    }
-
-    /// The sentences.
-    fn says(&self, end: &End, under: Option<(u64, u64)>) -> Vec<String> {
-        let t = &self.totals;
-        let returned = t.cancelled + t.revoked + t.expired + t.moved;
-        vec![
-            match &*end.state {
-                "closed" => format!("The opening is closed, at {}.", end.time),
-                state => format!(
-                    "PRELIMINARY: the opening is {state}, at {}; every figure may change.",
-                    end.time
-                ),
-            },
-            format!("Quota: {} places in {} slots.", t.quota, self.places.len()),
-            format!(
-                "Granted: {} places. Returned: {returned} (cancelled {}, taken back {}, lapsed {}, \
-                 moved {}), {} of them free at once; released later: {}; lapsed and had again by a \
-                 late payment: {}.",
-                t.granted,
-                t.cancelled,
-                t.revoked,
-                t.expired,
-                t.moved,
-                t.at_once,
-                t.released,
-                t.revived
-            ),
-            format!(
-                "At the end: {} taken, {} withheld, {} reserved, {} in halted slots, {} free.",
-                t.taken, t.withheld, t.reserved, t.halted, t.free
-            ),
-            match self.oversold {
-                0 => "No oversell: at no point were more places taken than a slot had.".into(),
-                n => format!("OVERSOLD: {n} places were taken beyond what a slot had."),
-            },
-            match under {
-                None => "Undersell cannot be judged: the ledger holds no count of refusals.".into(),
-                Some((0, unclear)) => format!(
-                    "No undersell: of {} requests told that all was sold out, none is known to \
-                     have been beside places free for any party; {unclear} cannot be judged.",
-                    t.sold_out
-                ),
-                Some((n, unclear)) => format!(
-                    "UNDERSOLD: {n} of {} requests were told that all was sold out beside free \
-                     places; {unclear} cannot be judged.",
-                    t.sold_out
-                ),
-            },
-        ]
-    }
-}
-
 /// Recomputes a statement.
 ///
 /// # Errors
@@ -286,11 +75,11 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
         let json = reader.json("the closing line")?;
         if json.starts_with("{\"slot\"") && time == i64::MIN {
             let slot: SlotLine = reader.read(json)?;
-            if slot.slot as usize != account.places.len() {
+            if slot.slot as usize != account.slots() {
                 return reader.wrong(format!(
                     "slot {} where slot {} belongs",
                     slot.slot,
-                    account.places.len()
+                    account.slots()
                 ));
             }
             slot.plain().or_else(|what| reader.wrong(what))?;
@@ -338,33 +127,6 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
     let Head { ledger, opening, .. } = head;
     let (seq, seal, lines) = (end.seq, last, line);
     Ok(Checked { ledger, opening, seq, totals, oversold, undersold, says, seal, lines })
-}
-
-/// Holds a statement against the ledger, read as far as the statement goes.
-///
-/// # Errors
-///
-/// [`Tampered`]: the first line that is not what the ledger says.
-pub fn compare(text: &str, recorded: &Recorded) -> Result<(), Tampered> {
-    let ledgers = super::write(recorded);
-    let mut expected = ledgers.lines();
-    let mut told = text.lines();
-    let mut line = 0;
-    loop {
-        line += 1;
-        let (expected, told) = match (expected.next(), told.next()) {
-            (Some(expected), Some(told)) => (expected, told),
-            (None, None) => return Ok(()),
-            _ => {
-                let what = "the ledger's statement has another number of lines".to_owned();
-                return Err(Tampered { line, what });
-            }
-        };
-        if expected != told {
-            let says = expected.split_once(' ').map_or(expected, |(_, json)| json);
-            return Err(Tampered { line, what: format!("the ledger says otherwise: {says}") });
-        }
-    }
 }
 
 /// The first field in which the last line is not what the others come to.
@@ -531,7 +293,7 @@ fn known(at: Timestamp) -> Result<(), String> {
 
 impl ChangeLine {
     /// What it says; the fields must be those of its kind.
-    pub(super) fn to_change(&self) -> Result<Change, String> {
+    pub fn to_change(&self) -> Result<Change, String> {
         let missing = |what: &str| format!("{:?} without {what}", self.did);
         let slot = || self.slot.ok_or_else(|| missing("slot"));
         let places = || match self.places {

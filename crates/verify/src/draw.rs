@@ -87,7 +87,7 @@ pub struct Ballot {
 }
 
 /// A field that may be null, and may not be missing.
-pub(crate) fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
     Option::deserialize(from)
@@ -125,7 +125,7 @@ pub struct Summary {
     pub places: u64,
 }
 
-pub(crate) fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("giliran {tag:<7}1").as_bytes());
     for part in parts {
@@ -154,7 +154,7 @@ pub fn holder(receipt: &[u8; 10], request_id: &str) -> [u8; 32] {
 }
 
 /// The rank of a party in a round; `who`: its lowest pseudonym.
-pub(crate) fn round_rank(seed: &[u8; 32], number: u64, who: &giliran_wire::Pseudonym) -> [u8; 32] {
+pub fn round_rank(seed: &[u8; 32], number: u64, who: &giliran_wire::Pseudonym) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(seed);
     hasher.update(&number.to_le_bytes()).update(who.as_bytes());
     *hasher.finalize().as_bytes()
@@ -166,7 +166,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A text as a message can show it, whatever is in it.
-pub(crate) fn short(text: &str) -> String {
+pub fn short(text: &str) -> String {
     let mut start: String = text.chars().take(80).collect();
     if start.len() < text.len() {
         start.push('…');
@@ -187,7 +187,7 @@ fn unhex(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
         .collect()
 }
 
-pub(crate) fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
+pub fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
     let bytes = unhex(what, text)?;
     let wrong = |_| Problem(format!("{what}: {} digits are needed, not {}", 2 * N, text.len()));
     bytes.try_into().map_err(wrong)
@@ -201,7 +201,7 @@ struct Read<'a> {
 }
 
 /// An entry's leaf.
-pub(crate) fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
+pub fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
     let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
     hash("leaf", &[number, holder, &places.to_le_bytes(), &slots])
 }
@@ -317,7 +317,7 @@ impl Extract {
     /// # Errors
     ///
     /// [`Problem`] where the entries cannot be read.
-    pub(crate) fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
+    pub fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
         let mut level: Vec<[u8; 32]> = self.read()?.iter().map(|entry| entry.leaf).collect();
         let (mut index, mut path) = (index, Vec::new());
         while level.len() > 1 {
@@ -329,12 +329,12 @@ impl Extract {
     }
 
     /// The root over its own entries; zeros where they cannot be read.
-    pub(crate) fn root_of_ballots(&self) -> [u8; 32] {
+    pub fn root_of_ballots(&self) -> [u8; 32] {
         self.read().and_then(|read| self.root(&read)).unwrap_or_default()
     }
 
     /// The slot that each entry gets; see `docs/draw.md`.
-    pub(crate) fn draw(&self) -> Vec<Option<u32>> {
+    pub fn draw(&self) -> Vec<Option<u32>> {
         self.read().and_then(|read| self.drawn(&read)).unwrap_or_default()
     }
 
