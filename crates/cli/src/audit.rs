@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
+use giliran_audit::{self as audit, Check, Facts, Sources, Verdict};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_persist::StoreUrl;
-use giliran_surge::audit::{self, Check, Facts, Sources, Verdict};
 use giliran_wire::client_log;
 use giliran_wire::subject::Domain;
 use serde_json::json;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use giliran_audit::{Facts, Stage};
 use giliran_drand::{Network, Round};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
-use giliran_surge::audit::{Facts, Stage};
 use giliran_verify::draw::{Extract, Known, Problem};
 use giliran_wire::subject::Domain;
 

@@ -57,7 +57,8 @@ async fn check(file: &Path, args: Args) -> Result<(), Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("--check {name}: {e}")))?;
-    let checked = verify::check(&text).map_err(|wrong| Failure::Wrong(format!("{name}: {wrong}")))?;
+    let checked =
+        verify::check(&text).map_err(|wrong| Failure::Wrong(format!("{name}: {wrong}")))?;
     if let Some(opening) = args.source.opening.as_ref().filter(|o| **o != checked.opening) {
         let of = &checked.opening;
         return Err(Failure::Wrong(format!("{name} is of opening {of:?}, not {opening:?}")));

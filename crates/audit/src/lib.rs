@@ -1,10 +1,10 @@
 //! Ledger, stores, events and client log against the promises.
 
+mod clients;
 mod facts;
 mod generations;
 mod limits;
 mod orders;
-mod seen;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -136,9 +136,9 @@ pub async fn run(
     checks.push(events(context, domain, &facts).await?);
     checks.push(availability(context, domain, ledger, &facts).await);
     match &sources.log {
-        Some(log) => checks.extend(seen::checks(log, &facts, sources.key.as_ref())),
+        Some(log) => checks.extend(clients::checks(log, &facts, sources.key.as_ref())),
         None => {
-            for (promise, what) in seen::WHAT {
+            for (promise, what) in clients::WHAT {
                 checks.push(not_checked(promise, what, "no client log was given"));
             }
         }
