@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use giliran_surge::fairness::report::{self, Report};
-use giliran_surge::fairness::scenario::{Kind, SHIPPED, Scenario, parse, shipped};
-use giliran_surge::fairness::{
+use giliran_fairness::report::{self, Report};
+use giliran_fairness::scenario::{Kind, SHIPPED, Scenario, parse, shipped};
+use giliran_fairness::{
     Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
     sweep,
 };

@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_configuration_fits_its_scenario() {
         let now = giliran_wire::Timestamp::from_millis(1_795_000_000_000);
-        for (name, _) in giliran_surge::fairness::scenario::SHIPPED {
+        for (name, _) in giliran_fairness::scenario::SHIPPED {
             let scenario = scenario(name).unwrap().scaled(0.3);
             let scenario_ms = |s: f64| (s * 1e3 / 4.0) as u64;
             for order in [Order::FirstCome, Order::Rounds { length_ms: 250 }, Order::Draw] {

@@ -14,7 +14,6 @@
 //! `recorded::replay` have `giliran-allocator` decide: what they measure is the real
 //! deciding.
 
-pub mod fairness;
 pub mod load;
 pub mod recorded;
 pub mod rush;

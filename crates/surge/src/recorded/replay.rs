@@ -8,6 +8,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_allocator::{Ask, Change, order};
+use giliran_fairness::desk::{Desk, Said, virtual_us};
+use giliran_fairness::measures::concentration;
+use giliran_fairness::random::Random;
 use giliran_report::digits;
 use giliran_wire::admin::Bookings;
 use giliran_wire::client_log::Choice;
@@ -17,9 +20,6 @@ use giliran_wire::{BookingId, Digest, Pseudonym};
 
 use super::gateway::{Gateway, Line};
 use super::read::Recorded;
-use crate::fairness::desk::{Desk, Said, virtual_us};
-use crate::fairness::measures::concentration;
-use crate::fairness::random::Random;
 
 /// Grants that are made durable together.
 const BATCH: usize = 1_000;

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use giliran_fairness::scenario::Scenario;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Domain;
 use giliran_wire::{Date, Timestamp};
-
-use crate::fairness::scenario::Scenario;
 
 /// Time to start the engine and the surge before it opens.
 const OPENS_AFTER_MS: u64 = 60_000;

@@ -4,18 +4,17 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use giliran_fairness::random::{Random, mix};
+use giliran_fairness::scenario::Kind;
 use giliran_wire::answer::{Answer, Booking, Reason, Status, Verdict};
+use giliran_wire::client_log::Seen;
 use giliran_wire::subject::Domain;
 use giliran_wire::{BookingId, request};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use giliran_wire::client_log::Seen;
-
 use super::Rush;
-use crate::fairness::random::{Random, mix};
-use crate::fairness::scenario::Kind;
 
 /// Most bookings that are kept to try it on: the first that people are told of.
 const OBSERVED: usize = 4_096;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, jetstream};
 use futures_util::StreamExt;
+use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::{Availability, Overview, Phase};
 use giliran_wire::subject::Domain;
 use giliran_wire::{Date, Timestamp, request};
 
 use super::RushError;
-use crate::fairness::scenario::Scenario;
 
 /// How long an engine may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -378,7 +378,7 @@ mod tests {
     use giliran_wire::answer::{OpeningState, SlotState};
 
     use super::*;
-    use crate::fairness::scenario::shipped;
+    use giliran_fairness::scenario::shipped;
 
     /// Openings with their phases, and the same offices with places a day in each.
     fn engine(openings: &[(&'static str, Phase)], offices: &[(String, u32)], days: u8) -> Engine {

@@ -29,15 +29,14 @@ use std::time::Instant;
 
 use async_nats::Client;
 use generator::Generator;
+use giliran_fairness::compare::{Pilot, Progress, best_means};
+use giliran_fairness::scenario::{Kind, Scenario};
+use giliran_fairness::{Arm, Means};
 use giliran_wire::client_log::Writer;
 use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Domain;
 use ground::Engine;
 use tokio::sync::watch;
-
-use crate::fairness::compare::{Pilot, Progress, best_means};
-use crate::fairness::scenario::{Kind, Scenario};
-use crate::fairness::{Arm, Means};
 
 pub use configuration::configuration;
 pub use forge::Forgeries;
@@ -182,7 +181,7 @@ fn in_scenario_time(order: Order, speed: f64) -> Order {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::scenario::shipped;
+    use giliran_fairness::scenario::shipped;
 
     #[test]
     fn brokers_buy_for_the_order_they_believe_in() {

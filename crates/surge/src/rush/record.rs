@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
+use giliran_fairness::measures::{self, holm, normal_two_sided};
+use giliran_fairness::{LEVEL, Means, groups};
+use giliran_report::digits;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-
-use giliran_report::digits;
 
 use super::Rush;
 use super::forge::Forgeries;
 use super::generator::MOST_OPEN;
 use super::ground::Ground;
 use super::tally::{Bin, Payments, Tally, histogram};
-use crate::fairness::measures::{self, holm, normal_two_sided};
-use crate::fairness::{LEVEL, Means, groups};
 
 /// A run whose requests leave later than this, one in a hundred of them, says
 /// more of the generator than of the engine.
@@ -514,7 +513,7 @@ fn figures(
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::scenario::shipped;
+    use giliran_fairness::scenario::shipped;
 
     #[test]
     fn a_run_is_void_where_requests_leave_late() {

@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use giliran_fairness::figures::same_wish;
+use giliran_fairness::measures::{self, Arrival};
+use giliran_fairness::population::{Party, Role};
+use giliran_fairness::random::Random;
+use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::Reason;
+use giliran_wire::client_log::Seen;
 use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use giliran_wire::client_log::Seen;
-
 use super::forge::Forgeries;
-use crate::fairness::figures::same_wish;
-use crate::fairness::measures::{self, Arrival};
-use crate::fairness::population::{Party, Role};
-use crate::fairness::random::Random;
-use crate::fairness::scenario::Scenario;
 
 /// Most people that order and round trips are judged by: all of them up to here,
 /// beyond an even sample.
@@ -334,8 +333,8 @@ impl Tally {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::population::{Crowd, Population};
-    use crate::fairness::scenario::shipped;
+    use giliran_fairness::population::{Crowd, Population};
+    use giliran_fairness::scenario::shipped;
 
     #[test]
     fn bars_get_wider_and_lose_nothing() {

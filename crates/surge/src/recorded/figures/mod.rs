@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use chart::{chart, rush};
 use clients::{quantile, seen};
+use giliran_fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
 use giliran_verify::statement::{Cause, Places, Room};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
@@ -16,7 +17,6 @@ use service::service;
 use super::gateway::Gateway;
 use super::metrics::Metrics;
 use super::read::{Recorded, Return, State};
-use crate::fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
 
 /// How many of the largest accounts are looked at together.
 const LARGEST: usize = 10;

@@ -20,7 +20,7 @@ pub use json::json;
 pub use table::table;
 
 /// |z| from which a group is flagged.
-const FLAG_Z: f64 = crate::fairness::measures::FLAG_Z;
+const FLAG_Z: f64 = giliran_fairness::measures::FLAG_Z;
 
 /// A figure as people read it.
 fn shown(figure: &Figure, value: f64) -> String {

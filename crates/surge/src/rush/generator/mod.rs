@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 use async_nats::connection::State;
 use async_nats::{Client, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
+use giliran_fairness::Means;
+use giliran_fairness::population::{Coming, Crowd, Party, Population, Role};
+use giliran_fairness::random::Random;
+use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::Reason;
 use giliran_wire::client_log::{Seen, Writer};
 use request::Texts;
@@ -27,10 +31,6 @@ use super::ground::Ground;
 use super::record::Ended;
 use super::tally::Tally;
 use super::view::Live;
-use crate::fairness::Means;
-use crate::fairness::population::{Coming, Crowd, Party, Population, Role};
-use crate::fairness::random::Random;
-use crate::fairness::scenario::Scenario;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;

@@ -1,14 +1,13 @@
 //! What an answer means to who asked.
 
+use giliran_fairness::population::{Party, Role};
+use giliran_fairness::scenario::Kind;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
-
 use giliran_wire::client_log::Seen;
 
 use super::request::applicants;
 use super::{Flight, Generator, Had, Outcome, What};
-use crate::fairness::population::{Party, Role};
-use crate::fairness::scenario::Kind;
 use crate::rush::forge::Observed;
 use crate::rush::tally::FIRM;
 

@@ -1,10 +1,10 @@
 //! Holds: who pays for one and when, and what becomes of those nobody pays for.
 
+use giliran_fairness::population::Role;
 use giliran_wire::answer::{Booking, Reason, Rejection, Status};
 
 use super::outcome::{LONGEST_PAUSE_US, seen};
 use super::{Generator, Had, What};
-use crate::fairness::population::Role;
 use crate::rush::tally::FIRM;
 
 /// From the end of a hold until somebody looks whether it lapsed, real µs.

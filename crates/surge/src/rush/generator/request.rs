@@ -2,15 +2,14 @@
 
 use std::io::Write as _;
 
+use giliran_fairness::population::Party;
+use giliran_fairness::random::mix;
+use giliran_fairness::scenario::Scenario;
+use giliran_wire::client_log::{Attempt, Choice};
 use giliran_wire::{Date, request};
 use serde::Serialize;
 
-use giliran_wire::client_log::{Attempt, Choice};
-
 use super::{Flight, Generator, Outcome, What};
-use crate::fairness::population::Party;
-use crate::fairness::random::mix;
-use crate::fairness::scenario::Scenario;
 use crate::rush::ground::{Ground, Site};
 
 /// Whose requests they are: under another seed, other people's.
@@ -216,8 +215,8 @@ impl Generator<'_> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::population::{Crowd, Role};
-    use crate::fairness::scenario::shipped;
+    use giliran_fairness::population::{Crowd, Role};
+    use giliran_fairness::scenario::shipped;
 
     #[test]
     fn a_request_by_hand_is_what_the_wire_says() {

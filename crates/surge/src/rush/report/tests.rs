@@ -1,9 +1,9 @@
 //! What the reports say of a run that was made up.
 
+use giliran_fairness::Means;
 use giliran_report::svg::escaped;
 
 use super::{html, json, summary, tables, verdict};
-use crate::fairness::Means;
 use crate::rush::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, Record};
 
 fn record() -> Record {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json as value};
 
 use super::{Report, ordered, verdict};
-use crate::fairness::{Column, Comparison, Measure};
+use crate::{Column, Comparison, Measure};
 
 /// The version of this form.
 const VERSION: u32 = 1;

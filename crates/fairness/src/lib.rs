@@ -13,12 +13,12 @@
 
 mod attack;
 mod checks;
-pub(crate) mod compare;
-pub(crate) mod desk;
-pub(crate) mod figures;
+pub mod compare;
+pub mod desk;
+pub mod figures;
 pub mod measures;
-pub(crate) mod population;
-pub(crate) mod random;
+pub mod population;
+pub mod random;
 pub mod report;
 mod run;
 pub mod scenario;

@@ -5,9 +5,9 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_report::digits;
 
 use super::shown;
-use crate::fairness::measures::Estimate;
-use crate::fairness::scenario::Kind;
-use crate::fairness::{Arm, Column, Comparison, Group, LEVEL, Measure};
+use crate::measures::Estimate;
+use crate::scenario::Kind;
+use crate::{Arm, Column, Comparison, Group, LEVEL, Measure};
 
 /// The order of an arm: `draw+beacon` where a public value goes into the seed.
 pub fn ordered(arm: &Arm) -> String {

@@ -31,7 +31,7 @@ const ZONE: &str = "Asia/Jakarta";
 /// The id of the one opening.
 const OPENING: &str = "w";
 /// The id of the ledger.
-pub(crate) const LEDGER: LedgerId = LedgerId([1; 16]);
+pub const LEDGER: LedgerId = LedgerId([1; 16]);
 /// By then the window is closed, µs after its end.
 const CLOSED_BY_US: i64 = 1_000_000;
 /// Bookings that a person may be granted, and moves of one: what an engine does
@@ -52,18 +52,18 @@ const DAYS: [&str; 7] = [
 ];
 
 /// Virtual time, µs from the opening second, as an engine's.
-pub(crate) fn instant(us: i64) -> Timestamp {
+pub fn instant(us: i64) -> Timestamp {
     Timestamp::from_millis(OPENS_MS + us.div_euclid(1_000))
 }
 
 /// Engine time as virtual time.
-pub(crate) fn virtual_us(at: Timestamp) -> i64 {
+pub fn virtual_us(at: Timestamp) -> i64 {
     (at.as_millis() - OPENS_MS) * 1_000
 }
 
 /// What became of a request for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+pub enum Said {
     /// Places are taken; the answer comes with the block.
     Granted,
     /// It waits for returned places; the answer comes with the block.
@@ -77,7 +77,7 @@ pub(crate) enum Said {
 }
 
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub struct Desk {
     keeper: Keeper,
     book: Arc<Book>,
     random: Random,
@@ -94,13 +94,13 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// An open opening of the scenario's places under these rules.
-    pub(crate) fn new(scenario: &Scenario, returns: &ReturnRule, seed: u64) -> Self {
+    pub fn new(scenario: &Scenario, returns: &ReturnRule, seed: u64) -> Self {
         let record = record(scenario, returns);
         Self::of(record, (scenario.opening.commit_ms * 1e3) as i64, seed)
     }
 
     /// An opening as it is on record, not open yet.
-    pub(crate) fn of(record: OpeningRecord, commit_us: i64, seed: u64) -> Self {
+    pub fn of(record: OpeningRecord, commit_us: i64, seed: u64) -> Self {
         let mut keeper = Keeper::new();
         let book = Arc::clone(keeper.book());
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
@@ -137,25 +137,25 @@ impl Desk {
     }
 
     /// The opening accepts requests from here on.
-    pub(crate) fn open(&mut self, us: i64) {
+    pub fn open(&mut self, us: i64) {
         self.settle();
         self.write(us, vec![Entry::Opened { opening: 0 }]);
     }
 
     /// The opening's window closes with the next block; what is left goes to whoever
     /// asks.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.closing = true;
     }
 
     /// An operator's change, before anybody asks.
-    pub(crate) fn adjust(&mut self, us: i64, change: Adjustment) {
+    pub fn adjust(&mut self, us: i64, change: Adjustment) {
         let (operator, reason) = ("replay".to_owned(), "as recorded".to_owned());
         self.write(us, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     }
 
     /// Decides a request. `index` is its party's, and its id.
-    pub(crate) fn decide(&mut self, index: u32, wanted: &Wanted<'_>, us: i64) -> Said {
+    pub fn decide(&mut self, index: u32, wanted: &Wanted<'_>, us: i64) -> Said {
         let mut id = [0; 10];
         let any = |office: u16| Choice {
             office: self.offices[usize::from(office)].as_str().into(),
@@ -187,7 +187,7 @@ impl Desk {
     }
 
     /// What a draw of the opening is about, with these places.
-    pub(crate) fn head(&self, places: &[u32]) -> ballot::Hash {
+    pub fn head(&self, places: &[u32]) -> ballot::Hash {
         let openings = self.book.openings();
         let only = openings.iter().next();
         only.map(|only| ballot::head(LEDGER, only.record(), None, places.iter().copied()))
@@ -195,18 +195,18 @@ impl Desk {
     }
 
     /// Any day at an office, to move a booking to.
-    pub(crate) fn anywhere(&self, office: u16) -> Choice<'static> {
+    pub fn anywhere(&self, office: u16) -> Choice<'static> {
         let office = self.offices[usize::from(office)].to_string();
         Choice { office: office.into(), date: None, session: None }
     }
 
     /// Decides a request as it was sent.
-    pub(crate) fn ask(&mut self, ask: &Ask<'_>, us: i64) -> Said {
+    pub fn ask(&mut self, ask: &Ask<'_>, us: i64) -> Said {
         put(&self.book, (&mut self.grants, &mut self.entering), ask, us)
     }
 
     /// A booking's change, for the next block, by its owner or somebody who is not.
-    pub(crate) fn change(&mut self, target: BookingId, deed: Deed, owner: bool) {
+    pub fn change(&mut self, target: BookingId, deed: Deed, owner: bool) {
         let request_id = match deed {
             _ if !owner => "forged",
             Deed::Confirm { .. } => "confirm",
@@ -221,12 +221,12 @@ impl Desk {
     }
 
     /// When the block in flight lands.
-    pub(crate) fn lands_at(&self) -> Option<i64> {
+    pub fn lands_at(&self) -> Option<i64> {
         self.flying.as_ref().map(|(at, ..)| *at)
     }
 
     /// Puts what waits into a block, unless one is in flight.
-    pub(crate) fn send(&mut self, us: i64) {
+    pub fn send(&mut self, us: i64) {
         if self.flying.is_some() {
             return;
         }
@@ -238,7 +238,7 @@ impl Desk {
     }
 
     /// The block in flight is durable: what it changed.
-    pub(crate) fn land(&mut self) -> Vec<Change> {
+    pub fn land(&mut self) -> Vec<Change> {
         match self.flying.take() {
             Some((_, block, hash)) => self.commit((block, hash)),
             None => Vec::new(),
@@ -246,7 +246,7 @@ impl Desk {
     }
 
     /// Everything that waits is made durable now: what that changed.
-    pub(crate) fn settle_all(&mut self, us: i64) -> Vec<Change> {
+    pub fn settle_all(&mut self, us: i64) -> Vec<Change> {
         let mut changes = self.land();
         loop {
             let entries = self.entries(us);
@@ -262,13 +262,13 @@ impl Desk {
     }
 
     /// When time by itself brings something: an expiry, a release.
-    pub(crate) fn next_return(&self) -> Option<i64> {
+    pub fn next_return(&self) -> Option<i64> {
         self.keeper.next_return().map(virtual_us)
     }
 
     /// The draws among those who wait that are due: what they changed. Nothing is
     /// in flight.
-    pub(crate) fn draws(&mut self, us: i64) -> Vec<Change> {
+    pub fn draws(&mut self, us: i64) -> Vec<Change> {
         let mut changes = Vec::new();
         let now = instant(us);
         loop {
@@ -375,13 +375,13 @@ fn put(
 
 /// What a party asks for.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) people: &'a [Pseudonym],
-    pub(crate) account: Pseudonym,
-    pub(crate) office: u16,
-    pub(crate) days: &'a [u8],
-    pub(crate) second: Option<u16>,
-    pub(crate) wait: bool,
+pub struct Wanted<'a> {
+    pub people: &'a [Pseudonym],
+    pub account: Pseudonym,
+    pub office: u16,
+    pub days: &'a [u8],
+    pub second: Option<u16>,
+    pub wait: bool,
 }
 
 fn decimal(mut n: u32, digits: &mut [u8; 10]) -> &str {

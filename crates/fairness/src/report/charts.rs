@@ -4,8 +4,8 @@ use giliran_report::svg::{Lines, Row, Rows, Series};
 
 use super::words::by_order;
 use super::{Report, arm_name, digits, ordered, shown};
-use crate::fairness::measures::Estimate;
-use crate::fairness::{Column, Comparison, Measure};
+use crate::measures::Estimate;
+use crate::{Column, Comparison, Measure};
 
 fn percent(value: f64) -> String {
     format!("{} %", (value * 1_000.0).round() / 10.0)

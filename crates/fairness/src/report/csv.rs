@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use giliran_report::quoted;
 
 use super::{Report, ordered};
-use crate::fairness::{Column, Comparison, Measure};
+use crate::{Column, Comparison, Measure};
 
 /// Every table: file name and content.
 pub fn tables(report: &Report) -> [(&'static str, String); 4] {

@@ -7,9 +7,9 @@ use giliran_wire::ledger::Order;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
 use super::{Run, Said, What};
-use crate::fairness::population::{NONE, Role, pseudonym};
-use crate::fairness::random::Random;
-use crate::fairness::scenario::Kind;
+use crate::population::{NONE, Role, pseudonym};
+use crate::random::Random;
+use crate::scenario::Kind;
 
 /// How often somebody is looked for whom it could be done to.
 const LOOKS: usize = 64;

@@ -9,7 +9,7 @@ use super::random::{Random, mix, sums};
 use super::scenario::{Attacker, Kind, Scenario};
 
 /// No second office, no slot.
-pub(crate) const NONE: u32 = u32::MAX;
+pub const NONE: u32 = u32::MAX;
 /// The first moments of a sprint, µs.
 const SPRINT_US: f64 = 200_000.0;
 /// A poller asks so often, and so many times in parallel.
@@ -20,7 +20,7 @@ const POLL_BEFORE_US: i64 = 2_000_000;
 
 /// What a party is to the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// People who need a place.
     Person,
     /// One of an attacker's identities.
@@ -31,41 +31,41 @@ pub(crate) enum Role {
 
 /// One party: who asks together.
 #[derive(Debug, Clone)]
-pub(crate) struct Party {
+pub struct Party {
     /// Number of its first identity; the others follow.
-    pub(crate) first: u32,
-    pub(crate) account: u32,
-    pub(crate) rtt_us: u32,
+    pub first: u32,
+    pub account: u32,
+    pub rtt_us: u32,
     /// Acceptable days in order of preference, three bits each, the first lowest.
-    pub(crate) days: u32,
-    pub(crate) office: u16,
+    pub days: u32,
+    pub office: u16,
     /// Also any day at this office; the first one again: none.
-    pub(crate) second: u16,
+    pub second: u16,
     /// Cohort, or cohorts and then attacker.
-    pub(crate) group: u16,
-    pub(crate) role: Role,
-    pub(crate) size: u8,
-    pub(crate) days_given: u8,
-    pub(crate) tries: u8,
+    pub group: u16,
+    pub role: Role,
+    pub size: u8,
+    pub days_given: u8,
+    pub tries: u8,
     /// Its requests get lost, or are refused before they get to the service.
-    pub(crate) lost: bool,
+    pub lost: bool,
     /// Looks for returned places.
-    pub(crate) looks: bool,
+    pub looks: bool,
     /// Has asked at a place that is there for the asking: the first time, µs.
-    pub(crate) arrived: i64,
+    pub arrived: i64,
     /// The last time, µs.
-    pub(crate) asked: i64,
+    pub asked: i64,
     /// The slot it has; [`NONE`].
-    pub(crate) slot: u32,
+    pub slot: u32,
     /// Won by the end of the window.
-    pub(crate) won: bool,
+    pub won: bool,
     /// Entered into the draw.
-    pub(crate) entered: bool,
+    pub entered: bool,
 }
 
 impl Party {
     /// Its people's pseudonyms.
-    pub(crate) fn people(&self, salt: u64) -> [Pseudonym; 5] {
+    pub fn people(&self, salt: u64) -> [Pseudonym; 5] {
         std::array::from_fn(|i| {
             let i = if i < usize::from(self.size) { i as u64 } else { 0 };
             pseudonym(salt, u64::from(self.first) + i)
@@ -73,51 +73,51 @@ impl Party {
     }
 
     /// Its acceptable days, in order.
-    pub(crate) fn days(&self) -> impl Iterator<Item = u8> + '_ {
+    pub fn days(&self) -> impl Iterator<Item = u8> + '_ {
         (0..self.days_given).map(|i| (self.days >> (3 * i) & 7) as u8)
     }
 }
 
 /// Spread like a real one: keyed by the salt.
-pub(crate) fn pseudonym(salt: u64, number: u64) -> Pseudonym {
+pub fn pseudonym(salt: u64, number: u64) -> Pseudonym {
     let (high, low) = (mix(salt ^ number), mix(number.wrapping_add(salt.rotate_left(32))));
     Pseudonym::from_bytes((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
 }
 
 /// All who ask, and when they first do.
 #[derive(Debug)]
-pub(crate) struct Population {
-    pub(crate) parties: Vec<Party>,
+pub struct Population {
+    pub parties: Vec<Party>,
     /// Requests that are planned: when they reach the service, and whose. Sorted.
-    pub(crate) planned: Vec<(i64, u32)>,
-    pub(crate) insider: Option<Insider>,
-    pub(crate) salt: u64,
+    pub planned: Vec<(i64, u32)>,
+    pub insider: Option<Insider>,
+    pub salt: u64,
 }
 
 /// What an insider chooses among.
 #[derive(Debug, Clone)]
-pub(crate) struct Insider {
+pub struct Insider {
     /// Its parties: what it enters.
-    pub(crate) parties: Range<u32>,
+    pub parties: Range<u32>,
     /// Numbers of all identities that it has at hand.
-    pub(crate) identities: Range<u32>,
+    pub identities: Range<u32>,
     /// Sets of entries it can try before a draw's close.
-    pub(crate) tries: u64,
+    pub tries: u64,
 }
 
 /// Somebody who comes, and when.
 #[derive(Debug, Clone)]
-pub(crate) struct Coming {
-    pub(crate) party: Party,
+pub struct Coming {
+    pub party: Party,
     /// When its first request is sent, µs from the opening.
-    pub(crate) sent: i64,
+    pub sent: i64,
     /// The same request once more, so long after; none: sent once.
-    pub(crate) twice: Option<i64>,
+    pub twice: Option<i64>,
 }
 
 impl Coming {
     /// When its first request reaches the service.
-    pub(crate) fn at(&self) -> i64 {
+    pub fn at(&self) -> i64 {
         self.sent + i64::from(self.party.rtt_us / 2)
     }
 }
@@ -125,7 +125,7 @@ impl Coming {
 impl Population {
     /// The people of this seed, and attackers with these means. The people are
     /// the same whatever the means.
-    pub(crate) fn new(scenario: &Scenario, means: &[Means], seed: u64) -> Self {
+    pub fn new(scenario: &Scenario, means: &[Means], seed: u64) -> Self {
         let mut making = Making::new(scenario);
         let mut random = Random::new(seed, 1);
         making.parties.reserve(scenario.people.parties as usize);
@@ -146,7 +146,7 @@ impl Population {
 /// The people of a seed as they come, one after the other: nobody is held who is
 /// not there yet.
 #[derive(Debug)]
-pub(crate) struct Crowd<'a> {
+pub struct Crowd<'a> {
     making: Making<'a>,
     random: Random,
     left: u64,
@@ -156,7 +156,7 @@ pub(crate) struct Crowd<'a> {
 
 impl<'a> Crowd<'a> {
     /// Attackers with these means, all at once, and the people who come.
-    pub(crate) fn new(scenario: &'a Scenario, means: &[Means], seed: u64) -> (Population, Self) {
+    pub fn new(scenario: &'a Scenario, means: &[Means], seed: u64) -> (Population, Self) {
         let mut making = Making::new(scenario);
         making.attackers(means, seed);
         let parties = std::mem::take(&mut making.parties);
@@ -170,7 +170,7 @@ impl<'a> Crowd<'a> {
     }
 
     /// Who have not come yet.
-    pub(crate) fn left(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
 }
@@ -417,7 +417,7 @@ fn some_days(all: u8, wanted: u8, random: &mut Random) -> u32 {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::scenario::shipped;
+    use crate::scenario::shipped;
 
     #[test]
     fn arrivals_have_the_shape_of_an_opening() {

@@ -56,7 +56,7 @@ pub struct Progress {
 
 impl Progress {
     /// Whether it is asked to stop.
-    pub(crate) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
@@ -149,13 +149,13 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
 }
 
 /// A small copy of a scenario, in which attackers find out what pays.
-pub(crate) struct Pilot {
+pub struct Pilot {
     /// So many people stand for all,
-    pub(crate) parties: u64,
+    pub parties: u64,
     /// or so many that a quarter of a budget still buys this many of everything.
-    pub(crate) buys: f64,
+    pub buys: f64,
     /// How often each split is tried.
-    pub(crate) runs: u64,
+    pub runs: u64,
 }
 
 /// The smaller copy: people and places, and of each budget as much as still buys
@@ -192,7 +192,7 @@ fn smaller(scenario: &Scenario, pilot: &Pilot) -> Scenario {
 }
 
 /// What attackers with a budget buy under this order. None: it was asked to stop.
-pub(crate) fn best_means(
+pub fn best_means(
     scenario: &Scenario,
     arm: &Arm,
     seed: u64,
@@ -307,7 +307,7 @@ fn flag(groups: &[Group], columns: &mut [Column]) {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::scenario::{SHIPPED, shipped};
+    use crate::scenario::{SHIPPED, shipped};
 
     const PILOT: Pilot = Pilot { parties: PILOT_PARTIES, buys: 2.0, runs: 2 };
 

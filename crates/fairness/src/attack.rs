@@ -84,7 +84,7 @@ pub(crate) fn best(
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::scenario::shipped;
+    use crate::scenario::shipped;
 
     #[test]
     fn every_split_spends_the_budget_and_has_an_identity() {

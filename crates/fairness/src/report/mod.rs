@@ -3,7 +3,7 @@
 
 mod charts;
 mod csv;
-pub(crate) mod html;
+pub mod html;
 mod json;
 mod table;
 mod words;

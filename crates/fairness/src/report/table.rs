@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{Report, arm_name, digits, shown, verdict};
-use crate::fairness::measures::Estimate;
-use crate::fairness::{Column, Comparison, Measure};
+use crate::measures::Estimate;
+use crate::{Column, Comparison, Measure};
 
 /// What a table's columns are, by its title.
 const TABLES: [(&str, &[(&str, Measure)]); 4] = [

@@ -95,8 +95,8 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::Arm;
-    use crate::fairness::scenario::{Scenario, shipped};
+    use crate::Arm;
+    use crate::scenario::{Scenario, shipped};
     use giliran_wire::ledger::ReturnRule;
 
     fn plan(order: Order) -> Plan {

@@ -6,9 +6,9 @@ use giliran_wire::event::Kind as Happened;
 use giliran_wire::ledger::Order;
 
 use super::{Outcome, Run, What};
-use crate::fairness::desk::virtual_us;
-use crate::fairness::population::{NONE, Role};
-use crate::fairness::scenario::Kind;
+use crate::desk::virtual_us;
+use crate::population::{NONE, Role};
+use crate::scenario::Kind;
 
 /// From a cancellation to the recycler's request for its client, µs.
 const STROKE_US: i64 = 2_000;

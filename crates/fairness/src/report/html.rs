@@ -6,7 +6,7 @@ use giliran_report::svg::escaped;
 use giliran_report::{STYLE, digits, figure};
 
 use super::{Report, arm_name, charts, shown, verdict};
-use crate::fairness::{Comparison, Measure};
+use crate::{Comparison, Measure};
 
 /// The whole page.
 pub fn html(report: &Report) -> String {

@@ -3,10 +3,10 @@
 /// SplitMix64 (G. L. Steele, D. Lea, C. H. Flood, OOPSLA 2014): small, fast, and
 /// its stream is part of what a seed means here, so it is written out.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 /// A step of the generator's output function; also a cheap mixer.
-pub(crate) fn mix(x: u64) -> u64 {
+pub fn mix(x: u64) -> u64 {
     let mut x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -15,22 +15,22 @@ pub(crate) fn mix(x: u64) -> u64 {
 
 impl Random {
     /// The stream of this name under this seed.
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+    pub fn new(seed: u64, stream: u64) -> Self {
         Self(mix(seed) ^ mix(stream.wrapping_mul(0xd134_2543_de82_ef95)))
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         let x = mix(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         x
     }
 
-    pub(crate) fn wide(&mut self) -> u128 {
+    pub fn wide(&mut self) -> u128 {
         u128::from(self.next()) << 64 | u128::from(self.next())
     }
 
     /// Of 32 bytes, as keys and seeds are.
-    pub(crate) fn bytes(&mut self) -> [u8; 32] {
+    pub fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&self.next().to_le_bytes());
@@ -39,32 +39,32 @@ impl Random {
     }
 
     /// Uniform in 0..1.
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Uniform in `from..to`; `from` where that is empty.
-    pub(crate) fn between(&mut self, from: f64, to: f64) -> f64 {
+    pub fn between(&mut self, from: f64, to: f64) -> f64 {
         from + self.unit() * (to - from).max(0.0)
     }
 
     /// Below `n`; 0 where n is 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
-    pub(crate) fn chance(&mut self, p: f64) -> bool {
+    pub fn chance(&mut self, p: f64) -> bool {
         self.unit() < p
     }
 
     /// Exponential of this mean.
-    pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
+    pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 
     /// An index with a probability in proportion to its rise over the one before,
     /// of rising sums.
-    pub(crate) fn pick(&mut self, sums: &[f64]) -> usize {
+    pub fn pick(&mut self, sums: &[f64]) -> usize {
         let all = sums.last().copied().unwrap_or(0.0);
         let x = self.unit() * all;
         sums.partition_point(|sum| *sum <= x).min(sums.len().saturating_sub(1))
@@ -72,7 +72,7 @@ impl Random {
 }
 
 /// Rising sums of weights, for [`Random::pick`].
-pub(crate) fn sums(weights: impl IntoIterator<Item = f64>) -> Vec<f64> {
+pub fn sums(weights: impl IntoIterator<Item = f64>) -> Vec<f64> {
     weights
         .into_iter()
         .scan(0.0, |sum, weight| {

@@ -238,7 +238,7 @@ pub struct Group {
 impl Group {
     /// Whether a party of this size is in it that is of this cohort, or, from their
     /// number on, of this attacker.
-    pub(crate) fn holds(&self, scenario: &Scenario, index: usize, size: u8) -> bool {
+    pub fn holds(&self, scenario: &Scenario, index: usize, size: u8) -> bool {
         let cohort = scenario.cohorts.get(index);
         match self.kind {
             "cohort" => cohort.is_some_and(|c| c.name == self.name),
@@ -283,7 +283,7 @@ pub fn groups(scenario: &Scenario) -> Vec<Group> {
 
 /// Whom pairs of [`Measure::Inversion`] are compared within: those who want the
 /// same slots, for as many people.
-pub(crate) fn same_wish(party: &Party) -> u64 {
+pub fn same_wish(party: &Party) -> u64 {
     let days: u64 = party.days().map(|day| 1 << day).sum();
     u64::from(party.office)
         | u64::from(party.second) << 16
@@ -292,7 +292,7 @@ pub(crate) fn same_wish(party: &Party) -> u64 {
 }
 
 /// Measures a run.
-pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
+pub fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
     let cohorts = scenario.cohorts.len();
     let quota = scenario.offices.places();
     let parties = || outcome.parties.iter().filter(|party| party.role != Role::Client);
@@ -382,7 +382,7 @@ pub(crate) fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
 }
 
 /// What every attacker got, without the rest.
-pub(crate) fn payoff(outcome: &Outcome) -> Vec<f64> {
+pub fn payoff(outcome: &Outcome) -> Vec<f64> {
     outcome.payoff.clone()
 }
 
@@ -390,8 +390,8 @@ pub(crate) fn payoff(outcome: &Outcome) -> Vec<f64> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::fairness::population::Population;
-    use crate::fairness::scenario::shipped;
+    use crate::population::Population;
+    use crate::scenario::shipped;
 
     /// Five parties of three cohorts and a broker, every figure by hand.
     #[test]

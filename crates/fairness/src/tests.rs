@@ -385,7 +385,7 @@ fn rounds_are_said_to_be_too_short_where_brokers_gain_by_their_lead() {
 
 #[test]
 fn every_name_in_a_file_is_in_the_document() {
-    let document = include_str!("../../../../docs/fairness.md");
+    let document = include_str!("../../../docs/fairness.md");
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     Measure::ALL.iter().for_each(|measure| has(measure.name()));
     let report = small_report();
