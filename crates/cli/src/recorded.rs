@@ -3,11 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use giliran_history::{Figures, Gateway, Metrics, Recorded, RecordedError, gateway_log, report};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
-use giliran_surge::recorded::{
-    Figures, Gateway, Metrics, Recorded, RecordedError, gateway, report,
-};
 use giliran_wire::subject::Domain;
 
 use crate::VERSION;
@@ -68,7 +66,7 @@ pub(crate) fn gateway(
 ) -> Result<Option<Gateway>, Failure> {
     let Some(file) = file else { return Ok(None) };
     let usage = |what: String| Failure::Usage(format!("--gateway-log {}: {what}", file.display()));
-    let lines = gateway::read(file).map_err(|e| usage(e.to_string()))?;
+    let lines = gateway_log::read(file).map_err(|e| usage(e.to_string()))?;
     Gateway::of(lines, recorded).map(Some).map_err(|e| usage(e.to_string()))
 }
 
@@ -76,7 +74,7 @@ pub(crate) fn gateway(
 fn metrics(files: &[PathBuf]) -> Result<Option<Metrics>, Failure> {
     let mut metrics = Metrics::default();
     for file in files {
-        let usage = |what: giliran_surge::recorded::MetricsError| {
+        let usage = |what: giliran_history::MetricsError| {
             Failure::Usage(format!("--metrics {}: {what}", file.display()))
         };
         metrics.add(file).map_err(usage)?;

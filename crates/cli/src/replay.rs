@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use giliran_surge::recorded::replay;
+use giliran_history::replay;
 use giliran_wire::ledger::Order;
 
 use crate::failure::Failure;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use giliran_surge::recorded::statement;
-use giliran_surge::recorded::{Recorded, RecordedError};
+use giliran_history::statement;
+use giliran_history::{Recorded, RecordedError};
 use giliran_verify::statement as verify;
 use giliran_verify::statement::Checked;
 

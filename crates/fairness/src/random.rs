@@ -19,28 +19,29 @@ impl Random {
         Self(mix(seed) ^ mix(stream.wrapping_mul(0xd134_2543_de82_ef95)))
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn draw(&mut self) -> u64 {
         let x = mix(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         x
     }
 
     pub fn wide(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
+        u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
 
     /// Of 32 bytes, as keys and seeds are.
     pub fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes());
+            chunk.copy_from_slice(&self.draw().to_le_bytes());
         }
         bytes
     }
 
     /// Uniform in 0..1.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Uniform in `from..to`; `from` where that is empty.
@@ -50,7 +51,7 @@ impl Random {
 
     /// Below `n`; 0 where n is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
+        ((u128::from(self.draw()) * n as u128) >> 64) as usize
     }
 
     pub fn chance(&mut self, p: f64) -> bool {
@@ -89,12 +90,12 @@ mod tests {
     #[test]
     fn a_seed_means_the_same_for_good() {
         let mut random = Random::new(1, 2);
-        let drawn: [u64; 2] = [random.next(), random.next()];
+        let drawn: [u64; 2] = [random.draw(), random.draw()];
         assert_eq!(drawn, {
             let mut again = Random::new(1, 2);
-            [again.next(), again.next()]
+            [again.draw(), again.draw()]
         });
-        assert_ne!(Random::new(1, 3).next(), drawn[0]);
+        assert_ne!(Random::new(1, 3).draw(), drawn[0]);
         // The reference output of SplitMix64 from state 0.
         assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
     }

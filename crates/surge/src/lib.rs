@@ -15,5 +15,4 @@
 //! deciding.
 
 pub mod load;
-pub mod recorded;
 pub mod rush;

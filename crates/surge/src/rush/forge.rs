@@ -144,7 +144,7 @@ impl Forger {
     async fn forges(&mut self, at: usize) {
         let Observed { applicant, seen, .. } = &self.observed[at];
         let number = self.done.forged;
-        let own = format!("{:016}", mix(self.random.next()) % 10_000_000_000_000_000);
+        let own = format!("{:016}", mix(self.random.draw()) % 10_000_000_000_000_000);
         let request_id = format!("forged-{number}");
         let guessed = BookingId::from_random(self.random.wide()).to_string();
         let (operation, payload) = match number % 4 {

@@ -160,11 +160,13 @@ pub struct Lines {
     pub last: String,
 }
 
-impl Lines {
-    pub fn new() -> Self {
+impl Default for Lines {
+    fn default() -> Self {
         Self { text: String::new(), last: ZERO.to_owned() }
     }
+}
 
+impl Lines {
     pub fn add(&mut self, line: &impl Serialize) {
         // Structures of numbers and text: serde_json has nothing to refuse.
         let json = serde_json::to_string(line).unwrap_or_default();

@@ -12,12 +12,12 @@ use giliran_verify::statement::{
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Signed;
 
-use super::read::{Recorded, RecordedBlock};
+use crate::reader::{Recorded, RecordedBlock};
 
 /// The whole statement.
 pub fn write(recorded: &Recorded) -> String {
     let record = &recorded.record;
-    let mut lines = Lines::new();
+    let mut lines = Lines::default();
     lines.add(&Head {
         giliran_statement: VERSION,
         ledger: recorded.ledger.to_string(),

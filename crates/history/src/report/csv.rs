@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use giliran_report::quoted;
 
-use crate::recorded::{Figures, Recorded};
+use crate::{Figures, Recorded};
 
 /// Every table: file name and content. What is not known has an empty value and its
 /// reason beside it.

@@ -14,9 +14,9 @@ use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use service::service;
 
-use super::gateway::Gateway;
-use super::metrics::Metrics;
-use super::read::{Recorded, Return, State};
+use crate::gateway_log::Gateway;
+use crate::metrics_page::Metrics;
+use crate::reader::{Recorded, Return, State};
 
 /// How many of the largest accounts are looked at together.
 const LARGEST: usize = 10;

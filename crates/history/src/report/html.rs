@@ -7,7 +7,7 @@ use giliran_report::digits;
 use giliran_report::svg::{Lines, Row, Rows, Series, escaped};
 
 use super::{FLAG_Z, about, instant, shown, unknown, verdict};
-use crate::recorded::{Chart, Figures, Recorded};
+use crate::{Chart, Figures, Recorded};
 
 /// The whole page.
 pub fn html(recorded: &Recorded, figures: &Figures) -> String {

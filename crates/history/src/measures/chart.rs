@@ -3,8 +3,8 @@
 use giliran_verify::statement::Change;
 use giliran_wire::Timestamp;
 
-use super::super::read::Recorded;
 use super::Chart;
+use crate::reader::Recorded;
 
 /// Most points of a time series.
 const MOST_BINS: i64 = 120;

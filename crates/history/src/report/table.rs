@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use giliran_report::digits;
 
 use super::{FLAG_Z, about, done, instant, shown, unknown, verdict};
-use crate::recorded::{Figures, Recorded};
+use crate::{Figures, Recorded};
 
 /// The whole report as text.
 pub fn table(recorded: &Recorded, figures: &Figures) -> String {

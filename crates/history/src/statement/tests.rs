@@ -6,8 +6,8 @@ use giliran_wire::ledger::{Adjust, Adjustment, Cancel, CancelCause, Entry, Expir
 use giliran_wire::{BlockHash, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::tests::{Ledger, OPENS, booking, cancel, grant, person, record, refused};
 use super::*;
+use crate::tests::{Ledger, OPENS, booking, cancel, grant, person, record, refused};
 
 /// Every kind of change but those of `moved`.
 fn eventful() -> Ledger {
@@ -61,7 +61,7 @@ fn lines(text: &str) -> Vec<String> {
 
 /// As a forger would: with hashes that fit.
 fn chained(lines: &[String]) -> String {
-    let mut out = Lines::new();
+    let mut out = Lines::default();
     for line in lines {
         out.last = hashed(&out.last, line);
         out.text.push_str(&format!("{} {line}\n", out.last));
@@ -900,7 +900,7 @@ const STORIES: &[(&str, Verdict)] = &[
 
 /// A story's statement, with the sums that a forger would give it.
 fn told(story: &str) -> String {
-    let mut lines = Lines::new();
+    let mut lines = Lines::default();
     let text = written();
     for line in &self::lines(&text)[..3] {
         lines.last = hashed(&lines.last, line);

@@ -9,10 +9,10 @@
 //! and nothing stands in its place. No pseudonym, booking id or request id leaves
 //! this module: figures are counts.
 
-mod figures;
-pub mod gateway;
-mod metrics;
-mod read;
+pub mod gateway_log;
+mod measures;
+mod metrics_page;
+mod reader;
 pub mod replay;
 pub mod report;
 pub mod statement;
@@ -20,7 +20,7 @@ pub mod statement;
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub use figures::{Answered, Chart, Fared, Figure, Figures, Group, Unit};
-pub use gateway::Gateway;
-pub use metrics::{Metrics, MetricsError};
-pub use read::{Reader, Recorded, RecordedBlock, RecordedError, State};
+pub use gateway_log::Gateway;
+pub use measures::{Answered, Chart, Fared, Figure, Figures, Group, Unit};
+pub use metrics_page::{Metrics, MetricsError};
+pub use reader::{Reader, Recorded, RecordedBlock, RecordedError, State};

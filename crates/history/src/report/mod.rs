@@ -11,8 +11,8 @@ use giliran_wire::Timestamp;
 use giliran_wire::ledger::Order;
 use giliran_wire::ledger::journal::Action;
 
-use super::figures::{Figure, Figures, Unit};
-use super::read::{Recorded, State};
+use crate::measures::{Figure, Figures, Unit};
+use crate::reader::{Recorded, State};
 
 pub use csv::tables;
 pub use html::html;

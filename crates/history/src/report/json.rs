@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json as value};
 use giliran_wire::ledger::journal::Action;
 
 use super::{unknown, verdict};
-use crate::recorded::{Answered, Chart, Figures, Recorded};
+use crate::{Answered, Chart, Figures, Recorded};
 
 /// The version of this form.
 const VERSION: u32 = 1;

@@ -18,8 +18,8 @@ use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
-use super::gateway::{Gateway, Line};
-use super::read::Recorded;
+use crate::gateway_log::{Gateway, Line};
+use crate::reader::Recorded;
 
 /// Grants that are made durable together.
 const BATCH: usize = 1_000;
@@ -368,7 +368,7 @@ fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request>
     requests
 }
 
-fn of_booking(recorded: &Recorded, booked: &super::read::Booked, at_us: i64) -> Request {
+fn of_booking(recorded: &Recorded, booked: &crate::reader::Booked, at_us: i64) -> Request {
     let grant = &booked.grant;
     Request {
         at_us,

@@ -7,9 +7,9 @@ use giliran_fairness::measures::{Arrival, inversion_rate, share};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::BallotEntry;
 
-use super::super::gateway::{Asker, Gateway};
-use super::super::read::Recorded;
 use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
+use crate::gateway_log::{Asker, Gateway};
+use crate::reader::Recorded;
 
 const NO_FAMILIES: &str = "no families, or no single winner";
 

@@ -1,7 +1,7 @@
 //! How the service fared, by the engines' own metrics.
 
-use super::super::metrics::Metrics;
 use super::{Figure, Unit, add};
+use crate::metrics_page::Metrics;
 
 const NO_METRICS: &str = "no metrics page of an engine was given";
 const NOT_TIMED: &str = "the metrics hold no grant, or it took longer than they tell";

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use giliran_wire::client_log::{Choice, Seen};
 
-use super::read::Recorded;
+use crate::reader::Recorded;
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

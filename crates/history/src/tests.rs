@@ -13,8 +13,8 @@ use giliran_wire::{
 
 use giliran_wire::client_log::{Choice, Seen};
 
-use super::gateway::Line;
 use super::*;
+use crate::gateway_log::Line;
 
 /// When the opening opens, ms: 2026-11-27T07:00:00Z.
 pub(super) const OPENS: i64 = 1_795_762_800_000;
@@ -519,7 +519,7 @@ fn lines_that_no_gateway_can_have_seen_are_refused_by_their_number() {
     let refused = |more: &str| {
         let good = r#"{"sent_us":1,"request_id":"x","opening":"w"}"#;
         let log = format!("{good}\n{{\"sent_us\":1,\"request_id\":\"y\",{more}}}\n");
-        gateway::parse(log.as_bytes()).unwrap_err().to_string()
+        gateway_log::parse(log.as_bytes()).unwrap_err().to_string()
     };
     for more in [
         "\"places\":0",
@@ -797,7 +797,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
 
 #[test]
 fn every_name_in_a_file_is_in_the_document() {
-    let document = include_str!("../../../../docs/fairness.md");
+    let document = include_str!("../../../docs/fairness.md");
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     let ledger = Ledger::open();
     let (recorded, figures) = (ledger.read("w").unwrap(), ledger.figures());
