@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use giliran_audit::{self as audit, Facts, Sources};
 use giliran_config::Config;
+use giliran_loadgen::load::{self, Load, Progress};
 use giliran_nats::ledger;
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::{clock, connection};
 use giliran_persist::StoreUrl;
-use giliran_surge::load::{self, Load, Progress};
 use giliran_wire::answer::Reason;
 use giliran_wire::client_log;
 use tokio::sync::watch;

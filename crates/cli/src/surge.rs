@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use giliran_loadgen::{Ended, Live, Record, Rush, RushError, View, report};
 use giliran_nats::clock;
-use giliran_surge::rush::{self, Ended, Live, Record, Rush, RushError, View, report};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Domain;
@@ -109,7 +109,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     scenario.check().map_err(|e| Failure::Usage(format!("--scale {}: {e}", args.scale)))?;
     if let Some(file) = &args.config_out {
         let now = clock::now();
-        return write(file, rush::configuration(&scenario, &domain, args.order, args.speed, now));
+        return write(
+            file,
+            giliran_loadgen::configuration(&scenario, &domain, args.order, args.speed, now),
+        );
     }
     // An hour's surge is not run for a report that cannot be written.
     let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
@@ -132,7 +135,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     let live = Arc::new(Live::default());
     // Beside its connection: what wakes one of them is the other.
-    let mut surge = tokio::spawn(rush::run(client, rush, Arc::clone(&live), asked.clone()));
+    let mut surge =
+        tokio::spawn(giliran_loadgen::run(client, rush, Arc::clone(&live), asked.clone()));
     let mut screen = Screen::new();
     let mut every = tokio::time::interval(DRAWN_EVERY);
     let record = loop {
@@ -347,7 +351,8 @@ mod tests {
             let scenario = scenario(name).unwrap().scaled(0.3);
             let scenario_ms = |s: f64| (s * 1e3 / 4.0) as u64;
             for order in [Order::FirstCome, Order::Rounds { length_ms: 250 }, Order::Draw] {
-                let text = rush::configuration(&scenario, &Domain::default(), order, 4.0, now);
+                let text =
+                    giliran_loadgen::configuration(&scenario, &Domain::default(), order, 4.0, now);
                 let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
                 let due = config.due(now, 3_600_000);
                 assert_eq!(due.len(), 1, "{name}");

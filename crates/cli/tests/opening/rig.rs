@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_audit::{self as audit, AuditError, Check, Facts, Sources, Verdict};
+use giliran_loadgen::load::{self, Load, Progress};
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::{clock, connection, ledger};
 use giliran_persist::{Store, StoreUrl};
-use giliran_surge::load::{self, Load, Progress};
 use giliran_wire::client_log::{self, Attempt};
 use giliran_wire::subject::Domain;
 use serde_json::Value;

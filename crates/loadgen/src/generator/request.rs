@@ -10,7 +10,7 @@ use giliran_wire::{Date, request};
 use serde::Serialize;
 
 use super::{Flight, Generator, Outcome, What};
-use crate::rush::ground::{Ground, Site};
+use crate::target::{Ground, Site};
 
 /// Whose requests they are: under another seed, other people's.
 fn request_id(seed: u64, party: &Party) -> String {

@@ -11,10 +11,10 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Rush;
-use super::forge::Forgeries;
+use super::forgers::Forgeries;
 use super::generator::MOST_OPEN;
-use super::ground::Ground;
-use super::tally::{Bin, Payments, Tally, histogram};
+use super::stats::{Bin, Payments, Tally, histogram};
+use super::target::Ground;
 
 /// A run whose requests leave later than this, one in a hundred of them, says
 /// more of the generator than of the engine.
@@ -545,7 +545,7 @@ mod tests {
             after_s: 0.0,
             log: None,
         };
-        let document = include_str!("../../../../docs/surge.md");
+        let document = include_str!("../../../docs/surge.md");
         for Figure { name, .. } in figures(&rush, &tally, &[], None) {
             assert!(document.contains(&format!("`{name}`")), "{name}");
         }

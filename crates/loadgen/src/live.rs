@@ -8,7 +8,7 @@ use async_nats::Client;
 use giliran_wire::answer::Reason;
 use giliran_wire::subject::Domain;
 
-use super::ground::{Engine, Ground};
+use super::target::{Engine, Ground};
 
 /// How often the engine is asked for its free places.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::forge::Forgeries;
+use super::forgers::Forgeries;
 
 /// Most people that order and round trips are judged by: all of them up to here,
 /// beyond an even sample.

@@ -4,7 +4,7 @@ use giliran_fairness::Means;
 use giliran_report::svg::escaped;
 
 use super::{html, json, summary, tables, verdict};
-use crate::rush::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, Record};
+use crate::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, Record};
 
 fn record() -> Record {
     let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
@@ -194,7 +194,7 @@ fn what_forgers_come_to_is_said() {
 
 #[test]
 fn every_name_in_a_file_is_in_the_document() {
-    let document = include_str!("../../../../../docs/surge.md");
+    let document = include_str!("../../../../docs/surge.md");
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     let run = record();
     for (file, table) in tables(&run) {

@@ -8,8 +8,8 @@ use giliran_wire::client_log::Seen;
 
 use super::request::applicants;
 use super::{Flight, Generator, Had, Outcome, What};
-use crate::rush::forge::Observed;
-use crate::rush::tally::FIRM;
+use crate::forgers::Observed;
+use crate::stats::FIRM;
 
 /// A draw whose close is later than this is not waited for, µs.
 const AWAITED_US: u128 = 3_600_000_000;

@@ -12,14 +12,15 @@
 //! Deliberately not here: the engine's own counters (what it says of itself proves
 //! nothing), and files but for the clients' log; the command writes those.
 
-mod configuration;
-mod forge;
+mod engine_config;
+mod forgers;
 mod generator;
-mod ground;
-mod record;
+mod live;
+pub mod load;
 pub mod report;
-mod tally;
-mod view;
+mod stats;
+mod summary;
+mod target;
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -35,14 +36,14 @@ use giliran_fairness::{Arm, Means};
 use giliran_wire::client_log::Writer;
 use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Domain;
-use ground::Engine;
+use target::Engine;
 use tokio::sync::watch;
 
-pub use configuration::configuration;
-pub use forge::Forgeries;
-pub use record::{Ended, Figure, GroupRecord, Latency, Record};
-pub use tally::{Bin, Payments};
-pub use view::{Live, View};
+pub use engine_config::configuration;
+pub use forgers::Forgeries;
+pub use live::{Live, View};
+pub use stats::{Bin, Payments};
+pub use summary::{Ended, Figure, GroupRecord, Latency, Record};
 
 /// Where brokers find out what pays, quickly.
 const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
@@ -119,10 +120,10 @@ pub async fn run(
     client.flush().await.map_err(std::io::Error::other)?;
     let looks = engine.fits.then(|| {
         let (client, domain) = (client.clone(), rush.domain.clone());
-        tokio::spawn(view::watch_free(client, domain, ground.clone(), Arc::clone(&live)))
+        tokio::spawn(live::watch_free(client, domain, ground.clone(), Arc::clone(&live)))
     });
     let began = Instant::now();
-    let (observer, forger) = forge::begin(&client, &rush).unzip();
+    let (observer, forger) = forgers::begin(&client, &rush).unzip();
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
     generator.observer = observer;
@@ -135,7 +136,7 @@ pub async fn run(
         looks.abort();
     }
     let mut record =
-        record::record(&rush, &ground, &means, &generator.tally, ended, began.elapsed());
+        summary::record(&rush, &ground, &means, &generator.tally, ended, began.elapsed());
     record.log_failed = generator.log_failed.take();
     Ok(record)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Generator, SHOWN_EVERY};
-use crate::rush::view::View;
+use crate::live::View;
 
 /// Seconds whose rates are kept for the view.
 const RATES_KEPT: usize = 60;

@@ -2,8 +2,8 @@
 
 mod outcome;
 mod payment;
+mod progress;
 mod request;
-mod shown;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -26,11 +26,11 @@ use request::Texts;
 use tokio::sync::{mpsc, watch};
 
 use super::Rush;
-use super::forge::Observed;
-use super::ground::Ground;
-use super::record::Ended;
-use super::tally::Tally;
-use super::view::Live;
+use super::forgers::Observed;
+use super::live::Live;
+use super::stats::Tally;
+use super::summary::Ended;
+use super::target::Ground;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use giliran_report::digits;
 
-use crate::rush::{Ended, Forgeries, Latency, Record};
+use crate::{Ended, Forgeries, Latency, Record};
 
 /// `12.3 %`, or three digits that count.
 pub(super) fn shown(value: f64, share: bool) -> String {

@@ -7,7 +7,7 @@ use giliran_report::{STYLE, digits, figure};
 
 use super::words::shown;
 use super::{charts, verdict};
-use crate::rush::{Latency, Record};
+use crate::{Latency, Record};
 
 /// The whole page.
 pub fn html(record: &Record) -> String {

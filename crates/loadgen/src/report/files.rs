@@ -7,7 +7,7 @@ use serde_json::json;
 use giliran_report::quoted;
 
 use super::verdict;
-use crate::rush::{Latency, Record};
+use crate::{Latency, Record};
 
 /// Everything, for machines.
 pub fn json(record: &Record) -> serde_json::Value {

@@ -5,7 +5,7 @@ use giliran_wire::answer::{Booking, Reason, Rejection, Status};
 
 use super::outcome::{LONGEST_PAUSE_US, seen};
 use super::{Generator, Had, What};
-use crate::rush::tally::FIRM;
+use crate::stats::FIRM;
 
 /// From the end of a hold until somebody looks whether it lapsed, real µs.
 const LOOKED_AFTER_US: f64 = 1_000_000.0;

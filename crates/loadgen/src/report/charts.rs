@@ -4,7 +4,7 @@ use giliran_report::digits;
 use giliran_report::svg::{Lines, Row, Rows, Series};
 
 use super::words::shown;
-use crate::rush::{Bin, Record};
+use crate::{Bin, Record};
 
 fn percent(value: f64) -> String {
     format!("{} %", (value * 1_000.0).round() / 10.0)
