@@ -37,7 +37,6 @@ mod places;
 pub mod rebuild;
 mod renewal;
 mod reply;
-pub mod sequencer;
 mod snapshot;
 mod standing;
 mod story;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use async_nats::Subject;
 use bytes::Bytes;
 use giliran_allocator::{Durable, Entered, Found, Refusal, Settled};
+use giliran_sequencer::{Outcome, Report};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
@@ -16,7 +17,6 @@ use giliran_wire::{Position, Timestamp};
 
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::sequencer::{Outcome, Report};
 
 /// `busy` and `unavailable` ask to come back after a random time in this range,
 /// ms, so that the crowd does not come back at once.

@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use giliran_allocator::{Opening, Openings};
+use giliran_sequencer::{Acted, Came};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::Order;
-
-use crate::sequencer::{Acted, Came};
 
 /// An opening that sells out again and again is told of so often at most, ms.
 const SOLD_OUT_EVERY_MS: u64 = 60_000;

@@ -13,6 +13,9 @@ use giliran_nats::clock;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::append::{AppendOutcome, Appender};
 use giliran_nats::state::State;
+use giliran_sequencer::{
+    Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
+};
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Signed, TakeOver};
@@ -24,9 +27,6 @@ use crate::engine::EngineError;
 use crate::gate::raised;
 use crate::intake::{self, Operation, Queue};
 use crate::reply::{Outbox, Ticket};
-use crate::sequencer::{
-    Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
-};
 use crate::story::{self, Story};
 use crate::workers::{self, Decided, Shared};
 

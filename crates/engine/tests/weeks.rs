@@ -5,7 +5,7 @@
 
 use giliran_allocator::{Ask, ChangeAsk, Decision, Deed, Keeper, Settled};
 use giliran_config::Config;
-use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer};
+use giliran_sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer};
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, TakeOver};
 use giliran_wire::request::Choice;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use giliran_engine::sequencer::Branch;
+use giliran_sequencer::Branch;
 use giliran_wire::ledger::Order;
 
 use crate::kind::{Kind, ORDERS, Setup};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::thread;
 
-use giliran_engine::sequencer::Branch;
+use giliran_sequencer::Branch;
 use giliran_sim::sweep::{self, Tally};
 use giliran_sim::{Kind, Mutant, ORDERS, Setup};
 

@@ -4,11 +4,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use giliran_nats::server::Server;
 use serde_json::Value;
 
 use crate::WITHIN;
-use giliran_nats::server::Server;
-
 use crate::promise::{Promise, stalled};
 use crate::rig::{Rig, Role, get};
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use async_nats::{Message, Subject};
 use giliran_allocator::{ChangeAsk, Deed};
+use giliran_sequencer::{Act, Action};
 use giliran_wire::admin;
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::Signed;
@@ -14,7 +15,6 @@ use giliran_wire::{ApplicantKey, BookingId, Date, Timestamp};
 
 use super::{Decided, Shared, form_of_unreadable, trace};
 use crate::reply::{Answered, Batch, Outbox, Ticket, To};
-use crate::sequencer::{Act, Action};
 
 /// A request that changes a booking.
 pub(super) trait Changes<'a>: Request<'a> {

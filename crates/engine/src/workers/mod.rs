@@ -10,6 +10,7 @@ use async_nats::{Message, Subject};
 use giliran_allocator::{
     Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Pending, Settled,
 };
+use giliran_sequencer::{Action, MAX_BACKLOG, Tallies};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
 use giliran_wire::ledger::{BallotEntry, Grant};
@@ -21,7 +22,6 @@ use crate::gate::Gate;
 use crate::intake::{Chunk, Operation, Queued};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
-use crate::sequencer::{Action, MAX_BACKLOG, Tallies};
 
 /// What all tasks of a term of office share.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The broker: appends under a fence, and reads.
 
 use bytes::Bytes;
-use giliran_engine::sequencer::{Appended, Attempt as Sent, Read};
+use giliran_sequencer::{Appended, Attempt as Sent, Read};
 use rand::RngExt;
 
 use super::{Event, Sender, World};

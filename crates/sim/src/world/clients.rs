@@ -1,7 +1,7 @@
 //! Clients and operators: they ask until they are told, and note what they are told.
 
 use giliran_allocator::{Ask, ChangeAsk, Found, Waiting};
-use giliran_engine::sequencer::Action;
+use giliran_sequencer::Action;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Grant, OpeningRecord};
 use giliran_wire::request::Choice;

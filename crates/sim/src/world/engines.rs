@@ -1,7 +1,7 @@
 //! The engines: the real state machines, and a plain model of what carries them out.
 
 use giliran_allocator::{Decision, Keeper, Settled};
-use giliran_engine::sequencer::{Continuation, Effect, Now, Outcome, Sequencer, Why};
+use giliran_sequencer::{Continuation, Effect, Now, Outcome, Sequencer, Why};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Block, TakeOver};
 use giliran_wire::{BlockHash, WriterNonce};

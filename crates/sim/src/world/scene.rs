@@ -1,7 +1,7 @@
 //! What is there before anything happens: the opening, its people, what they want.
 
 use giliran_allocator::{ChangeAsk, Deed};
-use giliran_engine::sequencer::{Act, Action};
+use giliran_sequencer::{Act, Action};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,

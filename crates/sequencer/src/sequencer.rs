@@ -1,59 +1,7 @@
-//! Group commit: the order of the ledger, as a deterministic state machine.
-//!
-//! Inputs are method calls that carry the time; what is to be done comes out as
-//! [`Effect`]s. Nothing here waits, sends or asks a clock, so the same code runs
-//! under the simulator.
-//!
-//! **Exactly one block is in flight.** While it is, grants queue up; when it is
-//! known to be in the ledger, the next block takes all that waited. What an
-//! append's outcome means is decided by what stands at the sequence after the
-//! expected one, never by the outcome's absence:
-//!
-//! ```text
-//!            Append ──▶ stored at the expected place ──▶ commit, answer, next block
-//!              ▲  │
-//!   same bytes │  ├──▶ no answer, refused ──▶ wait, again (same expected sequence)
-//!              │  │
-//!              │  └──▶ wrong last sequence ──▶ Read what stands there
-//!              │                                 ├── the own bytes ──▶ commit
-//!              ├─────────────── nothing yet ◀────┤
-//!              └─── skip it, expect the next ◀───┼── void, or foreign
-//!                                                ├── another writer's valid block ──▶ deposed
-//!                                                └── nothing, and a shorter tail ──▶ lost
-//! ```
-//!
-//! Where the ground may have moved, the last valid block is looked at first
-//! (`flight.rs`).
-//!
-//! Where a generation of the ledger is sealed, the next one's begin is written
-//! before anything else (`generation.rs`).
-
-mod admin;
-mod branch;
-mod clock;
-mod draws;
-mod effect;
-mod flight;
-mod gather;
-mod generation;
-mod refusals;
-mod rounds;
-mod waiting;
+//! The sequencer's state, its inputs, and the loop that sends the next block.
 
 use std::collections::{HashSet, VecDeque};
 
-pub use admin::{Act, Acted, Action, Came, Report};
-pub use branch::Branch;
-use branch::Branches;
-use clock::Clock;
-pub use clock::MAX_JUMP_MS;
-pub use effect::{Appended, Attempt, Effect, Lost, Now, Outcome, Read, Why};
-pub use flight::{
-    APPEND_TIMEOUT_MS, BACKOFF_MS, LOST_AFTER_MS, LOST_LOOKS, MAX_BACKOFF_MS, TRUST_MS,
-};
-use flight::{InFlight, Step};
-use gather::Gathered;
-pub use generation::Continuation;
 use giliran_allocator::{
     Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Keeper, OwnedAsk, Pending, Refusal,
     Settled, Told,
@@ -65,22 +13,30 @@ use giliran_wire::ledger::{
     BallotEntry, DrawRecord, Entry, Grant, Leftovers, OpeningRecord, TakeOver,
 };
 use giliran_wire::{BookingId, OrderKey, Timestamp, WriterNonce};
-pub use refusals::Tallies;
-use rounds::Rounds;
-pub use waiting::MAX_PARKED_MS;
-use waiting::Waiting;
+
+use crate::admin::Acted;
+use crate::block_builder::Gathered;
+use crate::branch::Branch;
+use crate::branch::Branches;
+use crate::clock_guard::Clock;
+use crate::effect::{Attempt, Effect, Now, Outcome, Why};
+use crate::generation::Continuation;
+use crate::in_flight::{InFlight, Step};
+use crate::queued::Waiting;
+use crate::rejections::Tallies;
+use crate::rounds::Rounds;
 
 /// Most grants and waiting requests before new ones are told `busy`.
 pub const MAX_BACKLOG: usize = 131_072;
 
 /// Most entries of those who wait in one block.
-const ENTRIES_A_BLOCK: usize = 512;
+pub(crate) const ENTRIES_A_BLOCK: usize = 512;
 /// After a take-over nothing expires or is released for so long, ms: the engine
 /// before may still refuse people what this would free.
 pub const GRACE_MS: u64 = 3_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     /// The take-over is on its way.
     Candidate,
     Active,
@@ -93,53 +49,53 @@ enum State {
 
 /// The one writer of the ledger. `T` is whatever finds the requester again.
 pub struct Sequencer<T> {
-    keeper: Keeper,
-    state: State,
-    epoch: u64,
-    writer: WriterNonce,
-    random: Box<dyn FnMut() -> u128 + Send>,
-    openings: VecDeque<OpeningRecord>,
-    queue: VecDeque<Waiting<Pending<Grant>, T>>,
-    parked: Vec<Waiting<OwnedAsk, T>>,
+    pub(crate) keeper: Keeper,
+    pub(crate) state: State,
+    pub(crate) epoch: u64,
+    pub(crate) writer: WriterNonce,
+    pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
+    pub(crate) openings: VecDeque<OpeningRecord>,
+    pub(crate) queue: VecDeque<Waiting<Pending<Grant>, T>>,
+    pub(crate) parked: Vec<Waiting<OwnedAsk, T>>,
     /// Changes of bookings, in the order they came.
-    changes: VecDeque<Waiting<ChangeAsk, T>>,
+    pub(crate) changes: VecDeque<Waiting<ChangeAsk, T>>,
     /// Those who wait for returned places, to be entered.
-    entering: VecDeque<Waiting<Box<BallotEntry>, T>>,
+    pub(crate) entering: VecDeque<Waiting<Box<BallotEntry>, T>>,
     /// Operators' actions, in the order they came.
-    admin: VecDeque<admin::Job<T>>,
+    pub(crate) admin: VecDeque<crate::admin::Job<T>>,
     /// Those that came to their end, until they are taken.
-    acted: Vec<Acted>,
+    pub(crate) acted: Vec<Acted>,
     /// The draw for returned places that is going on.
-    drawing: Option<Drawing>,
+    pub(crate) drawing: Option<Drawing>,
     /// Entries into openings' own draws, in the order they came.
-    ballots: VecDeque<Waiting<Pending<BallotEntry>, T>>,
+    pub(crate) ballots: VecDeque<Waiting<Pending<BallotEntry>, T>>,
     /// The opening's own draw that is going on.
-    draw: Option<Draw>,
+    pub(crate) draw: Option<Draw>,
     /// Requests for openings with rounds.
-    rounds: Rounds<T>,
+    pub(crate) rounds: Rounds<T>,
     /// Refusals that are to be put on record.
-    tallies: Tallies,
+    pub(crate) tallies: Tallies,
     /// What the seeds of rounds and draws are made with.
-    order_key: OrderKey,
+    pub(crate) order_key: OrderKey,
     /// Whose rounds draws mix in.
-    beacon: Option<Network>,
-    clock: Clock,
+    pub(crate) beacon: Option<Network>,
+    pub(crate) clock: Clock,
     /// Nothing expires before this, on the monotonic clock.
-    grace_until_ms: u64,
+    pub(crate) grace_until_ms: u64,
     /// Granted by a thread that did not know yet that the opening closes.
-    late: VecDeque<Waiting<Box<str>, T>>,
-    in_flight: Option<InFlight<T>>,
+    pub(crate) late: VecDeque<Waiting<Box<str>, T>>,
+    pub(crate) in_flight: Option<InFlight<T>>,
     /// Stands in the ledger before anything else of this term.
-    take_over: Option<TakeOver>,
-    roll: generation::Roll<T>,
+    pub(crate) take_over: Option<TakeOver>,
+    pub(crate) roll: crate::generation::Roll<T>,
     /// Changes committed since they were last asked for, by kind.
-    changed: Vec<(Kind, u64)>,
+    pub(crate) changed: Vec<(Kind, u64)>,
     /// The last one that was made.
-    attempts: Attempt,
+    pub(crate) attempts: Attempt,
     /// When the last block was committed, on the monotonic clock.
-    committed_ms: u64,
-    branches: Branches,
-    effects: Vec<Effect<T>>,
+    pub(crate) committed_ms: u64,
+    pub(crate) branches: Branches,
+    pub(crate) effects: Vec<Effect<T>>,
 }
 
 impl<T> Sequencer<T> {
@@ -179,7 +135,7 @@ impl<T> Sequencer<T> {
             late: VecDeque::new(),
             in_flight: None,
             take_over: Some(take_over),
-            roll: generation::Roll::new(next),
+            roll: crate::generation::Roll::new(next),
             changed: Vec::new(),
             attempts: Attempt::before(&writer),
             committed_ms: now.mono_ms,
@@ -240,7 +196,7 @@ impl<T> Sequencer<T> {
         self.branches.all()
     }
 
-    fn count(&mut self, changes: &[Change]) {
+    pub(crate) fn count(&mut self, changes: &[Change]) {
         for change in changes {
             let (Change::Booking { kind, .. } | Change::Entry { kind, .. }) = change;
             match self.changed.iter_mut().find(|(of, _)| of == kind) {
@@ -297,9 +253,9 @@ impl<T> Sequencer<T> {
     }
 
     /// An operator's action.
-    pub fn admin(&mut self, action: admin::Action, ticket: T, now: Now) {
+    pub fn admin(&mut self, action: crate::admin::Action, ticket: T, now: Now) {
         if self.state == State::Active {
-            self.admin.push_back(admin::Job::new(action, ticket, now));
+            self.admin.push_back(crate::admin::Job::new(action, ticket, now));
         }
         self.pump(now);
     }
@@ -399,7 +355,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn enqueue(&mut self, waiting: Waiting<Pending<Grant>, T>) {
+    pub(crate) fn enqueue(&mut self, waiting: Waiting<Pending<Grant>, T>) {
         if !matches!(self.state, State::Active | State::Finishing) {
             return;
         }
@@ -414,7 +370,7 @@ impl<T> Sequencer<T> {
 
     /// True if the opening has closed, or does with the block in flight, and gives
     /// nothing after that.
-    fn is_closed(&self, ordinal: u32) -> bool {
+    pub(crate) fn is_closed(&self, ordinal: u32) -> bool {
         let openings = self.keeper.book().openings();
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
             flight
@@ -436,7 +392,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Decides again what waited, and sends the next block if none is in flight.
-    fn pump(&mut self, now: Now) {
+    pub(crate) fn pump(&mut self, now: Now) {
         if self.in_flight.is_some() || matches!(self.state, State::Retiring | State::Idle) {
             return;
         }
@@ -470,7 +426,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn decide_parked(&mut self, time: Timestamp, now: Now) {
+    pub(crate) fn decide_parked(&mut self, time: Timestamp, now: Now) {
         for parked in std::mem::take(&mut self.parked) {
             let decision = self.keeper.book().decide(&parked.what.ask(), time);
             let Waiting { what: ask, ticket, since_ms } = parked;
@@ -501,7 +457,7 @@ impl<T> Sequencer<T> {
     }
 
     /// The block in flight stands in the ledger: its facts count from here on.
-    fn commit(&mut self, now: Now) {
+    pub(crate) fn commit(&mut self, now: Now) {
         let Some(flight) = self.in_flight.take() else { return };
         let seq = flight.expected_last + 1;
         let drawn = self.drawn(&flight.block.entries);
@@ -541,7 +497,13 @@ impl<T> Sequencer<T> {
         self.idle_if_done();
     }
 
-    fn tell(&self, ticket: T, request_id: Box<str>, told: Told, durable: Durable) -> Effect<T> {
+    pub(crate) fn tell(
+        &self,
+        ticket: T,
+        request_id: Box<str>,
+        told: Told,
+        durable: Durable,
+    ) -> Effect<T> {
         let outcome = match told {
             Told::Booking(id) => {
                 self.keeper.found(&id).map(|found| Outcome::Changed(found, durable))
@@ -559,7 +521,7 @@ impl<T> Sequencer<T> {
 
     /// Grants that came after the opening's close entered a block: refused once
     /// that close is durable.
-    fn answer_late(&mut self) {
+    pub(crate) fn answer_late(&mut self) {
         for Waiting { what, ticket, .. } in std::mem::take(&mut self.late) {
             let refusal =
                 Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None, about: None };
@@ -570,20 +532,20 @@ impl<T> Sequencer<T> {
 
     /// Bookings that a draw of this block makes: no request waits for them. Those of a
     /// round have somebody who waits.
-    fn drawn(&self, entries: &[Entry]) -> HashSet<BookingId> {
+    pub(crate) fn drawn(&self, entries: &[Entry]) -> HashSet<BookingId> {
         let mut drawn = in_groups(entries);
         drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
         drawn
     }
 
     /// Ends for good; what was not durable is given back unanswered.
-    fn stop(&mut self, why: Why) {
+    pub(crate) fn stop(&mut self, why: Why) {
         self.state = State::Idle;
         self.drop_pending();
         self.effects.push(Effect::Idle(why));
     }
 
-    fn idle_if_done(&mut self) {
+    pub(crate) fn idle_if_done(&mut self) {
         let done = match self.state {
             State::Finishing => {
                 self.queue.is_empty()
@@ -600,19 +562,19 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn drop_pending(&mut self) {
+    pub(crate) fn drop_pending(&mut self) {
         self.drop_flight();
         self.drop_queue();
     }
 
-    fn drop_flight(&mut self) {
+    pub(crate) fn drop_flight(&mut self) {
         if let Some(flight) = self.in_flight.take() {
             flight.block.entries.iter().for_each(|entry| self.keeper.abandon(entry));
         }
         self.keeper.end_block();
     }
 
-    fn drop_queue(&mut self) {
+    pub(crate) fn drop_queue(&mut self) {
         self.queue.clear();
         self.ballots.clear();
         self.rounds = Rounds::new();
@@ -629,7 +591,7 @@ impl<T> Sequencer<T> {
 }
 
 /// Bookings that groups of a round or a draw make.
-fn in_groups(entries: &[Entry]) -> HashSet<BookingId> {
+pub(crate) fn in_groups(entries: &[Entry]) -> HashSet<BookingId> {
     let mut inside = false;
     let mut drawn = HashSet::new();
     for entry in entries {

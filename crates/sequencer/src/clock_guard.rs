@@ -2,7 +2,7 @@
 
 use giliran_wire::Timestamp;
 
-use super::Now;
+use crate::effect::Now;
 
 /// A clock that jumps further ahead than this is not followed, ms: no hold ends,
 /// nothing is released until it is back, or the engine starts anew.
@@ -10,16 +10,16 @@ pub const MAX_JUMP_MS: u64 = 60_000;
 
 /// The wall clock, held against one that cannot jump.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
-    pub(super) wall: Timestamp,
-    pub(super) mono_ms: u64,
+pub(crate) struct Clock {
+    pub(crate) wall: Timestamp,
+    pub(crate) mono_ms: u64,
     /// It is too far ahead to be believed.
-    pub(super) ahead: bool,
+    pub(crate) ahead: bool,
 }
 
 impl Clock {
     /// The time to go by.
-    pub(super) fn look(&mut self, now: Now) -> Timestamp {
+    pub(crate) fn look(&mut self, now: Now) -> Timestamp {
         let expected = self.wall.plus_millis(now.mono_ms.saturating_sub(self.mono_ms));
         self.ahead = now.wall.millis_since(expected) > MAX_JUMP_MS;
         if self.ahead {

@@ -9,8 +9,8 @@ use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, Refusals, Tally};
 
-use super::gather::{Gathered, entry_bytes};
-use super::{Sequencer, State};
+use crate::block_builder::{Gathered, entry_bytes};
+use crate::sequencer::{Sequencer, State};
 
 /// Most counts kept at a time; beyond, neither slots nor channels are told apart.
 const MAX_TALLIES: usize = 8_192;
@@ -67,7 +67,7 @@ impl Tallies {
     }
 
     /// The oldest counts, of seconds that are over.
-    fn take(&mut self, now: Timestamp, most: usize) -> BTreeMap<u32, Vec<Tally>> {
+    pub(crate) fn take(&mut self, now: Timestamp, most: usize) -> BTreeMap<u32, Vec<Tally>> {
         let second = now.as_millis().div_euclid(1_000);
         let mut openings: BTreeMap<u32, Vec<Tally>> = BTreeMap::new();
         for _ in 0..most {
@@ -93,7 +93,7 @@ impl<T> Sequencer<T> {
         self.tallies.extend(tallies);
     }
 
-    pub(super) fn count_refusal(
+    pub(crate) fn count_refusal(
         &mut self,
         refusal: &Refusal,
         channel: Option<&str>,
@@ -105,7 +105,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Digests of the seconds that are over, as far as there is room.
-    pub(super) fn gather_refusals(&mut self, block: &mut Gathered<T>, now: Timestamp) {
+    pub(crate) fn gather_refusals(&mut self, block: &mut Gathered<T>, now: Timestamp) {
         if self.state != State::Active {
             return;
         }
@@ -122,13 +122,13 @@ impl<T> Sequencer<T> {
 mod tests {
     use super::*;
 
-    fn refusal(slot: u32) -> Refusal {
+    pub(crate) fn refusal(slot: u32) -> Refusal {
         let (reason, about) = (Reason::SoldOut, Some((0, Some(slot))));
         Refusal { reason, detail: None, retry_after_ms: None, about }
     }
 
     #[test]
-    fn what_is_counted_is_bounded_and_nothing_gets_lost() {
+    pub(crate) fn what_is_counted_is_bounded_and_nothing_gets_lost() {
         let mut tallies = Tallies::default();
         let at = Timestamp::from_millis(5_999);
         for i in 0..3 * MAX_TALLIES as u32 {

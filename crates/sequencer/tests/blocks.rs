@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use giliran_allocator::{Ask, Decision, Keeper};
-use giliran_engine::sequencer::{
+use giliran_sequencer::{
     Act, Action, Appended, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
 use giliran_wire::admin::Bookings;

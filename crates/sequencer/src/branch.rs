@@ -59,14 +59,14 @@ impl Branch {
 
 /// How often each was gone.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Branches([u64; Branch::ALL.len()]);
+pub(crate) struct Branches([u64; Branch::ALL.len()]);
 
 impl Branches {
-    pub(super) fn note(&mut self, branch: Branch) {
+    pub(crate) fn note(&mut self, branch: Branch) {
         self.0[branch as usize] += 1;
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (Branch, u64)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Branch, u64)> {
         let counts = self.0;
         Branch::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
     }

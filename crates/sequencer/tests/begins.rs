@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use giliran_allocator::Keeper;
-use giliran_engine::sequencer::{Appended, Continuation, Effect, Now, Read, Sequencer, Why};
+use giliran_sequencer::{Appended, Continuation, Effect, Now, Read, Sequencer, Why};
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
     ReturnRule, Rules, Session, Slot, TakeOver,

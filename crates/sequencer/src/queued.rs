@@ -8,32 +8,34 @@ use std::collections::VecDeque;
 
 use giliran_wire::ledger::Entry;
 
-use super::{Branch, Effect, Now, Outcome, Sequencer};
+use crate::branch::Branch;
+use crate::effect::{Effect, Now, Outcome};
+use crate::sequencer::Sequencer;
 
 /// Longest that a request waits behind a block before it is told `busy`, ms.
 pub const MAX_PARKED_MS: u64 = 5_000;
 
 /// Something that waits for a block, and whoever is told of it.
 #[derive(Debug)]
-pub(super) struct Waiting<W, T> {
-    pub(super) what: W,
-    pub(super) ticket: T,
+pub(crate) struct Waiting<W, T> {
+    pub(crate) what: W,
+    pub(crate) ticket: T,
     /// Since when, on the monotonic clock.
-    pub(super) since_ms: u64,
+    pub(crate) since_ms: u64,
 }
 
 impl<W, T> Waiting<W, T> {
-    pub(super) fn new(what: W, ticket: T, now: Now) -> Self {
+    pub(crate) fn new(what: W, ticket: T, now: Now) -> Self {
         Self { what, ticket, since_ms: now.mono_ms }
     }
 
-    fn is_overdue(&self, now: Now) -> bool {
+    pub(crate) fn is_overdue(&self, now: Now) -> bool {
         is_overdue(self.since_ms, now)
     }
 }
 
 /// True where something has waited since then for too long.
-pub(super) fn is_overdue(since_ms: u64, now: Now) -> bool {
+pub(crate) fn is_overdue(since_ms: u64, now: Now) -> bool {
     now.mono_ms.saturating_sub(since_ms) > MAX_PARKED_MS
 }
 
@@ -50,7 +52,7 @@ fn take_overdue<W, T>(waiting: &mut VecDeque<Waiting<W, T>>, now: Now) -> Vec<Wa
 
 impl<T> Sequencer<T> {
     /// Tells `busy` to everybody who has waited for too long.
-    pub(super) fn give_up_waiting(&mut self, now: Now) {
+    pub(crate) fn give_up_waiting(&mut self, now: Now) {
         self.give_up_parked(now);
         for Waiting { what, ticket, .. } in take_overdue(&mut self.queue, now) {
             self.overdue(ticket, what.request_id.as_str().into());
@@ -76,7 +78,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Those who wait for a decision; the deadline of their own counts as well.
-    fn give_up_parked(&mut self, now: Now) {
+    pub(crate) fn give_up_parked(&mut self, now: Now) {
         let time = self.keeper.book().engine_time(self.time(now));
         let gone = |parked: &Waiting<giliran_allocator::OwnedAsk, T>| {
             parked.what.expires_at().is_some_and(|deadline| deadline <= time)
@@ -96,7 +98,7 @@ impl<T> Sequencer<T> {
 
     /// Those whose answer hangs on a block that does not come to its end. What it
     /// holds may be durable; nobody is told before that is known.
-    fn give_up_flight(&mut self, now: Now) {
+    pub(crate) fn give_up_flight(&mut self, now: Now) {
         let Some(flight) = self.in_flight.as_ref().filter(|f| is_overdue(f.since_ms, now)) else {
             return;
         };
@@ -115,7 +117,7 @@ impl<T> Sequencer<T> {
         let after = std::mem::take(&mut flight.after).into_iter();
         let after = after.map(|(ask, ticket)| (ticket, Some(ask.request_id().into())));
         let actions: Vec<T> =
-            flight.adjusted.iter_mut().filter_map(super::admin::Job::take_ticket).collect();
+            flight.adjusted.iter_mut().filter_map(crate::admin::Job::take_ticket).collect();
         let actions = actions.into_iter().map(|ticket| (ticket, None));
         let all: Vec<(T, Option<Box<str>>)> =
             tickets.chain(told).chain(after).chain(actions).collect();
@@ -128,13 +130,13 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn overdue(&mut self, ticket: T, request_id: Box<str>) {
+    pub(crate) fn overdue(&mut self, ticket: T, request_id: Box<str>) {
         self.branches.note(Branch::BusyWaiting);
         self.busy(ticket, Some(request_id));
     }
 
     /// Settles nothing.
-    pub(super) fn busy(&mut self, ticket: T, request_id: Option<Box<str>>) {
+    pub(crate) fn busy(&mut self, ticket: T, request_id: Option<Box<str>>) {
         self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
     }
 }

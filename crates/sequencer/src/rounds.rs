@@ -17,16 +17,18 @@ use giliran_allocator::{Decision, Numbered, OwnedAsk, Settled, order};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 
-use super::gather::{Gathered, grant_bytes};
-use super::waiting::is_overdue;
-use super::{Effect, Now, Outcome, Sequencer, State, Waiting};
+use crate::block_builder::{Gathered, grant_bytes};
+use crate::effect::{Effect, Now, Outcome};
+use crate::queued::Waiting;
+use crate::queued::is_overdue;
+use crate::sequencer::{Sequencer, State};
 
 /// Bytes of a group's begin and end.
 const GROUP_BYTES: usize = 64;
 
 /// The rounds of all openings that have them, by ordinal.
 #[derive(Debug)]
-pub(super) struct Rounds<T>(BTreeMap<u32, OfOpening<T>>);
+pub(crate) struct Rounds<T>(BTreeMap<u32, OfOpening<T>>);
 
 #[derive(Debug)]
 struct OfOpening<T> {
@@ -55,12 +57,12 @@ struct Line<T> {
 }
 
 impl<T> Rounds<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
     /// Requests that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let of = |rounds: &OfOpening<T>| {
             let collecting: usize = rounds.collecting.iter().map(|round| round.asks.len()).sum();
             collecting + rounds.line.as_ref().map_or(0, |line| line.asks.len())
@@ -70,23 +72,23 @@ impl<T> Rounds<T> {
 
     /// When the next round ends, by engine time and on the monotonic clock; none: nobody
     /// waits.
-    pub(super) fn next_end(&self) -> Option<(Timestamp, u64)> {
+    pub(crate) fn next_end(&self) -> Option<(Timestamp, u64)> {
         let next = self.0.values().filter_map(|rounds| rounds.collecting.front());
         next.map(|round| (round.ends_at, round.due_ms)).min()
     }
 
     /// True while a round of this opening has been decided in part.
-    pub(super) fn is_deciding(&self) -> bool {
+    pub(crate) fn is_deciding(&self) -> bool {
         self.0.values().any(|rounds| rounds.line.is_some())
     }
 
     /// True while requests of this opening wait.
-    pub(super) fn are_open(&self, ordinal: u32) -> bool {
+    pub(crate) fn are_open(&self, ordinal: u32) -> bool {
         self.0.contains_key(&ordinal)
     }
 
     /// Those whose round has ended too long ago: they do not wait any more.
-    pub(super) fn take_overdue(&mut self, now: Now) -> Vec<(OwnedAsk, T)> {
+    pub(crate) fn take_overdue(&mut self, now: Now) -> Vec<(OwnedAsk, T)> {
         let mut overdue = Vec::new();
         for rounds in self.0.values_mut() {
             if let Some(line) = rounds.line.take_if(|line| is_overdue(line.due_ms, now)) {
@@ -103,7 +105,7 @@ impl<T> Rounds<T> {
     }
 
     /// Everybody who waits; nobody does any more.
-    pub(super) fn take(&mut self) -> Vec<(OwnedAsk, T)> {
+    pub(crate) fn take(&mut self) -> Vec<(OwnedAsk, T)> {
         let rounds = std::mem::take(&mut self.0).into_values();
         let all = rounds.flat_map(|rounds| {
             let line = rounds.line.into_iter().flat_map(|line| line.asks);
@@ -125,7 +127,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(super) fn collect_one(
+    pub(crate) fn collect_one(
         &mut self,
         ordinal: u32,
         ask: OwnedAsk,
@@ -145,7 +147,7 @@ impl<T> Sequencer<T> {
     }
 
     /// When the round that this moment lies in ends.
-    fn ends_at(&self, ordinal: u32, time: Timestamp) -> Timestamp {
+    pub(crate) fn ends_at(&self, ordinal: u32, time: Timestamp) -> Timestamp {
         let openings = self.keeper.book().openings();
         let Some(opening) = openings.get(ordinal) else { return time };
         let Order::Rounds { length_ms } = opening.record().rules.order else { return time };
@@ -156,7 +158,7 @@ impl<T> Sequencer<T> {
 
     /// Groups of rounds that have ended. False: the block is full, and a round
     /// goes on in the next one.
-    pub(super) fn gather_rounds(
+    pub(crate) fn gather_rounds(
         &mut self,
         block: &mut Gathered<T>,
         (time, now): (Timestamp, Now),
@@ -250,7 +252,7 @@ impl<T> Sequencer<T> {
 
     /// Gives a grant its id, its numbers and its hold; false: the place is not to be
     /// had any more.
-    pub(super) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
+    pub(crate) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
         loop {
             match self.keeper.number(grant, time, (self.random)()) {
                 Numbered::Done => return true,
@@ -261,7 +263,7 @@ impl<T> Sequencer<T> {
     }
 
     /// The group that left nothing for these is durable.
-    pub(super) fn after_a_group(&mut self, after: Vec<(OwnedAsk, T)>, now: Now) {
+    pub(crate) fn after_a_group(&mut self, after: Vec<(OwnedAsk, T)>, now: Now) {
         let time = self.keeper.book().engine_time(self.time(now));
         for (ask, ticket) in after {
             match self.keeper.book().decide_in_round(&ask.ask(), time) {
@@ -283,7 +285,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(super) fn answer_asked(&mut self, ask: &OwnedAsk, ticket: T, outcome: Outcome) {
+    pub(crate) fn answer_asked(&mut self, ask: &OwnedAsk, ticket: T, outcome: Outcome) {
         if let Outcome::Settled(Settled::Refused(refusal, _)) = &outcome {
             let now = self.keeper.book().engine_time(Timestamp::from_millis(0));
             self.count_refusal(refusal, ask.channel(), now);

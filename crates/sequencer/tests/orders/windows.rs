@@ -1,6 +1,6 @@
 //! Several openings of the same offices: whose window ends when.
 
-use giliran_engine::sequencer::{Act, Action, Outcome};
+use giliran_sequencer::{Act, Action, Outcome};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{OpeningRecord, Order};
 

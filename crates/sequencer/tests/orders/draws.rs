@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use giliran_allocator::Keeper;
 use giliran_drand::{Network, Round};
-use giliran_engine::sequencer::{Act, Action, Appended, Effect, Outcome, Read};
+use giliran_sequencer::{Act, Action, Appended, Effect, Outcome, Read};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, Order};

@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 use giliran_allocator::{Ask, ChangeAsk, Decision, Deed, Folded, Keeper};
-use giliran_engine::sequencer::{
+use giliran_sequencer::{
     Act, Action, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
     Outcome, Read, Sequencer, TRUST_MS, Why,
 };

@@ -5,8 +5,6 @@ use giliran_allocator::{Durable, Entered, FoldError, Found, Refusal, Settled};
 use giliran_wire::ledger::Foreign;
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
-use super::admin;
-
 /// The present, as the engine's edge knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -27,13 +25,13 @@ pub struct Attempt(u64);
 
 impl Attempt {
     /// Before the first of this writer's term.
-    pub(super) fn before(writer: &WriterNonce) -> Self {
+    pub(crate) fn before(writer: &WriterNonce) -> Self {
         let mut number = [0; 8];
         number.copy_from_slice(&writer.0[..8]);
         Self(u64::from_le_bytes(number))
     }
 
-    pub(super) fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 
@@ -157,7 +155,7 @@ pub enum Outcome {
     /// Settled from durable facts.
     Settled(Settled),
     /// An operator's action is durable.
-    Adjusted(Box<admin::Report>, Durable),
+    Adjusted(Box<crate::admin::Report>, Durable),
     /// An operator's action cannot be done.
     NotAdjusted(Refusal, Durable),
     /// Waited too long; settles nothing.

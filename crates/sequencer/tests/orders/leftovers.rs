@@ -2,7 +2,7 @@
 //! for.
 
 use giliran_allocator::{Ask, Decision, Keeper};
-use giliran_engine::sequencer::{Act, Action, Outcome};
+use giliran_sequencer::{Act, Action, Outcome};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Leftovers, OpeningRecord, Order};
 use giliran_wire::request::Choice;

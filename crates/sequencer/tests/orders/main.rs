@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use giliran_allocator::{Ask, Decision, Keeper, order};
-use giliran_engine::sequencer::{
+use giliran_sequencer::{
     Act, Action, Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
 use giliran_wire::answer::Reason;

@@ -10,9 +10,12 @@ use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
 use giliran_wire::{BookingId, Position, Timestamp};
 
-use super::gather::entry_bytes;
-use super::waiting::is_overdue;
-use super::{Branch, Effect, Gathered, Now, Outcome, Sequencer};
+use crate::block_builder::Gathered;
+use crate::block_builder::entry_bytes;
+use crate::branch::Branch;
+use crate::effect::{Effect, Now, Outcome};
+use crate::queued::is_overdue;
+use crate::sequencer::Sequencer;
 
 /// Most bookings that are moved or cancelled in one block.
 const BOOKINGS_A_BLOCK: usize = 256;
@@ -119,7 +122,7 @@ pub struct Came {
 
 /// An action on its way.
 #[derive(Debug)]
-pub(super) struct Job<T> {
+pub(crate) struct Job<T> {
     action: Action,
     /// None: they were told `busy`.
     ticket: Option<T>,
@@ -133,7 +136,7 @@ pub(super) struct Job<T> {
 }
 
 impl<T> Job<T> {
-    pub(super) fn new(action: Action, ticket: T, now: Now) -> Self {
+    pub(crate) fn new(action: Action, ticket: T, now: Now) -> Self {
         let slots = match &action.act {
             Act::Quota { slot, .. } | Act::Reserve { slot, .. } => vec![*slot],
             Act::Halt { slots, .. } => slots.clone(),
@@ -145,12 +148,12 @@ impl<T> Job<T> {
         Self { action, ticket, since_ms, bookings, changed, adjusted: false, report }
     }
 
-    pub(super) fn take_ticket(&mut self) -> Option<T> {
+    pub(crate) fn take_ticket(&mut self) -> Option<T> {
         self.ticket.take()
     }
 
     /// What is put on record of it.
-    fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let adjust = |change| {
             let Action { opening, operator, reason, .. } = self.action.clone();
             Entry::Adjust(Adjust { opening, operator, reason, change })
@@ -158,7 +161,7 @@ impl<T> Job<T> {
         self.changes().into_iter().map(adjust).collect()
     }
 
-    fn changes(&self) -> Vec<Adjustment> {
+    pub(crate) fn changes(&self) -> Vec<Adjustment> {
         match &self.action.act {
             Act::Quota { slot, quota } => vec![Adjustment::Quota { slot: *slot, quota: *quota }],
             Act::Reserve { slot, places } => {
@@ -174,7 +177,7 @@ impl<T> Job<T> {
         }
     }
 
-    fn fate(&self) -> Bookings {
+    pub(crate) fn fate(&self) -> Bookings {
         match self.action.act {
             Act::Halt { halted: true, bookings, .. } => bookings,
             _ => Bookings::Keep,
@@ -182,7 +185,7 @@ impl<T> Job<T> {
     }
 
     /// What it would come to by what is durable now.
-    fn would(&self, keeper: &Keeper, opening: &Arc<Opening>) -> Report {
+    pub(crate) fn would(&self, keeper: &Keeper, opening: &Arc<Opening>) -> Report {
         let concerned = concerned(keeper, self);
         let mut report = Report {
             dry_run: true,
@@ -211,13 +214,17 @@ impl<T> Job<T> {
         report
     }
 
-    fn ended(&self, opening: Option<Arc<Opening>>, came: Result<Came, Refusal>) -> Acted {
+    pub(crate) fn ended(
+        &self,
+        opening: Option<Arc<Opening>>,
+        came: Result<Came, Refusal>,
+    ) -> Acted {
         let Action { operator, reason, .. } = self.action.clone();
         Acted { opening, operator, reason, changes: self.changes(), came }
     }
 
     /// Who and why, as records of single bookings hold it.
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         format!("{}: {}", self.action.operator, self.action.reason)
     }
 }
@@ -225,7 +232,7 @@ impl<T> Job<T> {
 impl<T> Sequencer<T> {
     /// Gives up actions of which nothing is on record after so long; of others it is
     /// only not told any more.
-    pub(super) fn give_up_actions(&mut self, now: Now) {
+    pub(crate) fn give_up_actions(&mut self, now: Now) {
         let overdue = |job: &Job<T>| job.ticket.is_some() && is_overdue(job.since_ms, now);
         if !self.admin.iter().any(overdue) {
             return;
@@ -246,7 +253,7 @@ impl<T> Sequencer<T> {
 
     /// The entries of actions that wait to be put on record; the block counts
     /// their bytes already.
-    pub(super) fn gather_adjustments(
+    pub(crate) fn gather_adjustments(
         &mut self,
         block: &mut Gathered<T>,
         time: Timestamp,
@@ -307,7 +314,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Moves or cancels bookings that an action on record concerns.
-    pub(super) fn gather_jobs(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+    pub(crate) fn gather_jobs(&mut self, block: &mut Gathered<T>, time: Timestamp) {
         let mut jobs = std::mem::take(&mut self.admin);
         let Some(place) = jobs.iter().position(|job| job.adjusted) else {
             self.admin = jobs;
@@ -344,7 +351,7 @@ impl<T> Sequencer<T> {
     }
 
     /// A block with these actions is durable.
-    pub(super) fn adjusted(&mut self, jobs: Vec<Job<T>>, durable: Durable) {
+    pub(crate) fn adjusted(&mut self, jobs: Vec<Job<T>>, durable: Durable) {
         for mut job in jobs {
             if !job.adjusted {
                 job.adjusted = true;
@@ -386,7 +393,7 @@ impl<T> Sequencer<T> {
         std::mem::take(&mut self.acted)
     }
 
-    fn refuse(&mut self, job: Job<T>, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, job: Job<T>, refusal: Refusal) {
         if !job.action.dry_run {
             let opening = self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
             self.acted.push(job.ended(opening, Err(refusal.clone())));
@@ -395,7 +402,7 @@ impl<T> Sequencer<T> {
         self.tell_of(job.ticket, outcome);
     }
 
-    fn tell_of(&mut self, ticket: Option<T>, outcome: Outcome) {
+    pub(crate) fn tell_of(&mut self, ticket: Option<T>, outcome: Outcome) {
         if let Some(ticket) = ticket {
             self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
         }

@@ -12,8 +12,10 @@ use giliran_allocator::{Folded, OwnedAsk, Told};
 use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
-use super::gather::Gathered;
-use super::{Appended, Attempt, Branch, Effect, Lost, Now, Read, Sequencer, State, Why, admin};
+use crate::block_builder::Gathered;
+use crate::branch::Branch;
+use crate::effect::{Appended, Attempt, Effect, Lost, Now, Read, Why};
+use crate::sequencer::{Sequencer, State};
 
 /// After this an append or a read without outcome is repeated, ms.
 pub const APPEND_TIMEOUT_MS: u64 = 2_000;
@@ -33,26 +35,26 @@ pub const LOST_AFTER_MS: u64 = 10_000;
 pub const LOST_LOOKS: u32 = 4;
 
 #[derive(Debug)]
-pub(super) struct InFlight<T> {
-    pub(super) block: Block,
-    pub(super) hash: BlockHash,
-    pub(super) bytes: Bytes,
+pub(crate) struct InFlight<T> {
+    pub(crate) block: Block,
+    pub(crate) hash: BlockHash,
+    pub(crate) bytes: Bytes,
     /// One per grant of the block that a request is waiting for, in order; none, once
     /// they are told `busy`.
-    pub(super) tickets: Vec<T>,
+    pub(crate) tickets: Vec<T>,
     /// What is told of the rest.
-    pub(super) told: Vec<(T, Box<str>, Told)>,
+    pub(crate) told: Vec<(T, Box<str>, Told)>,
     /// Operators' actions.
-    pub(super) adjusted: Vec<admin::Job<T>>,
+    pub(crate) adjusted: Vec<crate::admin::Job<T>>,
     /// Requests of a round that its group leaves nothing for.
-    pub(super) after: Vec<(OwnedAsk, T)>,
+    pub(crate) after: Vec<(OwnedAsk, T)>,
     /// Since when the first of all these waits.
-    pub(super) since_ms: u64,
-    pub(super) expected_last: u64,
+    pub(crate) since_ms: u64,
+    pub(crate) expected_last: u64,
     /// The attempt whose outcome counts.
-    pub(super) attempt: Attempt,
+    pub(crate) attempt: Attempt,
     doing: Doing,
-    pub(super) step: Step,
+    pub(crate) step: Step,
     backoff_ms: u64,
     /// It is on its way, or was.
     is_sent: bool,
@@ -63,7 +65,7 @@ pub(super) struct InFlight<T> {
 
 impl<T> InFlight<T> {
     /// True where nothing of it can be in the ledger.
-    pub(super) fn is_unsent(&self) -> bool {
+    pub(crate) fn is_unsent(&self) -> bool {
         !self.is_sent
     }
 }
@@ -89,7 +91,7 @@ enum Then {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Sent or being read; again at `until_ms`.
     Asked { until_ms: u64 },
     /// To be sent or read again at `until_ms`.
@@ -104,7 +106,7 @@ struct Missing {
 }
 
 impl<T> Sequencer<T> {
-    fn awaited(&mut self, attempt: Attempt) -> Option<&mut InFlight<T>> {
+    pub(crate) fn awaited(&mut self, attempt: Attempt) -> Option<&mut InFlight<T>> {
         self.in_flight.as_mut().filter(|flight| flight.attempt == attempt)
     }
 
@@ -134,7 +136,7 @@ impl<T> Sequencer<T> {
     }
 
     /// What stands where the block was to go.
-    fn place_read(&mut self, read: &Read, now: Now) {
+    pub(crate) fn place_read(&mut self, read: &Read, now: Now) {
         let Some(flight) = &mut self.in_flight else { return };
         let place = flight.expected_last + 1;
         let found = match read {
@@ -173,7 +175,7 @@ impl<T> Sequencer<T> {
     }
 
     /// The block stands in its place.
-    fn stored(&mut self, now: Now) {
+    pub(crate) fn stored(&mut self, now: Now) {
         match &self.in_flight {
             Some(flight) if flight.unsure => self.check(Then::Commit, now),
             _ => self.commit(now),
@@ -192,7 +194,7 @@ impl<T> Sequencer<T> {
     }
 
     /// The last valid block was read back.
-    fn checked(&mut self, read: &Read, now: Now) {
+    pub(crate) fn checked(&mut self, read: &Read, now: Now) {
         let chain = self.keeper.chain();
         let (generation, seq, known) = (chain.generation, chain.valid_seq, chain.hash);
         let Some(flight) = &mut self.in_flight else { return };
@@ -223,7 +225,7 @@ impl<T> Sequencer<T> {
 
     /// What stands in the place is void, or becomes so with the block that goes behind
     /// it.
-    fn pass_over(&mut self, found: &Bytes, now: Now) {
+    pub(crate) fn pass_over(&mut self, found: &Bytes, now: Now) {
         let place = self.expected_last() + 1;
         match self.keeper.fold(place, found) {
             Ok(Folded::Foreign(foreign)) => {
@@ -241,7 +243,7 @@ impl<T> Sequencer<T> {
     }
 
     /// What was there is not, by this look.
-    fn is_missing(&mut self, lost: Lost, now: Now) {
+    pub(crate) fn is_missing(&mut self, lost: Lost, now: Now) {
         let Some(flight) = &mut self.in_flight else { return };
         let first = Missing { since_ms: now.mono_ms, looks: 0 };
         let missing = flight.missing.get_or_insert(first);
@@ -255,7 +257,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn lose(&mut self, lost: Lost) {
+    pub(crate) fn lose(&mut self, lost: Lost) {
         self.branches.note(match lost {
             Lost::Tail { .. } => Branch::LostTail,
             Lost::Rewritten { .. } => Branch::Rewritten,
@@ -266,7 +268,7 @@ impl<T> Sequencer<T> {
 
     /// Brings a block onto its way. Its time is the later of this one and the last
     /// block's, but for seals and begins.
-    pub(super) fn send(&mut self, gathered: Gathered<T>, time: Timestamp, now: Now) {
+    pub(crate) fn send(&mut self, gathered: Gathered<T>, time: Timestamp, now: Now) {
         let chain = self.keeper.chain();
         // A generation's begin is the writer's who sealed the one before, whoever
         // appends it: the same bytes.
@@ -314,7 +316,7 @@ impl<T> Sequencer<T> {
 
     /// Does again what had no outcome. Whoever has to send a block again looks first at
     /// the one before: on other ground it could be stored where it does not belong.
-    pub(super) fn repeat(&mut self, now: Now) {
+    pub(crate) fn repeat(&mut self, now: Now) {
         let Some(flight) = &mut self.in_flight else { return };
         match std::mem::replace(&mut flight.doing, Doing::Appending) {
             Doing::Checking(then) => self.check(then, now),
@@ -323,7 +325,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Sends the block, expecting the last sequence read.
-    fn append(&mut self, now: Now) {
+    pub(crate) fn append(&mut self, now: Now) {
         let (generation, expected_last) = (self.generation(), self.expected_last());
         if self.in_flight.as_ref().is_some_and(|flight| flight.is_sent) {
             self.branches.note(Branch::Resent);
@@ -337,7 +339,7 @@ impl<T> Sequencer<T> {
         });
     }
 
-    fn read_place(&mut self, now: Now) {
+    pub(crate) fn read_place(&mut self, now: Now) {
         let generation = self.generation();
         self.ask(Doing::ReadingPlace, now, |attempt, flight| {
             flight.unsure = true;
@@ -361,7 +363,7 @@ impl<T> Sequencer<T> {
         self.effects.push(effect);
     }
 
-    fn pause(&mut self, now: Now) {
+    pub(crate) fn pause(&mut self, now: Now) {
         if let Some(flight) = &mut self.in_flight {
             flight.step = Step::Pausing { until_ms: now.mono_ms + flight.backoff_ms };
             flight.backoff_ms = (flight.backoff_ms * 2).min(MAX_BACKOFF_MS);

@@ -6,7 +6,9 @@ use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
 };
 
-use super::{Effect, Now, Outcome, Sequencer, State, Waiting, admin};
+use crate::effect::{Effect, Now, Outcome};
+use crate::queued::Waiting;
+use crate::sequencer::{Sequencer, State};
 
 /// Most bytes of a block that changes of bookings take; the rest is for grants.
 const CHANGE_BYTES: usize = 128 * 1024;
@@ -21,20 +23,20 @@ const ENTRIES_UP_TO_BYTES: usize = 256 * 1024;
 
 /// The next block's content.
 #[derive(Debug)]
-pub(super) struct Gathered<T> {
-    pub(super) entries: Vec<Entry>,
-    pub(super) bytes: usize,
-    pub(super) tickets: Vec<T>,
-    pub(super) told: Vec<(T, Box<str>, Told)>,
-    pub(super) adjusted: Vec<admin::Job<T>>,
+pub(crate) struct Gathered<T> {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) bytes: usize,
+    pub(crate) tickets: Vec<T>,
+    pub(crate) told: Vec<(T, Box<str>, Told)>,
+    pub(crate) adjusted: Vec<crate::admin::Job<T>>,
     /// Requests of a round that its group leaves nothing for.
-    pub(super) after: Vec<(OwnedAsk, T)>,
+    pub(crate) after: Vec<(OwnedAsk, T)>,
     /// Since when the first of all these waits.
-    pub(super) since_ms: Option<u64>,
+    pub(crate) since_ms: Option<u64>,
 }
 
 impl<T> Gathered<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             entries: Vec::new(),
             bytes: BLOCK_OVERHEAD_BYTES,
@@ -47,17 +49,17 @@ impl<T> Gathered<T> {
     }
 
     /// Somebody who waits since then has something in it.
-    pub(super) fn serves(&mut self, since_ms: u64) {
+    pub(crate) fn serves(&mut self, since_ms: u64) {
         self.since_ms = Some(self.since_ms.map_or(since_ms, |first| first.min(since_ms)));
     }
 
     /// True if it holds a group of this opening.
-    pub(super) fn has_group(&self, ordinal: u32) -> bool {
+    pub(crate) fn has_group(&self, ordinal: u32) -> bool {
         let group = |entry: &Entry| matches!(entry, Entry::Draw(DrawRecord::Drawn { opening, .. }) if *opening == ordinal);
         self.entries.iter().any(group)
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: Entry) {
         self.bytes += entry_bytes(&entry);
         self.entries.push(entry);
     }
@@ -67,7 +69,7 @@ impl<T> Sequencer<T> {
     /// What the next block holds: openings, then what opens, then changes of
     /// bookings and what time brings, then grants in order, then what operators
     /// adjust, then what closes once every grant before it is in.
-    pub(super) fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
+    pub(crate) fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
         let mut block = Gathered::new();
         let mut ordinal = self.keeper.next_ordinal();
         while let Some(opening) = self.openings.pop_front() {
@@ -122,7 +124,7 @@ impl<T> Sequencer<T> {
         block
     }
 
-    fn gather_changes(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+    pub(crate) fn gather_changes(&mut self, block: &mut Gathered<T>, time: Timestamp) {
         let most = block.bytes + CHANGE_BYTES;
         for _ in 0..self.changes.len() {
             if block.bytes > most {
@@ -150,7 +152,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Holds that end, places that are released, the draw that is due.
-    fn gather_returns(&mut self, block: &mut Gathered<T>, time: Timestamp, now: Now) {
+    pub(crate) fn gather_returns(&mut self, block: &mut Gathered<T>, time: Timestamp, now: Now) {
         let graced = now.mono_ms < self.grace_until_ms;
         if graced || self.clock.ahead || self.state != State::Active {
             return;
@@ -175,7 +177,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    fn gather_entries(&mut self, block: &mut Gathered<T>) {
+    pub(crate) fn gather_entries(&mut self, block: &mut Gathered<T>) {
         while block.bytes < ENTRIES_UP_TO_BYTES
             && let Some(waiting) = self.entering.pop_front()
         {
@@ -198,7 +200,7 @@ impl<T> Sequencer<T> {
     }
 
     /// False: the block is full and grants still wait.
-    fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
+    pub(crate) fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
         while let Some(waiting) = self.queue.pop_front() {
             let bytes = grant_bytes(&waiting.what) + 8;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
@@ -222,14 +224,14 @@ impl<T> Sequencer<T> {
 }
 
 /// Bytes an entry takes in a block.
-pub(super) fn entry_bytes(entry: &Entry) -> usize {
+pub(crate) fn entry_bytes(entry: &Entry) -> usize {
     let mut bytes = Vec::new();
     giliran_wire::codec::encode_into(entry, &mut bytes);
     bytes.len()
 }
 
 /// Bytes a grant takes in a block.
-pub(super) fn grant_bytes(grant: &Grant) -> usize {
+pub(crate) fn grant_bytes(grant: &Grant) -> usize {
     const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4;
     let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
     FIXED

@@ -11,8 +11,10 @@ use giliran_drand::{Network, Round};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::{OrderKey, Timestamp};
 
-use super::gather::Gathered;
-use super::{Now, Sequencer, State, Waiting};
+use crate::block_builder::Gathered;
+use crate::effect::Now;
+use crate::queued::Waiting;
+use crate::sequencer::{Sequencer, State};
 
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;
@@ -45,7 +47,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(super) fn enqueue_ballot(&mut self, waiting: Waiting<Pending<BallotEntry>, T>) {
+    pub(crate) fn enqueue_ballot(&mut self, waiting: Waiting<Pending<BallotEntry>, T>) {
         let serving = matches!(self.state, State::Active | State::Finishing);
         if !serving || self.is_closed(waiting.what.opening) {
             if serving {
@@ -60,7 +62,7 @@ impl<T> Sequencer<T> {
 
     /// The commitment that stands behind an opening's record. A draw's names the
     /// round that it mixes in, which is published after the close.
-    pub(super) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
+    pub(crate) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
         let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
         let beacon = network.map(|network| network.of_draw(record.closes_at).to_string());
         self.keeper.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
@@ -68,7 +70,7 @@ impl<T> Sequencer<T> {
 
     /// The record of an opening's seed and this public value; what is wrong with
     /// it otherwise.
-    pub(super) fn reveal(&self, opening: u32, signature: &[u8]) -> Result<Entry, &'static str> {
+    pub(crate) fn reveal(&self, opening: u32, signature: &[u8]) -> Result<Entry, &'static str> {
         let Some(beacon) = self.keeper.beacon(opening) else {
             return Err("opening: its draw names no public value");
         };
@@ -85,7 +87,7 @@ impl<T> Sequencer<T> {
     }
 
     /// False: the block is full and entries still wait.
-    pub(super) fn gather_ballots(&mut self, block: &mut Gathered<T>) -> bool {
+    pub(crate) fn gather_ballots(&mut self, block: &mut Gathered<T>) -> bool {
         while let Some(waiting) = self.ballots.pop_front() {
             if block.bytes + ballot_bytes(&waiting.what) > MAX_BLOCK_BYTES {
                 self.ballots.push_front(waiting);
@@ -102,7 +104,7 @@ impl<T> Sequencer<T> {
     }
 
     /// What the draw of an opening that has closed needs next.
-    pub(super) fn gather_draw(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+    pub(crate) fn gather_draw(&mut self, block: &mut Gathered<T>, time: Timestamp) {
         if self.state != State::Active {
             return;
         }

@@ -11,7 +11,9 @@ use giliran_allocator::{Durable, Parts};
 use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Signed, Stage};
 use giliran_wire::snapshot::PART_BYTES;
 
-use super::{Effect, Gathered, Now, Outcome, Sequencer, State, Why};
+use crate::block_builder::Gathered;
+use crate::effect::{Effect, Now, Outcome, Why};
+use crate::sequencer::{Sequencer, State};
 
 /// How the ledger goes on behind its seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl Default for Continuation {
 
 /// What is going on.
 #[derive(Debug)]
-pub(super) struct Roll<T> {
+pub(crate) struct Roll<T> {
     next: Continuation,
     /// Name of the next stream, where a seal is wanted.
     wanted: Option<String>,
@@ -43,21 +45,21 @@ pub(super) struct Roll<T> {
 }
 
 impl<T> Roll<T> {
-    pub(super) const fn new(next: Continuation) -> Self {
+    pub(crate) const fn new(next: Continuation) -> Self {
         Self { next, wanted: None, ordered: None, tickets: Vec::new(), parts: None }
     }
 
     /// The next generation's first block stands behind this sequence of its stream, at
     /// which it does not stand.
-    pub(super) fn begins_behind(&mut self, seq: u64) {
+    pub(crate) fn begins_behind(&mut self, seq: u64) {
         self.next.first = Some(seq + 1);
     }
 
-    pub(super) fn take_tickets(&mut self) -> Vec<T> {
+    pub(crate) fn take_tickets(&mut self) -> Vec<T> {
         std::mem::take(&mut self.tickets)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::new(self.next);
     }
 }
@@ -86,7 +88,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Writes the seal, if one is wanted.
-    pub(super) fn seal(&mut self, now: Now) -> bool {
+    pub(crate) fn seal(&mut self, now: Now) -> bool {
         if self.state != State::Active {
             return false;
         }
@@ -103,7 +105,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Writes the next block of a generation's begin, if one is not complete.
-    pub(super) fn begin_generation(&mut self, now: Now) -> bool {
+    pub(crate) fn begin_generation(&mut self, now: Now) -> bool {
         let chain = self.keeper.chain();
         let (stage, time) = (chain.stage, chain.time);
         let mut block = Gathered::new();
@@ -141,7 +143,7 @@ impl<T> Sequencer<T> {
     }
 
     /// A block has become durable: perhaps the last of a begin.
-    pub(super) fn generation_begun(&mut self, durable: Durable) {
+    pub(crate) fn generation_begun(&mut self, durable: Durable) {
         if !self.keeper.chain().is_open() || self.roll.parts.is_none() {
             return;
         }
@@ -154,13 +156,13 @@ impl<T> Sequencer<T> {
     }
 
     /// The generation that the next block belongs to.
-    pub(super) fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         let chain = self.keeper.chain();
         chain.generation + u32::from(chain.is_sealed())
     }
 
     /// The sequence that stands before the next block's in its stream.
-    pub(super) fn expected_last(&self) -> u64 {
+    pub(crate) fn expected_last(&self) -> u64 {
         let chain = self.keeper.chain();
         match self.roll.next.first {
             Some(first) if chain.is_sealed() => first - 1,
