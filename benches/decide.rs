@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use giliran_allocator::{Ask, Book, Decision, Numbered};
+use giliran_allocator::{BookingRequest, Allocator, Decision, Numbered};
 use giliran_wire::ledger::Entry;
 use giliran_wire::request::Choice;
 use giliran_wire::{Digest, Pseudonym, Text};
@@ -34,8 +34,8 @@ fn person(i: u64) -> Pseudonym {
     Pseudonym::from_bytes(((u128::from(i) << 64) | u128::from(high)).to_be_bytes())
 }
 
-fn ask<'a>(person: &'a [Pseudonym; 1], choices: &'a [Choice<'a>]) -> Ask<'a> {
-    Ask {
+fn ask<'a>(person: &'a [Pseudonym; 1], choices: &'a [Choice<'a>]) -> BookingRequest<'a> {
+    BookingRequest {
         request_id: "request-0001",
         applicants: person,
         content: Digest([1; 16]),
@@ -87,7 +87,7 @@ fn booked(bookings: u64) -> Ledger {
 
 /// Decides a call's requests on so many threads; the time of the deciding alone.
 fn decide(
-    book: &Arc<Book>,
+    book: &Arc<Allocator>,
     threads: u64,
     from: u64,
     slot: impl Fn(u64) -> usize + Sync,

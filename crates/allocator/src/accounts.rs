@@ -2,13 +2,13 @@
 
 use giliran_wire::Pseudonym;
 
-use crate::sync::sharded_map::Table;
+use crate::sync::sharded_map::ShardedMap;
 
 /// The accounts of one opening. Without a limit nothing is counted.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     most: Option<u32>,
-    places: Table<Pseudonym, Places>,
+    places: ShardedMap<Pseudonym, Places>,
 }
 
 /// Places an account has.
@@ -22,7 +22,7 @@ struct Places {
 
 impl Accounts {
     pub(crate) fn new(most: Option<u32>) -> Self {
-        Self { most, places: Table::default() }
+        Self { most, places: ShardedMap::default() }
     }
 
     /// True if the opening limits places per account.

@@ -9,34 +9,34 @@ use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
 
 use crate::draw_entry::Crowd;
 use crate::openings::Openings;
-use crate::sync::seqlock::{Durable, Stable};
-use crate::sync::sharded_map::Table;
+use crate::sync::seqlock::{Durable, SeqLock};
+use crate::sync::sharded_map::ShardedMap;
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Booking, Opening, Waiting};
 
 /// Openings, claims and bookings: what requests are decided on. Shared by
-/// deciding threads; only the [`Keeper`](crate::Keeper) makes anything durable.
+/// deciding threads; only the [`StateMachine`](crate::Keeper) makes anything durable.
 #[derive(Debug)]
-pub struct Book {
+pub struct Allocator {
     pub(crate) openings: ArcSwap<Openings>,
-    pub(crate) bookings: Table<BookingId, Arc<Booking>>,
+    pub(crate) bookings: ShardedMap<BookingId, Arc<Booking>>,
     /// Entries into the next release's draw, and those that were withdrawn.
-    pub(crate) waiting: Table<BookingId, Arc<Waiting>>,
+    pub(crate) waiting: ShardedMap<BookingId, Arc<Waiting>>,
     /// Those of them that are live.
     pub(crate) crowd: Crowd,
-    pub(crate) stable: Stable,
+    pub(crate) stable: SeqLock,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
 }
 
-impl Book {
+impl Allocator {
     pub(crate) fn new() -> Self {
         Self {
             openings: ArcSwap::default(),
-            bookings: Table::default(),
-            waiting: Table::default(),
+            bookings: ShardedMap::default(),
+            waiting: ShardedMap::default(),
             crowd: Crowd::none(),
-            stable: Stable::new(),
+            stable: SeqLock::new(),
             time: AtomicU64::new(0),
         }
     }
@@ -99,7 +99,7 @@ impl Book {
         &self,
         id: &BookingId,
         applicant: &Pseudonym,
-    ) -> Option<(Option<Found>, Durable)> {
+    ) -> Option<(Option<FoundBooking>, Durable)> {
         self.stable.read(|at| {
             let found = self.booking(id).filter(|booking| booking.is_of(applicant));
             (found.and_then(|booking| self.found(booking)), at)
@@ -112,7 +112,7 @@ impl Book {
         &self,
         receipt: &BookingId,
         applicant: &Pseudonym,
-    ) -> Option<(Option<Entered>, Durable)> {
+    ) -> Option<(Option<FoundEntry>, Durable)> {
         self.stable.read(|at| {
             let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
             let waiting = waiting.filter(|w| w.is_live() && w.is_of(applicant));
@@ -126,7 +126,7 @@ impl Book {
         request_id: &str,
         applicant: &Pseudonym,
         opening: Option<&str>,
-    ) -> Option<(Option<Entered>, Durable)> {
+    ) -> Option<(Option<FoundEntry>, Durable)> {
         self.stable.read(|at| {
             let openings = self.openings.load();
             let waiting = openings
@@ -148,13 +148,13 @@ impl Book {
         request_id: &str,
         applicant: &Pseudonym,
         opening: Option<&str>,
-    ) -> Option<(Option<Found>, Durable)> {
+    ) -> Option<(Option<FoundBooking>, Durable)> {
         self.search(applicant, opening, |booking| &*booking.request_id == request_id)
     }
 
     /// The applicant's booking in an opening: the live one, else of those that
     /// were given back or ran out the one that was granted last.
-    pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<Found>, Durable)> {
+    pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<FoundBooking>, Durable)> {
         self.search(applicant, Some(opening), |_| true)
     }
 
@@ -163,7 +163,7 @@ impl Book {
         applicant: &Pseudonym,
         opening: Option<&str>,
         fits: impl Fn(&Booking) -> bool,
-    ) -> Option<(Option<Found>, Durable)> {
+    ) -> Option<(Option<FoundBooking>, Durable)> {
         self.stable.read(|at| {
             let openings = self.openings.load();
             let booking = openings
@@ -181,23 +181,23 @@ impl Book {
     }
 
     /// None: its opening has retired.
-    pub(crate) fn found(&self, booking: Arc<Booking>) -> Option<Found> {
+    pub(crate) fn found(&self, booking: Arc<Booking>) -> Option<FoundBooking> {
         let opening = self.openings.load().get(booking.opening).map(Arc::clone)?;
-        Some(Found { booking, opening })
+        Some(FoundBooking { booking, opening })
     }
 
     /// The entry of this receipt as it stands, withdrawn or not.
-    pub fn entry(&self, receipt: &BookingId) -> Option<Entered> {
+    pub fn entry(&self, receipt: &BookingId) -> Option<FoundEntry> {
         let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
         waiting.and_then(|waiting| self.entered(waiting))
     }
 
-    fn entered(&self, waiting: Arc<Waiting>) -> Option<Entered> {
+    fn entered(&self, waiting: Arc<Waiting>) -> Option<FoundEntry> {
         let opening = self.openings.load().get(waiting.entry.opening).map(Arc::clone)?;
-        Some(Entered { waiting, opening })
+        Some(FoundEntry { waiting, opening })
     }
 
-    /// Free places and the state of these openings ([`Book::openings`]), only of
+    /// Free places and the state of these openings ([`Allocator::openings`]), only of
     /// one office's slots where one is named. None: ask again, a block is just
     /// being applied.
     pub fn availability<'a>(
@@ -266,7 +266,7 @@ fn the_only<'a>(
 
 /// A durable entry into the next release's draw, and its opening.
 #[derive(Debug, Clone)]
-pub struct Entered {
+pub struct FoundEntry {
     /// The entry.
     pub waiting: Arc<Waiting>,
     /// Its opening.
@@ -275,7 +275,7 @@ pub struct Entered {
 
 /// A durable booking and the opening it belongs to.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundBooking {
     /// The booking.
     pub booking: Arc<Booking>,
     /// Its opening.

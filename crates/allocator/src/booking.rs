@@ -40,15 +40,15 @@ pub struct Booking {
     /// Where it stands.
     pub status: Status,
     /// What happened to it since it was granted; none: nothing.
-    pub life: Option<Arc<Life>>,
+    pub life: Option<Arc<ChangeLog>>,
 }
 
 /// What happened to a booking since it was granted: what a repeated request is
 /// recognised by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Life {
+pub struct ChangeLog {
     /// The requests that changed it, in order.
-    pub done: Vec<Done>,
+    pub done: Vec<PastChange>,
     /// Reschedules since the grant, or since the authority last moved it.
     pub changes: u16,
     /// Those who left the party.
@@ -57,16 +57,16 @@ pub struct Life {
 
 /// A request that changed a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct PastChange {
     /// Its id.
     pub request_id: Box<str>,
     /// What it did.
-    pub deed: DoneDeed,
+    pub deed: PastChangeKind,
 }
 
 /// What a request did to a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DoneDeed {
+pub enum PastChangeKind {
     /// Confirmed it.
     Confirmed {
         /// The payment's reference.
@@ -145,12 +145,12 @@ impl Booking {
         next
     }
 
-    pub(crate) fn life_mut(&mut self) -> &mut Life {
+    pub(crate) fn life_mut(&mut self) -> &mut ChangeLog {
         Arc::make_mut(self.life.get_or_insert_default())
     }
 
     /// The request of this id that changed it.
-    pub(crate) fn done(&self, request_id: &str) -> Option<&DoneDeed> {
+    pub(crate) fn done(&self, request_id: &str) -> Option<&PastChangeKind> {
         let life = self.life.as_ref()?;
         life.done.iter().find(|done| *done.request_id == *request_id).map(|done| &done.deed)
     }
@@ -196,22 +196,22 @@ impl Booking {
         out.extend_from_slice(&(life.left.len() as u32).to_le_bytes());
         life.left.iter().for_each(|who| out.extend_from_slice(who.as_bytes()));
         out.extend_from_slice(&(life.done.len() as u32).to_le_bytes());
-        for Done { request_id, deed } in &life.done {
+        for PastChange { request_id, deed } in &life.done {
             text_into(Some(request_id), out);
             match deed {
-                DoneDeed::Confirmed { reference } => {
+                PastChangeKind::Confirmed { reference } => {
                     out.push(0);
                     text_into(reference.as_deref(), out);
                 }
-                DoneDeed::Refund { reference } => {
+                PastChangeKind::Refund { reference } => {
                     out.push(1);
                     text_into(reference.as_deref(), out);
                 }
-                DoneDeed::Cancelled { member } => {
+                PastChangeKind::Cancelled { member } => {
                     out.push(2);
                     out.extend_from_slice(&member.map_or([0; 16], |who| *who.as_bytes()));
                 }
-                DoneDeed::Rescheduled { content } => {
+                PastChangeKind::Rescheduled { content } => {
                     out.push(3);
                     out.extend_from_slice(&content.0);
                 }

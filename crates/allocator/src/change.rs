@@ -4,7 +4,7 @@
 //! same request again (the booking as it stands, or `conflict`) → `wrong_state`
 //! → a cancellation of a day that is over, a reschedule from a slot that can no
 //! longer be booked (`closed`) → `unknown_slot` → `not_permitted` → `sold_out`. What is not settled here is done by the
-//! [`Keeper`](crate::Keeper), the only one to change a booking.
+//! [`StateMachine`](crate::Keeper), the only one to change a booking.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
-use crate::booking::DoneDeed;
+use crate::booking::PastChangeKind;
 use crate::decide::{Refusal, Settled};
 use crate::sync::seqlock::Durable;
-use crate::{Book, Booking, Found, Opening};
+use crate::{Allocator, Booking, FoundBooking, Opening};
 
 /// Requests that a booking remembers before it moves no more, whatever the
 /// opening allows: to and fro without end must not fill the memory.
@@ -23,18 +23,18 @@ const MAX_REMEMBERED: usize = 1_000;
 
 /// A valid request to change a booking, its people under pseudonyms.
 #[derive(Debug, Clone)]
-pub struct ChangeAsk {
+pub struct ChangeRequest {
     /// The idempotency key, within the booking.
     pub request_id: Box<str>,
     /// The booking, or an entry's receipt; none: what was given is nobody's id.
     pub target: Option<BookingId>,
     /// What is to be done.
-    pub deed: Deed,
+    pub deed: ChangeKind,
 }
 
 /// What is to be done to a booking.
 #[derive(Debug, Clone)]
-pub enum Deed {
+pub enum ChangeKind {
     /// It was paid or approved.
     Confirm {
         /// The payment's reference.
@@ -57,15 +57,15 @@ pub enum Deed {
     },
 }
 
-impl Deed {
+impl ChangeKind {
     /// What the booking remembers of it, once done.
-    pub(crate) fn done(&self, booking: &Booking) -> DoneDeed {
+    pub(crate) fn done(&self, booking: &Booking) -> PastChangeKind {
         match self {
-            Self::Confirm { reference } => DoneDeed::Confirmed { reference: reference.clone() },
-            Self::Cancel { applicant } => DoneDeed::Cancelled {
+            Self::Confirm { reference } => PastChangeKind::Confirmed { reference: reference.clone() },
+            Self::Cancel { applicant } => PastChangeKind::Cancelled {
                 member: (booking.seats[0].applicant != *applicant).then_some(*applicant),
             },
-            Self::Reschedule { content, .. } => DoneDeed::Rescheduled { content: *content },
+            Self::Reschedule { content, .. } => PastChangeKind::Rescheduled { content: *content },
         }
     }
 }
@@ -81,22 +81,22 @@ pub(crate) enum Judged {
 /// What a change is about.
 #[derive(Debug)]
 pub(crate) enum Target {
-    Booking(Found),
+    Booking(FoundBooking),
     /// An entry to be withdrawn.
     Waiting(Arc<crate::Waiting>),
 }
 
-impl Book {
+impl Allocator {
     /// The answer to a change where durable facts settle it; none: pass it on to
     /// the keeper.
-    pub fn settled(&self, ask: &ChangeAsk, now: Timestamp) -> Option<Settled> {
+    pub fn settled(&self, ask: &ChangeRequest, now: Timestamp) -> Option<Settled> {
         match self.stable.read(|at| self.judge_change(ask, now, at))? {
             Judged::Settled(settled) => Some(settled),
             Judged::Do(_) => None,
         }
     }
 
-    pub(crate) fn judge_change(&self, ask: &ChangeAsk, now: Timestamp, at: Durable) -> Judged {
+    pub(crate) fn judge_change(&self, ask: &ChangeRequest, now: Timestamp, at: Durable) -> Judged {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
         let unknown = || refuse(Refusal::new(Reason::NotFound));
         let Some(id) = ask.target else { return unknown() };
@@ -106,10 +106,10 @@ impl Book {
         let Some(found) = self.found(booking) else { return unknown() };
         let (booking, opening) = (&found.booking, &found.opening);
         let done = booking.done(&ask.request_id);
-        if let Deed::Cancel { applicant } | Deed::Reschedule { applicant, .. } = &ask.deed
+        if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } = &ask.deed
             && !booking.is_of(applicant)
         {
-            let again = DoneDeed::Cancelled { member: Some(*applicant) };
+            let again = PastChangeKind::Cancelled { member: Some(*applicant) };
             if done == Some(&again) && booking.was_left_by(applicant) {
                 return Judged::Settled(Settled::Repeat(found, at));
             }
@@ -121,7 +121,7 @@ impl Book {
         let wrong_state = || refuse(wrong_state(booking));
         match (done, &ask.deed) {
             (None, _) => {}
-            (Some(DoneDeed::Refund { reference }), Deed::Confirm { reference: given })
+            (Some(PastChangeKind::Refund { reference }), ChangeKind::Confirm { reference: given })
                 if reference == given =>
             {
                 return wrong_state();
@@ -132,19 +132,19 @@ impl Book {
             (Some(_), _) => return refuse(Refusal::new(Reason::Conflict)),
         }
         match (&ask.deed, booking.status) {
-            (Deed::Confirm { .. }, Status::Held) => {}
-            (Deed::Confirm { reference }, status) => match paid_before(booking, reference) {
+            (ChangeKind::Confirm { .. }, Status::Held) => {}
+            (ChangeKind::Confirm { reference }, status) => match paid_before(booking, reference) {
                 Paid::AsConfirmed => return Judged::Settled(Settled::Repeat(found, at)),
                 Paid::ToBeRefunded => return wrong_state(),
                 Paid::Never if status == Status::Confirmed => return wrong_state(),
                 Paid::Never | Paid::Otherwise => {}
             },
-            (Deed::Cancel { .. }, status) if status.is_live() => {
+            (ChangeKind::Cancel { .. }, status) if status.is_live() => {
                 if opening.day_is_over(booking.slot, now) {
                     return refuse(Refusal::new(Reason::Closed));
                 }
             }
-            (Deed::Reschedule { choices, .. }, Status::Confirmed) => {
+            (ChangeKind::Reschedule { choices, .. }, Status::Confirmed) => {
                 if let Some(refusal) = cannot_move(opening, booking, choices, now) {
                     return match refusal {
                         Ok(()) => Judged::Settled(Settled::Repeat(found, at)),
@@ -152,14 +152,14 @@ impl Book {
                     };
                 }
             }
-            (Deed::Cancel { .. } | Deed::Reschedule { .. }, _) => return wrong_state(),
+            (ChangeKind::Cancel { .. } | ChangeKind::Reschedule { .. }, _) => return wrong_state(),
         }
         Judged::Do(Target::Booking(found))
     }
 
     /// A `cancel` of an entry leaves the waiting list.
-    fn judge_entry(&self, ask: &ChangeAsk, receipt: &BookingId, at: Durable) -> Option<Judged> {
-        let Deed::Cancel { applicant } = &ask.deed else { return None };
+    fn judge_entry(&self, ask: &ChangeRequest, receipt: &BookingId, at: Durable) -> Option<Judged> {
+        let ChangeKind::Cancel { applicant } = &ask.deed else { return None };
         let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone))?;
         if !waiting.is_of(applicant) {
             return None;
@@ -199,7 +199,7 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
     let mut paid = Paid::Never;
     for done in done {
         match (&done.deed, reference) {
-            (DoneDeed::Confirmed { reference: known }, Some(_)) if known == reference => {
+            (PastChangeKind::Confirmed { reference: known }, Some(_)) if known == reference => {
                 if booking.status == Status::Confirmed {
                     return Paid::AsConfirmed;
                 }
@@ -207,10 +207,10 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
                 // came later says.
                 paid = Paid::Otherwise;
             }
-            (DoneDeed::Refund { reference: known }, Some(_)) if known == reference => {
+            (PastChangeKind::Refund { reference: known }, Some(_)) if known == reference => {
                 return Paid::ToBeRefunded;
             }
-            (DoneDeed::Confirmed { .. }, Some(_)) => paid = Paid::Otherwise,
+            (PastChangeKind::Confirmed { .. }, Some(_)) => paid = Paid::Otherwise,
             _ => {}
         }
     }
@@ -222,7 +222,7 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
 pub(crate) fn paid_with(booking: &Booking) -> Option<Option<Box<str>>> {
     let mut done = booking.life.iter().flat_map(|life| &life.done).rev();
     done.find_map(|done| match &done.deed {
-        DoneDeed::Confirmed { reference } => Some(reference.clone()),
+        PastChangeKind::Confirmed { reference } => Some(reference.clone()),
         _ => None,
     })
 }

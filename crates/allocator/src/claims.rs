@@ -14,21 +14,21 @@ use std::sync::Arc;
 
 use giliran_wire::Pseudonym;
 
-use crate::sync::sharded_map::Table;
+use crate::sync::sharded_map::ShardedMap;
 use crate::{Booking, Waiting};
 
 /// What an opening knows of an applicant.
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
     /// The one booking.
-    pub(crate) standing: Standing,
+    pub(crate) standing: ClaimState,
     /// What few have.
     rest: Option<Box<Rest>>,
 }
 
 /// Where an applicant's one booking of an opening stands.
 #[derive(Debug, Default)]
-pub(crate) enum Standing {
+pub(crate) enum ClaimState {
     /// There is none.
     #[default]
     Free,
@@ -60,11 +60,11 @@ impl Claim {
 
     /// Bookings that were ever granted for this applicant in this opening.
     pub(crate) fn granted(&self) -> usize {
-        self.past().len() + usize::from(matches!(self.standing, Standing::Granted(_)))
+        self.past().len() + usize::from(matches!(self.standing, ClaimState::Granted(_)))
     }
 
     fn is_nothing(&self) -> bool {
-        matches!(self.standing, Standing::Free)
+        matches!(self.standing, ClaimState::Free)
             && self.rest.as_ref().is_none_or(|r| r.past.is_empty() && r.waiting.is_none())
     }
 }
@@ -75,7 +75,7 @@ pub(crate) struct Taken;
 
 /// The claims of one opening.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(Table<Pseudonym, Claim>);
+pub(crate) struct Claims(ShardedMap<Pseudonym, Claim>);
 
 impl Claims {
     /// Shows an applicant's claim to `see`, which looks at it and nothing else.
@@ -91,8 +91,8 @@ impl Claims {
     pub(crate) fn bookings_of(&self, applicant: &Pseudonym) -> Vec<Arc<Booking>> {
         self.0.look(applicant, |claim| {
             let live = claim.and_then(|claim| match &claim.standing {
-                Standing::Granted(booking) => Some(booking),
-                Standing::Free | Standing::Deciding => None,
+                ClaimState::Granted(booking) => Some(booking),
+                ClaimState::Free | ClaimState::Deciding => None,
             });
             let past = claim.map_or(&[][..], Claim::past).iter().rev();
             live.into_iter().chain(past).map(Arc::clone).collect()
@@ -102,10 +102,10 @@ impl Claims {
     /// Claims every one of `party`, which is sorted, or none.
     pub(crate) fn take(&self, party: &[Pseudonym]) -> Result<(), Taken> {
         for (i, applicant) in party.iter().enumerate() {
-            let claim = Claim { standing: Standing::Deciding, rest: None };
+            let claim = Claim { standing: ClaimState::Deciding, rest: None };
             let taken = self.0.occupy(*applicant, claim, |there| {
-                if matches!(there.standing, Standing::Free) {
-                    there.standing = Standing::Deciding;
+                if matches!(there.standing, ClaimState::Free) {
+                    there.standing = ClaimState::Deciding;
                     false
                 } else {
                     true
@@ -124,8 +124,8 @@ impl Claims {
     pub(crate) fn give<'a>(&self, party: impl IntoIterator<Item = &'a Pseudonym>) {
         for applicant in party {
             self.0.remove_if(applicant, |claim| {
-                if matches!(claim.standing, Standing::Deciding) {
-                    claim.standing = Standing::Free;
+                if matches!(claim.standing, ClaimState::Deciding) {
+                    claim.standing = ClaimState::Free;
                 }
                 claim.is_nothing()
             });
@@ -133,9 +133,9 @@ impl Claims {
     }
 
     /// Makes an applicant's claim durable; returns what was there before.
-    pub(crate) fn grant(&self, applicant: Pseudonym, booking: Arc<Booking>) -> Standing {
+    pub(crate) fn grant(&self, applicant: Pseudonym, booking: Arc<Booking>) -> ClaimState {
         self.0.change(applicant, |claim| {
-            std::mem::replace(&mut claim.standing, Standing::Granted(booking))
+            std::mem::replace(&mut claim.standing, ClaimState::Granted(booking))
         })
     }
 
@@ -143,7 +143,7 @@ impl Claims {
     /// applicant.
     pub(crate) fn renew(&self, applicant: Pseudonym, booking: &Arc<Booking>) {
         self.0.change(applicant, |claim| {
-            if let Standing::Granted(granted) = &mut claim.standing
+            if let ClaimState::Granted(granted) = &mut claim.standing
                 && granted.id == booking.id
             {
                 *granted = Arc::clone(booking);
@@ -159,8 +159,8 @@ impl Claims {
     /// book again.
     pub(crate) fn end(&self, applicant: Pseudonym, booking: &Arc<Booking>) {
         self.0.change(applicant, |claim| {
-            if matches!(&claim.standing, Standing::Granted(granted) if granted.id == booking.id) {
-                claim.standing = Standing::Free;
+            if matches!(&claim.standing, ClaimState::Granted(granted) if granted.id == booking.id) {
+                claim.standing = ClaimState::Free;
             }
             let past = &mut claim.rest.get_or_insert_default().past;
             past.retain(|past| past.id != booking.id);
@@ -171,12 +171,12 @@ impl Claims {
     }
 
     /// A tombstone that lives again; see [`grant`](Self::grant).
-    pub(crate) fn revive(&self, applicant: Pseudonym, booking: &Arc<Booking>) -> Standing {
+    pub(crate) fn revive(&self, applicant: Pseudonym, booking: &Arc<Booking>) -> ClaimState {
         self.0.change(applicant, |claim| {
             if let Some(rest) = &mut claim.rest {
                 rest.past.retain(|past| past.id != booking.id);
             }
-            std::mem::replace(&mut claim.standing, Standing::Granted(Arc::clone(booking)))
+            std::mem::replace(&mut claim.standing, ClaimState::Granted(Arc::clone(booking)))
         })
     }
 
@@ -184,8 +184,8 @@ impl Claims {
     /// claim was taken for it, and is free again.
     pub(crate) fn enter(&self, applicant: Pseudonym, waiting: &Arc<Waiting>, claimed: bool) {
         self.0.change(applicant, |claim| {
-            if claimed && matches!(claim.standing, Standing::Deciding) {
-                claim.standing = Standing::Free;
+            if claimed && matches!(claim.standing, ClaimState::Deciding) {
+                claim.standing = ClaimState::Free;
             }
             claim.rest.get_or_insert_default().waiting = Some(Arc::clone(waiting));
         });

@@ -15,8 +15,8 @@ use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
-use crate::allocator::{Book, Found};
-use crate::claims::Standing;
+use crate::allocator::{Allocator, FoundBooking};
+use crate::claims::ClaimState;
 use crate::opening::Opening;
 use crate::openings::Openings;
 use crate::sync::seqlock::Durable;
@@ -27,7 +27,7 @@ const FULL_RETRY_MS: u64 = 5_000;
 
 /// A valid `book` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct BookingRequest<'a> {
     /// The idempotency key, within opening and first applicant.
     pub request_id: &'a str,
     /// In the request's order; 1 to 5, distinct.
@@ -52,9 +52,9 @@ pub struct Ask<'a> {
     pub wait: bool,
 }
 
-/// An [`Ask`] that outlives the payload it came in, for requests that wait.
+/// An [`BookingRequest`] that outlives the payload it came in, for requests that wait.
 #[derive(Debug, Clone)]
-pub struct OwnedAsk {
+pub struct OwnedBookingRequest {
     request_id: Box<str>,
     applicants: SmallVec<[Pseudonym; 1]>,
     content: Digest,
@@ -68,10 +68,10 @@ pub struct OwnedAsk {
     wait: bool,
 }
 
-impl OwnedAsk {
+impl OwnedBookingRequest {
     /// The request again.
-    pub fn ask(&self) -> Ask<'_> {
-        Ask {
+    pub fn ask(&self) -> BookingRequest<'_> {
+        BookingRequest {
             request_id: &self.request_id,
             applicants: &self.applicants,
             content: self.content,
@@ -107,10 +107,10 @@ impl OwnedAsk {
     }
 }
 
-impl Ask<'_> {
+impl BookingRequest<'_> {
     /// A copy that owns what it says.
-    pub fn to_owned(&self) -> OwnedAsk {
-        OwnedAsk {
+    pub fn to_owned(&self) -> OwnedBookingRequest {
+        OwnedBookingRequest {
             request_id: self.request_id.into(),
             applicants: self.applicants.into(),
             content: self.content,
@@ -126,7 +126,7 @@ impl Ask<'_> {
     }
 }
 
-/// What [`Book::decide`] says.
+/// What [`Allocator::decide`] says.
 #[derive(Debug)]
 #[must_use = "a grant dropped here gives back what it has taken"]
 pub enum Decision {
@@ -139,7 +139,7 @@ pub enum Decision {
     Enter(Box<BallotEntry>),
     /// The opening is drawn, and nothing speaks against this entry; its people
     /// are claimed. It lacks its receipt
-    /// ([`Keeper::ballot`](crate::Keeper::ballot)).
+    /// ([`StateMachine::ballot`](crate::Keeper::ballot)).
     Ballot(Pending<BallotEntry>),
     /// It belongs into the present round of the opening of this ordinal, and is
     /// [decided](Book::decide_in_round) at its end.
@@ -153,7 +153,7 @@ pub enum Decision {
 #[derive(Debug, Clone)]
 pub enum Settled {
     /// The same request was granted before: its booking.
-    Repeat(Found, Durable),
+    Repeat(FoundBooking, Durable),
     /// The same request waits for returned places already, or has been
     /// withdrawn from doing so.
     Entered {
@@ -233,20 +233,20 @@ enum First {
     Conflict,
 }
 
-impl Book {
+impl Allocator {
     /// Decides a request at engine time `now`. Any number of threads may; none
     /// waits for another.
-    pub fn decide(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Decision {
+    pub fn decide(self: &Arc<Self>, ask: &BookingRequest<'_>, now: Timestamp) -> Decision {
         self.decide_when(ask, now, When::AtArrival)
     }
 
     /// Decides a request at the end of its round: one after the other, by one
     /// hand.
-    pub fn decide_in_round(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp) -> Decision {
+    pub fn decide_in_round(self: &Arc<Self>, ask: &BookingRequest<'_>, now: Timestamp) -> Decision {
         self.decide_when(ask, now, When::InRound)
     }
 
-    fn decide_when(self: &Arc<Self>, ask: &Ask<'_>, now: Timestamp, when: When) -> Decision {
+    fn decide_when(self: &Arc<Self>, ask: &BookingRequest<'_>, now: Timestamp, when: When) -> Decision {
         for glance in self.stable.attempts() {
             let openings = self.openings.load();
             match self.judge(ask, &openings, (now, when), glance.at) {
@@ -282,7 +282,7 @@ impl Book {
 
     fn judge<'a>(
         &self,
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         openings: &'a Openings,
         (now, when): (Timestamp, When),
         at: Durable,
@@ -309,7 +309,7 @@ impl Book {
 
     fn judge_in<'a>(
         &self,
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         opening: &'a Arc<Opening>,
         openings: &'a Openings,
         (now, when): (Timestamp, When),
@@ -321,7 +321,7 @@ impl Book {
         match first {
             First::Deciding => return Judged::Wait,
             First::Same(booking) => {
-                let found = Found { booking, opening: Arc::clone(opening) };
+                let found = FoundBooking { booking, opening: Arc::clone(opening) };
                 return Judged::Settled(Settled::Repeat(found, at));
             }
             First::Waits(waiting) => {
@@ -377,7 +377,7 @@ impl Book {
     /// comes back.
     fn judge_places<'a>(
         &self,
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         opening: &'a Opening,
         fitting: Fitting<'a>,
         (now, when): (Timestamp, When),
@@ -437,7 +437,7 @@ impl Book {
     /// A request that names no opening may be the repetition of one that was
     /// granted in another opening than the one it means today.
     fn judge_elsewhere<'a>(
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         openings: &'a Openings,
         meant: Option<&Arc<Opening>>,
         at: Durable,
@@ -450,7 +450,7 @@ impl Book {
             }
             match opening.first_claim(ask) {
                 First::Same(booking) => {
-                    let found = Found { booking, opening: Arc::clone(opening) };
+                    let found = FoundBooking { booking, opening: Arc::clone(opening) };
                     return Some(Judged::Settled(Settled::Repeat(found, at)));
                 }
                 First::Waits(waiting) => {
@@ -504,7 +504,7 @@ impl Opening {
     /// What speaks against a party whatever is free: no slot that it asks for could
     /// ever take all of it; its account, or one of its applicants, has had as much
     /// as one may.
-    fn beyond_limits(&self, ask: &Ask<'_>, fitting: &Fitting<'_>) -> Option<Refusal> {
+    fn beyond_limits(&self, ask: &BookingRequest<'_>, fitting: &Fitting<'_>) -> Option<Refusal> {
         let places = ask.applicants.len() as u32;
         let takes = |slot: &u32| self.quotas.of(*slot) >= places as i32;
         if !fitting.iter().copied().flatten().any(takes) {
@@ -567,7 +567,7 @@ impl Opening {
         Ok(fitting)
     }
 
-    fn first_claim(&self, ask: &Ask<'_>) -> First {
+    fn first_claim(&self, ask: &BookingRequest<'_>) -> First {
         let first = &ask.applicants[0];
         // By a request of this id?
         let made = |booking: &&Arc<Booking>| {
@@ -580,8 +580,8 @@ impl Opening {
         self.claims.look(first, |claim| {
             let Some(claim) = claim else { return First::Unclaimed };
             let live = match &claim.standing {
-                Standing::Granted(booking) => Some(booking),
-                Standing::Free | Standing::Deciding => None,
+                ClaimState::Granted(booking) => Some(booking),
+                ClaimState::Free | ClaimState::Deciding => None,
             };
             // What it made counts before what bears its id otherwise.
             if let Some(booking) = claim.past().iter().chain(live).find(made) {
@@ -603,9 +603,9 @@ impl Opening {
             }
             match &claim.standing {
                 _ if claim.past().iter().chain(live).any(changed) => First::Conflict,
-                Standing::Free => First::Unclaimed,
-                Standing::Deciding => First::Deciding,
-                Standing::Granted(_) => First::Booked,
+                ClaimState::Free => First::Unclaimed,
+                ClaimState::Deciding => First::Deciding,
+                ClaimState::Granted(_) => First::Booked,
             }
         })
     }
@@ -614,7 +614,7 @@ impl Opening {
     /// a claim that is being decided.
     fn party_booked(
         &self,
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         first: &First,
         openings: &Openings,
         now: Timestamp,
@@ -627,8 +627,8 @@ impl Opening {
             let (booked, undecided) = self.claims.look(applicant, |claim| {
                 let standing = claim.map(|claim| &claim.standing);
                 (
-                    matches!(standing, Some(Standing::Granted(_))),
-                    matches!(standing, Some(Standing::Deciding)),
+                    matches!(standing, Some(ClaimState::Granted(_))),
+                    matches!(standing, Some(ClaimState::Deciding)),
                 )
             });
             if booked {
@@ -664,9 +664,9 @@ impl Opening {
                         return Some(true);
                     }
                     match claim.map(|claim| &claim.standing) {
-                        None | Some(Standing::Free) => Some(false),
-                        Some(Standing::Deciding) => None,
-                        Some(Standing::Granted(booking)) => {
+                        None | Some(ClaimState::Free) => Some(false),
+                        Some(ClaimState::Deciding) => None,
+                        Some(ClaimState::Granted(booking)) => {
                             Some(!other.day_is_over(booking.slot, now))
                         }
                     }
@@ -682,7 +682,7 @@ impl Opening {
     }
 
     /// True if one of the party durably waits for returned places.
-    fn party_waits(&self, ask: &Ask<'_>) -> bool {
+    fn party_waits(&self, ask: &BookingRequest<'_>) -> bool {
         ask.applicants.iter().any(|applicant| {
             self.claims.look(applicant, |claim| {
                 claim.and_then(|claim| claim.waiting()).is_some_and(|waiting| waiting.is_live())
@@ -694,7 +694,7 @@ impl Opening {
     /// all; nothing is left taken where that fails.
     fn take(
         &self,
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         fitting: &Fitting<'_>,
         openings: &Openings,
         now: Timestamp,
@@ -731,7 +731,7 @@ impl Opening {
     /// Claims the applicants of an entry into the opening's draw.
     fn take_ballot(
         &self,
-        ask: &Ask<'_>,
+        ask: &BookingRequest<'_>,
         fitting: &Fitting<'_>,
         openings: &Openings,
         now: Timestamp,
@@ -753,7 +753,7 @@ impl Opening {
         None
     }
 
-    fn grant(&self, ask: &Ask<'_>, slot: u32) -> Grant {
+    fn grant(&self, ask: &BookingRequest<'_>, slot: u32) -> Grant {
         let seat = |applicant: &Pseudonym| Seat { applicant: *applicant, number: 0 };
         Grant {
             booking: BookingId::from_random(0),
@@ -769,7 +769,7 @@ impl Opening {
         }
     }
 
-    fn entry(&self, ask: &Ask<'_>, fitting: &Fitting<'_>, waits: bool) -> BallotEntry {
+    fn entry(&self, ask: &BookingRequest<'_>, fitting: &Fitting<'_>, waits: bool) -> BallotEntry {
         let mut slots: Vec<u32> = Vec::new();
         for slot in fitting.iter().copied().flatten() {
             if !slots.contains(slot) {

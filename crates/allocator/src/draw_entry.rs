@@ -2,7 +2,7 @@
 //!
 //! | atomic | operation | ordering | pairs with | if weaker |
 //! |---|---|---|---|---|
-//! | `count`, `bytes` | add, sub by the keeper; load | relaxed, inside a [`Stable`](crate::sync::seqlock::Stable) change or read | the version check of `Stable` orders it | – |
+//! | `count`, `bytes` | add, sub by the keeper; load | relaxed, inside a [`SeqLock`](crate::sync::seqlock::Stable) change or read | the version check of `SeqLock` orders it | – |
 
 use giliran_wire::ledger::BallotEntry;
 use giliran_wire::{Pseudonym, Timestamp};

@@ -2,15 +2,15 @@
 //!
 //! The way of a request through this crate:
 //!
-//! 1. [`Book::decide`] (any number of threads at once) settles it from durable
+//! 1. [`Allocator::decide`] (any number of threads at once) settles it from durable
 //!    facts, takes places for it, or says that it must wait for a block that is
 //!    on its way.
-//! 2. [`Keeper::number`] (one thread) gives queue numbers as the grant enters a
+//! 2. [`StateMachine::number`] (one thread) gives queue numbers as the grant enters a
 //!    block.
-//! 3. [`Keeper::commit`] makes the block's facts durable once the ledger has
-//!    it, or [`Keeper::abandon`] takes the places back. A grant that enters no block
+//! 3. [`StateMachine::commit`] makes the block's facts durable once the ledger has
+//!    it, or [`StateMachine::abandon`] takes the places back. A grant that enters no block
 //!    gives them back as it is dropped ([`Pending`]).
-//! 4. [`Keeper::fold`] does the same for blocks read from the ledger: on start,
+//! 4. [`StateMachine::fold`] does the same for blocks read from the ledger: on start,
 //!    on a standby, after a take-over.
 //!
 //! What always holds:
@@ -44,16 +44,16 @@ mod pending;
 mod state_machine;
 mod sync;
 
-pub use allocator::{Book, Entered, Found};
-pub use booking::{Booking, Done, DoneDeed, Life};
+pub use allocator::{Allocator, FoundEntry, FoundBooking};
+pub use booking::{Booking, PastChange, PastChangeKind, ChangeLog};
 pub use calendar::Calendar;
-pub use change::{ChangeAsk, Deed};
-pub use decide::{Ask, Decision, OwnedAsk, Refusal, Settled};
+pub use change::{ChangeRequest, ChangeKind};
+pub use decide::{BookingRequest, Decision, OwnedBookingRequest, Refusal, Settled};
 pub use draw_entry::Waiting;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
 pub use pending::{Pending, Taken};
 pub use state_machine::{
-    Change, Changed, Draw, DrawStep, Drawing, FoldError, Folded, Keeper, Numbered, Parts, Told,
+    StateChange, ChangeOutcome, OpeningDraw, DrawStep, WaitlistDraw, FoldError, Folded, StateMachine, Numbered, Parts, ChangeReply,
 };
 pub use sync::seqlock::Durable;

@@ -16,7 +16,7 @@ const MAX_ROUND_MS: u64 = 5_000;
 use crate::accounts::Accounts;
 use crate::calendar::Calendar;
 use crate::claims::Claims;
-use crate::sync::counters::{Counts, Free, Moments};
+use crate::sync::counters::{DurableCounts, SlotCounter, Moments};
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
 /// An opening: its record, its slots' counters, its applicants' claims.
@@ -35,16 +35,16 @@ pub struct Opening {
     offices: FxHashMap<Box<str>, OfficeIndex>,
     pub(crate) calendar: Calendar,
     retires_at: Timestamp,
-    pub(crate) free: Box<[Free]>,
-    pub(crate) durably_free: Counts,
+    pub(crate) free: Box<[SlotCounter]>,
+    pub(crate) durably_free: DurableCounts,
     /// Quotas as they now stand.
-    pub(crate) quotas: Counts,
+    pub(crate) quotas: DurableCounts,
     /// Places that are neither held by a live booking nor free.
-    pub(crate) withheld: Counts,
+    pub(crate) withheld: DurableCounts,
     /// Of these the ones that operators keep back.
-    pub(crate) reserved: Counts,
+    pub(crate) reserved: DurableCounts,
     /// 1: an operator has closed the slot.
-    pub(crate) halted: Counts,
+    pub(crate) halted: DurableCounts,
     /// When the next of the withheld places is released.
     pub(crate) next_release: Moments,
     /// From when on nobody can book a slot.
@@ -133,12 +133,12 @@ impl Opening {
             offices,
             calendar: Calendar::of(&record.timezone).unwrap_or_else(Calendar::utc),
             retires_at: retires_at(&record),
-            free: record.slots.iter().map(|s| Free::new(i32::from(s.quota))).collect(),
-            durably_free: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
-            quotas: Counts::new(record.slots.iter().map(|s| i32::from(s.quota))),
-            withheld: Counts::new(record.slots.iter().map(|_| 0)),
-            reserved: Counts::new(record.slots.iter().map(|_| 0)),
-            halted: Counts::new(record.slots.iter().map(|_| 0)),
+            free: record.slots.iter().map(|s| SlotCounter::new(i32::from(s.quota))).collect(),
+            durably_free: DurableCounts::new(record.slots.iter().map(|s| i32::from(s.quota))),
+            quotas: DurableCounts::new(record.slots.iter().map(|s| i32::from(s.quota))),
+            withheld: DurableCounts::new(record.slots.iter().map(|_| 0)),
+            reserved: DurableCounts::new(record.slots.iter().map(|_| 0)),
+            halted: DurableCounts::new(record.slots.iter().map(|_| 0)),
             next_release: Moments::none(record.slots.len()),
             bookable_until: record.slots.iter().map(|slot| slot.bookable_until).collect(),
             last_bookable: record

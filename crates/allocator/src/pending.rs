@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use giliran_wire::ledger::{BallotEntry, Grant};
 
-use crate::Book;
+use crate::Allocator;
 
 /// A grant, or an entry into a draw, that is decided and in no block yet: places,
 /// claims and a share of an account are taken for it. Whoever drops it gives them
@@ -14,7 +14,7 @@ use crate::Book;
 #[derive(Debug)]
 #[must_use = "what was taken for it is given back at once"]
 pub struct Pending<E: Taken> {
-    book: Arc<Book>,
+    book: Arc<Allocator>,
     /// None: it is in a block.
     what: Option<Box<E>>,
 }
@@ -26,31 +26,31 @@ impl Taken for Grant {}
 impl Taken for BallotEntry {}
 
 mod private {
-    use super::{BallotEntry, Book, Grant};
+    use super::{BallotEntry, Allocator, Grant};
 
     pub trait GiveBack {
-        fn give_back(&self, book: &Book);
+        fn give_back(&self, book: &Allocator);
     }
 
     impl GiveBack for Grant {
-        fn give_back(&self, book: &Book) {
+        fn give_back(&self, book: &Allocator) {
             book.abandon(self);
         }
     }
 
     impl GiveBack for BallotEntry {
-        fn give_back(&self, book: &Book) {
+        fn give_back(&self, book: &Allocator) {
             book.abandon_ballot(self);
         }
     }
 }
 
 impl<E: Taken> Pending<E> {
-    pub(crate) fn new(book: &Arc<Book>, what: Box<E>) -> Self {
+    pub(crate) fn new(book: &Arc<Allocator>, what: Box<E>) -> Self {
         Self { book: Arc::clone(book), what: Some(what) }
     }
 
-    /// It goes into a block. From there [`Keeper::abandon`](crate::Keeper::abandon)
+    /// It goes into a block. From there [`StateMachine::abandon`](crate::Keeper::abandon)
     /// gives back.
     pub fn enter(mut self) -> Box<E> {
         self.what.take().expect("whoever has it has not entered it")

@@ -11,7 +11,7 @@ mod ledger;
 
 use std::sync::Arc;
 
-use giliran_allocator::{Ask, Decision, Folded, Keeper, Numbered, Settled};
+use giliran_allocator::{BookingRequest, Decision, Folded, StateMachine, Numbered, Settled};
 use giliran_wire::ledger::{
     Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, Rebuilt, ReturnRule, Seal,
     SnapshotPart,
@@ -48,10 +48,10 @@ fn ledger() -> Ledger {
     ledger
 }
 
-fn asks(who: Pseudonym, slot: u32, use_it: impl FnOnce(&Ask<'_>)) {
+fn asks(who: Pseudonym, slot: u32, use_it: impl FnOnce(&BookingRequest<'_>)) {
     let session = Some(Text::from(format!("s{slot}")));
     let choices = [Choice { office: Text::from("batam"), date: None, session }];
-    use_it(&Ask {
+    use_it(&BookingRequest {
         request_id: "r",
         applicants: &[who],
         content: Digest([1; 16]),
@@ -130,7 +130,7 @@ impl Ledger {
 }
 
 /// Folds blocks from a sequence on.
-fn fold(keeper: &mut Keeper, from: u64, blocks: &[Vec<u8>]) {
+fn fold(keeper: &mut StateMachine, from: u64, blocks: &[Vec<u8>]) {
     for (seq, bytes) in (from..).zip(blocks) {
         assert!(matches!(keeper.fold(seq, bytes).unwrap(), Folded::Applied(_)), "{seq}");
     }
@@ -144,7 +144,7 @@ fn three_ways_to_one_state() {
     let mut across = ledger.replayed();
     assert!(across.chain().is_sealed());
     fold(&mut across, FIRST, &begin);
-    let mut behind = Keeper::beginning_with(2);
+    let mut behind = StateMachine::beginning_with(2);
     fold(&mut behind, FIRST, &begin);
     let live = &mut ledger.keeper;
     for keeper in [&across, &behind] {
@@ -153,7 +153,7 @@ fn three_ways_to_one_state() {
         assert_eq!(keeper.state_hash(), live.state_hash());
         assert_eq!(keeper.parts(64).state(), live.parts(PART_BYTES).state());
         assert_eq!(keeper.changes(), 31);
-        let again = |ask: &Ask<'_>| {
+        let again = |ask: &BookingRequest<'_>| {
             let decided = keeper.book().decide(ask, NOW);
             assert!(matches!(decided, Decision::Settled(Settled::Repeat(..))), "{decided:?}");
         };
@@ -201,7 +201,7 @@ fn a_rebuilt_generation_begins_with_the_fold_of_the_one_before() {
     let begin = begins_with(ledger.keeper.parts(1 << 20).state());
     let bytes = begin.seal().bytes;
     assert!(reader.goes_on_in(&begin).unwrap());
-    let mut behind = Keeper::beginning_with(3);
+    let mut behind = StateMachine::beginning_with(3);
     for keeper in [&mut reader, &mut behind] {
         fold(keeper, 2 * FIRST, std::slice::from_ref(&bytes));
         assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
@@ -234,7 +234,7 @@ fn a_state_says_nothing_that_is_computed_from_a_calendar() {
     assert_eq!(until, [Until::Draw { since: back, expired: false }]);
     // Who begins with it knows when the draw is.
     let begin = ledger.roll();
-    let mut behind = Keeper::beginning_with(2);
+    let mut behind = StateMachine::beginning_with(2);
     fold(&mut behind, FIRST, &begin);
     assert_eq!(behind.next_return(), ledger.keeper.next_return());
     assert!(behind.next_return().is_some_and(|at| at > back));
@@ -274,7 +274,7 @@ fn another_state_than_the_folds_is_damage() {
 
     // Parts that are not what their hash says, for one who begins with them.
     let begin = ledger.roll();
-    let mut keeper = Keeper::beginning_with(2);
+    let mut keeper = StateMachine::beginning_with(2);
     let mut previous = BlockHash::ZERO;
     let mut last = None;
     for (seq, bytes) in (FIRST..).zip(&begin) {
@@ -333,7 +333,7 @@ fn a_begin_is_the_sealing_writers_and_whole() {
     }
     let why = refused(&skipped, 1);
     assert!(why.contains("where part 1 belongs"), "{why}");
-    let mut keeper = Keeper::beginning_with(2);
+    let mut keeper = StateMachine::beginning_with(2);
     let why = keeper.fold(FIRST + 1, &begin[1]).unwrap_err().to_string();
     assert!(why.contains("no genesis"), "{why}");
 }

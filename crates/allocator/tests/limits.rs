@@ -5,7 +5,7 @@
 
 mod ledger;
 
-use giliran_allocator::{Ask, ChangeAsk, Changed, Decision, Deed, Numbered};
+use giliran_allocator::{BookingRequest, ChangeRequest, ChangeOutcome, Decision, ChangeKind, Numbered};
 use giliran_wire::ledger::{DrawRecord, Entry, Expire, OpeningRecord, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};
@@ -18,7 +18,7 @@ fn decide(ledger: &Ledger, who: u64, session: &str, account: u64, wait: bool) ->
     let (applicants, request_id) = ([person(who)], format!("r-{who}-{session}"));
     let session = Some(Text::from(session));
     let choices = [Choice { office: Text::from("batam"), date: None, session }];
-    let ask = Ask {
+    let ask = BookingRequest {
         request_id: &request_id,
         applicants: &applicants,
         content: Digest([who as u8; 16]),
@@ -49,16 +49,16 @@ fn book(ledger: &mut Ledger, who: u64, session: &str) -> BookingId {
     id
 }
 
-fn change(ledger: &mut Ledger, target: BookingId, deed: Deed) -> Entry {
-    let ask = ChangeAsk { request_id: "c".into(), target: Some(target), deed };
+fn change(ledger: &mut Ledger, target: BookingId, deed: ChangeKind) -> Entry {
+    let ask = ChangeRequest { request_id: "c".into(), target: Some(target), deed };
     match ledger.keeper.change(&ask, NOW, &mut || 1) {
-        Changed::Entry(entry, _) => *entry,
+        ChangeOutcome::Entry(entry, _) => *entry,
         other => panic!("{other:?}"),
     }
 }
 
 fn cancel(ledger: &mut Ledger, target: BookingId, who: u64) {
-    let entry = change(ledger, target, Deed::Cancel { applicant: person(who) });
+    let entry = change(ledger, target, ChangeKind::Cancel { applicant: person(who) });
     ledger.append(vec![entry]);
 }
 
@@ -101,7 +101,7 @@ fn a_revival_that_is_given_up_leaves_its_account_free() {
     let mut ledger = Ledger::with(vec![record]);
     let held = book(&mut ledger, 1, "s0");
     ledger.append(vec![Entry::Expire(Expire { booking: held, release_at: Some(NOW) })]);
-    let revived = change(&mut ledger, held, Deed::Confirm { reference: None });
+    let revived = change(&mut ledger, held, ChangeKind::Confirm { reference: None });
     assert!(matches!(&revived, Entry::Confirm(confirm) if confirm.revived.is_some()));
     // Nobody else of the account while it is on its way.
     assert!(matches!(decide(&ledger, 2, "s0", 1, false), Decision::Wait));
@@ -138,17 +138,17 @@ fn what_the_office_has_paid_back_is_not_paid_back_again() {
     let mut ledger = Ledger::with(vec![record]);
     let held = book(&mut ledger, 1, "s0");
     let reference = || Some("inv-1".into());
-    let paid = change(&mut ledger, held, Deed::Confirm { reference: reference() });
+    let paid = change(&mut ledger, held, ChangeKind::Confirm { reference: reference() });
     ledger.append(vec![paid]);
     let cancelled = ledger.keeper.cancel_by_authority(held, "op: why", NOW, &mut || 1);
     let (changes, _) = ledger.append(vec![cancelled.unwrap()]);
     assert_eq!(changes.len(), 2, "cancelled, and a refund is due");
-    let again = ChangeAsk {
+    let again = ChangeRequest {
         request_id: "another".into(),
         target: Some(held),
-        deed: Deed::Confirm { reference: reference() },
+        deed: ChangeKind::Confirm { reference: reference() },
     };
     let decided = ledger.keeper.change(&again, NOW, &mut || 1);
-    assert!(matches!(decided, Changed::Settled(_)), "{decided:?}");
+    assert!(matches!(decided, ChangeOutcome::Settled(_)), "{decided:?}");
     assert_eq!(ledger.replayed().state_hash(), ledger.keeper.state_hash());
 }

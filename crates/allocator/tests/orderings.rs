@@ -8,7 +8,7 @@
 
 mod ledger;
 
-use giliran_allocator::{Ask, Change, ChangeAsk, Changed, Decision, Deed, Numbered, Settled};
+use giliran_allocator::{BookingRequest, StateChange, ChangeRequest, ChangeOutcome, Decision, ChangeKind, Numbered, Settled};
 use giliran_wire::answer::{Reason, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{Entry, OpeningRecord, ReturnRule, Rules};
@@ -102,7 +102,7 @@ struct World {
 fn decide(ledger: &Ledger, who: Pseudonym) -> Decision {
     let choices = [Choice { office: Text::from("batam"), date: None, session: None }];
     ledger.keeper.book().decide(
-        &Ask {
+        &BookingRequest {
             request_id: "r",
             applicants: &[who],
             content: Digest([1; 16]),
@@ -157,28 +157,28 @@ impl World {
         }
     }
 
-    fn ask(&mut self, step: Step) -> ChangeAsk {
+    fn ask(&mut self, step: Step) -> ChangeRequest {
         self.asked += 1;
         let name: Box<str> = format!("c{}", self.asked).into();
         let deed = match step {
-            Step::Pay => Deed::Confirm { reference: Some(name.clone()) },
-            _ => Deed::Cancel { applicant: person(0) },
+            Step::Pay => ChangeKind::Confirm { reference: Some(name.clone()) },
+            _ => ChangeKind::Cancel { applicant: person(0) },
         };
-        ChangeAsk { request_id: name, target: Some(self.ours), deed }
+        ChangeRequest { request_id: name, target: Some(self.ours), deed }
     }
 
     fn change(&mut self, step: Step) -> Outcome {
         let (ask, other) = (self.ask(step), self.ask(Step::Cancel));
         let mut bits = || 0;
         match self.ledger.keeper.change(&ask, NOW, &mut bits) {
-            Changed::Settled(Settled::Refused(refusal, _)) => {
+            ChangeOutcome::Settled(Settled::Refused(refusal, _)) => {
                 assert_eq!(refusal.reason, Reason::WrongState);
                 Outcome::WrongState
             }
-            Changed::Entry(entry, _) => {
+            ChangeOutcome::Entry(entry, _) => {
                 // A second change waits for the block of the first.
                 let second = self.ledger.keeper.change(&other, NOW, &mut bits);
-                assert!(matches!(second, Changed::Wait), "{second:?}");
+                assert!(matches!(second, ChangeOutcome::Wait), "{second:?}");
                 self.made(*entry)
             }
             other => panic!("{other:?}"),
@@ -188,8 +188,8 @@ impl World {
     fn made(&mut self, entry: Entry) -> Outcome {
         let (changes, _) = self.ledger.append(vec![entry]);
         match &changes[..] {
-            [Change::Booking { kind: Kind::RefundDue, .. }] => Outcome::Refund,
-            [Change::Booking { after, .. }] => Outcome::Done(after.booking.status),
+            [StateChange::Booking { kind: Kind::RefundDue, .. }] => Outcome::Refund,
+            [StateChange::Booking { after, .. }] => Outcome::Done(after.booking.status),
             other => panic!("{other:?}"),
         }
     }

@@ -9,7 +9,7 @@
 
 mod ledger;
 
-use giliran_allocator::{Ask, ChangeAsk, Changed, Decision, Deed, Settled};
+use giliran_allocator::{BookingRequest, ChangeRequest, ChangeOutcome, Decision, ChangeKind, Settled};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, OpeningRecord, ReturnRule};
 use giliran_wire::request::Choice;
@@ -43,9 +43,9 @@ struct Market {
     held: BookingId,
 }
 
-fn asks(who: Pseudonym, wait: bool, use_it: impl FnOnce(&Ask<'_>)) {
+fn asks(who: Pseudonym, wait: bool, use_it: impl FnOnce(&BookingRequest<'_>)) {
     let choices = [Choice { office: Text::from("batam"), date: None, session: None }];
-    use_it(&Ask {
+    use_it(&BookingRequest {
         request_id: "r",
         applicants: &[who],
         content: Digest([1; 16]),
@@ -99,14 +99,14 @@ impl Market {
 
     /// The broker gives the place back.
     fn cancel(&mut self) {
-        let ask = ChangeAsk {
+        let ask = ChangeRequest {
             request_id: "x".into(),
             target: Some(self.held),
-            deed: Deed::Cancel { applicant: person(0) },
+            deed: ChangeKind::Cancel { applicant: person(0) },
         };
         let mut bits = || 0;
         match self.ledger.keeper.change(&ask, NOW, &mut bits) {
-            Changed::Entry(entry, _) => self.ledger.append(vec![*entry]),
+            ChangeOutcome::Entry(entry, _) => self.ledger.append(vec![*entry]),
             other => panic!("{other:?}"),
         };
     }

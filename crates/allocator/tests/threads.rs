@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use giliran_allocator::{Ask, Book, Decision, Numbered, Pending, Settled};
+use giliran_allocator::{BookingRequest, Allocator, Decision, Numbered, Pending, Settled};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
 use giliran_wire::request::Choice;
@@ -51,7 +51,7 @@ struct Request {
 }
 
 impl Request {
-    fn decide(&self, book: &Arc<Book>) -> Decision {
+    fn decide(&self, book: &Arc<Allocator>) -> Decision {
         let choices: Vec<Choice<'_>> = self
             .sessions
             .iter()
@@ -61,7 +61,7 @@ impl Request {
                 session: session.map(|i| Text::from(format!("s{i}"))),
             })
             .collect();
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: &self.id,
             applicants: &self.people,
             content: self.content(),
@@ -85,7 +85,7 @@ impl Request {
 
 /// A terminal answer and the sequence it was true at.
 #[derive(Debug)]
-enum Told {
+enum ChangeReply {
     Booking(BookingId),
     Refused(Reason),
 }
@@ -93,7 +93,7 @@ enum Told {
 #[derive(Debug)]
 struct Answer {
     request: Request,
-    told: Told,
+    told: ChangeReply,
     seq: u64,
 }
 
@@ -136,7 +136,7 @@ fn keep(ledger: &mut Ledger, granted: &Receiver<Pending<Grant>>, random: &mut Ra
 /// Asks until everything has a terminal answer. A grant is one when a later
 /// repetition finds it.
 fn ask_all(
-    book: &Arc<Book>,
+    book: &Arc<Allocator>,
     mut requests: Vec<Request>,
     granted: &SyncSender<Pending<Grant>>,
 ) -> Vec<Answer> {
@@ -157,11 +157,11 @@ fn ask_all(
                     panic!("nobody asked to wait")
                 }
                 Decision::Settled(Settled::Repeat(found, at)) => {
-                    let told = Told::Booking(found.booking.id);
+                    let told = ChangeReply::Booking(found.booking.id);
                     answers.push(Answer { request, told, seq: at.position().seq });
                 }
                 Decision::Settled(Settled::Refused(refusal, at)) => {
-                    let told = Told::Refused(refusal.reason);
+                    let told = ChangeReply::Refused(refusal.reason);
                     answers.push(Answer { request, told, seq: at.position().seq });
                 }
             }
@@ -266,8 +266,8 @@ fn a_million_for_a_thousand() {
     let mut booked = 0;
     for answer in &answers {
         match &answer.told {
-            Told::Booking(_) => booked += 1,
-            Told::Refused(reason) => {
+            ChangeReply::Booking(_) => booked += 1,
+            ChangeReply::Refused(reason) => {
                 assert_eq!(*reason, Reason::SoldOut);
                 assert!(answer.seq >= full_at, "sold out at {}, full at {full_at}", answer.seq);
             }
@@ -321,17 +321,17 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
     let places = request.people.len();
     let known = || facts.up_to(answer.seq);
     match &answer.told {
-        Told::Booking(id) => {
+        ChangeReply::Booking(id) => {
             let grant = known().find(|g| g.booking == *id).expect("durable where it says so");
             let people: Vec<Pseudonym> = grant.seats.iter().map(|seat| seat.applicant).collect();
             assert_eq!((people, &grant.request_id), (request.people.clone(), &request.id));
         }
-        Told::Refused(Reason::AlreadyBooked) => {
+        ChangeReply::Refused(Reason::AlreadyBooked) => {
             let of_party =
                 |g: &Grant| g.seats.iter().any(|s| request.people.contains(&s.applicant));
             assert!(known().any(of_party), "already_booked before anybody was");
         }
-        Told::Refused(Reason::SoldOut) => {
+        ChangeReply::Refused(Reason::SoldOut) => {
             let mut taken: HashMap<u32, usize> = HashMap::new();
             for grant in known() {
                 *taken.entry(grant.slot).or_default() += grant.seats.len();
@@ -342,18 +342,18 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
                 assert!(!wanted || free < places, "sold_out with {free} free for {places}");
             }
         }
-        Told::Refused(Reason::AccountLimit) => {
+        ChangeReply::Refused(Reason::AccountLimit) => {
             let mine = known().filter(|g| g.account == request.account);
             let has: usize = mine.map(|g| g.seats.len()).sum();
             assert!(has + places > limit as usize, "account_limit with {has} places");
         }
-        Told::Refused(Reason::PartyTooLarge) => {
+        ChangeReply::Refused(Reason::PartyTooLarge) => {
             let wanted = |slot: usize| request.sessions.iter().any(|s| s.is_none_or(|s| s == slot));
             let takes =
                 |(slot, quota): (usize, &u16)| wanted(slot) && usize::from(*quota) >= places;
             assert!(!quotas.iter().enumerate().any(takes), "party_too_large for {places}");
         }
-        Told::Refused(other) => panic!("{other:?}"),
+        ChangeReply::Refused(other) => panic!("{other:?}"),
     }
 }
 
@@ -375,7 +375,7 @@ fn families_that_overlap_get_what_the_ledger_says() {
         let mut bookings: HashMap<String, BookingId> = HashMap::new();
         for answer in &answers {
             check_answer(answer, &facts, &quotas, LIMIT);
-            if let Told::Booking(id) = &answer.told {
+            if let ChangeReply::Booking(id) = &answer.told {
                 let known = bookings.entry(answer.request.id.clone()).or_insert(*id);
                 assert_eq!(known, id, "one request, two bookings");
             }

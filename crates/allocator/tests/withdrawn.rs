@@ -5,7 +5,7 @@
 
 mod ledger;
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, ReturnRule};
 use giliran_wire::{BookingId, Digest};
 use ledger::{Ledger, opening, person};
@@ -45,14 +45,14 @@ fn of_withdrawn_entries_the_last_are_known() {
             |i: &u64| DrawRecord::Withdrawn { receipt: receipt(*i), request_id: "x".into() };
         ledger.append(some.iter().map(withdrawn).map(Entry::Draw).collect());
     }
-    let known = |keeper: &Keeper| {
+    let known = |keeper: &StateMachine| {
         all.iter().filter(|i| keeper.book().entry(&receipt(**i)).is_some()).count()
     };
     assert_eq!(known(&ledger.keeper) as u64, KNOWN);
     assert_eq!(ledger.keeper.book().entries(), 0, "withdrawn ones fill no bound");
     let replayed = ledger.replayed();
     assert_eq!(replayed.state_hash(), ledger.keeper.state_hash());
-    let mut restored = Keeper::new();
+    let mut restored = StateMachine::new();
     replayed.snapshot(|piece| restored.restore(piece.clone())).unwrap();
     assert_eq!(restored.state_hash(), replayed.state_hash());
     // Whoever begins with the snapshot forgets the same ones later.

@@ -1,7 +1,7 @@
 //! What one generation ends with and the next one begins with, held against the
 //! fold of the whole ledger.
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_wire::ledger::{Entry, Reading};
 use giliran_wire::snapshot::Joiner;
 
@@ -12,7 +12,7 @@ const WHAT: &str = "replay = live: generations are sealed with the ledger's fold
 /// Folds the ledger by the engine's own rules, seal by seal.
 #[derive(Debug)]
 pub(super) struct Generations {
-    keeper: Keeper,
+    keeper: StateMachine,
     /// It could not be folded any further.
     stopped: bool,
     joiner: Joiner,
@@ -21,7 +21,7 @@ pub(super) struct Generations {
 
 impl Default for Generations {
     fn default() -> Self {
-        let (keeper, joiner) = (Keeper::new(), Joiner::default());
+        let (keeper, joiner) = (StateMachine::new(), Joiner::default());
         Self { keeper, stopped: false, joiner, findings: Findings::new() }
     }
 }

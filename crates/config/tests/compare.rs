@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_config::{Config, parse};
 use giliran_wire::ledger::{
     Adjust, Adjustment, Block, Entry, FORMAT, Genesis, OpeningRecord, TakeOver,
@@ -35,7 +35,7 @@ fn at(text: &str) -> Timestamp {
 
 /// A ledger with these openings, and what an operator made of the first.
 struct Record {
-    keeper: Keeper,
+    keeper: StateMachine,
 }
 
 impl Record {
@@ -47,7 +47,7 @@ impl Record {
             continues: None,
             rebuilt: None,
         };
-        let mut record = Self { keeper: Keeper::new() };
+        let mut record = Self { keeper: StateMachine::new() };
         record.write(Entry::Genesis(genesis));
         let engine = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         record.write(Entry::TakeOver(engine));

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_drand::{Network, Round};
 use giliran_wire::Timestamp;
 
@@ -25,7 +25,7 @@ impl Awaited {
     /// known.
     pub(crate) fn look(
         &mut self,
-        keeper: &Keeper,
+        keeper: &StateMachine,
         metrics: &Metrics,
         network: Option<&Network>,
         now: Timestamp,

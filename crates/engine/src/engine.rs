@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use giliran_allocator::{Book, Calendar, FoldError, Folded, Keeper};
+use giliran_allocator::{Allocator, Calendar, FoldError, Folded, StateMachine};
 use giliran_config::Config;
 use giliran_nats::ErrorKind;
 use giliran_nats::clock::{self, Moment};
@@ -346,10 +346,10 @@ impl Engine {
     async fn serve(
         &self,
         held: Held,
-        keeper: Keeper,
+        keeper: StateMachine,
         (ledger, forced): (Ledger, Option<Signed>),
         shutdown: &watch::Receiver<bool>,
-    ) -> Result<(Keeper, Ledger, term::End), EngineError> {
+    ) -> Result<(StateMachine, Ledger, term::End), EngineError> {
         self.gate.renewed(held.renewed_at(), LEASE_TTL);
         let (lost_tx, lost) = watch::channel(false);
         let (stop_renewing, stop) = watch::channel(false);
@@ -371,7 +371,7 @@ impl Engine {
     /// the key; false: asked to stop meanwhile.
     async fn start(
         &self,
-        keeper: &mut Keeper,
+        keeper: &mut StateMachine,
         follower: &mut Follower,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<bool, EngineError> {
@@ -409,7 +409,7 @@ impl Engine {
     /// Follows the ledger until the lease is had; none: asked to stop.
     async fn stand_by(
         &self,
-        keeper: &mut Keeper,
+        keeper: &mut StateMachine,
         follower: &mut Follower,
         (lease, written): (&Lease, &mut u64),
         shutdown: &mut watch::Receiver<bool>,
@@ -457,7 +457,7 @@ impl Engine {
     }
 
     /// Follows for a moment, and shows how far it has come.
-    async fn pass(&self, keeper: &mut Keeper, follower: &mut Follower) -> Result<(), EngineError> {
+    async fn pass(&self, keeper: &mut StateMachine, follower: &mut Follower) -> Result<(), EngineError> {
         self.follow(keeper, follower).await?;
         self.show(keeper.chain(), keeper.book());
         if self.beside.is_due() {
@@ -498,7 +498,7 @@ impl Engine {
     /// there. False: not now, another candidate may be better off.
     async fn catch_up(
         &self,
-        keeper: &mut Keeper,
+        keeper: &mut StateMachine,
         follower: &mut Follower,
     ) -> Result<bool, EngineError> {
         let since = Moment::now();
@@ -529,7 +529,7 @@ impl Engine {
     /// Goes on in the next stream where this one is sealed.
     async fn follow(
         &self,
-        keeper: &mut Keeper,
+        keeper: &mut StateMachine,
         follower: &mut Follower,
     ) -> Result<u64, EngineError> {
         let blocks = follower.next(keeper.chain(), FOLD_BLOCKS, FOLLOW_WAIT).await?;
@@ -563,7 +563,7 @@ impl Engine {
 
     /// Openings of the file that should be on record at `now` and are not. What is not
     /// as the file says is told.
-    pub(crate) fn due_openings(&self, now: Timestamp, keeper: &Keeper) -> Vec<OpeningRecord> {
+    pub(crate) fn due_openings(&self, now: Timestamp, keeper: &StateMachine) -> Vec<OpeningRecord> {
         let (config, openings) = (&self.options.config, keeper.book().openings());
         let known = |id: &str| keeper.knows_opening(id);
         let compared = config.compare(now, HORIZON.as_millis() as u64, &openings, known);
@@ -572,7 +572,7 @@ impl Engine {
     }
 
     /// Shows position and places, and wants the position remembered.
-    pub(crate) fn show(&self, chain: &Chain, book: &Arc<Book>) {
+    pub(crate) fn show(&self, chain: &Chain, book: &Arc<Allocator>) {
         self.health.watch().hold(Mark::of(chain));
         self.marker.remember(Mark::of(chain));
         self.health.stands(chain);
@@ -586,7 +586,7 @@ impl Engine {
 
 /// Whether this release knows the time zones of all openings in memory: another one
 /// may have put them on record.
-fn knows_zones(keeper: &Keeper) -> Result<(), EngineError> {
+fn knows_zones(keeper: &StateMachine) -> Result<(), EngineError> {
     let openings = keeper.book().openings();
     match openings.iter().find(|opening| !opening.zone_is_known()) {
         None => Ok(()),
@@ -629,7 +629,7 @@ mod tests {
     use super::*;
 
     /// A ledger with an opening in this time zone.
-    fn with_zone(timezone: &str) -> Keeper {
+    fn with_zone(timezone: &str) -> StateMachine {
         let at = Timestamp::from_millis(1_795_762_800_000);
         let mut record = Config::dev(at).due(at, 0).remove(0);
         record.timezone = timezone.into();
@@ -641,7 +641,7 @@ mod tests {
             rebuilt: None,
         };
         let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         let later = vec![Entry::TakeOver(take_over), Entry::Opening(Box::new(record))];
         for (seq, entries) in [(1, vec![Entry::Genesis(genesis)]), (2, later)] {
             let block = Block {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use giliran_allocator::{Book, Opening};
+use giliran_allocator::{Allocator, Opening};
 use giliran_nats::clock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -49,7 +49,7 @@ const NEXT_RELEASE: (&str, &str) = (
 #[derive(Clone)]
 pub(crate) struct Places {
     /// None: no ledger has been read yet.
-    book: Arc<Mutex<Option<Arc<Book>>>>,
+    book: Arc<Mutex<Option<Arc<Allocator>>>>,
     descriptions: Vec<Desc>,
 }
 
@@ -71,12 +71,12 @@ impl Places {
     }
 
     /// The book that is shown from here on.
-    pub(crate) fn show(&self, book: &Arc<Book>) {
+    pub(crate) fn show(&self, book: &Arc<Allocator>) {
         // A panic elsewhere cannot leave the pointer half changed.
         *self.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(book));
     }
 
-    fn gather(&self, book: &Book) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    fn gather(&self, book: &Allocator) -> Result<Vec<MetricFamily>, prometheus::Error> {
         let now = book.engine_time(clock::now());
         let openings = book.openings();
         let mut families = Vec::new();
@@ -125,7 +125,7 @@ impl Collector for Places {
 mod tests {
     use std::collections::BTreeSet;
 
-    use giliran_allocator::Keeper;
+    use giliran_allocator::StateMachine;
     use giliran_wire::ledger::{
         Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
         ReturnRule, Rules, Session, Slot, TakeOver,
@@ -181,7 +181,7 @@ mod tests {
     }
 
     /// Folds a block, and says what the next one begins with.
-    fn fold(keeper: &mut Keeper, block: &Block) -> Block {
+    fn fold(keeper: &mut StateMachine, block: &Block) -> Block {
         let sealed = block.seal();
         keeper.fold(block.number, &sealed.bytes).unwrap();
         let (number, previous) = (block.number + 1, sealed.hash);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     /// A ledger of openings that are closed, each on a day of its own.
-    fn closed() -> (Keeper, Block) {
+    fn closed() -> (StateMachine, Block) {
         let time: Timestamp = "2029-12-01T00:00:00Z".parse().unwrap();
         let genesis = Genesis {
             prefix: "giliran.v1".to_owned(),
@@ -198,7 +198,7 @@ mod tests {
             continues: None,
             rebuilt: None,
         };
-        let (mut keeper, entries) = (Keeper::new(), vec![Entry::Genesis(genesis)]);
+        let (mut keeper, entries) = (StateMachine::new(), vec![Entry::Genesis(genesis)]);
         let first = Block {
             format: FORMAT,
             ledger: LedgerId([7; 16]),

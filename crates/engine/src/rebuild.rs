@@ -8,7 +8,7 @@
 //! on there.
 
 use futures_util::StreamExt;
-use giliran_allocator::{FoldError, Keeper};
+use giliran_allocator::{FoldError, StateMachine};
 use giliran_nats::ledger::Ledger;
 use giliran_wire::WriterNonce;
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
@@ -43,7 +43,7 @@ pub enum RebuildError {
 #[derive(Debug)]
 pub struct Damaged {
     ledger: Ledger,
-    keeper: Keeper,
+    keeper: StateMachine,
     /// What the reader says who stops there.
     pub what: String,
     /// The sequence at which it stops.
@@ -210,8 +210,8 @@ impl Damaged {
 async fn fold(
     ledger: &Ledger,
     to: u64,
-) -> Result<(Keeper, Option<(u64, String)>), giliran_nats::Error> {
-    let mut keeper = Keeper::beginning_with(ledger.generation());
+) -> Result<(StateMachine, Option<(u64, String)>), giliran_nats::Error> {
+    let mut keeper = StateMachine::beginning_with(ledger.generation());
     let mut blocks = ledger.blocks(ledger.first(), to);
     while let Some(message) = blocks.next().await {
         let (seq, bytes) = message?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use giliran_allocator::{Durable, Entered, Found, Refusal, Settled};
+use giliran_allocator::{Durable, FoundEntry, FoundBooking, Refusal, Settled};
 use giliran_sequencer::{Outcome, Report};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
@@ -56,11 +56,11 @@ struct Missing {
 #[derive(Debug, Clone)]
 pub(crate) enum Answered {
     /// Just made durable, by this engine.
-    Granted(Found, Position, Asked),
+    Granted(FoundBooking, Position, Asked),
     /// Made earlier; whoever has the lease may tell of it.
-    Found(Found, Position, Asked),
+    Found(FoundBooking, Position, Asked),
     /// An entry into the next release's draw, or its withdrawal; as above.
-    Entered(Entered, Position, Asked),
+    Entered(FoundEntry, Position, Asked),
     Refused(Option<Box<str>>, Rejection<'static>),
 }
 
@@ -68,15 +68,15 @@ pub(crate) enum Answered {
 type Asked = Option<Box<str>>;
 
 impl Answered {
-    pub(crate) fn granted(found: Found, durable: Durable, asked: Asked) -> Self {
+    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked) -> Self {
         Self::Granted(found, durable.position(), asked)
     }
 
-    pub(crate) fn found(found: Found, durable: Durable, asked: Option<&str>) -> Self {
+    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Option<&str>) -> Self {
         Self::Found(found, durable.position(), asked.map(Into::into))
     }
 
-    pub(crate) fn entered(entered: Entered, durable: Durable, asked: Option<&str>) -> Self {
+    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Option<&str>) -> Self {
         Self::Entered(entered, durable.position(), asked.map(Into::into))
     }
 
@@ -97,7 +97,7 @@ impl Answered {
             }
             Settled::Entered { waiting, opening, durable } => {
                 metrics.repeated();
-                Self::entered(Entered { waiting, opening }, durable, request_id)
+                Self::entered(FoundEntry { waiting, opening }, durable, request_id)
             }
             Settled::Refused(refusal, durable) => {
                 metrics.rejected(refusal.reason);
@@ -288,14 +288,14 @@ impl Outbox {
         };
         // What was done to a booking is told before what merely concerns it.
         let mut room = admin::MAX_LISTED;
-        let mut listed = |found: &[Found]| {
+        let mut listed = |found: &[FoundBooking]| {
             let listed = found.len().min(room);
             room -= listed;
             listed
         };
         let (moved, cancelled) = (listed(&report.moved), listed(&report.cancelled));
         let concerned = listed(&report.concerned);
-        fn views(found: &[Found]) -> Vec<answer::Booking<'_>> {
+        fn views(found: &[FoundBooking]) -> Vec<answer::Booking<'_>> {
             found.iter().map(|f| f.booking.view(&f.opening)).collect()
         }
         let report = admin::Report {

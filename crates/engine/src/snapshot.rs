@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 use giliran_wire::ledger::Block;
 use giliran_wire::snapshot::{self, SnapshotError, Writer};
@@ -53,13 +53,13 @@ impl SnapshotFile {
     }
 
     /// The state that was written last; none: there is no file.
-    pub(crate) fn read(&self) -> Result<Option<Keeper>, SnapshotError> {
+    pub(crate) fn read(&self) -> Result<Option<StateMachine>, SnapshotError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         // One thread reads and decodes, the other one puts in place: half the
         // time of one after the other.
         std::thread::scope(|scope| {
@@ -80,7 +80,7 @@ impl SnapshotFile {
     /// Replaces the file, atomically and durably. The state is needed only until this
     /// returns; the outcome comes once the disk has it. A disk that takes nothing for
     /// long holds nobody up.
-    pub(crate) fn write(&self, keeper: &Keeper) -> JoinHandle<std::io::Result<()>> {
+    pub(crate) fn write(&self, keeper: &StateMachine) -> JoinHandle<std::io::Result<()>> {
         let (chunks, taken) = std::sync::mpsc::sync_channel::<Chunk>(CHUNKS_AHEAD);
         let file = self.clone();
         let writing = std::thread::spawn(move || file.take(&taken));
@@ -92,7 +92,7 @@ impl SnapshotFile {
         writing
     }
 
-    fn pieces(&self, keeper: &Keeper, disk: Disk) -> std::io::Result<()> {
+    fn pieces(&self, keeper: &StateMachine, disk: Disk) -> std::io::Result<()> {
         let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, disk))?;
         keeper.snapshot(|piece| writer.piece(piece))?;
         let disk = writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
@@ -119,7 +119,7 @@ impl SnapshotFile {
 impl Engine {
     /// What the snapshot says, if it lies on this ledger, else nothing; and the
     /// generation to read on from there.
-    pub(crate) async fn begin(&self, ledger: &Ledger) -> Result<(Keeper, Ledger), EngineError> {
+    pub(crate) async fn begin(&self, ledger: &Ledger) -> Result<(StateMachine, Ledger), EngineError> {
         if let Some(keeper) = self.read_snapshot().await {
             let chain = keeper.chain();
             let generation = ledger.of_generation(chain.generation).await?;
@@ -133,10 +133,10 @@ impl Engine {
             tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
         }
         let ledger = ledger.newest_begun().await?;
-        Ok((Keeper::beginning_with(ledger.generation()), ledger))
+        Ok((StateMachine::beginning_with(ledger.generation()), ledger))
     }
 
-    async fn read_snapshot(&self) -> Option<Keeper> {
+    async fn read_snapshot(&self) -> Option<StateMachine> {
         let (file, started) = (self.snapshot.clone(), Instant::now());
         let read = tokio::task::spawn_blocking(move || file.read()).await;
         match read.ok()? {
@@ -173,7 +173,7 @@ impl Engine {
 
     /// Writes a snapshot where much came after the last one, beside what else is to be
     /// done. That it cannot be written stops nothing.
-    pub(crate) fn write_snapshot(&self, keeper: &Keeper, written: &mut u64) {
+    pub(crate) fn write_snapshot(&self, keeper: &StateMachine, written: &mut u64) {
         let seq = keeper.chain().seq;
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = writing.as_ref().is_some_and(|writing| !writing.is_finished());
@@ -257,9 +257,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = SnapshotFile::new(folder.path());
         assert!(file.read().unwrap().is_none());
-        file.write(&Keeper::new()).join().unwrap().unwrap();
+        file.write(&StateMachine::new()).join().unwrap().unwrap();
         let back = file.read().unwrap().unwrap();
-        assert_eq!(back.state_hash(), Keeper::new().state_hash());
+        assert_eq!(back.state_hash(), StateMachine::new().state_hash());
         let mut bytes = std::fs::read(file.path()).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(since.elapsed() >= TAKEN_WITHIN);
         // A small state fits into what waits for the disk; its outcome does not come.
-        let writing = file.write(&Keeper::new());
+        let writing = file.write(&StateMachine::new());
         assert!(!writing.is_finished());
         // Lets it go, into the pipe.
         let reading = std::thread::spawn(move || std::fs::read(pipe));

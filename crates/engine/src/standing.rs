@@ -1,7 +1,7 @@
 //! The state at the ledger's end, for whoever only looks.
 
 use futures_util::StreamExt;
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 
 use crate::engine::EngineError;
@@ -11,10 +11,10 @@ use crate::engine::EngineError;
 /// # Errors
 ///
 /// Where the broker does not tell, or the ledger is damaged.
-pub async fn standing(ledger: &Ledger) -> Result<Keeper, EngineError> {
+pub async fn standing(ledger: &Ledger) -> Result<StateMachine, EngineError> {
     let ledger = ledger.newest().await?.newest_begun().await?;
     let (_, tail) = ledger.tail().await?;
-    let mut keeper = Keeper::beginning_with(ledger.generation());
+    let mut keeper = StateMachine::beginning_with(ledger.generation());
     let mut blocks = ledger.blocks(ledger.first(), tail);
     while let Some(block) = blocks.next().await {
         let (seq, bytes) = block?;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use giliran_allocator::{Keeper, Refusal};
+use giliran_allocator::{StateMachine, Refusal};
 use giliran_nats::clock;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::append::{AppendOutcome, Appender};
@@ -74,8 +74,8 @@ pub(crate) struct Office<'a> {
 /// with it the generation it stands in.
 pub(crate) async fn serve(
     office: Office<'_>,
-    keeper: Keeper,
-) -> Result<(Keeper, Ledger, End), EngineError> {
+    keeper: StateMachine,
+) -> Result<(StateMachine, Ledger, End), EngineError> {
     let (term, answers) = begin(office, keeper).await?;
     let answering = tokio::spawn(answer(answers, Arc::clone(&term.shared)));
     let ended = Box::pin(term.run()).await?;
@@ -87,7 +87,7 @@ pub(crate) async fn serve(
 /// A term that has not begun to run, and what the answering task is to send.
 async fn begin(
     office: Office<'_>,
-    keeper: Keeper,
+    keeper: StateMachine,
 ) -> Result<(Term<'_>, mpsc::Receiver<Answers>), EngineError> {
     let engine = office.engine;
     let writer = WriterNonce(rand::random());
@@ -194,7 +194,7 @@ struct Term<'a> {
 }
 
 impl Term<'_> {
-    async fn run(mut self) -> Result<(Keeper, Ledger, End), EngineError> {
+    async fn run(mut self) -> Result<(StateMachine, Ledger, End), EngineError> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lease_lost = self.office.lease_lost.clone();
@@ -532,7 +532,7 @@ impl Term<'_> {
 
     /// The ledger is not what it was: whether the block in flight is in it means
     /// nothing any more, and what this engine knows beside it neither.
-    async fn break_off(mut self) -> Result<(Keeper, Ledger, End), EngineError> {
+    async fn break_off(mut self) -> Result<(StateMachine, Ledger, End), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
@@ -552,7 +552,7 @@ impl Term<'_> {
         self.story.look(&book.openings(), time, now.mono_ms);
     }
 
-    async fn end(mut self, why: Why, stopping: bool) -> Result<(Keeper, Ledger, End), EngineError> {
+    async fn end(mut self, why: Why, stopping: bool) -> Result<(StateMachine, Ledger, End), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
@@ -732,7 +732,7 @@ quota = 1
         let id = LedgerId([7; 16]);
         let ledger = ledger::init(client, domain, genesis, id, clock::now(), 1).await.unwrap();
         for answers_gone in [false, true] {
-            let mut keeper = Keeper::new();
+            let mut keeper = StateMachine::new();
             for seq in 1..=ledger.tail().await.unwrap().1 {
                 keeper.fold(seq, &ledger.read_at(seq).await.unwrap().unwrap()).unwrap();
             }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_allocator::{Ask, ChangeAsk, Decision, Deed, Keeper, Settled};
+use giliran_allocator::{BookingRequest, ChangeRequest, Decision, ChangeKind, StateMachine, Settled};
 use giliran_config::Config;
 use giliran_sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer};
 use giliran_wire::answer::{Phase, Reason, Status};
@@ -77,7 +77,7 @@ impl Bench {
             previous: BlockHash::ZERO,
             entries: vec![Entry::Genesis(genesis)],
         };
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         let blocks = vec![block.seal().bytes];
         keeper.fold(1, &blocks[0]).unwrap();
         let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
@@ -146,7 +146,7 @@ impl Bench {
     fn book(&mut self, who: u32, opening: Option<&str>) -> Result<BookingId, Reason> {
         let choices = [Choice { office: Text::from("a"), date: None, session: None }];
         let applicants = [person(who)];
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: "r",
             applicants: &applicants,
             content: Digest([1; 16]),
@@ -173,8 +173,8 @@ impl Bench {
     }
 
     fn confirm(&mut self, id: BookingId) -> Result<Status, Reason> {
-        let deed = Deed::Confirm { reference: Some("inv".into()) };
-        let ask = ChangeAsk { request_id: "c".into(), target: Some(id), deed };
+        let deed = ChangeKind::Confirm { reference: Some("inv".into()) };
+        let ask = ChangeRequest { request_id: "c".into(), target: Some(id), deed };
         self.sequencer.changes([(ask, 0)], self.now);
         self.run();
         match self.told.pop() {
@@ -195,7 +195,7 @@ impl Bench {
 
     /// A replay knows what is known live.
     fn check_replay(&self) {
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         for (i, bytes) in self.blocks.iter().enumerate() {
             keeper.fold(i as u64 + 1, bytes).unwrap();
         }
@@ -292,10 +292,10 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
         made.push(booking);
         // The first block after the days are over takes it out of memory.
         bench.until(retires);
-        let wrong = ChangeAsk {
+        let wrong = ChangeRequest {
             request_id: "x".into(),
             target: None,
-            deed: Deed::Cancel { applicant: person(0) },
+            deed: ChangeKind::Cancel { applicant: person(0) },
         };
         bench.sequencer.changes([(wrong, 0)], bench.now);
         bench.run();

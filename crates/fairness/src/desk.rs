@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use giliran_allocator::ballot;
 use giliran_allocator::{
-    Ask, Book, Calendar, Change, ChangeAsk, Changed, Decision, Deed, Keeper, Numbered, Pending,
+    BookingRequest, Allocator, Calendar, StateChange, ChangeRequest, ChangeOutcome, Decision, ChangeKind, StateMachine, Numbered, Pending,
     Settled,
 };
 use giliran_wire::answer::Reason;
@@ -78,13 +78,13 @@ pub enum Said {
 
 #[derive(Debug)]
 pub struct Desk {
-    keeper: Keeper,
-    book: Arc<Book>,
+    keeper: StateMachine,
+    book: Arc<Allocator>,
     random: Random,
     commit_us: i64,
     grants: VecDeque<Pending<Grant>>,
     entering: VecDeque<Box<BallotEntry>>,
-    changes: VecDeque<ChangeAsk>,
+    changes: VecDeque<ChangeRequest>,
     flying: Option<(i64, Block, BlockHash)>,
     /// The window is to be closed with the next block.
     closing: bool,
@@ -101,7 +101,7 @@ impl Desk {
 
     /// An opening as it is on record, not open yet.
     pub fn of(record: OpeningRecord, commit_us: i64, seed: u64) -> Self {
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         let book = Arc::clone(keeper.book());
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
         let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
@@ -170,7 +170,7 @@ impl Desk {
         choices.extend(wanted.second.map(any));
         let mut content = [0; 16];
         content[..4].copy_from_slice(&index.to_le_bytes());
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: decimal(index, &mut id),
             applicants: wanted.people,
             content: giliran_wire::Digest(content),
@@ -201,19 +201,19 @@ impl Desk {
     }
 
     /// Decides a request as it was sent.
-    pub fn ask(&mut self, ask: &Ask<'_>, us: i64) -> Said {
+    pub fn ask(&mut self, ask: &BookingRequest<'_>, us: i64) -> Said {
         put(&self.book, (&mut self.grants, &mut self.entering), ask, us)
     }
 
     /// A booking's change, for the next block, by its owner or somebody who is not.
-    pub fn change(&mut self, target: BookingId, deed: Deed, owner: bool) {
+    pub fn change(&mut self, target: BookingId, deed: ChangeKind, owner: bool) {
         let request_id = match deed {
             _ if !owner => "forged",
-            Deed::Confirm { .. } => "confirm",
-            Deed::Cancel { .. } => "cancel",
-            Deed::Reschedule { .. } => "reschedule",
+            ChangeKind::Confirm { .. } => "confirm",
+            ChangeKind::Cancel { .. } => "cancel",
+            ChangeKind::Reschedule { .. } => "reschedule",
         };
-        self.changes.push_back(ChangeAsk {
+        self.changes.push_back(ChangeRequest {
             request_id: request_id.into(),
             target: Some(target),
             deed,
@@ -238,7 +238,7 @@ impl Desk {
     }
 
     /// The block in flight is durable: what it changed.
-    pub fn land(&mut self) -> Vec<Change> {
+    pub fn land(&mut self) -> Vec<StateChange> {
         match self.flying.take() {
             Some((_, block, hash)) => self.commit((block, hash)),
             None => Vec::new(),
@@ -246,7 +246,7 @@ impl Desk {
     }
 
     /// Everything that waits is made durable now: what that changed.
-    pub fn settle_all(&mut self, us: i64) -> Vec<Change> {
+    pub fn settle_all(&mut self, us: i64) -> Vec<StateChange> {
         let mut changes = self.land();
         loop {
             let entries = self.entries(us);
@@ -268,7 +268,7 @@ impl Desk {
 
     /// The draws among those who wait that are due: what they changed. Nothing is
     /// in flight.
-    pub fn draws(&mut self, us: i64) -> Vec<Change> {
+    pub fn draws(&mut self, us: i64) -> Vec<StateChange> {
         let mut changes = Vec::new();
         let now = instant(us);
         loop {
@@ -318,9 +318,9 @@ impl Desk {
             }
             let Some(ask) = self.changes.pop_front() else { break };
             match self.keeper.change(&ask, now, &mut bits) {
-                Changed::Entry(entry, _) => entries.push(*entry),
-                Changed::Wait => self.changes.push_back(ask),
-                Changed::Settled(_) => {}
+                ChangeOutcome::Entry(entry, _) => entries.push(*entry),
+                ChangeOutcome::Wait => self.changes.push_back(ask),
+                ChangeOutcome::Settled(_) => {}
             }
         }
         let room = |entries: &Vec<Entry>| BLOCK_ENTRIES.saturating_sub(entries.len());
@@ -334,7 +334,7 @@ impl Desk {
         entries
     }
 
-    fn write(&mut self, us: i64, entries: Vec<Entry>) -> Vec<Change> {
+    fn write(&mut self, us: i64, entries: Vec<Entry>) -> Vec<StateChange> {
         let sealed = self.sealed(us, entries);
         self.commit(sealed)
     }
@@ -343,7 +343,7 @@ impl Desk {
         block_of(&self.keeper, self.keeper.chain().epoch, us, entries)
     }
 
-    fn commit(&mut self, (block, hash): (Block, BlockHash)) -> Vec<Change> {
+    fn commit(&mut self, (block, hash): (Block, BlockHash)) -> Vec<StateChange> {
         let seq = self.keeper.chain().seq + 1;
         let done = self.keeper.commit(seq, block, hash);
         debug_assert!(done.is_ok(), "{:?}", done.as_ref().err());
@@ -353,9 +353,9 @@ impl Desk {
 
 /// Decides, and keeps what goes into a block.
 fn put(
-    book: &Arc<Book>,
+    book: &Arc<Allocator>,
     (grants, entering): (&mut VecDeque<Pending<Grant>>, &mut VecDeque<Box<BallotEntry>>),
-    ask: &Ask<'_>,
+    ask: &BookingRequest<'_>,
     us: i64,
 ) -> Said {
     match book.decide(ask, instant(us)) {
@@ -397,7 +397,7 @@ fn decimal(mut n: u32, digits: &mut [u8; 10]) -> &str {
     str::from_utf8(&digits[from..]).unwrap_or_default()
 }
 
-fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> Block {
+fn block(keeper: &StateMachine, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> Block {
     let chain = keeper.chain();
     Block {
         format: FORMAT,
@@ -412,7 +412,7 @@ fn block(keeper: &Keeper, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> B
     }
 }
 
-fn block_of(keeper: &Keeper, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
+fn block_of(keeper: &StateMachine, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
     let time = if us == i64::MIN { keeper.chain().time } else { instant(us) };
     let block = block(keeper, epoch, time, entries);
     let hash = block.seal().hash;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use giliran_allocator::{Change, Folded, Found, Keeper};
+use giliran_allocator::{StateChange, Folded, FoundBooking, StateMachine};
 use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
 use giliran_wire::ledger::{Block, Chain, Foreign};
@@ -23,7 +23,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 pub(crate) struct Changes {
     domain: Domain,
-    keeper: Keeper,
+    keeper: StateMachine,
     places: Places,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
@@ -35,7 +35,7 @@ pub(crate) struct Changes {
 impl Changes {
     /// Begins with this generation.
     pub(crate) fn new(domain: Domain, generation: u32) -> Self {
-        let keeper = Keeper::beginning_with(generation);
+        let keeper = StateMachine::beginning_with(generation);
         let (places, foreign, expected) = Default::default();
         Self { domain, keeper, places, foreign, expected }
     }
@@ -94,7 +94,7 @@ impl Changes {
     }
 
     /// What was told of this block must be what the block says.
-    fn check_expected(&mut self, seq: u64, changes: &[Change]) -> Result<(), FeedError> {
+    fn check_expected(&mut self, seq: u64, changes: &[StateChange]) -> Result<(), FeedError> {
         let Some((id, about)) = self.expected.take_if(|(id, _)| id.seq == seq) else {
             return Ok(());
         };
@@ -111,10 +111,10 @@ impl Changes {
         )))
     }
 
-    fn event(&self, change: &Change, id: EventId, time: Timestamp) -> Outgoing {
+    fn event(&self, change: &StateChange, id: EventId, time: Timestamp) -> Outgoing {
         let (subject, payload) = match change {
-            Change::Booking { kind, before, after, payment, reason } => {
-                let Found { booking, opening } = after;
+            StateChange::Booking { kind, before, after, payment, reason } => {
+                let FoundBooking { booking, opening } = after;
                 let previous = before.as_ref().map(|before| before.view(opening));
                 let slot = opening.slot(booking.slot);
                 let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
@@ -124,7 +124,7 @@ impl Changes {
                     .reason(reason.as_deref());
                 (subject, serde_json::to_vec(&event))
             }
-            Change::Entry { kind, waiting, opening } => {
+            StateChange::Entry { kind, waiting, opening } => {
                 let entry = event::Entry {
                     receipt: waiting.entry.receipt,
                     opening: opening.id().into(),
@@ -152,10 +152,10 @@ impl Changes {
 }
 
 /// The booking or the receipt that a change is about.
-fn whom(change: &Change) -> String {
+fn whom(change: &StateChange) -> String {
     match change {
-        Change::Booking { after, .. } => after.booking.id.to_string(),
-        Change::Entry { waiting, .. } => waiting.entry.receipt.to_string(),
+        StateChange::Booking { after, .. } => after.booking.id.to_string(),
+        StateChange::Entry { waiting, .. } => waiting.entry.receipt.to_string(),
     }
 }
 

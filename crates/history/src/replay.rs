@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use giliran_allocator::{Ask, Change, order};
+use giliran_allocator::{BookingRequest, StateChange, order};
 use giliran_fairness::desk::{Desk, Said, virtual_us};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::random::Random;
@@ -292,7 +292,7 @@ impl<'a> Hall<'a> {
         let id = index.to_string();
         let mut content = [0; 16];
         content[..8].copy_from_slice(&(index as u64).to_le_bytes());
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: &id,
             applicants: &request.people,
             content: Digest(content),
@@ -314,7 +314,7 @@ impl<'a> Hall<'a> {
     fn settle(&mut self) {
         self.pending = 0;
         for change in self.desk.settle_all(self.now) {
-            if let Change::Booking { before: None, after, .. } = change
+            if let StateChange::Booking { before: None, after, .. } = change
                 && let Ok(index) = after.booking.request_id.parse::<usize>()
                 && let Some(won) = self.won.get_mut(index)
             {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use giliran_allocator::{Durable, Found, Keeper, Opening, Openings, Refusal};
+use giliran_allocator::{Durable, FoundBooking, StateMachine, Opening, Openings, Refusal};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
@@ -85,11 +85,11 @@ pub struct Report {
     /// The slots it was about.
     pub slots: Vec<u32>,
     /// Bookings it concerns that stay as they are.
-    pub concerned: Vec<Found>,
+    pub concerned: Vec<FoundBooking>,
     /// Bookings that were moved, as they stand.
-    pub moved: Vec<Found>,
+    pub moved: Vec<FoundBooking>,
     /// Bookings that were cancelled.
-    pub cancelled: Vec<Found>,
+    pub cancelled: Vec<FoundBooking>,
 }
 
 /// An action that came to its end, for the log.
@@ -185,7 +185,7 @@ impl<T> Job<T> {
     }
 
     /// What it would come to by what is durable now.
-    pub(crate) fn would(&self, keeper: &Keeper, opening: &Arc<Opening>) -> Report {
+    pub(crate) fn would(&self, keeper: &StateMachine, opening: &Arc<Opening>) -> Report {
         let concerned = concerned(keeper, self);
         let mut report = Report {
             dry_run: true,
@@ -470,11 +470,11 @@ fn refusal(reason: Reason, detail: &str) -> Refusal {
 
 /// The bookings an action concerns: those of slots that were closed, or those
 /// whose numbers lie beyond a lowered quota.
-fn concerned<T>(keeper: &Keeper, job: &Job<T>) -> Vec<Found> {
+fn concerned<T>(keeper: &StateMachine, job: &Job<T>) -> Vec<FoundBooking> {
     let of = |slot: &u32| keeper.bookings_in(job.action.opening, *slot);
     match &job.action.act {
         Act::Quota { slot, quota } => {
-            let beyond = |found: &Found| found.booking.seats.iter().any(|s| s.number > *quota);
+            let beyond = |found: &FoundBooking| found.booking.seats.iter().any(|s| s.number > *quota);
             of(slot).into_iter().filter(beyond).collect()
         }
         Act::Halt { slots, halted: true, .. } => slots.iter().flat_map(of).collect(),
@@ -486,7 +486,7 @@ fn concerned<T>(keeper: &Keeper, job: &Job<T>) -> Vec<Found> {
 
 /// The other slots of a booking's office, in the order in which a move tries
 /// them: the same session first, then those that need not be named; by date.
-fn elsewhere(found: &Found) -> Vec<u32> {
+fn elsewhere(found: &FoundBooking) -> Vec<u32> {
     let opening: &Opening = &found.opening;
     let record = opening.record();
     let own = record.slots[found.booking.slot as usize];

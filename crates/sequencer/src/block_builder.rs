@@ -1,6 +1,6 @@
 //! What the next block holds.
 
-use giliran_allocator::{Changed, OwnedAsk, Told};
+use giliran_allocator::{ChangeOutcome, OwnedBookingRequest, ChangeReply};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
@@ -27,10 +27,10 @@ pub(crate) struct Gathered<T> {
     pub(crate) entries: Vec<Entry>,
     pub(crate) bytes: usize,
     pub(crate) tickets: Vec<T>,
-    pub(crate) told: Vec<(T, Box<str>, Told)>,
+    pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
     pub(crate) adjusted: Vec<crate::admin::Job<T>>,
     /// Requests of a round that its group leaves nothing for.
-    pub(crate) after: Vec<(OwnedAsk, T)>,
+    pub(crate) after: Vec<(OwnedBookingRequest, T)>,
     /// Since when the first of all these waits.
     pub(crate) since_ms: Option<u64>,
 }
@@ -132,7 +132,7 @@ impl<T> Sequencer<T> {
             }
             let Some(waiting) = self.changes.pop_front() else { return };
             match self.keeper.change(&waiting.what, time, &mut *self.random) {
-                Changed::Settled(settled) => {
+                ChangeOutcome::Settled(settled) => {
                     let request_id = Some(waiting.what.request_id);
                     let outcome = Outcome::Settled(settled);
                     self.effects.push(Effect::Answer {
@@ -141,12 +141,12 @@ impl<T> Sequencer<T> {
                         outcome,
                     });
                 }
-                Changed::Entry(entry, told) => {
+                ChangeOutcome::Entry(entry, told) => {
                     block.push(*entry);
                     block.serves(waiting.since_ms);
                     block.told.push((waiting.ticket, waiting.what.request_id, told));
                 }
-                Changed::Wait => self.changes.push_back(waiting),
+                ChangeOutcome::Wait => self.changes.push_back(waiting),
             }
         }
     }
@@ -190,7 +190,7 @@ impl<T> Sequencer<T> {
             };
             if entered {
                 let request_id = entry.request_id.as_str().into();
-                block.told.push((ticket, request_id, Told::Entry(entry.receipt)));
+                block.told.push((ticket, request_id, ChangeReply::Entry(entry.receipt)));
                 block.push(Entry::Draw(DrawRecord::Entered(entry)));
                 block.serves(since_ms);
             } else {

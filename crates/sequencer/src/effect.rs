@@ -1,7 +1,7 @@
 //! What goes into the sequencer and comes out of it.
 
 use bytes::Bytes;
-use giliran_allocator::{Durable, Entered, FoldError, Found, Refusal, Settled};
+use giliran_allocator::{Durable, FoundEntry, FoldError, FoundBooking, Refusal, Settled};
 use giliran_wire::ledger::Foreign;
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
@@ -147,11 +147,11 @@ pub enum Lost {
 #[derive(Debug)]
 pub enum Outcome {
     /// Granted in a block that is now durable.
-    Granted(Found, Durable),
+    Granted(FoundBooking, Durable),
     /// A change of a booking is durable: the booking as it stands.
-    Changed(Found, Durable),
+    Changed(FoundBooking, Durable),
     /// An entry into the next release's draw is durable, or its withdrawal.
-    Entered(Entered, Durable),
+    Entered(FoundEntry, Durable),
     /// Settled from durable facts.
     Settled(Settled),
     /// An operator's action is durable.

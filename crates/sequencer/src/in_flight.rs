@@ -8,7 +8,7 @@
 //! anything is passed over that stands in the block's place.
 
 use bytes::Bytes;
-use giliran_allocator::{Folded, OwnedAsk, Told};
+use giliran_allocator::{Folded, OwnedBookingRequest, ChangeReply};
 use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
@@ -43,11 +43,11 @@ pub(crate) struct InFlight<T> {
     /// they are told `busy`.
     pub(crate) tickets: Vec<T>,
     /// What is told of the rest.
-    pub(crate) told: Vec<(T, Box<str>, Told)>,
+    pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
     /// Operators' actions.
     pub(crate) adjusted: Vec<crate::admin::Job<T>>,
     /// Requests of a round that its group leaves nothing for.
-    pub(crate) after: Vec<(OwnedAsk, T)>,
+    pub(crate) after: Vec<(OwnedBookingRequest, T)>,
     /// Since when the first of all these waits.
     pub(crate) since_ms: u64,
     pub(crate) expected_last: u64,

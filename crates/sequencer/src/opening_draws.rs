@@ -6,7 +6,7 @@
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 //! What takes longer is done in pieces, one with every block or tick.
 
-use giliran_allocator::{DrawStep, Pending, Told};
+use giliran_allocator::{DrawStep, Pending, ChangeReply};
 use giliran_drand::{Network, Round};
 use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
 use giliran_wire::{OrderKey, Timestamp};
@@ -97,7 +97,7 @@ impl<T> Sequencer<T> {
             block.serves(since_ms);
             while !self.keeper.ballot(&mut entry, (self.random)()) {}
             let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
-            block.told.push((ticket, request_id, Told::Entry(receipt)));
+            block.told.push((ticket, request_id, ChangeReply::Entry(receipt)));
             block.push(Entry::Draw(DrawRecord::Entered(entry.enter())));
         }
         true

@@ -80,7 +80,7 @@ impl<T> Sequencer<T> {
     /// Those who wait for a decision; the deadline of their own counts as well.
     pub(crate) fn give_up_parked(&mut self, now: Now) {
         let time = self.keeper.book().engine_time(self.time(now));
-        let gone = |parked: &Waiting<giliran_allocator::OwnedAsk, T>| {
+        let gone = |parked: &Waiting<giliran_allocator::OwnedBookingRequest, T>| {
             parked.what.expires_at().is_some_and(|deadline| deadline <= time)
                 || parked.is_overdue(now)
         };

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use giliran_allocator::{Decision, Numbered, OwnedAsk, Settled, order};
+use giliran_allocator::{Decision, Numbered, OwnedBookingRequest, Settled, order};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 
@@ -45,7 +45,7 @@ struct Round<T> {
     /// time stands still where it is ahead of the wall clock, and rounds do not wait for
     /// that.
     due_ms: u64,
-    asks: Vec<(OwnedAsk, T)>,
+    asks: Vec<(OwnedBookingRequest, T)>,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ struct Line<T> {
     number: u64,
     due_ms: u64,
     /// Not decided yet, in order.
-    asks: VecDeque<(OwnedAsk, T)>,
+    asks: VecDeque<(OwnedBookingRequest, T)>,
 }
 
 impl<T> Rounds<T> {
@@ -88,7 +88,7 @@ impl<T> Rounds<T> {
     }
 
     /// Those whose round has ended too long ago: they do not wait any more.
-    pub(crate) fn take_overdue(&mut self, now: Now) -> Vec<(OwnedAsk, T)> {
+    pub(crate) fn take_overdue(&mut self, now: Now) -> Vec<(OwnedBookingRequest, T)> {
         let mut overdue = Vec::new();
         for rounds in self.0.values_mut() {
             if let Some(line) = rounds.line.take_if(|line| is_overdue(line.due_ms, now)) {
@@ -105,7 +105,7 @@ impl<T> Rounds<T> {
     }
 
     /// Everybody who waits; nobody does any more.
-    pub(crate) fn take(&mut self) -> Vec<(OwnedAsk, T)> {
+    pub(crate) fn take(&mut self) -> Vec<(OwnedBookingRequest, T)> {
         let rounds = std::mem::take(&mut self.0).into_values();
         let all = rounds.flat_map(|rounds| {
             let line = rounds.line.into_iter().flat_map(|line| line.asks);
@@ -117,7 +117,7 @@ impl<T> Rounds<T> {
 
 impl<T> Sequencer<T> {
     /// Requests for openings with rounds, in the order they came.
-    pub fn collect(&mut self, asks: impl IntoIterator<Item = (u32, OwnedAsk, T)>, now: Now) {
+    pub fn collect(&mut self, asks: impl IntoIterator<Item = (u32, OwnedBookingRequest, T)>, now: Now) {
         if self.state != State::Active {
             return;
         }
@@ -130,7 +130,7 @@ impl<T> Sequencer<T> {
     pub(crate) fn collect_one(
         &mut self,
         ordinal: u32,
-        ask: OwnedAsk,
+        ask: OwnedBookingRequest,
         ticket: T,
         (time, now): (Timestamp, Now),
     ) {
@@ -201,7 +201,7 @@ impl<T> Sequencer<T> {
         let seed = self.keeper.seed(ordinal, &self.order_key);
         let parties = round.asks.iter().map(|(ask, _)| ask.applicants());
         let order = order::round_order(&seed, number, parties);
-        let mut asks: Vec<Option<(OwnedAsk, T)>> = round.asks.into_iter().map(Some).collect();
+        let mut asks: Vec<Option<(OwnedBookingRequest, T)>> = round.asks.into_iter().map(Some).collect();
         let asks = order.into_iter().filter_map(|i| asks[i].take()).collect();
         Some(Line { number, due_ms: round.due_ms, asks })
     }
@@ -263,7 +263,7 @@ impl<T> Sequencer<T> {
     }
 
     /// The group that left nothing for these is durable.
-    pub(crate) fn after_a_group(&mut self, after: Vec<(OwnedAsk, T)>, now: Now) {
+    pub(crate) fn after_a_group(&mut self, after: Vec<(OwnedBookingRequest, T)>, now: Now) {
         let time = self.keeper.book().engine_time(self.time(now));
         for (ask, ticket) in after {
             match self.keeper.book().decide_in_round(&ask.ask(), time) {
@@ -285,7 +285,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(crate) fn answer_asked(&mut self, ask: &OwnedAsk, ticket: T, outcome: Outcome) {
+    pub(crate) fn answer_asked(&mut self, ask: &OwnedBookingRequest, ticket: T, outcome: Outcome) {
         if let Outcome::Settled(Settled::Refused(refusal, _)) = &outcome {
             let now = self.keeper.book().engine_time(Timestamp::from_millis(0));
             self.count_refusal(refusal, ask.channel(), now);

@@ -3,8 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 
 use giliran_allocator::{
-    Book, Change, ChangeAsk, Decision, Draw, Drawing, Durable, Keeper, OwnedAsk, Pending, Refusal,
-    Settled, Told,
+    Allocator, StateChange, ChangeRequest, Decision, OpeningDraw, WaitlistDraw, Durable, StateMachine, OwnedBookingRequest, Pending, Refusal,
+    Settled, ChangeReply,
 };
 use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
@@ -49,16 +49,16 @@ pub(crate) enum State {
 
 /// The one writer of the ledger. `T` is whatever finds the requester again.
 pub struct Sequencer<T> {
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: StateMachine,
     pub(crate) state: State,
     pub(crate) epoch: u64,
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
     pub(crate) openings: VecDeque<OpeningRecord>,
     pub(crate) queue: VecDeque<Waiting<Pending<Grant>, T>>,
-    pub(crate) parked: Vec<Waiting<OwnedAsk, T>>,
+    pub(crate) parked: Vec<Waiting<OwnedBookingRequest, T>>,
     /// Changes of bookings, in the order they came.
-    pub(crate) changes: VecDeque<Waiting<ChangeAsk, T>>,
+    pub(crate) changes: VecDeque<Waiting<ChangeRequest, T>>,
     /// Those who wait for returned places, to be entered.
     pub(crate) entering: VecDeque<Waiting<Box<BallotEntry>, T>>,
     /// Operators' actions, in the order they came.
@@ -66,11 +66,11 @@ pub struct Sequencer<T> {
     /// Those that came to their end, until they are taken.
     pub(crate) acted: Vec<Acted>,
     /// The draw for returned places that is going on.
-    pub(crate) drawing: Option<Drawing>,
+    pub(crate) drawing: Option<WaitlistDraw>,
     /// Entries into openings' own draws, in the order they came.
     pub(crate) ballots: VecDeque<Waiting<Pending<BallotEntry>, T>>,
     /// The opening's own draw that is going on.
-    pub(crate) draw: Option<Draw>,
+    pub(crate) draw: Option<OpeningDraw>,
     /// Requests for openings with rounds.
     pub(crate) rounds: Rounds<T>,
     /// Refusals that are to be put on record.
@@ -104,7 +104,7 @@ impl<T> Sequencer<T> {
     /// `random` supplies booking ids: it has to be unguessable. `next`: how
     /// the ledger goes on, should it be sealed already.
     pub fn take_over(
-        keeper: Keeper,
+        keeper: StateMachine,
         writer: WriterNonce,
         take_over: TakeOver,
         random: Box<dyn FnMut() -> u128 + Send>,
@@ -148,18 +148,18 @@ impl<T> Sequencer<T> {
     }
 
     /// The shared state that requests are decided on.
-    pub fn book(&self) -> &std::sync::Arc<Book> {
+    pub fn book(&self) -> &std::sync::Arc<Allocator> {
         self.keeper.book()
     }
 
     /// The state's keeper.
-    pub fn keeper(&self) -> &Keeper {
+    pub fn keeper(&self) -> &StateMachine {
         &self.keeper
     }
 
     /// The keeper, for the follower that this engine becomes. Whatever was not
     /// durable is given back.
-    pub fn into_keeper(mut self) -> Keeper {
+    pub fn into_keeper(mut self) -> StateMachine {
         self.drop_pending();
         self.keeper
     }
@@ -196,9 +196,9 @@ impl<T> Sequencer<T> {
         self.branches.all()
     }
 
-    pub(crate) fn count(&mut self, changes: &[Change]) {
+    pub(crate) fn count(&mut self, changes: &[StateChange]) {
         for change in changes {
-            let (Change::Booking { kind, .. } | Change::Entry { kind, .. }) = change;
+            let (StateChange::Booking { kind, .. } | StateChange::Entry { kind, .. }) = change;
             match self.changed.iter_mut().find(|(of, _)| of == kind) {
                 Some((_, count)) => *count += 1,
                 None => self.changed.push((*kind, 1)),
@@ -230,7 +230,7 @@ impl<T> Sequencer<T> {
     pub fn decided(
         &mut self,
         granted: impl IntoIterator<Item = (Pending<Grant>, T)>,
-        waiting: impl IntoIterator<Item = (OwnedAsk, T)>,
+        waiting: impl IntoIterator<Item = (OwnedBookingRequest, T)>,
         now: Now,
     ) {
         for (grant, ticket) in granted {
@@ -244,7 +244,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Changes of bookings, in the order they came.
-    pub fn changes(&mut self, asked: impl IntoIterator<Item = (ChangeAsk, T)>, now: Now) {
+    pub fn changes(&mut self, asked: impl IntoIterator<Item = (ChangeRequest, T)>, now: Now) {
         if self.state == State::Active {
             let wait = |(ask, ticket)| Waiting::new(ask, ticket, now);
             self.changes.extend(asked.into_iter().map(wait));
@@ -485,8 +485,8 @@ impl<T> Sequencer<T> {
         self.effects.extend(told);
         if !flight.tickets.is_empty() {
             let granted = changes.into_iter().filter_map(|change| match change {
-                Change::Booking { before: None, after, .. } => Some(after),
-                Change::Booking { .. } | Change::Entry { .. } => None,
+                StateChange::Booking { before: None, after, .. } => Some(after),
+                StateChange::Booking { .. } | StateChange::Entry { .. } => None,
             });
             let granted = granted.filter(|found| !drawn.contains(&found.booking.id));
             for (found, ticket) in granted.zip(flight.tickets) {
@@ -501,18 +501,18 @@ impl<T> Sequencer<T> {
         &self,
         ticket: T,
         request_id: Box<str>,
-        told: Told,
+        told: ChangeReply,
         durable: Durable,
     ) -> Effect<T> {
         let outcome = match told {
-            Told::Booking(id) => {
+            ChangeReply::Booking(id) => {
                 self.keeper.found(&id).map(|found| Outcome::Changed(found, durable))
             }
-            Told::Entry(id) => {
+            ChangeReply::Entry(id) => {
                 let entered = self.keeper.book().entry(&id);
                 entered.map(|entered| Outcome::Entered(entered, durable))
             }
-            Told::Refused(refusal) => Some(Outcome::Settled(Settled::Refused(refusal, durable))),
+            ChangeReply::Refused(refusal) => Some(Outcome::Settled(Settled::Refused(refusal, durable))),
         };
         // What has retired with this very block is not there any more.
         let outcome = outcome.unwrap_or(Outcome::Busy);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_sequencer::{Appended, Continuation, Effect, Now, Read, Sequencer, Why};
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
@@ -74,7 +74,7 @@ fn genesis() -> Bytes {
     block.seal().bytes.into()
 }
 
-fn take_over(keeper: Keeper, writer: u8) -> Sequencer<u64> {
+fn take_over(keeper: StateMachine, writer: u8) -> Sequencer<u64> {
     let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
     let writer = WriterNonce([writer; 16]);
     Sequencer::take_over(keeper, writer, take_over, Box::new(|| 7), NEXT, NOW)
@@ -114,7 +114,7 @@ fn run(
 /// some parts of the state. From there it must not go on to write.
 #[test]
 fn a_part_of_the_state_begins_nothing() {
-    let mut keeper = Keeper::new();
+    let mut keeper = StateMachine::new();
     keeper.fold(1, &genesis()).unwrap();
     let mut first = take_over(keeper, 1);
     let mut stream = BTreeMap::from([(1, genesis())]);
@@ -125,7 +125,7 @@ fn a_part_of_the_state_begins_nothing() {
     let (begin, _) = run(&mut first, &mut stream);
     assert!(begin.len() > 2, "{} parts", begin.len());
     for read in 1..begin.len() {
-        let mut keeper = Keeper::beginning_with(2);
+        let mut keeper = StateMachine::beginning_with(2);
         for (seq, bytes) in (FIRST..).zip(&begin[..read]) {
             keeper.fold(seq, bytes).unwrap();
         }
@@ -133,7 +133,7 @@ fn a_part_of_the_state_begins_nothing() {
         assert!(matches!(end, Some(Why::Damaged(_))), "{end:?}");
         assert_eq!(written.len(), 0, "after {read} of {} parts", begin.len());
     }
-    let mut keeper = Keeper::beginning_with(2);
+    let mut keeper = StateMachine::beginning_with(2);
     for (seq, bytes) in (FIRST..).zip(&begin) {
         keeper.fold(seq, bytes).unwrap();
     }

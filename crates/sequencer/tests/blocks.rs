@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_allocator::{Ask, Decision, Keeper};
+use giliran_allocator::{BookingRequest, Decision, StateMachine};
 use giliran_sequencer::{
     Act, Action, Appended, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
@@ -82,7 +82,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         let genesis = Genesis {
             prefix: "giliran.v1".into(),
             applicant_key: KeyFingerprint([0; 16]),
@@ -158,7 +158,7 @@ impl Bench {
     fn ask(&mut self, who: u64, choices: &[Choice<'_>], wait: bool) {
         let applicants = [person(who)];
         let name = format!("r{who}");
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: &name,
             applicants: &applicants,
             content: Digest([1; 16]),

@@ -10,7 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_allocator::{Ask, ChangeAsk, Decision, Deed, Folded, Keeper};
+use giliran_allocator::{BookingRequest, ChangeRequest, Decision, ChangeKind, Folded, StateMachine};
 use giliran_sequencer::{
     Act, Action, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
     Outcome, Read, Sequencer, TRUST_MS, Why,
@@ -119,7 +119,7 @@ impl Bench {
 
     /// A candidate of this writer that has read this stream.
     fn on(stream: Vec<Bytes>, writer: u8) -> Self {
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         for (seq, bytes) in (1..).zip(&stream) {
             keeper.fold(seq, bytes).unwrap();
         }
@@ -127,7 +127,7 @@ impl Bench {
         Self::of(keeper, stream, writer, now)
     }
 
-    fn of(keeper: Keeper, stream: Vec<Bytes>, writer: u8, now: Now) -> Self {
+    fn of(keeper: StateMachine, stream: Vec<Bytes>, writer: u8, now: Now) -> Self {
         let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
         let mut bits = u128::from(writer) << 64;
         let random = Box::new(move || {
@@ -198,7 +198,7 @@ impl Bench {
         let applicants = [person(who)];
         let name = format!("r{who}");
         let choices = [Choice { office: Text::from("o"), date: None, session: None }];
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: &name,
             applicants: &applicants,
             content: Digest([1; 16]),
@@ -245,8 +245,8 @@ impl Bench {
     }
 
     /// What a reader makes of the stream.
-    fn replayed(&self) -> Keeper {
-        let mut keeper = Keeper::new();
+    fn replayed(&self) -> StateMachine {
+        let mut keeper = StateMachine::new();
         for (seq, bytes) in (1..).zip(&self.stream) {
             keeper.fold(seq, bytes).unwrap();
         }
@@ -508,9 +508,9 @@ fn the_last_block_is_not_read_back_while_blocks_follow_each_other() {
     assert!(matches!(bench.told.last(), Some((100, Outcome::Changed(..)))));
 }
 
-fn cancel(booking: BookingId, who: u64) -> ChangeAsk {
-    let deed = Deed::Cancel { applicant: person(who) };
-    ChangeAsk { request_id: "x".into(), target: Some(booking), deed }
+fn cancel(booking: BookingId, who: u64) -> ChangeRequest {
+    let deed = ChangeKind::Cancel { applicant: person(who) };
+    ChangeRequest { request_id: "x".into(), target: Some(booking), deed }
 }
 
 fn quota(slot: u32) -> Action {
@@ -719,7 +719,7 @@ fn a_generation_begins_behind_foreign_messages() {
     }
     assert!(!bench.sequencer.is_rolling());
     assert_eq!(bench.foreign, 1, "the copy is of the generation that is over, and void");
-    let mut keeper = Keeper::new();
+    let mut keeper = StateMachine::new();
     for (seq, bytes) in (1..).zip(&bench.stream) {
         keeper.fold(seq, bytes).unwrap();
     }

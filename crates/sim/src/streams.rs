@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use giliran_allocator::{FoldError, Folded, Keeper};
+use giliran_allocator::{FoldError, Folded, StateMachine};
 use giliran_wire::ledger::{Block, Damage, Entry};
 
 /// Sequences left free for what comes before a seal, and behind it.
@@ -134,7 +134,7 @@ impl Streams {
 
     /// Folds what comes after what a keeper has read, but for the last messages of a
     /// stream that a node which lags does not show.
-    pub(crate) fn follow(&self, keeper: &mut Keeper, lag: u64) -> Result<(), FoldError> {
+    pub(crate) fn follow(&self, keeper: &mut StateMachine, lag: u64) -> Result<(), FoldError> {
         // A generation's first messages change nothing of where the keeper stands.
         let mut skipped = 0;
         loop {

@@ -166,14 +166,14 @@ pub struct BookingState {
     /// Where it stands.
     pub status: Status,
     /// What happened to it; none: nothing.
-    pub life: Option<LifeState>,
+    pub life: Option<ChangeLogState>,
 }
 
 /// What happened to a booking.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub struct LifeState {
+pub struct ChangeLogState {
     /// Requests that changed it: id and deed.
-    pub done: Vec<(String, DoneState)>,
+    pub done: Vec<(String, PastChangeState)>,
     /// Reschedules that count.
     pub changes: u16,
     /// Those who left.
@@ -182,7 +182,7 @@ pub struct LifeState {
 
 /// What a request did.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum DoneState {
+pub enum PastChangeState {
     /// Confirmed it, with this payment.
     Confirmed(Option<String>),
     /// Came too late, with this payment.
@@ -461,8 +461,8 @@ mod tests {
             withdrawn: None,
         };
         let entries = Piece::Entries((0..4_096).map(entry).collect());
-        let done = |i: u32| (format!("{i:0>36}"), DoneState::Refund(Some(format!("{i:0>36}"))));
-        let life = LifeState { done: (0..200_000).map(done).collect(), changes: 0, left: vec![] };
+        let done = |i: u32| (format!("{i:0>36}"), PastChangeState::Refund(Some(format!("{i:0>36}"))));
+        let life = ChangeLogState { done: (0..200_000).map(done).collect(), changes: 0, left: vec![] };
         let grant = Grant {
             booking: BookingId::from_random(1),
             opening: 0,

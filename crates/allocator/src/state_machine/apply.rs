@@ -14,12 +14,12 @@ use giliran_wire::ledger::{
 use giliran_wire::snapshot::{Joiner, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
-use super::inventory::{Stock, Until, Withheld};
-use super::{Change, FoldError, Keeper, Kept, Mode};
-use crate::booking::{Done, DoneDeed};
+use super::inventory::{SlotInventory, Until, Withheld};
+use super::{StateChange, FoldError, StateMachine, OpeningIndex, Mode};
+use crate::booking::{PastChange, PastChangeKind};
 use crate::change::paid_with;
-use crate::claims::Standing;
-use crate::{Booking, Found, Opening, Waiting};
+use crate::claims::ClaimState;
+use crate::{Booking, FoundBooking, Opening, Waiting};
 
 /// Bookings of retired openings that are forgotten with one block.
 const FORGOTTEN_AT_ONCE: usize = 4_096;
@@ -28,21 +28,21 @@ const FORGOTTEN_AT_ONCE: usize = 4_096;
 const MAX_WITHDRAWN: usize = 1 << 14;
 
 /// A block on its way into the state.
-pub(super) struct Applying<'k> {
-    pub(super) keeper: &'k mut Keeper,
+pub(super) struct BlockApplier<'k> {
+    pub(super) keeper: &'k mut StateMachine,
     seq: u64,
     pub(super) time: Timestamp,
     pub(super) mode: Mode,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<StateChange>,
     /// The group that is being read: its opening, round, and grants to come.
     drawing: Option<(u32, u64, u64)>,
     /// The operator's words to the change that is being applied.
     reason: Option<Box<str>>,
 }
 
-impl<'k> Applying<'k> {
+impl<'k> BlockApplier<'k> {
     pub(super) fn new(
-        keeper: &'k mut Keeper,
+        keeper: &'k mut StateMachine,
         seq: u64,
         time: Timestamp,
         mode: Mode,
@@ -52,7 +52,7 @@ impl<'k> Applying<'k> {
         Self { keeper, seq, time, mode, changes, drawing: None, reason: None }
     }
 
-    pub(super) fn end(self) -> Result<Vec<Change>, FoldError> {
+    pub(super) fn end(self) -> Result<Vec<StateChange>, FoldError> {
         match self.drawing {
             None => Ok(self.changes),
             Some((opening, round, _)) => {
@@ -161,10 +161,10 @@ impl<'k> Applying<'k> {
         if !known {
             return damage("a slot of no office, no session or no quota");
         }
-        let stocks = record.slots.iter().map(|slot| Stock::new(slot.quota)).collect();
+        let stocks = record.slots.iter().map(|slot| SlotInventory::new(slot.quota)).collect();
         self.keeper.next_ordinal += 1;
         let opening = Arc::new(Opening::new(record));
-        let kept = Kept::new(Arc::clone(&opening), stocks);
+        let kept = OpeningIndex::new(Arc::clone(&opening), stocks);
         self.keeper.kept.insert(opening.record().ordinal, kept);
         self.keeper.book.openings.store(Arc::new(openings.with(opening)));
         Ok(())
@@ -256,7 +256,7 @@ impl<'k> Applying<'k> {
             // In a replay, a claim that is being decided loses to the ledger:
             // whoever holds its grant abandons it.
             match (opening.claims.grant(seat.applicant, Arc::clone(&booking)), self.mode) {
-                (Standing::Free, Mode::Replay) | (Standing::Deciding, _) => {}
+                (ClaimState::Free, Mode::Replay) | (ClaimState::Deciding, _) => {}
                 _ => return Err(damage(self, "an applicant already has a booking")),
             }
         }
@@ -267,14 +267,14 @@ impl<'k> Applying<'k> {
             kept.made.push(id);
         }
         let kind = if booking.status == Status::Held { Kind::Held } else { Kind::Confirmed };
-        let after = Found { booking, opening };
+        let after = FoundBooking { booking, opening };
         let (payment, reason) = (None, None);
-        self.changes.push(Change::Booking { kind, before: None, after, payment, reason });
+        self.changes.push(StateChange::Booking { kind, before: None, after, payment, reason });
         Ok(())
     }
 
     /// A live booking has these seats from here on. `taken`: every number was
-    /// taken for this block; otherwise those that [`InBlock`](super::InBlock)
+    /// taken for this block; otherwise those that [`PendingBlock`](super::InBlock)
     /// lists.
     fn occupy(
         &mut self,
@@ -348,22 +348,22 @@ impl<'k> Applying<'k> {
         show(opening, slot, stock, before, 0);
     }
 
-    fn found(&self, id: &BookingId) -> Result<Found, FoldError> {
+    fn found(&self, id: &BookingId) -> Result<FoundBooking, FoldError> {
         let found = self.keeper.book.booking(id).and_then(|b| self.keeper.book.found(b));
         found.ok_or_else(|| self.damage(&format!("booking {id} is changed, but is not there")))
     }
 
     /// Puts the next version of a booking in its place.
-    fn renew(&mut self, kind: Kind, before: Found, next: Booking, payment: Option<Box<str>>) {
+    fn renew(&mut self, kind: Kind, before: FoundBooking, next: Booking, payment: Option<Box<str>>) {
         let next = Arc::new(next);
         self.keeper.book.bookings.insert(next.id, Arc::clone(&next));
         for seat in &next.seats {
             before.opening.claims.renew(seat.applicant, &next);
         }
-        let after = Found { booking: next, opening: before.opening };
+        let after = FoundBooking { booking: next, opening: before.opening };
         let before = Some(before.booking);
         let reason = self.reason.take();
-        self.changes.push(Change::Booking { kind, before, after, payment, reason });
+        self.changes.push(StateChange::Booking { kind, before, after, payment, reason });
     }
 
     fn confirm(&mut self, confirm: Confirm) -> Result<(), FoldError> {
@@ -378,8 +378,8 @@ impl<'k> Applying<'k> {
                 }
                 let next = found.booking.changed(|booking| {
                     booking.status = Status::Confirmed;
-                    let deed = DoneDeed::Confirmed { reference };
-                    booking.life_mut().done.push(Done { request_id, deed });
+                    let deed = PastChangeKind::Confirmed { reference };
+                    booking.life_mut().done.push(PastChange { request_id, deed });
                 });
                 self.renew(Kind::Confirmed, found, next, payment);
             }
@@ -394,17 +394,17 @@ impl<'k> Applying<'k> {
                 }
                 let next = Arc::new(found.booking.changed(|booking| {
                     booking.status = Status::Confirmed;
-                    let deed = DoneDeed::Confirmed { reference };
-                    booking.life_mut().done.push(Done { request_id, deed });
+                    let deed = PastChangeKind::Confirmed { reference };
+                    booking.life_mut().done.push(PastChange { request_id, deed });
                 }));
                 for seat in &seats {
                     match opening.claims.revive(seat.applicant, &next) {
-                        Standing::Granted(_) => {
+                        ClaimState::Granted(_) => {
                             let what =
                                 format!("booking {}: revived, its applicant has another", next.id);
                             return Err(self.damage(&what));
                         }
-                        Standing::Free | Standing::Deciding => {}
+                        ClaimState::Free | ClaimState::Deciding => {}
                     }
                 }
                 let next = Booking::clone(&next);
@@ -412,8 +412,8 @@ impl<'k> Applying<'k> {
             }
             (_, None) => {
                 let next = found.booking.changed(|booking| {
-                    let deed = DoneDeed::Refund { reference };
-                    booking.life_mut().done.push(Done { request_id, deed });
+                    let deed = PastChangeKind::Refund { reference };
+                    booking.life_mut().done.push(PastChange { request_id, deed });
                 });
                 self.renew(Kind::RefundDue, found, next, payment);
             }
@@ -425,7 +425,7 @@ impl<'k> Applying<'k> {
         Ok(())
     }
 
-    fn live(&self, id: &BookingId) -> Result<Found, FoldError> {
+    fn live(&self, id: &BookingId) -> Result<FoundBooking, FoldError> {
         let found = self.found(id)?;
         if found.booking.status.is_live() {
             return Ok(found);
@@ -466,13 +466,13 @@ impl<'k> Applying<'k> {
             }
             if cancel.cause == CancelCause::Applicant {
                 let request_id = cancel.request_id.into_boxed_str();
-                let deed = DoneDeed::Cancelled { member };
-                booking.life_mut().done.push(Done { request_id, deed });
+                let deed = PastChangeKind::Cancelled { member };
+                booking.life_mut().done.push(PastChange { request_id, deed });
             }
         });
         let kind = if whole { Kind::Cancelled } else { Kind::Amended };
         let payment = paid_with(booking);
-        let before = Found { booking: Arc::new(next), opening };
+        let before = FoundBooking { booking: Arc::new(next), opening };
         self.free_people((kind, payment.clone().flatten()), found, &before.booking, &leaving);
         if cancel.refund_due {
             self.pay_back(before, payment, cancel.reason)?;
@@ -483,7 +483,7 @@ impl<'k> Applying<'k> {
     /// A booking that the authority has just cancelled had been paid for.
     fn pay_back(
         &mut self,
-        cancelled: Found,
+        cancelled: FoundBooking,
         payment: Option<Option<Box<str>>>,
         reason: Option<String>,
     ) -> Result<(), FoldError> {
@@ -496,8 +496,8 @@ impl<'k> Applying<'k> {
         let next = cancelled.booking.changed(|booking| {
             // No request did it.
             let request_id = "".into();
-            let deed = DoneDeed::Refund { reference: reference.clone() };
-            booking.life_mut().done.push(Done { request_id, deed });
+            let deed = PastChangeKind::Refund { reference: reference.clone() };
+            booking.life_mut().done.push(PastChange { request_id, deed });
         });
         self.renew(Kind::RefundDue, cancelled, next, reference);
         Ok(())
@@ -528,7 +528,7 @@ impl<'k> Applying<'k> {
     fn free_people(
         &mut self,
         (kind, payment): (Kind, Option<Box<str>>),
-        before: Found,
+        before: FoundBooking,
         next: &Arc<Booking>,
         leaving: &[Seat],
     ) {
@@ -569,8 +569,8 @@ impl<'k> Applying<'k> {
             } else {
                 life.changes = life.changes.saturating_add(1);
                 let request_id = swap.request_id.into_boxed_str();
-                let deed = DoneDeed::Rescheduled { content: swap.content };
-                life.done.push(Done { request_id, deed });
+                let deed = PastChangeKind::Rescheduled { content: swap.content };
+                life.done.push(PastChange { request_id, deed });
             }
         });
         self.renew(Kind::Rescheduled, found, next, None);
@@ -641,7 +641,7 @@ impl<'k> Applying<'k> {
                 let waiting = waiting.ok_or_else(|| self.damage("not drawn, and not entered"))?;
                 self.end_account(&waiting);
                 let opening = self.opening(waiting.entry.opening)?;
-                self.changes.push(Change::Entry { kind: Kind::NotDrawn, waiting, opening });
+                self.changes.push(StateChange::Entry { kind: Kind::NotDrawn, waiting, opening });
             }
             DrawRecord::Drawing { opening, round, grants } => {
                 let last = self.keeper.kept.get(&opening).map(|kept| kept.draws);
@@ -691,7 +691,7 @@ impl<'k> Applying<'k> {
         if let Some(kept) = self.keeper.kept.get_mut(&waiting.entry.opening) {
             kept.entries.insert(receipt);
         }
-        self.changes.push(Change::Entry { kind: Kind::Entered, waiting, opening });
+        self.changes.push(StateChange::Entry { kind: Kind::Entered, waiting, opening });
         Ok(())
     }
 
@@ -733,7 +733,7 @@ impl<'k> Applying<'k> {
             opening.claims.wait(*applicant, Arc::clone(&waiting));
         }
         self.keeper.withdrawn.insert((self.time, *receipt));
-        self.changes.push(Change::Entry { kind: Kind::Cancelled, waiting, opening });
+        self.changes.push(StateChange::Entry { kind: Kind::Cancelled, waiting, opening });
         self.keeper.forget_the_oldest();
         Ok(())
     }
@@ -781,7 +781,7 @@ pub(super) fn until_draw(opening: &Opening, since: Timestamp, expired: bool) -> 
 
 /// Shows a slot's places to those who decide. `already`: places that were taken
 /// from the counter before.
-pub(super) fn show(opening: &Opening, slot: u32, stock: &Stock, before: i32, already: i32) {
+pub(super) fn show(opening: &Opening, slot: u32, stock: &SlotInventory, before: i32, already: i32) {
     let offered = stock.offered();
     opening.free[slot as usize].give(offered - before + already);
     opening.durably_free.set(slot, offered);
@@ -792,7 +792,7 @@ pub(super) fn show(opening: &Opening, slot: u32, stock: &Stock, before: i32, alr
     opening.next_release.set(slot, stock.next_release());
 }
 
-impl Keeper {
+impl StateMachine {
     /// Openings whose days are over leave memory.
     pub(super) fn retire(&mut self, time: Timestamp) {
         let over = |opening: &&Arc<Opening>| {

@@ -5,21 +5,21 @@ use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Cancel, CancelCause, Confirm, DrawRecord, Entry, Reschedule, Seat};
 use giliran_wire::{BookingId, Digest, Timestamp};
 
-use super::Keeper;
+use super::StateMachine;
 use super::apply::sorted;
 use super::due::release_at;
 use crate::change::{Judged, Target, paid_with, wrong_state};
-use crate::claims::Standing;
+use crate::claims::ClaimState;
 use crate::decide::{Refusal, Settled};
-use crate::{Booking, ChangeAsk, Deed, Found, Opening};
+use crate::{Booking, ChangeRequest, ChangeKind, FoundBooking, Opening};
 
 /// What became of a change.
 #[derive(Debug)]
-pub enum Changed {
+pub enum ChangeOutcome {
     /// The answer can be given now.
     Settled(Settled),
     /// To be written; and what is told once it is durable.
-    Entry(Box<Entry>, Told),
+    Entry(Box<Entry>, ChangeReply),
     /// It turns on something not yet durable: ask again after the block that is
     /// being written.
     Wait,
@@ -27,7 +27,7 @@ pub enum Changed {
 
 /// What the requester is told once the entry is durable.
 #[derive(Debug, Clone)]
-pub enum Told {
+pub enum ChangeReply {
     /// The booking, as it then stands.
     Booking(BookingId),
     /// The entry, as it then stands.
@@ -36,19 +36,19 @@ pub enum Told {
     Refused(Refusal),
 }
 
-impl Keeper {
+impl StateMachine {
     /// Decides a change at engine time `now` for the block that is being written.
     pub fn change(
         &mut self,
-        ask: &ChangeAsk,
+        ask: &ChangeRequest,
         now: Timestamp,
         random: &mut dyn FnMut() -> u128,
-    ) -> Changed {
+    ) -> ChangeOutcome {
         if ask.target.is_some_and(|id| self.in_block.touched.contains(&id)) {
-            return Changed::Wait;
+            return ChangeOutcome::Wait;
         }
         let target = match self.book.judge_change(ask, now, self.durable()) {
-            Judged::Settled(settled) => return Changed::Settled(settled),
+            Judged::Settled(settled) => return ChangeOutcome::Settled(settled),
             Judged::Do(target) => target,
         };
         let found = match target {
@@ -58,19 +58,19 @@ impl Keeper {
                 self.in_block.touched.insert(receipt);
                 let request_id = ask.request_id.to_string();
                 let record = DrawRecord::Withdrawn { receipt, request_id };
-                return Changed::Entry(Box::new(Entry::Draw(record)), Told::Entry(receipt));
+                return ChangeOutcome::Entry(Box::new(Entry::Draw(record)), ChangeReply::Entry(receipt));
             }
         };
         if found.opening.is_drawing() {
-            return Changed::Wait;
+            return ChangeOutcome::Wait;
         }
         let id = found.booking.id;
         let request_id = ask.request_id.to_string();
         let entry = match &ask.deed {
-            Deed::Confirm { reference } => {
+            ChangeKind::Confirm { reference } => {
                 return self.confirm(&found, request_id, reference.as_deref(), now);
             }
-            Deed::Cancel { applicant } => {
+            ChangeKind::Cancel { applicant } => {
                 let whole = found.booking.seats[0].applicant == *applicant;
                 Entry::Cancel(Cancel {
                     booking: id,
@@ -82,14 +82,14 @@ impl Keeper {
                     refund_due: false,
                 })
             }
-            Deed::Reschedule { choices, content, .. } => {
+            ChangeKind::Reschedule { choices, content, .. } => {
                 let Ok(fitting) = found.opening.fitting_all(choices, false) else {
-                    return Changed::Wait;
+                    return ChangeOutcome::Wait;
                 };
                 let slots = fitting.iter().copied().flatten().copied();
                 let slots = slots.take_while(|slot| *slot != found.booking.slot);
                 let Some((slot, seats)) = self.swap(&found, slots, now) else {
-                    return Changed::Wait;
+                    return ChangeOutcome::Wait;
                 };
                 Entry::Reschedule(Reschedule {
                     booking: id,
@@ -104,13 +104,13 @@ impl Keeper {
             }
         };
         self.in_block.touched.insert(id);
-        Changed::Entry(Box::new(entry), Told::Booking(id))
+        ChangeOutcome::Entry(Box::new(entry), ChangeReply::Booking(id))
     }
 
     /// Takes places of the first of these slots that has room for the party.
     fn swap(
         &mut self,
-        found: &Found,
+        found: &FoundBooking,
         slots: impl Iterator<Item = u32>,
         now: Timestamp,
     ) -> Option<(u32, Vec<Seat>)> {
@@ -136,34 +136,34 @@ impl Keeper {
 
     fn confirm(
         &mut self,
-        found: &Found,
+        found: &FoundBooking,
         request_id: String,
         reference: Option<&str>,
         now: Timestamp,
-    ) -> Changed {
+    ) -> ChangeOutcome {
         let (booking, opening) = (&found.booking, &found.opening);
         let entry = |revived| {
             let reference = reference.map(str::to_owned);
             let confirm = Confirm { booking: booking.id, request_id, reference, revived };
             Box::new(Entry::Confirm(confirm))
         };
-        let told = Told::Booking(booking.id);
+        let told = ChangeReply::Booking(booking.id);
         let changed = match booking.status {
             // The hold has ended with the moment until which the slot can be booked;
             // that is about to be on record.
-            Status::Held if !opening.is_bookable(booking.slot, now) => return Changed::Wait,
-            Status::Held => Changed::Entry(entry(None), told),
+            Status::Held if !opening.is_bookable(booking.slot, now) => return ChangeOutcome::Wait,
+            Status::Held => ChangeOutcome::Entry(entry(None), told),
             Status::Expired if opening.is_bookable(booking.slot, now) => {
                 match self.revivable(booking, opening, now) {
                     Some(true) => {
                         self.revive(booking, opening);
-                        Changed::Entry(entry(Some(booking.seats.to_vec())), told)
+                        ChangeOutcome::Entry(entry(Some(booking.seats.to_vec())), told)
                     }
-                    Some(false) => Changed::Entry(entry(None), Told::Refused(wrong_state(booking))),
-                    None => return Changed::Wait,
+                    Some(false) => ChangeOutcome::Entry(entry(None), ChangeReply::Refused(wrong_state(booking))),
+                    None => return ChangeOutcome::Wait,
                 }
             }
-            _ => Changed::Entry(entry(None), Told::Refused(wrong_state(booking))),
+            _ => ChangeOutcome::Entry(entry(None), ChangeReply::Refused(wrong_state(booking))),
         };
         self.in_block.touched.insert(booking.id);
         changed
@@ -179,8 +179,8 @@ impl Keeper {
             let (booked, undecided) = opening.claims.look(&seat.applicant, |claim| {
                 let standing = claim.map(|claim| &claim.standing);
                 (
-                    matches!(standing, Some(Standing::Granted(_))),
-                    matches!(standing, Some(Standing::Deciding)),
+                    matches!(standing, Some(ClaimState::Granted(_))),
+                    matches!(standing, Some(ClaimState::Deciding)),
                 )
             });
             if booked {
@@ -256,7 +256,7 @@ impl Keeper {
     }
 
     /// The live bookings of a slot, by queue number.
-    pub fn bookings_in(&self, opening: u32, slot: u32) -> Vec<Found> {
+    pub fn bookings_in(&self, opening: u32, slot: u32) -> Vec<FoundBooking> {
         let Some(kept) = self.kept.get(&opening) else { return Vec::new() };
         let of_slot = |id: &BookingId| {
             let booking = self.book.booking(id)?;
@@ -321,7 +321,7 @@ impl Keeper {
         }))
     }
 
-    fn changeable(&self, id: BookingId) -> Option<Found> {
+    fn changeable(&self, id: BookingId) -> Option<FoundBooking> {
         let found = self.book.booking(&id).and_then(|booking| self.book.found(booking))?;
         let free = !self.in_block.touched.contains(&id) && !found.opening.is_drawing();
         (free && found.booking.status.is_live()).then_some(found)

@@ -17,11 +17,11 @@ use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Order};
 use giliran_wire::snapshot::{OrderState, Revealed};
 use giliran_wire::{LedgerId, OrderKey};
 
-use super::apply::Applying;
-use super::{Change, FoldError, Keeper, Mode};
+use super::apply::BlockApplier;
+use super::{StateChange, FoldError, StateMachine, Mode};
 use crate::{Opening, Waiting};
 
-impl Keeper {
+impl StateMachine {
     /// The commitment to an opening's seed, where its order has one, as an entry
     /// right behind the opening's.
     pub fn commitment(
@@ -95,7 +95,7 @@ pub(super) fn commitment(seed: &[u8; 32]) -> [u8; 32] {
     *blake3::hash(seed).as_bytes()
 }
 
-impl Applying<'_> {
+impl BlockApplier<'_> {
     /// An opening whose order needs a seed has a commitment to it before it opens.
     pub(super) fn is_committed(&self, opening: &Opening) -> bool {
         let kept = self.keeper.kept.get(&opening.record().ordinal);
@@ -208,7 +208,7 @@ impl Applying<'_> {
             kept.entries.insert(receipt);
             kept.ballots += 1;
         }
-        self.changes.push(Change::Entry { kind: Kind::Entered, waiting, opening });
+        self.changes.push(StateChange::Entry { kind: Kind::Entered, waiting, opening });
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use giliran_wire::answer::{Phase, Status};
 use giliran_wire::ledger::{DrawRecord, Entry, Expire, Grant, Order, Released, ReturnRule, Seat};
 use giliran_wire::{BookingId, Timestamp};
 
-use super::Keeper;
+use super::StateMachine;
 use super::apply::sorted;
 use crate::{Opening, Waiting};
 
@@ -18,7 +18,7 @@ use crate::{Opening, Waiting};
 /// seed stands in the ledger before the first grant, so that the order can be
 /// recomputed.
 #[derive(Debug)]
-pub struct Drawing {
+pub struct WaitlistDraw {
     opening: u32,
     seed: [u8; 32],
     /// Receipts still to be drawn, the next one last.
@@ -27,7 +27,7 @@ pub struct Drawing {
     due: Timestamp,
 }
 
-impl Keeper {
+impl StateMachine {
     /// Openings whose state is to change at engine time `now`, as entries.
     pub fn due(&self, now: Timestamp) -> Vec<Entry> {
         let mut entries = Vec::new();
@@ -115,7 +115,7 @@ impl Keeper {
     }
 
     /// The draw that is due at engine time `now`, if one is.
-    pub fn drawing(&self, now: Timestamp, seed: [u8; 32]) -> Option<Drawing> {
+    pub fn drawing(&self, now: Timestamp, seed: [u8; 32]) -> Option<WaitlistDraw> {
         let collected = self.collected.first().map(|(at, opening, ..)| (*at, *opening));
         let waiting = self.waiting.first().map(|(at, opening, _)| (*at, *opening));
         let (at, opening) = collected.into_iter().chain(waiting).min()?;
@@ -131,14 +131,14 @@ impl Keeper {
             .collect();
         order.sort_unstable_by(|one, other| other.cmp(one));
         let order = order.into_iter().map(|(_, id)| id).collect();
-        Some(Drawing { opening, seed, order, due: now })
+        Some(WaitlistDraw { opening, seed, order, due: now })
     }
 
     /// The next group of a draw: at most so many of the waiting are decided; once
     /// nobody is left, what nobody waits for is released. None: the draw is over.
     pub fn draw(
         &mut self,
-        drawing: &mut Drawing,
+        drawing: &mut WaitlistDraw,
         now: Timestamp,
         most: usize,
     ) -> Option<Vec<Entry>> {

@@ -8,7 +8,7 @@ use giliran_wire::Timestamp;
 /// One slot's places. quota = live + withheld + reserved + free, where free may
 /// be negative: a quota can be lowered below what is granted.
 #[derive(Debug, Clone)]
-pub(super) struct Stock {
+pub(super) struct SlotInventory {
     pub(super) quota: u16,
     /// Kept back from everybody.
     pub(super) reserved: u16,
@@ -56,7 +56,7 @@ impl Until {
     }
 }
 
-impl Stock {
+impl SlotInventory {
     pub(super) fn new(quota: u16) -> Self {
         Self {
             quota,
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_lowest_number_first_also_after_some_came_back() {
-        let mut stock = Stock::new(200);
+        let mut stock = SlotInventory::new(200);
         let given: Vec<u16> = (0..200).filter_map(|_| stock.number()).collect();
         assert!(given.iter().copied().eq(1..=200));
         assert_eq!(stock.number(), None);
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_place_is_live_withheld_or_free_and_the_sum_is_the_quota() {
-        let mut stock = Stock::new(2);
+        let mut stock = SlotInventory::new(2);
         assert_eq!(stock.occupy(2, false), Ok(None));
         assert_eq!(stock.occupy(2, false), Err(()), "a number twice");
         assert_eq!(stock.occupy(3, false), Err(()), "beyond the quota");

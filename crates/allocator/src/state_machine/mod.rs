@@ -20,25 +20,25 @@ use giliran_wire::snapshot::{Joiner, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-pub use change::{Changed, Told};
-pub use due::Drawing;
-use inventory::Stock;
-pub use opening_draw::{Draw, DrawStep};
+pub use change::{ChangeOutcome, ChangeReply};
+pub use due::WaitlistDraw;
+use inventory::SlotInventory;
+pub use opening_draw::{OpeningDraw, DrawStep};
 pub use snapshot::Parts;
 
 use crate::booking::text_into;
 use crate::sync::Ordering;
 use crate::sync::seqlock::Durable;
-use crate::sync::sharded_map::Uniform;
-use crate::{Book, Booking, Found, Opening, Waiting};
+use crate::sync::sharded_map::UniformHasher;
+use crate::{Allocator, Booking, FoundBooking, Opening, Waiting};
 
-/// Applies the ledger to a [`Book`], block by block; there is one per book.
+/// Applies the ledger to a [`Allocator`], block by block; there is one per book.
 ///
 /// Live and replayed blocks go through the same code, so that the state after a
 /// restart is the state before it (P6).
 #[derive(Debug)]
-pub struct Keeper {
-    book: Arc<Book>,
+pub struct StateMachine {
+    book: Arc<Allocator>,
     chain: Chain,
     genesis: Option<Genesis>,
     /// Hash of the state that the last generation was sealed with.
@@ -49,15 +49,15 @@ pub struct Keeper {
     /// Changes of bookings and entries so far.
     changes: u64,
     /// What only the keeper needs to know of the openings, by ordinal.
-    kept: FxHashMap<u32, Kept>,
+    kept: FxHashMap<u32, OpeningIndex>,
     next_ordinal: u32,
     /// Ids of openings that have left memory; never used again.
     retired: BTreeSet<String>,
     /// Bookings of retired openings that still take memory.
     leaving: Vec<BookingId>,
     /// Ids given to grants that are on their way into the ledger.
-    numbered: HashSet<BookingId, BuildHasherDefault<Uniform>>,
-    in_block: InBlock,
+    numbered: HashSet<BookingId, BuildHasherDefault<UniformHasher>>,
+    in_block: PendingBlock,
     /// Held bookings, by the end of their hold.
     holds: BTreeSet<(Timestamp, BookingId)>,
     /// Withheld numbers by the moment of their release: opening, slot, number.
@@ -72,9 +72,9 @@ pub struct Keeper {
 
 /// One opening's part of the keeper's state.
 #[derive(Debug)]
-struct Kept {
+struct OpeningIndex {
     opening: Arc<Opening>,
-    stocks: Vec<Stock>,
+    stocks: Vec<SlotInventory>,
     /// Its bookings, to find them when it retires.
     made: Vec<BookingId>,
     /// Its entries, withdrawn ones included.
@@ -87,8 +87,8 @@ struct Kept {
     ballots: u64,
 }
 
-impl Kept {
-    const fn new(opening: Arc<Opening>, stocks: Vec<Stock>) -> Self {
+impl OpeningIndex {
+    const fn new(opening: Arc<Opening>, stocks: Vec<SlotInventory>) -> Self {
         Self {
             opening,
             stocks,
@@ -105,7 +105,7 @@ impl Kept {
 /// a booking changes once in a block, so that every change is decided on durable
 /// facts.
 #[derive(Debug, Default)]
-struct InBlock {
+struct PendingBlock {
     touched: FxHashSet<BookingId>,
     /// Numbers taken by changes: opening, slot, number.
     taken: FxHashSet<(u32, u32, u16)>,
@@ -125,7 +125,7 @@ pub enum FoldError {
 
 /// One thing that a block changed.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum StateChange {
     /// Of a booking.
     Booking {
         /// What happened.
@@ -133,7 +133,7 @@ pub enum Change {
         /// As it stood before; none: it is new.
         before: Option<Arc<Booking>>,
         /// As it stands.
-        after: Found,
+        after: FoundBooking,
         /// The payment's reference, where one came with it.
         payment: Option<Box<str>>,
         /// The operator's words, where the authority did it.
@@ -154,7 +154,7 @@ pub enum Change {
 #[derive(Debug)]
 pub enum Folded {
     /// A valid block: what it changed, in order.
-    Applied(Vec<Change>),
+    Applied(Vec<StateChange>),
     /// A deposed writer's; skipped.
     Void,
     /// None of a writer of this ledger; skipped.
@@ -163,7 +163,7 @@ pub enum Folded {
 
 impl Folded {
     /// What it changed.
-    pub fn changes(self) -> Vec<Change> {
+    pub fn changes(self) -> Vec<StateChange> {
         match self {
             Self::Applied(changes) => changes,
             Self::Void | Self::Foreign(_) => Vec::new(),
@@ -192,13 +192,13 @@ enum Mode {
     Replay,
 }
 
-impl Default for Keeper {
+impl Default for StateMachine {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Keeper {
+impl StateMachine {
     /// Nothing read yet; begins with the ledger's first generation.
     pub fn new() -> Self {
         Self::beginning_with(1)
@@ -207,7 +207,7 @@ impl Keeper {
     /// Nothing read yet; begins with this generation.
     pub fn beginning_with(generation: u32) -> Self {
         Self {
-            book: Arc::new(Book::new()),
+            book: Arc::new(Allocator::new()),
             chain: Chain::beginning_with(generation),
             genesis: None,
             sealed: None,
@@ -218,7 +218,7 @@ impl Keeper {
             retired: BTreeSet::new(),
             leaving: Vec::new(),
             numbered: HashSet::default(),
-            in_block: InBlock::default(),
+            in_block: PendingBlock::default(),
             holds: BTreeSet::new(),
             delayed: BTreeSet::new(),
             collected: BTreeSet::new(),
@@ -228,7 +228,7 @@ impl Keeper {
     }
 
     /// The state it keeps.
-    pub fn book(&self) -> &Arc<Book> {
+    pub fn book(&self) -> &Arc<Allocator> {
         &self.book
     }
 
@@ -300,7 +300,7 @@ impl Keeper {
     }
 
     /// A booking as it stands; none: it is not there, or its opening has retired.
-    pub fn found(&self, id: &BookingId) -> Option<Found> {
+    pub fn found(&self, id: &BookingId) -> Option<FoundBooking> {
         self.book.booking(id).and_then(|booking| self.book.found(booking))
     }
 
@@ -315,7 +315,7 @@ impl Keeper {
         (!taken).then_some(id)
     }
 
-    fn stock(&mut self, opening: u32, slot: u32) -> &mut Stock {
+    fn stock(&mut self, opening: u32, slot: u32) -> &mut SlotInventory {
         &mut self.kept.get_mut(&opening).expect("checked").stocks[slot as usize]
     }
 
@@ -352,7 +352,7 @@ impl Keeper {
 
     /// The block that was being written is in the ledger, or never will be.
     pub fn end_block(&mut self) {
-        self.in_block = InBlock::default();
+        self.in_block = PendingBlock::default();
     }
 
     fn abandon_grant(&mut self, grant: &Grant) {
@@ -408,7 +408,7 @@ impl Keeper {
         seq: u64,
         block: Block,
         hash: BlockHash,
-    ) -> Result<(Vec<Change>, Durable), FoldError> {
+    ) -> Result<(Vec<StateChange>, Durable), FoldError> {
         self.chain.append(seq, &block, hash)?;
         let done = self.apply(seq, block, Mode::Live)?;
         self.end_block();
@@ -446,12 +446,12 @@ impl Keeper {
         seq: u64,
         block: Block,
         mode: Mode,
-    ) -> Result<(Vec<Change>, Durable), FoldError> {
+    ) -> Result<(Vec<StateChange>, Durable), FoldError> {
         let book = Arc::clone(&self.book);
         let time = block.time;
         let done = book.stable.change(self.chain.position(), |at| {
             book.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
-            let mut applying = apply::Applying::new(self, seq, time, mode, block.entries.len());
+            let mut applying = apply::BlockApplier::new(self, seq, time, mode, block.entries.len());
             for entry in block.entries {
                 applying.entry(entry)?;
             }

@@ -13,7 +13,7 @@ use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, Seat};
 use giliran_wire::snapshot::Revealed;
 use giliran_wire::{BookingId, LedgerId, OrderKey, Timestamp};
 
-use super::Keeper;
+use super::StateMachine;
 use super::apply::sorted;
 use crate::ballot::{self, Ballot, Hash, Tree};
 use crate::order::{Rank, draw_rank};
@@ -30,7 +30,7 @@ const LOSER_BYTES: usize = 4 + 4 + 10;
 
 /// A draw that is going on.
 #[derive(Debug)]
-pub struct Draw {
+pub struct OpeningDraw {
     opening: u32,
     stage: Stage,
 }
@@ -66,10 +66,10 @@ pub enum DrawStep {
     Over,
 }
 
-impl Keeper {
+impl StateMachine {
     /// The next draw of a closed opening, or seed to be revealed, from where the
     /// ledger has it.
-    pub fn next_draw(&self, key: &OrderKey) -> Option<Draw> {
+    pub fn next_draw(&self, key: &OrderKey) -> Option<OpeningDraw> {
         let openings = self.book.openings.load();
         openings.iter().filter(|o| o.phase() == Phase::Closed).find_map(|opening| {
             let ordinal = opening.record().ordinal;
@@ -88,12 +88,12 @@ impl Keeper {
                 (None, _) if state.beacon.is_some() => return None,
                 (None, _) => Stage::Revealing { seed: key.seed(self.ledger(), ordinal) },
             };
-            Some(Draw { opening: ordinal, stage })
+            Some(OpeningDraw { opening: ordinal, stage })
         })
     }
 
     /// One step of a draw; a group takes at most so many bytes.
-    pub fn draw_on(&mut self, draw: &mut Draw, now: Timestamp, most_bytes: usize) -> DrawStep {
+    pub fn draw_on(&mut self, draw: &mut OpeningDraw, now: Timestamp, most_bytes: usize) -> DrawStep {
         let (ledger, ordinal) = (self.ledger(), draw.opening);
         let Some(opening) = self.book.openings.load().get(ordinal).map(Arc::clone) else {
             return DrawStep::Over;

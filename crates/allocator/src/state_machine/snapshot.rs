@@ -7,18 +7,18 @@ use std::sync::Arc;
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
 use giliran_wire::snapshot::{
-    BookingState, Cutter, DoneState, EntryState, Head, LifeState, OpeningState, Piece, SlotState,
+    BookingState, Cutter, PastChangeState, EntryState, Head, ChangeLogState, OpeningState, Piece, SlotState,
     Stand, Until as UntilState, Withheld as WithheldState,
 };
 use giliran_wire::{BlockHash, BookingId, KeyFingerprint};
 
 use super::apply::{draw_of, show, until_draw};
-use super::inventory::{Stock, Until};
-use super::{Keeper, Kept};
-use crate::booking::{Done, DoneDeed};
-use crate::claims::Standing;
+use super::inventory::{SlotInventory, Until};
+use super::{StateMachine, OpeningIndex};
+use crate::booking::{PastChange, PastChangeKind};
+use crate::claims::ClaimState;
 use crate::sync::Ordering;
-use crate::{Booking, Life, Opening, Waiting};
+use crate::{Booking, ChangeLog, Opening, Waiting};
 
 /// Bookings and entries in one piece: few enough that, however much each of them
 /// holds, a piece is far from the longest that is read.
@@ -57,14 +57,14 @@ impl Parts {
     }
 
     /// The next part; none: that was all.
-    pub fn next(&mut self, keeper: &Keeper) -> Option<SnapshotPart> {
+    pub fn next(&mut self, keeper: &StateMachine) -> Option<SnapshotPart> {
         let bytes = self.cut(keeper)?;
         let part = self.next;
         self.next += 1;
         Some(SnapshotPart { part, parts: self.parts, state: self.state, bytes })
     }
 
-    fn cut(&mut self, keeper: &Keeper) -> Option<Vec<u8>> {
+    fn cut(&mut self, keeper: &StateMachine) -> Option<Vec<u8>> {
         loop {
             if let Some(part) = self.cutter.part() {
                 return Some(part);
@@ -77,7 +77,7 @@ impl Parts {
     }
 }
 
-impl Keeper {
+impl StateMachine {
     /// The durable state as a generation begins with it, in parts of so many bytes.
     /// Nothing may be on its way. Walks everything, to count and to hash.
     pub fn parts(&self, part_bytes: usize) -> Parts {
@@ -229,8 +229,8 @@ impl Keeper {
         let mut stocks = Vec::with_capacity(state.slots.len());
         for (index, slot) in state.slots.into_iter().enumerate() {
             let index = index as u32;
-            let before = Stock::new(opening.record().slots[index as usize].quota).offered();
-            let mut stock = Stock::new(slot.quota);
+            let before = SlotInventory::new(opening.record().slots[index as usize].quota).offered();
+            let mut stock = SlotInventory::new(slot.quota);
             stock.reserved = slot.reserved;
             stock.halted = slot.halted;
             for withheld in slot.withheld {
@@ -249,7 +249,7 @@ impl Keeper {
             stocks.push(stock);
         }
         let opening = Arc::new(opening);
-        let kept = Kept { draws: state.draws, ..Kept::new(Arc::clone(&opening), stocks) };
+        let kept = OpeningIndex { draws: state.draws, ..OpeningIndex::new(Arc::clone(&opening), stocks) };
         self.kept.insert(ordinal, kept);
         let openings = self.book.openings.load().with(opening);
         self.book.openings.store(Arc::new(openings));
@@ -277,7 +277,7 @@ impl Keeper {
             }
             for seat in &booking.seats {
                 match opening.claims.grant(seat.applicant, Arc::clone(&booking)) {
-                    Standing::Free => {}
+                    ClaimState::Free => {}
                     _ => return Err(format!("booking {id} is an applicant's second")),
                 }
             }
@@ -335,7 +335,7 @@ impl Keeper {
     }
 }
 
-fn slot_state(stock: &Stock) -> SlotState {
+fn slot_state(stock: &SlotInventory) -> SlotState {
     let withheld = stock.withheld().map(|withheld| {
         let until = match withheld.until {
             Until::At(at) => UntilState::At(at),
@@ -352,7 +352,7 @@ fn slot_state(stock: &Stock) -> SlotState {
 }
 
 fn booking_state(booking: &Booking) -> BookingState {
-    let life = booking.life.as_ref().map(|life| LifeState {
+    let life = booking.life.as_ref().map(|life| ChangeLogState {
         done: life.done.iter().map(|d| (d.request_id.to_string(), done_state(&d.deed))).collect(),
         changes: life.changes,
         left: life.left.clone(),
@@ -377,28 +377,28 @@ fn booking_state(booking: &Booking) -> BookingState {
     }
 }
 
-fn done_state(deed: &DoneDeed) -> DoneState {
+fn done_state(deed: &PastChangeKind) -> PastChangeState {
     let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
     match deed {
-        DoneDeed::Confirmed { reference } => DoneState::Confirmed(text(reference)),
-        DoneDeed::Refund { reference } => DoneState::Refund(text(reference)),
-        DoneDeed::Cancelled { member } => DoneState::Cancelled(*member),
-        DoneDeed::Rescheduled { content } => DoneState::Rescheduled(*content),
+        PastChangeKind::Confirmed { reference } => PastChangeState::Confirmed(text(reference)),
+        PastChangeKind::Refund { reference } => PastChangeState::Refund(text(reference)),
+        PastChangeKind::Cancelled { member } => PastChangeState::Cancelled(*member),
+        PastChangeKind::Rescheduled { content } => PastChangeState::Rescheduled(*content),
     }
 }
 
-fn restored_life(life: LifeState) -> Life {
+fn restored_life(life: ChangeLogState) -> ChangeLog {
     let text = |text: Option<String>| text.map(String::into_boxed_str);
-    let done = life.done.into_iter().map(|(request_id, deed)| Done {
+    let done = life.done.into_iter().map(|(request_id, deed)| PastChange {
         request_id: request_id.into_boxed_str(),
         deed: match deed {
-            DoneState::Confirmed(reference) => DoneDeed::Confirmed { reference: text(reference) },
-            DoneState::Refund(reference) => DoneDeed::Refund { reference: text(reference) },
-            DoneState::Cancelled(member) => DoneDeed::Cancelled { member },
-            DoneState::Rescheduled(content) => DoneDeed::Rescheduled { content },
+            PastChangeState::Confirmed(reference) => PastChangeKind::Confirmed { reference: text(reference) },
+            PastChangeState::Refund(reference) => PastChangeKind::Refund { reference: text(reference) },
+            PastChangeState::Cancelled(member) => PastChangeKind::Cancelled { member },
+            PastChangeState::Rescheduled(content) => PastChangeKind::Rescheduled { content },
         },
     });
-    Life { done: done.collect(), changes: life.changes, left: life.left }
+    ChangeLog { done: done.collect(), changes: life.changes, left: life.left }
 }
 
 fn entry_state(waiting: &Waiting) -> EntryState {

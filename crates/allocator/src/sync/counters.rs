@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `free` | load, CAS in `take` | relaxed | nothing: the number itself is all that is passed on; who holds a place is told by the claim and the ledger | – |
 //! | `free` | add in `give` | relaxed | as above | – |
-//! | counts, moments | store by the keeper | relaxed, inside a [`Stable`](crate::sync::seqlock::Stable) change | readers' relaxed load inside a `Stable` read | the version check of `Stable` orders it |
+//! | counts, moments | store by the keeper | relaxed, inside a [`SeqLock`](crate::sync::seqlock::Stable) change | readers' relaxed load inside a `SeqLock` read | the version check of `SeqLock` orders it |
 //!
 //! Both may be negative: a quota can be lowered below what is granted.
 
@@ -18,9 +18,9 @@ use crate::sync::{AtomicI32, AtomicU64, Ordering};
 /// neighbour's.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(crate) struct Free(AtomicI32);
+pub(crate) struct SlotCounter(AtomicI32);
 
-impl Free {
+impl SlotCounter {
     pub(crate) fn new(places: i32) -> Self {
         Self(AtomicI32::new(places))
     }
@@ -51,9 +51,9 @@ impl Free {
 
 /// One durable number per slot; dense, since a refusal reads a row of them.
 #[derive(Debug)]
-pub(crate) struct Counts(Box<[AtomicI32]>);
+pub(crate) struct DurableCounts(Box<[AtomicI32]>);
 
-impl Counts {
+impl DurableCounts {
     pub(crate) fn new(counts: impl Iterator<Item = i32>) -> Self {
         Self(counts.map(AtomicI32::new).collect())
     }

@@ -11,8 +11,8 @@ use giliran_wire::{Position, Pseudonym};
 use loom::thread;
 
 use crate::claims::Claims;
-use crate::sync::counters::Free;
-use crate::sync::seqlock::Stable;
+use crate::sync::counters::SlotCounter;
+use crate::sync::seqlock::SeqLock;
 use crate::sync::{AtomicU64, Ordering};
 
 fn person(n: u8) -> Pseudonym {
@@ -22,7 +22,7 @@ fn person(n: u8) -> Pseudonym {
 #[test]
 fn loom_a_party_gets_all_its_places_or_none() {
     loom::model(|| {
-        let free = Arc::new(Free::new(3));
+        let free = Arc::new(SlotCounter::new(3));
         let other = {
             let free = Arc::clone(&free);
             thread::spawn(move || free.take(2))
@@ -37,8 +37,8 @@ fn loom_a_party_gets_all_its_places_or_none() {
 #[test]
 fn loom_the_last_place_goes_once_and_comes_back() {
     loom::model(|| {
-        let free = Arc::new(Free::new(1));
-        let takes = |free: &Arc<Free>| {
+        let free = Arc::new(SlotCounter::new(1));
+        let takes = |free: &Arc<SlotCounter>| {
             let free = Arc::clone(free);
             thread::spawn(move || {
                 let got = free.take(1);
@@ -76,7 +76,7 @@ fn loom_parties_that_share_a_member_never_both_claim() {
 #[test]
 fn loom_what_a_reader_sees_stood_at_the_position_it_names() {
     loom::model(|| {
-        let facts = Arc::new((Stable::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let facts = Arc::new((SeqLock::new(), AtomicU64::new(0), AtomicU64::new(0)));
         let keeper = {
             let facts = Arc::clone(&facts);
             thread::spawn(move || {

@@ -15,7 +15,7 @@ use crate::sync::{AtomicU64, Ordering, fence, spin};
 
 /// The ledger position up to which the facts in memory are durable.
 #[derive(Debug)]
-pub(crate) struct Stable {
+pub(crate) struct SeqLock {
     /// Odd while a block is being applied.
     version: AtomicU64,
     epoch: AtomicU64,
@@ -38,13 +38,13 @@ impl Durable {
 /// The beginning of a look at the facts. What was seen counts only if it
 /// [`held`](Stable::held) to the end.
 #[derive(Debug)]
-pub(crate) struct Glance {
+pub(crate) struct ReadAttempt {
     version: u64,
     /// The position the facts stand at, if they hold.
     pub(crate) at: Durable,
 }
 
-impl Glance {
+impl ReadAttempt {
     fn overlaps_a_change(&self) -> bool {
         self.version & 1 == 1
     }
@@ -54,7 +54,7 @@ impl Glance {
 /// block instead. Applying a block takes longer than a few reads.
 const TRIES: usize = 4;
 
-impl Stable {
+impl SeqLock {
     pub(crate) fn new() -> Self {
         Self { version: AtomicU64::new(0), epoch: AtomicU64::new(0), seq: AtomicU64::new(0) }
     }
@@ -71,7 +71,7 @@ impl Stable {
     }
 
     /// As many looks at the facts as are worth it.
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = Glance> {
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = ReadAttempt> {
         (0..TRIES).map(|i| {
             if i > 0 {
                 spin();
@@ -80,13 +80,13 @@ impl Stable {
         })
     }
 
-    fn glance(&self) -> Glance {
+    fn glance(&self) -> ReadAttempt {
         let version = self.version.load(Ordering::Acquire);
-        Glance { version, at: self.settled() }
+        ReadAttempt { version, at: self.settled() }
     }
 
     /// True if everything read since the glance stood at its position.
-    pub(crate) fn held(&self, glance: &Glance) -> bool {
+    pub(crate) fn held(&self, glance: &ReadAttempt) -> bool {
         fence(Ordering::Acquire);
         !glance.overlaps_a_change() && self.version.load(Ordering::Relaxed) == glance.version
     }

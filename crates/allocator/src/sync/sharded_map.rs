@@ -11,15 +11,15 @@
 use std::hash::{Hash, Hasher};
 
 #[cfg(not(loom))]
-pub(crate) use mapped::Table;
+pub(crate) use mapped::ShardedMap;
 #[cfg(loom)]
-pub(crate) use modelled::Table;
+pub(crate) use modelled::ShardedMap;
 
 /// The last eight bytes of the key are its hash.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Uniform(u64);
+pub(crate) struct UniformHasher(u64);
 
-impl Hasher for Uniform {
+impl Hasher for UniformHasher {
     fn write(&mut self, bytes: &[u8]) {
         // The last eight: a booking id's first bits are zero.
         if let Some(last) = bytes.last_chunk() {
@@ -42,23 +42,23 @@ mod mapped {
     use dashmap::DashMap;
     use dashmap::mapref::entry::Entry;
 
-    use super::{Hash, Uniform};
+    use super::{Hash, UniformHasher};
 
-    pub(crate) struct Table<K, V>(DashMap<K, V, BuildHasherDefault<Uniform>>);
+    pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
 
-    impl<K: Eq + Hash, V> Default for Table<K, V> {
+    impl<K: Eq + Hash, V> Default for ShardedMap<K, V> {
         fn default() -> Self {
             Self(DashMap::default())
         }
     }
 
-    impl<K: Eq + Hash, V> fmt::Debug for Table<K, V> {
+    impl<K: Eq + Hash, V> fmt::Debug for ShardedMap<K, V> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "Table of {}", self.0.len())
         }
     }
 
-    impl<K: Eq + Hash + Copy, V> Table<K, V> {
+    impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         pub(crate) fn look<R>(&self, key: &K, see: impl FnOnce(Option<&V>) -> R) -> R {
             let entry = self.0.get(key);
             see(entry.as_deref())
@@ -99,7 +99,7 @@ mod mapped {
         }
     }
 
-    impl<K: Eq + Hash + Copy, V: Default> Table<K, V> {
+    impl<K: Eq + Hash + Copy, V: Default> ShardedMap<K, V> {
         /// Changes the value, first put there where there is none.
         pub(crate) fn change<R>(&self, key: K, change: impl FnOnce(&mut V) -> R) -> R {
             change(&mut self.0.entry(key).or_default())
@@ -114,24 +114,24 @@ mod modelled {
 
     use loom::sync::RwLock;
 
-    use super::{Hash, Hasher, Uniform};
+    use super::{Hash, Hasher, UniformHasher};
 
     const SHARDS: usize = 4;
 
-    type Shard<K, V> = RwLock<HashMap<K, V, BuildHasherDefault<Uniform>>>;
+    type Shard<K, V> = RwLock<HashMap<K, V, BuildHasherDefault<UniformHasher>>>;
 
     #[derive(Debug)]
-    pub(crate) struct Table<K, V>([Shard<K, V>; SHARDS]);
+    pub(crate) struct ShardedMap<K, V>([Shard<K, V>; SHARDS]);
 
-    impl<K, V> Default for Table<K, V> {
+    impl<K, V> Default for ShardedMap<K, V> {
         fn default() -> Self {
             Self(std::array::from_fn(|_| RwLock::new(HashMap::default())))
         }
     }
 
-    impl<K: Eq + Hash + Copy, V> Table<K, V> {
+    impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
         fn shard(&self, key: &K) -> &Shard<K, V> {
-            let mut hasher = Uniform::default();
+            let mut hasher = UniformHasher::default();
             key.hash(&mut hasher);
             &self.0[hasher.finish() as usize % SHARDS]
         }
@@ -175,7 +175,7 @@ mod modelled {
         }
     }
 
-    impl<K: Eq + Hash + Copy, V: Default> Table<K, V> {
+    impl<K: Eq + Hash + Copy, V: Default> ShardedMap<K, V> {
         pub(crate) fn change<R>(&self, key: K, change: impl FnOnce(&mut V) -> R) -> R {
             change(self.shard(&key).write().expect("not poisoned").entry(key).or_default())
         }

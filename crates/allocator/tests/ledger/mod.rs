@@ -1,6 +1,6 @@
 //! A ledger in memory: what the engine and its broker do for a keeper.
 
-use giliran_allocator::{Change, Durable, Keeper};
+use giliran_allocator::{StateChange, Durable, StateMachine};
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
     ReturnRule, Rules, Session, Slot, TakeOver,
@@ -11,7 +11,7 @@ use giliran_wire::{Date, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterN
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_000);
 
 pub(crate) struct Ledger {
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: StateMachine,
     /// Every block; the first has sequence 1.
     pub(crate) blocks: Vec<Vec<u8>>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Begun, and taken over.
     pub(crate) fn begin() -> Self {
-        let mut ledger = Self { keeper: Keeper::new(), blocks: Vec::new() };
+        let mut ledger = Self { keeper: StateMachine::new(), blocks: Vec::new() };
         let genesis = Genesis {
             prefix: "giliran.v1".into(),
             applicant_key: KeyFingerprint([7; 16]),
@@ -63,20 +63,20 @@ impl Ledger {
     }
 
     /// Appends a block of what was decided here.
-    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> (Vec<Change>, Durable) {
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> (Vec<StateChange>, Durable) {
         let block = self.block(self.keeper.chain().epoch, entries);
         self.commit(block)
     }
 
-    fn commit(&mut self, block: Block) -> (Vec<Change>, Durable) {
+    fn commit(&mut self, block: Block) -> (Vec<StateChange>, Durable) {
         let sealed = block.seal();
         self.blocks.push(sealed.bytes);
         self.keeper.commit(self.blocks.len() as u64, block, sealed.hash).unwrap()
     }
 
     /// A second keeper that reads it all.
-    pub(crate) fn replayed(&self) -> Keeper {
-        let mut keeper = Keeper::new();
+    pub(crate) fn replayed(&self) -> StateMachine {
+        let mut keeper = StateMachine::new();
         for (i, bytes) in self.blocks.iter().enumerate() {
             keeper.fold(i as u64 + 1, bytes).unwrap();
         }

@@ -1,6 +1,6 @@
 //! What must hold after every step, and at the end of a history.
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_wire::Pseudonym;
 use giliran_wire::answer::SlotState;
 
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// What can be asked for is what the rules say.
-    fn check_questions(&self, keeper: &Keeper) {
+    fn check_questions(&self, keeper: &StateMachine) {
         let book = keeper.book();
         let at_end = |at: giliran_allocator::Durable| {
             assert_eq!(at.position().seq, self.settled_at());

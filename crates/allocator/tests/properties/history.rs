@@ -105,7 +105,7 @@ pub(crate) enum ChoiceSpec {
 pub(crate) enum Step {
     Ask(RequestSpec),
     /// An earlier request again: as it was, expired by now, or changed.
-    Again(Index, Change),
+    Again(Index, StateChange),
     /// A change of a booking.
     Wish(WishSpec),
     /// An earlier one again.
@@ -141,7 +141,7 @@ pub(crate) enum Step {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Change {
+pub(crate) enum StateChange {
     None,
     Expired,
     OtherChoices,
@@ -306,10 +306,10 @@ fn adjust_spec() -> impl Strategy<Value = AdjustSpec> {
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     let index = any::<Index>;
     let change = prop_oneof![
-        3 => Just(Change::None),
-        1 => Just(Change::Expired),
-        1 => Just(Change::OtherChoices),
-        1 => Just(Change::OtherId),
+        3 => Just(StateChange::None),
+        1 => Just(StateChange::Expired),
+        1 => Just(StateChange::OtherChoices),
+        1 => Just(StateChange::OtherId),
     ];
     prop_oneof![
         24 => request_spec().prop_map(Step::Ask),

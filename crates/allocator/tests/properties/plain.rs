@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use giliran_allocator::Ask;
+use giliran_allocator::BookingRequest;
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Leftovers, OpeningRecord, ReturnRule};
 use giliran_wire::request::{self, Choice};
@@ -42,8 +42,8 @@ impl Request {
         .content(&self.applicants)
     }
 
-    pub(crate) fn ask(&self) -> Ask<'_> {
-        Ask {
+    pub(crate) fn ask(&self) -> BookingRequest<'_> {
+        BookingRequest {
             request_id: &self.request_id,
             applicants: &self.applicants,
             content: self.content(),

@@ -1,6 +1,6 @@
 //! The rules for what becomes of a booking, from the same plain lists.
 
-use giliran_allocator::Deed;
+use giliran_allocator::ChangeKind;
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
@@ -37,7 +37,7 @@ pub(crate) enum Deal {
 
 /// A change that must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ChangeReply {
     pub(crate) kind: Kind,
     pub(crate) id: BookingId,
     pub(crate) version: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Told {
 pub(crate) struct Wish {
     pub(crate) request_id: String,
     pub(crate) target: Option<BookingId>,
-    pub(crate) deed: Deed,
+    pub(crate) deed: ChangeKind,
 }
 
 impl Plain {
@@ -62,7 +62,7 @@ impl Plain {
         };
         let done = had.done.iter().find(|(request_id, _)| *request_id == wish.request_id);
         let done = done.map(|(_, did)| did);
-        if let Deed::Cancel { applicant } | Deed::Reschedule { applicant, .. } = &wish.deed
+        if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } = &wish.deed
             && !had.is_of(applicant)
         {
             let left =
@@ -74,7 +74,7 @@ impl Plain {
         }
         match (done, &wish.deed) {
             (None, _) => {}
-            (Some(Did::Refund(known)), Deed::Confirm { reference })
+            (Some(Did::Refund(known)), ChangeKind::Confirm { reference })
                 if known.as_deref() == reference.as_deref() =>
             {
                 return refused(Reason::WrongState);
@@ -83,8 +83,8 @@ impl Plain {
             (Some(_), _) => return refused(Reason::Conflict),
         }
         match &wish.deed {
-            Deed::Confirm { .. } if had.status == Status::Held => None,
-            Deed::Confirm { reference } => {
+            ChangeKind::Confirm { .. } if had.status == Status::Held => None,
+            ChangeKind::Confirm { reference } => {
                 let by = |did: Did| had.done.iter().any(|(_, done)| *done == did);
                 let reference = reference.as_deref().map(str::to_owned);
                 let confirmed = |(_, did): &(String, Did)| matches!(did, Did::Confirmed(_));
@@ -101,21 +101,21 @@ impl Plain {
                 }
                 None
             }
-            Deed::Cancel { .. } if had.is_live() => {
+            ChangeKind::Cancel { .. } if had.is_live() => {
                 let day = self.openings[had.opening].day(had.slot);
                 if now >= day.plus_millis(DAY_MS as u64) { refused(Reason::Closed) } else { None }
             }
-            Deed::Reschedule { choices, .. } if had.status == Status::Confirmed => {
+            ChangeKind::Reschedule { choices, .. } if had.status == Status::Confirmed => {
                 self.cannot_move(had, choices, now)
             }
-            Deed::Cancel { .. } | Deed::Reschedule { .. } => refused(Reason::WrongState),
+            ChangeKind::Cancel { .. } | ChangeKind::Reschedule { .. } => refused(Reason::WrongState),
         }
     }
 
     fn settled_entry(&self, wish: &Wish, id: &BookingId) -> Option<Outcome> {
         let unknown = Some(Outcome::Refused(Reason::NotFound));
         let Some(waits) = self.entry(id) else { return unknown };
-        let Deed::Cancel { applicant } = &wish.deed else { return unknown };
+        let ChangeKind::Cancel { applicant } = &wish.deed else { return unknown };
         if !waits.request.applicants.contains(applicant) {
             return unknown;
         }
@@ -169,14 +169,14 @@ impl Plain {
             return Outcome::Write(Deal::Withdraw);
         };
         let deal = match &wish.deed {
-            Deed::Confirm { .. } if had.status == Status::Held => {
+            ChangeKind::Confirm { .. } if had.status == Status::Held => {
                 // Its hold has ended; that comes first.
                 if self.openings[had.opening].too_late(had.slot, now) {
                     return Outcome::Wait;
                 }
                 Deal::Confirm
             }
-            Deed::Confirm { .. }
+            ChangeKind::Confirm { .. }
                 if had.status == Status::Expired
                     && !self.openings[had.opening].too_late(had.slot, now) =>
             {
@@ -186,10 +186,10 @@ impl Plain {
                     None => return Outcome::Wait,
                 }
             }
-            Deed::Confirm { .. } => Deal::Refund,
-            Deed::Cancel { applicant } if had.seats[0].0 == *applicant => Deal::Cancel(Vec::new()),
-            Deed::Cancel { applicant } => Deal::Cancel(vec![*applicant]),
-            Deed::Reschedule { choices, .. } => {
+            ChangeKind::Confirm { .. } => Deal::Refund,
+            ChangeKind::Cancel { applicant } if had.seats[0].0 == *applicant => Deal::Cancel(Vec::new()),
+            ChangeKind::Cancel { applicant } => Deal::Cancel(vec![*applicant]),
+            ChangeKind::Reschedule { choices, .. } => {
                 let record = &self.openings[had.opening].record;
                 let slots = fitting_all(record, choices).unwrap().into_iter();
                 let slots: Vec<u32> = slots.take_while(|slot| *slot != had.slot).collect();
@@ -395,7 +395,7 @@ impl Plain {
         entry: &Entry,
         time: Timestamp,
         request: Option<Request>,
-    ) -> Vec<Told> {
+    ) -> Vec<ChangeReply> {
         let paid = match entry {
             Entry::Confirm(confirm) => Some(confirm.reference.clone()),
             Entry::Cancel(cancel) => self.of(&cancel.booking).paid(),
@@ -403,8 +403,8 @@ impl Plain {
         };
         let payment = paid.clone().flatten();
         let one = self.apply_one(entry, time, request);
-        let told = |(kind, id, version)| Told { kind, id, version, payment: payment.clone() };
-        let mut all: Vec<Told> = one.into_iter().map(told).collect();
+        let told = |(kind, id, version)| ChangeReply { kind, id, version, payment: payment.clone() };
+        let mut all: Vec<ChangeReply> = one.into_iter().map(told).collect();
         if let Entry::Cancel(cancel) = entry
             && cancel.refund_due
         {
@@ -672,12 +672,12 @@ impl Plain {
 }
 
 /// What a booking would remember of a deed.
-fn would(had: &Had, deed: &Deed) -> Did {
+fn would(had: &Had, deed: &ChangeKind) -> Did {
     match deed {
-        Deed::Confirm { reference } => Did::Confirmed(reference.as_deref().map(str::to_owned)),
-        Deed::Cancel { applicant } => {
+        ChangeKind::Confirm { reference } => Did::Confirmed(reference.as_deref().map(str::to_owned)),
+        ChangeKind::Cancel { applicant } => {
             Did::Cancelled((had.seats[0].0 != *applicant).then_some(*applicant))
         }
-        Deed::Reschedule { content, .. } => Did::Moved(*content),
+        ChangeKind::Reschedule { content, .. } => Did::Moved(*content),
     }
 }

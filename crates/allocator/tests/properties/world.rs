@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use giliran_allocator::{
-    Book, Change, ChangeAsk, Decision, Deed, Drawing, FoldError, Folded, Keeper, Settled,
+    Allocator, StateChange, ChangeRequest, Decision, ChangeKind, WaitlistDraw, FoldError, Folded, StateMachine, Settled,
 };
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
@@ -17,18 +17,18 @@ use giliran_wire::{
 use proptest::sample::Index;
 
 use crate::history::{
-    AdjustSpec, Change as Changed, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec,
+    AdjustSpec, StateChange as ChangeOutcome, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec,
     SESSIONS, Step, WishSpec, day, opening_record, person,
 };
 use crate::plain::{Expected, Pending, Plain, Request};
-use crate::rules::{Outcome, Told, Wish};
+use crate::rules::{Outcome, ChangeReply, Wish};
 
 /// When histories begin.
 const BEGIN: &str = "2026-11-21T12:00:00Z";
 
 /// The engine's part of a history, and the plain rules beside it.
 pub(crate) struct World {
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: StateMachine,
     pub(crate) plain: Plain,
     pub(crate) now: Timestamp,
     writer: u8,
@@ -40,7 +40,7 @@ pub(crate) struct World {
     /// What operators want.
     pub(crate) adjusting: Vec<Adjust>,
     pub(crate) authority: Vec<(BookingId, bool)>,
-    pub(crate) drawing: Option<Drawing>,
+    pub(crate) drawing: Option<WaitlistDraw>,
     /// Its seed, and up to which release it goes.
     pub(crate) seed: ([u8; 32], Timestamp),
     /// The block in flight, and the request that each of its entries serves.
@@ -57,7 +57,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let mut world = Self {
-            keeper: Keeper::new(),
+            keeper: StateMachine::new(),
             plain: Plain::default(),
             now: BEGIN.parse().unwrap(),
             writer: 1,
@@ -88,7 +88,7 @@ impl World {
         world
     }
 
-    pub(crate) fn book(&self) -> &Book {
+    pub(crate) fn book(&self) -> &Allocator {
         self.keeper.book()
     }
 
@@ -149,7 +149,7 @@ impl World {
         entries: &[Entry],
         requests: &[Option<Request>],
         time: Timestamp,
-        changes: &[Change],
+        changes: &[StateChange],
     ) {
         let mut told = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
@@ -160,15 +160,15 @@ impl World {
             told.extend(self.plain.apply(entry, time, request));
         }
         let changed = changes.iter().map(|change| match change {
-            Change::Booking { kind, before, after, payment, .. } => {
+            StateChange::Booking { kind, before, after, payment, .. } => {
                 let booking = &after.booking;
                 let before = before.as_ref().map_or(0, |before| before.version);
                 assert_eq!(booking.version, before + 1);
                 let payment = payment.as_deref().map(str::to_owned);
-                Told { kind: *kind, id: booking.id, version: booking.version, payment }
+                ChangeReply { kind: *kind, id: booking.id, version: booking.version, payment }
             }
-            Change::Entry { kind, waiting, .. } => {
-                Told { kind: *kind, id: waiting.entry.receipt, version: 0, payment: None }
+            StateChange::Entry { kind, waiting, .. } => {
+                ChangeReply { kind: *kind, id: waiting.entry.receipt, version: 0, payment: None }
             }
         });
         assert_eq!(changed.collect::<Vec<_>>(), told);
@@ -280,9 +280,9 @@ impl World {
         let opening = had.map_or(0, |had| had.opening);
         let deed = match spec.deed {
             DeedSpec::Confirm(reference) => {
-                Deed::Confirm { reference: reference.map(|i| format!("inv-{i}").into()) }
+                ChangeKind::Confirm { reference: reference.map(|i| format!("inv-{i}").into()) }
             }
-            DeedSpec::Cancel => Deed::Cancel { applicant },
+            DeedSpec::Cancel => ChangeKind::Cancel { applicant },
             DeedSpec::Reschedule(specs) => {
                 let choices = choices(&self.plain.openings[opening].record, specs);
                 let content = request::Reschedule {
@@ -291,7 +291,7 @@ impl World {
                     applicant: Text::from(""),
                     choices: choices.clone(),
                 };
-                Deed::Reschedule { applicant, content: content.content(), choices }
+                ChangeKind::Reschedule { applicant, content: content.content(), choices }
             }
         };
         Wish { request_id, target, deed }
@@ -539,8 +539,8 @@ impl World {
         self.take_over();
     }
 
-    pub(crate) fn replayed(&self) -> Result<Keeper, FoldError> {
-        let mut keeper = Keeper::new();
+    pub(crate) fn replayed(&self) -> Result<StateMachine, FoldError> {
+        let mut keeper = StateMachine::new();
         for (i, bytes) in self.ledger.iter().enumerate() {
             keeper.fold(i as u64 + 1, bytes)?;
         }
@@ -564,8 +564,8 @@ impl World {
 }
 
 impl Wish {
-    pub(crate) fn ask(&self) -> ChangeAsk {
-        ChangeAsk {
+    pub(crate) fn ask(&self) -> ChangeRequest {
+        ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: self.target,
             deed: self.deed.clone(),
@@ -573,8 +573,8 @@ impl Wish {
     }
 }
 
-pub(crate) fn snapshot_of(keeper: &Keeper) -> Keeper {
-    let mut restored = Keeper::new();
+pub(crate) fn snapshot_of(keeper: &StateMachine) -> StateMachine {
+    let mut restored = StateMachine::new();
     keeper.snapshot(|piece| restored.restore(piece.clone())).unwrap();
     restored
 }
@@ -607,12 +607,12 @@ fn take_over() -> Entry {
     Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
 }
 
-fn changed(mut request: Request, change: Changed) -> Request {
+fn changed(mut request: Request, change: ChangeOutcome) -> Request {
     match change {
-        Changed::None => {}
-        Changed::Expired => request.expires_at = Some(Timestamp::from_millis(0)),
-        Changed::OtherChoices => request.choices.reverse(),
-        Changed::OtherId => request.request_id.push('x'),
+        ChangeOutcome::None => {}
+        ChangeOutcome::Expired => request.expires_at = Some(Timestamp::from_millis(0)),
+        ChangeOutcome::OtherChoices => request.choices.reverse(),
+        ChangeOutcome::OtherId => request.request_id.push('x'),
     }
     request
 }

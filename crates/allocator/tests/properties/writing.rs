@@ -1,6 +1,6 @@
 //! The next block: what it holds, and that it is what the rules say.
 
-use giliran_allocator::{Changed, Numbered, Told};
+use giliran_allocator::{ChangeOutcome, Numbered, ChangeReply};
 use giliran_wire::answer::{Reason, Status};
 use giliran_wire::ledger::{
     CancelCause, DrawRecord, Entry, Grant, Released, Reschedule, ReturnRule,
@@ -66,14 +66,14 @@ impl World {
             let changed = self.keeper.change(&wish.ask(), time, &mut bits);
             let expected = self.plain.decide(&wish, time);
             match changed {
-                Changed::Settled(settled) => {
+                ChangeOutcome::Settled(settled) => {
                     assert_eq!(self.outcome(settled), expected, "{wish:?}");
                 }
-                Changed::Wait => {
+                ChangeOutcome::Wait => {
                     assert_eq!(expected, Outcome::Wait, "{wish:?}");
                     self.wishes.push_back(wish);
                 }
-                Changed::Entry(entry, told) => {
+                ChangeOutcome::Entry(entry, told) => {
                     let Outcome::Write(deal) = expected else {
                         panic!("{entry:?} is written, {expected:?} expected")
                     };
@@ -85,12 +85,12 @@ impl World {
     }
 
     /// An entry says what the rules say.
-    fn check_deal(&self, wish: &Wish, entry: &Entry, told: &Told, deal: &Deal, time: Timestamp) {
+    fn check_deal(&self, wish: &Wish, entry: &Entry, told: &ChangeReply, deal: &Deal, time: Timestamp) {
         let id = wish.target.unwrap();
         let had = self.plain.had.iter().find(|had| had.id == id);
-        let refused = matches!(told, Told::Refused(r) if r.reason == Reason::WrongState);
+        let refused = matches!(told, ChangeReply::Refused(r) if r.reason == Reason::WrongState);
         assert_eq!(refused, *deal == Deal::Refund);
-        assert!(refused || matches!(told, Told::Booking(t) | Told::Entry(t) if *t == id));
+        assert!(refused || matches!(told, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id));
         match (entry, deal) {
             (Entry::Confirm(confirm), Deal::Confirm | Deal::Revive | Deal::Refund) => {
                 assert_eq!((confirm.booking, &confirm.request_id), (id, &wish.request_id));

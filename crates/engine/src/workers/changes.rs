@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, Subject};
-use giliran_allocator::{ChangeAsk, Deed};
+use giliran_allocator::{ChangeRequest, ChangeKind};
 use giliran_sequencer::{Act, Action};
 use giliran_wire::admin;
 use giliran_wire::answer::{Reason, Rejection};
@@ -19,7 +19,7 @@ use crate::reply::{Answered, Batch, Outbox, Ticket, To};
 /// A request that changes a booking.
 pub(super) trait Changes<'a>: Request<'a> {
     /// As the core takes it, its people under pseudonyms.
-    fn ask(&self, key: &ApplicantKey) -> ChangeAsk;
+    fn ask(&self, key: &ApplicantKey) -> ChangeRequest;
 }
 
 fn target(id: &str) -> Option<BookingId> {
@@ -27,32 +27,32 @@ fn target(id: &str) -> Option<BookingId> {
 }
 
 impl<'a> Changes<'a> for request::Confirm<'a> {
-    fn ask(&self, _key: &ApplicantKey) -> ChangeAsk {
+    fn ask(&self, _key: &ApplicantKey) -> ChangeRequest {
         let reference = self.reference.as_deref().map(Into::into);
-        ChangeAsk {
+        ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: target(&self.booking),
-            deed: Deed::Confirm { reference },
+            deed: ChangeKind::Confirm { reference },
         }
     }
 }
 
 impl<'a> Changes<'a> for request::Cancel<'a> {
-    fn ask(&self, key: &ApplicantKey) -> ChangeAsk {
-        ChangeAsk {
+    fn ask(&self, key: &ApplicantKey) -> ChangeRequest {
+        ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: target(&self.booking),
-            deed: Deed::Cancel { applicant: key.applicant(&self.applicant) },
+            deed: ChangeKind::Cancel { applicant: key.applicant(&self.applicant) },
         }
     }
 }
 
 impl<'a> Changes<'a> for request::Reschedule<'a> {
-    fn ask(&self, key: &ApplicantKey) -> ChangeAsk {
-        ChangeAsk {
+    fn ask(&self, key: &ApplicantKey) -> ChangeRequest {
+        ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: target(&self.booking),
-            deed: Deed::Reschedule {
+            deed: ChangeKind::Reschedule {
                 applicant: key.applicant(&self.applicant),
                 choices: self.choices.iter().map(request::Choice::to_static).collect(),
                 content: self.content(),
@@ -105,7 +105,7 @@ impl Shared {
                 }
             }
         };
-        let judged: Vec<Result<Answered, ChangeAsk>> = items.into_iter().map(judge).collect();
+        let judged: Vec<Result<Answered, ChangeRequest>> = items.into_iter().map(judge).collect();
         let trace = trace(message);
         if form == Form::JsonOne {
             let Some(one) = judged.into_iter().next() else { return };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
 use giliran_allocator::{
-    Ask, Book, ChangeAsk, Decision, Durable, Entered, Found, OwnedAsk, Pending, Settled,
+    BookingRequest, Allocator, ChangeRequest, Decision, Durable, FoundEntry, FoundBooking, OwnedBookingRequest, Pending, Settled,
 };
 use giliran_sequencer::{Action, MAX_BACKLOG, Tallies};
 use giliran_wire::admin;
@@ -27,7 +27,7 @@ use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) client: async_nats::Client,
-    pub(crate) book: Arc<Book>,
+    pub(crate) book: Arc<Allocator>,
     pub(crate) key: ApplicantKey,
     pub(crate) applicant_pattern: Option<giliran_config::ApplicantPattern>,
     pub(crate) reply_prefixes: Vec<String>,
@@ -53,9 +53,9 @@ pub(crate) struct Decided {
     pub(crate) granted: Vec<(Pending<Grant>, Ticket)>,
     pub(crate) ballots: Vec<(Pending<BallotEntry>, Ticket)>,
     /// Requests for openings with rounds, by ordinal.
-    pub(crate) rounds: Vec<(u32, OwnedAsk, Ticket)>,
-    pub(crate) waiting: Vec<(OwnedAsk, Ticket)>,
-    pub(crate) changes: Vec<(ChangeAsk, Ticket)>,
+    pub(crate) rounds: Vec<(u32, OwnedBookingRequest, Ticket)>,
+    pub(crate) waiting: Vec<(OwnedBookingRequest, Ticket)>,
+    pub(crate) changes: Vec<(ChangeRequest, Ticket)>,
     pub(crate) admin: Vec<(Action, Ticket)>,
     /// Wishes to roll the ledger: who and why.
     pub(crate) rolls: Vec<(giliran_wire::ledger::Signed, Ticket)>,
@@ -300,7 +300,7 @@ impl Shared {
             }));
         }
         let applicants = book.pseudonyms(&self.key);
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: &book.request_id,
             applicants: &applicants,
             content: book.content(&applicants),
@@ -510,16 +510,16 @@ impl Incoming {
 
 /// What a question finds.
 enum Known {
-    Booking(Found),
-    Entry(Entered),
+    Booking(FoundBooking),
+    Entry(FoundEntry),
 }
 
 enum One {
     Answer(Answered),
     Granted(Pending<Grant>),
     Ballot(Pending<BallotEntry>),
-    Round(u32, OwnedAsk),
-    Waits(OwnedAsk),
+    Round(u32, OwnedBookingRequest),
+    Waits(OwnedBookingRequest),
 }
 
 /// The trace a request belongs to: the W3C `traceparent` header, if it has one.

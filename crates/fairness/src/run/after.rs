@@ -1,7 +1,7 @@
 //! Who has what, and what comes back: grants, lapses, cancellations, and those
 //! who look for places.
 
-use giliran_allocator::Change;
+use giliran_allocator::StateChange;
 use giliran_wire::event::Kind as Happened;
 use giliran_wire::ledger::Order;
 
@@ -32,18 +32,18 @@ impl Run<'_> {
     }
 
     /// Takes in what a block changed: the one account of who has what.
-    pub(super) fn absorb(&mut self, changes: Vec<Change>, at: i64) {
+    pub(super) fn absorb(&mut self, changes: Vec<StateChange>, at: i64) {
         for change in changes {
             let (kind, before, after) = match change {
-                Change::Booking { kind, before, after, .. } => (kind, before, after),
-                Change::Entry { kind: Happened::NotDrawn, waiting, .. } => {
+                StateChange::Booking { kind, before, after, .. } => (kind, before, after),
+                StateChange::Entry { kind: Happened::NotDrawn, waiting, .. } => {
                     // Whoever was not drawn waits for the next time.
                     if let Ok(index) = waiting.entry.request_id.parse() {
                         self.looks_later(index, at);
                     }
                     continue;
                 }
-                Change::Entry { .. } => continue,
+                StateChange::Entry { .. } => continue,
             };
             let booking = after.booking;
             let Ok(index) = booking.request_id.parse::<u32>() else { continue };

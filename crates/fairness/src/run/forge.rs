@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use giliran_allocator::Deed;
+use giliran_allocator::ChangeKind;
 use giliran_wire::ledger::Order;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
@@ -104,20 +104,20 @@ impl Run<'_> {
         let own = own.map_or(NONE, |party| party.first);
         let own = pseudonym(self.salt, own.into());
         let (target, deed) = match self.out.forgeries % 3 {
-            0 => (booking, Deed::Cancel { applicant: own }),
+            0 => (booking, ChangeKind::Cancel { applicant: own }),
             1 => (booking, self.moved(index, own)),
             _ => {
                 let guessed = BookingId::from_random(self.forgeries.random.wide());
                 let applicant = pseudonym(self.salt, self.party(index).first.into());
-                (guessed, Deed::Cancel { applicant })
+                (guessed, ChangeKind::Cancel { applicant })
             }
         };
         self.desk.change(target, deed, false);
         self.send(at);
     }
 
-    fn moved(&self, index: u32, applicant: Pseudonym) -> Deed {
+    fn moved(&self, index: u32, applicant: Pseudonym) -> ChangeKind {
         let choices = vec![self.desk.anywhere(self.party(index).office)];
-        Deed::Reschedule { applicant, choices, content: Digest([7; 16]) }
+        ChangeKind::Reschedule { applicant, choices, content: Digest([7; 16]) }
     }
 }

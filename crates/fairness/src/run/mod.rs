@@ -10,7 +10,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use forge::Forgeries;
-use giliran_allocator::{Deed, order};
+use giliran_allocator::{ChangeKind, order};
 use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};
@@ -218,11 +218,11 @@ impl<'a> Run<'a> {
                 What::Close => self.close(at),
                 What::WindowEnd => self.window_ends(at),
                 What::Ask(index) => self.arrives(index, at),
-                What::Confirm(index) => self.deed(index, Deed::Confirm { reference: None }, at),
+                What::Confirm(index) => self.deed(index, ChangeKind::Confirm { reference: None }, at),
                 What::Cancel(index) => {
                     self.forgeries.gives_back(index);
                     let applicant = pseudonym(self.salt, self.party(index).first.into());
-                    self.deed(index, Deed::Cancel { applicant }, at);
+                    self.deed(index, ChangeKind::Cancel { applicant }, at);
                 }
                 What::Forged(attacker) => self.forges(attacker as usize, at),
                 What::Probe(attacker) => self.probe(attacker as usize, at),
@@ -449,7 +449,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn deed(&mut self, index: u32, deed: Deed, at: i64) {
+    fn deed(&mut self, index: u32, deed: ChangeKind, at: i64) {
         if let Some(booking) = self.bookings.get(&index) {
             self.desk.change(*booking, deed, true);
             self.send(at);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_drand::{Network, Round};
 use giliran_sequencer::{Act, Action, Appended, Effect, Outcome, Read};
 use giliran_wire::Timestamp;
@@ -202,10 +202,10 @@ fn a_place_that_comes_back_during_the_draw_is_not_drawn_for() {
         _ => None,
     });
     let (booking, applicant) = won.unwrap();
-    let ask = giliran_allocator::ChangeAsk {
+    let ask = giliran_allocator::ChangeRequest {
         request_id: "x".into(),
         target: Some(booking),
-        deed: giliran_allocator::Deed::Cancel { applicant },
+        deed: giliran_allocator::ChangeKind::Cancel { applicant },
     };
     bench.sequencer.changes([(ask, 1 << 40)], bench.now);
     bench.lives = usize::MAX;
@@ -287,10 +287,10 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     }
     assert_eq!(bench.reason(4), Some(Reason::AccountLimit));
     let Outcome::Entered(entered, _) = &bench.told[&0] else { panic!() };
-    let ask = giliran_allocator::ChangeAsk {
+    let ask = giliran_allocator::ChangeRequest {
         request_id: "x".into(),
         target: Some(entered.waiting.entry.receipt),
-        deed: giliran_allocator::Deed::Cancel { applicant: person(0) },
+        deed: giliran_allocator::ChangeKind::Cancel { applicant: person(0) },
     };
     bench.sequencer.changes([(ask, 100)], bench.now);
     bench.run();
@@ -300,7 +300,7 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     assert!(matches!(bench.told[&4], Outcome::Entered(..)), "{:?}", bench.told[&4]);
     bench.tick(10_000);
     assert_eq!(bench.slots().len(), 4);
-    let mut replayed = Keeper::new();
+    let mut replayed = StateMachine::new();
     for (i, bytes) in bench.stream.iter().enumerate() {
         replayed.fold(i as u64 + 1, bytes).unwrap();
     }

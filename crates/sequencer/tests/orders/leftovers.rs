@@ -1,7 +1,7 @@
 //! What goes to whoever asks once the window has closed, and what it is too late
 //! for.
 
-use giliran_allocator::{Ask, Decision, Keeper};
+use giliran_allocator::{BookingRequest, Decision, StateMachine};
 use giliran_sequencer::{Act, Action, Outcome};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Leftovers, OpeningRecord, Order};
@@ -18,8 +18,8 @@ fn of(order: Order, leftovers: Leftovers) -> OpeningRecord {
     record
 }
 
-fn replayed(bench: &Bench) -> Keeper {
-    let mut keeper = Keeper::new();
+fn replayed(bench: &Bench) -> StateMachine {
+    let mut keeper = StateMachine::new();
     for (i, bytes) in bench.stream.iter().enumerate() {
         keeper.fold(i as u64 + 1, bytes).unwrap();
     }
@@ -83,7 +83,7 @@ fn a_grant_that_comes_too_late_into_its_block_is_none() {
     bench.tick(69_999);
     let applicants = [person(1)];
     let choices = [Choice { office: Text::from("o"), date: None, session: None }];
-    let ask = Ask {
+    let ask = BookingRequest {
         request_id: "r1",
         applicants: &applicants,
         content: Digest([1; 16]),
@@ -123,10 +123,10 @@ fn a_hold_does_not_outlast_its_slot() {
     let target = Some(found.booking.id);
     bench.now.mono_ms += 70_000;
     bench.now.wall = until;
-    let confirm = giliran_allocator::ChangeAsk {
+    let confirm = giliran_allocator::ChangeRequest {
         request_id: "c".into(),
         target,
-        deed: giliran_allocator::Deed::Confirm { reference: Some("inv-1".into()) },
+        deed: giliran_allocator::ChangeKind::Confirm { reference: Some("inv-1".into()) },
     };
     bench.sequencer.changes([(confirm, 9)], bench.now);
     bench.run();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_allocator::{Ask, Decision, Keeper, order};
+use giliran_allocator::{BookingRequest, Decision, StateMachine, order};
 use giliran_sequencer::{
     Act, Action, Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer,
 };
@@ -136,7 +136,7 @@ impl Bench {
 
     /// An engine that takes this stream over.
     fn on(stream: Vec<Bytes>, now: Now) -> Self {
-        let mut keeper = Keeper::new();
+        let mut keeper = StateMachine::new();
         for (i, bytes) in stream.iter().enumerate() {
             keeper.fold(i as u64 + 1, bytes).unwrap();
         }
@@ -231,7 +231,7 @@ impl Bench {
             session: Some(Text::from(format!("s{i}"))),
         };
         let choices: Vec<_> = sessions.iter().map(choice).collect();
-        let ask = Ask {
+        let ask = BookingRequest {
             request_id: &name,
             applicants: &applicants,
             content: Digest([1; 16]),
@@ -413,7 +413,7 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     next.tick(500);
     assert_eq!(next.told.len() as u64, PEOPLE);
     assert_eq!(next.slots().len(), 8_000);
-    let mut replayed = Keeper::new();
+    let mut replayed = StateMachine::new();
     for (i, bytes) in next.stream.iter().enumerate() {
         replayed.fold(i as u64 + 1, bytes).unwrap();
     }

@@ -6,7 +6,7 @@ mod orders;
 
 use std::collections::HashSet;
 
-use giliran_allocator::Keeper;
+use giliran_allocator::StateMachine;
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Block, Chain, DrawRecord, Entry, Reading};
 use giliran_wire::{BlockHash, BookingId};
@@ -118,7 +118,7 @@ fn replay_is_live(run: &Run, wrong: &mut Vec<String>) {
         wrong.push("P10: no engine is in office after the faults ended".to_owned());
         return;
     };
-    let mut keeper = Keeper::new();
+    let mut keeper = StateMachine::new();
     let read = run.streams.messages().take_while(|message| message.seq <= seq);
     for Message { seq, bytes, .. } in read {
         if let Err(error) = keeper.fold(seq, bytes) {

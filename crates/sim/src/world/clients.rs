@@ -1,6 +1,6 @@
 //! Clients and operators: they ask until they are told, and note what they are told.
 
-use giliran_allocator::{Ask, ChangeAsk, Found, Waiting};
+use giliran_allocator::{BookingRequest, ChangeRequest, FoundBooking, Waiting};
 use giliran_sequencer::Action;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Grant, OpeningRecord};
@@ -55,7 +55,7 @@ pub enum Told {
 }
 
 impl Told {
-    pub(super) fn granted(found: &Found, as_of: Position) -> Self {
+    pub(super) fn granted(found: &FoundBooking, as_of: Position) -> Self {
         Self::Granted {
             booking: found.booking.id,
             version: found.booking.version,
@@ -148,8 +148,8 @@ impl Attempt {
         }
     }
 
-    pub(super) fn ask<'a>(&'a self, choices: &'a [Choice<'a>]) -> Ask<'a> {
-        Ask {
+    pub(super) fn ask<'a>(&'a self, choices: &'a [Choice<'a>]) -> BookingRequest<'a> {
+        BookingRequest {
             request_id: &self.request_id,
             applicants: &self.applicants,
             content: self.content,
@@ -164,7 +164,7 @@ impl Attempt {
         }
     }
 
-    pub(super) fn change_ask(&self, opening: &OpeningRecord) -> Option<ChangeAsk> {
+    pub(super) fn change_ask(&self, opening: &OpeningRecord) -> Option<ChangeRequest> {
         let change = self.change?;
         Some(scene::change_ask(opening, &self.request_id, change, self.applicants[0]))
     }

@@ -1,6 +1,6 @@
 //! The engines: the real state machines, and a plain model of what carries them out.
 
-use giliran_allocator::{Decision, Keeper, Settled};
+use giliran_allocator::{Decision, StateMachine, Settled};
 use giliran_sequencer::{Continuation, Effect, Now, Outcome, Sequencer, Why};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Block, TakeOver};
@@ -43,7 +43,7 @@ pub(super) struct Engine {
     /// Until then it holds a lease of its own, whoever has the other one.
     pub(super) split_until_ms: u64,
     pub(super) sequencer: Option<Sequencer<Ticket>>,
-    pub(super) follower: Option<Keeper>,
+    pub(super) follower: Option<StateMachine>,
 }
 
 impl Engine {
@@ -58,7 +58,7 @@ impl Engine {
             lease_until_ms: 0,
             split_until_ms: 0,
             sequencer: None,
-            follower: Some(Keeper::new()),
+            follower: Some(StateMachine::new()),
         }
     }
 
@@ -71,7 +71,7 @@ impl Engine {
     pub(super) fn start(&mut self, begin: u32) {
         self.sequencer = None;
         self.is_stopping = false;
-        self.follower = Some(Keeper::beginning_with(begin));
+        self.follower = Some(StateMachine::beginning_with(begin));
         self.lease_until_ms = 0;
     }
 }

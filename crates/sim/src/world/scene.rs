@@ -1,6 +1,6 @@
 //! What is there before anything happens: the opening, its people, what they want.
 
-use giliran_allocator::{ChangeAsk, Deed};
+use giliran_allocator::{ChangeRequest, ChangeKind};
 use giliran_sequencer::{Act, Action};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
@@ -193,16 +193,16 @@ pub(crate) fn change_ask(
     request_id: &str,
     (booking, wish): (BookingId, Wish),
     first: Pseudonym,
-) -> ChangeAsk {
+) -> ChangeRequest {
     let deed = match wish {
-        Wish::Confirm => Deed::Confirm { reference: Some(request_id.into()) },
-        Wish::Cancel(applicant) => Deed::Cancel { applicant },
+        Wish::Confirm => ChangeKind::Confirm { reference: Some(request_id.into()) },
+        Wish::Cancel(applicant) => ChangeKind::Cancel { applicant },
         Wish::Move(slot) => {
             let choices = choices(record, &[slot]);
-            Deed::Reschedule { applicant: first, choices, content: Digest([1; 16]) }
+            ChangeKind::Reschedule { applicant: first, choices, content: Digest([1; 16]) }
         }
     };
-    ChangeAsk { request_id: request_id.into(), target: Some(booking), deed }
+    ChangeRequest { request_id: request_id.into(), target: Some(booking), deed }
 }
 
 /// What an operator does.
