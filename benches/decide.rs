@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use giliran_allocator::{BookingRequest, Allocator, Decision, Numbered};
+use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered};
 use giliran_wire::ledger::Entry;
 use giliran_wire::request::Choice;
 use giliran_wire::{Digest, Pseudonym, Text};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use giliran_wire::answer::{Availability, OpeningState, Phase};
-use giliran_wire::ledger::{BallotEntry, Grant};
+use giliran_wire::ledger::{DrawEntryRecord, Grant};
 use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
 
 use crate::draw_entry::Crowd;
@@ -12,7 +12,7 @@ use crate::openings::Openings;
 use crate::sync::seqlock::{Durable, SeqLock};
 use crate::sync::sharded_map::ShardedMap;
 use crate::sync::{AtomicU64, Ordering};
-use crate::{Booking, Opening, Waiting};
+use crate::{Booking, DrawEntry, Opening};
 
 /// Openings, claims and bookings: what requests are decided on. Shared by
 /// deciding threads; only the [`StateMachine`](crate::Keeper) makes anything durable.
@@ -21,7 +21,7 @@ pub struct Allocator {
     pub(crate) openings: ArcSwap<Openings>,
     pub(crate) bookings: ShardedMap<BookingId, Arc<Booking>>,
     /// Entries into the next release's draw, and those that were withdrawn.
-    pub(crate) waiting: ShardedMap<BookingId, Arc<Waiting>>,
+    pub(crate) waiting: ShardedMap<BookingId, Arc<DrawEntry>>,
     /// Those of them that are live.
     pub(crate) crowd: Crowd,
     pub(crate) stable: SeqLock,
@@ -83,7 +83,7 @@ impl Allocator {
 
     /// Gives back the claims of an entry into a draw that never entered a block;
     /// see [`abandon`](Self::abandon).
-    pub(crate) fn abandon_ballot(&self, entry: &BallotEntry) {
+    pub(crate) fn abandon_ballot(&self, entry: &DrawEntryRecord) {
         let openings = self.openings.load();
         let Some(opening) = openings.get(entry.opening) else { return };
         if let Some(account) = &entry.account {
@@ -154,7 +154,11 @@ impl Allocator {
 
     /// The applicant's booking in an opening: the live one, else of those that
     /// were given back or ran out the one that was granted last.
-    pub fn find(&self, applicant: &Pseudonym, opening: &str) -> Option<(Option<FoundBooking>, Durable)> {
+    pub fn find(
+        &self,
+        applicant: &Pseudonym,
+        opening: &str,
+    ) -> Option<(Option<FoundBooking>, Durable)> {
         self.search(applicant, Some(opening), |_| true)
     }
 
@@ -192,7 +196,7 @@ impl Allocator {
         waiting.and_then(|waiting| self.entered(waiting))
     }
 
-    fn entered(&self, waiting: Arc<Waiting>) -> Option<FoundEntry> {
+    fn entered(&self, waiting: Arc<DrawEntry>) -> Option<FoundEntry> {
         let opening = self.openings.load().get(waiting.entry.opening).map(Arc::clone)?;
         Some(FoundEntry { waiting, opening })
     }
@@ -268,7 +272,7 @@ fn the_only<'a>(
 #[derive(Debug, Clone)]
 pub struct FoundEntry {
     /// The entry.
-    pub waiting: Arc<Waiting>,
+    pub waiting: Arc<DrawEntry>,
     /// Its opening.
     pub opening: Arc<Opening>,
 }

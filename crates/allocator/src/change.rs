@@ -61,7 +61,9 @@ impl ChangeKind {
     /// What the booking remembers of it, once done.
     pub(crate) fn done(&self, booking: &Booking) -> PastChangeKind {
         match self {
-            Self::Confirm { reference } => PastChangeKind::Confirmed { reference: reference.clone() },
+            Self::Confirm { reference } => {
+                PastChangeKind::Confirmed { reference: reference.clone() }
+            }
             Self::Cancel { applicant } => PastChangeKind::Cancelled {
                 member: (booking.seats[0].applicant != *applicant).then_some(*applicant),
             },
@@ -83,7 +85,7 @@ pub(crate) enum Judged {
 pub(crate) enum Target {
     Booking(FoundBooking),
     /// An entry to be withdrawn.
-    Waiting(Arc<crate::Waiting>),
+    Waiting(Arc<crate::DrawEntry>),
 }
 
 impl Allocator {
@@ -106,7 +108,8 @@ impl Allocator {
         let Some(found) = self.found(booking) else { return unknown() };
         let (booking, opening) = (&found.booking, &found.opening);
         let done = booking.done(&ask.request_id);
-        if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } = &ask.deed
+        if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } =
+            &ask.deed
             && !booking.is_of(applicant)
         {
             let again = PastChangeKind::Cancelled { member: Some(*applicant) };
@@ -121,9 +124,10 @@ impl Allocator {
         let wrong_state = || refuse(wrong_state(booking));
         match (done, &ask.deed) {
             (None, _) => {}
-            (Some(PastChangeKind::Refund { reference }), ChangeKind::Confirm { reference: given })
-                if reference == given =>
-            {
+            (
+                Some(PastChangeKind::Refund { reference }),
+                ChangeKind::Confirm { reference: given },
+            ) if reference == given => {
                 return wrong_state();
             }
             (Some(deed), _) if *deed == ask.deed.done(booking) => {

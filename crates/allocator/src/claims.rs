@@ -15,7 +15,7 @@ use std::sync::Arc;
 use giliran_wire::Pseudonym;
 
 use crate::sync::sharded_map::ShardedMap;
-use crate::{Booking, Waiting};
+use crate::{Booking, DrawEntry};
 
 /// What an opening knows of an applicant.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ struct Rest {
     /// made.
     past: Vec<Arc<Booking>>,
     /// The entry into the next release's draw, perhaps withdrawn.
-    waiting: Option<Arc<Waiting>>,
+    waiting: Option<Arc<DrawEntry>>,
 }
 
 impl Claim {
@@ -54,7 +54,7 @@ impl Claim {
     }
 
     /// The entry of those who wait.
-    pub(crate) fn waiting(&self) -> Option<&Arc<Waiting>> {
+    pub(crate) fn waiting(&self) -> Option<&Arc<DrawEntry>> {
         self.rest.as_ref()?.waiting.as_ref()
     }
 
@@ -182,7 +182,7 @@ impl Claims {
 
     /// Makes an applicant's entry into an opening's draw durable. `claimed`: the
     /// claim was taken for it, and is free again.
-    pub(crate) fn enter(&self, applicant: Pseudonym, waiting: &Arc<Waiting>, claimed: bool) {
+    pub(crate) fn enter(&self, applicant: Pseudonym, waiting: &Arc<DrawEntry>, claimed: bool) {
         self.0.change(applicant, |claim| {
             if claimed && matches!(claim.standing, ClaimState::Deciding) {
                 claim.standing = ClaimState::Free;
@@ -192,7 +192,7 @@ impl Claims {
     }
 
     /// Puts an applicant's entry there.
-    pub(crate) fn wait(&self, applicant: Pseudonym, waiting: Arc<Waiting>) {
+    pub(crate) fn wait(&self, applicant: Pseudonym, waiting: Arc<DrawEntry>) {
         self.0.change(applicant, |claim| {
             claim.rest.get_or_insert_default().waiting = Some(waiting);
         });

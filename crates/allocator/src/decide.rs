@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{BallotEntry, Grant, Order, Seat};
+use giliran_wire::ledger::{DrawEntryRecord, Grant, Order, Seat};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
@@ -20,7 +20,7 @@ use crate::claims::ClaimState;
 use crate::opening::Opening;
 use crate::openings::Openings;
 use crate::sync::seqlock::Durable;
-use crate::{Booking, Pending, Waiting};
+use crate::{Booking, DrawEntry, Pending};
 
 /// When another try is worth it where there are that many, ms: some may withdraw.
 const FULL_RETRY_MS: u64 = 5_000;
@@ -136,11 +136,11 @@ pub enum Decision {
     Granted(Pending<Grant>),
     /// Everything it wants is durably gone, and it waits for what comes back.
     /// The entry lacks its receipt; the keeper [enters](crate::Keeper::enter) it.
-    Enter(Box<BallotEntry>),
+    Enter(Box<DrawEntryRecord>),
     /// The opening is drawn, and nothing speaks against this entry; its people
     /// are claimed. It lacks its receipt
     /// ([`StateMachine::ballot`](crate::Keeper::ballot)).
-    Ballot(Pending<BallotEntry>),
+    Ballot(Pending<DrawEntryRecord>),
     /// It belongs into the present round of the opening of this ordinal, and is
     /// [decided](Book::decide_in_round) at its end.
     Collect(u32),
@@ -158,7 +158,7 @@ pub enum Settled {
     /// withdrawn from doing so.
     Entered {
         /// The entry.
-        waiting: Arc<Waiting>,
+        waiting: Arc<DrawEntry>,
         /// Its opening.
         opening: Arc<Opening>,
         /// What it rests on.
@@ -228,7 +228,7 @@ enum First {
     /// By the same request: its booking.
     Same(Arc<Booking>),
     /// By the same request, which waits for returned places.
-    Waits(Arc<Waiting>),
+    Waits(Arc<DrawEntry>),
     /// By a request of the same id with another content.
     Conflict,
 }
@@ -246,7 +246,12 @@ impl Allocator {
         self.decide_when(ask, now, When::InRound)
     }
 
-    fn decide_when(self: &Arc<Self>, ask: &BookingRequest<'_>, now: Timestamp, when: When) -> Decision {
+    fn decide_when(
+        self: &Arc<Self>,
+        ask: &BookingRequest<'_>,
+        now: Timestamp,
+        when: When,
+    ) -> Decision {
         for glance in self.stable.attempts() {
             let openings = self.openings.load();
             match self.judge(ask, &openings, (now, when), glance.at) {
@@ -659,7 +664,8 @@ impl Opening {
         for other in openings.iter().filter(|other| other.record().ordinal != ordinal) {
             for applicant in applicants {
                 let counts = other.claims.look(applicant, |claim| {
-                    let enters = |waiting: &Arc<Waiting>| waiting.is_live() && !waiting.entry.waits;
+                    let enters =
+                        |waiting: &Arc<DrawEntry>| waiting.is_live() && !waiting.entry.waits;
                     if claim.and_then(|claim| claim.waiting()).is_some_and(enters) {
                         return Some(true);
                     }
@@ -735,7 +741,7 @@ impl Opening {
         fitting: &Fitting<'_>,
         openings: &Openings,
         now: Timestamp,
-    ) -> Option<Box<BallotEntry>> {
+    ) -> Option<Box<DrawEntryRecord>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
         self.claims.take(&party).ok()?;
@@ -769,14 +775,19 @@ impl Opening {
         }
     }
 
-    fn entry(&self, ask: &BookingRequest<'_>, fitting: &Fitting<'_>, waits: bool) -> BallotEntry {
+    fn entry(
+        &self,
+        ask: &BookingRequest<'_>,
+        fitting: &Fitting<'_>,
+        waits: bool,
+    ) -> DrawEntryRecord {
         let mut slots: Vec<u32> = Vec::new();
         for slot in fitting.iter().copied().flatten() {
             if !slots.contains(slot) {
                 slots.push(*slot);
             }
         }
-        BallotEntry {
+        DrawEntryRecord {
             receipt: BookingId::from_random(0),
             opening: self.record().ordinal,
             applicants: ask.applicants.to_vec(),

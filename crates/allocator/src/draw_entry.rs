@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `count`, `bytes` | add, sub by the keeper; load | relaxed, inside a [`SeqLock`](crate::sync::seqlock::Stable) change or read | the version check of `SeqLock` orders it | – |
 
-use giliran_wire::ledger::BallotEntry;
+use giliran_wire::ledger::DrawEntryRecord;
 use giliran_wire::{Pseudonym, Timestamp};
 
 use crate::sync::{AtomicU64, Ordering};
@@ -20,9 +20,9 @@ const ENTRY_BYTES: usize = 384;
 
 /// An entry into the next release's draw, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct DrawEntry {
     /// What was recorded.
-    pub entry: BallotEntry,
+    pub entry: DrawEntryRecord,
     /// The time of its block: the first release after it is its draw.
     pub since: Timestamp,
     /// When it was withdrawn; none: it is live. A withdrawn one stays to be
@@ -30,7 +30,7 @@ pub struct Waiting {
     pub withdrawn: Option<Timestamp>,
 }
 
-impl Waiting {
+impl DrawEntry {
     /// True unless it was withdrawn.
     pub const fn is_live(&self) -> bool {
         self.withdrawn.is_none()
@@ -42,7 +42,7 @@ impl Waiting {
     }
 }
 
-impl Waiting {
+impl DrawEntry {
     /// About how much memory it takes.
     fn bytes(&self) -> u64 {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -77,13 +77,13 @@ impl Crowd {
     }
 
     /// A live entry more.
-    pub(crate) fn add(&self, waiting: &Waiting) {
+    pub(crate) fn add(&self, waiting: &DrawEntry) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(waiting.bytes(), Ordering::Relaxed);
     }
 
     /// One less: it was withdrawn, or has ended.
-    pub(crate) fn end(&self, waiting: &Waiting) {
+    pub(crate) fn end(&self, waiting: &DrawEntry) {
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(waiting.bytes(), Ordering::Relaxed);
     }
@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
 
-    fn waiting(slots: u32) -> Waiting {
-        let entry = BallotEntry {
+    fn waiting(slots: u32) -> DrawEntry {
+        let entry = DrawEntryRecord {
             receipt: BookingId::from_random(1),
             opening: 0,
             applicants: vec![Pseudonym::from_bytes([1; 16])],
@@ -108,7 +108,7 @@ mod tests {
             channel: None,
             waits: true,
         };
-        Waiting { entry, since: Timestamp::from_millis(1), withdrawn: None }
+        DrawEntry { entry, since: Timestamp::from_millis(1), withdrawn: None }
     }
 
     /// Both bounds: by number for those who want few slots, by bytes for those who

@@ -44,16 +44,17 @@ mod pending;
 mod state_machine;
 mod sync;
 
-pub use allocator::{Allocator, FoundEntry, FoundBooking};
-pub use booking::{Booking, PastChange, PastChangeKind, ChangeLog};
+pub use allocator::{Allocator, FoundBooking, FoundEntry};
+pub use booking::{Booking, ChangeLog, PastChange, PastChangeKind};
 pub use calendar::Calendar;
-pub use change::{ChangeRequest, ChangeKind};
+pub use change::{ChangeKind, ChangeRequest};
 pub use decide::{BookingRequest, Decision, OwnedBookingRequest, Refusal, Settled};
-pub use draw_entry::Waiting;
+pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
 pub use pending::{Pending, Taken};
 pub use state_machine::{
-    StateChange, ChangeOutcome, OpeningDraw, DrawStep, WaitlistDraw, FoldError, Folded, StateMachine, Numbered, Parts, ChangeReply,
+    ChangeOutcome, ChangeReply, DrawStep, FoldError, Folded, Numbered, OpeningDraw, Parts,
+    StateChange, StateMachine, WaitlistDraw,
 };
 pub use sync::seqlock::Durable;

@@ -16,7 +16,7 @@ const MAX_ROUND_MS: u64 = 5_000;
 use crate::accounts::Accounts;
 use crate::calendar::Calendar;
 use crate::claims::Claims;
-use crate::sync::counters::{DurableCounts, SlotCounter, Moments};
+use crate::sync::counters::{DurableCounts, Moments, SlotCounter};
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
 /// An opening: its record, its slots' counters, its applicants' claims.

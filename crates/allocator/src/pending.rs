@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use giliran_wire::ledger::{BallotEntry, Grant};
+use giliran_wire::ledger::{DrawEntryRecord, Grant};
 
 use crate::Allocator;
 
@@ -23,10 +23,10 @@ pub struct Pending<E: Taken> {
 pub trait Taken: private::GiveBack {}
 
 impl Taken for Grant {}
-impl Taken for BallotEntry {}
+impl Taken for DrawEntryRecord {}
 
 mod private {
-    use super::{BallotEntry, Allocator, Grant};
+    use super::{Allocator, DrawEntryRecord, Grant};
 
     pub trait GiveBack {
         fn give_back(&self, book: &Allocator);
@@ -38,7 +38,7 @@ mod private {
         }
     }
 
-    impl GiveBack for BallotEntry {
+    impl GiveBack for DrawEntryRecord {
         fn give_back(&self, book: &Allocator) {
             book.abandon_ballot(self);
         }

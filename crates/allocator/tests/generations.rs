@@ -11,7 +11,7 @@ mod ledger;
 
 use std::sync::Arc;
 
-use giliran_allocator::{BookingRequest, Decision, Folded, StateMachine, Numbered, Settled};
+use giliran_allocator::{BookingRequest, Decision, Folded, Numbered, Settled, StateMachine};
 use giliran_wire::ledger::{
     Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, Rebuilt, ReturnRule, Seal,
     SnapshotPart,

@@ -5,7 +5,9 @@
 
 mod ledger;
 
-use giliran_allocator::{BookingRequest, ChangeRequest, ChangeOutcome, Decision, ChangeKind, Numbered};
+use giliran_allocator::{
+    BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Numbered,
+};
 use giliran_wire::ledger::{DrawRecord, Entry, Expire, OpeningRecord, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};

@@ -8,7 +8,10 @@
 
 mod ledger;
 
-use giliran_allocator::{BookingRequest, StateChange, ChangeRequest, ChangeOutcome, Decision, ChangeKind, Numbered, Settled};
+use giliran_allocator::{
+    BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Numbered, Settled,
+    StateChange,
+};
 use giliran_wire::answer::{Reason, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{Entry, OpeningRecord, ReturnRule, Rules};

@@ -9,7 +9,9 @@
 
 mod ledger;
 
-use giliran_allocator::{BookingRequest, ChangeRequest, ChangeOutcome, Decision, ChangeKind, Settled};
+use giliran_allocator::{
+    BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Settled,
+};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, OpeningRecord, ReturnRule};
 use giliran_wire::request::Choice;

@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use giliran_allocator::{BookingRequest, Allocator, Decision, Numbered, Pending, Settled};
+use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered, Pending, Settled};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
 use giliran_wire::request::Choice;

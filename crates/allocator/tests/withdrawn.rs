@@ -6,7 +6,7 @@
 mod ledger;
 
 use giliran_allocator::StateMachine;
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, ReturnRule};
+use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, ReturnRule};
 use giliran_wire::{BookingId, Digest};
 use ledger::{Ledger, opening, person};
 
@@ -19,7 +19,7 @@ fn receipt(i: u64) -> BookingId {
 }
 
 fn entered(i: u64) -> Entry {
-    Entry::Draw(DrawRecord::Entered(Box::new(BallotEntry {
+    Entry::Draw(DrawRecord::Entered(Box::new(DrawEntryRecord {
         receipt: receipt(i),
         opening: 0,
         applicants: vec![person(i)],

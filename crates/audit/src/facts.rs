@@ -301,12 +301,12 @@ impl Facts {
                     self.adjust(seq, adjust.opening, &adjust.change);
                     None
                 }
-                Entry::Draw(DrawRecord::Drawing { opening, round, .. }) => {
+                Entry::Draw(DrawRecord::GroupBegin { opening, round, .. }) => {
                     drawing = true;
                     self.orders.group(opening, round, self.has_rounds(opening));
                     None
                 }
-                Entry::Draw(DrawRecord::Drawn { .. }) => {
+                Entry::Draw(DrawRecord::GroupEnd { .. }) => {
                     drawing = false;
                     None
                 }

@@ -3,7 +3,7 @@
 
 use giliran_allocator::StateMachine;
 use giliran_wire::ledger::{Entry, Reading};
-use giliran_wire::snapshot::Joiner;
+use giliran_wire::snapshot::Assembler;
 
 use super::{Check, Findings, Verdict, not_checked};
 
@@ -15,13 +15,13 @@ pub(super) struct Generations {
     keeper: StateMachine,
     /// It could not be folded any further.
     stopped: bool,
-    joiner: Joiner,
+    joiner: Assembler,
     findings: Findings,
 }
 
 impl Default for Generations {
     fn default() -> Self {
-        let (keeper, joiner) = (StateMachine::new(), Joiner::default());
+        let (keeper, joiner) = (StateMachine::new(), Assembler::default());
         Self { keeper, stopped: false, joiner, findings: Findings::new() }
     }
 }

@@ -15,7 +15,7 @@ use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_persist::{Store, StoreUrl};
 use giliran_wire::answer::FreePlaces;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, event};
 
 pub use facts::Facts;
@@ -121,7 +121,7 @@ impl Findings {
 /// [`AuditError`] where something cannot be read at all.
 pub async fn run(
     context: &Context,
-    domain: &Domain,
+    domain: &Namespace,
     ledger: &Ledger,
     sources: Sources,
 ) -> Result<(Facts, Vec<Check>), AuditError> {
@@ -206,7 +206,7 @@ async fn store(url: &StoreUrl, facts: &Facts) -> Result<Check, AuditError> {
     Ok(findings.check("P9", format!("{url}: store = fold(ledger)")))
 }
 
-async fn events(context: &Context, domain: &Domain, facts: &Facts) -> Result<Check, AuditError> {
+async fn events(context: &Context, domain: &Namespace, facts: &Facts) -> Result<Check, AuditError> {
     const WHAT: &str = "events: each change once, in ledger order";
     let Ok(events) = context.get_stream(domain.events_stream()).await else {
         return Ok(not_checked("events", WHAT, "there is no event stream"));
@@ -254,7 +254,12 @@ async fn events(context: &Context, domain: &Domain, facts: &Facts) -> Result<Che
     Ok(findings.check("events", WHAT))
 }
 
-async fn availability(context: &Context, domain: &Domain, ledger: &Ledger, facts: &Facts) -> Check {
+async fn availability(
+    context: &Context,
+    domain: &Namespace,
+    ledger: &Ledger,
+    facts: &Facts,
+) -> Check {
     const WHAT: &str = "quota = active + withheld + free, as the availability bucket tells";
     let Ok(bucket) = context.get_key_value(domain.availability_bucket()).await else {
         return not_checked("P11", WHAT, "there is no availability bucket");

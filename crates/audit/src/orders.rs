@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use giliran_drand::Round;
-use giliran_wire::ledger::{BallotEntry, Grant, OpeningRecord};
+use giliran_wire::ledger::{DrawEntryRecord, Grant, OpeningRecord};
 use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use giliran_verify::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
@@ -53,7 +53,7 @@ struct OfOpening {
     commitment: [u8; 32],
     beacon: Option<String>,
     rounds: Vec<Group>,
-    entries: BTreeMap<BookingId, BallotEntry>,
+    entries: BTreeMap<BookingId, DrawEntryRecord>,
     places: Vec<u32>,
     root: Option<[u8; 32]>,
     revealed: Option<([u8; 32], Option<Vec<u8>>)>,
@@ -85,7 +85,7 @@ impl Orders {
         }
     }
 
-    pub(super) fn entered(&mut self, entry: &BallotEntry) {
+    pub(super) fn entered(&mut self, entry: &DrawEntryRecord) {
         if entry.waits {
             return;
         }

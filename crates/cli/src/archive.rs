@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::ledger::reader::Durable;
 use giliran_nats::ledger::{self, Ledger};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::failure::Failure;
 use crate::roles::{Nats, domain};
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     nats: Nats,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// The folder; made if missing.
     #[arg(long, value_name = "DIR")]

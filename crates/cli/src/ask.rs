@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use giliran_wire::answer::{self, Answer, Verdict};
 use giliran_wire::request;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Text};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(crate) struct Common {
     #[command(flatten)]
     nats: Nats,
     /// The engine's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// Print the answer as JSON, as it came.
     #[arg(long)]
@@ -318,7 +318,8 @@ pub(crate) async fn ask(
     operation: &str,
     payload: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {
-    let domain = Domain::new(&common.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
+    let domain =
+        Namespace::new(&common.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = common.nats.connect("giliran cli").await?;
     let subject = domain.request(operation);
     let request = async_nats::Request::new()

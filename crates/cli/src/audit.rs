@@ -9,7 +9,7 @@ use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_persist::StoreUrl;
 use giliran_wire::client_log;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     nats: Streams,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// A store to hold against the ledger; may be repeated.
     #[arg(long = "store", env = "GILIRAN_STORE", value_name = "URL", hide_env_values = true)]

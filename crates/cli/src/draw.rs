@@ -7,7 +7,7 @@ use giliran_drand::{Network, Round};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_verify::draw::{Extract, Known, Problem};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::failure::Failure;
 use crate::roles::{Streams, domain};
@@ -54,7 +54,7 @@ struct Ledger {
     #[command(flatten)]
     nats: Streams,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// The opening's id.
     #[arg(long)]

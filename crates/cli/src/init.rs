@@ -6,7 +6,7 @@ use async_nats::Client;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::{clock, suitability};
 use giliran_wire::ledger::Genesis;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, LedgerId};
 
 use crate::failure::Failure;
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key::FILE)]
     key: PathBuf,
     /// Subjects, streams and buckets are named after it.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// Copies of the ledger in a NATS cluster.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = Domain::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
+    let domain = Namespace::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = args.nats.connect("giliran init").await?;
     suitability::check(&client, None).await?;
     if let Ok(ledger) = ledger::open(&client, &domain).await
@@ -58,7 +58,7 @@ pub(crate) fn read_or_make(path: &Path) -> Result<ApplicantKey, Failure> {
 /// Makes stream and genesis.
 pub(crate) async fn make(
     client: &Client,
-    domain: &Domain,
+    domain: &Namespace,
     key: &ApplicantKey,
     replicas: usize,
 ) -> Result<Ledger, Failure> {

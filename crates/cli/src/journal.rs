@@ -7,7 +7,7 @@ use giliran_nats::ledger::archive::Archive;
 use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
 use giliran_wire::ledger::Reading;
 use giliran_wire::ledger::journal::{Action, Journal};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     nats: Streams,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// Of this opening alone, and of the ledger itself; left out, of every opening.
     #[arg(long, value_name = "ID")]

@@ -6,7 +6,7 @@ use giliran_nats::ledger;
 use giliran_wire::WriterNonce;
 use giliran_wire::ledger::Signed;
 use giliran_wire::snapshot::PART_BYTES;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::failure::Failure;
 use crate::roles::{Nats, domain};
@@ -34,7 +34,7 @@ struct RebuildArgs {
     #[command(flatten)]
     nats: Nats,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// Your name, for the record.
     #[arg(long)]

@@ -4,7 +4,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self};
 use futures_util::StreamExt;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::failure::Failure;
 use crate::roles::{Nats, domain};
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     nats: Nats,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX, global = true)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX, global = true)]
     subject_prefix: String,
     #[command(subcommand)]
     what: What,

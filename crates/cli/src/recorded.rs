@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use giliran_history::{Figures, Gateway, Metrics, Recorded, RecordedError, gateway_log, report};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::VERSION;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ pub(crate) struct Source {
     #[command(flatten)]
     nats: Streams,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// The opening, by its id.
     #[arg(long, value_name = "ID")]

@@ -20,7 +20,7 @@ use giliran_persist::{Persist, StoreUrl};
 use giliran_wire::ApplicantKey;
 use giliran_wire::admin::check_signed;
 use giliran_wire::ledger::Signed;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use serde_json::json;
 use tokio::sync::watch;
@@ -309,7 +309,7 @@ pub(crate) fn start_engine(
 pub(crate) fn start_persist(
     store: StoreUrl,
     archive: Option<Archive>,
-    (client, domain): (&Client, &Domain),
+    (client, domain): (&Client, &Namespace),
     ledger: Ledger,
     shown: &Shown,
     shutdown: watch::Receiver<bool>,
@@ -326,7 +326,7 @@ pub(crate) fn start_persist(
 /// Starts the feed and puts it on show.
 pub(crate) fn start_feed(
     client: Client,
-    domain: Domain,
+    domain: Namespace,
     ledger: Ledger,
     shown: &Shown,
     shutdown: watch::Receiver<bool>,
@@ -346,7 +346,7 @@ pub(crate) struct FeedArgs {
     #[command(flatten)]
     nats: Nats,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// Metrics and health.
     #[arg(long, default_value = "127.0.0.1:8423")]
@@ -430,7 +430,7 @@ pub(crate) struct PersistArgs {
     #[command(flatten)]
     nats: Nats,
     /// The ledger's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// sqlite:PATH or postgres://…; with a password in it, better from the environment.
     #[arg(long, env = "GILIRAN_STORE", value_name = "URL", hide_env_values = true)]
@@ -503,6 +503,6 @@ pub(crate) fn until_asked() -> watch::Receiver<bool> {
 }
 
 /// The domain of a role that needs no configuration.
-pub(crate) fn domain(prefix: &str) -> Result<Domain, Failure> {
-    Domain::new(prefix).map_err(|e| Failure::Usage(e.to_string()))
+pub(crate) fn domain(prefix: &str) -> Result<Namespace, Failure> {
+    Namespace::new(prefix).map_err(|e| Failure::Usage(e.to_string()))
 }

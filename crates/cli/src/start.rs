@@ -8,7 +8,7 @@ use giliran_nats::follower::asked;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::state::{Report, Reports, State};
 use giliran_nats::{Error, ErrorKind};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
@@ -56,7 +56,7 @@ impl<'a> Start<'a> {
     pub(crate) async fn ledger(
         &self,
         client: &Client,
-        domain: &Domain,
+        domain: &Namespace,
     ) -> Result<Option<Ledger>, Failure> {
         let open = async || ledger::open(client, domain).await;
         self.patiently(State::LedgerUnavailable, open).await

@@ -9,7 +9,7 @@ use giliran_loadgen::{Ended, Live, Record, Rush, RushError, View, report};
 use giliran_nats::clock;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::failure::Failure;
 use crate::fairness::scenario;
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     nats: Nats,
     /// The engine's subject prefix.
-    #[arg(long, default_value = Domain::DEFAULT_PREFIX)]
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
     /// A scenario that comes with giliran, or a TOML file.
     #[arg(long, value_name = "NAME|FILE", default_value = "batam")]
@@ -351,8 +351,13 @@ mod tests {
             let scenario = scenario(name).unwrap().scaled(0.3);
             let scenario_ms = |s: f64| (s * 1e3 / 4.0) as u64;
             for order in [Order::FirstCome, Order::Rounds { length_ms: 250 }, Order::Draw] {
-                let text =
-                    giliran_loadgen::configuration(&scenario, &Domain::default(), order, 4.0, now);
+                let text = giliran_loadgen::configuration(
+                    &scenario,
+                    &Namespace::default(),
+                    order,
+                    4.0,
+                    now,
+                );
                 let config = giliran_config::parse(&text, name).unwrap_or_else(|e| panic!("{e}"));
                 let due = config.due(now, 3_600_000);
                 assert_eq!(due.len(), 1, "{name}");

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use giliran_drand::Network;
 use giliran_wire::Timestamp;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -87,8 +87,8 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
 fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
     let mut root = Section::new(table, String::new(), 0..0);
     let domain = match root.text("subject_prefix", report) {
-        None => Some(Domain::default()),
-        Some((prefix, span)) => match Domain::new(prefix) {
+        None => Some(Namespace::default()),
+        Some((prefix, span)) => match Namespace::new(prefix) {
             Ok(domain) => Some(domain),
             Err(error) => {
                 report.add(&span, "subject_prefix", error.to_string());

@@ -19,7 +19,7 @@ mod rules;
 
 use giliran_allocator::Calendar;
 use giliran_drand::Network;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;
 use jiff::civil::Weekday;
@@ -40,7 +40,7 @@ pub const EXAMPLE: &str = include_str!("../examples/complete.toml");
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Subjects, streams and buckets.
-    pub domain: Domain,
+    pub domain: Namespace,
     /// What applicant ids must look like, where given.
     pub applicant_pattern: Option<ApplicantPattern>,
     /// Where reply subjects may lie: string prefixes.

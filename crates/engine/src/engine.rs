@@ -457,7 +457,11 @@ impl Engine {
     }
 
     /// Follows for a moment, and shows how far it has come.
-    async fn pass(&self, keeper: &mut StateMachine, follower: &mut Follower) -> Result<(), EngineError> {
+    async fn pass(
+        &self,
+        keeper: &mut StateMachine,
+        follower: &mut Follower,
+    ) -> Result<(), EngineError> {
         self.follow(keeper, follower).await?;
         self.show(keeper.chain(), keeper.book());
         if self.beside.is_due() {

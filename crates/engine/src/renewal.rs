@@ -99,7 +99,7 @@ mod tests {
     use giliran_nats::connection;
     use giliran_nats::lease::Lease;
     use giliran_nats::server::{Server, ServerOptions, locate};
-    use giliran_wire::subject::Domain;
+    use giliran_wire::subject::Namespace;
 
     use super::*;
 
@@ -117,7 +117,7 @@ mod tests {
         };
         let server = Server::start(options).await.unwrap();
         let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-        let lease = |holder| Lease::of_engines(&client, &Domain::default(), holder, 1);
+        let lease = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
         let held = lease("first").acquire(LEASE_TTL).await.unwrap().unwrap();
         let (gate, pulse) = (Arc::new(Gate::new()), Arc::new(Pulse::default()));
         gate.renewed(held.renewed_at(), LEASE_TTL);

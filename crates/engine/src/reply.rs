@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoundEntry, FoundBooking, Refusal, Settled};
-use giliran_sequencer::{Outcome, Report};
+use giliran_allocator::{Durable, FoundBooking, FoundEntry, Refusal, Settled};
+use giliran_sequencer::{AdminReport, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
@@ -280,7 +280,7 @@ impl Outbox {
     }
 
     /// An operator's action that is on record.
-    fn adjusted(&mut self, ticket: Ticket, report: &Report, as_of: Position, now: Timestamp) {
+    fn adjusted(&mut self, ticket: Ticket, report: &AdminReport, as_of: Position, now: Timestamp) {
         let To::One { reply, form } = ticket.to else { return };
         let slot = |index: &u32| {
             let opening = report.opening.as_ref()?;

@@ -119,7 +119,10 @@ impl SnapshotFile {
 impl Engine {
     /// What the snapshot says, if it lies on this ledger, else nothing; and the
     /// generation to read on from there.
-    pub(crate) async fn begin(&self, ledger: &Ledger) -> Result<(StateMachine, Ledger), EngineError> {
+    pub(crate) async fn begin(
+        &self,
+        ledger: &Ledger,
+    ) -> Result<(StateMachine, Ledger), EngineError> {
         if let Some(keeper) = self.read_snapshot().await {
             let chain = keeper.chain();
             let generation = ledger.of_generation(chain.generation).await?;

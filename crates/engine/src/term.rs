@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use giliran_allocator::{StateMachine, Refusal};
+use giliran_allocator::{Refusal, StateMachine};
 use giliran_nats::clock;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::append::{AppendOutcome, Appender};
 use giliran_nats::state::State;
 use giliran_sequencer::{
-    Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer, Why,
+    Appended, Attempt, Continuation, Effect, Now, Outcome, ReadOutcome, Sequencer, StopReason,
 };
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
@@ -177,8 +177,8 @@ struct Term<'a> {
     /// Given to the workers when they start.
     decided_tx: Option<mpsc::Sender<Decided>>,
     answers: mpsc::Sender<Answers>,
-    reads_tx: mpsc::Sender<(Attempt, Read)>,
-    reads: mpsc::Receiver<(Attempt, Read)>,
+    reads_tx: mpsc::Sender<(Attempt, ReadOutcome)>,
+    reads: mpsc::Receiver<(Attempt, ReadOutcome)>,
     /// Intake and workers.
     tasks: JoinSet<()>,
     stop_intake: watch::Sender<bool>,
@@ -251,7 +251,7 @@ impl Term<'_> {
             }
             if stopping.is_some_and(|since| since.elapsed() > LAST_BLOCK) {
                 tracing::warn!("the last block's outcome is unknown; the next engine will read it");
-                return self.end(Why::Finished, true).await;
+                return self.end(StopReason::Finished, true).await;
             }
             self.shared.backlog.store(self.sequencer.backlog(), Ordering::Relaxed);
         }
@@ -380,7 +380,7 @@ impl Term<'_> {
     }
 
     /// Carries out what the sequencer wants; its end, if it came to one.
-    async fn perform(&mut self) -> Result<Option<Why>, EngineError> {
+    async fn perform(&mut self) -> Result<Option<StopReason>, EngineError> {
         let mut answers = Answers::new();
         let mut end = None;
         loop {
@@ -462,7 +462,7 @@ impl Term<'_> {
                 Ok(read) => read,
                 Err(error) => {
                     tracing::warn!(%error, seq, "the ledger could not be read; trying on");
-                    Read::Failed
+                    ReadOutcome::Failed
                 }
             };
             // Nobody listens any more: the term is over.
@@ -552,7 +552,11 @@ impl Term<'_> {
         self.story.look(&book.openings(), time, now.mono_ms);
     }
 
-    async fn end(mut self, why: Why, stopping: bool) -> Result<(StateMachine, Ledger, End), EngineError> {
+    async fn end(
+        mut self,
+        why: StopReason,
+        stopping: bool,
+    ) -> Result<(StateMachine, Ledger, End), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
@@ -560,10 +564,10 @@ impl Term<'_> {
         self.tell(now(self.office.engine));
         let keeper = self.sequencer.into_keeper();
         let end = match why {
-            Why::Damaged(source) => return Err(EngineError::Ledger(source)),
-            Why::Lost(source) => return Err(EngineError::Lost(source)),
-            Why::Finished if stopping => End::Stopped,
-            Why::Deposed | Why::Finished => End::Deposed,
+            StopReason::Damaged(source) => return Err(EngineError::Ledger(source)),
+            StopReason::Lost(source) => return Err(EngineError::Lost(source)),
+            StopReason::Finished if stopping => End::Stopped,
+            StopReason::Deposed | StopReason::Finished => End::Deposed,
         };
         Ok((keeper, self.office.ledger, end))
     }
@@ -637,11 +641,15 @@ fn no_answers() -> EngineError {
 }
 
 /// What stands at a sequence of a generation's stream, by its leader.
-async fn look(ledger: &Ledger, generation: u32, seq: u64) -> Result<Read, giliran_nats::Error> {
+async fn look(
+    ledger: &Ledger,
+    generation: u32,
+    seq: u64,
+) -> Result<ReadOutcome, giliran_nats::Error> {
     let stream = ledger.of_generation(generation).await?.ok_or_else(|| ledger.gone(generation))?;
     Ok(match stream.read_at(seq).await? {
-        Some(bytes) => Read::Found(bytes),
-        None => Read::Nothing { tail: stream.tail().await?.1 },
+        Some(bytes) => ReadOutcome::Found(bytes),
+        None => ReadOutcome::Nothing { tail: stream.tail().await?.1 },
     })
 }
 

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_allocator::{BookingRequest, ChangeRequest, Decision, ChangeKind, StateMachine, Settled};
+use giliran_allocator::{
+    BookingRequest, ChangeKind, ChangeRequest, Decision, Settled, StateMachine,
+};
 use giliran_config::Config;
-use giliran_sequencer::{Appended, Continuation, Effect, Now, Outcome, Read, Sequencer};
+use giliran_sequencer::{Appended, Continuation, Effect, Now, Outcome, ReadOutcome, Sequencer};
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, TakeOver};
 use giliran_wire::request::Choice;
@@ -109,7 +111,8 @@ impl Bench {
                     }
                     Effect::Answer { outcome, .. } => self.told.push(outcome),
                     Effect::Read { attempt, seq, .. } => {
-                        let found = Read::Found(self.blocks[seq as usize - 1].clone().into());
+                        let found =
+                            ReadOutcome::Found(self.blocks[seq as usize - 1].clone().into());
                         self.sequencer.read(attempt, &found, self.now);
                     }
                     Effect::Active(_) | Effect::Foreign(_) => {}

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use giliran_allocator::ballot;
 use giliran_allocator::{
-    BookingRequest, Allocator, Calendar, StateChange, ChangeRequest, ChangeOutcome, Decision, ChangeKind, StateMachine, Numbered, Pending,
-    Settled,
+    Allocator, BookingRequest, Calendar, ChangeKind, ChangeOutcome, ChangeRequest, Decision,
+    Numbered, Pending, Settled, StateChange, StateMachine,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, BookableUntil, DrawRecord, Entry, FORMAT, Genesis,
+    Adjust, Adjustment, Block, BookableUntil, DrawEntryRecord, DrawRecord, Entry, FORMAT, Genesis,
     Grant, Leftovers, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
@@ -83,7 +83,7 @@ pub struct Desk {
     random: Random,
     commit_us: i64,
     grants: VecDeque<Pending<Grant>>,
-    entering: VecDeque<Box<BallotEntry>>,
+    entering: VecDeque<Box<DrawEntryRecord>>,
     changes: VecDeque<ChangeRequest>,
     flying: Option<(i64, Block, BlockHash)>,
     /// The window is to be closed with the next block.
@@ -354,7 +354,7 @@ impl Desk {
 /// Decides, and keeps what goes into a block.
 fn put(
     book: &Arc<Allocator>,
-    (grants, entering): (&mut VecDeque<Pending<Grant>>, &mut VecDeque<Box<BallotEntry>>),
+    (grants, entering): (&mut VecDeque<Pending<Grant>>, &mut VecDeque<Box<DrawEntryRecord>>),
     ask: &BookingRequest<'_>,
     us: i64,
 ) -> Said {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use giliran_allocator::{StateChange, Folded, FoundBooking, StateMachine};
+use giliran_allocator::{Folded, FoundBooking, StateChange, StateMachine};
 use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
 use giliran_wire::ledger::{Block, Chain, Foreign};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::FeedError;
 use crate::availability::Places;
@@ -22,7 +22,7 @@ pub(crate) struct Outgoing {
 /// Folds blocks into events, on the state that the ledger's fold keeps.
 #[derive(Debug)]
 pub(crate) struct Changes {
-    domain: Domain,
+    domain: Namespace,
     keeper: StateMachine,
     places: Places,
     /// Foreign messages met since they were last asked for.
@@ -34,7 +34,7 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Begins with this generation.
-    pub(crate) fn new(domain: Domain, generation: u32) -> Self {
+    pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
         let keeper = StateMachine::beginning_with(generation);
         let (places, foreign, expected) = Default::default();
         Self { domain, keeper, places, foreign, expected }
@@ -203,7 +203,7 @@ mod tests {
                 entries: Vec::new(),
             };
             let after = after.map(|(seq, n)| EventId { ledger: LEDGER, seq, n });
-            let changes = Changes::new(Domain::default(), 1);
+            let changes = Changes::new(Namespace::default(), 1);
             let mut bench = Self { changes, after, next, seq: 0 };
             bench.block(vec![Entry::Genesis(genesis)]).unwrap();
             bench.next.epoch = 1;

@@ -13,7 +13,7 @@ use giliran_nats::state::State;
 use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -47,7 +47,7 @@ const CONSUMER: &str = "giliran-feed";
 #[derive(Debug)]
 pub struct Feed {
     client: Client,
-    domain: Domain,
+    domain: Namespace,
     health: Health,
 }
 
@@ -60,7 +60,7 @@ enum End {
 
 impl Feed {
     /// Of a ledger at this broker that is not opened yet. Within a runtime.
-    pub fn new(client: Client, domain: Domain) -> Self {
+    pub fn new(client: Client, domain: Namespace) -> Self {
         let health = Health::new(&client, &domain, "feed");
         Self { client, domain, health }
     }

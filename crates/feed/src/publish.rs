@@ -23,7 +23,7 @@ use futures_util::StreamExt;
 use giliran_nats::Error;
 use giliran_nats::connection::connects;
 use giliran_wire::event::{CONTENT_TYPE, EventId};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::FeedError;
 use crate::changes::Outgoing;
@@ -74,7 +74,7 @@ impl Streams {
     /// Opens them; makes them where they are missing.
     pub(crate) async fn open(
         client: &Client,
-        domain: &Domain,
+        domain: &Namespace,
         replicas: usize,
     ) -> Result<Self, Error> {
         let mut context = jetstream::new(client.clone());
@@ -269,7 +269,7 @@ fn whom(event: &[u8]) -> Option<String> {
     whom.map(str::to_owned)
 }
 
-fn events_config(domain: &Domain) -> Config {
+fn events_config(domain: &Namespace) -> Config {
     Config {
         name: domain.events_stream(),
         subjects: vec![domain.events_filter()],

@@ -10,7 +10,7 @@ use async_nats::Client;
 use async_nats::connection::State;
 use giliran_nats::Error;
 use giliran_nats::lease::{Held, Lease};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 /// How long a copy that vanished keeps the others waiting.
 const TTL: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn new(client: &Client, domain: &Domain, replicas: usize) -> Self {
+    pub(crate) fn new(client: &Client, domain: &Namespace, replicas: usize) -> Self {
         // Inboxes are random: no other copy has this name.
         let lease = Lease::of_feeds(client, domain, &client.new_inbox(), replicas);
         Self { client: client.clone(), lease, held: None, lapsed: false }

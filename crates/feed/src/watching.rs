@@ -13,7 +13,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
 use giliran_nats::Error;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use serde_json::{Map, Value, json};
 
 /// Where clients' inboxes are, and nothing that Giliran relies on.
@@ -43,7 +43,7 @@ const PASSED_ON: [&str; 8] = [
 ];
 
 /// Answers until it is dropped.
-pub(crate) async fn serve(client: Client, domain: Domain) {
+pub(crate) async fn serve(client: Client, domain: Namespace) {
     let subject = domain.request("watch.availability");
     let stream = format!("KV_{}", domain.availability_bucket());
     let mut context = jetstream::new(client.clone());

@@ -21,7 +21,7 @@ use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
     ReturnRule, Rules, Seat, Session, Slot, TakeOver,
 };
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{
     BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
 };
@@ -72,7 +72,7 @@ impl Rig {
         let server = server.await.unwrap();
         let client = connect(&server.url(), "test", &login).await.unwrap();
         let genesis = Genesis {
-            prefix: Domain::DEFAULT_PREFIX.to_owned(),
+            prefix: Namespace::DEFAULT_PREFIX.to_owned(),
             applicant_key: KeyFingerprint([0; 16]),
             release: "test".to_owned(),
             continues: None,
@@ -80,7 +80,7 @@ impl Rig {
         };
         let time = giliran_nats::clock::now();
         let ledger =
-            ledger::init(&client, &Domain::default(), genesis, LEDGER, time, 1).await.unwrap();
+            ledger::init(&client, &Namespace::default(), genesis, LEDGER, time, 1).await.unwrap();
         let appender = ledger.appender(&client).await.unwrap();
         let (_, previous) = Block::open(&ledger.read_at(1).await.unwrap().unwrap()).unwrap();
         let next = Block {
@@ -174,9 +174,9 @@ impl Rig {
 
     async fn feed_as(&self, login: &Login) -> Running {
         let client = connect(&self.server.url(), "feed", login).await.unwrap();
-        let ledger = ledger::open(&client, &Domain::default()).await.unwrap();
+        let ledger = ledger::open(&client, &Namespace::default()).await.unwrap();
         let (shutdown, asked) = watch::channel(false);
-        let feed = Feed::new(client, Domain::default());
+        let feed = Feed::new(client, Namespace::default());
         let view = feed.view();
         let task = tokio::spawn(async move { feed.run(ledger, asked).await });
         Running { view, shutdown, task }
@@ -185,7 +185,7 @@ impl Rig {
     /// The stream holds the event of each grant, once and in order.
     async fn check_events(&self) {
         let context = jetstream::new(self.client.clone());
-        let stream = context.get_stream(Domain::default().events_stream()).await.unwrap();
+        let stream = context.get_stream(Namespace::default().events_stream()).await.unwrap();
         let there = stream.get_info().await.unwrap().state.messages;
         assert_eq!(there, self.expected.len() as u64, "events in the stream");
         let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
@@ -208,7 +208,8 @@ impl Rig {
     /// The bucket comes to hold what is free.
     async fn check_places(&self) {
         let context = jetstream::new(self.client.clone());
-        let bucket = context.get_key_value(Domain::default().availability_bucket()).await.unwrap();
+        let bucket =
+            context.get_key_value(Namespace::default().availability_bucket()).await.unwrap();
         let since = Instant::now();
         for slot in 0..SLOTS {
             let key = format!("week.harbour.{}.all", date(slot));
@@ -453,7 +454,7 @@ impl Rig {
     /// Publishes an event as somebody else would.
     async fn publish(&self, id: &str, payload: String) {
         let context = jetstream::new(self.client.clone());
-        let subject = Domain::default().event("confirmed", "harbour", "2030-01-01");
+        let subject = Namespace::default().event("confirmed", "harbour", "2030-01-01");
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", id);
         headers.insert("Content-Type", "application/cloudevents+json");
@@ -497,7 +498,7 @@ async fn an_empty_event_stream_is_filled_again() {
     let tail = rig.seq;
     feed.until("at the tail", |_, to| to.seq == tail).await;
     let context = jetstream::new(rig.client.clone());
-    let stream = context.get_stream(Domain::default().events_stream()).await.unwrap();
+    let stream = context.get_stream(Namespace::default().events_stream()).await.unwrap();
     let deleted = stream.delete_message(10).await;
     assert!(deleted.is_err(), "single events cannot be deleted");
     let config = stream.cached_info().config.clone();

@@ -8,8 +8,8 @@ use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
 use giliran_verify::statement::{Cause, Change, Offered, Places};
 use giliran_wire::ledger::journal::{Action, Journal};
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Chain, DrawRecord, Entry, Grant,
-    OpeningRecord, Order, Reading, Seat, Signed, Tally,
+    Adjust, Adjustment, Cancel, CancelCause, Chain, DrawEntryRecord, DrawRecord, Entry, Grant,
+    OpeningRecord, Order, Reading, RejectionCount, Seat, Signed,
 };
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp};
 
@@ -138,10 +138,10 @@ pub struct Recorded {
     pub(super) returns: Vec<Return>,
     pub(super) entered: Entered,
     /// Those who entered, in order.
-    pub(super) ballots: Vec<(Timestamp, BallotEntry)>,
+    pub(super) ballots: Vec<(Timestamp, DrawEntryRecord)>,
     /// Those of them who left again.
     pub(super) left: HashSet<BookingId>,
-    pub(super) tallies: Vec<Tally>,
+    pub(super) tallies: Vec<RejectionCount>,
     /// Places of live bookings by account, once the window had closed and its draw or
     /// last round was held; before, at the end.
     pub(super) holdings: Vec<(Option<Pseudonym>, u64)>,
@@ -196,10 +196,12 @@ impl Recorded {
     /// Places of a slot that could be had after a sequence.
     /// Entries of the opening's own draw, once it is held: all who asked, with when,
     /// and whether they got a place. None where there was no such draw.
-    pub(super) fn drawn(&self) -> Option<impl Iterator<Item = (Timestamp, &BallotEntry, bool)>> {
+    pub(super) fn drawn(
+        &self,
+    ) -> Option<impl Iterator<Item = (Timestamp, &DrawEntryRecord, bool)>> {
         let held = self.record.rules.order == Order::Draw
             && self.entered.drawn + self.entered.not_drawn > 0;
-        let own = |(_, entry): &&(Timestamp, BallotEntry)| {
+        let own = |(_, entry): &&(Timestamp, DrawEntryRecord)| {
             !entry.waits && !self.left.contains(&entry.receipt)
         };
         held.then(|| {
@@ -439,7 +441,7 @@ impl Reader {
             }
             Entry::Refusals(refusals) if refusals.opening == ordinal => {
                 for tally in refusals.tallies {
-                    let Tally { slot, reason, second, count, .. } = tally;
+                    let RejectionCount { slot, reason, second, count, .. } = tally;
                     self.changes
                         .push((Change::Refused { slot, reason, second, count }, Places::default()));
                     found.tallies.push(tally);

@@ -14,7 +14,7 @@ use giliran_fairness::random::Random;
 use giliran_report::digits;
 use giliran_wire::admin::Bookings;
 use giliran_wire::client_log::Choice;
-use giliran_wire::ledger::{Adjustment, BallotEntry, Order};
+use giliran_wire::ledger::{Adjustment, DrawEntryRecord, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
@@ -331,8 +331,9 @@ fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request>
     // Behind the close of a draw nobody asks for its places any more: who waits there
     // waits for returned ones.
     let draw = recorded.record.rules.order == Order::Draw;
-    let stays_out =
-        |ballot: &BallotEntry| recorded.left.contains(&ballot.receipt) || (draw && ballot.waits);
+    let stays_out = |ballot: &DrawEntryRecord| {
+        recorded.left.contains(&ballot.receipt) || (draw && ballot.waits)
+    };
     for (at, ballot) in recorded.ballots.iter().filter(|(_, ballot)| !stays_out(ballot)) {
         entered.insert(ballot.receipt);
         let booked = recorded.by_booking.get(&ballot.receipt).map(|at| &recorded.bookings[*at]);

@@ -2,10 +2,10 @@
 
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, BookableUntil, Cancel, CancelCause, Chain, Confirm,
+    Adjust, Adjustment, Block, BookableUntil, Cancel, CancelCause, Chain, Confirm, DrawEntryRecord,
     DrawRecord, Entry, Expire, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
-    Reading, Refusals, Released, Reschedule, ReturnRule, Rules, Seat, Session, Slot, TakeOver,
-    Tally,
+    Reading, RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seat,
+    Session, Slot, TakeOver,
 };
 use giliran_wire::{
     BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
@@ -163,12 +163,12 @@ pub(super) fn cancel(n: u8, release_at: Option<Timestamp>) -> Entry {
 }
 
 pub(super) fn refused(second: i64, slot: Option<u32>, count: u64) -> Entry {
-    let tally = Tally { slot, reason: 11, second, channel: Some("web".into()), count };
-    Entry::Refusals(Refusals { opening: 0, tallies: vec![tally] })
+    let tally = RejectionCount { slot, reason: 11, second, channel: Some("web".into()), count };
+    Entry::Refusals(RejectionDigest { opening: 0, tallies: vec![tally] })
 }
 
 fn enter(n: u8, slots: Vec<u32>, waits: bool) -> Entry {
-    Entry::Draw(DrawRecord::Entered(Box::new(BallotEntry {
+    Entry::Draw(DrawRecord::Entered(Box::new(DrawEntryRecord {
         receipt: booking(n),
         opening: 0,
         applicants: vec![person(n)],
@@ -391,9 +391,9 @@ fn moves_late_payments_and_draws_keep_the_places_together() {
     ledger.append(
         60_050,
         vec![
-            Entry::Draw(DrawRecord::Drawing { opening: 0, round: 1, grants: 1 }),
+            Entry::Draw(DrawRecord::GroupBegin { opening: 0, round: 1, grants: 1 }),
             grant(3, 0, &[1], Some(1)),
-            Entry::Draw(DrawRecord::Drawn { opening: 0, round: 1 }),
+            Entry::Draw(DrawRecord::GroupEnd { opening: 0, round: 1 }),
             Entry::Draw(DrawRecord::NotDrawn { receipt: booking(4) }),
         ],
     );
@@ -458,7 +458,7 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
         10,
         vec![grant(1, 0, &[1], None), grant(3, 0, &[2], None), grant(2, 0, &[3], None)],
     );
-    let tally = |channel: &str, reason, count| Tally {
+    let tally = |channel: &str, reason, count| RejectionCount {
         slot: Some(0),
         reason,
         second: OPENS / 1_000 + 5,
@@ -467,7 +467,7 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
     };
     // `not_open` (3) is no refusal of a place.
     let tallies = vec![tally("web", 11, 6), tally("mobile", 11, 1), tally("mobile", 3, 50)];
-    ledger.append(9_000, vec![Entry::Refusals(Refusals { opening: 0, tallies })]);
+    ledger.append(9_000, vec![Entry::Refusals(RejectionDigest { opening: 0, tallies })]);
     let figures = ledger.figures();
     assert_eq!(figures.answered, Answered::Requests);
     let of = |name: &str| figures.groups.iter().find(|group| group.name == name).unwrap().fared;
@@ -755,10 +755,10 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     ledger.append(
         610_000,
         vec![
-            Entry::Draw(DrawRecord::Drawing { opening: 0, round: 1, grants: 2 }),
+            Entry::Draw(DrawRecord::GroupBegin { opening: 0, round: 1, grants: 2 }),
             grant(3, 1, &[1], Some(9)),
             grant(1, 1, &[2], Some(9)),
-            Entry::Draw(DrawRecord::Drawn { opening: 0, round: 1 }),
+            Entry::Draw(DrawRecord::GroupEnd { opening: 0, round: 1 }),
             Entry::Draw(DrawRecord::NotDrawn { receipt: booking(2) }),
         ],
     );

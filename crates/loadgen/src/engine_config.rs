@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use giliran_fairness::scenario::Scenario;
 use giliran_wire::ledger::Order;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Timestamp};
 
 /// Time to start the engine and the surge before it opens.
@@ -20,7 +20,7 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// fast.
 pub fn configuration(
     scenario: &Scenario,
-    domain: &Domain,
+    domain: &Namespace,
     order: Order,
     speed: f64,
     now: Timestamp,

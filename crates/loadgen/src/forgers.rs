@@ -8,7 +8,7 @@ use giliran_fairness::random::{Random, mix};
 use giliran_fairness::scenario::Kind;
 use giliran_wire::answer::{Answer, Booking, Reason, Status, Verdict};
 use giliran_wire::client_log::Seen;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{BookingId, request};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -80,7 +80,7 @@ pub(crate) fn begin(
 
 struct Forger {
     client: Client,
-    domain: Domain,
+    domain: Namespace,
     random: Random,
     every: Duration,
     /// Requests to send again, and to forge.

@@ -35,7 +35,7 @@ use giliran_fairness::scenario::{Kind, Scenario};
 use giliran_fairness::{Arm, Means};
 use giliran_wire::client_log::Writer;
 use giliran_wire::ledger::{Order, ReturnRule};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use target::Engine;
 use tokio::sync::watch;
 
@@ -52,7 +52,7 @@ const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
 #[derive(Debug, Clone)]
 pub struct Rush {
     /// Under which subjects.
-    pub domain: Domain,
+    pub domain: Namespace,
     /// Who asks, as scaled.
     pub scenario: Scenario,
     /// What it was scaled by.

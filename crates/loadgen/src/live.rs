@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use giliran_wire::answer::Reason;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use super::target::{Engine, Ground};
 
@@ -84,7 +84,7 @@ impl Live {
 }
 
 /// Asks the engine for its free places, now and then.
-pub(crate) async fn watch_free(client: Client, domain: Domain, ground: Ground, live: Arc<Live>) {
+pub(crate) async fn watch_free(client: Client, domain: Namespace, ground: Ground, live: Arc<Live>) {
     let offices: BTreeSet<String> = ground.offices.iter().map(|site| site.id.clone()).collect();
     let mut every = tokio::time::interval(LOOKS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

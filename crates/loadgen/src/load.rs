@@ -18,7 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::{Answer, Reason, Verdict};
 use giliran_wire::client_log::{Attempt, Choice, Seen, Writer};
 use giliran_wire::request;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -39,7 +39,7 @@ const FAMILIES: f64 = 0.15;
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Under which subjects.
-    pub domain: Domain,
+    pub domain: Namespace,
     /// How many people ask; repeats and further tries come on top.
     pub people: u64,
     /// How many a second at the peak.

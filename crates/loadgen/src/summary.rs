@@ -535,7 +535,7 @@ mod tests {
         let scenario = shipped("calm").unwrap();
         let tally = Tally::new(&scenario, 0, 1);
         let rush = Rush {
-            domain: giliran_wire::subject::Domain::default(),
+            domain: giliran_wire::subject::Namespace::default(),
             scenario,
             scale: 1.0,
             opening: None,

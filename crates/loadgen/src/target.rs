@@ -8,7 +8,7 @@ use async_nats::{Client, jetstream};
 use futures_util::StreamExt;
 use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::{Availability, Overview, Phase};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Timestamp, request};
 
 use super::RushError;
@@ -80,7 +80,7 @@ pub(crate) struct Site {
 impl Engine {
     /// Asks what there is: all of it, or office by office where that does not fit
     /// one message.
-    pub(crate) async fn look(client: &Client, domain: &Domain) -> Result<Self, RushError> {
+    pub(crate) async fn look(client: &Client, domain: &Namespace) -> Result<Self, RushError> {
         let mut engine = Self {
             openings: Vec::new(),
             now: Timestamp::from_millis(0),
@@ -105,7 +105,7 @@ impl Engine {
     async fn learn(
         &mut self,
         client: &Client,
-        domain: &Domain,
+        domain: &Namespace,
         office: Option<&str>,
     ) -> Result<bool, RushError> {
         let asked = Instant::now();
@@ -331,7 +331,7 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
 /// One answer to `availability`.
 async fn availability(
     client: &Client,
-    domain: &Domain,
+    domain: &Namespace,
     office: Option<&str>,
 ) -> Result<Vec<u8>, RushError> {
     let subject = domain.request("availability");
@@ -350,7 +350,7 @@ async fn availability(
 
 /// The offices in the bucket of free places, for engines that have more than one
 /// message can show.
-async fn offices_told(client: &Client, domain: &Domain) -> Result<BTreeSet<String>, RushError> {
+async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<String>, RushError> {
     let cannot = || {
         RushError::Misfit(
             "the engine has more places than one message can show, and no bucket of free places \

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_nats::Client;
 use bytes::Bytes;
 use giliran_wire::ledger::{Block, Chain, Foreign};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 
 use crate::clock::Moment;
@@ -173,7 +173,7 @@ pub struct Health {
 impl Health {
     /// Of a part of this name that starts. The watch begins to look at once, so this
     /// is called within a runtime.
-    pub fn new(client: &Client, domain: &Domain, part: &'static str) -> Self {
+    pub fn new(client: &Client, domain: &Namespace, part: &'static str) -> Self {
         let watch = LedgerWatch::start(client, domain, part);
         Self { watch, reports: Reports::new(part), progress: watch::Sender::default() }
     }

@@ -20,7 +20,7 @@ use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use giliran_wire::Timestamp;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::error::Doing;
@@ -99,18 +99,18 @@ impl Lease {
     /// Of the engines of this domain, for `holder`: an engine's name and, after a space,
     /// what tells this run of it from others. Should the bucket have
     /// to be made, it gets so many replicas.
-    pub fn of_engines(client: &Client, domain: &Domain, holder: &str, replicas: usize) -> Self {
+    pub fn of_engines(client: &Client, domain: &Namespace, holder: &str, replicas: usize) -> Self {
         Self::new(client, domain, ENGINE, holder, replicas)
     }
 
     /// Of the feeds of this domain.
-    pub fn of_feeds(client: &Client, domain: &Domain, holder: &str, replicas: usize) -> Self {
+    pub fn of_feeds(client: &Client, domain: &Namespace, holder: &str, replicas: usize) -> Self {
         Self::new(client, domain, FEED, holder, replicas)
     }
 
     fn new(
         client: &Client,
-        domain: &Domain,
+        domain: &Namespace,
         key: &'static str,
         holder: &str,
         replicas: usize,

@@ -5,7 +5,7 @@
 use giliran_nats::connection::{self, Login};
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::{ErrorKind, ledger, suitability};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 const USERS: &str = "accounts { A { jetstream: enabled, users: [ { user: gateway, password: secret, \
     permissions { publish: { allow: [\"$JS.API.INFO\"] }, subscribe: { allow: [\"_INBOX_gateway.>\"] } } } ] } }";
@@ -30,7 +30,7 @@ async fn a_login_without_its_inbox_is_told_so() {
     let refused = suitability::check(&client, None).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsuitable);
     assert!(refused.to_string().contains("--nats-inbox-prefix"), "{refused}");
-    let refused = ledger::open(&client, &Domain::default()).await.unwrap_err();
+    let refused = ledger::open(&client, &Namespace::default()).await.unwrap_err();
     assert!(refused.to_string().contains("--nats-inbox-prefix"), "{refused}");
     let client =
         connection::connect(&server.url(), "test", &login(Some("_INBOX_gateway"))).await.unwrap();

@@ -13,7 +13,7 @@ use giliran_nats::state::State;
 use giliran_nats::watch::{LedgerWatch, Mark};
 use giliran_nats::{ErrorKind, connection};
 use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, TakeOver};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ struct Rig {
     _folder: tempfile::TempDir,
     _server: Server,
     client: Client,
-    domain: Domain,
+    domain: Namespace,
     blocks: Vec<Vec<u8>>,
 }
 
@@ -71,7 +71,7 @@ impl Rig {
         .await
         .unwrap();
         let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-        let domain = Domain::default();
+        let domain = Namespace::default();
         Self { _folder: folder, _server: server, client, domain, blocks: blocks() }
     }
 

@@ -8,7 +8,7 @@ use giliran_nats::ledger::append::AppendOutcome;
 use giliran_nats::ledger::reader::Durable;
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, SnapshotPart};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
 
 fn genesis(continues: Option<BlockHash>) -> Genesis {
@@ -58,7 +58,7 @@ async fn the_newest_is_found_from_one_that_is_gone() {
     let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
     let (id, time) = (LedgerId([7; 16]), Timestamp::from_millis(5));
     let genesis = genesis(None);
-    let first = ledger::init(&client, &Domain::default(), genesis, id, time, 1).await.unwrap();
+    let first = ledger::init(&client, &Namespace::default(), genesis, id, time, 1).await.unwrap();
     assert_eq!(first.newest().await.unwrap().generation(), 1);
     let mut appender = first.appender(&client).await.unwrap();
     // One that has read it to its end, and what it said last is lost.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use giliran_nats::lease::Lease;
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::{ErrorKind, connection};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 const TTL: Duration = Duration::from_secs(3);
 
@@ -19,7 +19,7 @@ async fn every_lease_has_an_end() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(folder.path()).await;
     let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-    let open = |holder| Lease::of_engines(&client, &Domain::default(), holder, 1);
+    let open = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
     let (first, second) = (open("first"), open("second"));
     let held = first.acquire(TTL).await.unwrap().expect("free at first");
     assert!(second.acquire(TTL).await.unwrap().is_none());
@@ -59,11 +59,11 @@ async fn a_bucket_whose_keys_cannot_end_is_refused() {
     let server = server(folder.path()).await;
     let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
     let context = async_nats::jetstream::new(client.clone());
-    let bucket = Domain::default().lease_bucket();
+    let bucket = Namespace::default().lease_bucket();
     let by_hand =
         async_nats::jetstream::kv::Config { bucket: bucket.clone(), ..Default::default() };
     context.create_key_value(by_hand).await.unwrap();
-    let lease = Lease::of_engines(&client, &Domain::default(), "first", 1);
+    let lease = Lease::of_engines(&client, &Namespace::default(), "first", 1);
     let refused = lease.open().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsuitable);
     for word in [bucket.as_str(), "time to live", "nats stream edit KV_", "--allow-msg-ttl"] {
@@ -82,7 +82,7 @@ async fn a_lease_that_was_taken_without_knowing_is_the_holders() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(folder.path()).await;
     let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-    let lease = |holder| Lease::of_engines(&client, &Domain::default(), holder, 1);
+    let lease = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
     let lost = lease("first").acquire(TTL).await.unwrap().expect("free");
     let mut held = lease("first").acquire(TTL).await.unwrap().expect("its own");
     assert!(lease("second").acquire(TTL).await.unwrap().is_none());

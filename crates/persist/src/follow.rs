@@ -11,7 +11,7 @@ use giliran_nats::ledger::archive::Archive;
 use giliran_nats::state::State;
 use giliran_nats::watch::Mark;
 use giliran_wire::ledger::{Block, Chain};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 
 use crate::rows::Batch;
@@ -49,7 +49,7 @@ impl Persist {
         url: StoreUrl,
         archive: Option<Archive>,
         client: &async_nats::Client,
-        domain: &Domain,
+        domain: &Namespace,
     ) -> Self {
         Self { url, archive, health: Health::new(client, domain, "persist") }
     }

@@ -341,8 +341,8 @@ impl Rows {
                 Entry::Adjust(adjust) => {
                     self.batch.adjusted.extend(adjusted(adjust.opening, &adjust.change));
                 }
-                Entry::Draw(DrawRecord::Drawing { .. }) => drawn = true,
-                Entry::Draw(DrawRecord::Drawn { .. }) => drawn = false,
+                Entry::Draw(DrawRecord::GroupBegin { .. }) => drawn = true,
+                Entry::Draw(DrawRecord::GroupEnd { .. }) => drawn = false,
                 Entry::Draw(record) => self.draw(seq, record)?,
             }
         }
@@ -395,8 +395,8 @@ impl Rows {
             DrawRecord::Committed { .. }
             | DrawRecord::Root { .. }
             | DrawRecord::Revealed { .. }
-            | DrawRecord::Drawing { .. }
-            | DrawRecord::Drawn { .. } => {}
+            | DrawRecord::GroupBegin { .. }
+            | DrawRecord::GroupEnd { .. } => {}
         }
         Ok(())
     }

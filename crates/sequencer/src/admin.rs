@@ -4,13 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use giliran_allocator::{Durable, FoundBooking, StateMachine, Opening, Openings, Refusal};
+use giliran_allocator::{Durable, FoundBooking, Opening, Openings, Refusal, StateMachine};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
 use giliran_wire::{BookingId, Position, Timestamp};
 
-use crate::block_builder::Gathered;
+use crate::block_builder::BlockDraft;
 use crate::block_builder::entry_bytes;
 use crate::branch::Branch;
 use crate::effect::{Effect, Now, Outcome};
@@ -24,7 +24,7 @@ const ADJUSTMENT_BYTES: usize = 32 * 1024;
 
 /// An operator's action, its names resolved.
 #[derive(Debug, Clone)]
-pub struct Action {
+pub struct AdminCommand {
     /// The opening's ordinal.
     pub opening: u32,
     /// The operator's name.
@@ -32,14 +32,14 @@ pub struct Action {
     /// The operator's reason.
     pub reason: String,
     /// What is to be done.
-    pub act: Act,
+    pub act: AdminOp,
     /// True: nothing is done, only told what would be.
     pub dry_run: bool,
 }
 
 /// What operators can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum AdminOp {
     /// Sets a slot's quota.
     Quota {
         /// The slot.
@@ -77,7 +77,7 @@ pub enum Act {
 
 /// What an action came to.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct AdminReport {
     /// True: nothing was done, this is what would be.
     pub dry_run: bool,
     /// The opening, unless its days are over.
@@ -122,8 +122,8 @@ pub struct Came {
 
 /// An action on its way.
 #[derive(Debug)]
-pub(crate) struct Job<T> {
-    action: Action,
+pub(crate) struct AdminJob<T> {
+    action: AdminCommand,
     /// None: they were told `busy`.
     ticket: Option<T>,
     /// Since when it waits, on the monotonic clock.
@@ -132,17 +132,17 @@ pub(crate) struct Job<T> {
     bookings: VecDeque<BookingId>,
     changed: Vec<BookingId>,
     adjusted: bool,
-    report: Report,
+    report: AdminReport,
 }
 
-impl<T> Job<T> {
-    pub(crate) fn new(action: Action, ticket: T, now: Now) -> Self {
+impl<T> AdminJob<T> {
+    pub(crate) fn new(action: AdminCommand, ticket: T, now: Now) -> Self {
         let slots = match &action.act {
-            Act::Quota { slot, .. } | Act::Reserve { slot, .. } => vec![*slot],
-            Act::Halt { slots, .. } => slots.clone(),
-            Act::ClosesAt { .. } | Act::Beacon { .. } => Vec::new(),
+            AdminOp::Quota { slot, .. } | AdminOp::Reserve { slot, .. } => vec![*slot],
+            AdminOp::Halt { slots, .. } => slots.clone(),
+            AdminOp::ClosesAt { .. } | AdminOp::Beacon { .. } => Vec::new(),
         };
-        let report = Report { slots, ..Report::default() };
+        let report = AdminReport { slots, ..AdminReport::default() };
         let (bookings, changed) = (VecDeque::new(), Vec::new());
         let (ticket, since_ms) = (Some(ticket), now.mono_ms);
         Self { action, ticket, since_ms, bookings, changed, adjusted: false, report }
@@ -155,7 +155,7 @@ impl<T> Job<T> {
     /// What is put on record of it.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let adjust = |change| {
-            let Action { opening, operator, reason, .. } = self.action.clone();
+            let AdminCommand { opening, operator, reason, .. } = self.action.clone();
             Entry::Adjust(Adjust { opening, operator, reason, change })
         };
         self.changes().into_iter().map(adjust).collect()
@@ -163,35 +163,37 @@ impl<T> Job<T> {
 
     pub(crate) fn changes(&self) -> Vec<Adjustment> {
         match &self.action.act {
-            Act::Quota { slot, quota } => vec![Adjustment::Quota { slot: *slot, quota: *quota }],
-            Act::Reserve { slot, places } => {
+            AdminOp::Quota { slot, quota } => {
+                vec![Adjustment::Quota { slot: *slot, quota: *quota }]
+            }
+            AdminOp::Reserve { slot, places } => {
                 vec![Adjustment::Reserve { slot: *slot, places: *places }]
             }
-            Act::Halt { slots, halted, bookings } => {
+            AdminOp::Halt { slots, halted, bookings } => {
                 let (halted, bookings) = (*halted, *bookings);
                 let halt = |slot: &u32| Adjustment::Halt { slot: *slot, halted, bookings };
                 slots.iter().map(halt).collect()
             }
-            Act::ClosesAt { closes_at } => vec![Adjustment::ClosesAt { closes_at: *closes_at }],
-            Act::Beacon { signature } => vec![Adjustment::Beacon { value: signature.clone() }],
+            AdminOp::ClosesAt { closes_at } => vec![Adjustment::ClosesAt { closes_at: *closes_at }],
+            AdminOp::Beacon { signature } => vec![Adjustment::Beacon { value: signature.clone() }],
         }
     }
 
     pub(crate) fn fate(&self) -> Bookings {
         match self.action.act {
-            Act::Halt { halted: true, bookings, .. } => bookings,
+            AdminOp::Halt { halted: true, bookings, .. } => bookings,
             _ => Bookings::Keep,
         }
     }
 
     /// What it would come to by what is durable now.
-    pub(crate) fn would(&self, keeper: &StateMachine, opening: &Arc<Opening>) -> Report {
+    pub(crate) fn would(&self, keeper: &StateMachine, opening: &Arc<Opening>) -> AdminReport {
         let concerned = concerned(keeper, self);
-        let mut report = Report {
+        let mut report = AdminReport {
             dry_run: true,
             opening: Some(Arc::clone(opening)),
             slots: self.report.slots.clone(),
-            ..Report::default()
+            ..AdminReport::default()
         };
         match self.fate() {
             Bookings::Keep => report.concerned = concerned,
@@ -219,7 +221,7 @@ impl<T> Job<T> {
         opening: Option<Arc<Opening>>,
         came: Result<Came, Refusal>,
     ) -> Acted {
-        let Action { operator, reason, .. } = self.action.clone();
+        let AdminCommand { operator, reason, .. } = self.action.clone();
         Acted { opening, operator, reason, changes: self.changes(), came }
     }
 
@@ -233,7 +235,7 @@ impl<T> Sequencer<T> {
     /// Gives up actions of which nothing is on record after so long; of others it is
     /// only not told any more.
     pub(crate) fn give_up_actions(&mut self, now: Now) {
-        let overdue = |job: &Job<T>| job.ticket.is_some() && is_overdue(job.since_ms, now);
+        let overdue = |job: &AdminJob<T>| job.ticket.is_some() && is_overdue(job.since_ms, now);
         if !self.admin.iter().any(overdue) {
             return;
         }
@@ -255,7 +257,7 @@ impl<T> Sequencer<T> {
     /// their bytes already.
     pub(crate) fn gather_adjustments(
         &mut self,
-        block: &mut Gathered<T>,
+        block: &mut BlockDraft<T>,
         time: Timestamp,
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
@@ -272,7 +274,7 @@ impl<T> Sequencer<T> {
                 continue;
             };
             let revealed = match &job.action.act {
-                Act::Beacon { signature } => {
+                AdminOp::Beacon { signature } => {
                     let revealed = self.reveal(job.action.opening, signature);
                     revealed.map(Some).map_err(str::to_owned)
                 }
@@ -314,7 +316,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Moves or cancels bookings that an action on record concerns.
-    pub(crate) fn gather_jobs(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+    pub(crate) fn gather_jobs(&mut self, block: &mut BlockDraft<T>, time: Timestamp) {
         let mut jobs = std::mem::take(&mut self.admin);
         let Some(place) = jobs.iter().position(|job| job.adjusted) else {
             self.admin = jobs;
@@ -351,7 +353,7 @@ impl<T> Sequencer<T> {
     }
 
     /// A block with these actions is durable.
-    pub(crate) fn adjusted(&mut self, jobs: Vec<Job<T>>, durable: Durable) {
+    pub(crate) fn adjusted(&mut self, jobs: Vec<AdminJob<T>>, durable: Durable) {
         for mut job in jobs {
             if !job.adjusted {
                 job.adjusted = true;
@@ -393,7 +395,7 @@ impl<T> Sequencer<T> {
         std::mem::take(&mut self.acted)
     }
 
-    pub(crate) fn refuse(&mut self, job: Job<T>, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, job: AdminJob<T>, refusal: Refusal) {
         if !job.action.dry_run {
             let opening = self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
             self.acted.push(job.ended(opening, Err(refusal.clone())));
@@ -410,11 +412,11 @@ impl<T> Sequencer<T> {
 }
 
 /// Why the order of an opening forbids an action.
-fn forbidden(opening: &Opening, act: &Act, beacon: bool) -> Option<&'static str> {
+fn forbidden(opening: &Opening, act: &AdminOp, beacon: bool) -> Option<&'static str> {
     if opening.is_drawing() {
         return Some("opening: its draw is not over; nothing of it changes until then");
     }
-    let Act::ClosesAt { closes_at } = act else { return None };
+    let AdminOp::ClosesAt { closes_at } = act else { return None };
     let seeded = opening.record().rules.order != Order::FirstCome;
     if seeded && opening.phase() == Phase::Closed {
         return Some("opening: it has closed, and the seed of its order is revealed");
@@ -428,8 +430,8 @@ fn forbidden(opening: &Opening, act: &Act, beacon: bool) -> Option<&'static str>
 }
 
 /// Why more places are to be kept back than there are.
-fn excessive(opening: &Opening, act: &Act) -> Option<String> {
-    let Act::Reserve { slot, places } = act else { return None };
+fn excessive(opening: &Opening, act: &AdminOp) -> Option<String> {
+    let AdminOp::Reserve { slot, places } = act else { return None };
     let quota = opening.slot(*slot).quota;
     (*places > quota).then(|| format!("places: {places} is more than the quota, {quota}"))
 }
@@ -439,10 +441,10 @@ fn excessive(opening: &Opening, act: &Act) -> Option<String> {
 fn overlapping(
     openings: &Openings,
     opening: &Opening,
-    act: &Act,
+    act: &AdminOp,
     now: Timestamp,
 ) -> Option<String> {
-    let Act::ClosesAt { closes_at } = act else { return None };
+    let AdminOp::ClosesAt { closes_at } = act else { return None };
     let (opens_at, ends_at) = opening.window();
     let beside = |closes_at: Timestamp, (from, to): (Timestamp, Timestamp)| {
         closes_at > from && closes_at > now && opens_at < to && to > now
@@ -470,17 +472,19 @@ fn refusal(reason: Reason, detail: &str) -> Refusal {
 
 /// The bookings an action concerns: those of slots that were closed, or those
 /// whose numbers lie beyond a lowered quota.
-fn concerned<T>(keeper: &StateMachine, job: &Job<T>) -> Vec<FoundBooking> {
+fn concerned<T>(keeper: &StateMachine, job: &AdminJob<T>) -> Vec<FoundBooking> {
     let of = |slot: &u32| keeper.bookings_in(job.action.opening, *slot);
     match &job.action.act {
-        Act::Quota { slot, quota } => {
-            let beyond = |found: &FoundBooking| found.booking.seats.iter().any(|s| s.number > *quota);
+        AdminOp::Quota { slot, quota } => {
+            let beyond =
+                |found: &FoundBooking| found.booking.seats.iter().any(|s| s.number > *quota);
             of(slot).into_iter().filter(beyond).collect()
         }
-        Act::Halt { slots, halted: true, .. } => slots.iter().flat_map(of).collect(),
-        Act::Halt { .. } | Act::Reserve { .. } | Act::ClosesAt { .. } | Act::Beacon { .. } => {
-            Vec::new()
-        }
+        AdminOp::Halt { slots, halted: true, .. } => slots.iter().flat_map(of).collect(),
+        AdminOp::Halt { .. }
+        | AdminOp::Reserve { .. }
+        | AdminOp::ClosesAt { .. }
+        | AdminOp::Beacon { .. } => Vec::new(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the next block holds.
 
-use giliran_allocator::{ChangeOutcome, OwnedBookingRequest, ChangeReply};
+use giliran_allocator::{ChangeOutcome, ChangeReply, OwnedBookingRequest};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
 };
 
 use crate::effect::{Effect, Now, Outcome};
-use crate::queued::Waiting;
+use crate::queued::Queued;
 use crate::sequencer::{Sequencer, State};
 
 /// Most bytes of a block that changes of bookings take; the rest is for grants.
@@ -23,19 +23,19 @@ const ENTRIES_UP_TO_BYTES: usize = 256 * 1024;
 
 /// The next block's content.
 #[derive(Debug)]
-pub(crate) struct Gathered<T> {
+pub(crate) struct BlockDraft<T> {
     pub(crate) entries: Vec<Entry>,
     pub(crate) bytes: usize,
     pub(crate) tickets: Vec<T>,
     pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
-    pub(crate) adjusted: Vec<crate::admin::Job<T>>,
+    pub(crate) adjusted: Vec<crate::admin::AdminJob<T>>,
     /// Requests of a round that its group leaves nothing for.
     pub(crate) after: Vec<(OwnedBookingRequest, T)>,
     /// Since when the first of all these waits.
     pub(crate) since_ms: Option<u64>,
 }
 
-impl<T> Gathered<T> {
+impl<T> BlockDraft<T> {
     pub(crate) const fn new() -> Self {
         Self {
             entries: Vec::new(),
@@ -55,7 +55,7 @@ impl<T> Gathered<T> {
 
     /// True if it holds a group of this opening.
     pub(crate) fn has_group(&self, ordinal: u32) -> bool {
-        let group = |entry: &Entry| matches!(entry, Entry::Draw(DrawRecord::Drawn { opening, .. }) if *opening == ordinal);
+        let group = |entry: &Entry| matches!(entry, Entry::Draw(DrawRecord::GroupEnd { opening, .. }) if *opening == ordinal);
         self.entries.iter().any(group)
     }
 
@@ -69,8 +69,8 @@ impl<T> Sequencer<T> {
     /// What the next block holds: openings, then what opens, then changes of
     /// bookings and what time brings, then grants in order, then what operators
     /// adjust, then what closes once every grant before it is in.
-    pub(crate) fn gather(&mut self, time: Timestamp, now: Now) -> Gathered<T> {
-        let mut block = Gathered::new();
+    pub(crate) fn gather(&mut self, time: Timestamp, now: Now) -> BlockDraft<T> {
+        let mut block = BlockDraft::new();
         let mut ordinal = self.keeper.next_ordinal();
         while let Some(opening) = self.openings.pop_front() {
             let record = OpeningRecord { ordinal, ..opening };
@@ -124,7 +124,7 @@ impl<T> Sequencer<T> {
         block
     }
 
-    pub(crate) fn gather_changes(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+    pub(crate) fn gather_changes(&mut self, block: &mut BlockDraft<T>, time: Timestamp) {
         let most = block.bytes + CHANGE_BYTES;
         for _ in 0..self.changes.len() {
             if block.bytes > most {
@@ -152,7 +152,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Holds that end, places that are released, the draw that is due.
-    pub(crate) fn gather_returns(&mut self, block: &mut Gathered<T>, time: Timestamp, now: Now) {
+    pub(crate) fn gather_returns(&mut self, block: &mut BlockDraft<T>, time: Timestamp, now: Now) {
         let graced = now.mono_ms < self.grace_until_ms;
         if graced || self.clock.ahead || self.state != State::Active {
             return;
@@ -177,11 +177,11 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(crate) fn gather_entries(&mut self, block: &mut Gathered<T>) {
+    pub(crate) fn gather_entries(&mut self, block: &mut BlockDraft<T>) {
         while block.bytes < ENTRIES_UP_TO_BYTES
             && let Some(waiting) = self.entering.pop_front()
         {
-            let Waiting { what: mut entry, ticket, since_ms } = waiting;
+            let Queued { what: mut entry, ticket, since_ms } = waiting;
             let entered = loop {
                 match self.keeper.enter(&mut entry, (self.random)()) {
                     Some(false) => {}
@@ -200,14 +200,14 @@ impl<T> Sequencer<T> {
     }
 
     /// False: the block is full and grants still wait.
-    pub(crate) fn gather_grants(&mut self, block: &mut Gathered<T>, time: Timestamp) -> bool {
+    pub(crate) fn gather_grants(&mut self, block: &mut BlockDraft<T>, time: Timestamp) -> bool {
         while let Some(waiting) = self.queue.pop_front() {
             let bytes = grant_bytes(&waiting.what) + 8;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
                 self.queue.push_front(waiting);
                 return false;
             }
-            let Waiting { what: mut grant, ticket, since_ms } = waiting;
+            let Queued { what: mut grant, ticket, since_ms } = waiting;
             if !self.number(&mut grant, time) {
                 // An operator has taken the place away meanwhile, or it is too late
                 // for it; another try is decided on what is left.

@@ -10,14 +10,14 @@ pub const MAX_JUMP_MS: u64 = 60_000;
 
 /// The wall clock, held against one that cannot jump.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub(crate) struct ClockGuard {
     pub(crate) wall: Timestamp,
     pub(crate) mono_ms: u64,
     /// It is too far ahead to be believed.
     pub(crate) ahead: bool,
 }
 
-impl Clock {
+impl ClockGuard {
     /// The time to go by.
     pub(crate) fn look(&mut self, now: Now) -> Timestamp {
         let expected = self.wall.plus_millis(now.mono_ms.saturating_sub(self.mono_ms));

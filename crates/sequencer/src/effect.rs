@@ -1,7 +1,7 @@
 //! What goes into the sequencer and comes out of it.
 
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoundEntry, FoldError, FoundBooking, Refusal, Settled};
+use giliran_allocator::{Durable, FoldError, FoundBooking, FoundEntry, Refusal, Settled};
 use giliran_wire::ledger::Foreign;
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
@@ -83,12 +83,12 @@ pub enum Effect<T> {
     /// The take-over stands: requests may be decided.
     Active(Position),
     /// Nothing is in flight any more and nothing will be.
-    Idle(Why),
+    Idle(StopReason),
 }
 
 /// Why a sequencer became idle.
 #[derive(Debug)]
-pub enum Why {
+pub enum StopReason {
     /// Everything is committed; asked to finish.
     Finished,
     /// Another writer has taken over.
@@ -155,7 +155,7 @@ pub enum Outcome {
     /// Settled from durable facts.
     Settled(Settled),
     /// An operator's action is durable.
-    Adjusted(Box<crate::admin::Report>, Durable),
+    Adjusted(Box<crate::admin::AdminReport>, Durable),
     /// An operator's action cannot be done.
     NotAdjusted(Refusal, Durable),
     /// Waited too long; settles nothing.
@@ -178,7 +178,7 @@ pub enum Appended {
 
 /// What a read brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadOutcome {
     /// This stands there.
     Found(Bytes),
     /// Nothing stands there yet.

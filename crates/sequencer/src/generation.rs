@@ -11,8 +11,8 @@ use giliran_allocator::{Durable, Parts};
 use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Signed, Stage};
 use giliran_wire::snapshot::PART_BYTES;
 
-use crate::block_builder::Gathered;
-use crate::effect::{Effect, Now, Outcome, Why};
+use crate::block_builder::BlockDraft;
+use crate::effect::{Effect, Now, Outcome, StopReason};
 use crate::sequencer::{Sequencer, State};
 
 /// How the ledger goes on behind its seal.
@@ -96,7 +96,7 @@ impl<T> Sequencer<T> {
         let chain = self.keeper.chain();
         let (ledger, time) = (chain.ledger.expect("in office"), chain.time);
         let parts = self.keeper.parts(self.roll.next.part_bytes);
-        let mut block = Gathered::new();
+        let mut block = BlockDraft::new();
         let ordered = self.roll.ordered.take();
         block.push(Entry::Seal(Seal { ledger, next, snapshot: parts.state(), ordered }));
         self.roll.parts = Some(parts);
@@ -108,7 +108,7 @@ impl<T> Sequencer<T> {
     pub(crate) fn begin_generation(&mut self, now: Now) -> bool {
         let chain = self.keeper.chain();
         let (stage, time) = (chain.stage, chain.time);
-        let mut block = Gathered::new();
+        let mut block = BlockDraft::new();
         let read = match stage {
             Stage::Open => return false,
             Stage::Sealed => {
@@ -121,7 +121,7 @@ impl<T> Sequencer<T> {
             Stage::Left => {
                 let seq = self.keeper.chain().seq;
                 let what = "the next generation was rebuilt, and is to be read first".to_owned();
-                self.stop(Why::Damaged(Damage { seq, what }.into()));
+                self.stop(StopReason::Damaged(Damage { seq, what }.into()));
                 return true;
             }
         };
@@ -133,7 +133,7 @@ impl<T> Sequencer<T> {
         let Some(part) = parts.next(&self.keeper) else {
             let seq = self.keeper.chain().seq;
             let what = "its generation begins with more parts than the state has".to_owned();
-            self.stop(Why::Damaged(Damage { seq, what }.into()));
+            self.stop(StopReason::Damaged(Damage { seq, what }.into()));
             return true;
         };
         self.roll.parts = Some(parts);

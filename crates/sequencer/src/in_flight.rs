@@ -8,13 +8,13 @@
 //! anything is passed over that stands in the block's place.
 
 use bytes::Bytes;
-use giliran_allocator::{Folded, OwnedBookingRequest, ChangeReply};
+use giliran_allocator::{ChangeReply, Folded, OwnedBookingRequest};
 use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
-use crate::block_builder::Gathered;
+use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
-use crate::effect::{Appended, Attempt, Effect, Lost, Now, Read, Why};
+use crate::effect::{Appended, Attempt, Effect, Lost, Now, ReadOutcome, StopReason};
 use crate::sequencer::{Sequencer, State};
 
 /// After this an append or a read without outcome is repeated, ms.
@@ -45,7 +45,7 @@ pub(crate) struct InFlight<T> {
     /// What is told of the rest.
     pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
     /// Operators' actions.
-    pub(crate) adjusted: Vec<crate::admin::Job<T>>,
+    pub(crate) adjusted: Vec<crate::admin::AdminJob<T>>,
     /// Requests of a round that its group leaves nothing for.
     pub(crate) after: Vec<(OwnedBookingRequest, T)>,
     /// Since when the first of all these waits.
@@ -126,7 +126,7 @@ impl<T> Sequencer<T> {
     }
 
     /// The result of a read.
-    pub fn read(&mut self, attempt: Attempt, read: &Read, now: Now) {
+    pub fn read(&mut self, attempt: Attempt, read: &ReadOutcome, now: Now) {
         let Some(flight) = self.awaited(attempt) else { return };
         match flight.doing {
             Doing::Appending => {}
@@ -136,36 +136,36 @@ impl<T> Sequencer<T> {
     }
 
     /// What stands where the block was to go.
-    pub(crate) fn place_read(&mut self, read: &Read, now: Now) {
+    pub(crate) fn place_read(&mut self, read: &ReadOutcome, now: Now) {
         let Some(flight) = &mut self.in_flight else { return };
         let place = flight.expected_last + 1;
         let found = match read {
-            Read::Found(bytes) if *bytes == flight.bytes => {
+            ReadOutcome::Found(bytes) if *bytes == flight.bytes => {
                 self.branches.note(Branch::FoundOwn);
                 return self.stored(now);
             }
-            Read::Found(bytes) => bytes,
-            Read::Nothing { tail } if *tail < flight.expected_last => {
+            ReadOutcome::Found(bytes) => bytes,
+            ReadOutcome::Nothing { tail } if *tail < flight.expected_last => {
                 let (generation, known) = (self.generation(), place - 1);
                 return self.is_missing(Lost::Tail { generation, known, tail: *tail }, now);
             }
-            Read::Nothing { tail } if *tail >= place => {
+            ReadOutcome::Nothing { tail } if *tail >= place => {
                 let generation = self.generation();
                 return self.is_missing(Lost::Gap { generation, seq: place, tail: *tail }, now);
             }
             // A tail that has not moved proves nothing: the append may still come.
-            Read::Nothing { .. } => {
+            ReadOutcome::Nothing { .. } => {
                 flight.missing = None;
                 self.branches.note(Branch::FoundNothing);
                 return self.pause(now);
             }
-            Read::Failed => return self.pause(now),
+            ReadOutcome::Failed => return self.pause(now),
         };
         flight.missing = None;
         match self.keeper.chain().clone().read_bytes(place, found) {
             Ok(Reading::Valid(_)) => {
                 self.branches.note(Branch::Deposed);
-                self.stop(Why::Deposed);
+                self.stop(StopReason::Deposed);
             }
             Ok(Reading::Void | Reading::Foreign(_)) => {
                 self.check(Then::PassOver(found.clone()), now);
@@ -194,19 +194,21 @@ impl<T> Sequencer<T> {
     }
 
     /// The last valid block was read back.
-    pub(crate) fn checked(&mut self, read: &Read, now: Now) {
+    pub(crate) fn checked(&mut self, read: &ReadOutcome, now: Now) {
         let chain = self.keeper.chain();
         let (generation, seq, known) = (chain.generation, chain.valid_seq, chain.hash);
         let Some(flight) = &mut self.in_flight else { return };
         match read {
-            Read::Failed => self.pause(now),
-            Read::Nothing { tail } if *tail < seq => {
+            ReadOutcome::Failed => self.pause(now),
+            ReadOutcome::Nothing { tail } if *tail < seq => {
                 self.is_missing(Lost::Tail { generation, known: seq, tail: *tail }, now);
             }
-            Read::Nothing { tail } => {
+            ReadOutcome::Nothing { tail } => {
                 self.is_missing(Lost::Gap { generation, seq, tail: *tail }, now);
             }
-            Read::Found(bytes) if Block::open(bytes).is_ok_and(|(_, hash)| hash == known) => {
+            ReadOutcome::Found(bytes)
+                if Block::open(bytes).is_ok_and(|(_, hash)| hash == known) =>
+            {
                 flight.missing = None;
                 self.branches.note(Branch::LookedBack);
                 match std::mem::replace(&mut flight.doing, Doing::Appending) {
@@ -214,12 +216,12 @@ impl<T> Sequencer<T> {
                     Doing::Checking(Then::Commit) => self.commit(now),
                     Doing::Checking(Then::PassOver(found)) => self.pass_over(&found, now),
                     Doing::Checking(Then::Damaged(damage)) => {
-                        self.stop(Why::Damaged(damage.into()));
+                        self.stop(StopReason::Damaged(damage.into()));
                     }
                     Doing::Appending | Doing::ReadingPlace => {}
                 }
             }
-            Read::Found(_) => self.lose(Lost::Rewritten { generation, seq, known }),
+            ReadOutcome::Found(_) => self.lose(Lost::Rewritten { generation, seq, known }),
         }
     }
 
@@ -233,7 +235,7 @@ impl<T> Sequencer<T> {
                 self.effects.push(Effect::Foreign(foreign));
             }
             Ok(_) => self.branches.note(Branch::PassedVoid),
-            Err(damage) => return self.stop(Why::Damaged(damage)),
+            Err(damage) => return self.stop(StopReason::Damaged(damage)),
         }
         // In an empty stream the chain does not say where its first block belongs.
         if self.keeper.chain().is_sealed() {
@@ -263,12 +265,12 @@ impl<T> Sequencer<T> {
             Lost::Rewritten { .. } => Branch::Rewritten,
             Lost::Gap { .. } => Branch::Gap,
         });
-        self.stop(Why::Lost(lost));
+        self.stop(StopReason::Lost(lost));
     }
 
     /// Brings a block onto its way. Its time is the later of this one and the last
     /// block's, but for seals and begins.
-    pub(crate) fn send(&mut self, gathered: Gathered<T>, time: Timestamp, now: Now) {
+    pub(crate) fn send(&mut self, gathered: BlockDraft<T>, time: Timestamp, now: Now) {
         let chain = self.keeper.chain();
         // A generation's begin is the writer's who sealed the one before, whoever
         // appends it: the same bytes.

@@ -45,14 +45,14 @@ mod rejections;
 mod rounds;
 mod sequencer;
 
-pub use admin::{Act, Acted, Action, Came, Report};
+pub use admin::{Acted, AdminCommand, AdminOp, AdminReport, Came};
 pub use branch::Branch;
 pub use clock_guard::MAX_JUMP_MS;
-pub use effect::{Appended, Attempt, Effect, Lost, Now, Outcome, Read, Why};
+pub use effect::{Appended, Attempt, Effect, Lost, Now, Outcome, ReadOutcome, StopReason};
 pub use generation::Continuation;
 pub use in_flight::{
     APPEND_TIMEOUT_MS, BACKOFF_MS, LOST_AFTER_MS, LOST_LOOKS, MAX_BACKOFF_MS, TRUST_MS,
 };
 pub use queued::MAX_PARKED_MS;
-pub use rejections::Tallies;
+pub use rejections::RejectionCounts;
 pub use sequencer::{GRACE_MS, MAX_BACKLOG, Sequencer};

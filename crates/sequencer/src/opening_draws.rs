@@ -6,14 +6,16 @@
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 //! What takes longer is done in pieces, one with every block or tick.
 
-use giliran_allocator::{DrawStep, Pending, ChangeReply};
+use giliran_allocator::{ChangeReply, DrawStep, Pending};
 use giliran_drand::{Network, Round};
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order};
+use giliran_wire::ledger::{
+    DrawEntryRecord, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order,
+};
 use giliran_wire::{OrderKey, Timestamp};
 
-use crate::block_builder::Gathered;
+use crate::block_builder::BlockDraft;
 use crate::effect::Now;
-use crate::queued::Waiting;
+use crate::queued::Queued;
 use crate::sequencer::{Sequencer, State};
 
 /// Bytes of a block that a draw's group leaves to others.
@@ -39,21 +41,21 @@ impl<T> Sequencer<T> {
     /// ledger.
     pub fn ballots(
         &mut self,
-        entries: impl IntoIterator<Item = (Pending<BallotEntry>, T)>,
+        entries: impl IntoIterator<Item = (Pending<DrawEntryRecord>, T)>,
         now: Now,
     ) {
         for (entry, ticket) in entries {
-            self.enqueue_ballot(Waiting::new(entry, ticket, now));
+            self.enqueue_ballot(Queued::new(entry, ticket, now));
         }
     }
 
-    pub(crate) fn enqueue_ballot(&mut self, waiting: Waiting<Pending<BallotEntry>, T>) {
+    pub(crate) fn enqueue_ballot(&mut self, waiting: Queued<Pending<DrawEntryRecord>, T>) {
         let serving = matches!(self.state, State::Active | State::Finishing);
         if !serving || self.is_closed(waiting.what.opening) {
             if serving {
-                let Waiting { what, ticket, since_ms } = waiting;
+                let Queued { what, ticket, since_ms } = waiting;
                 let what = what.request_id.as_str().into();
-                self.late.push_back(Waiting { what, ticket, since_ms });
+                self.late.push_back(Queued { what, ticket, since_ms });
             }
             return;
         }
@@ -87,13 +89,13 @@ impl<T> Sequencer<T> {
     }
 
     /// False: the block is full and entries still wait.
-    pub(crate) fn gather_ballots(&mut self, block: &mut Gathered<T>) -> bool {
+    pub(crate) fn gather_ballots(&mut self, block: &mut BlockDraft<T>) -> bool {
         while let Some(waiting) = self.ballots.pop_front() {
             if block.bytes + ballot_bytes(&waiting.what) > MAX_BLOCK_BYTES {
                 self.ballots.push_front(waiting);
                 return false;
             }
-            let Waiting { what: mut entry, ticket, since_ms } = waiting;
+            let Queued { what: mut entry, ticket, since_ms } = waiting;
             block.serves(since_ms);
             while !self.keeper.ballot(&mut entry, (self.random)()) {}
             let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
@@ -104,7 +106,7 @@ impl<T> Sequencer<T> {
     }
 
     /// What the draw of an opening that has closed needs next.
-    pub(crate) fn gather_draw(&mut self, block: &mut Gathered<T>, time: Timestamp) {
+    pub(crate) fn gather_draw(&mut self, block: &mut BlockDraft<T>, time: Timestamp) {
         if self.state != State::Active {
             return;
         }
@@ -124,7 +126,7 @@ impl<T> Sequencer<T> {
 }
 
 /// Bytes an entry into a draw takes in a block.
-fn ballot_bytes(entry: &BallotEntry) -> usize {
+fn ballot_bytes(entry: &DrawEntryRecord) -> usize {
     const VARIANTS: usize = 4 + 4;
     let mut bytes = Vec::new();
     giliran_wire::codec::encode_into(entry, &mut bytes);

@@ -17,14 +17,14 @@ pub const MAX_PARKED_MS: u64 = 5_000;
 
 /// Something that waits for a block, and whoever is told of it.
 #[derive(Debug)]
-pub(crate) struct Waiting<W, T> {
+pub(crate) struct Queued<W, T> {
     pub(crate) what: W,
     pub(crate) ticket: T,
     /// Since when, on the monotonic clock.
     pub(crate) since_ms: u64,
 }
 
-impl<W, T> Waiting<W, T> {
+impl<W, T> Queued<W, T> {
     pub(crate) fn new(what: W, ticket: T, now: Now) -> Self {
         Self { what, ticket, since_ms: now.mono_ms }
     }
@@ -40,7 +40,7 @@ pub(crate) fn is_overdue(since_ms: u64, now: Now) -> bool {
 }
 
 /// Takes out what has waited for too long.
-fn take_overdue<W, T>(waiting: &mut VecDeque<Waiting<W, T>>, now: Now) -> Vec<Waiting<W, T>> {
+fn take_overdue<W, T>(waiting: &mut VecDeque<Queued<W, T>>, now: Now) -> Vec<Queued<W, T>> {
     if !waiting.iter().any(|waiting| waiting.is_overdue(now)) {
         return Vec::new();
     }
@@ -54,19 +54,19 @@ impl<T> Sequencer<T> {
     /// Tells `busy` to everybody who has waited for too long.
     pub(crate) fn give_up_waiting(&mut self, now: Now) {
         self.give_up_parked(now);
-        for Waiting { what, ticket, .. } in take_overdue(&mut self.queue, now) {
+        for Queued { what, ticket, .. } in take_overdue(&mut self.queue, now) {
             self.overdue(ticket, what.request_id.as_str().into());
         }
-        for Waiting { what, ticket, .. } in take_overdue(&mut self.changes, now) {
+        for Queued { what, ticket, .. } in take_overdue(&mut self.changes, now) {
             self.overdue(ticket, what.request_id);
         }
-        for Waiting { what, ticket, .. } in take_overdue(&mut self.ballots, now) {
+        for Queued { what, ticket, .. } in take_overdue(&mut self.ballots, now) {
             self.overdue(ticket, what.request_id.as_str().into());
         }
-        for Waiting { what, ticket, .. } in take_overdue(&mut self.entering, now) {
+        for Queued { what, ticket, .. } in take_overdue(&mut self.entering, now) {
             self.overdue(ticket, what.request_id.as_str().into());
         }
-        for Waiting { what, ticket, .. } in take_overdue(&mut self.late, now) {
+        for Queued { what, ticket, .. } in take_overdue(&mut self.late, now) {
             self.overdue(ticket, what);
         }
         for (ask, ticket) in self.rounds.take_overdue(now) {
@@ -80,7 +80,7 @@ impl<T> Sequencer<T> {
     /// Those who wait for a decision; the deadline of their own counts as well.
     pub(crate) fn give_up_parked(&mut self, now: Now) {
         let time = self.keeper.book().engine_time(self.time(now));
-        let gone = |parked: &Waiting<giliran_allocator::OwnedBookingRequest, T>| {
+        let gone = |parked: &Queued<giliran_allocator::OwnedBookingRequest, T>| {
             parked.what.expires_at().is_some_and(|deadline| deadline <= time)
                 || parked.is_overdue(now)
         };
@@ -117,7 +117,7 @@ impl<T> Sequencer<T> {
         let after = std::mem::take(&mut flight.after).into_iter();
         let after = after.map(|(ask, ticket)| (ticket, Some(ask.request_id().into())));
         let actions: Vec<T> =
-            flight.adjusted.iter_mut().filter_map(crate::admin::Job::take_ticket).collect();
+            flight.adjusted.iter_mut().filter_map(crate::admin::AdminJob::take_ticket).collect();
         let actions = actions.into_iter().map(|ticket| (ticket, None));
         let all: Vec<(T, Option<Box<str>>)> =
             tickets.chain(told).chain(after).chain(actions).collect();

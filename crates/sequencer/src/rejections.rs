@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use giliran_allocator::Refusal;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
-use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, Refusals, Tally};
+use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, RejectionCount, RejectionDigest};
 
-use crate::block_builder::{Gathered, entry_bytes};
+use crate::block_builder::{BlockDraft, entry_bytes};
 use crate::sequencer::{Sequencer, State};
 
 /// Most counts kept at a time; beyond, neither slots nor channels are told apart.
@@ -21,7 +21,7 @@ const TALLY_BYTES: usize = 5 + 2 + 8 + 9 + 16 + 8;
 
 /// Counts of refusals that are not in the ledger yet.
 #[derive(Debug, Default)]
-pub struct Tallies(BTreeMap<Key, u64>);
+pub struct RejectionCounts(BTreeMap<Key, u64>);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -32,7 +32,7 @@ struct Key {
     channel: Option<Box<str>>,
 }
 
-impl Tallies {
+impl RejectionCounts {
     /// Counts a refusal, where it speaks of an opening.
     pub fn count(&mut self, refusal: &Refusal, channel: Option<&str>, now: Timestamp) {
         let Some((opening, slot)) = refusal.about else { return };
@@ -67,15 +67,19 @@ impl Tallies {
     }
 
     /// The oldest counts, of seconds that are over.
-    pub(crate) fn take(&mut self, now: Timestamp, most: usize) -> BTreeMap<u32, Vec<Tally>> {
+    pub(crate) fn take(
+        &mut self,
+        now: Timestamp,
+        most: usize,
+    ) -> BTreeMap<u32, Vec<RejectionCount>> {
         let second = now.as_millis().div_euclid(1_000);
-        let mut openings: BTreeMap<u32, Vec<Tally>> = BTreeMap::new();
+        let mut openings: BTreeMap<u32, Vec<RejectionCount>> = BTreeMap::new();
         for _ in 0..most {
             let Some(oldest) = self.0.first_entry().filter(|e| e.key().second < second) else {
                 break;
             };
             let (key, count) = oldest.remove_entry();
-            openings.entry(key.opening).or_default().push(Tally {
+            openings.entry(key.opening).or_default().push(RejectionCount {
                 slot: key.slot,
                 reason: key.reason,
                 second: key.second,
@@ -89,7 +93,7 @@ impl Tallies {
 
 impl<T> Sequencer<T> {
     /// Refusals that were told elsewhere.
-    pub fn refused(&mut self, tallies: Tallies) {
+    pub fn refused(&mut self, tallies: RejectionCounts) {
         self.tallies.extend(tallies);
     }
 
@@ -105,13 +109,13 @@ impl<T> Sequencer<T> {
     }
 
     /// Digests of the seconds that are over, as far as there is room.
-    pub(crate) fn gather_refusals(&mut self, block: &mut Gathered<T>, now: Timestamp) {
+    pub(crate) fn gather_refusals(&mut self, block: &mut BlockDraft<T>, now: Timestamp) {
         if self.state != State::Active {
             return;
         }
         let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / TALLY_BYTES;
         for (opening, tallies) in self.tallies.take(now, TALLIES_A_BLOCK.min(room / 2)) {
-            let entry = Entry::Refusals(Refusals { opening, tallies });
+            let entry = Entry::Refusals(RejectionDigest { opening, tallies });
             block.bytes += entry_bytes(&entry);
             block.entries.push(entry);
         }
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     pub(crate) fn what_is_counted_is_bounded_and_nothing_gets_lost() {
-        let mut tallies = Tallies::default();
+        let mut tallies = RejectionCounts::default();
         let at = Timestamp::from_millis(5_999);
         for i in 0..3 * MAX_TALLIES as u32 {
             tallies.count(&refusal(i), Some("web"), at);

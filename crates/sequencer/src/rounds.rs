@@ -17,9 +17,9 @@ use giliran_allocator::{Decision, Numbered, OwnedBookingRequest, Settled, order}
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 
-use crate::block_builder::{Gathered, grant_bytes};
+use crate::block_builder::{BlockDraft, grant_bytes};
 use crate::effect::{Effect, Now, Outcome};
-use crate::queued::Waiting;
+use crate::queued::Queued;
 use crate::queued::is_overdue;
 use crate::sequencer::{Sequencer, State};
 
@@ -28,14 +28,14 @@ const GROUP_BYTES: usize = 64;
 
 /// The rounds of all openings that have them, by ordinal.
 #[derive(Debug)]
-pub(crate) struct Rounds<T>(BTreeMap<u32, OfOpening<T>>);
+pub(crate) struct Rounds<T>(BTreeMap<u32, OpeningRounds<T>>);
 
 #[derive(Debug)]
-struct OfOpening<T> {
+struct OpeningRounds<T> {
     /// Rounds that have not been begun to be decided, the next to end first.
     collecting: VecDeque<Round<T>>,
     /// The round that is being decided.
-    line: Option<Line<T>>,
+    line: Option<RankedRound<T>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct Round<T> {
 }
 
 #[derive(Debug)]
-struct Line<T> {
+struct RankedRound<T> {
     number: u64,
     due_ms: u64,
     /// Not decided yet, in order.
@@ -63,7 +63,7 @@ impl<T> Rounds<T> {
 
     /// Requests that wait.
     pub(crate) fn len(&self) -> usize {
-        let of = |rounds: &OfOpening<T>| {
+        let of = |rounds: &OpeningRounds<T>| {
             let collecting: usize = rounds.collecting.iter().map(|round| round.asks.len()).sum();
             collecting + rounds.line.as_ref().map_or(0, |line| line.asks.len())
         };
@@ -117,7 +117,11 @@ impl<T> Rounds<T> {
 
 impl<T> Sequencer<T> {
     /// Requests for openings with rounds, in the order they came.
-    pub fn collect(&mut self, asks: impl IntoIterator<Item = (u32, OwnedBookingRequest, T)>, now: Now) {
+    pub fn collect(
+        &mut self,
+        asks: impl IntoIterator<Item = (u32, OwnedBookingRequest, T)>,
+        now: Now,
+    ) {
         if self.state != State::Active {
             return;
         }
@@ -136,7 +140,7 @@ impl<T> Sequencer<T> {
     ) {
         let ends_at = self.ends_at(ordinal, time);
         let rounds = self.rounds.0.entry(ordinal);
-        let rounds = rounds.or_insert(OfOpening { collecting: VecDeque::new(), line: None });
+        let rounds = rounds.or_insert(OpeningRounds { collecting: VecDeque::new(), line: None });
         match rounds.collecting.back_mut() {
             Some(round) if round.ends_at >= ends_at => round.asks.push((ask, ticket)),
             _ => {
@@ -160,7 +164,7 @@ impl<T> Sequencer<T> {
     /// goes on in the next one.
     pub(crate) fn gather_rounds(
         &mut self,
-        block: &mut Gathered<T>,
+        block: &mut BlockDraft<T>,
         (time, now): (Timestamp, Now),
     ) -> bool {
         let mut all = true;
@@ -187,9 +191,9 @@ impl<T> Sequencer<T> {
     fn next_line(
         &mut self,
         ordinal: u32,
-        block: &Gathered<T>,
+        block: &BlockDraft<T>,
         (time, now): (Timestamp, Now),
-    ) -> Option<Line<T>> {
+    ) -> Option<RankedRound<T>> {
         let rounds = self.rounds.0.get_mut(&ordinal)?;
         if let Some(line) = rounds.line.take() {
             return Some(line);
@@ -201,17 +205,18 @@ impl<T> Sequencer<T> {
         let seed = self.keeper.seed(ordinal, &self.order_key);
         let parties = round.asks.iter().map(|(ask, _)| ask.applicants());
         let order = order::round_order(&seed, number, parties);
-        let mut asks: Vec<Option<(OwnedBookingRequest, T)>> = round.asks.into_iter().map(Some).collect();
+        let mut asks: Vec<Option<(OwnedBookingRequest, T)>> =
+            round.asks.into_iter().map(Some).collect();
         let asks = order.into_iter().filter_map(|i| asks[i].take()).collect();
-        Some(Line { number, due_ms: round.due_ms, asks })
+        Some(RankedRound { number, due_ms: round.due_ms, asks })
     }
 
     /// The next group of a round; false: the block is full.
     fn gather_group(
         &mut self,
         ordinal: u32,
-        line: &mut Line<T>,
-        block: &mut Gathered<T>,
+        line: &mut RankedRound<T>,
+        block: &mut BlockDraft<T>,
         time: Timestamp,
     ) -> bool {
         let mut grants: Vec<Entry> = Vec::new();
@@ -243,10 +248,10 @@ impl<T> Sequencer<T> {
             return all;
         }
         let (opening, round) = (ordinal, line.number);
-        let begin = DrawRecord::Drawing { opening, round, grants: grants.len() as u64 };
+        let begin = DrawRecord::GroupBegin { opening, round, grants: grants.len() as u64 };
         block.push(Entry::Draw(begin));
         grants.into_iter().for_each(|grant| block.push(grant));
-        block.push(Entry::Draw(DrawRecord::Drawn { opening, round }));
+        block.push(Entry::Draw(DrawRecord::GroupEnd { opening, round }));
         all
     }
 
@@ -279,7 +284,7 @@ impl<T> Sequencer<T> {
                     self.answer_asked(&ask, ticket, Outcome::Busy);
                 }
                 Decision::Enter(_) | Decision::Collect(_) | Decision::Wait => {
-                    self.parked.push(Waiting::new(ask, ticket, now));
+                    self.parked.push(Queued::new(ask, ticket, now));
                 }
             }
         }

@@ -3,27 +3,27 @@
 use std::collections::{HashSet, VecDeque};
 
 use giliran_allocator::{
-    Allocator, StateChange, ChangeRequest, Decision, OpeningDraw, WaitlistDraw, Durable, StateMachine, OwnedBookingRequest, Pending, Refusal,
-    Settled, ChangeReply,
+    Allocator, ChangeReply, ChangeRequest, Decision, Durable, OpeningDraw, OwnedBookingRequest,
+    Pending, Refusal, Settled, StateChange, StateMachine, WaitlistDraw,
 };
 use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    BallotEntry, DrawRecord, Entry, Grant, Leftovers, OpeningRecord, TakeOver,
+    DrawEntryRecord, DrawRecord, Entry, Grant, Leftovers, OpeningRecord, TakeOver,
 };
 use giliran_wire::{BookingId, OrderKey, Timestamp, WriterNonce};
 
 use crate::admin::Acted;
-use crate::block_builder::Gathered;
+use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::branch::Branches;
-use crate::clock_guard::Clock;
-use crate::effect::{Attempt, Effect, Now, Outcome, Why};
+use crate::clock_guard::ClockGuard;
+use crate::effect::{Attempt, Effect, Now, Outcome, StopReason};
 use crate::generation::Continuation;
 use crate::in_flight::{InFlight, Step};
-use crate::queued::Waiting;
-use crate::rejections::Tallies;
+use crate::queued::Queued;
+use crate::rejections::RejectionCounts;
 use crate::rounds::Rounds;
 
 /// Most grants and waiting requests before new ones are told `busy`.
@@ -55,35 +55,35 @@ pub struct Sequencer<T> {
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
     pub(crate) openings: VecDeque<OpeningRecord>,
-    pub(crate) queue: VecDeque<Waiting<Pending<Grant>, T>>,
-    pub(crate) parked: Vec<Waiting<OwnedBookingRequest, T>>,
+    pub(crate) queue: VecDeque<Queued<Pending<Grant>, T>>,
+    pub(crate) parked: Vec<Queued<OwnedBookingRequest, T>>,
     /// Changes of bookings, in the order they came.
-    pub(crate) changes: VecDeque<Waiting<ChangeRequest, T>>,
+    pub(crate) changes: VecDeque<Queued<ChangeRequest, T>>,
     /// Those who wait for returned places, to be entered.
-    pub(crate) entering: VecDeque<Waiting<Box<BallotEntry>, T>>,
+    pub(crate) entering: VecDeque<Queued<Box<DrawEntryRecord>, T>>,
     /// Operators' actions, in the order they came.
-    pub(crate) admin: VecDeque<crate::admin::Job<T>>,
+    pub(crate) admin: VecDeque<crate::admin::AdminJob<T>>,
     /// Those that came to their end, until they are taken.
     pub(crate) acted: Vec<Acted>,
     /// The draw for returned places that is going on.
     pub(crate) drawing: Option<WaitlistDraw>,
     /// Entries into openings' own draws, in the order they came.
-    pub(crate) ballots: VecDeque<Waiting<Pending<BallotEntry>, T>>,
+    pub(crate) ballots: VecDeque<Queued<Pending<DrawEntryRecord>, T>>,
     /// The opening's own draw that is going on.
     pub(crate) draw: Option<OpeningDraw>,
     /// Requests for openings with rounds.
     pub(crate) rounds: Rounds<T>,
     /// Refusals that are to be put on record.
-    pub(crate) tallies: Tallies,
+    pub(crate) tallies: RejectionCounts,
     /// What the seeds of rounds and draws are made with.
     pub(crate) order_key: OrderKey,
     /// Whose rounds draws mix in.
     pub(crate) beacon: Option<Network>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: ClockGuard,
     /// Nothing expires before this, on the monotonic clock.
     pub(crate) grace_until_ms: u64,
     /// Granted by a thread that did not know yet that the opening closes.
-    pub(crate) late: VecDeque<Waiting<Box<str>, T>>,
+    pub(crate) late: VecDeque<Queued<Box<str>, T>>,
     pub(crate) in_flight: Option<InFlight<T>>,
     /// Stands in the ledger before anything else of this term.
     pub(crate) take_over: Option<TakeOver>,
@@ -127,10 +127,10 @@ impl<T> Sequencer<T> {
             ballots: VecDeque::new(),
             draw: None,
             rounds: Rounds::new(),
-            tallies: Tallies::default(),
+            tallies: RejectionCounts::default(),
             order_key: OrderKey::new([0; 32]),
             beacon: None,
-            clock: Clock { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
+            clock: ClockGuard { wall: now.wall, mono_ms: now.mono_ms, ahead: false },
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: VecDeque::new(),
             in_flight: None,
@@ -234,10 +234,10 @@ impl<T> Sequencer<T> {
         now: Now,
     ) {
         for (grant, ticket) in granted {
-            self.enqueue(Waiting::new(grant, ticket, now));
+            self.enqueue(Queued::new(grant, ticket, now));
         }
         if self.state == State::Active {
-            let park = |(ask, ticket)| Waiting::new(ask, ticket, now);
+            let park = |(ask, ticket)| Queued::new(ask, ticket, now);
             self.parked.extend(waiting.into_iter().map(park));
         }
         self.pump(now);
@@ -246,16 +246,16 @@ impl<T> Sequencer<T> {
     /// Changes of bookings, in the order they came.
     pub fn changes(&mut self, asked: impl IntoIterator<Item = (ChangeRequest, T)>, now: Now) {
         if self.state == State::Active {
-            let wait = |(ask, ticket)| Waiting::new(ask, ticket, now);
+            let wait = |(ask, ticket)| Queued::new(ask, ticket, now);
             self.changes.extend(asked.into_iter().map(wait));
         }
         self.pump(now);
     }
 
     /// An operator's action.
-    pub fn admin(&mut self, action: crate::admin::Action, ticket: T, now: Now) {
+    pub fn admin(&mut self, action: crate::admin::AdminCommand, ticket: T, now: Now) {
         if self.state == State::Active {
-            self.admin.push_back(crate::admin::Job::new(action, ticket, now));
+            self.admin.push_back(crate::admin::AdminJob::new(action, ticket, now));
         }
         self.pump(now);
     }
@@ -329,7 +329,7 @@ impl<T> Sequencer<T> {
             for (ask, ticket) in self.rounds.take() {
                 self.answer_asked(&ask, ticket, Outcome::Busy);
             }
-            for Waiting { what, ticket, .. } in std::mem::take(&mut self.entering) {
+            for Queued { what, ticket, .. } in std::mem::take(&mut self.entering) {
                 self.busy(ticket, Some(what.request_id.as_str().into()));
             }
             for ticket in self.roll.take_tickets() {
@@ -355,14 +355,14 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(crate) fn enqueue(&mut self, waiting: Waiting<Pending<Grant>, T>) {
+    pub(crate) fn enqueue(&mut self, waiting: Queued<Pending<Grant>, T>) {
         if !matches!(self.state, State::Active | State::Finishing) {
             return;
         }
         if self.is_closed(waiting.what.opening) {
-            let Waiting { what, ticket, since_ms } = waiting;
+            let Queued { what, ticket, since_ms } = waiting;
             let what = what.request_id.as_str().into();
-            self.late.push_back(Waiting { what, ticket, since_ms });
+            self.late.push_back(Queued { what, ticket, since_ms });
         } else {
             self.queue.push_back(waiting);
         }
@@ -400,7 +400,7 @@ impl<T> Sequencer<T> {
             return;
         }
         if let Some(take_over) = self.take_over.take() {
-            let mut first = Gathered::new();
+            let mut first = BlockDraft::new();
             first.push(Entry::TakeOver(take_over));
             // The clock may have jumped since, where a generation had to begin first.
             let time = self.clock.look(now);
@@ -429,13 +429,13 @@ impl<T> Sequencer<T> {
     pub(crate) fn decide_parked(&mut self, time: Timestamp, now: Now) {
         for parked in std::mem::take(&mut self.parked) {
             let decision = self.keeper.book().decide(&parked.what.ask(), time);
-            let Waiting { what: ask, ticket, since_ms } = parked;
+            let Queued { what: ask, ticket, since_ms } = parked;
             match decision {
                 Decision::Settled(settled) => {
                     self.answer_asked(&ask, ticket, Outcome::Settled(settled));
                 }
-                Decision::Granted(what) => self.enqueue(Waiting { what, ticket, since_ms }),
-                Decision::Ballot(what) => self.enqueue_ballot(Waiting { what, ticket, since_ms }),
+                Decision::Granted(what) => self.enqueue(Queued { what, ticket, since_ms }),
+                Decision::Ballot(what) => self.enqueue_ballot(Queued { what, ticket, since_ms }),
                 Decision::Collect(ordinal) => {
                     self.collect_one(ordinal, ask, ticket, (time, now));
                 }
@@ -444,13 +444,13 @@ impl<T> Sequencer<T> {
                     let person =
                         |who| self.entering.iter().any(|e| e.what.applicants.contains(who));
                     if what.applicants.iter().any(person) {
-                        self.parked.push(Waiting { what: ask, ticket, since_ms });
+                        self.parked.push(Queued { what: ask, ticket, since_ms });
                     } else {
-                        self.entering.push_back(Waiting { what, ticket, since_ms });
+                        self.entering.push_back(Queued { what, ticket, since_ms });
                     }
                 }
                 Decision::Enter(_) | Decision::Wait => {
-                    self.parked.push(Waiting { what: ask, ticket, since_ms });
+                    self.parked.push(Queued { what: ask, ticket, since_ms });
                 }
             }
         }
@@ -464,7 +464,7 @@ impl<T> Sequencer<T> {
         self.committed_ms = now.mono_ms;
         let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
-            Err(damage) => return self.stop(Why::Damaged(damage)),
+            Err(damage) => return self.stop(StopReason::Damaged(damage)),
         };
         self.count(&changes);
         if self.state == State::Candidate && self.keeper.chain().epoch == self.epoch {
@@ -512,7 +512,9 @@ impl<T> Sequencer<T> {
                 let entered = self.keeper.book().entry(&id);
                 entered.map(|entered| Outcome::Entered(entered, durable))
             }
-            ChangeReply::Refused(refusal) => Some(Outcome::Settled(Settled::Refused(refusal, durable))),
+            ChangeReply::Refused(refusal) => {
+                Some(Outcome::Settled(Settled::Refused(refusal, durable)))
+            }
         };
         // What has retired with this very block is not there any more.
         let outcome = outcome.unwrap_or(Outcome::Busy);
@@ -522,7 +524,7 @@ impl<T> Sequencer<T> {
     /// Grants that came after the opening's close entered a block: refused once
     /// that close is durable.
     pub(crate) fn answer_late(&mut self) {
-        for Waiting { what, ticket, .. } in std::mem::take(&mut self.late) {
+        for Queued { what, ticket, .. } in std::mem::take(&mut self.late) {
             let refusal =
                 Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None, about: None };
             let outcome = Outcome::Settled(Settled::Refused(refusal, self.keeper.durable()));
@@ -539,7 +541,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Ends for good; what was not durable is given back unanswered.
-    pub(crate) fn stop(&mut self, why: Why) {
+    pub(crate) fn stop(&mut self, why: StopReason) {
         self.state = State::Idle;
         self.drop_pending();
         self.effects.push(Effect::Idle(why));
@@ -558,7 +560,7 @@ impl<T> Sequencer<T> {
         };
         if done && self.in_flight.is_none() {
             self.state = State::Idle;
-            self.effects.push(Effect::Idle(Why::Finished));
+            self.effects.push(Effect::Idle(StopReason::Finished));
         }
     }
 
@@ -596,8 +598,8 @@ pub(crate) fn in_groups(entries: &[Entry]) -> HashSet<BookingId> {
     let mut drawn = HashSet::new();
     for entry in entries {
         match entry {
-            Entry::Draw(DrawRecord::Drawing { .. }) => inside = true,
-            Entry::Draw(DrawRecord::Drawn { .. }) => inside = false,
+            Entry::Draw(DrawRecord::GroupBegin { .. }) => inside = true,
+            Entry::Draw(DrawRecord::GroupEnd { .. }) => inside = false,
             Entry::Grant(grant) if inside => {
                 drawn.insert(grant.booking);
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use giliran_allocator::StateMachine;
-use giliran_sequencer::{Appended, Continuation, Effect, Now, Read, Sequencer, Why};
+use giliran_sequencer::{Appended, Continuation, Effect, Now, ReadOutcome, Sequencer, StopReason};
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
     ReturnRule, Rules, Session, Slot, TakeOver,
@@ -85,7 +85,7 @@ fn take_over(keeper: StateMachine, writer: u8) -> Sequencer<u64> {
 fn run(
     sequencer: &mut Sequencer<u64>,
     stream: &mut BTreeMap<u64, Bytes>,
-) -> (Vec<Bytes>, Option<Why>) {
+) -> (Vec<Bytes>, Option<StopReason>) {
     let (mut second, mut end) = (Vec::new(), None);
     loop {
         let effects = sequencer.effects();
@@ -101,7 +101,7 @@ fn run(
                     sequencer.appended(attempt, stored, NOW);
                 }
                 Effect::Read { attempt, seq, .. } => {
-                    sequencer.read(attempt, &Read::Found(stream[&seq].clone()), NOW);
+                    sequencer.read(attempt, &ReadOutcome::Found(stream[&seq].clone()), NOW);
                 }
                 Effect::Idle(why) => end = Some(why),
                 _ => {}
@@ -130,7 +130,7 @@ fn a_part_of_the_state_begins_nothing() {
             keeper.fold(seq, bytes).unwrap();
         }
         let (written, end) = run(&mut take_over(keeper, 2), &mut stream.clone());
-        assert!(matches!(end, Some(Why::Damaged(_))), "{end:?}");
+        assert!(matches!(end, Some(StopReason::Damaged(_))), "{end:?}");
         assert_eq!(written.len(), 0, "after {read} of {} parts", begin.len());
     }
     let mut keeper = StateMachine::beginning_with(2);

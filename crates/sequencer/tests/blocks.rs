@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use giliran_allocator::{BookingRequest, Decision, StateMachine};
 use giliran_sequencer::{
-    Act, Action, Appended, Continuation, Effect, Now, Outcome, Read, Sequencer,
+    AdminCommand, AdminOp, Appended, Continuation, Effect, Now, Outcome, ReadOutcome, Sequencer,
 };
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
@@ -137,7 +137,7 @@ impl Bench {
                     }
                     Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
                     Effect::Read { attempt, seq, .. } => {
-                        let found = Read::Found(self.blocks[seq as usize - 1].clone());
+                        let found = ReadOutcome::Found(self.blocks[seq as usize - 1].clone());
                         self.sequencer.read(attempt, &found, self.now);
                     }
                     Effect::Active(_) | Effect::Foreign(_) => {}
@@ -217,9 +217,9 @@ fn a_thousand_actions_at_once_do_not_outgrow_a_block() {
     // A block is on its way while they come in.
     bench.ask(0, &anywhere(), false);
     for i in 0..2_000u32 {
-        let act = Act::Quota { slot: i % (OFFICES * SESSIONS * DAYS), quota: 3 };
+        let act = AdminOp::Quota { slot: i % (OFFICES * SESSIONS * DAYS), quota: 3 };
         let (operator, reason) = ("o".repeat(64), "r".repeat(256));
-        let action = Action { opening: 0, operator, reason, act, dry_run: false };
+        let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
         bench.sequencer.admin(action, u64::from(i), bench.now);
     }
     bench.run();
@@ -233,11 +233,11 @@ fn a_thousand_actions_at_once_do_not_outgrow_a_block() {
 #[test]
 fn grants_do_not_keep_an_action_waiting() {
     let mut bench = Bench::new();
-    let quota = |slot: u32, quota| Action {
+    let quota = |slot: u32, quota| AdminCommand {
         opening: 0,
         operator: "o".into(),
         reason: "r".into(),
-        act: Act::Quota { slot, quota },
+        act: AdminOp::Quota { slot, quota },
         dry_run: false,
     };
     bench.sequencer.admin(quota(0, 30_000), 0, bench.now);
@@ -253,9 +253,9 @@ fn grants_do_not_keep_an_action_waiting() {
     }
     // The first of these grants is on its way; the others fill several blocks.
     let bookings = Bookings::Keep;
-    let halt = Act::Halt { slots: vec![0], halted: true, bookings };
+    let halt = AdminOp::Halt { slots: vec![0], halted: true, bookings };
     let (operator, reason) = ("o".into(), "r".into());
-    let halt = Action { opening: 0, operator, reason, act: halt, dry_run: false };
+    let halt = AdminCommand { opening: 0, operator, reason, act: halt, dry_run: false };
     bench.sequencer.admin(halt, 1_000_000, bench.now);
     bench.run();
     let granted = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Granted(..))).count();
@@ -282,7 +282,7 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
     let mut would = |act| {
         let (operator, reason) = ("o".into(), "r".into());
         bench.sequencer.admin(
-            Action { opening: 0, operator, reason, act, dry_run: true },
+            AdminCommand { opening: 0, operator, reason, act, dry_run: true },
             9,
             bench.now,
         );
@@ -291,7 +291,7 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
         assert!(report.dry_run);
         (report.concerned.len(), report.moved.len(), report.cancelled.len())
     };
-    let halt = |bookings, slots| Act::Halt { slots, halted: true, bookings };
+    let halt = |bookings, slots| AdminOp::Halt { slots, halted: true, bookings };
     assert_eq!(would(halt(Bookings::Keep, vec![0])), (1, 0, 0));
     assert_eq!(would(halt(Bookings::Cancel, vec![0])), (0, 0, 1));
     assert_eq!(would(halt(Bookings::Move, vec![0])), (0, 1, 0));
@@ -300,8 +300,8 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
         (0..OFFICES * SESSIONS * DAYS).filter(|i| i % OFFICES == 0).collect();
     assert_eq!(would(halt(Bookings::Move, everywhere)), (1, 0, 0));
     assert_eq!(would(halt(Bookings::Cancel, vec![OFFICES])), (0, 0, 0));
-    assert_eq!(would(Act::Quota { slot: 0, quota: 0 }), (1, 0, 0));
-    assert_eq!(would(Act::Reserve { slot: 0, places: 1 }), (0, 0, 0));
-    assert_eq!(would(Act::ClosesAt { closes_at: Timestamp::from_millis(1) }), (0, 0, 0));
+    assert_eq!(would(AdminOp::Quota { slot: 0, quota: 0 }), (1, 0, 0));
+    assert_eq!(would(AdminOp::Reserve { slot: 0, places: 1 }), (0, 0, 0));
+    assert_eq!(would(AdminOp::ClosesAt { closes_at: Timestamp::from_millis(1) }), (0, 0, 0));
     assert_eq!(*bench.sequencer.keeper().chain(), before, "a block was written");
 }

@@ -10,10 +10,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_allocator::{BookingRequest, ChangeRequest, Decision, ChangeKind, Folded, StateMachine};
+use giliran_allocator::{
+    BookingRequest, ChangeKind, ChangeRequest, Decision, Folded, StateMachine,
+};
 use giliran_sequencer::{
-    Act, Action, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
-    Outcome, Read, Sequencer, TRUST_MS, Why,
+    AdminCommand, AdminOp, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost,
+    MAX_PARKED_MS, Now, Outcome, ReadOutcome, Sequencer, StopReason, TRUST_MS,
 };
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
@@ -99,7 +101,7 @@ struct Bench {
     told: Vec<(u64, Outcome)>,
     foreign: usize,
     reads: usize,
-    end: Option<Why>,
+    end: Option<StopReason>,
     /// The broker takes appends and says nothing.
     is_silent: bool,
     /// It says that the stream ends elsewhere, whatever is expected.
@@ -147,8 +149,8 @@ impl Bench {
     fn read(&mut self, attempt: Attempt, seq: u64) {
         self.reads += 1;
         let read = match self.stream.get(seq as usize - 1) {
-            Some(bytes) => Read::Found(bytes.clone()),
-            None => Read::Nothing { tail: self.stream.len() as u64 },
+            Some(bytes) => ReadOutcome::Found(bytes.clone()),
+            None => ReadOutcome::Nothing { tail: self.stream.len() as u64 },
         };
         self.sequencer.read(attempt, &read, self.now);
     }
@@ -319,7 +321,7 @@ fn whoever_took_over_properly_deposes() {
     bench.stream.push(taken.seal().bytes.into());
     bench.ask(1);
     bench.run();
-    assert!(matches!(bench.end, Some(Why::Deposed)), "{:?}", bench.end);
+    assert!(matches!(bench.end, Some(StopReason::Deposed)), "{:?}", bench.end);
     assert!(bench.told.is_empty());
     assert_eq!(bench.free(), (QUOTA.into(), QUOTA.into()));
 }
@@ -346,14 +348,14 @@ fn outcomes_of_another_term_do_not_count() {
                 Effect::Append { attempt, expected_last, bytes, .. } => {
                     attempts.push(attempt);
                     second.sequencer.appended(first, Appended::WrongLastSequence, second.now);
-                    second.sequencer.read(first, &Read::Found(bytes.clone()), second.now);
+                    second.sequencer.read(first, &ReadOutcome::Found(bytes.clone()), second.now);
                     second.stream.push(bytes);
                     let stored = Appended::Stored { seq: expected_last + 1 };
                     second.sequencer.appended(attempt, stored, second.now);
                 }
                 Effect::Read { attempt, seq, .. } => {
                     attempts.push(attempt);
-                    second.sequencer.read(first, &Read::Found(bytes.clone()), second.now);
+                    second.sequencer.read(first, &ReadOutcome::Found(bytes.clone()), second.now);
                     second.read(attempt, seq);
                 }
                 Effect::Idle(why) => panic!("{why:?}"),
@@ -384,7 +386,7 @@ fn a_lost_tail_stops_the_writer_once_it_is_sure() {
     assert_eq!(bench.busy(), [2], "and meanwhile people are told to come back");
     bench.wait(LOST_AFTER_MS);
     let lost = Lost::Tail { generation: 1, known: OPEN as u64 + 1, tail: OPEN as u64 };
-    assert!(matches!(bench.end, Some(Why::Lost(found)) if found == lost), "{:?}", bench.end);
+    assert!(matches!(bench.end, Some(StopReason::Lost(found)) if found == lost), "{:?}", bench.end);
     assert_eq!(bench.stream.len(), OPEN, "nothing is written on such ground");
     assert_eq!(bench.free(), (i32::from(QUOTA) - 1, i32::from(QUOTA) - 1));
 }
@@ -448,7 +450,7 @@ fn a_rewritten_tail_is_noticed_before_anything_is_told() {
         let hash = Block::open(&lost).unwrap().1;
         let expected = Lost::Rewritten { generation: 1, seq: known as u64, known: hash };
         assert!(
-            matches!(bench.end, Some(Why::Lost(found)) if found == expected),
+            matches!(bench.end, Some(StopReason::Lost(found)) if found == expected),
             "{quiet}, {foreign}, {more}: {:?}",
             bench.end
         );
@@ -471,17 +473,21 @@ fn nobody_takes_over_a_ledger_that_does_not_hold_its_last_block() {
     other.run();
     let mut standby = Bench::of(keeper, other.stream.clone(), 3, bench.now);
     standby.run();
-    assert!(matches!(standby.end, Some(Why::Lost(Lost::Rewritten { .. }))), "{:?}", standby.end);
+    assert!(
+        matches!(standby.end, Some(StopReason::Lost(Lost::Rewritten { .. }))),
+        "{:?}",
+        standby.end
+    );
     assert_eq!(standby.stream.len(), other.stream.len(), "not even a take-over");
     let mut standby = Bench::of(bench.replayed(), shorter, 3, bench.now);
     standby.wait(2 * LOST_AFTER_MS);
-    assert!(matches!(standby.end, Some(Why::Lost(Lost::Tail { .. }))), "{:?}", standby.end);
+    assert!(matches!(standby.end, Some(StopReason::Lost(Lost::Tail { .. }))), "{:?}", standby.end);
     assert_eq!(standby.stream.len(), OPEN);
     // One that gives up before it has sent anything leaves nothing.
     let mut retired = Bench::on(bench.stream.clone(), 4);
     retired.sequencer.retire();
     retired.run();
-    assert!(matches!(retired.end, Some(Why::Finished)), "{:?}", retired.end);
+    assert!(matches!(retired.end, Some(StopReason::Finished)), "{:?}", retired.end);
     assert_eq!(retired.stream.len(), OPEN + 1);
 }
 
@@ -513,9 +519,15 @@ fn cancel(booking: BookingId, who: u64) -> ChangeRequest {
     ChangeRequest { request_id: "x".into(), target: Some(booking), deed }
 }
 
-fn quota(slot: u32) -> Action {
+fn quota(slot: u32) -> AdminCommand {
     let (operator, reason) = ("o".into(), "r".into());
-    Action { opening: 0, operator, reason, act: Act::Quota { slot, quota: QUOTA }, dry_run: false }
+    AdminCommand {
+        opening: 0,
+        operator,
+        reason,
+        act: AdminOp::Quota { slot, quota: QUOTA },
+        dry_run: false,
+    }
 }
 
 /// Whoever waits behind a block that does not come to its end is told to come back:
@@ -663,11 +675,11 @@ fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
                     second.appended(attempt, outcome, late);
                 }
                 Effect::Read { attempt, generation: 1, seq } => {
-                    let found = Read::Found(bench.stream[seq as usize - 1].clone());
+                    let found = ReadOutcome::Found(bench.stream[seq as usize - 1].clone());
                     second.read(attempt, &found, late);
                 }
                 Effect::Read { attempt, seq, .. } => {
-                    let found = Read::Found(stored[(seq - FIRST) as usize].clone());
+                    let found = ReadOutcome::Found(stored[(seq - FIRST) as usize].clone());
                     second.read(attempt, &found, late);
                 }
                 Effect::Idle(why) => panic!("{why:?}"),
@@ -708,7 +720,7 @@ fn a_generation_begins_behind_foreign_messages() {
                 Effect::Read { attempt, generation, seq } => {
                     let (from, stream) =
                         if generation == 1 { (1, &bench.stream) } else { (FIRST, &second) };
-                    let found = Read::Found(stream[(seq - from) as usize].clone());
+                    let found = ReadOutcome::Found(stream[(seq - from) as usize].clone());
                     bench.sequencer.read(attempt, &found, bench.now);
                 }
                 Effect::Foreign(_) => bench.foreign += 1,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Booking;
-use crate::subject::Domain;
+use crate::subject::Namespace;
 use crate::{BookingId, LedgerId, Text, Timestamp};
 
 /// The `Content-Type` header of an event message.
@@ -159,7 +159,7 @@ pub struct Entry<'a> {
 impl<'a> Event<'a> {
     /// The event of one change of a booking.
     pub fn new(
-        domain: &Domain,
+        domain: &Namespace,
         id: EventId,
         kind: Kind,
         time: Timestamp,
@@ -188,7 +188,7 @@ impl<'a> Event<'a> {
 
     /// The event of what became of an entry.
     pub fn of_entry(
-        domain: &Domain,
+        domain: &Namespace,
         id: EventId,
         kind: Kind,
         time: Timestamp,
@@ -200,7 +200,7 @@ impl<'a> Event<'a> {
     }
 
     fn of(
-        domain: &Domain,
+        domain: &Namespace,
         id: EventId,
         kind: Kind,
         time: Timestamp,

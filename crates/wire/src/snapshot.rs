@@ -6,10 +6,10 @@
 //!
 //! - **A file** ([`Writer`], [`read`]): [`MAGIC`], then for each piece its length
 //!   as `u32` (little endian) and its bytes in [`codec`], a length of zero, and
-//!   the 32-byte BLAKE3 of everything before. It begins with a [`Stand`]. Another
+//!   the 32-byte BLAKE3 of everything before. It begins with a [`SnapshotHeader`]. Another
 //!   release may find another layout under another magic, and then reads the
 //!   ledger from its beginning: the file is never the only copy of anything.
-//! - **A generation's begin** in the ledger ([`Cutter`], [`Joiner`]): the same
+//! - **A generation's begin** in the ledger ([`Chunker`], [`Assembler`]): the same
 //!   lengths and pieces, without magic, stand and end, cut into parts. The 32-byte BLAKE3 of all of them stands in the seal before.
 //!   The bytes follow from the state alone, so that whoever writes them writes
 //!   the same.
@@ -20,7 +20,7 @@ use bincode::{Decode, Encode};
 
 use crate::answer::{Phase, Status};
 use crate::codec;
-use crate::ledger::{BallotEntry, Chain, Genesis, Grant, OpeningRecord};
+use crate::ledger::{Chain, DrawEntryRecord, Genesis, Grant, OpeningRecord};
 use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
 /// What a file of this layout begins with.
@@ -37,7 +37,7 @@ pub const PART_BYTES: usize = 480 * 1024;
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Piece {
     /// Where the state stands; in a file alone.
-    Stand(Box<Stand>),
+    Stand(Box<SnapshotHeader>),
     /// What is no opening's.
     Head(Head),
     /// An opening in memory.
@@ -78,7 +78,7 @@ pub struct Revealed {
 
 /// Where the state stands in the ledger.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub struct Stand {
+pub struct SnapshotHeader {
     /// How far the ledger was read.
     pub chain: Chain,
     /// What its generation began with.
@@ -197,7 +197,7 @@ pub enum PastChangeState {
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct EntryState {
     /// What was recorded.
-    pub entry: BallotEntry,
+    pub entry: DrawEntryRecord,
     /// When.
     pub since: Timestamp,
     /// When it was withdrawn; none: it is live. The slots of a withdrawn one are
@@ -261,12 +261,12 @@ impl<W: Write> Writer<W> {
 
 /// Cuts pieces into parts.
 #[derive(Debug)]
-pub struct Cutter {
+pub struct Chunker {
     bytes: Vec<u8>,
     part_bytes: usize,
 }
 
-impl Cutter {
+impl Chunker {
     /// Parts of so many bytes; the last one may be shorter.
     pub fn new(part_bytes: usize) -> Self {
         Self { bytes: Vec::new(), part_bytes: part_bytes.max(1) }
@@ -298,12 +298,12 @@ impl Cutter {
 
 /// Puts parts together again.
 #[derive(Debug, Default)]
-pub struct Joiner {
+pub struct Assembler {
     bytes: Vec<u8>,
     hasher: blake3::Hasher,
 }
 
-impl Joiner {
+impl Assembler {
     /// Adds the next part and hands on the pieces that are whole with it.
     ///
     /// # Errors
@@ -415,14 +415,14 @@ mod tests {
             })
         };
         let pieces: Vec<Piece> = (0..40).map(head).collect();
-        let (mut cutter, mut parts) = (Cutter::new(PART_BYTES), Vec::new());
+        let (mut cutter, mut parts) = (Chunker::new(PART_BYTES), Vec::new());
         for piece in &pieces {
             cutter.add(piece);
             parts.extend(std::iter::from_fn(|| cutter.part()));
         }
         parts.extend(cutter.rest());
         assert!(parts.len() > 10, "pieces lie across parts");
-        let (mut joiner, mut joined) = (Joiner::default(), Vec::new());
+        let (mut joiner, mut joined) = (Assembler::default(), Vec::new());
         for part in &parts {
             let join = |piece| {
                 joined.push(piece);
@@ -434,18 +434,18 @@ mod tests {
         let whole = blake3::hash(&parts.concat());
         assert_eq!(joiner.end().unwrap(), BlockHash(*whole.as_bytes()));
 
-        let mut joiner = Joiner::default();
+        let mut joiner = Assembler::default();
         joiner.add(&parts[0], |_| Ok(())).unwrap();
         assert!(joiner.end().is_err(), "a piece is not complete");
         let huge = u32::MAX.to_le_bytes();
-        assert!(Joiner::default().add(&huge, |_| Ok(())).is_err());
+        assert!(Assembler::default().add(&huge, |_| Ok(())).is_err());
     }
 
     /// Of what is written nothing may be too much for whoever reads it.
     #[test]
     fn a_piece_may_be_larger_than_any_message() {
         let entry = |i: u32| EntryState {
-            entry: BallotEntry {
+            entry: DrawEntryRecord {
                 receipt: BookingId::from_random(i.into()),
                 opening: 0,
                 applicants: vec![Pseudonym::from_bytes([1; 16]); 5],
@@ -461,8 +461,10 @@ mod tests {
             withdrawn: None,
         };
         let entries = Piece::Entries((0..4_096).map(entry).collect());
-        let done = |i: u32| (format!("{i:0>36}"), PastChangeState::Refund(Some(format!("{i:0>36}"))));
-        let life = ChangeLogState { done: (0..200_000).map(done).collect(), changes: 0, left: vec![] };
+        let done =
+            |i: u32| (format!("{i:0>36}"), PastChangeState::Refund(Some(format!("{i:0>36}"))));
+        let life =
+            ChangeLogState { done: (0..200_000).map(done).collect(), changes: 0, left: vec![] };
         let grant = Grant {
             booking: BookingId::from_random(1),
             opening: 0,

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One agency's or country's own set of subjects, streams and buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Domain {
+pub struct Namespace {
     prefix: String,
 }
 
@@ -15,19 +15,19 @@ pub struct Domain {
 )]
 pub struct BadPrefix(pub String);
 
-impl Default for Domain {
+impl Default for Namespace {
     fn default() -> Self {
         Self { prefix: Self::DEFAULT_PREFIX.to_owned() }
     }
 }
 
-impl fmt::Display for Domain {
+impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.prefix)
     }
 }
 
-impl Domain {
+impl Namespace {
     /// The prefix where none is configured.
     pub const DEFAULT_PREFIX: &'static str = "giliran.v1";
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_prefix() {
-        let domain = Domain::default();
+        let domain = Namespace::default();
         assert_eq!(domain.request("book.vouched"), "giliran.v1.book.vouched");
         assert_eq!(domain.ledger_stream(1), "GILIRAN_V1_LEDGER_1");
         assert_eq!(domain.events_stream(), "GILIRAN_V1_EVENTS");
@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn a_prefix_that_could_leave_its_place_is_refused() {
         for bad in ["", ".", "a..b", "a.*", "a.>", "A.b", "$JS.API", "a b", &"x".repeat(61)] {
-            assert!(Domain::new(bad).is_err(), "{bad}");
+            assert!(Namespace::new(bad).is_err(), "{bad}");
         }
-        assert!(Domain::new("id.imigrasi.giliran-2").is_ok());
+        assert!(Namespace::new("id.imigrasi.giliran-2").is_ok());
     }
 }

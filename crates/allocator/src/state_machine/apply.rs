@@ -7,19 +7,19 @@ use std::sync::Arc;
 use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Cancel, CancelCause, Confirm, Damage, DrawRecord, Entry,
+    Adjust, Adjustment, Cancel, CancelCause, Confirm, Damage, DrawEntryRecord, DrawRecord, Entry,
     Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal, Seat,
     SnapshotPart,
 };
-use giliran_wire::snapshot::{Joiner, PART_BYTES, Piece};
+use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
 use super::inventory::{SlotInventory, Until, Withheld};
-use super::{StateChange, FoldError, StateMachine, OpeningIndex, Mode};
+use super::{FoldError, Mode, OpeningIndex, StateChange, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
 use crate::change::paid_with;
 use crate::claims::ClaimState;
-use crate::{Booking, FoundBooking, Opening, Waiting};
+use crate::{Booking, DrawEntry, FoundBooking, Opening};
 
 /// Bookings of retired openings that are forgotten with one block.
 const FORGOTTEN_AT_ONCE: usize = 4_096;
@@ -66,7 +66,7 @@ impl<'k> BlockApplier<'k> {
         match entry {
             Entry::Genesis(genesis) => {
                 if genesis.continues.is_some() && self.keeper.genesis.is_none() {
-                    self.keeper.restoring = Some(Joiner::default());
+                    self.keeper.restoring = Some(Assembler::default());
                 } else if genesis.rebuilt.is_some() {
                     // No seal has named the state.
                     self.keeper.sealed = Some(self.keeper.parts(PART_BYTES).state());
@@ -354,7 +354,13 @@ impl<'k> BlockApplier<'k> {
     }
 
     /// Puts the next version of a booking in its place.
-    fn renew(&mut self, kind: Kind, before: FoundBooking, next: Booking, payment: Option<Box<str>>) {
+    fn renew(
+        &mut self,
+        kind: Kind,
+        before: FoundBooking,
+        next: Booking,
+        payment: Option<Box<str>>,
+    ) {
         let next = Arc::new(next);
         self.keeper.book.bookings.insert(next.id, Arc::clone(&next));
         for seat in &next.seats {
@@ -643,7 +649,7 @@ impl<'k> BlockApplier<'k> {
                 let opening = self.opening(waiting.entry.opening)?;
                 self.changes.push(StateChange::Entry { kind: Kind::NotDrawn, waiting, opening });
             }
-            DrawRecord::Drawing { opening, round, grants } => {
+            DrawRecord::GroupBegin { opening, round, grants } => {
                 let last = self.keeper.kept.get(&opening).map(|kept| kept.draws);
                 // A round that does not fit one block has further groups.
                 let further = last == Some(round) && self.has_rounds(opening);
@@ -653,7 +659,7 @@ impl<'k> BlockApplier<'k> {
                 }
                 self.drawing = Some((opening, round, grants));
             }
-            DrawRecord::Drawn { opening, round } => {
+            DrawRecord::GroupEnd { opening, round } => {
                 if self.drawing.take() != Some((opening, round, 0)) {
                     return Err(self.damage(&format!("group {round} is not what it began as")));
                 }
@@ -671,13 +677,13 @@ impl<'k> BlockApplier<'k> {
         matches!(order, Some(Order::Rounds { .. }))
     }
 
-    fn entered(&mut self, entry: BallotEntry) -> Result<(), FoldError> {
+    fn entered(&mut self, entry: DrawEntryRecord) -> Result<(), FoldError> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
         if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
             return Err(self.damage(&format!("entry {receipt} has nobody, or wants no slot")));
         }
-        let waiting = Arc::new(Waiting { entry, since: self.time, withdrawn: None });
+        let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
         if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
             return Err(self.damage(&format!("entry {receipt} entered twice")));
         }
@@ -724,7 +730,7 @@ impl<'k> BlockApplier<'k> {
             }
         }
         self.keeper.book.crowd.end(&there);
-        let mut waiting = Waiting { withdrawn: Some(self.time), ..Waiting::clone(&there) };
+        let mut waiting = DrawEntry { withdrawn: Some(self.time), ..DrawEntry::clone(&there) };
         // To recognise it, they are not needed.
         waiting.entry.slots = Vec::new();
         let waiting = Arc::new(waiting);
@@ -739,7 +745,7 @@ impl<'k> BlockApplier<'k> {
     }
 
     /// A live entry has won or lost: it is no more.
-    fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<Waiting>> {
+    fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<DrawEntry>> {
         let waiting = self.keeper.book.waiting.remove_if(receipt, |waiting| waiting.is_live())?;
         self.keeper.book.crowd.end(&waiting);
         let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
@@ -765,7 +771,7 @@ impl<'k> BlockApplier<'k> {
 }
 
 /// The release whose draw an entry takes part in.
-pub(super) fn draw_of(opening: &Opening, waiting: &Waiting) -> Timestamp {
+pub(super) fn draw_of(opening: &Opening, waiting: &DrawEntry) -> Timestamp {
     opening.calendar.next(&opening.releases(), waiting.since).unwrap_or(waiting.since)
 }
 

@@ -11,7 +11,7 @@ use super::due::release_at;
 use crate::change::{Judged, Target, paid_with, wrong_state};
 use crate::claims::ClaimState;
 use crate::decide::{Refusal, Settled};
-use crate::{Booking, ChangeRequest, ChangeKind, FoundBooking, Opening};
+use crate::{Booking, ChangeKind, ChangeRequest, FoundBooking, Opening};
 
 /// What became of a change.
 #[derive(Debug)]
@@ -58,7 +58,10 @@ impl StateMachine {
                 self.in_block.touched.insert(receipt);
                 let request_id = ask.request_id.to_string();
                 let record = DrawRecord::Withdrawn { receipt, request_id };
-                return ChangeOutcome::Entry(Box::new(Entry::Draw(record)), ChangeReply::Entry(receipt));
+                return ChangeOutcome::Entry(
+                    Box::new(Entry::Draw(record)),
+                    ChangeReply::Entry(receipt),
+                );
             }
         };
         if found.opening.is_drawing() {
@@ -159,7 +162,10 @@ impl StateMachine {
                         self.revive(booking, opening);
                         ChangeOutcome::Entry(entry(Some(booking.seats.to_vec())), told)
                     }
-                    Some(false) => ChangeOutcome::Entry(entry(None), ChangeReply::Refused(wrong_state(booking))),
+                    Some(false) => ChangeOutcome::Entry(
+                        entry(None),
+                        ChangeReply::Refused(wrong_state(booking)),
+                    ),
                     None => return ChangeOutcome::Wait,
                 }
             }

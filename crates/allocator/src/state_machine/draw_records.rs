@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Order};
+use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Order};
 use giliran_wire::snapshot::{OrderState, Revealed};
 use giliran_wire::{LedgerId, OrderKey};
 
 use super::apply::BlockApplier;
-use super::{StateChange, FoldError, StateMachine, Mode};
-use crate::{Opening, Waiting};
+use super::{FoldError, Mode, StateChange, StateMachine};
+use crate::{DrawEntry, Opening};
 
 impl StateMachine {
     /// The commitment to an opening's seed, where its order has one, as an entry
@@ -44,7 +44,7 @@ impl StateMachine {
 
     /// Gives the entry its receipt, as it enters a block. False: try with other
     /// bits.
-    pub fn ballot(&mut self, entry: &mut BallotEntry, random: u128) -> bool {
+    pub fn ballot(&mut self, entry: &mut DrawEntryRecord, random: u128) -> bool {
         let Some(id) = self.new_id(random) else { return false };
         self.in_block.touched.insert(id);
         entry.receipt = id;
@@ -172,7 +172,7 @@ impl BlockApplier<'_> {
     }
 
     /// Somebody entered an opening's draw.
-    pub(super) fn ballot(&mut self, entry: BallotEntry) -> Result<(), FoldError> {
+    pub(super) fn ballot(&mut self, entry: DrawEntryRecord) -> Result<(), FoldError> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
         let damage = |this: &Self, what: &str| this.damage(&format!("entry {receipt}: {what}"));
@@ -182,7 +182,7 @@ impl BlockApplier<'_> {
         if !opening.draws() || opening.phase() != Phase::Open {
             return Err(damage(self, "enters where nothing is to be drawn"));
         }
-        let enters = |waiting: &Arc<Waiting>| waiting.is_live();
+        let enters = |waiting: &Arc<DrawEntry>| waiting.is_live();
         let second = entry.applicants.iter().any(|who| {
             opening
                 .claims
@@ -195,7 +195,7 @@ impl BlockApplier<'_> {
         if let Some(account) = entry.account {
             opening.accounts.grant(account, entry.applicants.len() as u32, live);
         }
-        let waiting = Arc::new(Waiting { entry, since: self.time, withdrawn: None });
+        let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
         if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
             return Err(damage(self, "entered twice"));
         }
@@ -214,7 +214,7 @@ impl BlockApplier<'_> {
 
     /// Entered into an opening's own draw, an entry counts for its account; no
     /// more once it has ended.
-    pub(super) fn end_account(&mut self, waiting: &Waiting) {
+    pub(super) fn end_account(&mut self, waiting: &DrawEntry) {
         let entry = &waiting.entry;
         let openings = self.keeper.book.openings.load();
         if let (Some(account), Some(opening)) = (&entry.account, openings.get(entry.opening))

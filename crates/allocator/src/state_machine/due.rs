@@ -9,7 +9,7 @@ use giliran_wire::{BookingId, Timestamp};
 
 use super::StateMachine;
 use super::apply::sorted;
-use crate::{Opening, Waiting};
+use crate::{DrawEntry, Opening};
 
 /// A draw for the places of one release, group by group: each group is in one
 /// block, complete or not at all.
@@ -199,13 +199,13 @@ impl StateMachine {
                 beacon: None,
             }));
             let number = grants.len() as u64;
-            entries.push(Entry::Draw(DrawRecord::Drawing {
+            entries.push(Entry::Draw(DrawRecord::GroupBegin {
                 opening: ordinal,
                 round,
                 grants: number,
             }));
             entries.append(&mut grants);
-            entries.push(Entry::Draw(DrawRecord::Drawn { opening: ordinal, round }));
+            entries.push(Entry::Draw(DrawRecord::GroupEnd { opening: ordinal, round }));
         }
         entries.append(&mut losers);
         Some(entries)
@@ -214,7 +214,7 @@ impl StateMachine {
     fn draw_one(
         &mut self,
         opening: &Opening,
-        waiting: &Waiting,
+        waiting: &DrawEntry,
         pool: &mut BTreeMap<u32, Vec<u16>>,
         now: Timestamp,
     ) -> Option<Grant> {

@@ -14,23 +14,23 @@ use std::sync::Arc;
 
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    BallotEntry, Block, Chain, Damage, DrawRecord, Entry, Foreign, Genesis, Grant, Reading,
+    Block, Chain, Damage, DrawEntryRecord, DrawRecord, Entry, Foreign, Genesis, Grant, Reading,
 };
-use giliran_wire::snapshot::{Joiner, OrderState};
+use giliran_wire::snapshot::{Assembler, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use change::{ChangeOutcome, ChangeReply};
 pub use due::WaitlistDraw;
 use inventory::SlotInventory;
-pub use opening_draw::{OpeningDraw, DrawStep};
+pub use opening_draw::{DrawStep, OpeningDraw};
 pub use snapshot::Parts;
 
 use crate::booking::text_into;
 use crate::sync::Ordering;
 use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
-use crate::{Allocator, Booking, FoundBooking, Opening, Waiting};
+use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 
 /// Applies the ledger to a [`Allocator`], block by block; there is one per book.
 ///
@@ -45,7 +45,7 @@ pub struct StateMachine {
     sealed: Option<BlockHash>,
     /// The snapshot that a generation begins with, as far as it was read by a
     /// keeper that has read nothing before.
-    restoring: Option<Joiner>,
+    restoring: Option<Assembler>,
     /// Changes of bookings and entries so far.
     changes: u64,
     /// What only the keeper needs to know of the openings, by ordinal.
@@ -144,7 +144,7 @@ pub enum StateChange {
         /// What happened.
         kind: Kind,
         /// The entry.
-        waiting: Arc<Waiting>,
+        waiting: Arc<DrawEntry>,
         /// Its opening.
         opening: Arc<Opening>,
     },
@@ -286,7 +286,7 @@ impl StateMachine {
 
     /// Gives the entry its receipt, as it enters a block. False: try with other
     /// bits. None: somebody of the party enters in the same block.
-    pub fn enter(&mut self, entry: &mut BallotEntry, random: u128) -> Option<bool> {
+    pub fn enter(&mut self, entry: &mut DrawEntryRecord, random: u128) -> Option<bool> {
         let opening = entry.opening;
         let people = || entry.applicants.iter().map(|who| (opening, *who));
         if people().any(|who| self.in_block.entering.contains(&who)) {
@@ -359,7 +359,7 @@ impl StateMachine {
         let drawn = self.in_block.touched.contains(&grant.booking);
         if drawn {
             // The places of an account were counted when it entered a draw.
-            let waits = |waiting: Option<&Arc<Waiting>>| waiting.is_some_and(|w| w.entry.waits);
+            let waits = |waiting: Option<&Arc<DrawEntry>>| waiting.is_some_and(|w| w.entry.waits);
             let waits = self.book.waiting.look(&grant.booking, waits);
             self.untake(grant.opening, grant.slot, grant.seats.iter().map(|seat| seat.number));
             if let Some(opening) = self.book.openings.load().get(grant.opening) {

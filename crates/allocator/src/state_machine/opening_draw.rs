@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, Seat};
+use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Grant, Seat};
 use giliran_wire::snapshot::Revealed;
 use giliran_wire::{BookingId, LedgerId, OrderKey, Timestamp};
 
@@ -17,7 +17,7 @@ use super::StateMachine;
 use super::apply::sorted;
 use crate::ballot::{self, Ballot, Hash, Tree};
 use crate::order::{Rank, draw_rank};
-use crate::{Opening, Waiting};
+use crate::{DrawEntry, Opening};
 
 /// Most entries that one step looks at: ten to twenty milliseconds.
 const PIECE: usize = 8_192;
@@ -93,7 +93,12 @@ impl StateMachine {
     }
 
     /// One step of a draw; a group takes at most so many bytes.
-    pub fn draw_on(&mut self, draw: &mut OpeningDraw, now: Timestamp, most_bytes: usize) -> DrawStep {
+    pub fn draw_on(
+        &mut self,
+        draw: &mut OpeningDraw,
+        now: Timestamp,
+        most_bytes: usize,
+    ) -> DrawStep {
         let (ledger, ordinal) = (self.ledger(), draw.opening);
         let Some(opening) = self.book.openings.load().get(ordinal).map(Arc::clone) else {
             return DrawStep::Over;
@@ -157,7 +162,7 @@ impl StateMachine {
         ordinal: u32,
         after: &mut Option<BookingId>,
         left: &mut usize,
-        mut see: impl FnMut(&Waiting),
+        mut see: impl FnMut(&DrawEntry),
     ) -> bool {
         let Some(kept) = self.kept.get(&ordinal) else { return true };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -223,10 +228,10 @@ impl StateMachine {
         if !grants.is_empty() {
             let round = self.kept[&ordinal].draws + 1;
             let number = grants.len() as u64;
-            let begin = DrawRecord::Drawing { opening: ordinal, round, grants: number };
+            let begin = DrawRecord::GroupBegin { opening: ordinal, round, grants: number };
             entries.push(Entry::Draw(begin));
             entries.append(&mut grants);
-            entries.push(Entry::Draw(DrawRecord::Drawn { opening: ordinal, round }));
+            entries.push(Entry::Draw(DrawRecord::GroupEnd { opening: ordinal, round }));
         }
         entries.append(&mut losers);
         entries
@@ -237,7 +242,7 @@ impl StateMachine {
     fn serve(
         &mut self,
         opening: &Opening,
-        waiting: &Waiting,
+        waiting: &DrawEntry,
         (by, now): (Timestamp, Timestamp),
     ) -> Option<Grant> {
         let entry = &waiting.entry;
@@ -281,7 +286,7 @@ impl StateMachine {
 }
 
 /// Most bytes of the grant that an entry may become.
-fn winner_bytes(entry: &BallotEntry) -> usize {
+fn winner_bytes(entry: &DrawEntryRecord) -> usize {
     const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4 + 16 + 8 + 8;
     let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
     FIXED
@@ -292,7 +297,7 @@ fn winner_bytes(entry: &BallotEntry) -> usize {
 }
 
 /// An entry as it is published.
-fn public(ledger: LedgerId, entry: &BallotEntry) -> Ballot {
+fn public(ledger: LedgerId, entry: &DrawEntryRecord) -> Ballot {
     Ballot {
         number: ballot::number(ledger, entry.opening, &entry.receipt),
         holder: ballot::holder(&entry.receipt, &entry.request_id),

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
 use giliran_wire::snapshot::{
-    BookingState, Cutter, PastChangeState, EntryState, Head, ChangeLogState, OpeningState, Piece, SlotState,
-    Stand, Until as UntilState, Withheld as WithheldState,
+    BookingState, ChangeLogState, Chunker, EntryState, Head, OpeningState, PastChangeState, Piece,
+    SlotState, SnapshotHeader, Until as UntilState, Withheld as WithheldState,
 };
 use giliran_wire::{BlockHash, BookingId, KeyFingerprint};
 
 use super::apply::{draw_of, show, until_draw};
 use super::inventory::{SlotInventory, Until};
-use super::{StateMachine, OpeningIndex};
+use super::{OpeningIndex, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
 use crate::claims::ClaimState;
 use crate::sync::Ordering;
-use crate::{Booking, ChangeLog, Opening, Waiting};
+use crate::{Booking, ChangeLog, DrawEntry, Opening};
 
 /// Bookings and entries in one piece: few enough that, however much each of them
 /// holds, a piece is far from the longest that is read.
@@ -44,7 +44,7 @@ enum Key {
 #[derive(Debug)]
 pub struct Parts {
     keys: std::vec::IntoIter<Key>,
-    cutter: Cutter,
+    cutter: Chunker,
     next: u32,
     parts: u32,
     state: BlockHash,
@@ -83,7 +83,7 @@ impl StateMachine {
     pub fn parts(&self, part_bytes: usize) -> Parts {
         let parts = |parts, state| Parts {
             keys: self.keys().into_iter(),
-            cutter: Cutter::new(part_bytes),
+            cutter: Chunker::new(part_bytes),
             next: 0,
             parts,
             state,
@@ -111,7 +111,7 @@ impl StateMachine {
             continues: None,
             rebuilt: None,
         };
-        take(&Piece::Stand(Box::new(Stand {
+        take(&Piece::Stand(Box::new(SnapshotHeader {
             chain: self.chain.clone(),
             genesis: self.genesis.clone().unwrap_or_else(no_genesis),
             sealed: self.sealed,
@@ -249,7 +249,8 @@ impl StateMachine {
             stocks.push(stock);
         }
         let opening = Arc::new(opening);
-        let kept = OpeningIndex { draws: state.draws, ..OpeningIndex::new(Arc::clone(&opening), stocks) };
+        let kept =
+            OpeningIndex { draws: state.draws, ..OpeningIndex::new(Arc::clone(&opening), stocks) };
         self.kept.insert(ordinal, kept);
         let openings = self.book.openings.load().with(opening);
         self.book.openings.store(Arc::new(openings));
@@ -303,7 +304,7 @@ impl StateMachine {
         let (receipt, ordinal) = (entry.receipt, entry.opening);
         let opening = self.book.openings.load().get(ordinal).map(Arc::clone);
         let opening = opening.ok_or_else(|| format!("entry {receipt} is in no opening"))?;
-        let waiting = Arc::new(Waiting { entry, since, withdrawn });
+        let waiting = Arc::new(DrawEntry { entry, since, withdrawn });
         match withdrawn {
             Some(at) => drop(self.withdrawn.insert((at, receipt))),
             None => self.book.crowd.add(&waiting),
@@ -313,7 +314,7 @@ impl StateMachine {
         }
         for who in &waiting.entry.applicants {
             // Receipts are in no order of time: the live one counts, else the last.
-            let later = |there: &Arc<Waiting>| there.is_live() || (!live && there.since > since);
+            let later = |there: &Arc<DrawEntry>| there.is_live() || (!live && there.since > since);
             let later = |claim: &crate::claims::Claim| claim.waiting().is_some_and(later);
             if !opening.claims.look(who, |claim| claim.is_some_and(later)) {
                 opening.claims.wait(*who, Arc::clone(&waiting));
@@ -392,8 +393,12 @@ fn restored_life(life: ChangeLogState) -> ChangeLog {
     let done = life.done.into_iter().map(|(request_id, deed)| PastChange {
         request_id: request_id.into_boxed_str(),
         deed: match deed {
-            PastChangeState::Confirmed(reference) => PastChangeKind::Confirmed { reference: text(reference) },
-            PastChangeState::Refund(reference) => PastChangeKind::Refund { reference: text(reference) },
+            PastChangeState::Confirmed(reference) => {
+                PastChangeKind::Confirmed { reference: text(reference) }
+            }
+            PastChangeState::Refund(reference) => {
+                PastChangeKind::Refund { reference: text(reference) }
+            }
             PastChangeState::Cancelled(member) => PastChangeKind::Cancelled { member },
             PastChangeState::Rescheduled(content) => PastChangeKind::Rescheduled { content },
         },
@@ -401,6 +406,6 @@ fn restored_life(life: ChangeLogState) -> ChangeLog {
     ChangeLog { done: done.collect(), changes: life.changes, left: life.left }
 }
 
-fn entry_state(waiting: &Waiting) -> EntryState {
+fn entry_state(waiting: &DrawEntry) -> EntryState {
     EntryState { entry: waiting.entry.clone(), since: waiting.since, withdrawn: waiting.withdrawn }
 }

@@ -1,6 +1,6 @@
 //! A ledger in memory: what the engine and its broker do for a keeper.
 
-use giliran_allocator::{StateChange, Durable, StateMachine};
+use giliran_allocator::{Durable, StateChange, StateMachine};
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
     ReturnRule, Rules, Session, Slot, TakeOver,

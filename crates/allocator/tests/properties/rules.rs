@@ -62,7 +62,8 @@ impl Plain {
         };
         let done = had.done.iter().find(|(request_id, _)| *request_id == wish.request_id);
         let done = done.map(|(_, did)| did);
-        if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } = &wish.deed
+        if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } =
+            &wish.deed
             && !had.is_of(applicant)
         {
             let left =
@@ -108,7 +109,9 @@ impl Plain {
             ChangeKind::Reschedule { choices, .. } if had.status == Status::Confirmed => {
                 self.cannot_move(had, choices, now)
             }
-            ChangeKind::Cancel { .. } | ChangeKind::Reschedule { .. } => refused(Reason::WrongState),
+            ChangeKind::Cancel { .. } | ChangeKind::Reschedule { .. } => {
+                refused(Reason::WrongState)
+            }
         }
     }
 
@@ -187,7 +190,9 @@ impl Plain {
                 }
             }
             ChangeKind::Confirm { .. } => Deal::Refund,
-            ChangeKind::Cancel { applicant } if had.seats[0].0 == *applicant => Deal::Cancel(Vec::new()),
+            ChangeKind::Cancel { applicant } if had.seats[0].0 == *applicant => {
+                Deal::Cancel(Vec::new())
+            }
             ChangeKind::Cancel { applicant } => Deal::Cancel(vec![*applicant]),
             ChangeKind::Reschedule { choices, .. } => {
                 let record = &self.openings[had.opening].record;
@@ -403,7 +408,8 @@ impl Plain {
         };
         let payment = paid.clone().flatten();
         let one = self.apply_one(entry, time, request);
-        let told = |(kind, id, version)| ChangeReply { kind, id, version, payment: payment.clone() };
+        let told =
+            |(kind, id, version)| ChangeReply { kind, id, version, payment: payment.clone() };
         let mut all: Vec<ChangeReply> = one.into_iter().map(told).collect();
         if let Entry::Cancel(cancel) = entry
             && cancel.refund_due
@@ -637,13 +643,13 @@ impl Plain {
                 self.entry_of.retain(|_, entry| entry != receipt);
                 Some((Kind::NotDrawn, *receipt, 0))
             }
-            DrawRecord::Drawn { opening, round } => {
+            DrawRecord::GroupEnd { opening, round } => {
                 let opening = &mut self.openings[*opening as usize];
                 opening.draws += 1;
                 assert_eq!(opening.draws, *round);
                 None
             }
-            DrawRecord::Revealed { .. } | DrawRecord::Drawing { .. } => None,
+            DrawRecord::Revealed { .. } | DrawRecord::GroupBegin { .. } => None,
             other => unreachable!("{other:?}"),
         }
     }
@@ -674,7 +680,9 @@ impl Plain {
 /// What a booking would remember of a deed.
 fn would(had: &Had, deed: &ChangeKind) -> Did {
     match deed {
-        ChangeKind::Confirm { reference } => Did::Confirmed(reference.as_deref().map(str::to_owned)),
+        ChangeKind::Confirm { reference } => {
+            Did::Confirmed(reference.as_deref().map(str::to_owned))
+        }
         ChangeKind::Cancel { applicant } => {
             Did::Cancelled((had.seats[0].0 != *applicant).then_some(*applicant))
         }

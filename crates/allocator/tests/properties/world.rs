@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use giliran_allocator::{
-    Allocator, StateChange, ChangeRequest, Decision, ChangeKind, WaitlistDraw, FoldError, Folded, StateMachine, Settled,
+    Allocator, ChangeKind, ChangeRequest, Decision, FoldError, Folded, Settled, StateChange,
+    StateMachine, WaitlistDraw,
 };
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, Entry, FORMAT, Genesis, Grant, TakeOver,
+    Adjust, Adjustment, Block, DrawEntryRecord, Entry, FORMAT, Genesis, Grant, TakeOver,
 };
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{
@@ -17,11 +18,11 @@ use giliran_wire::{
 use proptest::sample::Index;
 
 use crate::history::{
-    AdjustSpec, StateChange as ChangeOutcome, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec,
-    SESSIONS, Step, WishSpec, day, opening_record, person,
+    AdjustSpec, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec, SESSIONS,
+    StateChange as ChangeOutcome, Step, WishSpec, day, opening_record, person,
 };
 use crate::plain::{Expected, Pending, Plain, Request};
-use crate::rules::{Outcome, ChangeReply, Wish};
+use crate::rules::{ChangeReply, Outcome, Wish};
 
 /// When histories begin.
 const BEGIN: &str = "2026-11-21T12:00:00Z";
@@ -36,7 +37,7 @@ pub(crate) struct World {
     /// Changes of bookings that wait for a block.
     pub(crate) wishes: VecDeque<Wish>,
     /// Those who wait for returned places, to be entered.
-    pub(crate) entering: VecDeque<(Box<BallotEntry>, Request)>,
+    pub(crate) entering: VecDeque<(Box<DrawEntryRecord>, Request)>,
     /// What operators want.
     pub(crate) adjusting: Vec<Adjust>,
     pub(crate) authority: Vec<(BookingId, bool)>,

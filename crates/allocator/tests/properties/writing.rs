@@ -1,6 +1,6 @@
 //! The next block: what it holds, and that it is what the rules say.
 
-use giliran_allocator::{ChangeOutcome, Numbered, ChangeReply};
+use giliran_allocator::{ChangeOutcome, ChangeReply, Numbered};
 use giliran_wire::answer::{Reason, Status};
 use giliran_wire::ledger::{
     CancelCause, DrawRecord, Entry, Grant, Released, Reschedule, ReturnRule,
@@ -85,12 +85,21 @@ impl World {
     }
 
     /// An entry says what the rules say.
-    fn check_deal(&self, wish: &Wish, entry: &Entry, told: &ChangeReply, deal: &Deal, time: Timestamp) {
+    fn check_deal(
+        &self,
+        wish: &Wish,
+        entry: &Entry,
+        told: &ChangeReply,
+        deal: &Deal,
+        time: Timestamp,
+    ) {
         let id = wish.target.unwrap();
         let had = self.plain.had.iter().find(|had| had.id == id);
         let refused = matches!(told, ChangeReply::Refused(r) if r.reason == Reason::WrongState);
         assert_eq!(refused, *deal == Deal::Refund);
-        assert!(refused || matches!(told, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id));
+        assert!(
+            refused || matches!(told, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
+        );
         match (entry, deal) {
             (Entry::Confirm(confirm), Deal::Confirm | Deal::Revive | Deal::Refund) => {
                 assert_eq!((confirm.booking, &confirm.request_id), (id, &wish.request_id));
@@ -215,8 +224,8 @@ impl World {
                 Entry::Grant(grant) => decided.push((grant.booking, Some(grant))),
                 Entry::Draw(DrawRecord::NotDrawn { receipt }) => decided.push((*receipt, None)),
                 Entry::Draw(DrawRecord::Revealed { seed: told, .. }) => assert_eq!(*told, seed),
-                Entry::Draw(DrawRecord::Drawing { .. }) => groups += 1,
-                Entry::Draw(DrawRecord::Drawn { .. }) => {}
+                Entry::Draw(DrawRecord::GroupBegin { .. }) => groups += 1,
+                Entry::Draw(DrawRecord::GroupEnd { .. }) => {}
                 Entry::Released(released) => {
                     self.check_released(released, &pool);
                     let beyond = |n: &u16| !fits(&(released.opening as usize, released.slot, *n));

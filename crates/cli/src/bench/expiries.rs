@@ -13,7 +13,7 @@ use giliran_nats::clock;
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::ledger::{Block, Entry};
 use giliran_wire::request::{Book, Choice, MAX_BATCH, write_binary};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 
 use super::{DAYS, OFFICES, role, verdict};
 use crate::failure::Failure;
@@ -40,7 +40,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
     let url = server.url();
     let client =
         giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
-    let domain = Domain::default();
+    let domain = Namespace::default();
     let key_file = folder.join(key::FILE);
     let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
     let config = folder.join("giliran.toml");

@@ -20,7 +20,7 @@ use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::{clock, connection, ledger};
 use giliran_wire::answer::{self, Answer, Verdict};
 use giliran_wire::request::{Book, Choice, write_binary};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -137,7 +137,7 @@ struct Bench {
     client: Client,
     answers: Subscriber,
     inbox: String,
-    domain: Domain,
+    domain: Namespace,
     ledger: ledger::Ledger,
     window: usize,
     round: Duration,
@@ -153,7 +153,7 @@ impl Bench {
         let config = folder.join("giliran.toml");
         std::fs::write(&config, configuration(args.rounds))?;
         let client = connection::connect(url, "giliran bench", &Default::default()).await?;
-        let domain = Domain::default();
+        let domain = Namespace::default();
         let key_file = folder.join(key::FILE);
         let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
         let [config, data, key_file] =

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use giliran_nats::clock;
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::request::{Lookup, MAX_BATCH, write_binary};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use tokio::process::Child;
 
 use super::expiries::{batch, granted};
@@ -34,7 +34,7 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     let url = server.url();
     let client =
         giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
-    let domain = Domain::default();
+    let domain = Namespace::default();
     let key_file = folder.join(key::FILE);
     let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
     let config = folder.join("giliran.toml");
@@ -129,7 +129,7 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
 }
 
 /// Has the ledger go on in its next stream; returns once that has begun.
-async fn roll(client: &async_nats::Client, domain: &Domain) -> Result<(), Failure> {
+async fn roll(client: &async_nats::Client, domain: &Namespace) -> Result<(), Failure> {
     let request = serde_json::json!({ "operator": "bench", "reason": "to measure" });
     let request = async_nats::Request::new()
         .payload(request.to_string().into())
@@ -155,7 +155,7 @@ async fn stop(engine: &mut Child) -> Result<(), Failure> {
 }
 
 /// Until nobody is subscribed, so that the next answer is the next engine's.
-async fn wait_for_silence(client: &async_nats::Client, domain: &Domain) {
+async fn wait_for_silence(client: &async_nats::Client, domain: &Namespace) {
     while client.request(domain.request("availability"), "{}".into()).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -164,7 +164,7 @@ async fn wait_for_silence(client: &async_nats::Client, domain: &Domain) {
 /// The last applicant's booking, looked up by its request.
 async fn right_answer(
     client: &async_nats::Client,
-    domain: &Domain,
+    domain: &Namespace,
     bookings: u32,
 ) -> Result<(), Failure> {
     let last = u64::from(bookings) - 1;

@@ -15,7 +15,7 @@ use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::{clock, connection, ledger};
 use giliran_persist::{Store, StoreUrl};
 use giliran_wire::client_log::{self, Attempt};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -111,7 +111,7 @@ pub(crate) struct Rig {
     /// Where the roles find the broker.
     pub(crate) url: String,
     pub(crate) client: Client,
-    pub(crate) domain: Domain,
+    pub(crate) domain: Namespace,
 }
 
 impl Rig {
@@ -139,7 +139,7 @@ impl Rig {
     ) -> Self {
         std::fs::write(folder.path().join("giliran.toml"), config).unwrap();
         let client = connection::connect(url, "test", &Default::default()).await.unwrap();
-        Self { folder, server, url: url.to_owned(), client, domain: Domain::default() }
+        Self { folder, server, url: url.to_owned(), client, domain: Namespace::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

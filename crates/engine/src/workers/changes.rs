@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Message, Subject};
-use giliran_allocator::{ChangeRequest, ChangeKind};
-use giliran_sequencer::{Act, Action};
+use giliran_allocator::{ChangeKind, ChangeRequest};
+use giliran_sequencer::{AdminCommand, AdminOp};
 use giliran_wire::admin;
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::Signed;
@@ -64,7 +64,7 @@ impl<'a> Changes<'a> for request::Reschedule<'a> {
 /// What an operator asks for, its names resolved.
 pub(super) enum Asked {
     /// A change of an opening.
-    Act(Action),
+    Act(AdminCommand),
     /// The ledger's next generation.
     Roll(Signed),
 }
@@ -212,11 +212,11 @@ impl<'a> Acts<'a> for admin::Quota<'a> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
-        Ok(Asked::Act(Action {
+        Ok(Asked::Act(AdminCommand {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
-            act: Act::Quota { slot: slots[0], quota: self.quota },
+            act: AdminOp::Quota { slot: slots[0], quota: self.quota },
             dry_run: self.dry_run,
         }))
     }
@@ -227,11 +227,11 @@ impl<'a> Acts<'a> for admin::Reserve<'a> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
-        Ok(Asked::Act(Action {
+        Ok(Asked::Act(AdminCommand {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
-            act: Act::Reserve { slot: slots[0], places: self.places },
+            act: AdminOp::Reserve { slot: slots[0], places: self.places },
             dry_run: self.dry_run,
         }))
     }
@@ -241,11 +241,11 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
     fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref();
         let (opening, slots) = shared.slots(&self.opening, &self.office, self.date, session)?;
-        Ok(Asked::Act(Action {
+        Ok(Asked::Act(AdminCommand {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
-            act: Act::Halt { slots, halted: self.halted, bookings: self.bookings },
+            act: AdminOp::Halt { slots, halted: self.halted, bookings: self.bookings },
             dry_run: self.dry_run,
         }))
     }
@@ -255,11 +255,11 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
     fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let openings = shared.book.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(Asked::Act(Action {
+        Ok(Asked::Act(AdminCommand {
             opening: opening.record().ordinal,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
-            act: Act::ClosesAt { closes_at: self.closes_at },
+            act: AdminOp::ClosesAt { closes_at: self.closes_at },
             dry_run: self.dry_run,
         }))
     }
@@ -269,11 +269,11 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
     fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
         let openings = shared.book.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(Asked::Act(Action {
+        Ok(Asked::Act(AdminCommand {
             opening: opening.record().ordinal,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
-            act: Act::Beacon { signature: self.bytes().unwrap_or_default() },
+            act: AdminOp::Beacon { signature: self.bytes().unwrap_or_default() },
             dry_run: false,
         }))
     }

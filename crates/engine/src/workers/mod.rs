@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
 use giliran_allocator::{
-    BookingRequest, Allocator, ChangeRequest, Decision, Durable, FoundEntry, FoundBooking, OwnedBookingRequest, Pending, Settled,
+    Allocator, BookingRequest, ChangeRequest, Decision, Durable, FoundBooking, FoundEntry,
+    OwnedBookingRequest, Pending, Settled,
 };
-use giliran_sequencer::{Action, MAX_BACKLOG, Tallies};
+use giliran_sequencer::{AdminCommand, MAX_BACKLOG, RejectionCounts};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
-use giliran_wire::ledger::{BallotEntry, Grant};
+use giliran_wire::ledger::{DrawEntryRecord, Grant};
 use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
@@ -37,7 +38,7 @@ pub(crate) struct Shared {
     /// Relaxed: a bound on memory, not a fact.
     pub(crate) backlog: AtomicUsize,
     /// Refusals that workers have told, until the sequencer takes them.
-    pub(crate) tallies: Mutex<Tallies>,
+    pub(crate) tallies: Mutex<RejectionCounts>,
     /// How far the wall clock is ahead of what the sequencer goes by, ms, where it
     /// has jumped. Relaxed: looked at a few times a second.
     pub(crate) not_believed_ms: AtomicU64,
@@ -51,16 +52,16 @@ const MAX_SLOTS_SHOWN: usize = 16_384;
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
     pub(crate) granted: Vec<(Pending<Grant>, Ticket)>,
-    pub(crate) ballots: Vec<(Pending<BallotEntry>, Ticket)>,
+    pub(crate) ballots: Vec<(Pending<DrawEntryRecord>, Ticket)>,
     /// Requests for openings with rounds, by ordinal.
     pub(crate) rounds: Vec<(u32, OwnedBookingRequest, Ticket)>,
     pub(crate) waiting: Vec<(OwnedBookingRequest, Ticket)>,
     pub(crate) changes: Vec<(ChangeRequest, Ticket)>,
-    pub(crate) admin: Vec<(Action, Ticket)>,
+    pub(crate) admin: Vec<(AdminCommand, Ticket)>,
     /// Wishes to roll the ledger: who and why.
     pub(crate) rolls: Vec<(giliran_wire::ledger::Signed, Ticket)>,
     /// What was refused, counted.
-    pub(crate) tallies: Tallies,
+    pub(crate) tallies: RejectionCounts,
 }
 
 impl Decided {
@@ -289,7 +290,7 @@ impl Shared {
         &self,
         book: &request::Book<'_>,
         incoming: &Incoming,
-        tallies: &mut Tallies,
+        tallies: &mut RejectionCounts,
     ) -> One {
         if let Some(pattern) = &self.applicant_pattern
             && let Some(i) = book.applicants.iter().position(|a| !pattern.fits(a))
@@ -517,7 +518,7 @@ enum Known {
 enum One {
     Answer(Answered),
     Granted(Pending<Grant>),
-    Ballot(Pending<BallotEntry>),
+    Ballot(Pending<DrawEntryRecord>),
     Round(u32, OwnedBookingRequest),
     Waits(OwnedBookingRequest),
 }

@@ -218,7 +218,9 @@ impl<'a> Run<'a> {
                 What::Close => self.close(at),
                 What::WindowEnd => self.window_ends(at),
                 What::Ask(index) => self.arrives(index, at),
-                What::Confirm(index) => self.deed(index, ChangeKind::Confirm { reference: None }, at),
+                What::Confirm(index) => {
+                    self.deed(index, ChangeKind::Confirm { reference: None }, at)
+                }
                 What::Cancel(index) => {
                     self.forgeries.gives_back(index);
                     let applicant = pseudonym(self.salt, self.party(index).first.into());

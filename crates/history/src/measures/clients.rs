@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use giliran_fairness::measures::{Arrival, inversion_rate, share};
 use giliran_wire::Timestamp;
-use giliran_wire::ledger::BallotEntry;
+use giliran_wire::ledger::DrawEntryRecord;
 
 use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
 use crate::gateway_log::{Asker, Gateway};
@@ -50,7 +50,7 @@ fn asked(recorded: &Recorded, gateway: Option<&Gateway>) -> Vec<Asked> {
         return gateway.askers.iter().map(of).collect();
     }
     let entries = recorded.drawn().into_iter().flatten();
-    let of = |(at, entry, won): (Timestamp, &BallotEntry, bool)| {
+    let of = |(at, entry, won): (Timestamp, &DrawEntryRecord, bool)| {
         let size = entry.applicants.len() as u32;
         let wish = wish(entry.slots.clone(), size);
         Asked { at: at.as_millis(), wish, size, won, barred: false }

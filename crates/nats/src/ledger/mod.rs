@@ -17,8 +17,8 @@ use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Foreign, Genesis, Reading};
-use giliran_wire::snapshot::{Joiner, Piece};
-use giliran_wire::subject::Domain;
+use giliran_wire::snapshot::{Assembler, Piece};
+use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 
 use crate::error::Doing;
@@ -52,14 +52,14 @@ pub struct GoesOn {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     context: Context,
-    domain: Domain,
+    domain: Namespace,
     generation: u32,
     stream: JetStream,
     name: String,
     subject: String,
 }
 
-fn config(domain: &Domain, generation: u32, replicas: usize) -> Config {
+fn config(domain: &Namespace, generation: u32, replicas: usize) -> Config {
     Config {
         name: domain.ledger_stream(generation),
         subjects: vec![domain.ledger_subject(generation)],
@@ -86,7 +86,7 @@ fn config(domain: &Domain, generation: u32, replicas: usize) -> Config {
 /// Where a ledger exists already, or the broker refuses.
 pub async fn init(
     client: &Client,
-    domain: &Domain,
+    domain: &Namespace,
     genesis: Genesis,
     ledger: LedgerId,
     time: Timestamp,
@@ -140,7 +140,7 @@ pub async fn init(
 ///
 /// Where there is none, or it could lose or let go of blocks; every reason at
 /// once.
-pub async fn open(client: &Client, domain: &Domain) -> Result<Ledger, Error> {
+pub async fn open(client: &Client, domain: &Namespace) -> Result<Ledger, Error> {
     let mut context = jetstream::new(client.clone());
     context.set_timeout(connection::ANSWERS_WITHIN);
     open_in(&context, domain).await.map_err(|error| connection::unanswered(client, error))
@@ -151,7 +151,7 @@ pub async fn open(client: &Client, domain: &Domain) -> Result<Ledger, Error> {
 /// # Errors
 ///
 /// As [`open`].
-pub async fn open_in(context: &Context, domain: &Domain) -> Result<Ledger, Error> {
+pub async fn open_in(context: &Context, domain: &Namespace) -> Result<Ledger, Error> {
     let generations = generations(context, domain).await?;
     for generation in generations.iter().rev().copied() {
         if let Some(ledger) = open_generation(context, domain, generation).await?
@@ -169,7 +169,7 @@ pub async fn open_in(context: &Context, domain: &Domain) -> Result<Ledger, Error
 }
 
 /// The generations whose streams are there, ascending.
-pub(crate) async fn generations(context: &Context, domain: &Domain) -> Result<Vec<u32>, Error> {
+pub(crate) async fn generations(context: &Context, domain: &Namespace) -> Result<Vec<u32>, Error> {
     let prefix = domain.ledger_stream(0);
     let prefix = prefix.trim_end_matches('0');
     let (mut found, mut offset) = (Vec::new(), 0);
@@ -196,7 +196,7 @@ pub(crate) async fn generations(context: &Context, domain: &Domain) -> Result<Ve
 /// The ledger's stream of this generation; none: it does not exist.
 async fn open_generation(
     context: &Context,
-    domain: &Domain,
+    domain: &Namespace,
     generation: u32,
 ) -> Result<Option<Ledger>, Error> {
     let name = domain.ledger_stream(generation);
@@ -426,7 +426,7 @@ impl Ledger {
         let doing = format!("read what {} begins with", self.name);
         let wrong = |what: &str| Error::plain(format!("{doing}: {what}"));
         let mut chain = Chain::beginning_with(self.generation);
-        let mut joiner = Joiner::default();
+        let mut joiner = Assembler::default();
         let (mut changes, mut state) = (None, None);
         let mut reader = self.reader(self.first()).await?;
         let begun = |chain: &Chain| chain.ledger.is_some() && chain.is_open();

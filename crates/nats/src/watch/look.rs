@@ -9,7 +9,7 @@ use giliran_wire::Timestamp;
 use serde_json::Value;
 
 use super::judge::{Extent, Found, behind, judge};
-use super::{Mark, Seen, Shared, Stand};
+use super::{Mark, Seen, Shared, SnapshotHeader};
 use crate::Error;
 use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::connection::connects;
@@ -157,7 +157,11 @@ impl Looks {
 
     /// The streams from the generation on in which the process stands, as far as they
     /// are there.
-    async fn ask(&mut self, watch: &Shared, stand: &Stand) -> Result<Vec<Info>, Unanswered> {
+    async fn ask(
+        &mut self,
+        watch: &Shared,
+        stand: &SnapshotHeader,
+    ) -> Result<Vec<Info>, Unanswered> {
         let marked = stand.mark.map(|mark| mark.generation);
         let done = stand.done.or(self.begun_at).map(|done| done.0);
         let first = marked.into_iter().chain(done).min().unwrap_or(1);
@@ -185,7 +189,7 @@ impl Looks {
     async fn weigh(
         &mut self,
         watch: &Shared,
-        stand: &Stand,
+        stand: &SnapshotHeader,
         infos: &[Info],
         connects: u64,
         before: Seen,
@@ -286,7 +290,7 @@ fn in_trouble(before: &Seen, trouble: Report) -> Seen {
 }
 
 /// What to say where a process that has read nothing yet finds no stream.
-fn no_ledger(watch: &Shared, stand: &Stand, infos: &[Info]) -> Option<Report> {
+fn no_ledger(watch: &Shared, stand: &SnapshotHeader, infos: &[Info]) -> Option<Report> {
     if !infos.is_empty() || stand.mark.is_some() {
         return None;
     }

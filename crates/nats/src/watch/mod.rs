@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::{self, Context};
 use giliran_wire::ledger::Chain;
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, LedgerId, Timestamp};
 use tokio::sync::{Notify, watch};
 
@@ -101,9 +101,9 @@ struct Shared {
     client: Client,
     /// Waits no longer for an answer than a look may take.
     context: Context,
-    domain: Domain,
+    domain: Namespace,
     part: &'static str,
-    stand: Mutex<Stand>,
+    stand: Mutex<SnapshotHeader>,
     seen: watch::Sender<Seen>,
     /// A look is wanted at once.
     wake: Arc<Notify>,
@@ -111,7 +111,7 @@ struct Shared {
 
 /// Where the process stands.
 #[derive(Debug, Clone, Copy, Default)]
-struct Stand {
+struct SnapshotHeader {
     mark: Option<Mark>,
     /// Generation and sequence up to which its work is done.
     done: Option<(u32, u64)>,
@@ -119,7 +119,7 @@ struct Stand {
 
 impl LedgerWatch {
     /// Begins to look, in the name of `part`.
-    pub fn start(client: &Client, domain: &Domain, part: &'static str) -> Self {
+    pub fn start(client: &Client, domain: &Namespace, part: &'static str) -> Self {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(ANSWERS_WITHIN);
         let shared = Arc::new(Shared {
@@ -241,7 +241,7 @@ impl LedgerWatch {
 }
 
 impl Shared {
-    fn stand(&self) -> MutexGuard<'_, Stand> {
+    fn stand(&self) -> MutexGuard<'_, SnapshotHeader> {
         // A panic elsewhere cannot leave it half changed.
         self.stand.lock().unwrap_or_else(PoisonError::into_inner)
     }

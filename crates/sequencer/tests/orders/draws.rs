@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use giliran_allocator::StateMachine;
 use giliran_drand::{Network, Round};
-use giliran_sequencer::{Act, Action, Appended, Effect, Outcome, Read};
+use giliran_sequencer::{AdminCommand, AdminOp, Appended, Effect, Outcome, ReadOutcome};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, Order};
@@ -140,7 +140,7 @@ fn who_asks_elsewhere_does_not_wait_for_a_large_draw() {
     // It came after a quiet time: the block before it is looked at first.
     let looks = bench.sequencer.effects();
     let [Effect::Read { attempt, seq, .. }] = looks[..] else { panic!("{looks:?}") };
-    let found = Read::Found(bench.stream[seq as usize - 1].clone());
+    let found = ReadOutcome::Found(bench.stream[seq as usize - 1].clone());
     bench.sequencer.read(attempt, &found, bench.now);
     bench.ask(&[1 << 30], &[0], None);
     bench.run();
@@ -160,9 +160,14 @@ fn who_asks_elsewhere_does_not_wait_for_a_large_draw() {
 fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
     let mut bench = draw_of(400);
     let quota = |ticket, bench: &mut Bench| {
-        let act = Act::Quota { slot: 0, quota: 1 };
-        let action =
-            Action { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
+        let act = AdminOp::Quota { slot: 0, quota: 1 };
+        let action = AdminCommand {
+            opening: 0,
+            operator: "o".into(),
+            reason: "r".into(),
+            act,
+            dry_run: false,
+        };
         bench.sequencer.admin(action, ticket, bench.now);
     };
     // While the root is on its way, and nothing is drawn yet.
@@ -247,15 +252,20 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
     bench.ask(&[4], &[0], None);
     bench.tick(1);
     // Its round would be there before a later close.
-    let later = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 1) };
+    let later = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 1) };
     let sign = |number: u64| {
         let message = sha2::Sha256::digest(number.to_be_bytes());
         let suite = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
         secret.sign(&message, suite, &[]).to_bytes().to_vec()
     };
     let act = |act, ticket, bench: &mut Bench| {
-        let action =
-            Action { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
+        let action = AdminCommand {
+            opening: 0,
+            operator: "o".into(),
+            reason: "r".into(),
+            act,
+            dry_run: false,
+        };
         bench.sequencer.admin(action, ticket, bench.now);
         bench.run();
         matches!(bench.told[&ticket], Outcome::Adjusted(..))
@@ -263,19 +273,19 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
     assert!(!act(later, 100, &mut bench), "extended beyond its public value");
     let signature = sign(round.number);
     assert!(
-        !act(Act::Beacon { signature: signature.clone() }, 101, &mut bench),
+        !act(AdminOp::Beacon { signature: signature.clone() }, 101, &mut bench),
         "before the close"
     );
     bench.tick(20_000);
     assert!(bench.slots().is_empty());
     let other = sign(round.number + 1);
-    assert!(!act(Act::Beacon { signature: other }, 102, &mut bench), "another round's");
+    assert!(!act(AdminOp::Beacon { signature: other }, 102, &mut bench), "another round's");
     // Handed in late: whoever wanted the first slot alone gets nothing.
     bench.tick(120_000);
-    assert!(act(Act::Beacon { signature: signature.clone() }, 103, &mut bench));
+    assert!(act(AdminOp::Beacon { signature: signature.clone() }, 103, &mut bench));
     let slots = bench.slots();
     assert!(slots.len() == 2 && slots.values().all(|slot| *slot == (1, 1)), "{slots:?}");
-    assert!(!act(Act::Beacon { signature }, 104, &mut bench), "a second time");
+    assert!(!act(AdminOp::Beacon { signature }, 104, &mut bench), "a second time");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! for.
 
 use giliran_allocator::{BookingRequest, Decision, StateMachine};
-use giliran_sequencer::{Act, Action, Outcome};
+use giliran_sequencer::{AdminCommand, AdminOp, Outcome};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Leftovers, OpeningRecord, Order};
 use giliran_wire::request::Choice;
@@ -57,9 +57,9 @@ fn nothing_is_left_of_an_opening_that_did_not_take_place_or_that_is_over() {
     record.opens_at = Timestamp::from_millis(BEGIN + 1_000);
     bench.sequencer.record_openings(vec![record], bench.now);
     bench.run();
-    let act = Act::ClosesAt { closes_at: Timestamp::from_millis(BEGIN) };
+    let act = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(BEGIN) };
     let (operator, reason) = ("o".into(), "r".into());
-    let action = Action { opening: 0, operator, reason, act, dry_run: false };
+    let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
     bench.sequencer.admin(action, 100, bench.now);
     bench.run();
     bench.tick(20_000);

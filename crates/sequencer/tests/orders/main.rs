@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use giliran_allocator::{BookingRequest, Decision, StateMachine, order};
 use giliran_sequencer::{
-    Act, Action, Appended, Attempt, Continuation, Effect, Now, Outcome, Read, Sequencer,
+    AdminCommand, AdminOp, Appended, Attempt, Continuation, Effect, Now, Outcome, ReadOutcome,
+    Sequencer,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
@@ -204,7 +205,7 @@ impl Bench {
                         assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
                     }
                     Effect::Read { attempt, seq, .. } => {
-                        let found = Read::Found(self.stream[seq as usize - 1].clone());
+                        let found = ReadOutcome::Found(self.stream[seq as usize - 1].clone());
                         self.input(|sequencer, now| sequencer.read(attempt, &found, now));
                     }
                     Effect::Active(_) | Effect::Foreign(_) => {}
@@ -281,7 +282,7 @@ impl Bench {
         for (block, entries) in self.entries().enumerate() {
             for entry in entries {
                 match entry {
-                    Entry::Draw(DrawRecord::Drawing { round, .. }) => {
+                    Entry::Draw(DrawRecord::GroupBegin { round, .. }) => {
                         groups.push((block, round, Vec::new()));
                     }
                     Entry::Grant(grant) => {
@@ -438,7 +439,7 @@ fn the_last_round_ends_with_the_window() {
     let place = |wanted: &dyn Fn(&Entry) -> bool| all.iter().position(wanted).unwrap();
     let committed = place(&|e| matches!(e, Entry::Draw(DrawRecord::Committed { .. })));
     let opened = place(&|e| matches!(e, Entry::Opened { .. }));
-    let drawn = place(&|e| matches!(e, Entry::Draw(DrawRecord::Drawn { .. })));
+    let drawn = place(&|e| matches!(e, Entry::Draw(DrawRecord::GroupEnd { .. })));
     let closed = place(&|e| matches!(e, Entry::Closed { .. }));
     let revealed = place(&|e| matches!(e, Entry::Draw(DrawRecord::Revealed { .. })));
     assert!(committed < opened && opened < drawn && drawn < closed && closed < revealed);
@@ -452,9 +453,9 @@ fn the_last_round_ends_with_the_window() {
     assert_eq!(blake3::hash(seed).as_bytes(), commitment);
     assert_eq!(*seed, key().order().seed(LEDGER, 0));
     // With the seed known there are no more rounds.
-    let act = Act::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 60_000) };
+    let act = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 60_000) };
     let action =
-        Action { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
+        AdminCommand { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
     bench.sequencer.admin(action, 77, bench.now);
     bench.run();
     assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));

@@ -1,6 +1,6 @@
 //! Several openings of the same offices: whose window ends when.
 
-use giliran_sequencer::{Act, Action, Outcome};
+use giliran_sequencer::{AdminCommand, AdminOp, Outcome};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{OpeningRecord, Order};
 
@@ -34,9 +34,9 @@ fn bench() -> Bench {
 
 impl Bench {
     /// What becomes of an operator's action; what was refused, with its reason.
-    fn act(&mut self, opening: u32, act: Act) -> Result<(), String> {
+    fn act(&mut self, opening: u32, act: AdminOp) -> Result<(), String> {
         let (operator, reason) = ("o".into(), "r".into());
-        let action = Action { opening, operator, reason, act, dry_run: false };
+        let action = AdminCommand { opening, operator, reason, act, dry_run: false };
         self.sequencer.admin(action, 900, self.now);
         self.run();
         match self.told.remove(&900).unwrap() {
@@ -47,7 +47,7 @@ impl Bench {
     }
 
     fn ends(&mut self, opening: u32, closes_at: i64) -> Result<(), String> {
-        self.act(opening, Act::ClosesAt { closes_at: at(closes_at) })
+        self.act(opening, AdminOp::ClosesAt { closes_at: at(closes_at) })
     }
 }
 
@@ -71,7 +71,7 @@ fn an_opening_cannot_end_within_another_one_of_its_offices() {
 #[test]
 fn no_more_places_are_kept_back_than_there_are() {
     let mut bench = bench();
-    let reserve = |places| Act::Reserve { slot: 0, places };
+    let reserve = |places| AdminOp::Reserve { slot: 0, places };
     assert_eq!(bench.act(0, reserve(3)), Ok(()));
     let said = bench.act(0, reserve(4)).unwrap_err();
     assert_eq!(said, "places: 4 is more than the quota, 3");

@@ -44,7 +44,7 @@ pub fn changed_hands_in_a_draw(run: &Run) -> bool {
         for entry in block.entries {
             match entry {
                 Entry::Closed { .. } => drawing = true,
-                Entry::Draw(DrawRecord::Drawn { .. } | DrawRecord::NotDrawn { .. }) => {
+                Entry::Draw(DrawRecord::GroupEnd { .. } | DrawRecord::NotDrawn { .. }) => {
                     drawing = false;
                 }
                 Entry::TakeOver(_) => found |= drawing,

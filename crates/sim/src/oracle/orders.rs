@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use giliran_allocator::{ballot, order};
-use giliran_wire::ledger::{BallotEntry, DrawRecord, Entry, Grant, Order};
+use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Grant, Order};
 use giliran_wire::{BookingId, Pseudonym};
 
 use crate::world::{Attempt, LEDGER, Run, Told, order_key};
@@ -12,7 +12,7 @@ use crate::world::{Attempt, LEDGER, Run, Told, order_key};
 /// What the ledger holds of rounds and draws.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    entries: BTreeMap<BookingId, (u64, BallotEntry)>,
+    entries: BTreeMap<BookingId, (u64, DrawEntryRecord)>,
     /// Slot of each entry that is over, and the block that ended it.
     ended: BTreeMap<BookingId, (u64, Option<u32>)>,
     withdrawn: BTreeSet<BookingId>,
@@ -47,10 +47,10 @@ impl Orders {
                 {
                     self.revealed = Some(*seed);
                 }
-                Entry::Draw(DrawRecord::Drawing { round, .. }) => {
+                Entry::Draw(DrawRecord::GroupBegin { round, .. }) => {
                     group = Some((*round, Vec::new()));
                 }
-                Entry::Draw(DrawRecord::Drawn { .. }) => {
+                Entry::Draw(DrawRecord::GroupEnd { .. }) => {
                     let (round, grants) = group.take().unwrap_or_default();
                     self.group(seq, round, grants);
                 }
@@ -64,7 +64,7 @@ impl Orders {
         }
     }
 
-    fn entered(&mut self, seq: u64, entry: &BallotEntry) {
+    fn entered(&mut self, seq: u64, entry: &DrawEntryRecord) {
         if entry.applicants.iter().any(|who| self.has_entered(who, seq)) {
             self.wrong.push(format!("P3: an applicant entered again at {seq}"));
         }
@@ -101,7 +101,7 @@ impl Orders {
     }
 
     /// The people of an entry, where there is one.
-    pub(super) fn entry(&self, receipt: &BookingId) -> Option<&BallotEntry> {
+    pub(super) fn entry(&self, receipt: &BookingId) -> Option<&DrawEntryRecord> {
         self.entries.get(receipt).map(|(_, entry)| entry)
     }
 
@@ -113,7 +113,7 @@ impl Orders {
 
     /// True once nothing is left to be drawn of the opening's own draw.
     pub(super) fn is_drawn(&self) -> bool {
-        let over = |(receipt, (_, entry)): (&BookingId, &(u64, BallotEntry))| {
+        let over = |(receipt, (_, entry)): (&BookingId, &(u64, DrawEntryRecord))| {
             entry.waits || self.ended.contains_key(receipt)
         };
         self.revealed.is_some() && self.entries.iter().all(over)
@@ -128,7 +128,7 @@ impl Orders {
 
     /// Places that an account's live entries into the opening's own draw stand for.
     pub(super) fn places_of(&self, account: &Pseudonym, seq: u64) -> usize {
-        let of = |(receipt, (_, entry)): (&BookingId, &(u64, BallotEntry))| {
+        let of = |(receipt, (_, entry)): (&BookingId, &(u64, DrawEntryRecord))| {
             let counts = !entry.waits && entry.account.as_ref() == Some(account);
             (counts && self.is_live(receipt, seq)).then_some(entry.applicants.len())
         };
@@ -186,7 +186,7 @@ impl Orders {
             .entries
             .iter()
             .filter(|(receipt, (_, entry))| !entry.waits && !self.withdrawn.contains(receipt));
-        let drawn: Vec<(&BookingId, &BallotEntry)> =
+        let drawn: Vec<(&BookingId, &DrawEntryRecord)> =
             drawn.map(|(receipt, (_, entry))| (receipt, entry)).collect();
         let entrants = drawn.iter().map(|(receipt, entry)| order::Entrant {
             receipt: number(receipt),

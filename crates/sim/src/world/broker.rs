@@ -1,7 +1,7 @@
 //! The broker: appends under a fence, and reads.
 
 use bytes::Bytes;
-use giliran_sequencer::{Appended, Attempt as Sent, Read};
+use giliran_sequencer::{Appended, Attempt as Sent, ReadOutcome};
 use rand::RngExt;
 
 use super::{Event, Sender, World};
@@ -51,12 +51,13 @@ impl World {
         if self.is_away() {
             return;
         }
-        let read = if self.chance(0.05) { Read::Failed } else { self.look(from, generation, seq) };
+        let read =
+            if self.chance(0.05) { ReadOutcome::Failed } else { self.look(from, generation, seq) };
         self.soon(Event::ReadResult { to: from, attempt, read });
     }
 
     /// What stands at a sequence, as the node shows it that is asked.
-    fn look(&mut self, from: Sender, generation: u32, seq: u64) -> Read {
+    fn look(&mut self, from: Sender, generation: u32, seq: u64) -> ReadOutcome {
         if self.is(Mutant::LostTailIgnored)
             && let Some(read) = self.as_it_was_left(from, generation, seq)
         {
@@ -69,20 +70,20 @@ impl World {
             tail = tail.saturating_sub(self.rng.random_range(1..4)).max(first - 1);
         }
         match self.streams.read(generation, seq).filter(|_| seq <= tail) {
-            Some(bytes) => Read::Found(bytes.clone()),
-            None => Read::Nothing { tail },
+            Some(bytes) => ReadOutcome::Found(bytes.clone()),
+            None => ReadOutcome::Nothing { tail },
         }
     }
 
     /// The ledger as the engine that looks has left it.
-    fn as_it_was_left(&self, from: Sender, generation: u32, seq: u64) -> Option<Read> {
+    fn as_it_was_left(&self, from: Sender, generation: u32, seq: u64) -> Option<ReadOutcome> {
         let sequencer = self.engines[from.engine].sequencer.as_ref()?;
         let chain = sequencer.keeper().chain();
         if chain.generation == generation && chain.valid_seq == seq {
             let lost = self.streams.lost().iter().rev().find(|(at, _)| *at == seq);
-            return lost.map(|(_, bytes)| Read::Found(bytes.clone()));
+            return lost.map(|(_, bytes)| ReadOutcome::Found(bytes.clone()));
         }
         let there = self.streams.read(generation, seq).is_some();
-        (!there).then_some(Read::Nothing { tail: seq - 1 })
+        (!there).then_some(ReadOutcome::Nothing { tail: seq - 1 })
     }
 }

@@ -1,7 +1,7 @@
 //! Clients and operators: they ask until they are told, and note what they are told.
 
-use giliran_allocator::{BookingRequest, ChangeRequest, FoundBooking, Waiting};
-use giliran_sequencer::Action;
+use giliran_allocator::{BookingRequest, ChangeRequest, DrawEntry, FoundBooking};
+use giliran_sequencer::AdminCommand;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Grant, OpeningRecord};
 use giliran_wire::request::Choice;
@@ -72,7 +72,7 @@ impl Told {
         Self::Granted { booking, version: 1, slot, numbers, as_of }
     }
 
-    pub(super) fn entered(waiting: &Waiting, as_of: Position) -> Self {
+    pub(super) fn entered(waiting: &DrawEntry, as_of: Position) -> Self {
         Self::Entered { receipt: waiting.entry.receipt, as_of }
     }
 
@@ -173,7 +173,7 @@ impl Attempt {
 /// Something that an operator does.
 #[derive(Debug, Clone)]
 pub(crate) struct Errand {
-    pub(crate) action: Action,
+    pub(crate) action: AdminCommand,
     pub(crate) sent_ms: u64,
     /// When the operator was told what came of it.
     pub(crate) done_ms: Option<u64>,

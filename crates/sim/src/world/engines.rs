@@ -1,7 +1,7 @@
 //! The engines: the real state machines, and a plain model of what carries them out.
 
-use giliran_allocator::{Decision, StateMachine, Settled};
-use giliran_sequencer::{Continuation, Effect, Now, Outcome, Sequencer, Why};
+use giliran_allocator::{Decision, Settled, StateMachine};
+use giliran_sequencer::{Continuation, Effect, Now, Outcome, Sequencer, StopReason};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Block, TakeOver};
 use giliran_wire::{BlockHash, WriterNonce};
@@ -140,11 +140,11 @@ impl World {
         }
     }
 
-    fn leave_office(&mut self, engine: usize, why: &Why) {
+    fn leave_office(&mut self, engine: usize, why: &StopReason) {
         let words = match why {
-            Why::Damaged(error) => Some(error.to_string()),
-            Why::Lost(lost) => Some(lost.to_string()),
-            Why::Finished | Why::Deposed => None,
+            StopReason::Damaged(error) => Some(error.to_string()),
+            StopReason::Lost(lost) => Some(lost.to_string()),
+            StopReason::Finished | StopReason::Deposed => None,
         };
         self.note_branches(engine);
         let sequencer = self.engines[engine].sequencer.take();

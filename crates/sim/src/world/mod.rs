@@ -13,7 +13,7 @@ use bytes::Bytes;
 use clients::Errand;
 pub use clients::{Attempt, Heard, Told};
 use engines::{Engine, Ticket};
-use giliran_sequencer::{Appended, Attempt as Sent, Branch, Read};
+use giliran_sequencer::{Appended, Attempt as Sent, Branch, ReadOutcome};
 use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::{BlockHash, Timestamp};
 use rand::rngs::StdRng;
@@ -107,7 +107,7 @@ enum Event {
     ReadResult {
         to: Sender,
         attempt: Sent,
-        read: Read,
+        read: ReadOutcome,
     },
     /// A client sends (again).
     Send {

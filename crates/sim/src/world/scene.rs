@@ -1,7 +1,7 @@
 //! What is there before anything happens: the opening, its people, what they want.
 
-use giliran_allocator::{ChangeRequest, ChangeKind};
-use giliran_sequencer::{Act, Action};
+use giliran_allocator::{ChangeKind, ChangeRequest};
+use giliran_sequencer::{AdminCommand, AdminOp};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
     Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
@@ -206,21 +206,21 @@ pub(crate) fn change_ask(
 }
 
 /// What an operator does.
-pub(crate) fn action(setup: Setup, rng: &mut StdRng) -> Action {
+pub(crate) fn action(setup: Setup, rng: &mut StdRng) -> AdminCommand {
     let slot = rng.random_range(0..3);
     let act = match rng.random_range(0..8) {
-        0..3 => Act::Quota { slot, quota: rng.random_range(2..50) },
-        3 => Act::Reserve { slot, places: rng.random_range(0..6) },
+        0..3 => AdminOp::Quota { slot, quota: rng.random_range(2..50) },
+        3 => AdminOp::Reserve { slot, places: rng.random_range(0..6) },
         4..7 => {
             let fates = [Bookings::Keep, Bookings::Cancel, Bookings::Move];
             let bookings = fates[rng.random_range(0..3)];
-            Act::Halt { slots: vec![slot], halted: rng.random_bool(0.6), bookings }
+            AdminOp::Halt { slots: vec![slot], halted: rng.random_bool(0.6), bookings }
         }
         _ => {
             let closes_at = setup.kind.begin().plus_millis(rng.random_range(3_000..20_000));
-            Act::ClosesAt { closes_at }
+            AdminOp::ClosesAt { closes_at }
         }
     };
     let (operator, reason) = ("o".to_owned(), "r".to_owned());
-    Action { opening: 0, operator, reason, act, dry_run: rng.random_bool(0.1) }
+    AdminCommand { opening: 0, operator, reason, act, dry_run: rng.random_bool(0.1) }
 }

@@ -42,7 +42,7 @@ pub enum Entry {
     /// Entries, rounds and draws.
     Draw(DrawRecord),
     /// What was refused, counted.
-    Refusals(Refusals),
+    Refusals(RejectionDigest),
     /// A part of the state a generation begins with.
     Snapshot(SnapshotPart),
     /// The last entry of a generation.
@@ -482,7 +482,7 @@ pub enum Adjustment {
 
 /// An applicant entered a draw, or the next release's.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct BallotEntry {
+pub struct DrawEntryRecord {
     /// The receipt's id; the booking's, if it wins.
     pub receipt: BookingId,
     /// The opening's ordinal.
@@ -518,7 +518,7 @@ pub enum DrawRecord {
         beacon: Option<String>,
     },
     /// Somebody entered.
-    Entered(Box<BallotEntry>),
+    Entered(Box<DrawEntryRecord>),
     /// An entry was withdrawn.
     Withdrawn {
         /// Which.
@@ -545,7 +545,7 @@ pub enum DrawRecord {
         beacon: Option<Vec<u8>>,
     },
     /// A group of grants follows: complete up to its `Drawn`, or void.
-    Drawing {
+    GroupBegin {
         /// The opening's ordinal.
         opening: u32,
         /// Number of the round or release, from 1.
@@ -554,7 +554,7 @@ pub enum DrawRecord {
         grants: u64,
     },
     /// The group is complete.
-    Drawn {
+    GroupEnd {
         /// The opening's ordinal.
         opening: u32,
         /// Number of the round or release.
@@ -569,16 +569,16 @@ pub enum DrawRecord {
 
 /// Requests of one opening that were refused, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Refusals {
+pub struct RejectionDigest {
     /// The opening's ordinal.
     pub opening: u32,
     /// The counts.
-    pub tallies: Vec<Tally>,
+    pub tallies: Vec<RejectionCount>,
 }
 
 /// One count of refusals.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Tally {
+pub struct RejectionCount {
     /// The slot asked for first; none where it named no single one.
     pub slot: Option<u32>,
     /// The reason's number.

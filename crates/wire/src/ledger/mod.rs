@@ -16,10 +16,10 @@ pub mod journal;
 pub use chain::{Alien, Chain, Damage, Doubt, Foreign, Reading, Stage};
 pub use deed::Deed;
 pub use entry::{
-    Adjust, Adjustment, BallotEntry, BookableUntil, Cancel, CancelCause, Confirm, DrawRecord,
-    Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt, Refusals,
-    Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session, Signed, Slot, SnapshotPart,
-    TakeOver, Tally,
+    Adjust, Adjustment, BookableUntil, Cancel, CancelCause, Confirm, DrawEntryRecord, DrawRecord,
+    Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt,
+    RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session,
+    Signed, Slot, SnapshotPart, TakeOver,
 };
 
 use crate::codec::{self, DecodeError};

@@ -3,10 +3,10 @@
 
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, BallotEntry, Block, BookableUntil, Cancel, CancelCause, Confirm,
+    Adjust, Adjustment, Block, BookableUntil, Cancel, CancelCause, Confirm, DrawEntryRecord,
     DrawRecord, Entry, Expire, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
-    Rebuilt, Refusals, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session, Signed, Slot,
-    SnapshotPart, TakeOver, Tally,
+    Rebuilt, RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat,
+    Session, Signed, Slot, SnapshotPart, TakeOver,
 };
 use giliran_wire::{BlockHash, Digest, KeyFingerprint, Pseudonym, Timestamp, WriterNonce};
 
@@ -48,8 +48,8 @@ kinds! {
     Entry::Draw(DrawRecord::Withdrawn { .. }) => "draw_withdrawn",
     Entry::Draw(DrawRecord::Root { .. }) => "draw_root",
     Entry::Draw(DrawRecord::Revealed { .. }) => "draw_revealed",
-    Entry::Draw(DrawRecord::Drawing { .. }) => "draw_drawing",
-    Entry::Draw(DrawRecord::Drawn { .. }) => "draw_drawn",
+    Entry::Draw(DrawRecord::GroupBegin { .. }) => "draw_drawing",
+    Entry::Draw(DrawRecord::GroupEnd { .. }) => "draw_drawn",
     Entry::Draw(DrawRecord::NotDrawn { .. }) => "draw_not_drawn",
     Entry::Refusals(_) => "refusals",
     Entry::Snapshot(_) => "snapshot",
@@ -258,7 +258,7 @@ fn adjustments() -> Vec<Entry> {
 }
 
 fn draws() -> Vec<Entry> {
-    let ballot = BallotEntry {
+    let ballot = DrawEntryRecord {
         receipt: other_booking_id(),
         opening: 2,
         applicants: vec![person(4), person(5)],
@@ -270,7 +270,7 @@ fn draws() -> Vec<Entry> {
         channel: Some("web".into()),
         waits: false,
     };
-    let waiting = BallotEntry {
+    let waiting = DrawEntryRecord {
         reference: None,
         account: None,
         channel: None,
@@ -288,8 +288,8 @@ fn draws() -> Vec<Entry> {
         DrawRecord::Root { opening, root: [0x13; 32], entries: 2 },
         DrawRecord::Revealed { opening, seed: [0x14; 32], beacon: Some(vec![1, 2, 3]) },
         DrawRecord::Revealed { opening, seed: [0x15; 32], beacon: None },
-        DrawRecord::Drawing { opening, round: 1, grants: 1 },
-        DrawRecord::Drawn { opening, round: 1 },
+        DrawRecord::GroupBegin { opening, round: 1, grants: 1 },
+        DrawRecord::GroupEnd { opening, round: 1 },
         DrawRecord::NotDrawn { receipt },
     ]
     .into_iter()
@@ -298,10 +298,15 @@ fn draws() -> Vec<Entry> {
 }
 
 fn last_things() -> Vec<Entry> {
-    let tally =
-        |slot, channel| Tally { slot, reason: 11, second: 1_795_762_800, channel, count: 250_000 };
+    let tally = |slot, channel| RejectionCount {
+        slot,
+        reason: 11,
+        second: 1_795_762_800,
+        channel,
+        count: 250_000,
+    };
     vec![
-        Entry::Refusals(Refusals {
+        Entry::Refusals(RejectionDigest {
             opening: 0,
             tallies: vec![tally(Some(2), Some("mobile".into())), tally(None, None)],
         }),

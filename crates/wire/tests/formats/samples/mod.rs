@@ -12,7 +12,7 @@ use giliran_wire::answer::{
 };
 use giliran_wire::event::{self, Event, EventId, Kind};
 use giliran_wire::request::{self, Availability, Book, Choice, Find, Lookup};
-use giliran_wire::subject::Domain;
+use giliran_wire::subject::Namespace;
 use giliran_wire::{BookingId, Date, LedgerId, Position, Timestamp};
 
 pub(crate) fn at(text: &str) -> Timestamp {
@@ -431,7 +431,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
     let event = |kind: Kind, seq, booking, previous| {
         let id = EventId { ledger: LEDGER, seq, n: 4 };
         let time = at("2026-11-27T07:00:00.123Z");
-        (kind.name(), Event::new(&Domain::default(), id, kind, time, booking, previous))
+        (kind.name(), Event::new(&Namespace::default(), id, kind, time, booking, previous))
     };
     let payment = |(name, event): (_, Event<'static>)| (name, event.payment(Some("invoice-4711")));
     let entry = |kind: Kind| {
@@ -443,7 +443,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
             request_id: "w1".into(),
             reference: Some("order-78".into()),
         };
-        (kind.name(), Event::of_entry(&Domain::default(), id, kind, time, entry))
+        (kind.name(), Event::of_entry(&Namespace::default(), id, kind, time, entry))
     };
     let confirmed = || booking(Status::Confirmed);
     let moved = Booking { version: 2, date: day("2026-12-01"), numbers: vec![3], ..confirmed() };
