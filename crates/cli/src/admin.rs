@@ -263,7 +263,7 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     let answer = ask(common, operation, request).await?;
     let value: Value = serde_json::from_slice(&answer)?;
     if common.json {
-        shown!("{}", String::from_utf8_lossy(&answer));
+        outln!("{}", String::from_utf8_lossy(&answer));
     }
     let would = value["outcome"] == WOULD;
     if value["outcome"] != DONE && !would {
@@ -277,16 +277,16 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
         return Ok(());
     }
     if would {
-        shown!(
+        outln!(
             "nothing was changed; as of ledger sequence {} it would mean:",
             value["as_of"]["seq"]
         );
     } else {
-        shown!("on record at ledger sequence {}", value["as_of"]["seq"]);
+        outln!("on record at ledger sequence {}", value["as_of"]["seq"]);
     }
     for slot in value["slots"].as_array().into_iter().flatten() {
         let halted = if slot["halted"] == true { ", halted" } else { "" };
-        shown!(
+        outln!(
             "{} {} {}: quota {}, free {}, withheld {}, of them reserved {}{halted}",
             text(&slot["office"]),
             text(&slot["date"]),
@@ -308,9 +308,9 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
         if count == 0 {
             continue;
         }
-        shown!("{count} {words}:");
+        outln!("{count} {words}:");
         for booking in listed {
-            shown!(
+            outln!(
                 "  {}  {} {} {}  numbers {}  ref {}  channel {}",
                 text(&booking["id"]),
                 text(&booking["office"]),
@@ -322,7 +322,7 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
             );
         }
         if (listed.len() as u64) < count {
-            shown!("  and {} more", count - listed.len() as u64);
+            outln!("  and {} more", count - listed.len() as u64);
         }
     }
     Ok(())

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let generations = newest.generations().await?;
     let sealed: Vec<u32> = generations.into_iter().filter(|n| *n < newest.generation()).collect();
     if sealed.is_empty() {
-        shown!(
+        outln!(
             "nothing to archive: {} is the only generation; `giliran admin roll` ends it",
             newest.name()
         );
@@ -80,7 +80,7 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
     };
     let archived = archive.write(&ledger, progress).await?;
     let path = archive.path(&name);
-    shown!(
+    outln!(
         "{name}: {} blocks, {} bytes in {}, checked",
         archived.blocks,
         archived.bytes,
@@ -122,6 +122,6 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
         )));
     }
     ledger.delete().await?;
-    shown!("{name}: the stream is deleted");
+    outln!("{name}: the stream is deleted");
     Ok(())
 }

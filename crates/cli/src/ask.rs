@@ -252,7 +252,7 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
     let payload = serde_json::to_vec(&request)?;
     let answer = ask(&args.common, "availability", payload).await?;
     if args.common.json {
-        shown!("{}", String::from_utf8_lossy(&answer));
+        outln!("{}", String::from_utf8_lossy(&answer));
         return Ok(());
     }
     let Ok(availability) = serde_json::from_slice::<answer::Availability<'_>>(&answer) else {
@@ -260,7 +260,7 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
     };
     for opening in &availability.openings {
         let state = serde_json::to_value(opening.state)?;
-        shown!(
+        outln!(
             "opening {}: {}, {} to {}",
             opening.id,
             state.as_str().unwrap_or_default(),
@@ -268,7 +268,7 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
             opening.closes_at
         );
     }
-    shown!(
+    outln!(
         "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>8} {:>6}",
         "opening",
         "office",
@@ -292,7 +292,7 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
             slot.quota,
             remark(slot)
         );
-        shown!("{}", line.trim_end());
+        outln!("{}", line.trim_end());
     }
     Ok(())
 }
@@ -343,7 +343,7 @@ pub(crate) async fn ask(
 
 fn show_booking(common: &Common, answer: &[u8]) -> Result<(), Failure> {
     if common.json {
-        shown!("{}", String::from_utf8_lossy(answer));
+        outln!("{}", String::from_utf8_lossy(answer));
         let value: Value = serde_json::from_slice(answer)?;
         return match value["outcome"].as_str() {
             Some("rejected") => {
@@ -355,23 +355,23 @@ fn show_booking(common: &Common, answer: &[u8]) -> Result<(), Failure> {
     let answer: Answer<'_> = serde_json::from_slice(answer)?;
     match answer.verdict {
         Verdict::Granted { booking, .. } => {
-            shown!(
+            outln!(
                 "booking {} ({}, version {})",
                 booking.id,
                 booking.status.name(),
                 booking.version
             );
-            shown!("  {} on {}, session {}", booking.office, booking.date, booking.session);
+            outln!("  {} on {}, session {}", booking.office, booking.date, booking.session);
             let numbers: Vec<String> = booking.numbers.iter().map(u16::to_string).collect();
-            shown!("  queue number {}", numbers.join(", "));
-            shown!("  request {}, granted {}", booking.request_id, booking.granted_at);
+            outln!("  queue number {}", numbers.join(", "));
+            outln!("  request {}, granted {}", booking.request_id, booking.granted_at);
             if let Some(until) = booking.hold_expires_at {
-                shown!("  held until {until}; confirm it before");
+                outln!("  held until {until}; confirm it before");
             }
             Ok(())
         }
         Verdict::Entered { receipt, .. } => {
-            shown!("entered; receipt {receipt}");
+            outln!("entered; receipt {receipt}");
             Ok(())
         }
         Verdict::Rejected(rejection) => {

@@ -61,9 +61,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let sources = Sources { stores: args.stores, log, key, archive };
     let (facts, checks) = audit::run(&context, &domain, &ledger, sources).await?;
     if args.json {
-        shown!("{:#}", as_json(&facts, &checks));
+        outln!("{:#}", as_json(&facts, &checks));
     } else {
-        shown!("{}", table(&facts, &checks).trim_end());
+        outln!("{}", table(&facts, &checks).trim_end());
     }
     let broken = broken(&checks);
     if broken == 0 {

@@ -47,7 +47,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let Some(file) = &args.file else {
-        shown!("{}", giliran_config::EXAMPLE.trim_end());
+        outln!("{}", giliran_config::EXAMPLE.trim_end());
         return Ok(());
     };
     let config = read(file)?;
@@ -55,19 +55,19 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let wrong = wrong(&config, now);
     let verdict = if wrong.is_empty() { "fine" } else { "no engine would open all of it" };
     let data = Calendar::data();
-    shown!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.domain);
+    outln!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.domain);
     for warning in &config.warnings {
-        shown!("warning: {}:{warning}", file.display());
+        outln!("warning: {}:{warning}", file.display());
     }
     for (id, closed_at) in config.over(now) {
-        shown!("warning: opening {id}: its window ended at {closed_at}; no engine would open it");
+        outln!("warning: opening {id}: its window ended at {closed_at}; no engine would open it");
     }
     let due = config.due(now, HORIZON_MS);
     if due.is_empty() {
-        shown!("No opening from {now} on.");
+        outln!("No opening from {now} on.");
     }
     for record in due {
-        shown!("{}", giliran_config::describe(&record).trim_end());
+        outln!("{}", giliran_config::describe(&record).trim_end());
     }
     if !wrong.is_empty() {
         let mut lines = wrong.iter().take(LISTED).cloned().collect::<Vec<_>>();
@@ -101,10 +101,10 @@ async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Res
     let known = |id: &str| keeper.knows_opening(id);
     let compared = config.compare(now, HORIZON_MS, &openings, known);
     for record in &compared.new {
-        shown!("opening {}: not on record yet; the next engine in office puts it there", record.id);
+        outln!("opening {}: not on record yet; the next engine in office puts it there", record.id);
     }
     if compared.findings.is_empty() {
-        shown!("What is on record at ledger sequence {seq} is as the file says.");
+        outln!("What is on record at ledger sequence {seq} is as the file says.");
         return Ok(());
     }
     let findings: Vec<String> = compared.findings.iter().map(ToString::to_string).collect();

@@ -21,7 +21,7 @@ use giliran_wire::client_log;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::http::{Part, Shown};
+use crate::http::{Health, HealthRegistry};
 use crate::roles::{
     Access, EngineSetup, start_engine, start_feed, start_persist, suitable, until_asked,
 };
@@ -116,7 +116,7 @@ async fn play(
     let url = server.url();
     let client = Access::default().connect(&url, "giliran demo").await?;
     suitable(&client, Some(&server.monitor_url())).await?;
-    let shown = Shown::new()?;
+    let shown = HealthRegistry::new()?;
     let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
     let domain = config.domain.clone();
     let key = key::make(&data.join(key::FILE))?;
@@ -215,14 +215,14 @@ async fn play(
     }
 }
 
-async fn ready(shown: &Shown) -> Result<(), Failure> {
+async fn ready(shown: &HealthRegistry) -> Result<(), Failure> {
     let all = async {
-        while !shown.look().iter().all(Part::is_ready) {
+        while !shown.look().iter().all(Health::is_ready) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), all).await.map_err(|_| {
-        let state = |part: &Part| {
+        let state = |part: &Health| {
             format!("{}: {} {}", part.name, part.report.state.word(), part.report.detail)
         };
         let states: Vec<String> = shown.look().iter().map(state).collect();
@@ -243,9 +243,9 @@ async fn on_record(ledger: &ledger::Ledger) -> Result<Vec<SlotShown>, Failure> {
     Err(Failure::Wrong("the opening did not get on record".to_owned()))
 }
 
-async fn caught_up(shown: &Shown, ledger: &ledger::Ledger) -> Result<(), Failure> {
+async fn caught_up(shown: &HealthRegistry, ledger: &ledger::Ledger) -> Result<(), Failure> {
     let (_, tail) = ledger.tail().await?;
-    let behind = |part: &Part| part.details["seq"].as_u64().is_some_and(|seq| seq < tail);
+    let behind = |part: &Health| part.details["seq"].as_u64().is_some_and(|seq| seq < tail);
     let all = async {
         while shown.look().iter().any(behind) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -272,7 +272,7 @@ impl Screen {
 
     /// Draws over the last picture; where no terminal is, a line every two
     /// seconds.
-    fn draw(&mut self, shown: &Shown, progress: &Progress, since: Duration) {
+    fn draw(&mut self, shown: &HealthRegistry, progress: &Progress, since: Duration) {
         let ((p50, _), (p99, r99)) = (progress.latency_ms(0.5), progress.latency_ms(0.99));
         let line = format!(
             "{:>5.1} s  sent {:>7}  granted {:>6}  not open yet {:>6}  sold out {:>7}  other {:>6}  \
@@ -305,7 +305,7 @@ impl Screen {
 }
 
 /// Free places by office and date, from the metrics.
-fn free_places(shown: &Shown) -> BTreeMap<String, BTreeMap<String, i64>> {
+fn free_places(shown: &HealthRegistry) -> BTreeMap<String, BTreeMap<String, i64>> {
     let mut free: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
     for family in shown.registry.gather() {
         if family.name() != "giliran_free_places" {

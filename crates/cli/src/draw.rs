@@ -91,15 +91,15 @@ async fn show(ledger: &Ledger) -> Result<(), Failure> {
         return Err(Failure::Wrong(format!("opening {opening}: {what}")));
     };
     let beacon = told.beacon.as_deref();
-    shown!("commitment    {}", told.commitment);
-    shown!("public value  {}", beacon.unwrap_or("none: the operator must be trusted"));
+    outln!("commitment    {}", told.commitment);
+    outln!("public value  {}", beacon.unwrap_or("none: the operator must be trusted"));
     // Of a network whose times are known.
     let round: Option<Round> = beacon.and_then(|name| name.parse().ok());
     if let Some(at) = round.and_then(|round| Network::quicknet().published_at(&round)) {
-        shown!("published     {at}");
+        outln!("published     {at}");
     }
-    shown!("root          {}", told.root.as_deref().unwrap_or("not before the close of a draw"));
-    shown!(
+    outln!("root          {}", told.root.as_deref().unwrap_or("not before the close of a draw"));
+    outln!(
         "stage         {}",
         match told.stage {
             Stage::Before => "the seed is not told yet",
@@ -122,7 +122,7 @@ fn prove(extract: &Path, receipt: &str, request_id: &str, file: &Path) -> Result
         serde_json::to_string_pretty(&proof).map_err(|e| Failure::Wrong(e.to_string()))?;
     text.push('\n');
     std::fs::write(file, text).map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
-    shown!("{}: entry {} of {}", file.display(), proof.ballot.number, proof.entries);
+    outln!("{}: entry {} of {}", file.display(), proof.ballot.number, proof.entries);
     Ok(())
 }
 
@@ -135,6 +135,6 @@ async fn export(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
         serde_json::to_string_pretty(&extract).map_err(|e| Failure::Wrong(e.to_string()))?;
     text.push('\n');
     std::fs::write(file, text).map_err(|e| Failure::Wrong(format!("{}: {e}", file.display())))?;
-    shown!("{}: {} entries, root {}", file.display(), extract.ballots.len(), extract.root);
+    outln!("{}: {} entries, root {}", file.display(), extract.ballots.len(), extract.root);
     Ok(())
 }

@@ -183,13 +183,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     if args.list {
         for (name, _) in SHIPPED {
-            shown!("{name:<14} {}", shipped(name).map(|s| s.about).unwrap_or_default());
+            outln!("{name:<14} {}", shipped(name).map(|s| s.about).unwrap_or_default());
         }
         return Ok(());
     }
     if args.show {
         let text = SHIPPED.iter().find(|(name, _)| *name == args.scenario).map(|(_, text)| *text);
-        shown!("{}", text.ok_or_else(|| unknown(&args.scenario))?.trim_end());
+        outln!("{}", text.ok_or_else(|| unknown(&args.scenario))?.trim_end());
         return Ok(());
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -227,11 +227,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         comparisons.push((value, carried_out(plan).await?));
     }
     let report = Report { swept: args.sweep.as_ref().map(|s| s.parameter.clone()), comparisons };
-    shown!("{}", report::table(&report));
+    outln!("{}", report::table(&report));
     written(&args, &report)?;
     let requests: u64 = report.comparisons.iter().map(|(_, done)| done.requests).sum();
     let took = started.elapsed().as_secs_f64();
-    shown!("{requests} requests decided in {took:.1} s on {threads} threads");
+    outln!("{requests} requests decided in {took:.1} s on {threads} threads");
     Ok(())
 }
 
@@ -239,7 +239,7 @@ fn written(args: &Args, report: &Report) -> Result<(), Failure> {
     let write = |file: &Path, text: String| {
         std::fs::write(file, text)
             .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
-        shown!("written: {}", file.display());
+        outln!("written: {}", file.display());
         Ok::<(), Failure>(())
     };
     if let Some(folder) = &args.csv {
@@ -281,14 +281,14 @@ async fn checked(seed: u64, threads: usize) -> Result<(), Failure> {
             _ = every.tick() => eprintln!("{:>5.1} s  checking …", started.elapsed().as_secs_f64()),
         }
     };
-    shown!("{:<64} {:>10} {:>10} {:>8}", "", "expected", "observed", "p");
+    outln!("{:<64} {:>10} {:>10} {:>8}", "", "expected", "observed", "p");
     for Check { what, expected, observed, p, fails } in &done {
         let verdict = if *fails { "  WRONG" } else { "" };
-        shown!("{what:<64} {expected:>10.5} {observed:>10.5} {p:>8.4}{verdict}");
+        outln!("{what:<64} {expected:>10.5} {observed:>10.5} {p:>8.4}{verdict}");
     }
     let wrong = done.iter().filter(|check| check.fails).count();
     let level = CHECK_LEVEL * 100.0;
-    shown!(
+    outln!(
         "{} checks, level {level} % for all of them together (Holm), seed {seed}, {:.1} s",
         done.len(),
         started.elapsed().as_secs_f64()

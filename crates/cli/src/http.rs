@@ -19,7 +19,7 @@ use crate::{COMMIT, RELEASE};
 
 /// How a part of the process is doing.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct Health {
     /// Its name: `engine`, `persist`, `feed`.
     pub(crate) name: &'static str,
     /// What it can do, and what there is to say about it.
@@ -32,28 +32,28 @@ pub(crate) struct Part {
     pub(crate) warnings: Vec<String>,
 }
 
-impl Part {
+impl Health {
     /// Whether it does its work.
     pub(crate) fn is_ready(&self) -> bool {
         self.report.state.is_ready()
     }
 }
 
-type Look = Box<dyn Fn() -> Part + Send + Sync>;
+type Look = Box<dyn Fn() -> Health + Send + Sync>;
 
 /// What is shown.
-pub(crate) struct Shown {
+pub(crate) struct HealthRegistry {
     pub(crate) registry: Registry,
     parts: Mutex<Vec<Look>>,
     /// What is said before there is any part.
-    starting: Mutex<Option<Part>>,
+    starting: Mutex<Option<Health>>,
     /// What an operator should mend, though it runs.
     warnings: Mutex<Vec<String>>,
     state: IntGaugeVec,
     clock_offset: Gauge,
 }
 
-impl Shown {
+impl HealthRegistry {
     pub(crate) fn new() -> Result<Self, Failure> {
         let registry = Registry::new();
         let state = IntGaugeVec::new(
@@ -77,14 +77,14 @@ impl Shown {
     }
 
     /// Shows a part from now on.
-    pub(crate) fn add(&self, look: impl Fn() -> Part + Send + Sync + 'static) {
+    pub(crate) fn add(&self, look: impl Fn() -> Health + Send + Sync + 'static) {
         *held(&self.starting) = None;
         held(&self.parts).push(Box::new(look));
     }
 
     /// Says how it stands with a part that is not there yet.
     pub(crate) fn starts(&self, name: &'static str, report: Report) {
-        let part = Part { name, report, details: json!({}), seen: None, warnings: Vec::new() };
+        let part = Health { name, report, details: json!({}), seen: None, warnings: Vec::new() };
         *held(&self.starting) = Some(part);
     }
 
@@ -94,8 +94,8 @@ impl Shown {
     }
 
     /// How the parts are doing.
-    pub(crate) fn look(&self) -> Vec<Part> {
-        let parts: Vec<Part> = held(&self.parts).iter().map(|look| look()).collect();
+    pub(crate) fn look(&self) -> Vec<Health> {
+        let parts: Vec<Health> = held(&self.parts).iter().map(|look| look()).collect();
         if parts.is_empty() { held(&self.starting).iter().cloned().collect() } else { parts }
     }
 
@@ -135,7 +135,7 @@ pub(crate) async fn listen(address: SocketAddr, next_free: bool) -> Result<TcpLi
 }
 
 /// Serves until the process ends.
-pub(crate) fn serve(listener: TcpListener, shown: Arc<Shown>) {
+pub(crate) fn serve(listener: TcpListener, shown: Arc<HealthRegistry>) {
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -148,7 +148,7 @@ pub(crate) fn serve(listener: TcpListener, shown: Arc<Shown>) {
     });
 }
 
-async fn metrics(Shared(shown): Shared<Arc<Shown>>) -> Response {
+async fn metrics(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
     shown.refresh();
     let mut text = Vec::new();
     match TextEncoder::new().encode(&shown.registry.gather(), &mut text) {
@@ -157,9 +157,9 @@ async fn metrics(Shared(shown): Shared<Arc<Shown>>) -> Response {
     }
 }
 
-async fn ready(Shared(shown): Shared<Arc<Shown>>) -> Response {
+async fn ready(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
     let parts = shown.look();
-    let ready = !parts.is_empty() && parts.iter().all(Part::is_ready);
+    let ready = !parts.is_empty() && parts.iter().all(Health::is_ready);
     let mut warnings = held(&shown.warnings).clone();
     warnings.extend(parts.iter().flat_map(|part| part.warnings.clone()));
     let mut body =

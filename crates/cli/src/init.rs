@@ -46,8 +46,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // Only now: a key that fits no ledger is not to lie about.
     let key = read_or_make(&args.key)?;
     let ledger = make(&client, &domain, &key, usize::from(args.replicas)).await?;
-    shown!("ledger made: stream {}, applicant key {}", ledger.name(), key.fingerprint());
-    shown!("keep {} safe: without it nobody is recognised", args.key.display());
+    outln!("ledger made: stream {}, applicant key {}", ledger.name(), key.fingerprint());
+    outln!("keep {} safe: without it nobody is recognised", args.key.display());
     Ok(())
 }
 

@@ -60,11 +60,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     if args.json {
         let actions: Vec<Value> = actions.iter().map(|action| action.json()).collect();
-        shown!("{:#}", Value::from(actions));
+        outln!("{:#}", Value::from(actions));
         return Ok(());
     }
     for action in actions {
-        shown!("{}", line(action));
+        outln!("{}", line(action));
     }
     Ok(())
 }

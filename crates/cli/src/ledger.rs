@@ -70,14 +70,14 @@ async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
     }
     let damaged = Box::pin(Damaged::find(&ledger)).await?;
     let (stream, next) = (damaged.stream().to_owned(), damaged.next_stream());
-    shown!("{}", damaged.what);
-    shown!(
+    outln!("{}", damaged.what);
+    outln!(
         "good          {} blocks up to sequence {} of {stream}, {} bookings in memory",
         damaged.good_blocks(),
         damaged.good_until(),
         damaged.bookings()
     );
-    shown!(
+    outln!(
         "given up      {} blocks with {} grants, from sequence {} to {}",
         damaged.left_blocks,
         damaged.left_grants,
@@ -85,7 +85,7 @@ async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
         damaged.tail
     );
     if !args.yes {
-        shown!(
+        outln!(
             "would begin   {next} with these {} good blocks; --yes does it",
             damaged.good_blocks()
         );
@@ -95,7 +95,7 @@ async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
     let signed = Signed { operator: args.operator, reason: args.reason };
     let rebuilding = damaged.rebuild(signed, writer, PART_BYTES);
     let (next, tail) = Box::pin(rebuilding).await?;
-    shown!("rebuilt       {next}, up to sequence {tail}, written and read back");
-    shown!("start the engines; stores and feed go on by themselves. Keep {stream} as it is");
+    outln!("rebuilt       {next}, up to sequence {tail}, written and read back");
+    outln!("start the engines; stores and feed go on by themselves. Keep {stream} as it is");
     Ok(())
 }

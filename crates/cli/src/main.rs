@@ -5,7 +5,7 @@
 //! configuration.
 
 /// Prints a line; a reader who has seen enough and closed the pipe is no failure.
-macro_rules! shown {
+macro_rules! outln {
     ($($words:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), $($words)*);

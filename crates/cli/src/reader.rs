@@ -67,7 +67,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         What::Add { name } => add(&events, name).await,
         What::Remove { name } => {
             events.delete_consumer(&name).await?;
-            shown!("reader {name} is removed");
+            outln!("reader {name} is removed");
             Ok(())
         }
         What::List => list(&events).await,
@@ -84,17 +84,17 @@ async fn add(events: &Stream, name: String) -> Result<(), Failure> {
     };
     let made = events.create_consumer_strict(config).await;
     made.map_err(|error| Failure::Wrong(format!("reader {name}: {error}")))?;
-    shown!("reader {name} is made, at the first event of {}", events.cached_info().config.name);
+    outln!("reader {name} is made, at the first event of {}", events.cached_info().config.name);
     Ok(())
 }
 
 async fn list(events: &Stream) -> Result<(), Failure> {
     let mut consumers = events.consumers();
-    shown!("{:<40} {:>12} {:>12}", "reader", "to read", "taken");
+    outln!("{:<40} {:>12} {:>12}", "reader", "to read", "taken");
     while let Some(consumer) = consumers.next().await {
         let consumer = consumer?;
         if let Some(name) = consumer.config.durable_name {
-            shown!("{name:<40} {:>12} {:>12}", consumer.num_pending, consumer.num_ack_pending);
+            outln!("{name:<40} {:>12} {:>12}", consumer.num_pending, consumer.num_ack_pending);
         }
     }
     Ok(())

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use giliran_history::{Figures, Gateway, Metrics, Recorded, RecordedError, gateway_log, report};
+use giliran_history::{
+    Gateway, Metrics, OpeningMeasures, RecordedError, RecordedOpening, gateway_log, report,
+};
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_wire::subject::Namespace;
@@ -30,7 +32,7 @@ pub(crate) struct Source {
 
 impl Source {
     /// The opening's story, from the ledger up to a sequence.
-    pub(crate) async fn read(&self, until: u64) -> Result<Recorded, Failure> {
+    pub(crate) async fn read(&self, until: u64) -> Result<RecordedOpening, Failure> {
         let opening = self
             .opening
             .as_deref()
@@ -46,7 +48,7 @@ impl Source {
         &self,
         opening: &str,
         until: u64,
-    ) -> Result<Result<Recorded, RecordedError>, Failure> {
+    ) -> Result<Result<RecordedOpening, RecordedError>, Failure> {
         if let Some(folder) = self.archive.as_deref().filter(|folder| !folder.is_dir()) {
             let what = format!("--archive {}: there is no such folder", folder.display());
             return Err(Failure::Usage(what));
@@ -55,14 +57,14 @@ impl Source {
         let context = self.nats.connect("giliran recorded").await?;
         let ledger = ledger::open_in(&context, &domain).await?;
         let archive = self.archive.clone().map(Archive::new);
-        Ok(Box::pin(Recorded::until(&ledger, archive.as_ref(), opening, until)).await)
+        Ok(Box::pin(RecordedOpening::until(&ledger, archive.as_ref(), opening, until)).await)
     }
 }
 
 /// A gateway's log, held against the opening.
 pub(crate) fn gateway(
     file: Option<&Path>,
-    recorded: &Recorded,
+    recorded: &RecordedOpening,
 ) -> Result<Option<Gateway>, Failure> {
     let Some(file) = file else { return Ok(None) };
     let usage = |what: String| Failure::Usage(format!("--gateway-log {}: {what}", file.display()));
@@ -147,8 +149,8 @@ pub(crate) async fn fairness(
     let metrics = metrics(pages)?;
     let recorded = Box::pin(source.read(u64::MAX)).await?;
     let gateway = gateway(log, &recorded)?;
-    let figures = Figures::new(&recorded, gateway.as_ref(), metrics.as_ref());
-    shown!("{}", report::table(&recorded, &figures).trim_end());
+    let figures = OpeningMeasures::new(&recorded, gateway.as_ref(), metrics.as_ref());
+    outln!("{}", report::table(&recorded, &figures).trim_end());
     if let Some(gateway) = &gateway {
         covered(gateway);
     }
@@ -180,10 +182,10 @@ pub(crate) async fn fairness(
 /// What a gateway's log leaves out.
 fn covered(gateway: &Gateway) {
     if gateway.elsewhere > 0 {
-        shown!("\nThe gateway log has {} lines of other openings; left out.", gateway.elsewhere);
+        outln!("\nThe gateway log has {} lines of other openings; left out.", gateway.elsewhere);
     }
     if gateway.unseen > 0 {
-        shown!(
+        outln!(
             "\nThe gateway log does not know {} of the bookings: figures that rest on it are of \
              those alone whom it saw.",
             gateway.unseen
@@ -204,6 +206,6 @@ pub(crate) fn pictures(folder: &Path, page: &str, command: &str) -> Result<(), F
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text)
         .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
-    shown!("written: {}", file.display());
+    outln!("written: {}", file.display());
     Ok(())
 }

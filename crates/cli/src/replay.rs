@@ -50,9 +50,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let replayed = tokio::task::spawn_blocking(work).await?;
     let replayed = replayed.map_err(|what| Failure::Wrong(format!("opening {id}: {what}")))?;
     if args.json {
-        shown!("{:#}", replay::json(&replayed));
+        outln!("{:#}", replay::json(&replayed));
     } else {
-        shown!("{}", replay::table(&replayed).trim_end());
+        outln!("{}", replay::table(&replayed).trim_end());
     }
     Ok(())
 }

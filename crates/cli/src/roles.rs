@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::http::{self, Part, Shown};
+use crate::http::{self, Health, HealthRegistry};
 use crate::start::Start;
 use crate::{check, key, named};
 
@@ -242,8 +242,8 @@ fn trusted(
 }
 
 /// Metrics and health of a role that is about to start.
-async fn put_on_show(role: &str, address: SocketAddr) -> Result<Arc<Shown>, Failure> {
-    let shown = Arc::new(Shown::new()?);
+async fn put_on_show(role: &str, address: SocketAddr) -> Result<Arc<HealthRegistry>, Failure> {
+    let shown = Arc::new(HealthRegistry::new()?);
     let listener = http::listen(address, false).await?;
     eprintln!("giliran {role}: http://{}/readyz", listener.local_addr()?);
     http::serve(listener, Arc::clone(&shown));
@@ -268,7 +268,7 @@ pub(crate) type Running = tokio::task::JoinHandle<Result<(), Failure>>;
 /// Starts the engine and puts it on show.
 pub(crate) fn start_engine(
     setup: EngineSetup,
-    shown: &Shown,
+    shown: &HealthRegistry,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let metrics = Metrics::register(&shown.registry)?;
@@ -295,7 +295,7 @@ pub(crate) fn start_engine(
         let details = json!({ "seq": progress.seq, "tail": tail });
         let mut warnings = view.warnings();
         warnings.extend(twin.runs().then(|| TWIN.to_owned()));
-        Part { name: "engine", report, details, seen: Some(seen), warnings }
+        Health { name: "engine", report, details, seen: Some(seen), warnings }
     });
     let ledger = setup.ledger;
     Ok(tokio::spawn(async move {
@@ -311,7 +311,7 @@ pub(crate) fn start_persist(
     archive: Option<Archive>,
     (client, domain): (&Client, &Namespace),
     ledger: Ledger,
-    shown: &Shown,
+    shown: &HealthRegistry,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let persist = Persist::new(store, archive, client, domain);
@@ -328,7 +328,7 @@ pub(crate) fn start_feed(
     client: Client,
     domain: Namespace,
     ledger: Ledger,
-    shown: &Shown,
+    shown: &HealthRegistry,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Running, Failure> {
     let feed = Feed::new(client, domain);
@@ -400,7 +400,7 @@ impl Lag {
     }
 
     /// Shows what there is to see of a follower that counts `what`.
-    fn show(&self, name: &'static str, what: &'static str, view: &View) -> Part {
+    fn show(&self, name: &'static str, what: &'static str, view: &View) -> Health {
         let ((report, Progress { seq, done, foreign }), seen) = (view.look(), view.seen());
         let lag = (seen.lag().as_secs_f64() * 10.0).round() / 10.0;
         self.position.set(seq as i64);
@@ -416,7 +416,7 @@ impl Lag {
             "lag_seconds": lag,
         });
         details[what] = done.into();
-        Part { name, report, details, seen: Some(seen), warnings: Vec::new() }
+        Health { name, report, details, seen: Some(seen), warnings: Vec::new() }
     }
 }
 

@@ -12,7 +12,7 @@ use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::http::Shown;
+use crate::http::HealthRegistry;
 use crate::roles::{Nats, suitable};
 
 /// Pause before a try that came to nothing is made again.
@@ -21,7 +21,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A role that starts.
 pub(crate) struct Start<'a> {
     part: &'static str,
-    shown: &'a Shown,
+    shown: &'a HealthRegistry,
     reports: Reports,
     shutdown: watch::Receiver<bool>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Start<'a> {
 impl<'a> Start<'a> {
     pub(crate) fn new(
         part: &'static str,
-        shown: &'a Shown,
+        shown: &'a HealthRegistry,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         shown.starts(part, Report::of(State::Starting));

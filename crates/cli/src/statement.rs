@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use giliran_history::statement;
-use giliran_history::{Recorded, RecordedError};
+use giliran_history::{RecordedError, RecordedOpening};
 use giliran_verify::statement as verify;
 use giliran_verify::statement::Checked;
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(mut args: Args) -> Result<(), Failure> {
             write(file, &text)?;
             show(&checked);
         }
-        None => shown!("{}", text.trim_end()),
+        None => outln!("{}", text.trim_end()),
     }
     verdict(&checked)
 }
@@ -69,7 +69,7 @@ async fn check(file: &Path, args: Args) -> Result<(), Failure> {
             .map_err(|wrong| Failure::Wrong(format!("{name}: {wrong}")))?;
     }
     show(&checked);
-    shown!(
+    outln!(
         "{} lines hold together{}.",
         checked.lines,
         if args.against_ledger { ", and are what the ledger says" } else { "" }
@@ -78,7 +78,11 @@ async fn check(file: &Path, args: Args) -> Result<(), Failure> {
 }
 
 /// The story of a statement's opening, from the ledger that it is of.
-async fn against(source: &Source, checked: &Checked, name: &str) -> Result<Recorded, Failure> {
+async fn against(
+    source: &Source,
+    checked: &Checked,
+    name: &str,
+) -> Result<RecordedOpening, Failure> {
     let Checked { opening, seq, ledger, .. } = checked;
     let recorded = match Box::pin(source.read_opening(opening, *seq)).await? {
         Err(RecordedError::Unknown(..)) => Err(Failure::Wrong(format!(
@@ -96,11 +100,11 @@ async fn against(source: &Source, checked: &Checked, name: &str) -> Result<Recor
 }
 
 fn show(checked: &Checked) {
-    shown!("Opening {}, up to sequence {} of the ledger", checked.opening, checked.seq);
+    outln!("Opening {}, up to sequence {} of the ledger", checked.opening, checked.seq);
     for sentence in &checked.says {
-        shown!("- {sentence}");
+        outln!("- {sentence}");
     }
-    shown!("seal {}", checked.seal);
+    outln!("seal {}", checked.seal);
 }
 
 fn verdict(checked: &Checked) -> Result<(), Failure> {

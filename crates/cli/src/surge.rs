@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use giliran_loadgen::{Ended, Live, Record, Rush, RushError, View, report};
+use giliran_loadgen::{Ended, LiveStats, LoadError, LoadTest, RunSummary, SharedStats, report};
 use giliran_nats::clock;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
@@ -122,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let mut asked = until_asked();
     let client = args.nats.connect("giliran surge").await?;
-    let rush = Rush {
+    let rush = LoadTest {
         domain,
         scenario,
         scale: args.scale,
@@ -133,7 +133,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
     };
-    let live = Arc::new(Live::default());
+    let live = Arc::new(SharedStats::default());
     // Beside its connection: what wakes one of them is the other.
     let mut surge =
         tokio::spawn(giliran_loadgen::run(client, rush, Arc::clone(&live), asked.clone()));
@@ -149,11 +149,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let record = record.map_err(|error| match error {
-        RushError::Misfit(_) => Failure::Usage(error.to_string()),
+        LoadError::Misfit(_) => Failure::Usage(error.to_string()),
         _ => Failure::Wrong(error.to_string()),
     })?;
     screen.end(&live.view());
-    shown!("{}", report::summary(&record).trim_end());
+    outln!("{}", report::summary(&record).trim_end());
     written(&args, &record)?;
     judged(record.ended, record.void.as_deref(), record.log_failed.as_deref())
 }
@@ -186,13 +186,13 @@ fn judged(ended: Ended, void: Option<&str>, log_failed: Option<&str>) -> Result<
 fn write(file: &Path, text: String) -> Result<(), Failure> {
     std::fs::write(file, text)
         .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
-    shown!("written: {}", file.display());
+    outln!("written: {}", file.display());
     Ok(())
 }
 
-fn written(args: &Args, record: &Record) -> Result<(), Failure> {
+fn written(args: &Args, record: &RunSummary) -> Result<(), Failure> {
     if let Some(file) = &args.log {
-        shown!("written: {}", file.display());
+        outln!("written: {}", file.display());
     }
     if let Some(folder) = &args.csv {
         std::fs::create_dir_all(folder)
@@ -231,7 +231,7 @@ impl Screen {
     }
 
     /// Draws over the last picture; where no terminal is, a line every two seconds.
-    fn draw(&mut self, view: &View) {
+    fn draw(&mut self, view: &LiveStats) {
         if view.places == 0 {
             // Nothing is known yet.
             return;
@@ -257,7 +257,7 @@ impl Screen {
     }
 
     /// What stays of it.
-    fn end(&mut self, view: &View) {
+    fn end(&mut self, view: &LiveStats) {
         self.last = None;
         if view.t_s != 0.0 {
             self.draw(view);
@@ -266,7 +266,7 @@ impl Screen {
     }
 }
 
-fn line(view: &View) -> String {
+fn line(view: &LiveStats) -> String {
     format!(
         "{:>7.1} s  came {:>7} of {}  sent {:>8}  granted {:>7}  sold out {:>8}  come again \
          {:>6}  not answered {:>5}  free {:>6}  grants p99 {:.1} ms  refusals p99 {:.1} ms",
@@ -284,7 +284,7 @@ fn line(view: &View) -> String {
     )
 }
 
-fn picture(view: &View) -> Vec<String> {
+fn picture(view: &LiveStats) -> Vec<String> {
     let when = if view.begins_in_s > 0.0 {
         format!("begins in {:.0} s", view.begins_in_s)
     } else {

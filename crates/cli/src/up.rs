@@ -16,7 +16,7 @@ use giliran_wire::ApplicantKey;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
-use crate::http::{self, Part, Shown};
+use crate::http::{self, Health, HealthRegistry};
 use crate::roles::{
     Access, EngineSetup, hold_folder, start_engine, start_feed, start_persist, suitable,
     until_asked,
@@ -80,7 +80,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let client = args.access.connect(&url, "giliran up").await?;
-    let shown = Arc::new(Shown::new()?);
+    let shown = Arc::new(HealthRegistry::new()?);
     shown.warn(suitable(&client, monitor.as_deref()).await?);
     let (key, ledger) = open_or_make(&client, &config, &args.data).await?;
     let engine = start_engine(
@@ -141,10 +141,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 /// Waits until those who follow the ledger stand where the engine stopped, but not
 /// for long.
-async fn catch_up(shown: &Shown, longest: Duration) {
-    let seq = |part: &Part| part.details["seq"].as_u64().unwrap_or(0);
+async fn catch_up(shown: &HealthRegistry, longest: Duration) {
+    let seq = |part: &Health| part.details["seq"].as_u64().unwrap_or(0);
     let end = shown.look().iter().filter(|part| part.name == "engine").map(seq).max();
-    let behind = |part: &Part| part.is_ready() && Some(seq(part)) < end;
+    let behind = |part: &Health| part.is_ready() && Some(seq(part)) < end;
     let _ = tokio::time::timeout(longest, async {
         while shown.look().iter().any(behind) {
             tokio::time::sleep(Duration::from_millis(50)).await;

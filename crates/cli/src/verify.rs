@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let (true, Some(root)) = (args.proof, &args.root) {
         let proof = Proof::parse(&text).map_err(wrong)?;
         proof.verify(root).map_err(wrong)?;
-        shown!(
+        outln!(
             "{file}: ballot {} is one of the {} in the draw of opening {}, whose root was told",
             proof.ballot.number,
             proof.entries,
@@ -75,15 +75,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         );
         if let (Some(receipt), Some(request_id)) = (own, &args.request_id) {
             proof.is_of(receipt.as_bytes(), request_id).map_err(wrong)?;
-            shown!("it is the entry of this receipt");
+            outln!("it is the entry of this receipt");
         }
-        shown!("what it got is to be seen from the whole extract alone");
+        outln!("what it got is to be seen from the whole extract alone");
         return Ok(());
     }
     let extract = Extract::parse(&text).map_err(wrong)?;
     let known = Known { root: args.root.clone(), commitment: args.commitment.clone() };
     let summary = extract.verify(&known).map_err(wrong)?;
-    shown!(
+    outln!(
         "{file}: the draw of opening {} gives what it says: {} entries, {} drawn, {} of {} places",
         extract.opening,
         summary.entries,
@@ -92,16 +92,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         summary.places
     );
     if args.root.is_none() {
-        shown!("root {}: compare it with the one that was told at the close", extract.root);
+        outln!("root {}: compare it with the one that was told at the close", extract.root);
     }
     match &extract.beacon {
         Some(beacon) => {
-            shown!("mixed in: {}", beacon.name);
+            outln!("mixed in: {}", beacon.name);
             if args.root.is_none() {
-                shown!("only a root that was told before this value came says that it was named");
+                outln!("only a root that was told before this value came says that it was named");
             }
         }
-        None => shown!(
+        None => outln!(
             "no public value was mixed in: who knew the seed before the close could choose entries \
              by it, so the operator must be trusted not to have"
         ),
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let got = ballot
             .drawn
             .map_or("got nothing".to_owned(), |slot| format!("got {}", extract.name(slot)));
-        shown!("ballot {}, {} places: in the draw; {got}", ballot.number, ballot.places);
+        outln!("ballot {}, {} places: in the draw; {got}", ballot.number, ballot.places);
     }
     Ok(())
 }

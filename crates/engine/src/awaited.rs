@@ -14,13 +14,13 @@ const SAY_EVERY: Duration = Duration::from_secs(300);
 
 /// What was said so far.
 #[derive(Debug, Default)]
-pub(crate) struct Awaited {
+pub(crate) struct PendingBeacons {
     /// Of so many draws, so many of them waiting for a value that is published;
     /// then.
     said: Option<((usize, usize), Instant)>,
 }
 
-impl Awaited {
+impl PendingBeacons {
     /// Shows how many there are, and names them. `network`: the one whose times are
     /// known.
     pub(crate) fn look(

@@ -28,7 +28,7 @@ use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
 
 use crate::beside::Beside;
-use crate::gate::{Gate, Pulse, raised};
+use crate::gate::{LeaseGuard, Pulse, raised};
 use crate::high_water::{HighWater, HighWaterError};
 use crate::marker::{Disk, Marker};
 use crate::metrics::Metrics;
@@ -73,7 +73,7 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct View {
     view: follower::View,
-    gate: Arc<Gate>,
+    gate: Arc<LeaseGuard>,
     pulse: Arc<Pulse>,
     disk: Disk,
     metrics: Metrics,
@@ -219,7 +219,7 @@ impl Trouble for EngineError {
 pub struct Engine {
     pub(crate) options: Options,
     pub(crate) client: async_nats::Client,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<LeaseGuard>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -243,7 +243,7 @@ impl Engine {
             health: Health::new(&client, &options.config.domain, "engine"),
             options,
             client,
-            gate: Arc::new(Gate::new()),
+            gate: Arc::new(LeaseGuard::new()),
             pulse: Arc::default(),
             metrics,
             writing: Mutex::default(),

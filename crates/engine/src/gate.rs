@@ -13,13 +13,13 @@ use giliran_nats::clock::Moment;
 pub(crate) const MARGIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct LeaseGuard {
     start: Moment,
     /// Milliseconds after `start` up to which refusals may be sent.
     until_ms: AtomicU64,
 }
 
-impl Gate {
+impl LeaseGuard {
     pub(crate) fn new() -> Self {
         Self { start: Moment::now(), until_ms: AtomicU64::new(0) }
     }
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_gate_closes_a_margin_before_the_lease_ends() {
-        let gate = Gate::new();
+        let gate = LeaseGuard::new();
         assert!(!gate.stands());
         gate.renewed(Moment::now(), Duration::from_secs(60));
         assert!(gate.stands());

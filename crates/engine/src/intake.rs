@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::gate::raised;
 use crate::reply::{Answered, Outbox};
-use crate::workers::{Shared, busy_answers};
+use crate::workers::{WorkerContext, busy_answers};
 
 /// Most messages handed to a worker together.
 const CHUNK: usize = 256;
@@ -91,7 +91,7 @@ pub(crate) struct Chunk {
 
 /// The way to the workers, bounded in messages and bytes over all of them.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct IntakeSender {
     workers: Vec<mpsc::Sender<Chunk>>,
     /// Counts only; what is passed on goes through the channels. Relaxed.
     messages: Arc<AtomicUsize>,
@@ -102,16 +102,16 @@ pub(crate) struct Queue {
 
 /// A worker's end of the queue.
 #[derive(Debug)]
-pub(crate) struct Queued {
+pub(crate) struct IntakeReceiver {
     chunks: mpsc::Receiver<Chunk>,
     messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
     depth: IntGauge,
 }
 
-impl Queue {
+impl IntakeSender {
     /// `depth` shows how many messages wait.
-    pub(crate) fn new(workers: usize, depth: &IntGauge) -> (Self, Vec<Queued>) {
+    pub(crate) fn new(workers: usize, depth: &IntGauge) -> (Self, Vec<IntakeReceiver>) {
         depth.set(0);
         let (messages, bytes) = (Arc::default(), Arc::default());
         let (senders, queued) = (0..workers)
@@ -120,7 +120,7 @@ impl Queue {
                 // before the count does.
                 let (sender, chunks) = mpsc::channel(MAX_QUEUED_MESSAGES);
                 let (messages, bytes) = (Arc::clone(&messages), Arc::clone(&bytes));
-                (sender, Queued { chunks, messages, bytes, depth: depth.clone() })
+                (sender, IntakeReceiver { chunks, messages, bytes, depth: depth.clone() })
             })
             .unzip();
         (Self { workers: senders, messages, bytes, depth: depth.clone() }, queued)
@@ -154,7 +154,7 @@ impl Queue {
     }
 }
 
-impl Queued {
+impl IntakeReceiver {
     pub(crate) async fn next(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.recv().await?;
         self.messages.fetch_sub(chunk.messages.len(), Ordering::Relaxed);
@@ -171,8 +171,8 @@ const DRAIN_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) async fn drain(
     operation: Operation,
     subscriber: Subscriber,
-    queue: Arc<Queue>,
-    shared: Arc<Shared>,
+    queue: Arc<IntakeSender>,
+    shared: Arc<WorkerContext>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut chunks = subscriber.ready_chunks(CHUNK);
@@ -211,7 +211,7 @@ async fn sleep_until(until: Option<tokio::time::Instant>) {
     }
 }
 
-async fn refuse(chunk: Chunk, shared: &Shared) {
+async fn refuse(chunk: Chunk, shared: &WorkerContext) {
     let mut out = Outbox::default();
     for message in chunk.messages {
         if let Some(reply) = shared.reply_subject(&message) {
@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn the_depth_shows_what_waits_and_falls() {
         let depth = IntGauge::new("depth", "messages").unwrap();
-        let (queue, mut queued) = Queue::new(1, &depth);
+        let (queue, mut queued) = IntakeSender::new(1, &depth);
         assert!(queue.offer(chunk(3), 0).is_ok());
         assert!(queue.offer(chunk(2), 0).is_ok());
         assert!(queue.offer(chunk(MAX_QUEUED_MESSAGES), 0).is_err(), "more than fits");

@@ -8,7 +8,7 @@ use giliran_nats::lease::Held;
 use tokio::sync::watch;
 
 use crate::engine::LEASE_TTL;
-use crate::gate::{Gate, Pulse, raised};
+use crate::gate::{LeaseGuard, Pulse, raised};
 
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(crate) async fn give_back(held: Held) {
 /// back unless it was lost.
 pub(crate) async fn renew(
     mut held: Held,
-    gate: Arc<Gate>,
+    gate: Arc<LeaseGuard>,
     pulse: Arc<Pulse>,
     lost: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
@@ -85,7 +85,7 @@ struct Steps {
 }
 
 impl Steps {
-    fn are_missed(&mut self, pulse: &Pulse, gate: &Gate) -> bool {
+    fn are_missed(&mut self, pulse: &Pulse, gate: &LeaseGuard) -> bool {
         let beats = pulse.beats();
         if beats != self.beats || pulse.is_excused(gate.mono_ms()) {
             *self = Self { beats, since: Moment::now() };
@@ -119,7 +119,7 @@ mod tests {
         let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
         let lease = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
         let held = lease("first").acquire(LEASE_TTL).await.unwrap().unwrap();
-        let (gate, pulse) = (Arc::new(Gate::new()), Arc::new(Pulse::default()));
+        let (gate, pulse) = (Arc::new(LeaseGuard::new()), Arc::new(Pulse::default()));
         gate.renewed(held.renewed_at(), LEASE_TTL);
         let (lost, mut is_lost) = watch::channel(false);
         let (_stop, stopped) = watch::channel(false);

@@ -15,7 +15,7 @@ use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
 use giliran_wire::{Position, Timestamp};
 
-use crate::gate::Gate;
+use crate::gate::LeaseGuard;
 use crate::metrics::Metrics;
 
 /// `busy` and `unavailable` ask to come back after a random time in this range,
@@ -320,7 +320,7 @@ impl Outbox {
     }
 
     /// Sends everything; refusals only while the lease stands.
-    pub(crate) async fn send(self, client: &async_nats::Client, gate: &Gate) {
+    pub(crate) async fn send(self, client: &async_nats::Client, gate: &LeaseGuard) {
         let buffer = Bytes::from(self.buffer);
         let stands = gate.stands();
         let mut start = 0;

@@ -22,13 +22,13 @@ use giliran_wire::ledger::{Signed, TakeOver};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::awaited::Awaited;
+use crate::awaited::PendingBeacons;
 use crate::engine::EngineError;
 use crate::gate::raised;
-use crate::intake::{self, Operation, Queue};
+use crate::intake::{self, IntakeSender, Operation};
 use crate::reply::{Outbox, Ticket};
 use crate::story::{self, Story};
-use crate::workers::{self, Decided, Shared};
+use crate::workers::{self, WorkerContext, WorkerOutput};
 
 /// Groups of decided requests that wait for the sequencer.
 const DECIDED_GROUPS: usize = 256;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(
 async fn begin(
     office: Office<'_>,
     keeper: StateMachine,
-) -> Result<(Term<'_>, mpsc::Receiver<Answers>), EngineError> {
+) -> Result<(SequencerDriver<'_>, mpsc::Receiver<Answers>), EngineError> {
     let engine = office.engine;
     let writer = WriterNonce(rand::random());
     let take_over = TakeOver {
@@ -96,7 +96,7 @@ async fn begin(
         release: env!("CARGO_PKG_VERSION").to_owned(),
         forced: office.forced.clone(),
     };
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(WorkerContext {
         client: engine.client.clone(),
         book: Arc::clone(keeper.book()),
         key: engine.options.key.clone(),
@@ -132,7 +132,7 @@ async fn begin(
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
     let (reads_tx, reads) = mpsc::channel(4);
     let (nexts_tx, nexts) = mpsc::channel(4);
-    let term = Term {
+    let term = SequencerDriver {
         office,
         sequencer,
         appender,
@@ -148,7 +148,7 @@ async fn begin(
         nexts,
         making_next: None,
         sent: HashMap::new(),
-        awaited: Awaited::default(),
+        awaited: PendingBeacons::default(),
         story,
     };
     Ok((term, answers_rx))
@@ -168,14 +168,14 @@ fn now(engine: &crate::engine::Engine) -> Now {
     Now { wall: clock::now(), mono_ms: engine.gate.mono_ms() }
 }
 
-struct Term<'a> {
+struct SequencerDriver<'a> {
     office: Office<'a>,
     sequencer: Sequencer<Ticket>,
     appender: Appender,
-    shared: Arc<Shared>,
-    decided: mpsc::Receiver<Decided>,
+    shared: Arc<WorkerContext>,
+    decided: mpsc::Receiver<WorkerOutput>,
     /// Given to the workers when they start.
-    decided_tx: Option<mpsc::Sender<Decided>>,
+    decided_tx: Option<mpsc::Sender<WorkerOutput>>,
     answers: mpsc::Sender<Answers>,
     reads_tx: mpsc::Sender<(Attempt, ReadOutcome)>,
     reads: mpsc::Receiver<(Attempt, ReadOutcome)>,
@@ -189,11 +189,11 @@ struct Term<'a> {
     making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
     sent: HashMap<Attempt, Instant>,
-    awaited: Awaited,
+    awaited: PendingBeacons,
     story: Story,
 }
 
-impl Term<'_> {
+impl SequencerDriver<'_> {
     async fn run(mut self) -> Result<(StateMachine, Ledger, End), EngineError> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -257,9 +257,9 @@ impl Term<'_> {
         }
     }
 
-    fn decide(&mut self, group: &mut Vec<Decided>) {
+    fn decide(&mut self, group: &mut Vec<WorkerOutput>) {
         let now = now(self.office.engine);
-        let mut all = Decided::default();
+        let mut all = WorkerOutput::default();
         for decided in group.drain(..) {
             all.granted.extend(decided.granted);
             all.ballots.extend(decided.ballots);
@@ -357,7 +357,7 @@ impl Term<'_> {
     }
 
     /// Takes what workers have passed on up to now.
-    fn take_decided(&mut self, group: &mut Vec<Decided>) {
+    fn take_decided(&mut self, group: &mut Vec<WorkerOutput>) {
         while let Ok(decided) = self.decided.try_recv() {
             group.push(decided);
         }
@@ -475,7 +475,7 @@ impl Term<'_> {
         let engine = self.office.engine;
         let Some(decided) = self.decided_tx.take() else { return Ok(()) };
         let (queue, queued) =
-            Queue::new(engine.options.workers.max(1), &self.shared.metrics.queue_depth);
+            IntakeSender::new(engine.options.workers.max(1), &self.shared.metrics.queue_depth);
         for queued in queued {
             let (shared, decided) = (Arc::clone(&self.shared), decided.clone());
             self.tasks.spawn(workers::work(queued, shared, decided));
@@ -654,7 +654,7 @@ async fn look(
 }
 
 /// Writes and sends the answers of committed blocks.
-async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<Shared>) {
+async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<WorkerContext>) {
     while let Some(group) = groups.recv().await {
         let now = shared.book.engine_time(clock::now());
         let mut out = Outbox::default();

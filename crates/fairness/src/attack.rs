@@ -4,7 +4,7 @@ use super::scenario::{Attacker, Scenario};
 
 /// What an attacker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Means {
+pub struct Resources {
     /// Identities it asks under.
     pub identities: u64,
     /// Accounts it asks through.
@@ -16,7 +16,7 @@ pub struct Means {
 /// Shares of a budget, in quarters: identities, accounts, connections.
 pub(crate) type Split = [u8; 3];
 
-impl Means {
+impl Resources {
     /// What an attacker that does not choose has; one that does, split evenly.
     pub(crate) fn at_first(attacker: &Attacker) -> Self {
         match attacker.budget {
@@ -57,16 +57,16 @@ pub(crate) fn splits() -> impl Iterator<Item = Split> {
 /// to stop.
 pub(crate) fn best(
     scenario: &Scenario,
-    mut payoff: impl FnMut(&[Means]) -> Option<Vec<f64>>,
-) -> Option<Vec<Means>> {
-    let mut means: Vec<Means> = scenario.attackers.iter().map(Means::at_first).collect();
+    mut payoff: impl FnMut(&[Resources]) -> Option<Vec<f64>>,
+) -> Option<Vec<Resources>> {
+    let mut means: Vec<Resources> = scenario.attackers.iter().map(Resources::at_first).collect();
     for (i, attacker) in scenario.attackers.iter().enumerate() {
         if attacker.budget.is_none() {
             continue;
         }
-        let mut best: Option<(f64, Means)> = None;
+        let mut best: Option<(f64, Resources)> = None;
         for split in splits() {
-            let tried = Means::bought(attacker, split);
+            let tried = Resources::bought(attacker, split);
             means[i] = tried;
             let got = payoff(&means)?[i];
             if best.is_none_or(|(most, _)| got > most) {
@@ -92,19 +92,19 @@ mod tests {
         assert_eq!(all.len(), 10);
         assert!(all.iter().all(|s| s.iter().sum::<u8>() == 4 && s[0] > 0));
         let scenario = shipped("batam").unwrap();
-        let means = Means::bought(&scenario.attackers[0], [2, 1, 1]);
-        assert_eq!(means, Means { identities: 200, accounts: 50, connections: 10 });
+        let means = Resources::bought(&scenario.attackers[0], [2, 1, 1]);
+        assert_eq!(means, Resources { identities: 200, accounts: 50, connections: 10 });
     }
 
     #[test]
     fn an_attacker_buys_what_pays() {
         let scenario = shipped("batam").unwrap();
-        let by = |of: fn(&Means) -> u64| {
+        let by = |of: fn(&Resources) -> u64| {
             best(&scenario, |all| Some(all.iter().map(|m| of(m) as f64).collect())).unwrap()
         };
         let speed = by(|means| means.connections);
-        assert_eq!(speed[0], Means::bought(&scenario.attackers[0], [1, 0, 3]));
+        assert_eq!(speed[0], Resources::bought(&scenario.attackers[0], [1, 0, 3]));
         let people = by(|means| means.identities);
-        assert_eq!(people[1], Means::bought(&scenario.attackers[1], [4, 0, 0]));
+        assert_eq!(people[1], Resources::bought(&scenario.attackers[1], [4, 0, 0]));
     }
 }

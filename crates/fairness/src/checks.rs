@@ -8,7 +8,7 @@ use giliran_allocator::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use super::attack::Means;
+use super::attack::Resources;
 use super::compare::{Plan, Progress, compare};
 use super::figures::{Measure, figures};
 use super::measures::{chi_square_uniform, holm, normal_two_sided};
@@ -173,7 +173,7 @@ fn name(order: Order) -> String {
 }
 
 /// A run that nobody stops.
-fn ran(scenario: &Scenario, arm: &Arm, means: &[Means], seed: u64) -> Outcome {
+fn ran(scenario: &Scenario, arm: &Arm, means: &[Resources], seed: u64) -> Outcome {
     whole(run(scenario, arm, means, seed, &Progress::default()))
 }
 
@@ -184,7 +184,7 @@ fn whole(outcome: Option<Outcome>) -> Outcome {
 /// k / (n + k) of the places, the number per run hypergeometric.
 fn lottery(order: Order, bots: u64, seeds: u64, seed: u64) -> Check {
     let scenario = scenario(bots);
-    let means = [Means::at_first(&scenario.attackers[0])];
+    let means = [Resources::at_first(&scenario.attackers[0])];
     let won: u64 = (0..seeds).map(|i| ran(&scenario, &arm(order), &means, seed + i).scalped).sum();
     let (q, k) = (scenario.offices.places() as f64, bots as f64);
     let n = scenario.people.parties as f64 + k;
@@ -199,7 +199,7 @@ fn bots_first(bots: u64, seed: u64) -> Check {
     let mut scenario = scenario(bots);
     // Nobody is as fast.
     scenario.cohorts.iter_mut().for_each(|cohort| cohort.rtt_ms = [500.0, 900.0]);
-    let means = [Means::at_first(&scenario.attackers[0])];
+    let means = [Resources::at_first(&scenario.attackers[0])];
     let outcome = ran(&scenario, &arm(Order::FirstCome), &means, seed);
     let q = scenario.offices.places() as f64;
     let what = format!("first-come: share of {bots} bots, faster than anybody");
@@ -270,7 +270,7 @@ fn insider_wins(
     runs: u64,
     seed: u64,
 ) -> Check {
-    let means = [Means::at_first(&scenario.attackers[0])];
+    let means = [Resources::at_first(&scenario.attackers[0])];
     let won: u64 = (0..runs).map(|i| ran(scenario, arm, &means, seed + i).scalped).sum();
     by_z(what, p, won as f64 / runs as f64, (p * (1.0 - p) / runs as f64).sqrt())
 }

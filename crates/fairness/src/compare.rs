@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::attack::{self, Means};
-use super::figures::{Fared, Figures, Group, Measure, figures, groups, payoff};
+use super::attack::{self, Resources};
+use super::figures::{Group, GroupOutcome, Measure, RunMeasures, figures, groups, payoff};
 use super::measures::{Estimate, holm, normal_two_sided};
 use super::run::{Arm, run};
 use super::scenario::{Attacker, Kind, Scenario};
@@ -63,11 +63,11 @@ impl Progress {
 
 /// One column of a comparison.
 #[derive(Debug, Clone)]
-pub struct Column {
+pub struct ArmResult {
     /// Its order and returns rule.
     pub arm: Arm,
     /// What attackers chose to have.
-    pub means: Vec<Means>,
+    pub means: Vec<Resources>,
     /// By [`Measure::ALL`]; none: no run has this figure.
     pub values: Vec<Option<Estimate>>,
     /// Per group of [`Comparison::groups`].
@@ -77,10 +77,10 @@ pub struct Column {
     /// Requests, grants and free places over time, means.
     pub series: [Vec<f64>; 3],
     /// Every run, for the tidy table, by seed.
-    pub runs: Vec<Figures>,
+    pub runs: Vec<RunMeasures>,
 }
 
-impl Column {
+impl ArmResult {
     /// A measure over the seeds.
     pub fn of(&self, measure: Measure) -> Option<Estimate> {
         self.values[measure.index()]
@@ -108,7 +108,7 @@ pub struct Comparison {
     /// The groups that were looked at.
     pub groups: Vec<Group>,
     /// In the order of the plan's arms.
-    pub columns: Vec<Column>,
+    pub columns: Vec<ArmResult>,
     /// The seeds.
     pub seeds: Vec<u64>,
     /// Requests decided, over all runs.
@@ -137,12 +137,12 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     })?;
     let requests = runs.iter().map(|figures| figures.requests).sum();
     let groups = groups(&plan.scenario);
-    let mut by_arm: Vec<Vec<Figures>> = plan.arms.iter().map(|_| Vec::new()).collect();
+    let mut by_arm: Vec<Vec<RunMeasures>> = plan.arms.iter().map(|_| Vec::new()).collect();
     for (job, figures) in runs.into_iter().enumerate() {
         by_arm[job % plan.arms.len()].push(figures);
     }
     let columns = plan.arms.iter().cloned().zip(means).zip(by_arm);
-    let mut columns: Vec<Column> =
+    let mut columns: Vec<ArmResult> =
         columns.map(|((arm, means), runs)| column(arm, means, runs, groups.len())).collect();
     flag(&groups, &mut columns);
     Some(Comparison { scenario: plan.scenario.clone(), groups, columns, seeds, requests })
@@ -198,7 +198,7 @@ pub fn best_means(
     seed: u64,
     pilot: &Pilot,
     progress: &Progress,
-) -> Option<Vec<Means>> {
+) -> Option<Vec<Resources>> {
     let mut small = smaller(scenario, pilot);
     if scenario.attackers.iter().all(|attacker| attacker.kind != Kind::Recycler) {
         // What they are after is theirs when the window closes.
@@ -216,10 +216,10 @@ pub fn best_means(
     // The same shares of the whole budget.
     let both = scenario.attackers.iter().zip(&small.attackers).zip(found);
     let means = both.map(|((attacker, small), found)| {
-        let same = attack::splits().find(|split| Means::bought(small, *split) == found);
+        let same = attack::splits().find(|split| Resources::bought(small, *split) == found);
         match (attacker.budget, same) {
-            (Some(_), Some(split)) => Means::bought(attacker, split),
-            _ => Means::at_first(attacker),
+            (Some(_), Some(split)) => Resources::bought(attacker, split),
+            _ => Resources::at_first(attacker),
         }
     });
     Some(means.collect())
@@ -256,13 +256,13 @@ fn each<T: Send>(
     (done.len() == jobs).then(|| done.into_iter().map(|(_, result)| result).collect())
 }
 
-fn column(arm: Arm, means: Vec<Means>, runs: Vec<Figures>, groups: usize) -> Column {
-    let over = |of: &dyn Fn(&Figures) -> Option<f64>| {
+fn column(arm: Arm, means: Vec<Resources>, runs: Vec<RunMeasures>, groups: usize) -> ArmResult {
+    let over = |of: &dyn Fn(&RunMeasures) -> Option<f64>| {
         Estimate::over(&runs.iter().filter_map(of).collect::<Vec<f64>>())
     };
     let values = (0..Measure::ALL.len()).map(|i| over(&|figures| figures.values[i])).collect();
     let group = |i: usize| {
-        let rate = |fared: &Fared| super::measures::share(fared.won, fared.applied);
+        let rate = |fared: &GroupOutcome| super::measures::share(fared.won, fared.applied);
         let z: Vec<f64> = runs.iter().filter_map(|figures| figures.groups[i].z).collect();
         GroupFigures {
             rate: over(&|figures| rate(&figures.groups[i])),
@@ -283,12 +283,12 @@ fn column(arm: Arm, means: Vec<Means>, runs: Vec<Figures>, groups: usize) -> Col
             .collect()
     });
     let groups = (0..groups).map(group).collect();
-    Column { arm, means, values, groups, deciles, series, runs }
+    ArmResult { arm, means, values, groups, deciles, series, runs }
 }
 
 /// Flags groups that were not served evenly, at [`LEVEL`] for all of them in all
 /// columns together.
-fn flag(groups: &[Group], columns: &mut [Column]) {
+fn flag(groups: &[Group], columns: &mut [ArmResult]) {
     let mut checks = Vec::new();
     for (c, column) in columns.iter().enumerate() {
         for (g, group) in groups.iter().enumerate() {

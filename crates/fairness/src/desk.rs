@@ -77,7 +77,7 @@ pub enum Said {
 }
 
 #[derive(Debug)]
-pub struct Desk {
+pub struct VirtualEngine {
     keeper: StateMachine,
     book: Arc<Allocator>,
     random: Random,
@@ -92,7 +92,7 @@ pub struct Desk {
     dates: Vec<Date>,
 }
 
-impl Desk {
+impl VirtualEngine {
     /// An open opening of the scenario's places under these rules.
     pub fn new(scenario: &Scenario, returns: &ReturnRule, seed: u64) -> Self {
         let record = record(scenario, returns);

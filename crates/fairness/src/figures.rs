@@ -185,7 +185,7 @@ impl Measure {
         )
     }
 
-    /// Its place in [`Figures::values`].
+    /// Its place in [`RunMeasures::values`].
     pub fn index(self) -> usize {
         Self::ALL.iter().position(|measure| *measure == self).unwrap_or(0)
     }
@@ -193,7 +193,7 @@ impl Measure {
 
 /// A group of those who asked, and how it fared.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Fared {
+pub struct GroupOutcome {
     /// Parties that asked.
     pub applied: u64,
     /// Parties that won.
@@ -206,11 +206,11 @@ pub struct Fared {
 
 /// What a run comes to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figures {
+pub struct RunMeasures {
     /// By [`Measure::ALL`]; none: there is no such figure in this run.
     pub values: Vec<Option<f64>>,
     /// By [`groups`].
-    pub groups: Vec<Fared>,
+    pub groups: Vec<GroupOutcome>,
     /// Success rate by tenth of people's round trips.
     pub deciles: Vec<f64>,
     /// Requests, grants, and free places, by five seconds from 30 s before.
@@ -292,7 +292,7 @@ pub fn same_wish(party: &Party) -> u64 {
 }
 
 /// Measures a run.
-pub fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
+pub fn figures(scenario: &Scenario, outcome: Outcome) -> RunMeasures {
     let cohorts = scenario.cohorts.len();
     let quota = scenario.offices.places();
     let parties = || outcome.parties.iter().filter(|party| party.role != Role::Client);
@@ -302,14 +302,14 @@ pub fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
     };
     let everybody = count(&mut parties());
     let all_people = count(&mut people());
-    let groups: Vec<Fared> = groups(scenario)
+    let groups: Vec<GroupOutcome> = groups(scenario)
         .iter()
         .map(|group| {
             let of = |party: &&Party| group.holds(scenario, party.group.into(), party.size);
             let (applied, won) = count(&mut parties().filter(of));
             let (all, winners) = if group.kind == "broker" { everybody } else { all_people };
             let ratio = measures::cohort_ratio(won, applied, winners, all);
-            Fared { applied, won, ratio: ratio.map(|r| r.ratio), z: ratio.map(|r| r.z) }
+            GroupOutcome { applied, won, ratio: ratio.map(|r| r.ratio), z: ratio.map(|r| r.z) }
         })
         .collect();
     let slope = measures::latency_slope(people().map(|p| (p.rtt_us, p.won)).collect());
@@ -370,7 +370,7 @@ pub fn figures(scenario: &Scenario, outcome: Outcome) -> Figures {
     let mut values: Vec<Option<f64>> = Measure::ALL.iter().map(|measure| value(*measure)).collect();
     values[Measure::Inversion.index()] = measures::inversion_rate(arrivals);
     let float = |counts: &[u64]| counts.iter().map(|n| *n as f64).collect();
-    Figures {
+    RunMeasures {
         values,
         groups,
         deciles: slope.map(|slope| slope.by_decile).unwrap_or_default(),

@@ -27,10 +27,10 @@ pub mod sweep;
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub use attack::Means;
+pub use attack::Resources;
 pub use checks::{CHECK_LEVEL, Check, Size, checks};
 pub use compare::{
-    Column, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
+    ArmResult, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
 };
-pub use figures::{Fared, Figures, Group, Measure, groups};
+pub use figures::{Group, GroupOutcome, Measure, RunMeasures, groups};
 pub use run::Arm;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use giliran_wire::Pseudonym;
 
-use super::attack::Means;
+use super::attack::Resources;
 use super::random::{Random, mix, sums};
 use super::scenario::{Attacker, Kind, Scenario};
 
@@ -107,7 +107,7 @@ pub struct Insider {
 
 /// Somebody who comes, and when.
 #[derive(Debug, Clone)]
-pub struct Coming {
+pub struct PartyArrival {
     pub party: Party,
     /// When its first request is sent, µs from the opening.
     pub sent: i64,
@@ -115,7 +115,7 @@ pub struct Coming {
     pub twice: Option<i64>,
 }
 
-impl Coming {
+impl PartyArrival {
     /// When its first request reaches the service.
     pub fn at(&self) -> i64 {
         self.sent + i64::from(self.party.rtt_us / 2)
@@ -125,7 +125,7 @@ impl Coming {
 impl Population {
     /// The people of this seed, and attackers with these means. The people are
     /// the same whatever the means.
-    pub fn new(scenario: &Scenario, means: &[Means], seed: u64) -> Self {
+    pub fn new(scenario: &Scenario, means: &[Resources], seed: u64) -> Self {
         let mut making = Making::new(scenario);
         let mut random = Random::new(seed, 1);
         making.parties.reserve(scenario.people.parties as usize);
@@ -146,7 +146,7 @@ impl Population {
 /// The people of a seed as they come, one after the other: nobody is held who is
 /// not there yet.
 #[derive(Debug)]
-pub struct Crowd<'a> {
+pub struct ArrivalProcess<'a> {
     making: Making<'a>,
     random: Random,
     left: u64,
@@ -154,9 +154,9 @@ pub struct Crowd<'a> {
     passed: f64,
 }
 
-impl<'a> Crowd<'a> {
+impl<'a> ArrivalProcess<'a> {
     /// Attackers with these means, all at once, and the people who come.
-    pub fn new(scenario: &'a Scenario, means: &[Means], seed: u64) -> (Population, Self) {
+    pub fn new(scenario: &'a Scenario, means: &[Resources], seed: u64) -> (Population, Self) {
         let mut making = Making::new(scenario);
         making.attackers(means, seed);
         let parties = std::mem::take(&mut making.parties);
@@ -175,12 +175,12 @@ impl<'a> Crowd<'a> {
     }
 }
 
-impl Iterator for Crowd<'_> {
-    type Item = Coming;
+impl Iterator for ArrivalProcess<'_> {
+    type Item = PartyArrival;
 
     /// The next in the order of sending: the smallest of `left` uniform values
     /// above the last one, through the inverse of the distribution.
-    fn next(&mut self) -> Option<Coming> {
+    fn next(&mut self) -> Option<PartyArrival> {
         if self.left == 0 {
             return None;
         }
@@ -234,7 +234,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    fn attackers(&mut self, means: &[Means], seed: u64) {
+    fn attackers(&mut self, means: &[Resources], seed: u64) {
         let scenario = self.scenario;
         for (i, (attacker, means)) in scenario.attackers.iter().zip(means).enumerate() {
             let mut random = Random::new(seed, 100 + i as u64);
@@ -274,7 +274,7 @@ impl<'a> Making<'a> {
         &mut self,
         random: &mut Random,
         sent: impl FnOnce(&Self, &mut Random) -> f64,
-    ) -> Coming {
+    ) -> PartyArrival {
         let people = &self.scenario.people;
         let group = random.pick(&self.cohorts);
         let cohort = &self.scenario.cohorts[group];
@@ -294,10 +294,16 @@ impl<'a> Making<'a> {
         let sent = (sent * 1e6) as i64;
         let twice = twice && sent + i64::from(rtt_us / 2) >= 0;
         let twice = twice.then(|| random.between(1e3, 200e3) as i64);
-        Coming { party, sent, twice }
+        PartyArrival { party, sent, twice }
     }
 
-    fn attacker(&mut self, group: usize, attacker: &Attacker, means: &Means, random: &mut Random) {
+    fn attacker(
+        &mut self,
+        group: usize,
+        attacker: &Attacker,
+        means: &Resources,
+        random: &mut Random,
+    ) {
         let first_account = self.accounts;
         self.accounts += means.accounts as u32;
         let days = self.scenario.offices.days;

@@ -12,7 +12,7 @@ use super::population::{NONE, Population};
 use super::report::{self, Report};
 use super::run::{Run, run, slots_of};
 use super::scenario::{Scenario, shipped};
-use super::{Arm, Comparison, Fared, Means, Measure, Plan, Progress, compare};
+use super::{Arm, Comparison, GroupOutcome, Measure, Plan, Progress, Resources, compare};
 
 /// A small copy. Brokers have what they would buy for speed, without the many
 /// runs by which they find that out, and look less often for what came back.
@@ -220,7 +220,7 @@ fn replays_and_forged_changes_come_to_nothing_and_invented_ids_to_what_passes() 
         for run in &column.runs {
             assert!(run.tried.iter().all(|tried| *tried > 200), "{:?}", run.tried);
             let forgers = done.groups.iter().position(|group| group.name == "forgers").unwrap();
-            let Fared { applied, won, .. } = run.groups[forgers];
+            let GroupOutcome { applied, won, .. } = run.groups[forgers];
             assert!(applied == 400 && won < 80, "one in ten passes, {won} won");
         }
     }
@@ -322,7 +322,7 @@ fn what_is_wrong_is_said_in_the_verdict() {
 fn a_run_stops_within_an_event_and_says_how_far_it_is() {
     let scenario = scenario("batam", 0.5);
     let arm = Arm::new(Order::Draw, ReturnRule::Immediate);
-    let means: Vec<_> = scenario.attackers.iter().map(Means::at_first).collect();
+    let means: Vec<_> = scenario.attackers.iter().map(Resources::at_first).collect();
     let stopped = Progress::default();
     stopped.stop.store(true, Ordering::Relaxed);
     assert!(run(&scenario, &arm, &means, 1, &stopped).is_none());

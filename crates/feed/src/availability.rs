@@ -9,7 +9,7 @@ use giliran_wire::{Position, Timestamp};
 
 /// Remembers what was told of every slot.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct AvailabilityTracker {
     /// What was told by opening and slot.
     told: HashMap<(u32, u32), FreePlaces>,
     /// The openings of which something was told, to take that back when they
@@ -17,7 +17,7 @@ pub(crate) struct Places {
     openings: HashMap<u32, Arc<Opening>>,
 }
 
-impl Places {
+impl AvailabilityTracker {
     /// Keys and values of the slots that changed since the last call; an empty
     /// value: the opening has left memory, nothing is told of it any more. At the
     /// first call every slot is told, but not of openings that closed before

@@ -9,7 +9,7 @@ use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
 
 use crate::FeedError;
-use crate::availability::Places;
+use crate::availability::AvailabilityTracker;
 
 /// An event as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,10 @@ pub(crate) struct Outgoing {
 
 /// Folds blocks into events, on the state that the ledger's fold keeps.
 #[derive(Debug)]
-pub(crate) struct Changes {
+pub(crate) struct EventBuilder {
     domain: Namespace,
     keeper: StateMachine,
-    places: Places,
+    places: AvailabilityTracker,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
     /// An event that was told before, and whom it is about: the ledger has to say the
@@ -32,7 +32,7 @@ pub(crate) struct Changes {
     expected: Option<(EventId, String)>,
 }
 
-impl Changes {
+impl EventBuilder {
     /// Begins with this generation.
     pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
         let keeper = StateMachine::beginning_with(generation);
@@ -139,7 +139,7 @@ impl Changes {
     }
 
     /// Slots whose free places changed since the last call: key and value; see
-    /// [`Places::take`].
+    /// [`AvailabilityTracker::take`].
     pub(crate) fn take_places(
         &mut self,
         clock: Timestamp,
@@ -176,7 +176,7 @@ mod tests {
 
     /// Writes blocks as an engine does, and folds them.
     struct Bench {
-        changes: Changes,
+        changes: EventBuilder,
         after: Option<EventId>,
         next: Block,
         seq: u64,
@@ -203,7 +203,7 @@ mod tests {
                 entries: Vec::new(),
             };
             let after = after.map(|(seq, n)| EventId { ledger: LEDGER, seq, n });
-            let changes = Changes::new(Namespace::default(), 1);
+            let changes = EventBuilder::new(Namespace::default(), 1);
             let mut bench = Self { changes, after, next, seq: 0 };
             bench.block(vec![Entry::Genesis(genesis)]).unwrap();
             bench.next.epoch = 1;

@@ -17,7 +17,7 @@ use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::changes::{Changes, Outgoing};
+use crate::changes::{EventBuilder, Outgoing};
 use crate::publish::{Sent, Streams};
 use crate::turn::Turn;
 use crate::{FeedError, watching};
@@ -222,7 +222,7 @@ impl Feed {
         let (watch, from) = (self.health.watch(), ledger.first());
         let follower = Follower::new(watch, ledger.clone(), from, Some(durable));
         let begun = after.is_some_and(|after| after.seq >= ledger.first());
-        let mut changes = Changes::new(self.domain.clone(), ledger.generation());
+        let mut changes = EventBuilder::new(self.domain.clone(), ledger.generation());
         if let Some((id, Some(about))) = last {
             changes = changes.expecting(id, about);
         }
@@ -253,7 +253,7 @@ struct Telling<'a> {
     follower: Follower,
     /// The generation that was begun with.
     first: Ledger,
-    changes: Changes,
+    changes: EventBuilder,
     /// The last event that was told before.
     after: Option<EventId>,
     /// Where the ledger ended at the begin.

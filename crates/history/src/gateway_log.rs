@@ -12,9 +12,9 @@ use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use serde::Deserialize;
 
-use giliran_wire::client_log::{Choice, Seen};
+use giliran_wire::client_log::{Choice, SeenBooking};
 
-use crate::reader::Recorded;
+use crate::reader::RecordedOpening;
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -55,7 +55,7 @@ pub struct Line {
     pub reason: Option<String>,
     /// The booking.
     #[serde(default)]
-    pub booking: Option<Seen>,
+    pub booking: Option<SeenBooking>,
     /// The receipt of one who entered.
     #[serde(default)]
     pub receipt: Option<String>,
@@ -184,7 +184,7 @@ impl Gateway {
     /// # Errors
     ///
     /// [`Mismatch`] where it is another's.
-    pub fn of(lines: Vec<Line>, recorded: &Recorded) -> Result<Self, Mismatch> {
+    pub fn of(lines: Vec<Line>, recorded: &RecordedOpening) -> Result<Self, Mismatch> {
         let id = recorded.record.id.as_str();
         let mut named: Vec<String> =
             lines.iter().filter_map(|line| line.opening.clone()).filter(|o| o != id).collect();
@@ -275,7 +275,7 @@ impl Gateway {
 }
 
 /// Whether lines can be of this opening, by what they name.
-fn fits(lines: &[Line], recorded: &Recorded) -> Result<(), Mismatch> {
+fn fits(lines: &[Line], recorded: &RecordedOpening) -> Result<(), Mismatch> {
     let id = || recorded.record.id.clone();
     let tells =
         |line: &Line| line.opening.is_some() || line.booking.is_some() || line.receipt.is_some();

@@ -1,6 +1,6 @@
 //! An opening that really took place, as the ledger tells it.
 //!
-//! [`Recorded`] is read from the ledger's blocks; [`Figures`] are its measures, with
+//! [`RecordedOpening`] is read from the ledger's blocks; [`OpeningMeasures`] are its measures, with
 //! an optional [`Gateway`] log for what the ledger cannot know: who was refused, and
 //! when anybody asked; and the engines' own [`Metrics`]. [`report`] shows them, [`statement`] is the extract for the
 //! public, [`replay`] has the same requests decided in another order.
@@ -21,6 +21,6 @@ pub mod statement;
 mod tests;
 
 pub use gateway_log::Gateway;
-pub use measures::{Answered, Chart, Fared, Figure, Figures, Group, Unit};
+pub use measures::{Answered, Chart, Fared, Figure, Group, OpeningMeasures, Unit};
 pub use metrics_page::{Metrics, MetricsError};
-pub use reader::{Reader, Recorded, RecordedBlock, RecordedError, State};
+pub use reader::{Reader, RecordedBlock, RecordedError, RecordedOpening, State};

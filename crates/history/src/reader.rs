@@ -71,7 +71,7 @@ pub struct RecordedBlock {
 
 /// A booking, as far as figures need it.
 #[derive(Debug, Clone)]
-pub(super) struct Booked {
+pub(super) struct RecordedBooking {
     pub(super) grant: Grant,
     pub(super) at: Timestamp,
     /// Some of its places had come back from others.
@@ -110,7 +110,7 @@ pub(super) struct Entered {
 
 /// One opening, from the ledger.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct RecordedOpening {
     /// The ledger it stands in.
     pub ledger: LedgerId,
     /// What was put on record.
@@ -134,7 +134,7 @@ pub struct Recorded {
     /// What operators did to it; and to the ledger itself, from its record to the last
     /// block that concerns it.
     pub actions: Vec<Action>,
-    pub(super) bookings: Vec<Booked>,
+    pub(super) bookings: Vec<RecordedBooking>,
     pub(super) returns: Vec<Return>,
     pub(super) entered: Entered,
     /// Those who entered, in order.
@@ -150,7 +150,7 @@ pub struct Recorded {
     free_at: Vec<Vec<(u64, i64)>>,
 }
 
-impl Recorded {
+impl RecordedOpening {
     /// Reads it from the ledger; `archive`: where generations lie whose streams are
     /// gone.
     ///
@@ -248,7 +248,7 @@ pub struct Reader {
     until: u64,
     there: Vec<String>,
     chain: Chain,
-    found: Option<Recorded>,
+    found: Option<RecordedOpening>,
     journal: Journal,
     /// By slot: withheld numbers.
     withheld: Vec<BTreeSet<u16>>,
@@ -333,7 +333,7 @@ impl Reader {
     /// # Errors
     ///
     /// [`RecordedError::Unknown`] where it was not met.
-    pub fn end(self) -> Result<Recorded, RecordedError> {
+    pub fn end(self) -> Result<RecordedOpening, RecordedError> {
         let Some(mut found) = self.found else {
             return Err(RecordedError::Unknown(self.wanted, self.there));
         };
@@ -358,7 +358,7 @@ impl Reader {
         let places: Vec<Places> = record.slots.iter().map(|s| Places::of(s.quota)).collect();
         self.withheld = vec![BTreeSet::new(); places.len()];
         let free_at = places.iter().map(|places| vec![(0, places.offered())]).collect();
-        self.found = Some(Recorded {
+        self.found = Some(RecordedOpening {
             ledger: self.chain.ledger.unwrap_or(LedgerId([0; 16])),
             begun: (seq, self.chain.hash),
             state: State::Scheduled,
@@ -456,7 +456,7 @@ impl Reader {
         self.found.as_ref()?.by_booking.get(id).copied()
     }
 
-    fn booked(&mut self, at: usize) -> Result<&mut Booked, String> {
+    fn booked(&mut self, at: usize) -> Result<&mut RecordedBooking, String> {
         let found = self.found.as_mut().and_then(|found| found.bookings.get_mut(at));
         found.ok_or_else(|| "a booking that is not there".to_owned())
     }
@@ -487,7 +487,7 @@ impl Reader {
         found.entered.drawn += u64::from(waited.is_some());
         let (slot, at, seats) = (grant.slot, found.bookings.len(), grant.seats.clone());
         found.by_booking.insert(grant.booking, at);
-        found.bookings.push(Booked {
+        found.bookings.push(RecordedBooking {
             grant,
             at: time,
             again: false,
@@ -659,7 +659,7 @@ fn join(last: &mut Change, next: &Change) -> bool {
 }
 
 /// Places of live bookings by account.
-fn holdings(bookings: &[Booked]) -> Vec<(Option<Pseudonym>, u64)> {
+fn holdings(bookings: &[RecordedBooking]) -> Vec<(Option<Pseudonym>, u64)> {
     let mut held: BTreeMap<Option<Pseudonym>, u64> = BTreeMap::new();
     for booked in bookings.iter().filter(|booked| booked.live) {
         *held.entry(booked.grant.account).or_default() += booked.seats.len() as u64;

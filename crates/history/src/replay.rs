@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_allocator::{BookingRequest, StateChange, order};
-use giliran_fairness::desk::{Desk, Said, virtual_us};
+use giliran_fairness::desk::{Said, VirtualEngine, virtual_us};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::random::Random;
 use giliran_report::digits;
@@ -19,7 +19,7 @@ use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
 use crate::gateway_log::{Gateway, Line};
-use crate::reader::Recorded;
+use crate::reader::RecordedOpening;
 
 /// Grants that are made durable together.
 const BATCH: usize = 1_000;
@@ -107,7 +107,7 @@ pub struct Replay {
 ///
 /// In words, where nobody asked.
 pub fn replay(
-    recorded: &Recorded,
+    recorded: &RecordedOpening,
     gateway: Option<&Gateway>,
     orders: &[Order],
     seed: u64,
@@ -200,8 +200,8 @@ fn rows(requests: &[Request], before: &[bool], outcomes: &[Vec<bool>]) -> Vec<Ro
 }
 
 /// Who got places, in one order.
-fn decided(recorded: &Recorded, requests: &[Request], how: Order, seed: u64) -> Vec<bool> {
-    let mut hall = Hall::new(recorded, requests, seed);
+fn decided(recorded: &RecordedOpening, requests: &[Request], how: Order, seed: u64) -> Vec<bool> {
+    let mut hall = ReplayRun::new(recorded, requests, seed);
     let mut random = Random::new(seed, 11);
     let opened = recorded.opened.unwrap_or(recorded.record.opens_at);
     match how {
@@ -233,8 +233,8 @@ fn decided(recorded: &Recorded, requests: &[Request], how: Order, seed: u64) -> 
 }
 
 /// A desk, and who stands before it.
-struct Hall<'a> {
-    desk: Desk,
+struct ReplayRun<'a> {
+    desk: VirtualEngine,
     requests: &'a [Request],
     opening: String,
     now: i64,
@@ -242,8 +242,8 @@ struct Hall<'a> {
     won: Vec<bool>,
 }
 
-impl<'a> Hall<'a> {
-    fn new(recorded: &Recorded, requests: &'a [Request], seed: u64) -> Self {
+impl<'a> ReplayRun<'a> {
+    fn new(recorded: &RecordedOpening, requests: &'a [Request], seed: u64) -> Self {
         let mut record = recorded.record.clone();
         record.ordinal = 0;
         // The line is made here; to the desk they come one after the other.
@@ -253,7 +253,7 @@ impl<'a> Hall<'a> {
         let now = virtual_us(recorded.opened.unwrap_or(record.opens_at));
         let slots = record.slots.clone();
         let opening = record.id.clone();
-        let mut desk = Desk::of(record, 0, seed);
+        let mut desk = VirtualEngine::of(record, 0, seed);
         desk.open(now);
         for (slot, (places, of)) in recorded.places.iter().zip(&slots).enumerate() {
             let slot = slot as u32;
@@ -325,7 +325,7 @@ impl<'a> Hall<'a> {
 }
 
 /// The requests that the ledger holds.
-fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request> {
+fn recorded_alone(recorded: &RecordedOpening, unsaid: &mut Vec<String>) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut entered: HashSet<BookingId> = HashSet::new();
     // Behind the close of a draw nobody asks for its places any more: who waits there
@@ -369,7 +369,11 @@ fn recorded_alone(recorded: &Recorded, unsaid: &mut Vec<String>) -> Vec<Request>
     requests
 }
 
-fn of_booking(recorded: &Recorded, booked: &crate::reader::Booked, at_us: i64) -> Request {
+fn of_booking(
+    recorded: &RecordedOpening,
+    booked: &crate::reader::RecordedBooking,
+    at_us: i64,
+) -> Request {
     let grant = &booked.grant;
     Request {
         at_us,
@@ -383,7 +387,7 @@ fn of_booking(recorded: &Recorded, booked: &crate::reader::Booked, at_us: i64) -
 }
 
 /// A choice that names one slot.
-fn named(recorded: &Recorded, slot: u32) -> Option<request::Choice<'static>> {
+fn named(recorded: &RecordedOpening, slot: u32) -> Option<request::Choice<'static>> {
     let (slot, office, session) = recorded.record.place(slot)?;
     Some(request::Choice {
         office: office.id.clone().into(),
@@ -393,7 +397,7 @@ fn named(recorded: &Recorded, slot: u32) -> Option<request::Choice<'static>> {
 }
 
 /// The requests that a gateway saw, and the winners that it did not.
-fn seen(recorded: &Recorded, gateway: &Gateway, unsaid: &mut Vec<String>) -> Vec<Request> {
+fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<String>) -> Vec<Request> {
     let offset = offset_us(recorded, gateway);
     let (mut barred, mut without, mut early) = (0, 0, 0);
     let mut known: HashSet<usize> = HashSet::new();
@@ -460,7 +464,7 @@ fn seen(recorded: &Recorded, gateway: &Gateway, unsaid: &mut Vec<String>) -> Vec
 }
 
 /// What the log's clock lacks to the desk's: by the answers of grants, the middle one.
-fn offset_us(recorded: &Recorded, gateway: &Gateway) -> i64 {
+fn offset_us(recorded: &RecordedOpening, gateway: &Gateway) -> i64 {
     let mut apart: Vec<i64> = gateway
         .askers
         .iter()

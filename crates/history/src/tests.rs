@@ -11,7 +11,7 @@ use giliran_wire::{
     BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
 };
 
-use giliran_wire::client_log::{Choice, Seen};
+use giliran_wire::client_log::{Choice, SeenBooking};
 
 use super::*;
 use crate::gateway_log::Line;
@@ -72,7 +72,7 @@ impl Ledger {
         seq
     }
 
-    pub(super) fn read(&self, opening: &str) -> Result<Recorded, RecordedError> {
+    pub(super) fn read(&self, opening: &str) -> Result<RecordedOpening, RecordedError> {
         let mut reader = Reader::new(opening);
         for (i, bytes) in self.blocks.iter().enumerate() {
             reader.block(i as u64 + 1, bytes)?;
@@ -80,8 +80,8 @@ impl Ledger {
         reader.end()
     }
 
-    fn figures(&self) -> Figures {
-        Figures::new(&self.read("w").unwrap(), None, None)
+    fn figures(&self) -> OpeningMeasures {
+        OpeningMeasures::new(&self.read("w").unwrap(), None, None)
     }
 }
 
@@ -182,7 +182,7 @@ fn enter(n: u8, slots: Vec<u32>, waits: bool) -> Entry {
     })))
 }
 
-fn value(figures: &Figures, name: &str) -> f64 {
+fn value(figures: &OpeningMeasures, name: &str) -> f64 {
     figures.of(name).unwrap_or_else(|why| panic!("{name}: {why}"))
 }
 
@@ -257,7 +257,7 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
     let mut ledger = Ledger::open();
     ledger.append(10, vec![grant(1, 0, &[1], None)]);
     let recorded = ledger.read("w").unwrap();
-    let figures = Figures::new(&recorded, None, None);
+    let figures = OpeningMeasures::new(&recorded, None, None);
     for name in [
         "brokers",
         "no_shows",
@@ -358,7 +358,7 @@ fn a_place_beyond_the_quota_is_oversold_and_one_beyond_a_lowered_quota_is_not() 
     );
     ledger.append(30, vec![grant(2, 1, &[3], None)]);
     let recorded = ledger.read("w").unwrap();
-    let figures = Figures::new(&recorded, None, None);
+    let figures = OpeningMeasures::new(&recorded, None, None);
     assert_eq!(value(&figures, "oversold"), 1.0);
     assert!(figures.is_wrong());
     assert!(report::verdict(&recorded, &figures)[1].starts_with("Wrong: 1 places"));
@@ -480,7 +480,8 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
 }
 
 fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> Line {
-    let seen = booking_of.map(|n| Seen { id: booking(n).to_string(), ..Seen::default() });
+    let seen =
+        booking_of.map(|n| SeenBooking { id: booking(n).to_string(), ..SeenBooking::default() });
     let choice =
         |date: &str| Choice { office: "batam".into(), date: Some(date.into()), session: None };
     Line {
@@ -553,7 +554,7 @@ fn inversions_are_of_those_who_could_have_been_served_alike() {
         family,
     ];
     let gateway = Gateway::of(lines, &recorded).unwrap();
-    assert_eq!(value(&Figures::new(&recorded, Some(&gateway), None), "inversion"), 0.0);
+    assert_eq!(value(&OpeningMeasures::new(&recorded, Some(&gateway), None), "inversion"), 0.0);
 }
 
 /// Five of seven win; 6 was first of all, was refused, and asked again.
@@ -578,7 +579,7 @@ fn a_gateway_log_adds_who_lost_and_when_they_asked() {
     lines.push(Line { opening: Some("other".into()), ..line(8, 1, None, full) });
     let gateway = Gateway::of(lines.clone(), &recorded).unwrap();
     assert_eq!((gateway.elsewhere, gateway.missing, gateway.unseen), (1, 0, 0));
-    let figures = Figures::new(&recorded, Some(&gateway), None);
+    let figures = OpeningMeasures::new(&recorded, Some(&gateway), None);
     for (name, expected) in [
         ("parties", 7.0),
         ("refused", 3.0),
@@ -605,10 +606,10 @@ fn a_gateway_log_adds_who_lost_and_when_they_asked() {
 
     // Told of a booking that is not there; refused while there was room (before the
     // block of the grants).
-    lines[0].booking = Some(Seen { id: booking(99).to_string(), ..Seen::default() });
+    lines[0].booking = Some(SeenBooking { id: booking(99).to_string(), ..SeenBooking::default() });
     lines[5].seq = Some(full - 1);
     let gateway = Gateway::of(lines, &recorded).unwrap();
-    let figures = Figures::new(&recorded, Some(&gateway), None);
+    let figures = OpeningMeasures::new(&recorded, Some(&gateway), None);
     assert_eq!((figures.missing, value(&figures, "undersold"), gateway.unseen), (1, 1.0, 1));
     assert!(figures.is_wrong());
 }
@@ -638,12 +639,12 @@ fn an_unknown_opening_is_told_with_those_there_are() {
     ledger.append(0, vec![Entry::Opened { opening: 0 }, grant(1, 0, &[1], None), cancel(1, None)]);
     let recorded = ledger.read("b").unwrap();
     assert_eq!((recorded.blocks.len(), recorded.state), (0, State::Scheduled));
-    let said = report::verdict(&recorded, &Figures::new(&recorded, None, None));
+    let said = report::verdict(&recorded, &OpeningMeasures::new(&recorded, None, None));
     assert!(said[0].contains("not opened yet"), "{said:?}");
 }
 
 fn replayed(
-    recorded: &Recorded,
+    recorded: &RecordedOpening,
     gateway: Option<&Gateway>,
     order: Order,
     seed: u64,
@@ -653,7 +654,7 @@ fn replayed(
 
 /// Ten who want one of two places of slot 1, a millisecond apart; the two first ones
 /// got them.
-fn ten_for_two() -> (Recorded, Gateway) {
+fn ten_for_two() -> (RecordedOpening, Gateway) {
     let mut ledger = Ledger::open();
     let full = ledger.append(15, vec![grant(1, 1, &[1], None), grant(2, 1, &[2], None)]);
     let recorded = ledger.read("w").unwrap();
@@ -766,7 +767,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     // Too late for the draw; waits for what came back.
     ledger.append(630_000, vec![enter(5, vec![1], true)]);
     let recorded = ledger.read("w").unwrap();
-    let figures = Figures::new(&recorded, None, None);
+    let figures = OpeningMeasures::new(&recorded, None, None);
     assert_eq!(figures.answered, Answered::Entries);
     let of = |kind: &str, name: &str| {
         let found = figures.groups.iter().find(|g| g.kind == kind && g.name == name);

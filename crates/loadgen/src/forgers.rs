@@ -7,14 +7,14 @@ use async_nats::Client;
 use giliran_fairness::random::{Random, mix};
 use giliran_fairness::scenario::Kind;
 use giliran_wire::answer::{Answer, Booking, Reason, Status, Verdict};
-use giliran_wire::client_log::Seen;
+use giliran_wire::client_log::SeenBooking;
 use giliran_wire::subject::Namespace;
 use giliran_wire::{BookingId, request};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Rush;
+use super::LoadTest;
 
 /// Most bookings that are kept to try it on: the first that people are told of.
 const OBSERVED: usize = 4_096;
@@ -45,14 +45,14 @@ pub(crate) struct Observed {
     pub(crate) book: Vec<u8>,
     /// Its first applicant.
     pub(crate) applicant: String,
-    pub(crate) seen: Seen,
+    pub(crate) seen: SeenBooking,
 }
 
 /// Where it is told what can be observed, and what it comes to. None: nobody in the
 /// scenario does such things.
 pub(crate) fn begin(
     client: &Client,
-    rush: &Rush,
+    rush: &LoadTest,
 ) -> Option<(mpsc::Sender<Observed>, JoinHandle<Forgeries>)> {
     let of = |kind| {
         let attackers = rush.scenario.attackers.iter().filter(move |other| other.kind == kind);
@@ -194,7 +194,7 @@ impl Forger {
     }
 }
 
-fn is_as(booking: &Booking<'_>, seen: &Seen) -> bool {
+fn is_as(booking: &Booking<'_>, seen: &SeenBooking) -> bool {
     booking.status != Status::Cancelled
         && booking.office.as_str() == seen.office
         && booking.date.to_string() == seen.date

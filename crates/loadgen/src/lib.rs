@@ -32,7 +32,7 @@ use async_nats::Client;
 use generator::Generator;
 use giliran_fairness::compare::{Pilot, Progress, best_means};
 use giliran_fairness::scenario::{Kind, Scenario};
-use giliran_fairness::{Arm, Means};
+use giliran_fairness::{Arm, Resources};
 use giliran_wire::client_log::Writer;
 use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Namespace;
@@ -41,16 +41,16 @@ use tokio::sync::watch;
 
 pub use engine_config::configuration;
 pub use forgers::Forgeries;
-pub use live::{Live, View};
+pub use live::{LiveStats, SharedStats};
 pub use stats::{Bin, Payments};
-pub use summary::{Ended, Figure, GroupRecord, Latency, Record};
+pub use summary::{Ended, Figure, GroupRecord, Latency, RunSummary};
 
 /// Where brokers find out what pays, quickly.
 const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
 
 /// What is to be run.
 #[derive(Debug, Clone)]
-pub struct Rush {
+pub struct LoadTest {
     /// Under which subjects.
     pub domain: Namespace,
     /// Who asks, as scaled.
@@ -74,7 +74,7 @@ pub struct Rush {
 
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
-pub enum RushError {
+pub enum LoadError {
     /// Nobody answers.
     #[error("no engine answers on {0}; start one with `giliran up` or `giliran serve`")]
     NoEngine(String),
@@ -100,10 +100,10 @@ pub enum RushError {
 /// Where it cannot begin. What goes wrong later is in the record.
 pub async fn run(
     client: Client,
-    rush: Rush,
-    live: Arc<Live>,
+    rush: LoadTest,
+    live: Arc<SharedStats>,
     shutdown: watch::Receiver<bool>,
-) -> Result<Record, RushError> {
+) -> Result<RunSummary, LoadError> {
     can_be_sent(&rush.scenario)?;
     Engine::look(&client, &rush.domain).await?;
     let (scenario, seed) = (rush.scenario.clone(), rush.seed);
@@ -142,9 +142,9 @@ pub async fn run(
 }
 
 /// Whether everybody in it acts by what one can see from outside.
-fn can_be_sent(scenario: &Scenario) -> Result<(), RushError> {
+fn can_be_sent(scenario: &Scenario) -> Result<(), LoadError> {
     match scenario.attackers.iter().find(|attacker| attacker.kind == Kind::Insider) {
-        Some(insider) => Err(RushError::Misfit(format!(
+        Some(insider) => Err(LoadError::Misfit(format!(
             "{}: an insider acts by the engine's secrets, which are not known here; `giliran \
              fairness` has them",
             insider.name
@@ -155,7 +155,7 @@ fn can_be_sent(scenario: &Scenario) -> Result<(), RushError> {
 
 /// What brokers with a budget have: what gets most places at the opening under the
 /// order that they believe in.
-fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Means> {
+fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Resources> {
     let arm = Arm::new(order, ReturnRule::Immediate);
     scenario.aftermath.lasts_s = 0.0;
     for attacker in &mut scenario.attackers {

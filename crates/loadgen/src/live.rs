@@ -8,14 +8,14 @@ use async_nats::Client;
 use giliran_wire::answer::Reason;
 use giliran_wire::subject::Namespace;
 
-use super::target::{Engine, Ground};
+use super::target::{Engine, Target};
 
 /// How often the engine is asked for its free places.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// How it stands.
 #[derive(Debug, Clone, Default)]
-pub struct View {
+pub struct LiveStats {
     /// Seconds from the opening, of the scenario.
     pub t_s: f64,
     /// Seconds of waiting until it begins; 0: it has begun.
@@ -52,7 +52,7 @@ pub struct View {
     pub rate: Vec<u64>,
 }
 
-impl View {
+impl LiveStats {
     /// Refusals of this reason.
     pub fn of(&self, reason: Reason) -> u64 {
         self.refused[usize::from(reason.number())]
@@ -61,19 +61,19 @@ impl View {
 
 /// Where the run says how it stands.
 #[derive(Debug, Default)]
-pub struct Live {
-    view: Mutex<View>,
+pub struct SharedStats {
+    view: Mutex<LiveStats>,
     /// Free places as the engine told last.
     told: Mutex<Option<i64>>,
 }
 
-impl Live {
+impl SharedStats {
     /// How it stands now.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> LiveStats {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set(&self, view: View) {
+    pub(crate) fn set(&self, view: LiveStats) {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
@@ -84,7 +84,12 @@ impl Live {
 }
 
 /// Asks the engine for its free places, now and then.
-pub(crate) async fn watch_free(client: Client, domain: Namespace, ground: Ground, live: Arc<Live>) {
+pub(crate) async fn watch_free(
+    client: Client,
+    domain: Namespace,
+    ground: Target,
+    live: Arc<SharedStats>,
+) {
     let offices: BTreeSet<String> = ground.offices.iter().map(|site| site.id.clone()).collect();
     let mut every = tokio::time::interval(LOOKS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

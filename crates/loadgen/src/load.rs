@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use giliran_wire::answer::{Answer, Reason, Verdict};
-use giliran_wire::client_log::{Attempt, Choice, Seen, Writer};
+use giliran_wire::client_log::{Attempt, Choice, SeenBooking, Writer};
 use giliran_wire::request;
 use giliran_wire::subject::Namespace;
 use hdrhistogram::Histogram;
@@ -356,7 +356,7 @@ impl Generator {
                 attempt.outcome = Some("granted".to_owned());
                 attempt.epoch = Some(as_of.epoch);
                 attempt.seq = Some(as_of.seq);
-                attempt.booking = Some(Seen {
+                attempt.booking = Some(SeenBooking {
                     id: booking.id.to_string(),
                     office: booking.office.to_string(),
                     date: booking.date.to_string(),

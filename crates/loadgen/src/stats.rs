@@ -9,7 +9,7 @@ use giliran_fairness::population::{Party, Role};
 use giliran_fairness::random::Random;
 use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::Reason;
-use giliran_wire::client_log::Seen;
+use giliran_wire::client_log::SeenBooking;
 use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -136,7 +136,7 @@ pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct RunStats {
     pub(crate) cells: Vec<Cell>,
     cohorts: usize,
     pub(crate) series: Series,
@@ -180,7 +180,7 @@ pub(crate) struct Tally {
     pub(crate) forgeries: Forgeries,
 }
 
-impl Tally {
+impl RunStats {
     pub(crate) fn new(scenario: &Scenario, from_us: i64, seed: u64) -> Self {
         let cell = Cell {
             applied: [0; 5],
@@ -232,7 +232,7 @@ impl Tally {
 
     /// Queue numbers were told, of a booking that was granted `from` then and is held
     /// `until` then, ms on the engine's clock.
-    pub(crate) fn told(&mut self, seen: &Seen, until: i64, from: i64) {
+    pub(crate) fn told(&mut self, seen: &SeenBooking, until: i64, from: i64) {
         let slot = self.slot(seen);
         for number in &seen.numbers {
             let before = self.numbers.insert((slot, *number), until);
@@ -241,14 +241,14 @@ impl Tally {
     }
 
     /// Its queue numbers can be told to others.
-    pub(crate) fn given_back(&mut self, seen: &Seen) {
+    pub(crate) fn given_back(&mut self, seen: &SeenBooking) {
         let slot = self.slot(seen);
         for number in &seen.numbers {
             self.numbers.remove(&(slot, *number));
         }
     }
 
-    fn slot(&mut self, seen: &Seen) -> u32 {
+    fn slot(&mut self, seen: &SeenBooking) -> u32 {
         let slots = self.slots.len() as u32;
         let slot = format!("{}/{}/{}", seen.office, seen.date, seen.session);
         *self.slots.entry(slot).or_insert(slots)
@@ -333,7 +333,7 @@ impl Tally {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use giliran_fairness::population::{Crowd, Population};
+    use giliran_fairness::population::{ArrivalProcess, Population};
     use giliran_fairness::scenario::shipped;
 
     #[test]
@@ -355,14 +355,14 @@ mod tests {
     }
 
     fn party(scenario: &Scenario) -> Party {
-        let (_, mut crowd) = Crowd::new(scenario, &[], 1);
+        let (_, mut crowd) = ArrivalProcess::new(scenario, &[], 1);
         Party { size: 2, group: 1, ..crowd.next().unwrap().party }
     }
 
     #[test]
     fn who_is_gone_is_counted_once_by_cohort_and_size() {
         let scenario = shipped("calm").unwrap();
-        let mut tally = Tally::new(&scenario, 0, 1);
+        let mut tally = RunStats::new(&scenario, 0, 1);
         let party = party(&scenario);
         tally.gone(&Party { won: true, arrived: 5, account: 7, ..party });
         tally.gone(&Party { arrived: 4, ..party });
@@ -381,8 +381,8 @@ mod tests {
     #[test]
     fn a_number_is_told_twice_only_while_it_is_held() {
         let scenario = shipped("calm").unwrap();
-        let mut tally = Tally::new(&scenario, 0, 1);
-        let seen = |session: &str, numbers: &[u16]| Seen {
+        let mut tally = RunStats::new(&scenario, 0, 1);
+        let seen = |session: &str, numbers: &[u16]| SeenBooking {
             id: String::new(),
             office: "a".into(),
             date: "2030-01-07".into(),
@@ -409,7 +409,7 @@ mod tests {
     fn a_crowd_is_a_population_that_comes_one_by_one() {
         let scenario = shipped("batam").unwrap();
         let whole = Population::new(&scenario, &[], 3);
-        let (attackers, mut crowd) = Crowd::new(&scenario, &[], 3);
+        let (attackers, mut crowd) = ArrivalProcess::new(&scenario, &[], 3);
         assert!(attackers.parties.is_empty());
         let all = scenario.people.parties;
         let coming: Vec<_> = crowd.by_ref().collect();

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use giliran_fairness::measures::{self, holm, normal_two_sided};
-use giliran_fairness::{LEVEL, Means, groups};
+use giliran_fairness::{LEVEL, Resources, groups};
 use giliran_report::digits;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::Rush;
+use super::LoadTest;
 use super::forgers::Forgeries;
 use super::generator::MOST_OPEN;
-use super::stats::{Bin, Payments, Tally, histogram};
-use super::target::Ground;
+use super::stats::{Bin, Payments, RunStats, histogram};
+use super::target::Target;
 
 /// A run whose requests leave later than this, one in a hundred of them, says
 /// more of the generator than of the engine.
@@ -111,7 +111,7 @@ pub struct Figure {
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "each is named for what it is")]
-pub struct Record {
+pub struct RunSummary {
     pub scenario: String,
     pub about: String,
     pub seed: u64,
@@ -134,7 +134,7 @@ pub struct Record {
     pub places: i64,
     pub free_before: i64,
     pub people: u64,
-    pub attackers: Vec<(String, Means)>,
+    pub attackers: Vec<(String, Resources)>,
     pub requests: u64,
     pub answered: u64,
     pub bookings: u64,
@@ -165,7 +165,7 @@ pub struct Record {
     pub series: Vec<Bin>,
 }
 
-impl Record {
+impl RunSummary {
     /// A figure by its name.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|figure| figure.name == name)?.value
@@ -179,13 +179,13 @@ impl Record {
 }
 
 pub(crate) fn record(
-    rush: &Rush,
-    ground: &Ground,
-    means: &[Means],
-    tally: &Tally,
+    rush: &LoadTest,
+    ground: &Target,
+    means: &[Resources],
+    tally: &RunStats,
     ended: Ended,
     took: Duration,
-) -> Record {
+) -> RunSummary {
     let scenario = &rush.scenario;
     let slope = tally.slope();
     let lag = Latency::of(&tally.lag);
@@ -198,7 +198,7 @@ pub(crate) fn record(
         free = bin.free.or(free);
         bin.free = free;
     }
-    Record {
+    RunSummary {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
         seed: rush.seed,
@@ -263,7 +263,7 @@ fn void(lag: &Latency) -> Option<String> {
 
 /// What clients saw that cannot be under this order. An engine under first-come that
 /// is slow cannot be told from one with rounds; of that nothing is said.
-fn denied(order: Order, tally: &Tally) -> Option<String> {
+fn denied(order: Order, tally: &RunStats) -> Option<String> {
     let half_within_ms = tally.grants.value_at_quantile(0.5) as f64 / 1e3;
     match order {
         Order::FirstCome | Order::Rounds { .. } if tally.entered > 0 => {
@@ -286,7 +286,7 @@ fn denied(order: Order, tally: &Tally) -> Option<String> {
     }
 }
 
-fn fared(rush: &Rush, tally: &Tally) -> (Vec<GroupRecord>, usize) {
+fn fared(rush: &LoadTest, tally: &RunStats) -> (Vec<GroupRecord>, usize) {
     let scenario = &rush.scenario;
     let cohorts = scenario.cohorts.len();
     let all_people = tally.sizes(0..5);
@@ -340,8 +340,8 @@ fn fared(rush: &Rush, tally: &Tally) -> (Vec<GroupRecord>, usize) {
 }
 
 fn figures(
-    rush: &Rush,
-    tally: &Tally,
+    rush: &LoadTest,
+    tally: &RunStats,
     groups: &[GroupRecord],
     premium: Option<f64>,
 ) -> Vec<Figure> {
@@ -533,8 +533,8 @@ mod tests {
     #[test]
     fn every_figure_is_in_the_document() {
         let scenario = shipped("calm").unwrap();
-        let tally = Tally::new(&scenario, 0, 1);
-        let rush = Rush {
+        let tally = RunStats::new(&scenario, 0, 1);
+        let rush = LoadTest {
             domain: giliran_wire::subject::Namespace::default(),
             scenario,
             scale: 1.0,
@@ -555,7 +555,7 @@ mod tests {
     fn an_order_is_denied_by_what_clients_saw() {
         let scenario = shipped("calm").unwrap();
         let tally = |entered, at_once, grants_ms: u64| {
-            let mut tally = Tally::new(&scenario, 0, 1);
+            let mut tally = RunStats::new(&scenario, 0, 1);
             (tally.entered, tally.at_once) = (entered, at_once);
             for _ in 0..at_once {
                 tally.grants.saturating_record(grants_ms * 1_000);

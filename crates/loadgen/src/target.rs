@@ -11,7 +11,7 @@ use giliran_wire::answer::{Availability, Overview, Phase};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Timestamp, request};
 
-use super::RushError;
+use super::LoadError;
 
 /// How long an engine may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,10 +49,10 @@ struct Office {
 
 /// A scenario's offices and days, as the engine calls them.
 #[derive(Debug, Clone)]
-pub(crate) struct Ground {
+pub(crate) struct Target {
     pub(crate) opening: String,
     /// By the scenario's order of offices.
-    pub(crate) offices: Vec<Site>,
+    pub(crate) offices: Vec<TargetOffice>,
     /// Offices of the opening that nobody will ask at.
     pub(crate) unasked: usize,
     /// Places at those that are asked at; restricted and explicit sessions
@@ -72,7 +72,7 @@ pub(crate) struct Ground {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Site {
+pub(crate) struct TargetOffice {
     pub(crate) id: String,
     pub(crate) dates: Vec<Date>,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Site {
 impl Engine {
     /// Asks what there is: all of it, or office by office where that does not fit
     /// one message.
-    pub(crate) async fn look(client: &Client, domain: &Namespace) -> Result<Self, RushError> {
+    pub(crate) async fn look(client: &Client, domain: &Namespace) -> Result<Self, LoadError> {
         let mut engine = Self {
             openings: Vec::new(),
             now: Timestamp::from_millis(0),
@@ -93,7 +93,7 @@ impl Engine {
         engine.fits = false;
         for office in offices_told(client, domain).await? {
             if !engine.learn(client, domain, Some(&office)).await? {
-                return Err(RushError::Misfit(format!(
+                return Err(LoadError::Misfit(format!(
                     "office {office}: its places do not fit one message"
                 )));
             }
@@ -107,7 +107,7 @@ impl Engine {
         client: &Client,
         domain: &Namespace,
         office: Option<&str>,
-    ) -> Result<bool, RushError> {
+    ) -> Result<bool, LoadError> {
         let asked = Instant::now();
         let payload = availability(client, domain, office).await?;
         match serde_json::from_slice(&payload) {
@@ -123,10 +123,10 @@ impl Engine {
                 if detail.contains("office by office") {
                     return Ok(false);
                 }
-                Err(RushError::Refused(format!("{}: {detail}", refused.reason.name())))
+                Err(LoadError::Refused(format!("{}: {detail}", refused.reason.name())))
             }
             Ok(Overview::Refused(_)) => Ok(false),
-            Err(error) => Err(RushError::Refused(format!("an answer nobody understands: {error}"))),
+            Err(error) => Err(LoadError::Refused(format!("an answer nobody understands: {error}"))),
         }
     }
 
@@ -164,7 +164,7 @@ impl Engine {
 
     /// The opening of this name; else the one that is open, else the one that
     /// comes next.
-    fn opening(&self, named: Option<&str>) -> Result<&Opening, RushError> {
+    fn opening(&self, named: Option<&str>) -> Result<&Opening, LoadError> {
         let known = || {
             let ids = self.openings.iter().map(|opening| opening.id.as_str());
             listed(ids, "it knows none")
@@ -172,13 +172,13 @@ impl Engine {
         if let Some(id) = named {
             let found = self.openings.iter().find(|opening| opening.id == id);
             let found = found.ok_or_else(|| {
-                RushError::Misfit(format!(
+                LoadError::Misfit(format!(
                     "--opening {id}: the engine has no such opening; {}",
                     known()
                 ))
             })?;
             return match found.phase {
-                Phase::Closed => Err(RushError::Misfit(format!("opening {id} is closed already"))),
+                Phase::Closed => Err(LoadError::Misfit(format!("opening {id} is closed already"))),
                 Phase::Scheduled | Phase::Open => Ok(found),
             };
         }
@@ -186,13 +186,13 @@ impl Engine {
         let mut open = of(Phase::Open);
         match (open.next(), open.next()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(RushError::Misfit(format!(
+            (Some(_), Some(_)) => Err(LoadError::Misfit(format!(
                 "several openings are open: name one with --opening; {}",
                 known()
             ))),
             (None, _) => {
                 of(Phase::Scheduled).min_by_key(|o| o.opens_at.as_millis()).ok_or_else(|| {
-                    RushError::Misfit(format!("no opening is open or will be; {}", known()))
+                    LoadError::Misfit(format!("no opening is open or will be; {}", known()))
                 })
             }
         }
@@ -205,14 +205,14 @@ impl Engine {
         &self,
         scenario: &Scenario,
         opening: Option<&str>,
-    ) -> Result<Ground, RushError> {
+    ) -> Result<Target, LoadError> {
         let opening = self.opening(opening)?;
         let asked = matched(scenario, opening)?;
         let days = usize::from(scenario.offices.days);
         let mut offices = Vec::new();
         for office in &asked {
             if office.dates.len() < days {
-                return Err(RushError::Misfit(format!(
+                return Err(LoadError::Misfit(format!(
                     "scenario {} asks for {days} days, but office {} of opening {} has {}. {}",
                     scenario.name,
                     office.id,
@@ -222,9 +222,9 @@ impl Engine {
                 )));
             }
             let dates = office.dates.iter().copied().take(days).collect();
-            offices.push(Site { id: office.id.clone(), dates });
+            offices.push(TargetOffice { id: office.id.clone(), dates });
         }
-        Ok(Ground {
+        Ok(Target {
             opening: opening.id.clone(),
             unasked: opening.offices.len() - offices.len(),
             offices,
@@ -245,9 +245,9 @@ impl Engine {
     }
 }
 
-impl Ground {
+impl Target {
     #[cfg(test)]
-    pub(crate) fn example(opening: &str, offices: Vec<Site>) -> Self {
+    pub(crate) fn example(opening: &str, offices: Vec<TargetOffice>) -> Self {
         let told = Instant::now();
         Self {
             opening: opening.to_owned(),
@@ -278,7 +278,7 @@ fn instant(time: Timestamp, now: Timestamp, told: Instant) -> Instant {
 }
 
 /// The offices to ask at, by the scenario's order.
-fn matched<'a>(scenario: &Scenario, opening: &'a Opening) -> Result<Vec<&'a Office>, RushError> {
+fn matched<'a>(scenario: &Scenario, opening: &'a Opening) -> Result<Vec<&'a Office>, LoadError> {
     let known: BTreeMap<&str, &Office> =
         opening.offices.iter().map(|office| (office.id.as_str(), office)).collect();
     let names = scenario.offices.names();
@@ -288,7 +288,7 @@ fn matched<'a>(scenario: &Scenario, opening: &'a Opening) -> Result<Vec<&'a Offi
     }
     if !scenario.offices.ids.is_empty() {
         let missing = names.iter().zip(&found).filter(|(_, found)| found.is_none());
-        return Err(RushError::Misfit(format!(
+        return Err(LoadError::Misfit(format!(
             "scenario {} asks at offices that the engine does not know: {}; {}",
             scenario.name,
             listed(missing.map(|(name, _)| name.as_str()), ""),
@@ -296,7 +296,7 @@ fn matched<'a>(scenario: &Scenario, opening: &'a Opening) -> Result<Vec<&'a Offi
         )));
     }
     if opening.offices.len() < names.len() {
-        return Err(RushError::Misfit(format!(
+        return Err(LoadError::Misfit(format!(
             "scenario {} asks at {} offices, but opening {} has {}. {}",
             scenario.name,
             names.len(),
@@ -333,26 +333,26 @@ async fn availability(
     client: &Client,
     domain: &Namespace,
     office: Option<&str>,
-) -> Result<Vec<u8>, RushError> {
+) -> Result<Vec<u8>, LoadError> {
     let subject = domain.request("availability");
     let payload = serde_json::to_vec(&request::Availability { office: office.map(Into::into) })
-        .map_err(|e| RushError::Refused(e.to_string()))?;
+        .map_err(|e| LoadError::Refused(e.to_string()))?;
     let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
     match client.send_request(subject.clone(), asked).await {
         Ok(message) => Ok(message.payload.to_vec()),
         Err(error) => Err(match error.kind() {
-            RequestErrorKind::NoResponders => RushError::NoEngine(subject),
-            RequestErrorKind::TimedOut => RushError::Silent(subject, PATIENCE.as_secs()),
-            _ => RushError::Refused(error.to_string()),
+            RequestErrorKind::NoResponders => LoadError::NoEngine(subject),
+            RequestErrorKind::TimedOut => LoadError::Silent(subject, PATIENCE.as_secs()),
+            _ => LoadError::Refused(error.to_string()),
         }),
     }
 }
 
 /// The offices in the bucket of free places, for engines that have more than one
 /// message can show.
-async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<String>, RushError> {
+async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<String>, LoadError> {
     let cannot = || {
-        RushError::Misfit(
+        LoadError::Misfit(
             "the engine has more places than one message can show, and no bucket of free places \
              says which offices there are: run `giliran feed`"
                 .to_owned(),

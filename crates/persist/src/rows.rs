@@ -59,7 +59,7 @@ pub(crate) struct Update {
     /// Its new slot; of which opening, the store knows.
     pub(crate) slot: Option<u32>,
     /// Seats that are active no more, or not where they were.
-    pub(crate) off: Off,
+    pub(crate) off: EndedSeats,
     /// Seats that are active with these numbers from here on.
     pub(crate) on: Vec<Seat>,
 }
@@ -88,7 +88,7 @@ impl Turn {
 
 /// Seats that a change makes inactive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Off {
+pub(crate) enum EndedSeats {
     /// Every one of the booking.
     All,
     /// Those of these people.
@@ -322,19 +322,24 @@ impl Rows {
                 }
                 Entry::Cancel(cancel) if cancel.seats.is_empty() => {
                     let (turn, refund) = (Turn::To(Status::Cancelled), cancel.refund_due);
-                    let off = Off::All;
+                    let off = EndedSeats::All;
                     self.update(Update { turn, off, refund, ..stays(cancel.booking, seq) });
                 }
                 Entry::Cancel(cancel) => {
-                    let off = Off::Of(cancel.seats);
+                    let off = EndedSeats::Of(cancel.seats);
                     self.update(Update { off, ..stays(cancel.booking, seq) });
                 }
                 Entry::Expire(expire) => {
                     let turn = Turn::To(Status::Expired);
-                    self.update(Update { turn, off: Off::All, ..stays(expire.booking, seq) });
+                    self.update(Update {
+                        turn,
+                        off: EndedSeats::All,
+                        ..stays(expire.booking, seq)
+                    });
                 }
                 Entry::Reschedule(swap) => {
-                    let off = Off::Of(swap.seats.iter().map(|seat| seat.applicant).collect());
+                    let off =
+                        EndedSeats::Of(swap.seats.iter().map(|seat| seat.applicant).collect());
                     let (slot, hold, on) = (Some(swap.slot), swap.hold_expires_at, swap.seats);
                     self.update(Update { slot, hold, off, on, ..stays(swap.booking, seq) });
                 }
@@ -440,7 +445,7 @@ fn adjusted(opening: u32, change: &Adjustment) -> Option<Adjusted> {
 }
 
 fn stays(id: BookingId, seq: u64) -> Update {
-    let off = Off::Of(Vec::new());
+    let off = EndedSeats::Of(Vec::new());
     Update {
         id,
         seq,

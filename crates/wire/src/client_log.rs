@@ -44,7 +44,7 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// The booking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub booking: Option<Seen>,
+    pub booking: Option<SeenBooking>,
     /// Epoch of `as_of`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
@@ -97,7 +97,7 @@ impl Choice {
 
 /// A booking as an answer showed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct SeenBooking {
     /// Its id.
     pub id: String,
     /// The office.

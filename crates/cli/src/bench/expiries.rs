@@ -73,10 +73,10 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
     tokio::time::sleep(HOLD.saturating_sub(BESIDE).saturating_sub(took)).await;
     let (begun, timed, lost) = surge(&client, &book, expiries, per_second, took).await?;
     let (count, first, last, latest) = expired(&ledger, begun).await?;
-    shown!("{count} holds ended; the ledger has the last {latest} ms after its deadline");
-    shown!("expiries on record from {first:.2} s to {last:.2} s of the surge");
-    shown!("surge: {per_second} bookings/s asked, {} answered, {lost} without answer", timed.len());
-    shown!("  {:<8} {:>10} {:>9} {:>9} {:>9}", "when", "answers/s", "p50 ms", "p99 ms", "max ms");
+    outln!("{count} holds ended; the ledger has the last {latest} ms after its deadline");
+    outln!("expiries on record from {first:.2} s to {last:.2} s of the surge");
+    outln!("surge: {per_second} bookings/s asked, {} answered, {lost} without answer", timed.len());
+    outln!("  {:<8} {:>10} {:>9} {:>9} {:>9}", "when", "answers/s", "p50 ms", "p99 ms", "max ms");
     let end = timed.iter().map(|(sent, _)| *sent).max().unwrap_or(0) as f64 / 1e6;
     for (name, from, to) in [("before", 1.0, first), ("during", first, last), ("after", last, end)]
     {
@@ -90,7 +90,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
             let place = ((latencies.len() as f64 * q) as usize).min(latencies.len().max(1) - 1);
             latencies.get(place).copied().unwrap_or(0) as f64 / 1e3
         };
-        shown!(
+        outln!(
             "  {name:<8} {:>10.0} {:>9.2} {:>9.2} {:>9.2}",
             latencies.len() as f64 / (to - from),
             at(0.5),

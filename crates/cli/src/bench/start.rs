@@ -80,25 +80,25 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
         }
     }
     let (_, tail) = ledger.tail().await?;
-    shown!("{bookings} bookings in {tail} blocks, made in {:.1} s", since.elapsed().as_secs_f64());
+    outln!("{bookings} bookings in {tail} blocks, made in {:.1} s", since.elapsed().as_secs_f64());
     // Killed: it leaves no snapshot.
     serving.kill().await?;
     wait_for_silence(&client, &domain).await;
     let began = Instant::now();
     let mut serving = engine()?;
     right_answer(&client, &domain, bookings).await?;
-    shown!(
+    outln!(
         "start without a snapshot: {:.2} s to the first right answer",
         began.elapsed().as_secs_f64()
     );
-    shown!("  of which up to 3 s wait for the lease of the one that was killed");
+    outln!("  of which up to 3 s wait for the lease of the one that was killed");
     stop(&mut serving).await?;
     let snapshot = std::fs::metadata(Path::new(&data).join("snapshot.bin"));
-    shown!("snapshot: {} MiB", snapshot.map_or(0, |file| file.len() >> 20));
+    outln!("snapshot: {} MiB", snapshot.map_or(0, |file| file.len() >> 20));
     let began = Instant::now();
     let mut serving = engine()?;
     right_answer(&client, &domain, bookings).await?;
-    shown!(
+    outln!(
         "start with a snapshot: {:.2} s to the first right answer",
         began.elapsed().as_secs_f64()
     );
@@ -106,7 +106,7 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     roll(&client, &domain).await?;
     let next = ledger.newest().await?;
     let (_, tail) = next.tail().await?;
-    shown!(
+    outln!(
         "roll: {:.2} s until the next generation had begun, in {} blocks",
         began.elapsed().as_secs_f64(),
         tail + 1 - next.first()
@@ -118,7 +118,7 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     let began = Instant::now();
     let mut serving = engine()?;
     right_answer(&client, &domain, bookings).await?;
-    shown!(
+    outln!(
         "start from the next generation's begin, without a snapshot: {:.2} s to the first right \
          answer",
         began.elapsed().as_secs_f64()

@@ -13,7 +13,7 @@ use giliran_wire::ledger::Signed;
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Date, Timestamp};
 
-use super::{Decided, Shared, form_of_unreadable, trace};
+use super::{WorkerContext, WorkerOutput, form_of_unreadable, trace};
 use crate::reply::{Answered, Batch, Outbox, Ticket, To};
 
 /// A request that changes a booking.
@@ -71,16 +71,16 @@ pub(super) enum Asked {
 
 /// An operator's action as it came in.
 pub(super) trait Acts<'a>: Request<'a> {
-    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>>;
+    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>>;
 }
 
-impl Shared {
+impl WorkerContext {
     pub(super) fn change_message<'a, T: Changes<'a>>(
         &self,
         message: &'a Message,
         (reply, received): (Subject, Instant),
         now: Timestamp,
-        decided: &mut Decided,
+        decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         let payload: &'a [u8] = &message.payload;
@@ -142,7 +142,7 @@ impl Shared {
         &self,
         message: &'a Message,
         (reply, received): (Subject, Instant),
-        decided: &mut Decided,
+        decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         let payload: &'a [u8] = &message.payload;
@@ -208,7 +208,7 @@ fn unknown_opening() -> Rejection<'static> {
 }
 
 impl<'a> Acts<'a> for admin::Quota<'a> {
-    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
@@ -223,7 +223,7 @@ impl<'a> Acts<'a> for admin::Quota<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Reserve<'a> {
-    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
@@ -238,7 +238,7 @@ impl<'a> Acts<'a> for admin::Reserve<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Halt<'a> {
-    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
         let session = self.session.as_deref();
         let (opening, slots) = shared.slots(&self.opening, &self.office, self.date, session)?;
         Ok(Asked::Act(AdminCommand {
@@ -252,7 +252,7 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
 }
 
 impl<'a> Acts<'a> for admin::ClosesAt<'a> {
-    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
         let openings = shared.book.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
         Ok(Asked::Act(AdminCommand {
@@ -266,7 +266,7 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Beacon<'a> {
-    fn action(&self, shared: &Shared) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
         let openings = shared.book.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
         Ok(Asked::Act(AdminCommand {
@@ -280,7 +280,7 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Roll<'a> {
-    fn action(&self, _shared: &Shared) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, _shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
         Ok(Asked::Roll(Signed { operator, reason }))
     }

@@ -19,20 +19,20 @@ use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Requ
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::gate::Gate;
-use crate::intake::{Chunk, Operation, Queued};
+use crate::gate::LeaseGuard;
+use crate::intake::{Chunk, IntakeReceiver, Operation};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
 
 /// What all tasks of a term of office share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct WorkerContext {
     pub(crate) client: async_nats::Client,
     pub(crate) book: Arc<Allocator>,
     pub(crate) key: ApplicantKey,
     pub(crate) applicant_pattern: Option<giliran_config::ApplicantPattern>,
     pub(crate) reply_prefixes: Vec<String>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<LeaseGuard>,
     pub(crate) metrics: Metrics,
     /// Grants and requests waiting for a block, as the sequencer last said.
     /// Relaxed: a bound on memory, not a fact.
@@ -50,7 +50,7 @@ const MAX_SLOTS_SHOWN: usize = 16_384;
 
 /// What a worker passes on to the sequencer.
 #[derive(Debug, Default)]
-pub(crate) struct Decided {
+pub(crate) struct WorkerOutput {
     pub(crate) granted: Vec<(Pending<Grant>, Ticket)>,
     pub(crate) ballots: Vec<(Pending<DrawEntryRecord>, Ticket)>,
     /// Requests for openings with rounds, by ordinal.
@@ -64,7 +64,7 @@ pub(crate) struct Decided {
     pub(crate) tallies: RejectionCounts,
 }
 
-impl Decided {
+impl WorkerOutput {
     fn len(&self) -> usize {
         self.granted.len()
             + self.ballots.len()
@@ -78,12 +78,12 @@ impl Decided {
 
 /// One worker: until its queue ends.
 pub(crate) async fn work(
-    mut queued: Queued,
-    shared: Arc<Shared>,
-    sequencer: mpsc::Sender<Decided>,
+    mut queued: IntakeReceiver,
+    shared: Arc<WorkerContext>,
+    sequencer: mpsc::Sender<WorkerOutput>,
 ) {
     while let Some(chunk) = queued.next().await {
-        let mut decided = Decided::default();
+        let mut decided = WorkerOutput::default();
         let mut out = Outbox::default();
         shared.metrics.queue_wait.observe(chunk.received.elapsed().as_secs_f64());
         {
@@ -104,7 +104,7 @@ pub(crate) async fn work(
     }
 }
 
-impl Shared {
+impl WorkerContext {
     /// True when new requests are to be told `busy`.
     pub(crate) fn overloaded(&self) -> bool {
         self.backlog.load(Ordering::Relaxed) >= MAX_BACKLOG
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    fn handle(&self, chunk: Chunk, decided: &mut Decided, out: &mut Outbox) {
+    fn handle(&self, chunk: Chunk, decided: &mut WorkerOutput, out: &mut Outbox) {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.book.engine_time(Timestamp::from_millis(believed));
@@ -215,7 +215,7 @@ impl Shared {
         &self,
         payload: &[u8],
         incoming: Incoming,
-        decided: &mut Decided,
+        decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         match request::read::<request::Book<'_>>(payload) {
@@ -249,7 +249,7 @@ impl Shared {
         form: Form,
         items: Vec<Result<request::Book<'_>, Malformed>>,
         incoming: Incoming,
-        decided: &mut Decided,
+        decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());

@@ -5,7 +5,7 @@ use giliran_report::svg::{Lines, Row, Rows, Series};
 use super::words::by_order;
 use super::{Report, arm_name, digits, ordered, shown};
 use crate::measures::Estimate;
-use crate::{Column, Comparison, Measure};
+use crate::{ArmResult, Comparison, Measure};
 
 fn percent(value: f64) -> String {
     format!("{} %", (value * 1_000.0).round() / 10.0)
@@ -16,12 +16,18 @@ fn thousands(value: f64) -> String {
 }
 
 /// The look of an order is the same in every chart.
-fn look(comparison: &Comparison, column: &Column) -> usize {
+fn look(comparison: &Comparison, column: &ArmResult) -> usize {
     let orders = by_order(comparison);
     orders.iter().position(|other| other.arm.same_order(&column.arm)).unwrap_or(0)
 }
 
-fn row(comparison: &Comparison, column: &Column, name: String, e: Estimate, shown: String) -> Row {
+fn row(
+    comparison: &Comparison,
+    column: &ArmResult,
+    name: String,
+    e: Estimate,
+    shown: String,
+) -> Row {
     Row {
         name,
         mean: e.mean,

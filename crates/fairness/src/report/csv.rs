@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use giliran_report::quoted;
 
 use super::{Report, ordered};
-use crate::{Column, Comparison, Measure};
+use crate::{ArmResult, Comparison, Measure};
 
 /// Every table: file name and content.
 pub fn tables(report: &Report) -> [(&'static str, String); 4] {
@@ -45,7 +45,7 @@ pub fn tables(report: &Report) -> [(&'static str, String); 4] {
 
 fn runs(
     comparison: &Comparison,
-    column: &Column,
+    column: &ArmResult,
     key: &str,
     [measures, groups, deciles]: [&mut String; 3],
 ) {

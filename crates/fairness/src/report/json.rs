@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json as value};
 
 use super::{Report, ordered, verdict};
-use crate::{Column, Comparison, Measure};
+use crate::{ArmResult, Comparison, Measure};
 
 /// The version of this form.
 const VERSION: u32 = 1;
@@ -31,7 +31,7 @@ pub fn json(report: &Report) -> Value {
     })
 }
 
-fn arm(comparison: &Comparison, column: &Column) -> Value {
+fn arm(comparison: &Comparison, column: &ArmResult) -> Value {
     let measures: Map<String, Value> = Measure::ALL
         .iter()
         .filter_map(|measure| Some((measure.name().to_owned(), value!(column.of(*measure)?))))

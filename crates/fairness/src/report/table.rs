@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Report, arm_name, digits, shown, verdict};
 use crate::measures::Estimate;
-use crate::{Column, Comparison, Measure};
+use crate::{ArmResult, Comparison, Measure};
 
 /// What a table's columns are, by its title.
 const TABLES: [(&str, &[(&str, Measure)]); 4] = [
@@ -108,7 +108,7 @@ fn one(comparison: &Comparison, out: &mut String) {
     }
 }
 
-fn cell(column: &Column, measure: Measure) -> String {
+fn cell(column: &ArmResult, measure: Measure) -> String {
     let Some(Estimate { mean, half, .. }) = column.of(measure) else { return "–".to_owned() };
     match half.filter(|half| *half > 0.0) {
         Some(half) if !matches!(measure, Measure::Requests) => {

@@ -7,7 +7,7 @@ use giliran_report::digits;
 use super::shown;
 use crate::measures::Estimate;
 use crate::scenario::Kind;
-use crate::{Arm, Column, Comparison, Group, LEVEL, Measure};
+use crate::{Arm, ArmResult, Comparison, Group, LEVEL, Measure};
 
 /// The order of an arm: `draw+beacon` where a public value goes into the seed.
 pub fn ordered(arm: &Arm) -> String {
@@ -22,8 +22,8 @@ pub fn arm_name(arm: &Arm) -> String {
 
 /// The columns of the first returns rule, one for each order: what holds at the
 /// opening hardly depends on what comes after.
-pub(super) fn by_order(comparison: &Comparison) -> Vec<&Column> {
-    let mut found: Vec<&Column> = Vec::new();
+pub(super) fn by_order(comparison: &Comparison) -> Vec<&ArmResult> {
+    let mut found: Vec<&ArmResult> = Vec::new();
     for column in &comparison.columns {
         if found.iter().all(|other| !other.arm.same_order(&column.arm)) {
             found.push(column);
@@ -65,7 +65,7 @@ pub fn verdict(comparison: &Comparison) -> Vec<String> {
 }
 
 fn worst(comparison: &Comparison, measure: Measure) -> f64 {
-    let of = |column: &Column| {
+    let of = |column: &ArmResult| {
         column.runs.iter().filter_map(|run| run.values[measure.index()]).sum::<f64>()
     };
     comparison.columns.iter().map(of).sum()
@@ -110,7 +110,7 @@ fn forgeries(comparison: &Comparison, said: &mut Vec<String>) {
 
 /// The part that brokers' identities are of all people who ask, as places are for
 /// people and not for parties.
-pub(super) fn part_of_askers(column: &Column, comparison: &Comparison) -> Option<f64> {
+pub(super) fn part_of_askers(column: &ArmResult, comparison: &Comparison) -> Option<f64> {
     let run = column.runs.first()?;
     let of = |kind: &'static str| {
         let of = comparison.groups.iter().zip(&run.groups);
@@ -157,7 +157,7 @@ fn short_rounds(comparison: &Comparison, said: &mut Vec<String>) {
     if insider(comparison).is_some() {
         return;
     }
-    let share = |column: &Column| column.of(Measure::ScalperShare).map(|e| e.mean);
+    let share = |column: &ArmResult| column.of(Measure::ScalperShare).map(|e| e.mean);
     let columns = by_order(comparison);
     let first = columns.iter().find(|column| column.arm.order == Order::FirstCome);
     let Some(first) = first.and_then(|column| share(column)) else { return };
@@ -233,7 +233,7 @@ fn cohorts(comparison: &Comparison, said: &mut Vec<String>) {
     let mut flags = Vec::new();
     let mut tested = 0;
     for (i, group) in comparison.groups.iter().enumerate() {
-        let fared = |column: &Column| column.groups[i];
+        let fared = |column: &ArmResult| column.groups[i];
         tested += comparison
             .columns
             .iter()

@@ -15,9 +15,9 @@ use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use super::attack::Means;
+use super::attack::Resources;
 use super::compare::Progress;
-use super::desk::{Desk, Said, Wanted};
+use super::desk::{Said, VirtualEngine, Wanted};
 use super::population::{Insider, Party, Population, Role, pseudonym};
 use super::random::{Random, mix};
 use super::scenario::Scenario;
@@ -75,7 +75,7 @@ enum What {
 pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     arm: &'a Arm,
-    desk: Desk,
+    desk: VirtualEngine,
     parties: Vec<Party>,
     insider: Option<Insider>,
     forgeries: Forgeries,
@@ -117,7 +117,7 @@ pub(crate) struct Run<'a> {
 pub(crate) fn run(
     scenario: &Scenario,
     arm: &Arm,
-    means: &[Means],
+    means: &[Resources],
     seed: u64,
     progress: &Progress,
 ) -> Option<Outcome> {
@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
-        let desk = Desk::new(scenario, &arm.returns, seed);
+        let desk = VirtualEngine::new(scenario, &arm.returns, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
         let Population { parties, planned, insider, salt } = population;
         let mut random = Random::new(seed, 3);

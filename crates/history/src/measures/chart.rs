@@ -4,7 +4,7 @@ use giliran_verify::statement::Change;
 use giliran_wire::Timestamp;
 
 use super::Chart;
-use crate::reader::Recorded;
+use crate::reader::RecordedOpening;
 
 /// Most points of a time series.
 const MOST_BINS: i64 = 120;
@@ -25,7 +25,7 @@ const BINS_MS: [i64; 12] = [
 ];
 
 /// The first rush: until nearly all places were gone, and half of that again.
-pub(super) fn rush(recorded: &Recorded) -> Option<Chart> {
+pub(super) fn rush(recorded: &RecordedOpening) -> Option<Chart> {
     let from = recorded.opened?;
     let mut at: Vec<Timestamp> =
         recorded.bookings.iter().filter(|b| !b.again).map(|booked| booked.at).collect();
@@ -37,7 +37,7 @@ pub(super) fn rush(recorded: &Recorded) -> Option<Chart> {
 }
 
 /// The last thing that happened.
-fn end(recorded: &Recorded, from: Timestamp) -> Timestamp {
+fn end(recorded: &RecordedOpening, from: Timestamp) -> Timestamp {
     let ends = recorded.blocks.iter().flat_map(|block| {
         block.changes.iter().map(|(change, _)| match change {
             Change::Refused { second, .. } => Timestamp::from_millis(second.saturating_mul(1_000)),
@@ -47,7 +47,7 @@ fn end(recorded: &Recorded, from: Timestamp) -> Timestamp {
     ends.max().unwrap_or(from)
 }
 
-pub(super) fn chart(recorded: &Recorded, until: Option<Timestamp>) -> Chart {
+pub(super) fn chart(recorded: &RecordedOpening, until: Option<Timestamp>) -> Chart {
     let from = recorded.opened.unwrap_or(recorded.record.opens_at);
     let to = until.unwrap_or_else(|| end(recorded, from));
     let lasts = to.millis_since(from) as i64;

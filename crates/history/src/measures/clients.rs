@@ -9,7 +9,7 @@ use giliran_wire::ledger::DrawEntryRecord;
 
 use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
 use crate::gateway_log::{Asker, Gateway};
-use crate::reader::Recorded;
+use crate::reader::RecordedOpening;
 
 const NO_FAMILIES: &str = "no families, or no single winner";
 
@@ -27,7 +27,7 @@ struct Asked {
 }
 
 /// Those who asked: by the gateway's log, else as far as a draw's entries tell.
-fn asked(recorded: &Recorded, gateway: Option<&Gateway>) -> Vec<Asked> {
+fn asked(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Vec<Asked> {
     let mut wishes: HashMap<(Vec<u32>, u32), u64> = HashMap::new();
     let mut wish = |mut slots: Vec<u32>, size: u32| {
         slots.sort_unstable();
@@ -59,7 +59,7 @@ fn asked(recorded: &Recorded, gateway: Option<&Gateway>) -> Vec<Asked> {
 }
 
 /// What the ledger alone does not show, but of a draw, whose entries it holds.
-pub(super) fn seen(recorded: &Recorded, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
+pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
     let parties = asked(recorded, gateway);
     let servable = parties.iter().filter(|party| !party.barred);
     let arrivals: Vec<Arrival> = servable

@@ -16,7 +16,7 @@ use service::service;
 
 use crate::gateway_log::Gateway;
 use crate::metrics_page::Metrics;
-use crate::reader::{Recorded, Return, State};
+use crate::reader::{RecordedOpening, Return, State};
 
 /// How many of the largest accounts are looked at together.
 const LARGEST: usize = 10;
@@ -154,7 +154,7 @@ pub struct Chart {
 
 /// Everything that can be said.
 #[derive(Debug, Clone)]
-pub struct Figures {
+pub struct OpeningMeasures {
     /// The figures, known and unknown, in order.
     pub figures: Vec<Figure>,
     /// Groups, and what is counted in them.
@@ -173,9 +173,13 @@ pub struct Figures {
     pub is_final: bool,
 }
 
-impl Figures {
+impl OpeningMeasures {
     /// Measures it.
-    pub fn new(recorded: &Recorded, gateway: Option<&Gateway>, metrics: Option<&Metrics>) -> Self {
+    pub fn new(
+        recorded: &RecordedOpening,
+        gateway: Option<&Gateway>,
+        metrics: Option<&Metrics>,
+    ) -> Self {
         let refusals = refusals(recorded, gateway);
         let under = undersell(recorded, gateway);
         let mut figures = Vec::new();
@@ -228,7 +232,7 @@ fn add(
     into.push(Figure { name, title, about, unit, value });
 }
 
-fn counts(recorded: &Recorded, into: &mut Vec<Figure>) {
+fn counts(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     let count = |n: i64| Ok(n as f64);
     let granted: i64 = recorded.bookings.iter().map(|b| b.grant.seats.len() as i64).sum();
     let came = |cause| recorded.returns.iter().filter(|r| r.cause == cause).count() as i64;
@@ -334,7 +338,7 @@ fn counts(recorded: &Recorded, into: &mut Vec<Figure>) {
 
 /// Refusals beside free places, where they can be judged: certain ones, and those of
 /// which the digest does not say enough.
-fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64)> {
+fn undersell(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Option<(u64, u64)> {
     let mut judged = None;
     if let Some(gateway) = gateway {
         let (mut certain, mut unclear) = (0, 0);
@@ -370,7 +374,7 @@ fn undersell(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<(u64, u64
     Some(judged.map_or((certain, unclear), |(seen, unjudged)| (seen.max(certain), unjudged)))
 }
 
-fn promises(recorded: &Recorded, under: Option<(u64, u64)>, into: &mut Vec<Figure>) {
+fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Vec<Figure>) {
     add(
         into,
         "oversold",
@@ -413,7 +417,7 @@ fn promises(recorded: &Recorded, under: Option<(u64, u64)>, into: &mut Vec<Figur
 }
 
 fn demand(
-    recorded: &Recorded,
+    recorded: &RecordedOpening,
     gateway: Option<&Gateway>,
     refusals: Option<&[(&'static str, u64)]>,
     into: &mut Vec<Figure>,
@@ -449,7 +453,7 @@ fn demand(
     );
 }
 
-fn holdings(recorded: &Recorded, into: &mut Vec<Figure>) {
+fn holdings(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     let held = || recorded.holdings.iter().filter(|(account, _)| account.is_some());
     let known: Vec<u64> = held().map(|(_, places)| *places).collect();
     let all: u64 = recorded.holdings.iter().map(|(_, places)| places).sum();
@@ -516,7 +520,7 @@ fn holdings(recorded: &Recorded, into: &mut Vec<Figure>) {
     );
 }
 
-fn back(recorded: &Recorded, into: &mut Vec<Figure>) {
+fn back(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     let came = recorded.returns.iter().filter(|r| !r.revived);
     let came: Vec<&Return> = came.collect();
     let taken: Vec<&&Return> = came.iter().filter(|r| r.taken.is_some()).collect();
@@ -617,7 +621,7 @@ fn back(recorded: &Recorded, into: &mut Vec<Figure>) {
     );
 }
 
-fn entered(recorded: &Recorded, into: &mut Vec<Figure>) {
+fn entered(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     let entered = &recorded.entered;
     let of = |n: u64| if entered.entries == 0 { Err(DRAWS_ONLY) } else { Ok(n as f64) };
     add(
@@ -647,7 +651,10 @@ fn entered(recorded: &Recorded, into: &mut Vec<Figure>) {
     );
 }
 
-fn refusals(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<Vec<(&'static str, u64)>> {
+fn refusals(
+    recorded: &RecordedOpening,
+    gateway: Option<&Gateway>,
+) -> Option<Vec<(&'static str, u64)>> {
     let mut by_reason: BTreeMap<u16, u64> = BTreeMap::new();
     if recorded.tallies.is_empty() {
         // The log saw each of them; the digest, where there is one, saw them all.
@@ -665,7 +672,7 @@ fn refusals(recorded: &Recorded, gateway: Option<&Gateway>) -> Option<Vec<(&'sta
     Some(by_reason.into_iter().map(|(number, count)| (name(number), count)).collect())
 }
 
-fn groups(recorded: &Recorded, gateway: Option<&Gateway>) -> (Vec<Group>, Answered) {
+fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>, Answered) {
     if let Some(gateway) = gateway {
         let cohorts = gateway.lines.iter().any(|line| line.cohort.is_some());
         let named = |name: &Option<String>| name.clone().unwrap_or_else(|| NOT_NAMED.into());

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use giliran_report::quoted;
 
-use crate::{Figures, Recorded};
+use crate::{OpeningMeasures, RecordedOpening};
 
 /// Every table: file name and content. What is not known has an empty value and its
 /// reason beside it.
-pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String); 4] {
+pub fn tables(
+    recorded: &RecordedOpening,
+    figures: &OpeningMeasures,
+) -> [(&'static str, String); 4] {
     let opening = quoted(&recorded.record.id);
     let mut measures = String::from("opening,measure,unit,value,unknown_because\n");
     for figure in &figures.figures {
@@ -56,7 +59,7 @@ pub fn tables(recorded: &Recorded, figures: &Figures) -> [(&'static str, String)
 }
 
 /// What operators and engines did, one row a change.
-fn actions(recorded: &Recorded) -> String {
+fn actions(recorded: &RecordedOpening) -> String {
     let opening = quoted(&recorded.record.id);
     let mut actions = String::from(
         "opening,seq,time,action,office,date,session,value,operator,reason,moved,cancelled\n",

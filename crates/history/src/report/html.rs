@@ -7,10 +7,10 @@ use giliran_report::digits;
 use giliran_report::svg::{Lines, Row, Rows, Series, escaped};
 
 use super::{FLAG_Z, about, instant, shown, unknown, verdict};
-use crate::{Chart, Figures, Recorded};
+use crate::{Chart, OpeningMeasures, RecordedOpening};
 
 /// The whole page.
-pub fn html(recorded: &Recorded, figures: &Figures) -> String {
+pub fn html(recorded: &RecordedOpening, figures: &OpeningMeasures) -> String {
     let id = escaped(&recorded.record.id);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -64,7 +64,7 @@ pub fn html(recorded: &Recorded, figures: &Figures) -> String {
     page
 }
 
-fn facts(recorded: &Recorded, figures: &Figures, page: &mut String) {
+fn facts(recorded: &RecordedOpening, figures: &OpeningMeasures, page: &mut String) {
     page.push_str("<dl class=\"facts\">");
     let mut fact = |name: &str, value: &str| {
         let _ = write!(page, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(name), escaped(value));
@@ -178,7 +178,7 @@ fn charts(chart: &Chart, page: &mut String) {
     }
 }
 
-fn who(figures: &Figures, page: &mut String) {
+fn who(figures: &OpeningMeasures, page: &mut String) {
     let _ = write!(
         page,
         "<h2>Who got the places</h2><p>Counted: {}.</p>",
@@ -254,7 +254,7 @@ fn who(figures: &Figures, page: &mut String) {
 /// Most slots that are shown one by one.
 const MOST_SLOTS: usize = 60;
 
-fn slots(recorded: &Recorded, page: &mut String) {
+fn slots(recorded: &RecordedOpening, page: &mut String) {
     page.push_str("<h2>Office by office</h2>");
     if recorded.places.len() > MOST_SLOTS {
         let _ = write!(
@@ -284,7 +284,7 @@ fn slots(recorded: &Recorded, page: &mut String) {
 }
 
 /// Who did what, and why.
-fn actions(recorded: &Recorded, page: &mut String) {
+fn actions(recorded: &RecordedOpening, page: &mut String) {
     page.push_str("<h2>What was done to it</h2>");
     if recorded.actions.is_empty() {
         page.push_str("<p>Nothing: no operator has changed anything.</p>");

@@ -5,14 +5,14 @@ use serde_json::{Map, Value, json as value};
 use giliran_wire::ledger::journal::Action;
 
 use super::{unknown, verdict};
-use crate::{Answered, Chart, Figures, Recorded};
+use crate::{Answered, Chart, OpeningMeasures, RecordedOpening};
 
 /// The version of this form.
 const VERSION: u32 = 1;
 
 /// The whole report. A figure that is not known is null, and stands with its reason
 /// under `unknown`.
-pub fn json(recorded: &Recorded, figures: &Figures) -> Value {
+pub fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
     let measures: Map<String, Value> = figures
         .figures
         .iter()

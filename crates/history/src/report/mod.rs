@@ -11,8 +11,8 @@ use giliran_wire::Timestamp;
 use giliran_wire::ledger::Order;
 use giliran_wire::ledger::journal::Action;
 
-use crate::measures::{Figure, Figures, Unit};
-use crate::reader::{Recorded, State};
+use crate::measures::{Figure, OpeningMeasures, Unit};
+use crate::reader::{RecordedOpening, State};
 
 pub use csv::tables;
 pub use html::html;
@@ -58,7 +58,7 @@ fn done(action: &Action) -> String {
 }
 
 /// What the opening is, in a line.
-fn about(recorded: &Recorded) -> String {
+fn about(recorded: &RecordedOpening) -> String {
     let rules = &recorded.record.rules;
     let hold = rules
         .hold_ms
@@ -73,7 +73,7 @@ fn about(recorded: &Recorded) -> String {
 }
 
 /// What holds it has, in a sentence.
-fn standing(recorded: &Recorded) -> String {
+fn standing(recorded: &RecordedOpening) -> String {
     let at = instant(recorded.tail.1);
     match recorded.state {
         State::Scheduled => format!("It has not opened yet, at {at}: there is nothing to judge."),
@@ -87,7 +87,7 @@ fn standing(recorded: &Recorded) -> String {
 }
 
 /// What the figures say, sentence by sentence.
-pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
+pub fn verdict(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Vec<String> {
     let known = |name| figures.of(name).ok();
     let count = |name| known(name).unwrap_or(0.0);
     let mut said = vec![standing(recorded)];
@@ -185,7 +185,7 @@ pub fn verdict(recorded: &Recorded, figures: &Figures) -> Vec<String> {
 }
 
 /// What is not known, and why: titles by reason.
-fn unknown(figures: &Figures) -> Vec<(&'static str, Vec<&'static str>)> {
+fn unknown(figures: &OpeningMeasures) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut found: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     for figure in &figures.figures {
         let Err(why) = figure.value else { continue };

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use giliran_report::digits;
 
 use super::{FLAG_Z, about, done, instant, shown, unknown, verdict};
-use crate::{Figures, Recorded};
+use crate::{OpeningMeasures, RecordedOpening};
 
 /// The whole report as text.
-pub fn table(recorded: &Recorded, figures: &Figures) -> String {
+pub fn table(recorded: &RecordedOpening, figures: &OpeningMeasures) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Opening {}: {}", recorded.record.id, about(recorded));
     let times = [("opened", recorded.opened), ("closed", recorded.closed)];
@@ -53,7 +53,7 @@ pub fn table(recorded: &Recorded, figures: &Figures) -> String {
     out
 }
 
-fn groups(figures: &Figures, out: &mut String) {
+fn groups(figures: &OpeningMeasures, out: &mut String) {
     if figures.groups.is_empty() {
         return;
     }

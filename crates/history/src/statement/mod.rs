@@ -12,10 +12,10 @@ use giliran_verify::statement::{
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Signed;
 
-use crate::reader::{Recorded, RecordedBlock};
+use crate::reader::{RecordedBlock, RecordedOpening};
 
 /// The whole statement.
-pub fn write(recorded: &Recorded) -> String {
+pub fn write(recorded: &RecordedOpening) -> String {
     let record = &recorded.record;
     let mut lines = Lines::default();
     lines.add(&Head {
@@ -137,7 +137,7 @@ fn change_line(change: &Change, after: &Places) -> ChangeLine {
 /// # Errors
 ///
 /// [`Tampered`]: the first line that is not what the ledger says.
-pub fn compare(text: &str, recorded: &Recorded) -> Result<(), Tampered> {
+pub fn compare(text: &str, recorded: &RecordedOpening) -> Result<(), Tampered> {
     let ledgers = write(recorded);
     let mut expected = ledgers.lines();
     let mut told = text.lines();

@@ -16,21 +16,21 @@ use std::time::{Duration, Instant};
 use async_nats::connection::State;
 use async_nats::{Client, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
-use giliran_fairness::Means;
-use giliran_fairness::population::{Coming, Crowd, Party, Population, Role};
+use giliran_fairness::Resources;
+use giliran_fairness::population::{ArrivalProcess, Party, PartyArrival, Population, Role};
 use giliran_fairness::random::Random;
 use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::Reason;
-use giliran_wire::client_log::{Seen, Writer};
+use giliran_wire::client_log::{SeenBooking, Writer};
 use request::Texts;
 use tokio::sync::{mpsc, watch};
 
-use super::Rush;
+use super::LoadTest;
 use super::forgers::Observed;
-use super::live::Live;
-use super::stats::Tally;
+use super::live::SharedStats;
+use super::stats::RunStats;
 use super::summary::Ended;
-use super::target::Ground;
+use super::target::Target;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;
@@ -73,7 +73,7 @@ impl What {
     }
 }
 
-struct Somebody {
+struct VirtualUser {
     party: Party,
     /// Planned events and requests that are kept.
     uses: u32,
@@ -89,12 +89,12 @@ struct Somebody {
 
 /// The place somebody was told of.
 struct Had {
-    seen: Seen,
+    seen: SeenBooking,
     paid: bool,
     given_back: bool,
 }
 
-struct Flight {
+struct InFlightRequest {
     who: u32,
     what: What,
     due_us: i64,
@@ -104,7 +104,7 @@ struct Flight {
     outcome: Option<Outcome>,
     as_of: Option<(u64, u64)>,
     more_answers: u32,
-    seen: Option<Box<Seen>>,
+    seen: Option<Box<SeenBooking>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,34 +117,34 @@ enum Outcome {
 }
 
 pub(crate) struct Generator<'a> {
-    rush: &'a Rush,
+    rush: &'a LoadTest,
     scenario: &'a Scenario,
-    ground: &'a Ground,
+    ground: &'a Target,
     client: Client,
     inbox: String,
     subjects: [Subject; 4],
     texts: Texts,
     /// Whether the connection stood when it was last looked at.
     connected: bool,
-    live: Arc<Live>,
-    pub(crate) tally: Tally,
+    live: Arc<SharedStats>,
+    pub(crate) tally: RunStats,
     /// Who is told of people's bookings.
     pub(crate) observer: Option<mpsc::Sender<Observed>>,
     log: Option<Writer<BufWriter<File>>>,
     /// Why it is not written any more.
     pub(crate) log_failed: Option<String>,
     random: Random,
-    crowd: Crowd<'a>,
-    next: Option<Coming>,
+    crowd: ArrivalProcess<'a>,
+    next: Option<PartyArrival>,
     /// Recyclers' clients, by attacker.
     clients: Vec<VecDeque<Party>>,
-    somebody: Vec<Option<Somebody>>,
+    somebody: Vec<Option<VirtualUser>>,
     vacant: Vec<u32>,
     due: BinaryHeap<Reverse<(i64, u32, What)>>,
     /// How many of them come after the rush, and when it was over.
     due_after: usize,
     over_at: Option<i64>,
-    flights: VecDeque<Flight>,
+    flights: VecDeque<InFlightRequest>,
     /// The reply number of the first of them.
     first: u64,
     open: usize,
@@ -167,16 +167,17 @@ pub(crate) struct Generator<'a> {
 
 impl<'a> Generator<'a> {
     pub(crate) fn new(
-        rush: &'a Rush,
-        ground: &'a Ground,
-        means: &[Means],
+        rush: &'a LoadTest,
+        ground: &'a Target,
+        means: &[Resources],
         client: Client,
         inbox: String,
-        live: Arc<Live>,
+        live: Arc<SharedStats>,
         log: Option<Writer<BufWriter<File>>>,
     ) -> Self {
         let scenario = &rush.scenario;
-        let (Population { parties, planned, .. }, crowd) = Crowd::new(scenario, means, rush.seed);
+        let (Population { parties, planned, .. }, crowd) =
+            ArrivalProcess::new(scenario, means, rush.seed);
         let early = Duration::from_secs_f64((scenario.people.early_s.max(2.5)) / rush.speed);
         let soon = Instant::now() + Duration::from_millis(50);
         // Where it is open already, the opening second is now.
@@ -198,7 +199,7 @@ impl<'a> Generator<'a> {
             texts: Texts::new(scenario, ground),
             connected: true,
             live,
-            tally: Tally::new(scenario, from_us, rush.seed),
+            tally: RunStats::new(scenario, from_us, rush.seed),
             observer: None,
             log,
             log_failed: None,
@@ -254,7 +255,7 @@ impl<'a> Generator<'a> {
 
     fn enter(&mut self, party: Party) -> u32 {
         self.came += 1;
-        let new = Somebody {
+        let new = VirtualUser {
             party,
             uses: 0,
             since: i64::MAX,
@@ -468,7 +469,7 @@ impl<'a> Generator<'a> {
         bin.requests += 1;
         bin.came += u64::from(first);
         let number = self.first + self.flights.len() as u64;
-        self.flights.push_back(Flight {
+        self.flights.push_back(InFlightRequest {
             who,
             what,
             due_us,

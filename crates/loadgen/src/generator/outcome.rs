@@ -4,10 +4,10 @@ use giliran_fairness::population::{Party, Role};
 use giliran_fairness::scenario::Kind;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
-use giliran_wire::client_log::Seen;
+use giliran_wire::client_log::SeenBooking;
 
 use super::request::applicants;
-use super::{Flight, Generator, Had, Outcome, What};
+use super::{Generator, Had, InFlightRequest, Outcome, What};
 use crate::forgers::Observed;
 use crate::stats::FIRM;
 
@@ -268,7 +268,7 @@ impl Generator<'_> {
     }
 
     /// Its patience is over.
-    pub(super) fn unanswered(&mut self, flight: &Flight) {
+    pub(super) fn unanswered(&mut self, flight: &InFlightRequest) {
         self.tally.unanswered += 1;
         // Who may not send payments gets no answer to them from an engine that lives.
         self.silent += u32::from(flight.what != What::Confirm);
@@ -303,8 +303,8 @@ impl Generator<'_> {
     }
 }
 
-pub(super) fn seen(booking: &Booking<'_>) -> Seen {
-    Seen {
+pub(super) fn seen(booking: &Booking<'_>) -> SeenBooking {
+    SeenBooking {
         id: booking.id.to_string(),
         office: booking.office.to_string(),
         date: booking.date.to_string(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Generator, SHOWN_EVERY};
-use crate::live::View;
+use crate::live::LiveStats;
 
 /// Seconds whose rates are kept for the view.
 const RATES_KEPT: usize = 60;
@@ -41,7 +41,7 @@ impl Generator<'_> {
         let tally = &self.tally;
         let at = |of: &hdrhistogram::Histogram<u64>, q| of.value_at_quantile(q) as f64 / 1e3;
         let waiting = self.crowd.left() + u64::from(self.next.is_some());
-        self.live.set(View {
+        self.live.set(LiveStats {
             t_s: now as f64 / 1e6,
             begins_in_s: begins.as_secs_f64(),
             came: self.came,

@@ -9,8 +9,8 @@ use giliran_wire::client_log::{Attempt, Choice};
 use giliran_wire::{Date, request};
 use serde::Serialize;
 
-use super::{Flight, Generator, Outcome, What};
-use crate::target::{Ground, Site};
+use super::{Generator, InFlightRequest, Outcome, What};
+use crate::target::{Target, TargetOffice};
 
 /// Whose requests they are: under another seed, other people's.
 fn request_id(seed: u64, party: &Party) -> String {
@@ -33,7 +33,7 @@ fn account(seed: u64, party: &Party) -> String {
 
 /// Where and when a party would come, in its order.
 fn wishes<'a>(
-    ground: &'a Ground,
+    ground: &'a Target,
     party: &'a Party,
 ) -> impl Iterator<Item = (&'a str, Option<Date>)> {
     let site = |office: u16| &ground.offices[usize::from(office)];
@@ -64,13 +64,14 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn new(scenario: &Scenario, ground: &Ground) -> Self {
-        let choice = |site: &Site, date| {
+    pub(super) fn new(scenario: &Scenario, ground: &Target) -> Self {
+        let choice = |site: &TargetOffice, date| {
             let office = site.id.as_str().into();
             json(&request::Choice { office, date, session: None })
         };
-        let any = |site: &Site| choice(site, None);
-        let days = |site: &Site| site.dates.iter().map(|date| choice(site, Some(*date))).collect();
+        let any = |site: &TargetOffice| choice(site, None);
+        let days =
+            |site: &TargetOffice| site.dates.iter().map(|date| choice(site, Some(*date))).collect();
         let named = |name: &str| channel(name).map(|name| format!(",\"channel\":{}", json(&name)));
         Self {
             opening: format!("\"opening\":{}", json(&ground.opening)),
@@ -156,7 +157,7 @@ impl Generator<'_> {
 
     /// Writes down what its client saw. Cancellations and payments are none of those
     /// whose answers the log is for, and a lookup's refusal refuses nothing.
-    pub(super) fn write(&mut self, flight: &Flight) {
+    pub(super) fn write(&mut self, flight: &InFlightRequest) {
         let outcome = match (flight.what, flight.outcome) {
             (What::Cancel | What::Confirm | What::Lapse, _) => return,
             (What::Lookup, Some(Outcome::Granted)) => Some("granted"),
@@ -215,7 +216,7 @@ impl Generator<'_> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use giliran_fairness::population::{Crowd, Role};
+    use giliran_fairness::population::{ArrivalProcess, Role};
     use giliran_fairness::scenario::shipped;
 
     #[test]
@@ -224,11 +225,11 @@ mod tests {
         scenario.cohorts[0].channel = "Web & \"more\"".into();
         scenario.cohorts[1].channel.clear();
         let date = |day: usize| format!("2026-12-0{}", day + 1).parse().unwrap();
-        let site = |office: String| Site { id: office, dates: (0..5).map(date).collect() };
+        let site = |office: String| TargetOffice { id: office, dates: (0..5).map(date).collect() };
         let offices = scenario.offices.names().into_iter().map(site).collect();
-        let ground = Ground::example("2026-W49", offices);
+        let ground = Target::example("2026-W49", offices);
         let texts = Texts::new(&scenario, &ground);
-        let (_, crowd) = Crowd::new(&scenario, &[], 3);
+        let (_, crowd) = ArrivalProcess::new(&scenario, &[], 3);
         let parties = crowd.take(300).map(|coming| coming.party);
         let (mut families, mut seconds) = (0, 0);
         for (n, party) in parties.enumerate() {

@@ -4,7 +4,7 @@ use giliran_report::digits;
 use giliran_report::svg::{Lines, Row, Rows, Series};
 
 use super::words::shown;
-use crate::{Bin, Record};
+use crate::{Bin, RunSummary};
 
 fn percent(value: f64) -> String {
     format!("{} %", (value * 1_000.0).round() / 10.0)
@@ -21,7 +21,7 @@ fn plain(value: f64) -> String {
 
 /// What the charts show of the time: until all but a few requests were sent. The
 /// last of many people come long after everything is over.
-fn shown_bins(record: &Record) -> &[Bin] {
+fn shown_bins(record: &RunSummary) -> &[Bin] {
     const ALL_BUT: f64 = 0.01;
     let all: u64 = record.series.iter().map(|bin| bin.requests).sum();
     let mut left = all as f64;
@@ -33,7 +33,7 @@ fn shown_bins(record: &Record) -> &[Bin] {
 }
 
 /// Round seconds to write on the axis of time.
-fn ticks(record: &Record) -> Vec<(f64, String)> {
+fn ticks(record: &RunSummary) -> Vec<(f64, String)> {
     let to = record.from_s + record.bin_s * shown_bins(record).len().max(1) as f64;
     let raw = (to - record.from_s) / 6.0;
     let steps = [0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0];
@@ -51,7 +51,7 @@ fn ticks(record: &Record) -> Vec<(f64, String)> {
 type Line<'a> = (&'a str, &'a dyn Fn(&Bin) -> f64);
 
 fn over_time(
-    record: &Record,
+    record: &RunSummary,
     about: &str,
     y_name: &str,
     lines: &[Line<'_>],
@@ -82,7 +82,7 @@ fn over_time(
 }
 
 /// Who came, and what was sent.
-pub(super) fn arrivals(record: &Record) -> String {
+pub(super) fn arrivals(record: &RunSummary) -> String {
     let per_s = |count: u64| count as f64 / record.bin_s;
     over_time(
         record,
@@ -97,7 +97,7 @@ pub(super) fn arrivals(record: &Record) -> String {
 }
 
 /// What was answered.
-pub(super) fn answers(record: &Record) -> String {
+pub(super) fn answers(record: &RunSummary) -> String {
     let per_s = |count: u64| count as f64 / record.bin_s;
     over_time(
         record,
@@ -113,14 +113,14 @@ pub(super) fn answers(record: &Record) -> String {
 }
 
 /// Free places.
-pub(super) fn free(record: &Record) -> String {
+pub(super) fn free(record: &RunSummary) -> String {
     let free = |bin: &Bin| bin.free.unwrap_or(0).max(0) as f64;
     over_time(record, "Free places over time", "free places", &[("free", &free)], false)
 }
 
 /// Each cohort's and broker's latency: half within the mark, 99 % within the
 /// line's end.
-pub(super) fn latency(record: &Record, felt: bool) -> Option<String> {
+pub(super) fn latency(record: &RunSummary, felt: bool) -> Option<String> {
     let groups = record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker"));
     let rows: Vec<Row> = groups
         .map(|group| (group, if felt { group.felt } else { group.service }))
@@ -148,7 +148,7 @@ pub(super) fn latency(record: &Record, felt: bool) -> Option<String> {
 }
 
 /// How the people's cohorts fared, with the range of chance.
-pub(super) fn cohorts(record: &Record) -> Option<String> {
+pub(super) fn cohorts(record: &RunSummary) -> Option<String> {
     let of = record.groups.iter().filter(|group| group.kind == "cohort");
     let rows: Vec<Row> = of
         .filter_map(|group| {
@@ -179,7 +179,7 @@ pub(super) fn cohorts(record: &Record) -> Option<String> {
 }
 
 /// Success by tenth of round trips.
-pub(super) fn deciles(record: &Record) -> Option<String> {
+pub(super) fn deciles(record: &RunSummary) -> Option<String> {
     (!record.deciles.is_empty()).then(|| {
         Lines {
             about: "People's success rate by tenth of their round trips, the fastest first",
@@ -199,7 +199,7 @@ pub(super) fn deciles(record: &Record) -> Option<String> {
 }
 
 /// Brokers' part of the granted places, beside their part of those who asked.
-pub(super) fn brokers(record: &Record) -> Option<String> {
+pub(super) fn brokers(record: &RunSummary) -> Option<String> {
     let brokers: Vec<_> = record.groups.iter().filter(|group| group.kind == "broker").collect();
     let asked: u64 = record.people + brokers.iter().map(|group| group.applied).sum::<u64>();
     let rows: Vec<Row> = brokers

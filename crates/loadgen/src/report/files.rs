@@ -7,15 +7,15 @@ use serde_json::json;
 use giliran_report::quoted;
 
 use super::verdict;
-use crate::{Latency, Record};
+use crate::{Latency, RunSummary};
 
 /// Everything, for machines.
-pub fn json(record: &Record) -> serde_json::Value {
+pub fn json(record: &RunSummary) -> serde_json::Value {
     json!({ "verdict": verdict(record), "run": record })
 }
 
 /// Every table: file name and content.
-pub fn tables(record: &Record) -> [(&'static str, String); 5] {
+pub fn tables(record: &RunSummary) -> [(&'static str, String); 5] {
     let key = format!("{},{}", quoted(&record.scenario), record.seed);
     let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     let mut measures = String::from("scenario,seed,measure,figure\n");

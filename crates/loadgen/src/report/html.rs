@@ -7,10 +7,10 @@ use giliran_report::{STYLE, digits, figure};
 
 use super::words::shown;
 use super::{charts, verdict};
-use crate::{Latency, Record};
+use crate::{Latency, RunSummary};
 
 /// The whole page.
-pub fn html(record: &Record) -> String {
+pub fn html(record: &RunSummary) -> String {
     let name = escaped(&record.scenario);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -69,7 +69,7 @@ pub fn html(record: &Record) -> String {
     page
 }
 
-fn facts(record: &Record, page: &mut String) {
+fn facts(record: &RunSummary, page: &mut String) {
     let identities: u64 = record.attackers.iter().map(|(_, means)| means.identities).sum();
     let mut facts = vec![
         ("opening", record.opening.clone()),
@@ -119,7 +119,7 @@ fn times(latency: &Latency) -> Vec<String> {
     ms.iter().map(|ms| digits(*ms)).chain([latency.count.to_string()]).collect()
 }
 
-fn latency(record: &Record, page: &mut String) {
+fn latency(record: &RunSummary, page: &mut String) {
     page.push_str(
         "<p>Milliseconds, from the moment a request was due. How late requests left is the load \
          generator's own lag, and part of the other figures.</p>",
@@ -141,7 +141,7 @@ fn latency(record: &Record, page: &mut String) {
     table(page, &["half within", "90 %", "99 %", "99.9 %", "longest", "of"], &rows);
 }
 
-fn groups(record: &Record, page: &mut String) {
+fn groups(record: &RunSummary, page: &mut String) {
     page.push_str(
         "<p>1 is even. People's groups are compared with all people, brokers with everybody; z \
          counts standard deviations from an even hand. Cohorts, channels and devices are tested; \
@@ -186,7 +186,7 @@ fn groups(record: &Record, page: &mut String) {
     }
 }
 
-fn counts(record: &Record, page: &mut String) {
+fn counts(record: &RunSummary, page: &mut String) {
     page.push_str("<h2>All figures</h2>");
     let figures = record.figures.iter().filter_map(|figure| {
         Some((figure.title.to_owned(), vec![shown(figure.value?, figure.share)]))
@@ -227,7 +227,7 @@ fn counts(record: &Record, page: &mut String) {
     }
 }
 
-fn meanings(record: &Record, page: &mut String) {
+fn meanings(record: &RunSummary, page: &mut String) {
     page.push_str("<h2>What each figure means</h2><dl class=\"meanings\">");
     for figure in &record.figures {
         let _ =

@@ -1,12 +1,12 @@
 //! What the reports say of a run that was made up.
 
-use giliran_fairness::Means;
+use giliran_fairness::Resources;
 use giliran_report::svg::escaped;
 
 use super::{html, json, summary, tables, verdict};
-use crate::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, Record};
+use crate::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, RunSummary};
 
-fn record() -> Record {
+fn record() -> RunSummary {
     let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
     let group = |kind, name: &str, applied, won, flagged| GroupRecord {
         kind,
@@ -22,7 +22,7 @@ fn record() -> Record {
     };
     let figure =
         |name, share, value| Figure { name, title: name, about: "About <it>.", share, value };
-    Record {
+    RunSummary {
         scenario: "made up".into(),
         about: "<script>alert(1)</script>".into(),
         seed: 3,
@@ -42,7 +42,7 @@ fn record() -> Record {
         people: 200,
         attackers: vec![(
             "bots, fast".into(),
-            Means { identities: 20, accounts: 2, connections: 1 },
+            Resources { identities: 20, accounts: 2, connections: 1 },
         )],
         requests: 400,
         answered: 390,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use giliran_report::digits;
 
-use crate::{Ended, Forgeries, Latency, Record};
+use crate::{Ended, Forgeries, Latency, RunSummary};
 
 /// `12.3 %`, or three digits that count.
 pub(super) fn shown(value: f64, share: bool) -> String {
@@ -12,7 +12,7 @@ pub(super) fn shown(value: f64, share: bool) -> String {
 }
 
 /// What the run says, sentence by sentence.
-pub fn verdict(record: &Record) -> Vec<String> {
+pub fn verdict(record: &RunSummary) -> Vec<String> {
     let mut said = Vec::new();
     ended(record, &mut said);
     promises(record, &mut said);
@@ -26,7 +26,7 @@ pub fn verdict(record: &Record) -> Vec<String> {
     said
 }
 
-fn ended(record: &Record, said: &mut Vec<String>) {
+fn ended(record: &RunSummary, said: &mut Vec<String>) {
     match record.ended {
         Ended::Complete => {}
         Ended::Interrupted { at_s } => said.push(format!(
@@ -51,11 +51,11 @@ fn ended(record: &Record, said: &mut Vec<String>) {
 }
 
 /// The order, as part of a sentence.
-fn announced(record: &Record) -> &str {
+fn announced(record: &RunSummary) -> &str {
     if record.order == "draw" { "a draw" } else { &record.order }
 }
 
-fn promises(record: &Record, said: &mut Vec<String>) {
+fn promises(record: &RunSummary, said: &mut Vec<String>) {
     let twice = record.figure("numbers_twice").unwrap_or(0.0);
     said.push(if twice == 0.0 && record.second_answers == 0 {
         "By what clients were told, no queue number was given twice and no request was answered \
@@ -69,7 +69,7 @@ fn promises(record: &Record, said: &mut Vec<String>) {
     });
 }
 
-fn forgeries(record: &Record, said: &mut Vec<String>) {
+fn forgeries(record: &RunSummary, said: &mut Vec<String>) {
     let Forgeries { replays, replayed, forged, changed, looked } = record.forgeries;
     let wrong = |count: u64| if count > 0 { "Wrong: of" } else { "Of" };
     if replays > 0 {
@@ -88,7 +88,7 @@ fn forgeries(record: &Record, said: &mut Vec<String>) {
     }
 }
 
-fn places(record: &Record, said: &mut Vec<String>) {
+fn places(record: &RunSummary, said: &mut Vec<String>) {
     let left = record.series.last().and_then(|bin| bin.free);
     let left = left.map_or(String::new(), |left| format!("; {left} are free at the end"));
     let share = |part: u64| shown(part as f64 / record.people.max(1) as f64, true);
@@ -111,7 +111,7 @@ fn places(record: &Record, said: &mut Vec<String>) {
     }
 }
 
-fn order(record: &Record, said: &mut Vec<String>) {
+fn order(record: &RunSummary, said: &mut Vec<String>) {
     if let Some(rate) = record.figure("inversion_rate") {
         let kind = match rate {
             r if r <= 0.01 => "as under pure first-come",
@@ -134,7 +134,7 @@ fn order(record: &Record, said: &mut Vec<String>) {
     }
 }
 
-fn brokers(record: &Record, said: &mut Vec<String>) {
+fn brokers(record: &RunSummary, said: &mut Vec<String>) {
     if let Some(share) = record.figure("scalper_share") {
         let brokers: u64 =
             record.groups.iter().filter(|g| g.kind == "broker").map(|g| g.applied).sum();
@@ -156,7 +156,7 @@ fn brokers(record: &Record, said: &mut Vec<String>) {
     }
 }
 
-fn payments(record: &Record, said: &mut Vec<String>) {
+fn payments(record: &RunSummary, said: &mut Vec<String>) {
     let payments = &record.payments;
     if payments.held == 0 {
         return;
@@ -184,7 +184,7 @@ fn payments(record: &Record, said: &mut Vec<String>) {
     }
 }
 
-fn cohorts(record: &Record, said: &mut Vec<String>) {
+fn cohorts(record: &RunSummary, said: &mut Vec<String>) {
     let flagged = record.groups.iter().filter(|group| group.flagged);
     let flagged: Vec<String> = flagged
         .map(|group| {
@@ -208,7 +208,7 @@ fn cohorts(record: &Record, said: &mut Vec<String>) {
     }
 }
 
-fn latency(record: &Record, said: &mut Vec<String>) {
+fn latency(record: &RunSummary, said: &mut Vec<String>) {
     if record.grants.count > 0 {
         said.push(format!(
             "Half of the grants were answered within {} ms, 99 % within {} ms of the moment their \
@@ -226,7 +226,7 @@ fn latency(record: &Record, said: &mut Vec<String>) {
 }
 
 /// The whole run for a terminal.
-pub fn summary(record: &Record) -> String {
+pub fn summary(record: &RunSummary) -> String {
     let mut text = format!(
         "Surge {} on opening {}: {} parties of people and {} identities of brokers, seed {}, \
          {:.1} s\n\n",

@@ -12,7 +12,9 @@ use super::{
     PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema, new_id,
     position_fields, texts,
 };
-use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, StoredAction, Update};
+use crate::rows::{
+    Adjusted, Batch, BookingRow, EndedSeats, EntryRow, Run, Stored, StoredAction, Update,
+};
 
 /// How much of a COPY is sent at once.
 const COPY_CHUNK: usize = 1 << 20;
@@ -315,13 +317,14 @@ async fn write_updates(
     updates: &[Update],
 ) -> Result<(), StoreError> {
     let id = |update: &Update| update.id.to_string();
-    let all_off: Vec<String> = updates.iter().filter(|u| u.off == Off::All).map(id).collect();
+    let all_off: Vec<String> =
+        updates.iter().filter(|u| u.off == EndedSeats::All).map(id).collect();
     if !all_off.is_empty() {
         transaction.execute(ALL_OFF, &[&all_off]).await.map_err(failed)?;
     }
     let (mut ids, mut people) = (Vec::new(), Vec::new());
     for update in updates {
-        if let Off::Of(off) = &update.off {
+        if let EndedSeats::Of(off) = &update.off {
             ids.extend(off.iter().map(|_| id(update)));
             people.extend(off.iter().map(|applicant| applicant.to_hex()));
         }

@@ -17,7 +17,9 @@ use super::{
     PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema, new_id,
     position_fields,
 };
-use crate::rows::{Adjusted, Batch, BookingRow, EntryRow, Off, Run, Stored, StoredAction, Update};
+use crate::rows::{
+    Adjusted, Batch, BookingRow, EndedSeats, EntryRow, Run, Stored, StoredAction, Update,
+};
 
 /// How long a reader or writer waits for another.
 const BUSY_FOR: Duration = Duration::from_secs(10);
@@ -414,10 +416,10 @@ fn write_updates(transaction: &Transaction<'_>, updates: &[Update]) -> rusqlite:
     for update in updates {
         let id = update.id.to_text();
         match &update.off {
-            Off::All => {
+            EndedSeats::All => {
                 all_off.execute([id.as_str()])?;
             }
-            Off::Of(people) => {
+            EndedSeats::Of(people) => {
                 for applicant in people {
                     one_off.execute([id.as_str(), &applicant.to_hex()])?;
                 }
