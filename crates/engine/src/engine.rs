@@ -27,14 +27,14 @@ use giliran_wire::ledger::{Chain, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
 
+use crate::active::driver::{self, ActiveContext};
+use crate::active::lease_guard::{LeaseGuard, Pulse, raised};
+use crate::active::marker::{Disk, Marker};
+use crate::active::renewal::{give_back, renew};
 use crate::beside::Beside;
-use crate::gate::{LeaseGuard, Pulse, raised};
 use crate::high_water::{HighWater, HighWaterError};
-use crate::marker::{Disk, Marker};
 use crate::metrics::Metrics;
-use crate::renewal::{give_back, renew};
 use crate::snapshot::SnapshotFile;
-use crate::term::{self, Office};
 use crate::witness::{self, MAX_OFFSET_MS};
 
 /// How long a lease lasts without renewal.
@@ -332,7 +332,7 @@ impl Engine {
             (keeper, ledger) = (back, at);
             self.health.stands(keeper.chain());
             self.marker.remember(Mark::of(keeper.chain()));
-            if matches!(end, term::End::Stopped) {
+            if matches!(end, driver::ActiveEnd::Stopped) {
                 self.write_snapshot(&keeper, &mut written);
                 tracing::info!("stepped down");
                 return Ok(());
@@ -349,15 +349,15 @@ impl Engine {
         keeper: StateMachine,
         (ledger, forced): (Ledger, Option<Signed>),
         shutdown: &watch::Receiver<bool>,
-    ) -> Result<(StateMachine, Ledger, term::End), EngineError> {
+    ) -> Result<(StateMachine, Ledger, driver::ActiveEnd), EngineError> {
         self.gate.renewed(held.renewed_at(), LEASE_TTL);
         let (lost_tx, lost) = watch::channel(false);
         let (stop_renewing, stop) = watch::channel(false);
         let (gate, pulse) = (Arc::clone(&self.gate), Arc::clone(&self.pulse));
         let renewing = tokio::spawn(renew(held, gate, pulse, lost_tx, stop));
         let shutdown = shutdown.clone();
-        let office = Office { engine: self, ledger, forced, lease_lost: lost, shutdown };
-        let served = Box::pin(term::serve(office, keeper)).await;
+        let office = ActiveContext { engine: self, ledger, forced, lease_lost: lost, shutdown };
+        let served = Box::pin(driver::serve(office, keeper)).await;
         stop_renewing.send_replace(true);
         self.gate.close();
         if let Some(held) = renewing.await.ok().flatten() {

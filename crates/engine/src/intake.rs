@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use prometheus::IntGauge;
 use tokio::sync::{mpsc, watch};
 
-use crate::gate::raised;
+use crate::active::lease_guard::raised;
 use crate::reply::{Answered, Outbox};
 use crate::workers::{WorkerContext, busy_answers};
 

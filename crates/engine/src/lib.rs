@@ -25,22 +25,17 @@
 //! Deliberately not here: stores and event feeds, which read the ledger by
 //! themselves; any retry of a request, which is the client's.
 
-mod awaited;
+mod active;
 mod beside;
 pub mod engine;
-mod gate;
 mod high_water;
 mod intake;
-mod marker;
 mod metrics;
 mod places;
 pub mod rebuild;
-mod renewal;
 mod reply;
 mod snapshot;
 mod standing;
-mod story;
-mod term;
 mod witness;
 mod workers;
 

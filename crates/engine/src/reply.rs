@@ -15,7 +15,7 @@ use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
 use giliran_wire::{Position, Timestamp};
 
-use crate::gate::LeaseGuard;
+use crate::active::lease_guard::LeaseGuard;
 use crate::metrics::Metrics;
 
 /// `busy` and `unavailable` ask to come back after a random time in this range,

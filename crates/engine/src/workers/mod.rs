@@ -19,7 +19,7 @@ use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Requ
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
 
-use crate::gate::LeaseGuard;
+use crate::active::lease_guard::LeaseGuard;
 use crate::intake::{Chunk, IntakeReceiver, Operation};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};

@@ -22,12 +22,12 @@ use giliran_wire::ledger::{Signed, TakeOver};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::awaited::PendingBeacons;
+use crate::active::lease_guard::raised;
+use crate::active::pending_beacons::PendingBeacons;
+use crate::active::story::{self, Story};
 use crate::engine::EngineError;
-use crate::gate::raised;
 use crate::intake::{self, IntakeSender, Operation};
 use crate::reply::{Outbox, Ticket};
-use crate::story::{self, Story};
 use crate::workers::{self, WorkerContext, WorkerOutput};
 
 /// Groups of decided requests that wait for the sequencer.
@@ -47,7 +47,7 @@ const ROLL_PAUSE: Duration = Duration::from_secs(60);
 
 /// How a term of office ended.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum ActiveEnd {
     /// Asked to stop; everything is committed.
     Stopped,
     /// Another engine may be, or is, in office.
@@ -59,7 +59,7 @@ type Asked = Option<(Signed, Ticket)>;
 type Answers = Vec<(Ticket, Option<Box<str>>, Outcome)>;
 
 /// What a term of office needs of the engine.
-pub(crate) struct Office<'a> {
+pub(crate) struct ActiveContext<'a> {
     pub(crate) engine: &'a crate::engine::Engine,
     /// The generation that is written.
     pub(crate) ledger: Ledger,
@@ -73,9 +73,9 @@ pub(crate) struct Office<'a> {
 /// Serves from the take-over on. The keeper comes back with durable facts only, and
 /// with it the generation it stands in.
 pub(crate) async fn serve(
-    office: Office<'_>,
+    office: ActiveContext<'_>,
     keeper: StateMachine,
-) -> Result<(StateMachine, Ledger, End), EngineError> {
+) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
     let (term, answers) = begin(office, keeper).await?;
     let answering = tokio::spawn(answer(answers, Arc::clone(&term.shared)));
     let ended = Box::pin(term.run()).await?;
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
 
 /// A term that has not begun to run, and what the answering task is to send.
 async fn begin(
-    office: Office<'_>,
+    office: ActiveContext<'_>,
     keeper: StateMachine,
 ) -> Result<(SequencerDriver<'_>, mpsc::Receiver<Answers>), EngineError> {
     let engine = office.engine;
@@ -169,7 +169,7 @@ fn now(engine: &crate::engine::Engine) -> Now {
 }
 
 struct SequencerDriver<'a> {
-    office: Office<'a>,
+    office: ActiveContext<'a>,
     sequencer: Sequencer<Ticket>,
     appender: Appender,
     shared: Arc<WorkerContext>,
@@ -194,7 +194,7 @@ struct SequencerDriver<'a> {
 }
 
 impl SequencerDriver<'_> {
-    async fn run(mut self) -> Result<(StateMachine, Ledger, End), EngineError> {
+    async fn run(mut self) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut lease_lost = self.office.lease_lost.clone();
@@ -405,7 +405,7 @@ impl SequencerDriver<'_> {
                     Effect::Foreign(foreign) => self.office.engine.report(&foreign),
                     Effect::Active(position) => {
                         tracing::info!(epoch = position.epoch, seq = position.seq, "in office");
-                        self.enter_office(position).await?;
+                        self.become_active(position).await?;
                     }
                     Effect::Idle(why) => end = Some(why),
                 }
@@ -471,7 +471,7 @@ impl SequencerDriver<'_> {
     }
 
     /// Subscribes and starts to decide.
-    async fn enter_office(&mut self, position: giliran_wire::Position) -> Result<(), EngineError> {
+    async fn become_active(&mut self, position: giliran_wire::Position) -> Result<(), EngineError> {
         let engine = self.office.engine;
         let Some(decided) = self.decided_tx.take() else { return Ok(()) };
         let (queue, queued) =
@@ -532,7 +532,7 @@ impl SequencerDriver<'_> {
 
     /// The ledger is not what it was: whether the block in flight is in it means
     /// nothing any more, and what this engine knows beside it neither.
-    async fn break_off(mut self) -> Result<(StateMachine, Ledger, End), EngineError> {
+    async fn break_off(mut self) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
@@ -556,7 +556,7 @@ impl SequencerDriver<'_> {
         mut self,
         why: StopReason,
         stopping: bool,
-    ) -> Result<(StateMachine, Ledger, End), EngineError> {
+    ) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_waiting.set(0);
         self.office.engine.gate.close();
@@ -566,8 +566,8 @@ impl SequencerDriver<'_> {
         let end = match why {
             StopReason::Damaged(source) => return Err(EngineError::Ledger(source)),
             StopReason::Lost(source) => return Err(EngineError::Lost(source)),
-            StopReason::Finished if stopping => End::Stopped,
-            StopReason::Deposed | StopReason::Finished => End::Deposed,
+            StopReason::Finished if stopping => ActiveEnd::Stopped,
+            StopReason::Deposed | StopReason::Finished => ActiveEnd::Deposed,
         };
         Ok((keeper, self.office.ledger, end))
     }
@@ -747,7 +747,7 @@ quota = 1
             let (_lost, lease_lost) = watch::channel(false);
             let (_stop, shutdown) = watch::channel(false);
             let (engine, ledger) = (&engine, ledger.clone());
-            let office = Office { engine, ledger, forced: None, lease_lost, shutdown };
+            let office = ActiveContext { engine, ledger, forced: None, lease_lost, shutdown };
             let (mut term, answers) = begin(office, keeper).await.unwrap();
             if answers_gone {
                 drop(answers);

@@ -7,8 +7,8 @@ use giliran_nats::clock::Moment;
 use giliran_nats::lease::Held;
 use tokio::sync::watch;
 
+use crate::active::lease_guard::{LeaseGuard, Pulse, raised};
 use crate::engine::LEASE_TTL;
-use crate::gate::{LeaseGuard, Pulse, raised};
 
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
