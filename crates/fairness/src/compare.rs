@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::attack::{self, Resources};
-use super::figures::{Group, GroupOutcome, Measure, RunMeasures, figures, groups, payoff};
-use super::measures::{Estimate, holm, normal_two_sided};
-use super::run::{Arm, run};
-use super::scenario::{Attacker, Kind, Scenario};
+use crate::measures::run::{Group, GroupOutcome, Measure, RunMeasures, figures, groups, payoff};
+use crate::measures::{Estimate, holm, normal_two_sided};
+use crate::resources::{self, Resources};
+use crate::scenario::{Attacker, Kind, Scenario};
+use crate::simulation::{Arm, run};
 
 /// Parties in a run by which an attacker finds out what pays, at least, unless a
 /// plan says otherwise.
@@ -120,7 +120,7 @@ pub fn compare(plan: &Plan, progress: &Progress) -> Option<Comparison> {
     let seeds: Vec<u64> = (0..plan.seeds).map(|i| plan.seed.wrapping_add(i)).collect();
     let choosers = plan.scenario.attackers.iter().filter(|a| a.budget.is_some()).count();
     let pilot = Pilot { parties: plan.pilot_parties, runs: 2, buys: 2.0 };
-    let tries = plan.arms.len() * choosers * attack::splits().count() * pilot.runs as usize;
+    let tries = plan.arms.len() * choosers * resources::splits().count() * pilot.runs as usize;
     progress.tries.store(tries, Ordering::Relaxed);
     progress.all.store(plan.arms.len() * seeds.len(), Ordering::Relaxed);
     let means = each(plan.threads, plan.arms.len(), progress, |i| {
@@ -204,7 +204,7 @@ pub fn best_means(
         // What they are after is theirs when the window closes.
         small.aftermath.lasts_s = 0.0;
     }
-    let found = attack::best(&small, |means| {
+    let found = resources::best(&small, |means| {
         let mut sum = vec![0.0; means.len()];
         for n in 1..=pilot.runs {
             let outcome = run(&small, arm, means, seed ^ (n << 40), progress)?;
@@ -216,7 +216,7 @@ pub fn best_means(
     // The same shares of the whole budget.
     let both = scenario.attackers.iter().zip(&small.attackers).zip(found);
     let means = both.map(|((attacker, small), found)| {
-        let same = attack::splits().find(|split| Resources::bought(small, *split) == found);
+        let same = resources::splits().find(|split| Resources::bought(small, *split) == found);
         match (attacker.budget, same) {
             (Some(_), Some(split)) => Resources::bought(attacker, split),
             _ => Resources::at_first(attacker),
@@ -262,7 +262,7 @@ fn column(arm: Arm, means: Vec<Resources>, runs: Vec<RunMeasures>, groups: usize
     };
     let values = (0..Measure::ALL.len()).map(|i| over(&|figures| figures.values[i])).collect();
     let group = |i: usize| {
-        let rate = |fared: &GroupOutcome| super::measures::share(fared.won, fared.applied);
+        let rate = |fared: &GroupOutcome| crate::measures::share(fared.won, fared.applied);
         let z: Vec<f64> = runs.iter().filter_map(|figures| figures.groups[i].z).collect();
         GroupFigures {
             rate: over(&|figures| rate(&figures.groups[i])),

@@ -11,26 +11,24 @@
 //! Deliberately not here: the broker and the engine's threads (they do not change
 //! who gets a place, only when), and files; the command writes those.
 
-mod attack;
-mod checks;
+mod closed_forms;
 pub mod compare;
-pub mod desk;
-pub mod figures;
 pub mod measures;
 pub mod population;
 pub mod random;
 pub mod report;
-mod run;
+mod resources;
 pub mod scenario;
+pub mod simulation;
 pub mod sweep;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub use attack::Resources;
-pub use checks::{CHECK_LEVEL, Check, Size, checks};
+pub use closed_forms::{CHECK_LEVEL, Check, Size, checks};
 pub use compare::{
     ArmResult, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
 };
-pub use figures::{Group, GroupOutcome, Measure, RunMeasures, groups};
-pub use run::Arm;
+pub use measures::run::{Group, GroupOutcome, Measure, RunMeasures, groups};
+pub use resources::Resources;
+pub use simulation::Arm;

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use giliran_wire::Pseudonym;
 
-use super::attack::Resources;
-use super::random::{Random, mix, sums};
-use super::scenario::{Attacker, Kind, Scenario};
+use crate::random::{Random, mix, sums};
+use crate::resources::Resources;
+use crate::scenario::{Attacker, Kind, Scenario};
 
 /// No second office, no slot.
 pub const NONE: u32 = u32::MAX;

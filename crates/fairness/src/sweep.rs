@@ -2,8 +2,8 @@
 
 use giliran_wire::ledger::Order;
 
-use super::compare::Plan;
-use super::scenario::Kind;
+use crate::compare::Plan;
+use crate::scenario::Kind;
 
 /// What can be swept, and what its values are.
 pub const PARAMETERS: [(&str, &str); 8] = [

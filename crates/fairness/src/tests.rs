@@ -8,11 +8,11 @@ use giliran_wire::ledger::{Order, ReturnRule};
 
 use giliran_report::svg::escaped;
 
-use super::population::{NONE, Population};
-use super::report::{self, Report};
-use super::run::{Run, run, slots_of};
-use super::scenario::{Scenario, shipped};
 use super::{Arm, Comparison, GroupOutcome, Measure, Plan, Progress, Resources, compare};
+use crate::population::{NONE, Population};
+use crate::report::{self, Report};
+use crate::scenario::{Scenario, shipped};
+use crate::simulation::{Run, run, slots_of};
 
 /// A small copy. Brokers have what they would buy for speed, without the many
 /// runs by which they find that out, and look less often for what came back.

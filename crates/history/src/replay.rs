@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use giliran_allocator::{BookingRequest, StateChange, order};
-use giliran_fairness::desk::{Said, VirtualEngine, virtual_us};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::random::Random;
+use giliran_fairness::simulation::virtual_engine::{Said, VirtualEngine, virtual_us};
 use giliran_report::digits;
 use giliran_wire::admin::Bookings;
 use giliran_wire::client_log::Choice;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use giliran_fairness::figures::same_wish;
+use giliran_fairness::measures::run::same_wish;
 use giliran_fairness::measures::{self, Arrival};
 use giliran_fairness::population::{Party, Role};
 use giliran_fairness::random::Random;

@@ -4,6 +4,7 @@
 //! who it is by stands with each; `docs/fairness.md` explains them to readers.
 
 mod distribution;
+pub mod run;
 mod sample;
 
 pub use distribution::{chi_square_tail, kolmogorov_tail, normal_two_sided, t_95};

@@ -1,9 +1,9 @@
 //! The measures of one run, by name.
 
-use super::measures::{self, Arrival};
-use super::population::{Party, Role};
-use super::run::Outcome;
-use super::scenario::Scenario;
+use crate::measures::{self, Arrival};
+use crate::population::{Party, Role};
+use crate::scenario::Scenario;
+use crate::simulation::Outcome;
 
 /// A measure of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,26 +1,27 @@
 //! One seed's population under one order and one returns rule, event by event.
 
-mod after;
-mod forge;
-mod insider;
+mod aftermath;
+mod forgers;
+mod insiders;
 mod outcome;
+pub mod virtual_engine;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
-use forge::Forgeries;
+use forgers::Forgeries;
 use giliran_allocator::{ChangeKind, order};
 use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use super::attack::Resources;
-use super::compare::Progress;
-use super::desk::{Said, VirtualEngine, Wanted};
-use super::population::{Insider, Party, Population, Role, pseudonym};
-use super::random::{Random, mix};
-use super::scenario::Scenario;
+use crate::compare::Progress;
+use crate::population::{Insider, Party, Population, Role, pseudonym};
+use crate::random::{Random, mix};
+use crate::resources::Resources;
+use crate::scenario::Scenario;
+use crate::simulation::virtual_engine::{Said, VirtualEngine, Wanted};
 pub(crate) use outcome::Outcome;
 
 /// An order and a returns rule: one column of the comparison.

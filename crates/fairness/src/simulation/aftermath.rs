@@ -6,9 +6,9 @@ use giliran_wire::event::Kind as Happened;
 use giliran_wire::ledger::Order;
 
 use super::{Outcome, Run, What};
-use crate::desk::virtual_us;
 use crate::population::{NONE, Role};
 use crate::scenario::Kind;
+use crate::simulation::virtual_engine::virtual_us;
 
 /// From a cancellation to the recycler's request for its client, µs.
 const STROKE_US: i64 = 2_000;

@@ -1,6 +1,6 @@
 //! What attackers buy, and how they find out what pays.
 
-use super::scenario::{Attacker, Scenario};
+use crate::scenario::{Attacker, Scenario};
 
 /// What an attacker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

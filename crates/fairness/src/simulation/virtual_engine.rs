@@ -21,8 +21,8 @@ use giliran_wire::{
     BlockHash, BookingId, Date, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
 };
 
-use super::random::Random;
-use super::scenario::Scenario;
+use crate::random::Random;
+use crate::scenario::Scenario;
 
 /// The opening second: Friday, 27 November 2026, 14:00 in Jakarta.
 const OPENS_MS: i64 = 1_795_762_800_000;

@@ -12,9 +12,9 @@ use giliran_wire::BookingId;
 use giliran_wire::ledger::Order;
 
 use super::{Run, slots_of};
-use crate::desk::LEDGER;
 use crate::population::{Insider, pseudonym};
 use crate::random::Random;
+use crate::simulation::virtual_engine::LEDGER;
 
 impl Run<'_> {
     /// Under rounds: each of an insider's requests, in the order they come, goes

@@ -8,14 +8,14 @@ use giliran_allocator::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use super::attack::Resources;
-use super::compare::{Plan, Progress, compare};
-use super::figures::{Measure, figures};
-use super::measures::{chi_square_uniform, holm, normal_two_sided};
-use super::population::{Party, Population};
-use super::random::Random;
-use super::run::{Arm, Outcome, Run, run};
-use super::scenario::{Kind, Scenario, parse};
+use crate::compare::{Plan, Progress, compare};
+use crate::measures::run::{Measure, figures};
+use crate::measures::{chi_square_uniform, holm, normal_two_sided};
+use crate::population::{Party, Population};
+use crate::random::Random;
+use crate::resources::Resources;
+use crate::scenario::{Kind, Scenario, parse};
+use crate::simulation::{Arm, Outcome, Run, run};
 
 /// Level of all checks together.
 pub const CHECK_LEVEL: f64 = 0.01;
@@ -371,7 +371,7 @@ fn flagged(scenario: &Scenario, seeds: u64, seed: u64, threads: usize) -> bool {
 fn clean(runs: u64, seed: u64, threads: usize) -> Check {
     let scenario = scenario(0);
     let alarms = (0..runs).filter(|i| flagged(&scenario, 1, seed + 1_000 + i, threads)).count();
-    let (n, level) = (runs as f64, super::compare::LEVEL);
+    let (n, level) = (runs as f64, crate::compare::LEVEL);
     let z = (alarms as f64 - 0.5 - n * level) / (n * level * (1.0 - level)).sqrt();
     let p = if z <= 0.0 { 1.0 } else { normal_two_sided(z) / 2.0 };
     let what = format!("clean runs that raise a flag, of {runs}: at most");
