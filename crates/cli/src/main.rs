@@ -1,6 +1,6 @@
 //! The one shipped binary, `giliran`.
 //!
-//! Every command is a module; `roles` holds what `up` and the single roles
+//! Every command is a module of `commands`; `daemons` holds what `up` and the single roles
 //! share. Exit codes: 0 fine, 1 the thing checked or run is wrong, 2 usage or
 //! configuration.
 
@@ -12,35 +12,17 @@ macro_rules! outln {
     }};
 }
 
-mod admin;
-mod archive;
-mod ask;
-mod audit;
-mod bench;
-mod check;
-mod demo;
+mod args;
+mod commands;
+mod daemons;
 #[cfg(test)]
 mod documents;
-mod draw;
 mod failure;
-mod fairness;
-mod http;
-mod init;
-mod journal;
-mod key;
-mod ledger;
+mod health;
+mod key_file;
 mod logs;
 mod named;
-mod order;
-mod reader;
-mod recorded;
-mod replay;
-mod roles;
 mod start;
-mod statement;
-mod surge;
-mod up;
-mod verify;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -83,57 +65,57 @@ struct Command {
 #[derive(Debug, Subcommand)]
 enum Operation {
     /// Run everything on this machine.
-    Up(up::Args),
+    Up(commands::up::Args),
     /// Make the ledger, once.
-    Init(init::Args),
+    Init(commands::init::Args),
     /// Run the engine: one is active, others stand by.
-    Serve(roles::ServeArgs),
+    Serve(daemons::ServeArgs),
     /// Write the ledger into a store.
-    Persist(roles::PersistArgs),
+    Persist(daemons::PersistArgs),
     /// Publish booking events and free places.
-    Feed(roles::FeedArgs),
+    Feed(daemons::FeedArgs),
     /// Make the consumers of those who read events.
-    Reader(reader::Args),
+    Reader(commands::reader::Args),
     /// Hold ledger, stores, events and what clients saw against the promises.
-    Audit(audit::Args),
+    Audit(commands::audit::Args),
     /// Publish what anybody needs to recompute a draw.
-    Draw(draw::Args),
+    Draw(commands::draw::Args),
     /// Recompute a draw from what was published of it, and find one entry.
-    Verify(verify::Args),
+    Verify(commands::verify::Args),
     /// Let a damaged ledger go on behind its last good block.
-    Ledger(ledger::Args),
+    Ledger(commands::ledger::Args),
     /// Put sealed generations of the ledger into files.
-    Archive(archive::Args),
+    Archive(commands::archive::Args),
     /// Run the Friday opening on this machine, from the first request to the audit.
-    Demo(demo::Args),
+    Demo(commands::demo::Args),
     /// Measure throughput and latency over NATS, beside a no-op echo.
-    Bench(bench::Args),
+    Bench(commands::bench::Args),
     /// Run the same people under every order of allocation, and measure who gets what.
-    Fairness(fairness::Args),
+    Fairness(commands::fairness::Args),
     /// Decide a recorded opening's requests in another order, side by side.
-    Replay(replay::Args),
+    Replay(commands::replay::Args),
     /// What happened to an opening's places, without any of those who asked; written or checked.
-    Statement(statement::Args),
+    Statement(commands::statement::Args),
     /// Send a scenario's people and brokers to a running engine, and report what came of it.
-    Surge(surge::Args),
+    Surge(commands::surge::Args),
     /// Validate a configuration and show what it resolves to.
-    Check(check::Args),
+    Check(commands::check::Args),
     /// Ask for a booking.
-    Book(ask::BookArgs),
+    Book(commands::requests::BookArgs),
     /// Say that a held booking was paid or approved.
-    Confirm(ask::ConfirmArgs),
+    Confirm(commands::requests::ConfirmArgs),
     /// Give a booking back, or the own seat of it, or leave the waiting list.
-    Cancel(ask::CancelArgs),
+    Cancel(commands::requests::CancelArgs),
     /// Swap a confirmed booking's place for another.
-    Reschedule(ask::RescheduleArgs),
+    Reschedule(commands::requests::RescheduleArgs),
     /// Change quotas, close days, extend or end an opening.
-    Admin(admin::Args),
+    Admin(commands::admin::Args),
     /// Show a booking, by its id or its request's.
-    Lookup(ask::LookupArgs),
+    Lookup(commands::requests::LookupArgs),
     /// Show an applicant's booking in an opening.
-    Find(ask::FindArgs),
+    Find(commands::requests::FindArgs),
     /// Show openings and free places.
-    Availability(ask::AvailabilityArgs),
+    Availability(commands::requests::AvailabilityArgs),
 }
 
 fn main() -> ExitCode {
@@ -174,31 +156,31 @@ fn main() -> ExitCode {
 
 async fn run(operation: Operation) -> Result<(), failure::Failure> {
     match operation {
-        Operation::Up(args) => Box::pin(up::run(args)).await,
-        Operation::Init(args) => init::run(args).await,
-        Operation::Serve(args) => Box::pin(roles::serve(args)).await,
-        Operation::Persist(args) => Box::pin(roles::persist(args)).await,
-        Operation::Feed(args) => Box::pin(roles::feed(args)).await,
-        Operation::Reader(args) => reader::run(args).await,
-        Operation::Audit(args) => Box::pin(audit::run(args)).await,
-        Operation::Draw(args) => Box::pin(draw::run(args)).await,
-        Operation::Verify(args) => verify::run(&args),
-        Operation::Ledger(args) => Box::pin(ledger::run(args)).await,
-        Operation::Archive(args) => archive::run(args).await,
-        Operation::Demo(args) => Box::pin(demo::run(args)).await,
-        Operation::Bench(args) => Box::pin(bench::run(args)).await,
-        Operation::Fairness(args) => Box::pin(fairness::run(args)).await,
-        Operation::Replay(args) => Box::pin(replay::run(args)).await,
-        Operation::Statement(args) => Box::pin(statement::run(args)).await,
-        Operation::Surge(args) => Box::pin(surge::run(args)).await,
-        Operation::Check(args) => Box::pin(check::run(args)).await,
-        Operation::Book(args) => ask::book(args).await,
-        Operation::Confirm(args) => ask::confirm(args).await,
-        Operation::Cancel(args) => ask::cancel(args).await,
-        Operation::Reschedule(args) => ask::reschedule(args).await,
-        Operation::Admin(args) => admin::run(args).await,
-        Operation::Lookup(args) => ask::lookup(args).await,
-        Operation::Find(args) => ask::find(args).await,
-        Operation::Availability(args) => ask::availability(args).await,
+        Operation::Up(args) => Box::pin(commands::up::run(args)).await,
+        Operation::Init(args) => commands::init::run(args).await,
+        Operation::Serve(args) => Box::pin(daemons::serve(args)).await,
+        Operation::Persist(args) => Box::pin(daemons::persist(args)).await,
+        Operation::Feed(args) => Box::pin(daemons::feed(args)).await,
+        Operation::Reader(args) => commands::reader::run(args).await,
+        Operation::Audit(args) => Box::pin(commands::audit::run(args)).await,
+        Operation::Draw(args) => Box::pin(commands::draw::run(args)).await,
+        Operation::Verify(args) => commands::verify::run(&args),
+        Operation::Ledger(args) => Box::pin(commands::ledger::run(args)).await,
+        Operation::Archive(args) => commands::archive::run(args).await,
+        Operation::Demo(args) => Box::pin(commands::demo::run(args)).await,
+        Operation::Bench(args) => Box::pin(commands::bench::run(args)).await,
+        Operation::Fairness(args) => Box::pin(commands::fairness::run(args)).await,
+        Operation::Replay(args) => Box::pin(commands::replay::run(args)).await,
+        Operation::Statement(args) => Box::pin(commands::statement::run(args)).await,
+        Operation::Surge(args) => Box::pin(commands::surge::run(args)).await,
+        Operation::Check(args) => Box::pin(commands::check::run(args)).await,
+        Operation::Book(args) => commands::requests::book(args).await,
+        Operation::Confirm(args) => commands::requests::confirm(args).await,
+        Operation::Cancel(args) => commands::requests::cancel(args).await,
+        Operation::Reschedule(args) => commands::requests::reschedule(args).await,
+        Operation::Admin(args) => commands::admin::run(args).await,
+        Operation::Lookup(args) => commands::requests::lookup(args).await,
+        Operation::Find(args) => commands::requests::find(args).await,
+        Operation::Availability(args) => commands::requests::availability(args).await,
     }
 }

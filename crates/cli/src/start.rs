@@ -11,9 +11,9 @@ use giliran_nats::{Error, ErrorKind};
 use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 
+use crate::daemons::{Nats, suitable};
 use crate::failure::Failure;
-use crate::http::HealthRegistry;
-use crate::roles::{Nats, suitable};
+use crate::health::HealthRegistry;
 
 /// Pause before a try that came to nothing is made again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::changes::{EventBuilder, Outgoing};
+use crate::events::{EventBuilder, Outgoing};
 use crate::publish::{Sent, Streams};
 use crate::turn::Turn;
 use crate::{FeedError, watching};

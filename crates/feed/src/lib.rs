@@ -13,7 +13,7 @@
 //! Deliberately not here: who listens, and what they make of it.
 
 mod availability;
-mod changes;
+mod events;
 mod follow;
 mod publish;
 mod turn;

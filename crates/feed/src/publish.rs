@@ -26,7 +26,7 @@ use giliran_wire::event::{CONTENT_TYPE, EventId};
 use giliran_wire::subject::Namespace;
 
 use crate::FeedError;
-use crate::changes::Outgoing;
+use crate::events::Outgoing;
 
 /// Most messages on their way at once.
 const WINDOW: u64 = 4_096;

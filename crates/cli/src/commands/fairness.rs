@@ -14,10 +14,10 @@ use giliran_fairness::{
 };
 use giliran_wire::ledger::{Order, ReturnRule};
 
+use crate::args::order;
+use crate::commands::history::{self, Outputs, Source};
+use crate::daemons::until_asked;
 use crate::failure::Failure;
-use crate::order::order;
-use crate::recorded::{self, Outputs, Source};
-use crate::roles::until_asked;
 
 /// Shorter than this, nothing is said of how far it is.
 const QUIET: Duration = Duration::from_secs(2);
@@ -165,7 +165,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if args.from_ledger {
         outputs.can_be_written()?;
         let (log, metrics) = (args.gateway_log.as_deref(), &args.metrics);
-        let told = recorded::fairness(&args.source, log, metrics, outputs);
+        let told = history::fairness(&args.source, log, metrics, outputs);
         return Box::pin(told).await;
     }
     // Of an opening that took place: a flag that is not given has a value, so that
@@ -260,7 +260,7 @@ fn written(args: &Args, report: &Report) -> Result<(), Failure> {
             let values: Vec<String> = values.iter().map(f64::to_string).collect();
             command.push_str(&format!(" --sweep {parameter}={}", values.join(",")));
         }
-        recorded::pictures(folder, &page, &command)?;
+        history::pictures(folder, &page, &command)?;
     }
     if let Some(file) = &args.html {
         write(file, page)?;

@@ -24,8 +24,9 @@ use giliran_wire::subject::Namespace;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::commands::init;
 use crate::failure::Failure;
-use crate::{COMMIT, RELEASE, init, key};
+use crate::{COMMIT, RELEASE, key_file};
 
 /// Offices of the 500-slot opening; each has ten days.
 const OFFICES: u32 = 50;
@@ -154,8 +155,8 @@ impl Bench {
         std::fs::write(&config, configuration(args.rounds))?;
         let client = connection::connect(url, "giliran bench", &Default::default()).await?;
         let domain = Namespace::default();
-        let key_file = folder.join(key::FILE);
-        let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
+        let key_file = folder.join(key_file::FILE);
+        let ledger = init::make(&client, &domain, &key_file::make(&key_file)?, 1).await?;
         let [config, data, key_file] =
             [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
         let engine = role(

@@ -25,10 +25,11 @@ use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::commands::check;
 use crate::failure::Failure;
-use crate::http::{self, Health, HealthRegistry};
+use crate::health::{self, Health, HealthRegistry};
 use crate::start::Start;
-use crate::{check, key, named};
+use crate::{key_file, named};
 
 /// How to reach NATS; secrets come from files and the environment.
 #[derive(Debug, Clone, clap::Args)]
@@ -177,7 +178,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     data: PathBuf,
     /// The applicant key the ledger was made with.
-    #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key::FILE)]
+    #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key_file::FILE)]
     key: PathBuf,
     /// This engine's name in ledger, lease and logs; left out, the machine's and a
     /// random part.
@@ -203,7 +204,7 @@ pub(crate) struct ServeArgs {
 
 pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let config = check::read_to_run(&args.config)?;
-    let key = key::read(&args.key)?;
+    let key = key_file::read(&args.key)?;
     let trust_clock = trusted(args.trust_clock, args.operator, args.reason)?;
     let _held = hold_folder(&args.data)?;
     let shutdown = until_asked();
@@ -244,9 +245,9 @@ fn trusted(
 /// Metrics and health of a role that is about to start.
 async fn put_on_show(role: &str, address: SocketAddr) -> Result<Arc<HealthRegistry>, Failure> {
     let shown = Arc::new(HealthRegistry::new()?);
-    let listener = http::listen(address, false).await?;
+    let listener = health::listen(address, false).await?;
     eprintln!("giliran {role}: http://{}/readyz", listener.local_addr()?);
-    http::serve(listener, Arc::clone(&shown));
+    health::serve(listener, Arc::clone(&shown));
     Ok(shown)
 }
 
@@ -464,7 +465,7 @@ pub(crate) fn hold_folder(folder: &std::path::Path) -> Result<File, Failure> {
         |e: &dyn std::fmt::Display| Failure::Usage(format!("--data {}: {e}", folder.display()));
     std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     private::warn_if_open(folder);
-    for file in [key::FILE, "high-water.json", "snapshot.bin"] {
+    for file in [key_file::FILE, "high-water.json", "snapshot.bin"] {
         private::warn_if_open(&folder.join(file));
     }
     let lock = File::create(folder.join("lock")).map_err(|e| failed(&e))?;

@@ -11,11 +11,11 @@ use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Namespace;
 
+use crate::args::order;
+use crate::commands::fairness::scenario;
+use crate::commands::history::{self, Outputs, can_be_written};
+use crate::daemons::{Nats, domain, until_asked};
 use crate::failure::Failure;
-use crate::fairness::scenario;
-use crate::order::order;
-use crate::recorded::{self, Outputs, can_be_written};
-use crate::roles::{Nats, domain, until_asked};
 
 /// Where no terminal is, a line comes so often.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -208,7 +208,7 @@ fn written(args: &Args, record: &RunSummary) -> Result<(), Failure> {
     if let Some(folder) = &args.pictures {
         let Args { scenario, scale, speed, .. } = args;
         let command = format!("surge --scenario {scenario} --scale {scale} --speed {speed}");
-        recorded::pictures(folder, &page, &command)?;
+        history::pictures(folder, &page, &command)?;
     }
     if let Some(file) = &args.html {
         write(file, page)?;

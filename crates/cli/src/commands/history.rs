@@ -11,8 +11,8 @@ use giliran_nats::ledger::archive::Archive;
 use giliran_wire::subject::Namespace;
 
 use crate::VERSION;
+use crate::daemons::{Streams, domain};
 use crate::failure::Failure;
-use crate::roles::{Streams, domain};
 
 /// Which opening, and where it is read from.
 #[derive(Debug, clap::Args)]

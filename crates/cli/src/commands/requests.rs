@@ -9,8 +9,8 @@ use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Text};
 use serde_json::Value;
 
+use crate::daemons::Nats;
 use crate::failure::Failure;
-use crate::roles::Nats;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {

@@ -8,8 +8,8 @@ use giliran_wire::ledger::Signed;
 use giliran_wire::snapshot::PART_BYTES;
 use giliran_wire::subject::Namespace;
 
+use crate::daemons::{Nats, domain};
 use crate::failure::Failure;
-use crate::roles::{Nats, domain};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -6,9 +6,9 @@ use giliran_wire::admin::{Beacon, Bookings, ClosesAt, DONE, Halt, Quota, Reserve
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
 
-use crate::ask::{Common, ask};
+use crate::commands::journal;
+use crate::commands::requests::{Common, ask};
 use crate::failure::Failure;
-use crate::journal;
 
 /// What somebody at a terminal is told who would cancel bookings.
 const ASK_BACK: &str = "--bookings cancel takes their places from everybody who has one there, and \

@@ -7,8 +7,8 @@ use giliran_history::{RecordedError, RecordedOpening};
 use giliran_verify::statement as verify;
 use giliran_verify::statement::Checked;
 
+use crate::commands::history::{Source, can_be_written, write};
 use crate::failure::Failure;
-use crate::recorded::{Source, can_be_written, write};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \

@@ -9,8 +9,8 @@ use giliran_nats::ledger::reader::Durable;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_wire::subject::Namespace;
 
+use crate::daemons::{Nats, domain};
 use crate::failure::Failure;
-use crate::roles::{Nats, domain};
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);

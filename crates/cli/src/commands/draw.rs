@@ -9,9 +9,9 @@ use giliran_nats::ledger::archive::Archive;
 use giliran_verify::draw::{Extract, Known, Problem};
 use giliran_wire::subject::Namespace;
 
+use crate::commands::verify;
+use crate::daemons::{Streams, domain};
 use crate::failure::Failure;
-use crate::roles::{Streams, domain};
-use crate::verify;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  giliran draw show --opening 2026-W49\n  \

@@ -20,12 +20,13 @@ use giliran_wire::answer::Reason;
 use giliran_wire::client_log;
 use tokio::sync::watch;
 
-use crate::failure::Failure;
-use crate::http::{Health, HealthRegistry};
-use crate::roles::{
+use crate::commands::{audit as verdict, init};
+use crate::daemons::{
     Access, EngineSetup, start_engine, start_feed, start_persist, suitable, until_asked,
 };
-use crate::{audit as verdict, init, key};
+use crate::failure::Failure;
+use crate::health::{Health, HealthRegistry};
+use crate::key_file;
 
 /// From the start of the load to the opening's second.
 const BEFORE_OPENING: Duration = Duration::from_secs(3);
@@ -119,7 +120,7 @@ async fn play(
     let shown = HealthRegistry::new()?;
     let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
     let domain = config.domain.clone();
-    let key = key::make(&data.join(key::FILE))?;
+    let key = key_file::make(&data.join(key_file::FILE))?;
     let ledger = init::make(&client, &domain, &key, 1).await?;
     let store = StoreUrl::Sqlite(data.join("bookings.sqlite"));
     let setup = EngineSetup {

@@ -16,8 +16,9 @@ use giliran_wire::request::{Book, Choice, MAX_BATCH, write_binary};
 use giliran_wire::subject::Namespace;
 
 use super::{DAYS, OFFICES, role, verdict};
+use crate::commands::init;
 use crate::failure::Failure;
-use crate::{init, key};
+use crate::key_file;
 
 /// How long the bookings are held.
 const HOLD: Duration = Duration::from_secs(20);
@@ -41,8 +42,8 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
     let client =
         giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
     let domain = Namespace::default();
-    let key_file = folder.join(key::FILE);
-    let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
+    let key_file = folder.join(key_file::FILE);
+    let ledger = init::make(&client, &domain, &key_file::make(&key_file)?, 1).await?;
     let config = folder.join("giliran.toml");
     std::fs::write(&config, configuration())?;
     let [config, data, key_file] =

@@ -12,9 +12,9 @@ use giliran_wire::client_log;
 use giliran_wire::subject::Namespace;
 use serde_json::json;
 
+use crate::daemons::{Streams, domain};
 use crate::failure::Failure;
-use crate::key;
-use crate::roles::{Streams, domain};
+use crate::key_file;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             .map_err(|e| Failure::Usage(format!("--client-log {}: {e}", file.display())))?;
         log.get_or_insert_default().extend(attempts);
     }
-    let key = args.key.as_deref().map(key::read).transpose()?;
+    let key = args.key.as_deref().map(key_file::read).transpose()?;
     let context = args.nats.connect("giliran audit").await?;
     let ledger = ledger::open_in(&context, &domain).await?;
     let archive = args.archive.map(Archive::new);

@@ -10,8 +10,8 @@ use giliran_wire::ledger::journal::{Action, Journal};
 use giliran_wire::subject::Namespace;
 use serde_json::Value;
 
+use crate::daemons::{Streams, domain};
 use crate::failure::Failure;
-use crate::roles::{Streams, domain};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \

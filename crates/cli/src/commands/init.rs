@@ -9,9 +9,9 @@ use giliran_wire::ledger::Genesis;
 use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, LedgerId};
 
+use crate::daemons::Nats;
 use crate::failure::Failure;
-use crate::key;
-use crate::roles::Nats;
+use crate::key_file;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     nats: Nats,
     /// The applicant key; made if the file is missing.
-    #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key::FILE)]
+    #[arg(long, env = "GILIRAN_KEY_FILE", default_value = key_file::FILE)]
     key: PathBuf,
     /// Subjects, streams and buckets are named after it.
     #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 pub(crate) fn read_or_make(path: &Path) -> Result<ApplicantKey, Failure> {
-    if path.exists() { key::read(path) } else { key::make(path) }
+    if path.exists() { key_file::read(path) } else { key_file::make(path) }
 }
 
 /// Makes stream and genesis.

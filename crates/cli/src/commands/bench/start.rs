@@ -14,8 +14,9 @@ use tokio::process::Child;
 
 use super::expiries::{batch, granted};
 use super::{DAYS, role, verdict};
+use crate::commands::init;
 use crate::failure::Failure;
-use crate::{init, key};
+use crate::key_file;
 
 /// Offices of this opening; with its days enough places for 20 million.
 const OFFICES: u32 = 50;
@@ -35,8 +36,8 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     let client =
         giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
     let domain = Namespace::default();
-    let key_file = folder.join(key::FILE);
-    let ledger = init::make(&client, &domain, &key::make(&key_file)?, 1).await?;
+    let key_file = folder.join(key_file::FILE);
+    let ledger = init::make(&client, &domain, &key_file::make(&key_file)?, 1).await?;
     let config = folder.join("giliran.toml");
     std::fs::write(&config, configuration())?;
     let [config, data, key_file] =

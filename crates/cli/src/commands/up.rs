@@ -15,13 +15,14 @@ use giliran_persist::StoreUrl;
 use giliran_wire::ApplicantKey;
 use tokio::sync::watch;
 
-use crate::failure::Failure;
-use crate::http::{self, Health, HealthRegistry};
-use crate::roles::{
+use crate::commands::{check, init};
+use crate::daemons::{
     Access, EngineSetup, hold_folder, start_engine, start_feed, start_persist, suitable,
     until_asked,
 };
-use crate::{check, init, key};
+use crate::failure::Failure;
+use crate::health::{self, Health, HealthRegistry};
+use crate::key_file;
 
 /// Where clients look first.
 const USUAL_PORT: u16 = 4222;
@@ -105,9 +106,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let broker = (&client, &config.domain);
     let persist = start_persist(store, None, broker, ledger.clone(), &shown, follow.clone())?;
     let feed = start_feed(client.clone(), config.domain.clone(), ledger, &shown, follow)?;
-    let listener = http::listen(args.http, true).await?;
+    let listener = health::listen(args.http, true).await?;
     let address = listener.local_addr()?;
-    http::serve(listener, Arc::clone(&shown));
+    health::serve(listener, Arc::clone(&shown));
     let asked = stop_engine.clone();
     tokio::spawn(async move {
         // An error means that the signal's task is gone: nobody can ask any more.
@@ -179,7 +180,7 @@ async fn open_or_make(
     config: &Config,
     data: &Path,
 ) -> Result<(ApplicantKey, Ledger), Failure> {
-    let file = data.join(key::FILE);
+    let file = data.join(key_file::FILE);
     let fresh = !file.exists();
     match ledger::open(client, &config.domain).await {
         Ok(_) if fresh => Err(Failure::Wrong(format!(
@@ -187,10 +188,10 @@ async fn open_or_make(
              ledger was made with there",
             file.display()
         ))),
-        Ok(ledger) => Ok((key::read(&file)?, ledger)),
+        Ok(ledger) => Ok((key_file::read(&file)?, ledger)),
         // Anything else may hide one that is there.
         Err(error) if fresh && error.kind() == ErrorKind::NoLedger => {
-            let key = key::make(&file)?;
+            let key = key_file::make(&file)?;
             let ledger = init::make(client, &config.domain, &key, 1).await?;
             Ok((key, ledger))
         }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use giliran_history::replay;
 use giliran_wire::ledger::Order;
 
+use crate::args::order;
+use crate::commands::history::{Source, gateway};
 use crate::failure::Failure;
-use crate::order::order;
-use crate::recorded::{Source, gateway};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \

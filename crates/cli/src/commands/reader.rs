@@ -6,8 +6,8 @@ use async_nats::jetstream::{self};
 use futures_util::StreamExt;
 use giliran_wire::subject::Namespace;
 
+use crate::daemons::{Nats, domain};
 use crate::failure::Failure;
-use crate::roles::{Nats, domain};
 
 /// Events that a team may have taken and not acknowledged.
 const MAX_ACK_PENDING: i64 = 10_000;

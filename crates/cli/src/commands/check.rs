@@ -7,8 +7,8 @@ use giliran_config::Config;
 use giliran_nats::{connection, ledger};
 use giliran_wire::Timestamp;
 
+use crate::daemons::Access;
 use crate::failure::Failure;
-use crate::roles::Access;
 
 /// How far ahead openings are shown, and put on record.
 const HORIZON_MS: u64 = 14 * 24 * 3_600_000;
