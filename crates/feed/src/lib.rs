@@ -1,6 +1,6 @@
 //! The ledger's bookings as events, and the free places as a key-value bucket.
 //!
-//! The way of a block: [`Feed`] reads it from the ledger (`follow`), `changes`
+//! The way of a block: [`Feed`] reads it from the ledger (`follow`), `events`
 //! turns its entries into events and `availability` into free places, `publish`
 //! puts both on their streams. `turn` says which of several copies does it.
 //! `watching` lets clients watch the free places who may not make consumers.

@@ -3,7 +3,7 @@
 //! bincode 2.0.1 in its `legacy` configuration: little endian, integers at
 //! their full width, lengths as `u64`, an enum's variant as `u32`, `Option` as
 //! one byte. That is byte-identical to what `wincode` writes, so this module is
-//! all that changes should the crate be swapped; `docs/adr` has the reasons and
+//! all that changes should the crate be swapped; `docs/internals/adr` has the reasons and
 //! `tests/` the golden bytes.
 
 use bincode::config::{self, Config};

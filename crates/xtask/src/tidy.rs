@@ -38,10 +38,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
     if wrong.is_empty() { Ok(()) } else { Err(Failure::Broken(wrong.join("\n"))) }
 }
 
-/// The table of crates in `docs/architecture.md` names what each may name; the
+/// The table of crates in `docs/internals/architecture.md` names what each may name; the
 /// manifests say what it does.
 fn code_map(root: &Path, wrong: &mut Vec<String>) {
-    let page = "docs/architecture.md";
+    let page = "docs/internals/architecture.md";
     let text = fs::read_to_string(root.join(page)).unwrap_or_default();
     let table = text.split("\n## Code map\n").nth(1).unwrap_or_default();
     let table = table.split("\n## ").next().unwrap_or_default();

@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
                 What::WindowEnd => self.window_ends(at),
                 What::Ask(index) => self.arrives(index, at),
                 What::Confirm(index) => {
-                    self.deed(index, ChangeKind::Confirm { reference: None }, at)
+                    self.deed(index, ChangeKind::Confirm { reference: None }, at);
                 }
                 What::Cancel(index) => {
                     self.forgeries.gives_back(index);
