@@ -15,7 +15,7 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::{Booking, DrawEntry, Opening};
 
 /// Openings, claims and bookings: what requests are decided on. Shared by
-/// deciding threads; only the [`StateMachine`](crate::Keeper) makes anything durable.
+/// deciding threads; only the [`StateMachine`](crate::StateMachine) makes anything durable.
 #[derive(Debug)]
 pub struct Allocator {
     pub(crate) openings: ArcSwap<Openings>,

@@ -4,7 +4,7 @@
 //! same request again (the booking as it stands, or `conflict`) → `wrong_state`
 //! → a cancellation of a day that is over, a reschedule from a slot that can no
 //! longer be booked (`closed`) → `unknown_slot` → `not_permitted` → `sold_out`. What is not settled here is done by the
-//! [`StateMachine`](crate::Keeper), the only one to change a booking.
+//! [`StateMachine`](crate::StateMachine), the only one to change a booking.
 
 use std::sync::Arc;
 

@@ -135,14 +135,14 @@ pub enum Decision {
     /// Places are taken. The grant still lacks booking id and numbers.
     Granted(Pending<Grant>),
     /// Everything it wants is durably gone, and it waits for what comes back.
-    /// The entry lacks its receipt; the keeper [enters](crate::Keeper::enter) it.
+    /// The entry lacks its receipt; the keeper [enters](crate::StateMachine::enter) it.
     Enter(Box<DrawEntryRecord>),
     /// The opening is drawn, and nothing speaks against this entry; its people
     /// are claimed. It lacks its receipt
-    /// ([`StateMachine::ballot`](crate::Keeper::ballot)).
+    /// ([`StateMachine::ballot`](crate::StateMachine::ballot)).
     Ballot(Pending<DrawEntryRecord>),
     /// It belongs into the present round of the opening of this ordinal, and is
-    /// [decided](Book::decide_in_round) at its end.
+    /// [decided](Allocator::decide_in_round) at its end.
     Collect(u32),
     /// It turns on something not yet durable: decide again after the block that
     /// is on its way.

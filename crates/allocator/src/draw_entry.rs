@@ -2,7 +2,7 @@
 //!
 //! | atomic | operation | ordering | pairs with | if weaker |
 //! |---|---|---|---|---|
-//! | `count`, `bytes` | add, sub by the keeper; load | relaxed, inside a [`SeqLock`](crate::sync::seqlock::Stable) change or read | the version check of `SeqLock` orders it | – |
+//! | `count`, `bytes` | add, sub by the keeper; load | relaxed, inside a [`SeqLock`](crate::sync::seqlock::SeqLock) change or read | the version check of `SeqLock` orders it | – |
 
 use giliran_wire::ledger::DrawEntryRecord;
 use giliran_wire::{Pseudonym, Timestamp};

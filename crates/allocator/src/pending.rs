@@ -50,7 +50,7 @@ impl<E: Taken> Pending<E> {
         Self { book: Arc::clone(book), what: Some(what) }
     }
 
-    /// It goes into a block. From there [`StateMachine::abandon`](crate::Keeper::abandon)
+    /// It goes into a block. From there [`StateMachine::abandon`](crate::StateMachine::abandon)
     /// gives back.
     pub fn enter(mut self) -> Box<E> {
         self.what.take().expect("whoever has it has not entered it")

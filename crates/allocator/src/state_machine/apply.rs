@@ -274,7 +274,7 @@ impl<'k> BlockApplier<'k> {
     }
 
     /// A live booking has these seats from here on. `taken`: every number was
-    /// taken for this block; otherwise those that [`PendingBlock`](super::InBlock)
+    /// taken for this block; otherwise those that [`PendingBlock`](super::PendingBlock)
     /// lists.
     fn occupy(
         &mut self,

@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `free` | load, CAS in `take` | relaxed | nothing: the number itself is all that is passed on; who holds a place is told by the claim and the ledger | – |
 //! | `free` | add in `give` | relaxed | as above | – |
-//! | counts, moments | store by the keeper | relaxed, inside a [`SeqLock`](crate::sync::seqlock::Stable) change | readers' relaxed load inside a `SeqLock` read | the version check of `SeqLock` orders it |
+//! | counts, moments | store by the keeper | relaxed, inside a [`SeqLock`](crate::sync::seqlock::SeqLock) change | readers' relaxed load inside a `SeqLock` read | the version check of `SeqLock` orders it |
 //!
 //! Both may be negative: a quota can be lowered below what is granted.
 

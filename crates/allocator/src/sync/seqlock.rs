@@ -36,7 +36,7 @@ impl Durable {
 }
 
 /// The beginning of a look at the facts. What was seen counts only if it
-/// [`held`](Stable::held) to the end.
+/// [`held`](SeqLock::held) to the end.
 #[derive(Debug)]
 pub(crate) struct ReadAttempt {
     version: u64,
