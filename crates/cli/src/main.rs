@@ -27,6 +27,7 @@ mod start;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 /// The release.
@@ -118,8 +119,29 @@ enum Operation {
     Availability(commands::requests::AvailabilityArgs),
 }
 
+/// The command line; ends the process where it cannot be taken.
+fn command() -> Command {
+    Command::try_parse().unwrap_or_else(|mut error| {
+        if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+            let shown = ContextValue::String(shown(value));
+            error.insert(ContextKind::InvalidValue, shown);
+        }
+        error.exit()
+    })
+}
+
+/// A value that was refused, as it can be shown: whoever writes down what a command
+/// says, as a service's journal does, is to have neither a URL's password nor what a
+/// terminal would obey.
+fn shown(value: &str) -> String {
+    match value.split_once("://") {
+        Some((scheme, _)) => format!("{}://…", scheme.escape_debug()),
+        None => value.escape_debug().to_string(),
+    }
+}
+
 fn main() -> ExitCode {
-    let command = Command::parse();
+    let command = command();
     // What runs for long tells its story; what answers a question, or shows a picture
     // of its own, only what is off.
     use Operation::{Archive, Demo, Feed, Init, Persist, Serve, Up};

@@ -97,6 +97,9 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         },
     };
     let applicant_pattern = root.text("applicant_pattern", report).and_then(|(text, span)| {
+        if text.is_empty() {
+            report.add(&span, "applicant_pattern", "empty: no id is as it says".into());
+        }
         ApplicantPattern::new(text)
             .map_err(|error| {
                 report.add(
@@ -107,15 +110,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
             })
             .ok()
     });
-    let reply_prefixes = match root.texts("reply_prefixes", report) {
-        None => REPLY_PREFIXES.map(str::to_owned).to_vec(),
-        Some((prefixes, span)) => {
-            if prefixes.is_empty() || prefixes.iter().any(|(prefix, _)| prefix.is_empty()) {
-                report.add(&span, "reply_prefixes", "at least one, none of them empty".into());
-            }
-            prefixes.into_iter().map(|(prefix, _)| prefix.to_owned()).collect()
-        }
-    };
+    let reply_prefixes = reply_prefixes(&mut root, domain.as_ref(), report);
     let generation_blocks = generation_blocks(&mut root, report);
     let beacon = beacon(&mut root, report);
     let offices = offices::read(&mut root, report);
@@ -141,6 +136,45 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
     }
     rules::warn(&config, &spans, report);
     Some(config)
+}
+
+/// Where answers may go. The engine may publish onto the ledger, and a broker may let
+/// it answer anywhere: whoever asks chooses the subject, within these.
+fn reply_prefixes(
+    root: &mut Section<'_>,
+    domain: Option<&Namespace>,
+    report: &mut Report<'_>,
+) -> Vec<String> {
+    let Some((prefixes, span)) = root.texts("reply_prefixes", report) else {
+        return REPLY_PREFIXES.map(str::to_owned).to_vec();
+    };
+    if prefixes.is_empty() {
+        report.add(&span, "reply_prefixes", "at least one is needed".into());
+    }
+    for (prefix, span) in &prefixes {
+        if let Some(wrong) = no_inbox(prefix, domain) {
+            report.add(span, "reply_prefixes", format!("{prefix:?}: {wrong}"));
+        }
+    }
+    prefixes.into_iter().map(|(prefix, _)| prefix.to_owned()).collect()
+}
+
+/// Why subjects that begin so are not inboxes alone.
+fn no_inbox(prefix: &str, domain: Option<&Namespace>) -> Option<String> {
+    let word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|c| c.is_ascii_graphic() && c != b'*' && c != b'>')
+    };
+    let whole = prefix.strip_suffix('.').is_some_and(|words| words.split('.').all(word));
+    if !whole {
+        let example = "words without wildcards and a dot behind each, as \"_INBOX.gateway.\"";
+        return Some(format!("expected {example}; without the dot other subjects begin so too"));
+    }
+    if prefix.starts_with('$') {
+        return Some("subjects of the broker's own begin so, and no inbox".to_owned());
+    }
+    let own = domain?.request("");
+    (own.starts_with(prefix) || prefix.starts_with(&own))
+        .then(|| format!("Giliran's own subjects begin with {own:?}, the ledger's among them"))
 }
 
 fn generation_blocks(root: &mut Section<'_>, report: &mut Report<'_>) -> u64 {

@@ -33,6 +33,29 @@ fn check(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn answers_go_to_inboxes_alone() {
+    let with =
+        |prefix: &str| check("[[opening]]", &format!("reply_prefixes = [{prefix}]\n[[opening]]"));
+    for good in ["\"_INBOX.\"", "\"_INBOX.gateway.\", \"_R_.\"", "\"answers.\""] {
+        assert_eq!(with(good), "fine", "{good}");
+    }
+    for bad in ["", "\"\"", "\".\"", "\"_INBOX\"", "\"_INBOX.>\"", "\"_INBOX.*.\"", "\"_INBOX..\""]
+    {
+        assert!(with(bad).contains("reply_prefixes: "), "{bad}");
+    }
+    for broker in ["\"$\"", "\"$JS.\"", "\"$JS.API.STREAM.DELETE.\"", "\"$KV.\""] {
+        assert!(with(broker).contains("reply_prefixes: "), "{broker}");
+    }
+    for own in ["giliran.", "giliran.v1.", "giliran.v1.ledger."] {
+        let told = with(&format!("\"{own}\""));
+        assert!(
+            told.contains("Giliran's own subjects begin with \"giliran.v1.\""),
+            "{own}: {told}"
+        );
+    }
+}
+
+#[test]
 fn problems_name_line_and_field() {
     assert_eq!(
         check("quota = 3", "quota = 0"),
@@ -74,6 +97,10 @@ fn problems_name_line_and_field() {
     assert!(
         check("[[opening]]", "applicant_pattern = \"(\"\n[[opening]]")
             .contains("no regular expression")
+    );
+    assert!(
+        check("[[opening]]", "applicant_pattern = \"\"\n[[opening]]")
+            .contains("g.toml:2:21: applicant_pattern: empty")
     );
     assert!(check("[[opening]]", "nonsense").contains("g.toml:2:"));
     for (rule, words) in [

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
@@ -139,15 +139,58 @@ pub fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }
 
+/// Events of a kind that a stranger may bring about, as often as it sends.
+#[derive(Debug)]
+struct Often {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+}
+
+/// So many of them are told within a second; of the others their number, later.
+const TOLD_A_SECOND: u32 = 4;
+
+impl Often {
+    const NONE: Self = Self { since: None, told: 0, untold: 0 };
+
+    /// Whether one is told, and how many before it were not.
+    fn tells(&mut self, now: Instant) -> Option<u64> {
+        let fresh = |since| now.duration_since(since) < Duration::from_secs(1);
+        if !self.since.is_some_and(fresh) {
+            *self = Self { since: Some(now), told: 0, untold: self.untold };
+        }
+        if self.told == TOLD_A_SECOND {
+            self.untold += 1;
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// The same for this process.
+fn tells() -> Option<u64> {
+    static OFTEN: Mutex<Often> = Mutex::new(Often::NONE);
+    // A panic elsewhere cannot leave it half changed.
+    OFTEN.lock().unwrap_or_else(PoisonError::into_inner).tells(Instant::now())
+}
+
 fn log(event: &Event) {
     match event {
         Event::Connected => tracing::debug!("connected to NATS"),
         Event::Disconnected => tracing::warn!("NATS connection lost; reconnecting"),
         // The client has no other way to tell a permission violation.
-        Event::ServerError(error) => tracing::error!(%error, "NATS server refuses"),
+        Event::ServerError(error) => {
+            if let Some(untold) = tells() {
+                tracing::error!(%error, untold, "NATS server refuses");
+            }
+        }
         Event::ClientError(error) => tracing::error!(%error, "NATS client"),
         Event::SlowConsumer(subscription) => {
-            tracing::error!(subscription, "messages dropped: a subscription is not drained");
+            if let Some(untold) = tells() {
+                let told = "messages dropped: a subscription is not drained";
+                tracing::error!(subscription, untold, "{told}");
+            }
         }
         other => tracing::info!(event = %other, "NATS"),
     }
@@ -166,6 +209,19 @@ fn without_password(urls: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_often_is_told_now_and_then_with_its_number() {
+        let mut often = Often::NONE;
+        let begin = Instant::now();
+        let told: Vec<_> = (0..1_000).filter_map(|_| often.tells(begin)).collect();
+        assert_eq!(told, [0, 0, 0, 0]);
+        let later = begin + Duration::from_secs(1);
+        assert_eq!(often.tells(later), Some(996));
+        assert_eq!(often.tells(later), Some(0));
+    }
+
     #[test]
     fn passwords_are_not_shown() {
         let shown = super::without_password("nats://user:secret@host:4222");

@@ -100,9 +100,18 @@ impl FromStr for Timestamp {
     type Err = NotAnInstant;
 
     fn from_str(s: &str) -> Result<Self, NotAnInstant> {
-        let instant = s.parse::<jiff::Timestamp>().map_err(|_| NotAnInstant::Unreadable)?;
+        let instant = s.parse::<jiff::Timestamp>().map_err(|_| unreadable(s))?;
         let instant = Self(instant.as_millisecond());
         if instant.is_within_bounds() { Ok(instant) } else { Err(NotAnInstant::OutOfBounds) }
+    }
+}
+
+/// Why the time library takes no instant: its own end lies between the last day that
+/// can be given and the last one that can be written.
+fn unreadable(text: &str) -> NotAnInstant {
+    match text.get(..10).map(str::parse::<jiff::civil::Date>) {
+        Some(Ok(day)) if day > LAST_DAY && is_rfc_3339(text) => NotAnInstant::OutOfBounds,
+        _ => NotAnInstant::Unreadable,
     }
 }
 
@@ -313,7 +322,14 @@ mod tests {
             assert_eq!(last.to_string().parse(), Ok(last));
             assert_eq!(serde_json::from_value::<Timestamp>(last.to_string().into()).unwrap(), last);
         }
-        for beyond in ["1999-12-31T23:59:59.999Z", "9999-12-30T00:00:00Z", "0000-01-01T00:00:00Z"] {
+        for beyond in [
+            "1999-12-31T23:59:59.999Z",
+            "9999-12-30T00:00:00Z",
+            // Later than the time library can tell.
+            "9999-12-31T00:00:00Z",
+            "9999-12-31T23:59:59.999+07:00",
+            "0000-01-01T00:00:00Z",
+        ] {
             assert_eq!(beyond.parse::<Timestamp>(), Err(NotAnInstant::OutOfBounds), "{beyond}");
             let error = serde_json::from_value::<Timestamp>(beyond.into()).unwrap_err();
             assert_eq!(error.to_string(), OUT_OF_BOUNDS, "{beyond}");
@@ -324,6 +340,9 @@ mod tests {
             assert_eq!(beyond.parse::<Date>(), Err(NotADate::OutOfBounds), "{beyond}");
             let error = serde_json::from_value::<Date>(beyond.into()).unwrap_err();
             assert_eq!(error.to_string(), OUT_OF_BOUNDS, "{beyond}");
+        }
+        for none in ["9999-12-31", "9999-12-31 00:00:00Z", "9999-13-31T00:00:00Z"] {
+            assert_eq!(none.parse::<Timestamp>(), Err(NotAnInstant::Unreadable), "{none}");
         }
         assert!("9999-12-29".parse::<Date>().is_ok() && "2000-01-01".parse::<Date>().is_ok());
     }

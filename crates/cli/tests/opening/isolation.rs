@@ -269,3 +269,32 @@ async fn no_client_can_make_the_broker_write_where_giliran_reads() {
         assert_eq!(after[1].as_u64(), before[1].as_u64().map(|last| last + 1), "{stream}");
     }
 }
+
+/// A client may name one reply subject in many requests, and tell the answers apart by
+/// their ids. Each is answered, and none of it is a refusal in the engine's log.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_may_name_one_reply_subject() {
+    const REQUESTS: usize = 2_000;
+    let site = Site::start();
+    std::fs::write(site.path("giliran.toml"), config(20)).unwrap();
+    site.run("setup", &["init"]);
+    let _engine = site.role("engine", &["serve", "--config", "giliran.toml", "--data", "data"]);
+    site.until("gateway", &["book", "--office", "alpha", "ann"]);
+    let client = site.connect("gateway").await;
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+    for n in 0..REQUESTS {
+        let request = json!({ "request_id": n.to_string(), "applicants": ["ann"], "choices": [] });
+        let body = request.to_string().into();
+        client.publish_with_reply("giliran.v1.book", inbox.clone(), body).await.unwrap();
+    }
+    let mut answered = BTreeSet::new();
+    while answered.len() < REQUESTS {
+        let answer = tokio::time::timeout(Duration::from_secs(20), answers.next()).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{} answers", answered.len())).unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        answered.insert(answer["request_id"].as_str().unwrap().to_owned());
+    }
+    let said = std::fs::read_to_string(site.path("engine.log")).unwrap();
+    assert!(!said.contains("NATS server refuses"), "{said}");
+}

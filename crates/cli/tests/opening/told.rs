@@ -350,3 +350,28 @@ fn what_the_page_says_of_the_log_is_written_there() {
         }
     }
 }
+
+/// What is wrong on the command line is told without what nobody is to read there.
+#[test]
+fn a_refused_value_shows_no_password_and_moves_no_cursor() {
+    let says = |arguments: &[&str], store: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_giliran"));
+        let output = command.args(arguments).env("GILIRAN_STORE", store).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for url in [
+        "postgres://u:geheim@db:5432/g?sslmode=bogus",
+        "postgres://db/g?password=geheim&sslmode=bogus",
+        "postgresql://u:geheim@[::1/g",
+        "mysql://u:geheim@db/g",
+    ] {
+        let by_hand = says(&["persist", "--store", url], "");
+        for told in [by_hand, says(&["persist"], url)] {
+            assert!(told.contains("--store") && !told.contains("geheim"), "{told}");
+        }
+    }
+    let name = ["serve", "--config", "g.toml", "--data", "d", "--name", "a\u{1b}[2J"];
+    let told = says(&name, "sqlite:b.sqlite");
+    assert!(told.contains("without control characters") && !told.contains('\u{1b}'), "{told:?}");
+}

@@ -43,6 +43,14 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("sqlite:") {
             Some("") => Err("sqlite: a path is missing, as in sqlite:bookings.sqlite".to_owned()),
+            // What SQLite keeps in memory, or opens otherwise than as a file.
+            Some(path) if path.starts_with(':') || path.starts_with("file:") => Err(format!(
+                "{text:?} names no file on a disk: its path is needed, as in sqlite:bookings.sqlite"
+            )),
+            Some(path) if path.starts_with("//") => Err(format!(
+                "{text:?}: a path follows the colon without `//`, as in sqlite:bookings.sqlite or \
+                 sqlite:/var/lib/giliran/bookings.sqlite"
+            )),
             Some(path) => Ok(Self::Sqlite(path.into())),
             None if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
                 let shown = without_password(text);
@@ -57,9 +65,10 @@ impl FromStr for StoreUrl {
                 }
                 Ok(Self::Postgres(text.to_owned()))
             }
-            None => {
-                Err(format!("{text:?} is no store: sqlite:PATH or postgres://USER@HOST/DATABASE"))
-            }
+            None => Err(format!(
+                "{:?} is no store: sqlite:PATH or postgres://USER@HOST/DATABASE",
+                without_password(text)
+            )),
         }
     }
 }

@@ -55,6 +55,13 @@ impl Sqlite {
     pub(super) async fn open(path: PathBuf) -> Result<Option<Self>, StoreError> {
         blocking(move || {
             let at = |error: &dyn std::fmt::Display| unavailable(&path, error);
+            if path.is_dir() {
+                let folder = path.display();
+                return Err(StoreError::Unsuitable(format!(
+                    "{folder} is a folder: name a file in it, as in sqlite:{}",
+                    path.join("bookings.sqlite").display()
+                )));
+            }
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 std::fs::create_dir_all(folder).map_err(|error| at(&error))?;
             }
@@ -66,7 +73,6 @@ impl Sqlite {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(at(&error)),
             }
-            private::warn_if_open(&path);
             let connection = Connection::open(&path).map_err(|error| at(&error))?;
             let made = connection
                 .busy_timeout(BUSY_FOR)
@@ -82,6 +88,8 @@ impl Sqlite {
                 }
                 StoreError::Unstorable(why) => StoreError::Unstorable(why),
             })?;
+            // Not before it is known to be a store, which is tried again and again.
+            private::warn_if_open(&path);
             let id = identity(&connection).map_err(failed)?;
             let file = file_id(&path).map_err(|error| at(&error))?;
             Ok(Some(Self { connection: Some(connection), id, path, file, _lock: Some(lock) }))

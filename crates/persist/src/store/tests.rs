@@ -187,6 +187,35 @@ async fn the_server_ends_sessions_from_which_it_hears_nothing() {
 }
 
 /// Two files of one path on two machines are two stores; a store keeps its name.
+#[test]
+fn a_store_in_a_file_is_named_by_its_path() {
+    for good in ["sqlite:b.sqlite", "sqlite:/var/lib/b.sqlite", "sqlite:./file:b"] {
+        assert_eq!(good.parse::<StoreUrl>().unwrap().to_string(), good);
+    }
+    for bad in [
+        "sqlite:",
+        "sqlite::memory:",
+        "sqlite:file:b?mode=memory",
+        "sqlite://b.sqlite",
+        "sqlite:///var/lib/b.sqlite",
+    ] {
+        let told = bad.parse::<StoreUrl>().unwrap_err();
+        assert!(told.contains("as in sqlite:bookings.sqlite"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_no_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let url: StoreUrl = format!("sqlite:{}", folder.path().display()).parse().unwrap();
+    match Store::open(&url).await {
+        Err(StoreError::Unsuitable(told)) => assert!(told.contains("is a folder"), "{told}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("opened"),
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn a_store_has_a_name_of_its_own() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

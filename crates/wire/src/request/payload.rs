@@ -224,7 +224,9 @@ fn describe_json(error: &serde_json::Error) -> String {
     };
     match rest.rsplit_once(", expected ") {
         Some((_, expected)) => {
-            format!("{kind} given, expected {}", expected.replace("a sequence", "an array"))
+            let expected = expected.replace("a sequence", "an array");
+            let expected = expected.replace("u16", "a number from 0 to 65535");
+            format!("{kind} given, expected {expected}")
         }
         None => "not what is expected here".to_owned(),
     }
@@ -294,6 +296,24 @@ mod tests {
         );
         assert!(detail("").starts_with("payload: empty"));
         assert!(detail("hello").starts_with("payload: starts with byte 0x68"));
+    }
+
+    #[test]
+    fn a_number_out_of_bounds_is_told_which_are_right() {
+        let quota = |quota: &str| {
+            let json = format!(
+                r#"{{"operator":"siti","reason":"r","opening":"w","office":"a","date":"2026-11-30","quota":{quota}}}"#
+            );
+            match read::<crate::admin::Quota<'_>>(json.as_bytes()) {
+                Err(e) => e.detail,
+                Ok(other) => panic!("{other:?}"),
+            }
+        };
+        for wrong in ["-1", "65536", "18446744073709551615"] {
+            let told = quota(wrong);
+            let right = "quota: a number given, expected a number from 0 to 65535";
+            assert!(told.starts_with(right), "{wrong}: {told}");
+        }
     }
 
     #[test]
