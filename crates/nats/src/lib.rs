@@ -29,4 +29,6 @@ pub mod state;
 pub mod suitability;
 pub mod watch;
 
+/// A connection to a NATS server, for those who only hand one on.
+pub use async_nats::Client;
 pub use error::{Error, ErrorKind};

@@ -48,7 +48,7 @@ impl Persist {
     pub fn new(
         url: StoreUrl,
         archive: Option<Archive>,
-        client: &async_nats::Client,
+        client: &giliran_nats::Client,
         domain: &Namespace,
     ) -> Self {
         Self { url, archive, health: Health::new(client, domain, "persist") }
