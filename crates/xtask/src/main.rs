@@ -8,6 +8,7 @@
 //! machine, so it knows neither NATS nor the workspace's crates; it finds programs, starts them and tells how it went.
 
 mod check;
+mod fuzz;
 mod process;
 mod tidy;
 mod tools;
@@ -34,6 +35,7 @@ Examples:
   cargo xtask demo --short                      the opening of one week, end to end, in small
   cargo xtask bench e2e                         throughput and latency over NATS
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
+  cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
   cargo xtask chaos                             brokers and stores that go away, for longer than the tests do
   cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
 
@@ -64,6 +66,8 @@ enum Task {
     Chaos(ChaosArgs),
     /// Simulate any range of worlds, in release (`-- --help` says more)
     Sim(BenchArgs),
+    /// Feed a decoder what libFuzzer makes up (needs a nightly compiler)
+    Fuzz(fuzz::FuzzArgs),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -178,6 +182,7 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
                 workspace.cargo(["run", "--release", "--quiet", "--package", "giliran-sim", "--"]);
             Err(become_command(cargo.args(args.rest)))
         }
+        Task::Fuzz(args) => fuzz::run(&workspace, &args, &interrupt),
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
         Task::Bench(Bench::Core(args)) => {
             let mut cargo = workspace.cargo(["bench", "--package", "giliran-allocator"]);

@@ -2,30 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_wire::admin;
-use giliran_wire::answer::{self, Answer};
-use giliran_wire::ledger::{Block, Chain};
-use giliran_wire::request::{self, Availability, Book, Cancel, Confirm, Find, Lookup, Reschedule};
 use proptest::prelude::*;
 
+use crate::targets;
+
 fn read_all(bytes: &[u8]) {
-    let _ = request::read::<Book<'_>>(bytes);
-    let _ = request::read::<Lookup<'_>>(bytes);
-    let _ = request::read::<Find<'_>>(bytes);
-    let _ = request::read::<Availability<'_>>(bytes);
-    let _ = request::read::<Confirm<'_>>(bytes);
-    let _ = request::read::<Cancel<'_>>(bytes);
-    let _ = request::read::<Reschedule<'_>>(bytes);
-    let _ = request::read::<admin::Quota<'_>>(bytes);
-    let _ = request::read::<admin::Halt<'_>>(bytes);
-    let _ = request::read::<admin::ClosesAt<'_>>(bytes);
-    let _ = request::read::<admin::Beacon<'_>>(bytes);
-    let _ = request::read::<admin::Roll<'_>>(bytes);
-    let _ = answer::read_binary::<admin::Answer<'_>>(bytes);
-    let _ = answer::read_binary::<Answer<'_>>(bytes);
-    let _ = serde_json::from_slice::<Answer<'_>>(bytes);
-    let _ = Block::open(bytes);
-    let _ = Chain::new().read_bytes(1, bytes);
+    targets::request(bytes);
+    targets::block(bytes);
+    targets::snapshot(bytes);
+    targets::client_log(bytes);
 }
 
 /// The fixtures' bytes, which random bytes would hardly come near.
@@ -79,6 +64,6 @@ proptest! {
         read_all(&bytes);
         // The checksum would stop a changed block before its content is read.
         let content = &bytes[..bytes.len().saturating_sub(32)];
-        let _ = giliran_wire::codec::decode::<Block>(content);
+        targets::block(content);
     }
 }

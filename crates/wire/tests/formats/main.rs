@@ -2,6 +2,10 @@
 //! the ledger's reading rule, and the page that describes it all.
 
 mod bytes;
+mod corpus;
 mod golden;
 mod page;
 mod samples;
+#[path = "../../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "a library where it is fuzzed")]
+mod targets;

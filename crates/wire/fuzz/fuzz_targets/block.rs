@@ -1,0 +1,5 @@
+//! Fuzzes what `giliran_wire_fuzz::block` reads.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| giliran_wire_fuzz::block(bytes));
