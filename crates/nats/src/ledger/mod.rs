@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream as JetStream,
 };
@@ -32,6 +32,10 @@ const GETS_AT_ONCE: usize = 16;
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
 /// How long the broker may take to make a stream: its servers agree on that first.
 const MADE_WITHIN: Duration = Duration::from_secs(10);
+/// How often the first block is sent to a stream that is not known everywhere yet.
+const TRIES: u32 = 50;
+/// Pause between two of them.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// Sequences left free between a generation's last block and the next one's
 /// first: room for what is stored before the seal, and behind it.
@@ -122,15 +126,30 @@ pub async fn init(
         previous: BlockHash::ZERO,
         entries: vec![Entry::Genesis(genesis)],
     };
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Expected-Last-Sequence", "0");
-    context
-        .publish_with_headers(domain.ledger_subject(1), headers, block.seal().bytes.into())
-        .await
-        .doing("append genesis")?
-        .await
-        .doing("append genesis")?;
+    append_genesis(&context, &domain.ledger_subject(1), block.seal().bytes.into()).await?;
     open(client, domain).await
+}
+
+/// Appends the first block. In a cluster, the server that this client speaks to may not
+/// know the stream yet that was made a moment ago: it says so, and has kept nothing.
+async fn append_genesis(context: &Context, subject: &str, block: Bytes) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Sequence", "0");
+        let sent = context.publish_with_headers(subject.to_owned(), headers, block.clone()).await;
+        let appended = match sent {
+            Ok(acknowledged) => acknowledged.await,
+            Err(error) => Err(error),
+        };
+        tries += 1;
+        match appended {
+            Err(error) if error.kind() == PublishErrorKind::StreamNotFound && tries < TRIES => {
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            appended => return appended.map(drop).doing("append genesis"),
+        }
+    }
 }
 
 /// Opens the ledger's newest generation that holds blocks and looks whether its
