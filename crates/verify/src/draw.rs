@@ -87,7 +87,7 @@ pub struct Ballot {
 }
 
 /// A field that may be null, and may not be missing.
-pub fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(crate) fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
     Option::deserialize(from)
@@ -125,7 +125,7 @@ pub struct Summary {
     pub places: u64,
 }
 
-pub fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hash(tag: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("giliran {tag:<7}1").as_bytes());
     for part in parts {
@@ -166,7 +166,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A text as a message can show it, whatever is in it.
-pub fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     let mut start: String = text.chars().take(80).collect();
     if start.len() < text.len() {
         start.push('…');
@@ -187,7 +187,7 @@ fn unhex(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
         .collect()
 }
 
-pub fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
+pub(crate) fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
     let bytes = unhex(what, text)?;
     let wrong = |_| Problem(format!("{what}: {} digits are needed, not {}", 2 * N, text.len()));
     bytes.try_into().map_err(wrong)
@@ -201,7 +201,7 @@ struct Read<'a> {
 }
 
 /// An entry's leaf.
-pub fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
+pub(crate) fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
     let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
     hash("leaf", &[number, holder, &places.to_le_bytes(), &slots])
 }
@@ -317,7 +317,7 @@ impl Extract {
     /// # Errors
     ///
     /// [`Problem`] where the entries cannot be read.
-    pub fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
+    pub(crate) fn path(&self, index: usize) -> Result<Vec<[u8; 32]>, Problem> {
         let mut level: Vec<[u8; 32]> = self.read()?.iter().map(|entry| entry.leaf).collect();
         let (mut index, mut path) = (index, Vec::new());
         while level.len() > 1 {

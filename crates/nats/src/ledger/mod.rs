@@ -33,9 +33,9 @@ const BEGIN_WAIT: Duration = Duration::from_secs(5);
 /// How long the broker may take to make a stream: its servers agree on that first.
 const MADE_WITHIN: Duration = Duration::from_secs(10);
 /// How often the first block is sent to a stream that is not known everywhere yet.
-const TRIES: u32 = 50;
+const GENESIS_TRIES: u32 = 50;
 /// Pause between two of them.
-const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+const GENESIS_PAUSE: Duration = Duration::from_millis(200);
 
 /// Sequences left free between a generation's last block and the next one's
 /// first: room for what is stored before the seal, and behind it.
@@ -144,8 +144,8 @@ async fn append_genesis(context: &Context, subject: &str, block: Bytes) -> Resul
         };
         tries += 1;
         match appended {
-            Err(error) if error.kind() == PublishErrorKind::StreamNotFound && tries < TRIES => {
-                tokio::time::sleep(BETWEEN_TRIES).await;
+            Err(error) if error.kind() == PublishErrorKind::StreamNotFound && tries < GENESIS_TRIES => {
+                tokio::time::sleep(GENESIS_PAUSE).await;
             }
             appended => return appended.map(drop).doing("append genesis"),
         }
