@@ -144,7 +144,9 @@ async fn append_genesis(context: &Context, subject: &str, block: Bytes) -> Resul
         };
         tries += 1;
         match appended {
-            Err(error) if error.kind() == PublishErrorKind::StreamNotFound && tries < GENESIS_TRIES => {
+            Err(error)
+                if error.kind() == PublishErrorKind::StreamNotFound && tries < GENESIS_TRIES =>
+            {
                 tokio::time::sleep(GENESIS_PAUSE).await;
             }
             appended => return appended.map(drop).doing("append genesis"),
