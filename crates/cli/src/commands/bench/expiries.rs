@@ -10,15 +10,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use giliran_nats::clock;
-use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::ledger::{Block, Entry};
 use giliran_wire::request::{Book, Choice, MAX_BATCH, write_binary};
-use giliran_wire::subject::Namespace;
 
-use super::{DAYS, OFFICES, role, verdict};
-use crate::commands::init;
+use super::stage::{Stage, opening};
+use super::{DAYS, OFFICES, verdict};
 use crate::failure::Failure;
-use crate::key_file;
 
 /// How long the bookings are held.
 const HOLD: Duration = Duration::from_secs(20);
@@ -30,34 +27,14 @@ const BESIDE: Duration = Duration::from_secs(6);
 type Timed = (u64, u64);
 
 pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result<(), Failure> {
-    let server = Server::start(ServerOptions {
-        binary: server::locate()?,
-        folder: folder.join("nats"),
-        port: None,
-        sync_always: true,
-        more: String::new(),
-    })
-    .await?;
-    let url = server.url();
-    let client =
-        giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
-    let domain = Namespace::default();
-    let key_file = folder.join(key_file::FILE);
-    let ledger = init::make(&client, &domain, &key_file::make(&key_file)?, 1).await?;
-    let config = folder.join("giliran.toml");
-    std::fs::write(&config, configuration())?;
-    let [config, data, key_file] =
-        [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
-    let arguments = ["serve", "--config", &config, "--data", &data, "--key", &key_file];
-    let engine = role(&url, &[&arguments[..], &["--http", "127.0.0.1:0"]].concat())?;
-    let book = domain.request("book");
-    let since = Instant::now();
-    while !client.request(book.clone(), batch(0, 1)).await.is_ok_and(|m| granted(&m.payload) == 1) {
-        if since.elapsed() > Duration::from_secs(30) {
-            return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let rules = format!(
+        "[rules]\nhold = \"{}s\"\n[rules.returns]\nexpired = \"immediate\"\n",
+        HOLD.as_secs()
+    );
+    let stage = Stage::set(folder, &opening(&rules)).await?;
+    let engine = stage.engine()?;
+    stage.ready(|| batch(0, 1), |payload| granted(payload) == 1).await?;
+    let (client, book) = (stage.client.clone(), stage.domain.request("book"));
     eprintln!("holding {expiries} bookings …");
     let held_at = Instant::now();
     let mut held = 0;
@@ -73,7 +50,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
     eprintln!("{held} held within {:.2} s; the surge begins before they end …", took.as_secs_f64());
     tokio::time::sleep(HOLD.saturating_sub(BESIDE).saturating_sub(took)).await;
     let (begun, timed, lost) = surge(&client, &book, expiries, per_second, took).await?;
-    let (count, first, last, latest) = expired(&ledger, begun).await?;
+    let (count, first, last, latest) = expired(&stage.ledger, begun).await?;
     outln!("{count} holds ended; the ledger has the last {latest} ms after its deadline");
     outln!("expiries on record from {first:.2} s to {last:.2} s of the surge");
     outln!("surge: {per_second} bookings/s asked, {} answered, {lost} without answer", timed.len());
@@ -100,8 +77,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
         );
     }
     drop(engine);
-    server.stop().await?;
-    Ok(())
+    stage.stop().await
 }
 
 pub(super) fn granted(payload: &[u8]) -> usize {
@@ -210,22 +186,4 @@ async fn expired(
     }
     let seconds = |at: i64| (at - begun) as f64 / 1e3;
     Ok((count, seconds(first), seconds(last), latest))
-}
-
-fn configuration() -> String {
-    let now = clock::now();
-    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
-    let mut text = format!(
-        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n\
-         [rules]\nhold = \"{}s\"\n[rules.returns]\nexpired = \"immediate\"\n",
-        now.plus_millis(86_400_000),
-        days.join(", "),
-        HOLD.as_secs()
-    );
-    for office in 0..OFFICES {
-        text.push_str(&format!(
-            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
-        ));
-    }
-    text
 }

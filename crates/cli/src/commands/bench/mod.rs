@@ -8,25 +8,24 @@
 //! so that a noisy machine is noisy for both.
 
 mod expiries;
+mod stage;
 mod start;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, Subscriber};
+use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use giliran_nats::server::{self, Server, ServerOptions};
-use giliran_nats::{clock, connection, ledger};
+use giliran_nats::{clock, connection};
 use giliran_wire::answer::{self, Answer, Verdict};
 use giliran_wire::request::{Book, Choice, write_binary};
-use giliran_wire::subject::Namespace;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::commands::init;
+use self::stage::{Stage, opening};
 use crate::failure::Failure;
-use crate::{COMMIT, RELEASE, key_file};
+use crate::{COMMIT, RELEASE};
 
 /// Offices of the 500-slot opening; each has ten days.
 const OFFICES: u32 = 50;
@@ -95,16 +94,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
-    let server = Server::start(ServerOptions {
-        binary: server::locate()?,
-        folder: folder.join("nats"),
-        port: None,
-        sync_always: true,
-        more: String::new(),
-    })
-    .await?;
-    let url = server.url();
-    let mut bench = Bench::start(args, folder, &url).await?;
+    let stage = Stage::set(folder, &configuration(args.rounds)).await?;
+    let mut bench = Bench::start(args, &stage).await?;
     let mut rows: Vec<(&str, Row)> = ["echo", "S1", "S2 off", "S3", "echo beside S2 on", "S2 on"]
         .map(|name| (name, Row::default()))
         .into();
@@ -118,8 +109,8 @@ async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
     let idle = bench.idle().await?;
     eprintln!("persist and feed start and catch up …");
     let store = format!("sqlite:{}", folder.join("bookings.sqlite").display());
-    let _persist = role(&url, &["persist", "--store", &store, "--http", "127.0.0.1:0"])?;
-    let _feed = role(&url, &["feed", "--http", "127.0.0.1:0"])?;
+    let _persist = stage.role(&["persist", "--store", &store])?;
+    let _feed = stage.role(&["feed"])?;
     bench.caught_up(&store).await?;
     let mut lag_ms = Row::default();
     for round in 0..args.rounds {
@@ -130,16 +121,13 @@ async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
     }
     report(args, &bench, &rows, &idle, &lag_ms)?;
     drop(bench);
-    server.stop().await?;
-    Ok(())
+    stage.stop().await
 }
 
-struct Bench {
-    client: Client,
+struct Bench<'a> {
+    stage: &'a Stage,
     answers: Subscriber,
     inbox: String,
-    domain: Namespace,
-    ledger: ledger::Ledger,
     window: usize,
     round: Duration,
     /// Applicants that have asked.
@@ -149,42 +137,19 @@ struct Bench {
     _echo: Child,
 }
 
-impl Bench {
-    async fn start(args: &Args, folder: &Path, url: &str) -> Result<Self, Failure> {
-        let config = folder.join("giliran.toml");
-        std::fs::write(&config, configuration(args.rounds))?;
-        let client = connection::connect(url, "giliran bench", &Default::default()).await?;
-        let domain = Namespace::default();
-        let key_file = folder.join(key_file::FILE);
-        let ledger = init::make(&client, &domain, &key_file::make(&key_file)?, 1).await?;
-        let [config, data, key_file] =
-            [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
-        let engine = role(
-            url,
-            &[
-                "serve",
-                "--config",
-                &config,
-                "--data",
-                &data,
-                "--key",
-                &key_file,
-                "--http",
-                "127.0.0.1:0",
-            ],
-        )?;
+impl<'a> Bench<'a> {
+    async fn start(args: &Args, stage: &'a Stage) -> Result<Self, Failure> {
+        let engine = stage.engine()?;
         let echo = Command::new(std::env::current_exe()?)
-            .args(["bench", "--echo", url])
+            .args(["bench", "--echo", &stage.url()])
             .kill_on_drop(true)
             .spawn()?;
-        let inbox = client.new_inbox();
-        let answers = client.subscribe(format!("{inbox}.*")).await?;
+        let inbox = stage.client.new_inbox();
+        let answers = stage.client.subscribe(format!("{inbox}.*")).await?;
         let mut bench = Self {
-            client,
+            stage,
             answers,
             inbox,
-            domain,
-            ledger,
             window: args.window,
             round: Duration::from_secs_f64(args.seconds),
             people: 0,
@@ -197,30 +162,19 @@ impl Bench {
     }
 
     async fn ready(&mut self) -> Result<(), Failure> {
-        let since = Instant::now();
-        loop {
-            let payload = self.request("full");
-            let asked = self.client.request(self.domain.request("book"), payload).await;
-            if let Ok(message) = &asked
-                && let Some((granted, _)) = verdict(&message.payload)
-                && granted
-            {
-                break;
-            }
-            if since.elapsed() > Duration::from_secs(30) {
-                return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        while self.client.request(ECHO, Bytes::from_static(b"0")).await.is_err() {
+        let stage = self.stage;
+        let is_grant = |payload: &[u8]| verdict(payload).is_some_and(|(granted, _)| granted);
+        stage.ready(|| self.request("full"), is_grant).await?;
+        while self.stage.client.request(ECHO, Bytes::from_static(b"0")).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let payload = self.request("office-0");
         let size = payload.len();
-        let answer = self.client.request(self.domain.request("book"), payload).await?.payload;
+        let answer =
+            self.stage.client.request(self.stage.domain.request("book"), payload).await?.payload;
         self.sizes = (size, answer.len());
         // The echo answers with this from now on.
-        self.client.request(format!("{ECHO}.answer"), answer).await?;
+        self.stage.client.request(format!("{ECHO}.answer"), answer).await?;
         Ok(())
     }
 
@@ -271,7 +225,10 @@ impl Bench {
             let on = started.elapsed() < self.round && sent < most;
             while on && open < self.window && sent < most {
                 let payload = make(self);
-                self.client.publish_with_reply(subject.to_owned(), reply.clone(), payload).await?;
+                self.stage
+                    .client
+                    .publish_with_reply(subject.to_owned(), reply.clone(), payload)
+                    .await?;
                 open += 1;
                 sent += 1;
             }
@@ -317,24 +274,24 @@ impl Bench {
     }
 
     async fn sold_out(&mut self) -> Result<f64, Failure> {
-        let subject = self.domain.request("book");
+        let subject = self.stage.domain.request("book");
         Box::pin(self.drive(&subject, u64::MAX, false, |bench| bench.request("full"))).await
     }
 
     async fn grants(&mut self) -> Result<f64, Failure> {
-        let subject = self.domain.request("book");
+        let subject = self.stage.domain.request("book");
         Box::pin(self.drive(&subject, u64::MAX, true, Self::spread)).await
     }
 
     /// One slot holds 65,535 places at most: the round ends when they are gone.
     async fn hot_slot(&mut self, round: u32) -> Result<f64, Failure> {
-        let (subject, office) = (self.domain.request("book"), format!("hot-{round}"));
+        let (subject, office) = (self.stage.domain.request("book"), format!("hot-{round}"));
         Box::pin(self.drive(&subject, 65_000, true, move |bench| bench.request(&office))).await
     }
 
     /// Medians of single requests, ms: NATS round trip, ledger append, grant.
     async fn idle(&mut self) -> Result<[f64; 3], Failure> {
-        let context = async_nats::jetstream::new(self.client.clone());
+        let context = async_nats::jetstream::new(self.stage.client.clone());
         let stream = async_nats::jetstream::stream::Config {
             name: "BENCH".to_owned(),
             subjects: vec!["bench.append".to_owned()],
@@ -346,14 +303,14 @@ impl Bench {
         for _ in 0..1_000 {
             let payload = self.spread();
             let since = Instant::now();
-            self.client.request(ECHO, payload).await?;
+            self.stage.client.request(ECHO, payload).await?;
             rows[0].0.push(since.elapsed().as_secs_f64() * 1e3);
             let since = Instant::now();
             context.publish("bench.append", block.clone().into()).await?.await?;
             rows[1].0.push(since.elapsed().as_secs_f64() * 1e3);
             let payload = self.spread();
             let since = Instant::now();
-            self.client.request(self.domain.request("book"), payload).await?;
+            self.stage.client.request(self.stage.domain.request("book"), payload).await?;
             rows[2].0.push(since.elapsed().as_secs_f64() * 1e3);
         }
         Ok(rows.map(|row| row.median()))
@@ -362,9 +319,9 @@ impl Bench {
     /// How long store and events take to stand at the ledger's end.
     async fn caught_up(&self, store: &str) -> Result<Duration, Failure> {
         let since = Instant::now();
-        let (_, tail) = self.ledger.tail().await?;
+        let (_, tail) = self.stage.ledger.tail().await?;
         let url = store.parse().map_err(Failure::Usage)?;
-        let context = async_nats::jetstream::new(self.client.clone());
+        let context = async_nats::jetstream::new(self.stage.client.clone());
         loop {
             let mut stands = 0;
             if let Ok(mut store) = giliran_persist::Store::open_to_read(&url).await
@@ -373,7 +330,7 @@ impl Bench {
                 stands = chain.seq;
             }
             let mut told = 0;
-            if let Ok(stream) = context.get_stream(self.domain.events_stream()).await
+            if let Ok(stream) = context.get_stream(self.stage.domain.events_stream()).await
                 && let Ok(last) =
                     stream.get_raw_message(stream.cached_info().state.last_sequence).await
                 && let Some(id) = last.headers.get("Nats-Msg-Id")
@@ -405,31 +362,9 @@ fn verdict(payload: &[u8]) -> Option<(bool, bool)> {
     })
 }
 
-fn role(url: &str, arguments: &[&str]) -> Result<Child, Failure> {
-    Ok(Command::new(std::env::current_exe()?)
-        .args(arguments)
-        .args(["--nats", url])
-        .env("RUST_LOG", "error")
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?)
-}
-
 /// 500 slots, one hot slot for each round, and one that is full at once.
 fn configuration(rounds: u32) -> String {
-    let now = clock::now();
-    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
-    let mut text = format!(
-        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n",
-        now.plus_millis(86_400_000),
-        days.join(", ")
-    );
-    for office in 0..OFFICES {
-        text.push_str(&format!(
-            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
-        ));
-    }
+    let mut text = opening("");
     // 2030-01-01 is a Tuesday.
     for round in 0..rounds {
         text.push_str(&format!(

@@ -6,55 +6,24 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use giliran_nats::clock;
-use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_wire::request::{Lookup, MAX_BATCH, write_binary};
 use giliran_wire::subject::Namespace;
 use tokio::process::Child;
 
 use super::expiries::{batch, granted};
-use super::{DAYS, role, verdict};
-use crate::commands::init;
+use super::stage::{Stage, opening};
+use super::verdict;
 use crate::failure::Failure;
-use crate::key_file;
 
-/// Offices of this opening; with its days enough places for 20 million.
-const OFFICES: u32 = 50;
 /// Batches on their way at once.
 const WINDOW: usize = 32;
 
 pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
-    let server = Server::start(ServerOptions {
-        binary: server::locate()?,
-        folder: folder.join("nats"),
-        port: None,
-        sync_always: true,
-        more: String::new(),
-    })
-    .await?;
-    let url = server.url();
-    let client =
-        giliran_nats::connection::connect(&url, "giliran bench", &Default::default()).await?;
-    let domain = Namespace::default();
-    let key_file = folder.join(key_file::FILE);
-    let ledger = init::make(&client, &domain, &key_file::make(&key_file)?, 1).await?;
-    let config = folder.join("giliran.toml");
-    std::fs::write(&config, configuration())?;
-    let [config, data, key_file] =
-        [&config, &folder.join("data"), &key_file].map(|path| path.display().to_string());
-    let engine = || {
-        let arguments = ["serve", "--config", &config, "--data", &data, "--key", &key_file];
-        role(&url, &[&arguments[..], &["--http", "127.0.0.1:0"]].concat())
-    };
+    let stage = Stage::set(folder, &opening("")).await?;
+    let (client, domain, ledger) = (stage.client.clone(), &stage.domain, &stage.ledger);
     let book = domain.request("book");
-    let mut serving = engine()?;
-    let since = Instant::now();
-    while !client.request(book.clone(), batch(0, 1)).await.is_ok_and(|m| granted(&m.payload) == 1) {
-        if since.elapsed() > Duration::from_secs(30) {
-            return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let mut serving = stage.engine()?;
+    stage.ready(|| batch(0, 1), |payload| granted(payload) == 1).await?;
     let since = Instant::now();
     let starts = (1..bookings).step_by(MAX_BATCH);
     let asks = starts.map(|first| {
@@ -84,27 +53,27 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     outln!("{bookings} bookings in {tail} blocks, made in {:.1} s", since.elapsed().as_secs_f64());
     // Killed: it leaves no snapshot.
     serving.kill().await?;
-    wait_for_silence(&client, &domain).await;
+    wait_for_silence(&client, domain).await;
     let began = Instant::now();
-    let mut serving = engine()?;
-    right_answer(&client, &domain, bookings).await?;
+    let mut serving = stage.engine()?;
+    right_answer(&client, domain, bookings).await?;
     outln!(
         "start without a snapshot: {:.2} s to the first right answer",
         began.elapsed().as_secs_f64()
     );
     outln!("  of which up to 3 s wait for the lease of the one that was killed");
     stop(&mut serving).await?;
-    let snapshot = std::fs::metadata(Path::new(&data).join("snapshot.bin"));
+    let snapshot = std::fs::metadata(stage.data().join("snapshot.bin"));
     outln!("snapshot: {} MiB", snapshot.map_or(0, |file| file.len() >> 20));
     let began = Instant::now();
-    let mut serving = engine()?;
-    right_answer(&client, &domain, bookings).await?;
+    let mut serving = stage.engine()?;
+    right_answer(&client, domain, bookings).await?;
     outln!(
         "start with a snapshot: {:.2} s to the first right answer",
         began.elapsed().as_secs_f64()
     );
     let began = Instant::now();
-    roll(&client, &domain).await?;
+    roll(&client, domain).await?;
     let next = ledger.newest().await?;
     let (_, tail) = next.tail().await?;
     outln!(
@@ -112,21 +81,20 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
         began.elapsed().as_secs_f64(),
         tail + 1 - next.first()
     );
-    right_answer(&client, &domain, bookings).await?;
+    right_answer(&client, domain, bookings).await?;
     serving.kill().await?;
-    wait_for_silence(&client, &domain).await;
-    std::fs::remove_file(Path::new(&data).join("snapshot.bin"))?;
+    wait_for_silence(&client, domain).await;
+    std::fs::remove_file(stage.data().join("snapshot.bin"))?;
     let began = Instant::now();
-    let mut serving = engine()?;
-    right_answer(&client, &domain, bookings).await?;
+    let mut serving = stage.engine()?;
+    right_answer(&client, domain, bookings).await?;
     outln!(
         "start from the next generation's begin, without a snapshot: {:.2} s to the first right \
          answer",
         began.elapsed().as_secs_f64()
     );
     stop(&mut serving).await?;
-    server.stop().await?;
-    Ok(())
+    stage.stop().await
 }
 
 /// Has the ledger go on in its next stream; returns once that has begun.
@@ -189,20 +157,4 @@ async fn right_answer(
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn configuration() -> String {
-    let now = clock::now();
-    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
-    let mut text = format!(
-        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n",
-        now.plus_millis(86_400_000),
-        days.join(", ")
-    );
-    for office in 0..OFFICES {
-        text.push_str(&format!(
-            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
-        ));
-    }
-    text
 }
