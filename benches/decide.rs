@@ -7,10 +7,6 @@
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
-#[path = "../crates/allocator/tests/ledger/mod.rs"]
-#[allow(dead_code, reason = "tests use the rest")]
-mod ledger;
-
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
@@ -18,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered};
+use giliran_testkit::{LiveLedger, opening, request};
 use giliran_wire::ledger::Entry;
 use giliran_wire::request::Choice;
-use giliran_wire::{Digest, Pseudonym, Text};
-use ledger::{Ledger, NOW, opening};
+use giliran_wire::{Pseudonym, Text, Timestamp};
+
+const NOW: Timestamp = LiveLedger::NOW;
 
 /// Requests a measured call decides.
 const CALL: u64 = 1_000;
@@ -35,35 +33,23 @@ fn person(i: u64) -> Pseudonym {
 }
 
 fn ask<'a>(person: &'a [Pseudonym; 1], choices: &'a [Choice<'a>]) -> BookingRequest<'a> {
-    BookingRequest {
-        request_id: "request-0001",
-        applicants: person,
-        content: Digest([1; 16]),
-        choices,
-        opening: None,
-        expires_at: None,
-        account: None,
-        channel: None,
-        reference: None,
-        vouched: false,
-        wait: false,
-    }
+    request("request-0001", person, choices)
 }
 
 fn choices() -> Vec<[Choice<'static>; 1]> {
     (0..SLOTS)
         .map(|slot| {
             let session = Some(Text::from(format!("s{slot}")));
-            [Choice { office: "batam".into(), date: None, session }]
+            [Choice { office: "o".into(), date: None, session }]
         })
         .collect()
 }
 
 /// A book of so many durable bookings whose last slot is full.
-fn booked(bookings: u64) -> Ledger {
+fn booked(bookings: u64) -> LiveLedger {
     let mut quotas = vec![65_535; SLOTS];
     quotas[SLOTS - 1] = 1;
-    let mut ledger = Ledger::with(vec![opening("w", 0, &quotas)]);
+    let mut ledger = LiveLedger::with(vec![opening(&quotas)]);
     let choices = choices();
     let mut grants = Vec::new();
     let book = Arc::clone(ledger.keeper.book());

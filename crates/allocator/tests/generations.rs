@@ -7,29 +7,37 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ledger;
-
 use std::sync::Arc;
 
 use giliran_allocator::{BookingRequest, Decision, Folded, Numbered, Settled, StateMachine};
+use giliran_testkit::{LEDGER, LiveLedger, next_block, office, opening, person, request, slot};
 use giliran_wire::ledger::{
-    Alien, Block, Cancel, CancelCause, Entry, FORMAT, Genesis, Grant, Rebuilt, ReturnRule, Seal,
-    SnapshotPart,
+    Alien, Block, Cancel, CancelCause, Entry, Genesis, Grant, OpeningRecord, Rebuilt, ReturnRule,
+    Seal, SnapshotPart,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::snapshot::{Piece, Until};
-use giliran_wire::{BlockHash, Digest, LedgerId, Pseudonym, Text, WriterNonce};
-use ledger::{Ledger, NOW, opening, person};
+use giliran_wire::{BlockHash, Pseudonym, Text, Timestamp, WriterNonce};
+
+const NOW: Timestamp = LiveLedger::NOW;
 
 /// Where the second generation's stream begins.
 const FIRST: u64 = 1_000;
 const PART_BYTES: usize = 512;
 
 /// An opening with bookings, one of them given back.
-fn ledger() -> Ledger {
-    let mut record = opening("w", 0, &[40, 40]);
+fn ledger() -> Rolling {
+    // Written out, as its state is frozen below.
+    let slots = [0, 1].map(|session| slot(0, session, "2026-11-30", 40));
+    let mut record = OpeningRecord {
+        timezone: "Asia/Jakarta".into(),
+        closes_at: NOW.plus_millis(3_600_000),
+        offices: vec![office("batam", &["s0", "s1"])],
+        slots: slots.into(),
+        ..opening(&[])
+    };
     record.rules.cancelled = ReturnRule::At { minutes: vec![7 * 60] };
-    let mut ledger = Ledger::with(vec![record]);
+    let mut ledger = Rolling(LiveLedger::with(vec![record]));
     let mut ids = Vec::new();
     for i in 0..30 {
         let grant = ledger.grant(i, (i % 2) as u32);
@@ -51,22 +59,27 @@ fn ledger() -> Ledger {
 fn asks(who: Pseudonym, slot: u32, use_it: impl FnOnce(&BookingRequest<'_>)) {
     let session = Some(Text::from(format!("s{slot}")));
     let choices = [Choice { office: Text::from("batam"), date: None, session }];
-    use_it(&BookingRequest {
-        request_id: "r",
-        applicants: &[who],
-        content: Digest([1; 16]),
-        choices: &choices,
-        opening: None,
-        expires_at: None,
-        account: None,
-        channel: None,
-        reference: None,
-        vouched: false,
-        wait: false,
-    });
+    use_it(&request("r", &[who], &choices));
 }
 
-impl Ledger {
+/// A ledger with its later generations.
+struct Rolling(LiveLedger);
+
+impl std::ops::Deref for Rolling {
+    type Target = LiveLedger;
+
+    fn deref(&self) -> &LiveLedger {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Rolling {
+    fn deref_mut(&mut self) -> &mut LiveLedger {
+        &mut self.0
+    }
+}
+
+impl Rolling {
     /// A numbered grant.
     fn grant(&mut self, who: u64, slot: u32) -> Grant {
         let mut grant = None;
@@ -81,26 +94,12 @@ impl Ledger {
     }
 
     fn next(&self, generation: u32, entries: Vec<Entry>) -> Block {
-        let chain = self.keeper.chain();
-        Block {
-            format: FORMAT,
-            ledger: LedgerId([5; 16]),
-            generation,
-            number: chain.number + 1,
-            epoch: chain.epoch,
-            writer: chain.writer,
-            time: chain.time,
-            previous: chain.hash,
-            entries,
-        }
+        Block { generation, ..next_block(self.keeper.chain(), entries) }
     }
 
     fn seal(&self, snapshot: BlockHash) -> Block {
         let next = "next".to_owned();
-        self.next(
-            1,
-            vec![Entry::Seal(Seal { ledger: LedgerId([5; 16]), next, snapshot, ordered: None })],
-        )
+        self.next(1, vec![Entry::Seal(Seal { ledger: LEDGER, next, snapshot, ordered: None })])
     }
 
     fn commit_at(&mut self, seq: u64, block: Block) -> Vec<u8> {

@@ -3,35 +3,28 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ledger;
-
 use giliran_allocator::{
     BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Numbered,
 };
+use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::ledger::{DrawRecord, Entry, Expire, OpeningRecord, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};
-use ledger::{Ledger, NOW, opening, person};
+
+const NOW: Timestamp = LiveLedger::NOW;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Asks for a session on behalf of one person of this account.
-fn decide(ledger: &Ledger, who: u64, session: &str, account: u64, wait: bool) -> Decision {
+fn decide(ledger: &LiveLedger, who: u64, session: &str, account: u64, wait: bool) -> Decision {
     let (applicants, request_id) = ([person(who)], format!("r-{who}-{session}"));
     let session = Some(Text::from(session));
-    let choices = [Choice { office: Text::from("batam"), date: None, session }];
+    let choices = [Choice { office: Text::from("o"), date: None, session }];
     let ask = BookingRequest {
-        request_id: &request_id,
-        applicants: &applicants,
         content: Digest([who as u8; 16]),
-        choices: &choices,
-        opening: None,
-        expires_at: None,
         account: Some(account_of(account)),
-        channel: None,
-        reference: None,
-        vouched: false,
         wait,
+        ..request(&request_id, &applicants, &choices)
     };
     ledger.keeper.book().decide(&ask, NOW)
 }
@@ -41,7 +34,7 @@ fn account_of(i: u64) -> Pseudonym {
 }
 
 /// Books, durably.
-fn book(ledger: &mut Ledger, who: u64, session: &str) -> BookingId {
+fn book(ledger: &mut LiveLedger, who: u64, session: &str) -> BookingId {
     let decided = decide(ledger, who, session, who, false);
     let Decision::Granted(mut grant) = decided else { panic!("{decided:?}") };
     let bits = u128::from(who) << 64 | ledger.blocks.len() as u128;
@@ -51,7 +44,7 @@ fn book(ledger: &mut Ledger, who: u64, session: &str) -> BookingId {
     id
 }
 
-fn change(ledger: &mut Ledger, target: BookingId, deed: ChangeKind) -> Entry {
+fn change(ledger: &mut LiveLedger, target: BookingId, deed: ChangeKind) -> Entry {
     let ask = ChangeRequest { request_id: "c".into(), target: Some(target), deed };
     match ledger.keeper.change(&ask, NOW, &mut || 1) {
         ChangeOutcome::Entry(entry, _) => *entry,
@@ -59,13 +52,13 @@ fn change(ledger: &mut Ledger, target: BookingId, deed: ChangeKind) -> Entry {
     }
 }
 
-fn cancel(ledger: &mut Ledger, target: BookingId, who: u64) {
+fn cancel(ledger: &mut LiveLedger, target: BookingId, who: u64) {
     let entry = change(ledger, target, ChangeKind::Cancel { applicant: person(who) });
     ledger.append(vec![entry]);
 }
 
 fn collecting() -> OpeningRecord {
-    let mut record = opening("w", 0, &[1, 1]);
+    let mut record = opening(&[1, 1]);
     record.rules.cancelled = ReturnRule::At { minutes: vec![420] };
     record
 }
@@ -76,7 +69,7 @@ fn a_release_does_not_draw_for_who_had_enough() {
     for (most, drawn) in [(1, false), (2, true)] {
         let mut record = collecting();
         record.rules.max_bookings = most;
-        let mut ledger = Ledger::with(vec![record]);
+        let mut ledger = LiveLedger::with(vec![record]);
         let other = book(&mut ledger, 1, "s0");
         let decided = decide(&ledger, 2, "s0", 2, true);
         let Decision::Enter(mut entry) = decided else { panic!("{decided:?}") };
@@ -97,10 +90,10 @@ fn a_release_does_not_draw_for_who_had_enough() {
 /// where its block never comes.
 #[test]
 fn a_revival_that_is_given_up_leaves_its_account_free() {
-    let mut record = opening("w", 0, &[3]);
+    let mut record = opening(&[3]);
     record.rules.max_per_account = Some(1);
     record.rules.hold_ms = Some(1);
-    let mut ledger = Ledger::with(vec![record]);
+    let mut ledger = LiveLedger::with(vec![record]);
     let held = book(&mut ledger, 1, "s0");
     ledger.append(vec![Entry::Expire(Expire { booking: held, release_at: Some(NOW) })]);
     let revived = change(&mut ledger, held, ChangeKind::Confirm { reference: None });
@@ -116,11 +109,11 @@ fn a_revival_that_is_given_up_leaves_its_account_free() {
 /// The office moves a held booking: its hold does not outlast the new slot.
 #[test]
 fn a_hold_ends_with_the_slot_it_was_moved_to() {
-    let mut record = opening("w", 0, &[1, 1]);
+    let mut record = opening(&[1, 1]);
     record.rules.hold_ms = Some(DAY_MS);
     let until = NOW.plus_millis(3_600_000);
     record.slots[1].bookable_until = until;
-    let mut ledger = Ledger::with(vec![record]);
+    let mut ledger = LiveLedger::with(vec![record]);
     let held = book(&mut ledger, 1, "s0");
     let moved = ledger.keeper.move_by_authority(held, &[1], "op: why", NOW, &mut || 1);
     ledger.append(vec![moved.unwrap()]);
@@ -135,9 +128,9 @@ fn a_hold_ends_with_the_slot_it_was_moved_to() {
 /// A payment is paid back once, however often it is repeated.
 #[test]
 fn what_the_office_has_paid_back_is_not_paid_back_again() {
-    let mut record = opening("w", 0, &[1]);
+    let mut record = opening(&[1]);
     record.rules.hold_ms = Some(DAY_MS);
-    let mut ledger = Ledger::with(vec![record]);
+    let mut ledger = LiveLedger::with(vec![record]);
     let held = book(&mut ledger, 1, "s0");
     let reference = || Some("inv-1".into());
     let paid = change(&mut ledger, held, ChangeKind::Confirm { reference: reference() });

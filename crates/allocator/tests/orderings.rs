@@ -6,18 +6,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ledger;
-
 use giliran_allocator::{
-    BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Numbered, Settled,
-    StateChange,
+    ChangeKind, ChangeOutcome, ChangeRequest, Decision, Numbered, Settled, StateChange,
 };
+use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::answer::{Reason, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{Entry, OpeningRecord, ReturnRule, Rules};
 use giliran_wire::request::Choice;
-use giliran_wire::{BookingId, Digest, Pseudonym, Text};
-use ledger::{Ledger, NOW, opening, person};
+use giliran_wire::{BookingId, Pseudonym, Text, Timestamp};
+
+const NOW: Timestamp = LiveLedger::NOW;
 
 /// Steps of every sequence.
 const LENGTH: u32 = 6;
@@ -97,34 +96,19 @@ impl Model {
 }
 
 struct World {
-    ledger: Ledger,
+    ledger: LiveLedger,
     ours: BookingId,
     asked: u32,
 }
 
-fn decide(ledger: &Ledger, who: Pseudonym) -> Decision {
-    let choices = [Choice { office: Text::from("batam"), date: None, session: None }];
-    ledger.keeper.book().decide(
-        &BookingRequest {
-            request_id: "r",
-            applicants: &[who],
-            content: Digest([1; 16]),
-            choices: &choices,
-            opening: None,
-            expires_at: None,
-            account: None,
-            channel: None,
-            reference: None,
-            vouched: false,
-            wait: false,
-        },
-        NOW,
-    )
+fn decide(ledger: &LiveLedger, who: Pseudonym) -> Decision {
+    let choices = [Choice { office: Text::from("o"), date: None, session: None }];
+    ledger.keeper.book().decide(&request("r", &[who], &choices), NOW)
 }
 
 impl World {
     fn new() -> Self {
-        let record = opening("w", 0, &[1]);
+        let record = opening(&[1]);
         let delayed = ReturnRule::Delayed { from_ms: 10, to_ms: 10 };
         let rules = Rules {
             hold_ms: Some(HOLD_MS),
@@ -132,7 +116,7 @@ impl World {
             expired: delayed,
             ..record.rules
         };
-        let ledger = Ledger::with(vec![OpeningRecord { rules, ..record }]);
+        let ledger = LiveLedger::with(vec![OpeningRecord { rules, ..record }]);
         let mut world = Self { ledger, ours: BookingId::from_random(0), asked: 0 };
         world.book(person(0));
         world

@@ -7,16 +7,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ledger;
-
 use giliran_allocator::{
     BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Settled,
 };
+use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, OpeningRecord, ReturnRule};
 use giliran_wire::request::Choice;
-use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};
-use ledger::{Ledger, NOW, opening, person};
+use giliran_wire::{BookingId, Pseudonym, Text, Timestamp};
+
+const NOW: Timestamp = LiveLedger::NOW;
 
 const TRIALS: u64 = 400;
 const HONEST: u64 = 9;
@@ -40,33 +40,21 @@ impl Random {
 
 /// One office, one place, one broker who has it.
 struct Market {
-    ledger: Ledger,
+    ledger: LiveLedger,
     random: Random,
     held: BookingId,
 }
 
 fn asks(who: Pseudonym, wait: bool, use_it: impl FnOnce(&BookingRequest<'_>)) {
-    let choices = [Choice { office: Text::from("batam"), date: None, session: None }];
-    use_it(&BookingRequest {
-        request_id: "r",
-        applicants: &[who],
-        content: Digest([1; 16]),
-        choices: &choices,
-        opening: None,
-        expires_at: None,
-        account: None,
-        channel: None,
-        reference: None,
-        vouched: false,
-        wait,
-    });
+    let choices = [Choice { office: Text::from("o"), date: None, session: None }];
+    use_it(&BookingRequest { wait, ..request("r", &[who], &choices) });
 }
 
 impl Market {
     fn new(seed: u64, cancelled: ReturnRule) -> Self {
-        let record = opening("w", 0, &[1]);
+        let record = opening(&[1]);
         let rules = giliran_wire::ledger::Rules { cancelled, ..record.rules.clone() };
-        let ledger = Ledger::with(vec![OpeningRecord { rules, ..record }]);
+        let ledger = LiveLedger::with(vec![OpeningRecord { rules, ..record }]);
         let mut market = Self { ledger, random: Random(seed), held: BookingId::from_random(0) };
         assert!(market.book(person(0)));
         market

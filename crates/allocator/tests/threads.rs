@@ -11,18 +11,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ledger;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered, Pending, Settled};
+use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
 use giliran_wire::request::Choice;
-use giliran_wire::{BookingId, Digest, Pseudonym, Text};
-use ledger::{Ledger, NOW, opening, person};
+use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};
+
+const NOW: Timestamp = LiveLedger::NOW;
 
 const THREADS: u64 = 4;
 /// The slot that nobody asks for who does not name it.
@@ -56,23 +56,15 @@ impl Request {
             .sessions
             .iter()
             .map(|session| Choice {
-                office: Text::from("batam"),
+                office: Text::from("o"),
                 date: None,
                 session: session.map(|i| Text::from(format!("s{i}"))),
             })
             .collect();
         let ask = BookingRequest {
-            request_id: &self.id,
-            applicants: &self.people,
             content: self.content(),
-            choices: &choices,
-            opening: None,
-            expires_at: None,
             account: self.account,
-            channel: None,
-            reference: None,
-            vouched: false,
-            wait: false,
+            ..request(&self.id, &self.people, &choices)
         };
         book.decide(&ask, NOW)
     }
@@ -99,7 +91,12 @@ struct Answer {
 
 /// Puts what is decided into blocks, and gives up every `every`-th block and
 /// grant, until all senders are gone.
-fn keep(ledger: &mut Ledger, granted: &Receiver<Pending<Grant>>, random: &mut Random, every: u64) {
+fn keep(
+    ledger: &mut LiveLedger,
+    granted: &Receiver<Pending<Grant>>,
+    random: &mut Random,
+    every: u64,
+) {
     let mut ids = 1u128;
     loop {
         let mut grants = match granted.recv() {
@@ -172,7 +169,7 @@ fn ask_all(
     answers
 }
 
-fn run(ledger: &mut Ledger, seed: u64, every: u64, requests: Vec<Vec<Request>>) -> Vec<Answer> {
+fn run(ledger: &mut LiveLedger, seed: u64, every: u64, requests: Vec<Vec<Request>>) -> Vec<Answer> {
     let book = Arc::clone(ledger.keeper.book());
     let (send, granted) = sync_channel(256);
     std::thread::scope(|scope| {
@@ -196,7 +193,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn read(ledger: &Ledger) -> Self {
+    fn read(ledger: &LiveLedger) -> Self {
         let mut grants = Vec::new();
         for (i, bytes) in ledger.blocks.iter().enumerate() {
             for entry in giliran_wire::ledger::Block::open(bytes).unwrap().0.entries {
@@ -227,7 +224,7 @@ impl Facts {
 }
 
 /// After everything is settled nothing is held that is not durable.
-fn check_nothing_leaked(ledger: &Ledger, facts: &Facts, quotas: &[u16]) {
+fn check_nothing_leaked(ledger: &LiveLedger, facts: &Facts, quotas: &[u16]) {
     let openings = ledger.keeper.book().openings();
     for (slot, quota) in quotas.iter().enumerate() {
         let slot = slot as u32;
@@ -243,7 +240,7 @@ fn check_nothing_leaked(ledger: &Ledger, facts: &Facts, quotas: &[u16]) {
 #[test]
 fn a_million_for_a_thousand() {
     const QUOTA: u16 = 1_000;
-    let mut ledger = Ledger::with(vec![opening("w", 0, &[QUOTA])]);
+    let mut ledger = LiveLedger::with(vec![opening(&[QUOTA])]);
     let request = |i: u64| Request {
         id: "r".into(),
         people: vec![Pseudonym::from_bytes(
@@ -362,11 +359,11 @@ fn families_that_overlap_get_what_the_ledger_says() {
     const LIMIT: u32 = 6;
     let quotas = [40, 1, 2, 7, 20, 20, 3, 60, 1_000];
     for seed in 0..12 {
-        let mut record = opening("w", 0, &quotas);
+        let mut record = opening(&quotas);
         record.rules.max_per_account = Some(LIMIT);
         // Never asked for while threads compete: it is for the check at the end.
         record.offices[0].sessions[SPARE].explicit = true;
-        let mut ledger = Ledger::with(vec![record]);
+        let mut ledger = LiveLedger::with(vec![record]);
         let answers = run(&mut ledger, seed, 4, families(seed, 400, SPARE));
 
         let facts = Facts::read(&ledger);
@@ -387,7 +384,7 @@ fn families_that_overlap_get_what_the_ledger_says() {
 
 /// No claim and no account's place is left behind: whoever has no booking can
 /// still get one, and every account can be filled to its limit.
-fn check_claims_and_accounts(ledger: &Ledger, facts: &Facts, limit: u32, people: u64) {
+fn check_claims_and_accounts(ledger: &LiveLedger, facts: &Facts, limit: u32, people: u64) {
     let book = ledger.keeper.book();
     let alone = |who, account| {
         let request = Request {

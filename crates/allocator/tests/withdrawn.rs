@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod ledger;
-
 use giliran_allocator::StateMachine;
+use giliran_testkit::{LiveLedger, opening, person};
 use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, ReturnRule};
 use giliran_wire::{BookingId, Digest};
-use ledger::{Ledger, opening, person};
 
 /// As many as are known.
 const KNOWN: u64 = 1 << 14;
@@ -35,9 +33,9 @@ fn entered(i: u64) -> Entry {
 
 #[test]
 fn of_withdrawn_entries_the_last_are_known() {
-    let mut record = opening("w", 0, &[1]);
+    let mut record = opening(&[1]);
     record.rules.cancelled = ReturnRule::At { minutes: vec![420] };
-    let mut ledger = Ledger::with(vec![record]);
+    let mut ledger = LiveLedger::with(vec![record]);
     let all: Vec<u64> = (0..KNOWN + 10).collect();
     for some in all.chunks(1_000) {
         ledger.append(some.iter().map(|i| entered(*i)).collect());

@@ -1,7 +1,8 @@
 //! What a history is made of, and how it is drawn.
 
+use giliran_testkit::{rules, session};
 use giliran_wire::ledger::{
-    BookableUntil, Leftovers, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot,
+    BookableUntil, Leftovers, Office, OpeningRecord, ReturnRule, Rules, Session, Slot,
 };
 use giliran_wire::{Date, Pseudonym, Timestamp};
 use proptest::prelude::*;
@@ -149,11 +150,10 @@ pub(crate) enum StateChange {
 }
 
 pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -> OpeningRecord {
-    let session = |(i, (restricted, explicit)): (usize, &(bool, bool))| Session {
-        id: SESSIONS[i].into(),
-        label: String::new(),
+    let as_drawn = |(i, (restricted, explicit)): (usize, &(bool, bool))| Session {
         restricted: *restricted,
         explicit: *explicit,
+        ..session(SESSIONS[i])
     };
     let offices: Vec<Office> = spec
         .offices
@@ -162,7 +162,7 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
         .map(|(i, sessions)| Office {
             id: OFFICES[i].into(),
             name: String::new(),
-            sessions: sessions.iter().enumerate().map(session).collect(),
+            sessions: sessions.iter().enumerate().map(as_drawn).collect(),
         })
         .collect();
     let mut slots: Vec<Slot> = Vec::new();
@@ -189,7 +189,6 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
         opens_at,
         closes_at: opens_at.plus_millis(spec.lasts),
         rules: Rules {
-            order: Order::FirstCome,
             max_party: spec.max_party,
             max_per_account: spec.max_per_account,
             hold_ms: spec.hold_ms,
@@ -200,6 +199,7 @@ pub(crate) fn opening_record(spec: &OpeningSpec, ordinal: u32, now: Timestamp) -
             bookable_until: spec.bookable_until,
             max_bookings: spec.max_bookings,
             leftovers: spec.leftovers,
+            ..rules()
         },
         offices,
         slots,

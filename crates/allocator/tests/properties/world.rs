@@ -6,15 +6,12 @@ use giliran_allocator::{
     Allocator, ChangeKind, ChangeRequest, Decision, FoldError, Folded, Settled, StateChange,
     StateMachine, WaitlistDraw,
 };
+use giliran_testkit::{genesis, next_block, take_over};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{
-    Adjust, Adjustment, Block, DrawEntryRecord, Entry, FORMAT, Genesis, Grant, TakeOver,
-};
+use giliran_wire::ledger::{Adjust, Adjustment, Block, DrawEntryRecord, Entry, Grant};
 use giliran_wire::request::{self, Choice};
-use giliran_wire::{
-    BlockHash, BookingId, KeyFingerprint, LedgerId, Pseudonym, Text, Timestamp, WriterNonce,
-};
+use giliran_wire::{BlockHash, BookingId, Pseudonym, Text, Timestamp, WriterNonce};
 use proptest::sample::Index;
 
 use crate::history::{
@@ -76,14 +73,7 @@ impl World {
             doubted: None,
             ids: 0,
         };
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([7; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        let block = world.block(0, vec![Entry::Genesis(genesis)]);
+        let block = world.block(0, vec![Entry::Genesis(genesis())]);
         world.fold_next(&block);
         world.take_over();
         world
@@ -100,17 +90,8 @@ impl World {
 
     pub(crate) fn block(&self, epoch: u64, entries: Vec<Entry>) -> Block {
         let chain = self.keeper.chain();
-        Block {
-            format: FORMAT,
-            ledger: LedgerId([5; 16]),
-            generation: 1,
-            number: chain.number + 1,
-            epoch,
-            writer: WriterNonce([self.writer; 16]),
-            time: self.now.max(chain.time),
-            previous: chain.hash,
-            entries,
-        }
+        let (writer, time) = (WriterNonce([self.writer; 16]), self.now.max(chain.time));
+        Block { epoch, writer, time, ..next_block(chain, entries) }
     }
 
     /// The position that answers name: the last one that is beyond doubt.
@@ -127,7 +108,7 @@ impl World {
 
     fn take_over(&mut self) {
         self.writer += 1;
-        let block = self.block(self.keeper.chain().epoch + 1, vec![take_over()]);
+        let block = self.block(self.keeper.chain().epoch + 1, vec![Entry::TakeOver(take_over())]);
         self.commit_block(block, &[]);
     }
 
@@ -487,7 +468,7 @@ impl World {
     /// up, as whoever is deposed does.
     fn deposed(&mut self, which: Index) {
         self.give_up_block();
-        let mut entries = vec![take_over()];
+        let mut entries = vec![Entry::TakeOver(take_over())];
         let mut requests = vec![None];
         let mut other = self.replayed().unwrap();
         let mut bits = 0;
@@ -602,10 +583,6 @@ fn choices(
         },
     };
     specs.into_iter().map(choice).collect()
-}
-
-fn take_over() -> Entry {
-    Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
 }
 
 fn changed(mut request: Request, change: ChangeOutcome) -> Request {

@@ -67,7 +67,7 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("rusqlite", &["persist"]),
     ("rustls", &["persist"]),
     ("signal-hook", &["xtask"]),
-    ("tokio-postgres", &["persist"]),
+    ("tokio-postgres", &["persist", FOR_TESTS]),
     ("tokio-postgres-rustls", &["persist"]),
     ("tracing-subscriber", &["cli"]),
 ];

@@ -1,0 +1,51 @@
+//! People, what they ask for, what they are granted.
+
+use giliran_allocator::BookingRequest;
+use giliran_wire::ledger::{Grant, Seat};
+use giliran_wire::request::Choice;
+use giliran_wire::{BookingId, Digest, Pseudonym};
+
+/// The pseudonym of the person of this number, spread as real ones are.
+pub fn person(number: u64) -> Pseudonym {
+    let hash = blake3::hash(&number.to_le_bytes());
+    Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
+}
+
+/// A request for any opening, without an end, an account, a channel or a reference, by
+/// somebody who does not wait.
+pub fn request<'a>(
+    request_id: &'a str,
+    applicants: &'a [Pseudonym],
+    choices: &'a [Choice<'a>],
+) -> BookingRequest<'a> {
+    BookingRequest {
+        request_id,
+        applicants,
+        content: Digest([1; 16]),
+        choices,
+        opening: None,
+        expires_at: None,
+        account: None,
+        channel: None,
+        reference: None,
+        vouched: false,
+        wait: false,
+    }
+}
+
+/// A grant on record: booking and request `r<number>` of this number, of one person, in
+/// opening 0, without a hold.
+pub fn grant(number: u64, slot: u32, seat: Seat) -> Grant {
+    Grant {
+        booking: BookingId::from_random(number.into()),
+        opening: 0,
+        slot,
+        seats: vec![seat],
+        request_id: format!("r{number}"),
+        content: Digest([0; 16]),
+        reference: None,
+        account: None,
+        channel: None,
+        hold_expires_at: None,
+    }
+}
