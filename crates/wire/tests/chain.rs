@@ -7,31 +7,24 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use giliran_testkit::{self as testkit, LEDGER, genesis_block, next_block};
 use giliran_wire::ledger::{
-    Alien, Block, Chain, Doubt, Entry, FORMAT, Genesis, Reading, Rebuilt, Seal, SnapshotPart,
-    Stage, TakeOver,
+    Alien, Block, Chain, Doubt, Entry, FORMAT, Genesis, Reading, Rebuilt, Seal, SnapshotPart, Stage,
 };
-use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const LEDGER: LedgerId = LedgerId([5; 16]);
 const OTHER: LedgerId = LedgerId([6; 16]);
 /// Where the second generation's stream begins.
 const FIRST: u64 = 100;
 
 fn genesis(continues: Option<BlockHash>) -> Entry {
-    Entry::Genesis(Genesis {
-        prefix: "giliran.v1".into(),
-        applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
-        continues,
-        rebuilt: None,
-    })
+    Entry::Genesis(Genesis { continues, ..testkit::genesis() })
 }
 
 fn take_over() -> Entry {
-    Entry::TakeOver(TakeOver { engine: "e".into(), release: "0".into(), forced: None })
+    Entry::TakeOver(testkit::take_over())
 }
 
 fn fact() -> Entry {
@@ -49,9 +42,7 @@ impl History {
     /// Genesis, a take-over and a fact.
     fn new() -> Self {
         let mut history = Self { chain: Chain::new(), blocks: Vec::new() };
-        let first = Block { epoch: 0, ..history.next(vec![genesis(None)]) };
-        let first = Block { ledger: LEDGER, writer: WriterNonce([0; 16]), ..first };
-        history.write(&first);
+        history.write(&genesis_block(LEDGER, history.chain.time));
         history.take_over(1);
         history.write(&history.next(vec![fact()]));
         history
@@ -59,17 +50,7 @@ impl History {
 
     /// The block that fits.
     fn next(&self, entries: Vec<Entry>) -> Block {
-        Block {
-            format: FORMAT,
-            ledger: LEDGER,
-            generation: self.chain.generation,
-            number: self.chain.number + 1,
-            epoch: self.chain.epoch,
-            writer: self.chain.writer,
-            time: self.chain.time,
-            previous: self.chain.hash,
-            entries,
-        }
+        next_block(&self.chain, entries)
     }
 
     fn by(&self, writer: u8) -> Block {
