@@ -214,10 +214,9 @@ fn bookable_until(record: &OpeningRecord, slot: u32) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use giliran_wire::Digest;
-    use giliran_wire::ledger::{
-        BookableUntil, Office, Order, ReturnRule, Rules, Seat, Session, Slot,
-    };
+    use giliran_testkit::{self as testkit, office, opening, rules, slot};
+
+    use giliran_wire::ledger::{Rules, Seat, Slot};
 
     use super::super::Verdict;
     use super::*;
@@ -229,50 +228,30 @@ mod tests {
     }
 
     fn record(ordinal: u32) -> OpeningRecord {
-        let session =
-            Session { id: "all".into(), label: String::new(), restricted: false, explicit: false };
         OpeningRecord {
             ordinal,
             id: format!("w{ordinal}"),
-            timezone: "UTC".into(),
             opens_at: Timestamp::from_millis(1_000),
             closes_at: Timestamp::from_millis(5_000),
             rules: Rules {
-                order: Order::FirstCome,
-                max_party: 5,
                 max_per_account: Some(2),
                 hold_ms: Some(8_000),
-                cancelled: ReturnRule::Immediate,
-                expired: ReturnRule::Immediate,
-                across_openings: false,
                 max_changes: 1,
-                bookable_until: BookableUntil::DayBegins,
                 max_bookings: 2,
-                leftovers: Leftovers::None,
+                ..rules()
             },
-            offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
-            slots: vec![Slot {
-                office: 0,
-                session: 0,
-                date: "2026-12-01".parse().unwrap(),
-                quota: 9,
-                bookable_until: UNTIL,
-            }],
+            offices: vec![office("o", &["all"])],
+            slots: vec![Slot { bookable_until: UNTIL, ..slot(0, 0, "2026-12-01", 9) }],
+            ..opening(&[])
         }
     }
 
     fn grant(i: u8, account: Option<u8>, hold_ms: i64) -> Grant {
         Grant {
             booking: BookingId::from_random(u128::from(i) << 64),
-            opening: 0,
-            slot: 0,
-            seats: vec![Seat { applicant: who(i % 10), number: i.into() }],
-            request_id: format!("r{i}"),
-            content: Digest([0; 16]),
-            reference: None,
             account: account.map(|account| who(100 + account)),
-            channel: None,
             hold_expires_at: Some(Timestamp::from_millis(hold_ms)),
+            ..testkit::grant(i.into(), 0, Seat { applicant: who(i % 10), number: i.into() })
         }
     }
 

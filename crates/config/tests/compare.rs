@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_allocator::StateMachine;
 use giliran_config::{Config, parse};
-use giliran_wire::ledger::{
-    Adjust, Adjustment, Block, Entry, FORMAT, Genesis, OpeningRecord, TakeOver,
-};
-use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+use giliran_testkit::LedgerBuilder;
+use giliran_wire::Timestamp;
+use giliran_wire::ledger::{Adjust, Adjustment, Entry, OpeningRecord};
 
 const NOW: &str = "2026-11-27T08:00:00Z";
 const HORIZON_MS: u64 = 14 * 24 * 3_600_000;
@@ -35,49 +33,17 @@ fn at(text: &str) -> Timestamp {
 
 /// A ledger with these openings, and what an operator made of the first.
 struct Record {
-    keeper: StateMachine,
+    ledger: LedgerBuilder,
 }
 
 impl Record {
     fn of(openings: Vec<OpeningRecord>) -> Self {
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        let mut record = Self { keeper: StateMachine::new() };
-        record.write(Entry::Genesis(genesis));
-        let engine = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
-        record.write(Entry::TakeOver(engine));
-        for (ordinal, opening) in openings.into_iter().enumerate() {
-            let opening = OpeningRecord { ordinal: ordinal as u32, ..opening };
-            record.write(Entry::Opening(Box::new(opening)));
-        }
-        record
-    }
-
-    fn write(&mut self, entry: Entry) {
-        let chain = self.keeper.chain();
-        let seq = chain.seq + 1;
-        let block = Block {
-            format: FORMAT,
-            ledger: LedgerId([1; 16]),
-            generation: 1,
-            number: seq,
-            epoch: u64::from(seq > 1),
-            writer: WriterNonce([u8::from(seq > 1); 16]),
-            time: at(NOW),
-            previous: if seq == 1 { BlockHash::ZERO } else { chain.hash },
-            entries: vec![entry],
-        };
-        self.keeper.fold(seq, &block.seal().bytes).unwrap();
+        Self { ledger: LedgerBuilder::with(openings, at(NOW)) }
     }
 
     fn adjust(&mut self, change: Adjustment) {
         let (operator, reason) = ("siti".into(), "flood".into());
-        self.write(Entry::Adjust(Adjust { opening: 0, operator, reason, change }));
+        self.ledger.append(vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     }
 
     /// What a file says otherwise, a line each, and which openings it adds.
@@ -87,8 +53,9 @@ impl Record {
     }
 
     fn beside_config(&self, config: &Config, now: &str) -> (String, Vec<String>) {
-        let openings = self.keeper.book().openings();
-        let known = |id: &str| self.keeper.knows_opening(id);
+        let keeper = self.ledger.folded();
+        let openings = keeper.book().openings();
+        let known = |id: &str| keeper.knows_opening(id);
         let compared = config.compare(at(now), HORIZON_MS, &openings, known);
         let findings: Vec<String> = compared.findings.iter().map(ToString::to_string).collect();
         (findings.join("\n"), compared.new.into_iter().map(|record| record.id).collect())
@@ -235,7 +202,8 @@ fn a_slot_belongs_to_one_opening() {
 fn an_id_of_an_opening_that_has_left_memory_is_not_used_again() {
     let record = Record::of(Vec::new());
     let config = parse(FILE, "g.toml").unwrap();
-    let openings = record.keeper.book().openings();
+    let keeper = record.ledger.folded();
+    let openings = keeper.book().openings();
     let at_once = |now: &str| config.compare(at(now), HORIZON_MS, &openings, |id| id == "a");
     let compared = at_once(NOW);
     assert_eq!(compared.new, []);

@@ -1,11 +1,11 @@
 //! Ledgers written out by hand, and what they must come to.
 
+use giliran_testkit::{LedgerBuilder, genesis, office, rules, slot, take_over};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, Block, BookableUntil, Cancel, CancelCause, Chain, Confirm, DrawEntryRecord,
-    DrawRecord, Entry, Expire, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
-    Reading, RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seat,
-    Session, Slot, TakeOver,
+    Adjust, Adjustment, Block, Cancel, CancelCause, Chain, Confirm, DrawEntryRecord, DrawRecord,
+    Entry, Expire, Genesis, Grant, Office, OpeningRecord, Order, RejectionCount, RejectionDigest,
+    Released, Reschedule, ReturnRule, Rules, Seat,
 };
 use giliran_wire::{
     BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
@@ -20,28 +20,22 @@ use crate::gateway_log::Line;
 pub(super) const OPENS: i64 = 1_795_762_800_000;
 
 /// A ledger in memory.
-pub(super) struct Ledger {
-    pub(super) blocks: Vec<Vec<u8>>,
-    chain: Chain,
-}
+pub(super) struct Ledger(LedgerBuilder);
 
 impl Ledger {
     /// With these openings on record, none open.
     pub(super) fn with(records: Vec<OpeningRecord>) -> Self {
-        let mut ledger = Self { blocks: Vec::new(), chain: Chain::new() };
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([7; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        ledger.append(-9_000, vec![Entry::Genesis(genesis)]);
-        let take_over = TakeOver { engine: "test".into(), release: "0".into(), forced: None };
-        ledger.append(-9_000, vec![Entry::TakeOver(take_over)]);
-        let records = records.into_iter().map(|record| Entry::Opening(Box::new(record)));
-        ledger.append(-9_000, records.collect());
-        ledger
+        let now = Timestamp::from_millis(OPENS - 9_000);
+        let mut ledger = LedgerBuilder { chain: Chain::new(), blocks: Vec::new(), now };
+        // Ids written out, as the shipped example of a statement has them.
+        let applicant_key = KeyFingerprint([7; 16]);
+        let genesis = Entry::Genesis(Genesis { applicant_key, ..genesis() });
+        let (id, writer) = (LedgerId([5; 16]), WriterNonce([3; 16]));
+        ledger.write(&Block { ledger: id, epoch: 0, writer, ..ledger.next(vec![genesis]) });
+        let entries = vec![Entry::TakeOver(take_over())];
+        ledger.write(&Block { epoch: 1, ..ledger.next(entries) });
+        ledger.append(records.into_iter().map(|of| Entry::Opening(Box::new(of))).collect());
+        Self(ledger)
     }
 
     /// One open opening of two slots, of 3 and 2 places.
@@ -53,28 +47,13 @@ impl Ledger {
 
     /// A block, so many ms from the opening.
     pub(super) fn append(&mut self, ms: i64, entries: Vec<Entry>) -> u64 {
-        let seq = self.blocks.len() as u64 + 1;
-        let block = Block {
-            format: FORMAT,
-            ledger: LedgerId([5; 16]),
-            generation: 1,
-            number: self.chain.number + 1,
-            epoch: u64::from(seq > 1),
-            writer: WriterNonce([3; 16]),
-            time: Timestamp::from_millis(OPENS + ms),
-            previous: self.chain.hash,
-            entries,
-        };
-        let bytes = block.seal().bytes;
-        let reading = self.chain.read_bytes(seq, &bytes).unwrap();
-        assert!(matches!(reading, Reading::Valid(_)), "{reading:?}");
-        self.blocks.push(bytes);
-        seq
+        self.0.now = Timestamp::from_millis(OPENS + ms);
+        self.0.append(entries)
     }
 
     pub(super) fn read(&self, opening: &str) -> Result<RecordedOpening, RecordedError> {
         let mut reader = Reader::new(opening);
-        for (i, bytes) in self.blocks.iter().enumerate() {
+        for (i, bytes) in self.0.blocks.iter().enumerate() {
             reader.block(i as u64 + 1, bytes)?;
         }
         reader.end()
@@ -86,16 +65,6 @@ impl Ledger {
 }
 
 pub(super) fn record(ordinal: u32, id: &str) -> OpeningRecord {
-    let session =
-        Session { id: "all".into(), label: String::new(), restricted: false, explicit: false };
-    let office = Office { id: "batam".into(), name: "Batam".into(), sessions: vec![session] };
-    let slot = |date: &str, quota| Slot {
-        office: 0,
-        session: 0,
-        date: date.parse().unwrap(),
-        quota,
-        bookable_until: Timestamp::LATEST,
-    };
     OpeningRecord {
         ordinal,
         id: id.into(),
@@ -103,20 +72,12 @@ pub(super) fn record(ordinal: u32, id: &str) -> OpeningRecord {
         opens_at: Timestamp::from_millis(OPENS),
         closes_at: Timestamp::from_millis(OPENS + 600_000),
         rules: Rules {
-            order: Order::FirstCome,
             max_party: 2,
-            max_per_account: None,
-            hold_ms: None,
-            cancelled: ReturnRule::Immediate,
             expired: ReturnRule::Delayed { from_ms: 60_000, to_ms: 60_000 },
-            across_openings: false,
-            max_changes: u16::MAX,
-            bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
+            ..rules()
         },
-        offices: vec![office],
-        slots: vec![slot("2026-11-30", 3), slot("2026-12-01", 2)],
+        offices: vec![Office { name: "Batam".into(), ..office("batam", &["all"]) }],
+        slots: vec![slot(0, 0, "2026-11-30", 3), slot(0, 0, "2026-12-01", 2)],
     }
 }
 
