@@ -161,71 +161,52 @@ fn whom(change: &StateChange) -> String {
 
 #[cfg(test)]
 mod tests {
+    use giliran_testkit::{self as testkit, LEDGER, LedgerBuilder, session, slot, take_over};
     use giliran_wire::ledger::{
-        Block, BookableUntil, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, FORMAT,
-        Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Reschedule, ReturnRule, Rules,
-        Seat, Session, Slot, TakeOver,
+        Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, Grant, Office,
+        OpeningRecord, Reschedule, Seat, Session,
     };
-    use giliran_wire::{BlockHash, BookingId, Digest, KeyFingerprint, LedgerId};
-    use giliran_wire::{Pseudonym, WriterNonce};
+    use giliran_wire::{BookingId, Digest, Pseudonym, WriterNonce};
 
     use super::*;
 
-    const LEDGER: LedgerId = LedgerId([7; 16]);
     const CLOSES: i64 = 1_000_000;
 
     /// Writes blocks as an engine does, and folds them.
     struct Bench {
         changes: EventBuilder,
         after: Option<EventId>,
-        next: Block,
-        seq: u64,
+        ledger: LedgerBuilder,
     }
 
     impl Bench {
         fn new(after: Option<(u64, u32)>) -> Self {
-            let genesis = Genesis {
-                prefix: "giliran.v1".into(),
-                applicant_key: KeyFingerprint([0; 16]),
-                release: "0".into(),
-                continues: None,
-                rebuilt: None,
-            };
-            let next = Block {
-                format: FORMAT,
-                ledger: LEDGER,
-                generation: 1,
-                number: 1,
-                epoch: 0,
-                writer: WriterNonce([0; 16]),
-                time: Timestamp::from_millis(5),
-                previous: BlockHash::ZERO,
-                entries: Vec::new(),
-            };
             let after = after.map(|(seq, n)| EventId { ledger: LEDGER, seq, n });
             let changes = EventBuilder::new(Namespace::default(), 1);
-            let mut bench = Self { changes, after, next, seq: 0 };
-            bench.block(vec![Entry::Genesis(genesis)]).unwrap();
-            bench.next.epoch = 1;
-            bench.next.writer = WriterNonce([1; 16]);
-            bench.block(vec![take_over(), opening(0), Entry::Opened { opening: 0 }]).unwrap();
+            let ledger = LedgerBuilder::new(LEDGER, Timestamp::from_millis(5));
+            let mut bench = Self { changes, after, ledger };
+            bench.fold(1).unwrap();
+            let writer = WriterNonce([1; 16]);
+            let entries =
+                vec![Entry::TakeOver(take_over()), opening(0), Entry::Opened { opening: 0 }];
+            bench.ledger.write(&Block { epoch: 1, writer, ..bench.ledger.next(entries) });
+            bench.fold(2).unwrap();
             bench
         }
 
+        fn fold(&mut self, seq: u64) -> Result<Vec<Outgoing>, FeedError> {
+            self.changes.fold(seq, &self.ledger.blocks[seq as usize - 1], self.after)
+        }
+
         fn block(&mut self, entries: Vec<Entry>) -> Result<Vec<Outgoing>, FeedError> {
-            let sealed = Block { entries, ..self.next.clone() }.seal();
-            self.next.previous = sealed.hash;
-            self.next.number += 1;
-            self.seq += 1;
-            self.changes.fold(self.seq, &sealed.bytes, self.after)
+            let seq = self.ledger.append(entries);
+            self.fold(seq)
         }
 
         /// A block of a writer that was deposed.
         fn void_block(&mut self, entries: Vec<Entry>) -> Result<Vec<Outgoing>, FeedError> {
-            let writer = WriterNonce([9; 16]);
-            let sealed = Block { entries, writer, ..self.next.clone() }.seal();
-            self.seq += 1;
-            self.changes.fold(self.seq, &sealed.bytes, self.after)
+            let seq = self.ledger.void(entries);
+            self.fold(seq)
         }
 
         fn places(&mut self, horizon: i64) -> Vec<String> {
@@ -236,47 +217,21 @@ mod tests {
         }
     }
 
-    fn take_over() -> Entry {
-        Entry::TakeOver(TakeOver { engine: "test".into(), release: "0".into(), forced: None })
-    }
-
     fn opening(ordinal: u32) -> Entry {
-        let session = Session {
-            id: "all".into(),
-            label: "All day".into(),
-            restricted: false,
-            explicit: false,
-        };
-        let office =
-            Office { id: "harbour".into(), name: "Harbour".into(), sessions: vec![session] };
-        let slot = |date: &str| Slot {
-            office: 0,
-            session: 0,
-            date: date.parse().unwrap(),
-            quota: 10,
-            bookable_until: Timestamp::LATEST,
-        };
+        let session = Session { label: "All day".into(), ..session("all") };
         Entry::Opening(Box::new(OpeningRecord {
             ordinal,
             id: format!("week-{ordinal}"),
             timezone: "Asia/Jakarta".into(),
             opens_at: Timestamp::from_millis(1),
             closes_at: Timestamp::from_millis(CLOSES),
-            rules: Rules {
-                order: Order::FirstCome,
-                max_party: 5,
-                max_per_account: None,
-                hold_ms: None,
-                cancelled: ReturnRule::Immediate,
-                expired: ReturnRule::Immediate,
-                across_openings: false,
-                max_changes: u16::MAX,
-                bookable_until: BookableUntil::DayBegins,
-                max_bookings: u16::MAX,
-                leftovers: Leftovers::None,
-            },
-            offices: vec![office],
-            slots: vec![slot("2026-11-30"), slot("2026-12-01")],
+            offices: vec![Office {
+                id: "harbour".into(),
+                name: "Harbour".into(),
+                sessions: vec![session],
+            }],
+            slots: vec![slot(0, 0, "2026-11-30", 10), slot(0, 0, "2026-12-01", 10)],
+            ..testkit::opening(&[])
         }))
     }
 
@@ -285,18 +240,9 @@ mod tests {
     }
 
     fn grant(slot: u32, number: u16) -> Grant {
-        Grant {
-            booking: booking(number),
-            opening: 0,
-            slot,
-            seats: vec![Seat { applicant: Pseudonym::from_bytes([number as u8; 16]), number }],
-            request_id: format!("request-{number}"),
-            content: Digest([0; 16]),
-            reference: None,
-            account: None,
-            channel: None,
-            hold_expires_at: None,
-        }
+        let seat = Seat { applicant: Pseudonym::from_bytes([number as u8; 16]), number };
+        let request_id = format!("request-{number}");
+        Grant { request_id, ..testkit::grant(number.into(), slot, seat) }
     }
 
     /// What is told of a slot that so many places of its ten are free of.
@@ -370,8 +316,8 @@ mod tests {
     #[test]
     fn a_foreign_message_is_skipped_and_told_of() {
         let mut bench = Bench::new(None);
-        bench.seq += 1;
-        let events = bench.changes.fold(bench.seq, b"no block", None).unwrap();
+        bench.ledger.message(b"no block".into());
+        let events = bench.fold(3).unwrap();
         assert!(events.is_empty() && bench.changes.chain().doubt.is_some());
         assert_eq!(bench.changes.chain().position().seq, 2);
         assert_eq!(ids(&bench.block(vec![Entry::Grant(grant(0, 2))]).unwrap()), [(4, 0)]);
@@ -453,8 +399,9 @@ mod tests {
     #[test]
     fn damage_stops_the_feed() {
         let mut bench = Bench::new(None);
-        bench.next.number += 1;
-        let error = bench.block(Vec::new()).unwrap_err();
+        let ahead = bench.ledger.next(Vec::new());
+        let ahead = Block { number: ahead.number + 1, ..ahead };
+        let error = bench.changes.fold(3, &ahead.seal().bytes, None).unwrap_err();
         assert!(matches!(error, FeedError::Ledger(_)), "{error}");
         let mut bench = Bench::new(None);
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
@@ -474,7 +421,7 @@ mod tests {
         assert_eq!(told, [places("2026-12-01", 8, 3)]);
         // Once its days are over, what was told of it is taken back, once.
         bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
-        bench.next.time = "2026-12-10T00:00:00Z".parse().unwrap();
+        bench.ledger.now = "2026-12-10T00:00:00Z".parse().unwrap();
         bench.block(Vec::new()).unwrap();
         assert_eq!(
             bench.places(0),

@@ -3,48 +3,53 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
-use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt;
 use giliran_feed::{Feed, FeedError};
 use giliran_nats::connection::{Login, connect};
 use giliran_nats::follower::{Progress, View};
 use giliran_nats::ledger::append::{AppendOutcome, Appender};
 use giliran_nats::ledger::{self, Ledger};
-use giliran_nats::server::{Server, ServerOptions, locate};
+use giliran_nats::server::ServerOptions;
 use giliran_nats::state::{Report, State};
+use giliran_testkit::{
+    self as testkit, Broker, LEDGER, genesis, next_block, session, slot, take_over,
+};
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::event::EventId;
-use giliran_wire::ledger::{
-    Block, BookableUntil, Entry, FORMAT, Genesis, Grant, Leftovers, Office, OpeningRecord, Order,
-    ReturnRule, Rules, Seat, Session, Slot, TakeOver,
-};
+use giliran_wire::ledger::{Block, Chain, Entry, Grant, Office, OpeningRecord, Seat, Session};
 use giliran_wire::subject::Namespace;
-use giliran_wire::{
-    BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
-};
+use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp, WriterNonce};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-const LEDGER: LedgerId = LedgerId([7; 16]);
 const SLOTS: u32 = 4;
 const QUOTA: u16 = 60_000;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A server, a ledger and its writer.
 struct Rig {
-    server: Server,
-    client: Client,
+    broker: Broker,
     ledger: Ledger,
     appender: Appender,
+    /// The sequence and the block that come next.
     next: Block,
     seq: u64,
     /// Ids of the events that the blocks call for, and the request each is of.
     expected: Vec<(EventId, String)>,
     granted: [u16; SLOTS as usize],
-    folder: tempfile::TempDir,
+}
+
+impl Deref for Rig {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
 }
 
 /// A feed that runs.
@@ -61,46 +66,21 @@ impl Rig {
 
     /// With more lines in the server's configuration.
     async fn start_with(more: &str, login: Login) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(ServerOptions {
-            binary: locate().unwrap(),
-            folder: folder.path().join("nats"),
-            port: None,
-            sync_always: true,
-            more: more.to_owned(),
-        });
-        let server = server.await.unwrap();
-        let client = connect(&server.url(), "test", &login).await.unwrap();
-        let genesis = Genesis {
-            prefix: Namespace::DEFAULT_PREFIX.to_owned(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "test".to_owned(),
-            continues: None,
-            rebuilt: None,
+        let change = |options: &mut ServerOptions| {
+            (options.sync_always, options.more) = (true, more.to_owned());
         };
-        let time = giliran_nats::clock::now();
-        let ledger =
-            ledger::init(&client, &Namespace::default(), genesis, LEDGER, time, 1).await.unwrap();
-        let appender = ledger.appender(&client).await.unwrap();
-        let (_, previous) = Block::open(&ledger.read_at(1).await.unwrap().unwrap()).unwrap();
-        let next = Block {
-            format: FORMAT,
-            ledger: LEDGER,
-            generation: 1,
-            number: 2,
-            epoch: 1,
-            writer: WriterNonce([1; 16]),
-            time,
-            previous,
-            entries: Vec::new(),
-        };
+        let broker = Broker::with(change, &login).await;
+        let (client, domain, time) = (&broker.client, &broker.domain, giliran_nats::clock::now());
+        let ledger = ledger::init(client, domain, genesis(), LEDGER, time, 1).await.unwrap();
+        let appender = ledger.appender(client).await.unwrap();
+        let mut chain = Chain::new();
+        chain.read_bytes(1, &ledger.read_at(1).await.unwrap().unwrap()).unwrap();
+        let next = next_block(&chain, Vec::new());
+        let next = Block { epoch: 1, writer: WriterNonce([1; 16]), ..next };
         let (expected, granted) = (Vec::new(), [0; SLOTS as usize]);
-        let mut rig =
-            Self { server, client, ledger, appender, next, seq: 1, expected, granted, folder };
-        let take_over =
-            TakeOver { engine: "test".to_owned(), release: "test".to_owned(), forced: None };
+        let mut rig = Self { broker, ledger, appender, next, seq: 1, expected, granted };
         let opened = Entry::Opened { opening: 0 };
-        rig.append(vec![Entry::TakeOver(take_over), Entry::Opening(opening(time)), opened]).await;
+        rig.append(vec![Entry::TakeOver(take_over()), Entry::Opening(opening(time)), opened]).await;
         rig
     }
 
@@ -139,17 +119,12 @@ impl Rig {
             let request_id = format!("request-{number}");
             self.expected
                 .push((EventId { ledger: LEDGER, seq: self.seq + 1, n }, request_id.clone()));
+            let seat = Seat { applicant: person(number), number: *granted };
+            let reference = Some("ref".to_owned());
             entries.push(Entry::Grant(Grant {
-                booking: BookingId::from_random(number.into()),
-                opening: 0,
-                slot,
-                seats: vec![Seat { applicant: person(number), number: *granted }],
                 request_id,
-                content: Digest([0; 16]),
-                reference: Some("ref".to_owned()),
-                account: None,
-                channel: None,
-                hold_expires_at: None,
+                reference,
+                ..testkit::grant(number, slot, seat)
             }));
         }
         self.append(entries).await;
@@ -261,42 +236,17 @@ fn person(number: u64) -> Pseudonym {
 }
 
 fn opening(now: Timestamp) -> Box<OpeningRecord> {
-    let session = Session {
-        id: "all".to_owned(),
-        label: "All day".to_owned(),
-        restricted: false,
-        explicit: false,
-    };
+    let session = Session { label: "All day".to_owned(), ..session("all") };
     let office =
         Office { id: "harbour".to_owned(), name: "Harbour".to_owned(), sessions: vec![session] };
-    let slot = |n| Slot {
-        office: 0,
-        session: 0,
-        date: date(n).parse().unwrap(),
-        quota: QUOTA,
-        bookable_until: Timestamp::LATEST,
-    };
     Box::new(OpeningRecord {
-        ordinal: 0,
         id: "week".to_owned(),
         timezone: "Asia/Jakarta".to_owned(),
         opens_at: now,
         closes_at: now.plus_millis(3_600_000),
-        rules: Rules {
-            order: Order::FirstCome,
-            max_party: 5,
-            max_per_account: None,
-            hold_ms: None,
-            cancelled: ReturnRule::Immediate,
-            expired: ReturnRule::Immediate,
-            across_openings: false,
-            max_changes: u16::MAX,
-            bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
-        },
         offices: vec![office],
-        slots: (0..SLOTS).map(slot).collect(),
+        slots: (0..SLOTS).map(|n| slot(0, 0, &date(n), QUOTA)).collect(),
+        ..testkit::opening(&[])
     })
 }
 
@@ -319,7 +269,7 @@ async fn every_grant_is_told_once_through_crashes() {
     }
     let mut feed = rig.feed().await;
     feed.until("going on", |_, to| to.done >= 1_000).await;
-    rig.server.restart().await.unwrap();
+    rig.broker.server.restart().await.unwrap();
     for _ in 0..5 {
         rig.grant(500).await;
     }
@@ -329,9 +279,9 @@ async fn every_grant_is_told_once_through_crashes() {
     rig.check_places().await;
 
     // Killed while it is idle, and while grants come in.
-    rig.server.restart().await.unwrap();
+    rig.broker.server.restart().await.unwrap();
     rig.grant(300).await;
-    rig.server.restart().await.unwrap();
+    rig.broker.server.restart().await.unwrap();
     rig.grant(7).await;
     let tail = rig.seq;
     feed.until("at the tail", |state, to| to.seq == tail && state == State::Following).await;
@@ -350,11 +300,11 @@ async fn what_the_broker_lost_is_told_again() {
     let tail = rig.seq;
     feed.until("at the tail", |_, to| to.seq == tail).await;
     rig.check_places().await;
-    rig.server.kill().await.unwrap();
+    rig.broker.server.kill().await.unwrap();
     let streams = rig.folder.path().join("nats/jetstream/jetstream/$G/streams");
     std::fs::remove_dir_all(streams.join("GILIRAN_V1_EVENTS")).unwrap();
     std::fs::remove_dir_all(streams.join("KV_giliran-v1-availability")).unwrap();
-    rig.server.restart().await.unwrap();
+    rig.broker.server.restart().await.unwrap();
     feed.until("told again", |_, to| to.done >= 400).await;
     rig.check_events().await;
     rig.check_places().await;
@@ -516,9 +466,9 @@ async fn a_broker_that_is_away_is_waited_for() {
     rig.grant(10).await;
     let mut feed = rig.feed().await;
     feed.until("following", |state, _| state == State::Following).await;
-    rig.server.kill().await.unwrap();
+    rig.broker.server.kill().await.unwrap();
     feed.until("waiting", |state, _| state == State::NatsUnavailable).await;
-    rig.server.restart().await.unwrap();
+    rig.broker.server.restart().await.unwrap();
     rig.grant(10).await;
     let tail = rig.seq;
     feed.until("at the tail", |state, to| to.seq == tail && state == State::Following).await;
@@ -534,7 +484,7 @@ async fn it_ends_in_time_without_a_broker() {
     rig.grant(10).await;
     let mut feed = rig.feed().await;
     feed.until("following", |state, _| state == State::Following).await;
-    rig.server.kill().await.unwrap();
+    rig.broker.server.kill().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     feed.stop().await;
 }
