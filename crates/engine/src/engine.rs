@@ -627,8 +627,8 @@ impl End {
 
 #[cfg(test)]
 mod tests {
-    use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Stage, TakeOver};
-    use giliran_wire::{LedgerId, WriterNonce};
+    use giliran_testkit::LedgerBuilder;
+    use giliran_wire::ledger::Stage;
 
     use super::*;
 
@@ -637,31 +637,7 @@ mod tests {
         let at = Timestamp::from_millis(1_795_762_800_000);
         let mut record = Config::dev(at).due(at, 0).remove(0);
         record.timezone = timezone.into();
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
-        let mut keeper = StateMachine::new();
-        let later = vec![Entry::TakeOver(take_over), Entry::Opening(Box::new(record))];
-        for (seq, entries) in [(1, vec![Entry::Genesis(genesis)]), (2, later)] {
-            let block = Block {
-                format: FORMAT,
-                ledger: LedgerId([1; 16]),
-                generation: 1,
-                number: seq,
-                epoch: seq - 1,
-                writer: WriterNonce([seq as u8 - 1; 16]),
-                time: at,
-                previous: keeper.chain().hash,
-                entries,
-            };
-            keeper.fold(seq, &block.seal().bytes).unwrap();
-        }
-        keeper
+        LedgerBuilder::with([record], at).folded()
     }
 
     /// It would else begin its days by another clock than the one who wrote it.

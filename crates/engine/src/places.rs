@@ -125,12 +125,9 @@ impl Collector for Places {
 mod tests {
     use std::collections::BTreeSet;
 
-    use giliran_allocator::StateMachine;
-    use giliran_wire::ledger::{
-        Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
-        ReturnRule, Rules, Session, Slot, TakeOver,
-    };
-    use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+    use giliran_testkit::{LedgerBuilder, office, opening, rules, session, slot};
+    use giliran_wire::Timestamp;
+    use giliran_wire::ledger::{Entry, Office, OpeningRecord, Rules, Session};
 
     use super::*;
 
@@ -142,91 +139,40 @@ mod tests {
         format!("2030-{:02}-{:02}", 1 + ordinal / 28, 1 + ordinal % 28)
     }
 
-    fn record(ordinal: u32, now: Timestamp) -> Box<OpeningRecord> {
-        let (id, label) = ("all".to_owned(), "All day".to_owned());
-        let sessions = vec![Session { id, label, restricted: false, explicit: false }];
-        let office = |n| {
-            let (id, name) = (format!("office-{n}"), format!("Office {n}"));
-            Office { id, name, sessions: sessions.clone() }
+    fn record(ordinal: u32, now: Timestamp) -> OpeningRecord {
+        let office = |n| Office {
+            name: format!("Office {n}"),
+            sessions: vec![Session { label: "All day".to_owned(), ..session("all") }],
+            ..office(&format!("office-{n}"), &[])
         };
-        let slot = |office| Slot {
-            office,
-            session: 0,
-            date: date(ordinal).parse().unwrap(),
-            quota: 3,
-            bookable_until: Timestamp::LATEST,
-        };
-        Box::new(OpeningRecord {
+        let slot = |office| slot(office, 0, &date(ordinal), 3);
+        OpeningRecord {
             ordinal,
             id: format!("opening-{ordinal}"),
-            timezone: "UTC".to_owned(),
             opens_at: now,
             closes_at: now.plus_millis(1),
-            rules: Rules {
-                order: Order::FirstCome,
-                max_party: 5,
-                max_per_account: None,
-                hold_ms: None,
-                cancelled: ReturnRule::Immediate,
-                expired: ReturnRule::Immediate,
-                across_openings: false,
-                max_changes: 1,
-                bookable_until: BookableUntil::DayBegins,
-                max_bookings: 1,
-                leftovers: Leftovers::None,
-            },
+            rules: Rules { max_changes: 1, max_bookings: 1, ..rules() },
             offices: (0..OFFICES).map(office).collect(),
             slots: (0..OFFICES).map(slot).collect(),
-        })
-    }
-
-    /// Folds a block, and says what the next one begins with.
-    fn fold(keeper: &mut StateMachine, block: &Block) -> Block {
-        let sealed = block.seal();
-        keeper.fold(block.number, &sealed.bytes).unwrap();
-        let (number, previous) = (block.number + 1, sealed.hash);
-        Block { number, previous, entries: Vec::new(), ..block.clone() }
+            ..opening(&[])
+        }
     }
 
     /// A ledger of openings that are closed, each on a day of its own.
-    fn closed() -> (StateMachine, Block) {
+    fn closed() -> LedgerBuilder {
         let time: Timestamp = "2029-12-01T00:00:00Z".parse().unwrap();
-        let genesis = Genesis {
-            prefix: "giliran.v1".to_owned(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "test".to_owned(),
-            continues: None,
-            rebuilt: None,
-        };
-        let (mut keeper, entries) = (StateMachine::new(), vec![Entry::Genesis(genesis)]);
-        let first = Block {
-            format: FORMAT,
-            ledger: LedgerId([7; 16]),
-            generation: 1,
-            number: 1,
-            epoch: 0,
-            writer: WriterNonce([0; 16]),
-            time,
-            previous: BlockHash::ZERO,
-            entries,
-        };
-        let next = fold(&mut keeper, &first);
-        let (engine, release) = ("test".to_owned(), "test".to_owned());
-        let mut entries = vec![Entry::TakeOver(TakeOver { engine, release, forced: None })];
-        for opening in 0..OPENINGS {
-            entries.push(Entry::Opening(record(opening, time)));
-            entries.extend([Entry::Opened { opening }, Entry::Closed { opening }]);
-        }
-        let taken = Block { epoch: 1, writer: WriterNonce([1; 16]), entries, ..next };
-        let next = fold(&mut keeper, &taken);
-        (keeper, next)
+        let mut ledger = LedgerBuilder::with((0..OPENINGS).map(|of| record(of, time)), time);
+        let over = |opening| [Entry::Opened { opening }, Entry::Closed { opening }];
+        ledger.append((0..OPENINGS).flat_map(over).collect());
+        ledger
     }
 
     /// Openings leave memory while they are scraped: each scrape has all figures of all
     /// slots of those that it has.
     #[test]
     fn a_scrape_sees_all_figures_of_the_same_slots() {
-        let (mut keeper, mut next) = closed();
+        let mut ledger = closed();
+        let mut keeper = ledger.folded();
         let places = Places::new().unwrap();
         assert!(places.collect().is_empty());
         places.show(keeper.book());
@@ -241,9 +187,10 @@ mod tests {
             })
         };
         for ordinal in 0..OPENINGS {
-            next.time = format!("{}T00:00:00Z", date(ordinal)).parse::<Timestamp>().unwrap();
-            next.time = next.time.plus_millis(2 * 24 * 3_600_000);
-            next = fold(&mut keeper, &next);
+            let day: Timestamp = format!("{}T00:00:00Z", date(ordinal)).parse().unwrap();
+            ledger.now = day.plus_millis(2 * 24 * 3_600_000);
+            let seq = ledger.append(Vec::new());
+            keeper.fold(seq, &ledger.blocks[seq as usize - 1]).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let seen = scraping.join().unwrap();

@@ -3,17 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_allocator::{
-    BookingRequest, ChangeKind, ChangeRequest, Decision, Settled, StateMachine,
-};
+use std::ops::{Deref, DerefMut};
+
+use giliran_allocator::{BookingRequest, ChangeKind, ChangeRequest, Decision, Settled};
 use giliran_config::Config;
-use giliran_sequencer::{Appended, Continuation, Effect, Now, Outcome, ReadOutcome, Sequencer};
+use giliran_sequencer::{Outcome, Sequencer};
+use giliran_testkit::{SequencerHarness, person, request};
 use giliran_wire::answer::{Phase, Reason, Status};
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, TakeOver};
 use giliran_wire::request::Choice;
-use giliran_wire::{
-    BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Text, Timestamp, WriterNonce,
-};
+use giliran_wire::{BookingId, Text, Timestamp};
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -45,92 +43,39 @@ quota = 2
 
 struct Bench {
     config: Config,
-    sequencer: Sequencer<u32>,
-    now: Now,
-    told: Vec<Outcome>,
-    blocks: Vec<Vec<u8>>,
+    harness: SequencerHarness,
 }
 
-fn person(i: u32) -> Pseudonym {
-    let hash = blake3::hash(&i.to_le_bytes());
-    Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
+impl Deref for Bench {
+    type Target = SequencerHarness;
+
+    fn deref(&self) -> &SequencerHarness {
+        &self.harness
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut SequencerHarness {
+        &mut self.harness
+    }
 }
 
 impl Bench {
     fn new(across: bool, begin: &str) -> Self {
         let config = FILE.replace("ACROSS", if across { "true" } else { "false" });
         let config = giliran_config::parse(&config, "weeks.toml").unwrap();
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        let now = Now { wall: begin.parse().unwrap(), mono_ms: 1_000_000 };
-        let block = Block {
-            format: FORMAT,
-            ledger: LedgerId([1; 16]),
-            generation: 1,
-            number: 1,
-            epoch: 0,
-            writer: WriterNonce([0; 16]),
-            time: now.wall,
-            previous: BlockHash::ZERO,
-            entries: vec![Entry::Genesis(genesis)],
-        };
-        let mut keeper = StateMachine::new();
-        let blocks = vec![block.seal().bytes];
-        keeper.fold(1, &blocks[0]).unwrap();
-        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
-        let mut bits = 0u128;
-        let random = Box::new(move || {
-            bits += 1;
-            bits
-        });
-        let writer = WriterNonce([1; 16]);
-        let next = Continuation::default();
-        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now);
-        let mut bench = Self { config, sequencer, now, told: Vec::new(), blocks };
-        bench.run();
-        bench
-    }
-
-    fn run(&mut self) {
-        loop {
-            let effects = self.sequencer.effects();
-            if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Append { attempt, expected_last, bytes, .. } => {
-                        self.blocks.push(bytes.to_vec());
-                        let stored = Appended::Stored { seq: expected_last + 1 };
-                        self.sequencer.appended(attempt, stored, self.now);
-                    }
-                    Effect::Answer { outcome, .. } => self.told.push(outcome),
-                    Effect::Read { attempt, seq, .. } => {
-                        let found =
-                            ReadOutcome::Found(self.blocks[seq as usize - 1].clone().into());
-                        self.sequencer.read(attempt, &found, self.now);
-                    }
-                    Effect::Active(_) | Effect::Foreign(_) => {}
-                    Effect::Idle(why) => panic!("{why:?}"),
-                }
-            }
-        }
+        Self { config, harness: SequencerHarness::beginning(begin.parse().unwrap()) }
     }
 
     /// What the engine does a few times a second, once.
     fn keep_house(&mut self) {
-        self.sequencer.tick(self.now);
+        self.input(Sequencer::tick);
         if !self.sequencer.records_openings() {
             let (keeper, now) = (self.sequencer.keeper(), self.now.wall);
             let (openings, known) = (keeper.book().openings(), |id: &str| keeper.knows_opening(id));
             let compared = self.config.compare(now, HORIZON_MS, &openings, known);
             assert_eq!(compared.findings, [], "the file is as what came of it");
-            self.sequencer.record_openings(compared.new, self.now);
+            self.record(compared.new);
         }
         self.run();
     }
@@ -146,31 +91,21 @@ impl Bench {
         }
     }
 
-    fn book(&mut self, who: u32, opening: Option<&str>) -> Result<BookingId, Reason> {
+    fn book(&mut self, who: u64, opening: Option<&str>) -> Result<BookingId, Reason> {
         let choices = [Choice { office: Text::from("a"), date: None, session: None }];
         let applicants = [person(who)];
-        let ask = BookingRequest {
-            request_id: "r",
-            applicants: &applicants,
-            content: Digest([1; 16]),
-            choices: &choices,
-            opening,
-            expires_at: None,
-            account: None,
-            channel: None,
-            reference: None,
-            vouched: false,
-            wait: false,
-        };
+        let ask = BookingRequest { opening, ..request("r", &applicants, &choices) };
         match self.sequencer.book().decide(&ask, self.now.wall) {
             Decision::Settled(Settled::Refused(refusal, _)) => return Err(refusal.reason),
             Decision::Settled(Settled::Repeat(found, _)) => return Ok(found.booking.id),
-            Decision::Granted(grant) => self.sequencer.decided([(grant, who)], [], self.now),
+            Decision::Granted(grant) => {
+                self.input(|sequencer, now| sequencer.decided([(grant, who)], [], now));
+            }
             other => panic!("{other:?}"),
         }
         self.run();
         match self.told.pop() {
-            Some(Outcome::Granted(found, _)) => Ok(found.booking.id),
+            Some((_, Outcome::Granted(found, _))) => Ok(found.booking.id),
             other => panic!("{other:?}"),
         }
     }
@@ -178,11 +113,11 @@ impl Bench {
     fn confirm(&mut self, id: BookingId) -> Result<Status, Reason> {
         let deed = ChangeKind::Confirm { reference: Some("inv".into()) };
         let ask = ChangeRequest { request_id: "c".into(), target: Some(id), deed };
-        self.sequencer.changes([(ask, 0)], self.now);
+        self.input(|sequencer, now| sequencer.changes([(ask, 0)], now));
         self.run();
         match self.told.pop() {
-            Some(Outcome::Changed(found, _)) => Ok(found.booking.status),
-            Some(Outcome::Settled(Settled::Refused(refusal, _))) => Err(refusal.reason),
+            Some((_, Outcome::Changed(found, _))) => Ok(found.booking.status),
+            Some((_, Outcome::Settled(Settled::Refused(refusal, _)))) => Err(refusal.reason),
             other => panic!("{other:?}"),
         }
     }
@@ -198,11 +133,7 @@ impl Bench {
 
     /// A replay knows what is known live.
     fn check_replay(&self) {
-        let mut keeper = StateMachine::new();
-        for (i, bytes) in self.blocks.iter().enumerate() {
-            keeper.fold(i as u64 + 1, bytes).unwrap();
-        }
-        assert_eq!(keeper.state_hash(), self.sequencer.keeper().state_hash());
+        assert_eq!(self.replayed().state_hash(), self.sequencer.keeper().state_hash());
     }
 }
 
@@ -247,7 +178,7 @@ fn a_clock_that_leaps_ahead_is_not_believed() {
     let id = Some("2026-W43");
     let held = bench.book(1, id).unwrap();
     bench.now.wall = bench.now.wall.plus_millis(7 * DAY_MS);
-    bench.sequencer.tick(bench.now);
+    bench.input(Sequencer::tick);
     bench.run();
     assert!(bench.sequencer.clock_is_ahead());
     assert_eq!(bench.phase("2026-W43"), Some(Phase::Open));
@@ -271,7 +202,7 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
     ];
     let mut made = Vec::new();
     for (who, (id, opens, closes, retires)) in weeks.into_iter().enumerate() {
-        let who = who as u32;
+        let who = who as u64;
         let before = |moment: &str| {
             let moment: Timestamp = moment.parse().unwrap();
             Timestamp::from_millis(moment.as_millis() - 1).to_string()
@@ -300,7 +231,7 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
             target: None,
             deed: ChangeKind::Cancel { applicant: person(0) },
         };
-        bench.sequencer.changes([(wrong, 0)], bench.now);
+        bench.input(|sequencer, now| sequencer.changes([(wrong, 0)], now));
         bench.run();
         bench.told.clear();
     }

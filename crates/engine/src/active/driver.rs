@@ -674,10 +674,10 @@ async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<WorkerContext>)
 
 #[cfg(test)]
 mod tests {
-    use giliran_nats::server::{Server, ServerOptions, locate};
+    use giliran_nats::server::Server;
     use giliran_nats::{connection, ledger};
+    use giliran_testkit::{LEDGER, genesis, server_options};
     use giliran_wire::ApplicantKey;
-    use giliran_wire::LedgerId;
     use giliran_wire::ledger::Genesis;
     use prometheus::Registry;
 
@@ -720,25 +720,15 @@ quota = 1
     #[tokio::test(flavor = "multi_thread")]
     async fn a_task_that_ends_by_itself_ends_the_term() {
         let folder = tempfile::tempdir().unwrap();
-        let options = ServerOptions {
-            binary: locate().unwrap(),
-            folder: folder.path().into(),
-            port: None,
-            sync_always: false,
-            more: String::new(),
-        };
-        let server = Server::start(options).await.unwrap();
+        let server = Server::start(server_options(folder.path())).await.unwrap();
         let engine = engine(&server, folder.path()).await;
         let genesis = Genesis {
             prefix: engine.options.config.domain.prefix().into(),
             applicant_key: engine.options.key.fingerprint(),
-            release: "test".into(),
-            continues: None,
-            rebuilt: None,
+            ..genesis()
         };
         let (client, domain) = (&engine.client, &engine.options.config.domain);
-        let id = LedgerId([7; 16]);
-        let ledger = ledger::init(client, domain, genesis, id, clock::now(), 1).await.unwrap();
+        let ledger = ledger::init(client, domain, genesis, LEDGER, clock::now(), 1).await.unwrap();
         for answers_gone in [false, true] {
             let mut keeper = StateMachine::new();
             for seq in 1..=ledger.tail().await.unwrap().1 {

@@ -98,7 +98,8 @@ impl Steps {
 mod tests {
     use giliran_nats::connection;
     use giliran_nats::lease::Lease;
-    use giliran_nats::server::{Server, ServerOptions, locate};
+    use giliran_nats::server::Server;
+    use giliran_testkit::server_options;
     use giliran_wire::subject::Namespace;
 
     use super::*;
@@ -108,14 +109,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stuck_engine_loses_its_lease() {
         let folder = tempfile::tempdir().unwrap();
-        let options = ServerOptions {
-            binary: locate().unwrap(),
-            folder: folder.path().into(),
-            port: None,
-            sync_always: false,
-            more: String::new(),
-        };
-        let server = Server::start(options).await.unwrap();
+        let server = Server::start(server_options(folder.path())).await.unwrap();
         let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
         let lease = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
         let held = lease("first").acquire(LEASE_TTL).await.unwrap().unwrap();
