@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use giliran_nats::connection::{self, Login};
-use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::server::{Server, ServerOptions};
 use giliran_nats::{ErrorKind, ledger, suitability};
+use giliran_testkit::server_options;
 use giliran_wire::subject::Namespace;
 
 const USERS: &str = "accounts { A { jetstream: enabled, users: [ { user: gateway, password: secret, \
@@ -18,13 +19,7 @@ fn login(prefix: Option<&str>) -> Login {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_without_its_inbox_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
-    let options = ServerOptions {
-        binary: server::locate().unwrap(),
-        folder: folder.path().into(),
-        port: None,
-        sync_always: false,
-        more: USERS.to_owned(),
-    };
+    let options = ServerOptions { more: USERS.to_owned(), ..server_options(folder.path()) };
     let server = Server::start(options).await.unwrap();
     let client = connection::connect(&server.url(), "test", &login(None)).await.unwrap();
     let refused = suitability::check(&client, None).await.unwrap_err();

@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use giliran_nats::connection::{self, Login};
-use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::server::{Server, ServerOptions};
+use giliran_testkit::server_options;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
@@ -68,13 +69,7 @@ async fn a_credentials_file_logs_in_and_a_strangers_does_not() {
         system.public_key(),
         account(&operator, &system, "SYS"),
     );
-    let options = ServerOptions {
-        binary: server::locate().unwrap(),
-        folder: folder.path().join("nats"),
-        port: None,
-        sync_always: false,
-        more,
-    };
+    let options = ServerOptions { more, ..server_options(&folder.path().join("nats")) };
     let server = Server::start(options).await.unwrap();
     let connect = async |login: &Login| connection::connect(&server.url(), "test", login).await;
     let file = folder.path().join("engine.creds");

@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use giliran_nats::connection::{self, Login};
-use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::server::{Server, ServerOptions};
+use giliran_testkit::server_options;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 /// An authority's certificate in a file, and what signs with it.
@@ -34,13 +35,7 @@ fn secret(file: &Path, text: &str) {
 }
 
 async fn start(folder: &Path, more: String) -> Server {
-    let options = ServerOptions {
-        binary: server::locate().unwrap(),
-        folder: folder.join("nats"),
-        port: None,
-        sync_always: false,
-        more,
-    };
+    let options = ServerOptions { more, ..server_options(&folder.join("nats")) };
     Server::start(options).await.unwrap()
 }
 

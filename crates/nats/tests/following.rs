@@ -2,77 +2,47 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use async_nats::Client;
 use async_nats::jetstream::{self, stream};
+use giliran_nats::ErrorKind;
 use giliran_nats::follower::Follower;
 use giliran_nats::ledger::{self, Ledger};
-use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_nats::state::State;
 use giliran_nats::watch::{LedgerWatch, Mark};
-use giliran_nats::{ErrorKind, connection};
-use giliran_wire::ledger::{Block, Chain, Entry, FORMAT, Genesis, TakeOver};
-use giliran_wire::subject::Namespace;
-use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+use giliran_testkit::{Broker, LEDGER, LedgerBuilder};
+use giliran_wire::ledger::{Block, Chain};
+use giliran_wire::{LedgerId, Timestamp, WriterNonce};
 
 const WITHIN: Duration = Duration::from_secs(20);
 const WAIT: Duration = Duration::from_millis(100);
 
 /// A broker, and a ledger of ten blocks in it.
 struct Rig {
-    _folder: tempfile::TempDir,
-    _server: Server,
-    client: Client,
-    domain: Namespace,
+    broker: Broker,
     blocks: Vec<Vec<u8>>,
 }
 
-fn blocks() -> Vec<Vec<u8>> {
-    let mut block = Block {
-        format: FORMAT,
-        ledger: LedgerId([7; 16]),
-        generation: 1,
-        number: 1,
-        epoch: 0,
-        writer: WriterNonce([0; 16]),
-        time: Timestamp::from_millis(1_790_000_000_000),
-        previous: BlockHash::ZERO,
-        entries: vec![Entry::Genesis(Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        })],
-    };
-    let mut blocks = Vec::new();
-    for n in 2..=11_u64 {
-        let sealed = block.seal();
-        blocks.push(sealed.bytes);
-        let take_over = TakeOver { engine: "a".into(), release: "0".into(), forced: None };
-        block.entries = vec![Entry::TakeOver(take_over)];
-        (block.number, block.epoch, block.previous) = (n, n - 1, sealed.hash);
-        block.writer = WriterNonce([n as u8; 16]);
+impl Deref for Rig {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
     }
-    blocks
+}
+
+fn blocks() -> Vec<Vec<u8>> {
+    let mut ledger = LedgerBuilder::new(LEDGER, Timestamp::from_millis(1_790_000_000_000));
+    for writer in 2..=10 {
+        ledger.take_over(writer);
+    }
+    ledger.blocks
 }
 
 impl Rig {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(ServerOptions {
-            binary: server::locate().unwrap(),
-            folder: folder.path().into(),
-            port: None,
-            sync_always: false,
-            more: String::new(),
-        })
-        .await
-        .unwrap();
-        let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-        let domain = Namespace::default();
-        Self { _folder: folder, _server: server, client, domain, blocks: blocks() }
+        Self { broker: Broker::start().await, blocks: blocks() }
     }
 
     /// Stores the blocks in a new stream, takes one out again, and makes the stream what

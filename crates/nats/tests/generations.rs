@@ -2,41 +2,30 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_nats::connection;
 use giliran_nats::ledger;
 use giliran_nats::ledger::append::AppendOutcome;
 use giliran_nats::ledger::reader::Durable;
-use giliran_nats::server::{self, Server, ServerOptions};
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, SnapshotPart};
-use giliran_wire::subject::Namespace;
-use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
-
-fn genesis(continues: Option<BlockHash>) -> Genesis {
-    Genesis {
-        prefix: "giliran.v1".into(),
-        applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
-        continues,
-        rebuilt: None,
-    }
-}
+use giliran_testkit::{Broker, LEDGER, genesis, next_block};
+use giliran_wire::ledger::{Block, Chain, Entry, Genesis, SnapshotPart};
+use giliran_wire::{BlockHash, Timestamp, WriterNonce};
 
 /// One of the two blocks that a generation begins with.
 fn begin(generation: u32, part: u32) -> Block {
     let bytes = Vec::new();
     let state = SnapshotPart { part, parts: 2, state: BlockHash([1; 32]), bytes };
-    let begins = Entry::Genesis(genesis(Some(BlockHash([1; 32]))));
+    let begins = Entry::Genesis(Genesis { continues: Some(BlockHash([1; 32])), ..genesis() });
     let first = [begins, Entry::Snapshot(state.clone())];
     Block {
-        format: FORMAT,
-        ledger: LedgerId([7; 16]),
         generation,
         number: u64::from(generation * 10 + part),
         epoch: 1,
         writer: WriterNonce([1; 16]),
         time: Timestamp::from_millis(5),
         previous: BlockHash([1; 32]),
-        entries: if part == 0 { first.into() } else { vec![Entry::Snapshot(state)] },
+        ..next_block(
+            &Chain::new(),
+            if part == 0 { first.into() } else { vec![Entry::Snapshot(state)] },
+        )
     }
 }
 
@@ -45,22 +34,11 @@ fn begin(generation: u32, part: u32) -> Block {
 /// leaves nothing behind that would keep an old one from going.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_is_found_from_one_that_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(ServerOptions {
-        binary: server::locate().unwrap(),
-        folder: folder.path().into(),
-        port: None,
-        sync_always: false,
-        more: String::new(),
-    })
-    .await
-    .unwrap();
-    let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-    let (id, time) = (LedgerId([7; 16]), Timestamp::from_millis(5));
-    let genesis = genesis(None);
-    let first = ledger::init(&client, &Namespace::default(), genesis, id, time, 1).await.unwrap();
+    let broker = Broker::start().await;
+    let (client, time) = (&broker.client, Timestamp::from_millis(5));
+    let first = ledger::init(client, &broker.domain, genesis(), LEDGER, time, 1).await.unwrap();
     assert_eq!(first.newest().await.unwrap().generation(), 1);
-    let mut appender = first.appender(&client).await.unwrap();
+    let mut appender = first.appender(client).await.unwrap();
     // One that has read it to its end, and what it said last is lost.
     drop(first.durable_reader(store(), 1).await.unwrap());
     assert_eq!(first.followers().await.unwrap().len(), 1);

@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use giliran_nats::ErrorKind;
 use giliran_nats::lease::Lease;
-use giliran_nats::server::{self, Server, ServerOptions};
-use giliran_nats::{ErrorKind, connection};
+use giliran_testkit::Broker;
 use giliran_wire::subject::Namespace;
 
 const TTL: Duration = Duration::from_secs(3);
@@ -16,10 +15,9 @@ const TTL: Duration = Duration::from_secs(3);
 /// new one died before its first renewal.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_lease_has_an_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = server(folder.path()).await;
-    let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-    let open = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
+    let broker = Broker::start().await;
+    let client = &broker.client;
+    let open = |holder| Lease::of_engines(client, &Namespace::default(), holder, 1);
     let (first, second) = (open("first"), open("second"));
     let held = first.acquire(TTL).await.unwrap().expect("free at first");
     assert!(second.acquire(TTL).await.unwrap().is_none());
@@ -48,22 +46,21 @@ async fn every_lease_has_an_end() {
         assert!(held.renew().await.unwrap().is_some());
     }
     assert!(second.acquire(TTL).await.unwrap().is_none());
-    server.stop().await.unwrap();
+    broker.server.stop().await.unwrap();
 }
 
 /// Keys in a bucket without a time to live per message would never end: it is
 /// refused in words, at the start and before each try.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_whose_keys_cannot_end_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = server(folder.path()).await;
-    let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
+    let broker = Broker::start().await;
+    let client = &broker.client;
     let context = async_nats::jetstream::new(client.clone());
     let bucket = Namespace::default().lease_bucket();
     let by_hand =
         async_nats::jetstream::kv::Config { bucket: bucket.clone(), ..Default::default() };
     context.create_key_value(by_hand).await.unwrap();
-    let lease = Lease::of_engines(&client, &Namespace::default(), "first", 1);
+    let lease = Lease::of_engines(client, &Namespace::default(), "first", 1);
     let refused = lease.open().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsuitable);
     for word in [bucket.as_str(), "time to live", "nats stream edit KV_", "--allow-msg-ttl"] {
@@ -73,16 +70,15 @@ async fn a_bucket_whose_keys_cannot_end_is_refused() {
     // Mended as it says.
     context.delete_key_value(&bucket).await.unwrap();
     assert!(lease.acquire(TTL).await.unwrap().is_some());
-    server.stop().await.unwrap();
+    broker.server.stop().await.unwrap();
 }
 
 /// What a try has written whose outcome got lost is the holder's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_was_taken_without_knowing_is_the_holders() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = server(folder.path()).await;
-    let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
-    let lease = |holder| Lease::of_engines(&client, &Namespace::default(), holder, 1);
+    let broker = Broker::start().await;
+    let client = &broker.client;
+    let lease = |holder| Lease::of_engines(client, &Namespace::default(), holder, 1);
     let lost = lease("first").acquire(TTL).await.unwrap().expect("free");
     let mut held = lease("first").acquire(TTL).await.unwrap().expect("its own");
     assert!(lease("second").acquire(TTL).await.unwrap().is_none());
@@ -90,17 +86,5 @@ async fn a_lease_that_was_taken_without_knowing_is_the_holders() {
     let mut lost = lost;
     assert!(lost.renew().await.unwrap().is_some());
     assert!(held.renew().await.unwrap().is_some());
-    server.stop().await.unwrap();
-}
-
-async fn server(folder: &Path) -> Server {
-    Server::start(ServerOptions {
-        binary: server::locate().unwrap(),
-        folder: folder.into(),
-        port: None,
-        sync_always: false,
-        more: String::new(),
-    })
-    .await
-    .unwrap()
+    broker.server.stop().await.unwrap();
 }
