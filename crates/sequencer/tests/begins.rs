@@ -8,76 +8,21 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use giliran_allocator::StateMachine;
 use giliran_sequencer::{Appended, Continuation, Effect, Now, ReadOutcome, Sequencer, StopReason};
-use giliran_wire::ledger::{
-    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
-    ReturnRule, Rules, Session, Slot, TakeOver,
-};
-use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
+use giliran_testkit::{self as testkit, LEDGER, genesis_block, opening};
+use giliran_wire::{Timestamp, WriterNonce};
 
 const NOW: Now = Now { wall: Timestamp::from_millis(1_000), mono_ms: 1_000 };
 /// Where the second generation's stream begins.
 const FIRST: u64 = 1_000;
 const NEXT: Continuation = Continuation { first: Some(FIRST), part_bytes: 100 };
 
-fn opening() -> OpeningRecord {
-    let session =
-        Session { id: "s".into(), label: String::new(), restricted: false, explicit: false };
-    OpeningRecord {
-        ordinal: 0,
-        id: "w".into(),
-        timezone: "UTC".into(),
-        opens_at: Timestamp::from_millis(0),
-        closes_at: Timestamp::from_millis(i64::MAX / 4),
-        rules: Rules {
-            order: Order::FirstCome,
-            max_party: 5,
-            max_per_account: None,
-            hold_ms: None,
-            cancelled: ReturnRule::Immediate,
-            expired: ReturnRule::Immediate,
-            across_openings: false,
-            max_changes: u16::MAX,
-            bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
-        },
-        offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
-        slots: vec![Slot {
-            office: 0,
-            session: 0,
-            date: "2026-12-01".parse().unwrap(),
-            quota: 9,
-            bookable_until: Timestamp::LATEST,
-        }],
-    }
-}
-
 fn genesis() -> Bytes {
-    let genesis = Genesis {
-        prefix: "giliran.v1".into(),
-        applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
-        continues: None,
-        rebuilt: None,
-    };
-    let block = Block {
-        format: FORMAT,
-        ledger: LedgerId([1; 16]),
-        generation: 1,
-        number: 1,
-        epoch: 0,
-        writer: WriterNonce([0; 16]),
-        time: Timestamp::from_millis(1),
-        previous: BlockHash::ZERO,
-        entries: vec![Entry::Genesis(genesis)],
-    };
-    block.seal().bytes.into()
+    genesis_block(LEDGER, Timestamp::from_millis(1)).seal().bytes.into()
 }
 
 fn take_over(keeper: StateMachine, writer: u8) -> Sequencer<u64> {
-    let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
     let writer = WriterNonce([writer; 16]);
-    Sequencer::take_over(keeper, writer, take_over, Box::new(|| 7), NEXT, NOW)
+    Sequencer::take_over(keeper, writer, testkit::take_over(), Box::new(|| 7), NEXT, NOW)
 }
 
 /// Stores every block at once, in this stream; those of the second generation, and why
@@ -119,7 +64,7 @@ fn a_part_of_the_state_begins_nothing() {
     let mut first = take_over(keeper, 1);
     let mut stream = BTreeMap::from([(1, genesis())]);
     run(&mut first, &mut stream);
-    first.record_openings(vec![opening()], NOW);
+    first.record_openings(vec![opening(&[9])], NOW);
     run(&mut first, &mut stream);
     first.roll("next".into(), FIRST, None, NOW);
     let (begin, _) = run(&mut first, &mut stream);

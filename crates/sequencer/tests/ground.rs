@@ -10,275 +10,75 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_allocator::{
-    BookingRequest, ChangeKind, ChangeRequest, Decision, Folded, StateMachine,
-};
+use giliran_allocator::{ChangeKind, ChangeRequest, Folded, StateMachine};
 use giliran_sequencer::{
-    AdminCommand, AdminOp, Appended, Attempt, Continuation, Effect, LOST_AFTER_MS, Lost,
-    MAX_PARKED_MS, Now, Outcome, ReadOutcome, Sequencer, StopReason, TRUST_MS,
+    AdminCommand, AdminOp, Appended, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
+    Outcome, ReadOutcome, Sequencer, StopReason, TRUST_MS,
 };
-use giliran_wire::ledger::{
-    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
-    ReturnRule, Rules, Session, Slot, TakeOver,
+use giliran_testkit::{
+    BEGIN, SequencerHarness, TICK_MS, folded, next_block, opening, person, request, rules,
+    take_over,
 };
+use giliran_wire::ledger::{Block, Entry, OpeningRecord, Order, Rules};
 use giliran_wire::request::Choice;
-use giliran_wire::{
-    ApplicantKey, BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Text,
-    Timestamp, WriterNonce,
-};
+use giliran_wire::{BookingId, LedgerId, Text, Timestamp, WriterNonce};
 
 const QUOTA: u16 = 9;
 /// Blocks there are once the opening is open.
 const OPEN: usize = 4;
-/// Between two ticks, ms.
-const TICK_MS: u64 = 100;
 
-fn opening(order: Order) -> OpeningRecord {
-    let session =
-        Session { id: "s".into(), label: String::new(), restricted: false, explicit: false };
-    OpeningRecord {
-        ordinal: 0,
-        id: "w".into(),
-        timezone: "UTC".into(),
-        opens_at: Timestamp::from_millis(0),
-        closes_at: Timestamp::from_millis(1_795_000_000_000 + 3_600_000),
-        rules: Rules {
-            order,
-            max_party: 5,
-            max_per_account: None,
-            hold_ms: None,
-            cancelled: ReturnRule::Immediate,
-            expired: ReturnRule::Immediate,
-            across_openings: false,
-            max_changes: u16::MAX,
-            bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
-        },
-        offices: vec![Office { id: "o".into(), name: String::new(), sessions: vec![session] }],
-        slots: vec![Slot {
-            office: 0,
-            session: 0,
-            date: "2026-12-01".parse().unwrap(),
-            quota: QUOTA,
-            bookable_until: Timestamp::LATEST,
-        }],
-    }
+/// An active engine with an opening that is open, whose ground may give way.
+fn bench(order: Order) -> SequencerHarness {
+    let mut bench = SequencerHarness { may_end: true, ..SequencerHarness::new() };
+    bench.record(vec![OpeningRecord {
+        closes_at: Timestamp::from_millis(BEGIN + 3_600_000),
+        rules: Rules { order, ..rules() },
+        ..opening(&[QUOTA])
+    }]);
+    assert!(bench.sequencer.is_active());
+    bench
 }
 
-fn genesis() -> Bytes {
-    let genesis = Genesis {
-        prefix: "giliran.v1".into(),
-        applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
-        continues: None,
-        rebuilt: None,
-    };
-    let block = Block {
-        format: FORMAT,
-        ledger: LedgerId([1; 16]),
-        generation: 1,
-        number: 1,
-        epoch: 0,
-        writer: WriterNonce([0; 16]),
-        time: Timestamp::from_millis(1),
-        previous: BlockHash::ZERO,
-        entries: vec![Entry::Genesis(genesis)],
-    };
-    block.seal().bytes.into()
+/// A candidate of this writer that has read this stream.
+fn on(stream: Vec<Bytes>, writer: u8) -> SequencerHarness {
+    let now = Now { wall: Timestamp::from_millis(BEGIN), mono_ms: 1_000_000 };
+    of(folded(&stream), stream, writer, now)
 }
 
-fn person(i: u64) -> Pseudonym {
-    let hash = blake3::hash(&i.to_le_bytes());
-    Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
+/// A candidate that has read this state from a stream that may be another by now.
+fn of(state: StateMachine, stream: Vec<Bytes>, writer: u8, now: Now) -> SequencerHarness {
+    SequencerHarness { may_end: true, ..SequencerHarness::of(state, stream, writer, now) }
 }
 
-/// An engine, and a stream of one generation.
-struct Bench {
-    sequencer: Sequencer<u64>,
-    stream: Vec<Bytes>,
-    now: Now,
-    told: Vec<(u64, Outcome)>,
-    foreign: usize,
-    reads: usize,
-    end: Option<StopReason>,
-    /// The broker takes appends and says nothing.
-    is_silent: bool,
-    /// It says that the stream ends elsewhere, whatever is expected.
-    refuses: bool,
+/// Asks for a place.
+fn ask(bench: &mut SequencerHarness, who: u64) {
+    let (applicants, name) = ([person(who)], format!("r{who}"));
+    let choices = [Choice { office: Text::from("o"), date: None, session: None }];
+    bench.ask(who, &request(&name, &applicants, &choices));
+    // As every group of requests is handed on.
+    bench.sequencer.decided([], [], bench.now);
 }
 
-impl Bench {
-    /// In office, with an opening that is open.
-    fn new(order: Order) -> Self {
-        let mut bench = Self::on(vec![genesis()], 1);
-        bench.run();
-        bench.sequencer.record_openings(vec![opening(order)], bench.now);
-        bench.run();
-        assert!(bench.sequencer.is_active());
-        bench
-    }
+/// Free places, and durably free ones.
+fn free(bench: &SequencerHarness) -> (i32, i32) {
+    let openings = bench.sequencer.book().openings();
+    let opening = openings.first().unwrap();
+    (opening.free(0), opening.durably_free(0))
+}
 
-    /// A candidate of this writer that has read this stream.
-    fn on(stream: Vec<Bytes>, writer: u8) -> Self {
-        let mut keeper = StateMachine::new();
-        for (seq, bytes) in (1..).zip(&stream) {
-            keeper.fold(seq, bytes).unwrap();
-        }
-        let now = Now { wall: Timestamp::from_millis(1_795_000_000_000), mono_ms: 1_000_000 };
-        Self::of(keeper, stream, writer, now)
-    }
-
-    fn of(keeper: StateMachine, stream: Vec<Bytes>, writer: u8, now: Now) -> Self {
-        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
-        let mut bits = u128::from(writer) << 64;
-        let random = Box::new(move || {
-            bits += 1;
-            let hash = blake3::hash(&bits.to_le_bytes());
-            u128::from_le_bytes(hash.as_bytes()[..16].try_into().unwrap())
-        });
-        let writer = WriterNonce([writer; 16]);
-        let next = Continuation::default();
-        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
-            .with_order_key(ApplicantKey::new(&[1; 32]).order());
-        let (told, foreign, reads, end) = (Vec::new(), 0, 0, None);
-        let (is_silent, refuses) = (false, false);
-        Self { sequencer, stream, now, told, foreign, reads, end, is_silent, refuses }
-    }
-
-    fn read(&mut self, attempt: Attempt, seq: u64) {
-        self.reads += 1;
-        let read = match self.stream.get(seq as usize - 1) {
-            Some(bytes) => ReadOutcome::Found(bytes.clone()),
-            None => ReadOutcome::Nothing { tail: self.stream.len() as u64 },
-        };
-        self.sequencer.read(attempt, &read, self.now);
-    }
-
-    /// What the broker does, until nothing is left to be done.
-    fn run(&mut self) {
-        loop {
-            let effects = self.sequencer.effects();
-            if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Append { .. } | Effect::Read { .. } if self.is_silent => {}
-                    Effect::Append { attempt, expected_last, bytes, .. } => {
-                        let fits = expected_last == self.stream.len() as u64;
-                        let outcome = if fits && !self.refuses {
-                            self.stream.push(bytes);
-                            Appended::Stored { seq: expected_last + 1 }
-                        } else {
-                            Appended::WrongLastSequence
-                        };
-                        self.sequencer.appended(attempt, outcome, self.now);
-                    }
-                    Effect::Read { attempt, seq, .. } => self.read(attempt, seq),
-                    Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
-                    Effect::Foreign(_) => self.foreign += 1,
-                    Effect::Active(_) => {}
-                    Effect::Idle(why) => self.end = Some(why),
-                }
-            }
-        }
-    }
-
-    fn wait(&mut self, ms: u64) {
-        let until = self.now.mono_ms + ms;
-        while self.now.mono_ms < until {
-            self.now.mono_ms += TICK_MS;
-            self.now.wall = self.now.wall.plus_millis(TICK_MS);
-            self.sequencer.tick(self.now);
-            self.run();
-        }
-    }
-
-    /// Asks for a place.
-    fn ask(&mut self, who: u64) {
-        let applicants = [person(who)];
-        let name = format!("r{who}");
-        let choices = [Choice { office: Text::from("o"), date: None, session: None }];
-        let ask = BookingRequest {
-            request_id: &name,
-            applicants: &applicants,
-            content: Digest([1; 16]),
-            choices: &choices,
-            opening: None,
-            expires_at: None,
-            account: None,
-            channel: None,
-            reference: None,
-            vouched: false,
-            wait: false,
-        };
-        let now = self.now;
-        match self.sequencer.book().decide(&ask, now.wall) {
-            Decision::Granted(grant) => self.sequencer.decided([(grant, who)], [], now),
-            Decision::Ballot(entry) => self.sequencer.ballots([(entry, who)], now),
-            Decision::Collect(of) => {
-                self.sequencer.collect([(of, ask.to_owned(), who)], now);
-            }
-            Decision::Enter(_) | Decision::Wait => {
-                self.sequencer.decided([], [(ask.to_owned(), who)], now);
-            }
-            Decision::Settled(settled) => self.told.push((who, Outcome::Settled(settled))),
-        }
-        // As every group of requests is handed on.
-        self.sequencer.decided([], [], now);
-    }
-
-    fn is_granted(&self, who: u64) -> bool {
-        self.told.iter().any(|(to, told)| *to == who && matches!(told, Outcome::Granted(..)))
-    }
-
-    fn busy(&self) -> Vec<u64> {
-        let busy = self.told.iter().filter(|(_, told)| matches!(told, Outcome::Busy));
-        let mut busy: Vec<u64> = busy.map(|(who, _)| *who).collect();
-        busy.sort_unstable();
-        busy
-    }
-
-    fn free(&self) -> (i32, i32) {
-        let openings = self.sequencer.book().openings();
-        let opening = openings.first().unwrap();
-        (opening.free(0), opening.durably_free(0))
-    }
-
-    /// What a reader makes of the stream.
-    fn replayed(&self) -> StateMachine {
-        let mut keeper = StateMachine::new();
-        for (seq, bytes) in (1..).zip(&self.stream) {
-            keeper.fold(seq, bytes).unwrap();
-        }
-        keeper
-    }
-
-    /// The next block of another writer, of its epoch.
-    fn of_another(&self, epoch: u64, entries: Vec<Entry>) -> Block {
-        let chain = self.sequencer.keeper().chain();
-        Block {
-            format: FORMAT,
-            ledger: LedgerId([1; 16]),
-            generation: 1,
-            number: chain.number + 1,
-            epoch,
-            writer: WriterNonce([9; 16]),
-            time: chain.time,
-            previous: chain.hash,
-            entries,
-        }
-    }
+/// The next block of another writer, of its epoch.
+fn of_another(bench: &SequencerHarness, epoch: u64, entries: Vec<Entry>) -> Block {
+    let writer = WriterNonce([9; 16]);
+    Block { epoch, writer, ..next_block(bench.sequencer.keeper().chain(), entries) }
 }
 
 /// A deposed writer's block stands where the next one was to go.
 #[test]
 fn a_void_block_in_its_place_is_passed_over() {
-    let mut bench = Bench::new(Order::FirstCome);
-    let void = bench.of_another(0, vec![Entry::Closed { opening: 0 }]);
+    let mut bench = bench(Order::FirstCome);
+    let void = of_another(&bench, 0, vec![Entry::Closed { opening: 0 }]);
     bench.stream.push(void.seal().bytes.into());
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.run();
     assert!(bench.is_granted(1) && bench.end.is_none());
     assert_eq!((bench.stream.len(), bench.foreign), (OPEN + 2, 0));
@@ -291,19 +91,19 @@ fn a_void_block_in_its_place_is_passed_over() {
 /// of a writer that has not taken over.
 #[test]
 fn foreign_messages_in_its_place_are_passed_over_and_told_of() {
-    let mut bench = Bench::new(Order::FirstCome);
-    let other = bench.of_another(0, Vec::new());
+    let mut bench = bench(Order::FirstCome);
+    let other = of_another(&bench, 0, Vec::new());
     let other = Block { ledger: LedgerId([2; 16]), ..other };
-    let unknown = bench.of_another(2, vec![Entry::Closed { opening: 0 }]);
+    let unknown = of_another(&bench, 2, vec![Entry::Closed { opening: 0 }]);
     bench.stream.extend([Bytes::from("{}"), bench.stream[2].clone()]);
     bench.stream.extend([other.seal().bytes.into(), unknown.seal().bytes.into()]);
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.run();
     assert!(bench.is_granted(1) && bench.end.is_none());
     assert_eq!((bench.stream.len(), bench.foreign), (OPEN + 5, 4));
     // A candidate goes behind them as well.
     bench.stream.push("{}".into());
-    let mut second = Bench::on(bench.stream.clone(), 2);
+    let mut second = on(bench.stream.clone(), 2);
     assert!(second.sequencer.keeper().chain().doubt.is_some());
     second.stream.push("{}".into());
     second.run();
@@ -314,32 +114,30 @@ fn foreign_messages_in_its_place_are_passed_over_and_told_of() {
 
 #[test]
 fn whoever_took_over_properly_deposes() {
-    let mut bench = Bench::new(Order::FirstCome);
-    let forced = None;
-    let take_over = TakeOver { engine: "x".into(), release: "0".into(), forced };
-    let taken = bench.of_another(2, vec![Entry::TakeOver(take_over)]);
+    let mut bench = bench(Order::FirstCome);
+    let taken = of_another(&bench, 2, vec![Entry::TakeOver(take_over())]);
     bench.stream.push(taken.seal().bytes.into());
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.run();
     assert!(matches!(bench.end, Some(StopReason::Deposed)), "{:?}", bench.end);
     assert!(bench.told.is_empty());
-    assert_eq!(bench.free(), (QUOTA.into(), QUOTA.into()));
+    assert_eq!(free(&bench), (QUOTA.into(), QUOTA.into()));
 }
 
 /// What an earlier term left under way reaches a later one of the same engine, with
 /// the outcomes of its own attempts: none of them counts.
 #[test]
 fn outcomes_of_another_term_do_not_count() {
-    let mut bench = Bench::new(Order::FirstCome);
+    let mut bench = bench(Order::FirstCome);
     // The first term's last append, and the read of its place, are late.
-    bench.ask(1);
+    ask(&mut bench, 1);
     let effects = bench.sequencer.effects();
     let Some(Effect::Append { attempt: first, bytes, .. }) = effects.into_iter().next() else {
         panic!("no append")
     };
     bench.sequencer.retire();
     let keeper = bench.sequencer.into_keeper();
-    let mut second = Bench::of(keeper, bench.stream, 2, bench.now);
+    let mut second = of(keeper, bench.stream, 2, bench.now);
     let mut attempts = Vec::new();
     // The take-over, and what comes after it: as many attempts as the first had.
     for _ in 0..8 {
@@ -363,7 +161,7 @@ fn outcomes_of_another_term_do_not_count() {
             }
         }
         second.now.mono_ms += 1;
-        second.ask(10 + attempts.len() as u64);
+        ask(&mut second, 10 + attempts.len() as u64);
     }
     assert!(second.sequencer.is_active() && attempts.len() >= 8, "{attempts:?}");
     assert!(!attempts.contains(&first));
@@ -374,11 +172,11 @@ fn outcomes_of_another_term_do_not_count() {
 /// The broker came back without the end of its stream, and nobody has written since.
 #[test]
 fn a_lost_tail_stops_the_writer_once_it_is_sure() {
-    let mut bench = Bench::new(Order::FirstCome);
-    bench.ask(1);
+    let mut bench = bench(Order::FirstCome);
+    ask(&mut bench, 1);
     bench.run();
     bench.stream.truncate(OPEN);
-    bench.ask(2);
+    ask(&mut bench, 2);
     bench.run();
     // A node that lags, or was cut off, says the same for a while.
     bench.wait(MAX_PARKED_MS + 2 * TICK_MS);
@@ -388,15 +186,15 @@ fn a_lost_tail_stops_the_writer_once_it_is_sure() {
     let lost = Lost::Tail { generation: 1, known: OPEN as u64 + 1, tail: OPEN as u64 };
     assert!(matches!(bench.end, Some(StopReason::Lost(found)) if found == lost), "{:?}", bench.end);
     assert_eq!(bench.stream.len(), OPEN, "nothing is written on such ground");
-    assert_eq!(bench.free(), (i32::from(QUOTA) - 1, i32::from(QUOTA) - 1));
+    assert_eq!(free(&bench), (i32::from(QUOTA) - 1, i32::from(QUOTA) - 1));
 }
 
 #[test]
 fn a_tail_that_only_lags_stops_nobody() {
-    let mut bench = Bench::new(Order::FirstCome);
+    let mut bench = bench(Order::FirstCome);
     for who in 0..3 {
         let whole = bench.stream.clone();
-        bench.ask(who);
+        ask(&mut bench, who);
         bench.stream.truncate(OPEN - 1);
         bench.run();
         bench.wait(LOST_AFTER_MS * 2 / 3);
@@ -421,17 +219,17 @@ fn a_tail_that_only_lags_stops_nobody() {
 fn a_rewritten_tail_is_noticed_before_anything_is_told() {
     let all = [(true, 0, 0), (false, 0, 0), (true, 0, 1), (false, 0, 2), (true, 1, 2)];
     for (quiet, foreign, more) in all {
-        let mut bench = Bench::new(Order::FirstCome);
+        let mut bench = bench(Order::FirstCome);
         (0..foreign).for_each(|_| bench.stream.push("{}".into()));
-        bench.ask(1);
+        ask(&mut bench, 1);
         bench.run();
         let known = bench.stream.len();
         let lost = bench.stream.pop().unwrap();
         bench.stream.truncate(OPEN);
-        let mut other = Bench::on(bench.stream.clone(), 2);
+        let mut other = on(bench.stream.clone(), 2);
         other.run();
         for who in 0..more {
-            other.ask(who);
+            ask(&mut other, who);
             other.run();
         }
         bench.stream = other.stream;
@@ -443,7 +241,7 @@ fn a_rewritten_tail_is_noticed_before_anything_is_told() {
             // An append without an outcome is in doubt whenever it comes.
             bench.is_silent = true;
         }
-        bench.ask(2);
+        ask(&mut bench, 2);
         bench.run();
         bench.is_silent = false;
         bench.wait(3_000);
@@ -463,15 +261,15 @@ fn a_rewritten_tail_is_noticed_before_anything_is_told() {
 /// A standby that has lived through the loss does not take over.
 #[test]
 fn nobody_takes_over_a_ledger_that_does_not_hold_its_last_block() {
-    let mut bench = Bench::new(Order::FirstCome);
-    bench.ask(1);
+    let mut bench = bench(Order::FirstCome);
+    ask(&mut bench, 1);
     bench.run();
     let keeper = bench.replayed();
     let mut shorter = bench.stream.clone();
     shorter.pop();
-    let mut other = Bench::on(shorter.clone(), 2);
+    let mut other = on(shorter.clone(), 2);
     other.run();
-    let mut standby = Bench::of(keeper, other.stream.clone(), 3, bench.now);
+    let mut standby = of(keeper, other.stream.clone(), 3, bench.now);
     standby.run();
     assert!(
         matches!(standby.end, Some(StopReason::Lost(Lost::Rewritten { .. }))),
@@ -479,12 +277,12 @@ fn nobody_takes_over_a_ledger_that_does_not_hold_its_last_block() {
         standby.end
     );
     assert_eq!(standby.stream.len(), other.stream.len(), "not even a take-over");
-    let mut standby = Bench::of(bench.replayed(), shorter, 3, bench.now);
+    let mut standby = of(bench.replayed(), shorter, 3, bench.now);
     standby.wait(2 * LOST_AFTER_MS);
     assert!(matches!(standby.end, Some(StopReason::Lost(Lost::Tail { .. }))), "{:?}", standby.end);
     assert_eq!(standby.stream.len(), OPEN);
     // One that gives up before it has sent anything leaves nothing.
-    let mut retired = Bench::on(bench.stream.clone(), 4);
+    let mut retired = on(bench.stream.clone(), 4);
     retired.sequencer.retire();
     retired.run();
     assert!(matches!(retired.end, Some(StopReason::Finished)), "{:?}", retired.end);
@@ -494,10 +292,10 @@ fn nobody_takes_over_a_ledger_that_does_not_hold_its_last_block() {
 /// A look at the last block costs nothing where block follows block.
 #[test]
 fn the_last_block_is_not_read_back_while_blocks_follow_each_other() {
-    let mut bench = Bench::new(Order::FirstCome);
+    let mut bench = bench(Order::FirstCome);
     let before = bench.reads;
     for who in 0..u64::from(QUOTA) {
-        bench.ask(who);
+        ask(&mut bench, who);
         bench.run();
         bench.now.mono_ms += TRUST_MS / 2;
     }
@@ -534,36 +332,36 @@ fn quota(slot: u32) -> AdminCommand {
 /// what is in the block, in the queue, parked, a change, an operator's action.
 #[test]
 fn nobody_waits_for_ever_behind_a_stuck_block() {
-    let mut bench = Bench::new(Order::FirstCome);
-    bench.ask(0);
+    let mut bench = bench(Order::FirstCome);
+    ask(&mut bench, 0);
     bench.run();
     let booking = bench.replayed();
     let found = booking.book().find(&person(0), "w").unwrap().0.unwrap();
     bench.is_silent = true;
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.run();
-    bench.ask(2);
+    ask(&mut bench, 2);
     // Waits for the claim of the first of them.
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.sequencer.changes([(cancel(found.booking.id, 0), 50)], bench.now);
     bench.sequencer.admin(quota(0), 60, bench.now);
     bench.wait(MAX_PARKED_MS - TICK_MS);
     assert!(bench.busy().is_empty());
     bench.wait(2 * TICK_MS);
     assert_eq!(bench.busy(), [1, 1, 2, 50, 60]);
-    assert_eq!(bench.free(), (i32::from(QUOTA) - 2, i32::from(QUOTA) - 1), "two is given back");
+    assert_eq!(free(&bench), (i32::from(QUOTA) - 2, i32::from(QUOTA) - 1), "two is given back");
     // The block comes to its end after all: its grant stands, and is told of nobody.
     bench.is_silent = false;
     bench.told.clear();
     bench.wait(3_000);
     assert!(bench.told.is_empty(), "{:?}", bench.told);
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.run();
     assert!(matches!(
         &bench.told[..],
         [(1, Outcome::Settled(giliran_allocator::Settled::Repeat(..)))]
     ));
-    bench.ask(2);
+    ask(&mut bench, 2);
     bench.run();
     assert!(bench.is_granted(2));
     assert_eq!(bench.replayed().state_hash(), bench.sequencer.keeper().state_hash());
@@ -573,15 +371,15 @@ fn nobody_waits_for_ever_behind_a_stuck_block() {
 #[test]
 fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
     for order in [Order::Rounds { length_ms: 500 }, Order::Draw] {
-        let mut bench = Bench::new(order);
-        bench.ask(0);
+        let mut bench = bench(order);
+        ask(&mut bench, 0);
         bench.wait(1_000);
         assert!(!bench.told.is_empty());
         bench.told.clear();
         bench.is_silent = true;
-        bench.ask(1);
+        ask(&mut bench, 1);
         bench.wait(1_000);
-        bench.ask(2);
+        ask(&mut bench, 2);
         bench.wait(1_000);
         assert!(bench.busy().is_empty());
         bench.wait(MAX_PARKED_MS);
@@ -590,7 +388,7 @@ fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
         bench.wait(5_000);
         bench.told.clear();
         for who in [1, 2] {
-            bench.ask(who);
+            ask(&mut bench, who);
         }
         bench.wait(1_000);
         assert!(bench.busy().is_empty() && bench.told.len() == 2, "{order:?}: {:?}", bench.told);
@@ -602,15 +400,15 @@ fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
 #[test]
 fn a_round_does_not_wait_for_a_clock_that_was_ahead() {
     const AHEAD_MS: u64 = 50_000;
-    let mut first = Bench::new(Order::Rounds { length_ms: 500 });
+    let mut first = bench(Order::Rounds { length_ms: 500 });
     first.now.mono_ms += 1_000;
     let right = first.now.wall.plus_millis(1_000);
     let now = Now { wall: right.plus_millis(AHEAD_MS), ..first.now };
-    let mut bench = Bench::of(first.replayed(), first.stream, 2, now);
+    let mut bench = of(first.replayed(), first.stream, 2, now);
     bench.run();
     assert!(bench.sequencer.is_active());
     bench.now.wall = right;
-    bench.ask(1);
+    ask(&mut bench, 1);
     bench.wait(1_000);
     assert!(bench.is_granted(1), "{:?}", bench.told);
 }
@@ -620,24 +418,24 @@ fn a_round_does_not_wait_for_a_clock_that_was_ahead() {
 #[test]
 fn what_is_dropped_on_the_way_is_given_back() {
     for order in [Order::FirstCome, Order::Draw] {
-        let mut bench = Bench::new(order);
+        let mut bench = bench(order);
         let full = (i32::from(QUOTA), i32::from(QUOTA));
         bench.is_silent = true;
-        bench.ask(1);
+        ask(&mut bench, 1);
         bench.run();
-        bench.ask(2);
+        ask(&mut bench, 2);
         let asked = bench.sequencer.backlog();
         assert_eq!(asked, 1 + usize::from(order == Order::FirstCome), "{order:?}");
         bench.sequencer.retire();
         bench.run();
         // In flight: not known yet.
-        assert_eq!(bench.free().1, full.1);
+        assert_eq!(free(&bench).1, full.1);
         let keeper = bench.sequencer.into_keeper();
-        let mut again = Bench::of(keeper, bench.stream, 2, bench.now);
+        let mut again = of(keeper, bench.stream, 2, bench.now);
         again.run();
-        assert_eq!(again.free(), full, "{order:?}");
+        assert_eq!(free(&again), full, "{order:?}");
         for who in [1, 2] {
-            again.ask(who);
+            ask(&mut again, who);
             again.run();
         }
         assert_eq!(again.told.len(), 2, "{order:?}");
@@ -650,20 +448,19 @@ fn what_is_dropped_on_the_way_is_given_back() {
 #[test]
 fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
     const FIRST: u64 = 1_000;
-    let mut bench = Bench::new(Order::FirstCome);
+    let mut bench = bench(Order::FirstCome);
     bench.sequencer.roll("next".into(), FIRST, None, bench.now);
     let effects = bench.sequencer.effects();
     let Some(Effect::Append { bytes, .. }) = effects.into_iter().next() else { panic!("no seal") };
     bench.stream.push(bytes);
     let keeper = bench.replayed();
     assert!(keeper.chain().is_sealed());
-    let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
     let next = Continuation { first: Some(FIRST), ..Continuation::default() };
     let writer = WriterNonce([2; 16]);
     let random = Box::new(|| 7);
     let now = bench.now;
     let mut second: Sequencer<u64> =
-        Sequencer::take_over(keeper, writer, take_over, random, next, now);
+        Sequencer::take_over(keeper, writer, take_over(), random, next, now);
     let mut stored: Vec<Bytes> = Vec::new();
     let late = Now { wall: now.wall.plus_millis(20 * 60_000), mono_ms: now.mono_ms + 10 };
     while !second.is_active() {
@@ -696,7 +493,7 @@ fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
 #[test]
 fn a_generation_begins_behind_foreign_messages() {
     const FIRST: u64 = 1_000;
-    let mut bench = Bench::new(Order::FirstCome);
+    let mut bench = bench(Order::FirstCome);
     bench.sequencer.roll("next".into(), FIRST, None, bench.now);
     let mut second = vec![Bytes::from("{}"), bench.stream[1].clone()];
     let first = bench.stream.clone();
@@ -731,10 +528,7 @@ fn a_generation_begins_behind_foreign_messages() {
     }
     assert!(!bench.sequencer.is_rolling());
     assert_eq!(bench.foreign, 1, "the copy is of the generation that is over, and void");
-    let mut keeper = StateMachine::new();
-    for (seq, bytes) in (1..).zip(&bench.stream) {
-        keeper.fold(seq, bytes).unwrap();
-    }
+    let mut keeper = bench.replayed();
     assert_eq!(bench.stream.len(), first.len() + 1, "the seal");
     for (seq, bytes) in (FIRST..).zip(&second) {
         let folded = keeper.fold(seq, bytes).unwrap();

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_allocator::StateMachine;
 use giliran_drand::{Network, Round};
-use giliran_sequencer::{AdminCommand, AdminOp, Appended, Effect, Outcome, ReadOutcome};
+use giliran_sequencer::{AdminCommand, AdminOp, Appended, Effect, Outcome, ReadOutcome, Sequencer};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, Order};
@@ -15,7 +14,7 @@ use crate::{BEGIN, Bench, CLOSES, opening, person};
 
 /// How long a large draw takes, how long it keeps others waiting in one go, and
 /// what its entries weigh:
-/// `cargo test --release -p giliran-engine --test orders -- --ignored --nocapture`.
+/// `cargo test --release -p giliran-sequencer --test orders -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn a_million_entries() {
@@ -92,7 +91,7 @@ fn a_draw_goes_on_with_the_same_result_whoever_dies() {
         bench.tick(1);
         now = bench.now;
         let done = bench.lives == 1;
-        stream = bench.stream;
+        stream = bench.harness.stream;
         if done {
             break;
         }
@@ -122,12 +121,11 @@ fn who_asks_elsewhere_does_not_wait_for_a_large_draw() {
     let mut other = opening(Order::FirstCome, &[1]);
     other.id = "x".into();
     other.closes_at = Timestamp::from_millis(CLOSES + 60_000);
-    bench.sequencer.record_openings(vec![other], bench.now);
-    bench.run();
+    bench.record(vec![other]);
     // Up to the close, and the first piece behind it.
     bench.now.mono_ms += 9_000;
     bench.now.wall = bench.now.wall.plus_millis(9_000);
-    bench.sequencer.tick(bench.now);
+    bench.input(Sequencer::tick);
     let close = bench.sequencer.effects().into_iter().find_map(|effect| match effect {
         Effect::Append { attempt, expected_last, bytes, .. } => {
             Some((attempt, expected_last + 1, bytes))
@@ -136,12 +134,12 @@ fn who_asks_elsewhere_does_not_wait_for_a_large_draw() {
     });
     let (attempt, seq, bytes) = close.unwrap();
     bench.stream.push(bytes);
-    bench.sequencer.appended(attempt, Appended::Stored { seq }, bench.now);
+    bench.input(|sequencer, now| sequencer.appended(attempt, Appended::Stored { seq }, now));
     // It came after a quiet time: the block before it is looked at first.
     let looks = bench.sequencer.effects();
     let [Effect::Read { attempt, seq, .. }] = looks[..] else { panic!("{looks:?}") };
     let found = ReadOutcome::Found(bench.stream[seq as usize - 1].clone());
-    bench.sequencer.read(attempt, &found, bench.now);
+    bench.input(|sequencer, now| sequencer.read(attempt, &found, now));
     bench.ask(&[1 << 30], &[0], None);
     bench.run();
     assert!(matches!(bench.told[&(1 << 30)], Outcome::Granted(..)));
@@ -168,7 +166,7 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
             act,
             dry_run: false,
         };
-        bench.sequencer.admin(action, ticket, bench.now);
+        bench.input(|sequencer, now| sequencer.admin(action, ticket, now));
     };
     // While the root is on its way, and nothing is drawn yet.
     bench.lives = 2;
@@ -177,7 +175,7 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
     quota(1_001, &mut bench);
     let (attempt, seq) = bench.unheard.take().unwrap();
     bench.lives = usize::MAX;
-    bench.sequencer.appended(attempt, Appended::Stored { seq }, bench.now);
+    bench.input(|sequencer, now| sequencer.appended(attempt, Appended::Stored { seq }, now));
     bench.run();
     assert!(matches!(bench.told[&1_001], Outcome::NotAdjusted(..)), "during the draw");
     assert_eq!(bench.slots().len(), 200, "there is room for all");
@@ -212,9 +210,9 @@ fn a_place_that_comes_back_during_the_draw_is_not_drawn_for() {
         target: Some(booking),
         deed: giliran_allocator::ChangeKind::Cancel { applicant },
     };
-    bench.sequencer.changes([(ask, 1 << 40)], bench.now);
+    bench.input(|sequencer, now| sequencer.changes([(ask, 1 << 40)], now));
     bench.lives = usize::MAX;
-    bench.sequencer.appended(attempt, Appended::Stored { seq }, bench.now);
+    bench.input(|sequencer, now| sequencer.appended(attempt, Appended::Stored { seq }, now));
     bench.run();
     bench.tick(1);
     assert!(matches!(bench.told[&(1 << 40)], Outcome::Changed(..)), "given back in the end");
@@ -233,12 +231,11 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
         period_ms: 3_000,
     };
     let mut bench = Bench::unopened();
-    bench.sequencer = bench.sequencer.with_beacon(Some(network.clone()));
+    bench.harness.sequencer = bench.harness.sequencer.with_beacon(Some(network.clone()));
     // The first slot can be booked for two minutes after the close.
     let mut record = opening(Order::Draw, &[2, 2]);
     record.slots[0].bookable_until = Timestamp::from_millis(CLOSES + 120_000);
-    bench.sequencer.record_openings(vec![record], bench.now);
-    bench.run();
+    bench.record(vec![record]);
     let name = bench.entries().flatten().find_map(|entry| match entry {
         Entry::Draw(DrawRecord::Committed { beacon, .. }) => beacon,
         _ => None,
@@ -266,7 +263,7 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
             act,
             dry_run: false,
         };
-        bench.sequencer.admin(action, ticket, bench.now);
+        bench.input(|sequencer, now| sequencer.admin(action, ticket, now));
         bench.run();
         matches!(bench.told[&ticket], Outcome::Adjusted(..))
     };
@@ -302,7 +299,7 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
         target: Some(entered.waiting.entry.receipt),
         deed: giliran_allocator::ChangeKind::Cancel { applicant: person(0) },
     };
-    bench.sequencer.changes([(ask, 100)], bench.now);
+    bench.input(|sequencer, now| sequencer.changes([(ask, 100)], now));
     bench.run();
     bench.told.remove(&4);
     bench.ask(&[4], &[0], Some(1));
@@ -310,9 +307,6 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     assert!(matches!(bench.told[&4], Outcome::Entered(..)), "{:?}", bench.told[&4]);
     bench.tick(10_000);
     assert_eq!(bench.slots().len(), 4);
-    let mut replayed = StateMachine::new();
-    for (i, bytes) in bench.stream.iter().enumerate() {
-        replayed.fold(i as u64 + 1, bytes).unwrap();
-    }
+    let replayed = bench.replayed();
     assert_eq!(replayed.state_hash(), bench.sequencer.keeper().state_hash());
 }

@@ -1,14 +1,14 @@
 //! What goes to whoever asks once the window has closed, and what it is too late
 //! for.
 
-use giliran_allocator::{BookingRequest, Decision, StateMachine};
+use giliran_allocator::{BookingRequest, Decision};
 use giliran_sequencer::{AdminCommand, AdminOp, Outcome};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Leftovers, OpeningRecord, Order};
 use giliran_wire::request::Choice;
-use giliran_wire::{Digest, Text, Timestamp};
+use giliran_wire::{Text, Timestamp};
 
-use crate::{BEGIN, Bench, CLOSES, opening, person};
+use crate::{BEGIN, Bench, CLOSES, opening, person, request};
 
 /// A slot of three places that can be booked for a minute after the close.
 fn of(order: Order, leftovers: Leftovers) -> OpeningRecord {
@@ -16,14 +16,6 @@ fn of(order: Order, leftovers: Leftovers) -> OpeningRecord {
     record.rules.leftovers = leftovers;
     record.slots[0].bookable_until = Timestamp::from_millis(CLOSES + 60_000);
     record
-}
-
-fn replayed(bench: &Bench) -> StateMachine {
-    let mut keeper = StateMachine::new();
-    for (i, bytes) in bench.stream.iter().enumerate() {
-        keeper.fold(i as u64 + 1, bytes).unwrap();
-    }
-    keeper
 }
 
 #[test]
@@ -44,7 +36,7 @@ fn what_is_left_goes_to_whoever_asks_where_the_rules_say_so() {
             assert_eq!(bench.slots().len(), if given { 3 } else { 1 }, "{order:?} {leftovers:?}");
             let last = if given { Reason::SoldOut } else { Reason::Closed };
             assert_eq!(bench.reason(3), Some(last), "{order:?} {leftovers:?}");
-            let replayed = replayed(&bench);
+            let replayed = bench.replayed();
             assert_eq!(replayed.state_hash(), bench.sequencer.keeper().state_hash());
         }
     }
@@ -55,12 +47,11 @@ fn nothing_is_left_of_an_opening_that_did_not_take_place_or_that_is_over() {
     let mut bench = Bench::unopened();
     let mut record = of(Order::FirstCome, Leftovers::FirstCome);
     record.opens_at = Timestamp::from_millis(BEGIN + 1_000);
-    bench.sequencer.record_openings(vec![record], bench.now);
-    bench.run();
+    bench.record(vec![record]);
     let act = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(BEGIN) };
     let (operator, reason) = ("o".into(), "r".into());
     let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
-    bench.sequencer.admin(action, 100, bench.now);
+    bench.input(|sequencer, now| sequencer.admin(action, 100, now));
     bench.run();
     bench.tick(20_000);
     bench.ask(&[1], &[0], None);
@@ -84,23 +75,15 @@ fn a_grant_that_comes_too_late_into_its_block_is_none() {
     let applicants = [person(1)];
     let choices = [Choice { office: Text::from("o"), date: None, session: None }];
     let ask = BookingRequest {
-        request_id: "r1",
-        applicants: &applicants,
-        content: Digest([1; 16]),
-        choices: &choices,
         opening: Some("w"),
-        expires_at: None,
         account: Some(person(2)),
-        channel: None,
-        reference: None,
-        vouched: false,
-        wait: false,
+        ..request("r1", &applicants, &choices)
     };
     let decided = bench.sequencer.book().decide(&ask, bench.now.wall);
     let Decision::Granted(grant) = decided else { panic!("{decided:?}") };
     bench.now.wall = bench.now.wall.plus_millis(1);
     bench.now.mono_ms += 1;
-    bench.sequencer.decided([(grant, 1)], [], bench.now);
+    bench.input(|sequencer, now| sequencer.decided([(grant, 1)], [], now));
     bench.run();
     assert!(matches!(bench.told[&1], Outcome::Busy), "{:?}", bench.told[&1]);
     assert!(bench.slots().is_empty());
@@ -128,7 +111,7 @@ fn a_hold_does_not_outlast_its_slot() {
         target,
         deed: giliran_allocator::ChangeKind::Confirm { reference: Some("inv-1".into()) },
     };
-    bench.sequencer.changes([(confirm, 9)], bench.now);
+    bench.input(|sequencer, now| sequencer.changes([(confirm, 9)], now));
     bench.run();
     bench.tick(1);
     assert_eq!(bench.reason(9), Some(Reason::WrongState));

@@ -9,257 +9,106 @@ mod leftovers;
 mod windows;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
-use giliran_allocator::{BookingRequest, Decision, StateMachine, order};
-use giliran_sequencer::{
-    AdminCommand, AdminOp, Appended, Attempt, Continuation, Effect, Now, Outcome, ReadOutcome,
-    Sequencer,
+use giliran_allocator::{BookingRequest, order};
+use giliran_sequencer::{AdminCommand, AdminOp, Now, Outcome, Sequencer};
+use giliran_testkit::{
+    self as testkit, BEGIN, LEDGER, SequencerHarness, order_key, person, request, rules,
 };
 use giliran_wire::answer::Reason;
-use giliran_wire::ledger::{
-    Block, BookableUntil, DrawRecord, Entry, FORMAT, Genesis, Leftovers, MAX_BLOCK_BYTES, Office,
-    OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
-};
+use giliran_wire::ledger::{Block, DrawRecord, Entry, OpeningRecord, Order, Rules};
 use giliran_wire::request::Choice;
-use giliran_wire::{
-    ApplicantKey, BlockHash, BookingId, Digest, KeyFingerprint, LedgerId, Pseudonym, Text,
-    Timestamp, WriterNonce,
-};
+use giliran_wire::{BookingId, Pseudonym, Text, Timestamp};
 
 /// That of the shipped binary, for the measurement.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const LEDGER: LedgerId = LedgerId([1; 16]);
-const BEGIN: i64 = 1_795_000_000_000;
 const CLOSES: i64 = BEGIN + 10_000;
-
-fn person(i: u64) -> Pseudonym {
-    let hash = blake3::hash(&i.to_le_bytes());
-    Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
-}
-
-fn key() -> ApplicantKey {
-    ApplicantKey::new(&[9; 32])
-}
 
 /// One office, a slot for each quota.
 fn opening(order: Order, quotas: &[u16]) -> OpeningRecord {
-    let session = |i| Session {
-        id: format!("s{i}"),
-        label: String::new(),
-        restricted: false,
-        explicit: false,
-    };
-    let sessions = (0..quotas.len()).map(session).collect();
-    let date = "2026-12-01".parse().unwrap();
-    let slot = |(i, quota): (usize, &u16)| Slot {
-        office: 0,
-        session: i as u32,
-        date,
-        quota: *quota,
-        bookable_until: Timestamp::LATEST,
-    };
     OpeningRecord {
-        ordinal: 0,
-        id: "w".into(),
-        timezone: "UTC".into(),
         opens_at: Timestamp::from_millis(BEGIN),
         closes_at: Timestamp::from_millis(CLOSES),
-        rules: Rules {
-            order,
-            max_party: 5,
-            max_per_account: Some(4),
-            hold_ms: None,
-            cancelled: ReturnRule::Immediate,
-            expired: ReturnRule::Immediate,
-            across_openings: false,
-            max_changes: u16::MAX,
-            bookable_until: BookableUntil::DayBegins,
-            max_bookings: u16::MAX,
-            leftovers: Leftovers::None,
-        },
-        offices: vec![Office { id: "o".into(), name: String::new(), sessions }],
-        slots: quotas.iter().enumerate().map(slot).collect(),
+        rules: Rules { order, max_per_account: Some(4), ..rules() },
+        ..testkit::opening(quotas)
     }
 }
 
 /// An engine on a stream that stores what it is given, while it is allowed to.
 struct Bench {
-    stream: Vec<Bytes>,
-    sequencer: Sequencer<u64>,
-    now: Now,
+    harness: SequencerHarness,
     /// Everything told, by ticket.
     told: HashMap<u64, Outcome>,
-    /// Blocks still to be stored before the engine dies.
-    lives: usize,
-    /// The append it does not hear of.
-    unheard: Option<(Attempt, u64)>,
-    /// How long each call into the sequencer took, while that is of interest.
-    calls: Option<Vec<Duration>>,
+}
+
+impl Deref for Bench {
+    type Target = SequencerHarness;
+
+    fn deref(&self) -> &SequencerHarness {
+        &self.harness
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut SequencerHarness {
+        &mut self.harness
+    }
 }
 
 impl Bench {
     fn new(opening: OpeningRecord) -> Self {
         let mut bench = Self::unopened();
-        bench.sequencer.record_openings(vec![opening], bench.now);
-        bench.run();
+        bench.record(vec![opening]);
         bench
     }
 
     /// With no opening yet.
     fn unopened() -> Self {
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        let block = Block {
-            format: FORMAT,
-            ledger: LEDGER,
-            generation: 1,
-            number: 1,
-            epoch: 0,
-            writer: WriterNonce([0; 16]),
-            time: Timestamp::from_millis(1),
-            previous: BlockHash::ZERO,
-            entries: vec![Entry::Genesis(genesis)],
-        };
-        let now = Now { wall: Timestamp::from_millis(BEGIN), mono_ms: 1_000_000 };
-        let mut bench = Self::on(vec![block.seal().bytes.into()], now);
-        bench.run();
-        bench
+        Self { harness: SequencerHarness::new(), told: HashMap::new() }
     }
 
     /// An engine that takes this stream over.
     fn on(stream: Vec<Bytes>, now: Now) -> Self {
-        let mut keeper = StateMachine::new();
-        for (i, bytes) in stream.iter().enumerate() {
-            keeper.fold(i as u64 + 1, bytes).unwrap();
-        }
-        let take_over = TakeOver { engine: "t".into(), release: "0".into(), forced: None };
-        let mut bits = (stream.len() as u128) << 64;
-        let random = Box::new(move || {
-            bits += 1;
-            // Uniform, as ids are: tables rely on it.
-            let hash = blake3::hash(&bits.to_le_bytes());
-            u128::from_le_bytes(hash.as_bytes()[..16].try_into().unwrap())
-        });
-        let writer = WriterNonce([stream.len() as u8; 16]);
-        let next = Continuation::default();
-        let sequencer = Sequencer::take_over(keeper, writer, take_over, random, next, now)
-            .with_order_key(key().order());
-        Self {
-            stream,
-            sequencer,
-            now,
-            told: HashMap::new(),
-            lives: usize::MAX,
-            unheard: None,
-            calls: None,
-        }
+        let writer = stream.len() as u8;
+        Self { harness: SequencerHarness::on(stream, writer, now), told: HashMap::new() }
     }
 
-    /// An input to the sequencer.
-    fn input(&mut self, input: impl FnOnce(&mut Sequencer<u64>, Now)) {
-        let started = Instant::now();
-        input(&mut self.sequencer, self.now);
-        if let Some(calls) = &mut self.calls {
-            calls.push(started.elapsed());
-        }
-    }
-
-    /// Stores blocks until nothing is left to be done, or the engine dies: the
-    /// last block it has sent is stored, and it does not hear of it.
+    /// As the harness, and goes on with a draw while there is one.
     fn run(&mut self) {
-        loop {
-            let effects = self.sequencer.effects();
-            let working = self.sequencer.next_tick_ms(self.now) == Some(self.now.mono_ms);
-            if effects.is_empty() && working {
-                self.input(Sequencer::tick);
-            } else if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Append { attempt, expected_last, bytes, .. } => {
-                        assert!(bytes.len() <= MAX_BLOCK_BYTES);
-                        if self.lives == 0 {
-                            return;
-                        }
-                        self.lives -= 1;
-                        assert_eq!(expected_last, self.stream.len() as u64);
-                        self.stream.push(bytes);
-                        if self.lives == 0 {
-                            self.unheard = Some((attempt, expected_last + 1));
-                            return;
-                        }
-                        let stored = Appended::Stored { seq: expected_last + 1 };
-                        self.input(|sequencer, now| sequencer.appended(attempt, stored, now));
-                    }
-                    Effect::Answer { ticket, outcome, .. } => {
-                        assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
-                    }
-                    Effect::Read { attempt, seq, .. } => {
-                        let found = ReadOutcome::Found(self.stream[seq as usize - 1].clone());
-                        self.input(|sequencer, now| sequencer.read(attempt, &found, now));
-                    }
-                    Effect::Active(_) | Effect::Foreign(_) => {}
-                    Effect::Idle(why) => panic!("{why:?}"),
-                }
-            }
+        self.harness.run();
+        while self.lives > 0 && self.sequencer.next_tick_ms(self.now) == Some(self.now.mono_ms) {
+            self.input(Sequencer::tick);
+            self.harness.run();
+        }
+        for (ticket, outcome) in self.harness.told.drain(..) {
+            assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
         }
     }
 
     fn tick(&mut self, ms: u64) {
-        self.now.mono_ms += ms;
-        self.now.wall = self.now.wall.plus_millis(ms);
-        self.input(Sequencer::tick);
+        self.harness.tick(ms);
         self.run();
     }
 
     /// Asks on behalf of a party; the ticket is its first one's number.
     fn ask(&mut self, party: &[u64], sessions: &[usize], account: Option<u64>) {
         let applicants: Vec<Pseudonym> = party.iter().map(|i| person(*i)).collect();
-        let name = format!("r{}", party[0]);
+        let (who, name) = (party[0], format!("r{}", party[0]));
         let choice = |i: &usize| Choice {
             office: Text::from("o"),
             date: None,
             session: Some(Text::from(format!("s{i}"))),
         };
         let choices: Vec<_> = sessions.iter().map(choice).collect();
-        let ask = BookingRequest {
-            request_id: &name,
-            applicants: &applicants,
-            content: Digest([1; 16]),
-            choices: &choices,
-            opening: None,
-            expires_at: None,
-            // Everybody has one of their own.
-            account: Some(person(1_000_000 + account.unwrap_or(1_000_000 + party[0]))),
-            channel: None,
-            reference: None,
-            vouched: false,
-            wait: false,
-        };
-        let who = party[0];
-        match self.sequencer.book().decide(&ask, self.now.wall) {
-            Decision::Granted(grant) => {
-                self.sequencer.decided([(grant, who)], [], self.now);
-            }
-            Decision::Enter(_) => panic!("nobody waits"),
-            Decision::Ballot(entry) => self.sequencer.ballots([(entry, who)], self.now),
-            Decision::Collect(ordinal) => {
-                self.sequencer.collect([(ordinal, ask.to_owned(), who)], self.now);
-            }
-            Decision::Wait => self.sequencer.decided([], [(ask.to_owned(), who)], self.now),
-            Decision::Settled(settled) => {
-                self.told.insert(who, Outcome::Settled(settled));
-            }
+        // Everybody has one of their own.
+        let account = Some(person(1_000_000 + account.unwrap_or(1_000_000 + who)));
+        let ask = BookingRequest { account, ..request(&name, &applicants, &choices) };
+        if !self.harness.ask(who, &ask) {
+            self.told.extend(self.harness.told.pop());
         }
     }
 
@@ -317,7 +166,7 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
     bench.tick(100);
     let groups = bench.groups();
     assert_eq!(groups.len(), 1);
-    let seed = key().order().seed(LEDGER, 0);
+    let seed = order_key().seed(LEDGER, 0);
     let people: Vec<Pseudonym> = (0..40).map(person).collect();
     let expected = order::round_order(&seed, 1, people.iter().map(std::slice::from_ref));
     let expected: Vec<Pseudonym> = expected[..30].iter().map(|i| people[*i]).collect();
@@ -390,7 +239,7 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     assert!(groups.len() > 1, "one block holds them all");
     assert!(groups.iter().all(|(_, number, _)| *number == 1), "further groups of one round");
     assert!(groups.windows(2).all(|w| w[1].0 == w[0].0 + 1), "block after block");
-    let seed = key().order().seed(LEDGER, 0);
+    let seed = order_key().seed(LEDGER, 0);
     let rank = |who: &Pseudonym| order::round_rank(&seed, 1, &[*who]);
     let all: Vec<Pseudonym> = groups.into_iter().flat_map(|(.., people)| people).collect();
     assert_eq!(all.len(), 8_000);
@@ -405,7 +254,7 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     assert!(dies.told.is_empty(), "told though the group is not known to be durable");
     let first = dies.groups();
     assert_eq!(first.len(), 1);
-    let mut next = Bench::on(dies.stream, dies.now);
+    let mut next = Bench::on(dies.harness.stream, dies.harness.now);
     next.run();
     ask_all(&mut next);
     let known = next.told.len();
@@ -414,10 +263,7 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     next.tick(500);
     assert_eq!(next.told.len() as u64, PEOPLE);
     assert_eq!(next.slots().len(), 8_000);
-    let mut replayed = StateMachine::new();
-    for (i, bytes) in next.stream.iter().enumerate() {
-        replayed.fold(i as u64 + 1, bytes).unwrap();
-    }
+    let replayed = next.replayed();
     assert_eq!(replayed.state_hash(), next.sequencer.keeper().state_hash());
 }
 
@@ -451,12 +297,12 @@ fn the_last_round_ends_with_the_window() {
         panic!()
     };
     assert_eq!(blake3::hash(seed).as_bytes(), commitment);
-    assert_eq!(*seed, key().order().seed(LEDGER, 0));
+    assert_eq!(*seed, order_key().seed(LEDGER, 0));
     // With the seed known there are no more rounds.
     let act = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 60_000) };
     let action =
         AdminCommand { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
-    bench.sequencer.admin(action, 77, bench.now);
+    bench.input(|sequencer, now| sequencer.admin(action, 77, now));
     bench.run();
     assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));
 }

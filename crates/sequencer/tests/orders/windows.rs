@@ -27,8 +27,7 @@ fn bench() -> Bench {
         named("second", "o", (CLOSES + 60_000, CLOSES + 120_000)),
         named("other", "p", (CLOSES + 1_000, CLOSES + 2_000)),
     ];
-    bench.sequencer.record_openings(records, bench.now);
-    bench.run();
+    bench.record(records);
     bench
 }
 
@@ -37,7 +36,7 @@ impl Bench {
     fn act(&mut self, opening: u32, act: AdminOp) -> Result<(), String> {
         let (operator, reason) = ("o".into(), "r".into());
         let action = AdminCommand { opening, operator, reason, act, dry_run: false };
-        self.sequencer.admin(action, 900, self.now);
+        self.input(|sequencer, now| sequencer.admin(action, 900, now));
         self.run();
         match self.told.remove(&900).unwrap() {
             Outcome::Adjusted(..) => Ok(()),
