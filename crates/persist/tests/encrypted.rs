@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use giliran_persist::{Store, StoreUrl};
+use giliran_testkit::postgres;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 /// Who runs the server where the test runs as root, which PostgreSQL refuses.
@@ -52,11 +53,7 @@ fn certificate(stem: &Path, name: &str, issuer: &Issuer<'_, KeyPair>) {
 
 /// Where the server that the tests get has its programs.
 async fn programs() -> PathBuf {
-    let url = std::env::var("GILIRAN_TEST_POSTGRES").expect(
-        "GILIRAN_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` and `cargo xtask env …` provide one",
-    );
-    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = postgres::connect(&postgres::server()).await;
     let asked = "SELECT setting FROM pg_config WHERE name = 'BINDIR'";
     let folder = PathBuf::from(client.query_one(asked, &[]).await.unwrap().get::<_, String>(0));
     assert!(

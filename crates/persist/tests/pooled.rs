@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use giliran_persist::{Store, StoreError};
+use giliran_testkit::postgres;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -109,9 +110,7 @@ async fn serve(mut client: TcpStream, pool: Pool, address: String) {
 /// The lock by which one process alone writes a store would be anybody's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_of_transactions_is_refused_in_words() {
-    let url = std::env::var("GILIRAN_TEST_POSTGRES").expect(
-        "GILIRAN_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` and `cargo xtask env …` provide one",
-    );
+    let url = postgres::server();
     let (login, rest) = url.rsplit_once('@').unwrap();
     let (host, database) = rest.split_once('/').unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,27 +2,17 @@
 
 use std::sync::Arc;
 
+use giliran_testkit::{grant, postgres};
 use giliran_wire::ledger::{Chain, Grant, Seat, Stage};
-use giliran_wire::{BookingId, Digest, LedgerId, Pseudonym, Timestamp};
-use tokio_postgres::NoTls;
+use giliran_wire::{LedgerId, Pseudonym, Timestamp};
 
 use super::{Store, StoreError, StoreUrl};
 use crate::rows::{Batch, BookingRow, Run, SlotRow, Stored};
 
 /// A database of its own, made with these options; and a session in it.
 async fn database(options: &str) -> (StoreUrl, tokio_postgres::Client) {
-    let server = std::env::var("GILIRAN_TEST_POSTGRES").expect(
-        "GILIRAN_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` and `cargo xtask env …` provide one",
-    );
-    let (client, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    let name = format!("giliran_store_{:016x}", rand::random::<u64>());
-    client.batch_execute(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
-    let (server, _) = server.rsplit_once('/').unwrap();
-    let url = format!("{server}/{name}");
-    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    (url.parse().unwrap(), client)
+    let url = postgres::database(options).await;
+    (url.parse().unwrap(), postgres::connect(&url).await)
 }
 
 /// Where the ledger stands with block 7.
@@ -48,18 +38,8 @@ fn granted_at(reference: &str, granted_at: Timestamp) -> Arc<Batch> {
         quota: 3,
         bookable_until: Timestamp::LATEST,
     };
-    let grant = Grant {
-        booking: BookingId::from_random(5),
-        opening: 0,
-        slot: 0,
-        seats: vec![Seat { applicant: Pseudonym::from_bytes([1; 16]), number: 1 }],
-        request_id: "r".to_owned(),
-        content: Digest([0; 16]),
-        reference: Some(reference.to_owned()),
-        account: None,
-        channel: None,
-        hold_expires_at: None,
-    };
+    let seat = Seat { applicant: Pseudonym::from_bytes([1; 16]), number: 1 };
+    let grant = Grant { reference: Some(reference.to_owned()), ..grant(5, 0, seat) };
     let row = BookingRow { grant, slot: Arc::new(slot), granted_at, seq: 7 };
     Arc::new(Batch { runs: vec![Run::Grants(vec![row])], changes: 1, ..Batch::default() })
 }
