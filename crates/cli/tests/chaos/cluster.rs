@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::server::{Server, ServerOptions};
+use giliran_testkit::server_options;
 
 use crate::away::{BACK_WITHIN, TOLD_WITHIN, ask, nobody_works};
 use crate::promise::Promise;
@@ -29,11 +30,9 @@ async fn start(folder: &std::path::Path) -> Vec<Server> {
              routes: [\"{routes}\"] }}\n"
         );
         Server::start(ServerOptions {
-            binary: server::locate().unwrap(),
-            folder: folder.join(format!("n{n}")),
-            port: None,
             sync_always: true,
             more,
+            ..server_options(&folder.join(format!("n{n}")))
         })
     });
     futures_util::future::try_join_all(nodes).await.unwrap()

@@ -11,9 +11,10 @@ use async_nats::Client;
 use giliran_audit::{self as audit, AuditError, Check, Facts, Sources, Verdict};
 use giliran_loadgen::load::{self, Load, Progress};
 use giliran_nats::ledger::archive::Archive;
-use giliran_nats::server::{self, Server, ServerOptions};
+use giliran_nats::server::{Server, ServerOptions};
 use giliran_nats::{clock, connection, ledger};
 use giliran_persist::{Store, StoreUrl};
+use giliran_testkit::{postgres, server_options};
 use giliran_wire::client_log::{self, Attempt};
 use giliran_wire::subject::Namespace;
 use serde_json::Value;
@@ -119,11 +120,8 @@ impl Rig {
     pub(crate) async fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(ServerOptions {
-            binary: server::locate().unwrap(),
-            folder: folder.path().join("nats"),
-            port: None,
             sync_always: true,
-            more: String::new(),
+            ..server_options(&folder.path().join("nats"))
         })
         .await
         .unwrap();
@@ -358,22 +356,14 @@ pub(crate) fn config(quota: u32) -> String {
 
 /// A database of its own on the PostgreSQL that the tests get.
 pub(crate) async fn database() -> String {
-    let server = std::env::var("GILIRAN_TEST_POSTGRES").expect(
-        "GILIRAN_TEST_POSTGRES names no PostgreSQL; `cargo xtask test` and `cargo xtask env …` provide one",
-    );
-    let (client, connection) =
-        tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let name = format!("giliran_{:016x}", rand::random::<u64>());
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let url = postgres::database("").await;
+    let client = postgres::connect(&postgres::server()).await;
+    let (_, name) = url.rsplit_once('/').unwrap();
     // Settings under which days and times are written otherwise than usual.
     for setting in ["datestyle = 'German'", "timezone = 'Asia/Kathmandu'"] {
         client.batch_execute(&format!("ALTER DATABASE {name} SET {setting}")).await.unwrap();
     }
-    drop(client);
-    connection.await.unwrap().unwrap();
-    let (server, _) = server.rsplit_once('/').unwrap();
-    format!("{server}/{name}")
+    url
 }
 
 /// What clients wrote down.
