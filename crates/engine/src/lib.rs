@@ -2,13 +2,13 @@
 //!
 //! The way of a request:
 //!
-//! 1. `intake`(mod@intake) drains the subscriptions into bounded queues and
+//! 1. `intake` drains the subscriptions into bounded queues and
 //!    tells `busy` at once what does not fit.
-//! 2. `workers`(mod@workers) read the payloads, put people under pseudonyms
+//! 2. `workers` read the payloads, put people under pseudonyms
 //!    and decide, several at once; what rests on durable facts is answered
 //!    there and then.
 //! 3. `sequencer` brings grants into the ledger, one block in flight.
-//! 4. `reply`(mod@reply) writes answers, a grant's only once its block is
+//! 4. `reply` writes answers, a grant's only once its block is
 //!    durable.
 //!
 //! `engine` decides when any of this may happen: it follows the ledger as a

@@ -193,9 +193,8 @@ impl RecordedOpening {
         self.places.iter().map(of).sum()
     }
 
-    /// Places of a slot that could be had after a sequence.
-    /// Entries of the opening's own draw, once it is held: all who asked, with when,
-    /// and whether they got a place. None where there was no such draw.
+    /// Entries of the opening draw, once it is held: everyone who asked, with the time
+    /// of the request, and whether they got a place. `None` without such a draw.
     pub(super) fn drawn(
         &self,
     ) -> Option<impl Iterator<Item = (Timestamp, &DrawEntryRecord, bool)>> {
@@ -212,6 +211,7 @@ impl RecordedOpening {
         })
     }
 
+    /// Places of a slot that were available after the block with this sequence.
     pub(super) fn offered_at(&self, slot: u32, seq: u64) -> i64 {
         let Some(free) = self.free_at.get(slot as usize) else { return 0 };
         let next = free.partition_point(|(at, _)| *at <= seq);

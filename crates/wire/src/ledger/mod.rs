@@ -5,8 +5,8 @@
 //! the link of the chain. [`Chain`] is the one reading rule: every reader
 //! passes each block through it and so skips void blocks alike.
 //!
-//! The layout is frozen under [`FORMAT`]; later entry kinds stand here although
-//! nothing writes them yet, so that old readers meet no unknown variant.
+//! The layout is frozen under [`FORMAT`]. A new kind of entry needs a new format
+//! number: an old reader cannot decode a variant that it does not know.
 
 mod chain;
 mod deed;
