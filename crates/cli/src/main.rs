@@ -97,7 +97,7 @@ enum Operation {
     Replay(commands::replay::Args),
     /// What happened to an opening's places, without any of those who asked; written or checked.
     Statement(commands::statement::Args),
-    /// Send a scenario's people and brokers to a running engine, and report what came of it.
+    /// Send a scenario's people and scalpers to a running engine, and report what came of it.
     Surge(commands::surge::Args),
     /// Validate a configuration and show what it resolves to.
     Check(commands::check::Args),

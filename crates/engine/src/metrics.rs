@@ -15,7 +15,7 @@ pub struct Metrics {
     entered: IntCounter,
     changed: IntCounter,
     pub(crate) clock_ahead: IntGauge,
-    pub(crate) draws_waiting: IntGauge,
+    pub(crate) draws_awaiting_beacon: IntGauge,
     /// By number of the reason.
     rejected: Vec<IntCounter>,
     pub(crate) lookups: IntCounterVec,
@@ -113,8 +113,8 @@ impl Metrics {
                 "giliran_clock_ahead",
                 "1 while the clock is too far ahead to be believed, and nothing expires",
             )?,
-            draws_waiting: gauge(
-                "giliran_draws_waiting",
+            draws_awaiting_beacon: gauge(
+                "giliran_draws_awaiting_beacon",
                 "Draws that wait for the public value they named",
             )?,
             rejected: Reason::ALL
@@ -125,7 +125,7 @@ impl Metrics {
             dropped: counters(
                 "giliran_requests_dropped_total",
                 "Requests nobody could be answered for",
-                &["why"],
+                &["reason"],
             )?,
             queue_wait: stage(
                 "giliran_queue_wait_seconds",

@@ -40,7 +40,7 @@ pub struct Plan {
 /// How far a comparison is.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Small runs done by which brokers find out what pays.
+    /// Small runs done by which scalpers find out what pays.
     pub tried: AtomicUsize,
     /// Those in all; they come before the runs.
     pub tries: AtomicUsize,
@@ -312,7 +312,7 @@ mod tests {
     const PILOT: Pilot = Pilot { parties: PILOT_PARTIES, buys: 2.0, runs: 2 };
 
     #[test]
-    fn brokers_try_things_out_before_a_crowd_of_bounded_size() {
+    fn scalpers_try_things_out_before_a_crowd_of_bounded_size() {
         for (name, _) in SHIPPED {
             let small = smaller(&shipped(name).unwrap(), &PILOT);
             assert!(small.people.parties <= 20_000, "{name}: {}", small.people.parties);

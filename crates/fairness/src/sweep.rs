@@ -10,7 +10,7 @@ pub const PARAMETERS: [(&str, &str); 8] = [
     ("rounds_ms", "length of every order that has rounds, ms"),
     ("people", "factor on the parties of people"),
     ("places", "factor on the places of every office"),
-    ("brokers", "factor on what brokers have or can spend"),
+    ("scalpers", "factor on what scalpers have or can spend"),
     ("distance", "factor on people's round trips"),
     ("decay_s", "time constant of the decay after the opening second, s"),
     ("tries", "sets of entries that an insider can try"),
@@ -56,7 +56,7 @@ pub fn at(plan: &Plan, parameter: &str, value: f64) -> Result<Plan, String> {
                 *quota = count(u64::from(*quota)).min(u64::from(u16::MAX)) as u16;
             }
         }
-        "brokers" => {
+        "scalpers" => {
             for attacker in &mut scenario.attackers {
                 attacker.identities = attacker.identities.map(count);
                 attacker.accounts = attacker.accounts.map(count);
@@ -105,7 +105,7 @@ mod tests {
         Plan { scenario, arms, seeds: 1, seed: 1, threads: 1, pilot_parties: 1 }
     }
 
-    /// Batam, with an insider among its brokers.
+    /// Batam, with an insider among its scalpers.
     fn with_insider() -> Scenario {
         let mut scenario = shipped("batam").unwrap();
         scenario.attackers.extend(shipped("insiders").unwrap().attackers);

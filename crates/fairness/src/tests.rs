@@ -14,7 +14,7 @@ use crate::report::{self, Report};
 use crate::scenario::{Scenario, shipped};
 use crate::simulation::{Run, run, slots_of};
 
-/// A small copy. Brokers have what they would buy for speed, without the many
+/// A small copy. Scalpers have what they would buy for speed, without the many
 /// runs by which they find that out, and look less often for what came back.
 fn scenario(name: &str, factor: f64) -> Scenario {
     let mut scenario = shipped(name).unwrap();
@@ -135,8 +135,8 @@ fn nobody_is_last_in_every_round() {
 fn speed_pays_under_first_come_and_not_within_a_round() {
     let plan = plan(scenario("sprinters", 0.4), &[Order::FirstCome, ROUNDS], &[at_five()], 3);
     let done = compared(&plan);
-    let broker = done.groups.iter().position(|group| group.kind == "broker").unwrap();
-    let ratio = |arm: usize| done.columns[arm].groups[broker].ratio.unwrap().mean;
+    let scalper = done.groups.iter().position(|group| group.kind == "scalper").unwrap();
+    let ratio = |arm: usize| done.columns[arm].groups[scalper].ratio.unwrap().mean;
     assert!(ratio(0) > 1.3, "first-come: sprinters have {} times the average", ratio(0));
     assert!((ratio(1) - 1.0).abs() < 0.05, "rounds: {} times the average", ratio(1));
     assert!(mean(&done, 0, Measure::LatencyPremium) > 0.5, "and among people speed pays too");
@@ -164,7 +164,7 @@ fn cancel_and_rebook_pays_where_places_come_back_at_once() {
 }
 
 #[test]
-fn brokers_buy_speed_where_it_pays_and_identities_where_they_do() {
+fn scalpers_buy_speed_where_it_pays_and_identities_where_they_do() {
     let mut scenario = shipped("batam").unwrap().scaled(0.3);
     scenario.attackers.truncate(1);
     let orders = [Order::FirstCome, Order::Draw];
@@ -194,14 +194,14 @@ fn an_overloaded_service_says_busy_and_oversells_nothing() {
 
 #[test]
 fn holds_that_lapse_come_back_and_are_counted() {
-    let mut scenario = scenario("brokers-2018", 0.02);
+    let mut scenario = scenario("scalpers-2018", 0.02);
     scenario.offices.count = 3;
     let returns = [ReturnRule::Immediate, ReturnRule::Delayed { from_ms: 60_000, to_ms: 600_000 }];
     let done = compared(&plan(scenario, &[Order::FirstCome], &returns, 1));
     for column in &done.columns {
         let run = &column.runs[0];
         let value = |measure: Measure| run.values[measure.index()].unwrap();
-        // Nine of ten places brokers hold lapse; some of them find people.
+        // Nine of ten places scalpers hold lapse; some of them find people.
         assert!(value(Measure::ScalperShare) > 0.9);
         assert!(value(Measure::Waste) < 0.85, "{}", value(Measure::Waste));
         assert!(value(Measure::Waste) > 0.02, "{}", value(Measure::Waste));
@@ -365,7 +365,7 @@ fn a_round_ends_at_the_close_at_the_latest() {
 }
 
 #[test]
-fn rounds_are_said_to_be_too_short_where_brokers_gain_by_their_lead() {
+fn rounds_are_said_to_be_too_short_where_scalpers_gain_by_their_lead() {
     let said = |scenario: Scenario| {
         let orders = [Order::FirstCome, Order::Rounds { length_ms: 500 }];
         let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
@@ -373,7 +373,7 @@ fn rounds_are_said_to_be_too_short_where_brokers_gain_by_their_lead() {
         said.unwrap_or_default()
     };
     let spread = said(scenario("batam", 0.2));
-    assert!(spread.starts_with("Rounds of 500 ms leave brokers what first-come"), "{spread}");
+    assert!(spread.starts_with("Rounds of 500 ms leave scalpers what first-come"), "{spread}");
     assert!(spread.contains("more than their part"), "{spread}");
     // Enough for everybody: nobody needs a lead.
     assert_eq!(said(scenario("calm", 1.0)), "");

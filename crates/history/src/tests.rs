@@ -220,7 +220,7 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
     let recorded = ledger.read("w").unwrap();
     let figures = OpeningMeasures::new(&recorded, None, None);
     for name in [
-        "brokers",
+        "scalper_share",
         "no_shows",
         "speed",
         "inversion",
@@ -242,8 +242,8 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
     let html = report::html(&recorded, &figures);
     assert!(shown.contains("cannot be judged") && shown.contains("PRELIMINARY"), "{shown}");
     assert!(shown.contains("Cohorts (network, device, place)"), "{shown}");
-    assert!(json["measures"]["brokers"].is_null());
-    assert!(json["unknown"]["brokers"].as_str().unwrap().contains("cannot know"));
+    assert!(json["measures"]["scalper_share"].is_null());
+    assert!(json["unknown"]["scalper_share"].as_str().unwrap().contains("cannot know"));
     assert_eq!((&json["preliminary"], &json["asked_are"]), (&true.into(), &"unknown".into()));
     assert!(html.contains("not known") && html.contains("PRELIMINARY"));
     // Nothing that names anybody.

@@ -1,4 +1,4 @@
-//! A surge against a running engine: the people and brokers of a scenario, over
+//! A surge against a running engine: the people and scalpers of a scenario, over
 //! NATS, and what came of it.
 //!
 //! [`run`] learns what the engine offers, lays the scenario on it, sends what its
@@ -45,7 +45,7 @@ pub use live::{LiveStats, SharedStats};
 pub use stats::{Bin, Payments};
 pub use summary::{Ended, Figure, GroupRecord, Latency, RunSummary};
 
-/// Where brokers find out what pays, quickly.
+/// Where scalpers find out what pays, quickly.
 const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
 
 /// What is to be run.
@@ -59,7 +59,7 @@ pub struct LoadTest {
     pub scale: f64,
     /// The opening; none: the one that is open, or comes next.
     pub opening: Option<String>,
-    /// The order that the rules announce: brokers buy for it.
+    /// The order that the rules announce: scalpers buy for it.
     pub order: Order,
     /// The same seed, the same people.
     pub seed: u64,
@@ -153,7 +153,7 @@ fn can_be_sent(scenario: &Scenario) -> Result<(), LoadError> {
     }
 }
 
-/// What brokers with a budget have: what gets most places at the opening under the
+/// What scalpers with a budget have: what gets most places at the opening under the
 /// order that they believe in.
 fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Resources> {
     let arm = Arm::new(order, ReturnRule::Immediate);
@@ -185,7 +185,7 @@ mod tests {
     use giliran_fairness::scenario::shipped;
 
     #[test]
-    fn brokers_buy_for_the_order_they_believe_in() {
+    fn scalpers_buy_for_the_order_they_believe_in() {
         let scenario = shipped("batam").unwrap();
         let means = |order| bought(scenario.clone(), order, 1);
         let (first_come, draw) = (means(Order::FirstCome), means(Order::Draw));

@@ -103,8 +103,8 @@ pub struct Payments {
     pub overdue: u64,
     /// Places of the paid bookings.
     pub places_paid: u64,
-    /// Of these, in brokers' hands.
-    pub brokers_paid: u64,
+    /// Of these, in scalpers' hands.
+    pub scalpers_paid: u64,
 }
 
 /// How those of one cohort or attacker fared.
@@ -174,7 +174,7 @@ pub(crate) struct RunStats {
     pub(crate) waited_us: f64,
     pub(crate) by_office: BTreeMap<String, u64>,
     pub(crate) payments: Payments,
-    /// Places that brokers gave back for a client.
+    /// Places that scalpers gave back for a client.
     pub(crate) recycled: u64,
     pub(crate) recaptured: u64,
     pub(crate) forgeries: Forgeries,

@@ -67,7 +67,7 @@ impl Latency {
     }
 }
 
-/// How those of a cohort, channel, device, size or broker fared.
+/// How those of a cohort, channel, device, size or scalper fared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GroupRecord {
     /// `cohort`, `channel`, `device`, `party of` or `nats`.
@@ -78,7 +78,7 @@ pub struct GroupRecord {
     pub applied: u64,
     /// Parties that have a place.
     pub won: u64,
-    /// Success against the average; people's groups against all people, brokers
+    /// Success against the average; people's groups against all people, scalpers
     /// against everybody.
     pub ratio: Option<f64>,
     /// Standard deviations from an even hand.
@@ -118,7 +118,7 @@ pub struct RunSummary {
     pub scale: f64,
     pub speed: f64,
     pub opening: String,
-    /// The order as announced: brokers bought for it.
+    /// The order as announced: scalpers bought for it.
     pub order: String,
     /// What of that clients saw otherwise; none: nothing.
     pub order_denied: Option<String>,
@@ -313,7 +313,7 @@ fn fared(rush: &LoadTest, tally: &RunStats) -> (Vec<GroupRecord>, usize) {
                 let _ = (service.add(&cell.service), felt.add(&cell.felt));
             }
         }
-        let (all, winners) = if group.kind == "broker" { everybody } else { all_people };
+        let (all, winners) = if group.kind == "scalper" { everybody } else { all_people };
         let ratio = measures::cohort_ratio(won, applied, winners, all);
         if let Some(ratio) = ratio.filter(|_| group.tested) {
             tested.push(records.len());
@@ -369,8 +369,8 @@ fn figures(
     vec![
         figure(
             "scalper_share",
-            "places in brokers' hands",
-            "Share of the places granted in this run that went to brokers, paid or not: the size of \
+            "places in scalpers' hands",
+            "Share of the places granted in this run that went to scalpers, paid or not: the size of \
              the black market.",
             true,
             measures::scalper_share(scalped, tally.places)
@@ -378,10 +378,10 @@ fn figures(
         ),
         figure(
             "scalper_share_paid",
-            "paid places in brokers' hands",
-            "Share of the places paid for in this run that brokers have.",
+            "paid places in scalpers' hands",
+            "Share of the places paid for in this run that scalpers have.",
             true,
-            measures::scalper_share(paid.brokers_paid, paid.places_paid)
+            measures::scalper_share(paid.scalpers_paid, paid.places_paid)
                 .filter(|_| !scenario.attackers.is_empty()),
         ),
         figure(
@@ -440,7 +440,7 @@ fn figures(
         figure(
             "recycle_capture",
             "recycled places recaptured",
-            "Share of the places that brokers gave back and then got again for a client.",
+            "Share of the places that scalpers gave back and then got again for a client.",
             true,
             measures::recycle_capture(tally.recaptured.min(tally.recycled), tally.recycled),
         ),

@@ -54,13 +54,13 @@ mod tests {
 
     #[test]
     fn a_chart_stands_alone_and_says_what_made_it() {
-        let page = "<figure><h3>Places in brokers' hands</h3>\
+        let page = "<figure><h3>Places in scalpers' hands</h3>\
             <svg viewBox=\"0 0 380 9\" role=\"img\" aria-label=\"x\"><text>a</text></svg>\
             <figcaption>b</figcaption></figure><figure><h3>Refusals</h3><figcaption>not known\
-            </figcaption></figure><figure><h3>Places in brokers' hands</h3><svg >c</svg></figure>";
+            </figcaption></figure><figure><h3>Places in scalpers' hands</h3><svg >c</svg></figure>";
         let pictures = pictures(page, "giliran fairness --seeds 1 <&>");
         let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["places-in-brokers-hands.svg", "places-in-brokers-hands-2.svg"]);
+        assert_eq!(names, ["places-in-scalpers-hands.svg", "places-in-scalpers-hands-2.svg"]);
         let (_, first) = &pictures[0];
         for part in [
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 380 9\"",

@@ -34,7 +34,7 @@ const STOPS_WITHIN: Duration = Duration::from_millis(500);
     giliran fairness --scenario calm --show > mine.toml\n  \
     giliran fairness --check\n  \
     giliran fairness --from-ledger --opening 2026-W49 --html friday.html\n\n\
-    Can be swept: rounds_ms, people, places, brokers, distance, decay_s, looks, tries (factors \
+    Can be swept: rounds_ms, people, places, scalpers, distance, decay_s, looks, tries (factors \
     but for times, the share and the number of tries).\n\
     Without --from-ledger nothing is asked over the network: it runs in virtual time on \
     the code that decides, and the same seed gives the same figures.")]
@@ -355,7 +355,7 @@ fn how_far(progress: &Progress) -> (usize, usize, String) {
     let (done, all) = of(&progress.done, &progress.all);
     if tried < tries {
         let line = format!(
-            "brokers find out what pays: {tried} of {tries} small runs, {requests:.1} M requests"
+            "scalpers find out what pays: {tried} of {tries} small runs, {requests:.1} M requests"
         );
         return (tried, tries, line);
     }

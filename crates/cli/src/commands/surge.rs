@@ -1,4 +1,4 @@
-//! `giliran surge`: a scenario's people and brokers against a running engine.
+//! `giliran surge`: a scenario's people and scalpers against a running engine.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -49,14 +49,14 @@ pub(crate) struct Args {
     /// The opening (default: the one that is open, or comes next).
     #[arg(long, value_name = "ID")]
     opening: Option<String>,
-    /// The order that the rules announce, for which brokers buy: first-come,
+    /// The order that the rules announce, for which scalpers buy: first-come,
     /// rounds=500ms, draw. The engine has its own; --config-out writes this one.
     #[arg(long, value_name = "ORDER", default_value = "first-come", value_parser = order)]
     order: Order,
     /// The same seed, the same people; another one, others.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// People, brokers' means and, with --config-out, places times this.
+    /// People, scalpers' means and, with --config-out, places times this.
     #[arg(long, default_value_t = 1.0, value_parser = factor)]
     scale: f64,
     /// Seconds of the scenario in one: arrivals, ways there and back, pauses.

@@ -135,7 +135,7 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     assert_eq!(rig.told_of_draw("public value"), name);
     assert_eq!(rig.told_of_draw("root"), root);
     // The operator is told, in every place that is looked at.
-    rig.until(|| metric(&successor, "giliran_draws_waiting") == Some(1)).await;
+    rig.until(|| metric(&successor, "giliran_draws_awaiting_beacon") == Some(1)).await;
     let said = successor.said();
     let line = said.lines().find(|line| line.contains("a draw waits for its public value"));
     let named = line.is_some_and(|line| {
@@ -161,7 +161,7 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
         }
     }
     assert_eq!(won.len(), 2, "a place a day");
-    rig.until(|| metric(&successor, "giliran_draws_waiting") == Some(0)).await;
+    rig.until(|| metric(&successor, "giliran_draws_awaiting_beacon") == Some(0)).await;
     assert!(rig.told_of_draw("stage").starts_with("over"));
     let (code, said) = rig.hand_in(&right);
     assert!(code == 1 && said.contains("does not wait"), "a second time: {said}");

@@ -70,7 +70,7 @@ async fn an_opening_that_took_place() {
         let any = ["alpha", "beta"].map(|office| json!({ "office": office }));
         let request = json!({
             "request_id": format!("late{n}"), "applicants": [format!("late{n}")], "choices": any,
-            "account": "broker-7",
+            "account": "scalper-7",
         });
         assert_eq!(rig.book(&request).await["outcome"], "granted");
     }
@@ -137,7 +137,7 @@ fn reported(rig: &Rig, clients: &Path, booked: usize) {
     assert_eq!((&measures["undersold"], &report["asked_are"]), (&0.0.into(), &"requests".into()));
     assert_eq!(measures["came_back"], 3.0);
     assert_eq!(measures["regranted"], 2.0);
-    assert!(measures["inversion"].is_null() && measures["brokers"].is_null());
+    assert!(measures["inversion"].is_null() && measures["scalper_share"].is_null());
     assert!(report["unknown"]["inversion"].as_str().unwrap().contains("gateway log"));
     let page = std::fs::read_to_string(&html).unwrap();
     assert!(page.contains("<svg") && !page.contains("http"), "needs no network");

@@ -59,8 +59,8 @@ async fn answers(rig: &Rig) {
     }
 }
 
-/// The whole of it: the opening is still to come, people refresh, brokers sprint
-/// and poll, everything is asked for several times, and brokers cancel for their
+/// The whole of it: the opening is still to come, people refresh, scalpers sprint
+/// and poll, everything is asked for several times, and scalpers cancel for their
 /// clients. What clients saw is held against ledger and store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn surge_on_an_engine_that_lives() {
@@ -84,7 +84,7 @@ async fn surge_on_an_engine_that_lives() {
     let rejected = report["run"]["rejected"].to_string();
     assert!(rejected.contains("not_open") && rejected.contains("sold_out"), "{rejected}");
     assert_eq!(figure(&report, "numbers_twice"), 0.0);
-    assert!(figure(&report, "scalper_share") > 0.05, "brokers are fast");
+    assert!(figure(&report, "scalper_share") > 0.05, "scalpers are fast");
 
     // Q2 of the targets, live.
     let inverted = figure(&report, "inversion_rate");
@@ -102,7 +102,7 @@ async fn surge_on_an_engine_that_lives() {
     let again: Value = serde_json::from_slice(&std::fs::read(&again).unwrap()).unwrap();
     let groups = again["groups"].as_array().unwrap();
     let of = |kind: &str, name: &str| groups.iter().any(|g| g["kind"] == kind && g["name"] == name);
-    assert!(of("cohort", "broker sprinters") && of("channel", "web"), "{}", again["groups"]);
+    assert!(of("cohort", "scalper sprinters") && of("channel", "web"), "{}", again["groups"]);
     let inverted = again["measures"]["inversion"].as_f64().unwrap();
     assert!(inverted <= 0.05, "{inverted}");
     let page = std::fs::read_to_string(&html).unwrap();
@@ -423,10 +423,10 @@ async fn surge_on_a_draw() {
     ran(&done, &report);
     let entered = report["run"]["entered"].as_u64().unwrap();
     assert_eq!(report["run"]["people"], 24);
-    assert!(entered >= 24, "everybody entered, brokers too: {entered}");
+    assert!(entered >= 24, "everybody entered, scalpers too: {entered}");
     assert_eq!(report["run"]["bookings"].as_u64().unwrap(), entered.div_ceil(2), "{shown}");
     assert!(shown.contains("parties were entered into a draw"), "{shown}");
-    let denied = format!("brokers bought for first-come, but {entered} parties were entered");
+    let denied = format!("scalpers bought for first-come, but {entered} parties were entered");
     assert!(shown.contains(&denied), "{shown}");
     assert!(report["run"]["rejected"].to_string().contains("not_found"));
 }

@@ -534,7 +534,7 @@ impl SequencerDriver<'_> {
     /// nothing any more, and what this engine knows beside it neither.
     async fn break_off(mut self) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
-        self.shared.metrics.draws_waiting.set(0);
+        self.shared.metrics.draws_awaiting_beacon.set(0);
         self.office.engine.gate.close();
         self.stop_intake(false).await;
         drop(self.sequencer.into_keeper());
@@ -558,7 +558,7 @@ impl SequencerDriver<'_> {
         stopping: bool,
     ) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
-        self.shared.metrics.draws_waiting.set(0);
+        self.shared.metrics.draws_awaiting_beacon.set(0);
         self.office.engine.gate.close();
         self.stop_intake(false).await;
         self.tell(now(self.office.engine));

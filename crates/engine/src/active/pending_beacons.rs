@@ -9,14 +9,14 @@ use giliran_wire::Timestamp;
 
 use crate::metrics::Metrics;
 
-/// How often it is said.
+/// How often the log repeats that draws wait for their value.
 const SAY_EVERY: Duration = Duration::from_secs(300);
 
-/// What was said so far.
+/// What the log says of such draws, and when it last did.
 #[derive(Debug, Default)]
 pub(crate) struct PendingBeacons {
-    /// Of so many draws, so many of them waiting for a value that is published;
-    /// then.
+    /// How many draws wait, for how many of them the value is published already,
+    /// and when the log last said so.
     said: Option<((usize, usize), Instant)>,
 }
 
@@ -31,7 +31,7 @@ impl PendingBeacons {
         now: Timestamp,
     ) {
         let awaited = keeper.awaited();
-        metrics.draws_waiting.set(awaited.len() as i64);
+        metrics.draws_awaiting_beacon.set(awaited.len() as i64);
         if awaited.is_empty() {
             self.said = None;
             return;

@@ -85,7 +85,7 @@ impl Measure {
     /// The name for people.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::ScalperShare => "places in brokers' hands",
+            Self::ScalperShare => "places in scalpers' hands",
             Self::Inversion => "inversion rate",
             Self::LatencyPremium => "premium of speed",
             Self::TopTen => "ten largest accounts",
@@ -112,7 +112,7 @@ impl Measure {
     pub const fn about(self) -> &'static str {
         match self {
             Self::ScalperShare => {
-                "Share of all places that brokers hold when the window closes: the size of the \
+                "Share of all places that scalpers hold when the window closes: the size of the \
                  black market."
             }
             Self::Inversion => {
@@ -141,10 +141,10 @@ impl Measure {
             }
             Self::WaitS => "From a winner's first request to its result, in seconds.",
             Self::RecycleCapture => {
-                "Share of the places that brokers gave back and then got again for a client."
+                "Share of the places that scalpers gave back and then got again for a client."
             }
             Self::RecycleFair => {
-                "What the line above would be about if all who looked for returned places, brokers' \
+                "What the line above would be about if all who looked for returned places, scalpers' \
                  clients among them, had the same chance: places that came back over people who \
                  looked, whatever their office."
             }
@@ -231,7 +231,7 @@ pub struct Group {
     /// Its name.
     pub name: String,
     /// Whether an even hand gives it the average: then it is tested. Party sizes
-    /// and brokers want something else than the average, and are only shown.
+    /// and scalpers want something else than the average, and are only shown.
     pub tested: bool,
 }
 
@@ -244,7 +244,7 @@ impl Group {
             "cohort" => cohort.is_some_and(|c| c.name == self.name),
             "channel" => cohort.is_some_and(|c| c.channel == self.name),
             "device" => cohort.is_some_and(|c| c.device == self.name),
-            "broker" => {
+            "scalper" => {
                 let attacker = index.checked_sub(scenario.cohorts.len());
                 attacker.is_some_and(|i| scenario.attackers[i].name == self.name)
             }
@@ -253,7 +253,7 @@ impl Group {
     }
 }
 
-/// The groups of a scenario. The people's are compared with all people, brokers
+/// The groups of a scenario. The people's are compared with all people, scalpers
 /// with everybody.
 pub fn groups(scenario: &Scenario) -> Vec<Group> {
     let mut groups = Vec::new();
@@ -276,7 +276,7 @@ pub fn groups(scenario: &Scenario) -> Vec<Group> {
         add("party of", &size.to_string(), false);
     }
     for attacker in &scenario.attackers {
-        add("broker", &attacker.name, false);
+        add("scalper", &attacker.name, false);
     }
     groups
 }
@@ -307,7 +307,7 @@ pub fn figures(scenario: &Scenario, outcome: Outcome) -> RunMeasures {
         .map(|group| {
             let of = |party: &&Party| group.holds(scenario, party.group.into(), party.size);
             let (applied, won) = count(&mut parties().filter(of));
-            let (all, winners) = if group.kind == "broker" { everybody } else { all_people };
+            let (all, winners) = if group.kind == "scalper" { everybody } else { all_people };
             let ratio = measures::cohort_ratio(won, applied, winners, all);
             GroupOutcome { applied, won, ratio: ratio.map(|r| r.ratio), z: ratio.map(|r| r.z) }
         })
@@ -393,7 +393,7 @@ mod tests {
     use crate::population::Population;
     use crate::scenario::shipped;
 
-    /// Five parties of three cohorts and a broker, every figure by hand.
+    /// Five parties of three cohorts and a scalper, every figure by hand.
     #[test]
     fn a_run_of_six_parties_by_hand() {
         let scenario = shipped("calm").unwrap();
@@ -471,10 +471,10 @@ mod tests {
             };
             assert!(same, "{measure:?}: {got:?}, by hand {value:?}");
         }
-        // The broker's one of one against three of six.
+        // The scalper's one of one against three of six.
         let groups = groups(&scenario);
-        let broker = groups.iter().position(|group| group.kind == "broker").unwrap();
-        assert_eq!(run.groups[broker].ratio, Some(2.0));
+        let scalper = groups.iter().position(|group| group.kind == "scalper").unwrap();
+        assert_eq!(run.groups[scalper].ratio, Some(2.0));
         let family = groups.iter().position(|g| g.kind == "party of" && g.name == "2").unwrap();
         assert_eq!((run.groups[family].applied, run.groups[family].won), (1, 1));
     }

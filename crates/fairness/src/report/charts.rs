@@ -39,8 +39,8 @@ fn row(
     }
 }
 
-/// What brokers hold under each order. None: there are no brokers.
-pub(super) fn brokers(comparison: &Comparison) -> Option<String> {
+/// What scalpers hold under each order. None: there are no scalpers.
+pub(super) fn scalpers(comparison: &Comparison) -> Option<String> {
     let rows: Vec<Row> = by_order(comparison)
         .into_iter()
         .filter_map(|column| {
@@ -53,7 +53,7 @@ pub(super) fn brokers(comparison: &Comparison) -> Option<String> {
         .collect();
     (!comparison.scenario.attackers.is_empty() && !rows.is_empty()).then(|| {
         Rows {
-            about: "Share of the places in brokers' hands, by order, with 95 % intervals",
+            about: "Share of the places in scalpers' hands, by order, with 95 % intervals",
             rows,
             reference: Some("their part of all people asked for"),
             across: None,

@@ -65,12 +65,12 @@ fn one(comparison: &Comparison, page: &mut String) {
         let _ = write!(page, "<li>{}</li>", escaped(&sentence));
     }
     page.push_str("</ul><h2>Who gets the places</h2><div class=\"charts\">");
-    if let Some(svg) = charts::brokers(comparison) {
+    if let Some(svg) = charts::scalpers(comparison) {
         figure(
             page,
-            "Places in brokers' hands",
+            "Places in scalpers' hands",
             &svg,
-            "When the window closes. At the upright mark brokers have no more than their number \
+            "When the window closes. At the upright mark scalpers have no more than their number \
              of identities would get by lot.",
         );
     }
@@ -119,7 +119,7 @@ fn facts(comparison: &Comparison, page: &mut String) {
         "<dl class=\"facts\"><div><dt>parties of people</dt><dd>{}</dd></div>\
          <div><dt>places</dt><dd>{places}</dd></div>\
          <div><dt>parties a place</dt><dd>{}</dd></div>\
-         <div><dt>kinds of brokers</dt><dd>{}</dd></div>\
+         <div><dt>kinds of scalpers</dt><dd>{}</dd></div>\
          <div><dt>seeds</dt><dd>{}</dd></div>\
          <div><dt>requests in all runs</dt><dd>{}</dd></div></dl>",
         scenario.people.parties,
@@ -176,9 +176,9 @@ fn figures(comparison: &Comparison, page: &mut String) {
 fn groups(comparison: &Comparison, page: &mut String) {
     page.push_str(
         "<h3>Success against the average</h3><p>1 is even. People's groups are compared with all \
-         people, brokers with everybody. Cohorts, channels and devices are tested; what is flagged \
+         people, scalpers with everybody. Cohorts, channels and devices are tested; what is flagged \
          (⚑) is not by chance, at 1 % for all tests of this comparison together. Parties of \
-         several people and brokers want something else than the average, and are shown without a \
+         several people and scalpers want something else than the average, and are shown without a \
          test.</p>",
     );
     let heads: Vec<String> =
@@ -200,7 +200,7 @@ fn bought(comparison: &Comparison, page: &mut String) {
         return;
     }
     page.push_str(
-        "<h3>What brokers have</h3><p>Identities, accounts and fast connections. Brokers with a \
+        "<h3>What scalpers have</h3><p>Identities, accounts and fast connections. Scalpers with a \
          budget try, under each order, every way to spend it in quarters on a small copy of the \
          scenario, and take what pays best.</p>",
     );

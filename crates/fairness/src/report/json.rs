@@ -57,7 +57,7 @@ fn arm(comparison: &Comparison, column: &ArmResult) -> Value {
         "measures": measures,
         "groups": groups.collect::<Vec<Value>>(),
         "success_by_round_trip_decile": column.deciles,
-        "brokers": bought,
+        "scalpers": bought,
         "series": {
             "from_second": -30,
             "seconds": 5,

@@ -11,7 +11,7 @@ const TABLES: [(&str, &[(&str, Measure)]); 4] = [
     (
         "When the window closes",
         &[
-            ("brokers hold", Measure::ScalperShare),
+            ("scalpers hold", Measure::ScalperShare),
             ("speed premium", Measure::LatencyPremium),
             ("inversions", Measure::Inversion),
             ("families", Measure::Families),
@@ -47,7 +47,7 @@ const TABLES: [(&str, &[(&str, Measure)]); 4] = [
     ),
 ];
 
-const BOUGHT: &str = "Brokers buy: identities/accounts/lines";
+const BOUGHT: &str = "Scalpers buy: identities/accounts/lines";
 
 /// The whole report as text; figures are means over the seeds with their 95 %
 /// confidence interval.
@@ -66,7 +66,7 @@ fn one(comparison: &Comparison, out: &mut String) {
     let scenario = &comparison.scenario;
     let _ = writeln!(
         out,
-        "{}: {}\n{} parties of people and {} brokers ask for {} places; seeds {} to {}, means ± half \
+        "{}: {}\n{} parties of people and {} scalpers ask for {} places; seeds {} to {}, means ± half \
          of the 95 % interval (Student's t over seeds).",
         scenario.name,
         scenario.about,
@@ -143,7 +143,7 @@ fn groups(comparison: &Comparison, names: &[String], widest: usize, out: &mut St
     let _ = writeln!(out, "\nSuccess against the average (1 is even; ! is flagged)");
     let label = |i: usize| {
         let group = &comparison.groups[i];
-        if group.kind == "cohort" || group.kind == "broker" {
+        if group.kind == "cohort" || group.kind == "scalper" {
             group.name.clone()
         } else {
             format!("{} {}", group.kind, group.name)
@@ -151,7 +151,7 @@ fn groups(comparison: &Comparison, names: &[String], widest: usize, out: &mut St
     };
     // Columns are groups; as many as fit a line of a wide terminal.
     let shown: Vec<usize> = (0..comparison.groups.len())
-        .filter(|i| matches!(comparison.groups[*i].kind, "cohort" | "party of" | "broker"))
+        .filter(|i| matches!(comparison.groups[*i].kind, "cohort" | "party of" | "scalper"))
         .collect();
     for part in shown.chunks(6) {
         let _ = write!(out, "{:<widest$}", "");

@@ -49,7 +49,7 @@ pub fn verdict(comparison: &Comparison) -> Vec<String> {
     let mut said = Vec::new();
     promises(comparison, &mut said);
     forgeries(comparison, &mut said);
-    brokers(comparison, &mut said);
+    scalpers(comparison, &mut said);
     secrets(comparison, &mut said);
     speed(comparison, &mut said);
     cohorts(comparison, &mut said);
@@ -108,7 +108,7 @@ fn forgeries(comparison: &Comparison, said: &mut Vec<String>) {
     }
 }
 
-/// The part that brokers' identities are of all people who ask, as places are for
+/// The part that scalpers' identities are of all people who ask, as places are for
 /// people and not for parties.
 pub(super) fn part_of_askers(column: &ArmResult, comparison: &Comparison) -> Option<f64> {
     let run = column.runs.first()?;
@@ -116,13 +116,13 @@ pub(super) fn part_of_askers(column: &ArmResult, comparison: &Comparison) -> Opt
         let of = comparison.groups.iter().zip(&run.groups);
         of.filter(move |(group, _)| group.kind == kind)
     };
-    let brokers: u64 = of("broker").map(|(_, fared)| fared.applied).sum();
+    let scalpers: u64 = of("scalper").map(|(_, fared)| fared.applied).sum();
     let size = |name: &str| name.parse::<u64>().unwrap_or(0);
     let people: u64 = of("party of").map(|(group, f)| size(&group.name) * f.applied).sum();
-    (brokers > 0).then(|| brokers as f64 / (people + brokers) as f64)
+    (scalpers > 0).then(|| scalpers as f64 / (people + scalpers) as f64)
 }
 
-fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
+fn scalpers(comparison: &Comparison, said: &mut Vec<String>) {
     if comparison.scenario.attackers.is_empty() {
         return;
     }
@@ -135,7 +135,7 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
             format!("; they are {} of all people asked for", shown(Measure::ScalperShare, part))
         });
         said.push(format!(
-            "Under {name}, brokers hold {} of the places when the window closes{against}.",
+            "Under {name}, scalpers hold {} of the places when the window closes{against}.",
             with_interval(Measure::ScalperShare, e)
         ));
         if least.as_ref().is_none_or(|(best, _)| e.mean < best.mean) {
@@ -148,11 +148,11 @@ fn brokers(comparison: &Comparison, said: &mut Vec<String>) {
     let others = others.iter().filter(|column| ordered(&column.arm) != name);
     let mut others = others.filter_map(|column| column.of(Measure::ScalperShare)).peekable();
     if others.peek().is_some() && best.half.is_some() && others.all(|e| e.low() > best.high()) {
-        said.push(format!("Least is left to brokers by {name}, beyond chance."));
+        said.push(format!("Least is left to scalpers by {name}, beyond chance."));
     }
 }
 
-/// Rounds in which brokers gain by their lead what they gain by it at first-come.
+/// Rounds in which scalpers gain by their lead what they gain by it at first-come.
 fn short_rounds(comparison: &Comparison, said: &mut Vec<String>) {
     if insider(comparison).is_some() {
         return;
@@ -171,7 +171,7 @@ fn short_rounds(comparison: &Comparison, said: &mut Vec<String>) {
         // By lot they would get their part; a lead is worth what is beyond.
         if several && got > 0.95 * first && got > 1.05 * part {
             said.push(format!(
-                "Rounds of {length_ms} ms leave brokers what first-come leaves them, and that is \
+                "Rounds of {length_ms} ms leave scalpers what first-come leaves them, and that is \
                  more than their part of all who ask: rounds as short as these do not make up for \
                  their lead."
             ));
@@ -187,7 +187,7 @@ fn insider(comparison: &Comparison) -> Option<usize> {
 fn secrets(comparison: &Comparison, said: &mut Vec<String>) {
     let Some(insider) = insider(comparison) else { return };
     let name = &comparison.scenario.attackers[insider].name;
-    let is = |group: &Group| group.kind == "broker" && group.name == *name;
+    let is = |group: &Group| group.kind == "scalper" && group.name == *name;
     let Some(group) = comparison.groups.iter().position(is) else { return };
     for column in by_order(comparison) {
         let Some(e) = column.groups[group].ratio.filter(|e| e.half.is_some()) else { continue };
@@ -308,7 +308,7 @@ fn recycling(comparison: &Comparison, said: &mut Vec<String>) {
             ReturnRule::At { .. } => "by draw at a fixed time",
         };
         said.push(format!(
-            "Of what they cancel for a client, brokers get back, with places returned {rule}: {}.",
+            "Of what they cancel for a client, scalpers get back, with places returned {rule}: {}.",
             got.join(", ")
         ));
     }

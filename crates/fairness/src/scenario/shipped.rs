@@ -8,7 +8,7 @@ pub const SHIPPED: [(&str, &str); 9] = [
     ("batam", include_str!("batam.toml")),
     ("national", include_str!("national.toml")),
     ("flash", include_str!("flash.toml")),
-    ("brokers-2018", include_str!("brokers-2018.toml")),
+    ("scalpers-2018", include_str!("scalpers-2018.toml")),
     ("sprinters", include_str!("sprinters.toml")),
     ("recyclers", include_str!("recyclers.toml")),
     ("insiders", include_str!("insiders.toml")),
@@ -41,9 +41,9 @@ mod tests {
         assert_eq!(of("national").offices.count, 126);
         let flash = of("flash");
         assert_eq!(flash.people.parties / flash.offices.places(), 700);
-        let brokers = of("brokers-2018");
-        assert_eq!(brokers.attackers[0].accounts, Some(200));
-        assert_eq!(brokers.attackers[0].identities, Some(72_000));
+        let scalpers = of("scalpers-2018");
+        assert_eq!(scalpers.attackers[0].accounts, Some(200));
+        assert_eq!(scalpers.attackers[0].identities, Some(72_000));
         let calm = of("calm");
         assert!(calm.people.parties * 5 / 4 < calm.offices.places());
         assert_eq!(of("batam").offices.places(), 5 * (200 + 4 * 80));

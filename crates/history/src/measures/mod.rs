@@ -27,7 +27,7 @@ const NO_LOG: &str =
 const NO_REFUSALS: &str = "neither refusal counts in the ledger nor a gateway log";
 const NO_ROUND_TRIPS: &str = "round trips are not measured; neither ledger nor log holds them";
 const NO_IDENTITIES: &str =
-    "the ledger holds accounts under pseudonym; who is a broker it cannot know";
+    "the ledger holds accounts under pseudonym; who is a scalper it cannot know";
 const NO_SHOWS: &str = "who came is known at the office alone";
 const NO_ACCOUNTS: &str = "requests named no account";
 const NONE_BACK: &str = "no place came back";
@@ -512,8 +512,8 @@ fn holdings(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     );
     add(
         into,
-        "brokers",
-        "Places in brokers' hands",
+        "scalper_share",
+        "Places in scalpers' hands",
         Unit::Share,
         Err(NO_IDENTITIES),
         "The size of the black market.",

@@ -81,7 +81,7 @@ pub fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
         },
         "groups": groups.collect::<Vec<Value>>(),
         "refusals": refusals,
-        "told_but_not_in_the_ledger": figures.missing,
+        "answered_but_not_in_ledger": figures.missing,
         "slots": slots.collect::<Vec<Value>>(),
         "actions": actions,
         "series": series(&figures.chart),

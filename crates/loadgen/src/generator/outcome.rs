@@ -16,8 +16,8 @@ const AWAITED_US: u128 = 3_600_000_000;
 /// How often somebody looks whether the draw was held, µs; and how many times.
 const LOOKUP_US: f64 = 1_000_000.0;
 const LOOKUPS: u8 = 60;
-/// Brokers who came too early, or whom nobody heard, ask again within so long, µs.
-const BROKERS_AGAIN_US: [f64; 2] = [50_000.0, 200_000.0];
+/// Scalpers who came too early, or whom nobody heard, ask again within so long, µs.
+const SCALPERS_AGAIN_US: [f64; 2] = [50_000.0, 200_000.0];
 /// Longest pause that an engine can ask for, µs.
 pub(super) const LONGEST_PAUSE_US: f64 = 10_000_000.0;
 /// From a cancellation to the recycler's request for its client, µs.
@@ -226,7 +226,7 @@ impl Generator<'_> {
         }
         let (person, rtt_us) = (party.role == Role::Person, i64::from(party.rtt_us));
         let [from, to] = people.retry_after_s;
-        let interval = if person { [from * 1e6, to * 1e6] } else { BROKERS_AGAIN_US };
+        let interval = if person { [from * 1e6, to * 1e6] } else { SCALPERS_AGAIN_US };
         let soon = self.random.between(interval[0], interval[1]) as i64;
         let again = match rejection.reason {
             Reason::NotOpen => Some(soon),

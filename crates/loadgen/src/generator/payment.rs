@@ -44,7 +44,7 @@ impl Generator<'_> {
         let (role, seats) = (somebody.party.role, u64::from(somebody.party.size));
         self.tally.payments.paid += 1;
         self.tally.payments.places_paid += seats;
-        self.tally.payments.brokers_paid += if role == Role::Person { 0 } else { seats };
+        self.tally.payments.scalpers_paid += if role == Role::Person { 0 } else { seats };
         self.tally.told(&seen(booking), FIRM, FIRM - 1);
     }
 

@@ -195,7 +195,7 @@ impl Generator<'_> {
             account: Some(account(self.rush.seed, party)),
             channel: cohort.and_then(|cohort| channel(&cohort.channel)),
             cohort: Some(cohort.map_or_else(
-                || format!("broker {}", self.scenario.attackers[group - cohorts].name),
+                || format!("scalper {}", self.scenario.attackers[group - cohorts].name),
                 |cohort| cohort.name.clone(),
             )),
             outcome: outcome.map(str::to_owned),
@@ -233,7 +233,7 @@ mod tests {
         let parties = crowd.take(300).map(|coming| coming.party);
         let (mut families, mut seconds) = (0, 0);
         for (n, party) in parties.enumerate() {
-            // Brokers have no channel.
+            // Scalpers have no channel.
             let group = if n == 0 { scenario.cohorts.len() as u16 } else { party.group };
             let role = if n == 0 { Role::Identity } else { party.role };
             let party = Party { group, role, ..party };

@@ -118,10 +118,10 @@ pub(super) fn free(record: &RunSummary) -> String {
     over_time(record, "Free places over time", "free places", &[("free", &free)], false)
 }
 
-/// Each cohort's and broker's latency: half within the mark, 99 % within the
+/// Each cohort's and scalper's latency: half within the mark, 99 % within the
 /// line's end.
 pub(super) fn latency(record: &RunSummary, felt: bool) -> Option<String> {
-    let groups = record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker"));
+    let groups = record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "scalper"));
     let rows: Vec<Row> = groups
         .map(|group| (group, if felt { group.felt } else { group.service }))
         .filter(|(_, latency)| latency.count > 0)
@@ -131,7 +131,7 @@ pub(super) fn latency(record: &RunSummary, felt: bool) -> Option<String> {
             low: latency.p50,
             high: latency.p99,
             shown: format!("{} / {} ms", digits(latency.p50), digits(latency.p99)),
-            look: usize::from(group.kind == "broker"),
+            look: usize::from(group.kind == "scalper"),
             reference: None,
         })
         .collect();
@@ -198,15 +198,15 @@ pub(super) fn deciles(record: &RunSummary) -> Option<String> {
     })
 }
 
-/// Brokers' part of the granted places, beside their part of those who asked.
-pub(super) fn brokers(record: &RunSummary) -> Option<String> {
-    let brokers: Vec<_> = record.groups.iter().filter(|group| group.kind == "broker").collect();
-    let asked: u64 = record.people + brokers.iter().map(|group| group.applied).sum::<u64>();
-    let rows: Vec<Row> = brokers
+/// Scalpers' part of the granted places, beside their part of those who asked.
+pub(super) fn scalpers(record: &RunSummary) -> Option<String> {
+    let scalpers: Vec<_> = record.groups.iter().filter(|group| group.kind == "scalper").collect();
+    let asked: u64 = record.people + scalpers.iter().map(|group| group.applied).sum::<u64>();
+    let rows: Vec<Row> = scalpers
         .into_iter()
         .filter(|group| group.applied > 0)
         .map(|group| {
-            // Brokers ask for one at a time.
+            // Scalpers ask for one at a time.
             let share = group.won as f64 / record.granted.max(1) as f64;
             Row {
                 name: group.name.clone(),
@@ -221,7 +221,7 @@ pub(super) fn brokers(record: &RunSummary) -> Option<String> {
         .collect();
     (!rows.is_empty()).then(|| {
         Rows {
-            about: "Share of the granted places in brokers' hands",
+            about: "Share of the granted places in scalpers' hands",
             rows,
             reference: Some("their part of those who asked"),
             across: None,

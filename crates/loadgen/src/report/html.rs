@@ -46,10 +46,10 @@ pub fn html(record: &RunSummary) -> String {
     page.push_str("</div>");
     latency(record, &mut page);
     page.push_str("<h2>Who got the places</h2><div class=\"charts\">");
-    if let Some(svg) = charts::brokers(record) {
+    if let Some(svg) = charts::scalpers(record) {
         let about = "Of the places granted. At the upright mark they have no more than their \
                      number among those who asked.";
-        figure(&mut page, "Places in brokers' hands", &svg, about);
+        figure(&mut page, "Places in scalpers' hands", &svg, about);
     }
     if let Some(svg) = charts::deciles(record) {
         let about = "People only, by the time a message takes from them to the service and back. A \
@@ -75,7 +75,7 @@ fn facts(record: &RunSummary, page: &mut String) {
         ("opening", record.opening.clone()),
         ("order, as announced", record.order.clone()),
         ("parties of people", record.people.to_string()),
-        ("brokers' identities", identities.to_string()),
+        ("scalpers' identities", identities.to_string()),
         ("free places before", record.free_before.to_string()),
         ("offices", record.offices.to_string()),
         ("requests", record.requests.to_string()),
@@ -83,7 +83,7 @@ fn facts(record: &RunSummary, page: &mut String) {
         ("seed", record.seed.to_string()),
     ];
     if record.scale != 1.0 {
-        facts.push(("people and brokers times", digits(record.scale)));
+        facts.push(("people and scalpers times", digits(record.scale)));
     }
     if record.speed != 1.0 {
         facts.push(("times as fast", digits(record.speed)));
@@ -131,7 +131,7 @@ fn latency(record: &RunSummary, page: &mut String) {
     if record.confirmations.count > 0 {
         rows.push(("payments".to_owned(), times(&record.confirmations)));
     }
-    for group in record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "broker")) {
+    for group in record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "scalper")) {
         if group.service.count == 0 {
             continue;
         }
@@ -143,7 +143,7 @@ fn latency(record: &RunSummary, page: &mut String) {
 
 fn groups(record: &RunSummary, page: &mut String) {
     page.push_str(
-        "<p>1 is even. People's groups are compared with all people, brokers with everybody; z \
+        "<p>1 is even. People's groups are compared with all people, scalpers with everybody; z \
          counts standard deviations from an even hand. Cohorts, channels and devices are tested; \
          what is flagged (⚑) is not by chance, at 1 % for all tests together.</p>",
     );
@@ -169,7 +169,7 @@ fn groups(record: &RunSummary, page: &mut String) {
     if !record.attackers.is_empty() {
         let _ = write!(
             page,
-            "<h3>What brokers have</h3><p>Those with a budget tried, in a small copy of the \
+            "<h3>What scalpers have</h3><p>Those with a budget tried, in a small copy of the \
              scenario under the order that was announced ({}), every way to spend it in quarters, \
              and took what paid best.</p>",
             escaped(&record.order)
@@ -235,7 +235,7 @@ fn meanings(record: &RunSummary, page: &mut String) {
     }
     page.push_str("</dl><h2>How it came about</h2><p>");
     page.push_str(
-        "People and brokers were made from a seed and asked a running engine over NATS, each \
+        "People and scalpers were made from a seed and asked a running engine over NATS, each \
          request at its moment, whatever the others waited for. The way from a person to the \
          service and back is simulated: a request leaves half of it later, and what comes of its \
          answer begins half of it later. Everything here is what clients were told; nothing is the \

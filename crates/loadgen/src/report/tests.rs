@@ -70,7 +70,7 @@ fn record() -> RunSummary {
         groups: vec![
             group("cohort", "city, fibre", 150, 60, true),
             group("cohort", "country", 50, 10, false),
-            group("broker", "bots, fast", 20, 20, false),
+            group("scalper", "bots, fast", 20, 20, false),
         ],
         tested: 2,
         deciles: (0..10).map(|i| f64::from(i) / 10.0).collect(),
@@ -109,7 +109,7 @@ fn the_verdict_is_of_what_happened() {
         "no queue number was given twice",
         "Of 90 free places, 80 were granted in 70 bookings; 10 are free at the end. 35.0 % of the 200",
         "the loser had come first in 0.20 % of the cases: as under pure first-come",
-        "Brokers hold 25.0 % of the granted places; they are 9.09 % of those who asked, and bought for first-come.",
+        "Scalpers hold 25.0 % of the granted places; they are 9.09 % of those who asked, and bought for first-come.",
         "Not served evenly: cohort city, fibre has 1.25 times the average (z 2.0)",
         "97.5 % of the requests were settled",
     ] {
@@ -125,7 +125,7 @@ fn the_verdict_is_of_what_happened() {
     let said = verdict(&record);
     assert!(said[0].starts_with("The engine stopped answering at second 42"), "{said:?}");
     assert_eq!(said[1], "Void: too slow.");
-    assert!(said[2].contains("brokers bought for a draw, but 7 came at once."), "{said:?}");
+    assert!(said[2].contains("scalpers bought for a draw, but 7 came at once."), "{said:?}");
     assert!(said[3].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
     record.ended = Ended::Interrupted { at_s: 3.0 };
     assert!(verdict(&record)[0].starts_with("It was interrupted at second 3"));
@@ -144,7 +144,7 @@ fn what_became_of_holds_is_said_where_there_are_any() {
         left: 7,
         lapsed: 5,
         places_paid: 44,
-        brokers_paid: 11,
+        scalpers_paid: 11,
         ..Payments::default()
     };
     let said = verdict(&record).join("\n");

@@ -19,7 +19,7 @@ pub fn verdict(record: &RunSummary) -> Vec<String> {
     forgeries(record, &mut said);
     places(record, &mut said);
     order(record, &mut said);
-    brokers(record, &mut said);
+    scalpers(record, &mut said);
     payments(record, &mut said);
     cohorts(record, &mut said);
     latency(record, &mut said);
@@ -43,7 +43,7 @@ fn ended(record: &RunSummary, said: &mut Vec<String>) {
     }
     if let Some(seen) = &record.order_denied {
         said.push(format!(
-            "The order is not the one that was announced: brokers bought for {}, but {seen}. Name \
+            "The order is not the one that was announced: scalpers bought for {}, but {seen}. Name \
              the engine's own with --order.",
             announced(record)
         ));
@@ -134,13 +134,13 @@ fn order(record: &RunSummary, said: &mut Vec<String>) {
     }
 }
 
-fn brokers(record: &RunSummary, said: &mut Vec<String>) {
+fn scalpers(record: &RunSummary, said: &mut Vec<String>) {
     if let Some(share) = record.figure("scalper_share") {
-        let brokers: u64 =
-            record.groups.iter().filter(|g| g.kind == "broker").map(|g| g.applied).sum();
-        let part = brokers as f64 / (brokers + record.people).max(1) as f64;
+        let scalpers: u64 =
+            record.groups.iter().filter(|g| g.kind == "scalper").map(|g| g.applied).sum();
+        let part = scalpers as f64 / (scalpers + record.people).max(1) as f64;
         said.push(format!(
-            "Brokers hold {} of the granted places; they are {} of those who asked, and bought \
+            "Scalpers hold {} of the granted places; they are {} of those who asked, and bought \
              for {}.",
             shown(share, true),
             shown(part, true),
@@ -149,7 +149,7 @@ fn brokers(record: &RunSummary, said: &mut Vec<String>) {
     }
     if let Some(captured) = record.figure("recycle_capture") {
         said.push(format!(
-            "Of the places that brokers gave back to book them again for a client, they got {} \
+            "Of the places that scalpers gave back to book them again for a client, they got {} \
              back.",
             shown(captured, true)
         ));
@@ -180,7 +180,7 @@ fn payments(record: &RunSummary, said: &mut Vec<String>) {
     }
     said.push(text + ".");
     if let Some(share) = record.figure("scalper_share_paid") {
-        said.push(format!("Brokers have {} of the places that were paid.", shown(share, true)));
+        said.push(format!("Scalpers have {} of the places that were paid.", shown(share, true)));
     }
 }
 
@@ -228,7 +228,7 @@ fn latency(record: &RunSummary, said: &mut Vec<String>) {
 /// The whole run for a terminal.
 pub fn summary(record: &RunSummary) -> String {
     let mut text = format!(
-        "Surge {} on opening {}: {} parties of people and {} identities of brokers, seed {}, \
+        "Surge {} on opening {}: {} parties of people and {} identities of scalpers, seed {}, \
          {:.1} s\n\n",
         record.scenario,
         record.opening,
