@@ -52,14 +52,14 @@ fn booked(bookings: u64) -> LiveLedger {
     let mut ledger = LiveLedger::with(vec![opening(&quotas)]);
     let choices = choices();
     let mut grants = Vec::new();
-    let book = Arc::clone(ledger.keeper.book());
+    let book = Arc::clone(ledger.state.allocator());
     for i in 0..bookings {
         let slot = if i == 0 { SLOTS - 1 } else { i as usize % (SLOTS - 1) };
         let Decision::Granted(mut grant) = book.decide(&ask(&[person(i)], &choices[slot]), NOW)
         else {
             panic!("booking {i} is not granted")
         };
-        assert_eq!(ledger.keeper.number(&mut grant, NOW, u128::from(i) + 1), Numbered::Done);
+        assert_eq!(ledger.state.assign_numbers(&mut grant, NOW, u128::from(i) + 1), Numbered::Done);
         grants.push(Entry::Grant(*grant.enter()));
         if grants.len() == 2_000 {
             ledger.append(std::mem::take(&mut grants));
@@ -138,7 +138,7 @@ fn benches(criterion: &mut Criterion) {
         [1_000, 10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|n| *n <= most)
     {
         let ledger = booked(bookings);
-        let book = ledger.keeper.book();
+        let book = ledger.state.allocator();
         let mut group = criterion.benchmark_group(format!("{bookings} bookings"));
         group.throughput(Throughput::Elements(CALL)).sample_size(20);
         for threads in [1, 2] {

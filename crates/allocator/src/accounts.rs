@@ -16,7 +16,7 @@ pub(crate) struct Accounts {
 struct Places {
     /// Taken, durable or not.
     taken: u32,
-    /// Durably granted.
+    /// Places of durable grants that count against the limit.
     durable: u32,
 }
 

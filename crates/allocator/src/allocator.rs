@@ -24,7 +24,7 @@ pub struct Allocator {
     pub(crate) waiting: ShardedMap<BookingId, Arc<DrawEntry>>,
     /// Those of them that are live.
     pub(crate) crowd: Crowd,
-    pub(crate) stable: SeqLock,
+    pub(crate) seqlock: SeqLock,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
 }
@@ -36,7 +36,7 @@ impl Allocator {
             bookings: ShardedMap::default(),
             waiting: ShardedMap::default(),
             crowd: Crowd::none(),
-            stable: SeqLock::new(),
+            seqlock: SeqLock::new(),
             time: AtomicU64::new(0),
         }
     }
@@ -54,7 +54,7 @@ impl Allocator {
     /// The ledger position up to which facts in memory are durable; none while
     /// one is just being applied.
     pub fn position(&self) -> Option<Position> {
-        self.stable.read(|at| at.position())
+        self.seqlock.read(|at| at.position())
     }
 
     /// How many bookings are in memory.
@@ -68,7 +68,7 @@ impl Allocator {
     }
 
     /// Gives back the places and claims of a grant that never entered a block.
-    /// Once per grant: [`Pending`](crate::Pending) and the keeper see to that.
+    /// Once per grant: [`Pending`](crate::Pending) and the state machine see to that.
     pub(crate) fn abandon(&self, grant: &Grant) {
         let openings = self.openings.load();
         // One that has retired meanwhile has nothing left to be given back to.
@@ -100,7 +100,7 @@ impl Allocator {
         id: &BookingId,
         applicant: &Pseudonym,
     ) -> Option<(Option<FoundBooking>, Durable)> {
-        self.stable.read(|at| {
+        self.seqlock.read(|at| {
             let found = self.booking(id).filter(|booking| booking.is_of(applicant));
             (found.and_then(|booking| self.found(booking)), at)
         })
@@ -113,7 +113,7 @@ impl Allocator {
         receipt: &BookingId,
         applicant: &Pseudonym,
     ) -> Option<(Option<FoundEntry>, Durable)> {
-        self.stable.read(|at| {
+        self.seqlock.read(|at| {
             let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone));
             let waiting = waiting.filter(|w| w.is_live() && w.is_of(applicant));
             (waiting.and_then(|waiting| self.entered(waiting)), at)
@@ -127,7 +127,7 @@ impl Allocator {
         applicant: &Pseudonym,
         opening: Option<&str>,
     ) -> Option<(Option<FoundEntry>, Durable)> {
-        self.stable.read(|at| {
+        self.seqlock.read(|at| {
             let openings = self.openings.load();
             let waiting = openings
                 .iter()
@@ -168,7 +168,7 @@ impl Allocator {
         opening: Option<&str>,
         fits: impl Fn(&Booking) -> bool,
     ) -> Option<(Option<FoundBooking>, Durable)> {
-        self.stable.read(|at| {
+        self.seqlock.read(|at| {
             let openings = self.openings.load();
             let booking = openings
                 .iter()
@@ -211,7 +211,7 @@ impl Allocator {
         office: Option<&str>,
     ) -> Option<Availability<'a>> {
         let now = self.engine_time(now);
-        self.stable.read(|at| Availability {
+        self.seqlock.read(|at| Availability {
             now,
             openings: openings
                 .iter()
@@ -236,7 +236,7 @@ impl Allocator {
     /// only one that still gives places although its window has closed (`wait`: to
     /// those who wait), else the next scheduled that an operator has not ended, else
     /// the last closed. `Err`: there are several, which it names, or none.
-    pub(crate) fn meant(
+    pub(crate) fn implied_opening(
         openings: &Openings,
         wait: bool,
         now: Timestamp,
@@ -271,17 +271,17 @@ fn the_only<'a>(
 /// A durable entry into the next release's draw, and its opening.
 #[derive(Debug, Clone)]
 pub struct FoundEntry {
-    /// The entry.
+    /// The entry as it is known at this position.
     pub waiting: Arc<DrawEntry>,
-    /// Its opening.
+    /// The opening whose draw it takes part in.
     pub opening: Arc<Opening>,
 }
 
 /// A durable booking and the opening it belongs to.
 #[derive(Debug, Clone)]
 pub struct FoundBooking {
-    /// The booking.
+    /// The booking as it is known at this position.
     pub booking: Arc<Booking>,
-    /// Its opening.
+    /// The opening whose places it holds or held.
     pub opening: Arc<Opening>,
 }

@@ -14,7 +14,7 @@
 use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::{BookingId, LedgerId};
 
-/// A hash.
+/// A BLAKE3 hash, 32 bytes.
 pub type Hash = [u8; 32];
 
 const NUMBER: &[u8; 16] = b"giliran ballot 1";
@@ -51,9 +51,9 @@ pub fn holder(receipt: &BookingId, request_id: &str) -> Hash {
 /// An entry as it stands in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ballot {
-    /// Its [`number`].
+    /// Names the entry in public; follows from its receipt ([`number`]).
     pub number: BookingId,
-    /// Its [`holder`].
+    /// Binds the entry to its request without naming it ([`holder`]).
     pub holder: Hash,
     /// How many places it wants, all in one slot.
     pub places: u16,
@@ -62,7 +62,7 @@ pub struct Ballot {
 }
 
 impl Ballot {
-    /// Its leaf.
+    /// The leaf of this ballot in the tree of all entries.
     pub fn leaf(&self) -> Hash {
         let slots: Vec<u8> = self.slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
         let places = self.places.to_le_bytes();
@@ -81,7 +81,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A further leaf.
+    /// Appends a leaf; leaves count in ledger order.
     pub fn push(&mut self, leaf: Hash) {
         let mut top = leaf;
         for _ in 0..self.leaves.trailing_ones() {

@@ -13,7 +13,7 @@ use crate::Opening;
 /// reader sees one version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booking {
-    /// Its id.
+    /// Unique in the ledger; of a drawn booking, its entry's receipt.
     pub id: BookingId,
     /// Digest of the content of the request that made it.
     pub content: Digest,
@@ -31,16 +31,16 @@ pub struct Booking {
     pub granted_at: Timestamp,
     /// When the hold ends.
     pub hold_expires_at: Option<Timestamp>,
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
     /// Index of its slot in the opening.
     pub slot: u32,
     /// Counts its changes, from 1.
     pub version: u32,
-    /// Where it stands.
+    /// Held, confirmed or ended, by the ledger's last block.
     pub status: Status,
     /// What happened to it since it was granted; none: nothing.
-    pub life: Option<Arc<ChangeLog>>,
+    pub change_log: Option<Arc<ChangeLog>>,
 }
 
 /// What happened to a booking since it was granted: what a repeated request is
@@ -58,31 +58,31 @@ pub struct ChangeLog {
 /// A request that changed a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastChange {
-    /// Its id.
+    /// Id of the request that made this change.
     pub request_id: Box<str>,
-    /// What it did.
-    pub deed: PastChangeKind,
+    /// The change it made, with what a repeat is compared with.
+    pub kind: PastChangeKind,
 }
 
 /// What a request did to a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PastChangeKind {
-    /// Confirmed it.
+    /// The hold became a firm booking.
     Confirmed {
-        /// The payment's reference.
+        /// Names the payment; opaque to Giliran.
         reference: Option<Box<str>>,
     },
     /// Came too late: what was paid is to be paid back.
     Refund {
-        /// The payment's reference.
+        /// Names the payment; opaque to Giliran.
         reference: Option<Box<str>>,
     },
-    /// Gave it back.
+    /// Places were given back.
     Cancelled {
         /// Only this member's seat; none: all of it.
         member: Option<Pseudonym>,
     },
-    /// Moved it.
+    /// The party moved to another slot.
     Rescheduled {
         /// Digest of the request's content.
         content: Digest,
@@ -114,7 +114,7 @@ impl Booking {
                 Some(_) => Status::Held,
                 None => Status::Confirmed,
             },
-            life: None,
+            change_log: None,
         }
     }
 
@@ -145,24 +145,24 @@ impl Booking {
         next
     }
 
-    pub(crate) fn life_mut(&mut self) -> &mut ChangeLog {
-        Arc::make_mut(self.life.get_or_insert_default())
+    pub(crate) fn change_log_mut(&mut self) -> &mut ChangeLog {
+        Arc::make_mut(self.change_log.get_or_insert_default())
     }
 
     /// The request of this id that changed it.
     pub(crate) fn done(&self, request_id: &str) -> Option<&PastChangeKind> {
-        let life = self.life.as_ref()?;
-        life.done.iter().find(|done| *done.request_id == *request_id).map(|done| &done.deed)
+        let change_log = self.change_log.as_ref()?;
+        change_log.done.iter().find(|done| *done.request_id == *request_id).map(|done| &done.kind)
     }
 
     /// Reschedules that count against the cap.
     pub(crate) fn changes(&self) -> u16 {
-        self.life.as_ref().map_or(0, |life| life.changes)
+        self.change_log.as_ref().map_or(0, |change_log| change_log.changes)
     }
 
     /// True if this applicant left the party.
     pub(crate) fn was_left_by(&self, applicant: &Pseudonym) -> bool {
-        self.life.as_ref().is_some_and(|life| life.left.contains(applicant))
+        self.change_log.as_ref().is_some_and(|change_log| change_log.left.contains(applicant))
     }
 
     /// True if this applicant is of the party.
@@ -190,15 +190,15 @@ impl Booking {
         text_into(Some(&self.request_id), out);
         text_into(self.reference.as_deref(), out);
         text_into(self.channel.as_deref(), out);
-        let Some(life) = &self.life else { return out.push(0) };
+        let Some(change_log) = &self.change_log else { return out.push(0) };
         out.push(1);
-        out.extend_from_slice(&life.changes.to_le_bytes());
-        out.extend_from_slice(&(life.left.len() as u32).to_le_bytes());
-        life.left.iter().for_each(|who| out.extend_from_slice(who.as_bytes()));
-        out.extend_from_slice(&(life.done.len() as u32).to_le_bytes());
-        for PastChange { request_id, deed } in &life.done {
+        out.extend_from_slice(&change_log.changes.to_le_bytes());
+        out.extend_from_slice(&(change_log.left.len() as u32).to_le_bytes());
+        change_log.left.iter().for_each(|who| out.extend_from_slice(who.as_bytes()));
+        out.extend_from_slice(&(change_log.done.len() as u32).to_le_bytes());
+        for PastChange { request_id, kind } in &change_log.done {
             text_into(Some(request_id), out);
-            match deed {
+            match kind {
                 PastChangeKind::Confirmed { reference } => {
                     out.push(0);
                     text_into(reference.as_deref(), out);

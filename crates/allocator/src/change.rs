@@ -13,7 +13,7 @@ use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
 use crate::booking::PastChangeKind;
-use crate::decide::{Refusal, Settled};
+use crate::decide::{Rejection, Settled};
 use crate::sync::seqlock::Durable;
 use crate::{Allocator, Booking, FoundBooking, Opening};
 
@@ -29,7 +29,7 @@ pub struct ChangeRequest {
     /// The booking, or an entry's receipt; none: what was given is nobody's id.
     pub target: Option<BookingId>,
     /// What is to be done.
-    pub deed: ChangeKind,
+    pub kind: ChangeKind,
 }
 
 /// What is to be done to a booking.
@@ -37,18 +37,18 @@ pub struct ChangeRequest {
 pub enum ChangeKind {
     /// It was paid or approved.
     Confirm {
-        /// The payment's reference.
+        /// Names the payment; opaque to Giliran.
         reference: Option<Box<str>>,
     },
     /// To be given back: all of it by its first applicant, the own seat by
     /// another one.
     Cancel {
-        /// Who asks.
+        /// Pseudonym of whoever gives places back.
         applicant: Pseudonym,
     },
     /// To be moved to another slot of its opening.
     Reschedule {
-        /// Who asks.
+        /// Pseudonym of one of its applicants; the whole party moves.
         applicant: Pseudonym,
         /// In order of preference; 1 to 16.
         choices: Vec<Choice<'static>>,
@@ -76,7 +76,7 @@ impl ChangeKind {
 #[derive(Debug)]
 pub(crate) enum Judged {
     Settled(Settled),
-    /// The keeper is to do it.
+    /// The state machine has to decide.
     Do(Target),
 }
 
@@ -90,9 +90,9 @@ pub(crate) enum Target {
 
 impl Allocator {
     /// The answer to a change where durable facts settle it; none: pass it on to
-    /// the keeper.
+    /// the state machine.
     pub fn settled(&self, ask: &ChangeRequest, now: Timestamp) -> Option<Settled> {
-        match self.stable.read(|at| self.judge_change(ask, now, at))? {
+        match self.seqlock.read(|at| self.judge_change(ask, now, at))? {
             Judged::Settled(settled) => Some(settled),
             Judged::Do(_) => None,
         }
@@ -100,7 +100,7 @@ impl Allocator {
 
     pub(crate) fn judge_change(&self, ask: &ChangeRequest, now: Timestamp, at: Durable) -> Judged {
         let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
-        let unknown = || refuse(Refusal::new(Reason::NotFound));
+        let unknown = || refuse(Rejection::new(Reason::NotFound));
         let Some(id) = ask.target else { return unknown() };
         let Some(booking) = self.booking(&id) else {
             return self.judge_entry(ask, &id, at).unwrap_or_else(unknown);
@@ -109,7 +109,7 @@ impl Allocator {
         let (booking, opening) = (&found.booking, &found.opening);
         let done = booking.done(&ask.request_id);
         if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } =
-            &ask.deed
+            &ask.kind
             && !booking.is_of(applicant)
         {
             let again = PastChangeKind::Cancelled { member: Some(*applicant) };
@@ -119,10 +119,10 @@ impl Allocator {
             return unknown();
         }
         if *ask.request_id == *booking.request_id {
-            return refuse(Refusal::new(Reason::Conflict));
+            return refuse(Rejection::new(Reason::Conflict));
         }
         let wrong_state = || refuse(wrong_state(booking));
-        match (done, &ask.deed) {
+        match (done, &ask.kind) {
             (None, _) => {}
             (
                 Some(PastChangeKind::Refund { reference }),
@@ -130,12 +130,12 @@ impl Allocator {
             ) if reference == given => {
                 return wrong_state();
             }
-            (Some(deed), _) if *deed == ask.deed.done(booking) => {
+            (Some(kind), _) if *kind == ask.kind.done(booking) => {
                 return Judged::Settled(Settled::Repeat(found, at));
             }
-            (Some(_), _) => return refuse(Refusal::new(Reason::Conflict)),
+            (Some(_), _) => return refuse(Rejection::new(Reason::Conflict)),
         }
-        match (&ask.deed, booking.status) {
+        match (&ask.kind, booking.status) {
             (ChangeKind::Confirm { .. }, Status::Held) => {}
             (ChangeKind::Confirm { reference }, status) => match paid_before(booking, reference) {
                 Paid::AsConfirmed => return Judged::Settled(Settled::Repeat(found, at)),
@@ -145,7 +145,7 @@ impl Allocator {
             },
             (ChangeKind::Cancel { .. }, status) if status.is_live() => {
                 if opening.day_is_over(booking.slot, now) {
-                    return refuse(Refusal::new(Reason::Closed));
+                    return refuse(Rejection::new(Reason::Closed));
                 }
             }
             (ChangeKind::Reschedule { choices, .. }, Status::Confirmed) => {
@@ -163,20 +163,20 @@ impl Allocator {
 
     /// A `cancel` of an entry leaves the waiting list.
     fn judge_entry(&self, ask: &ChangeRequest, receipt: &BookingId, at: Durable) -> Option<Judged> {
-        let ChangeKind::Cancel { applicant } = &ask.deed else { return None };
+        let ChangeKind::Cancel { applicant } = &ask.kind else { return None };
         let waiting = self.waiting.look(receipt, |waiting| waiting.map(Arc::clone))?;
         if !waiting.is_of(applicant) {
             return None;
         }
         if *ask.request_id == *waiting.entry.request_id {
-            return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Conflict), at)));
+            return Some(Judged::Settled(Settled::Refused(Rejection::new(Reason::Conflict), at)));
         }
         Some(if waiting.is_live() {
             // What is drawn stands with the close.
             let openings = self.openings.load();
             let closed = |opening: &Arc<Opening>| opening.phase() == Phase::Closed;
             if !waiting.entry.waits && openings.get(waiting.entry.opening).is_some_and(closed) {
-                return Some(Judged::Settled(Settled::Refused(Refusal::new(Reason::Closed), at)));
+                return Some(Judged::Settled(Settled::Refused(Rejection::new(Reason::Closed), at)));
             }
             Judged::Do(Target::Waiting(waiting))
         } else {
@@ -199,10 +199,10 @@ enum Paid {
 }
 
 fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
-    let done = booking.life.iter().flat_map(|life| &life.done);
+    let done = booking.change_log.iter().flat_map(|change_log| &change_log.done);
     let mut paid = Paid::Never;
     for done in done {
-        match (&done.deed, reference) {
+        match (&done.kind, reference) {
             (PastChangeKind::Confirmed { reference: known }, Some(_)) if known == reference => {
                 if booking.status == Status::Confirmed {
                     return Paid::AsConfirmed;
@@ -224,16 +224,16 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
 /// The reference of the payment that confirmed a booking, if one did; the outer
 /// none: it was never paid for.
 pub(crate) fn paid_with(booking: &Booking) -> Option<Option<Box<str>>> {
-    let mut done = booking.life.iter().flat_map(|life| &life.done).rev();
-    done.find_map(|done| match &done.deed {
+    let mut done = booking.change_log.iter().flat_map(|change_log| &change_log.done).rev();
+    done.find_map(|done| match &done.kind {
         PastChangeKind::Confirmed { reference } => Some(reference.clone()),
         _ => None,
     })
 }
 
 /// Says in which state the booking is.
-pub(crate) fn wrong_state(booking: &Booking) -> Refusal {
-    Refusal::because(Reason::WrongState, format!("status: {}", booking.status.name()))
+pub(crate) fn wrong_state(booking: &Booking) -> Rejection {
+    Rejection::because(Reason::WrongState, format!("status: {}", booking.status.name()))
 }
 
 /// Why a confirmed booking does not move: `Ok` where it stands in the first
@@ -243,15 +243,18 @@ fn cannot_move(
     booking: &Booking,
     choices: &[Choice<'_>],
     now: Timestamp,
-) -> Option<Result<(), Refusal>> {
+) -> Option<Result<(), Rejection>> {
     let most = opening.record().rules.max_changes;
     let used_up = booking.changes() >= most
-        || booking.life.as_ref().is_some_and(|life| life.done.len() >= MAX_REMEMBERED);
+        || booking
+            .change_log
+            .as_ref()
+            .is_some_and(|change_log| change_log.done.len() >= MAX_REMEMBERED);
     match moves(opening, booking, choices, now) {
         Ok(false) => Some(Ok(())),
         _ if used_up => {
             let detail = format!("status: confirmed; changed too often, at most {most} times");
-            Some(Err(Refusal::because(Reason::WrongState, detail)))
+            Some(Err(Rejection::because(Reason::WrongState, detail)))
         }
         Ok(true) => None,
         Err(refusal) => Some(Err(refusal)),
@@ -264,9 +267,9 @@ fn moves(
     booking: &Booking,
     choices: &[Choice<'_>],
     now: Timestamp,
-) -> Result<bool, Refusal> {
+) -> Result<bool, Rejection> {
     if !opening.is_bookable(booking.slot, now) {
-        return Err(Refusal::new(Reason::Closed));
+        return Err(Rejection::new(Reason::Closed));
     }
     let fitting = opening.fitting_all(choices, false)?;
     let places = booking.seats.len() as i32;
@@ -283,5 +286,5 @@ fn moves(
             return Ok(true);
         }
     }
-    Err(Refusal::new(if too_late { Reason::Closed } else { Reason::SoldOut }))
+    Err(Rejection::new(if too_late { Reason::Closed } else { Reason::SoldOut }))
 }

@@ -20,21 +20,21 @@ use crate::{Booking, DrawEntry};
 /// What an opening knows of an applicant.
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
-    /// The one booking.
+    /// State of the booking that counts now.
     pub(crate) standing: ClaimState,
-    /// What few have.
+    /// Ended bookings and a draw entry; most applicants have neither.
     rest: Option<Box<Rest>>,
 }
 
 /// Where an applicant's one booking of an opening stands.
 #[derive(Debug, Default)]
 pub(crate) enum ClaimState {
-    /// There is none.
+    /// The applicant has no booking, and none is being decided.
     #[default]
     Free,
     /// A grant is being decided or on its way into the ledger.
     Deciding,
-    /// Durably granted.
+    /// The grant is in the ledger.
     Granted(Arc<Booking>),
 }
 

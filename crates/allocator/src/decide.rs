@@ -25,7 +25,7 @@ use crate::{Booking, DrawEntry, Pending};
 /// When another try is worth it where there are that many, ms: some may withdraw.
 const FULL_RETRY_MS: u64 = 5_000;
 
-/// A valid `book` request, its people under pseudonyms.
+/// A valid `allocator` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
 pub struct BookingRequest<'a> {
     /// The idempotency key, within opening and first applicant.
@@ -69,7 +69,7 @@ pub struct OwnedBookingRequest {
 }
 
 impl OwnedBookingRequest {
-    /// The request again.
+    /// Borrows the request, to decide it again.
     pub fn ask(&self) -> BookingRequest<'_> {
         BookingRequest {
             request_id: &self.request_id,
@@ -86,7 +86,7 @@ impl OwnedBookingRequest {
         }
     }
 
-    /// The request's id.
+    /// Id that the client chose for its request.
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
@@ -126,7 +126,7 @@ impl BookingRequest<'_> {
     }
 }
 
-/// What [`Allocator::decide`] says.
+/// What [`Allocator::decide`] wants done with a request.
 #[derive(Debug)]
 #[must_use = "a grant dropped here gives back what it has taken"]
 pub enum Decision {
@@ -135,18 +135,19 @@ pub enum Decision {
     /// Places are taken. The grant still lacks booking id and numbers.
     Granted(Pending<Grant>),
     /// Everything it wants is durably gone, and it waits for what comes back.
-    /// The entry lacks its receipt; the keeper [enters](crate::StateMachine::enter) it.
-    Enter(Box<DrawEntryRecord>),
+    /// The entry lacks its receipt; the state machine
+    /// [enters](crate::StateMachine::enter_waitlist) it.
+    JoinWaitlist(Box<DrawEntryRecord>),
     /// The opening is drawn, and nothing speaks against this entry; its people
     /// are claimed. It lacks its receipt
-    /// ([`StateMachine::ballot`](crate::StateMachine::ballot)).
-    Ballot(Pending<DrawEntryRecord>),
+    /// ([`StateMachine::enter_draw`](crate::StateMachine::enter_draw)).
+    EnterDraw(Pending<DrawEntryRecord>),
     /// It belongs into the present round of the opening of this ordinal, and is
     /// [decided](Allocator::decide_in_round) at its end.
-    Collect(u32),
+    DeferToRound(u32),
     /// It turns on something not yet durable: decide again after the block that
     /// is on its way.
-    Wait,
+    Retry,
 }
 
 /// An answer that rests on durable facts.
@@ -157,21 +158,21 @@ pub enum Settled {
     /// The same request waits for returned places already, or has been
     /// withdrawn from doing so.
     Entered {
-        /// The entry.
+        /// The entry as it was recorded.
         waiting: Arc<DrawEntry>,
-        /// Its opening.
+        /// The opening whose draw it takes part in.
         opening: Arc<Opening>,
         /// What it rests on.
         durable: Durable,
     },
-    /// Refused.
-    Refused(Refusal, Durable),
+    /// The rejection, true at this durable position.
+    Refused(Rejection, Durable),
 }
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reason.
+pub struct Rejection {
+    /// The first reason in the one precedence that applies.
     pub reason: Reason,
     /// What and where, where the reason alone does not say it.
     pub detail: Option<String>,
@@ -182,7 +183,7 @@ pub struct Refusal {
     pub about: Option<(u32, Option<u32>)>,
 }
 
-impl Refusal {
+impl Rejection {
     pub(crate) const fn new(reason: Reason) -> Self {
         Self { reason, detail: None, retry_after_ms: None, about: None }
     }
@@ -198,21 +199,21 @@ impl Refusal {
 
 enum Judged<'a> {
     Settled(Settled),
-    Wait,
+    Retry,
     /// Nothing durable speaks against it.
     Try(&'a Opening, Fitting<'a>),
     /// Nothing speaks against its waiting for returned places.
-    Enter(&'a Opening, Fitting<'a>),
+    JoinWaitlist(&'a Opening, Fitting<'a>),
     /// Nothing durable speaks against its entry into the opening's draw.
-    Ballot(&'a Opening, Fitting<'a>),
+    EnterDraw(&'a Opening, Fitting<'a>),
     /// Nothing durable speaks against it yet, and its round decides.
-    Collect(u32),
+    DeferToRound(u32),
 }
 
 /// When a request is decided.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
-    /// As it arrives.
+    /// When it arrives; rounds and draws defer it.
     AtArrival,
     /// At the end of its round.
     InRound,
@@ -223,7 +224,7 @@ enum First {
     Unclaimed,
     /// Perhaps by the same request.
     Deciding,
-    /// By another request.
+    /// Another request has booked for one of the applicants.
     Booked,
     /// By the same request: its booking.
     Same(Arc<Booking>),
@@ -252,37 +253,39 @@ impl Allocator {
         now: Timestamp,
         when: When,
     ) -> Decision {
-        for glance in self.stable.attempts() {
+        for attempt in self.seqlock.attempts() {
             let openings = self.openings.load();
-            match self.judge(ask, &openings, (now, when), glance.at) {
+            match self.judge(ask, &openings, (now, when), attempt.at) {
                 Judged::Settled(settled) => {
-                    if self.stable.held(&glance) {
+                    if self.seqlock.validate(&attempt) {
                         return Decision::Settled(settled);
                     }
                 }
                 // To wait is never wrong, and claims and counters speak for
                 // themselves at any moment: no matter whether a block was being
                 // applied meanwhile.
-                Judged::Wait => return Decision::Wait,
-                Judged::Collect(ordinal) => return Decision::Collect(ordinal),
+                Judged::Retry => return Decision::Retry,
+                Judged::DeferToRound(ordinal) => return Decision::DeferToRound(ordinal),
                 Judged::Try(opening, fitting) => {
                     let grant = opening.take(ask, &fitting, &openings, now);
                     let pending = |grant| Decision::Granted(Pending::new(self, grant));
-                    return grant.map_or(Decision::Wait, pending);
+                    return grant.map_or(Decision::Retry, pending);
                 }
-                Judged::Enter(opening, fitting) => {
-                    if self.stable.held(&glance) {
-                        return Decision::Enter(Box::new(opening.entry(ask, &fitting, true)));
+                Judged::JoinWaitlist(opening, fitting) => {
+                    if self.seqlock.validate(&attempt) {
+                        return Decision::JoinWaitlist(Box::new(
+                            opening.entry(ask, &fitting, true),
+                        ));
                     }
                 }
-                Judged::Ballot(opening, fitting) => {
+                Judged::EnterDraw(opening, fitting) => {
                     let entry = opening.take_ballot(ask, &fitting, &openings, now);
-                    let pending = |entry| Decision::Ballot(Pending::new(self, entry));
-                    return entry.map_or(Decision::Wait, pending);
+                    let pending = |entry| Decision::EnterDraw(Pending::new(self, entry));
+                    return entry.map_or(Decision::Retry, pending);
                 }
             }
         }
-        Decision::Wait
+        Decision::Retry
     }
 
     fn judge<'a>(
@@ -297,7 +300,7 @@ impl Allocator {
             Some(id) => {
                 openings.named(id).ok_or_else(|| "opening: there is none of this id".to_owned())
             }
-            None => Self::meant(openings, ask.wait, now),
+            None => Self::implied_opening(openings, ask.wait, now),
         };
         let known = meant.as_ref().ok().copied();
         if ask.opening.is_none()
@@ -307,7 +310,7 @@ impl Allocator {
         }
         let opening = match meant {
             Ok(opening) => opening,
-            Err(detail) => return refuse(Refusal::because(Reason::UnknownOpening, detail)),
+            Err(detail) => return refuse(Rejection::because(Reason::UnknownOpening, detail)),
         };
         self.judge_in(ask, opening, openings, (now, when), at)
     }
@@ -320,11 +323,12 @@ impl Allocator {
         (now, when): (Timestamp, When),
         at: Durable,
     ) -> Judged<'a> {
-        let refuse =
-            |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, None), at));
+        let refuse = |refusal: Rejection| {
+            Judged::Settled(Settled::Refused(refusal.about(opening, None), at))
+        };
         let first = opening.first_claim(ask);
         match first {
-            First::Deciding => return Judged::Wait,
+            First::Deciding => return Judged::Retry,
             First::Same(booking) => {
                 let found = FoundBooking { booking, opening: Arc::clone(opening) };
                 return Judged::Settled(Settled::Repeat(found, at));
@@ -333,11 +337,11 @@ impl Allocator {
                 let opening = Arc::clone(opening);
                 return Judged::Settled(Settled::Entered { waiting, opening, durable: at });
             }
-            First::Conflict => return refuse(Refusal::new(Reason::Conflict)),
+            First::Conflict => return refuse(Rejection::new(Reason::Conflict)),
             First::Booked | First::Unclaimed => {}
         }
         if ask.expires_at.is_some_and(|deadline| deadline <= now) {
-            return refuse(Refusal::new(Reason::Expired));
+            return refuse(Rejection::new(Reason::Expired));
         }
         let waits = ask.wait && opening.collects() && (!opening.draws() || opening.is_drawn());
         // Once the window has closed, returned places are still given to those
@@ -347,7 +351,7 @@ impl Allocator {
             Ok(true) => {}
             // The last round ends with the window.
             Ok(false) if when == When::InRound && opening.phase() == Phase::Open => {}
-            Ok(false) => return Judged::Wait,
+            Ok(false) => return Judged::Retry,
             Err(_) if late || opening.gives_leftovers() => {}
             Err(refusal) => return refuse(refusal),
         }
@@ -362,15 +366,16 @@ impl Allocator {
             Some([only]) => Some(*only),
             _ => None,
         };
-        let refuse =
-            |refusal: Refusal| Judged::Settled(Settled::Refused(refusal.about(opening, slot), at));
+        let refuse = |refusal: Rejection| {
+            Judged::Settled(Settled::Refused(refusal.about(opening, slot), at))
+        };
         if let Some(refusal) = opening.beyond_limits(ask, &fitting) {
             return refuse(refusal);
         }
         match opening.party_booked(ask, &first, openings, now) {
-            Some(true) => return refuse(Refusal::new(Reason::AlreadyBooked)),
+            Some(true) => return refuse(Rejection::new(Reason::AlreadyBooked)),
             Some(false) => {}
-            None => return Judged::Wait,
+            None => return Judged::Retry,
         }
         match self.judge_places(ask, opening, fitting, (now, when), waits) {
             Ok(judged) => judged,
@@ -387,7 +392,7 @@ impl Allocator {
         fitting: Fitting<'a>,
         (now, when): (Timestamp, When),
         waits: bool,
-    ) -> Result<Judged<'a>, Refusal> {
+    ) -> Result<Judged<'a>, Rejection> {
         let places = ask.applicants.len() as i32;
         let has_room = |slot: &u32| {
             opening.durably_free.of(*slot) >= places && opening.is_bookable(*slot, now)
@@ -397,46 +402,46 @@ impl Allocator {
         let open = opening.phase() == Phase::Open;
         if open && opening.draws() {
             if too_late(now) {
-                return Err(Refusal::new(Reason::Closed));
+                return Err(Rejection::new(Reason::Closed));
             }
             if opening.party_waits(ask) {
                 let detail = "applicants: one of them has entered by another request".to_owned();
-                return Err(Refusal::because(Reason::AlreadyBooked, detail));
+                return Err(Rejection::because(Reason::AlreadyBooked, detail));
             }
             if !self.crowd.has_room() {
                 let retry_after_ms = Some(FULL_RETRY_MS);
-                return Err(Refusal { retry_after_ms, ..Refusal::new(Reason::Busy) });
+                return Err(Rejection { retry_after_ms, ..Rejection::new(Reason::Busy) });
             }
-            return Ok(Judged::Ballot(opening, fitting));
+            return Ok(Judged::EnterDraw(opening, fitting));
         }
         let given = open || opening.gives_leftovers();
         if given && fitting.iter().any(|slots| slots.iter().any(has_room)) {
             return Ok(match (&opening.record().rules.order, when) {
                 (Order::Rounds { .. }, When::AtArrival) if open => {
-                    Judged::Collect(opening.record().ordinal)
+                    Judged::DeferToRound(opening.record().ordinal)
                 }
                 _ => Judged::Try(opening, fitting),
             });
         }
         if too_late(now) {
-            return Err(Refusal::new(Reason::Closed));
+            return Err(Rejection::new(Reason::Closed));
         }
         if !waits {
-            return Err(Refusal::new(Reason::SoldOut));
+            return Err(Rejection::new(Reason::SoldOut));
         }
         // Nobody is drawn into a slot that it is too late for by the next release.
         let draw = opening.calendar.next(&opening.releases(), now).unwrap_or(now);
         if too_late(draw) {
-            return Err(Refusal::new(if given { Reason::SoldOut } else { Reason::Closed }));
+            return Err(Rejection::new(if given { Reason::SoldOut } else { Reason::Closed }));
         }
         if !self.crowd.has_room() {
-            return Err(Refusal::new(Reason::SoldOut));
+            return Err(Rejection::new(Reason::SoldOut));
         }
         if opening.party_waits(ask) {
             let detail = "applicants: one of them waits by another request".to_owned();
-            return Err(Refusal::because(Reason::AlreadyBooked, detail));
+            return Err(Rejection::because(Reason::AlreadyBooked, detail));
         }
-        Ok(Judged::Enter(opening, fitting))
+        Ok(Judged::JoinWaitlist(opening, fitting))
     }
 
     /// A request that names no opening may be the repetition of one that was
@@ -471,22 +476,22 @@ impl Allocator {
                 First::Unclaimed | First::Booked | First::Conflict => {}
             }
         }
-        deciding.then_some(Judged::Wait)
+        deciding.then_some(Judged::Retry)
     }
 
     /// True: open. False: its record is due, wait for it.
-    fn phase_allows(opening: &Opening, now: Timestamp) -> Result<bool, Refusal> {
+    fn phase_allows(opening: &Opening, now: Timestamp) -> Result<bool, Rejection> {
         let (opens_at, closes_at) = opening.window();
         match opening.phase() {
             // An operator has ended it: there is nothing to wait for.
-            Phase::Scheduled if closes_at <= opens_at => Err(Refusal::new(Reason::Closed)),
-            Phase::Scheduled if now < opens_at => Err(Refusal {
+            Phase::Scheduled if closes_at <= opens_at => Err(Rejection::new(Reason::Closed)),
+            Phase::Scheduled if now < opens_at => Err(Rejection {
                 retry_after_ms: Some(opens_at.millis_since(now)),
-                ..Refusal::new(Reason::NotOpen)
+                ..Rejection::new(Reason::NotOpen)
             }),
             Phase::Scheduled => Ok(false),
             Phase::Open => Ok(now < closes_at),
-            Phase::Closed => Err(Refusal::new(Reason::Closed)),
+            Phase::Closed => Err(Rejection::new(Reason::Closed)),
         }
     }
 }
@@ -495,10 +500,10 @@ impl Allocator {
 pub(crate) type Fitting<'a> = SmallVec<[&'a [u32]; 4]>;
 
 impl Opening {
-    fn party_fits(&self, applicants: u32) -> Result<(), Refusal> {
+    fn party_fits(&self, applicants: u32) -> Result<(), Rejection> {
         let most = u32::from(self.record().rules.max_party);
         if applicants > most {
-            return Err(Refusal::because(
+            return Err(Rejection::because(
                 Reason::PartyTooLarge,
                 format!("applicants: {applicants} given, at most {most} in this opening"),
             ));
@@ -509,27 +514,27 @@ impl Opening {
     /// What speaks against a party whatever is free: no slot that it asks for could
     /// ever take all of it; its account, or one of its applicants, has had as much
     /// as one may.
-    fn beyond_limits(&self, ask: &BookingRequest<'_>, fitting: &Fitting<'_>) -> Option<Refusal> {
+    fn beyond_limits(&self, ask: &BookingRequest<'_>, fitting: &Fitting<'_>) -> Option<Rejection> {
         let places = ask.applicants.len() as u32;
         let takes = |slot: &u32| self.quotas.of(*slot) >= places as i32;
         if !fitting.iter().copied().flatten().any(takes) {
             let detail = format!("applicants: {places} given, more than any slot asked for has");
-            return Some(Refusal::because(Reason::PartyTooLarge, detail));
+            return Some(Rejection::because(Reason::PartyTooLarge, detail));
         }
         match &ask.account {
             None if self.accounts.are_limited() => {
                 let detail = "account: required, places per account are limited".to_owned();
-                return Some(Refusal::because(Reason::AccountLimit, detail));
+                return Some(Rejection::because(Reason::AccountLimit, detail));
             }
             Some(account) if self.accounts.durably_full(account, places) => {
-                return Some(Refusal::new(Reason::AccountLimit));
+                return Some(Rejection::new(Reason::AccountLimit));
             }
             _ => {}
         }
         self.anyone_had_enough(ask.applicants).then(|| {
             let most = self.record().rules.max_bookings;
             let detail = format!("applicants: one of them was granted {most} bookings already");
-            Refusal::because(Reason::ApplicantLimit, detail)
+            Rejection::because(Reason::ApplicantLimit, detail)
         })
     }
 
@@ -547,22 +552,22 @@ impl Opening {
         &'a self,
         choices: &[Choice<'_>],
         vouched: bool,
-    ) -> Result<Fitting<'a>, Refusal> {
+    ) -> Result<Fitting<'a>, Rejection> {
         let fitting = choices
             .iter()
             .enumerate()
             .map(|(i, choice)| {
                 self.fitting(choice).map_err(|unknown| {
-                    Refusal::because(Reason::UnknownSlot, format!("choices[{i}].{unknown}"))
+                    Rejection::because(Reason::UnknownSlot, format!("choices[{i}].{unknown}"))
                 })
             })
-            .collect::<Result<Fitting<'a>, Refusal>>()?;
+            .collect::<Result<Fitting<'a>, Rejection>>()?;
         if !vouched {
             for (i, choice) in choices.iter().enumerate() {
                 if choice.session.is_some()
                     && fitting[i].first().is_some_and(|slot| self.slot(*slot).restricted)
                 {
-                    return Err(Refusal::because(
+                    return Err(Rejection::because(
                         Reason::NotPermitted,
                         format!("choices[{i}].session: restricted, only for vouched requests"),
                     ));

@@ -2,7 +2,7 @@
 //!
 //! | atomic | operation | ordering | pairs with | if weaker |
 //! |---|---|---|---|---|
-//! | `count`, `bytes` | add, sub by the keeper; load | relaxed, inside a [`SeqLock`](crate::sync::seqlock::SeqLock) change or read | the version check of `SeqLock` orders it | – |
+//! | `count`, `bytes` | add, sub by the state machine; load | relaxed, inside a [`SeqLock`](crate::sync::seqlock::SeqLock) change or read | the version check of `SeqLock` orders it | – |
 
 use giliran_wire::ledger::DrawEntryRecord;
 use giliran_wire::{Pseudonym, Timestamp};
@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize = 384;
 /// An entry into the next release's draw, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrawEntry {
-    /// What was recorded.
+    /// The entry as the ledger has it.
     pub entry: DrawEntryRecord,
     /// The time of its block: the first release after it is its draw.
     pub since: Timestamp,

@@ -5,7 +5,7 @@
 //! 1. [`Allocator::decide`] (any number of threads at once) settles it from durable
 //!    facts, takes places for it, or says that it must wait for a block that is
 //!    on its way.
-//! 2. [`StateMachine::number`] (one thread) gives queue numbers as the grant enters a
+//! 2. [`StateMachine::assign_numbers`] (one thread) gives queue numbers as the grant enters a
 //!    block.
 //! 3. [`StateMachine::commit`] makes the block's facts durable once the ledger has
 //!    it, or [`StateMachine::abandon`] takes the places back. A grant that enters no block
@@ -21,7 +21,7 @@
 //!   committed or given back, never forgotten (P1, P11).
 //! - State per applicant exists for grants, and for a bounded number of entries
 //!   of those who wait: refused strangers leave nothing behind.
-//! - A booking changes by the keeper's hand alone, at most once in a block.
+//! - Only the state machine changes a booking, at most once a block.
 //!
 //! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and
 //! random bits come in as arguments.
@@ -48,7 +48,7 @@ pub use allocator::{Allocator, FoundBooking, FoundEntry};
 pub use booking::{Booking, ChangeLog, PastChange, PastChangeKind};
 pub use calendar::Calendar;
 pub use change::{ChangeKind, ChangeRequest};
-pub use decide::{BookingRequest, Decision, OwnedBookingRequest, Refusal, Settled};
+pub use decide::{BookingRequest, Decision, OwnedBookingRequest, Rejection, Settled};
 pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;

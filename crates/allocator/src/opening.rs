@@ -74,11 +74,11 @@ struct OfficeIndex {
 /// A slot by the names it has outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotName<'a> {
-    /// The office's id.
+    /// Id of the office, unique in the opening.
     pub office: &'a str,
-    /// The day.
+    /// Date of the slot in the opening's time zone.
     pub date: Date,
-    /// The session's id.
+    /// Id of the session, unique in its office.
     pub session: &'a str,
     /// Places in all, as the quota now stands.
     pub quota: u16,
@@ -90,7 +90,7 @@ pub struct SlotName<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("opening {id}: {what} is not served by this release")]
 pub struct Unsupported {
-    /// The opening's id.
+    /// Id of the opening, unique in the ledger.
     pub id: String,
     /// What of its rules.
     pub what: &'static str,
@@ -213,7 +213,7 @@ impl Opening {
         &self.record
     }
 
-    /// Its id.
+    /// Id of the opening, unique in the ledger.
     pub fn id(&self) -> &str {
         &self.record.id
     }
@@ -237,7 +237,7 @@ impl Opening {
     }
 
     /// The slot of this index, by name. Panics beyond the last: indexes come
-    /// from the ledger, where the keeper has checked them.
+    /// from the ledger, where the state machine has checked them.
     pub fn slot(&self, index: u32) -> SlotName<'_> {
         let slot = &self.record.slots[index as usize];
         let office = &self.record.offices[slot.office as usize];

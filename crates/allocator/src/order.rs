@@ -90,7 +90,7 @@ fn in_order(mut ranked: Vec<(Rank, usize)>) -> Vec<usize> {
 /// A party's entry, as far as a draw looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entrant<'a> {
-    /// Its receipt.
+    /// The receipt, from which the rank follows.
     pub receipt: BookingId,
     /// How many places it needs, all in one slot.
     pub places: u32,

@@ -14,7 +14,7 @@ use crate::Allocator;
 #[derive(Debug)]
 #[must_use = "what was taken for it is given back at once"]
 pub struct Pending<E: Taken> {
-    book: Arc<Allocator>,
+    allocator: Arc<Allocator>,
     /// None: it is in a block.
     what: Option<Box<E>>,
 }
@@ -29,25 +29,25 @@ mod private {
     use super::{Allocator, DrawEntryRecord, Grant};
 
     pub trait GiveBack {
-        fn give_back(&self, book: &Allocator);
+        fn give_back(&self, allocator: &Allocator);
     }
 
     impl GiveBack for Grant {
-        fn give_back(&self, book: &Allocator) {
-            book.abandon(self);
+        fn give_back(&self, allocator: &Allocator) {
+            allocator.abandon(self);
         }
     }
 
     impl GiveBack for DrawEntryRecord {
-        fn give_back(&self, book: &Allocator) {
-            book.abandon_ballot(self);
+        fn give_back(&self, allocator: &Allocator) {
+            allocator.abandon_ballot(self);
         }
     }
 }
 
 impl<E: Taken> Pending<E> {
-    pub(crate) fn new(book: &Arc<Allocator>, what: Box<E>) -> Self {
-        Self { book: Arc::clone(book), what: Some(what) }
+    pub(crate) fn new(allocator: &Arc<Allocator>, what: Box<E>) -> Self {
+        Self { allocator: Arc::clone(allocator), what: Some(what) }
     }
 
     /// It goes into a block. From there [`StateMachine::abandon`](crate::StateMachine::abandon)
@@ -74,7 +74,7 @@ impl<E: Taken> DerefMut for Pending<E> {
 impl<E: Taken> Drop for Pending<E> {
     fn drop(&mut self) {
         if let Some(what) = self.what.take() {
-            what.give_back(&self.book);
+            what.give_back(&self.allocator);
         }
     }
 }

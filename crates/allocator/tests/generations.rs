@@ -83,18 +83,18 @@ impl Rolling {
     /// A numbered grant.
     fn grant(&mut self, who: u64, slot: u32) -> Grant {
         let mut grant = None;
-        let book = Arc::clone(self.keeper.book());
-        asks(person(who), slot, |ask| match book.decide(ask, NOW) {
+        let allocator = Arc::clone(self.state.allocator());
+        asks(person(who), slot, |ask| match allocator.decide(ask, NOW) {
             Decision::Granted(granted) => grant = Some(granted),
             other => panic!("{other:?}"),
         });
         let mut grant = grant.unwrap();
-        assert_eq!(self.keeper.number(&mut grant, NOW, u128::from(who) + 1), Numbered::Done);
+        assert_eq!(self.state.assign_numbers(&mut grant, NOW, u128::from(who) + 1), Numbered::Done);
         *grant.enter()
     }
 
     fn next(&self, generation: u32, entries: Vec<Entry>) -> Block {
-        Block { generation, ..next_block(self.keeper.chain(), entries) }
+        Block { generation, ..next_block(self.state.chain(), entries) }
     }
 
     fn seal(&self, snapshot: BlockHash) -> Block {
@@ -104,22 +104,22 @@ impl Rolling {
 
     fn commit_at(&mut self, seq: u64, block: Block) -> Vec<u8> {
         let sealed = block.seal();
-        self.keeper.commit(seq, block, sealed.hash).unwrap();
+        self.state.commit(seq, block, sealed.hash).unwrap();
         sealed.bytes
     }
 
     /// The begin of generation 2, written behind a seal.
     fn roll(&mut self) -> Vec<Vec<u8>> {
-        let mut parts = self.keeper.parts(PART_BYTES);
+        let mut parts = self.state.parts(PART_BYTES);
         let seal = self.seal(parts.state());
         let seq = self.blocks.len() as u64 + 1;
         let bytes = self.commit_at(seq, seal);
         self.blocks.push(bytes);
-        let genesis = self.keeper.genesis().unwrap().clone();
-        let continues = Some(self.keeper.chain().hash);
+        let genesis = self.state.genesis().unwrap().clone();
+        let continues = Some(self.state.chain().hash);
         let mut entries = vec![Entry::Genesis(Genesis { continues, ..genesis })];
         let mut begin = Vec::new();
-        while let Some(part) = parts.next(&self.keeper) {
+        while let Some(part) = parts.next(&self.state) {
             entries.push(Entry::Snapshot(part));
             let block = self.next(2, std::mem::take(&mut entries));
             begin.push(self.commit_at(FIRST + begin.len() as u64, block));
@@ -129,9 +129,9 @@ impl Rolling {
 }
 
 /// Folds blocks from a sequence on.
-fn fold(keeper: &mut StateMachine, from: u64, blocks: &[Vec<u8>]) {
+fn fold(state: &mut StateMachine, from: u64, blocks: &[Vec<u8>]) {
     for (seq, bytes) in (from..).zip(blocks) {
-        assert!(matches!(keeper.fold(seq, bytes).unwrap(), Folded::Applied(_)), "{seq}");
+        assert!(matches!(state.fold(seq, bytes).unwrap(), Folded::Applied(_)), "{seq}");
     }
 }
 
@@ -145,15 +145,15 @@ fn three_ways_to_one_state() {
     fold(&mut across, FIRST, &begin);
     let mut behind = StateMachine::beginning_with(2);
     fold(&mut behind, FIRST, &begin);
-    let live = &mut ledger.keeper;
-    for keeper in [&across, &behind] {
-        assert!(keeper.chain().is_open());
-        assert_eq!(keeper.chain(), live.chain());
-        assert_eq!(keeper.state_hash(), live.state_hash());
-        assert_eq!(keeper.parts(64).state(), live.parts(PART_BYTES).state());
-        assert_eq!(keeper.changes(), 31);
+    let live = &mut ledger.state;
+    for state in [&across, &behind] {
+        assert!(state.chain().is_open());
+        assert_eq!(state.chain(), live.chain());
+        assert_eq!(state.state_hash(), live.state_hash());
+        assert_eq!(state.parts(64).state(), live.parts(PART_BYTES).state());
+        assert_eq!(state.changes(), 31);
         let again = |ask: &BookingRequest<'_>| {
-            let decided = keeper.book().decide(ask, NOW);
+            let decided = state.allocator().decide(ask, NOW);
             assert!(matches!(decided, Decision::Settled(Settled::Repeat(..))), "{decided:?}");
         };
         asks(person(7), 1, again);
@@ -164,9 +164,9 @@ fn three_ways_to_one_state() {
     let grant = ledger.grant(99, 1);
     let block = ledger.next(2, vec![Entry::Grant(grant)]);
     let bytes = ledger.commit_at(seq, block);
-    for keeper in [&mut across, &mut behind] {
-        keeper.fold(seq, &bytes).unwrap();
-        assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
+    for state in [&mut across, &mut behind] {
+        state.fold(seq, &bytes).unwrap();
+        assert_eq!(state.state_hash(), ledger.state.state_hash());
     }
 }
 
@@ -186,25 +186,25 @@ fn a_rebuilt_generation_begins_with_the_fold_of_the_one_before() {
     reader.fold(seq, &last).unwrap();
     let begins_with = |state: BlockHash| {
         let rebuilt = Rebuilt { operator: "o".into(), reason: "r".into(), damaged_at: seq + 1 };
-        let continues = Some(ledger.keeper.chain().hash);
-        let genesis = ledger.keeper.genesis().unwrap().clone();
+        let continues = Some(ledger.state.chain().hash);
+        let genesis = ledger.state.genesis().unwrap().clone();
         let genesis = Genesis { continues, rebuilt: Some(rebuilt), ..genesis };
-        let mut parts = ledger.keeper.parts(1 << 20);
-        let part = parts.next(&ledger.keeper).unwrap();
-        assert!(parts.next(&ledger.keeper).is_none());
+        let mut parts = ledger.state.parts(1 << 20);
+        let part = parts.next(&ledger.state).unwrap();
+        assert!(parts.next(&ledger.state).is_none());
         let entries =
             vec![Entry::Genesis(genesis), Entry::Snapshot(SnapshotPart { state, ..part })];
-        let (epoch, writer) = (ledger.keeper.chain().epoch + 1, WriterNonce([9; 16]));
+        let (epoch, writer) = (ledger.state.chain().epoch + 1, WriterNonce([9; 16]));
         Block { epoch, writer, ..ledger.next(3, entries) }
     };
-    let begin = begins_with(ledger.keeper.parts(1 << 20).state());
+    let begin = begins_with(ledger.state.parts(1 << 20).state());
     let bytes = begin.seal().bytes;
     assert!(reader.goes_on_in(&begin).unwrap());
     let mut behind = StateMachine::beginning_with(3);
-    for keeper in [&mut reader, &mut behind] {
-        fold(keeper, 2 * FIRST, std::slice::from_ref(&bytes));
-        assert_eq!(keeper.state_hash(), ledger.keeper.state_hash());
-        assert_eq!((keeper.chain().generation, keeper.chain().is_open()), (3, true));
+    for state in [&mut reader, &mut behind] {
+        fold(state, 2 * FIRST, std::slice::from_ref(&bytes));
+        assert_eq!(state.state_hash(), ledger.state.state_hash());
+        assert_eq!((state.chain().generation, state.chain().is_open()), (3, true));
     }
     let begin = begins_with(BlockHash([7; 32]));
     let mut reader = ledger.replayed();
@@ -220,7 +220,7 @@ fn a_rebuilt_generation_begins_with_the_fold_of_the_one_before() {
 #[test]
 fn a_state_says_nothing_that_is_computed_from_a_calendar() {
     let mut ledger = ledger();
-    let back = ledger.keeper.chain().time;
+    let back = ledger.state.chain().time;
     let mut withheld = Vec::new();
     let mut take = |piece: &Piece| {
         if let Piece::Opening(opening) = piece {
@@ -228,14 +228,14 @@ fn a_state_says_nothing_that_is_computed_from_a_calendar() {
         }
         Ok::<_, ()>(())
     };
-    ledger.keeper.snapshot(&mut take).unwrap();
+    ledger.state.snapshot(&mut take).unwrap();
     let until: Vec<Until> = withheld.iter().map(|withheld| withheld.until).collect();
     assert_eq!(until, [Until::Draw { since: back, expired: false }]);
     // Who begins with it knows when the draw is.
     let begin = ledger.roll();
     let mut behind = StateMachine::beginning_with(2);
     fold(&mut behind, FIRST, &begin);
-    assert_eq!(behind.next_return(), ledger.keeper.next_return());
+    assert_eq!(behind.next_return(), ledger.state.next_return());
     assert!(behind.next_return().is_some_and(|at| at > back));
 }
 
@@ -244,7 +244,7 @@ fn a_state_says_nothing_that_is_computed_from_a_calendar() {
 /// of another release. Such a change needs a version in the state first.
 #[test]
 fn the_bytes_of_a_state_are_frozen() {
-    let state = ledger().keeper.parts(PART_BYTES).state().to_string();
+    let state = ledger().state.parts(PART_BYTES).state().to_string();
     assert_eq!(state, "e23de7454e832e09574a2f1d0b828e067c55d7a161993a14304cbdc57ba6cf49");
     assert_eq!(giliran_wire::snapshot::PART_BYTES, 480 * 1024);
 }
@@ -254,26 +254,26 @@ fn nothing_counts_behind_a_seal() {
     let mut ledger = ledger();
     let late = ledger.next(1, vec![Entry::Closed { opening: 0 }]);
     let begin = ledger.roll();
-    let mut keeper = ledger.replayed();
-    let at = keeper.chain().clone();
+    let mut state = ledger.replayed();
+    let at = state.chain().clone();
     let late = Block { previous: at.hash, ..late }.seal().bytes;
-    assert!(matches!(keeper.fold(at.seq + 1, &late).unwrap(), Folded::Void));
-    assert_eq!(*keeper.chain(), at);
-    fold(&mut keeper, FIRST, &begin);
+    assert!(matches!(state.fold(at.seq + 1, &late).unwrap(), Folded::Void));
+    assert_eq!(*state.chain(), at);
+    fold(&mut state, FIRST, &begin);
 }
 
 #[test]
 fn another_state_than_the_folds_is_damage() {
     let mut ledger = ledger();
     let seal = ledger.seal(BlockHash([9; 32])).seal().bytes;
-    let mut keeper = ledger.replayed();
+    let mut state = ledger.replayed();
     let seq = ledger.blocks.len() as u64 + 1;
-    let error = keeper.fold(seq, &seal).unwrap_err().to_string();
+    let error = state.fold(seq, &seal).unwrap_err().to_string();
     assert!(error.contains("another state"), "{error}");
 
     // Parts that are not what their hash says, for one who begins with them.
     let begin = ledger.roll();
-    let mut keeper = StateMachine::beginning_with(2);
+    let mut state = StateMachine::beginning_with(2);
     let mut previous = BlockHash::ZERO;
     let mut last = None;
     for (seq, bytes) in (FIRST..).zip(&begin) {
@@ -288,7 +288,7 @@ fn another_state_than_the_folds_is_damage() {
         }
         let sealed = block.seal();
         previous = sealed.hash;
-        last = Some(keeper.fold(seq, &sealed.bytes));
+        last = Some(state.fold(seq, &sealed.bytes));
     }
     let error = last.unwrap().unwrap_err().to_string();
     assert!(error.contains("its hash is another"), "{error}");
@@ -301,21 +301,21 @@ fn a_begin_is_the_sealing_writers_and_whole() {
     let (first, _) = Block::open(&begin[0]).unwrap();
     let (second, _) = Block::open(&begin[1]).unwrap();
     let refused = |block: &Block, read: usize| {
-        let mut keeper = ledger.replayed();
-        fold(&mut keeper, FIRST, &begin[..read]);
-        let before = keeper.chain().clone();
-        let error = keeper.fold(FIRST + read as u64, &block.seal().bytes).unwrap_err();
-        assert_eq!(*keeper.chain(), before);
+        let mut state = ledger.replayed();
+        fold(&mut state, FIRST, &begin[..read]);
+        let before = state.chain().clone();
+        let error = state.fold(FIRST + read as u64, &block.seal().bytes).unwrap_err();
+        assert_eq!(*state.chain(), before);
         error.to_string()
     };
     let foreign = |block: Block, expected: Alien| {
-        let mut keeper = ledger.replayed();
-        let before = keeper.chain().clone();
-        let folded = keeper.fold(FIRST, &block.seal().bytes).unwrap();
+        let mut state = ledger.replayed();
+        let before = state.chain().clone();
+        let folded = state.fold(FIRST, &block.seal().bytes).unwrap();
         assert!(matches!(folded, Folded::Foreign(found) if found.why == expected), "{folded:?}");
-        assert_eq!(*keeper.chain(), before, "nothing counts between a seal and a begin");
-        fold(&mut keeper, FIRST + 1, &begin);
-        assert!(keeper.chain().is_open());
+        assert_eq!(*state.chain(), before, "nothing counts between a seal and a begin");
+        fold(&mut state, FIRST + 1, &begin);
+        assert!(state.chain().is_open());
     };
     let other = WriterNonce([8; 16]);
     foreign(Block { writer: other, ..first.clone() }, Alien::Writer { epoch: 1 });
@@ -332,8 +332,8 @@ fn a_begin_is_the_sealing_writers_and_whole() {
     }
     let why = refused(&skipped, 1);
     assert!(why.contains("where part 1 belongs"), "{why}");
-    let mut keeper = StateMachine::beginning_with(2);
-    let why = keeper.fold(FIRST + 1, &begin[1]).unwrap_err().to_string();
+    let mut state = StateMachine::beginning_with(2);
+    let why = state.fold(FIRST + 1, &begin[1]).unwrap_err().to_string();
     assert!(why.contains("no genesis"), "{why}");
 }
 
@@ -341,21 +341,21 @@ fn a_begin_is_the_sealing_writers_and_whole() {
 fn a_seal_stands_alone() {
     let ledger = ledger();
     let seq = ledger.blocks.len() as u64 + 1;
-    let seal = ledger.seal(ledger.keeper.parts(PART_BYTES).state());
+    let seal = ledger.seal(ledger.state.parts(PART_BYTES).state());
     let with = |entry: Entry| {
         let mut block = seal.clone();
         block.entries.insert(0, entry);
-        let mut keeper = ledger.replayed();
-        keeper.fold(seq, &block.seal().bytes).unwrap_err().to_string()
+        let mut state = ledger.replayed();
+        state.fold(seq, &block.seal().bytes).unwrap_err().to_string()
     };
     let why = with(Entry::Closed { opening: 0 });
     assert!(why.contains("not alone"), "{why}");
     let part = SnapshotPart { part: 0, parts: 1, state: BlockHash::ZERO, bytes: Vec::new() };
     let why = with(Entry::Snapshot(part));
     assert!(why.contains("a snapshot in the middle"), "{why}");
-    let mut keeper = ledger.replayed();
+    let mut state = ledger.replayed();
     let late = Block { time: seal.time.plus_millis(1), ..seal.clone() };
-    let why = keeper.fold(seq, &late.seal().bytes).unwrap_err().to_string();
+    let why = state.fold(seq, &late.seal().bytes).unwrap_err().to_string();
     assert!(why.contains("a seal of"), "{why}");
-    assert!(matches!(keeper.fold(seq, &seal.seal().bytes).unwrap(), Folded::Applied(_)));
+    assert!(matches!(state.fold(seq, &seal.seal().bytes).unwrap(), Folded::Applied(_)));
 }

@@ -26,7 +26,7 @@ fn decide(ledger: &LiveLedger, who: u64, session: &str, account: u64, wait: bool
         wait,
         ..request(&request_id, &applicants, &choices)
     };
-    ledger.keeper.book().decide(&ask, NOW)
+    ledger.state.allocator().decide(&ask, NOW)
 }
 
 fn account_of(i: u64) -> Pseudonym {
@@ -38,15 +38,15 @@ fn book(ledger: &mut LiveLedger, who: u64, session: &str) -> BookingId {
     let decided = decide(ledger, who, session, who, false);
     let Decision::Granted(mut grant) = decided else { panic!("{decided:?}") };
     let bits = u128::from(who) << 64 | ledger.blocks.len() as u128;
-    assert_eq!(ledger.keeper.number(&mut grant, NOW, bits), Numbered::Done);
+    assert_eq!(ledger.state.assign_numbers(&mut grant, NOW, bits), Numbered::Done);
     let id = grant.booking;
     ledger.append(vec![Entry::Grant(*grant.enter())]);
     id
 }
 
-fn change(ledger: &mut LiveLedger, target: BookingId, deed: ChangeKind) -> Entry {
-    let ask = ChangeRequest { request_id: "c".into(), target: Some(target), deed };
-    match ledger.keeper.change(&ask, NOW, &mut || 1) {
+fn change(ledger: &mut LiveLedger, target: BookingId, kind: ChangeKind) -> Entry {
+    let ask = ChangeRequest { request_id: "c".into(), target: Some(target), kind };
+    match ledger.state.change(&ask, NOW, &mut || 1) {
         ChangeOutcome::Entry(entry, _) => *entry,
         other => panic!("{other:?}"),
     }
@@ -72,15 +72,15 @@ fn a_release_does_not_draw_for_who_had_enough() {
         let mut ledger = LiveLedger::with(vec![record]);
         let other = book(&mut ledger, 1, "s0");
         let decided = decide(&ledger, 2, "s0", 2, true);
-        let Decision::Enter(mut entry) = decided else { panic!("{decided:?}") };
-        assert_eq!(ledger.keeper.enter(&mut entry, 77), Some(true));
+        let Decision::JoinWaitlist(mut entry) = decided else { panic!("{decided:?}") };
+        assert_eq!(ledger.state.enter_waitlist(&mut entry, 77), Some(true));
         ledger.append(vec![Entry::Draw(DrawRecord::Entered(entry))]);
         let own = book(&mut ledger, 2, "s1");
         cancel(&mut ledger, own, 2);
         cancel(&mut ledger, other, 1);
         let due = NOW.plus_millis(2 * DAY_MS);
-        let mut drawing = ledger.keeper.drawing(due, [3; 32]).unwrap();
-        let group = ledger.keeper.draw(&mut drawing, due, 9).unwrap();
+        let mut drawing = ledger.state.due_waitlist_draw(due, [3; 32]).unwrap();
+        let group = ledger.state.advance_waitlist_draw(&mut drawing, due, 9).unwrap();
         let granted = group.iter().any(|entry| matches!(entry, Entry::Grant(_)));
         assert_eq!(granted, drawn, "{most}: {group:?}");
     }
@@ -99,9 +99,9 @@ fn a_revival_that_is_given_up_leaves_its_account_free() {
     let revived = change(&mut ledger, held, ChangeKind::Confirm { reference: None });
     assert!(matches!(&revived, Entry::Confirm(confirm) if confirm.revived.is_some()));
     // Nobody else of the account while it is on its way.
-    assert!(matches!(decide(&ledger, 2, "s0", 1, false), Decision::Wait));
-    ledger.keeper.abandon(&revived);
-    ledger.keeper.end_block();
+    assert!(matches!(decide(&ledger, 2, "s0", 1, false), Decision::Retry));
+    ledger.state.abandon(&revived);
+    ledger.state.end_block();
     let decided = decide(&ledger, 2, "s0", 1, false);
     assert!(matches!(decided, Decision::Granted(_)), "{decided:?}");
 }
@@ -115,14 +115,14 @@ fn a_hold_ends_with_the_slot_it_was_moved_to() {
     record.slots[1].bookable_until = until;
     let mut ledger = LiveLedger::with(vec![record]);
     let held = book(&mut ledger, 1, "s0");
-    let moved = ledger.keeper.move_by_authority(held, &[1], "op: why", NOW, &mut || 1);
+    let moved = ledger.state.move_by_authority(held, &[1], "op: why", NOW, &mut || 1);
     ledger.append(vec![moved.unwrap()]);
-    let booking = ledger.keeper.found(&held).unwrap().booking;
+    let booking = ledger.state.found(&held).unwrap().booking;
     assert_eq!((booking.slot, booking.hold_expires_at), (1, Some(until)));
     let just_before = Timestamp::from_millis(until.as_millis() - 1);
-    assert!(ledger.keeper.expiries(just_before, 9, &mut || 1).is_empty());
-    assert_eq!(ledger.keeper.expiries(until, 9, &mut || 1).len(), 1);
-    assert_eq!(ledger.replayed().state_hash(), ledger.keeper.state_hash());
+    assert!(ledger.state.expiries(just_before, 9, &mut || 1).is_empty());
+    assert_eq!(ledger.state.expiries(until, 9, &mut || 1).len(), 1);
+    assert_eq!(ledger.replayed().state_hash(), ledger.state.state_hash());
 }
 
 /// A payment is paid back once, however often it is repeated.
@@ -135,15 +135,15 @@ fn what_the_office_has_paid_back_is_not_paid_back_again() {
     let reference = || Some("inv-1".into());
     let paid = change(&mut ledger, held, ChangeKind::Confirm { reference: reference() });
     ledger.append(vec![paid]);
-    let cancelled = ledger.keeper.cancel_by_authority(held, "op: why", NOW, &mut || 1);
+    let cancelled = ledger.state.cancel_by_authority(held, "op: why", NOW, &mut || 1);
     let (changes, _) = ledger.append(vec![cancelled.unwrap()]);
     assert_eq!(changes.len(), 2, "cancelled, and a refund is due");
     let again = ChangeRequest {
         request_id: "another".into(),
         target: Some(held),
-        deed: ChangeKind::Confirm { reference: reference() },
+        kind: ChangeKind::Confirm { reference: reference() },
     };
-    let decided = ledger.keeper.change(&again, NOW, &mut || 1);
+    let decided = ledger.state.change(&again, NOW, &mut || 1);
     assert!(matches!(decided, ChangeOutcome::Settled(_)), "{decided:?}");
-    assert_eq!(ledger.replayed().state_hash(), ledger.keeper.state_hash());
+    assert_eq!(ledger.replayed().state_hash(), ledger.state.state_hash());
 }

@@ -103,7 +103,7 @@ struct World {
 
 fn decide(ledger: &LiveLedger, who: Pseudonym) -> Decision {
     let choices = [Choice { office: Text::from("o"), date: None, session: None }];
-    ledger.keeper.book().decide(&request("r", &[who], &choices), NOW)
+    ledger.state.allocator().decide(&request("r", &[who], &choices), NOW)
 }
 
 impl World {
@@ -127,7 +127,7 @@ impl World {
             Decision::Granted(mut grant) => {
                 self.asked += 1;
                 let bits = u128::from(self.asked);
-                assert_eq!(self.ledger.keeper.number(&mut grant, NOW, bits), Numbered::Done);
+                assert_eq!(self.ledger.state.assign_numbers(&mut grant, NOW, bits), Numbered::Done);
                 if who == person(0) {
                     self.ours = grant.booking;
                 }
@@ -147,24 +147,24 @@ impl World {
     fn ask(&mut self, step: Step) -> ChangeRequest {
         self.asked += 1;
         let name: Box<str> = format!("c{}", self.asked).into();
-        let deed = match step {
+        let kind = match step {
             Step::Pay => ChangeKind::Confirm { reference: Some(name.clone()) },
             _ => ChangeKind::Cancel { applicant: person(0) },
         };
-        ChangeRequest { request_id: name, target: Some(self.ours), deed }
+        ChangeRequest { request_id: name, target: Some(self.ours), kind }
     }
 
     fn change(&mut self, step: Step) -> Outcome {
         let (ask, other) = (self.ask(step), self.ask(Step::Cancel));
         let mut bits = || 0;
-        match self.ledger.keeper.change(&ask, NOW, &mut bits) {
+        match self.ledger.state.change(&ask, NOW, &mut bits) {
             ChangeOutcome::Settled(Settled::Refused(refusal, _)) => {
                 assert_eq!(refusal.reason, Reason::WrongState);
                 Outcome::WrongState
             }
             ChangeOutcome::Entry(entry, _) => {
                 // A second change waits for the block of the first.
-                let second = self.ledger.keeper.change(&other, NOW, &mut bits);
+                let second = self.ledger.state.change(&other, NOW, &mut bits);
                 assert!(matches!(second, ChangeOutcome::Wait), "{second:?}");
                 self.made(*entry)
             }
@@ -188,10 +188,10 @@ impl World {
                 let late = NOW.plus_millis(HOLD_MS);
                 // The rival's hold goes on: only ours is looked at.
                 let ours = self.ours;
-                let due = self.ledger.keeper.expiries(late, 8, &mut || 0);
+                let due = self.ledger.state.expiries(late, 8, &mut || 0);
                 let due =
                     due.into_iter().find(|e| matches!(e, Entry::Expire(x) if x.booking == ours));
-                self.ledger.keeper.end_block();
+                self.ledger.state.end_block();
                 match due {
                     // Released some time after the block's own.
                     Some(Entry::Expire(mut expire)) => {
@@ -202,7 +202,7 @@ impl World {
                 }
             }
             Step::Release => {
-                let released = self.ledger.keeper.releases(NOW.plus_millis(HOLD_MS * 2), 8);
+                let released = self.ledger.state.releases(NOW.plus_millis(HOLD_MS * 2), 8);
                 if !released.is_empty() {
                     self.ledger.append(released);
                 }
@@ -214,8 +214,8 @@ impl World {
 
     /// Places: one is ours, the rival's, withheld, or free.
     fn check(&self, model: &Model) {
-        let keeper = &self.ledger.keeper;
-        let opening = keeper.book().openings().named("w").unwrap().clone();
+        let state = &self.ledger.state;
+        let opening = state.allocator().openings().named("w").unwrap().clone();
         let (free, withheld) = (opening.durably_free(0), opening.withheld(0));
         let expected = match model.number {
             Number::Ours | Number::Rivals => (0, 0),
@@ -224,9 +224,9 @@ impl World {
         };
         assert_eq!((free, withheld), expected);
         assert_eq!(opening.free(0), free);
-        assert_eq!(keeper.found(&self.ours).unwrap().booking.status, model.status);
+        assert_eq!(state.found(&self.ours).unwrap().booking.status, model.status);
         let live = |who| {
-            let (found, _) = keeper.book().find(&who, "w").unwrap();
+            let (found, _) = state.allocator().find(&who, "w").unwrap();
             found.is_some_and(|found| found.booking.status.is_live())
         };
         assert_eq!(live(person(0)), model.number == Number::Ours);
@@ -254,7 +254,7 @@ fn every_order_of_pay_expire_cancel_release_and_rival() {
         }
         if number % 97 == 0 {
             let replayed = world.ledger.replayed().state_hash();
-            assert_eq!(replayed, world.ledger.keeper.state_hash(), "{steps:?}");
+            assert_eq!(replayed, world.ledger.state.state_hash(), "{steps:?}");
         }
     }
     assert!(refunds > 1_000);

@@ -63,10 +63,10 @@ impl Market {
     /// Asks once; true: got the place.
     fn book(&mut self, who: Pseudonym) -> bool {
         let mut decision = None;
-        asks(who, false, |ask| decision = Some(self.ledger.keeper.book().decide(ask, NOW)));
+        asks(who, false, |ask| decision = Some(self.ledger.state.allocator().decide(ask, NOW)));
         match decision.unwrap() {
             Decision::Granted(mut grant) => {
-                self.ledger.keeper.number(&mut grant, NOW, self.random.wide());
+                self.ledger.state.assign_numbers(&mut grant, NOW, self.random.wide());
                 self.held = grant.booking;
                 self.ledger.append(vec![Entry::Grant(*grant.enter())]);
                 true
@@ -81,9 +81,9 @@ impl Market {
 
     fn wait(&mut self, who: Pseudonym) {
         let mut decision = None;
-        asks(who, true, |ask| decision = Some(self.ledger.keeper.book().decide(ask, NOW)));
-        let Decision::Enter(mut entry) = decision.unwrap() else { panic!("not to wait") };
-        assert_eq!(self.ledger.keeper.enter(&mut entry, self.random.wide()), Some(true));
+        asks(who, true, |ask| decision = Some(self.ledger.state.allocator().decide(ask, NOW)));
+        let Decision::JoinWaitlist(mut entry) = decision.unwrap() else { panic!("not to wait") };
+        assert_eq!(self.ledger.state.enter_waitlist(&mut entry, self.random.wide()), Some(true));
         self.ledger.append(vec![Entry::Draw(DrawRecord::Entered(entry))]);
     }
 
@@ -92,27 +92,26 @@ impl Market {
         let ask = ChangeRequest {
             request_id: "x".into(),
             target: Some(self.held),
-            deed: ChangeKind::Cancel { applicant: person(0) },
+            kind: ChangeKind::Cancel { applicant: person(0) },
         };
         let mut bits = || 0;
-        match self.ledger.keeper.change(&ask, NOW, &mut bits) {
+        match self.ledger.state.change(&ask, NOW, &mut bits) {
             ChangeOutcome::Entry(entry, _) => self.ledger.append(vec![*entry]),
             other => panic!("{other:?}"),
         };
     }
 
-    /// The next release.
     fn release(&mut self, now: Timestamp) {
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(&self.random.wide().to_le_bytes());
-        let mut drawing = self.ledger.keeper.drawing(now, seed).expect("a release is due");
-        while let Some(entries) = self.ledger.keeper.draw(&mut drawing, now, 100) {
+        let mut drawing = self.ledger.state.due_waitlist_draw(now, seed).expect("a release is due");
+        while let Some(entries) = self.ledger.state.advance_waitlist_draw(&mut drawing, now, 100) {
             self.ledger.append(entries);
         }
     }
 
     fn has(&self, who: Pseudonym) -> bool {
-        let (found, _) = self.ledger.keeper.book().find(&who, "w").unwrap();
+        let (found, _) = self.ledger.state.allocator().find(&who, "w").unwrap();
         found.is_some_and(|found| found.booking.status.is_live())
     }
 }
@@ -135,7 +134,7 @@ fn trial(seed: u64, cancelled: &ReturnRule) -> bool {
         market.cancel();
         for (_, who) in &arrivals {
             asks(person(100 + who), false, |ask| {
-                let decision = market.ledger.keeper.book().decide(ask, NOW);
+                let decision = market.ledger.state.allocator().decide(ask, NOW);
                 assert!(matches!(decision, Decision::Settled(Settled::Refused(..))), "no stroke");
             });
         }
@@ -149,7 +148,7 @@ fn trial(seed: u64, cancelled: &ReturnRule) -> bool {
             market.book(person(*who));
         }
     }
-    assert_eq!(market.ledger.replayed().state_hash(), market.ledger.keeper.state_hash());
+    assert_eq!(market.ledger.replayed().state_hash(), market.ledger.state.state_hash());
     market.has(person(1))
 }
 

@@ -1,4 +1,4 @@
-//! Four threads decide while a keeper commits and gives up blocks.
+//! Four threads decide while a state machine commits and gives up blocks.
 //!
 //! Every answer is kept and judged afterwards against the ledger: what it says
 //! must have been true at the position it names.
@@ -51,7 +51,7 @@ struct Request {
 }
 
 impl Request {
-    fn decide(&self, book: &Arc<Allocator>) -> Decision {
+    fn decide(&self, allocator: &Arc<Allocator>) -> Decision {
         let choices: Vec<Choice<'_>> = self
             .sessions
             .iter()
@@ -66,7 +66,7 @@ impl Request {
             account: self.account,
             ..request(&self.id, &self.people, &choices)
         };
-        book.decide(&ask, NOW)
+        allocator.decide(&ask, NOW)
     }
 
     fn content(&self) -> Digest {
@@ -114,7 +114,7 @@ fn keep(
             if random.below(every) == 0 {
                 drop(grant);
             } else {
-                while ledger.keeper.number(&mut grant, NOW, ids) != Numbered::Done {
+                while ledger.state.assign_numbers(&mut grant, NOW, ids) != Numbered::Done {
                     ids += 1;
                 }
                 entries.push(Entry::Grant(*grant.enter()));
@@ -122,7 +122,7 @@ fn keep(
         }
         if random.below(every) == 0 {
             for entry in &entries {
-                ledger.keeper.abandon(entry);
+                ledger.state.abandon(entry);
             }
         } else {
             ledger.append(entries);
@@ -133,7 +133,7 @@ fn keep(
 /// Asks until everything has a terminal answer. A grant is one when a later
 /// repetition finds it.
 fn ask_all(
-    book: &Arc<Allocator>,
+    allocator: &Arc<Allocator>,
     mut requests: Vec<Request>,
     granted: &SyncSender<Pending<Grant>>,
 ) -> Vec<Answer> {
@@ -141,15 +141,15 @@ fn ask_all(
     while !requests.is_empty() {
         let mut again = Vec::new();
         for request in requests {
-            match request.decide(book) {
+            match request.decide(allocator) {
                 Decision::Granted(grant) => {
                     granted.send(grant).unwrap();
                     again.push(request);
                 }
-                Decision::Wait => again.push(request),
-                Decision::Enter(_)
-                | Decision::Ballot(_)
-                | Decision::Collect(_)
+                Decision::Retry => again.push(request),
+                Decision::JoinWaitlist(_)
+                | Decision::EnterDraw(_)
+                | Decision::DeferToRound(_)
                 | Decision::Settled(Settled::Entered { .. }) => {
                     panic!("nobody asked to wait")
                 }
@@ -170,14 +170,14 @@ fn ask_all(
 }
 
 fn run(ledger: &mut LiveLedger, seed: u64, every: u64, requests: Vec<Vec<Request>>) -> Vec<Answer> {
-    let book = Arc::clone(ledger.keeper.book());
+    let allocator = Arc::clone(ledger.state.allocator());
     let (send, granted) = sync_channel(256);
     std::thread::scope(|scope| {
         let asking: Vec<_> = requests
             .into_iter()
             .map(|mine| {
-                let (book, send) = (&book, send.clone());
-                scope.spawn(move || ask_all(book, mine, &send))
+                let (allocator, send) = (&allocator, send.clone());
+                scope.spawn(move || ask_all(allocator, mine, &send))
             })
             .collect();
         drop(send);
@@ -225,7 +225,7 @@ impl Facts {
 
 /// After everything is settled nothing is held that is not durable.
 fn check_nothing_leaked(ledger: &LiveLedger, facts: &Facts, quotas: &[u16]) {
-    let openings = ledger.keeper.book().openings();
+    let openings = ledger.state.allocator().openings();
     for (slot, quota) in quotas.iter().enumerate() {
         let slot = slot as u32;
         let seats: usize =
@@ -233,8 +233,8 @@ fn check_nothing_leaked(ledger: &LiveLedger, facts: &Facts, quotas: &[u16]) {
         assert_eq!(openings[0].durably_free(slot), i32::from(*quota) - seats as i32);
         assert_eq!(openings[0].free(slot), openings[0].durably_free(slot));
     }
-    assert_eq!(ledger.keeper.book().bookings(), facts.grants.len());
-    assert_eq!(ledger.replayed().state_hash(), ledger.keeper.state_hash());
+    assert_eq!(ledger.state.allocator().bookings(), facts.grants.len());
+    assert_eq!(ledger.replayed().state_hash(), ledger.state.state_hash());
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn families_that_overlap_get_what_the_ledger_says() {
 /// No claim and no account's place is left behind: whoever has no booking can
 /// still get one, and every account can be filled to its limit.
 fn check_claims_and_accounts(ledger: &LiveLedger, facts: &Facts, limit: u32, people: u64) {
-    let book = ledger.keeper.book();
+    let allocator = ledger.state.allocator();
     let alone = |who, account| {
         let request = Request {
             id: "afterwards".into(),
@@ -393,7 +393,7 @@ fn check_claims_and_accounts(ledger: &LiveLedger, facts: &Facts, limit: u32, peo
             sessions: vec![Some(SPARE)],
             account,
         };
-        request.decide(book)
+        request.decide(allocator)
     };
     let seats = facts.up_to(u64::MAX).flat_map(|grant| &grant.seats);
     let booked: HashSet<Pseudonym> = seats.map(|seat| seat.applicant).collect();

@@ -43,13 +43,13 @@ fn of_withdrawn_entries_the_last_are_known() {
             |i: &u64| DrawRecord::Withdrawn { receipt: receipt(*i), request_id: "x".into() };
         ledger.append(some.iter().map(withdrawn).map(Entry::Draw).collect());
     }
-    let known = |keeper: &StateMachine| {
-        all.iter().filter(|i| keeper.book().entry(&receipt(**i)).is_some()).count()
+    let known = |state: &StateMachine| {
+        all.iter().filter(|i| state.allocator().entry(&receipt(**i)).is_some()).count()
     };
-    assert_eq!(known(&ledger.keeper) as u64, KNOWN);
-    assert_eq!(ledger.keeper.book().entries(), 0, "withdrawn ones fill no bound");
+    assert_eq!(known(&ledger.state) as u64, KNOWN);
+    assert_eq!(ledger.state.allocator().entries(), 0, "withdrawn ones fill no bound");
     let replayed = ledger.replayed();
-    assert_eq!(replayed.state_hash(), ledger.keeper.state_hash());
+    assert_eq!(replayed.state_hash(), ledger.state.state_hash());
     let mut restored = StateMachine::new();
     replayed.snapshot(|piece| restored.restore(piece.clone())).unwrap();
     assert_eq!(restored.state_hash(), replayed.state_hash());
@@ -64,6 +64,6 @@ fn of_withdrawn_entries_the_last_are_known() {
     for seq in ledger.blocks.len() - 1..=ledger.blocks.len() {
         restored.fold(seq as u64, &ledger.blocks[seq - 1]).unwrap();
     }
-    assert_eq!(restored.state_hash(), ledger.keeper.state_hash());
+    assert_eq!(restored.state_hash(), ledger.state.state_hash());
     assert_eq!(known(&restored) as u64, KNOWN - 5);
 }

@@ -37,7 +37,7 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
         });
         if let (Some(epoch), Some(seq)) = (attempt.epoch, attempt.seq) {
             let fine = seq <= facts.tail() && facts.epoch_at(seq) == epoch;
-            as_of.look(fine, || format!("request {id}: epoch {epoch} was not in office at {seq}"));
+            as_of.look(fine, || format!("request {id}: epoch {epoch} did not write at {seq}"));
         }
         if let Some(seen) = &attempt.booking {
             let known = seen.id.parse::<BookingId>().ok().and_then(|id| facts.by_booking.get(&id));

@@ -20,7 +20,7 @@ use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use super::generations::Generations;
 use super::limits::{Limits, Way};
-use super::orders::{Orders, Told};
+use super::orders::{Orders, PublishedSeed};
 use super::{AuditError, Check, Findings};
 
 /// An engine that decides nothing for so long after the ledger's last block has
@@ -63,9 +63,8 @@ impl Fact {
     }
 }
 
-/// One slot's places.
 #[derive(Debug, Default)]
-struct Places {
+struct SlotModel {
     quota: i64,
     reserved: i64,
     halted: bool,
@@ -76,7 +75,7 @@ struct Places {
     free: Vec<(u64, i64)>,
 }
 
-impl Places {
+impl SlotModel {
     fn offered(&self) -> i64 {
         let free = self.quota - self.reserved - (self.live.len() + self.withheld.len()) as i64;
         if self.halted { free.min(0) } else { free }
@@ -85,7 +84,7 @@ impl Places {
 
 /// A slot as it should be shown.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shown {
+pub(super) struct ShownSlot {
     quota: i64,
     /// Free, were it not too late.
     offered: i64,
@@ -95,7 +94,7 @@ pub(super) struct Shown {
     late: bool,
 }
 
-impl Shown {
+impl ShownSlot {
     pub(super) fn is(&self, told: &FreePlaces) -> bool {
         let free = if told.bookable { self.offered } else { self.offered.min(0) };
         i64::from(told.quota) == self.quota
@@ -106,7 +105,7 @@ impl Shown {
     }
 }
 
-impl std::fmt::Display for Shown {
+impl std::fmt::Display for ShownSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { quota, offered, reserved, halted, late } = self;
         write!(f, "{offered} free of {quota}, {reserved} reserved, halted {halted}, late {late}")
@@ -133,7 +132,6 @@ struct Wrong {
     states: Findings,
 }
 
-/// The ledger's facts.
 #[derive(Debug)]
 pub struct Facts {
     chain: Chain,
@@ -146,7 +144,7 @@ pub struct Facts {
     openings: Vec<OpeningRecord>,
     /// Sequences at which openings open and close.
     phases: Vec<(u64, u32, bool)>,
-    places: BTreeMap<(u32, u32), Places>,
+    places: BTreeMap<(u32, u32), SlotModel>,
     pub(super) grants: Vec<Fact>,
     pub(super) by_booking: HashMap<BookingId, usize>,
     /// Live bookings of an applicant in an opening.
@@ -250,7 +248,7 @@ impl Facts {
                 | Entry::Seal(_) => None,
                 Entry::Opening(record) => {
                     for (slot, of) in record.slots.iter().enumerate() {
-                        let places = Places { quota: of.quota.into(), ..Places::default() };
+                        let places = SlotModel { quota: of.quota.into(), ..SlotModel::default() };
                         self.places.insert((record.ordinal, slot as u32), places);
                     }
                     self.limits.recorded(seq, &record);
@@ -377,7 +375,7 @@ impl Facts {
     }
 
     /// What is told of an opening's seed. None: its order has none.
-    pub fn seed(&self, opening: &str) -> Option<Told> {
+    pub fn seed(&self, opening: &str) -> Option<PublishedSeed> {
         let record = self.openings.iter().find(|record| record.id == opening)?;
         self.orders.told(record.ordinal)
     }
@@ -681,7 +679,6 @@ impl Facts {
         self.chain.position().seq
     }
 
-    /// The ledger's id.
     pub fn ledger(&self) -> LedgerId {
         self.chain.ledger.unwrap_or(LedgerId([0; 16]))
     }
@@ -730,7 +727,7 @@ impl Facts {
     }
 
     /// The slots of openings in memory, by key.
-    pub(super) fn free_places(&self) -> Vec<(String, Shown)> {
+    pub(super) fn free_places(&self) -> Vec<(String, ShownSlot)> {
         let slots = self.places.iter().filter_map(|((ordinal, index), places)| {
             let opening = self.openings.get(*ordinal as usize)?;
             let last = opening.slots.iter().map(|slot| slot.date).max()?;
@@ -744,7 +741,7 @@ impl Facts {
             let late = self.chain.time >= slot.bookable_until;
             let (quota, offered) = (places.quota, places.offered());
             let (reserved, halted) = (places.reserved, places.halted);
-            Some((key, Shown { quota, offered, reserved, halted, late }))
+            Some((key, ShownSlot { quota, offered, reserved, halted, late }))
         });
         slots.collect()
     }
@@ -810,7 +807,7 @@ impl Facts {
         &self.events
     }
 
-    /// The epoch that was in office at a sequence.
+    /// The epoch that wrote at a sequence.
     pub(super) fn epoch_at(&self, seq: u64) -> u64 {
         let next = self.epochs.partition_point(|(from, _)| *from <= seq);
         next.checked_sub(1).map_or(0, |i| self.epochs[i].1)

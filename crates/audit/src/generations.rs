@@ -12,7 +12,7 @@ const WHAT: &str = "replay = live: generations are sealed with the ledger's fold
 /// Folds the ledger by the engine's own rules, seal by seal.
 #[derive(Debug)]
 pub(super) struct Generations {
-    keeper: StateMachine,
+    state: StateMachine,
     /// It could not be folded any further.
     stopped: bool,
     joiner: Assembler,
@@ -21,8 +21,8 @@ pub(super) struct Generations {
 
 impl Default for Generations {
     fn default() -> Self {
-        let (keeper, joiner) = (StateMachine::new(), Assembler::default());
-        Self { keeper, stopped: false, joiner, findings: Findings::new() }
+        let (state, joiner) = (StateMachine::new(), Assembler::default());
+        Self { state, stopped: false, joiner, findings: Findings::new() }
     }
 }
 
@@ -32,13 +32,13 @@ impl Generations {
         if self.stopped {
             return;
         }
-        // A keeper that folds a seal compares it with its own state. That a generation
+        // A state machine that folds a seal compares it with its own state. That a generation
         // goes on in a rebuilt one has been judged in reading it.
         let goes_on = match reading {
-            Reading::Valid(begin) => self.keeper.goes_on_in(begin),
+            Reading::Valid(begin) => self.state.goes_on_in(begin),
             _ => Ok(false),
         };
-        if let Err(error) = goes_on.and_then(|_| self.keeper.fold(seq, bytes)) {
+        if let Err(error) = goes_on.and_then(|_| self.state.fold(seq, bytes)) {
             self.stopped = true;
             self.findings.look(false, || error.to_string());
         }

@@ -19,7 +19,7 @@ use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, event};
 
 pub use facts::Facts;
-pub use orders::{Stage, Told};
+pub use orders::{PublishedSeed, Stage};
 
 use giliran_nats::ledger::scan::ScanError;
 use giliran_wire::client_log::Attempt;
@@ -59,7 +59,6 @@ pub enum Verdict {
 pub struct Sources {
     /// Stores to hold against the ledger.
     pub stores: Vec<StoreUrl>,
-    /// What clients saw.
     pub log: Option<Vec<Attempt>>,
     /// Turns the log's applicants into the ledger's pseudonyms.
     pub key: Option<ApplicantKey>,
@@ -73,7 +72,6 @@ pub enum AuditError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Scan(#[from] ScanError),
-    /// The broker.
     #[error(transparent)]
     Broker(#[from] giliran_nats::Error),
     /// A store cannot be read.

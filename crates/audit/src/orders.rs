@@ -15,7 +15,7 @@ type Group = (u64, Vec<Pseudonym>);
 
 /// What is told of an order's seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct PublishedSeed {
     /// BLAKE3 of the seed.
     pub commitment: String,
     /// The public value, by name; none: nothing is mixed in.
@@ -42,14 +42,14 @@ pub enum Stage {
 /// What is known of the openings whose order has a seed, by ordinal.
 #[derive(Debug)]
 pub(super) struct Orders {
-    openings: BTreeMap<u32, OfOpening>,
+    openings: BTreeMap<u32, OpeningModel>,
     /// Opening of every entry into a draw.
     entered: BTreeMap<BookingId, u32>,
     wrong: Findings,
 }
 
 #[derive(Debug, Default)]
-struct OfOpening {
+struct OpeningModel {
     commitment: [u8; 32],
     beacon: Option<String>,
     rounds: Vec<Group>,
@@ -75,7 +75,7 @@ impl Default for Orders {
 
 impl Orders {
     pub(super) fn committed(&mut self, ordinal: u32, commitment: [u8; 32], beacon: Option<String>) {
-        let of = OfOpening { commitment, beacon, ..OfOpening::default() };
+        let of = OpeningModel { commitment, beacon, ..OpeningModel::default() };
         self.openings.insert(ordinal, of);
     }
 
@@ -227,9 +227,9 @@ impl Orders {
     }
 
     /// What is told of an order's seed so far.
-    pub(super) fn told(&self, ordinal: u32) -> Option<Told> {
+    pub(super) fn told(&self, ordinal: u32) -> Option<PublishedSeed> {
         let of = self.openings.get(&ordinal)?;
-        Some(Told {
+        Some(PublishedSeed {
             commitment: hex(&of.commitment),
             beacon: of.beacon.clone(),
             root: of.root.map(|root| hex(&root)),
@@ -251,7 +251,7 @@ impl Orders {
     }
 }
 
-impl OfOpening {
+impl OpeningModel {
     fn stage(&self) -> Stage {
         match self.revealed {
             None if self.root.is_some() && self.beacon.is_some() => Stage::Waits,

@@ -24,7 +24,6 @@ pub(crate) struct Health {
     pub(crate) name: &'static str,
     /// What it can do, and what there is to say about it.
     pub(crate) report: Report,
-    /// Figures.
     pub(crate) details: Value,
     /// What the watch beside it has seen; none: it has not begun to look.
     pub(crate) seen: Option<Seen>,
@@ -41,7 +40,6 @@ impl Health {
 
 type Look = Box<dyn Fn() -> Health + Send + Sync>;
 
-/// What is shown.
 pub(crate) struct HealthRegistry {
     pub(crate) registry: Registry,
     parts: Mutex<Vec<Look>>,

@@ -81,7 +81,7 @@ impl<'a> Start<'a> {
                 ErrorKind::Unavailable => unavailable,
                 kind => State::of(kind),
             };
-            self.reports.say(state, error.to_string());
+            self.reports.set_state(state, error.to_string());
             self.shown.starts(self.part, Report { state, detail: error.to_string() });
             tokio::select! {
                 () = asked(&mut shutdown) => return Ok(None),

@@ -22,9 +22,7 @@ const STAYS: &str =
 /// An opening of which something is not as the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The opening's id.
     pub opening: String,
-    /// What of it.
     pub what: What,
 }
 

@@ -221,7 +221,6 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
     }
 }
 
-/// Collects problems.
 pub(crate) struct Report<'a> {
     text: &'a str,
     problems: Vec<Problem>,

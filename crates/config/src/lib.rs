@@ -36,7 +36,6 @@ pub const BATAM: &str = include_str!("../examples/batam.toml");
 /// A file with every key there is, and what each is for.
 pub const EXAMPLE: &str = include_str!("../examples/complete.toml");
 
-/// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Subjects, streams and buckets.
@@ -50,7 +49,6 @@ pub struct Config {
     pub generation_blocks: u64,
     /// Openings that come by themselves.
     pub schedule: Option<Schedule>,
-    /// Openings written out.
     pub openings: Vec<Explicit>,
     /// The rules of all of them.
     pub rules: Rules,
@@ -148,7 +146,6 @@ pub(crate) struct Session {
     pub(crate) explicit: bool,
 }
 
-/// Places a day.
 #[derive(Debug, Clone)]
 pub(crate) enum Quota {
     /// The same every day.

@@ -53,9 +53,9 @@ impl Record {
     }
 
     fn beside_config(&self, config: &Config, now: &str) -> (String, Vec<String>) {
-        let keeper = self.ledger.folded();
-        let openings = keeper.book().openings();
-        let known = |id: &str| keeper.knows_opening(id);
+        let state = self.ledger.folded();
+        let openings = state.allocator().openings();
+        let known = |id: &str| state.knows_opening(id);
         let compared = config.compare(at(now), HORIZON_MS, &openings, known);
         let findings: Vec<String> = compared.findings.iter().map(ToString::to_string).collect();
         (findings.join("\n"), compared.new.into_iter().map(|record| record.id).collect())
@@ -202,8 +202,8 @@ fn a_slot_belongs_to_one_opening() {
 fn an_id_of_an_opening_that_has_left_memory_is_not_used_again() {
     let record = Record::of(Vec::new());
     let config = parse(FILE, "g.toml").unwrap();
-    let keeper = record.ledger.folded();
-    let openings = keeper.book().openings();
+    let state = record.ledger.folded();
+    let openings = state.allocator().openings();
     let at_once = |now: &str| config.compare(at(now), HORIZON_MS, &openings, |id| id == "a");
     let compared = at_once(NOW);
     assert_eq!(compared.new, []);

@@ -26,10 +26,8 @@ const AFTER_CLOSE_MS: u64 = 60_000;
 /// From a close to the latest time at which the value may come, ms.
 const WITHIN_MS: u64 = 3_600_000;
 
-/// A drand network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Its public key.
     pub key: [u8; 96],
     /// When its first round was published.
     pub genesis: Timestamp,

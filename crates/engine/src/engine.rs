@@ -58,7 +58,6 @@ pub struct Options {
     pub name: String,
     /// The configuration in the file; what counts is what is on record.
     pub config: Config,
-    /// The applicant key.
     pub key: ApplicantKey,
     /// Holds the high-water mark.
     pub data: PathBuf,
@@ -158,7 +157,6 @@ pub enum EngineError {
         Calendar::data()
     )]
     UnknownZone {
-        /// The opening's id.
         opening: String,
         /// Its time zone, as on record.
         timezone: String,
@@ -171,12 +169,7 @@ pub enum EngineError {
     NoGenesis,
     /// A subject could not be subscribed to.
     #[error("subscribe to {subject}: {source}")]
-    Subscribe {
-        /// Which.
-        subject: String,
-        /// Why.
-        source: async_nats::SubscribeError,
-    },
+    Subscribe { subject: String, source: async_nats::SubscribeError },
     /// The connection was gone before the subscriptions were made.
     #[error("subscriptions could not be made: {0}")]
     Flush(async_nats::client::FlushError),
@@ -292,32 +285,32 @@ impl Engine {
         lease: &Lease,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
-        self.health.say(State::Starting, "");
-        let (mut keeper, mut ledger) = self.begin(&ledger.newest().await?).await?;
-        let mut written = keeper.chain().seq;
+        self.health.set_state(State::Starting, "");
+        let (mut state, mut ledger) = self.begin(&ledger.newest().await?).await?;
+        let mut written = state.chain().seq;
         let mut first = true;
         while !*shutdown.borrow() {
             let mut follower =
-                Follower::new(self.health.watch(), ledger, keeper.chain().seq + 1, None);
-            if first && !self.start(&mut keeper, &mut follower, shutdown).await? {
+                Follower::new(self.health.watch(), ledger, state.chain().seq + 1, None);
+            if first && !self.start(&mut state, &mut follower, shutdown).await? {
                 return Ok(());
             }
             first = false;
-            self.health.say(State::Standby, "");
+            self.health.set_state(State::Standby, "");
             let waiting = (lease, &mut written);
-            let standing = Box::pin(self.stand_by(&mut keeper, &mut follower, waiting, shutdown));
+            let standing = Box::pin(self.stand_by(&mut state, &mut follower, waiting, shutdown));
             let Some(held) = standing.await? else {
-                self.write_snapshot(&keeper, &mut written);
+                self.write_snapshot(&state, &mut written);
                 return Ok(());
             };
-            self.health.say(State::TakingOver, "");
+            self.health.set_state(State::TakingOver, "");
             ledger = follower.ledger().clone();
-            if !self.catch_up(&mut keeper, &mut follower).await? {
+            if !self.catch_up(&mut state, &mut follower).await? {
                 give_back(held).await;
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            if let Err(unknown) = knows_zones(&keeper) {
+            if let Err(unknown) = knows_zones(&state) {
                 give_back(held).await;
                 return Err(unknown);
             }
@@ -327,26 +320,26 @@ impl Engine {
                 give_back(held).await;
                 continue;
             };
-            let office = (ledger, forced);
-            let (back, at, end) = Box::pin(self.serve(held, keeper, office, shutdown)).await?;
-            (keeper, ledger) = (back, at);
-            self.health.stands(keeper.chain());
-            self.marker.remember(Mark::of(keeper.chain()));
+            let ground = (ledger, forced);
+            let (back, at, end) = Box::pin(self.serve(held, state, ground, shutdown)).await?;
+            (state, ledger) = (back, at);
+            self.health.stands(state.chain());
+            self.marker.persist_high_water(Mark::of(state.chain()));
             if matches!(end, driver::ActiveEnd::Stopped) {
-                self.write_snapshot(&keeper, &mut written);
+                self.write_snapshot(&state, &mut written);
                 tracing::info!("stepped down");
                 return Ok(());
             }
-            tracing::warn!("out of office; following the ledger");
+            tracing::warn!("no longer active; following the ledger");
         }
         Ok(())
     }
 
-    /// A term of office, and the lease renewed beside it.
+    /// Active until the lease is gone, which is renewed beside it.
     async fn serve(
         &self,
         held: Held,
-        keeper: StateMachine,
+        state: StateMachine,
         (ledger, forced): (Ledger, Option<Signed>),
         shutdown: &watch::Receiver<bool>,
     ) -> Result<(StateMachine, Ledger, driver::ActiveEnd), EngineError> {
@@ -356,8 +349,8 @@ impl Engine {
         let (gate, pulse) = (Arc::clone(&self.gate), Arc::clone(&self.pulse));
         let renewing = tokio::spawn(renew(held, gate, pulse, lost_tx, stop));
         let shutdown = shutdown.clone();
-        let office = ActiveContext { engine: self, ledger, forced, lease_lost: lost, shutdown };
-        let served = Box::pin(driver::serve(office, keeper)).await;
+        let context = ActiveContext { engine: self, ledger, forced, lease_lost: lost, shutdown };
+        let served = Box::pin(driver::serve(context, state)).await;
         stop_renewing.send_replace(true);
         self.gate.close();
         if let Some(held) = renewing.await.ok().flatten() {
@@ -371,7 +364,7 @@ impl Engine {
     /// the key; false: asked to stop meanwhile.
     async fn start(
         &self,
-        keeper: &mut StateMachine,
+        state: &mut StateMachine,
         follower: &mut Follower,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<bool, EngineError> {
@@ -382,24 +375,24 @@ impl Engine {
         let end = End::of(follower.ledger()).await?;
         let started = Instant::now();
         let mut read = 0;
-        while !end.is_reached(keeper.chain()) {
+        while !end.is_reached(state.chain()) {
             if *shutdown.borrow() {
                 return Ok(false);
             }
-            read += self.follow(keeper, follower).await?;
-            self.health.stands(keeper.chain());
+            read += self.follow(state, follower).await?;
+            self.health.stands(state.chain());
         }
-        let genesis = keeper.genesis().ok_or(EngineError::NoGenesis)?;
+        let genesis = state.genesis().ok_or(EngineError::NoGenesis)?;
         let (made_with, own) = (genesis.applicant_key, self.options.key.fingerprint());
         if made_with != own {
             return Err(EngineError::OtherKey { ledger: made_with, own });
         }
-        knows_zones(keeper)?;
+        knows_zones(state)?;
         tracing::info!(
             blocks = read,
-            generation = keeper.chain().generation,
-            bookings = keeper.book().bookings(),
-            entries = keeper.book().entries(),
+            generation = state.chain().generation,
+            bookings = state.allocator().bookings(),
+            entries = state.allocator().entries(),
             millis = started.elapsed().as_millis() as u64,
             "ledger read"
         );
@@ -409,7 +402,7 @@ impl Engine {
     /// Follows the ledger until the lease is had; none: asked to stop.
     async fn stand_by(
         &self,
-        keeper: &mut StateMachine,
+        state: &mut StateMachine,
         follower: &mut Follower,
         (lease, written): (&Lease, &mut u64),
         shutdown: &mut watch::Receiver<bool>,
@@ -419,26 +412,26 @@ impl Engine {
                 return Ok(None);
             }
             if let Some(wrong) = self.distrusted_clock() {
-                self.health.say(State::ClockWrong, wrong);
+                self.health.set_state(State::ClockWrong, wrong);
                 tokio::select! {
                     biased;
                     () = raised(shutdown) => return Ok(None),
-                    passed = self.pass(keeper, follower) => passed?,
+                    passed = self.pass(state, follower) => passed?,
                 }
                 continue;
             }
             match lease.acquire(LEASE_TTL).await {
                 Ok(Some(held)) => return Ok(Some(held)),
                 Ok(None) => {
-                    self.health.say(State::Standby, "");
+                    self.health.set_state(State::Standby, "");
                     // Another engine serves: there is time.
-                    self.write_snapshot(keeper, written);
+                    self.write_snapshot(state, written);
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     // Where NATS or the ledger is away, the watch says so.
                     tracing::debug!(%error, "the lease cannot be asked for; trying on");
                 }
-                Err(error) => self.health.say(State::of(error.kind()), error.to_string()),
+                Err(error) => self.health.set_state(State::of(error.kind()), error.to_string()),
             }
             let mut free = Box::pin(lease.freed());
             loop {
@@ -446,11 +439,11 @@ impl Engine {
                     biased;
                     () = raised(shutdown) => return Ok(None),
                     () = &mut free => break,
-                    passed = self.pass(keeper, follower) => passed?,
+                    passed = self.pass(state, follower) => passed?,
                 }
                 if self.health.reports().is(State::Standby) {
-                    let doubt = keeper.chain().doubt.map(|doubt| format!("behind {doubt}"));
-                    self.health.say(State::Standby, doubt.unwrap_or_default());
+                    let doubt = state.chain().doubt.map(|doubt| format!("behind {doubt}"));
+                    self.health.set_state(State::Standby, doubt.unwrap_or_default());
                 }
             }
         }
@@ -459,14 +452,14 @@ impl Engine {
     /// Follows for a moment, and shows how far it has come.
     async fn pass(
         &self,
-        keeper: &mut StateMachine,
+        state: &mut StateMachine,
         follower: &mut Follower,
     ) -> Result<(), EngineError> {
-        self.follow(keeper, follower).await?;
-        self.show(keeper.chain(), keeper.book());
+        self.follow(state, follower).await?;
+        self.publish_gauges(state.chain(), state.allocator());
         if self.beside.is_due() {
             // What is missing is for the one that serves to put on record.
-            drop(self.due_openings(clock::now(), keeper));
+            drop(self.due_openings(clock::now(), state));
         }
         Ok(self.marker.check()?)
     }
@@ -487,7 +480,7 @@ impl Engine {
         match (witness::wrong(now, offset, seen.last_stored), &self.options.trust_clock) {
             (None, _) => Ok(None),
             (Some(wrong), None) => {
-                self.health.say(State::ClockWrong, wrong);
+                self.health.set_state(State::ClockWrong, wrong);
                 Err(())
             }
             (Some(_), Some(signed)) => {
@@ -502,7 +495,7 @@ impl Engine {
     /// there. False: not now, another candidate may be better off.
     async fn catch_up(
         &self,
-        keeper: &mut StateMachine,
+        state: &mut StateMachine,
         follower: &mut Follower,
     ) -> Result<bool, EngineError> {
         let since = Moment::now();
@@ -512,14 +505,14 @@ impl Engine {
             }
             end => end?,
         };
-        while !end.is_reached(keeper.chain()) {
+        while !end.is_reached(state.chain()) {
             if since.elapsed() > CATCH_UP_WITHIN {
                 tracing::warn!("the ledger's end is out of reach; giving the lease back");
                 return Ok(false);
             }
-            self.follow(keeper, follower).await?;
+            self.follow(state, follower).await?;
         }
-        let Some(mark) = Mark::of(keeper.chain()) else { return Ok(false) };
+        let Some(mark) = Mark::of(state.chain()) else { return Ok(false) };
         self.health.watch().hold(Some(mark));
         match self.health.watch().confirm(&mark).await {
             Ok(()) => Ok(true),
@@ -533,14 +526,14 @@ impl Engine {
     /// Goes on in the next stream where this one is sealed.
     async fn follow(
         &self,
-        keeper: &mut StateMachine,
+        state: &mut StateMachine,
         follower: &mut Follower,
     ) -> Result<u64, EngineError> {
-        let blocks = follower.next(keeper.chain(), FOLD_BLOCKS, FOLLOW_WAIT).await?;
+        let blocks = follower.next(state.chain(), FOLD_BLOCKS, FOLLOW_WAIT).await?;
         let read = blocks.len() as u64;
         let fold = || {
             for (seq, bytes) in blocks {
-                if let Folded::Foreign(foreign) = keeper.fold(seq, &bytes)? {
+                if let Folded::Foreign(foreign) = state.fold(seq, &bytes)? {
                     self.report(&foreign);
                 }
             }
@@ -549,10 +542,10 @@ impl Engine {
         // A seal has the whole state hashed: other tasks do not wait for that.
         tokio::task::block_in_place(fold)?;
         let goes_on = match follower.rebuilt() {
-            Some(begin) => keeper.goes_on_in(begin)?,
+            Some(begin) => state.goes_on_in(begin)?,
             None => false,
         };
-        let chain = keeper.chain();
+        let chain = state.chain();
         if chain.is_sealed() || goes_on {
             follower.pass_seal(chain.generation, chain.seq).await?;
         }
@@ -567,31 +560,31 @@ impl Engine {
 
     /// Openings of the file that should be on record at `now` and are not. What is not
     /// as the file says is told.
-    pub(crate) fn due_openings(&self, now: Timestamp, keeper: &StateMachine) -> Vec<OpeningRecord> {
-        let (config, openings) = (&self.options.config, keeper.book().openings());
-        let known = |id: &str| keeper.knows_opening(id);
+    pub(crate) fn due_openings(&self, now: Timestamp, state: &StateMachine) -> Vec<OpeningRecord> {
+        let (config, openings) = (&self.options.config, state.allocator().openings());
+        let known = |id: &str| state.knows_opening(id);
         let compared = config.compare(now, HORIZON.as_millis() as u64, &openings, known);
         self.beside.look(&compared.findings, &self.metrics);
         compared.new
     }
 
     /// Shows position and places, and wants the position remembered.
-    pub(crate) fn show(&self, chain: &Chain, book: &Arc<Allocator>) {
+    pub(crate) fn publish_gauges(&self, chain: &Chain, allocator: &Arc<Allocator>) {
         self.health.watch().hold(Mark::of(chain));
-        self.marker.remember(Mark::of(chain));
+        self.marker.persist_high_water(Mark::of(chain));
         self.health.stands(chain);
         let metrics = &self.metrics;
         metrics.epoch.set(chain.epoch as i64);
         metrics.seq.set(chain.seq as i64);
         metrics.generation.set(chain.generation.into());
-        metrics.places.show(book);
+        metrics.places.show(allocator);
     }
 }
 
 /// Whether this release knows the time zones of all openings in memory: another one
 /// may have put them on record.
-fn knows_zones(keeper: &StateMachine) -> Result<(), EngineError> {
-    let openings = keeper.book().openings();
+fn knows_zones(state: &StateMachine) -> Result<(), EngineError> {
+    let openings = state.allocator().openings();
     match openings.iter().find(|opening| !opening.zone_is_known()) {
         None => Ok(()),
         Some(opening) => Err(EngineError::UnknownZone {

@@ -21,18 +21,10 @@ pub struct HighWater {
 pub enum HighWaterError {
     /// The file cannot be read or written.
     #[error("high-water mark {path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     /// The file is no mark.
     #[error("high-water mark {path}: not readable as such; move it away only if you know why")]
-    Content {
-        /// Which file.
-        path: PathBuf,
-    },
+    Content { path: PathBuf },
 }
 
 impl HighWater {

@@ -59,7 +59,6 @@ impl Operation {
         Self::Roll,
     ];
 
-    /// The subject's end.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Book => "book",
@@ -96,7 +95,6 @@ pub(crate) struct IntakeSender {
     /// Counts only; what is passed on goes through the channels. Relaxed.
     messages: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
-    /// Shows the messages.
     depth: IntGauge,
 }
 

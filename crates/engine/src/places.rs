@@ -1,4 +1,4 @@
-//! The places of every slot, as metrics: read from the book when they are asked for,
+//! The places of every slot, as metrics: read from the allocator when they are asked for,
 //! so that no scrape sees half of them, and none of what has left memory.
 
 use std::fmt;
@@ -49,7 +49,7 @@ const NEXT_RELEASE: (&str, &str) = (
 #[derive(Clone)]
 pub(crate) struct Places {
     /// None: no ledger has been read yet.
-    book: Arc<Mutex<Option<Arc<Allocator>>>>,
+    allocator: Arc<Mutex<Option<Arc<Allocator>>>>,
     descriptions: Vec<Desc>,
 }
 
@@ -67,18 +67,19 @@ impl Places {
         for gauges in all {
             descriptions.extend(gauges?.desc().into_iter().cloned());
         }
-        Ok(Self { book: Arc::default(), descriptions })
+        Ok(Self { allocator: Arc::default(), descriptions })
     }
 
-    /// The book that is shown from here on.
-    pub(crate) fn show(&self, book: &Arc<Allocator>) {
+    /// The allocator whose places are shown from here on.
+    pub(crate) fn show(&self, allocator: &Arc<Allocator>) {
         // A panic elsewhere cannot leave the pointer half changed.
-        *self.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(book));
+        *self.allocator.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(allocator));
     }
 
-    fn gather(&self, book: &Allocator) -> Result<Vec<MetricFamily>, prometheus::Error> {
-        let now = book.engine_time(clock::now());
-        let openings = book.openings();
+    fn gather(&self, allocator: &Allocator) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let now = allocator.engine_time(clock::now());
+        let openings = allocator.openings();
         let mut families = Vec::new();
         for (name, help, read) in &FIGURES {
             let gauges = vec(name, help, &SLOT)?;
@@ -115,9 +116,9 @@ impl Collector for Places {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let allocator = self.allocator.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // The names are fixed, and were accepted when this was made.
-        book.and_then(|book| self.gather(&book).ok()).unwrap_or_default()
+        allocator.and_then(|allocator| self.gather(&allocator).ok()).unwrap_or_default()
     }
 }
 
@@ -172,15 +173,15 @@ mod tests {
     #[test]
     fn a_scrape_sees_all_figures_of_the_same_slots() {
         let mut ledger = closed();
-        let mut keeper = ledger.folded();
+        let mut state = ledger.folded();
         let places = Places::new().unwrap();
         assert!(places.collect().is_empty());
-        places.show(keeper.book());
+        places.show(state.allocator());
         let scraping = {
-            let book = Arc::clone(keeper.book());
+            let allocator = Arc::clone(state.allocator());
             std::thread::spawn(move || {
                 let mut seen = BTreeSet::new();
-                while book.openings().iter().next().is_some() {
+                while allocator.openings().iter().next().is_some() {
                     seen.insert(check(&places.collect()));
                 }
                 seen
@@ -190,7 +191,7 @@ mod tests {
             let day: Timestamp = format!("{}T00:00:00Z", date(ordinal)).parse().unwrap();
             ledger.now = day.plus_millis(2 * 24 * 3_600_000);
             let seq = ledger.append(Vec::new());
-            keeper.fold(seq, &ledger.blocks[seq as usize - 1]).unwrap();
+            state.fold(seq, &ledger.blocks[seq as usize - 1]).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let seen = scraping.join().unwrap();

@@ -16,7 +16,6 @@ use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
 /// Why a ledger is not rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// The broker.
     #[error(transparent)]
     Broker(#[from] giliran_nats::Error),
     /// What was written cannot be read as it should be.
@@ -43,7 +42,7 @@ pub enum RebuildError {
 #[derive(Debug)]
 pub struct Damaged {
     ledger: Ledger,
-    keeper: StateMachine,
+    state: StateMachine,
     /// What the reader says who stops there.
     pub what: String,
     /// The sequence at which it stops.
@@ -52,7 +51,6 @@ pub struct Damaged {
     pub tail: u64,
     /// Blocks of this ledger from the damage on, which will not count any more.
     pub left_blocks: u64,
-    /// Grants in these.
     pub left_grants: u64,
 }
 
@@ -70,15 +68,15 @@ impl Damaged {
             return Err(RebuildError::Fine(ledger.name().to_owned(), tail));
         };
         // The state is not to be used in which the damage was met.
-        let (keeper, again) = fold(&ledger, damaged_at - 1).await?;
-        if again.is_some() || !keeper.chain().is_open() || keeper.genesis().is_none() {
+        let (state, again) = fold(&ledger, damaged_at - 1).await?;
+        if again.is_some() || !state.chain().is_open() || state.genesis().is_none() {
             return Err(RebuildError::NothingGood(ledger.name().to_owned()));
         }
         let (mut left_blocks, mut left_grants) = (0, 0);
         let mut left = ledger.blocks(damaged_at, tail);
         while let Some(message) = left.next().await {
             if let Ok((block, _)) = Block::open(&message?.1)
-                && keeper.chain().ledger == Some(block.ledger)
+                && state.chain().ledger == Some(block.ledger)
             {
                 left_blocks += 1;
                 let grants = block.entries.iter().filter(|entry| matches!(entry, Entry::Grant(_)));
@@ -86,10 +84,9 @@ impl Damaged {
             }
         }
         drop(left);
-        Ok(Self { ledger, keeper, what, damaged_at, tail, left_blocks, left_grants })
+        Ok(Self { ledger, state, what, damaged_at, tail, left_blocks, left_grants })
     }
 
-    /// The damaged stream.
     pub fn stream(&self) -> &str {
         self.ledger.name()
     }
@@ -101,17 +98,17 @@ impl Damaged {
 
     /// Sequence of the last good block.
     pub fn good_until(&self) -> u64 {
-        self.keeper.chain().valid_seq
+        self.state.chain().valid_seq
     }
 
     /// Number of the last good block: how many there are.
     pub fn good_blocks(&self) -> u64 {
-        self.keeper.chain().number
+        self.state.chain().number
     }
 
     /// Bookings in the state that the ledger goes on with.
     pub fn bookings(&self) -> usize {
-        self.keeper.book().bookings()
+        self.state.allocator().bookings()
     }
 
     /// Writes the next generation's begin, in parts of so many bytes, and reads it back;
@@ -131,22 +128,22 @@ impl Damaged {
         let next = self.next().await?;
         let in_the_way = || RebuildError::InTheWay(next.name().to_owned());
         let (_, stored) = next.tail().await?;
-        let mut parts = self.keeper.parts(part_bytes);
+        let mut parts = self.state.parts(part_bytes);
         let mut there = next.blocks(next.first(), stored);
         while let Some(message) = there.next().await {
             let (seq, bytes) = message?;
             self.read_begin(seq, &bytes).map_err(|_| in_the_way())?;
-            parts.next(&self.keeper).ok_or_else(in_the_way)?;
+            parts.next(&self.state).ok_or_else(in_the_way)?;
         }
         drop(there);
-        while let Some(part) = parts.next(&self.keeper) {
-            let chain = self.keeper.chain();
+        while let Some(part) = parts.next(&self.state) {
+            let chain = self.state.chain();
             let has_begun = chain.generation == next.generation();
             let mut entries = Vec::new();
             if !has_begun {
                 let Signed { operator, reason } = signed.clone();
                 let rebuilt = Some(Rebuilt { operator, reason, damaged_at: self.damaged_at });
-                let genesis = self.keeper.genesis().expect("looked at before").clone();
+                let genesis = self.state.genesis().expect("looked at before").clone();
                 entries.push(Entry::Genesis(Genesis {
                     continues: Some(chain.hash),
                     rebuilt,
@@ -171,7 +168,7 @@ impl Damaged {
             self.read_begin(seq, &bytes)?;
         }
         self.compare(&next).await?;
-        Ok((next.name().to_owned(), self.keeper.chain().seq))
+        Ok((next.name().to_owned(), self.state.chain().seq))
     }
 
     /// The next generation's stream; made where it is missing.
@@ -188,17 +185,17 @@ impl Damaged {
     /// Reads a block of the next generation as every reader will.
     fn read_begin(&mut self, seq: u64, bytes: &[u8]) -> Result<(), FoldError> {
         if let Ok((begin, _)) = Block::open(bytes) {
-            self.keeper.goes_on_in(&begin)?;
+            self.state.goes_on_in(&begin)?;
         }
-        self.keeper.fold(seq, bytes).map(drop)
+        self.state.fold(seq, bytes).map(drop)
     }
 
     /// Whoever has nothing but the next generation must come to the same state.
     async fn compare(&self, next: &Ledger) -> Result<(), RebuildError> {
         let (_, tail) = next.tail().await?;
         let (alone, damage) = fold(next, tail).await?;
-        let same = alone.state_hash() == self.keeper.state_hash();
-        if damage.is_none() && same && alone.chain().is_open() && self.keeper.chain().is_open() {
+        let same = alone.state_hash() == self.state.state_hash();
+        if damage.is_none() && same && alone.chain().is_open() && self.state.chain().is_open() {
             Ok(())
         } else {
             Err(RebuildError::Differs(next.name().to_owned()))
@@ -211,13 +208,13 @@ async fn fold(
     ledger: &Ledger,
     to: u64,
 ) -> Result<(StateMachine, Option<(u64, String)>), giliran_nats::Error> {
-    let mut keeper = StateMachine::beginning_with(ledger.generation());
+    let mut state = StateMachine::beginning_with(ledger.generation());
     let mut blocks = ledger.blocks(ledger.first(), to);
     while let Some(message) = blocks.next().await {
         let (seq, bytes) = message?;
-        if let Err(FoldError::Damage(damage)) = keeper.fold(seq, &bytes) {
-            return Ok((keeper, Some((damage.seq.min(seq), damage.to_string()))));
+        if let Err(FoldError::Damage(damage)) = state.fold(seq, &bytes) {
+            return Ok((state, Some((damage.seq.min(seq), damage.to_string()))));
         }
     }
-    Ok((keeper, None))
+    Ok((state, None))
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoundBooking, FoundEntry, Refusal, Settled};
+use giliran_allocator::{Durable, FoundBooking, FoundEntry, Settled};
 use giliran_sequencer::{AdminReport, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
@@ -154,7 +154,11 @@ pub(crate) fn retry_after_ms() -> u64 {
 }
 
 /// A refusal in its wire form, at the position it was true at.
-pub(crate) fn rejection(refusal: Refusal, durable: Durable, now: Timestamp) -> Rejection<'static> {
+pub(crate) fn rejection(
+    refusal: giliran_allocator::Rejection,
+    durable: Durable,
+    now: Timestamp,
+) -> Rejection<'static> {
     Rejection {
         reason: refusal.reason,
         detail: refusal.detail.map(Into::into),

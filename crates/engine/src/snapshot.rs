@@ -59,7 +59,7 @@ impl SnapshotFile {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut keeper = StateMachine::new();
+        let mut state = StateMachine::new();
         // One thread reads and decodes, the other one puts in place: half the
         // time of one after the other.
         std::thread::scope(|scope| {
@@ -69,22 +69,22 @@ impl SnapshotFile {
                     pieces.send(piece).map_err(|_| "it does not fit itself".to_owned())
                 })
             });
-            let restored = decoded.into_iter().try_for_each(|piece| keeper.restore(piece));
+            let restored = decoded.into_iter().try_for_each(|piece| state.restore(piece));
             let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             restored.map_err(SnapshotError::Unusable)?;
             read
         })?;
-        Ok(Some(keeper))
+        Ok(Some(state))
     }
 
     /// Replaces the file, atomically and durably. The state is needed only until this
     /// returns; the outcome comes once the disk has it. A disk that takes nothing for
     /// long holds nobody up.
-    pub(crate) fn write(&self, keeper: &StateMachine) -> JoinHandle<std::io::Result<()>> {
+    pub(crate) fn write(&self, state: &StateMachine) -> JoinHandle<std::io::Result<()>> {
         let (chunks, taken) = std::sync::mpsc::sync_channel::<Chunk>(CHUNKS_AHEAD);
         let file = self.clone();
         let writing = std::thread::spawn(move || file.take(&taken));
-        let made = self.pieces(keeper, Disk(chunks));
+        let made = self.pieces(state, Disk(chunks));
         if let Err(error) = made {
             // The file is not replaced; its thread ends when the disk lets it.
             return std::thread::spawn(move || Err(error));
@@ -92,9 +92,9 @@ impl SnapshotFile {
         writing
     }
 
-    fn pieces(&self, keeper: &StateMachine, disk: Disk) -> std::io::Result<()> {
+    fn pieces(&self, state: &StateMachine, disk: Disk) -> std::io::Result<()> {
         let mut writer = Writer::new(BufWriter::with_capacity(BUFFER, disk))?;
-        keeper.snapshot(|piece| writer.piece(piece))?;
+        state.snapshot(|piece| writer.piece(piece))?;
         let disk = writer.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         disk.send(Chunk::End)
     }
@@ -123,14 +123,14 @@ impl Engine {
         &self,
         ledger: &Ledger,
     ) -> Result<(StateMachine, Ledger), EngineError> {
-        if let Some(keeper) = self.read_snapshot().await {
-            let chain = keeper.chain();
+        if let Some(state) = self.read_snapshot().await {
+            let chain = state.chain();
             let generation = ledger.of_generation(chain.generation).await?;
             if let Some(generation) = generation
                 && let Some(hash) = self.hash_at(&generation, chain.valid_seq).await?
                 && hash == (chain.ledger, chain.hash)
             {
-                return Ok((keeper, generation));
+                return Ok((state, generation));
             }
             let path = self.snapshot.path().display();
             tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
@@ -143,17 +143,17 @@ impl Engine {
         let (file, started) = (self.snapshot.clone(), Instant::now());
         let read = tokio::task::spawn_blocking(move || file.read()).await;
         match read.ok()? {
-            Ok(keeper) => {
-                if let Some(keeper) = &keeper {
+            Ok(state) => {
+                if let Some(state) = &state {
                     tracing::info!(
-                        seq = keeper.chain().seq,
-                        bookings = keeper.book().bookings(),
-                        entries = keeper.book().entries(),
+                        seq = state.chain().seq,
+                        bookings = state.allocator().bookings(),
+                        entries = state.allocator().entries(),
                         millis = started.elapsed().as_millis() as u64,
                         "snapshot read"
                     );
                 }
-                keeper
+                state
             }
             Err(error) => {
                 let path = self.snapshot.path().display();
@@ -176,8 +176,8 @@ impl Engine {
 
     /// Writes a snapshot where much came after the last one, beside what else is to be
     /// done. That it cannot be written stops nothing.
-    pub(crate) fn write_snapshot(&self, keeper: &StateMachine, written: &mut u64) {
-        let seq = keeper.chain().seq;
+    pub(crate) fn write_snapshot(&self, state: &StateMachine, written: &mut u64) {
+        let seq = state.chain().seq;
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = writing.as_ref().is_some_and(|writing| !writing.is_finished());
         if busy || seq < *written + SNAPSHOT_AFTER {
@@ -185,7 +185,7 @@ impl Engine {
         }
         *written = seq;
         let (file, started) = (self.snapshot.clone(), Instant::now());
-        let done = tokio::task::block_in_place(|| file.write(keeper));
+        let done = tokio::task::block_in_place(|| file.write(state));
         *writing = Some(tokio::task::spawn_blocking(move || match done.join() {
             Ok(Ok(())) => {
                 let millis = started.elapsed().as_millis() as u64;

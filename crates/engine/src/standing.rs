@@ -14,11 +14,11 @@ use crate::engine::EngineError;
 pub async fn standing(ledger: &Ledger) -> Result<StateMachine, EngineError> {
     let ledger = ledger.newest().await?.newest_begun().await?;
     let (_, tail) = ledger.tail().await?;
-    let mut keeper = StateMachine::beginning_with(ledger.generation());
+    let mut state = StateMachine::beginning_with(ledger.generation());
     let mut blocks = ledger.blocks(ledger.first(), tail);
     while let Some(block) = blocks.next().await {
         let (seq, bytes) = block?;
-        keeper.fold(seq, &bytes)?;
+        state.fold(seq, &bytes)?;
     }
-    Ok(keeper)
+    Ok(state)
 }

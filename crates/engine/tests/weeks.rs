@@ -68,11 +68,12 @@ impl Bench {
     }
 
     /// What the engine does a few times a second, once.
-    fn keep_house(&mut self) {
+    fn housekeeping(&mut self) {
         self.input(Sequencer::tick);
         if !self.sequencer.records_openings() {
-            let (keeper, now) = (self.sequencer.keeper(), self.now.wall);
-            let (openings, known) = (keeper.book().openings(), |id: &str| keeper.knows_opening(id));
+            let (state, now) = (self.sequencer.state(), self.now.wall);
+            let (openings, known) =
+                (state.allocator().openings(), |id: &str| state.knows_opening(id));
             let compared = self.config.compare(now, HORIZON_MS, &openings, known);
             assert_eq!(compared.findings, [], "the file is as what came of it");
             self.record(compared.new);
@@ -87,7 +88,7 @@ impl Bench {
             let step = MINUTE_MS.min(moment.millis_since(self.now.wall));
             self.now.wall = self.now.wall.plus_millis(step);
             self.now.mono_ms += step;
-            self.keep_house();
+            self.housekeeping();
         }
     }
 
@@ -95,11 +96,11 @@ impl Bench {
         let choices = [Choice { office: Text::from("a"), date: None, session: None }];
         let applicants = [person(who)];
         let ask = BookingRequest { opening, ..request("r", &applicants, &choices) };
-        match self.sequencer.book().decide(&ask, self.now.wall) {
+        match self.sequencer.allocator().decide(&ask, self.now.wall) {
             Decision::Settled(Settled::Refused(refusal, _)) => return Err(refusal.reason),
             Decision::Settled(Settled::Repeat(found, _)) => return Ok(found.booking.id),
             Decision::Granted(grant) => {
-                self.input(|sequencer, now| sequencer.decided([(grant, who)], [], now));
+                self.input(|sequencer, now| sequencer.submit_grants([(grant, who)], [], now));
             }
             other => panic!("{other:?}"),
         }
@@ -111,9 +112,9 @@ impl Bench {
     }
 
     fn confirm(&mut self, id: BookingId) -> Result<Status, Reason> {
-        let deed = ChangeKind::Confirm { reference: Some("inv".into()) };
-        let ask = ChangeRequest { request_id: "c".into(), target: Some(id), deed };
-        self.input(|sequencer, now| sequencer.changes([(ask, 0)], now));
+        let kind = ChangeKind::Confirm { reference: Some("inv".into()) };
+        let ask = ChangeRequest { request_id: "c".into(), target: Some(id), kind };
+        self.input(|sequencer, now| sequencer.submit_changes([(ask, 0)], now));
         self.run();
         match self.told.pop() {
             Some((_, Outcome::Changed(found, _))) => Ok(found.booking.status),
@@ -123,7 +124,7 @@ impl Bench {
     }
 
     fn phases(&self) -> Vec<(String, Phase)> {
-        let openings = self.sequencer.book().openings();
+        let openings = self.sequencer.allocator().openings();
         openings.iter().map(|o| (o.id().to_owned(), o.phase())).collect()
     }
 
@@ -133,7 +134,7 @@ impl Bench {
 
     /// A replay knows what is known live.
     fn check_replay(&self) {
-        assert_eq!(self.replayed().state_hash(), self.sequencer.keeper().state_hash());
+        assert_eq!(self.replayed().state_hash(), self.sequencer.state().state_hash());
     }
 }
 
@@ -147,7 +148,7 @@ fn a_clock_that_is_set_back_by_an_hour_undoes_nothing() {
     let held = bench.book(1, id).unwrap();
     let back = |bench: &mut Bench, ms: u64| {
         bench.now.wall = Timestamp::from_millis(bench.now.wall.as_millis() - ms as i64);
-        bench.keep_house();
+        bench.housekeeping();
     };
     back(&mut bench, 60 * MINUTE_MS);
     assert_eq!(bench.phase("2026-W43"), Some(Phase::Open), "it has opened, that is on record");
@@ -156,7 +157,7 @@ fn a_clock_that_is_set_back_by_an_hour_undoes_nothing() {
     assert_eq!(bench.book(1, id), Ok(held));
     // The hold's half hour is over on no clock yet; then it is, once.
     let status = |bench: &Bench| {
-        let (found, _) = bench.sequencer.book().lookup(&held, &person(1)).unwrap();
+        let (found, _) = bench.sequencer.allocator().lookup(&held, &person(1)).unwrap();
         (found.as_ref().unwrap().booking.status, found.unwrap().booking.version)
     };
     bench.until("2026-10-16T12:49:00Z");
@@ -183,7 +184,7 @@ fn a_clock_that_leaps_ahead_is_not_believed() {
     assert!(bench.sequencer.clock_is_ahead());
     assert_eq!(bench.phase("2026-W43"), Some(Phase::Open));
     bench.now.wall = Timestamp::from_millis(bench.now.wall.as_millis() - 7 * DAY_MS as i64);
-    bench.keep_house();
+    bench.housekeeping();
     assert_eq!(bench.confirm(held), Ok(Status::Confirmed));
     bench.check_replay();
 }
@@ -192,7 +193,7 @@ fn a_clock_that_leaps_ahead_is_not_believed() {
 #[test]
 fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
     let mut bench = Bench::new(false, "2026-10-09T11:00:00Z");
-    bench.keep_house();
+    bench.housekeeping();
     let weeks = [
         ("2026-W42", "2026-10-09T12:00:00Z", "2026-10-11T12:00:00Z", "2026-10-15T00:00:00Z"),
         ("2026-W43", "2026-10-16T12:00:00Z", "2026-10-18T12:00:00Z", "2026-10-22T00:00:00Z"),
@@ -229,9 +230,9 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
         let wrong = ChangeRequest {
             request_id: "x".into(),
             target: None,
-            deed: ChangeKind::Cancel { applicant: person(0) },
+            kind: ChangeKind::Cancel { applicant: person(0) },
         };
-        bench.input(|sequencer, now| sequencer.changes([(wrong, 0)], now));
+        bench.input(|sequencer, now| sequencer.submit_changes([(wrong, 0)], now));
         bench.run();
         bench.told.clear();
     }
@@ -239,10 +240,10 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
     bench.until("2026-11-13T13:02:00Z");
     let known = bench.phases();
     assert!(known.len() <= 2, "{known:?}");
-    assert!(bench.sequencer.book().bookings() <= 4);
+    assert!(bench.sequencer.allocator().bookings() <= 4);
     assert_eq!(bench.confirm(made[0]), Err(Reason::NotFound));
     assert_eq!(bench.book(0, Some("2026-W42")), Err(Reason::UnknownOpening));
-    assert!(bench.sequencer.keeper().knows_opening("2026-W42"), "its id is not given again");
+    assert!(bench.sequencer.state().knows_opening("2026-W42"), "its id is not given again");
     bench.check_replay();
 }
 

@@ -23,11 +23,9 @@ pub const CHECK_LEVEL: f64 = 0.01;
 /// What was expected, and what came.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Check {
-    /// What.
     pub what: String,
     /// The closed form's value.
     pub expected: f64,
-    /// The bench's.
     pub observed: f64,
     /// Probability of a difference as large by chance; 1 or 0 where chance has no
     /// part in it.
@@ -117,7 +115,6 @@ fn arm(order: Order) -> Arm {
     Arm::new(order, ReturnRule::Immediate)
 }
 
-/// Runs every check.
 pub fn checks(size: Size, seed: u64, threads: usize) -> Vec<Check> {
     let mut checks = Vec::new();
     for bots in [50, 200, 600] {

@@ -23,15 +23,12 @@ pub const LEVEL: f64 = 0.01;
 /// What is to be compared.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Who asks.
     pub scenario: Scenario,
     /// Orders and returns rules.
     pub arms: Vec<Arm>,
-    /// How many seeds.
     pub seeds: u64,
     /// The first of them.
     pub seed: u64,
-    /// Threads to use.
     pub threads: usize,
     /// Parties in a run by which an attacker finds out what pays, at least.
     pub pilot_parties: u64,
@@ -44,9 +41,7 @@ pub struct Progress {
     pub tried: AtomicUsize,
     /// Those in all; they come before the runs.
     pub tries: AtomicUsize,
-    /// Runs done.
     pub done: AtomicUsize,
-    /// Runs in all.
     pub all: AtomicUsize,
     /// Requests decided, those of runs that are on included.
     pub requests: AtomicU64,
@@ -90,7 +85,6 @@ impl ArmResult {
 /// How a group fared over the seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupFigures {
-    /// Success rate.
     pub rate: Option<Estimate>,
     /// Success against the average.
     pub ratio: Option<Estimate>,
@@ -103,13 +97,11 @@ pub struct GroupFigures {
 /// The same people under every order and returns rule.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// Who asked.
     pub scenario: Scenario,
     /// The groups that were looked at.
     pub groups: Vec<Group>,
     /// In the order of the plan's arms.
     pub columns: Vec<ArmResult>,
-    /// The seeds.
     pub seeds: Vec<u64>,
     /// Requests decided, over all runs.
     pub requests: u64,

@@ -64,7 +64,6 @@ pub struct Party {
 }
 
 impl Party {
-    /// Its people's pseudonyms.
     pub fn people(&self, salt: u64) -> [Pseudonym; 5] {
         std::array::from_fn(|i| {
             let i = if i < usize::from(self.size) { i as u64 } else { 0 };

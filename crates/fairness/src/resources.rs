@@ -9,7 +9,6 @@ pub struct Resources {
     pub identities: u64,
     /// Accounts it asks through.
     pub accounts: u64,
-    /// Fast connections.
     pub connections: u64,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 pub(crate) struct EventBuilder {
     domain: Namespace,
-    keeper: StateMachine,
+    state: StateMachine,
     places: AvailabilityTracker,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
@@ -35,9 +35,9 @@ pub(crate) struct EventBuilder {
 impl EventBuilder {
     /// Begins with this generation.
     pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
-        let keeper = StateMachine::beginning_with(generation);
+        let state = StateMachine::beginning_with(generation);
         let (places, foreign, expected) = Default::default();
-        Self { domain, keeper, places, foreign, expected }
+        Self { domain, state, places, foreign, expected }
     }
 
     /// This event was told before; `about`: the booking or the receipt in it.
@@ -46,7 +46,7 @@ impl EventBuilder {
     }
 
     pub(crate) fn chain(&self) -> &Chain {
-        self.keeper.chain()
+        self.state.chain()
     }
 
     /// Takes the foreign messages met since the last call.
@@ -56,13 +56,13 @@ impl EventBuilder {
 
     /// Changes since the ledger's first block: as many events there are.
     pub(crate) fn told(&self) -> u64 {
-        self.keeper.changes()
+        self.state.changes()
     }
 
     /// Whether the ledger goes on in the next generation from here on, although this one
     /// is not sealed.
     pub(crate) fn goes_on_in(&mut self, begin: &Block) -> Result<bool, FeedError> {
-        Ok(self.keeper.goes_on_in(begin)?)
+        Ok(self.state.goes_on_in(begin)?)
     }
 
     /// Reads the message stored at `seq`; `after`: the last event that is told
@@ -73,7 +73,7 @@ impl EventBuilder {
         bytes: &[u8],
         after: Option<EventId>,
     ) -> Result<Vec<Outgoing>, FeedError> {
-        let changes = match self.keeper.fold(seq, bytes)? {
+        let changes = match self.state.fold(seq, bytes)? {
             Folded::Applied(changes) => changes,
             Folded::Void => Vec::new(),
             Folded::Foreign(foreign) => {
@@ -145,9 +145,9 @@ impl EventBuilder {
         clock: Timestamp,
         horizon: Timestamp,
     ) -> BTreeMap<String, Vec<u8>> {
-        let book = self.keeper.book();
-        let at = (book.engine_time(clock), self.keeper.chain().position());
-        self.places.take(&book.openings(), at, horizon)
+        let allocator = self.state.allocator();
+        let at = (allocator.engine_time(clock), self.state.chain().position());
+        self.places.take(&allocator.openings(), at, horizon)
     }
 }
 

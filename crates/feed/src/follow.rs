@@ -123,7 +123,7 @@ impl Feed {
                 Some(why) => format!("the broker refuses an event: {why}"),
                 None => "reading the event stream again".to_owned(),
             };
-            self.health.say(State::Resyncing, detail);
+            self.health.set_state(State::Resyncing, detail);
             let _ = tokio::time::timeout(PAUSE, asked(&mut ending)).await;
         }
     }
@@ -138,7 +138,7 @@ impl Feed {
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<End, FeedError> {
         while !turn.take().await? {
-            self.health.say(State::Waiting, "another feed publishes");
+            self.health.set_state(State::Waiting, "another feed publishes");
             tokio::select! {
                 () = asked(shutdown) => return Ok(End::Asked),
                 () = tokio::time::sleep(TURN) => {}
@@ -146,7 +146,7 @@ impl Feed {
         }
         let mut telling = self.begin(ledger, turn).await?;
         if refused.is_none() {
-            self.health.say(State::Following, "");
+            self.health.set_state(State::Following, "");
         }
         let (mut interrupted, mut looked) = (false, Instant::now());
         loop {
@@ -155,11 +155,12 @@ impl Feed {
                 if ending {
                     return Ok(End::Asked);
                 }
-                self.health.say(State::Resyncing, "interrupted; looking where the streams end");
+                self.health
+                    .set_state(State::Resyncing, "interrupted; looking where the streams end");
                 match telling.goes_on().await? {
                     Some(true) => {
                         interrupted = false;
-                        self.health.say(State::Following, "");
+                        self.health.set_state(State::Following, "");
                     }
                     Some(false) => return Ok(End::Anew),
                     None => tokio::time::sleep(WAIT).await,
@@ -180,7 +181,7 @@ impl Feed {
             }
             telling.acknowledge().await?;
             if telling.is_at_the_tail() && refused.take().is_some() {
-                self.health.say(State::Following, "");
+                self.health.set_state(State::Following, "");
             }
             telling.tell_places(ending).await?;
             if ending {
@@ -190,7 +191,7 @@ impl Feed {
                 looked = Instant::now();
                 // The broker acknowledges before it syncs: after a crash it may
                 // have lost what only the ledger can tell again.
-                match telling.streams.stand().await {
+                match telling.streams.verify_tail().await {
                     Ok(true) => {}
                     Ok(false) => {
                         tracing::warn!("a stream does not end as it was left; telling anew");
@@ -336,7 +337,7 @@ impl Telling<'_> {
         let now = clock::now();
         let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
         self.untold.extend(self.changes.take_places(now, long_ago));
-        if self.streams.tell(&self.untold).await? == Sent::All {
+        if self.streams.publish_places(&self.untold).await? == Sent::All {
             self.untold.clear();
         }
         Ok(())
@@ -352,7 +353,7 @@ impl Telling<'_> {
         }
         match self.turn.take().await {
             // A stream that is gone is made anew.
-            Ok(true) => Ok(Some(self.streams.stand().await.unwrap_or(false))),
+            Ok(true) => Ok(Some(self.streams.verify_tail().await.unwrap_or(false))),
             Ok(false) => Ok(Some(false)),
             Err(_) => Ok(None),
         }

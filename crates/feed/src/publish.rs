@@ -181,7 +181,10 @@ impl Streams {
 
     /// Tells free places; an empty value deletes its key. No events may be on their
     /// way.
-    pub(crate) async fn tell(&mut self, places: &BTreeMap<String, Vec<u8>>) -> Result<Sent, Error> {
+    pub(crate) async fn publish_places(
+        &mut self,
+        places: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Sent, Error> {
         let places: Vec<_> = places.iter().collect();
         let mut sent = Sent::All;
         for places in places.chunks(WINDOW as usize) {
@@ -205,7 +208,7 @@ impl Streams {
 
     /// False where a stream does not end as this feed left it: it lost its tail,
     /// or somebody else publishes.
-    pub(crate) async fn stand(&self) -> Result<bool, Error> {
+    pub(crate) async fn verify_tail(&self) -> Result<bool, Error> {
         let events = self.events.get_info().await;
         let events = events.map_err(|error| Error::new("look at the event stream", error))?;
         let places = self.places.get_info().await;

@@ -19,7 +19,6 @@ const RENEW: Duration = Duration::from_secs(1);
 /// How long the broker may take to answer.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// One copy's claim.
 pub(crate) struct Turn {
     client: Client,
     lease: Lease,

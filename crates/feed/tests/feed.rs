@@ -230,7 +230,6 @@ fn date(slot: u32) -> String {
     format!("2030-01-{:02}", slot + 1)
 }
 
-/// Nobody books twice.
 fn person(number: u64) -> Pseudonym {
     Pseudonym::from_bytes(u128::from(number).to_be_bytes())
 }

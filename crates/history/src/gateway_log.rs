@@ -18,13 +18,12 @@ use crate::reader::RecordedOpening;
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct Line {
+pub struct GatewayLine {
     /// When it was sent, µs on the gateway's steady clock.
     pub sent_us: u64,
     /// When the answer came; none: none came.
     #[serde(default)]
     pub answered_us: Option<u64>,
-    /// The idempotency key.
     pub request_id: String,
     /// Who asked; may be left out.
     #[serde(default)]
@@ -53,7 +52,6 @@ pub struct Line {
     /// Why it was rejected.
     #[serde(default)]
     pub reason: Option<String>,
-    /// The booking.
     #[serde(default)]
     pub booking: Option<SeenBooking>,
     /// The receipt of one who entered.
@@ -64,7 +62,7 @@ pub struct Line {
     pub seq: Option<u64>,
 }
 
-impl Line {
+impl GatewayLine {
     /// How many places it asked for.
     pub(super) fn size(&self) -> u32 {
         match self.applicants.len() {
@@ -79,11 +77,11 @@ impl Line {
 /// # Errors
 ///
 /// Where the file cannot be read, or a line is none of a log: which.
-pub fn read(path: &Path) -> io::Result<Vec<Line>> {
+pub fn read(path: &Path) -> io::Result<Vec<GatewayLine>> {
     parse(BufReader::new(std::fs::File::open(path)?))
 }
 
-pub(super) fn parse(log: impl BufRead) -> io::Result<Vec<Line>> {
+pub(super) fn parse(log: impl BufRead) -> io::Result<Vec<GatewayLine>> {
     let mut lines = Vec::new();
     for (number, line) in log.lines().enumerate() {
         let line = line?;
@@ -91,7 +89,8 @@ pub(super) fn parse(log: impl BufRead) -> io::Result<Vec<Line>> {
             continue;
         }
         let wrong = |what: String| io::Error::other(format!("line {}: {what}", number + 1));
-        let line: Line = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
+        let line: GatewayLine =
+            serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
         line.check().map_err(wrong)?;
         lines.push(line);
     }
@@ -103,7 +102,7 @@ const MOST_PLACES: usize = 5;
 /// What an answer may say.
 const OUTCOMES: [&str; 4] = ["granted", "rejected", "entered", "changed"];
 
-impl Line {
+impl GatewayLine {
     /// What no gateway can have seen.
     fn check(&self) -> Result<(), String> {
         let places = match self.applicants.len() {
@@ -152,9 +151,7 @@ pub enum Mismatch {
 /// Those who asked together, over all their attempts.
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
-    /// When first.
     pub(super) sent_us: u64,
-    /// The first line.
     pub(super) first: usize,
     /// When it first asked while the opening could answer, and its last line.
     pub(super) asked_us: Option<u64>,
@@ -168,7 +165,7 @@ pub(super) struct Asker {
 /// A gateway's log, as far as it is of one opening.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<GatewayLine>,
     pub(super) askers: Vec<Asker>,
     /// Lines that name another opening.
     pub elsewhere: u64,
@@ -184,12 +181,12 @@ impl Gateway {
     /// # Errors
     ///
     /// [`Mismatch`] where it is another's.
-    pub fn of(lines: Vec<Line>, recorded: &RecordedOpening) -> Result<Self, Mismatch> {
+    pub fn of(lines: Vec<GatewayLine>, recorded: &RecordedOpening) -> Result<Self, Mismatch> {
         let id = recorded.record.id.as_str();
         let mut named: Vec<String> =
             lines.iter().filter_map(|line| line.opening.clone()).filter(|o| o != id).collect();
         let all = lines.len();
-        let lines: Vec<Line> = lines
+        let lines: Vec<GatewayLine> = lines
             .into_iter()
             .filter(|line| line.opening.as_deref().is_none_or(|opening| opening == id))
             .collect();
@@ -269,22 +266,23 @@ impl Gateway {
     }
 
     /// The line with which somebody asked first.
-    pub(super) fn first(&self, asker: &Asker) -> &Line {
+    pub(super) fn first(&self, asker: &Asker) -> &GatewayLine {
         &self.lines[asker.first]
     }
 }
 
 /// Whether lines can be of this opening, by what they name.
-fn fits(lines: &[Line], recorded: &RecordedOpening) -> Result<(), Mismatch> {
+fn fits(lines: &[GatewayLine], recorded: &RecordedOpening) -> Result<(), Mismatch> {
     let id = || recorded.record.id.clone();
-    let tells =
-        |line: &Line| line.opening.is_some() || line.booking.is_some() || line.receipt.is_some();
+    let tells = |line: &GatewayLine| {
+        line.opening.is_some() || line.booking.is_some() || line.receipt.is_some()
+    };
     if !lines.iter().any(tells) {
         return Err(Mismatch::Nameless(id()));
     }
     let offices: HashSet<&str> =
         recorded.record.offices.iter().map(|office| office.id.as_str()).collect();
-    let unknown = |line: &&Line| line.reason.as_deref() != Some("unknown_slot");
+    let unknown = |line: &&GatewayLine| line.reason.as_deref() != Some("unknown_slot");
     let mut choices = lines.iter().filter(unknown).flat_map(|line| &line.choices);
     if let Some(choice) = choices.find(|choice| !offices.contains(choice.office.as_str())) {
         return Err(Mismatch::Offices(id(), choice.office.clone()));

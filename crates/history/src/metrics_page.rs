@@ -2,12 +2,12 @@
 //! format.
 //!
 //! A page tells of all openings since its engine was started. Those of several
-//! engines, of one that was in office after the other, are added up.
+//! engines, active one after the other, are added up.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Counts and times of the engines that were in office.
+/// Counts and times of the engines that were active.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
     /// Answers by outcome and reason.
@@ -51,13 +51,11 @@ impl Times {
 /// Why a page cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
-    /// The file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// A line of it.
     #[error("line {0}: neither a comment nor a metric with its value")]
     Line(usize),
-    /// It is another's.
     #[error("holds no giliran_requests_total: is it what an engine shows under /metrics?")]
     Foreign,
 }
@@ -116,7 +114,6 @@ impl Metrics {
         self.answers.iter().filter(|(key, _)| of(key)).map(|(_, n)| n).sum()
     }
 
-    /// All answers.
     pub(super) fn answers(&self) -> u64 {
         self.answers.values().sum()
     }

@@ -39,7 +39,6 @@ fn unknown(id: &str, there: &[String]) -> String {
 pub enum State {
     /// It has not opened yet.
     Scheduled,
-    /// It accepts requests.
     Open,
     /// It does not any more.
     Closed,
@@ -61,9 +60,7 @@ impl State {
 pub struct RecordedBlock {
     /// Its sequence in the ledger.
     pub seq: u64,
-    /// Its time.
     pub time: Timestamp,
-    /// Its hash.
     pub hash: BlockHash,
     /// What changed, in order, and the slot's places after it.
     pub changes: Vec<(Change, Places)>,
@@ -79,7 +76,6 @@ pub(super) struct RecordedBooking {
     /// Where it is now.
     pub(super) slot: u32,
     pub(super) live: bool,
-    /// Its active seats.
     pub(super) seats: Vec<Seat>,
 }
 
@@ -119,9 +115,7 @@ pub struct RecordedOpening {
     pub begun: (u64, BlockHash),
     /// Where it stands at the ledger's end.
     pub state: State,
-    /// When it opened.
     pub opened: Option<Timestamp>,
-    /// When it closed.
     pub closed: Option<Timestamp>,
     /// The ledger's last block: its sequence, time and hash.
     pub tail: (u64, Timestamp, BlockHash),

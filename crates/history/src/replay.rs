@@ -18,7 +18,7 @@ use giliran_wire::ledger::{Adjustment, DrawEntryRecord, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
-use crate::gateway_log::{Gateway, Line};
+use crate::gateway_log::{Gateway, GatewayLine};
 use crate::reader::RecordedOpening;
 
 /// Grants that are made durable together.
@@ -53,26 +53,20 @@ struct Request {
 pub struct Row {
     /// `channel`, `cohort`, `party of` or `asked`.
     pub kind: &'static str,
-    /// Which.
     pub name: String,
-    /// Requests.
     pub asked: u64,
     /// Those that got places: as recorded, then in each replay.
     pub won: Vec<u64>,
 }
 
-/// One replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arm {
-    /// The order.
     pub order: String,
     /// Requests that got places in both.
     pub both: u64,
-    /// Only as recorded.
     pub lost: u64,
     /// Only in the replay.
     pub gained: u64,
-    /// Places given.
     pub places: u64,
     /// Share of the ten accounts that got most; none: no accounts.
     pub top_ten: Option<f64>,
@@ -81,7 +75,6 @@ pub struct Arm {
 /// Recorded and replayed, side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replay {
-    /// The opening.
     pub opening: String,
     /// The order that was in force.
     pub order: String,
@@ -93,9 +86,7 @@ pub struct Replay {
     pub places: u64,
     /// Share of the ten accounts that got most of those; none: no accounts.
     pub top_ten: Option<f64>,
-    /// The replays.
     pub arms: Vec<Arm>,
-    /// Group by group.
     pub rows: Vec<Row>,
     /// What this cannot tell.
     pub unsaid: Vec<String>,
@@ -489,7 +480,7 @@ fn choice(choice: &Choice) -> Option<request::Choice<'static>> {
 }
 
 /// Stand-ins: the log's applicants are only told apart.
-fn people(line: &Line) -> Vec<Pseudonym> {
+fn people(line: &GatewayLine) -> Vec<Pseudonym> {
     if line.applicants.is_empty() {
         let number = |n: u32| stand_in(&format!("{n}/{}", line.request_id));
         return (0..line.size()).map(number).collect();
@@ -497,7 +488,7 @@ fn people(line: &Line) -> Vec<Pseudonym> {
     line.applicants.iter().map(|applicant| stand_in(&format!("p/{applicant}"))).collect()
 }
 
-fn account(line: &Line) -> Option<Pseudonym> {
+fn account(line: &GatewayLine) -> Option<Pseudonym> {
     line.account.as_ref().map(|account| stand_in(&format!("a/{account}")))
 }
 

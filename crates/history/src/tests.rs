@@ -14,7 +14,7 @@ use giliran_wire::{
 use giliran_wire::client_log::{Choice, SeenBooking};
 
 use super::*;
-use crate::gateway_log::Line;
+use crate::gateway_log::GatewayLine;
 
 /// When the opening opens, ms: 2026-11-27T07:00:00Z.
 pub(super) const OPENS: i64 = 1_795_762_800_000;
@@ -430,7 +430,7 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
     let tallies = vec![tally("web", 11, 6), tally("mobile", 11, 1), tally("mobile", 3, 50)];
     ledger.append(9_000, vec![Entry::Refusals(RejectionDigest { opening: 0, tallies })]);
     let figures = ledger.figures();
-    assert_eq!(figures.answered, Answered::Requests);
+    assert_eq!(figures.answered, CountBasis::Requests);
     let of = |name: &str| figures.groups.iter().find(|group| group.name == name).unwrap().fared;
     let web = of("web");
     assert_eq!((web.asked, web.won, web.z), (Some(8), 2, None));
@@ -440,12 +440,12 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
     assert_eq!(figures.chart.refused.as_ref().unwrap().iter().sum::<u64>(), 57);
 }
 
-fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> Line {
+fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> GatewayLine {
     let seen =
         booking_of.map(|n| SeenBooking { id: booking(n).to_string(), ..SeenBooking::default() });
     let choice =
         |date: &str| Choice { office: "batam".into(), date: Some(date.into()), session: None };
-    Line {
+    GatewayLine {
         sent_us: sent_ms * 1_000,
         answered_us: Some(sent_ms * 1_000 + 4_000),
         request_id: format!("r{n}"),
@@ -458,7 +458,7 @@ fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> Line {
         reason: seen.is_none().then(|| "sold_out".into()),
         booking: seen,
         seq: Some(seq),
-        ..Line::default()
+        ..GatewayLine::default()
     }
 }
 
@@ -467,11 +467,11 @@ fn a_log_that_cannot_be_of_the_opening_is_refused() {
     let mut ledger = Ledger::open();
     let full = ledger.append(10, vec![grant(1, 0, &[1], None)]);
     let recorded = ledger.read("w").unwrap();
-    let refused = |line: Line| Gateway::of(vec![line], &recorded).unwrap_err().to_string();
-    let nameless = Line { opening: None, ..line(2, 1, None, full) };
+    let refused = |line: GatewayLine| Gateway::of(vec![line], &recorded).unwrap_err().to_string();
+    let nameless = GatewayLine { opening: None, ..line(2, 1, None, full) };
     assert!(refused(nameless).contains("may be of any opening"));
     let elsewhere = Choice { office: "mars".into(), date: None, session: None };
-    let elsewhere = Line { choices: vec![elsewhere], ..line(2, 1, None, full) };
+    let elsewhere = GatewayLine { choices: vec![elsewhere], ..line(2, 1, None, full) };
     assert!(refused(elsewhere).contains("asks at mars"));
     assert!(refused(line(2, 1, None, full + 1)).contains("the ledger of opening \"w\" ends at"));
 }
@@ -502,11 +502,12 @@ fn inversions_are_of_those_who_could_have_been_served_alike() {
     let mut ledger = Ledger::open();
     let full = ledger.append(10, vec![grant(1, 0, &[1], None)]);
     let recorded = ledger.read("w").unwrap();
-    let told = |n: u8, sent_ms, reason: &str| Line {
+    let told = |n: u8, sent_ms, reason: &str| GatewayLine {
         reason: Some(reason.into()),
         ..line(n, sent_ms, None, full)
     };
-    let family = Line { applicants: vec!["p4".into(), "p5".into()], ..line(4, 11, None, full) };
+    let family =
+        GatewayLine { applicants: vec!["p4".into(), "p5".into()], ..line(4, 11, None, full) };
     let lines = vec![
         line(1, 12, Some(1), full),
         told(2, 1, "not_open"),
@@ -533,11 +534,12 @@ fn a_gateway_log_adds_who_lost_and_when_they_asked() {
         ],
     );
     let recorded = ledger.read("w").unwrap();
-    let mut lines: Vec<Line> = (1..=5).map(|n| line(n, 10 + u64::from(n), Some(n), full)).collect();
+    let mut lines: Vec<GatewayLine> =
+        (1..=5).map(|n| line(n, 10 + u64::from(n), Some(n), full)).collect();
     lines.push(line(6, 2, None, full));
     lines.push(line(6, 900, None, full));
     lines.push(line(7, 13, None, full));
-    lines.push(Line { opening: Some("other".into()), ..line(8, 1, None, full) });
+    lines.push(GatewayLine { opening: Some("other".into()), ..line(8, 1, None, full) });
     let gateway = Gateway::of(lines.clone(), &recorded).unwrap();
     assert_eq!((gateway.elsewhere, gateway.missing, gateway.unseen), (1, 0, 0));
     let figures = OpeningMeasures::new(&recorded, Some(&gateway), None);
@@ -580,10 +582,10 @@ fn a_gateway_log_of_another_opening_is_refused() {
     let mut ledger = Ledger::open();
     ledger.append(10, vec![grant(1, 0, &[1], None)]);
     let recorded = ledger.read("w").unwrap();
-    let other = Line { opening: Some("v".into()), ..line(1, 1, Some(1), 5) };
+    let other = GatewayLine { opening: Some("v".into()), ..line(1, 1, Some(1), 5) };
     let refused = Gateway::of(vec![other], &recorded).unwrap_err().to_string();
     assert!(refused.contains("\"w\"") && refused.contains('v'), "{refused}");
-    let strange = Line { opening: None, ..line(9, 1, Some(9), 5) };
+    let strange = GatewayLine { opening: None, ..line(9, 1, Some(9), 5) };
     let refused = Gateway::of(vec![strange], &recorded).unwrap_err().to_string();
     assert!(refused.contains("none of the 1 bookings"), "{refused}");
 }
@@ -729,7 +731,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     ledger.append(630_000, vec![enter(5, vec![1], true)]);
     let recorded = ledger.read("w").unwrap();
     let figures = OpeningMeasures::new(&recorded, None, None);
-    assert_eq!(figures.answered, Answered::Entries);
+    assert_eq!(figures.answered, CountBasis::Entries);
     let of = |kind: &str, name: &str| {
         let found = figures.groups.iter().find(|g| g.kind == kind && g.name == name);
         found.map(|group| (group.fared.asked, group.fared.won)).unwrap()

@@ -43,7 +43,6 @@ pub struct Forgeries {
 pub(crate) struct Observed {
     /// The request that got it.
     pub(crate) book: Vec<u8>,
-    /// Its first applicant.
     pub(crate) applicant: String,
     pub(crate) seen: SeenBooking,
 }

@@ -51,7 +51,6 @@ const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
 /// What is to be run.
 #[derive(Debug, Clone)]
 pub struct LoadTest {
-    /// Under which subjects.
     pub domain: Namespace,
     /// Who asks, as scaled.
     pub scenario: Scenario,
@@ -75,7 +74,6 @@ pub struct LoadTest {
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Nobody answers.
     #[error("no engine answers on {0}; start one with `giliran up` or `giliran serve`")]
     NoEngine(String),
     /// Somebody listens, but says nothing.

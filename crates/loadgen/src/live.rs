@@ -13,7 +13,6 @@ use super::target::{Engine, Target};
 /// How often the engine is asked for its free places.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
-/// How it stands.
 #[derive(Debug, Clone, Default)]
 pub struct LiveStats {
     /// Seconds from the opening, of the scenario.
@@ -24,9 +23,7 @@ pub struct LiveStats {
     pub came: u64,
     /// All parties that will come.
     pub all: u64,
-    /// Requests sent.
     pub sent: u64,
-    /// Bookings granted.
     pub granted: u64,
     /// Entered into a draw.
     pub entered: u64,
@@ -44,7 +41,6 @@ pub struct LiveStats {
     pub places: i64,
     /// Grants' latency, ms: half of them within, 99 % within.
     pub grants_ms: [f64; 2],
-    /// Refusals' latency.
     pub refusals_ms: [f64; 2],
     /// How late requests leave, ms: 99 % within.
     pub late_ms: f64,

@@ -35,10 +35,8 @@ const TRIES: u8 = 3;
 /// Share of requests that are for a family of two to five.
 const FAMILIES: f64 = 0.15;
 
-/// What is sent.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Under which subjects.
     pub domain: Namespace,
     /// How many people ask; repeats and further tries come on top.
     pub people: u64,
@@ -61,7 +59,6 @@ pub struct Load {
 /// What has happened so far.
 #[derive(Debug)]
 pub struct Progress {
-    /// Requests sent.
     pub sent: AtomicU64,
     /// Grants answered, repeated ones included.
     pub granted: AtomicU64,
@@ -89,7 +86,6 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// All refusals.
     pub fn rejections(&self) -> u64 {
         self.rejected.iter().map(|n| n.load(Ordering::Relaxed)).sum()
     }

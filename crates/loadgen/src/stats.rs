@@ -31,9 +31,7 @@ pub(crate) const FIRM: i64 = i64::MAX;
 pub struct Bin {
     /// Parties that asked for the first time.
     pub came: u64,
-    /// Requests sent.
     pub requests: u64,
-    /// Places granted.
     pub granted: u64,
     /// Refusals that settle it.
     pub refused: u64,
@@ -87,7 +85,6 @@ impl Series {
 pub struct Payments {
     /// Bookings that were granted for so long, until they are paid.
     pub held: u64,
-    /// Of these, paid.
     pub paid: u64,
     /// Whose payment was refused: it came too late.
     pub refused: u64,
@@ -150,7 +147,6 @@ pub(crate) struct RunStats {
     pub(crate) bookings: u64,
     pub(crate) places: u64,
     pub(crate) refused: [u64; Reason::NUMBERS],
-    /// Nobody listened.
     pub(crate) unheard: u64,
     /// No answer in time.
     pub(crate) unanswered: u64,

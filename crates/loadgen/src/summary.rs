@@ -22,7 +22,6 @@ const MOST_LAG_MS: f64 = 50.0;
 /// So many grants say how long one takes.
 const TELLING: u64 = 20;
 
-/// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Ended {
@@ -44,7 +43,6 @@ pub enum Ended {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "quantiles")]
 pub struct Latency {
-    /// Of how many.
     pub count: u64,
     pub p50: f64,
     pub p90: f64,
@@ -72,9 +70,7 @@ impl Latency {
 pub struct GroupRecord {
     /// `cohort`, `channel`, `device`, `party of` or `nats`.
     pub kind: &'static str,
-    /// Its name.
     pub name: String,
-    /// Parties that asked.
     pub applied: u64,
     /// Parties that have a place.
     pub won: u64,
@@ -93,16 +89,11 @@ pub struct GroupRecord {
     pub felt: Latency,
 }
 
-/// A measure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// In files.
     pub name: &'static str,
-    /// For people.
     pub title: &'static str,
-    /// What it tells.
     pub about: &'static str,
-    /// Shown in percent.
     pub share: bool,
     /// None: there is no such figure in this run.
     pub value: Option<f64>,
@@ -141,7 +132,6 @@ pub struct RunSummary {
     pub granted: u64,
     pub entered: u64,
     pub rejected: Vec<(&'static str, u64)>,
-    /// Nobody listened.
     pub unheard: u64,
     /// No answer in time.
     pub unanswered: u64,

@@ -64,7 +64,6 @@ pub(crate) struct Target {
     pub(crate) opens: Instant,
     /// Whether it is open already.
     pub(crate) open: bool,
-    /// When it closes.
     pub(crate) closes: Instant,
     /// The engine's time, and when it was told.
     now: Timestamp,

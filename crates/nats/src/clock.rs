@@ -42,7 +42,6 @@ pub(crate) fn stored_at(message: &StreamMessage) -> Timestamp {
 pub struct Moment(Duration);
 
 impl Moment {
-    /// Now.
     #[cfg(target_os = "linux")]
     pub fn now() -> Self {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -50,7 +49,6 @@ impl Moment {
         Self(Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)))
     }
 
-    /// Now.
     #[cfg(not(target_os = "linux"))]
     pub fn now() -> Self {
         static START: OnceLock<std::time::Instant> = OnceLock::new();

@@ -178,7 +178,6 @@ impl Health {
         Self { watch, reports: Reports::new(part), progress: watch::Sender::default() }
     }
 
-    /// The watch.
     pub fn watch(&self) -> &LedgerWatch {
         &self.watch
     }
@@ -189,8 +188,8 @@ impl Health {
     }
 
     /// Says how it stands.
-    pub fn say(&self, state: State, detail: impl Into<String>) {
-        self.reports.say(state, detail);
+    pub fn set_state(&self, state: State, detail: impl Into<String>) {
+        self.reports.set_state(state, detail);
     }
 
     /// Its work is done up to where this chain stands.
@@ -215,8 +214,8 @@ impl Health {
     /// turned out to be void.
     pub fn in_doubt(&self, chain: &Chain) {
         match chain.doubt {
-            Some(doubt) => self.say(State::InDoubt, format!("waiting behind {doubt}")),
-            None if self.reports.is(State::InDoubt) => self.say(State::Following, ""),
+            Some(doubt) => self.set_state(State::InDoubt, format!("waiting behind {doubt}")),
+            None if self.reports.is(State::InDoubt) => self.set_state(State::Following, ""),
             None => {}
         }
     }
@@ -224,7 +223,7 @@ impl Health {
     /// It has ended, for this reason if there is one.
     pub fn ended<T, E: std::fmt::Display>(&self, ended: &Result<T, E>) {
         let why = ended.as_ref().err().map(ToString::to_string);
-        self.say(State::Stopped, why.unwrap_or_default());
+        self.set_state(State::Stopped, why.unwrap_or_default());
     }
 
     /// What there is to see of it.
@@ -298,7 +297,7 @@ impl<'a> Rounds<'a> {
     ) -> ControlFlow<Result<(), E>> {
         let Err(error) = ended else { return ControlFlow::Break(Ok(())) };
         let Some(state) = error.trouble() else { return ControlFlow::Break(Err(error)) };
-        self.health.say(state, error.to_string());
+        self.health.set_state(state, error.to_string());
         let turns = self.turns;
         let pause = async {
             if state.may_pass() {

@@ -26,9 +26,7 @@ use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::error::Doing;
 use crate::{Error, ErrorKind};
 
-/// The engines' key.
 const ENGINE: &str = "engine";
-/// The feeds' key.
 const FEED: &str = "feed";
 /// How often a free lease is looked for where no notice of it comes.
 const POLL: Duration = Duration::from_millis(500);

@@ -16,7 +16,6 @@ pub struct Login {
     pub credentials: Option<PathBuf>,
     /// A file with the seed of an NKey, on a line of its own.
     pub nkey: Option<PathBuf>,
-    /// User name.
     pub user: Option<String>,
     /// Password, with a user.
     pub password: Option<String>,

@@ -61,7 +61,6 @@ fn version_of(binary: &Path) -> Option<(u64, u64, u64)> {
 /// How a server is to be run.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// The binary.
     pub binary: PathBuf,
     /// Its configuration, log, and JetStream's files go here.
     pub folder: PathBuf,
@@ -182,7 +181,6 @@ impl Server {
         Some((port("nats")?, port("monitoring")?))
     }
 
-    /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

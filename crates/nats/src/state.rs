@@ -14,7 +14,6 @@ pub enum State {
     Standby,
     /// It has the lease; its take-over is on its way.
     TakingOver,
-    /// It decides requests.
     Active,
     /// Its lease is gone: it decides nothing more, and brings its last block to an end.
     SteppingDown,
@@ -45,12 +44,10 @@ pub enum State {
     Damaged,
     /// The broker or a stream is not what is needed.
     Unsuitable,
-    /// It has ended.
     Stopped,
 }
 
 impl State {
-    /// Every state.
     pub const ALL: [Self; 19] = [
         Self::Starting,
         Self::Standby,
@@ -153,7 +150,6 @@ enum Weight {
 /// A state, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The state.
     pub state: State,
     /// In words, the way out included; empty where the state says everything.
     pub detail: String,
@@ -196,7 +192,7 @@ impl Reports {
     }
 
     /// Says how it stands.
-    pub fn say(&self, state: State, detail: impl Into<String>) {
+    pub fn set_state(&self, state: State, detail: impl Into<String>) {
         let report = Report { state, detail: detail.into() };
         self.now.send_if_modified(|now| {
             let changed = *now != report;

@@ -17,7 +17,6 @@ pub const MIN_PAYLOAD: usize = 1024 * 1024;
 /// What was found out about a suitable server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suitability {
-    /// Its version.
     pub version: String,
     /// Whether it syncs before it acknowledges; none: not known.
     pub sync_always: Option<bool>,

@@ -102,7 +102,7 @@ impl Persist {
             if let Some(store) = Store::open(&self.url).await? {
                 break store;
             }
-            self.health.say(State::Waiting, "another process writes this store");
+            self.health.set_state(State::Waiting, "another process writes this store");
             let _ = tokio::time::timeout(TURN, asked(shutdown)).await;
         };
         let position = store.position().await?;
@@ -128,7 +128,7 @@ impl Persist {
                 break ledger;
             }
             let from = format!("from the archive: generation {generation}");
-            self.health.say(State::Following, from);
+            self.health.set_state(State::Following, from);
             if self.read_archived(ledger, generation, &mut writing, shutdown).await?.is_break() {
                 return Ok(());
             }
@@ -136,7 +136,7 @@ impl Persist {
         let from = writing.rows.chain().seq + 1;
         let durable = writing.store.consumer(&self.url);
         let mut follower = Follower::new(self.health.watch(), ledger, from, Some(durable));
-        self.health.say(State::Following, "");
+        self.health.set_state(State::Following, "");
         self.follow(&mut follower, &mut writing, shutdown).await
     }
 
@@ -310,12 +310,12 @@ impl Writing<'_> {
                 Err(_) => {
                     let seconds = since.elapsed().as_secs();
                     let detail = format!("it has not answered for {seconds} s, and is waited for");
-                    self.persist.health.say(State::StoreUnavailable, detail);
+                    self.persist.health.set_state(State::StoreUnavailable, detail);
                 }
             }
         }
         if self.persist.health.reports().is(State::StoreUnavailable) {
-            self.persist.health.say(State::Following, "");
+            self.persist.health.set_state(State::Following, "");
         }
         Ok(())
     }

@@ -49,8 +49,7 @@ impl BookingRow {
 pub(crate) struct Update {
     pub(crate) id: BookingId,
     pub(crate) seq: u64,
-    pub(crate) turn: Turn,
-    /// The payment's reference.
+    pub(crate) turn: StatusChange,
     pub(crate) payment: Option<String>,
     /// True: what it was paid with is to be paid back, which is a change of its own.
     pub(crate) refund: bool,
@@ -66,16 +65,14 @@ pub(crate) struct Update {
 
 /// What becomes of a booking's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum StatusChange {
     /// Confirmed if it is held; else the payment came too late.
     Paid,
-    /// This.
     To(Status),
-    /// It stays.
     Stays,
 }
 
-impl Turn {
+impl StatusChange {
     /// As the stores' statements know it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -136,7 +133,6 @@ pub struct StoredAction {
     pub ledger_seq: u64,
     /// Its place among those of the block, from 0.
     pub place: u32,
-    /// The block's time.
     pub at: String,
     /// What it is, as [`Deed::name`] has it.
     pub action: String,
@@ -153,19 +149,12 @@ pub struct StoredAction {
 /// A booking as a store holds it, in text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stored {
-    /// Booking id.
     pub id: String,
-    /// Counts its changes.
     pub version: u32,
-    /// The opening's id.
     pub opening: String,
-    /// The office's id.
     pub office: String,
-    /// The day.
     pub date: String,
-    /// The session's id.
     pub session: String,
-    /// Where it stands.
     pub status: String,
     /// The id of the request that made it.
     pub request_id: String,
@@ -175,7 +164,6 @@ pub struct Stored {
     pub reference: Option<String>,
     /// The account's pseudonym, hexadecimal.
     pub account: Option<String>,
-    /// The channel.
     pub channel: Option<String>,
     /// When it was granted.
     pub granted_at: String,
@@ -316,12 +304,16 @@ impl Rows {
                 }
                 Entry::Confirm(confirm) => {
                     let on = confirm.revived.unwrap_or_default();
-                    let turn = if on.is_empty() { Turn::Paid } else { Turn::To(Status::Confirmed) };
+                    let turn = if on.is_empty() {
+                        StatusChange::Paid
+                    } else {
+                        StatusChange::To(Status::Confirmed)
+                    };
                     let payment = confirm.reference;
                     self.update(Update { turn, payment, on, ..stays(confirm.booking, seq) });
                 }
                 Entry::Cancel(cancel) if cancel.seats.is_empty() => {
-                    let (turn, refund) = (Turn::To(Status::Cancelled), cancel.refund_due);
+                    let (turn, refund) = (StatusChange::To(Status::Cancelled), cancel.refund_due);
                     let off = EndedSeats::All;
                     self.update(Update { turn, off, refund, ..stays(cancel.booking, seq) });
                 }
@@ -330,7 +322,7 @@ impl Rows {
                     self.update(Update { off, ..stays(cancel.booking, seq) });
                 }
                 Entry::Expire(expire) => {
-                    let turn = Turn::To(Status::Expired);
+                    let turn = StatusChange::To(Status::Expired);
                     self.update(Update {
                         turn,
                         off: EndedSeats::All,
@@ -449,7 +441,7 @@ fn stays(id: BookingId, seq: u64) -> Update {
     Update {
         id,
         seq,
-        turn: Turn::Stays,
+        turn: StatusChange::Stays,
         payment: None,
         refund: false,
         hold: None,

@@ -18,7 +18,6 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 /// Who runs the server where the test runs as root, which PostgreSQL refuses.
 const NOBODY: u32 = 65_534;
 
-/// Killed when dropped.
 struct Server {
     child: Child,
     port: u16,

@@ -25,7 +25,6 @@ pub fn escaped(text: &str) -> String {
 pub struct Series {
     pub name: String,
     pub points: Vec<(f64, f64)>,
-    /// Its look.
     pub look: usize,
     /// Marks each point, not only a few.
     pub marked: bool,

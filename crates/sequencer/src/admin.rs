@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use giliran_allocator::{Durable, FoundBooking, Opening, Openings, Refusal, StateMachine};
+use giliran_allocator::{Durable, FoundBooking, Opening, Openings, Rejection, StateMachine};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
@@ -25,11 +25,11 @@ const ADJUSTMENT_BYTES: usize = 32 * 1024;
 /// An operator's action, its names resolved.
 #[derive(Debug, Clone)]
 pub struct AdminCommand {
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
-    /// The operator's name.
+    /// Who orders it, as the ledger keeps it for good.
     pub operator: String,
-    /// The operator's reason.
+    /// Why, as the ledger keeps it for good.
     pub reason: String,
     /// What is to be done.
     pub act: AdminOp,
@@ -42,21 +42,21 @@ pub struct AdminCommand {
 pub enum AdminOp {
     /// Sets a slot's quota.
     Quota {
-        /// The slot.
+        /// Index of the slot in the opening's record.
         slot: u32,
-        /// From here on.
+        /// Places the slot has from this block on.
         quota: u16,
     },
     /// Keeps places back from everybody.
     Reserve {
-        /// The slot.
+        /// Index of the slot in the opening's record.
         slot: u32,
         /// How many, from here on.
         places: u16,
     },
     /// Closes slots for grants, or opens them again.
     Halt {
-        /// The slots.
+        /// Indices of the slots in the opening's record.
         slots: Vec<u32>,
         /// True: no more grants.
         halted: bool,
@@ -65,12 +65,12 @@ pub enum AdminOp {
     },
     /// Sets the opening's end.
     ClosesAt {
-        /// From here on.
+        /// End of the window from this block on.
         closes_at: Timestamp,
     },
     /// Gives the public value that the opening's draw waits for.
     Beacon {
-        /// The round's signature.
+        /// Signature of the drand round that the opening named.
         signature: Vec<u8>,
     },
 }
@@ -97,14 +97,14 @@ pub struct AdminReport {
 pub struct Acted {
     /// The opening, unless its days are over.
     pub opening: Option<Arc<Opening>>,
-    /// The operator's name.
+    /// Who ordered it, as the ledger has it.
     pub operator: String,
-    /// The operator's reason.
+    /// Why, as the ledger has it.
     pub reason: String,
     /// What was to be changed.
     pub changes: Vec<Adjustment>,
     /// What came of it.
-    pub came: Result<Came, Refusal>,
+    pub came: Result<Came, Rejection>,
 }
 
 /// What came of an action that is on record.
@@ -187,8 +187,8 @@ impl<T> AdminJob<T> {
     }
 
     /// What it would come to by what is durable now.
-    pub(crate) fn would(&self, keeper: &StateMachine, opening: &Arc<Opening>) -> AdminReport {
-        let concerned = concerned(keeper, self);
+    pub(crate) fn would(&self, state: &StateMachine, opening: &Arc<Opening>) -> AdminReport {
+        let concerned = concerned(state, self);
         let mut report = AdminReport {
             dry_run: true,
             opening: Some(Arc::clone(opening)),
@@ -219,7 +219,7 @@ impl<T> AdminJob<T> {
     pub(crate) fn ended(
         &self,
         opening: Option<Arc<Opening>>,
-        came: Result<Came, Refusal>,
+        came: Result<Came, Rejection>,
     ) -> Acted {
         let AdminCommand { operator, reason, .. } = self.action.clone();
         Acted { opening, operator, reason, changes: self.changes(), came }
@@ -267,7 +267,7 @@ impl<T> Sequencer<T> {
                 self.admin.push_back(job);
                 continue;
             }
-            let openings = self.keeper.book().openings();
+            let openings = self.state.allocator().openings();
             let Some(opening) = openings.get(job.action.opening) else {
                 let refusal = refusal(Reason::UnknownOpening, "opening: its days are over");
                 self.refuse(job, refusal);
@@ -279,7 +279,7 @@ impl<T> Sequencer<T> {
                     revealed.map(Some).map_err(str::to_owned)
                 }
                 act => {
-                    let beacon = self.keeper.beacon(job.action.opening).is_some();
+                    let beacon = self.state.beacon(job.action.opening).is_some();
                     forbidden(opening, act, beacon)
                         .map(str::to_owned)
                         .or_else(|| excessive(opening, act))
@@ -300,8 +300,8 @@ impl<T> Sequencer<T> {
                 }
             };
             if job.action.dry_run {
-                let report = job.would(&self.keeper, opening);
-                let outcome = Outcome::Adjusted(Box::new(report), self.keeper.durable());
+                let report = job.would(&self.state, opening);
+                let outcome = Outcome::Adjusted(Box::new(report), self.state.durable());
                 self.tell_of(job.ticket, outcome);
                 continue;
             }
@@ -326,20 +326,20 @@ impl<T> Sequencer<T> {
             let words = job.words();
             for _ in 0..job.bookings.len().min(BOOKINGS_A_BLOCK) {
                 let Some(id) = job.bookings.pop_front() else { break };
-                if self.keeper.is_changing(&id) {
+                if self.state.is_changing(&id) {
                     job.bookings.push_back(id);
                     continue;
                 }
                 let entry = match job.fate() {
                     Bookings::Keep => None,
                     Bookings::Cancel => {
-                        self.keeper.cancel_by_authority(id, &words, time, &mut *self.random)
+                        self.state.cancel_by_authority(id, &words, time, &mut *self.random)
                     }
                     Bookings::Move => {
-                        let slots = self.keeper.found(&id).map(|found| elsewhere(&found));
+                        let slots = self.state.found(&id).map(|found| elsewhere(&found));
                         let slots = slots.unwrap_or_default();
                         let random = &mut *self.random;
-                        self.keeper.move_by_authority(id, &slots, &words, time, random)
+                        self.state.move_by_authority(id, &slots, &words, time, random)
                     }
                 };
                 if let Some(entry) = entry {
@@ -357,7 +357,7 @@ impl<T> Sequencer<T> {
         for mut job in jobs {
             if !job.adjusted {
                 job.adjusted = true;
-                let concerned = concerned(&self.keeper, &job);
+                let concerned = concerned(&self.state, &job);
                 if job.fate() != Bookings::Keep {
                     job.bookings = concerned.iter().map(|found| found.booking.id).collect();
                 }
@@ -368,16 +368,16 @@ impl<T> Sequencer<T> {
                 continue;
             }
             if job.fate() != Bookings::Keep {
-                job.report.concerned = concerned(&self.keeper, &job);
+                job.report.concerned = concerned(&self.state, &job);
             }
-            let changed = job.changed.iter().filter_map(|id| self.keeper.found(id));
+            let changed = job.changed.iter().filter_map(|id| self.state.found(id));
             if job.fate() == Bookings::Cancel {
                 job.report.cancelled = changed.collect();
             } else {
                 job.report.moved = changed.collect();
             }
             job.report.opening =
-                self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
+                self.state.allocator().openings().get(job.action.opening).map(Arc::clone);
             let came = Came {
                 position: durable.position(),
                 stay: job.report.concerned.len(),
@@ -395,12 +395,12 @@ impl<T> Sequencer<T> {
         std::mem::take(&mut self.acted)
     }
 
-    pub(crate) fn refuse(&mut self, job: AdminJob<T>, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, job: AdminJob<T>, refusal: Rejection) {
         if !job.action.dry_run {
-            let opening = self.keeper.book().openings().get(job.action.opening).map(Arc::clone);
+            let opening = self.state.allocator().openings().get(job.action.opening).map(Arc::clone);
             self.acted.push(job.ended(opening, Err(refusal.clone())));
         }
-        let outcome = Outcome::NotAdjusted(refusal, self.keeper.durable());
+        let outcome = Outcome::NotAdjusted(refusal, self.state.durable());
         self.tell_of(job.ticket, outcome);
     }
 
@@ -466,14 +466,14 @@ fn overlapping(
     ))
 }
 
-fn refusal(reason: Reason, detail: &str) -> Refusal {
-    Refusal { reason, detail: Some(detail.to_owned()), retry_after_ms: None, about: None }
+fn refusal(reason: Reason, detail: &str) -> Rejection {
+    Rejection { reason, detail: Some(detail.to_owned()), retry_after_ms: None, about: None }
 }
 
 /// The bookings an action concerns: those of slots that were closed, or those
 /// whose numbers lie beyond a lowered quota.
-fn concerned<T>(keeper: &StateMachine, job: &AdminJob<T>) -> Vec<FoundBooking> {
-    let of = |slot: &u32| keeper.bookings_in(job.action.opening, *slot);
+fn concerned<T>(state: &StateMachine, job: &AdminJob<T>) -> Vec<FoundBooking> {
+    let of = |slot: &u32| state.bookings_in(job.action.opening, *slot);
     match &job.action.act {
         AdminOp::Quota { slot, quota } => {
             let beyond =

@@ -8,7 +8,7 @@ use giliran_wire::ledger::{
 
 use crate::effect::{Effect, Now, Outcome};
 use crate::queued::Queued;
-use crate::sequencer::{Sequencer, State};
+use crate::sequencer::{Lifecycle, Sequencer};
 
 /// Most bytes of a block that changes of bookings take; the rest is for grants.
 const CHANGE_BYTES: usize = 128 * 1024;
@@ -69,9 +69,9 @@ impl<T> Sequencer<T> {
     /// What the next block holds: openings, then what opens, then changes of
     /// bookings and what time brings, then grants in order, then what operators
     /// adjust, then what closes once every grant before it is in.
-    pub(crate) fn gather(&mut self, time: Timestamp, now: Now) -> BlockDraft<T> {
+    pub(crate) fn build_block(&mut self, time: Timestamp, now: Now) -> BlockDraft<T> {
         let mut block = BlockDraft::new();
-        let mut ordinal = self.keeper.next_ordinal();
+        let mut ordinal = self.state.next_ordinal();
         while let Some(opening) = self.openings.pop_front() {
             let record = OpeningRecord { ordinal, ..opening };
             let committed = self.commitment(&record);
@@ -89,7 +89,7 @@ impl<T> Sequencer<T> {
         if block.bytes > CHANGE_BYTES {
             return block;
         }
-        let due = self.keeper.due(time);
+        let due = self.state.due(time);
         let (opened, closed): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
         // An opening that was missed altogether opens in one block and closes
@@ -113,7 +113,7 @@ impl<T> Sequencer<T> {
         let all_in = self.gather_rounds(&mut block, (time, now))
             && self.gather_ballots(&mut block)
             && self.gather_grants(&mut block, time);
-        self.gather_refusals(&mut block, time);
+        self.put_digests(&mut block, time);
         block.entries.extend(adjustments);
         if all_in {
             // Whoever asked in a round is told what came of it first.
@@ -131,7 +131,7 @@ impl<T> Sequencer<T> {
                 return;
             }
             let Some(waiting) = self.changes.pop_front() else { return };
-            match self.keeper.change(&waiting.what, time, &mut *self.random) {
+            match self.state.change(&waiting.what, time, &mut *self.random) {
                 ChangeOutcome::Settled(settled) => {
                     let request_id = Some(waiting.what.request_id);
                     let outcome = Outcome::Settled(settled);
@@ -154,11 +154,11 @@ impl<T> Sequencer<T> {
     /// Holds that end, places that are released, the draw that is due.
     pub(crate) fn gather_returns(&mut self, block: &mut BlockDraft<T>, time: Timestamp, now: Now) {
         let graced = now.mono_ms < self.grace_until_ms;
-        if graced || self.clock.ahead || self.state != State::Active {
+        if graced || self.clock.ahead || self.lifecycle != Lifecycle::Active {
             return;
         }
-        let expiries = self.keeper.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
-        let releases = self.keeper.releases(time, RETURNS_A_BLOCK);
+        let expiries = self.state.expiries(time, RETURNS_A_BLOCK, &mut *self.random);
+        let releases = self.state.releases(time, RETURNS_A_BLOCK);
         expiries.into_iter().chain(releases).for_each(|entry| block.push(entry));
         // The groups of a round follow each other.
         if self.rounds.is_deciding() {
@@ -168,10 +168,10 @@ impl<T> Sequencer<T> {
             let mut seed = [0; 32];
             seed[..16].copy_from_slice(&(self.random)().to_le_bytes());
             seed[16..].copy_from_slice(&(self.random)().to_le_bytes());
-            self.drawing = self.keeper.drawing(time, seed);
+            self.drawing = self.state.due_waitlist_draw(time, seed);
         }
         let Some(drawing) = &mut self.drawing else { return };
-        match self.keeper.draw(drawing, time, DRAWN_A_BLOCK) {
+        match self.state.advance_waitlist_draw(drawing, time, DRAWN_A_BLOCK) {
             Some(entries) => entries.into_iter().for_each(|entry| block.push(entry)),
             None => self.drawing = None,
         }
@@ -183,7 +183,7 @@ impl<T> Sequencer<T> {
         {
             let Queued { what: mut entry, ticket, since_ms } = waiting;
             let entered = loop {
-                match self.keeper.enter(&mut entry, (self.random)()) {
+                match self.state.enter_waitlist(&mut entry, (self.random)()) {
                     Some(false) => {}
                     done => break done.is_some(),
                 }

@@ -37,7 +37,7 @@ pub enum Branch {
 }
 
 impl Branch {
-    /// Every branch.
+    /// Every branch, in the order of declaration.
     pub const ALL: [Self; 15] = [
         Self::Resent,
         Self::LookedBack,

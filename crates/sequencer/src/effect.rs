@@ -1,7 +1,7 @@
 //! What goes into the sequencer and comes out of it.
 
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoldError, FoundBooking, FoundEntry, Refusal, Settled};
+use giliran_allocator::{Durable, FoldError, FoundBooking, FoundEntry, Rejection, Settled};
 use giliran_wire::ledger::Foreign;
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
@@ -16,15 +16,15 @@ pub struct Now {
 
 /// Tells one append or read from every other: its outcome counts for it alone.
 ///
-/// Within a term the numbers follow each other. A term begins at a number made from
-/// its writer's nonce, so that an outcome which comes late from an earlier term, of
-/// this engine or another one, is not taken for one of this term. Nothing rests on
-/// that alone: the edge gives each term channels of its own.
+/// Within a sequencer the numbers follow each other. They begin at a number made from
+/// its writer's nonce, so that an outcome which comes late from an earlier one, of
+/// this engine or another one, is not taken for one of its own. Nothing rests on
+/// that alone: the edge gives each sequencer channels of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Attempt(u64);
 
 impl Attempt {
-    /// Before the first of this writer's term.
+    /// Before the first of this writer.
     pub(crate) fn before(writer: &WriterNonce) -> Self {
         let mut number = [0; 8];
         number.copy_from_slice(&writer.0[..8]);
@@ -53,29 +53,29 @@ pub enum Effect<T> {
     Append {
         /// Comes back with the outcome; other attempts' outcomes do not count.
         attempt: Attempt,
-        /// Whose stream.
+        /// Generation of the stream to append to.
         generation: u32,
-        /// `Nats-Expected-Last-Sequence`.
+        /// Sent as `Nats-Expected-Last-Sequence`: the fence.
         expected_last: u64,
-        /// The block.
+        /// The encoded block; a repeat sends the same bytes.
         bytes: Bytes,
     },
     /// Read what stands in the ledger at `seq`, through its leader.
     Read {
         /// Comes back with the result.
         attempt: Attempt,
-        /// Whose stream.
+        /// Generation of the stream to read from.
         generation: u32,
-        /// Where.
+        /// Stream sequence of the message to read.
         seq: u64,
     },
-    /// Tell a requester.
+    /// Write an answer to a requester.
     Answer {
-        /// Whom.
+        /// What finds the requester again, as it was submitted.
         ticket: T,
         /// The request's id, where the outcome does not hold it.
         request_id: Option<Box<str>>,
-        /// What.
+        /// What became of the request.
         outcome: Outcome,
     },
     /// Tell operators of this message, which stands where a block was to go.
@@ -108,7 +108,7 @@ pub enum Lost {
          stream ends at {tail}"
     )]
     Tail {
-        /// The generation.
+        /// Generation whose stream lost its end.
         generation: u32,
         /// The last sequence that was there.
         known: u64,
@@ -121,9 +121,9 @@ pub enum Lost {
          another one stands there"
     )]
     Rewritten {
-        /// The generation.
+        /// Generation of the block that is another one.
         generation: u32,
-        /// Where.
+        /// Stream sequence of that block.
         seq: u64,
         /// The block that was there.
         known: BlockHash,
@@ -134,9 +134,9 @@ pub enum Lost {
          stream ends at {tail}"
     )]
     Gap {
-        /// The generation.
+        /// Generation that lacks a message.
         generation: u32,
-        /// Where.
+        /// Stream sequence of the missing message.
         seq: u64,
         /// Where its stream ends.
         tail: u64,
@@ -157,7 +157,7 @@ pub enum Outcome {
     /// An operator's action is durable.
     Adjusted(Box<crate::admin::AdminReport>, Durable),
     /// An operator's action cannot be done.
-    NotAdjusted(Refusal, Durable),
+    NotAdjusted(Rejection, Durable),
     /// Waited too long; settles nothing.
     Busy,
 }
@@ -167,7 +167,7 @@ pub enum Outcome {
 pub enum Appended {
     /// Stored at this sequence.
     Stored {
-        /// Where.
+        /// Stream sequence under which the block is stored.
         seq: u64,
     },
     /// The ledger's last sequence was another (error 10071).
@@ -179,7 +179,7 @@ pub enum Appended {
 /// What a read brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// This stands there.
+    /// The message's bytes, a block or not.
     Found(Bytes),
     /// Nothing stands there yet.
     Nothing {

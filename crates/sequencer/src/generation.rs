@@ -13,7 +13,7 @@ use giliran_wire::snapshot::PART_BYTES;
 
 use crate::block_builder::BlockDraft;
 use crate::effect::{Effect, Now, Outcome, StopReason};
-use crate::sequencer::{Sequencer, State};
+use crate::sequencer::{Lifecycle, Sequencer};
 
 /// How the ledger goes on behind its seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,31 +71,31 @@ impl<T> Sequencer<T> {
     /// `asked`: the operator who wants it, and whom to tell.
     pub fn roll(&mut self, next: String, first: u64, asked: Option<(Signed, T)>, now: Now) {
         let (ordered, ticket) = asked.unzip();
-        if self.state == State::Active && self.is_rolling() {
+        if self.lifecycle == Lifecycle::Active && self.is_rolling() {
             self.roll.tickets.extend(ticket);
-        } else if self.state == State::Active {
+        } else if self.lifecycle == Lifecycle::Active {
             self.roll.next.first = Some(first);
             self.roll.wanted = Some(next);
             self.roll.ordered = ordered;
             self.roll.tickets.extend(ticket);
         }
-        self.pump(now);
+        self.send_next_block(now);
     }
 
     /// True from a wish to roll until the next generation has begun.
     pub fn is_rolling(&self) -> bool {
-        self.roll.wanted.is_some() || self.roll.parts.is_some() || !self.keeper.chain().is_open()
+        self.roll.wanted.is_some() || self.roll.parts.is_some() || !self.state.chain().is_open()
     }
 
     /// Writes the seal, if one is wanted.
     pub(crate) fn seal(&mut self, now: Now) -> bool {
-        if self.state != State::Active {
+        if self.lifecycle != Lifecycle::Active {
             return false;
         }
         let Some(next) = self.roll.wanted.take() else { return false };
-        let chain = self.keeper.chain();
-        let (ledger, time) = (chain.ledger.expect("in office"), chain.time);
-        let parts = self.keeper.parts(self.roll.next.part_bytes);
+        let chain = self.state.chain();
+        let (ledger, time) = (chain.ledger.expect("active"), chain.time);
+        let parts = self.state.parts(self.roll.next.part_bytes);
         let mut block = BlockDraft::new();
         let ordered = self.roll.ordered.take();
         block.push(Entry::Seal(Seal { ledger, next, snapshot: parts.state(), ordered }));
@@ -106,32 +106,32 @@ impl<T> Sequencer<T> {
 
     /// Writes the next block of a generation's begin, if one is not complete.
     pub(crate) fn begin_generation(&mut self, now: Now) -> bool {
-        let chain = self.keeper.chain();
+        let chain = self.state.chain();
         let (stage, time) = (chain.stage, chain.time);
         let mut block = BlockDraft::new();
         let read = match stage {
             Stage::Open => return false,
             Stage::Sealed => {
-                let genesis = self.keeper.genesis().expect("read before the seal").clone();
+                let genesis = self.state.genesis().expect("read before the seal").clone();
                 let continues = Some(chain.hash);
                 block.push(Entry::Genesis(Genesis { continues, rebuilt: None, ..genesis }));
                 0
             }
             Stage::Beginning { part, .. } => part,
             Stage::Left => {
-                let seq = self.keeper.chain().seq;
+                let seq = self.state.chain().seq;
                 let what = "the next generation was rebuilt, and is to be read first".to_owned();
                 self.stop(StopReason::Damaged(Damage { seq, what }.into()));
                 return true;
             }
         };
         let mut parts = self.roll.parts.take().unwrap_or_else(|| {
-            let mut parts = self.keeper.parts(self.roll.next.part_bytes);
-            (0..read).for_each(|_| drop(parts.next(&self.keeper)));
+            let mut parts = self.state.parts(self.roll.next.part_bytes);
+            (0..read).for_each(|_| drop(parts.next(&self.state)));
             parts
         });
-        let Some(part) = parts.next(&self.keeper) else {
-            let seq = self.keeper.chain().seq;
+        let Some(part) = parts.next(&self.state) else {
+            let seq = self.state.chain().seq;
             let what = "its generation begins with more parts than the state has".to_owned();
             self.stop(StopReason::Damaged(Damage { seq, what }.into()));
             return true;
@@ -144,7 +144,7 @@ impl<T> Sequencer<T> {
 
     /// A block has become durable: perhaps the last of a begin.
     pub(crate) fn generation_begun(&mut self, durable: Durable) {
-        if !self.keeper.chain().is_open() || self.roll.parts.is_none() {
+        if !self.state.chain().is_open() || self.roll.parts.is_none() {
             return;
         }
         self.roll.parts = None;
@@ -157,13 +157,13 @@ impl<T> Sequencer<T> {
 
     /// The generation that the next block belongs to.
     pub(crate) fn generation(&self) -> u32 {
-        let chain = self.keeper.chain();
+        let chain = self.state.chain();
         chain.generation + u32::from(chain.is_sealed())
     }
 
     /// The sequence that stands before the next block's in its stream.
     pub(crate) fn expected_last(&self) -> u64 {
-        let chain = self.keeper.chain();
+        let chain = self.state.chain();
         match self.roll.next.first {
             Some(first) if chain.is_sealed() => first - 1,
             _ => chain.seq,

@@ -15,7 +15,7 @@ use giliran_wire::{BlockHash, Timestamp};
 use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::effect::{Appended, Attempt, Effect, Lost, Now, ReadOutcome, StopReason};
-use crate::sequencer::{Sequencer, State};
+use crate::sequencer::{Lifecycle, Sequencer};
 
 /// After this an append or a read without outcome is repeated, ms.
 pub const APPEND_TIMEOUT_MS: u64 = 2_000;
@@ -44,7 +44,7 @@ pub(crate) struct InFlight<T> {
     pub(crate) tickets: Vec<T>,
     /// What is told of the rest.
     pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
-    /// Operators' actions.
+    /// Operators' actions whose outcome hangs on this block.
     pub(crate) adjusted: Vec<crate::admin::AdminJob<T>>,
     /// Requests of a round that its group leaves nothing for.
     pub(crate) after: Vec<(OwnedBookingRequest, T)>,
@@ -106,13 +106,13 @@ struct Missing {
 }
 
 impl<T> Sequencer<T> {
-    pub(crate) fn awaited(&mut self, attempt: Attempt) -> Option<&mut InFlight<T>> {
+    pub(crate) fn flight_of(&mut self, attempt: Attempt) -> Option<&mut InFlight<T>> {
         self.in_flight.as_mut().filter(|flight| flight.attempt == attempt)
     }
 
     /// The outcome of an append.
     pub fn appended(&mut self, attempt: Attempt, outcome: Appended, now: Now) {
-        let Some(flight) = self.awaited(attempt) else { return };
+        let Some(flight) = self.flight_of(attempt) else { return };
         if !matches!(flight.doing, Doing::Appending) {
             return;
         }
@@ -127,7 +127,7 @@ impl<T> Sequencer<T> {
 
     /// The result of a read.
     pub fn read(&mut self, attempt: Attempt, read: &ReadOutcome, now: Now) {
-        let Some(flight) = self.awaited(attempt) else { return };
+        let Some(flight) = self.flight_of(attempt) else { return };
         match flight.doing {
             Doing::Appending => {}
             Doing::ReadingPlace => self.place_read(read, now),
@@ -162,7 +162,7 @@ impl<T> Sequencer<T> {
             ReadOutcome::Failed => return self.pause(now),
         };
         flight.missing = None;
-        match self.keeper.chain().clone().read_bytes(place, found) {
+        match self.state.chain().clone().read_bytes(place, found) {
             Ok(Reading::Valid(_)) => {
                 self.branches.note(Branch::Deposed);
                 self.stop(StopReason::Deposed);
@@ -184,7 +184,7 @@ impl<T> Sequencer<T> {
 
     /// Reads back the last valid block.
     fn check(&mut self, then: Then, now: Now) {
-        let chain = self.keeper.chain();
+        let chain = self.state.chain();
         let (generation, seq) = (chain.generation, chain.valid_seq);
         self.ask(Doing::Checking(then), now, |attempt, _| Effect::Read {
             attempt,
@@ -195,7 +195,7 @@ impl<T> Sequencer<T> {
 
     /// The last valid block was read back.
     pub(crate) fn checked(&mut self, read: &ReadOutcome, now: Now) {
-        let chain = self.keeper.chain();
+        let chain = self.state.chain();
         let (generation, seq, known) = (chain.generation, chain.valid_seq, chain.hash);
         let Some(flight) = &mut self.in_flight else { return };
         match read {
@@ -229,7 +229,7 @@ impl<T> Sequencer<T> {
     /// it.
     pub(crate) fn pass_over(&mut self, found: &Bytes, now: Now) {
         let place = self.expected_last() + 1;
-        match self.keeper.fold(place, found) {
+        match self.state.fold(place, found) {
             Ok(Folded::Foreign(foreign)) => {
                 self.branches.note(Branch::PassedForeign);
                 self.effects.push(Effect::Foreign(foreign));
@@ -238,7 +238,7 @@ impl<T> Sequencer<T> {
             Err(damage) => return self.stop(StopReason::Damaged(damage)),
         }
         // In an empty stream the chain does not say where its first block belongs.
-        if self.keeper.chain().is_sealed() {
+        if self.state.chain().is_sealed() {
             self.roll.begins_behind(place);
         }
         self.append(now);
@@ -270,8 +270,8 @@ impl<T> Sequencer<T> {
 
     /// Brings a block onto its way. Its time is the later of this one and the last
     /// block's, but for seals and begins.
-    pub(crate) fn send(&mut self, gathered: BlockDraft<T>, time: Timestamp, now: Now) {
-        let chain = self.keeper.chain();
+    pub(crate) fn send(&mut self, draft: BlockDraft<T>, time: Timestamp, now: Now) {
+        let chain = self.state.chain();
         // A generation's begin is the writer's who sealed the one before, whoever
         // appends it: the same bytes.
         let (epoch, writer, time) = if chain.is_open() {
@@ -288,18 +288,18 @@ impl<T> Sequencer<T> {
             writer,
             time,
             previous: chain.hash,
-            entries: gathered.entries,
+            entries: draft.entries,
         };
         let sealed = block.seal();
         self.in_flight = Some(InFlight {
             block,
             hash: sealed.hash,
             bytes: sealed.bytes.into(),
-            tickets: gathered.tickets,
-            told: gathered.told,
-            adjusted: gathered.adjusted,
-            after: gathered.after,
-            since_ms: gathered.since_ms.unwrap_or(now.mono_ms),
+            tickets: draft.tickets,
+            told: draft.told,
+            adjusted: draft.adjusted,
+            after: draft.after,
+            since_ms: draft.since_ms.unwrap_or(now.mono_ms),
             expected_last: 0,
             attempt: self.attempts,
             doing: Doing::Appending,
@@ -309,7 +309,7 @@ impl<T> Sequencer<T> {
             unsure: now.mono_ms.saturating_sub(self.committed_ms) > TRUST_MS,
             missing: None,
         });
-        if self.state == State::Candidate {
+        if self.lifecycle == Lifecycle::Candidate {
             self.check(Then::Send, now);
         } else {
             self.append(now);

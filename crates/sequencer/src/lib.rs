@@ -1,4 +1,4 @@
-//! Group commit: the order of the ledger, as a deterministic state machine.
+//! Group commit: the order of the ledger, as a pure core: inputs in, effects out.
 //!
 //! Inputs are method calls that carry the time; what is to be done comes out as
 //! [`Effect`]s. Nothing here waits, sends or asks a clock, so the same code runs

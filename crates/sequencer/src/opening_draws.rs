@@ -16,7 +16,7 @@ use giliran_wire::{OrderKey, Timestamp};
 use crate::block_builder::BlockDraft;
 use crate::effect::Now;
 use crate::queued::Queued;
-use crate::sequencer::{Sequencer, State};
+use crate::sequencer::{Lifecycle, Sequencer};
 
 /// Bytes of a block that a draw's group leaves to others.
 const BESIDE_A_GROUP: usize = 64 * 1024;
@@ -39,18 +39,18 @@ impl<T> Sequencer<T> {
 
     /// Entries into draws that were decided, in the order they are to stand in the
     /// ledger.
-    pub fn ballots(
+    pub fn submit_entries(
         &mut self,
         entries: impl IntoIterator<Item = (Pending<DrawEntryRecord>, T)>,
         now: Now,
     ) {
         for (entry, ticket) in entries {
-            self.enqueue_ballot(Queued::new(entry, ticket, now));
+            self.enqueue_entry(Queued::new(entry, ticket, now));
         }
     }
 
-    pub(crate) fn enqueue_ballot(&mut self, waiting: Queued<Pending<DrawEntryRecord>, T>) {
-        let serving = matches!(self.state, State::Active | State::Finishing);
+    pub(crate) fn enqueue_entry(&mut self, waiting: Queued<Pending<DrawEntryRecord>, T>) {
+        let serving = matches!(self.lifecycle, Lifecycle::Active | Lifecycle::Finishing);
         if !serving || self.is_closed(waiting.what.opening) {
             if serving {
                 let Queued { what, ticket, since_ms } = waiting;
@@ -67,23 +67,23 @@ impl<T> Sequencer<T> {
     pub(crate) fn commitment(&self, record: &OpeningRecord) -> Option<Entry> {
         let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
         let beacon = network.map(|network| network.of_draw(record.closes_at).to_string());
-        self.keeper.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
+        self.state.commitment(record.ordinal, &record.rules.order, &self.order_key, beacon)
     }
 
     /// The record of an opening's seed and this public value; what is wrong with
     /// it otherwise.
     pub(crate) fn reveal(&self, opening: u32, signature: &[u8]) -> Result<Entry, &'static str> {
-        let Some(beacon) = self.keeper.beacon(opening) else {
+        let Some(beacon) = self.state.beacon(opening) else {
             return Err("opening: its draw names no public value");
         };
-        if !self.keeper.waits_for_beacon(opening) {
+        if !self.state.waits_for_beacon(opening) {
             return Err("opening: its draw does not wait for a public value now");
         }
         let round: Option<Round> = beacon.parse().ok();
         if !round.is_some_and(|round| round.is_signed_by(signature)) {
             return Err("signature: it is not that of the round that was named");
         }
-        let seed = self.keeper.seed(opening, &self.order_key);
+        let seed = self.state.seed(opening, &self.order_key);
         let beacon = Some(signature.to_vec());
         Ok(Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }))
     }
@@ -97,7 +97,7 @@ impl<T> Sequencer<T> {
             }
             let Queued { what: mut entry, ticket, since_ms } = waiting;
             block.serves(since_ms);
-            while !self.keeper.ballot(&mut entry, (self.random)()) {}
+            while !self.state.enter_draw(&mut entry, (self.random)()) {}
             let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
             block.told.push((ticket, request_id, ChangeReply::Entry(receipt)));
             block.push(Entry::Draw(DrawRecord::Entered(entry.enter())));
@@ -107,13 +107,13 @@ impl<T> Sequencer<T> {
 
     /// What the draw of an opening that has closed needs next.
     pub(crate) fn gather_draw(&mut self, block: &mut BlockDraft<T>, time: Timestamp) {
-        if self.state != State::Active {
+        if self.lifecycle != Lifecycle::Active {
             return;
         }
-        let draw = self.draw.take().or_else(|| self.keeper.next_draw(&self.order_key));
+        let draw = self.draw.take().or_else(|| self.state.next_opening_draw(&self.order_key));
         let Some(mut draw) = draw else { return };
         let room = (MAX_BLOCK_BYTES - BESIDE_A_GROUP).saturating_sub(block.bytes);
-        match self.keeper.draw_on(&mut draw, time, room) {
+        match self.state.advance_opening_draw(&mut draw, time, room) {
             DrawStep::Working => self.draw = Some(draw),
             DrawStep::Record(record) => block.push(*record),
             DrawStep::Group(entries) => {

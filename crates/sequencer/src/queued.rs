@@ -79,7 +79,7 @@ impl<T> Sequencer<T> {
 
     /// Those who wait for a decision; the deadline of their own counts as well.
     pub(crate) fn give_up_parked(&mut self, now: Now) {
-        let time = self.keeper.book().engine_time(self.time(now));
+        let time = self.state.allocator().engine_time(self.time(now));
         let gone = |parked: &Queued<giliran_allocator::OwnedBookingRequest, T>| {
             parked.what.expires_at().is_some_and(|deadline| deadline <= time)
                 || parked.is_overdue(now)
@@ -135,7 +135,7 @@ impl<T> Sequencer<T> {
         self.busy(ticket, Some(request_id));
     }
 
-    /// Settles nothing.
+    /// Answers `busy`, which settles nothing.
     pub(crate) fn busy(&mut self, ticket: T, request_id: Option<Box<str>>) {
         self.effects.push(Effect::Answer { ticket, request_id, outcome: Outcome::Busy });
     }

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use giliran_allocator::Refusal;
+use giliran_allocator::Rejection;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, RejectionCount, RejectionDigest};
 
 use crate::block_builder::{BlockDraft, entry_bytes};
-use crate::sequencer::{Sequencer, State};
+use crate::sequencer::{Lifecycle, Sequencer};
 
 /// Most counts kept at a time; beyond, neither slots nor channels are told apart.
 const MAX_TALLIES: usize = 8_192;
@@ -34,7 +34,7 @@ struct Key {
 
 impl RejectionCounts {
     /// Counts a refusal, where it speaks of an opening.
-    pub fn count(&mut self, refusal: &Refusal, channel: Option<&str>, now: Timestamp) {
+    pub fn count(&mut self, refusal: &Rejection, channel: Option<&str>, now: Timestamp) {
         let Some((opening, slot)) = refusal.about else { return };
         let key = Key {
             second: now.as_millis().div_euclid(1_000),
@@ -93,13 +93,13 @@ impl RejectionCounts {
 
 impl<T> Sequencer<T> {
     /// Refusals that were told elsewhere.
-    pub fn refused(&mut self, tallies: RejectionCounts) {
+    pub fn count_rejections(&mut self, tallies: RejectionCounts) {
         self.tallies.extend(tallies);
     }
 
-    pub(crate) fn count_refusal(
+    pub(crate) fn count_rejection(
         &mut self,
-        refusal: &Refusal,
+        refusal: &Rejection,
         channel: Option<&str>,
         now: Timestamp,
     ) {
@@ -109,8 +109,8 @@ impl<T> Sequencer<T> {
     }
 
     /// Digests of the seconds that are over, as far as there is room.
-    pub(crate) fn gather_refusals(&mut self, block: &mut BlockDraft<T>, now: Timestamp) {
-        if self.state != State::Active {
+    pub(crate) fn put_digests(&mut self, block: &mut BlockDraft<T>, now: Timestamp) {
+        if self.lifecycle != Lifecycle::Active {
             return;
         }
         let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / TALLY_BYTES;
@@ -126,9 +126,9 @@ impl<T> Sequencer<T> {
 mod tests {
     use super::*;
 
-    pub(crate) fn refusal(slot: u32) -> Refusal {
+    pub(crate) fn refusal(slot: u32) -> Rejection {
         let (reason, about) = (Reason::SoldOut, Some((0, Some(slot))));
-        Refusal { reason, detail: None, retry_after_ms: None, about }
+        Rejection { reason, detail: None, retry_after_ms: None, about }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::block_builder::{BlockDraft, grant_bytes};
 use crate::effect::{Effect, Now, Outcome};
 use crate::queued::Queued;
 use crate::queued::is_overdue;
-use crate::sequencer::{Sequencer, State};
+use crate::sequencer::{Lifecycle, Sequencer};
 
 /// Bytes of a group's begin and end.
 const GROUP_BYTES: usize = 64;
@@ -61,7 +61,7 @@ impl<T> Rounds<T> {
         Self(BTreeMap::new())
     }
 
-    /// Requests that wait.
+    /// Requests that wait for the end of a round.
     pub(crate) fn len(&self) -> usize {
         let of = |rounds: &OpeningRounds<T>| {
             let collecting: usize = rounds.collecting.iter().map(|round| round.asks.len()).sum();
@@ -117,21 +117,21 @@ impl<T> Rounds<T> {
 
 impl<T> Sequencer<T> {
     /// Requests for openings with rounds, in the order they came.
-    pub fn collect(
+    pub fn defer_to_round(
         &mut self,
         asks: impl IntoIterator<Item = (u32, OwnedBookingRequest, T)>,
         now: Now,
     ) {
-        if self.state != State::Active {
+        if self.lifecycle != Lifecycle::Active {
             return;
         }
-        let time = self.keeper.book().engine_time(self.time(now));
+        let time = self.state.allocator().engine_time(self.time(now));
         for (ordinal, ask, ticket) in asks {
-            self.collect_one(ordinal, ask, ticket, (time, now));
+            self.defer_one(ordinal, ask, ticket, (time, now));
         }
     }
 
-    pub(crate) fn collect_one(
+    pub(crate) fn defer_one(
         &mut self,
         ordinal: u32,
         ask: OwnedBookingRequest,
@@ -152,7 +152,7 @@ impl<T> Sequencer<T> {
 
     /// When the round that this moment lies in ends.
     pub(crate) fn ends_at(&self, ordinal: u32, time: Timestamp) -> Timestamp {
-        let openings = self.keeper.book().openings();
+        let openings = self.state.allocator().openings();
         let Some(opening) = openings.get(ordinal) else { return time };
         let Order::Rounds { length_ms } = opening.record().rules.order else { return time };
         let (opens_at, closes_at) = opening.window();
@@ -201,8 +201,8 @@ impl<T> Sequencer<T> {
         let has_ended = |round: &Round<T>| round.ends_at <= time || round.due_ms <= now.mono_ms;
         let ended = rounds.collecting.front().is_some_and(has_ended);
         let round = if ended { rounds.collecting.pop_front() } else { None }?;
-        let number = self.keeper.groups(ordinal) + 1 + u64::from(block.has_group(ordinal));
-        let seed = self.keeper.seed(ordinal, &self.order_key);
+        let number = self.state.groups(ordinal) + 1 + u64::from(block.has_group(ordinal));
+        let seed = self.state.seed(ordinal, &self.order_key);
         let parties = round.asks.iter().map(|(ask, _)| ask.applicants());
         let order = order::round_order(&seed, number, parties);
         let mut asks: Vec<Option<(OwnedBookingRequest, T)>> =
@@ -224,7 +224,8 @@ impl<T> Sequencer<T> {
         let mut all = true;
         block.serves(line.due_ms);
         while let Some((ask, ticket)) = line.asks.pop_front() {
-            let Decision::Granted(mut grant) = self.keeper.book().decide_in_round(&ask.ask(), time)
+            let Decision::Granted(mut grant) =
+                self.state.allocator().decide_in_round(&ask.ask(), time)
             else {
                 block.after.push((ask, ticket));
                 continue;
@@ -259,7 +260,7 @@ impl<T> Sequencer<T> {
     /// had any more.
     pub(crate) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
         loop {
-            match self.keeper.number(grant, time, (self.random)()) {
+            match self.state.assign_numbers(grant, time, (self.random)()) {
                 Numbered::Done => return true,
                 Numbered::IdTaken => {}
                 Numbered::NoRoom => return false,
@@ -269,21 +270,21 @@ impl<T> Sequencer<T> {
 
     /// The group that left nothing for these is durable.
     pub(crate) fn after_a_group(&mut self, after: Vec<(OwnedBookingRequest, T)>, now: Now) {
-        let time = self.keeper.book().engine_time(self.time(now));
+        let time = self.state.allocator().engine_time(self.time(now));
         for (ask, ticket) in after {
-            match self.keeper.book().decide_in_round(&ask.ask(), time) {
+            match self.state.allocator().decide_in_round(&ask.ask(), time) {
                 Decision::Settled(settled) => {
                     self.answer_asked(&ask, ticket, Outcome::Settled(settled));
                 }
                 Decision::Granted(grant) => {
                     // Something has come back with that very block: for the next
                     // round.
-                    self.collect_one(grant.opening, ask, ticket, (time, now));
+                    self.defer_one(grant.opening, ask, ticket, (time, now));
                 }
-                Decision::Ballot(_) => {
+                Decision::EnterDraw(_) => {
                     self.answer_asked(&ask, ticket, Outcome::Busy);
                 }
-                Decision::Enter(_) | Decision::Collect(_) | Decision::Wait => {
+                Decision::JoinWaitlist(_) | Decision::DeferToRound(_) | Decision::Retry => {
                     self.parked.push(Queued::new(ask, ticket, now));
                 }
             }
@@ -292,8 +293,8 @@ impl<T> Sequencer<T> {
 
     pub(crate) fn answer_asked(&mut self, ask: &OwnedBookingRequest, ticket: T, outcome: Outcome) {
         if let Outcome::Settled(Settled::Refused(refusal, _)) = &outcome {
-            let now = self.keeper.book().engine_time(Timestamp::from_millis(0));
-            self.count_refusal(refusal, ask.channel(), now);
+            let now = self.state.allocator().engine_time(Timestamp::from_millis(0));
+            self.count_rejection(refusal, ask.channel(), now);
         }
         let request_id = Some(ask.request_id().into());
         self.effects.push(Effect::Answer { ticket, request_id, outcome });

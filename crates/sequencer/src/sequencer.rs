@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use giliran_allocator::{
     Allocator, ChangeReply, ChangeRequest, Decision, Durable, OpeningDraw, OwnedBookingRequest,
-    Pending, Refusal, Settled, StateChange, StateMachine, WaitlistDraw,
+    Pending, Rejection, Settled, StateChange, StateMachine, WaitlistDraw,
 };
 use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
@@ -36,7 +36,7 @@ pub(crate) const ENTRIES_A_BLOCK: usize = 512;
 pub const GRACE_MS: u64 = 3_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum Lifecycle {
     /// The take-over is on its way.
     Candidate,
     Active,
@@ -49,8 +49,8 @@ pub(crate) enum State {
 
 /// The one writer of the ledger. `T` is whatever finds the requester again.
 pub struct Sequencer<T> {
-    pub(crate) keeper: StateMachine,
-    pub(crate) state: State,
+    pub(crate) state: StateMachine,
+    pub(crate) lifecycle: Lifecycle,
     pub(crate) epoch: u64,
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
@@ -85,7 +85,7 @@ pub struct Sequencer<T> {
     /// Granted by a thread that did not know yet that the opening closes.
     pub(crate) late: VecDeque<Queued<Box<str>, T>>,
     pub(crate) in_flight: Option<InFlight<T>>,
-    /// Stands in the ledger before anything else of this term.
+    /// Stands in the ledger before anything else of this epoch.
     pub(crate) take_over: Option<TakeOver>,
     pub(crate) roll: crate::generation::Roll<T>,
     /// Changes committed since they were last asked for, by kind.
@@ -99,12 +99,12 @@ pub struct Sequencer<T> {
 }
 
 impl<T> Sequencer<T> {
-    /// A candidate that takes the ledger over from where `keeper` has read it.
+    /// A candidate that takes the ledger over from where `state` has read it.
     ///
     /// `random` supplies booking ids: it has to be unguessable. `next`: how
     /// the ledger goes on, should it be sealed already.
     pub fn take_over(
-        keeper: StateMachine,
+        state: StateMachine,
         writer: WriterNonce,
         take_over: TakeOver,
         random: Box<dyn FnMut() -> u128 + Send>,
@@ -112,8 +112,8 @@ impl<T> Sequencer<T> {
         now: Now,
     ) -> Self {
         let mut sequencer = Self {
-            state: State::Candidate,
-            epoch: keeper.chain().epoch + 1,
+            lifecycle: Lifecycle::Candidate,
+            epoch: state.chain().epoch + 1,
             writer,
             random,
             openings: VecDeque::new(),
@@ -141,32 +141,32 @@ impl<T> Sequencer<T> {
             committed_ms: now.mono_ms,
             branches: Branches::default(),
             effects: Vec::new(),
-            keeper,
+            state,
         };
-        sequencer.pump(now);
+        sequencer.send_next_block(now);
         sequencer
     }
 
     /// The shared state that requests are decided on.
-    pub fn book(&self) -> &std::sync::Arc<Allocator> {
-        self.keeper.book()
+    pub fn allocator(&self) -> &std::sync::Arc<Allocator> {
+        self.state.allocator()
     }
 
-    /// The state's keeper.
-    pub fn keeper(&self) -> &StateMachine {
-        &self.keeper
+    /// The fold of the ledger up to the last durable block.
+    pub fn state(&self) -> &StateMachine {
+        &self.state
     }
 
-    /// The keeper, for the follower that this engine becomes. Whatever was not
+    /// The state machine, for the follower that this engine becomes. Whatever was not
     /// durable is given back.
-    pub fn into_keeper(mut self) -> StateMachine {
+    pub fn into_state(mut self) -> StateMachine {
         self.drop_pending();
-        self.keeper
+        self.state
     }
 
     /// True while requests may be decided.
     pub fn is_active(&self) -> bool {
-        self.state == State::Active
+        self.lifecycle == Lifecycle::Active
     }
 
     /// Grants and requests that wait; beyond [`MAX_BACKLOG`] new ones are to be
@@ -215,10 +215,10 @@ impl<T> Sequencer<T> {
     /// has made sure that their ids are new.
     pub fn record_openings(&mut self, openings: Vec<OpeningRecord>, now: Now) {
         self.openings.extend(openings);
-        self.pump(now);
+        self.send_next_block(now);
     }
 
-    /// True while openings are about to be on record: what the keeper knows is not all.
+    /// True while openings are about to be on record: what the state machine knows is not all.
     pub fn records_openings(&self) -> bool {
         let being_written = self.in_flight.iter().flat_map(|flight| &flight.block.entries);
         !self.openings.is_empty()
@@ -227,7 +227,7 @@ impl<T> Sequencer<T> {
 
     /// Grants that were decided, in the order they are to stand in the ledger,
     /// and requests that must wait.
-    pub fn decided(
+    pub fn submit_grants(
         &mut self,
         granted: impl IntoIterator<Item = (Pending<Grant>, T)>,
         waiting: impl IntoIterator<Item = (OwnedBookingRequest, T)>,
@@ -236,28 +236,32 @@ impl<T> Sequencer<T> {
         for (grant, ticket) in granted {
             self.enqueue(Queued::new(grant, ticket, now));
         }
-        if self.state == State::Active {
+        if self.lifecycle == Lifecycle::Active {
             let park = |(ask, ticket)| Queued::new(ask, ticket, now);
             self.parked.extend(waiting.into_iter().map(park));
         }
-        self.pump(now);
+        self.send_next_block(now);
     }
 
     /// Changes of bookings, in the order they came.
-    pub fn changes(&mut self, asked: impl IntoIterator<Item = (ChangeRequest, T)>, now: Now) {
-        if self.state == State::Active {
+    pub fn submit_changes(
+        &mut self,
+        asked: impl IntoIterator<Item = (ChangeRequest, T)>,
+        now: Now,
+    ) {
+        if self.lifecycle == Lifecycle::Active {
             let wait = |(ask, ticket)| Queued::new(ask, ticket, now);
             self.changes.extend(asked.into_iter().map(wait));
         }
-        self.pump(now);
+        self.send_next_block(now);
     }
 
-    /// An operator's action.
-    pub fn admin(&mut self, action: crate::admin::AdminCommand, ticket: T, now: Now) {
-        if self.state == State::Active {
+    /// Takes an operator's action for the next block.
+    pub fn submit_admin(&mut self, action: crate::admin::AdminCommand, ticket: T, now: Now) {
+        if self.lifecycle == Lifecycle::Active {
             self.admin.push_back(crate::admin::AdminJob::new(action, ticket, now));
         }
-        self.pump(now);
+        self.send_next_block(now);
     }
 
     /// True while the clock is too far ahead of what passed since the take-over
@@ -272,7 +276,7 @@ impl<T> Sequencer<T> {
         clock.look(now)
     }
 
-    /// Time has passed.
+    /// Lets time pass: deadlines, repeats, the next block.
     pub fn tick(&mut self, now: Now) {
         match self.in_flight.as_ref().map(|flight| flight.step) {
             Some(Step::Asked { until_ms } | Step::Pausing { until_ms })
@@ -283,7 +287,7 @@ impl<T> Sequencer<T> {
             _ => {}
         }
         self.give_up_waiting(now);
-        self.pump(now);
+        self.send_next_block(now);
     }
 
     /// When [`tick`](Self::tick) is needed next, on the monotonic clock.
@@ -291,20 +295,19 @@ impl<T> Sequencer<T> {
         let flight = self.in_flight.as_ref().map(|flight| match flight.step {
             Step::Asked { until_ms } | Step::Pausing { until_ms } => until_ms,
         });
-        let due = self
-            .keeper
-            .next_due()
-            .filter(|_| self.state == State::Active)
-            .map(|at| now.mono_ms + at.millis_since(self.book().engine_time(self.time(now))));
+        let due =
+            self.state.next_due().filter(|_| self.lifecycle == Lifecycle::Active).map(|at| {
+                now.mono_ms + at.millis_since(self.allocator().engine_time(self.time(now)))
+            });
         // A waiting request with nothing in flight met another thread's claim.
         let parked = (!self.parked.is_empty())
             .then_some(now.mono_ms + if self.in_flight.is_some() { 100 } else { 1 });
         let due = due.filter(|_| self.in_flight.is_none());
-        let engine_time = self.book().engine_time(self.time(now));
+        let engine_time = self.allocator().engine_time(self.time(now));
         let returned = self
-            .keeper
+            .state
             .next_return()
-            .filter(|_| self.state == State::Active && self.in_flight.is_none())
+            .filter(|_| self.lifecycle == Lifecycle::Active && self.in_flight.is_none())
             .map(|at| (now.mono_ms + at.millis_since(engine_time)).max(self.grace_until_ms));
         // A clock that is ahead is looked at now and then.
         let returned = returned.map(|at| if self.clock.ahead { now.mono_ms + 1_000 } else { at });
@@ -314,15 +317,15 @@ impl<T> Sequencer<T> {
         let round =
             round.map(|(at, due_ms)| (now.mono_ms + at.millis_since(engine_time)).min(due_ms));
         // A draw has its next piece of work.
-        let working = self.draw.is_some() && self.state == State::Active;
+        let working = self.draw.is_some() && self.lifecycle == Lifecycle::Active;
         let draw = (working && self.in_flight.is_none()).then_some(now.mono_ms);
         [flight, due, parked, returned, changes, round, draw].into_iter().flatten().min()
     }
 
     /// Takes no more requests, commits what is queued, then becomes idle.
     pub fn finish(&mut self, now: Now) {
-        if self.state == State::Active {
-            self.state = State::Finishing;
+        if self.lifecycle == Lifecycle::Active {
+            self.lifecycle = Lifecycle::Finishing;
             for parked in std::mem::take(&mut self.parked) {
                 self.answer_asked(&parked.what, parked.ticket, Outcome::Busy);
             }
@@ -338,15 +341,15 @@ impl<T> Sequencer<T> {
         } else {
             self.retire();
         }
-        self.pump(now);
+        self.send_next_block(now);
         self.idle_if_done();
     }
 
     /// Writes no new block: another engine may. The one in flight is brought to
     /// its end, since its grants may be durable.
     pub fn retire(&mut self) {
-        if self.state != State::Idle {
-            self.state = State::Retiring;
+        if self.lifecycle != Lifecycle::Idle {
+            self.lifecycle = Lifecycle::Retiring;
             self.drop_queue();
             if self.in_flight.as_ref().is_some_and(InFlight::is_unsent) {
                 self.drop_flight();
@@ -356,7 +359,7 @@ impl<T> Sequencer<T> {
     }
 
     pub(crate) fn enqueue(&mut self, waiting: Queued<Pending<Grant>, T>) {
-        if !matches!(self.state, State::Active | State::Finishing) {
+        if !matches!(self.lifecycle, Lifecycle::Active | Lifecycle::Finishing) {
             return;
         }
         if self.is_closed(waiting.what.opening) {
@@ -371,7 +374,7 @@ impl<T> Sequencer<T> {
     /// True if the opening has closed, or does with the block in flight, and gives
     /// nothing after that.
     pub(crate) fn is_closed(&self, ordinal: u32) -> bool {
-        let openings = self.keeper.book().openings();
+        let openings = self.state.allocator().openings();
         let closing = self.in_flight.as_ref().is_some_and(|flight| {
             flight
                 .block
@@ -392,8 +395,10 @@ impl<T> Sequencer<T> {
     }
 
     /// Decides again what waited, and sends the next block if none is in flight.
-    pub(crate) fn pump(&mut self, now: Now) {
-        if self.in_flight.is_some() || matches!(self.state, State::Retiring | State::Idle) {
+    pub(crate) fn send_next_block(&mut self, now: Now) {
+        if self.in_flight.is_some()
+            || matches!(self.lifecycle, Lifecycle::Retiring | Lifecycle::Idle)
+        {
             return;
         }
         if self.begin_generation(now) {
@@ -411,35 +416,35 @@ impl<T> Sequencer<T> {
         }
         self.answer_late();
         let time = self.clock.look(now);
-        let time = self.keeper.book().engine_time(time);
+        let time = self.state.allocator().engine_time(time);
         self.decide_parked(time, now);
-        let gathered = self.gather(time, now);
-        if gathered.entries.is_empty() {
+        let draft = self.build_block(time, now);
+        if draft.entries.is_empty() {
             // Actions that had nothing left to put on record; rounds that nobody
             // got anything in.
-            let durable = self.keeper.durable();
-            self.adjusted(gathered.adjusted, durable);
-            self.after_a_group(gathered.after, now);
+            let durable = self.state.durable();
+            self.adjusted(draft.adjusted, durable);
+            self.after_a_group(draft.after, now);
             self.idle_if_done();
         } else {
-            self.send(gathered, time, now);
+            self.send(draft, time, now);
         }
     }
 
     pub(crate) fn decide_parked(&mut self, time: Timestamp, now: Now) {
         for parked in std::mem::take(&mut self.parked) {
-            let decision = self.keeper.book().decide(&parked.what.ask(), time);
+            let decision = self.state.allocator().decide(&parked.what.ask(), time);
             let Queued { what: ask, ticket, since_ms } = parked;
             match decision {
                 Decision::Settled(settled) => {
                     self.answer_asked(&ask, ticket, Outcome::Settled(settled));
                 }
                 Decision::Granted(what) => self.enqueue(Queued { what, ticket, since_ms }),
-                Decision::Ballot(what) => self.enqueue_ballot(Queued { what, ticket, since_ms }),
-                Decision::Collect(ordinal) => {
-                    self.collect_one(ordinal, ask, ticket, (time, now));
+                Decision::EnterDraw(what) => self.enqueue_entry(Queued { what, ticket, since_ms }),
+                Decision::DeferToRound(ordinal) => {
+                    self.defer_one(ordinal, ask, ticket, (time, now));
                 }
-                Decision::Enter(what) if self.entering.len() < ENTRIES_A_BLOCK => {
+                Decision::JoinWaitlist(what) if self.entering.len() < ENTRIES_A_BLOCK => {
                     // Somebody of the party may be entering by another request.
                     let person =
                         |who| self.entering.iter().any(|e| e.what.applicants.contains(who));
@@ -449,7 +454,7 @@ impl<T> Sequencer<T> {
                         self.entering.push_back(Queued { what, ticket, since_ms });
                     }
                 }
-                Decision::Enter(_) | Decision::Wait => {
+                Decision::JoinWaitlist(_) | Decision::Retry => {
                     self.parked.push(Queued { what: ask, ticket, since_ms });
                 }
             }
@@ -462,13 +467,13 @@ impl<T> Sequencer<T> {
         let seq = flight.expected_last + 1;
         let drawn = self.drawn(&flight.block.entries);
         self.committed_ms = now.mono_ms;
-        let (changes, durable) = match self.keeper.commit(seq, flight.block, flight.hash) {
+        let (changes, durable) = match self.state.commit(seq, flight.block, flight.hash) {
             Ok(committed) => committed,
             Err(damage) => return self.stop(StopReason::Damaged(damage)),
         };
         self.count(&changes);
-        if self.state == State::Candidate && self.keeper.chain().epoch == self.epoch {
-            self.state = State::Active;
+        if self.lifecycle == Lifecycle::Candidate && self.state.chain().epoch == self.epoch {
+            self.lifecycle = Lifecycle::Active;
             self.effects.push(Effect::Active(durable.position()));
         }
         self.generation_begun(durable);
@@ -476,12 +481,12 @@ impl<T> Sequencer<T> {
         let told: Vec<_> = flight
             .told
             .into_iter()
-            .map(|(ticket, id, told)| self.tell(ticket, id, told, durable))
+            .map(|(ticket, id, told)| self.change_answer(ticket, id, told, durable))
             .collect();
         self.adjusted(flight.adjusted, durable);
         self.after_a_group(flight.after, now);
         // The next block leaves before this one's answers are written.
-        self.pump(now);
+        self.send_next_block(now);
         self.effects.extend(told);
         if !flight.tickets.is_empty() {
             let granted = changes.into_iter().filter_map(|change| match change {
@@ -497,7 +502,7 @@ impl<T> Sequencer<T> {
         self.idle_if_done();
     }
 
-    pub(crate) fn tell(
+    pub(crate) fn change_answer(
         &self,
         ticket: T,
         request_id: Box<str>,
@@ -506,10 +511,10 @@ impl<T> Sequencer<T> {
     ) -> Effect<T> {
         let outcome = match told {
             ChangeReply::Booking(id) => {
-                self.keeper.found(&id).map(|found| Outcome::Changed(found, durable))
+                self.state.found(&id).map(|found| Outcome::Changed(found, durable))
             }
             ChangeReply::Entry(id) => {
-                let entered = self.keeper.book().entry(&id);
+                let entered = self.state.allocator().entry(&id);
                 entered.map(|entered| Outcome::Entered(entered, durable))
             }
             ChangeReply::Refused(refusal) => {
@@ -525,9 +530,13 @@ impl<T> Sequencer<T> {
     /// that close is durable.
     pub(crate) fn answer_late(&mut self) {
         for Queued { what, ticket, .. } in std::mem::take(&mut self.late) {
-            let refusal =
-                Refusal { reason: Reason::Closed, detail: None, retry_after_ms: None, about: None };
-            let outcome = Outcome::Settled(Settled::Refused(refusal, self.keeper.durable()));
+            let refusal = Rejection {
+                reason: Reason::Closed,
+                detail: None,
+                retry_after_ms: None,
+                about: None,
+            };
+            let outcome = Outcome::Settled(Settled::Refused(refusal, self.state.durable()));
             self.effects.push(Effect::Answer { ticket, request_id: Some(what), outcome });
         }
     }
@@ -536,30 +545,30 @@ impl<T> Sequencer<T> {
     /// round have somebody who waits.
     pub(crate) fn drawn(&self, entries: &[Entry]) -> HashSet<BookingId> {
         let mut drawn = in_groups(entries);
-        drawn.retain(|receipt| self.keeper.book().entry(receipt).is_some());
+        drawn.retain(|receipt| self.state.allocator().entry(receipt).is_some());
         drawn
     }
 
     /// Ends for good; what was not durable is given back unanswered.
     pub(crate) fn stop(&mut self, why: StopReason) {
-        self.state = State::Idle;
+        self.lifecycle = Lifecycle::Idle;
         self.drop_pending();
         self.effects.push(Effect::Idle(why));
     }
 
     pub(crate) fn idle_if_done(&mut self) {
-        let done = match self.state {
-            State::Finishing => {
+        let done = match self.lifecycle {
+            Lifecycle::Finishing => {
                 self.queue.is_empty()
                     && self.ballots.is_empty()
                     && self.changes.is_empty()
-                    && self.keeper.chain().is_open()
+                    && self.state.chain().is_open()
             }
-            State::Retiring => true,
+            Lifecycle::Retiring => true,
             _ => false,
         };
         if done && self.in_flight.is_none() {
-            self.state = State::Idle;
+            self.lifecycle = Lifecycle::Idle;
             self.effects.push(Effect::Idle(StopReason::Finished));
         }
     }
@@ -571,9 +580,9 @@ impl<T> Sequencer<T> {
 
     pub(crate) fn drop_flight(&mut self) {
         if let Some(flight) = self.in_flight.take() {
-            flight.block.entries.iter().for_each(|entry| self.keeper.abandon(entry));
+            flight.block.entries.iter().for_each(|entry| self.state.abandon(entry));
         }
-        self.keeper.end_block();
+        self.state.end_block();
     }
 
     pub(crate) fn drop_queue(&mut self) {

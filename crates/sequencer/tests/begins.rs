@@ -20,9 +20,9 @@ fn genesis() -> Bytes {
     genesis_block(LEDGER, Timestamp::from_millis(1)).seal().bytes.into()
 }
 
-fn take_over(keeper: StateMachine, writer: u8) -> Sequencer<u64> {
+fn take_over(state: StateMachine, writer: u8) -> Sequencer<u64> {
     let writer = WriterNonce([writer; 16]);
-    Sequencer::take_over(keeper, writer, testkit::take_over(), Box::new(|| 7), NEXT, NOW)
+    Sequencer::take_over(state, writer, testkit::take_over(), Box::new(|| 7), NEXT, NOW)
 }
 
 /// Stores every block at once, in this stream; those of the second generation, and why
@@ -59,9 +59,9 @@ fn run(
 /// some parts of the state. From there it must not go on to write.
 #[test]
 fn a_part_of_the_state_begins_nothing() {
-    let mut keeper = StateMachine::new();
-    keeper.fold(1, &genesis()).unwrap();
-    let mut first = take_over(keeper, 1);
+    let mut state = StateMachine::new();
+    state.fold(1, &genesis()).unwrap();
+    let mut first = take_over(state, 1);
     let mut stream = BTreeMap::from([(1, genesis())]);
     run(&mut first, &mut stream);
     first.record_openings(vec![opening(&[9])], NOW);
@@ -70,19 +70,19 @@ fn a_part_of_the_state_begins_nothing() {
     let (begin, _) = run(&mut first, &mut stream);
     assert!(begin.len() > 2, "{} parts", begin.len());
     for read in 1..begin.len() {
-        let mut keeper = StateMachine::beginning_with(2);
+        let mut state = StateMachine::beginning_with(2);
         for (seq, bytes) in (FIRST..).zip(&begin[..read]) {
-            keeper.fold(seq, bytes).unwrap();
+            state.fold(seq, bytes).unwrap();
         }
-        let (written, end) = run(&mut take_over(keeper, 2), &mut stream.clone());
+        let (written, end) = run(&mut take_over(state, 2), &mut stream.clone());
         assert!(matches!(end, Some(StopReason::Damaged(_))), "{end:?}");
         assert_eq!(written.len(), 0, "after {read} of {} parts", begin.len());
     }
-    let mut keeper = StateMachine::beginning_with(2);
+    let mut state = StateMachine::beginning_with(2);
     for (seq, bytes) in (FIRST..).zip(&begin) {
-        keeper.fold(seq, bytes).unwrap();
+        state.fold(seq, bytes).unwrap();
     }
-    let mut second = take_over(keeper, 2);
+    let mut second = take_over(state, 2);
     assert_eq!(run(&mut second, &mut stream).0.len(), 1, "its take-over");
     assert!(second.is_active());
 }

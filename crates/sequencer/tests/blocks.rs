@@ -81,7 +81,7 @@ fn a_thousand_actions_at_once_do_not_outgrow_a_block() {
         let act = AdminOp::Quota { slot: i % (OFFICES * SESSIONS * DAYS), quota: 3 };
         let (operator, reason) = ("o".repeat(64), "r".repeat(256));
         let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
-        bench.sequencer.admin(action, u64::from(i), bench.now);
+        bench.sequencer.submit_admin(action, u64::from(i), bench.now);
     }
     bench.run();
     assert!(bench.largest <= MAX_BLOCK_BYTES, "a block of {} bytes", bench.largest);
@@ -101,7 +101,7 @@ fn grants_do_not_keep_an_action_waiting() {
         act: AdminOp::Quota { slot, quota },
         dry_run: false,
     };
-    bench.sequencer.admin(quota(0, 30_000), 0, bench.now);
+    bench.sequencer.submit_admin(quota(0, 30_000), 0, bench.now);
     bench.run();
     bench.told.clear();
     let here = [Choice {
@@ -117,7 +117,7 @@ fn grants_do_not_keep_an_action_waiting() {
     let halt = AdminOp::Halt { slots: vec![0], halted: true, bookings };
     let (operator, reason) = ("o".into(), "r".into());
     let halt = AdminCommand { opening: 0, operator, reason, act: halt, dry_run: false };
-    bench.sequencer.admin(halt, 1_000_000, bench.now);
+    bench.sequencer.submit_admin(halt, 1_000_000, bench.now);
     bench.run();
     let granted = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Granted(..))).count();
     let busy = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Busy)).count();
@@ -139,10 +139,10 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
     ask(&mut bench, 1, &[day], false);
     bench.run();
     bench.told.clear();
-    let before = bench.sequencer.keeper().chain().clone();
+    let before = bench.sequencer.state().chain().clone();
     let mut would = |act| {
         let (operator, reason) = ("o".into(), "r".into());
-        bench.sequencer.admin(
+        bench.sequencer.submit_admin(
             AdminCommand { opening: 0, operator, reason, act, dry_run: true },
             9,
             bench.now,
@@ -164,5 +164,5 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
     assert_eq!(would(AdminOp::Quota { slot: 0, quota: 0 }), (1, 0, 0));
     assert_eq!(would(AdminOp::Reserve { slot: 0, places: 1 }), (0, 0, 0));
     assert_eq!(would(AdminOp::ClosesAt { closes_at: Timestamp::from_millis(1) }), (0, 0, 0));
-    assert_eq!(*bench.sequencer.keeper().chain(), before, "a block was written");
+    assert_eq!(*bench.sequencer.state().chain(), before, "a block was written");
 }

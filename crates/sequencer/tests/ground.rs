@@ -1,5 +1,5 @@
 //! What the sequencer makes of a ledger that is not as it left it: void and foreign
-//! messages in its block's place, outcomes of another term, blocks that are gone or
+//! messages in its block's place, outcomes of another epoch, blocks that are gone or
 //! rewritten; and who waits for how long where nothing comes back.
 //!
 //! Seen to fail: a place that is not passed over, or passed over without a look at
@@ -56,12 +56,12 @@ fn ask(bench: &mut SequencerHarness, who: u64) {
     let choices = [Choice { office: Text::from("o"), date: None, session: None }];
     bench.ask(who, &request(&name, &applicants, &choices));
     // As every group of requests is handed on.
-    bench.sequencer.decided([], [], bench.now);
+    bench.sequencer.submit_grants([], [], bench.now);
 }
 
 /// Free places, and durably free ones.
 fn free(bench: &SequencerHarness) -> (i32, i32) {
-    let openings = bench.sequencer.book().openings();
+    let openings = bench.sequencer.allocator().openings();
     let opening = openings.first().unwrap();
     (opening.free(0), opening.durably_free(0))
 }
@@ -69,7 +69,7 @@ fn free(bench: &SequencerHarness) -> (i32, i32) {
 /// The next block of another writer, of its epoch.
 fn of_another(bench: &SequencerHarness, epoch: u64, entries: Vec<Entry>) -> Block {
     let writer = WriterNonce([9; 16]);
-    Block { epoch, writer, ..next_block(bench.sequencer.keeper().chain(), entries) }
+    Block { epoch, writer, ..next_block(bench.sequencer.state().chain(), entries) }
 }
 
 /// A deposed writer's block stands where the next one was to go.
@@ -82,9 +82,9 @@ fn a_void_block_in_its_place_is_passed_over() {
     bench.run();
     assert!(bench.is_granted(1) && bench.end.is_none());
     assert_eq!((bench.stream.len(), bench.foreign), (OPEN + 2, 0));
-    let keeper = bench.replayed();
-    assert_eq!(keeper.chain(), bench.sequencer.keeper().chain());
-    assert_eq!(keeper.state_hash(), bench.sequencer.keeper().state_hash());
+    let state = bench.replayed();
+    assert_eq!(state.chain(), bench.sequencer.state().chain());
+    assert_eq!(state.state_hash(), bench.sequencer.state().state_hash());
 }
 
 /// So do messages that no writer wrote: no block, copies, blocks of another ledger and
@@ -104,7 +104,7 @@ fn foreign_messages_in_its_place_are_passed_over_and_told_of() {
     // A candidate goes behind them as well.
     bench.stream.push("{}".into());
     let mut second = on(bench.stream.clone(), 2);
-    assert!(second.sequencer.keeper().chain().doubt.is_some());
+    assert!(second.sequencer.state().chain().doubt.is_some());
     second.stream.push("{}".into());
     second.run();
     assert!(second.sequencer.is_active());
@@ -124,7 +124,7 @@ fn whoever_took_over_properly_deposes() {
     assert_eq!(free(&bench), (QUOTA.into(), QUOTA.into()));
 }
 
-/// What an earlier term left under way reaches a later one of the same engine, with
+/// What an earlier epoch left under way reaches a later one of the same engine, with
 /// the outcomes of its own attempts: none of them counts.
 #[test]
 fn outcomes_of_another_term_do_not_count() {
@@ -136,8 +136,8 @@ fn outcomes_of_another_term_do_not_count() {
         panic!("no append")
     };
     bench.sequencer.retire();
-    let keeper = bench.sequencer.into_keeper();
-    let mut second = of(keeper, bench.stream, 2, bench.now);
+    let state = bench.sequencer.into_state();
+    let mut second = of(state, bench.stream, 2, bench.now);
     let mut attempts = Vec::new();
     // The take-over, and what comes after it: as many attempts as the first had.
     for _ in 0..8 {
@@ -264,12 +264,12 @@ fn nobody_takes_over_a_ledger_that_does_not_hold_its_last_block() {
     let mut bench = bench(Order::FirstCome);
     ask(&mut bench, 1);
     bench.run();
-    let keeper = bench.replayed();
+    let state = bench.replayed();
     let mut shorter = bench.stream.clone();
     shorter.pop();
     let mut other = on(shorter.clone(), 2);
     other.run();
-    let mut standby = of(keeper, other.stream.clone(), 3, bench.now);
+    let mut standby = of(state, other.stream.clone(), 3, bench.now);
     standby.run();
     assert!(
         matches!(standby.end, Some(StopReason::Lost(Lost::Rewritten { .. }))),
@@ -306,15 +306,15 @@ fn the_last_block_is_not_read_back_while_blocks_follow_each_other() {
         _ => None,
     });
     let ask = cancel(booking.unwrap(), 0);
-    bench.sequencer.changes([(ask, 100)], bench.now);
+    bench.sequencer.submit_changes([(ask, 100)], bench.now);
     bench.run();
     assert_eq!(bench.reads, before + 1);
     assert!(matches!(bench.told.last(), Some((100, Outcome::Changed(..)))));
 }
 
 fn cancel(booking: BookingId, who: u64) -> ChangeRequest {
-    let deed = ChangeKind::Cancel { applicant: person(who) };
-    ChangeRequest { request_id: "x".into(), target: Some(booking), deed }
+    let kind = ChangeKind::Cancel { applicant: person(who) };
+    ChangeRequest { request_id: "x".into(), target: Some(booking), kind }
 }
 
 fn quota(slot: u32) -> AdminCommand {
@@ -336,15 +336,15 @@ fn nobody_waits_for_ever_behind_a_stuck_block() {
     ask(&mut bench, 0);
     bench.run();
     let booking = bench.replayed();
-    let found = booking.book().find(&person(0), "w").unwrap().0.unwrap();
+    let found = booking.allocator().find(&person(0), "w").unwrap().0.unwrap();
     bench.is_silent = true;
     ask(&mut bench, 1);
     bench.run();
     ask(&mut bench, 2);
     // Waits for the claim of the first of them.
     ask(&mut bench, 1);
-    bench.sequencer.changes([(cancel(found.booking.id, 0), 50)], bench.now);
-    bench.sequencer.admin(quota(0), 60, bench.now);
+    bench.sequencer.submit_changes([(cancel(found.booking.id, 0), 50)], bench.now);
+    bench.sequencer.submit_admin(quota(0), 60, bench.now);
     bench.wait(MAX_PARKED_MS - TICK_MS);
     assert!(bench.busy().is_empty());
     bench.wait(2 * TICK_MS);
@@ -364,7 +364,7 @@ fn nobody_waits_for_ever_behind_a_stuck_block() {
     ask(&mut bench, 2);
     bench.run();
     assert!(bench.is_granted(2));
-    assert_eq!(bench.replayed().state_hash(), bench.sequencer.keeper().state_hash());
+    assert_eq!(bench.replayed().state_hash(), bench.sequencer.state().state_hash());
 }
 
 /// In rounds, and where people enter a draw, it is the same.
@@ -430,8 +430,8 @@ fn what_is_dropped_on_the_way_is_given_back() {
         bench.run();
         // In flight: not known yet.
         assert_eq!(free(&bench).1, full.1);
-        let keeper = bench.sequencer.into_keeper();
-        let mut again = of(keeper, bench.stream, 2, bench.now);
+        let state = bench.sequencer.into_state();
+        let mut again = of(state, bench.stream, 2, bench.now);
         again.run();
         assert_eq!(free(&again), full, "{order:?}");
         for who in [1, 2] {
@@ -453,14 +453,14 @@ fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
     let effects = bench.sequencer.effects();
     let Some(Effect::Append { bytes, .. }) = effects.into_iter().next() else { panic!("no seal") };
     bench.stream.push(bytes);
-    let keeper = bench.replayed();
-    assert!(keeper.chain().is_sealed());
+    let state = bench.replayed();
+    assert!(state.chain().is_sealed());
     let next = Continuation { first: Some(FIRST), ..Continuation::default() };
     let writer = WriterNonce([2; 16]);
     let random = Box::new(|| 7);
     let now = bench.now;
     let mut second: Sequencer<u64> =
-        Sequencer::take_over(keeper, writer, take_over(), random, next, now);
+        Sequencer::take_over(state, writer, take_over(), random, next, now);
     let mut stored: Vec<Bytes> = Vec::new();
     let late = Now { wall: now.wall.plus_millis(20 * 60_000), mono_ms: now.mono_ms + 10 };
     while !second.is_active() {
@@ -528,11 +528,11 @@ fn a_generation_begins_behind_foreign_messages() {
     }
     assert!(!bench.sequencer.is_rolling());
     assert_eq!(bench.foreign, 1, "the copy is of the generation that is over, and void");
-    let mut keeper = bench.replayed();
+    let mut state = bench.replayed();
     assert_eq!(bench.stream.len(), first.len() + 1, "the seal");
     for (seq, bytes) in (FIRST..).zip(&second) {
-        let folded = keeper.fold(seq, bytes).unwrap();
+        let folded = state.fold(seq, bytes).unwrap();
         assert_eq!(matches!(folded, Folded::Applied(_)), seq > FIRST + 1);
     }
-    assert_eq!(keeper.chain(), bench.sequencer.keeper().chain());
+    assert_eq!(state.chain(), bench.sequencer.state().chain());
 }

@@ -31,7 +31,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 8] = [
         Self::Plain,
         Self::Foreign,
@@ -43,7 +42,6 @@ impl Kind {
         Self::Retiring,
     ];
 
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -122,7 +120,6 @@ impl Mutant {
     ];
 }
 
-/// Which world.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
     /// The order of its opening.

@@ -1,4 +1,4 @@
-//! The engine's state machine under simulated time, broker and faults.
+//! The engine's pure cores under simulated time, broker and faults.
 //!
 //! One seed makes one run: engines, clients, a stream with expected-last-sequence
 //! fencing, and a network that delays, loses and repeats. The code that decides
@@ -22,4 +22,4 @@ mod world;
 
 pub use kind::{Kind, Mutant, ORDERS, Setup};
 pub use streams::{Message, Streams};
-pub use world::{Attempt, Heard, Run, Told, Wish, run};
+pub use world::{Attempt, ClientAnswer, HeardAnswer, Intent, Run, run};

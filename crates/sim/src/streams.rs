@@ -24,11 +24,8 @@ pub struct Streams {
 /// A message, and where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Its stream's generation.
     pub generation: u32,
-    /// Its sequence.
     pub seq: u64,
-    /// What it says.
     pub bytes: &'a Bytes,
 }
 
@@ -132,13 +129,13 @@ impl Streams {
         (1..=self.newest()).rev().find(|n| self.is_begun(*n)).unwrap_or(1)
     }
 
-    /// Folds what comes after what a keeper has read, but for the last messages of a
+    /// Folds what comes after what a state machine has read, but for the last messages of a
     /// stream that a node which lags does not show.
-    pub(crate) fn follow(&self, keeper: &mut StateMachine, lag: u64) -> Result<(), FoldError> {
-        // A generation's first messages change nothing of where the keeper stands.
+    pub(crate) fn follow(&self, state: &mut StateMachine, lag: u64) -> Result<(), FoldError> {
+        // A generation's first messages change nothing of where the state machine stands.
         let mut skipped = 0;
         loop {
-            let chain = keeper.chain();
+            let chain = state.chain();
             let (generation, seq) = if chain.ledger.is_none() {
                 (chain.generation, self.first(chain.generation))
             } else if chain.is_sealed() {
@@ -154,10 +151,10 @@ impl Streams {
                 let what = "nothing stands there, and something behind it".to_owned();
                 return Err(Damage { seq, what }.into());
             };
-            let before = keeper.chain().seq;
-            match keeper.fold(seq, bytes)? {
+            let before = state.chain().seq;
+            match state.fold(seq, bytes)? {
                 Folded::Applied(_) => skipped = 0,
-                _ if keeper.chain().seq == before => skipped += 1,
+                _ if state.chain().seq == before => skipped += 1,
                 _ => {}
             }
         }

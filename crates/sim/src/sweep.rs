@@ -10,7 +10,7 @@ use giliran_sequencer::Branch;
 use giliran_wire::ledger::Order;
 
 use crate::kind::{Kind, ORDERS, Setup};
-use crate::world::{Run, Told, run};
+use crate::world::{ClientAnswer, Run, run};
 use crate::{Mutant, oracle};
 
 /// Worlds that a thread runs between two words.
@@ -19,11 +19,9 @@ const BATCH: usize = 10;
 /// What a number of worlds were like.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Worlds.
     pub worlds: u64,
     /// Answers, by what they said.
     pub told: BTreeMap<&'static str, u64>,
-    /// Faults, by name.
     pub faults: BTreeMap<&'static str, u64>,
     /// Rare branches of the sequencer.
     pub branches: BTreeMap<Branch, u64>,
@@ -34,15 +32,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a run.
     pub fn count(&mut self, run: &Run) {
         self.worlds += 1;
         for heard in run.attempts.iter().flat_map(|attempt| &attempt.told) {
             let what = match &heard.told {
-                Told::Granted { .. } => "granted",
-                Told::Refused { reason, .. } => reason.name(),
-                Told::Entered { .. } => "entered",
-                Told::Busy => "busy",
+                ClientAnswer::Granted { .. } => "granted",
+                ClientAnswer::Refused { reason, .. } => reason.name(),
+                ClientAnswer::Entered { .. } => "entered",
+                ClientAnswer::Busy => "busy",
             };
             *self.told.entry(what).or_default() += 1;
         }
@@ -78,13 +75,10 @@ impl Tally {
 /// A world that broke a promise.
 #[derive(Debug)]
 pub struct Broken {
-    /// Its seed.
     pub seed: u64,
-    /// Its world.
     pub setup: Setup,
     /// What it did wrong.
     pub wrong: Vec<String>,
-    /// Its faults.
     pub faults: Vec<&'static str>,
 }
 

@@ -42,11 +42,11 @@ fn booking(bench: &SequencerHarness, who: u64) -> BookingId {
     granted.unwrap()
 }
 
-fn change(bench: &mut SequencerHarness, who: u64, deed: ChangeKind) {
+fn change(bench: &mut SequencerHarness, who: u64, kind: ChangeKind) {
     let target = Some(booking(bench, who));
     let ticket = 1_000 + bench.told.len() as u64;
-    let asked = ChangeRequest { request_id: format!("c{ticket}").into(), target, deed };
-    bench.input(|sequencer, now| sequencer.changes([(asked, ticket)], now));
+    let asked = ChangeRequest { request_id: format!("c{ticket}").into(), target, kind };
+    bench.input(|sequencer, now| sequencer.submit_changes([(asked, ticket)], now));
     bench.run();
     let told = bench.told.last();
     assert!(matches!(told, Some((to, Outcome::Changed(..))) if *to == ticket), "{told:?}");
@@ -55,7 +55,7 @@ fn change(bench: &mut SequencerHarness, who: u64, deed: ChangeKind) {
 fn act(bench: &mut SequencerHarness, act: AdminOp) {
     let (operator, reason) = ("siti".into(), "flood".into());
     let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
-    bench.input(|sequencer, now| sequencer.admin(action, 900, now));
+    bench.input(|sequencer, now| sequencer.submit_admin(action, 900, now));
     bench.run();
     let told = bench.told.last();
     assert!(matches!(told, Some((900, Outcome::Adjusted(..)))), "{told:?}");

@@ -158,7 +158,7 @@ impl LedgerBuilder {
 #[derive(Debug)]
 pub struct LiveLedger {
     /// The writer's state.
-    pub keeper: StateMachine,
+    pub state: StateMachine,
     /// Every block; the first has sequence 1.
     pub blocks: Vec<Vec<u8>>,
 }
@@ -172,7 +172,7 @@ impl LiveLedger {
         let opened = (0..openings.len() as u32).map(|opening| Entry::Opened { opening });
         let opened = opened.collect();
         let builder = LedgerBuilder::with(openings, Self::NOW);
-        let mut ledger = Self { keeper: builder.folded(), blocks: builder.blocks };
+        let mut ledger = Self { state: builder.folded(), blocks: builder.blocks };
         ledger.append(opened);
         ledger
     }
@@ -183,10 +183,10 @@ impl LiveLedger {
     ///
     /// Where it is not what was decided.
     pub fn append(&mut self, entries: Vec<Entry>) -> (Vec<StateChange>, Durable) {
-        let block = next_block(self.keeper.chain(), entries);
+        let block = next_block(self.state.chain(), entries);
         let sealed = block.seal();
         self.blocks.push(sealed.bytes);
-        self.keeper.commit(self.blocks.len() as u64, block, sealed.hash).unwrap()
+        self.state.commit(self.blocks.len() as u64, block, sealed.hash).unwrap()
     }
 
     /// A second state that has read it all.

@@ -213,15 +213,15 @@ impl SequencerHarness {
     /// Where somebody enters a waiting list without having asked to wait.
     pub fn ask(&mut self, ticket: u64, request: &BookingRequest<'_>) -> bool {
         let now = self.now;
-        match self.sequencer.book().decide(request, now.wall) {
-            Decision::Granted(grant) => self.sequencer.decided([(grant, ticket)], [], now),
-            Decision::Ballot(entry) => self.sequencer.ballots([(entry, ticket)], now),
-            Decision::Collect(opening) => {
-                self.sequencer.collect([(opening, request.to_owned(), ticket)], now);
+        match self.sequencer.allocator().decide(request, now.wall) {
+            Decision::Granted(grant) => self.sequencer.submit_grants([(grant, ticket)], [], now),
+            Decision::EnterDraw(entry) => self.sequencer.submit_entries([(entry, ticket)], now),
+            Decision::DeferToRound(opening) => {
+                self.sequencer.defer_to_round([(opening, request.to_owned(), ticket)], now);
             }
-            Decision::Enter(_) if !request.wait => panic!("nobody waits"),
-            Decision::Enter(_) | Decision::Wait => {
-                self.sequencer.decided([], [(request.to_owned(), ticket)], now);
+            Decision::JoinWaitlist(_) if !request.wait => panic!("nobody waits"),
+            Decision::JoinWaitlist(_) | Decision::Retry => {
+                self.sequencer.submit_grants([], [(request.to_owned(), ticket)], now);
             }
             Decision::Settled(settled) => {
                 self.told.push((ticket, Outcome::Settled(settled)));

@@ -21,9 +21,7 @@ pub const FORMAT: &str = "giliran-draw/1";
 pub struct Extract {
     /// [`FORMAT`].
     pub format: String,
-    /// The ledger's id.
     pub ledger: String,
-    /// The opening's id.
     pub opening: String,
     /// Its ordinal in the ledger.
     pub ordinal: u32,
@@ -34,7 +32,6 @@ pub struct Extract {
     pub beacon: Option<Beacon>,
     /// The root, put on record at the close.
     pub root: String,
-    /// The operator's seed.
     pub seed: String,
     /// Places of every slot before the draw.
     pub slots: Vec<SlotPlaces>,
@@ -45,7 +42,6 @@ pub struct Extract {
     pub ballots: Vec<Ballot>,
 }
 
-/// A public value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Beacon {
@@ -55,21 +51,15 @@ pub struct Beacon {
     pub value: String,
 }
 
-/// A slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotPlaces {
-    /// The office's id.
     pub office: String,
-    /// The day.
     pub date: String,
-    /// The session's id.
     pub session: String,
-    /// Its places.
     pub places: u32,
 }
 
-/// An entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ballot {
@@ -115,13 +105,10 @@ impl fmt::Display for Problem {
 /// What a draw came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// Entries.
     pub entries: usize,
     /// Entries that got places.
     pub drawn: usize,
-    /// Places given.
     pub given: u64,
-    /// Places there were.
     pub places: u64,
 }
 
@@ -160,7 +147,6 @@ pub fn round_rank(seed: &[u8; 32], number: u64, who: &giliran_wire::Pseudonym) -
     *hasher.finalize().as_bytes()
 }
 
-/// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -200,7 +186,6 @@ struct Read<'a> {
     ballot: &'a Ballot,
 }
 
-/// An entry's leaf.
 pub(crate) fn leaf(number: &[u8; 10], holder: &[u8; 32], places: u16, slots: &[u32]) -> [u8; 32] {
     let slots: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
     hash("leaf", &[number, holder, &places.to_le_bytes(), &slots])

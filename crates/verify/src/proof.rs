@@ -16,9 +16,7 @@ pub const FORMAT: &str = "giliran-proof/1";
 pub struct Proof {
     /// [`FORMAT`].
     pub format: String,
-    /// The ledger's id.
     pub ledger: String,
-    /// The opening's id.
     pub opening: String,
     /// Its ordinal in the ledger.
     pub ordinal: u32,
@@ -34,7 +32,6 @@ pub struct Proof {
     pub entries: u64,
     /// Which of them this is, by number, from 0 on.
     pub index: u64,
-    /// The entry.
     pub ballot: Entry,
     /// The hashes beside its way, from below.
     pub path: Vec<String>,

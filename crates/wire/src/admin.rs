@@ -23,19 +23,19 @@ pub const MAX_LISTED: usize = 1_500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Quota<'a> {
-    /// Who.
+    /// Who orders it, 1 to 64 bytes; kept for good.
     #[serde(borrow)]
     pub operator: Text<'a>,
-    /// Why.
+    /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
-    /// The opening's id.
+    /// Id of the opening, 1 to 40 characters.
     #[serde(borrow)]
     pub opening: Text<'a>,
-    /// The office's id.
+    /// Id of the office, 1 to 40 of `a-z 0-9 -`.
     #[serde(borrow)]
     pub office: Text<'a>,
-    /// The day.
+    /// Date of the slots in the opening's time zone.
     pub date: Date,
     /// The session; none: `all`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -55,19 +55,19 @@ pub struct Quota<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Reserve<'a> {
-    /// Who.
+    /// Who orders it, 1 to 64 bytes; kept for good.
     #[serde(borrow)]
     pub operator: Text<'a>,
-    /// Why.
+    /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
-    /// The opening's id.
+    /// Id of the opening, 1 to 40 characters.
     #[serde(borrow)]
     pub opening: Text<'a>,
-    /// The office's id.
+    /// Id of the office, 1 to 40 of `a-z 0-9 -`.
     #[serde(borrow)]
     pub office: Text<'a>,
-    /// The day.
+    /// Date of the slots in the opening's time zone.
     pub date: Date,
     /// The session; none: `all`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -121,19 +121,19 @@ fn keep_where_null<'de, D: serde::Deserializer<'de>>(
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Halt<'a> {
-    /// Who.
+    /// Who orders it, 1 to 64 bytes; kept for good.
     #[serde(borrow)]
     pub operator: Text<'a>,
-    /// Why.
+    /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
-    /// The opening's id.
+    /// Id of the opening, 1 to 40 characters.
     #[serde(borrow)]
     pub opening: Text<'a>,
-    /// The office's id.
+    /// Id of the office, 1 to 40 of `a-z 0-9 -`.
     #[serde(borrow)]
     pub office: Text<'a>,
-    /// The day.
+    /// Date of the slots in the opening's time zone.
     pub date: Date,
     /// The session; none: every one of that day.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -156,13 +156,13 @@ pub struct Halt<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct ClosesAt<'a> {
-    /// Who.
+    /// Who orders it, 1 to 64 bytes; kept for good.
     #[serde(borrow)]
     pub operator: Text<'a>,
-    /// Why.
+    /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
-    /// The opening's id.
+    /// Id of the opening, 1 to 40 characters.
     #[serde(borrow)]
     pub opening: Text<'a>,
     /// From here on; one that has passed ends it at once.
@@ -183,13 +183,13 @@ const MAX_SIGNATURE_DIGITS: usize = 192;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Beacon<'a> {
-    /// Who.
+    /// Who orders it, 1 to 64 bytes; kept for good.
     #[serde(borrow)]
     pub operator: Text<'a>,
-    /// Why.
+    /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
-    /// The opening's id.
+    /// Id of the opening, 1 to 40 characters.
     #[serde(borrow)]
     pub opening: Text<'a>,
     /// The round's signature, in hexadecimal digits.
@@ -213,10 +213,10 @@ impl Beacon<'_> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Roll<'a> {
-    /// Who.
+    /// Who orders it, 1 to 64 bytes; kept for good.
     #[serde(borrow)]
     pub operator: Text<'a>,
-    /// Why.
+    /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
 }

@@ -22,16 +22,16 @@ pub struct Answer<'a> {
 pub enum Verdict<'a> {
     /// There is a booking; here it is as it stands.
     Granted {
-        /// The booking.
+        /// The booking as it is at `as_of`.
         booking: Booking<'a>,
         /// The ledger position this was true at.
         as_of: Position,
     },
-    /// Refused.
+    /// The request got no place; the reason says whether that is final.
     Rejected(Rejection<'a>),
     /// Entered into a draw; in answer to a `cancel`: withdrawn from it.
     Entered {
-        /// The opening's id.
+        /// Id of the opening, unique in the ledger.
         opening: Text<'a>,
         /// The receipt: the booking's id, if it wins.
         receipt: BookingId,
@@ -40,10 +40,10 @@ pub enum Verdict<'a> {
     },
 }
 
-/// A refusal.
+/// Why a request got no place, and when to ask again.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct Rejection<'a> {
-    /// Why.
+    /// The reason, by number in binary, by name in JSON.
     pub reason: Reason,
     /// For the client's developer: what, where, what would be right.
     pub detail: Option<Text<'a>>,
@@ -61,7 +61,7 @@ impl<'a> Rejection<'a> {
         Self { reason, detail: None, retry_after_ms: None, now: None, as_of: None }
     }
 
-    /// Adds the detail.
+    /// Adds a sentence for people; never a value that a client sent.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Text<'a>>) -> Self {
         self.detail = Some(detail.into());
@@ -128,7 +128,7 @@ reasons! {
     Conflict = 10 "conflict",
     /// No choice has room for the whole party.
     SoldOut = 11 "sold_out",
-    /// `expires_at` has passed.
+    /// Its `expires_at` is over; it was not decided.
     Expired = 12 "expired",
     /// No such booking, or not this applicant's.
     NotFound = 13 "not_found",
@@ -204,9 +204,9 @@ impl<'de, C> BorrowDecode<'de, C> for Reason {
 pub enum Status {
     /// Waits for its confirmation until `hold_expires_at`.
     Held,
-    /// Firm.
+    /// Confirmed, or granted where no hold is asked for.
     Confirmed,
-    /// Given back.
+    /// Given back by applicants or by the authority.
     Cancelled,
     /// Its hold ran out.
     Expired,
@@ -232,21 +232,21 @@ impl Status {
 /// A booking as clients and consumers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Booking<'a> {
-    /// Its id.
+    /// Unique in the ledger.
     pub id: BookingId,
     /// Counts its changes, from 1.
     pub version: u32,
-    /// Where it stands.
+    /// Held, confirmed or ended.
     pub status: Status,
-    /// The opening's id.
+    /// Id of the opening, unique in the ledger.
     #[serde(borrow)]
     pub opening: Text<'a>,
-    /// The office's id.
+    /// Id of the office, unique in the opening.
     #[serde(borrow)]
     pub office: Text<'a>,
-    /// The day.
+    /// Date of the slot in the opening's time zone.
     pub date: Date,
-    /// The session's id.
+    /// Id of the session, unique in its office.
     #[serde(borrow)]
     pub session: Text<'a>,
     /// Queue numbers, one per applicant, in their order.
@@ -396,10 +396,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Overview<'a> {
     }
 }
 
-/// What `availability` shows.
+/// Openings and slots, as `availability` answers with them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Availability<'a> {
-    /// The server's time.
+    /// Engine time of the answer, for clients whose clock is wrong.
     pub now: Timestamp,
     /// The openings in memory.
     #[serde(borrow)]
@@ -417,45 +417,45 @@ pub struct Availability<'a> {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Not yet.
+    /// Its window has not begun.
     Scheduled,
-    /// It does.
+    /// It accepts requests.
     Open,
-    /// No more.
+    /// Its window is over.
     Closed,
 }
 
 /// An opening as `availability` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct OpeningState<'a> {
-    /// Its id.
+    /// Id of the opening, unique in the ledger.
     #[serde(borrow)]
     pub id: Text<'a>,
     /// Whether it accepts requests.
     pub state: Phase,
-    /// When it opens.
+    /// Begin of the window, on record.
     pub opens_at: Timestamp,
-    /// When it closes.
+    /// End of the window; an operator may move it.
     pub closes_at: Timestamp,
 }
 
 /// A slot as `availability` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct SlotState<'a> {
-    /// The opening's id.
+    /// Id of the opening, unique in the ledger.
     #[serde(borrow)]
     pub opening: Text<'a>,
-    /// The office's id.
+    /// Id of the office, unique in the opening.
     #[serde(borrow)]
     pub office: Text<'a>,
-    /// The day.
+    /// Date of the slot in the opening's time zone.
     pub date: Date,
-    /// The session's id.
+    /// Id of the session, unique in its office.
     #[serde(borrow)]
     pub session: Text<'a>,
-    /// Places in all.
+    /// All places of the slot, whoever holds them.
     pub quota: u32,
-    /// Places that can be had; negative after a quota was lowered.
+    /// Places that can be booked; negative after a quota was lowered.
     pub free: i32,
     /// Places neither booked nor free: returned and not released yet, reserved,
     /// or halted.

@@ -16,7 +16,7 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// What a file of this layout begins with.
 pub const MAGIC: &[u8; 8] = b"GILARCH1";
 
-/// Writes blocks.
+/// Writes blocks into a file of the archive, one after the other.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,

@@ -18,9 +18,9 @@ pub struct Attempt {
     /// When the answer came; none: none came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_us: Option<u64>,
-    /// The idempotency key.
+    /// Names the wish; every attempt of it has the same.
     pub request_id: String,
-    /// Who asked.
+    /// Ids of the applicants, as the client sent them.
     pub applicants: Vec<String>,
     /// What for, in order of preference.
     pub choices: Vec<Choice>,
@@ -42,13 +42,13 @@ pub struct Attempt {
     /// Why it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The booking.
+    /// The booking that the answer had; `None` where it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub booking: Option<SeenBooking>,
-    /// Epoch of `as_of`.
+    /// Epoch of the position that the answer named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// Sequence of `as_of`.
+    /// Sequence of the position that the answer named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// Answers beyond the first.
@@ -64,7 +64,7 @@ fn is_zero(n: &u32) -> bool {
 /// One acceptable office, day and session, as it was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// The office.
+    /// Id of the office that the choice names.
     pub office: String,
     /// The day; none: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,19 +98,19 @@ impl Choice {
 /// A booking as an answer showed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenBooking {
-    /// Its id.
+    /// Id of the booking, as the answer had it.
     pub id: String,
-    /// The office.
+    /// Id of the office, as the answer had it.
     pub office: String,
-    /// The day.
+    /// Date of the slot, `YYYY-MM-DD`.
     pub date: String,
-    /// The session.
+    /// Id of the session, as the answer had it.
     pub session: String,
-    /// The queue numbers.
+    /// Queue numbers, in the order of the applicants.
     pub numbers: Vec<u16>,
 }
 
-/// Writes a log.
+/// Writes a client log, one line an attempt.
 #[derive(Debug)]
 pub struct Writer<W: Write>(W);
 

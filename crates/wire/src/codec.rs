@@ -32,7 +32,7 @@ pub enum DecodeError {
     /// The value is complete, but bytes are left over.
     #[error("bytes are left over: {trailing} follow the end of the value")]
     Trailing {
-        /// How many.
+        /// Bytes left behind the value.
         trailing: usize,
     },
 }

@@ -17,9 +17,9 @@ pub const DATA_SCHEMA: &str = "urn:giliran:schema:booking-event:1";
 pub enum Kind {
     /// Granted, waits for its confirmation.
     Held,
-    /// Firm.
+    /// A hold was confirmed, or a grant needs none.
     Confirmed,
-    /// Given back.
+    /// Places were given back by applicants or by the authority.
     Cancelled,
     /// Its hold ran out.
     Expired,
@@ -55,9 +55,9 @@ impl Kind {
 /// An event's id: `<ledger id>/<sequence>/<n>`, also its `Nats-Msg-Id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventId {
-    /// The ledger.
+    /// The ledger that the block stands in.
     pub ledger: LedgerId,
-    /// The block's sequence.
+    /// Sequence of the block that made the change.
     pub seq: u64,
     /// Counts the events of a block, from 0.
     pub n: u32,
@@ -95,24 +95,24 @@ pub struct NotAnEventId;
 /// One change of one booking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event<'a> {
-    /// `1.0`.
+    /// Version of CloudEvents, `1.0`.
     #[serde(borrow)]
     pub specversion: Text<'a>,
-    /// See [`EventId`].
+    /// Unique and stable; see [`EventId`].
     pub id: String,
-    /// `giliran/<prefix>`.
+    /// The deployment: `giliran/<prefix>`.
     pub source: String,
-    /// `giliran.booking.<kind>`.
+    /// The kind: `giliran.booking.<kind>`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `<office>/<date>`.
+    /// Where the place is: `<office>/<date>`.
     pub subject: String,
-    /// The block's time.
+    /// Time of the block that made the change.
     pub time: Timestamp,
-    /// [`DATA_SCHEMA`].
+    /// Schema of the data: [`DATA_SCHEMA`].
     #[serde(borrow)]
     pub dataschema: Text<'a>,
-    /// `application/json`.
+    /// Form of the data: `application/json`.
     #[serde(borrow)]
     pub datacontenttype: Text<'a>,
     /// The booking after and before.
@@ -145,7 +145,7 @@ pub struct Data<'a> {
 pub struct Entry<'a> {
     /// The receipt: the booking's id, if it wins.
     pub receipt: BookingId,
-    /// The opening's id.
+    /// Id of the opening, unique in the ledger.
     #[serde(borrow)]
     pub opening: Text<'a>,
     /// The id of the request that made it.

@@ -194,7 +194,7 @@ impl BookingId {
 pub struct BookingIdText([u8; 19]);
 
 impl BookingIdText {
-    /// The text itself.
+    /// The id as its printable text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("every symbol is ASCII")
     }

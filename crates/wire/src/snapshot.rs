@@ -53,9 +53,9 @@ pub enum Piece {
 /// Where an opening's rounds or draw stand.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct OrderState {
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
-    /// The seed's commitment.
+    /// Hash of the seed, on record since before the opening.
     pub commitment: [u8; 32],
     /// The public value that is mixed in, by name.
     pub beacon: Option<String>,
@@ -68,7 +68,7 @@ pub struct OrderState {
 /// A seed that is revealed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Revealed {
-    /// The operator's seed.
+    /// The seed, revealed once the opening has closed.
     pub seed: [u8; 32],
     /// The public value, where one was named.
     pub beacon: Option<Vec<u8>>,
@@ -100,10 +100,10 @@ pub struct Head {
     pub changes: u64,
 }
 
-/// An opening.
+/// An opening with its slots, without its bookings.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct OpeningState {
-    /// Its record.
+    /// The opening as it was recorded; adjustments are beside it.
     pub record: OpeningRecord,
     /// Whether it accepts requests.
     pub phase: Phase,
@@ -120,20 +120,20 @@ pub struct OpeningState {
 /// A slot, without what its bookings say.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct SlotState {
-    /// Places in all.
+    /// Places the slot has at this position.
     pub quota: u16,
-    /// Places kept back.
+    /// Places that an operator keeps back.
     pub reserved: u16,
-    /// True: no grants.
+    /// True if an operator has closed the slot for grants.
     pub halted: bool,
     /// Returned numbers that are not released yet.
     pub withheld: Vec<Withheld>,
 }
 
-/// A returned number.
+/// A queue number that was returned and is not free yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Withheld {
-    /// The number.
+    /// Queue number, counted from 1.
     pub number: u16,
     /// What it waits for.
     pub until: Until,
@@ -159,14 +159,14 @@ pub enum Until {
 pub struct BookingState {
     /// What made it, with slot and seats as they stand.
     pub grant: Grant,
-    /// When.
+    /// Time of the block that granted it.
     pub granted_at: Timestamp,
-    /// Counts its changes.
+    /// Counts changes of the booking, from 1 on.
     pub version: u32,
-    /// Where it stands.
+    /// Held, confirmed or ended.
     pub status: Status,
     /// What happened to it; none: nothing.
-    pub life: Option<ChangeLogState>,
+    pub change_log: Option<ChangeLogState>,
 }
 
 /// What happened to a booking.
@@ -174,9 +174,9 @@ pub struct BookingState {
 pub struct ChangeLogState {
     /// Requests that changed it: id and deed.
     pub done: Vec<(String, PastChangeState)>,
-    /// Reschedules that count.
+    /// Reschedules that count against `max_changes`.
     pub changes: u16,
-    /// Those who left.
+    /// Pseudonyms of the members who gave their place back.
     pub left: Vec<Pseudonym>,
 }
 
@@ -196,16 +196,16 @@ pub enum PastChangeState {
 /// An entry, live or withdrawn.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct EntryState {
-    /// What was recorded.
+    /// The entry as the ledger has it.
     pub entry: DrawEntryRecord,
-    /// When.
+    /// Time of the block that recorded it.
     pub since: Timestamp,
     /// When it was withdrawn; none: it is live. The slots of a withdrawn one are
     /// not kept.
     pub withdrawn: Option<Timestamp>,
 }
 
-/// Writes pieces.
+/// Writes pieces of a snapshot, one after the other.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
@@ -463,7 +463,7 @@ mod tests {
         let entries = Piece::Entries((0..4_096).map(entry).collect());
         let done =
             |i: u32| (format!("{i:0>36}"), PastChangeState::Refund(Some(format!("{i:0>36}"))));
-        let life =
+        let change_log =
             ChangeLogState { done: (0..200_000).map(done).collect(), changes: 0, left: vec![] };
         let grant = Grant {
             booking: BookingId::from_random(1),
@@ -482,7 +482,7 @@ mod tests {
             granted_at: Timestamp::from_millis(1),
             version: 1,
             status: Status::Expired,
-            life: Some(life),
+            change_log: Some(change_log),
         }]);
         for piece in [entries, bookings] {
             let mut writer = Writer::new(Vec::new()).unwrap();

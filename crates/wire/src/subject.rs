@@ -47,7 +47,7 @@ impl Namespace {
         }
     }
 
-    /// The prefix itself.
+    /// The prefix of every subject, stream and bucket.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }

@@ -30,7 +30,7 @@ pub fn is_printable(text: &str) -> bool {
 pub struct Text<'a>(Cow<'a, str>);
 
 impl Text<'_> {
-    /// The text itself.
+    /// The text: printable characters alone.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -26,7 +26,7 @@ pub(crate) const OUT_OF_BOUNDS: &str = "not from 2000-01-01 to 9999-12-29";
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// 2000-01-01T00:00:00.000Z.
+    /// Earliest time that is accepted, 2000-01-01T00:00:00.000Z.
     pub const EARLIEST: Self = Self(946_684_800_000);
     /// 9999-12-29T23:59:59.999Z: a day later every store, zone and library can
     /// still show it.

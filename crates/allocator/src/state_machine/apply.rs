@@ -29,7 +29,7 @@ const MAX_WITHDRAWN: usize = 1 << 14;
 
 /// A block on its way into the state.
 pub(super) struct BlockApplier<'k> {
-    pub(super) keeper: &'k mut StateMachine,
+    pub(super) state: &'k mut StateMachine,
     seq: u64,
     pub(super) time: Timestamp,
     pub(super) mode: Mode,
@@ -42,14 +42,14 @@ pub(super) struct BlockApplier<'k> {
 
 impl<'k> BlockApplier<'k> {
     pub(super) fn new(
-        keeper: &'k mut StateMachine,
+        state: &'k mut StateMachine,
         seq: u64,
         time: Timestamp,
         mode: Mode,
         entries: usize,
     ) -> Self {
         let changes = Vec::with_capacity(entries);
-        Self { keeper, seq, time, mode, changes, drawing: None, reason: None }
+        Self { state, seq, time, mode, changes, drawing: None, reason: None }
     }
 
     pub(super) fn end(self) -> Result<Vec<StateChange>, FoldError> {
@@ -65,13 +65,13 @@ impl<'k> BlockApplier<'k> {
     pub(super) fn entry(&mut self, entry: Entry) -> Result<(), FoldError> {
         match entry {
             Entry::Genesis(genesis) => {
-                if genesis.continues.is_some() && self.keeper.genesis.is_none() {
-                    self.keeper.restoring = Some(Assembler::default());
+                if genesis.continues.is_some() && self.state.genesis.is_none() {
+                    self.state.restoring = Some(Assembler::default());
                 } else if genesis.rebuilt.is_some() {
                     // No seal has named the state.
-                    self.keeper.sealed = Some(self.keeper.parts(PART_BYTES).state());
+                    self.state.sealed = Some(self.state.parts(PART_BYTES).state());
                 }
-                self.keeper.genesis = Some(genesis);
+                self.state.genesis = Some(genesis);
             }
             Entry::TakeOver(_) | Entry::Refusals(_) => {}
             Entry::Opening(record) => self.record_opening(*record)?,
@@ -94,16 +94,16 @@ impl<'k> BlockApplier<'k> {
     /// Whoever folded the generation before holds its state against the seal; who
     /// begins here takes the parts.
     fn seal(&mut self, seal: &Seal) -> Result<(), FoldError> {
-        if self.mode == Mode::Replay && self.keeper.parts(PART_BYTES).state() != seal.snapshot {
+        if self.mode == Mode::Replay && self.state.parts(PART_BYTES).state() != seal.snapshot {
             return Err(self.damage("sealed with another state than the ledger's fold"));
         }
-        self.keeper.sealed = Some(seal.snapshot);
+        self.state.sealed = Some(seal.snapshot);
         Ok(())
     }
 
     fn snapshot(&mut self, part: &SnapshotPart) -> Result<(), FoldError> {
-        let Some(mut joiner) = self.keeper.restoring.take() else {
-            return if self.keeper.sealed == Some(part.state) {
+        let Some(mut joiner) = self.state.restoring.take() else {
+            return if self.state.sealed == Some(part.state) {
                 Ok(())
             } else {
                 Err(self.damage("a snapshot of another state than was sealed"))
@@ -122,16 +122,16 @@ impl<'k> BlockApplier<'k> {
         });
         joined.map_err(broken)?;
         for piece in pieces {
-            self.keeper.restore(piece).map_err(broken)?;
+            self.state.restore(piece).map_err(broken)?;
         }
         if part.part + 1 < part.parts {
-            self.keeper.restoring = Some(joiner);
+            self.state.restoring = Some(joiner);
             return Ok(());
         }
         if joiner.end().map_err(broken)? != part.state {
             return Err(broken("its hash is another".to_owned()));
         }
-        self.keeper.sealed = Some(part.state);
+        self.state.sealed = Some(part.state);
         Ok(())
     }
 
@@ -140,12 +140,12 @@ impl<'k> BlockApplier<'k> {
     }
 
     fn record_opening(&mut self, record: OpeningRecord) -> Result<(), FoldError> {
-        let openings = self.keeper.book.openings.load_full();
+        let openings = self.state.allocator.openings.load_full();
         let damage = |what: &str| Err(self.damage(&format!("opening {}: {what}", record.id)));
-        if record.ordinal != self.keeper.next_ordinal {
+        if record.ordinal != self.state.next_ordinal {
             return damage("its ordinal is out of order");
         }
-        if self.keeper.knows_opening(&record.id) {
+        if self.state.knows_opening(&record.id) {
             return damage("recorded twice");
         }
         if let Some(twin) = named_twice(&record) {
@@ -161,17 +161,17 @@ impl<'k> BlockApplier<'k> {
         if !known {
             return damage("a slot of no office, no session or no quota");
         }
-        let stocks = record.slots.iter().map(|slot| SlotInventory::new(slot.quota)).collect();
-        self.keeper.next_ordinal += 1;
+        let inventories = record.slots.iter().map(|slot| SlotInventory::new(slot.quota)).collect();
+        self.state.next_ordinal += 1;
         let opening = Arc::new(Opening::new(record));
-        let kept = OpeningIndex::new(Arc::clone(&opening), stocks);
-        self.keeper.kept.insert(opening.record().ordinal, kept);
-        self.keeper.book.openings.store(Arc::new(openings.with(opening)));
+        let index = OpeningIndex::new(Arc::clone(&opening), inventories);
+        self.state.openings.insert(opening.record().ordinal, index);
+        self.state.allocator.openings.store(Arc::new(openings.with(opening)));
         Ok(())
     }
 
     pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
-        let openings = self.keeper.book.openings.load();
+        let openings = self.state.allocator.openings.load();
         let opening = openings.get(ordinal).map(Arc::clone);
         opening.ok_or_else(|| self.damage(&format!("opening number {ordinal} is not there")))
     }
@@ -236,7 +236,7 @@ impl<'k> BlockApplier<'k> {
             return Err(damage(self, "has no applicant"));
         }
         let live = self.mode == Mode::Live;
-        if live && !drawn && !self.keeper.numbered.remove(&id) {
+        if live && !drawn && !self.state.numbered.remove(&id) {
             return Err(damage(self, "was not numbered here"));
         }
         let places = grant.seats.len() as u32;
@@ -249,7 +249,7 @@ impl<'k> BlockApplier<'k> {
             opening.accounts.grant(account, places, live);
         }
         let booking = Arc::new(Booking::new(grant, self.time));
-        if self.keeper.book.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
+        if self.state.allocator.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
             return Err(damage(self, "granted twice"));
         }
         for seat in &booking.seats {
@@ -261,10 +261,10 @@ impl<'k> BlockApplier<'k> {
             }
         }
         if let Some(until) = booking.hold_expires_at {
-            self.keeper.holds.insert((until, id));
+            self.state.holds.insert((until, id));
         }
-        if let Some(kept) = self.keeper.kept.get_mut(&booking.opening) {
-            kept.made.push(id);
+        if let Some(index) = self.state.openings.get_mut(&booking.opening) {
+            index.made.push(id);
         }
         let kind = if booking.status == Status::Held { Kind::Held } else { Kind::Confirmed };
         let after = FoundBooking { booking, opening };
@@ -285,25 +285,25 @@ impl<'k> BlockApplier<'k> {
     ) -> Result<(), String> {
         let ordinal = opening.record().ordinal;
         let listed = |this: &mut Self, number| {
-            this.mode == Mode::Live && this.keeper.in_block.taken.remove(&(ordinal, slot, number))
+            this.mode == Mode::Live && this.state.in_block.taken.remove(&(ordinal, slot, number))
         };
         let mut ended: Vec<Withheld> = Vec::new();
-        let before = self.keeper.stock(ordinal, slot).offered();
+        let before = self.state.inventory(ordinal, slot).available();
         let mut already = 0;
         for seat in seats {
             let taken = taken || listed(self, seat.number);
             already += i32::from(taken);
-            match self.keeper.stock(ordinal, slot).occupy(seat.number, taken) {
+            match self.state.inventory(ordinal, slot).occupy(seat.number, taken) {
                 Ok(withheld) => ended.extend(withheld),
                 Err(()) => return Err(format!("number {} is not free in its slot", seat.number)),
             }
         }
-        let stock = self.keeper.stock(ordinal, slot);
-        let after = stock.offered();
+        let inventory = self.state.inventory(ordinal, slot);
+        let after = inventory.available();
         if after < 0 && after < before {
             return Err("granted beyond what its slot has".to_owned());
         }
-        show(opening, slot, stock, before, already);
+        show(opening, slot, inventory, before, already);
         ended.iter().for_each(|withheld| self.no_longer_due(ordinal, slot, withheld));
         Ok(())
     }
@@ -311,8 +311,8 @@ impl<'k> BlockApplier<'k> {
     fn no_longer_due(&mut self, opening: u32, slot: u32, withheld: &Withheld) {
         let key = |at| (at, opening, slot, withheld.number);
         match withheld.until {
-            Until::At(at) => self.keeper.delayed.remove(&key(at)),
-            Until::Draw { at, .. } => self.keeper.collected.remove(&key(at)),
+            Until::At(at) => self.state.delayed.remove(&key(at)),
+            Until::Draw { at, .. } => self.state.collected.remove(&key(at)),
         };
     }
 
@@ -332,24 +332,24 @@ impl<'k> BlockApplier<'k> {
             Some(at) => Some(Until::At(at)),
             None => Some(until_draw(opening, self.time, expired)),
         };
-        let keeper = &mut *self.keeper;
+        let state = &mut *self.state;
         for seat in seats {
             match until {
-                Some(Until::At(at)) => keeper.delayed.insert((at, ordinal, slot, seat.number)),
+                Some(Until::At(at)) => state.delayed.insert((at, ordinal, slot, seat.number)),
                 Some(Until::Draw { at, .. }) => {
-                    keeper.collected.insert((at, ordinal, slot, seat.number))
+                    state.collected.insert((at, ordinal, slot, seat.number))
                 }
                 None => false,
             };
         }
-        let stock = keeper.stock(ordinal, slot);
-        let before = stock.offered();
-        seats.iter().for_each(|seat| stock.give_back(seat.number, until));
-        show(opening, slot, stock, before, 0);
+        let inventory = state.inventory(ordinal, slot);
+        let before = inventory.available();
+        seats.iter().for_each(|seat| inventory.give_back(seat.number, until));
+        show(opening, slot, inventory, before, 0);
     }
 
     fn found(&self, id: &BookingId) -> Result<FoundBooking, FoldError> {
-        let found = self.keeper.book.booking(id).and_then(|b| self.keeper.book.found(b));
+        let found = self.state.allocator.booking(id).and_then(|b| self.state.allocator.found(b));
         found.ok_or_else(|| self.damage(&format!("booking {id} is changed, but is not there")))
     }
 
@@ -362,7 +362,7 @@ impl<'k> BlockApplier<'k> {
         payment: Option<Box<str>>,
     ) {
         let next = Arc::new(next);
-        self.keeper.book.bookings.insert(next.id, Arc::clone(&next));
+        self.state.allocator.bookings.insert(next.id, Arc::clone(&next));
         for seat in &next.seats {
             before.opening.claims.renew(seat.applicant, &next);
         }
@@ -380,12 +380,12 @@ impl<'k> BlockApplier<'k> {
         match (found.booking.status, confirm.revived) {
             (Status::Held, None) => {
                 if let Some(until) = found.booking.hold_expires_at {
-                    self.keeper.holds.remove(&(until, found.booking.id));
+                    self.state.holds.remove(&(until, found.booking.id));
                 }
                 let next = found.booking.changed(|booking| {
                     booking.status = Status::Confirmed;
-                    let deed = PastChangeKind::Confirmed { reference };
-                    booking.life_mut().done.push(PastChange { request_id, deed });
+                    let kind = PastChangeKind::Confirmed { reference };
+                    booking.change_log_mut().done.push(PastChange { request_id, kind });
                 });
                 self.renew(Kind::Confirmed, found, next, payment);
             }
@@ -400,8 +400,8 @@ impl<'k> BlockApplier<'k> {
                 }
                 let next = Arc::new(found.booking.changed(|booking| {
                     booking.status = Status::Confirmed;
-                    let deed = PastChangeKind::Confirmed { reference };
-                    booking.life_mut().done.push(PastChange { request_id, deed });
+                    let kind = PastChangeKind::Confirmed { reference };
+                    booking.change_log_mut().done.push(PastChange { request_id, kind });
                 }));
                 for seat in &seats {
                     match opening.claims.revive(seat.applicant, &next) {
@@ -418,8 +418,8 @@ impl<'k> BlockApplier<'k> {
             }
             (_, None) => {
                 let next = found.booking.changed(|booking| {
-                    let deed = PastChangeKind::Refund { reference };
-                    booking.life_mut().done.push(PastChange { request_id, deed });
+                    let kind = PastChangeKind::Refund { reference };
+                    booking.change_log_mut().done.push(PastChange { request_id, kind });
                 });
                 self.renew(Kind::RefundDue, found, next, payment);
             }
@@ -460,7 +460,7 @@ impl<'k> BlockApplier<'k> {
             && booking.status == Status::Held
             && let Some(until) = booking.hold_expires_at
         {
-            self.keeper.holds.remove(&(until, booking.id));
+            self.state.holds.remove(&(until, booking.id));
         }
         let member = (!whole).then(|| leaving[0].applicant);
         let next = booking.changed(|booking| {
@@ -468,12 +468,12 @@ impl<'k> BlockApplier<'k> {
                 booking.status = Status::Cancelled;
             } else {
                 booking.seats = staying.into();
-                booking.life_mut().left.extend(leaving.iter().map(|seat| seat.applicant));
+                booking.change_log_mut().left.extend(leaving.iter().map(|seat| seat.applicant));
             }
             if cancel.cause == CancelCause::Applicant {
                 let request_id = cancel.request_id.into_boxed_str();
-                let deed = PastChangeKind::Cancelled { member };
-                booking.life_mut().done.push(PastChange { request_id, deed });
+                let kind = PastChangeKind::Cancelled { member };
+                booking.change_log_mut().done.push(PastChange { request_id, kind });
             }
         });
         let kind = if whole { Kind::Cancelled } else { Kind::Amended };
@@ -502,8 +502,8 @@ impl<'k> BlockApplier<'k> {
         let next = cancelled.booking.changed(|booking| {
             // No request did it.
             let request_id = "".into();
-            let deed = PastChangeKind::Refund { reference: reference.clone() };
-            booking.life_mut().done.push(PastChange { request_id, deed });
+            let kind = PastChangeKind::Refund { reference: reference.clone() };
+            booking.change_log_mut().done.push(PastChange { request_id, kind });
         });
         self.renew(Kind::RefundDue, cancelled, next, reference);
         Ok(())
@@ -516,7 +516,7 @@ impl<'k> BlockApplier<'k> {
             return Err(self.damage(&format!("booking {} is not held and expires", booking.id)));
         }
         if let Some(until) = booking.hold_expires_at {
-            self.keeper.holds.remove(&(until, booking.id));
+            self.state.holds.remove(&(until, booking.id));
         }
         let opening = Arc::clone(&found.opening);
         self.give_back(&opening, booking.slot, &booking.seats, expire.release_at, true);
@@ -562,21 +562,21 @@ impl<'k> BlockApplier<'k> {
             return Err(self.damage(&format!("booking {} is held, or its move not", booking.id)));
         }
         if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at) {
-            self.keeper.holds.remove(&(before, booking.id));
-            self.keeper.holds.insert((until, booking.id));
+            self.state.holds.remove(&(before, booking.id));
+            self.state.holds.insert((until, booking.id));
         }
         let next = booking.changed(|booking| {
             booking.slot = swap.slot;
             booking.seats = swap.seats.into();
             booking.hold_expires_at = swap.hold_expires_at.or(booking.hold_expires_at);
-            let life = booking.life_mut();
+            let change_log = booking.change_log_mut();
             if swap.reason.is_some() {
-                life.changes = 0;
+                change_log.changes = 0;
             } else {
-                life.changes = life.changes.saturating_add(1);
+                change_log.changes = change_log.changes.saturating_add(1);
                 let request_id = swap.request_id.into_boxed_str();
-                let deed = PastChangeKind::Rescheduled { content: swap.content };
-                life.done.push(PastChange { request_id, deed });
+                let kind = PastChangeKind::Rescheduled { content: swap.content };
+                change_log.done.push(PastChange { request_id, kind });
             }
         });
         self.renew(Kind::Rescheduled, found, next, None);
@@ -589,9 +589,9 @@ impl<'k> BlockApplier<'k> {
             return Err(self.damage("places are released in no slot of their opening"));
         }
         let (ordinal, slot) = (released.opening, released.slot);
-        let before = self.keeper.stock(ordinal, slot).offered();
+        let before = self.state.inventory(ordinal, slot).available();
         for number in &released.numbers {
-            match self.keeper.stock(ordinal, slot).release(*number) {
+            match self.state.inventory(ordinal, slot).release(*number) {
                 Some(withheld) => self.no_longer_due(ordinal, slot, &withheld),
                 None => {
                     let what = format!("number {number} is released and was not withheld");
@@ -599,7 +599,7 @@ impl<'k> BlockApplier<'k> {
                 }
             }
         }
-        show(&opening, slot, self.keeper.stock(ordinal, slot), before, 0);
+        show(&opening, slot, self.state.inventory(ordinal, slot), before, 0);
         Ok(())
     }
 
@@ -618,15 +618,15 @@ impl<'k> BlockApplier<'k> {
         if slot >= opening.slots() {
             return Err(self.damage("an adjustment of no slot of its opening"));
         }
-        let stock = self.keeper.stock(adjust.opening, slot);
-        let before = stock.offered();
+        let inventory = self.state.inventory(adjust.opening, slot);
+        let before = inventory.available();
         match adjust.change {
-            Adjustment::Quota { quota, .. } => stock.quota = quota,
-            Adjustment::Reserve { places, .. } => stock.reserved = places,
-            Adjustment::Halt { halted, .. } => stock.halted = halted,
+            Adjustment::Quota { quota, .. } => inventory.quota = quota,
+            Adjustment::Reserve { places, .. } => inventory.reserved = places,
+            Adjustment::Halt { halted, .. } => inventory.halted = halted,
             Adjustment::ClosesAt { .. } | Adjustment::Beacon { .. } => {}
         }
-        show(&opening, slot, stock, before, 0);
+        show(&opening, slot, inventory, before, 0);
         Ok(())
     }
 
@@ -640,7 +640,7 @@ impl<'k> BlockApplier<'k> {
                 self.revealed(opening, seed, beacon)?;
             }
             DrawRecord::Entered(entry) if entry.waits => self.entered(*entry)?,
-            DrawRecord::Entered(entry) => self.ballot(*entry)?,
+            DrawRecord::Entered(entry) => self.enter_draw(*entry)?,
             DrawRecord::Withdrawn { receipt, .. } => self.withdrawn(&receipt)?,
             DrawRecord::NotDrawn { receipt } => {
                 let waiting = self.end_entry(&receipt);
@@ -650,7 +650,7 @@ impl<'k> BlockApplier<'k> {
                 self.changes.push(StateChange::Entry { kind: Kind::NotDrawn, waiting, opening });
             }
             DrawRecord::GroupBegin { opening, round, grants } => {
-                let last = self.keeper.kept.get(&opening).map(|kept| kept.draws);
+                let last = self.state.openings.get(&opening).map(|index| index.draws);
                 // A round that does not fit one block has further groups.
                 let further = last == Some(round) && self.has_rounds(opening);
                 let fits = further || last.map(|last| last + 1) == Some(round);
@@ -663,8 +663,8 @@ impl<'k> BlockApplier<'k> {
                 if self.drawing.take() != Some((opening, round, 0)) {
                     return Err(self.damage(&format!("group {round} is not what it began as")));
                 }
-                if let Some(kept) = self.keeper.kept.get_mut(&opening) {
-                    kept.draws = round;
+                if let Some(index) = self.state.openings.get_mut(&opening) {
+                    index.draws = round;
                 }
             }
         }
@@ -672,7 +672,7 @@ impl<'k> BlockApplier<'k> {
     }
 
     fn has_rounds(&self, ordinal: u32) -> bool {
-        let openings = self.keeper.book.openings.load();
+        let openings = self.state.allocator.openings.load();
         let order = openings.get(ordinal).map(|opening| &opening.record().rules.order);
         matches!(order, Some(Order::Rounds { .. }))
     }
@@ -684,18 +684,18 @@ impl<'k> BlockApplier<'k> {
             return Err(self.damage(&format!("entry {receipt} has nobody, or wants no slot")));
         }
         let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
-        if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
+        if self.state.allocator.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
             return Err(self.damage(&format!("entry {receipt} entered twice")));
         }
-        self.keeper.book.crowd.add(&waiting);
+        self.state.allocator.crowd.add(&waiting);
         for applicant in &waiting.entry.applicants {
             self.forget_withdrawn(&opening, applicant);
             opening.claims.wait(*applicant, Arc::clone(&waiting));
         }
         let at = draw_of(&opening, &waiting);
-        self.keeper.waiting.insert((at, waiting.entry.opening, receipt));
-        if let Some(kept) = self.keeper.kept.get_mut(&waiting.entry.opening) {
-            kept.entries.insert(receipt);
+        self.state.waiting.insert((at, waiting.entry.opening, receipt));
+        if let Some(index) = self.state.openings.get_mut(&waiting.entry.opening) {
+            index.entries.insert(receipt);
         }
         self.changes.push(StateChange::Entry { kind: Kind::Entered, waiting, opening });
         Ok(())
@@ -708,62 +708,63 @@ impl<'k> BlockApplier<'k> {
         if let Some(earlier) = earlier
             && let Some(at) = earlier.withdrawn
         {
-            self.keeper.forget_entry(at, &earlier.entry.receipt);
+            self.state.forget_entry(at, &earlier.entry.receipt);
         }
     }
 
     fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), FoldError> {
-        let there = self.keeper.book.waiting.look(receipt, |w| w.map(Arc::clone));
+        let there = self.state.allocator.waiting.look(receipt, |w| w.map(Arc::clone));
         let there = there.filter(|waiting| waiting.is_live());
         let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
         let opening = self.opening(there.entry.opening)?;
         if there.entry.waits {
             let at = draw_of(&opening, &there);
-            self.keeper.waiting.remove(&(at, there.entry.opening, *receipt));
+            self.state.waiting.remove(&(at, there.entry.opening, *receipt));
         } else {
             if opening.phase() != Phase::Open {
                 return Err(self.damage("withdrawn from a draw after its close"));
             }
             self.end_account(&there);
-            if let Some(kept) = self.keeper.kept.get_mut(&there.entry.opening) {
-                kept.ballots -= 1;
+            if let Some(index) = self.state.openings.get_mut(&there.entry.opening) {
+                index.ballots -= 1;
             }
         }
-        self.keeper.book.crowd.end(&there);
+        self.state.allocator.crowd.end(&there);
         let mut waiting = DrawEntry { withdrawn: Some(self.time), ..DrawEntry::clone(&there) };
         // To recognise it, they are not needed.
         waiting.entry.slots = Vec::new();
         let waiting = Arc::new(waiting);
-        self.keeper.book.waiting.insert(*receipt, Arc::clone(&waiting));
+        self.state.allocator.waiting.insert(*receipt, Arc::clone(&waiting));
         for applicant in &waiting.entry.applicants {
             opening.claims.wait(*applicant, Arc::clone(&waiting));
         }
-        self.keeper.withdrawn.insert((self.time, *receipt));
+        self.state.withdrawn.insert((self.time, *receipt));
         self.changes.push(StateChange::Entry { kind: Kind::Cancelled, waiting, opening });
-        self.keeper.forget_the_oldest();
+        self.state.forget_the_oldest();
         Ok(())
     }
 
     /// A live entry has won or lost: it is no more.
     fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<DrawEntry>> {
-        let waiting = self.keeper.book.waiting.remove_if(receipt, |waiting| waiting.is_live())?;
-        self.keeper.book.crowd.end(&waiting);
-        let opening = self.keeper.book.openings.load().get(waiting.entry.opening).cloned()?;
-        if !waiting.entry.waits && !self.keeper.is_revealed(waiting.entry.opening) {
+        let waiting =
+            self.state.allocator.waiting.remove_if(receipt, |waiting| waiting.is_live())?;
+        self.state.allocator.crowd.end(&waiting);
+        let opening = self.state.allocator.openings.load().get(waiting.entry.opening).cloned()?;
+        if !waiting.entry.waits && !self.state.is_revealed(waiting.entry.opening) {
             return None;
         }
         let ordinal = waiting.entry.opening;
         if waiting.entry.waits {
-            self.keeper.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
+            self.state.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
         }
         for applicant in &waiting.entry.applicants {
             opening.claims.leave(applicant);
         }
-        if let Some(kept) = self.keeper.kept.get_mut(&ordinal) {
-            kept.entries.remove(receipt);
+        if let Some(index) = self.state.openings.get_mut(&ordinal) {
+            index.entries.remove(receipt);
             if !waiting.entry.waits {
-                kept.ballots -= 1;
-                opening.set_drawn(kept.ballots == 0);
+                index.ballots -= 1;
+                opening.set_drawn(index.ballots == 0);
             }
         }
         Some(waiting)
@@ -787,15 +788,21 @@ pub(super) fn until_draw(opening: &Opening, since: Timestamp, expired: bool) -> 
 
 /// Shows a slot's places to those who decide. `already`: places that were taken
 /// from the counter before.
-pub(super) fn show(opening: &Opening, slot: u32, stock: &SlotInventory, before: i32, already: i32) {
-    let offered = stock.offered();
-    opening.free[slot as usize].give(offered - before + already);
-    opening.durably_free.set(slot, offered);
-    opening.withheld.set(slot, stock.not_offered());
-    opening.quotas.set(slot, stock.quota.into());
-    opening.reserved.set(slot, stock.reserved.into());
-    opening.halted.set(slot, stock.halted.into());
-    opening.next_release.set(slot, stock.next_release());
+pub(super) fn show(
+    opening: &Opening,
+    slot: u32,
+    inventory: &SlotInventory,
+    before: i32,
+    already: i32,
+) {
+    let available = inventory.available();
+    opening.free[slot as usize].give(available - before + already);
+    opening.durably_free.set(slot, available);
+    opening.withheld.set(slot, inventory.unavailable());
+    opening.quotas.set(slot, inventory.quota.into());
+    opening.reserved.set(slot, inventory.reserved.into());
+    opening.halted.set(slot, inventory.halted.into());
+    opening.next_release.set(slot, inventory.next_release());
 }
 
 impl StateMachine {
@@ -804,20 +811,22 @@ impl StateMachine {
         let over = |opening: &&Arc<Opening>| {
             opening.phase() == Phase::Closed && opening.retires_at() <= time
         };
-        let openings = self.book.openings.load_full();
+        let openings = self.allocator.openings.load_full();
         for opening in openings.iter().filter(over) {
             let ordinal = opening.record().ordinal;
-            self.book.openings.store(Arc::new(self.book.openings.load().without(ordinal)));
+            self.allocator
+                .openings
+                .store(Arc::new(self.allocator.openings.load().without(ordinal)));
             self.retired.insert(opening.id().to_owned());
-            if let Some(kept) = self.kept.remove(&ordinal) {
-                self.leaving.extend(kept.made);
-                for receipt in kept.entries {
-                    let Some(waiting) = self.book.waiting.remove_if(&receipt, |_| true) else {
+            if let Some(index) = self.openings.remove(&ordinal) {
+                self.leaving.extend(index.made);
+                for receipt in index.entries {
+                    let Some(waiting) = self.allocator.waiting.remove_if(&receipt, |_| true) else {
                         continue;
                     };
                     match waiting.withdrawn {
                         Some(at) => drop(self.withdrawn.remove(&(at, receipt))),
-                        None => self.book.crowd.end(&waiting),
+                        None => self.allocator.crowd.end(&waiting),
                     }
                 }
             }
@@ -830,15 +839,15 @@ impl StateMachine {
     /// A withdrawn entry is known no more.
     fn forget_entry(&mut self, withdrawn_at: Timestamp, receipt: &BookingId) {
         self.withdrawn.remove(&(withdrawn_at, *receipt));
-        let Some(waiting) = self.book.waiting.remove_if(receipt, |_| true) else { return };
-        let openings = self.book.openings.load();
+        let Some(waiting) = self.allocator.waiting.remove_if(receipt, |_| true) else { return };
+        let openings = self.allocator.openings.load();
         if let Some(opening) = openings.get(waiting.entry.opening) {
             for applicant in &waiting.entry.applicants {
                 opening.claims.leave(applicant);
             }
         }
-        if let Some(kept) = self.kept.get_mut(&waiting.entry.opening) {
-            kept.entries.remove(receipt);
+        if let Some(index) = self.openings.get_mut(&waiting.entry.opening) {
+            index.entries.remove(receipt);
         }
     }
 
@@ -857,7 +866,7 @@ impl StateMachine {
     pub(super) fn forget_some(&mut self) {
         let rest = self.leaving.len().saturating_sub(FORGOTTEN_AT_ONCE);
         for id in self.leaving.drain(rest..) {
-            self.book.bookings.remove_if(&id, |booking| {
+            self.allocator.bookings.remove_if(&id, |booking| {
                 if let (Status::Held, Some(until)) = (booking.status, booking.hold_expires_at) {
                     self.holds.remove(&(until, id));
                 }

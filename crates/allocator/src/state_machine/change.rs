@@ -10,7 +10,7 @@ use super::apply::sorted;
 use super::due::release_at;
 use crate::change::{Judged, Target, paid_with, wrong_state};
 use crate::claims::ClaimState;
-use crate::decide::{Refusal, Settled};
+use crate::decide::{Rejection, Settled};
 use crate::{Booking, ChangeKind, ChangeRequest, FoundBooking, Opening};
 
 /// What became of a change.
@@ -33,7 +33,7 @@ pub enum ChangeReply {
     /// The entry, as it then stands.
     Entry(BookingId),
     /// It was too late; the record says so.
-    Refused(Refusal),
+    Refused(Rejection),
 }
 
 impl StateMachine {
@@ -47,7 +47,7 @@ impl StateMachine {
         if ask.target.is_some_and(|id| self.in_block.touched.contains(&id)) {
             return ChangeOutcome::Wait;
         }
-        let target = match self.book.judge_change(ask, now, self.durable()) {
+        let target = match self.allocator.judge_change(ask, now, self.durable()) {
             Judged::Settled(settled) => return ChangeOutcome::Settled(settled),
             Judged::Do(target) => target,
         };
@@ -69,7 +69,7 @@ impl StateMachine {
         }
         let id = found.booking.id;
         let request_id = ask.request_id.to_string();
-        let entry = match &ask.deed {
+        let entry = match &ask.kind {
             ChangeKind::Confirm { reference } => {
                 return self.confirm(&found, request_id, reference.as_deref(), now);
             }
@@ -121,7 +121,7 @@ impl StateMachine {
         let places = booking.seats.len();
         for slot in slots {
             let usable = opening.is_bookable(slot, now)
-                && self.stock(booking.opening, slot).has_room(places as u32)
+                && self.inventory(booking.opening, slot).has_room(places as u32)
                 && opening.free[slot as usize].take(places as i32);
             if !usable {
                 continue;
@@ -129,7 +129,7 @@ impl StateMachine {
             let mut seats = booking.seats.to_vec();
             for seat in &mut seats {
                 // A slot with room has a number.
-                seat.number = self.stock(booking.opening, slot).number().unwrap_or_default();
+                seat.number = self.inventory(booking.opening, slot).number().unwrap_or_default();
                 self.in_block.taken.insert((booking.opening, slot, seat.number));
             }
             return Some((slot, seats));
@@ -199,32 +199,32 @@ impl StateMachine {
             let number = (ordinal, slot, seat.number);
             let in_block =
                 self.in_block.taken.contains(&number) || self.in_block.revived.contains(&number);
-            let stock = self.stock(ordinal, slot);
-            if seat.number > stock.quota {
+            let inventory = self.inventory(ordinal, slot);
+            if seat.number > inventory.quota {
                 // The quota was lowered: there is no such number any more.
                 return Some(false);
             }
             if in_block {
                 deciding = true;
-            } else if stock.is_withheld(seat.number) {
-            } else if stock.is_free(seat.number) {
+            } else if inventory.is_withheld(seat.number) {
+            } else if inventory.is_free(seat.number) {
                 missing += 1;
             } else {
                 return Some(false);
             }
         }
-        let stock = self.stock(ordinal, slot);
-        if stock.offered() < missing || stock.halted {
+        let inventory = self.inventory(ordinal, slot);
+        if inventory.available() < missing || inventory.halted {
             return Some(false);
         }
-        if deciding || !stock.has_room(missing as u32) {
+        if deciding || !inventory.has_room(missing as u32) {
             return None;
         }
         let party = sorted(booking.seats.iter().map(|seat| seat.applicant));
         opening.claims.take(&party).ok()?;
         // Looked at with the own claims in place: of two that claim one person in
         // two openings, one at least sees the other.
-        let elsewhere = opening.booked_elsewhere(&party, &self.book.openings(), now);
+        let elsewhere = opening.booked_elsewhere(&party, &self.allocator.openings(), now);
         let places = booking.seats.len() as u32;
         let account = booking.account.filter(|_| elsewhere == Some(false));
         let counted = account.is_none_or(|account| opening.accounts.take(&account, places));
@@ -246,11 +246,11 @@ impl StateMachine {
         let ordinal = opening.record().ordinal;
         for seat in &booking.seats {
             let number = (ordinal, booking.slot, seat.number);
-            let stock = self.stock(ordinal, booking.slot);
-            if stock.is_withheld(seat.number) {
+            let inventory = self.inventory(ordinal, booking.slot);
+            if inventory.is_withheld(seat.number) {
                 self.in_block.revived.insert(number);
             } else {
-                stock.take(seat.number);
+                inventory.take(seat.number);
                 self.in_block.taken.insert(number);
             }
         }
@@ -263,14 +263,14 @@ impl StateMachine {
 
     /// The live bookings of a slot, by queue number.
     pub fn bookings_in(&self, opening: u32, slot: u32) -> Vec<FoundBooking> {
-        let Some(kept) = self.kept.get(&opening) else { return Vec::new() };
+        let Some(index) = self.openings.get(&opening) else { return Vec::new() };
         let of_slot = |id: &BookingId| {
-            let booking = self.book.booking(id)?;
+            let booking = self.allocator.booking(id)?;
             (booking.slot == slot && booking.status.is_live()).then_some(booking)
         };
-        let mut bookings: Vec<_> = kept.made.iter().filter_map(of_slot).collect();
+        let mut bookings: Vec<_> = index.made.iter().filter_map(of_slot).collect();
         bookings.sort_by_key(|booking| booking.seats[0].number);
-        bookings.into_iter().filter_map(|booking| self.book.found(booking)).collect()
+        bookings.into_iter().filter_map(|booking| self.allocator.found(booking)).collect()
     }
 
     /// Cancels a booking for the authority. None: it is being changed in this
@@ -328,7 +328,8 @@ impl StateMachine {
     }
 
     fn changeable(&self, id: BookingId) -> Option<FoundBooking> {
-        let found = self.book.booking(&id).and_then(|booking| self.book.found(booking))?;
+        let found =
+            self.allocator.booking(&id).and_then(|booking| self.allocator.found(booking))?;
         let free = !self.in_block.touched.contains(&id) && !found.opening.is_drawing();
         (free && found.booking.status.is_live()).then_some(found)
     }

@@ -44,7 +44,7 @@ impl StateMachine {
 
     /// Gives the entry its receipt, as it enters a block. False: try with other
     /// bits.
-    pub fn ballot(&mut self, entry: &mut DrawEntryRecord, random: u128) -> bool {
+    pub fn enter_draw(&mut self, entry: &mut DrawEntryRecord, random: u128) -> bool {
         let Some(id) = self.new_id(random) else { return false };
         self.in_block.touched.insert(id);
         entry.receipt = id;
@@ -53,18 +53,18 @@ impl StateMachine {
 
     /// The public value that an opening's draw mixes in, by name.
     pub fn beacon(&self, ordinal: u32) -> Option<&str> {
-        self.kept.get(&ordinal)?.order.as_ref()?.beacon.as_deref()
+        self.openings.get(&ordinal)?.order.as_ref()?.beacon.as_deref()
     }
 
     /// True while the draw of a closed opening waits for its public value alone.
     pub fn waits_for_beacon(&self, ordinal: u32) -> bool {
-        let order = self.kept.get(&ordinal).and_then(|kept| kept.order.as_ref());
+        let order = self.openings.get(&ordinal).and_then(|index| index.order.as_ref());
         order.is_some_and(|o| o.beacon.is_some() && o.root.is_some() && o.revealed.is_none())
     }
 
     /// Openings whose draws wait for their public values alone, and its names.
-    pub fn awaited(&self) -> Vec<(Arc<Opening>, &str)> {
-        let openings = self.book.openings.load();
+    pub fn pending_beacons(&self) -> Vec<(Arc<Opening>, &str)> {
+        let openings = self.allocator.openings.load();
         let waits = |opening: &Arc<Opening>| {
             let ordinal = opening.record().ordinal;
             let name = self.beacon(ordinal).filter(|_| self.waits_for_beacon(ordinal))?;
@@ -75,7 +75,7 @@ impl StateMachine {
 
     /// Groups of an opening that are durable.
     pub fn groups(&self, ordinal: u32) -> u64 {
-        self.kept.get(&ordinal).map_or(0, |kept| kept.draws)
+        self.openings.get(&ordinal).map_or(0, |index| index.draws)
     }
 
     /// The seed of an opening's order.
@@ -85,7 +85,7 @@ impl StateMachine {
 
     /// True once the seed of an opening's order is on record.
     pub(super) fn is_revealed(&self, ordinal: u32) -> bool {
-        let order = self.kept.get(&ordinal).and_then(|kept| kept.order.as_ref());
+        let order = self.openings.get(&ordinal).and_then(|index| index.order.as_ref());
         order.is_some_and(|order| order.revealed.is_some())
     }
 }
@@ -98,9 +98,9 @@ pub(super) fn commitment(seed: &[u8; 32]) -> [u8; 32] {
 impl BlockApplier<'_> {
     /// An opening whose order needs a seed has a commitment to it before it opens.
     pub(super) fn is_committed(&self, opening: &Opening) -> bool {
-        let kept = self.keeper.kept.get(&opening.record().ordinal);
+        let index = self.state.openings.get(&opening.record().ordinal);
         opening.record().rules.order == Order::FirstCome
-            || kept.is_some_and(|kept| kept.order.is_some())
+            || index.is_some_and(|index| index.order.is_some())
     }
 
     pub(super) fn committed(
@@ -113,8 +113,8 @@ impl BlockApplier<'_> {
         if self.is_committed(&opening) || opening.phase() != Phase::Scheduled {
             return Err(self.damage(&format!("a seed of opening number {ordinal} out of place")));
         }
-        if let Some(kept) = self.keeper.kept.get_mut(&ordinal) {
-            kept.order = Some(OrderState {
+        if let Some(index) = self.state.openings.get_mut(&ordinal) {
+            index.order = Some(OrderState {
                 opening: ordinal,
                 commitment,
                 beacon,
@@ -133,9 +133,9 @@ impl BlockApplier<'_> {
     ) -> Result<(), FoldError> {
         let opening = self.opening(ordinal)?;
         let drawing = opening.is_drawing();
-        let kept = self.keeper.kept.get_mut(&ordinal);
-        let fits = kept.as_ref().is_some_and(|kept| kept.ballots == entries);
-        match kept.and_then(|kept| kept.order.as_mut()) {
+        let index = self.state.openings.get_mut(&ordinal);
+        let fits = index.as_ref().is_some_and(|index| index.ballots == entries);
+        match index.and_then(|index| index.order.as_mut()) {
             Some(order) if drawing && fits && order.root.is_none() => {
                 order.root = Some((root, entries));
                 Ok(())
@@ -152,9 +152,9 @@ impl BlockApplier<'_> {
         beacon: Option<Vec<u8>>,
     ) -> Result<(), FoldError> {
         let opening = self.opening(ordinal)?;
-        let Some(kept) = self.keeper.kept.get_mut(&ordinal) else { return Ok(()) };
-        let (draws, ballots) = (opening.draws(), kept.ballots);
-        let Some(order) = kept.order.as_mut() else { return Ok(()) };
+        let Some(index) = self.state.openings.get_mut(&ordinal) else { return Ok(()) };
+        let (draws, ballots) = (opening.draws(), index.ballots);
+        let Some(order) = index.order.as_mut() else { return Ok(()) };
         let committed = commitment(&seed) == order.commitment;
         if order.revealed.is_some() || (!draws && !committed) {
             return Ok(());
@@ -172,7 +172,7 @@ impl BlockApplier<'_> {
     }
 
     /// Somebody entered an opening's draw.
-    pub(super) fn ballot(&mut self, entry: DrawEntryRecord) -> Result<(), FoldError> {
+    pub(super) fn enter_draw(&mut self, entry: DrawEntryRecord) -> Result<(), FoldError> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
         let damage = |this: &Self, what: &str| this.damage(&format!("entry {receipt}: {what}"));
@@ -196,17 +196,17 @@ impl BlockApplier<'_> {
             opening.accounts.grant(account, entry.applicants.len() as u32, live);
         }
         let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
-        if self.keeper.book.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
+        if self.state.allocator.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
             return Err(damage(self, "entered twice"));
         }
-        self.keeper.book.crowd.add(&waiting);
+        self.state.allocator.crowd.add(&waiting);
         for applicant in &waiting.entry.applicants {
             self.forget_withdrawn(&opening, applicant);
             opening.claims.enter(*applicant, &waiting, live);
         }
-        if let Some(kept) = self.keeper.kept.get_mut(&waiting.entry.opening) {
-            kept.entries.insert(receipt);
-            kept.ballots += 1;
+        if let Some(index) = self.state.openings.get_mut(&waiting.entry.opening) {
+            index.entries.insert(receipt);
+            index.ballots += 1;
         }
         self.changes.push(StateChange::Entry { kind: Kind::Entered, waiting, opening });
         Ok(())
@@ -216,7 +216,7 @@ impl BlockApplier<'_> {
     /// more once it has ended.
     pub(super) fn end_account(&mut self, waiting: &DrawEntry) {
         let entry = &waiting.entry;
-        let openings = self.keeper.book.openings.load();
+        let openings = self.state.allocator.openings.load();
         if let (Some(account), Some(opening)) = (&entry.account, openings.get(entry.opening))
             && !entry.waits
         {

@@ -31,7 +31,7 @@ impl StateMachine {
     /// Openings whose state is to change at engine time `now`, as entries.
     pub fn due(&self, now: Timestamp) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for opening in self.book.openings.load().iter() {
+        for opening in self.allocator.openings.load().iter() {
             let (opens_at, closes_at) = opening.window();
             let ordinal = opening.record().ordinal;
             let opens = match opening.phase() {
@@ -57,7 +57,7 @@ impl StateMachine {
 
     /// When the next opening opens or closes.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let openings = self.book.openings.load();
+        let openings = self.allocator.openings.load();
         let next = |opening: &Arc<Opening>| match opening.phase() {
             Phase::Scheduled => Some(opening.window().0),
             Phase::Open => Some(opening.window().1),
@@ -92,7 +92,8 @@ impl StateMachine {
             .copied()
             .collect();
         for (at, id) in due {
-            let Some(found) = self.book.booking(&id).and_then(|b| self.book.found(b)) else {
+            let Some(found) = self.allocator.booking(&id).and_then(|b| self.allocator.found(b))
+            else {
                 // Its opening has retired: nothing is due any more.
                 self.holds.remove(&(at, id));
                 continue;
@@ -115,7 +116,7 @@ impl StateMachine {
     }
 
     /// The draw that is due at engine time `now`, if one is.
-    pub fn drawing(&self, now: Timestamp, seed: [u8; 32]) -> Option<WaitlistDraw> {
+    pub fn due_waitlist_draw(&self, now: Timestamp, seed: [u8; 32]) -> Option<WaitlistDraw> {
         let collected = self.collected.first().map(|(at, opening, ..)| (*at, *opening));
         let waiting = self.waiting.first().map(|(at, opening, _)| (*at, *opening));
         let (at, opening) = collected.into_iter().chain(waiting).min()?;
@@ -136,14 +137,14 @@ impl StateMachine {
 
     /// The next group of a draw: at most so many of the waiting are decided; once
     /// nobody is left, what nobody waits for is released. None: the draw is over.
-    pub fn draw(
+    pub fn advance_waitlist_draw(
         &mut self,
         drawing: &mut WaitlistDraw,
         now: Timestamp,
         most: usize,
     ) -> Option<Vec<Entry>> {
         let ordinal = drawing.opening;
-        let opening = self.book.openings.load().get(ordinal).map(Arc::clone)?;
+        let opening = self.allocator.openings.load().get(ordinal).map(Arc::clone)?;
         let mut pool: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
         let due = self.collected.iter().take_while(|(at, ..)| *at <= drawing.due);
         for (_, _, slot, number) in due.filter(|(_, of, ..)| *of == ordinal) {
@@ -154,9 +155,9 @@ impl StateMachine {
         }
         // What lies beyond a lowered quota is no number to be given: released, it
         // pays the debt, or lets a lower one be had.
-        let stocks = &self.kept[&ordinal].stocks;
+        let inventories = &self.openings[&ordinal].inventories;
         let beyond = pool.iter().flat_map(|(slot, numbers)| {
-            let quota = stocks[*slot as usize].quota;
+            let quota = inventories[*slot as usize].quota;
             let beyond = numbers.iter().filter(move |number| **number > quota);
             beyond.map(|number| (ordinal, *slot, *number))
         });
@@ -177,7 +178,7 @@ impl StateMachine {
         let mut losers = Vec::new();
         for _ in 0..most {
             let Some(receipt) = drawing.order.pop() else { break };
-            let waiting = self.book.waiting.look(&receipt, |w| w.map(Arc::clone));
+            let waiting = self.allocator.waiting.look(&receipt, |w| w.map(Arc::clone));
             // Withdrawn meanwhile, or to be in this very block.
             let Some(waiting) = waiting.filter(|waiting| waiting.is_live()) else { continue };
             if self.in_block.touched.contains(&receipt) {
@@ -191,7 +192,7 @@ impl StateMachine {
         }
         let mut entries = Vec::with_capacity(grants.len() + losers.len() + 3);
         if !grants.is_empty() {
-            let round = self.kept[&ordinal].draws + 1;
+            let round = self.openings[&ordinal].draws + 1;
             let seed = drawing.seed;
             entries.push(Entry::Draw(DrawRecord::Revealed {
                 opening: ordinal,
@@ -223,7 +224,7 @@ impl StateMachine {
         let places = entry.applicants.len();
         let party = sorted(entry.applicants.iter().copied());
         opening.claims.take(&party).ok()?;
-        let openings = self.book.openings();
+        let openings = self.allocator.openings();
         let fits = opening.booked_elsewhere(&entry.applicants, &openings, now) == Some(false)
             && !opening.anyone_had_enough(&entry.applicants)
             && entry.account.is_none_or(|account| opening.accounts.take(&account, places as u32));
@@ -232,23 +233,23 @@ impl StateMachine {
             return None;
         }
         for slot in &entry.slots {
-            if !opening.is_bookable(*slot, now) || self.stock(ordinal, *slot).halted {
+            if !opening.is_bookable(*slot, now) || self.inventory(ordinal, *slot).halted {
                 continue;
             }
             let returned = pool.entry(*slot).or_default();
             // A quota that was lowered is a debt, paid first.
-            let debt = (-self.stock(ordinal, *slot).offered()).max(0) as usize;
+            let debt = (-self.inventory(ordinal, *slot).available()).max(0) as usize;
             let from_pool = returned.len().saturating_sub(debt).min(places);
             let missing = (places - from_pool) as i32;
             if missing > 0
-                && !(self.stock(ordinal, *slot).has_room(missing as u32)
+                && !(self.inventory(ordinal, *slot).has_room(missing as u32)
                     && opening.free[*slot as usize].take(missing))
             {
                 continue;
             }
             let mut numbers: Vec<u16> = (0..from_pool).filter_map(|_| returned.pop()).collect();
             for _ in 0..missing {
-                let number = self.stock(ordinal, *slot).number()?;
+                let number = self.inventory(ordinal, *slot).number()?;
                 self.in_block.taken.insert((ordinal, *slot, number));
                 numbers.push(number);
             }

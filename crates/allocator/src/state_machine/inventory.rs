@@ -35,9 +35,9 @@ pub(super) struct Withheld {
 /// What a returned number waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
-    /// A moment.
+    /// The place is free at this time, by the ledger's time.
     At(Timestamp),
-    /// A draw.
+    /// The waitlist draw of a release decides who gets the place.
     Draw {
         /// At this release: computed, not on record.
         at: Timestamp,
@@ -71,15 +71,15 @@ impl SlotInventory {
     }
 
     /// Places that can be had.
-    pub(super) fn offered(&self) -> i32 {
+    pub(super) fn available(&self) -> i32 {
         let kept = self.live as i32 + self.withheld.len() as i32 + i32::from(self.reserved);
         let free = i32::from(self.quota) - kept;
         if self.halted { free.min(0) } else { free }
     }
 
     /// Places neither live nor to be had.
-    pub(super) fn not_offered(&self) -> i32 {
-        i32::from(self.quota) - self.live as i32 - self.offered()
+    pub(super) fn unavailable(&self) -> i32 {
+        i32::from(self.quota) - self.live as i32 - self.available()
     }
 
     /// Numbers that wait for their release.
@@ -132,7 +132,7 @@ impl SlotInventory {
 
     /// True while so many places are free for the block that is being written.
     pub(super) fn has_room(&self, places: u32) -> bool {
-        self.offered() - self.in_block as i32 >= places as i32
+        self.available() - self.in_block as i32 >= places as i32
     }
 
     /// The lowest number nobody has, for the block that is being written.
@@ -258,36 +258,36 @@ mod tests {
 
     #[test]
     fn the_lowest_number_first_also_after_some_came_back() {
-        let mut stock = SlotInventory::new(200);
-        let given: Vec<u16> = (0..200).filter_map(|_| stock.number()).collect();
+        let mut inventory = SlotInventory::new(200);
+        let given: Vec<u16> = (0..200).filter_map(|_| inventory.number()).collect();
         assert!(given.iter().copied().eq(1..=200));
-        assert_eq!(stock.number(), None);
+        assert_eq!(inventory.number(), None);
         for number in [150, 3, 64, 65] {
-            stock.untake(number);
+            inventory.untake(number);
         }
-        let again: Vec<u16> = (0..5).filter_map(|_| stock.number()).collect();
+        let again: Vec<u16> = (0..5).filter_map(|_| inventory.number()).collect();
         assert_eq!(again, [3, 64, 65, 150]);
     }
 
     #[test]
     fn a_place_is_live_withheld_or_free_and_the_sum_is_the_quota() {
-        let mut stock = SlotInventory::new(2);
-        assert_eq!(stock.occupy(2, false), Ok(None));
-        assert_eq!(stock.occupy(2, false), Err(()), "a number twice");
-        assert_eq!(stock.occupy(3, false), Err(()), "beyond the quota");
-        assert_eq!((stock.offered(), stock.not_offered()), (1, 0));
+        let mut inventory = SlotInventory::new(2);
+        assert_eq!(inventory.occupy(2, false), Ok(None));
+        assert_eq!(inventory.occupy(2, false), Err(()), "a number twice");
+        assert_eq!(inventory.occupy(3, false), Err(()), "beyond the quota");
+        assert_eq!((inventory.available(), inventory.unavailable()), (1, 0));
         let until = Until::At(Timestamp::from_millis(9));
-        stock.give_back(2, Some(until));
-        assert_eq!((stock.offered(), stock.not_offered()), (1, 1));
-        assert!(!stock.is_free(2) && stock.is_withheld(2));
-        assert_eq!(stock.release(2), Some(Withheld { number: 2, until }));
-        assert_eq!(stock.release(2), None);
-        assert_eq!((stock.offered(), stock.not_offered()), (2, 0));
-        stock.quota = 1;
-        stock.reserved = 1;
-        assert_eq!((stock.offered(), stock.not_offered()), (0, 1));
-        stock.halted = true;
-        stock.reserved = 0;
-        assert_eq!((stock.offered(), stock.not_offered()), (0, 1));
+        inventory.give_back(2, Some(until));
+        assert_eq!((inventory.available(), inventory.unavailable()), (1, 1));
+        assert!(!inventory.is_free(2) && inventory.is_withheld(2));
+        assert_eq!(inventory.release(2), Some(Withheld { number: 2, until }));
+        assert_eq!(inventory.release(2), None);
+        assert_eq!((inventory.available(), inventory.unavailable()), (2, 0));
+        inventory.quota = 1;
+        inventory.reserved = 1;
+        assert_eq!((inventory.available(), inventory.unavailable()), (0, 1));
+        inventory.halted = true;
+        inventory.reserved = 0;
+        assert_eq!((inventory.available(), inventory.unavailable()), (0, 1));
     }
 }

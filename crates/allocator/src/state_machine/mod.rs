@@ -32,24 +32,24 @@ use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
 use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 
-/// Applies the ledger to a [`Allocator`], block by block; there is one per book.
+/// Applies the ledger to an [`Allocator`], block by block; there is one per allocator.
 ///
 /// Live and replayed blocks go through the same code, so that the state after a
 /// restart is the state before it (P6).
 #[derive(Debug)]
 pub struct StateMachine {
-    book: Arc<Allocator>,
+    allocator: Arc<Allocator>,
     chain: Chain,
     genesis: Option<Genesis>,
     /// Hash of the state that the last generation was sealed with.
     sealed: Option<BlockHash>,
     /// The snapshot that a generation begins with, as far as it was read by a
-    /// keeper that has read nothing before.
+    /// state machine that has read nothing before.
     restoring: Option<Assembler>,
     /// Changes of bookings and entries so far.
     changes: u64,
-    /// What only the keeper needs to know of the openings, by ordinal.
-    kept: FxHashMap<u32, OpeningIndex>,
+    /// What only the state machine needs to know of the openings, by ordinal.
+    openings: FxHashMap<u32, OpeningIndex>,
     next_ordinal: u32,
     /// Ids of openings that have left memory; never used again.
     retired: BTreeSet<String>,
@@ -70,11 +70,11 @@ pub struct StateMachine {
     withdrawn: BTreeSet<(Timestamp, BookingId)>,
 }
 
-/// One opening's part of the keeper's state.
+/// One opening's part of the state machine.
 #[derive(Debug)]
 struct OpeningIndex {
     opening: Arc<Opening>,
-    stocks: Vec<SlotInventory>,
+    inventories: Vec<SlotInventory>,
     /// Its bookings, to find them when it retires.
     made: Vec<BookingId>,
     /// Its entries, withdrawn ones included.
@@ -88,10 +88,10 @@ struct OpeningIndex {
 }
 
 impl OpeningIndex {
-    const fn new(opening: Arc<Opening>, stocks: Vec<SlotInventory>) -> Self {
+    const fn new(opening: Arc<Opening>, inventories: Vec<SlotInventory>) -> Self {
         Self {
             opening,
-            stocks,
+            inventories,
             made: Vec::new(),
             entries: BTreeSet::new(),
             draws: 0,
@@ -126,26 +126,26 @@ pub enum FoldError {
 /// One thing that a block changed.
 #[derive(Debug, Clone)]
 pub enum StateChange {
-    /// Of a booking.
+    /// A booking was made or changed.
     Booking {
-        /// What happened.
+        /// Kind of the event that tells of it.
         kind: Kind,
         /// As it stood before; none: it is new.
         before: Option<Arc<Booking>>,
-        /// As it stands.
+        /// The booking after the block.
         after: FoundBooking,
         /// The payment's reference, where one came with it.
         payment: Option<Box<str>>,
         /// The operator's words, where the authority did it.
         reason: Option<Box<str>>,
     },
-    /// Of an entry.
+    /// A draw entry was made, withdrawn or decided.
     Entry {
-        /// What happened.
+        /// Kind of the event that tells of it.
         kind: Kind,
-        /// The entry.
+        /// The entry after the block.
         waiting: Arc<DrawEntry>,
-        /// Its opening.
+        /// The opening whose draw it takes part in.
         opening: Arc<Opening>,
     },
 }
@@ -162,7 +162,7 @@ pub enum Folded {
 }
 
 impl Folded {
-    /// What it changed.
+    /// Changes of bookings and entries, in the order of the block.
     pub fn changes(self) -> Vec<StateChange> {
         match self {
             Self::Applied(changes) => changes,
@@ -207,13 +207,13 @@ impl StateMachine {
     /// Nothing read yet; begins with this generation.
     pub fn beginning_with(generation: u32) -> Self {
         Self {
-            book: Arc::new(Allocator::new()),
+            allocator: Arc::new(Allocator::new()),
             chain: Chain::beginning_with(generation),
             genesis: None,
             sealed: None,
             restoring: None,
             changes: 0,
-            kept: FxHashMap::default(),
+            openings: FxHashMap::default(),
             next_ordinal: 0,
             retired: BTreeSet::new(),
             leaving: Vec::new(),
@@ -228,8 +228,8 @@ impl StateMachine {
     }
 
     /// The state it keeps.
-    pub fn book(&self) -> &Arc<Allocator> {
-        &self.book
+    pub fn allocator(&self) -> &Arc<Allocator> {
+        &self.allocator
     }
 
     /// How far the ledger has been applied, and who may continue it.
@@ -249,7 +249,7 @@ impl StateMachine {
 
     /// The position everything applied so far is durable at.
     pub fn durable(&self) -> Durable {
-        self.book.stable.settled()
+        self.allocator.seqlock.position()
     }
 
     /// The ordinal of the next opening.
@@ -259,34 +259,34 @@ impl StateMachine {
 
     /// True if an opening of this id is, or was, on record.
     pub fn knows_opening(&self, id: &str) -> bool {
-        self.retired.contains(id) || self.book.openings.load().named(id).is_some()
+        self.retired.contains(id) || self.allocator.openings.load().named(id).is_some()
     }
 
     /// Gives the grant its booking id, the lowest free numbers of its slot and the
     /// end of its hold, as it enters a block of this time.
-    pub fn number(&mut self, grant: &mut Grant, time: Timestamp, random: u128) -> Numbered {
+    pub fn assign_numbers(&mut self, grant: &mut Grant, time: Timestamp, random: u128) -> Numbered {
         let places = grant.seats.len() as u32;
-        let Some(kept) = self.kept.get(&grant.opening) else { return Numbered::NoRoom };
-        if !kept.opening.is_bookable(grant.slot, time)
-            || !kept.stocks[grant.slot as usize].has_room(places)
+        let Some(index) = self.openings.get(&grant.opening) else { return Numbered::NoRoom };
+        if !index.opening.is_bookable(grant.slot, time)
+            || !index.inventories[grant.slot as usize].has_room(places)
         {
             return Numbered::NoRoom;
         }
-        grant.hold_expires_at = kept.opening.hold_end(grant.slot, time);
+        grant.hold_expires_at = index.opening.hold_end(grant.slot, time);
         let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
         self.numbered.insert(id);
         grant.booking = id;
-        let stock = self.stock(grant.opening, grant.slot);
+        let inventory = self.inventory(grant.opening, grant.slot);
         for seat in &mut grant.seats {
             // A slot with room has a number.
-            seat.number = stock.number().unwrap_or_default();
+            seat.number = inventory.number().unwrap_or_default();
         }
         Numbered::Done
     }
 
     /// Gives the entry its receipt, as it enters a block. False: try with other
     /// bits. None: somebody of the party enters in the same block.
-    pub fn enter(&mut self, entry: &mut DrawEntryRecord, random: u128) -> Option<bool> {
+    pub fn enter_waitlist(&mut self, entry: &mut DrawEntryRecord, random: u128) -> Option<bool> {
         let opening = entry.opening;
         let people = || entry.applicants.iter().map(|who| (opening, *who));
         if people().any(|who| self.in_block.entering.contains(&who)) {
@@ -301,22 +301,22 @@ impl StateMachine {
 
     /// A booking as it stands; none: it is not there, or its opening has retired.
     pub fn found(&self, id: &BookingId) -> Option<FoundBooking> {
-        self.book.booking(id).and_then(|booking| self.book.found(booking))
+        self.allocator.booking(id).and_then(|booking| self.allocator.found(booking))
     }
 
     fn new_id(&self, random: u128) -> Option<BookingId> {
         let id = BookingId::from_random(random);
         // Zero is what a grant has that is not numbered yet.
         let taken = id == BookingId::from_random(0)
-            || self.book.booking(&id).is_some()
-            || self.book.waiting.look(&id, |waiting| waiting.is_some())
+            || self.allocator.booking(&id).is_some()
+            || self.allocator.waiting.look(&id, |waiting| waiting.is_some())
             || self.numbered.contains(&id)
             || self.in_block.touched.contains(&id);
         (!taken).then_some(id)
     }
 
-    fn stock(&mut self, opening: u32, slot: u32) -> &mut SlotInventory {
-        &mut self.kept.get_mut(&opening).expect("checked").stocks[slot as usize]
+    fn inventory(&mut self, opening: u32, slot: u32) -> &mut SlotInventory {
+        &mut self.openings.get_mut(&opening).expect("checked").inventories[slot as usize]
     }
 
     /// Takes back an entry of a block that will never be in the ledger: places,
@@ -325,14 +325,14 @@ impl StateMachine {
         match entry {
             Entry::Grant(grant) => self.abandon_grant(grant),
             Entry::Draw(DrawRecord::Entered(entry)) if !entry.waits => {
-                self.book.abandon_ballot(entry);
+                self.allocator.abandon_ballot(entry);
             }
             Entry::Confirm(confirm) => {
                 if let (Some(seats), Some(booking)) =
-                    (&confirm.revived, self.book.booking(&confirm.booking))
+                    (&confirm.revived, self.allocator.booking(&confirm.booking))
                 {
                     self.untake(booking.opening, booking.slot, seats.iter().map(|s| s.number));
-                    if let Some(opening) = self.book.openings.load().get(booking.opening) {
+                    if let Some(opening) = self.allocator.openings.load().get(booking.opening) {
                         opening.claims.give(seats.iter().map(|seat| &seat.applicant));
                         if let Some(account) = &booking.account {
                             opening.accounts.give(account, seats.len() as u32);
@@ -341,7 +341,7 @@ impl StateMachine {
                 }
             }
             Entry::Reschedule(swap) => {
-                if let Some(booking) = self.book.booking(&swap.booking) {
+                if let Some(booking) = self.allocator.booking(&swap.booking) {
                     let numbers = swap.seats.iter().map(|seat| seat.number);
                     self.untake(booking.opening, swap.slot, numbers);
                 }
@@ -360,9 +360,9 @@ impl StateMachine {
         if drawn {
             // The places of an account were counted when it entered a draw.
             let waits = |waiting: Option<&Arc<DrawEntry>>| waiting.is_some_and(|w| w.entry.waits);
-            let waits = self.book.waiting.look(&grant.booking, waits);
+            let waits = self.allocator.waiting.look(&grant.booking, waits);
             self.untake(grant.opening, grant.slot, grant.seats.iter().map(|seat| seat.number));
-            if let Some(opening) = self.book.openings.load().get(grant.opening) {
+            if let Some(opening) = self.allocator.openings.load().get(grant.opening) {
                 if let (Some(account), true) = (&grant.account, waits) {
                     opening.accounts.give(account, grant.seats.len() as u32);
                 }
@@ -370,28 +370,28 @@ impl StateMachine {
             }
             return;
         }
-        if self.numbered.remove(&grant.booking) && self.kept.contains_key(&grant.opening) {
-            let stock = self.stock(grant.opening, grant.slot);
+        if self.numbered.remove(&grant.booking) && self.openings.contains_key(&grant.opening) {
+            let inventory = self.inventory(grant.opening, grant.slot);
             for seat in &grant.seats {
-                stock.untake(seat.number);
+                inventory.untake(seat.number);
             }
         }
-        self.book.abandon(grant);
+        self.allocator.abandon(grant);
     }
 
     /// Gives back numbers that a change took, unless they are withheld anyway.
     fn untake(&mut self, opening: u32, slot: u32, numbers: impl Iterator<Item = u16>) {
-        if !self.kept.contains_key(&opening) {
+        if !self.openings.contains_key(&opening) {
             return;
         }
         let mut places = 0;
         for number in numbers {
             if self.in_block.taken.remove(&(opening, slot, number)) {
-                self.stock(opening, slot).untake(number);
+                self.inventory(opening, slot).untake(number);
                 places += 1;
             }
         }
-        if let Some(opening) = self.book.openings.load().get(opening) {
+        if let Some(opening) = self.allocator.openings.load().get(opening) {
             opening.free[slot as usize].give(places);
         }
     }
@@ -424,7 +424,7 @@ impl StateMachine {
         Ok(match self.chain.read_bytes(seq, bytes)? {
             Reading::Valid(block) => Folded::Applied(self.apply(seq, block, Mode::Replay)?.0),
             Reading::Void => {
-                self.book.stable.change(self.chain.position(), |_| ());
+                self.allocator.seqlock.change(self.chain.position(), |_| ());
                 Folded::Void
             }
             Reading::Foreign(foreign) => Folded::Foreign(foreign),
@@ -447,10 +447,10 @@ impl StateMachine {
         block: Block,
         mode: Mode,
     ) -> Result<(Vec<StateChange>, Durable), FoldError> {
-        let book = Arc::clone(&self.book);
+        let allocator = Arc::clone(&self.allocator);
         let time = block.time;
-        let done = book.stable.change(self.chain.position(), |at| {
-            book.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
+        let done = allocator.seqlock.change(self.chain.position(), |at| {
+            allocator.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
             let mut applying = apply::BlockApplier::new(self, seq, time, mode, block.entries.len());
             for entry in block.entries {
                 applying.entry(entry)?;
@@ -477,7 +477,7 @@ impl StateMachine {
             text_into(Some(id), &mut bytes);
         }
         hasher.update(&bytes);
-        let openings = self.book.openings.load();
+        let openings = self.allocator.openings.load();
         for opening in openings.iter() {
             bytes.clear();
             giliran_wire::codec::encode_into(opening.record(), &mut bytes);
@@ -487,23 +487,26 @@ impl StateMachine {
             for slot in 0..opening.slots() {
                 bytes.extend_from_slice(&opening.durably_free(slot).to_le_bytes());
             }
-            let kept = &self.kept[&opening.record().ordinal];
-            bytes.extend_from_slice(&kept.draws.to_le_bytes());
-            if let Some(order) = &kept.order {
+            let index = &self.openings[&opening.record().ordinal];
+            bytes.extend_from_slice(&index.draws.to_le_bytes());
+            if let Some(order) = &index.order {
                 giliran_wire::codec::encode_into(order, &mut bytes);
             }
-            kept.stocks.iter().for_each(|stock| stock.digest_into(&mut bytes));
+            index.inventories.iter().for_each(|inventory| inventory.digest_into(&mut bytes));
             hasher.update(&bytes);
-            let mut ids = kept.made.clone();
+            let mut ids = index.made.clone();
             ids.sort_unstable();
             for id in ids {
                 bytes.clear();
-                self.book.booking(&id).expect("only the keeper removes").digest_into(&mut bytes);
+                self.allocator
+                    .booking(&id)
+                    .expect("only the state machine removes")
+                    .digest_into(&mut bytes);
                 hasher.update(&bytes);
             }
-            for receipt in &kept.entries {
+            for receipt in &index.entries {
                 bytes.clear();
-                if let Some(waiting) = self.book.waiting.look(receipt, |w| w.map(Arc::clone)) {
+                if let Some(waiting) = self.allocator.waiting.look(receipt, |w| w.map(Arc::clone)) {
                     giliran_wire::codec::encode_into(&waiting.entry, &mut bytes);
                     bytes.extend_from_slice(&waiting.since.as_millis().to_le_bytes());
                     let withdrawn = waiting.withdrawn.map_or(0, Timestamp::as_millis);

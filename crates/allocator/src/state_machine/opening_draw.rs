@@ -62,18 +62,18 @@ pub enum DrawStep {
     Record(Box<Entry>),
     /// A group, for that block.
     Group(Vec<Entry>),
-    /// All are served.
+    /// Every entry has a grant, or none; the draw has ended.
     Over,
 }
 
 impl StateMachine {
     /// The next draw of a closed opening, or seed to be revealed, from where the
     /// ledger has it.
-    pub fn next_draw(&self, key: &OrderKey) -> Option<OpeningDraw> {
-        let openings = self.book.openings.load();
+    pub fn next_opening_draw(&self, key: &OrderKey) -> Option<OpeningDraw> {
+        let openings = self.allocator.openings.load();
         openings.iter().filter(|o| o.phase() == Phase::Closed).find_map(|opening| {
             let ordinal = opening.record().ordinal;
-            let state = self.kept.get(&ordinal)?.order.as_ref()?;
+            let state = self.openings.get(&ordinal)?.order.as_ref()?;
             let stage = match (&state.revealed, state.root) {
                 (Some(_), None) => return None,
                 (Some(Revealed { seed, beacon, .. }), Some((root, _))) => {
@@ -93,14 +93,14 @@ impl StateMachine {
     }
 
     /// One step of a draw; a group takes at most so many bytes.
-    pub fn draw_on(
+    pub fn advance_opening_draw(
         &mut self,
         draw: &mut OpeningDraw,
         now: Timestamp,
         most_bytes: usize,
     ) -> DrawStep {
         let (ledger, ordinal) = (self.ledger(), draw.opening);
-        let Some(opening) = self.book.openings.load().get(ordinal).map(Arc::clone) else {
+        let Some(opening) = self.allocator.openings.load().get(ordinal).map(Arc::clone) else {
             return DrawStep::Over;
         };
         let mut left = PIECE;
@@ -164,14 +164,14 @@ impl StateMachine {
         left: &mut usize,
         mut see: impl FnMut(&DrawEntry),
     ) -> bool {
-        let Some(kept) = self.kept.get(&ordinal) else { return true };
+        let Some(index) = self.openings.get(&ordinal) else { return true };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for receipt in kept.entries.range((from, Bound::Unbounded)) {
+        for receipt in index.entries.range((from, Bound::Unbounded)) {
             if *left == 0 {
                 return false;
             }
             *left -= 1;
-            self.book.waiting.look(receipt, |waiting| {
+            self.allocator.waiting.look(receipt, |waiting| {
                 if let Some(waiting) = waiting.filter(|w| w.is_live() && !w.entry.waits) {
                     see(waiting);
                 }
@@ -183,7 +183,10 @@ impl StateMachine {
 
     fn head(&self, opening: &Opening) -> Hash {
         let ordinal = opening.record().ordinal;
-        let places = self.kept[&ordinal].stocks.iter().map(|stock| stock.offered().max(0) as u32);
+        let places = self.openings[&ordinal]
+            .inventories
+            .iter()
+            .map(|inventory| inventory.available().max(0) as u32);
         ballot::head(self.ledger(), opening.record(), self.beacon(ordinal), places)
     }
 
@@ -199,12 +202,13 @@ impl StateMachine {
         let ordinal = opening.record().ordinal;
         // One moment for the whole draw, and on record: else its result would turn
         // on how fast its groups are written.
-        let revealed = self.kept[&ordinal].order.as_ref().and_then(|order| order.revealed.as_ref());
+        let revealed =
+            self.openings[&ordinal].order.as_ref().and_then(|order| order.revealed.as_ref());
         let by = revealed.map_or(now, |revealed| revealed.at);
         let (mut grants, mut losers) = (Vec::new(), Vec::new());
         let mut bytes = GROUP_BYTES;
         while let Some((_, _, receipt)) = line.lowest().copied() {
-            let waiting = self.book.waiting.look(&receipt, |w| w.map(Arc::clone));
+            let waiting = self.allocator.waiting.look(&receipt, |w| w.map(Arc::clone));
             // From the close on entries stay until they are served.
             let Some(waiting) = waiting else { break };
             let most = winner_bytes(&waiting.entry);
@@ -226,7 +230,7 @@ impl StateMachine {
         }
         let mut entries = Vec::with_capacity(grants.len() + losers.len() + 2);
         if !grants.is_empty() {
-            let round = self.kept[&ordinal].draws + 1;
+            let round = self.openings[&ordinal].draws + 1;
             let number = grants.len() as u64;
             let begin = DrawRecord::GroupBegin { opening: ordinal, round, grants: number };
             entries.push(Entry::Draw(begin));
@@ -250,7 +254,7 @@ impl StateMachine {
         let places = entry.applicants.len();
         for slot in &entry.slots {
             let fits = opening.is_bookable(*slot, by)
-                && self.stock(ordinal, *slot).has_room(places as u32)
+                && self.inventory(ordinal, *slot).has_room(places as u32)
                 && opening.free[*slot as usize].take(places as i32);
             if !fits {
                 continue;
@@ -264,7 +268,7 @@ impl StateMachine {
             let mut seats = Vec::with_capacity(places);
             for applicant in &entry.applicants {
                 // A slot with room has a number.
-                let number = self.stock(ordinal, *slot).number().unwrap_or_default();
+                let number = self.inventory(ordinal, *slot).number().unwrap_or_default();
                 self.in_block.taken.insert((ordinal, *slot, number));
                 seats.push(Seat { applicant: *applicant, number });
             }

@@ -1,4 +1,4 @@
-//! The keeper's state as pieces, and back: to begin elsewhere than at the
+//! The state as pieces, and back: to begin elsewhere than at the
 //! ledger's first block. Of the same state the pieces are the same, whoever makes
 //! them.
 
@@ -24,22 +24,22 @@ use crate::{Booking, ChangeLog, DrawEntry, Opening};
 /// holds, a piece is far from the longest that is read.
 const IN_A_PIECE: usize = 256;
 
-/// Which piece.
+/// What a piece of the snapshot holds.
 #[derive(Debug, Clone, Copy)]
 enum Key {
     Head,
-    /// Of this ordinal.
+    /// The opening with this ordinal.
     Opening(u32),
     /// Of this opening, from here on.
     Bookings(u32, usize),
     /// Of this opening, from this receipt on.
     Entries(u32, BookingId),
-    /// Of this opening.
+    /// Commitment, root and seed of the opening with this ordinal.
     Order(u32),
 }
 
 /// The state as a generation begins with it, part by part, without holding all of
-/// it at once. Only of the keeper it was made from, and while nothing is applied
+/// it at once. Only of the state machine it was made from, and while nothing is applied
 /// to that.
 #[derive(Debug)]
 pub struct Parts {
@@ -57,20 +57,20 @@ impl Parts {
     }
 
     /// The next part; none: that was all.
-    pub fn next(&mut self, keeper: &StateMachine) -> Option<SnapshotPart> {
-        let bytes = self.cut(keeper)?;
+    pub fn next(&mut self, state: &StateMachine) -> Option<SnapshotPart> {
+        let bytes = self.cut(state)?;
         let part = self.next;
         self.next += 1;
         Some(SnapshotPart { part, parts: self.parts, state: self.state, bytes })
     }
 
-    fn cut(&mut self, keeper: &StateMachine) -> Option<Vec<u8>> {
+    fn cut(&mut self, state: &StateMachine) -> Option<Vec<u8>> {
         loop {
             if let Some(part) = self.cutter.part() {
                 return Some(part);
             }
             match self.keys.next() {
-                Some(key) => self.cutter.add(&keeper.piece(key)),
+                Some(key) => self.cutter.add(&state.piece(key)),
                 None => return self.cutter.rest(),
             }
         }
@@ -121,14 +121,14 @@ impl StateMachine {
 
     fn keys(&self) -> Vec<Key> {
         let mut keys = vec![Key::Head];
-        for opening in self.book.openings.load().iter() {
+        for opening in self.allocator.openings.load().iter() {
             let ordinal = opening.record().ordinal;
-            let kept = &self.kept[&ordinal];
+            let index = &self.openings[&ordinal];
             keys.push(Key::Opening(ordinal));
-            keys.extend(kept.order.is_some().then_some(Key::Order(ordinal)));
-            let made = (0..kept.made.len()).step_by(IN_A_PIECE);
+            keys.extend(index.order.is_some().then_some(Key::Order(ordinal)));
+            let made = (0..index.made.len()).step_by(IN_A_PIECE);
             keys.extend(made.map(|from| Key::Bookings(ordinal, from)));
-            let entries = kept.entries.iter().step_by(IN_A_PIECE);
+            let entries = index.entries.iter().step_by(IN_A_PIECE);
             keys.extend(entries.map(|from| Key::Entries(ordinal, *from)));
         }
         keys
@@ -142,41 +142,41 @@ impl StateMachine {
                 changes: self.changes,
             }),
             Key::Opening(ordinal) => {
-                let openings = self.book.openings.load();
+                let openings = self.allocator.openings.load();
                 let opening = openings.get(ordinal).expect("listed by `keys`");
-                let kept = &self.kept[&ordinal];
+                let index = &self.openings[&ordinal];
                 Piece::Opening(Box::new(OpeningState {
                     record: opening.record().clone(),
                     phase: opening.phase(),
                     closes_at: opening.window().1,
                     took_place: opening.took_place(),
-                    draws: kept.draws,
-                    slots: kept.stocks.iter().map(slot_state).collect(),
+                    draws: index.draws,
+                    slots: index.inventories.iter().map(slot_state).collect(),
                 }))
             }
             Key::Order(ordinal) => {
-                Piece::Order(self.kept[&ordinal].order.clone().expect("listed by `keys`"))
+                Piece::Order(self.openings[&ordinal].order.clone().expect("listed by `keys`"))
             }
             Key::Bookings(ordinal, from) => {
-                let made = self.kept[&ordinal].made[from..].iter().take(IN_A_PIECE);
-                let bookings = made.filter_map(|id| self.book.booking(id));
+                let made = self.openings[&ordinal].made[from..].iter().take(IN_A_PIECE);
+                let bookings = made.filter_map(|id| self.allocator.booking(id));
                 Piece::Bookings(bookings.map(|booking| booking_state(&booking)).collect())
             }
             Key::Entries(ordinal, from) => {
-                let receipts = self.kept[&ordinal].entries.range(from..).take(IN_A_PIECE);
+                let receipts = self.openings[&ordinal].entries.range(from..).take(IN_A_PIECE);
                 let entries = receipts.filter_map(|receipt| {
-                    self.book.waiting.look(receipt, |waiting| waiting.map(|w| entry_state(w)))
+                    self.allocator.waiting.look(receipt, |waiting| waiting.map(|w| entry_state(w)))
                 });
                 Piece::Entries(entries.collect())
             }
         }
     }
 
-    /// Takes a piece of a snapshot into a keeper that has read nothing else.
+    /// Takes a piece of a snapshot into a state machine that has read nothing else.
     ///
     /// # Errors
     ///
-    /// What is wrong with it; the keeper is then not to be used.
+    /// What is wrong with it; the state machine is then not to be used.
     pub fn restore(&mut self, piece: Piece) -> Result<(), String> {
         match piece {
             Piece::Stand(stand) => {
@@ -185,8 +185,10 @@ impl StateMachine {
                 self.chain = stand.chain;
                 self.genesis = Some(stand.genesis);
                 self.sealed = stand.sealed;
-                let book = Arc::clone(&self.book);
-                book.stable.change(position, |_| book.time.store(time, Ordering::Relaxed));
+                let allocator = Arc::clone(&self.allocator);
+                allocator
+                    .seqlock
+                    .change(position, |_| allocator.time.store(time, Ordering::Relaxed));
             }
             Piece::Head(head) => {
                 self.next_ordinal = head.next_ordinal;
@@ -195,13 +197,13 @@ impl StateMachine {
             }
             Piece::Opening(state) => self.restore_opening(*state)?,
             Piece::Order(order) => {
-                let kept = self.kept.get_mut(&order.opening);
-                let kept = kept.ok_or_else(|| "an order of no opening".to_owned())?;
+                let index = self.openings.get_mut(&order.opening);
+                let index = index.ok_or_else(|| "an order of no opening".to_owned())?;
                 // Until a live entry says otherwise.
-                if let Some(opening) = self.book.openings.load().get(order.opening) {
+                if let Some(opening) = self.allocator.openings.load().get(order.opening) {
                     opening.set_drawn(order.revealed.is_some());
                 }
-                kept.order = Some(order);
+                index.order = Some(order);
             }
             Piece::Bookings(bookings) => {
                 for booking in bookings {
@@ -226,13 +228,14 @@ impl StateMachine {
         opening.set_phase(state.phase);
         opening.set_closes_at(state.closes_at);
         opening.set_took_place(state.took_place);
-        let mut stocks = Vec::with_capacity(state.slots.len());
+        let mut inventories = Vec::with_capacity(state.slots.len());
         for (index, slot) in state.slots.into_iter().enumerate() {
             let index = index as u32;
-            let before = SlotInventory::new(opening.record().slots[index as usize].quota).offered();
-            let mut stock = SlotInventory::new(slot.quota);
-            stock.reserved = slot.reserved;
-            stock.halted = slot.halted;
+            let before =
+                SlotInventory::new(opening.record().slots[index as usize].quota).available();
+            let mut inventory = SlotInventory::new(slot.quota);
+            inventory.reserved = slot.reserved;
+            inventory.halted = slot.halted;
             for withheld in slot.withheld {
                 let key = |at| (at, ordinal, index, withheld.number);
                 let until = match withheld.until {
@@ -243,36 +246,38 @@ impl StateMachine {
                     Until::At(at) => self.delayed.insert(key(at)),
                     Until::Draw { at, .. } => self.collected.insert(key(at)),
                 };
-                stock.restore_withheld(withheld.number, until);
+                inventory.restore_withheld(withheld.number, until);
             }
-            show(&opening, index, &stock, before, 0);
-            stocks.push(stock);
+            show(&opening, index, &inventory, before, 0);
+            inventories.push(inventory);
         }
         let opening = Arc::new(opening);
-        let kept =
-            OpeningIndex { draws: state.draws, ..OpeningIndex::new(Arc::clone(&opening), stocks) };
-        self.kept.insert(ordinal, kept);
-        let openings = self.book.openings.load().with(opening);
-        self.book.openings.store(Arc::new(openings));
+        let index = OpeningIndex {
+            draws: state.draws,
+            ..OpeningIndex::new(Arc::clone(&opening), inventories)
+        };
+        self.openings.insert(ordinal, index);
+        let openings = self.allocator.openings.load().with(opening);
+        self.allocator.openings.store(Arc::new(openings));
         Ok(())
     }
 
     fn restore_booking(&mut self, state: BookingState) -> Result<(), String> {
-        let BookingState { grant, granted_at, version, status, life } = state;
+        let BookingState { grant, granted_at, version, status, change_log } = state;
         let id = grant.booking;
-        let opening = self.book.openings.load().get(grant.opening).map(Arc::clone);
+        let opening = self.allocator.openings.load().get(grant.opening).map(Arc::clone);
         let opening = opening.filter(|opening| grant.slot < opening.slots());
         let opening = opening.ok_or_else(|| format!("booking {id} is in no opening"))?;
-        let life = life.map(|life| Arc::new(restored_life(life)));
-        let booking = Booking { version, status, life, ..Booking::new(grant, granted_at) };
+        let change_log = change_log.map(|change_log| Arc::new(restored_change_log(change_log)));
+        let booking = Booking { version, status, change_log, ..Booking::new(grant, granted_at) };
         let booking = Arc::new(booking);
         let (ordinal, slot) = (booking.opening, booking.slot);
         if status.is_live() {
             let places = booking.seats.len() as u32;
-            let stock = self.stock(ordinal, slot);
-            let before = stock.offered();
-            booking.seats.iter().for_each(|seat| stock.restore_live(seat.number));
-            show(&opening, slot, stock, before, 0);
+            let inventory = self.inventory(ordinal, slot);
+            let before = inventory.available();
+            booking.seats.iter().for_each(|seat| inventory.restore_live(seat.number));
+            show(&opening, slot, inventory, before, 0);
             if let Some(account) = booking.account {
                 opening.accounts.grant(account, places, false);
             }
@@ -288,13 +293,13 @@ impl StateMachine {
         } else {
             booking.seats.iter().for_each(|seat| opening.claims.end(seat.applicant, &booking));
         }
-        for who in booking.life.iter().flat_map(|life| &life.left) {
+        for who in booking.change_log.iter().flat_map(|change_log| &change_log.left) {
             opening.claims.end(*who, &booking);
         }
-        if let Some(kept) = self.kept.get_mut(&ordinal) {
-            kept.made.push(id);
+        if let Some(index) = self.openings.get_mut(&ordinal) {
+            index.made.push(id);
         }
-        self.book.bookings.insert(id, booking);
+        self.allocator.bookings.insert(id, booking);
         Ok(())
     }
 
@@ -302,12 +307,12 @@ impl StateMachine {
         let EntryState { entry, since, withdrawn } = state;
         let live = withdrawn.is_none();
         let (receipt, ordinal) = (entry.receipt, entry.opening);
-        let opening = self.book.openings.load().get(ordinal).map(Arc::clone);
+        let opening = self.allocator.openings.load().get(ordinal).map(Arc::clone);
         let opening = opening.ok_or_else(|| format!("entry {receipt} is in no opening"))?;
         let waiting = Arc::new(DrawEntry { entry, since, withdrawn });
         match withdrawn {
             Some(at) => drop(self.withdrawn.insert((at, receipt))),
-            None => self.book.crowd.add(&waiting),
+            None => self.allocator.crowd.add(&waiting),
         }
         if live && waiting.entry.waits {
             self.waiting.insert((draw_of(&opening, &waiting), ordinal, receipt));
@@ -320,10 +325,10 @@ impl StateMachine {
                 opening.claims.wait(*who, Arc::clone(&waiting));
             }
         }
-        if let Some(kept) = self.kept.get_mut(&ordinal) {
-            kept.entries.insert(receipt);
+        if let Some(index) = self.openings.get_mut(&ordinal) {
+            index.entries.insert(receipt);
             if live && !waiting.entry.waits {
-                kept.ballots += 1;
+                index.ballots += 1;
                 opening.set_drawn(false);
                 if let Some(account) = waiting.entry.account {
                     let places = waiting.entry.applicants.len() as u32;
@@ -331,13 +336,13 @@ impl StateMachine {
                 }
             }
         }
-        self.book.waiting.insert(receipt, waiting);
+        self.allocator.waiting.insert(receipt, waiting);
         Ok(())
     }
 }
 
-fn slot_state(stock: &SlotInventory) -> SlotState {
-    let withheld = stock.withheld().map(|withheld| {
+fn slot_state(inventory: &SlotInventory) -> SlotState {
+    let withheld = inventory.withheld().map(|withheld| {
         let until = match withheld.until {
             Until::At(at) => UntilState::At(at),
             Until::Draw { since, expired, .. } => UntilState::Draw { since, expired },
@@ -345,18 +350,22 @@ fn slot_state(stock: &SlotInventory) -> SlotState {
         WithheldState { number: withheld.number, until }
     });
     SlotState {
-        quota: stock.quota,
-        reserved: stock.reserved,
-        halted: stock.halted,
+        quota: inventory.quota,
+        reserved: inventory.reserved,
+        halted: inventory.halted,
         withheld: withheld.collect(),
     }
 }
 
 fn booking_state(booking: &Booking) -> BookingState {
-    let life = booking.life.as_ref().map(|life| ChangeLogState {
-        done: life.done.iter().map(|d| (d.request_id.to_string(), done_state(&d.deed))).collect(),
-        changes: life.changes,
-        left: life.left.clone(),
+    let change_log = booking.change_log.as_ref().map(|change_log| ChangeLogState {
+        done: change_log
+            .done
+            .iter()
+            .map(|d| (d.request_id.to_string(), done_state(&d.kind)))
+            .collect(),
+        changes: change_log.changes,
+        left: change_log.left.clone(),
     });
     BookingState {
         grant: Grant {
@@ -374,13 +383,13 @@ fn booking_state(booking: &Booking) -> BookingState {
         granted_at: booking.granted_at,
         version: booking.version,
         status: booking.status,
-        life,
+        change_log,
     }
 }
 
-fn done_state(deed: &PastChangeKind) -> PastChangeState {
+fn done_state(kind: &PastChangeKind) -> PastChangeState {
     let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-    match deed {
+    match kind {
         PastChangeKind::Confirmed { reference } => PastChangeState::Confirmed(text(reference)),
         PastChangeKind::Refund { reference } => PastChangeState::Refund(text(reference)),
         PastChangeKind::Cancelled { member } => PastChangeState::Cancelled(*member),
@@ -388,11 +397,11 @@ fn done_state(deed: &PastChangeKind) -> PastChangeState {
     }
 }
 
-fn restored_life(life: ChangeLogState) -> ChangeLog {
+fn restored_change_log(change_log: ChangeLogState) -> ChangeLog {
     let text = |text: Option<String>| text.map(String::into_boxed_str);
-    let done = life.done.into_iter().map(|(request_id, deed)| PastChange {
+    let done = change_log.done.into_iter().map(|(request_id, kind)| PastChange {
         request_id: request_id.into_boxed_str(),
-        deed: match deed {
+        kind: match kind {
             PastChangeState::Confirmed(reference) => {
                 PastChangeKind::Confirmed { reference: text(reference) }
             }
@@ -403,7 +412,7 @@ fn restored_life(life: ChangeLogState) -> ChangeLog {
             PastChangeState::Rescheduled(content) => PastChangeKind::Rescheduled { content },
         },
     });
-    ChangeLog { done: done.collect(), changes: life.changes, left: life.left }
+    ChangeLog { done: done.collect(), changes: change_log.changes, left: change_log.left }
 }
 
 fn entry_state(waiting: &DrawEntry) -> EntryState {

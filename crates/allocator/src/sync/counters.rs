@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `free` | load, CAS in `take` | relaxed | nothing: the number itself is all that is passed on; who holds a place is told by the claim and the ledger | – |
 //! | `free` | add in `give` | relaxed | as above | – |
-//! | counts, moments | store by the keeper | relaxed, inside a [`SeqLock`](crate::sync::seqlock::SeqLock) change | readers' relaxed load inside a `SeqLock` read | the version check of `SeqLock` orders it |
+//! | counts, moments | store by the state machine | relaxed, inside a [`SeqLock`](crate::sync::seqlock::SeqLock) change | readers' relaxed load inside a `SeqLock` read | the version check of `SeqLock` orders it |
 //!
 //! Both may be negative: a quota can be lowered below what is granted.
 
@@ -62,7 +62,7 @@ impl DurableCounts {
         self.0[slot as usize].load(Ordering::Relaxed)
     }
 
-    /// Only the keeper, inside a change: no other writer exists.
+    /// Only the state machine, inside a change: no other writer exists.
     pub(crate) fn set(&self, slot: u32, n: i32) {
         self.0[slot as usize].store(n, Ordering::Relaxed);
     }
@@ -82,7 +82,7 @@ impl Moments {
         (ms > 0).then(|| Timestamp::from_millis(ms as i64))
     }
 
-    /// Only the keeper, inside a change. No moment lies before 1970.
+    /// Only the state machine, inside a change. No moment lies before 1970.
     pub(crate) fn set(&self, slot: u32, at: Option<Timestamp>) {
         let ms = at.map_or(0, |at| at.as_millis().max(1) as u64);
         self.0[slot as usize].store(ms, Ordering::Relaxed);

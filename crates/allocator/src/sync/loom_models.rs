@@ -77,7 +77,7 @@ fn loom_parties_that_share_a_member_never_both_claim() {
 fn loom_what_a_reader_sees_stood_at_the_position_it_names() {
     loom::model(|| {
         let facts = Arc::new((SeqLock::new(), AtomicU64::new(0), AtomicU64::new(0)));
-        let keeper = {
+        let state = {
             let facts = Arc::clone(&facts);
             thread::spawn(move || {
                 facts.0.change(Position { epoch: 1, seq: 1 }, |_| {
@@ -93,6 +93,6 @@ fn loom_what_a_reader_sees_stood_at_the_position_it_names() {
         if let Some((one, two, seq)) = seen {
             assert!(one == two && one == seq, "{one} and {two} at {seq}");
         }
-        keeper.join().expect("no panic");
+        state.join().expect("no panic");
     });
 }

@@ -1,13 +1,13 @@
 //! Reading facts that all stood at one ledger position.
 //!
-//! A sequence lock: the keeper changes facts block by block, readers never
+//! A sequence lock: the state machine changes facts block by block, readers never
 //! block it; a reader that overlapped a change reads again.
 //!
 //! | operation | ordering | pairs with | if weaker |
 //! |---|---|---|---|
-//! | keeper: version := odd | relaxed, then release fence | reader's acquire fence before its second version load | a reader could see a new fact under the old version |
-//! | keeper: version := even | release | reader's first load (acquire) | a reader could miss facts of the version it names |
-//! | reader: second version load | acquire fence, then relaxed | keeper's release fence | as the first row |
+//! | state machine: version := odd | relaxed, then release fence | reader's acquire fence before its second version load | a reader could see a new fact under the old version |
+//! | state machine: version := even | release | reader's first load (acquire) | a reader could miss facts of the version it names |
+//! | reader: second version load | acquire fence, then relaxed | state machine's release fence | as the first row |
 
 use giliran_wire::Position;
 
@@ -22,14 +22,14 @@ pub(crate) struct SeqLock {
     seq: AtomicU64,
 }
 
-/// Proof that a statement rests on durable facts: only the keeper's commit and
+/// Proof that a statement rests on durable facts: only the state machine's commit and
 /// a stable read make one, and only with one an answer about a booking can be
 /// built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Durable(Position);
 
 impl Durable {
-    /// The ledger position.
+    /// The position at which the statement is true.
     pub const fn position(self) -> Position {
         self.0
     }
@@ -61,12 +61,12 @@ impl SeqLock {
 
     /// Runs `read` until no change overlapped it; none if changes kept coming.
     pub(crate) fn read<T>(&self, mut read: impl FnMut(Durable) -> T) -> Option<T> {
-        self.attempts().find_map(|glance| {
-            if glance.overlaps_a_change() {
+        self.attempts().find_map(|attempt| {
+            if attempt.overlaps_a_change() {
                 return None;
             }
-            let value = read(glance.at);
-            self.held(&glance).then_some(value)
+            let value = read(attempt.at);
+            self.validate(&attempt).then_some(value)
         })
     }
 
@@ -76,23 +76,23 @@ impl SeqLock {
             if i > 0 {
                 spin();
             }
-            self.glance()
+            self.attempt()
         })
     }
 
-    fn glance(&self) -> ReadAttempt {
+    fn attempt(&self) -> ReadAttempt {
         let version = self.version.load(Ordering::Acquire);
-        ReadAttempt { version, at: self.settled() }
+        ReadAttempt { version, at: self.position() }
     }
 
-    /// True if everything read since the glance stood at its position.
-    pub(crate) fn held(&self, glance: &ReadAttempt) -> bool {
+    /// True if everything read since the attempt stood at its position.
+    pub(crate) fn validate(&self, attempt: &ReadAttempt) -> bool {
         fence(Ordering::Acquire);
-        !glance.overlaps_a_change() && self.version.load(Ordering::Relaxed) == glance.version
+        !attempt.overlaps_a_change() && self.version.load(Ordering::Relaxed) == attempt.version
     }
 
     /// The position between two changes; for the one writer, who makes them.
-    pub(crate) fn settled(&self) -> Durable {
+    pub(crate) fn position(&self) -> Durable {
         Durable(Position {
             epoch: self.epoch.load(Ordering::Relaxed),
             seq: self.seq.load(Ordering::Relaxed),
@@ -100,7 +100,7 @@ impl SeqLock {
     }
 
     /// Applies a change and moves on to `position`. One writer only: the
-    /// keeper, which is not shared.
+    /// state machine, which is not shared.
     pub(crate) fn change<T>(&self, position: Position, apply: impl FnOnce(Durable) -> T) -> T {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);

@@ -85,7 +85,7 @@ mod mapped {
             self.0.insert(key, value)
         }
 
-        /// What was removed.
+        /// Removes the value if the condition holds, and returns it.
         pub(crate) fn remove_if(
             &self,
             key: &K,

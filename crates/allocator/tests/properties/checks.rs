@@ -11,7 +11,7 @@ use crate::world::{World, snapshot_of};
 impl World {
     /// P11 for every slot, and every opening's phase.
     pub(crate) fn check_sums(&self) {
-        let openings = self.book().openings();
+        let openings = self.allocator().openings();
         for (o, plain) in self.plain.openings.iter().enumerate() {
             let Some(opening) = openings.get(o as u32) else {
                 assert!(plain.retired, "an opening left memory too early");
@@ -30,9 +30,9 @@ impl World {
                 self.check_shown(plain, &opening.slot_state(slot, self.time()), slot, live);
             }
         }
-        assert_eq!(self.book().bookings(), self.plain.had.len());
+        assert_eq!(self.allocator().bookings(), self.plain.had.len());
         let live = self.plain.waits.iter().filter(|waits| waits.live).count();
-        assert_eq!(self.book().entries(), live as u64);
+        assert_eq!(self.allocator().entries(), live as u64);
     }
 
     /// A slot as clients see it.
@@ -52,20 +52,20 @@ impl World {
         }
         self.check_sums();
         let replayed = self.replayed().unwrap();
-        assert_eq!(replayed.state_hash(), self.keeper.state_hash(), "P6");
-        assert_eq!(replayed.chain(), self.keeper.chain());
+        assert_eq!(replayed.state_hash(), self.state.state_hash(), "P6");
+        assert_eq!(replayed.chain(), self.state.chain());
         let restored = snapshot_of(&replayed);
         assert_eq!(restored.state_hash(), replayed.state_hash(), "a snapshot says it all");
         assert_eq!(restored.chain(), replayed.chain());
-        for keeper in [&self.keeper, &replayed, &restored] {
-            self.check_questions(keeper);
+        for state in [&self.state, &replayed, &restored] {
+            self.check_questions(state);
         }
         self.check_bookings();
     }
 
     /// What can be asked for is what the rules say.
-    fn check_questions(&self, keeper: &StateMachine) {
-        let book = keeper.book();
+    fn check_questions(&self, state: &StateMachine) {
+        let allocator = state.allocator();
         let at_end = |at: giliran_allocator::Durable| {
             assert_eq!(at.position().seq, self.settled_at());
         };
@@ -74,26 +74,26 @@ impl World {
                 let mut has: Vec<&Had> =
                     self.plain.had.iter().filter(|h| h.opening == o && h.is_of(&who)).collect();
                 has.sort_by_key(|had| (had.is_live(), had.granted_at, had.id));
-                let (found, at) = book.find(&who, &opening.record.id).unwrap();
+                let (found, at) = allocator.find(&who, &opening.record.id).unwrap();
                 at_end(at);
                 assert_eq!(found.map(|f| f.booking.id), has.last().map(|had| had.id));
                 for had in &has {
-                    let found = book.lookup(&had.id, &who).unwrap().0.unwrap();
+                    let found = allocator.lookup(&had.id, &who).unwrap().0.unwrap();
                     let booking = &found.booking;
                     assert_eq!((booking.status, booking.version), (had.status, had.version));
                     let id = Some(opening.record.id.as_str());
                     let request_id = &had.request.request_id;
-                    let (found, _) = book.lookup_request(request_id, &who, id).unwrap();
+                    let (found, _) = allocator.lookup_request(request_id, &who, id).unwrap();
                     let same = |other: &&&Had| other.request.request_id == *request_id;
                     let last = has.iter().rev().find(same).map(|had| had.id);
                     assert_eq!(found.map(|f| f.booking.id), last);
-                    assert!(book.lookup(&had.id, &person(99)).unwrap().0.is_none());
+                    assert!(allocator.lookup(&had.id, &person(99)).unwrap().0.is_none());
                 }
             }
         }
         for waits in &self.plain.waits {
             for who in &waits.request.applicants {
-                let (found, at) = book.lookup_entry(&waits.receipt, who).unwrap();
+                let (found, at) = allocator.lookup_entry(&waits.receipt, who).unwrap();
                 at_end(at);
                 let live = waits.live.then_some(waits.receipt);
                 assert_eq!(found.map(|entered| entered.waiting.entry.receipt), live);

@@ -74,7 +74,7 @@ pub(crate) struct WishSpec {
     pub(crate) who: Result<Index, u8>,
     /// A number, or the id of the request that made the booking.
     pub(crate) request_id: Option<u8>,
-    pub(crate) deed: DeedSpec,
+    pub(crate) kind: DeedSpec,
 }
 
 #[derive(Debug, Clone)]
@@ -284,13 +284,13 @@ prop_compose! {
             1 => (0u8..12).prop_map(Err),
         ],
         request_id in prop::option::weighted(0.95, 0u8..12),
-        deed in prop_oneof![
+        kind in prop_oneof![
             4 => prop::option::weighted(0.8, 0u8..3).prop_map(DeedSpec::Confirm),
             4 => Just(DeedSpec::Cancel),
             8 => prop::collection::vec(choice_spec(), 1..4).prop_map(DeedSpec::Reschedule),
         ],
     ) -> WishSpec {
-        WishSpec { target, who, request_id, deed }
+        WishSpec { target, who, request_id, kind }
     }
 }
 

@@ -69,7 +69,6 @@ impl Request {
     }
 }
 
-/// A durable booking.
 #[derive(Debug, Clone)]
 pub(crate) struct Had {
     pub(crate) id: BookingId,
@@ -144,7 +143,6 @@ pub(crate) struct Pending {
     pub(crate) request: Option<Request>,
 }
 
-/// One slot's places.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     pub(crate) quota: u16,
@@ -572,7 +570,6 @@ impl Plain {
     }
 }
 
-/// Restricted, explicit.
 fn session(record: &OpeningRecord, slot: u32) -> (bool, bool) {
     let slot = record.slots[slot as usize];
     let session = &record.offices[slot.office as usize].sessions[slot.session as usize];

@@ -19,7 +19,6 @@ pub(crate) enum Outcome {
     Repeat(BookingId),
     Entered(BookingId),
     Refused(Reason),
-    /// To be written.
     Write(Deal),
     Wait,
 }
@@ -49,11 +48,11 @@ pub(crate) struct ChangeReply {
 pub(crate) struct Wish {
     pub(crate) request_id: String,
     pub(crate) target: Option<BookingId>,
-    pub(crate) deed: ChangeKind,
+    pub(crate) kind: ChangeKind,
 }
 
 impl Plain {
-    /// What durable facts say of a change; none: the keeper is to do it.
+    /// What durable facts say of a change; none: the state machine is to do it.
     pub(crate) fn settled(&self, wish: &Wish, now: Timestamp) -> Option<Outcome> {
         let refused = |reason| Some(Outcome::Refused(reason));
         let Some(id) = wish.target else { return refused(Reason::NotFound) };
@@ -63,7 +62,7 @@ impl Plain {
         let done = had.done.iter().find(|(request_id, _)| *request_id == wish.request_id);
         let done = done.map(|(_, did)| did);
         if let ChangeKind::Cancel { applicant } | ChangeKind::Reschedule { applicant, .. } =
-            &wish.deed
+            &wish.kind
             && !had.is_of(applicant)
         {
             let left =
@@ -73,17 +72,17 @@ impl Plain {
         if wish.request_id == had.request.request_id {
             return refused(Reason::Conflict);
         }
-        match (done, &wish.deed) {
+        match (done, &wish.kind) {
             (None, _) => {}
             (Some(Did::Refund(known)), ChangeKind::Confirm { reference })
                 if known.as_deref() == reference.as_deref() =>
             {
                 return refused(Reason::WrongState);
             }
-            (Some(did), deed) if *did == would(had, deed) => return Some(Outcome::Repeat(id)),
+            (Some(did), kind) if *did == would(had, kind) => return Some(Outcome::Repeat(id)),
             (Some(_), _) => return refused(Reason::Conflict),
         }
-        match &wish.deed {
+        match &wish.kind {
             ChangeKind::Confirm { .. } if had.status == Status::Held => None,
             ChangeKind::Confirm { reference } => {
                 let by = |did: Did| had.done.iter().any(|(_, done)| *done == did);
@@ -118,7 +117,7 @@ impl Plain {
     fn settled_entry(&self, wish: &Wish, id: &BookingId) -> Option<Outcome> {
         let unknown = Some(Outcome::Refused(Reason::NotFound));
         let Some(waits) = self.entry(id) else { return unknown };
-        let ChangeKind::Cancel { applicant } = &wish.deed else { return unknown };
+        let ChangeKind::Cancel { applicant } = &wish.kind else { return unknown };
         if !waits.request.applicants.contains(applicant) {
             return unknown;
         }
@@ -157,7 +156,7 @@ impl Plain {
         }
     }
 
-    /// What the keeper must say for the block that is being written. Takes what
+    /// What the state machine must say for the block that is being written. Takes what
     /// the change takes.
     pub(crate) fn decide(&mut self, wish: &Wish, now: Timestamp) -> Outcome {
         if wish.target.is_some_and(|id| self.touched.contains(&id)) {
@@ -171,7 +170,7 @@ impl Plain {
             self.touched.push(id);
             return Outcome::Write(Deal::Withdraw);
         };
-        let deal = match &wish.deed {
+        let deal = match &wish.kind {
             ChangeKind::Confirm { .. } if had.status == Status::Held => {
                 // Its hold has ended; that comes first.
                 if self.openings[had.opening].too_late(had.slot, now) {
@@ -678,8 +677,8 @@ impl Plain {
 }
 
 /// What a booking would remember of a deed.
-fn would(had: &Had, deed: &ChangeKind) -> Did {
-    match deed {
+fn would(had: &Had, kind: &ChangeKind) -> Did {
+    match kind {
         ChangeKind::Confirm { reference } => {
             Did::Confirmed(reference.as_deref().map(str::to_owned))
         }

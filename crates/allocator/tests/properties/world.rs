@@ -1,4 +1,4 @@
-//! A history run against the keeper, its book, and the plain rules.
+//! A history run against the state machine, its allocator, and the plain rules.
 
 use std::collections::VecDeque;
 
@@ -21,12 +21,11 @@ use crate::history::{
 use crate::plain::{Expected, Pending, Plain, Request};
 use crate::rules::{ChangeReply, Outcome, Wish};
 
-/// When histories begin.
 const BEGIN: &str = "2026-11-21T12:00:00Z";
 
 /// The engine's part of a history, and the plain rules beside it.
 pub(crate) struct World {
-    pub(crate) keeper: StateMachine,
+    pub(crate) state: StateMachine,
     pub(crate) plain: Plain,
     pub(crate) now: Timestamp,
     writer: u8,
@@ -35,7 +34,6 @@ pub(crate) struct World {
     pub(crate) wishes: VecDeque<Wish>,
     /// Those who wait for returned places, to be entered.
     pub(crate) entering: VecDeque<(Box<DrawEntryRecord>, Request)>,
-    /// What operators want.
     pub(crate) adjusting: Vec<Adjust>,
     pub(crate) authority: Vec<(BookingId, bool)>,
     pub(crate) drawing: Option<WaitlistDraw>,
@@ -55,7 +53,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let mut world = Self {
-            keeper: StateMachine::new(),
+            state: StateMachine::new(),
             plain: Plain::default(),
             now: BEGIN.parse().unwrap(),
             writer: 1,
@@ -79,17 +77,17 @@ impl World {
         world
     }
 
-    pub(crate) fn book(&self) -> &Allocator {
-        self.keeper.book()
+    pub(crate) fn allocator(&self) -> &Allocator {
+        self.state.allocator()
     }
 
     /// Engine time: a clock that was set back makes it stand still.
     pub(crate) fn time(&self) -> Timestamp {
-        self.book().engine_time(self.now)
+        self.allocator().engine_time(self.now)
     }
 
     pub(crate) fn block(&self, epoch: u64, entries: Vec<Entry>) -> Block {
-        let chain = self.keeper.chain();
+        let chain = self.state.chain();
         let (writer, time) = (WriterNonce([self.writer; 16]), self.now.max(chain.time));
         Block { epoch, writer, time, ..next_block(chain, entries) }
     }
@@ -103,12 +101,12 @@ impl World {
     fn fold_next(&mut self, block: &Block) -> Folded {
         self.ledger.push(block.seal().bytes);
         let seq = self.ledger.len() as u64;
-        self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap()
+        self.state.fold(seq, &self.ledger[seq as usize - 1]).unwrap()
     }
 
     fn take_over(&mut self) {
         self.writer += 1;
-        let block = self.block(self.keeper.chain().epoch + 1, vec![Entry::TakeOver(take_over())]);
+        let block = self.block(self.state.chain().epoch + 1, vec![Entry::TakeOver(take_over())]);
         self.commit_block(block, &[]);
     }
 
@@ -119,7 +117,7 @@ impl World {
         self.doubted = None;
         let seq = self.ledger.len() as u64;
         let (entries, time) = (block.entries.clone(), block.time);
-        let (changes, durable) = self.keeper.commit(seq, block, sealed.hash).unwrap();
+        let (changes, durable) = self.state.commit(seq, block, sealed.hash).unwrap();
         assert_eq!(durable.position().seq, seq);
         self.plain.end_block();
         self.follow(&entries, requests, time, &changes);
@@ -260,7 +258,7 @@ impl World {
             (number, _) => format!("c-{}", number.unwrap_or(0)),
         };
         let opening = had.map_or(0, |had| had.opening);
-        let deed = match spec.deed {
+        let kind = match spec.kind {
             DeedSpec::Confirm(reference) => {
                 ChangeKind::Confirm { reference: reference.map(|i| format!("inv-{i}").into()) }
             }
@@ -276,12 +274,12 @@ impl World {
                 ChangeKind::Reschedule { applicant, content: content.content(), choices }
             }
         };
-        Wish { request_id, target, deed }
+        Wish { request_id, target, kind }
     }
 
     /// A change is asked for: what durable facts settle is told at once.
     fn wish(&mut self, wish: Wish) {
-        let settled = self.book().settled(&wish.ask(), self.time());
+        let settled = self.allocator().settled(&wish.ask(), self.time());
         let expected = self.plain.settled(&wish, self.time());
         assert_eq!(settled.map(|settled| self.outcome(settled)), expected, "{wish:?}");
         if expected.is_none() {
@@ -329,10 +327,10 @@ impl World {
 
     fn ask(&mut self, request: Request) {
         let expected = self.plain.expected(&request, self.time());
-        let decision = self.keeper.book().decide(&request.ask(), self.time());
+        let decision = self.state.allocator().decide(&request.ask(), self.time());
         let settled_at = self.settled_at();
         let told = match decision {
-            Decision::Wait => Expected::Wait,
+            Decision::Retry => Expected::Wait,
             Decision::Settled(Settled::Repeat(found, at)) => {
                 assert_eq!(at.position().seq, settled_at);
                 Expected::Repeat(found.booking.id)
@@ -344,12 +342,14 @@ impl World {
                 assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
                 Expected::Refused(refusal.reason)
             }
-            Decision::Ballot(_) | Decision::Collect(_) => panic!("every opening is first come"),
+            Decision::EnterDraw(_) | Decision::DeferToRound(_) => {
+                panic!("every opening is first come")
+            }
             Decision::Settled(Settled::Entered { waiting, durable, .. }) => {
                 assert_eq!(durable.position().seq, settled_at);
                 Expected::Entered(waiting.entry.receipt)
             }
-            Decision::Enter(entry) => {
+            Decision::JoinWaitlist(entry) => {
                 let wanted = Expected::Enter(entry.slots.clone());
                 // The sequencer lets nobody enter twice at once.
                 let enters =
@@ -381,14 +381,14 @@ impl World {
 
     fn record(&mut self, spec: &OpeningSpec) {
         let record = opening_record(spec, self.plain.openings.len() as u32, self.now);
-        let block = self.block(self.keeper.chain().epoch, vec![Entry::Opening(Box::new(record))]);
+        let block = self.block(self.state.chain().epoch, vec![Entry::Opening(Box::new(record))]);
         self.commit_block(block, &[]);
     }
 
     fn commit(&mut self) {
         let Some((block, requests)) = self.in_flight.take() else { return };
         // Something void may have come between.
-        let block = Block { time: block.time.max(self.keeper.chain().time), ..block };
+        let block = Block { time: block.time.max(self.state.chain().time), ..block };
         self.commit_block(block, &requests);
         // Grants decided before the close came too late: what the engine refuses.
         let closed = |grant: &Grant| {
@@ -411,12 +411,12 @@ impl World {
     pub(crate) fn give_up_block(&mut self) {
         let Some((block, requests)) = self.in_flight.take() else { return };
         for (entry, request) in block.entries.iter().zip(requests) {
-            self.keeper.abandon(entry);
+            self.state.abandon(entry);
             if let (Entry::Grant(grant), Some(_)) = (entry, request) {
                 self.forget(grant);
             }
         }
-        self.keeper.end_block();
+        self.state.end_block();
         self.plain.end_block();
         // The draw begins anew, as with the next engine.
         self.drawing = None;
@@ -431,17 +431,17 @@ impl World {
 
     fn foreign(&mut self, bytes: Vec<u8>, copy: Option<Index>) {
         let bytes = copy.map_or(bytes, |which| which.get(&self.ledger).clone());
-        let before = self.keeper.state_hash();
+        let before = self.state.state_hash();
         self.ledger.push(bytes);
         let seq = self.ledger.len() as u64;
-        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
+        let folded = self.state.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
         match folded {
             Folded::Applied(_) => panic!("it counts"),
             // A copy of what a writer before has written.
             Folded::Void => {}
             Folded::Foreign(_) => drop(self.doubted.get_or_insert(seq)),
         }
-        assert_eq!(self.keeper.state_hash(), before);
+        assert_eq!(self.state.state_hash(), before);
     }
 
     fn forget_all(&mut self) {
@@ -459,7 +459,7 @@ impl World {
         self.queue.clear();
         self.forget_all();
         let replayed = self.replayed().unwrap();
-        self.keeper = if from_snapshot { snapshot_of(&replayed) } else { replayed };
+        self.state = if from_snapshot { snapshot_of(&replayed) } else { replayed };
         self.take_over();
     }
 
@@ -507,11 +507,11 @@ impl World {
         }
         let own = self.writer;
         self.writer = own + 100;
-        let block = self.block(self.keeper.chain().epoch + 1, entries);
+        let block = self.block(self.state.chain().epoch + 1, entries);
         self.ledger.push(block.seal().bytes);
         self.doubted = None;
         let seq = self.ledger.len() as u64;
-        let folded = self.keeper.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
+        let folded = self.state.fold(seq, &self.ledger[seq as usize - 1]).unwrap();
         self.follow(&block.entries, &requests, block.time, &folded.changes());
         self.writer = own;
         for grant in std::mem::take(&mut self.queue) {
@@ -522,11 +522,11 @@ impl World {
     }
 
     pub(crate) fn replayed(&self) -> Result<StateMachine, FoldError> {
-        let mut keeper = StateMachine::new();
+        let mut state = StateMachine::new();
         for (i, bytes) in self.ledger.iter().enumerate() {
-            keeper.fold(i as u64 + 1, bytes)?;
+            state.fold(i as u64 + 1, bytes)?;
         }
-        Ok(keeper)
+        Ok(state)
     }
 
     fn forget(&mut self, grant: &Grant) {
@@ -550,14 +550,14 @@ impl Wish {
         ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: self.target,
-            deed: self.deed.clone(),
+            kind: self.kind.clone(),
         }
     }
 }
 
-pub(crate) fn snapshot_of(keeper: &StateMachine) -> StateMachine {
+pub(crate) fn snapshot_of(state: &StateMachine) -> StateMachine {
     let mut restored = StateMachine::new();
-    keeper.snapshot(|piece| restored.restore(piece.clone())).unwrap();
+    state.snapshot(|piece| restored.restore(piece.clone())).unwrap();
     restored
 }
 

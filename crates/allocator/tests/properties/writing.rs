@@ -30,7 +30,7 @@ impl World {
     /// does, grants, adjustments, then what closes, unless grants still wait.
     pub(crate) fn write(&mut self, grants: u8, returns: usize) {
         let mut block = Written::default();
-        let due = self.keeper.due(self.time());
+        let due = self.state.due(self.time());
         let (opened, closed): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|entry| matches!(entry, Entry::Opened { .. }));
         opened.iter().for_each(|entry| block.push(entry.clone(), None));
@@ -55,7 +55,7 @@ impl World {
             let closed = closed.into_iter().filter(|entry| !opens_now(entry));
             closed.for_each(|entry| block.push(entry, None));
         }
-        let written = self.block(self.keeper.chain().epoch, block.entries);
+        let written = self.block(self.state.chain().epoch, block.entries);
         self.in_flight = Some((written, block.requests));
     }
 
@@ -63,7 +63,7 @@ impl World {
         let time = self.time();
         for wish in std::mem::take(&mut self.wishes) {
             let mut bits = bits(self.ids);
-            let changed = self.keeper.change(&wish.ask(), time, &mut bits);
+            let changed = self.state.change(&wish.ask(), time, &mut bits);
             let expected = self.plain.decide(&wish, time);
             match changed {
                 ChangeOutcome::Settled(settled) => {
@@ -160,7 +160,7 @@ impl World {
         let time = self.time();
         let due = self.plain.expires(time);
         let mut bits = bits(self.ids);
-        let expiries = self.keeper.expiries(time, most, &mut bits);
+        let expiries = self.state.expiries(time, most, &mut bits);
         assert_eq!(expiries.len(), due.len().min(most));
         for entry in expiries {
             let Entry::Expire(expire) = &entry else { panic!("{entry:?}") };
@@ -172,7 +172,7 @@ impl World {
         }
         let due = self.plain.releases(time);
         let mut released = 0;
-        for entry in self.keeper.releases(time, most) {
+        for entry in self.state.releases(time, most) {
             let Entry::Released(now) = &entry else { panic!("{entry:?}") };
             released += now.numbers.len();
             self.check_released(now, &due);
@@ -193,7 +193,7 @@ impl World {
         let time = self.time();
         if self.drawing.is_none() {
             self.ids += 1;
-            self.drawing = self.keeper.drawing(time, [self.ids as u8; 32]);
+            self.drawing = self.state.due_waitlist_draw(time, [self.ids as u8; 32]);
             self.seed = ([self.ids as u8; 32], time);
             let mut collected = self.plain.collected(time).into_iter();
             let collected = collected.any(|number| !self.plain.revived.contains(&number));
@@ -202,7 +202,9 @@ impl World {
             assert!(self.drawing.is_some() || !(collected || waits), "a draw is due");
         }
         let Some(mut drawing) = self.drawing.take() else { return };
-        let Some(entries) = self.keeper.draw(&mut drawing, time, most) else { return };
+        let Some(entries) = self.state.advance_waitlist_draw(&mut drawing, time, most) else {
+            return;
+        };
         self.drawing = Some(drawing);
         self.check_group(&entries, time);
         entries.into_iter().for_each(|entry| block.push(entry, None));
@@ -272,7 +274,7 @@ impl World {
                 continue;
             }
             self.ids += 1;
-            assert_eq!(self.keeper.enter(&mut entry, receipt(self.ids)), Some(true));
+            assert_eq!(self.state.enter_waitlist(&mut entry, receipt(self.ids)), Some(true));
             self.plain.touched.push(entry.receipt);
             block.push(Entry::Draw(DrawRecord::Entered(entry)), Some(request));
         }
@@ -287,9 +289,9 @@ impl World {
             let entry = if moved {
                 let slots = had.as_ref().map_or(0, |h| self.plain.openings[h.opening].places.len());
                 let slots: Vec<u32> = (0..slots as u32).collect();
-                self.keeper.move_by_authority(id, &slots, "op: why", time, &mut bits)
+                self.state.move_by_authority(id, &slots, "op: why", time, &mut bits)
             } else {
-                self.keeper.cancel_by_authority(id, "op: why", time, &mut bits)
+                self.state.cancel_by_authority(id, "op: why", time, &mut bits)
             };
             let Some(had) = had else {
                 assert!(entry.is_none());
@@ -327,7 +329,7 @@ impl World {
                 && !self.plain.openings[opening].too_late(slot, time);
             // Few different bits: an id that is taken has to be noticed.
             let numbered = loop {
-                match self.keeper.number(&mut grant, time, u128::from(self.ids / 3)) {
+                match self.state.assign_numbers(&mut grant, time, u128::from(self.ids / 3)) {
                     Numbered::IdTaken => self.ids += 1,
                     done => break done,
                 }

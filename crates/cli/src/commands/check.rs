@@ -96,12 +96,12 @@ async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Res
     let client = args.access.connect(url, "giliran check").await?;
     let context = connection::jetstream(&client, args.nats_domain.as_deref());
     let ledger = ledger::open_in(&context, &config.domain).await?;
-    let keeper = Box::pin(giliran_engine::standing(&ledger)).await?;
-    let (seq, openings) = (keeper.chain().seq, keeper.book().openings());
-    let known = |id: &str| keeper.knows_opening(id);
+    let state = Box::pin(giliran_engine::standing(&ledger)).await?;
+    let (seq, openings) = (state.chain().seq, state.allocator().openings());
+    let known = |id: &str| state.knows_opening(id);
     let compared = config.compare(now, HORIZON_MS, &openings, known);
     for record in &compared.new {
-        outln!("opening {}: not on record yet; the next engine in office puts it there", record.id);
+        outln!("opening {}: not on record yet; the active engine puts it there", record.id);
     }
     if compared.findings.is_empty() {
         outln!("What is on record at ledger sequence {seq} is as the file says.");

@@ -94,7 +94,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,
     /// What an engine shows under /metrics, saved after the opening; once for each
-    /// engine that was in office; with --from-ledger.
+    /// engine that was active; with --from-ledger.
     #[arg(long, value_name = "FILE")]
     metrics: Vec<PathBuf>,
     #[command(flatten)]

@@ -24,7 +24,6 @@ pub(crate) struct Promise {
 }
 
 impl Promise {
-    /// From now on.
     pub(crate) fn within(within: Duration) -> Self {
         Self { since: Instant::now(), within, stalled: stalled() }
     }

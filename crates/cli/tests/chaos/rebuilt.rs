@@ -125,7 +125,7 @@ async fn a_rebuild_that_was_interrupted_is_finished() {
     assert_eq!(rig.book(&ask(21)).await["booking"]["numbers"][0], 21);
 }
 
-/// Appends what the engine in office might have written, but for the block that it
+/// Appends what the active engine might have written, but for the block that it
 /// names as its predecessor.
 async fn forge(rig: &Rig) {
     let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();

@@ -66,8 +66,8 @@ async fn a_paused_engine_is_deposed() {
     surge.await.unwrap();
     let facts = rig.audit(&[]).await;
     assert_eq!(facts.voids(), 0, "the deposed engine appended");
-    assert!(second.said().contains("in office"), "{}", second.said());
-    assert!(first.said().contains("out of office"), "{}", first.said());
+    assert!(second.said().contains("now active"), "{}", second.said());
+    assert!(first.said().contains("no longer active"), "{}", first.said());
     assert!(progress.unanswered.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }
 

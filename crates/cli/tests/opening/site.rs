@@ -13,7 +13,6 @@ use giliran_nats::server;
 /// Giliran's own roles: trusted with the account that has the streams.
 const OWN: [&str; 6] = ["engine", "persist", "feed", "archivist", "setup", "administrator"];
 
-/// Killed when dropped.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
@@ -130,7 +129,6 @@ fn server(folder: &Path, n: usize, conf: &str, port: u16) -> Process {
 }
 
 impl Site {
-    /// One server.
     pub(crate) fn start() -> Self {
         Self::of(1)
     }

@@ -1,4 +1,4 @@
-//! A term of office: from the take-over to the end of the last append.
+//! The active engine: from the take-over to the end of the last append.
 //!
 //! One loop owns the [`Sequencer`] and carries out its effects; intake, workers
 //! and the answering task run beside it and end with it.
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use giliran_allocator::{Refusal, StateMachine};
+use giliran_allocator::{Rejection, StateMachine};
 use giliran_nats::clock;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::append::{AppendOutcome, Appender};
@@ -45,12 +45,12 @@ const ROLL_RETRY_MS: u64 = 5_000;
 /// How long a next stream that could not be made is left alone.
 const ROLL_PAUSE: Duration = Duration::from_secs(60);
 
-/// How a term of office ended.
+/// How an engine stopped being active.
 #[derive(Debug)]
 pub(crate) enum ActiveEnd {
     /// Asked to stop; everything is committed.
     Stopped,
-    /// Another engine may be, or is, in office.
+    /// Another engine is active, or may be.
     Deposed,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum ActiveEnd {
 type Asked = Option<(Signed, Ticket)>;
 type Answers = Vec<(Ticket, Option<Box<str>>, Outcome)>;
 
-/// What a term of office needs of the engine.
+/// What the driver needs of the engine while it is active.
 pub(crate) struct ActiveContext<'a> {
     pub(crate) engine: &'a crate::engine::Engine,
     /// The generation that is written.
@@ -70,35 +70,35 @@ pub(crate) struct ActiveContext<'a> {
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
-/// Serves from the take-over on. The keeper comes back with durable facts only, and
+/// Serves from the take-over on. The state machine comes back with durable facts only, and
 /// with it the generation it stands in.
 pub(crate) async fn serve(
-    office: ActiveContext<'_>,
-    keeper: StateMachine,
+    context: ActiveContext<'_>,
+    state: StateMachine,
 ) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
-    let (term, answers) = begin(office, keeper).await?;
-    let answering = tokio::spawn(answer(answers, Arc::clone(&term.shared)));
-    let ended = Box::pin(term.run()).await?;
+    let (driver, answers) = begin(context, state).await?;
+    let answering = tokio::spawn(answer(answers, Arc::clone(&driver.shared)));
+    let ended = Box::pin(driver.run()).await?;
     // The loop's end of the channel is gone: what it was given is still sent.
     let _ = answering.await;
     Ok(ended)
 }
 
-/// A term that has not begun to run, and what the answering task is to send.
+/// A driver that does not run yet, and what the answering task is to send.
 async fn begin(
-    office: ActiveContext<'_>,
-    keeper: StateMachine,
+    context: ActiveContext<'_>,
+    state: StateMachine,
 ) -> Result<(SequencerDriver<'_>, mpsc::Receiver<Answers>), EngineError> {
-    let engine = office.engine;
+    let engine = context.engine;
     let writer = WriterNonce(rand::random());
     let take_over = TakeOver {
         engine: engine.options.name.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
-        forced: office.forced.clone(),
+        forced: context.forced.clone(),
     };
     let shared = Arc::new(WorkerContext {
         client: engine.client.clone(),
-        book: Arc::clone(keeper.book()),
+        allocator: Arc::clone(state.allocator()),
         key: engine.options.key.clone(),
         applicant_pattern: engine.options.config.applicant_pattern.clone(),
         reply_prefixes: engine.options.config.reply_prefixes.clone(),
@@ -109,11 +109,11 @@ async fn begin(
         not_believed_ms: 0.into(),
     });
     let now = now(engine);
-    let story = Story::new(&keeper.book().openings(), keeper.book().engine_time(now.wall));
-    let chain = keeper.chain();
+    let story = Story::new(&state.allocator().openings(), state.allocator().engine_time(now.wall));
+    let chain = state.chain();
     // Beyond a seal that an engine before has left.
     let next = if chain.is_sealed() {
-        let (generation, ledger) = (chain.generation + 1, &office.ledger);
+        let (generation, ledger) = (chain.generation + 1, &context.ledger);
         let next = ledger.of_generation(generation).await?;
         Some(next.ok_or_else(|| ledger.gone(generation))?)
     } else {
@@ -123,17 +123,17 @@ async fn begin(
     let random = Box::new(rand::random::<u128>);
     // Where a begin is to be completed, the whole state is hashed.
     let sequencer =
-        hashing(engine, || Sequencer::take_over(keeper, writer, take_over, random, next, now));
+        hashing(engine, || Sequencer::take_over(state, writer, take_over, random, next, now));
     let sequencer = sequencer
         .with_order_key(engine.options.key.order())
         .with_beacon(engine.options.config.beacon.clone());
-    let appender = office.ledger.appender(&engine.client).await?;
+    let appender = context.ledger.appender(&engine.client).await?;
     let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
     let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
     let (reads_tx, reads) = mpsc::channel(4);
     let (nexts_tx, nexts) = mpsc::channel(4);
-    let term = SequencerDriver {
-        office,
+    let driver = SequencerDriver {
+        context,
         sequencer,
         appender,
         shared,
@@ -151,7 +151,7 @@ async fn begin(
         awaited: PendingBeacons::default(),
         story,
     };
-    Ok((term, answers_rx))
+    Ok((driver, answers_rx))
 }
 
 /// Work upon which the whole state may be hashed, for seconds perhaps: the tasks that
@@ -169,7 +169,7 @@ fn now(engine: &crate::engine::Engine) -> Now {
 }
 
 struct SequencerDriver<'a> {
-    office: ActiveContext<'a>,
+    context: ActiveContext<'a>,
     sequencer: Sequencer<Ticket>,
     appender: Appender,
     shared: Arc<WorkerContext>,
@@ -179,7 +179,6 @@ struct SequencerDriver<'a> {
     answers: mpsc::Sender<Answers>,
     reads_tx: mpsc::Sender<(Attempt, ReadOutcome)>,
     reads: mpsc::Receiver<(Attempt, ReadOutcome)>,
-    /// Intake and workers.
     tasks: JoinSet<()>,
     stop_intake: watch::Sender<bool>,
     /// The next generation's stream, and who asked for it, once it is made.
@@ -197,17 +196,17 @@ impl SequencerDriver<'_> {
     async fn run(mut self) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut lease_lost = self.office.lease_lost.clone();
-        let mut shutdown = self.office.shutdown.clone();
-        let watch = self.office.engine.health.watch().clone();
+        let mut lease_lost = self.context.lease_lost.clone();
+        let mut shutdown = self.context.shutdown.clone();
+        let watch = self.context.engine.health.watch().clone();
         let mut broken = Box::pin(watch.broken());
         let mut group = Vec::new();
         let mut stopping: Option<Instant> = None;
         let mut retired = false;
         self.perform().await?;
         loop {
-            self.office.engine.pulse.beat();
-            let now = now(self.office.engine);
+            self.context.engine.pulse.beat();
+            let now = now(self.context.engine);
             let tick = self.sequencer.next_tick_ms(now);
             let wait = tick.map_or(HOUSEKEEPING, |at| {
                 Duration::from_millis(at.saturating_sub(now.mono_ms).max(1))
@@ -217,7 +216,7 @@ impl SequencerDriver<'_> {
                 () = &mut broken => return self.break_off().await,
                 () = raised(&mut lease_lost), if !retired => {
                     retired = true;
-                    self.office.engine.gate.close();
+                    self.context.engine.gate.close();
                     self.stop_intake(false).await;
                     self.sequencer.retire();
                 }
@@ -225,7 +224,7 @@ impl SequencerDriver<'_> {
                     stopping = Some(Instant::now());
                     self.stop_intake(true).await;
                     self.take_decided(&mut group);
-                    self.sequencer.finish(self::now(self.office.engine));
+                    self.sequencer.finish(self::now(self.context.engine));
                 }
                 (number, outcome) = self.appender.next() => {
                     self.appended(Attempt::of_number(number), &outcome);
@@ -241,7 +240,7 @@ impl SequencerDriver<'_> {
                 _ = self.decided.recv_many(&mut group, DECIDED_GROUPS), if self.decided_tx.is_none() && !self.tasks.is_empty() => {
                     self.decide(&mut group);
                 }
-                _ = housekeeping.tick() => self.keep_house().await?,
+                _ = housekeeping.tick() => self.housekeeping().await?,
                 () = tokio::time::sleep(wait) => {
                     self.on_sequencer(Sequencer::tick);
                 }
@@ -258,7 +257,7 @@ impl SequencerDriver<'_> {
     }
 
     fn decide(&mut self, group: &mut Vec<WorkerOutput>) {
-        let now = now(self.office.engine);
+        let now = now(self.context.engine);
         let mut all = WorkerOutput::default();
         for decided in group.drain(..) {
             all.granted.extend(decided.granted);
@@ -270,26 +269,26 @@ impl SequencerDriver<'_> {
             all.rolls.extend(decided.rolls);
         }
         if !all.changes.is_empty() {
-            self.sequencer.changes(all.changes, now);
+            self.sequencer.submit_changes(all.changes, now);
         }
         for (action, ticket) in all.admin {
-            self.sequencer.admin(action, ticket, now);
+            self.sequencer.submit_admin(action, ticket, now);
         }
         for (signed, ticket) in all.rolls {
             let Signed { operator, reason } = &signed;
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
             self.make_next(Some((signed, ticket)));
         }
-        self.sequencer.ballots(all.ballots, now);
-        self.sequencer.collect(all.rounds, now);
-        self.sequencer.decided(all.granted, all.waiting, now);
+        self.sequencer.submit_entries(all.ballots, now);
+        self.sequencer.defer_to_round(all.rounds, now);
+        self.sequencer.submit_grants(all.granted, all.waiting, now);
     }
 
     /// An input that may be the one upon which the generation is sealed.
     fn on_sequencer(&mut self, input: impl FnOnce(&mut Sequencer<Ticket>, Now)) {
-        let now = now(self.office.engine);
+        let now = now(self.context.engine);
         if self.sequencer.is_rolling() {
-            hashing(self.office.engine, || input(&mut self.sequencer, now));
+            hashing(self.context.engine, || input(&mut self.sequencer, now));
         } else {
             input(&mut self.sequencer, now);
         }
@@ -298,23 +297,23 @@ impl SequencerDriver<'_> {
     /// Makes the next generation's stream, beside the loop.
     fn make_next(&mut self, asked: Asked) {
         self.making_next = Some(Instant::now() + ROLL_PAUSE);
-        let (ledger, nexts) = (self.office.ledger.clone(), self.nexts_tx.clone());
+        let (ledger, nexts) = (self.context.ledger.clone(), self.nexts_tx.clone());
         tokio::spawn(async move {
             let next = ledger.make_next().await;
-            // Nobody listens any more: the term is over.
+            // Nobody listens any more: the engine is no longer active.
             let _ = nexts.send((next, asked)).await;
         });
     }
 
     fn roll(&mut self, next: Result<Ledger, giliran_nats::Error>, asked: Asked) {
         match next {
-            Ok(next) if next.generation() == self.office.ledger.generation() + 1 => {
+            Ok(next) if next.generation() == self.context.ledger.generation() + 1 => {
                 let (name, first) = (next.name().to_owned(), next.first());
                 self.making_next = None;
                 let roll = |sequencer: &mut Sequencer<Ticket>, now| {
                     sequencer.roll(name, first, asked, now);
                 };
-                let engine = self.office.engine;
+                let engine = self.context.engine;
                 hashing(engine, || roll(&mut self.sequencer, now(engine)));
             }
             Ok(next) => {
@@ -332,8 +331,8 @@ impl SequencerDriver<'_> {
         let Some((_, ticket)) = asked else { return };
         let reason = Reason::Unavailable;
         let retry_after_ms = Some(ROLL_RETRY_MS);
-        let refusal = Refusal { reason, detail: Some(detail), retry_after_ms, about: None };
-        let outcome = Outcome::NotAdjusted(refusal, self.sequencer.keeper().durable());
+        let refusal = Rejection { reason, detail: Some(detail), retry_after_ms, about: None };
+        let outcome = Outcome::NotAdjusted(refusal, self.sequencer.state().durable());
         // Full only where thousands of answers wait: the operator asks again.
         let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
     }
@@ -341,11 +340,11 @@ impl SequencerDriver<'_> {
     /// Rolls a ledger that has grown long: where no opening is open, or it cannot
     /// wait for that.
     fn roll_if_long(&mut self) {
-        let most = self.office.engine.options.config.generation_blocks;
+        let most = self.context.engine.options.config.generation_blocks;
         let blocks =
-            (self.sequencer.keeper().chain().seq + 1).saturating_sub(self.office.ledger.first());
+            (self.sequencer.state().chain().seq + 1).saturating_sub(self.context.ledger.first());
         let open = || {
-            let openings = self.sequencer.book().openings();
+            let openings = self.sequencer.allocator().openings();
             openings.iter().any(|opening| opening.phase() == Phase::Open)
         };
         let wanted = blocks >= most && (blocks >= 2 * most || !open());
@@ -402,9 +401,9 @@ impl SequencerDriver<'_> {
                     Effect::Answer { ticket, request_id, outcome } => {
                         answers.push((ticket, request_id, outcome));
                     }
-                    Effect::Foreign(foreign) => self.office.engine.report(&foreign),
+                    Effect::Foreign(foreign) => self.context.engine.report(&foreign),
                     Effect::Active(position) => {
-                        tracing::info!(epoch = position.epoch, seq = position.seq, "in office");
+                        tracing::info!(epoch = position.epoch, seq = position.seq, "now active");
                         self.become_active(position).await?;
                     }
                     Effect::Idle(why) => end = Some(why),
@@ -421,13 +420,13 @@ impl SequencerDriver<'_> {
     /// belongs there belongs nowhere else: behind the seal it could be stored, and
     /// nobody would read it.
     async fn write_in(&mut self, generation: u32) -> bool {
-        if self.office.ledger.generation() == generation {
+        if self.context.ledger.generation() == generation {
             return true;
         }
-        match self.office.ledger.of_generation(generation).await {
+        match self.context.ledger.of_generation(generation).await {
             Ok(Some(ledger)) => {
                 tracing::info!(stream = ledger.name(), "the ledger goes on");
-                self.office.ledger = ledger;
+                self.context.ledger = ledger;
                 return true;
             }
             Ok(None) => tracing::error!(generation, "the next generation's stream is gone"),
@@ -448,7 +447,7 @@ impl SequencerDriver<'_> {
         }
         self.sent.insert(attempt, Instant::now());
         if let Err(error) =
-            self.appender.send(&self.office.ledger, attempt.number(), expected_last, bytes).await
+            self.appender.send(&self.context.ledger, attempt.number(), expected_last, bytes).await
         {
             // The sequencer sends again when no outcome comes.
             tracing::warn!(%error, "a block could not be sent; trying on");
@@ -456,7 +455,7 @@ impl SequencerDriver<'_> {
     }
 
     fn read(&self, attempt: Attempt, generation: u32, seq: u64) {
-        let (ledger, reads) = (self.office.ledger.clone(), self.reads_tx.clone());
+        let (ledger, reads) = (self.context.ledger.clone(), self.reads_tx.clone());
         tokio::spawn(async move {
             let read = match look(&ledger, generation, seq).await {
                 Ok(read) => read,
@@ -465,14 +464,14 @@ impl SequencerDriver<'_> {
                     ReadOutcome::Failed
                 }
             };
-            // Nobody listens any more: the term is over.
+            // Nobody listens any more: the engine is no longer active.
             let _ = reads.send((attempt, read)).await;
         });
     }
 
     /// Subscribes and starts to decide.
     async fn become_active(&mut self, position: giliran_wire::Position) -> Result<(), EngineError> {
-        let engine = self.office.engine;
+        let engine = self.context.engine;
         let Some(decided) = self.decided_tx.take() else { return Ok(()) };
         let (queue, queued) =
             IntakeSender::new(engine.options.workers.max(1), &self.shared.metrics.queue_depth);
@@ -498,7 +497,7 @@ impl SequencerDriver<'_> {
             ));
         }
         engine.client.flush().await.map_err(EngineError::Flush)?;
-        engine.health.say(State::Active, format!("epoch {}", position.epoch));
+        engine.health.set_state(State::Active, format!("epoch {}", position.epoch));
         Ok(())
     }
 
@@ -535,10 +534,10 @@ impl SequencerDriver<'_> {
     async fn break_off(mut self) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_awaiting_beacon.set(0);
-        self.office.engine.gate.close();
+        self.context.engine.gate.close();
         self.stop_intake(false).await;
-        drop(self.sequencer.into_keeper());
-        let broken = self.office.engine.health.watch().check().err();
+        drop(self.sequencer.into_state());
+        let broken = self.context.engine.health.watch().check().err();
         // It may have been whole again by now; then all is read anew, no more.
         let error = broken.unwrap_or_else(|| giliran_nats::Error::plain("the ledger was broken"));
         Err(error.into())
@@ -546,10 +545,10 @@ impl SequencerDriver<'_> {
 
     /// What has happened since the last look, in the log.
     fn tell(&mut self, now: Now) {
-        self.sequencer.take_acted().iter().for_each(story::tell_acted);
-        let book = self.sequencer.book();
-        let time = book.engine_time(self.sequencer.time(now));
-        self.story.look(&book.openings(), time, now.mono_ms);
+        self.sequencer.take_acted().iter().for_each(story::log_acted);
+        let allocator = self.sequencer.allocator();
+        let time = allocator.engine_time(self.sequencer.time(now));
+        self.story.look(&allocator.openings(), time, now.mono_ms);
     }
 
     async fn end(
@@ -559,38 +558,39 @@ impl SequencerDriver<'_> {
     ) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         self.shared.metrics.clock_ahead.set(0);
         self.shared.metrics.draws_awaiting_beacon.set(0);
-        self.office.engine.gate.close();
+        self.context.engine.gate.close();
         self.stop_intake(false).await;
-        self.tell(now(self.office.engine));
-        let keeper = self.sequencer.into_keeper();
+        self.tell(now(self.context.engine));
+        let state = self.sequencer.into_state();
         let end = match why {
             StopReason::Damaged(source) => return Err(EngineError::Ledger(source)),
             StopReason::Lost(source) => return Err(EngineError::Lost(source)),
             StopReason::Finished if stopping => ActiveEnd::Stopped,
             StopReason::Deposed | StopReason::Finished => ActiveEnd::Deposed,
         };
-        Ok((keeper, self.office.ledger, end))
+        Ok((state, self.context.ledger, end))
     }
 
     /// Openings that are due and not on record yet.
     fn put_openings_on_record(&mut self) {
-        let engine = self.office.engine;
+        let engine = self.context.engine;
         if self.sequencer.records_openings() {
             return;
         }
         let now = now(engine);
-        let new = engine.due_openings(self.sequencer.time(now), self.sequencer.keeper());
+        let new = engine.due_openings(self.sequencer.time(now), self.sequencer.state());
         if !new.is_empty() {
             self.sequencer.record_openings(new, now);
         }
     }
 
-    async fn keep_house(&mut self) -> Result<(), EngineError> {
-        let engine = self.office.engine;
+    async fn housekeeping(&mut self) -> Result<(), EngineError> {
+        let engine = self.context.engine;
         let now = now(engine);
         let tallies = self.shared.tallies.lock();
-        self.sequencer
-            .refused(std::mem::take(&mut *tallies.unwrap_or_else(PoisonError::into_inner)));
+        self.sequencer.count_rejections(std::mem::take(
+            &mut *tallies.unwrap_or_else(PoisonError::into_inner),
+        ));
         // Also where nothing comes in: a clock that is right again is to be seen.
         self.sequencer.tick(now);
         let not_believed = now.wall.millis_since(self.sequencer.time(now));
@@ -605,11 +605,11 @@ impl SequencerDriver<'_> {
         for (kind, count) in self.sequencer.take_changed() {
             self.shared.metrics.changes.with_label_values(&[kind.name()]).inc_by(count);
         }
-        let (keeper, network) = (self.sequencer.keeper(), &engine.options.config.beacon);
+        let (state, network) = (self.sequencer.state(), &engine.options.config.beacon);
         let time = self.sequencer.time(now);
-        self.awaited.look(keeper, &self.shared.metrics, network.as_ref(), time);
-        let chain = keeper.chain();
-        engine.show(chain, self.sequencer.book());
+        self.awaited.look(state, &self.shared.metrics, network.as_ref(), time);
+        let chain = state.chain();
+        engine.publish_gauges(chain, self.sequencer.allocator());
         let ahead = self.sequencer.clock_is_ahead();
         if ahead != (self.shared.metrics.clock_ahead.get() == 1) {
             self.shared.metrics.clock_ahead.set(i64::from(ahead));
@@ -656,7 +656,7 @@ async fn look(
 /// Writes and sends the answers of committed blocks.
 async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<WorkerContext>) {
     while let Some(group) = groups.recv().await {
-        let now = shared.book.engine_time(clock::now());
+        let now = shared.allocator.engine_time(clock::now());
         let mut out = Outbox::default();
         let mut oldest = None;
         for (ticket, request_id, outcome) in group {
@@ -715,7 +715,7 @@ quota = 1
         Engine::new(options, client, Metrics::register(&Registry::new()).unwrap())
     }
 
-    /// A task that decides panics, or the one that answers is gone: the term does not go
+    /// A task that decides panics, or the one that answers is gone: the driver does not go
     /// on without it.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_task_that_ends_by_itself_ends_the_term() {
@@ -730,21 +730,21 @@ quota = 1
         let (client, domain) = (&engine.client, &engine.options.config.domain);
         let ledger = ledger::init(client, domain, genesis, LEDGER, clock::now(), 1).await.unwrap();
         for answers_gone in [false, true] {
-            let mut keeper = StateMachine::new();
+            let mut state = StateMachine::new();
             for seq in 1..=ledger.tail().await.unwrap().1 {
-                keeper.fold(seq, &ledger.read_at(seq).await.unwrap().unwrap()).unwrap();
+                state.fold(seq, &ledger.read_at(seq).await.unwrap().unwrap()).unwrap();
             }
             let (_lost, lease_lost) = watch::channel(false);
             let (_stop, shutdown) = watch::channel(false);
             let (engine, ledger) = (&engine, ledger.clone());
-            let office = ActiveContext { engine, ledger, forced: None, lease_lost, shutdown };
-            let (mut term, answers) = begin(office, keeper).await.unwrap();
+            let context = ActiveContext { engine, ledger, forced: None, lease_lost, shutdown };
+            let (mut driver, answers) = begin(context, state).await.unwrap();
             if answers_gone {
                 drop(answers);
             } else {
-                term.tasks.spawn(async { panic!("a worker's panic") });
+                driver.tasks.spawn(async { panic!("a worker's panic") });
             }
-            let ended = tokio::time::timeout(Duration::from_secs(10), Box::pin(term.run())).await;
+            let ended = tokio::time::timeout(Duration::from_secs(10), Box::pin(driver.run())).await;
             let expected = if answers_gone { "answering task" } else { "panic" };
             let error = ended.unwrap().unwrap_err();
             assert!(matches!(&error, EngineError::TaskEnded(what) if what.contains(expected)));

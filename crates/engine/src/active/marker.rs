@@ -20,13 +20,13 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Marker {
     wanted: watch::Sender<Option<Mark>>,
-    done: watch::Receiver<Done>,
+    done: watch::Receiver<Written>,
     disk: Disk,
 }
 
 /// How far it has come.
 #[derive(Debug, Clone, Default)]
-struct Done {
+struct Written {
     mark: Option<Mark>,
     failed: Option<Arc<HighWaterError>>,
 }
@@ -47,7 +47,7 @@ impl Marker {
     /// One that has nothing to write yet.
     pub(crate) fn start(high_water: &HighWater) -> Self {
         let (wanted, mut wishes) = watch::channel(None);
-        let (done_tx, done) = watch::channel(Done::default());
+        let (done_tx, done) = watch::channel(Written::default());
         let (writing, disk) = watch::channel(None);
         let high_water = high_water.clone();
         tokio::spawn(async move {
@@ -75,7 +75,7 @@ impl Marker {
     }
 
     /// Wants this mark on the disk.
-    pub(crate) fn remember(&self, mark: Option<Mark>) {
+    pub(crate) fn persist_high_water(&self, mark: Option<Mark>) {
         self.wanted.send_if_modified(|wanted| {
             let new = mark.is_some() && *wanted != mark;
             if new {
@@ -119,13 +119,13 @@ mod tests {
         let high_water = HighWater::new(folder.path());
         let marker = Marker::start(&high_water);
         for seq in 1..=50 {
-            marker.remember(mark(seq));
+            marker.persist_high_water(mark(seq));
         }
         marker.settle().await.unwrap();
         assert_eq!(high_water.read().unwrap(), mark(50));
         assert_eq!(marker.disk().hangs_for(), None);
         drop(folder);
-        marker.remember(mark(51));
+        marker.persist_high_water(mark(51));
         let error = marker.settle().await.unwrap_err();
         assert!(error.to_string().contains("high-water.json"), "{error}");
     }
@@ -149,7 +149,7 @@ mod tests {
         assert!(made.success());
         let _in_the_end = Reader(pipe.clone());
         let marker = Marker::start(&HighWater::new(folder.path()));
-        marker.remember(mark(1));
+        marker.persist_high_water(mark(1));
         let disk = marker.disk();
         let since = Moment::now();
         while disk.hangs_for().is_none() {

@@ -25,12 +25,12 @@ impl PendingBeacons {
     /// known.
     pub(crate) fn look(
         &mut self,
-        keeper: &StateMachine,
+        state: &StateMachine,
         metrics: &Metrics,
         network: Option<&Network>,
         now: Timestamp,
     ) {
-        let awaited = keeper.awaited();
+        let awaited = state.pending_beacons();
         metrics.draws_awaiting_beacon.set(awaited.len() as i64);
         if awaited.is_empty() {
             self.said = None;

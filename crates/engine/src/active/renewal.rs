@@ -1,4 +1,4 @@
-//! The lease beside a term of office: renewed, lost, given back.
+//! The lease of the active engine: renewed, lost, given back.
 
 use std::sync::Arc;
 use std::time::Duration;

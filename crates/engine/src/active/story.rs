@@ -18,11 +18,11 @@ const SOLD_OUT_EVERY_MS: u64 = 60_000;
 
 /// What was told so far.
 #[derive(Debug)]
-pub(crate) struct Story(HashMap<u32, Told>);
+pub(crate) struct Story(HashMap<u32, LoggedState>);
 
 /// What was told of an opening.
 #[derive(Debug)]
-struct Told {
+struct LoggedState {
     phase: Phase,
     drawn: bool,
     /// Nothing was left for those who name no session, or for anybody.
@@ -57,7 +57,6 @@ impl SoldOut {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sums {
     quota: i64,
-    /// In live bookings.
     taken: i64,
     /// To be had by anybody who fits, and not too late to book.
     free: i64,
@@ -104,7 +103,8 @@ impl Story {
             let sums = Sums::of(opening, now);
             let gone = |left: i64| SoldOut { told: left == 0, at_ms: None };
             let (plain, all) = (gone(sums.plain), gone(sums.free));
-            let told = Told { phase: opening.phase(), drawn: opening.is_drawn(), plain, all };
+            let told =
+                LoggedState { phase: opening.phase(), drawn: opening.is_drawn(), plain, all };
             (opening.record().ordinal, told)
         };
         Self(openings.iter().map(told).collect())
@@ -118,14 +118,14 @@ impl Story {
             let told = self.0.entry(opening.record().ordinal).or_insert_with(|| {
                 tell_scheduled(opening);
                 let (plain, all) = (SoldOut::default(), SoldOut::default());
-                Told { phase: Phase::Scheduled, drawn: false, plain, all }
+                LoggedState { phase: Phase::Scheduled, drawn: false, plain, all }
             });
             told.look(opening, now, now_ms);
         }
     }
 }
 
-impl Told {
+impl LoggedState {
     fn look(&mut self, opening: &Opening, now: Timestamp, now_ms: u64) {
         let (phase, drawn) = (opening.phase(), opening.is_drawn());
         if self.phase == Phase::Scheduled && phase != Phase::Scheduled {
@@ -207,7 +207,7 @@ fn tell_closed(opening: &Opening, now: Timestamp) {
 }
 
 /// One line of an operator's action, and what came of it.
-pub(crate) fn tell_acted(acted: &Acted) {
+pub(crate) fn log_acted(acted: &Acted) {
     let opening = acted.opening.as_ref();
     let record = opening.map(|opening| opening.record());
     let words: Vec<String> = acted.changes.iter().map(|change| change.words(record)).collect();

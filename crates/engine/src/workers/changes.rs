@@ -32,7 +32,7 @@ impl<'a> Changes<'a> for request::Confirm<'a> {
         ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: target(&self.booking),
-            deed: ChangeKind::Confirm { reference },
+            kind: ChangeKind::Confirm { reference },
         }
     }
 }
@@ -42,7 +42,7 @@ impl<'a> Changes<'a> for request::Cancel<'a> {
         ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: target(&self.booking),
-            deed: ChangeKind::Cancel { applicant: key.applicant(&self.applicant) },
+            kind: ChangeKind::Cancel { applicant: key.applicant(&self.applicant) },
         }
     }
 }
@@ -52,7 +52,7 @@ impl<'a> Changes<'a> for request::Reschedule<'a> {
         ChangeRequest {
             request_id: self.request_id.as_str().into(),
             target: target(&self.booking),
-            deed: ChangeKind::Reschedule {
+            kind: ChangeKind::Reschedule {
                 applicant: key.applicant(&self.applicant),
                 choices: self.choices.iter().map(request::Choice::to_static).collect(),
                 content: self.content(),
@@ -96,7 +96,7 @@ impl WorkerContext {
             Err(malformed) => Ok(self.malformed(malformed)),
             Ok(item) => {
                 let ask = item.ask(&self.key);
-                match self.book.settled(&ask, now) {
+                match self.allocator.settled(&ask, now) {
                     Some(settled) => {
                         let id = Some(&*ask.request_id);
                         Ok(Answered::settled(id, settled, now, &self.metrics))
@@ -184,7 +184,7 @@ impl WorkerContext {
         date: Date,
         session: Option<&str>,
     ) -> Result<(u32, Vec<u32>), Rejection<'static>> {
-        let openings = self.book.openings();
+        let openings = self.allocator.openings();
         let Some(opening) = openings.named(opening) else { return Err(unknown_opening()) };
         let fits = |index: &u32| {
             let slot = opening.slot(*index);
@@ -253,7 +253,7 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
 
 impl<'a> Acts<'a> for admin::ClosesAt<'a> {
     fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
-        let openings = shared.book.openings();
+        let openings = shared.allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
         Ok(Asked::Act(AdminCommand {
             opening: opening.record().ordinal,
@@ -267,7 +267,7 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
 
 impl<'a> Acts<'a> for admin::Beacon<'a> {
     fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
-        let openings = shared.book.openings();
+        let openings = shared.allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
         Ok(Asked::Act(AdminCommand {
             opening: opening.record().ordinal,

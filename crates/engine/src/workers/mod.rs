@@ -24,11 +24,11 @@ use crate::intake::{Chunk, IntakeReceiver, Operation};
 use crate::metrics::Metrics;
 use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
 
-/// What all tasks of a term of office share.
+/// What all tasks of the active engine share.
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
     pub(crate) client: async_nats::Client,
-    pub(crate) book: Arc<Allocator>,
+    pub(crate) allocator: Arc<Allocator>,
     pub(crate) key: ApplicantKey,
     pub(crate) applicant_pattern: Option<giliran_config::ApplicantPattern>,
     pub(crate) reply_prefixes: Vec<String>,
@@ -97,7 +97,7 @@ pub(crate) async fn work(
         let passed_on = decided.len();
         if passed_on > 0 {
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
-            // Nobody listens where the term of office is over: what was taken goes back.
+            // Nobody listens where the engine is no longer active: what was taken goes back.
             let _ = sequencer.send(decided).await;
         }
         out.send(&shared.client, &shared.gate).await;
@@ -133,7 +133,7 @@ impl WorkerContext {
     fn handle(&self, chunk: Chunk, decided: &mut WorkerOutput, out: &mut Outbox) {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.not_believed_ms.load(Ordering::Relaxed) as i64;
-        let now = self.book.engine_time(Timestamp::from_millis(believed));
+        let now = self.allocator.engine_time(Timestamp::from_millis(believed));
         for message in chunk.messages {
             let Some(reply) = self.reply_subject(&message) else { continue };
             match chunk.operation {
@@ -314,7 +314,7 @@ impl WorkerContext {
             vouched: incoming.vouched,
             wait: book.wait,
         };
-        let decision = self.book.decide(&ask, incoming.now);
+        let decision = self.allocator.decide(&ask, incoming.now);
         if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
             tallies.count(refusal, ask.channel, incoming.now);
         }
@@ -326,10 +326,10 @@ impl WorkerContext {
                 &self.metrics,
             )),
             Decision::Granted(grant) => One::Granted(grant),
-            Decision::Ballot(entry) => One::Ballot(entry),
-            Decision::Collect(ordinal) => One::Round(ordinal, ask.to_owned()),
+            Decision::EnterDraw(entry) => One::Ballot(entry),
+            Decision::DeferToRound(ordinal) => One::Round(ordinal, ask.to_owned()),
             // Entries are made by one hand only.
-            Decision::Enter(_) | Decision::Wait => One::Waits(ask.to_owned()),
+            Decision::JoinWaitlist(_) | Decision::Retry => One::Waits(ask.to_owned()),
         }
     }
 
@@ -348,15 +348,15 @@ impl WorkerContext {
             let by_request = lookup.request_id.as_deref().unwrap_or_default();
             let id = lookup.booking.as_ref().and_then(|id| id.parse::<BookingId>().ok());
             let (found, at) = match &id {
-                Some(id) => self.book.lookup(id, &applicant)?,
-                None => self.book.lookup_request(by_request, &applicant, opening)?,
+                Some(id) => self.allocator.lookup(id, &applicant)?,
+                None => self.allocator.lookup_request(by_request, &applicant, opening)?,
             };
             if let Some(found) = found {
                 return Some((Some(Known::Booking(found)), at));
             }
             let (entered, at) = match &id {
-                Some(id) => self.book.lookup_entry(id, &applicant)?,
-                None => self.book.lookup_entry_request(by_request, &applicant, opening)?,
+                Some(id) => self.allocator.lookup_entry(id, &applicant)?,
+                None => self.allocator.lookup_entry_request(by_request, &applicant, opening)?,
             };
             Some((entered.map(Known::Entry), at))
         });
@@ -366,7 +366,7 @@ impl WorkerContext {
         self.metrics.lookups.with_label_values(&["find"]).inc();
         self.questions::<request::Find<'_>>(payload, reply, out, |find| {
             let (found, at) =
-                self.book.find(&self.key.applicant(&find.applicant), &find.opening)?;
+                self.allocator.find(&self.key.applicant(&find.applicant), &find.opening)?;
             Some((found.map(Known::Booking), at))
         });
     }
@@ -382,7 +382,7 @@ impl WorkerContext {
     ) {
         let answer = |item: Result<T, Malformed>| match item {
             Err(malformed) => self.malformed(malformed),
-            Ok(question) => match patiently(|| ask(&question)) {
+            Ok(question) => match retry_while_applying(|| ask(&question)) {
                 Some((Some(Known::Booking(found)), at)) => {
                     Answered::found(found, at, question.request_id())
                 }
@@ -426,7 +426,7 @@ impl WorkerContext {
                 return out.answers(reply, form_of_unreadable(payload), &[self.malformed(e)]);
             }
         };
-        let openings = self.book.openings();
+        let openings = self.allocator.openings();
         if let Some(office) = items
             .iter()
             .filter_map(|item| item.office.as_deref())
@@ -448,11 +448,12 @@ impl WorkerContext {
         now: Timestamp,
         out: &mut Outbox,
     ) {
-        let openings = self.book.openings();
+        let openings = self.allocator.openings();
         let (mut snapshots, mut slots) = (Vec::with_capacity(items.len()), 0);
         for item in items {
-            let shown =
-                patiently(|| self.book.availability(&openings, now, item.office.as_deref()));
+            let shown = retry_while_applying(|| {
+                self.allocator.availability(&openings, now, item.office.as_deref())
+            });
             let Some(shown) = shown else {
                 return out.answers(reply, form, &[Answered::busy(None, &self.metrics)]);
             };
@@ -479,7 +480,7 @@ impl WorkerContext {
 }
 
 /// Asks again while blocks are being applied, for a bounded number of times.
-fn patiently<T>(ask: impl Fn() -> Option<T>) -> Option<T> {
+fn retry_while_applying<T>(ask: impl Fn() -> Option<T>) -> Option<T> {
     (0..1_000).find_map(|_| {
         let answer = ask();
         if answer.is_none() {

@@ -61,7 +61,6 @@ pub struct Arrival {
     pub group: u64,
     /// When it came first.
     pub at: i64,
-    /// Whether it won.
     pub won: bool,
 }
 

@@ -194,9 +194,7 @@ impl Measure {
 /// A group of those who asked, and how it fared.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct GroupOutcome {
-    /// Parties that asked.
     pub applied: u64,
-    /// Parties that won.
     pub won: u64,
     /// Success against the average, and z; see [`measures::cohort_ratio`].
     pub ratio: Option<f64>,
@@ -228,7 +226,6 @@ pub struct RunMeasures {
 pub struct Group {
     /// `cohort`, `channel`, `device`, `party of` or `nats`.
     pub kind: &'static str,
-    /// Its name.
     pub name: String,
     /// Whether an even hand gives it the average: then it is tested. Party sizes
     /// and scalpers want something else than the average, and are only shown.
@@ -291,7 +288,6 @@ pub fn same_wish(party: &Party) -> u64 {
         | u64::from(party.size) << 40
 }
 
-/// Measures a run.
 pub fn figures(scenario: &Scenario, outcome: Outcome) -> RunMeasures {
     let cohorts = scenario.cohorts.len();
     let quota = scenario.offices.places();

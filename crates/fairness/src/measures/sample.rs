@@ -8,7 +8,6 @@ use super::t_95;
 /// spread is estimated from the same few runs. A single run has no interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The mean.
     pub mean: f64,
     /// Half the width of the interval; none: one run.
     pub half: Option<f64>,

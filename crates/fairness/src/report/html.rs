@@ -8,7 +8,6 @@ use giliran_report::{STYLE, digits, figure};
 use super::{Report, arm_name, charts, shown, verdict};
 use crate::{Comparison, Measure};
 
-/// The whole page.
 pub fn html(report: &Report) -> String {
     let name = report.first().map_or("", |comparison| comparison.scenario.name.as_str());
     let mut page = format!(

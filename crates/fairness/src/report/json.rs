@@ -8,7 +8,6 @@ use crate::{ArmResult, Comparison, Measure};
 /// The version of this form.
 const VERSION: u32 = 1;
 
-/// The whole report.
 pub fn json(report: &Report) -> Value {
     let comparisons = report.comparisons.iter().map(|(swept, comparison)| {
         value!({

@@ -29,7 +29,6 @@ const TEXT: &str = "a text in quotes";
 const FROM_ONE: &str = "a whole number from 1 on";
 const COUNT: &str = "a whole number from 1 to 8000000";
 
-/// All of them.
 pub(super) const FIELDS: [Field; 53] = [
     field("opening", "window_s", "a number above 0, up to 86400", "900"),
     field("opening", "max_party", "a whole number from 1 to 5", "5"),

@@ -25,11 +25,9 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in a sentence.
     pub about: String,
-    /// The opening's rules.
     pub opening: Opening,
     /// Where and how many places there are.
     pub offices: Offices,
-    /// How people behave.
     pub people: People,
     /// Kinds of people, by how they reach the service.
     pub cohorts: Vec<Cohort>,
@@ -40,7 +38,6 @@ pub struct Scenario {
     pub aftermath: Aftermath,
 }
 
-/// The opening's rules.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opening {
@@ -84,7 +81,6 @@ fn commit() -> f64 {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Offices {
-    /// How many offices.
     pub count: u16,
     /// Days that can be booked, 1..=7.
     pub days: u8,
@@ -110,14 +106,12 @@ impl Offices {
         if self.ids.is_empty() { (1..=self.count).map(made).collect() } else { self.ids.clone() }
     }
 
-    /// All places.
     pub fn places(&self) -> u64 {
         let a_day: u64 = (0..usize::from(self.count)).map(|o| u64::from(self.quota_of(o))).sum();
         a_day * u64::from(self.days)
     }
 }
 
-/// How people behave.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct People {
@@ -256,7 +250,6 @@ pub struct Attacker {
     pub identities: Option<u64>,
     /// Accounts it asks through.
     pub accounts: Option<u64>,
-    /// Fast connections.
     pub connections: Option<u64>,
     /// What it can spend; it then chooses on what, by what pays.
     pub budget: Option<f64>,

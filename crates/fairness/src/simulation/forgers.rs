@@ -103,7 +103,7 @@ impl Run<'_> {
         let own = self.parties.iter().find(|party| usize::from(party.group) == group);
         let own = own.map_or(NONE, |party| party.first);
         let own = pseudonym(self.salt, own.into());
-        let (target, deed) = match self.out.forgeries % 3 {
+        let (target, kind) = match self.out.forgeries % 3 {
             0 => (booking, ChangeKind::Cancel { applicant: own }),
             1 => (booking, self.moved(index, own)),
             _ => {
@@ -112,7 +112,7 @@ impl Run<'_> {
                 (guessed, ChangeKind::Cancel { applicant })
             }
         };
-        self.desk.change(target, deed, false);
+        self.desk.change(target, kind, false);
         self.send(at);
     }
 

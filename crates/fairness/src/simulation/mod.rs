@@ -220,12 +220,12 @@ impl<'a> Run<'a> {
                 What::WindowEnd => self.window_ends(at),
                 What::Ask(index) => self.arrives(index, at),
                 What::Confirm(index) => {
-                    self.deed(index, ChangeKind::Confirm { reference: None }, at);
+                    self.change(index, ChangeKind::Confirm { reference: None }, at);
                 }
                 What::Cancel(index) => {
                     self.forgeries.gives_back(index);
                     let applicant = pseudonym(self.salt, self.party(index).first.into());
-                    self.deed(index, ChangeKind::Cancel { applicant }, at);
+                    self.change(index, ChangeKind::Cancel { applicant }, at);
                 }
                 What::Forged(attacker) => self.forges(attacker as usize, at),
                 What::Probe(attacker) => self.probe(attacker as usize, at),
@@ -452,9 +452,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn deed(&mut self, index: u32, deed: ChangeKind, at: i64) {
+    fn change(&mut self, index: u32, kind: ChangeKind, at: i64) {
         if let Some(booking) = self.bookings.get(&index) {
-            self.desk.change(*booking, deed, true);
+            self.desk.change(*booking, kind, true);
             self.send(at);
         }
     }

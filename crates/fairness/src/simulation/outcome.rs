@@ -43,7 +43,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Nothing yet.
     pub fn none(attackers: usize) -> Self {
         Self {
             parties: Vec::new(),

@@ -26,7 +26,6 @@ use crate::scenario::Scenario;
 
 /// The opening second: Friday, 27 November 2026, 14:00 in Jakarta.
 const OPENS_MS: i64 = 1_795_762_800_000;
-/// Where it is.
 const ZONE: &str = "Asia/Jakarta";
 /// The id of the one opening.
 const OPENING: &str = "w";
@@ -72,14 +71,13 @@ pub enum Said {
     Wait,
     /// The same request, again.
     Known,
-    /// Refused.
     Refused(Reason),
 }
 
 #[derive(Debug)]
 pub struct VirtualEngine {
-    keeper: StateMachine,
-    book: Arc<Allocator>,
+    state: StateMachine,
+    allocator: Arc<Allocator>,
     random: Random,
     commit_us: i64,
     grants: VecDeque<Pending<Grant>>,
@@ -101,8 +99,8 @@ impl VirtualEngine {
 
     /// An opening as it is on record, not open yet.
     pub fn of(record: OpeningRecord, commit_us: i64, seed: u64) -> Self {
-        let mut keeper = StateMachine::new();
-        let book = Arc::clone(keeper.book());
+        let mut state = StateMachine::new();
+        let allocator = Arc::clone(state.allocator());
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
         let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
         let genesis = Genesis {
@@ -113,13 +111,13 @@ impl VirtualEngine {
             rebuilt: None,
         };
         let take_over = TakeOver { engine: "bench".into(), release: "0".into(), forced: None };
-        let block = block(&keeper, 0, instant(-1), vec![Entry::Genesis(genesis)]);
+        let block = block(&state, 0, instant(-1), vec![Entry::Genesis(genesis)]);
         // The first block of all is only ever read.
-        let begun = keeper.fold(1, &block.seal().bytes);
+        let begun = state.fold(1, &block.seal().bytes);
         debug_assert!(begun.is_ok(), "{begun:?}");
         let mut desk = Self {
-            keeper,
-            book,
+            state,
+            allocator,
             random: Random::new(seed, 2),
             commit_us,
             grants: VecDeque::new(),
@@ -130,7 +128,7 @@ impl VirtualEngine {
             offices,
             dates,
         };
-        let first = block_of(&desk.keeper, 1, i64::MIN, vec![Entry::TakeOver(take_over)]);
+        let first = block_of(&desk.state, 1, i64::MIN, vec![Entry::TakeOver(take_over)]);
         desk.commit(first);
         desk.write(i64::MIN, vec![Entry::Opening(Box::new(record))]);
         desk
@@ -183,12 +181,12 @@ impl VirtualEngine {
             vouched: false,
             wait: wanted.wait,
         };
-        put(&self.book, (&mut self.grants, &mut self.entering), &ask, us)
+        put(&self.allocator, (&mut self.grants, &mut self.entering), &ask, us)
     }
 
     /// What a draw of the opening is about, with these places.
     pub fn head(&self, places: &[u32]) -> ballot::Hash {
-        let openings = self.book.openings();
+        let openings = self.allocator.openings();
         let only = openings.iter().next();
         only.map(|only| ballot::head(LEDGER, only.record(), None, places.iter().copied()))
             .unwrap_or_default()
@@ -202,12 +200,12 @@ impl VirtualEngine {
 
     /// Decides a request as it was sent.
     pub fn ask(&mut self, ask: &BookingRequest<'_>, us: i64) -> Said {
-        put(&self.book, (&mut self.grants, &mut self.entering), ask, us)
+        put(&self.allocator, (&mut self.grants, &mut self.entering), ask, us)
     }
 
     /// A booking's change, for the next block, by its owner or somebody who is not.
-    pub fn change(&mut self, target: BookingId, deed: ChangeKind, owner: bool) {
-        let request_id = match deed {
+    pub fn change(&mut self, target: BookingId, kind: ChangeKind, owner: bool) {
+        let request_id = match kind {
             _ if !owner => "forged",
             ChangeKind::Confirm { .. } => "confirm",
             ChangeKind::Cancel { .. } => "cancel",
@@ -216,7 +214,7 @@ impl VirtualEngine {
         self.changes.push_back(ChangeRequest {
             request_id: request_id.into(),
             target: Some(target),
-            deed,
+            kind,
         });
     }
 
@@ -263,7 +261,7 @@ impl VirtualEngine {
 
     /// When time by itself brings something: an expiry, a release.
     pub fn next_return(&self) -> Option<i64> {
-        self.keeper.next_return().map(virtual_us)
+        self.state.next_return().map(virtual_us)
     }
 
     /// The draws among those who wait that are due: what they changed. Nothing is
@@ -273,9 +271,11 @@ impl VirtualEngine {
         let now = instant(us);
         loop {
             let seed = self.random.bytes();
-            let Some(mut drawing) = self.keeper.drawing(now, seed) else { break };
+            let Some(mut drawing) = self.state.due_waitlist_draw(now, seed) else { break };
             let mut done = false;
-            while let Some(entries) = self.keeper.draw(&mut drawing, now, BLOCK_ENTRIES / 2) {
+            while let Some(entries) =
+                self.state.advance_waitlist_draw(&mut drawing, now, BLOCK_ENTRIES / 2)
+            {
                 done |= !entries.is_empty();
                 changes.extend(self.write(us, entries));
             }
@@ -292,7 +292,7 @@ impl VirtualEngine {
         while entries.len() < BLOCK_ENTRIES {
             let Some(mut grant) = self.grants.pop_front() else { break };
             loop {
-                match self.keeper.number(&mut grant, now, self.random.wide()) {
+                match self.state.assign_numbers(&mut grant, now, self.random.wide()) {
                     Numbered::Done => entries.push(Entry::Grant(*grant.enter())),
                     Numbered::IdTaken => continue,
                     Numbered::NoRoom => {}
@@ -305,7 +305,7 @@ impl VirtualEngine {
                 break;
             }
             let Some(mut entry) = self.entering.pop_front() else { break };
-            match self.keeper.enter(&mut entry, self.random.wide()) {
+            match self.state.enter_waitlist(&mut entry, self.random.wide()) {
                 Some(true) => entries.push(Entry::Draw(DrawRecord::Entered(entry))),
                 Some(false) | None => self.entering.push_back(entry),
             }
@@ -317,7 +317,7 @@ impl VirtualEngine {
                 break;
             }
             let Some(ask) = self.changes.pop_front() else { break };
-            match self.keeper.change(&ask, now, &mut bits) {
+            match self.state.change(&ask, now, &mut bits) {
                 ChangeOutcome::Entry(entry, _) => entries.push(*entry),
                 ChangeOutcome::Wait => self.changes.push_back(ask),
                 ChangeOutcome::Settled(_) => {}
@@ -325,9 +325,9 @@ impl VirtualEngine {
         }
         let room = |entries: &Vec<Entry>| BLOCK_ENTRIES.saturating_sub(entries.len());
         let most = room(&entries);
-        entries.extend(self.keeper.expiries(now, most, &mut bits));
+        entries.extend(self.state.expiries(now, most, &mut bits));
         let most = room(&entries);
-        entries.extend(self.keeper.releases(now, most));
+        entries.extend(self.state.releases(now, most));
         if self.grants.is_empty() && std::mem::take(&mut self.closing) {
             entries.push(Entry::Closed { opening: 0 });
         }
@@ -340,12 +340,12 @@ impl VirtualEngine {
     }
 
     fn sealed(&self, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
-        block_of(&self.keeper, self.keeper.chain().epoch, us, entries)
+        block_of(&self.state, self.state.chain().epoch, us, entries)
     }
 
     fn commit(&mut self, (block, hash): (Block, BlockHash)) -> Vec<StateChange> {
-        let seq = self.keeper.chain().seq + 1;
-        let done = self.keeper.commit(seq, block, hash);
+        let seq = self.state.chain().seq + 1;
+        let done = self.state.commit(seq, block, hash);
         debug_assert!(done.is_ok(), "{:?}", done.as_ref().err());
         done.map(|(changes, _)| changes).unwrap_or_default()
     }
@@ -353,21 +353,21 @@ impl VirtualEngine {
 
 /// Decides, and keeps what goes into a block.
 fn put(
-    book: &Arc<Allocator>,
+    allocator: &Arc<Allocator>,
     (grants, entering): (&mut VecDeque<Pending<Grant>>, &mut VecDeque<Box<DrawEntryRecord>>),
     ask: &BookingRequest<'_>,
     us: i64,
 ) -> Said {
-    match book.decide(ask, instant(us)) {
+    match allocator.decide(ask, instant(us)) {
         Decision::Granted(grant) => {
             grants.push_back(grant);
             Said::Granted
         }
-        Decision::Enter(entry) => {
+        Decision::JoinWaitlist(entry) => {
             entering.push_back(entry);
             Said::Entering
         }
-        Decision::Wait | Decision::Ballot(_) | Decision::Collect(_) => Said::Wait,
+        Decision::Retry | Decision::EnterDraw(_) | Decision::DeferToRound(_) => Said::Wait,
         Decision::Settled(Settled::Repeat(..) | Settled::Entered { .. }) => Said::Known,
         Decision::Settled(Settled::Refused(refusal, _)) => Said::Refused(refusal.reason),
     }
@@ -397,11 +397,11 @@ fn decimal(mut n: u32, digits: &mut [u8; 10]) -> &str {
     str::from_utf8(&digits[from..]).unwrap_or_default()
 }
 
-fn block(keeper: &StateMachine, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> Block {
-    let chain = keeper.chain();
+fn block(state: &StateMachine, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> Block {
+    let chain = state.chain();
     Block {
         format: FORMAT,
-        number: keeper.chain().number + 1,
+        number: state.chain().number + 1,
         ledger: LEDGER,
         generation: 1,
         epoch,
@@ -412,9 +412,9 @@ fn block(keeper: &StateMachine, epoch: u64, time: Timestamp, entries: Vec<Entry>
     }
 }
 
-fn block_of(keeper: &StateMachine, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
-    let time = if us == i64::MIN { keeper.chain().time } else { instant(us) };
-    let block = block(keeper, epoch, time, entries);
+fn block_of(state: &StateMachine, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
+    let time = if us == i64::MIN { state.chain().time } else { instant(us) };
+    let block = block(state, epoch, time, entries);
     let hash = block.seal().hash;
     (block, hash)
 }

@@ -47,7 +47,6 @@ pub enum Unit {
     Share,
     /// A ratio or an index.
     Ratio,
-    /// Seconds.
     Seconds,
 }
 
@@ -70,7 +69,6 @@ pub struct Figure {
     pub name: &'static str,
     /// Its title for people.
     pub title: &'static str,
-    /// What it means.
     pub about: &'static str,
     /// What it counts in.
     pub unit: Unit,
@@ -80,7 +78,7 @@ pub struct Figure {
 
 /// How those of a group fared.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Fared {
+pub struct GroupShare {
     /// Requests or parties; none: not known.
     pub asked: Option<u64>,
     /// Of them with a booking.
@@ -97,27 +95,23 @@ pub struct Fared {
 pub struct Group {
     /// `channel`, `cohort` or `party of`.
     pub kind: &'static str,
-    /// Which.
     pub name: String,
-    /// How it fared.
-    pub fared: Fared,
+    pub fared: GroupShare,
 }
 
 /// What the askers are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answered {
+pub enum CountBasis {
     /// Parties, by a gateway log.
     Parties,
     /// Parties, by the entries of the opening's draw.
     Entries,
     /// Requests, by the ledger's refusal counts: one who tries thrice counts thrice.
     Requests,
-    /// Winners alone.
     Winners,
 }
 
-impl Answered {
-    /// In words.
+impl CountBasis {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Parties => "parties, by the gateway log",
@@ -136,7 +130,6 @@ impl Answered {
 /// What happened when, in steps from the opening on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
-    /// Where it begins.
     pub from: Timestamp,
     /// Width of a step, ms.
     pub step_ms: i64,
@@ -160,7 +153,7 @@ pub struct OpeningMeasures {
     /// Groups, and what is counted in them.
     pub groups: Vec<Group>,
     /// What `asked` of the groups is.
-    pub answered: Answered,
+    pub answered: CountBasis,
     /// Refusals by reason; none: not known.
     pub refusals: Option<Vec<(&'static str, u64)>>,
     /// Over time, to the ledger's end.
@@ -174,7 +167,6 @@ pub struct OpeningMeasures {
 }
 
 impl OpeningMeasures {
-    /// Measures it.
     pub fn new(
         recorded: &RecordedOpening,
         gateway: Option<&Gateway>,
@@ -672,7 +664,7 @@ fn refusals(
     Some(by_reason.into_iter().map(|(number, count)| (name(number), count)).collect())
 }
 
-fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>, Answered) {
+fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>, CountBasis) {
     if let Some(gateway) = gateway {
         let cohorts = gateway.lines.iter().any(|line| line.cohort.is_some());
         let named = |name: &Option<String>| name.clone().unwrap_or_else(|| NOT_NAMED.into());
@@ -681,14 +673,14 @@ fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>,
             let cohort = cohorts.then(|| named(&first.cohort));
             (named(&first.channel), cohort, first.size(), asker.booking.is_some())
         });
-        return (asked_in_groups(asked), Answered::Parties);
+        return (asked_in_groups(asked), CountBasis::Parties);
     }
     if let Some(entries) = recorded.drawn() {
         let asked = entries.map(|(_, entry, won)| {
             let channel = entry.channel.clone().unwrap_or_else(|| NOT_NAMED.into());
             (channel, None, entry.applicants.len() as u32, won)
         });
-        return (asked_in_groups(asked), Answered::Entries);
+        return (asked_in_groups(asked), CountBasis::Entries);
     }
     let channel = |channel: &Option<String>| channel.clone().unwrap_or_else(|| NOT_NAMED.into());
     let mut won: BTreeMap<String, u64> = BTreeMap::new();
@@ -702,7 +694,7 @@ fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>,
     let sizes = sizes.into_iter().map(|(size, won)| Group {
         kind: "party of",
         name: size.to_string(),
-        fared: Fared { asked: None, won, ratio: None, z: None },
+        fared: GroupShare { asked: None, won, ratio: None, z: None },
     });
     let mut refused: BTreeMap<String, u64> = BTreeMap::new();
     let terminal = [Reason::SoldOut.number(), Reason::Closed.number()];
@@ -720,7 +712,7 @@ fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>,
         Group {
             kind: "channel",
             name: name.clone(),
-            fared: Fared {
+            fared: GroupShare {
                 asked: counted.then_some(a),
                 won: w,
                 ratio: ratio.map(|r| r.ratio),
@@ -728,7 +720,7 @@ fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>,
             },
         }
     });
-    let answered = if counted { Answered::Requests } else { Answered::Winners };
+    let answered = if counted { CountBasis::Requests } else { CountBasis::Winners };
     (channels.chain(sizes).collect(), answered)
 }
 
@@ -758,7 +750,7 @@ fn asked_in_groups(
         let ratio = cohort_ratio(w, a, winners, asked);
         // Parties of several want something else than the average: no test.
         let z = ratio.map(|CohortRatio { z, .. }| z).filter(|_| kind != "party of");
-        let fared = Fared { asked: Some(a), won: w, ratio: ratio.map(|r| r.ratio), z };
+        let fared = GroupShare { asked: Some(a), won: w, ratio: ratio.map(|r| r.ratio), z };
         Group { kind, name, fared }
     };
     counts.into_iter().map(group).collect()

@@ -9,7 +9,6 @@ use giliran_report::svg::{Lines, Row, Rows, Series, escaped};
 use super::{FLAG_Z, about, instant, shown, unknown, verdict};
 use crate::{Chart, OpeningMeasures, RecordedOpening};
 
-/// The whole page.
 pub fn html(recorded: &RecordedOpening, figures: &OpeningMeasures) -> String {
     let id = escaped(&recorded.record.id);
     let mut page = format!(

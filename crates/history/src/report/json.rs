@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json as value};
 use giliran_wire::ledger::journal::Action;
 
 use super::{unknown, verdict};
-use crate::{Answered, Chart, OpeningMeasures, RecordedOpening};
+use crate::{Chart, CountBasis, OpeningMeasures, RecordedOpening};
 
 /// The version of this form.
 const VERSION: u32 = 1;
@@ -75,9 +75,9 @@ pub fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
             .map(|(why, what)| value!({ "what": what, "why": why }))
             .collect::<Vec<Value>>(),
         "asked_are": match figures.answered {
-            Answered::Parties | Answered::Entries => "parties",
-            Answered::Requests => "requests",
-            Answered::Winners => "unknown",
+            CountBasis::Parties | CountBasis::Entries => "parties",
+            CountBasis::Requests => "requests",
+            CountBasis::Winners => "unknown",
         },
         "groups": groups.collect::<Vec<Value>>(),
         "refusals": refusals,

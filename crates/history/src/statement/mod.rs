@@ -14,7 +14,6 @@ use giliran_wire::ledger::Signed;
 
 use crate::reader::{RecordedBlock, RecordedOpening};
 
-/// The whole statement.
 pub fn write(recorded: &RecordedOpening) -> String {
     let record = &recorded.record;
     let mut lines = Lines::default();

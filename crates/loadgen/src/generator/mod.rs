@@ -52,7 +52,6 @@ const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    /// Asks as planned.
     Ask,
     /// Asks again, unless it has a place by now.
     Again,
@@ -84,11 +83,11 @@ struct VirtualUser {
     lookups: u8,
     /// Payments and looks that came to nothing.
     tries_after: u8,
-    had: Option<Box<Had>>,
+    had: Option<Box<KnownBooking>>,
 }
 
 /// The place somebody was told of.
-struct Had {
+struct KnownBooking {
     seen: SeenBooking,
     paid: bool,
     given_back: bool,
@@ -298,7 +297,6 @@ impl<'a> Generator<'a> {
         self.started.elapsed().as_micros() as u64
     }
 
-    /// The scenario's time.
     fn now(&self) -> i64 {
         self.from_us + (self.clock_us() as f64 * self.rush.speed) as i64
     }

@@ -7,7 +7,7 @@ use giliran_wire::answer::{Answer, Booking, Reason, Rejection, Verdict};
 use giliran_wire::client_log::SeenBooking;
 
 use super::request::applicants;
-use super::{Generator, Had, InFlightRequest, Outcome, What};
+use super::{Generator, InFlightRequest, KnownBooking, Outcome, What};
 use crate::forgers::Observed;
 use crate::stats::FIRM;
 
@@ -123,7 +123,7 @@ impl Generator<'_> {
         let seen = seen(booking);
         let until = booking.hold_expires_at.map_or(FIRM, Timestamp::as_millis);
         self.tally.told(&seen, until, booking.granted_at.as_millis());
-        somebody.had = Some(Box::new(Had { seen, paid: false, given_back: false }));
+        somebody.had = Some(Box::new(KnownBooking { seen, paid: false, given_back: false }));
         somebody.party.won = true;
         let (party, since) = (somebody.party.clone(), somebody.since);
         let seats = u64::from(party.size);

@@ -4,7 +4,7 @@ use giliran_fairness::population::Role;
 use giliran_wire::answer::{Booking, Reason, Rejection, Status};
 
 use super::outcome::{LONGEST_PAUSE_US, seen};
-use super::{Generator, Had, What};
+use super::{Generator, KnownBooking, What};
 use crate::stats::FIRM;
 
 /// From the end of a hold until somebody looks whether it lapsed, real µs.
@@ -100,7 +100,7 @@ impl Generator<'_> {
     }
 }
 
-impl Had {
+impl KnownBooking {
     /// A place that can still be paid for, or lapse.
     pub(super) fn is_unpaid(&self) -> bool {
         !self.paid && !self.given_back

@@ -96,7 +96,6 @@ pub(super) fn arrivals(record: &RunSummary) -> String {
     )
 }
 
-/// What was answered.
 pub(super) fn answers(record: &RunSummary) -> String {
     let per_s = |count: u64| count as f64 / record.bin_s;
     over_time(
@@ -112,7 +111,6 @@ pub(super) fn answers(record: &RunSummary) -> String {
     )
 }
 
-/// Free places.
 pub(super) fn free(record: &RunSummary) -> String {
     let free = |bin: &Bin| bin.free.unwrap_or(0).max(0) as f64;
     over_time(record, "Free places over time", "free places", &[("free", &free)], false)

@@ -9,7 +9,6 @@ use giliran_report::quoted;
 use super::verdict;
 use crate::{Latency, RunSummary};
 
-/// Everything, for machines.
 pub fn json(record: &RunSummary) -> serde_json::Value {
     json!({ "verdict": verdict(record), "run": record })
 }

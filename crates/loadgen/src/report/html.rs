@@ -9,7 +9,6 @@ use super::words::shown;
 use super::{charts, verdict};
 use crate::{Latency, RunSummary};
 
-/// The whole page.
 pub fn html(record: &RunSummary) -> String {
     let name = escaped(&record.scenario);
     let mut page = format!(

@@ -25,19 +25,11 @@ const SEND_DEADLINE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// Stored at this sequence.
-    Stored {
-        /// Where.
-        seq: u64,
-    },
+    Stored { seq: u64 },
     /// The stream's last sequence is another than was expected.
     WrongLastSequence,
     /// Not stored now, for another reason; perhaps later, if repeated.
-    Refused {
-        /// The server's code.
-        code: u64,
-        /// Its words.
-        description: String,
-    },
+    Refused { code: u64, description: String },
 }
 
 /// The one publisher of a ledger's streams.

@@ -277,7 +277,6 @@ fn unsuitable(config: &Config, subject: &str) -> Vec<String> {
 }
 
 impl Ledger {
-    /// The stream's name.
     pub fn name(&self) -> &str {
         &self.name
     }

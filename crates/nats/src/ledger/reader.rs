@@ -19,7 +19,6 @@ pub(crate) const BLOCKS_PER_PULL: usize = 64;
 const INACTIVE_AFTER: Duration = Duration::from_secs(60);
 /// Tries to go on after a reader's consumer was lost.
 const REOPEN_TRIES: u32 = 40;
-/// Pause between them.
 const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// A durable consumer: it shows the broker's operators how far its reader has come.

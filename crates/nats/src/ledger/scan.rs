@@ -9,7 +9,6 @@ use crate::ledger::archive::Archive;
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The broker.
     #[error(transparent)]
     Broker(#[from] crate::Error),
     /// The ledger is damaged.
@@ -23,11 +22,9 @@ pub enum ScanError {
 /// A message of the ledger as it was read.
 #[derive(Debug)]
 pub struct Scanned<'a> {
-    /// Its sequence.
     pub seq: u64,
     /// Its stored bytes.
     pub bytes: &'a [u8],
-    /// What it is.
     pub reading: Reading,
     /// The chain with it.
     pub chain: &'a Chain,

@@ -86,7 +86,6 @@ struct Info {
     identity: Identity,
     first_at: Option<Timestamp>,
     last_at: Option<Timestamp>,
-    /// The server's clock.
     server_clock: Option<Timestamp>,
     /// How far this machine's clock is ahead of it, in ms.
     clock_offset_ms: Option<i64>,
@@ -99,7 +98,6 @@ struct Looks {
     answered: u64,
     /// Looks in a row that were not.
     silent: u32,
-    /// Since when.
     silent_since: Option<Moment>,
     /// The connection and the streams over which the mark was judged last.
     confirmed: Option<(u64, Vec<Identity>)>,

@@ -37,13 +37,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(800);
 /// The last valid block that a process has read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// The ledger.
     pub ledger: LedgerId,
     /// The generation whose stream holds the block.
     pub generation: u32,
-    /// The block's sequence.
     pub seq: u64,
-    /// The block's hash.
     pub hash: BlockHash,
 }
 

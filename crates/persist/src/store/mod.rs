@@ -31,9 +31,7 @@ const WRITES_WITHIN: Duration = Duration::from_secs(90);
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// A SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL database.
     Postgres(String),
 }
 
@@ -133,7 +131,6 @@ pub enum StoreError {
     Unsuitable(String),
 }
 
-/// An open database.
 pub struct Store(Kind);
 
 enum Kind {

@@ -166,7 +166,7 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
             act,
             dry_run: false,
         };
-        bench.input(|sequencer, now| sequencer.admin(action, ticket, now));
+        bench.input(|sequencer, now| sequencer.submit_admin(action, ticket, now));
     };
     // While the root is on its way, and nothing is drawn yet.
     bench.lives = 2;
@@ -208,9 +208,9 @@ fn a_place_that_comes_back_during_the_draw_is_not_drawn_for() {
     let ask = giliran_allocator::ChangeRequest {
         request_id: "x".into(),
         target: Some(booking),
-        deed: giliran_allocator::ChangeKind::Cancel { applicant },
+        kind: giliran_allocator::ChangeKind::Cancel { applicant },
     };
-    bench.input(|sequencer, now| sequencer.changes([(ask, 1 << 40)], now));
+    bench.input(|sequencer, now| sequencer.submit_changes([(ask, 1 << 40)], now));
     bench.lives = usize::MAX;
     bench.input(|sequencer, now| sequencer.appended(attempt, Appended::Stored { seq }, now));
     bench.run();
@@ -263,7 +263,7 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
             act,
             dry_run: false,
         };
-        bench.input(|sequencer, now| sequencer.admin(action, ticket, now));
+        bench.input(|sequencer, now| sequencer.submit_admin(action, ticket, now));
         bench.run();
         matches!(bench.told[&ticket], Outcome::Adjusted(..))
     };
@@ -297,9 +297,9 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     let ask = giliran_allocator::ChangeRequest {
         request_id: "x".into(),
         target: Some(entered.waiting.entry.receipt),
-        deed: giliran_allocator::ChangeKind::Cancel { applicant: person(0) },
+        kind: giliran_allocator::ChangeKind::Cancel { applicant: person(0) },
     };
-    bench.input(|sequencer, now| sequencer.changes([(ask, 100)], now));
+    bench.input(|sequencer, now| sequencer.submit_changes([(ask, 100)], now));
     bench.run();
     bench.told.remove(&4);
     bench.ask(&[4], &[0], Some(1));
@@ -308,5 +308,5 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     bench.tick(10_000);
     assert_eq!(bench.slots().len(), 4);
     let replayed = bench.replayed();
-    assert_eq!(replayed.state_hash(), bench.sequencer.keeper().state_hash());
+    assert_eq!(replayed.state_hash(), bench.sequencer.state().state_hash());
 }

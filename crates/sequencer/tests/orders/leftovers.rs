@@ -37,7 +37,7 @@ fn what_is_left_goes_to_whoever_asks_where_the_rules_say_so() {
             let last = if given { Reason::SoldOut } else { Reason::Closed };
             assert_eq!(bench.reason(3), Some(last), "{order:?} {leftovers:?}");
             let replayed = bench.replayed();
-            assert_eq!(replayed.state_hash(), bench.sequencer.keeper().state_hash());
+            assert_eq!(replayed.state_hash(), bench.sequencer.state().state_hash());
         }
     }
 }
@@ -51,7 +51,7 @@ fn nothing_is_left_of_an_opening_that_did_not_take_place_or_that_is_over() {
     let act = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(BEGIN) };
     let (operator, reason) = ("o".into(), "r".into());
     let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
-    bench.input(|sequencer, now| sequencer.admin(action, 100, now));
+    bench.input(|sequencer, now| sequencer.submit_admin(action, 100, now));
     bench.run();
     bench.tick(20_000);
     bench.ask(&[1], &[0], None);
@@ -79,15 +79,15 @@ fn a_grant_that_comes_too_late_into_its_block_is_none() {
         account: Some(person(2)),
         ..request("r1", &applicants, &choices)
     };
-    let decided = bench.sequencer.book().decide(&ask, bench.now.wall);
+    let decided = bench.sequencer.allocator().decide(&ask, bench.now.wall);
     let Decision::Granted(grant) = decided else { panic!("{decided:?}") };
     bench.now.wall = bench.now.wall.plus_millis(1);
     bench.now.mono_ms += 1;
-    bench.input(|sequencer, now| sequencer.decided([(grant, 1)], [], now));
+    bench.input(|sequencer, now| sequencer.submit_grants([(grant, 1)], [], now));
     bench.run();
     assert!(matches!(bench.told[&1], Outcome::Busy), "{:?}", bench.told[&1]);
     assert!(bench.slots().is_empty());
-    let openings = bench.sequencer.book().openings();
+    let openings = bench.sequencer.allocator().openings();
     assert_eq!(openings[0].free(0), 3, "its place was given back");
 }
 
@@ -109,9 +109,9 @@ fn a_hold_does_not_outlast_its_slot() {
     let confirm = giliran_allocator::ChangeRequest {
         request_id: "c".into(),
         target,
-        deed: giliran_allocator::ChangeKind::Confirm { reference: Some("inv-1".into()) },
+        kind: giliran_allocator::ChangeKind::Confirm { reference: Some("inv-1".into()) },
     };
-    bench.input(|sequencer, now| sequencer.changes([(confirm, 9)], now));
+    bench.input(|sequencer, now| sequencer.submit_changes([(confirm, 9)], now));
     bench.run();
     bench.tick(1);
     assert_eq!(bench.reason(9), Some(Reason::WrongState));

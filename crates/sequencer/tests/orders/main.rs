@@ -264,7 +264,7 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     assert_eq!(next.told.len() as u64, PEOPLE);
     assert_eq!(next.slots().len(), 8_000);
     let replayed = next.replayed();
-    assert_eq!(replayed.state_hash(), next.sequencer.keeper().state_hash());
+    assert_eq!(replayed.state_hash(), next.sequencer.state().state_hash());
 }
 
 /// What was asked before the close is decided before it; then the seed is told.
@@ -302,7 +302,7 @@ fn the_last_round_ends_with_the_window() {
     let act = AdminOp::ClosesAt { closes_at: Timestamp::from_millis(CLOSES + 60_000) };
     let action =
         AdminCommand { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
-    bench.input(|sequencer, now| sequencer.admin(action, 77, now));
+    bench.input(|sequencer, now| sequencer.submit_admin(action, 77, now));
     bench.run();
     assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));
 }

@@ -36,7 +36,7 @@ impl Bench {
     fn act(&mut self, opening: u32, act: AdminOp) -> Result<(), String> {
         let (operator, reason) = ("o".into(), "r".into());
         let action = AdminCommand { opening, operator, reason, act, dry_run: false };
-        self.input(|sequencer, now| sequencer.admin(action, 900, now));
+        self.input(|sequencer, now| sequencer.submit_admin(action, 900, now));
         self.run();
         match self.told.remove(&900).unwrap() {
             Outcome::Adjusted(..) => Ok(()),

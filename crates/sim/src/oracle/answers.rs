@@ -7,7 +7,9 @@ use giliran_wire::{BookingId, Digest, Pseudonym};
 
 use super::ledger::Ledger;
 use crate::kind::Kind;
-use crate::world::{ACCOUNT_PLACES, Attempt, BOOKINGS, CHANGES, Heard, Run, Told, Wish};
+use crate::world::{
+    ACCOUNT_PLACES, Attempt, BOOKINGS, CHANGES, ClientAnswer, HeardAnswer, Intent, Run,
+};
 
 pub(super) fn judge(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     no_lost_grant(run, ledger, wrong);
@@ -20,7 +22,7 @@ pub(super) fn judge(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
 
 fn no_lost_grant(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for heard in run.attempts.iter().flat_map(|attempt| &attempt.told) {
-        let Told::Granted { booking, version, slot, numbers, as_of } = &heard.told else {
+        let ClientAnswer::Granted { booking, version, slot, numbers, as_of } = &heard.told else {
             continue;
         };
         let kept = ledger.at(booking, as_of.seq).is_some_and(|(n, stood)| {
@@ -48,7 +50,8 @@ fn idempotent(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for attempt in run.attempts.iter().filter(|attempt| attempt.change.is_none()) {
         let made = by_key.get(&(attempt.applicants[0], attempt.request_id.as_str()));
         for heard in &attempt.told {
-            if let (Told::Granted { booking, .. }, Some((content, made))) = (&heard.told, made)
+            if let (ClientAnswer::Granted { booking, .. }, Some((content, made))) =
+                (&heard.told, made)
                 && (booking != made || *content != attempt.content)
                 && !run.was_lost(heard)
             {
@@ -74,7 +77,7 @@ fn in_order(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for attempt in books() {
         let sent = earliest[&(attempt.request_id.as_str(), &attempt.applicants[..])];
         for heard in &attempt.told {
-            if let Told::Granted { booking, .. } = &heard.told
+            if let ClientAnswer::Granted { booking, .. } = &heard.told
                 && let Some(place) = place.get(booking)
             {
                 told.push((heard.at_ms, *place, sent));
@@ -97,10 +100,10 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
     let twice = run.lease_broken() || run.faults.contains(&"request twice");
     for attempt in &run.attempts {
         let terminal = attempt.told.iter().filter(|heard| heard.told.is_terminal());
-        let terminal: Vec<&Heard> = terminal.collect();
+        let terminal: Vec<&HeardAnswer> = terminal.collect();
         let agree = || {
             let bookings = terminal.iter().filter_map(|heard| match &heard.told {
-                Told::Granted { booking, .. } => Some(*booking),
+                ClientAnswer::Granted { booking, .. } => Some(*booking),
                 _ => None,
             });
             bookings.collect::<HashSet<_>>().len() <= 1
@@ -122,7 +125,7 @@ fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for attempt in &run.attempts {
         let before = known.before(attempt.sent_ms);
         for heard in &attempt.told {
-            let Told::Refused { reason, as_of } = &heard.told else { continue };
+            let ClientAnswer::Refused { reason, as_of } = &heard.told else { continue };
             let until = if run.lease_broken() { as_of.seq } else { before.max(as_of.seq) };
             let was_true = is_true(run, ledger, (attempt, *reason), (as_of.seq, until));
             if !was_true && !run.was_lost(heard) {
@@ -175,7 +178,7 @@ fn is_true(
             let most = |slot: &u32| ledger.most_free(*slot, seq, until);
             attempt.slots.iter().all(|slot| most(slot) < party as i64)
         }
-        (Reason::SoldOut, Some((id, Wish::Move(slot)))) => {
+        (Reason::SoldOut, Some((id, Intent::Move(slot)))) => {
             stood(id).is_some_and(|stood| ledger.free_at(*slot, seq) < stood.seats.len() as i64)
         }
         (Reason::AlreadyBooked, None) => attempt.applicants.iter().any(|who| {
@@ -197,9 +200,9 @@ fn is_true(
         }
         (Reason::Conflict, None) => conflicts(ledger, attempt, seq),
         (Reason::WrongState, Some((id, wish))) => stood(id).is_some_and(|stood| match wish {
-            Wish::Confirm => stood.status != Status::Held,
-            Wish::Cancel(_) => !stood.status.is_live(),
-            Wish::Move(_) => {
+            Intent::Confirm => stood.status != Status::Held,
+            Intent::Cancel(_) => !stood.status.is_live(),
+            Intent::Move(_) => {
                 let used_up = ledger.moves_of(id, seq) >= CHANGES.into();
                 stood.status != Status::Confirmed || (run.setup.kind == Kind::Desk && used_up)
             }
@@ -210,7 +213,7 @@ fn is_true(
         (Reason::Closed, None) => ledger.has_closed(seq) && !ledger.gives(seq),
         // What is drawn stands with the close; and the days of what leaves memory are
         // over.
-        (Reason::Closed, Some((id, Wish::Cancel(_) | Wish::Move(_)))) => {
+        (Reason::Closed, Some((id, Intent::Cancel(_) | Intent::Move(_)))) => {
             run.setup.kind == Kind::Retiring
                 || (ledger.orders.is_entry(id) && ledger.has_closed(seq))
         }
@@ -231,15 +234,15 @@ fn conflicts(ledger: &Ledger, attempt: &Attempt, seq: u64) -> bool {
 
 /// Not there yet, at the position of one that was deposed unawares; or of the party no
 /// more.
-fn is_not_there(ledger: &Ledger, id: &BookingId, wish: Wish, seq: u64) -> bool {
+fn is_not_there(ledger: &Ledger, id: &BookingId, wish: Intent, seq: u64) -> bool {
     match (ledger.at(id, seq), ledger.orders.entry(id)) {
         (Some((_, stood)), _) => {
             let of_it = |who| stood.seats.iter().any(|seat| seat.applicant == who);
-            matches!(wish, Wish::Cancel(who) if !of_it(who))
+            matches!(wish, Intent::Cancel(who) if !of_it(who))
         }
         (None, Some(entry)) => {
             let of_it = |who| entry.applicants.contains(who);
-            !ledger.orders.is_live(id, seq) || !matches!(&wish, Wish::Cancel(who) if of_it(who))
+            !ledger.orders.is_live(id, seq) || !matches!(&wish, Intent::Cancel(who) if of_it(who))
         }
         (None, None) => true,
     }
@@ -248,19 +251,21 @@ fn is_not_there(ledger: &Ledger, id: &BookingId, wish: Wish, seq: u64) -> bool {
 /// A payment that was answered confirmed its booking or is to be paid back.
 fn paid_and_kept(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for attempt in &run.attempts {
-        let Some((booking, Wish::Confirm)) = attempt.change else { continue };
+        let Some((booking, Intent::Confirm)) = attempt.change else { continue };
         for heard in &attempt.told {
             let kept = match &heard.told {
-                Told::Granted { as_of, .. } => {
+                ClientAnswer::Granted { as_of, .. } => {
                     let versions = ledger.versions.get(&booking);
                     versions.is_some_and(|versions| {
                         versions.iter().any(|v| v.seq <= as_of.seq && v.status == Status::Confirmed)
                     })
                 }
-                Told::Refused { reason: Reason::WrongState, .. } => {
+                ClientAnswer::Refused { reason: Reason::WrongState, .. } => {
                     ledger.refunds.contains(&(booking, attempt.request_id.clone()))
                 }
-                Told::Refused { .. } | Told::Entered { .. } | Told::Busy => true,
+                ClientAnswer::Refused { .. }
+                | ClientAnswer::Entered { .. }
+                | ClientAnswer::Busy => true,
             };
             if !kept && !run.was_lost(heard) {
                 wrong.push(format!("booking {booking} was paid and forgotten: {:?}", heard.told));

@@ -26,9 +26,8 @@ pub(super) struct Version {
     pub(super) seats: Vec<Seat>,
 }
 
-/// One slot's places.
 #[derive(Debug, Clone, Default)]
-struct Places {
+struct SlotModel {
     quota: i64,
     reserved: i64,
     halted: bool,
@@ -41,7 +40,7 @@ struct Places {
     quotas: Vec<(u64, i64)>,
 }
 
-impl Places {
+impl SlotModel {
     fn offered(&self) -> i64 {
         let free = self.quota - self.reserved - (self.live.len() + self.withheld.len()) as i64;
         if self.halted { free.min(0) } else { free }
@@ -53,7 +52,7 @@ pub(super) struct Ledger {
     /// Valid grants with their sequence, in order.
     pub(super) grants: Vec<(u64, Grant)>,
     pub(super) versions: HashMap<BookingId, Vec<Version>>,
-    slots: Vec<Places>,
+    slots: Vec<SlotModel>,
     /// Moves that their people wanted: booking and sequence.
     moves: Vec<(BookingId, u64)>,
     /// Most bookings that anybody may be granted.
@@ -102,7 +101,7 @@ impl Ledger {
                 ledger.wrong.push(format!("the clock at {seq} says {}", block.time));
             }
             ledger.blocks.insert(chain.hash);
-            let free: Vec<i64> = ledger.slots.iter().map(Places::offered).collect();
+            let free: Vec<i64> = ledger.slots.iter().map(SlotModel::offered).collect();
             ledger.orders.fold(seq, &block.entries, &free);
             for entry in block.entries {
                 ledger.fold(seq, block.time, entry);
@@ -122,7 +121,7 @@ impl Ledger {
         let slot = |slot: &giliran_wire::ledger::Slot| {
             let quota = slot.quota.into();
             let history = vec![(0, quota)];
-            Places { quota, free: history.clone(), quotas: history, ..Places::default() }
+            SlotModel { quota, free: history.clone(), quotas: history, ..SlotModel::default() }
         };
         let last = run.opening.slots.iter().map(|slot| slot.date).max();
         let second_midnight = last.map(|day| format!("{day}T00:00:00Z"));

@@ -13,7 +13,7 @@ use giliran_wire::{BlockHash, BookingId};
 use ledger::Ledger;
 
 use crate::streams::Message;
-use crate::world::{HOLD_MS, Heard, Run, SETTLED_WITHIN_MS, Told};
+use crate::world::{ClientAnswer, HOLD_MS, HeardAnswer, Run, SETTLED_WITHIN_MS};
 
 /// Everything the run did wrong, by promise; empty: nothing.
 pub fn judge(run: &Run) -> Vec<String> {
@@ -83,20 +83,20 @@ impl Run {
     /// True where an engine spoke of what the broker has lost: of that block, or of a
     /// booking that it made. Nobody could know; what is granted after it is another
     /// matter.
-    fn was_lost(&self, heard: &Heard) -> bool {
+    fn was_lost(&self, heard: &HeardAnswer) -> bool {
         if self.streams.lost().is_empty() {
             return false;
         }
         let lost = self.lost();
         match &heard.told {
-            Told::Granted { booking, .. } if lost.blocks.contains(&heard.on) => {
+            ClientAnswer::Granted { booking, .. } if lost.blocks.contains(&heard.on) => {
                 // On ground that was lost no new grant is told.
                 lost.bookings.contains(booking) || self.is_older(booking)
             }
-            Told::Granted { booking, .. } => lost.bookings.contains(booking),
-            Told::Entered { receipt, .. } => lost.bookings.contains(receipt),
-            Told::Refused { .. } => lost.blocks.contains(&heard.on),
-            Told::Busy => true,
+            ClientAnswer::Granted { booking, .. } => lost.bookings.contains(booking),
+            ClientAnswer::Entered { receipt, .. } => lost.bookings.contains(receipt),
+            ClientAnswer::Refused { .. } => lost.blocks.contains(&heard.on),
+            ClientAnswer::Busy => true,
         }
     }
 
@@ -115,18 +115,18 @@ impl Run {
 
 fn replay_is_live(run: &Run, wrong: &mut Vec<String>) {
     let Some((live, seq)) = run.live else {
-        wrong.push("P10: no engine is in office after the faults ended".to_owned());
+        wrong.push("P10: no engine is active after the faults ended".to_owned());
         return;
     };
-    let mut keeper = StateMachine::new();
+    let mut state = StateMachine::new();
     let read = run.streams.messages().take_while(|message| message.seq <= seq);
     for Message { seq, bytes, .. } in read {
-        if let Err(error) = keeper.fold(seq, bytes) {
+        if let Err(error) = state.fold(seq, bytes) {
             wrong.push(format!("P6: replay stops: {error}"));
             return;
         }
     }
-    if keeper.state_hash() != live {
+    if state.state_hash() != live {
         wrong.push("P6: replay and live state differ".to_owned());
     }
 }

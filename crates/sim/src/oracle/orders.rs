@@ -7,7 +7,7 @@ use giliran_allocator::{ballot, order};
 use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Grant, Order};
 use giliran_wire::{BookingId, Pseudonym};
 
-use crate::world::{Attempt, LEDGER, Run, Told, order_key};
+use crate::world::{Attempt, ClientAnswer, LEDGER, Run, order_key};
 
 /// What the ledger holds of rounds and draws.
 #[derive(Debug, Default)]
@@ -216,7 +216,7 @@ impl Orders {
     fn judge_receipts(&self, run: &Run, wrong: &mut Vec<String>) {
         for attempt in &run.attempts {
             for heard in &attempt.told {
-                let Told::Entered { receipt, as_of } = &heard.told else { continue };
+                let ClientAnswer::Entered { receipt, as_of } = &heard.told else { continue };
                 let kept = self.entries.get(receipt).is_some_and(|(seq, entry)| {
                     let same = entry.request_id == attempt.request_id
                         && entry.content == attempt.content

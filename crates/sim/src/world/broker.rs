@@ -78,7 +78,7 @@ impl World {
     /// The ledger as the engine that looks has left it.
     fn as_it_was_left(&self, from: Sender, generation: u32, seq: u64) -> Option<ReadOutcome> {
         let sequencer = self.engines[from.engine].sequencer.as_ref()?;
-        let chain = sequencer.keeper().chain();
+        let chain = sequencer.state().chain();
         if chain.generation == generation && chain.valid_seq == seq {
             let lost = self.streams.lost().iter().rev().find(|(at, _)| *at == seq);
             return lost.map(|(_, bytes)| ReadOutcome::Found(bytes.clone()));

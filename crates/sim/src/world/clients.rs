@@ -9,7 +9,7 @@ use giliran_wire::{BlockHash, BookingId, Digest, Position, Pseudonym};
 use rand::RngExt;
 
 use super::engines::Ticket;
-use super::scene::{self, Request, Wish};
+use super::scene::{self, Intent, Request};
 use super::{DRAWN_AT_MS, Event, Sender, World};
 use crate::kind::Kind;
 
@@ -22,39 +22,29 @@ const WISHES_FOR_MS: u64 = 3_000;
 
 /// What a client was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum ClientAnswer {
     /// There is a booking.
     Granted {
-        /// Its id.
         booking: BookingId,
-        /// Counts its changes.
         version: u32,
-        /// Its slot.
         slot: u32,
-        /// Its numbers.
         numbers: Vec<u16>,
-        /// The position named.
         as_of: Position,
     },
     /// There is none.
     Refused {
-        /// Why.
         reason: Reason,
-        /// The position named.
         as_of: Position,
     },
     /// There is an entry into a draw.
     Entered {
-        /// Its receipt.
         receipt: BookingId,
-        /// The position named.
         as_of: Position,
     },
-    /// Settles nothing.
     Busy,
 }
 
-impl Told {
+impl ClientAnswer {
     pub(super) fn granted(found: &FoundBooking, as_of: Position) -> Self {
         Self::Granted {
             booking: found.booking.id,
@@ -98,11 +88,10 @@ impl Told {
 
 /// An answer, as it came.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct HeardAnswer {
     /// When, ms.
     pub at_ms: u64,
-    /// What.
-    pub told: Told,
+    pub told: ClientAnswer,
     /// The last block that the engine went by.
     pub(crate) on: BlockHash,
 }
@@ -110,13 +99,10 @@ pub struct Heard {
 /// One attempt of one request, as its client logged it.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// Which request.
     pub(crate) request: usize,
     /// A change of this booking; none: asks for one.
-    pub change: Option<(BookingId, Wish)>,
-    /// The request's id.
+    pub change: Option<(BookingId, Intent)>,
     pub request_id: String,
-    /// Who asks.
     pub applicants: Vec<Pseudonym>,
     /// Which slots, by preference.
     pub slots: Vec<u32>,
@@ -128,8 +114,7 @@ pub struct Attempt {
     pub wait: bool,
     /// When it was sent, ms.
     pub sent_ms: u64,
-    /// What came back.
-    pub told: Vec<Heard>,
+    pub told: Vec<HeardAnswer>,
 }
 
 impl Attempt {
@@ -198,7 +183,7 @@ impl World {
     fn publish(&mut self, ticket: Ticket) {
         for engine in 0..self.engines.len() {
             if self.engines[engine].active().is_some() {
-                let to = Sender { engine, term: self.engines[engine].term };
+                let to = Sender { engine, run: self.engines[engine].run };
                 self.soon(Event::Request { to, ticket });
                 if self.setup.kind == Kind::Network && self.chance(0.05) {
                     self.faults.push("request twice");
@@ -227,7 +212,7 @@ impl World {
         }
         let settled = self.attempts[attempt].told.iter().any(|heard| match &heard.told {
             // What comes of it, they look for later.
-            Told::Entered { .. } => self.now_ms > DRAWN_AT_MS,
+            ClientAnswer::Entered { .. } => self.now_ms > DRAWN_AT_MS,
             told => told.is_terminal(),
         });
         if settled {
@@ -250,7 +235,7 @@ impl World {
     }
 
     /// Who has got a booking may want to change it, and perhaps more than once.
-    pub(super) fn told(&mut self, attempt: usize, told: Told, on: BlockHash) {
+    pub(super) fn told(&mut self, attempt: usize, told: ClientAnswer, on: BlockHash) {
         if self.is_away() {
             return;
         }
@@ -262,13 +247,13 @@ impl World {
         if first && self.now_ms < self.faults_end_ms + WISHES_FOR_MS {
             self.wish(attempt, &told);
         }
-        self.attempts[attempt].told.push(Heard { at_ms: self.now_ms, told, on });
+        self.attempts[attempt].told.push(HeardAnswer { at_ms: self.now_ms, told, on });
     }
 
-    fn wish(&mut self, attempt: usize, told: &Told) {
+    fn wish(&mut self, attempt: usize, told: &ClientAnswer) {
         let (id, entered) = match told {
-            Told::Granted { booking, .. } => (*booking, false),
-            Told::Entered { receipt, .. } => (*receipt, true),
+            ClientAnswer::Granted { booking, .. } => (*booking, false),
+            ClientAnswer::Entered { receipt, .. } => (*receipt, true),
             _ => return,
         };
         let applicants = self.attempts[attempt].applicants.clone();
@@ -277,10 +262,10 @@ impl World {
         while self.rng.random_bool(often) {
             let who = applicants[self.rng.random_range(0..applicants.len())];
             let wish = match self.rng.random_range(0..4) {
-                _ if entered => Wish::Cancel(who),
-                0 | 1 => Wish::Confirm,
-                2 => Wish::Cancel(who),
-                _ => Wish::Move(self.rng.random_range(0..3)),
+                _ if entered => Intent::Cancel(who),
+                0 | 1 => Intent::Confirm,
+                2 => Intent::Cancel(who),
+                _ => Intent::Move(self.rng.random_range(0..3)),
             };
             let request = Request {
                 change: Some((id, wish)),

@@ -8,7 +8,7 @@ use giliran_wire::{BlockHash, WriterNonce};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::clients::Told;
+use super::clients::ClientAnswer;
 use super::scene::{choices, order_key};
 use super::{Event, LEASE_MS, MARGIN_MS, Sender, World};
 use crate::kind::{Kind, Mutant};
@@ -27,9 +27,9 @@ pub(crate) enum Ticket {
 }
 
 pub(super) struct Engine {
-    /// Counts its terms of office: each has channels of its own, and what comes back
+    /// Counts how often it ran a sequencer: each has channels of its own, and what comes back
     /// after one has ended reaches nobody.
-    pub(super) term: u64,
+    pub(super) run: u64,
     pub(super) paused_until_ms: u64,
     /// Starts again then, after a clean stop.
     pub(super) down_until_ms: u64,
@@ -49,7 +49,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(rng: &mut StdRng) -> Self {
         Self {
-            term: 0,
+            run: 0,
             paused_until_ms: 0,
             down_until_ms: 0,
             has_to_look: false,
@@ -62,7 +62,7 @@ impl Engine {
         }
     }
 
-    /// Its sequencer, if it is in office.
+    /// Its sequencer, if it is active.
     pub(super) fn active(&self) -> Option<&Sequencer<Ticket>> {
         self.sequencer.as_ref().filter(|sequencer| sequencer.is_active())
     }
@@ -82,13 +82,13 @@ impl World {
         Now { wall: giliran_wire::Timestamp::from_millis(wall), mono_ms: self.now_ms }
     }
 
-    /// An input to a term's sequencer, if that term still lasts.
+    /// An input to a sequencer, if that one still runs.
     pub(super) fn input(&mut self, to: Sender, input: impl FnOnce(&mut Sequencer<Ticket>, Now)) {
         let now = self.now(to.engine);
         let engine = &mut self.engines[to.engine];
         let shared = self.setup.mutant == Some(Mutant::AttemptsShared);
         if let Some(sequencer) = engine.sequencer.as_mut()
-            && (engine.term == to.term || shared)
+            && (engine.run == to.run || shared)
         {
             input(sequencer, now);
             self.perform(to.engine);
@@ -102,8 +102,8 @@ impl World {
             if effects.is_empty() {
                 return;
             }
-            let from = Sender { engine, term: self.engines[engine].term };
-            // Whoever leaves office still sends what it has to answer.
+            let from = Sender { engine, run: self.engines[engine].run };
+            // An engine that is no longer active still sends what it has to answer.
             let on = self.ground_of(engine);
             for effect in effects {
                 match effect {
@@ -123,18 +123,18 @@ impl World {
                         self.answer((engine, on), ticket, outcome);
                     }
                     Effect::Foreign(_) => {}
-                    Effect::Active(_) => self.enter_office(engine),
+                    Effect::Active(_) => self.become_active(engine),
                     Effect::Idle(why) => self.leave_office(engine, &why),
                 }
             }
         }
     }
 
-    fn enter_office(&mut self, engine: usize) {
+    fn become_active(&mut self, engine: usize) {
         let (now, opening) = (self.now(engine), self.opening.clone());
         if let Some(sequencer) = &mut self.engines[engine].sequencer
             && !sequencer.records_openings()
-            && !sequencer.keeper().knows_opening("sim")
+            && !sequencer.state().knows_opening("sim")
         {
             sequencer.record_openings(vec![opening], now);
         }
@@ -153,7 +153,7 @@ impl World {
         match words {
             Some(words) => self.stops(engine, words),
             None if stopping => self.ends(engine),
-            None => self.engines[engine].follower = sequencer.map(Sequencer::into_keeper),
+            None => self.engines[engine].follower = sequencer.map(Sequencer::into_state),
         }
     }
 
@@ -194,7 +194,7 @@ impl World {
                 return;
             }
         };
-        let Some((told, needs_lease)) = Told::of(outcome) else {
+        let Some((told, needs_lease)) = ClientAnswer::of(outcome) else {
             self.damaged.push("an action's outcome for somebody who asked for places".to_owned());
             return;
         };
@@ -207,14 +207,14 @@ impl World {
     /// The last block that an engine goes by.
     fn ground_of(&self, engine: usize) -> BlockHash {
         let sequencer = self.engines[engine].sequencer.as_ref();
-        sequencer.map_or(BlockHash::ZERO, |sequencer| sequencer.keeper().chain().hash)
+        sequencer.map_or(BlockHash::ZERO, |sequencer| sequencer.state().chain().hash)
     }
 
     /// A request reaches an engine.
     pub(super) fn request(&mut self, to: Sender, ticket: Ticket) {
         let engine = to.engine;
-        let is_in_office = self.engines[engine].active().is_some();
-        if self.is_away() || self.engines[engine].term != to.term || !is_in_office {
+        let is_active = self.engines[engine].active().is_some();
+        if self.is_away() || self.engines[engine].run != to.run || !is_active {
             return;
         }
         match ticket {
@@ -225,7 +225,7 @@ impl World {
             Ticket::Errand(errand) => {
                 let (now, action) = (self.now(engine), self.errands[errand].action.clone());
                 if let Some(sequencer) = &mut self.engines[engine].sequencer {
-                    sequencer.admin(action, ticket, now);
+                    sequencer.submit_admin(action, ticket, now);
                 }
             }
         }
@@ -236,13 +236,13 @@ impl World {
         let now = self.now(engine);
         let Some(ask) = self.attempts[attempt].change_ask(&self.opening) else { return };
         let Some(sequencer) = &mut self.engines[engine].sequencer else { return };
-        let time = sequencer.book().engine_time(sequencer.time(now));
-        match sequencer.book().settled(&ask, time) {
+        let time = sequencer.allocator().engine_time(sequencer.time(now));
+        match sequencer.allocator().settled(&ask, time) {
             Some(settled) => {
                 let from = (engine, self.ground_of(engine));
                 self.answer(from, Ticket::Attempt(attempt), Outcome::Settled(settled));
             }
-            None => sequencer.changes([(ask, Ticket::Attempt(attempt))], now),
+            None => sequencer.submit_changes([(ask, Ticket::Attempt(attempt))], now),
         }
     }
 
@@ -257,8 +257,8 @@ impl World {
         let wanted = choices(&self.opening, &self.attempts[attempt].slots);
         let ask = self.attempts[attempt].ask(&wanted);
         let Some(sequencer) = &mut self.engines[engine].sequencer else { return };
-        let time = sequencer.book().engine_time(sequencer.time(now));
-        let decision = sequencer.book().decide(&ask, time);
+        let time = sequencer.allocator().engine_time(sequencer.time(now));
+        let decision = sequencer.allocator().decide(&ask, time);
         if dropped {
             return self.abort(decision);
         }
@@ -269,38 +269,38 @@ impl World {
             }
             Decision::Granted(grant) => {
                 if self.setup.mutant == Some(Mutant::ReplyBeforeAck) {
-                    let as_of = sequencer.keeper().durable().position();
-                    let told = Told::granted_too_early(&grant, as_of);
-                    let on = sequencer.keeper().chain().hash;
-                    sequencer.decided([(grant, ticket)], [], now);
+                    let as_of = sequencer.state().durable().position();
+                    let told = ClientAnswer::granted_too_early(&grant, as_of);
+                    let on = sequencer.state().chain().hash;
+                    sequencer.submit_grants([(grant, ticket)], [], now);
                     return self.soon(Event::Told { attempt, told, on });
                 }
-                sequencer.decided([(grant, ticket)], [], now);
+                sequencer.submit_grants([(grant, ticket)], [], now);
             }
-            Decision::Ballot(entry) => sequencer.ballots([(entry, ticket)], now),
-            Decision::Collect(ordinal) => {
-                sequencer.collect([(ordinal, ask.to_owned(), ticket)], now);
+            Decision::EnterDraw(entry) => sequencer.submit_entries([(entry, ticket)], now),
+            Decision::DeferToRound(ordinal) => {
+                sequencer.defer_to_round([(ordinal, ask.to_owned(), ticket)], now);
             }
-            Decision::Enter(_) | Decision::Wait => {
-                sequencer.decided([], [(ask.to_owned(), ticket)], now);
+            Decision::JoinWaitlist(_) | Decision::Retry => {
+                sequencer.submit_grants([], [(ask.to_owned(), ticket)], now);
             }
         }
         if let Some(sequencer) = &mut self.engines[engine].sequencer {
-            sequencer.decided([], [], now);
+            sequencer.submit_grants([], [], now);
         }
     }
 
     /// What was told when the same places were sold out.
-    fn stale_refusal(&self, attempt: usize) -> Option<(Told, BlockHash)> {
+    fn stale_refusal(&self, attempt: usize) -> Option<(ClientAnswer, BlockHash)> {
         let asked = &self.attempts[attempt];
         let alike = self.attempts.iter().filter(|other| {
             other.change.is_none()
                 && other.slots == asked.slots
                 && other.applicants.len() == asked.applicants.len()
         });
-        let heard = alike
-            .flat_map(|other| &other.told)
-            .find(|heard| matches!(heard.told, Told::Refused { reason: Reason::SoldOut, .. }))?;
+        let heard = alike.flat_map(|other| &other.told).find(|heard| {
+            matches!(heard.told, ClientAnswer::Refused { reason: Reason::SoldOut, .. })
+        })?;
         Some((heard.told.clone(), heard.on))
     }
 
@@ -331,8 +331,8 @@ impl World {
         if std::mem::take(&mut self.engines[engine].has_to_look) && !self.stands(engine) {
             return self.stops(engine, "the ledger lost blocks".to_owned());
         }
-        let Some(keeper) = &mut self.engines[engine].follower else { return };
-        if let Err(error) = self.streams.follow(keeper, lag) {
+        let Some(state) = &mut self.engines[engine].follower else { return };
+        if let Err(error) = self.streams.follow(state, lag) {
             return self.stops(engine, error.to_string());
         }
         if self.may_take_over(engine) {
@@ -343,8 +343,8 @@ impl World {
     /// Whether the last block that a follower has read is there. Whoever follows looks
     /// whenever its connection was lost.
     fn stands(&self, engine: usize) -> bool {
-        let Some(keeper) = &self.engines[engine].follower else { return true };
-        let chain = keeper.chain();
+        let Some(state) = &self.engines[engine].follower else { return true };
+        let chain = state.chain();
         let there = self.streams.read(chain.generation, chain.valid_seq);
         let hash = there.and_then(|bytes| Block::open(bytes).ok()).map(|(_, hash)| hash);
         chain.ledger.is_none() || hash == Some(chain.hash) || self.is(Mutant::LostTailIgnored)
@@ -356,7 +356,7 @@ impl World {
         let split = self.engines[engine].split_until_ms > self.now_ms;
         let is_right = self.engines[engine].skew_ms.abs() <= MAX_OFFSET_MS;
         let follower = self.engines[engine].follower.as_ref();
-        let has_read = follower.is_some_and(|keeper| keeper.genesis().is_some());
+        let has_read = follower.is_some_and(|state| state.genesis().is_some());
         has_read && (free || split) && (is_right || self.is(Mutant::ClockUnchecked))
     }
 
@@ -392,7 +392,7 @@ impl World {
     fn take_over(&mut self, engine: usize) {
         let now = self.now(engine);
         self.renew(engine);
-        let Some(keeper) = self.engines[engine].follower.take() else { return };
+        let Some(state) = self.engines[engine].follower.take() else { return };
         let mut ids = StdRng::from_rng(&mut self.rng);
         let writer = if self.is(Mutant::AttemptsShared) {
             let mut nonce = self.rng.random::<[u8; 16]>();
@@ -404,17 +404,17 @@ impl World {
         let (name, release) = (format!("engine {engine}"), "sim".to_owned());
         let name = TakeOver { engine: name, release, forced: None };
         let random = Box::new(move || ids.random::<u128>());
-        let first = self.streams.first(keeper.chain().generation + 1);
+        let first = self.streams.first(state.chain().generation + 1);
         let next = Continuation { first, part_bytes: PART_BYTES };
-        let sequencer = Sequencer::take_over(keeper, writer, name, random, next, now)
+        let sequencer = Sequencer::take_over(state, writer, name, random, next, now)
             .with_order_key(order_key());
         self.engines[engine].sequencer = Some(sequencer);
-        self.engines[engine].term += 1;
+        self.engines[engine].run += 1;
         self.perform(engine);
     }
 }
 
-impl Told {
+impl ClientAnswer {
     /// What a client is told, and whether the lease has to stand for that; none: it is
     /// for an operator.
     fn of(outcome: Outcome) -> Option<(Self, bool)> {

@@ -111,7 +111,7 @@ impl World {
         let Some(engine) = self.engines.iter().position(|e| e.active().is_some()) else { return };
         let now = self.now(engine);
         let Some(sequencer) = &mut self.engines[engine].sequencer else { return };
-        let generation = sequencer.keeper().chain().generation;
+        let generation = sequencer.state().chain().generation;
         if !sequencer.is_rolling()
             && let Some(first) = self.streams.make_next(generation)
         {
@@ -166,7 +166,7 @@ impl World {
     /// A block that continues the ledger, of somebody who is not its writer.
     fn forged(&self, block: &Block) -> Bytes {
         let active = self.engines.iter().find_map(Engine::active);
-        let Some(chain) = active.map(|sequencer| sequencer.keeper().chain()) else {
+        let Some(chain) = active.map(|sequencer| sequencer.state().chain()) else {
             return "no block".into();
         };
         Block {

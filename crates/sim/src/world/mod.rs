@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use bytes::Bytes;
 use clients::Errand;
-pub use clients::{Attempt, Heard, Told};
+pub use clients::{Attempt, ClientAnswer, HeardAnswer};
 use engines::{Engine, Ticket};
 use giliran_sequencer::{Appended, Attempt as Sent, Branch, ReadOutcome};
 use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::{BlockHash, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+pub use scene::Intent;
 use scene::Request;
-pub use scene::Wish;
 pub(crate) use scene::{
     ACCOUNT_PLACES, BOOKINGS, CHANGES, DRAWN_AT_MS, HOLD_MS, LEDGER, order_key,
 };
@@ -45,15 +45,12 @@ const IDLE_TICK_MS: u64 = 200;
 /// What a run leaves to be judged.
 #[derive(Debug)]
 pub struct Run {
-    /// Its seed.
     pub seed: u64,
-    /// Its world.
     pub setup: Setup,
     /// The opening, as it was put on record.
     pub(crate) opening: OpeningRecord,
     /// What the broker holds.
     pub streams: Streams,
-    /// What clients saw.
     pub attempts: Vec<Attempt>,
     /// What operators did, and whether they were told that it is done.
     pub(crate) errands: Vec<Errand>,
@@ -113,7 +110,7 @@ enum Event {
     Send {
         request: usize,
     },
-    /// A request reaches an engine, by the subscription of one term of office.
+    /// A request reaches an engine, by the subscription of one of its runs.
     Request {
         to: Sender,
         ticket: Ticket,
@@ -121,7 +118,7 @@ enum Event {
     /// An answer reaches its client.
     Told {
         attempt: usize,
-        told: Told,
+        told: ClientAnswer,
         on: BlockHash,
     },
     /// A client's patience ends.
@@ -144,17 +141,17 @@ enum Event {
     Fault,
     /// The fault that the world's kind is about.
     Special,
-    /// The engine in office is to roll the ledger.
+    /// The active engine is to roll the ledger.
     Roll,
     /// Whoever looks after the engines sets right what is wrong with them.
     Repair,
 }
 
-/// An engine in one of its terms of office: each has channels of its own.
+/// An engine in one of its runs: each has channels of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sender {
     engine: usize,
-    term: u64,
+    run: u64,
 }
 
 /// Everything there is in one run.
@@ -254,7 +251,7 @@ impl World {
     }
 
     fn soon(&mut self, event: Event) {
-        // The later, the likelier that it meets another term.
+        // The later, the likelier that it meets another run.
         let late = if self.is(Mutant::AttemptsShared) { 0.3 } else { 0.03 };
         let delay = if self.rng.random_bool(late) && self.has_faults() {
             self.rng.random_range(50..3_000)
@@ -293,7 +290,6 @@ impl World {
         }
     }
 
-    /// The true time.
     fn time(&self) -> Timestamp {
         self.setup.kind.begin().plus_millis(self.now_ms)
     }
@@ -354,11 +350,11 @@ impl World {
         let all: Vec<usize> = (0..self.engines.len()).collect();
         all.into_iter().for_each(|engine| self.note_branches(engine));
         let active = self.engines.iter().find_map(Engine::active);
-        let live = active.map(|s| (s.keeper().state_hash(), s.keeper().chain().seq));
+        let live = active.map(|s| (s.state().state_hash(), s.state().chain().seq));
         // With a block on its way, places are taken that are not durable yet.
         let places = active
             .filter(|s| s.in_flight().is_none())
-            .and_then(|s| s.book().openings().first().cloned())
+            .and_then(|s| s.allocator().openings().first().cloned())
             .map(|o| (0..o.slots()).map(|slot| (o.free(slot), o.durably_free(slot))).collect())
             .unwrap_or_default();
         Run {

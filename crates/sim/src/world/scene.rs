@@ -31,9 +31,7 @@ pub(crate) const ACCOUNT_PLACES: u32 = 4;
 pub(crate) const CHANGES: u16 = 2;
 /// Bookings that one person may be granted, where that is limited.
 pub(crate) const BOOKINGS: u16 = 2;
-/// People there are.
 const PEOPLE: u64 = 120;
-/// Accounts there are.
 const ACCOUNTS: u64 = 12;
 
 /// The secret that the seeds of orders are made with.
@@ -43,8 +41,7 @@ pub(crate) fn order_key() -> OrderKey {
 
 /// What a client wants of a booking that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Pays for it.
+pub enum Intent {
     Confirm,
     /// Gives it back, or this member's seat; or leaves the waiting list.
     Cancel(Pseudonym),
@@ -55,7 +52,7 @@ pub enum Wish {
 /// What somebody asks for, as often as it takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    pub(crate) change: Option<(BookingId, Wish)>,
+    pub(crate) change: Option<(BookingId, Intent)>,
     pub(crate) request_id: String,
     pub(crate) applicants: Vec<Pseudonym>,
     pub(crate) slots: Vec<u32>,
@@ -191,18 +188,18 @@ pub(crate) fn choices(record: &OpeningRecord, slots: &[u32]) -> Vec<Choice<'stat
 pub(crate) fn change_ask(
     record: &OpeningRecord,
     request_id: &str,
-    (booking, wish): (BookingId, Wish),
+    (booking, wish): (BookingId, Intent),
     first: Pseudonym,
 ) -> ChangeRequest {
-    let deed = match wish {
-        Wish::Confirm => ChangeKind::Confirm { reference: Some(request_id.into()) },
-        Wish::Cancel(applicant) => ChangeKind::Cancel { applicant },
-        Wish::Move(slot) => {
+    let kind = match wish {
+        Intent::Confirm => ChangeKind::Confirm { reference: Some(request_id.into()) },
+        Intent::Cancel(applicant) => ChangeKind::Cancel { applicant },
+        Intent::Move(slot) => {
             let choices = choices(record, &[slot]);
             ChangeKind::Reschedule { applicant: first, choices, content: Digest([1; 16]) }
         }
     };
-    ChangeRequest { request_id: request_id.into(), target: Some(booking), deed }
+    ChangeRequest { request_id: request_id.into(), target: Some(booking), kind }
 }
 
 /// What an operator does.

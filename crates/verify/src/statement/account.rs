@@ -166,7 +166,6 @@ impl Account {
         }
     }
 
-    /// The sentences.
     fn says(&self, end: &End, under: Option<(u64, u64)>) -> Vec<String> {
         let t = &self.totals;
         let returned = t.cancelled + t.revoked + t.expired + t.moved;

@@ -23,28 +23,22 @@ const END_MS: i64 = 253_402_128_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct Tampered {
-    /// Where.
     pub line: usize,
-    /// What is wrong.
     pub what: String,
 }
 
 /// What a statement that holds together says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// The ledger's id.
     pub ledger: String,
-    /// The opening.
     pub opening: String,
     /// The ledger's last sequence that it speaks of.
     pub seq: u64,
-    /// Sums.
     pub totals: Totals,
     /// Places taken beyond what a slot had.
     pub oversold: u64,
     /// Refusals beside free places; none: not to be judged.
     pub undersold: Option<u64>,
-    /// Its sentences.
     pub says: Vec<String>,
     /// The last line's hash: who holds it holds all lines.
     pub seal: String,

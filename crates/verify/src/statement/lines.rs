@@ -4,14 +4,12 @@ use giliran_wire::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The format's version.
 pub const VERSION: u32 = 1;
 /// What the first line's hash continues.
 pub const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// The refusal that promises that nothing fitting was free.
 pub const SOLD_OUT: &str = "sold_out";
 
-/// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -31,7 +29,6 @@ pub struct Head {
     pub block: String,
 }
 
-/// A slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotLine {
@@ -76,15 +73,12 @@ pub struct ChangeLine {
     /// Free places of the slot after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<i64>,
-    /// Who ordered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// Their reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// Where it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct End {
@@ -94,7 +88,6 @@ pub struct End {
     pub block: String,
 }
 
-/// Sums over everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Totals {
@@ -104,15 +97,12 @@ pub struct Totals {
     pub reserved: i64,
     /// Free places of slots that are halted at the end: nobody can have them.
     pub halted: i64,
-    /// Places ever granted.
     pub granted: u64,
     /// Given back by applicants.
     pub cancelled: u64,
     /// Taken back by the authority.
     pub revoked: u64,
-    /// Lapsed.
     pub expired: u64,
-    /// Moved away from.
     pub moved: u64,
     /// Of those four, free at once.
     pub at_once: u64,
@@ -126,13 +116,11 @@ pub struct Totals {
     pub withheld: i64,
     /// Free at the end, without those of halted slots.
     pub free: i64,
-    /// Refusals counted.
     pub refused: u64,
     /// Those of them that said `sold_out`.
     pub sold_out: u64,
 }
 
-/// The last line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Closing {

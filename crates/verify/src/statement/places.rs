@@ -19,13 +19,11 @@ pub enum Cause {
 /// One change of an opening, in the ledger's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It accepts requests.
     Opened,
     /// It accepts no more.
     Closed,
     /// Its end was moved.
     ClosesAt {
-        /// To.
         at: Timestamp,
         /// Who ordered it, and why.
         by: Signed,
@@ -35,57 +33,40 @@ pub enum Change {
         /// By whom, and why.
         by: Signed,
     },
-    /// Places were granted.
     Granted {
-        /// Of this slot.
         slot: u32,
-        /// How many.
         places: u32,
     },
     /// A booking that had expired has its places again: it was paid late.
     Revived {
-        /// Of this slot.
         slot: u32,
-        /// How many.
         places: u32,
     },
     /// A booking moved here.
     MovedIn {
-        /// Of this slot.
         slot: u32,
-        /// How many.
         places: u32,
     },
-    /// Places came back.
     Returned {
-        /// Of this slot.
         slot: u32,
-        /// How many.
         places: u32,
         /// Those of them that wait for their release.
         withheld: u32,
-        /// Why.
         cause: Cause,
     },
     /// Places that waited can be had again.
     Released {
-        /// Of this slot.
         slot: u32,
-        /// How many.
         places: u32,
     },
-    /// Another quota.
     Quota {
-        /// Of this slot.
         slot: u32,
-        /// From here on.
         to: u32,
         /// Who ordered it, and why.
         by: Signed,
     },
     /// Places are kept back from everybody.
     Reserved {
-        /// Of this slot.
         slot: u32,
         /// So many from here on.
         to: u32,
@@ -94,22 +75,17 @@ pub enum Change {
     },
     /// The slot was closed for grants, or opened again.
     Halted {
-        /// This slot.
         slot: u32,
-        /// True: closed.
         to: bool,
         /// Who ordered it, and why.
         by: Signed,
     },
-    /// Requests were refused.
     Refused {
         /// The slot they asked for first; none: no single one.
         slot: Option<u32>,
-        /// The reason's number.
         reason: u16,
         /// When: the second, since 1970.
         second: i64,
-        /// How many.
         count: u64,
     },
 }
@@ -138,13 +114,10 @@ impl Change {
 /// One slot's places, by number alone: quota = live + withheld + reserved + free.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Places there are.
     pub quota: i64,
     /// Kept back from everybody.
     pub reserved: i64,
-    /// Closed for grants.
     pub halted: bool,
-    /// In live bookings.
     pub live: i64,
     /// Returned, waiting for their release.
     pub withheld: i64,
@@ -155,7 +128,6 @@ pub struct Places {
 }
 
 impl Places {
-    /// Untouched.
     pub fn of(quota: u16) -> Self {
         Self { quota: quota.into(), ..Self::default() }
     }

@@ -53,7 +53,7 @@ pub struct Chain {
     pub hash: BlockHash,
     /// Epoch of the writer.
     pub epoch: u64,
-    /// The writer.
+    /// Nonce of the writer whose blocks count.
     pub writer: WriterNonce,
     /// Time of the last valid block.
     pub time: Timestamp,
@@ -66,7 +66,7 @@ pub struct Chain {
 /// Where in a generation's life a reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub enum Stage {
-    /// Facts follow.
+    /// The generation's begin is complete; facts follow.
     Open,
     /// The generation is over: the next one's genesis follows, in its stream.
     Sealed,
@@ -97,7 +97,7 @@ pub enum Reading {
 /// A message that no writer of the ledger put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign {
-    /// Where it stands.
+    /// Stream sequence of the foreign message.
     pub seq: u64,
     /// Its length in bytes.
     pub bytes: usize,
@@ -118,7 +118,7 @@ pub enum Alien {
     Generation(u32),
     /// It has the number of an earlier block.
     Copy {
-        /// Which.
+        /// The number that the block states.
         number: u64,
     },
     /// Of a writer that has not taken over.
@@ -164,9 +164,9 @@ impl std::fmt::Display for Doubt {
 #[derive(Debug, thiserror::Error)]
 #[error("ledger damaged at sequence {seq}: {what}")]
 pub struct Damage {
-    /// Where.
+    /// Stream sequence at which the chain cannot be right.
     pub seq: u64,
-    /// What is wrong.
+    /// What was found there, and what was expected.
     pub what: String,
 }
 

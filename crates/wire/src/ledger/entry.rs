@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use crate::admin::Bookings;
 use crate::{BlockHash, BookingId, Date, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp};
 
-/// One fact.
+/// One fact of a block; the codec stores its variant by position.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Entry {
     /// The first entry of a generation's first block.
@@ -17,15 +17,15 @@ pub enum Entry {
     Opening(Box<OpeningRecord>),
     /// The opening accepts requests from here on.
     Opened {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
     },
     /// The opening accepts no more requests.
     Closed {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
     },
-    /// Applicants got places.
+    /// A party got its places, all of them in one slot.
     Grant(Grant),
     /// A held booking was paid or approved.
     Confirm(Confirm),
@@ -73,7 +73,7 @@ impl Entry {
     }
 }
 
-/// Begins a ledger.
+/// First entry of a generation: names ledger, key and what it continues.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Genesis {
     /// The subject prefix the ledger was made for.
@@ -93,9 +93,9 @@ pub struct Genesis {
 /// How a ledger came to go on behind a damaged generation.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Rebuilt {
-    /// The operator's name.
+    /// Who ordered the rebuild, 1 to 64 bytes.
     pub operator: String,
-    /// The operator's reason.
+    /// Why, 1 to 256 bytes.
     pub reason: String,
     /// The sequence at which the generation before is damaged.
     pub damaged_at: u64,
@@ -104,9 +104,9 @@ pub struct Rebuilt {
 /// An operator's name and reason.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Signed {
-    /// The operator's name.
+    /// Who answers for it, 1 to 64 bytes.
     pub operator: String,
-    /// The operator's reason.
+    /// Why, 1 to 256 bytes.
     pub reason: String,
 }
 
@@ -115,7 +115,7 @@ pub struct Signed {
 pub struct TakeOver {
     /// The engine's name, for people.
     pub engine: String,
-    /// Its release.
+    /// Version of Giliran that the engine was built from.
     pub release: String,
     /// Who ordered it to take over although something spoke against that.
     pub forced: Option<Signed>,
@@ -186,7 +186,7 @@ pub struct Rules {
 /// Until when a slot can be booked, by its day at its office.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum BookableUntil {
-    /// Its day begins.
+    /// When the slot's day begins, in the opening's time zone.
     DayBegins,
     /// This time of its day.
     TimeOfDay {
@@ -195,7 +195,7 @@ pub enum BookableUntil {
     },
     /// So long before its day begins.
     Before {
-        /// How long, ms.
+        /// This long before the slot's day begins, ms.
         ms: u64,
     },
 }
@@ -213,7 +213,7 @@ pub enum Leftovers {
 /// How the requests of an opening are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Order {
-    /// Decided at arrival.
+    /// Each request is decided when it arrives.
     FirstCome,
     /// Decided at the end of short rounds, in the order of a keyed hash.
     Rounds {
@@ -238,13 +238,13 @@ impl Order {
 /// When a returned place can be had again.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ReturnRule {
-    /// At once.
+    /// With the block that returns it.
     Immediate,
     /// After a random time within a range.
     Delayed {
-        /// Shortest, ms.
+        /// Shortest time that a returned place is withheld, ms.
         from_ms: u64,
-        /// Longest, ms.
+        /// Longest time that a returned place is withheld, ms.
         to_ms: u64,
     },
     /// Collected, and offered at these times of the office's day, by draw.
@@ -274,7 +274,7 @@ impl ReturnRule {
 /// An office of an opening.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Office {
-    /// Its id.
+    /// Unique in the opening, 1 to 40 of `a-z 0-9 -`.
     pub id: String,
     /// Its name, for people.
     pub name: String,
@@ -302,19 +302,19 @@ pub struct Slot {
     pub office: u32,
     /// Index into that office's sessions.
     pub session: u32,
-    /// The day.
+    /// Date of the slot in the opening's time zone.
     pub date: Date,
-    /// Places, 1..=65,535.
+    /// Places at the record's time, 1..=65,535.
     pub quota: u16,
     /// From here on nobody can book it; resolved by the opening's rules, so that
     /// no reader needs time zone data for it.
     pub bookable_until: Timestamp,
 }
 
-/// One applicant's place.
+/// An applicant's place in a slot, with its queue number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Seat {
-    /// Who.
+    /// Pseudonym of whoever the place is for.
     pub applicant: Pseudonym,
     /// The queue number, 1..=quota.
     pub number: u16,
@@ -325,13 +325,13 @@ pub struct Seat {
 pub struct Grant {
     /// The booking this makes.
     pub booking: BookingId,
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
     /// Index of the slot in the opening.
     pub slot: u32,
     /// The applicants in the request's order, with their numbers.
     pub seats: Vec<Seat>,
-    /// The request's id.
+    /// Id that the client chose; a repeat is recognised by it.
     pub request_id: String,
     /// Digest of the request's content.
     pub content: Digest,
@@ -348,11 +348,11 @@ pub struct Grant {
 /// A held booking was paid or approved.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Confirm {
-    /// Which.
+    /// The booking that becomes firm.
     pub booking: BookingId,
     /// The confirming request's id.
     pub request_id: String,
-    /// The payment's reference.
+    /// Names the payment; opaque to Giliran.
     pub reference: Option<String>,
     /// The numbers it has again, where it had already expired.
     pub revived: Option<Vec<Seat>>,
@@ -361,22 +361,22 @@ pub struct Confirm {
 /// Why places were given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum CancelCause {
-    /// The applicant asked.
+    /// An applicant of the party asked for it.
     Applicant,
-    /// The authority decided.
+    /// An operator cancelled bookings of a halted slot.
     Authority,
 }
 
 /// A booking, or single seats of it, was given back.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Cancel {
-    /// Which.
+    /// The booking that loses places.
     pub booking: BookingId,
     /// The cancelling request's id.
     pub request_id: String,
     /// The seats given back; empty: all.
     pub seats: Vec<Pseudonym>,
-    /// Why.
+    /// Whether an applicant or the authority wanted it.
     pub cause: CancelCause,
     /// When the places are released; none: at the next collected release.
     pub release_at: Option<Timestamp>,
@@ -390,7 +390,7 @@ pub struct Cancel {
 /// A hold ran out.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Expire {
-    /// Which.
+    /// The booking whose hold ran out.
     pub booking: BookingId,
     /// When the places are released; none: at the next collected release.
     pub release_at: Option<Timestamp>,
@@ -399,15 +399,15 @@ pub struct Expire {
 /// A booking moved to another slot of its opening.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reschedule {
-    /// Which.
+    /// The booking that moves.
     pub booking: BookingId,
-    /// The request's id.
+    /// Id that the client chose; a repeat is recognised by it.
     pub request_id: String,
     /// Digest of the request's content.
     pub content: Digest,
-    /// The new slot.
+    /// Index of the new slot in the opening's record.
     pub slot: u32,
-    /// The new seats.
+    /// Seats in the new slot, one an applicant.
     pub seats: Vec<Seat>,
     /// When the old places are released; none: at the next collected release.
     pub release_at: Option<Timestamp>,
@@ -420,35 +420,35 @@ pub struct Reschedule {
 /// Withheld places of a slot became free.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Released {
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
     /// Index of the slot.
     pub slot: u32,
-    /// The numbers.
+    /// Queue numbers that become free again.
     pub numbers: Vec<u16>,
 }
 
-/// An operator's action.
+/// What an operator changed of an opening, with name and reason.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Adjust {
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
-    /// The operator's name.
+    /// Who ordered it, 1 to 64 bytes.
     pub operator: String,
-    /// The operator's reason.
+    /// Why, 1 to 256 bytes.
     pub reason: String,
-    /// What was changed.
+    /// The value that counts from this block on.
     pub change: Adjustment,
 }
 
 /// What an operator can change.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Adjustment {
-    /// A slot's quota.
+    /// How many places a slot has.
     Quota {
         /// Index of the slot.
         slot: u32,
-        /// From here on.
+        /// Places the slot has from this block on.
         quota: u16,
     },
     /// Places kept back from everybody.
@@ -467,9 +467,9 @@ pub enum Adjustment {
         /// What becomes of the bookings there; their own entries follow.
         bookings: Bookings,
     },
-    /// The opening's end.
+    /// When the opening's window ends.
     ClosesAt {
-        /// From here on.
+        /// End of the window from this block on.
         closes_at: Timestamp,
     },
     /// The public value that the opening's draw waits for; what it reveals
@@ -485,13 +485,13 @@ pub enum Adjustment {
 pub struct DrawEntryRecord {
     /// The receipt's id; the booking's, if it wins.
     pub receipt: BookingId,
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
     /// The applicants, in the request's order.
     pub applicants: Vec<Pseudonym>,
     /// The slots that fit, by preference.
     pub slots: Vec<u32>,
-    /// The request's id.
+    /// Id that the client chose; a repeat is recognised by it.
     pub request_id: String,
     /// Digest of the request's content.
     pub content: Digest,
@@ -510,43 +510,43 @@ pub struct DrawEntryRecord {
 pub enum DrawRecord {
     /// The seed's commitment, before the opening.
     Committed {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
         /// BLAKE3 of the operator's seed.
         commitment: [u8; 32],
         /// The public value that will be mixed in, by name.
         beacon: Option<String>,
     },
-    /// Somebody entered.
+    /// A party takes part in a draw.
     Entered(Box<DrawEntryRecord>),
     /// An entry was withdrawn.
     Withdrawn {
-        /// Which.
+        /// Receipt of the entry that is withdrawn.
         receipt: BookingId,
-        /// The request's id.
+        /// Id of the request that withdraws it.
         request_id: String,
     },
     /// The entries are complete.
     Root {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
         /// Merkle root over the salted entries.
         root: [u8; 32],
-        /// How many.
+        /// Number of leaves under the root.
         entries: u64,
     },
     /// The seed is revealed; what follows can be recomputed.
     Revealed {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
-        /// The operator's seed.
+        /// The seed that was committed to when the opening was recorded.
         seed: [u8; 32],
         /// The public value, as published.
         beacon: Option<Vec<u8>>,
     },
-    /// A group of grants follows: complete up to its `Drawn`, or void.
+    /// A group of grants follows: complete up to its `GroupEnd`, or void.
     GroupBegin {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
         /// Number of the round or release, from 1.
         round: u64,
@@ -555,14 +555,14 @@ pub enum DrawRecord {
     },
     /// The group is complete.
     GroupEnd {
-        /// The opening's ordinal.
+        /// Ordinal of the opening, unique in the ledger.
         opening: u32,
         /// Number of the round or release.
         round: u64,
     },
     /// An entry got no place.
     NotDrawn {
-        /// Which.
+        /// Receipt of the entry that gets nothing.
         receipt: BookingId,
     },
 }
@@ -570,9 +570,9 @@ pub enum DrawRecord {
 /// Requests of one opening that were refused, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RejectionDigest {
-    /// The opening's ordinal.
+    /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
-    /// The counts.
+    /// One count for each slot, reason, second and channel.
     pub tallies: Vec<RejectionCount>,
 }
 
@@ -581,13 +581,13 @@ pub struct RejectionDigest {
 pub struct RejectionCount {
     /// The slot asked for first; none where it named no single one.
     pub slot: Option<u32>,
-    /// The reason's number.
+    /// Number of the reason, as on the wire.
     pub reason: u16,
     /// The second, since 1970.
     pub second: i64,
-    /// The channel.
+    /// Channel of the requests, 1 to 16 bytes; `None` where they named none.
     pub channel: Option<String>,
-    /// How many.
+    /// Requests that were rejected for this reason.
     pub count: u64,
 }
 
@@ -600,14 +600,14 @@ pub struct SnapshotPart {
     pub parts: u32,
     /// Hash of the whole state.
     pub state: BlockHash,
-    /// This part's bytes.
+    /// This part of the state, at most 480 KiB.
     pub bytes: Vec<u8>,
 }
 
-/// Ends a generation.
+/// Last block of a generation: nothing counts behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Seal {
-    /// The ledger, unchanged.
+    /// Id of the ledger, the same in every generation.
     pub ledger: LedgerId,
     /// The stream that goes on.
     pub next: String,

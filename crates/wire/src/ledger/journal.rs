@@ -14,7 +14,7 @@ use crate::Timestamp;
 pub struct Action {
     /// Sequence of its block.
     pub seq: u64,
-    /// The block's time.
+    /// Time of the block that it stands in.
     pub time: Timestamp,
     /// The opening it is about; none: the ledger itself.
     pub opening: Option<Arc<OpeningRecord>>,
@@ -37,7 +37,7 @@ pub struct Done {
     pub slot: Option<[String; 3]>,
     /// What it set, see [`Deed::value`].
     pub value: String,
-    /// In words.
+    /// The action as a sentence, for people.
     pub words: String,
 }
 
@@ -54,7 +54,7 @@ impl Action {
         words
     }
 
-    /// For machines.
+    /// The action as one JSON object, for machines.
     pub fn json(&self) -> Value {
         let change = |done: &Done| {
             let mut change = json!({ "action": done.name, "words": done.words });

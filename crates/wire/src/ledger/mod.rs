@@ -40,7 +40,7 @@ const CHECKSUM_BYTES: usize = 32;
 /// What one append puts into the ledger, complete or not at all.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct Block {
-    /// [`FORMAT`].
+    /// Format of the block: [`FORMAT`].
     pub format: u16,
     /// Which ledger this is; a stream of the same name may be another one.
     pub ledger: LedgerId,
@@ -65,7 +65,7 @@ pub struct Block {
 pub struct Sealed {
     /// The stored bytes, checksum included.
     pub bytes: Vec<u8>,
-    /// The block's hash.
+    /// BLAKE3 of the block, which the next block names.
     pub hash: BlockHash,
 }
 
@@ -78,7 +78,7 @@ pub enum BlockError {
     /// Written by a later release.
     #[error("format version {found}; this release reads {FORMAT}")]
     Format {
-        /// The version found.
+        /// The version that the block states.
         found: u16,
     },
     /// The checksum holds, but the content cannot be read.

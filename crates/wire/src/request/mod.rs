@@ -90,7 +90,7 @@ pub struct Book<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Choice<'a> {
-    /// The office.
+    /// Id of an office, 1 to 40 of `a-z 0-9 -`.
     #[serde(borrow)]
     pub office: Text<'a>,
     /// The day; none: any.
@@ -202,7 +202,7 @@ pub struct Reschedule<'a> {
     /// The idempotency key, within the booking.
     #[serde(borrow)]
     pub request_id: Text<'a>,
-    /// The booking's id.
+    /// Id of the booking, 1 to 64 bytes.
     #[serde(borrow)]
     pub booking: Text<'a>,
     /// One of its applicants; the whole party moves.
@@ -217,10 +217,10 @@ pub struct Reschedule<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 #[serde(deny_unknown_fields)]
 pub struct Find<'a> {
-    /// The applicant.
+    /// Id of the applicant, 1 to 64 bytes.
     #[serde(borrow)]
     pub applicant: Text<'a>,
-    /// The opening's id.
+    /// Id of the opening, 1 to 40 characters.
     #[serde(borrow)]
     pub opening: Text<'a>,
 }

@@ -21,9 +21,9 @@ const MAX_ECHOED_DIGITS: usize = 4;
 /// How a payload was written; its answer is written the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// One JSON object.
+    /// One request as a JSON object.
     JsonOne,
-    /// A JSON array.
+    /// Up to 1,024 requests as a JSON array.
     JsonMany,
     /// The version byte and a bincode vector.
     Binary,
@@ -32,7 +32,7 @@ pub enum Form {
 /// The requests of one payload.
 #[derive(Debug)]
 pub enum Payload<T> {
-    /// A JSON object.
+    /// One request, sent as a JSON object.
     One(T),
     /// An array or vector, one verdict each.
     Many(Form, Vec<Result<T, Malformed>>),

@@ -25,7 +25,6 @@ const POLICY: &str = "GILIRAN_TOOLS";
 /// Where programs may come from.
 #[derive(Clone, Copy, PartialEq)]
 enum Policy {
-    /// Installed ones first.
     Any,
     /// The pinned packages only, so that two machines run the same.
     Pinned,

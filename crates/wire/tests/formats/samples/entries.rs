@@ -21,7 +21,6 @@ macro_rules! kinds {
             match entry { $($pattern => $name),* }
         }
 
-        /// Every name.
         pub(crate) const KINDS: &[&str] = &[$($name),*];
     };
 }

@@ -27,7 +27,6 @@ pub(crate) fn booking_id() -> BookingId {
     BookingId::from_random(0x5_55aa_1234_5678_9abc_def0)
 }
 
-/// Another one.
 pub(crate) fn other_booking_id() -> BookingId {
     BookingId::from_random(0x7_0123_4567_89ab_cdef_0123)
 }
@@ -426,7 +425,6 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
     ]
 }
 
-/// Events, by name.
 pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
     let event = |kind: Kind, seq, booking, previous| {
         let id = EventId { ledger: LEDGER, seq, n: 4 };
