@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use giliran_config::{Config, EXAMPLE, parse};
 
-const TOP: &str = "At the top";
+const TOP: &str = "Top-level keys";
 /// Stands for a key that no section has.
 const NO_KEY: &str = "zzz";
 

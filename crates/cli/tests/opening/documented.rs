@@ -198,7 +198,7 @@ async fn production_is_set_up_as_the_page_says() {
 fn the_readme_shows_commands_that_work() {
     let folder = tempfile::tempdir().unwrap();
     let readme = page("README.md");
-    let script = scripts(chapter(&readme, "## Use it")).remove(0);
+    let script = scripts(chapter(&readme, "## Usage")).remove(0);
     let commands = script.lines().filter_map(|line| line.strip_prefix("target/release/giliran "));
     let commands: Vec<&str> =
         commands.map(|line| line.split(" # ").next().unwrap().trim()).collect();
