@@ -10,13 +10,13 @@ use super::{Check, Facts, Findings, Verdict};
 
 /// The checks that need a log.
 pub(super) const WHAT: [(&str, &str); 9] = [
-    ("P2", "every grant that was told is in the ledger as it was told"),
+    ("P2", "every grant that was answered is in the ledger, as answered"),
     ("P4", "the same request gets the same booking"),
     ("P5", "the ledger's order respects real time"),
     ("P7", "at most one answer per attempt"),
     ("P8", "what answers say was true at the position they name"),
-    ("P8", "no answer is older than what had been told before it was asked"),
-    ("P12", "nobody is told `sold_out` while there is room"),
+    ("P8", "no answer is older than what was answered before its request"),
+    ("P12", "nobody is answered `sold_out` while there is room"),
     ("P12", "`already_booked` rests on a durable booking"),
     ("P12", "`applicant_limit` rests on as many durable bookings"),
 ];
@@ -43,7 +43,7 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
             let known = seen.id.parse::<BookingId>().ok().and_then(|id| facts.by_booking.get(&id));
             let granted = known.map(|at| &facts.grants[*at]);
             told.look(granted.is_some_and(|granted| as_told(facts, granted, attempt)), || {
-                format!("request {id}: booking {} is not in the ledger as it was told", seen.id)
+                format!("request {id}: booking {} is not in the ledger as it was answered", seen.id)
             });
             if let (Some(granted), Some(seq)) = (granted, attempt.seq) {
                 as_of.look(granted.seq <= seq, || {
@@ -130,7 +130,7 @@ fn fresh(log: &[Attempt]) -> Findings {
         if let Some(seq) = attempt.seq {
             findings.look(seq >= newest, || {
                 let id = &attempt.request_id;
-                format!("request {id} was answered by {seq}, after {newest} had been told")
+                format!("request {id} was answered by {seq}, after {newest} had been answered")
             });
         }
     }

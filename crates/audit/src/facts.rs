@@ -894,7 +894,7 @@ impl Facts {
         let mut checks = vec![
             wrong.oversell.clone().check("P1", "no grant beyond a slot's quota, at any prefix"),
             wrong.numbers.clone().check("P1", "each queue number is held at most once"),
-            wrong.releases.clone().check("P1", "no returned place is had before its release"),
+            wrong.releases.clone().check("P1", "nobody gets a returned place before its release"),
             wrong.twice.clone().check("P3", "one live booking per applicant and opening"),
             wrong.keys.clone().check("P4", "a request has one booking"),
             wrong.states.clone().check("P4", "every change fits the state it meets"),

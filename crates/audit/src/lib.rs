@@ -271,7 +271,7 @@ async fn availability(
                 value.as_ref().and_then(|value| serde_json::from_slice(value).ok());
             let fine = told.is_some_and(|told| slot.is(&told));
             let said = || String::from_utf8_lossy(value.as_deref().unwrap_or_default());
-            findings.look(fine, || format!("{key}: {} is told, but {slot} is right", said()));
+            findings.look(fine, || format!("{key}: {} is published, but {slot} is right", said()));
         }
         if findings.wrong == 0 || since.elapsed() >= PATIENCE {
             return findings.check("P11", WHAT);

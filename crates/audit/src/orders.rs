@@ -210,7 +210,8 @@ impl Orders {
         const WHAT: &str = "rounds and draws are what their committed seeds say";
         if self.wrong.looked_at == 0 {
             let none = self.openings.is_empty();
-            let why = if none { "no opening has rounds or a draw" } else { "no seed is told yet" };
+            let why =
+                if none { "no opening has rounds or a draw" } else { "no seed is published yet" };
             return not_checked("P5", WHAT, why);
         }
         self.wrong.clone().check("P5", WHAT)

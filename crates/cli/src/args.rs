@@ -17,9 +17,11 @@ pub(crate) fn order(text: &str) -> Result<Order, String> {
         None if text == "draw" => Ok(Order::Draw),
         Some(("rounds", text)) => match length(text) {
             Some(length_ms @ 1..=LONGEST_MS) => Ok(Order::Rounds { length_ms }),
-            _ => Err(format!("{text:?} is no length of a round; as rounds=500ms, at most 3600s")),
+            _ => Err(format!(
+                "{text:?} is not the length of a round; expected one like rounds=500ms, at most 3600s"
+            )),
         },
-        _ => Err("there are first-come, rounds=500ms and draw".to_owned()),
+        _ => Err("expected first-come, rounds=500ms or draw".to_owned()),
     }
 }
 

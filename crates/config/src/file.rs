@@ -207,7 +207,7 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
             let genesis = Timestamp::from_millis(genesis * 1_000);
             let network = Network { key, genesis, period_ms: period_s as u64 * 1_000 };
             if !network.has_a_key() {
-                let wrong = "these digits are no key on G2: no round could ever be checked";
+                let wrong = "these digits are not a key on G2: no round could ever be checked";
                 report.add(&span, "beacon.key", wrong.to_owned());
                 return None;
             }

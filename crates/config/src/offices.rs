@@ -41,7 +41,7 @@ fn id(
 ) -> Option<(String, std::ops::Range<usize>)> {
     let (id, span) = section.needed_text("id", report)?;
     if !is_id(id) {
-        let message = format!("`{id}` is no id: 1 to 40 of a-z, 0-9 and -");
+        let message = format!("`{id}` is not an id; expected 1 to 40 of a-z, 0-9 and -");
         report.add(&span, &section.path("id"), message);
         return None;
     }

@@ -37,7 +37,7 @@ pub(crate) fn read(
             } else if let Some(date) = opening.dates.iter().find(|date| other.dates.contains(date))
             {
                 let message = format!(
-                    "{date} belongs to opening `{}` already: its places could be had twice",
+                    "{date} belongs to opening `{}` already: its places could be booked twice",
                     other.id
                 );
                 report.add(section.span(), &section.path("dates"), message);
@@ -46,7 +46,7 @@ pub(crate) fn read(
         let twice = schedule.as_ref().and_then(|schedule| twice(schedule, &opening, offices));
         if let Some(date) = twice {
             let message =
-                format!("the schedule opens {date} as well: its places could be had twice");
+                format!("the schedule opens {date} as well: its places could be booked twice");
             report.add(section.span(), &section.path("dates"), message);
         }
         let calendar = calendar_of(&opening, schedule.as_ref());
@@ -158,7 +158,8 @@ fn read_schedule(
             .split_once(' ')
             .and_then(|(day, time)| Some((weekday(day)?, rules::time(time.trim())?)));
         if parsed.is_none() {
-            let message = format!("`{text}` is no weekday and time, as \"Fri 14:00\"");
+            let message =
+                format!("`{text}` is not a weekday and time; expected one like \"Fri 14:00\"");
             report.add(&span, &section.path("opens"), message);
         }
         parsed
@@ -207,7 +208,7 @@ fn timezone(
 ) -> Option<Calendar> {
     let Some(calendar) = Calendar::of(name) else {
         let message = format!(
-            "`{name}` is no time zone; an IANA name is, as Asia/Jakarta (time zone data {})",
+            "`{name}` is not a time zone; expected an IANA name like Asia/Jakarta (time zone data {})",
             Calendar::data()
         );
         report.add(span, path, message);
@@ -236,14 +237,16 @@ fn covers(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<Week
     for (name, span) in &names {
         match weekday(name) {
             Some(day) if days.contains(&day) => {
-                report.add(span, &path, format!("`{name}` stands twice"));
+                report.add(span, &path, format!("`{name}` is listed twice"));
             }
             Some(day) => days.push(day),
             None => {
                 report.add(
                     span,
                     &path,
-                    format!("`{name}` is no weekday: Mon, Tue, Wed, Thu, Fri, Sat, Sun"),
+                    format!(
+                        "`{name}` is not a weekday; expected Mon, Tue, Wed, Thu, Fri, Sat, Sun"
+                    ),
                 );
             }
         }
@@ -259,7 +262,7 @@ fn read_opening(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Ex
         if is_opening_id(id) {
             return Some(id.to_owned());
         }
-        let message = format!("`{id}` is no id: 1 to 40 of A-Z, a-z, 0-9 and -");
+        let message = format!("`{id}` is not an id; expected 1 to 40 of A-Z, a-z, 0-9 and -");
         report.add(&span, &section.path("id"), message);
         None
     });
@@ -303,7 +306,9 @@ fn instant(
         Err(error) => {
             let message = match error {
                 NotAnInstant::Unreadable => {
-                    format!("`{text}` is no instant, as 2026-11-27T14:00:00+07:00")
+                    format!(
+                        "`{text}` is not an instant; expected one like 2026-11-27T14:00:00+07:00"
+                    )
                 }
                 NotAnInstant::OutOfBounds => format!("`{text}` is {error}"),
             };
@@ -322,11 +327,15 @@ fn dates(
     for (day, span) in days {
         match day.parse() {
             Ok(date) if dates.contains(&date) => {
-                report.add(span, path, format!("{day} stands twice"));
+                report.add(span, path, format!("{day} is listed twice"));
             }
             Ok(date) => dates.push(date),
             Err(NotADate::Unreadable) => {
-                report.add(span, path, format!("`{day}` is no day, as 2026-11-30"));
+                report.add(
+                    span,
+                    path,
+                    format!("`{day}` is not a date; expected one like 2026-11-30"),
+                );
             }
             Err(error) => report.add(span, path, format!("`{day}` is {error}")),
         }

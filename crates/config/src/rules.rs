@@ -238,7 +238,11 @@ fn minute_of_day(
     match minute(text) {
         Some(minute) => Some(minute),
         None => {
-            report.add(span, path, format!("`{text}` is no time of day, as 07:00"));
+            report.add(
+                span,
+                path,
+                format!("`{text}` is not a time of day; expected one like 07:00"),
+            );
             None
         }
     }
@@ -309,7 +313,9 @@ pub(crate) fn duration(
     match parsed {
         Some(ms) if (1..=366 * 24 * 3_600_000).contains(&ms) => Some(ms),
         _ => {
-            let message = format!("`{text}` is no length of time above zero, as 500ms, 10m or 48h");
+            let message = format!(
+                "`{text}` is not a duration above zero; expected one like 500ms, 10m or 48h"
+            );
             report.add(span, path, message);
             None
         }

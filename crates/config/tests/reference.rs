@@ -121,7 +121,7 @@ fn page_and_parser_have_the_same_keys() {
         let own = section.trim_matches(['[', ']']);
         let own = if section == TOP { String::new() } else { format!("{own}.") };
         let listed: BTreeSet<String> = rows.iter().map(|row| row.key.clone()).collect();
-        assert_eq!(listed.len(), rows.len(), "{section}: a key stands twice");
+        assert_eq!(listed.len(), rows.len(), "{section}: a key is listed twice");
         let is_section = |key: &str| has(format!("[{own}{key}]")) || has(format!("[[{own}{key}]]"));
         let keys = known(section).into_iter().filter(|key| !is_section(key)).collect();
         assert_eq!(listed, keys, "{section}: left is docs/configuration.md, right the parser");

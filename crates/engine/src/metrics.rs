@@ -90,7 +90,7 @@ impl Metrics {
         registry.register(Box::new(places.clone()))?;
         let append_retries = IntCounter::new(
             "giliran_append_retries_total",
-            "Appends that had to be sent again for want of an outcome",
+            "Appends that were sent again because no outcome came",
         )?;
         registry.register(Box::new(append_retries.clone()))?;
         let file_differs = IntGaugeVec::new(

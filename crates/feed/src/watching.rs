@@ -108,14 +108,14 @@ fn refusal(code: u16, what: &str) -> Value {
 /// are this side's, from `random`, so that nobody's consumer can be changed.
 fn consumer(payload: &[u8], stream: &str, random: &str) -> Result<(String, Value), String> {
     let asked: Value =
-        serde_json::from_slice(payload).map_err(|_| "the request is no JSON".to_owned())?;
+        serde_json::from_slice(payload).map_err(|_| "the request is not JSON".to_owned())?;
     if asked["stream_name"] != stream {
         return Err(format!("stream_name: only {stream} can be watched here"));
     }
     let config = asked["config"].as_object().ok_or("config: it is missing")?;
     for field in ["durable_name", "deliver_group"] {
         if config.get(field).is_some_and(|value| value.as_str() != Some("")) {
-            return Err(format!("{field}: not to be had here"));
+            return Err(format!("{field}: not available here"));
         }
     }
     let inbox = config.get("deliver_subject").and_then(Value::as_str).unwrap_or_default();

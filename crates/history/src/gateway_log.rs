@@ -134,7 +134,7 @@ pub enum Mismatch {
     Elsewhere(String, String),
     /// Nothing says that it is of this one.
     #[error(
-        "may be of any opening: no line names {0:?}, and none was told of a booking or a receipt"
+        "may be of any opening: no line names {0:?}, and none was answered a booking or a receipt"
     )]
     Nameless(String),
     /// It asks for what was not to be had.
@@ -144,7 +144,7 @@ pub enum Mismatch {
     #[error("was answered at position {1}, but the ledger of opening {0:?} ends at {2}")]
     Later(String, u64, u64),
     /// Its bookings are others.
-    #[error("is not of opening {0:?}: none of the {1} bookings it was told of is in the ledger")]
+    #[error("is not of opening {0:?}: none of the {1} bookings it was answered is in the ledger")]
     Strange(String, usize),
 }
 

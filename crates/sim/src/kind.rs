@@ -74,7 +74,7 @@ impl FromStr for Kind {
         let named = Self::ALL.into_iter().find(|kind| kind.name() == text);
         named.ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.into_iter().map(Self::name).collect();
-            format!("{text:?} is no kind of world; there are {}", names.join(", "))
+            format!("{text:?} is not a kind of world; there are {}", names.join(", "))
         })
     }
 }

@@ -150,7 +150,7 @@ fn a_ledger_begins_with_genesis_alone() {
     refused(1, &Block { epoch: 1, ..first.clone() }.seal().bytes, "no genesis of generation 1");
     let previous = BlockHash([1; 32]);
     refused(1, &Block { previous, ..first.clone() }.seal().bytes, "as its predecessor");
-    refused(1, &Block { entries: vec![fact()], ..first }.seal().bytes, "is no genesis");
+    refused(1, &Block { entries: vec![fact()], ..first }.seal().bytes, "is not a genesis");
     refused(2, &good, "no genesis of generation 1");
     assert!(matches!(Chain::new().read_bytes(1, &good), Ok(Reading::Valid(_))));
 }

@@ -102,10 +102,10 @@ async fn show(ledger: &Ledger) -> Result<(), Failure> {
     outln!(
         "stage         {}",
         match told.stage {
-            Stage::Before => "the seed is not told yet",
+            Stage::Before => "the seed is not published yet",
             Stage::Waits => "waits for the public value: `giliran admin beacon` hands it in",
-            Stage::Going => "the seed is told; the draw is going on",
-            Stage::Over => "over; the seed is told",
+            Stage::Going => "the seed is published; the draw is going on",
+            Stage::Over => "over; the seed is published",
         }
     );
     Ok(())

@@ -111,7 +111,8 @@ struct Swept {
 fn swept(text: &str) -> Result<Swept, String> {
     let (parameter, values) =
         text.split_once('=').ok_or("is to be PARAM=A,B,…, as people=0.5,1,2")?;
-    let number = |value: &str| value.trim().parse().map_err(|_| format!("{value:?} is no number"));
+    let number =
+        |value: &str| value.trim().parse().map_err(|_| format!("{value:?} is not a number"));
     let values = values.split(',').map(number).collect::<Result<Vec<f64>, String>>()?;
     Ok(Swept { parameter: parameter.trim().to_owned(), values })
 }
@@ -143,7 +144,9 @@ fn returns(text: &str) -> Result<ReturnRule, String> {
                 (Some(from), Some(to)) if from <= to => {
                     Ok(ReturnRule::Delayed { from_ms: from * 1_000, to_ms: to * 1_000 })
                 }
-                _ => Err(format!("{range:?} is no range of seconds; as delayed:600-3600")),
+                _ => Err(format!(
+                    "{range:?} is not a range of seconds; expected one like delayed:600-3600"
+                )),
             }
         }
         Some(("at", time)) => {
@@ -152,10 +155,10 @@ fn returns(text: &str) -> Result<ReturnRule, String> {
                 (Ok(hour @ 0..24), Ok(minute @ 0..60)) => {
                     Ok(ReturnRule::At { minutes: vec![hour * 60 + minute] })
                 }
-                _ => Err(format!("{time:?} is no time of the day; as at:17:00")),
+                _ => Err(format!("{time:?} is not a time of day; expected one like at:17:00")),
             }
         }
-        _ => Err("there are immediate, delayed:FROM-TO and at:HH:MM".to_owned()),
+        _ => Err("expected immediate, delayed:FROM-TO or at:HH:MM".to_owned()),
     }
 }
 
@@ -429,7 +432,7 @@ mod tests {
         let Swept { parameter, values } = swept("people=0.5, 1,2").unwrap();
         assert_eq!((parameter.as_str(), values), ("people", vec![0.5, 1.0, 2.0]));
         assert!(swept("people").unwrap_err().contains("PARAM=A,B"));
-        assert!(swept("people=many").unwrap_err().contains("\"many\" is no number"));
+        assert!(swept("people=many").unwrap_err().contains("\"many\" is not a number"));
     }
 
     #[derive(Debug, clap::Parser)]

@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
     text.parse().map_err(|_| {
         let needed = "sixteen letters and digits, the last of which checks the others";
-        Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
+        Failure::Usage(format!("--receipt: {text:?} is not a receipt: {needed}"))
     })
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
 pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     let shown = file.display();
     let bytes = std::fs::read(file).map_err(|e| Failure::Usage(format!("{shown}: {e}")))?;
-    let wrong = |e| Failure::Wrong(format!("{shown}: this is no extract of a draw: {e}"));
+    let wrong = |e| Failure::Wrong(format!("{shown}: this is not an extract of a draw: {e}"));
     String::from_utf8(bytes).map_err(wrong)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let proof = Proof::parse(&text).map_err(wrong)?;
         proof.verify(root).map_err(wrong)?;
         outln!(
-            "{file}: ballot {} is one of the {} in the draw of opening {}, whose root was told",
+            "{file}: ballot {} is one of the {} in the draw of opening {}, whose root was published",
             proof.ballot.number,
             proof.entries,
             proof.opening
@@ -92,13 +92,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         summary.places
     );
     if args.root.is_none() {
-        outln!("root {}: compare it with the one that was told at the close", extract.root);
+        outln!("root {}: compare it with the one that was published at the close", extract.root);
     }
     match &extract.beacon {
         Some(beacon) => {
             outln!("mixed in: {}", beacon.name);
             if args.root.is_none() {
-                outln!("only a root that was told before this value came says that it was named");
+                outln!(
+                    "only a root that was published before this value came shows that it was named"
+                );
             }
         }
         None => outln!(

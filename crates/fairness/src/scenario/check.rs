@@ -26,7 +26,7 @@ impl Found {
 
     fn probability(&mut self, field: &str, p: f64) {
         if !(0.0..=1.0).contains(&p) {
-            self.add(field, format!("{p} is no share; from 0 to 1"));
+            self.add(field, format!("{p} is not a share; expected 0 to 1"));
         }
     }
 
@@ -44,7 +44,12 @@ impl Found {
 
     fn range(&mut self, field: &str, [from, to]: [f64; 2]) {
         if !(from >= 0.0 && to >= from && to <= 60_000.0) {
-            self.add(field, format!("[{from}, {to}] is no range; from 0 up to 60000, rising"));
+            self.add(
+                field,
+                format!(
+                    "[{from}, {to}] is not a range; expected two numbers from 0 to 60000, rising"
+                ),
+            );
         }
     }
 
@@ -102,7 +107,10 @@ fn offices(scenario: &Scenario, found: &mut Found) {
         let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         for (i, id) in offices.ids.iter().enumerate() {
             if !(1..=40).contains(&id.len()) || !id.bytes().all(legal) {
-                found.add("offices.ids", format!("{id:?} is no id: 1 to 40 of a-z, 0-9 and -"));
+                found.add(
+                    "offices.ids",
+                    format!("{id:?} is not an id; expected 1 to 40 of a-z, 0-9 and -"),
+                );
             }
             if offices.ids[..i].contains(id) {
                 found.add("offices.ids", format!("{id:?} is there twice"));

@@ -357,7 +357,7 @@ mod tests {
             .replace("requests = 3000\n\n[aftermath]", "identities = 3\n\n[aftermath]");
         let problems = problems_of(&wrong);
         for what in [
-            "attackers[0].valid_ids: 10 is no share",
+            "attackers[0].valid_ids: 10 is not a share",
             "attackers[1].requests: how many does it send?",
             "attackers[1].identities: a replayer sends others' requests",
         ] {
@@ -414,7 +414,7 @@ mod tests {
             ("name = 3", "name: 3 is not a text in quotes"),
             ("parties = -5", "people.parties: -5 is not a whole number from 1 to 8000000"),
             ("decay_s = inf", "people.decay_s: inf is not above 0"),
-            ("retries = 1.7", "people.retries: 1.7 is no share; from 0 to 1"),
+            ("retries = 1.7", "people.retries: 1.7 is not a share; expected 0 to 1"),
             ("most_tries = 256", "people.most_tries: 256 is not a whole number from 1 to 255"),
             ("days = \"all\"", "offices.days: \"all\" is not a whole number from 1 to 7"),
             (
@@ -423,7 +423,7 @@ mod tests {
             ),
             ("kind = \"ninja\"", "attackers[0].kind: \"ninja\" is not one of \"sprinter\", "),
             ("share = \"half\"", "cohorts[1].share: \"half\" is not a number from 0 on"),
-            ("lost = 2", "cohorts[1].lost: 2 is no share"),
+            ("lost = 2", "cohorts[1].lost: 2 is not a share"),
         ] {
             let line = wrong.lines().position(|line| line == at).unwrap() + 1;
             let place = format!("x.toml:{line}:");

@@ -32,7 +32,7 @@ const NO_SHOWS: &str = "who came is known at the office alone";
 const NO_ACCOUNTS: &str = "requests named no account";
 const NONE_BACK: &str = "no place came back";
 const NONE_RELEASED: &str = "no place that came back was released yet";
-const NONE_TAKEN: &str = "no place that came back was had again";
+const NONE_TAKEN: &str = "no returned place was booked again";
 const NOBODY: &str = "nobody got a place";
 const NO_PAIR: &str = "no two who wanted the same, of whom one won";
 const NOT_SAID: &str = "the gateway log does not say it";
@@ -298,7 +298,7 @@ fn counts(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
         "Waiting for release",
         Unit::Count,
         count(recorded.total(|p| p.withheld)),
-        "Returned places that nobody can have yet.",
+        "Returned places that nobody can book yet.",
     );
     add(
         into,
@@ -421,7 +421,7 @@ fn demand(
         "Refused requests",
         Unit::Count,
         refused.map(|n| n as f64).ok_or(NO_REFUSALS),
-        "Refusals told, retries included.",
+        "Rejections answered, retries included.",
     );
     add(
         into,
@@ -429,7 +429,7 @@ fn demand(
         "Parties that asked",
         Unit::Count,
         gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG),
-        "Those who asked together, told apart by their applicants, else by their request.",
+        "Those who asked together, distinguished by their applicants, else by their request.",
     );
     let quota = recorded.total(|p| p.quota).max(1) as f64;
     let asked = gateway.map(|g| {
@@ -534,7 +534,7 @@ fn back(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
         "Released",
         Unit::Count,
         some(released as usize),
-        "Those that could be had again.",
+        "Those that became available again.",
     );
     add(into, "regranted", "Had again", Unit::Count, some(taken.len()), "Those that somebody got.");
     let capture = match () {
@@ -584,7 +584,7 @@ fn back(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
         "Return to re-grant",
         Unit::Seconds,
         middle(&to_grant),
-        "Median time from a place's return until somebody had it again.",
+        "Median time from a place's return until somebody booked it again.",
     );
     add(
         into,

@@ -36,7 +36,7 @@ pub(super) fn service(metrics: Option<&Metrics>, into: &mut Vec<Figure>) {
         "Repeats",
         Unit::Count,
         count(|m| m.outcome("repeated")),
-        "Of these, requests that had been granted before, and were told so again.",
+        "Of these, requests that had been granted before, and were answered so again.",
     );
     add(
         into,

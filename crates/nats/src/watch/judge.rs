@@ -62,7 +62,7 @@ pub(super) fn judge(mark: &Mark, found: &Found, stream: &str) -> Result<(), Repo
             ),
         }),
         Found::Block(_, of) => lost(format!("the stream holds block {of} there")),
-        Found::NoBlock => lost("the stream holds there what is no block".to_owned()),
+        Found::NoBlock => lost("the stream holds there a message that is not a block".to_owned()),
         Found::Nothing { tail } => lost(format!("the stream ends at sequence {tail}")),
         Found::NoStream { later: false } => lost("that stream is gone".to_owned()),
     }

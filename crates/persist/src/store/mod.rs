@@ -64,7 +64,7 @@ impl FromStr for StoreUrl {
                 Ok(Self::Postgres(text.to_owned()))
             }
             None => Err(format!(
-                "{:?} is no store: sqlite:PATH or postgres://USER@HOST/DATABASE",
+                "{:?} is not a store; expected sqlite:PATH or postgres://USER@HOST/DATABASE",
                 without_password(text)
             )),
         }

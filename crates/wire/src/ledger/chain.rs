@@ -455,7 +455,7 @@ impl Chain {
             return Ok(Verdict::Foreign(Alien::Generation(block.generation)));
         }
         let Some(Entry::Genesis(genesis)) = block.entries.first() else {
-            return Err("the first block is no genesis".to_owned());
+            return Err("the first block is not a genesis".to_owned());
         };
         let fits = match genesis.continues {
             None => first && block.generation == 1 && block.epoch == 0 && block.number == 1,
