@@ -334,7 +334,7 @@ fn a_begin_is_the_sealing_writers_and_whole() {
     assert!(why.contains("where part 1 belongs"), "{why}");
     let mut state = StateMachine::beginning_with(2);
     let why = state.fold(FIRST + 1, &begin[1]).unwrap_err().to_string();
-    assert!(why.contains("no genesis"), "{why}");
+    assert!(why.contains("not a genesis"), "{why}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ mod tests {
         assert_eq!(order("rounds=2s"), Ok(Order::Rounds { length_ms: 2_000 }));
         assert!(order("rounds").unwrap_err().contains("rounds=500ms"));
         for wrong in ["rounds=0ms", "rounds:fast", "rounds=3601s"] {
-            assert!(order(wrong).unwrap_err().contains("no length of a round"), "{wrong}");
+            assert!(order(wrong).unwrap_err().contains("not the length of a round"), "{wrong}");
         }
         assert!(order("lottery").unwrap_err().contains("draw"));
     }

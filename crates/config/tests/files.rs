@@ -77,14 +77,14 @@ fn problems_name_line_and_field() {
         check("quota = 3", "quota = 3\n[[office]]\nid = \"a\"\nquota = 1")
             .contains("office[1].id: a second office `a`")
     );
-    assert!(check("id = \"a\"", "id = \"A\"").contains("`A` is no id"));
+    assert!(check("id = \"a\"", "id = \"A\"").contains("`A` is not an id"));
     assert!(
         check("\"2026-11-29T", "\"2026-11-26T")
             .contains("opening[0].closes_at: not after opens_at")
     );
     assert!(
         check("\"2026-12-01\"", "\"2026-12-41\"")
-            .contains("opening[0].dates: `2026-12-41` is no day")
+            .contains("opening[0].dates: `2026-12-41` is not a date")
     );
     assert!(check("[[office]]\nid = \"a\"\nquota = 3", "").contains("office: there is none"));
     assert!(
@@ -106,10 +106,10 @@ fn problems_name_line_and_field() {
     for (rule, words) in [
         ("max_party = 6", "rules.max_party: 6 given, 1 to 5 allowed"),
         ("order = \"last-come\"", "rules.order: expected \"first-come\""),
-        ("order = { rounds = \"0s\" }", "`0s` is no length of time above zero"),
-        ("hold = \"soon\"", "rules.hold: `soon` is no length"),
+        ("order = { rounds = \"0s\" }", "`0s` is not a duration above zero"),
+        ("hold = \"soon\"", "rules.hold: `soon` is not a duration"),
         ("[rules.returns]\ncancelled = { at = [] }", "would never come back"),
-        ("[rules.returns]\ncancelled = { at = [\"25:00\"] }", "`25:00` is no time of day"),
+        ("[rules.returns]\ncancelled = { at = [\"25:00\"] }", "`25:00` is not a time of day"),
         ("[rules.returns]\nexpired = { delayed = [\"60m\", \"10m\"] }", "shortest and longest"),
     ] {
         let said = check("[[opening]]", &format!("[rules]\n{rule}\n[[opening]]"));
@@ -121,7 +121,7 @@ fn problems_name_line_and_field() {
         ("key = \"00\"\ngenesis = 1\nperiod_s = 3", "beacon.key: expected the 192"),
         (
             &format!("key = \"{}\"\ngenesis = 1\nperiod_s = 3", "0a".repeat(96)),
-            "beacon.key: these digits are no key",
+            "beacon.key: these digits are not a key",
         ),
         ("period_s = 0", "beacon.period_s: 0 given"),
     ] {
@@ -170,8 +170,8 @@ fn schedule(replace: &str, with: &str) -> Result<Config, String> {
 #[test]
 fn schedules_are_checked() {
     let said = |from, to| schedule(from, to).unwrap_err();
-    assert!(said("Asia/Jakarta", "Asia/Atlantis").contains("`Asia/Atlantis` is no time zone"));
-    assert!(said("Fri 14:00", "Friday 2pm").contains("is no weekday and time"));
+    assert!(said("Asia/Jakarta", "Asia/Atlantis").contains("`Asia/Atlantis` is not a time zone"));
+    assert!(said("Fri 14:00", "Friday 2pm").contains("is not a weekday and time"));
     assert!(
         said("[\"Mon\", \"Tue\", \"Wed\", \"Thu\", \"Fri\"]", "[]")
             .contains("the schedule yields nothing")
@@ -295,7 +295,7 @@ fn an_opening_written_out_may_have_a_time_zone_of_its_own() {
     let own = MINIMAL.replace("dates =", "timezone = \"Asia/Jakarta\"\ndates =");
     assert_eq!(zone(&own), "Asia/Jakarta");
     let problem = check("dates =", "timezone = \"Batam\"\ndates =");
-    assert!(problem.contains("opening[0].timezone: `Batam` is no time zone"), "{problem}");
+    assert!(problem.contains("opening[0].timezone: `Batam` is not a time zone"), "{problem}");
     // The rules are tried in that zone: 23:00 in Jakarta is before the next day.
     let returns = "[rules.returns]\ncancelled = { at = [\"23:00\"] }\n[[office]]";
     let late = own
@@ -378,8 +378,8 @@ fn the_rules_of_time_and_people_are_read() {
 #[test]
 fn nonsense_is_refused() {
     for (from, to, words) in [
-        ("dates =", "timezone = \"localtime\"\ndates =", "`localtime` is no time zone"),
-        ("dates =", "timezone = \"Factory\"\ndates =", "`Factory` is no time zone"),
+        ("dates =", "timezone = \"localtime\"\ndates =", "`localtime` is not a time zone"),
+        ("dates =", "timezone = \"Factory\"\ndates =", "`Factory` is not a time zone"),
         ("\"2026-12-01\"", "\"2025-12-01\"", "2025-12-01 could be booked until"),
         ("\"2026-12-01\"", "\"1999-12-01\"", "`1999-12-01` is not from 2000-01-01"),
         ("\"2026-12-01\"", "2026-12-01", "put it in quotes, as \"2026-12-01\""),
@@ -395,12 +395,12 @@ fn nonsense_is_refused() {
     );
     assert!(parse(&unquoted, "g.toml").unwrap_err().to_string().contains("put it in quotes"));
     for (from, to, words) in [
-        ("Fri 14:00", "Fri +7:00", "is no weekday and time"),
-        ("Fri 14:00", "Fri -0:30", "is no weekday and time"),
+        ("Fri 14:00", "Fri +7:00", "is not a weekday and time"),
+        ("Fri 14:00", "Fri -0:30", "is not a weekday and time"),
         (
             "[rules]",
             "[rules]\nreturns = { expired = { at = [\"-0:30\"] } }",
-            "`-0:30` is no time of day",
+            "`-0:30` is not a time of day",
         ),
     ] {
         assert!(BATAM.contains(from), "{from}");

@@ -399,7 +399,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Follows the ledger until the lease is had; none: asked to stop.
+    /// Follows the ledger until it has the lease; `None`: asked to stop.
     async fn stand_by(
         &self,
         state: &mut StateMachine,

@@ -155,8 +155,7 @@ impl Feed {
                 if ending {
                     return Ok(End::Asked);
                 }
-                self.health
-                    .set_state(State::Resyncing, "interrupted; looking where the streams end");
+                self.health.set_state(State::Resyncing, "interrupted; checking the streams' ends");
                 match telling.goes_on().await? {
                     Some(true) => {
                         interrupted = false;

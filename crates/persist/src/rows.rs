@@ -73,6 +73,11 @@ pub(crate) enum StatusChange {
 }
 
 impl StatusChange {
+    /// What a payment does; a revived booking is confirmed whatever it was.
+    const fn confirm(revived: bool) -> Self {
+        if revived { Self::To(Status::Confirmed) } else { Self::Paid }
+    }
+
     /// As the stores' statements know it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -304,11 +309,7 @@ impl Rows {
                 }
                 Entry::Confirm(confirm) => {
                     let on = confirm.revived.unwrap_or_default();
-                    let turn = if on.is_empty() {
-                        StatusChange::Paid
-                    } else {
-                        StatusChange::To(Status::Confirmed)
-                    };
+                    let turn = StatusChange::confirm(!on.is_empty());
                     let payment = confirm.reference;
                     self.update(Update { turn, payment, on, ..stays(confirm.booking, seq) });
                 }

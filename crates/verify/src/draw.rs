@@ -245,7 +245,7 @@ impl Extract {
             ))),
             _ => serde_json::from_str(text).map_err(|error| {
                 let cut = if error.is_eof() { ": it ends too early" } else { "" };
-                Problem(format!("this is not an extract of a draw{cut}: {error}"))
+                Problem(format!("this is no extract of a draw{cut}: {error}"))
             }),
         }
     }

@@ -100,7 +100,7 @@ def tagged(tag, *parts):
 
 
 def no_extract(why):
-    return Wrong(f"this is not an extract of a draw, no proof, or not all of one: {why}")
+    return Wrong(f"this is no extract of a draw, no proof, or not all of one: {why}")
 
 
 def is_text(value):
@@ -329,7 +329,7 @@ def receipt_bytes(text):
             bits = bits << 5 | SYMBOLS.index(symbol)
     if not fits or SYMBOLS[check] != plain[15]:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a receipt: sixteen letters and digits, "
+            f"{text!r} is no receipt: sixteen letters and digits, "
             "the last of which checks the others")
     return bits.to_bytes(10, "big")
 

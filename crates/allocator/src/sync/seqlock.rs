@@ -35,8 +35,8 @@ impl Durable {
     }
 }
 
-/// The beginning of a look at the facts. What was seen counts only if it
-/// [`held`](SeqLock::held) to the end.
+/// The beginning of a look at the facts. What was seen counts only if
+/// [`validate`](SeqLock::validate) says so at the end.
 #[derive(Debug)]
 pub(crate) struct ReadAttempt {
     version: u64,

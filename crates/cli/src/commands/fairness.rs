@@ -422,8 +422,8 @@ mod tests {
         let delayed = ReturnRule::Delayed { from_ms: 5_000, to_ms: 9_000 };
         assert_eq!(returns("delayed:5-9"), Ok(delayed));
         assert_eq!(returns("at:17:30"), Ok(ReturnRule::At { minutes: vec![1_050] }));
-        assert!(returns("delayed:9-5").unwrap_err().contains("no range"));
-        assert!(returns("at:24:00").unwrap_err().contains("no time of the day"));
+        assert!(returns("delayed:9-5").unwrap_err().contains("not a range"));
+        assert!(returns("at:24:00").unwrap_err().contains("not a time of day"));
         assert!(returns("never").unwrap_err().contains("immediate"));
     }
 

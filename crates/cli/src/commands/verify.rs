@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
     text.parse().map_err(|_| {
         let needed = "sixteen letters and digits, the last of which checks the others";
-        Failure::Usage(format!("--receipt: {text:?} is not a receipt: {needed}"))
+        Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
     })
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
 pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     let shown = file.display();
     let bytes = std::fs::read(file).map_err(|e| Failure::Usage(format!("{shown}: {e}")))?;
-    let wrong = |e| Failure::Wrong(format!("{shown}: this is not an extract of a draw: {e}"));
+    let wrong = |e| Failure::Wrong(format!("{shown}: this is no extract of a draw: {e}"));
     String::from_utf8(bytes).map_err(wrong)
 }
 

@@ -324,7 +324,7 @@ fn what_the_page_says_of_the_log_is_written_there() {
     let (page, sources) = (operations(), sources());
     let alarms = chapter(&page, "Alarms").lines().filter_map(|line| line.strip_prefix("| log: `"));
     let lines = chapter(&page, "The log").lines().filter_map(|line| line.strip_prefix("| `"));
-    let stops = chapter(&page, "When a part stops").lines();
+    let stops = chapter(&page, "Stopped processes").lines();
     let stops = stops.filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
     let stops = stops.filter_map(|line| line.split_once('`').map(|(_, rest)| rest));
     let mut looked_at = 0;

@@ -880,7 +880,7 @@ const STORIES: &[(&str, Verdict)] = &[
     ("opened | granted 0 2 | moved_in 1 1", Not(3)),
     ("opened | granted 0 2 | moved_in 1 1 | moved_out 0 1 0", Not(3)),
     ("opened | granted 0 2 | moved_in 1 1; moved_out 0 2 0", Not(3)),
-    // What lapsed is had again, in its slot and once.
+    // A lapsed booking is revived, in its slot and once.
     ("opened | granted 0 1 | expired 0 1 0 | revived 0 1", Oversold(0)),
     ("opened | granted 0 3 | expired 0 2 2 | released 0 2; revived 0 2", Oversold(0)),
     ("opened | granted 0 1 | expired 0 1 0 | granted 0 3 | revived 0 1", Oversold(1)),
