@@ -3,7 +3,8 @@
 //! [`parse`] reads the file and reports every problem at once, each with its
 //! line and field. [`Config::due`] says which openings should be on record at an
 //! instant, fully resolved: from there on the ledger counts, not the file;
-//! [`Config::compare`] says where the two differ.
+//! [`Config::compare`] says where the two differ. [`problems`] is how any TOML file is
+//! read whose every problem is to be told.
 //!
 //! What always holds: a `Config` that exists is valid; resolving it cannot fail.
 //!
@@ -15,6 +16,7 @@ mod describe;
 mod file;
 mod offices;
 mod openings;
+pub mod problems;
 mod rules;
 
 use giliran_allocator::Calendar;
@@ -27,8 +29,9 @@ use regex::bytes::RegexBuilder;
 
 pub use compare::{Comparison, Finding, What};
 pub use describe::describe;
-pub use file::{Problem, Problems, parse};
+pub use file::parse;
 use giliran_wire::ledger::Rules;
+pub use problems::{Problem, Problems};
 
 /// The example that ships with Giliran: the Batam offices.
 pub const BATAM: &str = include_str!("../examples/batam.toml");

@@ -5,7 +5,7 @@ use giliran_wire::request::is_id;
 use jiff::civil::Weekday;
 use toml::de::DeValue;
 
-use crate::file::{self, Report, Section};
+use crate::problems::{self, Report, Section};
 use crate::{Office, Quota, Session};
 
 /// The longest name or label, in bytes.
@@ -119,7 +119,7 @@ fn quota(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Quota> {
     let path = section.path("quota");
     let value = section.value("quota")?;
     let DeValue::Table(days) = value.get_ref() else {
-        return file::number(value, &path, QUOTA, report).map(|n| Quota::Daily(n as u16));
+        return problems::number(value, &path, QUOTA, report).map(|n| Quota::Daily(n as u16));
     };
     let mut quotas = Vec::new();
     for (day, places) in days {
@@ -132,7 +132,7 @@ fn quota(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Quota> {
                 "no weekday: Mon, Tue, Wed, Thu, Fri, Sat, Sun".into(),
             ),
             Some(weekday) => {
-                if let Some(places) = file::number(places, &path, QUOTA, report) {
+                if let Some(places) = problems::number(places, &path, QUOTA, report) {
                     quotas.push((weekday, places as u16));
                 }
             }

@@ -7,8 +7,8 @@ use giliran_wire::{Date, NotADate, NotAnInstant, Timestamp};
 use jiff::civil::{self, Weekday};
 use jiff::{SignedDuration, ToSpan};
 
-use crate::file::{Report, Section};
 use crate::offices::weekday;
+use crate::problems::{Report, Section};
 use crate::{Config, Explicit, Office, Quota, Schedule, Session, rules};
 
 /// Weeks looked ahead for one that has a day at all.

@@ -6,7 +6,7 @@ use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;
 use toml::de::DeValue;
 
-use crate::file::{Report, Section};
+use crate::problems::{Report, Section};
 use crate::{Config, Office};
 
 /// When collected places are offered where nothing is said: early enough to

@@ -10,7 +10,7 @@ mod shipped;
 
 use serde::Deserialize;
 
-pub use read::{Problem, Problems, parse};
+pub use read::parse;
 pub use shipped::{SHIPPED, shipped};
 
 /// Most parties that a run holds in memory: some 100 bytes each, and where all of them

@@ -1,8 +1,8 @@
 //! Reading a scenario: every problem at once, with its place.
 
-use std::fmt;
 use std::ops::Range;
 
+use giliran_config::problems::{self, Problems, Report};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -10,81 +10,30 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::fields::{self, BY_ANOTHER};
 use super::{SHIPPED, Scenario, check, shipped};
 
-/// Something wrong in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-    /// The field, as `cohorts[1].share`; empty for the file as a whole.
-    pub field: String,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-/// Every problem of a file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Problems {
-    /// The file's name, as given.
-    pub file: String,
-    /// In order of the lines; never empty.
-    pub problems: Vec<Problem>,
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, Problem { line, column, field, message }) in self.problems.iter().enumerate() {
-            let before = if i > 0 { "\n" } else { "" };
-            let colon = if field.is_empty() { "" } else { ": " };
-            write!(f, "{before}{}:{line}:{column}: {field}{colon}{message}", self.file)?;
-        }
-        Ok(())
-    }
-}
-
 /// Reads a scenario; `file` is what problems call it.
 ///
 /// # Errors
 ///
 /// Every problem found: each with its field, and what would be right.
 pub fn parse(text: &str, file: &str) -> Result<Scenario, Problems> {
-    let mut problems = Vec::new();
-    let scenario = match DeTable::parse(text) {
-        Err(error) => {
-            let span = error.span().unwrap_or(0..0);
-            problems.push(problem(text, span, String::new(), error.message().to_owned()));
-            None
-        }
-        Ok(table) => {
-            let mut sections = Sections { text, table: table.get_ref(), problems: Vec::new() };
-            let scenario = sections.scenario();
-            problems.append(&mut sections.problems);
-            scenario
-        }
-    };
-    problems.sort_by_key(|problem| (problem.line, problem.column));
-    match scenario {
-        Some(scenario) if problems.is_empty() => Ok(scenario),
-        _ => Err(Problems { file: file.to_owned(), problems }),
-    }
+    let read = |table: &DeTable<'_>, report: &mut Report<'_>| Sections { table, report }.scenario();
+    problems::parse(text, file, read).map(|(scenario, _)| scenario)
 }
 
 const KNOWN: [&str; 8] =
     ["name", "about", "opening", "offices", "people", "cohorts", "attackers", "aftermath"];
 
-struct Sections<'a> {
-    text: &'a str,
+struct Sections<'a, 'r> {
     table: &'a DeTable<'a>,
-    problems: Vec<Problem>,
+    report: &'a mut Report<'r>,
 }
 
-impl<'a> Sections<'a> {
+impl<'a> Sections<'a, '_> {
     fn scenario(&mut self) -> Option<Scenario> {
         for (key, _) in self.table {
             if !KNOWN.contains(&key.get_ref().as_ref()) {
                 let message = format!("there is no such section; there are {}", KNOWN.join(", "));
-                self.add(key.span(), key.get_ref().to_string(), message);
+                self.add(&key.span(), key.get_ref(), message);
             }
         }
         let name = self.text("name");
@@ -105,7 +54,7 @@ impl<'a> Sections<'a> {
             && aftermath.is_some();
         // What cannot be read is stood in for, so that what can be read is judged.
         let stand_in = if complete { None } else { shipped(SHIPPED[0].0) };
-        let wrong: Vec<String> = self.problems.iter().map(|p| p.field.clone()).collect();
+        let wrong: Vec<String> = self.report.problems().iter().map(|p| p.field.clone()).collect();
         let scenario = Scenario {
             name: name.unwrap_or_default(),
             about: about.unwrap_or_default(),
@@ -119,7 +68,7 @@ impl<'a> Sections<'a> {
         for (field, message) in check::problems(&scenario) {
             if !is_told(&wrong, &field) {
                 let span = self.locate(&field);
-                self.add(span, field, message);
+                self.add(&span, &field, message);
             }
         }
         complete.then_some(scenario)
@@ -130,20 +79,20 @@ impl<'a> Sections<'a> {
         let text = value.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
             let message = format!("{} is not a text in quotes", self.shown(&value.span()));
-            self.add(value.span(), key.to_owned(), message);
+            self.add(&value.span(), key, message);
         }
         text
     }
 
     fn one<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         let value = self.there(key)?;
-        self.section(key, value, key.to_owned())
+        self.section(key, value, key)
     }
 
     fn there(&mut self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         let value = self.table.get(key);
         if value.is_none() {
-            self.add(0..0, key.to_owned(), "is missing".to_owned());
+            self.add(&(0..0), key, "is missing".to_owned());
         }
         value
     }
@@ -151,19 +100,19 @@ impl<'a> Sections<'a> {
     fn list<T: DeserializeOwned>(&mut self, key: &str, needed: bool) -> Option<Vec<T>> {
         let Some(value) = self.table.get(key) else {
             if needed {
-                self.add(0..0, key.to_owned(), format!("is missing: [[{key}]], once for each"));
+                self.add(&(0..0), key, format!("is missing: [[{key}]], once for each"));
                 return None;
             }
             return Some(Vec::new());
         };
         let DeValue::Array(array) = value.get_ref() else {
             let message = format!("is to be a list: [[{key}]], once for each");
-            self.add(value.span(), key.to_owned(), message);
+            self.add(&value.span(), key, message);
             return None;
         };
         let items = array.iter().enumerate();
         let items: Vec<Option<T>> =
-            items.map(|(i, item)| self.section(key, item, format!("{key}[{i}]"))).collect();
+            items.map(|(i, item)| self.section(key, item, &format!("{key}[{i}]"))).collect();
         items.into_iter().collect()
     }
 
@@ -173,11 +122,11 @@ impl<'a> Sections<'a> {
         &mut self,
         section: &str,
         value: &Spanned<DeValue<'_>>,
-        field: String,
+        field: &str,
     ) -> Option<T> {
         let DeValue::Table(table) = value.get_ref() else {
             let message = format!("{} is not a section with fields", self.shown(&value.span()));
-            self.add(value.span(), field, message);
+            self.add(&value.span(), field, message);
             return None;
         };
         let mut whole = DeTable::new();
@@ -191,7 +140,7 @@ impl<'a> Sections<'a> {
             let Some(known) = fields::of(section).find(|known| known.name == name) else {
                 let names: Vec<&str> = fields::of(section).map(|known| known.name).collect();
                 let message = format!("there is no such field; there are {}", names.join(", "));
-                self.add(key.span(), place, message);
+                self.add(&key.span(), &place, message);
                 continue;
             };
             let mut alone = whole.clone();
@@ -200,7 +149,7 @@ impl<'a> Sections<'a> {
                 put(&mut read, name, value.clone());
             } else {
                 let message = format!("{} is not {}", self.shown(&value.span()), known.right);
-                self.add(value.span(), place, message);
+                self.add(&value.span(), &place, message);
                 put(&mut read, name, stand_in(known.stand_in)?);
             }
         }
@@ -209,7 +158,7 @@ impl<'a> Sections<'a> {
             without.remove(known.name);
             if form::<T>(without).is_none() {
                 let message = format!("is missing: {}", known.right);
-                self.add(value.span(), format!("{field}.{}", known.name), message);
+                self.add(&value.span(), &format!("{field}.{}", known.name), message);
                 put(&mut read, known.name, stand_in(known.stand_in)?);
             }
         }
@@ -219,14 +168,14 @@ impl<'a> Sections<'a> {
     /// What stands there, cut where it is long.
     fn shown(&self, span: &Range<usize>) -> String {
         const MOST: usize = 40;
-        let text = self.text.get(span.clone()).unwrap_or_default();
+        let text = self.report.text().get(span.clone()).unwrap_or_default();
         let line = text.lines().next().unwrap_or_default();
         let cut: String = line.chars().take(MOST).collect();
         if cut.len() < text.len() { format!("{cut} …") } else { cut }
     }
 
-    fn add(&mut self, span: Range<usize>, field: String, message: String) {
-        self.problems.push(problem(self.text, span, field, message));
+    fn add(&mut self, span: &Range<usize>, field: &str, message: String) {
+        self.report.add(span, field, message);
     }
 
     /// Where a field stands, or the section it is missing from.
@@ -282,13 +231,6 @@ fn is_told(wrong: &[String], field: &str) -> bool {
 /// The section a field stands in.
 fn section(field: &str) -> String {
     field.split(['.', '[']).next().unwrap_or_default().to_owned()
-}
-
-fn problem(text: &str, span: Range<usize>, field: String, message: String) -> Problem {
-    let before = text.get(..span.start).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    Problem { line, column, field, message }
 }
 
 #[cfg(test)]
