@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_nats::clock;
-use giliran_nats::follower::{Follower, Health, Rounds, View, asked};
+use giliran_nats::follower::{Follower, Health, Rounds, View, asked, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::reader::Durable;
 use giliran_nats::state::State;
@@ -107,14 +107,12 @@ impl Feed {
     ) -> Result<(), FeedError> {
         let mut refused = None;
         loop {
-            let (mut overdue, mut ending) = (shutdown.clone(), shutdown.clone());
+            let mut ending = shutdown.clone();
             let ended = tokio::select! {
                 ended = Box::pin(self.round(ledger, turn, &mut refused, &mut ending)) => ended?,
                 // Whatever is on its way may be left there: each event can only
                 // be stored where it belongs.
-                () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => {
-                    End::Asked
-                }
+                () = overdue(shutdown.clone(), GRACE) => End::Asked,
             };
             if matches!(ended, End::Asked) {
                 return Ok(());

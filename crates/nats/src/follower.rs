@@ -321,3 +321,9 @@ pub async fn asked(shutdown: &mut watch::Receiver<bool>) {
         std::future::pending::<()>().await;
     }
 }
+
+/// Resolves when what is on its way has had `grace` since an end was asked for.
+pub async fn overdue(mut shutdown: watch::Receiver<bool>, grace: Duration) {
+    asked(&mut shutdown).await;
+    tokio::time::sleep(grace).await;
+}

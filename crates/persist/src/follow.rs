@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_nats::follower::{Follower, Health, Rounds, View, asked};
+use giliran_nats::follower::{Follower, Health, Rounds, View, asked, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::state::State;
@@ -74,12 +74,11 @@ impl Persist {
         let mut rounds = Rounds::new(&self.health, &shutdown);
         let ended = loop {
             let mut ending = shutdown.clone();
-            let mut overdue = shutdown.clone();
             let round = tokio::select! {
                 round = Box::pin(self.round(&ledger, &mut ending)) => round,
                 // A store that hangs holds nobody up: what is on its way is there whole
                 // or not at all.
-                () = async { asked(&mut overdue).await; tokio::time::sleep(GRACE).await } => Ok(()),
+                () = overdue(shutdown.clone(), GRACE) => Ok(()),
             };
             if let ControlFlow::Break(ended) = rounds.after(round).await {
                 break ended;
