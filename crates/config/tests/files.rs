@@ -103,6 +103,10 @@ fn problems_name_line_and_field() {
             .contains("g.toml:2:21: applicant_pattern: empty")
     );
     assert!(check("[[opening]]", "nonsense").contains("g.toml:2:"));
+}
+
+#[test]
+fn problems_of_rules_and_beacon_say_what_would_be_right() {
     for (rule, words) in [
         ("max_party = 6", "rules.max_party: 6 given, 1 to 5 allowed"),
         ("order = \"last-come\"", "rules.order: expected \"first-come\""),

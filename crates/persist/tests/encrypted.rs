@@ -132,50 +132,27 @@ async fn each_sslmode_believes_whom_it_should() {
     while let Err(why) = open("postgres", "localhost", "sslmode=require".to_owned()).await {
         assert!(why.contains("starting up") && since.elapsed() < Duration::from_secs(20), "{why}");
     }
+    let of = |mode: &str, authority: &str| format!("sslmode={mode}&sslrootcert={authority}");
+    let with_own = format!("{}&{own}", of("verify-full", &ca));
     for (database, host, parameters) in [
         ("postgres", "localhost", String::new()),
         ("postgres", "127.0.0.1", "sslmode=prefer".to_owned()),
         ("postgres", "127.0.0.1", "sslmode=require".to_owned()),
-        ("postgres", "127.0.0.1", format!("sslmode=verify-ca&sslrootcert={ca}")),
-        ("postgres", "localhost", format!("sslmode=verify-full&sslrootcert={ca}")),
-        ("template1", "localhost", format!("sslmode=verify-full&sslrootcert={ca}&{own}")),
+        ("postgres", "127.0.0.1", of("verify-ca", &ca)),
+        ("postgres", "localhost", of("verify-full", &ca)),
+        ("template1", "localhost", with_own.clone()),
     ] {
         let opened = open(database, host, parameters.clone()).await;
         assert_eq!(opened, Ok(()), "{database} at {host}?{parameters}");
     }
     for (database, host, parameters, why) in [
         ("postgres", "localhost", "sslmode=disable".to_owned(), "no encryption"),
-        (
-            "postgres",
-            "127.0.0.1",
-            format!("sslmode=verify-full&sslrootcert={ca}"),
-            "not valid for name",
-        ),
-        (
-            "postgres",
-            "localhost",
-            format!("sslmode=verify-full&sslrootcert={stranger}"),
-            "invalid peer certificate",
-        ),
-        (
-            "postgres",
-            "localhost",
-            format!("sslmode=verify-ca&sslrootcert={stranger}"),
-            "invalid peer certificate",
-        ),
-        (
-            "postgres",
-            "localhost",
-            format!("sslmode=require&sslrootcert={stranger}"),
-            "invalid peer certificate",
-        ),
-        ("template1", "localhost", format!("sslmode=verify-full&sslrootcert={ca}"), "certificate"),
-        (
-            "postgres",
-            "localhost",
-            format!("sslmode=verify-ca&sslrootcert={ca}x"),
-            "is the path right?",
-        ),
+        ("postgres", "127.0.0.1", of("verify-full", &ca), "not valid for name"),
+        ("postgres", "localhost", of("verify-full", &stranger), "invalid peer certificate"),
+        ("postgres", "localhost", of("verify-ca", &stranger), "invalid peer certificate"),
+        ("postgres", "localhost", of("require", &stranger), "invalid peer certificate"),
+        ("template1", "localhost", of("verify-full", &ca), "certificate"),
+        ("postgres", "localhost", of("verify-ca", &format!("{ca}x")), "is the path right?"),
     ] {
         let refused = open(database, host, parameters.clone()).await.unwrap_err();
         assert!(refused.contains(why), "{database} at {host}?{parameters}: {refused}");
@@ -183,7 +160,6 @@ async fn each_sslmode_believes_whom_it_should() {
     let unknown = open("postgres", "localhost", "sslmode=verify-full".to_owned()).await;
     assert!(unknown.is_err(), "no authority of this machine has signed it");
     set_permissions(folder.path().join("client.key"), Permissions::from_mode(0o644)).unwrap();
-    let refused =
-        open("template1", "localhost", format!("sslmode=verify-full&sslrootcert={ca}&{own}"));
-    assert!(refused.await.unwrap_err().contains("chmod 0600"));
+    let refused = open("template1", "localhost", with_own).await.unwrap_err();
+    assert!(refused.contains("chmod 0600"), "{refused}");
 }

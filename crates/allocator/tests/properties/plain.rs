@@ -197,6 +197,42 @@ impl PlainOpening {
         }
     }
 
+    /// What anybody is told while nothing can be had; none: something can. `waits`: who
+    /// asks would also wait for what comes back.
+    fn not_now(&self, waits: bool, now: Timestamp) -> Option<Expected> {
+        match self.phase {
+            Phase::Scheduled if self.closes_at <= self.record.opens_at => {
+                Some(Expected::Refused(Reason::Closed))
+            }
+            Phase::Scheduled if now < self.record.opens_at => {
+                Some(Expected::Refused(Reason::NotOpen))
+            }
+            Phase::Scheduled => Some(Expected::Wait),
+            Phase::Closed if waits || self.gives_leftovers() => None,
+            Phase::Closed => Some(Expected::Refused(Reason::Closed)),
+            Phase::Open if now >= self.closes_at => Some(Expected::Wait),
+            Phase::Open => None,
+        }
+    }
+
+    /// Why a party of this size gets none of what it asks for, whoever it is. `fitting`:
+    /// the slots of each choice.
+    fn not_so(&self, request: &Request, fitting: &[Vec<u32>]) -> Option<Reason> {
+        let (record, people) = (&self.record, request.applicants.len());
+        if people > usize::from(record.rules.max_party) {
+            return Some(Reason::PartyTooLarge);
+        }
+        if fitting.iter().any(Vec::is_empty) {
+            return Some(Reason::UnknownSlot);
+        }
+        let mut slots = fitting.iter().flatten();
+        if !request.vouched && slots.clone().any(|slot| session(record, *slot).0) {
+            return Some(Reason::NotPermitted);
+        }
+        let quota = |slot: &u32| usize::from(self.places[*slot as usize].quota);
+        slots.all(|slot| quota(slot) < people).then_some(Reason::PartyTooLarge)
+    }
+
     /// When the day of a slot begins.
     pub(crate) fn day(&self, slot: u32) -> Timestamp {
         let midnight = format!("{}T00:00:00Z", self.record.slots[slot as usize].date);
@@ -341,7 +377,6 @@ impl Plain {
 
     fn expected_in(&self, opening: usize, request: &Request, now: Timestamp) -> Expected {
         let there = &self.openings[opening];
-        let record = &there.record;
         if let Some(known) = self.known(opening, request) {
             return known;
         }
@@ -349,55 +384,17 @@ impl Plain {
             return Expected::Refused(Reason::Expired);
         }
         let waits = request.wait && !there.releases().is_empty();
-        let late = waits && there.phase == Phase::Closed;
-        match there.phase {
-            Phase::Scheduled if there.closes_at <= record.opens_at => {
-                return Expected::Refused(Reason::Closed);
-            }
-            Phase::Scheduled if now < record.opens_at => {
-                return Expected::Refused(Reason::NotOpen);
-            }
-            Phase::Scheduled => return Expected::Wait,
-            Phase::Closed if late || there.gives_leftovers() => {}
-            Phase::Closed => return Expected::Refused(Reason::Closed),
-            Phase::Open if now >= there.closes_at => return Expected::Wait,
-            Phase::Open => {}
+        if let Some(expected) = there.not_now(waits, now) {
+            return expected;
         }
-        if request.applicants.len() > usize::from(record.rules.max_party) {
-            return Expected::Refused(Reason::PartyTooLarge);
-        }
+        let record = &there.record;
         let fitting: Vec<Vec<u32>> =
             request.choices.iter().map(|choice| fitting(record, choice)).collect();
-        if fitting.iter().any(Vec::is_empty) {
-            return Expected::Refused(Reason::UnknownSlot);
+        if let Some(reason) = there.not_so(request, &fitting) {
+            return Expected::Refused(reason);
         }
-        if !request.vouched && fitting.iter().flatten().any(|slot| session(record, *slot).0) {
-            return Expected::Refused(Reason::NotPermitted);
-        }
-        let quota = |slot: &u32| usize::from(there.places[*slot as usize].quota);
-        if fitting.iter().flatten().all(|slot| quota(slot) < request.applicants.len()) {
-            return Expected::Refused(Reason::PartyTooLarge);
-        }
-        let unnamed = record.rules.max_per_account.is_some() && request.account.is_none();
-        if unnamed || self.over_limit(opening, request, true) {
-            return Expected::Refused(Reason::AccountLimit);
-        }
-        if self.had_enough(opening, &request.applicants) {
-            return Expected::Refused(Reason::ApplicantLimit);
-        }
-        let mut undecided = false;
-        match self.booked(opening, &request.applicants) {
-            Some(true) => return Expected::Refused(Reason::AlreadyBooked),
-            Some(false) => {}
-            None => undecided = true,
-        }
-        match self.booked_elsewhere(opening, &request.applicants, now) {
-            Some(true) => return Expected::Refused(Reason::AlreadyBooked),
-            Some(false) => {}
-            None => undecided = true,
-        }
-        if undecided {
-            return Expected::Wait;
+        if let Some(expected) = self.not_for_them(opening, request, now) {
+            return expected;
         }
         let places = request.applicants.len() as i32;
         let slots: Vec<u32> = fitting.into_iter().flatten().collect();
@@ -438,6 +435,26 @@ impl Plain {
             }
         }
         Expected::Enter(wanted)
+    }
+
+    /// What these people are told whatever is free; none: it depends on that.
+    fn not_for_them(&self, opening: usize, request: &Request, now: Timestamp) -> Option<Expected> {
+        let rules = &self.openings[opening].record.rules;
+        let unnamed = rules.max_per_account.is_some() && request.account.is_none();
+        if unnamed || self.over_limit(opening, request, true) {
+            return Some(Expected::Refused(Reason::AccountLimit));
+        }
+        if self.had_enough(opening, &request.applicants) {
+            return Some(Expected::Refused(Reason::ApplicantLimit));
+        }
+        let booked = [
+            self.booked(opening, &request.applicants),
+            self.booked_elsewhere(opening, &request.applicants, now),
+        ];
+        if booked.contains(&Some(true)) {
+            return Some(Expected::Refused(Reason::AlreadyBooked));
+        }
+        booked.contains(&None).then_some(Expected::Wait)
     }
 
     /// True if one of these was granted as many bookings of an opening as one may

@@ -4,7 +4,8 @@ use giliran_allocator::ChangeKind;
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    Adjustment, CancelCause, DrawRecord, Entry, Grant, OpeningRecord, ReturnRule,
+    Adjustment, Cancel, CancelCause, Confirm, DrawRecord, Entry, Grant, OpeningRecord, Reschedule,
+    ReturnRule,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
@@ -434,49 +435,8 @@ impl Plain {
             Entry::Opened { opening } => self.turn(*opening, Phase::Open),
             Entry::Closed { opening } => self.turn(*opening, Phase::Closed),
             Entry::Grant(grant) => Some(self.granted(grant, time, request)),
-            Entry::Confirm(confirm) => {
-                let reference = confirm.reference.clone();
-                let had = self.of(&confirm.booking);
-                let (kind, did) = match (had.status, &confirm.revived) {
-                    (Status::Held, None) => (Kind::Confirmed, Did::Confirmed(reference)),
-                    (Status::Expired, Some(_)) => (Kind::Confirmed, Did::Confirmed(reference)),
-                    _ => (Kind::RefundDue, Did::Refund(reference)),
-                };
-                had.done.push((confirm.request_id.clone(), did));
-                if kind == Kind::Confirmed {
-                    had.status = Status::Confirmed;
-                }
-                let (opening, slot) = (had.opening, had.slot as usize);
-                for seat in confirm.revived.iter().flatten() {
-                    self.openings[opening].places[slot].withheld.remove(&seat.number);
-                }
-                Some(self.changed(kind, &confirm.booking))
-            }
-            Entry::Cancel(cancel) => {
-                let had = self.of(&cancel.booking);
-                let gone = |(who, _): &(Pseudonym, u16)| {
-                    cancel.seats.is_empty() || cancel.seats.contains(who)
-                };
-                let (leaving, staying): (Vec<_>, Vec<_>) =
-                    had.seats.iter().copied().partition(gone);
-                let whole = staying.is_empty();
-                if whole {
-                    had.status = Status::Cancelled;
-                } else {
-                    had.seats = staying;
-                    had.left.extend(leaving.iter().map(|(who, _)| *who));
-                }
-                if cancel.cause == CancelCause::Applicant {
-                    let did = Did::Cancelled((!whole).then(|| leaving[0].0));
-                    had.done.push((cancel.request_id.clone(), did));
-                }
-                let (opening, slot) = (had.opening, had.slot);
-                let rule = self.openings[opening].record.rules.cancelled.clone();
-                let numbers: Vec<u16> = leaving.iter().map(|(_, number)| *number).collect();
-                self.give(opening, slot, &numbers, &rule, cancel.release_at, time);
-                let kind = if whole { Kind::Cancelled } else { Kind::Amended };
-                Some(self.changed(kind, &cancel.booking))
-            }
+            Entry::Confirm(confirm) => Some(self.confirmed(confirm)),
+            Entry::Cancel(cancel) => Some(self.cancelled(cancel, time)),
             Entry::Expire(expire) => {
                 let had = self.of(&expire.booking);
                 had.status = Status::Expired;
@@ -485,22 +445,7 @@ impl Plain {
                 self.give(opening, slot, &numbers, &rule, expire.release_at, time);
                 Some(self.changed(Kind::Expired, &expire.booking))
             }
-            Entry::Reschedule(swap) => {
-                let had = self.of(&swap.booking);
-                let (opening, slot, numbers) = (had.opening, had.slot, had.numbers());
-                had.slot = swap.slot;
-                had.hold = swap.hold_expires_at.or(had.hold);
-                had.seats = swap.seats.iter().map(|seat| (seat.applicant, seat.number)).collect();
-                if swap.reason.is_some() {
-                    had.changes = 0;
-                } else {
-                    had.changes += 1;
-                    had.done.push((swap.request_id.clone(), Did::Moved(swap.content)));
-                }
-                let rule = self.openings[opening].record.rules.cancelled.clone();
-                self.give(opening, slot, &numbers, &rule, swap.release_at, time);
-                Some(self.changed(Kind::Rescheduled, &swap.booking))
-            }
+            Entry::Reschedule(swap) => Some(self.moved(swap, time)),
             Entry::Released(released) => {
                 let places = &mut self.openings[released.opening as usize].places;
                 for number in &released.numbers {
@@ -517,6 +462,66 @@ impl Plain {
             Entry::TakeOver(_) | Entry::Genesis(_) => None,
             other => unreachable!("{other:?}"),
         }
+    }
+
+    fn confirmed(&mut self, confirm: &Confirm) -> (Kind, BookingId, u32) {
+        let reference = confirm.reference.clone();
+        let had = self.of(&confirm.booking);
+        let (kind, did) = match (had.status, &confirm.revived) {
+            (Status::Held, None) => (Kind::Confirmed, Did::Confirmed(reference)),
+            (Status::Expired, Some(_)) => (Kind::Confirmed, Did::Confirmed(reference)),
+            _ => (Kind::RefundDue, Did::Refund(reference)),
+        };
+        had.done.push((confirm.request_id.clone(), did));
+        if kind == Kind::Confirmed {
+            had.status = Status::Confirmed;
+        }
+        let (opening, slot) = (had.opening, had.slot as usize);
+        for seat in confirm.revived.iter().flatten() {
+            self.openings[opening].places[slot].withheld.remove(&seat.number);
+        }
+        self.changed(kind, &confirm.booking)
+    }
+
+    fn cancelled(&mut self, cancel: &Cancel, time: Timestamp) -> (Kind, BookingId, u32) {
+        let had = self.of(&cancel.booking);
+        let gone =
+            |(who, _): &(Pseudonym, u16)| cancel.seats.is_empty() || cancel.seats.contains(who);
+        let (leaving, staying): (Vec<_>, Vec<_>) = had.seats.iter().copied().partition(gone);
+        let whole = staying.is_empty();
+        if whole {
+            had.status = Status::Cancelled;
+        } else {
+            had.seats = staying;
+            had.left.extend(leaving.iter().map(|(who, _)| *who));
+        }
+        if cancel.cause == CancelCause::Applicant {
+            let did = Did::Cancelled((!whole).then(|| leaving[0].0));
+            had.done.push((cancel.request_id.clone(), did));
+        }
+        let (opening, slot) = (had.opening, had.slot);
+        let rule = self.openings[opening].record.rules.cancelled.clone();
+        let numbers: Vec<u16> = leaving.iter().map(|(_, number)| *number).collect();
+        self.give(opening, slot, &numbers, &rule, cancel.release_at, time);
+        let kind = if whole { Kind::Cancelled } else { Kind::Amended };
+        self.changed(kind, &cancel.booking)
+    }
+
+    fn moved(&mut self, swap: &Reschedule, time: Timestamp) -> (Kind, BookingId, u32) {
+        let had = self.of(&swap.booking);
+        let (opening, slot, numbers) = (had.opening, had.slot, had.numbers());
+        had.slot = swap.slot;
+        had.hold = swap.hold_expires_at.or(had.hold);
+        had.seats = swap.seats.iter().map(|seat| (seat.applicant, seat.number)).collect();
+        if swap.reason.is_some() {
+            had.changes = 0;
+        } else {
+            had.changes += 1;
+            had.done.push((swap.request_id.clone(), Did::Moved(swap.content)));
+        }
+        let rule = self.openings[opening].record.rules.cancelled.clone();
+        self.give(opening, slot, &numbers, &rule, swap.release_at, time);
+        self.changed(Kind::Rescheduled, &swap.booking)
     }
 
     fn turn(&mut self, opening: u32, to: Phase) -> Option<(Kind, BookingId, u32)> {

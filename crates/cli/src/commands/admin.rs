@@ -1,6 +1,7 @@
 //! `giliran admin`: an operator's hand on the `admin` subjects.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use giliran_wire::admin::{Beacon, Bookings, ClosesAt, DONE, Halt, Quota, Reserve, Roll, WOULD};
 use giliran_wire::{Date, Timestamp};
@@ -204,22 +205,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             };
             send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
         }
-        Action::Beacon { signed, file } => {
-            let shown = file.display();
-            let wrong = |what: String| Failure::Usage(format!("{shown}: {what}"));
-            let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
-            let round: serde_json::Value =
-                serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-            let signature = round["signature"].as_str();
-            let signature = signature.ok_or_else(|| wrong("no `signature` in it".to_owned()))?;
-            let request = Beacon {
-                operator: signed.signer.operator.into(),
-                reason: signed.signer.reason.into(),
-                opening: signed.opening.into(),
-                signature: signature.into(),
-            };
-            send(&signed.signer.common, "admin.beacon", serde_json::to_vec(&request)?).await
-        }
+        Action::Beacon { signed, file } => beacon(signed, &file).await,
         Action::Log(args) => journal::run(args).await,
         Action::Roll { signer } => {
             let (operator, reason) = (signer.operator.into(), signer.reason.into());
@@ -227,6 +213,23 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             send(&signer.common, "admin.roll", request).await
         }
     }
+}
+
+/// Hands in a round of the beacon, as the network's HTTP service gives it.
+async fn beacon(signed: Signed, file: &Path) -> Result<(), Failure> {
+    let shown = file.display();
+    let wrong = |what: String| Failure::Usage(format!("{shown}: {what}"));
+    let text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))?;
+    let round: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let signature = round["signature"].as_str();
+    let signature = signature.ok_or_else(|| wrong("no `signature` in it".to_owned()))?;
+    let request = Beacon {
+        operator: signed.signer.operator.into(),
+        reason: signed.signer.reason.into(),
+        opening: signed.opening.into(),
+        signature: signature.into(),
+    };
+    send(&signed.signer.common, "admin.beacon", serde_json::to_vec(&request)?).await
 }
 
 /// Whether a person has to say first that they mean it.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::commands::{check, init};
 use crate::daemons::{
-    Access, EngineSetup, hold_folder, start_engine, start_feed, start_persist, suitable,
+    Access, EngineSetup, Running, hold_folder, start_engine, start_feed, start_persist, suitable,
     until_asked,
 };
 use crate::failure::Failure;
@@ -125,17 +125,26 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     );
     // Whoever started it may not be reading.
     let _ = std::io::stdout().write_all(up.as_bytes());
-    // The engine ends first; what it granted is then still written. A follower
-    // that ended early is told by /readyz: the ledger goes on without it.
-    let mut ended = engine.await.map_err(|e| Failure::Wrong(e.to_string()))?;
-    catch_up(&shown, CATCH_UP).await;
-    stop_following.send_replace(true);
-    for follower in [persist, feed] {
-        let followed = follower.await.map_err(|e| Failure::Wrong(e.to_string()))?;
-        ended = ended.and(followed);
-    }
+    let ended = all_ended(engine, [persist, feed], &shown, &stop_following).await;
     if let Some(server) = server {
         server.stop().await?;
+    }
+    ended
+}
+
+/// The engine ends first; what it granted is then still written. A follower that ended
+/// early is told by `/readyz`: the ledger goes on without it.
+async fn all_ended(
+    engine: Running,
+    followers: [Running; 2],
+    shown: &HealthRegistry,
+    stop_following: &watch::Sender<bool>,
+) -> Result<(), Failure> {
+    let mut ended = engine.await?;
+    catch_up(shown, CATCH_UP).await;
+    stop_following.send_replace(true);
+    for follower in followers {
+        ended = ended.and(follower.await?);
     }
     ended
 }

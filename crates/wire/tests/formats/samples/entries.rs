@@ -79,6 +79,10 @@ fn returns() -> [ReturnRule; 3] {
 
 /// Three openings: each order and each return rule, options given and left out.
 fn openings() -> Vec<Entry> {
+    rules().into_iter().enumerate().map(opening).collect()
+}
+
+fn rules() -> [Rules; 3] {
     let [immediate, delayed, collected] = returns();
     let plain = Rules {
         order: Order::FirstCome,
@@ -113,50 +117,51 @@ fn openings() -> Vec<Entry> {
         bookable_until: BookableUntil::Before { ms: 64_800_000 },
         ..plain
     };
-    let record = |(ordinal, rules): (usize, Rules)| {
-        let session = |id: &str, restricted, explicit| Session {
-            id: id.into(),
-            label: format!("Session {id}"),
-            restricted,
-            explicit,
-        };
-        let slot = |office, session, date, quota, bookable_until| {
-            let (date, bookable_until) = (day(date), at(bookable_until));
-            Slot { office, session, date, quota, bookable_until }
-        };
-        // As the rules say it, in Jakarta.
-        let [first, second] = [
-            ["2026-11-29T17:00:00.000Z", "2026-11-30T17:00:00.000Z"],
-            ["2026-11-30T05:00:00.000Z", "2026-12-01T05:00:00.000Z"],
-            ["2026-11-28T23:00:00.000Z", "2026-11-29T23:00:00.000Z"],
-        ][ordinal];
-        Entry::Opening(Box::new(OpeningRecord {
-            ordinal: ordinal as u32,
-            id: format!("2026-W{}", 49 + ordinal),
-            timezone: "Asia/Jakarta".into(),
-            opens_at: at("2026-11-27T07:00:00.000Z"),
-            closes_at: at("2026-11-29T07:00:00.000Z"),
-            rules,
-            offices: vec![
-                Office {
-                    id: "batam-center".into(),
-                    name: "Kantor Imigrasi Kelas I Khusus TPI Batam".into(),
-                    sessions: vec![session("0800", false, false), session("priority", true, true)],
-                },
-                Office {
-                    id: "batam-harbourbay".into(),
-                    name: "ULP Harbour Bay, Batam".into(),
-                    sessions: vec![session("all", false, false)],
-                },
-            ],
-            slots: vec![
-                slot(0, 0, "2026-11-30", 100, first),
-                slot(0, 1, "2026-11-30", 50, first),
-                slot(1, 0, "2026-12-01", u16::MAX, second),
-            ],
-        }))
+    [plain, rounds, draw]
+}
+
+fn opening((ordinal, rules): (usize, Rules)) -> Entry {
+    let session = |id: &str, restricted, explicit| Session {
+        id: id.into(),
+        label: format!("Session {id}"),
+        restricted,
+        explicit,
     };
-    [plain, rounds, draw].into_iter().enumerate().map(record).collect()
+    let slot = |office, session, date, quota, bookable_until| {
+        let (date, bookable_until) = (day(date), at(bookable_until));
+        Slot { office, session, date, quota, bookable_until }
+    };
+    // As the rules say it, in Jakarta.
+    let [first, second] = [
+        ["2026-11-29T17:00:00.000Z", "2026-11-30T17:00:00.000Z"],
+        ["2026-11-30T05:00:00.000Z", "2026-12-01T05:00:00.000Z"],
+        ["2026-11-28T23:00:00.000Z", "2026-11-29T23:00:00.000Z"],
+    ][ordinal];
+    Entry::Opening(Box::new(OpeningRecord {
+        ordinal: ordinal as u32,
+        id: format!("2026-W{}", 49 + ordinal),
+        timezone: "Asia/Jakarta".into(),
+        opens_at: at("2026-11-27T07:00:00.000Z"),
+        closes_at: at("2026-11-29T07:00:00.000Z"),
+        rules,
+        offices: vec![
+            Office {
+                id: "batam-center".into(),
+                name: "Kantor Imigrasi Kelas I Khusus TPI Batam".into(),
+                sessions: vec![session("0800", false, false), session("priority", true, true)],
+            },
+            Office {
+                id: "batam-harbourbay".into(),
+                name: "ULP Harbour Bay, Batam".into(),
+                sessions: vec![session("all", false, false)],
+            },
+        ],
+        slots: vec![
+            slot(0, 0, "2026-11-30", 100, first),
+            slot(0, 1, "2026-11-30", 50, first),
+            slot(1, 0, "2026-12-01", u16::MAX, second),
+        ],
+    }))
 }
 
 fn grants() -> Vec<Entry> {
