@@ -22,6 +22,7 @@ mod health;
 mod key_file;
 mod logs;
 mod named;
+mod screen;
 mod start;
 
 use std::process::ExitCode;

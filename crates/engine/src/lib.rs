@@ -42,4 +42,5 @@ mod workers;
 pub use engine::{Engine, EngineError, Options, View};
 pub use high_water::{HighWater, HighWaterError};
 pub use metrics::{Metrics, foreign_messages};
+pub use snapshot::SNAPSHOT_AFTER;
 pub use standing::standing;

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A snapshot is written where so many blocks, each perhaps of thousands of
 /// bookings, came after the last one: at the
 /// end, and when it turns out that another engine serves.
-const SNAPSHOT_AFTER: u64 = 100;
+pub const SNAPSHOT_AFTER: u64 = 100;
 /// How long the last snapshot is waited for at the end.
 const LAST_SNAPSHOT: Duration = Duration::from_secs(30);
 

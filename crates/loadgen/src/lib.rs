@@ -3,20 +3,21 @@
 //!
 //! [`run`] learns what the engine offers, lays the scenario on it, sends what its
 //! people send and measures from what they see. Times of the scenario are µs from
-//! the opening second; `speed` of them pass in one.
+//! the opening second; `speed` of them pass in one. [`closed_loop`] measures how much an
+//! engine can do.
 //!
-//! What always holds: open loop, each request is sent when it is due, whatever the
+//! What always holds of [`run`]: open loop, each request is sent when it is due, whatever the
 //! others wait for, and latency counts from then; memory is bounded by who is on
 //! the way at once and by the places that are granted, not by who asks.
 //!
 //! Deliberately not here: the engine's own counters (what it says of itself proves
 //! nothing), and files but for the clients' log; the command writes those.
 
+pub mod closed_loop;
 mod engine_config;
 mod forgers;
 mod generator;
 mod live;
-pub mod load;
 pub mod report;
 mod stats;
 mod summary;
@@ -26,7 +27,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use generator::Generator;
@@ -47,6 +48,9 @@ pub use summary::{Ended, Figure, GroupRecord, Latency, RunSummary};
 
 /// Where scalpers find out what pays, quickly.
 const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
+
+/// After so long without a single answer an engine is dead.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -69,6 +73,40 @@ pub struct LoadTest {
     pub after_s: f64,
     /// Where what clients saw is written.
     pub log: Option<PathBuf>,
+    /// People who come evenly; none: as the scenario has it, most in the opening second.
+    pub steady: Option<Steady>,
+    /// After so long without a single answer the engine is taken for dead.
+    pub gone_after: Duration,
+}
+
+/// People who come at the same rate throughout.
+#[derive(Debug, Clone, Copy)]
+pub struct Steady {
+    /// Parties a second; half as many before the opening.
+    pub per_s: f64,
+    /// Share of those who soon ask once more, under another request id: one booking is
+    /// all that they may get.
+    pub asks_anew: f64,
+}
+
+impl LoadTest {
+    /// All of a scenario, as it is, at the opening that is open or comes next, for an
+    /// engine whose order is first-come.
+    pub fn new(domain: Namespace, scenario: Scenario, seed: u64) -> Self {
+        Self {
+            domain,
+            scenario,
+            scale: 1.0,
+            opening: None,
+            order: Order::FirstCome,
+            seed,
+            speed: 1.0,
+            after_s: 0.0,
+            log: None,
+            steady: None,
+            gone_after: GONE_AFTER,
+        }
+    }
 }
 
 /// Why there is no run.
@@ -154,6 +192,9 @@ fn can_be_sent(scenario: &Scenario) -> Result<(), LoadError> {
 /// What scalpers with a budget have: what gets most places at the opening under the
 /// order that they believe in.
 fn bought(mut scenario: Scenario, order: Order, seed: u64) -> Vec<Resources> {
+    if scenario.attackers.is_empty() {
+        return Vec::new();
+    }
     let arm = Arm::new(order, ReturnRule::Immediate);
     scenario.aftermath.lasts_s = 0.0;
     for attacker in &mut scenario.attackers {

@@ -524,17 +524,7 @@ mod tests {
     fn every_figure_is_in_the_document() {
         let scenario = shipped("calm").unwrap();
         let tally = RunStats::new(&scenario, 0, 1);
-        let rush = LoadTest {
-            domain: giliran_wire::subject::Namespace::default(),
-            scenario,
-            scale: 1.0,
-            opening: None,
-            order: Order::FirstCome,
-            seed: 1,
-            speed: 1.0,
-            after_s: 0.0,
-            log: None,
-        };
+        let rush = LoadTest::new(giliran_wire::subject::Namespace::default(), scenario, 1);
         let document = include_str!("../../../docs/surge.md");
         for Figure { name, .. } in figures(&rush, &tally, &[], None) {
             assert!(document.contains(&format!("`{name}`")), "{name}");

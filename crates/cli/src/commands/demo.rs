@@ -1,35 +1,46 @@
 //! `giliran demo`: the Friday opening on this machine, from the first request
 //! to the audit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, IsTerminal as _, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use giliran_audit::{self as audit, Facts, Sources};
 use giliran_config::Config;
-use giliran_loadgen::load::{self, Load, Progress};
-use giliran_nats::ledger;
+use giliran_fairness::scenario::shipped;
+use giliran_loadgen::{Ended, Latency, LiveStats, LoadTest, RunSummary, SharedStats, Steady};
+use giliran_nats::follower::overdue;
+use giliran_nats::ledger::Ledger;
 use giliran_nats::server::{self, Server, ServerOptions};
-use giliran_nats::{clock, connection};
+use giliran_nats::{Client, clock, connection};
 use giliran_persist::StoreUrl;
 use giliran_wire::answer::Reason;
-use giliran_wire::client_log;
+use giliran_wire::subject::Namespace;
+use giliran_wire::{ApplicantKey, client_log};
 use tokio::sync::watch;
 
 use crate::commands::{audit as verdict, init};
 use crate::daemons::{
-    Access, EngineSetup, start_engine, start_feed, start_persist, suitable, until_asked,
+    Access, EngineSetup, Running, start_engine, start_feed, start_persist, suitable, until_asked,
 };
 use crate::failure::Failure;
 use crate::health::{Health, HealthRegistry};
 use crate::key_file;
+use crate::screen::Screen;
 
+/// Whose people ask; its scalpers stay away.
+const SCENARIO: &str = "batam";
+/// Share of people who ask once more, under another request id.
+const ASKS_ANEW: f64 = 0.02;
 /// From the start of the load to the opening's second.
 const BEFORE_OPENING: Duration = Duration::from_secs(3);
+/// How often the picture is drawn.
+const DRAWN_EVERY: Duration = Duration::from_millis(500);
+/// How long whoever asked it to stop waits, at most.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// How long store and feed may take to catch up before the audit.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
@@ -60,7 +71,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let data = folder(args.data.as_deref())?;
-    let mut asked = until_asked();
+    let asked = until_asked();
     let binary = server::locate()?;
     println!("nats-server, syncing before every acknowledgement …");
     let server = Server::start(ServerOptions {
@@ -72,24 +83,17 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     })
     .await?;
     let (stop, stopped) = watch::channel(false);
-    let day = play(&args, &data, &server, stopped, asked.clone());
     let outcome = tokio::select! {
-        outcome = Box::pin(day) => outcome,
+        outcome = Box::pin(play(&args, &data, &server, stopped, asked.clone())) => outcome,
         // Whoever waits for something that does not come is not waited for.
-        () = long_after(&mut asked) => Err(Failure::Wrong("interrupted".to_owned())),
+        () = overdue(asked.clone(), STOPS_WITHIN) => {
+            Err(Failure::Wrong("interrupted".to_owned()))
+        }
     };
     stop.send_replace(true);
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.stop().await?;
     outcome
-}
-
-async fn long_after(asked: &mut watch::Receiver<bool>) {
-    // An error: nobody can ask any more.
-    if asked.wait_for(|asked| *asked).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    tokio::time::sleep(Duration::from_secs(5)).await;
 }
 
 fn folder(named: Option<&Path>) -> Result<PathBuf, Failure> {
@@ -114,86 +118,40 @@ async fn play(
     stopped: watch::Receiver<bool>,
     asked: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let url = server.url();
-    let client = Access::default().connect(&url, "giliran demo").await?;
-    suitable(&client, Some(&server.monitor_url())).await?;
-    let shown = HealthRegistry::new()?;
-    let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
-    let domain = config.domain.clone();
-    let key = key_file::make(&data.join(key_file::FILE))?;
-    let ledger = init::make(&client, &domain, &key, 1).await?;
-    let store = StoreUrl::Sqlite(data.join("bookings.sqlite"));
-    let setup = EngineSetup {
-        client: client.clone(),
-        config: config.clone(),
-        key: key.clone(),
-        data: data.to_owned(),
-        name: Some("demo".to_owned()),
-        workers: None,
-        trust_clock: None,
-        ledger: ledger.clone(),
-    };
-    let engine = start_engine(setup, &shown, stopped.clone())?;
-    let (broker, stored) = ((&client, &domain), store.clone());
-    let persist = start_persist(stored, None, broker, ledger.clone(), &shown, stopped.clone())?;
-    let feed = start_feed(client.clone(), domain.clone(), ledger.clone(), &shown, stopped.clone())?;
-    ready(&shown).await?;
-
+    let house = House::start(data, server, stopped).await?;
     // The opening's slots are on record before it opens.
-    let slots = on_record(&ledger).await?;
-    let places: Vec<_> = slots
-        .iter()
-        .filter(|slot| slot.3 != "priority" && slot.3 != "express")
-        .map(|slot| (slot.1.clone(), slot.2.clone(), slot.3.clone()))
-        .collect();
+    let slots = on_record(&house.ledger).await?;
     let quota: u64 = slots.iter().map(|slot| u64::from(slot.4)).sum();
     let people = if args.short { 8_000 } else { args.people };
     println!(
         "{quota} places in {} slots of {} offices; {people} people ask, {} a second; the opening \
          is in {} s",
         slots.len(),
-        slots.iter().map(|slot| &slot.1).collect::<std::collections::BTreeSet<_>>().len(),
+        slots.iter().map(|slot| &slot.1).collect::<BTreeSet<_>>().len(),
         args.rate,
         BEFORE_OPENING.as_secs()
     );
+    let mut scenario = shipped(SCENARIO)
+        .ok_or_else(|| Failure::Wrong(format!("scenario {SCENARIO} does not come with giliran")))?;
+    scenario.attackers.clear();
+    scenario.people.parties = people;
+    scenario.people.early_s = BEFORE_OPENING.as_secs_f64();
     let log_file = data.join("clients.jsonl");
-    let load = Load {
-        domain: domain.clone(),
-        people,
-        per_second: args.rate,
-        rush_after: BEFORE_OPENING,
-        places,
-        seed: args.seed,
-        window: 16_384,
-        patience: Duration::from_secs(5),
+    let load = LoadTest {
+        steady: Some(Steady { per_s: args.rate as f64, asks_anew: ASKS_ANEW }),
         log: Some(log_file.clone()),
+        ..LoadTest::new(house.domain.clone(), scenario, args.seed)
     };
-    let progress = Arc::new(Progress::default());
-    let clients = connection::connect(&url, "giliran demo clients", &Default::default()).await?;
-    let started = Instant::now();
-    let mut surge = tokio::spawn(load::run(clients, load, Arc::clone(&progress), asked.clone()));
-    let mut screen = Screen::new();
-    let mut every = tokio::time::interval(Duration::from_millis(500));
-    let sent = loop {
-        tokio::select! {
-            done = &mut surge => break done.map_err(|e| Failure::Wrong(e.to_string()))?,
-            _ = every.tick() => screen.draw(&shown, &progress, started.elapsed()),
-        }
-    };
-    sent?;
-    screen.draw(&shown, &progress, started.elapsed());
-    let took = started.elapsed();
-    if *asked.borrow() {
-        return Err(Failure::Wrong("interrupted; nothing is left running".to_owned()));
-    }
+    let clients = Access::default().connect(&server.url(), "giliran demo clients").await?;
+    let rush = Box::pin(rush(clients, load, &house.shown, asked)).await?;
     println!("store and feed catch up …");
-    caught_up(&shown, &ledger).await?;
+    caught_up(&house.shown, &house.ledger).await?;
     let log = client_log::read(BufReader::new(File::open(&log_file)?), "the log")?;
     let sources =
-        Sources { stores: vec![store.clone()], log: Some(log), key: Some(key), archive: None };
-    let context = connection::jetstream(&client, None);
-    let (facts, checks) = audit::run(&context, &domain, &ledger, sources).await?;
-    summary(&facts, &progress, took);
+        Sources { stores: vec![house.store], log: Some(log), key: Some(house.key), archive: None };
+    let context = connection::jetstream(&house.client, None);
+    let (facts, checks) = audit::run(&context, &house.domain, &house.ledger, sources).await?;
+    summary(&facts, &rush);
     println!("\nThe audit, from ledger, store, events and client log:");
     print!("{}", verdict::table(&facts, &checks));
     println!("\nWhat is left, in {}:", data.display());
@@ -205,7 +163,7 @@ async fn play(
     println!(
         "What to try next:\n  giliran up --dev          the same offices, open now, for your own client"
     );
-    for role in [engine, persist, feed] {
+    for role in house.roles {
         if role.is_finished() {
             role.await.map_err(|e| Failure::Wrong(e.to_string()))??;
         }
@@ -214,6 +172,106 @@ async fn play(
         0 => Ok(()),
         n => Err(Failure::Wrong(format!("{n} checks of the audit are broken"))),
     }
+}
+
+/// Ledger, engine, store and feed, all in this process.
+struct House {
+    client: Client,
+    domain: Namespace,
+    key: ApplicantKey,
+    ledger: Ledger,
+    store: StoreUrl,
+    shown: HealthRegistry,
+    roles: [Running; 3],
+}
+
+impl House {
+    /// With an opening that opens soon; ready.
+    async fn start(
+        data: &Path,
+        server: &Server,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Self, Failure> {
+        let client = Access::default().connect(&server.url(), "giliran demo").await?;
+        suitable(&client, Some(&server.monitor_url())).await?;
+        let shown = HealthRegistry::new()?;
+        let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
+        let domain = config.domain.clone();
+        let key = key_file::make(&data.join(key_file::FILE))?;
+        let ledger = init::make(&client, &domain, &key, 1).await?;
+        let setup = EngineSetup {
+            client: client.clone(),
+            config,
+            key: key.clone(),
+            data: data.to_owned(),
+            name: Some("demo".to_owned()),
+            workers: None,
+            trust_clock: None,
+            ledger: ledger.clone(),
+        };
+        let store = StoreUrl::Sqlite(data.join("bookings.sqlite"));
+        let (broker, followed) = ((&client, &domain), ledger.clone());
+        let roles = [
+            start_engine(setup, &shown, stopped.clone())?,
+            start_persist(store.clone(), None, broker, followed, &shown, stopped.clone())?,
+            start_feed(client.clone(), domain.clone(), ledger.clone(), &shown, stopped)?,
+        ];
+        ready(&shown).await?;
+        Ok(Self { client, domain, key, ledger, store, shown, roles })
+    }
+}
+
+/// Everybody asks; shows how it goes.
+async fn rush(
+    clients: Client,
+    load: LoadTest,
+    shown: &HealthRegistry,
+    asked: watch::Receiver<bool>,
+) -> Result<RunSummary, Failure> {
+    let live = Arc::new(SharedStats::default());
+    let started = Instant::now();
+    let running = giliran_loadgen::run(clients, load, Arc::clone(&live), asked);
+    let mut running = tokio::spawn(running);
+    let mut screen = Screen::of_pictures();
+    let mut every = tokio::time::interval(DRAWN_EVERY);
+    let picture = || {
+        let view = line(&live.view(), started.elapsed());
+        [free_table(&free_places(shown)), view].join("\n")
+    };
+    let done = loop {
+        tokio::select! {
+            done = &mut running => break done?,
+            _ = every.tick() => screen.draw(picture, || line(&live.view(), started.elapsed())),
+        }
+    };
+    screen.end(picture, || line(&live.view(), started.elapsed()));
+    let rush = done?;
+    match (rush.ended, &rush.log_failed) {
+        (Ended::Complete, None) => Ok(rush),
+        (Ended::Complete, Some(why)) => Err(Failure::Wrong(format!("clients.jsonl: {why}"))),
+        (Ended::Interrupted { .. }, _) => {
+            Err(Failure::Wrong("interrupted; nothing is left running".to_owned()))
+        }
+        (Ended::EngineGone { at_s }, _) => {
+            Err(Failure::Wrong(format!("the engine stopped answering at second {at_s:.0}")))
+        }
+    }
+}
+
+fn line(view: &LiveStats, since: Duration) -> String {
+    let refused: u64 = view.refused.iter().sum();
+    let (early, late) = (view.of(Reason::NotOpen), view.of(Reason::SoldOut));
+    let other = refused - early - late;
+    format!(
+        "{:>5.1} s  sent {:>7}  granted {:>6}  not open yet {early:>6}  sold out {late:>7}  other \
+         {other:>6}  grants p50 {:.1} ms p99 {:.1} ms  refusals p99 {:.1} ms",
+        since.as_secs_f64(),
+        view.sent,
+        view.granted,
+        view.grants_ms[0],
+        view.grants_ms[1],
+        view.refusals_ms[1],
+    )
 }
 
 async fn ready(shown: &HealthRegistry) -> Result<(), Failure> {
@@ -233,7 +291,7 @@ async fn ready(shown: &HealthRegistry) -> Result<(), Failure> {
 
 type SlotShown = (String, String, String, String, u16, u32);
 
-async fn on_record(ledger: &ledger::Ledger) -> Result<Vec<SlotShown>, Failure> {
+async fn on_record(ledger: &Ledger) -> Result<Vec<SlotShown>, Failure> {
     for _ in 0..100 {
         let slots = Box::pin(audit::Facts::of(ledger, None)).await?.slots();
         if !slots.is_empty() {
@@ -244,7 +302,7 @@ async fn on_record(ledger: &ledger::Ledger) -> Result<Vec<SlotShown>, Failure> {
     Err(Failure::Wrong("the opening did not get on record".to_owned()))
 }
 
-async fn caught_up(shown: &HealthRegistry, ledger: &ledger::Ledger) -> Result<(), Failure> {
+async fn caught_up(shown: &HealthRegistry, ledger: &Ledger) -> Result<(), Failure> {
     let (_, tail) = ledger.tail().await?;
     let behind = |part: &Health| part.details["seq"].as_u64().is_some_and(|seq| seq < tail);
     let all = async {
@@ -257,52 +315,6 @@ async fn caught_up(shown: &HealthRegistry, ledger: &ledger::Ledger) -> Result<()
     tokio::time::timeout(CATCH_UP, all)
         .await
         .map_err(|_| Failure::Wrong("store or feed did not catch up within a minute".to_owned()))
-}
-
-/// The live table.
-struct Screen {
-    lines: usize,
-    live: bool,
-    last: Option<Instant>,
-}
-
-impl Screen {
-    fn new() -> Self {
-        Self { lines: 0, live: std::io::stdout().is_terminal(), last: None }
-    }
-
-    /// Draws over the last picture; where no terminal is, a line every two
-    /// seconds.
-    fn draw(&mut self, shown: &HealthRegistry, progress: &Progress, since: Duration) {
-        let ((p50, _), (p99, r99)) = (progress.latency_ms(0.5), progress.latency_ms(0.99));
-        let line = format!(
-            "{:>5.1} s  sent {:>7}  granted {:>6}  not open yet {:>6}  sold out {:>7}  other {:>6}  \
-             grants p50 {p50:.1} ms p99 {p99:.1} ms  refusals p99 {r99:.1} ms",
-            since.as_secs_f64(),
-            progress.sent.load(Ordering::Relaxed),
-            progress.granted.load(Ordering::Relaxed),
-            progress.of(Reason::NotOpen),
-            progress.of(Reason::SoldOut),
-            progress.rejections() - progress.of(Reason::NotOpen) - progress.of(Reason::SoldOut),
-        );
-        let mut out = std::io::stdout().lock();
-        if !self.live {
-            if self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(2)) {
-                self.last = Some(Instant::now());
-                let _ = writeln!(out, "{line}");
-            }
-            return;
-        }
-        let mut picture = free_table(&free_places(shown));
-        picture.push(line);
-        if self.lines > 0 {
-            let _ = write!(out, "\x1b[{}A\x1b[J", self.lines);
-        }
-        for line in &picture {
-            let _ = writeln!(out, "{line}");
-        }
-        self.lines = picture.len();
-    }
 }
 
 /// Free places by office and date, from the metrics.
@@ -324,25 +336,19 @@ fn free_places(shown: &HealthRegistry) -> BTreeMap<String, BTreeMap<String, i64>
     free
 }
 
-fn free_table(free: &BTreeMap<String, BTreeMap<String, i64>>) -> Vec<String> {
-    let dates: std::collections::BTreeSet<&String> =
-        free.values().flat_map(BTreeMap::keys).collect();
-    let mut lines = vec![format!(
-        "{:<20}{}",
-        "free places",
-        dates.iter().map(|date| format!("{date:>12}")).collect::<String>()
-    )];
+fn free_table(free: &BTreeMap<String, BTreeMap<String, i64>>) -> String {
+    let dates: BTreeSet<&String> = free.values().flat_map(BTreeMap::keys).collect();
+    let head: String = dates.iter().map(|date| format!("{date:>12}")).collect();
+    let mut lines = vec![format!("{:<20}{head}", "free places")];
     for (office, days) in free {
-        let days: String = dates
-            .iter()
-            .map(|date| format!("{:>12}", days.get(*date).copied().unwrap_or_default()))
-            .collect();
+        let places = |date: &&String| days.get(*date).copied().unwrap_or_default();
+        let days: String = dates.iter().map(|date| format!("{:>12}", places(date))).collect();
         lines.push(format!("{office:<20}{days}"));
     }
-    lines
+    lines.join("\n")
 }
 
-fn summary(facts: &Facts, progress: &Progress, took: Duration) {
+fn summary(facts: &Facts, rush: &RunSummary) {
     let mut days: BTreeMap<(String, String), (u32, u32)> = BTreeMap::new();
     for (_, office, date, _, quota, taken) in facts.slots() {
         let day = days.entry((office, date)).or_default();
@@ -353,28 +359,24 @@ fn summary(facts: &Facts, progress: &Progress, took: Duration) {
     for ((office, date), (taken, quota)) in days {
         println!("{office:<20} {date:<12} {taken:>8} {quota:>8}");
     }
-    let sent = progress.sent.load(Ordering::Relaxed);
     println!(
-        "\n{sent} requests in {:.1} s ({:.0} a second): {} grants answered, {} refusals, {} \
-         without answer in time; the generator was at most {:.1} ms late",
-        took.as_secs_f64(),
-        sent as f64 / took.as_secs_f64(),
-        progress.granted.load(Ordering::Relaxed),
-        progress.rejections(),
-        progress.unanswered.load(Ordering::Relaxed),
-        progress.lag_us.load(Ordering::Relaxed) as f64 / 1e3
+        "\n{} requests in {:.1} s ({:.0} a second): {} grants answered, {} refusals, {} without \
+         answer in time; the generator was at most {:.1} ms late",
+        rush.requests,
+        rush.took_s,
+        rush.requests as f64 / rush.took_s,
+        rush.grants.count,
+        rush.refusals.count,
+        rush.unheard + rush.unanswered,
+        rush.lag.max
     );
-    for reason in Reason::ALL {
-        if progress.of(*reason) > 0 {
-            println!("  {:<16} {:>8}", reason.name(), progress.of(*reason));
-        }
+    for (reason, count) in &rush.rejected {
+        println!("  {reason:<16} {count:>8}");
     }
     println!("latency, ms      {:>8} {:>8} {:>8} {:>8}", "p50", "p90", "p99", "p99.9");
-    for (name, granted) in [("grants", true), ("refusals", false)] {
-        let at = |quantile| {
-            let (grants, refusals) = progress.latency_ms(quantile);
-            format!("{:>8.2}", if granted { grants } else { refusals })
-        };
-        println!("  {name:<14} {} {} {} {}", at(0.5), at(0.9), at(0.99), at(0.999));
+    for (name, Latency { p50, p90, p99, p999, .. }) in
+        [("grants", &rush.grants), ("refusals", &rush.refusals)]
+    {
+        println!("  {name:<14} {p50:>8.2} {p90:>8.2} {p99:>8.2} {p999:>8.2}");
     }
 }

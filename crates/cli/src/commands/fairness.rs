@@ -1,6 +1,5 @@
 //! `giliran fairness`: the same people under every order of allocation.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +17,7 @@ use crate::args::order;
 use crate::commands::history::{self, Outputs, Source};
 use crate::daemons::until_asked;
 use crate::failure::Failure;
+use crate::screen::Screen;
 
 /// Shorter than this, nothing is said of how far it is.
 const QUIET: Duration = Duration::from_secs(2);
@@ -199,6 +199,25 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if args.check {
         return checked(args.seed, threads).await;
     }
+    let plans = plans(&args, threads)?;
+    // A long comparison is not run for a report that cannot be written.
+    outputs.can_be_written()?;
+    let started = Instant::now();
+    let mut comparisons = Vec::new();
+    for (value, plan) in plans {
+        comparisons.push((value, carried_out(plan).await?));
+    }
+    let report = Report { swept: args.sweep.as_ref().map(|s| s.parameter.clone()), comparisons };
+    outln!("{}", report::table(&report));
+    written(&args, &report)?;
+    let requests: u64 = report.comparisons.iter().map(|(_, done)| done.requests).sum();
+    let took = started.elapsed().as_secs_f64();
+    outln!("{requests} requests decided in {took:.1} s on {threads} threads");
+    Ok(())
+}
+
+/// What is to be run: one plan, or one for each value of a sweep.
+fn plans(args: &Args, threads: usize) -> Result<Vec<(String, Plan)>, Failure> {
     let scenario = scenario(&args.scenario)?;
     let orders = if args.orders.is_empty() { usual(&scenario) } else { args.orders.clone() };
     let arms = orders.iter().flat_map(|(order, beacon)| {
@@ -214,28 +233,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         threads,
         pilot_parties: PILOT_PARTIES,
     };
-    let plans = match &args.sweep {
-        None => vec![(String::new(), plan)],
+    match &args.sweep {
+        None => Ok(vec![(String::new(), plan)]),
         Some(Swept { parameter, values }) => values
             .iter()
             .map(|value| Ok((value.to_string(), sweep::at(&plan, parameter, *value)?)))
             .collect::<Result<_, String>>()
-            .map_err(|e| Failure::Usage(format!("--sweep {e}")))?,
-    };
-    // A long comparison is not run for a report that cannot be written.
-    outputs.can_be_written()?;
-    let started = Instant::now();
-    let mut comparisons = Vec::new();
-    for (value, plan) in plans {
-        comparisons.push((value, carried_out(plan).await?));
+            .map_err(|e| Failure::Usage(format!("--sweep {e}"))),
     }
-    let report = Report { swept: args.sweep.as_ref().map(|s| s.parameter.clone()), comparisons };
-    outln!("{}", report::table(&report));
-    written(&args, &report)?;
-    let requests: u64 = report.comparisons.iter().map(|(_, done)| done.requests).sum();
-    let took = started.elapsed().as_secs_f64();
-    outln!("{requests} requests decided in {took:.1} s on {threads} threads");
-    Ok(())
 }
 
 fn written(args: &Args, report: &Report) -> Result<(), Failure> {
@@ -330,12 +335,17 @@ async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
         tokio::task::spawn_blocking(move || compare(&plan, &progress))
     };
     tokio::pin!(work);
-    let mut screen = Screen::new();
+    let (mut screen, started) = (Screen::of_a_bar(), Instant::now());
     let mut every = tokio::time::interval(Duration::from_millis(200));
     let done = loop {
         tokio::select! {
             done = &mut work => break done?,
-            _ = every.tick() => screen.draw(&progress),
+            _ = every.tick() => if started.elapsed() >= QUIET {
+                let (done, all, line) = how_far(&progress);
+                screen.set_progress(done, all);
+                let after_s = started.elapsed().as_secs_f64();
+                screen.draw(|| line.clone(), || format!("{after_s:>5.1} s  {line}"));
+            },
             // An error: nobody can ask any more.
             Ok(_) = asked.wait_for(|asked| *asked) => {
                 progress.stop.store(true, Ordering::Relaxed);
@@ -344,7 +354,7 @@ async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
             }
         }
     };
-    screen.end();
+    screen.clear();
     done.ok_or_else(|| Failure::Wrong("interrupted".to_owned()))
 }
 
@@ -363,49 +373,6 @@ fn how_far(progress: &Progress) -> (usize, usize, String) {
         return (tried, tries, line);
     }
     (done, all, format!("{done} of {all} runs, {requests:.1} M requests"))
-}
-
-/// How far it is: a bar on a terminal, else a line every two seconds.
-struct Screen {
-    started: Instant,
-    last: Instant,
-    bar: Option<indicatif::ProgressBar>,
-}
-
-impl Screen {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { started: now, last: now, bar: None }
-    }
-
-    fn draw(&mut self, progress: &Progress) {
-        if self.started.elapsed() < QUIET {
-            return;
-        }
-        let (done, all, line) = how_far(progress);
-        if std::io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| {
-                let style = indicatif::ProgressStyle::with_template("{bar:30} {msg}, {elapsed}");
-                let bar = indicatif::ProgressBar::new(all as u64);
-                match style {
-                    Ok(style) => bar.with_style(style),
-                    Err(_) => bar,
-                }
-            });
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            bar.set_message(line);
-        } else if self.last.elapsed() >= QUIET {
-            self.last = Instant::now();
-            eprintln!("{:>5.1} s  {line}", self.started.elapsed().as_secs_f64());
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 #[cfg(test)]

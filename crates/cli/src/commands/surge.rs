@@ -1,12 +1,12 @@
 //! `giliran surge`: a scenario's people and scalpers against a running engine.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use giliran_loadgen::{Ended, LiveStats, LoadError, LoadTest, RunSummary, SharedStats, report};
 use giliran_nats::clock;
+use giliran_nats::follower::overdue;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Namespace;
@@ -16,11 +16,12 @@ use crate::commands::fairness::scenario;
 use crate::commands::history::{self, Outputs, can_be_written};
 use crate::daemons::{Nats, domain, until_asked};
 use crate::failure::Failure;
+use crate::screen::Screen;
 
-/// Where no terminal is, a line comes so often.
-const LINE_EVERY: Duration = Duration::from_secs(2);
 /// How often a terminal's picture is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(250);
+/// Whoever asked it to stop is not kept waiting for longer.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -120,30 +121,28 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if let Some(file) = &args.log {
         can_be_written("--log", file)?;
     }
-    let mut asked = until_asked();
+    let asked = until_asked();
     let client = args.nats.connect("giliran surge").await?;
     let rush = LoadTest {
-        domain,
-        scenario,
         scale: args.scale,
         opening: args.opening.clone(),
         order: args.order,
-        seed: args.seed,
         speed: args.speed,
         after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
+        ..LoadTest::new(domain, scenario, args.seed)
     };
     let live = Arc::new(SharedStats::default());
     // Beside its connection: what wakes one of them is the other.
     let mut surge =
         tokio::spawn(giliran_loadgen::run(client, rush, Arc::clone(&live), asked.clone()));
-    let mut screen = Screen::new();
+    let (mut screen, mut waiting) = (Screen::of_pictures(), false);
     let mut every = tokio::time::interval(DRAWN_EVERY);
     let record = loop {
         tokio::select! {
             done = &mut surge => break done?,
-            _ = every.tick() => screen.draw(&live.view()),
-            () = long_after(&mut asked) => {
+            _ = every.tick() => draw(&mut screen, &live.view(), &mut waiting),
+            () = overdue(asked.clone(), STOPS_WITHIN) => {
                 return Err(Failure::Wrong("interrupted".to_owned()));
             }
         }
@@ -152,19 +151,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         LoadError::Misfit(_) => Failure::Usage(error.to_string()),
         _ => Failure::Wrong(error.to_string()),
     })?;
-    screen.end(&live.view());
+    let view = live.view();
+    if view.places > 0 && view.begins_in_s <= 1.0 {
+        screen.end(|| picture(&view), || line(&view));
+    }
+    outln!();
     outln!("{}", report::summary(&record).trim_end());
     written(&args, &record)?;
     judged(record.ended, record.void.as_deref(), record.log_failed.as_deref())
-}
-
-/// Whoever asked it to stop is not kept waiting.
-async fn long_after(asked: &mut tokio::sync::watch::Receiver<bool>) {
-    // An error: nobody can ask any more.
-    if asked.wait_for(|asked| *asked).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
 fn judged(ended: Ended, void: Option<&str>, log_failed: Option<&str>) -> Result<(), Failure> {
@@ -216,54 +210,19 @@ fn written(args: &Args, record: &RunSummary) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The picture while it runs.
-struct Screen {
-    live: bool,
-    lines: usize,
-    last: Option<Instant>,
-    waiting: bool,
-}
-
-impl Screen {
-    fn new() -> Self {
-        let live = std::io::stdout().is_terminal();
-        Self { live, lines: 0, last: None, waiting: false }
+/// Shows how it stands.
+fn draw(screen: &mut Screen, view: &LiveStats, waiting: &mut bool) {
+    if view.places == 0 {
+        // Nothing is known yet.
+        return;
     }
-
-    /// Draws over the last picture; where no terminal is, a line every two seconds.
-    fn draw(&mut self, view: &LiveStats) {
-        if view.places == 0 {
-            // Nothing is known yet.
-            return;
+    if view.begins_in_s > 1.0 && !screen.is_terminal() {
+        if !std::mem::replace(waiting, true) {
+            screen.say(&format!("begins in {:.0} s, before the opening", view.begins_in_s));
         }
-        let mut out = std::io::stdout().lock();
-        if self.live {
-            if self.lines > 0 {
-                let _ = write!(out, "\x1b[{}A\x1b[J", self.lines);
-            }
-            let picture = picture(view);
-            for line in &picture {
-                let _ = writeln!(out, "{line}");
-            }
-            self.lines = picture.len();
-        } else if view.begins_in_s > 1.0 {
-            if !std::mem::replace(&mut self.waiting, true) {
-                let _ = writeln!(out, "begins in {:.0} s, before the opening", view.begins_in_s);
-            }
-        } else if self.last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
-            self.last = Some(Instant::now());
-            let _ = writeln!(out, "{}", line(view));
-        }
+        return;
     }
-
-    /// What stays of it.
-    fn end(&mut self, view: &LiveStats) {
-        self.last = None;
-        if view.t_s != 0.0 {
-            self.draw(view);
-        }
-        let _ = writeln!(std::io::stdout());
-    }
+    screen.draw(|| picture(view), || line(view));
 }
 
 fn line(view: &LiveStats) -> String {
@@ -284,7 +243,7 @@ fn line(view: &LiveStats) -> String {
     )
 }
 
-fn picture(view: &LiveStats) -> Vec<String> {
+fn picture(view: &LiveStats) -> String {
     let when = if view.begins_in_s > 0.0 {
         format!("begins in {:.0} s", view.begins_in_s)
     } else {
@@ -315,7 +274,7 @@ fn picture(view: &LiveStats) -> Vec<String> {
          late (p99)",
         view.grants_ms[0], view.grants_ms[1], view.refusals_ms[0], view.refusals_ms[1], view.late_ms
     ));
-    lines
+    lines.join("\n")
 }
 
 /// Rates as a row of bars, the highest full.

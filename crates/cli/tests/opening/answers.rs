@@ -74,6 +74,43 @@ async fn bad_input_is_told_what_and_where() {
     let engine = rig.serve("a");
     rig.open().await;
     let choice = json!({ "office": "alpha" });
+    for (payload, reason, detail) in &bad_requests(&choice) {
+        let answer = rig.ask("book", payload.clone()).await.expect("an answer");
+        assert_eq!(answer["reason"], *reason, "{payload}: {answer}");
+        let told = answer["detail"].as_str().unwrap_or_default();
+        assert!(told.contains(detail), "{payload}: {answer}");
+        assert!(*reason != "malformed" || !told.is_empty(), "{payload}: {answer}");
+    }
+    let batch: Vec<Value> = (0..1_025).map(|n| ask(n, &json!([choice]))).collect();
+    let answer = rig.ask("book", json!(batch).to_string()).await.unwrap();
+    assert!(answer["detail"].as_str().unwrap().contains("1025"), "{answer}");
+    let answer = rig.ask("book", b"{\"request_id\":\"\xff\"}".to_vec()).await.unwrap();
+    assert_eq!(answer["reason"], "malformed");
+    // One bad request does not spoil its batch.
+    let mixed = json!([ask(90, &json!([choice])), { "request_id": "bad" }]);
+    let answer = rig.ask("book", mixed.to_string()).await.unwrap();
+    assert_eq!(answer[0]["outcome"], "granted", "{answer}");
+    assert_eq!(answer[1]["reason"], "malformed", "{answer}");
+
+    malformed_bytes(&rig).await;
+    // Nobody to answer, or somewhere that is no inbox: dropped, and nothing granted.
+    let payload = ask(92, &json!([choice])).to_string();
+    let mut outside = rig.client.subscribe("elsewhere").await.unwrap();
+    let subject = rig.domain.request("book");
+    rig.client.publish(subject.clone(), payload.clone().into()).await.unwrap();
+    rig.client.publish_with_reply(subject, "elsewhere", payload.into()).await.unwrap();
+    rig.client.flush().await.unwrap();
+    let nothing = tokio::time::timeout(Duration::from_millis(500), outside.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    let found = rig.ask("find", r#"{"applicant":"p92","opening":"w"}"#).await.unwrap();
+    assert_eq!(found["reason"], "not_found");
+    assert!(!engine.said().contains("panicked"), "{}", engine.said());
+    let facts = rig.audit(&[]).await;
+    assert_eq!(facts.bookings(), 1, "only the good one of the mixed batch");
+}
+
+/// Requests for `choice` with something wrong in each, its reason and where it is.
+fn bad_requests(choice: &Value) -> Vec<(String, &'static str, &'static str)> {
     let with = |field: &str, value: Value| {
         let mut request = ask(1, &json!([choice]));
         request[field] = value;
@@ -81,7 +118,7 @@ async fn bad_input_is_told_what_and_where() {
     };
     let many = |n: usize| vec![choice.clone(); n];
     let people = |n: usize| (0..n).map(|i| format!("x{i}")).collect::<Vec<_>>();
-    let cases: Vec<(String, &str, &str)> = vec![
+    vec![
         ("{".to_owned(), "malformed", ""),
         ("hello".to_owned(), "malformed", ""),
         (with("chioces", json!(1)), "malformed", "chioces"),
@@ -114,26 +151,11 @@ async fn bad_input_is_told_what_and_where() {
             "choices[0].date",
         ),
         (with("expires_at", json!("2020-01-01T00:00:00Z")), "expired", ""),
-    ];
-    for (payload, reason, detail) in &cases {
-        let answer = rig.ask("book", payload.clone()).await.expect("an answer");
-        assert_eq!(answer["reason"], *reason, "{payload}: {answer}");
-        let told = answer["detail"].as_str().unwrap_or_default();
-        assert!(told.contains(detail), "{payload}: {answer}");
-        assert!(*reason != "malformed" || !told.is_empty(), "{payload}: {answer}");
-    }
-    let batch: Vec<Value> = (0..1_025).map(|n| ask(n, &json!([choice]))).collect();
-    let answer = rig.ask("book", json!(batch).to_string()).await.unwrap();
-    assert!(answer["detail"].as_str().unwrap().contains("1025"), "{answer}");
-    let answer = rig.ask("book", b"{\"request_id\":\"\xff\"}".to_vec()).await.unwrap();
-    assert_eq!(answer["reason"], "malformed");
-    // One bad request does not spoil its batch.
-    let mixed = json!([ask(90, &json!([choice])), { "request_id": "bad" }]);
-    let answer = rig.ask("book", mixed.to_string()).await.unwrap();
-    assert_eq!(answer[0]["outcome"], "granted", "{answer}");
-    assert_eq!(answer[1]["reason"], "malformed", "{answer}");
+    ]
+}
 
-    // Binary: trailing bytes, and a length that promises the world.
+/// Binary: trailing bytes, and a length that promises the world.
+async fn malformed_bytes(rig: &Rig) {
     let good = write_binary(&[book(91)]);
     let trailing = [&good[..], b"x"].concat();
     let bomb = [&[1_u8][..], &[0xff; 8]].concat();
@@ -150,20 +172,6 @@ async fn bad_input_is_told_what_and_where() {
         };
         assert_eq!(rejection.reason.name(), "malformed", "{payload:?}");
     }
-    // Nobody to answer, or somewhere that is no inbox: dropped, and nothing granted.
-    let payload = ask(92, &json!([choice])).to_string();
-    let mut outside = rig.client.subscribe("elsewhere").await.unwrap();
-    let subject = rig.domain.request("book");
-    rig.client.publish(subject.clone(), payload.clone().into()).await.unwrap();
-    rig.client.publish_with_reply(subject, "elsewhere", payload.into()).await.unwrap();
-    rig.client.flush().await.unwrap();
-    let nothing = tokio::time::timeout(Duration::from_millis(500), outside.next()).await;
-    assert!(nothing.is_err(), "{nothing:?}");
-    let found = rig.ask("find", r#"{"applicant":"p92","opening":"w"}"#).await.unwrap();
-    assert_eq!(found["reason"], "not_found");
-    assert!(!engine.said().contains("panicked"), "{}", engine.said());
-    let facts = rig.audit(&[]).await;
-    assert_eq!(facts.bookings(), 1, "only the good one of the mixed batch");
 }
 
 fn book(n: u64) -> Book<'static> {

@@ -77,6 +77,59 @@ impl Rig {
         let line = told.lines().find_map(|line| line.strip_prefix(what));
         line.unwrap_or_else(|| panic!("no {what} in {told}")).trim().to_owned()
     }
+
+    /// Whoever hands in another value is told so, and nothing is recorded.
+    fn hand_in_wrongly(&self, drand: &SecretKey, round: &Round) {
+        for (wrong, exit, words) in [
+            // Another network's, another round's, one with a digit changed, none.
+            (signature(&network(8), round.number), 1, "not that of the round that was named"),
+            (signature(drand, round.number - 1), 1, "not that of the round that was named"),
+            (signature(drand, round.number + 1), 1, "not that of the round that was named"),
+            (format!("00{}", &signature(drand, round.number)[2..]), 1, "not that of the round"),
+            (String::new(), 1, "signature"),
+            ("no digits".to_owned(), 1, "signature"),
+        ] {
+            let (code, said) = self.hand_in(&json!({ "signature": wrong }));
+            assert!(code == exit && said.contains(words), "{wrong}: {code} {said}");
+        }
+        let (code, said) = self.hand_in(&json!({ "round": round.number }));
+        assert!(code == 2 && said.contains("no `signature` in it"), "{said}");
+    }
+
+    /// That a draw waits is said in every place that operators look at.
+    async fn operators_are_told(&self, successor: &Role, round: &Round, sqlite: &str) {
+        self.until(|| metric(successor, "giliran_draws_awaiting_beacon") == Some(1)).await;
+        let said = successor.said();
+        let line = said.lines().find(|line| line.contains("a draw waits for its public value"));
+        let named = line.is_some_and(|line| {
+            line.contains(&round.number.to_string()) && line.contains("not published yet")
+        });
+        assert!(named, "{said}");
+        assert!(self.told_of_draw("stage").starts_with("waits for the public value"));
+        let (code, told, said) = self.run(&["audit", "--store", sqlite]);
+        assert!(code == 0 && told.contains("the draw of w is over: it waits for"), "{told}{said}");
+        let (code, _, said) =
+            self.run(&["draw", "export", "--opening", "w", text(&self.path("early.json"))]);
+        assert!(code == 1 && said.contains("not drawn (yet)"), "{said}");
+    }
+
+    /// Both verifiers find `own` entry in the draw, and trust nobody but the network.
+    fn anybody_can_check(&self, drand: &SecretKey, round: &Round, own: &[&str]) {
+        let file = self.path("draw.json");
+        let (code, _, said) = self.run(&["draw", "export", "--opening", "w", text(&file)]);
+        assert_eq!(code, 0, "{said}");
+        for verifier in [verify, python] {
+            let (code, shown) = verifier(&file, own);
+            assert!(code == Some(0) && shown.contains("in the draw"), "{shown}");
+            assert!(!shown.contains("must be trusted"), "{shown}");
+        }
+        // The value of another round, signed by the network itself.
+        let mut draw: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        draw["beacon"]["value"] = json!(signature(drand, round.number + 1));
+        std::fs::write(&file, draw.to_string()).unwrap();
+        let (code, shown) = verify(&file, &[]);
+        assert!(code == Some(1) && shown.contains("not the named round's signature"), "{shown}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,20 +163,7 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     let (code, said) = rig.hand_in(&right);
     assert!(code == 1 && said.contains("does not wait for a public value now"), "{said}");
     rig.until_closed().await;
-    for (wrong, exit, words) in [
-        // Another network's, another round's, one with a digit changed, none.
-        (signature(&network(8), round.number), 1, "not that of the round that was named"),
-        (signature(&drand, round.number - 1), 1, "not that of the round that was named"),
-        (signature(&drand, round.number + 1), 1, "not that of the round that was named"),
-        (format!("00{}", &signature(&drand, round.number)[2..]), 1, "not that of the round"),
-        (String::new(), 1, "signature"),
-        ("no digits".to_owned(), 1, "signature"),
-    ] {
-        let (code, said) = rig.hand_in(&json!({ "signature": wrong }));
-        assert!(code == exit && said.contains(words), "{wrong}: {code} {said}");
-    }
-    let (code, said) = rig.hand_in(&json!({ "round": round.number }));
-    assert!(code == 2 && said.contains("no `signature` in it"), "{said}");
+    rig.hand_in_wrongly(&drand, &round);
 
     // Whoever comes into office waits for the same one.
     let root = rig.told_of_draw("root");
@@ -134,20 +174,7 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     assert_eq!(rig.waited("lookup", &ask).await["outcome"], "entered");
     assert_eq!(rig.told_of_draw("public value"), name);
     assert_eq!(rig.told_of_draw("root"), root);
-    // The operator is told, in every place that is looked at.
-    rig.until(|| metric(&successor, "giliran_draws_awaiting_beacon") == Some(1)).await;
-    let said = successor.said();
-    let line = said.lines().find(|line| line.contains("a draw waits for its public value"));
-    let named = line.is_some_and(|line| {
-        line.contains(&round.number.to_string()) && line.contains("not published yet")
-    });
-    assert!(named, "{said}");
-    assert!(rig.told_of_draw("stage").starts_with("waits for the public value"));
-    let (code, told, said) = rig.run(&["audit", "--store", &sqlite]);
-    assert!(code == 0 && told.contains("the draw of w is over: it waits for"), "{told}{said}");
-    let (code, _, said) =
-        rig.run(&["draw", "export", "--opening", "w", text(&rig.path("early.json"))]);
-    assert!(code == 1 && said.contains("not drawn (yet)"), "{said}");
+    rig.operators_are_told(&successor, &round, &sqlite).await;
     let other = json!({ "signature": signature(&drand, round.number + 1) });
     let (code, said) = rig.hand_in(&other);
     assert!(code == 1 && said.contains("not that of the round"), "{said}");
@@ -166,21 +193,10 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     let (code, said) = rig.hand_in(&right);
     assert!(code == 1 && said.contains("does not wait"), "a second time: {said}");
     rig.audit(&[&sqlite]).await;
-
-    let file = rig.path("draw.json");
-    let (code, _, said) = rig.run(&["draw", "export", "--opening", "w", text(&file)]);
-    assert_eq!(code, 0, "{said}");
-    let own = ["--root", &root, "--receipt", won[0], "--request-id"];
     let request = format!("r{}", receipts.iter().position(|(entry, _)| entry == won[0]).unwrap());
-    for verifier in [verify, python] {
-        let (code, shown) = verifier(&file, &[&own[..], &[&request]].concat());
-        assert!(code == Some(0) && shown.contains("in the draw"), "{shown}");
-        assert!(!shown.contains("must be trusted"), "{shown}");
-    }
-    // The value of another round, signed by the network itself.
-    let mut draw: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    draw["beacon"]["value"] = json!(signature(&drand, round.number + 1));
-    std::fs::write(&file, draw.to_string()).unwrap();
-    let (code, shown) = verify(&file, &[]);
-    assert!(code == Some(1) && shown.contains("not the named round's signature"), "{shown}");
+    rig.anybody_can_check(
+        &drand,
+        &round,
+        &["--root", &root, "--receipt", won[0], "--request-id", &request],
+    );
 }

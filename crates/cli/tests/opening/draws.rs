@@ -77,6 +77,27 @@ impl Rig {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+
+    /// Of these entries, each with one of its people: who won, with their bookings, and
+    /// the entries that did not.
+    async fn told_apart<'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a String, &'a str)>,
+    ) -> (Vec<(String, Value)>, Vec<String>) {
+        let mut winners: Vec<(String, Value)> = Vec::new();
+        let mut losers = Vec::new();
+        for (receipt, who) in entries {
+            let answer = self.drawn(receipt, who).await;
+            if answer["outcome"] == "granted" {
+                assert_eq!(answer["booking"]["id"], *receipt);
+                winners.push((who.to_owned(), answer["booking"].clone()));
+            } else {
+                assert_eq!(answer["reason"], "not_found");
+                losers.push(receipt.clone());
+            }
+        }
+        (winners, losers)
+    }
 }
 
 /// Everybody enters, one withdraws, the engine dies before the close; the standby
@@ -120,19 +141,8 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     let late = rig.book(&enter(50, &["late"], &[MON])).await;
     assert_eq!(late["reason"], "closed", "{late}");
 
-    let mut winners: Vec<(String, Value)> = Vec::new();
-    let mut losers = Vec::new();
     let entries = receipts.iter().zip(people.iter().map(String::as_str));
-    for (receipt, who) in entries.chain([(&family, "fam1")]) {
-        let answer = rig.drawn(receipt, who).await;
-        if answer["outcome"] == "granted" {
-            assert_eq!(answer["booking"]["id"], *receipt);
-            winners.push((who.to_owned(), answer["booking"].clone()));
-        } else {
-            assert_eq!(answer["reason"], "not_found");
-            losers.push(receipt.clone());
-        }
-    }
+    let (winners, losers) = rig.told_apart(entries.chain([(&family, "fam1")])).await;
     // Three places a day, and more wanted: with or without the family of three.
     let seats: usize = winners.iter().map(|(_, b)| b["numbers"].as_array().unwrap().len()).sum();
     assert!(seats == 6 || seats == 5 || seats == 4, "{winners:?}");
@@ -147,8 +157,7 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
     assert_eq!(facts.bookings(), winners.len());
     assert_eq!(rig.stored(&sqlite).await, winners.len());
     for loser in &losers {
-        let told = rig.told(loser).await;
-        assert_eq!(told, ["entered", "not_drawn"]);
+        assert_eq!(rig.told(loser).await, ["entered", "not_drawn"]);
     }
     assert_eq!(rig.told(booking["id"].as_str().unwrap()).await, ["entered", "confirmed"]);
     // The successor's log goes on where the other one's ended.
@@ -159,35 +168,53 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
         assert!(!standby.said().contains(before), "{}", standby.said());
     }
 
-    // Anybody recomputes it, and finds the own entry.
+    let secrets = receipts.iter().chain(&people).map(String::as_str).chain(["order-", "\"r1\""]);
+    let secrets: Vec<&str> = secrets.collect();
+    anybody_recomputes_it(&rig, &secrets, (&family, got_family), &receipts[0]);
+    changes_are_noticed(&rig);
+}
+
+/// Anybody recomputes the draw, and finds the own entry, `family`; `other`: another one
+/// of it. None of the `secrets` is published.
+fn anybody_recomputes_it(
+    rig: &Rig,
+    secrets: &[&str],
+    (family, got_family): (&str, bool),
+    other: &str,
+) {
     let extract = rig.path("draw.json");
     let (code, told, said) = rig.run(&["draw", "export", "--opening", "w", text(&extract)]);
     assert_eq!(code, 0, "{said}");
     assert!(told.contains("11 entries"), "{told}");
     let published = std::fs::read_to_string(&extract).unwrap();
-    for secret in receipts.iter().chain(&people).chain([&"order-".to_owned(), &"\"r1\"".to_owned()])
-    {
-        assert!(!published.contains(secret.as_str()), "{secret} is published");
+    for secret in secrets {
+        assert!(!published.contains(secret), "{secret} is published");
     }
     assert!(rig.told_of_draw("stage").starts_with("over"));
     let root = rig.told_of_draw("root");
     assert!(verify(&extract, &["--root", &root]).0 == Some(0), "the root is told before the draw");
     // A verifier that somebody else could have written agrees.
-    let (code, shown) = python(&extract, &["--receipt", &family, "--request-id", "r20"]);
+    let (code, shown) = python(&extract, &["--receipt", family, "--request-id", "r20"]);
     assert!(code == Some(0) && shown.contains("in the draw"), "{shown}");
-    let (code, shown) = python(&extract, &["--receipt", &family, "--request-id", "r0"]);
+    let (code, shown) = python(&extract, &["--receipt", family, "--request-id", "r0"]);
     assert!(code == Some(1) && shown.contains("another request"), "{shown}");
-    let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r20"]);
+    let (code, shown) = verify(&extract, &["--receipt", family, "--request-id", "r20"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("the operator must be trusted"), "{shown}");
     assert!(shown.contains("3 places: in the draw"), "{shown}");
     assert_eq!(shown.contains("got alpha"), got_family, "{shown}");
-    let (code, shown) = verify(&extract, &["--receipt", &family, "--request-id", "r0"]);
+    let (code, shown) = verify(&extract, &["--receipt", family, "--request-id", "r0"]);
     assert!(code == Some(1) && shown.contains("another request"), "{shown}");
     let (code, shown) =
         verify(&extract, &["--receipt", "0000-0000-0000-0000", "--request-id", "r0"]);
     assert!(code == Some(1) && shown.contains("another opening"), "{shown}");
-    prove(&extract, &root, (&family, "r20"), &receipts[0]);
+    prove(&extract, &root, (family, "r20"), other);
+}
+
+/// A draw that was changed, cut off, or another one is none.
+fn changes_are_noticed(rig: &Rig) {
+    let extract = rig.path("draw.json");
+    let published = std::fs::read_to_string(&extract).unwrap();
     let tampered = rig.path("tampered.json");
     std::fs::write(&tampered, published.replacen("\"places\": 3", "\"places\": 4", 1)).unwrap();
     let (code, shown) = verify(&tampered, &[]);
@@ -220,11 +247,10 @@ async fn rounds_are_decided_at_their_ends_whoever_dies() {
     assert_eq!(rig.book(&early).await["outcome"], "granted");
     assert_eq!(rig.book(&early).await["outcome"], "granted");
     assert!(asked.elapsed() < Duration::from_secs(5));
-    let (progress, surge) = rig.surge(2_000, 200);
+    let (_, surge) = rig.surge(2_000, 200);
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     engine.kill();
     surge.await.unwrap();
-    drop(progress);
     let shown = rig.ask("availability", "{}").await.unwrap();
     let slots = shown["slots"].as_array().unwrap();
     let plain: Vec<_> = slots.iter().filter(|slot| slot["session"] == "all").collect();

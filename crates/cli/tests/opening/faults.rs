@@ -26,8 +26,8 @@ async fn killed_in_mid_surge() {
     let _to_postgres = rig.persist(&postgres);
     let mut feed = rig.feed();
     rig.open().await;
-    let (progress, surge) = rig.surge(8_000, 2_000);
-    while progress.latency_ms(1.0).0 == 0.0 {
+    let (live, surge) = rig.surge(8_000, 2_000);
+    while live.view().granted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -56,8 +56,8 @@ async fn a_paused_engine_is_deposed() {
     rig.open().await;
     let second = rig.serve("second");
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (progress, surge) = rig.surge(12_000, 1_000);
-    while progress.latency_ms(1.0).0 == 0.0 {
+    let (live, surge) = rig.surge(12_000, 1_000);
+    while live.view().granted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     first.signal("-STOP");
@@ -68,7 +68,7 @@ async fn a_paused_engine_is_deposed() {
     assert_eq!(facts.voids(), 0, "the deposed engine appended");
     assert!(second.said().contains("now active"), "{}", second.said());
     assert!(first.said().contains("no longer active"), "{}", first.said());
-    assert!(progress.unanswered.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    assert!(live.view().unanswered > 0);
 }
 
 /// Whoever may publish to the ledger's subject puts there what is no block, blocks
@@ -83,9 +83,9 @@ async fn foreign_messages_change_nothing() {
     let (persist, feed) = (rig.persist(&sqlite), rig.feed());
     rig.open().await;
     let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
-    let (progress, surge) = rig.surge(3_000, 1_000);
+    let (live, surge) = rig.surge(3_000, 1_000);
     let mut planted = 0;
-    while progress.granted.load(std::sync::atomic::Ordering::Relaxed) < 800 {
+    while live.view().granted < 800 {
         planted += plant(&rig, &ledger).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

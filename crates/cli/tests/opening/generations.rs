@@ -1,6 +1,7 @@
 //! The ledger goes on in another stream, under load and through kills; the old
 //! stream is archived and deleted; readers begin with what is left.
 
+use std::path::Path;
 use std::time::Duration;
 
 use giliran_nats::ledger;
@@ -39,8 +40,8 @@ async fn rolled_in_mid_surge() {
     let _b = rig.serve("b");
     let _stores = (rig.persist(&sqlite), rig.persist(&postgres));
     let _feed = rig.feed();
-    let (progress, surge) = rig.surge(10_000, 2_500);
-    while progress.latency_ms(1.0).0 == 0.0 {
+    let (live, surge) = rig.surge(10_000, 2_500);
+    while live.view().granted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for generation in [2, 3] {
@@ -131,19 +132,22 @@ async fn an_old_stream_is_archived_and_deleted() {
     assert_eq!(rig.book(&book(1)).await["booking"], first["booking"]);
     assert_eq!(rig.book(&book(5)).await["booking"]["numbers"], json!([5]));
     rig.audit(&[&sqlite]).await;
+    needs_the_archive(&rig, &sqlite, &folder).await;
+}
 
-    // An empty store needs the archive, and so does an audit.
+/// An empty store needs the archive, and so does an audit.
+async fn needs_the_archive(rig: &Rig, sqlite: &str, folder: &Path) {
     let other = format!("sqlite:{}", rig.path("other.sqlite").display());
     let without = rig.persist(&other);
     let told = without.until("persist", "mismatch", Duration::from_secs(10)).await;
     assert!(told["detail"].as_str().unwrap().contains("--archive"), "{told}");
     drop(without);
-    let _other = rig.persist_with(&other, &["--archive", text(&folder)]);
-    rig.audit(&[&sqlite, &other]).await;
+    let _other = rig.persist_with(&other, &["--archive", text(folder)]);
+    rig.audit(&[sqlite, &other]).await;
     assert_eq!(rig.stored(&other).await, 5);
     let (code, _, said) = rig.run(&["audit"]);
     assert_eq!((code, said.contains("--archive")), (1, true), "{said}");
-    let (code, said, _) = rig.run(&["audit", "--archive", text(&folder), "--store", &other]);
+    let (code, said, _) = rig.run(&["audit", "--archive", text(folder), "--store", &other]);
     assert_eq!(code, 0, "{said}");
 
     // A byte that turned in the archive is noticed.
@@ -152,5 +156,5 @@ async fn an_old_stream_is_archived_and_deleted() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, bytes).unwrap();
-    assert_eq!(rig.run(&["audit", "--archive", text(&folder)]).0, 1);
+    assert_eq!(rig.run(&["audit", "--archive", text(folder)]).0, 1);
 }

@@ -67,6 +67,39 @@ impl Rig {
         (number("quota"), number("free"), number("withheld"))
     }
 
+    async fn until_free(&self, day: &str, places: (i64, i64, i64)) {
+        let since = Instant::now();
+        while self.free(day).await != places {
+            assert!(since.elapsed() < Duration::from_secs(15), "no {places:?} on {day}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until what `availability` shows is so.
+    async fn until_shown(&self, not_so: &str, is_so: impl Fn(&Value) -> bool) {
+        let since = Instant::now();
+        while !self.ask("availability", "{}").await.as_ref().is_some_and(&is_so) {
+            assert!(since.elapsed() < Duration::from_secs(90), "{not_so}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The numbers that these entries won; `w5` has left.
+    async fn drawn_numbers(&self, entries: &[(String, String)]) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for (receipt, who) in entries {
+            let ask = json!({ "booking": receipt, "applicant": who });
+            let answer = self.settle("lookup", ask).await;
+            if answer["outcome"] == "granted" {
+                assert_ne!(who, "w5", "who has left cannot win");
+                numbers.push(answer["booking"]["numbers"][0].as_u64().unwrap());
+            } else {
+                assert_eq!(answer["reason"], "not_found", "{answer}");
+            }
+        }
+        numbers
+    }
+
     /// Types of the events of a booking or entry, in order.
     pub(crate) async fn told(&self, id: &str) -> Vec<String> {
         let context = async_nats::jetstream::new(self.client.clone());
@@ -145,6 +178,17 @@ async fn a_hold_is_paid_expires_or_comes_back() {
     assert_eq!(rig.told(&id(&gone)).await, ["held", "expired", "refund_due"]);
 }
 
+fn cancel(request: &str, booking: &str, applicant: &str) -> Value {
+    json!({ "request_id": request, "booking": booking, "applicant": applicant })
+}
+
+fn swap(request: &str, of: &Value, applicant: &str, day: &str) -> Value {
+    json!({
+        "request_id": request, "booking": id(of), "applicant": applicant,
+        "choices": [{ "office": "alpha", "date": day }],
+    })
+}
+
 /// Who may cancel and move, what happens to the place, and every wrong way.
 #[tokio::test(flavor = "multi_thread")]
 async fn bookings_are_given_back_and_moved() {
@@ -159,89 +203,85 @@ async fn bookings_are_given_back_and_moved() {
     rig.open().await;
     let party = rig.book(&book(1, &["ann", "ben"], MON)).await;
     let other = rig.book(&book(2, &["cat"], MON)).await;
-    let cancel =
-        |n: &str, of: &str, who: &str| json!({ "request_id": n, "booking": of, "applicant": who });
+    one_leaves(&rig, &party).await;
+    // Who left may book again, and gets the place that came back.
+    let again = rig.book(&book(4, &["ben"], MON)).await;
+    assert_eq!(again["booking"]["numbers"], json!([2]), "{again}");
+    moved_once(&rig, &other, &again).await;
+    all_given_back(&rig, &party, &again).await;
+    rig.audit(&[&sqlite, &postgres]).await;
+    let told = rig.told(&id(&party)).await;
+    assert_eq!(told, ["confirmed", "amended", "cancelled", "refund_due"]);
+    assert_eq!(rig.told(&id(&other)).await, ["confirmed", "rescheduled"]);
+}
+
+/// One of two leaves, by their own word alone; the place comes back after its delay.
+async fn one_leaves(rig: &Rig, party: &Value) {
     // Unknown, foreign, no id at all: one answer.
-    for (of, who) in [("0000-0000-0000-0000", "ann"), (&*id(&party), "cat"), ("nonsense", "ann")] {
+    for (of, who) in [("0000-0000-0000-0000", "ann"), (&*id(party), "cat"), ("nonsense", "ann")] {
         let answer = rig.settle("cancel", cancel("x", of, who)).await;
         assert_eq!((&answer["reason"], answer.get("detail")), (&json!("not_found"), None));
     }
     // The request's id that made the booking means something else.
-    let conflict = rig.settle("cancel", cancel("r1", &id(&party), "ann")).await;
+    let conflict = rig.settle("cancel", cancel("r1", &id(party), "ann")).await;
     assert_eq!(conflict["reason"], "conflict");
     // One leaves, the other stays; the place comes back after its delay.
-    let left = rig.settle("cancel", cancel("x1", &id(&party), "ben")).await;
+    let left = rig.settle("cancel", cancel("x1", &id(party), "ben")).await;
     assert_eq!(left["booking"]["status"], "confirmed", "{left}");
     assert_eq!(left["booking"]["numbers"], json!([1]));
     assert_eq!(left["request_id"], "x1");
     assert_eq!(
-        rig.settle("cancel", cancel("x1", &id(&party), "ben")).await["booking"]["version"],
+        rig.settle("cancel", cancel("x1", &id(party), "ben")).await["booking"]["version"],
         2
     );
-    assert_eq!(rig.settle("cancel", cancel("x2", &id(&party), "ben")).await["reason"], "not_found");
+    assert_eq!(rig.settle("cancel", cancel("x2", &id(party), "ben")).await["reason"], "not_found");
     assert_eq!(rig.free(MON).await, (3, 0, 1));
     assert_eq!(rig.book(&book(3, &["dan"], MON)).await["reason"], "sold_out");
-    let since = Instant::now();
-    while rig.free(MON).await != (3, 1, 0) {
-        assert!(since.elapsed() < Duration::from_secs(15), "the place does not come back");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    // Who left may book again, and gets the place that came back.
-    let again = rig.book(&book(4, &["ben"], MON)).await;
-    assert_eq!(again["booking"]["numbers"], json!([2]), "{again}");
-    // Moved, once only; the same again; onto the own slot nothing changes.
-    let swap = |n: &str, of: &Value, who: &str, day: &str| {
-        json!({ "request_id": n, "booking": id(of), "applicant": who,
-                "choices": [{ "office": "alpha", "date": day }] })
-    };
-    let moved = rig.settle("reschedule", swap("m1", &other, "cat", TUE)).await;
+    rig.until_free(MON, (3, 1, 0)).await;
+}
+
+/// Moved, once only; the same again; onto the own slot nothing changes.
+async fn moved_once(rig: &Rig, other: &Value, again: &Value) {
+    let moved = rig.settle("reschedule", swap("m1", other, "cat", TUE)).await;
     assert_eq!((&moved["booking"]["date"], &moved["booking"]["version"]), (&json!(TUE), &json!(2)));
-    let same = rig.settle("reschedule", swap("m1", &other, "cat", TUE)).await;
+    let same = rig.settle("reschedule", swap("m1", other, "cat", TUE)).await;
     assert_eq!(same["booking"], moved["booking"]);
-    let stays = rig.settle("reschedule", swap("m2", &other, "cat", TUE)).await;
+    let stays = rig.settle("reschedule", swap("m2", other, "cat", TUE)).await;
     assert_eq!(stays["booking"], moved["booking"], "onto the same slot");
-    assert_eq!(
-        rig.settle("reschedule", swap("m1", &other, "cat", MON)).await["reason"],
-        "conflict"
-    );
-    assert_eq!(rig.settle("cancel", cancel("m1", &id(&other), "cat")).await["reason"], "conflict");
-    let nowhere = rig.settle("reschedule", swap("m3", &again, "ben", "2030-02-01")).await;
+    assert_eq!(rig.settle("reschedule", swap("m1", other, "cat", MON)).await["reason"], "conflict");
+    assert_eq!(rig.settle("cancel", cancel("m1", &id(other), "cat")).await["reason"], "conflict");
+    let nowhere = rig.settle("reschedule", swap("m3", again, "ben", "2030-02-01")).await;
     assert_eq!(nowhere["reason"], "unknown_slot");
     // The cap is told first, whatever else would be told.
-    let capped = rig.settle("reschedule", swap("m3", &other, "cat", "2030-02-01")).await;
+    let capped = rig.settle("reschedule", swap("m3", other, "cat", "2030-02-01")).await;
     assert_eq!(capped["reason"], "wrong_state", "{capped}");
     // Full: the old place is kept.
-    let full = rig.settle("reschedule", swap("m4", &again, "ben", TUE)).await;
+    let full = rig.settle("reschedule", swap("m4", again, "ben", TUE)).await;
     assert_eq!(full["booking"]["date"], TUE, "{full}");
-    let since = Instant::now();
-    while rig.free(MON).await != (3, 2, 0) {
-        assert!(since.elapsed() < Duration::from_secs(15), "the places do not come back");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let capped = rig.settle("reschedule", swap("m5", &other, "cat", MON)).await;
+    rig.until_free(MON, (3, 2, 0)).await;
+    let capped = rig.settle("reschedule", swap("m5", other, "cat", MON)).await;
     assert_eq!(capped["reason"], "wrong_state", "{capped}");
-    // All of it, by the first; then there is nothing left to change.
-    let whole = rig.settle("cancel", cancel("x3", &id(&party), "ann")).await;
+}
+
+/// All of it, by the first; then there is nothing left to change.
+async fn all_given_back(rig: &Rig, party: &Value, again: &Value) {
+    let whole = rig.settle("cancel", cancel("x3", &id(party), "ann")).await;
     assert_eq!(whole["booking"]["status"], "cancelled");
-    let gone = rig.settle("cancel", cancel("x4", &id(&party), "ann")).await;
+    let gone = rig.settle("cancel", cancel("x4", &id(party), "ann")).await;
     assert_eq!(
         (&gone["reason"], &gone["detail"]),
         (&json!("wrong_state"), &json!("status: cancelled"))
     );
-    let confirm = json!({ "request_id": "c1", "booking": id(&party), "reference": "inv-9" });
+    let confirm = json!({ "request_id": "c1", "booking": id(party), "reference": "inv-9" });
     assert_eq!(rig.settle("confirm", confirm).await["reason"], "wrong_state");
     assert_eq!(rig.book(&book(1, &["ann", "ben"], MON)).await["booking"]["status"], "cancelled");
-    let batch = json!([cancel("x5", &id(&again), "ben"), cancel("x5", &id(&again), "ben"),
+    let batch = json!([cancel("x5", &id(again), "ben"), cancel("x5", &id(again), "ben"),
                        cancel("x6", "nonsense", "ben"), { "request_id": "x7" }]);
     let answers = rig.settle("cancel", batch).await;
     assert_eq!(answers[0]["booking"]["status"], "cancelled", "{answers}");
     assert_eq!(answers[1]["booking"]["version"], answers[0]["booking"]["version"]);
     assert_eq!(answers[2]["reason"], "not_found");
     assert_eq!(answers[3]["reason"], "malformed");
-    rig.audit(&[&sqlite, &postgres]).await;
-    let told = rig.told(&id(&party)).await;
-    assert_eq!(told, ["confirmed", "amended", "cancelled", "refund_due"]);
-    assert_eq!(rig.told(&id(&other)).await, ["confirmed", "rescheduled"]);
 }
 
 /// Cancelled places are collected and drawn for at the release, also when the
@@ -285,59 +325,105 @@ async fn returned_places_are_drawn_among_those_who_wait() {
     let seen = rig.settle("lookup", json!({ "booking": receipts[0].0, "applicant": "w0" })).await;
     assert_eq!(seen["outcome"], "entered", "{seen}");
     // One leaves the waiting list.
-    let leave = json!({ "request_id": "x1", "booking": receipts[5].0, "applicant": "w5" });
+    let leave = cancel("x1", &receipts[5].0, "w5");
     assert_eq!(rig.settle("cancel", leave.clone()).await["outcome"], "entered");
     assert_eq!(rig.settle("cancel", leave).await["outcome"], "entered");
-    for (n, who) in [(1, "b"), (2, "c")] {
-        let request =
-            json!({ "request_id": format!("g{n}"), "booking": id(&first), "applicant": who });
-        assert_eq!(rig.settle("cancel", request).await["outcome"], "granted");
+    for (request, who) in [("g1", "b"), ("g2", "c")] {
+        let given_back = rig.settle("cancel", cancel(request, &id(&first), who)).await;
+        assert_eq!(given_back["outcome"], "granted", "{given_back}");
     }
     assert_eq!(rig.free(MON).await, (4, 0, 2));
     // The window closes; the engine dies before the release.
-    let since = Instant::now();
-    while rig.ask("availability", "{}").await.unwrap()["openings"][0]["state"] != "closed" {
-        assert!(since.elapsed() < Duration::from_secs(90), "the window does not close");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    rig.until_shown("the window does not close", |shown| shown["openings"][0]["state"] == "closed")
+        .await;
     assert_eq!(rig.book(&book(40, &["q"], MON)).await["reason"], "closed");
     let late = rig.book(&wait(41, &["q"])).await;
     assert_eq!(late["outcome"], "entered", "{late}");
     receipts.push((late["entry"]["receipt"].as_str().unwrap().to_owned(), "q".to_owned()));
     engine.kill();
     let _engine = rig.serve("b");
-    let since = Instant::now();
-    loop {
-        let shown = rig.ask("availability", "{}").await;
-        let done = shown.is_some_and(|s| {
-            s["slots"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|slot| slot["date"] == MON && slot["withheld"] == 0)
-        });
-        if done {
-            break;
-        }
-        assert!(since.elapsed() < Duration::from_secs(90), "nothing is released");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let (mut won, mut numbers) = (0, Vec::new());
-    for (receipt, who) in &receipts {
-        let answer = rig.settle("lookup", json!({ "booking": receipt, "applicant": who })).await;
-        if answer["outcome"] == "granted" {
-            assert_ne!(who, "w5", "who has left cannot win");
-            won += 1;
-            numbers.push(answer["booking"]["numbers"][0].as_u64().unwrap());
-        } else {
-            assert_eq!(answer["reason"], "not_found", "{answer}");
-        }
-    }
+    let released = |slot: &Value| slot["date"] == MON && slot["withheld"] == 0;
+    let released = |shown: &Value| shown["slots"].as_array().unwrap().iter().any(released);
+    rig.until_shown("nothing is released", released).await;
+    let mut numbers = rig.drawn_numbers(&receipts).await;
     numbers.sort_unstable();
-    assert_eq!((won, numbers), (2, vec![2, 3]));
+    assert_eq!(numbers, [2, 3]);
     rig.audit(&[&sqlite, &postgres]).await;
     assert_eq!(rig.told(&party).await, ["entered", "not_drawn"]);
     assert_eq!(rig.told(&receipts[5].0).await, ["entered", "cancelled"]);
+}
+
+const SITI: [&str; 6] = ["--operator", "siti", "--reason", "desks closed", "--opening", "w"];
+const MONDAY: [&str; 4] = ["--office", "alpha", "--date", MON];
+
+impl Rig {
+    fn siti(&self, action: &[&str]) -> (i32, String, String) {
+        self.run(&[&["admin"], action, &SITI[..]].concat())
+    }
+
+    async fn quotas_and_reserves(&self) {
+        let (code, said, wrong) = self.siti(&[&["quota", "2"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        assert!(
+            said.contains("quota 2, free -2") && said.contains("2 bookings it concerns"),
+            "{said}"
+        );
+        assert_eq!(self.free(MON).await, (2, -2, 0));
+        assert_eq!(self.book(&book(9, &["q"], MON)).await["reason"], "sold_out");
+        let (code, _, wrong) = self.siti(&[&["quota", "7"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        let (code, _, wrong) = self.siti(&[&["reserve", "3"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        assert_eq!(self.free(MON).await, (7, 0, 3));
+        assert_eq!(self.book(&book(9, &["q"], MON)).await["reason"], "sold_out");
+        let nowhere = ["--office", "alpha", "--date", "2031-01-01"];
+        let (code, _, wrong) = self.siti(&[&["quota", "7"], &nowhere[..]].concat());
+        assert_eq!(code, 1);
+        assert!(wrong.contains("unknown_slot"), "{wrong}");
+    }
+
+    async fn halted_and_resumed(&self, made: &[Value]) {
+        // Three places on Tuesday; the fourth booking of Monday stays where it is.
+        for n in 20..22 {
+            self.book(&book(n, &[&format!("t{n}")], TUE)).await;
+        }
+        let (code, said, wrong) =
+            self.siti(&[&["halt", "--bookings", "move"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        assert!(
+            said.contains("3 bookings moved") && said.contains("1 bookings it concerns"),
+            "{said}"
+        );
+        let (code, said, wrong) =
+            self.siti(&[&["halt", "--bookings", "cancel"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        assert!(said.contains("1 bookings cancelled"), "{said}");
+        assert_eq!(self.status(&id(&made[3]), "p3").await, "cancelled");
+        assert_eq!(self.book(&book(30, &["u"], MON)).await["reason"], "sold_out");
+        let (code, _, wrong) = self.siti(&[&["resume"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        let (code, _, wrong) = self.siti(&[&["reserve", "0"], &MONDAY[..]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        assert_eq!(self.book(&book(31, &["u"], MON)).await["outcome"], "granted");
+    }
+
+    async fn ended_and_extended(&self) {
+        // Ended before it begins: nobody waits for it.
+        let ends = ["admin", "closes-at", "2020-01-01T00:00:00Z", "--opening", "later"];
+        let (code, _, wrong) = self.run(&[&ends[..], &SITI[..4]].concat());
+        assert_eq!(code, 0, "{wrong}");
+        let mut early = book(40, &["e"], "2030-02-04");
+        early["opening"] = json!("later");
+        assert_eq!(self.book(&early).await["reason"], "closed");
+        // Ended, and extended again.
+        let (code, _, wrong) = self.siti(&["closes-at", "2020-01-01T00:00:00Z"]);
+        assert_eq!(code, 0, "{wrong}");
+        assert_eq!(self.book(&book(32, &["v"], MON)).await["reason"], "closed");
+        let (code, _, wrong) = self.siti(&["closes-at", "2029-01-01T00:00:00Z"]);
+        assert_eq!(code, 0, "{wrong}");
+        self.open().await;
+        assert_eq!(self.book(&book(33, &["v"], MON)).await["outcome"], "granted");
+    }
 }
 
 /// Quotas, reserves, closed days and ends, by an operator, while bookings run.
@@ -360,56 +446,9 @@ async fn operators_change_what_is_offered() {
     for n in 0..4 {
         made.push(rig.book(&book(n, &[&format!("p{n}")], MON)).await);
     }
-    let by = ["--operator", "siti", "--reason", "desks closed", "--opening", "w"];
-    let admin = |action: &[&str]| rig.run(&[&["admin"], action, &by[..]].concat());
-    let slot = ["--office", "alpha", "--date", MON];
-    let (code, said, wrong) = admin(&[&["quota", "2"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    assert!(said.contains("quota 2, free -2") && said.contains("2 bookings it concerns"), "{said}");
-    assert_eq!(rig.free(MON).await, (2, -2, 0));
-    assert_eq!(rig.book(&book(9, &["q"], MON)).await["reason"], "sold_out");
-    let (code, _, wrong) = admin(&[&["quota", "7"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    let (code, _, wrong) = admin(&[&["reserve", "3"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    assert_eq!(rig.free(MON).await, (7, 0, 3));
-    assert_eq!(rig.book(&book(9, &["q"], MON)).await["reason"], "sold_out");
-    let nowhere = ["--office", "alpha", "--date", "2031-01-01"];
-    let (code, _, wrong) = admin(&[&["quota", "7"], &nowhere[..]].concat());
-    assert_eq!(code, 1);
-    assert!(wrong.contains("unknown_slot"), "{wrong}");
-    // Three places on Tuesday; the fourth booking of Monday stays where it is.
-    for n in 20..22 {
-        rig.book(&book(n, &[&format!("t{n}")], TUE)).await;
-    }
-    let (code, said, wrong) = admin(&[&["halt", "--bookings", "move"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    assert!(said.contains("3 bookings moved") && said.contains("1 bookings it concerns"), "{said}");
-    let (code, said, wrong) = admin(&[&["halt", "--bookings", "cancel"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    assert!(said.contains("1 bookings cancelled"), "{said}");
-    assert_eq!(rig.status(&id(&made[3]), "p3").await, "cancelled");
-    assert_eq!(rig.book(&book(30, &["u"], MON)).await["reason"], "sold_out");
-    let (code, _, wrong) = admin(&[&["resume"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    let (code, _, wrong) = admin(&[&["reserve", "0"], &slot[..]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    assert_eq!(rig.book(&book(31, &["u"], MON)).await["outcome"], "granted");
-    // Ended before it begins: nobody waits for it.
-    let ends = ["admin", "closes-at", "2020-01-01T00:00:00Z", "--opening", "later"];
-    let (code, _, wrong) = rig.run(&[&ends[..], &by[..4]].concat());
-    assert_eq!(code, 0, "{wrong}");
-    let mut early = book(40, &["e"], "2030-02-04");
-    early["opening"] = json!("later");
-    assert_eq!(rig.book(&early).await["reason"], "closed");
-    // Ended, and extended again.
-    let (code, _, wrong) = admin(&["closes-at", "2020-01-01T00:00:00Z"]);
-    assert_eq!(code, 0, "{wrong}");
-    assert_eq!(rig.book(&book(32, &["v"], MON)).await["reason"], "closed");
-    let (code, _, wrong) = admin(&["closes-at", "2029-01-01T00:00:00Z"]);
-    assert_eq!(code, 0, "{wrong}");
-    rig.open().await;
-    assert_eq!(rig.book(&book(33, &["v"], MON)).await["outcome"], "granted");
+    rig.quotas_and_reserves().await;
+    rig.halted_and_resumed(&made).await;
+    rig.ended_and_extended().await;
     let unsigned = json!({ "operator": "", "reason": "x", "opening": "w", "office": "alpha",
                            "date": MON, "quota": 5 });
     let answer = rig.settle("admin.quota", unsigned).await;

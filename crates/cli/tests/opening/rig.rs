@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_audit::{self as audit, AuditError, Check, Facts, Sources, Verdict};
-use giliran_loadgen::load::{self, Load, Progress};
+use giliran_fairness::scenario::shipped;
+use giliran_loadgen::{Ended, LoadTest, SharedStats, Steady};
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::server::{Server, ServerOptions};
 use giliran_nats::{clock, connection, ledger};
@@ -252,33 +253,36 @@ impl Rig {
         }
     }
 
-    /// A surge on all places that anybody can ask for.
-    pub(crate) fn surge(&self, people: u64, per_second: u64) -> (Arc<Progress>, Surge) {
-        let places = [("alpha", "2030-01-07"), ("alpha", "2030-01-08"), ("beta", "2030-01-07")];
-        let places =
-            places.iter().map(|(o, d)| ((*o).to_owned(), (*d).to_owned(), "all".to_owned()));
-        let load = Load {
-            domain: self.domain.clone(),
-            people,
-            per_second,
-            rush_after: Duration::ZERO,
-            places: places.collect(),
-            seed: 7,
-            window: 8_192,
-            patience: Duration::from_secs(3),
+    /// A surge on all places that anybody can ask for: those of the first day, and, for
+    /// whoever finds nothing in their own office, any of the other one's.
+    pub(crate) fn surge(&self, people: u64, per_second: u64) -> (Arc<SharedStats>, Surge) {
+        let mut scenario = shipped("calm").unwrap();
+        scenario.attackers.clear();
+        let offices = &mut scenario.offices;
+        (offices.count, offices.days, offices.zipf) = (2, 1, 0.0);
+        offices.ids = ["alpha", "beta"].map(str::to_owned).to_vec();
+        let crowd = &mut scenario.people;
+        (crowd.parties, crowd.patience_s, crowd.most_tries) = (people, 3.0, 200);
+        crowd.families = vec![0.85, 0.0375, 0.0375, 0.0375, 0.0375];
+        (crowd.acceptable_days, crowd.second_office) = (vec![1.0], 1.0);
+        crowd.retries = 0.6;
+        scenario.check().unwrap();
+        let load = LoadTest {
+            steady: Some(Steady { per_s: per_second as f64, asks_anew: 0.02 }),
             log: Some(self.path("clients.jsonl")),
+            gone_after: Duration::from_secs(60),
+            ..LoadTest::new(self.domain.clone(), scenario, 7)
         };
-        let progress = Arc::new(Progress::default());
-        let url = self.url.clone();
-        let shared = Arc::clone(&progress);
+        let live = Arc::new(SharedStats::default());
+        let (url, shared) = (self.url.clone(), Arc::clone(&live));
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             let client = connection::connect(&url, "clients", &Default::default()).await.unwrap();
-            let sent = load::run(client, load, shared, stopped).await;
+            let run = giliran_loadgen::run(client, load, shared, stopped).await.unwrap();
             drop(stop);
-            sent.unwrap();
+            assert_eq!((run.ended, run.log_failed), (Ended::Complete, None));
         });
-        (progress, task)
+        (live, task)
     }
 
     /// Waits until the stores stand at the ledger's end and every event is out;

@@ -136,6 +136,15 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     assert_eq!(times(&engine, "the opening has opened"), 1);
     assert!(times(&engine, "the opening is sold out opening=") <= 2, "{}", engine.said());
 
+    the_record_is_shown(&rig);
+    it_is_published(&rig);
+    rig.audit(&stores).await;
+    drop(persisting);
+    stores_name_them(&rig, &postgres).await;
+}
+
+/// Who did what, by `giliran admin log`.
+fn the_record_is_shown(rig: &Rig) {
     let log = rig.done(&["admin", "log", "--opening", "w"]);
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len(), 5, "{log}");
@@ -157,8 +166,10 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     assert_eq!((&json[4]["operator"], &json[4]["opening"]), (&json!("budi"), &json!("w")));
     let (code, _, said) = rig.run(&["admin", "log", "--opening", "v"]);
     assert_eq!((code, said.contains("there are: w")), (2, true), "{said}");
+}
 
-    // What is published says so too: two places nobody could have, and who answers.
+/// What is published says so too: two places nobody could have, and who answers.
+fn it_is_published(rig: &Rig) {
     let file = rig.path("w.statement");
     let published = ["--opening", "w", "--out", file.to_str().unwrap()];
     rig.done(&[&["statement"], &published[..]].concat());
@@ -173,12 +184,12 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     }
     let shut = "2 places without a booking were in halted slots and 3 were reserved";
     assert!(report.contains(shut), "{report}");
+}
 
-    rig.audit(&stores).await;
-    drop(persisting);
-    // A name that was changed in a store does not go unnoticed.
+/// A name that was changed in a store does not go unnoticed.
+async fn stores_name_them(rig: &Rig, postgres: &str) {
     let (client, connection) =
-        tokio_postgres::connect(&postgres, tokio_postgres::NoTls).await.unwrap();
+        tokio_postgres::connect(postgres, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let rows = client
         .query("SELECT action, opening, office, session, value, operator, reason FROM actions ORDER BY ledger_seq, place", &[])
@@ -198,7 +209,7 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     assert_eq!(told, expected);
     let forged = "UPDATE actions SET operator = 'budi' WHERE action = 'halt'";
     client.batch_execute(forged).await.unwrap();
-    let (code, told, _) = rig.run(&["audit", "--store", &postgres]);
+    let (code, told, _) = rig.run(&["audit", "--store", postgres]);
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("action `halt` of sequence"), "{told}");
 }

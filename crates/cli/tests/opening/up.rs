@@ -3,6 +3,7 @@
 use std::fs::{Permissions, set_permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ fn giliran() -> Command {
     command
 }
 
-pub(crate) fn up(data: &std::path::Path) -> Up {
+pub(crate) fn up(data: &Path) -> Up {
     let mut child = giliran()
         .args(["up", "--dev", "--data"])
         .arg(data)
@@ -117,6 +118,12 @@ fn a_python_client_books_retries_and_reads_the_feed() {
     assert!(stop(running) < Duration::from_secs(12));
 
     let again = up(&data);
+    finds_its_booking_again(&again, &data);
+    stop(again);
+}
+
+/// The booking of before is there, and in the store too.
+fn finds_its_booking_again(again: &Up, data: &Path) {
     let find = |nats: &str| {
         let arguments = ["find", "--opening", "dev", "--json", "--nats", nats, "2171012345678901"];
         giliran().args(arguments).output().unwrap()
@@ -135,7 +142,6 @@ fn a_python_client_books_retries_and_reads_the_feed() {
     let told = String::from_utf8_lossy(&audit.stdout).into_owned();
     assert!(audit.status.success(), "{told}");
     assert!(told.contains("P9") && told.contains("holds"), "{told}");
-    stop(again);
 }
 
 /// Two on one folder would sell the same places, and what lies there is nobody

@@ -34,9 +34,7 @@ use super::target::Target;
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;
-/// After so long without a single answer the engine is taken for dead.
-const GONE: Duration = Duration::from_secs(10);
-/// And after at least so many requests.
+/// The engine is not taken for dead before so many requests got no answer.
 const GONE_AFTER: u32 = 3;
 /// How long an answered request is kept, to see a second answer, µs.
 const LINGER_US: u64 = 1_000_000;
@@ -47,6 +45,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a message may take to get into the connection's queue.
 const QUEUED_WITHIN: Duration = Duration::from_millis(250);
+/// How much later somebody asks anew, from and to, µs.
+const ANEW_AFTER_US: [f64; 2] = [100e3, 5e6];
 /// How often the view is renewed.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
@@ -74,6 +74,8 @@ impl What {
 
 struct VirtualUser {
     party: Party,
+    /// Somebody who is here already, under another request id.
+    anew: bool,
     /// Planned events and requests that are kept.
     uses: u32,
     /// Its first request, µs.
@@ -135,6 +137,8 @@ pub(crate) struct Generator<'a> {
     random: Random,
     crowd: ArrivalProcess<'a>,
     next: Option<PartyArrival>,
+    /// When the next one comes, if they come evenly, µs.
+    steady_us: f64,
     /// Recyclers' clients, by attacker.
     clients: Vec<VecDeque<Party>>,
     somebody: Vec<Option<VirtualUser>>,
@@ -205,6 +209,7 @@ impl<'a> Generator<'a> {
             random: Random::new(rush.seed, 5),
             crowd,
             next: None,
+            steady_us: from_us as f64,
             clients: vec![VecDeque::new(); scenario.attackers.len()],
             somebody: Vec::new(),
             vacant: Vec::new(),
@@ -240,7 +245,7 @@ impl<'a> Generator<'a> {
                 self.clients[usize::from(party.group) - cohorts].push_back(party);
                 places.push(None);
             } else {
-                places.push(Some(self.enter(party)));
+                places.push(Some(self.enter(party, false)));
             }
         }
         for (at, index) in planned {
@@ -252,10 +257,11 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn enter(&mut self, party: Party) -> u32 {
-        self.came += 1;
+    fn enter(&mut self, party: Party, anew: bool) -> u32 {
+        self.came += u64::from(!anew);
         let new = VirtualUser {
             party,
+            anew,
             uses: 0,
             since: i64::MAX,
             settled: false,
@@ -286,7 +292,9 @@ impl<'a> Generator<'a> {
         let Some(somebody) = place else { return };
         somebody.uses -= 1;
         if somebody.uses == 0 {
-            self.tally.gone(&somebody.party);
+            if !somebody.anew {
+                self.tally.gone(&somebody.party);
+            }
             *place = None;
             self.vacant.push(who);
         }
@@ -409,7 +417,7 @@ impl<'a> Generator<'a> {
     /// Nobody has answered for long.
     fn engine_gone(&self) -> Option<Ended> {
         let since = self.silent_since?;
-        if self.silent < GONE_AFTER || since.elapsed() < GONE {
+        if self.silent < GONE_AFTER || since.elapsed() < self.rush.gone_after {
             return None;
         }
         Some(self.gone_since(since))
@@ -425,7 +433,7 @@ impl<'a> Generator<'a> {
         let now = self.now();
         loop {
             if self.next.is_none() {
-                self.next = self.crowd.next();
+                self.next = self.next_arrival();
             }
             let Some(next) = self.next.take_if(|next| next.sent <= now) else { break };
             let (mut at, twice) = (next.at(), next.twice);
@@ -434,12 +442,27 @@ impl<'a> Generator<'a> {
                 let [_, to] = self.scenario.people.retry_after_s;
                 at = self.from_us + self.random.between(0.0, to * 1e6) as i64;
             }
-            let who = self.enter(next.party);
+            let anew = self.rush.steady.is_some_and(|steady| self.random.chance(steady.asks_anew));
+            if anew {
+                let who = self.enter(next.party.clone(), true);
+                let later = self.random.between(ANEW_AFTER_US[0], ANEW_AFTER_US[1]);
+                self.plan(at + later as i64, who, What::Ask);
+            }
+            let who = self.enter(next.party, false);
             self.plan(at, who, What::Ask);
             if let Some(later) = twice {
                 self.plan(at + later, who, What::Ask);
             }
         }
+    }
+
+    /// Who comes next, and when: as the scenario has it, or evenly.
+    fn next_arrival(&mut self) -> Option<PartyArrival> {
+        let next = self.crowd.next()?;
+        let Some(steady) = self.rush.steady else { return Some(next) };
+        let sent = self.steady_us as i64;
+        self.steady_us += if sent < 0 { 2e6 } else { 1e6 } / steady.per_s;
+        Some(PartyArrival { sent, ..next })
     }
 
     async fn act(&mut self, due_us: i64, who: u32, what: What) {
@@ -530,7 +553,8 @@ impl<'a> Generator<'a> {
         }
         let later = |Reverse((_, _, what)): &Reverse<(i64, u32, What)>| *what == What::Confirm;
         self.tally.payments.later = self.due.iter().filter(|due| later(due)).count() as u64;
-        for somebody in std::mem::take(&mut self.somebody).into_iter().flatten() {
+        let somebody = std::mem::take(&mut self.somebody).into_iter().flatten();
+        for somebody in somebody.filter(|somebody| !somebody.anew) {
             self.tally.gone(&somebody.party);
         }
         self.shown = None;

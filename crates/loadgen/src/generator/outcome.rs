@@ -189,7 +189,7 @@ impl Generator<'_> {
         client.days = own.days;
         client.days_given = own.days_given;
         let at = now + STROKE_US + i64::from(client.rtt_us / 2);
-        let client = self.enter(client);
+        let client = self.enter(client, false);
         self.plan(at, client, What::Ask);
     }
 

@@ -13,8 +13,13 @@ use super::{Generator, InFlightRequest, Outcome, What};
 use crate::target::{Target, TargetOffice};
 
 /// Whose requests they are: under another seed, other people's.
-fn request_id(seed: u64, party: &Party) -> String {
-    format!("s{seed}-{}", party.first)
+fn request_id(seed: u64, party: &Party, anew: bool) -> String {
+    format!("s{seed}-{}{}", party.first, suffix(anew))
+}
+
+/// What tells a party's second wish from its first.
+fn suffix(anew: bool) -> &'static str {
+    if anew { "-anew" } else { "" }
 }
 
 /// Its applicants, of sixteen digits each.
@@ -87,13 +92,14 @@ impl Texts {
 
     /// A request for a place. By hand, since it is written for every request that is
     /// sent; that it is what the wire says, a test sees to.
-    fn book(&self, seed: u64, party: &Party) -> Vec<u8> {
+    fn book(&self, seed: u64, party: &Party, anew: bool) -> Vec<u8> {
         let mut text = Vec::with_capacity(512);
         let own = usize::from(party.office);
         let days = party.days().filter_map(|day| self.days[own].get(usize::from(day)));
         let second = (party.second != party.office).then(|| &self.any[usize::from(party.second)]);
         // Writing into memory does not fail.
-        let _ = write!(text, "{{\"request_id\":\"s{seed}-{}\",\"applicants\":[", party.first);
+        let (first, anew) = (party.first, suffix(anew));
+        let _ = write!(text, "{{\"request_id\":\"s{seed}-{first}{anew}\",\"applicants\":[");
         for (n, applicant) in numbers(seed, party).enumerate() {
             let comma = if n == 0 { "" } else { "," };
             let _ = write!(text, "{comma}\"{applicant:016}\"");
@@ -125,9 +131,9 @@ impl Generator<'_> {
         let Some(Some(somebody)) = self.somebody.get(who as usize) else { return Vec::new() };
         let (party, seed) = (&somebody.party, self.rush.seed);
         if matches!(what, What::Ask | What::Again) {
-            return self.texts.book(seed, party);
+            return self.texts.book(seed, party, somebody.anew);
         }
-        let id = request_id(seed, party);
+        let id = request_id(seed, party, somebody.anew);
         let applicant = applicants(seed, party).swap_remove(0);
         let booking = somebody.had.as_ref().map(|had| had.seen.id.as_str());
         let booking = booking.unwrap_or_default().into();
@@ -182,7 +188,7 @@ impl Generator<'_> {
         let written = log.write(&Attempt {
             sent_us: flight.sent_us,
             answered_us: outcome.and(flight.answered_us),
-            request_id: request_id(self.rush.seed, party),
+            request_id: request_id(self.rush.seed, party, somebody.anew),
             applicants: applicants(self.rush.seed, party),
             choices: wishes(self.ground, party)
                 .map(|(office, date)| Choice {
@@ -239,8 +245,9 @@ mod tests {
             let party = Party { group, role, ..party };
             families += usize::from(party.size > 1);
             seconds += usize::from(party.second != party.office);
+            let anew = n % 50 == 7;
             let expected = request::Book {
-                request_id: request_id(3, &party).into(),
+                request_id: request_id(3, &party, anew).into(),
                 applicants: applicants(3, &party).into_iter().map(Into::into).collect(),
                 choices: wishes(&ground, &party)
                     .map(|(office, date)| request::Choice {
@@ -260,7 +267,7 @@ mod tests {
                 reference: None,
                 wait: false,
             };
-            let text = texts.book(3, &party);
+            let text = texts.book(3, &party, anew);
             assert_eq!(serde_json::from_slice::<request::Book<'_>>(&text).unwrap(), expected);
             request::Request::validate(&expected).unwrap();
         }

@@ -9,12 +9,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use giliran_loadgen::closed_loop;
 use giliran_nats::clock;
 use giliran_wire::ledger::{Block, Entry};
-use giliran_wire::request::{Book, Choice, MAX_BATCH, write_binary};
 
+use super::WINDOW;
+use super::requests::{self, is_granted};
 use super::stage::{Stage, opening};
-use super::{DAYS, OFFICES, verdict};
 use crate::failure::Failure;
 
 /// How long the bookings are held.
@@ -31,23 +32,17 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
         "[rules]\nhold = \"{}s\"\n[rules.returns]\nexpired = \"immediate\"\n",
         HOLD.as_secs()
     );
-    let stage = Stage::set(folder, &opening(&rules)).await?;
-    let engine = stage.engine()?;
-    stage.ready(|| batch(0, 1), |payload| granted(payload) == 1).await?;
+    let stage = Stage::start(folder, &opening(&rules), requests::batch(0, 1)).await?;
     let (client, book) = (stage.client.clone(), stage.domain.request("book"));
     eprintln!("holding {expiries} bookings …");
     let held_at = Instant::now();
-    let mut held = 0;
-    let mut answers = futures_util::stream::FuturesUnordered::new();
-    for first in (1..=expiries).step_by(MAX_BATCH) {
-        let most = MAX_BATCH.min((expiries - first + 1) as usize);
-        answers.push(client.request(book.clone(), batch(first.into(), most as u64)));
-    }
-    while let Some(answer) = answers.next().await {
-        held += granted(&answer?.payload);
-    }
+    let all = requests::batches(1..u64::from(expiries) + 1);
+    closed_loop::settle(&client, &book, WINDOW, all, is_granted, |_| {}).await;
     let took = held_at.elapsed();
-    eprintln!("{held} held within {:.2} s; the surge begins before they end …", took.as_secs_f64());
+    eprintln!(
+        "{expiries} held within {:.2} s; the surge begins before they end …",
+        took.as_secs_f64()
+    );
     tokio::time::sleep(HOLD.saturating_sub(BESIDE).saturating_sub(took)).await;
     let (begun, timed, lost) = surge(&client, &book, expiries, per_second, took).await?;
     let (count, first, last, latest) = expired(&stage.ledger, begun).await?;
@@ -76,36 +71,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
             at(1.0)
         );
     }
-    drop(engine);
     stage.stop().await
-}
-
-pub(super) fn granted(payload: &[u8]) -> usize {
-    use giliran_wire::answer::{Answer, Verdict, read_binary};
-    let answers = read_binary::<Answer<'_>>(payload).unwrap_or_default();
-    answers.iter().filter(|a| matches!(a.verdict, Verdict::Granted { .. })).count()
-}
-
-pub(super) fn batch(first: u64, most: u64) -> bytes::Bytes {
-    let book = |n: u64| {
-        let day = n / u64::from(OFFICES) % u64::from(DAYS) + 1;
-        Book {
-            request_id: format!("expiry-{n:010}").into(),
-            applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
-            choices: vec![Choice {
-                office: format!("office-{}", n % u64::from(OFFICES)).into(),
-                date: format!("2030-01-{day:02}").parse().ok(),
-                session: None,
-            }],
-            opening: None,
-            expires_at: None,
-            account: None,
-            channel: Some("bench".into()),
-            reference: None,
-            wait: false,
-        }
-    };
-    write_binary(&(first..first + most).map(book).collect::<Vec<_>>()).into()
 }
 
 /// Books in an open loop until the holds are over; when it began, what was
@@ -131,7 +97,9 @@ async fn surge(
             let next = tokio::time::timeout(Duration::from_secs(1), answers.next()).await;
             let Ok(Some(message)) = next else { continue };
             let n = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
-            if let (Some(n), Some((true, _))) = (n, verdict(&message.payload)) {
+            if let Some(n) = n
+                && is_granted(&message.payload)
+            {
                 timed.push((due(n), begun.elapsed().as_micros() as u64));
             }
         }
@@ -141,7 +109,7 @@ async fn surge(
     while sent < total {
         let now = begun.elapsed().as_micros() as u64;
         while sent < total && due(sent) <= now {
-            let payload = batch(u64::from(first) + 1 + sent, 1);
+            let payload = requests::batch(u64::from(first) + 1 + sent, 1);
             let reply = format!("{inbox}.{sent}");
             client.publish_with_reply(subject.to_owned(), reply, payload).await?;
             sent += 1;

@@ -8,28 +8,28 @@
 //! so that a noisy machine is noisy for both.
 
 mod expiries;
+mod requests;
 mod stage;
 mod start;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use giliran_loadgen::closed_loop::ClosedLoop;
 use giliran_nats::{clock, connection};
-use giliran_wire::answer::{self, Answer, Verdict};
-use giliran_wire::request::{Book, Choice, write_binary};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use self::requests::verdict;
 use self::stage::{Stage, opening};
 use crate::failure::Failure;
 use crate::{COMMIT, RELEASE};
 
-/// Offices of the 500-slot opening; each has ten days.
-const OFFICES: u32 = 50;
-const DAYS: u32 = 10;
+/// Messages on their way at once, each of as many requests as it holds, where bookings
+/// are made that nothing is measured by.
+const WINDOW: usize = 32;
 /// Subject of the no-op echo.
 const ECHO: &str = "bench.echo";
 
@@ -94,7 +94,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
-    let stage = Stage::set(folder, &configuration(args.rounds)).await?;
+    let first = requests::at_office(0, "full");
+    let stage = Stage::start(folder, &configuration(args.rounds), first).await?;
     let mut bench = Bench::start(args, &stage).await?;
     let mut rows: Vec<(&str, Row)> = ["echo", "S1", "S2 off", "S3", "echo beside S2 on", "S2 on"]
         .map(|name| (name, Row::default()))
@@ -126,167 +127,87 @@ async fn measure(args: &Args, folder: &Path) -> Result<(), Failure> {
 
 struct Bench<'a> {
     stage: &'a Stage,
-    answers: Subscriber,
-    inbox: String,
-    window: usize,
+    asking: ClosedLoop,
+    book: String,
     round: Duration,
     /// Applicants that have asked.
     people: u64,
+    /// Bytes of a request and of its answer.
     sizes: (usize, usize),
-    _engine: Child,
     _echo: Child,
 }
 
 impl<'a> Bench<'a> {
     async fn start(args: &Args, stage: &'a Stage) -> Result<Self, Failure> {
-        let engine = stage.engine()?;
         let echo = Command::new(std::env::current_exe()?)
             .args(["bench", "--echo", &stage.url()])
             .kill_on_drop(true)
             .spawn()?;
-        let inbox = stage.client.new_inbox();
-        let answers = stage.client.subscribe(format!("{inbox}.*")).await?;
-        let mut bench = Self {
-            stage,
-            answers,
-            inbox,
-            window: args.window,
-            round: Duration::from_secs_f64(args.seconds),
-            people: 0,
-            sizes: (0, 0),
-            _engine: engine,
-            _echo: echo,
-        };
-        bench.ready().await?;
-        Ok(bench)
-    }
-
-    async fn ready(&mut self) -> Result<(), Failure> {
-        let stage = self.stage;
-        let is_grant = |payload: &[u8]| verdict(payload).is_some_and(|(granted, _)| granted);
-        stage.ready(|| self.request("full"), is_grant).await?;
-        while self.stage.client.request(ECHO, Bytes::from_static(b"0")).await.is_err() {
+        let (client, book) = (&stage.client, stage.domain.request("book"));
+        while client.request(ECHO, Bytes::from_static(b"0")).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let payload = self.request("office-0");
+        let payload = requests::at_office(1, "office-0");
         let size = payload.len();
-        let answer =
-            self.stage.client.request(self.stage.domain.request("book"), payload).await?.payload;
-        self.sizes = (size, answer.len());
+        let answer = client.request(book.clone(), payload).await?.payload;
+        let sizes = (size, answer.len());
         // The echo answers with this from now on.
-        self.stage.client.request(format!("{ECHO}.answer"), answer).await?;
-        Ok(())
-    }
-
-    /// A new applicant's request for any slot of an office.
-    fn request(&mut self, office: &str) -> Bytes {
-        self.choose(Choice { office: office.into(), date: None, session: None })
+        client.request(format!("{ECHO}.answer"), answer).await?;
+        let asking = ClosedLoop::new(client.clone(), args.window).await?;
+        let round = Duration::from_secs_f64(args.seconds);
+        Ok(Self { stage, asking, book, round, people: 2, sizes, _echo: echo })
     }
 
     /// A new applicant's request for one slot of the 500.
     fn spread(&mut self) -> Bytes {
-        let office = format!("office-{}", self.people % u64::from(OFFICES));
-        let day = self.people / u64::from(OFFICES) % u64::from(DAYS) + 1;
-        let date = format!("2030-01-{day:02}").parse().ok();
-        self.choose(Choice { office: office.into(), date, session: None })
-    }
-
-    fn choose(&mut self, choice: Choice<'_>) -> Bytes {
         self.people += 1;
-        let n = self.people;
-        write_binary(&[Book {
-            request_id: format!("bench-{n:010}").into(),
-            applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
-            choices: vec![choice],
-            opening: None,
-            expires_at: None,
-            account: None,
-            channel: Some("bench".into()),
-            reference: None,
-            wait: false,
-        }])
-        .into()
+        requests::batch(self.people - 1, 1)
     }
 
-    /// Keeps the window full for a round, or for `most` requests; answers a
-    /// second that were what was wanted.
+    /// Keeps the window full for a round, or for `most` requests; answers a second that
+    /// were what was wanted.
     async fn drive(
         &mut self,
         subject: &str,
         most: u64,
         wanted: bool,
-        mut make: impl FnMut(&mut Self) -> Bytes,
+        mut request: impl FnMut(u64) -> Bytes,
     ) -> Result<f64, Failure> {
-        let reply = format!("{}.{}", self.inbox, self.people);
-        let started = Instant::now();
-        let (mut sent, mut open, mut right, mut others) = (0, 0, 0_u64, 0_u64);
-        let mut chunk = Vec::with_capacity(1_024);
-        loop {
-            let on = started.elapsed() < self.round && sent < most;
-            while on && open < self.window && sent < most {
-                let payload = make(self);
-                self.stage
-                    .client
-                    .publish_with_reply(subject.to_owned(), reply.clone(), payload)
-                    .await?;
-                open += 1;
-                sent += 1;
-            }
-            if open == 0 {
-                break;
-            }
-            let Ok(message) =
-                tokio::time::timeout(Duration::from_secs(10), self.answers.next()).await
-            else {
-                return Err(Failure::Wrong(format!(
-                    "{open} requests on {subject} got no answer in 10 s"
-                )));
-            };
-            chunk.extend(message);
-            while chunk.len() < 1_024 {
-                let Some(Some(message)) =
-                    futures_util::FutureExt::now_or_never(self.answers.next())
-                else {
-                    break;
-                };
-                chunk.push(message);
-            }
-            for message in chunk.drain(..) {
-                open -= 1;
-                match verdict(&message.payload) {
-                    Some((granted, settled)) if granted == wanted && settled => right += 1,
-                    _ => others += 1,
-                }
-            }
-        }
-        let rate = right as f64 / started.elapsed().as_secs_f64();
-        if others > right / 10 {
+        let make = || {
+            self.people += 1;
+            request(self.people - 1)
+        };
+        let is_right = |payload: &[u8]| verdict(payload) == Some((wanted, true));
+        let round = self.asking.round(subject, (self.round, most), make, is_right);
+        let round = Box::pin(round).await?;
+        if round.others > round.right / 10 {
             eprintln!(
-                "  {subject}: {others} of {} answers were others (busy, sold out)",
-                right + others
+                "  {subject}: {} of {} answers were others (busy, sold out)",
+                round.others,
+                round.right + round.others
             );
         }
-        Ok(rate)
+        Ok(round.per_s())
     }
 
     async fn echo_rate(&mut self) -> Result<f64, Failure> {
-        Box::pin(self.drive(ECHO, u64::MAX, true, Self::spread)).await
+        self.drive(ECHO, u64::MAX, true, |n| requests::batch(n, 1)).await
     }
 
     async fn sold_out(&mut self) -> Result<f64, Failure> {
-        let subject = self.stage.domain.request("book");
-        Box::pin(self.drive(&subject, u64::MAX, false, |bench| bench.request("full"))).await
+        let book = self.book.clone();
+        self.drive(&book, u64::MAX, false, |n| requests::at_office(n, "full")).await
     }
 
     async fn grants(&mut self) -> Result<f64, Failure> {
-        let subject = self.stage.domain.request("book");
-        Box::pin(self.drive(&subject, u64::MAX, true, Self::spread)).await
+        let book = self.book.clone();
+        self.drive(&book, u64::MAX, true, |n| requests::batch(n, 1)).await
     }
 
     /// One slot holds 65,535 places at most: the round ends when they are gone.
     async fn hot_slot(&mut self, round: u32) -> Result<f64, Failure> {
-        let (subject, office) = (self.stage.domain.request("book"), format!("hot-{round}"));
-        Box::pin(self.drive(&subject, 65_000, true, move |bench| bench.request(&office))).await
+        let (book, office) = (self.book.clone(), format!("hot-{round}"));
+        self.drive(&book, 65_000, true, |n| requests::at_office(n, &office)).await
     }
 
     /// Medians of single requests, ms: NATS round trip, ledger append, grant.
@@ -310,7 +231,7 @@ impl<'a> Bench<'a> {
             rows[1].0.push(since.elapsed().as_secs_f64() * 1e3);
             let payload = self.spread();
             let since = Instant::now();
-            self.stage.client.request(self.stage.domain.request("book"), payload).await?;
+            self.stage.client.request(self.book.clone(), payload).await?;
             rows[2].0.push(since.elapsed().as_secs_f64() * 1e3);
         }
         Ok(rows.map(|row| row.median()))
@@ -350,16 +271,6 @@ impl<'a> Bench<'a> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-}
-
-/// Whether it is a grant; and whether it settles the request.
-fn verdict(payload: &[u8]) -> Option<(bool, bool)> {
-    let answers = answer::read_binary::<Answer<'_>>(payload).ok()?;
-    Some(match &answers.first()?.verdict {
-        Verdict::Granted { .. } => (true, true),
-        Verdict::Rejected(rejection) => (false, !rejection.reason.worth_a_retry()),
-        Verdict::Entered { .. } => (false, true),
-    })
 }
 
 /// 500 slots, one hot slot for each round, and one that is full at once.
@@ -449,26 +360,34 @@ fn report(
         lag_ms.median()
     );
     if let Some(file) = &args.json {
-        let all: Value = rows
-            .iter()
-            .map(|(name, row)| ((*name).to_owned(), json!(row.0)))
-            .collect::<serde_json::Map<_, _>>()
-            .into();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let text = json!({
-            "release": RELEASE,
-            "commit": COMMIT,
-            "measured_at": clock::now(),
-            "cores": cores,
-            "request_bytes": bench.sizes.0,
-            "answer_bytes": bench.sizes.1,
-            "window": args.window,
-            "round_seconds": args.seconds,
-            "per_second": all,
-            "idle_ms": { "round_trip": round_trip, "append": append, "grant": grant },
-            "catch_up_ms": lag_ms.0,
-        });
+        let text = as_json(args, bench.sizes, rows, idle, lag_ms);
         std::fs::write(file, format!("{text:#}\n"))?;
     }
     Ok(())
+}
+
+/// Every round.
+fn as_json(
+    args: &Args,
+    (request, answer): (usize, usize),
+    rows: &[(&str, Row)],
+    [round_trip, append, grant]: &[f64; 3],
+    lag_ms: &Row,
+) -> Value {
+    let all = rows.iter().map(|(name, row)| ((*name).to_owned(), json!(row.0)));
+    let all: Value = all.collect::<serde_json::Map<_, _>>().into();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    json!({
+        "release": RELEASE,
+        "commit": COMMIT,
+        "measured_at": clock::now(),
+        "cores": cores,
+        "request_bytes": request,
+        "answer_bytes": answer,
+        "window": args.window,
+        "round_seconds": args.seconds,
+        "per_second": all,
+        "idle_ms": { "round_trip": round_trip, "append": append, "grant": grant },
+        "catch_up_ms": lag_ms.0,
+    })
 }

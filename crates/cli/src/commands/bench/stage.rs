@@ -13,11 +13,14 @@ use giliran_nats::{clock, connection};
 use giliran_wire::subject::Namespace;
 use tokio::process::{Child, Command};
 
-use super::{DAYS, OFFICES};
+use super::requests::is_granted;
 use crate::commands::init;
 use crate::failure::Failure;
 use crate::key_file;
 
+/// Offices of the 500-slot opening; each has ten days.
+pub(super) const OFFICES: u32 = 50;
+pub(super) const DAYS: u32 = 10;
 /// How long an engine may take to its first grant.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -27,10 +30,16 @@ pub(super) struct Stage {
     pub(super) client: Client,
     pub(super) domain: Namespace,
     pub(super) ledger: Ledger,
+    pub(super) engine: Child,
 }
 
 impl Stage {
-    pub(super) async fn set(folder: &Path, configuration: &str) -> Result<Self, Failure> {
+    /// Everything runs, and the engine has granted the first request.
+    pub(super) async fn start(
+        folder: &Path,
+        configuration: &str,
+        first: Bytes,
+    ) -> Result<Self, Failure> {
         let server = Server::start(ServerOptions {
             binary: server::locate()?,
             folder: folder.join("nats"),
@@ -39,68 +48,80 @@ impl Stage {
             more: String::new(),
         })
         .await?;
-        let client =
-            connection::connect(&server.url(), "giliran bench", &Default::default()).await?;
+        let url = server.url();
+        let client = connection::connect(&url, "giliran bench", &Default::default()).await?;
         let domain = Namespace::default();
         let key = key_file::make(&folder.join(key_file::FILE))?;
         let ledger = init::make(&client, &domain, &key, 1).await?;
         std::fs::write(folder.join("giliran.toml"), configuration)?;
-        Ok(Self { server, folder: folder.to_owned(), client, domain, ledger })
+        let (folder, engine) = (folder.to_owned(), engine(folder, &url)?);
+        let stage = Self { server, folder, client, domain, ledger, engine };
+        stage.ready(first).await?;
+        Ok(stage)
     }
 
     pub(super) fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The engine's data folder.
-    pub(super) fn data(&self) -> PathBuf {
-        self.folder.join("data")
+    /// The engine's snapshot, where it has written one.
+    pub(super) fn snapshot(&self) -> PathBuf {
+        data(&self.folder).join("snapshot.bin")
     }
 
-    pub(super) fn engine(&self) -> Result<Child, Failure> {
-        let [config, data, key] =
-            [self.folder.join("giliran.toml"), self.data(), self.folder.join(key_file::FILE)]
-                .map(|path| path.display().to_string());
-        self.role(&["serve", "--config", &config, "--data", &data, "--key", &key])
+    /// Starts the engine that was ended.
+    pub(super) fn restart(&mut self) -> Result<(), Failure> {
+        self.engine = engine(&self.folder, &self.url())?;
+        Ok(())
     }
 
     /// A role of this binary, ended when it is dropped.
     pub(super) fn role(&self, arguments: &[&str]) -> Result<Child, Failure> {
-        Ok(Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .args(["--http", "127.0.0.1:0", "--nats", &self.url()])
-            .env("RUST_LOG", "error")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?)
+        role(arguments, &self.url())
     }
 
-    /// Asks until an answer is a grant.
-    pub(super) async fn ready(
-        &self,
-        mut request: impl FnMut() -> Bytes,
-        is_grant: impl Fn(&[u8]) -> bool,
-    ) -> Result<(), Failure> {
+    /// Asks until the engine grants it.
+    async fn ready(&self, request: Bytes) -> Result<(), Failure> {
         let since = Instant::now();
         let book = self.domain.request("book");
-        while !self
-            .client
-            .request(book.clone(), request())
-            .await
-            .is_ok_and(|message| is_grant(&message.payload))
-        {
+        loop {
+            let answer = self.client.request(book.clone(), request.clone()).await;
+            if answer.is_ok_and(|answer| is_granted(&answer.payload)) {
+                return Ok(());
+            }
             if since.elapsed() > READY_WITHIN {
                 return Err(Failure::Wrong("the engine did not become ready in 30 s".to_owned()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
     }
 
     pub(super) async fn stop(self) -> Result<(), Failure> {
+        drop(self.engine);
         Ok(self.server.stop().await?)
     }
+}
+
+fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+fn engine(folder: &Path, url: &str) -> Result<Child, Failure> {
+    let [config, data, key] =
+        [folder.join("giliran.toml"), data(folder), folder.join(key_file::FILE)]
+            .map(|path| path.display().to_string());
+    role(&["serve", "--config", &config, "--data", &data, "--key", &key], url)
+}
+
+fn role(arguments: &[&str], url: &str) -> Result<Child, Failure> {
+    Ok(Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .args(["--http", "127.0.0.1:0", "--nats", url])
+        .env("RUST_LOG", "error")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?)
 }
 
 /// An opening of 500 slots that is open now, with these rules; its offices stand last.

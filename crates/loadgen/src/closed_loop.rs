@@ -1,0 +1,131 @@
+//! Closed loop: so many requests are on their way at once, and each answer makes room
+//! for the next. It says how much an engine can do, not how long anybody would wait.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+
+use super::LoadError;
+
+/// Answers that are counted before the window is filled again.
+const CHUNK: usize = 1_024;
+/// How long the next answer of a round may take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// Pause before a request is sent again whose answer did not settle it.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Requests of one message each, on one connection.
+#[derive(Debug)]
+pub struct ClosedLoop {
+    client: Client,
+    answers: Subscriber,
+    inbox: String,
+    /// Most requests on their way.
+    window: usize,
+    rounds: u64,
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    pub took: Duration,
+    /// Answers that were right, and the others.
+    pub right: u64,
+    pub others: u64,
+}
+
+impl Round {
+    /// Right answers a second.
+    pub fn per_s(&self) -> f64 {
+        self.right as f64 / self.took.as_secs_f64()
+    }
+}
+
+impl ClosedLoop {
+    /// Of this many requests at once.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection takes no subscription.
+    pub async fn new(client: Client, window: usize) -> Result<Self, LoadError> {
+        let inbox = client.new_inbox();
+        let answers =
+            client.subscribe(format!("{inbox}.*")).await.map_err(std::io::Error::other)?;
+        Ok(Self { client, answers, inbox, window, rounds: 0 })
+    }
+
+    /// Keeps the window full until `lasts` is over or `most` requests are sent, and waits
+    /// for the answers to all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Silent`] where no answer comes any more.
+    pub async fn round(
+        &mut self,
+        subject: &str,
+        (lasts, most): (Duration, u64),
+        mut make: impl FnMut() -> Bytes,
+        is_right: impl Fn(&[u8]) -> bool,
+    ) -> Result<Round, LoadError> {
+        self.rounds += 1;
+        let reply = format!("{}.{}", self.inbox, self.rounds);
+        let started = Instant::now();
+        let (mut sent, mut open, mut right, mut others) = (0, 0, 0, 0);
+        let mut chunk = Vec::with_capacity(CHUNK);
+        loop {
+            if started.elapsed() < lasts {
+                while open < self.window && sent < most {
+                    let (subject, reply) = (subject.to_owned(), reply.clone());
+                    let published = self.client.publish_with_reply(subject, reply, make()).await;
+                    published.map_err(std::io::Error::other)?;
+                    open += 1;
+                    sent += 1;
+                }
+            }
+            if open == 0 {
+                return Ok(Round { took: started.elapsed(), right, others });
+            }
+            let answer = tokio::time::timeout(ANSWERED_WITHIN, self.answers.next()).await;
+            let Ok(Some(answer)) = answer else {
+                return Err(LoadError::Silent(subject.to_owned(), ANSWERED_WITHIN.as_secs()));
+            };
+            chunk.push(answer);
+            while chunk.len() < CHUNK {
+                let Some(Some(answer)) = self.answers.next().now_or_never() else { break };
+                chunk.push(answer);
+            }
+            for answer in chunk.drain(..) {
+                open -= 1;
+                *if is_right(&answer.payload) { &mut right } else { &mut others } += 1;
+            }
+        }
+    }
+}
+
+/// Sends each of these until its answer is right, `window` of them at once; `settled` is
+/// told how many are.
+pub async fn settle(
+    client: &Client,
+    subject: &str,
+    window: usize,
+    payloads: impl Iterator<Item = Bytes>,
+    is_right: impl Fn(&[u8]) -> bool,
+    mut settled: impl FnMut(usize),
+) {
+    let is_right = &is_right;
+    let asked = payloads.map(|payload| async move {
+        loop {
+            let answer = client.request(subject.to_owned(), payload.clone()).await;
+            if answer.is_ok_and(|answer| is_right(&answer.payload)) {
+                return;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    });
+    let mut asked = futures_util::stream::iter(asked).buffer_unordered(window).enumerate();
+    while let Some((before, ())) = asked.next().await {
+        settled(before + 1);
+    }
+}
