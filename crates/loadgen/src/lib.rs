@@ -89,6 +89,13 @@ pub struct Steady {
     pub asks_anew: f64,
 }
 
+impl Steady {
+    /// When the next one comes after one who came then, µs from the opening.
+    fn after(&self, at_us: f64) -> f64 {
+        at_us + if at_us < 0.0 { 2e6 } else { 1e6 } / self.per_s
+    }
+}
+
 impl LoadTest {
     /// All of a scenario, as it is, at the opening that is open or comes next, for an
     /// engine whose order is first-come.
@@ -239,6 +246,14 @@ mod tests {
         let order = in_scenario_time(Order::Rounds { length_ms: 500 }, 4.0);
         assert_eq!(order, Order::Rounds { length_ms: 2_000 });
         assert_eq!(in_scenario_time(Order::Draw, 4.0), Order::Draw);
+    }
+
+    #[test]
+    fn half_as_many_come_before_the_opening() {
+        let steady = Steady { per_s: 10.0, asks_anew: 0.0 };
+        let comes = std::iter::successors(Some(-400e3), |at| Some(steady.after(*at)));
+        let comes: Vec<i64> = comes.take(5).map(|at| at as i64).collect();
+        assert_eq!(comes, [-400_000, -200_000, 0, 100_000, 200_000]);
     }
 
     #[test]

@@ -15,16 +15,22 @@ use giliran_testkit::Broker;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Answers with what `answer` makes of the number of a request, a moment later. The
-/// most requests that waited at once.
-async fn answering(broker: &Broker, answer: fn(usize) -> &'static str) -> Arc<AtomicUsize> {
+/// What came to somebody who answers.
+#[derive(Default)]
+struct Seen {
+    /// Most requests that waited at once.
+    waited: AtomicUsize,
+    answered: AtomicUsize,
+}
+
+/// Answers with what `answer` makes of the number of a request, a moment later.
+async fn answering(broker: &Broker, answer: fn(usize) -> &'static str) -> Arc<Seen> {
     let client = broker.connect("answers", &Login::default()).await;
     let mut asked = client.subscribe("ask").await.unwrap();
     client.flush().await.unwrap();
-    let most = Arc::new(AtomicUsize::new(0));
-    let shared = Arc::clone(&most);
+    let seen = Arc::new(Seen::default());
+    let shared = Arc::clone(&seen);
     tokio::spawn(async move {
-        let mut n = 0;
         while let Some(first) = asked.next().await {
             // Whatever else is on its way comes meanwhile.
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -32,14 +38,14 @@ async fn answering(broker: &Broker, answer: fn(usize) -> &'static str) -> Arc<At
             while let Some(Some(next)) = futures_util::FutureExt::now_or_never(asked.next()) {
                 waiting.push(next);
             }
-            shared.fetch_max(waiting.len(), Ordering::Relaxed);
+            shared.waited.fetch_max(waiting.len(), Ordering::Relaxed);
             for message in waiting {
+                let n = shared.answered.fetch_add(1, Ordering::Relaxed);
                 client.publish(message.reply.unwrap(), answer(n).into()).await.unwrap();
-                n += 1;
             }
         }
     });
-    most
+    seen
 }
 
 fn is_right(payload: &[u8]) -> bool {
@@ -50,7 +56,7 @@ fn is_right(payload: &[u8]) -> bool {
 async fn the_window_is_full_and_every_answer_counts_once() {
     let broker = Broker::start().await;
     let answer = |n: usize| if n.is_multiple_of(4) { "wrong" } else { "right" };
-    let most = answering(&broker, answer).await;
+    let seen = answering(&broker, answer).await;
     let mut asking = ClosedLoop::new(broker.client.clone(), 16).await.unwrap();
     for _ in 0..2 {
         let mut made = 0;
@@ -62,7 +68,7 @@ async fn the_window_is_full_and_every_answer_counts_once() {
         assert_eq!((made, round.right, round.others), (200, 150, 50));
         assert!(round.per_s() > 0.0 && round.took >= Duration::from_millis(200), "{round:?}");
     }
-    assert_eq!(most.load(Ordering::Relaxed), 16, "so many at once, never more");
+    assert_eq!(seen.waited.load(Ordering::Relaxed), 16, "so many at once, never more");
     let over = asking.round("ask", (Duration::ZERO, 200), Bytes::new, is_right).await.unwrap();
     assert_eq!((over.right, over.others), (0, 0), "its time was over at the begin");
     broker.server.stop().await.unwrap();
@@ -71,13 +77,14 @@ async fn the_window_is_full_and_every_answer_counts_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_not_settled_asks_again() {
     let broker = Broker::start().await;
-    let most = answering(&broker, |n| if n < 5 { "busy" } else { "right" }).await;
+    let seen = answering(&broker, |n| if n < 5 { "busy" } else { "right" }).await;
     let mut told = Vec::new();
     let payloads = (0..12).map(|_| Bytes::from_static(b"?"));
     let settled = |n| told.push(n);
     settle(&broker.client, "ask", 4, payloads, is_right, settled).await;
     assert_eq!(told, (1..=12).collect::<Vec<_>>());
-    assert!(most.load(Ordering::Relaxed) <= 4);
+    assert_eq!(seen.answered.load(Ordering::Relaxed), 12 + 5);
+    assert!(seen.waited.load(Ordering::Relaxed) <= 4);
     broker.server.stop().await.unwrap();
 }
 

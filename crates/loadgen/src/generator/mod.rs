@@ -461,7 +461,7 @@ impl<'a> Generator<'a> {
         let next = self.crowd.next()?;
         let Some(steady) = self.rush.steady else { return Some(next) };
         let sent = self.steady_us as i64;
-        self.steady_us += if sent < 0 { 2e6 } else { 1e6 } / steady.per_s;
+        self.steady_us = steady.after(self.steady_us);
         Some(PartyArrival { sent, ..next })
     }
 
