@@ -12,7 +12,6 @@ macro_rules! outln {
     }};
 }
 
-mod args;
 mod commands;
 mod daemons;
 #[cfg(test)]

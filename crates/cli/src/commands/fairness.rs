@@ -11,9 +11,8 @@ use giliran_fairness::{
     Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
     sweep,
 };
-use giliran_wire::ledger::{Order, ReturnRule};
+use giliran_wire::ledger::{NotARule, Order, ReturnRule};
 
-use crate::args::order;
 use crate::commands::history::{self, Outputs, Source};
 use crate::daemons::until_asked;
 use crate::failure::Failure;
@@ -58,8 +57,7 @@ pub(crate) struct Args {
         long,
         value_name = "RULE,…",
         value_delimiter = ',',
-        default_value = "immediate,delayed:600-3600,at:17:00",
-        value_parser = returns
+        default_value = "immediate,delayed:600-3600,at:17:00"
     )]
     returns: Vec<ReturnRule>,
     /// How many seeds each order is run with.
@@ -120,8 +118,8 @@ fn swept(text: &str) -> Result<Swept, String> {
 /// An order, and whether a public value goes into its seed.
 type Ordered = (Order, bool);
 
-fn ordered(text: &str) -> Result<Ordered, String> {
-    if text == "draw+beacon" { Ok((Order::Draw, true)) } else { Ok((order(text)?, false)) }
+fn ordered(text: &str) -> Result<Ordered, NotARule> {
+    if text == "draw+beacon" { Ok((Order::Draw, true)) } else { Ok((text.parse()?, false)) }
 }
 
 /// What is compared where nothing is said.
@@ -132,34 +130,6 @@ fn usual(scenario: &Scenario) -> Vec<Ordered> {
         orders.push((Order::Draw, true));
     }
     orders
-}
-
-fn returns(text: &str) -> Result<ReturnRule, String> {
-    let seconds = |text: &str| text.parse::<u64>().ok().filter(|s| *s <= 86_400);
-    match text.split_once(':') {
-        None if text == "immediate" => Ok(ReturnRule::Immediate),
-        Some(("delayed", range)) => {
-            let (from, to) = range.split_once('-').unwrap_or((range, range));
-            match (seconds(from), seconds(to)) {
-                (Some(from), Some(to)) if from <= to => {
-                    Ok(ReturnRule::Delayed { from_ms: from * 1_000, to_ms: to * 1_000 })
-                }
-                _ => Err(format!(
-                    "{range:?} is not a range of seconds; expected one like delayed:600-3600"
-                )),
-            }
-        }
-        Some(("at", time)) => {
-            let (hour, minute) = time.split_once(':').unwrap_or((time, "0"));
-            match (hour.parse::<u16>(), minute.parse::<u16>()) {
-                (Ok(hour @ 0..24), Ok(minute @ 0..60)) => {
-                    Ok(ReturnRule::At { minutes: vec![hour * 60 + minute] })
-                }
-                _ => Err(format!("{time:?} is not a time of day; expected one like at:17:00")),
-            }
-        }
-        _ => Err("expected immediate, delayed:FROM-TO or at:HH:MM".to_owned()),
-    }
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -381,17 +351,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_and_rules_are_read_or_refused_with_what_there_is() {
+    fn an_order_is_read_with_its_public_value_or_refused() {
         assert_eq!(ordered("draw"), Ok((Order::Draw, false)));
         assert_eq!(ordered("draw+beacon"), Ok((Order::Draw, true)));
         assert!(ordered("rounds:500+beacon").is_err());
-        assert_eq!(returns("immediate"), Ok(ReturnRule::Immediate));
-        let delayed = ReturnRule::Delayed { from_ms: 5_000, to_ms: 9_000 };
-        assert_eq!(returns("delayed:5-9"), Ok(delayed));
-        assert_eq!(returns("at:17:30"), Ok(ReturnRule::At { minutes: vec![1_050] }));
-        assert!(returns("delayed:9-5").unwrap_err().contains("not a range"));
-        assert!(returns("at:24:00").unwrap_err().contains("not a time of day"));
-        assert!(returns("never").unwrap_err().contains("immediate"));
     }
 
     #[test]

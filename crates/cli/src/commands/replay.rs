@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use giliran_history::replay;
 use giliran_wire::ledger::Order;
 
-use crate::args::order;
 use crate::commands::history::{Source, gateway};
 use crate::failure::Failure;
 
@@ -23,8 +22,7 @@ pub(crate) struct Args {
         long,
         value_name = "ORDER,…",
         value_delimiter = ',',
-        default_value = "first-come,rounds=500ms,draw",
-        value_parser = order
+        default_value = "first-come,rounds=500ms,draw"
     )]
     order: Vec<Order>,
     /// Seeds the keys of rounds and the draw.

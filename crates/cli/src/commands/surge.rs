@@ -11,7 +11,6 @@ use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Namespace;
 
-use crate::args::order;
 use crate::commands::fairness::scenario;
 use crate::commands::history::{self, Outputs, can_be_written};
 use crate::daemons::{Nats, domain, until_asked};
@@ -52,7 +51,7 @@ pub(crate) struct Args {
     opening: Option<String>,
     /// The order that the rules announce, for which scalpers buy: first-come,
     /// rounds=500ms, draw. The engine has its own; --config-out writes this one.
-    #[arg(long, value_name = "ORDER", default_value = "first-come", value_parser = order)]
+    #[arg(long, value_name = "ORDER", default_value = "first-come")]
     order: Order,
     /// The same seed, the same people; another one, others.
     #[arg(long, default_value_t = 1)]

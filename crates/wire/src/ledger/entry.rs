@@ -224,17 +224,6 @@ pub enum Order {
     Draw,
 }
 
-impl Order {
-    /// As reports and statements print it: `first-come`, `rounds 500 ms`, `draw`.
-    pub fn name(&self) -> String {
-        match self {
-            Self::FirstCome => "first-come".to_owned(),
-            Self::Rounds { length_ms } => format!("rounds {length_ms} ms"),
-            Self::Draw => "draw".to_owned(),
-        }
-    }
-}
-
 /// When a returned place can be had again.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ReturnRule {
@@ -252,23 +241,6 @@ pub enum ReturnRule {
         /// Minutes after local midnight, ascending.
         minutes: Vec<u16>,
     },
-}
-
-impl ReturnRule {
-    /// As reports and statements print it: `immediate`, `delayed:10-60s`, `at:17:00`.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Immediate => "immediate".to_owned(),
-            Self::Delayed { from_ms, to_ms } => {
-                format!("delayed:{}-{}s", from_ms / 1_000, to_ms / 1_000)
-            }
-            Self::At { minutes } => {
-                let times: Vec<String> =
-                    minutes.iter().map(|m| format!("{:02}:{:02}", m / 60, m % 60)).collect();
-                format!("at:{}", times.join("+"))
-            }
-        }
-    }
 }
 
 /// An office of an opening.

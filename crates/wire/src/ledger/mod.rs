@@ -12,6 +12,7 @@ mod chain;
 mod deed;
 mod entry;
 pub mod journal;
+mod rules;
 
 pub use chain::{Alien, Chain, Damage, Doubt, Foreign, Reading, Stage};
 pub use deed::Deed;
@@ -21,6 +22,7 @@ pub use entry::{
     RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session,
     Signed, Slot, SnapshotPart, TakeOver,
 };
+pub use rules::NotARule;
 
 use crate::codec::{self, DecodeError};
 use crate::{BlockHash, LedgerId, Timestamp, WriterNonce};
