@@ -197,55 +197,11 @@ impl Gateway {
             return Err(Mismatch::Elsewhere(id.to_owned(), named));
         }
         fits(&lines, recorded)?;
-        let mut askers: Vec<Asker> = Vec::new();
-        let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
-        let (mut missing, mut told) = (0, 0);
+        let mut seen = Seen::default();
         for (index, line) in lines.iter().enumerate() {
-            let mut who: Vec<&str> = line.applicants.iter().map(String::as_str).collect();
-            who.sort_unstable();
-            if who.is_empty() {
-                // Told apart by what they ask with; an empty name is nobody's.
-                who = vec!["", &line.request_id];
-            }
-            let asker = *known.entry(who).or_insert_with(|| {
-                askers.push(Asker {
-                    sent_us: line.sent_us,
-                    first: index,
-                    asked_us: None,
-                    last: index,
-                    booking: None,
-                    told_us: None,
-                });
-                askers.len() - 1
-            });
-            let asker = &mut askers[asker];
-            if line.sent_us < asker.sent_us {
-                (asker.sent_us, asker.first) = (line.sent_us, index);
-            }
-            asker.last = index;
-            if !matches!(line.reason.as_deref(), Some("not_open" | "busy" | "unavailable")) {
-                let asked = asker.asked_us.unwrap_or(u64::MAX);
-                asker.asked_us = Some(asked.min(line.sent_us));
-            }
-            let seen = line.booking.as_ref().map(|seen| seen.id.as_str());
-            let find = |id: &str| {
-                let id = id.parse::<BookingId>().ok()?;
-                recorded.by_booking.get(&id).copied()
-            };
-            if let Some(seen) = seen {
-                told += 1;
-                match find(seen) {
-                    None => missing += 1,
-                    Some(booking) => {
-                        asker.booking = Some(booking);
-                        let answered = line.answered_us.unwrap_or(u64::MAX);
-                        asker.told_us = Some(asker.told_us.unwrap_or(u64::MAX).min(answered));
-                    }
-                }
-            } else if let Some(booking) = line.receipt.as_deref().and_then(find) {
-                asker.booking = Some(booking);
-            }
+            seen.line(index, line, recorded);
         }
+        let Seen { askers, missing, told, .. } = seen;
         if told > 0 && missing == told {
             return Err(Mismatch::Strange(id.to_owned(), told));
         }
@@ -268,6 +224,70 @@ impl Gateway {
     /// The line with which somebody asked first.
     pub(super) fn first(&self, asker: &Asker) -> &GatewayLine {
         &self.lines[asker.first]
+    }
+}
+
+/// What a log tells, line by line.
+#[derive(Default)]
+struct Seen<'a> {
+    askers: Vec<Asker>,
+    /// Those who asked together, and which of the askers they are.
+    known: HashMap<Vec<&'a str>, usize>,
+    /// Answers that tell of a booking, and those of them that the ledger does not hold.
+    told: usize,
+    missing: usize,
+}
+
+impl<'a> Seen<'a> {
+    fn line(&mut self, index: usize, line: &'a GatewayLine, recorded: &RecordedOpening) {
+        let find = |id: &str| {
+            let id = id.parse::<BookingId>().ok()?;
+            recorded.by_booking.get(&id).copied()
+        };
+        let asker = self.asker(index, line);
+        if let Some(seen) = &line.booking {
+            let found = find(&seen.id);
+            if let Some(booking) = found {
+                asker.booking = Some(booking);
+                let answered = line.answered_us.unwrap_or(u64::MAX);
+                asker.told_us = Some(asker.told_us.unwrap_or(u64::MAX).min(answered));
+            }
+            self.told += 1;
+            self.missing += usize::from(found.is_none());
+        } else if let Some(booking) = line.receipt.as_deref().and_then(find) {
+            asker.booking = Some(booking);
+        }
+    }
+
+    /// Whoever sent a line, with what it says of when they asked.
+    fn asker(&mut self, index: usize, line: &'a GatewayLine) -> &mut Asker {
+        let mut who: Vec<&str> = line.applicants.iter().map(String::as_str).collect();
+        who.sort_unstable();
+        if who.is_empty() {
+            // Told apart by what they ask with; an empty name is nobody's.
+            who = vec!["", &line.request_id];
+        }
+        let asker = *self.known.entry(who).or_insert_with(|| {
+            self.askers.push(Asker {
+                sent_us: line.sent_us,
+                first: index,
+                asked_us: None,
+                last: index,
+                booking: None,
+                told_us: None,
+            });
+            self.askers.len() - 1
+        });
+        let asker = &mut self.askers[asker];
+        if line.sent_us < asker.sent_us {
+            (asker.sent_us, asker.first) = (line.sent_us, index);
+        }
+        asker.last = index;
+        if !matches!(line.reason.as_deref(), Some("not_open" | "busy" | "unavailable")) {
+            let asked = asker.asked_us.unwrap_or(u64::MAX);
+            asker.asked_us = Some(asked.min(line.sent_us));
+        }
+        asker
     }
 }
 

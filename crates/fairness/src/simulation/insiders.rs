@@ -52,71 +52,110 @@ impl Run<'_> {
     ) -> (Vec<BookingId>, Hash) {
         let mut random = Random::new(self.salt, 4);
         let public = random.bytes();
-        let wishes: Vec<Vec<u32>> = entered
-            .iter()
-            .map(|index| slots_of(self.party(*index), self.scenario).collect())
-            .collect();
-        let ballot = |i: usize, receipt: &BookingId| Ballot {
-            number: ballot::number(LEDGER, 0, receipt),
-            holder: ballot::holder(receipt, &entered[i].to_string()),
-            places: self.party(entered[i]).size.into(),
-            slots: wishes[i].clone(),
-        };
-        let quotas: Vec<u32> = (0..self.live.len() as u32).map(|slot| self.quota(slot)).collect();
-        let head = self.desk.head(&quotas);
-        let count = entered.len() as u64;
-        let ballots: Vec<Ballot> =
-            receipts.iter().enumerate().map(|(i, receipt)| ballot(i, receipt)).collect();
-        let mut numbers: Vec<BookingId> = ballots.iter().map(|ballot| ballot.number).collect();
-        let mut leaves: Vec<(BookingId, Hash)> =
-            ballots.iter().map(|ballot| (ballot.number, ballot.leaf())).collect();
-        let own: Vec<usize> =
-            (0..entered.len()).filter(|i| insider.parties.contains(&entered[*i])).collect();
-        let last = own.last().copied();
-        // All others' leaves in their order; the insider's last one is put among them.
-        let moved = last.map(|last| leaves.swap_remove(last));
-        leaves.sort_unstable();
-        let root = |changed: Option<(BookingId, Hash)>| {
-            let mut all = leaves.clone();
-            if let Some(changed) = changed {
-                let at = all.partition_point(|leaf| *leaf < changed);
-                all.insert(at, changed);
-            }
-            let mut tree = Tree::default();
-            all.into_iter().for_each(|(_, leaf)| tree.push(leaf));
-            ballot::root(&head, count, &tree.top())
-        };
-        let wins = |numbers: &[BookingId], seed: &Hash| {
-            let entrants: Vec<Entrant<'_>> = (0..entered.len())
-                .map(|i| Entrant {
-                    receipt: numbers[i],
-                    places: self.party(entered[i]).size.into(),
-                    slots: &wishes[i],
-                })
-                .collect();
-            let got = order::draw(seed, &entrants, &mut quotas.clone());
-            own.iter().filter(|i| got[**i].is_some()).count()
-        };
-        let mut best_root = root(moved);
-        if let Some(last) = last.filter(|_| insider.tries > 1) {
+        let quotas = (0..self.live.len() as u32).map(|slot| self.quota(slot)).collect();
+        let draw = Entered::new(self, insider, entered, receipts, quotas);
+        let mut numbers: Vec<BookingId> =
+            receipts.iter().map(|receipt| ballot::number(LEDGER, 0, receipt)).collect();
+        let mut best_root = draw.root(draw.last.as_ref());
+        if let Some(last) = draw.own.last().filter(|_| insider.tries > 1) {
             // What the seed would be, were there no public value.
-            let mut most = wins(&numbers, &ballot::seed(&best_root, secret, None));
+            let mut most = draw.wins(&numbers, &ballot::seed(&best_root, secret, None));
             let mut tried = numbers.clone();
             for _ in 1..insider.tries {
-                if most == own.len() || self.progress.is_stopped() {
+                if most == draw.own.len() || self.progress.is_stopped() {
                     break;
                 }
-                let other = ballot(last, &BookingId::from_random(random.wide()));
-                tried[last] = other.number;
-                let root = root(Some((other.number, other.leaf())));
-                let got = wins(&tried, &ballot::seed(&root, secret, None));
+                let other = draw.ballot(*last, &BookingId::from_random(random.wide()));
+                tried[*last] = other.number;
+                let root = draw.root(Some(&(other.number, other.leaf())));
+                let got = draw.wins(&tried, &ballot::seed(&root, secret, None));
                 if got > most {
                     (most, best_root) = (got, root);
-                    numbers[last] = other.number;
+                    numbers[*last] = other.number;
                 }
             }
         }
         let public = self.arm.beacon.then_some(public.as_slice());
         (numbers, ballot::seed(&best_root, secret, public))
+    }
+}
+
+/// A ballot's number and its leaf.
+type Leaf = (BookingId, Hash);
+
+/// The entries of a draw, of which an insider may change its last one.
+struct Entered<'a> {
+    entered: &'a [u32],
+    sizes: Vec<u8>,
+    wishes: Vec<Vec<u32>>,
+    /// Places of each slot.
+    quotas: Vec<u32>,
+    head: Hash,
+    /// Which of the entries are the insider's.
+    own: Vec<usize>,
+    /// All others' leaves in their order; the insider's last one is put among them.
+    leaves: Vec<Leaf>,
+    last: Option<Leaf>,
+}
+
+impl<'a> Entered<'a> {
+    fn new(
+        run: &Run<'_>,
+        insider: &Insider,
+        entered: &'a [u32],
+        receipts: &[BookingId],
+        quotas: Vec<u32>,
+    ) -> Self {
+        let parties = || entered.iter().map(|index| run.party(*index));
+        let own = (0..entered.len()).filter(|i| insider.parties.contains(&entered[*i]));
+        let mut draw = Self {
+            entered,
+            sizes: parties().map(|party| party.size).collect(),
+            wishes: parties().map(|party| slots_of(party, run.scenario).collect()).collect(),
+            head: run.desk.head(&quotas),
+            quotas,
+            own: own.collect(),
+            leaves: Vec::new(),
+            last: None,
+        };
+        let ballots = receipts.iter().enumerate().map(|(i, receipt)| draw.ballot(i, receipt));
+        draw.leaves = ballots.map(|ballot| (ballot.number, ballot.leaf())).collect();
+        draw.last = draw.own.last().map(|last| draw.leaves.swap_remove(*last));
+        draw.leaves.sort_unstable();
+        draw
+    }
+
+    fn ballot(&self, i: usize, receipt: &BookingId) -> Ballot {
+        Ballot {
+            number: ballot::number(LEDGER, 0, receipt),
+            holder: ballot::holder(receipt, &self.entered[i].to_string()),
+            places: self.sizes[i].into(),
+            slots: self.wishes[i].clone(),
+        }
+    }
+
+    /// The root of all entries, where the insider's last one has this leaf.
+    fn root(&self, last: Option<&Leaf>) -> Hash {
+        let mut all = self.leaves.clone();
+        if let Some(last) = last {
+            let at = all.partition_point(|leaf| leaf < last);
+            all.insert(at, *last);
+        }
+        let mut tree = Tree::default();
+        all.into_iter().for_each(|(_, leaf)| tree.push(leaf));
+        ballot::root(&self.head, self.entered.len() as u64, &tree.top())
+    }
+
+    /// How many of the insider's entries win under a seed.
+    fn wins(&self, numbers: &[BookingId], seed: &Hash) -> usize {
+        let entrants: Vec<Entrant<'_>> = (0..self.entered.len())
+            .map(|i| Entrant {
+                receipt: numbers[i],
+                places: self.sizes[i].into(),
+                slots: &self.wishes[i],
+            })
+            .collect();
+        let got = order::draw(seed, &entrants, &mut self.quotas.clone());
+        self.own.iter().filter(|i| got[**i].is_some()).count()
     }
 }

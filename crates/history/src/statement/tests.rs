@@ -149,33 +149,19 @@ fn every_byte_counts() {
     }
 }
 
+/// Fields that only the ledger can contradict: names, rules, times within their order,
+/// hashes of blocks, sequence numbers within their order.
+const LEDGER_ONLY: &str = "ledger opening timezone opens_at closes_at order max_party hold_ms cancelled expired \
+    office date session block seq time at operator why";
+
+/// Fields of which a change that is chained again must be found.
+const TRIED: &str = "giliran_statement slot quota did places withheld to reason count free state granted \
+    oversold undersold unclear says taken";
+
 /// Every field of every line, changed and chained again by a forger: refused, but
 /// for those that only the ledger can contradict.
 #[test]
 fn every_kind_of_field_is_held_against_the_others() {
-    // Names, rules, times within their order, hashes of blocks, sequence numbers
-    // within their order.
-    const LEDGER_ONLY: [&str; 19] = [
-        "ledger",
-        "opening",
-        "timezone",
-        "opens_at",
-        "closes_at",
-        "order",
-        "max_party",
-        "hold_ms",
-        "cancelled",
-        "expired",
-        "office",
-        "date",
-        "session",
-        "block",
-        "seq",
-        "time",
-        "at",
-        "operator",
-        "why",
-    ];
     let recorded = eventful().read("w").unwrap();
     let text = write(&recorded);
     assert_eq!(compare(&text, &recorded), Ok(()));
@@ -203,7 +189,9 @@ fn every_kind_of_field_is_held_against_the_others() {
                     Some("halted") => field == "to",
                     _ => false,
                 });
-                if LEDGER_ONLY.contains(&field.as_str()) || (free_to_say && found.is_ok()) {
+                if LEDGER_ONLY.split_whitespace().any(|only| only == field)
+                    || (free_to_say && found.is_ok())
+                {
                     continue;
                 }
                 assert!(found.is_err(), "{told}");
@@ -211,25 +199,7 @@ fn every_kind_of_field_is_held_against_the_others() {
             }
         }
     }
-    for field in [
-        "giliran_statement",
-        "slot",
-        "quota",
-        "did",
-        "places",
-        "withheld",
-        "to",
-        "reason",
-        "count",
-        "free",
-        "state",
-        "granted",
-        "oversold",
-        "undersold",
-        "unclear",
-        "says",
-        "taken",
-    ] {
+    for field in TRIED.split_whitespace() {
         assert!(seen.contains(field), "{field} was not tried: {seen:?}");
     }
 }

@@ -83,17 +83,23 @@ impl Generator<'_> {
                 if what == What::Cancel || self.payment_refused(who, what, &rejection, now) {
                     return;
                 }
-                self.tally.refused[usize::from(rejection.reason.number())] += 1;
-                self.tally.refusals.saturating_record(took_us);
-                let bin = self.tally.series.at(now);
-                if rejection.reason.worth_a_retry() {
-                    bin.again += 1;
-                } else {
-                    bin.refused += 1;
+                self.count_refusal(rejection.reason, took_us, now);
+                if !rejection.reason.worth_a_retry() {
                     self.settled(who, what, due_us, took_us);
                 }
                 self.refused(who, what, due_us, &rejection, now);
             }
+        }
+    }
+
+    fn count_refusal(&mut self, reason: Reason, took_us: u64, now: i64) {
+        self.tally.refused[usize::from(reason.number())] += 1;
+        self.tally.refusals.saturating_record(took_us);
+        let bin = self.tally.series.at(now);
+        if reason.worth_a_retry() {
+            bin.again += 1;
+        } else {
+            bin.refused += 1;
         }
     }
 
