@@ -9,7 +9,8 @@ use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use crate::compare::{Plan, Progress, compare};
-use crate::measures::run::{Measure, figures};
+use crate::measures::Measure;
+use crate::measures::run::figures;
 use crate::measures::{chi_square_uniform, holm, normal_two_sided};
 use crate::population::{Party, Population};
 use crate::random::Random;

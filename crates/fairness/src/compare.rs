@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::measures::run::{Group, GroupOutcome, Measure, RunMeasures, figures, groups, payoff};
+use crate::measures::Measure;
+use crate::measures::run::{Group, GroupOutcome, RunMeasures, figures, groups, payoff};
 use crate::measures::{Estimate, holm, normal_two_sided};
 use crate::resources::{self, Resources};
 use crate::scenario::{Attacker, Kind, Scenario};

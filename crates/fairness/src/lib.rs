@@ -29,6 +29,7 @@ pub use closed_forms::{CHECK_LEVEL, Check, Size, checks};
 pub use compare::{
     ArmResult, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
 };
-pub use measures::run::{Group, GroupOutcome, Measure, RunMeasures, groups};
+pub use measures::Measure;
+pub use measures::run::{Group, GroupOutcome, RunMeasures, groups};
 pub use resources::Resources;
 pub use simulation::Arm;

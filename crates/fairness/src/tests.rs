@@ -10,7 +10,7 @@ use giliran_report::svg::escaped;
 
 use super::{Arm, Comparison, GroupOutcome, Measure, Plan, Progress, Resources, compare};
 use crate::population::{NONE, Population};
-use crate::report::{self, Report};
+use crate::report::{self, Comparisons};
 use crate::scenario::{Scenario, shipped};
 use crate::simulation::{Run, run, slots_of};
 
@@ -229,10 +229,10 @@ fn replays_and_forged_changes_come_to_nothing_and_invented_ids_to_what_passes() 
     assert!(said.contains("other people's bookings, 0 places changed"), "{said}");
 }
 
-fn small_report() -> Report {
+fn small_report() -> Comparisons {
     let orders = [Order::FirstCome, ROUNDS, Order::Draw];
     let plan = plan(scenario("batam", 0.05), &orders, &[ReturnRule::Immediate, at_five()], 3);
-    Report { swept: None, comparisons: vec![(String::new(), compared(&plan))] }
+    Comparisons { swept: None, comparisons: vec![(String::new(), compared(&plan))] }
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn the_page_needs_nothing_from_outside_and_says_everything() {
     let mut report = small_report();
     let comparison = &mut report.comparisons[0].1;
     comparison.scenario.about = "<script>alert(1)</script>".to_owned();
-    let page = report::html(&report);
+    let page = report::report(&report).html();
     for outside in ["http:", "https:", "<script", "src=", "url(", "@import", "<link"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -264,7 +264,7 @@ fn the_page_needs_nothing_from_outside_and_says_everything() {
         );
         assert_eq!(opened, closed, "<{tag}>");
     }
-    let table = report::table(&report);
+    let table = report::report(&report).text();
     for sentence in report::verdict(comparison) {
         assert!(table.contains(&sentence));
     }
@@ -274,7 +274,9 @@ fn the_page_needs_nothing_from_outside_and_says_everything() {
 fn files_hold_every_observation_once() {
     let report = small_report();
     let comparison = report.first().unwrap();
-    let [measures, groups, deciles, series] = report::tables(&report).map(|(_, text)| text);
+    let sheets = report::report(&report).sheets;
+    let texts: Vec<String> = sheets.iter().map(|sheet| sheet.text()).collect();
+    let [measures, groups, deciles, series] = &texts[..] else { panic!("four tables") };
     let observed: usize = comparison
         .columns
         .iter()
@@ -291,7 +293,7 @@ fn files_hold_every_observation_once() {
     keys.sort_unstable();
     assert!(keys.windows(2).all(|w| w[0] != w[1]), "no observation twice");
 
-    let json = report::json(&report);
+    let json = report::report(&report).data;
     let arms = json["comparisons"][0]["arms"].as_array().unwrap();
     assert_eq!(arms.len(), comparison.columns.len());
     for (arm, column) in arms.iter().zip(&comparison.columns) {
@@ -389,11 +391,11 @@ fn every_name_in_a_file_is_in_the_document() {
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     Measure::ALL.iter().for_each(|measure| has(measure.name()));
     let report = small_report();
-    for (file, table) in report::tables(&report) {
-        has(file);
-        table.lines().next().unwrap().split(',').for_each(has);
+    for sheet in report::report(&report).sheets {
+        has(sheet.name);
+        sheet.text().lines().next().unwrap().split(',').for_each(has);
     }
-    let json = report::json(&report);
+    let json = report::report(&report).data;
     fields(&json).for_each(has);
     let comparison = &json["comparisons"][0];
     fields(comparison).for_each(has);

@@ -21,6 +21,6 @@ pub mod statement;
 mod tests;
 
 pub use gateway_log::Gateway;
-pub use measures::{Chart, CountBasis, Figure, Group, GroupShare, OpeningMeasures, Unit};
+pub use measures::{Chart, CountBasis, Group, GroupShare, OpeningMeasures};
 pub use metrics_page::{Metrics, MetricsError};
 pub use reader::{Reader, RecordedBlock, RecordedError, RecordedOpening, State};

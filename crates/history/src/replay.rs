@@ -11,7 +11,7 @@ use giliran_allocator::{BookingRequest, StateChange, order};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::random::Random;
 use giliran_fairness::simulation::virtual_engine::{Said, VirtualEngine, virtual_us};
-use giliran_report::digits;
+use giliran_report::{Document, Table, Unit};
 use giliran_wire::admin::Bookings;
 use giliran_wire::client_log::Choice;
 use giliran_wire::ledger::{Adjustment, DrawEntryRecord, Order};
@@ -499,64 +499,37 @@ fn stand_in(text: &str) -> Pseudonym {
 
 /// Side by side, for a terminal.
 pub fn table(replay: &Replay) -> String {
-    use std::fmt::Write as _;
-    let mut out = format!(
-        "Opening {}: {} requests, decided again by the same code\n\n",
+    let mut screen = Document::default();
+    screen.lead(format!(
+        "Opening {}: {} requests, decided again by the same code",
         replay.opening, replay.requests
-    );
-    let share = |share: Option<f64>| {
-        share.map_or("not known".to_owned(), |share| format!("{} %", digits(share * 100.0)))
-    };
-    let _ = writeln!(
-        out,
-        "{:<28} {:>9} {:>9} {:>9} {:>9} {:>12}",
-        "", "got", "lost", "gained", "places", "ten largest"
-    );
+    ));
+    let share =
+        |share: Option<f64>| share.map_or("not known".to_owned(), |share| Unit::Share.shown(share));
+    let mut orders = Table::new(["got", "lost", "gained", "places", "ten largest"]);
+    let got = [replay.won.to_string(), String::new(), String::new(), replay.places.to_string()];
     let name = format!("as recorded ({})", replay.order);
-    let _ = writeln!(
-        out,
-        "{name:<28} {:>9} {:>9} {:>9} {:>9} {:>12}",
-        replay.won,
-        "",
-        "",
-        replay.places,
-        share(replay.top_ten)
-    );
+    orders.row(name, got.into_iter().chain([share(replay.top_ten)]));
     for arm in &replay.arms {
-        let _ = writeln!(
-            out,
-            "{:<28} {:>9} {:>9} {:>9} {:>9} {:>12}",
-            arm.order,
-            arm.both + arm.gained,
-            arm.lost,
-            arm.gained,
-            arm.places,
-            share(arm.top_ten)
-        );
+        let counts = [arm.both + arm.gained, arm.lost, arm.gained, arm.places];
+        let counts = counts.into_iter().map(|n| n.to_string());
+        orders.row(&arm.order, counts.chain([share(arm.top_ten)]));
     }
-    let _ = write!(out, "\n{:<28} {:>9} {:>12}", "Who gets places", "asked", "recorded");
-    for arm in &replay.arms {
-        let _ = write!(out, " {:>14}", arm.order);
-    }
-    out.push('\n');
+    screen.table(orders);
+    let heads = ["asked", "recorded"].into_iter();
+    let heads = heads.chain(replay.arms.iter().map(|arm| arm.order.as_str()));
+    let mut groups = Table { corner: "Who gets places".to_owned(), ..Table::new(heads) };
     for row in &replay.rows {
         let name = match row.kind {
             "asked" => format!("the {} to ask", ordinal(&row.name)),
             kind => format!("{kind} {}", row.name),
         };
-        let _ = write!(out, "{name:<28} {:>9}", row.asked);
-        for (i, won) in row.won.iter().enumerate() {
-            let rate = format!("{} %", digits(*won as f64 / row.asked.max(1) as f64 * 100.0));
-            let width = if i == 0 { 12 } else { 14 };
-            let _ = write!(out, " {rate:>width$}");
-        }
-        out.push('\n');
+        let rate = |won: &u64| Unit::Share.shown(*won as f64 / row.asked.max(1) as f64);
+        groups.row(name, [row.asked.to_string()].into_iter().chain(row.won.iter().map(rate)));
     }
-    out.push('\n');
-    for sentence in &replay.unsaid {
-        let _ = writeln!(out, "- {sentence}");
-    }
-    out
+    screen.table(groups);
+    screen.points(replay.unsaid.iter().cloned());
+    screen.as_text()
 }
 
 fn ordinal(name: &str) -> String {

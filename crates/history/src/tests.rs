@@ -237,9 +237,8 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
     ] {
         assert!(figures.of(name).is_err(), "{name}");
     }
-    let shown = report::table(&recorded, &figures);
-    let json = report::json(&recorded, &figures);
-    let html = report::html(&recorded, &figures);
+    let report = report::report(&recorded, &figures);
+    let (shown, html, json) = (report.text(), report.html(), report.data);
     assert!(shown.contains("cannot be judged") && shown.contains("PRELIMINARY"), "{shown}");
     assert!(shown.contains("Cohorts (network, device, place)"), "{shown}");
     assert!(json["measures"]["scalper_share"].is_null());
@@ -753,7 +752,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     ] {
         assert_eq!(value(&figures, name), expected, "{name}");
     }
-    assert!(report::table(&recorded, &figures).contains("giliran verify"));
+    assert!(report::report(&recorded, &figures).text().contains("giliran verify"));
     let first = replayed(&recorded, None, Order::FirstCome, 1);
     assert_eq!((first.requests, first.won, first.arms[0].both, first.arms[0].gained), (3, 2, 1, 1));
     assert!(first.unsaid[0].contains("nobody is missing"), "{:?}", first.unsaid);
@@ -766,11 +765,12 @@ fn every_name_in_a_file_is_in_the_document() {
     let ledger = Ledger::open();
     let (recorded, figures) = (ledger.read("w").unwrap(), ledger.figures());
     figures.figures.iter().for_each(|figure| has(figure.name));
-    for (file, table) in report::tables(&recorded, &figures) {
-        has(file);
-        table.lines().next().unwrap().split(',').for_each(has);
+    let report = report::report(&recorded, &figures);
+    for sheet in &report.sheets {
+        has(sheet.name);
+        sheet.text().lines().next().unwrap().split(',').for_each(has);
     }
-    let json = report::json(&recorded, &figures);
+    let json = report.data;
     let fields = |object: &serde_json::Value| -> Vec<String> {
         object.as_object().unwrap().keys().cloned().collect()
     };

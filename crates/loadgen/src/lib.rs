@@ -44,7 +44,7 @@ pub use engine_config::configuration;
 pub use forgers::Forgeries;
 pub use live::{LiveStats, SharedStats};
 pub use stats::{Bin, Payments};
-pub use summary::{Ended, Figure, GroupRecord, Latency, RunSummary};
+pub use summary::{Ended, GroupRecord, Latency, RunSummary};
 
 /// Where scalpers find out what pays, quickly.
 const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use giliran_fairness::measures::{self, holm, normal_two_sided};
-use giliran_fairness::{LEVEL, Resources, groups};
-use giliran_report::digits;
+use giliran_fairness::{LEVEL, Measure, Resources, groups};
+use giliran_report::{Figure, Figures, Unit, digits};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use super::LoadTest;
 use super::forgers::Forgeries;
@@ -19,6 +20,7 @@ use super::target::Target;
 /// A run whose requests leave later than this, one in a hundred of them, says
 /// more of the generator than of the engine.
 const MOST_LAG_MS: f64 = 50.0;
+const NONE: &str = "there is no such figure in this run";
 /// So many grants say how long one takes.
 const TELLING: u64 = 20;
 
@@ -89,16 +91,6 @@ pub struct GroupRecord {
     pub felt: Latency,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figure {
-    pub name: &'static str,
-    pub title: &'static str,
-    pub about: &'static str,
-    pub share: bool,
-    /// None: there is no such figure in this run.
-    pub value: Option<f64>,
-}
-
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "each is named for what it is")]
@@ -143,7 +135,8 @@ pub struct RunSummary {
     pub confirmations: Latency,
     /// How late requests left.
     pub lag: Latency,
-    pub figures: Vec<Figure>,
+    #[serde(serialize_with = "as_list")]
+    pub figures: Figures,
     /// Whether order and speed are judged by a sample of the people.
     pub sampled: bool,
     pub groups: Vec<GroupRecord>,
@@ -158,7 +151,7 @@ pub struct RunSummary {
 impl RunSummary {
     /// A figure by its name.
     pub fn figure(&self, name: &str) -> Option<f64> {
-        self.figures.iter().find(|figure| figure.name == name)?.value
+        self.figures.of(name).ok()
     }
 
     /// Refusals of this reason.
@@ -329,174 +322,123 @@ fn fared(rush: &LoadTest, tally: &RunStats) -> (Vec<GroupRecord>, usize) {
     (records, tested.len())
 }
 
+/// Figures as the files have them.
+fn as_list<S: Serializer>(figures: &Figures, into: S) -> Result<S::Ok, S::Error> {
+    into.collect_seq(figures.iter().map(|Figure { name, title, about, unit, value }| {
+        let share = *unit == Unit::Share;
+        json!({
+            "name": name, "title": title, "about": about, "share": share, "value": value.ok(),
+        })
+    }))
+}
+
+/// Adds a measure of the bench, by the bench's names and with its meaning.
+fn of(measure: Measure, value: Option<f64>, into: &mut Figures) -> &mut Figure {
+    let value = value.ok_or(NONE);
+    let figure = into.add(measure.name(), measure.title(), measure.unit(), value);
+    figure.about(measure.about());
+    figure
+}
+
 fn figures(
     rush: &LoadTest,
     tally: &RunStats,
     groups: &[GroupRecord],
     premium: Option<f64>,
-) -> Vec<Figure> {
-    let scenario = &rush.scenario;
-    let cohorts = scenario.cohorts.len();
-    let scalped: u64 = (cohorts..tally.cells.len()).map(|i| tally.held_by(i)).sum();
-    let rates: Vec<f64> = groups
+) -> Figures {
+    let mut figures = Figures::default();
+    let into = &mut figures;
+    shares_of_scalpers(rush, tally, into);
+    of(Measure::Inversion, tally.inversion(), into);
+    of(Measure::LatencyPremium, premium, into);
+    evenness(tally, groups, into);
+    holdings(tally, into);
+    let recaptured = tally.recaptured.min(tally.recycled);
+    of(Measure::RecycleCapture, measures::recycle_capture(recaptured, tally.recycled), into);
+    of(Measure::FirstChoice, measures::share(tally.first_choice, tally.winners), into)
+        .about("Share of people's winning parties that got the office and day they like best.");
+    let wait = (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64);
+    of(Measure::WaitS, wait, into).about(
+        "From a winner's first request (or the opening, if that was later) to its result, in \
+         seconds of the scenario.",
+    );
+    holds(&tally.payments, into);
+    let (requests, in_time) = tally
+        .cells
         .iter()
-        .filter(|group| group.kind == "cohort")
-        .filter_map(|group| measures::share(group.won, group.applied))
-        .collect();
+        .fold((0, 0), |(all, timely), cell| (all + cell.requests, timely + cell.in_time));
+    of(Measure::InTime, measures::answered_in_time(in_time, requests), into).about(
+        "Requests that were settled while somebody was still waiting for it, of all that were \
+         settled or got no answer.",
+    );
+    promises(tally, into);
+    figures
+}
+
+fn shares_of_scalpers(rush: &LoadTest, tally: &RunStats, into: &mut Figures) {
+    let cohorts = rush.scenario.cohorts.len();
+    let scalped: u64 = (cohorts..tally.cells.len()).map(|i| tally.held_by(i)).sum();
+    let paid = &tally.payments;
+    let share = |part, all| {
+        measures::scalper_share(part, all).filter(|_| !rush.scenario.attackers.is_empty())
+    };
+    of(Measure::ScalperShare, share(scalped, tally.places), into).about(
+        "Share of the places granted in this run that went to scalpers, paid or not: the size of \
+         the black market.",
+    );
+    let of_paid = share(paid.scalpers_paid, paid.places_paid).ok_or(NONE);
+    into.share("scalper_share_paid", "paid places in scalpers' hands", of_paid)
+        .about("Share of the places paid for in this run that scalpers have.");
+}
+
+fn evenness(tally: &RunStats, groups: &[GroupRecord], into: &mut Figures) {
+    let cohorts = groups.iter().filter(|group| group.kind == "cohort");
+    let rates: Vec<f64> =
+        cohorts.filter_map(|group| measures::share(group.won, group.applied)).collect();
+    of(Measure::JainCohorts, measures::jain(&rates), into);
     let rate = |(applied, won): (u64, u64)| measures::share(won, applied);
     let families = match (rate(tally.sizes(0..1)), rate(tally.sizes(1..5))) {
         (Some(single), Some(several)) if single > 0.0 => Some(several / single),
         _ => None,
     };
+    of(Measure::Families, families, into);
+}
+
+fn holdings(tally: &RunStats, into: &mut Figures) {
     let concentration = tally.concentration();
-    let paid = &tally.payments;
+    of(Measure::TopTen, concentration.map(|c| c.top), into);
+    of(Measure::Hhi, concentration.map(|c| c.hhi), into);
+    of(Measure::GiniAccounts, tally.gini(), into);
+}
+
+/// What became of held bookings.
+fn holds(payments: &Payments, into: &mut Figures) {
+    let paid = measures::share(payments.paid, payments.held).ok_or(NONE);
+    into.share("paid", "held bookings that were paid", paid)
+        .about("Share of the held bookings that were paid while this run lasted.");
+    let lapsed = measures::share(payments.lapsed, payments.held).ok_or(NONE);
+    into.share("lapsed", "held bookings that lapsed", lapsed).about(
+        "Share of the held bookings that nobody paid for and that were seen to have lapsed while \
+         this run lasted.",
+    );
+}
+
+/// What must be 0.
+fn promises(tally: &RunStats, into: &mut Figures) {
+    into.count("numbers_twice", "queue numbers told twice", Ok(tally.numbers_twice as f64)).about(
+        "Queue numbers of a slot that two bookings held at the same time, by what clients were \
+         told. Must be 0.",
+    );
     let forged = &tally.forgeries;
-    let (requests, in_time) = tally
-        .cells
-        .iter()
-        .fold((0, 0), |(all, timely), cell| (all + cell.requests, timely + cell.in_time));
-    let figure = |name, title, about, share, value| Figure { name, title, about, share, value };
-    vec![
-        figure(
-            "scalper_share",
-            "places in scalpers' hands",
-            "Share of the places granted in this run that went to scalpers, paid or not: the size of \
-             the black market.",
-            true,
-            measures::scalper_share(scalped, tally.places)
-                .filter(|_| !scenario.attackers.is_empty()),
-        ),
-        figure(
-            "scalper_share_paid",
-            "paid places in scalpers' hands",
-            "Share of the places paid for in this run that scalpers have.",
-            true,
-            measures::scalper_share(paid.scalpers_paid, paid.places_paid)
-                .filter(|_| !scenario.attackers.is_empty()),
-        ),
-        figure(
-            "inversion_rate",
-            "inversion rate",
-            "Of two parties that wanted the same, one won and one lost: how often the loser came \
-             first. 0 is pure first-come, 50 % a lottery.",
-            true,
-            tally.inversion(),
-        ),
-        figure(
-            "latency_premium",
-            "premium of speed",
-            "How far the tenth with the fastest connections is ahead of the slowest tenth, in parts \
-             of the average chance. 0: speed buys nothing.",
-            false,
-            premium,
-        ),
-        figure(
-            "jain_cohorts",
-            "evenness of cohorts (Jain)",
-            "Evenness of the success rates of the people's cohorts: 1 if all are the same.",
-            false,
-            measures::jain(&rates),
-        ),
-        figure(
-            "family_ratio",
-            "families against singles",
-            "Success of parties of two and more over that of single people. Below 1 they are at a \
-             disadvantage: a party needs its places together.",
-            false,
-            families,
-        ),
-        figure(
-            "top10_share",
-            "ten largest accounts",
-            "Share of the granted places that the ten largest accounts hold.",
-            true,
-            concentration.map(|c| c.top),
-        ),
-        figure(
-            "hhi",
-            "concentration (HHI)",
-            "Sum of the squared shares of accounts: 1 if one account has everything.",
-            false,
-            concentration.map(|c| c.hhi),
-        ),
-        figure(
-            "gini_accounts",
-            "Gini over winning accounts",
-            "Inequality of places among accounts that have some: 0 if all have the same. Families \
-             count as what they are, several people on one account.",
-            false,
-            tally.gini(),
-        ),
-        figure(
-            "recycle_capture",
-            "recycled places recaptured",
-            "Share of the places that scalpers gave back and then got again for a client.",
-            true,
-            measures::recycle_capture(tally.recaptured.min(tally.recycled), tally.recycled),
-        ),
-        figure(
-            "first_choice",
-            "winners with their first choice",
-            "Share of people's winning parties that got the office and day they like best.",
-            true,
-            measures::share(tally.first_choice, tally.winners),
-        ),
-        figure(
-            "wait_s",
-            "wait for the result, s",
-            "From a winner's first request (or the opening, if that was later) to its result, in \
-             seconds of the scenario.",
-            false,
-            (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64),
-        ),
-        figure(
-            "paid",
-            "held bookings that were paid",
-            "Share of the held bookings that were paid while this run lasted.",
-            true,
-            measures::share(paid.paid, paid.held),
-        ),
-        figure(
-            "lapsed",
-            "held bookings that lapsed",
-            "Share of the held bookings that nobody paid for and that were seen to have lapsed \
-             while this run lasted.",
-            true,
-            measures::share(paid.lapsed, paid.held),
-        ),
-        figure(
-            "answered_in_time",
-            "answered in time",
-            "Requests that were settled while somebody was still waiting for it, of all that were \
-             settled or got no answer.",
-            true,
-            measures::answered_in_time(in_time, requests),
-        ),
-        figure(
-            "numbers_twice",
-            "queue numbers told twice",
-            "Queue numbers of a slot that two bookings held at the same time, by what clients were \
-             told. Must be 0.",
-            false,
-            Some(tally.numbers_twice as f64),
-        ),
-        figure(
-            "booked_again_by_replays",
-            "booked again by replays",
-            "Bookings told for a request that somebody else sent once more, and that were not the \
-             first one's. Must be 0.",
-            false,
-            (forged.replays > 0).then_some(forged.replayed as f64),
-        ),
-        figure(
-            "changed_by_forgers",
-            "others' bookings changed",
-            "Cancellations, moves and lookups by who is not in a booking that were granted, and \
-             bookings that their owner found changed afterwards. Must be 0.",
-            false,
-            (forged.forged > 0).then_some(forged.changed as f64),
-        ),
-    ]
+    let some = |tried: u64, came: u64| (tried > 0).then_some(came as f64);
+    of(Measure::Replayed, some(forged.replays, forged.replayed), into).about(
+        "Bookings told for a request that somebody else sent once more, and that were not the \
+         first one's. Must be 0.",
+    );
+    of(Measure::Forged, some(forged.forged, forged.changed), into).about(
+        "Cancellations, moves and lookups by who is not in a booking that were granted, and \
+         bookings that their owner found changed afterwards. Must be 0.",
+    );
 }
 
 #[cfg(test)]
@@ -526,7 +468,7 @@ mod tests {
         let tally = RunStats::new(&scenario, 0, 1);
         let rush = LoadTest::new(giliran_wire::subject::Namespace::default(), scenario, 1);
         let document = include_str!("../../../docs/surge.md");
-        for Figure { name, .. } in figures(&rush, &tally, &[], None) {
+        for Figure { name, .. } in figures(&rush, &tally, &[], None).iter() {
             assert!(document.contains(&format!("`{name}`")), "{name}");
         }
     }

@@ -1,15 +1,23 @@
-//! What every report is made of: numbers as text, charts, and the pieces of a page.
+//! One model of a report, and what makes text, a page, charts and files of it.
+//!
+//! A study fills [`Document`]s, [`Sheet`]s and a JSON value; [`Report`] renders them for a
+//! terminal, as one HTML page, as pictures, as CSV and as JSON.
 //!
 //! Invariants: a text that came from elsewhere is escaped where it enters a page or a
 //! chart, and quoted where it enters a table.
 //!
 //! Non-goals: any word about openings. What a report says stands with what it measures.
 
+mod document;
+mod figure;
+mod numbers;
 mod page;
 mod pictures;
+mod sheet;
 pub mod svg;
-mod text;
+mod terminal;
 
-pub use page::{STYLE, figure};
-pub use pictures::pictures;
-pub use text::{digits, quoted};
+pub use document::{Cell, Chart, Document, Report, Table};
+pub use figure::{Figure, Figures, Known, Unit};
+pub use numbers::{digits, hundredths, or_dash, percent, thousands};
+pub use sheet::{Sheet, or_empty};

@@ -1,18 +1,126 @@
-//! Pieces of an HTML page.
+//! A document as an HTML page.
 
-use std::fmt::Write as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::svg::escaped;
+use crate::document::{Cell, Chart, Document, Part, Table};
 
 /// The style of every page, and of the charts in it.
-pub const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
-/// Adds a chart with its title, and in words what it shows.
-pub fn figure(page: &mut String, title: &str, svg: &str, about: &str) {
-    let _ = write!(
-        page,
-        "<figure><h3>{}</h3>{svg}<figcaption>{}</figcaption></figure>",
-        escaped(title),
-        escaped(about)
-    );
+pub(crate) fn html(document: &Document) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (document.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main { @for part in &document.parts { (one(part)) } } }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+/// A number stays with its percent sign.
+fn words(text: &str) -> Markup {
+    html! { (text.replace(" %", "\u{202f}%")) }
+}
+
+fn one(part: &Part) -> Markup {
+    match part {
+        Part::Heading(1, text) => html! { h1 { (words(text)) } },
+        Part::Heading(2, text) => html! { h2 { (words(text)) } },
+        Part::Heading(_, text) => html! { h3 { (words(text)) } },
+        Part::Lead(text) => html! { p.lead { (words(text)) } },
+        Part::Text(text) => html! { p { (words(text)) } },
+        Part::Facts(facts) => html! {
+            dl.facts {
+                @for (name, value) in facts { div { dt { (words(name)) } dd { (words(value)) } } }
+            }
+        },
+        Part::Points(points) => html! {
+            ul.verdict { @for point in points { li { (words(point)) } } }
+        },
+        Part::Terms(terms) => html! {
+            dl.meanings {
+                @for (term, about) in terms { dt { (words(term)) } dd { (words(about)) } }
+            }
+        },
+        Part::Charts(charts) => html! { div.charts { @for chart in charts { (figure(chart)) } } },
+        Part::Table(table) => html! { div.wide tabindex="0" { (rows(table)) } },
+    }
+}
+
+fn figure(chart: &Chart) -> Markup {
+    html! {
+        figure {
+            h3 { (words(&chart.title)) }
+            @if let Some(svg) = &chart.svg { (PreEscaped(svg)) }
+            figcaption { (words(&chart.about)) }
+        }
+    }
+}
+
+fn rows(table: &Table) -> Markup {
+    html! {
+        table {
+            @if !table.heads.is_empty() {
+                thead {
+                    tr {
+                        th { (words(&table.corner)) }
+                        @for head in &table.heads { th { (words(head)) } }
+                    }
+                }
+            }
+            tbody {
+                @for (name, cells) in &table.rows {
+                    tr { th { (words(name)) } @for cell in cells { td { (content(cell)) } } }
+                }
+            }
+        }
+    }
+}
+
+fn content(cell: &Cell) -> Markup {
+    html! {
+        (words(&cell.text))
+        @if cell.is_flagged { " ⚑" }
+        @if let Some(half) = &cell.half { small { "±\u{202f}" (words(half)) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_breaks_out_of_the_page() {
+        const EVIL: &str = "<script>\"&";
+        let mut document = Document::titled(EVIL);
+        document.title(EVIL);
+        document.heading(EVIL);
+        document.subheading(EVIL);
+        document.lead(EVIL);
+        document.text(EVIL);
+        document.facts([(EVIL, EVIL.to_owned())]);
+        document.points([EVIL.to_owned()]);
+        document.terms([(EVIL, EVIL)]);
+        document.charts([Some(Chart { title: EVIL.into(), about: EVIL.into(), svg: None })]);
+        let cell = Cell { text: EVIL.into(), half: Some(EVIL.into()), is_flagged: true };
+        let mut table = Table { corner: EVIL.into(), ..Table::new([EVIL]) };
+        table.row(EVIL, [cell]);
+        document.table(table);
+        let page = html(&document);
+        assert!(!page.contains("<script"), "{page}");
+        assert_eq!(page.matches("&lt;script&gt;&quot;&amp;").count(), 18, "{page}");
+    }
+
+    #[test]
+    fn a_number_stays_with_its_percent_sign() {
+        let mut document = Document::titled("t");
+        document.text("Half, 50 %, of 2 % each.");
+        assert!(html(&document).contains("<p>Half, 50\u{202f}%, of 2\u{202f}% each.</p>"));
+    }
 }

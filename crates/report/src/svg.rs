@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::document::Chart;
+
 /// Width of every chart, in its own units: about a phone's, so that text keeps
 /// its size there.
 const WIDTH: f64 = 340.0;
@@ -45,6 +47,11 @@ pub struct Lines<'a> {
 }
 
 impl Lines<'_> {
+    /// With its title, and in words what it shows. None: there are no lines.
+    pub fn chart(&self, title: &str, about: &str) -> Option<Chart> {
+        chart(title, about, (!self.series.is_empty()).then(|| self.draw()))
+    }
+
     pub fn draw(&self) -> String {
         let names: Vec<(&str, usize)> =
             self.series.iter().map(|series| (series.name.as_str(), series.look)).collect();
@@ -130,7 +137,24 @@ pub struct Rows<'a> {
     pub format: Format,
 }
 
+impl Row {
+    /// A figure without an interval.
+    pub fn new(name: impl Into<String>, mean: f64, shown: String, look: usize) -> Self {
+        Self { name: name.into(), mean, low: mean, high: mean, shown, look, reference: None }
+    }
+
+    #[must_use]
+    pub fn within(self, low: f64, high: f64) -> Self {
+        Self { low, high, ..self }
+    }
+}
+
 impl Rows<'_> {
+    /// With its title, and in words what it shows. None: there are no rows.
+    pub fn chart(&self, title: &str, about: &str) -> Option<Chart> {
+        chart(title, about, (!self.rows.is_empty()).then(|| self.draw()))
+    }
+
     pub fn draw(&self) -> String {
         const ROW: f64 = 38.0;
         let mut top = 8.0;
@@ -194,6 +218,10 @@ impl Rows<'_> {
         svg.push_str("</svg>");
         svg
     }
+}
+
+fn chart(title: &str, about: &str, svg: Option<String>) -> Option<Chart> {
+    svg.map(|svg| Chart { title: title.to_owned(), about: about.to_owned(), svg: Some(svg) })
 }
 
 fn begin(height: f64, about: &str) -> String {

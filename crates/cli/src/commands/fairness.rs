@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use giliran_fairness::report::{self, Report};
+use giliran_fairness::report::{Comparisons, report};
 use giliran_fairness::scenario::{Kind, SHIPPED, Scenario, parse, shipped};
 use giliran_fairness::{
     Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
@@ -177,10 +177,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     for (value, plan) in plans {
         comparisons.push((value, carried_out(plan).await?));
     }
-    let report = Report { swept: args.sweep.as_ref().map(|s| s.parameter.clone()), comparisons };
-    outln!("{}", report::table(&report));
-    written(&args, &report)?;
-    let requests: u64 = report.comparisons.iter().map(|(_, done)| done.requests).sum();
+    let requests: u64 = comparisons.iter().map(|(_, done)| done.requests).sum();
+    let swept = args.sweep.as_ref().map(|swept| swept.parameter.clone());
+    let report = report(&Comparisons { swept, comparisons });
+    outln!("{}", report.text());
+    outputs.write(&report, &command(&args))?;
     let took = started.elapsed().as_secs_f64();
     outln!("{requests} requests decided in {took:.1} s on {threads} threads");
     Ok(())
@@ -213,37 +214,15 @@ fn plans(args: &Args, threads: usize) -> Result<Vec<(String, Plan)>, Failure> {
     }
 }
 
-fn written(args: &Args, report: &Report) -> Result<(), Failure> {
-    let write = |file: &Path, text: String| {
-        std::fs::write(file, text)
-            .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
-        outln!("written: {}", file.display());
-        Ok::<(), Failure>(())
-    };
-    if let Some(folder) = &args.csv {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
-        for (name, text) in report::tables(report) {
-            write(&folder.join(name), text)?;
-        }
+/// What the report was made by.
+fn command(args: &Args) -> String {
+    let Args { scenario, seeds, seed, .. } = args;
+    let mut command = format!("fairness --scenario {scenario} --seeds {seeds} --seed {seed}");
+    if let Some(Swept { parameter, values }) = &args.sweep {
+        let values: Vec<String> = values.iter().map(f64::to_string).collect();
+        command.push_str(&format!(" --sweep {parameter}={}", values.join(",")));
     }
-    if let Some(file) = &args.json {
-        write(file, format!("{:#}\n", report::json(report)))?;
-    }
-    let page = report::html(report);
-    if let Some(folder) = &args.pictures {
-        let Args { scenario, seeds, seed, .. } = args;
-        let mut command = format!("fairness --scenario {scenario} --seeds {seeds} --seed {seed}");
-        if let Some(Swept { parameter, values }) = &args.sweep {
-            let values: Vec<String> = values.iter().map(f64::to_string).collect();
-            command.push_str(&format!(" --sweep {parameter}={}", values.join(",")));
-        }
-        history::pictures(folder, &page, &command)?;
-    }
-    if let Some(file) = &args.html {
-        write(file, page)?;
-    }
-    Ok(())
+    command
 }
 
 /// The bench against the closed forms.

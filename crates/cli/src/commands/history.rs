@@ -8,6 +8,7 @@ use giliran_history::{
 };
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
+use giliran_report::Report;
 use giliran_wire::subject::Namespace;
 
 use crate::VERSION;
@@ -109,6 +110,31 @@ impl Outputs<'_> {
         }
         Ok(())
     }
+
+    /// Writes what was asked for. Pictures say by which command they were made: no more of
+    /// it than that, since an address may hold a password.
+    pub(crate) fn write(&self, report: &Report, command: &str) -> Result<(), Failure> {
+        if let Some(folder) = self.csv {
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
+            for sheet in &report.sheets {
+                write(&folder.join(sheet.name), &sheet.text())?;
+            }
+        }
+        if let Some(file) = self.json {
+            write(file, &report.json())?;
+        }
+        if let Some(file) = self.html {
+            write(file, &report.html())?;
+        }
+        if let Some(folder) = self.pictures {
+            let made_by = format!("giliran {command}, version {VERSION}");
+            for (name, picture) in report.pictures(&made_by) {
+                write(&folder.join(name), &picture)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn unwritable(name: &str, path: &Path, error: &std::io::Error) -> Failure {
@@ -150,28 +176,12 @@ pub(crate) async fn fairness(
     let recorded = Box::pin(source.read(u64::MAX)).await?;
     let gateway = gateway(log, &recorded)?;
     let figures = OpeningMeasures::new(&recorded, gateway.as_ref(), metrics.as_ref());
-    outln!("{}", report::table(&recorded, &figures).trim_end());
+    let report = report::report(&recorded, &figures);
+    outln!("{}", report.text().trim_end());
     if let Some(gateway) = &gateway {
         covered(gateway);
     }
-    if let Some(folder) = outputs.csv {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
-        for (name, text) in report::tables(&recorded, &figures) {
-            write(&folder.join(name), &text)?;
-        }
-    }
-    if let Some(file) = outputs.json {
-        write(file, &format!("{:#}\n", report::json(&recorded, &figures)))?;
-    }
-    let page = report::html(&recorded, &figures);
-    if let Some(file) = outputs.html {
-        write(file, &page)?;
-    }
-    if let Some(folder) = outputs.pictures {
-        let command = format!("fairness --from-ledger --opening {}", recorded.record.id);
-        pictures(folder, &page, &command)?;
-    }
+    outputs.write(&report, &format!("fairness --from-ledger --opening {}", recorded.record.id))?;
     if figures.is_wrong() {
         let opening = &recorded.record.id;
         return Err(Failure::Wrong(format!("opening {opening}: a promise is broken; see above")));
@@ -191,16 +201,6 @@ fn covered(gateway: &Gateway) {
             gateway.unseen
         );
     }
-}
-
-/// A report's charts, each as a file; they say by which command they were made: no
-/// more of it than that, since an address may hold a password.
-pub(crate) fn pictures(folder: &Path, page: &str, command: &str) -> Result<(), Failure> {
-    let made_by = format!("giliran {command}, version {VERSION}");
-    for (name, picture) in giliran_report::pictures(page, &made_by) {
-        write(&folder.join(name), &picture)?;
-    }
-    Ok(())
 }
 
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `giliran surge`: a scenario's people and scalpers against a running engine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use giliran_wire::ledger::Order;
 use giliran_wire::subject::Namespace;
 
 use crate::commands::fairness::scenario;
-use crate::commands::history::{self, Outputs, can_be_written};
+use crate::commands::history::{Outputs, can_be_written, write};
 use crate::daemons::{Nats, domain, until_asked};
 use crate::failure::Failure;
 use crate::screen::Screen;
@@ -111,12 +111,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         let now = clock::now();
         return write(
             file,
-            giliran_loadgen::configuration(&scenario, &domain, args.order, args.speed, now),
+            &giliran_loadgen::configuration(&scenario, &domain, args.order, args.speed, now),
         );
     }
     // An hour's surge is not run for a report that cannot be written.
-    let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
-    Outputs { csv, json, html, pictures: args.pictures.as_deref() }.can_be_written()?;
+    outputs(&args).can_be_written()?;
     if let Some(file) = &args.log {
         can_be_written("--log", file)?;
     }
@@ -155,7 +154,6 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         screen.end(|| picture(&view), || line(&view));
     }
     outln!();
-    outln!("{}", report::summary(&record).trim_end());
     written(&args, &record)?;
     judged(record.ended, record.void.as_deref(), record.log_failed.as_deref())
 }
@@ -176,37 +174,20 @@ fn judged(ended: Ended, void: Option<&str>, log_failed: Option<&str>) -> Result<
     }
 }
 
-fn write(file: &Path, text: String) -> Result<(), Failure> {
-    std::fs::write(file, text)
-        .map_err(|e| Failure::Wrong(format!("cannot write {}: {e}", file.display())))?;
-    outln!("written: {}", file.display());
-    Ok(())
+fn outputs(args: &Args) -> Outputs<'_> {
+    let (csv, json, html) = (args.csv.as_deref(), args.json.as_deref(), args.html.as_deref());
+    Outputs { csv, json, html, pictures: args.pictures.as_deref() }
 }
 
 fn written(args: &Args, record: &RunSummary) -> Result<(), Failure> {
+    let report = report::report(record);
+    outln!("{}", report.text().trim_end());
     if let Some(file) = &args.log {
         outln!("written: {}", file.display());
     }
-    if let Some(folder) = &args.csv {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Failure::Wrong(format!("cannot make {}: {e}", folder.display())))?;
-        for (name, text) in report::tables(record) {
-            write(&folder.join(name), text)?;
-        }
-    }
-    if let Some(file) = &args.json {
-        write(file, format!("{:#}\n", report::json(record)))?;
-    }
-    let page = report::html(record);
-    if let Some(folder) = &args.pictures {
-        let Args { scenario, scale, speed, .. } = args;
-        let command = format!("surge --scenario {scenario} --scale {scale} --speed {speed}");
-        history::pictures(folder, &page, &command)?;
-    }
-    if let Some(file) = &args.html {
-        write(file, page)?;
-    }
-    Ok(())
+    let Args { scenario, scale, speed, .. } = args;
+    let command = format!("surge --scenario {scenario} --scale {scale} --speed {speed}");
+    outputs(args).write(&report, &command)
 }
 
 /// Shows how it stands.

@@ -4,10 +4,12 @@
 //! who it is by stands with each; `docs/fairness.md` explains them to readers.
 
 mod distribution;
+mod measure;
 pub mod run;
 mod sample;
 
 pub use distribution::{chi_square_tail, kolmogorov_tail, normal_two_sided, t_95};
+pub use measure::Measure;
 pub use sample::{Estimate, holm};
 
 /// `part / whole`; none without a whole.

@@ -1,195 +1,12 @@
 //! The measures of one run, by name.
 
-use crate::measures::{self, Arrival};
+use crate::measures::{self, Arrival, Measure};
 use crate::population::{Party, Role};
 use crate::scenario::Scenario;
 use crate::simulation::Outcome;
 
-/// A measure of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "each is explained by `about`")]
-pub enum Measure {
-    ScalperShare,
-    Inversion,
-    LatencyPremium,
-    TopTen,
-    Hhi,
-    GiniAccounts,
-    JainCohorts,
-    Families,
-    FirstChoice,
-    WaitS,
-    RecycleCapture,
-    RecycleFair,
-    Waste,
-    InTime,
-    RankP,
-    Oversell,
-    Undersell,
-    Replayed,
-    Forged,
-    Requests,
-}
-
-impl Measure {
-    /// All of them, in the order of tables.
-    pub const ALL: [Self; 20] = [
-        Self::ScalperShare,
-        Self::LatencyPremium,
-        Self::Inversion,
-        Self::JainCohorts,
-        Self::Families,
-        Self::TopTen,
-        Self::Hhi,
-        Self::GiniAccounts,
-        Self::RecycleCapture,
-        Self::RecycleFair,
-        Self::Waste,
-        Self::FirstChoice,
-        Self::WaitS,
-        Self::InTime,
-        Self::RankP,
-        Self::Oversell,
-        Self::Undersell,
-        Self::Replayed,
-        Self::Forged,
-        Self::Requests,
-    ];
-
-    /// The name in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ScalperShare => "scalper_share",
-            Self::Inversion => "inversion_rate",
-            Self::LatencyPremium => "latency_premium",
-            Self::TopTen => "top10_share",
-            Self::Hhi => "hhi",
-            Self::GiniAccounts => "gini_accounts",
-            Self::JainCohorts => "jain_cohorts",
-            Self::Families => "family_ratio",
-            Self::FirstChoice => "first_choice",
-            Self::WaitS => "wait_s",
-            Self::RecycleCapture => "recycle_capture",
-            Self::RecycleFair => "recycle_base",
-            Self::Waste => "waste",
-            Self::InTime => "answered_in_time",
-            Self::RankP => "rank_p",
-            Self::Oversell => "oversell",
-            Self::Undersell => "undersell",
-            Self::Replayed => "booked_again_by_replays",
-            Self::Forged => "changed_by_forgers",
-            Self::Requests => "requests",
-        }
-    }
-
-    /// The name for people.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::ScalperShare => "places in scalpers' hands",
-            Self::Inversion => "inversion rate",
-            Self::LatencyPremium => "premium of speed",
-            Self::TopTen => "ten largest accounts",
-            Self::Hhi => "concentration (HHI)",
-            Self::GiniAccounts => "Gini over winning accounts",
-            Self::JainCohorts => "evenness of cohorts (Jain)",
-            Self::Families => "families against singles",
-            Self::FirstChoice => "winners with their first choice",
-            Self::WaitS => "wait for the result, s",
-            Self::RecycleCapture => "recycled places recaptured",
-            Self::RecycleFair => "the same, were it a lottery",
-            Self::Waste => "places nobody used",
-            Self::InTime => "answered in time",
-            Self::RankP => "draw's ranks even (p)",
-            Self::Oversell => "oversold",
-            Self::Undersell => "refused beside a free place",
-            Self::Replayed => "booked again by replays",
-            Self::Forged => "others' bookings changed",
-            Self::Requests => "requests",
-        }
-    }
-
-    /// What it tells, in a sentence.
-    pub const fn about(self) -> &'static str {
-        match self {
-            Self::ScalperShare => {
-                "Share of all places that scalpers hold when the window closes: the size of the \
-                 black market."
-            }
-            Self::Inversion => {
-                "Of two parties that wanted the same, one won and one lost: how often the loser \
-                 came first. 0 is pure first-come, 50 % a lottery."
-            }
-            Self::LatencyPremium => {
-                "How far the tenth with the fastest connections is ahead of the slowest tenth, \
-                 in parts of the average chance. 0: speed buys nothing."
-            }
-            Self::TopTen => "Share of the granted places that the ten largest accounts hold.",
-            Self::Hhi => "Sum of the squared shares of accounts: 1 if one account has everything.",
-            Self::GiniAccounts => {
-                "Inequality of places among accounts that have some: 0 if all have the same. \
-                 Families count as what they are, several people on one account."
-            }
-            Self::JainCohorts => {
-                "Evenness of the success rates of the people's cohorts: 1 if all are the same."
-            }
-            Self::Families => {
-                "Success of parties of two and more over that of single people. Below 1 they are \
-                 at a disadvantage: a party needs its places together."
-            }
-            Self::FirstChoice => {
-                "Share of people's winning parties that got the day they like best."
-            }
-            Self::WaitS => "From a winner's first request to its result, in seconds.",
-            Self::RecycleCapture => {
-                "Share of the places that scalpers gave back and then got again for a client."
-            }
-            Self::RecycleFair => {
-                "What the line above would be about if all who looked for returned places, scalpers' \
-                 clients among them, had the same chance: places that came back over people who \
-                 looked, whatever their office."
-            }
-            Self::Waste => {
-                "Places unsold or expired at the end, and those whose people did not come."
-            }
-            Self::InTime => "Requests that got an answer while somebody was still waiting for it.",
-            Self::RankP => {
-                "Kolmogorov and Smirnov's p value for the draw's ranks: below 0.001 the draw would \
-                 be suspect."
-            }
-            Self::Oversell => "Places granted beyond a quota, at any moment. Must be 0.",
-            Self::Undersell => "Requests refused although a fitting place was free. Must be 0.",
-            Self::Replayed => {
-                "Places that a request was given a second time because somebody sent it again, also \
-                 after they were given back. Must be 0."
-            }
-            Self::Forged => {
-                "Places of bookings that were given back or moved by somebody who is not in them. \
-                 Must be 0."
-            }
-            Self::Requests => "Requests that reached the service.",
-        }
-    }
-
-    /// True where it is a share, shown in percent.
-    pub const fn is_share(self) -> bool {
-        matches!(
-            self,
-            Self::ScalperShare
-                | Self::Inversion
-                | Self::TopTen
-                | Self::FirstChoice
-                | Self::RecycleCapture
-                | Self::RecycleFair
-                | Self::Waste
-                | Self::InTime
-        )
-    }
-
-    /// Its place in [`RunMeasures::values`].
-    pub fn index(self) -> usize {
-        Self::ALL.iter().position(|measure| *measure == self).unwrap_or(0)
-    }
-}
+/// How many of the largest accounts are looked at together.
+const LARGEST: usize = 10;
 
 /// A group of those who asked, and how it fared.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -289,82 +106,12 @@ pub fn same_wish(party: &Party) -> u64 {
 }
 
 pub fn figures(scenario: &Scenario, outcome: Outcome) -> RunMeasures {
-    let cohorts = scenario.cohorts.len();
-    let quota = scenario.offices.places();
-    let parties = || outcome.parties.iter().filter(|party| party.role != Role::Client);
-    let people = || parties().filter(|party| usize::from(party.group) < cohorts);
-    let count = |of: &mut dyn Iterator<Item = &Party>| {
-        of.fold((0_u64, 0_u64), |(applied, won), party| (applied + 1, won + u64::from(party.won)))
-    };
-    let everybody = count(&mut parties());
-    let all_people = count(&mut people());
-    let groups: Vec<GroupOutcome> = groups(scenario)
-        .iter()
-        .map(|group| {
-            let of = |party: &&Party| group.holds(scenario, party.group.into(), party.size);
-            let (applied, won) = count(&mut parties().filter(of));
-            let (all, winners) = if group.kind == "scalper" { everybody } else { all_people };
-            let ratio = measures::cohort_ratio(won, applied, winners, all);
-            GroupOutcome { applied, won, ratio: ratio.map(|r| r.ratio), z: ratio.map(|r| r.z) }
-        })
-        .collect();
-    let slope = measures::latency_slope(people().map(|p| (p.rtt_us, p.won)).collect());
-    let asked = people().filter(|party| party.arrived != i64::MAX);
-    let arrivals = asked
-        .map(|party| Arrival { group: same_wish(party), at: party.arrived, won: party.won })
-        .collect();
-    let mut accounts: rustc_hash::FxHashMap<u32, u64> = rustc_hash::FxHashMap::default();
-    for party in parties().filter(|party| party.won) {
-        *accounts.entry(party.account).or_default() += u64::from(party.size);
-    }
-    let held: Vec<u64> = accounts.into_values().collect();
-    let per_account: Vec<f64> = held.iter().map(|n| *n as f64).collect();
-    let concentration = measures::concentration(held, 10);
-    let rates: Vec<f64> = groups[..cohorts]
-        .iter()
-        .filter_map(|fared| measures::share(fared.won, fared.applied))
-        .collect();
-    let (single, several) = (
-        count(&mut people().filter(|party| party.size == 1)),
-        count(&mut people().filter(|party| party.size > 1)),
-    );
-    let rate = |(applied, won)| measures::share(won, applied);
-    let families = match (rate(single), rate(several)) {
-        (Some(single), Some(several)) if single > 0.0 => Some(several / single),
-        _ => None,
-    };
-    let looking: u64 =
-        outcome.parties.iter().filter(|p| p.looks && !p.won).map(|p| u64::from(p.size)).sum();
-    let winners = all_people.1;
-    let value = |measure| match measure {
-        Measure::ScalperShare => measures::scalper_share(outcome.scalped, quota),
-        Measure::Inversion => None,
-        Measure::LatencyPremium => slope.as_ref().map(|slope| slope.premium),
-        Measure::TopTen => concentration.map(|c| c.top),
-        Measure::Hhi => concentration.map(|c| c.hhi),
-        Measure::GiniAccounts => measures::gini(per_account.clone()),
-        Measure::JainCohorts => measures::jain(&rates),
-        Measure::Families => families,
-        Measure::FirstChoice => measures::share(outcome.first_choice, winners),
-        Measure::WaitS => (winners > 0).then(|| outcome.waited_s / winners as f64),
-        Measure::RecycleCapture => {
-            measures::recycle_capture(outcome.recaptured.min(outcome.recycled), outcome.recycled)
-        }
-        Measure::RecycleFair => (outcome.recycled > 0).then(|| {
-            let asking = outcome.recycled + looking;
-            (outcome.came_back as f64 / asking as f64).min(1.0)
-        }),
-        Measure::Waste => measures::waste(outcome.unused, outcome.no_shows, quota),
-        Measure::InTime => measures::answered_in_time(outcome.in_time, outcome.requests),
-        Measure::RankP => measures::ks_uniform(outcome.ranks.clone()).map(|u| u.p),
-        Measure::Oversell => Some(outcome.oversell as f64),
-        Measure::Undersell => Some(outcome.undersell as f64),
-        Measure::Replayed => (outcome.replays > 0).then_some(outcome.replayed as f64),
-        Measure::Forged => (outcome.forgeries > 0).then_some(outcome.forged as f64),
-        Measure::Requests => Some(outcome.requests as f64),
-    };
-    let mut values: Vec<Option<f64>> = Measure::ALL.iter().map(|measure| value(*measure)).collect();
-    values[Measure::Inversion.index()] = measures::inversion_rate(arrivals);
+    let judged = Judged { scenario, outcome: &outcome };
+    let groups = judged.groups();
+    let slope = judged.people().map(|party| (party.rtt_us, party.won)).collect();
+    let slope = measures::latency_slope(slope);
+    let premium = slope.as_ref().map(|slope| slope.premium);
+    let values = judged.values(&groups, premium);
     let float = |counts: &[u64]| counts.iter().map(|n| *n as f64).collect();
     RunMeasures {
         values,
@@ -374,6 +121,116 @@ pub fn figures(scenario: &Scenario, outcome: Outcome) -> RunMeasures {
         requests: outcome.requests,
         payoff: outcome.payoff,
         tried: [outcome.replays, outcome.forgeries],
+    }
+}
+
+/// A run that is over, and who was in it.
+struct Judged<'a> {
+    scenario: &'a Scenario,
+    outcome: &'a Outcome,
+}
+
+/// Parties, and those of them that won.
+fn count<'a>(parties: impl Iterator<Item = &'a Party>) -> (u64, u64) {
+    parties.fold((0, 0), |(applied, won), party| (applied + 1, won + u64::from(party.won)))
+}
+
+impl<'a> Judged<'a> {
+    fn parties(&self) -> impl Iterator<Item = &'a Party> {
+        self.outcome.parties.iter().filter(|party| party.role != Role::Client)
+    }
+
+    fn people(&self) -> impl Iterator<Item = &'a Party> {
+        let cohorts = self.scenario.cohorts.len();
+        self.parties().filter(move |party| usize::from(party.group) < cohorts)
+    }
+
+    fn groups(&self) -> Vec<GroupOutcome> {
+        let (everybody, all_people) = (count(self.parties()), count(self.people()));
+        let fared = |group: &Group| {
+            let of = |party: &&Party| group.holds(self.scenario, party.group.into(), party.size);
+            let (applied, won) = count(self.parties().filter(of));
+            let (all, winners) = if group.kind == "scalper" { everybody } else { all_people };
+            let ratio = measures::cohort_ratio(won, applied, winners, all);
+            GroupOutcome { applied, won, ratio: ratio.map(|r| r.ratio), z: ratio.map(|r| r.z) }
+        };
+        groups(self.scenario).iter().map(fared).collect()
+    }
+
+    /// By [`Measure::ALL`]; none: there is no such figure in this run.
+    fn values(&self, groups: &[GroupOutcome], premium: Option<f64>) -> Vec<Option<f64>> {
+        let outcome = self.outcome;
+        let quota = self.scenario.offices.places();
+        let winners = count(self.people()).1;
+        let held = self.held();
+        let per_account: Vec<f64> = held.iter().map(|n| *n as f64).collect();
+        let concentration = measures::concentration(held, LARGEST);
+        let value = |measure| match measure {
+            Measure::ScalperShare => measures::scalper_share(outcome.scalped, quota),
+            Measure::Inversion => self.inversion(),
+            Measure::LatencyPremium => premium,
+            Measure::TopTen => concentration.map(|c| c.top),
+            Measure::Hhi => concentration.map(|c| c.hhi),
+            Measure::GiniAccounts => measures::gini(per_account.clone()),
+            Measure::JainCohorts => self.jain(groups),
+            Measure::Families => self.families(),
+            Measure::FirstChoice => measures::share(outcome.first_choice, winners),
+            Measure::WaitS => (winners > 0).then(|| outcome.waited_s / winners as f64),
+            Measure::RecycleCapture => measures::recycle_capture(
+                outcome.recaptured.min(outcome.recycled),
+                outcome.recycled,
+            ),
+            Measure::RecycleFair => self.recaptured_by_lot(),
+            Measure::Waste => measures::waste(outcome.unused, outcome.no_shows, quota),
+            Measure::InTime => measures::answered_in_time(outcome.in_time, outcome.requests),
+            Measure::RankP => measures::ks_uniform(outcome.ranks.clone()).map(|u| u.p),
+            Measure::Oversell => Some(outcome.oversell as f64),
+            Measure::Undersell => Some(outcome.undersell as f64),
+            Measure::Replayed => (outcome.replays > 0).then_some(outcome.replayed as f64),
+            Measure::Forged => (outcome.forgeries > 0).then_some(outcome.forged as f64),
+            Measure::Requests => Some(outcome.requests as f64),
+        };
+        Measure::ALL.into_iter().map(value).collect()
+    }
+
+    fn inversion(&self) -> Option<f64> {
+        let asked = self.people().filter(|party| party.arrived != i64::MAX);
+        let arrival =
+            |party: &Party| Arrival { group: same_wish(party), at: party.arrived, won: party.won };
+        measures::inversion_rate(asked.map(arrival).collect())
+    }
+
+    /// Places of each account that has some.
+    fn held(&self) -> Vec<u64> {
+        let mut accounts: rustc_hash::FxHashMap<u32, u64> = rustc_hash::FxHashMap::default();
+        for party in self.parties().filter(|party| party.won) {
+            *accounts.entry(party.account).or_default() += u64::from(party.size);
+        }
+        accounts.into_values().collect()
+    }
+
+    fn jain(&self, groups: &[GroupOutcome]) -> Option<f64> {
+        let cohorts = &groups[..self.scenario.cohorts.len()];
+        let rates = cohorts.iter().filter_map(|fared| measures::share(fared.won, fared.applied));
+        measures::jain(&rates.collect::<Vec<f64>>())
+    }
+
+    fn families(&self) -> Option<f64> {
+        let rate = |several: bool| {
+            let (applied, won) = count(self.people().filter(|party| (party.size > 1) == several));
+            measures::share(won, applied)
+        };
+        let (single, several) = (rate(false)?, rate(true)?);
+        (single > 0.0).then(|| several / single)
+    }
+
+    /// See [`Measure::RecycleFair`].
+    fn recaptured_by_lot(&self) -> Option<f64> {
+        let outcome = self.outcome;
+        let looking = outcome.parties.iter().filter(|party| party.looks && !party.won);
+        let looking: u64 = looking.map(|party| u64::from(party.size)).sum();
+        let asking = outcome.recycled + looking;
+        (outcome.recycled > 0).then(|| (outcome.came_back as f64 / asking as f64).min(1.0))
     }
 }
 
@@ -389,11 +246,9 @@ mod tests {
     use crate::population::Population;
     use crate::scenario::shipped;
 
-    /// Five parties of three cohorts and a scalper, every figure by hand.
-    #[test]
-    fn a_run_of_six_parties_by_hand() {
-        let scenario = shipped("calm").unwrap();
-        let any = Population::new(&scenario, &[], 1).parties.swap_remove(0);
+    /// Five parties of three cohorts and a scalper.
+    fn six_parties(scenario: &Scenario) -> Outcome {
+        let any = Population::new(scenario, &[], 1).parties.swap_remove(0);
         // Cohort, size, won, account, looks, arrived.
         let people = [
             (0, 1, true, 1, false, 20),
@@ -413,7 +268,7 @@ mod tests {
         };
         let mut parties: Vec<Party> = people.map(party).to_vec();
         parties.push(Party { role: Role::Identity, ..party((3, 1, true, 9, false, 0)) });
-        let outcome = Outcome {
+        Outcome {
             parties,
             requests: 8,
             in_time: 7,
@@ -428,7 +283,14 @@ mod tests {
             waited_s: 9.0,
             first_choice: 1,
             ..Outcome::none(1)
-        };
+        }
+    }
+
+    /// Every figure by hand.
+    #[test]
+    fn a_run_of_six_parties_by_hand() {
+        let scenario = shipped("calm").unwrap();
+        let outcome = six_parties(&scenario);
         let run = figures(&scenario, outcome);
         let expected = [
             (Measure::ScalperShare, Some(1.0 / 2_400.0)),

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json as value};
 
-use super::{Report, ordered, verdict};
+use super::{Comparisons, ordered, verdict};
 use crate::{ArmResult, Comparison, Measure};
 
 /// The version of this form.
 const VERSION: u32 = 1;
 
-pub fn json(report: &Report) -> Value {
+pub(super) fn json(report: &Comparisons) -> Value {
     let comparisons = report.comparisons.iter().map(|(swept, comparison)| {
         value!({
             "value": report.swept.as_ref().map(|_| swept),

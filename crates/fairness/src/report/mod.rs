@@ -1,64 +1,103 @@
-//! What a comparison says: as words and tables for a terminal, one HTML file that
-//! needs no network, JSON, and tidy CSV.
+//! What a comparison says.
 
 mod charts;
 mod csv;
-pub mod html;
 mod json;
-mod table;
+mod page;
+mod screen;
 mod words;
 
-use giliran_report::digits;
+use giliran_report::{Cell, Report, Table, digits};
 
 use super::{Comparison, Measure};
+use crate::measures::Estimate;
 
-pub use csv::tables;
-pub use html::html;
-pub use json::json;
-pub use table::table;
+pub use charts::deciles;
 pub use words::{arm_name, ordered, verdict};
 
 /// A comparison, or several of them along a parameter.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct Comparisons {
     /// The parameter that was swept; none: there is one comparison.
     pub swept: Option<String>,
-    /// The comparisons, each with the parameter's value.
+    /// Each with the parameter's value.
     pub comparisons: Vec<(String, Comparison)>,
 }
 
-impl Report {
+impl Comparisons {
     /// The one comparison, or the sweep's first; none: there is none.
     pub fn first(&self) -> Option<&Comparison> {
         self.comparisons.first().map(|(_, comparison)| comparison)
     }
 }
 
-/// A figure as people read it: shares in percent.
-fn shown(measure: Measure, value: f64) -> String {
-    match measure {
-        _ if measure.is_share() => format!("{} %", digits(value * 100.0)),
-        Measure::Oversell
-        | Measure::Undersell
-        | Measure::Replayed
-        | Measure::Forged
-        | Measure::Requests => format!("{value:.0}"),
-        _ => digits(value),
+/// The whole report.
+pub fn report(comparisons: &Comparisons) -> Report {
+    Report {
+        screen: screen::screen(comparisons),
+        page: page::page(comparisons),
+        sheets: csv::tables(comparisons).into(),
+        data: json::json(comparisons),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A table of one column for each arm.
+fn by_arm(comparison: &Comparison) -> Table {
+    Table::new(comparison.columns.iter().map(|column| arm_name(&column.arm)))
+}
 
-    #[test]
-    fn figures_are_as_long_as_they_need_to_be() {
-        let share = |value| shown(Measure::Waste, value);
-        assert_eq!(share(1.0), "100 %");
-        assert_eq!(share(0.1234), "12.3 %");
-        assert_eq!(share(0.01234), "1.23 %");
-        assert_eq!(share(0.0), "0.00 %");
-        assert_eq!(shown(Measure::Requests, 12_345.4), "12345");
-        assert_eq!(shown(Measure::Hhi, 0.01234), "0.012");
+/// These measures, by what they are called, where an arm has them.
+fn figures(
+    comparison: &Comparison,
+    measures: impl IntoIterator<Item = Measure>,
+    called: fn(Measure) -> &'static str,
+) -> Table {
+    let mut table = by_arm(comparison);
+    for measure in measures {
+        let of = comparison.columns.iter().map(|column| column.of(measure));
+        if of.clone().any(|e| e.is_some()) {
+            let cell = |e: Option<Estimate>| match e {
+                Some(e) => Cell {
+                    half: e.half.map(|half| measure.shown(half)),
+                    ..measure.shown(e.mean).into()
+                },
+                None => "–".to_owned().into(),
+            };
+            table.row(called(measure), of.map(cell));
+        }
     }
+    table
+}
+
+/// How these groups fared, by name.
+fn groups(comparison: &Comparison, shown: impl Fn(usize) -> Option<String>) -> Table {
+    let mut table = by_arm(comparison);
+    for i in 0..comparison.groups.len() {
+        let Some(name) = shown(i) else { continue };
+        let cells = comparison.columns.iter().map(|column| match column.groups[i].ratio {
+            Some(ratio) => Cell {
+                text: digits(ratio.mean),
+                half: ratio.half.map(digits),
+                is_flagged: column.groups[i].flagged,
+            },
+            None => "–".to_owned().into(),
+        });
+        table.row(name, cells);
+    }
+    table
+}
+
+/// What each attacker has under each order.
+fn bought(comparison: &Comparison, between: &str) -> Table {
+    let mut table = by_arm(comparison);
+    for (i, attacker) in comparison.scenario.attackers.iter().enumerate() {
+        let cells = comparison.columns.iter().map(|column| {
+            let means = column.means[i];
+            [means.identities, means.accounts, means.connections]
+                .map(|n| n.to_string())
+                .join(between)
+        });
+        table.row(&attacker.name, cells);
+    }
+    table
 }

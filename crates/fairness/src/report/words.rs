@@ -4,7 +4,6 @@ use giliran_wire::ledger::{Order, ReturnRule};
 
 use giliran_report::digits;
 
-use super::shown;
 use crate::measures::Estimate;
 use crate::scenario::Kind;
 use crate::{Arm, ArmResult, Comparison, Group, LEVEL, Measure};
@@ -36,11 +35,11 @@ pub(super) fn by_order(comparison: &Comparison) -> Vec<&ArmResult> {
 fn with_interval(measure: Measure, e: Estimate) -> String {
     match e.half {
         Some(half) if half > 0.0 => {
-            let low = shown(measure, e.low());
+            let low = measure.shown(e.low());
             let low = low.trim_end_matches(" %");
-            format!("{} ({low} to {})", shown(measure, e.mean), shown(measure, e.high()))
+            format!("{} ({low} to {})", measure.shown(e.mean), measure.shown(e.high()))
         }
-        _ => shown(measure, e.mean),
+        _ => measure.shown(e.mean),
     }
 }
 
@@ -132,7 +131,7 @@ fn scalpers(comparison: &Comparison, said: &mut Vec<String>) {
         let name = ordered(&column.arm);
         let part = part_of_askers(column, comparison);
         let against = part.map_or(String::new(), |part| {
-            format!("; they are {} of all people asked for", shown(Measure::ScalperShare, part))
+            format!("; they are {} of all people asked for", Measure::ScalperShare.shown(part))
         });
         said.push(format!(
             "Under {name}, scalpers hold {} of the places when the window closes{against}.",
@@ -293,9 +292,9 @@ fn recycling(comparison: &Comparison, said: &mut Vec<String>) {
             let fair = column.of(Measure::RecycleFair)?;
             Some(format!(
                 "{} under {} (by lot about {})",
-                shown(Measure::RecycleCapture, got.mean),
+                Measure::RecycleCapture.shown(got.mean),
                 ordered(&column.arm),
-                shown(Measure::RecycleFair, fair.mean)
+                Measure::RecycleFair.shown(fair.mean)
             ))
         });
         let got: Vec<String> = got.collect();

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use giliran_fairness::measures::{Arrival, inversion_rate, share};
+use giliran_report::Figures;
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::DrawEntryRecord;
 
-use super::{Figure, NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, Unit, add};
+use super::{NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID};
 use crate::gateway_log::{Asker, Gateway};
 use crate::reader::RecordedOpening;
 
@@ -59,7 +60,7 @@ fn asked(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Vec<Asked> {
 }
 
 /// What the ledger alone does not show, but of a draw, whose entries it holds.
-pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: &mut Vec<Figure>) {
+pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: &mut Figures) {
     let parties = asked(recorded, gateway);
     let servable = parties.iter().filter(|party| !party.barred);
     let arrivals: Vec<Arrival> = servable
@@ -68,12 +69,7 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
     let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
     let without = |why| if gateway.is_none() { NO_LOG } else { why };
     let choices = if arrivals.is_empty() { without(NOT_SAID) } else { NO_PAIR };
-    add(
-        into,
-        "inversion",
-        "Inversion rate",
-        Unit::Share,
-        inversion_rate(arrivals).ok_or(choices),
+    into.share("inversion", "Inversion rate", inversion_rate(arrivals).ok_or(choices)).about(
         "Pairs that wanted the same slots for as many people, of whom one won, in which the loser \
          asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was refused for \
          another reason than places is left out.",
@@ -85,92 +81,52 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
         Some(choice.slots(&recorded.record).any(|fits| fits == slot))
     });
     let first: Vec<bool> = first.collect();
-    add(
-        into,
+    into.share(
         "first_choice",
         "First choice",
-        Unit::Share,
         share(first.iter().filter(|f| **f).count() as u64, first.len() as u64)
             .ok_or(without(NOT_SAID)),
-        "Winners who got what they named first.",
-    );
+    )
+    .about("Winners who got what they named first.");
     let mut waits: Vec<f64> = winners
         .iter()
         .filter_map(|asker| Some(asker.told_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
         .filter(|wait| *wait < 1e12)
         .collect();
     waits.sort_unstable_by(f64::total_cmp);
-    add(
-        into,
-        "wait_s",
-        "Wait",
-        Unit::Seconds,
-        quantile(&waits, 0.5).ok_or(without(NOT_SAID)),
-        "Median time from a winner's first request to the answer.",
-    );
-    add(
-        into,
-        "wait_p99_s",
-        "Wait, p99",
-        Unit::Seconds,
-        quantile(&waits, 0.99).ok_or(without(NOT_SAID)),
-        "99 in 100 winners had their answer by then.",
-    );
+    into.seconds("wait_s", "Wait", quantile(&waits, 0.5).ok_or(without(NOT_SAID)))
+        .about("Median time from a winner's first request to the answer.");
+    into.seconds("wait_p99_s", "Wait, p99", quantile(&waits, 0.99).ok_or(without(NOT_SAID)))
+        .about("99 in 100 winners had their answer by then.");
     let answered = gateway.and_then(|gateway| {
         let answered = gateway.lines.iter().filter(|l| l.answered_us.is_some()).count();
         share(answered as u64, gateway.lines.len() as u64)
     });
-    add(
-        into,
-        "answered",
-        "Answered",
-        Unit::Share,
-        answered.ok_or(NO_LOG),
-        "Requests that got an answer.",
-    );
+    into.share("answered", "Answered", answered.ok_or(NO_LOG))
+        .about("Requests that got an answer.");
     let mut replies: Vec<f64> = gateway
         .iter()
         .flat_map(|gateway| &gateway.lines)
         .filter_map(|line| Some(line.answered_us?.checked_sub(line.sent_us)? as f64 / 1e6))
         .collect();
     replies.sort_unstable_by(f64::total_cmp);
-    add(
-        into,
-        "reply_p50_s",
-        "Reply, p50",
-        Unit::Seconds,
-        quantile(&replies, 0.5).ok_or(without(NOT_SAID)),
-        "Half of the requests that got an answer had it within.",
-    );
-    add(
-        into,
-        "reply_p99_s",
-        "Reply, p99",
-        Unit::Seconds,
-        quantile(&replies, 0.99).ok_or(without(NOT_SAID)),
-        "99 in 100 of them had it within.",
-    );
+    into.seconds("reply_p50_s", "Reply, p50", quantile(&replies, 0.5).ok_or(without(NOT_SAID)))
+        .about("Half of the requests that got an answer had it within.");
+    into.seconds("reply_p99_s", "Reply, p99", quantile(&replies, 0.99).ok_or(without(NOT_SAID)))
+        .about("99 in 100 of them had it within.");
     let rate = |big: bool| {
         let of = || parties.iter().filter(move |party| (party.size > 1) == big);
         share(of().filter(|party| party.won).count() as u64, of().count() as u64)
     };
     let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
-    add(
-        into,
+    into.ratio(
         "families",
         "Families",
-        Unit::Ratio,
         families.ok_or(if parties.is_empty() { without(NO_FAMILIES) } else { NO_FAMILIES }),
-        "Success of parties of two and more over that of single people.",
-    );
-    add(
-        into,
-        "speed",
-        "Premium of speed",
-        Unit::Ratio,
-        Err(NO_ROUND_TRIPS),
-        "Whether a fast connection buys places.",
-    );
+    )
+    .about("Success of parties of two and more over that of single people.");
+    into.ratio("speed", "Premium of speed", Err(NO_ROUND_TRIPS))
+        .about("Whether a fast connection buys places.");
 }
 
 pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {

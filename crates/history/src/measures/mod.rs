@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use chart::{chart, rush};
 use clients::{quantile, seen};
 use giliran_fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
+use giliran_report::{Figures, Known};
 use giliran_verify::statement::{Cause, Places, Room};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
@@ -37,44 +38,6 @@ const NOBODY: &str = "nobody got a place";
 const NO_PAIR: &str = "no two who wanted the same, of whom one won";
 const NOT_SAID: &str = "the gateway log does not say it";
 const DRAWS_ONLY: &str = "nobody entered";
-
-/// What a figure counts in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// A number of things.
-    Count,
-    /// A share, 0..=1.
-    Share,
-    /// A ratio or an index.
-    Ratio,
-    Seconds,
-}
-
-impl Unit {
-    /// Its name in JSON and CSV.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Share => "share",
-            Self::Ratio => "ratio",
-            Self::Seconds => "seconds",
-        }
-    }
-}
-
-/// One figure, or why it is not known.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
-    /// Its name in JSON and CSV.
-    pub name: &'static str,
-    /// Its title for people.
-    pub title: &'static str,
-    pub about: &'static str,
-    /// What it counts in.
-    pub unit: Unit,
-    /// The figure; else why it is not known.
-    pub value: Result<f64, &'static str>,
-}
 
 /// How those of a group fared.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -149,7 +112,7 @@ pub struct Chart {
 #[derive(Debug, Clone)]
 pub struct OpeningMeasures {
     /// The figures, known and unknown, in order.
-    pub figures: Vec<Figure>,
+    pub figures: Figures,
     /// Groups, and what is counted in them.
     pub groups: Vec<Group>,
     /// What `asked` of the groups is.
@@ -174,7 +137,7 @@ impl OpeningMeasures {
     ) -> Self {
         let refusals = refusals(recorded, gateway);
         let under = undersell(recorded, gateway);
-        let mut figures = Vec::new();
+        let mut figures = Figures::default();
         counts(recorded, &mut figures);
         promises(recorded, under, &mut figures);
         demand(recorded, gateway, refusals.as_deref(), &mut figures);
@@ -201,9 +164,8 @@ impl OpeningMeasures {
     /// # Errors
     ///
     /// Why it is not known.
-    pub fn of(&self, name: &str) -> Result<f64, &'static str> {
-        let found = self.figures.iter().find(|figure| figure.name == name);
-        found.map_or(Err("there is no such figure"), |figure| figure.value)
+    pub fn of(&self, name: &str) -> Known {
+        self.figures.of(name)
     }
 
     /// Whether a promise is broken.
@@ -213,116 +175,35 @@ impl OpeningMeasures {
     }
 }
 
-fn add(
-    into: &mut Vec<Figure>,
-    name: &'static str,
-    title: &'static str,
-    unit: Unit,
-    value: Result<f64, &'static str>,
-    about: &'static str,
-) {
-    into.push(Figure { name, title, about, unit, value });
-}
-
-fn counts(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
+fn counts(recorded: &RecordedOpening, into: &mut Figures) {
     let count = |n: i64| Ok(n as f64);
     let granted: i64 = recorded.bookings.iter().map(|b| b.grant.seats.len() as i64).sum();
     let came = |cause| recorded.returns.iter().filter(|r| r.cause == cause).count() as i64;
-    add(
-        into,
-        "quota",
-        "Places",
-        Unit::Count,
-        count(recorded.total(|p| p.quota)),
-        "Places of all slots at the ledger's end.",
-    );
-    add(
-        into,
-        "bookings",
-        "Bookings",
-        Unit::Count,
-        count(recorded.bookings.len() as i64),
-        "Bookings ever granted, whatever became of them.",
-    );
-    add(
-        into,
-        "granted",
-        "Places granted",
-        Unit::Count,
-        count(granted),
-        "Places ever granted; more than there are, where returned ones were granted again.",
-    );
-    add(
-        into,
-        "live",
-        "Places taken",
-        Unit::Count,
-        count(recorded.total(|p| p.live)),
-        "Places in bookings that stand at the ledger's end.",
-    );
-    add(
-        into,
-        "cancelled",
-        "Cancelled",
-        Unit::Count,
-        count(came(Cause::Cancelled)),
-        "Places that applicants gave back.",
-    );
-    add(
-        into,
-        "revoked",
-        "Taken back",
-        Unit::Count,
-        count(came(Cause::Revoked)),
-        "Places that the authority took back.",
-    );
-    add(
-        into,
-        "expired",
-        "Lapsed",
-        Unit::Count,
-        count(came(Cause::Expired)),
-        "Places whose hold ran out.",
-    );
-    add(
-        into,
-        "moved",
-        "Moved away from",
-        Unit::Count,
-        count(came(Cause::Moved)),
-        "Places left for another slot.",
-    );
-    add(
-        into,
-        "withheld",
-        "Waiting for release",
-        Unit::Count,
-        count(recorded.total(|p| p.withheld)),
-        "Returned places that nobody can book yet.",
-    );
-    add(
-        into,
-        "reserved",
-        "Reserved",
-        Unit::Count,
-        count(recorded.total(|p| p.reserved)),
-        "Places that operators keep back at the ledger's end.",
-    );
-    add(
-        into,
-        "halted",
-        "In halted slots",
-        Unit::Count,
-        count(recorded.total(Places::shut)),
+    into.count("quota", "Places", count(recorded.total(|p| p.quota)))
+        .about("Places of all slots at the ledger's end.");
+    into.count("bookings", "Bookings", count(recorded.bookings.len() as i64))
+        .about("Bookings ever granted, whatever became of them.");
+    into.count("granted", "Places granted", count(granted))
+        .about("Places ever granted; more than there are, where returned ones were granted again.");
+    into.count("live", "Places taken", count(recorded.total(|p| p.live)))
+        .about("Places in bookings that stand at the ledger's end.");
+    into.count("cancelled", "Cancelled", count(came(Cause::Cancelled)))
+        .about("Places that applicants gave back.");
+    into.count("revoked", "Taken back", count(came(Cause::Revoked)))
+        .about("Places that the authority took back.");
+    into.count("expired", "Lapsed", count(came(Cause::Expired)))
+        .about("Places whose hold ran out.");
+    into.count("moved", "Moved away from", count(came(Cause::Moved)))
+        .about("Places left for another slot.");
+    into.count("withheld", "Waiting for release", count(recorded.total(|p| p.withheld)))
+        .about("Returned places that nobody can book yet.");
+    into.count("reserved", "Reserved", count(recorded.total(|p| p.reserved)))
+        .about("Places that operators keep back at the ledger's end.");
+    into.count("halted", "In halted slots", count(recorded.total(Places::shut))).about(
         "Places without a booking in slots that are closed at the ledger's end: nobody can have \
          them.",
     );
-    add(
-        into,
-        "free",
-        "Free",
-        Unit::Count,
-        count(recorded.total(|p| p.free() - p.shut())),
+    into.count("free", "Free", count(recorded.total(|p| p.free() - p.shut()))).about(
         "Free places at the ledger's end: quota less taken, waiting and reserved, and without \
          those of halted slots.",
     );
@@ -366,43 +247,23 @@ fn undersell(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Option<(u
     Some(judged.map_or((certain, unclear), |(seen, unjudged)| (seen.max(certain), unjudged)))
 }
 
-fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Vec<Figure>) {
-    add(
-        into,
-        "oversold",
-        "Oversold",
-        Unit::Count,
-        Ok(recorded.oversold as f64),
+fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Figures) {
+    into.count("oversold", "Oversold", Ok(recorded.oversold as f64)).about(
         "Places taken beyond what a slot then had: its quota, less what was taken, withheld, \
          reserved or halted. Must be 0.",
     );
     let under = under.ok_or(NO_REFUSALS);
-    add(
-        into,
-        "undersold",
-        "Undersold",
-        Unit::Count,
-        under.map(|(n, _)| n as f64),
+    into.count("undersold", "Undersold", under.map(|(n, _)| n as f64)).about(
         "Refusals `sold_out` while what was asked for first had room for any party throughout \
          (refusal counts), or while a choice had room for this party (gateway log). Must be 0.",
     );
-    add(
-        into,
-        "unclear",
-        "Not to be judged",
-        Unit::Count,
-        under.map(|(_, n)| n as f64),
+    into.count("unclear", "Not to be judged", under.map(|(_, n)| n as f64)).about(
         "Refusals `sold_out` of which the counts do not say whether there was room: less than the \
          largest party needs, or no single slot was named.",
     );
     let quota = recorded.total(|p| p.quota).max(0) as u64;
     let unused = recorded.total(|p| (p.quota - p.live).max(0)) as u64;
-    add(
-        into,
-        "waste",
-        "Waste",
-        Unit::Share,
-        share(unused, quota).ok_or("there are no places"),
+    into.share("waste", "Waste", share(unused, quota).ok_or("there are no places")).about(
         "Places without a booking that stands, over all places: unsold, lapsed or given back and \
          not had again. Those who did not come are not in it.",
     );
@@ -412,107 +273,57 @@ fn demand(
     recorded: &RecordedOpening,
     gateway: Option<&Gateway>,
     refusals: Option<&[(&'static str, u64)]>,
-    into: &mut Vec<Figure>,
+    into: &mut Figures,
 ) {
     let refused = refusals.map(|r| r.iter().map(|(_, n)| *n).sum::<u64>());
-    add(
-        into,
-        "refused",
-        "Refused requests",
-        Unit::Count,
-        refused.map(|n| n as f64).ok_or(NO_REFUSALS),
-        "Rejections answered, retries included.",
-    );
-    add(
-        into,
+    into.count("refused", "Refused requests", refused.map(|n| n as f64).ok_or(NO_REFUSALS))
+        .about("Rejections answered, retries included.");
+    into.count(
         "parties",
         "Parties that asked",
-        Unit::Count,
         gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG),
-        "Those who asked together, distinguished by their applicants, else by their request.",
-    );
+    )
+    .about("Those who asked together, distinguished by their applicants, else by their request.");
     let quota = recorded.total(|p| p.quota).max(1) as f64;
     let asked = gateway.map(|g| {
         g.askers.iter().map(|asker| f64::from(g.first(asker).size())).sum::<f64>() / quota
     });
-    add(
-        into,
-        "per_place",
-        "People a place",
-        Unit::Ratio,
-        asked.ok_or(NO_LOG),
-        "People who asked over the places there are.",
-    );
+    into.ratio("per_place", "People a place", asked.ok_or(NO_LOG))
+        .about("People who asked over the places there are.");
 }
 
-fn holdings(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
+fn holdings(recorded: &RecordedOpening, into: &mut Figures) {
     let held = || recorded.holdings.iter().filter(|(account, _)| account.is_some());
     let known: Vec<u64> = held().map(|(_, places)| *places).collect();
     let all: u64 = recorded.holdings.iter().map(|(_, places)| places).sum();
     let without = all - known.iter().sum::<u64>();
     let why = if all == 0 { NOBODY } else { NO_ACCOUNTS };
     let found = concentration(known.clone(), LARGEST).ok_or(why);
-    add(
-        into,
+    into.count(
         "accounts",
         "Accounts with places",
-        Unit::Count,
         if known.is_empty() { Err(why) } else { Ok(known.len() as f64) },
-        "Accounts that held places as the window closed (else at the ledger's end).",
-    );
-    add(
-        into,
-        "without_account",
-        "Places without an account",
-        Unit::Count,
-        Ok(without as f64),
+    )
+    .about("Accounts that held places as the window closed (else at the ledger's end).");
+    into.count("without_account", "Places without an account", Ok(without as f64)).about(
         "Places whose request named no account; the four figures on accounts leave them out.",
     );
-    add(
-        into,
-        "largest",
-        "Largest account",
-        Unit::Count,
-        known.iter().max().map(|n| *n as f64).ok_or(why),
-        "Places of the account that held most.",
-    );
-    add(
-        into,
-        "top_ten",
-        "Ten largest",
-        Unit::Share,
-        found.map(|c| c.top),
-        "The share of the ten accounts that held most.",
-    );
-    add(
-        into,
-        "hhi",
-        "HHI",
-        Unit::Ratio,
-        found.map(|c| c.hhi),
+    into.count("largest", "Largest account", known.iter().max().map(|n| *n as f64).ok_or(why))
+        .about("Places of the account that held most.");
+    into.share("top_ten", "Ten largest", found.map(|c| c.top))
+        .about("The share of the ten accounts that held most.");
+    into.ratio("hhi", "HHI", found.map(|c| c.hhi)).about(
         "Herfindahl and Hirschman's index over accounts: 1 / accounts where all hold the same, 1 \
          where one holds all.",
     );
     let rates = known.iter().map(|n| *n as f64).collect();
-    add(
-        into,
-        "gini",
-        "Gini",
-        Unit::Ratio,
-        gini(rates).ok_or(why),
-        "Inequality of places over winning accounts: 0 where all hold the same.",
-    );
-    add(
-        into,
-        "scalper_share",
-        "Places in scalpers' hands",
-        Unit::Share,
-        Err(NO_IDENTITIES),
-        "The size of the black market.",
-    );
+    into.ratio("gini", "Gini", gini(rates).ok_or(why))
+        .about("Inequality of places over winning accounts: 0 where all hold the same.");
+    into.share("scalper_share", "Places in scalpers' hands", Err(NO_IDENTITIES))
+        .about("The size of the black market.");
 }
 
-fn back(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
+fn back(recorded: &RecordedOpening, into: &mut Figures) {
     let came = recorded.returns.iter().filter(|r| !r.revived);
     let came: Vec<&Return> = came.collect();
     let taken: Vec<&&Return> = came.iter().filter(|r| r.taken.is_some()).collect();
@@ -520,43 +331,22 @@ fn back(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     let captured = taken.iter().filter(|r| r.captured == Some(true)).count() as u64;
     let unknown = taken.iter().filter(|r| r.captured.is_none()).count();
     let some = |n: usize| if came.is_empty() { Err(NONE_BACK) } else { Ok(n as f64) };
-    add(
-        into,
-        "came_back",
-        "Places that came back",
-        Unit::Count,
-        Ok(came.len() as f64),
+    into.count("came_back", "Places that came back", Ok(came.len() as f64)).about(
         "By cancellation, lapse, move or the authority; without those that a late payment revived.",
     );
-    add(
-        into,
-        "released",
-        "Released",
-        Unit::Count,
-        some(released as usize),
-        "Those that became available again.",
-    );
-    add(into, "regranted", "Had again", Unit::Count, some(taken.len()), "Those that somebody got.");
+    into.count("released", "Released", some(released as usize))
+        .about("Those that became available again.");
+    into.count("regranted", "Had again", some(taken.len())).about("Those that somebody got.");
     let capture = match () {
         () if came.is_empty() => Err(NONE_BACK),
         () if unknown == taken.len() && unknown > 0 => Err(NO_ACCOUNTS),
         () => share(captured, released).ok_or("no place was released"),
     };
-    add(
-        into,
-        "recapture",
-        "Recaptured",
-        Unit::Share,
-        capture,
+    into.share("recapture", "Recaptured", capture).about(
         "Released places that the account which gave them back got again: the cancel-and-rebook \
          channel.",
     );
-    add(
-        into,
-        "recapture_unknown",
-        "Had again, by whom not known",
-        Unit::Count,
-        some(unknown),
+    into.count("recapture_unknown", "Had again, by whom not known", some(unknown)).about(
         "Re-granted places of which the giver's or the taker's account is not known; the share \
          above counts them as not recaptured.",
     );
@@ -570,77 +360,38 @@ fn back(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
     let to_grant = waits(|r| Some(r.at), |r| r.taken);
     let after_release = waits(|r| r.released, |r| r.taken);
     let middle = |sorted: &[f64]| quantile(sorted, 0.5).ok_or(NONE_TAKEN);
-    add(
-        into,
+    into.seconds(
         "to_release_s",
         "Return to release",
-        Unit::Seconds,
         quantile(&to_release, 0.5).ok_or(if came.is_empty() { NONE_BACK } else { NONE_RELEASED }),
-        "Median time from a place's return to its release.",
-    );
-    add(
-        into,
-        "to_regrant_s",
-        "Return to re-grant",
-        Unit::Seconds,
-        middle(&to_grant),
-        "Median time from a place's return until somebody booked it again.",
-    );
-    add(
-        into,
-        "after_release_s",
-        "Release to re-grant",
-        Unit::Seconds,
-        middle(&after_release),
-        "Median time that a released place lay free.",
-    );
-    add(
-        into,
+    )
+    .about("Median time from a place's return to its release.");
+    into.seconds("to_regrant_s", "Return to re-grant", middle(&to_grant))
+        .about("Median time from a place's return until somebody booked it again.");
+    into.seconds("after_release_s", "Release to re-grant", middle(&after_release))
+        .about("Median time that a released place lay free.");
+    into.seconds(
         "shortest_regrant_s",
         "Shortest re-grant",
-        Unit::Seconds,
         to_grant.first().copied().ok_or(NONE_TAKEN),
+    )
+    .about(
         "The shortest time from a place's return to its re-grant. Below a second, no person was \
          looking.",
     );
-    add(
-        into,
-        "no_shows",
-        "No-shows",
-        Unit::Share,
-        Err(NO_SHOWS),
-        "Places whose holder did not come.",
-    );
+    into.share("no_shows", "No-shows", Err(NO_SHOWS)).about("Places whose holder did not come.");
 }
 
-fn entered(recorded: &RecordedOpening, into: &mut Vec<Figure>) {
+fn entered(recorded: &RecordedOpening, into: &mut Figures) {
     let entered = &recorded.entered;
     let of = |n: u64| if entered.entries == 0 { Err(DRAWS_ONLY) } else { Ok(n as f64) };
-    add(
-        into,
-        "entries",
-        "Entered",
-        Unit::Count,
-        Ok(entered.entries as f64),
-        "Entries into draws: the opening's own, or those for returned places.",
-    );
-    add(into, "drawn", "Drawn", Unit::Count, of(entered.drawn), "Entries that got a place.");
-    add(
-        into,
-        "not_drawn",
-        "Not drawn",
-        Unit::Count,
-        of(entered.not_drawn),
-        "Entries that got none when their draw was held.",
-    );
-    add(
-        into,
-        "withdrawn",
-        "Withdrawn",
-        Unit::Count,
-        of(entered.withdrawn),
-        "Entries taken back before a draw.",
-    );
+    into.count("entries", "Entered", Ok(entered.entries as f64))
+        .about("Entries into draws: the opening's own, or those for returned places.");
+    into.count("drawn", "Drawn", of(entered.drawn)).about("Entries that got a place.");
+    into.count("not_drawn", "Not drawn", of(entered.not_drawn))
+        .about("Entries that got none when their draw was held.");
+    into.count("withdrawn", "Withdrawn", of(entered.withdrawn))
+        .about("Entries taken back before a draw.");
 }
 
 fn refusals(

@@ -1,45 +1,34 @@
 //! Tidy tables: one row an observation.
 
-use std::fmt::Write as _;
-
-use giliran_report::quoted;
+use giliran_report::{Sheet, or_empty};
 
 use crate::{OpeningMeasures, RecordedOpening};
 
-/// Every table: file name and content. What is not known has an empty value and its
-/// reason beside it.
-pub fn tables(
-    recorded: &RecordedOpening,
-    figures: &OpeningMeasures,
-) -> [(&'static str, String); 4] {
-    let opening = quoted(&recorded.record.id);
-    let mut measures = String::from("opening,measure,unit,value,unknown_because\n");
-    for figure in &figures.figures {
-        let value = figure.value.map_or(String::new(), |value| value.to_string());
-        let why = quoted(figure.value.err().unwrap_or_default());
-        let _ =
-            writeln!(measures, "{opening},{},{},{value},{why}", figure.name, figure.unit.name());
+/// Every table. What is not known has an empty value and its reason beside it.
+pub(super) fn tables(recorded: &RecordedOpening, figures: &OpeningMeasures) -> [Sheet; 4] {
+    let key = [recorded.record.id.as_str()];
+    let mut measures = Sheet::new("measures.csv", "opening,measure,unit,value,unknown_because");
+    for figure in figures.figures.iter() {
+        let (value, why) = (or_empty(figure.value.ok()), or_empty(figure.value.err()));
+        measures.row(&key, &[&figure.name, &figure.unit.name(), &value, &why]);
     }
-    let mut groups = String::from("opening,kind,group,asked,won,ratio,z\n");
+    let mut groups = Sheet::new("groups.csv", "opening,kind,group,asked,won,ratio,z");
     for group in &figures.groups {
-        let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-        let asked = group.fared.asked.map_or(String::new(), |n| n.to_string());
-        let _ = writeln!(
-            groups,
-            "{opening},{},{},{asked},{},{},{}",
-            group.kind,
-            quoted(&group.name),
-            group.fared.won,
-            float(group.fared.ratio),
-            float(group.fared.z)
-        );
+        let (asked, fared) = (or_empty(group.fared.asked), &group.fared);
+        let (ratio, z) = (or_empty(fared.ratio), or_empty(fared.z));
+        groups.row(&key, &[&group.kind, &group.name, &asked, &fared.won, &ratio, &z]);
     }
-    let mut series = String::from("opening,view,ms_from_opening,what,count\n");
+    [measures, groups, series(&key, figures), actions(&key, recorded)]
+}
+
+/// What happened when.
+fn series(key: &[&str], figures: &OpeningMeasures) -> Sheet {
+    let mut series = Sheet::new("series.csv", "opening,view,ms_from_opening,what,count");
     let views = [("whole", Some(&figures.chart)), ("rush", figures.rush.as_ref())];
     for (view, chart) in views {
         let Some(chart) = chart else { continue };
         let mut add = |i: usize, step_ms: i64, what: &str, count: i64| {
-            let _ = writeln!(series, "{opening},{view},{},{what},{count}", i as i64 * step_ms);
+            series.row(key, &[&view, &(i as i64 * step_ms), &what, &count]);
         };
         for i in 0..chart.granted.len() {
             add(i, chart.step_ms, "granted", chart.granted[i] as i64);
@@ -50,35 +39,34 @@ pub fn tables(
             add(i, chart.refused_step_ms, "refused", *count as i64);
         }
     }
-    [
-        ("measures.csv", measures),
-        ("groups.csv", groups),
-        ("series.csv", series),
-        ("actions.csv", actions(recorded)),
-    ]
+    series
 }
 
 /// What operators and engines did, one row a change.
-fn actions(recorded: &RecordedOpening) -> String {
-    let opening = quoted(&recorded.record.id);
-    let mut actions = String::from(
-        "opening,seq,time,action,office,date,session,value,operator,reason,moved,cancelled\n",
+fn actions(key: &[&str], recorded: &RecordedOpening) -> Sheet {
+    let mut actions = Sheet::new(
+        "actions.csv",
+        "opening,seq,time,action,office,date,session,value,operator,reason,moved,cancelled",
     );
     for action in &recorded.actions {
-        let signed = action.signed.as_ref();
-        let signed = signed.map(|(operator, reason)| (quoted(operator), quoted(reason)));
-        let (operator, reason) = signed.unwrap_or_default();
+        let (operator, reason) = action.signed.clone().unwrap_or_default();
         for done in &action.deeds {
             let [office, date, session] = done.slot.clone().unwrap_or_default();
-            let _ = writeln!(
-                actions,
-                "{opening},{},{},{},{office},{date},{session},{},{operator},{reason},{},{}",
-                action.seq,
-                action.time,
-                done.name,
-                quoted(&done.value),
-                action.moved,
-                action.cancelled
+            actions.row(
+                key,
+                &[
+                    &action.seq,
+                    &action.time,
+                    &done.name,
+                    &office,
+                    &date,
+                    &session,
+                    &done.value,
+                    &operator,
+                    &reason,
+                    &action.moved,
+                    &action.cancelled,
+                ],
             );
         }
     }

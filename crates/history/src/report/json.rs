@@ -5,48 +5,21 @@ use serde_json::{Map, Value, json as value};
 use giliran_wire::ledger::journal::Action;
 
 use super::{unknown, verdict};
-use crate::{Chart, CountBasis, OpeningMeasures, RecordedOpening};
+use crate::{Chart, CountBasis, Group, OpeningMeasures, RecordedOpening};
 
 /// The version of this form.
 const VERSION: u32 = 1;
 
 /// The whole report. A figure that is not known is null, and stands with its reason
 /// under `unknown`.
-pub fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
-    let measures: Map<String, Value> = figures
-        .figures
-        .iter()
-        .map(|figure| (figure.name.to_owned(), value!(figure.value.ok())))
-        .collect();
-    let reasons: Map<String, Value> = figures
-        .figures
-        .iter()
-        .filter_map(|figure| Some((figure.name.to_owned(), value!(figure.value.err()?))))
-        .collect();
-    let groups = figures.groups.iter().map(|group| {
-        value!({
-            "kind": group.kind,
-            "name": group.name,
-            "asked": group.fared.asked,
-            "won": group.fared.won,
-            "ratio": group.fared.ratio,
-            "z": group.fared.z,
-        })
-    });
+pub(super) fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
+    let measures = figures.figures.iter().map(|f| (f.name.to_owned(), value!(f.value.ok())));
+    let reasons = figures.figures.iter();
+    let reasons = reasons.filter_map(|f| Some((f.name.to_owned(), value!(f.value.err()?))));
     let refusals = figures.refusals.as_ref().map(|refusals| {
         let named = refusals.iter().map(|(reason, n)| ((*reason).to_owned(), value!(n)));
         named.collect::<Map<String, Value>>()
     });
-    let slots = recorded.places.iter().enumerate().filter_map(|(index, places)| {
-        let (slot, office, session) = recorded.record.place(index as u32)?;
-        Some(value!({
-            "office": office.id, "date": slot.date.to_string(), "session": session.id,
-            "quota": places.quota, "reserved": places.reserved, "halted": places.halted,
-            "taken": places.live, "withheld": places.withheld,
-            "free": places.free() - places.shut(),
-        }))
-    });
-    let actions: Vec<Value> = recorded.actions.iter().map(Action::json).collect();
     let (seq, time, hash) = recorded.tail;
     let rules = &recorded.record.rules;
     value!({
@@ -68,25 +41,52 @@ pub fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
             "block": hash.to_string(),
         },
         "verdict": verdict(recorded, figures),
-        "measures": measures,
-        "unknown": reasons,
+        "measures": measures.collect::<Map<String, Value>>(),
+        "unknown": reasons.collect::<Map<String, Value>>(),
         "not_known": unknown(figures)
             .into_iter()
-            .map(|(why, what)| value!({ "what": what, "why": why }))
+            .map(|(what, why)| value!({ "what": what, "why": why }))
             .collect::<Vec<Value>>(),
         "asked_are": match figures.answered {
             CountBasis::Parties | CountBasis::Entries => "parties",
             CountBasis::Requests => "requests",
             CountBasis::Winners => "unknown",
         },
-        "groups": groups.collect::<Vec<Value>>(),
+        "groups": groups(figures),
         "refusals": refusals,
         "answered_but_not_in_ledger": figures.missing,
-        "slots": slots.collect::<Vec<Value>>(),
-        "actions": actions,
+        "slots": slots(recorded),
+        "actions": recorded.actions.iter().map(Action::json).collect::<Vec<Value>>(),
         "series": series(&figures.chart),
         "rush": figures.rush.as_ref().map(series),
     })
+}
+
+fn groups(figures: &OpeningMeasures) -> Value {
+    let group = |group: &Group| {
+        value!({
+            "kind": group.kind,
+            "name": group.name,
+            "asked": group.fared.asked,
+            "won": group.fared.won,
+            "ratio": group.fared.ratio,
+            "z": group.fared.z,
+        })
+    };
+    figures.groups.iter().map(group).collect()
+}
+
+fn slots(recorded: &RecordedOpening) -> Value {
+    let slots = recorded.places.iter().enumerate().filter_map(|(index, places)| {
+        let (slot, office, session) = recorded.record.place(index as u32)?;
+        Some(value!({
+            "office": office.id, "date": slot.date.to_string(), "session": session.id,
+            "quota": places.quota, "reserved": places.reserved, "halted": places.halted,
+            "taken": places.live, "withheld": places.withheld,
+            "free": places.free() - places.shut(),
+        }))
+    });
+    slots.collect()
 }
 
 fn series(chart: &Chart) -> Value {

@@ -1,46 +1,83 @@
-//! What is known of an opening that took place, and what is not: as words and
-//! tables for a terminal, one HTML file that needs no network, JSON, and tidy CSV.
+//! What is known of an opening that took place, and what is not.
 
 mod csv;
-mod html;
 mod json;
-mod table;
+mod page;
+mod verdict;
 
-use giliran_report::digits;
+use giliran_report::{Cell, Document, Report, Table, Unit, or_dash};
 use giliran_wire::Timestamp;
-use giliran_wire::ledger::Order;
 use giliran_wire::ledger::journal::Action;
 
-use crate::measures::{Figure, OpeningMeasures, Unit};
-use crate::reader::{RecordedOpening, State};
+use crate::measures::OpeningMeasures;
+use crate::reader::RecordedOpening;
 
-pub use csv::tables;
-pub use html::html;
-pub use json::json;
-pub use table::table;
+pub use verdict::verdict;
 
 /// |z| from which a group is flagged.
 const FLAG_Z: f64 = giliran_fairness::measures::FLAG_Z;
 
-/// A figure as people read it.
-fn shown(figure: &Figure, value: f64) -> String {
-    match figure.unit {
-        Unit::Count => format!("{value:.0}"),
-        Unit::Share => format!("{} %", digits(value * 100.0)),
-        Unit::Ratio => digits(value),
-        Unit::Seconds => duration(value),
+/// The whole report.
+pub fn report(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Report {
+    Report {
+        screen: screen(recorded, figures),
+        page: page::page(recorded, figures),
+        sheets: csv::tables(recorded, figures).into(),
+        data: json::json(recorded, figures),
     }
 }
 
-/// Seconds as people read them.
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s > 0.0 && s < 0.1 => format!("{} ms", digits(s * 1e3)),
-        s if s < 120.0 => format!("{} s", digits(s)),
-        s if s < 7_200.0 => format!("{} min", digits(s / 60.0)),
-        s if s < 172_800.0 => format!("{} h", digits(s / 3_600.0)),
-        s => format!("{} days", digits(s / 86_400.0)),
+fn screen(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Document {
+    let mut screen = Document::default();
+    screen.lead(format!("Opening {}: {}", recorded.record.id, about(recorded)));
+    let [opened, closed] = times(recorded);
+    screen.facts([opened, closed, ("ledger", ledger(recorded))]);
+    screen.points(verdict(recorded, figures));
+    let mut all = Table::default();
+    all.figures(&figures.figures, None);
+    screen.table(all);
+    if !figures.groups.is_empty() {
+        screen.heading(format!("Who asked: {}", figures.answered.about()));
+        screen.table(groups(figures));
     }
+    if let Some(refusals) = figures.refusals.as_ref().filter(|refusals| !refusals.is_empty()) {
+        screen.heading("Refusals");
+        screen.facts(refusals.iter().map(|(reason, n)| (*reason, n.to_string())));
+    }
+    if !recorded.actions.is_empty() {
+        screen.heading("What was done to it");
+        let done = recorded.actions.iter().map(|action| (instant(action.time), done(action)));
+        screen.facts(done);
+    }
+    screen.heading("Not known");
+    screen.terms(unknown_terms(figures));
+    screen
+}
+
+/// When it opened and closed.
+fn times(recorded: &RecordedOpening) -> [(&'static str, String); 2] {
+    [("opened", recorded.opened), ("closed", recorded.closed)]
+        .map(|(what, at)| (what, at.map_or("not yet".to_owned(), instant)))
+}
+
+/// Which ledger, and how far it was read.
+fn ledger(recorded: &RecordedOpening) -> String {
+    let (seq, time, hash) = recorded.tail;
+    format!("{} to sequence {seq}, {}, block {hash}", recorded.ledger, instant(time))
+}
+
+/// How those who asked fared.
+fn groups(figures: &OpeningMeasures) -> Table {
+    let mut table = Table::new(["asked", "won", "ratio", "z"]);
+    for group in &figures.groups {
+        let fared = &group.fared;
+        let asked = fared.asked.map_or("not known".to_owned(), |n| n.to_string());
+        let is_flagged = fared.z.is_some_and(|z| z.abs() > FLAG_Z);
+        let ratio = Cell { is_flagged, ..or_dash(fared.ratio).into() };
+        let cells = [asked.into(), fared.won.to_string().into(), ratio, or_dash(fared.z).into()];
+        table.row(format!("{} {}", group.kind, group.name), cells);
+    }
+    table
 }
 
 /// An instant to the second, in UTC.
@@ -60,9 +97,9 @@ fn done(action: &Action) -> String {
 /// What the opening is, in a line.
 fn about(recorded: &RecordedOpening) -> String {
     let rules = &recorded.record.rules;
-    let hold = rules
-        .hold_ms
-        .map_or("without holds".to_owned(), |ms| format!("held for {}", duration(ms as f64 / 1e3)));
+    let hold = rules.hold_ms.map_or("without holds".to_owned(), |ms| {
+        format!("held for {}", Unit::Seconds.shown(ms as f64 / 1e3))
+    });
     format!(
         "{}; {hold}; parties of at most {}; cancelled places {}, lapsed ones {}",
         rules.order.name(),
@@ -72,131 +109,24 @@ fn about(recorded: &RecordedOpening) -> String {
     )
 }
 
-/// What holds it has, in a sentence.
-fn standing(recorded: &RecordedOpening) -> String {
-    let at = instant(recorded.tail.1);
-    match recorded.state {
-        State::Scheduled => format!("It has not opened yet, at {at}: there is nothing to judge."),
-        State::Open => format!("PRELIMINARY: it is still open, at {at}; every figure may change."),
-        State::Closed if !recorded.days_over() => format!(
-            "It is closed; its days are not over, at {at}: places may still come back and be had \
-             again."
-        ),
-        State::Closed => format!("It is closed and its days are over, at {at}."),
-    }
-}
-
-/// What the figures say, sentence by sentence.
-pub fn verdict(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Vec<String> {
-    let known = |name| figures.of(name).ok();
-    let count = |name| known(name).unwrap_or(0.0);
-    let mut said = vec![standing(recorded)];
-    said.push(match known("oversold") {
-        Some(n) if n > 0.0 => format!("Wrong: {n:.0} places were taken beyond what a slot had."),
-        _ => format!(
-            "{:.0} places, {:.0} granted, {:.0} taken at the end: no place was oversold, at any \
-             point of the ledger.",
-            count("quota"),
-            count("granted"),
-            count("live")
-        ),
-    });
-    let shut = (count("halted"), count("reserved"));
-    if shut.0 > 0.0 || shut.1 > 0.0 {
-        said.push(format!(
-            "{:.0} places without a booking were in halted slots and {:.0} were reserved, at the \
-             end: nobody could have had them.",
-            shut.0, shut.1
-        ));
-    }
-    said.push(match (known("undersold"), known("unclear")) {
-        (None, _) => {
-            "Whether anybody was refused beside a free place cannot be judged: the ledger \
-                      holds no refusal counts, and there is no gateway log."
-                .into()
-        }
-        (Some(n), _) if n > 0.0 => {
-            format!("Wrong: {n:.0} requests were refused beside free places.")
-        }
-        (_, Some(unclear)) if unclear > 0.0 => format!(
-            "No refusal is known to have been beside a free place; {unclear:.0} cannot be judged."
-        ),
-        _ => "No refusal is known to have been beside a free place.".into(),
-    });
-    if recorded.record.rules.order == Order::Draw {
-        said.push("Whether the draw was held as promised, `giliran verify` recomputes.".into());
-    }
-    if figures.missing > 0 {
-        said.push(format!(
-            "Wrong: {} answers in the gateway log tell of bookings that the ledger does not hold.",
-            figures.missing
-        ));
-    }
-    if let (Some(counted), Some(booked)) = (known("metered_grants"), known("bookings"))
-        && counted < booked
-    {
-        said.push(format!(
-            "The metrics tell of {counted:.0} grants, the ledger of {booked:.0}: the page of an \
-             engine is missing, or one was started anew. Figures from the metrics are of the rest \
-             alone."
-        ));
-    }
-    if let (Some(accounts), Some(top), Some(largest)) =
-        (known("accounts"), known("top_ten"), known("largest"))
-    {
-        said.push(format!(
-            "{accounts:.0} accounts hold places; the ten largest {} % of them, the largest \
-             {largest:.0} places. Who stands behind an account the ledger does not know.",
-            digits(top * 100.0)
-        ));
-    }
-    if count("came_back") > 0.0 {
-        let again = known("to_regrant_s")
-            .map_or(String::new(), |s| format!(", half of them within {}", duration(s)));
-        said.push(format!(
-            "{:.0} places came back, {:.0} were had again{again}.",
-            count("came_back"),
-            count("regranted"),
-        ));
-        if let Some(share) = known("recapture").filter(|share| *share > 0.0) {
-            said.push(format!(
-                "{} % of the released places went to the account that had given them back.",
-                digits(share * 100.0)
-            ));
-        }
-    }
-    for group in &figures.groups {
-        if let (Some(z), Some(ratio)) = (group.fared.z, group.fared.ratio)
-            && z.abs() > FLAG_Z
-        {
-            said.push(format!(
-                "The {} {} had {} times the usual success, {} standard deviations from an even hand.",
-                group.kind,
-                group.name,
-                digits(ratio),
-                digits(z.abs())
-            ));
-        }
-    }
-    if let Some(waste) = known("waste") {
-        said.push(format!("{} % of the places are without a booking.", digits(waste * 100.0)));
-    }
-    said
-}
-
 /// What is not known, and why: titles by reason.
-fn unknown(figures: &OpeningMeasures) -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut found: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    for figure in &figures.figures {
+fn unknown(figures: &OpeningMeasures) -> Vec<(Vec<&'static str>, &'static str)> {
+    let mut found: Vec<(Vec<&'static str>, &'static str)> = Vec::new();
+    for figure in figures.figures.iter() {
         let Err(why) = figure.value else { continue };
-        match found.iter_mut().find(|(there, _)| *there == why) {
-            Some((_, titles)) => titles.push(figure.title),
-            None => found.push((why, vec![figure.title])),
+        match found.iter_mut().find(|(_, there)| *there == why) {
+            Some((titles, _)) => titles.push(figure.title),
+            None => found.push((vec![figure.title], why)),
         }
     }
     if figures.groups.iter().all(|group| group.kind != "cohort") {
         let why = "the ledger holds no cohorts; a gateway log may name them";
-        found.push((why, vec!["Cohorts (network, device, place)"]));
+        found.push((vec!["Cohorts (network, device, place)"], why));
     }
     found
+}
+
+/// The same as terms.
+fn unknown_terms(figures: &OpeningMeasures) -> impl Iterator<Item = (String, &'static str)> {
+    unknown(figures).into_iter().map(|(titles, why)| (titles.join(", "), why))
 }

@@ -1,23 +1,11 @@
 //! The report's charts.
 
-use giliran_report::digits;
+use giliran_fairness::report::deciles;
 use giliran_report::svg::{Lines, Row, Rows, Series};
+use giliran_report::{Chart, digits, hundredths, thousands};
 
-use super::words::shown;
-use crate::{Bin, RunSummary};
-
-fn percent(value: f64) -> String {
-    format!("{} %", (value * 1_000.0).round() / 10.0)
-}
-
-fn thousands(value: f64) -> String {
-    if value >= 1_000.0 { format!("{}k", value / 1_000.0) } else { plain(value) }
-}
-
-fn plain(value: f64) -> String {
-    // No zero below zero.
-    format!("{}", (value * 100.0).round() / 100.0 + 0.0)
-}
+use super::percent;
+use crate::{Bin, Latency, RunSummary};
 
 /// What the charts show of the time: until all but a few requests were sent. The
 /// last of many people come long after everything is over.
@@ -41,7 +29,7 @@ fn ticks(record: &RunSummary) -> Vec<(f64, String)> {
     let mut tick = (record.from_s / step).ceil() * step;
     let mut found = Vec::new();
     while tick <= to {
-        found.push((tick, plain(tick)));
+        found.push((tick, hundredths(tick)));
         tick += step;
     }
     found
@@ -50,25 +38,18 @@ fn ticks(record: &RunSummary) -> Vec<(f64, String)> {
 /// A line: its name, and its height in each stretch of time.
 type Line<'a> = (&'a str, &'a dyn Fn(&Bin) -> f64);
 
-fn over_time(
+/// Lines over time, each with its points at a part of their stretch.
+fn over_time<'a>(
     record: &RunSummary,
-    about: &str,
-    y_name: &str,
+    about: &'a str,
+    y_name: &'a str,
+    at: f64,
     lines: &[Line<'_>],
-    middle: bool,
-) -> String {
-    let series = lines.iter().enumerate().map(|(look, (name, of))| Series {
-        name: (*name).to_owned(),
-        points: shown_bins(record)
-            .iter()
-            .enumerate()
-            .map(|(i, bin)| {
-                let at = i as f64 + if middle { 0.5 } else { 1.0 };
-                (record.from_s + at * record.bin_s, of(bin))
-            })
-            .collect(),
-        look,
-        marked: false,
+) -> Lines<'a> {
+    let series = lines.iter().enumerate().map(|(look, (name, of))| {
+        let bins = shown_bins(record).iter().enumerate();
+        let points = bins.map(|(i, bin)| (record.from_s + (i as f64 + at) * record.bin_s, of(bin)));
+        Series { name: (*name).to_owned(), points: points.collect(), look, marked: false }
     });
     Lines {
         about,
@@ -78,153 +59,121 @@ fn over_time(
         x_ticks: ticks(record),
         y_format: thousands,
     }
-    .draw()
 }
 
 /// Who came, and what was sent.
-pub(super) fn arrivals(record: &RunSummary) -> String {
-    let per_s = |count: u64| count as f64 / record.bin_s;
-    over_time(
-        record,
-        "Requests and newcomers over time",
-        "a second",
-        &[
-            ("requests", &|bin: &Bin| per_s(bin.requests)),
-            ("of newcomers", &|bin: &Bin| per_s(bin.came)),
-        ],
-        true,
+pub(super) fn arrivals(record: &RunSummary) -> Option<Chart> {
+    let requests = |bin: &Bin| bin.requests as f64 / record.bin_s;
+    let came = |bin: &Bin| bin.came as f64 / record.bin_s;
+    let lines: [Line<'_>; 2] = [("requests", &requests), ("of newcomers", &came)];
+    over_time(record, "Requests and newcomers over time", "a second", 0.5, &lines).chart(
+        "Requests",
+        "As they left, each when it was due, but for the last 1 %. Whoever is refused or told to \
+         come again asks once more.",
     )
 }
 
-pub(super) fn answers(record: &RunSummary) -> String {
-    let per_s = |count: u64| count as f64 / record.bin_s;
-    over_time(
-        record,
-        "Places granted and requests refused over time",
-        "a second",
-        &[
-            ("places granted", &|bin: &Bin| per_s(bin.granted)),
-            ("refused", &|bin: &Bin| per_s(bin.refused)),
-            ("come again", &|bin: &Bin| per_s(bin.again)),
-        ],
-        true,
-    )
+pub(super) fn answers(record: &RunSummary) -> Option<Chart> {
+    let granted = |bin: &Bin| bin.granted as f64 / record.bin_s;
+    let refused = |bin: &Bin| bin.refused as f64 / record.bin_s;
+    let again = |bin: &Bin| bin.again as f64 / record.bin_s;
+    let lines: [Line<'_>; 3] =
+        [("places granted", &granted), ("refused", &refused), ("come again", &again)];
+    over_time(record, "Places granted and requests refused over time", "a second", 0.5, &lines)
+        .chart(
+            "Answers",
+            "As the answers came. To come again: not open yet, busy, or nobody answered.",
+        )
 }
 
-pub(super) fn free(record: &RunSummary) -> String {
+pub(super) fn free(record: &RunSummary) -> Option<Chart> {
     let free = |bin: &Bin| bin.free.unwrap_or(0).max(0) as f64;
-    over_time(record, "Free places over time", "free places", &[("free", &free)], false)
+    over_time(record, "Free places over time", "free places", 1.0, &[("free", &free)]).chart(
+        "Free places",
+        "At the offices that were asked at. Sessions that must be named or need an entitlement \
+         count as well: nobody asked for those.",
+    )
 }
 
-/// Each cohort's and scalper's latency: half within the mark, 99 % within the
-/// line's end.
-pub(super) fn latency(record: &RunSummary, felt: bool) -> Option<String> {
-    let groups = record.groups.iter().filter(|g| matches!(g.kind, "cohort" | "scalper"));
-    let rows: Vec<Row> = groups
-        .map(|group| (group, if felt { group.felt } else { group.service }))
-        .filter(|(_, latency)| latency.count > 0)
-        .map(|(group, latency)| Row {
-            name: group.name.clone(),
-            mean: latency.p50,
-            low: latency.p50,
-            high: latency.p99,
-            shown: format!("{} / {} ms", digits(latency.p50), digits(latency.p99)),
-            look: usize::from(group.kind == "scalper"),
-            reference: None,
-        })
-        .collect();
-    (!rows.is_empty()).then(|| {
-        Rows {
-            about: "Latency by cohort: half within the mark, 99 % within the line's end",
-            rows,
-            reference: None,
-            across: None,
-            format: thousands,
-        }
-        .draw()
-    })
+pub(super) fn service(record: &RunSummary) -> Option<Chart> {
+    let service = record.groups.iter().map(|group| (group.kind, &group.name, group.service));
+    latency(service).chart(
+        "Engine and broker",
+        "From the moment a request was due to its answer, ms: half within the mark, 99 % within \
+         the end of the line.",
+    )
+}
+
+pub(super) fn felt(record: &RunSummary) -> Option<Chart> {
+    let felt = record.groups.iter().map(|group| (group.kind, &group.name, group.felt));
+    latency(felt).chart("As people feel it", "With the way there and back, which is simulated.")
+}
+
+/// Each cohort's and scalper's latency.
+fn latency<'a>(groups: impl Iterator<Item = (&'static str, &'a String, Latency)>) -> Rows<'static> {
+    let shown = groups.filter(|(kind, ..)| matches!(*kind, "cohort" | "scalper"));
+    let shown = shown.filter(|(.., latency)| latency.count > 0);
+    let rows = shown.map(|(kind, name, Latency { p50, p99, .. })| {
+        let text = format!("{} / {} ms", digits(p50), digits(p99));
+        Row::new(name, p50, text, usize::from(kind == "scalper")).within(p50, p99)
+    });
+    Rows {
+        about: "Latency by cohort: half within the mark, 99 % within the line's end",
+        rows: rows.collect(),
+        reference: None,
+        across: None,
+        format: thousands,
+    }
 }
 
 /// How the people's cohorts fared, with the range of chance.
-pub(super) fn cohorts(record: &RunSummary) -> Option<String> {
-    let of = record.groups.iter().filter(|group| group.kind == "cohort");
-    let rows: Vec<Row> = of
-        .filter_map(|group| {
-            let (ratio, z) = (group.ratio?, group.z?);
-            // One standard deviation of an even hand, in parts of the ratio.
-            let deviation = if z == 0.0 { 0.0 } else { ((ratio - 1.0) / z).abs() };
-            Some(Row {
-                name: group.name.clone(),
-                mean: ratio,
-                low: ratio - 1.96 * deviation,
-                high: ratio + 1.96 * deviation,
-                shown: format!("{}{}", digits(ratio), if group.flagged { " ⚑" } else { "" }),
-                look: 0,
-                reference: None,
-            })
-        })
-        .collect();
-    (!rows.is_empty()).then(|| {
-        Rows {
-            about: "Success of each cohort against the average of all people",
-            rows,
-            reference: None,
-            across: Some(1.0),
-            format: plain,
-        }
-        .draw()
-    })
+pub(super) fn cohorts(record: &RunSummary) -> Option<Chart> {
+    let rows = record.groups.iter().filter(|group| group.kind == "cohort").filter_map(|group| {
+        let (ratio, z) = (group.ratio?, group.z?);
+        // One standard deviation of an even hand, in parts of the ratio.
+        let deviation = if z == 0.0 { 0.0 } else { ((ratio - 1.0) / z).abs() };
+        let shown = format!("{}{}", digits(ratio), if group.flagged { " ⚑" } else { "" });
+        let chance = 1.96 * deviation;
+        Some(Row::new(&group.name, ratio, shown, 0).within(ratio - chance, ratio + chance))
+    });
+    let rows = Rows {
+        about: "Success of each cohort against the average of all people",
+        rows: rows.collect(),
+        reference: None,
+        across: Some(1.0),
+        format: hundredths,
+    };
+    rows.chart(
+        "Cohorts",
+        "Success against the average of all people; the dotted line is an even hand, the strokes \
+         what chance alone would allow (95 %).",
+    )
 }
 
-/// Success by tenth of round trips.
-pub(super) fn deciles(record: &RunSummary) -> Option<String> {
-    (!record.deciles.is_empty()).then(|| {
-        Lines {
-            about: "People's success rate by tenth of their round trips, the fastest first",
-            series: vec![Series {
-                name: "have a place".to_owned(),
-                points: record.deciles.iter().zip(1..).map(|(y, x)| (f64::from(x), *y)).collect(),
-                look: 0,
-                marked: true,
-            }],
-            x_name: "tenth of round trips, fastest first",
-            y_name: "success rate",
-            x_ticks: (1..=10).map(|i| (f64::from(i), i.to_string())).collect(),
-            y_format: percent,
-        }
-        .draw()
-    })
+pub(super) fn of_deciles(record: &RunSummary) -> Option<Chart> {
+    deciles([("have a place".to_owned(), record.deciles.clone(), 0)])
 }
 
 /// Scalpers' part of the granted places, beside their part of those who asked.
-pub(super) fn scalpers(record: &RunSummary) -> Option<String> {
-    let scalpers: Vec<_> = record.groups.iter().filter(|group| group.kind == "scalper").collect();
-    let asked: u64 = record.people + scalpers.iter().map(|group| group.applied).sum::<u64>();
-    let rows: Vec<Row> = scalpers
-        .into_iter()
-        .filter(|group| group.applied > 0)
-        .map(|group| {
-            // Scalpers ask for one at a time.
-            let share = group.won as f64 / record.granted.max(1) as f64;
-            Row {
-                name: group.name.clone(),
-                mean: share,
-                low: share,
-                high: share,
-                shown: shown(share, true),
-                look: 1,
-                reference: Some(group.applied as f64 / asked.max(1) as f64),
-            }
-        })
-        .collect();
-    (!rows.is_empty()).then(|| {
-        Rows {
-            about: "Share of the granted places in scalpers' hands",
-            rows,
-            reference: Some("their part of those who asked"),
-            across: None,
-            format: percent,
-        }
-        .draw()
-    })
+pub(super) fn scalpers(record: &RunSummary) -> Option<Chart> {
+    let scalpers = || record.groups.iter().filter(|group| group.kind == "scalper");
+    let asked: u64 = record.people + scalpers().map(|group| group.applied).sum::<u64>();
+    let rows = scalpers().filter(|group| group.applied > 0).map(|group| {
+        // Scalpers ask for one at a time.
+        let share = group.won as f64 / record.granted.max(1) as f64;
+        let reference = Some(group.applied as f64 / asked.max(1) as f64);
+        Row { reference, ..Row::new(&group.name, share, percent(share), 1) }
+    });
+    let rows = Rows {
+        about: "Share of the granted places in scalpers' hands",
+        rows: rows.collect(),
+        reference: Some("their part of those who asked"),
+        across: None,
+        format: giliran_report::percent,
+    };
+    rows.chart(
+        "Places in scalpers' hands",
+        "Of the places granted. At the upright mark they have no more than their number among those \
+         who asked.",
+    )
 }

@@ -1,91 +1,75 @@
 //! JSON, and tidy tables: one row an observation.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
 
-use giliran_report::quoted;
+use giliran_report::{Sheet, or_empty};
 
 use super::verdict;
 use crate::{Latency, RunSummary};
 
-pub fn json(record: &RunSummary) -> serde_json::Value {
+pub(super) fn json(record: &RunSummary) -> serde_json::Value {
     json!({ "verdict": verdict(record), "run": record })
 }
 
-/// Every table: file name and content.
-pub fn tables(record: &RunSummary) -> [(&'static str, String); 5] {
-    let key = format!("{},{}", quoted(&record.scenario), record.seed);
-    let float = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    let mut measures = String::from("scenario,seed,measure,figure\n");
-    for figure in &record.figures {
-        if let Some(value) = figure.value {
-            let _ = writeln!(measures, "{key},{},{value}", figure.name);
+/// Every table.
+pub(super) fn tables(record: &RunSummary) -> [Sheet; 5] {
+    let seed = record.seed.to_string();
+    let key = [record.scenario.as_str(), &seed];
+    let sheet = |name, columns: &str| Sheet::new(name, &format!("scenario,seed,{columns}"));
+    let mut measures = sheet("measures.csv", "measure,figure");
+    for figure in record.figures.iter() {
+        if let Ok(value) = figure.value {
+            measures.row(&key, &[&figure.name, &value]);
         }
     }
-    let mut groups = String::from("scenario,seed,kind,group,applied,won,ratio,z,flagged,in_time\n");
-    let mut latency = String::from("scenario,seed,kind,group,what,p50,p90,p99,p999,max,count\n");
-    let mut line = |kind: &str, group: &str, what: &str, l: &Latency| {
-        let _ = writeln!(
-            latency,
-            "{key},{kind},{},{what},{},{},{},{},{},{}",
-            quoted(group),
-            l.p50,
-            l.p90,
-            l.p99,
-            l.p999,
-            l.max,
-            l.count
+    let mut groups = sheet("groups.csv", "kind,group,applied,won,ratio,z,flagged,in_time");
+    for group in &record.groups {
+        let (kind, name, applied, won) = (group.kind, &group.name, group.applied, group.won);
+        let [ratio, z, in_time] = [group.ratio, group.z, group.in_time].map(or_empty);
+        groups.row(&key, &[&kind, name, &applied, &won, &ratio, &z, &group.flagged, &in_time]);
+    }
+    let mut series = sheet(
+        "series.csv",
+        "second,seconds,came,requests,places_granted,refused,come_again,free_places",
+    );
+    for (i, bin) in record.series.iter().enumerate() {
+        let second = record.from_s + i as f64 * record.bin_s;
+        let free = or_empty(bin.free);
+        series.row(
+            &key,
+            &[
+                &second,
+                &record.bin_s,
+                &bin.came,
+                &bin.requests,
+                &bin.granted,
+                &bin.refused,
+                &bin.again,
+                &free,
+            ],
         );
+    }
+    let mut deciles = sheet("deciles.csv", "decile,success_rate");
+    for (decile, rate) in record.deciles.iter().enumerate() {
+        deciles.row(&key, &[&(decile + 1), rate]);
+    }
+    [measures, groups, latencies(&key, record), series, deciles]
+}
+
+fn latencies(key: &[&str], record: &RunSummary) -> Sheet {
+    let columns = "scenario,seed,kind,group,what,p50,p90,p99,p999,max,count";
+    let mut latency = Sheet::new("latency.csv", columns);
+    let mut line = |kind: &str, group: &str, what: &str, of: &Latency| {
+        let Latency { count, p50, p90, p99, p999, max } = of;
+        latency.row(key, &[&kind, &group, &what, p50, p90, p99, p999, max, count]);
     };
     line("all", "", "grants", &record.grants);
     line("all", "", "refusals", &record.refusals);
     line("all", "", "payments", &record.confirmations);
     line("all", "", "lag", &record.lag);
-    for group in &record.groups {
-        let _ = writeln!(
-            groups,
-            "{key},{},{},{},{},{},{},{},{}",
-            group.kind,
-            quoted(&group.name),
-            group.applied,
-            group.won,
-            float(group.ratio),
-            float(group.z),
-            group.flagged,
-            float(group.in_time)
-        );
-        if group.service.count > 0 {
-            line(group.kind, &group.name, "service", &group.service);
-            line(group.kind, &group.name, "felt", &group.felt);
-        }
+    for group in record.groups.iter().filter(|group| group.service.count > 0) {
+        line(group.kind, &group.name, "service", &group.service);
+        line(group.kind, &group.name, "felt", &group.felt);
     }
-    let mut series = String::from(
-        "scenario,seed,second,seconds,came,requests,places_granted,refused,come_again,free_places\n",
-    );
-    for (i, bin) in record.series.iter().enumerate() {
-        let _ = writeln!(
-            series,
-            "{key},{},{},{},{},{},{},{},{}",
-            record.from_s + i as f64 * record.bin_s,
-            record.bin_s,
-            bin.came,
-            bin.requests,
-            bin.granted,
-            bin.refused,
-            bin.again,
-            bin.free.map_or(String::new(), |free| free.to_string())
-        );
-    }
-    let mut deciles = String::from("scenario,seed,decile,success_rate\n");
-    for (decile, rate) in record.deciles.iter().enumerate() {
-        let _ = writeln!(deciles, "{key},{},{rate}", decile + 1);
-    }
-    [
-        ("measures.csv", measures),
-        ("groups.csv", groups),
-        ("latency.csv", latency),
-        ("series.csv", series),
-        ("deciles.csv", deciles),
-    ]
+    latency
 }

@@ -2,13 +2,16 @@
 
 use giliran_fairness::Resources;
 use giliran_report::svg::escaped;
+use giliran_report::{Figures, Unit};
 
-use super::{html, json, summary, tables, verdict};
-use crate::{Bin, Ended, Figure, Forgeries, GroupRecord, Latency, Payments, RunSummary};
+use super::files::{json, tables};
+use super::{report, verdict};
+use crate::{Bin, Ended, Forgeries, GroupRecord, Latency, Payments, RunSummary};
 
-fn record() -> RunSummary {
-    let latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
-    let group = |kind, name: &str, applied, won, flagged| GroupRecord {
+const LATENCY: Latency = Latency { count: 10, p50: 1.0, p90: 2.0, p99: 3.0, p999: 4.0, max: 5.0 };
+
+fn group(kind: &'static str, name: &str, applied: u64, won: u64, flagged: bool) -> GroupRecord {
+    GroupRecord {
         kind,
         name: name.to_owned(),
         applied,
@@ -17,11 +20,26 @@ fn record() -> RunSummary {
         z: Some(2.0),
         flagged,
         in_time: Some(0.5),
-        service: latency,
-        felt: latency,
-    };
-    let figure =
-        |name, share, value| Figure { name, title: name, about: "About <it>.", share, value };
+        service: LATENCY,
+        felt: LATENCY,
+    }
+}
+
+fn figures() -> Figures {
+    let mut figures = Figures::default();
+    for (name, unit, value) in [
+        ("scalper_share", Unit::Share, Ok(0.25)),
+        ("inversion_rate", Unit::Share, Ok(0.002)),
+        ("answered_in_time", Unit::Share, Ok(0.975)),
+        ("recycle_capture", Unit::Share, Err("none")),
+        ("numbers_twice", Unit::Count, Ok(0.0)),
+    ] {
+        figures.add(name, name, unit, value).about("About <it>.");
+    }
+    figures
+}
+
+fn record() -> RunSummary {
     RunSummary {
         scenario: "made up".into(),
         about: "<script>alert(1)</script>".into(),
@@ -54,18 +72,12 @@ fn record() -> RunSummary {
         unanswered: 4,
         second_answers: 0,
         forgeries: Forgeries::default(),
-        grants: latency,
-        refusals: latency,
+        grants: LATENCY,
+        refusals: LATENCY,
         payments: Payments::default(),
         confirmations: Latency::default(),
-        lag: latency,
-        figures: vec![
-            figure("scalper_share", true, Some(0.25)),
-            figure("inversion_rate", true, Some(0.002)),
-            figure("answered_in_time", true, Some(0.975)),
-            figure("recycle_capture", true, None),
-            figure("numbers_twice", false, Some(0.0)),
-        ],
+        lag: LATENCY,
+        figures: figures(),
         sampled: true,
         groups: vec![
             group("cohort", "city, fibre", 150, 60, true),
@@ -84,7 +96,7 @@ fn record() -> RunSummary {
 #[test]
 fn the_page_needs_nothing_from_outside_and_says_everything() {
     let record = record();
-    let page = html(&record);
+    let page = report(&record).html();
     for outside in ["http:", "https:", "<script", "src=", "url(", "@import", "<link"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -129,7 +141,7 @@ fn the_verdict_is_of_what_happened() {
     assert!(said[3].starts_with("Wrong: 0 queue numbers given twice, 2 second answers"));
     record.ended = Ended::Interrupted { at_s: 3.0 };
     assert!(verdict(&record)[0].starts_with("It was interrupted at second 3"));
-    assert!(summary(&record).contains("- Void: too slow."));
+    assert!(report(&record).text().contains("- Void: too slow."));
 }
 
 #[test]
@@ -158,13 +170,13 @@ fn what_became_of_holds_is_said_where_there_are_any() {
     );
     record.payments.overdue = 2;
     assert!(verdict(&record).join("\n").contains("lapsed and 2 were held seconds after"));
-    assert!(html(&record).contains("<th>left to lapse</th><td>7</td>"));
+    assert!(report(&record).html().contains("<th>left to lapse</th><td>7</td>"));
 }
 
 #[test]
 fn files_hold_every_observation_once() {
     let record = record();
-    let [measures, groups, latency, series, deciles] = tables(&record).map(|(_, text)| text);
+    let [measures, groups, latency, series, deciles] = tables(&record).map(|sheet| sheet.text());
     assert_eq!(measures.lines().count(), 1 + 4, "one has no value");
     assert_eq!(groups.lines().count(), 1 + 3);
     assert!(groups.contains("made up,3,cohort,\"city, fibre\",150,60,1.25,2,true,0.5"), "{groups}");
@@ -197,9 +209,9 @@ fn every_name_in_a_file_is_in_the_document() {
     let document = include_str!("../../../../docs/surge.md");
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     let run = record();
-    for (file, table) in tables(&run) {
-        has(file);
-        table.lines().next().unwrap().split(',').for_each(has);
+    for sheet in tables(&run) {
+        has(sheet.name);
+        sheet.text().lines().next().unwrap().split(',').for_each(has);
     }
     let json = json(&run);
     fields(&json).for_each(has);

@@ -1,15 +1,11 @@
-//! Verdicts in plain sentences, and the summary for a terminal.
+//! Verdicts in plain sentences.
 
 use std::fmt::Write as _;
 
 use giliran_report::digits;
 
-use crate::{Ended, Forgeries, Latency, RunSummary};
-
-/// `12.3 %`, or three digits that count.
-pub(super) fn shown(value: f64, share: bool) -> String {
-    if share { format!("{} %", digits(value * 100.0)) } else { digits(value) }
-}
+use super::percent;
+use crate::{Ended, Forgeries, RunSummary};
 
 /// What the run says, sentence by sentence.
 pub fn verdict(record: &RunSummary) -> Vec<String> {
@@ -91,7 +87,7 @@ fn forgeries(record: &RunSummary, said: &mut Vec<String>) {
 fn places(record: &RunSummary, said: &mut Vec<String>) {
     let left = record.series.last().and_then(|bin| bin.free);
     let left = left.map_or(String::new(), |left| format!("; {left} are free at the end"));
-    let share = |part: u64| shown(part as f64 / record.people.max(1) as f64, true);
+    let share = |part: u64| percent(part as f64 / record.people.max(1) as f64);
     let won: u64 = record.groups.iter().filter(|g| g.kind == "cohort").map(|g| g.won).sum();
     said.push(format!(
         "Of {} free places, {} were granted in {} bookings{left}. {} of the {} parties of people \
@@ -121,15 +117,15 @@ fn order(record: &RunSummary, said: &mut Vec<String>) {
         said.push(format!(
             "Of two parties that wanted the same, the loser had come first in {} of the cases: \
              {kind}.",
-            shown(rate, true)
+            percent(rate)
         ));
     }
     if let (Some(first), Some(last)) = (record.deciles.first(), record.deciles.last()) {
         said.push(format!(
             "Of people with the fastest tenth of connections {} have a place, of the slowest tenth \
              {}.",
-            shown(*first, true),
-            shown(*last, true)
+            percent(*first),
+            percent(*last)
         ));
     }
 }
@@ -142,8 +138,8 @@ fn scalpers(record: &RunSummary, said: &mut Vec<String>) {
         said.push(format!(
             "Scalpers hold {} of the granted places; they are {} of those who asked, and bought \
              for {}.",
-            shown(share, true),
-            shown(part, true),
+            percent(share),
+            percent(part),
             announced(record)
         ));
     }
@@ -151,7 +147,7 @@ fn scalpers(record: &RunSummary, said: &mut Vec<String>) {
         said.push(format!(
             "Of the places that scalpers gave back to book them again for a client, they got {} \
              back.",
-            shown(captured, true)
+            percent(captured)
         ));
     }
 }
@@ -180,7 +176,7 @@ fn payments(record: &RunSummary, said: &mut Vec<String>) {
     }
     said.push(text + ".");
     if let Some(share) = record.figure("scalper_share_paid") {
-        said.push(format!("Scalpers have {} of the places that were paid.", shown(share, true)));
+        said.push(format!("Scalpers have {} of the places that were paid.", percent(share)));
     }
 }
 
@@ -220,84 +216,7 @@ fn latency(record: &RunSummary, said: &mut Vec<String>) {
     if let Some(in_time) = record.figure("answered_in_time") {
         said.push(format!(
             "{} of the requests were settled while somebody was still waiting.",
-            shown(in_time, true)
+            percent(in_time)
         ));
     }
-}
-
-/// The whole run for a terminal.
-pub fn summary(record: &RunSummary) -> String {
-    let mut text = format!(
-        "Surge {} on opening {}: {} parties of people and {} identities of scalpers, seed {}, \
-         {:.1} s\n\n",
-        record.scenario,
-        record.opening,
-        record.people,
-        record.attackers.iter().map(|(_, means)| means.identities).sum::<u64>(),
-        record.seed,
-        record.took_s
-    );
-    let _ = writeln!(
-        text,
-        "{} requests, {} answered: {} bookings told, {} entered; {} not heard, {} without answer \
-         in time",
-        record.requests,
-        record.answered,
-        record.bookings,
-        record.entered,
-        record.unheard,
-        record.unanswered
-    );
-    for (reason, count) in &record.rejected {
-        let _ = writeln!(text, "  {reason:<16} {count:>9}");
-    }
-    let _ = writeln!(
-        text,
-        "\n{:<26} {:>8} {:>8} {:>8} {:>8} {:>9}",
-        "latency, ms", "p50", "p90", "p99", "p99.9", "of"
-    );
-    let mut line = |name: &str, l: &Latency| {
-        let _ = writeln!(
-            text,
-            "  {name:<24} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>9}",
-            l.p50, l.p90, l.p99, l.p999, l.count
-        );
-    };
-    line("grants", &record.grants);
-    line("refusals", &record.refusals);
-    if record.confirmations.count > 0 {
-        line("payments", &record.confirmations);
-    }
-    line("left late by", &record.lag);
-    let _ = writeln!(
-        text,
-        "\n{:<32} {:>8} {:>8} {:>7} {:>7} {:>9} {:>12}",
-        "who", "asked", "won", "ratio", "z", "in time", "felt p99, ms"
-    );
-    for group in record.groups.iter().filter(|group| group.applied > 0) {
-        let float = |value: Option<f64>| value.map_or("–".to_owned(), digits);
-        let _ = writeln!(
-            text,
-            "  {:<30} {:>8} {:>8} {:>7} {:>7} {:>9} {:>12}{}",
-            format!("{} {}", group.kind, group.name),
-            group.applied,
-            group.won,
-            float(group.ratio),
-            float(group.z),
-            group.in_time.map_or("–".to_owned(), |share| shown(share, true)),
-            if group.felt.count > 0 { digits(group.felt.p99) } else { "–".to_owned() },
-            if group.flagged { "  flagged" } else { "" }
-        );
-    }
-    text.push('\n');
-    for figure in &record.figures {
-        if let Some(value) = figure.value {
-            let _ = writeln!(text, "  {:<34} {:>10}", figure.title, shown(value, figure.share));
-        }
-    }
-    text.push('\n');
-    for sentence in verdict(record) {
-        let _ = writeln!(text, "- {sentence}");
-    }
-    text
 }
