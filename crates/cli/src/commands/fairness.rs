@@ -291,9 +291,9 @@ async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
             done = &mut work => break done?,
             _ = every.tick() => if started.elapsed() >= QUIET {
                 let (done, all, line) = how_far(&progress);
-                screen.set_progress(done, all);
                 let after_s = started.elapsed().as_secs_f64();
                 screen.draw(|| line.clone(), || format!("{after_s:>5.1} s  {line}"));
+                screen.set_progress(done, all);
             },
             // An error: nobody can ask any more.
             Ok(_) = asked.wait_for(|asked| *asked) => {
