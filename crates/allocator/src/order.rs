@@ -119,10 +119,6 @@ pub fn draw(seed: &[u8; 32], entrants: &[Entrant<'_>], free: &mut [u32]) -> Vec<
 mod tests {
     use super::*;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
-    }
-
     fn person(n: u8) -> Pseudonym {
         Pseudonym::from_bytes([n; 16])
     }
@@ -136,8 +132,8 @@ mod tests {
     #[test]
     fn vectors() {
         let key: [u8; 32] = std::array::from_fn(|i| i as u8);
-        assert_eq!(hex(&round_rank(&key, 7, &[person(0x11)])), ROUND_7_OF_11);
-        assert_eq!(hex(&draw_rank(&key, &receipt(1))), DRAW_OF_RECEIPT_1);
+        assert_eq!(const_hex::encode(round_rank(&key, 7, &[person(0x11)])), ROUND_7_OF_11);
+        assert_eq!(const_hex::encode(draw_rank(&key, &receipt(1))), DRAW_OF_RECEIPT_1);
         let receipts: Vec<BookingId> = (1..=6).map(receipt).collect();
         assert_eq!(draw_order(&key, &receipts), [0, 4, 5, 2, 3, 1]);
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use giliran_nats::private;
-use giliran_wire::ApplicantKey;
+use giliran_wire::{ApplicantKey, unhex};
 
 use crate::failure::Failure;
 
@@ -16,21 +16,9 @@ pub(crate) const FILE: &str = "applicant.key";
 pub(crate) fn read(path: &Path) -> Result<ApplicantKey, Failure> {
     let text = private::read_secret(path, "applicant key");
     let text = text.map_err(|error| Failure::Usage(error.to_string()))?;
-    let text = text.trim();
-    let mut secret = [0; 32];
-    let readable = text.len() == 64
-        && text.is_ascii()
-        && secret.iter_mut().enumerate().all(|(i, byte)| {
-            u8::from_str_radix(&text[2 * i..2 * i + 2], 16).is_ok_and(|value| {
-                *byte = value;
-                true
-            })
-        });
-    if readable {
-        Ok(ApplicantKey::new(&secret))
-    } else {
-        Err(Failure::Usage(format!("applicant key {}: not 64 hexadecimal digits", path.display())))
-    }
+    let not_hex =
+        |_| Failure::Usage(format!("applicant key {}: not 64 hexadecimal digits", path.display()));
+    unhex(text.trim()).map(|secret| ApplicantKey::new(&secret)).map_err(not_hex)
 }
 
 /// Makes a new key, readable by its owner alone. Fails if the file exists: a key
@@ -40,8 +28,7 @@ pub(crate) fn make(path: &Path) -> Result<ApplicantKey, Failure> {
     let write = || {
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(file, "{text}")?;
+        writeln!(file, "{}", const_hex::encode(secret))?;
         file.sync_all()
     };
     write().map_err(|e| Failure::Wrong(format!("make applicant key {}: {e}", path.display())))?;

@@ -1,8 +1,8 @@
 //! Reading the file.
 
 use giliran_drand::Network;
-use giliran_wire::Timestamp;
 use giliran_wire::subject::Namespace;
+use giliran_wire::{Timestamp, unhex};
 use toml::de::DeTable;
 
 use crate::problems::{self, Problems, Report, Section};
@@ -140,9 +140,7 @@ fn beacon(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<Network> {
     match (network, key, genesis, period_s) {
         (Some(("quicknet", _)), None, None, None) => Some(Network::quicknet()),
         (None, Some((key, span)), Some(genesis), Some(period_s)) => {
-            let digits = |i: usize| u8::from_str_radix(key.get(2 * i..2 * i + 2)?, 16).ok();
-            let bytes: Option<Vec<u8>> = (0..key.len() / 2).map(digits).collect();
-            let Some(key) = bytes.and_then(|bytes| bytes.try_into().ok()) else {
+            let Ok(key) = unhex(key) else {
                 let expected = "expected the 192 hexadecimal digits of a key on G2";
                 report.add(&span, "beacon.key", expected.to_owned());
                 return None;

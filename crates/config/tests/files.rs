@@ -142,7 +142,7 @@ fn draws_mix_in_rounds_of_a_known_network_or_of_an_own_one() {
     };
     let quicknet = with("network = \"quicknet\"").unwrap();
     assert_eq!(quicknet.period_ms, 3_000);
-    let key: String = quicknet.key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = const_hex::encode(quicknet.key);
     let own = with(&format!("key = \"{key}\"\ngenesis = 7\nperiod_s = 30")).unwrap();
     assert_eq!((own.key, own.period_ms), (quicknet.key, 30_000));
     assert_eq!(parse(MINIMAL, "g.toml").unwrap().beacon, None);

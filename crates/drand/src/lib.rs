@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 use blst::BLST_ERROR;
 use blst::min_sig::{PublicKey, Signature};
-use giliran_wire::Timestamp;
+use giliran_wire::{Timestamp, unhex};
 use sha2::{Digest, Sha256};
 
 const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
@@ -100,9 +100,7 @@ impl Round {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("drand ")?;
-        self.key.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, " {}", self.number)
+        write!(f, "drand {} {}", const_hex::encode(self.key), self.number)
     }
 }
 
@@ -121,9 +119,7 @@ impl FromStr for Round {
         else {
             return Err(NoRound);
         };
-        // A prefix `0x` would be another name of the same round.
-        let key = (key.len() == 192).then(|| const_hex::decode_to_array(key));
-        let key = key.and_then(Result::ok).ok_or(NoRound)?;
+        let key = unhex(key).map_err(|_| NoRound)?;
         Ok(Self { key, number: number.parse().map_err(|_| NoRound)? })
     }
 }

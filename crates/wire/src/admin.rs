@@ -200,12 +200,9 @@ pub struct Beacon<'a> {
 impl Beacon<'_> {
     /// The signature's bytes; none: it is not hexadecimal.
     pub fn bytes(&self) -> Option<Vec<u8>> {
-        let digits = self.signature.as_bytes();
-        if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
-        digits.chunks(2).map(byte).collect()
+        // A prefix `0x` is a part of the form for the library alone.
+        let digits = Some(self.signature.as_bytes()).filter(|digits| !digits.starts_with(b"0x"));
+        const_hex::decode(digits?).ok()
     }
 }
 

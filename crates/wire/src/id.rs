@@ -48,7 +48,7 @@ impl Pseudonym {
 
     /// 32 lower-case hexadecimal digits, the form it has in the store.
     pub fn to_hex(&self) -> String {
-        hex(&self.0)
+        const_hex::encode(self.0)
     }
 }
 
@@ -83,7 +83,7 @@ macro_rules! shown_as_hex {
     ($($name:ident($length:literal)),*) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex(&self.0))
+                f.write_str(&const_hex::encode(self.0))
             }
         }
         impl fmt::Debug for $name {
@@ -106,23 +106,16 @@ shown_as_hex!(BlockHash(32), Digest(16), LedgerId(16), WriterNonce(16));
 #[error("not hexadecimal, or of the wrong length")]
 pub struct NotHex;
 
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
-}
-
-pub(crate) fn unhex<const N: usize>(s: &str) -> Result<[u8; N], NotHex> {
-    if s.len() != 2 * N || !s.is_ascii() {
-        return Err(NotHex);
-    }
-    let mut out = [0; N];
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&s[2 * i..2 * i + 2], 16).map_err(|_| NotHex)?;
-    }
-    Ok(out)
+/// The bytes of a text of two hexadecimal digits for each, with no prefix and nothing
+/// around them.
+///
+/// # Errors
+///
+/// [`NotHex`] for any other text.
+pub fn unhex<const N: usize>(s: &str) -> Result<[u8; N], NotHex> {
+    // The library would pass over a prefix `0x`.
+    let decoded = (s.len() == 2 * N).then(|| const_hex::decode_to_array(s).ok()).flatten();
+    decoded.ok_or(NotHex)
 }
 
 /// A booking's id: 75 unguessable bits.

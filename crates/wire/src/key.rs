@@ -56,7 +56,7 @@ impl fmt::Debug for KeyFingerprint {
 
 impl fmt::Display for KeyFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        f.write_str(&const_hex::encode(self.0))
     }
 }
 

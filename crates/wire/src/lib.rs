@@ -36,7 +36,9 @@ pub mod subject;
 mod text;
 mod time;
 
-pub use id::{BlockHash, BookingId, Digest, LedgerId, Position, Pseudonym, WriterNonce};
+pub use id::{
+    BlockHash, BookingId, Digest, LedgerId, NotHex, Position, Pseudonym, WriterNonce, unhex,
+};
 pub use key::{ApplicantKey, KeyFingerprint, OrderKey};
 pub use text::{Text, is_printable};
 pub use time::{Date, NotADate, NotAnInstant, Timestamp};

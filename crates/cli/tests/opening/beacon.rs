@@ -25,18 +25,14 @@ fn network(seed: u8) -> SecretKey {
     SecretKey::key_gen(&[seed; 32], &[]).unwrap()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn signature(network: &SecretKey, round: u64) -> String {
     let message = Sha256::digest(round.to_be_bytes());
-    hex(&network.sign(&message, SUITE, &[]).to_bytes())
+    const_hex::encode(network.sign(&message, SUITE, &[]).to_bytes())
 }
 
 /// With a network of a round every three seconds.
 fn with_beacon(config: &str, network: &SecretKey) -> String {
-    let key = hex(&network.sk_to_pk().to_bytes());
+    let key = const_hex::encode(network.sk_to_pk().to_bytes());
     format!("[beacon]\nkey = \"{key}\"\ngenesis = 1700000000\nperiod_s = 3\n{config}")
 }
 

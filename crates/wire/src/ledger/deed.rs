@@ -1,8 +1,6 @@
 //! What operators and engines did to openings and ledger, for people: read from
 //! the entries that have it, and put into words.
 
-use std::fmt::Write as _;
-
 use super::{Adjust, Adjustment, Block, Entry, OpeningRecord, Rebuilt, Seal, TakeOver};
 use crate::admin::Bookings;
 
@@ -134,10 +132,7 @@ impl Adjustment {
             Self::Halt { halted: true, bookings, .. } => bookings.name().to_owned(),
             Self::Halt { halted: false, .. } => String::new(),
             Self::ClosesAt { closes_at } => closes_at.to_string(),
-            Self::Beacon { value } => value.iter().fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            }),
+            Self::Beacon { value } => const_hex::encode(value),
         }
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use giliran_wire::admin::Beacon;
+use giliran_wire::{LedgerId, NotHex, Text};
 use proptest::prelude::*;
 
 use crate::targets;
@@ -33,6 +35,30 @@ fn fixtures() -> Vec<Vec<u8>> {
     }
     assert!(all.len() > 50);
     all
+}
+
+/// Identities and keys are compared as texts too: another form of the same bytes would be
+/// another name. Both cases are read, as ever.
+#[test]
+fn hexadecimal_has_neither_prefix_nor_sign() {
+    let id = LedgerId([0xab; 16]);
+    assert_eq!(id.to_string(), "ab".repeat(16));
+    assert_eq!("aB".repeat(16).parse(), Ok(id));
+    for wrong in ["", "ab", "0xabab", &"+a".repeat(16), &"é".repeat(16), &"ab".repeat(17)] {
+        assert_eq!(wrong.parse::<LedgerId>(), Err(NotHex), "{wrong}");
+    }
+    for digits in [28, 30, 32] {
+        assert_eq!(format!("0x{}", "a".repeat(digits)).parse::<LedgerId>(), Err(NotHex));
+    }
+    let beacon = |signature: &'static str| {
+        let text = |text: &'static str| Text::from(text);
+        let (operator, reason, opening) = (text("o"), text("r"), text("w"));
+        Beacon { operator, reason, opening, signature: text(signature) }.bytes()
+    };
+    assert_eq!(beacon("00aBff"), Some(vec![0, 0xab, 0xff]));
+    for wrong in ["0x00ab", "00a", "+0", "0g"] {
+        assert_eq!(beacon(wrong), None, "{wrong}");
+    }
 }
 
 proptest! {

@@ -17,7 +17,7 @@
 //! block format; see `giliran_wire::ledger`).
 
 use std::collections::BTreeSet;
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,23 +57,13 @@ fn check(name: &str, encoded: &str) {
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    let line = |line: &[u8]| {
-        line.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }) + "\n"
-    };
-    bytes.chunks(32).map(line).collect()
+    bytes.chunks(32).map(|line| const_hex::encode(line) + "\n").collect()
 }
 
 pub(crate) fn from_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
     assert_eq!(digits.len() % 2, 0, "an odd number of hex digits");
-    let pair = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).expect("ASCII");
-        u8::from_str_radix(pair, 16).unwrap_or_else(|_| panic!("not hex: {pair}"))
-    };
-    digits.chunks(2).map(pair).collect()
+    const_hex::decode(digits).unwrap_or_else(|error| panic!("not hex: {error}"))
 }
 
 /// The fixture for as long as the test runs, so that decoded values can borrow.
