@@ -54,7 +54,7 @@ pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
 pub use pending::{Pending, Taken};
 pub use state_machine::{
-    ChangeOutcome, ChangeReply, DrawStep, FoldError, Folded, Numbered, OpeningDraw, Parts,
-    StateChange, StateMachine, WaitlistDraw,
+    ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts, StateChange,
+    StateMachine, WaitlistDraw,
 };
 pub use sync::seqlock::Durable;

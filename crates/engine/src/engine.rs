@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use giliran_allocator::{Allocator, Calendar, FoldError, Folded, StateMachine};
+use giliran_allocator::{Allocator, Calendar, Folded, StateMachine};
 use giliran_config::Config;
 use giliran_nats::ErrorKind;
 use giliran_nats::clock::{self, Moment};
@@ -23,7 +23,7 @@ use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::state::{Report, State};
 use giliran_nats::watch::{Mark, Seen};
 use giliran_sequencer::Lost;
-use giliran_wire::ledger::{Chain, Foreign, OpeningRecord, Signed};
+use giliran_wire::ledger::{Chain, Damage, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
 use tokio::sync::watch;
 
@@ -127,7 +127,7 @@ fn add(report: &mut Report, detail: &str) {
 pub enum EngineError {
     /// The ledger cannot be read any further.
     #[error(transparent)]
-    Ledger(#[from] FoldError),
+    Damage(#[from] Damage),
     /// A task that decides or answers ended by itself. What it held is given back,
     /// but what it was doing is not known.
     #[error("a task of the engine ended: {0}. Start the engine again; its log says more")]
@@ -193,7 +193,7 @@ impl From<Arc<HighWaterError>> for EngineError {
 impl Trouble for EngineError {
     fn trouble(&self) -> Option<State> {
         match self {
-            Self::Ledger(_) => Some(State::Damaged),
+            Self::Damage(_) => Some(State::Damaged),
             Self::Lost(_) => Some(State::LedgerLost),
             Self::NoGenesis => Some(State::NoLedger),
             Self::Subscribe { .. } | Self::Flush(_) => Some(State::NatsUnavailable),
@@ -537,7 +537,7 @@ impl Engine {
                     self.report(&foreign);
                 }
             }
-            Ok::<_, FoldError>(())
+            Ok::<_, Damage>(())
         };
         // A seal has the whole state hashed: other tasks do not wait for that.
         tokio::task::block_in_place(fold)?;

@@ -8,10 +8,10 @@
 //! on there.
 
 use futures_util::StreamExt;
-use giliran_allocator::{FoldError, StateMachine};
+use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 use giliran_wire::WriterNonce;
-use giliran_wire::ledger::{Block, Entry, FORMAT, Genesis, Rebuilt, Signed};
+use giliran_wire::ledger::{Block, Damage, Entry, FORMAT, Genesis, Rebuilt, Signed};
 
 /// Why a ledger is not rebuilt.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum RebuildError {
     Broker(#[from] giliran_nats::Error),
     /// What was written cannot be read as it should be.
     #[error(transparent)]
-    Fold(#[from] FoldError),
+    Damage(#[from] Damage),
     /// There is nothing to mend.
     #[error("{0} can be read to its end, sequence {1}: there is nothing to rebuild")]
     Fine(String, u64),
@@ -183,7 +183,7 @@ impl Damaged {
     }
 
     /// Reads a block of the next generation as every reader will.
-    fn read_begin(&mut self, seq: u64, bytes: &[u8]) -> Result<(), FoldError> {
+    fn read_begin(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Damage> {
         if let Ok((begin, _)) = Block::open(bytes) {
             self.state.goes_on_in(&begin)?;
         }
@@ -212,7 +212,7 @@ async fn fold(
     let mut blocks = ledger.blocks(ledger.first(), to);
     while let Some(message) = blocks.next().await {
         let (seq, bytes) = message?;
-        if let Err(FoldError::Damage(damage)) = state.fold(seq, &bytes) {
+        if let Err(damage) = state.fold(seq, &bytes) {
             return Ok((state, Some((damage.seq.min(seq), damage.to_string()))));
         }
     }

@@ -8,8 +8,8 @@ use giliran_wire::event::{self, Event, EventId};
 use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
 
-use crate::FeedError;
 use crate::availability::AvailabilityTracker;
+use crate::{FeedError, Mismatch};
 
 /// An event as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,12 +103,7 @@ impl EventBuilder {
             return Ok(());
         }
         let found = found.unwrap_or_else(|| "nobody".to_owned());
-        Err(FeedError::Mismatch(format!(
-            "the event stream does not fit the ledger: its event {id} is about {about}, and the \
-             ledger has {found} there: it lost blocks and went on otherwise. If that is accepted, \
-             begin with an empty event stream: delete this one, the feed makes it anew and writes \
-             every event again"
-        )))
+        Err(Mismatch::OtherEvent { event: id, about, found }.into())
     }
 
     fn event(&self, change: &StateChange, id: EventId, time: Timestamp) -> Outgoing {
@@ -402,7 +397,7 @@ mod tests {
         let ahead = bench.ledger.next(Vec::new());
         let ahead = Block { number: ahead.number + 1, ..ahead };
         let error = bench.changes.fold(3, &ahead.seal().bytes, None).unwrap_err();
-        assert!(matches!(error, FeedError::Ledger(_)), "{error}");
+        assert!(matches!(error, FeedError::Damage(_)), "{error}");
         let mut bench = Bench::new(None);
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
         let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();

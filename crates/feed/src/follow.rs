@@ -14,13 +14,12 @@ use giliran_wire::Timestamp;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;
 use giliran_wire::subject::Namespace;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::events::{EventBuilder, Outgoing};
 use crate::publish::{Sent, Streams};
 use crate::turn::Turn;
-use crate::{FeedError, watching};
+use crate::{FeedError, Mismatch, Misplaced, watching};
 
 /// Blocks taken from the ledger at once.
 const BLOCKS: usize = 64;
@@ -380,45 +379,46 @@ fn whole(ledger: &Ledger, changes: u64, last: usize, stored: u64) -> Result<(), 
         tracing::warn!(before, "the event stream begins with generation {}", ledger.generation());
         return Ok(());
     }
-    Err(FeedError::Mismatch(format!(
-        "the event stream holds {stored} events, and {before} belong before {}, the oldest stream \
-         of the ledger that is there. Restore the generation before it from the archive, or delete \
-         the event stream: the feed makes it anew and goes on from here",
-        ledger.name()
-    )))
+    let stream = ledger.name().to_owned();
+    Err(Mismatch::EventCount { stored, expected: before, stream }.into())
 }
 
 /// The last event must come from this ledger.
 async fn check(ledger: &Ledger, after: &EventId, tail: u64) -> Result<(), FeedError> {
-    let mismatch = |what: String| {
-        Err(FeedError::Mismatch(format!(
-            "the event stream does not fit the ledger {}: its last event is {after}, but {what}. \
-             Either stream was replaced or restored; begin with an empty event stream: delete this \
-             one, the feed makes it anew and writes every event again",
-            ledger.name()
-        )))
-    };
-    if after.seq > tail {
-        return mismatch(format!("the ledger ends at {tail}"));
+    match misplaced(ledger, after, tail).await? {
+        None => Ok(()),
+        Some(why) => {
+            let stream = ledger.name().to_owned();
+            Err(Mismatch::LastEvent { stream, event: *after, why }.into())
+        }
     }
-    if after.seq < ledger.first() {
+}
+
+/// Why the last event does not come from this ledger; none: it does.
+async fn misplaced(
+    ledger: &Ledger,
+    after: &EventId,
+    tail: u64,
+) -> Result<Option<Misplaced>, FeedError> {
+    let seq = after.seq;
+    if seq > tail {
+        return Ok(Some(Misplaced::Ahead { tail }));
+    }
+    if seq < ledger.first() {
         // Its generation is gone; the number of events is looked at instead.
-        return match ledger.genesis().await? {
-            Some((_, block)) if block.ledger == after.ledger => Ok(()),
-            _ => mismatch("the ledger is another one".to_owned()),
-        };
+        let genesis = ledger.genesis().await?;
+        let same = genesis.is_some_and(|(_, block)| block.ledger == after.ledger);
+        return Ok((!same).then_some(Misplaced::OtherLedger));
     }
-    match ledger.read_at(after.seq).await? {
-        Some(bytes) => match Block::open(&bytes) {
-            Ok((block, _)) if block.ledger != after.ledger => {
-                mismatch(format!("this is ledger {}", block.ledger))
-            }
-            Ok((block, _)) if after.n as usize >= block.entries.len() => {
-                mismatch(format!("that block has {} entries", block.entries.len()))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => mismatch(format!("sequence {} cannot be read: {error}", after.seq)),
-        },
-        None => mismatch(format!("sequence {} is not in the ledger", after.seq)),
-    }
+    let Some(bytes) = ledger.read_at(seq).await? else {
+        return Ok(Some(Misplaced::Missing { seq }));
+    };
+    Ok(match Block::open(&bytes) {
+        Ok((block, _)) if block.ledger != after.ledger => Some(Misplaced::Ledger(block.ledger)),
+        Ok((block, _)) if after.n as usize >= block.entries.len() => {
+            Some(Misplaced::Entries(block.entries.len()))
+        }
+        Ok(_) => None,
+        Err(source) => Some(Misplaced::Unreadable { seq, source }),
+    })
 }

@@ -13,35 +13,12 @@
 //! Deliberately not here: who listens, and what they make of it.
 
 mod availability;
+mod error;
 mod events;
 mod follow;
 mod publish;
 mod turn;
 mod watching;
 
+pub use error::{FeedError, Mismatch, Misplaced};
 pub use follow::Feed;
-use giliran_nats::state::State;
-
-/// Why the feed does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedError {
-    /// The ledger is damaged, or written by a later release.
-    #[error(transparent)]
-    Ledger(#[from] giliran_allocator::FoldError),
-    /// The event stream does not fit the ledger.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The broker cannot do something just now.
-    #[error(transparent)]
-    Broker(#[from] giliran_nats::Error),
-}
-
-impl giliran_nats::follower::Trouble for FeedError {
-    fn trouble(&self) -> Option<State> {
-        Some(match self {
-            Self::Ledger(_) => State::Damaged,
-            Self::Mismatch(_) => State::Mismatch,
-            Self::Broker(error) => State::of(error.kind()),
-        })
-    }
-}

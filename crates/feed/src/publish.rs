@@ -25,8 +25,8 @@ use giliran_nats::connection::connects;
 use giliran_wire::event::{CONTENT_TYPE, EventId};
 use giliran_wire::subject::Namespace;
 
-use crate::FeedError;
 use crate::events::Outgoing;
+use crate::{FeedError, Mismatch};
 
 /// Most messages on their way at once.
 const WINDOW: u64 = 4_096;
@@ -133,11 +133,7 @@ impl Streams {
         let id = message.headers.get("Nats-Msg-Id").map(|id| id.as_str().parse::<EventId>());
         match id {
             Some(Ok(id)) => Ok(Some((id, whom(&message.payload)))),
-            _ => Err(FeedError::Mismatch(format!(
-                "message {last} of the event stream is not one of this feed's: it has no event id. \
-                 Something else publishes there; withdraw its permission, then delete the \
-                 stream: the feed makes it anew and writes every event again"
-            ))),
+            _ => Err(Mismatch::NoEvent { seq: last }.into()),
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::rows::Batch;
 use crate::store::{Store, StoreUrl};
-use crate::{PersistError, Rows};
+use crate::{Mismatch, Misplaced, PersistError, Rows};
 
 /// Blocks taken from the ledger at once.
 const BLOCKS: usize = 64;
@@ -153,12 +153,8 @@ impl Persist {
             None => None,
         };
         let Some(blocks) = blocks else {
-            return Err(PersistError::Mismatch(format!(
-                "{} stands at sequence {} of stream {stream}, which is gone. Name the folder it \
-                 was archived in (--archive), or restore a newer backup of the store",
-                self.url,
-                writing.rows.chain().seq
-            )));
+            let (store, seq) = (self.url.clone(), writing.rows.chain().seq);
+            return Err(Mismatch::GenerationGone { store, seq, stream }.into());
         };
         for block in blocks {
             let broken = |error| giliran_nats::Error::new(&format!("archived {stream}"), error);
@@ -177,7 +173,7 @@ impl Persist {
         if writing.rows.chain().is_sealed() {
             return Ok(ControlFlow::Continue(()));
         }
-        Err(PersistError::Mismatch(format!("archived {stream} does not end with a seal")))
+        Err(Mismatch::NotSealed { stream }.into())
     }
 
     /// The store's position must lie on this ledger.
@@ -188,28 +184,16 @@ impl Persist {
             return Ok(());
         }
         let stream = ledger.stream_of(mark.generation);
-        let mismatch = |what: String| {
-            Err(PersistError::Mismatch(format!(
-                "{} does not fit the ledger: {what}. Give this store the ledger it was written \
-                 from, or begin with an empty one",
-                self.url
-            )))
+        let seq = mark.seq;
+        let position = match self.archived_block(&stream, seq)? {
+            None => Misplaced::NotArchived { seq, stream },
+            Some(bytes) => match Block::open(&bytes) {
+                Ok((_, hash)) if hash == mark.hash => return Ok(()),
+                Ok((_, archived)) => Misplaced::OtherBlock { seq, seen: mark.hash, archived },
+                Err(source) => Misplaced::Unreadable { seq, source },
+            },
         };
-        let Some(bytes) = self.archived_block(&stream, mark.seq)? else {
-            return mismatch(format!(
-                "it stands at sequence {} of stream {stream}, which is gone; name the folder it \
-                 was archived in (--archive)",
-                mark.seq
-            ));
-        };
-        match Block::open(&bytes) {
-            Ok((_, hash)) if hash == mark.hash => Ok(()),
-            Ok((_, hash)) => mismatch(format!(
-                "at sequence {} the store has seen block {}, the archive has {hash}",
-                mark.seq, mark.hash
-            )),
-            Err(error) => mismatch(format!("sequence {} of the archive: {error}", mark.seq)),
-        }
+        Err(Mismatch::Position { store: self.url.clone(), position }.into())
     }
 
     fn archived_block(&self, stream: &str, wanted: u64) -> Result<Option<Bytes>, PersistError> {

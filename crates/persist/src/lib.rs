@@ -11,41 +11,12 @@
 //! Deliberately not here: decisions. A row that the database's own constraints
 //! refuse is damage, and stops.
 
+mod error;
 mod follow;
 mod rows;
 mod store;
 
-use giliran_nats::state::State;
-
+pub use error::{Mismatch, Misplaced, PersistError};
 pub use follow::Persist;
 pub use rows::{Rows, Stored, StoredAction, hash};
 pub use store::{Store, StoreError, StoreUrl};
-
-/// Why persisting does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum PersistError {
-    /// The ledger cannot be read any further.
-    #[error(transparent)]
-    Damage(#[from] giliran_wire::ledger::Damage),
-    /// The store does not fit the ledger.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The store refuses for good.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The broker cannot do something.
-    #[error(transparent)]
-    Broker(#[from] giliran_nats::Error),
-}
-
-impl giliran_nats::follower::Trouble for PersistError {
-    fn trouble(&self) -> Option<State> {
-        Some(match self {
-            Self::Damage(_) | Self::Store(StoreError::Unstorable(_)) => State::Damaged,
-            Self::Store(StoreError::Unsuitable(_)) => State::Unsuitable,
-            Self::Mismatch(_) | Self::Store(StoreError::Contradiction(_)) => State::Mismatch,
-            Self::Store(StoreError::Unavailable(_)) => State::StoreUnavailable,
-            Self::Broker(error) => State::of(error.kind()),
-        })
-    }
-}

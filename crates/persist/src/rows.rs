@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
-    Adjustment, Block, Chain, Damage, Deed, DrawRecord, Entry, Foreign, Grant, OpeningRecord,
-    Reading, Seat,
+    Adjustment, Block, Chain, Damage, DamageKind, Deed, DrawRecord, Entry, Foreign, Grant,
+    OpeningRecord, Reading, Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -280,13 +280,6 @@ impl Rows {
         let mut drawn = false;
         for entry in block.entries {
             match entry {
-                // A generation begins with what its store has rows of already.
-                Entry::Genesis(_)
-                | Entry::TakeOver(_)
-                | Entry::Refusals(_)
-                | Entry::Released(_)
-                | Entry::Snapshot(_)
-                | Entry::Seal(_) => {}
                 Entry::Opening(record) => {
                     let slots = slots(&record);
                     self.batch.slots.extend(slots.iter().map(Arc::clone));
@@ -307,41 +300,13 @@ impl Rows {
                     }
                     self.grant(BookingRow { grant, slot, granted_at: time, seq });
                 }
-                Entry::Confirm(confirm) => {
-                    let on = confirm.revived.unwrap_or_default();
-                    let turn = StatusChange::confirm(!on.is_empty());
-                    let payment = confirm.reference;
-                    self.update(Update { turn, payment, on, ..stays(confirm.booking, seq) });
-                }
-                Entry::Cancel(cancel) if cancel.seats.is_empty() => {
-                    let (turn, refund) = (StatusChange::To(Status::Cancelled), cancel.refund_due);
-                    let off = EndedSeats::All;
-                    self.update(Update { turn, off, refund, ..stays(cancel.booking, seq) });
-                }
-                Entry::Cancel(cancel) => {
-                    let off = EndedSeats::Of(cancel.seats);
-                    self.update(Update { off, ..stays(cancel.booking, seq) });
-                }
-                Entry::Expire(expire) => {
-                    let turn = StatusChange::To(Status::Expired);
-                    self.update(Update {
-                        turn,
-                        off: EndedSeats::All,
-                        ..stays(expire.booking, seq)
-                    });
-                }
-                Entry::Reschedule(swap) => {
-                    let off =
-                        EndedSeats::Of(swap.seats.iter().map(|seat| seat.applicant).collect());
-                    let (slot, hold, on) = (Some(swap.slot), swap.hold_expires_at, swap.seats);
-                    self.update(Update { slot, hold, off, on, ..stays(swap.booking, seq) });
-                }
                 Entry::Adjust(adjust) => {
                     self.batch.adjusted.extend(adjusted(adjust.opening, &adjust.change));
                 }
                 Entry::Draw(DrawRecord::GroupBegin { .. }) => drawn = true,
                 Entry::Draw(DrawRecord::GroupEnd { .. }) => drawn = false,
                 Entry::Draw(record) => self.draw(seq, record)?,
+                entry => changed(entry, seq).into_iter().for_each(|update| self.update(update)),
             }
         }
         Ok(())
@@ -401,8 +366,11 @@ impl Rows {
 
     fn slot(&self, seq: u64, opening: u32, slot: u32) -> Result<Arc<SlotRow>, PersistError> {
         let found = self.openings.get(opening as usize).and_then(|slots| slots.get(slot as usize));
-        let what = || format!("slot {slot} of opening number {opening} is not on record");
-        Ok(Arc::clone(found.ok_or_else(|| Damage { seq, what: what() })?))
+        let damage = || {
+            let what = format!("slot {slot} of opening number {opening} is not on record");
+            Damage::new(seq, DamageKind::Contradiction(what))
+        };
+        Ok(Arc::clone(found.ok_or_else(damage)?))
     }
 
     fn grant(&mut self, row: BookingRow) {
@@ -424,6 +392,46 @@ impl Rows {
         self.in_run.insert(update.id);
         self.batch.runs.push(Run::Updates(vec![update]));
     }
+}
+
+/// What an entry changes of a booking; none: nothing.
+fn changed(entry: Entry, seq: u64) -> Option<Update> {
+    Some(match entry {
+        Entry::Confirm(confirm) => {
+            let on = confirm.revived.unwrap_or_default();
+            let turn = StatusChange::confirm(!on.is_empty());
+            Update { turn, payment: confirm.reference, on, ..stays(confirm.booking, seq) }
+        }
+        Entry::Cancel(cancel) if cancel.seats.is_empty() => {
+            let (turn, refund) = (StatusChange::To(Status::Cancelled), cancel.refund_due);
+            Update { turn, off: EndedSeats::All, refund, ..stays(cancel.booking, seq) }
+        }
+        Entry::Cancel(cancel) => {
+            Update { off: EndedSeats::Of(cancel.seats), ..stays(cancel.booking, seq) }
+        }
+        Entry::Expire(expire) => {
+            let turn = StatusChange::To(Status::Expired);
+            Update { turn, off: EndedSeats::All, ..stays(expire.booking, seq) }
+        }
+        Entry::Reschedule(swap) => {
+            let off = EndedSeats::Of(swap.seats.iter().map(|seat| seat.applicant).collect());
+            let (slot, hold, on) = (Some(swap.slot), swap.hold_expires_at, swap.seats);
+            Update { slot, hold, off, on, ..stays(swap.booking, seq) }
+        }
+        // A generation begins with what its store has rows of already.
+        Entry::Genesis(_)
+        | Entry::TakeOver(_)
+        | Entry::Opening(_)
+        | Entry::Opened { .. }
+        | Entry::Closed { .. }
+        | Entry::Grant(_)
+        | Entry::Released(_)
+        | Entry::Adjust(_)
+        | Entry::Draw(_)
+        | Entry::Refusals(_)
+        | Entry::Snapshot(_)
+        | Entry::Seal(_) => return None,
+    })
 }
 
 /// None: it changes no slot and no opening.

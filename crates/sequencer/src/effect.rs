@@ -1,8 +1,8 @@
 //! What goes into the sequencer and comes out of it.
 
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoldError, FoundBooking, FoundEntry, Rejection, Settled};
-use giliran_wire::ledger::Foreign;
+use giliran_allocator::{Durable, FoundBooking, FoundEntry, Rejection, Settled};
+use giliran_wire::ledger::{Damage, Foreign};
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
 /// The present, as the engine's edge knows it.
@@ -94,7 +94,7 @@ pub enum StopReason {
     /// Another writer has taken over.
     Deposed,
     /// The ledger is damaged, or written by a later release.
-    Damaged(FoldError),
+    Damaged(Damage),
     /// The ledger does not hold what it held.
     Lost(Lost),
 }

@@ -8,7 +8,7 @@
 //! one before has stopped, and where both write, they write the same.
 
 use giliran_allocator::{Durable, Parts};
-use giliran_wire::ledger::{Damage, Entry, Genesis, Seal, Signed, Stage};
+use giliran_wire::ledger::{Damage, DamageKind, Entry, Genesis, Seal, Signed, Stage};
 use giliran_wire::snapshot::PART_BYTES;
 
 use crate::block_builder::BlockDraft;
@@ -119,9 +119,8 @@ impl<T> Sequencer<T> {
             }
             Stage::Beginning { part, .. } => part,
             Stage::Left => {
-                let seq = self.state.chain().seq;
-                let what = "the next generation was rebuilt, and is to be read first".to_owned();
-                self.stop(StopReason::Damaged(Damage { seq, what }.into()));
+                let damage = Damage::new(chain.seq, DamageKind::RebuiltUnread);
+                self.stop(StopReason::Damaged(damage));
                 return true;
             }
         };
@@ -131,9 +130,8 @@ impl<T> Sequencer<T> {
             parts
         });
         let Some(part) = parts.next(&self.state) else {
-            let seq = self.state.chain().seq;
-            let what = "its generation begins with more parts than the state has".to_owned();
-            self.stop(StopReason::Damaged(Damage { seq, what }.into()));
+            let damage = Damage::new(self.state.chain().seq, DamageKind::PartsBeyondState);
+            self.stop(StopReason::Damaged(damage));
             return true;
         };
         self.roll.parts = Some(parts);

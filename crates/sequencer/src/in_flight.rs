@@ -216,7 +216,7 @@ impl<T> Sequencer<T> {
                     Doing::Checking(Then::Commit) => self.commit(now),
                     Doing::Checking(Then::PassOver(found)) => self.pass_over(&found, now),
                     Doing::Checking(Then::Damaged(damage)) => {
-                        self.stop(StopReason::Damaged(damage.into()));
+                        self.stop(StopReason::Damaged(damage));
                     }
                     Doing::Appending | Doing::ReadingPlace => {}
                 }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use giliran_allocator::{FoldError, Folded, StateMachine};
-use giliran_wire::ledger::{Block, Damage, Entry};
+use giliran_allocator::{Folded, StateMachine};
+use giliran_wire::ledger::{Block, Damage, DamageKind, Entry};
 
 /// Sequences left free for what comes before a seal, and behind it.
 const ROOM: u64 = 100;
@@ -131,7 +131,7 @@ impl Streams {
 
     /// Folds what comes after what a state machine has read, but for the last messages of a
     /// stream that a node which lags does not show.
-    pub(crate) fn follow(&self, state: &mut StateMachine, lag: u64) -> Result<(), FoldError> {
+    pub(crate) fn follow(&self, state: &mut StateMachine, lag: u64) -> Result<(), Damage> {
         // A generation's first messages change nothing of where the state machine stands.
         let mut skipped = 0;
         loop {
@@ -149,7 +149,7 @@ impl Streams {
             }
             let Some(bytes) = self.read(generation, seq) else {
                 let what = "nothing stands there, and something behind it".to_owned();
-                return Err(Damage { seq, what }.into());
+                return Err(Damage::new(seq, DamageKind::Contradiction(what)));
             };
             let before = state.chain().seq;
             match state.fold(seq, bytes)? {

@@ -9,7 +9,8 @@
 
 use giliran_testkit::{self as testkit, LEDGER, genesis_block, next_block};
 use giliran_wire::ledger::{
-    Alien, Block, Chain, Doubt, Entry, FORMAT, Genesis, Reading, Rebuilt, Seal, SnapshotPart, Stage,
+    Alien, Block, BlockError, Chain, Damage, DamageKind, Doubt, Entry, FORMAT, Genesis, Reading,
+    Rebuilt, Seal, SnapshotPart, Stage,
 };
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 use proptest::prelude::*;
@@ -83,14 +84,14 @@ impl History {
         Block { generation: self.chain.generation + 1, ..self.next(entries) }
     }
 
-    fn read(&self, bytes: &[u8]) -> Result<(Reading, Chain), String> {
+    fn read(&self, bytes: &[u8]) -> Result<(Reading, Chain), Damage> {
         let mut chain = self.chain.clone();
         let seq = chain.seq + 1;
         match chain.read_bytes(seq, bytes) {
             Ok(reading) => Ok((reading, chain)),
             Err(damage) => {
                 assert_eq!(chain, self.chain, "damage moves nothing");
-                Err(damage.to_string())
+                Err(damage)
             }
         }
     }
@@ -121,10 +122,18 @@ impl History {
         assert_eq!((chain.doubt, chain.position().seq), (None, from + 1));
     }
 
-    fn is_damage(&self, block: &Block, words: &str) {
-        let why = self.read(&block.seal().bytes).unwrap_err();
-        assert!(why.contains(words), "{why}");
+    /// The kind of damage that this block is.
+    fn damage(&self, block: &Block) -> DamageKind {
+        self.read(&block.seal().bytes).unwrap_err().kind
     }
+}
+
+/// A kind of damage is the one that was meant.
+macro_rules! assert_kind {
+    ($kind:expr, $expected:pat) => {{
+        let kind = $kind;
+        assert!(matches!(kind, $expected), "{kind:?}");
+    }};
 }
 
 fn part(part: u32, parts: u32) -> Entry {
@@ -141,17 +150,18 @@ fn changed(mut bytes: Vec<u8>) -> Vec<u8> {
 fn a_ledger_begins_with_genesis_alone() {
     let good = History::new().blocks[0].1.clone();
     let (first, _) = Block::open(&good).unwrap();
-    let refused = |seq, bytes: &[u8], words: &str| {
-        let why = Chain::new().read_bytes(seq, bytes).unwrap_err().to_string();
-        assert!(why.contains(words), "{why}");
-    };
-    refused(1, b"{}", "checksum");
-    refused(1, &Block { number: 2, ..first.clone() }.seal().bytes, "no genesis of generation 1");
-    refused(1, &Block { epoch: 1, ..first.clone() }.seal().bytes, "no genesis of generation 1");
+    let refused = |seq, bytes: &[u8]| Chain::new().read_bytes(seq, bytes).unwrap_err().kind;
+    let block = |block: Block| refused(1, &block.seal().bytes);
+    assert_kind!(refused(1, b"{}"), DamageKind::Unreadable(BlockError::Checksum));
+    let second = Block { number: 2, ..first.clone() };
+    assert_kind!(block(second), DamageKind::WrongGenesis { generation: 1 });
+    let later = Block { epoch: 1, ..first.clone() };
+    assert_kind!(block(later), DamageKind::WrongGenesis { generation: 1 });
     let previous = BlockHash([1; 32]);
-    refused(1, &Block { previous, ..first.clone() }.seal().bytes, "as its predecessor");
-    refused(1, &Block { entries: vec![fact()], ..first }.seal().bytes, "is not a genesis");
-    refused(2, &good, "no genesis of generation 1");
+    let linked = Block { previous, ..first.clone() };
+    assert_kind!(block(linked), DamageKind::GenesisPredecessor { .. });
+    assert_kind!(block(Block { entries: vec![fact()], ..first }), DamageKind::NotGenesis);
+    assert_kind!(refused(2, &good), DamageKind::WrongGenesis { generation: 1 });
     assert!(matches!(Chain::new().read_bytes(1, &good), Ok(Reading::Valid(_))));
 }
 
@@ -169,34 +179,46 @@ fn what_the_writer_did_not_write_like_this_is_damage() {
     let history = History::new();
     let next = || history.next(vec![fact()]);
     let previous = BlockHash([1; 32]);
-    history.is_damage(&Block { previous, ..next() }, "does not continue");
-    history.is_damage(&Block { number: 5, ..next() }, "block number 5, where number 4 belongs");
-    history.is_damage(&Block { number: 3, ..next() }, "another block number 3");
+    assert_kind!(history.damage(&Block { previous, ..next() }), DamageKind::Unlinked { .. });
+    assert_kind!(
+        history.damage(&Block { number: 5, ..next() }),
+        DamageKind::Ahead { number: 5, expected: 4 }
+    );
+    assert_kind!(
+        history.damage(&Block { number: 3, ..next() }),
+        DamageKind::SecondOfItsNumber { number: 3, .. }
+    );
     let before = Timestamp::from_millis(history.chain.time.as_millis() - 1);
-    history.is_damage(&Block { time: before, ..next() }, "is before");
-    history.is_damage(&Block { time: before, ..history.by(2) }, "is before");
-    history.is_damage(&history.next(vec![take_over()]), "in the middle");
-    history.is_damage(&history.next(vec![genesis(None)]), "in the middle");
-    history.is_damage(&history.next(vec![fact(), genesis(None)]), "in the middle");
-    history.is_damage(&history.next(vec![part(0, 1)]), "a snapshot in the middle");
+    assert_kind!(
+        history.damage(&Block { time: before, ..next() }),
+        DamageKind::TimeBackwards { .. }
+    );
+    assert_kind!(
+        history.damage(&Block { time: before, ..history.by(2) }),
+        DamageKind::TimeBackwards { .. }
+    );
+    assert_kind!(history.damage(&history.next(vec![take_over()])), DamageKind::Misplaced);
+    assert_kind!(history.damage(&history.next(vec![genesis(None)])), DamageKind::Misplaced);
+    assert_kind!(history.damage(&history.next(vec![fact(), genesis(None)])), DamageKind::Misplaced);
+    assert_kind!(history.damage(&history.next(vec![part(0, 1)])), DamageKind::SnapshotMisplaced);
     let twice = vec![take_over(), take_over()];
-    history.is_damage(&Block { entries: twice, ..history.by(2) }, "in the middle");
+    assert_kind!(history.damage(&Block { entries: twice, ..history.by(2) }), DamageKind::Misplaced);
     let mut chain = history.chain.clone();
-    let why = chain.read_bytes(chain.seq + 2, &next().seal().bytes).unwrap_err().to_string();
-    assert!(why.contains("blocks are missing"), "{why}");
-    let why = chain.read_bytes(chain.seq + 2, b"{}").unwrap_err().to_string();
-    assert!(why.contains("blocks are missing"), "a gap before foreign bytes: {why}");
+    let gap = chain.read_bytes(chain.seq + 2, &next().seal().bytes).unwrap_err();
+    assert_kind!(gap.kind, DamageKind::OutOfOrder { after: 3 });
+    let before_foreign_bytes = chain.read_bytes(chain.seq + 2, b"{}").unwrap_err();
+    assert_kind!(before_foreign_bytes.kind, DamageKind::OutOfOrder { after: 3 });
 }
 
 #[test]
 fn a_number_ahead_is_damage_whoever_wrote_it() {
     let history = History::new();
     let number = history.chain.number + 2;
-    history.is_damage(&Block { number, ..history.by(2) }, "blocks are missing");
+    assert_kind!(history.damage(&Block { number, ..history.by(2) }), DamageKind::Ahead { .. });
     let deposed = Block { number, epoch: 0, ..history.by(2) };
-    history.is_damage(&deposed, "blocks are missing");
+    assert_kind!(history.damage(&deposed), DamageKind::Ahead { .. });
     let unknown = Block { number, entries: vec![fact()], ..history.by(2) };
-    history.is_damage(&unknown, "blocks are missing");
+    assert_kind!(history.damage(&unknown), DamageKind::Ahead { .. });
 }
 
 #[test]
@@ -246,12 +268,12 @@ fn what_no_writer_wrote_is_foreign() {
 fn what_a_later_release_wrote_stops_this_one() {
     let history = History::new();
     let later = Block { format: FORMAT + 1, ..history.next(vec![fact()]) };
-    history.is_damage(&later, "a later release wrote it");
+    assert_kind!(history.damage(&later), DamageKind::LaterRelease(_));
     // Of another ledger it is nobody's business.
     let other = Block { ledger: OTHER, ..later };
     history.is_foreign(&other.seal().bytes, Alien::Ledger(OTHER));
-    let why = Chain::new().read_bytes(1, &other.seal().bytes).unwrap_err().to_string();
-    assert!(why.contains("a later release wrote it"), "{why}");
+    let first = Chain::new().read_bytes(1, &other.seal().bytes).unwrap_err();
+    assert_kind!(first.kind, DamageKind::LaterRelease(BlockError::Format { .. }));
     // Of an entry that this release does not know.
     let mut bytes = history.next(vec![fact()]).seal().bytes;
     let kind = bytes.len() - 32 - 8;
@@ -259,8 +281,76 @@ fn what_a_later_release_wrote_stops_this_one() {
     let content = bytes.len() - 32;
     let hash = *blake3::hash(&bytes[..content]).as_bytes();
     bytes[content..].copy_from_slice(&hash);
-    let why = history.read(&bytes).unwrap_err();
-    assert!(why.contains("a later release wrote it"), "{why}");
+    let unknown = history.read(&bytes).unwrap_err();
+    assert_kind!(unknown.kind, DamageKind::LaterRelease(BlockError::Decode(_)));
+}
+
+/// Operators look these sentences up in the documents, and search logs for them.
+#[test]
+fn each_kind_of_damage_has_its_sentence() {
+    let [first, last] = [1, 2].map(|byte| BlockHash([byte; 32]));
+    let [time, later] = [1_000, 2_000].map(Timestamp::from_millis);
+    let (previous, part, parts) = (first, 3, 4);
+    let kinds = [
+        DamageKind::LaterRelease(BlockError::Format { found: 9 }),
+        DamageKind::Unreadable(BlockError::Checksum),
+        DamageKind::OutOfOrder { after: 7 },
+        DamageKind::Ahead { number: 9, expected: 8 },
+        DamageKind::SecondOfItsNumber { number: 9, last },
+        DamageKind::Unlinked { last, valid_seq: 5 },
+        DamageKind::TimeBackwards { time, last: later },
+        DamageKind::Misplaced,
+        DamageKind::NotGenesis,
+        DamageKind::WrongGenesis { generation: 2 },
+        DamageKind::GenesisPredecessor { previous },
+        DamageKind::SealNotContinued { seal: last },
+        DamageKind::BeginsBeforeSeal { seal: 6 },
+        DamageKind::NotRebuiltFrom { last },
+        DamageKind::RebuiltWithout { generation: 2, behind: 4, previous, read: 5, last },
+        DamageKind::PartOutOfOrder { part, parts, expected: 1 },
+        DamageKind::BeforeSnapshot { entry: "a grant" },
+        DamageKind::SnapshotMisplaced,
+        DamageKind::SealTime { time, last: later },
+        DamageKind::SealMisplaced,
+        DamageKind::OwnVoid,
+        DamageKind::OwnForeign(Alien::Copy { number: 3 }),
+        DamageKind::SealedOtherState,
+        DamageKind::SnapshotOfOtherState,
+        DamageKind::Snapshot("its hash is another".into()),
+        DamageKind::Contradiction("recorded twice".into()),
+    ];
+    let sentences = format!(
+        "format version 9; this release reads 1: a later release wrote it; run that one
+the checksum does not match: the block is damaged
+read after sequence 7: blocks are missing
+block number 9, where number 8 belongs: blocks are missing or were rewritten
+another block number 9 than {last}
+does not continue {last}, the last valid block (sequence 5)
+its time {time} is before {later}
+genesis or take-over in the middle
+the first block is not a genesis
+no genesis of generation 2 stands here
+genesis names {first} as its predecessor
+no genesis that continues the seal {last}
+a generation that begins at or before the seal, 6
+no genesis that was rebuilt behind block {last}
+generation 2 was rebuilt behind block number 4 ({first}), and number 5 ({last}) was read: what \
+stands behind that is not in the ledger any more
+part 3 of 4 of a snapshot, where part 1 belongs
+a grant before the snapshot is complete
+a snapshot in the middle
+a seal of {time}, after a block of {later}
+a seal of another ledger, or not alone in its block
+the own block is void
+the own block is a copy of block number 3
+sealed with another state than the ledger's fold
+a snapshot of another state than was sealed
+snapshot: its hash is another
+recorded twice"
+    );
+    let said = kinds.map(|kind| Damage::new(5, kind).to_string());
+    let sentences = sentences.lines().map(|line| format!("ledger damaged at sequence 5: {line}"));
+    assert_eq!(said.to_vec(), sentences.collect::<Vec<_>>());
 }
 
 /// A block that rotted looks foreign; what its writer wrote behind it says better.
@@ -293,17 +383,26 @@ fn behind_a_seal_nothing_counts_but_the_next_begin() {
     }
     let begin = history.begin(2);
     let previous = BlockHash([1; 32]);
-    history.is_damage(&Block { previous, ..begin.clone() }, "does not continue");
+    assert_kind!(history.damage(&Block { previous, ..begin.clone() }), DamageKind::Unlinked { .. });
     let entries = vec![fact()];
-    history.is_damage(&Block { entries, ..begin.clone() }, "no genesis that continues");
-    history.is_damage(&Block { number: 6, ..begin.clone() }, "blocks are missing");
+    assert_kind!(
+        history.damage(&Block { entries, ..begin.clone() }),
+        DamageKind::SealNotContinued { .. }
+    );
+    assert_kind!(history.damage(&Block { number: 6, ..begin.clone() }), DamageKind::Ahead { .. });
     let mut chain = sealed.clone();
-    let why = chain.read_bytes(sealed.seq, &begin.seal().bytes).unwrap_err().to_string();
-    assert!(why.contains("at or before the seal"), "{why}");
+    let early = chain.read_bytes(sealed.seq, &begin.seal().bytes).unwrap_err();
+    assert_kind!(early.kind, DamageKind::BeginsBeforeSeal { .. });
     history.write(&begin);
     assert_eq!(history.chain.stage, Stage::Beginning { part: 1, parts: 2 });
-    history.is_damage(&history.next(vec![fact()]), "before the snapshot is complete");
-    history.is_damage(&history.next(vec![part(0, 2)]), "where part 1 belongs");
+    assert_kind!(
+        history.damage(&history.next(vec![fact()])),
+        DamageKind::BeforeSnapshot { entry: "an opening's begin" }
+    );
+    assert_kind!(
+        history.damage(&history.next(vec![part(0, 2)])),
+        DamageKind::PartOutOfOrder { expected: 1, .. }
+    );
     let (_, mut chain) = history.read(b"{}").unwrap();
     let last = history.next(vec![part(1, 2)]).seal().bytes;
     assert!(matches!(chain.read_bytes(FIRST + 2, &last), Ok(Reading::Valid(_))));
@@ -330,12 +429,15 @@ fn a_reader_goes_on_where_the_next_generation_was_rebuilt() {
         assert_eq!(chain.read_bytes(left.seq + 1, &old).unwrap(), Reading::Void);
         assert!(matches!(chain.read_bytes(FIRST, b"{}"), Ok(Reading::Foreign(_))));
         assert_eq!(chain, left);
-        (chain.read_bytes(FIRST + 1, bytes).map_err(|damage| damage.to_string()), chain)
+        (chain.read_bytes(FIRST + 1, bytes).map_err(|damage| damage.kind), chain)
     };
     // At the tail, in doubt, and where damage was found.
     let (_, doubting) = history.read(b"{}").unwrap();
     let previous = BlockHash([1; 32]);
-    history.is_damage(&Block { previous, ..history.next(vec![fact()]) }, "does not continue");
+    assert_kind!(
+        history.damage(&Block { previous, ..history.next(vec![fact()]) }),
+        DamageKind::Unlinked { .. }
+    );
     for chain in [&history.chain, &doubting] {
         let (reading, chain) = goes_on(chain, &begin.seal().bytes);
         assert!(matches!(reading, Ok(Reading::Valid(_))), "{reading:?}");
@@ -348,18 +450,18 @@ fn a_reader_goes_on_where_the_next_generation_was_rebuilt() {
     assert!(!before.chain.clone().goes_on_in(&begin).unwrap());
     let mut beyond = history.clone();
     beyond.write(&beyond.next(vec![fact()]));
-    let why = beyond.chain.goes_on_in(&begin).unwrap_err().to_string();
-    assert!(why.contains("rebuilt behind block number 4"), "{why}");
+    let beyond = beyond.chain.goes_on_in(&begin).unwrap_err();
+    assert_kind!(beyond.kind, DamageKind::RebuiltWithout { behind: 4, read: 5, .. });
     let mut elsewhere = before;
     elsewhere.write(&elsewhere.next(vec![fact(), fact()]));
-    let why = elsewhere.chain.goes_on_in(&begin).unwrap_err().to_string();
-    assert!(why.contains("is not in the ledger any more"), "{why}");
+    let elsewhere = elsewhere.chain.goes_on_in(&begin).unwrap_err();
+    assert_kind!(elsewhere.kind, DamageKind::RebuiltWithout { behind: 4, read: 4, .. });
     // No other block begins there, and no other begin leaves a generation.
     let other = |change: &dyn Fn(&mut Block)| {
         let mut block = begin.clone();
         change(&mut block);
         let (reading, _) = goes_on(&history.chain, &block.seal().bytes);
-        assert!(reading.as_ref().is_err_and(|why| why.contains("no genesis")), "{reading:?}");
+        assert!(matches!(reading, Err(DamageKind::NotRebuiltFrom { .. })), "{reading:?}");
     };
     other(&|block| block.epoch += 1);
     other(&|block| block.number -= 1);

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, Cancel, CancelCause, Confirm, Damage, DrawEntryRecord, DrawRecord, Entry,
-    Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal, Seat,
-    SnapshotPart,
+    Adjust, Adjustment, Cancel, CancelCause, Confirm, Damage, DamageKind, DrawEntryRecord,
+    DrawRecord, Entry, Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal,
+    Seat, SnapshotPart,
 };
 use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
 use super::inventory::{SlotInventory, Until, Withheld};
-use super::{FoldError, Mode, OpeningIndex, StateChange, StateMachine};
+use super::{Mode, OpeningIndex, StateChange, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
 use crate::change::paid_with;
 use crate::claims::ClaimState;
@@ -52,7 +52,7 @@ impl<'k> BlockApplier<'k> {
         Self { state, seq, time, mode, changes, drawing: None, reason: None }
     }
 
-    pub(super) fn end(self) -> Result<Vec<StateChange>, FoldError> {
+    pub(super) fn end(self) -> Result<Vec<StateChange>, Damage> {
         match self.drawing {
             None => Ok(self.changes),
             Some((opening, round, _)) => {
@@ -62,7 +62,7 @@ impl<'k> BlockApplier<'k> {
         }
     }
 
-    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), FoldError> {
+    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), Damage> {
         match entry {
             Entry::Genesis(genesis) => {
                 if genesis.continues.is_some() && self.state.genesis.is_none() {
@@ -93,25 +93,24 @@ impl<'k> BlockApplier<'k> {
 
     /// Whoever folded the generation before holds its state against the seal; who
     /// begins here takes the parts.
-    fn seal(&mut self, seal: &Seal) -> Result<(), FoldError> {
+    fn seal(&mut self, seal: &Seal) -> Result<(), Damage> {
         if self.mode == Mode::Replay && self.state.parts(PART_BYTES).state() != seal.snapshot {
-            return Err(self.damage("sealed with another state than the ledger's fold"));
+            return Err(self.damaged(DamageKind::SealedOtherState));
         }
         self.state.sealed = Some(seal.snapshot);
         Ok(())
     }
 
-    fn snapshot(&mut self, part: &SnapshotPart) -> Result<(), FoldError> {
+    fn snapshot(&mut self, part: &SnapshotPart) -> Result<(), Damage> {
         let Some(mut joiner) = self.state.restoring.take() else {
             return if self.state.sealed == Some(part.state) {
                 Ok(())
             } else {
-                Err(self.damage("a snapshot of another state than was sealed"))
+                Err(self.damaged(DamageKind::SnapshotOfOtherState))
             };
         };
         let seq = self.seq;
-        let broken =
-            |what: String| FoldError::from(Damage { seq, what: format!("snapshot: {what}") });
+        let broken = |what: String| Damage::new(seq, DamageKind::Snapshot(what));
         let mut pieces = Vec::new();
         let joined = joiner.add(&part.bytes, |piece| match piece {
             Piece::Stand(_) => Err("a stand, which belongs into a file".to_owned()),
@@ -135,11 +134,15 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    pub(super) fn damage(&self, what: &str) -> FoldError {
-        Damage { seq: self.seq, what: what.to_owned() }.into()
+    fn damaged(&self, kind: DamageKind) -> Damage {
+        Damage::new(self.seq, kind)
     }
 
-    fn record_opening(&mut self, record: OpeningRecord) -> Result<(), FoldError> {
+    pub(super) fn damage(&self, what: &str) -> Damage {
+        self.damaged(DamageKind::Contradiction(what.to_owned()))
+    }
+
+    fn record_opening(&mut self, record: OpeningRecord) -> Result<(), Damage> {
         let openings = self.state.allocator.openings.load_full();
         let damage = |what: &str| Err(self.damage(&format!("opening {}: {what}", record.id)));
         if record.ordinal != self.state.next_ordinal {
@@ -170,13 +173,13 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, FoldError> {
+    pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, Damage> {
         let openings = self.state.allocator.openings.load();
         let opening = openings.get(ordinal).map(Arc::clone);
         opening.ok_or_else(|| self.damage(&format!("opening number {ordinal} is not there")))
     }
 
-    fn move_phase(&mut self, ordinal: u32, to: Phase) -> Result<(), FoldError> {
+    fn move_phase(&mut self, ordinal: u32, to: Phase) -> Result<(), Damage> {
         let opening = self.opening(ordinal)?;
         let from = opening.phase();
         // An operator may extend an opening that has closed.
@@ -201,37 +204,15 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    fn grant(&mut self, grant: Grant) -> Result<(), FoldError> {
+    fn grant(&mut self, grant: Grant) -> Result<(), Damage> {
         let id = grant.booking;
         let damage = |this: &Self, what: &str| this.damage(&format!("booking {id}: {what}"));
         let opening = self.opening(grant.opening)?;
         if grant.slot >= opening.slots() {
             return Err(damage(self, "granted in no slot of its opening"));
         }
-        let grouped = match &mut self.drawing {
-            Some((ordinal, _, left)) if *ordinal == grant.opening && *left > 0 => {
-                *left -= 1;
-                true
-            }
-            Some(_) => return Err(damage(self, "does not belong into its group")),
-            None => false,
-        };
-        let entry = if grouped { self.end_entry(&id) } else { None };
+        let entry = self.drawn_for(&grant, &opening).map_err(|what| damage(self, &what))?;
         let drawn = entry.is_some();
-        let leftover = !grouped && opening.gives_leftovers();
-        match (grouped, drawn, &opening.record().rules.order) {
-            (true, false, Order::FirstCome | Order::Draw) => {
-                return Err(damage(self, "was drawn without having entered"));
-            }
-            (false, _, Order::Rounds { .. } | Order::Draw) if !leftover => {
-                return Err(damage(self, "was granted outside of a group"));
-            }
-            _ => {}
-        }
-        if !drawn && !leftover && opening.phase() != Phase::Open {
-            let what = format!("granted while the opening is {:?}", opening.phase());
-            return Err(damage(self, &what));
-        }
         if grant.seats.is_empty() {
             return Err(damage(self, "has no applicant"));
         }
@@ -271,6 +252,42 @@ impl<'k> BlockApplier<'k> {
         let (payment, reason) = (None, None);
         self.changes.push(StateChange::Booking { kind, before: None, after, payment, reason });
         Ok(())
+    }
+
+    /// The entry that a grant was drawn for, which ends with it; none: it was not drawn.
+    ///
+    /// # Errors
+    ///
+    /// Where the opening, or the group that has begun, does not give such a grant.
+    fn drawn_for(
+        &mut self,
+        grant: &Grant,
+        opening: &Opening,
+    ) -> Result<Option<Arc<DrawEntry>>, String> {
+        let grouped = match &mut self.drawing {
+            Some((ordinal, _, left)) if *ordinal == grant.opening && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            Some(_) => return Err("does not belong into its group".to_owned()),
+            None => false,
+        };
+        let entry = if grouped { self.end_entry(&grant.booking) } else { None };
+        let drawn = entry.is_some();
+        let leftover = !grouped && opening.gives_leftovers();
+        match (grouped, drawn, &opening.record().rules.order) {
+            (true, false, Order::FirstCome | Order::Draw) => {
+                return Err("was drawn without having entered".to_owned());
+            }
+            (false, _, Order::Rounds { .. } | Order::Draw) if !leftover => {
+                return Err("was granted outside of a group".to_owned());
+            }
+            _ => {}
+        }
+        if !drawn && !leftover && opening.phase() != Phase::Open {
+            return Err(format!("granted while the opening is {:?}", opening.phase()));
+        }
+        Ok(entry)
     }
 
     /// A live booking has these seats from here on. `taken`: every number was
@@ -348,7 +365,7 @@ impl<'k> BlockApplier<'k> {
         show(opening, slot, inventory, before, 0);
     }
 
-    fn found(&self, id: &BookingId) -> Result<FoundBooking, FoldError> {
+    fn found(&self, id: &BookingId) -> Result<FoundBooking, Damage> {
         let found = self.state.allocator.booking(id).and_then(|b| self.state.allocator.found(b));
         found.ok_or_else(|| self.damage(&format!("booking {id} is changed, but is not there")))
     }
@@ -372,7 +389,7 @@ impl<'k> BlockApplier<'k> {
         self.changes.push(StateChange::Booking { kind, before, after, payment, reason });
     }
 
-    fn confirm(&mut self, confirm: Confirm) -> Result<(), FoldError> {
+    fn confirm(&mut self, confirm: Confirm) -> Result<(), Damage> {
         let found = self.found(&confirm.booking)?;
         let reference = confirm.reference.map(String::into_boxed_str);
         let request_id = confirm.request_id.into_boxed_str();
@@ -431,7 +448,7 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    fn live(&self, id: &BookingId) -> Result<FoundBooking, FoldError> {
+    fn live(&self, id: &BookingId) -> Result<FoundBooking, Damage> {
         let found = self.found(id)?;
         if found.booking.status.is_live() {
             return Ok(found);
@@ -439,7 +456,7 @@ impl<'k> BlockApplier<'k> {
         Err(self.damage(&format!("booking {id} is {} and changed", found.booking.status.name())))
     }
 
-    fn cancel(&mut self, cancel: Cancel) -> Result<(), FoldError> {
+    fn cancel(&mut self, cancel: Cancel) -> Result<(), Damage> {
         let found = self.live(&cancel.booking)?;
         self.reason = cancel.reason.as_deref().map(Into::into);
         let booking = &found.booking;
@@ -492,7 +509,7 @@ impl<'k> BlockApplier<'k> {
         cancelled: FoundBooking,
         payment: Option<Option<Box<str>>>,
         reason: Option<String>,
-    ) -> Result<(), FoldError> {
+    ) -> Result<(), Damage> {
         let Some(reference) = payment.filter(|_| cancelled.booking.status == Status::Cancelled)
         else {
             let what = format!("booking {}: a refund of nothing", cancelled.booking.id);
@@ -509,7 +526,7 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    fn expire(&mut self, expire: &Expire) -> Result<(), FoldError> {
+    fn expire(&mut self, expire: &Expire) -> Result<(), Damage> {
         let found = self.live(&expire.booking)?;
         let booking = &found.booking;
         if booking.status != Status::Held {
@@ -544,7 +561,7 @@ impl<'k> BlockApplier<'k> {
         self.renew(kind, before, Booking::clone(next), payment);
     }
 
-    fn reschedule(&mut self, swap: Reschedule) -> Result<(), FoldError> {
+    fn reschedule(&mut self, swap: Reschedule) -> Result<(), Damage> {
         let found = self.live(&swap.booking)?;
         self.reason = swap.reason.as_deref().map(Into::into);
         let booking = &found.booking;
@@ -583,7 +600,7 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    fn released(&mut self, released: &Released) -> Result<(), FoldError> {
+    fn released(&mut self, released: &Released) -> Result<(), Damage> {
         let opening = self.opening(released.opening)?;
         if released.slot >= opening.slots() {
             return Err(self.damage("places are released in no slot of their opening"));
@@ -603,7 +620,7 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    fn adjust(&mut self, adjust: &Adjust) -> Result<(), FoldError> {
+    fn adjust(&mut self, adjust: &Adjust) -> Result<(), Damage> {
         let opening = self.opening(adjust.opening)?;
         let slot = match &adjust.change {
             Adjustment::ClosesAt { closes_at } => {
@@ -630,7 +647,7 @@ impl<'k> BlockApplier<'k> {
         Ok(())
     }
 
-    fn draw(&mut self, record: DrawRecord) -> Result<(), FoldError> {
+    fn draw(&mut self, record: DrawRecord) -> Result<(), Damage> {
         match record {
             DrawRecord::Committed { opening, commitment, beacon } => {
                 self.committed(opening, commitment, beacon)?;
@@ -677,7 +694,7 @@ impl<'k> BlockApplier<'k> {
         matches!(order, Some(Order::Rounds { .. }))
     }
 
-    fn entered(&mut self, entry: DrawEntryRecord) -> Result<(), FoldError> {
+    fn entered(&mut self, entry: DrawEntryRecord) -> Result<(), Damage> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
         if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
@@ -712,7 +729,7 @@ impl<'k> BlockApplier<'k> {
         }
     }
 
-    fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), FoldError> {
+    fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), Damage> {
         let there = self.state.allocator.waiting.look(receipt, |w| w.map(Arc::clone));
         let there = there.filter(|waiting| waiting.is_live());
         let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Order};
+use giliran_wire::ledger::{Damage, DrawEntryRecord, DrawRecord, Entry, Order};
 use giliran_wire::snapshot::{OrderState, Revealed};
 use giliran_wire::{LedgerId, OrderKey};
 
 use super::apply::BlockApplier;
-use super::{FoldError, Mode, StateChange, StateMachine};
+use super::{Mode, StateChange, StateMachine};
 use crate::{DrawEntry, Opening};
 
 impl StateMachine {
@@ -108,7 +108,7 @@ impl BlockApplier<'_> {
         ordinal: u32,
         commitment: [u8; 32],
         beacon: Option<String>,
-    ) -> Result<(), FoldError> {
+    ) -> Result<(), Damage> {
         let opening = self.opening(ordinal)?;
         if self.is_committed(&opening) || opening.phase() != Phase::Scheduled {
             return Err(self.damage(&format!("a seed of opening number {ordinal} out of place")));
@@ -130,7 +130,7 @@ impl BlockApplier<'_> {
         ordinal: u32,
         root: [u8; 32],
         entries: u64,
-    ) -> Result<(), FoldError> {
+    ) -> Result<(), Damage> {
         let opening = self.opening(ordinal)?;
         let drawing = opening.is_drawing();
         let index = self.state.openings.get_mut(&ordinal);
@@ -150,7 +150,7 @@ impl BlockApplier<'_> {
         ordinal: u32,
         seed: [u8; 32],
         beacon: Option<Vec<u8>>,
-    ) -> Result<(), FoldError> {
+    ) -> Result<(), Damage> {
         let opening = self.opening(ordinal)?;
         let Some(index) = self.state.openings.get_mut(&ordinal) else { return Ok(()) };
         let (draws, ballots) = (opening.draws(), index.ballots);
@@ -172,7 +172,7 @@ impl BlockApplier<'_> {
     }
 
     /// Somebody entered an opening's draw.
-    pub(super) fn enter_draw(&mut self, entry: DrawEntryRecord) -> Result<(), FoldError> {
+    pub(super) fn enter_draw(&mut self, entry: DrawEntryRecord) -> Result<(), Damage> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
         let damage = |this: &Self, what: &str| this.damage(&format!("entry {receipt}: {what}"));

@@ -115,14 +115,6 @@ struct PendingBlock {
     entering: FxHashSet<(u32, Pseudonym)>,
 }
 
-/// A block that does not fit what is known: reading stops.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldError {
-    /// The ledger is not what its writers wrote.
-    #[error(transparent)]
-    Damage(#[from] Damage),
-}
-
 /// One thing that a block changed.
 #[derive(Debug, Clone)]
 pub enum StateChange {
@@ -402,13 +394,13 @@ impl StateMachine {
     ///
     /// # Errors
     ///
-    /// [`FoldError`] if the ledger's chain does not allow the block there.
+    /// [`Damage`] if the ledger's chain does not allow the block there.
     pub fn commit(
         &mut self,
         seq: u64,
         block: Block,
         hash: BlockHash,
-    ) -> Result<(Vec<StateChange>, Durable), FoldError> {
+    ) -> Result<(Vec<StateChange>, Durable), Damage> {
         self.chain.append(seq, &block, hash)?;
         let done = self.apply(seq, block, Mode::Live)?;
         self.end_block();
@@ -419,8 +411,8 @@ impl StateMachine {
     ///
     /// # Errors
     ///
-    /// [`FoldError`]; the state is then not to be used further.
-    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Folded, FoldError> {
+    /// [`Damage`]; the state is then not to be used further.
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Folded, Damage> {
         Ok(match self.chain.read_bytes(seq, bytes)? {
             Reading::Valid(block) => Folded::Applied(self.apply(seq, block, Mode::Replay)?.0),
             Reading::Void => {
@@ -436,9 +428,9 @@ impl StateMachine {
     ///
     /// # Errors
     ///
-    /// [`FoldError`] where more was read than the next generation was rebuilt from.
-    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, FoldError> {
-        Ok(self.chain.goes_on_in(begin)?)
+    /// [`Damage`] where more was read than the next generation was rebuilt from.
+    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, Damage> {
+        self.chain.goes_on_in(begin)
     }
 
     fn apply(
@@ -446,7 +438,7 @@ impl StateMachine {
         seq: u64,
         block: Block,
         mode: Mode,
-    ) -> Result<(Vec<StateChange>, Durable), FoldError> {
+    ) -> Result<(Vec<StateChange>, Durable), Damage> {
         let allocator = Arc::clone(&self.allocator);
         let time = block.time;
         let done = allocator.seqlock.change(self.chain.position(), |at| {
@@ -458,7 +450,7 @@ impl StateMachine {
             let changes = applying.end()?;
             self.changes += changes.len() as u64;
             self.retire(time);
-            Ok::<_, FoldError>((changes, at))
+            Ok::<_, Damage>((changes, at))
         });
         self.forget_some();
         done

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use giliran_allocator::{
-    Allocator, ChangeKind, ChangeRequest, Decision, FoldError, Folded, Settled, StateChange,
-    StateMachine, WaitlistDraw,
+    Allocator, ChangeKind, ChangeRequest, Decision, Folded, Settled, StateChange, StateMachine,
+    WaitlistDraw,
 };
 use giliran_testkit::{genesis, next_block, take_over};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{Adjust, Adjustment, Block, DrawEntryRecord, Entry, Grant};
+use giliran_wire::ledger::{Adjust, Adjustment, Block, Damage, DrawEntryRecord, Entry, Grant};
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Text, Timestamp, WriterNonce};
 use proptest::sample::Index;
@@ -521,7 +521,7 @@ impl World {
         self.take_over();
     }
 
-    pub(crate) fn replayed(&self) -> Result<StateMachine, FoldError> {
+    pub(crate) fn replayed(&self) -> Result<StateMachine, Damage> {
         let mut state = StateMachine::new();
         for (i, bytes) in self.ledger.iter().enumerate() {
             state.fold(i as u64 + 1, bytes)?;

@@ -563,7 +563,7 @@ impl SequencerDriver<'_> {
         self.tell(now(self.context.engine));
         let state = self.sequencer.into_state();
         let end = match why {
-            StopReason::Damaged(source) => return Err(EngineError::Ledger(source)),
+            StopReason::Damaged(source) => return Err(EngineError::Damage(source)),
             StopReason::Lost(source) => return Err(EngineError::Lost(source)),
             StopReason::Finished if stopping => ActiveEnd::Stopped,
             StopReason::Deposed | StopReason::Finished => ActiveEnd::Deposed,

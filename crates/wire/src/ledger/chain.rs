@@ -1,6 +1,6 @@
 //! The one rule by which every reader takes or skips a block.
 
-use super::{Block, BlockError, Entry, Seal};
+use super::{Block, BlockError, Damage, DamageKind, Entry, Seal};
 use crate::{BlockHash, LedgerId, Position, Timestamp, WriterNonce};
 
 /// How far the ledger has been read, and who may continue it.
@@ -160,16 +160,6 @@ impl std::fmt::Display for Doubt {
     }
 }
 
-/// The ledger is not what its writers wrote. Whoever meets it stops.
-#[derive(Debug, thiserror::Error)]
-#[error("ledger damaged at sequence {seq}: {what}")]
-pub struct Damage {
-    /// Stream sequence at which the chain cannot be right.
-    pub seq: u64,
-    /// What was found there, and what was expected.
-    pub what: String,
-}
-
 /// What becomes of a block; see [`Chain`].
 enum Verdict {
     Valid(Stage),
@@ -237,18 +227,14 @@ impl Chain {
             return Ok(false);
         }
         if begin.number <= self.number || begin.previous != self.hash {
-            return Err(Damage {
-                seq: self.valid_seq,
-                what: format!(
-                    "generation {} was rebuilt behind block number {} ({}), and number {} ({}) \
-                     was read: what stands behind that is not in the ledger any more",
-                    begin.generation,
-                    begin.number - 1,
-                    begin.previous,
-                    self.number,
-                    self.hash
-                ),
-            });
+            let kind = DamageKind::RebuiltWithout {
+                generation: begin.generation,
+                behind: begin.number - 1,
+                previous: begin.previous,
+                read: self.number,
+                last: self.hash,
+            };
+            return Err(Damage::new(self.valid_seq, kind));
         }
         self.stage = Stage::Left;
         Ok(true)
@@ -270,14 +256,15 @@ impl Chain {
     ///
     /// [`Damage`]; the chain is left where it was.
     pub fn read_bytes(&mut self, seq: u64, bytes: &[u8]) -> Result<Reading, Damage> {
-        let opened = Block::open(bytes);
-        let verdict = match &opened {
-            Ok((block, _)) if self.ledger.is_none() => self.judge_first(seq, block),
-            Ok((block, hash)) => self.judge(seq, block, *hash),
-            Err(error) => self.judge_unreadable(seq, bytes, error),
+        let (verdict, opened) = match Block::open(bytes) {
+            Ok((block, hash)) if self.ledger.is_none() => {
+                (self.judge_first(seq, &block), Some((block, hash)))
+            }
+            Ok((block, hash)) => (self.judge(seq, &block, hash), Some((block, hash))),
+            Err(error) => (self.judge_unreadable(seq, bytes, error), None),
         };
-        match (verdict.map_err(|what| self.damage(seq, what))?, opened) {
-            (Verdict::Valid(stage), Ok((block, hash))) => {
+        match (verdict.map_err(|kind| self.damage(seq, kind))?, opened) {
+            (Verdict::Valid(stage), Some((block, hash))) => {
                 self.advance(seq, &block, hash, stage);
                 Ok(Reading::Valid(block))
             }
@@ -299,13 +286,13 @@ impl Chain {
     ///
     /// [`Damage`] where it is not valid there; the chain is left where it was.
     pub fn append(&mut self, seq: u64, block: &Block, hash: BlockHash) -> Result<(), Damage> {
-        match self.judge(seq, block, hash).map_err(|what| self.damage(seq, what))? {
+        match self.judge(seq, block, hash).map_err(|kind| self.damage(seq, kind))? {
             Verdict::Valid(stage) => {
                 self.advance(seq, block, hash, stage);
                 Ok(())
             }
-            Verdict::Void => Err(self.damage(seq, "the own block is void".to_owned())),
-            Verdict::Foreign(why) => Err(self.damage(seq, format!("the own block is {why}"))),
+            Verdict::Void => Err(self.damage(seq, DamageKind::OwnVoid)),
+            Verdict::Foreign(why) => Err(self.damage(seq, DamageKind::OwnForeign(why))),
         }
     }
 
@@ -337,11 +324,8 @@ impl Chain {
         doubt.messages += 1;
     }
 
-    fn damage(&self, seq: u64, mut what: String) -> Damage {
-        if let Some(doubt) = &self.doubt {
-            what.push_str(&format!("; before it stand {doubt}"));
-        }
-        Damage { seq, what }
+    fn damage(&self, seq: u64, kind: DamageKind) -> Damage {
+        Damage { seq, kind, doubt: self.doubt.map(Box::new) }
     }
 
     /// What is no block of this release: foreign, if not a later release's.
@@ -349,18 +333,18 @@ impl Chain {
         &self,
         seq: u64,
         bytes: &[u8],
-        error: &BlockError,
-    ) -> Result<Verdict, String> {
+        error: BlockError,
+    ) -> Result<Verdict, DamageKind> {
         let later = match (Block::ledger_of(bytes), self.ledger) {
             // Whoever cannot tell stops: to go on would lose bookings.
             (Some(_), None) => true,
             (of, ledger) => of == ledger,
         };
         if !matches!(error, BlockError::Checksum) && later {
-            return Err(format!("{error}: a later release wrote it; run that one"));
+            return Err(DamageKind::LaterRelease(error));
         }
         if self.ledger.is_none() && seq == 1 {
-            return Err(error.to_string());
+            return Err(DamageKind::Unreadable(error));
         }
         self.in_order(seq)?;
         Ok(Verdict::Foreign(match Block::ledger_of(bytes) {
@@ -369,14 +353,14 @@ impl Chain {
         }))
     }
 
-    fn in_order(&self, seq: u64) -> Result<(), String> {
+    fn in_order(&self, seq: u64) -> Result<(), DamageKind> {
         if !self.counts_nothing() && seq != self.seq + 1 {
-            return Err(format!("read after sequence {}: blocks are missing", self.seq));
+            return Err(DamageKind::OutOfOrder { after: self.seq });
         }
         Ok(())
     }
 
-    fn judge(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Verdict, String> {
+    fn judge(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Verdict, DamageKind> {
         if self.ledger != Some(block.ledger) {
             self.in_order(seq)?;
             return Ok(Verdict::Foreign(Alien::Ledger(block.ledger)));
@@ -391,10 +375,7 @@ impl Chain {
         }
         let next = self.number + 1;
         if block.number > next {
-            return Err(format!(
-                "block number {}, where number {next} belongs: blocks are missing or were rewritten",
-                block.number
-            ));
+            return Err(DamageKind::Ahead { number: block.number, expected: next });
         }
         if self.is_of_writer(block) {
             return self.judge_own(seq, block, hash);
@@ -421,73 +402,73 @@ impl Chain {
     }
 
     /// A block of the writer: it fits, or it is a copy, or the ledger is damaged.
-    fn judge_own(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Verdict, String> {
+    fn judge_own(&self, seq: u64, block: &Block, hash: BlockHash) -> Result<Verdict, DamageKind> {
         let (number, last) = (block.number, self.number);
         if number < last || (number == last && hash == self.hash) {
             return Ok(Verdict::Foreign(Alien::Copy { number }));
         }
         if number == last {
-            return Err(format!("another block number {number} than {}", self.hash));
+            return Err(DamageKind::SecondOfItsNumber { number, last: self.hash });
         }
         if self.is_sealed() {
             return self.judge_next_generation(seq, block).map(Verdict::Valid);
         }
         let first = block.entries.first();
         if matches!(first, Some(Entry::Genesis(_) | Entry::TakeOver(_))) {
-            return Err(MISPLACED.to_owned());
+            return Err(DamageKind::Misplaced);
         }
         self.judge_content(block).map(Verdict::Valid)
     }
 
     /// A block that is to continue the chain within its generation.
-    fn judge_content(&self, block: &Block) -> Result<Stage, String> {
+    fn judge_content(&self, block: &Block) -> Result<Stage, DamageKind> {
         self.continues(block)?;
         if begins_anew_within(block) {
-            return Err(MISPLACED.to_owned());
+            return Err(DamageKind::Misplaced);
         }
         self.stage_after(block)
     }
 
     /// The first block of all that this reader meets.
-    fn judge_first(&self, seq: u64, block: &Block) -> Result<Verdict, String> {
+    fn judge_first(&self, seq: u64, block: &Block) -> Result<Verdict, DamageKind> {
         let first = seq == 1 && self.generation == 1;
         if block.generation != self.generation && !first {
             return Ok(Verdict::Foreign(Alien::Generation(block.generation)));
         }
         let Some(Entry::Genesis(genesis)) = block.entries.first() else {
-            return Err("the first block is not a genesis".to_owned());
+            return Err(DamageKind::NotGenesis);
         };
         let fits = match genesis.continues {
             None => first && block.generation == 1 && block.epoch == 0 && block.number == 1,
             Some(_) => block.generation > 1 && block.number > 1,
         };
         if !fits {
-            return Err(format!("no genesis of generation {} stands here", self.generation));
+            return Err(DamageKind::WrongGenesis { generation: self.generation });
         }
         if block.previous != genesis.continues.unwrap_or(BlockHash::ZERO) {
-            return Err(format!("genesis names {} as its predecessor", block.previous));
+            return Err(DamageKind::GenesisPredecessor { previous: block.previous });
         }
         self.begun(block).map(Verdict::Valid)
     }
 
     /// The writer's block behind a seal.
-    fn judge_next_generation(&self, seq: u64, block: &Block) -> Result<Stage, String> {
+    fn judge_next_generation(&self, seq: u64, block: &Block) -> Result<Stage, DamageKind> {
         let continued = match block.entries.first() {
             Some(Entry::Genesis(genesis)) => genesis.continues,
             _ => None,
         };
         if continued != Some(self.hash) {
-            return Err(format!("no genesis that continues the seal {}", self.hash));
+            return Err(DamageKind::SealNotContinued { seal: self.hash });
         }
         if seq <= self.seq {
-            return Err(format!("a generation that begins at or before the seal, {}", self.seq));
+            return Err(DamageKind::BeginsBeforeSeal { seal: self.seq });
         }
         self.continues(block)?;
         self.begun(block)
     }
 
     /// The first block of a generation that was rebuilt from what was read.
-    fn judge_rebuilt(&self, seq: u64, block: &Block) -> Result<Stage, String> {
+    fn judge_rebuilt(&self, seq: u64, block: &Block) -> Result<Stage, DamageKind> {
         let rebuilt = match block.entries.first() {
             Some(Entry::Genesis(genesis)) if genesis.rebuilt.is_some() => genesis.continues,
             _ => None,
@@ -497,16 +478,16 @@ impl Chain {
             && block.epoch == self.epoch + 1
             && seq > self.valid_seq;
         if !fits {
-            return Err(format!("no genesis that was rebuilt behind block {}", self.hash));
+            return Err(DamageKind::NotRebuiltFrom { last: self.hash });
         }
         self.continues(block)?;
         self.begun(block)
     }
 
     /// What may come after a generation's first block.
-    fn begun(&self, block: &Block) -> Result<Stage, String> {
+    fn begun(&self, block: &Block) -> Result<Stage, DamageKind> {
         if begins_anew_within(block) {
-            return Err(MISPLACED.to_owned());
+            return Err(DamageKind::Misplaced);
         }
         let stage = if block.generation == 1 {
             Stage::Open
@@ -520,21 +501,18 @@ impl Chain {
         block.writer == self.writer && block.epoch == self.epoch
     }
 
-    fn continues(&self, block: &Block) -> Result<(), String> {
+    fn continues(&self, block: &Block) -> Result<(), DamageKind> {
         if block.previous != self.hash {
-            return Err(format!(
-                "does not continue {}, the last valid block (sequence {})",
-                self.hash, self.valid_seq
-            ));
+            return Err(DamageKind::Unlinked { last: self.hash, valid_seq: self.valid_seq });
         }
         if block.time < self.time {
-            return Err(format!("its time {} is before {}", block.time, self.time));
+            return Err(DamageKind::TimeBackwards { time: block.time, last: self.time });
         }
         Ok(())
     }
 
     /// What may come after this block of the chain.
-    fn stage_after(&self, block: &Block) -> Result<Stage, String> {
+    fn stage_after(&self, block: &Block) -> Result<Stage, DamageKind> {
         if let Stage::Beginning { mut part, mut parts } = self.stage {
             for entry in &block.entries {
                 match entry {
@@ -542,30 +520,26 @@ impl Chain {
                     Entry::Snapshot(found) => {
                         let known = parts == u32::MAX || found.parts == parts;
                         if found.part != part || !known || found.part >= found.parts {
-                            return Err(format!(
-                                "part {} of {} of a snapshot, where part {part} belongs",
-                                found.part, found.parts
-                            ));
+                            let (part, parts, expected) = (found.part, found.parts, part);
+                            return Err(DamageKind::PartOutOfOrder { part, parts, expected });
                         }
                         (part, parts) = (part + 1, found.parts);
                     }
-                    other => {
-                        return Err(format!("{} before the snapshot is complete", other.what()));
-                    }
+                    other => return Err(DamageKind::BeforeSnapshot { entry: other.what() }),
                 }
             }
             return Ok(if part == parts { Stage::Open } else { Stage::Beginning { part, parts } });
         }
         if block.entries.iter().any(|entry| matches!(entry, Entry::Snapshot(_))) {
-            return Err("a snapshot in the middle".to_owned());
+            return Err(DamageKind::SnapshotMisplaced);
         }
         match &block.entries[..] {
             [Entry::Seal(_)] if block.time != self.time => {
-                Err(format!("a seal of {}, after a block of {}", block.time, self.time))
+                Err(DamageKind::SealTime { time: block.time, last: self.time })
             }
             [Entry::Seal(Seal { ledger, .. })] if *ledger == block.ledger => Ok(Stage::Sealed),
             entries if entries.iter().any(|entry| matches!(entry, Entry::Seal(_))) => {
-                Err("a seal of another ledger, or not alone in its block".to_owned())
+                Err(DamageKind::SealMisplaced)
             }
             _ => Ok(Stage::Open),
         }
@@ -587,8 +561,6 @@ impl Chain {
         };
     }
 }
-
-const MISPLACED: &str = "genesis or take-over in the middle";
 
 /// True for a block with a genesis or take-over after its first entry.
 fn begins_anew_within(block: &Block) -> bool {

@@ -9,12 +9,14 @@
 //! number: an old reader cannot decode a variant that it does not know.
 
 mod chain;
+mod damage;
 mod deed;
 mod entry;
 pub mod journal;
 mod rules;
 
-pub use chain::{Alien, Chain, Damage, Doubt, Foreign, Reading, Stage};
+pub use chain::{Alien, Chain, Doubt, Foreign, Reading, Stage};
+pub use damage::{Damage, DamageKind};
 pub use deed::Deed;
 pub use entry::{
     Adjust, Adjustment, BookableUntil, Cancel, CancelCause, Confirm, DrawEntryRecord, DrawRecord,
