@@ -11,6 +11,8 @@ use crate::failure::Failure;
 
 /// Name of the key's file in a data folder.
 pub(crate) const FILE: &str = "applicant.key";
+/// Name of a key that no ledger is known to be made with yet.
+pub(crate) const UNUSED: &str = "applicant.key.unused";
 
 /// Reads a key: 64 hexadecimal digits, white space around them ignored.
 pub(crate) fn read(path: &Path) -> Result<ApplicantKey, Failure> {
@@ -33,4 +35,14 @@ pub(crate) fn make(path: &Path) -> Result<ApplicantKey, Failure> {
     };
     write().map_err(|e| Failure::Wrong(format!("make applicant key {}: {e}", path.display())))?;
     Ok(ApplicantKey::new(&secret))
+}
+
+/// Gives the key's file another name, and that for good.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+    let rename = || {
+        std::fs::rename(from, to)?;
+        let folder = to.parent().unwrap_or(Path::new("."));
+        std::fs::File::open(folder)?.sync_all()
+    };
+    rename().map_err(|e| Failure::Wrong(format!("rename applicant key {}: {e}", from.display())))
 }

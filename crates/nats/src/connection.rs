@@ -32,8 +32,9 @@ const USUAL_INBOX: &str = "_INBOX";
 /// # Errors
 ///
 /// Where no connection comes about: the URL (without password) and why;
-/// [`ErrorKind::Unsuitable`] where the login is refused, [`ErrorKind::Misused`] where
-/// the URL is none or the credentials cannot be read.
+/// [`ErrorKind::NotPermitted`] where the login is refused, [`ErrorKind::Misused`] where
+/// the URL is none, [`ErrorKind::Unsuitable`] where certificates or credentials are of no
+/// use.
 pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Error> {
     let doing = format!("connect to NATS at {}", without_password(url));
     let prefix = login.inbox_prefix.clone().unwrap_or_else(|| USUAL_INBOX.to_owned());
@@ -67,7 +68,7 @@ fn failed(doing: &str, error: &ConnectError) -> Error {
             "is the server there? Another one is named with --nats or GILIRAN_NATS",
         ),
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => (
-            ErrorKind::Unsuitable,
+            ErrorKind::NotPermitted,
             "the login is wrong or missing: --nats-user with GILIRAN_NATS_PASSWORD, \
              --nats-nkey, --nats-cert or --nats-credentials",
         ),
@@ -121,7 +122,7 @@ pub(crate) fn unanswered(client: &Client, error: Error) -> Error {
         "this login may not receive answers at {prefix}.>: name the inbox prefix that its \
          permissions allow, with --nats-inbox-prefix or GILIRAN_NATS_INBOX_PREFIX"
     ))
-    .of_kind(ErrorKind::Unsuitable)
+    .of_kind(ErrorKind::NotPermitted)
 }
 
 /// The JetStream API as this connection's account sees it: its own, or under the name

@@ -24,6 +24,11 @@ pub enum ErrorKind {
     Misused,
     /// There is no ledger.
     NoLedger,
+    /// A generation that the ledger goes on in, or begins with, is not there: its stream
+    /// was deleted, or not yet restored.
+    GenerationGone,
+    /// The server refuses this login, or lets it receive no answers.
+    NotPermitted,
     /// The server, a stream or a bucket is not what is needed. An operator has to
     /// mend it.
     Unsuitable,

@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::header::HeaderMap;
-use async_nats::jetstream::context::{
-    GetStreamError, GetStreamErrorKind, KeyValueError, PublishErrorKind,
-};
+use async_nats::jetstream::context::{KeyValueError, PublishErrorKind};
 use async_nats::jetstream::kv::{self, Store};
 use async_nats::jetstream::stream::RawMessageErrorKind;
-use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use giliran_wire::Timestamp;
@@ -24,7 +22,7 @@ use giliran_wire::subject::Namespace;
 
 use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::error::Doing;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, ledger};
 
 const ENGINE: &str = "engine";
 const FEED: &str = "feed";
@@ -349,12 +347,7 @@ fn ended(entry: &kv::Entry) -> bool {
 /// True where the server answered that there is no such bucket.
 fn is_missing(error: &KeyValueError) -> bool {
     let cause = std::error::Error::source(error);
-    match cause.and_then(|cause| cause.downcast_ref::<GetStreamError>()).map(GetStreamError::kind) {
-        Some(GetStreamErrorKind::JetStream(answer)) => {
-            answer.error_code() == ErrorCode::STREAM_NOT_FOUND
-        }
-        _ => false,
-    }
+    cause.and_then(|cause| cause.downcast_ref()).is_some_and(ledger::is_missing)
 }
 
 impl Held {

@@ -108,10 +108,10 @@ impl State {
     /// What a failure of the broker's means for whoever meets it.
     pub const fn of(kind: ErrorKind) -> Self {
         match kind {
-            ErrorKind::Unavailable => Self::LedgerUnavailable,
+            ErrorKind::Unavailable | ErrorKind::GenerationGone => Self::LedgerUnavailable,
             ErrorKind::Misused => Self::Stopped,
             ErrorKind::NoLedger => Self::NoLedger,
-            ErrorKind::Unsuitable => Self::Unsuitable,
+            ErrorKind::Unsuitable | ErrorKind::NotPermitted => Self::Unsuitable,
             ErrorKind::Lost => Self::LedgerLost,
             ErrorKind::OtherLedger => Self::Mismatch,
             ErrorKind::Damaged => Self::Damaged,

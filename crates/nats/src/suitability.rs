@@ -27,9 +27,9 @@ pub struct Suitability {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unsuitable`] where the server is too old, takes too small messages,
-/// or lets this login receive no answers; also where it does not say that it has
-/// JetStream.
+/// [`ErrorKind::Unsuitable`] where the server is too old or takes too small messages,
+/// [`ErrorKind::NotPermitted`] where it lets this login receive no answers; also where it
+/// does not say that it has JetStream.
 pub async fn check(client: &Client, monitor: Option<&str>) -> Result<Suitability, Error> {
     let info = client.server_info();
     if version(&info.version).is_none_or(|found| found < OLDEST_SERVER) {

@@ -23,7 +23,7 @@ async fn a_login_without_its_inbox_is_told_so() {
     let server = Server::start(options).await.unwrap();
     let client = connection::connect(&server.url(), "test", &login(None)).await.unwrap();
     let refused = suitability::check(&client, None).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Unsuitable);
+    assert_eq!(refused.kind(), ErrorKind::NotPermitted);
     assert!(refused.to_string().contains("--nats-inbox-prefix"), "{refused}");
     let refused = ledger::open(&client, &Namespace::default()).await.unwrap_err();
     assert!(refused.to_string().contains("--nats-inbox-prefix"), "{refused}");
@@ -32,7 +32,7 @@ async fn a_login_without_its_inbox_is_told_so() {
     suitability::check(&client, None).await.unwrap();
 
     let nobody = connection::connect(&server.url(), "test", &Login::default()).await.unwrap_err();
-    assert_eq!(nobody.kind(), ErrorKind::Unsuitable);
+    assert_eq!(nobody.kind(), ErrorKind::NotPermitted);
     assert!(nobody.to_string().contains("--nats-user"), "{nobody}");
     server.stop().await.unwrap();
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_nats::Client;
 use giliran_nats::ledger::{self, Ledger};
-use giliran_nats::{clock, suitability};
+use giliran_nats::{ErrorKind, clock, suitability};
 use giliran_wire::ledger::Genesis;
 use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, LedgerId};
@@ -35,13 +35,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let domain = Namespace::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = args.nats.connect("giliran init").await?;
     suitability::check(&client, None).await?;
-    if let Ok(ledger) = ledger::open(&client, &domain).await
-        && ledger.tail().await?.1 > 0
-    {
-        return Err(Failure::Wrong(format!(
-            "the ledger is made already: stream {} holds blocks",
-            ledger.name()
-        )));
+    match ledger::open(&client, &domain).await {
+        Ok(ledger) if ledger.tail().await?.1 > 0 => {
+            return Err(Failure::Wrong(format!(
+                "the ledger is made already: stream {} holds blocks",
+                ledger.name()
+            )));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NoLedger => {}
+        Err(error) => return Err(error.into()),
     }
     // Only now: a key that fits no ledger is not to lie about.
     let key = read_or_make(&args.key)?;

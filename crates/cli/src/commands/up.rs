@@ -13,6 +13,7 @@ use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_persist::StoreUrl;
 use giliran_wire::ApplicantKey;
+use giliran_wire::ledger::Entry;
 use tokio::sync::watch;
 
 use crate::commands::{check, init};
@@ -182,28 +183,46 @@ async fn start_server(data: &Path) -> Result<Server, Failure> {
     }
 }
 
-/// Opens the ledger; makes it in a data folder that is fresh, and only there: a
-/// stream that vanished must not start selling again.
+/// Opens the ledger; makes it where the data folder has no key of a ledger, and only
+/// there: a stream that vanished must not start selling again. A key is under another
+/// name until its ledger is made.
 async fn open_or_make(
     client: &Client,
     config: &Config,
     data: &Path,
 ) -> Result<(ApplicantKey, Ledger), Failure> {
-    let file = data.join(key_file::FILE);
-    let fresh = !file.exists();
-    match ledger::open(client, &config.domain).await {
-        Ok(_) if fresh => Err(Failure::Wrong(format!(
-            "{} has no applicant key, but the broker has a ledger already. Put the key the \
-             ledger was made with there",
-            file.display()
-        ))),
-        Ok(ledger) => Ok((key_file::read(&file)?, ledger)),
+    let (file, unused) = (data.join(key_file::FILE), data.join(key_file::UNUSED));
+    let opened = match ledger::open(client, &config.domain).await {
+        Ok(ledger) => Some(ledger),
         // Anything else may hide one that is there.
-        Err(error) if fresh && error.kind() == ErrorKind::NoLedger => {
-            let key = key_file::make(&file)?;
-            let ledger = init::make(client, &config.domain, &key, 1).await?;
-            Ok((key, ledger))
+        Err(error) if error.kind() == ErrorKind::NoLedger && !file.exists() => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(ledger) = &opened {
+        if file.exists() {
+            return Ok((key_file::read(&file)?, ledger.clone()));
         }
-        Err(error) => Err(error.into()),
+        // Whoever made it may have ended before the key got its name.
+        if !(unused.exists() && may_be_of(ledger, &key_file::read(&unused)?).await?) {
+            return Err(Failure::Wrong(format!(
+                "{} has no applicant key, but the broker has a ledger already. Put the key the \
+                 ledger was made with there",
+                file.display()
+            )));
+        }
     }
+    let key = init::read_or_make(&unused)?;
+    let ledger = match opened {
+        Some(ledger) if ledger.genesis().await?.is_some() => ledger,
+        _ => init::make(client, &config.domain, &key, 1).await?,
+    };
+    key_file::rename(&unused, &file)?;
+    Ok((key, ledger))
+}
+
+/// True where the ledger was made with this key, or not yet begun.
+async fn may_be_of(ledger: &Ledger, key: &ApplicantKey) -> Result<bool, Failure> {
+    let Some((_, begin)) = ledger.genesis().await? else { return Ok(true) };
+    Ok(matches!(begin.entries.first(), Some(Entry::Genesis(genesis))
+        if genesis.applicant_key == key.fingerprint()))
 }

@@ -180,3 +180,43 @@ fn a_data_folder_belongs_to_one() {
     assert!(!alive(&pid), "the broker of the killed one still runs");
     stop(next);
 }
+
+/// Whoever ends between key and ledger, or between ledger and the key's name, goes on
+/// with that key. A key that has its name had a ledger, which is not made again.
+#[test]
+fn a_key_whose_ledger_was_never_made_is_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (key, unused) = (data.join("applicant.key"), data.join("applicant.key.unused"));
+    std::fs::create_dir(&data).unwrap();
+    let secret = "5a".repeat(32);
+    let put_back = |digits: &str| {
+        std::fs::write(&unused, digits).unwrap();
+        set_permissions(&unused, Permissions::from_mode(0o600)).unwrap();
+        let _ = std::fs::remove_file(&key);
+    };
+    for _ in ["no ledger yet", "the ledger is made"] {
+        put_back(&secret);
+        stop(up(&data));
+        assert_eq!(std::fs::read_to_string(&key).unwrap(), secret);
+        assert!(!unused.exists());
+    }
+    let refused = || {
+        let output =
+            giliran().args(["up", "--dev", "--http", "127.0.0.1:0", "--data"]).arg(&data).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    put_back(&"5b".repeat(32));
+    let said = refused();
+    assert!(said.contains("the broker has a ledger already"), "another one's: {said}");
+    std::fs::remove_file(&unused).unwrap();
+    let said = refused();
+    assert!(said.contains("the broker has a ledger already"), "no key: {said}");
+    put_back(&secret);
+    std::fs::rename(&unused, &key).unwrap();
+    std::fs::remove_dir_all(data.join("nats/jetstream")).unwrap();
+    let said = refused();
+    assert!(said.contains("there is no ledger"), "a stream that vanished: {said}");
+}

@@ -8,9 +8,9 @@ use std::time::Duration;
 use giliran_wire::archive::{Blocks, Writer};
 use giliran_wire::ledger::{Block, Chain};
 
-use crate::Error;
 use crate::error::Doing;
 use crate::ledger::Ledger;
+use crate::{Error, ErrorKind};
 
 /// Buffer of reads and writes, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -129,7 +129,7 @@ impl Archive {
         let stream = ledger.name();
         let path = self.path(stream);
         let name = path.display().to_string();
-        let missing = || Error::plain(format!("{name} is gone"));
+        let missing = || Error::plain(format!("{name} is gone")).of_kind(ErrorKind::GenerationGone);
         let (mut chain, mut count) = (Chain::beginning_with(ledger.generation()), 0);
         for block in self.blocks(stream)?.ok_or_else(missing)? {
             let (seq, bytes) = block.doing(&name)?;

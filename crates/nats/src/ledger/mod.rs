@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream as JetStream,
 };
@@ -107,7 +108,7 @@ pub async fn init(
                 )));
             }
         }
-        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
+        Err(error) if is_missing(&error) => {
             context
                 .create_stream(config(domain, 1, replicas))
                 .await
@@ -223,7 +224,7 @@ async fn open_generation(
     let name = domain.ledger_stream(generation);
     let stream = match context.get_stream(&name).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => return Ok(None),
+        Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(Error::new("look for the ledger", error)),
     };
     let subject = domain.ledger_subject(generation);
@@ -235,6 +236,13 @@ async fn open_generation(
     }
     let (context, domain) = (context.clone(), domain.clone());
     Ok(Some(Ledger { context, domain, generation, stream, name, subject }))
+}
+
+/// True where the server answered that there is no such stream, rather than that it
+/// cannot tell.
+pub(crate) fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(answer)
+        if answer.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn unsuitable(config: &Config, subject: &str) -> Vec<String> {
@@ -349,6 +357,7 @@ impl Ledger {
                 let name = &ledger.name;
                 let before = ledger.domain.ledger_stream(before);
                 Error::plain(format!("stream {name} is not complete, and {before} is gone"))
+                    .of_kind(ErrorKind::GenerationGone)
             })?;
         }
         Ok(ledger)
@@ -489,6 +498,7 @@ impl Ledger {
         Error::plain(format!(
             "{sealed} is sealed and goes on in {next}, which does not exist: restore it"
         ))
+        .of_kind(ErrorKind::GenerationGone)
     }
 
     async fn holds_blocks(&self) -> Result<bool, Error> {
