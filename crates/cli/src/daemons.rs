@@ -23,7 +23,7 @@ use giliran_wire::ledger::Signed;
 use giliran_wire::subject::Namespace;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::check;
 use crate::failure::Failure;
@@ -270,7 +270,7 @@ pub(crate) type Running = tokio::task::JoinHandle<Result<(), Failure>>;
 pub(crate) fn start_engine(
     setup: EngineSetup,
     shown: &HealthRegistry,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
     let metrics = Metrics::register(&shown.registry)?;
     let name = setup.name.unwrap_or_else(named::by_machine);
@@ -313,7 +313,7 @@ pub(crate) fn start_persist(
     (client, domain): (&Client, &Namespace),
     ledger: Ledger,
     shown: &HealthRegistry,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
     let persist = Persist::new(store, archive, client, domain);
     let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
@@ -330,7 +330,7 @@ pub(crate) fn start_feed(
     domain: Namespace,
     ledger: Ledger,
     shown: &HealthRegistry,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
     let feed = Feed::new(client, domain);
     let lag = Lag::register(&shown.registry, "feed", "events published")?;
@@ -479,9 +479,10 @@ pub(crate) fn hold_folder(folder: &std::path::Path) -> Result<File, Failure> {
     }
 }
 
-/// Becomes true at Ctrl-C or SIGTERM; a second one ends the process at once.
-pub(crate) fn until_asked() -> watch::Receiver<bool> {
-    let (asked, shutdown) = watch::channel(false);
+/// Is cancelled at Ctrl-C or SIGTERM; a second one ends the process at once.
+pub(crate) fn until_asked() -> CancellationToken {
+    let shutdown = CancellationToken::new();
+    let asked = shutdown.clone();
     tokio::spawn(async move {
         let mut terminate =
             match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
@@ -497,7 +498,7 @@ pub(crate) fn until_asked() -> watch::Receiver<bool> {
                 std::process::exit(130);
             }
             tracing::info!("stopping");
-            asked.send_replace(true);
+            asked.cancel();
         }
     });
     shutdown

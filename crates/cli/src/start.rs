@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use async_nats::Client;
-use giliran_nats::follower::asked;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::state::{Report, Reports, State};
 use giliran_nats::{Error, ErrorKind};
 use giliran_wire::subject::Namespace;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::daemons::{Nats, suitable};
 use crate::failure::Failure;
@@ -23,14 +22,14 @@ pub(crate) struct Start<'a> {
     part: &'static str,
     shown: &'a HealthRegistry,
     reports: Reports,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 }
 
 impl<'a> Start<'a> {
     pub(crate) fn new(
         part: &'static str,
         shown: &'a HealthRegistry,
-        shutdown: watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Self {
         shown.starts(part, Report::of(State::Starting));
         Self { part, shown, reports: Reports::new(part), shutdown }
@@ -68,7 +67,6 @@ impl<'a> Start<'a> {
         unavailable: State,
         mut attempt: impl AsyncFnMut() -> Result<T, Error>,
     ) -> Result<Option<T>, Failure> {
-        let mut shutdown = self.shutdown.clone();
         loop {
             let error = match Box::pin(attempt()).await {
                 Ok(done) => return Ok(Some(done)),
@@ -84,7 +82,7 @@ impl<'a> Start<'a> {
             self.reports.set_state(state, error.to_string());
             self.shown.starts(self.part, Report { state, detail: error.to_string() });
             tokio::select! {
-                () = asked(&mut shutdown) => return Ok(None),
+                () = self.shutdown.cancelled() => return Ok(None),
                 () = tokio::time::sleep(AGAIN_AFTER) => {}
             }
         }

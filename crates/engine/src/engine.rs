@@ -25,10 +25,10 @@ use giliran_nats::watch::{Mark, Seen};
 use giliran_sequencer::Lost;
 use giliran_wire::ledger::{Chain, Damage, Foreign, OpeningRecord, Signed};
 use giliran_wire::{ApplicantKey, KeyFingerprint, Timestamp};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::active::driver::{self, ActiveContext};
-use crate::active::lease_guard::{LeaseGuard, Pulse, raised};
+use crate::active::lease_guard::{LeaseGuard, Pulse};
 use crate::active::marker::{Disk, Marker};
 use crate::active::renewal::{give_back, renew};
 use crate::beside::Beside;
@@ -252,7 +252,7 @@ impl Engine {
         View { view: self.health.view(), gate, pulse, disk, metrics, beside }
     }
 
-    /// Follows, takes over, serves, until `shutdown` says true. A broker that is away
+    /// Follows, takes over, serves, until `shutdown` is cancelled. A broker that is away
     /// is waited for; and so is what somebody has to mend, as a ledger that lost
     /// blocks. It says meanwhile what is wrong.
     ///
@@ -264,11 +264,11 @@ impl Engine {
         &self,
         ledger: Ledger,
         lease: Lease,
-        shutdown: watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
         let mut rounds = Rounds::new(&self.health, &shutdown);
         let ended = loop {
-            let round = Box::pin(self.live(&ledger, &lease, &mut shutdown.clone())).await;
+            let round = Box::pin(self.live(&ledger, &lease, &shutdown)).await;
             if let ControlFlow::Break(ended) = rounds.after(round).await {
                 break ended;
             }
@@ -283,13 +283,13 @@ impl Engine {
         &self,
         ledger: &Ledger,
         lease: &Lease,
-        shutdown: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<(), EngineError> {
         self.health.set_state(State::Starting, "");
         let (mut state, mut ledger) = self.begin(&ledger.newest().await?).await?;
         let mut written = state.chain().seq;
         let mut first = true;
-        while !*shutdown.borrow() {
+        while !shutdown.is_cancelled() {
             let mut follower =
                 Follower::new(self.health.watch(), ledger, state.chain().seq + 1, None);
             if first && !self.start(&mut state, &mut follower, shutdown).await? {
@@ -341,17 +341,17 @@ impl Engine {
         held: Held,
         state: StateMachine,
         (ledger, forced): (Ledger, Option<Signed>),
-        shutdown: &watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<(StateMachine, Ledger, driver::ActiveEnd), EngineError> {
         self.gate.renewed(held.renewed_at(), LEASE_TTL);
-        let (lost_tx, lost) = watch::channel(false);
-        let (stop_renewing, stop) = watch::channel(false);
+        let (lease_lost, stop_renewing) = (CancellationToken::new(), CancellationToken::new());
         let (gate, pulse) = (Arc::clone(&self.gate), Arc::clone(&self.pulse));
-        let renewing = tokio::spawn(renew(held, gate, pulse, lost_tx, stop));
+        let lost = lease_lost.clone().drop_guard();
+        let renewing = tokio::spawn(renew(held, gate, pulse, lost, stop_renewing.clone()));
         let shutdown = shutdown.clone();
-        let context = ActiveContext { engine: self, ledger, forced, lease_lost: lost, shutdown };
+        let context = ActiveContext { engine: self, ledger, forced, lease_lost, shutdown };
         let served = Box::pin(driver::serve(context, state)).await;
-        stop_renewing.send_replace(true);
+        stop_renewing.cancel();
         self.gate.close();
         if let Some(held) = renewing.await.ok().flatten() {
             give_back(held).await;
@@ -366,7 +366,7 @@ impl Engine {
         &self,
         state: &mut StateMachine,
         follower: &mut Follower,
-        shutdown: &watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<bool, EngineError> {
         if let Some(mark) = self.high_water.read()? {
             self.health.watch().hold(Some(mark));
@@ -376,7 +376,7 @@ impl Engine {
         let started = Instant::now();
         let mut read = 0;
         while !end.is_reached(state.chain()) {
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 return Ok(false);
             }
             read += self.follow(state, follower).await?;
@@ -405,17 +405,17 @@ impl Engine {
         state: &mut StateMachine,
         follower: &mut Follower,
         (lease, written): (&Lease, &mut u64),
-        shutdown: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<Option<Held>, EngineError> {
         loop {
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 return Ok(None);
             }
             if let Some(wrong) = self.distrusted_clock() {
                 self.health.set_state(State::ClockWrong, wrong);
                 tokio::select! {
                     biased;
-                    () = raised(shutdown) => return Ok(None),
+                    () = shutdown.cancelled() => return Ok(None),
                     passed = self.pass(state, follower) => passed?,
                 }
                 continue;
@@ -437,7 +437,7 @@ impl Engine {
             loop {
                 tokio::select! {
                     biased;
-                    () = raised(shutdown) => return Ok(None),
+                    () = shutdown.cancelled() => return Ok(None),
                     () = &mut free => break,
                     passed = self.pass(state, follower) => passed?,
                 }

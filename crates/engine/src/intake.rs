@@ -9,9 +9,9 @@ use std::time::Instant;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use prometheus::IntGauge;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::active::lease_guard::raised;
 use crate::reply::{Answered, Outbox};
 use crate::workers::{WorkerContext, busy_answers};
 
@@ -165,13 +165,13 @@ impl IntakeReceiver {
 /// How long the last messages of a subscription may take.
 const DRAIN_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Drains one subscription until `stop` says so, then what had already arrived.
+/// Drains one subscription until `stop` is cancelled, then what had already arrived.
 pub(crate) async fn drain(
     operation: Operation,
     subscriber: Subscriber,
     queue: Arc<IntakeSender>,
     shared: Arc<WorkerContext>,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let mut chunks = subscriber.ready_chunks(CHUNK);
     let mut turn = operation as usize;
@@ -179,7 +179,7 @@ pub(crate) async fn drain(
     loop {
         let messages = tokio::select! {
             biased;
-            () = raised(&mut stop), if until.is_none() => {
+            () = stop.cancelled(), if until.is_none() => {
                 until = Some(tokio::time::Instant::now() + DRAIN_WITHIN);
                 // What the server has sent before it hears of it still comes.
                 if let Err(error) = chunks.get_mut().drain().await {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_nats::clock;
-use giliran_nats::follower::{Follower, Health, Rounds, View, asked, overdue};
+use giliran_nats::follower::{Follower, Health, Rounds, View, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::reader::Durable;
 use giliran_nats::state::State;
@@ -15,6 +15,7 @@ use giliran_wire::event::EventId;
 use giliran_wire::ledger::Block;
 use giliran_wire::subject::Namespace;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventBuilder, Outgoing};
 use crate::publish::{Sent, Streams};
@@ -69,7 +70,7 @@ impl Feed {
         self.health.view()
     }
 
-    /// Follows the ledger until `shutdown` says true. A broker that is away is waited
+    /// Follows the ledger until `shutdown` is cancelled. A broker that is away is waited
     /// for; and so is what somebody has to mend, as an event stream that does not fit
     /// the ledger. It says meanwhile what is wrong. Where another copy publishes, this
     /// one waits.
@@ -77,11 +78,7 @@ impl Feed {
     /// # Errors
     ///
     /// [`FeedError`] where no waiting mends it.
-    pub async fn run(
-        &self,
-        ledger: Ledger,
-        shutdown: watch::Receiver<bool>,
-    ) -> Result<(), FeedError> {
+    pub async fn run(&self, ledger: Ledger, shutdown: CancellationToken) -> Result<(), FeedError> {
         let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
         // Ends with this function, however that ends.
         let mut beside = JoinSet::new();
@@ -102,16 +99,15 @@ impl Feed {
         &self,
         ledger: &Ledger,
         turn: &mut Turn,
-        shutdown: &watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<(), FeedError> {
         let mut refused = None;
         loop {
-            let mut ending = shutdown.clone();
             let ended = tokio::select! {
-                ended = Box::pin(self.round(ledger, turn, &mut refused, &mut ending)) => ended?,
+                ended = Box::pin(self.round(ledger, turn, &mut refused, shutdown)) => ended?,
                 // Whatever is on its way may be left there: each event can only
                 // be stored where it belongs.
-                () = overdue(shutdown.clone(), GRACE) => End::Asked,
+                () = overdue(shutdown, GRACE) => End::Asked,
             };
             if matches!(ended, End::Asked) {
                 return Ok(());
@@ -121,7 +117,7 @@ impl Feed {
                 None => "reading the event stream again".to_owned(),
             };
             self.health.set_state(State::Resyncing, detail);
-            let _ = tokio::time::timeout(PAUSE, asked(&mut ending)).await;
+            let _ = tokio::time::timeout(PAUSE, shutdown.cancelled()).await;
         }
     }
 
@@ -132,13 +128,12 @@ impl Feed {
         ledger: &Ledger,
         turn: &mut Turn,
         refused: &mut Option<String>,
-        shutdown: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<End, FeedError> {
         while !turn.take().await? {
             self.health.set_state(State::Waiting, "another feed publishes");
-            tokio::select! {
-                () = asked(shutdown) => return Ok(End::Asked),
-                () = tokio::time::sleep(TURN) => {}
+            if tokio::time::timeout(TURN, shutdown.cancelled()).await.is_ok() {
+                return Ok(End::Asked);
             }
         }
         let mut telling = self.begin(ledger, turn).await?;
@@ -147,7 +142,7 @@ impl Feed {
         }
         let (mut interrupted, mut looked) = (false, Instant::now());
         loop {
-            let ending = *shutdown.borrow();
+            let ending = shutdown.is_cancelled();
             if interrupted {
                 if ending {
                     return Ok(End::Asked);

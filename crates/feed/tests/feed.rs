@@ -24,8 +24,8 @@ use giliran_wire::event::EventId;
 use giliran_wire::ledger::{Block, Chain, Entry, Grant, Office, OpeningRecord, Seat, Session};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp, WriterNonce};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const SLOTS: u32 = 4;
 const QUOTA: u16 = 60_000;
@@ -55,7 +55,7 @@ impl Deref for Rig {
 /// A feed that runs.
 struct Running {
     view: View,
-    shutdown: watch::Sender<bool>,
+    shutdown: CancellationToken,
     task: JoinHandle<Result<(), FeedError>>,
 }
 
@@ -150,7 +150,8 @@ impl Rig {
     async fn feed_as(&self, login: &Login) -> Running {
         let client = connect(&self.server.url(), "feed", login).await.unwrap();
         let ledger = ledger::open(&client, &Namespace::default()).await.unwrap();
-        let (shutdown, asked) = watch::channel(false);
+        let shutdown = CancellationToken::new();
+        let asked = shutdown.clone();
         let feed = Feed::new(client, Namespace::default());
         let view = feed.view();
         let task = tokio::spawn(async move { feed.run(ledger, asked).await });
@@ -219,7 +220,7 @@ impl Running {
 
     /// Asks it to end; it does within two seconds.
     async fn stop(self) {
-        self.shutdown.send(true).unwrap();
+        self.shutdown.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(2), self.task).await;
         ended.expect("it ends in time").unwrap().unwrap();
         assert_eq!(self.view.look().0.state, State::Stopped);

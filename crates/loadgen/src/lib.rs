@@ -38,7 +38,7 @@ use giliran_wire::client_log::Writer;
 use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Namespace;
 use target::Engine;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use engine_config::configuration;
 pub use forgers::Forgeries;
@@ -135,7 +135,7 @@ pub enum LoadError {
     Io(#[from] std::io::Error),
 }
 
-/// Runs it to its end, or until `shutdown` says true. What happens meanwhile is
+/// Runs it to its end, or until `shutdown` is cancelled. What happens meanwhile is
 /// on `live`.
 ///
 /// # Errors
@@ -145,7 +145,7 @@ pub async fn run(
     client: Client,
     rush: LoadTest,
     live: Arc<SharedStats>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Result<RunSummary, LoadError> {
     can_be_sent(&rush.scenario)?;
     Engine::look(&client, &rush.domain).await?;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Moment;
 use crate::ledger::reader::{Durable, Reader};
@@ -274,7 +275,7 @@ impl Trouble for Error {
 #[derive(Debug)]
 pub struct Rounds<'a> {
     health: &'a Health,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
     seen: watch::Receiver<Seen>,
     /// What had happened to the broker's streams as the round began.
     turns: u64,
@@ -282,7 +283,7 @@ pub struct Rounds<'a> {
 
 impl<'a> Rounds<'a> {
     /// Before the first round.
-    pub fn new(health: &'a Health, shutdown: &watch::Receiver<bool>) -> Self {
+    pub fn new(health: &'a Health, shutdown: &CancellationToken) -> Self {
         let seen = health.watch.subscribe();
         let turns = seen.borrow().turns;
         Self { health, shutdown: shutdown.clone(), seen, turns }
@@ -308,22 +309,15 @@ impl<'a> Rounds<'a> {
         };
         tokio::select! {
             () = pause => {}
-            () = asked(&mut self.shutdown) => return ControlFlow::Break(Ok(())),
+            () = self.shutdown.cancelled() => return ControlFlow::Break(Ok(())),
         }
         self.turns = self.seen.borrow().turns;
         ControlFlow::Continue(())
     }
 }
 
-/// Resolves when an end is asked for; never where nobody is left to ask.
-pub async fn asked(shutdown: &mut watch::Receiver<bool>) {
-    if shutdown.wait_for(|asked| *asked).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Resolves when what is on its way has had `grace` since an end was asked for.
-pub async fn overdue(mut shutdown: watch::Receiver<bool>, grace: Duration) {
-    asked(&mut shutdown).await;
+pub async fn overdue(shutdown: &CancellationToken, grace: Duration) {
+    shutdown.cancelled().await;
     tokio::time::sleep(grace).await;
 }

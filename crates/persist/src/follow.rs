@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_nats::follower::{Follower, Health, Rounds, View, asked, overdue};
+use giliran_nats::follower::{Follower, Health, Rounds, View, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::state::State;
 use giliran_nats::watch::Mark;
 use giliran_wire::ledger::{Block, Chain};
 use giliran_wire::subject::Namespace;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::rows::Batch;
 use crate::store::{Store, StoreUrl};
@@ -59,7 +59,7 @@ impl Persist {
         self.health.view()
     }
 
-    /// Follows the ledger until `shutdown` says true. What may pass is waited for, as
+    /// Follows the ledger until `shutdown` is cancelled. What may pass is waited for, as
     /// a store that cannot be reached; and so is what somebody has to mend, as a
     /// store that does not fit the ledger. It says meanwhile what is wrong.
     ///
@@ -69,16 +69,15 @@ impl Persist {
     pub async fn run(
         &self,
         ledger: Ledger,
-        shutdown: watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Result<(), PersistError> {
         let mut rounds = Rounds::new(&self.health, &shutdown);
         let ended = loop {
-            let mut ending = shutdown.clone();
             let round = tokio::select! {
-                round = Box::pin(self.round(&ledger, &mut ending)) => round,
+                round = Box::pin(self.round(&ledger, &shutdown)) => round,
                 // A store that hangs holds nobody up: what is on its way is there whole
                 // or not at all.
-                () = overdue(shutdown.clone(), GRACE) => Ok(()),
+                () = overdue(&shutdown, GRACE) => Ok(()),
             };
             if let ControlFlow::Break(ended) = rounds.after(round).await {
                 break ended;
@@ -92,17 +91,17 @@ impl Persist {
     async fn round(
         &self,
         ledger: &Ledger,
-        shutdown: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<(), PersistError> {
         let mut store = loop {
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 return Ok(());
             }
             if let Some(store) = Store::open(&self.url).await? {
                 break store;
             }
             self.health.set_state(State::Waiting, "another process writes this store");
-            let _ = tokio::time::timeout(TURN, asked(shutdown)).await;
+            let _ = tokio::time::timeout(TURN, shutdown.cancelled()).await;
         };
         let position = store.position().await?;
         // The store alone says what this process knows of the ledger.
@@ -145,7 +144,7 @@ impl Persist {
         ledger: &Ledger,
         generation: u32,
         writing: &mut Writing<'_>,
-        shutdown: &watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<ControlFlow<()>, PersistError> {
         let stream = ledger.stream_of(generation);
         let blocks = match &self.archive {
@@ -159,7 +158,7 @@ impl Persist {
         for block in blocks {
             let broken = |error| giliran_nats::Error::new(&format!("archived {stream}"), error);
             let (seq, bytes) = block.map_err(broken)?;
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 return Ok(ControlFlow::Break(()));
             }
             if seq <= writing.rows.chain().seq {
@@ -212,17 +211,17 @@ impl Persist {
         &self,
         follower: &mut Follower,
         writing: &mut Writing<'_>,
-        shutdown: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
     ) -> Result<(), PersistError> {
         let mut looked = Instant::now();
         loop {
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 return Ok(());
             }
             let blocks = tokio::select! {
                 biased;
                 blocks = follower.next(writing.rows.chain(), BLOCKS, WAIT) => blocks?,
-                () = asked(shutdown) => Vec::new(),
+                () = shutdown.cancelled() => Vec::new(),
             };
             let mut blocks = blocks.into_iter().peekable();
             while let Some((seq, bytes)) = blocks.next() {

@@ -13,7 +13,7 @@ use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 use giliran_persist::{Persist, Store, StoreUrl, Stored};
 use giliran_testkit::{Broker, eventful, folded, postgres};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 const WITHIN: Duration = Duration::from_secs(30);
 const TABLES: [&str; 7] =
@@ -21,7 +21,8 @@ const TABLES: [&str; 7] =
 
 /// Writes the ledger into a store, up to this sequence.
 async fn persist(broker: &Broker, ledger: &Ledger, url: &StoreUrl, tail: u64) {
-    let (stop, asked) = watch::channel(false);
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
     let persist = Persist::new(url.clone(), None, &broker.client, &broker.domain);
     let (view, ledger) = (persist.view(), ledger.clone());
     let task = tokio::spawn(async move { persist.run(ledger, asked).await });
@@ -30,7 +31,7 @@ async fn persist(broker: &Broker, ledger: &Ledger, url: &StoreUrl, tail: u64) {
         assert!(since.elapsed() < WITHIN, "{:?}", view.look());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    stop.send(true).unwrap();
+    stop.cancel();
     task.await.unwrap().unwrap();
 }
 

@@ -20,7 +20,7 @@ use giliran_persist::StoreUrl;
 use giliran_wire::answer::Reason;
 use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, client_log};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::{audit as verdict, init};
 use crate::daemons::{
@@ -82,15 +82,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         more: String::new(),
     })
     .await?;
-    let (stop, stopped) = watch::channel(false);
+    let stop = CancellationToken::new();
     let outcome = tokio::select! {
-        outcome = Box::pin(play(&args, &data, &server, stopped, asked.clone())) => outcome,
+        outcome = Box::pin(play(&args, &data, &server, stop.clone(), asked.clone())) => outcome,
         // Whoever waits for something that does not come is not waited for.
-        () = overdue(asked.clone(), STOPS_WITHIN) => {
+        () = overdue(&asked, STOPS_WITHIN) => {
             Err(Failure::Wrong("interrupted".to_owned()))
         }
     };
-    stop.send_replace(true);
+    stop.cancel();
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.stop().await?;
     outcome
@@ -115,8 +115,8 @@ async fn play(
     args: &Args,
     data: &Path,
     server: &Server,
-    stopped: watch::Receiver<bool>,
-    asked: watch::Receiver<bool>,
+    stopped: CancellationToken,
+    asked: CancellationToken,
 ) -> Result<(), Failure> {
     let house = House::start(data, server, stopped).await?;
     // The opening's slots are on record before it opens.
@@ -190,7 +190,7 @@ impl House {
     async fn start(
         data: &Path,
         server: &Server,
-        stopped: watch::Receiver<bool>,
+        stopped: CancellationToken,
     ) -> Result<Self, Failure> {
         let client = Access::default().connect(&server.url(), "giliran demo").await?;
         suitable(&client, Some(&server.monitor_url())).await?;
@@ -226,7 +226,7 @@ async fn rush(
     clients: Client,
     load: LoadTest,
     shown: &HealthRegistry,
-    asked: watch::Receiver<bool>,
+    asked: CancellationToken,
 ) -> Result<RunSummary, Failure> {
     let live = Arc::new(SharedStats::default());
     let started = Instant::now();

@@ -278,7 +278,7 @@ pub(crate) fn scenario(named: &str) -> Result<Scenario, Failure> {
 /// Runs it on threads of its own, and says how far it is.
 async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
     let progress = Arc::new(Progress::default());
-    let mut asked = until_asked();
+    let asked = until_asked();
     let work = {
         let progress = Arc::clone(&progress);
         tokio::task::spawn_blocking(move || compare(&plan, &progress))
@@ -295,8 +295,7 @@ async fn carried_out(plan: Plan) -> Result<Comparison, Failure> {
                 screen.draw(|| line.clone(), || format!("{after_s:>5.1} s  {line}"));
                 screen.set_progress(done, all);
             },
-            // An error: nobody can ask any more.
-            Ok(_) = asked.wait_for(|asked| *asked) => {
+            () = asked.cancelled() => {
                 progress.stop.store(true, Ordering::Relaxed);
                 // What makes people, or adds up, does not look: it is left behind.
                 break tokio::time::timeout(STOPS_WITHIN, &mut work).await.ok().and_then(Result::ok).flatten();

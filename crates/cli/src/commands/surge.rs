@@ -140,7 +140,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         tokio::select! {
             done = &mut surge => break done?,
             _ = every.tick() => draw(&mut screen, &live.view(), &mut waiting),
-            () = overdue(asked.clone(), STOPS_WITHIN) => {
+            () = overdue(&asked, STOPS_WITHIN) => {
                 return Err(Failure::Wrong("interrupted".to_owned()));
             }
         }

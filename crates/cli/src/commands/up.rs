@@ -14,7 +14,7 @@ use giliran_nats::server::{self, Server, ServerOptions};
 use giliran_persist::StoreUrl;
 use giliran_wire::ApplicantKey;
 use giliran_wire::ledger::Entry;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::{check, init};
 use crate::daemons::{
@@ -65,9 +65,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let mut shutdown = until_asked();
-    let (stop_engine, engine_shutdown) = watch::channel(false);
-    let (stop_following, follow) = watch::channel(false);
+    let (shutdown, stop_following) = (until_asked(), CancellationToken::new());
     let config = match &args.config {
         Some(file) => check::read_to_run(file)?,
         None => Config::dev(giliran_nats::clock::now()),
@@ -97,7 +95,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             ledger: ledger.clone(),
         },
         &shown,
-        engine_shutdown,
+        shutdown,
     )?;
     let store = match args.store {
         Some(store) => store,
@@ -105,18 +103,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     let stored = store.to_string();
     let broker = (&client, &config.domain);
-    let persist = start_persist(store, None, broker, ledger.clone(), &shown, follow.clone())?;
-    let feed = start_feed(client.clone(), config.domain.clone(), ledger, &shown, follow)?;
+    let persist =
+        start_persist(store, None, broker, ledger.clone(), &shown, stop_following.clone())?;
+    let feed =
+        start_feed(client.clone(), config.domain.clone(), ledger, &shown, stop_following.clone())?;
     let listener = health::listen(args.http, true).await?;
     let address = listener.local_addr()?;
     health::serve(listener, Arc::clone(&shown));
-    let asked = stop_engine.clone();
-    tokio::spawn(async move {
-        // An error means that the signal's task is gone: nobody can ask any more.
-        if shutdown.wait_for(|asked| *asked).await.is_ok() {
-            asked.send_replace(true);
-        }
-    });
     let up = format!(
         "giliran is up\n  requests  {url}, subjects {}.*\n  store     {stored}\n  data      {}\n  \
          health    http://{address}/readyz   metrics http://{address}/metrics\n\
@@ -139,11 +132,11 @@ async fn all_ended(
     engine: Running,
     followers: [Running; 2],
     shown: &HealthRegistry,
-    stop_following: &watch::Sender<bool>,
+    stop_following: &CancellationToken,
 ) -> Result<(), Failure> {
     let mut ended = engine.await?;
     catch_up(shown, CATCH_UP).await;
-    stop_following.send_replace(true);
+    stop_following.cancel();
     for follower in followers {
         ended = ended.and(follower.await?);
     }

@@ -21,7 +21,7 @@ use giliran_wire::subject::Namespace;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A process; killed when dropped.
 pub(crate) struct Role {
@@ -275,11 +275,10 @@ impl Rig {
         };
         let live = Arc::new(SharedStats::default());
         let (url, shared) = (self.url.clone(), Arc::clone(&live));
-        let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             let client = connection::connect(&url, "clients", &Default::default()).await.unwrap();
+            let stopped = CancellationToken::new();
             let run = giliran_loadgen::run(client, load, shared, stopped).await.unwrap();
-            drop(stop);
             assert_eq!((run.ended, run.log_failed), (Ended::Complete, None));
         });
         (live, task)

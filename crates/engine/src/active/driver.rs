@@ -19,10 +19,10 @@ use giliran_sequencer::{
 use giliran_wire::WriterNonce;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{Signed, TakeOver};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::active::lease_guard::raised;
 use crate::active::pending_beacons::PendingBeacons;
 use crate::active::story::{self, Story};
 use crate::engine::EngineError;
@@ -65,9 +65,9 @@ pub(crate) struct ActiveContext<'a> {
     pub(crate) ledger: Ledger,
     /// Who ordered the take-over although something spoke against it.
     pub(crate) forced: Option<Signed>,
-    /// Becomes true when the lease is gone.
-    pub(crate) lease_lost: watch::Receiver<bool>,
-    pub(crate) shutdown: watch::Receiver<bool>,
+    /// Cancelled once the lease is not renewed any more.
+    pub(crate) lease_lost: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
 }
 
 /// Serves from the take-over on. The state machine comes back with durable facts only, and
@@ -143,7 +143,7 @@ async fn begin(
         reads_tx,
         reads,
         tasks: JoinSet::new(),
-        stop_intake: watch::Sender::new(false),
+        stop_intake: CancellationToken::new(),
         nexts_tx,
         nexts,
         making_next: None,
@@ -180,7 +180,7 @@ struct SequencerDriver<'a> {
     reads_tx: mpsc::Sender<(Attempt, ReadOutcome)>,
     reads: mpsc::Receiver<(Attempt, ReadOutcome)>,
     tasks: JoinSet<()>,
-    stop_intake: watch::Sender<bool>,
+    stop_intake: CancellationToken,
     /// The next generation's stream, and who asked for it, once it is made.
     nexts_tx: mpsc::Sender<(Result<Ledger, giliran_nats::Error>, Asked)>,
     nexts: mpsc::Receiver<(Result<Ledger, giliran_nats::Error>, Asked)>,
@@ -196,8 +196,8 @@ impl SequencerDriver<'_> {
     async fn run(mut self) -> Result<(StateMachine, Ledger, ActiveEnd), EngineError> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut lease_lost = self.context.lease_lost.clone();
-        let mut shutdown = self.context.shutdown.clone();
+        let lease_lost = self.context.lease_lost.clone();
+        let shutdown = self.context.shutdown.clone();
         let watch = self.context.engine.health.watch().clone();
         let mut broken = Box::pin(watch.broken());
         let mut group = Vec::new();
@@ -214,13 +214,13 @@ impl SequencerDriver<'_> {
             tokio::select! {
                 biased;
                 () = &mut broken => return self.break_off().await,
-                () = raised(&mut lease_lost), if !retired => {
+                () = lease_lost.cancelled(), if !retired => {
                     retired = true;
                     self.context.engine.gate.close();
                     self.stop_intake(false).await;
                     self.sequencer.retire();
                 }
-                () = raised(&mut shutdown), if stopping.is_none() => {
+                () = shutdown.cancelled(), if stopping.is_none() => {
                     stopping = Some(Instant::now());
                     self.stop_intake(true).await;
                     self.take_decided(&mut group);
@@ -493,7 +493,7 @@ impl SequencerDriver<'_> {
                 subscriber,
                 Arc::clone(&queue),
                 Arc::clone(&self.shared),
-                self.stop_intake.subscribe(),
+                self.stop_intake.clone(),
             ));
         }
         engine.client.flush().await.map_err(EngineError::Flush)?;
@@ -504,7 +504,7 @@ impl SequencerDriver<'_> {
     /// Ends intake and workers. `answer`: what had arrived is still decided;
     /// otherwise it is dropped.
     async fn stop_intake(&mut self, answer: bool) {
-        self.stop_intake.send_replace(true);
+        self.stop_intake.cancel();
         if !answer {
             self.tasks.abort_all();
         }
@@ -734,8 +734,7 @@ quota = 1
             for seq in 1..=ledger.tail().await.unwrap().1 {
                 state.fold(seq, &ledger.read_at(seq).await.unwrap().unwrap()).unwrap();
             }
-            let (_lost, lease_lost) = watch::channel(false);
-            let (_stop, shutdown) = watch::channel(false);
+            let (lease_lost, shutdown) = (CancellationToken::new(), CancellationToken::new());
             let (engine, ledger) = (&engine, ledger.clone());
             let context = ActiveContext { engine, ledger, forced: None, lease_lost, shutdown };
             let (mut driver, answers) = begin(context, state).await.unwrap();

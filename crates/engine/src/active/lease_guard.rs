@@ -91,11 +91,6 @@ impl Pulse {
     }
 }
 
-/// Resolves once `flag` is true, or nobody is left to set it.
-pub(crate) async fn raised(flag: &mut tokio::sync::watch::Receiver<bool>) {
-    let _ = flag.wait_for(|raised| *raised).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

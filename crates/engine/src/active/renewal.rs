@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use giliran_nats::clock::Moment;
 use giliran_nats::lease::Held;
-use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::active::lease_guard::{LeaseGuard, Pulse, raised};
+use crate::active::lease_guard::{LeaseGuard, Pulse};
 use crate::engine::LEASE_TTL;
 
 /// How often the lease is renewed.
@@ -28,13 +28,13 @@ pub(crate) async fn give_back(held: Held) {
 }
 
 /// Renews the lease until told to stop, for as long as the loop makes steps; gives it
-/// back unless it was lost.
+/// back unless it was lost. `lost` is dropped once nobody renews it any more.
 pub(crate) async fn renew(
     mut held: Held,
     gate: Arc<LeaseGuard>,
     pulse: Arc<Pulse>,
-    lost: watch::Sender<bool>,
-    mut stop: watch::Receiver<bool>,
+    lost: DropGuard,
+    stop: CancellationToken,
 ) -> Option<Held> {
     let mut last = held.renewed_at();
     let mut steps = Steps { beats: pulse.beats(), since: Moment::now() };
@@ -43,7 +43,7 @@ pub(crate) async fn renew(
     loop {
         tokio::select! {
             biased;
-            () = raised(&mut stop) => return Some(held),
+            () = stop.cancelled() => return Some(held),
             _ = every.tick() => {}
         }
         let stuck = steps.are_missed(&pulse, &gate);
@@ -72,7 +72,7 @@ pub(crate) async fn renew(
             }
         }
         gate.close();
-        lost.send_replace(true);
+        drop(lost);
         return None;
     }
 }
@@ -115,24 +115,23 @@ mod tests {
         let held = lease("first").acquire(LEASE_TTL).await.unwrap().unwrap();
         let (gate, pulse) = (Arc::new(LeaseGuard::new()), Arc::new(Pulse::default()));
         gate.renewed(held.renewed_at(), LEASE_TTL);
-        let (lost, mut is_lost) = watch::channel(false);
-        let (_stop, stopped) = watch::channel(false);
+        let (is_lost, stop) = (CancellationToken::new(), CancellationToken::new());
+        let lost = is_lost.clone().drop_guard();
         let excused = 6_000;
         pulse.excuse(gate.mono_ms() + excused);
-        let renewing =
-            tokio::spawn(renew(held, Arc::clone(&gate), Arc::clone(&pulse), lost, stopped));
+        let renewing = tokio::spawn(renew(held, Arc::clone(&gate), Arc::clone(&pulse), lost, stop));
         while pulse.is_excused(gate.mono_ms()) {
-            assert!(!*is_lost.borrow(), "it had an excuse");
+            assert!(!is_lost.is_cancelled(), "it had an excuse");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         for _ in 0..20 {
             pulse.beat();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert!(gate.stands() && !*is_lost.borrow() && !pulse.is_stuck(), "its loop went on");
+        assert!(gate.stands() && !is_lost.is_cancelled() && !pulse.is_stuck(), "its loop went on");
         assert!(lease("second").acquire(LEASE_TTL).await.unwrap().is_none());
         let stuck = Moment::now();
-        tokio::time::timeout(Duration::from_secs(10), raised(&mut is_lost)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), is_lost.cancelled()).await.unwrap();
         assert!(stuck.elapsed() >= STUCK_AFTER);
         assert!(renewing.await.unwrap().is_none() && !gate.stands() && pulse.is_stuck());
         lease("second").freed().await;

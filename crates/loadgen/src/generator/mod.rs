@@ -23,7 +23,8 @@ use giliran_fairness::scenario::Scenario;
 use giliran_wire::answer::Reason;
 use giliran_wire::client_log::{SeenBooking, Writer};
 use request::Texts;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::LoadTest;
 use super::forgers::Observed;
@@ -327,21 +328,21 @@ impl<'a> Generator<'a> {
     pub(crate) async fn surge(
         &mut self,
         mut answers: Subscriber,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: CancellationToken,
     ) -> Ended {
         while Instant::now() < self.started {
             self.show();
             let wait = self.started.saturating_duration_since(Instant::now());
             tokio::select! {
                 () = tokio::time::sleep(wait.min(SHOWN_EVERY)) => {}
-                _ = shutdown.changed() => {}
+                () = shutdown.cancelled() => {}
             }
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 return Ended::Interrupted { at_s: self.from_us as f64 / 1e6 };
             }
         }
         let ended = loop {
-            if *shutdown.borrow() {
+            if shutdown.is_cancelled() {
                 break Ended::Interrupted { at_s: self.now() as f64 / 1e6 };
             }
             if let Some(gone) = self.engine_gone() {
@@ -365,7 +366,7 @@ impl<'a> Generator<'a> {
                     }
                 }
                 () = pause(self.idle()) => {}
-                _ = shutdown.changed() => {}
+                () = shutdown.cancelled() => {}
             }
             self.retire();
             self.connected = self.client.connection_state() == State::Connected;
