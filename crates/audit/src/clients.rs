@@ -21,48 +21,95 @@ pub(super) const WHAT: [(&str, &str); 9] = [
     ("P12", "`applicant_limit` rests on as many durable bookings"),
 ];
 
+/// What was found wrong in what clients saw.
+struct Wrong {
+    told: Findings,
+    same: Findings,
+    once: Findings,
+    as_of: Findings,
+    sold_out: Findings,
+    booked: Findings,
+    enough: Findings,
+}
+
 pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>) -> Vec<Check> {
-    let mut told = Findings::new();
-    let mut same = Findings::new();
-    let mut once = Findings::new();
-    let mut as_of = Findings::new();
-    let mut sold_out = Findings::new();
-    let mut booked = Findings::new();
-    let mut enough = Findings::new();
+    let mut wrong = Wrong {
+        told: Findings::new(),
+        same: Findings::new(),
+        once: Findings::new(),
+        as_of: Findings::new(),
+        sold_out: Findings::new(),
+        booked: Findings::new(),
+        enough: Findings::new(),
+    };
     let mut bookings: HashMap<(&str, Option<&str>, &str), &str> = HashMap::new();
     for attempt in log {
         let id = &attempt.request_id;
-        once.look(attempt.more_answers == 0, || {
+        wrong.once.look(attempt.more_answers == 0, || {
             format!("request {id}: {} answers too many", attempt.more_answers)
         });
         if let (Some(epoch), Some(seq)) = (attempt.epoch, attempt.seq) {
             let fine = seq <= facts.tail() && facts.epoch_at(seq) == epoch;
-            as_of.look(fine, || format!("request {id}: epoch {epoch} did not write at {seq}"));
+            wrong
+                .as_of
+                .look(fine, || format!("request {id}: epoch {epoch} did not write at {seq}"));
         }
         if let Some(seen) = &attempt.booking {
-            let known = seen.id.parse::<BookingId>().ok().and_then(|id| facts.by_booking.get(&id));
-            let granted = known.map(|at| &facts.grants[*at]);
-            told.look(granted.is_some_and(|granted| as_told(facts, granted, attempt)), || {
-                format!("request {id}: booking {} is not in the ledger as it was answered", seen.id)
-            });
-            if let (Some(granted), Some(seq)) = (granted, attempt.seq) {
-                as_of.look(granted.seq <= seq, || {
-                    format!("request {id}: booking {} came after position {seq}", seen.id)
-                });
-            }
+            wrong.look_at_booking(attempt, &seen.id, facts);
             let first = attempt.applicants.first().map(String::as_str);
             let key = (id.as_str(), attempt.opening.as_deref(), first.unwrap_or_default());
             let earlier = *bookings.entry(key).or_insert(&seen.id);
-            same.look(earlier == seen.id, || {
+            wrong.same.look(earlier == seen.id, || {
                 format!("request {id}: booking {earlier}, then {}", seen.id)
             });
         }
-        let (Some(reason), Some(seq)) = (attempt.reason.as_deref(), attempt.seq) else { continue };
-        let Some(opening) = facts.opening_at(attempt.opening.as_deref(), seq) else { continue };
+        wrong.look_at_reason(attempt, facts, key);
+    }
+    let mut booked = wrong.booked.check(WHAT[7].0, WHAT[7].1);
+    let mut enough = wrong.enough.check(WHAT[8].0, WHAT[8].1);
+    if key.is_none() {
+        for check in [&mut booked, &mut enough] {
+            check.verdict = Verdict::NotChecked("no applicant key was given");
+        }
+    }
+    vec![
+        wrong.told.check(WHAT[0].0, WHAT[0].1),
+        wrong.same.check(WHAT[1].0, WHAT[1].1),
+        order(log, facts).check(WHAT[2].0, WHAT[2].1),
+        wrong.once.check(WHAT[3].0, WHAT[3].1),
+        wrong.as_of.check(WHAT[4].0, WHAT[4].1),
+        fresh(log).check(WHAT[5].0, WHAT[5].1),
+        wrong.sold_out.check(WHAT[6].0, WHAT[6].1),
+        booked,
+        enough,
+    ]
+}
+
+impl Wrong {
+    /// A booking that was answered is in the ledger, and no later than the answer says.
+    fn look_at_booking(&mut self, attempt: &Attempt, booking: &str, facts: &Facts) {
+        let id = &attempt.request_id;
+        let known = booking.parse::<BookingId>().ok().and_then(|id| facts.by_booking.get(&id));
+        let granted = known.map(|at| &facts.grants[*at]);
+        self.told.look(granted.is_some_and(|granted| as_told(facts, granted, attempt)), || {
+            format!("request {id}: booking {booking} is not in the ledger as it was answered")
+        });
+        if let (Some(granted), Some(seq)) = (granted, attempt.seq) {
+            self.as_of.look(granted.seq <= seq, || {
+                format!("request {id}: booking {booking} came after position {seq}")
+            });
+        }
+    }
+
+    /// A reason that was answered was true at the position that it names.
+    fn look_at_reason(&mut self, attempt: &Attempt, facts: &Facts, key: Option<&ApplicantKey>) {
+        let id = &attempt.request_id;
+        let (Some(reason), Some(seq)) = (attempt.reason.as_deref(), attempt.seq) else { return };
+        let Some(opening) = facts.opening_at(attempt.opening.as_deref(), seq) else { return };
         let party = attempt.applicants.len() as u32;
         if reason == "sold_out" {
             let room = facts.room(opening, &attempt.choices, party, seq);
-            sold_out.look(room.is_none(), || {
+            self.sold_out.look(room.is_none(), || {
                 format!("request {id} at {seq}: {}", room.unwrap_or_default())
             });
         }
@@ -71,33 +118,16 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
                 .applicants
                 .iter()
                 .any(|applicant| facts.has_booked(opening, key.applicant(applicant), seq));
-            booked.look(durable, || format!("request {id} at {seq}: nobody of it had a booking"));
+            self.booked
+                .look(durable, || format!("request {id} at {seq}: nobody of it had a booking"));
         }
         if let (Some(key), "applicant_limit") = (key, reason) {
             let had = |applicant: &String| facts.had_enough(opening, key.applicant(applicant), seq);
-            enough.look(attempt.applicants.iter().any(had), || {
+            self.enough.look(attempt.applicants.iter().any(had), || {
                 format!("request {id} at {seq}: nobody of it had as many bookings as one may")
             });
         }
     }
-    let mut booked = booked.check(WHAT[7].0, WHAT[7].1);
-    let mut enough = enough.check(WHAT[8].0, WHAT[8].1);
-    if key.is_none() {
-        for check in [&mut booked, &mut enough] {
-            check.verdict = Verdict::NotChecked("no applicant key was given");
-        }
-    }
-    vec![
-        told.check(WHAT[0].0, WHAT[0].1),
-        same.check(WHAT[1].0, WHAT[1].1),
-        order(log, facts).check(WHAT[2].0, WHAT[2].1),
-        once.check(WHAT[3].0, WHAT[3].1),
-        as_of.check(WHAT[4].0, WHAT[4].1),
-        fresh(log).check(WHAT[5].0, WHAT[5].1),
-        sold_out.check(WHAT[6].0, WHAT[6].1),
-        booked,
-        enough,
-    ]
 }
 
 fn as_told(facts: &Facts, granted: &super::facts::Fact, attempt: &Attempt) -> bool {

@@ -239,123 +239,135 @@ impl Facts {
         let mut drawing = false;
         let mut n = 0;
         for entry in entries {
-            let mut refund = false;
+            let refund = matches!(&entry, Entry::Cancel(cancel) if cancel.refund_due);
             let about = match entry {
-                Entry::Genesis(_)
-                | Entry::TakeOver(_)
-                | Entry::Refusals(_)
-                | Entry::Snapshot(_)
-                | Entry::Seal(_) => None,
-                Entry::Opening(record) => {
-                    for (slot, of) in record.slots.iter().enumerate() {
-                        let places = SlotModel { quota: of.quota.into(), ..SlotModel::default() };
-                        self.places.insert((record.ordinal, slot as u32), places);
-                    }
-                    self.limits.recorded(seq, &record);
-                    self.openings.push(*record);
-                    None
-                }
-                Entry::Opened { opening } => {
-                    self.phases.push((seq, opening, true));
-                    self.limits.phase(opening, true);
-                    None
-                }
-                Entry::Closed { opening } => {
-                    self.phases.push((seq, opening, false));
-                    self.limits.phase(opening, false);
-                    None
-                }
-                Entry::Grant(grant) => {
-                    let id = grant.booking;
-                    let way = self.way(&id);
-                    self.orders.grant(seq, &grant, drawing);
-                    if let Some(record) = self.openings.get(grant.opening as usize) {
-                        self.limits.granted((seq, time), record, &grant, way);
-                    }
-                    // What a round decides has not entered before.
-                    let entered = drawing && !self.has_rounds(grant.opening);
-                    self.grant(seq, time, grant, entered || self.entries.contains_key(&id));
-                    Some(id)
-                }
-                Entry::Confirm(confirm) => Some(self.confirm(seq, time, confirm)),
-                Entry::Cancel(cancel) => {
-                    refund = cancel.refund_due;
-                    Some(self.cancel(seq, time, &cancel))
-                }
-                Entry::Expire(expire) => {
-                    let id = expire.booking;
-                    self.end(seq, time, id, None, Status::Expired, expire.release_at);
-                    Some(id)
-                }
-                Entry::Reschedule(swap) => Some(self.reschedule(seq, time, &swap)),
-                Entry::Released(released) => {
-                    self.released(seq, time, released.opening, released.slot, &released.numbers);
-                    None
-                }
-                Entry::Adjust(adjust) => {
-                    if let Adjustment::Beacon { value } = &adjust.change {
-                        self.orders.handed_in(adjust.opening, value);
-                    }
-                    self.adjust(seq, adjust.opening, &adjust.change);
-                    None
-                }
-                Entry::Draw(DrawRecord::GroupBegin { opening, round, .. }) => {
-                    drawing = true;
-                    self.orders.group(opening, round, self.has_rounds(opening));
-                    None
-                }
-                Entry::Draw(DrawRecord::GroupEnd { .. }) => {
-                    drawing = false;
-                    None
-                }
-                Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }) => {
-                    if let Some(record) = self.openings.get(opening as usize) {
-                        let at = (seq, time);
-                        self.orders.revealed(at, self.ledger(), record, seed, beacon);
-                    }
-                    None
-                }
-                Entry::Draw(DrawRecord::Entered(entry)) => {
-                    self.orders.entered(&entry);
-                    for who in &entry.applicants {
-                        self.waits.entry((entry.opening, *who)).or_default().push((seq, None));
-                    }
-                    self.entries.insert(entry.receipt, (entry.opening, entry.applicants));
-                    Some(entry.receipt)
-                }
-                Entry::Draw(DrawRecord::Withdrawn { receipt, .. }) => {
-                    self.orders.withdrawn(&receipt);
-                    self.end_entry(seq, &receipt);
-                    Some(receipt)
-                }
-                Entry::Draw(DrawRecord::NotDrawn { receipt }) => {
-                    self.orders.not_drawn(seq, &receipt);
-                    self.end_entry(seq, &receipt);
-                    Some(receipt)
-                }
-                Entry::Draw(DrawRecord::Committed { opening, commitment, beacon }) => {
-                    self.orders.committed(opening, commitment, beacon);
-                    None
-                }
-                Entry::Draw(DrawRecord::Root { opening, root, entries }) => {
-                    let places = self.places.range((opening, 0)..=(opening, u32::MAX));
-                    let places = places.map(|(_, places)| places.offered().max(0) as u32);
-                    let places: Vec<u32> = places.collect();
-                    if let Some(record) = self.openings.get(opening as usize) {
-                        self.orders.root(seq, self.ledger(), record, places, (root, entries));
-                    }
-                    None
-                }
+                Entry::Draw(record) => self.draw_record((seq, time), record, &mut drawing),
+                entry => self.entry((seq, time), entry, drawing),
             };
+            let Some(booking) = about else { continue };
             // A refund is an event of its own.
-            for booking in about.into_iter().flat_map(|id| [Some(id), refund.then_some(id)]) {
-                let Some(booking) = booking else { continue };
+            for _ in 0..=u32::from(refund) {
                 let id = EventId { ledger: self.ledger(), seq, n };
                 self.events.push((id.to_string(), booking));
                 n += 1;
             }
         }
         Ok(())
+    }
+
+    /// Takes in an entry that stands at this sequence and time, and in a group of a draw or
+    /// not; which booking it is about.
+    fn entry(
+        &mut self,
+        (seq, time): (u64, Timestamp),
+        entry: Entry,
+        drawing: bool,
+    ) -> Option<BookingId> {
+        match entry {
+            Entry::Opening(record) => {
+                for (slot, of) in record.slots.iter().enumerate() {
+                    let places = SlotModel { quota: of.quota.into(), ..SlotModel::default() };
+                    self.places.insert((record.ordinal, slot as u32), places);
+                }
+                self.limits.recorded(seq, &record);
+                self.openings.push(*record);
+            }
+            Entry::Opened { opening } => {
+                self.phases.push((seq, opening, true));
+                self.limits.phase(opening, true);
+            }
+            Entry::Closed { opening } => {
+                self.phases.push((seq, opening, false));
+                self.limits.phase(opening, false);
+            }
+            Entry::Grant(grant) => {
+                let id = grant.booking;
+                let way = self.way(&id);
+                self.orders.grant(seq, &grant, drawing);
+                if let Some(record) = self.openings.get(grant.opening as usize) {
+                    self.limits.granted((seq, time), record, &grant, way);
+                }
+                // What a round decides has not entered before.
+                let entered = drawing && !self.has_rounds(grant.opening);
+                self.grant(seq, time, grant, entered || self.entries.contains_key(&id));
+                return Some(id);
+            }
+            Entry::Confirm(confirm) => return Some(self.confirm(seq, time, confirm)),
+            Entry::Cancel(cancel) => return Some(self.cancel(seq, time, &cancel)),
+            Entry::Expire(expire) => {
+                let id = expire.booking;
+                self.end(seq, time, id, None, Status::Expired, expire.release_at);
+                return Some(id);
+            }
+            Entry::Reschedule(swap) => return Some(self.reschedule(seq, time, &swap)),
+            Entry::Released(released) => {
+                self.released(seq, time, released.opening, released.slot, &released.numbers);
+            }
+            Entry::Adjust(adjust) => {
+                if let Adjustment::Beacon { value } = &adjust.change {
+                    self.orders.handed_in(adjust.opening, value);
+                }
+                self.adjust(seq, adjust.opening, &adjust.change);
+            }
+            Entry::Genesis(_)
+            | Entry::TakeOver(_)
+            | Entry::Draw(_)
+            | Entry::Refusals(_)
+            | Entry::Snapshot(_)
+            | Entry::Seal(_) => {}
+        }
+        None
+    }
+
+    /// The same of a record of a draw; `drawing`: a group of it has begun.
+    fn draw_record(
+        &mut self,
+        (seq, time): (u64, Timestamp),
+        record: DrawRecord,
+        drawing: &mut bool,
+    ) -> Option<BookingId> {
+        match record {
+            DrawRecord::GroupBegin { opening, round, .. } => {
+                *drawing = true;
+                self.orders.group(opening, round, self.has_rounds(opening));
+            }
+            DrawRecord::GroupEnd { .. } => *drawing = false,
+            DrawRecord::Revealed { opening, seed, beacon } => {
+                if let Some(record) = self.openings.get(opening as usize) {
+                    self.orders.revealed((seq, time), self.ledger(), record, seed, beacon);
+                }
+            }
+            DrawRecord::Entered(entry) => {
+                self.orders.entered(&entry);
+                for who in &entry.applicants {
+                    self.waits.entry((entry.opening, *who)).or_default().push((seq, None));
+                }
+                self.entries.insert(entry.receipt, (entry.opening, entry.applicants));
+                return Some(entry.receipt);
+            }
+            DrawRecord::Withdrawn { receipt, .. } => {
+                self.orders.withdrawn(&receipt);
+                self.end_entry(seq, &receipt);
+                return Some(receipt);
+            }
+            DrawRecord::NotDrawn { receipt } => {
+                self.orders.not_drawn(seq, &receipt);
+                self.end_entry(seq, &receipt);
+                return Some(receipt);
+            }
+            DrawRecord::Committed { opening, commitment, beacon } => {
+                self.orders.committed(opening, commitment, beacon);
+            }
+            DrawRecord::Root { opening, root, entries } => {
+                let places = self.places.range((opening, 0)..=(opening, u32::MAX));
+                let places = places.map(|(_, places)| places.offered().max(0) as u32);
+                let places: Vec<u32> = places.collect();
+                if let Some(record) = self.openings.get(opening as usize) {
+                    self.orders.root(seq, self.ledger(), record, places, (root, entries));
+                }
+            }
+        }
+        None
     }
 
     /// How the booking that is about to be granted comes about.

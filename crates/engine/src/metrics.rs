@@ -1,6 +1,7 @@
 //! What the engine shows of itself.
 
 use giliran_wire::answer::Reason;
+use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -59,6 +60,47 @@ pub fn foreign_messages(part: &str) -> Result<IntCounter, prometheus::Error> {
     IntCounter::with_opts(Opts::new(name, help).const_label("part", part))
 }
 
+/// Registers what it makes.
+struct Registered<'a>(&'a Registry);
+
+impl Registered<'_> {
+    fn of<C: Collector + Clone + 'static>(
+        &self,
+        made: Result<C, prometheus::Error>,
+    ) -> Result<C, prometheus::Error> {
+        let made = made?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.of(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.of(IntGauge::new(name, help))
+    }
+
+    fn times(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.of(Histogram::with_opts(HistogramOpts::new(name, help).buckets(stage_buckets())))
+    }
+
+    fn sizes(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        self.of(Histogram::with_opts(HistogramOpts::new(name, help).buckets(size_buckets())))
+    }
+
+    fn file_differs(&self) -> Result<IntGaugeVec, prometheus::Error> {
+        let help = "Values in the configuration file that are not those on record; field \
+                    opening: it is left out as a whole, or in one of them alone";
+        self.of(IntGaugeVec::new(Opts::new("giliran_file_differs", help), &["opening", "field"]))
+    }
+}
+
 impl Metrics {
     /// Makes and registers them.
     ///
@@ -66,104 +108,69 @@ impl Metrics {
     ///
     /// Where `registry` already has metrics of these names.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let stage = |name: &str, help: &str, buckets: Vec<f64>| -> Result<_, prometheus::Error> {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<_, prometheus::Error> {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let gauge = |name: &str, help: &str| -> Result<_, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let requests = counters(
+        let made = Registered(registry);
+        let requests = made.counters(
             "giliran_requests_total",
             "Answers to requests for bookings and their changes, by outcome and reason",
             &["outcome", "reason"],
         )?;
-        let places = Places::new()?;
-        registry.register(Box::new(places.clone()))?;
-        let append_retries = IntCounter::new(
-            "giliran_append_retries_total",
-            "Appends that were sent again because no outcome came",
-        )?;
-        registry.register(Box::new(append_retries.clone()))?;
-        let file_differs = IntGaugeVec::new(
-            Opts::new(
-                "giliran_file_differs",
-                "Values in the configuration file that are not those on record; field opening: \
-                 it is left out as a whole, or in one of them alone",
-            ),
-            &["opening", "field"],
-        )?;
-        registry.register(Box::new(file_differs.clone()))?;
-        let foreign = foreign_messages("engine")?;
-        registry.register(Box::new(foreign.clone()))?;
+        let rejected = |reason: &Reason| requests.with_label_values(&["rejected", reason.name()]);
         Ok(Self {
             granted: requests.with_label_values(&["granted", ""]),
             repeated: requests.with_label_values(&["repeated", ""]),
             entered: requests.with_label_values(&["entered", ""]),
             changed: requests.with_label_values(&["changed", ""]),
-            clock_ahead: gauge(
+            rejected: Reason::ALL.iter().map(rejected).collect(),
+            clock_ahead: made.gauge(
                 "giliran_clock_ahead",
                 "1 while the clock is too far ahead to be believed, and nothing expires",
             )?,
-            draws_awaiting_beacon: gauge(
+            draws_awaiting_beacon: made.gauge(
                 "giliran_draws_awaiting_beacon",
                 "Draws that wait for the public value they named",
             )?,
-            rejected: Reason::ALL
-                .iter()
-                .map(|reason| requests.with_label_values(&["rejected", reason.name()]))
-                .collect(),
-            lookups: counters("giliran_lookups_total", "Questions answered", &["operation"])?,
-            dropped: counters(
+            lookups: made.counters(
+                "giliran_lookups_total",
+                "Questions answered",
+                &["operation"],
+            )?,
+            dropped: made.counters(
                 "giliran_requests_dropped_total",
                 "Requests nobody could be answered for",
                 &["reason"],
             )?,
-            queue_wait: stage(
+            queue_wait: made.times(
                 "giliran_queue_wait_seconds",
                 "From the socket to a deciding thread, per group of messages",
-                stage_buckets(),
             )?,
-            decide: stage(
-                "giliran_decide_seconds",
-                "Reading and deciding a group of messages",
-                stage_buckets(),
-            )?,
-            append: stage(
-                "giliran_append_seconds",
-                "From a block's first send to its commit",
-                stage_buckets(),
-            )?,
-            answer: stage(
+            decide: made
+                .times("giliran_decide_seconds", "Reading and deciding a group of messages")?,
+            append: made
+                .times("giliran_append_seconds", "From a block's first send to its commit")?,
+            answer: made.times(
                 "giliran_grant_seconds",
                 "From the socket to the answer, for a block's oldest grant",
-                stage_buckets(),
             )?,
-            block_bytes: stage("giliran_block_bytes", "Size of a ledger block", size_buckets())?,
-            block_grants: stage("giliran_block_grants", "Grants in a block", size_buckets())?,
-            append_retries,
-            foreign,
-            queue_depth: gauge("giliran_queue_depth", "Messages waiting to be decided")?,
-            backlog: gauge("giliran_backlog", "Grants and requests waiting for a block")?,
-            epoch: gauge("giliran_epoch", "Take-overs of the ledger so far")?,
-            seq: gauge("giliran_ledger_seq", "Last ledger sequence applied")?,
-            generation: gauge("giliran_ledger_generation", "The ledger's generation")?,
-            changes: counters(
+            block_bytes: made.sizes("giliran_block_bytes", "Size of a ledger block")?,
+            block_grants: made.sizes("giliran_block_grants", "Grants in a block")?,
+            append_retries: made.of(IntCounter::new(
+                "giliran_append_retries_total",
+                "Appends that were sent again because no outcome came",
+            ))?,
+            foreign: made.of(foreign_messages("engine"))?,
+            queue_depth: made.gauge("giliran_queue_depth", "Messages waiting to be decided")?,
+            backlog: made.gauge("giliran_backlog", "Grants and requests waiting for a block")?,
+            epoch: made.gauge("giliran_epoch", "Take-overs of the ledger so far")?,
+            seq: made.gauge("giliran_ledger_seq", "Last ledger sequence applied")?,
+            generation: made.gauge("giliran_ledger_generation", "The ledger's generation")?,
+            changes: made.counters(
                 "giliran_changes_total",
                 "Changes of bookings and entries that this engine put on record",
                 &["kind"],
             )?,
-            active: gauge("giliran_active", "1 while this engine decides requests")?,
-            places,
-            file_differs,
+            active: made.gauge("giliran_active", "1 while this engine decides requests")?,
+            places: made.of(Places::new())?,
+            file_differs: made.file_differs()?,
         })
     }
 

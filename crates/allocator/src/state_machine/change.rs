@@ -53,16 +53,7 @@ impl StateMachine {
         };
         let found = match target {
             Target::Booking(found) => found,
-            Target::Waiting(waiting) => {
-                let receipt = waiting.entry.receipt;
-                self.in_block.touched.insert(receipt);
-                let request_id = ask.request_id.to_string();
-                let record = DrawRecord::Withdrawn { receipt, request_id };
-                return ChangeOutcome::Entry(
-                    Box::new(Entry::Draw(record)),
-                    ChangeReply::Entry(receipt),
-                );
-            }
+            Target::Waiting(waiting) => return self.withdraw(waiting.entry.receipt, ask),
         };
         if found.opening.is_drawing() {
             return ChangeOutcome::Wait;
@@ -108,6 +99,14 @@ impl StateMachine {
         };
         self.in_block.touched.insert(id);
         ChangeOutcome::Entry(Box::new(entry), ChangeReply::Booking(id))
+    }
+
+    /// Whoever made this entry does not want to be drawn any more.
+    fn withdraw(&mut self, receipt: BookingId, ask: &ChangeRequest) -> ChangeOutcome {
+        self.in_block.touched.insert(receipt);
+        let request_id = ask.request_id.to_string();
+        let record = DrawRecord::Withdrawn { receipt, request_id };
+        ChangeOutcome::Entry(Box::new(Entry::Draw(record)), ChangeReply::Entry(receipt))
     }
 
     /// Takes places of the first of these slots that has room for the party.

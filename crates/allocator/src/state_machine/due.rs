@@ -190,26 +190,24 @@ impl StateMachine {
             }
             self.in_block.touched.insert(receipt);
         }
-        let mut entries = Vec::with_capacity(grants.len() + losers.len() + 3);
         if !grants.is_empty() {
-            let round = self.openings[&ordinal].draws + 1;
-            let seed = drawing.seed;
-            entries.push(Entry::Draw(DrawRecord::Revealed {
-                opening: ordinal,
-                seed,
-                beacon: None,
-            }));
-            let number = grants.len() as u64;
-            entries.push(Entry::Draw(DrawRecord::GroupBegin {
-                opening: ordinal,
-                round,
-                grants: number,
-            }));
-            entries.append(&mut grants);
-            entries.push(Entry::Draw(DrawRecord::GroupEnd { opening: ordinal, round }));
+            grants = self.waitlist_group(drawing, grants);
         }
-        entries.append(&mut losers);
-        Some(entries)
+        grants.append(&mut losers);
+        Some(grants)
+    }
+
+    /// Grants of a draw as a group of the ledger, behind the seed that they follow from.
+    fn waitlist_group(&self, drawing: &WaitlistDraw, mut grants: Vec<Entry>) -> Vec<Entry> {
+        let (opening, seed) = (drawing.opening, drawing.seed);
+        let (round, count) = (self.openings[&opening].draws + 1, grants.len() as u64);
+        let mut entries = Vec::with_capacity(grants.len() + 3);
+        let beacon = None;
+        entries.push(Entry::Draw(DrawRecord::Revealed { opening, seed, beacon }));
+        entries.push(Entry::Draw(DrawRecord::GroupBegin { opening, round, grants: count }));
+        entries.append(&mut grants);
+        entries.push(Entry::Draw(DrawRecord::GroupEnd { opening, round }));
+        entries
     }
 
     fn draw_one(

@@ -136,10 +136,11 @@ impl WorkerContext {
         let now = self.allocator.engine_time(Timestamp::from_millis(believed));
         for message in chunk.messages {
             let Some(reply) = self.reply_subject(&message) else { continue };
+            let by = (reply, chunk.received);
             match chunk.operation {
                 Operation::Book | Operation::BookVouched => {
                     let request = Incoming {
-                        reply,
+                        reply: by.0,
                         received: chunk.received,
                         trace: trace(&message),
                         vouched: chunk.operation == Operation::BookVouched,
@@ -147,66 +148,36 @@ impl WorkerContext {
                     };
                     self.book_message(&message.payload, request, decided, out);
                 }
-                Operation::Confirm => self.change_message::<request::Confirm<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    now,
-                    decided,
-                    out,
-                ),
-                Operation::Cancel => self.change_message::<request::Cancel<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    now,
-                    decided,
-                    out,
-                ),
-                Operation::Reschedule => self.change_message::<request::Reschedule<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    now,
-                    decided,
-                    out,
-                ),
-                Operation::Quota => self.admin_message::<admin::Quota<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    decided,
-                    out,
-                ),
-                Operation::Reserve => self.admin_message::<admin::Reserve<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    decided,
-                    out,
-                ),
-                Operation::Halt => self.admin_message::<admin::Halt<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    decided,
-                    out,
-                ),
-                Operation::ClosesAt => self.admin_message::<admin::ClosesAt<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    decided,
-                    out,
-                ),
-                Operation::Beacon => self.admin_message::<admin::Beacon<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    decided,
-                    out,
-                ),
-                Operation::Roll => self.admin_message::<admin::Roll<'_>>(
-                    &message,
-                    (reply, chunk.received),
-                    decided,
-                    out,
-                ),
-                Operation::Lookup => self.lookup(&message.payload, reply, out),
-                Operation::Find => self.find(&message.payload, reply, out),
-                Operation::Availability => self.availability(&message.payload, reply, now, out),
+                Operation::Confirm => {
+                    self.change_message::<request::Confirm<'_>>(&message, by, now, decided, out);
+                }
+                Operation::Cancel => {
+                    self.change_message::<request::Cancel<'_>>(&message, by, now, decided, out);
+                }
+                Operation::Reschedule => {
+                    self.change_message::<request::Reschedule<'_>>(&message, by, now, decided, out);
+                }
+                Operation::Quota => {
+                    self.admin_message::<admin::Quota<'_>>(&message, by, decided, out);
+                }
+                Operation::Reserve => {
+                    self.admin_message::<admin::Reserve<'_>>(&message, by, decided, out);
+                }
+                Operation::Halt => {
+                    self.admin_message::<admin::Halt<'_>>(&message, by, decided, out);
+                }
+                Operation::ClosesAt => {
+                    self.admin_message::<admin::ClosesAt<'_>>(&message, by, decided, out);
+                }
+                Operation::Beacon => {
+                    self.admin_message::<admin::Beacon<'_>>(&message, by, decided, out);
+                }
+                Operation::Roll => {
+                    self.admin_message::<admin::Roll<'_>>(&message, by, decided, out);
+                }
+                Operation::Lookup => self.lookup(&message.payload, by.0, out),
+                Operation::Find => self.find(&message.payload, by.0, out),
+                Operation::Availability => self.availability(&message.payload, by.0, now, out),
             }
         }
     }

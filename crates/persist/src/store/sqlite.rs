@@ -321,24 +321,7 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         }
     }
     for adjusted in &batch.adjusted {
-        match adjusted {
-            Adjusted::Quota { opening, slot, quota } => transaction.execute(
-                "UPDATE slots SET quota = ? WHERE opening_ordinal = ? AND slot = ?",
-                params![quota, opening, slot],
-            ),
-            Adjusted::Reserved { opening, slot, places } => transaction.execute(
-                "UPDATE slots SET reserved = ? WHERE opening_ordinal = ? AND slot = ?",
-                params![places, opening, slot],
-            ),
-            Adjusted::Halted { opening, slot, halted } => transaction.execute(
-                "UPDATE slots SET halted = ? WHERE opening_ordinal = ? AND slot = ?",
-                params![halted, opening, slot],
-            ),
-            Adjusted::ClosesAt { opening, closes_at } => transaction.execute(
-                "UPDATE openings SET closes_at = ? WHERE ordinal = ?",
-                params![closes_at.to_string(), opening],
-            ),
-        }?;
+        write_adjusted(transaction, adjusted)?;
     }
     actions::into_sqlite(transaction, &batch.actions)?;
     for entry in &batch.entries {
@@ -358,6 +341,27 @@ fn write(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
         }?;
     }
     Ok(())
+}
+
+fn write_adjusted(transaction: &Transaction<'_>, adjusted: &Adjusted) -> rusqlite::Result<usize> {
+    match adjusted {
+        Adjusted::Quota { opening, slot, quota } => transaction.execute(
+            "UPDATE slots SET quota = ? WHERE opening_ordinal = ? AND slot = ?",
+            params![quota, opening, slot],
+        ),
+        Adjusted::Reserved { opening, slot, places } => transaction.execute(
+            "UPDATE slots SET reserved = ? WHERE opening_ordinal = ? AND slot = ?",
+            params![places, opening, slot],
+        ),
+        Adjusted::Halted { opening, slot, halted } => transaction.execute(
+            "UPDATE slots SET halted = ? WHERE opening_ordinal = ? AND slot = ?",
+            params![halted, opening, slot],
+        ),
+        Adjusted::ClosesAt { opening, closes_at } => transaction.execute(
+            "UPDATE openings SET closes_at = ? WHERE ordinal = ?",
+            params![closes_at.to_string(), opening],
+        ),
+    }
 }
 
 fn write_grants(transaction: &Transaction<'_>, rows: &[BookingRow]) -> rusqlite::Result<()> {

@@ -86,23 +86,7 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
             reader.follows((seq, time), (line.seq, line.time), false)?;
             (seq, time) = (line.seq, line.time.as_millis());
             for change in &line.changes {
-                let applied = change.to_change().and_then(|c| account.apply((seq, time), &c));
-                match applied {
-                    Err(what) => return reader.wrong(what),
-                    Ok(free) if free != change.free => {
-                        let name = |free: Option<i64>| {
-                            free.map_or("no number of".to_owned(), |n| n.to_string())
-                        };
-                        return reader.wrong(format!(
-                            "{} {} leaves {} places free, not {}",
-                            change.did,
-                            change.slot.map_or(String::new(), |slot| format!("in slot {slot}")),
-                            name(free),
-                            name(change.free)
-                        ));
-                    }
-                    Ok(_) => {}
-                }
+                apply(change, (seq, time), &mut account).or_else(|what| reader.wrong(what))?;
             }
             account.end_block().or_else(|what| reader.wrong(what))?;
             block = line.block;
@@ -121,6 +105,22 @@ pub fn check(text: &str) -> Result<Checked, Tampered> {
     let Head { ledger, opening, .. } = head;
     let (seq, seal, lines) = (end.seq, last, line);
     Ok(Checked { ledger, opening, seq, totals, oversold, undersold, says, seal, lines })
+}
+
+/// Takes a change into the account, which must come to as many free places as it says.
+fn apply(change: &ChangeLine, at: (u64, i64), account: &mut Account) -> Result<(), String> {
+    let free = account.apply(at, &change.to_change()?)?;
+    if free == change.free {
+        return Ok(());
+    }
+    let name = |free: Option<i64>| free.map_or("no number of".to_owned(), |n| n.to_string());
+    Err(format!(
+        "{} {} leaves {} places free, not {}",
+        change.did,
+        change.slot.map_or(String::new(), |slot| format!("in slot {slot}")),
+        name(free),
+        name(change.free)
+    ))
 }
 
 /// The first field in which the last line is not what the others come to.
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         if text.len() == digits && text.bytes().all(hex) {
             return Ok(());
         }
-        self.wrong(format!("{what} {text:?} is not digits hexadecimal digits"))
+        self.wrong(format!("{what} {text:?} is not {digits} hexadecimal digits"))
     }
 
     fn follows(
@@ -346,6 +346,15 @@ impl ChangeLine {
             }
             other => return Err(format!("there is no change {other:?}")),
         };
+        if self.has_fields(fields) {
+            Ok(change)
+        } else {
+            Err(format!("{:?} has other fields than it should", self.did))
+        }
+    }
+
+    /// Whether it has just these fields, beside what it says that happened.
+    fn has_fields(&self, fields: &str) -> bool {
         let there = [
             (self.slot.is_some(), 's'),
             (self.places.is_some(), 'p'),
@@ -359,9 +368,6 @@ impl ChangeLine {
             (self.operator.is_some(), 'o'),
             (self.why.is_some(), 'y'),
         ];
-        match there.iter().find(|(there, field)| *there != fields.contains(*field)) {
-            Some(_) => Err(format!("{:?} has other fields than it should", self.did)),
-            None => Ok(change),
-        }
+        there.iter().all(|(there, field)| *there == fields.contains(*field))
     }
 }
