@@ -11,7 +11,7 @@ use super::LoadError;
 
 /// Answers that are counted before the window is filled again.
 const CHUNK: usize = 1_024;
-/// How long the next answer of a round may take.
+/// How long the next answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before a request is sent again whose answer did not settle it.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -24,19 +24,20 @@ pub struct ClosedLoop {
     inbox: String,
     /// Most requests on their way.
     window: usize,
-    rounds: u64,
+    /// How often it has run.
+    runs: u64,
 }
 
-/// What a round came to.
+/// What was answered.
 #[derive(Debug, Clone, Copy)]
-pub struct Round {
+pub struct Throughput {
     pub took: Duration,
     /// Answers that were right, and the others.
     pub right: u64,
     pub others: u64,
 }
 
-impl Round {
+impl Throughput {
     /// Right answers a second.
     pub fn per_s(&self) -> f64 {
         self.right as f64 / self.took.as_secs_f64()
@@ -53,7 +54,7 @@ impl ClosedLoop {
         let inbox = client.new_inbox();
         let answers =
             client.subscribe(format!("{inbox}.*")).await.map_err(std::io::Error::other)?;
-        Ok(Self { client, answers, inbox, window, rounds: 0 })
+        Ok(Self { client, answers, inbox, window, runs: 0 })
     }
 
     /// Keeps the window full until `lasts` is over or `most` requests are sent, and waits
@@ -62,15 +63,15 @@ impl ClosedLoop {
     /// # Errors
     ///
     /// [`LoadError::Silent`] where no answer comes any more.
-    pub async fn round(
+    pub async fn run(
         &mut self,
         subject: &str,
         (lasts, most): (Duration, u64),
         mut make: impl FnMut() -> Bytes,
         is_right: impl Fn(&[u8]) -> bool,
-    ) -> Result<Round, LoadError> {
-        self.rounds += 1;
-        let reply = format!("{}.{}", self.inbox, self.rounds);
+    ) -> Result<Throughput, LoadError> {
+        self.runs += 1;
+        let reply = format!("{}.{}", self.inbox, self.runs);
         let started = Instant::now();
         let (mut sent, mut open, mut right, mut others) = (0, 0, 0, 0);
         let mut chunk = Vec::with_capacity(CHUNK);
@@ -85,7 +86,7 @@ impl ClosedLoop {
                 }
             }
             if open == 0 {
-                return Ok(Round { took: started.elapsed(), right, others });
+                return Ok(Throughput { took: started.elapsed(), right, others });
             }
             let answer = tokio::time::timeout(ANSWERED_WITHIN, self.answers.next()).await;
             let Ok(Some(answer)) = answer else {

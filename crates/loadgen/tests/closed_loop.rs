@@ -64,12 +64,12 @@ async fn the_window_is_full_and_every_answer_counts_once() {
             made += 1;
             Bytes::from_static(b"?")
         };
-        let round = asking.round("ask", (LONG, 200), make, is_right).await.unwrap();
-        assert_eq!((made, round.right, round.others), (200, 150, 50));
-        assert!(round.per_s() > 0.0 && round.took >= Duration::from_millis(200), "{round:?}");
+        let came = asking.run("ask", (LONG, 200), make, is_right).await.unwrap();
+        assert_eq!((made, came.right, came.others), (200, 150, 50));
+        assert!(came.per_s() > 0.0 && came.took >= Duration::from_millis(200), "{came:?}");
     }
     assert_eq!(seen.waited.load(Ordering::Relaxed), 16, "so many at once, never more");
-    let over = asking.round("ask", (Duration::ZERO, 200), Bytes::new, is_right).await.unwrap();
+    let over = asking.run("ask", (Duration::ZERO, 200), Bytes::new, is_right).await.unwrap();
     assert_eq!((over.right, over.others), (0, 0), "its time was over at the begin");
     broker.server.stop().await.unwrap();
 }
@@ -89,11 +89,11 @@ async fn whoever_is_not_settled_asks_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_ends_a_round() {
+async fn silence_ends_it() {
     let broker = Broker::start().await;
     let mut ignored = broker.client.subscribe("ask").await.unwrap();
     let mut asking = ClosedLoop::new(broker.client.clone(), 4).await.unwrap();
-    let ended = asking.round("ask", (LONG, 100), Bytes::new, is_right).await;
+    let ended = asking.run("ask", (LONG, 100), Bytes::new, is_right).await;
     assert!(matches!(ended, Err(LoadError::Silent(subject, 10)) if subject == "ask"));
     let mut sent = 0;
     while futures_util::FutureExt::now_or_never(ignored.next()).is_some() {

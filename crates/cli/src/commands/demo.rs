@@ -118,9 +118,9 @@ async fn play(
     stopped: CancellationToken,
     asked: CancellationToken,
 ) -> Result<(), Failure> {
-    let house = House::start(data, server, stopped).await?;
+    let deployed = Deployment::start(data, server, stopped).await?;
     // The opening's slots are on record before it opens.
-    let slots = on_record(&house.ledger).await?;
+    let slots = on_record(&deployed.ledger).await?;
     let quota: u64 = slots.iter().map(|slot| u64::from(slot.4)).sum();
     let people = if args.short { 8_000 } else { args.people };
     println!(
@@ -140,17 +140,21 @@ async fn play(
     let load = LoadTest {
         steady: Some(Steady { per_s: args.rate as f64, asks_anew: ASKS_ANEW }),
         log: Some(log_file.clone()),
-        ..LoadTest::new(house.domain.clone(), scenario, args.seed)
+        ..LoadTest::new(deployed.domain.clone(), scenario, args.seed)
     };
     let clients = Access::default().connect(&server.url(), "giliran demo clients").await?;
-    let rush = Box::pin(rush(clients, load, &house.shown, asked)).await?;
+    let rush = Box::pin(rush(clients, load, &deployed.shown, asked)).await?;
     println!("store and feed catch up …");
-    caught_up(&house.shown, &house.ledger).await?;
+    caught_up(&deployed.shown, &deployed.ledger).await?;
     let log = client_log::read(BufReader::new(File::open(&log_file)?), "the log")?;
-    let sources =
-        Sources { stores: vec![house.store], log: Some(log), key: Some(house.key), archive: None };
-    let context = connection::jetstream(&house.client, None);
-    let (facts, checks) = audit::run(&context, &house.domain, &house.ledger, sources).await?;
+    let sources = Sources {
+        stores: vec![deployed.store],
+        log: Some(log),
+        key: Some(deployed.key),
+        archive: None,
+    };
+    let context = connection::jetstream(&deployed.client, None);
+    let (facts, checks) = audit::run(&context, &deployed.domain, &deployed.ledger, sources).await?;
     summary(&facts, &rush);
     println!("\nThe audit, from ledger, store, events and client log:");
     print!("{}", verdict::table(&facts, &checks));
@@ -163,7 +167,7 @@ async fn play(
     println!(
         "What to try next:\n  giliran up --dev          the same offices, open now, for your own client"
     );
-    for role in house.roles {
+    for role in deployed.roles {
         if role.is_finished() {
             role.await.map_err(|e| Failure::Wrong(e.to_string()))??;
         }
@@ -175,7 +179,7 @@ async fn play(
 }
 
 /// Ledger, engine, store and feed, all in this process.
-struct House {
+struct Deployment {
     client: Client,
     domain: Namespace,
     key: ApplicantKey,
@@ -185,7 +189,7 @@ struct House {
     roles: [Running; 3],
 }
 
-impl House {
+impl Deployment {
     /// With an opening that opens soon; ready.
     async fn start(
         data: &Path,

@@ -178,7 +178,7 @@ impl<'a> Bench<'a> {
             request(self.people - 1)
         };
         let is_right = |payload: &[u8]| verdict(payload) == Some((wanted, true));
-        let round = self.asking.round(subject, (self.round, most), make, is_right);
+        let round = self.asking.run(subject, (self.round, most), make, is_right);
         let round = Box::pin(round).await?;
         if round.others > round.right / 10 {
             eprintln!(
