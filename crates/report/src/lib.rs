@@ -8,6 +8,7 @@
 //!
 //! Non-goals: any word about openings. What a report says stands with what it measures.
 
+pub mod axis;
 mod document;
 mod figure;
 mod numbers;
@@ -19,5 +20,5 @@ mod terminal;
 
 pub use document::{Cell, Chart, Document, Report, Table};
 pub use figure::{Figure, Figures, Known, Unit};
-pub use numbers::{digits, hundredths, or_dash, percent, thousands};
+pub use numbers::{digits, or_dash};
 pub use sheet::{Sheet, or_empty};

@@ -14,19 +14,3 @@ pub fn digits(value: f64) -> String {
 pub fn or_dash(value: Option<f64>) -> String {
     value.map_or("–".to_owned(), digits)
 }
-
-/// A share on an axis, in tenths of a percent.
-pub fn percent(share: f64) -> String {
-    format!("{} %", (share * 1_000.0).round() / 10.0)
-}
-
-/// A number on an axis, to the second decimal.
-pub fn hundredths(value: f64) -> String {
-    // No zero below zero.
-    format!("{}", (value * 100.0).round() / 100.0 + 0.0)
-}
-
-/// A large number on an axis.
-pub fn thousands(value: f64) -> String {
-    if value >= 1_000.0 { format!("{}k", value / 1_000.0) } else { hundredths(value) }
-}

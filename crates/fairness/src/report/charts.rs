@@ -1,7 +1,8 @@
 //! The report's charts.
 
+use giliran_report::axis::{hundredths, percent, thousands};
 use giliran_report::svg::{Lines, Row, Rows, Series};
-use giliran_report::{Chart, digits, hundredths, percent, thousands};
+use giliran_report::{Chart, digits};
 use giliran_wire::ledger::Order;
 
 use super::words::{by_order, part_of_askers};

@@ -1,7 +1,8 @@
 //! The report as a page.
 
+use giliran_report::axis::hundredths;
 use giliran_report::svg::{Lines, Row, Rows, Series};
-use giliran_report::{Chart as Drawn, Document, Table, digits, hundredths};
+use giliran_report::{Chart as Drawn, Document, Table, digits};
 
 use super::{about, groups, instant, ledger, times, unknown_terms, verdict};
 use crate::{Chart, OpeningMeasures, RecordedOpening};

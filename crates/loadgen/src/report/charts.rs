@@ -1,8 +1,9 @@
 //! The report's charts.
 
 use giliran_fairness::report::deciles;
+use giliran_report::axis::{self, hundredths, thousands};
 use giliran_report::svg::{Lines, Row, Rows, Series};
-use giliran_report::{Chart, digits, hundredths, thousands};
+use giliran_report::{Chart, digits};
 
 use super::percent;
 use crate::{Bin, Latency, RunSummary};
@@ -169,7 +170,7 @@ pub(super) fn scalpers(record: &RunSummary) -> Option<Chart> {
         rows: rows.collect(),
         reference: Some("their part of those who asked"),
         across: None,
-        format: giliran_report::percent,
+        format: axis::percent,
     };
     rows.chart(
         "Places in scalpers' hands",
