@@ -50,7 +50,7 @@ fn screen(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Document {
         screen.facts(done);
     }
     screen.heading("Not known");
-    screen.terms(unknown_terms(figures));
+    screen.points(not_known(figures));
     screen
 }
 
@@ -126,7 +126,7 @@ fn unknown(figures: &OpeningMeasures) -> Vec<(Vec<&'static str>, &'static str)> 
     found
 }
 
-/// The same as terms.
-fn unknown_terms(figures: &OpeningMeasures) -> impl Iterator<Item = (String, &'static str)> {
-    unknown(figures).into_iter().map(|(titles, why)| (titles.join(", "), why))
+/// The same in words.
+fn not_known(figures: &OpeningMeasures) -> impl Iterator<Item = String> {
+    unknown(figures).into_iter().map(|(titles, why)| format!("{}: {why}", titles.join(", ")))
 }

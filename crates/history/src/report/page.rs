@@ -4,7 +4,7 @@ use giliran_report::axis::hundredths;
 use giliran_report::svg::{Lines, Row, Rows, Series};
 use giliran_report::{Chart as Drawn, Document, Table, digits};
 
-use super::{about, groups, instant, ledger, times, unknown_terms, verdict};
+use super::{about, groups, instant, ledger, not_known, times, verdict};
 use crate::{Chart, OpeningMeasures, RecordedOpening};
 
 /// Most slots that are shown one by one.
@@ -21,7 +21,7 @@ pub(super) fn page(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Doc
     page.heading("Verdict");
     page.points(verdict(recorded, figures));
     page.heading("Not known");
-    page.terms(unknown_terms(figures));
+    page.points(not_known(figures));
     if let Some(rush) = &figures.rush {
         page.heading("The rush");
         charts(rush, &mut page);
