@@ -17,7 +17,11 @@ pub(crate) const UNUSED: &str = "applicant.key.unused";
 /// Reads a key: 64 hexadecimal digits, white space around them ignored.
 pub(crate) fn read(path: &Path) -> Result<ApplicantKey, Failure> {
     let text = private::read_secret(path, "applicant key");
-    let text = text.map_err(|error| Failure::Usage(error.to_string()))?;
+    let text = text.map_err(|error| {
+        let missing = !path.exists();
+        let named = if missing { " `--key FILE` or GILIRAN_KEY_FILE names it." } else { "" };
+        Failure::Usage(format!("{error}{named}"))
+    })?;
     let not_hex =
         |_| Failure::Usage(format!("applicant key {}: not 64 hexadecimal digits", path.display()));
     unhex(text.trim()).map(|secret| ApplicantKey::new(&secret)).map_err(not_hex)
@@ -45,4 +49,19 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
         std::fs::File::open(folder)?.sync_all()
     };
     rename().map_err(|e| Failure::Wrong(format!("rename applicant key {}: {e}", from.display())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_key_is_told_with_the_option_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = read(&folder.path().join("none.key")).unwrap_err().to_string();
+        assert!(missing.contains("none.key") && missing.contains("`--key FILE`"), "{missing}");
+        make(&folder.path().join(FILE)).unwrap();
+        assert!(read(&folder.path().join(FILE)).is_ok());
+    }
 }

@@ -9,10 +9,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use tokio_postgres::config::Host;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{StoreError, tls};
 
+/// Where PostgreSQL listens if its address does not say otherwise.
+const DEFAULT_PORT: u16 = 5_432;
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The same with the login; also where the server takes the connection, and hangs.
@@ -32,7 +35,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const SETTINGS: [(&str, &str); 8] = [
     ("statement_timeout", "60s"),
     ("lock_timeout", "10s"),
-    ("idle_in_transaction_session_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "20s"),
     ("idle_session_timeout", "20s"),
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
@@ -87,17 +90,33 @@ pub(super) async fn connect(url: &str) -> Result<Client, StoreError> {
     config.keepalives_interval(KEEPALIVE_EVERY);
     config.keepalives_retries(KEEPALIVES);
     let connected = tokio::time::timeout(LOGIN_WITHIN, config.connect(tls)).await;
+    let place = place(&config);
     let silent = |_| {
         let seconds = LOGIN_WITHIN.as_secs();
-        StoreError::Unavailable(format!("PostgreSQL did not take the login within {seconds} s"))
+        StoreError::Unavailable(format!("{place} did not take the login within {seconds} s"))
     };
-    let (client, connection) = connected.map_err(silent)?.map_err(failed)?;
+    let refused = |error| match failed(error) {
+        StoreError::Unavailable(why) => StoreError::Unavailable(format!("{place}: {why}")),
+        other => other,
+    };
+    let (client, connection) = connected.map_err(silent)?.map_err(refused)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(error = %words(&error), "the connection to PostgreSQL ended");
         }
     });
     Ok(client)
+}
+
+/// Which servers are meant, in words: a connection that is refused does not say by whom.
+fn place(config: &tokio_postgres::Config) -> String {
+    let port = |i: usize| config.get_ports().get(i).or(config.get_ports().last()).copied();
+    let host = |(i, host): (usize, &Host)| match host {
+        Host::Tcp(name) => format!("{name}:{}", port(i).unwrap_or(DEFAULT_PORT)),
+        Host::Unix(folder) => folder.display().to_string(),
+    };
+    let hosts: Vec<String> = config.get_hosts().iter().enumerate().map(host).collect();
+    format!("PostgreSQL at {}", hosts.join(", "))
 }
 
 /// Whether an idle server answers.
@@ -183,4 +202,21 @@ pub(super) fn words(error: &tokio_postgres::Error) -> String {
         let _ = write!(words, " ({detail})");
     }
     words
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn a_server_that_refuses_is_named() {
+        for (url, named) in [
+            ("postgres://giliran@db.example/giliran", "PostgreSQL at db.example:5432"),
+            ("postgres://giliran@a:1,b:2/giliran", "PostgreSQL at a:1, b:2"),
+            ("postgres:///giliran?host=/run/postgresql", "PostgreSQL at /run/postgresql"),
+        ] {
+            assert_eq!(place(&url.parse().unwrap()), named, "{url}");
+        }
+    }
 }
