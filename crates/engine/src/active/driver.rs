@@ -28,7 +28,7 @@ use crate::active::story::{self, Story};
 use crate::engine::EngineError;
 use crate::intake::{self, IntakeSender, Operation};
 use crate::reply::{Outbox, Ticket};
-use crate::workers::{self, WorkerContext, WorkerOutput};
+use crate::workers::{self, HandedOn, WorkerContext, WorkerOutput};
 
 /// Groups of decided requests that wait for the sequencer.
 const DECIDED_GROUPS: usize = 256;
@@ -256,32 +256,41 @@ impl SequencerDriver<'_> {
         }
     }
 
+    /// Hands on what workers could not settle, kind by kind, each kind in the order it came:
+    /// changes of bookings, operators' actions, wishes to roll, entries, requests for
+    /// rounds, and last grants with those who wait for what is not durable. That is the
+    /// order in which a block takes them; where none is in flight, changes and actions
+    /// leave at once, and the grants with the next.
     fn decide(&mut self, group: &mut Vec<WorkerOutput>) {
         let now = now(self.context.engine);
-        let mut all = WorkerOutput::default();
-        for decided in group.drain(..) {
-            all.granted.extend(decided.granted);
-            all.ballots.extend(decided.ballots);
-            all.rounds.extend(decided.rounds);
-            all.waiting.extend(decided.waiting);
-            all.changes.extend(decided.changes);
-            all.admin.extend(decided.admin);
-            all.rolls.extend(decided.rolls);
+        let (mut changes, mut admin, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut entries, mut rounds) = (Vec::new(), Vec::new());
+        let (mut grants, mut waiting) = (Vec::new(), Vec::new());
+        for (item, ticket) in group.drain(..).flat_map(|decided| decided.items) {
+            match item {
+                HandedOn::Change(ask) => changes.push((ask, ticket)),
+                HandedOn::Admin(action) => admin.push((action, ticket)),
+                HandedOn::Roll(signed) => rolls.push((signed, ticket)),
+                HandedOn::Entry(entry) => entries.push((entry, ticket)),
+                HandedOn::Round(ordinal, ask) => rounds.push((ordinal, ask, ticket)),
+                HandedOn::Grant(grant) => grants.push((grant, ticket)),
+                HandedOn::Retry(ask) => waiting.push((ask, ticket)),
+            }
         }
-        if !all.changes.is_empty() {
-            self.sequencer.submit_changes(all.changes, now);
+        if !changes.is_empty() {
+            self.sequencer.submit_changes(changes, now);
         }
-        for (action, ticket) in all.admin {
+        for (action, ticket) in admin {
             self.sequencer.submit_admin(action, ticket, now);
         }
-        for (signed, ticket) in all.rolls {
+        for (signed, ticket) in rolls {
             let Signed { operator, reason } = &signed;
             tracing::info!(operator, reason, "the ledger is to go on in its next stream");
             self.make_next(Some((signed, ticket)));
         }
-        self.sequencer.submit_entries(all.ballots, now);
-        self.sequencer.defer_to_round(all.rounds, now);
-        self.sequencer.submit_grants(all.granted, all.waiting, now);
+        self.sequencer.submit_entries(entries, now);
+        self.sequencer.defer_to_round(rounds, now);
+        self.sequencer.submit_grants(grants, waiting, now);
     }
 
     /// An input that may be the one upon which the generation is sealed.

@@ -1,20 +1,21 @@
 //! Confirm, cancel, reschedule, and what operators do: read, put under
 //! pseudonyms, settled where durable facts settle it, else passed on.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::ops::ControlFlow::{Break, Continue};
 
-use async_nats::{Message, Subject};
 use giliran_allocator::{ChangeKind, ChangeRequest};
 use giliran_sequencer::{AdminCommand, AdminOp};
 use giliran_wire::admin;
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::Signed;
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
-use giliran_wire::{ApplicantKey, BookingId, Date, Timestamp};
+use giliran_wire::{ApplicantKey, BookingId, Date};
 
-use super::{WorkerContext, WorkerOutput, form_of_unreadable, trace};
-use crate::reply::{Answered, Batch, Outbox, Ticket, To};
+use super::{
+    HandedOn, Incoming, Judged, WorkerContext, WorkerOutput, form_of_unreadable, settle_batch,
+    settle_one,
+};
+use crate::reply::{Answered, Outbox};
 
 /// A request that changes a booking.
 pub(super) trait Changes<'a>: Request<'a> {
@@ -61,91 +62,53 @@ impl<'a> Changes<'a> for request::Reschedule<'a> {
     }
 }
 
-/// What an operator asks for, its names resolved.
-pub(super) enum Asked {
-    /// A change of an opening.
-    Act(AdminCommand),
-    /// The ledger's next generation.
-    Roll(Signed),
-}
-
 /// An operator's action as it came in.
 pub(super) trait Acts<'a>: Request<'a> {
-    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>>;
+    /// What is handed on of it, its names resolved.
+    fn action(&self, shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>>;
 }
 
 impl WorkerContext {
     pub(super) fn change_message<'a, T: Changes<'a>>(
         &self,
-        message: &'a Message,
-        (reply, received): (Subject, Instant),
-        now: Timestamp,
+        payload: &'a [u8],
+        incoming: Incoming,
         decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
-        let payload: &'a [u8] = &message.payload;
-        let (form, items) = match request::read::<T>(payload) {
+        let now = incoming.now;
+        let judge = |item: Result<T, Malformed>| -> Judged {
+            let ask = match item {
+                Ok(item) => item.ask(&self.key),
+                Err(malformed) => return Break(self.malformed(malformed)),
+            };
+            let Some(settled) = self.allocator.settled(&ask, now) else {
+                return Continue(HandedOn::Change(ask));
+            };
+            Break(Answered::settled(Some(&*ask.request_id), settled, now, &self.metrics))
+        };
+        match request::read::<T>(payload) {
             Err(malformed) => {
                 let answer = self.malformed(malformed);
-                return out.answers(reply, form_of_unreadable(payload), &[answer]);
+                out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
-            Ok(Payload::One(item)) => (Form::JsonOne, vec![Ok(item)]),
-            Ok(Payload::Many(form, items)) => (form, items),
-        };
-        let judge = |item: Result<T, Malformed>| match item {
-            Err(malformed) => Ok(self.malformed(malformed)),
-            Ok(item) => {
-                let ask = item.ask(&self.key);
-                match self.allocator.settled(&ask, now) {
-                    Some(settled) => {
-                        let id = Some(&*ask.request_id);
-                        Ok(Answered::settled(id, settled, now, &self.metrics))
-                    }
-                    None => Err(ask),
-                }
+            Ok(Payload::One(item)) => {
+                settle_one(incoming, judge(Ok(item)), &mut decided.items, out);
             }
-        };
-        let judged: Vec<Result<Answered, ChangeRequest>> = items.into_iter().map(judge).collect();
-        let trace = trace(message);
-        if form == Form::JsonOne {
-            let Some(one) = judged.into_iter().next() else { return };
-            let ticket = Ticket { to: To::One { reply, form }, received, trace };
-            match one {
-                Ok(answer) => out.answer(ticket, answer),
-                Err(ask) => decided.changes.push((ask, ticket)),
-            }
-            return;
-        }
-        let mut asks = Vec::new();
-        let mut answers = Vec::with_capacity(judged.len());
-        for (index, one) in judged.into_iter().enumerate() {
-            match one {
-                Ok(answer) => answers.push(Some(answer)),
-                Err(ask) => {
-                    answers.push(None);
-                    asks.push((ask, index));
-                }
+            Ok(Payload::Many(form, items)) => {
+                let judged = items.into_iter().map(judge);
+                settle_batch(&incoming, form, judged, &mut decided.items, out);
             }
         }
-        if asks.is_empty() {
-            let answers: Vec<Answered> = answers.into_iter().flatten().collect();
-            return out.answers(reply, form, &answers);
-        }
-        let batch = Arc::new(Batch::new(reply, form, answers));
-        decided.changes.extend(asks.into_iter().map(|(ask, index)| {
-            let to = To::Item { batch: Arc::clone(&batch), index };
-            (ask, Ticket { to, received, trace: trace.clone() })
-        }));
     }
 
     pub(super) fn admin_message<'a, T: Acts<'a>>(
         &self,
-        message: &'a Message,
-        (reply, received): (Subject, Instant),
+        payload: &'a [u8],
+        incoming: Incoming,
         decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
-        let payload: &'a [u8] = &message.payload;
         let read = match request::read::<T>(payload) {
             Ok(Payload::One(item)) => Ok((Form::JsonOne, item)),
             Ok(Payload::Many(form, items)) => match <[_; 1]>::try_from(items) {
@@ -157,19 +120,17 @@ impl WorkerContext {
             },
             Err(malformed) => Err(malformed),
         };
-        let ticket = |form| Ticket { to: To::One { reply, form }, received, trace: trace(message) };
         match read {
             Err(Malformed { detail, .. }) => {
                 self.metrics.rejected(Reason::Malformed);
                 let rejection = Rejection::new(Reason::Malformed).detail(detail);
-                out.not_adjusted(ticket(form_of_unreadable(payload)), rejection);
+                out.not_adjusted(incoming.ticket(form_of_unreadable(payload)), rejection);
             }
             Ok((form, item)) => match item.action(self) {
-                Ok(Asked::Act(action)) => decided.admin.push((action, ticket(form))),
-                Ok(Asked::Roll(signed)) => decided.rolls.push((signed, ticket(form))),
+                Ok(action) => decided.items.push((action, incoming.ticket(form))),
                 Err(rejection) => {
                     self.metrics.rejected(rejection.reason);
-                    out.not_adjusted(ticket(form), rejection);
+                    out.not_adjusted(incoming.ticket(form), rejection);
                 }
             },
         }
@@ -208,11 +169,11 @@ fn unknown_opening() -> Rejection<'static> {
 }
 
 impl<'a> Acts<'a> for admin::Quota<'a> {
-    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
-        Ok(Asked::Act(AdminCommand {
+        Ok(HandedOn::Admin(AdminCommand {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
@@ -223,11 +184,11 @@ impl<'a> Acts<'a> for admin::Quota<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Reserve<'a> {
-    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             shared.slots(&self.opening, &self.office, self.date, Some(session))?;
-        Ok(Asked::Act(AdminCommand {
+        Ok(HandedOn::Admin(AdminCommand {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
@@ -238,10 +199,10 @@ impl<'a> Acts<'a> for admin::Reserve<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Halt<'a> {
-    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>> {
         let session = self.session.as_deref();
         let (opening, slots) = shared.slots(&self.opening, &self.office, self.date, session)?;
-        Ok(Asked::Act(AdminCommand {
+        Ok(HandedOn::Admin(AdminCommand {
             opening,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
@@ -252,10 +213,10 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
 }
 
 impl<'a> Acts<'a> for admin::ClosesAt<'a> {
-    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>> {
         let openings = shared.allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(Asked::Act(AdminCommand {
+        Ok(HandedOn::Admin(AdminCommand {
             opening: opening.record().ordinal,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
@@ -266,10 +227,10 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Beacon<'a> {
-    fn action(&self, shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>> {
         let openings = shared.allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(Asked::Act(AdminCommand {
+        Ok(HandedOn::Admin(AdminCommand {
             opening: opening.record().ordinal,
             operator: self.operator.to_string(),
             reason: self.reason.to_string(),
@@ -280,8 +241,8 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
 }
 
 impl<'a> Acts<'a> for admin::Roll<'a> {
-    fn action(&self, _shared: &WorkerContext) -> Result<Asked, Rejection<'static>> {
+    fn action(&self, _shared: &WorkerContext) -> Result<HandedOn, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
-        Ok(Asked::Roll(Signed { operator, reason }))
+        Ok(HandedOn::Roll(Signed { operator, reason }))
     }
 }

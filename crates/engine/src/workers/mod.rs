@@ -3,6 +3,7 @@
 
 mod changes;
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use giliran_allocator::{
 use giliran_sequencer::{AdminCommand, MAX_BACKLOG, RejectionCounts};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Reason, Rejection};
-use giliran_wire::ledger::{DrawEntryRecord, Grant};
+use giliran_wire::ledger::{DrawEntryRecord, Grant, Signed};
 use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
 use tokio::sync::mpsc;
@@ -48,33 +49,33 @@ pub(crate) struct WorkerContext {
 /// and a small request must not have hundreds of megabytes written.
 const MAX_SLOTS_SHOWN: usize = 16_384;
 
-/// What a worker passes on to the sequencer.
+/// What a worker hands on to the sequencer.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerOutput {
-    pub(crate) granted: Vec<(Pending<Grant>, Ticket)>,
-    pub(crate) ballots: Vec<(Pending<DrawEntryRecord>, Ticket)>,
-    /// Requests for openings with rounds, by ordinal.
-    pub(crate) rounds: Vec<(u32, OwnedBookingRequest, Ticket)>,
-    pub(crate) waiting: Vec<(OwnedBookingRequest, Ticket)>,
-    pub(crate) changes: Vec<(ChangeRequest, Ticket)>,
-    pub(crate) admin: Vec<(AdminCommand, Ticket)>,
-    /// Wishes to roll the ledger: who and why.
-    pub(crate) rolls: Vec<(giliran_wire::ledger::Signed, Ticket)>,
+    /// In the order that they were decided in. [`SequencerDriver`](crate::active::driver)
+    /// says which kind goes first.
+    pub(crate) items: Vec<(HandedOn, Ticket)>,
     /// What was refused, counted.
     pub(crate) tallies: RejectionCounts,
 }
 
-impl WorkerOutput {
-    fn len(&self) -> usize {
-        self.granted.len()
-            + self.ballots.len()
-            + self.rounds.len()
-            + self.waiting.len()
-            + self.changes.len()
-            + self.admin.len()
-            + self.rolls.len()
-    }
+/// A request that durable facts do not settle, as far as a worker can bring it.
+#[derive(Debug)]
+pub(crate) enum HandedOn {
+    Change(ChangeRequest),
+    Admin(AdminCommand),
+    /// The ledger is to go on in its next stream: who wants it, and why.
+    Roll(Signed),
+    Entry(Pending<DrawEntryRecord>),
+    /// Belongs into a round of the opening of this ordinal.
+    Round(u32, OwnedBookingRequest),
+    Grant(Pending<Grant>),
+    /// To be decided again once the block in flight is durable.
+    Retry(OwnedBookingRequest),
 }
+
+/// What became of a request at a worker's: it ends there with its answer, or goes on.
+type Judged = ControlFlow<Answered, HandedOn>;
 
 /// One worker: until its queue ends.
 pub(crate) async fn work(
@@ -94,7 +95,7 @@ pub(crate) async fn work(
             let tallies = std::mem::take(&mut decided.tallies);
             shared.tallies.lock().unwrap_or_else(PoisonError::into_inner).extend(tallies);
         }
-        let passed_on = decided.len();
+        let passed_on = decided.items.len();
         if passed_on > 0 {
             shared.backlog.fetch_add(passed_on, Ordering::Relaxed);
             // Nobody listens where the engine is no longer active: what was taken goes back.
@@ -136,48 +137,48 @@ impl WorkerContext {
         let now = self.allocator.engine_time(Timestamp::from_millis(believed));
         for message in chunk.messages {
             let Some(reply) = self.reply_subject(&message) else { continue };
-            let by = (reply, chunk.received);
+            let by = Incoming {
+                reply,
+                received: chunk.received,
+                trace: trace(&message),
+                vouched: chunk.operation == Operation::BookVouched,
+                now,
+            };
+            let payload = &message.payload;
             match chunk.operation {
                 Operation::Book | Operation::BookVouched => {
-                    let request = Incoming {
-                        reply: by.0,
-                        received: chunk.received,
-                        trace: trace(&message),
-                        vouched: chunk.operation == Operation::BookVouched,
-                        now,
-                    };
-                    self.book_message(&message.payload, request, decided, out);
+                    self.book_message(payload, by, decided, out);
                 }
                 Operation::Confirm => {
-                    self.change_message::<request::Confirm<'_>>(&message, by, now, decided, out);
+                    self.change_message::<request::Confirm<'_>>(payload, by, decided, out);
                 }
                 Operation::Cancel => {
-                    self.change_message::<request::Cancel<'_>>(&message, by, now, decided, out);
+                    self.change_message::<request::Cancel<'_>>(payload, by, decided, out);
                 }
                 Operation::Reschedule => {
-                    self.change_message::<request::Reschedule<'_>>(&message, by, now, decided, out);
+                    self.change_message::<request::Reschedule<'_>>(payload, by, decided, out);
                 }
                 Operation::Quota => {
-                    self.admin_message::<admin::Quota<'_>>(&message, by, decided, out);
+                    self.admin_message::<admin::Quota<'_>>(payload, by, decided, out);
                 }
                 Operation::Reserve => {
-                    self.admin_message::<admin::Reserve<'_>>(&message, by, decided, out);
+                    self.admin_message::<admin::Reserve<'_>>(payload, by, decided, out);
                 }
                 Operation::Halt => {
-                    self.admin_message::<admin::Halt<'_>>(&message, by, decided, out);
+                    self.admin_message::<admin::Halt<'_>>(payload, by, decided, out);
                 }
                 Operation::ClosesAt => {
-                    self.admin_message::<admin::ClosesAt<'_>>(&message, by, decided, out);
+                    self.admin_message::<admin::ClosesAt<'_>>(payload, by, decided, out);
                 }
                 Operation::Beacon => {
-                    self.admin_message::<admin::Beacon<'_>>(&message, by, decided, out);
+                    self.admin_message::<admin::Beacon<'_>>(payload, by, decided, out);
                 }
                 Operation::Roll => {
-                    self.admin_message::<admin::Roll<'_>>(&message, by, decided, out);
+                    self.admin_message::<admin::Roll<'_>>(payload, by, decided, out);
                 }
-                Operation::Lookup => self.lookup(&message.payload, by.0, out),
-                Operation::Find => self.find(&message.payload, by.0, out),
-                Operation::Availability => self.availability(&message.payload, by.0, now, out),
+                Operation::Lookup => self.lookup(payload, by.reply, out),
+                Operation::Find => self.find(payload, by.reply, out),
+                Operation::Availability => self.availability(payload, by.reply, now, out),
             }
         }
     }
@@ -189,72 +190,24 @@ impl WorkerContext {
         decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
+        let WorkerOutput { items, tallies } = decided;
         match request::read::<request::Book<'_>>(payload) {
             Err(malformed) => {
                 let answer = self.malformed(malformed);
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
-            Ok(Payload::One(book)) => match self.book_one(&book, &incoming, &mut decided.tallies) {
-                One::Answer(answer) => {
-                    out.answer(incoming.ticket(Form::JsonOne), answer);
-                }
-                One::Granted(grant) => {
-                    decided.granted.push((grant, incoming.ticket(Form::JsonOne)));
-                }
-                One::Ballot(entry) => {
-                    decided.ballots.push((entry, incoming.ticket(Form::JsonOne)));
-                }
-                One::Round(ordinal, ask) => {
-                    decided.rounds.push((ordinal, ask, incoming.ticket(Form::JsonOne)));
-                }
-                One::Waits(ask) => decided.waiting.push((ask, incoming.ticket(Form::JsonOne))),
-            },
-            Ok(Payload::Many(form, items)) => {
-                self.book_batch(form, items, incoming, decided, out);
+            Ok(Payload::One(book)) => {
+                let judged = self.book_one(&book, &incoming, tallies);
+                settle_one(incoming, judged, items, out);
+            }
+            Ok(Payload::Many(form, books)) => {
+                let judged = books.into_iter().map(|book| match book {
+                    Ok(book) => self.book_one(&book, &incoming, tallies),
+                    Err(malformed) => Break(self.malformed(malformed)),
+                });
+                settle_batch(&incoming, form, judged, items, out);
             }
         }
-    }
-
-    fn book_batch(
-        &self,
-        form: Form,
-        items: Vec<Result<request::Book<'_>, Malformed>>,
-        incoming: Incoming,
-        decided: &mut WorkerOutput,
-        out: &mut Outbox,
-    ) {
-        let mut answers: Vec<Option<Answered>> = Vec::with_capacity(items.len());
-        let mut granted = Vec::new();
-        let (mut ballots, mut rounds) = (Vec::new(), Vec::new());
-        let mut waiting = Vec::new();
-        for (index, item) in items.into_iter().enumerate() {
-            let one = match item {
-                Ok(book) => self.book_one(&book, &incoming, &mut decided.tallies),
-                Err(malformed) => One::Answer(self.malformed(malformed)),
-            };
-            answers.push(None);
-            match one {
-                One::Answer(answer) => answers[index] = Some(answer),
-                One::Granted(grant) => granted.push((grant, index)),
-                One::Ballot(entry) => ballots.push((entry, index)),
-                One::Round(ordinal, ask) => rounds.push((ordinal, ask, index)),
-                One::Waits(ask) => waiting.push((ask, index)),
-            }
-        }
-        if answers.iter().all(Option::is_some) {
-            let answers: Vec<Answered> = answers.into_iter().flatten().collect();
-            return out.answers(incoming.reply, form, &answers);
-        }
-        let batch = Arc::new(Batch::new(incoming.reply.clone(), form, answers));
-        let ticket = |index| Ticket {
-            to: To::Item { batch: Arc::clone(&batch), index },
-            received: incoming.received,
-            trace: incoming.trace.clone(),
-        };
-        decided.granted.extend(granted.into_iter().map(|(grant, i)| (grant, ticket(i))));
-        decided.ballots.extend(ballots.into_iter().map(|(entry, i)| (entry, ticket(i))));
-        decided.rounds.extend(rounds.into_iter().map(|(of, ask, i)| (of, ask, ticket(i))));
-        decided.waiting.extend(waiting.into_iter().map(|(ask, i)| (ask, ticket(i))));
     }
 
     fn book_one(
@@ -262,11 +215,11 @@ impl WorkerContext {
         book: &request::Book<'_>,
         incoming: &Incoming,
         tallies: &mut RejectionCounts,
-    ) -> One {
+    ) -> Judged {
         if let Some(pattern) = &self.applicant_pattern
             && let Some(i) = book.applicants.iter().position(|a| !pattern.fits(a))
         {
-            return One::Answer(self.malformed(Malformed {
+            return Break(self.malformed(Malformed {
                 request_id: Some(book.request_id.to_string()),
                 detail: format!("applicants[{i}]: does not follow applicant_pattern {pattern}"),
             }));
@@ -289,19 +242,17 @@ impl WorkerContext {
         if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
             tallies.count(refusal, ask.channel, incoming.now);
         }
-        match decision {
-            Decision::Settled(settled) => One::Answer(Answered::settled(
-                Some(&book.request_id),
-                settled,
-                incoming.now,
-                &self.metrics,
-            )),
-            Decision::Granted(grant) => One::Granted(grant),
-            Decision::EnterDraw(entry) => One::Ballot(entry),
-            Decision::DeferToRound(ordinal) => One::Round(ordinal, ask.to_owned()),
+        Continue(match decision {
+            Decision::Settled(settled) => {
+                let id = Some(&*book.request_id);
+                return Break(Answered::settled(id, settled, incoming.now, &self.metrics));
+            }
+            Decision::Granted(grant) => HandedOn::Grant(grant),
+            Decision::EnterDraw(entry) => HandedOn::Entry(entry),
+            Decision::DeferToRound(ordinal) => HandedOn::Round(ordinal, ask.to_owned()),
             // Entries are made by one hand only.
-            Decision::JoinWaitlist(_) | Decision::Retry => One::Waits(ask.to_owned()),
-        }
+            Decision::JoinWaitlist(_) | Decision::Retry => HandedOn::Retry(ask.to_owned()),
+        })
     }
 
     fn malformed(&self, malformed: Malformed) -> Answered {
@@ -487,12 +438,50 @@ enum Known {
     Entry(FoundEntry),
 }
 
-enum One {
-    Answer(Answered),
-    Granted(Pending<Grant>),
-    Ballot(Pending<DrawEntryRecord>),
-    Round(u32, OwnedBookingRequest),
-    Waits(OwnedBookingRequest),
+/// Answers a request that came alone, or hands it on.
+fn settle_one(
+    incoming: Incoming,
+    judged: Judged,
+    items: &mut Vec<(HandedOn, Ticket)>,
+    out: &mut Outbox,
+) {
+    let ticket = incoming.ticket(Form::JsonOne);
+    match judged {
+        Break(answer) => out.answer(ticket, answer),
+        Continue(item) => items.push((item, ticket)),
+    }
+}
+
+/// Answers a message of several requests, if all of them are settled; else it is answered
+/// with the slowest of those that are handed on.
+fn settle_batch(
+    incoming: &Incoming,
+    form: Form,
+    judged: impl ExactSizeIterator<Item = Judged>,
+    items: &mut Vec<(HandedOn, Ticket)>,
+    out: &mut Outbox,
+) {
+    let mut answers = Vec::with_capacity(judged.len());
+    let mut waiting = Vec::new();
+    for (index, one) in judged.enumerate() {
+        match one {
+            Break(answer) => answers.push(Some(answer)),
+            Continue(item) => {
+                answers.push(None);
+                waiting.push((item, index));
+            }
+        }
+    }
+    let reply = incoming.reply.clone();
+    if waiting.is_empty() {
+        let answers: Vec<Answered> = answers.into_iter().flatten().collect();
+        return out.answers(reply, form, &answers);
+    }
+    let batch = Arc::new(Batch::new(reply, form, answers));
+    items.extend(waiting.into_iter().map(|(item, index)| {
+        let to = To::Item { batch: Arc::clone(&batch), index };
+        (item, Ticket { to, received: incoming.received, trace: incoming.trace.clone() })
+    }));
 }
 
 /// The trace a request belongs to: the W3C `traceparent` header, if it has one.
