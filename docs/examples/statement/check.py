@@ -30,7 +30,7 @@ FIELDS = {
 }
 REASONS = set("malformed unknown_opening not_open closed unknown_slot not_permitted party_too_large "
               "account_limit already_booked conflict sold_out expired not_found wrong_state busy "
-              "unavailable unknown".split())
+              "unavailable applicant_limit unknown".split())
 HEAD = ("giliran_statement ledger opening timezone opens_at closes_at order max_party hold_ms "
         "cancelled expired seq block")
 TEXTS = {"opening", "timezone", "order", "cancelled", "expired", "office", "date", "session", "did",

@@ -2,7 +2,11 @@
 
 use giliran_verify::statement::{SOLD_OUT, Totals, ZERO, check, hashed};
 use giliran_wire::admin::Bookings;
-use giliran_wire::ledger::{Adjust, Adjustment, Cancel, CancelCause, Entry, Expire, Released};
+use giliran_wire::answer::Reason;
+use giliran_wire::ledger::{
+    Adjust, Adjustment, Cancel, CancelCause, Entry, Expire, RejectionCount, RejectionDigest,
+    Released,
+};
 use giliran_wire::{BlockHash, Timestamp};
 use serde_json::{Value, json};
 
@@ -983,6 +987,32 @@ fn python(statements: &[String]) -> Vec<String> {
     said.split_terminator('\0').map(str::to_owned).collect()
 }
 
+/// A statement names every reason that there is, and one of a later release.
+#[test]
+fn refusals_of_every_reason_stand_in_a_statement_that_both_checkers_take() {
+    let tally = |reason| RejectionCount {
+        slot: None,
+        reason,
+        second: OPENS / 1_000 + 30,
+        channel: None,
+        count: 1,
+    };
+    let numbers = Reason::ALL.iter().map(|reason| reason.number()).chain([u16::MAX]);
+    let digest = RejectionDigest { opening: 0, tallies: numbers.map(tally).collect() };
+    let mut ledger = Ledger::open();
+    ledger.append(90_000, vec![Entry::Refusals(digest)]);
+    let text = write(&ledger.read("w").unwrap());
+    for name in Reason::ALL.iter().map(|reason| reason.name()).chain(["unknown"]) {
+        assert_eq!(text.matches(&format!(r#""reason":"{name}""#)).count(), 1, "{name}: {text}");
+    }
+    assert_eq!(check(&text).unwrap().totals.refused, Reason::ALL.len() as u64 + 1);
+    assert_eq!(
+        python(&[text]),
+        ["0 w"],
+        "docs/examples/statement/check.py does not take it: are all names in its `REASONS`?"
+    );
+}
+
 /// The example that is shipped is what this release writes.
 #[test]
 fn the_shipped_example_is_this_one() {
@@ -991,5 +1021,10 @@ fn the_shipped_example_is_this_one() {
     if std::env::var_os("GILIRAN_BLESS").is_some_and(|value| value == "1") {
         std::fs::write(file, written()).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(file).unwrap(), written());
+    assert_eq!(
+        std::fs::read_to_string(file).unwrap(),
+        written(),
+        "{file} is another: where that is meant, write it anew with \
+         `GILIRAN_BLESS=1 cargo test -p giliran-history the_shipped_example`"
+    );
 }
