@@ -97,20 +97,32 @@ impl Booking {
 
     /// The booking a grant makes in a block of this time.
     pub(crate) fn new(grant: Grant, granted_at: Timestamp) -> Self {
+        let Grant {
+            booking: id,
+            opening,
+            slot,
+            seats,
+            request_id,
+            content,
+            reference,
+            account,
+            channel,
+            hold_expires_at,
+        } = grant;
         Self {
-            id: grant.booking,
-            content: grant.content,
-            seats: SmallVec::from_vec(grant.seats),
-            request_id: grant.request_id.into_boxed_str(),
-            reference: grant.reference.map(String::into_boxed_str),
-            account: grant.account,
-            channel: grant.channel.map(String::into_boxed_str),
+            id,
+            content,
+            seats: SmallVec::from_vec(seats),
+            request_id: request_id.into_boxed_str(),
+            reference: reference.map(String::into_boxed_str),
+            account,
+            channel: channel.map(String::into_boxed_str),
             granted_at,
-            hold_expires_at: grant.hold_expires_at,
-            opening: grant.opening,
-            slot: grant.slot,
+            hold_expires_at,
+            opening,
+            slot,
             version: 1,
-            status: match grant.hold_expires_at {
+            status: match hold_expires_at {
                 Some(_) => Status::Held,
                 None => Status::Confirmed,
             },
@@ -172,31 +184,57 @@ impl Booking {
 
     /// Appends every field in a fixed order, for the state's hash.
     pub(crate) fn digest_into(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.id.as_bytes());
-        out.extend_from_slice(&self.content.0);
-        out.extend_from_slice(&self.version.to_le_bytes());
-        out.push(self.status as u8);
-        out.extend_from_slice(&self.opening.to_le_bytes());
-        out.extend_from_slice(&self.slot.to_le_bytes());
-        out.extend_from_slice(&self.granted_at.as_millis().to_le_bytes());
-        let hold = self.hold_expires_at.map_or(i64::MIN, Timestamp::as_millis);
+        // All fields are named, so that a new one goes into the hash.
+        let Self {
+            id,
+            content,
+            seats,
+            request_id,
+            reference,
+            account,
+            channel,
+            granted_at,
+            hold_expires_at,
+            opening,
+            slot,
+            version,
+            status,
+            change_log,
+        } = self;
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(&content.0);
+        out.extend_from_slice(&version.to_le_bytes());
+        out.push(*status as u8);
+        out.extend_from_slice(&opening.to_le_bytes());
+        out.extend_from_slice(&slot.to_le_bytes());
+        out.extend_from_slice(&granted_at.as_millis().to_le_bytes());
+        let hold = hold_expires_at.map_or(i64::MIN, Timestamp::as_millis);
         out.extend_from_slice(&hold.to_le_bytes());
-        out.extend_from_slice(&self.account.map_or([0; 16], |account| *account.as_bytes()));
-        out.push(self.seats.len() as u8);
-        for seat in &self.seats {
-            out.extend_from_slice(seat.applicant.as_bytes());
-            out.extend_from_slice(&seat.number.to_le_bytes());
+        out.extend_from_slice(&account.map_or([0; 16], |account| *account.as_bytes()));
+        out.push(seats.len() as u8);
+        for Seat { applicant, number } in seats {
+            out.extend_from_slice(applicant.as_bytes());
+            out.extend_from_slice(&number.to_le_bytes());
         }
-        text_into(Some(&self.request_id), out);
-        text_into(self.reference.as_deref(), out);
-        text_into(self.channel.as_deref(), out);
-        let Some(change_log) = &self.change_log else { return out.push(0) };
+        text_into(Some(request_id), out);
+        text_into(reference.as_deref(), out);
+        text_into(channel.as_deref(), out);
+        match change_log {
+            Some(change_log) => change_log.digest_into(out),
+            None => out.push(0),
+        }
+    }
+}
+
+impl ChangeLog {
+    fn digest_into(&self, out: &mut Vec<u8>) {
+        let Self { done, changes, left } = self;
         out.push(1);
-        out.extend_from_slice(&change_log.changes.to_le_bytes());
-        out.extend_from_slice(&(change_log.left.len() as u32).to_le_bytes());
-        change_log.left.iter().for_each(|who| out.extend_from_slice(who.as_bytes()));
-        out.extend_from_slice(&(change_log.done.len() as u32).to_le_bytes());
-        for PastChange { request_id, kind } in &change_log.done {
+        out.extend_from_slice(&changes.to_le_bytes());
+        out.extend_from_slice(&(left.len() as u32).to_le_bytes());
+        left.iter().for_each(|who| out.extend_from_slice(who.as_bytes()));
+        out.extend_from_slice(&(done.len() as u32).to_le_bytes());
+        for PastChange { request_id, kind } in done {
             text_into(Some(request_id), out);
             match kind {
                 PastChangeKind::Confirmed { reference } => {

@@ -46,9 +46,21 @@ impl DrawEntry {
     /// About how much memory it takes.
     fn bytes(&self) -> u64 {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let entry = &self.entry;
-        let lists = 4 * entry.slots.len() + 16 * entry.applicants.len();
-        let texts = entry.request_id.len() + text(&entry.reference) + text(&entry.channel);
+        // All fields are named, so that a new one is counted: in `ENTRY_BYTES`, or below.
+        let DrawEntryRecord {
+            receipt: _,
+            opening: _,
+            applicants,
+            slots,
+            request_id,
+            content: _,
+            reference,
+            account: _,
+            channel,
+            waits: _,
+        } = &self.entry;
+        let lists = 4 * slots.len() + 16 * applicants.len();
+        let texts = request_id.len() + text(reference) + text(channel);
         (ENTRY_BYTES + lists + texts) as u64
     }
 }

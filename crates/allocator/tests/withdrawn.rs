@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use giliran_allocator::StateMachine;
-use giliran_testkit::{LiveLedger, opening, person};
+use giliran_testkit::{LiveLedger, entry, opening};
+use giliran_wire::BookingId;
 use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, ReturnRule};
-use giliran_wire::{BookingId, Digest};
 
 /// As many as are known.
 const KNOWN: u64 = 1 << 14;
@@ -17,18 +17,8 @@ fn receipt(i: u64) -> BookingId {
 }
 
 fn entered(i: u64) -> Entry {
-    Entry::Draw(DrawRecord::Entered(Box::new(DrawEntryRecord {
-        receipt: receipt(i),
-        opening: 0,
-        applicants: vec![person(i)],
-        slots: vec![0],
-        request_id: "r".into(),
-        content: Digest([1; 16]),
-        reference: None,
-        account: None,
-        channel: None,
-        waits: true,
-    })))
+    let entry = DrawEntryRecord { receipt: receipt(i), ..entry(i, &[0]) };
+    Entry::Draw(DrawRecord::Entered(Box::new(entry)))
 }
 
 #[test]

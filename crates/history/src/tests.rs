@@ -128,18 +128,13 @@ pub(super) fn refused(second: i64, slot: Option<u32>, count: u64) -> Entry {
     Entry::Refusals(RejectionDigest { opening: 0, tallies: vec![tally] })
 }
 
-fn enter(n: u8, slots: Vec<u32>, waits: bool) -> Entry {
+fn enter(n: u8, slots: &[u32], waits: bool) -> Entry {
     Entry::Draw(DrawRecord::Entered(Box::new(DrawEntryRecord {
-        receipt: booking(n),
-        opening: 0,
         applicants: vec![person(n)],
-        slots,
-        request_id: format!("r{n}"),
         content: Digest([n; 16]),
-        reference: None,
-        account: None,
         channel: Some(if n.is_multiple_of(2) { "mobile" } else { "web" }.into()),
         waits,
+        ..giliran_testkit::entry(n.into(), slots)
     })))
 }
 
@@ -347,7 +342,7 @@ fn moves_late_payments_and_draws_keep_the_places_together() {
     let confirm = Confirm { booking: booking(2), request_id: "p".into(), reference: None, revived };
     ledger.append(40, vec![Entry::Confirm(confirm)]);
     // 3 entered and is drawn the place that 1 left; 4 is not.
-    ledger.append(50, vec![enter(3, vec![0], true), enter(4, vec![0], true)]);
+    ledger.append(50, vec![enter(3, &[0], true), enter(4, &[0], true)]);
     ledger.append(
         60_050,
         vec![
@@ -711,7 +706,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
         Ledger::with(vec![record])
     };
     ledger.append(0, vec![Entry::Opened { opening: 0 }]);
-    ledger.append(10, (1..=4).map(|n| enter(n, vec![1], false)).collect());
+    ledger.append(10, (1..=4).map(|n| enter(n, &[1], false)).collect());
     let left = DrawRecord::Withdrawn { receipt: booking(4), request_id: "x".into() };
     ledger.append(20, vec![Entry::Draw(left)]);
     ledger.append(600_000, vec![Entry::Closed { opening: 0 }]);
@@ -727,7 +722,7 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     );
     ledger.append(620_000, vec![cancel(3, None)]);
     // Too late for the draw; waits for what came back.
-    ledger.append(630_000, vec![enter(5, vec![1], true)]);
+    ledger.append(630_000, vec![enter(5, &[1], true)]);
     let recorded = ledger.read("w").unwrap();
     let figures = OpeningMeasures::new(&recorded, None, None);
     assert_eq!(figures.answered, CountBasis::Entries);

@@ -202,7 +202,7 @@ impl<T> Sequencer<T> {
     /// False: the block is full and grants still wait.
     pub(crate) fn gather_grants(&mut self, block: &mut BlockDraft<T>, time: Timestamp) -> bool {
         while let Some(waiting) = self.queue.pop_front() {
-            let bytes = grant_bytes(&waiting.what) + 8;
+            let bytes = grant_bytes(&waiting.what) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
                 self.queue.push_front(waiting);
                 return false;
@@ -230,15 +230,68 @@ pub(crate) fn entry_bytes(entry: &Entry) -> usize {
     bytes.len()
 }
 
+/// The end of its hold, which a grant gets with its numbers, after it was measured.
+pub(crate) const HOLD_BYTES: usize = 8;
+
 /// Bytes a grant takes in a block.
 pub(crate) fn grant_bytes(grant: &Grant) -> usize {
     const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4;
     let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
+    // All fields are named, so that a new one is counted: in `FIXED`, or below.
+    let Grant {
+        booking: _,
+        opening: _,
+        slot: _,
+        seats,
+        request_id,
+        content: _,
+        reference,
+        account,
+        channel,
+        hold_expires_at,
+    } = grant;
     FIXED
-        + 18 * grant.seats.len()
-        + grant.request_id.len()
-        + text(&grant.reference)
-        + text(&grant.channel)
-        + if grant.account.is_some() { 16 } else { 0 }
-        + if grant.hold_expires_at.is_some() { 8 } else { 0 }
+        + 18 * seats.len()
+        + request_id.len()
+        + text(reference)
+        + text(channel)
+        + if account.is_some() { 16 } else { 0 }
+        + if hold_expires_at.is_some() { HOLD_BYTES } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use giliran_wire::ledger::Seat;
+    use giliran_wire::{BookingId, Digest, Pseudonym};
+
+    use super::*;
+
+    /// A block of grants that were counted too short would outgrow what the broker takes.
+    #[test]
+    fn a_grant_takes_the_bytes_that_are_counted_for_it() {
+        let seat = |number| Seat { applicant: Pseudonym::from_bytes([1; 16]), number };
+        let full = Grant {
+            booking: BookingId::from_random(1),
+            opening: 1,
+            slot: 2,
+            seats: (1..=5).map(seat).collect(),
+            request_id: "r".repeat(64),
+            content: Digest([0; 16]),
+            reference: Some("o".repeat(64)),
+            account: Some(Pseudonym::from_bytes([2; 16])),
+            channel: Some("c".repeat(16)),
+            hold_expires_at: Some(Timestamp::from_millis(1)),
+        };
+        let bare = Grant {
+            reference: None,
+            account: None,
+            channel: None,
+            hold_expires_at: None,
+            ..full.clone()
+        };
+        for grant in [full, bare] {
+            let counted = grant_bytes(&grant);
+            assert_eq!(counted, entry_bytes(&Entry::Grant(grant)));
+        }
+    }
 }

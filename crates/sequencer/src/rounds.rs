@@ -17,7 +17,7 @@ use giliran_allocator::{Decision, Numbered, OwnedBookingRequest, Settled, order}
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
 
-use crate::block_builder::{BlockDraft, grant_bytes};
+use crate::block_builder::{BlockDraft, HOLD_BYTES, grant_bytes};
 use crate::effect::{Effect, Now, Outcome};
 use crate::queued::Queued;
 use crate::queued::is_overdue;
@@ -230,7 +230,7 @@ impl<T> Sequencer<T> {
                 block.after.push((ask, ticket));
                 continue;
             };
-            let bytes = grant_bytes(&grant) + 8;
+            let bytes = grant_bytes(&grant) + HOLD_BYTES;
             if bytes > room {
                 drop(grant);
                 line.asks.push_front((ask, ticket));

@@ -5,7 +5,7 @@
 
 use giliran_allocator::BookingRequest;
 use giliran_sequencer::{AdminCommand, AdminOp, Outcome};
-use giliran_testkit::{SequencerHarness, office, opening, person, request, rules, slot};
+use giliran_testkit::{SequencerHarness, filled, office, opening, person, request, rules, slot};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{MAX_BLOCK_BYTES, OpeningRecord, ReturnRule, Rules};
 use giliran_wire::request::Choice;
@@ -40,7 +40,7 @@ fn bench() -> SequencerHarness {
 /// Asks on behalf of one person, and waits if need be.
 fn ask(bench: &mut SequencerHarness, who: u64, choices: &[Choice<'_>], wait: bool) {
     let (applicants, name) = ([person(who)], format!("r{who}"));
-    let asked = BookingRequest { wait, ..request(&name, &applicants, choices) };
+    let asked = BookingRequest { wait, ..filled(&request(&name, &applicants, choices)) };
     assert!(bench.ask(who, &asked), "nothing is settled yet");
 }
 

@@ -3,7 +3,7 @@
 //! sequencer, with `nats` a real NATS server, with `postgres` a database.
 //!
 //! What always holds: a record here has every field spelled once, so a new field is one
-//! edit; a test says only what it is about (`OpeningRecord { quota, ..opening(&[3]) }`).
+//! edit here; a test says only what it is about (`OpeningRecord { quota, ..opening(&[3]) }`).
 //! Every block that a [`LedgerBuilder`] holds was read by the rule of every reader.
 //!
 //! Deliberately not here: assertions about a feature, and anything that the program
@@ -33,7 +33,7 @@ pub use ledger::{
     LEDGER, LedgerBuilder, LiveLedger, folded, genesis, genesis_block, next_block, take_over,
 };
 pub use openings::{office, opening, rules, session, slot};
-pub use people::{grant, person, request};
+pub use people::{entry, filled, grant, person, request};
 #[cfg(feature = "sequencer")]
 pub use sequencer::{BEGIN, SequencerHarness, TICK_MS, order_key};
 #[cfg(feature = "nats")]

@@ -1,7 +1,7 @@
 //! People, what they ask for, what they are granted.
 
 use giliran_allocator::BookingRequest;
-use giliran_wire::ledger::{Grant, Seat};
+use giliran_wire::ledger::{DrawEntryRecord, Grant, Seat};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
@@ -30,6 +30,54 @@ pub fn request<'a>(
         reference: None,
         vouched: false,
         wait: false,
+    }
+}
+
+/// The same request with everything given that stands in its grant, as long as it may be:
+/// for tests of how much fits.
+pub fn filled<'a>(request: &BookingRequest<'a>) -> BookingRequest<'a> {
+    let BookingRequest {
+        request_id,
+        applicants,
+        content,
+        choices,
+        opening,
+        expires_at,
+        account: _,
+        channel: _,
+        reference: _,
+        vouched,
+        wait,
+    } = *request;
+    BookingRequest {
+        request_id,
+        applicants,
+        content,
+        choices,
+        opening,
+        expires_at,
+        account: Some(person(u64::MAX)),
+        channel: Some("a-channel-of-16-"),
+        reference: Some("a-reference-of-64-bytes-a-reference-of-64-bytes-a-reference-of-6"),
+        vouched,
+        wait,
+    }
+}
+
+/// An entry on record: receipt and request `r<number>` of this number, of one person who
+/// wants any of these slots of opening 0 and waits for returned places.
+pub fn entry(number: u64, slots: &[u32]) -> DrawEntryRecord {
+    DrawEntryRecord {
+        receipt: BookingId::from_random(number.into()),
+        opening: 0,
+        applicants: vec![person(number)],
+        slots: slots.into(),
+        request_id: format!("r{number}"),
+        content: Digest([0; 16]),
+        reference: None,
+        account: None,
+        channel: None,
+        waits: true,
     }
 }
 

@@ -293,11 +293,20 @@ impl StateMachine {
 fn winner_bytes(entry: &DrawEntryRecord) -> usize {
     const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4 + 16 + 8 + 8;
     let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
-    FIXED
-        + 18 * entry.applicants.len()
-        + entry.request_id.len()
-        + text(&entry.reference)
-        + text(&entry.channel)
+    // All fields are named, so that a new one that the grant takes over is counted.
+    let DrawEntryRecord {
+        receipt: _,
+        opening: _,
+        applicants,
+        slots: _,
+        request_id,
+        content: _,
+        reference,
+        account: _,
+        channel,
+        waits: _,
+    } = entry;
+    FIXED + 18 * applicants.len() + request_id.len() + text(reference) + text(channel)
 }
 
 /// An entry as it is published.
@@ -390,7 +399,43 @@ impl<T: Ord> Iterator for Sorted<T> {
 
 #[cfg(test)]
 mod tests {
+    use giliran_wire::{Digest, Pseudonym};
+
     use super::*;
+
+    /// A group that was counted too short would make its block outgrow what the broker
+    /// takes.
+    #[test]
+    fn a_winners_grant_takes_no_more_bytes_than_are_counted_for_it() {
+        let people = (1..=5).map(|n| Pseudonym::from_bytes([n; 16]));
+        let full = DrawEntryRecord {
+            receipt: BookingId::from_random(1),
+            opening: 1,
+            applicants: people.clone().collect(),
+            slots: vec![2],
+            request_id: "r".repeat(64),
+            content: Digest([0; 16]),
+            reference: Some("o".repeat(64)),
+            account: Some(Pseudonym::from_bytes([9; 16])),
+            channel: Some("c".repeat(16)),
+            waits: false,
+        };
+        let grant = Grant {
+            booking: full.receipt,
+            opening: full.opening,
+            slot: 2,
+            seats: people.map(|applicant| Seat { applicant, number: 1 }).collect(),
+            request_id: full.request_id.clone(),
+            content: full.content,
+            reference: full.reference.clone(),
+            account: full.account,
+            channel: full.channel.clone(),
+            hold_expires_at: Some(Timestamp::from_millis(1)),
+        };
+        let mut bytes = Vec::new();
+        giliran_wire::codec::encode_into(&Entry::Grant(grant), &mut bytes);
+        assert!(bytes.len() <= winner_bytes(&full), "{} bytes", bytes.len());
+    }
 
     #[test]
     fn buckets_sort_numbers_and_ranks_as_a_whole_sort_does() {

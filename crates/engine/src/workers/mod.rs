@@ -225,18 +225,30 @@ impl WorkerContext {
             }));
         }
         let applicants = book.pseudonyms(&self.key);
+        // All fields are named, so that a new one is handed on.
+        let request::Book {
+            request_id,
+            applicants: _,
+            choices,
+            opening,
+            expires_at,
+            account,
+            channel,
+            reference,
+            wait,
+        } = book;
         let ask = BookingRequest {
-            request_id: &book.request_id,
+            request_id,
             applicants: &applicants,
             content: book.content(&applicants),
-            choices: &book.choices,
-            opening: book.opening.as_deref(),
-            expires_at: book.expires_at,
-            account: book.account.as_deref().map(|account| self.key.account(account)),
-            channel: book.channel.as_deref(),
-            reference: book.reference.as_deref(),
+            choices,
+            opening: opening.as_deref(),
+            expires_at: *expires_at,
+            account: account.as_deref().map(|account| self.key.account(account)),
+            channel: channel.as_deref(),
+            reference: reference.as_deref(),
             vouched: incoming.vouched,
-            wait: book.wait,
+            wait: *wait,
         };
         let decision = self.allocator.decide(&ask, incoming.now);
         if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {

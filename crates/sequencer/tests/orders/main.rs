@@ -15,7 +15,7 @@ use bytes::Bytes;
 use giliran_allocator::{BookingRequest, order};
 use giliran_sequencer::{AdminCommand, AdminOp, Now, Outcome, Sequencer};
 use giliran_testkit::{
-    self as testkit, BEGIN, LEDGER, SequencerHarness, order_key, person, request, rules,
+    self as testkit, BEGIN, LEDGER, SequencerHarness, filled, order_key, person, request, rules,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Block, DrawRecord, Entry, OpeningRecord, Order, Rules};
@@ -106,7 +106,8 @@ impl Bench {
         let choices: Vec<_> = sessions.iter().map(choice).collect();
         // Everybody has one of their own.
         let account = Some(person(1_000_000 + account.unwrap_or(1_000_000 + who)));
-        let ask = BookingRequest { account, ..request(&name, &applicants, &choices) };
+        let asked = filled(&request(&name, &applicants, &choices));
+        let ask = BookingRequest { account, ..asked };
         if !self.harness.ask(who, &ask) {
             self.told.extend(self.harness.told.pop());
         }
