@@ -13,7 +13,7 @@ use giliran_wire::ledger::{self, Leftovers, OpeningRecord, Rules};
 use giliran_wire::{Date, Timestamp};
 
 use crate::Config;
-use crate::describe::{hold, order, returns, until};
+use crate::describe;
 
 /// What to do about a field that no action changes.
 const STAYS: &str =
@@ -188,6 +188,38 @@ fn named(record: &OpeningRecord) -> impl Iterator<Item = ((&str, &str, Date), us
     })
 }
 
+/// Every rule by its place in the file, in words. All are named, so that a new one is
+/// compared.
+fn in_words(rules: &Rules) -> [(&'static str, String); 11] {
+    let Rules {
+        order,
+        max_party,
+        max_per_account,
+        hold_ms,
+        cancelled,
+        expired,
+        across_openings,
+        max_changes,
+        bookable_until,
+        max_bookings,
+        leftovers,
+    } = rules;
+    let account = max_per_account.map_or("no bound".to_owned(), |most| most.to_string());
+    [
+        ("rules.order", describe::order(order)),
+        ("rules.max_party", max_party.to_string()),
+        ("rules.max_per_account", account),
+        ("rules.hold", describe::hold(*hold_ms)),
+        ("rules.max_changes", max_changes.to_string()),
+        ("rules.max_bookings", max_bookings.to_string()),
+        ("rules.across_openings", across_openings.to_string()),
+        ("rules.bookable_until", describe::until(*bookable_until)),
+        ("rules.leftovers", leftovers_name(*leftovers).to_owned()),
+        ("rules.returns.cancelled", describe::returns(cancelled)),
+        ("rules.returns.expired", describe::returns(expired)),
+    ]
+}
+
 /// Collects what differs of an opening.
 struct Differences<'a> {
     opening: &'a Opening,
@@ -217,23 +249,8 @@ impl Differences<'_> {
 
     fn rules(&mut self, file: &Rules) {
         let record = &self.opening.record().rules;
-        let both = |words: fn(&Rules) -> String| [words(file), words(record)];
-        let most = |n: Option<u32>| n.map_or("no bound".to_owned(), |n| n.to_string());
-        let account = [most(file.max_per_account), most(record.max_per_account)];
-        for (field, [file, record]) in [
-            ("rules.order", both(|rules| order(&rules.order))),
-            ("rules.max_party", both(|rules| rules.max_party.to_string())),
-            ("rules.max_per_account", account),
-            ("rules.hold", both(|rules| hold(rules.hold_ms))),
-            ("rules.max_changes", both(|rules| rules.max_changes.to_string())),
-            ("rules.max_bookings", both(|rules| rules.max_bookings.to_string())),
-            ("rules.across_openings", both(|rules| rules.across_openings.to_string())),
-            ("rules.bookable_until", both(|rules| until(rules.bookable_until))),
-            ("rules.leftovers", both(|rules| leftovers_name(rules.leftovers).to_owned())),
-            ("rules.returns.cancelled", both(|rules| returns(&rules.cancelled))),
-            ("rules.returns.expired", both(|rules| returns(&rules.expired))),
-        ] {
-            self.field(field, &file, &record, || STAYS.to_owned());
+        for ((field, file), (_, record)) in in_words(file).iter().zip(in_words(record)) {
+            self.field(field, file, &record, || STAYS.to_owned());
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use giliran_allocator::Calendar;
 use giliran_wire::Date;
-use giliran_wire::ledger::{BookableUntil, Leftovers, OpeningRecord, Order, ReturnRule};
+use giliran_wire::ledger::{BookableUntil, Leftovers, OpeningRecord, Order, ReturnRule, Rules};
 
 /// What an opening offers: window, rules, places per office and day.
 pub fn describe(record: &OpeningRecord) -> String {
@@ -23,30 +23,7 @@ pub fn describe(record: &OpeningRecord) -> String {
     };
     let _ = writeln!(out, "opening {}", record.id);
     let _ = writeln!(out, "  from {} to {}", local(record.opens_at), local(record.closes_at));
-    let order = order(&record.rules.order);
-    let account = match record.rules.max_per_account {
-        Some(most) => format!(", at most {most} an account"),
-        None => String::new(),
-    };
-    let hold = match record.rules.hold_ms {
-        Some(_) => format!(", {}", hold(record.rules.hold_ms)),
-        None => String::new(),
-    };
-    let _ =
-        writeln!(out, "  {order}, parties of at most {}{account}{hold}", record.rules.max_party);
-    let until = until(record.rules.bookable_until);
-    let left = match record.rules.leftovers {
-        Leftovers::None => "nobody gets what is left after the window",
-        Leftovers::FirstCome => "what is left after the window goes to whoever asks",
-    };
-    let (bookings, moves) = (record.rules.max_bookings, record.rules.max_changes);
-    let _ = writeln!(out, "  a place can be booked until {until}; {left}");
-    let _ = writeln!(out, "  at most {bookings} bookings for one applicant, {moves} moves of each");
-    for (cause, rule) in
-        [("cancelled", &record.rules.cancelled), ("expired", &record.rules.expired)]
-    {
-        let _ = writeln!(out, "  {cause} places come back {}", returns(rule));
-    }
+    describe_rules(&record.rules, &mut out);
     let mut dates: Vec<Date> = record.slots.iter().map(|slot| slot.date).collect();
     dates.sort_unstable();
     dates.dedup();
@@ -75,6 +52,44 @@ pub fn describe(record: &OpeningRecord) -> String {
     let days: Vec<String> = dates.iter().map(Date::to_string).collect();
     let _ = writeln!(out, "  {} slots, {total} places on {}", record.slots.len(), days.join(", "));
     out
+}
+
+/// All rules are named, so that a new one is described, or left out on purpose.
+fn describe_rules(rules: &Rules, out: &mut String) {
+    let Rules {
+        order: by,
+        max_party,
+        max_per_account,
+        hold_ms,
+        cancelled,
+        expired,
+        across_openings: _,
+        max_changes,
+        bookable_until,
+        max_bookings,
+        leftovers,
+    } = rules;
+    let account = match max_per_account {
+        Some(most) => format!(", at most {most} an account"),
+        None => String::new(),
+    };
+    let hold = match hold_ms {
+        Some(_) => format!(", {}", hold(*hold_ms)),
+        None => String::new(),
+    };
+    let _ = writeln!(out, "  {}, parties of at most {max_party}{account}{hold}", order(by));
+    let left = match leftovers {
+        Leftovers::None => "nobody gets what is left after the window",
+        Leftovers::FirstCome => "what is left after the window goes to whoever asks",
+    };
+    let _ = writeln!(out, "  a place can be booked until {}; {left}", until(*bookable_until));
+    let _ = writeln!(
+        out,
+        "  at most {max_bookings} bookings for one applicant, {max_changes} moves of each"
+    );
+    for (cause, rule) in [("cancelled", cancelled), ("expired", expired)] {
+        let _ = writeln!(out, "  {cause} places come back {}", returns(rule));
+    }
 }
 
 pub(crate) fn order(order: &Order) -> String {

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use giliran_wire::BookingId;
-use giliran_wire::answer::Reason;
+use giliran_wire::answer::{Reason, ReasonKind};
 use serde::Deserialize;
 
 use giliran_wire::client_log::{Choice, SeenBooking};
@@ -216,9 +216,12 @@ impl Gateway {
     /// Refused for what they asked or had, not for want of places: no order could
     /// have served them.
     pub(super) fn barred(&self, asker: &Asker) -> bool {
-        let places = ["sold_out", "closed", "expired", "not_open", "busy", "unavailable"];
         let reason = self.lines[asker.last].reason.as_deref();
-        asker.booking.is_none() && reason.is_some_and(|reason| !places.contains(&reason))
+        let lasts = |reason: &str| match Reason::from_name(reason).map(Reason::kind) {
+            Some(ReasonKind::Request | ReasonKind::Bookings) | None => true,
+            Some(ReasonKind::Places | ReasonKind::Unsettled) => false,
+        };
+        asker.booking.is_none() && reason.is_some_and(lasts)
     }
 
     /// The line with which somebody asked first.

@@ -13,6 +13,7 @@ use giliran_fairness::random::Random;
 use giliran_fairness::simulation::virtual_engine::{Said, VirtualEngine, virtual_us};
 use giliran_report::{Document, Table, Unit};
 use giliran_wire::admin::Bookings;
+use giliran_wire::answer::{Reason, ReasonKind};
 use giliran_wire::client_log::Choice;
 use giliran_wire::ledger::{Adjustment, DrawEntryRecord, Order};
 use giliran_wire::request;
@@ -24,15 +25,10 @@ use crate::reader::RecordedOpening;
 /// Grants that are made durable together.
 const BATCH: usize = 1_000;
 
-/// Refusals that every order would repeat.
-const BARRED: [&str; 6] = [
-    "malformed",
-    "unknown_opening",
-    "unknown_slot",
-    "not_permitted",
-    "party_too_large",
-    "conflict",
-];
+/// True for a reason by which every order would have refused.
+fn is_barred(reason: &str) -> bool {
+    Reason::from_name(reason).is_some_and(|reason| reason.kind() == ReasonKind::Request)
+}
 
 /// One request, as it was made.
 #[derive(Debug, Clone)]
@@ -397,7 +393,7 @@ fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<String>)
         known.extend(asker.booking);
         let (first, last) = (gateway.first(asker), &gateway.lines[asker.last]);
         let booked = asker.booking.map(|at| &recorded.bookings[at]);
-        if booked.is_none() && last.reason.as_deref().is_some_and(|r| BARRED.contains(&r)) {
+        if booked.is_none() && last.reason.as_deref().is_some_and(is_barred) {
             barred += 1;
             continue;
         }

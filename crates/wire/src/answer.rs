@@ -158,12 +158,56 @@ impl Reason {
         Self::ALL.iter().copied().find(|r| r.name() == name)
     }
 
+    /// What the rejection rests on.
+    pub const fn kind(self) -> ReasonKind {
+        match self {
+            Self::Malformed
+            | Self::UnknownOpening
+            | Self::UnknownSlot
+            | Self::NotPermitted
+            | Self::PartyTooLarge
+            | Self::Conflict => ReasonKind::Request,
+            Self::AccountLimit
+            | Self::AlreadyBooked
+            | Self::ApplicantLimit
+            | Self::NotFound
+            | Self::WrongState => ReasonKind::Bookings,
+            Self::Closed | Self::SoldOut | Self::Expired => ReasonKind::Places,
+            Self::NotOpen | Self::Busy | Self::Unavailable => ReasonKind::Unsettled,
+        }
+    }
+
     /// True where the answer settles nothing and a retry may: `not_open`,
     /// `busy`, `unavailable`.
     pub const fn worth_a_retry(self) -> bool {
-        matches!(self, Self::NotOpen | Self::Busy | Self::Unavailable)
+        matches!(self.kind(), ReasonKind::Unsettled)
     }
 }
+
+/// What a rejection rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasonKind {
+    /// What was asked for, under the opening's rules: every order would repeat it.
+    Request,
+    /// What its people, its account or its booking have already.
+    Bookings,
+    /// Want of places, or of time for them: another order might have served it.
+    Places,
+    /// Nothing that lasts; a retry may be served.
+    Unsettled,
+}
+
+// Whoever counts by reason indexes by number.
+const _: () = {
+    let mut at = 0;
+    while at < Reason::ALL.len() {
+        assert!(
+            Reason::ALL[at].number() as usize == at + 1,
+            "reasons stand in the order of their numbers, from 1 on and without a gap"
+        );
+        at += 1;
+    }
+};
 
 impl Serialize for Reason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
