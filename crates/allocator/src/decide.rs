@@ -1,11 +1,11 @@
 //! Deciding a request: settled from durable facts, granted, or to wait.
 //!
-//! One precedence, always: same request again (its booking, or `conflict`) →
-//! `expired` → opening state → party size → unknown slot → `not_permitted` → a
-//! party that no slot asked for could ever take (`party_too_large`) →
-//! `account_limit` → `applicant_limit` → `already_booked` → too late for every slot
-//! asked for (`closed`) → `sold_out`. (`malformed` comes before all of them, at the
-//! edge.)
+//! One precedence, always: `malformed`, at the edge → same request again (its booking,
+//! or `conflict`) → `expired` → the opening's state (`unknown_opening`, `not_open`,
+//! `closed`) → `party_too_large` by the opening's rules → `unknown_slot` →
+//! `not_permitted` → `party_too_large` for every slot asked for → `account_limit` →
+//! `applicant_limit` → `already_booked` → `closed` where it is too late for every slot
+//! asked for → `sold_out`.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{Booking, DrawEntry, Pending};
 /// When another try is worth it where there are that many, ms: some may withdraw.
 const FULL_RETRY_MS: u64 = 5_000;
 
-/// A valid `allocator` request, its people under pseudonyms.
+/// A valid `book` request, its people under pseudonyms.
 #[derive(Debug, Clone, Copy)]
 pub struct BookingRequest<'a> {
     /// The idempotency key, within opening and first applicant.
@@ -52,7 +52,7 @@ pub struct BookingRequest<'a> {
     pub wait: bool,
 }
 
-/// An [`BookingRequest`] that outlives the payload it came in, for requests that wait.
+/// A [`BookingRequest`] that outlives the payload it came in, for requests that wait.
 #[derive(Debug, Clone)]
 pub struct OwnedBookingRequest {
     request_id: Box<str>,
