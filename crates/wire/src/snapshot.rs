@@ -23,7 +23,8 @@ use crate::codec;
 use crate::ledger::{Chain, DrawEntryRecord, Genesis, Grant, OpeningRecord};
 use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
-/// What a file of this layout begins with.
+/// What a file of this layout begins with. Its number counts up with every change of a
+/// [`Piece`] or of a record in one.
 pub const MAGIC: &[u8; 8] = b"GILSNAP4";
 /// The longest piece, in bytes.
 const MAX_PIECE_BYTES: u32 = 64 * 1024 * 1024;

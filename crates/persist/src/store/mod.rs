@@ -18,7 +18,8 @@ use giliran_wire::ledger::{Chain, OpeningRecord, Stage};
 
 use crate::rows::{Batch, Stored, StoredAction};
 
-/// The tables' version; a store of another one is refused.
+/// The tables' version, counted up with every change of a table; a store of another one
+/// is refused.
 const SCHEMA: i64 = 4;
 
 /// How long opening a store may take.

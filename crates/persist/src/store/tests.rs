@@ -6,7 +6,7 @@ use giliran_testkit::{grant, postgres};
 use giliran_wire::ledger::{Chain, Grant, Seat, Stage};
 use giliran_wire::{LedgerId, Pseudonym, Timestamp};
 
-use super::{Store, StoreError, StoreUrl};
+use super::{SCHEMA, Store, StoreError, StoreUrl};
 use crate::rows::{Batch, BookingRow, Run, SlotRow, Stored};
 
 /// A database of its own, made with these options; and a session in it.
@@ -48,6 +48,25 @@ async fn stored(store: &mut Store) -> Stored {
     let (_, mut bookings) = store.bookings().await.unwrap();
     assert_eq!(bookings.len(), 1);
     bookings.remove(0)
+}
+
+/// A store that an older release made lacks what this one writes: it must be refused, not
+/// written into.
+#[test]
+fn other_tables_have_another_schema() {
+    // Comments and spaces do not count.
+    let tables = |sql: &str| -> String {
+        let code = sql.lines().map(|line| line.split_once("--").map_or(line, |(code, _)| code));
+        code.flat_map(str::split_whitespace).map(|word| format!("{word} ")).collect()
+    };
+    let both = [include_str!("sqlite.sql"), include_str!("postgres.sql")].map(tables).concat();
+    let hash = blake3::hash(both.as_bytes()).to_hex();
+    assert_eq!(
+        (SCHEMA, hash.as_str()),
+        (4, "4f6f6a03f497d181ecea86cfe61de78f03d2823ad98725419a65add00e7c6d3e"),
+        "`sqlite.sql` or `postgres.sql` has changed: count `SCHEMA` up, then put it and the new \
+         hash here"
+    );
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@
 //! the link of the chain. [`Chain`] is the one reading rule: every reader
 //! passes each block through it and so skips void blocks alike.
 //!
-//! The layout is frozen under [`FORMAT`]. A new kind of entry needs a new format
-//! number: an old reader cannot decode a variant that it does not know.
+//! The layout is frozen under [`FORMAT`]. From the first release on a new kind of
+//! entry, and a new field of one, needs a new format number: an old reader cannot
+//! decode a variant or a field that it does not know.
 
 mod chain;
 mod damage;

@@ -296,13 +296,26 @@ impl Book<'_> {
     /// Digest of what makes a request the same request: its applicants in
     /// order, its choices, its opening; keyed by way of the pseudonyms.
     pub fn content(&self, applicants: &[Pseudonym]) -> Digest {
+        // A field is hashed, or may differ in a repetition. One that is new is hashed only
+        // where it is given, or the requests on record become other ones.
+        let Self {
+            request_id: _,
+            applicants: _,
+            choices,
+            opening,
+            expires_at: _,
+            account: _,
+            channel: _,
+            reference: _,
+            wait: _,
+        } = self;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[applicants.len() as u8]);
         for applicant in applicants {
             hasher.update(applicant.as_bytes());
         }
-        field(&mut hasher, self.opening.as_deref());
-        choices_into(&mut hasher, &self.choices);
+        field(&mut hasher, opening.as_deref());
+        choices_into(&mut hasher, choices);
         shortened(&hasher)
     }
 

@@ -15,6 +15,9 @@
 //! events. Any other difference breaks clients (a new version of the contract)
 //! or, under `ledger/` and in `derived.txt`, every ledger in existence (a new
 //! block format; see `giliran_wire::ledger`).
+//!
+//! One field in an entry moves every later block of `ledger/`, by the hash that the
+//! next block names; `entries/` has the entries alone, and shows what moved.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -26,7 +29,7 @@ use giliran_wire::answer::{self, Reason};
 use giliran_wire::event::Event;
 use giliran_wire::ledger::{Block, Chain, Reading};
 use giliran_wire::request::{self, Form, Payload, Request};
-use giliran_wire::{ApplicantKey, BlockHash};
+use giliran_wire::{ApplicantKey, BlockHash, codec, snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::samples;
@@ -54,6 +57,14 @@ fn check(name: &str, encoded: &str) {
     }
     let frozen = fixture(name);
     assert_eq!(encoded, frozen, "{name}: encoding has changed (left: now, right: frozen)");
+}
+
+/// Compares, or writes where `GILIRAN_BLESS` is set and there is none yet.
+fn check_unless_new(name: &str, encoded: &str, otherwise: &str) {
+    if !folder().join(name).exists() {
+        return check(name, encoded);
+    }
+    assert_eq!(encoded, fixture(name), "{name}: {otherwise} (left: now, right: frozen)");
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
@@ -196,6 +207,50 @@ fn golden_ledger() {
     }
 }
 
+/// The entries of each block of `ledger/`, without the frame that chains it.
+#[test]
+fn golden_entries() {
+    for (name, block) in samples::blocks() {
+        let mut text = String::new();
+        for entry in &block.entries {
+            let mut now = Vec::new();
+            codec::encode_into(entry, &mut now);
+            text += &(to_hex(&now) + "\n");
+        }
+        check(&format!("entries/{name}.hex"), &text);
+    }
+}
+
+/// A snapshot's file. Its fixture has the layout's name, and is not renewed: another
+/// layout is another file.
+#[test]
+fn golden_snapshot() {
+    let pieces = samples::pieces();
+    let kinds: BTreeSet<_> = pieces.iter().map(samples::piece_kind).collect();
+    assert_eq!(kinds, samples::PIECE_KINDS.iter().copied().collect(), "a piece has no sample");
+    let mut writer = snapshot::Writer::new(Vec::new()).expect("memory");
+    pieces.iter().for_each(|piece| writer.piece(piece).expect("memory"));
+    let name = snapshot_fixture();
+    let now = to_hex(&writer.finish().expect("memory"));
+    check_unless_new(
+        &name,
+        &now,
+        "a snapshot's layout has changed: count `giliran_wire::snapshot::MAGIC` up, remove this \
+         file, and run this test with GILIRAN_BLESS=1",
+    );
+    let mut read = Vec::new();
+    let take = |piece| {
+        read.push(piece);
+        Ok(())
+    };
+    snapshot::read(from_hex(&fixture(&name)).as_slice(), take).expect("the frozen file");
+    assert_eq!(read, pieces);
+}
+
+fn snapshot_fixture() -> String {
+    format!("snapshots/{}.hex", std::str::from_utf8(snapshot::MAGIC).expect("ASCII"))
+}
+
 /// A reader of this release takes the frozen ledger from genesis through its seal into
 /// the second generation.
 #[test]
@@ -236,6 +291,21 @@ fn golden_derived() {
     }
     lines.extend(Reason::ALL.iter().map(|r| format!("reason {}: {}", r.number(), r.name())));
     check("derived.txt", &(lines.join("\n") + "\n"));
+}
+
+/// What GILIRAN_BLESS cannot renew: every request on record names its digest, so a field
+/// that a request does not give must not change it.
+#[test]
+fn a_request_that_gives_no_new_field_has_the_digest_it_always_had() {
+    let (_, minimal) = samples::books().swap_remove(0);
+    let key = ApplicantKey::new(&[7; 32]);
+    let content = minimal.content(&minimal.pseudonyms(&key));
+    assert_eq!(
+        to_hex(&content.0).trim(),
+        "b53e064b3ba80167db842afac2aed1d8",
+        "the same request would be a `conflict`: `Book::content` may hash a new field only where \
+         it is given"
+    );
 }
 
 fn hex(key: &ApplicantKey, applicant: &str) -> String {
@@ -279,7 +349,9 @@ fn golden_fixtures_are_complete() {
     samples::events().iter().for_each(|(name, _)| add("events", name, &["json"]));
     (0..3).for_each(|n| add("places", &format!("availability_{n}"), &["json"]));
     blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));
+    blocks.iter().for_each(|(name, _)| add("entries", name, &["hex"]));
     add("ledger", &samples::rebuilt().0, &["hex"]);
+    expected.insert(snapshot_fixture());
 
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder()).expect("the fixtures").flatten() {

@@ -2,8 +2,10 @@
 //! fixtures are these values written down; the page shows some of them.
 
 mod entries;
+mod snapshot;
 
 pub(crate) use entries::{KINDS, blocks, kind, rebuilt};
+pub(crate) use snapshot::{PIECE_KINDS, piece_kind, pieces};
 
 use giliran_wire::admin;
 use giliran_wire::answer::{
