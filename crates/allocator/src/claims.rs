@@ -69,7 +69,7 @@ impl Claim {
     }
 }
 
-/// A member of the party has, or is about to have, a booking.
+/// A member of the party has, or is about to have, a booking, or had as many as one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken;
 
@@ -101,10 +101,15 @@ impl Claims {
 
     /// Claims every one of `party`, which is sorted, or none.
     pub(crate) fn take(&self, party: &[Pseudonym]) -> Result<(), Taken> {
+        self.take_below(party, usize::MAX)
+    }
+
+    /// The same, if each of them was granted fewer than `most` bookings so far.
+    pub(crate) fn take_below(&self, party: &[Pseudonym], most: usize) -> Result<(), Taken> {
         for (i, applicant) in party.iter().enumerate() {
             let claim = Claim { standing: ClaimState::Deciding, rest: None };
             let taken = self.0.occupy(*applicant, claim, |there| {
-                if matches!(there.standing, ClaimState::Free) {
+                if matches!(there.standing, ClaimState::Free) && there.granted() < most {
                     there.standing = ClaimState::Deciding;
                     false
                 } else {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Order, Seat};
-use giliran_wire::request::Choice;
+use giliran_wire::request::{Book, Choice};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
 use crate::allocator::{Allocator, FoundBooking};
-use crate::claims::ClaimState;
+use crate::claims::{Claim, ClaimState};
 use crate::opening::Opening;
 use crate::openings::Openings;
 use crate::sync::seqlock::Durable;
@@ -32,8 +32,8 @@ pub struct BookingRequest<'a> {
     pub request_id: &'a str,
     /// In the request's order; 1 to 5, distinct.
     pub applicants: &'a [Pseudonym],
-    /// Digest of what makes it the same request.
-    pub content: Digest,
+    /// What makes it the same request.
+    pub content: Content<'a>,
     /// In order of preference; 1 to 16.
     pub choices: &'a [Choice<'a>],
     /// The opening's id, where named.
@@ -50,6 +50,26 @@ pub struct BookingRequest<'a> {
     pub vouched: bool,
     /// Where all is sold out: wait for returned places.
     pub wait: bool,
+}
+
+/// What makes a request the same request: a digest, made only where it is compared or
+/// put on record. A rejection needs none.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// The digest itself.
+    Digest(Digest),
+    /// The request that it is to be made of, with the pseudonyms of its applicants.
+    Of(&'a Book<'a>, &'a [Pseudonym]),
+}
+
+impl Content<'_> {
+    /// The digest; one hash over the request where it is not made yet.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Digest(digest) => *digest,
+            Self::Of(book, applicants) => book.content(applicants),
+        }
+    }
 }
 
 /// A [`BookingRequest`] that outlives the payload it came in, for requests that wait.
@@ -74,7 +94,7 @@ impl OwnedBookingRequest {
         BookingRequest {
             request_id: &self.request_id,
             applicants: &self.applicants,
-            content: self.content,
+            content: Content::Digest(self.content),
             choices: &self.choices,
             opening: self.opening.as_deref(),
             expires_at: self.expires_at,
@@ -113,7 +133,7 @@ impl BookingRequest<'_> {
         OwnedBookingRequest {
             request_id: self.request_id.into(),
             applicants: self.applicants.into(),
-            content: self.content,
+            content: self.content.digest(),
             choices: self.choices.iter().map(Choice::to_static).collect(),
             opening: self.opening.map(Into::into),
             expires_at: self.expires_at,
@@ -326,7 +346,7 @@ impl Allocator {
         let refuse = |refusal: Rejection| {
             Judged::Settled(Settled::Refused(refusal.about(opening, None), at))
         };
-        let first = opening.first_claim(ask);
+        let (first, granted) = opening.first_claim(ask);
         match first {
             First::Deciding => return Judged::Retry,
             First::Same(booking) => {
@@ -369,7 +389,7 @@ impl Allocator {
         let refuse = |refusal: Rejection| {
             Judged::Settled(Settled::Refused(refusal.about(opening, slot), at))
         };
-        if let Some(refusal) = opening.beyond_limits(ask, &fitting) {
+        if let Some(refusal) = opening.beyond_limits(ask, &fitting, granted) {
             return refuse(refusal);
         }
         match opening.party_booked(ask, &first, openings, now) {
@@ -458,7 +478,7 @@ impl Allocator {
             if is_meant || opening.phase() == Phase::Scheduled {
                 continue;
             }
-            match opening.first_claim(ask) {
+            match opening.first_claim(ask).0 {
                 First::Same(booking) => {
                     let found = FoundBooking { booking, opening: Arc::clone(opening) };
                     return Some(Judged::Settled(Settled::Repeat(found, at)));
@@ -514,7 +534,13 @@ impl Opening {
     /// What speaks against a party whatever is free: no slot that it asks for could
     /// ever take all of it; its account, or one of its applicants, has had as much
     /// as one may.
-    fn beyond_limits(&self, ask: &BookingRequest<'_>, fitting: &Fitting<'_>) -> Option<Rejection> {
+    /// `granted`: what the first of them was granted so far.
+    fn beyond_limits(
+        &self,
+        ask: &BookingRequest<'_>,
+        fitting: &Fitting<'_>,
+        granted: usize,
+    ) -> Option<Rejection> {
         let places = ask.applicants.len() as u32;
         let takes = |slot: &u32| self.quotas.of(*slot) >= places as i32;
         if !fitting.iter().copied().flatten().any(takes) {
@@ -531,7 +557,9 @@ impl Opening {
             }
             _ => {}
         }
-        self.anyone_had_enough(ask.applicants).then(|| {
+        let enough =
+            granted >= self.most_bookings() || self.anyone_had_enough(&ask.applicants[1..]);
+        enough.then(|| {
             let most = self.record().rules.max_bookings;
             let detail = format!("applicants: one of them was granted {most} bookings already");
             Rejection::because(Reason::ApplicantLimit, detail)
@@ -541,10 +569,15 @@ impl Opening {
     /// True if one of these people was granted as many bookings in this opening as
     /// one may ever have.
     pub(crate) fn anyone_had_enough(&self, applicants: &[Pseudonym]) -> bool {
-        let most = usize::from(self.record().rules.max_bookings);
+        let most = self.most_bookings();
         applicants.iter().any(|applicant| {
             self.claims.look(applicant, |claim| claim.is_some_and(|c| c.granted() >= most))
         })
+    }
+
+    /// Most bookings that one person may ever be granted in this opening.
+    fn most_bookings(&self) -> usize {
+        self.record().rules.max_bookings.into()
     }
 
     /// The slots that fit, unless a choice is unknown or not permitted.
@@ -577,7 +610,16 @@ impl Opening {
         Ok(fitting)
     }
 
-    fn first_claim(&self, ask: &BookingRequest<'_>) -> First {
+    /// What the first applicant's claim says of a request, and how many bookings were
+    /// granted for this applicant so far.
+    fn first_claim(&self, ask: &BookingRequest<'_>) -> (First, usize) {
+        self.claims.look(&ask.applicants[0], |claim| match claim {
+            Some(claim) => (Self::first_of(claim, ask), claim.granted()),
+            None => (First::Unclaimed, 0),
+        })
+    }
+
+    fn first_of(claim: &Claim, ask: &BookingRequest<'_>) -> First {
         let first = &ask.applicants[0];
         // By a request of this id?
         let made = |booking: &&Arc<Booking>| {
@@ -587,37 +629,34 @@ impl Opening {
         let changed = |booking: &Arc<Booking>| {
             booking.seats[0].applicant == *first && booking.done(ask.request_id).is_some()
         };
-        self.claims.look(first, |claim| {
-            let Some(claim) = claim else { return First::Unclaimed };
-            let live = match &claim.standing {
-                ClaimState::Granted(booking) => Some(booking),
-                ClaimState::Free | ClaimState::Deciding => None,
+        let live = match &claim.standing {
+            ClaimState::Granted(booking) => Some(booking),
+            ClaimState::Free | ClaimState::Deciding => None,
+        };
+        // What it made counts before what bears its id otherwise.
+        if let Some(booking) = claim.past().iter().chain(live).find(made) {
+            return if booking.content == ask.content.digest() {
+                First::Same(Arc::clone(booking))
+            } else {
+                First::Conflict
             };
-            // What it made counts before what bears its id otherwise.
-            if let Some(booking) = claim.past().iter().chain(live).find(made) {
-                return if booking.content == ask.content {
-                    First::Same(Arc::clone(booking))
-                } else {
-                    First::Conflict
-                };
-            }
-            if let Some(waiting) = claim.waiting()
-                && waiting.entry.applicants[0] == *first
-                && *waiting.entry.request_id == *ask.request_id
-            {
-                return if waiting.entry.content == ask.content {
-                    First::Waits(Arc::clone(waiting))
-                } else {
-                    First::Conflict
-                };
-            }
-            match &claim.standing {
-                _ if claim.past().iter().chain(live).any(changed) => First::Conflict,
-                ClaimState::Free => First::Unclaimed,
-                ClaimState::Deciding => First::Deciding,
-                ClaimState::Granted(_) => First::Booked,
-            }
-        })
+        }
+        if let Some(waiting) = claim.waiting()
+            && waiting.entry.applicants[0] == *first
+            && *waiting.entry.request_id == *ask.request_id
+        {
+            return if waiting.entry.content == ask.content.digest() {
+                First::Waits(Arc::clone(waiting))
+            } else {
+                First::Conflict
+            };
+        }
+        match &claim.standing {
+            _ if claim.past().iter().chain(live).any(changed) => First::Conflict,
+            ClaimState::Free => First::Unclaimed,
+            ClaimState::Deciding => First::Deciding,
+            ClaimState::Granted(_) => First::Booked,
+        }
     }
 
     /// Whether a member of the party durably has a booking; none: that turns on
@@ -712,13 +751,11 @@ impl Opening {
     ) -> Option<Box<Grant>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
-        self.claims.take(&party).ok()?;
+        // What became of an earlier claim of theirs since they were looked at counts here.
+        self.claims.take_below(&party, self.most_bookings()).ok()?;
         // Looked at again with the own claim in place: of two threads that claim
-        // one person in two openings, one at least sees the other; and what became
-        // of an earlier claim of theirs does not change any more.
-        if self.booked_elsewhere(ask.applicants, openings, now) != Some(false)
-            || self.anyone_had_enough(ask.applicants)
-        {
+        // one person in two openings, one at least sees the other.
+        if self.booked_elsewhere(ask.applicants, openings, now) != Some(false) {
             self.claims.give(&party);
             return None;
         }
@@ -749,12 +786,11 @@ impl Opening {
     ) -> Option<Box<DrawEntryRecord>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
-        self.claims.take(&party).ok()?;
+        self.claims.take_below(&party, self.most_bookings()).ok()?;
         // Looked at again with the own claim in place: an entry that became
         // durable since is seen, and no other one can any more.
         let places = ask.applicants.len() as u32;
         let fits = !self.party_waits(ask)
-            && !self.anyone_had_enough(ask.applicants)
             && self.booked_elsewhere(ask.applicants, openings, now) == Some(false)
             && ask.account.is_none_or(|account| self.accounts.take(&account, places));
         if fits {
@@ -772,7 +808,7 @@ impl Opening {
             slot,
             seats: ask.applicants.iter().map(seat).collect(),
             request_id: ask.request_id.to_owned(),
-            content: ask.content,
+            content: ask.content.digest(),
             reference: ask.reference.map(str::to_owned),
             account: ask.account,
             channel: ask.channel.map(str::to_owned),
@@ -798,7 +834,7 @@ impl Opening {
             applicants: ask.applicants.to_vec(),
             slots,
             request_id: ask.request_id.to_owned(),
-            content: ask.content,
+            content: ask.content.digest(),
             reference: ask.reference.map(str::to_owned),
             account: ask.account,
             channel: ask.channel.map(str::to_owned),

@@ -48,7 +48,7 @@ pub use allocator::{Allocator, FoundBooking, FoundEntry};
 pub use booking::{Booking, ChangeLog, PastChange, PastChangeKind};
 pub use calendar::Calendar;
 pub use change::{ChangeKind, ChangeRequest};
-pub use decide::{BookingRequest, Decision, OwnedBookingRequest, Rejection, Settled};
+pub use decide::{BookingRequest, Content, Decision, OwnedBookingRequest, Rejection, Settled};
 pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use giliran_allocator::{
-    BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Decision, Numbered,
+    BookingRequest, ChangeKind, ChangeOutcome, ChangeRequest, Content, Decision, Numbered,
 };
 use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::ledger::{DrawRecord, Entry, Expire, OpeningRecord, ReturnRule};
@@ -21,7 +21,7 @@ fn decide(ledger: &LiveLedger, who: u64, session: &str, account: u64, wait: bool
     let session = Some(Text::from(session));
     let choices = [Choice { office: Text::from("o"), date: None, session }];
     let ask = BookingRequest {
-        content: Digest([who as u8; 16]),
+        content: Content::Digest(Digest([who as u8; 16])),
         account: Some(account_of(account)),
         wait,
         ..request(&request_id, &applicants, &choices)

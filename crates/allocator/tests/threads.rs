@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered, Pending, Settled};
+use giliran_allocator::{Allocator, BookingRequest, Content, Decision, Numbered, Pending, Settled};
 use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
@@ -62,7 +62,7 @@ impl Request {
             })
             .collect();
         let ask = BookingRequest {
-            content: self.content(),
+            content: Content::Digest(self.content()),
             account: self.account,
             ..request(&self.id, &self.people, &choices)
         };

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::reply::{Answered, Outbox};
 use crate::workers::{WorkerContext, busy_answers};
 
-/// Most messages handed to a worker together.
-const CHUNK: usize = 256;
+/// Most messages handed to a worker together: tokio's budget of a task ends a stretch of
+/// ready messages at 128 anyway, and room for all is reserved with the first.
+const CHUNK: usize = 128;
 /// Most messages waiting for a worker.
 pub(crate) const MAX_QUEUED_MESSAGES: usize = 65_536;
 /// Most payload bytes waiting for a worker.
@@ -211,8 +212,8 @@ async fn sleep_until(until: Option<tokio::time::Instant>) {
 
 async fn refuse(chunk: Chunk, shared: &WorkerContext) {
     let mut out = Outbox::default();
-    for message in chunk.messages {
-        if let Some(reply) = shared.reply_subject(&message) {
+    for mut message in chunk.messages {
+        if let Some(reply) = shared.reply_subject(message.reply.take()) {
             let (form, answers): (_, Vec<Answered>) =
                 busy_answers(chunk.operation, &message.payload, &shared.metrics);
             out.answers(reply, form, &answers);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use giliran_allocator::{Durable, FoundBooking, FoundEntry, Settled};
 use giliran_sequencer::{AdminReport, Outcome};
 use giliran_wire::admin;
-use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
+use giliran_wire::answer::{self, Answer, Parts, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
 use giliran_wire::{Position, Timestamp};
 
@@ -42,14 +42,14 @@ pub(crate) enum To {
 #[derive(Debug)]
 pub(crate) struct Batch {
     reply: Subject,
-    form: Form,
-    answers: Mutex<Missing>,
+    answers: Mutex<BatchAnswers>,
 }
 
+/// The answers of such a message, as far as they are known.
 #[derive(Debug)]
-struct Missing {
-    answers: Vec<Option<Answered>>,
-    missing: usize,
+pub(crate) struct BatchAnswers {
+    parts: Parts,
+    needs_lease: bool,
 }
 
 /// An answer that owns what it says.
@@ -168,20 +168,37 @@ pub(crate) fn rejection(
     }
 }
 
-impl Batch {
-    pub(crate) fn new(reply: Subject, form: Form, answers: Vec<Option<Answered>>) -> Self {
-        let missing = answers.iter().filter(|answer| answer.is_none()).count();
-        Self { reply, form, answers: Mutex::new(Missing { answers, missing }) }
+impl BatchAnswers {
+    /// None yet, of so many.
+    pub(crate) fn new(form: Form, requests: usize) -> Self {
+        Self { parts: Parts::new(form, requests), needs_lease: false }
     }
 
-    /// Puts one answer in its place; all of them, once none is missing.
-    fn put(&self, index: usize, answer: Answered) -> Option<Vec<Answered>> {
+    /// Puts the answer to the request of this index in its place.
+    pub(crate) fn put(&mut self, index: usize, answered: &Answered) {
+        self.needs_lease |= answered.needs_lease();
+        self.parts.put(index, &answered.view());
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.parts.is_complete()
+    }
+}
+
+impl Batch {
+    /// With the answers that are known already.
+    pub(crate) fn new(reply: Subject, answers: BatchAnswers) -> Self {
+        Self { reply, answers: Mutex::new(answers) }
+    }
+
+    /// Puts one answer in its place; once none is missing, all of them go out.
+    fn put(&self, index: usize, answer: &Answered, out: &mut Outbox) {
         // A panic elsewhere cannot leave the list half changed.
-        let mut state = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.answers[index].replace(answer).is_none() {
-            state.missing -= 1;
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.put(index, answer);
+        if answers.is_complete() {
+            out.batch(self.reply.clone(), &answers);
         }
-        (state.missing == 0).then(|| state.answers.drain(..).flatten().collect())
     }
 }
 
@@ -199,7 +216,18 @@ struct Outgoing {
     needs_lease: bool,
 }
 
+/// What an answer takes in the binary form, about; for the room that is made beforehand.
+const ANSWER_BYTES: usize = 192;
+
 impl Outbox {
+    /// An outbox with room for about so many answers.
+    pub(crate) fn with_room_for(answers: usize) -> Self {
+        Self {
+            buffer: Vec::with_capacity(answers * ANSWER_BYTES),
+            messages: Vec::with_capacity(answers),
+        }
+    }
+
     /// Adds a payload; `needs_lease`: holds a refusal that speaks of the ledger.
     pub(crate) fn push(
         &mut self,
@@ -223,6 +251,11 @@ impl Outbox {
         });
     }
 
+    /// Adds the answers of a message with several requests, none of which is missing.
+    pub(crate) fn batch(&mut self, reply: Subject, answers: &BatchAnswers) {
+        self.push(reply, answers.needs_lease, |out| answers.parts.write(out));
+    }
+
     /// Puts an outcome where its ticket says.
     pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered) {
         if let Some(trace) = &ticket.trace {
@@ -235,11 +268,7 @@ impl Outbox {
         }
         match ticket.to {
             To::One { reply, form } => self.answers(reply, form, &[answered]),
-            To::Item { batch, index } => {
-                if let Some(answers) = batch.put(index, answered) {
-                    self.answers(batch.reply.clone(), batch.form, &answers);
-                }
-            }
+            To::Item { batch, index } => batch.put(index, &answered, self),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use giliran_allocator::{BookingRequest, StateChange, order};
+use giliran_allocator::{BookingRequest, Content, StateChange, order};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::random::Random;
 use giliran_fairness::simulation::virtual_engine::{Said, VirtualEngine, virtual_us};
@@ -282,7 +282,7 @@ impl<'a> ReplayRun<'a> {
         let ask = BookingRequest {
             request_id: &id,
             applicants: &request.people,
-            content: Digest(content),
+            content: Content::Digest(Digest(content)),
             choices: &request.choices,
             opening: Some(&self.opening),
             expires_at: None,

@@ -225,9 +225,7 @@ impl<T> Sequencer<T> {
 
 /// Bytes an entry takes in a block.
 pub(crate) fn entry_bytes(entry: &Entry) -> usize {
-    let mut bytes = Vec::new();
-    giliran_wire::codec::encode_into(entry, &mut bytes);
-    bytes.len()
+    giliran_wire::codec::encoded_len(entry)
 }
 
 /// The end of its hold, which a grant gets with its numbers, after it was measured.

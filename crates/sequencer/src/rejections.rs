@@ -8,6 +8,7 @@ use giliran_allocator::Rejection;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, MAX_BLOCK_BYTES, RejectionCount, RejectionDigest};
+use giliran_wire::request::MAX_CHANNEL_BYTES;
 
 use crate::block_builder::{BlockDraft, entry_bytes};
 use crate::sequencer::{Lifecycle, Sequencer};
@@ -16,8 +17,7 @@ use crate::sequencer::{Lifecycle, Sequencer};
 const MAX_TALLIES: usize = 8_192;
 /// Most counts in one block.
 const TALLIES_A_BLOCK: usize = 512;
-/// A channel has at most sixteen bytes.
-const TALLY_BYTES: usize = 5 + 2 + 8 + 9 + 16 + 8;
+const TALLY_BYTES: usize = 5 + 2 + 8 + 9 + MAX_CHANNEL_BYTES + 8;
 
 /// Counts of refusals that are not in the ledger yet.
 #[derive(Debug, Default)]
@@ -29,7 +29,29 @@ struct Key {
     opening: u32,
     slot: Option<u32>,
     reason: u16,
-    channel: Option<Box<str>>,
+    channel: Option<Channel>,
+}
+
+/// A channel's name, in place: a key is made for every rejection, and most are counted
+/// already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Channel([u8; MAX_CHANNEL_BYTES]);
+
+impl Channel {
+    /// Of at most [`MAX_CHANNEL_BYTES`] bytes, none of which is zero; longer ones are cut.
+    fn new(name: &str) -> Self {
+        let mut bytes = [0; MAX_CHANNEL_BYTES];
+        let length = name.len().min(MAX_CHANNEL_BYTES);
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Self(bytes)
+    }
+}
+
+impl From<Channel> for String {
+    fn from(channel: Channel) -> Self {
+        let name = channel.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        Self::from_utf8_lossy(name).into_owned()
+    }
 }
 
 impl RejectionCounts {
@@ -41,7 +63,7 @@ impl RejectionCounts {
             opening,
             slot,
             reason: refusal.reason.number(),
-            channel: channel.map(Into::into),
+            channel: channel.map(Channel::new),
         };
         self.add(key, 1);
     }

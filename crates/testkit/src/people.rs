@@ -1,6 +1,6 @@
 //! People, what they ask for, what they are granted.
 
-use giliran_allocator::BookingRequest;
+use giliran_allocator::{BookingRequest, Content};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Seat};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym};
@@ -21,7 +21,7 @@ pub fn request<'a>(
     BookingRequest {
         request_id,
         applicants,
-        content: Digest([1; 16]),
+        content: Content::Digest(Digest([1; 16])),
         choices,
         opening: None,
         expires_at: None,

@@ -68,6 +68,21 @@ pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
         .expect("encoding into memory has no way to fail");
 }
 
+/// How many bytes [`encode_into`] appends for `value`; nothing is written.
+pub fn encoded_len<T: Encode>(value: &T) -> usize {
+    struct Counting<'a>(&'a mut usize);
+    impl bincode::enc::write::Writer for Counting<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+            *self.0 += bytes.len();
+            Ok(())
+        }
+    }
+    let mut length = 0;
+    bincode::encode_into_writer(value, Counting(&mut length), config::legacy())
+        .expect("counting has no way to fail");
+    length
+}
+
 /// Decodes one value that spans all of `bytes`, borrowing from it.
 ///
 /// # Errors
@@ -87,12 +102,39 @@ pub(crate) fn decode_kept<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Resul
     decode_within(bytes, config::legacy().with_limit::<MAX_KEPT_BYTES>())
 }
 
+/// Decodes a vector that spans all of `bytes`, borrowing from it, and hands each value to
+/// `each` as it is read: no vector of them is made. What was handed over before an error is
+/// not to be used.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_each<'a, T: BorrowDecode<'a, ()>>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(T),
+) -> Result<(), DecodeError> {
+    decode_by(bytes, config::legacy().with_limit::<MAX_DECODED_BYTES>(), |decoder| {
+        for _ in 0..u64::borrow_decode(decoder)? {
+            each(T::borrow_decode(decoder)?);
+        }
+        Ok(())
+    })
+}
+
 fn decode_within<'a, T: BorrowDecode<'a, ()>>(
     bytes: &'a [u8],
     config: impl Config,
 ) -> Result<T, DecodeError> {
+    decode_by(bytes, config, |decoder| T::borrow_decode(decoder))
+}
+
+fn decode_by<'a, T, C: Config>(
+    bytes: &'a [u8],
+    config: C,
+    decode: impl FnOnce(&mut DecoderImpl<Rest<'a>, C, ()>) -> Result<T, Cause>,
+) -> Result<T, DecodeError> {
     let mut decoder = DecoderImpl::new(Rest(bytes), config, ());
-    let value = T::borrow_decode(&mut decoder);
+    let value = decode(&mut decoder);
     let rest = decoder.borrow_reader().0.len();
     match value {
         Err(cause) => Err(DecodeError::Format { at: bytes.len() - rest, cause }),

@@ -181,6 +181,25 @@ impl Date {
     pub const fn civil(self) -> jiff::civil::Date {
         self.0
     }
+
+    /// The ten characters `YYYY-MM-DD`.
+    pub fn to_ascii(self) -> [u8; 10] {
+        let (year, month, day) = (self.0.year() as u16, self.0.month() as u8, self.0.day() as u8);
+        let digit = |n: u8| b'0' + n % 10;
+        let (century, rest) = ((year / 100) as u8, (year % 100) as u8);
+        [
+            digit(century / 10),
+            digit(century),
+            digit(rest / 10),
+            digit(rest),
+            b'-',
+            digit(month / 10),
+            digit(month),
+            b'-',
+            digit(day / 10),
+            digit(day),
+        ]
+    }
 }
 
 impl From<jiff::civil::Date> for Date {
@@ -267,21 +286,7 @@ impl bincode::Encode for Date {
         &self,
         encoder: &mut E,
     ) -> Result<(), bincode::error::EncodeError> {
-        let (y, m, d) = (self.0.year() as u16, self.0.month() as u8, self.0.day() as u8);
-        let digit = |n: u16| b'0' + (n % 10) as u8;
-        let text = [
-            digit(y / 1000),
-            digit(y / 100),
-            digit(y / 10),
-            digit(y),
-            b'-',
-            digit(u16::from(m) / 10),
-            digit(u16::from(m)),
-            b'-',
-            digit(u16::from(d) / 10),
-            digit(u16::from(d)),
-        ];
-        text.as_slice().encode(encoder)
+        self.to_ascii().as_slice().encode(encoder)
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod check;
 mod fuzz;
+mod instructions;
 mod process;
 mod tidy;
 mod tools;
@@ -34,6 +35,7 @@ Examples:
   cargo xtask test -p giliran-persist           the tests of one crate
   cargo xtask demo --short                      the opening of one week, end to end, in small
   cargo xtask bench e2e                         throughput and latency over NATS
+  cargo xtask bench steps                       the instructions of each step of a request
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
   cargo xtask chaos                             brokers and stores that go away, for longer than the tests do
@@ -124,7 +126,9 @@ enum Bench {
     /// Over NATS, beside a no-op echo in the same run
     E2e(BenchArgs),
     /// `giliran-allocator` alone, with criterion
-    Core(BenchArgs),
+    Allocator(BenchArgs),
+    /// Count the instructions of each step of a request, without NATS (needs valgrind)
+    Steps(instructions::StepsArgs),
 }
 
 #[derive(Args)]
@@ -184,13 +188,14 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
         }
         Task::Fuzz(args) => fuzz::run(&workspace, &args, &interrupt),
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
-        Task::Bench(Bench::Core(args)) => {
+        Task::Bench(Bench::Allocator(args)) => {
             let mut cargo = workspace.cargo(["bench", "--package", "giliran-allocator"]);
             if !args.rest.is_empty() {
                 cargo.arg("--").args(args.rest);
             }
             Err(become_command(&mut cargo))
         }
+        Task::Bench(Bench::Steps(args)) => instructions::run(&workspace, &args, &interrupt),
         Task::Tools => print_tools(&workspace, &interrupt),
         Task::Env(args) => with_servers(&workspace, &args, &interrupt),
         Task::PostgresGuard(_) => unreachable!("handled above"),
@@ -239,8 +244,12 @@ fn bench_e2e(
 ) -> Result<ExitCode, Failure> {
     let nats = nats::provide(workspace, interrupt)?;
     let giliran = release(workspace, interrupt)?;
+    // What the engine is held against.
+    let mut bare = workspace.cargo(["build", "--release", "--package", "giliran-nats"]);
+    process::succeed(bare.args(["--example", "bare"]), interrupt)?;
+    let bare = workspace.target().join("release/examples/bare");
     let mut bench = Command::new(giliran);
-    bench.arg("bench").env(nats::VARIABLE, nats.path).args(args.rest);
+    bench.arg("bench").arg("--bare").arg(bare).env(nats::VARIABLE, nats.path).args(args.rest);
     Err(become_command(&mut bench))
 }
 

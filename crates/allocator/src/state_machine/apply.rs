@@ -13,6 +13,7 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
+use smallvec::SmallVec;
 
 use super::inventory::{SlotInventory, Until, Withheld};
 use super::{Mode, OpeningIndex, StateChange, StateMachine};
@@ -305,17 +306,18 @@ impl<'k> BlockApplier<'k> {
             this.mode == Mode::Live && this.state.in_block.taken.remove(&(ordinal, slot, number))
         };
         let mut ended: Vec<Withheld> = Vec::new();
-        let before = self.state.inventory(ordinal, slot).available();
+        let of_block: SmallVec<[bool; 1]> =
+            seats.iter().map(|seat| taken || listed(self, seat.number)).collect();
+        let inventory = self.state.inventory(ordinal, slot);
+        let before = inventory.available();
         let mut already = 0;
-        for seat in seats {
-            let taken = taken || listed(self, seat.number);
+        for (seat, taken) in seats.iter().zip(of_block) {
             already += i32::from(taken);
-            match self.state.inventory(ordinal, slot).occupy(seat.number, taken) {
+            match inventory.occupy(seat.number, taken) {
                 Ok(withheld) => ended.extend(withheld),
                 Err(()) => return Err(format!("number {} is not free in its slot", seat.number)),
             }
         }
-        let inventory = self.state.inventory(ordinal, slot);
         let after = inventory.available();
         if after < 0 && after < before {
             return Err("granted beyond what its slot has".to_owned());
@@ -813,7 +815,12 @@ pub(super) fn show(
     already: i32,
 ) {
     let available = inventory.available();
-    opening.free[slot as usize].give(available - before + already);
+    // Nothing for a grant that took its places when it was decided: the hot slot's counter
+    // is left to those who decide.
+    let given = available - before + already;
+    if given != 0 {
+        opening.free[slot as usize].give(given);
+    }
     opening.durably_free.set(slot, available);
     opening.withheld.set(slot, inventory.unavailable());
     opening.quotas.set(slot, inventory.quota.into());

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use giliran_allocator::BookingRequest;
+use giliran_allocator::{BookingRequest, Content};
 use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Leftovers, OpeningRecord, ReturnRule};
 use giliran_wire::request::{self, Choice};
@@ -46,7 +46,7 @@ impl Request {
         BookingRequest {
             request_id: &self.request_id,
             applicants: &self.applicants,
-            content: self.content(),
+            content: Content::Digest(self.content()),
             choices: &self.choices,
             opening: self.opening.as_deref(),
             expires_at: self.expires_at,

@@ -666,7 +666,7 @@ async fn look(
 async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<WorkerContext>) {
     while let Some(group) = groups.recv().await {
         let now = shared.allocator.engine_time(clock::now());
-        let mut out = Outbox::default();
+        let mut out = Outbox::with_room_for(group.len());
         let mut oldest = None;
         for (ticket, request_id, outcome) in group {
             if matches!(outcome, Outcome::Granted(..)) && oldest.is_none() {

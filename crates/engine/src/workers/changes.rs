@@ -93,11 +93,11 @@ impl WorkerContext {
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
             Ok(Payload::One(item)) => {
-                settle_one(incoming, judge(Ok(item)), &mut decided.items, out);
+                settle_one(incoming, Form::JsonOne, judge(Ok(item)), &mut decided.items, out);
             }
             Ok(Payload::Many(form, items)) => {
                 let judged = items.into_iter().map(judge);
-                settle_batch(&incoming, form, judged, &mut decided.items, out);
+                settle_batch(incoming, form, judged, &mut decided.items, out);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::{Message, Subject};
 use giliran_allocator::{
-    Allocator, BookingRequest, ChangeRequest, Decision, Durable, FoundBooking, FoundEntry,
+    Allocator, BookingRequest, ChangeRequest, Content, Decision, Durable, FoundBooking, FoundEntry,
     OwnedBookingRequest, Pending, Settled,
 };
 use giliran_sequencer::{AdminCommand, MAX_BACKLOG, RejectionCounts};
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use crate::active::lease_guard::LeaseGuard;
 use crate::intake::{Chunk, IntakeReceiver, Operation};
 use crate::metrics::Metrics;
-use crate::reply::{Answered, Batch, Outbox, Ticket, To, retry_after_ms};
+use crate::reply::{Answered, Batch, BatchAnswers, Outbox, Ticket, To, retry_after_ms};
 
 /// What all tasks of the active engine share.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(crate) async fn work(
 ) {
     while let Some(chunk) = queued.next().await {
         let mut decided = WorkerOutput::default();
-        let mut out = Outbox::default();
+        let mut out = Outbox::with_room_for(chunk.messages.len());
         shared.metrics.queue_wait.observe(chunk.received.elapsed().as_secs_f64());
         {
             let _timer = shared.metrics.decide.start_timer();
@@ -113,8 +113,8 @@ impl WorkerContext {
 
     /// Where to answer; a request without a place for it, or with one outside
     /// the inboxes, is counted and dropped.
-    pub(crate) fn reply_subject(&self, message: &Message) -> Option<Subject> {
-        match &message.reply {
+    pub(crate) fn reply_subject(&self, reply: Option<Subject>) -> Option<Subject> {
+        match reply {
             None => {
                 self.metrics.dropped.with_label_values(&["no_reply_subject"]).inc();
                 None
@@ -122,7 +122,7 @@ impl WorkerContext {
             Some(reply)
                 if self.reply_prefixes.iter().any(|prefix| reply.starts_with(prefix.as_str())) =>
             {
-                Some(reply.clone())
+                Some(reply)
             }
             Some(_) => {
                 self.metrics.dropped.with_label_values(&["reply_outside_inboxes"]).inc();
@@ -135,8 +135,8 @@ impl WorkerContext {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.allocator.engine_time(Timestamp::from_millis(believed));
-        for message in chunk.messages {
-            let Some(reply) = self.reply_subject(&message) else { continue };
+        for mut message in chunk.messages {
+            let Some(reply) = self.reply_subject(message.reply.take()) else { continue };
             let by = Incoming {
                 reply,
                 received: chunk.received,
@@ -191,21 +191,22 @@ impl WorkerContext {
         out: &mut Outbox,
     ) {
         let WorkerOutput { items, tallies } = decided;
+        let when = (incoming.vouched, incoming.now);
         match request::read::<request::Book<'_>>(payload) {
             Err(malformed) => {
                 let answer = self.malformed(malformed);
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
             Ok(Payload::One(book)) => {
-                let judged = self.book_one(&book, &incoming, tallies);
-                settle_one(incoming, judged, items, out);
+                let judged = self.book_one(&book, when, tallies);
+                settle_one(incoming, Form::JsonOne, judged, items, out);
             }
             Ok(Payload::Many(form, books)) => {
                 let judged = books.into_iter().map(|book| match book {
-                    Ok(book) => self.book_one(&book, &incoming, tallies),
+                    Ok(book) => self.book_one(&book, when, tallies),
                     Err(malformed) => Break(self.malformed(malformed)),
                 });
-                settle_batch(&incoming, form, judged, items, out);
+                settle_batch(incoming, form, judged, items, out);
             }
         }
     }
@@ -213,7 +214,7 @@ impl WorkerContext {
     fn book_one(
         &self,
         book: &request::Book<'_>,
-        incoming: &Incoming,
+        (vouched, now): (bool, Timestamp),
         tallies: &mut RejectionCounts,
     ) -> Judged {
         if let Some(pattern) = &self.applicant_pattern
@@ -240,24 +241,24 @@ impl WorkerContext {
         let ask = BookingRequest {
             request_id,
             applicants: &applicants,
-            content: book.content(&applicants),
+            content: Content::Of(book, &applicants),
             choices,
             opening: opening.as_deref(),
             expires_at: *expires_at,
             account: account.as_deref().map(|account| self.key.account(account)),
             channel: channel.as_deref(),
             reference: reference.as_deref(),
-            vouched: incoming.vouched,
+            vouched,
             wait: *wait,
         };
-        let decision = self.allocator.decide(&ask, incoming.now);
+        let decision = self.allocator.decide(&ask, now);
         if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
-            tallies.count(refusal, ask.channel, incoming.now);
+            tallies.count(refusal, ask.channel, now);
         }
         Continue(match decision {
             Decision::Settled(settled) => {
                 let id = Some(&*book.request_id);
-                return Break(Answered::settled(id, settled, incoming.now, &self.metrics));
+                return Break(Answered::settled(id, settled, now, &self.metrics));
             }
             Decision::Granted(grant) => HandedOn::Grant(grant),
             Decision::EnterDraw(entry) => HandedOn::Entry(entry),
@@ -453,11 +454,12 @@ enum Known {
 /// Answers a request that came alone, or hands it on.
 fn settle_one(
     incoming: Incoming,
+    form: Form,
     judged: Judged,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
-    let ticket = incoming.ticket(Form::JsonOne);
+    let ticket = incoming.ticket(form);
     match judged {
         Break(answer) => out.answer(ticket, answer),
         Continue(item) => items.push((item, ticket)),
@@ -467,32 +469,33 @@ fn settle_one(
 /// Answers a message of several requests, if all of them are settled; else it is answered
 /// with the slowest of those that are handed on.
 fn settle_batch(
-    incoming: &Incoming,
+    incoming: Incoming,
     form: Form,
-    judged: impl ExactSizeIterator<Item = Judged>,
+    mut judged: impl ExactSizeIterator<Item = Judged>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
-    let mut answers = Vec::with_capacity(judged.len());
+    if judged.len() == 1
+        && let Some(one) = judged.next()
+    {
+        return settle_one(incoming, form, one, items, out);
+    }
+    let mut answers = BatchAnswers::new(form, judged.len());
     let mut waiting = Vec::new();
     for (index, one) in judged.enumerate() {
         match one {
-            Break(answer) => answers.push(Some(answer)),
-            Continue(item) => {
-                answers.push(None);
-                waiting.push((item, index));
-            }
+            Break(answer) => answers.put(index, &answer),
+            Continue(item) => waiting.push((item, index)),
         }
     }
-    let reply = incoming.reply.clone();
+    let Incoming { reply, received, trace, .. } = incoming;
     if waiting.is_empty() {
-        let answers: Vec<Answered> = answers.into_iter().flatten().collect();
-        return out.answers(reply, form, &answers);
+        return out.batch(reply, &answers);
     }
-    let batch = Arc::new(Batch::new(reply, form, answers));
+    let batch = Arc::new(Batch::new(reply, answers));
     items.extend(waiting.into_iter().map(|(item, index)| {
         let to = To::Item { batch: Arc::clone(&batch), index };
-        (item, Ticket { to, received: incoming.received, trace: incoming.trace.clone() })
+        (item, Ticket { to, received, trace: trace.clone() })
     }));
 }
 

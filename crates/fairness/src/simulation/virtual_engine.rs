@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use giliran_allocator::ballot;
 use giliran_allocator::{
-    Allocator, BookingRequest, Calendar, ChangeKind, ChangeOutcome, ChangeRequest, Decision,
-    Numbered, Pending, Settled, StateChange, StateMachine,
+    Allocator, BookingRequest, Calendar, ChangeKind, ChangeOutcome, ChangeRequest, Content,
+    Decision, Numbered, Pending, Settled, StateChange, StateMachine,
 };
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{
@@ -171,7 +171,7 @@ impl VirtualEngine {
         let ask = BookingRequest {
             request_id: decimal(index, &mut id),
             applicants: wanted.people,
-            content: giliran_wire::Digest(content),
+            content: Content::Digest(giliran_wire::Digest(content)),
             choices: &choices,
             opening: Some(OPENING),
             expires_at: None,

@@ -1,6 +1,6 @@
 //! Clients and operators: they ask until they are told, and note what they are told.
 
-use giliran_allocator::{BookingRequest, ChangeRequest, DrawEntry, FoundBooking};
+use giliran_allocator::{BookingRequest, ChangeRequest, Content, DrawEntry, FoundBooking};
 use giliran_sequencer::AdminCommand;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Grant, OpeningRecord};
@@ -137,7 +137,7 @@ impl Attempt {
         BookingRequest {
             request_id: &self.request_id,
             applicants: &self.applicants,
-            content: self.content,
+            content: Content::Digest(self.content),
             choices,
             opening: None,
             expires_at: None,

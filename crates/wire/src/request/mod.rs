@@ -11,6 +11,7 @@ use std::fmt;
 
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smallvec::SmallVec;
 
 use crate::text::is_printable;
 use crate::time::OUT_OF_BOUNDS;
@@ -309,18 +310,18 @@ impl Book<'_> {
             reference: _,
             wait: _,
         } = self;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[applicants.len() as u8]);
+        let mut canonical = Canonical::new();
+        canonical.push(applicants.len() as u8);
         for applicant in applicants {
-            hasher.update(applicant.as_bytes());
+            canonical.extend_from_slice(applicant.as_bytes());
         }
-        field(&mut hasher, opening.as_deref());
-        choices_into(&mut hasher, choices);
-        shortened(&hasher)
+        field(&mut canonical, opening.as_deref());
+        choices_into(&mut canonical, choices);
+        shortened(&canonical)
     }
 
     /// The applicants under their pseudonyms, in order.
-    pub fn pseudonyms(&self, key: &ApplicantKey) -> Vec<Pseudonym> {
+    pub fn pseudonyms(&self, key: &ApplicantKey) -> SmallVec<[Pseudonym; 1]> {
         self.applicants.iter().map(|a| key.applicant(a)).collect()
     }
 }
@@ -328,32 +329,41 @@ impl Book<'_> {
 impl Reschedule<'_> {
     /// Digest of what makes it the same request: its choices.
     pub fn content(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        choices_into(&mut hasher, &self.choices);
-        shortened(&hasher)
+        let mut canonical = Canonical::new();
+        choices_into(&mut canonical, &self.choices);
+        shortened(&canonical)
     }
 }
 
-fn choices_into(hasher: &mut blake3::Hasher, choices: &[Choice<'_>]) {
+/// The bytes that a content's digest is made of. They are collected first: hashing them
+/// field by field costs more than the hash. The usual request of one person with two
+/// choices fits inline.
+type Canonical = SmallVec<[u8; 256]>;
+
+fn choices_into(canonical: &mut Canonical, choices: &[Choice<'_>]) {
     for choice in choices {
-        field(hasher, Some(&choice.office));
+        field(canonical, Some(&choice.office));
         match choice.date {
-            Some(date) => field(hasher, Some(&date.to_string())),
-            None => field(hasher, None),
+            Some(date) => {
+                let day = date.to_ascii();
+                canonical.push(day.len() as u8);
+                canonical.extend_from_slice(&day);
+            }
+            None => field(canonical, None),
         }
-        field(hasher, choice.session.as_deref());
+        field(canonical, choice.session.as_deref());
     }
 }
 
 /// Ids have at most 40 bytes, so 255 stands for "left out".
-fn field(hasher: &mut blake3::Hasher, text: Option<&str>) {
-    hasher.update(&[text.map_or(u8::MAX, |t| t.len() as u8)]);
-    hasher.update(text.map_or(&[][..], str::as_bytes));
+fn field(canonical: &mut Canonical, text: Option<&str>) {
+    canonical.push(text.map_or(u8::MAX, |t| t.len() as u8));
+    canonical.extend_from_slice(text.map_or(&[][..], str::as_bytes));
 }
 
-fn shortened(hasher: &blake3::Hasher) -> Digest {
+fn shortened(canonical: &[u8]) -> Digest {
     let mut digest = [0; 16];
-    digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    digest.copy_from_slice(&blake3::hash(canonical).as_bytes()[..16]);
     Digest(digest)
 }
 

@@ -66,10 +66,10 @@ pub fn read<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malform
 
 fn binary<'a, T: Request<'a>>(requests: &'a [u8]) -> Result<Payload<T>, Malformed> {
     // Looked at first, so that a length that lies costs nothing.
-    if let Some(given) = requests.first_chunk().map(|length| u64::from_le_bytes(*length)) {
-        batch_size(given)?;
-    }
-    let items: Vec<T> = codec::decode(requests).map_err(|error| {
+    let given = requests.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    batch_size(given)?;
+    let mut items = Vec::with_capacity(given as usize);
+    codec::decode_each(requests, |request: T| items.push(checked(request))).map_err(|error| {
         Malformed::new(match error {
             // Counted from the payload's start.
             DecodeError::Format { at, cause } => {
@@ -78,7 +78,7 @@ fn binary<'a, T: Request<'a>>(requests: &'a [u8]) -> Result<Payload<T>, Malforme
             trailing @ DecodeError::Trailing { .. } => format!("payload: {trailing}"),
         })
     })?;
-    Ok(Payload::Many(Form::Binary, items.into_iter().map(checked).collect()))
+    Ok(Payload::Many(Form::Binary, items))
 }
 
 fn json_many<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malformed> {

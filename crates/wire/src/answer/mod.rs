@@ -1,5 +1,9 @@
 //! Answers: verdicts, reasons, bookings as clients see them.
 
+mod parts;
+
+pub use parts::Parts;
+
 use bincode::{BorrowDecode, Encode};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -558,10 +562,9 @@ pub struct FreePlaces {
 /// `answers` has one element for [`Form::JsonOne`]. A payload that could not be
 /// read at all is answered with one JSON object.
 pub fn write<T: Serialize + Encode>(form: Form, answers: &[T], out: &mut Vec<u8>) {
-    let json = |value: &dyn erased::Json, out: &mut Vec<u8>| value.append(out);
     match form {
-        Form::JsonOne => answers.iter().take(1).for_each(|answer| json(answer, out)),
-        Form::JsonMany => json(&answers, out),
+        Form::JsonOne => answers.iter().take(1).for_each(|answer| json_into(answer, out)),
+        Form::JsonMany => json_into(&answers, out),
         Form::Binary => {
             out.push(BINARY_VERSION);
             codec::encode_into(&answers, out);
@@ -569,15 +572,8 @@ pub fn write<T: Serialize + Encode>(form: Form, answers: &[T], out: &mut Vec<u8>
     }
 }
 
-mod erased {
-    pub(super) trait Json {
-        fn append(&self, out: &mut Vec<u8>);
-    }
-    impl<T: serde::Serialize> Json for T {
-        fn append(&self, out: &mut Vec<u8>) {
-            serde_json::to_writer(out, self).expect("writing JSON into memory has no way to fail");
-        }
-    }
+fn json_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("writing JSON into memory has no way to fail");
 }
 
 /// Reads a binary answer payload.
