@@ -16,14 +16,24 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before a request is sent again whose answer did not settle it.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Requests of one message each, on one connection.
+/// Where answers go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replies {
+    /// To one subject in each run: the server looks up once who listens there.
+    Constant,
+    /// To a subject of each message's own, as a real client's.
+    Unique,
+}
+
+/// Messages of one or more requests each, on one connection.
 #[derive(Debug)]
 pub struct ClosedLoop {
     client: Client,
     answers: Subscriber,
     inbox: String,
-    /// Most requests on their way.
+    /// Most messages on their way.
     window: usize,
+    replies: Replies,
     /// How often it has run.
     runs: u64,
 }
@@ -54,7 +64,12 @@ impl ClosedLoop {
         let inbox = client.new_inbox();
         let answers =
             client.subscribe(format!("{inbox}.*")).await.map_err(std::io::Error::other)?;
-        Ok(Self { client, answers, inbox, window, runs: 0 })
+        Ok(Self { client, answers, inbox, window, replies: Replies::Constant, runs: 0 })
+    }
+
+    /// From the next run on.
+    pub fn set(&mut self, window: usize, replies: Replies) {
+        (self.window, self.replies) = (window, replies);
     }
 
     /// Keeps the window full until `lasts` is over or `most` requests are sent, and waits
@@ -68,17 +83,22 @@ impl ClosedLoop {
         subject: &str,
         (lasts, most): (Duration, u64),
         mut make: impl FnMut() -> Bytes,
-        is_right: impl Fn(&[u8]) -> bool,
+        mut is_right: impl FnMut(&[u8]) -> bool,
     ) -> Result<Throughput, LoadError> {
         self.runs += 1;
         let reply = format!("{}.{}", self.inbox, self.runs);
+        let (window, replies) = (self.window, self.replies);
         let started = Instant::now();
         let (mut sent, mut open, mut right, mut others) = (0, 0, 0, 0);
         let mut chunk = Vec::with_capacity(CHUNK);
         loop {
             if started.elapsed() < lasts {
-                while open < self.window && sent < most {
-                    let (subject, reply) = (subject.to_owned(), reply.clone());
+                while open < window && sent < most {
+                    let reply = match replies {
+                        Replies::Constant => reply.clone(),
+                        Replies::Unique => format!("{reply}-{sent}"),
+                    };
+                    let subject = subject.to_owned();
                     let published = self.client.publish_with_reply(subject, reply, make()).await;
                     published.map_err(std::io::Error::other)?;
                     open += 1;

@@ -7,7 +7,7 @@ use giliran_wire::request::{Book, Choice, Lookup, MAX_BATCH, write_binary};
 use super::stage::{DAYS, OFFICES};
 
 /// The request of the `n`-th applicant.
-fn book(n: u64, choice: Choice<'_>) -> Book<'_> {
+pub(super) fn book(n: u64, choice: Choice<'_>) -> Book<'_> {
     Book {
         request_id: format!("bench-{n:010}").into(),
         applicants: vec![applicant(n).into()],
@@ -26,7 +26,7 @@ fn applicant(n: u64) -> String {
 }
 
 /// One slot of the 500.
-fn slot(n: u64) -> Choice<'static> {
+pub(super) fn slot(n: u64) -> Choice<'static> {
     let day = n / u64::from(OFFICES) % u64::from(DAYS) + 1;
     Choice {
         office: format!("office-{}", n % u64::from(OFFICES)).into(),
@@ -35,9 +35,14 @@ fn slot(n: u64) -> Choice<'static> {
     }
 }
 
+/// Any slot of an office.
+pub(super) fn at(office: &str) -> Choice<'_> {
+    Choice { office: office.into(), date: None, session: None }
+}
+
 /// The `n`-th applicant asks for any slot of an office.
 pub(super) fn at_office(n: u64, office: &str) -> Bytes {
-    write_binary(&[book(n, Choice { office: office.into(), date: None, session: None })]).into()
+    write_binary(&[book(n, at(office))]).into()
 }
 
 /// So many applicants ask in one message, each for a slot of the 500.
@@ -63,16 +68,6 @@ pub(super) fn lookup(n: u64) -> Bytes {
         opening: None,
     };
     write_binary(&[lookup]).into()
-}
-
-/// Whether it is a grant; and whether it settles the request.
-pub(super) fn verdict(payload: &[u8]) -> Option<(bool, bool)> {
-    let answers = read_binary::<Answer<'_>>(payload).ok()?;
-    Some(match &answers.first()?.verdict {
-        Verdict::Granted { .. } => (true, true),
-        Verdict::Rejected(rejection) => (false, !rejection.reason.worth_a_retry()),
-        Verdict::Entered { .. } => (false, true),
-    })
 }
 
 /// Whether every request of a message is granted.

@@ -64,6 +64,11 @@ impl Stage {
         self.server.url()
     }
 
+    /// The server's process.
+    pub(super) fn server_pid(&self) -> Option<u32> {
+        self.server.pid()
+    }
+
     /// The engine's snapshot, where it has written one.
     pub(super) fn snapshot(&self) -> PathBuf {
         data(&self.folder).join("snapshot.bin")
