@@ -365,7 +365,6 @@ pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
-/// A follower's figures.
 struct Lag {
     position: IntGauge,
     blocks: IntGauge,

@@ -30,7 +30,6 @@ use std::sync::LazyLock;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
-/// The release.
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 /// The commit it was built from; `unknown` in development builds, and where there was
 /// no repository.

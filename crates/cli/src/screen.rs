@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 /// How often a line comes where no terminal is.
 pub(crate) const LINE_EVERY: Duration = Duration::from_secs(2);
-/// The picture alone.
 const PICTURE: &str = "{msg}";
 /// A bar of what is done, and a line beside it.
 const BAR: &str = "{bar:30} {msg}, {elapsed}";

@@ -85,7 +85,6 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// The whole file.
     pub fn text(&self) -> &'a str {
         self.text
     }

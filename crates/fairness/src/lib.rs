@@ -2,7 +2,7 @@
 //!
 //! A [`scenario`] says who asks and who attacks; [`compare()`] runs many seeds of it
 //! under each order and returns rule, in virtual time, on the real
-//! `giliran-allocator`, and measures what came out.
+//! `giliran-sequencer` and `giliran-allocator`, and measures what came out.
 //!
 //! What always holds: a result follows from scenario, arms and seed alone, on any
 //! number of threads; memory is bounded by the people of a run, not by its

@@ -59,7 +59,7 @@ pub struct Party {
     pub slot: u32,
     /// Won by the end of the window.
     pub won: bool,
-    /// Entered into the draw.
+    /// Entered into the draw of a running engine.
     pub entered: bool,
 }
 

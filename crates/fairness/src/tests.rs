@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use giliran_allocator::order;
-use giliran_wire::BookingId;
+use giliran_allocator::{ballot, order};
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use giliran_report::svg::escaped;
 
 use super::{Arm, Comparison, GroupOutcome, Measure, Plan, Progress, Resources, compare};
-use crate::population::{NONE, Population};
+use crate::population::{NONE, Party, Population};
 use crate::report::{self, Comparisons};
 use crate::scenario::{Scenario, shipped};
+use crate::simulation::virtual_engine::{LEDGER, ORDINAL};
 use crate::simulation::{Run, run, slots_of};
 
 /// A small copy. Scalpers have what they would buy for speed, without the many
@@ -80,25 +80,25 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     scenario.attackers.clear();
     let arm = Arm::new(Order::Draw, ReturnRule::Immediate);
     let population = Population::new(&scenario, &[], 5);
-    let parties = population.parties.clone();
-    let receipts: Vec<BookingId> =
-        (1..=parties.len()).map(|i| BookingId::from_random(i as u128 * 977)).collect();
-    let seed = [42; 32];
 
     let progress = Progress::default();
     let mut run = Run::new(&scenario, &arm, population, 5, &progress);
-    run.open_and_decide(order::draw_order(&seed, &receipts));
+    while !run.engine().is_drawn() {
+        assert!(run.step(), "it ends before its draw");
+    }
+    let entered = run.entered();
+    let parties: Vec<&Party> = entered.iter().map(|(i, _)| &run.parties()[*i as usize]).collect();
     let by_core: Vec<Option<u32>> =
-        run.parties().iter().map(|party| (party.slot != NONE).then_some(party.slot)).collect();
+        parties.iter().map(|party| (party.slot != NONE).then_some(party.slot)).collect();
 
     let wishes: Vec<Vec<u32>> =
         parties.iter().map(|party| slots_of(party, &scenario).collect()).collect();
     let entrants: Vec<order::Entrant<'_>> = parties
         .iter()
         .zip(&wishes)
-        .zip(&receipts)
-        .map(|((party, slots), receipt)| order::Entrant {
-            receipt: *receipt,
+        .zip(entered)
+        .map(|((party, slots), (_, receipt))| order::Entrant {
+            receipt: ballot::number(LEDGER, ORDINAL, receipt),
             places: party.size.into(),
             slots,
         })
@@ -107,7 +107,7 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     let slots = usize::from(scenario.offices.count) * days;
     let mut free: Vec<u32> =
         (0..slots).map(|slot| scenario.offices.quota_of(slot / days).into()).collect();
-    let by_algorithm = order::draw(&seed, &entrants, &mut free);
+    let by_algorithm = order::draw(&run.engine().draw_seed().unwrap(), &entrants, &mut free);
     assert_eq!(by_core, by_algorithm);
     let won = by_core.iter().flatten().count();
     assert!(won > 100 && won < parties.len() / 2, "{won} of {} won: scarce", parties.len());
@@ -120,20 +120,28 @@ fn nobody_is_last_in_every_round() {
     let scenario = scenario("batam", 0.02);
     let arm = Arm::new(ROUNDS, ReturnRule::Immediate);
     let progress = Progress::default();
-    let run = Run::new(&scenario, &arm, Population::new(&scenario, &[], 5), 5, &progress);
-    let everybody: Vec<u32> = (0..run.parties().len() as u32).collect();
-    let lines: Vec<Vec<u32>> = (0..20).map(|round| run.line_of(round, &everybody)).collect();
-    let mut last: Vec<u32> = lines.iter().map(|line| line[line.len() - 1]).collect();
+    let population = Population::new(&scenario, &[], 5);
+    let salt = population.salt;
+    let run = Run::new(&scenario, &arm, population, 5, &progress);
+    let key = run.engine().operator_seed();
+    let line_of = |round| {
+        let people = run.parties().iter().map(|party| (party.people(salt), party.size));
+        let people: Vec<_> = people.collect();
+        let parties = people.iter().map(|(people, size)| &people[..usize::from(*size)]);
+        order::round_order(&key, round, parties)
+    };
+    let lines: Vec<Vec<usize>> = (0..20).map(line_of).collect();
+    let mut last: Vec<usize> = lines.iter().map(|line| line[line.len() - 1]).collect();
     last.sort_unstable();
     last.dedup();
     assert!(last.len() > 15, "of twenty rounds, {} have another one last", last.len());
-    assert_eq!(lines[3], run.line_of(3, &everybody), "a round has one order");
+    assert_eq!(lines[3], line_of(3), "a round has one order");
 }
 
 /// Q3 of the targets.
 #[test]
 fn speed_pays_under_first_come_and_not_within_a_round() {
-    let plan = plan(scenario("sprinters", 0.4), &[Order::FirstCome, ROUNDS], &[at_five()], 3);
+    let plan = plan(scenario("sprinters", 0.4), &[Order::FirstCome, ROUNDS], &[at_five()], 12);
     let done = compared(&plan);
     let scalper = done.groups.iter().position(|group| group.kind == "scalper").unwrap();
     let ratio = |arm: usize| done.columns[arm].groups[scalper].ratio.unwrap().mean;
@@ -331,11 +339,17 @@ fn a_run_stops_within_an_event_and_says_how_far_it_is() {
     let requests = stopped.requests.load(Ordering::Relaxed);
     assert!((1..2_000).contains(&requests), "{requests} requests after it was to stop");
 
-    // A draw is a single event.
+    // Within a draw, too: once somebody is drawn.
+    let progress = Progress::default();
     let population = Population::new(&scenario, &means, 1);
     let parties = population.parties.len();
-    let mut run = Run::new(&scenario, &arm, population, 1, &stopped);
-    run.open_and_decide((0..parties).collect());
+    let mut run = Run::new(&scenario, &arm, population, 1, &progress);
+    while run.engine().draw_seed().is_none() {
+        assert!(run.step(), "it ends before its draw");
+    }
+    progress.stop.store(true, Ordering::Relaxed);
+    let steps = (0..).take_while(|_| run.step()).count();
+    assert!(steps < 1_024, "{steps} events after it was to stop");
     let won = run.parties().iter().filter(|party| party.slot != NONE).count();
     assert!(parties > 5_000 && won < 1_100, "{won} of {parties} were given places");
 }

@@ -1,4 +1,5 @@
-//! A recorded opening's requests, decided by the real core in another order.
+//! A recorded opening's requests, decided by the real sequencer and allocator in another
+//! order.
 //!
 //! Who asked is known from a gateway log; without one, from the ledger, which holds
 //! the winners, with the slot they got for their only choice, and those who entered
@@ -7,23 +8,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use giliran_allocator::{BookingRequest, Content, StateChange, order};
+use giliran_allocator::{BookingRequest, Content, StateChange};
 use giliran_fairness::measures::concentration;
-use giliran_fairness::random::Random;
-use giliran_fairness::simulation::virtual_engine::{Said, VirtualEngine, virtual_us};
+use giliran_fairness::simulation::virtual_engine::{VirtualEngine, instant, virtual_us};
 use giliran_report::{Document, Table, Unit};
+use giliran_sequencer::AdminOp;
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Reason, ReasonKind};
 use giliran_wire::client_log::Choice;
-use giliran_wire::ledger::{Adjustment, DrawEntryRecord, Order};
+use giliran_wire::ledger::{DrawEntryRecord, Order};
 use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
 use crate::gateway_log::{Gateway, GatewayLine};
 use crate::reader::RecordedOpening;
 
-/// Grants that are made durable together.
-const BATCH: usize = 1_000;
+/// How long a replayed opening stays open whose order has no rounds, µs of virtual time:
+/// all ask at its begin.
+const OPEN_US: i64 = 1_000_000;
 
 /// True for a reason by which every order would have refused.
 fn is_barred(reason: &str) -> bool {
@@ -188,93 +190,88 @@ fn rows(requests: &[Request], before: &[bool], outcomes: &[Vec<bool>]) -> Vec<Ro
 
 /// Who got places, in one order.
 fn decided(recorded: &RecordedOpening, requests: &[Request], how: Order, seed: u64) -> Vec<bool> {
-    let mut hall = ReplayRun::new(recorded, requests, seed);
-    let mut random = Random::new(seed, 11);
-    let opened = recorded.opened.unwrap_or(recorded.record.opens_at);
-    match how {
-        Order::FirstCome => {
-            for index in 0..requests.len() {
-                hall.line(vec![index]);
-            }
-        }
-        Order::Rounds { length_ms } => {
-            let key = random.bytes();
-            let length_us = (length_ms.max(1) as i64).saturating_mul(1_000);
-            let number = |r: &Request| (r.at_us - virtual_us(opened)).div_euclid(length_us);
-            let mut from = 0;
-            for round in requests.chunk_by(|a, b| number(a) == number(b)) {
-                let parties = round.iter().map(|request| &request.people[..]);
-                let line = order::round_order(&key, number(&round[0]).max(0) as u64, parties);
-                hall.line(line.into_iter().map(|i| from + i).collect());
-                from += round.len();
-            }
-        }
-        Order::Draw => {
-            let receipts = requests.iter().map(|_| BookingId::from_random(random.wide()));
-            let receipts: Vec<BookingId> = receipts.collect();
-            hall.line(order::draw_order(&random.bytes(), &receipts));
+    let opened = virtual_us(recorded.opened.unwrap_or(recorded.record.opens_at));
+    // Those who asked in one round, in the rounds one after the other; without rounds,
+    // everybody.
+    let round_us = match how {
+        Order::Rounds { length_ms } => (length_ms.max(1) as i64).saturating_mul(1_000),
+        Order::FirstCome | Order::Draw => OPEN_US,
+    };
+    let round = |request: &Request| match how {
+        Order::Rounds { .. } => (request.at_us - opened).div_euclid(round_us).max(0),
+        Order::FirstCome | Order::Draw => 0,
+    };
+    let rounds: Vec<&[Request]> = requests.chunk_by(|a, b| round(a) == round(b)).collect();
+    // It stays open for another round, so that the last one ends before the close.
+    let closes = opened.saturating_add(round_us.saturating_mul(rounds.len() as i64 + 1));
+    let mut run = ReplayRun::new(recorded, requests, (opened, closes), how, seed);
+    let mut from = 0;
+    for round in rounds {
+        (from..from + round.len()).for_each(|index| run.ask(index));
+        from += round.len();
+        if how != Order::FirstCome {
+            run.passes(run.now.saturating_add(round_us));
         }
     }
-    hall.settle();
-    hall.won
+    if how == Order::Draw {
+        run.passes(closes);
+        run.draws();
+    }
+    run.won
 }
 
-/// A desk, and who stands before it.
+/// An engine, and who asks it. A ticket is a request's index.
 struct ReplayRun<'a> {
-    desk: VirtualEngine,
+    desk: VirtualEngine<usize>,
     requests: &'a [Request],
     opening: String,
     now: i64,
-    pending: usize,
     won: Vec<bool>,
 }
 
 impl<'a> ReplayRun<'a> {
-    fn new(recorded: &RecordedOpening, requests: &'a [Request], seed: u64) -> Self {
+    fn new(
+        recorded: &RecordedOpening,
+        requests: &'a [Request],
+        (opens, closes): (i64, i64),
+        how: Order,
+        seed: u64,
+    ) -> Self {
         let mut record = recorded.record.clone();
         record.ordinal = 0;
-        // The line is made here; to the desk they come one after the other.
-        record.rules.order = Order::FirstCome;
+        record.rules.order = how;
         record.rules.across_openings = false;
         record.rules.hold_ms = None;
-        let now = virtual_us(recorded.opened.unwrap_or(record.opens_at));
+        (record.opens_at, record.closes_at) = (instant(opens), instant(closes));
         let slots = record.slots.clone();
         let opening = record.id.clone();
-        let mut desk = VirtualEngine::of(record, 0, seed);
-        desk.open(now);
+        let desk = VirtualEngine::of(record, 0, seed);
+        let won = vec![false; requests.len()];
+        let mut run = Self { desk, requests, opening, now: opens, won };
+        run.passes(opens);
         for (slot, (places, of)) in recorded.places.iter().zip(&slots).enumerate() {
             let slot = slot as u32;
             if places.quota != i64::from(of.quota) {
-                desk.adjust(now, Adjustment::Quota { slot, quota: places.quota as u16 });
+                run.adjust(AdminOp::Quota { slot, quota: places.quota as u16 });
             }
             if places.reserved > 0 {
-                let places = places.reserved as u16;
-                desk.adjust(now, Adjustment::Reserve { slot, places });
+                run.adjust(AdminOp::Reserve { slot, places: places.reserved as u16 });
             }
             if places.halted {
                 let bookings = Bookings::Keep;
-                desk.adjust(now, Adjustment::Halt { slot, halted: true, bookings });
+                run.adjust(AdminOp::Halt { slots: vec![slot], halted: true, bookings });
             }
         }
-        Self { desk, requests, opening, now, pending: 0, won: vec![false; requests.len()] }
+        run
     }
 
-    /// Decides these, in this order.
-    fn line(&mut self, line: Vec<usize>) {
-        for index in line {
-            // What turns on a grant that is not durable waits for it.
-            if self.ask(index) == Said::Wait {
-                self.settle();
-                let said = self.ask(index);
-                debug_assert_ne!(said, Said::Wait, "everything is durable");
-            }
-            if self.pending >= BATCH {
-                self.settle();
-            }
-        }
+    /// Nobody has asked yet.
+    fn adjust(&mut self, act: AdminOp) {
+        self.desk.adjust(usize::MAX, act, self.now);
+        self.settle();
     }
 
-    fn ask(&mut self, index: usize) -> Said {
+    fn ask(&mut self, index: usize) {
         let request = &self.requests[index];
         let id = index.to_string();
         let mut content = [0; 16];
@@ -293,14 +290,32 @@ impl<'a> ReplayRun<'a> {
             vouched: true,
             wait: false,
         };
-        let said = self.desk.ask(&ask, self.now);
-        self.pending += usize::from(said == Said::Granted);
-        said
+        self.desk.ask(index, &ask, self.now);
+        // Nobody who asks later is decided before what this one turns on is durable.
+        self.settle();
+    }
+
+    /// It becomes this time.
+    fn passes(&mut self, at: i64) {
+        self.now = at;
+        self.desk.wake(at);
+        self.settle();
+    }
+
+    /// The opening has closed: its draw is held.
+    fn draws(&mut self) {
+        while !self.desk.is_drawn()
+            && let Some(at) = self.desk.wake_at(self.now)
+        {
+            self.passes(at);
+        }
     }
 
     fn settle(&mut self) {
-        self.pending = 0;
-        for change in self.desk.settle_all(self.now) {
+        self.desk.settle(self.now);
+        // What became of a request shows in what changed.
+        drop(self.desk.take_told());
+        for change in self.desk.take_changes() {
             if let StateChange::Booking { before: None, after, .. } = change
                 && let Ok(index) = after.booking.request_id.parse::<usize>()
                 && let Some(won) = self.won.get_mut(index)

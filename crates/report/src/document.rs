@@ -8,7 +8,6 @@ use crate::{page, pictures, terminal};
 
 /// All that a study has to say.
 pub struct Report {
-    /// For a terminal.
     pub screen: Document,
     /// For the page, with charts.
     pub page: Document,
@@ -75,12 +74,10 @@ impl Document {
         Self { title: title.into(), parts: Vec::new() }
     }
 
-    /// For a terminal.
     pub fn as_text(&self) -> String {
         terminal::text(self)
     }
 
-    /// The uppermost heading.
     pub fn title(&mut self, text: impl Into<String>) {
         self.parts.push(Part::Heading(1, text.into()));
     }

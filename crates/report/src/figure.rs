@@ -47,7 +47,6 @@ impl Unit {
 pub struct Figure {
     /// As JSON and CSV have it.
     pub name: &'static str,
-    /// For people.
     pub title: &'static str,
     pub about: &'static str,
     pub unit: Unit,

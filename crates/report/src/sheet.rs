@@ -28,7 +28,6 @@ impl Sheet {
         self.rows.push(row);
     }
 
-    /// Its content.
     pub fn text(&self) -> String {
         let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
         // Into memory, with rows of any length: there is nothing that could fail.

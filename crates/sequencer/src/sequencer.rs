@@ -90,6 +90,8 @@ pub struct Sequencer<T> {
     pub(crate) roll: crate::generation::Roll<T>,
     /// Changes committed since they were last asked for, by kind.
     pub(crate) changed: Vec<(Kind, u64)>,
+    /// What blocks changed since it was last taken; none: nobody watches.
+    pub(crate) watched: Option<Vec<StateChange>>,
     /// The last one that was made.
     pub(crate) attempts: Attempt,
     /// When the last block was committed, on the monotonic clock.
@@ -137,6 +139,7 @@ impl<T> Sequencer<T> {
             take_over: Some(take_over),
             roll: crate::generation::Roll::new(next),
             changed: Vec::new(),
+            watched: None,
             attempts: Attempt::before(&writer),
             committed_ms: now.mono_ms,
             branches: Branches::default(),
@@ -189,6 +192,20 @@ impl<T> Sequencer<T> {
     /// Takes how many changes of each kind were committed since the last call.
     pub fn take_changed(&mut self) -> Vec<(Kind, u64)> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// From here on keeps what every committed block changes, for whoever watches from
+    /// beside: also what no request waits for, as a draw's grants. It grows until it is
+    /// [taken](Self::take_state_changes).
+    pub fn watch_state_changes(&mut self) {
+        self.watched.get_or_insert_default();
+    }
+
+    /// Takes what blocks changed since the last call, in the order of the ledger;
+    /// nothing unless they are [watched](Self::watch_state_changes). What an answer among
+    /// the [effects](Self::effects) tells of is in it.
+    pub fn take_state_changes(&mut self) -> Vec<StateChange> {
+        self.watched.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// How often each of the ways was gone that are rarely gone.
@@ -472,6 +489,9 @@ impl<T> Sequencer<T> {
             Err(damage) => return self.stop(StopReason::Damaged(damage)),
         };
         self.count(&changes);
+        if let Some(watched) = &mut self.watched {
+            watched.extend_from_slice(&changes);
+        }
         if self.lifecycle == Lifecycle::Candidate && self.state.chain().epoch == self.epoch {
             self.lifecycle = Lifecycle::Active;
             self.effects.push(Effect::Active(durable.position()));

@@ -157,7 +157,6 @@ impl LedgerBuilder {
 /// becomes durable with [`append`](Self::append).
 #[derive(Debug)]
 pub struct LiveLedger {
-    /// The writer's state.
     pub state: StateMachine,
     /// Every block; the first has sequence 1.
     pub blocks: Vec<Vec<u8>>,

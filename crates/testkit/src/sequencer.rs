@@ -40,7 +40,6 @@ pub struct SequencerHarness {
     pub sequencer: Sequencer<u64>,
     /// Every message; the first has sequence 1.
     pub stream: Vec<Bytes>,
-    /// The clocks.
     pub now: Now,
     /// Every outcome, by ticket, in the order it came.
     pub told: Vec<(u64, Outcome)>,

@@ -32,7 +32,6 @@ pub fn server_options(folder: &Path) -> ServerOptions {
 /// A server, a connection to it and the default namespace; all of it goes when dropped.
 #[derive(Debug)]
 pub struct Broker {
-    /// The server.
     pub server: Server,
     /// A connection as whom it was started for.
     pub client: Client,
@@ -43,7 +42,6 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one.
     pub async fn start() -> Self {
         Self::with(|_| {}, &Login::default()).await
     }

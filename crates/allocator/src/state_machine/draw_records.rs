@@ -19,7 +19,7 @@ use giliran_wire::{LedgerId, OrderKey};
 
 use super::apply::BlockApplier;
 use super::{Mode, StateChange, StateMachine};
-use crate::{DrawEntry, Opening};
+use crate::{DrawEntry, Opening, ballot};
 
 impl StateMachine {
     /// The commitment to an opening's seed, where its order has one, as an entry
@@ -81,6 +81,14 @@ impl StateMachine {
     /// The seed of an opening's order.
     pub fn seed(&self, ordinal: u32, key: &OrderKey) -> [u8; 32] {
         key.seed(self.ledger(), ordinal)
+    }
+
+    /// The seed that an opening's own draw goes by: fixed once its entries are complete
+    /// and the operator's seed, with the public value if one was named, is on record.
+    pub fn draw_seed(&self, ordinal: u32) -> Option<[u8; 32]> {
+        let order = self.openings.get(&ordinal)?.order.as_ref()?;
+        let ((root, _), revealed) = (order.root?, order.revealed.as_ref()?);
+        Some(ballot::seed(&root, &revealed.seed, revealed.beacon.as_deref()))
     }
 
     /// True once the seed of an opening's order is on record.

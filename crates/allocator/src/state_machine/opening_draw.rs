@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Grant, Seat};
-use giliran_wire::snapshot::Revealed;
 use giliran_wire::{BookingId, LedgerId, OrderKey, Timestamp};
 
 use super::StateMachine;
@@ -75,11 +74,11 @@ impl StateMachine {
             let ordinal = opening.record().ordinal;
             let state = self.openings.get(&ordinal)?.order.as_ref()?;
             let stage = match (&state.revealed, state.root) {
-                (Some(_), None) => return None,
-                (Some(Revealed { seed, beacon, .. }), Some((root, _))) => {
-                    let seed = ballot::seed(&root, seed, beacon.as_deref());
-                    let ranking = Stage::Ranking { after: None, seed, line: Buckets::new() };
-                    opening.is_drawing().then_some(ranking)?
+                // Every block of the opening's later days comes by here.
+                (Some(_), _) if !opening.is_drawing() => return None,
+                (Some(_), _) => {
+                    let seed = self.draw_seed(ordinal)?;
+                    Stage::Ranking { after: None, seed, line: Buckets::new() }
                 }
                 (None, None) if opening.draws() => {
                     Stage::Reading { after: None, leaves: Buckets::new() }

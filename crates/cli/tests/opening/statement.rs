@@ -301,7 +301,6 @@ fn edited(rig: &Rig, statement: &str) {
     judged(b"", 1, "nothing");
 }
 
-/// `giliran replay`.
 fn replayed(rig: &Rig, clients: &Path) {
     let replay = ["replay", "--opening", "w", "--json"];
     let read = |arguments: &[&str]| -> Value {

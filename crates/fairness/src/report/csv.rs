@@ -5,7 +5,6 @@ use giliran_report::{Sheet, or_empty};
 use super::{Comparisons, ordered};
 use crate::{ArmResult, Comparison, Measure};
 
-/// Every table.
 pub(super) fn tables(report: &Comparisons) -> [Sheet; 4] {
     let named = "swept,value,scenario,order,returns";
     let sheet = |name, columns: &str| Sheet::new(name, &format!("{named},{columns}"));

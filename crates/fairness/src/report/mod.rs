@@ -31,7 +31,6 @@ impl Comparisons {
     }
 }
 
-/// The whole report.
 pub fn report(comparisons: &Comparisons) -> Report {
     Report {
         screen: screen::screen(comparisons),

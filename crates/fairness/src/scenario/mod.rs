@@ -14,7 +14,8 @@ pub use read::parse;
 pub use shipped::{SHIPPED, shipped};
 
 /// Most parties that a run holds in memory: some 100 bytes each, and where all of them
-/// get places, some 700 with their bookings.
+/// get places, or enter a draw, some 800 with their bookings and entries. A draw takes no
+/// more entries than one of an engine, 1,048,576.
 pub const MOST_PARTIES: u64 = 8_000_000;
 
 /// Everything about an opening and those who ask at it.

@@ -5,7 +5,7 @@ use giliran_allocator::StateChange;
 use giliran_wire::event::Kind as Happened;
 use giliran_wire::ledger::Order;
 
-use super::{Outcome, Run, What};
+use super::{JUDGED_AFTER_US, Outcome, Run, What};
 use crate::population::{NONE, Role};
 use crate::scenario::Kind;
 use crate::simulation::virtual_engine::virtual_us;
@@ -39,7 +39,16 @@ impl Run<'_> {
                 StateChange::Entry { kind: Happened::NotDrawn, waiting, .. } => {
                     // Whoever was not drawn waits for the next time.
                     if let Ok(index) = waiting.entry.request_id.parse() {
+                        if !self.over {
+                            self.out.undersell += u64::from(self.had_room(index));
+                        }
                         self.looks_later(index, at);
+                    }
+                    continue;
+                }
+                StateChange::Entry { kind: Happened::Entered, waiting, .. } if !self.over => {
+                    if let Ok(index) = waiting.entry.request_id.parse() {
+                        self.entered.push((index, waiting.entry.receipt));
                     }
                     continue;
                 }
@@ -171,6 +180,9 @@ impl Run<'_> {
 
     /// The window is over and all its answers are given: what is judged of it.
     pub(super) fn window_ends(&mut self, at: i64) {
+        if self.arm.order == Order::Draw && !self.over {
+            return self.plan(at + JUDGED_AFTER_US, What::WindowEnd);
+        }
         let cohorts = self.scenario.cohorts.len();
         let days = u32::from(self.scenario.offices.days);
         for index in 0..self.parties.len() {

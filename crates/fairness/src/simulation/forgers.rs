@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use giliran_allocator::ChangeKind;
-use giliran_wire::ledger::Order;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
-use super::{Run, Said, What};
+use super::{By, Run, Ticket, What};
 use crate::population::{NONE, Role, pseudonym};
 use crate::random::Random;
 use crate::scenario::Kind;
@@ -79,17 +78,7 @@ impl Run<'_> {
         let Some(index) = self.somebody(sent) else { return };
         self.out.replays += 1;
         self.out.requests += 1;
-        let decided = self.forgeries.granted.contains(&index);
-        match self.arm.order {
-            // The entry stands.
-            Order::Draw if !self.over => self.answered(at, at),
-            // So does a request that waits for the end of its round.
-            Order::Rounds { .. } if !self.over && !decided => self.answered(at, at),
-            _ => match self.decide(index, at) {
-                Said::Granted | Said::Entering => self.send(at),
-                Said::Wait | Said::Known | Said::Refused(_) => self.answered(at, at),
-            },
-        }
+        self.asks(Ticket::Replayer { asked: at }, index, at);
     }
 
     /// Gives back or moves somebody's booking in its own name; or knows an applicant,
@@ -112,8 +101,8 @@ impl Run<'_> {
                 (guessed, ChangeKind::Cancel { applicant })
             }
         };
-        self.desk.change(target, kind, false);
-        self.send(at);
+        self.desk.change(Ticket::Nobody, target, kind, By::Another, at);
+        self.attend(at);
     }
 
     fn moved(&self, index: u32, applicant: Pseudonym) -> ChangeKind {

@@ -11,7 +11,8 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
 use forgers::Forgeries;
-use giliran_allocator::{ChangeKind, order};
+use giliran_allocator::{ChangeKind, Settled, ballot, order};
+use giliran_sequencer::Outcome as Answer;
 use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};
@@ -21,7 +22,7 @@ use crate::population::{Insider, Party, Population, Role, pseudonym};
 use crate::random::{Random, mix};
 use crate::resources::Resources;
 use crate::scenario::Scenario;
-use crate::simulation::virtual_engine::{Said, VirtualEngine, Wanted};
+use crate::simulation::virtual_engine::{By, LEDGER, ORDINAL, VirtualEngine, Wanted};
 pub(crate) use outcome::Outcome;
 
 /// An order and a returns rule: one column of the comparison.
@@ -47,6 +48,9 @@ impl Arm {
     }
 }
 
+/// From the close until the window's result is judged, µs: by then its last block has
+/// landed. A draw that takes longer is waited for.
+const JUDGED_AFTER_US: i64 = 1_000_000;
 /// After so many steps, a run says how far it is and looks whether it is to stop.
 const LOOK_EVERY: u64 = 1_024;
 /// Draws that are due this long after the aftermath are still held, µs.
@@ -58,38 +62,50 @@ pub(crate) const BINS_FROM_US: i64 = -30_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Opens,
-    Land,
-    Round(u64),
-    Close,
+    /// The engine is to be woken.
+    Wake,
     Ask(u32),
+    /// The insider makes its last entry into the draw.
+    LastEntry(u32),
     WindowEnd,
     Confirm(u32),
     Cancel(u32),
     Probe(u32),
     /// A replayer or forger sends its next one.
     Forged(u32),
-    /// Time brings something by itself.
-    Due,
+}
+
+/// Whom an answer of the engine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ticket {
+    /// The party of this index.
+    Party(u32),
+    /// A replayer that sent somebody's request again, then, µs.
+    Replayer { asked: i64 },
+    /// Nobody waits for it.
+    Nobody,
 }
 
 pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     arm: &'a Arm,
-    desk: VirtualEngine,
+    desk: VirtualEngine<Ticket>,
     parties: Vec<Party>,
     insider: Option<Insider>,
+    /// Identities that an insider has not entered yet.
+    at_hand: Vec<u32>,
+    /// The party of an insider's last entry into a draw, until it is made.
+    last_entry: Option<u32>,
     forgeries: Forgeries,
     salt: u64,
     /// Ordered by time, then by when it was planned: deterministic.
     queue: BinaryHeap<Reverse<(i64, u64, What)>>,
     planned: u64,
     random: Random,
-    waiting: Vec<u32>,
-    /// Requests of the round or draw that is being collected.
-    collected: Vec<u32>,
-    round: Option<u64>,
-    round_key: [u8; 32],
+    /// When the engine is to be woken next, µs.
+    wakes_at: i64,
+    /// Who entered the draw, and their receipts.
+    entered: Vec<(u32, BookingId)>,
     bookings: HashMap<u32, BookingId>,
     live: Vec<u32>,
     /// Per attacker: identities without a place, or a recycler's clients that
@@ -99,7 +115,6 @@ pub(crate) struct Run<'a> {
     unserved: Vec<VecDeque<u32>>,
     window_us: i64,
     end_us: i64,
-    due_at: i64,
     free_at_us: f64,
     over: bool,
     /// Some place has come back: what is free is no longer quota less live.
@@ -136,31 +151,32 @@ impl<'a> Run<'a> {
     ) -> Self {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
-        let desk = VirtualEngine::new(scenario, &arm.returns, seed);
+        let desk = VirtualEngine::new(scenario, arm.order, &arm.returns, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
         let Population { parties, planned, insider, salt } = population;
-        let mut random = Random::new(seed, 3);
+        let last_entry =
+            insiders::last_entry(insider.as_ref(), (arm, &parties), &planned, window_us);
+        let at_hand = insider.iter().flat_map(|insider| insider.identities.clone()).collect();
         let mut run = Self {
             scenario,
             arm,
             desk,
             insider,
+            at_hand,
+            last_entry,
             forgeries: Forgeries::new(mix(salt)),
             salt,
             queue: BinaryHeap::with_capacity(planned.len() + 16),
             planned: 0,
-            waiting: Vec::new(),
-            collected: Vec::new(),
-            round: None,
-            round_key: random.bytes(),
-            random,
+            random: Random::new(seed, 3),
+            wakes_at: i64::MAX,
+            entered: Vec::new(),
             bookings: HashMap::new(),
             live: vec![0; slots],
             hungry: vec![VecDeque::new(); scenario.attackers.len()],
             unserved: vec![VecDeque::new(); scenario.attackers.len()],
             window_us,
             end_us,
-            due_at: i64::MAX,
             free_at_us: f64::MIN,
             over: false,
             returned: false,
@@ -172,10 +188,9 @@ impl<'a> Run<'a> {
             told: 0,
             stopped: false,
         };
-        run.choose_for_rounds(&planned);
         run.plan_forgeries();
-        run.plan(0, What::Opens);
-        run.plan(window_us, What::Close);
+        run.plan_wake(-1);
+        run.plan(window_us + JUDGED_AFTER_US, What::WindowEnd);
         for (at, index) in planned {
             run.plan(at, What::Ask(index));
         }
@@ -205,47 +220,49 @@ impl<'a> Run<'a> {
 
     /// All of it. None: it was asked to stop.
     pub(crate) fn through(mut self) -> Option<Outcome> {
-        while let Some(Reverse((at, _, what))) = self.queue.pop() {
-            if !self.goes_on() {
-                return None;
-            }
-            if at > self.end_us + LAST_DRAW_US {
-                break;
-            }
-            match what {
-                What::Opens => self.desk.open(at),
-                What::Land => self.land(at),
-                What::Round(number) => self.end_round(number, at),
-                What::Close => self.close(at),
-                What::WindowEnd => self.window_ends(at),
-                What::Ask(index) => self.arrives(index, at),
-                What::Confirm(index) => {
-                    self.change(index, ChangeKind::Confirm { reference: None }, at);
-                }
-                What::Cancel(index) => {
-                    self.forgeries.gives_back(index);
-                    let applicant = pseudonym(self.salt, self.party(index).first.into());
-                    self.change(index, ChangeKind::Cancel { applicant }, at);
-                }
-                What::Forged(attacker) => self.forges(attacker as usize, at),
-                What::Probe(attacker) => self.probe(attacker as usize, at),
-                What::Due => self.due(at),
-            }
-        }
+        while self.step() {}
         self.tell();
         (!self.stopped).then(|| self.judged())
     }
 
-    /// Opens and decides these parties in this order, as a draw does.
-    #[cfg(test)]
-    pub(crate) fn open_and_decide(&mut self, line: Vec<usize>) {
-        self.desk.open(0);
-        self.decide_in_line(line.into_iter().map(|i| i as u32).collect(), 0);
+    /// The next event. False: there is none, or it is asked to stop.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some(Reverse((at, _, what))) = self.queue.pop() else { return false };
+        if !self.goes_on() || at > self.end_us + LAST_DRAW_US {
+            return false;
+        }
+        match what {
+            What::Wake => self.wakes(at),
+            What::LastEntry(index) => self.makes_last_entry(index, at),
+            What::WindowEnd => self.window_ends(at),
+            What::Ask(index) => self.arrives(index, at),
+            What::Confirm(index) => {
+                self.change(index, ChangeKind::Confirm { reference: None }, at);
+            }
+            What::Cancel(index) => {
+                self.forgeries.gives_back(index);
+                let applicant = pseudonym(self.salt, self.party(index).first.into());
+                self.change(index, ChangeKind::Cancel { applicant }, at);
+            }
+            What::Forged(attacker) => self.forges(attacker as usize, at),
+            What::Probe(attacker) => self.probe(attacker as usize, at),
+        }
+        true
     }
 
     #[cfg(test)]
     pub(crate) fn parties(&self) -> &[Party] {
         &self.parties
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &VirtualEngine<Ticket> {
+        &self.desk
+    }
+
+    #[cfg(test)]
+    pub(crate) fn entered(&self) -> &[(u32, BookingId)] {
+        &self.entered
     }
 
     fn party(&self, index: u32) -> &Party {
@@ -267,70 +284,34 @@ impl<'a> Run<'a> {
             self.out.arrivals[bin] += 1;
         }
         let first = &mut self.first_asked[index as usize];
+        let is_first = *first == i64::MAX;
         *first = (*first).min(at.max(0));
+        if is_first {
+            self.choose_for_round(index);
+        }
         // The service decides so many a second; whoever would wait too long is
         // told to come again.
         let start = self.free_at_us.max(at as f64);
-        if start - at as f64 > self.scenario.opening.backlog_ms * 1e3 {
-            let after = 100_000 + self.random.below(400_000) as i64;
-            self.plan(at + after + i64::from(self.party(index).rtt_us), What::Ask(index));
-            return;
+        let is_late = start - at as f64 > self.scenario.opening.backlog_ms * 1e3;
+        if is_late || self.desk.is_busy() {
+            return self.comes_again(index, at);
         }
         self.free_at_us = start + 1e6 / self.scenario.opening.capacity_per_s;
-        if at < 0 {
-            self.asks(index, at);
-            return;
-        }
         let party = &mut self.parties[index as usize];
-        party.arrived = party.arrived.min(at);
         party.asked = at;
-        match self.arm.order {
-            Order::FirstCome => self.asks(index, at),
-            Order::Rounds { length_ms } => {
-                let length_us = length_ms.max(1) as i64 * 1_000;
-                let number = (at / length_us) as u64;
-                if self.round != Some(number) {
-                    self.round = Some(number);
-                    let ends = (number as i64 + 1) * length_us;
-                    // At the close at the latest, as in the engine; whoever comes
-                    // after it looks for what comes back, in rounds like these.
-                    let ends = if at < self.window_us { ends.min(self.window_us) } else { ends };
-                    self.plan(ends, What::Round(number));
-                }
-                self.collected.push(index);
-            }
-            Order::Draw if !self.over => {
-                self.answered(at, at);
-                let party = &mut self.parties[index as usize];
-                if !std::mem::replace(&mut party.entered, true) {
-                    self.collected.push(index);
-                }
-            }
-            Order::Draw => self.asks(index, at),
+        if at >= 0 {
+            party.arrived = party.arrived.min(at);
+        }
+        if self.last_entry == Some(index) {
+            self.last_entry = None;
+            self.plan(at.max(self.window_us - insiders::BEFORE_CLOSE_US), What::LastEntry(index));
+        } else {
+            self.asks(Ticket::Party(index), index, at);
         }
     }
 
-    /// Decided at once.
-    fn asks(&mut self, index: u32, at: i64) {
-        match self.decide(index, at) {
-            Said::Granted => self.send(at),
-            Said::Entering => {
-                self.answered(at, at);
-                self.send(at);
-            }
-            Said::Wait => {
-                self.waiting.push(index);
-                self.send(at);
-            }
-            Said::Known => self.answered(self.party(index).asked.min(at), at),
-            Said::Refused(reason) => {
-                self.answered(self.party(index).asked.min(at), at);
-                self.refused(index, reason, at);
-            }
-        }
-    }
-
-    fn decide(&mut self, index: u32, at: i64) -> Said {
+    /// Hands a party's request to the engine.
+    fn asks(&mut self, ticket: Ticket, index: u32, at: i64) {
         let party = &self.parties[index as usize];
         let people = party.people(self.salt);
         let mut days = [0; 7];
@@ -347,15 +328,85 @@ impl<'a> Run<'a> {
             second: (party.second != party.office).then_some(party.second),
             wait: collects && self.over && eager,
         };
-        let said = self.desk.decide(index, &wanted, at);
-        if said == Said::Refused(Reason::SoldOut) && !self.returned {
-            // By an account of its own: durable bookings against quotas.
-            let size = u32::from(party.size);
-            let room = slots_of(party, self.scenario)
-                .any(|slot| self.live[slot as usize] + size <= self.quota(slot));
-            self.out.undersell += u64::from(room);
+        self.desk.decide(ticket, index, &wanted, at);
+        self.attend(at);
+    }
+
+    fn change(&mut self, index: u32, kind: ChangeKind, at: i64) {
+        if let Some(booking) = self.bookings.get(&index) {
+            self.desk.change(Ticket::Nobody, *booking, kind, By::Owner, at);
+            self.attend(at);
         }
-        said
+    }
+
+    /// A block lands, or a moment comes that the engine waits for.
+    fn wakes(&mut self, at: i64) {
+        // Another moment has taken its place.
+        if at != self.wakes_at {
+            return;
+        }
+        self.wakes_at = i64::MAX;
+        self.desk.wake(at);
+        self.attend(at);
+        let closed = at >= self.window_us;
+        if self.arm.order == Order::Draw && closed && !self.over && self.desk.is_drawn() {
+            self.drawn();
+        }
+    }
+
+    /// Takes in what the engine did: what is durable first, then what it answers.
+    fn attend(&mut self, at: i64) {
+        let changes = self.desk.take_changes();
+        self.absorb(changes, at);
+        for (ticket, answer) in self.desk.take_told() {
+            self.hears(ticket, &answer, at);
+        }
+        self.plan_wake(at);
+    }
+
+    fn plan_wake(&mut self, at: i64) {
+        if let Some(next) = self.desk.wake_at(at)
+            && next < self.wakes_at
+        {
+            self.wakes_at = next;
+            self.plan(next, What::Wake);
+        }
+    }
+
+    /// Somebody is told what became of a request.
+    fn hears(&mut self, ticket: Ticket, answer: &Answer, at: i64) {
+        let index = match ticket {
+            Ticket::Party(index) => index,
+            // What it is granted is its owner's.
+            Ticket::Replayer { .. } if matches!(answer, Answer::Granted(..)) => return,
+            Ticket::Replayer { asked } => return self.answered(asked, at),
+            Ticket::Nobody => return,
+        };
+        match answer {
+            Answer::Busy => self.comes_again(index, at),
+            // Told of by what changed.
+            Answer::Granted(..) => {}
+            Answer::Settled(Settled::Refused(refusal, _)) => {
+                self.answered(self.party(index).asked, at);
+                self.refused(index, refusal.reason, at);
+            }
+            _ => self.answered(self.party(index).asked, at),
+        }
+    }
+
+    /// Somebody was refused for want of places: whether there was room, by an account
+    /// of the bench's own, durable bookings against quotas.
+    fn had_room(&self, index: u32) -> bool {
+        let party = self.party(index);
+        let size = u32::from(party.size);
+        slots_of(party, self.scenario)
+            .any(|slot| self.live[slot as usize] + size <= self.quota(slot))
+    }
+
+    /// Somebody was told `busy`.
+    fn comes_again(&mut self, index: u32, at: i64) {
+        let after = 100_000 + self.random.below(400_000) as i64;
+        self.plan(at + after + i64::from(self.party(index).rtt_us), What::Ask(index));
     }
 
     fn quota(&self, slot: u32) -> u32 {
@@ -369,6 +420,9 @@ impl<'a> Run<'a> {
     }
 
     fn refused(&mut self, index: u32, reason: Reason, at: i64) {
+        if reason == Reason::SoldOut && !self.returned {
+            self.out.undersell += u64::from(self.had_room(index));
+        }
         let party = &mut self.parties[index as usize];
         let people = &self.scenario.people;
         let rtt_us = i64::from(party.rtt_us);
@@ -380,7 +434,8 @@ impl<'a> Run<'a> {
                 let after = self.random.between(from, to) * 1e6;
                 self.plan(at + rtt_us + after as i64, What::Ask(index));
             }
-            Reason::SoldOut if !self.over => {
+            // A draw that has as many entries as it takes is `busy`.
+            Reason::SoldOut | Reason::Busy if !self.over => {
                 party.tries += 1;
                 let (again, after) = match party.role {
                     Role::Person => {
@@ -394,160 +449,23 @@ impl<'a> Run<'a> {
                     self.looks_later(index, at);
                 }
             }
-            Reason::SoldOut => self.looks_later(index, at),
+            Reason::SoldOut | Reason::Busy => self.looks_later(index, at),
+            // Between the close and the end of the draw.
+            Reason::Closed if !self.over => self.looks_later(index, at),
             _ => {}
         }
     }
 
-    fn send(&mut self, at: i64) {
-        if self.desk.lands_at().is_none() {
-            self.desk.send(at);
-            if let Some(lands) = self.desk.lands_at() {
-                self.plan(lands, What::Land);
-            }
-        }
-    }
-
-    fn land(&mut self, at: i64) {
-        if self.desk.lands_at() != Some(at) {
-            return;
-        }
-        let changes = self.desk.land();
-        self.absorb(changes, at);
-        // Those who had to wait, in the order they came.
-        let waiting = std::mem::take(&mut self.waiting);
-        for index in waiting {
-            self.asks(index, at);
-        }
-        self.send(at);
-        self.plan_due(at);
-    }
-
-    fn plan_due(&mut self, at: i64) {
-        if let Some(next) = self.desk.next_return() {
-            let next = next.max(at);
-            if self.due_at <= at || next < self.due_at {
-                self.due_at = next;
-                self.plan(next, What::Due);
-            }
-        }
-    }
-
-    fn due(&mut self, at: i64) {
-        if at != self.due_at {
-            return;
-        }
-        self.due_at = i64::MAX;
-        if let Some(lands) = self.desk.lands_at() {
-            self.due_at = lands + 1;
-            self.plan(lands + 1, What::Due);
-            return;
-        }
-        let changes = self.desk.draws(at);
-        self.absorb(changes, at);
-        self.send(at);
-        // What is due without being done would be due for ever.
-        if self.desk.lands_at().is_none() && self.desk.next_return().is_none_or(|next| next > at) {
-            self.plan_due(at);
-        }
-    }
-
-    fn change(&mut self, index: u32, kind: ChangeKind, at: i64) {
-        if let Some(booking) = self.bookings.get(&index) {
-            self.desk.change(*booking, kind, true);
-            self.send(at);
-        }
-    }
-
-    fn end_round(&mut self, number: u64, at: i64) {
-        let collected = std::mem::take(&mut self.collected);
-        self.round = None;
-        let line = self.line_of(number, &collected);
-        self.decide_in_line(line, at);
-    }
-
-    /// Those who were collected in a round, in its order.
-    pub(crate) fn line_of(&self, number: u64, collected: &[u32]) -> Vec<u32> {
-        let people: Vec<_> =
-            collected.iter().map(|index| self.party(*index).people(self.salt)).collect();
-        let parties = collected.iter().zip(&people);
-        let parties =
-            parties.map(|(index, people)| &people[..usize::from(self.party(*index).size)]);
-        let line = order::round_order(&self.round_key, number, parties);
-        line.into_iter().map(|i| collected[i]).collect()
-    }
-
-    fn close(&mut self, at: i64) {
-        if self.arm.order == Order::Draw {
-            let entered = std::mem::take(&mut self.collected);
-            let receipts: Vec<BookingId> =
-                entered.iter().map(|_| BookingId::from_random(self.random.wide())).collect();
-            let secret = self.random.bytes();
-            // Without an insider any random seed is as good, and any number.
-            let (numbers, seed) = match self.insider.clone() {
-                Some(insider) => self.chosen_draw(&insider, &entered, &receipts, &secret),
-                None => (receipts, secret),
-            };
-            self.out.ranks = numbers
-                .iter()
-                .map(|number| {
-                    let rank = order::draw_rank(&seed, number);
-                    let high = rank.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
-                    high as f64 / 2.0_f64.powi(64)
-                })
-                .collect();
-            let line = order::draw_order(&seed, &numbers);
-            let line = line.into_iter().map(|i| entered[i]).collect();
-            self.decide_in_line(line, at);
-            self.over = true;
-        }
-        // All rounds have ended, too.
-        self.desk.close();
-        self.send(at);
-        self.plan(at + 1_000_000, What::WindowEnd);
-    }
-
-    /// Decides a round or a draw: in order, all of it durable before the first
-    /// answer.
-    fn decide_in_line(&mut self, mut line: Vec<u32>, at: i64) {
-        let changes = self.desk.settle_all(at);
-        self.absorb(changes, at);
-        let answered_at = at + (self.scenario.opening.commit_ms * 1e3) as i64;
-        let mut refusals = Vec::new();
-        while !line.is_empty() {
-            let mut undecided = Vec::new();
-            let before = line.len();
-            for index in line {
-                if !self.goes_on() {
-                    return;
-                }
-                match self.decide(index, at) {
-                    Said::Granted => {}
-                    Said::Entering => self.answered(self.party(index).asked, answered_at),
-                    Said::Wait => undecided.push(index),
-                    Said::Known => self.answered(self.party(index).asked, answered_at),
-                    Said::Refused(reason) => refusals.push((index, reason)),
-                }
-            }
-            let changes = self.desk.settle_all(at);
-            self.absorb(changes, answered_at);
-            debug_assert!(undecided.len() < before || before == 0, "somebody waits for nothing");
-            if undecided.len() == before {
-                break;
-            }
-            line = undecided;
-        }
-        for (index, reason) in refusals {
-            if self.arm.order != Order::Draw || self.over {
-                self.answered(self.party(index).asked, answered_at);
-            }
-            if self.arm.order == Order::Draw && !self.over {
-                self.looks_later(index, answered_at);
-            } else {
-                self.refused(index, reason, answered_at);
-            }
-        }
-        self.plan_due(answered_at);
+    /// The draw of the opening is over.
+    fn drawn(&mut self) {
+        self.over = true;
+        let Some(seed) = self.desk.draw_seed() else { return };
+        let rank = |(_, receipt): &(u32, BookingId)| {
+            let rank = order::draw_rank(&seed, &ballot::number(LEDGER, ORDINAL, receipt));
+            let high = rank.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
+            high as f64 / 2.0_f64.powi(64)
+        };
+        self.out.ranks = self.entered.iter().map(rank).collect();
     }
 }
 

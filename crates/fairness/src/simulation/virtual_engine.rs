@@ -1,24 +1,30 @@
-//! The real core, in virtual time: decide, number, one block in flight, commit.
+//! The real sequencer and allocator, in virtual time.
 //!
-//! What the engine does around `giliran-allocator`, without its threads, its broker
-//! and its clock.
+//! What an engine does around them, without its threads, its broker and its clock:
+//! requests are decided on the allocator and handed to the sequencer, a block is
+//! stored a fixed time after it was sent, and the sequencer is woken when it wants to
+//! be.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use giliran_allocator::ballot;
 use giliran_allocator::{
-    Allocator, BookingRequest, Calendar, ChangeKind, ChangeOutcome, ChangeRequest, Content,
-    Decision, Numbered, Pending, Settled, StateChange, StateMachine,
+    Allocator, BookingRequest, Calendar, ChangeKind, ChangeRequest, Content, Decision, StateChange,
+    StateMachine,
 };
-use giliran_wire::answer::Reason;
+use giliran_sequencer::{
+    AdminCommand, AdminOp, Appended, Attempt, Continuation, Effect, MAX_BACKLOG, Now, Outcome,
+    ReadOutcome, Sequencer,
+};
 use giliran_wire::ledger::{
-    Adjust, Adjustment, Block, BookableUntil, DrawEntryRecord, DrawRecord, Entry, FORMAT, Genesis,
-    Grant, Leftovers, Office, OpeningRecord, Order, ReturnRule, Rules, Session, Slot, TakeOver,
+    Block, BookableUntil, Entry, FORMAT, Genesis, Leftovers, Office, OpeningRecord, Order,
+    ReturnRule, Rules, Session, Slot, TakeOver,
 };
 use giliran_wire::request::Choice;
 use giliran_wire::{
-    BlockHash, BookingId, Date, KeyFingerprint, LedgerId, Pseudonym, Timestamp, WriterNonce,
+    BlockHash, BookingId, Date, KeyFingerprint, LedgerId, OrderKey, Pseudonym, Timestamp,
+    WriterNonce,
 };
 
 use crate::random::Random;
@@ -26,18 +32,21 @@ use crate::scenario::Scenario;
 
 /// The opening second: Friday, 27 November 2026, 14:00 in Jakarta.
 const OPENS_MS: i64 = 1_795_762_800_000;
+/// The engine takes over so long before its opening, ms: [`GRACE_MS`] is long past by
+/// then.
+///
+/// [`GRACE_MS`]: giliran_sequencer::GRACE_MS
+const BEFORE_MS: i64 = 3_600_000;
 const ZONE: &str = "Asia/Jakarta";
 /// The id of the one opening.
 const OPENING: &str = "w";
 /// The id of the ledger.
 pub const LEDGER: LedgerId = LedgerId([1; 16]);
-/// By then the window is closed, µs after its end.
-const CLOSED_BY_US: i64 = 1_000_000;
+/// The ordinal of the one opening.
+pub const ORDINAL: u32 = 0;
 /// Bookings that a person may be granted, and moves of one: what an engine does
 /// where nothing is said.
 const MOST_A_PERSON: u16 = 3;
-/// Most entries in a block: below its limit of 512 KiB also for parties of five.
-const BLOCK_ENTRIES: usize = 1_000;
 
 /// Days that can be booked: from the Monday after.
 const DAYS: [&str; 7] = [
@@ -60,41 +69,42 @@ pub fn virtual_us(at: Timestamp) -> i64 {
     (at.as_millis() - OPENS_MS) * 1_000
 }
 
-/// What became of a request for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
-    /// Places are taken; the answer comes with the block.
-    Granted,
-    /// It waits for returned places; the answer comes with the block.
-    Entering,
-    /// Decide again after the block.
-    Wait,
-    /// The same request, again.
-    Known,
-    Refused(Reason),
+/// A block that was sent.
+#[derive(Debug)]
+struct InFlight {
+    lands_at: i64,
+    attempt: Attempt,
+    seq: u64,
+    bytes: Bytes,
 }
 
-#[derive(Debug)]
-pub struct VirtualEngine {
-    state: StateMachine,
+/// The next random bits, where somebody has chosen them.
+type ChosenBits = Arc<Mutex<Option<u128>>>;
+
+/// The one engine of a ledger with one opening. `T` finds the requester again.
+pub struct VirtualEngine<T> {
+    sequencer: Sequencer<T>,
     allocator: Arc<Allocator>,
-    random: Random,
+    key: OrderKey,
+    chosen: ChosenBits,
     commit_us: i64,
-    grants: VecDeque<Pending<Grant>>,
-    entering: VecDeque<Box<DrawEntryRecord>>,
-    changes: VecDeque<ChangeRequest>,
-    flying: Option<(i64, Block, BlockHash)>,
-    /// The window is to be closed with the next block.
-    closing: bool,
+    /// When it took over, µs: its clocks run from there on.
+    began_us: i64,
+    in_flight: Option<InFlight>,
+    /// The last block of the ledger.
+    last: Bytes,
+    /// Outcomes, until they are taken.
+    told: Vec<(T, Outcome)>,
     offices: Vec<String>,
     dates: Vec<Date>,
 }
 
-impl VirtualEngine {
-    /// An open opening of the scenario's places under these rules.
-    pub fn new(scenario: &Scenario, returns: &ReturnRule, seed: u64) -> Self {
-        let record = record(scenario, returns);
-        Self::of(record, (scenario.opening.commit_ms * 1e3) as i64, seed)
+impl<T> VirtualEngine<T> {
+    /// An opening of the scenario's places, in this order and under this rule for what
+    /// comes back; it opens at 0.
+    pub fn new(scenario: &Scenario, order: Order, returns: &ReturnRule, seed: u64) -> Self {
+        let commit_us = (scenario.opening.commit_ms * 1e3) as i64;
+        Self::of(record(scenario, order, returns), commit_us, seed)
     }
 
     /// An opening as it is on record, not open yet.
@@ -103,60 +113,143 @@ impl VirtualEngine {
         let allocator = Arc::clone(state.allocator());
         let offices = record.offices.iter().map(|office| office.id.clone()).collect();
         let dates = DAYS.iter().filter_map(|date| date.parse().ok()).collect();
-        let genesis = Genesis {
-            prefix: "giliran.v1".into(),
-            applicant_key: KeyFingerprint([0; 16]),
-            release: "0".into(),
-            continues: None,
-            rebuilt: None,
-        };
-        let take_over = TakeOver { engine: "bench".into(), release: "0".into(), forced: None };
-        let block = block(&state, 0, instant(-1), vec![Entry::Genesis(genesis)]);
-        // The first block of all is only ever read.
-        let begun = state.fold(1, &block.seal().bytes);
+        let began = record.opens_at.as_millis().saturating_sub(BEFORE_MS).max(0);
+        let began_us = virtual_us(Timestamp::from_millis(began));
+        let last = first_block(instant(began_us));
+        let begun = state.fold(1, &last);
         debug_assert!(begun.is_ok(), "{begun:?}");
-        let mut desk = Self {
-            state,
+        let mut random = Random::new(seed, 2);
+        let key = OrderKey::new(random.bytes());
+        let chosen = ChosenBits::default();
+        let bits = {
+            let chosen = Arc::clone(&chosen);
+            move || chosen.lock().ok().and_then(|bits| *bits).unwrap_or_else(|| random.wide())
+        };
+        let now = Now { wall: instant(began_us), mono_ms: 0 };
+        let take_over = TakeOver { engine: "bench".into(), release: "0".into(), forced: None };
+        let (writer, next) = (WriterNonce([1; 16]), Continuation::default());
+        let mut sequencer =
+            Sequencer::take_over(state, writer, take_over, Box::new(bits), next, now)
+                .with_order_key(key.clone());
+        sequencer.watch_state_changes();
+        let mut engine = Self {
+            sequencer,
             allocator,
-            random: Random::new(seed, 2),
+            key,
+            chosen,
             commit_us,
-            grants: VecDeque::new(),
-            entering: VecDeque::new(),
-            changes: VecDeque::new(),
-            flying: None,
-            closing: false,
+            began_us,
+            in_flight: None,
+            last,
+            told: Vec::new(),
             offices,
             dates,
         };
-        let first = block_of(&desk.state, 1, i64::MIN, vec![Entry::TakeOver(take_over)]);
-        desk.commit(first);
-        desk.write(i64::MIN, vec![Entry::Opening(Box::new(record))]);
-        desk
+        engine.settle(began_us);
+        engine.input(began_us, |sequencer, now| sequencer.record_openings(vec![record], now));
+        engine.settle(began_us);
+        engine
     }
 
-    /// The opening accepts requests from here on.
-    pub fn open(&mut self, us: i64) {
-        self.settle();
-        self.write(us, vec![Entry::Opened { opening: 0 }]);
+    /// Both clocks, which run alike.
+    fn now(&self, us: i64) -> Now {
+        let mono_ms = (us - self.began_us).div_euclid(1_000).max(0) as u64;
+        Now { wall: instant(us), mono_ms }
     }
 
-    /// The opening's window closes with the next block; what is left goes to whoever
-    /// asks.
-    pub fn close(&mut self) {
-        self.closing = true;
+    /// Hands something to the sequencer, and does what it wants done.
+    fn input(&mut self, us: i64, input: impl FnOnce(&mut Sequencer<T>, Now)) {
+        let now = self.now(us);
+        input(&mut self.sequencer, now);
+        loop {
+            let effects = self.sequencer.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Append { attempt, expected_last, bytes, .. } => {
+                        let (lands_at, seq) = (us + self.commit_us, expected_last + 1);
+                        self.in_flight = Some(InFlight { lands_at, attempt, seq, bytes });
+                    }
+                    // It only ever looks back at the last one.
+                    Effect::Read { attempt, .. } => {
+                        let found = ReadOutcome::Found(self.last.clone());
+                        self.sequencer.read(attempt, &found, now);
+                    }
+                    Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
+                    Effect::Foreign(_) | Effect::Active(_) => {}
+                    Effect::Idle(why) => {
+                        unreachable!("nobody else writes, and nothing gets lost: {why:?}")
+                    }
+                }
+            }
+        }
     }
 
-    /// An operator's change, before anybody asks.
-    pub fn adjust(&mut self, us: i64, change: Adjustment) {
-        let (operator, reason) = ("replay".to_owned(), "as recorded".to_owned());
-        self.write(us, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
+    /// When it is to be [woken](Self::wake) next, if nothing is handed to it before:
+    /// when its block lands, or when a moment comes that it waits for.
+    pub fn wake_at(&self, us: i64) -> Option<i64> {
+        if let Some(in_flight) = &self.in_flight {
+            return Some(in_flight.lands_at);
+        }
+        let next_ms = self.sequencer.next_tick_ms(self.now(us))?;
+        // As an engine's loop, it looks again after a millisecond at the earliest.
+        let earliest_us = (us.div_euclid(1_000) + 1) * 1_000;
+        Some((self.began_us + next_ms as i64 * 1_000).max(earliest_us))
     }
 
-    /// Decides a request. `index` is its party's, and its id.
-    pub fn decide(&mut self, index: u32, wanted: &Wanted<'_>, us: i64) -> Said {
+    /// Its block lands, if it was to by now; without one, time passes.
+    pub fn wake(&mut self, us: i64) {
+        match self.in_flight.take_if(|block| block.lands_at <= us) {
+            Some(InFlight { attempt, seq, bytes, .. }) => {
+                let stored = Appended::Stored { seq };
+                self.input(us, |sequencer, now| sequencer.appended(attempt, stored, now));
+                // Before it commits a block, the sequencer may look back at the one before.
+                self.last = bytes;
+            }
+            None if self.in_flight.is_none() => self.input(us, Sequencer::tick),
+            None => {}
+        }
+    }
+
+    /// Block after block lands until there is no further one to be sent; when that was.
+    pub fn settle(&mut self, us: i64) -> i64 {
+        let mut at = us;
+        while let Some(block) = &self.in_flight {
+            at = at.max(block.lands_at);
+            self.wake(at);
+        }
+        at
+    }
+
+    /// When the block in flight lands.
+    pub fn lands_at(&self) -> Option<i64> {
+        self.in_flight.as_ref().map(|block| block.lands_at)
+    }
+
+    /// What became of requests since the last call.
+    pub fn take_told(&mut self) -> Vec<(T, Outcome)> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What blocks changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<StateChange> {
+        self.sequencer.take_state_changes()
+    }
+
+    /// True while so many wait that intake tells whoever asks to come again.
+    pub fn is_busy(&self) -> bool {
+        self.sequencer.backlog() >= MAX_BACKLOG
+    }
+
+    /// Decides a request of the bench. `index` is its party's, and its id.
+    pub fn decide(&mut self, ticket: T, index: u32, wanted: &Wanted<'_>, us: i64) {
         let mut id = [0; 10];
+        // The names are borrowed while the request is handed on.
+        let offices = std::mem::take(&mut self.offices);
         let any = |office: u16| Choice {
-            office: self.offices[usize::from(office)].as_str().into(),
+            office: offices[usize::from(office)].as_str().into(),
             date: None,
             session: None,
         };
@@ -168,7 +261,7 @@ impl VirtualEngine {
         choices.extend(wanted.second.map(any));
         let mut content = [0; 16];
         content[..4].copy_from_slice(&index.to_le_bytes());
-        let ask = BookingRequest {
+        let request = BookingRequest {
             request_id: decimal(index, &mut id),
             applicants: wanted.people,
             content: Content::Digest(giliran_wire::Digest(content)),
@@ -181,7 +274,81 @@ impl VirtualEngine {
             vouched: false,
             wait: wanted.wait,
         };
-        put(&self.allocator, (&mut self.grants, &mut self.entering), &ask, us)
+        self.ask(ticket, &request, us);
+        drop(choices);
+        self.offices = offices;
+    }
+
+    /// Decides a request as a worker does, and hands on what is not settled.
+    pub fn ask(&mut self, ticket: T, request: &BookingRequest<'_>, us: i64) {
+        let decision = self.allocator.decide(request, instant(us));
+        if let Decision::Settled(settled) = decision {
+            self.told.push((ticket, Outcome::Settled(settled)));
+            return;
+        }
+        self.input(us, |sequencer, now| match decision {
+            Decision::Granted(grant) => sequencer.submit_grants([(grant, ticket)], [], now),
+            Decision::EnterDraw(entry) => {
+                sequencer.submit_entries([(entry, ticket)], now);
+                sequencer.submit_grants([], [], now);
+            }
+            Decision::DeferToRound(opening) => {
+                sequencer.defer_to_round([(opening, request.to_owned(), ticket)], now);
+            }
+            Decision::JoinWaitlist(_) | Decision::Retry | Decision::Settled(_) => {
+                sequencer.submit_grants([], [(request.to_owned(), ticket)], now);
+            }
+        });
+    }
+
+    /// A booking's change, for the next block, by its owner or somebody who is not.
+    pub fn change(&mut self, ticket: T, target: BookingId, kind: ChangeKind, by: By, us: i64) {
+        let request_id = match kind {
+            _ if by == By::Another => "forged",
+            ChangeKind::Confirm { .. } => "confirm",
+            ChangeKind::Cancel { .. } => "cancel",
+            ChangeKind::Reschedule { .. } => "reschedule",
+        };
+        let request = ChangeRequest { request_id: request_id.into(), target: Some(target), kind };
+        self.input(us, |sequencer, now| sequencer.submit_changes([(request, ticket)], now));
+    }
+
+    /// An operator's action.
+    pub fn adjust(&mut self, ticket: T, act: AdminOp, us: i64) {
+        let (operator, reason) = ("replay".to_owned(), "as recorded".to_owned());
+        let action = AdminCommand { opening: ORDINAL, operator, reason, act, dry_run: false };
+        self.input(us, |sequencer, now| sequencer.submit_admin(action, ticket, now));
+    }
+
+    /// The number of the round that is being collected: one for each group that is
+    /// durable, and the next.
+    pub fn round(&self) -> u64 {
+        // What is granted in a block is in its group, while there are rounds.
+        let sent = self.sequencer.in_flight().is_some_and(|grants| grants > 0);
+        self.sequencer.state().groups(ORDINAL) + u64::from(sent) + 1
+    }
+
+    /// The operator's seed of the opening: the secret.
+    pub fn operator_seed(&self) -> ballot::Hash {
+        self.sequencer.state().seed(ORDINAL, &self.key)
+    }
+
+    /// The seed that the draw goes by; none before its entries are complete.
+    pub fn draw_seed(&self) -> Option<ballot::Hash> {
+        self.sequencer.state().draw_seed(ORDINAL)
+    }
+
+    /// True once the opening's own draw is over.
+    pub fn is_drawn(&self) -> bool {
+        self.allocator.openings().get(ORDINAL).is_some_and(|opening| opening.is_drawn())
+    }
+
+    /// Has every id, until this is called again, made of these bits instead of random
+    /// ones.
+    pub fn choose_bits(&self, bits: Option<u128>) {
+        if let Ok(mut chosen) = self.chosen.lock() {
+            *chosen = bits;
+        }
     }
 
     /// What a draw of the opening is about, with these places.
@@ -197,180 +364,13 @@ impl VirtualEngine {
         let office = self.offices[usize::from(office)].to_string();
         Choice { office: office.into(), date: None, session: None }
     }
-
-    /// Decides a request as it was sent.
-    pub fn ask(&mut self, ask: &BookingRequest<'_>, us: i64) -> Said {
-        put(&self.allocator, (&mut self.grants, &mut self.entering), ask, us)
-    }
-
-    /// A booking's change, for the next block, by its owner or somebody who is not.
-    pub fn change(&mut self, target: BookingId, kind: ChangeKind, owner: bool) {
-        let request_id = match kind {
-            _ if !owner => "forged",
-            ChangeKind::Confirm { .. } => "confirm",
-            ChangeKind::Cancel { .. } => "cancel",
-            ChangeKind::Reschedule { .. } => "reschedule",
-        };
-        self.changes.push_back(ChangeRequest {
-            request_id: request_id.into(),
-            target: Some(target),
-            kind,
-        });
-    }
-
-    /// When the block in flight lands.
-    pub fn lands_at(&self) -> Option<i64> {
-        self.flying.as_ref().map(|(at, ..)| *at)
-    }
-
-    /// Puts what waits into a block, unless one is in flight.
-    pub fn send(&mut self, us: i64) {
-        if self.flying.is_some() {
-            return;
-        }
-        let entries = self.entries(us);
-        if !entries.is_empty() {
-            let (block, hash) = self.sealed(us, entries);
-            self.flying = Some((us + self.commit_us, block, hash));
-        }
-    }
-
-    /// The block in flight is durable: what it changed.
-    pub fn land(&mut self) -> Vec<StateChange> {
-        match self.flying.take() {
-            Some((_, block, hash)) => self.commit((block, hash)),
-            None => Vec::new(),
-        }
-    }
-
-    /// Everything that waits is made durable now: what that changed.
-    pub fn settle_all(&mut self, us: i64) -> Vec<StateChange> {
-        let mut changes = self.land();
-        loop {
-            let entries = self.entries(us);
-            if entries.is_empty() {
-                return changes;
-            }
-            changes.extend(self.write(us, entries));
-        }
-    }
-
-    fn settle(&mut self) {
-        self.land();
-    }
-
-    /// When time by itself brings something: an expiry, a release.
-    pub fn next_return(&self) -> Option<i64> {
-        self.state.next_return().map(virtual_us)
-    }
-
-    /// The draws among those who wait that are due: what they changed. Nothing is
-    /// in flight.
-    pub fn draws(&mut self, us: i64) -> Vec<StateChange> {
-        let mut changes = Vec::new();
-        let now = instant(us);
-        loop {
-            let seed = self.random.bytes();
-            let Some(mut drawing) = self.state.due_waitlist_draw(now, seed) else { break };
-            let mut done = false;
-            while let Some(entries) =
-                self.state.advance_waitlist_draw(&mut drawing, now, BLOCK_ENTRIES / 2)
-            {
-                done |= !entries.is_empty();
-                changes.extend(self.write(us, entries));
-            }
-            if !done {
-                break;
-            }
-        }
-        changes
-    }
-
-    fn entries(&mut self, us: i64) -> Vec<Entry> {
-        let now = instant(us);
-        let mut entries = Vec::new();
-        while entries.len() < BLOCK_ENTRIES {
-            let Some(mut grant) = self.grants.pop_front() else { break };
-            loop {
-                match self.state.assign_numbers(&mut grant, now, self.random.wide()) {
-                    Numbered::Done => entries.push(Entry::Grant(*grant.enter())),
-                    Numbered::IdTaken => continue,
-                    Numbered::NoRoom => {}
-                }
-                break;
-            }
-        }
-        for _ in 0..self.entering.len() {
-            if entries.len() >= BLOCK_ENTRIES {
-                break;
-            }
-            let Some(mut entry) = self.entering.pop_front() else { break };
-            match self.state.enter_waitlist(&mut entry, self.random.wide()) {
-                Some(true) => entries.push(Entry::Draw(DrawRecord::Entered(entry))),
-                Some(false) | None => self.entering.push_back(entry),
-            }
-        }
-        let random = &mut self.random;
-        let mut bits = || random.wide();
-        for _ in 0..self.changes.len() {
-            if entries.len() >= BLOCK_ENTRIES {
-                break;
-            }
-            let Some(ask) = self.changes.pop_front() else { break };
-            match self.state.change(&ask, now, &mut bits) {
-                ChangeOutcome::Entry(entry, _) => entries.push(*entry),
-                ChangeOutcome::Wait => self.changes.push_back(ask),
-                ChangeOutcome::Settled(_) => {}
-            }
-        }
-        let room = |entries: &Vec<Entry>| BLOCK_ENTRIES.saturating_sub(entries.len());
-        let most = room(&entries);
-        entries.extend(self.state.expiries(now, most, &mut bits));
-        let most = room(&entries);
-        entries.extend(self.state.releases(now, most));
-        if self.grants.is_empty() && std::mem::take(&mut self.closing) {
-            entries.push(Entry::Closed { opening: 0 });
-        }
-        entries
-    }
-
-    fn write(&mut self, us: i64, entries: Vec<Entry>) -> Vec<StateChange> {
-        let sealed = self.sealed(us, entries);
-        self.commit(sealed)
-    }
-
-    fn sealed(&self, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
-        block_of(&self.state, self.state.chain().epoch, us, entries)
-    }
-
-    fn commit(&mut self, (block, hash): (Block, BlockHash)) -> Vec<StateChange> {
-        let seq = self.state.chain().seq + 1;
-        let done = self.state.commit(seq, block, hash);
-        debug_assert!(done.is_ok(), "{:?}", done.as_ref().err());
-        done.map(|(changes, _)| changes).unwrap_or_default()
-    }
 }
 
-/// Decides, and keeps what goes into a block.
-fn put(
-    allocator: &Arc<Allocator>,
-    (grants, entering): (&mut VecDeque<Pending<Grant>>, &mut VecDeque<Box<DrawEntryRecord>>),
-    ask: &BookingRequest<'_>,
-    us: i64,
-) -> Said {
-    match allocator.decide(ask, instant(us)) {
-        Decision::Granted(grant) => {
-            grants.push_back(grant);
-            Said::Granted
-        }
-        Decision::JoinWaitlist(entry) => {
-            entering.push_back(entry);
-            Said::Entering
-        }
-        Decision::Retry | Decision::EnterDraw(_) | Decision::DeferToRound(_) => Said::Wait,
-        Decision::Settled(Settled::Repeat(..) | Settled::Entered { .. }) => Said::Known,
-        Decision::Settled(Settled::Refused(refusal, _)) => Said::Refused(refusal.reason),
-    }
+/// By whom a booking is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Owner,
+    Another,
 }
 
 /// What a party asks for.
@@ -397,31 +397,30 @@ fn decimal(mut n: u32, digits: &mut [u8; 10]) -> &str {
     str::from_utf8(&digits[from..]).unwrap_or_default()
 }
 
-fn block(state: &StateMachine, epoch: u64, time: Timestamp, entries: Vec<Entry>) -> Block {
-    let chain = state.chain();
-    Block {
+/// What the ledger begins with, as it is stored: it is only ever read.
+fn first_block(time: Timestamp) -> Bytes {
+    let genesis = Genesis {
+        prefix: "giliran.v1".into(),
+        applicant_key: KeyFingerprint([0; 16]),
+        release: "0".into(),
+        continues: None,
+        rebuilt: None,
+    };
+    let block = Block {
         format: FORMAT,
-        number: state.chain().number + 1,
+        number: 1,
         ledger: LEDGER,
         generation: 1,
-        epoch,
+        epoch: 0,
         writer: WriterNonce([1; 16]),
-        time: time.max(chain.time),
-        previous: chain.hash,
-        entries,
-    }
+        time,
+        previous: BlockHash::ZERO,
+        entries: vec![Entry::Genesis(genesis)],
+    };
+    block.seal().bytes.into()
 }
 
-fn block_of(state: &StateMachine, epoch: u64, us: i64, entries: Vec<Entry>) -> (Block, BlockHash) {
-    let time = if us == i64::MIN { state.chain().time } else { instant(us) };
-    let block = block(state, epoch, time, entries);
-    let hash = block.seal().hash;
-    (block, hash)
-}
-
-/// The bench puts requests into their order before it has them decided, so to
-/// `core` they come first come.
-fn record(scenario: &Scenario, returns: &ReturnRule) -> OpeningRecord {
+fn record(scenario: &Scenario, order: Order, returns: &ReturnRule) -> OpeningRecord {
     let offices = usize::from(scenario.offices.count);
     let days = usize::from(scenario.offices.days);
     let session =
@@ -443,14 +442,13 @@ fn record(scenario: &Scenario, returns: &ReturnRule) -> OpeningRecord {
         }
     };
     OpeningRecord {
-        ordinal: 0,
+        ordinal: ORDINAL,
         id: OPENING.into(),
         timezone: ZONE.into(),
         opens_at: instant(0),
-        // It is closed by hand, once the last round or the draw is decided.
-        closes_at: instant((scenario.opening.window_s * 1e6) as i64 + CLOSED_BY_US),
+        closes_at: instant((scenario.opening.window_s * 1e6) as i64),
         rules: Rules {
-            order: Order::FirstCome,
+            order,
             max_party: scenario.opening.max_party,
             max_per_account: scenario.opening.max_per_account,
             hold_ms: scenario.opening.hold_s.map(|s| (s * 1e3) as u64),

@@ -21,7 +21,6 @@ pub(super) fn tables(recorded: &RecordedOpening, figures: &OpeningMeasures) -> [
     [measures, groups, series(&key, figures), actions(&key, recorded)]
 }
 
-/// What happened when.
 fn series(key: &[&str], figures: &OpeningMeasures) -> Sheet {
     let mut series = Sheet::new("series.csv", "opening,view,ms_from_opening,what,count");
     let views = [("whole", Some(&figures.chart)), ("rush", figures.rush.as_ref())];

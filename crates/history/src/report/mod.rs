@@ -17,7 +17,6 @@ pub use verdict::verdict;
 /// |z| from which a group is flagged.
 const FLAG_Z: f64 = giliran_fairness::measures::FLAG_Z;
 
-/// The whole report.
 pub fn report(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Report {
     Report {
         screen: screen(recorded, figures),

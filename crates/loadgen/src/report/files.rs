@@ -11,7 +11,6 @@ pub(super) fn json(record: &RunSummary) -> serde_json::Value {
     json!({ "verdict": verdict(record), "run": record })
 }
 
-/// Every table.
 pub(super) fn tables(record: &RunSummary) -> [Sheet; 5] {
     let seed = record.seed.to_string();
     let key = [record.scenario.as_str(), &seed];

@@ -14,7 +14,6 @@ use crate::{Latency, RunSummary};
 
 pub use words::verdict;
 
-/// The whole report.
 pub fn report(record: &RunSummary) -> Report {
     Report {
         screen: screen(record),

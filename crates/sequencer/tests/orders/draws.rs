@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use giliran_allocator::{StateChange, ballot};
 use giliran_drand::{Network, Round};
 use giliran_sequencer::{AdminCommand, AdminOp, Appended, Effect, Outcome, ReadOutcome, Sequencer};
 use giliran_wire::Timestamp;
@@ -10,7 +11,7 @@ use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{DrawRecord, Entry, Order};
 use sha2::Digest as _;
 
-use crate::{BEGIN, Bench, CLOSES, opening, person};
+use crate::{BEGIN, Bench, CLOSES, opening, person, testkit};
 
 /// How long a large draw takes, how long it keeps others waiting in one go, and
 /// what its entries weigh:
@@ -63,6 +64,53 @@ fn draw_of(people: u64) -> Bench {
     }
     bench.tick(1_000);
     bench
+}
+
+/// A draw's grants answer no request: who watches sees them all the same, as a reader
+/// of the ledger does.
+#[test]
+fn whoever_watches_sees_what_every_block_changes() {
+    let mut bench = Bench::new(opening(Order::Draw, &[2, 1]));
+    bench.ask(&[1], &[0], None);
+    bench.tick(1);
+    assert!(bench.sequencer.take_state_changes().is_empty(), "nobody watched");
+    bench.sequencer.watch_state_changes();
+    let before = bench.stream.len();
+    for who in 2..6 {
+        bench.ask(&[who], &[0, 1], None);
+    }
+    bench.tick(1);
+    bench.tick(10_000);
+    let watched = bench.sequencer.take_state_changes();
+    assert!(bench.sequencer.take_state_changes().is_empty(), "taken once");
+
+    let mut reader = testkit::folded(&bench.stream[..before]);
+    let blocks = (before as u64 + 1..).zip(&bench.stream[before..]);
+    let read = blocks.flat_map(|(seq, bytes)| reader.fold(seq, bytes).unwrap().changes());
+    let read: Vec<String> = read.map(|change| shown(&change)).collect();
+    assert_eq!(watched.iter().map(shown).collect::<Vec<_>>(), read);
+    assert_eq!(bench.slots().len(), 3, "among them what was drawn");
+
+    let (mut root, mut secret) = (None, None);
+    for entry in bench.entries().flatten() {
+        match entry {
+            Entry::Draw(DrawRecord::Root { root: found, .. }) => root = Some(found),
+            Entry::Draw(DrawRecord::Revealed { seed, .. }) => secret = Some(seed),
+            _ => {}
+        }
+    }
+    let seed = ballot::seed(&root.unwrap(), &secret.unwrap(), None);
+    assert_eq!(bench.sequencer.state().draw_seed(0), Some(seed));
+}
+
+/// A change, without the opening that it happened in.
+fn shown(change: &StateChange) -> String {
+    match change {
+        StateChange::Booking { kind, before, after, .. } => {
+            format!("{kind:?} {:?} {before:?}", after.booking)
+        }
+        StateChange::Entry { kind, waiting, .. } => format!("{kind:?} {waiting:?}"),
+    }
 }
 
 /// Killed after every single block of the draw, each time with a successor that

@@ -10,7 +10,6 @@ use super::engines::Engine;
 use super::{ASKED_BEFORE_MS, Event, World};
 use crate::kind::{Kind, Mutant};
 
-/// A day, ms.
 const DAY_MS: i64 = 24 * 3_600_000;
 /// How long a broker is away that comes back without its tail, ms: none is faster.
 const COMES_BACK_MS: std::ops::Range<u64> = 1_000..4_000;

@@ -360,7 +360,6 @@ fn stop(server: &mut Child) {
     let _reaped = server.wait();
 }
 
-/// An unprivileged account.
 struct Account {
     uid: u32,
     gid: u32,
