@@ -7,7 +7,8 @@
 //! 2. `workers` read the payloads, put people under pseudonyms
 //!    and decide, several at once; what rests on durable facts is answered
 //!    there and then.
-//! 3. `sequencer` brings grants into the ledger, one block in flight.
+//! 3. `active` drives the sequencer, which brings grants into the ledger, one block in
+//!    flight.
 //! 4. `reply` writes answers, a grant's only once its block is
 //!    durable.
 //!

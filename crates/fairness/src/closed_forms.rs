@@ -49,7 +49,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// Some seconds, optimised.
+    /// Over a minute of processor time, optimised.
     pub const FULL: Self = Self { seeds: 200, draws: 100_000, clean: 1_000, biased: 60 };
 }
 

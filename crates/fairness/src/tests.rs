@@ -88,7 +88,7 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     }
     let entered = run.entered();
     let parties: Vec<&Party> = entered.iter().map(|(i, _)| &run.parties()[*i as usize]).collect();
-    let by_core: Vec<Option<u32>> =
+    let by_engine: Vec<Option<u32>> =
         parties.iter().map(|party| (party.slot != NONE).then_some(party.slot)).collect();
 
     let wishes: Vec<Vec<u32>> =
@@ -108,10 +108,11 @@ fn a_draw_decided_by_the_core_is_the_public_algorithms() {
     let mut free: Vec<u32> =
         (0..slots).map(|slot| scenario.offices.quota_of(slot / days).into()).collect();
     let by_algorithm = order::draw(&run.engine().draw_seed().unwrap(), &entrants, &mut free);
-    assert_eq!(by_core, by_algorithm);
-    let won = by_core.iter().flatten().count();
+    assert_eq!(by_engine, by_algorithm);
+    let won = by_engine.iter().flatten().count();
     assert!(won > 100 && won < parties.len() / 2, "{won} of {} won: scarce", parties.len());
-    let parties_won = by_core.iter().zip(&parties).filter(|(slot, p)| slot.is_some() && p.size > 1);
+    let parties_won =
+        by_engine.iter().zip(&parties).filter(|(slot, p)| slot.is_some() && p.size > 1);
     assert!(parties_won.count() > 10, "families among them");
 }
 
@@ -138,7 +139,6 @@ fn nobody_is_last_in_every_round() {
     assert_eq!(lines[3], line_of(3), "a round has one order");
 }
 
-/// Q3 of the targets.
 #[test]
 fn speed_pays_under_first_come_and_not_within_a_round() {
     let plan = plan(scenario("sprinters", 0.4), &[Order::FirstCome, ROUNDS], &[at_five()], 12);
@@ -155,7 +155,6 @@ fn speed_pays_under_first_come_and_not_within_a_round() {
     assert!((inverted.mean - 0.5).abs() < 0.02, "in one round nobody is first: {inverted:?}");
 }
 
-/// Q4 of the targets.
 #[test]
 fn cancel_and_rebook_pays_where_places_come_back_at_once() {
     let returns = [ReturnRule::Immediate, at_five()];

@@ -35,7 +35,7 @@ fn is_barred(reason: &str) -> bool {
 /// One request, as it was made.
 #[derive(Debug, Clone)]
 struct Request {
-    /// µs in the desk's virtual time.
+    /// µs in the engine's virtual time.
     at_us: i64,
     people: Vec<Pseudonym>,
     account: Option<Pseudonym>,
@@ -222,7 +222,7 @@ fn decided(recorded: &RecordedOpening, requests: &[Request], how: Order, seed: u
 
 /// An engine, and who asks it. A ticket is a request's index.
 struct ReplayRun<'a> {
-    desk: VirtualEngine<usize>,
+    engine: VirtualEngine<usize>,
     requests: &'a [Request],
     opening: String,
     now: i64,
@@ -245,9 +245,9 @@ impl<'a> ReplayRun<'a> {
         (record.opens_at, record.closes_at) = (instant(opens), instant(closes));
         let slots = record.slots.clone();
         let opening = record.id.clone();
-        let desk = VirtualEngine::of(record, 0, seed);
+        let engine = VirtualEngine::of(record, 0, seed);
         let won = vec![false; requests.len()];
-        let mut run = Self { desk, requests, opening, now: opens, won };
+        let mut run = Self { engine, requests, opening, now: opens, won };
         run.passes(opens);
         for (slot, (places, of)) in recorded.places.iter().zip(&slots).enumerate() {
             let slot = slot as u32;
@@ -267,7 +267,7 @@ impl<'a> ReplayRun<'a> {
 
     /// Nobody has asked yet.
     fn adjust(&mut self, act: AdminOp) {
-        self.desk.adjust(usize::MAX, act, self.now);
+        self.engine.adjust(usize::MAX, act, self.now);
         self.settle();
     }
 
@@ -290,7 +290,7 @@ impl<'a> ReplayRun<'a> {
             vouched: true,
             wait: false,
         };
-        self.desk.ask(index, &ask, self.now);
+        self.engine.ask(index, &ask, self.now);
         // Nobody who asks later is decided before what this one turns on is durable.
         self.settle();
     }
@@ -298,24 +298,24 @@ impl<'a> ReplayRun<'a> {
     /// It becomes this time.
     fn passes(&mut self, at: i64) {
         self.now = at;
-        self.desk.wake(at);
+        self.engine.wake(at);
         self.settle();
     }
 
     /// The opening has closed: its draw is held.
     fn draws(&mut self) {
-        while !self.desk.is_drawn()
-            && let Some(at) = self.desk.wake_at(self.now)
+        while !self.engine.is_drawn()
+            && let Some(at) = self.engine.wake_at(self.now)
         {
             self.passes(at);
         }
     }
 
     fn settle(&mut self) {
-        self.desk.settle(self.now);
+        self.engine.settle(self.now);
         // What became of a request shows in what changed.
-        drop(self.desk.take_told());
-        for change in self.desk.take_changes() {
+        drop(self.engine.take_told());
+        for change in self.engine.take_changes() {
             if let StateChange::Booking { before: None, after, .. } = change
                 && let Ok(index) = after.booking.request_id.parse::<usize>()
                 && let Some(won) = self.won.get_mut(index)
@@ -465,7 +465,7 @@ fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<String>)
     requests
 }
 
-/// What the log's clock lacks to the desk's: by the answers of grants, the middle one.
+/// What the log's clock lacks to the engine's: by the answers of grants, the middle one.
 fn offset_us(recorded: &RecordedOpening, gateway: &Gateway) -> i64 {
     let mut apart: Vec<i64> = gateway
         .askers

@@ -7,7 +7,7 @@ use async_nats::client::RequestErrorKind;
 use async_nats::{Client, jetstream};
 use futures_util::StreamExt;
 use giliran_fairness::scenario::Scenario;
-use giliran_wire::answer::{Availability, Overview, Phase};
+use giliran_wire::answer::{Availability, Overview, Phase, Reason};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Timestamp, request};
 
@@ -118,10 +118,11 @@ impl Engine {
                 Ok(true)
             }
             Ok(Overview::Refused(refused)) if office.is_none() => {
-                let detail = refused.detail.as_deref().unwrap_or_default();
-                if detail.contains("office by office") {
+                // So many places fit no answer: they are asked for office by office.
+                if refused.reason == Reason::Malformed {
                     return Ok(false);
                 }
+                let detail = refused.detail.as_deref().unwrap_or_default();
                 Err(LoadError::Refused(format!("{}: {detail}", refused.reason.name())))
             }
             Ok(Overview::Refused(_)) => Ok(false),

@@ -10,7 +10,7 @@
 //! drawn, with the close and the draw amid the faults. After the faults everything
 //! has to be settled within ten simulated seconds.
 //!
-//! Deliberately not here: threads (the core's loom models), and what only one
+//! Deliberately not here: threads (the allocator's loom models), and what only one
 //! process of a real engine knows, as its high-water mark.
 
 mod kind;

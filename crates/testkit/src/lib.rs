@@ -3,7 +3,7 @@
 //! sequencer, with `nats` a real NATS server, with `postgres` a database.
 //!
 //! What always holds: a record here has every field spelled once, so a new field is one
-//! edit here; a test says only what it is about (`OpeningRecord { quota, ..opening(&[3]) }`).
+//! edit here; a test says only what it is about (`OpeningRecord { rules, ..opening(&[3]) }`).
 //! Every block that a [`LedgerBuilder`] holds was read by the rule of every reader.
 //!
 //! Deliberately not here: assertions about a feature, and anything that the program

@@ -123,7 +123,7 @@ struct ChaosArgs {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Over NATS, beside a no-op echo in the same run
+    /// Over NATS, beside two echoes and a bare program in the same run
     E2e(BenchArgs),
     /// `giliran-allocator` alone, with criterion
     Allocator(BenchArgs),

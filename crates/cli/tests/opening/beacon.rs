@@ -161,7 +161,7 @@ async fn a_draw_waits_for_its_public_value_and_for_no_other() {
     rig.until_closed().await;
     rig.hand_in_wrongly(&drand, &round);
 
-    // Whoever comes into office waits for the same one.
+    // Whoever becomes active waits for the same one.
     let root = rig.told_of_draw("root");
     engine.kill();
     let successor = rig.serve("b");

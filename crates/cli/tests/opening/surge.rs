@@ -86,7 +86,6 @@ async fn surge_on_an_engine_that_lives() {
     assert_eq!(figure(&report, "numbers_twice"), 0.0);
     assert!(figure(&report, "scalper_share") > 0.05, "scalpers are fast");
 
-    // Q2 of the targets, live.
     let inverted = figure(&report, "inversion_rate");
     println!("inversion rate of first-come, live over NATS: {inverted}");
     assert!(inverted <= 0.01, "{inverted}");

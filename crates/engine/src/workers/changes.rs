@@ -19,7 +19,7 @@ use crate::reply::{Answered, Outbox};
 
 /// A request that changes a booking.
 pub(super) trait Changes<'a>: Request<'a> {
-    /// As the core takes it, its people under pseudonyms.
+    /// As the allocator takes it, its people under pseudonyms.
     fn ask(&self, key: &ApplicantKey) -> ChangeRequest;
 }
 

@@ -101,12 +101,12 @@ impl Run<'_> {
                 (guessed, ChangeKind::Cancel { applicant })
             }
         };
-        self.desk.change(Ticket::Nobody, target, kind, By::Another, at);
+        self.engine.change(Ticket::Nobody, target, kind, By::Another, at);
         self.attend(at);
     }
 
     fn moved(&self, index: u32, applicant: Pseudonym) -> ChangeKind {
-        let choices = vec![self.desk.anywhere(self.party(index).office)];
+        let choices = vec![self.engine.anywhere(self.party(index).office)];
         ChangeKind::Reschedule { applicant, choices, content: Digest([7; 16]) }
     }
 }

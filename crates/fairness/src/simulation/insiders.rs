@@ -54,7 +54,7 @@ impl Run<'_> {
         if !is_own || !matches!(self.arm.order, Order::Rounds { .. }) {
             return;
         }
-        let (key, round) = (self.desk.operator_seed(), self.desk.round());
+        let (key, round) = (self.engine.operator_seed(), self.engine.round());
         let rank = |identity: u32| {
             order::round_rank(&key, round, &[pseudonym(self.salt, identity.into())])
         };
@@ -68,17 +68,17 @@ impl Run<'_> {
     /// could and kept the best. Every change gives it another receipt; the bench has
     /// the engine give it the one that was kept.
     pub(super) fn makes_last_entry(&mut self, index: u32, at: i64) {
-        if let Some(lands_at) = self.desk.lands_at() {
+        if let Some(lands_at) = self.engine.lands_at() {
             return self.plan(lands_at.max(at), What::LastEntry(index));
         }
         if let Some(insider) = self.insider.clone() {
             let bits = self.best_receipt(&insider, index);
-            self.desk.choose_bits(Some(bits));
+            self.engine.choose_bits(Some(bits));
         }
         // It was not made to wait.
         self.parties[index as usize].asked = at;
         self.asks(Ticket::Party(index), index, at);
-        self.desk.choose_bits(None);
+        self.engine.choose_bits(None);
     }
 
     /// The receipt, of as many as an insider can try, with which most of its entries
@@ -86,7 +86,7 @@ impl Run<'_> {
     fn best_receipt(&self, insider: &Insider, last: u32) -> u128 {
         let mut random = Random::new(self.salt, 4);
         // With a public value the seed of the draw is none that it could know.
-        let secret = if self.arm.beacon { random.bytes() } else { self.desk.operator_seed() };
+        let secret = if self.arm.beacon { random.bytes() } else { self.engine.operator_seed() };
         let mut best = random.wide();
         let mut entries = self.entries(insider, (last, best), &secret);
         // All others' leaves in their order; the insider's last one is put among them.
@@ -122,7 +122,7 @@ impl Run<'_> {
         let own = (0..all.len()).filter(|i| insider.parties.contains(&all[*i].0)).collect();
         let quotas: Vec<u32> = (0..self.live.len() as u32).map(|slot| self.quota(slot)).collect();
         let ballots = all.iter().map(|(index, receipt)| self.ballot(*index, receipt)).collect();
-        Entries { ballots, own, head: self.desk.head(&quotas), quotas, secret }
+        Entries { ballots, own, head: self.engine.head(&quotas), quotas, secret }
     }
 
     /// A party's entry as it is published.

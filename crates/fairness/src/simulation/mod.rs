@@ -89,7 +89,7 @@ pub(crate) enum Ticket {
 pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     arm: &'a Arm,
-    desk: VirtualEngine<Ticket>,
+    engine: VirtualEngine<Ticket>,
     parties: Vec<Party>,
     insider: Option<Insider>,
     /// Identities that an insider has not entered yet.
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let window_us = (scenario.opening.window_s * 1e6) as i64;
         let end_us = window_us + (scenario.aftermath.lasts_s * 1e6) as i64;
-        let desk = VirtualEngine::new(scenario, arm.order, &arm.returns, seed);
+        let engine = VirtualEngine::new(scenario, arm.order, &arm.returns, seed);
         let slots = usize::from(scenario.offices.count) * usize::from(scenario.offices.days);
         let Population { parties, planned, insider, salt } = population;
         let last_entry =
@@ -160,7 +160,7 @@ impl<'a> Run<'a> {
         let mut run = Self {
             scenario,
             arm,
-            desk,
+            engine,
             insider,
             at_hand,
             last_entry,
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
 
     #[cfg(test)]
     pub(crate) fn engine(&self) -> &VirtualEngine<Ticket> {
-        &self.desk
+        &self.engine
     }
 
     #[cfg(test)]
@@ -293,7 +293,7 @@ impl<'a> Run<'a> {
         // told to come again.
         let start = self.free_at_us.max(at as f64);
         let is_late = start - at as f64 > self.scenario.opening.backlog_ms * 1e3;
-        if is_late || self.desk.is_busy() {
+        if is_late || self.engine.is_busy() {
             return self.comes_again(index, at);
         }
         self.free_at_us = start + 1e6 / self.scenario.opening.capacity_per_s;
@@ -328,13 +328,13 @@ impl<'a> Run<'a> {
             second: (party.second != party.office).then_some(party.second),
             wait: collects && self.over && eager,
         };
-        self.desk.decide(ticket, index, &wanted, at);
+        self.engine.decide(ticket, index, &wanted, at);
         self.attend(at);
     }
 
     fn change(&mut self, index: u32, kind: ChangeKind, at: i64) {
         if let Some(booking) = self.bookings.get(&index) {
-            self.desk.change(Ticket::Nobody, *booking, kind, By::Owner, at);
+            self.engine.change(Ticket::Nobody, *booking, kind, By::Owner, at);
             self.attend(at);
         }
     }
@@ -346,26 +346,26 @@ impl<'a> Run<'a> {
             return;
         }
         self.wakes_at = i64::MAX;
-        self.desk.wake(at);
+        self.engine.wake(at);
         self.attend(at);
         let closed = at >= self.window_us;
-        if self.arm.order == Order::Draw && closed && !self.over && self.desk.is_drawn() {
+        if self.arm.order == Order::Draw && closed && !self.over && self.engine.is_drawn() {
             self.drawn();
         }
     }
 
     /// Takes in what the engine did: what is durable first, then what it answers.
     fn attend(&mut self, at: i64) {
-        let changes = self.desk.take_changes();
+        let changes = self.engine.take_changes();
         self.absorb(changes, at);
-        for (ticket, answer) in self.desk.take_told() {
+        for (ticket, answer) in self.engine.take_told() {
             self.hears(ticket, &answer, at);
         }
         self.plan_wake(at);
     }
 
     fn plan_wake(&mut self, at: i64) {
-        if let Some(next) = self.desk.wake_at(at)
+        if let Some(next) = self.engine.wake_at(at)
             && next < self.wakes_at
         {
             self.wakes_at = next;
@@ -459,7 +459,7 @@ impl<'a> Run<'a> {
     /// The draw of the opening is over.
     fn drawn(&mut self) {
         self.over = true;
-        let Some(seed) = self.desk.draw_seed() else { return };
+        let Some(seed) = self.engine.draw_seed() else { return };
         let rank = |(_, receipt): &(u32, BookingId)| {
             let rank = order::draw_rank(&seed, &ballot::number(LEDGER, ORDINAL, receipt));
             let high = rank.first_chunk().map_or(0, |b| u64::from_be_bytes(*b));
