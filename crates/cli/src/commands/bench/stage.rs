@@ -102,6 +102,7 @@ impl Stage {
     }
 
     pub(super) async fn stop(self) -> Result<(), Failure> {
+        drop(self.client);
         drop(self.engine);
         Ok(self.server.stop().await?)
     }

@@ -270,7 +270,10 @@ impl Bench {
     }
 
     async fn stop(self) -> Result<(), Failure> {
-        self.stage.stop().await
+        let Self { stage, asking, .. } = self;
+        // Or its connection looks for a server that is gone.
+        drop(asking);
+        stage.stop().await
     }
 }
 
