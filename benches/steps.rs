@@ -53,8 +53,11 @@ struct Steps {
 }
 
 fn main() {
-    let arguments: Vec<String> =
-        std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["--list"] {
+        STEPS.iter().for_each(|step| println!("{step}"));
+        return;
+    }
     if let [step, times] = &arguments[..] {
         Steps::new().step(step, times.parse().unwrap());
         return;
