@@ -163,7 +163,13 @@ async fn append(bare: Arc<Bare>, mut granted: mpsc::UnboundedReceiver<Granted>) 
     let mut last = 0_u64;
     let mut kept = None;
     loop {
-        let Some(first) = kept.take().or(granted.recv().await) else { return };
+        let first = match kept.take() {
+            Some(kept) => kept,
+            None => match granted.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
         let mut block = first.entries;
         let mut answers = vec![(first.reply, first.answer)];
         while let Ok(next) = granted.try_recv() {
