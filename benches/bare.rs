@@ -122,7 +122,7 @@ impl Bare {
             let (id, applicant, slot) = request(&mut rest);
             let hash = blake3::keyed_hash(&self.key, applicant);
             let person: [u8; 16] = hash.as_bytes()[..16].try_into().unwrap();
-            let granted = slot.is_some_and(|slot| self.take(person, slot));
+            let granted = self.take(person, slot);
             let template = if granted { &self.shape.granted } else { &self.shape.sold_out };
             let start = answer.len();
             answer.extend_from_slice(template);
@@ -142,9 +142,11 @@ impl Bare {
         None
     }
 
-    /// One operation on the map is check, claim and record; then the place.
-    fn take(&self, person: [u8; 16], slot: usize) -> bool {
+    /// One operation on the map is check, claim and record; then the place. Whoever asks
+    /// for the office that is full is looked up as well.
+    fn take(&self, person: [u8; 16], slot: Option<usize>) -> bool {
         let Entry::Vacant(claim) = self.claims.entry(person) else { return false };
+        let Some(slot) = slot else { return false };
         let free = &self.places[slot % SLOTS];
         let taken = free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
             (free > 0).then_some(free - 1)

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered};
-use giliran_testkit::{LiveLedger, opening, request};
+use giliran_testkit::{LiveLedger, cheap_person as person, opening, request};
 use giliran_wire::ledger::Entry;
 use giliran_wire::request::Choice;
 use giliran_wire::{Pseudonym, Text, Timestamp};
@@ -25,12 +25,6 @@ const NOW: Timestamp = LiveLedger::NOW;
 const CALL: u64 = 1_000;
 /// Slots; 500 as in the throughput goals. The last one is full.
 const SLOTS: usize = 500;
-
-/// Spread over the table like a real pseudonym, and cheap.
-fn person(i: u64) -> Pseudonym {
-    let high = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Pseudonym::from_bytes(((u128::from(i) << 64) | u128::from(high)).to_be_bytes())
-}
 
 fn ask<'a>(person: &'a [Pseudonym; 1], choices: &'a [Choice<'a>]) -> BookingRequest<'a> {
     request("request-0001", person, choices)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use giliran_allocator::{Allocator, BookingRequest, Content, Decision, Settled};
-use giliran_testkit::{BEGIN, SequencerHarness, opening};
+use giliran_testkit::{BEGIN, SequencerHarness, cheap_person as person, opening};
 use giliran_wire::answer::{self, Answer, Parts, Rejection, Verdict};
 use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::request::{self, Book, Choice, Form, Payload};
@@ -199,12 +199,6 @@ impl Steps {
             black_box(out);
         }
     }
-}
-
-/// Spread over the table like a real pseudonym, and cheap.
-fn person(i: u64) -> Pseudonym {
-    let high = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Pseudonym::from_bytes(((u128::from(i) << 64) | u128::from(high)).to_be_bytes())
 }
 
 /// A request for one slot, as the bench over NATS sends it.

@@ -33,7 +33,7 @@ pub use ledger::{
     LEDGER, LedgerBuilder, LiveLedger, folded, genesis, genesis_block, next_block, take_over,
 };
 pub use openings::{office, opening, rules, session, slot};
-pub use people::{entry, filled, grant, person, request};
+pub use people::{cheap_person, entry, filled, grant, person, request};
 #[cfg(feature = "sequencer")]
 pub use sequencer::{BEGIN, SequencerHarness, TICK_MS, order_key};
 #[cfg(feature = "nats")]

@@ -11,6 +11,13 @@ pub fn person(number: u64) -> Pseudonym {
     Pseudonym::from_bytes(hash.as_bytes()[..16].try_into().unwrap())
 }
 
+/// The same without a hash, for measurements: as spread over tables as a real one.
+#[inline]
+pub fn cheap_person(number: u64) -> Pseudonym {
+    let high = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Pseudonym::from_bytes(((u128::from(number) << 64) | u128::from(high)).to_be_bytes())
+}
+
 /// A request for any opening, without an end, an account, a channel or a reference, by
 /// somebody who does not wait.
 pub fn request<'a>(

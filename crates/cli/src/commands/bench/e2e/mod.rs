@@ -28,7 +28,7 @@ use tokio::process::Child;
 
 use self::processes::Process;
 use self::report::{Results, Round};
-use self::rows::{BATCH, By, GOALS, ROWS, Row, Wanted};
+use self::rows::{BATCH, BATCHED, By, GOALS, ROWS, Row, SINGLE, Wanted};
 use self::yardsticks::Answers;
 use super::stage::{Stage, opening};
 use super::{Args, WINDOW, requests};
@@ -152,9 +152,7 @@ impl Bench {
     /// So many bookings are made before anything is measured.
     async fn fill(&mut self, bookings: u64) -> Result<(), Failure> {
         eprintln!("making {bookings} bookings …");
-        let row = Row { batch: BATCH, requests: bookings, ..ROWS[0] };
-        let row = Row { by: By::Engine, wanted: Wanted::Spread, form: Form::Binary, ..row };
-        let filled = self.ask(&row, bookings.div_ceil(BATCH)).await?;
+        let filled = self.ask(&BATCHED, bookings.div_ceil(BATCH)).await?;
         if filled.others > 0 {
             return Err(Failure::Wrong("the book could not be filled".to_owned()));
         }
@@ -249,17 +247,15 @@ impl Bench {
         let mut took: [Vec<f64>; 3] = Default::default();
         let block = Bytes::from(vec![7; APPEND_BYTES]);
         let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
-        let single =
-            Row { requests: 1, batch: 1, form: Form::Binary, wanted: Wanted::Spread, ..ROWS[0] };
         for _ in 0..IDLE_REQUESTS {
-            let payload = self.payload(&single);
+            let payload = self.payload(&SINGLE);
             let since = Instant::now();
             client.request(yardsticks::GRANT, payload).await?;
             took[0].push(ms(since));
             let since = Instant::now();
             context.publish("bench.append", block.clone()).await?.await?;
             took[1].push(ms(since));
-            let payload = self.payload(&single);
+            let payload = self.payload(&SINGLE);
             let since = Instant::now();
             client.request(self.book.clone(), payload).await?;
             took[2].push(ms(since));

@@ -47,7 +47,8 @@ pub(super) struct Row {
 /// Requests in a message that holds several.
 pub(super) const BATCH: u64 = 1_000;
 
-const SINGLE: Row = Row {
+/// Grants by the engine, one a message, as a client of its own asks.
+pub(super) const SINGLE: Row = Row {
     name: "",
     what: "",
     by: By::Engine,
@@ -58,7 +59,8 @@ const SINGLE: Row = Row {
     requests: 300_000,
 };
 const REFUSED: Row = Row { wanted: Wanted::SoldOut, requests: 500_000, ..SINGLE };
-const BATCHED: Row = Row { batch: BATCH, requests: 1_000_000, ..SINGLE };
+/// The same, a thousand a message.
+pub(super) const BATCHED: Row = Row { batch: BATCH, requests: 1_000_000, ..SINGLE };
 const BATCHED_REFUSED: Row = Row { wanted: Wanted::SoldOut, requests: 2_000_000, ..BATCHED };
 
 /// In the order of the table; each round begins with another one.

@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use giliran_loadgen::closed_loop::Replies;
-use giliran_wire::request::Form;
 use tokio::process::Command;
 
 use super::report::WithRoles;
-use super::rows::{By, ROWS, Row, Wanted};
+use super::rows::{Row, SINGLE};
 use super::{Args, Bench};
 use crate::failure::Failure;
 
@@ -33,16 +31,7 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<WithRoles, Fai
     let _persist = bench.stage.role(&["persist", "--store", &store])?;
     let _feed = bench.stage.role(&["feed"])?;
     caught_up(&bench, &store).await?;
-    let grants = Row {
-        name: "S2a",
-        by: By::Engine,
-        wanted: Wanted::Spread,
-        form: Form::Binary,
-        replies: Replies::Unique,
-        batch: 1,
-        requests: OPENING,
-        ..ROWS[0]
-    };
+    let grants = Row { name: "S2a", requests: OPENING, ..SINGLE };
     let opening = bench.round(&grants).await?;
     let behind = caught_up(&bench, &store).await?;
     let sustained = Row { name: "S2b", requests: SUSTAINED, ..grants };
