@@ -272,9 +272,9 @@ impl SequencerDriver<'_> {
                 HandedOn::Admin(action) => admin.push((action, ticket)),
                 HandedOn::Roll(signed) => rolls.push((signed, ticket)),
                 HandedOn::Entry(entry) => entries.push((entry, ticket)),
-                HandedOn::Round(ordinal, ask) => rounds.push((ordinal, ask, ticket)),
+                HandedOn::Round(ordinal, ask) => rounds.push((ordinal, *ask, ticket)),
                 HandedOn::Grant(grant) => grants.push((grant, ticket)),
-                HandedOn::Retry(ask) => waiting.push((ask, ticket)),
+                HandedOn::Retry(ask) => waiting.push((*ask, ticket)),
             }
         }
         if !changes.is_empty() {

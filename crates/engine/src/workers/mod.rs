@@ -59,7 +59,8 @@ pub(crate) struct WorkerOutput {
     pub(crate) tallies: RejectionCounts,
 }
 
-/// A request that durable facts do not settle, as far as a worker can bring it.
+/// A request that durable facts do not settle, as far as a worker can bring it. Whole
+/// requests are boxed: most items are grants, and none is to be as large as those.
 #[derive(Debug)]
 pub(crate) enum HandedOn {
     Change(ChangeRequest),
@@ -68,10 +69,10 @@ pub(crate) enum HandedOn {
     Roll(Signed),
     Entry(Pending<DrawEntryRecord>),
     /// Belongs into a round of the opening of this ordinal.
-    Round(u32, OwnedBookingRequest),
+    Round(u32, Box<OwnedBookingRequest>),
     Grant(Pending<Grant>),
     /// To be decided again once the block in flight is durable.
-    Retry(OwnedBookingRequest),
+    Retry(Box<OwnedBookingRequest>),
 }
 
 /// What became of a request at a worker's: it ends there with its answer, or goes on.
@@ -262,9 +263,11 @@ impl WorkerContext {
             }
             Decision::Granted(grant) => HandedOn::Grant(grant),
             Decision::EnterDraw(entry) => HandedOn::Entry(entry),
-            Decision::DeferToRound(ordinal) => HandedOn::Round(ordinal, ask.to_owned()),
+            Decision::DeferToRound(ordinal) => HandedOn::Round(ordinal, Box::new(ask.to_owned())),
             // Entries are made by one hand only.
-            Decision::JoinWaitlist(_) | Decision::Retry => HandedOn::Retry(ask.to_owned()),
+            Decision::JoinWaitlist(_) | Decision::Retry => {
+                HandedOn::Retry(Box::new(ask.to_owned()))
+            }
         })
     }
 
