@@ -40,6 +40,20 @@ fn blocks() -> Vec<Vec<u8>> {
     ledger.blocks
 }
 
+/// The broker clears a deleted stream's folder beside its answer: for a moment after it,
+/// none of that name can be made ("error creating store for stream").
+async fn make_again(context: &jetstream::Context, config: &stream::Config) -> stream::Stream {
+    let mut tries = 0;
+    loop {
+        match context.create_stream(config.clone()).await {
+            Ok(stream) => return stream,
+            Err(error) => assert!(tries < 50, "{error:?}"),
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 impl Rig {
     async fn start() -> Self {
         Self { broker: Broker::start().await, blocks: blocks() }
@@ -58,7 +72,7 @@ impl Rig {
             discard: stream::DiscardPolicy::New,
             ..stream::Config::default()
         };
-        let stream = context.create_stream(config.clone()).await.unwrap();
+        let stream = make_again(&context, &config).await;
         for block in blocks {
             context.publish(subject.clone(), block.clone().into()).await.unwrap().await.unwrap();
         }

@@ -6,6 +6,53 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// Characters that a kind of text may consist of, all of them ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CharacterClass(u8);
+
+impl CharacterClass {
+    /// Of ids of offices and sessions, and of channels: `a-z 0-9 -`.
+    pub(crate) const ID: Self = Self(1);
+    /// Of ids of openings: `A-Z a-z 0-9 -`.
+    pub(crate) const OPENING_ID: Self = Self(2);
+    /// Of ids of requests: `A-Z a-z 0-9 - _ . :`.
+    pub(crate) const REQUEST_ID: Self = Self(4);
+    /// From the space to the tilde.
+    pub(crate) const PRINTABLE: Self = Self(8);
+
+    /// The classes of each byte.
+    const OF_BYTE: [u8; 256] = {
+        let mut table = [0; 256];
+        let mut byte: u8 = 0;
+        while byte < 128 {
+            let letter = byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            let any_letter = letter || byte.is_ascii_uppercase();
+            let mut classes = 0;
+            if letter {
+                classes |= Self::ID.0;
+            }
+            if any_letter {
+                classes |= Self::OPENING_ID.0;
+            }
+            if any_letter || matches!(byte, b'_' | b'.' | b':') {
+                classes |= Self::REQUEST_ID.0;
+            }
+            if byte >= b' ' && byte <= b'~' {
+                classes |= Self::PRINTABLE.0;
+            }
+            table[byte as usize] = classes;
+            byte += 1;
+        }
+        table
+    };
+
+    /// True where every byte is a character of the class.
+    #[inline]
+    pub(crate) fn has_all(self, bytes: &[u8]) -> bool {
+        bytes.iter().fold(self.0, |left, byte| left & Self::OF_BYTE[*byte as usize]) != 0
+    }
+}
+
 /// True for a text that can be shown and stored anywhere: no control character
 /// (NUL, line ends, escapes), nothing that breaks a line or turns its direction,
 /// nothing that is no character. Letters of every script may stand in it.

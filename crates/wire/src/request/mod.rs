@@ -1,8 +1,9 @@
 //! Requests: their fields, their bounds, and the payloads they come in.
 //!
 //! The requests and the bounds of their fields are here, the payloads in
-//! `payload`.
+//! `payload`, the one pass over well-formed binary requests in `in_place`.
 
+mod in_place;
 mod payload;
 
 pub use payload::{Form, Payload, read, write_binary};
@@ -10,10 +11,11 @@ pub use payload::{Form, Payload, read, write_binary};
 use std::fmt;
 
 use bincode::{BorrowDecode, Encode};
+use in_place::Cursor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smallvec::SmallVec;
 
-use crate::text::is_printable;
+use crate::text::{CharacterClass, is_printable};
 use crate::time::OUT_OF_BOUNDS;
 use crate::{ApplicantKey, Date, Digest, Pseudonym, Text, Timestamp};
 
@@ -246,9 +248,22 @@ pub trait Request<'a>: Deserialize<'a> + BorrowDecode<'a, ()> {
 
     /// The request's own id, where it has one.
     fn request_id(&self) -> Option<&str>;
+
+    /// The next request of a payload in the binary form, in one pass. `None`: it is to be
+    /// decoded and validated one after the other, as every kind is that is not frequent, and
+    /// every request with which something is wrong.
+    #[doc(hidden)]
+    fn read_in_place(cursor: &mut Cursor<'a>) -> Option<Self> {
+        let _ = cursor;
+        None
+    }
 }
 
 impl<'a> Request<'a> for Book<'a> {
+    fn read_in_place(cursor: &mut Cursor<'a>) -> Option<Self> {
+        in_place::book(cursor)
+    }
+
     fn validate(&self) -> Result<(), String> {
         request_id(&self.request_id)?;
         count("applicants", self.applicants.len(), MAX_APPLICANTS)?;
@@ -273,9 +288,8 @@ impl<'a> Request<'a> for Book<'a> {
             bytes("account", account, MAX_TEXT_BYTES)?;
         }
         if let Some(channel) = &self.channel {
-            let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
             bytes("channel", channel, MAX_CHANNEL_BYTES)?;
-            if !channel.bytes().all(legal) {
+            if !CharacterClass::ID.has_all(channel.as_bytes()) {
                 return Err("channel: only a-z, 0-9 and - are allowed".to_owned());
             }
         }
@@ -455,15 +469,13 @@ impl<'a> Request<'a> for Availability<'a> {
 
 /// True for `a-z 0-9 -`, 1..=40: the ids of offices and sessions.
 pub fn is_id(text: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&text.len())
-        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+    (1..=MAX_ID_BYTES).contains(&text.len()) && CharacterClass::ID.has_all(text.as_bytes())
 }
 
 /// True for `A-Z a-z 0-9 -`, 1..=40: the ids of openings (a schedule makes
 /// `2026-W49`).
 pub fn is_opening_id(text: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&text.len())
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+    (1..=MAX_ID_BYTES).contains(&text.len()) && CharacterClass::OPENING_ID.has_all(text.as_bytes())
 }
 
 fn choices(choices: &[Choice<'_>]) -> Result<(), String> {
@@ -494,8 +506,7 @@ pub(crate) fn optional_opening(opening: Option<&Text<'_>>) -> Result<(), String>
 
 fn request_id(id: &str) -> Result<(), String> {
     bytes("request_id", id, MAX_TEXT_BYTES)?;
-    let legal = |c: u8| c.is_ascii_alphanumeric() || b"-_.:".contains(&c);
-    if id.bytes().all(legal) {
+    if CharacterClass::REQUEST_ID.has_all(id.as_bytes()) {
         Ok(())
     } else {
         Err("request_id: only A-Z, a-z, 0-9, -, _, . and : are allowed".to_owned())
@@ -520,7 +531,7 @@ pub(crate) fn printable(field: &str, text: &str) -> Result<(), String> {
 }
 
 fn printable_ascii(field: &str, text: &str) -> Result<(), String> {
-    if text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+    if CharacterClass::PRINTABLE.has_all(text.as_bytes()) {
         Ok(())
     } else {
         Err(format!("{field}: only printable ASCII is allowed"))
