@@ -140,7 +140,7 @@ impl Steps {
         let ask = BookingRequest {
             request_id: &book.request_id,
             applicants,
-            content: Content::Of(book, applicants),
+            content: Content::Of(book.wanted(), applicants),
             choices: &book.choices,
             opening: None,
             expires_at: None,
@@ -205,12 +205,13 @@ impl Steps {
 fn book(number: u64, slot: u32) -> Book<'static> {
     Book {
         request_id: format!("bench-{number:010}").into(),
-        applicants: vec![format!("{:016}", 2_171_000_000_000_000 + number).into()],
-        choices: vec![Choice {
+        applicants: [format!("{:016}", 2_171_000_000_000_000 + number).into()].into(),
+        choices: [Choice {
             office: "o".into(),
             date: None,
             session: Some(format!("s{slot}").into()),
-        }],
+        }]
+        .into(),
         opening: None,
         expires_at: None,
         account: None,

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::Status;
-use giliran_wire::ledger::{Grant, Seat};
+use giliran_wire::ledger::{Grant, Seat, Seats};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp, answer};
-use smallvec::SmallVec;
 
 use crate::Opening;
 
@@ -18,7 +17,7 @@ pub struct Booking {
     /// Digest of the content of the request that made it.
     pub content: Digest,
     /// The applicants in the request's order, with their numbers.
-    pub seats: SmallVec<[Seat; 1]>,
+    pub seats: Seats,
     /// The id of the request that made it.
     pub request_id: Box<str>,
     /// What the request gave to hand back.
@@ -112,7 +111,7 @@ impl Booking {
         Self {
             id,
             content,
-            seats: SmallVec::from_vec(seats),
+            seats,
             request_id: request_id.into_boxed_str(),
             reference: reference.map(String::into_boxed_str),
             account,

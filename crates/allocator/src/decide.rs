@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Order, Seat};
-use giliran_wire::request::{Book, Choice};
+use giliran_wire::request::{Choice, Wanted};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
@@ -58,8 +58,8 @@ pub struct BookingRequest<'a> {
 pub enum Content<'a> {
     /// The digest itself.
     Digest(Digest),
-    /// The request that it is to be made of, with the pseudonyms of its applicants.
-    Of(&'a Book<'a>, &'a [Pseudonym]),
+    /// What it is to be made of: what is wanted, and by whom.
+    Of(Wanted<'a>, &'a [Pseudonym]),
 }
 
 impl Content<'_> {
@@ -67,7 +67,7 @@ impl Content<'_> {
     pub fn digest(&self) -> Digest {
         match self {
             Self::Digest(digest) => *digest,
-            Self::Of(book, applicants) => book.content(applicants),
+            Self::Of(wanted, applicants) => wanted.digest(applicants),
         }
     }
 }
@@ -586,15 +586,16 @@ impl Opening {
         choices: &[Choice<'_>],
         vouched: bool,
     ) -> Result<Fitting<'a>, Rejection> {
-        let fitting = choices
-            .iter()
-            .enumerate()
-            .map(|(i, choice)| {
-                self.fitting(choice).map_err(|unknown| {
-                    Rejection::because(Reason::UnknownSlot, format!("choices[{i}].{unknown}"))
-                })
-            })
-            .collect::<Result<Fitting<'a>, Rejection>>()?;
+        let mut fitting = Fitting::new();
+        for (i, choice) in choices.iter().enumerate() {
+            match self.fitting(choice) {
+                Ok(slots) => fitting.push(slots),
+                Err(unknown) => {
+                    let detail = format!("choices[{i}].{unknown}");
+                    return Err(Rejection::because(Reason::UnknownSlot, detail));
+                }
+            }
+        }
         if !vouched {
             for (i, choice) in choices.iter().enumerate() {
                 if choice.session.is_some()

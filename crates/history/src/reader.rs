@@ -487,7 +487,7 @@ impl Reader {
             again: false,
             slot,
             live: true,
-            seats: seats.clone(),
+            seats: seats.to_vec(),
         });
         self.take(slot, &seats, at, false)?;
         // A draw, and a window's last round, are held when it has closed.

@@ -201,6 +201,9 @@ impl<T> Sequencer<T> {
 
     /// False: the block is full and grants still wait.
     pub(crate) fn gather_grants(&mut self, block: &mut BlockDraft<T>, time: Timestamp) -> bool {
+        let most = self.queue.len().min(MAX_BLOCK_BYTES / LEAST_GRANT_BYTES);
+        block.entries.reserve(most);
+        block.tickets.reserve(most);
         while let Some(waiting) = self.queue.pop_front() {
             let bytes = grant_bytes(&waiting.what) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
@@ -230,6 +233,9 @@ pub(crate) fn entry_bytes(entry: &Entry) -> usize {
 
 /// The end of its hold, which a grant gets with its numbers, after it was measured.
 pub(crate) const HOLD_BYTES: usize = 8;
+
+/// Fewer bytes than any grant takes in a block: it bounds how many there are.
+const LEAST_GRANT_BYTES: usize = 80;
 
 /// Bytes a grant takes in a block.
 pub(crate) fn grant_bytes(grant: &Grant) -> usize {
@@ -289,6 +295,7 @@ mod tests {
         };
         for grant in [full, bare] {
             let counted = grant_bytes(&grant);
+            assert!(counted >= LEAST_GRANT_BYTES);
             assert_eq!(counted, entry_bytes(&Entry::Grant(grant)));
         }
     }

@@ -250,8 +250,16 @@ impl<T> Sequencer<T> {
         waiting: impl IntoIterator<Item = (OwnedBookingRequest, T)>,
         now: Now,
     ) {
+        // Most grants that come together are of one opening, and none closes meanwhile.
+        let mut last = None;
         for (grant, ticket) in granted {
-            self.enqueue(Queued::new(grant, ticket, now));
+            let ordinal = grant.opening;
+            let is_closed = match last {
+                Some((of, is_closed)) if of == ordinal => is_closed,
+                _ => self.is_closed(ordinal),
+            };
+            last = Some((ordinal, is_closed));
+            self.enqueue_in(is_closed, Queued::new(grant, ticket, now));
         }
         if self.lifecycle == Lifecycle::Active {
             let park = |(ask, ticket)| Queued::new(ask, ticket, now);
@@ -376,10 +384,16 @@ impl<T> Sequencer<T> {
     }
 
     pub(crate) fn enqueue(&mut self, waiting: Queued<Pending<Grant>, T>) {
+        let is_closed = self.is_closed(waiting.what.opening);
+        self.enqueue_in(is_closed, waiting);
+    }
+
+    /// `is_closed`: of the grant's opening.
+    fn enqueue_in(&mut self, is_closed: bool, waiting: Queued<Pending<Grant>, T>) {
         if !matches!(self.lifecycle, Lifecycle::Active | Lifecycle::Finishing) {
             return;
         }
-        if self.is_closed(waiting.what.opening) {
+        if is_closed {
             let Queued { what, ticket, since_ms } = waiting;
             let what = what.request_id.as_str().into();
             self.late.push_back(Queued { what, ticket, since_ms });
@@ -514,6 +528,7 @@ impl<T> Sequencer<T> {
                 StateChange::Booking { .. } | StateChange::Entry { .. } => None,
             });
             let granted = granted.filter(|found| !drawn.contains(&found.booking.id));
+            self.effects.reserve(flight.tickets.len());
             for (found, ticket) in granted.zip(flight.tickets) {
                 let outcome = Outcome::Granted(found, durable);
                 self.effects.push(Effect::Answer { ticket, request_id: None, outcome });

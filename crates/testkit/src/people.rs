@@ -95,7 +95,7 @@ pub fn grant(number: u64, slot: u32, seat: Seat) -> Grant {
         booking: BookingId::from_random(number.into()),
         opening: 0,
         slot,
-        seats: vec![seat],
+        seats: [seat].into(),
         request_id: format!("r{number}"),
         content: Digest([0; 16]),
         reference: None,

@@ -405,6 +405,7 @@ pub fn read(
 mod tests {
     use super::*;
     use crate::BookingId;
+    use crate::ledger::Seats;
 
     #[test]
     fn what_is_cut_is_joined_again() {
@@ -470,7 +471,7 @@ mod tests {
             booking: BookingId::from_random(1),
             opening: 0,
             slot: 0,
-            seats: Vec::new(),
+            seats: Seats::new(),
             request_id: "x".to_owned(),
             content: Digest([2; 16]),
             reference: None,

@@ -39,6 +39,8 @@ pub(super) struct BlockApplier<'k> {
     drawing: Option<(u32, u64, u64)>,
     /// The operator's words to the change that is being applied.
     reason: Option<Box<str>>,
+    /// The opening of the last grant: that of the next one, most often.
+    granted_in: Option<Arc<Opening>>,
 }
 
 impl<'k> BlockApplier<'k> {
@@ -50,7 +52,7 @@ impl<'k> BlockApplier<'k> {
         entries: usize,
     ) -> Self {
         let changes = Vec::with_capacity(entries);
-        Self { state, seq, time, mode, changes, drawing: None, reason: None }
+        Self { state, seq, time, mode, changes, drawing: None, reason: None, granted_in: None }
     }
 
     pub(super) fn end(self) -> Result<Vec<StateChange>, Damage> {
@@ -208,7 +210,11 @@ impl<'k> BlockApplier<'k> {
     fn grant(&mut self, grant: Grant) -> Result<(), Damage> {
         let id = grant.booking;
         let damage = |this: &Self, what: &str| this.damage(&format!("booking {id}: {what}"));
-        let opening = self.opening(grant.opening)?;
+        let opening = match self.granted_in.take() {
+            Some(last) if last.record().ordinal == grant.opening => last,
+            _ => self.opening(grant.opening)?,
+        };
+        self.granted_in = Some(Arc::clone(&opening));
         if grant.slot >= opening.slots() {
             return Err(damage(self, "granted in no slot of its opening"));
         }

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
-use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Grant, Seat};
+use giliran_wire::ledger::{DrawEntryRecord, DrawRecord, Entry, Grant, Seat, Seats};
 use giliran_wire::{BookingId, LedgerId, OrderKey, Timestamp};
 
 use super::StateMachine;
@@ -264,7 +264,7 @@ impl StateMachine {
                 opening.free[*slot as usize].give(places as i32);
                 return None;
             }
-            let mut seats = Vec::with_capacity(places);
+            let mut seats = Seats::with_capacity(places);
             for applicant in &entry.applicants {
                 // A slot with room has a number.
                 let number = self.inventory(ordinal, *slot).number().unwrap_or_default();

@@ -372,7 +372,7 @@ fn booking_state(booking: &Booking) -> BookingState {
             booking: booking.id,
             opening: booking.opening,
             slot: booking.slot,
-            seats: booking.seats.to_vec(),
+            seats: booking.seats.clone(),
             request_id: booking.request_id.to_string(),
             content: booking.content,
             reference: booking.reference.as_deref().map(str::to_owned),

@@ -8,6 +8,7 @@ use giliran_wire::answer::{Phase, Reason, Status};
 use giliran_wire::ledger::{Leftovers, OpeningRecord, ReturnRule};
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{BookingId, Digest, Pseudonym, Text, Timestamp};
+use smallvec::SmallVec;
 
 pub(crate) const DAY_MS: i64 = 24 * 3_600_000;
 /// Jakarta is so far ahead of UTC, all year round.
@@ -30,8 +31,8 @@ impl Request {
     pub(crate) fn content(&self) -> Digest {
         request::Book {
             request_id: Text::from(self.request_id.as_str()),
-            applicants: Vec::new(),
-            choices: self.choices.clone(),
+            applicants: SmallVec::new(),
+            choices: self.choices.clone().into(),
             opening: self.opening.as_deref().map(Text::from),
             expires_at: None,
             account: None,

@@ -174,11 +174,12 @@ pub(crate) async fn book(args: BookArgs) -> Result<(), Failure> {
     let request = request::Book {
         request_id: request_id(args.request_id),
         applicants: args.applicants.into_iter().map(Text::from).collect(),
-        choices: vec![request::Choice {
+        choices: [request::Choice {
             office: args.office.into(),
             date: args.date,
             session: args.session.map(Text::from),
-        }],
+        }]
+        .into(),
         opening: args.opening.map(Text::from),
         expires_at: None,
         account: args.account.map(Text::from),

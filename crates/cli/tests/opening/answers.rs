@@ -177,8 +177,8 @@ async fn malformed_bytes(rig: &Rig) {
 fn book(n: u64) -> Book<'static> {
     Book {
         request_id: format!("m{n}").into(),
-        applicants: vec![format!("{:016}", 2_171_000_000_000_000 + n).into()],
-        choices: vec![Choice { office: "beta".into(), date: None, session: None }],
+        applicants: [format!("{:016}", 2_171_000_000_000_000 + n).into()].into(),
+        choices: [Choice { office: "beta".into(), date: None, session: None }].into(),
         opening: None,
         expires_at: None,
         account: None,

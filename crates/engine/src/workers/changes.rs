@@ -111,13 +111,16 @@ impl WorkerContext {
     ) {
         let read = match request::read::<T>(payload) {
             Ok(Payload::One(item)) => Ok((Form::JsonOne, item)),
-            Ok(Payload::Many(form, items)) => match <[_; 1]>::try_from(items) {
-                Ok([item]) => item.map(|item| (form, item)),
-                Err(_) => Err(Malformed {
-                    request_id: None,
-                    detail: "batch: an operator's action comes alone".to_owned(),
-                }),
-            },
+            Ok(Payload::Many(form, items)) => {
+                let mut items = items.into_iter();
+                match (items.next(), items.next()) {
+                    (Some(item), None) => item.map(|item| (form, item)),
+                    _ => Err(Malformed {
+                        request_id: None,
+                        detail: "batch: an operator's action comes alone".to_owned(),
+                    }),
+                }
+            }
             Err(malformed) => Err(malformed),
         };
         match read {

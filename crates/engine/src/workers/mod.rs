@@ -242,7 +242,7 @@ impl WorkerContext {
         let ask = BookingRequest {
             request_id,
             applicants: &applicants,
-            content: Content::Of(book, &applicants),
+            content: Content::Of(book.wanted(), &applicants),
             choices,
             opening: opening.as_deref(),
             expires_at: *expires_at,

@@ -168,7 +168,7 @@ impl Ledger {
                 }
                 let drawn = self.orders.is_entry(&grant.booking);
                 self.take(seq, grant.booking, grant.slot, &grant.seats, drawn);
-                let (slot, seats) = (grant.slot, grant.seats.clone());
+                let (slot, seats) = (grant.slot, grant.seats.to_vec());
                 let version = Version { seq, status: Status::Held, slot, seats };
                 self.versions.insert(grant.booking, vec![version]);
                 self.grants.push((seq, grant));

@@ -1,6 +1,7 @@
 //! What can stand in a block. The order of variants and fields is the format.
 
 use bincode::{Decode, Encode};
+use smallvec::SmallVec;
 
 use crate::admin::Bookings;
 use crate::{BlockHash, BookingId, Date, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp};
@@ -283,6 +284,9 @@ pub struct Slot {
     pub bookable_until: Timestamp,
 }
 
+/// Seats of a booking, in the request's order; one person's take no allocation.
+pub type Seats = SmallVec<[Seat; 1]>;
+
 /// An applicant's place in a slot, with its queue number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Seat {
@@ -302,7 +306,7 @@ pub struct Grant {
     /// Index of the slot in the opening.
     pub slot: u32,
     /// The applicants in the request's order, with their numbers.
-    pub seats: Vec<Seat>,
+    pub seats: Seats,
     /// Id that the client chose; a repeat is recognised by it.
     pub request_id: String,
     /// Digest of the request's content.

@@ -22,8 +22,8 @@ pub use deed::Deed;
 pub use entry::{
     Adjust, Adjustment, BookableUntil, Cancel, CancelCause, Confirm, DrawEntryRecord, DrawRecord,
     Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt,
-    RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Session,
-    Signed, Slot, SnapshotPart, TakeOver,
+    RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Seats,
+    Session, Signed, Slot, SnapshotPart, TakeOver,
 };
 pub use rules::NotARule;
 

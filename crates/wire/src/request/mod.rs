@@ -6,7 +6,7 @@
 mod in_place;
 mod payload;
 
-pub use payload::{Form, Payload, read, write_binary};
+pub use payload::{Form, Items, Payload, read, write_binary};
 
 use std::fmt;
 
@@ -61,10 +61,10 @@ pub struct Book<'a> {
     pub request_id: Text<'a>,
     /// All served in one slot, or none.
     #[serde(borrow)]
-    pub applicants: Vec<Text<'a>>,
+    pub applicants: SmallVec<[Text<'a>; 1]>,
     /// In order of preference.
     #[serde(borrow)]
-    pub choices: Vec<Choice<'a>>,
+    pub choices: SmallVec<[Choice<'a>; 1]>,
     /// Needed when several openings are open.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Text<'a>>,
@@ -308,9 +308,8 @@ impl<'a> Request<'a> for Book<'a> {
 }
 
 impl Book<'_> {
-    /// Digest of what makes a request the same request: its applicants in
-    /// order, its choices, its opening; keyed by way of the pseudonyms.
-    pub fn content(&self, applicants: &[Pseudonym]) -> Digest {
+    /// What is wanted: with the applicants, what makes a request the same request.
+    pub fn wanted(&self) -> Wanted<'_> {
         // A field is hashed, or may differ in a repetition. One that is new is hashed only
         // where it is given, or the requests on record become other ones.
         let Self {
@@ -324,37 +323,60 @@ impl Book<'_> {
             reference: _,
             wait: _,
         } = self;
-        let mut canonical = Canonical::new();
-        canonical.push(applicants.len() as u8);
-        for applicant in applicants {
-            canonical.extend_from_slice(applicant.as_bytes());
-        }
-        field(&mut canonical, opening.as_deref());
-        choices_into(&mut canonical, choices);
-        shortened(&canonical)
+        Wanted { opening: opening.as_deref(), choices }
+    }
+
+    /// Digest of what makes a request the same request: its applicants in order, its
+    /// choices, its opening; keyed by way of the pseudonyms.
+    pub fn content(&self, applicants: &[Pseudonym]) -> Digest {
+        self.wanted().digest(applicants)
     }
 
     /// The applicants under their pseudonyms, in order.
     pub fn pseudonyms(&self, key: &ApplicantKey) -> SmallVec<[Pseudonym; 1]> {
-        self.applicants.iter().map(|a| key.applicant(a)).collect()
+        let mut pseudonyms = SmallVec::with_capacity(self.applicants.len());
+        for applicant in &self.applicants {
+            pseudonyms.push(key.applicant(applicant));
+        }
+        pseudonyms
+    }
+}
+
+/// What a booking request wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    opening: Option<&'a str>,
+    choices: &'a [Choice<'a>],
+}
+
+impl Wanted<'_> {
+    /// Digest of this with the applicants, in order: [`Book::content`].
+    pub fn digest(&self, applicants: &[Pseudonym]) -> Digest {
+        let mut canonical = Vec::with_capacity(CANONICAL_BYTES);
+        canonical.push(applicants.len() as u8);
+        for applicant in applicants {
+            canonical.extend_from_slice(applicant.as_bytes());
+        }
+        field(&mut canonical, self.opening);
+        choices_into(&mut canonical, self.choices);
+        shortened(&canonical)
     }
 }
 
 impl Reschedule<'_> {
     /// Digest of what makes it the same request: its choices.
     pub fn content(&self) -> Digest {
-        let mut canonical = Canonical::new();
+        let mut canonical = Vec::with_capacity(CANONICAL_BYTES);
         choices_into(&mut canonical, &self.choices);
         shortened(&canonical)
     }
 }
 
-/// The bytes that a content's digest is made of. They are collected first: hashing them
-/// field by field costs more than the hash. The usual request of one person with two
-/// choices fits inline.
-type Canonical = SmallVec<[u8; 256]>;
+/// Room for the bytes that a content's digest is made of, where one person asks with two
+/// choices. They are collected first: hashing them field by field costs more than the hash.
+const CANONICAL_BYTES: usize = 256;
 
-fn choices_into(canonical: &mut Canonical, choices: &[Choice<'_>]) {
+fn choices_into(canonical: &mut Vec<u8>, choices: &[Choice<'_>]) {
     for choice in choices {
         field(canonical, Some(&choice.office));
         match choice.date {
@@ -370,7 +392,7 @@ fn choices_into(canonical: &mut Canonical, choices: &[Choice<'_>]) {
 }
 
 /// Ids have at most 40 bytes, so 255 stands for "left out".
-fn field(canonical: &mut Canonical, text: Option<&str>) {
+fn field(canonical: &mut Vec<u8>, text: Option<&str>) {
     canonical.push(text.map_or(u8::MAX, |t| t.len() as u8));
     canonical.extend_from_slice(text.map_or(&[][..], str::as_bytes));
 }

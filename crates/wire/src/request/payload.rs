@@ -9,6 +9,7 @@ use std::fmt;
 use bincode::Encode;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use super::in_place::Cursor;
 use super::{BINARY_VERSION, MAX_BATCH, Malformed, Request};
@@ -30,13 +31,16 @@ pub enum Form {
     Binary,
 }
 
+/// The requests of an array or vector, in their order.
+pub type Items<T> = SmallVec<[Result<T, Malformed>; 1]>;
+
 /// The requests of one payload.
 #[derive(Debug)]
 pub enum Payload<T> {
     /// One request, sent as a JSON object.
     One(T),
     /// An array or vector, one verdict each.
-    Many(Form, Vec<Result<T, Malformed>>),
+    Many(Form, Items<T>),
 }
 
 /// Reads a payload.
@@ -72,7 +76,7 @@ fn binary<'a, T: Request<'a>>(requests: &'a [u8]) -> Result<Payload<T>, Malforme
     if let Some(items) = in_place(requests, given as usize) {
         return Ok(Payload::Many(Form::Binary, items));
     }
-    let mut items = Vec::with_capacity(given as usize);
+    let mut items = Items::with_capacity(given as usize);
     codec::decode_each(requests, |request: T| items.push(checked(request))).map_err(|error| {
         Malformed::new(match error {
             // Counted from the payload's start.
@@ -86,12 +90,9 @@ fn binary<'a, T: Request<'a>>(requests: &'a [u8]) -> Result<Payload<T>, Malforme
 }
 
 /// The `given` requests that follow their number, where nothing is wrong with any of them.
-fn in_place<'a, T: Request<'a>>(
-    requests: &'a [u8],
-    given: usize,
-) -> Option<Vec<Result<T, Malformed>>> {
+fn in_place<'a, T: Request<'a>>(requests: &'a [u8], given: usize) -> Option<Items<T>> {
     let mut cursor = Cursor::new(requests.get(size_of::<u64>()..)?);
-    let mut items = Vec::with_capacity(given);
+    let mut items = Items::with_capacity(given);
     for _ in 0..given {
         items.push(Ok(T::read_in_place(&mut cursor)?));
     }
@@ -99,7 +100,7 @@ fn in_place<'a, T: Request<'a>>(
 }
 
 fn json_many<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malformed> {
-    let Items(items, given) = serde_json::from_slice(payload)
+    let Elements(items, given) = serde_json::from_slice(payload)
         .map_err(|e| Malformed::new(format!("payload {}", describe_json(&e))))?;
     batch_size(given)?;
     let items = items.into_iter().map(|raw| json_one(raw.get().as_bytes())).collect();
@@ -107,17 +108,20 @@ fn json_many<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malfor
 }
 
 /// The elements of a JSON array, up to the largest batch, and how many it has.
-struct Items<'a>(Vec<&'a RawValue>, u64);
+struct Elements<'a>(Vec<&'a RawValue>, u64);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Items<'de>;
+            type Value = Elements<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of requests")
             }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+            fn visit_seq<A: de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Elements<'de>, A::Error> {
                 let mut items = Vec::new();
                 while items.len() < MAX_BATCH {
                     match seq.next_element()? {
@@ -129,7 +133,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
                 while seq.next_element::<de::IgnoredAny>()?.is_some() {
                     given += 1;
                 }
-                Ok(Items(items, given))
+                Ok(Elements(items, given))
             }
         }
         deserializer.deserialize_seq(Visitor)
@@ -274,9 +278,13 @@ mod tests {
     fn json_and_binary_say_the_same() {
         let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else { panic!() };
         let binary = write_binary(std::slice::from_ref(&book));
-        let Ok(Payload::Many(Form::Binary, items)) = read::<Book<'_>>(&binary) else { panic!() };
-        assert_eq!(items, [Ok(book.clone())]);
         assert_eq!(serde_json::to_string(&book).unwrap(), GOOD);
+        let Ok(Payload::Many(Form::Binary, items)) = read::<Book<'_>>(&binary) else { panic!() };
+        let again: Vec<String> = items
+            .iter()
+            .map(|book| serde_json::to_string(book.as_ref().unwrap()).unwrap())
+            .collect();
+        assert_eq!(again, [GOOD]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::stage::{DAYS, OFFICES};
 pub(super) fn book(n: u64, choice: Choice<'_>) -> Book<'_> {
     Book {
         request_id: format!("bench-{n:010}").into(),
-        applicants: vec![applicant(n).into()],
-        choices: vec![choice],
+        applicants: [applicant(n).into()].into(),
+        choices: [choice].into(),
         opening: None,
         expires_at: None,
         account: None,

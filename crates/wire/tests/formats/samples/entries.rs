@@ -169,7 +169,7 @@ fn grants() -> Vec<Entry> {
         booking: booking_id(),
         opening: 0,
         slot: 2,
-        seats: vec![seat(1, 17), seat(2, 18)],
+        seats: vec![seat(1, 17), seat(2, 18)].into(),
         request_id: "a3f1".into(),
         content: CONTENT,
         reference: Some("order-77".into()),
@@ -179,7 +179,7 @@ fn grants() -> Vec<Entry> {
     };
     let bare = Grant {
         booking: other_booking_id(),
-        seats: vec![seat(3, u16::MAX)],
+        seats: [seat(3, u16::MAX)].into(),
         reference: None,
         account: None,
         channel: None,

@@ -44,8 +44,8 @@ fn choice<'a>(office: &'a str, date: Option<&str>, session: Option<&'a str>) -> 
 pub(crate) fn books() -> Vec<(&'static str, Book<'static>)> {
     let minimal = Book {
         request_id: "a3f1".into(),
-        applicants: vec!["2171012345678901".into()],
-        choices: vec![choice("batam-harbourbay", None, None)],
+        applicants: ["2171012345678901".into()].into(),
+        choices: [choice("batam-harbourbay", None, None)].into(),
         opening: None,
         expires_at: None,
         account: None,
@@ -55,13 +55,14 @@ pub(crate) fn books() -> Vec<(&'static str, Book<'static>)> {
     };
     let full = Book {
         request_id: "a3f1:retry_1.b-2".into(),
-        applicants: vec!["2171012345678901".into(), "2171012345678902".into()],
+        applicants: vec!["2171012345678901".into(), "2171012345678902".into()].into(),
         choices: vec![
             choice("batam-harbourbay", Some("2026-11-30"), Some("all")),
             choice("batam-center", Some("2026-12-01"), None),
             choice("batam-center", None, Some("0800")),
             choice("batam-harbourbay", None, None),
-        ],
+        ]
+        .into(),
         opening: Some("2026-W49".into()),
         expires_at: Some(at("2026-11-27T07:00:05.000Z")),
         account: Some("u-9912".into()),
