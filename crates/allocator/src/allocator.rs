@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use giliran_wire::answer::{Availability, OpeningState, Phase};
+use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::ledger::{DrawEntryRecord, Grant};
-use giliran_wire::{BookingId, Position, Pseudonym, Timestamp};
+use giliran_wire::{AsOf, BookingId, Position, Pseudonym, Timestamp};
 
 use crate::draw_entry::Crowd;
 use crate::openings::Openings;
@@ -229,6 +230,25 @@ impl Allocator {
                 .map(|(o, i)| o.slot_state(i, now))
                 .collect(),
             as_of: at.position(),
+            catalogue: None,
+        })
+    }
+
+    /// What these openings offer ([`Allocator::openings`]); of one office alone where
+    /// one is named, and then only openings that have it. None: ask again, a block is
+    /// just being applied.
+    pub fn catalogue(
+        &self,
+        openings: &[Arc<Opening>],
+        now: Timestamp,
+        office: Option<&str>,
+    ) -> Option<Vec<OpeningDescription>> {
+        let now = self.engine_time(now);
+        self.seqlock.read(|at| {
+            let time = Timestamp::from_millis(self.time.load(Ordering::Relaxed) as i64);
+            let as_of = AsOf::new(at.position(), time);
+            let having = openings.iter().filter(|o| office.is_none_or(|id| o.has_office(id)));
+            having.map(|opening| opening.describe(office, now, as_of)).collect()
         })
     }
 

@@ -36,6 +36,7 @@ mod calendar;
 mod change;
 mod claims;
 mod decide;
+mod description;
 mod draw_entry;
 mod opening;
 mod openings;

@@ -1,6 +1,7 @@
 //! An opening in memory: its slots, and what a choice of one means.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use giliran_wire::answer::{Phase, SlotState};
 use giliran_wire::ledger::{Leftovers, MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
@@ -30,6 +31,8 @@ pub struct Opening {
     /// 1: it has opened, and was not ended before that; relaxed, read inside a
     /// stable read.
     took_place: AtomicU8,
+    /// What is committed to of its order, once that is on record.
+    commitment: OnceLock<Commitment>,
     /// Its end as it now stands, ms; relaxed, read inside a stable read.
     closes_at: AtomicU64,
     offices: FxHashMap<Box<str>, OfficeIndex>,
@@ -53,6 +56,15 @@ pub struct Opening {
     last_bookable: Timestamp,
     pub(crate) claims: Claims,
     pub(crate) accounts: Accounts,
+}
+
+/// What an opening whose order needs a seed has committed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commitment {
+    /// BLAKE3 of the seed.
+    pub(crate) hash: [u8; 32],
+    /// The public value that will be mixed in, by name.
+    pub(crate) beacon: Option<String>,
 }
 
 /// Slots of an office, by what a choice leaves open. Slot lists are in order
@@ -129,6 +141,7 @@ impl Opening {
             phase: AtomicU8::new(0),
             drawn: AtomicU8::new(0),
             took_place: AtomicU8::new(0),
+            commitment: OnceLock::new(),
             closes_at: AtomicU64::new(record.closes_at.as_millis().max(0) as u64),
             offices,
             calendar: Calendar::of(&record.timezone).unwrap_or_else(Calendar::utc),
@@ -206,6 +219,16 @@ impl Opening {
 
     pub(crate) fn set_drawn(&self, drawn: bool) {
         self.drawn.store(u8::from(drawn), Ordering::Relaxed);
+    }
+
+    /// What is committed to of its order; none: nothing is on record.
+    pub(crate) fn commitment(&self) -> Option<&Commitment> {
+        self.commitment.get()
+    }
+
+    /// On record once and for good: the first one stands.
+    pub(crate) fn set_committed(&self, commitment: Commitment) {
+        let _ = self.commitment.set(commitment);
     }
 
     /// The record it was made from.

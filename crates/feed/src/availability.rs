@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use giliran_allocator::{Opening, Openings};
 use giliran_wire::answer::FreePlaces;
-use giliran_wire::{Position, Timestamp};
+use giliran_wire::{AsOf, Timestamp};
 
 /// Remembers what was told of every slot.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl AvailabilityTracker {
     pub(crate) fn take(
         &mut self,
         openings: &Openings,
-        (now, as_of): (Timestamp, Position),
+        (now, as_of): (Timestamp, AsOf),
         horizon: Timestamp,
     ) -> BTreeMap<String, Vec<u8>> {
         let mut news = BTreeMap::new();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use giliran_allocator::{Folded, FoundBooking, StateChange, StateMachine};
-use giliran_wire::Timestamp;
 use giliran_wire::event::{self, Event, EventId};
 use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
+use giliran_wire::{AsOf, Timestamp};
 
 use crate::availability::AvailabilityTracker;
+use crate::catalogue::CatalogueTracker;
 use crate::{FeedError, Mismatch};
 
 /// An event as it is published.
@@ -25,6 +26,7 @@ pub(crate) struct EventBuilder {
     domain: Namespace,
     state: StateMachine,
     places: AvailabilityTracker,
+    catalogue: CatalogueTracker,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
     /// An event that was told before, and whom it is about: the ledger has to say the
@@ -36,8 +38,8 @@ impl EventBuilder {
     /// Begins with this generation.
     pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
         let state = StateMachine::beginning_with(generation);
-        let (places, foreign, expected) = Default::default();
-        Self { domain, state, places, foreign, expected }
+        let (places, catalogue, foreign, expected) = Default::default();
+        Self { domain, state, places, catalogue, foreign, expected }
     }
 
     /// This event was told before; `about`: the booking or the receipt in it.
@@ -140,9 +142,31 @@ impl EventBuilder {
         clock: Timestamp,
         horizon: Timestamp,
     ) -> BTreeMap<String, Vec<u8>> {
-        let allocator = self.state.allocator();
-        let at = (allocator.engine_time(clock), self.state.chain().position());
-        self.places.take(&allocator.openings(), at, horizon)
+        let at = self.at(clock);
+        self.places.take(&self.state.allocator().openings(), at, horizon)
+    }
+
+    /// Openings that changed since the last call: id and description; see
+    /// [`CatalogueTracker::take`].
+    pub(crate) fn take_catalogue(
+        &mut self,
+        clock: Timestamp,
+        horizon: Timestamp,
+    ) -> BTreeMap<String, Vec<u8>> {
+        let at = self.at(clock);
+        self.catalogue.take(&self.state.allocator().openings(), at, horizon)
+    }
+
+    /// The bucket of openings has these ids.
+    pub(crate) fn found_in_catalogue(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.catalogue.found(ids);
+    }
+
+    /// Engine time, and how far the ledger was read.
+    fn at(&self, clock: Timestamp) -> (Timestamp, AsOf) {
+        let chain = self.state.chain();
+        let now = self.state.allocator().engine_time(clock);
+        (now, AsOf::new(chain.position(), chain.time))
     }
 }
 
@@ -158,10 +182,11 @@ fn whom(change: &StateChange) -> String {
 mod tests {
     use giliran_testkit::{self as testkit, LEDGER, LedgerBuilder, session, slot, take_over};
     use giliran_wire::ledger::{
-        Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, Grant, Office,
-        OpeningRecord, Reschedule, Seat, Session,
+        Adjust, Adjustment, Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, Grant,
+        Office, OpeningRecord, Reschedule, Seat, Session,
     };
     use giliran_wire::{BookingId, Digest, Pseudonym, WriterNonce};
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -210,6 +235,14 @@ mod tests {
             let shown = |(key, value)| format!("{key} {}", String::from_utf8(value).unwrap());
             places.into_iter().map(shown).collect()
         }
+
+        /// Openings that are told: id, and the description; null: taken back.
+        fn catalogue(&mut self, horizon: i64) -> Vec<(String, Value)> {
+            let now = Timestamp::from_millis(5);
+            let told = self.changes.take_catalogue(now, Timestamp::from_millis(horizon));
+            let read = |value: Vec<u8>| serde_json::from_slice(&value).unwrap_or_default();
+            told.into_iter().map(|(id, value)| (id, read(value))).collect()
+        }
     }
 
     fn opening(ordinal: u32) -> Entry {
@@ -244,7 +277,8 @@ mod tests {
     fn places(date: &str, free: i32, seq: u64) -> String {
         format!(
             "week-0.harbour.{date}.all {{\"quota\":10,\"free\":{free},\"withheld\":0,\"reserved\":0,\
-             \"halted\":false,\"bookable\":true,\"as_of\":{{\"epoch\":1,\"seq\":{seq}}}}}"
+             \"halted\":false,\"bookable\":true,\"as_of\":{{\"epoch\":1,\"seq\":{seq},\
+             \"time\":\"1970-01-01T00:00:00.005Z\"}}}}"
         )
     }
 
@@ -423,6 +457,45 @@ mod tests {
             ["week-0.harbour.2026-11-30.all ", "week-0.harbour.2026-12-01.all "]
         );
         assert!(bench.places(0).is_empty());
+    }
+
+    #[test]
+    fn an_opening_is_told_once_per_change_and_not_with_its_bookings() {
+        let mut bench = Bench::new(None);
+        let told = bench.catalogue(0);
+        assert_eq!(told.len(), 1);
+        let (id, week) = &told[0];
+        assert_eq!((id.as_str(), &week["state"]), ("week-0", &json!("open")));
+        assert_eq!(week["offices"][0]["name"], "Harbour");
+        assert_eq!(week["offices"][0]["sessions"][0]["label"], "All day");
+        let quotas = json!({ "2026-11-30": 10, "2026-12-01": 10 });
+        assert_eq!(week["offices"][0]["sessions"][0]["quotas"], quotas);
+        assert_eq!(week["as_of"]["seq"], 2);
+        assert_eq!(week["as_of"]["time"], "1970-01-01T00:00:00.005Z");
+        bench.block(vec![Entry::Grant(grant(1, 1))]).unwrap();
+        assert!(bench.catalogue(0).is_empty());
+        let change = Adjustment::Quota { slot: 1, quota: 7 };
+        let (operator, reason) = ("siti".to_owned(), "one desk".to_owned());
+        bench.block(vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]).unwrap();
+        let told = bench.catalogue(0);
+        assert_eq!(told[0].1["offices"][0]["sessions"][0]["quotas"]["2026-12-01"], 7);
+        assert_eq!(told[0].1["as_of"]["seq"], 4);
+        bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
+        assert_eq!(bench.catalogue(0)[0].1["state"], "closed");
+        bench.ledger.now = "2026-12-10T00:00:00Z".parse().unwrap();
+        bench.block(Vec::new()).unwrap();
+        assert_eq!(bench.catalogue(0), [("week-0".to_owned(), Value::Null)]);
+        assert!(bench.catalogue(0).is_empty());
+    }
+
+    #[test]
+    fn openings_of_the_bucket_that_have_left_memory_are_taken_back_at_a_start() {
+        let mut bench = Bench::new(None);
+        bench.changes.found_in_catalogue(["last-week".to_owned(), "week-0".to_owned()]);
+        // Closed for long, and in memory: what was told of it stays.
+        assert_eq!(bench.catalogue(CLOSES + 1), [("last-week".to_owned(), Value::Null)]);
+        assert!(bench.catalogue(CLOSES + 1).is_empty());
+        assert_eq!(Bench::new(None).catalogue(CLOSES).len(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventBuilder, Outgoing};
-use crate::publish::{Sent, Streams};
+use crate::publish::{In, Sent, Streams};
 use crate::turn::Turn;
 use crate::{FeedError, Mismatch, Misplaced, watching};
 
@@ -82,7 +82,9 @@ impl Feed {
         let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
         // Ends with this function, however that ends.
         let mut beside = JoinSet::new();
-        beside.spawn(watching::serve(self.client.clone(), self.domain.clone()));
+        for watch in watching::of(&self.domain) {
+            beside.spawn(watching::serve(self.client.clone(), watch));
+        }
         let mut rounds = Rounds::new(&self.health, &shutdown);
         let ended = loop {
             let round = Box::pin(self.rounds(&ledger, &mut turn, &shutdown)).await;
@@ -136,7 +138,7 @@ impl Feed {
                 return Ok(End::Asked);
             }
         }
-        let mut telling = self.begin(ledger, turn).await?;
+        let mut telling = Box::pin(self.begin(ledger, turn)).await?;
         if refused.is_none() {
             self.health.set_state(State::Following, "");
         }
@@ -174,7 +176,7 @@ impl Feed {
             if telling.is_at_the_tail() && refused.take().is_some() {
                 self.health.set_state(State::Following, "");
             }
-            telling.tell_places(ending).await?;
+            telling.tell_buckets(ending).await?;
             if ending {
                 return Ok(End::Asked);
             }
@@ -218,7 +220,8 @@ impl Feed {
         if let Some((id, Some(about))) = last {
             changes = changes.expecting(id, about);
         }
-        let (untold, told) = (BTreeMap::new(), Instant::now());
+        changes.found_in_catalogue(streams.openings_there().await?);
+        let (untold, told) = (Untold::default(), Instant::now());
         let health = &self.health;
         let first = ledger;
         Ok(Telling {
@@ -252,9 +255,16 @@ struct Telling<'a> {
     tail: u64,
     /// What the generation begins with has been held against the event stream.
     begun: bool,
-    /// Free places that are not told yet, and when some were last.
-    untold: BTreeMap<String, Vec<u8>>,
+    /// What is not told yet, and when something was last.
+    untold: Untold,
     told: Instant,
+}
+
+/// Keys and values that are not in their buckets yet.
+#[derive(Default)]
+struct Untold {
+    openings: BTreeMap<String, Vec<u8>>,
+    places: BTreeMap<String, Vec<u8>>,
 }
 
 impl Telling<'_> {
@@ -317,8 +327,8 @@ impl Telling<'_> {
         chain.seq >= self.tail || chain.is_sealed()
     }
 
-    /// Tells the free places that have changed, now and then.
-    async fn tell_places(&mut self, at_once: bool) -> Result<(), FeedError> {
+    /// Tells the openings and the free places that have changed, now and then.
+    async fn tell_buckets(&mut self, at_once: bool) -> Result<(), FeedError> {
         // What was free at some time before the start is no news.
         let due = at_once || self.told.elapsed() >= COALESCE;
         if !(self.is_at_the_tail() && due && self.turn.is_fresh()) {
@@ -327,9 +337,15 @@ impl Telling<'_> {
         self.told = Instant::now();
         let now = clock::now();
         let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
-        self.untold.extend(self.changes.take_places(now, long_ago));
-        if self.streams.publish_places(&self.untold).await? == Sent::All {
-            self.untold.clear();
+        self.untold.openings.extend(self.changes.take_catalogue(now, long_ago));
+        self.untold.places.extend(self.changes.take_places(now, long_ago));
+        // Whoever meets a place finds its opening.
+        for (bucket, untold) in
+            [(In::Openings, &mut self.untold.openings), (In::Places, &mut self.untold.places)]
+        {
+            if self.streams.put(bucket, untold).await? == Sent::All {
+                untold.clear();
+            }
         }
         Ok(())
     }

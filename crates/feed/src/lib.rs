@@ -1,9 +1,9 @@
-//! The ledger's bookings as events, and the free places as a key-value bucket.
+//! The ledger's bookings as events, free places and openings as key-value buckets.
 //!
 //! The way of a block: [`Feed`] reads it from the ledger (`follow`), `events`
-//! turns its entries into events and `availability` into free places, `publish`
-//! puts both on their streams. `turn` says which of several copies does it.
-//! `watching` lets clients watch the free places who may not make consumers.
+//! turns its entries into events, `availability` into free places and `catalogue` into
+//! what the openings offer, `publish` puts all three on their streams. `turn` says which of several copies does it.
+//! `watching` lets clients watch the buckets who may not make consumers.
 //!
 //! What always holds: one event per change of a booking, in ledger order, each
 //! once. Which event stands at which sequence of the event stream follows from
@@ -13,6 +13,7 @@
 //! Deliberately not here: who listens, and what they make of it.
 
 mod availability;
+mod catalogue;
 mod error;
 mod events;
 mod follow;

@@ -30,7 +30,7 @@ use crate::{FeedError, Mismatch};
 
 /// Most messages on their way at once.
 const WINDOW: u64 = 4_096;
-/// Watches of free places at once, of all clients together: each is a consumer in the
+/// Watches of a bucket at once, of all clients together: each is a consumer in the
 /// broker's memory.
 const MAX_WATCHES: i32 = 10_000;
 /// How long an outcome is waited for.
@@ -41,12 +41,48 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The server's code for a message that does not stand where it should.
 const WRONG_LAST_SEQUENCE: u64 = 10_071;
 
-/// The event stream and the availability bucket.
+/// A key-value bucket: a stream that keeps the last message of each subject.
+struct Bucket {
+    name: String,
+    stream: Stream,
+    /// Sequence of the last value that is known to be stored.
+    told: u64,
+}
+
+impl Bucket {
+    async fn open(
+        context: &Context,
+        name: String,
+        holds: &str,
+        replicas: usize,
+    ) -> Result<Self, Error> {
+        let config = Config { num_replicas: replicas, ..bucket_config(&name, holds) };
+        Ok(Self { stream: open_stream(context, config).await?, name, told: 0 })
+    }
+
+    /// False where the stream ends before what is known to be stored.
+    async fn verify_tail(&self) -> Result<bool, Error> {
+        let info = self.stream.get_info().await;
+        let info = info.map_err(|e| Error::new(&format!("look at bucket {}", self.name), e))?;
+        Ok(info.state.last_sequence >= self.told)
+    }
+}
+
+/// Which bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum In {
+    /// What the openings offer.
+    Openings,
+    /// Free places.
+    Places,
+}
+
+/// The event stream and the buckets.
 pub(crate) struct Streams {
     client: Client,
     events: Stream,
-    places: Stream,
-    bucket: String,
+    places: Bucket,
+    openings: Bucket,
     inbox: String,
     outcomes: Subscriber,
     /// Connections up to the one that it sends over.
@@ -55,8 +91,6 @@ pub(crate) struct Streams {
     sent: u64,
     /// Sequence of the last event that is known to be stored.
     stored: u64,
-    /// Sequence of the last free places that are known to be stored.
-    told: u64,
     /// Why the broker refused the first event that it refused, in its words.
     refused: Option<String>,
 }
@@ -81,27 +115,26 @@ impl Streams {
         context.set_timeout(WITHIN);
         let config = Config { num_replicas: replicas, ..events_config(domain) };
         let events = open_stream(&context, config).await?;
-        let bucket = domain.availability_bucket();
-        let config = Config { num_replicas: replicas, ..bucket_config(&bucket) };
-        let places = open_stream(&context, config).await?;
+        let (places, openings) = (domain.availability_bucket(), domain.openings_bucket());
+        let places = Bucket::open(&context, places, "Free places per slot", replicas).await?;
+        let openings = Bucket::open(&context, openings, "What openings offer", replicas).await?;
         let inbox = client.new_inbox();
         let outcomes = client
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| Error::new("subscribe to publish outcomes", error))?;
         let (client, connects) = (client.clone(), connects(client));
-        let (sent, stored, told) = (0, 0, 0);
+        let (sent, stored) = (0, 0);
         Ok(Self {
             client,
             events,
             places,
-            bucket,
+            openings,
             inbox,
             outcomes,
             connects,
             sent,
             stored,
-            told,
             refused: None,
         })
     }
@@ -175,26 +208,52 @@ impl Streams {
         Ok(Sent::All)
     }
 
-    /// Tells free places; an empty value deletes its key. No events may be on their
-    /// way.
-    pub(crate) async fn publish_places(
+    /// The keys of the bucket of openings, also of those that were deleted.
+    pub(crate) async fn openings_there(&self) -> Result<Vec<String>, Error> {
+        let failed = |error| Error::new("list the openings that are told", error);
+        let prefix = format!("$KV.{}.", self.openings.name);
+        let mut subjects =
+            self.openings.stream.info_with_subjects(format!("{prefix}>")).await.map_err(failed)?;
+        let mut keys = Vec::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, _) =
+                subject.map_err(|e| Error::new("list the openings that are told", e))?;
+            keys.extend(subject.strip_prefix(&prefix).map(str::to_owned));
+        }
+        Ok(keys)
+    }
+
+    /// Writes values into a bucket; an empty one deletes its key. No events may be on
+    /// their way.
+    pub(crate) async fn put(
         &mut self,
-        places: &BTreeMap<String, Vec<u8>>,
+        bucket: In,
+        values: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Sent, Error> {
-        let places: Vec<_> = places.iter().collect();
+        // The broker would end the connection.
+        let most = self.client.server_info().max_payload;
+        let (values, too_long): (Vec<_>, Vec<_>) =
+            values.iter().partition(|(_, value)| value.len() < most);
+        for (key, value) in too_long {
+            let bytes = value.len();
+            tracing::warn!(key, bytes, most, "a value is not told: the broker takes none so long");
+        }
         let mut sent = Sent::All;
-        for places in places.chunks(WINDOW as usize) {
-            for (key, value) in places {
-                let subject = format!("$KV.{}.{key}", self.bucket);
+        for values in values.chunks(WINDOW as usize) {
+            for (key, value) in values {
+                let subject = format!("$KV.{}.{key}", self.bucket(bucket).name);
                 let mut headers = HeaderMap::new();
                 if value.is_empty() {
                     headers.insert("KV-Operation", "DEL");
                 }
                 self.send(subject, 0, headers, Bytes::copy_from_slice(value)).await?;
             }
-            for _ in places {
+            for _ in values {
                 match self.outcome().await?.1 {
-                    Some(seq) => self.told = self.told.max(seq),
+                    Some(seq) => {
+                        let bucket = self.bucket(bucket);
+                        bucket.told = bucket.told.max(seq);
+                    }
                     None => sent = Sent::Elsewhere,
                 }
             }
@@ -202,14 +261,21 @@ impl Streams {
         Ok(sent)
     }
 
+    fn bucket(&mut self, which: In) -> &mut Bucket {
+        match which {
+            In::Openings => &mut self.openings,
+            In::Places => &mut self.places,
+        }
+    }
+
     /// False where a stream does not end as this feed left it: it lost its tail,
     /// or somebody else publishes.
     pub(crate) async fn verify_tail(&self) -> Result<bool, Error> {
         let events = self.events.get_info().await;
         let events = events.map_err(|error| Error::new("look at the event stream", error))?;
-        let places = self.places.get_info().await;
-        let places = places.map_err(|error| Error::new("look at the free places", error))?;
-        Ok(events.state.last_sequence == self.stored && places.state.last_sequence >= self.told)
+        Ok(events.state.last_sequence == self.stored
+            && self.places.verify_tail().await?
+            && self.openings.verify_tail().await?)
     }
 
     async fn send(
@@ -282,11 +348,11 @@ fn events_config(domain: &Namespace) -> Config {
 }
 
 /// What a key-value bucket is: a stream with these settings.
-fn bucket_config(bucket: &str) -> Config {
+fn bucket_config(bucket: &str, holds: &str) -> Config {
     Config {
         name: format!("KV_{bucket}"),
         subjects: vec![format!("$KV.{bucket}.>")],
-        description: Some("Free places per slot, told by Giliran's feed".to_owned()),
+        description: Some(format!("{holds}, told by Giliran's feed")),
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,

@@ -1,4 +1,4 @@
-//! Consumers of the free places for clients that may make none.
+//! Consumers of the buckets for clients that may make none.
 //!
 //! Whoever may create a consumer can have the server deliver to any subject of the
 //! account, the ledger's included: the broker looks at the request's subject, not at
@@ -42,10 +42,27 @@ const PASSED_ON: [&str; 8] = [
     "idle_heartbeat",
 ];
 
+/// A bucket that can be watched.
+pub(crate) struct Watch {
+    /// Where it is asked for.
+    subject: String,
+    /// The bucket's stream.
+    stream: String,
+}
+
+/// What can be watched.
+pub(crate) fn of(domain: &Namespace) -> [Watch; 2] {
+    let buckets =
+        [("availability", domain.availability_bucket()), ("openings", domain.openings_bucket())];
+    buckets.map(|(name, bucket)| Watch {
+        subject: domain.request(&format!("watch.{name}")),
+        stream: format!("KV_{bucket}"),
+    })
+}
+
 /// Answers until it is dropped.
-pub(crate) async fn serve(client: Client, domain: Namespace) {
-    let subject = domain.request("watch.availability");
-    let stream = format!("KV_{}", domain.availability_bucket());
+pub(crate) async fn serve(client: Client, watch: Watch) {
+    let Watch { subject, stream } = watch;
     let mut context = jetstream::new(client.clone());
     context.set_timeout(WITHIN);
     let subscribe = |subject: String| client.queue_subscribe(subject, "feed".to_owned());
@@ -60,7 +77,7 @@ pub(crate) async fn serve(client: Client, domain: Namespace) {
                     })
                     .await;
             }
-            Err(error) => tracing::warn!(%error, "nobody can watch free places through the feed"),
+            Err(error) => tracing::warn!(%error, "nobody can watch {stream} through the feed"),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -69,21 +86,21 @@ pub(crate) async fn serve(client: Client, domain: Namespace) {
 async fn answer(client: &Client, context: &Context, stream: &str, message: Message) {
     let Some(reply) = message.reply else { return };
     if !REPLIES.iter().any(|prefix| reply.starts_with(prefix)) {
-        tracing::warn!(%reply, "a request to watch free places whose answer is to go elsewhere");
+        tracing::warn!(%reply, "a request to watch {stream} whose answer is to go elsewhere");
         return;
     }
     let told = match consumer(&message.payload, stream, client.new_inbox().as_str()) {
         Ok((name, request)) => match create(context, stream, &name, &request).await {
             Ok(told) => told,
             Err(error) => {
-                tracing::warn!(%error, "a consumer of the free places could not be made");
+                tracing::warn!(%error, "a consumer of {stream} could not be made");
                 refusal(503, "the broker does not answer")
             }
         },
         Err(wrong) => refusal(400, &wrong),
     };
     if let Err(error) = client.publish(reply, told.to_string().into()).await {
-        tracing::warn!(%error, "a watcher of free places stays without answer");
+        tracing::warn!(%error, "a watcher of {stream} stays without answer");
     }
 }
 
@@ -94,7 +111,7 @@ async fn create(
     request: &Value,
 ) -> Result<Value, Error> {
     let made = context.request(format!("CONSUMER.CREATE.{stream}.{name}"), request).await;
-    made.map_err(|error| Error::new("make a consumer of the free places", error))
+    made.map_err(|error| Error::new(&format!("make a consumer of {stream}"), error))
 }
 
 fn refusal(code: u16, what: &str) -> Value {

@@ -20,6 +20,7 @@ use giliran_testkit::{
     self as testkit, Broker, LEDGER, genesis, next_block, session, slot, take_over,
 };
 use giliran_wire::answer::FreePlaces;
+use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::event::EventId;
 use giliran_wire::ledger::{Block, Chain, Entry, Grant, Office, OpeningRecord, Seat, Session};
 use giliran_wire::subject::Namespace;
@@ -181,6 +182,30 @@ impl Rig {
         }
     }
 
+    /// What the bucket of openings has: ids and the names of their offices.
+    async fn openings(&self) -> Vec<(String, String)> {
+        let context = jetstream::new(self.client.clone());
+        let bucket = context.get_key_value(Namespace::default().openings_bucket()).await.unwrap();
+        let mut keys = bucket.keys().await.unwrap();
+        let mut openings = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.unwrap();
+            let value = bucket.get(&key).await.unwrap().unwrap();
+            let told: OpeningDescription = serde_json::from_slice(&value).unwrap();
+            openings.push((key, told.offices[0].name.clone()));
+        }
+        openings
+    }
+
+    /// The bucket of openings comes to hold the one there is.
+    async fn check_openings(&self) {
+        let since = Instant::now();
+        while self.openings().await != [("week".to_owned(), "Harbour".to_owned())] {
+            assert!(since.elapsed() < PATIENCE, "{:?}", self.openings().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The bucket comes to hold what is free.
     async fn check_places(&self) {
         let context = jetstream::new(self.client.clone());
@@ -304,10 +329,35 @@ async fn what_the_broker_lost_is_told_again() {
     let streams = rig.folder.path().join("nats/jetstream/jetstream/$G/streams");
     std::fs::remove_dir_all(streams.join("GILIRAN_V1_EVENTS")).unwrap();
     std::fs::remove_dir_all(streams.join("KV_giliran-v1-availability")).unwrap();
+    std::fs::remove_dir_all(streams.join("KV_giliran-v1-openings")).unwrap();
     rig.broker.server.restart().await.unwrap();
     feed.until("told again", |_, to| to.done >= 400).await;
     rig.check_events().await;
     rig.check_places().await;
+    rig.check_openings().await;
+    feed.stop().await;
+}
+
+/// The catalogue has the openings in memory: one that left it while no feed ran is taken
+/// back at the next start, what stands there otherwise is put right.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_of_openings_has_those_in_memory() {
+    let rig = Rig::start().await;
+    let mut feed = rig.feed().await;
+    feed.until("following", |state, _| state == State::Following).await;
+    rig.check_openings().await;
+    feed.stop().await;
+    let context = jetstream::new(rig.client.clone());
+    let bucket = context.get_key_value(Namespace::default().openings_bucket()).await.unwrap();
+    let mut other: OpeningDescription =
+        serde_json::from_slice(&bucket.get("week").await.unwrap().unwrap()).unwrap();
+    other.offices[0].name = "Harbor".to_owned();
+    for key in ["week", "last-week"] {
+        bucket.put(key, serde_json::to_vec(&other).unwrap().into()).await.unwrap();
+    }
+    assert_eq!(rig.openings().await.len(), 2);
+    let feed = rig.feed().await;
+    rig.check_openings().await;
     feed.stop().await;
 }
 

@@ -335,8 +335,11 @@ async fn availability(
     office: Option<&str>,
 ) -> Result<Vec<u8>, LoadError> {
     let subject = domain.request("availability");
-    let payload = serde_json::to_vec(&request::Availability { office: office.map(Into::into) })
-        .map_err(|e| LoadError::Refused(e.to_string()))?;
+    let payload = serde_json::to_vec(&request::Availability {
+        office: office.map(Into::into),
+        describe: false,
+    })
+    .map_err(|e| LoadError::Refused(e.to_string()))?;
     let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
     match client.send_request(subject.clone(), asked).await {
         Ok(message) => Ok(message.payload.to_vec()),
@@ -415,6 +418,7 @@ mod tests {
             openings: openings.iter().map(state).collect(),
             slots,
             as_of: Position { epoch: 1, seq: 1 },
+            catalogue: None,
         });
         engine
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::Timestamp;
+
 /// A place in the ledger: the writer's epoch and the block's stream sequence.
 #[derive(
     Debug,
@@ -26,6 +28,30 @@ pub struct Position {
     pub epoch: u64,
     /// The stream sequence of the last block taken into account.
     pub seq: u64,
+}
+
+/// Since when something told apart from the ledger is so: a position, and the ledger's
+/// time there. JSON alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsOf {
+    /// See [`Position::epoch`].
+    pub epoch: u64,
+    /// See [`Position::seq`].
+    pub seq: u64,
+    /// Time of the block at that position.
+    pub time: Timestamp,
+}
+
+impl AsOf {
+    /// This position, whose block is of this time.
+    pub const fn new(position: Position, time: Timestamp) -> Self {
+        Self { epoch: position.epoch, seq: position.seq, time }
+    }
+
+    /// The position without its time.
+    pub const fn position(self) -> Position {
+        Position { epoch: self.epoch, seq: self.seq }
+    }
 }
 
 /// A person (or an account) under a keyed 128-bit pseudonym.

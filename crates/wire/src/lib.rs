@@ -1,8 +1,8 @@
 //! The formats of Giliran, and their only owner.
 //!
 //! Whatever crosses a process boundary is defined here: requests and answers
-//! ([`request`], [`answer`], [`admin`]), confirmation events ([`event`]), ledger blocks
-//! ([`ledger`]), and the names of subjects, streams and buckets ([`subject`]).
+//! ([`request`], [`answer`], [`admin`]), what openings offer ([`catalogue`]),
+//! confirmation events ([`event`]), ledger blocks ([`ledger`]), and the names of subjects, streams and buckets ([`subject`]).
 //! JSON goes through serde, binary through [`codec`], which is the only module
 //! that names bincode's configuration.
 //!
@@ -24,6 +24,7 @@
 pub mod admin;
 pub mod answer;
 pub mod archive;
+pub mod catalogue;
 pub mod client_log;
 pub mod codec;
 pub mod event;
@@ -37,7 +38,7 @@ mod text;
 mod time;
 
 pub use id::{
-    BlockHash, BookingId, Digest, LedgerId, NotHex, Position, Pseudonym, WriterNonce, unhex,
+    AsOf, BlockHash, BookingId, Digest, LedgerId, NotHex, Position, Pseudonym, WriterNonce, unhex,
 };
 pub use key::{ApplicantKey, KeyFingerprint, OrderKey};
 pub use text::{Text, is_printable};

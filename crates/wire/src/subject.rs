@@ -92,6 +92,11 @@ impl Namespace {
         format!("{}-availability", self.lower())
     }
 
+    /// Key-value bucket with the openings, as the catalogue describes them.
+    pub fn openings_bucket(&self) -> String {
+        format!("{}-openings", self.lower())
+    }
+
     /// Key-value bucket with the engine's lease.
     pub fn lease_bucket(&self) -> String {
         format!("{}-lease", self.lower())
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(domain.ledger_stream(1), "GILIRAN_V1_LEDGER_1");
         assert_eq!(domain.events_stream(), "GILIRAN_V1_EVENTS");
         assert_eq!(domain.availability_bucket(), "giliran-v1-availability");
+        assert_eq!(domain.openings_bucket(), "giliran-v1-openings");
         assert_eq!(
             domain.event("confirmed", "batam-center", "2026-11-30"),
             "giliran.v1.event.confirmed.batam-center.2026-11-30"

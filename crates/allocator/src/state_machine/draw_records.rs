@@ -19,6 +19,7 @@ use giliran_wire::{LedgerId, OrderKey};
 
 use super::apply::BlockApplier;
 use super::{Mode, StateChange, StateMachine};
+use crate::opening::Commitment;
 use crate::{DrawEntry, Opening, ballot};
 
 impl StateMachine {
@@ -121,6 +122,7 @@ impl BlockApplier<'_> {
         if self.is_committed(&opening) || opening.phase() != Phase::Scheduled {
             return Err(self.damage(&format!("a seed of opening number {ordinal} out of place")));
         }
+        opening.set_committed(Commitment { hash: commitment, beacon: beacon.clone() });
         if let Some(index) = self.state.openings.get_mut(&ordinal) {
             index.order = Some(OrderState {
                 opening: ordinal,

@@ -17,6 +17,7 @@ use super::inventory::{SlotInventory, Until};
 use super::{OpeningIndex, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
 use crate::claims::ClaimState;
+use crate::opening::Commitment;
 use crate::sync::Ordering;
 use crate::{Booking, ChangeLog, DrawEntry, Opening};
 
@@ -202,6 +203,8 @@ impl StateMachine {
                 // Until a live entry says otherwise.
                 if let Some(opening) = self.allocator.openings.load().get(order.opening) {
                     opening.set_drawn(order.revealed.is_some());
+                    let (hash, beacon) = (order.commitment, order.beacon.clone());
+                    opening.set_committed(Commitment { hash, beacon });
                 }
                 index.order = Some(order);
             }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use giliran_wire::answer::{self, Answer, Verdict};
+use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::request;
 use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Text};
@@ -161,13 +162,17 @@ pub(crate) struct FindArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  giliran availability --office batam-center")]
+#[command(after_help = "Examples:\n  giliran availability --office batam-center\n  \
+                  giliran availability --describe --json")]
 pub(crate) struct AvailabilityArgs {
     #[command(flatten)]
     common: Common,
     /// Only this office.
     #[arg(long)]
     office: Option<String>,
+    /// Also what the openings offer: offices and sessions by name, order, rules.
+    #[arg(long)]
+    describe: bool,
 }
 
 pub(crate) async fn book(args: BookArgs) -> Result<(), Failure> {
@@ -249,7 +254,8 @@ pub(crate) async fn find(args: FindArgs) -> Result<(), Failure> {
 }
 
 pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> {
-    let request = request::Availability { office: args.office.map(Text::from) };
+    let request =
+        request::Availability { office: args.office.map(Text::from), describe: args.describe };
     let payload = serde_json::to_vec(&request)?;
     let answer = ask(&args.common, "availability", payload).await?;
     if args.common.json {
@@ -269,6 +275,7 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
             opening.closes_at
         );
     }
+    availability.catalogue.iter().flatten().for_each(show_description);
     outln!(
         "{:<12} {:<20} {:<10} {:<10} {:>6} {:>8} {:>8} {:>6}",
         "opening",
@@ -296,6 +303,28 @@ pub(crate) async fn availability(args: AvailabilityArgs) -> Result<(), Failure> 
         outln!("{}", line.trim_end());
     }
     Ok(())
+}
+
+/// What an opening offers, beside its times.
+fn show_description(opening: &OpeningDescription) {
+    let order = match &opening.order {
+        Order::FirstCome => "first come".to_owned(),
+        Order::Rounds { length_ms, .. } => format!("rounds of {length_ms} ms"),
+        Order::Draw { public_value: Some(name), .. } => format!("a draw with {name}"),
+        Order::Draw { .. } => "a draw".to_owned(),
+    };
+    outln!("{}: {order}, times of day in {}", opening.id, opening.timezone);
+    for office in &opening.offices {
+        outln!("  {}: {}", office.id, office.name);
+        for session in &office.sessions {
+            let only = match (session.restricted, session.explicit) {
+                (true, _) => ", restricted",
+                (false, true) => ", only if named",
+                (false, false) => "",
+            };
+            outln!("    {}: {}{only}", session.id, session.label);
+        }
+    }
 }
 
 /// What else there is to say of a slot.

@@ -49,9 +49,9 @@ async fn leader(rig: &Rig, stream: &str) -> Option<String> {
 /// Resolves once each stream has a leader: each elects its own.
 async fn elected(rig: &Rig) {
     let (since, domain) = (Instant::now(), &rig.domain);
-    let buckets = [domain.lease_bucket(), domain.availability_bucket()];
-    let [lease, places] = buckets.map(|bucket| format!("KV_{bucket}"));
-    for stream in [domain.ledger_stream(1), domain.events_stream(), lease, places] {
+    let buckets = [domain.lease_bucket(), domain.availability_bucket(), domain.openings_bucket()];
+    let [lease, places, openings] = buckets.map(|bucket| format!("KV_{bucket}"));
+    for stream in [domain.ledger_stream(1), domain.events_stream(), lease, places, openings] {
         while leader(rig, &stream).await.is_none() {
             assert!(since.elapsed() < ELECTED_WITHIN, "{stream} has no leader");
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -13,6 +13,38 @@ fn ask(n: usize, choices: &Value) -> Value {
     json!({ "request_id": format!("r{n}"), "applicants": [format!("p{n}")], "choices": choices })
 }
 
+/// `describe` shows what the openings offer, from the record; of one office alone where
+/// one is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn availability_describes_the_openings_on_request() {
+    let rig = Rig::new(&config(20)).await;
+    rig.init();
+    let _engine = rig.serve("a");
+    rig.open().await;
+    let plain = rig.ask("availability", "{}").await.unwrap();
+    assert!(plain["catalogue"].is_null(), "{plain}");
+    let told = rig.ask("availability", r#"{"describe":true}"#).await.unwrap();
+    let week = &told["catalogue"][0];
+    assert_eq!((&week["id"], &week["order"]["kind"]), (&json!("w"), &json!("first_come")));
+    let names: Vec<_> = week["offices"].as_array().unwrap().iter().map(|o| &o["name"]).collect();
+    assert_eq!(names, [&json!("Alpha"), &json!("Beta")]);
+    let sessions = &week["offices"][1]["sessions"];
+    assert_eq!(
+        (&sessions[1]["label"], &sessions[1]["restricted"]),
+        (&json!("priority"), &json!(true))
+    );
+    assert_eq!(sessions[0]["quotas"], json!({ "2030-01-07": 20 }));
+    assert_eq!(told["slots"], plain["slots"]);
+    let one = r#"[{"office":"beta","describe":true},{"describe":null}]"#;
+    let one = rig.ask("availability", one).await.unwrap();
+    assert_eq!(one[0]["catalogue"][0]["offices"].as_array().map(Vec::len), Some(1), "{one}");
+    assert_eq!(one[0]["catalogue"][0]["offices"][0]["id"], "beta");
+    assert!(one[1]["catalogue"].is_null());
+    let shown = rig.done(&["availability", "--describe"]);
+    assert!(shown.contains("w: first come, times of day in "), "{shown}");
+    assert!(shown.contains("    priority: priority, restricted"), "{shown}");
+}
+
 /// Everybody asks for anything: no restricted place goes, all others do. Who
 /// was refused, or asks late, or asks again, gets what the contract says.
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,11 @@ async def connect(user):
 async def gateway():
     client = await connect("gateway")
     bucket = await client.jetstream(domain="giliran").key_value("giliran-v1-availability")
+    openings = await client.jetstream(domain="giliran").key_value("giliran-v1-openings")
+    opening = json.loads((await openings.get("w")).value)
+    watched = await openings.watch("w")
+    assert json.loads((await watched.updates(timeout=WITHIN)).value) == opening, opening
+    await watched.stop()
     key = "w.alpha.2030-01-07.all"
     got = json.loads((await bucket.get(key)).value)
     keys = await bucket.keys()
@@ -41,7 +46,12 @@ async def gateway():
             break
     await watch.stop()
     await client.close()
-    return {"keys": len(keys), "got": got, "watched": json.loads(change.value)}
+    return {
+        "keys": len(keys),
+        "got": got,
+        "watched": json.loads(change.value),
+        "opening": opening,
+    }
 
 
 async def team(name):

@@ -17,9 +17,10 @@ use crate::site::{Site, User};
 
 const EVENTS: &str = "GILIRAN_V1_EVENTS";
 const PLACES: &str = "KV_giliran-v1-availability";
+const OPENINGS: &str = "KV_giliran-v1-openings";
 const LEASE: &str = "KV_giliran-v1-lease";
 const LEDGER: &str = "GILIRAN_V1_LEDGER_1";
-const STREAMS: [&str; 4] = [EVENTS, PLACES, LEASE, LEDGER];
+const STREAMS: [&str; 5] = [EVENTS, PLACES, OPENINGS, LEASE, LEDGER];
 const TEAMS: [&str; 2] = ["reader", "ledger-team"];
 
 /// All that stands in the account of the streams, but for what clients may change:
@@ -72,7 +73,7 @@ async fn standing(context: &Context) -> Standing {
         let mut there = stream.consumers();
         while let Some(consumer) = there.next().await {
             let consumer = consumer.unwrap();
-            if name == PLACES {
+            if name == PLACES || name == OPENINGS {
                 let to = consumer.config.deliver_subject.unwrap_or_default();
                 assert!(to.starts_with("_INBOX."), "{to}");
                 continue;
@@ -100,6 +101,8 @@ fn targets() -> Vec<String> {
         "giliran.v1.confirm",
         "giliran.v1.admin.roll",
         "giliran.v1.watch.availability",
+        "giliran.v1.watch.openings",
+        "$KV.giliran-v1-openings.w",
         "_INBOX_engine.x",
         "_INBOX",
     ]
@@ -133,7 +136,8 @@ fn targets() -> Vec<String> {
 /// Bodies that some service answers.
 fn bodies(subject: &str) -> Vec<Vec<u8>> {
     let consumer = |to: &str| {
-        let (stream, name) = (PLACES, "evil");
+        let stream = if subject.contains("openings") { OPENINGS } else { PLACES };
+        let name = "evil";
         json!({ "stream_name": stream, "config": { "name": name, "deliver_subject": to,
             "deliver_policy": "all", "ack_policy": "none", "idle_heartbeat": 100_000_000 } })
     };
@@ -172,7 +176,7 @@ fn filled(user: &User) -> Vec<String> {
     let ways = |subject: &String| -> Vec<String> {
         let place = "$KV.giliran-v1-availability.w.alpha.2030-01-07.all";
         let rests: &[&str] = match subject {
-            s if s.contains("DIRECT.GET") => &[place, "nothing"],
+            s if s.contains("DIRECT.GET") => &[place, "$KV.giliran-v1-openings.w", "nothing"],
             s if s.contains("admin") => &["roll", "quota"],
             s if s.contains("$JS.ACK") => &["1.1.1.1795881306596821980.0"],
             _ => &["evil"],

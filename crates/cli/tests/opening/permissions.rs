@@ -70,6 +70,7 @@ fn read_with_standard_clients(site: &Site) {
     }
     assert_eq!(seen["reader"], seen["ledger-team"]);
     assert!(seen["keys"].as_u64() > Some(0), "{seen:#}");
+    assert_eq!(seen["opening"]["offices"][0]["name"], "Alpha", "{seen:#}");
     assert_eq!(seen["got"]["free"], seen["watched"]["free"].as_i64().unwrap() + 1, "{seen:#}");
 }
 

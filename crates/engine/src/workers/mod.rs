@@ -392,9 +392,17 @@ impl WorkerContext {
             let shown = retry_while_applying(|| {
                 self.allocator.availability(&openings, now, item.office.as_deref())
             });
-            let Some(shown) = shown else {
+            let Some(mut shown) = shown else {
                 return out.answers(reply, form, &[Answered::busy(None, &self.metrics)]);
             };
+            if item.describe {
+                shown.catalogue = retry_while_applying(|| {
+                    self.allocator.catalogue(&openings, now, item.office.as_deref())
+                });
+                if shown.catalogue.is_none() {
+                    return out.answers(reply, form, &[Answered::busy(None, &self.metrics)]);
+                }
+            }
             slots += shown.slots.len();
             if slots > MAX_SLOTS_SHOWN {
                 return self.too_much_to_show(form, reply, out);

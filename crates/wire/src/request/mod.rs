@@ -229,12 +229,38 @@ pub struct Find<'a> {
 }
 
 /// `availability`: free places, openings, the server's time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Availability<'a> {
     /// Only this office's slots.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub office: Option<Text<'a>>,
+    /// Also what the openings offer. JSON alone: the binary form of this version does
+    /// not have it.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub describe: bool,
+}
+
+impl Encode for Availability<'_> {
+    fn encode<E: bincode::enc::Encoder>(
+        &self,
+        encoder: &mut E,
+    ) -> Result<(), bincode::error::EncodeError> {
+        let Self { office, describe: _ } = self;
+        office.encode(encoder)
+    }
+}
+
+impl<'de: 'a, 'a, C> BorrowDecode<'de, C> for Availability<'a> {
+    fn borrow_decode<D: bincode::de::BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        Ok(Self { office: BorrowDecode::borrow_decode(decoder)?, describe: false })
+    }
 }
 
 /// What every kind of request can say of itself.

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use bincode::{BorrowDecode, Encode};
 use giliran_wire::answer::{self, Reason};
+use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::event::Event;
 use giliran_wire::ledger::{Block, Chain, Reading};
 use giliran_wire::request::{self, Form, Payload, Request};
@@ -189,11 +190,32 @@ fn golden_free_places() {
     for (name, overview) in samples::overviews() {
         let answer::Overview::Shown(shown) = overview else { continue };
         for (n, slot) in shown.slots.iter().enumerate() {
-            let places = slot.places(samples::AS_OF);
+            let places = slot.places(samples::since());
             let json = json_fixture(&format!("places/{name}_{n}.json"), &places);
             assert_eq!(serde_json::from_str::<answer::FreePlaces>(json).expect(name), places);
         }
     }
+}
+
+/// What openings offer: in the bucket of openings, and where `availability` is asked to
+/// describe them. The binary form has neither.
+#[test]
+fn golden_catalogue() {
+    for (name, opening) in samples::descriptions() {
+        let json = json_fixture(&format!("catalogue/{name}.json"), &opening);
+        assert_eq!(serde_json::from_str::<OpeningDescription>(json).expect(name), opening);
+    }
+    let (name, asked) = samples::describing();
+    let json = json_fixture(&format!("requests/{name}.json"), &asked);
+    let read = request::read::<request::Availability<'_>>(json.as_bytes());
+    let Ok(Payload::One(read)) = read else { panic!("{name}: {read:?}") };
+    assert_eq!(read, asked);
+    let binary = request::write_binary(std::slice::from_ref(&asked));
+    let plain = request::Availability { describe: false, ..asked.clone() };
+    assert_eq!(binary, request::write_binary(&[plain]), "the binary form has no such field");
+    let (name, told) = samples::described();
+    let json = json_fixture(&format!("answers/{name}.json"), &told);
+    assert_eq!(serde_json::from_str::<answer::Overview<'_>>(json).expect(name), told);
 }
 
 #[test]
@@ -348,6 +370,9 @@ fn golden_fixtures_are_complete() {
     answers.chain(["batch".to_owned()]).for_each(|name| add("answers", &name, &["json", "hex"]));
     samples::events().iter().for_each(|(name, _)| add("events", name, &["json"]));
     (0..3).for_each(|n| add("places", &format!("availability_{n}"), &["json"]));
+    samples::descriptions().iter().for_each(|(name, _)| add("catalogue", name, &["json"]));
+    add("requests", samples::describing().0, &["json"]);
+    add("answers", samples::described().0, &["json"]);
     blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));
     blocks.iter().for_each(|(name, _)| add("entries", name, &["hex"]));
     add("ledger", &samples::rebuilt().0, &["hex"]);

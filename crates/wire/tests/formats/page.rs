@@ -1,11 +1,12 @@
 //! The page for client developers shows the bytes that the fixtures hold, the fields that
 //! the types have, and the one precedence of reasons.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 use giliran_wire::answer::{self, Reason};
-use giliran_wire::{admin, request};
+use giliran_wire::{Date, admin, request};
 use serde::Deserialize;
 use serde::de::value::Error;
 use serde::de::{Deserializer, Error as _, Visitor};
@@ -25,7 +26,10 @@ fn the_page_shows_the_fixtures() {
     let page = text(PAGE);
     let plain = |text: &str| text.split_whitespace().collect::<String>();
     let mut shown = 0;
-    for block in page.split("```hex ").skip(1) {
+    let blocks = |form| page.split(form).skip(1);
+    // JSON without a fixture's name is shown in part.
+    let named = blocks("```json ").filter(|block| block.contains('\n'));
+    for block in blocks("```hex ").chain(named) {
         let (name, rest) = block.split_once('\n').unwrap();
         let (bytes, _) = rest.split_once("```").unwrap();
         let fixture = text(&format!("crates/wire/tests/fixtures/{}", name.trim()));
@@ -36,7 +40,7 @@ fn the_page_shows_the_fixtures() {
         );
         shown += 1;
     }
-    assert!(shown >= 4, "only {shown} fixtures are shown");
+    assert!(shown >= 7, "only {shown} fixtures are shown");
     for reason in Reason::ALL {
         let row = format!("| {} | `{}`", reason.number(), reason.name());
         assert!(page.contains(&row), "the table of reasons has no row `{row}`");
@@ -123,9 +127,14 @@ fn given(value: &impl serde::Serialize) -> Vec<String> {
     serde_json::from_str::<Names>(&json).expect("an object").0
 }
 
+/// Fields that the binary form does not have: their rows have no place.
+const JSON_ALONE: [&str; 2] = ["describe", "catalogue"];
+
 /// Rows for fields that stand in this order.
 fn rows<T: ToString>(names: &[T]) -> Vec<Row> {
-    (1..).zip(names).map(|(at, name)| (vec![at], name.to_string())).collect()
+    let names = names.iter().map(T::to_string);
+    let binary = names.filter(|name| !JSON_ALONE.contains(&name.as_str()));
+    (1..).zip(binary).map(|(at, name)| (vec![at], name)).collect()
 }
 
 #[test]
@@ -154,6 +163,48 @@ fn the_tables_have_the_fields_of_the_types() {
     ] {
         assert_eq!(table(&page, heading), fields, "left: the first table below `{heading}`");
     }
+    for name in JSON_ALONE {
+        assert!(page.contains(&format!("| – | `{name}` |")), "no row for `{name}`");
+    }
+}
+
+/// The names of a table's first column below a heading.
+fn names(page: &str, heading: &str) -> BTreeSet<String> {
+    let (_, below) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| {
+        panic!("{PAGE} has no heading `{heading}`");
+    });
+    let lines = below.lines().skip_while(|line| !line.starts_with("| `"));
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('`').nth(1).unwrap_or_default().to_owned()).collect()
+}
+
+/// Every path that a value has: `rules.cancelled.kind`, `offices[].id`. Keys that are
+/// days are `<day>`.
+fn paths(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            let name = if name.parse::<Date>().is_ok() { "<day>" } else { name };
+            let dot = if path.is_empty() { "" } else { "." };
+            paths(value, &format!("{path}{dot}{name}"), found);
+        }),
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| paths(item, &format!("{path}[]"), found));
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+/// The table of the catalogue has each field that a description can have, by its path.
+#[test]
+fn the_table_of_the_catalogue_has_its_fields() {
+    let mut found = BTreeSet::new();
+    for (_, opening) in samples::descriptions() {
+        paths(&serde_json::to_value(opening).unwrap(), "", &mut found);
+    }
+    let shown = names(&text(PAGE), "### The fields of an opening");
+    assert_eq!(shown, found, "left: the table in {PAGE}");
 }
 
 /// One table for all operators' actions: a row has its place in each of them.

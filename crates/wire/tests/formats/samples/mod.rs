@@ -1,9 +1,11 @@
 //! One value of every kind that crosses a process boundary, with a name. The
 //! fixtures are these values written down; the page shows some of them.
 
+mod catalogue;
 mod entries;
 mod snapshot;
 
+pub(crate) use catalogue::descriptions;
 pub(crate) use entries::{KINDS, blocks, kind, rebuilt};
 pub(crate) use snapshot::{PIECE_KINDS, piece_kind, pieces};
 
@@ -15,7 +17,7 @@ use giliran_wire::answer::{
 use giliran_wire::event::{self, Event, EventId, Kind};
 use giliran_wire::request::{self, Availability, Book, Choice, Find, Lookup};
 use giliran_wire::subject::Namespace;
-use giliran_wire::{BookingId, Date, LedgerId, Position, Timestamp};
+use giliran_wire::{AsOf, BookingId, Date, LedgerId, Position, Timestamp};
 
 pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().expect("an instant")
@@ -110,8 +112,17 @@ pub(crate) fn finds() -> Vec<(&'static str, Find<'static>)> {
 pub(crate) fn availabilities() -> Vec<(&'static str, Availability<'static>)> {
     vec![
         ("availability_all", Availability::default()),
-        ("availability_office", Availability { office: Some("batam-center".into()) }),
+        (
+            "availability_office",
+            Availability { office: Some("batam-center".into()), describe: false },
+        ),
     ]
+}
+
+/// The same in JSON alone.
+pub(crate) fn describing() -> (&'static str, Availability<'static>) {
+    let asked = Availability { office: Some("batam-center".into()), describe: true };
+    ("availability_describe", asked)
 }
 
 pub(crate) fn booking(status: Status) -> Booking<'static> {
@@ -144,6 +155,11 @@ fn held() -> Booking<'static> {
 }
 
 pub(crate) const AS_OF: Position = Position { epoch: 3, seq: 1841 };
+
+/// The same where its time is told as well.
+pub(crate) fn since() -> AsOf {
+    AsOf::new(AS_OF, at("2026-11-27T07:00:00.123Z"))
+}
 
 fn rejection(reason: Reason) -> Rejection<'static> {
     let plain = Rejection::new(reason);
@@ -241,12 +257,14 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
             SlotState { bookable: false, ..slot("batam-harbourbay", "all", 80, -3, 0) },
         ],
         as_of: AS_OF,
+        catalogue: None,
     };
     let none = Places {
         now: at("2026-11-27T07:00:03.250Z"),
         openings: vec![],
         slots: vec![],
         as_of: Position { epoch: 1, seq: 2 },
+        catalogue: None,
     };
     let unknown = Rejection::new(Reason::UnknownSlot)
         .detail("office: no opening has an office `batam-centre`")
@@ -256,6 +274,37 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
         ("availability_none", Overview::Shown(none)),
         ("availability_refused", Overview::Refused(unknown)),
     ]
+}
+
+/// An answer to [`describing`].
+pub(crate) fn described() -> (&'static str, Overview<'static>) {
+    let (_, first_come) = descriptions().swap_remove(0);
+    let slots = vec![SlotState {
+        opening: "2026-W49".into(),
+        office: "batam-center".into(),
+        date: day("2026-11-30"),
+        session: "0800".into(),
+        quota: 100,
+        free: 41,
+        withheld: 3,
+        reserved: 1,
+        halted: false,
+        bookable: true,
+        next_release: Some(at("2026-11-28T00:00:00.000Z")),
+    }];
+    let shown = Places {
+        now: at("2026-11-27T07:00:03.250Z"),
+        openings: vec![OpeningState {
+            id: first_come.id.clone().into(),
+            state: first_come.state,
+            opens_at: first_come.opens_at,
+            closes_at: first_come.closes_at,
+        }],
+        slots,
+        as_of: AS_OF,
+        catalogue: Some(vec![first_come]),
+    };
+    ("availability_described", Overview::Shown(shown))
 }
 
 /// Requests that change a booking, by name.

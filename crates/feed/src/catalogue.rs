@@ -1,0 +1,67 @@
+//! What the openings offer, and which of them are to be told: pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use giliran_allocator::Openings;
+use giliran_wire::catalogue::OpeningDescription;
+use giliran_wire::{AsOf, Timestamp};
+
+/// Remembers what was told of every opening.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogueTracker {
+    /// What was told, by the opening's ordinal; of one that had closed long ago at the
+    /// begin, what would have been.
+    told: HashMap<u32, OpeningDescription>,
+    /// Ids of which the bucket says something, as far as is known.
+    there: BTreeSet<String>,
+}
+
+impl CatalogueTracker {
+    /// These ids are in the bucket: what no opening in memory has is taken back at the
+    /// next [`take`](Self::take).
+    pub(crate) fn found(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.there.extend(ids);
+    }
+
+    /// Ids and descriptions of the openings that changed since the last call; an empty
+    /// value: the opening has left memory. At the first call every opening is told, but
+    /// none that closed before `horizon`. `now`: engine time; `as_of`: how far the ledger
+    /// was read.
+    pub(crate) fn take(
+        &mut self,
+        openings: &Openings,
+        (now, as_of): (Timestamp, AsOf),
+        horizon: Timestamp,
+    ) -> BTreeMap<String, Vec<u8>> {
+        let mut news = BTreeMap::new();
+        for opening in openings.iter() {
+            let ordinal = opening.record().ordinal;
+            let mut described = opening.describe(None, now, as_of);
+            let new = match self.told.get(&ordinal) {
+                Some(before) => {
+                    // What was told then still is so.
+                    described.as_of = before.as_of;
+                    let changed = *before != described;
+                    described.as_of = if changed { as_of } else { before.as_of };
+                    changed
+                }
+                None => described.closes_at >= horizon,
+            };
+            if new {
+                let value = serde_json::to_vec(&described).expect("texts are always JSON");
+                news.insert(described.id.clone(), value);
+                self.there.insert(described.id.clone());
+            }
+            self.told.insert(ordinal, described);
+        }
+        self.told.retain(|ordinal, _| openings.get(*ordinal).is_some());
+        self.there.retain(|id| {
+            let stays = openings.named(id).is_some();
+            if !stays {
+                news.insert(id.clone(), Vec::new());
+            }
+            stays
+        });
+        news
+    }
+}
