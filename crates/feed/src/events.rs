@@ -162,11 +162,19 @@ impl EventBuilder {
         self.catalogue.found(ids);
     }
 
+    /// How far the ledger was read, and where that is said.
+    pub(crate) fn position(&self) -> (String, AsOf) {
+        (self.domain.feed_position(), self.as_of())
+    }
+
+    fn as_of(&self) -> AsOf {
+        let chain = self.state.chain();
+        AsOf::new(chain.position(), chain.time)
+    }
+
     /// Engine time, and how far the ledger was read.
     fn at(&self, clock: Timestamp) -> (Timestamp, AsOf) {
-        let chain = self.state.chain();
-        let now = self.state.allocator().engine_time(clock);
-        (now, AsOf::new(chain.position(), chain.time))
+        (self.state.allocator().engine_time(clock), self.as_of())
     }
 }
 

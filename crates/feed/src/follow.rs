@@ -28,6 +28,8 @@ const BLOCKS: usize = 64;
 const WAIT: Duration = Duration::from_millis(100);
 /// How often free places are told, at most.
 const COALESCE: Duration = Duration::from_millis(250);
+/// How often it is said how far the ledger is told.
+const POSITION: Duration = Duration::from_secs(1);
 /// How often it is looked whether the streams end as they were left.
 const LOOK: Duration = Duration::from_secs(5);
 /// Pause before a broker that was away, or a rival, is met again.
@@ -221,7 +223,7 @@ impl Feed {
             changes = changes.expecting(id, about);
         }
         changes.found_in_catalogue(streams.openings_there().await?);
-        let (untold, told) = (Untold::default(), Instant::now());
+        let (untold, told, said) = (Untold::default(), Instant::now(), None);
         let health = &self.health;
         let first = ledger;
         Ok(Telling {
@@ -236,6 +238,7 @@ impl Feed {
             begun,
             untold,
             told,
+            said,
         })
     }
 }
@@ -258,6 +261,8 @@ struct Telling<'a> {
     /// What is not told yet, and when something was last.
     untold: Untold,
     told: Instant,
+    /// When it was last said how far all is told.
+    said: Option<Instant>,
 }
 
 /// Keys and values that are not in their buckets yet.
@@ -346,6 +351,17 @@ impl Telling<'_> {
             if self.streams.put(bucket, untold).await? == Sent::All {
                 untold.clear();
             }
+        }
+        self.say_position().await
+    }
+
+    /// Says how far all is told, where it is.
+    async fn say_position(&mut self) -> Result<(), FeedError> {
+        let due = self.said.is_none_or(|said| said.elapsed() >= POSITION);
+        if due && self.untold.openings.is_empty() && self.untold.places.is_empty() {
+            self.said = Some(Instant::now());
+            let (subject, as_of) = self.changes.position();
+            self.streams.say_position(subject, as_of).await?;
         }
         Ok(())
     }

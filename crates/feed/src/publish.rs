@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
+    Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, Republish, StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap, Subscriber};
@@ -22,7 +22,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use giliran_nats::Error;
 use giliran_nats::connection::connects;
-use giliran_wire::event::{CONTENT_TYPE, EventId};
+use giliran_wire::AsOf;
+use giliran_wire::event::{CONTENT_TYPE, EventId, FeedPosition};
 use giliran_wire::subject::Namespace;
 
 use crate::events::Outgoing;
@@ -114,7 +115,8 @@ impl Streams {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(WITHIN);
         let config = Config { num_replicas: replicas, ..events_config(domain) };
-        let events = open_stream(&context, config).await?;
+        let mut events = open_stream(&context, config).await?;
+        republish_events(&context, &mut events, domain).await;
         let (places, openings) = (domain.availability_bucket(), domain.openings_bucket());
         let places = Bucket::open(&context, places, "Free places per slot", replicas).await?;
         let openings = Bucket::open(&context, openings, "What openings offer", replicas).await?;
@@ -261,6 +263,17 @@ impl Streams {
         Ok(sent)
     }
 
+    /// Says how far the ledger is told, to whoever listens.
+    pub(crate) async fn say_position(&self, subject: String, as_of: AsOf) -> Result<(), Error> {
+        let position = FeedPosition { as_of, events: self.stored };
+        let payload = serde_json::to_vec(&position).expect("numbers are always JSON");
+        let sent = self.client.publish(subject, payload.into());
+        match tokio::time::timeout(WITHIN, sent).await {
+            Ok(sent) => sent.map_err(|error| Error::new("publish", error)),
+            Err(error) => Err(Error::new("publish: the connection does not take it", error)),
+        }
+    }
+
     fn bucket(&mut self, which: In) -> &mut Bucket {
         match which {
             In::Openings => &mut self.openings,
@@ -342,8 +355,39 @@ fn events_config(domain: &Namespace) -> Config {
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         deny_delete: true,
+        republish: Some(republish(domain)),
         persist_mode: Some(PersistenceMode::Async),
         ..Config::default()
+    }
+}
+
+/// Each event comes on a plain subject as well, once it is stored, with its sequence in
+/// a header.
+fn republish(domain: &Namespace) -> Republish {
+    Republish {
+        source: domain.events_filter(),
+        destination: domain.republished_events(),
+        headers_only: false,
+    }
+}
+
+/// An event stream that was made before events were republished is changed; where that is
+/// not permitted, an administrator has to.
+async fn republish_events(context: &Context, events: &mut Stream, domain: &Namespace) {
+    let there = &events.cached_info().config;
+    let wanted = republish(domain);
+    if there.republish.as_ref() == Some(&wanted) {
+        return;
+    }
+    let changed = Config { republish: Some(wanted.clone()), ..there.clone() };
+    if let Err(error) = context.update_stream(&changed).await {
+        let (name, Republish { source, destination, .. }) = (&changed.name, wanted);
+        tracing::warn!(
+            %error,
+            "events are stored, but not republished on {destination}: nats stream edit {name} \
+             --republish-source '{source}' --republish-destination '{destination}' as an \
+             administrator"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
+use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull, stream};
 use futures_util::StreamExt;
 use giliran_feed::{Feed, FeedError};
 use giliran_nats::connection::{Login, connect};
@@ -21,7 +21,7 @@ use giliran_testkit::{
 };
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::catalogue::OpeningDescription;
-use giliran_wire::event::EventId;
+use giliran_wire::event::{EventId, FeedPosition};
 use giliran_wire::ledger::{Block, Chain, Entry, Grant, Office, OpeningRecord, Seat, Session};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp, WriterNonce};
@@ -335,6 +335,67 @@ async fn what_the_broker_lost_is_told_again() {
     rig.check_events().await;
     rig.check_places().await;
     rig.check_openings().await;
+    feed.stop().await;
+}
+
+/// Each event comes on a plain subject as well, with its sequence; and the feed says how
+/// far it is, so that an event that was lost on the way is missed. An event stream that
+/// was made before events were republished is changed at the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_republished_with_their_sequence() {
+    let mut rig = Rig::start().await;
+    let context = jetstream::new(rig.client.clone());
+    let domain = Namespace::default();
+    let feed = rig.feed().await;
+    rig.grant(2).await;
+    let events = loop {
+        if let Ok(events) = context.get_stream(domain.events_stream()).await
+            && events.cached_info().state.last_sequence == 2
+        {
+            break events;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    feed.stop().await;
+    let made = events.cached_info().config.clone();
+    assert!(made.republish.is_some());
+    let before = stream::Config { republish: None, ..made.clone() };
+    context.update_stream(&before).await.unwrap();
+    let mut heard = rig.client.subscribe("giliran.v1.feed.>").await.unwrap();
+    let feed = rig.feed().await;
+    let mut next = async || {
+        let message = tokio::time::timeout(PATIENCE, heard.next()).await;
+        message.expect("something is heard").unwrap()
+    };
+    // It is at the end of the ledger, so the stream has been changed.
+    let position: FeedPosition = loop {
+        let message = next().await;
+        assert_eq!(*message.subject, *domain.feed_position());
+        let position: FeedPosition = serde_json::from_slice(&message.payload).unwrap();
+        if position.as_of.seq == rig.seq {
+            break position;
+        }
+    };
+    assert_eq!(position.events, 2);
+    let events = context.get_stream(domain.events_stream()).await.unwrap();
+    assert_eq!(events.cached_info().config, made);
+    rig.grant(3).await;
+    let (mut sequences, mut last) = (Vec::new(), 0);
+    while last < 5 {
+        let message = next().await;
+        if *message.subject == *domain.feed_position() {
+            last = serde_json::from_slice::<FeedPosition>(&message.payload).unwrap().events;
+            continue;
+        }
+        assert!(message.subject.starts_with("giliran.v1.feed.event.confirmed.harbour.2030-01-"));
+        let headers = message.headers.unwrap();
+        assert_eq!(headers.get("Nats-Stream").unwrap().as_str(), domain.events_stream());
+        let sequence: usize = headers.get("Nats-Sequence").unwrap().as_str().parse().unwrap();
+        let event: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(event["id"], rig.expected[sequence - 1].0.to_string());
+        sequences.push(sequence);
+    }
+    assert_eq!(sequences, [3, 4, 5]);
     feed.stop().await;
 }
 

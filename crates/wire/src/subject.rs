@@ -87,6 +87,17 @@ impl Namespace {
         format!("{}.event.{kind}.{office}.{date}", self.prefix)
     }
 
+    /// Where the broker republishes each event once it is stored, for those who only
+    /// subscribe: what [`events_filter`](Self::events_filter) takes, under this prefix.
+    pub fn republished_events(&self) -> String {
+        format!("{}.feed.event.>", self.prefix)
+    }
+
+    /// Where the feed says how far it has told the ledger.
+    pub fn feed_position(&self) -> String {
+        format!("{}.feed.position", self.prefix)
+    }
+
     /// Key-value bucket with the free places.
     pub fn availability_bucket(&self) -> String {
         format!("{}-availability", self.lower())
@@ -123,6 +134,7 @@ mod tests {
         assert_eq!(domain.events_stream(), "GILIRAN_V1_EVENTS");
         assert_eq!(domain.availability_bucket(), "giliran-v1-availability");
         assert_eq!(domain.openings_bucket(), "giliran-v1-openings");
+        assert_eq!(domain.republished_events(), "giliran.v1.feed.event.>");
         assert_eq!(
             domain.event("confirmed", "batam-center", "2026-11-30"),
             "giliran.v1.event.confirmed.batam-center.2026-11-30"

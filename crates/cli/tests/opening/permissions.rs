@@ -2,7 +2,9 @@
 //! the ledger's first block to an archived generation.
 
 use std::process::Command;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::rig::{config, text};
@@ -72,6 +74,47 @@ fn read_with_standard_clients(site: &Site) {
     assert!(seen["keys"].as_u64() > Some(0), "{seen:#}");
     assert_eq!(seen["opening"]["offices"][0]["name"], "Alpha", "{seen:#}");
     assert_eq!(seen["got"]["free"], seen["watched"]["free"].as_i64().unwrap() + 1, "{seen:#}");
+}
+
+/// A gateway hears events with a plain subscription, each with its sequence, and how far
+/// the feed is; whoever only says what was paid hears nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_hears_events_without_a_consumer() {
+    let site = Site::start();
+    std::fs::write(site.path("giliran.toml"), config(20)).unwrap();
+    site.run("setup", &["init"]);
+    let _engine = site.role("engine", &["serve", "--config", "giliran.toml", "--data", "data"]);
+    let _feed = site.role("feed", &["feed"]);
+    let (gateway, payment) = (site.connect("gateway").await, site.connect("payment").await);
+    let mut heard = gateway.subscribe("giliran.v1.feed.>").await.unwrap();
+    let mut denied = payment.subscribe("giliran.v1.feed.>").await.unwrap();
+    let mut next = async || {
+        let message = tokio::time::timeout(Duration::from_secs(30), heard.next()).await;
+        message.expect("something is heard").unwrap()
+    };
+    assert_eq!(&*next().await.subject, "giliran.v1.feed.position");
+    let book = |who| ["book", "--office", "alpha", "--date", "2030-01-07", who];
+    for who in ["ann", "ben"] {
+        site.until("gateway", &book(who));
+    }
+    let (mut sequences, mut last) = (Vec::new(), 0);
+    while last < 2 {
+        let message = next().await;
+        let told: Value = serde_json::from_slice(&message.payload).unwrap();
+        if &*message.subject == "giliran.v1.feed.position" {
+            last = told["events"].as_u64().unwrap();
+            continue;
+        }
+        assert_eq!(&*message.subject, "giliran.v1.feed.event.confirmed.alpha.2030-01-07");
+        assert_eq!(told["data"]["booking"]["status"], "confirmed");
+        let headers = message.headers.unwrap();
+        sequences.push(headers.get("Nats-Sequence").unwrap().to_string());
+    }
+    assert_eq!(sequences, ["1", "2"]);
+    let silence = tokio::time::timeout(Duration::from_millis(100), denied.next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    let said = std::fs::read_to_string(site.path("feed.log")).unwrap();
+    assert!(!said.contains("NATS server refuses"), "{said}");
 }
 
 /// The same in a cluster, every role at another server than those it speaks to.

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use bincode::{BorrowDecode, Encode};
 use giliran_wire::answer::{self, Reason};
 use giliran_wire::catalogue::OpeningDescription;
-use giliran_wire::event::Event;
+use giliran_wire::event::{Event, FeedPosition};
 use giliran_wire::ledger::{Block, Chain, Reading};
 use giliran_wire::request::{self, Form, Payload, Request};
 use giliran_wire::{ApplicantKey, BlockHash, codec, snapshot};
@@ -181,6 +181,9 @@ fn golden_events() {
         let json = json_fixture(&format!("events/{name}.json"), &event);
         assert_eq!(serde_json::from_str::<Event<'_>>(json).expect(name), event);
     }
+    let position = FeedPosition { as_of: samples::since(), events: 1_203 };
+    let json = json_fixture("feed/position.json", &position);
+    assert_eq!(serde_json::from_str::<FeedPosition>(json).expect("a position"), position);
 }
 
 /// What stands in the bucket of free places: a slot of `availability`, and since
@@ -371,6 +374,7 @@ fn golden_fixtures_are_complete() {
     samples::events().iter().for_each(|(name, _)| add("events", name, &["json"]));
     (0..3).for_each(|n| add("places", &format!("availability_{n}"), &["json"]));
     samples::descriptions().iter().for_each(|(name, _)| add("catalogue", name, &["json"]));
+    add("feed", "position", &["json"]);
     add("requests", samples::describing().0, &["json"]);
     add("answers", samples::described().0, &["json"]);
     blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));
