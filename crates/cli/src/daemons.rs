@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::check;
 use crate::failure::Failure;
 use crate::health::{self, Health, HealthRegistry};
+use crate::standing::Fixed;
 use crate::start::Start;
-use crate::{key_file, named};
+use crate::{key_file, named, standing};
 
 /// How to reach NATS; secrets come from files and the environment.
 #[derive(Debug, Clone, clap::Args)]
@@ -211,6 +212,8 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let shown = put_on_show("serve", args.http).await?;
     let start = Start::new("engine", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran serve").await? else { return Ok(()) };
+    let name = args.name.unwrap_or_else(named::by_machine);
+    standing::answer(&client, &config.domain, "engine", fixed(&name, &key, &config), &shown);
     if !start.suits(&client, &args.nats).await? {
         return Ok(());
     }
@@ -220,13 +223,22 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
         config,
         key,
         data: args.data,
-        name: args.name,
+        name,
         workers: args.workers,
         trust_clock,
         ledger,
     };
     let engine = start_engine(setup, &shown, shutdown)?;
     engine.await.map_err(|e| Failure::Wrong(e.to_string()))?
+}
+
+/// What has to be equal in all engines of a ledger, and this one's name.
+pub(crate) fn fixed(name: &str, key: &ApplicantKey, config: &Config) -> Fixed {
+    Fixed {
+        instance: Some(name.to_owned()),
+        key: Some(key.fingerprint().to_string()),
+        config: (!config.made_up).then(|| config.digest.to_string()),
+    }
 }
 
 /// Who answers for the clock.
@@ -257,7 +269,7 @@ pub(crate) struct EngineSetup {
     pub(crate) config: Config,
     pub(crate) key: ApplicantKey,
     pub(crate) data: PathBuf,
-    pub(crate) name: Option<String>,
+    pub(crate) name: String,
     pub(crate) workers: Option<u16>,
     /// Who answers for this machine's clock where the broker's denies it.
     pub(crate) trust_clock: Option<Signed>,
@@ -273,7 +285,7 @@ pub(crate) fn start_engine(
     shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
     let metrics = Metrics::register(&shown.registry)?;
-    let name = setup.name.unwrap_or_else(named::by_machine);
+    let name = setup.name;
     // The holder tells this start from an earlier one of the same name.
     let holder = format!("{name} {:016x}", rand::random::<u64>());
     let (domain, replicas) = (&setup.config.domain, setup.ledger.replicas());
@@ -296,7 +308,8 @@ pub(crate) fn start_engine(
         let details = json!({ "seq": progress.seq, "tail": tail });
         let mut warnings = view.warnings();
         warnings.extend(twin.runs().then(|| TWIN.to_owned()));
-        Health { name: "engine", report, details, seen: Some(seen), warnings }
+        let (progress, seen) = (Some(progress), Some(seen));
+        Health { name: "engine", report, details, progress, seen, warnings }
     });
     let ledger = setup.ledger;
     Ok(tokio::spawn(async move {
@@ -360,6 +373,7 @@ pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     let shown = put_on_show("feed", args.http).await?;
     let start = Start::new("feed", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran feed").await? else { return Ok(()) };
+    standing::answer(&client, &domain, "feed", Fixed::default(), &shown);
     let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
     let running = start_feed(client, domain, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
@@ -401,7 +415,8 @@ impl Lag {
 
     /// Shows what there is to see of a follower that counts `what`.
     fn show(&self, name: &'static str, what: &'static str, view: &View) -> Health {
-        let ((report, Progress { seq, done, foreign }), seen) = (view.look(), view.seen());
+        let ((report, progress), seen) = (view.look(), view.seen());
+        let Progress { seq, epoch: _, done, foreign } = progress;
         let lag = (seen.lag().as_secs_f64() * 10.0).round() / 10.0;
         self.position.set(seq as i64);
         self.blocks.set(seen.lag_blocks as i64);
@@ -416,7 +431,8 @@ impl Lag {
             "lag_seconds": lag,
         });
         details[what] = done.into();
-        Health { name, report, details, seen: Some(seen), warnings: Vec::new() }
+        let (progress, seen) = (Some(progress), Some(seen));
+        Health { name, report, details, progress, seen, warnings: Vec::new() }
     }
 }
 
@@ -451,6 +467,7 @@ pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
     let shown = put_on_show("persist", args.http).await?;
     let start = Start::new("persist", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran persist").await? else { return Ok(()) };
+    standing::answer(&client, &domain, "persist", Fixed::default(), &shown);
     let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
     let broker = (&client, &domain);
     let running = start_persist(args.store, archive, broker, ledger, &shown, shutdown)?;

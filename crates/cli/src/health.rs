@@ -8,6 +8,7 @@ use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use giliran_nats::follower::Progress;
 use giliran_nats::state::{Report, State};
 use giliran_nats::watch::Seen;
 use prometheus::{Encoder, Gauge, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -25,6 +26,8 @@ pub(crate) struct Health {
     /// What it can do, and what there is to say about it.
     pub(crate) report: Report,
     pub(crate) details: Value,
+    /// How far it has come; none: it has not begun.
+    pub(crate) progress: Option<Progress>,
     /// What the watch beside it has seen; none: it has not begun to look.
     pub(crate) seen: Option<Seen>,
     /// What an operator should mend, though it runs.
@@ -82,13 +85,26 @@ impl HealthRegistry {
 
     /// Says how it stands with a part that is not there yet.
     pub(crate) fn starts(&self, name: &'static str, report: Report) {
-        let part = Health { name, report, details: json!({}), seen: None, warnings: Vec::new() };
+        let part = Health {
+            name,
+            report,
+            details: json!({}),
+            progress: None,
+            seen: None,
+            warnings: Vec::new(),
+        };
         *held(&self.starting) = Some(part);
     }
 
     /// Shows what an operator should mend, though it runs.
     pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
         held(&self.warnings).extend(warnings);
+    }
+
+    /// What an operator should mend, though it runs; of the process, beside those of its
+    /// parts.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        held(&self.warnings).clone()
     }
 
     /// How the parts are doing.
@@ -158,7 +174,7 @@ async fn metrics(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
 async fn ready(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
     let parts = shown.look();
     let ready = !parts.is_empty() && parts.iter().all(Health::is_ready);
-    let mut warnings = held(&shown.warnings).clone();
+    let mut warnings = shown.warnings();
     warnings.extend(parts.iter().flat_map(|part| part.warnings.clone()));
     let mut body =
         json!({ "ready": ready, "release": RELEASE, "commit": COMMIT, "warnings": warnings });

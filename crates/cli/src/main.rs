@@ -22,6 +22,7 @@ mod key_file;
 mod logs;
 mod named;
 mod screen;
+mod standing;
 mod start;
 
 use std::process::ExitCode;

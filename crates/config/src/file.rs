@@ -2,7 +2,7 @@
 
 use giliran_drand::Network;
 use giliran_wire::subject::Namespace;
-use giliran_wire::{Timestamp, unhex};
+use giliran_wire::{Digest, Timestamp, unhex};
 use toml::de::DeTable;
 
 use crate::problems::{self, Problems, Report, Section};
@@ -24,7 +24,7 @@ const REPLY_PREFIXES: [&str; 2] = ["_INBOX.", "_R_."];
 /// Every problem found.
 pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
     let (config, warnings) = problems::parse(text, file, read)?;
-    Ok(Config { warnings, ..config })
+    Ok(Config { warnings, digest: Digest::of(text.as_bytes()), ..config })
 }
 
 fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
@@ -71,6 +71,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
         beacon,
         offices,
         warnings: Vec::new(),
+        digest: Digest::of(&[]),
         made_up: false,
     };
     for (id, calendar, opens_at, dates) in config.samples() {

@@ -22,7 +22,7 @@ mod rules;
 use giliran_allocator::Calendar;
 use giliran_drand::Network;
 use giliran_wire::subject::Namespace;
-use giliran_wire::{Date, Timestamp};
+use giliran_wire::{Date, Digest, Timestamp};
 use jiff::SignedDuration;
 use jiff::civil::Weekday;
 use regex::bytes::RegexBuilder;
@@ -62,6 +62,8 @@ pub struct Config {
     pub offices: Vec<Office>,
     /// What of the file means nothing, or hardly what was meant.
     pub warnings: Vec<Problem>,
+    /// Of the file's text, so that the same file is known elsewhere.
+    pub digest: Digest,
     /// True: of no file, so what is on record need not be as it says.
     pub made_up: bool,
 }

@@ -13,14 +13,12 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, Message};
 use futures_util::StreamExt;
 use giliran_nats::Error;
+use giliran_nats::service::REPLIES;
 use giliran_wire::subject::Namespace;
 use serde_json::{Map, Value, json};
 
 /// Where clients' inboxes are, and nothing that Giliran relies on.
 const INBOXES: &str = "_INBOX.";
-/// What an answer may be sent to: a client's inbox, or what the broker puts in its
-/// place on the way from another account.
-const REPLIES: [&str; 2] = [INBOXES, "_R_."];
 /// Requests that wait for the broker at once; the others wait here.
 const AT_ONCE: usize = 16;
 /// How long the broker may take for one.

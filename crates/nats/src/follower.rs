@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
+use giliran_wire::Position;
 use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
 use tokio::sync::watch;
@@ -157,6 +158,8 @@ pub struct Progress {
     /// The ledger sequence up to which its work is done; 0 where that is not known
     /// yet.
     pub seq: u64,
+    /// Epoch of the last block that it has read or written; 0 as above.
+    pub epoch: u64,
     /// What it has done since its start: bookings written, events published.
     pub done: u64,
     /// Foreign messages that it has met on the ledger since its start.
@@ -195,9 +198,9 @@ impl Health {
 
     /// Its work is done up to where this chain stands.
     pub fn stands(&self, chain: &Chain) {
-        let seq = chain.position().seq;
+        let Position { epoch, seq } = chain.position();
         self.watch.done(chain.generation, seq);
-        self.progress.send_modify(|progress| progress.seq = seq);
+        self.progress.send_modify(|progress| (progress.epoch, progress.seq) = (epoch, seq));
     }
 
     /// So much more is done.

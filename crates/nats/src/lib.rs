@@ -8,7 +8,8 @@
 //!
 //! Whoever follows the ledger for long does so through [`follower`], beside a
 //! [`watch`] that looks whether it is still the same ledger, and says how it stands
-//! in the words of [`state`].
+//! in the words of [`state`]; through [`service`] it says so to whoever asks all
+//! processes.
 //!
 //! What always holds: an append names the sequence it expects; a reader gets
 //! every sequence once and in order, or an error; a follower never goes on behind
@@ -25,6 +26,7 @@ pub mod ledger;
 mod login;
 pub mod private;
 pub mod server;
+pub mod service;
 pub mod state;
 pub mod suitability;
 pub mod watch;

@@ -84,9 +84,18 @@ impl fmt::Debug for Pseudonym {
     }
 }
 
-/// A short digest of a request's content: same content, same digest.
+/// A short digest of a content: same content, same digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
 pub struct Digest(pub [u8; 16]);
+
+impl Digest {
+    /// Of these bytes: the first 16 of their BLAKE3 hash.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+        Self(digest)
+    }
+}
 
 /// BLAKE3 of a whole block: its checksum, and the link of the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]

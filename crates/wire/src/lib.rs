@@ -1,7 +1,8 @@
 //! The formats of Giliran, and their only owner.
 //!
 //! Whatever crosses a process boundary is defined here: requests and answers
-//! ([`request`], [`answer`], [`admin`]), what openings offer ([`catalogue`]),
+//! ([`request`], [`answer`], [`admin`]), what openings offer ([`catalogue`]), what processes say of themselves
+//! ([`service`]),
 //! confirmation events ([`event`]), ledger blocks ([`ledger`]), and the names of subjects, streams and buckets ([`subject`]).
 //! JSON goes through serde, binary through [`codec`], which is the only module
 //! that names bincode's configuration.
@@ -32,6 +33,7 @@ mod id;
 mod key;
 pub mod ledger;
 pub mod request;
+pub mod service;
 pub mod snapshot;
 pub mod subject;
 mod text;

@@ -208,7 +208,7 @@ impl Deployment {
             config,
             key: key.clone(),
             data: data.to_owned(),
-            name: Some("demo".to_owned()),
+            name: "demo".to_owned(),
             workers: None,
             trust_clock: None,
             ledger: ledger.clone(),

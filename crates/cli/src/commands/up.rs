@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::{check, init};
 use crate::daemons::{
-    Access, EngineSetup, Running, hold_folder, start_engine, start_feed, start_persist, suitable,
-    until_asked,
+    Access, EngineSetup, Running, fixed, hold_folder, start_engine, start_feed, start_persist,
+    suitable, until_asked,
 };
 use crate::failure::Failure;
 use crate::health::{self, Health, HealthRegistry};
-use crate::key_file;
+use crate::standing::Fixed;
+use crate::{key_file, named, standing};
 
 /// Where clients look first.
 const USUAL_PORT: u16 = 4222;
@@ -83,13 +84,21 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let shown = Arc::new(HealthRegistry::new()?);
     shown.warn(suitable(&client, monitor.as_deref()).await?);
     let (key, ledger) = open_or_make(&client, &config, &args.data).await?;
+    let name = named::by_machine();
+    for (role, fixed) in [
+        ("engine", fixed(&name, &key, &config)),
+        ("persist", Fixed::default()),
+        ("feed", Fixed::default()),
+    ] {
+        standing::answer(&client, &config.domain, role, fixed, &shown);
+    }
     let engine = start_engine(
         EngineSetup {
             client: client.clone(),
             config: config.clone(),
             key,
             data: args.data.clone(),
-            name: None,
+            name,
             workers: args.workers,
             trust_clock: None,
             ledger: ledger.clone(),

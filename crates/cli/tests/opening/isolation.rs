@@ -178,6 +178,7 @@ fn filled(user: &User) -> Vec<String> {
         let rests: &[&str] = match subject {
             s if s.contains("DIRECT.GET") => &[place, "$KV.giliran-v1-openings.w", "nothing"],
             s if s.contains("admin") => &["roll", "quota"],
+            s if s.contains("$SRV") => &["PING", "INFO", "STATS", "PING.giliran-feed"],
             s if s.contains("$JS.ACK") => &["1.1.1.1795881306596821980.0"],
             _ => &["evil"],
         };

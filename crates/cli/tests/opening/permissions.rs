@@ -2,9 +2,12 @@
 //! the ledger's first block to an archived generation.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_nats::Client;
 use futures_util::StreamExt;
+use giliran_wire::Digest;
+use giliran_wire::service::{Answer, Standing};
 use serde_json::Value;
 
 use crate::rig::{config, text};
@@ -115,6 +118,98 @@ async fn a_gateway_hears_events_without_a_consumer() {
     assert!(silence.is_err(), "{silence:?}");
     let said = std::fs::read_to_string(site.path("feed.log")).unwrap();
     assert!(!said.contains("NATS server refuses"), "{said}");
+}
+
+/// Everybody who answers a question, once `enough` says that all have.
+async fn answers(
+    client: &Client,
+    subject: &str,
+    enough: impl Fn(&[Answer]) -> bool,
+) -> Vec<(Answer, Standing)> {
+    let since = Instant::now();
+    loop {
+        let inbox = client.new_inbox();
+        let mut heard = client.subscribe(inbox.clone()).await.unwrap();
+        client.publish_with_reply(subject.to_owned(), inbox, "".into()).await.unwrap();
+        let mut told: Vec<Answer> = Vec::new();
+        let pause = Duration::from_millis(500);
+        while let Ok(Some(message)) = tokio::time::timeout(pause, heard.next()).await {
+            if message.status.is_none() {
+                told.push(serde_json::from_slice(&message.payload).unwrap());
+            }
+        }
+        if enough(&told) {
+            told.sort_by(|a, b| {
+                (&a.name, &a.metadata["state"]).cmp(&(&b.name, &b.metadata["state"]))
+            });
+            return told.into_iter().map(|a| (a.clone(), Standing::of(&a).unwrap())).collect();
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "{subject}: {told:#?}");
+    }
+}
+
+/// An operator asks all processes at once how they stand, standbys too, as every tool for
+/// NATS micro services does; a gateway may not.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_says_how_it_stands() {
+    let site = Site::start();
+    let config = config(20);
+    std::fs::write(site.path("giliran.toml"), &config).unwrap();
+    site.run("setup", &["init"]);
+    let serve = |data| ["serve", "--config", "giliran.toml", "--data", data, "--name", data];
+    let first = site.role("engine", &serve("a"));
+    site.until("gateway", &["book", "--office", "alpha", "ann"]);
+    let _second = site.role("engine", &serve("b"));
+    let _persist = site.role("persist", &["persist", "--store", "sqlite:bookings.sqlite"]);
+    let _feed = site.role("feed", &["feed"]);
+    let operator = site.connect("operator").await;
+    let stands = |told: &[Answer], state: &str| {
+        let of = |answer: &&Answer| answer.metadata["state"] == state;
+        told.iter().filter(of).count()
+    };
+    let all = |told: &[Answer]| {
+        told.len() == 4
+            && (stands(told, "active"), stands(told, "standby")) == (1, 1)
+            && stands(told, "following") == 2
+            && told
+                .iter()
+                .all(|answer| answer.metadata.get("lag_blocks").is_some_and(|lag| lag == "0"))
+    };
+    let told = answers(&operator, "$SRV.PING", all).await;
+    let names: Vec<&str> = told.iter().map(|(answer, _)| answer.name.as_str()).collect();
+    assert_eq!(names, ["giliran-engine", "giliran-engine", "giliran-feed", "giliran-persist"]);
+    let [active, standby, feed, _] = [0, 1, 2, 3].map(|i| &told[i].1);
+    assert_eq!((active.instance.as_deref(), standby.instance.as_deref()), (Some("a"), Some("b")));
+    assert_eq!((active.ready, standby.ready, feed.ready), (true, false, true));
+    let (prefix, digest) = ("giliran.v1", Digest::of(config.as_bytes()).to_string());
+    for (answer, standing) in &told {
+        assert_eq!((standing.epoch, standing.prefix.as_str()), (Some(1), prefix), "{answer:?}");
+        assert_eq!(standing.seq, active.seq);
+        assert!(standing.clock_offset_ms.is_some(), "{answer:?}");
+    }
+    assert!(active.key.is_some() && active.key == standby.key && feed.key.is_none());
+    assert_eq!(active.config.as_ref(), Some(&digest));
+    assert_eq!(active.config, standby.config);
+
+    let info = answers(&operator, "$SRV.INFO.giliran-feed", |told| told.len() == 1).await;
+    assert_eq!(info[0].0.description.as_deref(), Some("Giliran's feed"));
+    assert_eq!(info[0].0.kind, "io.nats.micro.v1.info_response");
+    let one = format!("$SRV.STATS.giliran-engine.{}", told[1].0.id);
+    let stats = answers(&operator, &one, |told| told.len() == 1).await;
+    assert_eq!(stats[0].1.instance.as_deref(), Some("b"));
+    assert!(stats[0].0.started.is_some() && stats[0].0.endpoints == Some(vec![]));
+
+    // The standby takes over, and says so.
+    drop(first);
+    let after = |told: &[Answer]| told.len() == 3 && stands(told, "active") == 1;
+    let told = answers(&operator, "$SRV.PING", after).await;
+    let active = &told[0].1;
+    assert_eq!((active.instance.as_deref(), active.epoch), (Some("b"), Some(2)));
+
+    let gateway = site.connect("gateway").await;
+    let nobody =
+        tokio::time::timeout(Duration::from_secs(1), gateway.request("$SRV.PING", "".into()));
+    assert!(!matches!(nobody.await, Ok(Ok(_))), "a gateway is no operator");
 }
 
 /// The same in a cluster, every role at another server than those it speaks to.

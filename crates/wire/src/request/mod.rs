@@ -385,7 +385,7 @@ impl Wanted<'_> {
         }
         field(&mut canonical, self.opening);
         choices_into(&mut canonical, self.choices);
-        shortened(&canonical)
+        Digest::of(&canonical)
     }
 }
 
@@ -394,7 +394,7 @@ impl Reschedule<'_> {
     pub fn content(&self) -> Digest {
         let mut canonical = Vec::with_capacity(CANONICAL_BYTES);
         choices_into(&mut canonical, &self.choices);
-        shortened(&canonical)
+        Digest::of(&canonical)
     }
 }
 
@@ -421,12 +421,6 @@ fn choices_into(canonical: &mut Vec<u8>, choices: &[Choice<'_>]) {
 fn field(canonical: &mut Vec<u8>, text: Option<&str>) {
     canonical.push(text.map_or(u8::MAX, |t| t.len() as u8));
     canonical.extend_from_slice(text.map_or(&[][..], str::as_bytes));
-}
-
-fn shortened(canonical: &[u8]) -> Digest {
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&blake3::hash(canonical).as_bytes()[..16]);
-    Digest(digest)
 }
 
 impl<'a> Request<'a> for Confirm<'a> {

@@ -30,6 +30,7 @@ use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::event::{Event, FeedPosition};
 use giliran_wire::ledger::{Block, Chain, Reading};
 use giliran_wire::request::{self, Form, Payload, Request};
+use giliran_wire::service::{self, Standing, Verb};
 use giliran_wire::{ApplicantKey, BlockHash, codec, snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -197,6 +198,19 @@ fn golden_free_places() {
             let json = json_fixture(&format!("places/{name}_{n}.json"), &places);
             assert_eq!(serde_json::from_str::<answer::FreePlaces>(json).expect(name), places);
         }
+    }
+}
+
+/// What a process says of itself, to each verb.
+#[test]
+fn golden_service() {
+    let (identity, standing) = samples::engine();
+    for verb in Verb::ALL {
+        let answer = identity.answer(verb, &standing);
+        let name = format!("service/engine_{}.json", verb.word().to_lowercase());
+        let json = json_fixture(&name, &answer);
+        assert_eq!(serde_json::from_str::<service::Answer>(json).expect(&name), answer);
+        assert_eq!(Standing::of(&answer), Some(standing.clone()));
     }
 }
 
@@ -375,6 +389,9 @@ fn golden_fixtures_are_complete() {
     (0..3).for_each(|n| add("places", &format!("availability_{n}"), &["json"]));
     samples::descriptions().iter().for_each(|(name, _)| add("catalogue", name, &["json"]));
     add("feed", "position", &["json"]);
+    for verb in Verb::ALL {
+        add("service", &format!("engine_{}", verb.word().to_lowercase()), &["json"]);
+    }
     add("requests", samples::describing().0, &["json"]);
     add("answers", samples::described().0, &["json"]);
     blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use giliran_wire::answer::{self, Reason};
+use giliran_wire::service::Standing;
 use giliran_wire::{Date, admin, request};
 use serde::Deserialize;
 use serde::de::value::Error;
@@ -22,14 +23,14 @@ fn text(path: &str) -> String {
 const PAGE: &str = "docs/wire-protocol.md";
 
 #[test]
-fn the_page_shows_the_fixtures() {
+fn the_pages_show_the_fixtures() {
     let page = text(PAGE);
+    let pages = format!("{page}{}", text("docs/operations.md"));
     let plain = |text: &str| text.split_whitespace().collect::<String>();
     let mut shown = 0;
-    let blocks = |form| page.split(form).skip(1);
-    // JSON without a fixture's name is shown in part.
-    let named = blocks("```json ").filter(|block| block.contains('\n'));
-    for block in blocks("```hex ").chain(named) {
+    // Without a fixture's name, which follows the blank, JSON is shown in part.
+    let blocks = |form| pages.split(form).skip(1);
+    for block in blocks("```hex ").chain(blocks("```json ")) {
         let (name, rest) = block.split_once('\n').unwrap();
         let (bytes, _) = rest.split_once("```").unwrap();
         let fixture = text(&format!("crates/wire/tests/fixtures/{}", name.trim()));
@@ -40,7 +41,7 @@ fn the_page_shows_the_fixtures() {
         );
         shown += 1;
     }
-    assert!(shown >= 7, "only {shown} fixtures are shown");
+    assert!(shown >= 9, "only {shown} fixtures are shown");
     for reason in Reason::ALL {
         let row = format!("| {} | `{}`", reason.number(), reason.name());
         assert!(page.contains(&row), "the table of reasons has no row `{row}`");
@@ -70,7 +71,7 @@ fn table(page: &str, heading: &str) -> Vec<Row> {
 
 /// The names of a type's fields in JSON, in their order, also of those that are left out
 /// where nothing is given.
-fn fields<'a, T: Deserialize<'a>>() -> Vec<&'static str> {
+pub(crate) fn fields<'a, T: Deserialize<'a>>() -> Vec<&'static str> {
     struct Fields<'f>(&'f mut Vec<&'static str>);
     impl<'de> Deserializer<'de> for Fields<'_> {
         type Error = Error;
@@ -194,6 +195,21 @@ fn paths(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
             found.insert(path.to_owned());
         }
     }
+}
+
+/// The table of what a process says of itself has each key of it.
+#[test]
+fn the_table_of_a_process_has_its_keys() {
+    let (_, standing) = samples::engine();
+    let full = Standing { warnings: Some("w".into()), ..standing };
+    let operations = text("docs/operations.md");
+    let (_, below) = operations.split_once("\n## All processes at once\n").expect("its section");
+    let rows = below.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').nth(1).unwrap_or_default());
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned);
+    let expected: BTreeSet<String> = full.metadata().into_keys().collect();
+    let shown: BTreeSet<String> = names.take(expected.len()).collect();
+    assert_eq!(shown, expected, "left: the table in docs/operations.md");
 }
 
 /// The table of the catalogue has each field that a description can have, by its path.

@@ -16,6 +16,7 @@ use giliran_wire::answer::{
 };
 use giliran_wire::event::{self, Event, EventId, Kind};
 use giliran_wire::request::{self, Availability, Book, Choice, Find, Lookup};
+use giliran_wire::service::{Identity, Standing};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{AsOf, BookingId, Date, LedgerId, Position, Timestamp};
 
@@ -475,6 +476,35 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         ("admin_would", admin::Answer::Done(would)),
         ("admin_refused", admin::Answer::Refused(refused)),
     ]
+}
+
+/// An engine, and how it stands.
+pub(crate) fn engine() -> (Identity, Standing) {
+    let identity = Identity {
+        name: "giliran-engine".into(),
+        id: "8f2b6a10c4d97e35".into(),
+        release: "0.1.0".into(),
+        started: at("2026-11-27T06:30:00.000Z"),
+    };
+    let standing = Standing {
+        role: "engine".into(),
+        prefix: "giliran.v1".into(),
+        instance: Some("a".into()),
+        state: "active".into(),
+        detail: Some("epoch 3".into()),
+        warnings: None,
+        ready: true,
+        epoch: Some(3),
+        seq: Some(1_841),
+        tail: Some(1_841),
+        lag_blocks: Some(0),
+        lag_ms: Some(0),
+        clock_offset_ms: Some(-2),
+        commit: Some("339b23733e0c".into()),
+        key: Some("0c9ab2f35d1e4877a6c0d2e98b174f60".into()),
+        config: Some("b53e064b3ba80167db842afac2aed1d8".into()),
+    };
+    (identity, standing)
 }
 
 pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
