@@ -235,8 +235,10 @@ impl Allocator {
     }
 
     /// What these openings offer ([`Allocator::openings`]); of one office alone where
-    /// one is named, and then only openings that have it. None: ask again, a block is
-    /// just being applied.
+    /// one is named, and then only openings that have it. It is as new as its `as_of`
+    /// says, and may be a block newer: describing takes longer than a block does, and
+    /// what is described changes with operators' actions alone. None: ask again, a block
+    /// is just being applied.
     pub fn catalogue(
         &self,
         openings: &[Arc<Opening>],
@@ -244,12 +246,12 @@ impl Allocator {
         office: Option<&str>,
     ) -> Option<Vec<OpeningDescription>> {
         let now = self.engine_time(now);
-        self.seqlock.read(|at| {
-            let time = Timestamp::from_millis(self.time.load(Ordering::Relaxed) as i64);
-            let as_of = AsOf::new(at.position(), time);
-            let having = openings.iter().filter(|o| office.is_none_or(|id| o.has_office(id)));
-            having.map(|opening| opening.describe(office, now, as_of)).collect()
-        })
+        let as_of = self.seqlock.read(|at| {
+            let time = self.time.load(Ordering::Relaxed) as i64;
+            AsOf::new(at.position(), Timestamp::from_millis(time))
+        })?;
+        let having = openings.iter().filter(|o| office.is_none_or(|id| o.has_office(id)));
+        Some(having.map(|opening| opening.describe(office, now, as_of)).collect())
     }
 
     /// The opening a request means that names none: the only open one, else the

@@ -216,7 +216,10 @@ async fn refuse(chunk: Chunk, shared: &WorkerContext) {
         if let Some(reply) = shared.reply_subject(message.reply.take()) {
             let (form, answers): (_, Vec<Answered>) =
                 busy_answers(chunk.operation, &message.payload, &shared.metrics);
-            out.answers(reply, form, &answers);
+            match (chunk.operation, &answers[..]) {
+                (Operation::Availability, [busy]) => out.no_overview(reply, form, busy),
+                _ => out.answers(reply, form, &answers),
+            }
         }
     }
     out.send(&shared.client, &shared.gate).await;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use giliran_allocator::{Durable, FoundBooking, FoundEntry, Settled};
 use giliran_sequencer::{AdminReport, Outcome};
 use giliran_wire::admin;
-use giliran_wire::answer::{self, Answer, Parts, Reason, Rejection, Verdict};
+use giliran_wire::answer::{self, Answer, Overview, Parts, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
 use giliran_wire::{Position, Timestamp};
 
@@ -248,6 +248,14 @@ impl Outbox {
                 let views: Vec<_> = many.iter().map(Answered::view).collect();
                 answer::write(form, &views, out);
             }
+        });
+    }
+
+    /// Refuses an `availability`, whose answers have a form of their own in binary.
+    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered) {
+        let Verdict::Rejected(rejection) = refused.view().verdict else { return };
+        self.push(reply, refused.needs_lease(), |out| {
+            answer::write(form, &[Overview::Refused(rejection)], out);
         });
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use giliran_wire::answer::{self, Answer, Verdict};
-use giliran_wire::request::{Book, Choice, write_binary};
+use giliran_wire::answer::{self, Answer, Reason, Verdict};
+use giliran_wire::request::{Availability, Book, Choice, write_binary};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, config};
@@ -14,7 +14,7 @@ fn ask(n: usize, choices: &Value) -> Value {
 }
 
 /// `describe` shows what the openings offer, from the record; of one office alone where
-/// one is named.
+/// one is named. The binary form has no such field.
 #[tokio::test(flavor = "multi_thread")]
 async fn availability_describes_the_openings_on_request() {
     let rig = Rig::new(&config(20)).await;
@@ -40,6 +40,18 @@ async fn availability_describes_the_openings_on_request() {
     assert_eq!(one[0]["catalogue"][0]["offices"].as_array().map(Vec::len), Some(1), "{one}");
     assert_eq!(one[0]["catalogue"][0]["offices"][0]["id"], "beta");
     assert!(one[1]["catalogue"].is_null());
+    let asked = Availability { office: Some("beta".into()), describe: true };
+    let binary = rig.client.request("giliran.v1.availability", write_binary(&[asked]).into());
+    let binary = binary.await.unwrap().payload;
+    let shown = answer::read_binary::<answer::Overview<'_>>(&binary).unwrap();
+    let answer::Overview::Shown(shown) = &shown[0] else { panic!("{shown:?}") };
+    assert!(shown.catalogue.is_none() && !shown.slots.is_empty());
+    let unknown = Availability { office: Some("gamma".into()), describe: false };
+    let binary = rig.client.request("giliran.v1.availability", write_binary(&[unknown]).into());
+    let binary = binary.await.unwrap().payload;
+    let refused = answer::read_binary::<answer::Overview<'_>>(&binary).unwrap();
+    let answer::Overview::Refused(refused) = &refused[0] else { panic!("{refused:?}") };
+    assert_eq!(refused.reason, Reason::UnknownSlot);
     let shown = rig.done(&["availability", "--describe"]);
     assert!(shown.contains("w: first come, times of day in "), "{shown}");
     assert!(shown.contains("    priority: priority, restricted"), "{shown}");

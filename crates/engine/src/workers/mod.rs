@@ -14,7 +14,7 @@ use giliran_allocator::{
 };
 use giliran_sequencer::{AdminCommand, MAX_BACKLOG, RejectionCounts};
 use giliran_wire::admin;
-use giliran_wire::answer::{self, Reason, Rejection};
+use giliran_wire::answer::{self, Overview, Reason, Rejection};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Signed};
 use giliran_wire::request::{self, BINARY_VERSION, Form, Malformed, Payload, Request};
 use giliran_wire::{ApplicantKey, BookingId, Timestamp};
@@ -357,11 +357,12 @@ impl WorkerContext {
             Ok(Payload::Many(form, items)) => {
                 match items.into_iter().collect::<Result<Vec<_>, Malformed>>() {
                     Ok(items) => (form, items),
-                    Err(e) => return out.answers(reply, form, &[self.malformed(e)]),
+                    Err(e) => return out.no_overview(reply, form, &self.malformed(e)),
                 }
             }
             Err(e) => {
-                return out.answers(reply, form_of_unreadable(payload), &[self.malformed(e)]);
+                let form = form_of_unreadable(payload);
+                return out.no_overview(reply, form, &self.malformed(e));
             }
         };
         let openings = self.allocator.openings();
@@ -373,7 +374,7 @@ impl WorkerContext {
             self.metrics.rejected(Reason::UnknownSlot);
             let rejection = Rejection::new(Reason::UnknownSlot)
                 .detail(format!("office: no opening has an office `{office}`"));
-            return out.answers(reply, form, &[Answered::refused(None, rejection)]);
+            return out.no_overview(reply, form, &Answered::refused(None, rejection));
         }
         self.write_availability(form, &items, reply, now, out);
     }
@@ -393,21 +394,21 @@ impl WorkerContext {
                 self.allocator.availability(&openings, now, item.office.as_deref())
             });
             let Some(mut shown) = shown else {
-                return out.answers(reply, form, &[Answered::busy(None, &self.metrics)]);
+                return out.no_overview(reply, form, &Answered::busy(None, &self.metrics));
             };
             if item.describe {
                 shown.catalogue = retry_while_applying(|| {
                     self.allocator.catalogue(&openings, now, item.office.as_deref())
                 });
                 if shown.catalogue.is_none() {
-                    return out.answers(reply, form, &[Answered::busy(None, &self.metrics)]);
+                    return out.no_overview(reply, form, &Answered::busy(None, &self.metrics));
                 }
             }
             slots += shown.slots.len();
             if slots > MAX_SLOTS_SHOWN {
                 return self.too_much_to_show(form, reply, out);
             }
-            snapshots.push(shown);
+            snapshots.push(Overview::Shown(shown));
         }
         let mut written = Vec::new();
         answer::write(form, &snapshots, &mut written);
@@ -421,7 +422,7 @@ impl WorkerContext {
         self.metrics.rejected(Reason::Malformed);
         let detail = "office: so many places do not fit one message; ask office by office";
         let rejection = Rejection::new(Reason::Malformed).detail(detail);
-        out.answers(reply, form, &[Answered::refused(None, rejection)]);
+        out.no_overview(reply, form, &Answered::refused(None, rejection));
     }
 }
 
