@@ -46,7 +46,7 @@ pub(crate) fn fixture(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn blessing() -> bool {
+pub(crate) fn blessing() -> bool {
     std::env::var_os("GILIRAN_BLESS").is_some_and(|value| value == "1")
 }
 
