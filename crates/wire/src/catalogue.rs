@@ -210,3 +210,46 @@ impl From<&ledger::ReturnRule> for Returns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rules_are_shown_as_they_are_on_record() {
+        let rules = ledger::Rules {
+            order: ledger::Order::Draw,
+            max_party: 4,
+            max_per_account: Some(6),
+            hold_ms: Some(7_200_000),
+            cancelled: ledger::ReturnRule::At { minutes: vec![7 * 60, 17 * 60 + 5] },
+            expired: ledger::ReturnRule::Delayed { from_ms: 1, to_ms: 2 },
+            across_openings: true,
+            max_changes: 2,
+            bookable_until: ledger::BookableUntil::DayBegins,
+            max_bookings: 3,
+            leftovers: ledger::Leftovers::FirstCome,
+        };
+        let shown = json!({
+            "max_party": 4, "max_per_account": 6, "max_bookings": 3, "max_changes": 2,
+            "across_openings": true, "hold_ms": 7_200_000,
+            "cancelled": { "kind": "at", "times": ["07:00", "17:05"] },
+            "expired": { "kind": "delayed", "from_ms": 1, "to_ms": 2 },
+            "leftovers": "first_come",
+        });
+        assert_eq!(serde_json::to_value(Rules::from(&rules)).expect("JSON"), shown);
+        let least = ledger::Rules {
+            max_per_account: None,
+            hold_ms: None,
+            expired: ledger::ReturnRule::Immediate,
+            leftovers: ledger::Leftovers::None,
+            ..rules
+        };
+        let shown = serde_json::to_value(Rules::from(&least)).expect("JSON");
+        assert_eq!(shown["expired"], json!({ "kind": "immediate" }));
+        assert_eq!(shown["leftovers"], "none");
+        assert!(shown["hold_ms"].is_null() && shown["max_per_account"].is_null());
+    }
+}
