@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Grant, Seat, Seats};
-use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp, answer};
-
-use crate::Opening;
+use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
 /// A booking as the ledger has it. Replaced whole when it changes, so that a
 /// reader sees one version of it.
@@ -126,26 +124,6 @@ impl Booking {
                 None => Status::Confirmed,
             },
             change_log: None,
-        }
-    }
-
-    /// The booking as clients see it; `opening` is the one it belongs to.
-    pub fn view<'a>(&'a self, opening: &'a Opening) -> answer::Booking<'a> {
-        let slot = opening.slot(self.slot);
-        answer::Booking {
-            id: self.id,
-            version: self.version,
-            status: self.status,
-            opening: opening.id().into(),
-            office: slot.office.into(),
-            date: slot.date,
-            session: slot.session.into(),
-            numbers: self.seats.iter().map(|seat| seat.number).collect(),
-            request_id: (&*self.request_id).into(),
-            reference: self.reference.as_deref().map(Into::into),
-            channel: self.channel.as_deref().map(Into::into),
-            granted_at: self.granted_at,
-            hold_expires_at: self.hold_expires_at.filter(|_| self.status == Status::Held),
         }
     }
 

@@ -13,7 +13,7 @@ use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
 use crate::booking::PastChangeKind;
-use crate::decide::{Rejection, Settled};
+use crate::decision::{Rejection, Settled};
 use crate::sync::seqlock::Durable;
 use crate::{Allocator, Booking, FoundBooking, Opening};
 

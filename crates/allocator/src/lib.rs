@@ -30,12 +30,15 @@
 
 mod accounts;
 mod allocator;
+mod applicants;
 pub mod ballot;
 mod booking;
+mod booking_request;
 mod calendar;
 mod change;
 mod claims;
 mod decide;
+mod decision;
 mod description;
 mod draw_entry;
 mod opening;
@@ -47,9 +50,10 @@ mod sync;
 
 pub use allocator::{Allocator, FoundBooking, FoundEntry};
 pub use booking::{Booking, ChangeLog, PastChange, PastChangeKind};
+pub use booking_request::{BookingRequest, Content, OwnedBookingRequest};
 pub use calendar::Calendar;
 pub use change::{ChangeKind, ChangeRequest};
-pub use decide::{BookingRequest, Content, Decision, OwnedBookingRequest, Rejection, Settled};
+pub use decision::{Decision, Rejection, Settled};
 pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use giliran_wire::answer::{Phase, SlotState};
+use giliran_wire::answer::{self, Phase, SlotState, Status};
 use giliran_wire::ledger::{Leftovers, MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
 use giliran_wire::request::Choice;
 use giliran_wire::{Date, Timestamp};
@@ -15,6 +15,7 @@ const ROOM_BESIDE: usize = 4 * 1024;
 const MAX_ROUND_MS: u64 = 5_000;
 
 use crate::accounts::Accounts;
+use crate::booking::Booking;
 use crate::calendar::Calendar;
 use crate::claims::Claims;
 use crate::sync::counters::{DurableCounts, Moments, SlotCounter};
@@ -366,6 +367,26 @@ impl Opening {
     pub(crate) fn still_gives(&self, wait: bool, now: Timestamp) -> bool {
         self.gives_leftovers() && self.has_bookable(now)
             || wait && self.gives_to_those_who_wait(now)
+    }
+
+    /// A booking of this opening, as clients see it.
+    pub fn view<'a>(&'a self, booking: &'a Booking) -> answer::Booking<'a> {
+        let slot = self.slot(booking.slot);
+        answer::Booking {
+            id: booking.id,
+            version: booking.version,
+            status: booking.status,
+            opening: self.id().into(),
+            office: slot.office.into(),
+            date: slot.date,
+            session: slot.session.into(),
+            numbers: booking.seats.iter().map(|seat| seat.number).collect(),
+            request_id: (&*booking.request_id).into(),
+            reference: booking.reference.as_deref().map(Into::into),
+            channel: booking.channel.as_deref().map(Into::into),
+            granted_at: booking.granted_at,
+            hold_expires_at: booking.hold_expires_at.filter(|_| booking.status == Status::Held),
+        }
     }
 
     /// A slot as `availability` shows it at engine time `now`.

@@ -6,7 +6,8 @@ use giliran_wire::{ApplicantKey, BookingId};
 
 use giliran_wire::client_log::Attempt;
 
-use super::{Check, Facts, Findings, Verdict};
+use crate::check::{Check, Findings, Verdict};
+use crate::facts::Facts;
 
 /// The checks that need a log.
 pub(super) const WHAT: [(&str, &str); 9] = [

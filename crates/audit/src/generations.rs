@@ -5,7 +5,7 @@ use giliran_allocator::StateMachine;
 use giliran_wire::ledger::{Entry, Reading};
 use giliran_wire::snapshot::Assembler;
 
-use super::{Check, Findings, Verdict, not_checked};
+use crate::check::{Check, Findings, Verdict, not_checked};
 
 const WHAT: &str = "replay = live: generations are sealed with the ledger's fold";
 
@@ -53,7 +53,7 @@ impl Generations {
                     }
                     if part.part + 1 == part.parts {
                         let whole = std::mem::take(&mut self.joiner).end();
-                        self.findings.look(whole.as_ref() == Ok(&part.state), || {
+                        self.findings.look(whole.is_ok_and(|hash| hash == part.state), || {
                             format!("sequence {seq}: the parts of the snapshot are not its state")
                         });
                     }

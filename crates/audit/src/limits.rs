@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use giliran_wire::ledger::{Grant, Leftovers, OpeningRecord};
 use giliran_wire::{BookingId, Date, Pseudonym, Timestamp};
 
-use super::{Check, Findings};
+use crate::check::{Check, Findings};
 
 /// How a booking came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,8 +218,8 @@ mod tests {
 
     use giliran_wire::ledger::{Rules, Seat, Slot};
 
-    use super::super::Verdict;
     use super::*;
+    use crate::check::Verdict;
 
     const UNTIL: Timestamp = Timestamp::from_millis(10_000);
 

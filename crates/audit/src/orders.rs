@@ -8,7 +8,7 @@ use giliran_wire::{BookingId, LedgerId, Pseudonym, Timestamp};
 
 use giliran_verify::draw::{self, Ballot, Beacon, Extract, SlotPlaces, hex};
 
-use super::{Check, Findings, not_checked};
+use crate::check::{Check, Findings, not_checked};
 
 /// Group number and, of each of its grants, the lowest pseudonym of the party.
 type Group = (u64, Vec<Pseudonym>);
@@ -208,7 +208,7 @@ impl Orders {
 
     pub(super) fn check(&self) -> Check {
         const WHAT: &str = "rounds and draws are what their committed seeds say";
-        if self.wrong.looked_at == 0 {
+        if self.wrong.are_empty() {
             let none = self.openings.is_empty();
             let why =
                 if none { "no opening has rounds or a draw" } else { "no seed is published yet" };

@@ -13,6 +13,8 @@ macro_rules! outln {
 }
 
 mod commands;
+mod config_file;
+mod connect;
 mod daemons;
 #[cfg(test)]
 mod documents;

@@ -10,7 +10,7 @@ use giliran_nats::{Error, ErrorKind};
 use giliran_wire::subject::Namespace;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemons::{Nats, suitable};
+use crate::connect::{Nats, suitable};
 use crate::failure::Failure;
 use crate::health::HealthRegistry;
 

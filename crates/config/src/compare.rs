@@ -12,7 +12,7 @@ use giliran_allocator::{Opening, Openings};
 use giliran_wire::ledger::{self, Leftovers, OpeningRecord, Rules};
 use giliran_wire::{Date, Timestamp};
 
-use crate::Config;
+use crate::config::Config;
 use crate::describe;
 
 /// What to do about a field that no action changes.

@@ -5,8 +5,10 @@ use giliran_wire::subject::Namespace;
 use giliran_wire::{Digest, Timestamp, unhex};
 use toml::de::DeTable;
 
+use crate::applicant_pattern::ApplicantPattern;
+use crate::config::Config;
 use crate::problems::{self, Problems, Report, Section};
-use crate::{ApplicantPattern, Config, offices, openings, rules};
+use crate::{offices, openings, rules};
 
 /// Blocks of a generation where none are given: a long one is read in some
 /// seconds.

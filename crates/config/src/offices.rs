@@ -1,12 +1,68 @@
 //! `[[office]]` and its sessions.
 
-use giliran_wire::is_printable;
 use giliran_wire::request::is_id;
+use giliran_wire::{Date, is_printable};
 use jiff::civil::Weekday;
 use toml::de::DeValue;
 
 use crate::problems::{self, Report, Section};
-use crate::{Office, Quota, Session};
+
+/// An office and what it offers a day.
+#[derive(Debug, Clone)]
+pub struct Office {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) sessions: Vec<Session>,
+}
+
+impl Office {
+    /// Places of its largest slot.
+    pub(crate) fn largest(&self) -> Option<u16> {
+        self.sessions.iter().filter_map(|session| session.quota.largest()).max()
+    }
+}
+
+/// A part of an office's day.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) label: String,
+    pub(crate) quota: Quota,
+    pub(crate) restricted: bool,
+    pub(crate) explicit: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Quota {
+    /// The same every day.
+    Daily(u16),
+    /// By weekday; none on those not named.
+    ByWeekday(Vec<(Weekday, u16)>),
+}
+
+impl Quota {
+    fn largest(&self) -> Option<u16> {
+        match self {
+            Self::Daily(places) => Some(*places),
+            Self::ByWeekday(days) => days.iter().map(|(_, places)| *places).max(),
+        }
+    }
+
+    pub(crate) fn on(&self, day: Weekday) -> Option<u16> {
+        match self {
+            Self::Daily(places) => Some(*places),
+            Self::ByWeekday(days) => {
+                days.iter().find(|(weekday, _)| *weekday == day).map(|(_, places)| *places)
+            }
+        }
+    }
+}
+
+/// Whether any office has places on that day.
+pub(crate) fn has_places(offices: &[Office], date: Date) -> bool {
+    let on = |session: &Session| session.quota.on(date.civil().weekday()).is_some();
+    offices.iter().any(|office| office.sessions.iter().any(on))
+}
 
 /// The longest name or label, in bytes.
 const MAX_WORDS_BYTES: usize = 200;

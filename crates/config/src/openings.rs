@@ -1,18 +1,16 @@
-//! `[schedule]` and `[[opening]]`, and what they resolve to.
+//! Reading `[schedule]` and `[[opening]]`.
 
 use giliran_allocator::Calendar;
-use giliran_wire::ledger::{self, OpeningRecord, Order, Rules};
+use giliran_wire::ledger::Rules;
 use giliran_wire::request::is_opening_id;
 use giliran_wire::{Date, NotADate, NotAnInstant, Timestamp};
-use jiff::civil::{self, Weekday};
-use jiff::{SignedDuration, ToSpan};
+use jiff::SignedDuration;
+use jiff::civil::Weekday;
 
-use crate::offices::weekday;
+use crate::offices::{Office, Quota, Session, has_places, weekday};
 use crate::problems::{Report, Section};
-use crate::{Config, Explicit, Office, Quota, Schedule, Session, rules};
-
-/// Weeks looked ahead for one that has a day at all.
-const WEEKS_AHEAD: i32 = 60;
+use crate::rules;
+use crate::schedule::{Explicit, Schedule, calendar_of, is_week};
 
 pub(crate) fn read(
     root: &mut Section<'_>,
@@ -90,12 +88,6 @@ fn twice(schedule: &Schedule, opening: &Explicit, offices: &[Office]) -> Option<
     opening.dates.iter().find(offered).copied()
 }
 
-/// The zone that an opening written out goes by.
-fn calendar_of(opening: &Explicit, schedule: Option<&Schedule>) -> Calendar {
-    let own = opening.calendar.clone();
-    own.or(schedule.map(|schedule| schedule.calendar.clone())).unwrap_or_else(Calendar::utc)
-}
-
 /// Warns of closed days that close nothing, and of quotas for weekdays that no
 /// opening is for.
 fn warn(
@@ -138,11 +130,6 @@ fn warn(
 /// Offices that were read without a problem: others have been reported already.
 fn complete(offices: &[Office]) -> bool {
     !offices.is_empty() && offices.iter().all(|office| !office.sessions.is_empty())
-}
-
-fn has_places(offices: &[Office], date: Date) -> bool {
-    let on = |session: &Session| session.quota.on(date.civil().weekday()).is_some();
-    offices.iter().any(|office| office.sessions.iter().any(on))
 }
 
 fn read_schedule(
@@ -342,279 +329,4 @@ fn dates(
     }
     dates.sort_unstable();
     dates
-}
-
-/// True for ids as a schedule gives them: `2026-W49`.
-fn is_week(id: &str) -> bool {
-    let shape: String = id.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
-    shape.eq_ignore_ascii_case("9999-w99")
-}
-
-/// A day of the week in which the schedule's opening of this id begins.
-fn week_before(id: &str) -> Option<civil::Date> {
-    let (year, week) = id.split_once("-W").filter(|_| is_week(id))?;
-    let (year, week) = (year.parse().ok()?, week.parse().ok()?);
-    let monday = civil::ISOWeekDate::new(year, week, Weekday::Monday).ok()?;
-    monday.date().checked_sub(7.days()).ok()
-}
-
-impl Config {
-    /// In words, why the public value of an opening's draw would come too late.
-    fn draws_late(&self, record: &OpeningRecord) -> Option<String> {
-        let network = self.beacon.as_ref().filter(|_| record.rules.order == Order::Draw);
-        let comes = network?.is_late(record.closes_at)?;
-        Some(format!(
-            "the public value that its draw would wait for comes at {comes}, more than an hour \
-             after the close: see genesis and period_s of [beacon]"
-        ))
-    }
-
-    /// The opening of this id as the file has it, whenever it is.
-    pub fn opening(&self, id: &str) -> Option<OpeningRecord> {
-        if let Some(o) = self.openings.iter().find(|opening| opening.id == id) {
-            let window = (o.opens_at, o.closes_at);
-            return Some(self.record(&o.id, &self.calendar(o), window, &o.dates));
-        }
-        let schedule = self.schedule.as_ref()?;
-        let week = schedule.week_of(week_before(id)?)?;
-        self.scheduled_in(schedule, &week)
-    }
-
-    /// The openings written out whose window has ended by `now`, and when it did.
-    pub fn over(&self, now: Timestamp) -> impl Iterator<Item = (&str, Timestamp)> {
-        let over = self.openings.iter().filter(move |opening| opening.closes_at <= now);
-        over.map(|opening| (opening.id.as_str(), opening.closes_at))
-    }
-
-    /// The openings written out that are not over yet, however far they are, and the
-    /// next of the schedule, so many, whether they could be served or not.
-    pub fn ahead(&self, now: Timestamp, weeks: usize) -> Vec<OpeningRecord> {
-        let ahead = self.openings.iter().filter(|opening| opening.closes_at > now);
-        let explicit = ahead.filter_map(|opening| self.opening(&opening.id));
-        explicit.chain(self.weeks(now, weeks)).collect()
-    }
-
-    /// The openings that should be on record at `now`: those not over yet that
-    /// begin within `horizon_ms`, and the next scheduled one however far it is.
-    /// Ordinals are 0: the ledger's writer gives them.
-    pub fn due(&self, now: Timestamp, horizon_ms: u64) -> Vec<OpeningRecord> {
-        let until = now.plus_millis(horizon_ms);
-        let mut due: Vec<OpeningRecord> = self
-            .openings
-            .iter()
-            .filter(|opening| opening.closes_at > now && opening.opens_at <= until)
-            .map(|o| self.record(&o.id, &self.calendar(o), (o.opens_at, o.closes_at), &o.dates))
-            .collect();
-        if let Some(schedule) = &self.schedule {
-            due.extend(self.scheduled(schedule, now, until));
-        }
-        due
-    }
-
-    /// Openings to try rules on: every explicit one, and one of the schedule. Id,
-    /// time zone, begin, days.
-    pub(crate) fn samples(&self) -> Vec<(String, &Calendar, Timestamp, Vec<Date>)> {
-        const UTC: &Calendar = &Calendar::utc();
-        let mut samples = Vec::new();
-        let of_schedule = self.schedule.as_ref().map(|schedule| &schedule.calendar);
-        for o in &self.openings {
-            let calendar = o.calendar.as_ref().or(of_schedule).unwrap_or(UTC);
-            samples.push((o.id.clone(), calendar, o.opens_at, o.dates.clone()));
-        }
-        if let Some(schedule) = &self.schedule
-            && let Some(week) = schedule.week_of(civil::date(2026, 1, 7))
-        {
-            let name = format!("of the week of {}", week.monday);
-            samples.push((name, &schedule.calendar, week.opens_at, schedule.days(week.monday)));
-        }
-        samples
-    }
-
-    /// The time zone of an opening's days and times.
-    fn calendar(&self, opening: &Explicit) -> Calendar {
-        calendar_of(opening, self.schedule.as_ref())
-    }
-
-    /// The next openings of the schedule.
-    fn weeks(&self, now: Timestamp, most: usize) -> Vec<OpeningRecord> {
-        let Some(schedule) = &self.schedule else { return Vec::new() };
-        let Some(today) = schedule.today(now) else { return Vec::new() };
-        let weeks = (0..2 * most as i32).filter_map(|week| {
-            let week = schedule.week_of(today.checked_add((7 * week).days()).ok()?)?;
-            self.scheduled_in(schedule, &week).filter(|record| record.closes_at > now)
-        });
-        weeks.take(most).collect()
-    }
-
-    /// In words, why no engine would serve this opening; empty: it would.
-    pub fn objections(&self, record: &OpeningRecord) -> Vec<String> {
-        let mut objections = Vec::new();
-        if let Err(error) = giliran_allocator::Opening::supported(record) {
-            objections.push(format!("{} is not served by this release", error.what));
-        }
-        objections.extend(self.draws_late(record));
-        if record.closes_at <= record.opens_at {
-            let (from, to) = (record.opens_at, record.closes_at);
-            objections.push(format!("it would close at {to}, and open at {from}"));
-        }
-        if let Some(slot) = record.slots.iter().find(|s| s.bookable_until <= record.opens_at) {
-            let (date, until) = (slot.date, slot.bookable_until);
-            objections
-                .push(format!("{date} could be booked until {until}, before the opening begins"));
-        }
-        objections
-    }
-
-    fn scheduled(
-        &self,
-        schedule: &Schedule,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Vec<OpeningRecord> {
-        let mut records = Vec::new();
-        let Some(today) = schedule.today(now) else { return records };
-        let mut begun = false;
-        for week in -2..WEEKS_AHEAD {
-            let Ok(day) = today.checked_add((7 * week).days()) else { continue };
-            let record = schedule.week_of(day).and_then(|w| self.scheduled_in(schedule, &w));
-            let Some(record) = record.filter(|record| record.closes_at > now) else { continue };
-            if record.opens_at > until && begun {
-                break;
-            }
-            begun |= record.opens_at > now;
-            records.push(record);
-        }
-        records
-    }
-
-    /// The schedule's opening of a week; none: it has no day.
-    fn scheduled_in(&self, schedule: &Schedule, week: &Week) -> Option<OpeningRecord> {
-        let mut dates = schedule.days(week.monday);
-        dates.retain(|date| has_places(&self.offices, *date));
-        if dates.is_empty() {
-            return None;
-        }
-        let iso = week.monday.iso_week_date();
-        let id = format!("{}-W{:02}", iso.year(), iso.week());
-        let window = (week.opens_at, week.closes_at);
-        Some(self.record(&id, &schedule.calendar, window, &dates))
-    }
-
-    fn record(
-        &self,
-        id: &str,
-        calendar: &Calendar,
-        (opens_at, closes_at): (Timestamp, Timestamp),
-        dates: &[Date],
-    ) -> OpeningRecord {
-        let until = self.rules.bookable_until;
-        let mut slots = Vec::new();
-        for (o, office) in self.offices.iter().enumerate() {
-            for date in dates {
-                for (s, session) in office.sessions.iter().enumerate() {
-                    if let Some(quota) = session.quota.on(date.civil().weekday()) {
-                        let (office, session) = (o as u32, s as u32);
-                        let bookable_until = calendar.bookable_until(until, *date);
-                        let date = *date;
-                        slots.push(ledger::Slot { office, session, date, quota, bookable_until });
-                    }
-                }
-            }
-        }
-        let session = |session: &Session| ledger::Session {
-            id: session.id.clone(),
-            label: session.label.clone(),
-            restricted: session.restricted,
-            explicit: session.explicit,
-        };
-        let office = |office: &Office| ledger::Office {
-            id: office.id.clone(),
-            name: office.name.clone(),
-            sessions: office.sessions.iter().map(session).collect(),
-        };
-        OpeningRecord {
-            ordinal: 0,
-            id: id.to_owned(),
-            timezone: calendar.name().to_owned(),
-            opens_at,
-            closes_at,
-            rules: self.rules.clone(),
-            offices: self.offices.iter().map(office).collect(),
-            slots,
-        }
-    }
-
-    /// A configuration for trying things out: the Batam offices, one opening that
-    /// is open from `now` on for a day, for the next five working days that begin after
-    /// that.
-    pub fn dev(now: Timestamp) -> Self {
-        let mut config =
-            crate::parse(crate::BATAM, "batam.toml").expect("the shipped example is tested");
-        let closes_at = now.plus_millis(24 * 3_600_000);
-        // Days that begin once it has closed.
-        let last = jiff::Timestamp::from_millisecond(closes_at.as_millis()).unwrap_or_default();
-        let today = last.to_zoned_datetime(Calendar::utc().zone().clone()).date();
-        let workday =
-            |day: &civil::Date| !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
-        let days = today.series(1.day()).skip(1).filter(workday).take(5);
-        let dates = days.map(Date::from).collect();
-        config.made_up = true;
-        config.schedule = None;
-        config.applicant_pattern = None;
-        config.openings = vec![Explicit {
-            id: "dev".to_owned(),
-            opens_at: now,
-            closes_at,
-            calendar: None,
-            dates,
-        }];
-        config
-    }
-}
-
-/// The opening of one week.
-struct Week {
-    opens_at: Timestamp,
-    closes_at: Timestamp,
-    /// Of the week it is for.
-    monday: civil::Date,
-}
-
-impl Schedule {
-    /// The day at the offices.
-    fn today(&self, now: Timestamp) -> Option<civil::Date> {
-        let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?;
-        Some(now.to_zoned_datetime(self.calendar.zone().clone()).date())
-    }
-
-    /// The opening that begins in the week that holds `day`. It lasts by the clock
-    /// on the wall, and ends where the next one begins.
-    fn week_of(&self, day: civil::Date) -> Option<Week> {
-        let monday =
-            day.checked_sub(i32::from(day.weekday().to_monday_zero_offset()).days()).ok()?;
-        let offset = i32::from(self.opens_on.to_monday_zero_offset());
-        let opens = monday.checked_add(offset.days()).ok()?.to_datetime(self.opens_at);
-        let next = self.calendar.instant(opens.checked_add(7.days()).ok()?);
-        let closes = opens.checked_add(self.lasts).ok()?;
-        Some(Week {
-            opens_at: self.calendar.instant(opens),
-            closes_at: self.calendar.instant(closes).min(next),
-            monday: monday.checked_add(7.days()).ok()?,
-        })
-    }
-
-    /// True if an opening of it is for this day.
-    fn offers(&self, date: Date) -> bool {
-        self.covers.contains(&date.civil().weekday()) && !self.closed.contains(&date)
-    }
-
-    /// The covered days of the week of `monday` that are not closed.
-    fn days(&self, monday: civil::Date) -> Vec<Date> {
-        (0..7)
-            .filter_map(|offset: i32| monday.checked_add(offset.days()).ok())
-            .filter(|day| self.covers.contains(&day.weekday()))
-            .map(Date::from)
-            .filter(|day| !self.closed.contains(day))
-            .collect()
-    }
 }

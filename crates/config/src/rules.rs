@@ -6,8 +6,9 @@ use giliran_wire::{Date, Timestamp};
 use jiff::SignedDuration;
 use toml::de::DeValue;
 
+use crate::config::Config;
+use crate::offices::Office;
 use crate::problems::{Report, Section};
-use crate::{Config, Office};
 
 /// When collected places are offered where nothing is said: early enough to
 /// come the same day, and before the next.

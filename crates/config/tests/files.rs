@@ -227,7 +227,7 @@ fn summer_time_moves_the_instant_not_the_hour() {
 #[test]
 fn the_dev_opening_is_open_now() {
     let now = at("2026-11-27T10:00:00Z");
-    let config = Config::dev(now);
+    let config = giliran_config::dev(now);
     let due = config.due(now, 0);
     assert_eq!(due.len(), 1);
     assert_eq!((due[0].id.as_str(), due[0].opens_at), ("dev", now));

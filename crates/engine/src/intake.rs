@@ -8,12 +8,14 @@ use std::time::Instant;
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
+use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::reply::{Answered, Outbox};
-use crate::workers::{WorkerContext, busy_answers};
+use crate::context::WorkerContext;
+use crate::metrics::Metrics;
+use crate::reply::{Answered, Outbox, form_of_unreadable};
 
 /// Most messages handed to a worker together: tokio's budget of a task ends a stretch of
 /// ready messages at 128 anyway, and room for all is reserved with the first.
@@ -214,8 +216,7 @@ async fn refuse(chunk: Chunk, shared: &WorkerContext) {
     let mut out = Outbox::default();
     for mut message in chunk.messages {
         if let Some(reply) = shared.reply_subject(message.reply.take()) {
-            let (form, answers): (_, Vec<Answered>) =
-                busy_answers(chunk.operation, &message.payload, &shared.metrics);
+            let (form, answers) = busy_answers(chunk.operation, &message.payload, &shared.metrics);
             match (chunk.operation, &answers[..]) {
                 (Operation::Availability, [busy]) => out.no_overview(reply, form, busy),
                 _ => out.answers(reply, form, &answers),
@@ -223,6 +224,37 @@ async fn refuse(chunk: Chunk, shared: &WorkerContext) {
         }
     }
     out.send(&shared.client, &shared.gate).await;
+}
+
+/// `busy` for every request of a payload that is not even decided.
+fn busy_answers(operation: Operation, payload: &[u8], metrics: &Metrics) -> (Form, Vec<Answered>) {
+    let unread = || (form_of_unreadable(payload), vec![Answered::busy(None, metrics)]);
+    match operation {
+        Operation::Book | Operation::BookVouched => {
+            each_busy::<request::Book<'_>>(payload, metrics)
+        }
+        Operation::Confirm => each_busy::<request::Confirm<'_>>(payload, metrics),
+        Operation::Cancel => each_busy::<request::Cancel<'_>>(payload, metrics),
+        Operation::Reschedule => each_busy::<request::Reschedule<'_>>(payload, metrics),
+        _ => None,
+    }
+    .unwrap_or_else(unread)
+}
+
+fn each_busy<'a, T: Request<'a>>(
+    payload: &'a [u8],
+    metrics: &Metrics,
+) -> Option<(Form, Vec<Answered>)> {
+    let id = |item: &T| item.request_id().map(Into::into);
+    match request::read::<T>(payload).ok()? {
+        Payload::One(item) => Some((Form::JsonOne, vec![Answered::busy(id(&item), metrics)])),
+        Payload::Many(form, items) => {
+            let busy = |item: Result<T, Malformed>| {
+                Answered::busy(item.ok().as_ref().and_then(id), metrics)
+            };
+            Some((form, items.into_iter().map(busy).collect()))
+        }
+    }
 }
 
 #[cfg(test)]

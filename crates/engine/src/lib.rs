@@ -13,7 +13,8 @@
 //!    durable.
 //!
 //! `engine` decides when any of this may happen: it follows the ledger as a
-//! standby, takes over when the lease is free, and steps down when it is gone.
+//! `standby`, takes over when the lease is free, and steps down when it is gone.
+//! `context` is what the roles share.
 //!
 //! What always holds:
 //!
@@ -28,20 +29,28 @@
 
 mod active;
 mod beside;
-pub mod engine;
+mod context;
+mod engine;
+mod error;
 mod high_water;
 mod intake;
+mod lease_guard;
+mod marker;
 mod metrics;
+mod options;
 mod places;
 pub mod rebuild;
 mod reply;
 mod snapshot;
+mod standby;
 mod standing;
 mod witness;
 mod workers;
 
-pub use engine::{Engine, EngineError, Options, View};
+pub use engine::{Engine, View};
+pub use error::EngineError;
 pub use high_water::{HighWater, HighWaterError};
 pub use metrics::{Metrics, foreign_messages};
+pub use options::Options;
 pub use snapshot::SNAPSHOT_AFTER;
 pub use standing::standing;

@@ -12,10 +12,10 @@ use giliran_allocator::{Durable, FoundBooking, FoundEntry, Settled};
 use giliran_sequencer::{AdminReport, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Overview, Parts, Reason, Rejection, Verdict};
-use giliran_wire::request::Form;
+use giliran_wire::request::{BINARY_VERSION, Form};
 use giliran_wire::{Position, Timestamp};
 
-use crate::active::lease_guard::LeaseGuard;
+use crate::lease_guard::LeaseGuard;
 use crate::metrics::Metrics;
 
 /// `busy` and `unavailable` ask to come back after a random time in this range,
@@ -122,7 +122,7 @@ impl Answered {
     pub(crate) fn view(&self) -> Answer<'_> {
         match self {
             Self::Granted(found, as_of, asked) | Self::Found(found, as_of, asked) => {
-                let booking = found.booking.view(&found.opening);
+                let booking = found.opening.view(&found.booking);
                 let asked = asked.as_deref().map(Into::into);
                 Answer {
                     request_id: asked.or_else(|| Some(booking.request_id.clone())),
@@ -147,6 +147,11 @@ impl Answered {
             },
         }
     }
+}
+
+/// The form of the answer to a payload that cannot be read.
+pub(crate) fn form_of_unreadable(payload: &[u8]) -> Form {
+    if payload.first() == Some(&BINARY_VERSION) { Form::Binary } else { Form::JsonOne }
 }
 
 pub(crate) fn retry_after_ms() -> u64 {
@@ -337,7 +342,7 @@ impl Outbox {
         let (moved, cancelled) = (listed(&report.moved), listed(&report.cancelled));
         let concerned = listed(&report.concerned);
         fn views(found: &[FoundBooking]) -> Vec<answer::Booking<'_>> {
-            found.iter().map(|f| f.booking.view(&f.opening)).collect()
+            found.iter().map(|f| f.opening.view(&f.booking)).collect()
         }
         let report = admin::Report {
             outcome: if report.dry_run { admin::WOULD } else { admin::DONE }.into(),

@@ -5,18 +5,18 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 use giliran_wire::ledger::Block;
-use giliran_wire::snapshot::{self, SnapshotError, Writer};
+use giliran_wire::snapshot::{self, SnapshotError, Unusable, Writer};
 use giliran_wire::{BlockHash, LedgerId};
 
-use crate::engine::{Engine, EngineError};
+use crate::error::EngineError;
 
 /// Buffer of reads and writes, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -39,21 +39,21 @@ const LAST_SNAPSHOT: Duration = Duration::from_secs(30);
 
 /// A file in the data folder.
 #[derive(Debug, Clone)]
-pub(crate) struct SnapshotFile {
+struct SnapshotFile {
     path: PathBuf,
 }
 
 impl SnapshotFile {
-    pub(crate) fn new(data: &Path) -> Self {
+    fn new(data: &Path) -> Self {
         Self { path: data.join("snapshot.bin") }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    fn path(&self) -> &Path {
         &self.path
     }
 
     /// The state that was written last; none: there is no file.
-    pub(crate) fn read(&self) -> Result<Option<StateMachine>, SnapshotError> {
+    fn read(&self) -> Result<Option<StateMachine>, SnapshotError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -66,12 +66,12 @@ impl SnapshotFile {
             let (pieces, decoded) = std::sync::mpsc::sync_channel(PIECES_AHEAD);
             let reading = scope.spawn(move || {
                 snapshot::read(BufReader::with_capacity(BUFFER, file), |piece| {
-                    pieces.send(piece).map_err(|_| "it does not fit itself".to_owned())
+                    pieces.send(piece).map_err(|_| Unusable::Unfit)
                 })
             });
             let restored = decoded.into_iter().try_for_each(|piece| state.restore(piece));
             let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            restored.map_err(SnapshotError::Unusable)?;
+            restored?;
             read
         })?;
         Ok(Some(state))
@@ -80,7 +80,7 @@ impl SnapshotFile {
     /// Replaces the file, atomically and durably. The state is needed only until this
     /// returns; the outcome comes once the disk has it. A disk that takes nothing for
     /// long holds nobody up.
-    pub(crate) fn write(&self, state: &StateMachine) -> JoinHandle<std::io::Result<()>> {
+    fn write(&self, state: &StateMachine) -> JoinHandle<std::io::Result<()>> {
         let (chunks, taken) = std::sync::mpsc::sync_channel::<Chunk>(CHUNKS_AHEAD);
         let file = self.clone();
         let writing = std::thread::spawn(move || file.take(&taken));
@@ -116,31 +116,44 @@ impl SnapshotFile {
     }
 }
 
-impl Engine {
+/// Reads the snapshot where an engine begins, and writes it beside what else it does.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    file: SnapshotFile,
+    /// One that is on its way to the disk.
+    writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Snapshots {
+    /// Those of this data folder.
+    pub(crate) fn new(data: &Path) -> Self {
+        Self { file: SnapshotFile::new(data), writing: Mutex::default() }
+    }
+
     /// What the snapshot says, if it lies on this ledger, else nothing; and the
     /// generation to read on from there.
     pub(crate) async fn begin(
         &self,
         ledger: &Ledger,
     ) -> Result<(StateMachine, Ledger), EngineError> {
-        if let Some(state) = self.read_snapshot().await {
+        if let Some(state) = self.read().await {
             let chain = state.chain();
             let generation = ledger.of_generation(chain.generation).await?;
             if let Some(generation) = generation
-                && let Some(hash) = self.hash_at(&generation, chain.valid_seq).await?
+                && let Some(hash) = hash_at(&generation, chain.valid_seq).await?
                 && hash == (chain.ledger, chain.hash)
             {
                 return Ok((state, generation));
             }
-            let path = self.snapshot.path().display();
+            let path = self.file.path().display();
             tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
         }
         let ledger = ledger.newest_begun().await?;
         Ok((StateMachine::beginning_with(ledger.generation()), ledger))
     }
 
-    async fn read_snapshot(&self) -> Option<StateMachine> {
-        let (file, started) = (self.snapshot.clone(), Instant::now());
+    async fn read(&self) -> Option<StateMachine> {
+        let (file, started) = (self.file.clone(), Instant::now());
         let read = tokio::task::spawn_blocking(move || file.read()).await;
         match read.ok()? {
             Ok(state) => {
@@ -156,27 +169,16 @@ impl Engine {
                 state
             }
             Err(error) => {
-                let path = self.snapshot.path().display();
+                let path = self.file.path().display();
                 tracing::warn!(%path, %error, "the snapshot is not used");
                 None
             }
         }
     }
 
-    /// Ledger and hash of the block at a sequence, if there is a readable one.
-    async fn hash_at(
-        &self,
-        ledger: &Ledger,
-        seq: u64,
-    ) -> Result<Option<(Option<LedgerId>, BlockHash)>, EngineError> {
-        let bytes = ledger.read_at(seq).await?;
-        let block = bytes.and_then(|bytes| Block::open(&bytes).ok());
-        Ok(block.map(|(block, hash)| (Some(block.ledger), hash)))
-    }
-
     /// Writes a snapshot where much came after the last one, beside what else is to be
     /// done. That it cannot be written stops nothing.
-    pub(crate) fn write_snapshot(&self, state: &StateMachine, written: &mut u64) {
+    pub(crate) fn write(&self, state: &StateMachine, written: &mut u64) {
         let seq = state.chain().seq;
         let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = writing.as_ref().is_some_and(|writing| !writing.is_finished());
@@ -184,7 +186,7 @@ impl Engine {
             return;
         }
         *written = seq;
-        let (file, started) = (self.snapshot.clone(), Instant::now());
+        let (file, started) = (self.file.clone(), Instant::now());
         let done = tokio::task::block_in_place(|| file.write(state));
         *writing = Some(tokio::task::spawn_blocking(move || match done.join() {
             Ok(Ok(())) => {
@@ -200,7 +202,7 @@ impl Engine {
     }
 
     /// Waits for a snapshot that is on its way; but not for ever.
-    pub(crate) async fn settle_snapshot(&self) {
+    pub(crate) async fn settle(&self) {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing
             && tokio::time::timeout(LAST_SNAPSHOT, writing).await.is_err()
@@ -208,6 +210,16 @@ impl Engine {
             tracing::warn!("the snapshot is not written: the disk does not answer");
         }
     }
+}
+
+/// Ledger and hash of the block at a sequence, if there is a readable one.
+async fn hash_at(
+    ledger: &Ledger,
+    seq: u64,
+) -> Result<Option<(Option<LedgerId>, BlockHash)>, EngineError> {
+    let bytes = ledger.read_at(seq).await?;
+    let block = bytes.and_then(|bytes| Block::open(&bytes).ok());
+    Ok(block.map(|(block, hash)| (Some(block.ledger), hash)))
 }
 
 /// What is on its way to the disk.

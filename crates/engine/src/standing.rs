@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
 
-use crate::engine::EngineError;
+use crate::error::EngineError;
 
 /// Reads the newest generation that can be begun with, to its end as it is now.
 ///

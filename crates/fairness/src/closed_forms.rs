@@ -8,11 +8,12 @@ use giliran_allocator::order;
 use giliran_wire::BookingId;
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use crate::compare::{Plan, Progress, compare};
+use crate::compare::{Plan, compare};
 use crate::measures::Measure;
 use crate::measures::run::figures;
 use crate::measures::{chi_square_uniform, holm, normal_two_sided};
 use crate::population::{Party, Population};
+use crate::progress::Progress;
 use crate::random::Random;
 use crate::resources::Resources;
 use crate::scenario::{Kind, Scenario, parse};

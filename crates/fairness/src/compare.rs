@@ -1,11 +1,12 @@
 //! Many seeds under every order and returns rule, side by side.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::measures::Measure;
 use crate::measures::run::{Group, GroupOutcome, RunMeasures, figures, groups, payoff};
 use crate::measures::{Estimate, holm, normal_two_sided};
+use crate::progress::Progress;
 use crate::resources::{self, Resources};
 use crate::scenario::{Attacker, Kind, Scenario};
 use crate::simulation::{Arm, run};
@@ -33,28 +34,6 @@ pub struct Plan {
     pub threads: usize,
     /// Parties in a run by which an attacker finds out what pays, at least.
     pub pilot_parties: u64,
-}
-
-/// How far a comparison is.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Small runs done by which scalpers find out what pays.
-    pub tried: AtomicUsize,
-    /// Those in all; they come before the runs.
-    pub tries: AtomicUsize,
-    pub done: AtomicUsize,
-    pub all: AtomicUsize,
-    /// Requests decided, those of runs that are on included.
-    pub requests: AtomicU64,
-    /// Set: stop, also within a run.
-    pub stop: AtomicBool,
-}
-
-impl Progress {
-    /// Whether it is asked to stop.
-    pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
 }
 
 /// One column of a comparison.

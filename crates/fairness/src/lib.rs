@@ -15,6 +15,7 @@ mod closed_forms;
 pub mod compare;
 pub mod measures;
 pub mod population;
+mod progress;
 pub mod random;
 pub mod report;
 mod resources;
@@ -26,10 +27,9 @@ pub mod sweep;
 mod tests;
 
 pub use closed_forms::{CHECK_LEVEL, Check, Size, checks};
-pub use compare::{
-    ArmResult, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, Progress, compare,
-};
+pub use compare::{ArmResult, Comparison, GroupFigures, LEVEL, PILOT_PARTIES, Plan, compare};
 pub use measures::Measure;
 pub use measures::run::{Group, GroupOutcome, RunMeasures, groups};
+pub use progress::Progress;
 pub use resources::Resources;
 pub use simulation::Arm;

@@ -112,10 +112,10 @@ impl EventBuilder {
         let (subject, payload) = match change {
             StateChange::Booking { kind, before, after, payment, reason } => {
                 let FoundBooking { booking, opening } = after;
-                let previous = before.as_ref().map(|before| before.view(opening));
+                let previous = before.as_ref().map(|before| opening.view(before));
                 let slot = opening.slot(booking.slot);
                 let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
-                let view = booking.view(opening);
+                let view = opening.view(booking);
                 let event = Event::new(&self.domain, id, *kind, time, view, previous)
                     .payment(payment.as_deref())
                     .reason(reason.as_deref());

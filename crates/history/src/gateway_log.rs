@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use giliran_wire::client_log::{Choice, SeenBooking};
 
-use crate::reader::RecordedOpening;
+use crate::recorded::RecordedOpening;
 
 /// One request that was sent, and the answer it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -21,7 +21,7 @@ use giliran_wire::request;
 use giliran_wire::{BookingId, Digest, Pseudonym};
 
 use crate::gateway_log::{Gateway, GatewayLine};
-use crate::reader::RecordedOpening;
+use crate::recorded::RecordedOpening;
 
 /// How long a replayed opening stays open whose order has no rounds, µs of virtual time:
 /// all ask at its begin.
@@ -373,7 +373,7 @@ fn recorded_alone(recorded: &RecordedOpening, unsaid: &mut Vec<String>) -> Vec<R
 
 fn of_booking(
     recorded: &RecordedOpening,
-    booked: &crate::reader::RecordedBooking,
+    booked: &crate::recorded::RecordedBooking,
     at_us: i64,
 ) -> Request {
     let grant = &booked.grant;

@@ -7,7 +7,7 @@ use async_nats::{Client, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
-use super::LoadError;
+use super::error::LoadError;
 
 /// Answers that are counted before the window is filled again.
 const CHUNK: usize = 1_024;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::LoadTest;
+use super::load_test::LoadTest;
 
 /// Most bookings that are kept to try it on: the first that people are told of.
 const OBSERVED: usize = 4_096;

@@ -11,9 +11,10 @@ use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::LoadTest;
+use super::ended::Ended;
 use super::forgers::Forgeries;
 use super::generator::MOST_OPEN;
+use super::load_test::LoadTest;
 use super::stats::{Bin, Payments, RunStats, histogram};
 use super::target::Target;
 
@@ -23,23 +24,6 @@ const MOST_LAG_MS: f64 = 50.0;
 const NONE: &str = "there is no such figure in this run";
 /// So many grants say how long one takes.
 const TELLING: u64 = 20;
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(tag = "how", rename_all = "snake_case")]
-pub enum Ended {
-    /// Everybody was served or gave up.
-    Complete,
-    /// It was asked to stop.
-    Interrupted {
-        /// When, s from the opening.
-        at_s: f64,
-    },
-    /// Nobody answered any more.
-    EngineGone {
-        /// Since when, s from the opening.
-        at_s: f64,
-    },
-}
 
 /// A distribution of times, ms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]

@@ -11,7 +11,7 @@ use giliran_wire::answer::{Availability, Overview, Phase, Reason};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Timestamp, request};
 
-use super::LoadError;
+use super::error::LoadError;
 
 /// How long an engine may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(5);

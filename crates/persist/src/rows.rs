@@ -10,8 +10,6 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
-use crate::PersistError;
-
 /// A slot, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SlotRow {
@@ -244,7 +242,7 @@ impl Rows {
     /// # Errors
     ///
     /// Damage.
-    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Option<Foreign>, PersistError> {
+    pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Option<Foreign>, Damage> {
         match self.chain.read_bytes(seq, bytes)? {
             Reading::Valid(block) => self.apply(seq, block).map(|()| None),
             Reading::Void => Ok(None),
@@ -258,8 +256,8 @@ impl Rows {
     /// # Errors
     ///
     /// Where more was read than the next generation was rebuilt from.
-    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, PersistError> {
-        Ok(self.chain.goes_on_in(begin)?)
+    pub fn goes_on_in(&mut self, begin: &Block) -> Result<bool, Damage> {
+        self.chain.goes_on_in(begin)
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -271,7 +269,7 @@ impl Rows {
         std::mem::take(&mut self.batch)
     }
 
-    fn apply(&mut self, seq: u64, block: Block) -> Result<(), PersistError> {
+    fn apply(&mut self, seq: u64, block: Block) -> Result<(), Damage> {
         let time = block.time;
         for (place, deed) in block.deeds().enumerate() {
             let action = self.action(seq, place as u32, time, &deed)?;
@@ -318,7 +316,7 @@ impl Rows {
         place: u32,
         time: Timestamp,
         deed: &Deed<'_>,
-    ) -> Result<StoredAction, PersistError> {
+    ) -> Result<StoredAction, Damage> {
         let about = |slot| deed.opening().map(|opening| self.slot(seq, opening, slot)).transpose();
         let slot = deed.slot().map_or(Ok(None), about)?;
         let slot = slot.map(|slot| [slot.office.clone(), slot.date.clone(), slot.session.clone()]);
@@ -335,7 +333,7 @@ impl Rows {
         })
     }
 
-    fn draw(&mut self, seq: u64, record: DrawRecord) -> Result<(), PersistError> {
+    fn draw(&mut self, seq: u64, record: DrawRecord) -> Result<(), Damage> {
         match record {
             DrawRecord::Entered(entry) => {
                 let opening = self.slot(seq, entry.opening, 0)?.opening.clone();
@@ -364,7 +362,7 @@ impl Rows {
         Ok(())
     }
 
-    fn slot(&self, seq: u64, opening: u32, slot: u32) -> Result<Arc<SlotRow>, PersistError> {
+    fn slot(&self, seq: u64, opening: u32, slot: u32) -> Result<Arc<SlotRow>, Damage> {
         let found = self.openings.get(opening as usize).and_then(|slots| slots.get(slot as usize));
         let damage = || {
             let what = format!("slot {slot} of opening number {opening} is not on record");

@@ -94,7 +94,7 @@ async fn postgres_rows(url: &str) -> Rows {
 /// Holds a stored booking against the state that the ledger folds to.
 fn check(state: &StateMachine, stored: &Stored) {
     let found = state.found(&stored.id.parse().unwrap()).unwrap();
-    let (booking, view) = (&found.booking, found.booking.view(&found.opening));
+    let (booking, view) = (&found.booking, found.opening.view(&found.booking));
     assert_eq!(stored.status, booking.status.name(), "{stored:?}");
     assert_eq!(stored.version, booking.version, "{stored:?}");
     assert_eq!((&*stored.office, &*stored.session), (&*view.office, &*view.session));

@@ -1,41 +1,6 @@
-//! What a report consists of.
-
-use serde_json::Value;
+//! A document: what one reads, part by part.
 
 use crate::figure::Figures;
-use crate::sheet::Sheet;
-use crate::{page, pictures, terminal};
-
-/// All that a study has to say.
-pub struct Report {
-    pub screen: Document,
-    /// For the page, with charts.
-    pub page: Document,
-    pub sheets: Vec<Sheet>,
-    pub data: Value,
-}
-
-impl Report {
-    /// As text for a terminal.
-    pub fn text(&self) -> String {
-        self.screen.as_text()
-    }
-
-    /// As one HTML file that needs no network and no script.
-    pub fn html(&self) -> String {
-        page::html(&self.page)
-    }
-
-    /// Its charts as files: name, after the chart's title, and content. `made_by`: the
-    /// command, which each file names.
-    pub fn pictures(&self, made_by: &str) -> Vec<(String, String)> {
-        pictures::pictures(&self.page, made_by)
-    }
-
-    pub fn json(&self) -> String {
-        format!("{:#}\n", self.data)
-    }
-}
 
 /// Parts in the order in which they are read.
 #[derive(Debug, Clone, Default)]
@@ -72,10 +37,6 @@ impl Document {
     /// A document, by the title of its page.
     pub fn titled(title: impl Into<String>) -> Self {
         Self { title: title.into(), parts: Vec::new() }
-    }
-
-    pub fn as_text(&self) -> String {
-        terminal::text(self)
     }
 
     pub fn title(&mut self, text: impl Into<String>) {

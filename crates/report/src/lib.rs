@@ -14,11 +14,13 @@ mod figure;
 mod numbers;
 mod page;
 mod pictures;
+mod report;
 mod sheet;
 pub mod svg;
 mod terminal;
 
-pub use document::{Cell, Chart, Document, Report, Table};
+pub use document::{Cell, Chart, Document, Table};
 pub use figure::{Figure, Figures, Known, Unit};
 pub use numbers::{digits, or_dash};
+pub use report::Report;
 pub use sheet::{Sheet, or_empty};

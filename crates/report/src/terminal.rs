@@ -7,7 +7,13 @@ use crate::document::{Cell, Document, Part, Table};
 /// Most characters in a line of a table; further columns stand beneath.
 const WIDEST: usize = 140;
 
-pub(crate) fn text(document: &Document) -> String {
+impl Document {
+    pub fn as_text(&self) -> String {
+        text(self)
+    }
+}
+
+fn text(document: &Document) -> String {
     let tables = document.parts.iter().filter_map(|part| match part {
         Part::Table(table) => Some(table),
         _ => None,

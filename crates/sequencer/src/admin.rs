@@ -13,7 +13,7 @@ use giliran_wire::{BookingId, Position, Timestamp};
 use crate::block_builder::BlockDraft;
 use crate::block_builder::entry_bytes;
 use crate::branch::Branch;
-use crate::effect::{Effect, Now, Outcome};
+use crate::effect::{AdminReport, Effect, Now, Outcome};
 use crate::queued::is_overdue;
 use crate::sequencer::Sequencer;
 
@@ -73,23 +73,6 @@ pub enum AdminOp {
         /// Signature of the drand round that the opening named.
         signature: Vec<u8>,
     },
-}
-
-/// What an action came to.
-#[derive(Debug, Default)]
-pub struct AdminReport {
-    /// True: nothing was done, this is what would be.
-    pub dry_run: bool,
-    /// The opening, unless its days are over.
-    pub opening: Option<Arc<Opening>>,
-    /// The slots it was about.
-    pub slots: Vec<u32>,
-    /// Bookings it concerns that stay as they are.
-    pub concerned: Vec<FoundBooking>,
-    /// Bookings that were moved, as they stand.
-    pub moved: Vec<FoundBooking>,
-    /// Bookings that were cancelled.
-    pub cancelled: Vec<FoundBooking>,
 }
 
 /// An action that came to its end, for the log.

@@ -1,7 +1,9 @@
 //! What goes into the sequencer and comes out of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoundBooking, FoundEntry, Rejection, Settled};
+use giliran_allocator::{Durable, FoundBooking, FoundEntry, Opening, Rejection, Settled};
 use giliran_wire::ledger::{Damage, Foreign};
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
@@ -155,11 +157,28 @@ pub enum Outcome {
     /// Settled from durable facts.
     Settled(Settled),
     /// An operator's action is durable.
-    Adjusted(Box<crate::admin::AdminReport>, Durable),
+    Adjusted(Box<AdminReport>, Durable),
     /// An operator's action cannot be done.
     NotAdjusted(Rejection, Durable),
     /// Waited too long; settles nothing.
     Busy,
+}
+
+/// What an operator's action came to.
+#[derive(Debug, Default)]
+pub struct AdminReport {
+    /// True: nothing was done, this is what would be.
+    pub dry_run: bool,
+    /// The opening, unless its days are over.
+    pub opening: Option<Arc<Opening>>,
+    /// The slots it was about.
+    pub slots: Vec<u32>,
+    /// Bookings it concerns that stay as they are.
+    pub concerned: Vec<FoundBooking>,
+    /// Bookings that were moved, as they stand.
+    pub moved: Vec<FoundBooking>,
+    /// Bookings that were cancelled.
+    pub cancelled: Vec<FoundBooking>,
 }
 
 /// What became of an append.

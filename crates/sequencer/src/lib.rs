@@ -37,6 +37,7 @@ mod block_builder;
 mod branch;
 mod clock_guard;
 mod effect;
+mod ending;
 mod generation;
 mod in_flight;
 mod opening_draws;
@@ -45,10 +46,12 @@ mod rejections;
 mod rounds;
 mod sequencer;
 
-pub use admin::{Acted, AdminCommand, AdminOp, AdminReport, Came};
+pub use admin::{Acted, AdminCommand, AdminOp, Came};
 pub use branch::Branch;
 pub use clock_guard::MAX_JUMP_MS;
-pub use effect::{Appended, Attempt, Effect, Lost, Now, Outcome, ReadOutcome, StopReason};
+pub use effect::{
+    AdminReport, Appended, Attempt, Effect, Lost, Now, Outcome, ReadOutcome, StopReason,
+};
 pub use generation::Continuation;
 pub use in_flight::{
     APPEND_TIMEOUT_MS, BACKOFF_MS, LOST_AFTER_MS, LOST_LOOKS, MAX_BACKOFF_MS, TRUST_MS,

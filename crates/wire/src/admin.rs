@@ -11,6 +11,8 @@ use crate::answer::{Booking, Rejection, SlotState, Verdict, as_answer};
 use crate::request::{self, Request, false_where_null};
 use crate::{Date, Position, Text, Timestamp};
 
+pub use crate::ledger::Bookings;
+
 /// Longest operator's name, in bytes.
 pub const MAX_OPERATOR_BYTES: usize = 64;
 /// Longest reason, in bytes.
@@ -81,33 +83,6 @@ pub struct Reserve<'a> {
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub dry_run: bool,
-}
-
-/// What becomes of the bookings of a day that is closed.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Encode, bincode::Decode,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Bookings {
-    /// They stay, and are listed.
-    #[default]
-    Keep,
-    /// They are cancelled, with event and reason.
-    Cancel,
-    /// In order of their numbers each moves to the first slot of its office with
-    /// room, the same session first, then by date; whom nothing fits stays.
-    Move,
-}
-
-impl Bookings {
-    /// As it stands on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Cancel => "cancel",
-            Self::Move => "move",
-        }
-    }
 }
 
 /// Optional fields may be null.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Phase;
 use crate::ledger;
+use crate::phase::Phase;
 use crate::{AsOf, Date, Timestamp};
 
 /// An opening, as the bucket of openings and a describing `availability` have it.

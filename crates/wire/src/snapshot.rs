@@ -23,6 +23,8 @@ use crate::codec;
 use crate::ledger::{Chain, DrawEntryRecord, Genesis, Grant, OpeningRecord};
 use crate::{BlockHash, Digest, Pseudonym, Timestamp};
 
+pub use crate::snapshot_error::{SnapshotError, Unusable};
+
 /// What a file of this layout begins with. Its number counts up with every change of a
 /// [`Piece`] or of a record in one.
 pub const MAGIC: &[u8; 8] = b"GILSNAP4";
@@ -313,18 +315,18 @@ impl Assembler {
     pub fn add(
         &mut self,
         part: &[u8],
-        mut take: impl FnMut(Piece) -> Result<(), String>,
-    ) -> Result<(), String> {
+        mut take: impl FnMut(Piece) -> Result<(), Unusable>,
+    ) -> Result<(), Unusable> {
         self.hasher.update(part);
         self.bytes.extend_from_slice(part);
         let mut at = 0;
         while let Some(length) = self.bytes[at..].first_chunk() {
             let length = u32::from_le_bytes(*length);
             if length > MAX_PIECE_BYTES {
-                return Err("a piece is longer than any that is written".to_owned());
+                return Err(Unusable::LongPiece);
             }
             let Some(piece) = self.bytes[at + 4..].get(..length as usize) else { break };
-            take(codec::decode_kept(piece).map_err(|e| e.to_string())?)?;
+            take(codec::decode_kept(piece)?)?;
             at += 4 + length as usize;
         }
         self.bytes.drain(..at);
@@ -336,24 +338,13 @@ impl Assembler {
     /// # Errors
     ///
     /// Where a piece is not complete.
-    pub fn end(self) -> Result<BlockHash, String> {
+    pub fn end(self) -> Result<BlockHash, Unusable> {
         if self.bytes.is_empty() {
             Ok(BlockHash(*self.hasher.finalize().as_bytes()))
         } else {
-            Err("it ends within a piece".to_owned())
+            Err(Unusable::Incomplete)
         }
     }
-}
-
-/// Why a snapshot cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// It cannot be read.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// It is none, of another release, or damaged.
-    #[error("{0}")]
-    Unusable(String),
 }
 
 /// Reads a snapshot and hands on its pieces, in order. They count only if it
@@ -364,14 +355,13 @@ pub enum SnapshotError {
 /// [`SnapshotError`], also where the bytes are not those that were written.
 pub fn read(
     mut from: impl Read,
-    mut take: impl FnMut(Piece) -> Result<(), String>,
+    mut take: impl FnMut(Piece) -> Result<(), Unusable>,
 ) -> Result<(), SnapshotError> {
-    let unusable = |what: &str| SnapshotError::Unusable(what.to_owned());
     let mut hasher = blake3::Hasher::new();
     let mut magic = [0; 8];
     from.read_exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(unusable("not a snapshot of this release"));
+        return Err(Unusable::OtherLayout.into());
     }
     hasher.update(&magic);
     let mut bytes = Vec::new();
@@ -384,19 +374,18 @@ pub fn read(
             break;
         }
         if length > MAX_PIECE_BYTES {
-            return Err(unusable("a piece is longer than any that is written"));
+            return Err(Unusable::LongPiece.into());
         }
         bytes.resize(length as usize, 0);
         from.read_exact(&mut bytes)?;
         hasher.update(&bytes);
-        let piece =
-            codec::decode_kept(&bytes).map_err(|e| SnapshotError::Unusable(e.to_string()))?;
-        take(piece).map_err(SnapshotError::Unusable)?;
+        let piece = codec::decode_kept(&bytes).map_err(Unusable::Undecodable)?;
+        take(piece)?;
     }
     let mut hash = [0; 32];
     from.read_exact(&mut hash)?;
     if hash != *hasher.finalize().as_bytes() {
-        return Err(unusable("the checksum does not match: it is damaged"));
+        return Err(Unusable::Checksum.into());
     }
     Ok(())
 }
@@ -438,9 +427,10 @@ mod tests {
 
         let mut joiner = Assembler::default();
         joiner.add(&parts[0], |_| Ok(())).unwrap();
-        assert!(joiner.end().is_err(), "a piece is not complete");
+        assert!(matches!(joiner.end(), Err(Unusable::Incomplete)));
         let huge = u32::MAX.to_le_bytes();
-        assert!(Assembler::default().add(&huge, |_| Ok(())).is_err());
+        let long = Assembler::default().add(&huge, |_| Ok(()));
+        assert!(matches!(long, Err(Unusable::LongPiece)));
     }
 
     /// Of what is written nothing may be too much for whoever reads it.

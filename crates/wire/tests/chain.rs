@@ -12,6 +12,7 @@ use giliran_wire::ledger::{
     Alien, Block, BlockError, Chain, Damage, DamageKind, Doubt, Entry, FORMAT, Genesis, Reading,
     Rebuilt, Seal, SnapshotPart, Stage,
 };
+use giliran_wire::snapshot::Unusable;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -316,7 +317,7 @@ fn each_kind_of_damage_has_its_sentence() {
         DamageKind::OwnForeign(Alien::Copy { number: 3 }),
         DamageKind::SealedOtherState,
         DamageKind::SnapshotOfOtherState,
-        DamageKind::Snapshot("its hash is another".into()),
+        DamageKind::Snapshot(Unusable::OtherState),
         DamageKind::Contradiction("recorded twice".into()),
     ];
     let sentences = format!(

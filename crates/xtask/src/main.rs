@@ -48,7 +48,8 @@ Environment:
   GILIRAN_NATS_SERVER      the nats-server to use instead
   GILIRAN_TYPOS            the typos to use instead
   GILIRAN_CARGO_DENY       the cargo-deny to use instead of an installed one
-  GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)";
+  GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
+  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead";
 
 /// The workspace's own commands.
 #[derive(Parser)]
@@ -75,7 +76,7 @@ enum Task {
     Bench(Bench),
     /// Find or install what the checks and the demo need, and print where it is
     Tools,
-    /// Run a command with the nats-server and a throw-away PostgreSQL that the tests get
+    /// Run a command with the nats-server, the throw-away PostgreSQL and the nats-py that the tests get
     Env(EnvArgs),
     /// Own a throw-away PostgreSQL until standard input closes (started by `test` and `env`)
     #[command(hide = true)]
@@ -269,6 +270,8 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
     ] {
         println!("{name:<12} {:<8} {}", found.version, found.path.display());
     }
+    let nats_py = nats_py::provide(workspace, interrupt)?;
+    println!("nats-py      {:<8} {}", nats_py::version(), nats_py.display());
     match cargo_deny::find()? {
         Ok(found) => println!("cargo-deny   {:<8} {}", found.version, found.path.display()),
         Err(reason) => println!("cargo-deny   missing  {reason}"),

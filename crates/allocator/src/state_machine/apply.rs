@@ -7,26 +7,17 @@ use std::sync::Arc;
 use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, Cancel, CancelCause, Confirm, Damage, DamageKind, DrawEntryRecord,
-    DrawRecord, Entry, Expire, Grant, OpeningRecord, Order, Released, Reschedule, ReturnRule, Seal,
-    Seat, SnapshotPart,
+    Adjust, Adjustment, Damage, DamageKind, DrawRecord, Entry, Grant, OpeningRecord, Order,
+    Released, ReturnRule, Seal, Seat, SnapshotPart,
 };
-use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece};
+use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece, Unusable};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
 use super::inventory::{SlotInventory, Until, Withheld};
 use super::{Mode, OpeningIndex, StateChange, StateMachine};
-use crate::booking::{PastChange, PastChangeKind};
-use crate::change::paid_with;
 use crate::claims::ClaimState;
 use crate::{Booking, DrawEntry, FoundBooking, Opening};
-
-/// Bookings of retired openings that are forgotten with one block.
-const FORGOTTEN_AT_ONCE: usize = 4_096;
-/// Withdrawn entries that are known, over all openings, so that a late repetition
-/// does not enter again.
-const MAX_WITHDRAWN: usize = 1 << 14;
 
 /// A block on its way into the state.
 pub(super) struct BlockApplier<'k> {
@@ -38,7 +29,7 @@ pub(super) struct BlockApplier<'k> {
     /// The group that is being read: its opening, round, and grants to come.
     drawing: Option<(u32, u64, u64)>,
     /// The operator's words to the change that is being applied.
-    reason: Option<Box<str>>,
+    pub(super) reason: Option<Box<str>>,
     /// The opening of the last grant: that of the next one, most often.
     granted_in: Option<Arc<Opening>>,
 }
@@ -113,10 +104,10 @@ impl<'k> BlockApplier<'k> {
             };
         };
         let seq = self.seq;
-        let broken = |what: String| Damage::new(seq, DamageKind::Snapshot(what));
+        let broken = |why: Unusable| Damage::new(seq, DamageKind::Snapshot(why));
         let mut pieces = Vec::new();
         let joined = joiner.add(&part.bytes, |piece| match piece {
-            Piece::Stand(_) => Err("a stand, which belongs into a file".to_owned()),
+            Piece::Stand(_) => Err(Unusable::StandInParts),
             piece => {
                 pieces.push(piece);
                 Ok(())
@@ -131,7 +122,7 @@ impl<'k> BlockApplier<'k> {
             return Ok(());
         }
         if joiner.end().map_err(broken)? != part.state {
-            return Err(broken("its hash is another".to_owned()));
+            return Err(broken(Unusable::OtherState));
         }
         self.state.sealed = Some(part.state);
         Ok(())
@@ -300,7 +291,7 @@ impl<'k> BlockApplier<'k> {
     /// A live booking has these seats from here on. `taken`: every number was
     /// taken for this block; otherwise those that [`PendingBlock`](super::PendingBlock)
     /// lists.
-    fn occupy(
+    pub(super) fn occupy(
         &mut self,
         opening: &Opening,
         slot: u32,
@@ -343,7 +334,7 @@ impl<'k> BlockApplier<'k> {
 
     /// A live booking gives seats back, or (`expired`) has run out. `release_at` as
     /// the entry has it.
-    fn give_back(
+    pub(super) fn give_back(
         &mut self,
         opening: &Opening,
         slot: u32,
@@ -373,13 +364,13 @@ impl<'k> BlockApplier<'k> {
         show(opening, slot, inventory, before, 0);
     }
 
-    fn found(&self, id: &BookingId) -> Result<FoundBooking, Damage> {
+    pub(super) fn found(&self, id: &BookingId) -> Result<FoundBooking, Damage> {
         let found = self.state.allocator.booking(id).and_then(|b| self.state.allocator.found(b));
         found.ok_or_else(|| self.damage(&format!("booking {id} is changed, but is not there")))
     }
 
     /// Puts the next version of a booking in its place.
-    fn renew(
+    pub(super) fn renew(
         &mut self,
         kind: Kind,
         before: FoundBooking,
@@ -395,217 +386,6 @@ impl<'k> BlockApplier<'k> {
         let before = Some(before.booking);
         let reason = self.reason.take();
         self.changes.push(StateChange::Booking { kind, before, after, payment, reason });
-    }
-
-    fn confirm(&mut self, confirm: Confirm) -> Result<(), Damage> {
-        let found = self.found(&confirm.booking)?;
-        let reference = confirm.reference.map(String::into_boxed_str);
-        let request_id = confirm.request_id.into_boxed_str();
-        let payment = reference.clone();
-        match (found.booking.status, confirm.revived) {
-            (Status::Held, None) => {
-                if let Some(until) = found.booking.hold_expires_at {
-                    self.state.holds.remove(&(until, found.booking.id));
-                }
-                let next = found.booking.changed(|booking| {
-                    booking.status = Status::Confirmed;
-                    let kind = PastChangeKind::Confirmed { reference };
-                    booking.change_log_mut().done.push(PastChange { request_id, kind });
-                });
-                self.renew(Kind::Confirmed, found, next, payment);
-            }
-            (Status::Expired, Some(seats)) if seats[..] == found.booking.seats[..] => {
-                let (slot, account) = (found.booking.slot, found.booking.account);
-                let opening = Arc::clone(&found.opening);
-                self.occupy(&opening, slot, &seats, false)
-                    .map_err(|what| self.damage(&format!("booking {}: {what}", confirm.booking)))?;
-                if let Some(account) = account {
-                    let live = self.mode == Mode::Live;
-                    opening.accounts.grant(account, seats.len() as u32, live);
-                }
-                let next = Arc::new(found.booking.changed(|booking| {
-                    booking.status = Status::Confirmed;
-                    let kind = PastChangeKind::Confirmed { reference };
-                    booking.change_log_mut().done.push(PastChange { request_id, kind });
-                }));
-                for seat in &seats {
-                    match opening.claims.revive(seat.applicant, &next) {
-                        ClaimState::Granted(_) => {
-                            let what =
-                                format!("booking {}: revived, its applicant has another", next.id);
-                            return Err(self.damage(&what));
-                        }
-                        ClaimState::Free | ClaimState::Deciding => {}
-                    }
-                }
-                let next = Booking::clone(&next);
-                self.renew(Kind::Confirmed, found, next, payment);
-            }
-            (_, None) => {
-                let next = found.booking.changed(|booking| {
-                    let kind = PastChangeKind::Refund { reference };
-                    booking.change_log_mut().done.push(PastChange { request_id, kind });
-                });
-                self.renew(Kind::RefundDue, found, next, payment);
-            }
-            (status, Some(_)) => {
-                let what = format!("booking {}: revived from {status:?}", confirm.booking);
-                return Err(self.damage(&what));
-            }
-        }
-        Ok(())
-    }
-
-    fn live(&self, id: &BookingId) -> Result<FoundBooking, Damage> {
-        let found = self.found(id)?;
-        if found.booking.status.is_live() {
-            return Ok(found);
-        }
-        Err(self.damage(&format!("booking {id} is {} and changed", found.booking.status.name())))
-    }
-
-    fn cancel(&mut self, cancel: Cancel) -> Result<(), Damage> {
-        let found = self.live(&cancel.booking)?;
-        self.reason = cancel.reason.as_deref().map(Into::into);
-        let booking = &found.booking;
-        let opening = Arc::clone(&found.opening);
-        let (leaving, staying): (Vec<Seat>, Vec<Seat>) = booking
-            .seats
-            .iter()
-            .partition(|seat| cancel.seats.is_empty() || cancel.seats.contains(&seat.applicant));
-        if leaving.is_empty() {
-            return Err(self.damage(&format!("booking {}: nobody of it leaves", booking.id)));
-        }
-        self.give_back(&opening, booking.slot, &leaving, cancel.release_at, false);
-        if let Some(account) = &booking.account {
-            opening.accounts.end(account, leaving.len() as u32);
-        }
-        let whole = staying.is_empty();
-        if whole
-            && booking.status == Status::Held
-            && let Some(until) = booking.hold_expires_at
-        {
-            self.state.holds.remove(&(until, booking.id));
-        }
-        let member = (!whole).then(|| leaving[0].applicant);
-        let next = booking.changed(|booking| {
-            if whole {
-                booking.status = Status::Cancelled;
-            } else {
-                booking.seats = staying.into();
-                booking.change_log_mut().left.extend(leaving.iter().map(|seat| seat.applicant));
-            }
-            if cancel.cause == CancelCause::Applicant {
-                let request_id = cancel.request_id.into_boxed_str();
-                let kind = PastChangeKind::Cancelled { member };
-                booking.change_log_mut().done.push(PastChange { request_id, kind });
-            }
-        });
-        let kind = if whole { Kind::Cancelled } else { Kind::Amended };
-        let payment = paid_with(booking);
-        let before = FoundBooking { booking: Arc::new(next), opening };
-        self.free_people((kind, payment.clone().flatten()), found, &before.booking, &leaving);
-        if cancel.refund_due {
-            self.pay_back(before, payment, cancel.reason)?;
-        }
-        Ok(())
-    }
-
-    /// A booking that the authority has just cancelled had been paid for.
-    fn pay_back(
-        &mut self,
-        cancelled: FoundBooking,
-        payment: Option<Option<Box<str>>>,
-        reason: Option<String>,
-    ) -> Result<(), Damage> {
-        let Some(reference) = payment.filter(|_| cancelled.booking.status == Status::Cancelled)
-        else {
-            let what = format!("booking {}: a refund of nothing", cancelled.booking.id);
-            return Err(self.damage(&what));
-        };
-        self.reason = reason.map(String::into_boxed_str);
-        let next = cancelled.booking.changed(|booking| {
-            // No request did it.
-            let request_id = "".into();
-            let kind = PastChangeKind::Refund { reference: reference.clone() };
-            booking.change_log_mut().done.push(PastChange { request_id, kind });
-        });
-        self.renew(Kind::RefundDue, cancelled, next, reference);
-        Ok(())
-    }
-
-    fn expire(&mut self, expire: &Expire) -> Result<(), Damage> {
-        let found = self.live(&expire.booking)?;
-        let booking = &found.booking;
-        if booking.status != Status::Held {
-            return Err(self.damage(&format!("booking {} is not held and expires", booking.id)));
-        }
-        if let Some(until) = booking.hold_expires_at {
-            self.state.holds.remove(&(until, booking.id));
-        }
-        let opening = Arc::clone(&found.opening);
-        self.give_back(&opening, booking.slot, &booking.seats, expire.release_at, true);
-        if let Some(account) = &booking.account {
-            opening.accounts.end(account, booking.seats.len() as u32);
-        }
-        let leaving: Vec<Seat> = booking.seats.to_vec();
-        let next = Arc::new(booking.changed(|booking| booking.status = Status::Expired));
-        self.free_people((Kind::Expired, None), found, &next, &leaving);
-        Ok(())
-    }
-
-    /// The next version of a booking that these people may not count as theirs
-    /// any more. With it, what it had been paid for by, where that is told.
-    fn free_people(
-        &mut self,
-        (kind, payment): (Kind, Option<Box<str>>),
-        before: FoundBooking,
-        next: &Arc<Booking>,
-        leaving: &[Seat],
-    ) {
-        for seat in leaving {
-            before.opening.claims.end(seat.applicant, next);
-        }
-        self.renew(kind, before, Booking::clone(next), payment);
-    }
-
-    fn reschedule(&mut self, swap: Reschedule) -> Result<(), Damage> {
-        let found = self.live(&swap.booking)?;
-        self.reason = swap.reason.as_deref().map(Into::into);
-        let booking = &found.booking;
-        let opening = Arc::clone(&found.opening);
-        let same_people =
-            swap.seats.iter().map(|s| s.applicant).eq(booking.seats.iter().map(|s| s.applicant));
-        if swap.slot >= opening.slots() || swap.slot == booking.slot || !same_people {
-            return Err(self.damage(&format!("booking {} cannot move like this", booking.id)));
-        }
-        self.occupy(&opening, swap.slot, &swap.seats, false)
-            .map_err(|what| self.damage(&format!("booking {}: {what}", swap.booking)))?;
-        self.give_back(&opening, booking.slot, &booking.seats, swap.release_at, false);
-        let held = booking.status == Status::Held;
-        if held != swap.hold_expires_at.is_some() {
-            return Err(self.damage(&format!("booking {} is held, or its move not", booking.id)));
-        }
-        if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at) {
-            self.state.holds.remove(&(before, booking.id));
-            self.state.holds.insert((until, booking.id));
-        }
-        let next = booking.changed(|booking| {
-            booking.slot = swap.slot;
-            booking.seats = swap.seats.into();
-            booking.hold_expires_at = swap.hold_expires_at.or(booking.hold_expires_at);
-            let change_log = booking.change_log_mut();
-            if swap.reason.is_some() {
-                change_log.changes = 0;
-            } else {
-                change_log.changes = change_log.changes.saturating_add(1);
-                let request_id = swap.request_id.into_boxed_str();
-                let kind = PastChangeKind::Rescheduled { content: swap.content };
-                change_log.done.push(PastChange { request_id, kind });
-            }
-        });
-        self.renew(Kind::Rescheduled, found, next, None);
-        Ok(())
     }
 
     fn released(&mut self, released: &Released) -> Result<(), Damage> {
@@ -701,99 +481,6 @@ impl<'k> BlockApplier<'k> {
         let order = openings.get(ordinal).map(|opening| &opening.record().rules.order);
         matches!(order, Some(Order::Rounds { .. }))
     }
-
-    fn entered(&mut self, entry: DrawEntryRecord) -> Result<(), Damage> {
-        let opening = self.opening(entry.opening)?;
-        let receipt = entry.receipt;
-        if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
-            return Err(self.damage(&format!("entry {receipt} has nobody, or wants no slot")));
-        }
-        let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
-        if self.state.allocator.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
-            return Err(self.damage(&format!("entry {receipt} entered twice")));
-        }
-        self.state.allocator.crowd.add(&waiting);
-        for applicant in &waiting.entry.applicants {
-            self.forget_withdrawn(&opening, applicant);
-            opening.claims.wait(*applicant, Arc::clone(&waiting));
-        }
-        let at = draw_of(&opening, &waiting);
-        self.state.waiting.insert((at, waiting.entry.opening, receipt));
-        if let Some(index) = self.state.openings.get_mut(&waiting.entry.opening) {
-            index.entries.insert(receipt);
-        }
-        self.changes.push(StateChange::Entry { kind: Kind::Entered, waiting, opening });
-        Ok(())
-    }
-
-    /// Who enters again is known by the new entry alone: to come and go must not
-    /// fill the memory.
-    pub(super) fn forget_withdrawn(&mut self, opening: &Opening, applicant: &Pseudonym) {
-        let earlier = opening.claims.look(applicant, |c| c.and_then(|c| c.waiting().cloned()));
-        if let Some(earlier) = earlier
-            && let Some(at) = earlier.withdrawn
-        {
-            self.state.forget_entry(at, &earlier.entry.receipt);
-        }
-    }
-
-    fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), Damage> {
-        let there = self.state.allocator.waiting.look(receipt, |w| w.map(Arc::clone));
-        let there = there.filter(|waiting| waiting.is_live());
-        let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
-        let opening = self.opening(there.entry.opening)?;
-        if there.entry.waits {
-            let at = draw_of(&opening, &there);
-            self.state.waiting.remove(&(at, there.entry.opening, *receipt));
-        } else {
-            if opening.phase() != Phase::Open {
-                return Err(self.damage("withdrawn from a draw after its close"));
-            }
-            self.end_account(&there);
-            if let Some(index) = self.state.openings.get_mut(&there.entry.opening) {
-                index.ballots -= 1;
-            }
-        }
-        self.state.allocator.crowd.end(&there);
-        let mut waiting = DrawEntry { withdrawn: Some(self.time), ..DrawEntry::clone(&there) };
-        // To recognise it, they are not needed.
-        waiting.entry.slots = Vec::new();
-        let waiting = Arc::new(waiting);
-        self.state.allocator.waiting.insert(*receipt, Arc::clone(&waiting));
-        for applicant in &waiting.entry.applicants {
-            opening.claims.wait(*applicant, Arc::clone(&waiting));
-        }
-        self.state.withdrawn.insert((self.time, *receipt));
-        self.changes.push(StateChange::Entry { kind: Kind::Cancelled, waiting, opening });
-        self.state.forget_the_oldest();
-        Ok(())
-    }
-
-    /// A live entry has won or lost: it is no more.
-    fn end_entry(&mut self, receipt: &BookingId) -> Option<Arc<DrawEntry>> {
-        let waiting =
-            self.state.allocator.waiting.remove_if(receipt, |waiting| waiting.is_live())?;
-        self.state.allocator.crowd.end(&waiting);
-        let opening = self.state.allocator.openings.load().get(waiting.entry.opening).cloned()?;
-        if !waiting.entry.waits && !self.state.is_revealed(waiting.entry.opening) {
-            return None;
-        }
-        let ordinal = waiting.entry.opening;
-        if waiting.entry.waits {
-            self.state.waiting.remove(&(draw_of(&opening, &waiting), ordinal, *receipt));
-        }
-        for applicant in &waiting.entry.applicants {
-            opening.claims.leave(applicant);
-        }
-        if let Some(index) = self.state.openings.get_mut(&ordinal) {
-            index.entries.remove(receipt);
-            if !waiting.entry.waits {
-                index.ballots -= 1;
-                opening.set_drawn(index.ballots == 0);
-            }
-        }
-        Some(waiting)
-    }
 }
 
 /// The release whose draw an entry takes part in.
@@ -833,77 +520,6 @@ pub(super) fn show(
     opening.reserved.set(slot, inventory.reserved.into());
     opening.halted.set(slot, inventory.halted.into());
     opening.next_release.set(slot, inventory.next_release());
-}
-
-impl StateMachine {
-    /// Openings whose days are over leave memory.
-    pub(super) fn retire(&mut self, time: Timestamp) {
-        let over = |opening: &&Arc<Opening>| {
-            opening.phase() == Phase::Closed && opening.retires_at() <= time
-        };
-        let openings = self.allocator.openings.load_full();
-        for opening in openings.iter().filter(over) {
-            let ordinal = opening.record().ordinal;
-            self.allocator
-                .openings
-                .store(Arc::new(self.allocator.openings.load().without(ordinal)));
-            self.retired.insert(opening.id().to_owned());
-            if let Some(index) = self.openings.remove(&ordinal) {
-                self.leaving.extend(index.made);
-                for receipt in index.entries {
-                    let Some(waiting) = self.allocator.waiting.remove_if(&receipt, |_| true) else {
-                        continue;
-                    };
-                    match waiting.withdrawn {
-                        Some(at) => drop(self.withdrawn.remove(&(at, receipt))),
-                        None => self.allocator.crowd.end(&waiting),
-                    }
-                }
-            }
-            self.delayed.retain(|(_, of, ..)| *of != ordinal);
-            self.collected.retain(|(_, of, ..)| *of != ordinal);
-            self.waiting.retain(|(_, of, _)| *of != ordinal);
-        }
-    }
-
-    /// A withdrawn entry is known no more.
-    fn forget_entry(&mut self, withdrawn_at: Timestamp, receipt: &BookingId) {
-        self.withdrawn.remove(&(withdrawn_at, *receipt));
-        let Some(waiting) = self.allocator.waiting.remove_if(receipt, |_| true) else { return };
-        let openings = self.allocator.openings.load();
-        if let Some(opening) = openings.get(waiting.entry.opening) {
-            for applicant in &waiting.entry.applicants {
-                opening.claims.leave(applicant);
-            }
-        }
-        if let Some(index) = self.openings.get_mut(&waiting.entry.opening) {
-            index.entries.remove(receipt);
-        }
-    }
-
-    /// To enter and withdraw under ever new names must not fill the memory: of the
-    /// withdrawn entries the last are known.
-    fn forget_the_oldest(&mut self) {
-        while self.withdrawn.len() > MAX_WITHDRAWN
-            && let Some((at, receipt)) = self.withdrawn.first().copied()
-        {
-            self.forget_entry(at, &receipt);
-        }
-    }
-
-    /// Forgets bookings of retired openings, some with every block: nobody can
-    /// reach them any more.
-    pub(super) fn forget_some(&mut self) {
-        let rest = self.leaving.len().saturating_sub(FORGOTTEN_AT_ONCE);
-        for id in self.leaving.drain(rest..) {
-            self.allocator.bookings.remove_if(&id, |booking| {
-                if let (Status::Held, Some(until)) = (booking.status, booking.hold_expires_at) {
-                    self.holds.remove(&(until, id));
-                }
-                true
-            });
-        }
-    }
 }
 
 /// What of a record bears a name that something else of it bears too: no

@@ -10,7 +10,7 @@ use super::apply::sorted;
 use super::due::release_at;
 use crate::change::{Judged, Target, paid_with, wrong_state};
 use crate::claims::ClaimState;
-use crate::decide::{Rejection, Settled};
+use crate::decision::{Rejection, Settled};
 use crate::{Booking, ChangeKind, ChangeRequest, FoundBooking, Opening};
 
 /// What became of a change.

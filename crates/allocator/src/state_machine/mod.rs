@@ -1,11 +1,14 @@
 //! The single writer: gives numbers, applies blocks, can tell the state's hash.
 
 mod apply;
+mod booking_changes;
 mod change;
 mod draw_records;
 mod due;
+mod entries;
 mod inventory;
 mod opening_draw;
+mod retiring;
 mod snapshot;
 
 use std::collections::{BTreeSet, HashSet};

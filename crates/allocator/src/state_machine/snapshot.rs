@@ -8,7 +8,7 @@ use giliran_wire::answer::Status;
 use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
 use giliran_wire::snapshot::{
     BookingState, ChangeLogState, Chunker, EntryState, Head, OpeningState, PastChangeState, Piece,
-    SlotState, SnapshotHeader, Until as UntilState, Withheld as WithheldState,
+    SlotState, SnapshotHeader, Until as UntilState, Unusable, Withheld as WithheldState,
 };
 use giliran_wire::{BlockHash, BookingId, KeyFingerprint};
 
@@ -178,7 +178,7 @@ impl StateMachine {
     /// # Errors
     ///
     /// What is wrong with it; the state machine is then not to be used.
-    pub fn restore(&mut self, piece: Piece) -> Result<(), String> {
+    pub fn restore(&mut self, piece: Piece) -> Result<(), Unusable> {
         match piece {
             Piece::Stand(stand) => {
                 let position = stand.chain.position();
@@ -199,7 +199,7 @@ impl StateMachine {
             Piece::Opening(state) => self.restore_opening(*state)?,
             Piece::Order(order) => {
                 let index = self.openings.get_mut(&order.opening);
-                let index = index.ok_or_else(|| "an order of no opening".to_owned())?;
+                let index = index.ok_or(Unusable::OrderOfNoOpening(order.opening))?;
                 // Until a live entry says otherwise.
                 if let Some(opening) = self.allocator.openings.load().get(order.opening) {
                     opening.set_drawn(order.revealed.is_some());
@@ -222,10 +222,10 @@ impl StateMachine {
         Ok(())
     }
 
-    fn restore_opening(&mut self, state: OpeningState) -> Result<(), String> {
+    fn restore_opening(&mut self, state: OpeningState) -> Result<(), Unusable> {
         let ordinal = state.record.ordinal;
         if state.slots.len() != state.record.slots.len() {
-            return Err(format!("opening {} has other slots than its record", state.record.id));
+            return Err(Unusable::OtherSlots(state.record.id));
         }
         let opening = Opening::new(state.record);
         opening.set_phase(state.phase);
@@ -265,12 +265,12 @@ impl StateMachine {
         Ok(())
     }
 
-    fn restore_booking(&mut self, state: BookingState) -> Result<(), String> {
+    fn restore_booking(&mut self, state: BookingState) -> Result<(), Unusable> {
         let BookingState { grant, granted_at, version, status, change_log } = state;
         let id = grant.booking;
         let opening = self.allocator.openings.load().get(grant.opening).map(Arc::clone);
         let opening = opening.filter(|opening| grant.slot < opening.slots());
-        let opening = opening.ok_or_else(|| format!("booking {id} is in no opening"))?;
+        let opening = opening.ok_or(Unusable::BookingOfNoOpening(id))?;
         let change_log = change_log.map(|change_log| Arc::new(restored_change_log(change_log)));
         let booking = Booking { version, status, change_log, ..Booking::new(grant, granted_at) };
         let booking = Arc::new(booking);
@@ -287,7 +287,7 @@ impl StateMachine {
             for seat in &booking.seats {
                 match opening.claims.grant(seat.applicant, Arc::clone(&booking)) {
                     ClaimState::Free => {}
-                    _ => return Err(format!("booking {id} is an applicant's second")),
+                    _ => return Err(Unusable::SecondBooking(id)),
                 }
             }
             if let (Status::Held, Some(until)) = (status, booking.hold_expires_at) {
@@ -306,12 +306,12 @@ impl StateMachine {
         Ok(())
     }
 
-    fn restore_entry(&mut self, state: EntryState) -> Result<(), String> {
+    fn restore_entry(&mut self, state: EntryState) -> Result<(), Unusable> {
         let EntryState { entry, since, withdrawn } = state;
         let live = withdrawn.is_none();
         let (receipt, ordinal) = (entry.receipt, entry.opening);
         let opening = self.allocator.openings.load().get(ordinal).map(Arc::clone);
-        let opening = opening.ok_or_else(|| format!("entry {receipt} is in no opening"))?;
+        let opening = opening.ok_or(Unusable::EntryOfNoOpening(receipt))?;
         let waiting = Arc::new(DrawEntry { entry, since, withdrawn });
         match withdrawn {
             Some(at) => drop(self.withdrawn.insert((at, receipt))),

@@ -1,13 +1,14 @@
 //! `giliran check`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use giliran_allocator::Calendar;
 use giliran_config::Config;
 use giliran_nats::{connection, ledger};
 use giliran_wire::Timestamp;
 
-use crate::daemons::Access;
+use crate::config_file;
+use crate::connect::Access;
 use crate::failure::Failure;
 
 /// How far ahead openings are shown, and put on record.
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         outln!("{}", giliran_config::EXAMPLE.trim_end());
         return Ok(());
     };
-    let config = read(file)?;
+    let config = config_file::read(file)?;
     let now = args.at.unwrap_or_else(giliran_nats::clock::now);
     let wrong = wrong(&config, now);
     let verdict = if wrong.is_empty() { "fine" } else { "no engine would open all of it" };
@@ -112,21 +113,4 @@ async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Res
         "not as on record at ledger sequence {seq}:\n{}",
         findings.join("\n")
     )))
-}
-
-/// Reads a configuration, or says everything that is wrong with it.
-pub(crate) fn read(file: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))?;
-    giliran_config::parse(&text, &file.display().to_string())
-        .map_err(|problems| Failure::Usage(problems.to_string()))
-}
-
-/// The same for a process that runs, which tells what hardly was meant in its log.
-pub(crate) fn read_to_run(file: &Path) -> Result<Config, Failure> {
-    let config = read(file)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}:{warning}", file.display());
-    }
-    Ok(config)
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use giliran_audit::{self as audit, Facts, Sources};
-use giliran_config::Config;
 use giliran_fairness::scenario::shipped;
 use giliran_loadgen::{Ended, Latency, LiveStats, LoadTest, RunSummary, SharedStats, Steady};
 use giliran_nats::follower::overdue;
@@ -23,9 +22,8 @@ use giliran_wire::{ApplicantKey, client_log};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{audit as verdict, init};
-use crate::daemons::{
-    Access, EngineSetup, Running, start_engine, start_feed, start_persist, suitable, until_asked,
-};
+use crate::connect::{Access, suitable};
+use crate::daemons::{EngineSetup, Running, start_engine, start_feed, start_persist, until_asked};
 use crate::failure::Failure;
 use crate::health::{Health, HealthRegistry};
 use crate::key_file;
@@ -199,7 +197,8 @@ impl Deployment {
         let client = Access::default().connect(&server.url(), "giliran demo").await?;
         suitable(&client, Some(&server.monitor_url())).await?;
         let shown = HealthRegistry::new()?;
-        let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
+        let config =
+            giliran_config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
         let domain = config.domain.clone();
         let key = key_file::make(&data.join(key_file::FILE))?;
         let ledger = init::make(&client, &domain, &key, 1).await?;

@@ -9,7 +9,7 @@ use giliran_wire::ledger::Genesis;
 use giliran_wire::subject::Namespace;
 use giliran_wire::{ApplicantKey, LedgerId};
 
-use crate::daemons::Nats;
+use crate::connect::Nats;
 use crate::failure::Failure;
 use crate::key_file;
 

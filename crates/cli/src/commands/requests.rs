@@ -10,7 +10,7 @@ use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Text};
 use serde_json::Value;
 
-use crate::daemons::Nats;
+use crate::connect::Nats;
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,8 @@ use giliran_wire::subject::Namespace;
 
 use crate::commands::fairness::scenario;
 use crate::commands::history::{Outputs, can_be_written, write};
-use crate::daemons::{Nats, domain, until_asked};
+use crate::connect::{Nats, domain};
+use crate::daemons::until_asked;
 use crate::failure::Failure;
 use crate::screen::Screen;
 

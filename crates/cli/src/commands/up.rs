@@ -16,10 +16,11 @@ use giliran_wire::ApplicantKey;
 use giliran_wire::ledger::Entry;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{check, init};
+use crate::commands::init;
+use crate::config_file;
+use crate::connect::{Access, suitable};
 use crate::daemons::{
-    Access, EngineSetup, Running, fixed, hold_folder, start_engine, start_feed, start_persist,
-    suitable, until_asked,
+    EngineSetup, Running, fixed, hold_folder, start_engine, start_feed, start_persist, until_asked,
 };
 use crate::failure::Failure;
 use crate::health::{self, Health, HealthRegistry};
@@ -68,8 +69,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (shutdown, stop_following) = (until_asked(), CancellationToken::new());
     let config = match &args.config {
-        Some(file) => check::read_to_run(file)?,
-        None => Config::dev(giliran_nats::clock::now()),
+        Some(file) => config_file::read_to_run(file)?,
+        None => giliran_config::dev(giliran_nats::clock::now()),
     };
     let _held = hold_folder(&args.data)?;
     let (server, url, monitor) = match &args.nats {

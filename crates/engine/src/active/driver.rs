@@ -8,43 +8,34 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use giliran_allocator::{Rejection, StateMachine};
+use giliran_allocator::StateMachine;
 use giliran_nats::clock;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::append::{AppendOutcome, Appender};
-use giliran_nats::state::State;
-use giliran_sequencer::{
-    Appended, Attempt, Continuation, Effect, Now, Outcome, ReadOutcome, Sequencer, StopReason,
-};
-use giliran_wire::WriterNonce;
-use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{Signed, TakeOver};
+use giliran_sequencer::{Appended, Attempt, Effect, Now, ReadOutcome, Sequencer, StopReason};
+use giliran_wire::ledger::Signed;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::active::pending_beacons::PendingBeacons;
-use crate::active::story::{self, Story};
-use crate::engine::EngineError;
-use crate::intake::{self, IntakeSender, Operation};
-use crate::reply::{Outbox, Ticket};
-use crate::workers::{self, HandedOn, WorkerContext, WorkerOutput};
+use super::answering::{Answers, answer};
+use super::pending_beacons::PendingBeacons;
+use super::rolling::Asked;
+use super::story::{self, Story};
+use super::take_over::begin;
+use crate::context::{EngineContext, WorkerContext};
+use crate::error::EngineError;
+use crate::reply::Ticket;
+use crate::workers::{HandedOn, WorkerOutput};
 
 /// Groups of decided requests that wait for the sequencer.
-const DECIDED_GROUPS: usize = 256;
-/// Groups of outcomes that wait to be written as answers.
-const ANSWER_GROUPS: usize = 1_024;
+pub(super) const DECIDED_GROUPS: usize = 256;
 /// How often metrics, openings and the high-water mark are looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 /// How long hashing the whole state may take, be it a large one.
 const HASHED_WITHIN: Duration = Duration::from_secs(120);
 /// How long the last block may take when the engine is asked to stop.
 const LAST_BLOCK: Duration = Duration::from_secs(5);
-/// When to ask again where the ledger could not roll, ms.
-const ROLL_RETRY_MS: u64 = 5_000;
-/// How long a next stream that could not be made is left alone.
-const ROLL_PAUSE: Duration = Duration::from_secs(60);
-
 /// How an engine stopped being active.
 #[derive(Debug)]
 pub(crate) enum ActiveEnd {
@@ -54,13 +45,9 @@ pub(crate) enum ActiveEnd {
     Deposed,
 }
 
-/// The operator who wants the ledger's next generation, and whom to tell.
-type Asked = Option<(Signed, Ticket)>;
-type Answers = Vec<(Ticket, Option<Box<str>>, Outcome)>;
-
 /// What the driver needs of the engine while it is active.
 pub(crate) struct ActiveContext<'a> {
-    pub(crate) engine: &'a crate::engine::Engine,
+    pub(crate) engine: &'a EngineContext,
     /// The generation that is written.
     pub(crate) ledger: Ledger,
     /// Who ordered the take-over although something spoke against it.
@@ -84,112 +71,43 @@ pub(crate) async fn serve(
     Ok(ended)
 }
 
-/// A driver that does not run yet, and what the answering task is to send.
-async fn begin(
-    context: ActiveContext<'_>,
-    state: StateMachine,
-) -> Result<(SequencerDriver<'_>, mpsc::Receiver<Answers>), EngineError> {
-    let engine = context.engine;
-    let writer = WriterNonce(rand::random());
-    let take_over = TakeOver {
-        engine: engine.options.name.clone(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        forced: context.forced.clone(),
-    };
-    let shared = Arc::new(WorkerContext {
-        client: engine.client.clone(),
-        allocator: Arc::clone(state.allocator()),
-        key: engine.options.key.clone(),
-        applicant_pattern: engine.options.config.applicant_pattern.clone(),
-        reply_prefixes: engine.options.config.reply_prefixes.clone(),
-        gate: Arc::clone(&engine.gate),
-        metrics: engine.metrics.clone(),
-        backlog: 0.into(),
-        tallies: Default::default(),
-        not_believed_ms: 0.into(),
-    });
-    let now = now(engine);
-    let story = Story::new(&state.allocator().openings(), state.allocator().engine_time(now.wall));
-    let chain = state.chain();
-    // Beyond a seal that an engine before has left.
-    let next = if chain.is_sealed() {
-        let (generation, ledger) = (chain.generation + 1, &context.ledger);
-        let next = ledger.of_generation(generation).await?;
-        Some(next.ok_or_else(|| ledger.gone(generation))?)
-    } else {
-        None
-    };
-    let next = Continuation { first: next.map(|next| next.first()), ..Continuation::default() };
-    let random = Box::new(rand::random::<u128>);
-    // Where a begin is to be completed, the whole state is hashed.
-    let sequencer =
-        hashing(engine, || Sequencer::take_over(state, writer, take_over, random, next, now));
-    let sequencer = sequencer
-        .with_order_key(engine.options.key.order())
-        .with_beacon(engine.options.config.beacon.clone());
-    let appender = context.ledger.appender(&engine.client).await?;
-    let (decided_tx, decided) = mpsc::channel(DECIDED_GROUPS);
-    let (answers, answers_rx) = mpsc::channel(ANSWER_GROUPS);
-    let (reads_tx, reads) = mpsc::channel(4);
-    let (nexts_tx, nexts) = mpsc::channel(4);
-    let driver = SequencerDriver {
-        context,
-        sequencer,
-        appender,
-        shared,
-        decided,
-        decided_tx: Some(decided_tx),
-        answers,
-        reads_tx,
-        reads,
-        tasks: JoinSet::new(),
-        stop_intake: CancellationToken::new(),
-        nexts_tx,
-        nexts,
-        making_next: None,
-        sent: HashMap::new(),
-        awaited: PendingBeacons::default(),
-        story,
-    };
-    Ok((driver, answers_rx))
-}
-
 /// Work upon which the whole state may be hashed, for seconds perhaps: the tasks that
 /// renew the lease and serve the connection must not wait for this thread, and the
 /// loop is not stuck meanwhile.
-fn hashing<T>(engine: &crate::engine::Engine, work: impl FnOnce() -> T) -> T {
+pub(super) fn hashing<T>(engine: &EngineContext, work: impl FnOnce() -> T) -> T {
     engine.pulse.excuse(engine.gate.mono_ms() + HASHED_WITHIN.as_millis() as u64);
     let done = tokio::task::block_in_place(work);
     engine.pulse.excuse(0);
     done
 }
 
-fn now(engine: &crate::engine::Engine) -> Now {
+pub(super) fn now(engine: &EngineContext) -> Now {
     Now { wall: clock::now(), mono_ms: engine.gate.mono_ms() }
 }
 
-struct SequencerDriver<'a> {
-    context: ActiveContext<'a>,
-    sequencer: Sequencer<Ticket>,
-    appender: Appender,
-    shared: Arc<WorkerContext>,
-    decided: mpsc::Receiver<WorkerOutput>,
+/// The loop, its sequencer, and what runs beside them.
+pub(super) struct SequencerDriver<'a> {
+    pub(super) context: ActiveContext<'a>,
+    pub(super) sequencer: Sequencer<Ticket>,
+    pub(super) appender: Appender,
+    pub(super) shared: Arc<WorkerContext>,
+    pub(super) decided: mpsc::Receiver<WorkerOutput>,
     /// Given to the workers when they start.
-    decided_tx: Option<mpsc::Sender<WorkerOutput>>,
-    answers: mpsc::Sender<Answers>,
-    reads_tx: mpsc::Sender<(Attempt, ReadOutcome)>,
-    reads: mpsc::Receiver<(Attempt, ReadOutcome)>,
-    tasks: JoinSet<()>,
-    stop_intake: CancellationToken,
+    pub(super) decided_tx: Option<mpsc::Sender<WorkerOutput>>,
+    pub(super) answers: mpsc::Sender<Answers>,
+    pub(super) reads_tx: mpsc::Sender<(Attempt, ReadOutcome)>,
+    pub(super) reads: mpsc::Receiver<(Attempt, ReadOutcome)>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) stop_intake: CancellationToken,
     /// The next generation's stream, and who asked for it, once it is made.
-    nexts_tx: mpsc::Sender<(Result<Ledger, giliran_nats::Error>, Asked)>,
-    nexts: mpsc::Receiver<(Result<Ledger, giliran_nats::Error>, Asked)>,
+    pub(super) nexts_tx: mpsc::Sender<(Result<Ledger, giliran_nats::Error>, Asked)>,
+    pub(super) nexts: mpsc::Receiver<(Result<Ledger, giliran_nats::Error>, Asked)>,
     /// One is being made; or could not be made, until then.
-    making_next: Option<Instant>,
+    pub(super) making_next: Option<Instant>,
     /// When the attempts of the block in flight were sent.
-    sent: HashMap<Attempt, Instant>,
-    awaited: PendingBeacons,
-    story: Story,
+    pub(super) sent: HashMap<Attempt, Instant>,
+    pub(super) awaited: PendingBeacons,
+    pub(super) story: Story,
 }
 
 impl SequencerDriver<'_> {
@@ -303,67 +221,6 @@ impl SequencerDriver<'_> {
         }
     }
 
-    /// Makes the next generation's stream, beside the loop.
-    fn make_next(&mut self, asked: Asked) {
-        self.making_next = Some(Instant::now() + ROLL_PAUSE);
-        let (ledger, nexts) = (self.context.ledger.clone(), self.nexts_tx.clone());
-        tokio::spawn(async move {
-            let next = ledger.make_next().await;
-            // Nobody listens any more: the engine is no longer active.
-            let _ = nexts.send((next, asked)).await;
-        });
-    }
-
-    fn roll(&mut self, next: Result<Ledger, giliran_nats::Error>, asked: Asked) {
-        match next {
-            Ok(next) if next.generation() == self.context.ledger.generation() + 1 => {
-                let (name, first) = (next.name().to_owned(), next.first());
-                self.making_next = None;
-                let roll = |sequencer: &mut Sequencer<Ticket>, now| {
-                    sequencer.roll(name, first, asked, now);
-                };
-                let engine = self.context.engine;
-                hashing(engine, || roll(&mut self.sequencer, now(engine)));
-            }
-            Ok(next) => {
-                let detail = format!("the ledger has just gone on in {}", next.name());
-                self.not_rolled(asked, detail);
-            }
-            Err(error) => {
-                tracing::error!(%error, "the ledger cannot go on in a next stream");
-                self.not_rolled(asked, error.to_string());
-            }
-        }
-    }
-
-    fn not_rolled(&self, asked: Asked, detail: String) {
-        let Some((_, ticket)) = asked else { return };
-        let reason = Reason::Unavailable;
-        let retry_after_ms = Some(ROLL_RETRY_MS);
-        let refusal = Rejection { reason, detail: Some(detail), retry_after_ms, about: None };
-        let outcome = Outcome::NotAdjusted(refusal, self.sequencer.state().durable());
-        // Full only where thousands of answers wait: the operator asks again.
-        let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
-    }
-
-    /// Rolls a ledger that has grown long: where no opening is open, or it cannot
-    /// wait for that.
-    fn roll_if_long(&mut self) {
-        let most = self.context.engine.options.config.generation_blocks;
-        let blocks =
-            (self.sequencer.state().chain().seq + 1).saturating_sub(self.context.ledger.first());
-        let open = || {
-            let openings = self.sequencer.allocator().openings();
-            openings.iter().any(|opening| opening.phase() == Phase::Open)
-        };
-        let wanted = blocks >= most && (blocks >= 2 * most || !open());
-        let making = self.making_next.is_some_and(|until| until > Instant::now());
-        if wanted && !making && !self.sequencer.is_rolling() {
-            tracing::info!(blocks, most, "the ledger is long, and goes on in its next stream");
-            self.make_next(None);
-        }
-    }
-
     /// Takes what workers have passed on up to now.
     fn take_decided(&mut self, group: &mut Vec<WorkerOutput>) {
         while let Ok(decided) = self.decided.try_recv() {
@@ -425,25 +282,6 @@ impl SequencerDriver<'_> {
         Ok(end)
     }
 
-    /// Goes on in another generation's stream. False: it cannot be opened, and what
-    /// belongs there belongs nowhere else: behind the seal it could be stored, and
-    /// nobody would read it.
-    async fn write_in(&mut self, generation: u32) -> bool {
-        if self.context.ledger.generation() == generation {
-            return true;
-        }
-        match self.context.ledger.of_generation(generation).await {
-            Ok(Some(ledger)) => {
-                tracing::info!(stream = ledger.name(), "the ledger goes on");
-                self.context.ledger = ledger;
-                return true;
-            }
-            Ok(None) => tracing::error!(generation, "the next generation's stream is gone"),
-            Err(error) => tracing::warn!(%error, "the next generation cannot be opened; trying on"),
-        }
-        false
-    }
-
     async fn append(&mut self, attempt: Attempt, expected_last: u64, bytes: bytes::Bytes) {
         let metrics = &self.shared.metrics;
         if let Some(grants) = self.sequencer.in_flight() {
@@ -476,38 +314,6 @@ impl SequencerDriver<'_> {
             // Nobody listens any more: the engine is no longer active.
             let _ = reads.send((attempt, read)).await;
         });
-    }
-
-    /// Subscribes and starts to decide.
-    async fn become_active(&mut self, position: giliran_wire::Position) -> Result<(), EngineError> {
-        let engine = self.context.engine;
-        let Some(decided) = self.decided_tx.take() else { return Ok(()) };
-        let (queue, queued) =
-            IntakeSender::new(engine.options.workers.max(1), &self.shared.metrics.queue_depth);
-        for queued in queued {
-            let (shared, decided) = (Arc::clone(&self.shared), decided.clone());
-            self.tasks.spawn(workers::work(queued, shared, decided));
-        }
-        self.put_openings_on_record();
-        let queue = Arc::new(queue);
-        for operation in Operation::ALL {
-            let subject = engine.options.config.domain.request(operation.name());
-            let subscriber = engine
-                .client
-                .subscribe(subject.clone())
-                .await
-                .map_err(|source| EngineError::Subscribe { subject, source })?;
-            self.tasks.spawn(intake::drain(
-                operation,
-                subscriber,
-                Arc::clone(&queue),
-                Arc::clone(&self.shared),
-                self.stop_intake.clone(),
-            ));
-        }
-        engine.client.flush().await.map_err(EngineError::Flush)?;
-        engine.health.set_state(State::Active, format!("epoch {}", position.epoch));
-        Ok(())
     }
 
     /// Ends intake and workers. `answer`: what had arrived is still decided;
@@ -581,7 +387,7 @@ impl SequencerDriver<'_> {
     }
 
     /// Openings that are due and not on record yet.
-    fn put_openings_on_record(&mut self) {
+    pub(super) fn put_openings_on_record(&mut self) {
         let engine = self.context.engine;
         if self.sequencer.records_openings() {
             return;
@@ -662,25 +468,6 @@ async fn look(
     })
 }
 
-/// Writes and sends the answers of committed blocks.
-async fn answer(mut groups: mpsc::Receiver<Answers>, shared: Arc<WorkerContext>) {
-    while let Some(group) = groups.recv().await {
-        let now = shared.allocator.engine_time(clock::now());
-        let mut out = Outbox::with_room_for(group.len());
-        let mut oldest = None;
-        for (ticket, request_id, outcome) in group {
-            if matches!(outcome, Outcome::Granted(..)) && oldest.is_none() {
-                oldest = Some(ticket.received);
-            }
-            out.outcome(ticket, request_id, outcome, now, &shared.metrics);
-        }
-        out.send(&shared.client, &shared.gate).await;
-        if let Some(received) = oldest {
-            shared.metrics.answer.observe(received.elapsed().as_secs_f64());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use giliran_nats::server::Server;
@@ -691,8 +478,8 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
-    use crate::engine::{Engine, Options};
     use crate::metrics::Metrics;
+    use crate::options::Options;
 
     const FILE: &str = r#"
 subject_prefix = "giliran.v1"
@@ -711,7 +498,7 @@ label = "s"
 quota = 1
 "#;
 
-    async fn engine(server: &Server, data: &std::path::Path) -> Engine {
+    async fn engine(server: &Server, data: &std::path::Path) -> EngineContext {
         let client = connection::connect(&server.url(), "test", &Default::default()).await.unwrap();
         let options = Options {
             name: "test".into(),
@@ -721,7 +508,7 @@ quota = 1
             workers: 1,
             trust_clock: None,
         };
-        Engine::new(options, client, Metrics::register(&Registry::new()).unwrap())
+        EngineContext::new(options, client, Metrics::register(&Registry::new()).unwrap())
     }
 
     /// A task that decides panics, or the one that answers is gone: the driver does not go

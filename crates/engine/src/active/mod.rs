@@ -1,9 +1,10 @@
 //! The active engine: the loop around the sequencer, the lease it rests on, and what
 //! it logs.
 
+mod answering;
 pub(crate) mod driver;
-pub(crate) mod lease_guard;
-pub(crate) mod marker;
-pub(crate) mod pending_beacons;
+mod pending_beacons;
 pub(crate) mod renewal;
-pub(crate) mod story;
+mod rolling;
+mod story;
+mod take_over;

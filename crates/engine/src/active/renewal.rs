@@ -7,8 +7,7 @@ use giliran_nats::clock::Moment;
 use giliran_nats::lease::Held;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::active::lease_guard::{LeaseGuard, Pulse};
-use crate::engine::LEASE_TTL;
+use crate::lease_guard::{LEASE_TTL, LeaseGuard, Pulse};
 
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);

@@ -10,8 +10,8 @@ mod shipped;
 
 use serde::Deserialize;
 
-pub use read::parse;
-pub use shipped::{SHIPPED, shipped};
+pub use read::{parse, shipped};
+pub use shipped::SHIPPED;
 
 /// Most parties that a run holds in memory: some 100 bytes each, and where all of them
 /// get places, or enter a draw, some 800 with their bookings and entries. A draw takes no

@@ -1,7 +1,5 @@
 //! The scenarios that come with Giliran.
 
-use super::{Scenario, parse};
-
 /// Name and text of each.
 pub const SHIPPED: [(&str, &str); 9] = [
     ("calm", include_str!("calm.toml")),
@@ -15,15 +13,9 @@ pub const SHIPPED: [(&str, &str); 9] = [
     ("forgers", include_str!("forgers.toml")),
 ];
 
-/// The shipped scenario of this name.
-pub fn shipped(name: &str) -> Option<Scenario> {
-    let (name, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name)?;
-    // A test reads every one of them.
-    parse(text, name).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{parse, shipped};
     use super::*;
 
     #[test]

@@ -17,8 +17,8 @@ use giliran_wire::BookingId;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Order, ReturnRule};
 
-use crate::compare::Progress;
 use crate::population::{Insider, Party, Population, Role, pseudonym};
+use crate::progress::Progress;
 use crate::random::{Random, mix};
 use crate::resources::Resources;
 use crate::scenario::Scenario;

@@ -4,7 +4,7 @@ use giliran_verify::statement::Change;
 use giliran_wire::Timestamp;
 
 use super::Chart;
-use crate::reader::RecordedOpening;
+use crate::recorded::RecordedOpening;
 
 /// Most points of a time series.
 const MOST_BINS: i64 = 120;

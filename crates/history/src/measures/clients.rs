@@ -10,7 +10,7 @@ use giliran_wire::ledger::DrawEntryRecord;
 
 use super::{NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID};
 use crate::gateway_log::{Asker, Gateway};
-use crate::reader::RecordedOpening;
+use crate::recorded::RecordedOpening;
 
 const NO_FAMILIES: &str = "no families, or no single winner";
 

@@ -17,7 +17,7 @@ use service::service;
 
 use crate::gateway_log::Gateway;
 use crate::metrics_page::Metrics;
-use crate::reader::{RecordedOpening, Return, State};
+use crate::recorded::{RecordedOpening, Return, State};
 
 /// How many of the largest accounts are looked at together.
 const LARGEST: usize = 10;

@@ -10,7 +10,7 @@ use giliran_wire::Timestamp;
 use giliran_wire::ledger::journal::Action;
 
 use crate::measures::OpeningMeasures;
-use crate::reader::RecordedOpening;
+use crate::recorded::RecordedOpening;
 
 pub use verdict::verdict;
 

@@ -5,7 +5,7 @@ use giliran_wire::ledger::Order;
 
 use super::{FLAG_Z, instant};
 use crate::measures::OpeningMeasures;
-use crate::reader::{RecordedOpening, State};
+use crate::recorded::{RecordedOpening, State};
 
 /// What the figures say, sentence by sentence.
 pub fn verdict(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Vec<String> {

@@ -12,7 +12,7 @@ use giliran_verify::statement::{
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Signed;
 
-use crate::reader::{RecordedBlock, RecordedOpening};
+use crate::recorded::{RecordedBlock, RecordedOpening};
 
 pub fn write(recorded: &RecordedOpening) -> String {
     let record = &recorded.record;

@@ -26,11 +26,11 @@ use request::Texts;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::LoadTest;
+use super::ended::Ended;
 use super::forgers::Observed;
 use super::live::SharedStats;
+use super::load_test::LoadTest;
 use super::stats::RunStats;
-use super::summary::Ended;
 use super::target::Target;
 
 /// Most requests on the way at once.

@@ -3,8 +3,9 @@
 mod parts;
 mod places;
 
+pub use crate::phase::Phase;
 pub use parts::Parts;
-pub use places::{Availability, FreePlaces, OpeningState, Phase, SlotState};
+pub use places::{Availability, FreePlaces, OpeningState, SlotState};
 
 use bincode::{BorrowDecode, Encode};
 use serde::ser::SerializeMap;

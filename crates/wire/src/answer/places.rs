@@ -7,6 +7,7 @@ use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::OpeningDescription;
+use crate::phase::Phase;
 use crate::{AsOf, Date, Position, Text, Timestamp};
 
 /// Openings and slots, as `availability` answers with them.
@@ -50,20 +51,6 @@ impl<'de: 'a, 'a, C> BorrowDecode<'de, C> for Availability<'a> {
             catalogue: None,
         })
     }
-}
-
-/// Whether an opening accepts requests.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Encode, bincode::Decode,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Its window has not begun.
-    Scheduled,
-    /// It accepts requests.
-    Open,
-    /// Its window is over.
-    Closed,
 }
 
 /// An opening as `availability` shows it.

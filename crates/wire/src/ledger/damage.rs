@@ -1,6 +1,8 @@
 //! What tells a damaged ledger, one kind for each way in which a reader can find it.
 
-use super::{Alien, BlockError, Doubt};
+use super::BlockError;
+use super::foreign::{Alien, Doubt};
+use crate::snapshot_error::Unusable;
 use crate::{BlockHash, Timestamp};
 
 /// The ledger is not what its writers wrote. Whoever meets it stops.
@@ -181,7 +183,7 @@ pub enum DamageKind {
     SnapshotOfOtherState,
     /// The parts of a snapshot do not make a state, or make another one.
     #[error("snapshot: {0}")]
-    Snapshot(String),
+    Snapshot(#[source] Unusable),
     /// An entry does not follow from those before it, in the words of who folds them.
     #[error("{0}")]
     Contradiction(String),

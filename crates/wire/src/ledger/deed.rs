@@ -1,8 +1,8 @@
 //! What operators and engines did to openings and ledger, for people: read from
 //! the entries that have it, and put into words.
 
+use super::bookings::Bookings;
 use super::{Adjust, Adjustment, Block, Entry, OpeningRecord, Rebuilt, Seal, TakeOver};
-use crate::admin::Bookings;
 
 /// One deed of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use smallvec::SmallVec;
 
-use crate::admin::Bookings;
+use super::bookings::Bookings;
 use crate::{BlockHash, BookingId, Date, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp};
 
 /// One fact of a block; the codec stores its variant by position.

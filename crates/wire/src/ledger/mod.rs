@@ -9,14 +9,17 @@
 //! entry, and a new field of one, needs a new format number: an old reader cannot
 //! decode a variant or a field that it does not know.
 
+mod bookings;
 mod chain;
 mod damage;
 mod deed;
 mod entry;
+mod foreign;
 pub mod journal;
 mod rules;
 
-pub use chain::{Alien, Chain, Doubt, Foreign, Reading, Stage};
+pub use bookings::Bookings;
+pub use chain::{Chain, Reading, Stage};
 pub use damage::{Damage, DamageKind};
 pub use deed::Deed;
 pub use entry::{
@@ -25,6 +28,7 @@ pub use entry::{
     RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Seats,
     Session, Signed, Slot, SnapshotPart, TakeOver,
 };
+pub use foreign::{Alien, Doubt, Foreign};
 pub use rules::NotARule;
 
 use crate::codec::{self, DecodeError};

@@ -4,10 +4,13 @@
 //! Everything is read once into a [`Tree`]; each check is a function of it that adds to a
 //! list of findings, so that one run shows all that is wrong.
 
+mod circles;
+mod file_size;
 mod floors;
 mod links;
 mod manifest;
 mod modules;
+mod paths;
 mod rust;
 mod size;
 mod text;
@@ -22,12 +25,14 @@ use crate::workspace::Workspace;
 /// Adds what it finds wrong, a line each: where, what, and what is expected.
 type Check = fn(&Tree, &mut Vec<String>);
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 9] = [
     text::check,
     links::check,
     floors::check,
     modules::check,
+    circles::check,
     size::check,
+    file_size::check,
     words::check,
     toolchain::check,
 ];

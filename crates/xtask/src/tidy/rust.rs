@@ -1,6 +1,8 @@
 //! Rust as far as tidy reads it: text without comments and literals, its functions and its
 //! modules. No parser: what rustfmt has laid out is regular enough.
 
+use std::ops::Range;
+
 /// A function with a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Function<'a> {
@@ -151,6 +153,51 @@ fn closing(block: &str) -> Option<usize> {
     None
 }
 
+/// The same text without the items that only tests compile, given as [`code`] blanks it.
+pub(super) fn without_tests(code: &str) -> String {
+    let mut out = String::with_capacity(code.len());
+    let mut done = 0;
+    for item in test_items(code) {
+        out.push_str(&code[done..item.start]);
+        out.extend(code[item.clone()].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        done = item.end;
+    }
+    out.push_str(&code[done..]);
+    out
+}
+
+/// Where the items stand that only tests compile.
+pub(super) fn test_items(code: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(begin) = code[at..].find("#[cfg(").map(|begin| at + begin) {
+        let rest = &code[begin..];
+        at = begin + if only_tests(rest) { item(rest) } else { "#[cfg(".len() };
+        if only_tests(rest) {
+            found.push(begin..at);
+        }
+    }
+    found
+}
+
+/// True for `#[cfg(test)]` and `#[cfg(all(test, …))]`.
+fn only_tests(attribute: &str) -> bool {
+    ["#[cfg(test)", "#[cfg(all(test,"].iter().any(|only| attribute.starts_with(only))
+}
+
+/// The length of an item, its attributes included: to its `;`, or to where its braces are
+/// closed.
+fn item(text: &str) -> usize {
+    let end = body(text).map(|open| (open, closing(&text[open..])));
+    match (end, text.find(';')) {
+        (Some((open, Some(close))), semicolon) if semicolon.is_none_or(|at| open < at) => {
+            open + close + 1
+        }
+        (_, Some(semicolon)) => semicolon + 1,
+        _ => text.len(),
+    }
+}
+
 /// The `mod name;` of a file, given as it is and as [`code`] blanks it.
 pub(super) fn modules<'a>(text: &'a str, code: &str) -> Vec<Module<'a>> {
     let (mut found, mut path) = (Vec::new(), None);
@@ -209,6 +256,16 @@ mod tests {
             .map(|function| (function.name.to_owned(), function.lines))
             .collect();
         assert_eq!(named, [("a".to_owned(), 6), ("b".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn what_only_tests_compile_is_blanked() {
+        let text = "a\n#[cfg(test)]\n#[allow(b)]\nmod tests {\n    fn c() {}\n}\nd\n#[cfg(test)]\nmod e;\n\
+                    #[cfg(all(test, not(loom)))]\nuse f;\n#[cfg(unix)]\nfn g() {}\n";
+        let blanked = without_tests(text);
+        let shown: Vec<&str> = blanked.split_whitespace().collect();
+        assert_eq!(shown, ["a", "d", "#[cfg(unix)]", "fn", "g()", "{}"]);
+        assert_eq!(blanked.lines().count(), text.lines().count());
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Tree {
         Some((self.text(path)?, self.codes.get(path)?))
     }
 
+    /// The same, with the path as the tree has it.
+    pub(super) fn rust_file(&self, path: &str) -> Option<(&str, &str, &str)> {
+        let (path, code) = self.codes.get_key_value(path)?;
+        Some((path, self.text(path)?, code))
+    }
+
     /// True for a file or folder that is there.
     pub(super) fn has(&self, path: &str) -> bool {
         path.is_empty() || self.paths.contains(path)

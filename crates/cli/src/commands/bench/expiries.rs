@@ -14,8 +14,9 @@ use giliran_nats::clock;
 use giliran_wire::ledger::{Block, Entry};
 
 use super::WINDOW;
+use super::opening::opening;
 use super::requests::{self, is_granted};
-use super::stage::{Stage, opening};
+use super::stage::Stage;
 use crate::failure::Failure;
 
 /// How long the bookings are held.

@@ -2,6 +2,7 @@
 
 mod e2e;
 mod expiries;
+mod opening;
 mod requests;
 mod stage;
 mod start;

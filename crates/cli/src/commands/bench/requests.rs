@@ -4,7 +4,7 @@ use bytes::Bytes;
 use giliran_wire::answer::{Answer, Verdict, read_binary};
 use giliran_wire::request::{Book, Choice, Lookup, MAX_BATCH, write_binary};
 
-use super::stage::{DAYS, OFFICES};
+use super::opening::{DAYS, OFFICES};
 
 /// The request of the `n`-th applicant.
 pub(super) fn book(n: u64, choice: Choice<'_>) -> Book<'_> {

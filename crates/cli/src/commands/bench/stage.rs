@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use bytes::Bytes;
+use giliran_nats::connection;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::server::{self, Server, ServerOptions};
-use giliran_nats::{clock, connection};
 use giliran_wire::subject::Namespace;
 use tokio::process::{Child, Command};
 
@@ -18,9 +18,6 @@ use crate::commands::init;
 use crate::failure::Failure;
 use crate::key_file;
 
-/// Offices of the 500-slot opening; each has ten days.
-pub(super) const OFFICES: u32 = 50;
-pub(super) const DAYS: u32 = 10;
 /// How long an engine may take to its first grant.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -128,21 +125,4 @@ fn role(arguments: &[&str], url: &str) -> Result<Child, Failure> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?)
-}
-
-/// An opening of 500 slots that is open now, with these rules; its offices stand last.
-pub(super) fn opening(rules: &str) -> String {
-    let now = clock::now();
-    let days: Vec<String> = (1..=DAYS).map(|day| format!("\"2030-01-{day:02}\"")).collect();
-    let mut text = format!(
-        "[[opening]]\nid = \"bench\"\nopens_at = \"{now}\"\ncloses_at = \"{}\"\ndates = [{}]\n{rules}",
-        now.plus_millis(86_400_000),
-        days.join(", ")
-    );
-    for office in 0..OFFICES {
-        text.push_str(&format!(
-            "[[office]]\nid = \"office-{office}\"\nname = \"Office {office}\"\nquota = 65535\n"
-        ));
-    }
-    text
 }

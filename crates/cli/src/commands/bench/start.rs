@@ -14,8 +14,9 @@ use giliran_wire::subject::Namespace;
 use tokio::process::Child;
 
 use super::WINDOW;
+use super::opening::opening;
 use super::requests::{self, is_granted};
-use super::stage::{Stage, opening};
+use super::stage::Stage;
 use crate::failure::Failure;
 
 pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {

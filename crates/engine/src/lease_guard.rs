@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use giliran_nats::clock::Moment;
 
+/// How long a lease lasts without renewal.
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
 /// The part of the lease at its end that is not used.
 pub(crate) const MARGIN: Duration = Duration::from_millis(500);
 
