@@ -1,4 +1,4 @@
-//! The rules for what becomes of a booking, from the same plain lists.
+//! What the plain model says of changes: what becomes of a booking.
 
 use giliran_allocator::ChangeKind;
 use giliran_wire::answer::{Phase, Reason, Status};
@@ -10,8 +10,8 @@ use giliran_wire::ledger::{
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
-use crate::plain::{
-    DAY_MS, Did, Had, Pending, Plain, PlainOpening, Request, Until, Waits, fitting_all,
+use crate::model::{
+    DAY_MS, Did, Had, Model, ModelOpening, Pending, Request, Until, Waits, fitting_all,
 };
 
 /// What a change must come to.
@@ -52,7 +52,7 @@ pub(crate) struct Wish {
     pub(crate) kind: ChangeKind,
 }
 
-impl Plain {
+impl Model {
     /// What durable facts say of a change; none: the state machine is to do it.
     pub(crate) fn settled(&self, wish: &Wish, now: Timestamp) -> Option<Outcome> {
         let refused = |reason| Some(Outcome::Refused(reason));
@@ -333,7 +333,7 @@ impl Plain {
     pub(crate) fn order(&self, opening: usize, due: Timestamp, seed: &[u8; 32]) -> Vec<BookingId> {
         let minutes = self.openings[opening].releases();
         let due = |w: &&Waits| {
-            w.live && w.opening == opening && PlainOpening::next(&minutes, w.since) <= due
+            w.live && w.opening == opening && ModelOpening::next(&minutes, w.since) <= due
         };
         let mut order: Vec<_> = self
             .waits
@@ -429,7 +429,7 @@ impl Plain {
     ) -> Option<(Kind, BookingId, u32)> {
         match entry {
             Entry::Opening(record) => {
-                self.openings.push(PlainOpening::new((**record).clone()));
+                self.openings.push(ModelOpening::new((**record).clone()));
                 None
             }
             Entry::Opened { opening } => self.turn(*opening, Phase::Open),
@@ -587,7 +587,7 @@ impl Plain {
             ReturnRule::Immediate => return,
             ReturnRule::Delayed { .. } if release_at.unwrap() <= time => return,
             ReturnRule::Delayed { .. } => Until::Moment(release_at.unwrap()),
-            ReturnRule::At { minutes } => Until::Draw(PlainOpening::next(minutes, time)),
+            ReturnRule::At { minutes } => Until::Draw(ModelOpening::next(minutes, time)),
         };
         let withheld = &mut self.openings[opening].places[slot as usize].withheld;
         withheld.extend(numbers.iter().map(|number| (*number, until)));

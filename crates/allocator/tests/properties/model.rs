@@ -1,5 +1,5 @@
-//! The rules once more, from plain lists: what a request must be told, given
-//! what is durable and what is on its way. Slow and obvious on purpose.
+//! The plain model: the rules once more, on plain lists. It says what a request must be
+//! answered, given what is durable and what is on its way. Slow and obvious on purpose.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -168,7 +168,7 @@ impl Until {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct PlainOpening {
+pub(crate) struct ModelOpening {
     pub(crate) record: OpeningRecord,
     pub(crate) phase: Phase,
     pub(crate) closes_at: Timestamp,
@@ -179,7 +179,7 @@ pub(crate) struct PlainOpening {
     pub(crate) took_place: bool,
 }
 
-impl PlainOpening {
+impl ModelOpening {
     pub(crate) fn new(record: OpeningRecord) -> Self {
         let places = |slot: &giliran_wire::ledger::Slot| Places {
             quota: slot.quota,
@@ -307,8 +307,8 @@ pub(crate) enum Expected {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Plain {
-    pub(crate) openings: Vec<PlainOpening>,
+pub(crate) struct Model {
+    pub(crate) openings: Vec<ModelOpening>,
     pub(crate) had: Vec<Had>,
     pub(crate) waits: Vec<Waits>,
     /// Which entry a person last had, by opening.
@@ -320,7 +320,7 @@ pub(crate) struct Plain {
     pub(crate) revived: Vec<(usize, u32, u16)>,
 }
 
-impl Plain {
+impl Model {
     pub(crate) fn expected(&self, request: &Request, now: Timestamp) -> Expected {
         let meant = self.meant(request, now);
         if request.opening.is_none() {
@@ -418,7 +418,7 @@ impl Plain {
         if !waits {
             return Expected::Refused(Reason::SoldOut);
         }
-        let draw = PlainOpening::next(&there.releases(), now);
+        let draw = ModelOpening::next(&there.releases(), now);
         if slots.iter().all(|slot| there.too_late(*slot, draw)) {
             return Expected::Refused(if given { Reason::SoldOut } else { Reason::Closed });
         }
