@@ -119,7 +119,7 @@ impl Findings {
 /// [`AuditError`] where something cannot be read at all.
 pub async fn run(
     context: &Context,
-    domain: &Namespace,
+    namespace: &Namespace,
     ledger: &Ledger,
     sources: Sources,
 ) -> Result<(Facts, Vec<Check>), AuditError> {
@@ -131,8 +131,8 @@ pub async fn run(
     if sources.stores.is_empty() {
         checks.push(not_checked("P9", "store = fold(ledger)", "no store was named"));
     }
-    checks.push(events(context, domain, &facts).await?);
-    checks.push(availability(context, domain, ledger, &facts).await);
+    checks.push(events(context, namespace, &facts).await?);
+    checks.push(availability(context, namespace, ledger, &facts).await);
     match &sources.log {
         Some(log) => checks.extend(clients::checks(log, &facts, sources.key.as_ref())),
         None => {
@@ -204,9 +204,13 @@ async fn store(url: &StoreUrl, facts: &Facts) -> Result<Check, AuditError> {
     Ok(findings.check("P9", format!("{url}: store = fold(ledger)")))
 }
 
-async fn events(context: &Context, domain: &Namespace, facts: &Facts) -> Result<Check, AuditError> {
+async fn events(
+    context: &Context,
+    namespace: &Namespace,
+    facts: &Facts,
+) -> Result<Check, AuditError> {
     const WHAT: &str = "events: each change once, in ledger order";
-    let Ok(events) = context.get_stream(domain.events_stream()).await else {
+    let Ok(events) = context.get_stream(namespace.events_stream()).await else {
         return Ok(not_checked("events", WHAT, "there is no event stream"));
     };
     let broker = |what: &str, error: &dyn std::fmt::Display| {
@@ -254,12 +258,12 @@ async fn events(context: &Context, domain: &Namespace, facts: &Facts) -> Result<
 
 async fn availability(
     context: &Context,
-    domain: &Namespace,
+    namespace: &Namespace,
     ledger: &Ledger,
     facts: &Facts,
 ) -> Check {
     const WHAT: &str = "quota = active + withheld + free, as the availability bucket tells";
-    let Ok(bucket) = context.get_key_value(domain.availability_bucket()).await else {
+    let Ok(bucket) = context.get_key_value(namespace.availability_bucket()).await else {
         return not_checked("P11", WHAT, "there is no availability bucket");
     };
     let since = Instant::now();

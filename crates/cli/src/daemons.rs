@@ -213,11 +213,11 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let start = Start::new("engine", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran serve").await? else { return Ok(()) };
     let name = args.name.unwrap_or_else(named::by_machine);
-    standing::answer(&client, &config.domain, "engine", fixed(&name, &key, &config), &shown);
+    standing::answer(&client, &config.namespace, "engine", fixed(&name, &key, &config), &shown);
     if !start.suits(&client, &args.nats).await? {
         return Ok(());
     }
-    let Some(ledger) = start.ledger(&client, &config.domain).await? else { return Ok(()) };
+    let Some(ledger) = start.ledger(&client, &config.namespace).await? else { return Ok(()) };
     let setup = EngineSetup {
         client,
         config,
@@ -288,8 +288,8 @@ pub(crate) fn start_engine(
     let name = setup.name;
     // The holder tells this start from an earlier one of the same name.
     let holder = format!("{name} {:016x}", rand::random::<u64>());
-    let (domain, replicas) = (&setup.config.domain, setup.ledger.replicas());
-    let lease = Lease::of_engines(&setup.client, domain, &holder, replicas);
+    let (namespace, replicas) = (&setup.config.namespace, setup.ledger.replicas());
+    let lease = Lease::of_engines(&setup.client, namespace, &holder, replicas);
     let twin = lease.twin();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
@@ -323,12 +323,12 @@ pub(crate) fn start_engine(
 pub(crate) fn start_persist(
     store: StoreUrl,
     archive: Option<Archive>,
-    (client, domain): (&Client, &Namespace),
+    (client, namespace): (&Client, &Namespace),
     ledger: Ledger,
     shown: &HealthRegistry,
     shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
-    let persist = Persist::new(store, archive, client, domain);
+    let persist = Persist::new(store, archive, client, namespace);
     let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
     let view = persist.view();
     shown.add(move || lag.show("persist", "bookings", &view));
@@ -340,12 +340,12 @@ pub(crate) fn start_persist(
 /// Starts the feed and puts it on show.
 pub(crate) fn start_feed(
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     ledger: Ledger,
     shown: &HealthRegistry,
     shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
-    let feed = Feed::new(client, domain);
+    let feed = Feed::new(client, namespace);
     let lag = Lag::register(&shown.registry, "feed", "events published")?;
     let view = feed.view();
     shown.add(move || lag.show("feed", "events", &view));
@@ -368,14 +368,14 @@ pub(crate) struct FeedArgs {
 }
 
 pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let shutdown = until_asked();
     let shown = put_on_show("feed", args.http).await?;
     let start = Start::new("feed", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran feed").await? else { return Ok(()) };
-    standing::answer(&client, &domain, "feed", Fixed::default(), &shown);
-    let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
-    let running = start_feed(client, domain, ledger, &shown, shutdown)?;
+    standing::answer(&client, &namespace, "feed", Fixed::default(), &shown);
+    let Some(ledger) = start.ledger(&client, &namespace).await? else { return Ok(()) };
+    let running = start_feed(client, namespace, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
@@ -461,15 +461,15 @@ pub(crate) struct PersistArgs {
 }
 
 pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let archive = args.archive.map(Archive::new);
     let shutdown = until_asked();
     let shown = put_on_show("persist", args.http).await?;
     let start = Start::new("persist", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran persist").await? else { return Ok(()) };
-    standing::answer(&client, &domain, "persist", Fixed::default(), &shown);
-    let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
-    let broker = (&client, &domain);
+    standing::answer(&client, &namespace, "persist", Fixed::default(), &shown);
+    let Some(ledger) = start.ledger(&client, &namespace).await? else { return Ok(()) };
+    let broker = (&client, &namespace);
     let running = start_persist(args.store, archive, broker, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
@@ -520,7 +520,7 @@ pub(crate) fn until_asked() -> CancellationToken {
     shutdown
 }
 
-/// The domain of a role that needs no configuration.
-pub(crate) fn domain(prefix: &str) -> Result<Namespace, Failure> {
+/// The namespace of a role that needs no configuration.
+pub(crate) fn namespace(prefix: &str) -> Result<Namespace, Failure> {
     Namespace::new(prefix).map_err(|e| Failure::Usage(e.to_string()))
 }

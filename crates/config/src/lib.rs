@@ -42,7 +42,7 @@ pub const EXAMPLE: &str = include_str!("../examples/complete.toml");
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Subjects, streams and buckets.
-    pub domain: Namespace,
+    pub namespace: Namespace,
     /// What applicant ids must look like, where given.
     pub applicant_pattern: Option<ApplicantPattern>,
     /// Where reply subjects may lie: string prefixes.

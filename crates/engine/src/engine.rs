@@ -233,7 +233,7 @@ impl Engine {
             marker: Marker::start(&high_water),
             high_water,
             snapshot: SnapshotFile::new(&options.data),
-            health: Health::new(&client, &options.config.domain, "engine"),
+            health: Health::new(&client, &options.config.namespace, "engine"),
             options,
             client,
             gate: Arc::new(LeaseGuard::new()),

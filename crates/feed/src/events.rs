@@ -23,7 +23,7 @@ pub(crate) struct Outgoing {
 /// Folds blocks into events, on the state that the ledger's fold keeps.
 #[derive(Debug)]
 pub(crate) struct EventBuilder {
-    domain: Namespace,
+    namespace: Namespace,
     state: StateMachine,
     places: AvailabilityTracker,
     catalogue: CatalogueTracker,
@@ -36,10 +36,10 @@ pub(crate) struct EventBuilder {
 
 impl EventBuilder {
     /// Begins with this generation.
-    pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
+    pub(crate) fn new(namespace: Namespace, generation: u32) -> Self {
         let state = StateMachine::beginning_with(generation);
         let (places, catalogue, foreign, expected) = Default::default();
-        Self { domain, state, places, catalogue, foreign, expected }
+        Self { namespace, state, places, catalogue, foreign, expected }
     }
 
     /// This event was told before; `about`: the booking or the receipt in it.
@@ -114,9 +114,10 @@ impl EventBuilder {
                 let FoundBooking { booking, opening } = after;
                 let previous = before.as_ref().map(|before| before.view(opening));
                 let slot = opening.slot(booking.slot);
-                let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
+                let subject =
+                    self.namespace.event(kind.name(), slot.office, &slot.date.to_string());
                 let view = booking.view(opening);
-                let event = Event::new(&self.domain, id, *kind, time, view, previous)
+                let event = Event::new(&self.namespace, id, *kind, time, view, previous)
                     .payment(payment.as_deref())
                     .reason(reason.as_deref());
                 (subject, serde_json::to_vec(&event))
@@ -128,8 +129,8 @@ impl EventBuilder {
                     request_id: waiting.entry.request_id.as_str().into(),
                     reference: waiting.entry.reference.as_deref().map(Into::into),
                 };
-                let event = Event::of_entry(&self.domain, id, *kind, time, entry);
-                (self.domain.event(kind.name(), "-", "-"), serde_json::to_vec(&event))
+                let event = Event::of_entry(&self.namespace, id, *kind, time, entry);
+                (self.namespace.event(kind.name(), "-", "-"), serde_json::to_vec(&event))
             }
         };
         Outgoing { id, subject, payload: payload.expect("an event is always JSON") }
@@ -164,7 +165,7 @@ impl EventBuilder {
 
     /// How far the ledger was read, and where that is said.
     pub(crate) fn position(&self) -> (String, AsOf) {
-        (self.domain.feed_position(), self.as_of())
+        (self.namespace.feed_position(), self.as_of())
     }
 
     fn as_of(&self) -> AsOf {

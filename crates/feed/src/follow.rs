@@ -49,7 +49,7 @@ const CONSUMER: &str = "giliran-feed";
 #[derive(Debug)]
 pub struct Feed {
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     health: Health,
 }
 
@@ -62,9 +62,9 @@ enum End {
 
 impl Feed {
     /// Of a ledger at this broker that is not opened yet. Within a runtime.
-    pub fn new(client: Client, domain: Namespace) -> Self {
-        let health = Health::new(&client, &domain, "feed");
-        Self { client, domain, health }
+    pub fn new(client: Client, namespace: Namespace) -> Self {
+        let health = Health::new(&client, &namespace, "feed");
+        Self { client, namespace, health }
     }
 
     /// What there is to see of it.
@@ -81,10 +81,10 @@ impl Feed {
     ///
     /// [`FeedError`] where no waiting mends it.
     pub async fn run(&self, ledger: Ledger, shutdown: CancellationToken) -> Result<(), FeedError> {
-        let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
+        let mut turn = Turn::new(&self.client, &self.namespace, ledger.replicas());
         // Ends with this function, however that ends.
         let mut beside = JoinSet::new();
-        for watch in watching::of(&self.domain) {
+        for watch in watching::of(&self.namespace) {
             beside.spawn(watching::serve(self.client.clone(), watch));
         }
         let mut rounds = Rounds::new(&self.health, &shutdown);
@@ -204,7 +204,7 @@ impl Feed {
         ledger: &Ledger,
         turn: &'a mut Turn,
     ) -> Result<Telling<'a>, FeedError> {
-        let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
+        let mut streams = Streams::open(&self.client, &self.namespace, ledger.replicas()).await?;
         let last = streams.resume().await?;
         let after = last.as_ref().map(|(id, _)| *id);
         // After the event stream: what another copy told is in the ledger by now.
@@ -218,7 +218,7 @@ impl Feed {
         let (watch, from) = (self.health.watch(), ledger.first());
         let follower = Follower::new(watch, ledger.clone(), from, Some(durable));
         let begun = after.is_some_and(|after| after.seq >= ledger.first());
-        let mut changes = EventBuilder::new(self.domain.clone(), ledger.generation());
+        let mut changes = EventBuilder::new(self.namespace.clone(), ledger.generation());
         if let Some((id, Some(about))) = last {
             changes = changes.expecting(id, about);
         }

@@ -28,9 +28,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn new(client: &Client, domain: &Namespace, replicas: usize) -> Self {
+    pub(crate) fn new(client: &Client, namespace: &Namespace, replicas: usize) -> Self {
         // Inboxes are random: no other copy has this name.
-        let lease = Lease::of_feeds(client, domain, &client.new_inbox(), replicas);
+        let lease = Lease::of_feeds(client, namespace, &client.new_inbox(), replicas);
         Self { client: client.clone(), lease, held: None, lapsed: false }
     }
 

@@ -49,11 +49,13 @@ pub(crate) struct Watch {
 }
 
 /// What can be watched.
-pub(crate) fn of(domain: &Namespace) -> [Watch; 2] {
-    let buckets =
-        [("availability", domain.availability_bucket()), ("openings", domain.openings_bucket())];
+pub(crate) fn of(namespace: &Namespace) -> [Watch; 2] {
+    let buckets = [
+        ("availability", namespace.availability_bucket()),
+        ("openings", namespace.openings_bucket()),
+    ];
     buckets.map(|(name, bucket)| Watch {
-        subject: domain.request(&format!("watch.{name}")),
+        subject: namespace.request(&format!("watch.{name}")),
         stream: format!("KV_{bucket}"),
     })
 }

@@ -66,7 +66,7 @@ pub(crate) fn begin(
     let (told, observes) = mpsc::channel(1_024);
     let forger = Forger {
         client: client.clone(),
-        domain: rush.domain.clone(),
+        namespace: rush.namespace.clone(),
         random: Random::new(rush.seed, 8),
         every: Duration::from_secs_f64((lasts_s / all as f64).clamp(0.000_1, 60.0)),
         left,
@@ -79,7 +79,7 @@ pub(crate) fn begin(
 
 struct Forger {
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     random: Random,
     every: Duration,
     /// Requests to send again, and to forge.
@@ -187,7 +187,7 @@ impl Forger {
     }
 
     async fn ask(&self, operation: &str, payload: Vec<u8>) -> Option<Vec<u8>> {
-        let asking = self.client.request(self.domain.request(operation), payload.into());
+        let asking = self.client.request(self.namespace.request(operation), payload.into());
         let answer = tokio::time::timeout(ANSWERED_WITHIN, asking).await.ok()?.ok()?;
         Some(answer.payload.to_vec())
     }

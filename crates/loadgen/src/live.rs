@@ -82,7 +82,7 @@ impl SharedStats {
 /// Asks the engine for its free places, now and then.
 pub(crate) async fn watch_free(
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     ground: Target,
     live: Arc<SharedStats>,
 ) {
@@ -92,7 +92,7 @@ pub(crate) async fn watch_free(
     loop {
         every.tick().await;
         // An engine that is gone is told by those who ask it for places.
-        if let Ok(engine) = Engine::look(&client, &domain).await {
+        if let Ok(engine) = Engine::look(&client, &namespace).await {
             let free = engine.free(&ground.opening, &offices);
             *live.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(free);
         }

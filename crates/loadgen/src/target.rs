@@ -79,19 +79,19 @@ pub(crate) struct TargetOffice {
 impl Engine {
     /// Asks what there is: all of it, or office by office where that does not fit
     /// one message.
-    pub(crate) async fn look(client: &Client, domain: &Namespace) -> Result<Self, LoadError> {
+    pub(crate) async fn look(client: &Client, namespace: &Namespace) -> Result<Self, LoadError> {
         let mut engine = Self {
             openings: Vec::new(),
             now: Timestamp::from_millis(0),
             told: Instant::now(),
             fits: true,
         };
-        if engine.learn(client, domain, None).await? {
+        if engine.learn(client, namespace, None).await? {
             return Ok(engine);
         }
         engine.fits = false;
-        for office in offices_told(client, domain).await? {
-            if !engine.learn(client, domain, Some(&office)).await? {
+        for office in offices_told(client, namespace).await? {
+            if !engine.learn(client, namespace, Some(&office)).await? {
                 return Err(LoadError::Misfit(format!(
                     "office {office}: its places do not fit one message"
                 )));
@@ -104,11 +104,11 @@ impl Engine {
     async fn learn(
         &mut self,
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
         office: Option<&str>,
     ) -> Result<bool, LoadError> {
         let asked = Instant::now();
-        let payload = availability(client, domain, office).await?;
+        let payload = availability(client, namespace, office).await?;
         match serde_json::from_slice(&payload) {
             Ok(Overview::Shown(shown)) => {
                 self.now = shown.now;
@@ -331,10 +331,10 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
 /// One answer to `availability`.
 async fn availability(
     client: &Client,
-    domain: &Namespace,
+    namespace: &Namespace,
     office: Option<&str>,
 ) -> Result<Vec<u8>, LoadError> {
-    let subject = domain.request("availability");
+    let subject = namespace.request("availability");
     let payload = serde_json::to_vec(&request::Availability {
         office: office.map(Into::into),
         describe: false,
@@ -353,7 +353,10 @@ async fn availability(
 
 /// The offices in the bucket of free places, for engines that have more than one
 /// message can show.
-async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<String>, LoadError> {
+async fn offices_told(
+    client: &Client,
+    namespace: &Namespace,
+) -> Result<BTreeSet<String>, LoadError> {
     let cannot = || {
         LoadError::Misfit(
             "the engine has more places than one message can show, and no bucket of free places \
@@ -362,7 +365,8 @@ async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<St
         )
     };
     let context = jetstream::new(client.clone());
-    let bucket = context.get_key_value(domain.availability_bucket()).await.map_err(|_| cannot())?;
+    let bucket =
+        context.get_key_value(namespace.availability_bucket()).await.map_err(|_| cannot())?;
     let mut keys = bucket.keys().await.map_err(|_| cannot())?;
     let mut offices = BTreeSet::new();
     while let Some(Ok(key)) = keys.next().await {

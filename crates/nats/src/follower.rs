@@ -177,8 +177,8 @@ pub struct Health {
 impl Health {
     /// Of a part of this name that starts. The watch begins to look at once, so this
     /// is called within a runtime.
-    pub fn new(client: &Client, domain: &Namespace, part: &'static str) -> Self {
-        let watch = LedgerWatch::start(client, domain, part);
+    pub fn new(client: &Client, namespace: &Namespace, part: &'static str) -> Self {
+        let watch = LedgerWatch::start(client, namespace, part);
         Self { watch, reports: Reports::new(part), progress: watch::Sender::default() }
     }
 

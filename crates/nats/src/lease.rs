@@ -42,7 +42,7 @@ const MARKER_TTL: Duration = Duration::from_secs(60);
 pub const TWIN: &str = "another engine of this engine's name runs: nobody can tell from ledger \
                         and log which of them served. Give each its own --name";
 
-/// A lease of one domain.
+/// A lease of one namespace.
 #[derive(Debug, Clone)]
 pub struct Lease {
     client: Client,
@@ -92,28 +92,34 @@ struct Entry {
 }
 
 impl Lease {
-    /// Of the engines of this domain, for `holder`: an engine's name and, after a space,
+    /// Of the engines of this namespace, for `holder`: an engine's name and, after a space,
     /// what tells this run of it from others. Should the bucket have
     /// to be made, it gets so many replicas.
-    pub fn of_engines(client: &Client, domain: &Namespace, holder: &str, replicas: usize) -> Self {
-        Self::new(client, domain, ENGINE, holder, replicas)
+    pub fn of_engines(
+        client: &Client,
+        namespace: &Namespace,
+        holder: &str,
+        replicas: usize,
+    ) -> Self {
+        Self::new(client, namespace, ENGINE, holder, replicas)
     }
 
-    /// Of the feeds of this domain.
-    pub fn of_feeds(client: &Client, domain: &Namespace, holder: &str, replicas: usize) -> Self {
-        Self::new(client, domain, FEED, holder, replicas)
+    /// Of the feeds of this namespace.
+    pub fn of_feeds(client: &Client, namespace: &Namespace, holder: &str, replicas: usize) -> Self {
+        Self::new(client, namespace, FEED, holder, replicas)
     }
 
     fn new(
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
         key: &'static str,
         holder: &str,
         replicas: usize,
     ) -> Self {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(WITHIN);
-        let (client, bucket, holder) = (client.clone(), domain.lease_bucket(), holder.to_owned());
+        let (client, bucket, holder) =
+            (client.clone(), namespace.lease_bucket(), holder.to_owned());
         Self { client, context, bucket, key, holder, replicas, twin: Twin::default() }
     }
 

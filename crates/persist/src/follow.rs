@@ -49,9 +49,9 @@ impl Persist {
         url: StoreUrl,
         archive: Option<Archive>,
         client: &giliran_nats::Client,
-        domain: &Namespace,
+        namespace: &Namespace,
     ) -> Self {
-        Self { url, archive, health: Health::new(client, domain, "persist") }
+        Self { url, archive, health: Health::new(client, namespace, "persist") }
     }
 
     /// What there is to see of it.

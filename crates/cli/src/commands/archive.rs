@@ -9,7 +9,7 @@ use giliran_nats::ledger::reader::Durable;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_wire::subject::Namespace;
 
-use crate::daemons::{Nats, domain};
+use crate::daemons::{Nats, namespace};
 use crate::failure::Failure;
 
 /// How often progress is told.
@@ -42,9 +42,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let client = args.nats.connect("giliran archive").await?;
-    let newest = ledger::open(&client, &domain).await?;
+    let newest = ledger::open(&client, &namespace).await?;
     let archive = Archive::new(args.to);
     let generations = newest.generations().await?;
     let sealed: Vec<u32> = generations.into_iter().filter(|n| *n < newest.generation()).collect();
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             newest.name()
         );
     }
-    let events = jetstream::new(client).get_stream(domain.events_stream()).await;
+    let events = jetstream::new(client).get_stream(namespace.events_stream()).await;
     let told = match events {
         _ if args.without_feed => u64::MAX,
         Ok(events) => events.cached_info().state.last_sequence,

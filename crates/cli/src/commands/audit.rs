@@ -12,7 +12,7 @@ use giliran_wire::client_log;
 use giliran_wire::subject::Namespace;
 use serde_json::json;
 
-use crate::daemons::{Streams, domain};
+use crate::daemons::{Streams, namespace};
 use crate::failure::Failure;
 use crate::key_file;
 
@@ -46,7 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let mut log = (!args.client_logs.is_empty()).then(Vec::new);
     for file in &args.client_logs {
         let attempts = File::open(file)
@@ -56,10 +56,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let key = args.key.as_deref().map(key_file::read).transpose()?;
     let context = args.nats.connect("giliran audit").await?;
-    let ledger = ledger::open_in(&context, &domain).await?;
+    let ledger = ledger::open_in(&context, &namespace).await?;
     let archive = args.archive.map(Archive::new);
     let sources = Sources { stores: args.stores, log, key, archive };
-    let (facts, checks) = audit::run(&context, &domain, &ledger, sources).await?;
+    let (facts, checks) = audit::run(&context, &namespace, &ledger, sources).await?;
     if args.json {
         outln!("{:#}", as_json(&facts, &checks));
     } else {

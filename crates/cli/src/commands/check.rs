@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let wrong = wrong(&config, now);
     let verdict = if wrong.is_empty() { "fine" } else { "no engine would open all of it" };
     let data = Calendar::data();
-    outln!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.domain);
+    outln!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.namespace);
     for warning in &config.warnings {
         outln!("warning: {}:{warning}", file.display());
     }
@@ -95,7 +95,7 @@ fn wrong(config: &Config, now: Timestamp) -> Vec<String> {
 async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Result<(), Failure> {
     let client = args.access.connect(url, "giliran check").await?;
     let context = connection::jetstream(&client, args.nats_domain.as_deref());
-    let ledger = ledger::open_in(&context, &config.domain).await?;
+    let ledger = ledger::open_in(&context, &config.namespace).await?;
     let state = Box::pin(giliran_engine::standing(&ledger)).await?;
     let (seq, openings) = (state.chain().seq, state.allocator().openings());
     let known = |id: &str| state.knows_opening(id);

@@ -140,7 +140,7 @@ async fn play(
     let load = LoadTest {
         steady: Some(Steady { per_s: args.rate as f64, asks_anew: ASKS_ANEW }),
         log: Some(log_file.clone()),
-        ..LoadTest::new(deployed.domain.clone(), scenario, args.seed)
+        ..LoadTest::new(deployed.namespace.clone(), scenario, args.seed)
     };
     let clients = Access::default().connect(&server.url(), "giliran demo clients").await?;
     let rush = Box::pin(rush(clients, load, &deployed.shown, asked)).await?;
@@ -154,7 +154,8 @@ async fn play(
         archive: None,
     };
     let context = connection::jetstream(&deployed.client, None);
-    let (facts, checks) = audit::run(&context, &deployed.domain, &deployed.ledger, sources).await?;
+    let (facts, checks) =
+        audit::run(&context, &deployed.namespace, &deployed.ledger, sources).await?;
     summary(&facts, &rush);
     println!("\nThe audit, from ledger, store, events and client log:");
     print!("{}", verdict::table(&facts, &checks));
@@ -181,7 +182,7 @@ async fn play(
 /// Ledger, engine, store and feed, all in this process.
 struct Deployment {
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     key: ApplicantKey,
     ledger: Ledger,
     store: StoreUrl,
@@ -200,9 +201,9 @@ impl Deployment {
         suitable(&client, Some(&server.monitor_url())).await?;
         let shown = HealthRegistry::new()?;
         let config = Config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
-        let domain = config.domain.clone();
+        let namespace = config.namespace.clone();
         let key = key_file::make(&data.join(key_file::FILE))?;
-        let ledger = init::make(&client, &domain, &key, 1).await?;
+        let ledger = init::make(&client, &namespace, &key, 1).await?;
         let setup = EngineSetup {
             client: client.clone(),
             config,
@@ -214,14 +215,14 @@ impl Deployment {
             ledger: ledger.clone(),
         };
         let store = StoreUrl::Sqlite(data.join("bookings.sqlite"));
-        let (broker, followed) = ((&client, &domain), ledger.clone());
+        let (broker, followed) = ((&client, &namespace), ledger.clone());
         let roles = [
             start_engine(setup, &shown, stopped.clone())?,
             start_persist(store.clone(), None, broker, followed, &shown, stopped.clone())?,
-            start_feed(client.clone(), domain.clone(), ledger.clone(), &shown, stopped)?,
+            start_feed(client.clone(), namespace.clone(), ledger.clone(), &shown, stopped)?,
         ];
         ready(&shown).await?;
-        Ok(Self { client, domain, key, ledger, store, shown, roles })
+        Ok(Self { client, namespace, key, ledger, store, shown, roles })
     }
 }
 

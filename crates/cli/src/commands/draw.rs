@@ -10,7 +10,7 @@ use giliran_verify::draw::{Extract, Known, Problem};
 use giliran_wire::subject::Namespace;
 
 use crate::commands::verify;
-use crate::daemons::{Streams, domain};
+use crate::daemons::{Streams, namespace};
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -66,9 +66,9 @@ struct Ledger {
 
 impl Ledger {
     async fn facts(&self) -> Result<Facts, Failure> {
-        let domain = domain(&self.subject_prefix)?;
+        let namespace = namespace(&self.subject_prefix)?;
         let context = self.nats.connect("giliran draw").await?;
-        let ledger = ledger::open_in(&context, &domain).await?;
+        let ledger = ledger::open_in(&context, &namespace).await?;
         let archive = self.archive.clone().map(Archive::new);
         Ok(Box::pin(Facts::of(&ledger, archive.as_ref())).await?)
     }

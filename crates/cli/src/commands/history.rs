@@ -12,7 +12,7 @@ use giliran_report::Report;
 use giliran_wire::subject::Namespace;
 
 use crate::VERSION;
-use crate::daemons::{Streams, domain};
+use crate::daemons::{Streams, namespace};
 use crate::failure::Failure;
 
 /// Which opening, and where it is read from.
@@ -54,9 +54,9 @@ impl Source {
             let what = format!("--archive {}: there is no such folder", folder.display());
             return Err(Failure::Usage(what));
         }
-        let domain = domain(&self.subject_prefix)?;
+        let namespace = namespace(&self.subject_prefix)?;
         let context = self.nats.connect("giliran recorded").await?;
-        let ledger = ledger::open_in(&context, &domain).await?;
+        let ledger = ledger::open_in(&context, &namespace).await?;
         let archive = self.archive.clone().map(Archive::new);
         Ok(Box::pin(RecordedOpening::until(&ledger, archive.as_ref(), opening, until)).await)
     }

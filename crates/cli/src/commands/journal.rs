@@ -10,7 +10,7 @@ use giliran_wire::ledger::journal::{Action, Journal};
 use giliran_wire::subject::Namespace;
 use serde_json::Value;
 
-use crate::daemons::{Streams, domain};
+use crate::daemons::{Streams, namespace};
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -36,9 +36,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let context = args.nats.connect("giliran admin log").await?;
-    let ledger = ledger::open_in(&context, &domain).await?;
+    let ledger = ledger::open_in(&context, &namespace).await?;
     let archive = args.archive.map(Archive::new);
     let mut journal = Journal::default();
     let read = |read: Scanned<'_>| {

@@ -6,7 +6,7 @@ use async_nats::jetstream::{self};
 use futures_util::StreamExt;
 use giliran_wire::subject::Namespace;
 
-use crate::daemons::{Nats, domain};
+use crate::daemons::{Nats, namespace};
 use crate::failure::Failure;
 
 /// Events that a team may have taken and not acknowledged.
@@ -55,7 +55,7 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let name = domain(&args.subject_prefix)?.events_stream();
+    let name = namespace(&args.subject_prefix)?.events_stream();
     let client = args.nats.connect("giliran reader").await?;
     let events = jetstream::new(client).get_stream(&name).await;
     let events = events.map_err(|error| {

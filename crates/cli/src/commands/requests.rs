@@ -348,10 +348,10 @@ pub(crate) async fn ask(
     operation: &str,
     payload: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {
-    let domain =
+    let namespace =
         Namespace::new(&common.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = common.nats.connect("giliran cli").await?;
-    let subject = domain.request(operation);
+    let subject = namespace.request(operation);
     let request = async_nats::Request::new()
         .payload(payload.into())
         .timeout(Some(Duration::from_millis(common.timeout_ms)));

@@ -13,7 +13,7 @@ use giliran_wire::subject::Namespace;
 
 use crate::commands::fairness::scenario;
 use crate::commands::history::{Outputs, can_be_written, write};
-use crate::daemons::{Nats, domain, until_asked};
+use crate::daemons::{Nats, namespace, until_asked};
 use crate::failure::Failure;
 use crate::screen::Screen;
 
@@ -103,7 +103,7 @@ fn after(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let whole = scenario(&args.scenario)?;
     let scenario = if args.scale == 1.0 { whole } else { whole.scaled(args.scale) };
     scenario.check().map_err(|e| Failure::Usage(format!("--scale {}: {e}", args.scale)))?;
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         let now = clock::now();
         return write(
             file,
-            &giliran_loadgen::configuration(&scenario, &domain, args.order, args.speed, now),
+            &giliran_loadgen::configuration(&scenario, &namespace, args.order, args.speed, now),
         );
     }
     // An hour's surge is not run for a report that cannot be written.
@@ -128,7 +128,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         speed: args.speed,
         after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
-        ..LoadTest::new(domain, scenario, args.seed)
+        ..LoadTest::new(namespace, scenario, args.seed)
     };
     let live = Arc::new(SharedStats::default());
     // Beside its connection: what wakes one of them is the other.

@@ -90,7 +90,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         ("persist", Fixed::default()),
         ("feed", Fixed::default()),
     ] {
-        standing::answer(&client, &config.domain, role, fixed, &shown);
+        standing::answer(&client, &config.namespace, role, fixed, &shown);
     }
     let engine = start_engine(
         EngineSetup {
@@ -111,11 +111,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
     };
     let stored = store.to_string();
-    let broker = (&client, &config.domain);
+    let broker = (&client, &config.namespace);
     let persist =
         start_persist(store, None, broker, ledger.clone(), &shown, stop_following.clone())?;
-    let feed =
-        start_feed(client.clone(), config.domain.clone(), ledger, &shown, stop_following.clone())?;
+    let feed = start_feed(
+        client.clone(),
+        config.namespace.clone(),
+        ledger,
+        &shown,
+        stop_following.clone(),
+    )?;
     let listener = health::listen(args.http, true).await?;
     let address = listener.local_addr()?;
     health::serve(listener, Arc::clone(&shown));
@@ -123,7 +128,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         "giliran is up\n  requests  {url}, subjects {}.*\n  store     {stored}\n  data      {}\n  \
          health    http://{address}/readyz   metrics http://{address}/metrics\n\
          Ctrl-C stops it.\n",
-        config.domain,
+        config.namespace,
         args.data.display()
     );
     // Whoever started it may not be reading.
@@ -194,7 +199,7 @@ async fn open_or_make(
     data: &Path,
 ) -> Result<(ApplicantKey, Ledger), Failure> {
     let (file, unused) = (data.join(key_file::FILE), data.join(key_file::UNUSED));
-    let opened = match ledger::open(client, &config.domain).await {
+    let opened = match ledger::open(client, &config.namespace).await {
         Ok(ledger) => Some(ledger),
         // Anything else may hide one that is there.
         Err(error) if error.kind() == ErrorKind::NoLedger && !file.exists() => None,
@@ -216,7 +221,7 @@ async fn open_or_make(
     let key = init::read_or_make(&unused)?;
     let ledger = match opened {
         Some(ledger) if ledger.genesis().await?.is_some() => ledger,
-        _ => init::make(client, &config.domain, &key, 1).await?,
+        _ => init::make(client, &config.namespace, &key, 1).await?,
     };
     key_file::rename(&unused, &file)?;
     Ok((key, ledger))

@@ -39,7 +39,7 @@ impl Rig {
     }
 
     pub(crate) async fn tail(&self) -> u64 {
-        let ledger = giliran_nats::ledger::open(&self.client, &self.domain).await.unwrap();
+        let ledger = giliran_nats::ledger::open(&self.client, &self.namespace).await.unwrap();
         ledger.tail().await.unwrap().1
     }
 }
@@ -89,7 +89,7 @@ async fn a_lost_tail_stops_everybody_until_it_is_back_or_given_up() {
     }
     std::fs::remove_file(rig.path("bookings.sqlite")).unwrap();
     let context = jetstream::new(rig.client.clone());
-    context.delete_stream(rig.domain.events_stream()).await.unwrap();
+    context.delete_stream(rig.namespace.events_stream()).await.unwrap();
     let all = Everybody::start(&rig, &store).await;
     all.all_work(WITHIN).await;
     assert_eq!(rig.book(&ask(1)).await["booking"]["numbers"][0], 1);

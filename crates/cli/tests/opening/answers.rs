@@ -140,7 +140,7 @@ async fn bad_input_is_told_what_and_where() {
     // Nobody to answer, or somewhere that is no inbox: dropped, and nothing granted.
     let payload = ask(92, &json!([choice])).to_string();
     let mut outside = rig.client.subscribe("elsewhere").await.unwrap();
-    let subject = rig.domain.request("book");
+    let subject = rig.namespace.request("book");
     rig.client.publish(subject.clone(), payload.clone().into()).await.unwrap();
     rig.client.publish_with_reply(subject, "elsewhere", payload.into()).await.unwrap();
     rig.client.flush().await.unwrap();
@@ -206,7 +206,7 @@ async fn malformed_bytes(rig: &Rig) {
     for payload in [trailing, bomb, vec![2, 0], Vec::new()] {
         let request = async_nats::Request::new().payload(payload.clone().into());
         let message =
-            rig.client.send_request(rig.domain.request("book"), request).await.unwrap().payload;
+            rig.client.send_request(rig.namespace.request("book"), request).await.unwrap().payload;
         let answers: Vec<Answer<'_>> = match message.first() {
             Some(1) => answer::read_binary(&message).unwrap(),
             _ => vec![serde_json::from_slice(&message).unwrap()],
@@ -242,7 +242,7 @@ async fn a_million_for_a_thousand() {
     let _engine = rig.serve("a");
     rig.open().await;
     let batch = |i: u64| {
-        let (client, subject) = (rig.client.clone(), rig.domain.request("book"));
+        let (client, subject) = (rig.client.clone(), rig.namespace.request("book"));
         async move {
             let requests: Vec<_> = (i * BATCH..(i + 1) * BATCH).map(book).collect();
             let payload = write_binary(&requests);

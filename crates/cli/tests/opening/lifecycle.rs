@@ -103,7 +103,7 @@ impl Rig {
     /// Types of the events of a booking or entry, in order.
     pub(crate) async fn told(&self, id: &str) -> Vec<String> {
         let context = async_nats::jetstream::new(self.client.clone());
-        let stream = context.get_stream(self.domain.events_stream()).await.unwrap();
+        let stream = context.get_stream(self.namespace.events_stream()).await.unwrap();
         let pending = stream.get_info().await.unwrap().state.messages as usize;
         let config = async_nats::jetstream::consumer::pull::Config::default();
         let consumer = stream.create_consumer(config).await.unwrap();

@@ -192,7 +192,7 @@ impl<'a> Generator<'a> {
             let before = ground.opens.saturating_duration_since(started).as_secs_f64();
             (started, -(before * rush.speed * 1e6) as i64)
         };
-        let operation = |name| Subject::from(rush.domain.request(name));
+        let operation = |name| Subject::from(rush.namespace.request(name));
         let mut generator = Self {
             rush,
             scenario,

@@ -111,7 +111,7 @@ impl Bench {
     async fn start(args: &Args, folder: &Path) -> Result<Self, Failure> {
         let first = requests::at_office(0, "full");
         let stage = Stage::start(folder, &configuration(), first).await?;
-        let (client, book) = (stage.client.clone(), stage.domain.request("book"));
+        let (client, book) = (stage.client.clone(), stage.namespace.request("book"));
         let payload = requests::at_office(1, "office-0");
         let request = payload.len();
         let granted = client.request(book.clone(), payload).await?.payload;

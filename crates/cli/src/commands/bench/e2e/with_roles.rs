@@ -71,7 +71,7 @@ async fn caught_up(bench: &Bench, store: &str) -> Result<Duration, Failure> {
             stored = chain.seq;
         }
         let mut published = 0;
-        if let Ok(stream) = context.get_stream(bench.stage.domain.events_stream()).await
+        if let Ok(stream) = context.get_stream(bench.stage.namespace.events_stream()).await
             && let Ok(last) = stream.get_raw_message(stream.cached_info().state.last_sequence).await
             && let Some(id) = last.headers.get("Nats-Msg-Id")
             && let Ok(id) = id.as_str().parse::<giliran_wire::event::EventId>()
