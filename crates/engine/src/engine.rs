@@ -17,7 +17,7 @@ use giliran_allocator::{Allocator, Calendar, Folded, StateMachine};
 use giliran_config::Config;
 use giliran_nats::ErrorKind;
 use giliran_nats::clock::{self, Moment};
-use giliran_nats::follower::{self, Follower, Health, Progress, Rounds, Trouble};
+use giliran_nats::follower::{self, Follower, Health, Passes, Progress, Trouble};
 use giliran_nats::lease::{Held, Lease};
 use giliran_nats::ledger::{self, Ledger};
 use giliran_nats::state::{Report, State};
@@ -266,10 +266,10 @@ impl Engine {
         lease: Lease,
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
-        let mut rounds = Rounds::new(&self.health, &shutdown);
+        let mut passes = Passes::new(&self.health, &shutdown);
         let ended = loop {
-            let round = Box::pin(self.live(&ledger, &lease, &shutdown)).await;
-            if let ControlFlow::Break(ended) = rounds.after(round).await {
+            let pass = Box::pin(self.live(&ledger, &lease, &shutdown)).await;
+            if let ControlFlow::Break(ended) = passes.after(pass).await {
                 break ended;
             }
         };

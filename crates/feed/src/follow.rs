@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_nats::clock;
-use giliran_nats::follower::{Follower, Health, Rounds, View, overdue};
+use giliran_nats::follower::{Follower, Health, Passes, View, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::reader::Durable;
 use giliran_nats::state::State;
@@ -53,7 +53,7 @@ pub struct Feed {
     health: Health,
 }
 
-/// How a round of following ended.
+/// How a pass of following ended.
 enum End {
     Asked,
     /// Somebody else published, or it is not known what was stored.
@@ -87,10 +87,10 @@ impl Feed {
         for watch in watching::of(&self.namespace) {
             beside.spawn(watching::serve(self.client.clone(), watch));
         }
-        let mut rounds = Rounds::new(&self.health, &shutdown);
+        let mut passes = Passes::new(&self.health, &shutdown);
         let ended = loop {
-            let round = Box::pin(self.rounds(&ledger, &mut turn, &shutdown)).await;
-            if let ControlFlow::Break(ended) = rounds.after(round).await {
+            let pass = Box::pin(self.passes(&ledger, &mut turn, &shutdown)).await;
+            if let ControlFlow::Break(ended) = passes.after(pass).await {
                 break ended;
             }
         };
@@ -99,7 +99,7 @@ impl Feed {
         ended
     }
 
-    async fn rounds(
+    async fn passes(
         &self,
         ledger: &Ledger,
         turn: &mut Turn,
@@ -108,7 +108,7 @@ impl Feed {
         let mut refused = None;
         loop {
             let ended = tokio::select! {
-                ended = Box::pin(self.round(ledger, turn, &mut refused, shutdown)) => ended?,
+                ended = Box::pin(self.pass(ledger, turn, &mut refused, shutdown)) => ended?,
                 // Whatever is on its way may be left there: each event can only
                 // be stored where it belongs.
                 () = overdue(shutdown, GRACE) => End::Asked,
@@ -127,7 +127,7 @@ impl Feed {
 
     /// From a look at the event stream until the next one is needed. `refused`: why the
     /// broker took no event, until it takes one.
-    async fn round(
+    async fn pass(
         &self,
         ledger: &Ledger,
         turn: &mut Turn,

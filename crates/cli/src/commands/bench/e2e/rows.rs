@@ -40,7 +40,7 @@ pub(super) struct Row {
     pub(super) replies: Replies,
     /// Requests in a message.
     pub(super) batch: u64,
-    /// Requests of a round.
+    /// Requests of a pass.
     pub(super) requests: u64,
 }
 
@@ -63,7 +63,7 @@ const REFUSED: Row = Row { wanted: Wanted::SoldOut, requests: 500_000, ..SINGLE 
 pub(super) const BATCHED: Row = Row { batch: BATCH, requests: 1_000_000, ..SINGLE };
 const BATCHED_REFUSED: Row = Row { wanted: Wanted::SoldOut, requests: 2_000_000, ..BATCHED };
 
-/// In the order of the table; each round begins with another one.
+/// In the order of the table; each pass begins with another one.
 pub(super) const ROWS: [Row; 16] = [
     Row {
         name: "echo C, 60 B",
