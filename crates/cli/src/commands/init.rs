@@ -69,7 +69,7 @@ pub(crate) async fn make(
     let genesis = Genesis {
         prefix: namespace.prefix().to_owned(),
         applicant_key: key.fingerprint(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         continues: None,
         rebuilt: None,
     };

@@ -93,7 +93,7 @@ async fn begin(
     let writer = WriterNonce(rand::random());
     let take_over = TakeOver {
         engine: engine.options.name.clone(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         forced: context.forced.clone(),
     };
     let shared = Arc::new(WorkerContext {

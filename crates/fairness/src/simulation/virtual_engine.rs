@@ -126,7 +126,7 @@ impl<T> VirtualEngine<T> {
             move || chosen.lock().ok().and_then(|bits| *bits).unwrap_or_else(|| random.wide())
         };
         let now = Now { wall: instant(began_us), mono_ms: 0 };
-        let take_over = TakeOver { engine: "bench".into(), release: "0".into(), forced: None };
+        let take_over = TakeOver { engine: "bench".into(), version: "0".into(), forced: None };
         let (writer, next) = (WriterNonce([1; 16]), Continuation::default());
         let mut sequencer =
             Sequencer::take_over(state, writer, take_over, Box::new(bits), next, now)
@@ -402,7 +402,7 @@ fn first_block(time: Timestamp) -> Bytes {
     let genesis = Genesis {
         prefix: "giliran.v1".into(),
         applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
+        version: "0".into(),
         continues: None,
         rebuilt: None,
     };

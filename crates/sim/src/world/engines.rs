@@ -401,8 +401,8 @@ impl World {
         } else {
             WriterNonce(self.rng.random())
         };
-        let (name, release) = (format!("engine {engine}"), "sim".to_owned());
-        let name = TakeOver { engine: name, release, forced: None };
+        let (name, version) = (format!("engine {engine}"), "sim".to_owned());
+        let name = TakeOver { engine: name, version, forced: None };
         let random = Box::new(move || ids.random::<u128>());
         let first = self.streams.first(state.chain().generation + 1);
         let next = Continuation { first, part_bytes: PART_BYTES };

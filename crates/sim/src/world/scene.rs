@@ -77,7 +77,7 @@ pub(crate) fn genesis(begin: Timestamp) -> Block {
         entries: vec![Entry::Genesis(Genesis {
             prefix: "sim".into(),
             applicant_key: KeyFingerprint([0; 16]),
-            release: "sim".into(),
+            version: "sim".into(),
             continues: None,
             rebuilt: None,
         })],

@@ -81,8 +81,8 @@ pub struct Genesis {
     pub prefix: String,
     /// Fingerprint of the applicant key; an engine with another key refuses.
     pub applicant_key: KeyFingerprint,
-    /// The release that made it.
-    pub release: String,
+    /// The version of Giliran that made it, as `0.1.0`.
+    pub version: String,
     /// From generation 2 on: hash of the block that sealed the one before, or
     /// where that was rebuilt, of its last good block.
     pub continues: Option<BlockHash>,
@@ -117,7 +117,7 @@ pub struct TakeOver {
     /// The engine's name, for people.
     pub engine: String,
     /// Version of Giliran that the engine was built from.
-    pub release: String,
+    pub version: String,
     /// Who ordered it to take over although something spoke against that.
     pub forced: Option<Signed>,
 }

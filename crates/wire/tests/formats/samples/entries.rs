@@ -329,12 +329,12 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
     let genesis = Genesis {
         prefix: "giliran.v1".into(),
         applicant_key: KeyFingerprint([0x6b; 16]),
-        release: "0.1.0".into(),
+        version: "0.1.0".into(),
         continues: None,
         rebuilt: None,
     };
     let take_over =
-        TakeOver { engine: "engine-a".into(), release: "0.1.0".into(), forced: Some(signed()) };
+        TakeOver { engine: "engine-a".into(), version: "0.1.0".into(), forced: Some(signed()) };
     let mut entries = vec![Entry::Genesis(genesis.clone()), Entry::TakeOver(take_over)];
     entries.extend(openings());
     entries.extend([Entry::Opened { opening: 0 }, Entry::Closed { opening: 0 }]);
