@@ -164,8 +164,8 @@ impl Steps {
         }
         self.harness.input(|sequencer, now| sequencer.submit_grants(granted, [], now));
         self.harness.run();
-        assert_eq!(self.harness.told.len(), count as usize);
-        self.harness.told.clear();
+        assert_eq!(self.harness.answers.len(), count as usize);
+        self.harness.answers.clear();
     }
 
     fn rejection(&self) -> Rejection<'static> {

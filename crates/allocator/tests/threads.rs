@@ -85,7 +85,7 @@ enum ChangeReply {
 #[derive(Debug)]
 struct Answer {
     request: Request,
-    told: ChangeReply,
+    reply: ChangeReply,
     seq: u64,
 }
 
@@ -154,12 +154,12 @@ fn ask_all(
                     panic!("nobody asked to wait")
                 }
                 Decision::Settled(Settled::Repeat(found, at)) => {
-                    let told = ChangeReply::Booking(found.booking.id);
-                    answers.push(Answer { request, told, seq: at.position().seq });
+                    let reply = ChangeReply::Booking(found.booking.id);
+                    answers.push(Answer { request, reply, seq: at.position().seq });
                 }
                 Decision::Settled(Settled::Refused(refusal, at)) => {
-                    let told = ChangeReply::Refused(refusal.reason);
-                    answers.push(Answer { request, told, seq: at.position().seq });
+                    let reply = ChangeReply::Refused(refusal.reason);
+                    answers.push(Answer { request, reply, seq: at.position().seq });
                 }
             }
         }
@@ -262,7 +262,7 @@ fn a_million_for_a_thousand() {
     assert!(numbers.into_iter().eq(1..=QUOTA));
     let mut booked = 0;
     for answer in &answers {
-        match &answer.told {
+        match &answer.reply {
             ChangeReply::Booking(_) => booked += 1,
             ChangeReply::Refused(reason) => {
                 assert_eq!(*reason, Reason::SoldOut);
@@ -317,7 +317,7 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
     let request = &answer.request;
     let places = request.people.len();
     let known = || facts.up_to(answer.seq);
-    match &answer.told {
+    match &answer.reply {
         ChangeReply::Booking(id) => {
             let grant = known().find(|g| g.booking == *id).expect("durable where it says so");
             let people: Vec<Pseudonym> = grant.seats.iter().map(|seat| seat.applicant).collect();
@@ -372,7 +372,7 @@ fn families_that_overlap_get_what_the_ledger_says() {
         let mut bookings: HashMap<String, BookingId> = HashMap::new();
         for answer in &answers {
             check_answer(answer, &facts, &quotas, LIMIT);
-            if let ChangeReply::Booking(id) = &answer.told {
+            if let ChangeReply::Booking(id) = &answer.reply {
                 let known = bookings.entry(answer.request.id.clone()).or_insert(*id);
                 assert_eq!(known, id, "one request, two bookings");
             }

@@ -271,9 +271,9 @@ async fn availability(
         let mut findings = Findings::new();
         for (key, slot) in facts.free_places() {
             let value = bucket.get(&key).await.ok().flatten();
-            let told: Option<FreePlaces> =
+            let shown: Option<FreePlaces> =
                 value.as_ref().and_then(|value| serde_json::from_slice(value).ok());
-            let fine = told.is_some_and(|told| slot.is(&told));
+            let fine = shown.is_some_and(|shown| slot.is(&shown));
             let said = || String::from_utf8_lossy(value.as_deref().unwrap_or_default());
             findings.look(fine, || format!("{key}: {} is published, but {slot} is right", said()));
         }

@@ -315,7 +315,7 @@ pub(crate) fn start_engine(
     Ok(tokio::spawn(async move {
         let ended = Box::pin(engine.run(ledger, lease, shutdown)).await;
         // The engine's last report has said why.
-        ended.map_err(|_| Failure::Told)
+        ended.map_err(|_| Failure::Logged)
     }))
 }
 
@@ -333,7 +333,7 @@ pub(crate) fn start_persist(
     let view = persist.view();
     shown.add(move || lag.show("persist", "bookings", &view));
     Ok(tokio::spawn(async move {
-        Box::pin(persist.run(ledger, shutdown)).await.map_err(|_| Failure::Told)
+        Box::pin(persist.run(ledger, shutdown)).await.map_err(|_| Failure::Logged)
     }))
 }
 
@@ -350,7 +350,7 @@ pub(crate) fn start_feed(
     let view = feed.view();
     shown.add(move || lag.show("feed", "events", &view));
     Ok(tokio::spawn(async move {
-        Box::pin(feed.run(ledger, shutdown)).await.map_err(|_| Failure::Told)
+        Box::pin(feed.run(ledger, shutdown)).await.map_err(|_| Failure::Logged)
     }))
 }
 

@@ -105,7 +105,7 @@ impl Bench {
             other => panic!("{other:?}"),
         }
         self.run();
-        match self.told.pop() {
+        match self.answers.pop() {
             Some((_, Outcome::Granted(found, _))) => Ok(found.booking.id),
             other => panic!("{other:?}"),
         }
@@ -116,7 +116,7 @@ impl Bench {
         let ask = ChangeRequest { request_id: "c".into(), target: Some(id), kind };
         self.input(|sequencer, now| sequencer.submit_changes([(ask, 0)], now));
         self.run();
-        match self.told.pop() {
+        match self.answers.pop() {
             Some((_, Outcome::Changed(found, _))) => Ok(found.booking.status),
             Some((_, Outcome::Settled(Settled::Refused(refusal, _)))) => Err(refusal.reason),
             other => panic!("{other:?}"),
@@ -234,7 +234,7 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
         };
         bench.input(|sequencer, now| sequencer.submit_changes([(wrong, 0)], now));
         bench.run();
-        bench.told.clear();
+        bench.answers.clear();
     }
     bench.until("2026-11-13T13:00:00Z");
     bench.until("2026-11-13T13:02:00Z");

@@ -223,7 +223,7 @@ impl Feed {
             changes = changes.expecting(id, about);
         }
         changes.found_in_catalogue(streams.openings_there().await?);
-        let (untold, told, said) = (Untold::default(), Instant::now(), None);
+        let (unpublished, published, said) = (Unpublished::default(), Instant::now(), None);
         let health = &self.health;
         let first = ledger;
         Ok(Telling {
@@ -236,8 +236,8 @@ impl Feed {
             after,
             tail,
             begun,
-            untold,
-            told,
+            unpublished,
+            published,
             said,
         })
     }
@@ -259,15 +259,15 @@ struct Telling<'a> {
     /// What the generation begins with has been held against the event stream.
     begun: bool,
     /// What is not told yet, and when something was last.
-    untold: Untold,
-    told: Instant,
+    unpublished: Unpublished,
+    published: Instant,
     /// When it was last said how far all is told.
     said: Option<Instant>,
 }
 
 /// Keys and values that are not in their buckets yet.
 #[derive(Default)]
-struct Untold {
+struct Unpublished {
     openings: BTreeMap<String, Vec<u8>>,
     places: BTreeMap<String, Vec<u8>>,
 }
@@ -284,7 +284,7 @@ impl Telling<'_> {
             self.health.in_doubt(self.changes.chain());
             if !self.begun && self.changes.chain().is_open() {
                 self.begun = true;
-                whole(&self.first, self.changes.told(), events.len(), self.streams.stored())?;
+                whole(&self.first, self.changes.published(), events.len(), self.streams.stored())?;
             }
             if self.publish(events).await? == Sent::Elsewhere {
                 return Ok(Sent::Elsewhere);
@@ -335,21 +335,22 @@ impl Telling<'_> {
     /// Tells the openings and the free places that have changed, now and then.
     async fn tell_buckets(&mut self, at_once: bool) -> Result<(), FeedError> {
         // What was free at some time before the start is no news.
-        let due = at_once || self.told.elapsed() >= COALESCE;
+        let due = at_once || self.published.elapsed() >= COALESCE;
         if !(self.is_at_the_tail() && due && self.turn.is_fresh()) {
             return Ok(());
         }
-        self.told = Instant::now();
+        self.published = Instant::now();
         let now = clock::now();
         let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
-        self.untold.openings.extend(self.changes.take_catalogue(now, long_ago));
-        self.untold.places.extend(self.changes.take_places(now, long_ago));
+        self.unpublished.openings.extend(self.changes.take_catalogue(now, long_ago));
+        self.unpublished.places.extend(self.changes.take_places(now, long_ago));
         // Whoever meets a place finds its opening.
-        for (bucket, untold) in
-            [(In::Openings, &mut self.untold.openings), (In::Places, &mut self.untold.places)]
-        {
-            if self.streams.put(bucket, untold).await? == Sent::All {
-                untold.clear();
+        for (bucket, unpublished) in [
+            (In::Openings, &mut self.unpublished.openings),
+            (In::Places, &mut self.unpublished.places),
+        ] {
+            if self.streams.put(bucket, unpublished).await? == Sent::All {
+                unpublished.clear();
             }
         }
         self.say_position().await
@@ -358,7 +359,7 @@ impl Telling<'_> {
     /// Says how far all is told, where it is.
     async fn say_position(&mut self) -> Result<(), FeedError> {
         let due = self.said.is_none_or(|said| said.elapsed() >= POSITION);
-        if due && self.untold.openings.is_empty() && self.untold.places.is_empty() {
+        if due && self.unpublished.openings.is_empty() && self.unpublished.places.is_empty() {
             self.said = Some(Instant::now());
             let (subject, as_of) = self.changes.position();
             self.streams.say_position(subject, as_of).await?;

@@ -47,7 +47,7 @@ struct Bucket {
     name: String,
     stream: Stream,
     /// Sequence of the last value that is known to be stored.
-    told: u64,
+    published: u64,
 }
 
 impl Bucket {
@@ -58,14 +58,14 @@ impl Bucket {
         replicas: usize,
     ) -> Result<Self, Error> {
         let config = Config { num_replicas: replicas, ..bucket_config(&name, holds) };
-        Ok(Self { stream: open_stream(context, config).await?, name, told: 0 })
+        Ok(Self { stream: open_stream(context, config).await?, name, published: 0 })
     }
 
     /// False where the stream ends before what is known to be stored.
     async fn verify_tail(&self) -> Result<bool, Error> {
         let info = self.stream.get_info().await;
         let info = info.map_err(|e| Error::new(&format!("look at bucket {}", self.name), e))?;
-        Ok(info.state.last_sequence >= self.told)
+        Ok(info.state.last_sequence >= self.published)
     }
 }
 
@@ -254,7 +254,7 @@ impl Streams {
                 match self.outcome().await?.1 {
                     Some(seq) => {
                         let bucket = self.bucket(bucket);
-                        bucket.told = bucket.told.max(seq);
+                        bucket.published = bucket.published.max(seq);
                     }
                     None => sent = Sent::Elsewhere,
                 }

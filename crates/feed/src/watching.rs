@@ -89,9 +89,9 @@ async fn answer(client: &Client, context: &Context, stream: &str, message: Messa
         tracing::warn!(%reply, "a request to watch {stream} whose answer is to go elsewhere");
         return;
     }
-    let told = match consumer(&message.payload, stream, client.new_inbox().as_str()) {
+    let answer = match consumer(&message.payload, stream, client.new_inbox().as_str()) {
         Ok((name, request)) => match create(context, stream, &name, &request).await {
-            Ok(told) => told,
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "a consumer of {stream} could not be made");
                 refusal(503, "the broker does not answer")
@@ -99,7 +99,7 @@ async fn answer(client: &Client, context: &Context, stream: &str, message: Messa
         },
         Err(wrong) => refusal(400, &wrong),
     };
-    if let Err(error) = client.publish(reply, told.to_string().into()).await {
+    if let Err(error) = client.publish(reply, answer.to_string().into()).await {
         tracing::warn!(%error, "a watcher of {stream} stays without answer");
     }
 }

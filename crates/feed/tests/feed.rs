@@ -218,9 +218,9 @@ impl Rig {
             let free = QUOTA - self.granted[slot as usize];
             loop {
                 let value = bucket.get(&key).await.unwrap().unwrap_or_default();
-                let told = serde_json::from_slice::<FreePlaces>(&value).ok();
-                let as_told = told.map(|told| (told.quota, told.free));
-                if as_told == Some((u32::from(QUOTA), i32::from(free))) {
+                let read = serde_json::from_slice::<FreePlaces>(&value).ok();
+                let shown = read.map(|read| (read.quota, read.free));
+                if shown == Some((u32::from(QUOTA), i32::from(free))) {
                     break;
                 }
                 assert!(since.elapsed() < PATIENCE, "{key}: {value:?}, not {free} free");

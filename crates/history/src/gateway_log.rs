@@ -158,8 +158,8 @@ pub(super) struct Asker {
     pub(super) last: usize,
     /// The booking they got.
     pub(super) booking: Option<usize>,
-    /// When they were told of it.
-    pub(super) told_us: Option<u64>,
+    /// When the first answer with a booking came, µs.
+    pub(super) answered_us: Option<u64>,
 }
 
 /// A gateway's log, as far as it is of one opening.
@@ -201,9 +201,9 @@ impl Gateway {
         for (index, line) in lines.iter().enumerate() {
             seen.line(index, line, recorded);
         }
-        let Seen { askers, missing, told, .. } = seen;
-        if told > 0 && missing == told {
-            return Err(Mismatch::Strange(id.to_owned(), told));
+        let Seen { askers, missing, answered, .. } = seen;
+        if answered > 0 && missing == answered {
+            return Err(Mismatch::Strange(id.to_owned(), answered));
         }
         let mut seen: Vec<usize> = askers.iter().filter_map(|asker| asker.booking).collect();
         seen.sort_unstable();
@@ -237,7 +237,7 @@ struct Seen<'a> {
     /// Those who asked together, and which of the askers they are.
     known: HashMap<Vec<&'a str>, usize>,
     /// Answers that tell of a booking, and those of them that the ledger does not hold.
-    told: usize,
+    answered: usize,
     missing: usize,
 }
 
@@ -253,9 +253,9 @@ impl<'a> Seen<'a> {
             if let Some(booking) = found {
                 asker.booking = Some(booking);
                 let answered = line.answered_us.unwrap_or(u64::MAX);
-                asker.told_us = Some(asker.told_us.unwrap_or(u64::MAX).min(answered));
+                asker.answered_us = Some(asker.answered_us.unwrap_or(u64::MAX).min(answered));
             }
-            self.told += 1;
+            self.answered += 1;
             self.missing += usize::from(found.is_none());
         } else if let Some(booking) = line.receipt.as_deref().and_then(find) {
             asker.booking = Some(booking);
@@ -277,7 +277,7 @@ impl<'a> Seen<'a> {
                 asked_us: None,
                 last: index,
                 booking: None,
-                told_us: None,
+                answered_us: None,
             });
             self.askers.len() - 1
         });

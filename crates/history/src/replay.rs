@@ -314,7 +314,7 @@ impl<'a> ReplayRun<'a> {
     fn settle(&mut self) {
         self.engine.settle(self.now);
         // What became of a request shows in what changed.
-        drop(self.engine.take_told());
+        drop(self.engine.take_answers());
         for change in self.engine.take_changes() {
             if let StateChange::Booking { before: None, after, .. } = change
                 && let Ok(index) = after.booking.request_id.parse::<usize>()
@@ -472,7 +472,7 @@ fn offset_us(recorded: &RecordedOpening, gateway: &Gateway) -> i64 {
         .iter()
         .filter_map(|asker| {
             let booked = &recorded.bookings[asker.booking?];
-            Some(virtual_us(booked.at) - i64::try_from(asker.told_us?).ok()?)
+            Some(virtual_us(booked.at) - i64::try_from(asker.answered_us?).ok()?)
         })
         .collect();
     apart.sort_unstable();

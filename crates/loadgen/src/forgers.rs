@@ -63,7 +63,7 @@ pub(crate) fn begin(
         return None;
     }
     let lasts_s = LASTS * rush.scenario.people.decay_s / rush.speed;
-    let (told, observes) = mpsc::channel(1_024);
+    let (reports, observes) = mpsc::channel(1_024);
     let forger = Forger {
         client: client.clone(),
         namespace: rush.namespace.clone(),
@@ -74,7 +74,7 @@ pub(crate) fn begin(
         touched: Vec::new(),
         done: Forgeries::default(),
     };
-    Some((told, tokio::spawn(forger.goes_on(observes))))
+    Some((reports, tokio::spawn(forger.goes_on(observes))))
 }
 
 struct Forger {
@@ -96,9 +96,9 @@ impl Forger {
         let mut tick = tokio::time::interval(self.every);
         loop {
             tokio::select! {
-                told = observes.recv() => match told {
-                    Some(told) if self.observed.len() < OBSERVED => {
-                        self.observed.push(told);
+                seen = observes.recv() => match seen {
+                    Some(seen) if self.observed.len() < OBSERVED => {
+                        self.observed.push(seen);
                         self.touched.push(false);
                     }
                     Some(_) => {}

@@ -60,7 +60,7 @@ impl LiveStats {
 pub struct SharedStats {
     view: Mutex<LiveStats>,
     /// Free places as the engine told last.
-    told: Mutex<Option<i64>>,
+    reported: Mutex<Option<i64>>,
 }
 
 impl SharedStats {
@@ -74,8 +74,8 @@ impl SharedStats {
     }
 
     /// What the engine told since the last time this was asked.
-    pub(crate) fn take_told(&self) -> Option<i64> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn take_reported(&self) -> Option<i64> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn watch_free(
         // An engine that is gone is told by those who ask it for places.
         if let Ok(engine) = Engine::look(&client, &namespace).await {
             let free = engine.free(&ground.opening, &offices);
-            *live.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(free);
+            *live.reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(free);
         }
     }
 }

@@ -228,7 +228,7 @@ impl RunStats {
 
     /// Queue numbers were told, of a booking that was granted `from` then and is held
     /// `until` then, ms on the engine's clock.
-    pub(crate) fn told(&mut self, seen: &SeenBooking, until: i64, from: i64) {
+    pub(crate) fn answered(&mut self, seen: &SeenBooking, until: i64, from: i64) {
         let slot = self.slot(seen);
         for number in &seen.numbers {
             let before = self.numbers.insert((slot, *number), until);
@@ -385,19 +385,19 @@ mod tests {
             session: session.into(),
             numbers: numbers.to_vec(),
         };
-        tally.told(&seen("0800", &[1, 2]), FIRM, 10);
-        tally.told(&seen("1000", &[1, 2]), 50, 10);
+        tally.answered(&seen("0800", &[1, 2]), FIRM, 10);
+        tally.answered(&seen("1000", &[1, 2]), 50, 10);
         tally.given_back(&seen("0800", &[2]));
-        tally.told(&seen("0800", &[2]), FIRM, 20);
+        tally.answered(&seen("0800", &[2]), FIRM, 20);
         // A hold that lapsed in time.
-        tally.told(&seen("1000", &[1]), FIRM, 50);
+        tally.answered(&seen("1000", &[1]), FIRM, 50);
         // A payment for what is held still.
-        tally.told(&seen("1000", &[2]), FIRM, FIRM - 1);
+        tally.answered(&seen("1000", &[2]), FIRM, FIRM - 1);
         assert_eq!(tally.numbers_twice, 0);
-        tally.told(&seen("0800", &[1]), FIRM, 60);
+        tally.answered(&seen("0800", &[1]), FIRM, 60);
         assert_eq!(tally.numbers_twice, 1);
-        tally.told(&seen("1200", &[1]), 90, 60);
-        tally.told(&seen("1200", &[1]), 99, 89);
+        tally.answered(&seen("1200", &[1]), 90, 60);
+        tally.answered(&seen("1200", &[1]), 99, 89);
         assert_eq!(tally.numbers_twice, 2, "it was held still");
     }
 

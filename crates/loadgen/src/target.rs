@@ -22,9 +22,9 @@ const NAMED: usize = 12;
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(crate) openings: Vec<Opening>,
-    /// The engine's time, and when it was told.
+    /// The engine's time, and when the engine said so.
     now: Timestamp,
-    told: Instant,
+    as_of: Instant,
     /// Whether all of it fits one message: then it can be looked at often.
     pub(crate) fits: bool,
 }
@@ -65,9 +65,9 @@ pub(crate) struct Target {
     /// Whether it is open already.
     pub(crate) open: bool,
     pub(crate) closes: Instant,
-    /// The engine's time, and when it was told.
+    /// The engine's time, and when the engine said so.
     now: Timestamp,
-    told: Instant,
+    as_of: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,14 +83,14 @@ impl Engine {
         let mut engine = Self {
             openings: Vec::new(),
             now: Timestamp::from_millis(0),
-            told: Instant::now(),
+            as_of: Instant::now(),
             fits: true,
         };
         if engine.learn(client, namespace, None).await? {
             return Ok(engine);
         }
         engine.fits = false;
-        for office in offices_told(client, namespace).await? {
+        for office in offices_published(client, namespace).await? {
             if !engine.learn(client, namespace, Some(&office)).await? {
                 return Err(LoadError::Misfit(format!(
                     "office {office}: its places do not fit one message"
@@ -113,7 +113,7 @@ impl Engine {
             Ok(Overview::Shown(shown)) => {
                 self.now = shown.now;
                 // Half of the way there and back.
-                self.told = asked + asked.elapsed() / 2;
+                self.as_of = asked + asked.elapsed() / 2;
                 self.take(&shown);
                 Ok(true)
             }
@@ -131,13 +131,13 @@ impl Engine {
     }
 
     fn take(&mut self, shown: &Availability<'_>) {
-        for told in &shown.openings {
-            if self.openings.iter().all(|opening| opening.id != told.id.as_str()) {
+        for offered in &shown.openings {
+            if self.openings.iter().all(|opening| opening.id != offered.id.as_str()) {
                 self.openings.push(Opening {
-                    id: told.id.to_string(),
-                    phase: told.state,
-                    opens_at: told.opens_at,
-                    closes_at: told.closes_at,
+                    id: offered.id.to_string(),
+                    phase: offered.state,
+                    opens_at: offered.opens_at,
+                    closes_at: offered.closes_at,
                     offices: Vec::new(),
                 });
             }
@@ -230,11 +230,11 @@ impl Engine {
             offices,
             places: asked.iter().map(|office| office.quota).sum(),
             free: asked.iter().map(|office| office.free).sum(),
-            opens: instant(opening.opens_at, self.now, self.told),
+            opens: instant(opening.opens_at, self.now, self.as_of),
             open: opening.phase == Phase::Open,
-            closes: instant(opening.closes_at, self.now, self.told),
+            closes: instant(opening.closes_at, self.now, self.as_of),
             now: self.now,
-            told: self.told,
+            as_of: self.as_of,
         })
     }
 
@@ -248,33 +248,32 @@ impl Engine {
 impl Target {
     #[cfg(test)]
     pub(crate) fn example(opening: &str, offices: Vec<TargetOffice>) -> Self {
-        let told = Instant::now();
+        let as_of = Instant::now();
         Self {
             opening: opening.to_owned(),
             offices,
             unasked: 0,
             places: 0,
             free: 0,
-            opens: told,
+            opens: as_of,
             open: true,
-            closes: told,
+            closes: as_of,
             now: Timestamp::from_millis(0),
-            told,
+            as_of,
         }
     }
 
     /// When the engine's clock says so.
     pub(crate) fn at(&self, time: Timestamp) -> Instant {
-        instant(time, self.now, self.told)
+        instant(time, self.now, self.as_of)
     }
 }
 
-/// Times are the engine's: its clock may be another one, which said `now` when it
-/// was `told`.
-fn instant(time: Timestamp, now: Timestamp, told: Instant) -> Instant {
+/// Times are the engine's: its clock may be another one, which said `now` at `as_of`.
+fn instant(time: Timestamp, now: Timestamp, as_of: Instant) -> Instant {
     let (later, earlier) = (time.millis_since(now), now.millis_since(time));
-    let past = told.checked_sub(Duration::from_millis(earlier));
-    past.unwrap_or(told) + Duration::from_millis(later)
+    let past = as_of.checked_sub(Duration::from_millis(earlier));
+    past.unwrap_or(as_of) + Duration::from_millis(later)
 }
 
 /// The offices to ask at, by the scenario's order.
@@ -353,7 +352,7 @@ async fn availability(
 
 /// The offices in the bucket of free places, for engines that have more than one
 /// message can show.
-async fn offices_told(
+async fn offices_published(
     client: &Client,
     namespace: &Namespace,
 ) -> Result<BTreeSet<String>, LoadError> {
@@ -416,7 +415,7 @@ mod tests {
                 }
             }
         }
-        let mut engine = Engine { openings: vec![], now, told: Instant::now(), fits: true };
+        let mut engine = Engine { openings: vec![], now, as_of: Instant::now(), fits: true };
         engine.take(&Availability {
             now,
             openings: openings.iter().map(state).collect(),

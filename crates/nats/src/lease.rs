@@ -291,7 +291,7 @@ impl Lease {
             && twins.is_one(&self.holder, entry)
         {
             self.twin.seen();
-            if twins.is_to_be_told() {
+            if twins.is_due() {
                 let name = name_of(self.holder.as_bytes()).escape_ascii().to_string();
                 tracing::error!(name, "{TWIN}");
             }
@@ -306,7 +306,7 @@ impl Lease {
 struct Twins {
     /// Whom the key named last, and at which revision.
     seen: Option<(Bytes, u64)>,
-    told: Option<Moment>,
+    reported: Option<Moment>,
 }
 
 impl Twins {
@@ -323,10 +323,10 @@ impl Twins {
     }
 
     /// True once in a while.
-    fn is_to_be_told(&mut self) -> bool {
-        let due = self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN);
+    fn is_due(&mut self) -> bool {
+        let due = self.reported.is_none_or(|reported| reported.elapsed() >= TELL_AGAIN);
         if due {
-            self.told = Some(Moment::now());
+            self.reported = Some(Moment::now());
         }
         due
     }
@@ -426,8 +426,8 @@ mod tests {
         let own = "engine-a 1";
         assert!(!twins.is_one(own, &entry("engine-a 2", 7)), "it may have died just now");
         assert!(!twins.is_one(own, &entry("engine-a 2", 7)));
-        assert!(twins.is_one(own, &entry("engine-a 2", 8)) && twins.is_to_be_told(), "it lives");
-        assert!(twins.is_one(own, &entry("engine-a 2", 9)) && !twins.is_to_be_told(), "said");
+        assert!(twins.is_one(own, &entry("engine-a 2", 8)) && twins.is_due(), "it lives");
+        assert!(twins.is_one(own, &entry("engine-a 2", 9)) && !twins.is_due(), "said");
         let mut others = Twins::default();
         for revision in 1..4 {
             assert!(!others.is_one(own, &entry("engine-b 2", revision)));

@@ -512,16 +512,16 @@ impl<T> Sequencer<T> {
         }
         self.generation_begun(durable);
         // As things stand with this block; the next one may change them again.
-        let told: Vec<_> = flight
-            .told
+        let replies: Vec<_> = flight
+            .replies
             .into_iter()
-            .map(|(ticket, id, told)| self.change_answer(ticket, id, told, durable))
+            .map(|(ticket, id, reply)| self.change_answer(ticket, id, reply, durable))
             .collect();
         self.adjusted(flight.adjusted, durable);
         self.after_a_group(flight.after, now);
         // The next block leaves before this one's answers are written.
         self.send_next_block(now);
-        self.effects.extend(told);
+        self.effects.extend(replies);
         if !flight.tickets.is_empty() {
             let granted = changes.into_iter().filter_map(|change| match change {
                 StateChange::Booking { before: None, after, .. } => Some(after),
@@ -541,10 +541,10 @@ impl<T> Sequencer<T> {
         &self,
         ticket: T,
         request_id: Box<str>,
-        told: ChangeReply,
+        reply: ChangeReply,
         durable: Durable,
     ) -> Effect<T> {
-        let outcome = match told {
+        let outcome = match reply {
             ChangeReply::Booking(id) => {
                 self.state.found(&id).map(|found| Outcome::Changed(found, durable))
             }

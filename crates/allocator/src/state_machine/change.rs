@@ -149,17 +149,17 @@ impl StateMachine {
             let confirm = Confirm { booking: booking.id, request_id, reference, revived };
             Box::new(Entry::Confirm(confirm))
         };
-        let told = ChangeReply::Booking(booking.id);
+        let reply = ChangeReply::Booking(booking.id);
         let changed = match booking.status {
             // The hold has ended with the moment until which the slot can be booked;
             // that is about to be on record.
             Status::Held if !opening.is_bookable(booking.slot, now) => return ChangeOutcome::Wait,
-            Status::Held => ChangeOutcome::Entry(entry(None), told),
+            Status::Held => ChangeOutcome::Entry(entry(None), reply),
             Status::Expired if opening.is_bookable(booking.slot, now) => {
                 match self.revivable(booking, opening, now) {
                     Some(true) => {
                         self.revive(booking, opening);
-                        ChangeOutcome::Entry(entry(Some(booking.seats.to_vec())), told)
+                        ChangeOutcome::Entry(entry(Some(booking.seats.to_vec())), reply)
                     }
                     Some(false) => ChangeOutcome::Entry(
                         entry(None),

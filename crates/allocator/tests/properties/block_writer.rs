@@ -73,11 +73,11 @@ impl Harness {
                     assert_eq!(expected, Outcome::Wait, "{wish:?}");
                     self.wishes.push_back(wish);
                 }
-                ChangeOutcome::Entry(entry, told) => {
+                ChangeOutcome::Entry(entry, reply) => {
                     let Outcome::Write(deal) = expected else {
                         panic!("{entry:?} is written, {expected:?} expected")
                     };
-                    self.check_deal(&wish, &entry, &told, &deal, time);
+                    self.check_deal(&wish, &entry, &reply, &deal, time);
                     block.push(*entry, None);
                 }
             }
@@ -89,16 +89,16 @@ impl Harness {
         &self,
         wish: &Wish,
         entry: &Entry,
-        told: &ChangeReply,
+        reply: &ChangeReply,
         deal: &Deal,
         time: Timestamp,
     ) {
         let id = wish.target.unwrap();
         let had = self.model.had.iter().find(|had| had.id == id);
-        let refused = matches!(told, ChangeReply::Refused(r) if r.reason == Reason::WrongState);
+        let refused = matches!(reply, ChangeReply::Refused(r) if r.reason == Reason::WrongState);
         assert_eq!(refused, *deal == Deal::Refund);
         assert!(
-            refused || matches!(told, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
+            refused || matches!(reply, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
         );
         match (entry, deal) {
             (Entry::Confirm(confirm), Deal::Confirm | Deal::Revive | Deal::Refund) => {
@@ -225,7 +225,9 @@ impl Harness {
             match entry {
                 Entry::Grant(grant) => decided.push((grant.booking, Some(grant))),
                 Entry::Draw(DrawRecord::NotDrawn { receipt }) => decided.push((*receipt, None)),
-                Entry::Draw(DrawRecord::Revealed { seed: told, .. }) => assert_eq!(*told, seed),
+                Entry::Draw(DrawRecord::Revealed { seed: revealed, .. }) => {
+                    assert_eq!(*revealed, seed)
+                }
                 Entry::Draw(DrawRecord::GroupBegin { .. }) => groups += 1,
                 Entry::Draw(DrawRecord::GroupEnd { .. }) => {}
                 Entry::Released(released) => {

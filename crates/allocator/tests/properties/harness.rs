@@ -131,13 +131,13 @@ impl Harness {
         time: Timestamp,
         changes: &[StateChange],
     ) {
-        let mut told = Vec::new();
+        let mut replies = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             let request = requests.get(i).cloned().flatten();
             if let (Entry::Grant(grant), Some(_)) = (entry, &request) {
                 self.forget(grant);
             }
-            told.extend(self.model.apply(entry, time, request));
+            replies.extend(self.model.apply(entry, time, request));
         }
         let changed = changes.iter().map(|change| match change {
             StateChange::Booking { kind, before, after, payment, .. } => {
@@ -151,7 +151,7 @@ impl Harness {
                 ChangeReply { kind: *kind, id: waiting.entry.receipt, version: 0, payment: None }
             }
         });
-        assert_eq!(changed.collect::<Vec<_>>(), told);
+        assert_eq!(changed.collect::<Vec<_>>(), replies);
         self.model.retire(time);
     }
 
@@ -329,7 +329,7 @@ impl Harness {
         let expected = self.model.expected(&request, self.time());
         let decision = self.state.allocator().decide(&request.ask(), self.time());
         let settled_at = self.settled_at();
-        let told = match decision {
+        let got = match decision {
             Decision::Retry => Expected::Wait,
             Decision::Settled(Settled::Repeat(found, at)) => {
                 assert_eq!(at.position().seq, settled_at);
@@ -375,7 +375,7 @@ impl Harness {
                 Expected::Granted { opening, slot }
             }
         };
-        assert_eq!(told, expected, "{request:?}");
+        assert_eq!(got, expected, "{request:?}");
         self.asked.push(request);
     }
 

@@ -408,15 +408,15 @@ impl Model {
         };
         let payment = paid.clone().flatten();
         let one = self.apply_one(entry, time, request);
-        let told =
+        let reply =
             |(kind, id, version)| ChangeReply { kind, id, version, payment: payment.clone() };
-        let mut all: Vec<ChangeReply> = one.into_iter().map(told).collect();
+        let mut all: Vec<ChangeReply> = one.into_iter().map(reply).collect();
         if let Entry::Cancel(cancel) = entry
             && cancel.refund_due
         {
             assert!(paid.is_some() && cancel.cause == CancelCause::Authority);
             self.of(&cancel.booking).done.push((String::new(), Did::Refund(payment.clone())));
-            all.push(told(self.changed(Kind::RefundDue, &cancel.booking)));
+            all.push(reply(self.changed(Kind::RefundDue, &cancel.booking)));
         }
         all
     }

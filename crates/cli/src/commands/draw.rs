@@ -86,22 +86,22 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn show(ledger: &Ledger) -> Result<(), Failure> {
     let opening = &ledger.opening;
-    let Some(told) = ledger.facts().await?.seed(opening) else {
+    let Some(seed) = ledger.facts().await?.seed(opening) else {
         let what = "there is none of this id, or its order has no seed";
         return Err(Failure::Wrong(format!("opening {opening}: {what}")));
     };
-    let beacon = told.beacon.as_deref();
-    outln!("commitment    {}", told.commitment);
+    let beacon = seed.beacon.as_deref();
+    outln!("commitment    {}", seed.commitment);
     outln!("public value  {}", beacon.unwrap_or("none: the operator must be trusted"));
     // Of a network whose times are known.
     let round: Option<Round> = beacon.and_then(|name| name.parse().ok());
     if let Some(at) = round.and_then(|round| Network::quicknet().published_at(&round)) {
         outln!("published     {at}");
     }
-    outln!("root          {}", told.root.as_deref().unwrap_or("not before the close of a draw"));
+    outln!("root          {}", seed.root.as_deref().unwrap_or("not before the close of a draw"));
     outln!(
         "stage         {}",
-        match told.stage {
+        match seed.stage {
             Stage::Before => "the seed is not published yet",
             Stage::Waits => "waits for the public value: `giliran admin beacon` hands it in",
             Stage::Going => "the seed is published; the draw is going on",

@@ -53,12 +53,13 @@ pub(crate) fn read(file: &Path) -> Result<String, Failure> {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.file.display();
-    for (name, told) in [("--root", &args.root), ("--commitment", &args.commitment)] {
-        let is_hash =
-            |told: &String| told.len() == 64 && told.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Some(told) = told.as_ref().filter(|told| !is_hash(told)) {
+    for (name, published) in [("--root", &args.root), ("--commitment", &args.commitment)] {
+        let is_hash = |published: &String| {
+            published.len() == 64 && published.bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        if let Some(published) = published.as_ref().filter(|published| !is_hash(published)) {
             let needed = "64 hexadecimal digits are needed";
-            return Err(Failure::Usage(format!("{name}: {needed}, not {told:?}")));
+            return Err(Failure::Usage(format!("{name}: {needed}, not {published:?}")));
         }
     }
     let own = args.receipt.as_deref().map(receipt).transpose()?;

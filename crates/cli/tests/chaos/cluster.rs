@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use giliran_nats::server::{Server, ServerOptions};
 use giliran_testkit::server_options;
 
-use crate::away::{BACK_WITHIN, TOLD_WITHIN, ask, nobody_works};
+use crate::away::{BACK_WITHIN, REPORTED_WITHIN, ask, nobody_works};
 use crate::promise::Promise;
 use crate::rig::{Rig, config};
 use crate::watched::Everybody;
@@ -101,7 +101,7 @@ async fn a_cluster_loses_its_leader_and_then_every_node() {
         for index in 1..NODES {
             nodes.kill(index).await;
         }
-        let told = Promise::within(TOLD_WITHIN);
+        let told = Promise::within(REPORTED_WITHIN);
         nodes.kill(0).await;
         tokio::time::sleep(Duration::from_secs(*away)).await;
         nobody_works(&listener, &told);

@@ -8,7 +8,7 @@ use giliran_wire::ledger::{Block, Signed};
 use giliran_wire::{BlockHash, WriterNonce};
 
 use crate::WITHIN;
-use crate::away::{TOLD_WITHIN, ask};
+use crate::away::{REPORTED_WITHIN, ask};
 use crate::promise::Promise;
 use crate::rig::{Rig, config};
 use crate::watched::Everybody;
@@ -35,7 +35,7 @@ async fn a_damaged_ledger_goes_on_behind_its_last_good_block() {
         .await
         .is_some_and(|answer| answer["outcome"] == "granted" || answer["reason"] != "busy");
     assert!(!settled, "nobody decides on a damaged ledger");
-    all.all_say_in_time("damaged", &Promise::within(TOLD_WITHIN)).await;
+    all.all_say_in_time("damaged", &Promise::within(REPORTED_WITHIN)).await;
     let damaged = rig.tail().await;
     assert!(damaged > good);
 

@@ -125,7 +125,7 @@ pub(crate) struct Run<'a> {
     /// Events and decisions so far.
     steps: u64,
     /// Requests that the progress knows of.
-    told: u64,
+    reported: u64,
     stopped: bool,
 }
 
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
             parties,
             progress,
             steps: 0,
-            told: 0,
+            reported: 0,
             stopped: false,
         };
         run.plan_forgeries();
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
 
     /// Says how far it is, and looks whether it is asked to stop.
     fn tell(&mut self) {
-        let new = self.out.requests - std::mem::replace(&mut self.told, self.out.requests);
+        let new = self.out.requests - std::mem::replace(&mut self.reported, self.out.requests);
         self.progress.requests.fetch_add(new, Ordering::Relaxed);
         self.stopped |= self.progress.is_stopped();
     }
@@ -358,7 +358,7 @@ impl<'a> Run<'a> {
     fn attend(&mut self, at: i64) {
         let changes = self.engine.take_changes();
         self.absorb(changes, at);
-        for (ticket, answer) in self.engine.take_told() {
+        for (ticket, answer) in self.engine.take_answers() {
             self.hears(ticket, &answer, at);
         }
         self.plan_wake(at);

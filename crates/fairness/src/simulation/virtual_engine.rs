@@ -94,7 +94,7 @@ pub struct VirtualEngine<T> {
     /// The last block of the ledger.
     last: Bytes,
     /// Outcomes, until they are taken.
-    told: Vec<(T, Outcome)>,
+    answers: Vec<(T, Outcome)>,
     offices: Vec<String>,
     dates: Vec<Date>,
 }
@@ -141,7 +141,7 @@ impl<T> VirtualEngine<T> {
             began_us,
             in_flight: None,
             last,
-            told: Vec::new(),
+            answers: Vec::new(),
             offices,
             dates,
         };
@@ -177,7 +177,7 @@ impl<T> VirtualEngine<T> {
                         let found = ReadOutcome::Found(self.last.clone());
                         self.sequencer.read(attempt, &found, now);
                     }
-                    Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
+                    Effect::Answer { ticket, outcome, .. } => self.answers.push((ticket, outcome)),
                     Effect::Foreign(_) | Effect::Active(_) => {}
                     Effect::Idle(why) => {
                         unreachable!("nobody else writes, and nothing gets lost: {why:?}")
@@ -229,8 +229,8 @@ impl<T> VirtualEngine<T> {
     }
 
     /// What became of requests since the last call.
-    pub fn take_told(&mut self) -> Vec<(T, Outcome)> {
-        std::mem::take(&mut self.told)
+    pub fn take_answers(&mut self) -> Vec<(T, Outcome)> {
+        std::mem::take(&mut self.answers)
     }
 
     /// What blocks changed since the last call.
@@ -283,7 +283,7 @@ impl<T> VirtualEngine<T> {
     pub fn ask(&mut self, ticket: T, request: &BookingRequest<'_>, us: i64) {
         let decision = self.allocator.decide(request, instant(us));
         if let Decision::Settled(settled) = decision {
-            self.told.push((ticket, Outcome::Settled(settled)));
+            self.answers.push((ticket, Outcome::Settled(settled)));
             return;
         }
         self.input(us, |sequencer, now| match decision {

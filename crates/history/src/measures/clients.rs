@@ -90,7 +90,7 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
     .about("Winners who got what they named first.");
     let mut waits: Vec<f64> = winners
         .iter()
-        .filter_map(|asker| Some(asker.told_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
+        .filter_map(|asker| Some(asker.answered_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
         .filter(|wait| *wait < 1e12)
         .collect();
     waits.sort_unstable_by(f64::total_cmp);

@@ -161,7 +161,7 @@ pub(crate) struct Generator<'a> {
     silent_since: Option<Instant>,
     /// Free places by what clients were told, and by what the engine told last.
     free: i64,
-    free_told: Option<i64>,
+    free_reported: Option<i64>,
     came: u64,
     shown: Option<Instant>,
     rate: VecDeque<u64>,
@@ -225,7 +225,7 @@ impl<'a> Generator<'a> {
             silent: 0,
             silent_since: None,
             free: ground.free,
-            free_told: None,
+            free_reported: None,
             came: 0,
             shown: None,
             rate: VecDeque::new(),

@@ -128,7 +128,7 @@ impl Generator<'_> {
         }
         let seen = seen(booking);
         let until = booking.hold_expires_at.map_or(FIRM, Timestamp::as_millis);
-        self.tally.told(&seen, until, booking.granted_at.as_millis());
+        self.tally.answered(&seen, until, booking.granted_at.as_millis());
         somebody.had = Some(Box::new(KnownBooking { seen, paid: false, given_back: false }));
         somebody.party.won = true;
         let (party, since) = (somebody.party.clone(), somebody.since);

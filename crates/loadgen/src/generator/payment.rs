@@ -45,7 +45,7 @@ impl Generator<'_> {
         self.tally.payments.paid += 1;
         self.tally.payments.places_paid += seats;
         self.tally.payments.scalpers_paid += if role == Role::Person { 0 } else { seats };
-        self.tally.told(&seen(booking), FIRM, FIRM - 1);
+        self.tally.answered(&seen(booking), FIRM, FIRM - 1);
     }
 
     /// What became of a hold that nobody paid for.

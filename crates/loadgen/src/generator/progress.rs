@@ -15,7 +15,7 @@ impl Generator<'_> {
     /// somebody else before anybody looks whether it lapsed.
     fn free_now(&self) -> i64 {
         let free = self.free.max(0);
-        self.free_told.map_or(free, |told| told.min(free))
+        self.free_reported.map_or(free, |reported| reported.min(free))
     }
 
     /// Renews the view, now and then.
@@ -24,7 +24,7 @@ impl Generator<'_> {
             return;
         }
         self.shown = Some(Instant::now());
-        self.free_told = self.live.take_told().or(self.free_told);
+        self.free_reported = self.live.take_reported().or(self.free_reported);
         if self.rated.elapsed() >= Duration::from_secs(1) {
             self.rated += Duration::from_secs(1);
             self.rate.push_back(self.tally.sent - self.sent_before);

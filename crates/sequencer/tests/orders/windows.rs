@@ -38,7 +38,7 @@ impl Bench {
         let action = AdminCommand { opening, operator, reason, act, dry_run: false };
         self.input(|sequencer, now| sequencer.submit_admin(action, 900, now));
         self.run();
-        match self.told.remove(&900).unwrap() {
+        match self.answers.remove(&900).unwrap() {
             Outcome::Adjusted(..) => Ok(()),
             Outcome::NotAdjusted(refusal, _) => Err(refusal.detail.unwrap()),
             other => panic!("{other:?}"),

@@ -21,8 +21,8 @@ pub(super) fn judge(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
 }
 
 fn no_lost_grant(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
-    for heard in run.attempts.iter().flat_map(|attempt| &attempt.told) {
-        let ClientAnswer::Granted { booking, version, slot, numbers, as_of } = &heard.told else {
+    for heard in run.attempts.iter().flat_map(|attempt| &attempt.answers) {
+        let ClientAnswer::Granted { booking, version, slot, numbers, as_of } = &heard.answer else {
             continue;
         };
         let kept = ledger.at(booking, as_of.seq).is_some_and(|(n, stood)| {
@@ -49,9 +49,9 @@ fn idempotent(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     }
     for attempt in run.attempts.iter().filter(|attempt| attempt.change.is_none()) {
         let made = by_key.get(&(attempt.applicants[0], attempt.request_id.as_str()));
-        for heard in &attempt.told {
+        for heard in &attempt.answers {
             if let (ClientAnswer::Granted { booking, .. }, Some((content, made))) =
-                (&heard.told, made)
+                (&heard.answer, made)
                 && (booking != made || *content != attempt.content)
                 && !run.was_lost(heard)
             {
@@ -73,19 +73,19 @@ fn in_order(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
         *sent = (*sent).min(attempt.sent_ms);
     }
     // When a booking was told of, its place, and when it was first asked for.
-    let mut told: Vec<(u64, usize, u64)> = Vec::new();
+    let mut answers: Vec<(u64, usize, u64)> = Vec::new();
     for attempt in books() {
         let sent = earliest[&(attempt.request_id.as_str(), &attempt.applicants[..])];
-        for heard in &attempt.told {
-            if let ClientAnswer::Granted { booking, .. } = &heard.told
+        for heard in &attempt.answers {
+            if let ClientAnswer::Granted { booking, .. } = &heard.answer
                 && let Some(place) = place.get(booking)
             {
-                told.push((heard.at_ms, *place, sent));
+                answers.push((heard.at_ms, *place, sent));
             }
         }
     }
-    for (answered, before, _) in &told {
-        if told.iter().any(|(_, after, sent)| sent > answered && after < before) {
+    for (answered, before, _) in &answers {
+        if answers.iter().any(|(_, after, sent)| sent > answered && after < before) {
             wrong.push(format!(
                 "P5: grant {before} of the ledger was answered before an earlier one was sent"
             ));
@@ -99,10 +99,10 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
     // may not tell of two bookings.
     let twice = run.lease_broken() || run.faults.contains(&"request twice");
     for attempt in &run.attempts {
-        let terminal = attempt.told.iter().filter(|heard| heard.told.is_terminal());
+        let terminal = attempt.answers.iter().filter(|heard| heard.answer.is_terminal());
         let terminal: Vec<&HeardAnswer> = terminal.collect();
         let agree = || {
-            let bookings = terminal.iter().filter_map(|heard| match &heard.told {
+            let bookings = terminal.iter().filter_map(|heard| match &heard.answer {
                 ClientAnswer::Granted { booking, .. } => Some(*booking),
                 _ => None,
             });
@@ -111,7 +111,7 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
         if terminal.len() > 1 && !(twice && agree()) {
             wrong.push(format!(
                 "P7: request {} was answered {:?}",
-                attempt.request_id, attempt.told
+                attempt.request_id, attempt.answers
             ));
         }
     }
@@ -124,8 +124,8 @@ fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     let known = Known::of(run);
     for attempt in &run.attempts {
         let before = known.before(attempt.sent_ms);
-        for heard in &attempt.told {
-            let ClientAnswer::Refused { reason, as_of } = &heard.told else { continue };
+        for heard in &attempt.answers {
+            let ClientAnswer::Refused { reason, as_of } = &heard.answer else { continue };
             let until = if run.lease_broken() { as_of.seq } else { before.max(as_of.seq) };
             let was_true = is_true(run, ledger, (attempt, *reason), (as_of.seq, until));
             if !was_true && !run.was_lost(heard) {
@@ -144,10 +144,10 @@ struct Known(Vec<(u64, u64)>);
 
 impl Known {
     fn of(run: &Run) -> Self {
-        let told = run.attempts.iter().flat_map(|attempt| &attempt.told);
-        let mut known: Vec<(u64, u64)> = told
+        let answers = run.attempts.iter().flat_map(|attempt| &attempt.answers);
+        let mut known: Vec<(u64, u64)> = answers
             .filter(|heard| !run.was_lost(heard))
-            .filter_map(|heard| Some((heard.at_ms, heard.told.as_of()?.seq)))
+            .filter_map(|heard| Some((heard.at_ms, heard.answer.as_of()?.seq)))
             .collect();
         known.sort_unstable();
         let mut latest = 0;
@@ -252,8 +252,8 @@ fn is_not_there(ledger: &Ledger, id: &BookingId, wish: Intent, seq: u64) -> bool
 fn paid_and_kept(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for attempt in &run.attempts {
         let Some((booking, Intent::Confirm)) = attempt.change else { continue };
-        for heard in &attempt.told {
-            let kept = match &heard.told {
+        for heard in &attempt.answers {
+            let kept = match &heard.answer {
                 ClientAnswer::Granted { as_of, .. } => {
                     let versions = ledger.versions.get(&booking);
                     versions.is_some_and(|versions| {
@@ -268,7 +268,7 @@ fn paid_and_kept(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
                 | ClientAnswer::Busy => true,
             };
             if !kept && !run.was_lost(heard) {
-                wrong.push(format!("booking {booking} was paid and forgotten: {:?}", heard.told));
+                wrong.push(format!("booking {booking} was paid and forgotten: {:?}", heard.answer));
             }
         }
     }

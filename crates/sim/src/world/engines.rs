@@ -184,7 +184,7 @@ impl World {
     }
 
     /// An engine answers, on this ground.
-    fn answer(&mut self, (engine, on): (usize, BlockHash), ticket: Ticket, outcome: Outcome) {
+    fn answered(&mut self, (engine, on): (usize, BlockHash), ticket: Ticket, outcome: Outcome) {
         let attempt = match ticket {
             Ticket::Attempt(attempt) => attempt,
             Ticket::Errand(errand) => {
@@ -194,13 +194,13 @@ impl World {
                 return;
             }
         };
-        let Some((told, needs_lease)) = ClientAnswer::of(outcome) else {
+        let Some((answer, needs_lease)) = ClientAnswer::of(outcome) else {
             self.damaged.push("an action's outcome for somebody who asked for places".to_owned());
             return;
         };
         let stands = self.engines[engine].lease_until_ms > self.now_ms;
         if stands || !needs_lease || self.is(Mutant::NoLease) {
-            self.soon(Event::Told { attempt, told, on });
+            self.soon(Event::Answered { attempt, answer, on });
         }
     }
 
@@ -249,9 +249,9 @@ impl World {
     fn decide(&mut self, engine: usize, attempt: usize) {
         let (now, ticket) = (self.now(engine), Ticket::Attempt(attempt));
         if self.is(Mutant::StaleRefusals)
-            && let Some((told, on)) = self.stale_refusal(attempt)
+            && let Some((answer, on)) = self.stale_refusal(attempt)
         {
-            return self.soon(Event::Told { attempt, told, on });
+            return self.soon(Event::Answered { attempt, answer, on });
         }
         let dropped = self.chance(0.01);
         let wanted = choices(&self.opening, &self.attempts[attempt].slots);
@@ -270,10 +270,10 @@ impl World {
             Decision::Granted(grant) => {
                 if self.setup.mutant == Some(Mutant::ReplyBeforeAck) {
                     let as_of = sequencer.state().durable().position();
-                    let told = ClientAnswer::granted_too_early(&grant, as_of);
+                    let answer = ClientAnswer::granted_too_early(&grant, as_of);
                     let on = sequencer.state().chain().hash;
                     sequencer.submit_grants([(grant, ticket)], [], now);
-                    return self.soon(Event::Told { attempt, told, on });
+                    return self.soon(Event::Answered { attempt, answer, on });
                 }
                 sequencer.submit_grants([(grant, ticket)], [], now);
             }
@@ -298,10 +298,10 @@ impl World {
                 && other.slots == asked.slots
                 && other.applicants.len() == asked.applicants.len()
         });
-        let heard = alike.flat_map(|other| &other.told).find(|heard| {
-            matches!(heard.told, ClientAnswer::Refused { reason: Reason::SoldOut, .. })
+        let heard = alike.flat_map(|other| &other.answers).find(|heard| {
+            matches!(heard.answer, ClientAnswer::Refused { reason: Reason::SoldOut, .. })
         })?;
-        Some((heard.told.clone(), heard.on))
+        Some((heard.answer.clone(), heard.on))
     }
 
     /// The worker that has decided is aborted before it hands on.
