@@ -170,8 +170,8 @@ impl Steps {
 
     fn rejection(&self) -> Rejection<'static> {
         let decision = self.ask(&[person(9)], &book(9, SLOTS - 1));
-        let Decision::Settled(Settled::Refused(refusal, durable)) = decision else { panic!() };
-        Rejection::new(refusal.reason).as_of(durable.position())
+        let Decision::Settled(Settled::Rejected(rejection, durable)) = decision else { panic!() };
+        Rejection::new(rejection.reason).as_of(durable.position())
     }
 
     fn write_rejection(&self, times: u64) {

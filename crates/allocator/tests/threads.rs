@@ -6,7 +6,7 @@
 //! Mutants this was seen to catch: the place taken before the claim and not
 //! given back; `sold_out` from the pending counter; a counter that is loaded
 //! and stored instead of swapped; claims of a party not given back where a
-//! member's is taken; a refusal that names the position after a block it has
+//! member's is taken; a rejection that names the position after a block it has
 //! not seen.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -79,7 +79,7 @@ impl Request {
 #[derive(Debug)]
 enum ChangeReply {
     Booking(BookingId),
-    Refused(Reason),
+    Rejected(Reason),
 }
 
 #[derive(Debug)]
@@ -157,8 +157,8 @@ fn ask_all(
                     let reply = ChangeReply::Booking(found.booking.id);
                     answers.push(Answer { request, reply, seq: at.position().seq });
                 }
-                Decision::Settled(Settled::Refused(refusal, at)) => {
-                    let reply = ChangeReply::Refused(refusal.reason);
+                Decision::Settled(Settled::Rejected(rejection, at)) => {
+                    let reply = ChangeReply::Rejected(rejection.reason);
                     answers.push(Answer { request, reply, seq: at.position().seq });
                 }
             }
@@ -264,7 +264,7 @@ fn a_million_for_a_thousand() {
     for answer in &answers {
         match &answer.reply {
             ChangeReply::Booking(_) => booked += 1,
-            ChangeReply::Refused(reason) => {
+            ChangeReply::Rejected(reason) => {
                 assert_eq!(*reason, Reason::SoldOut);
                 assert!(answer.seq >= full_at, "sold out at {}, full at {full_at}", answer.seq);
             }
@@ -323,12 +323,12 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
             let people: Vec<Pseudonym> = grant.seats.iter().map(|seat| seat.applicant).collect();
             assert_eq!((people, &grant.request_id), (request.people.clone(), &request.id));
         }
-        ChangeReply::Refused(Reason::AlreadyBooked) => {
+        ChangeReply::Rejected(Reason::AlreadyBooked) => {
             let of_party =
                 |g: &Grant| g.seats.iter().any(|s| request.people.contains(&s.applicant));
             assert!(known().any(of_party), "already_booked before anybody was");
         }
-        ChangeReply::Refused(Reason::SoldOut) => {
+        ChangeReply::Rejected(Reason::SoldOut) => {
             let mut taken: HashMap<u32, usize> = HashMap::new();
             for grant in known() {
                 *taken.entry(grant.slot).or_default() += grant.seats.len();
@@ -339,18 +339,18 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
                 assert!(!wanted || free < places, "sold_out with {free} free for {places}");
             }
         }
-        ChangeReply::Refused(Reason::AccountLimit) => {
+        ChangeReply::Rejected(Reason::AccountLimit) => {
             let mine = known().filter(|g| g.account == request.account);
             let has: usize = mine.map(|g| g.seats.len()).sum();
             assert!(has + places > limit as usize, "account_limit with {has} places");
         }
-        ChangeReply::Refused(Reason::PartyTooLarge) => {
+        ChangeReply::Rejected(Reason::PartyTooLarge) => {
             let wanted = |slot: usize| request.sessions.iter().any(|s| s.is_none_or(|s| s == slot));
             let takes =
                 |(slot, quota): (usize, &u16)| wanted(slot) && usize::from(*quota) >= places;
             assert!(!quotas.iter().enumerate().any(takes), "party_too_large for {places}");
         }
-        ChangeReply::Refused(other) => panic!("{other:?}"),
+        ChangeReply::Rejected(other) => panic!("{other:?}"),
     }
 }
 

@@ -24,7 +24,7 @@ use super::orders::{Orders, PublishedSeed};
 use super::{AuditError, Check, Findings};
 
 /// An engine that decides nothing for so long after the ledger's last block has
-/// nobody who asks: refusals are put on record as well.
+/// nobody who asks: rejections are put on record as well.
 const QUIET_MS: u64 = 24 * 3_600_000;
 
 /// A booking, and what became of it.
@@ -312,7 +312,7 @@ impl Facts {
             Entry::Genesis(_)
             | Entry::TakeOver(_)
             | Entry::Draw(_)
-            | Entry::Refusals(_)
+            | Entry::Rejections(_)
             | Entry::Snapshot(_)
             | Entry::Seal(_) => {}
         }

@@ -295,7 +295,7 @@ pub(crate) fn warn(config: &Config, spans: &Spans, report: &mut Report<'_>) {
     {
         if most < u32::from(rules.max_party) {
             let message =
-                format!("larger than any {what} ({most}): such a party is always refused");
+                format!("larger than any {what} ({most}): such a party is always rejected");
             report.warn(span, "rules.max_party", message);
         }
     }

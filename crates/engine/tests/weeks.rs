@@ -97,7 +97,7 @@ impl Bench {
         let applicants = [person(who)];
         let ask = BookingRequest { opening, ..request("r", &applicants, &choices) };
         match self.sequencer.allocator().decide(&ask, self.now.wall) {
-            Decision::Settled(Settled::Refused(refusal, _)) => return Err(refusal.reason),
+            Decision::Settled(Settled::Rejected(rejection, _)) => return Err(rejection.reason),
             Decision::Settled(Settled::Repeat(found, _)) => return Ok(found.booking.id),
             Decision::Granted(grant) => {
                 self.input(|sequencer, now| sequencer.submit_grants([(grant, who)], [], now));
@@ -118,7 +118,7 @@ impl Bench {
         self.run();
         match self.answers.pop() {
             Some((_, Outcome::Changed(found, _))) => Ok(found.booking.status),
-            Some((_, Outcome::Settled(Settled::Refused(refusal, _)))) => Err(refusal.reason),
+            Some((_, Outcome::Settled(Settled::Rejected(rejection, _)))) => Err(rejection.reason),
             other => panic!("{other:?}"),
         }
     }
@@ -139,7 +139,7 @@ impl Bench {
 }
 
 /// Set back by an hour, engine time stands still: what was due stays due, what is
-/// held stays held, nobody is refused what there is.
+/// held stays held, nobody is rejected beside a free place.
 #[test]
 fn a_clock_that_is_set_back_by_an_hour_undoes_nothing() {
     let mut bench = Bench::new(false, "2026-10-16T11:59:00Z");

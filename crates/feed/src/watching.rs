@@ -94,10 +94,10 @@ async fn answer(client: &Client, context: &Context, stream: &str, message: Messa
             Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "a consumer of {stream} could not be made");
-                refusal(503, "the broker does not answer")
+                rejection(503, "the broker does not answer")
             }
         },
-        Err(wrong) => refusal(400, &wrong),
+        Err(wrong) => rejection(400, &wrong),
     };
     if let Err(error) = client.publish(reply, answer.to_string().into()).await {
         tracing::warn!(%error, "a watcher of {stream} stays without answer");
@@ -114,7 +114,7 @@ async fn create(
     made.map_err(|error| Error::new(&format!("make a consumer of {stream}"), error))
 }
 
-fn refusal(code: u16, what: &str) -> Value {
+fn rejection(code: u16, what: &str) -> Value {
     json!({
         "type": "io.nats.jetstream.api.v1.consumer_create_response",
         "error": { "code": code, "err_code": 0, "description": what },

@@ -213,7 +213,7 @@ impl Gateway {
         Ok(Self { lines, askers, elsewhere, missing: missing as u64, unseen })
     }
 
-    /// Refused for what they asked or had, not for want of places: no order could
+    /// Rejected for what they asked or had, not for want of places: no order could
     /// have served them.
     pub(super) fn barred(&self, asker: &Asker) -> bool {
         let reason = self.lines[asker.last].reason.as_deref();

@@ -29,8 +29,8 @@ pub struct LiveStats {
     pub entered: u64,
     /// Held bookings that were paid.
     pub paid: u64,
-    /// Refusals by the reason's number.
-    pub refused: [u64; Reason::NUMBERS],
+    /// Rejections by the reason's number.
+    pub rejected: [u64; Reason::NUMBERS],
     /// Requests that nobody heard, or answered in time.
     pub unanswered: u64,
     /// Requests on the way.
@@ -41,7 +41,7 @@ pub struct LiveStats {
     pub places: i64,
     /// Grants' latency, ms: half of them within, 99 % within.
     pub grants_ms: [f64; 2],
-    pub refusals_ms: [f64; 2],
+    pub rejections_ms: [f64; 2],
     /// How late requests leave, ms: 99 % within.
     pub late_ms: f64,
     /// Requests a second, of late, by second.
@@ -49,9 +49,9 @@ pub struct LiveStats {
 }
 
 impl LiveStats {
-    /// Refusals of this reason.
+    /// Rejections of this reason.
     pub fn of(&self, reason: Reason) -> u64 {
-        self.refused[usize::from(reason.number())]
+        self.rejected[usize::from(reason.number())]
     }
 }
 

@@ -130,7 +130,8 @@ pub struct RunSummary {
     pub second_answers: u64,
     pub forgeries: Forgeries,
     pub grants: Latency,
-    pub refusals: Latency,
+    #[serde(rename = "refusals")]
+    pub rejections: Latency,
     pub payments: Payments,
     pub confirmations: Latency,
     /// How late requests left.
@@ -154,7 +155,7 @@ impl RunSummary {
         self.figures.of(name).ok()
     }
 
-    /// Refusals of this reason.
+    /// Rejections of this reason.
     pub fn rejected(&self, reason: Reason) -> u64 {
         let found = self.rejected.iter().find(|(name, _)| *name == reason.name());
         found.map_or(0, |(_, count)| *count)
@@ -215,7 +216,7 @@ pub(crate) fn record(
         second_answers: tally.second_answers,
         forgeries: tally.forgeries,
         grants: Latency::of(&tally.grants),
-        refusals: Latency::of(&tally.refusals),
+        rejections: Latency::of(&tally.rejections),
         payments: tally.payments,
         confirmations: Latency::of(&tally.confirmations),
         lag,

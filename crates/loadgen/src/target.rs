@@ -117,16 +117,18 @@ impl Engine {
                 self.take(&shown);
                 Ok(true)
             }
-            Ok(Overview::Refused(refused)) if office.is_none() => {
+            Ok(Overview::Rejected(rejected)) if office.is_none() => {
                 // So many places fit no answer: they are asked for office by office.
-                if refused.reason == Reason::Malformed {
+                if rejected.reason == Reason::Malformed {
                     return Ok(false);
                 }
-                let detail = refused.detail.as_deref().unwrap_or_default();
-                Err(LoadError::Refused(format!("{}: {detail}", refused.reason.name())))
+                let detail = rejected.detail.as_deref().unwrap_or_default();
+                Err(LoadError::Rejected(format!("{}: {detail}", rejected.reason.name())))
             }
-            Ok(Overview::Refused(_)) => Ok(false),
-            Err(error) => Err(LoadError::Refused(format!("an answer nobody understands: {error}"))),
+            Ok(Overview::Rejected(_)) => Ok(false),
+            Err(error) => {
+                Err(LoadError::Rejected(format!("an answer nobody understands: {error}")))
+            }
         }
     }
 
@@ -338,14 +340,14 @@ async fn availability(
         office: office.map(Into::into),
         describe: false,
     })
-    .map_err(|e| LoadError::Refused(e.to_string()))?;
+    .map_err(|e| LoadError::Rejected(e.to_string()))?;
     let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
     match client.send_request(subject.clone(), asked).await {
         Ok(message) => Ok(message.payload.to_vec()),
         Err(error) => Err(match error.kind() {
             RequestErrorKind::NoResponders => LoadError::NoEngine(subject),
             RequestErrorKind::TimedOut => LoadError::Silent(subject, PATIENCE.as_secs()),
-            _ => LoadError::Refused(error.to_string()),
+            _ => LoadError::Rejected(error.to_string()),
         }),
     }
 }
@@ -430,7 +432,7 @@ mod tests {
         names.iter().map(|(name, quota)| ((*name).to_owned(), *quota)).collect()
     }
 
-    fn refused(engine: &Engine, scenario: &Scenario, opening: Option<&str>) -> String {
+    fn misfit(engine: &Engine, scenario: &Scenario, opening: Option<&str>) -> String {
         engine.ground(scenario, opening).unwrap_err().to_string()
     }
 
@@ -459,16 +461,16 @@ mod tests {
     fn what_does_not_fit_is_refused_with_a_way_out() {
         let mut scenario = shipped("calm").unwrap();
         let few = engine(&[("w", Phase::Open)], &named(&[("a", 1), ("b", 1)]), 5);
-        let said = refused(&few, &scenario, None);
+        let said = misfit(&few, &scenario, None);
         assert!(said.contains("asks at 4 offices, but opening w has 2"), "{said}");
         assert!(said.contains("--config-out"), "{said}");
 
         let offices = named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
-        let said = refused(&engine(&[("w", Phase::Open)], &offices, 3), &scenario, None);
+        let said = misfit(&engine(&[("w", Phase::Open)], &offices, 3), &scenario, None);
         assert!(said.contains("asks for 5 days, but office"), "{said}");
 
         scenario.offices.ids = ["a", "b", "c", "x"].map(str::to_owned).to_vec();
-        let said = refused(&engine(&[("w", Phase::Open)], &offices, 5), &scenario, None);
+        let said = misfit(&engine(&[("w", Phase::Open)], &offices, 5), &scenario, None);
         assert!(said.contains("does not know: x; a, b, c, d"), "{said}");
     }
 
@@ -483,11 +485,11 @@ mod tests {
         let ahead = usual.ground(&scenario, Some("next")).unwrap();
         let away = ahead.opens.saturating_duration_since(Instant::now());
         assert!(away > Duration::from_secs(29), "{away:?}");
-        assert!(refused(&usual, &scenario, Some("past")).contains("closed already"));
-        assert!(refused(&usual, &scenario, Some("w")).contains("no such opening; past, now, next"));
+        assert!(misfit(&usual, &scenario, Some("past")).contains("closed already"));
+        assert!(misfit(&usual, &scenario, Some("w")).contains("no such opening; past, now, next"));
         let two = of(&[("one", open), ("other", open)]);
-        assert!(refused(&two, &scenario, None).contains("name one with --opening; one, other"));
+        assert!(misfit(&two, &scenario, None).contains("name one with --opening; one, other"));
         assert_eq!(of(&[("next", next)]).ground(&scenario, None).unwrap().opening, "next");
-        assert!(refused(&of(&[]), &scenario, None).contains("it knows none"));
+        assert!(misfit(&of(&[]), &scenario, None).contains("it knows none"));
     }
 }

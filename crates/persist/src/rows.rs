@@ -428,7 +428,7 @@ fn changed(entry: Entry, seq: u64) -> Option<Update> {
         | Entry::Released(_)
         | Entry::Adjust(_)
         | Entry::Draw(_)
-        | Entry::Refusals(_)
+        | Entry::Rejections(_)
         | Entry::Snapshot(_)
         | Entry::Seal(_) => return None,
     })

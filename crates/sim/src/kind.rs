@@ -86,7 +86,7 @@ pub enum Mutant {
     NoFence,
     /// Grants are told before their block is stored.
     ReplyBeforeAck,
-    /// Refusals are sent whether or not the lease stands.
+    /// Rejections are sent whether or not the lease stands.
     NoLease,
     /// The stream forgets a block it has acknowledged.
     ForgetsBlock,
@@ -101,7 +101,7 @@ pub enum Mutant {
     /// An engine takes over whatever its clock shows.
     ClockUnchecked,
     /// Who asks is told again what somebody was told who asked for the same.
-    StaleRefusals,
+    StaleRejections,
 }
 
 impl Mutant {
@@ -116,7 +116,7 @@ impl Mutant {
         (Self::LostTailIgnored, Kind::Ground),
         (Self::GiveBackForgotten, Kind::Plain),
         (Self::ClockUnchecked, Kind::Clocks),
-        (Self::StaleRefusals, Kind::Network),
+        (Self::StaleRejections, Kind::Network),
     ];
 }
 

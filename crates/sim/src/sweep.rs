@@ -37,7 +37,7 @@ impl Tally {
         for heard in run.attempts.iter().flat_map(|attempt| &attempt.answers) {
             let what = match &heard.answer {
                 ClientAnswer::Granted { .. } => "granted",
-                ClientAnswer::Refused { reason, .. } => reason.name(),
+                ClientAnswer::Rejected { reason, .. } => reason.name(),
                 ClientAnswer::Entered { .. } => "entered",
                 ClientAnswer::Busy => "busy",
             };

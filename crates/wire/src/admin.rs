@@ -257,9 +257,9 @@ pub struct Report<'a> {
 pub enum Answer<'a> {
     /// On record, or what would be.
     Done(Report<'a>),
-    /// Refused, in the form of every other refusal.
+    /// A rejection, in the form of every other.
     #[serde(serialize_with = "as_answer")]
-    Refused(Rejection<'a>),
+    Rejected(Rejection<'a>),
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
@@ -269,7 +269,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
         match (done, serde_json::from_str::<crate::answer::Answer<'a>>(raw.get())) {
             (Ok(done), _) => Ok(Self::Done(done)),
             (_, Ok(crate::answer::Answer { verdict: Verdict::Rejected(rejection), .. })) => {
-                Ok(Self::Refused(rejection))
+                Ok(Self::Rejected(rejection))
             }
             (Err(error), _) => Err(serde::de::Error::custom(error)),
         }

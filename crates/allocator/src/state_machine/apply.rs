@@ -76,7 +76,7 @@ impl<'k> BlockApplier<'k> {
                 }
                 self.state.genesis = Some(genesis);
             }
-            Entry::TakeOver(_) | Entry::Refusals(_) => {}
+            Entry::TakeOver(_) | Entry::Rejections(_) => {}
             Entry::Opening(record) => self.record_opening(*record)?,
             Entry::Opened { opening } => self.move_phase(opening, Phase::Open)?,
             Entry::Closed { opening } => self.move_phase(opening, Phase::Closed)?,

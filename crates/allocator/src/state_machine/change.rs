@@ -33,7 +33,7 @@ pub enum ChangeReply {
     /// The entry, as it then stands.
     Entry(BookingId),
     /// It was too late; the record says so.
-    Refused(Rejection),
+    Rejected(Rejection),
 }
 
 impl StateMachine {
@@ -163,12 +163,12 @@ impl StateMachine {
                     }
                     Some(false) => ChangeOutcome::Entry(
                         entry(None),
-                        ChangeReply::Refused(wrong_state(booking)),
+                        ChangeReply::Rejected(wrong_state(booking)),
                     ),
                     None => return ChangeOutcome::Wait,
                 }
             }
-            _ => ChangeOutcome::Entry(entry(None), ChangeReply::Refused(wrong_state(booking))),
+            _ => ChangeOutcome::Entry(entry(None), ChangeReply::Rejected(wrong_state(booking))),
         };
         self.in_block.touched.insert(booking.id);
         changed

@@ -95,10 +95,11 @@ impl Harness {
     ) {
         let id = wish.target.unwrap();
         let had = self.model.had.iter().find(|had| had.id == id);
-        let refused = matches!(reply, ChangeReply::Refused(r) if r.reason == Reason::WrongState);
-        assert_eq!(refused, *deal == Deal::Refund);
+        let rejected = matches!(reply, ChangeReply::Rejected(r) if r.reason == Reason::WrongState);
+        assert_eq!(rejected, *deal == Deal::Refund);
         assert!(
-            refused || matches!(reply, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
+            rejected
+                || matches!(reply, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
         );
         match (entry, deal) {
             (Entry::Confirm(confirm), Deal::Confirm | Deal::Revive | Deal::Refund) => {

@@ -301,10 +301,10 @@ impl Harness {
                 at_now(durable);
                 Outcome::Entered(waiting.entry.receipt)
             }
-            Settled::Refused(refusal, at) => {
+            Settled::Rejected(rejection, at) => {
                 at_now(at);
-                assert!(refusal.detail.is_some() || refusal.reason != Reason::WrongState);
-                Outcome::Refused(refusal.reason)
+                assert!(rejection.detail.is_some() || rejection.reason != Reason::WrongState);
+                Outcome::Rejected(rejection.reason)
             }
         }
     }
@@ -335,12 +335,12 @@ impl Harness {
                 assert_eq!(at.position().seq, settled_at);
                 Expected::Repeat(found.booking.id)
             }
-            Decision::Settled(Settled::Refused(refusal, at)) => {
+            Decision::Settled(Settled::Rejected(rejection, at)) => {
                 assert_eq!(at.position().seq, settled_at);
                 let speaks = [Reason::UnknownOpening, Reason::UnknownSlot];
-                assert!(refusal.detail.is_some() || !speaks.contains(&refusal.reason));
-                assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
-                Expected::Refused(refusal.reason)
+                assert!(rejection.detail.is_some() || !speaks.contains(&rejection.reason));
+                assert_eq!(rejection.retry_after_ms.is_some(), rejection.reason == Reason::NotOpen);
+                Expected::Rejected(rejection.reason)
             }
             Decision::EnterDraw(_) | Decision::DeferToRound(_) => {
                 panic!("every opening is first come")
@@ -390,7 +390,7 @@ impl Harness {
         // Something void may have come between.
         let block = Block { time: block.time.max(self.state.chain().time), ..block };
         self.commit_block(block, &requests);
-        // Grants decided before the close came too late: what the engine refuses.
+        // Grants decided before the close came too late: what the engine rejects.
         let closed = |grant: &Grant| {
             let opening = &self.model.openings[grant.opening as usize];
             opening.phase == Phase::Closed && !opening.gives_leftovers()

@@ -19,7 +19,7 @@ use crate::model::{
 pub(crate) enum Outcome {
     Repeat(BookingId),
     Entered(BookingId),
-    Refused(Reason),
+    Rejected(Reason),
     Write(Deal),
     Wait,
 }
@@ -55,8 +55,8 @@ pub(crate) struct Wish {
 impl Model {
     /// What durable facts say of a change; none: the state machine is to do it.
     pub(crate) fn settled(&self, wish: &Wish, now: Timestamp) -> Option<Outcome> {
-        let refused = |reason| Some(Outcome::Refused(reason));
-        let Some(id) = wish.target else { return refused(Reason::NotFound) };
+        let rejected = |reason| Some(Outcome::Rejected(reason));
+        let Some(id) = wish.target else { return rejected(Reason::NotFound) };
         let Some(had) = self.had.iter().find(|had| had.id == id) else {
             return self.settled_entry(wish, &id);
         };
@@ -68,20 +68,20 @@ impl Model {
         {
             let left =
                 had.left.contains(applicant) && done == Some(&Did::Cancelled(Some(*applicant)));
-            return if left { Some(Outcome::Repeat(id)) } else { refused(Reason::NotFound) };
+            return if left { Some(Outcome::Repeat(id)) } else { rejected(Reason::NotFound) };
         }
         if wish.request_id == had.request.request_id {
-            return refused(Reason::Conflict);
+            return rejected(Reason::Conflict);
         }
         match (done, &wish.kind) {
             (None, _) => {}
             (Some(Did::Refund(known)), ChangeKind::Confirm { reference })
                 if known.as_deref() == reference.as_deref() =>
             {
-                return refused(Reason::WrongState);
+                return rejected(Reason::WrongState);
             }
             (Some(did), kind) if *did == would(had, kind) => return Some(Outcome::Repeat(id)),
-            (Some(_), _) => return refused(Reason::Conflict),
+            (Some(_), _) => return rejected(Reason::Conflict),
         }
         match &wish.kind {
             ChangeKind::Confirm { .. } if had.status == Status::Held => None,
@@ -94,36 +94,36 @@ impl Model {
                     return Some(Outcome::Repeat(id));
                 }
                 if reference.is_some() && by(Did::Refund(reference.clone())) {
-                    return refused(Reason::WrongState);
+                    return rejected(Reason::WrongState);
                 }
                 let paid_otherwise = reference.is_some() && had.done.iter().any(confirmed);
                 if live && !paid_otherwise {
-                    return refused(Reason::WrongState);
+                    return rejected(Reason::WrongState);
                 }
                 None
             }
             ChangeKind::Cancel { .. } if had.is_live() => {
                 let day = self.openings[had.opening].day(had.slot);
-                if now >= day.plus_millis(DAY_MS as u64) { refused(Reason::Closed) } else { None }
+                if now >= day.plus_millis(DAY_MS as u64) { rejected(Reason::Closed) } else { None }
             }
             ChangeKind::Reschedule { choices, .. } if had.status == Status::Confirmed => {
                 self.cannot_move(had, choices, now)
             }
             ChangeKind::Cancel { .. } | ChangeKind::Reschedule { .. } => {
-                refused(Reason::WrongState)
+                rejected(Reason::WrongState)
             }
         }
     }
 
     fn settled_entry(&self, wish: &Wish, id: &BookingId) -> Option<Outcome> {
-        let unknown = Some(Outcome::Refused(Reason::NotFound));
+        let unknown = Some(Outcome::Rejected(Reason::NotFound));
         let Some(waits) = self.entry(id) else { return unknown };
         let ChangeKind::Cancel { applicant } = &wish.kind else { return unknown };
         if !waits.request.applicants.contains(applicant) {
             return unknown;
         }
         if wish.request_id == waits.request.request_id {
-            return Some(Outcome::Refused(Reason::Conflict));
+            return Some(Outcome::Rejected(Reason::Conflict));
         }
         (!waits.live).then_some(Outcome::Entered(*id))
     }
@@ -132,7 +132,7 @@ impl Model {
     fn cannot_move(&self, had: &Had, choices: &[Choice<'_>], now: Timestamp) -> Option<Outcome> {
         let opening = &self.openings[had.opening];
         let record: &OpeningRecord = &opening.record;
-        let refused = |reason| Some(Outcome::Refused(reason));
+        let rejected = |reason| Some(Outcome::Rejected(reason));
         let begun = |slot: u32| opening.too_late(slot, now);
         let fitting = fitting_all(record, choices);
         let fits = |slot: &&u32| {
@@ -144,16 +144,16 @@ impl Model {
             return Some(Outcome::Repeat(had.id));
         }
         if had.changes >= record.rules.max_changes {
-            return refused(Reason::WrongState);
+            return rejected(Reason::WrongState);
         }
         if begun(had.slot) {
-            return refused(Reason::Closed);
+            return rejected(Reason::Closed);
         }
         match (fitting, first) {
-            (Err(reason), _) => refused(reason),
+            (Err(reason), _) => rejected(reason),
             (Ok(_), Some(_)) => None,
-            (Ok(slots), None) if slots.iter().all(|slot| begun(*slot)) => refused(Reason::Closed),
-            (Ok(_), None) => refused(Reason::SoldOut),
+            (Ok(slots), None) if slots.iter().all(|slot| begun(*slot)) => rejected(Reason::Closed),
+            (Ok(_), None) => rejected(Reason::SoldOut),
         }
     }
 

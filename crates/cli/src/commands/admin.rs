@@ -270,7 +270,7 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     }
     let would = value["outcome"] == WOULD;
     if value["outcome"] != DONE && !would {
-        let reason = value["reason"].as_str().unwrap_or("refused");
+        let reason = value["reason"].as_str().unwrap_or("rejected");
         return Err(Failure::Wrong(match value["detail"].as_str() {
             Some(detail) => format!("{reason}: {detail}"),
             None => reason.to_owned(),

@@ -264,18 +264,18 @@ async fn rush(
 }
 
 fn line(view: &LiveStats, since: Duration) -> String {
-    let refused: u64 = view.refused.iter().sum();
+    let rejected: u64 = view.rejected.iter().sum();
     let (early, late) = (view.of(Reason::NotOpen), view.of(Reason::SoldOut));
-    let other = refused - early - late;
+    let other = rejected - early - late;
     format!(
         "{:>5.1} s  sent {:>7}  granted {:>6}  not open yet {early:>6}  sold out {late:>7}  other \
-         {other:>6}  grants p50 {:.1} ms p99 {:.1} ms  refusals p99 {:.1} ms",
+         {other:>6}  grants p50 {:.1} ms p99 {:.1} ms  rejections p99 {:.1} ms",
         since.as_secs_f64(),
         view.sent,
         view.granted,
         view.grants_ms[0],
         view.grants_ms[1],
-        view.refusals_ms[1],
+        view.rejections_ms[1],
     )
 }
 
@@ -365,13 +365,13 @@ fn summary(facts: &Facts, rush: &RunSummary) {
         println!("{office:<20} {date:<12} {taken:>8} {quota:>8}");
     }
     println!(
-        "\n{} requests in {:.1} s ({:.0} a second): {} grants answered, {} refusals, {} without \
+        "\n{} requests in {:.1} s ({:.0} a second): {} grants answered, {} rejections, {} without \
          answer in time; the generator was at most {:.1} ms late",
         rush.requests,
         rush.took_s,
         rush.requests as f64 / rush.took_s,
         rush.grants.count,
-        rush.refusals.count,
+        rush.rejections.count,
         rush.unheard + rush.unanswered,
         rush.lag.max
     );
@@ -380,7 +380,7 @@ fn summary(facts: &Facts, rush: &RunSummary) {
     }
     println!("latency, ms      {:>8} {:>8} {:>8} {:>8}", "p50", "p90", "p99", "p99.9");
     for (name, Latency { p50, p90, p99, p999, .. }) in
-        [("grants", &rush.grants), ("refusals", &rush.refusals)]
+        [("grants", &rush.grants), ("rejections", &rush.rejections)]
     {
         println!("  {name:<14} {p50:>8.2} {p90:>8.2} {p99:>8.2} {p999:>8.2}");
     }

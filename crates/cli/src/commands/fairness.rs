@@ -87,7 +87,7 @@ pub(crate) struct Args {
     /// Report on an opening that took place, from the ledger; needs --opening.
     #[arg(long, conflicts_with_all = ["scenario", "list", "show", "orders", "returns", "seeds", "seed", "sweep", "check"])]
     from_ledger: bool,
-    /// What a gateway saw, one JSON object a line: who was refused, and who asked when;
+    /// What a gateway saw, one JSON object a line: who was rejected, and who asked when;
     /// with --from-ledger.
     #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,

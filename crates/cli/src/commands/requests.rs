@@ -32,7 +32,7 @@ pub(crate) struct Common {
 #[command(after_help = "Examples:\n  \
     giliran book --office batam-harbourbay 2171012345678901\n  \
     giliran book --office batam-center --date 2026-11-30 --session 0800 --request-id r-1 ID1 ID2\n\n\
-    Exit code 0: granted. 1: refused, or no answer.")]
+    Exit code 0: granted. 1: rejected, or no answer.")]
 pub(crate) struct BookArgs {
     #[command(flatten)]
     common: Common,
@@ -73,7 +73,7 @@ pub(crate) struct BookArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     giliran confirm 7K3F-9QXM-2B4C-PW8D --reference invoice-4711\n\n\
-    Exit code 0: confirmed. 1: refused, or no answer.")]
+    Exit code 0: confirmed. 1: rejected, or no answer.")]
 pub(crate) struct ConfirmArgs {
     #[command(flatten)]
     common: Common,

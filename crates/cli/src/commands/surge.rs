@@ -208,7 +208,7 @@ fn draw(screen: &mut Screen, view: &LiveStats, waiting: &mut bool) {
 fn line(view: &LiveStats) -> String {
     format!(
         "{:>7.1} s  came {:>7} of {}  sent {:>8}  granted {:>7}  sold out {:>8}  come again \
-         {:>6}  not answered {:>5}  free {:>6}  grants p99 {:.1} ms  refusals p99 {:.1} ms",
+         {:>6}  not answered {:>5}  free {:>6}  grants p99 {:.1} ms  rejections p99 {:.1} ms",
         view.t_s,
         view.came,
         view.all,
@@ -219,7 +219,7 @@ fn line(view: &LiveStats) -> String {
         view.unanswered,
         view.free,
         view.grants_ms[1],
-        view.refusals_ms[1],
+        view.rejections_ms[1],
     )
 }
 
@@ -250,9 +250,9 @@ fn picture(view: &LiveStats) -> String {
         }
     }
     lines.push(format!(
-        "grants p50 {:.1} ms, p99 {:.1} ms; refusals p50 {:.1} ms, p99 {:.1} ms; requests leave {:.1} ms \
+        "grants p50 {:.1} ms, p99 {:.1} ms; rejections p50 {:.1} ms, p99 {:.1} ms; requests leave {:.1} ms \
          late (p99)",
-        view.grants_ms[0], view.grants_ms[1], view.refusals_ms[0], view.refusals_ms[1], view.late_ms
+        view.grants_ms[0], view.grants_ms[1], view.rejections_ms[0], view.rejections_ms[1], view.late_ms
     ));
     lines.join("\n")
 }

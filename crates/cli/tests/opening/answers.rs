@@ -58,7 +58,7 @@ async fn availability_describes_the_openings_on_request() {
 }
 
 /// Everybody asks for anything: no restricted place goes, all others do. Who
-/// was refused, or asks late, or asks again, gets what the contract says.
+/// was rejected, or asks late, or asks again, gets what the contract says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_takes_no_restricted_place_and_retries_are_safe() {
     let rig = Rig::new(&config(20)).await;
@@ -67,17 +67,17 @@ async fn a_flood_takes_no_restricted_place_and_retries_are_safe() {
     rig.open().await;
     let any = json!([{ "office": "beta" }]);
     let first = rig.book(&ask(0, &any)).await;
-    let (mut granted, mut refused) = (1, 0);
+    let (mut granted, mut rejected) = (1, 0);
     for n in 1..60 {
         match rig.book(&ask(n, &any)).await {
             answer if answer["outcome"] == "granted" => granted += 1,
             answer => {
                 assert_eq!(answer["reason"], "sold_out", "{answer}");
-                refused += 1;
+                rejected += 1;
             }
         }
     }
-    assert_eq!((granted, refused), (20, 40));
+    assert_eq!((granted, rejected), (20, 40));
     let free = rig.ask("availability", r#"{"office":"beta"}"#).await.unwrap();
     let slots: Vec<_> = free["slots"]
         .as_array()
@@ -280,7 +280,7 @@ async fn a_million_for_a_thousand() {
     rig.audit(&[]).await;
 }
 
-/// An answer that no message takes is refused in words, and a small batch does not
+/// An answer that no message takes is rejected in words, and a small batch does not
 /// make the engine write hundreds of megabytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn places_that_fit_no_message() {

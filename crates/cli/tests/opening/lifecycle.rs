@@ -162,9 +162,9 @@ async fn a_hold_is_paid_expires_or_comes_back() {
     let revived = rig.settle("confirm", confirm(2, &late, "inv-2")).await;
     assert_eq!(revived["booking"]["status"], "confirmed", "{revived}");
     assert_eq!(revived["booking"]["numbers"], late["booking"]["numbers"]);
-    let refused = rig.settle("confirm", confirm(3, &gone, "inv-3")).await;
-    assert_eq!(refused["reason"], "wrong_state", "{refused}");
-    assert_eq!(refused["detail"], "status: expired");
+    let rejected = rig.settle("confirm", confirm(3, &gone, "inv-3")).await;
+    assert_eq!(rejected["reason"], "wrong_state", "{rejected}");
+    assert_eq!(rejected["detail"], "status: expired");
     // Again, each the same; one payment, one refund.
     assert_eq!(rig.settle("confirm", confirm(1, &paid, "inv-1")).await["booking"]["version"], 2);
     assert_eq!(rig.settle("confirm", confirm(3, &gone, "inv-3")).await["reason"], "wrong_state");

@@ -225,13 +225,13 @@ pub(crate) fn log_acted(acted: &Acted) {
             cancelled,
             "an operator's action is on record: {words}"
         ),
-        Err(refusal) => tracing::info!(
+        Err(rejection) => tracing::info!(
             opening,
             operator,
             reason,
-            refused = refusal.reason.name(),
-            detail = refusal.detail,
-            "an operator's action was refused: {words}"
+            refused = rejection.reason.name(),
+            detail = rejection.detail,
+            "an operator's action was rejected: {words}"
         ),
     }
 }

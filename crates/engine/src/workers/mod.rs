@@ -38,7 +38,7 @@ pub(crate) struct WorkerContext {
     /// Grants and requests waiting for a block, as the sequencer last said.
     /// Relaxed: a bound on memory, not a fact.
     pub(crate) backlog: AtomicUsize,
-    /// Refusals that workers have told, until the sequencer takes them.
+    /// Rejections that workers have answered, until the sequencer takes them.
     pub(crate) tallies: Mutex<RejectionCounts>,
     /// How far the wall clock is ahead of what the sequencer goes by, ms, where it
     /// has jumped. Relaxed: looked at a few times a second.
@@ -55,7 +55,7 @@ pub(crate) struct WorkerOutput {
     /// In the order that they were decided in. [`SequencerDriver`](crate::active::driver)
     /// says which kind goes first.
     pub(crate) items: Vec<(HandedOn, Ticket)>,
-    /// What was refused, counted.
+    /// Rejected requests, counted.
     pub(crate) tallies: RejectionCounts,
 }
 
@@ -253,8 +253,8 @@ impl WorkerContext {
             wait: *wait,
         };
         let decision = self.allocator.decide(&ask, now);
-        if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
-            tallies.count(refusal, ask.channel, now);
+        if let Decision::Settled(Settled::Rejected(rejection, _)) = &decision {
+            tallies.count(rejection, ask.channel, now);
         }
         Continue(match decision {
             Decision::Settled(settled) => {
@@ -274,7 +274,7 @@ impl WorkerContext {
     fn malformed(&self, malformed: Malformed) -> Answered {
         self.metrics.rejected(Reason::Malformed);
         let request_id = malformed.request_id.map(String::into_boxed_str);
-        Answered::refused(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
+        Answered::rejected(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
     }
 
     fn lookup(&self, payload: &[u8], reply: Subject, out: &mut Outbox) {
@@ -329,12 +329,12 @@ impl WorkerContext {
                 }
                 Some((None, at)) => {
                     let id = question.request_id().map(Into::into);
-                    Answered::refused(id, Rejection::new(Reason::NotFound).as_of(at.position()))
+                    Answered::rejected(id, Rejection::new(Reason::NotFound).as_of(at.position()))
                 }
                 None => {
                     let id = question.request_id().map(Into::into);
                     let busy = Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms());
-                    Answered::refused(id, busy)
+                    Answered::rejected(id, busy)
                 }
             },
         };
@@ -374,7 +374,7 @@ impl WorkerContext {
             self.metrics.rejected(Reason::UnknownSlot);
             let rejection = Rejection::new(Reason::UnknownSlot)
                 .detail(format!("office: no opening has an office `{office}`"));
-            return out.no_overview(reply, form, &Answered::refused(None, rejection));
+            return out.no_overview(reply, form, &Answered::rejected(None, rejection));
         }
         self.write_availability(form, &items, reply, now, out);
     }
@@ -422,7 +422,7 @@ impl WorkerContext {
         self.metrics.rejected(Reason::Malformed);
         let detail = "office: so many places do not fit one message; ask office by office";
         let rejection = Rejection::new(Reason::Malformed).detail(detail);
-        out.no_overview(reply, form, &Answered::refused(None, rejection));
+        out.no_overview(reply, form, &Answered::rejected(None, rejection));
     }
 }
 

@@ -386,15 +386,15 @@ impl<'a> Run<'a> {
             Answer::Busy => self.comes_again(index, at),
             // Told of by what changed.
             Answer::Granted(..) => {}
-            Answer::Settled(Settled::Refused(refusal, _)) => {
+            Answer::Settled(Settled::Rejected(rejection, _)) => {
                 self.answered(self.party(index).asked, at);
-                self.refused(index, refusal.reason, at);
+                self.rejected(index, rejection.reason, at);
             }
             _ => self.answered(self.party(index).asked, at),
         }
     }
 
-    /// Somebody was refused for want of places: whether there was room, by an account
+    /// Somebody was rejected for want of places: whether there was room, by an account
     /// of the bench's own, durable bookings against quotas.
     fn had_room(&self, index: u32) -> bool {
         let party = self.party(index);
@@ -419,7 +419,7 @@ impl<'a> Run<'a> {
         self.out.in_time += u64::from(at - asked <= patience);
     }
 
-    fn refused(&mut self, index: u32, reason: Reason, at: i64) {
+    fn rejected(&mut self, index: u32, reason: Reason, at: i64) {
         if reason == Reason::SoldOut && !self.returned {
             self.out.undersell += u64::from(self.had_room(index));
         }

@@ -74,7 +74,7 @@ fn latencies(record: &RunSummary, with_groups: bool) -> Table {
         table.row(name, times.into_iter().chain([count.to_string()]));
     };
     row("grants", &record.grants);
-    row("refusals", &record.refusals);
+    row("rejections", &record.rejections);
     if record.confirmations.count > 0 {
         row("payments", &record.confirmations);
     }

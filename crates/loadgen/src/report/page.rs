@@ -103,7 +103,7 @@ fn counts(record: &RunSummary) -> Table {
     if payments.held > 0 {
         count("held until paid", payments.held);
         count("paid", payments.paid);
-        count("payments refused", payments.refused);
+        count("payments rejected", payments.rejected);
         count("payments not answered", payments.unanswered);
         count("to be paid after the run", payments.later);
         count("left to lapse", payments.left);
@@ -111,7 +111,7 @@ fn counts(record: &RunSummary) -> Table {
         count("held seconds after their time", payments.overdue);
     }
     for (reason, n) in &record.rejected {
-        count(&format!("refused: {reason}"), *n);
+        count(&format!("rejected: {reason}"), *n);
     }
     count("nobody listened", record.unheard);
     count("no answer in time", record.unanswered);

@@ -115,8 +115,8 @@ impl Bench {
 
     fn reason(&self, who: u64) -> Option<Reason> {
         match self.answers.get(&who) {
-            Some(Outcome::Settled(giliran_allocator::Settled::Refused(refusal, _))) => {
-                Some(refusal.reason)
+            Some(Outcome::Settled(giliran_allocator::Settled::Rejected(rejection, _))) => {
+                Some(rejection.reason)
             }
             _ => None,
         }
@@ -172,8 +172,8 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
     let expected = order::round_order(&seed, 1, people.iter().map(std::slice::from_ref));
     let expected: Vec<Pseudonym> = expected[..30].iter().map(|i| people[*i]).collect();
     assert_eq!(groups[0].2, expected);
-    let refused = (0..40).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
-    assert_eq!((bench.answers.len(), refused), (40, 10));
+    let rejected = (0..40).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
+    assert_eq!((bench.answers.len(), rejected), (40, 10));
     // Once it is durably full, nobody waits for a round to hear of it.
     bench.ask(&[50], &[0], None);
     assert_eq!(bench.reason(50), Some(Reason::SoldOut));
@@ -181,7 +181,7 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
 
 /// Counted by second, slot and reason; on record once their second is over.
 #[test]
-fn refusals_of_a_round_are_on_record_as_a_digest() {
+fn rejections_of_a_round_are_on_record_as_a_digest() {
     let mut bench = Bench::new(opening(Order::Rounds { length_ms: 500 }, &[30]));
     for who in 0..40 {
         bench.ask(&[who], &[0], None);
@@ -189,7 +189,7 @@ fn refusals_of_a_round_are_on_record_as_a_digest() {
     bench.tick(500);
     let digests = |bench: &Bench| {
         let all = bench.entries().flatten().filter_map(|entry| match entry {
-            Entry::Refusals(refusals) => Some(refusals.tallies),
+            Entry::Rejections(rejections) => Some(rejections.tallies),
             _ => None,
         });
         all.flatten().collect::<Vec<_>>()
@@ -245,8 +245,8 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     let all: Vec<Pseudonym> = groups.into_iter().flat_map(|(.., people)| people).collect();
     assert_eq!(all.len(), 8_000);
     assert!(all.windows(2).all(|w| rank(&w[0]) < rank(&w[1])));
-    let refused = (0..PEOPLE).filter(|w| whole.reason(*w) == Some(Reason::SoldOut)).count();
-    assert_eq!((whole.answers.len() as u64, refused), (PEOPLE, 1_000));
+    let rejected = (0..PEOPLE).filter(|w| whole.reason(*w) == Some(Reason::SoldOut)).count();
+    assert_eq!((whole.answers.len() as u64, rejected), (PEOPLE, 1_000));
 
     let mut dies = Bench::new(opening(order, &[8_000]));
     ask_all(&mut dies);

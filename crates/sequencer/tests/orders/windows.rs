@@ -32,7 +32,7 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    /// What becomes of an operator's action; what was refused, with its reason.
+    /// What becomes of an operator's action; of one that was rejected, the reason.
     fn act(&mut self, opening: u32, act: AdminOp) -> Result<(), String> {
         let (operator, reason) = ("o".into(), "r".into());
         let action = AdminCommand { opening, operator, reason, act, dry_run: false };
@@ -40,7 +40,7 @@ impl Bench {
         self.run();
         match self.answers.remove(&900).unwrap() {
             Outcome::Adjusted(..) => Ok(()),
-            Outcome::NotAdjusted(refusal, _) => Err(refusal.detail.unwrap()),
+            Outcome::NotAdjusted(rejection, _) => Err(rejection.detail.unwrap()),
             other => panic!("{other:?}"),
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn judge(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     idempotent(run, ledger, wrong);
     in_order(run, ledger, wrong);
     one_answer(run, wrong);
-    true_refusals(run, ledger, wrong);
+    true_rejections(run, ledger, wrong);
     paid_and_kept(run, ledger, wrong);
 }
 
@@ -117,15 +117,15 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
     }
 }
 
-/// Every refusal was true at the position it names; and where the lease was what it
+/// Every rejection was true at the position it names; and where the lease was what it
 /// should be, also at every one up to what anybody had been told before the attempt
 /// was sent.
-fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
+fn true_rejections(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     let known = Known::of(run);
     for attempt in &run.attempts {
         let before = known.before(attempt.sent_ms);
         for heard in &attempt.answers {
-            let ClientAnswer::Refused { reason, as_of } = &heard.answer else { continue };
+            let ClientAnswer::Rejected { reason, as_of } = &heard.answer else { continue };
             let until = if run.lease_broken() { as_of.seq } else { before.max(as_of.seq) };
             let was_true = is_true(run, ledger, (attempt, *reason), (as_of.seq, until));
             if !was_true && !run.was_lost(heard) {
@@ -164,7 +164,7 @@ impl Known {
     }
 }
 
-/// Whether a refusal was true from one position to another.
+/// Whether a rejection was true from one position to another.
 fn is_true(
     run: &Run,
     ledger: &Ledger,
@@ -260,10 +260,10 @@ fn paid_and_kept(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
                         versions.iter().any(|v| v.seq <= as_of.seq && v.status == Status::Confirmed)
                     })
                 }
-                ClientAnswer::Refused { reason: Reason::WrongState, .. } => {
+                ClientAnswer::Rejected { reason: Reason::WrongState, .. } => {
                     ledger.refunds.contains(&(booking, attempt.request_id.clone()))
                 }
-                ClientAnswer::Refused { .. }
+                ClientAnswer::Rejected { .. }
                 | ClientAnswer::Entered { .. }
                 | ClientAnswer::Busy => true,
             };

@@ -95,7 +95,7 @@ impl Run {
             }
             ClientAnswer::Granted { booking, .. } => lost.bookings.contains(booking),
             ClientAnswer::Entered { receipt, .. } => lost.bookings.contains(receipt),
-            ClientAnswer::Refused { .. } => lost.blocks.contains(&heard.on),
+            ClientAnswer::Rejected { .. } => lost.blocks.contains(&heard.on),
             ClientAnswer::Busy => true,
         }
     }

@@ -32,7 +32,7 @@ pub enum ClientAnswer {
         as_of: Position,
     },
     /// There is none.
-    Refused {
+    Rejected {
         reason: Reason,
         as_of: Position,
     },
@@ -70,7 +70,7 @@ impl ClientAnswer {
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Granted { .. } | Self::Entered { .. } => true,
-            Self::Refused { reason, .. } => !reason.worth_a_retry(),
+            Self::Rejected { reason, .. } => !reason.worth_a_retry(),
             Self::Busy => false,
         }
     }
@@ -79,7 +79,7 @@ impl ClientAnswer {
     pub(crate) fn as_of(&self) -> Option<Position> {
         match self {
             Self::Granted { as_of, .. }
-            | Self::Refused { as_of, .. }
+            | Self::Rejected { as_of, .. }
             | Self::Entered { as_of, .. } => Some(*as_of),
             Self::Busy => None,
         }

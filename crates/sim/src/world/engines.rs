@@ -248,8 +248,8 @@ impl World {
 
     fn decide(&mut self, engine: usize, attempt: usize) {
         let (now, ticket) = (self.now(engine), Ticket::Attempt(attempt));
-        if self.is(Mutant::StaleRefusals)
-            && let Some((answer, on)) = self.stale_refusal(attempt)
+        if self.is(Mutant::StaleRejections)
+            && let Some((answer, on)) = self.stale_rejection(attempt)
         {
             return self.soon(Event::Answered { attempt, answer, on });
         }
@@ -291,7 +291,7 @@ impl World {
     }
 
     /// What was told when the same places were sold out.
-    fn stale_refusal(&self, attempt: usize) -> Option<(ClientAnswer, BlockHash)> {
+    fn stale_rejection(&self, attempt: usize) -> Option<(ClientAnswer, BlockHash)> {
         let asked = &self.attempts[attempt];
         let alike = self.attempts.iter().filter(|other| {
             other.change.is_none()
@@ -299,7 +299,7 @@ impl World {
                 && other.applicants.len() == asked.applicants.len()
         });
         let heard = alike.flat_map(|other| &other.answers).find(|heard| {
-            matches!(heard.answer, ClientAnswer::Refused { reason: Reason::SoldOut, .. })
+            matches!(heard.answer, ClientAnswer::Rejected { reason: Reason::SoldOut, .. })
         })?;
         Some((heard.answer.clone(), heard.on))
     }
@@ -425,8 +425,8 @@ impl ClientAnswer {
             Outcome::Settled(Settled::Repeat(found, durable)) => {
                 (Self::granted(&found, durable.position()), true)
             }
-            Outcome::Settled(Settled::Refused(refusal, durable)) => {
-                (Self::Refused { reason: refusal.reason, as_of: durable.position() }, true)
+            Outcome::Settled(Settled::Rejected(rejection, durable)) => {
+                (Self::Rejected { reason: rejection.reason, as_of: durable.position() }, true)
             }
             Outcome::Entered(entered, durable) => {
                 (Self::entered(&entered.waiting, durable.position()), true)

@@ -37,7 +37,7 @@ pub struct Checked {
     pub totals: Totals,
     /// Places taken beyond what a slot had.
     pub oversold: u64,
-    /// Refusals beside free places; none: not to be judged.
+    /// Rejections beside free places; none: not to be judged.
     pub undersold: Option<u64>,
     pub says: Vec<String>,
     /// The last line's hash: who holds it holds all lines.
@@ -336,13 +336,13 @@ impl ChangeLine {
                 let reason = match Reason::from_name(reason) {
                     Some(reason) => reason.number(),
                     None if reason == "unknown" => u16::MAX,
-                    None => return Err(format!("no refusal is called {reason:?}")),
+                    None => return Err(format!("no rejection is called {reason:?}")),
                 };
                 debug_assert_eq!(Reason::SoldOut.name(), SOLD_OUT);
                 let second = self.second.ok_or_else(|| missing("second"))?;
                 let count = self.count.ok_or_else(|| missing("count"))?;
                 let fields = if self.slot.is_some() { "srnc" } else { "rnc" };
-                (Change::Refused { slot: self.slot, reason, second, count }, fields)
+                (Change::Rejected { slot: self.slot, reason, second, count }, fields)
             }
             other => return Err(format!("there is no change {other:?}")),
         };

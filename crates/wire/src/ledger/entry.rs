@@ -42,8 +42,8 @@ pub enum Entry {
     Adjust(Adjust),
     /// Entries, rounds and draws.
     Draw(DrawRecord),
-    /// What was refused, counted.
-    Refusals(RejectionDigest),
+    /// Rejected requests, counted.
+    Rejections(RejectionDigest),
     /// A part of the state a generation begins with.
     Snapshot(SnapshotPart),
     /// The last entry of a generation.
@@ -67,7 +67,7 @@ impl Entry {
             Self::Released(_) => "a release of places",
             Self::Adjust(_) => "an operator's adjustment",
             Self::Draw(_) => "a draw record",
-            Self::Refusals(_) => "a refusal digest",
+            Self::Rejections(_) => "a rejection digest",
             Self::Snapshot(_) => "a snapshot",
             Self::Seal(_) => "a seal",
         }
@@ -543,7 +543,7 @@ pub enum DrawRecord {
     },
 }
 
-/// Requests of one opening that were refused, counted.
+/// Rejected requests of one opening, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RejectionDigest {
     /// Ordinal of the opening, unique in the ledger.
@@ -552,7 +552,7 @@ pub struct RejectionDigest {
     pub tallies: Vec<RejectionCount>,
 }
 
-/// One count of refusals.
+/// One count of rejections.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RejectionCount {
     /// The slot asked for first; none where it named no single one.

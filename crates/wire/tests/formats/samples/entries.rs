@@ -50,7 +50,7 @@ kinds! {
     Entry::Draw(DrawRecord::GroupBegin { .. }) => "draw_drawing",
     Entry::Draw(DrawRecord::GroupEnd { .. }) => "draw_drawn",
     Entry::Draw(DrawRecord::NotDrawn { .. }) => "draw_not_drawn",
-    Entry::Refusals(_) => "refusals",
+    Entry::Rejections(_) => "refusals",
     Entry::Snapshot(_) => "snapshot",
     Entry::Seal(_) => "seal",
 }
@@ -310,7 +310,7 @@ fn last_things() -> Vec<Entry> {
         count: 250_000,
     };
     vec![
-        Entry::Refusals(RejectionDigest {
+        Entry::Rejections(RejectionDigest {
             opening: 0,
             tallies: vec![tally(Some(2), Some("mobile".into())), tally(None, None)],
         }),

@@ -273,7 +273,7 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
     vec![
         ("availability", Overview::Shown(full)),
         ("availability_none", Overview::Shown(none)),
-        ("availability_refused", Overview::Refused(unknown)),
+        ("availability_refused", Overview::Rejected(unknown)),
     ]
 }
 
@@ -468,13 +468,13 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         cancelled: vec![booking(Status::Confirmed)],
         ..done.clone()
     };
-    let refused = Rejection::new(Reason::UnknownOpening)
+    let rejected = Rejection::new(Reason::UnknownOpening)
         .detail("opening: there is none of this id")
         .as_of(AS_OF);
     vec![
         ("admin_done", admin::Answer::Done(done)),
         ("admin_would", admin::Answer::Done(would)),
-        ("admin_refused", admin::Answer::Refused(refused)),
+        ("admin_refused", admin::Answer::Rejected(rejected)),
     ]
 }
 
