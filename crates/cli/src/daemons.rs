@@ -475,7 +475,7 @@ pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
 }
 
 /// Makes the data folder and holds it for this process alone: two engines, or
-/// two brokers, on the same files would sell the same places.
+/// two NATS servers, on the same files would sell the same places.
 pub(crate) fn hold_folder(folder: &std::path::Path) -> Result<File, Failure> {
     let failed =
         |e: &dyn std::fmt::Display| Failure::Usage(format!("--data {}: {e}", folder.display()));

@@ -511,9 +511,9 @@ impl Config {
         let mut slots = Vec::new();
         for (o, office) in self.offices.iter().enumerate() {
             for date in dates {
-                for (s, session) in office.sessions.iter().enumerate() {
+                for (s, session) in (0..).zip(&office.sessions) {
                     if let Some(quota) = session.quota.on(date.civil().weekday()) {
-                        let (office, session) = (o as u32, s as u32);
+                        let (office, session) = (o as u32, s);
                         let bookable_until = calendar.bookable_until(until, *date);
                         let date = *date;
                         slots.push(ledger::Slot { office, session, date, quota, bookable_until });

@@ -137,7 +137,7 @@ pub enum Mismatch {
         "may be of any opening: no line names {0:?}, and none was answered a booking or a receipt"
     )]
     Nameless(String),
-    /// It asks for what was not to be had.
+    /// It asks at an office at which the opening has no places.
     #[error("is not of opening {0:?}: it asks at {1}, which has no places there")]
     Offices(String, String),
     /// It was answered later than the ledger goes.

@@ -140,7 +140,7 @@ pub struct RecordedOpening {
     /// last round was held; before, at the end.
     pub(super) holdings: Vec<(Option<Pseudonym>, u64)>,
     pub(super) by_booking: HashMap<BookingId, usize>,
-    /// Places to be had of each slot after a sequence.
+    /// Available places of each slot, after a sequence.
     free_at: Vec<Vec<(u64, i64)>>,
 }
 

@@ -685,7 +685,7 @@ fn a_replay_has_the_places_that_there_were() {
     assert_eq!((replay.arms[0].both, replay.arms[0].gained), (2, 1));
     assert!(replay.unsaid.iter().any(|said| said.starts_with("1 bookings got places")));
     let change = Adjustment::Quota { slot: 0, quota: 2 };
-    let (operator, reason) = ("siti".into(), "desk".into());
+    let (operator, reason) = ("siti".into(), "counter".into());
     ledger.append(40, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);
     assert_eq!((replay.arms[0].both, replay.arms[0].gained, replay.arms[0].places), (2, 0, 2));

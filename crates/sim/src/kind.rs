@@ -23,7 +23,7 @@ pub enum Kind {
     /// Clocks that are wrong by days when their engine is to take over.
     Clocks,
     /// Operators' actions, accounts and limits; what is left goes to whoever asks.
-    Desk,
+    Operators,
     /// People who wait for returned places, and a release.
     Waiting,
     /// An opening that leaves memory meanwhile.
@@ -37,7 +37,7 @@ impl Kind {
         Self::Network,
         Self::Ground,
         Self::Clocks,
-        Self::Desk,
+        Self::Operators,
         Self::Waiting,
         Self::Retiring,
     ];
@@ -49,7 +49,7 @@ impl Kind {
             Self::Network => "network",
             Self::Ground => "ground",
             Self::Clocks => "clocks",
-            Self::Desk => "desk",
+            Self::Operators => "operators",
             Self::Waiting => "waiting",
             Self::Retiring => "retiring",
         }

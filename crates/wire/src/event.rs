@@ -27,7 +27,7 @@ pub enum Kind {
     Rescheduled,
     /// Changed otherwise, as when a party member left.
     Amended,
-    /// Paid for, but not to be had any more.
+    /// Paid for, but no longer available.
     RefundDue,
     /// Entered into a draw.
     Entered,

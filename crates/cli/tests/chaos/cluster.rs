@@ -1,4 +1,4 @@
-//! A cluster of three brokers with a replicated ledger.
+//! A cluster of three NATS servers with a replicated ledger.
 
 use std::time::{Duration, Instant};
 

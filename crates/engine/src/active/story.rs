@@ -58,12 +58,12 @@ impl SoldOut {
 struct Sums {
     quota: i64,
     taken: i64,
-    /// To be had by anybody who fits, and not too late to book.
+    /// Available to anybody who fits, and not too late to book.
     free: i64,
     /// Of these, of sessions that need not be named.
     plain: i64,
     reserved: i64,
-    /// Neither booked nor to be had in slots that are halted.
+    /// Neither booked nor available, in slots that are halted.
     halted: i64,
 }
 

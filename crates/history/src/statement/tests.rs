@@ -654,7 +654,7 @@ const EDITS: &[(&str, &[&str], &[&str])] = &[
             r#""operator":"siti","why":"\u007f""#,
             "\"operator\":\"siti\",\"why\":\"\u{7f}\"",
             "\"operator\":\"siti\",\"why\":\"\u{85}\"",
-            "\"operator\":\"siti\",\"why\":\"\u{202e}desk\"",
+            "\"operator\":\"siti\",\"why\":\"\u{202e}counter\"",
             "\"operator\":\"siti\",\"why\":\"\u{2066}\"",
             "\"operator\":\"siti\",\"why\":\"\u{feff}\"",
             "\"operator\":\"siti\",\"why\":\"\u{fdd0}\"",
@@ -908,7 +908,7 @@ fn told(story: &str) -> String {
                 }
                 "quota" | "reserved" | "halted" => {
                     line.to = Some(n as u32);
-                    (line.operator, line.why) = (Some("siti".into()), Some("desk".into()));
+                    (line.operator, line.why) = (Some("siti".into()), Some("counter".into()));
                     match words[0] {
                         "quota" => free[slot] += n - std::mem::replace(&mut quotas[slot], n),
                         "reserved" => free[slot] -= n - std::mem::replace(&mut reserved[slot], n),

@@ -187,13 +187,13 @@ fn is_true(
         }),
         (Reason::AccountLimit, None) => {
             let has = |account| ledger.places_of(account, seq) + party;
-            let limited = run.setup.kind == Kind::Desk;
+            let limited = run.setup.kind == Kind::Operators;
             // Whoever names none has reached it.
             limited && attempt.account.as_ref().is_none_or(|a| has(a) > ACCOUNT_PLACES as usize)
         }
         (Reason::ApplicantLimit, None) => {
             let had_enough = |who: &Pseudonym| ledger.granted_to(who, seq) >= BOOKINGS.into();
-            run.setup.kind == Kind::Desk && attempt.applicants.iter().any(had_enough)
+            run.setup.kind == Kind::Operators && attempt.applicants.iter().any(had_enough)
         }
         (Reason::PartyTooLarge, None) => {
             attempt.slots.iter().all(|slot| ledger.most_quota(*slot, seq, until) < party as i64)
@@ -204,7 +204,7 @@ fn is_true(
             Intent::Cancel(_) => !stood.status.is_live(),
             Intent::Move(_) => {
                 let used_up = ledger.moves_of(id, seq) >= CHANGES.into();
-                stood.status != Status::Confirmed || (run.setup.kind == Kind::Desk && used_up)
+                stood.status != Status::Confirmed || (run.setup.kind == Kind::Operators && used_up)
             }
         }),
         (Reason::NotFound, Some((id, wish))) => {

@@ -148,7 +148,7 @@ impl Places {
     }
 
     /// Takes a change of this slot into account, in the block of this sequence; the
-    /// places that a taking took beyond what there was to be had: 0, unless the slot
+    /// places that a taking took beyond those that were available: 0, unless the slot
     /// was oversold.
     ///
     /// # Errors
