@@ -172,7 +172,7 @@ pub(crate) async fn suitable(
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     nats: Nats,
-    /// The configuration.
+    /// The configuration file, TOML.
     #[arg(long)]
     config: PathBuf,
     /// Holds the high-water mark; made if missing. Not shared between engines.
@@ -198,7 +198,7 @@ pub(crate) struct ServeArgs {
     /// With --trust-clock: why, for the record.
     #[arg(long, requires = "trust_clock", value_name = "WHY")]
     reason: Option<String>,
-    /// Metrics and health.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:8421")]
     http: SocketAddr,
 }
@@ -362,7 +362,7 @@ pub(crate) struct FeedArgs {
     /// The ledger's subject prefix.
     #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
-    /// Metrics and health.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:8423")]
     http: SocketAddr,
 }
@@ -455,7 +455,7 @@ pub(crate) struct PersistArgs {
     /// store begins with them.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// Metrics and health.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:8422")]
     http: SocketAddr,
 }

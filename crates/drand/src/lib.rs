@@ -81,7 +81,7 @@ impl Network {
 pub struct Round {
     /// The network's public key.
     pub key: [u8; 96],
-    /// Counts from 1.
+    /// Its number; a network counts its rounds from 1.
     pub number: u64,
 }
 

@@ -57,7 +57,7 @@ pub struct GatewayLine {
     /// The receipt of one who entered.
     #[serde(default)]
     pub receipt: Option<String>,
-    /// Sequence of `as_of`.
+    /// Sequence of the ledger position that the answer names, its `as_of`.
     #[serde(default)]
     pub seq: Option<u64>,
 }

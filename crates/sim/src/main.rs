@@ -21,7 +21,7 @@ const BROKEN: usize = 5;
     after_help = "Example:\n  cargo xtask sim --from 0 --runs 10000 --kind ground --order draw"
 )]
 struct Arguments {
-    /// The first seed.
+    /// Seed of the first world; the others follow it, one by one.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// How many worlds of each kind and order.
@@ -33,7 +33,7 @@ struct Arguments {
     /// Only these orders (may be repeated); without it all of them
     #[arg(long, value_name = "ORDER", value_parser = order)]
     order: Vec<(&'static str, Order)>,
-    /// Threads.
+    /// How many threads simulate at once.
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
     /// Look for planted faults instead, in so many worlds at most.

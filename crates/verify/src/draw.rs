@@ -19,7 +19,7 @@ pub const FORMAT: &str = "giliran-draw/1";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extract {
-    /// [`FORMAT`].
+    /// Must be [`FORMAT`]; a reader of another version does not go on.
     pub format: String,
     pub ledger: String,
     pub opening: String,

@@ -14,7 +14,7 @@ pub const FORMAT: &str = "giliran-proof/1";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
-    /// [`FORMAT`].
+    /// Must be [`FORMAT`]; a reader of another version does not go on.
     pub format: String,
     pub ledger: String,
     pub opening: String,

@@ -226,7 +226,7 @@ pub const WOULD: &str = "would";
 /// What an action came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Report<'a> {
-    /// [`DONE`] or [`WOULD`].
+    /// [`DONE`] where the action is on record, [`WOULD`] after a dry run.
     #[serde(borrow)]
     pub outcome: Text<'a>,
     /// The slots it was about, as they stand.

@@ -110,9 +110,9 @@ pub struct Event<'a> {
     pub specversion: Text<'a>,
     /// Unique and stable; see [`EventId`].
     pub id: String,
-    /// The deployment: `giliran/<prefix>`.
+    /// Names the deployment: `giliran/` and the prefix of its subjects.
     pub source: String,
-    /// The kind: `giliran.booking.<kind>`.
+    /// What happened, as `giliran.booking.confirmed`; the last part is a [`Kind`].
     #[serde(rename = "type")]
     pub kind: String,
     /// Where the place is: `<office>/<date>`.

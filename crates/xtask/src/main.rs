@@ -70,7 +70,7 @@ enum Task {
     Sim(BenchArgs),
     /// Feed a decoder what libFuzzer makes up (needs a nightly compiler)
     Fuzz(fuzz::FuzzArgs),
-    /// Measure
+    /// Measure the engine or the allocator beside yardsticks of the same run
     #[command(subcommand)]
     Bench(Bench),
     /// Find or install what the checks and the demo need, and print where it is

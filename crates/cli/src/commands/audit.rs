@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// For machines.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }

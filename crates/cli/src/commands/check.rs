@@ -25,7 +25,7 @@ const LISTED: usize = 10;
     With --nats the file is held against what is on record; exit code 1 where they differ.\n\
     That reads the ledger, so it needs a login that may (under the shipped permissions: auditor).")]
 pub(crate) struct Args {
-    /// The configuration.
+    /// The configuration file to check, TOML.
     #[arg(required_unless_present = "example")]
     file: Option<PathBuf>,
     /// Print a complete file with comments, to start from.

@@ -28,9 +28,9 @@ enum What {
     /// Write the proof that an entry is in a draw, for somebody who does not need
     /// the others, from an extract.
     Proof {
-        /// The extract.
+        /// The extract that `giliran draw export` has written.
         extract: PathBuf,
-        /// The entry's receipt.
+        /// Receipt of the entry, as its answer gave it.
         #[arg(long)]
         receipt: String,
         /// The id of the request it was given for.
@@ -56,7 +56,7 @@ struct Ledger {
     /// The ledger's subject prefix.
     #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
-    /// The opening's id.
+    /// Id of the opening whose draw it is, as `2026-W49`.
     #[arg(long)]
     opening: String,
     /// Where `giliran archive` has put generations whose streams are gone.

@@ -99,7 +99,7 @@ pub(crate) struct Args {
     source: Source,
 }
 
-/// `--sweep`.
+/// What `--sweep PARAMETER=VALUES` asks for.
 #[derive(Debug, Clone)]
 struct Swept {
     parameter: String,

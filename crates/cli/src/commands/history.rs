@@ -165,7 +165,7 @@ fn try_to_write(file: &Path) -> std::io::Result<()> {
     if is_new { std::fs::remove_file(file) } else { Ok(()) }
 }
 
-/// `giliran fairness --from-ledger`.
+/// Reports on a recorded opening: `giliran fairness --from-ledger`.
 pub(crate) async fn fairness(
     source: &Source,
     log: Option<&Path>,

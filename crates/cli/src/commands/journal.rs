@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// For machines.
+    /// Print each action as a line of JSON.
     #[arg(long)]
     json: bool,
 }

@@ -37,7 +37,7 @@ enum What {
     },
     /// Delete a reader's consumer, and with it how far it has come.
     Remove {
-        /// The reader's name.
+        /// Name of the reader to remove, as `giliran reader list` shows it.
         #[arg(value_parser = name)]
         name: String,
     },

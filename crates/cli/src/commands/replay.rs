@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// What a gateway saw, one JSON object a line: who was rejected, and who asked when.
     #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,
-    /// For machines.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }

@@ -39,7 +39,7 @@ pub(crate) struct BookArgs {
     /// Applicants' ids, 1 to 5: all get a place in one slot, or none does.
     #[arg(required = true)]
     applicants: Vec<String>,
-    /// The office.
+    /// Id of the office at which a place is wanted.
     #[arg(long)]
     office: String,
     /// The day; any, if left out.
@@ -77,9 +77,9 @@ pub(crate) struct BookArgs {
 pub(crate) struct ConfirmArgs {
     #[command(flatten)]
     common: Common,
-    /// The booking's id.
+    /// Id of the booking to confirm.
     booking: String,
-    /// The payment's reference.
+    /// Reference of the payment, 1 to 64 of printable ASCII; events show it.
     #[arg(long)]
     reference: Option<String>,
     /// The idempotency key. Made up if left out.
@@ -111,11 +111,11 @@ pub(crate) struct CancelArgs {
 pub(crate) struct RescheduleArgs {
     #[command(flatten)]
     common: Common,
-    /// The booking's id.
+    /// Id of the booking to move.
     booking: String,
     /// One of its applicants; the whole party moves.
     applicant: String,
-    /// The office.
+    /// Id of the office to move it to.
     #[arg(long)]
     office: String,
     /// The day; any, if left out.
@@ -138,7 +138,7 @@ pub(crate) struct LookupArgs {
     common: Common,
     /// One of its applicants.
     applicant: String,
-    /// The booking's id.
+    /// Id of the booking to look up.
     #[arg(long, required_unless_present = "request_id", conflicts_with = "request_id")]
     booking: Option<String>,
     /// The id of the request that made it.
@@ -154,9 +154,9 @@ pub(crate) struct LookupArgs {
 pub(crate) struct FindArgs {
     #[command(flatten)]
     common: Common,
-    /// The applicant.
+    /// Id of the applicant whose bookings are listed.
     applicant: String,
-    /// The opening.
+    /// Id of the opening to look in.
     #[arg(long)]
     opening: String,
 }
@@ -167,7 +167,7 @@ pub(crate) struct FindArgs {
 pub(crate) struct AvailabilityArgs {
     #[command(flatten)]
     common: Common,
-    /// Only this office.
+    /// Id of the one office to show; left out, all of them.
     #[arg(long)]
     office: Option<String>,
     /// Also what the openings offer: offices and sessions by name, order, rules.

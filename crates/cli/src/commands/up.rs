@@ -38,7 +38,7 @@ const CATCH_UP: Duration = Duration::from_secs(10);
     giliran up --config giliran.toml --nats nats://broker:4222 --store postgres://giliran@db/giliran\n\n\
     Ctrl-C or SIGTERM stops it cleanly.")]
 pub(crate) struct Args {
-    /// The configuration.
+    /// The configuration file, TOML.
     #[arg(long, required_unless_present = "dev")]
     config: Option<PathBuf>,
     /// An opening of the Batam offices that is open now; no configuration needed.

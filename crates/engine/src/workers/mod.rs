@@ -55,7 +55,7 @@ pub(crate) struct WorkerOutput {
     /// In the order that they were decided in. [`SequencerDriver`](crate::active::driver)
     /// says which kind goes first.
     pub(crate) items: Vec<(HandedOn, Ticket)>,
-    /// Rejected requests, counted.
+    /// Counts of rejected requests, for the digests in the ledger.
     pub(crate) tallies: RejectionCounts,
 }
 

@@ -313,7 +313,7 @@ impl<T> VirtualEngine<T> {
         self.input(us, |sequencer, now| sequencer.submit_changes([(request, ticket)], now));
     }
 
-    /// An operator's action.
+    /// Hands in an operator's action at `us`, µs of virtual time.
     pub fn adjust(&mut self, ticket: T, act: AdminOp, us: i64) {
         let (operator, reason) = ("replay".to_owned(), "as recorded".to_owned());
         let action = AdminCommand { opening: ORDINAL, operator, reason, act, dry_run: false };

@@ -58,7 +58,7 @@ fn channel(name: &str) -> Option<String> {
 
 /// What of the requests' text is the same for many, as JSON: written once.
 pub(super) struct Texts {
-    /// `"opening":"…"`.
+    /// The field of the opening, `"opening":"…"`.
     opening: String,
     /// `,"channel":"…"` by cohort; empty: it has none.
     channels: Vec<String>,

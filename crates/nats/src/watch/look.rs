@@ -71,7 +71,7 @@ fn tell(watch: &Shared, before: Option<&Report>, now: Option<&Report>) {
 
 /// Why a look has no answer.
 enum Unanswered {
-    /// None came.
+    /// No answer came in time; the words of the client.
     Silent(String),
     /// The server says that it cannot.
     Refused(String),

@@ -31,7 +31,7 @@ pub enum ClientAnswer {
         numbers: Vec<u16>,
         as_of: Position,
     },
-    /// There is none.
+    /// The request is settled without a booking.
     Rejected {
         reason: Reason,
         as_of: Position,
@@ -89,7 +89,7 @@ impl ClientAnswer {
 /// An answer, as it came.
 #[derive(Debug, Clone)]
 pub struct HeardAnswer {
-    /// When, ms.
+    /// When the client had it, ms since the world began.
     pub at_ms: u64,
     pub answer: ClientAnswer,
     /// The last block that the engine went by.

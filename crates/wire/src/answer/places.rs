@@ -60,7 +60,7 @@ impl<'de: 'a, 'a, C> BorrowDecode<'de, C> for Availability<'a> {
 pub enum Phase {
     /// Its window has not begun.
     Scheduled,
-    /// It accepts requests.
+    /// Its window has begun and is not over: it accepts requests.
     Open,
     /// Its window is over.
     Closed,

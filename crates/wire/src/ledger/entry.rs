@@ -42,7 +42,7 @@ pub enum Entry {
     Adjust(Adjust),
     /// Entries, rounds and draws.
     Draw(DrawRecord),
-    /// Rejected requests, counted.
+    /// Counts of rejected requests, by slot, reason, second and channel.
     Rejections(RejectionDigest),
     /// A part of the state a generation begins with.
     Snapshot(SnapshotPart),

@@ -64,7 +64,7 @@ impl Stage {
         self.server.url()
     }
 
-    /// The server's process.
+    /// Id of the server's process; none once it has ended.
     pub(super) fn server_pid(&self) -> Option<u32> {
         self.server.pid()
     }

@@ -6,7 +6,7 @@ use giliran_wire::request::Form;
 /// Most places of a slot.
 const SLOT: u64 = 65_535;
 
-/// Who answers.
+/// Which program answers the requests of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     /// The no-op echo, with as many bytes as the row's answer has.
@@ -23,7 +23,7 @@ pub(super) enum Wanted {
     SoldOut,
     /// A slot of the 500.
     Spread,
-    /// One slot.
+    /// A place of one slot, which all ask for.
     Hot,
     /// One in ten a slot of the 500, the others a place of the office that is full.
     Mixed,
