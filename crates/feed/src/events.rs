@@ -191,8 +191,9 @@ fn whom(change: &StateChange) -> String {
 mod tests {
     use giliran_testkit::{self as testkit, LEDGER, LedgerBuilder, session, slot, take_over};
     use giliran_wire::ledger::{
-        Adjust, Adjustment, Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, Grant,
-        Office, OpeningRecord, Reschedule, Seat, Session,
+        Adjust, Adjustment, Block, BookingContradiction, Cancel, CancelCause, Confirm,
+        Contradiction, Damage, DamageKind, DrawRecord, Entry, Expire, Grant, Office, OpeningRecord,
+        RecordContradiction, Reschedule, Seat, Session,
     };
     use giliran_wire::{BookingId, Digest, Pseudonym, WriterNonce};
     use serde_json::{Value, json};
@@ -432,7 +433,7 @@ mod tests {
         let record = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
         let mut bench = Bench::new(None);
         let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(record)]).unwrap_err();
-        assert!(error.to_string().contains("out of place"), "{error}");
+        assert_eq!(contradiction(&error), Some(&Contradiction::SeedOutOfPlace(0)), "{error}");
     }
 
     #[test]
@@ -444,10 +445,19 @@ mod tests {
         assert!(matches!(error, FeedError::Damage(_)), "{error}");
         let mut bench = Bench::new(None);
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
+        let (id, what) = (nowhere.booking, BookingContradiction::NoSlot);
         let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();
-        assert!(error.to_string().contains("granted in no slot"), "{error}");
+        assert_eq!(contradiction(&error), Some(&Contradiction::Booking { id, what }), "{error}");
         let error = Bench::new(None).block(vec![opening(2)]).unwrap_err();
-        assert!(error.to_string().contains("out of order"), "{error}");
+        let (id, what) = ("week-2".to_owned(), RecordContradiction::Ordinal);
+        assert_eq!(contradiction(&error), Some(&Contradiction::Opening { id, what }), "{error}");
+    }
+
+    fn contradiction(error: &FeedError) -> Option<&Contradiction> {
+        match error {
+            FeedError::Damage(Damage { kind: DamageKind::Contradiction(what), .. }) => Some(what),
+            _ => None,
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What tells a damaged ledger, one kind for each way in which a reader can find it.
 
-use super::{Alien, BlockError, Doubt};
+use super::{Alien, BlockError, Contradiction, Doubt};
 use crate::{BlockHash, Timestamp};
 
 /// The ledger is not what its writers wrote. Whoever meets it stops.
@@ -182,7 +182,7 @@ pub enum DamageKind {
     /// The parts of a snapshot do not make a state, or make another one.
     #[error("snapshot: {0}")]
     Snapshot(String),
-    /// An entry does not follow from those before it, in the words of who folds them.
+    /// An entry does not follow from those before it.
     #[error("{0}")]
-    Contradiction(String),
+    Contradiction(Contradiction),
 }

@@ -10,6 +10,7 @@
 //! decode a variant or a field that it does not know.
 
 mod chain;
+mod contradiction;
 mod damage;
 mod deed;
 mod entry;
@@ -17,6 +18,9 @@ pub mod journal;
 mod rules;
 
 pub use chain::{Alien, Chain, Doubt, Foreign, Reading, Stage};
+pub use contradiction::{
+    BookingContradiction, Contradiction, EntryContradiction, RecordContradiction,
+};
 pub use damage::{Damage, DamageKind};
 pub use deed::Deed;
 pub use entry::{
