@@ -153,7 +153,7 @@ pub(crate) async fn suitable(
         Some(true) => return Ok(Vec::new()),
         Some(false) => {
             "the NATS server acknowledges before it syncs: a power failure can lose grants that \
-             were told. Set `sync_interval: always` in its jetstream block"
+             clients know of. Set `sync_interval: always` in its jetstream block"
         }
         None => {
             "not known whether the NATS server syncs before it acknowledges: name its monitoring \
@@ -406,7 +406,7 @@ impl Lag {
         Ok(Self {
             foreign,
             counted: Mutex::default(),
-            position: gauge("position", "ledger sequence it stands at")?,
+            position: gauge("position", "ledger sequence it has reached")?,
             blocks: gauge("lag_blocks", "ledger blocks it is behind")?,
             done: gauge("done", done)?,
             seconds,

@@ -426,14 +426,15 @@ fn holds(payments: &Payments, into: &mut Figures) {
 
 /// What must be 0.
 fn promises(tally: &RunStats, into: &mut Figures) {
-    into.count("numbers_twice", "queue numbers told twice", Ok(tally.numbers_twice as f64)).about(
-        "Queue numbers of a slot that two bookings held at the same time, by what clients were \
-         told. Must be 0.",
-    );
+    into.count("numbers_twice", "queue numbers answered twice", Ok(tally.numbers_twice as f64))
+        .about(
+            "Queue numbers of a slot that two bookings held at the same time, by what clients were \
+         answered. Must be 0.",
+        );
     let forged = &tally.forgeries;
     let some = |tried: u64, came: u64| (tried > 0).then_some(came as f64);
     of(Measure::Replayed, some(forged.replays, forged.replayed), into).about(
-        "Bookings told for a request that somebody else sent once more, and that were not the \
+        "Bookings answered to a request that somebody else sent once more, and that were not the \
          first one's. Must be 0.",
     );
     of(Measure::Forged, some(forged.forged, forged.changed), into).about(

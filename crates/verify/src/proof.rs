@@ -147,7 +147,7 @@ impl Proof {
         if !published.eq_ignore_ascii_case(&self.root) {
             let own = &self.root;
             return Err(Problem(format!(
-                "root: another one was told before the draw; the proof's is {own}"
+                "root: another one was published before the draw; the proof's is {own}"
             )));
         }
         Ok(())

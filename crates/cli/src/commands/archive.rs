@@ -12,7 +12,7 @@ use giliran_wire::subject::Namespace;
 use crate::daemons::{Nats, namespace};
 use crate::failure::Failure;
 
-/// How often progress is told.
+/// How often progress is shown.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Copies only: no stream is deleted.
     #[arg(long)]
     keep: bool,
-    /// There is no feed: do not wait for its events.
+    /// Do not wait for events: this deployment runs without a feed.
     #[arg(long)]
     without_feed: bool,
 }
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `events`: how many have been told.
+/// `events`: how many the feed has published.
 async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Result<(), Failure> {
     let name = ledger.name().to_owned();
     let mut told = Instant::now();
@@ -101,8 +101,8 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
     };
     if events < changes {
         return Err(Failure::Wrong(format!(
-            "{name} is kept: {changes} events belong to it and before, {events} have been \
-             told: run `giliran feed`, or say --without-feed if there is none"
+            "{name} is kept: {changes} events belong to it and before, {events} are \
+             published: run `giliran feed`, or say --without-feed if you run none"
         )));
     }
     let followers = ledger.followers().await?;
@@ -110,7 +110,7 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
         .into_iter()
         .filter(|(_, seq)| *seq < archived.seal)
         .map(|(Durable { name, description }, seq)| {
-            format!("{name} ({description}) stands at sequence {seq}")
+            format!("{name} ({description}) has reached sequence {seq}")
         })
         .collect();
     if !behind.is_empty() {

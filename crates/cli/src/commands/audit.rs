@@ -91,7 +91,7 @@ pub(crate) fn table(facts: &Facts, checks: &[Check]) -> String {
     );
     if let Some(doubt) = facts.doubt() {
         text.push_str(&format!(
-            "  at its end stand {doubt}; the next block of an engine makes them void\n"
+            "  its end has {doubt}; the next block of an engine makes them void\n"
         ));
     }
     let mut sorted: Vec<&Check> = checks.iter().collect();

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Show what is to be told before a draw: commitment, public value, root.
+    /// Show what is to be published before a draw: commitment, public value, root.
     Show(Ledger),
     /// Write the proof that an entry is in a draw, for somebody who does not need
     /// the others, from an extract.
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 async fn show(ledger: &Ledger) -> Result<(), Failure> {
     let opening = &ledger.opening;
     let Some(seed) = ledger.facts().await?.seed(opening) else {
-        let what = "there is none of this id, or its order has no seed";
+        let what = "the ledger does not have this id, or the order does not need a seed";
         return Err(Failure::Wrong(format!("opening {opening}: {what}")));
     };
     let beacon = seed.beacon.as_deref();
@@ -128,7 +128,7 @@ fn prove(extract: &Path, receipt: &str, request_id: &str, file: &Path) -> Result
 
 async fn export(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
     let Some(extract) = ledger.facts().await?.extract(&ledger.opening) else {
-        let what = "there is none of this id, or it was not drawn (yet)";
+        let what = "the ledger does not have this id, or it was not drawn (yet)";
         return Err(Failure::Wrong(format!("opening {}: {what}", ledger.opening)));
     };
     let mut text =

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// [default: first-come,rounds:500,draw; with an insider draw+beacon, too].
     #[arg(long, value_name = "ORDER,…", value_delimiter = ',', value_parser = ordered)]
     orders: Vec<Ordered>,
-    /// When returned places can be had again: immediate, delayed:FROM-TO (seconds),
+    /// When returned places become available again: immediate, delayed:FROM-TO (seconds),
     /// at:HH:MM.
     #[arg(
         long,

@@ -51,7 +51,7 @@ impl Source {
         until: u64,
     ) -> Result<Result<RecordedOpening, RecordedError>, Failure> {
         if let Some(folder) = self.archive.as_deref().filter(|folder| !folder.is_dir()) {
-            let what = format!("--archive {}: there is no such folder", folder.display());
+            let what = format!("--archive {}: this folder does not exist", folder.display());
             return Err(Failure::Usage(what));
         }
         let namespace = namespace(&self.subject_prefix)?;

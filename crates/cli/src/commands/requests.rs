@@ -107,7 +107,7 @@ pub(crate) struct CancelArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     giliran reschedule 7K3F-9QXM-2B4C-PW8D 2171012345678901 --office batam-center --date 2026-12-01\n\n\
-    The old place is kept if the new one cannot be had.")]
+    The old place is kept if the new one is not available.")]
 pub(crate) struct RescheduleArgs {
     #[command(flatten)]
     common: Common,

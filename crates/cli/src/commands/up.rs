@@ -141,7 +141,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The engine ends first; what it granted is then still written. A follower that ended
-/// early is told by `/readyz`: the ledger goes on without it.
+/// early is reported by `/readyz`: the ledger goes on without it.
 async fn all_ended(
     engine: Running,
     followers: [Running; 2],

@@ -41,7 +41,7 @@ fn screen(record: &RunSummary) -> Document {
         record.took_s
     ));
     screen.heading(format!(
-        "{} requests, {} answered: {} bookings told, {} entered; {} not heard, {} without answer \
+        "{} requests, {} answered: {} bookings answered, {} entered; {} not heard, {} without answer \
          in time",
         record.requests,
         record.answered,

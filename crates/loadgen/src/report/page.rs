@@ -95,7 +95,7 @@ fn counts(record: &RunSummary) -> Table {
     table.figures(&record.figures, None);
     let mut count = |name: &str, n: u64| table.row(name, [n.to_string()]);
     count("requests", record.requests);
-    count("bookings told", record.bookings);
+    count("bookings answered", record.bookings);
     if record.entered > 0 {
         count("entered into a draw", record.entered);
     }

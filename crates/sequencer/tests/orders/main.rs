@@ -85,7 +85,7 @@ impl Bench {
             self.harness.run();
         }
         for (ticket, outcome) in self.harness.answers.drain(..) {
-            assert!(self.answers.insert(ticket, outcome).is_none(), "told twice");
+            assert!(self.answers.insert(ticket, outcome).is_none(), "answered twice");
         }
     }
 
