@@ -436,10 +436,8 @@ impl Reader {
             Entry::Rejections(rejections) if rejections.opening == ordinal => {
                 for tally in rejections.tallies {
                     let RejectionCount { slot, reason, second, count, .. } = tally;
-                    self.changes.push((
-                        Change::Rejected { slot, reason, second, count },
-                        Places::default(),
-                    ));
+                    let change = Change::Rejected { slot, reason, second, count };
+                    self.changes.push((change, Places::default()));
                     found.tallies.push(tally);
                 }
             }

@@ -227,7 +227,7 @@ impl Harness {
                 Entry::Grant(grant) => decided.push((grant.booking, Some(grant))),
                 Entry::Draw(DrawRecord::NotDrawn { receipt }) => decided.push((*receipt, None)),
                 Entry::Draw(DrawRecord::Revealed { seed: revealed, .. }) => {
-                    assert_eq!(*revealed, seed)
+                    assert_eq!(*revealed, seed);
                 }
                 Entry::Draw(DrawRecord::GroupBegin { .. }) => groups += 1,
                 Entry::Draw(DrawRecord::GroupEnd { .. }) => {}

@@ -184,7 +184,7 @@ impl World {
     }
 
     /// An engine answers, on this ground.
-    fn answered(&mut self, (engine, on): (usize, BlockHash), ticket: Ticket, outcome: Outcome) {
+    fn answer(&mut self, (engine, on): (usize, BlockHash), ticket: Ticket, outcome: Outcome) {
         let attempt = match ticket {
             Ticket::Attempt(attempt) => attempt,
             Ticket::Errand(errand) => {
