@@ -1,8 +1,8 @@
 //! Which of several copies publishes: the feeds' lease.
 //!
 //! A hint, never for safety: the expected sequences of the event stream see to
-//! it that nothing is written twice. Where a lease is not
-//! available, as without permission, the copy goes on alone.
+//! it that nothing is written twice. Where a lease is not available, as without
+//! permission, the copy goes on alone.
 
 use std::time::Duration;
 
