@@ -255,7 +255,7 @@ impl Outbox {
     pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered) {
         let Verdict::Rejected(rejection) = refused.view().verdict else { return };
         self.push(reply, refused.needs_lease(), |out| {
-            answer::write(form, &[Overview::Refused(rejection)], out);
+            answer::write(form, &[Overview::Rejected(rejection)], out);
         });
     }
 

@@ -495,7 +495,7 @@ mod tests {
         bench.block(vec![Entry::Grant(grant(1, 1))]).unwrap();
         assert!(bench.catalogue(0).is_empty());
         let change = Adjustment::Quota { slot: 1, quota: 7 };
-        let (operator, reason) = ("siti".to_owned(), "one desk".to_owned());
+        let (operator, reason) = ("siti".to_owned(), "one counter".to_owned());
         bench.block(vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]).unwrap();
         let published = bench.catalogue(0);
         assert_eq!(published[0].1["offices"][0]["sessions"][0]["quotas"]["2026-12-01"], 7);

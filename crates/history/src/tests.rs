@@ -253,7 +253,7 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
 /// Slot 0 is full from 10 ms on and gets a place back at 60 s, free to the end;
 /// slot 1 has two places throughout.
 #[test]
-fn refusals_beside_free_places_are_counted_as_far_as_they_can_be_judged() {
+fn rejections_beside_free_places_are_counted_as_far_as_they_can_be_judged() {
     let judged = |second, slot| {
         let mut ledger = Ledger::open();
         ledger.append(10, vec![grant(1, 0, &[1, 2], None), grant(2, 0, &[3], None)]);

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         );
     }
     let events = jetstream::new(client).get_stream(namespace.events_stream()).await;
-    let told = match events {
+    let published = match events {
         _ if args.without_feed => u64::MAX,
         Ok(events) => events.cached_info().state.last_sequence,
         // A broker that does not answer has been met before this.
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     for generation in sealed {
         let Some(ledger) = newest.of_generation(generation).await? else { continue };
-        Box::pin(one(&archive, ledger, args.keep, told)).await?;
+        Box::pin(one(&archive, ledger, args.keep, published)).await?;
     }
     Ok(())
 }
@@ -71,10 +71,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 /// `events`: how many the feed has published.
 async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Result<(), Failure> {
     let name = ledger.name().to_owned();
-    let mut told = Instant::now();
+    let mut shown = Instant::now();
     let progress = |blocks| {
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
+        if shown.elapsed() >= TELL_EVERY {
+            shown = Instant::now();
             eprintln!("{name}: {blocks} blocks");
         }
     };

@@ -49,9 +49,9 @@ async fn availability_describes_the_openings_on_request() {
     let unknown = Availability { office: Some("gamma".into()), describe: false };
     let binary = rig.client.request("giliran.v1.availability", write_binary(&[unknown]).into());
     let binary = binary.await.unwrap().payload;
-    let refused = answer::read_binary::<answer::Overview<'_>>(&binary).unwrap();
-    let answer::Overview::Refused(refused) = &refused[0] else { panic!("{refused:?}") };
-    assert_eq!(refused.reason, Reason::UnknownSlot);
+    let rejected = answer::read_binary::<answer::Overview<'_>>(&binary).unwrap();
+    let answer::Overview::Rejected(rejected) = &rejected[0] else { panic!("{rejected:?}") };
+    assert_eq!(rejected.reason, Reason::UnknownSlot);
     let shown = rig.done(&["availability", "--describe"]);
     assert!(shown.contains("w: first come, times of day in "), "{shown}");
     assert!(shown.contains("    priority: priority, restricted"), "{shown}");

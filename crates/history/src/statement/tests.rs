@@ -989,7 +989,7 @@ fn python(statements: &[String]) -> Vec<String> {
 
 /// A statement names every reason that there is, and one of a later release.
 #[test]
-fn refusals_of_every_reason_stand_in_a_statement_that_both_checkers_take() {
+fn rejections_of_every_reason_stand_in_a_statement_that_both_checkers_take() {
     let tally = |reason| RejectionCount {
         slot: None,
         reason,

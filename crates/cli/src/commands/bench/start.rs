@@ -73,10 +73,10 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
 /// Makes the bookings; the blocks that hold them.
 async fn make(stage: &Stage, bookings: u32) -> Result<u64, Failure> {
     let since = Instant::now();
-    let mut told = since;
+    let mut shown = since;
     let progress = |batches: usize| {
-        if told.elapsed() > Duration::from_secs(2) {
-            told = Instant::now();
+        if shown.elapsed() > Duration::from_secs(2) {
+            shown = Instant::now();
             eprintln!("  {} of {bookings} bookings made …", batches * MAX_BATCH);
         }
     };

@@ -476,7 +476,7 @@ pub(crate) fn engine() -> (Identity, Standing) {
     let identity = Identity {
         name: "giliran-engine".into(),
         id: "8f2b6a10c4d97e35".into(),
-        release: "0.1.0".into(),
+        version: "0.1.0".into(),
         started: at("2026-11-27T06:30:00.000Z"),
     };
     let standing = Standing {
