@@ -33,7 +33,7 @@ pub(crate) fn answer(
     let identity = Identity {
         name: format!("giliran-{role}"),
         id: format!("{:016x}", rand::random::<u64>()),
-        release: RELEASE.to_owned(),
+        version: RELEASE.to_owned(),
         started: clock::now(),
     };
     let (shown, prefix) = (Arc::clone(shown), namespace.to_string());

@@ -111,24 +111,19 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
     };
     let stored = store.to_string();
-    let broker = (&client, &config.namespace);
+    let namespace = &config.namespace;
+    let broker = (&client, namespace);
     let persist =
         start_persist(store, None, broker, ledger.clone(), &shown, stop_following.clone())?;
-    let feed = start_feed(
-        client.clone(),
-        config.namespace.clone(),
-        ledger,
-        &shown,
-        stop_following.clone(),
-    )?;
+    let feed =
+        start_feed(client.clone(), namespace.clone(), ledger, &shown, stop_following.clone())?;
     let listener = health::listen(args.http, true).await?;
     let address = listener.local_addr()?;
     health::serve(listener, Arc::clone(&shown));
     let up = format!(
-        "giliran is up\n  requests  {url}, subjects {}.*\n  store     {stored}\n  data      {}\n  \
+        "giliran is up\n  requests  {url}, subjects {namespace}.*\n  store     {stored}\n  data      {}\n  \
          health    http://{address}/readyz   metrics http://{address}/metrics\n\
          Ctrl-C stops it.\n",
-        config.namespace,
         args.data.display()
     );
     // Whoever started it may not be reading.
