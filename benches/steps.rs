@@ -164,14 +164,14 @@ impl Steps {
         }
         self.harness.input(|sequencer, now| sequencer.submit_grants(granted, [], now));
         self.harness.run();
-        assert_eq!(self.harness.told.len(), count as usize);
-        self.harness.told.clear();
+        assert_eq!(self.harness.answers.len(), count as usize);
+        self.harness.answers.clear();
     }
 
     fn rejection(&self) -> Rejection<'static> {
         let decision = self.ask(&[person(9)], &book(9, SLOTS - 1));
-        let Decision::Settled(Settled::Refused(refusal, durable)) = decision else { panic!() };
-        Rejection::new(refusal.reason).as_of(durable.position())
+        let Decision::Settled(Settled::Rejected(rejection, durable)) = decision else { panic!() };
+        Rejection::new(rejection.reason).as_of(durable.position())
     }
 
     fn write_rejection(&self, times: u64) {

@@ -99,8 +99,8 @@ impl Allocator {
     }
 
     pub(crate) fn judge_change(&self, ask: &ChangeRequest, now: Timestamp, at: Durable) -> Judged {
-        let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
-        let unknown = || refuse(Rejection::new(Reason::NotFound));
+        let reject = |rejection| Judged::Settled(Settled::Rejected(rejection, at));
+        let unknown = || reject(Rejection::new(Reason::NotFound));
         let Some(id) = ask.target else { return unknown() };
         let Some(booking) = self.booking(&id) else {
             return self.judge_entry(ask, &id, at).unwrap_or_else(unknown);
@@ -119,9 +119,9 @@ impl Allocator {
             return unknown();
         }
         if *ask.request_id == *booking.request_id {
-            return refuse(Rejection::new(Reason::Conflict));
+            return reject(Rejection::new(Reason::Conflict));
         }
-        let wrong_state = || refuse(wrong_state(booking));
+        let wrong_state = || reject(wrong_state(booking));
         match (done, &ask.kind) {
             (None, _) => {}
             (
@@ -133,7 +133,7 @@ impl Allocator {
             (Some(kind), _) if *kind == ask.kind.done(booking) => {
                 return Judged::Settled(Settled::Repeat(found, at));
             }
-            (Some(_), _) => return refuse(Rejection::new(Reason::Conflict)),
+            (Some(_), _) => return reject(Rejection::new(Reason::Conflict)),
         }
         match (&ask.kind, booking.status) {
             (ChangeKind::Confirm { .. }, Status::Held) => {}
@@ -145,14 +145,14 @@ impl Allocator {
             },
             (ChangeKind::Cancel { .. }, status) if status.is_live() => {
                 if opening.day_is_over(booking.slot, now) {
-                    return refuse(Rejection::new(Reason::Closed));
+                    return reject(Rejection::new(Reason::Closed));
                 }
             }
             (ChangeKind::Reschedule { choices, .. }, Status::Confirmed) => {
-                if let Some(refusal) = cannot_move(opening, booking, choices, now) {
-                    return match refusal {
+                if let Some(rejection) = cannot_move(opening, booking, choices, now) {
+                    return match rejection {
                         Ok(()) => Judged::Settled(Settled::Repeat(found, at)),
-                        Err(refusal) => refuse(refusal),
+                        Err(rejection) => reject(rejection),
                     };
                 }
             }
@@ -169,14 +169,17 @@ impl Allocator {
             return None;
         }
         if *ask.request_id == *waiting.entry.request_id {
-            return Some(Judged::Settled(Settled::Refused(Rejection::new(Reason::Conflict), at)));
+            return Some(Judged::Settled(Settled::Rejected(Rejection::new(Reason::Conflict), at)));
         }
         Some(if waiting.is_live() {
             // What is drawn stands with the close.
             let openings = self.openings.load();
             let closed = |opening: &Arc<Opening>| opening.phase() == Phase::Closed;
             if !waiting.entry.waits && openings.get(waiting.entry.opening).is_some_and(closed) {
-                return Some(Judged::Settled(Settled::Refused(Rejection::new(Reason::Closed), at)));
+                return Some(Judged::Settled(Settled::Rejected(
+                    Rejection::new(Reason::Closed),
+                    at,
+                )));
             }
             Judged::Do(Target::Waiting(waiting))
         } else {
@@ -257,7 +260,7 @@ fn cannot_move(
             Some(Err(Rejection::because(Reason::WrongState, detail)))
         }
         Ok(true) => None,
-        Err(refusal) => Some(Err(refusal)),
+        Err(rejection) => Some(Err(rejection)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who has, or is about to have, a place.
 //!
 //! A claim is *deciding* from the moment a request takes it until its grant is
-//! durable or given up, then *granted* or gone. Nobody is refused because of a
+//! durable or given up, then *granted* or gone. Nobody is rejected because of a
 //! deciding claim: whoever meets one waits. Parties claim in sorted order and
 //! give up what they have when they meet a foreign claim, so no two wait for
 //! each other.

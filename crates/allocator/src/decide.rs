@@ -110,7 +110,7 @@ impl Allocator {
         (now, when): (Timestamp, When),
         at: Durable,
     ) -> Judged<'a> {
-        let refuse = |refusal| Judged::Settled(Settled::Refused(refusal, at));
+        let reject = |rejection| Judged::Settled(Settled::Rejected(rejection, at));
         let meant = match ask.opening {
             Some(id) => {
                 openings.named(id).ok_or_else(|| "opening: there is none of this id".to_owned())
@@ -125,7 +125,7 @@ impl Allocator {
         }
         let opening = match meant {
             Ok(opening) => opening,
-            Err(detail) => return refuse(Rejection::because(Reason::UnknownOpening, detail)),
+            Err(detail) => return reject(Rejection::because(Reason::UnknownOpening, detail)),
         };
         self.judge_in(ask, opening, openings, (now, when), at)
     }
@@ -138,8 +138,8 @@ impl Allocator {
         (now, when): (Timestamp, When),
         at: Durable,
     ) -> Judged<'a> {
-        let refuse = |refusal: Rejection| {
-            Judged::Settled(Settled::Refused(refusal.about(opening, None), at))
+        let reject = |rejection: Rejection| {
+            Judged::Settled(Settled::Rejected(rejection.about(opening, None), at))
         };
         let (first, granted) = opening.first_claim(ask);
         match first {
@@ -152,11 +152,11 @@ impl Allocator {
                 let opening = Arc::clone(opening);
                 return Judged::Settled(Settled::Entered { waiting, opening, durable: at });
             }
-            First::Conflict => return refuse(Rejection::new(Reason::Conflict)),
+            First::Conflict => return reject(Rejection::new(Reason::Conflict)),
             First::Booked | First::Unclaimed => {}
         }
         if ask.expires_at.is_some_and(|deadline| deadline <= now) {
-            return refuse(Rejection::new(Reason::Expired));
+            return reject(Rejection::new(Reason::Expired));
         }
         let waits = ask.wait && opening.collects() && (!opening.draws() || opening.is_drawn());
         // Once the window has closed, returned places are still given to those
@@ -168,33 +168,33 @@ impl Allocator {
             Ok(false) if when == When::InRound && opening.phase() == Phase::Open => {}
             Ok(false) => return Judged::Retry,
             Err(_) if late || opening.gives_leftovers() => {}
-            Err(refusal) => return refuse(refusal),
+            Err(rejection) => return reject(rejection),
         }
         let places = ask.applicants.len() as u32;
         let fitting =
             opening.party_fits(places).and_then(|()| opening.fitting_all(ask.choices, ask.vouched));
         let fitting = match fitting {
             Ok(fitting) => fitting,
-            Err(refusal) => return refuse(refusal),
+            Err(rejection) => return reject(rejection),
         };
         let slot = match fitting.first() {
             Some([only]) => Some(*only),
             _ => None,
         };
-        let refuse = |refusal: Rejection| {
-            Judged::Settled(Settled::Refused(refusal.about(opening, slot), at))
+        let reject = |rejection: Rejection| {
+            Judged::Settled(Settled::Rejected(rejection.about(opening, slot), at))
         };
-        if let Some(refusal) = opening.beyond_limits(ask, &fitting, granted) {
-            return refuse(refusal);
+        if let Some(rejection) = opening.beyond_limits(ask, &fitting, granted) {
+            return reject(rejection);
         }
         match opening.party_booked(ask, &first, openings, now) {
-            Some(true) => return refuse(Rejection::new(Reason::AlreadyBooked)),
+            Some(true) => return reject(Rejection::new(Reason::AlreadyBooked)),
             Some(false) => {}
             None => return Judged::Retry,
         }
         match self.judge_places(ask, opening, fitting, (now, when), waits) {
             Ok(judged) => judged,
-            Err(refusal) => refuse(refusal),
+            Err(rejection) => reject(rejection),
         }
     }
 

@@ -176,8 +176,8 @@ mod tests {
     fn quotas_are_those_of_the_moment_by_office_session_and_day() {
         let opening = Opening::new(record(ledger::Order::FirstCome));
         opening.quotas.set(2, 5);
-        let told = described(&opening, None, "2026-11-27T07:00:00Z");
-        let quotas: Vec<_> = told
+        let whole = described(&opening, None, "2026-11-27T07:00:00Z");
+        let quotas: Vec<_> = whole
             .offices
             .iter()
             .flat_map(|office| office.sessions.iter().map(move |session| (office, session)))
@@ -196,14 +196,14 @@ mod tests {
                 "Office B all! 2026-12-01 13"
             ]
         );
-        let late = &told.offices[0].sessions[1];
+        let late = &whole.offices[0].sessions[1];
         assert!(late.restricted && !late.explicit);
         let days: Vec<_> =
-            told.days.iter().map(|d| format!("{} {}", d.date, d.bookable_until)).collect();
+            whole.days.iter().map(|d| format!("{} {}", d.date, d.bookable_until)).collect();
         let shown = ["2026-11-30 2026-11-29T17:00:00.000Z", "2026-12-01 2026-11-30T17:00:00.000Z"];
         assert_eq!(days, shown);
         let one = described(&opening, Some("b"), "2026-11-27T07:00:00Z");
-        assert_eq!(one.offices, told.offices[1..]);
+        assert_eq!(one.offices, whole.offices[1..]);
     }
 
     #[test]

@@ -15,12 +15,12 @@
 //!
 //! What always holds:
 //!
-//! - A refusal rests on durable facts alone, and names the ledger position it
+//! - A rejection rests on durable facts alone, and names the ledger position it
 //!   was true at (P8, P12).
 //! - Places are taken all or nothing by one compare-and-swap; a taken place is
 //!   committed or given back, never forgotten (P1, P11).
 //! - State per applicant exists for grants, and for a bounded number of entries
-//!   of those who wait: refused strangers leave nothing behind.
+//!   of those who wait: rejected strangers leave nothing behind.
 //! - Only the state machine changes a booking, at most once a block.
 //!
 //! Deliberately not here: clocks, randomness, threads, I/O, NATS. Time and

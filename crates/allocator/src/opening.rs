@@ -115,8 +115,8 @@ impl Opening {
         let mut offices: FxHashMap<Box<str>, OfficeIndex> = FxHashMap::default();
         for office in &record.offices {
             let index = offices.entry(office.id.as_str().into()).or_default();
-            for (i, session) in office.sessions.iter().enumerate() {
-                index.sessions.insert(session.id.as_str().into(), i as u32);
+            for (i, session) in (0..).zip(&office.sessions) {
+                index.sessions.insert(session.id.as_str().into(), i);
             }
         }
         let mut order: Vec<usize> = (0..record.slots.len()).collect();

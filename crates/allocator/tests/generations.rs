@@ -80,7 +80,7 @@ impl std::ops::DerefMut for Rolling {
 }
 
 impl Rolling {
-    /// A numbered grant.
+    /// A grant with its id and its queue numbers, as a block takes it.
     fn grant(&mut self, who: u64, slot: u32) -> Grant {
         let mut grant = None;
         let allocator = Arc::clone(self.state.allocator());

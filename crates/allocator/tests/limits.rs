@@ -33,7 +33,7 @@ fn account_of(i: u64) -> Pseudonym {
     person(1_000 + i)
 }
 
-/// Books, durably.
+/// Books for one, in one session, and commits the block; the booking's id.
 fn book(ledger: &mut LiveLedger, who: u64, session: &str) -> BookingId {
     let decided = decide(ledger, who, session, who, false);
     let Decision::Granted(mut grant) = decided else { panic!("{decided:?}") };

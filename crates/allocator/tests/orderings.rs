@@ -136,8 +136,8 @@ impl World {
                 Outcome::Booked
             }
             Decision::Settled(Settled::Repeat(..)) => Outcome::Nothing,
-            Decision::Settled(Settled::Refused(refusal, _)) => {
-                assert_eq!(refusal.reason, Reason::SoldOut);
+            Decision::Settled(Settled::Rejected(rejection, _)) => {
+                assert_eq!(rejection.reason, Reason::SoldOut);
                 Outcome::SoldOut
             }
             other => panic!("{other:?}"),
@@ -158,8 +158,8 @@ impl World {
         let (ask, other) = (self.ask(step), self.ask(Step::Cancel));
         let mut bits = || 0;
         match self.ledger.state.change(&ask, NOW, &mut bits) {
-            ChangeOutcome::Settled(Settled::Refused(refusal, _)) => {
-                assert_eq!(refusal.reason, Reason::WrongState);
+            ChangeOutcome::Settled(Settled::Rejected(rejection, _)) => {
+                assert_eq!(rejection.reason, Reason::WrongState);
                 Outcome::WrongState
             }
             ChangeOutcome::Entry(entry, _) => {

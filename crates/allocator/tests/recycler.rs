@@ -71,8 +71,8 @@ impl Market {
                 self.ledger.append(vec![Entry::Grant(*grant.enter())]);
                 true
             }
-            Decision::Settled(Settled::Refused(refusal, _)) => {
-                assert_eq!(refusal.reason, Reason::SoldOut);
+            Decision::Settled(Settled::Rejected(rejection, _)) => {
+                assert_eq!(rejection.reason, Reason::SoldOut);
                 false
             }
             other => panic!("{other:?}"),
@@ -135,7 +135,7 @@ fn trial(seed: u64, cancelled: &ReturnRule) -> bool {
         for (_, who) in &arrivals {
             asks(person(100 + who), false, |ask| {
                 let decision = market.ledger.state.allocator().decide(ask, NOW);
-                assert!(matches!(decision, Decision::Settled(Settled::Refused(..))), "no stroke");
+                assert!(matches!(decision, Decision::Settled(Settled::Rejected(..))), "no stroke");
             });
         }
         market.release(NOW.plus_millis(24 * 3_600_000));

@@ -6,7 +6,7 @@
 //! Mutants this was seen to catch: the place taken before the claim and not
 //! given back; `sold_out` from the pending counter; a counter that is loaded
 //! and stored instead of swapped; claims of a party not given back where a
-//! member's is taken; a refusal that names the position after a block it has
+//! member's is taken; a rejection that names the position after a block it has
 //! not seen.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -79,13 +79,13 @@ impl Request {
 #[derive(Debug)]
 enum ChangeReply {
     Booking(BookingId),
-    Refused(Reason),
+    Rejected(Reason),
 }
 
 #[derive(Debug)]
 struct Answer {
     request: Request,
-    told: ChangeReply,
+    reply: ChangeReply,
     seq: u64,
 }
 
@@ -154,12 +154,12 @@ fn ask_all(
                     panic!("nobody asked to wait")
                 }
                 Decision::Settled(Settled::Repeat(found, at)) => {
-                    let told = ChangeReply::Booking(found.booking.id);
-                    answers.push(Answer { request, told, seq: at.position().seq });
+                    let reply = ChangeReply::Booking(found.booking.id);
+                    answers.push(Answer { request, reply, seq: at.position().seq });
                 }
-                Decision::Settled(Settled::Refused(refusal, at)) => {
-                    let told = ChangeReply::Refused(refusal.reason);
-                    answers.push(Answer { request, told, seq: at.position().seq });
+                Decision::Settled(Settled::Rejected(rejection, at)) => {
+                    let reply = ChangeReply::Rejected(rejection.reason);
+                    answers.push(Answer { request, reply, seq: at.position().seq });
                 }
             }
         }
@@ -262,9 +262,9 @@ fn a_million_for_a_thousand() {
     assert!(numbers.into_iter().eq(1..=QUOTA));
     let mut booked = 0;
     for answer in &answers {
-        match &answer.told {
+        match &answer.reply {
             ChangeReply::Booking(_) => booked += 1,
-            ChangeReply::Refused(reason) => {
+            ChangeReply::Rejected(reason) => {
                 assert_eq!(*reason, Reason::SoldOut);
                 assert!(answer.seq >= full_at, "sold out at {}, full at {full_at}", answer.seq);
             }
@@ -317,18 +317,18 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
     let request = &answer.request;
     let places = request.people.len();
     let known = || facts.up_to(answer.seq);
-    match &answer.told {
+    match &answer.reply {
         ChangeReply::Booking(id) => {
             let grant = known().find(|g| g.booking == *id).expect("durable where it says so");
             let people: Vec<Pseudonym> = grant.seats.iter().map(|seat| seat.applicant).collect();
             assert_eq!((people, &grant.request_id), (request.people.clone(), &request.id));
         }
-        ChangeReply::Refused(Reason::AlreadyBooked) => {
+        ChangeReply::Rejected(Reason::AlreadyBooked) => {
             let of_party =
                 |g: &Grant| g.seats.iter().any(|s| request.people.contains(&s.applicant));
             assert!(known().any(of_party), "already_booked before anybody was");
         }
-        ChangeReply::Refused(Reason::SoldOut) => {
+        ChangeReply::Rejected(Reason::SoldOut) => {
             let mut taken: HashMap<u32, usize> = HashMap::new();
             for grant in known() {
                 *taken.entry(grant.slot).or_default() += grant.seats.len();
@@ -339,18 +339,18 @@ fn check_answer(answer: &Answer, facts: &Facts, quotas: &[u16], limit: u32) {
                 assert!(!wanted || free < places, "sold_out with {free} free for {places}");
             }
         }
-        ChangeReply::Refused(Reason::AccountLimit) => {
+        ChangeReply::Rejected(Reason::AccountLimit) => {
             let mine = known().filter(|g| g.account == request.account);
             let has: usize = mine.map(|g| g.seats.len()).sum();
             assert!(has + places > limit as usize, "account_limit with {has} places");
         }
-        ChangeReply::Refused(Reason::PartyTooLarge) => {
+        ChangeReply::Rejected(Reason::PartyTooLarge) => {
             let wanted = |slot: usize| request.sessions.iter().any(|s| s.is_none_or(|s| s == slot));
             let takes =
                 |(slot, quota): (usize, &u16)| wanted(slot) && usize::from(*quota) >= places;
             assert!(!quotas.iter().enumerate().any(takes), "party_too_large for {places}");
         }
-        ChangeReply::Refused(other) => panic!("{other:?}"),
+        ChangeReply::Rejected(other) => panic!("{other:?}"),
     }
 }
 
@@ -372,7 +372,7 @@ fn families_that_overlap_get_what_the_ledger_says() {
         let mut bookings: HashMap<String, BookingId> = HashMap::new();
         for answer in &answers {
             check_answer(answer, &facts, &quotas, LIMIT);
-            if let ChangeReply::Booking(id) = &answer.told {
+            if let ChangeReply::Booking(id) = &answer.reply {
                 let known = bookings.entry(answer.request.id.clone()).or_insert(*id);
                 assert_eq!(known, id, "one request, two bookings");
             }

@@ -24,7 +24,7 @@ pub(super) const WHAT: [(&str, &str); 9] = [
 
 /// What was found wrong in what clients saw.
 struct Wrong {
-    told: Findings,
+    answered: Findings,
     same: Findings,
     once: Findings,
     as_of: Findings,
@@ -35,7 +35,7 @@ struct Wrong {
 
 pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>) -> Vec<Check> {
     let mut wrong = Wrong {
-        told: Findings::new(),
+        answered: Findings::new(),
         same: Findings::new(),
         once: Findings::new(),
         as_of: Findings::new(),
@@ -74,7 +74,7 @@ pub(super) fn checks(log: &[Attempt], facts: &Facts, key: Option<&ApplicantKey>)
         }
     }
     vec![
-        wrong.told.check(WHAT[0].0, WHAT[0].1),
+        wrong.answered.check(WHAT[0].0, WHAT[0].1),
         wrong.same.check(WHAT[1].0, WHAT[1].1),
         order(log, facts).check(WHAT[2].0, WHAT[2].1),
         wrong.once.check(WHAT[3].0, WHAT[3].1),
@@ -92,9 +92,10 @@ impl Wrong {
         let id = &attempt.request_id;
         let known = booking.parse::<BookingId>().ok().and_then(|id| facts.by_booking.get(&id));
         let granted = known.map(|at| &facts.grants[*at]);
-        self.told.look(granted.is_some_and(|granted| as_told(facts, granted, attempt)), || {
-            format!("request {id}: booking {booking} is not in the ledger as it was answered")
-        });
+        self.answered
+            .look(granted.is_some_and(|granted| as_answered(facts, granted, attempt)), || {
+                format!("request {id}: booking {booking} is not in the ledger as it was answered")
+            });
         if let (Some(granted), Some(seq)) = (granted, attempt.seq) {
             self.as_of.look(granted.seq <= seq, || {
                 format!("request {id}: booking {booking} came after position {seq}")
@@ -131,7 +132,7 @@ impl Wrong {
     }
 }
 
-fn as_told(facts: &Facts, granted: &super::facts::Fact, attempt: &Attempt) -> bool {
+fn as_answered(facts: &Facts, granted: &super::facts::Fact, attempt: &Attempt) -> bool {
     let (Some(seen), grant) = (&attempt.booking, &granted.grant) else { return false };
     let Some(opening) = facts.opening(grant.opening) else { return false };
     let Some((slot, numbers)) = granted.at(attempt.seq.unwrap_or(u64::MAX)) else { return false };
@@ -147,15 +148,15 @@ fn as_told(facts: &Facts, granted: &super::facts::Fact, attempt: &Attempt) -> bo
 /// true once says nothing of a place that came free since.
 fn fresh(log: &[Attempt]) -> Findings {
     let mut findings = Findings::new();
-    let mut told: Vec<(u64, u64)> =
+    let mut answered: Vec<(u64, u64)> =
         log.iter().filter_map(|attempt| attempt.answered_us.zip(attempt.seq)).collect();
-    told.sort_unstable();
-    let mut told = told.into_iter().peekable();
+    answered.sort_unstable();
+    let mut answered = answered.into_iter().peekable();
     let mut by_sent: Vec<&Attempt> = log.iter().collect();
     by_sent.sort_by_key(|attempt| attempt.sent_us);
     let mut newest = 0;
     for attempt in by_sent {
-        while let Some((_, seq)) = told.next_if(|(at, _)| *at < attempt.sent_us) {
+        while let Some((_, seq)) = answered.next_if(|(at, _)| *at < attempt.sent_us) {
             newest = newest.max(seq);
         }
         if let Some(seq) = attempt.seq {

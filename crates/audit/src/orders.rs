@@ -13,7 +13,7 @@ use crate::check::{Check, Findings, not_checked};
 /// Group number and, of each of its grants, the lowest pseudonym of the party.
 type Group = (u64, Vec<Pseudonym>);
 
-/// What is told of an order's seed.
+/// What is published of an order's seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedSeed {
     /// BLAKE3 of the seed.
@@ -29,11 +29,11 @@ pub struct PublishedSeed {
 /// How far an order with a seed has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The seed is not told yet.
+    /// The seed is not published yet.
     Before,
     /// The draw waits for its public value.
     Waits,
-    /// The seed is told, and not every entry has been served.
+    /// The seed is published, and not every entry has been served.
     Going,
     /// There is nothing more to come.
     Over,
@@ -63,8 +63,8 @@ struct OpeningModel {
     handed: Option<Vec<u8>>,
     /// The slot each entry gets, as computed here.
     expected: BTreeMap<BookingId, Option<u32>>,
-    /// What the ledger has told so far.
-    told: BTreeSet<BookingId>,
+    /// Entries that the ledger says were served.
+    served: BTreeSet<BookingId>,
 }
 
 impl Default for Orders {
@@ -202,7 +202,7 @@ impl Orders {
     fn outcome(&mut self, seq: u64, receipt: BookingId, slot: Option<u32>) {
         let ordinal = self.entered.get(&receipt);
         let Some(of) = ordinal.and_then(|ordinal| self.openings.get_mut(ordinal)) else { return };
-        let fine = of.expected.get(&receipt) == Some(&slot) && of.told.insert(receipt);
+        let fine = of.expected.get(&receipt) == Some(&slot) && of.served.insert(receipt);
         self.wrong.look(fine, || format!("sequence {seq}: {receipt} was drawn otherwise"));
     }
 
@@ -227,8 +227,8 @@ impl Orders {
         waits.map(|(ordinal, _)| check(*ordinal)).collect()
     }
 
-    /// What is told of an order's seed so far.
-    pub(super) fn told(&self, ordinal: u32) -> Option<PublishedSeed> {
+    /// What is published of an order's seed so far.
+    pub(super) fn published(&self, ordinal: u32) -> Option<PublishedSeed> {
         let of = self.openings.get(&ordinal)?;
         Some(PublishedSeed {
             commitment: hex(&of.commitment),
@@ -257,7 +257,7 @@ impl OpeningModel {
         match self.revealed {
             None if self.root.is_some() && self.beacon.is_some() => Stage::Waits,
             None => Stage::Before,
-            Some(_) if self.told.len() < self.expected.len() => Stage::Going,
+            Some(_) if self.served.len() < self.expected.len() => Stage::Going,
             Some(_) => Stage::Over,
         }
     }

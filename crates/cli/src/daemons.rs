@@ -39,7 +39,7 @@ use crate::{key_file, named, standing};
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     nats: Nats,
-    /// The configuration.
+    /// The configuration file, TOML.
     #[arg(long)]
     config: PathBuf,
     /// Holds the high-water mark; made if missing. Not shared between engines.
@@ -65,7 +65,7 @@ pub(crate) struct ServeArgs {
     /// With --trust-clock: why, for the record.
     #[arg(long, requires = "trust_clock", value_name = "WHY")]
     reason: Option<String>,
-    /// Metrics and health.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:8421")]
     http: SocketAddr,
 }
@@ -80,11 +80,11 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let start = Start::new("engine", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran serve").await? else { return Ok(()) };
     let name = args.name.unwrap_or_else(named::by_machine);
-    standing::answer(&client, &config.domain, "engine", fixed(&name, &key, &config), &shown);
+    standing::answer(&client, &config.namespace, "engine", fixed(&name, &key, &config), &shown);
     if !start.suits(&client, &args.nats).await? {
         return Ok(());
     }
-    let Some(ledger) = start.ledger(&client, &config.domain).await? else { return Ok(()) };
+    let Some(ledger) = start.ledger(&client, &config.namespace).await? else { return Ok(()) };
     let setup = EngineSetup {
         client,
         config,
@@ -155,8 +155,8 @@ pub(crate) fn start_engine(
     let name = setup.name;
     // The holder tells this start from an earlier one of the same name.
     let holder = format!("{name} {:016x}", rand::random::<u64>());
-    let (domain, replicas) = (&setup.config.domain, setup.ledger.replicas());
-    let lease = Lease::of_engines(&setup.client, domain, &holder, replicas);
+    let (namespace, replicas) = (&setup.config.namespace, setup.ledger.replicas());
+    let lease = Lease::of_engines(&setup.client, namespace, &holder, replicas);
     let twin = lease.twin();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
@@ -182,7 +182,7 @@ pub(crate) fn start_engine(
     Ok(tokio::spawn(async move {
         let ended = Box::pin(engine.run(ledger, lease, shutdown)).await;
         // The engine's last report has said why.
-        ended.map_err(|_| Failure::Told)
+        ended.map_err(|_| Failure::Logged)
     }))
 }
 
@@ -190,34 +190,34 @@ pub(crate) fn start_engine(
 pub(crate) fn start_persist(
     store: StoreUrl,
     archive: Option<Archive>,
-    (client, domain): (&Client, &Namespace),
+    (client, namespace): (&Client, &Namespace),
     ledger: Ledger,
     shown: &HealthRegistry,
     shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
-    let persist = Persist::new(store, archive, client, domain);
+    let persist = Persist::new(store, archive, client, namespace);
     let lag = Lag::register(&shown.registry, "persist", "bookings written into the store")?;
     let view = persist.view();
     shown.add(move || lag.show("persist", "bookings", &view));
     Ok(tokio::spawn(async move {
-        Box::pin(persist.run(ledger, shutdown)).await.map_err(|_| Failure::Told)
+        Box::pin(persist.run(ledger, shutdown)).await.map_err(|_| Failure::Logged)
     }))
 }
 
 /// Starts the feed and puts it on show.
 pub(crate) fn start_feed(
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     ledger: Ledger,
     shown: &HealthRegistry,
     shutdown: CancellationToken,
 ) -> Result<Running, Failure> {
-    let feed = Feed::new(client, domain);
+    let feed = Feed::new(client, namespace);
     let lag = Lag::register(&shown.registry, "feed", "events published")?;
     let view = feed.view();
     shown.add(move || lag.show("feed", "events", &view));
     Ok(tokio::spawn(async move {
-        Box::pin(feed.run(ledger, shutdown)).await.map_err(|_| Failure::Told)
+        Box::pin(feed.run(ledger, shutdown)).await.map_err(|_| Failure::Logged)
     }))
 }
 
@@ -229,20 +229,20 @@ pub(crate) struct FeedArgs {
     /// The ledger's subject prefix.
     #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
-    /// Metrics and health.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:8423")]
     http: SocketAddr,
 }
 
 pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let shutdown = until_asked();
     let shown = put_on_show("feed", args.http).await?;
     let start = Start::new("feed", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran feed").await? else { return Ok(()) };
-    standing::answer(&client, &domain, "feed", Fixed::default(), &shown);
-    let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
-    let running = start_feed(client, domain, ledger, &shown, shutdown)?;
+    standing::answer(&client, &namespace, "feed", Fixed::default(), &shown);
+    let Some(ledger) = start.ledger(&client, &namespace).await? else { return Ok(()) };
+    let running = start_feed(client, namespace, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
@@ -273,7 +273,7 @@ impl Lag {
         Ok(Self {
             foreign,
             counted: Mutex::default(),
-            position: gauge("position", "ledger sequence it stands at")?,
+            position: gauge("position", "ledger sequence it has reached")?,
             blocks: gauge("lag_blocks", "ledger blocks it is behind")?,
             done: gauge("done", done)?,
             seconds,
@@ -322,27 +322,27 @@ pub(crate) struct PersistArgs {
     /// store begins with them.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// Metrics and health.
+    /// Address of /metrics, /healthz and /readyz.
     #[arg(long, default_value = "127.0.0.1:8422")]
     http: SocketAddr,
 }
 
 pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let archive = args.archive.map(Archive::new);
     let shutdown = until_asked();
     let shown = put_on_show("persist", args.http).await?;
     let start = Start::new("persist", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran persist").await? else { return Ok(()) };
-    standing::answer(&client, &domain, "persist", Fixed::default(), &shown);
-    let Some(ledger) = start.ledger(&client, &domain).await? else { return Ok(()) };
-    let broker = (&client, &domain);
+    standing::answer(&client, &namespace, "persist", Fixed::default(), &shown);
+    let Some(ledger) = start.ledger(&client, &namespace).await? else { return Ok(()) };
+    let broker = (&client, &namespace);
     let running = start_persist(args.store, archive, broker, ledger, &shown, shutdown)?;
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
 /// Makes the data folder and holds it for this process alone: two engines, or
-/// two brokers, on the same files would sell the same places.
+/// two NATS servers, on the same files would sell the same places.
 pub(crate) fn hold_folder(folder: &std::path::Path) -> Result<File, Failure> {
     let failed =
         |e: &dyn std::fmt::Display| Failure::Usage(format!("--data {}: {e}", folder.display()));

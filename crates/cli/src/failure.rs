@@ -11,13 +11,13 @@ pub(crate) enum Failure {
     /// It was asked for wrongly: 2.
     Usage(String),
     /// As [`Wrong`](Self::Wrong), and the log has said why.
-    Told,
+    Logged,
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Wrong(_) | Self::Told => ExitCode::from(1),
+            Self::Wrong(_) | Self::Logged => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
         }
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wrong(what) | Self::Usage(what) => f.write_str(what),
-            Self::Told => f.write_str("the log says why"),
+            Self::Logged => f.write_str("the log says why"),
         }
     }
 }

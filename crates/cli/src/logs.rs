@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// A line of words each, for people.
     Text,
     /// One JSON object a line, for machines.
     Json,

@@ -170,7 +170,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, failure::Failure::Told) {
+            if !matches!(failure, failure::Failure::Logged) {
                 eprintln!("giliran: {failure}");
             }
             failure.exit_code()

@@ -25,7 +25,7 @@ pub(crate) struct Fixed {
 /// Answers for `role`, a part of what is shown, until the process ends.
 pub(crate) fn answer(
     client: &Client,
-    domain: &Namespace,
+    namespace: &Namespace,
     role: &'static str,
     fixed: Fixed,
     shown: &Arc<HealthRegistry>,
@@ -33,10 +33,10 @@ pub(crate) fn answer(
     let identity = Identity {
         name: format!("giliran-{role}"),
         id: format!("{:016x}", rand::random::<u64>()),
-        release: RELEASE.to_owned(),
+        version: RELEASE.to_owned(),
         started: clock::now(),
     };
-    let (shown, prefix) = (Arc::clone(shown), domain.to_string());
+    let (shown, prefix) = (Arc::clone(shown), namespace.to_string());
     let look = move || {
         let part = shown.look().into_iter().find(|part| part.name == role);
         let warnings = shown.warnings();

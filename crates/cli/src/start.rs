@@ -55,9 +55,9 @@ impl<'a> Start<'a> {
     pub(crate) async fn ledger(
         &self,
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
     ) -> Result<Option<Ledger>, Failure> {
-        let open = async || ledger::open(client, domain).await;
+        let open = async || ledger::open(client, namespace).await;
         self.patiently(State::LedgerUnavailable, open).await
     }
 

@@ -29,11 +29,11 @@ pub fn describe(record: &OpeningRecord) -> String {
     dates.dedup();
     for (i, office) in record.offices.iter().enumerate() {
         let _ = writeln!(out, "  {} ({})", office.id, office.name);
-        for (s, session) in office.sessions.iter().enumerate() {
+        for (s, session) in (0..).zip(&office.sessions) {
             let quotas: BTreeMap<Date, u16> = record
                 .slots
                 .iter()
-                .filter(|slot| slot.office as usize == i && slot.session as usize == s)
+                .filter(|slot| slot.office as usize == i && slot.session == s)
                 .map(|slot| (slot.date, slot.quota))
                 .collect();
             let mark = match (session.restricted, session.explicit) {

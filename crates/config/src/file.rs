@@ -31,10 +31,10 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Problems> {
 
 fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
     let mut root = Section::new(table, String::new(), 0..0);
-    let domain = match root.text("subject_prefix", report) {
+    let namespace = match root.text("subject_prefix", report) {
         None => Some(Namespace::default()),
         Some((prefix, span)) => match Namespace::new(prefix) {
-            Ok(domain) => Some(domain),
+            Ok(namespace) => Some(namespace),
             Err(error) => {
                 report.add(&span, "subject_prefix", error.to_string());
                 None
@@ -55,7 +55,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
             })
             .ok()
     });
-    let reply_prefixes = reply_prefixes(&mut root, domain.as_ref(), report);
+    let reply_prefixes = reply_prefixes(&mut root, namespace.as_ref(), report);
     let generation_blocks = generation_blocks(&mut root, report);
     let beacon = beacon(&mut root, report);
     let offices = offices::read(&mut root, report);
@@ -63,7 +63,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
     let (schedule, openings) = openings::read(&mut root, &offices, &rules, report);
     root.finish(report);
     let config = Config {
-        domain: domain?,
+        namespace: namespace?,
         applicant_pattern,
         reply_prefixes,
         generation_blocks,
@@ -88,7 +88,7 @@ fn read(table: &DeTable<'_>, report: &mut Report<'_>) -> Option<Config> {
 /// it answer anywhere: whoever asks chooses the subject, within these.
 fn reply_prefixes(
     root: &mut Section<'_>,
-    domain: Option<&Namespace>,
+    namespace: Option<&Namespace>,
     report: &mut Report<'_>,
 ) -> Vec<String> {
     let Some((prefixes, span)) = root.texts("reply_prefixes", report) else {
@@ -98,7 +98,7 @@ fn reply_prefixes(
         report.add(&span, "reply_prefixes", "at least one is needed".into());
     }
     for (prefix, span) in &prefixes {
-        if let Some(wrong) = no_inbox(prefix, domain) {
+        if let Some(wrong) = no_inbox(prefix, namespace) {
             report.add(span, "reply_prefixes", format!("{prefix:?}: {wrong}"));
         }
     }
@@ -106,7 +106,7 @@ fn reply_prefixes(
 }
 
 /// Why subjects that begin so are not inboxes alone.
-fn no_inbox(prefix: &str, domain: Option<&Namespace>) -> Option<String> {
+fn no_inbox(prefix: &str, namespace: Option<&Namespace>) -> Option<String> {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|c| c.is_ascii_graphic() && c != b'*' && c != b'>')
     };
@@ -118,7 +118,7 @@ fn no_inbox(prefix: &str, domain: Option<&Namespace>) -> Option<String> {
     if prefix.starts_with('$') {
         return Some("subjects of the broker's own begin so, and no inbox".to_owned());
     }
-    let own = domain?.request("");
+    let own = namespace?.request("");
     (own.starts_with(prefix) || prefix.starts_with(&own))
         .then(|| format!("Giliran's own subjects begin with {own:?}, the ledger's among them"))
 }

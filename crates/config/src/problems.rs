@@ -9,9 +9,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 /// Something wrong in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Line, from 1.
+    /// Line in the file, counted from 1.
     pub line: usize,
-    /// Column, from 1.
+    /// Column in the line, counted in characters from 1.
     pub column: usize,
     /// The field, as `office[1].quota`; empty for the file as a whole.
     pub field: String,

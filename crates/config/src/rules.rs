@@ -254,7 +254,7 @@ fn minute(text: &str) -> Option<u16> {
     time(text).map(|time| time.hour() as u16 * 60 + time.minute() as u16)
 }
 
-/// `HH:MM`.
+/// Reads a time of day, `HH:MM` with two digits each; none: it is something else.
 pub(crate) fn time(text: &str) -> Option<jiff::civil::Time> {
     let (hour, minute) = text.split_once(':')?;
     // A sign is none of the two digits.
@@ -296,7 +296,7 @@ pub(crate) fn warn(config: &Config, spans: &Spans, report: &mut Report<'_>) {
     {
         if most < u32::from(rules.max_party) {
             let message =
-                format!("larger than any {what} ({most}): such a party is always refused");
+                format!("larger than any {what} ({most}): such a party is always rejected");
             report.warn(span, "rules.max_party", message);
         }
     }

@@ -130,8 +130,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut rounds = Rounds::new(&self.context.health, &shutdown);
         let ended = loop {
-            let round = Box::pin(self.live(&ledger, &lease, &shutdown)).await;
-            if let ControlFlow::Break(ended) = rounds.after(round).await {
+            let pass = Box::pin(self.live(&ledger, &lease, &shutdown)).await;
+            if let ControlFlow::Break(ended) = passes.after(pass).await {
                 break ended;
             }
         };

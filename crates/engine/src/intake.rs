@@ -200,7 +200,7 @@ pub(crate) async fn drain(
         let chunk = Chunk { operation, received: Instant::now(), messages, bytes };
         let refused = if shared.overloaded() { Err(chunk) } else { queue.offer(chunk, turn) };
         if let Err(chunk) = refused {
-            refuse(chunk, &shared).await;
+            answer_busy(chunk, &shared).await;
         }
     }
 }
@@ -212,7 +212,7 @@ async fn sleep_until(until: Option<tokio::time::Instant>) {
     }
 }
 
-async fn refuse(chunk: Chunk, shared: &WorkerContext) {
+async fn answer_busy(chunk: Chunk, shared: &WorkerContext) {
     let mut out = Outbox::default();
     for mut message in chunk.messages {
         if let Some(reply) = shared.reply_subject(message.reply.take()) {

@@ -1,4 +1,4 @@
-//! Whether the lease still stands: the gate every refusal passes.
+//! Whether the lease still stands: the gate every rejection passes.
 //!
 //! One atomic, relaxed: the renewing task writes it, readers compare it with a
 //! clock. A late view of a renewal closes the gate early, which is safe; the
@@ -17,7 +17,7 @@ pub(crate) const MARGIN: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct LeaseGuard {
     start: Moment,
-    /// Milliseconds after `start` up to which refusals may be sent.
+    /// Milliseconds after `start` up to which rejections may be sent.
     until_ms: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ impl LeaseGuard {
         self.until_ms.store(0, Ordering::Relaxed);
     }
 
-    /// True while refusals may be sent.
+    /// True while rejections may be sent.
     pub(crate) fn stands(&self) -> bool {
         self.mono_ms() < self.until_ms.load(Ordering::Relaxed)
     }

@@ -20,7 +20,7 @@
 //!
 //! - Requests are subscribed to only while active, so that "no responders"
 //!   keeps its meaning.
-//! - A refusal leaves only while the lease, counted from before its last
+//! - A rejection leaves only while the lease, counted from before its last
 //!   renewal was sent, stands with a margin.
 //! - A raw applicant id does not get beyond `workers`.
 //!

@@ -61,7 +61,7 @@ pub(crate) enum Answered {
     Found(FoundBooking, Position, Asked),
     /// An entry into the next release's draw, or its withdrawal; as above.
     Entered(FoundEntry, Position, Asked),
-    Refused(Option<Box<str>>, Rejection<'static>),
+    Rejected(Option<Box<str>>, Rejection<'static>),
 }
 
 /// The id of the request that is answered; none: the one that made the booking.
@@ -80,8 +80,8 @@ impl Answered {
         Self::Entered(entered, durable.position(), asked.map(Into::into))
     }
 
-    pub(crate) fn refused(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
-        Self::Refused(request_id, rejection)
+    pub(crate) fn rejected(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
+        Self::Rejected(request_id, rejection)
     }
 
     pub(crate) fn settled(
@@ -99,16 +99,16 @@ impl Answered {
                 metrics.repeated();
                 Self::entered(FoundEntry { waiting, opening }, durable, request_id)
             }
-            Settled::Refused(refusal, durable) => {
-                metrics.rejected(refusal.reason);
-                Self::Refused(request_id.map(Into::into), rejection(refusal, durable, now))
+            Settled::Rejected(rejected, durable) => {
+                metrics.rejected(rejected.reason);
+                Self::Rejected(request_id.map(Into::into), rejection(rejected, durable, now))
             }
         }
     }
 
     pub(crate) fn busy(request_id: Option<Box<str>>, metrics: &Metrics) -> Self {
         metrics.rejected(Reason::Busy);
-        Self::Refused(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
+        Self::Rejected(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
     }
 
     /// A grant that is durable speaks for itself, and only its writer can tell
@@ -141,7 +141,7 @@ impl Answered {
                     },
                 }
             }
-            Self::Refused(request_id, rejection) => Answer {
+            Self::Rejected(request_id, rejection) => Answer {
                 request_id: request_id.as_deref().map(Into::into),
                 verdict: Verdict::Rejected(rejection.clone()),
             },
@@ -158,17 +158,17 @@ pub(crate) fn retry_after_ms() -> u64 {
     rand::random_range(RETRY_AFTER_MS)
 }
 
-/// A refusal in its wire form, at the position it was true at.
+/// A rejection in its wire form, at the position it was true at.
 pub(crate) fn rejection(
-    refusal: giliran_allocator::Rejection,
+    rejected: giliran_allocator::Rejection,
     durable: Durable,
     now: Timestamp,
 ) -> Rejection<'static> {
     Rejection {
-        reason: refusal.reason,
-        detail: refusal.detail.map(Into::into),
-        retry_after_ms: refusal.retry_after_ms,
-        now: (refusal.reason == Reason::NotOpen).then_some(now),
+        reason: rejected.reason,
+        detail: rejected.detail.map(Into::into),
+        retry_after_ms: rejected.retry_after_ms,
+        now: (rejected.reason == Reason::NotOpen).then_some(now),
         as_of: Some(durable.position()),
     }
 }
@@ -233,7 +233,7 @@ impl Outbox {
         }
     }
 
-    /// Adds a payload; `needs_lease`: holds a refusal that speaks of the ledger.
+    /// Adds a payload; `needs_lease`: holds a rejection that speaks of the ledger.
     pub(crate) fn push(
         &mut self,
         reply: Subject,
@@ -260,7 +260,7 @@ impl Outbox {
     pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered) {
         let Verdict::Rejected(rejection) = refused.view().verdict else { return };
         self.push(reply, refused.needs_lease(), |out| {
-            answer::write(form, &[Overview::Refused(rejection)], out);
+            answer::write(form, &[Overview::Rejected(rejection)], out);
         });
     }
 
@@ -274,7 +274,7 @@ impl Outbox {
         if let Some(trace) = &ticket.trace {
             tracing::info!(
                 trace = &**trace,
-                granted = !matches!(answered, Answered::Refused(..)),
+                granted = !matches!(answered, Answered::Rejected(..)),
                 micros = ticket.received.elapsed().as_micros() as u64,
                 "answered"
             );
@@ -298,8 +298,8 @@ impl Outbox {
             Outcome::Adjusted(report, durable) => {
                 return self.adjusted(ticket, &report, durable.position(), now);
             }
-            Outcome::NotAdjusted(refusal, durable) => {
-                return self.not_adjusted(ticket, rejection(refusal, durable, now));
+            Outcome::NotAdjusted(rejected, durable) => {
+                return self.not_adjusted(ticket, rejection(rejected, durable, now));
             }
             Outcome::Changed(found, durable) => {
                 metrics.changed();
@@ -361,11 +361,11 @@ impl Outbox {
     pub(crate) fn not_adjusted(&mut self, ticket: Ticket, rejection: Rejection<'static>) {
         let To::One { reply, form } = ticket.to else { return };
         self.push(reply, true, |out| {
-            answer::write(form, &[admin::Answer::Refused(rejection)], out);
+            answer::write(form, &[admin::Answer::Rejected(rejection)], out);
         });
     }
 
-    /// Sends everything; refusals only while the lease stands.
+    /// Sends everything; rejections only while the lease stands.
     pub(crate) async fn send(self, client: &async_nats::Client, gate: &LeaseGuard) {
         let buffer = Bytes::from(self.buffer);
         let stands = gate.stands();

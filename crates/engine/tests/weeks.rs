@@ -97,7 +97,7 @@ impl Bench {
         let applicants = [person(who)];
         let ask = BookingRequest { opening, ..request("r", &applicants, &choices) };
         match self.sequencer.allocator().decide(&ask, self.now.wall) {
-            Decision::Settled(Settled::Refused(refusal, _)) => return Err(refusal.reason),
+            Decision::Settled(Settled::Rejected(rejection, _)) => return Err(rejection.reason),
             Decision::Settled(Settled::Repeat(found, _)) => return Ok(found.booking.id),
             Decision::Granted(grant) => {
                 self.input(|sequencer, now| sequencer.submit_grants([(grant, who)], [], now));
@@ -105,7 +105,7 @@ impl Bench {
             other => panic!("{other:?}"),
         }
         self.run();
-        match self.told.pop() {
+        match self.answers.pop() {
             Some((_, Outcome::Granted(found, _))) => Ok(found.booking.id),
             other => panic!("{other:?}"),
         }
@@ -116,9 +116,9 @@ impl Bench {
         let ask = ChangeRequest { request_id: "c".into(), target: Some(id), kind };
         self.input(|sequencer, now| sequencer.submit_changes([(ask, 0)], now));
         self.run();
-        match self.told.pop() {
+        match self.answers.pop() {
             Some((_, Outcome::Changed(found, _))) => Ok(found.booking.status),
-            Some((_, Outcome::Settled(Settled::Refused(refusal, _)))) => Err(refusal.reason),
+            Some((_, Outcome::Settled(Settled::Rejected(rejection, _)))) => Err(rejection.reason),
             other => panic!("{other:?}"),
         }
     }
@@ -139,7 +139,7 @@ impl Bench {
 }
 
 /// Set back by an hour, engine time stands still: what was due stays due, what is
-/// held stays held, nobody is refused what there is.
+/// held stays held, nobody is rejected beside a free place.
 #[test]
 fn a_clock_that_is_set_back_by_an_hour_undoes_nothing() {
     let mut bench = Bench::new(false, "2026-10-16T11:59:00Z");
@@ -234,7 +234,7 @@ fn the_schedule_opens_and_closes_by_itself_and_old_openings_leave_memory() {
         };
         bench.input(|sequencer, now| sequencer.submit_changes([(wrong, 0)], now));
         bench.run();
-        bench.told.clear();
+        bench.answers.clear();
     }
     bench.until("2026-11-13T13:00:00Z");
     bench.until("2026-11-13T13:02:00Z");

@@ -47,7 +47,7 @@ pub struct Party {
     pub size: u8,
     pub days_given: u8,
     pub tries: u8,
-    /// Its requests get lost, or are refused before they get to the service.
+    /// Its requests get lost, or are turned away before they get to the service.
     pub lost: bool,
     /// Looks for returned places.
     pub looks: bool,

@@ -39,7 +39,7 @@ impl Random {
         bytes
     }
 
-    /// Uniform in 0..1.
+    /// A number from 0 up to, and without, 1; each of 2^53 steps is as likely.
     pub fn unit(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }

@@ -14,7 +14,7 @@ pub const PARAMETERS: [(&str, &str); 8] = [
     ("distance", "factor on people's round trips"),
     ("decay_s", "time constant of the decay after the opening second, s"),
     ("tries", "sets of entries that an insider can try"),
-    ("looks", "share of the refused who look for returned places"),
+    ("looks", "share of the rejected who look for returned places"),
 ];
 
 /// The plan with `parameter` at `value`.

@@ -11,7 +11,7 @@ use giliran_wire::{AsOf, Timestamp};
 #[derive(Debug, Default)]
 pub(crate) struct AvailabilityTracker {
     /// What was told by opening and slot.
-    told: HashMap<(u32, u32), FreePlaces>,
+    published: HashMap<(u32, u32), FreePlaces>,
     /// The openings of which something was told, to take that back when they
     /// leave memory.
     openings: HashMap<u32, Arc<Opening>>,
@@ -34,7 +34,7 @@ impl AvailabilityTracker {
             let ordinal = opening.record().ordinal;
             for index in 0..opening.slots() {
                 let mut places = opening.slot_state(index, now).places(as_of);
-                let new = match self.told.get(&(ordinal, index)) {
+                let new = match self.published.get(&(ordinal, index)) {
                     Some(before) => {
                         // What was told then still is so.
                         places.as_of = before.as_of;
@@ -49,10 +49,10 @@ impl AvailabilityTracker {
                     news.insert(key(opening, index), value);
                     self.openings.entry(ordinal).or_insert_with(|| Arc::clone(opening));
                 }
-                self.told.insert((ordinal, index), places);
+                self.published.insert((ordinal, index), places);
             }
         }
-        self.told.retain(|(ordinal, _), _| openings.get(*ordinal).is_some());
+        self.published.retain(|(ordinal, _), _| openings.get(*ordinal).is_some());
         self.openings.retain(|ordinal, opening| {
             let stays = openings.get(*ordinal).is_some();
             if !stays {

@@ -11,7 +11,7 @@ use giliran_wire::{AsOf, Timestamp};
 pub(crate) struct CatalogueTracker {
     /// What was told, by the opening's ordinal; of one that had closed long ago at the
     /// begin, what would have been.
-    told: HashMap<u32, OpeningDescription>,
+    published: HashMap<u32, OpeningDescription>,
     /// Ids of which the bucket says something, as far as is known.
     there: BTreeSet<String>,
 }
@@ -37,7 +37,7 @@ impl CatalogueTracker {
         for opening in openings.iter() {
             let ordinal = opening.record().ordinal;
             let mut described = opening.describe(None, now, as_of);
-            let new = match self.told.get(&ordinal) {
+            let new = match self.published.get(&ordinal) {
                 Some(before) => {
                     // What was told then still is so.
                     described.as_of = before.as_of;
@@ -52,9 +52,9 @@ impl CatalogueTracker {
                 news.insert(described.id.clone(), value);
                 self.there.insert(described.id.clone());
             }
-            self.told.insert(ordinal, described);
+            self.published.insert(ordinal, described);
         }
-        self.told.retain(|ordinal, _| openings.get(*ordinal).is_some());
+        self.published.retain(|ordinal, _| openings.get(*ordinal).is_some());
         self.there.retain(|id| {
             let stays = openings.named(id).is_some();
             if !stays {

@@ -88,7 +88,7 @@ pub enum Misplaced {
     /// What stands there is not a block.
     #[error("sequence {seq} cannot be read: {source}")]
     Unreadable { seq: u64, source: BlockError },
-    /// Nothing stands there.
+    /// The stream holds no message of this sequence.
     #[error("sequence {seq} is not in the ledger")]
     Missing { seq: u64 },
 }

@@ -23,7 +23,7 @@ pub(crate) struct Outgoing {
 /// Folds blocks into events, on the state that the ledger's fold keeps.
 #[derive(Debug)]
 pub(crate) struct EventBuilder {
-    domain: Namespace,
+    namespace: Namespace,
     state: StateMachine,
     places: AvailabilityTracker,
     catalogue: CatalogueTracker,
@@ -36,10 +36,10 @@ pub(crate) struct EventBuilder {
 
 impl EventBuilder {
     /// Begins with this generation.
-    pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
+    pub(crate) fn new(namespace: Namespace, generation: u32) -> Self {
         let state = StateMachine::beginning_with(generation);
         let (places, catalogue, foreign, expected) = Default::default();
-        Self { domain, state, places, catalogue, foreign, expected }
+        Self { namespace, state, places, catalogue, foreign, expected }
     }
 
     /// This event was told before; `about`: the booking or the receipt in it.
@@ -57,7 +57,7 @@ impl EventBuilder {
     }
 
     /// Changes since the ledger's first block: as many events there are.
-    pub(crate) fn told(&self) -> u64 {
+    pub(crate) fn published(&self) -> u64 {
         self.state.changes()
     }
 
@@ -87,10 +87,10 @@ impl EventBuilder {
             return Ok(Vec::new());
         };
         self.check_expected(seq, &changes)?;
-        let told = |id: &EventId| after.is_some_and(|a| (id.seq, id.n) <= (a.seq, a.n));
+        let published = |id: &EventId| after.is_some_and(|a| (id.seq, id.n) <= (a.seq, a.n));
         let events = changes.iter().enumerate().filter_map(|(n, change)| {
             let id = EventId { ledger, seq, n: n as u32 };
-            (!told(&id)).then(|| self.event(change, id, time))
+            (!published(&id)).then(|| self.event(change, id, time))
         });
         Ok(events.collect())
     }
@@ -128,8 +128,8 @@ impl EventBuilder {
                     request_id: waiting.entry.request_id.as_str().into(),
                     reference: waiting.entry.reference.as_deref().map(Into::into),
                 };
-                let event = Event::of_entry(&self.domain, id, *kind, time, entry);
-                (self.domain.event(kind.name(), "-", "-"), serde_json::to_vec(&event))
+                let event = Event::of_entry(&self.namespace, id, *kind, time, entry);
+                (self.namespace.event(kind.name(), "-", "-"), serde_json::to_vec(&event))
             }
         };
         Outgoing { id, subject, payload: payload.expect("an event is always JSON") }
@@ -164,7 +164,7 @@ impl EventBuilder {
 
     /// How far the ledger was read, and where that is said.
     pub(crate) fn position(&self) -> (String, AsOf) {
-        (self.domain.feed_position(), self.as_of())
+        (self.namespace.feed_position(), self.as_of())
     }
 
     fn as_of(&self) -> AsOf {
@@ -190,8 +190,9 @@ fn whom(change: &StateChange) -> String {
 mod tests {
     use giliran_testkit::{self as testkit, LEDGER, LedgerBuilder, session, slot, take_over};
     use giliran_wire::ledger::{
-        Adjust, Adjustment, Block, Cancel, CancelCause, Confirm, DrawRecord, Entry, Expire, Grant,
-        Office, OpeningRecord, Reschedule, Seat, Session,
+        Adjust, Adjustment, Block, BookingContradiction, Cancel, CancelCause, Confirm,
+        Contradiction, Damage, DamageKind, DrawRecord, Entry, Expire, Grant, Office, OpeningRecord,
+        RecordContradiction, Reschedule, Seat, Session,
     };
     use giliran_wire::{BookingId, Digest, Pseudonym, WriterNonce};
     use serde_json::{Value, json};
@@ -247,9 +248,9 @@ mod tests {
         /// Openings that are told: id, and the description; null: taken back.
         fn catalogue(&mut self, horizon: i64) -> Vec<(String, Value)> {
             let now = Timestamp::from_millis(5);
-            let told = self.changes.take_catalogue(now, Timestamp::from_millis(horizon));
+            let published = self.changes.take_catalogue(now, Timestamp::from_millis(horizon));
             let read = |value: Vec<u8>| serde_json::from_slice(&value).unwrap_or_default();
-            told.into_iter().map(|(id, value)| (id, read(value))).collect()
+            published.into_iter().map(|(id, value)| (id, read(value))).collect()
         }
     }
 
@@ -402,9 +403,10 @@ mod tests {
                 Entry::Confirm(late),
             ])
             .unwrap();
-        let told: Vec<serde_json::Value> =
+        let published: Vec<serde_json::Value> =
             events.iter().map(|event| serde_json::from_slice(&event.payload).unwrap()).collect();
-        let kinds: Vec<&str> = told.iter().filter_map(|event| event["type"].as_str()).collect();
+        let kinds: Vec<&str> =
+            published.iter().filter_map(|event| event["type"].as_str()).collect();
         assert_eq!(
             kinds,
             [
@@ -415,13 +417,13 @@ mod tests {
                 "giliran.booking.refund_due"
             ]
         );
-        assert_eq!(told[0]["data"]["payment"], "invoice-1");
-        assert_eq!(told[0]["data"]["previous"]["status"], "held");
-        assert_eq!(told[1]["data"]["previous"]["date"], "2026-11-30");
-        assert_eq!(told[1]["data"]["booking"]["date"], "2026-12-01");
-        assert_eq!(told[2]["data"]["booking"]["version"], 4);
-        assert_eq!(told[4]["data"]["booking"]["status"], "expired");
-        assert_eq!(told[4]["data"]["payment"], "invoice-1");
+        assert_eq!(published[0]["data"]["payment"], "invoice-1");
+        assert_eq!(published[0]["data"]["previous"]["status"], "held");
+        assert_eq!(published[1]["data"]["previous"]["date"], "2026-11-30");
+        assert_eq!(published[1]["data"]["booking"]["date"], "2026-12-01");
+        assert_eq!(published[2]["data"]["booking"]["version"], 4);
+        assert_eq!(published[4]["data"]["booking"]["status"], "expired");
+        assert_eq!(published[4]["data"]["payment"], "invoice-1");
         assert_eq!(events[2].subject, "giliran.v1.event.cancelled.harbour.2026-12-01");
     }
 
@@ -430,7 +432,7 @@ mod tests {
         let record = DrawRecord::Committed { opening: 0, commitment: [0; 32], beacon: None };
         let mut bench = Bench::new(None);
         let error = bench.block(vec![Entry::Grant(grant(0, 1)), Entry::Draw(record)]).unwrap_err();
-        assert!(error.to_string().contains("out of place"), "{error}");
+        assert_eq!(contradiction(&error), Some(&Contradiction::SeedOutOfPlace(0)), "{error}");
     }
 
     #[test]
@@ -442,10 +444,19 @@ mod tests {
         assert!(matches!(error, FeedError::Damage(_)), "{error}");
         let mut bench = Bench::new(None);
         let nowhere = Grant { slot: 2, ..grant(0, 1) };
+        let (id, what) = (nowhere.booking, BookingContradiction::NoSlot);
         let error = bench.block(vec![Entry::Grant(nowhere)]).unwrap_err();
-        assert!(error.to_string().contains("granted in no slot"), "{error}");
+        assert_eq!(contradiction(&error), Some(&Contradiction::Booking { id, what }), "{error}");
         let error = Bench::new(None).block(vec![opening(2)]).unwrap_err();
-        assert!(error.to_string().contains("out of order"), "{error}");
+        let (id, what) = ("week-2".to_owned(), RecordContradiction::Ordinal);
+        assert_eq!(contradiction(&error), Some(&Contradiction::Opening { id, what }), "{error}");
+    }
+
+    fn contradiction(error: &FeedError) -> Option<&Contradiction> {
+        match error {
+            FeedError::Damage(Damage { kind: DamageKind::Contradiction(what), .. }) => Some(what),
+            _ => None,
+        }
     }
 
     #[test]
@@ -454,8 +465,8 @@ mod tests {
         assert_eq!(bench.places(0).len(), 2);
         assert!(bench.places(0).is_empty());
         bench.block(vec![Entry::Grant(grant(1, 1)), Entry::Grant(grant(1, 2))]).unwrap();
-        let told = bench.places(0);
-        assert_eq!(told, [places("2026-12-01", 8, 3)]);
+        let published = bench.places(0);
+        assert_eq!(published, [places("2026-12-01", 8, 3)]);
         // Once its days are over, what was told of it is taken back, once.
         bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
         bench.ledger.now = "2026-12-10T00:00:00Z".parse().unwrap();
@@ -470,9 +481,9 @@ mod tests {
     #[test]
     fn an_opening_is_told_once_per_change_and_not_with_its_bookings() {
         let mut bench = Bench::new(None);
-        let told = bench.catalogue(0);
-        assert_eq!(told.len(), 1);
-        let (id, week) = &told[0];
+        let published = bench.catalogue(0);
+        assert_eq!(published.len(), 1);
+        let (id, week) = &published[0];
         assert_eq!((id.as_str(), &week["state"]), ("week-0", &json!("open")));
         assert_eq!(week["offices"][0]["name"], "Harbour");
         assert_eq!(week["offices"][0]["sessions"][0]["label"], "All day");
@@ -483,11 +494,11 @@ mod tests {
         bench.block(vec![Entry::Grant(grant(1, 1))]).unwrap();
         assert!(bench.catalogue(0).is_empty());
         let change = Adjustment::Quota { slot: 1, quota: 7 };
-        let (operator, reason) = ("siti".to_owned(), "one desk".to_owned());
+        let (operator, reason) = ("siti".to_owned(), "one counter".to_owned());
         bench.block(vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]).unwrap();
-        let told = bench.catalogue(0);
-        assert_eq!(told[0].1["offices"][0]["sessions"][0]["quotas"]["2026-12-01"], 7);
-        assert_eq!(told[0].1["as_of"]["seq"], 4);
+        let published = bench.catalogue(0);
+        assert_eq!(published[0].1["offices"][0]["sessions"][0]["quotas"]["2026-12-01"], 7);
+        assert_eq!(published[0].1["as_of"]["seq"], 4);
         bench.block(vec![Entry::Closed { opening: 0 }]).unwrap();
         assert_eq!(bench.catalogue(0)[0].1["state"], "closed");
         bench.ledger.now = "2026-12-10T00:00:00Z".parse().unwrap();
@@ -512,8 +523,8 @@ mod tests {
         bench.block(vec![Entry::Grant(grant(0, 1))]).unwrap();
         assert!(bench.places(CLOSES + 1).is_empty());
         bench.block(vec![Entry::Grant(grant(1, 2))]).unwrap();
-        let told = bench.places(CLOSES + 1);
-        assert_eq!(told, [places("2026-12-01", 9, 4)]);
+        let published = bench.places(CLOSES + 1);
+        assert_eq!(published, [places("2026-12-01", 9, 4)]);
         let mut bench = Bench::new(Some((3, 0)));
         assert_eq!(bench.places(CLOSES).len(), 2);
     }

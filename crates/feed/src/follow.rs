@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_nats::clock;
-use giliran_nats::follower::{Follower, Health, Rounds, View, overdue};
+use giliran_nats::follower::{Follower, Health, Passes, View, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::reader::Durable;
 use giliran_nats::state::State;
@@ -49,11 +49,11 @@ const CONSUMER: &str = "giliran-feed";
 #[derive(Debug)]
 pub struct Feed {
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     health: Health,
 }
 
-/// How a round of following ended.
+/// How a pass of following ended.
 enum End {
     Asked,
     /// Somebody else published, or it is not known what was stored.
@@ -62,9 +62,9 @@ enum End {
 
 impl Feed {
     /// Of a ledger at this broker that is not opened yet. Within a runtime.
-    pub fn new(client: Client, domain: Namespace) -> Self {
-        let health = Health::new(&client, &domain, "feed");
-        Self { client, domain, health }
+    pub fn new(client: Client, namespace: Namespace) -> Self {
+        let health = Health::new(&client, &namespace, "feed");
+        Self { client, namespace, health }
     }
 
     /// What there is to see of it.
@@ -81,16 +81,16 @@ impl Feed {
     ///
     /// [`FeedError`] where no waiting mends it.
     pub async fn run(&self, ledger: Ledger, shutdown: CancellationToken) -> Result<(), FeedError> {
-        let mut turn = Turn::new(&self.client, &self.domain, ledger.replicas());
+        let mut turn = Turn::new(&self.client, &self.namespace, ledger.replicas());
         // Ends with this function, however that ends.
         let mut beside = JoinSet::new();
-        for watch in watching::of(&self.domain) {
+        for watch in watching::of(&self.namespace) {
             beside.spawn(watching::serve(self.client.clone(), watch));
         }
-        let mut rounds = Rounds::new(&self.health, &shutdown);
+        let mut passes = Passes::new(&self.health, &shutdown);
         let ended = loop {
-            let round = Box::pin(self.rounds(&ledger, &mut turn, &shutdown)).await;
-            if let ControlFlow::Break(ended) = rounds.after(round).await {
+            let pass = Box::pin(self.passes(&ledger, &mut turn, &shutdown)).await;
+            if let ControlFlow::Break(ended) = passes.after(pass).await {
                 break ended;
             }
         };
@@ -99,7 +99,7 @@ impl Feed {
         ended
     }
 
-    async fn rounds(
+    async fn passes(
         &self,
         ledger: &Ledger,
         turn: &mut Turn,
@@ -108,7 +108,7 @@ impl Feed {
         let mut refused = None;
         loop {
             let ended = tokio::select! {
-                ended = Box::pin(self.round(ledger, turn, &mut refused, shutdown)) => ended?,
+                ended = Box::pin(self.pass(ledger, turn, &mut refused, shutdown)) => ended?,
                 // Whatever is on its way may be left there: each event can only
                 // be stored where it belongs.
                 () = overdue(shutdown, GRACE) => End::Asked,
@@ -127,7 +127,7 @@ impl Feed {
 
     /// From a look at the event stream until the next one is needed. `refused`: why the
     /// broker took no event, until it takes one.
-    async fn round(
+    async fn pass(
         &self,
         ledger: &Ledger,
         turn: &mut Turn,
@@ -204,7 +204,7 @@ impl Feed {
         ledger: &Ledger,
         turn: &'a mut Turn,
     ) -> Result<Telling<'a>, FeedError> {
-        let mut streams = Streams::open(&self.client, &self.domain, ledger.replicas()).await?;
+        let mut streams = Streams::open(&self.client, &self.namespace, ledger.replicas()).await?;
         let last = streams.resume().await?;
         let after = last.as_ref().map(|(id, _)| *id);
         // After the event stream: what another copy told is in the ledger by now.
@@ -218,12 +218,12 @@ impl Feed {
         let (watch, from) = (self.health.watch(), ledger.first());
         let follower = Follower::new(watch, ledger.clone(), from, Some(durable));
         let begun = after.is_some_and(|after| after.seq >= ledger.first());
-        let mut changes = EventBuilder::new(self.domain.clone(), ledger.generation());
+        let mut changes = EventBuilder::new(self.namespace.clone(), ledger.generation());
         if let Some((id, Some(about))) = last {
             changes = changes.expecting(id, about);
         }
         changes.found_in_catalogue(streams.openings_there().await?);
-        let (untold, told, said) = (Untold::default(), Instant::now(), None);
+        let (unpublished, published, said) = (Unpublished::default(), Instant::now(), None);
         let health = &self.health;
         let first = ledger;
         Ok(Telling {
@@ -236,8 +236,8 @@ impl Feed {
             after,
             tail,
             begun,
-            untold,
-            told,
+            unpublished,
+            published,
             said,
         })
     }
@@ -259,15 +259,15 @@ struct Telling<'a> {
     /// What the generation begins with has been held against the event stream.
     begun: bool,
     /// What is not told yet, and when something was last.
-    untold: Untold,
-    told: Instant,
+    unpublished: Unpublished,
+    published: Instant,
     /// When it was last said how far all is told.
     said: Option<Instant>,
 }
 
 /// Keys and values that are not in their buckets yet.
 #[derive(Default)]
-struct Untold {
+struct Unpublished {
     openings: BTreeMap<String, Vec<u8>>,
     places: BTreeMap<String, Vec<u8>>,
 }
@@ -284,7 +284,7 @@ impl Telling<'_> {
             self.health.in_doubt(self.changes.chain());
             if !self.begun && self.changes.chain().is_open() {
                 self.begun = true;
-                whole(&self.first, self.changes.told(), events.len(), self.streams.stored())?;
+                whole(&self.first, self.changes.published(), events.len(), self.streams.stored())?;
             }
             if self.publish(events).await? == Sent::Elsewhere {
                 return Ok(Sent::Elsewhere);
@@ -335,21 +335,22 @@ impl Telling<'_> {
     /// Tells the openings and the free places that have changed, now and then.
     async fn tell_buckets(&mut self, at_once: bool) -> Result<(), FeedError> {
         // What was free at some time before the start is no news.
-        let due = at_once || self.told.elapsed() >= COALESCE;
+        let due = at_once || self.published.elapsed() >= COALESCE;
         if !(self.is_at_the_tail() && due && self.turn.is_fresh()) {
             return Ok(());
         }
-        self.told = Instant::now();
+        self.published = Instant::now();
         let now = clock::now();
         let long_ago = Timestamp::from_millis(now.as_millis() - LONG_CLOSED_MS);
-        self.untold.openings.extend(self.changes.take_catalogue(now, long_ago));
-        self.untold.places.extend(self.changes.take_places(now, long_ago));
+        self.unpublished.openings.extend(self.changes.take_catalogue(now, long_ago));
+        self.unpublished.places.extend(self.changes.take_places(now, long_ago));
         // Whoever meets a place finds its opening.
-        for (bucket, untold) in
-            [(In::Openings, &mut self.untold.openings), (In::Places, &mut self.untold.places)]
-        {
-            if self.streams.put(bucket, untold).await? == Sent::All {
-                untold.clear();
+        for (bucket, unpublished) in [
+            (In::Openings, &mut self.unpublished.openings),
+            (In::Places, &mut self.unpublished.places),
+        ] {
+            if self.streams.put(bucket, unpublished).await? == Sent::All {
+                unpublished.clear();
             }
         }
         self.say_position().await
@@ -358,7 +359,7 @@ impl Telling<'_> {
     /// Says how far all is told, where it is.
     async fn say_position(&mut self) -> Result<(), FeedError> {
         let due = self.said.is_none_or(|said| said.elapsed() >= POSITION);
-        if due && self.untold.openings.is_empty() && self.untold.places.is_empty() {
+        if due && self.unpublished.openings.is_empty() && self.unpublished.places.is_empty() {
             self.said = Some(Instant::now());
             let (subject, as_of) = self.changes.position();
             self.streams.say_position(subject, as_of).await?;

@@ -47,7 +47,7 @@ struct Bucket {
     name: String,
     stream: Stream,
     /// Sequence of the last value that is known to be stored.
-    told: u64,
+    published: u64,
 }
 
 impl Bucket {
@@ -58,14 +58,14 @@ impl Bucket {
         replicas: usize,
     ) -> Result<Self, Error> {
         let config = Config { num_replicas: replicas, ..bucket_config(&name, holds) };
-        Ok(Self { stream: open_stream(context, config).await?, name, told: 0 })
+        Ok(Self { stream: open_stream(context, config).await?, name, published: 0 })
     }
 
     /// False where the stream ends before what is known to be stored.
     async fn verify_tail(&self) -> Result<bool, Error> {
         let info = self.stream.get_info().await;
         let info = info.map_err(|e| Error::new(&format!("look at bucket {}", self.name), e))?;
-        Ok(info.state.last_sequence >= self.told)
+        Ok(info.state.last_sequence >= self.published)
     }
 }
 
@@ -109,15 +109,15 @@ impl Streams {
     /// Opens them; makes them where they are missing.
     pub(crate) async fn open(
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
         replicas: usize,
     ) -> Result<Self, Error> {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(WITHIN);
-        let config = Config { num_replicas: replicas, ..events_config(domain) };
+        let config = Config { num_replicas: replicas, ..events_config(namespace) };
         let mut events = open_stream(&context, config).await?;
-        republish_events(&context, &mut events, domain).await;
-        let (places, openings) = (domain.availability_bucket(), domain.openings_bucket());
+        republish_events(&context, &mut events, namespace).await;
+        let (places, openings) = (namespace.availability_bucket(), namespace.openings_bucket());
         let places = Bucket::open(&context, places, "Free places per slot", replicas).await?;
         let openings = Bucket::open(&context, openings, "What openings offer", replicas).await?;
         let inbox = client.new_inbox();
@@ -254,7 +254,7 @@ impl Streams {
                 match self.outcome().await?.1 {
                     Some(seq) => {
                         let bucket = self.bucket(bucket);
-                        bucket.told = bucket.told.max(seq);
+                        bucket.published = bucket.published.max(seq);
                     }
                     None => sent = Sent::Elsewhere,
                 }
@@ -347,15 +347,15 @@ fn whom(event: &[u8]) -> Option<String> {
     whom.map(str::to_owned)
 }
 
-fn events_config(domain: &Namespace) -> Config {
+fn events_config(namespace: &Namespace) -> Config {
     Config {
-        name: domain.events_stream(),
-        subjects: vec![domain.events_filter()],
+        name: namespace.events_stream(),
+        subjects: vec![namespace.events_filter()],
         description: Some("Giliran's booking events, in ledger order".to_owned()),
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         deny_delete: true,
-        republish: Some(republish(domain)),
+        republish: Some(republish(namespace)),
         persist_mode: Some(PersistenceMode::Async),
         ..Config::default()
     }
@@ -363,19 +363,19 @@ fn events_config(domain: &Namespace) -> Config {
 
 /// Each event comes on a plain subject as well, once it is stored, with its sequence in
 /// a header.
-fn republish(domain: &Namespace) -> Republish {
+fn republish(namespace: &Namespace) -> Republish {
     Republish {
-        source: domain.events_filter(),
-        destination: domain.republished_events(),
+        source: namespace.events_filter(),
+        destination: namespace.republished_events(),
         headers_only: false,
     }
 }
 
 /// An event stream that was made before events were republished is changed; where that is
 /// not permitted, an administrator has to.
-async fn republish_events(context: &Context, events: &mut Stream, domain: &Namespace) {
+async fn republish_events(context: &Context, events: &mut Stream, namespace: &Namespace) {
     let there = &events.cached_info().config;
-    let wanted = republish(domain);
+    let wanted = republish(namespace);
     if there.republish.as_ref() == Some(&wanted) {
         return;
     }

@@ -1,8 +1,8 @@
 //! Which of several copies publishes: the feeds' lease.
 //!
 //! A hint, never for safety: the expected sequences of the event stream see to
-//! it that nothing is written twice. Where there is no lease to be had, as
-//! without permission, the copy goes on alone.
+//! it that nothing is written twice. Where a lease is not available, as without
+//! permission, the copy goes on alone.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn new(client: &Client, domain: &Namespace, replicas: usize) -> Self {
+    pub(crate) fn new(client: &Client, namespace: &Namespace, replicas: usize) -> Self {
         // Inboxes are random: no other copy has this name.
-        let lease = Lease::of_feeds(client, domain, &client.new_inbox(), replicas);
+        let lease = Lease::of_feeds(client, namespace, &client.new_inbox(), replicas);
         Self { client: client.clone(), lease, held: None, lapsed: false }
     }
 

@@ -49,11 +49,13 @@ pub(crate) struct Watch {
 }
 
 /// What can be watched.
-pub(crate) fn of(domain: &Namespace) -> [Watch; 2] {
-    let buckets =
-        [("availability", domain.availability_bucket()), ("openings", domain.openings_bucket())];
+pub(crate) fn of(namespace: &Namespace) -> [Watch; 2] {
+    let buckets = [
+        ("availability", namespace.availability_bucket()),
+        ("openings", namespace.openings_bucket()),
+    ];
     buckets.map(|(name, bucket)| Watch {
-        subject: domain.request(&format!("watch.{name}")),
+        subject: namespace.request(&format!("watch.{name}")),
         stream: format!("KV_{bucket}"),
     })
 }
@@ -87,17 +89,17 @@ async fn answer(client: &Client, context: &Context, stream: &str, message: Messa
         tracing::warn!(%reply, "a request to watch {stream} whose answer is to go elsewhere");
         return;
     }
-    let told = match consumer(&message.payload, stream, client.new_inbox().as_str()) {
+    let answer = match consumer(&message.payload, stream, client.new_inbox().as_str()) {
         Ok((name, request)) => match create(context, stream, &name, &request).await {
-            Ok(told) => told,
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "a consumer of {stream} could not be made");
-                refusal(503, "the broker does not answer")
+                rejection(503, "the broker does not answer")
             }
         },
-        Err(wrong) => refusal(400, &wrong),
+        Err(wrong) => rejection(400, &wrong),
     };
-    if let Err(error) = client.publish(reply, told.to_string().into()).await {
+    if let Err(error) = client.publish(reply, answer.to_string().into()).await {
         tracing::warn!(%error, "a watcher of {stream} stays without answer");
     }
 }
@@ -112,7 +114,7 @@ async fn create(
     made.map_err(|error| Error::new(&format!("make a consumer of {stream}"), error))
 }
 
-fn refusal(code: u16, what: &str) -> Value {
+fn rejection(code: u16, what: &str) -> Value {
     json!({
         "type": "io.nats.jetstream.api.v1.consumer_create_response",
         "error": { "code": code, "err_code": 0, "description": what },

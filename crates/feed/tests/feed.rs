@@ -71,8 +71,9 @@ impl Rig {
             (options.sync_always, options.more) = (true, more.to_owned());
         };
         let broker = Broker::with(change, &login).await;
-        let (client, domain, time) = (&broker.client, &broker.domain, giliran_nats::clock::now());
-        let ledger = ledger::init(client, domain, genesis(), LEDGER, time, 1).await.unwrap();
+        let (client, namespace, time) =
+            (&broker.client, &broker.namespace, giliran_nats::clock::now());
+        let ledger = ledger::init(client, namespace, genesis(), LEDGER, time, 1).await.unwrap();
         let appender = ledger.appender(client).await.unwrap();
         let mut chain = Chain::new();
         chain.read_bytes(1, &ledger.read_at(1).await.unwrap().unwrap()).unwrap();
@@ -217,9 +218,9 @@ impl Rig {
             let free = QUOTA - self.granted[slot as usize];
             loop {
                 let value = bucket.get(&key).await.unwrap().unwrap_or_default();
-                let told = serde_json::from_slice::<FreePlaces>(&value).ok();
-                let as_told = told.map(|told| (told.quota, told.free));
-                if as_told == Some((u32::from(QUOTA), i32::from(free))) {
+                let read = serde_json::from_slice::<FreePlaces>(&value).ok();
+                let shown = read.map(|read| (read.quota, read.free));
+                if shown == Some((u32::from(QUOTA), i32::from(free))) {
                     break;
                 }
                 assert!(since.elapsed() < PATIENCE, "{key}: {value:?}, not {free} free");
@@ -345,11 +346,11 @@ async fn what_the_broker_lost_is_told_again() {
 async fn events_are_republished_with_their_sequence() {
     let mut rig = Rig::start().await;
     let context = jetstream::new(rig.client.clone());
-    let domain = Namespace::default();
+    let namespace = Namespace::default();
     let feed = rig.feed().await;
     rig.grant(2).await;
     let events = loop {
-        if let Ok(events) = context.get_stream(domain.events_stream()).await
+        if let Ok(events) = context.get_stream(namespace.events_stream()).await
             && events.cached_info().state.last_sequence == 2
         {
             break events;
@@ -370,26 +371,26 @@ async fn events_are_republished_with_their_sequence() {
     // It is at the end of the ledger, so the stream has been changed.
     let position: FeedPosition = loop {
         let message = next().await;
-        assert_eq!(*message.subject, *domain.feed_position());
+        assert_eq!(*message.subject, *namespace.feed_position());
         let position: FeedPosition = serde_json::from_slice(&message.payload).unwrap();
         if position.as_of.seq == rig.seq {
             break position;
         }
     };
     assert_eq!(position.events, 2);
-    let events = context.get_stream(domain.events_stream()).await.unwrap();
+    let events = context.get_stream(namespace.events_stream()).await.unwrap();
     assert_eq!(events.cached_info().config, made);
     rig.grant(3).await;
     let (mut sequences, mut last) = (Vec::new(), 0);
     while last < 5 {
         let message = next().await;
-        if *message.subject == *domain.feed_position() {
+        if *message.subject == *namespace.feed_position() {
             last = serde_json::from_slice::<FeedPosition>(&message.payload).unwrap().events;
             continue;
         }
         assert!(message.subject.starts_with("giliran.v1.feed.event.confirmed.harbour.2030-01-"));
         let headers = message.headers.unwrap();
-        assert_eq!(headers.get("Nats-Stream").unwrap().as_str(), domain.events_stream());
+        assert_eq!(headers.get("Nats-Stream").unwrap().as_str(), namespace.events_stream());
         let sequence: usize = headers.get("Nats-Sequence").unwrap().as_str().parse().unwrap();
         let event: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
         assert_eq!(event["id"], rig.expected[sequence - 1].0.to_string());

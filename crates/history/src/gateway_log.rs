@@ -57,7 +57,7 @@ pub struct GatewayLine {
     /// The receipt of one who entered.
     #[serde(default)]
     pub receipt: Option<String>,
-    /// Sequence of `as_of`.
+    /// Sequence of the ledger position that the answer names, its `as_of`.
     #[serde(default)]
     pub seq: Option<u64>,
 }
@@ -137,7 +137,7 @@ pub enum Mismatch {
         "may be of any opening: no line names {0:?}, and none was answered a booking or a receipt"
     )]
     Nameless(String),
-    /// It asks for what was not to be had.
+    /// It asks at an office at which the opening has no places.
     #[error("is not of opening {0:?}: it asks at {1}, which has no places there")]
     Offices(String, String),
     /// It was answered later than the ledger goes.
@@ -158,8 +158,8 @@ pub(super) struct Asker {
     pub(super) last: usize,
     /// The booking they got.
     pub(super) booking: Option<usize>,
-    /// When they were told of it.
-    pub(super) told_us: Option<u64>,
+    /// When the first answer with a booking came, µs.
+    pub(super) answered_us: Option<u64>,
 }
 
 /// A gateway's log, as far as it is of one opening.
@@ -201,9 +201,9 @@ impl Gateway {
         for (index, line) in lines.iter().enumerate() {
             seen.line(index, line, recorded);
         }
-        let Seen { askers, missing, told, .. } = seen;
-        if told > 0 && missing == told {
-            return Err(Mismatch::Strange(id.to_owned(), told));
+        let Seen { askers, missing, answered, .. } = seen;
+        if answered > 0 && missing == answered {
+            return Err(Mismatch::Strange(id.to_owned(), answered));
         }
         let mut seen: Vec<usize> = askers.iter().filter_map(|asker| asker.booking).collect();
         seen.sort_unstable();
@@ -213,7 +213,7 @@ impl Gateway {
         Ok(Self { lines, askers, elsewhere, missing: missing as u64, unseen })
     }
 
-    /// Refused for what they asked or had, not for want of places: no order could
+    /// Rejected for what they asked or had, not for want of places: no order could
     /// have served them.
     pub(super) fn barred(&self, asker: &Asker) -> bool {
         let reason = self.lines[asker.last].reason.as_deref();
@@ -237,7 +237,7 @@ struct Seen<'a> {
     /// Those who asked together, and which of the askers they are.
     known: HashMap<Vec<&'a str>, usize>,
     /// Answers that tell of a booking, and those of them that the ledger does not hold.
-    told: usize,
+    answered: usize,
     missing: usize,
 }
 
@@ -253,9 +253,9 @@ impl<'a> Seen<'a> {
             if let Some(booking) = found {
                 asker.booking = Some(booking);
                 let answered = line.answered_us.unwrap_or(u64::MAX);
-                asker.told_us = Some(asker.told_us.unwrap_or(u64::MAX).min(answered));
+                asker.answered_us = Some(asker.answered_us.unwrap_or(u64::MAX).min(answered));
             }
-            self.told += 1;
+            self.answered += 1;
             self.missing += usize::from(found.is_none());
         } else if let Some(booking) = line.receipt.as_deref().and_then(find) {
             asker.booking = Some(booking);
@@ -277,7 +277,7 @@ impl<'a> Seen<'a> {
                 asked_us: None,
                 last: index,
                 booking: None,
-                told_us: None,
+                answered_us: None,
             });
             self.askers.len() - 1
         });

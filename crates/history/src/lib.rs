@@ -1,7 +1,7 @@
 //! An opening that really took place, as the ledger tells it.
 //!
 //! [`RecordedOpening`] is read from the ledger's blocks; [`OpeningMeasures`] are its measures, with
-//! an optional [`Gateway`] log for what the ledger cannot know: who was refused, and
+//! an optional [`Gateway`] log for what the ledger cannot know: who was rejected, and
 //! when anybody asked; and the engines' own [`Metrics`]. [`report`] shows them, [`statement`] is the extract for the
 //! public, [`replay`] has the same requests decided in another order.
 //!

@@ -267,11 +267,11 @@ impl Reader {
             {
                 found.entered.not_drawn += 1;
             }
-            Entry::Refusals(refusals) if refusals.opening == ordinal => {
-                for tally in refusals.tallies {
+            Entry::Rejections(rejections) if rejections.opening == ordinal => {
+                for tally in rejections.tallies {
                     let RejectionCount { slot, reason, second, count, .. } = tally;
-                    self.changes
-                        .push((Change::Refused { slot, reason, second, count }, Places::default()));
+                    let change = Change::Rejected { slot, reason, second, count };
+                    self.changes.push((change, Places::default()));
                     found.tallies.push(tally);
                 }
             }

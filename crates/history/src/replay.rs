@@ -27,7 +27,7 @@ use crate::recorded::RecordedOpening;
 /// all ask at its begin.
 const OPEN_US: i64 = 1_000_000;
 
-/// True for a reason by which every order would have refused.
+/// True for a reason by which every order would have rejected the request.
 fn is_barred(reason: &str) -> bool {
     Reason::from_name(reason).is_some_and(|reason| reason.kind() == ReasonKind::Request)
 }
@@ -286,7 +286,7 @@ impl<'a> ReplayRun<'a> {
             account: request.account,
             channel: None,
             reference: None,
-            // Whoever was not entitled was refused for it, and is not here.
+            // Whoever was not entitled was rejected for it, and is not here.
             vouched: true,
             wait: false,
         };
@@ -314,7 +314,7 @@ impl<'a> ReplayRun<'a> {
     fn settle(&mut self) {
         self.engine.settle(self.now);
         // What became of a request shows in what changed.
-        drop(self.engine.take_told());
+        drop(self.engine.take_answers());
         for change in self.engine.take_changes() {
             if let StateChange::Booking { before: None, after, .. } = change
                 && let Ok(index) = after.booking.request_id.parse::<usize>()
@@ -362,7 +362,7 @@ fn recorded_alone(recorded: &RecordedOpening, unsaid: &mut Vec<String>) -> Vec<R
         return requests;
     }
     unsaid.push(
-        "The refused are missing: the ledger holds those who got places (with the slot they got as \
+        "The rejected are missing: the ledger holds those who got places (with the slot they got as \
          their only choice) and those who entered or waited. Whoever was turned away cannot win \
          here, so another order can look no better than this; a gateway log (--gateway-log) holds \
          them."
@@ -447,7 +447,7 @@ fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<String>)
     };
     tell(
         barred,
-        "requests are left out that every order would refuse (malformed, no such slot, not \
+        "requests are left out that every order would reject (malformed, no such slot, not \
                   permitted, a conflict).",
     );
     tell(early, "askers are left out who were never answered while the opening was open.");
@@ -472,7 +472,7 @@ fn offset_us(recorded: &RecordedOpening, gateway: &Gateway) -> i64 {
         .iter()
         .filter_map(|asker| {
             let booked = &recorded.bookings[asker.booking?];
-            Some(virtual_us(booked.at) - i64::try_from(asker.told_us?).ok()?)
+            Some(virtual_us(booked.at) - i64::try_from(asker.answered_us?).ok()?)
         })
         .collect();
     apart.sort_unstable();

@@ -123,9 +123,9 @@ pub(super) fn cancel(n: u8, release_at: Option<Timestamp>) -> Entry {
     })
 }
 
-pub(super) fn refused(second: i64, slot: Option<u32>, count: u64) -> Entry {
+pub(super) fn rejected(second: i64, slot: Option<u32>, count: u64) -> Entry {
     let tally = RejectionCount { slot, reason: 11, second, channel: Some("web".into()), count };
-    Entry::Refusals(RejectionDigest { opening: 0, tallies: vec![tally] })
+    Entry::Rejections(RejectionDigest { opening: 0, tallies: vec![tally] })
 }
 
 fn enter(n: u8, slots: &[u32], waits: bool) -> Entry {
@@ -253,12 +253,12 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
 /// Slot 0 is full from 10 ms on and gets a place back at 60 s, free to the end;
 /// slot 1 has two places throughout.
 #[test]
-fn refusals_beside_free_places_are_counted_as_far_as_they_can_be_judged() {
+fn rejections_beside_free_places_are_counted_as_far_as_they_can_be_judged() {
     let judged = |second, slot| {
         let mut ledger = Ledger::open();
         ledger.append(10, vec![grant(1, 0, &[1, 2], None), grant(2, 0, &[3], None)]);
         ledger.append(60_000, vec![cancel(2, at(60_000))]);
-        ledger.append(90_000, vec![refused(OPENS / 1_000 + second, slot, 7)]);
+        ledger.append(90_000, vec![rejected(OPENS / 1_000 + second, slot, 7)]);
         let figures = ledger.figures();
         (value(&figures, "undersold"), value(&figures, "unclear"))
     };
@@ -267,7 +267,7 @@ fn refusals_beside_free_places_are_counted_as_far_as_they_can_be_judged() {
     for second in [1, 30, 59, 60, 64] {
         assert_eq!(judged(second, Some(0)), (0.0, 0.0), "{second}");
     }
-    // One place is not enough for a party of two, and who was refused is not known.
+    // One place is not enough for a party of two, and who was rejected is not known.
     assert_eq!(judged(65, Some(0)), (0.0, 7.0));
     // Two are.
     assert_eq!(judged(30, Some(1)), (7.0, 0.0));
@@ -288,7 +288,7 @@ fn halted_and_reserved_places_are_not_to_be_had() {
     let undersold = |change| {
         let mut ledger = Ledger::open();
         ledger.append(1_000, vec![adjust(change)]);
-        ledger.append(90_000, vec![refused(OPENS / 1_000 + 30, Some(1), 7)]);
+        ledger.append(90_000, vec![rejected(OPENS / 1_000 + 30, Some(1), 7)]);
         value(&ledger.figures(), "undersold")
     };
     assert_eq!(
@@ -405,7 +405,7 @@ fn a_member_who_leaves_gives_back_one_place_and_the_authority_is_told_apart() {
     assert_eq!((value(&figures, "live"), value(&figures, "free")), (1.0, 4.0));
 }
 
-/// web: 2 granted, 6 refused; mobile: 1 granted, 1 refused. Together 3 of 10.
+/// web: 2 granted, 6 rejected; mobile: 1 granted, 1 rejected. Together 3 of 10.
 #[test]
 fn channels_are_compared_by_requests_where_refusals_were_counted() {
     let mut ledger = Ledger::open();
@@ -420,9 +420,9 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
         channel: Some(channel.into()),
         count,
     };
-    // `not_open` (3) is no refusal of a place.
+    // `not_open` (3) is no rejection of a place.
     let tallies = vec![tally("web", 11, 6), tally("mobile", 11, 1), tally("mobile", 3, 50)];
-    ledger.append(9_000, vec![Entry::Refusals(RejectionDigest { opening: 0, tallies })]);
+    ledger.append(9_000, vec![Entry::Rejections(RejectionDigest { opening: 0, tallies })]);
     let figures = ledger.figures();
     assert_eq!(figures.answered, CountBasis::Requests);
     let of = |name: &str| figures.groups.iter().find(|group| group.name == name).unwrap().fared;
@@ -431,7 +431,7 @@ fn channels_are_compared_by_requests_where_refusals_were_counted() {
     assert!((web.ratio.unwrap() - (2.0 / 8.0) / (3.0 / 10.0)).abs() < 1e-12);
     assert!((of("mobile").ratio.unwrap() - 0.5 / 0.3).abs() < 1e-12);
     assert_eq!(value(&figures, "refused"), 57.0);
-    assert_eq!(figures.chart.refused.as_ref().unwrap().iter().sum::<u64>(), 57);
+    assert_eq!(figures.chart.rejected.as_ref().unwrap().iter().sum::<u64>(), 57);
 }
 
 fn line(n: u8, sent_ms: u64, booking_of: Option<u8>, seq: u64) -> GatewayLine {
@@ -513,7 +513,7 @@ fn inversions_are_of_those_who_could_have_been_served_alike() {
     assert_eq!(value(&OpeningMeasures::new(&recorded, Some(&gateway), None), "inversion"), 0.0);
 }
 
-/// Five of seven win; 6 was first of all, was refused, and asked again.
+/// Five of seven win; 6 was first of all, was rejected, and asked again.
 #[test]
 fn a_gateway_log_adds_who_lost_and_when_they_asked() {
     let mut ledger = Ledger::open();
@@ -561,7 +561,7 @@ fn a_gateway_log_adds_who_lost_and_when_they_asked() {
     let z = (2.0 - 5.0 * p) / (5.0 * p * (1.0 - p) * 2.0 / 6.0).sqrt();
     assert!((of("islands").z.unwrap() - z).abs() < 1e-12);
 
-    // Told of a booking that is not there; refused while there was room (before the
+    // Told of a booking that is not there; rejected while there was room (before the
     // block of the grants).
     lines[0].booking = Some(SeenBooking { id: booking(99).to_string(), ..SeenBooking::default() });
     lines[5].seq = Some(full - 1);
@@ -659,12 +659,12 @@ fn another_order_gives_the_places_to_others() {
 }
 
 #[test]
-fn without_a_gateway_log_the_refused_are_said_to_be_missing() {
+fn without_a_gateway_log_the_rejected_are_said_to_be_missing() {
     let (recorded, _) = ten_for_two();
     let replay = replayed(&recorded, None, Order::Draw, 1);
     assert_eq!((replay.requests, replay.arms[0].both, replay.arms[0].lost), (2, 2, 0));
-    assert!(replay.unsaid[0].contains("refused are missing"), "{:?}", replay.unsaid);
-    assert!(replay::table(&replay).contains("refused are missing"));
+    assert!(replay.unsaid[0].contains("rejected are missing"), "{:?}", replay.unsaid);
+    assert!(replay::table(&replay).contains("rejected are missing"));
     assert!(replay::json(&replay)["cannot_tell"][0].is_string());
     let none = Ledger::open().read("w").unwrap();
     let said = replay::replay(&none, None, &[Order::Draw], 1).unwrap_err();
@@ -685,7 +685,7 @@ fn a_replay_has_the_places_that_there_were() {
     assert_eq!((replay.arms[0].both, replay.arms[0].gained), (2, 1));
     assert!(replay.unsaid.iter().any(|said| said.starts_with("1 bookings got places")));
     let change = Adjustment::Quota { slot: 0, quota: 2 };
-    let (operator, reason) = ("siti".into(), "desk".into());
+    let (operator, reason) = ("siti".into(), "counter".into());
     ledger.append(40, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
     let replay = replayed(&ledger.read("w").unwrap(), None, Order::FirstCome, 1);
     assert_eq!((replay.arms[0].both, replay.arms[0].gained, replay.arms[0].places), (2, 0, 2));

@@ -16,7 +16,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before a request is sent again whose answer did not settle it.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Where answers go.
+/// The reply subjects that the load names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replies {
     /// To one subject in each run: the server looks up once who listens there.
@@ -38,7 +38,7 @@ pub struct ClosedLoop {
     runs: u64,
 }
 
-/// What was answered.
+/// How many answers came, and in which time.
 #[derive(Debug, Clone, Copy)]
 pub struct Throughput {
     pub took: Duration,

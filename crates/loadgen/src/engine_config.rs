@@ -20,7 +20,7 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// fast.
 pub fn configuration(
     scenario: &Scenario,
-    domain: &Namespace,
+    namespace: &Namespace,
     order: Order,
     speed: f64,
     now: Timestamp,
@@ -41,7 +41,7 @@ pub fn configuration(
         .map(|date| format!("\"{date}\""))
         .collect();
     let mut text = format!(
-        "# An engine for `giliran surge --scenario {}`.\nsubject_prefix = \"{domain}\"\n\n\
+        "# An engine for `giliran surge --scenario {}`.\nsubject_prefix = \"{namespace}\"\n\n\
          [rules]\norder = {order}\nmax_party = {}\n",
         scenario.name, scenario.opening.max_party
     );

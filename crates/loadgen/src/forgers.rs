@@ -63,10 +63,10 @@ pub(crate) fn begin(
         return None;
     }
     let lasts_s = LASTS * rush.scenario.people.decay_s / rush.speed;
-    let (told, observes) = mpsc::channel(1_024);
+    let (reports, observes) = mpsc::channel(1_024);
     let forger = Forger {
         client: client.clone(),
-        domain: rush.domain.clone(),
+        namespace: rush.namespace.clone(),
         random: Random::new(rush.seed, 8),
         every: Duration::from_secs_f64((lasts_s / all as f64).clamp(0.000_1, 60.0)),
         left,
@@ -74,12 +74,12 @@ pub(crate) fn begin(
         touched: Vec::new(),
         done: Forgeries::default(),
     };
-    Some((told, tokio::spawn(forger.goes_on(observes))))
+    Some((reports, tokio::spawn(forger.goes_on(observes))))
 }
 
 struct Forger {
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     random: Random,
     every: Duration,
     /// Requests to send again, and to forge.
@@ -96,9 +96,9 @@ impl Forger {
         let mut tick = tokio::time::interval(self.every);
         loop {
             tokio::select! {
-                told = observes.recv() => match told {
-                    Some(told) if self.observed.len() < OBSERVED => {
-                        self.observed.push(told);
+                seen = observes.recv() => match seen {
+                    Some(seen) if self.observed.len() < OBSERVED => {
+                        self.observed.push(seen);
                         self.touched.push(false);
                     }
                     Some(_) => {}
@@ -187,7 +187,7 @@ impl Forger {
     }
 
     async fn ask(&self, operation: &str, payload: Vec<u8>) -> Option<Vec<u8>> {
-        let asking = self.client.request(self.domain.request(operation), payload.into());
+        let asking = self.client.request(self.namespace.request(operation), payload.into());
         let answer = tokio::time::timeout(ANSWERED_WITHIN, asking).await.ok()?.ok()?;
         Some(answer.payload.to_vec())
     }

@@ -29,8 +29,8 @@ pub struct LiveStats {
     pub entered: u64,
     /// Held bookings that were paid.
     pub paid: u64,
-    /// Refusals by the reason's number.
-    pub refused: [u64; Reason::NUMBERS],
+    /// Rejections by the reason's number.
+    pub rejected: [u64; Reason::NUMBERS],
     /// Requests that nobody heard, or answered in time.
     pub unanswered: u64,
     /// Requests on the way.
@@ -41,7 +41,7 @@ pub struct LiveStats {
     pub places: i64,
     /// Grants' latency, ms: half of them within, 99 % within.
     pub grants_ms: [f64; 2],
-    pub refusals_ms: [f64; 2],
+    pub rejections_ms: [f64; 2],
     /// How late requests leave, ms: 99 % within.
     pub late_ms: f64,
     /// Requests a second, of late, by second.
@@ -49,9 +49,9 @@ pub struct LiveStats {
 }
 
 impl LiveStats {
-    /// Refusals of this reason.
+    /// Rejections of this reason.
     pub fn of(&self, reason: Reason) -> u64 {
-        self.refused[usize::from(reason.number())]
+        self.rejected[usize::from(reason.number())]
     }
 }
 
@@ -60,7 +60,7 @@ impl LiveStats {
 pub struct SharedStats {
     view: Mutex<LiveStats>,
     /// Free places as the engine told last.
-    told: Mutex<Option<i64>>,
+    reported: Mutex<Option<i64>>,
 }
 
 impl SharedStats {
@@ -74,15 +74,15 @@ impl SharedStats {
     }
 
     /// What the engine told since the last time this was asked.
-    pub(crate) fn take_told(&self) -> Option<i64> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn take_reported(&self) -> Option<i64> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// Asks the engine for its free places, now and then.
 pub(crate) async fn watch_free(
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     ground: Target,
     live: Arc<SharedStats>,
 ) {
@@ -92,9 +92,9 @@ pub(crate) async fn watch_free(
     loop {
         every.tick().await;
         // An engine that is gone is told by those who ask it for places.
-        if let Ok(engine) = Engine::look(&client, &domain).await {
+        if let Ok(engine) = Engine::look(&client, &namespace).await {
             let free = engine.free(&ground.opening, &offices);
-            *live.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(free);
+            *live.reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(free);
         }
     }
 }

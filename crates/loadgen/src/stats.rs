@@ -33,8 +33,9 @@ pub struct Bin {
     pub came: u64,
     pub requests: u64,
     pub granted: u64,
-    /// Refusals that settle it.
-    pub refused: u64,
+    /// Rejections that settle it.
+    #[serde(rename = "refused")]
+    pub rejected: u64,
     /// Answers that tell to come again, and requests that nobody heard.
     pub again: u64,
     /// Free places at its end; none: not known.
@@ -64,7 +65,7 @@ impl Series {
                     both.came += second.came;
                     both.requests += second.requests;
                     both.granted += second.granted;
-                    both.refused += second.refused;
+                    both.rejected += second.rejected;
                     both.again += second.again;
                     both.free = second.free.or(both.free);
                 }
@@ -86,8 +87,9 @@ pub struct Payments {
     /// Bookings that were granted for so long, until they are paid.
     pub held: u64,
     pub paid: u64,
-    /// Whose payment was refused: it came too late.
-    pub refused: u64,
+    /// Whose payment was rejected: it came too late.
+    #[serde(rename = "refused")]
+    pub rejected: u64,
     /// Whose payment nobody answered.
     pub unanswered: u64,
     /// Whose payment was still to come when the run ended.
@@ -146,13 +148,13 @@ pub(crate) struct RunStats {
     /// Bookings told, each once, and their places.
     pub(crate) bookings: u64,
     pub(crate) places: u64,
-    pub(crate) refused: [u64; Reason::NUMBERS],
+    pub(crate) rejected: [u64; Reason::NUMBERS],
     pub(crate) unheard: u64,
     /// No answer in time.
     pub(crate) unanswered: u64,
     pub(crate) second_answers: u64,
     pub(crate) grants: Histogram<u64>,
-    pub(crate) refusals: Histogram<u64>,
+    pub(crate) rejections: Histogram<u64>,
     pub(crate) confirmations: Histogram<u64>,
     pub(crate) lag: Histogram<u64>,
     sample: Vec<Sampled>,
@@ -196,12 +198,12 @@ impl RunStats {
             at_once: 0,
             bookings: 0,
             places: 0,
-            refused: [0; Reason::NUMBERS],
+            rejected: [0; Reason::NUMBERS],
             unheard: 0,
             unanswered: 0,
             second_answers: 0,
             grants: histogram(3),
-            refusals: histogram(3),
+            rejections: histogram(3),
             confirmations: histogram(3),
             lag: histogram(3),
             sample: Vec::new(),
@@ -223,12 +225,12 @@ impl RunStats {
     }
 
     pub(crate) fn rejections(&self, reason: Reason) -> u64 {
-        self.refused[usize::from(reason.number())]
+        self.rejected[usize::from(reason.number())]
     }
 
     /// Queue numbers were told, of a booking that was granted `from` then and is held
     /// `until` then, ms on the engine's clock.
-    pub(crate) fn told(&mut self, seen: &SeenBooking, until: i64, from: i64) {
+    pub(crate) fn answered(&mut self, seen: &SeenBooking, until: i64, from: i64) {
         let slot = self.slot(seen);
         for number in &seen.numbers {
             let before = self.numbers.insert((slot, *number), until);
@@ -385,19 +387,19 @@ mod tests {
             session: session.into(),
             numbers: numbers.to_vec(),
         };
-        tally.told(&seen("0800", &[1, 2]), FIRM, 10);
-        tally.told(&seen("1000", &[1, 2]), 50, 10);
+        tally.answered(&seen("0800", &[1, 2]), FIRM, 10);
+        tally.answered(&seen("1000", &[1, 2]), 50, 10);
         tally.given_back(&seen("0800", &[2]));
-        tally.told(&seen("0800", &[2]), FIRM, 20);
+        tally.answered(&seen("0800", &[2]), FIRM, 20);
         // A hold that lapsed in time.
-        tally.told(&seen("1000", &[1]), FIRM, 50);
+        tally.answered(&seen("1000", &[1]), FIRM, 50);
         // A payment for what is held still.
-        tally.told(&seen("1000", &[2]), FIRM, FIRM - 1);
+        tally.answered(&seen("1000", &[2]), FIRM, FIRM - 1);
         assert_eq!(tally.numbers_twice, 0);
-        tally.told(&seen("0800", &[1]), FIRM, 60);
+        tally.answered(&seen("0800", &[1]), FIRM, 60);
         assert_eq!(tally.numbers_twice, 1);
-        tally.told(&seen("1200", &[1]), 90, 60);
-        tally.told(&seen("1200", &[1]), 99, 89);
+        tally.answered(&seen("1200", &[1]), 90, 60);
+        tally.answered(&seen("1200", &[1]), 99, 89);
         assert_eq!(tally.numbers_twice, 2, "it was held still");
     }
 

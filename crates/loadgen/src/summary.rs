@@ -114,7 +114,8 @@ pub struct RunSummary {
     pub second_answers: u64,
     pub forgeries: Forgeries,
     pub grants: Latency,
-    pub refusals: Latency,
+    #[serde(rename = "refusals")]
+    pub rejections: Latency,
     pub payments: Payments,
     pub confirmations: Latency,
     /// How late requests left.
@@ -138,7 +139,7 @@ impl RunSummary {
         self.figures.of(name).ok()
     }
 
-    /// Refusals of this reason.
+    /// Rejections of this reason.
     pub fn rejected(&self, reason: Reason) -> u64 {
         let found = self.rejected.iter().find(|(name, _)| *name == reason.name());
         found.map_or(0, |(_, count)| *count)
@@ -199,7 +200,7 @@ pub(crate) fn record(
         second_answers: tally.second_answers,
         forgeries: tally.forgeries,
         grants: Latency::of(&tally.grants),
-        refusals: Latency::of(&tally.refusals),
+        rejections: Latency::of(&tally.rejections),
         payments: tally.payments,
         confirmations: Latency::of(&tally.confirmations),
         lag,
@@ -409,14 +410,15 @@ fn holds(payments: &Payments, into: &mut Figures) {
 
 /// What must be 0.
 fn promises(tally: &RunStats, into: &mut Figures) {
-    into.count("numbers_twice", "queue numbers told twice", Ok(tally.numbers_twice as f64)).about(
-        "Queue numbers of a slot that two bookings held at the same time, by what clients were \
-         told. Must be 0.",
-    );
+    into.count("numbers_twice", "queue numbers answered twice", Ok(tally.numbers_twice as f64))
+        .about(
+            "Queue numbers of a slot that two bookings held at the same time, by what clients were \
+         answered. Must be 0.",
+        );
     let forged = &tally.forgeries;
     let some = |tried: u64, came: u64| (tried > 0).then_some(came as f64);
     of(Measure::Replayed, some(forged.replays, forged.replayed), into).about(
-        "Bookings told for a request that somebody else sent once more, and that were not the \
+        "Bookings answered to a request that somebody else sent once more, and that were not the \
          first one's. Must be 0.",
     );
     of(Measure::Forged, some(forged.forged, forged.changed), into).about(

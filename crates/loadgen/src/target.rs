@@ -22,9 +22,9 @@ const NAMED: usize = 12;
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub(crate) openings: Vec<Opening>,
-    /// The engine's time, and when it was told.
+    /// The engine's time, and when the engine said so.
     now: Timestamp,
-    told: Instant,
+    as_of: Instant,
     /// Whether all of it fits one message: then it can be looked at often.
     pub(crate) fits: bool,
 }
@@ -65,9 +65,9 @@ pub(crate) struct Target {
     /// Whether it is open already.
     pub(crate) open: bool,
     pub(crate) closes: Instant,
-    /// The engine's time, and when it was told.
+    /// The engine's time, and when the engine said so.
     now: Timestamp,
-    told: Instant,
+    as_of: Instant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,19 +79,19 @@ pub(crate) struct TargetOffice {
 impl Engine {
     /// Asks what there is: all of it, or office by office where that does not fit
     /// one message.
-    pub(crate) async fn look(client: &Client, domain: &Namespace) -> Result<Self, LoadError> {
+    pub(crate) async fn look(client: &Client, namespace: &Namespace) -> Result<Self, LoadError> {
         let mut engine = Self {
             openings: Vec::new(),
             now: Timestamp::from_millis(0),
-            told: Instant::now(),
+            as_of: Instant::now(),
             fits: true,
         };
-        if engine.learn(client, domain, None).await? {
+        if engine.learn(client, namespace, None).await? {
             return Ok(engine);
         }
         engine.fits = false;
-        for office in offices_told(client, domain).await? {
-            if !engine.learn(client, domain, Some(&office)).await? {
+        for office in offices_published(client, namespace).await? {
+            if !engine.learn(client, namespace, Some(&office)).await? {
                 return Err(LoadError::Misfit(format!(
                     "office {office}: its places do not fit one message"
                 )));
@@ -104,40 +104,42 @@ impl Engine {
     async fn learn(
         &mut self,
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
         office: Option<&str>,
     ) -> Result<bool, LoadError> {
         let asked = Instant::now();
-        let payload = availability(client, domain, office).await?;
+        let payload = availability(client, namespace, office).await?;
         match serde_json::from_slice(&payload) {
             Ok(Overview::Shown(shown)) => {
                 self.now = shown.now;
                 // Half of the way there and back.
-                self.told = asked + asked.elapsed() / 2;
+                self.as_of = asked + asked.elapsed() / 2;
                 self.take(&shown);
                 Ok(true)
             }
-            Ok(Overview::Refused(refused)) if office.is_none() => {
+            Ok(Overview::Rejected(rejected)) if office.is_none() => {
                 // So many places fit no answer: they are asked for office by office.
-                if refused.reason == Reason::Malformed {
+                if rejected.reason == Reason::Malformed {
                     return Ok(false);
                 }
-                let detail = refused.detail.as_deref().unwrap_or_default();
-                Err(LoadError::Refused(format!("{}: {detail}", refused.reason.name())))
+                let detail = rejected.detail.as_deref().unwrap_or_default();
+                Err(LoadError::Rejected(format!("{}: {detail}", rejected.reason.name())))
             }
-            Ok(Overview::Refused(_)) => Ok(false),
-            Err(error) => Err(LoadError::Refused(format!("an answer nobody understands: {error}"))),
+            Ok(Overview::Rejected(_)) => Ok(false),
+            Err(error) => {
+                Err(LoadError::Rejected(format!("an answer nobody understands: {error}")))
+            }
         }
     }
 
     fn take(&mut self, shown: &Availability<'_>) {
-        for told in &shown.openings {
-            if self.openings.iter().all(|opening| opening.id != told.id.as_str()) {
+        for offered in &shown.openings {
+            if self.openings.iter().all(|opening| opening.id != offered.id.as_str()) {
                 self.openings.push(Opening {
-                    id: told.id.to_string(),
-                    phase: told.state,
-                    opens_at: told.opens_at,
-                    closes_at: told.closes_at,
+                    id: offered.id.to_string(),
+                    phase: offered.state,
+                    opens_at: offered.opens_at,
+                    closes_at: offered.closes_at,
                     offices: Vec::new(),
                 });
             }
@@ -230,11 +232,11 @@ impl Engine {
             offices,
             places: asked.iter().map(|office| office.quota).sum(),
             free: asked.iter().map(|office| office.free).sum(),
-            opens: instant(opening.opens_at, self.now, self.told),
+            opens: instant(opening.opens_at, self.now, self.as_of),
             open: opening.phase == Phase::Open,
-            closes: instant(opening.closes_at, self.now, self.told),
+            closes: instant(opening.closes_at, self.now, self.as_of),
             now: self.now,
-            told: self.told,
+            as_of: self.as_of,
         })
     }
 
@@ -248,33 +250,32 @@ impl Engine {
 impl Target {
     #[cfg(test)]
     pub(crate) fn example(opening: &str, offices: Vec<TargetOffice>) -> Self {
-        let told = Instant::now();
+        let as_of = Instant::now();
         Self {
             opening: opening.to_owned(),
             offices,
             unasked: 0,
             places: 0,
             free: 0,
-            opens: told,
+            opens: as_of,
             open: true,
-            closes: told,
+            closes: as_of,
             now: Timestamp::from_millis(0),
-            told,
+            as_of,
         }
     }
 
     /// When the engine's clock says so.
     pub(crate) fn at(&self, time: Timestamp) -> Instant {
-        instant(time, self.now, self.told)
+        instant(time, self.now, self.as_of)
     }
 }
 
-/// Times are the engine's: its clock may be another one, which said `now` when it
-/// was `told`.
-fn instant(time: Timestamp, now: Timestamp, told: Instant) -> Instant {
+/// Times are the engine's: its clock may be another one, which said `now` at `as_of`.
+fn instant(time: Timestamp, now: Timestamp, as_of: Instant) -> Instant {
     let (later, earlier) = (time.millis_since(now), now.millis_since(time));
-    let past = told.checked_sub(Duration::from_millis(earlier));
-    past.unwrap_or(told) + Duration::from_millis(later)
+    let past = as_of.checked_sub(Duration::from_millis(earlier));
+    past.unwrap_or(as_of) + Duration::from_millis(later)
 }
 
 /// The offices to ask at, by the scenario's order.
@@ -331,29 +332,32 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>, none: &str) -> String {
 /// One answer to `availability`.
 async fn availability(
     client: &Client,
-    domain: &Namespace,
+    namespace: &Namespace,
     office: Option<&str>,
 ) -> Result<Vec<u8>, LoadError> {
-    let subject = domain.request("availability");
+    let subject = namespace.request("availability");
     let payload = serde_json::to_vec(&request::Availability {
         office: office.map(Into::into),
         describe: false,
     })
-    .map_err(|e| LoadError::Refused(e.to_string()))?;
+    .map_err(|e| LoadError::Rejected(e.to_string()))?;
     let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
     match client.send_request(subject.clone(), asked).await {
         Ok(message) => Ok(message.payload.to_vec()),
         Err(error) => Err(match error.kind() {
             RequestErrorKind::NoResponders => LoadError::NoEngine(subject),
             RequestErrorKind::TimedOut => LoadError::Silent(subject, PATIENCE.as_secs()),
-            _ => LoadError::Refused(error.to_string()),
+            _ => LoadError::Rejected(error.to_string()),
         }),
     }
 }
 
 /// The offices in the bucket of free places, for engines that have more than one
 /// message can show.
-async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<String>, LoadError> {
+async fn offices_published(
+    client: &Client,
+    namespace: &Namespace,
+) -> Result<BTreeSet<String>, LoadError> {
     let cannot = || {
         LoadError::Misfit(
             "the engine has more places than one message can show, and no bucket of free places \
@@ -362,7 +366,8 @@ async fn offices_told(client: &Client, domain: &Namespace) -> Result<BTreeSet<St
         )
     };
     let context = jetstream::new(client.clone());
-    let bucket = context.get_key_value(domain.availability_bucket()).await.map_err(|_| cannot())?;
+    let bucket =
+        context.get_key_value(namespace.availability_bucket()).await.map_err(|_| cannot())?;
     let mut keys = bucket.keys().await.map_err(|_| cannot())?;
     let mut offices = BTreeSet::new();
     while let Some(Ok(key)) = keys.next().await {
@@ -412,7 +417,7 @@ mod tests {
                 }
             }
         }
-        let mut engine = Engine { openings: vec![], now, told: Instant::now(), fits: true };
+        let mut engine = Engine { openings: vec![], now, as_of: Instant::now(), fits: true };
         engine.take(&Availability {
             now,
             openings: openings.iter().map(state).collect(),
@@ -427,7 +432,7 @@ mod tests {
         names.iter().map(|(name, quota)| ((*name).to_owned(), *quota)).collect()
     }
 
-    fn refused(engine: &Engine, scenario: &Scenario, opening: Option<&str>) -> String {
+    fn misfit(engine: &Engine, scenario: &Scenario, opening: Option<&str>) -> String {
         engine.ground(scenario, opening).unwrap_err().to_string()
     }
 
@@ -456,16 +461,16 @@ mod tests {
     fn what_does_not_fit_is_refused_with_a_way_out() {
         let mut scenario = shipped("calm").unwrap();
         let few = engine(&[("w", Phase::Open)], &named(&[("a", 1), ("b", 1)]), 5);
-        let said = refused(&few, &scenario, None);
+        let said = misfit(&few, &scenario, None);
         assert!(said.contains("asks at 4 offices, but opening w has 2"), "{said}");
         assert!(said.contains("--config-out"), "{said}");
 
         let offices = named(&[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
-        let said = refused(&engine(&[("w", Phase::Open)], &offices, 3), &scenario, None);
+        let said = misfit(&engine(&[("w", Phase::Open)], &offices, 3), &scenario, None);
         assert!(said.contains("asks for 5 days, but office"), "{said}");
 
         scenario.offices.ids = ["a", "b", "c", "x"].map(str::to_owned).to_vec();
-        let said = refused(&engine(&[("w", Phase::Open)], &offices, 5), &scenario, None);
+        let said = misfit(&engine(&[("w", Phase::Open)], &offices, 5), &scenario, None);
         assert!(said.contains("does not know: x; a, b, c, d"), "{said}");
     }
 
@@ -480,11 +485,11 @@ mod tests {
         let ahead = usual.ground(&scenario, Some("next")).unwrap();
         let away = ahead.opens.saturating_duration_since(Instant::now());
         assert!(away > Duration::from_secs(29), "{away:?}");
-        assert!(refused(&usual, &scenario, Some("past")).contains("closed already"));
-        assert!(refused(&usual, &scenario, Some("w")).contains("no such opening; past, now, next"));
+        assert!(misfit(&usual, &scenario, Some("past")).contains("closed already"));
+        assert!(misfit(&usual, &scenario, Some("w")).contains("no such opening; past, now, next"));
         let two = of(&[("one", open), ("other", open)]);
-        assert!(refused(&two, &scenario, None).contains("name one with --opening; one, other"));
+        assert!(misfit(&two, &scenario, None).contains("name one with --opening; one, other"));
         assert_eq!(of(&[("next", next)]).ground(&scenario, None).unwrap().opening, "next");
-        assert!(refused(&of(&[]), &scenario, None).contains("it knows none"));
+        assert!(misfit(&of(&[]), &scenario, None).contains("it knows none"));
     }
 }

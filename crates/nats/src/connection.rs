@@ -144,28 +144,28 @@ pub fn connects(client: &Client) -> u64 {
 #[derive(Debug)]
 struct Often {
     since: Option<Instant>,
-    told: u32,
-    untold: u64,
+    logged: u32,
+    unlogged: u64,
 }
 
 /// So many of them are told within a second; of the others their number, later.
-const TOLD_A_SECOND: u32 = 4;
+const LOGGED_A_SECOND: u32 = 4;
 
 impl Often {
-    const NONE: Self = Self { since: None, told: 0, untold: 0 };
+    const NONE: Self = Self { since: None, logged: 0, unlogged: 0 };
 
     /// Whether one is told, and how many before it were not.
     fn tells(&mut self, now: Instant) -> Option<u64> {
         let fresh = |since| now.duration_since(since) < Duration::from_secs(1);
         if !self.since.is_some_and(fresh) {
-            *self = Self { since: Some(now), told: 0, untold: self.untold };
+            *self = Self { since: Some(now), logged: 0, unlogged: self.unlogged };
         }
-        if self.told == TOLD_A_SECOND {
-            self.untold += 1;
+        if self.logged == LOGGED_A_SECOND {
+            self.unlogged += 1;
             return None;
         }
-        self.told += 1;
-        Some(std::mem::take(&mut self.untold))
+        self.logged += 1;
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -182,15 +182,15 @@ fn log(event: &Event) {
         Event::Disconnected => tracing::warn!("NATS connection lost; reconnecting"),
         // The client has no other way to tell a permission violation.
         Event::ServerError(error) => {
-            if let Some(untold) = tells() {
-                tracing::error!(%error, untold, "NATS server refuses");
+            if let Some(unlogged) = tells() {
+                tracing::error!(%error, untold = unlogged, "NATS server refuses");
             }
         }
         Event::ClientError(error) => tracing::error!(%error, "NATS client"),
         Event::SlowConsumer(subscription) => {
-            if let Some(untold) = tells() {
-                let told = "messages dropped: a subscription is not drained";
-                tracing::error!(subscription, untold, "{told}");
+            if let Some(unlogged) = tells() {
+                let what = "messages dropped: a subscription is not drained";
+                tracing::error!(subscription, untold = unlogged, "{what}");
             }
         }
         other => tracing::info!(event = %other, "NATS"),
@@ -216,8 +216,8 @@ mod tests {
     fn what_comes_often_is_told_now_and_then_with_its_number() {
         let mut often = Often::NONE;
         let begin = Instant::now();
-        let told: Vec<_> = (0..1_000).filter_map(|_| often.tells(begin)).collect();
-        assert_eq!(told, [0, 0, 0, 0]);
+        let logged: Vec<_> = (0..1_000).filter_map(|_| often.tells(begin)).collect();
+        assert_eq!(logged, [0, 0, 0, 0]);
         let later = begin + Duration::from_secs(1);
         assert_eq!(often.tells(later), Some(996));
         assert_eq!(often.tells(later), Some(0));

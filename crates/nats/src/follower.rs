@@ -177,8 +177,8 @@ pub struct Health {
 impl Health {
     /// Of a part of this name that starts. The watch begins to look at once, so this
     /// is called within a runtime.
-    pub fn new(client: &Client, domain: &Namespace, part: &'static str) -> Self {
-        let watch = LedgerWatch::start(client, domain, part);
+    pub fn new(client: &Client, namespace: &Namespace, part: &'static str) -> Self {
+        let watch = LedgerWatch::start(client, namespace, part);
         Self { watch, reports: Reports::new(part), progress: watch::Sender::default() }
     }
 
@@ -272,27 +272,27 @@ impl Trouble for Error {
     }
 }
 
-/// What comes between rounds of following. A round that fails is said to have, and
+/// What comes between passes of following. A pass that fails is said to have, and
 /// tried again: soon where it may pass by itself; once the broker's streams have
 /// changed, or now and then, where somebody has to mend it.
 #[derive(Debug)]
-pub struct Rounds<'a> {
+pub struct Passes<'a> {
     health: &'a Health,
     shutdown: CancellationToken,
     seen: watch::Receiver<Seen>,
-    /// What had happened to the broker's streams as the round began.
+    /// What had happened to the broker's streams as the pass began.
     turns: u64,
 }
 
-impl<'a> Rounds<'a> {
-    /// Before the first round.
+impl<'a> Passes<'a> {
+    /// Before the first pass.
     pub fn new(health: &'a Health, shutdown: &CancellationToken) -> Self {
         let seen = health.watch.subscribe();
         let turns = seen.borrow().turns;
         Self { health, shutdown: shutdown.clone(), seen, turns }
     }
 
-    /// A round has ended. Breaks with its result where it ended well, in a way that no
+    /// A pass has ended. Breaks with its result where it ended well, in a way that no
     /// waiting mends, or where an end is asked for meanwhile; else it is time for the
     /// next.
     pub async fn after<E: Trouble + std::fmt::Display>(

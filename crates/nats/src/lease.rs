@@ -42,7 +42,7 @@ const MARKER_TTL: Duration = Duration::from_secs(60);
 pub const TWIN: &str = "another engine of this engine's name runs: nobody can tell from ledger \
                         and log which of them served. Give each its own --name";
 
-/// A lease of one domain.
+/// A lease of one namespace.
 #[derive(Debug, Clone)]
 pub struct Lease {
     client: Client,
@@ -92,28 +92,34 @@ struct Entry {
 }
 
 impl Lease {
-    /// Of the engines of this domain, for `holder`: an engine's name and, after a space,
+    /// Of the engines of this namespace, for `holder`: an engine's name and, after a space,
     /// what tells this run of it from others. Should the bucket have
     /// to be made, it gets so many replicas.
-    pub fn of_engines(client: &Client, domain: &Namespace, holder: &str, replicas: usize) -> Self {
-        Self::new(client, domain, ENGINE, holder, replicas)
+    pub fn of_engines(
+        client: &Client,
+        namespace: &Namespace,
+        holder: &str,
+        replicas: usize,
+    ) -> Self {
+        Self::new(client, namespace, ENGINE, holder, replicas)
     }
 
-    /// Of the feeds of this domain.
-    pub fn of_feeds(client: &Client, domain: &Namespace, holder: &str, replicas: usize) -> Self {
-        Self::new(client, domain, FEED, holder, replicas)
+    /// Of the feeds of this namespace.
+    pub fn of_feeds(client: &Client, namespace: &Namespace, holder: &str, replicas: usize) -> Self {
+        Self::new(client, namespace, FEED, holder, replicas)
     }
 
     fn new(
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
         key: &'static str,
         holder: &str,
         replicas: usize,
     ) -> Self {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(WITHIN);
-        let (client, bucket, holder) = (client.clone(), domain.lease_bucket(), holder.to_owned());
+        let (client, bucket, holder) =
+            (client.clone(), namespace.lease_bucket(), holder.to_owned());
         Self { client, context, bucket, key, holder, replicas, twin: Twin::default() }
     }
 
@@ -285,7 +291,7 @@ impl Lease {
             && twins.is_one(&self.holder, entry)
         {
             self.twin.seen();
-            if twins.is_to_be_told() {
+            if twins.is_due() {
                 let name = name_of(self.holder.as_bytes()).escape_ascii().to_string();
                 tracing::error!(name, "{TWIN}");
             }
@@ -300,7 +306,7 @@ impl Lease {
 struct Twins {
     /// Whom the key named last, and at which revision.
     seen: Option<(Bytes, u64)>,
-    told: Option<Moment>,
+    reported: Option<Moment>,
 }
 
 impl Twins {
@@ -317,10 +323,10 @@ impl Twins {
     }
 
     /// True once in a while.
-    fn is_to_be_told(&mut self) -> bool {
-        let due = self.told.is_none_or(|told| told.elapsed() >= TELL_AGAIN);
+    fn is_due(&mut self) -> bool {
+        let due = self.reported.is_none_or(|reported| reported.elapsed() >= TELL_AGAIN);
         if due {
-            self.told = Some(Moment::now());
+            self.reported = Some(Moment::now());
         }
         due
     }
@@ -420,8 +426,8 @@ mod tests {
         let own = "engine-a 1";
         assert!(!twins.is_one(own, &entry("engine-a 2", 7)), "it may have died just now");
         assert!(!twins.is_one(own, &entry("engine-a 2", 7)));
-        assert!(twins.is_one(own, &entry("engine-a 2", 8)) && twins.is_to_be_told(), "it lives");
-        assert!(twins.is_one(own, &entry("engine-a 2", 9)) && !twins.is_to_be_told(), "said");
+        assert!(twins.is_one(own, &entry("engine-a 2", 8)) && twins.is_due(), "it lives");
+        assert!(twins.is_one(own, &entry("engine-a 2", 9)) && !twins.is_due(), "said");
         let mut others = Twins::default();
         for revision in 1..4 {
             assert!(!others.is_one(own, &entry("engine-b 2", revision)));

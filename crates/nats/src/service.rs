@@ -45,9 +45,9 @@ async fn answer(
         tracing::warn!(%reply, "somebody asks how this process stands, to be told elsewhere");
         return;
     }
-    let told = identity.answer(verb, &look());
-    let told = serde_json::to_vec(&told).expect("texts are always JSON");
-    if let Err(error) = client.publish(reply, told.into()).await {
+    let answer = identity.answer(verb, &look());
+    let answer = serde_json::to_vec(&answer).expect("texts are always JSON");
+    if let Err(error) = client.publish(reply, answer.into()).await {
         tracing::warn!(%error, "whoever asks how this process stands is not answered");
     }
 }

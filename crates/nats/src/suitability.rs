@@ -50,7 +50,7 @@ pub async fn check(client: &Client, monitor: Option<&str>) -> Result<Suitability
     let mut jetstream = async_nats::jetstream::new(client.clone());
     jetstream.set_timeout(connection::ANSWERS_WITHIN);
     let account = jetstream.query_account().await.doing(
-        "JetStream is not to be had (enable it in the server's configuration, or for this account)",
+        "JetStream is not available (enable it in the server's configuration, or for this account)",
     );
     account.map_err(|error| connection::unanswered(client, error))?;
     let sync_always = match monitor {

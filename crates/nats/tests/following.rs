@@ -63,9 +63,9 @@ impl Rig {
     /// a ledger's is: what an administrator can do, or a disk.
     async fn store(&self, blocks: &[Vec<u8>], without: Option<u64>) -> Ledger {
         let context = jetstream::new(self.client.clone());
-        let name = self.domain.ledger_stream(1);
+        let name = self.namespace.ledger_stream(1);
         let _ = context.delete_stream(&name).await;
-        let subject = self.domain.ledger_subject(1);
+        let subject = self.namespace.ledger_subject(1);
         let config = stream::Config {
             name,
             subjects: vec![subject.clone()],
@@ -81,12 +81,12 @@ impl Rig {
         }
         let config = stream::Config { deny_delete: true, deny_purge: true, ..config };
         context.update_stream(config).await.unwrap();
-        ledger::open(&self.client, &self.domain).await.unwrap()
+        ledger::open(&self.client, &self.namespace).await.unwrap()
     }
 
     async fn consumers(&self) -> usize {
         let context = jetstream::new(self.client.clone());
-        let stream = context.get_stream(self.domain.ledger_stream(1)).await.unwrap();
+        let stream = context.get_stream(self.namespace.ledger_stream(1)).await.unwrap();
         stream.cached_info().state.consumer_count
     }
 }
@@ -122,7 +122,7 @@ async fn read(follower: &mut Follower, chain: &mut Chain) -> Result<(), giliran_
 async fn a_gap_is_damage_and_said_once() {
     let rig = Rig::start().await;
     let ledger = rig.store(&rig.blocks, Some(6)).await;
-    let watch = LedgerWatch::start(&rig.client, &rig.domain, "test");
+    let watch = LedgerWatch::start(&rig.client, &rig.namespace, "test");
     let mut chain = Chain::new();
     let mut follower = Follower::new(&watch, ledger, 1, None);
     let error = read(&mut follower, &mut chain).await.unwrap_err();
@@ -140,7 +140,7 @@ async fn a_gap_is_damage_and_said_once() {
 async fn only_the_ledger_that_was_read_is_followed() {
     let rig = Rig::start().await;
     let ledger = rig.store(&rig.blocks[..6], None).await;
-    let watch = LedgerWatch::start(&rig.client, &rig.domain, "test");
+    let watch = LedgerWatch::start(&rig.client, &rig.namespace, "test");
     let mut chain = Chain::new();
     let mut follower = Follower::new(&watch, ledger, 1, None);
     read(&mut follower, &mut chain).await.unwrap();
@@ -180,7 +180,7 @@ async fn only_the_ledger_that_was_read_is_followed() {
         read(&mut follower, &mut again).await.unwrap();
         assert_eq!(again.seq, 7, "it goes on");
     }
-    jetstream::new(rig.client.clone()).delete_stream(rig.domain.ledger_stream(1)).await.unwrap();
+    jetstream::new(rig.client.clone()).delete_stream(rig.namespace.ledger_stream(1)).await.unwrap();
     let told = until(&watch, Some(State::LedgerLost)).await;
     assert!(told.contains("is gone"), "{told}");
 }

@@ -36,7 +36,7 @@ fn begin(generation: u32, part: u32) -> Block {
 async fn the_newest_is_found_from_one_that_is_gone() {
     let broker = Broker::start().await;
     let (client, time) = (&broker.client, Timestamp::from_millis(5));
-    let first = ledger::init(client, &broker.domain, genesis(), LEDGER, time, 1).await.unwrap();
+    let first = ledger::init(client, &broker.namespace, genesis(), LEDGER, time, 1).await.unwrap();
     assert_eq!(first.newest().await.unwrap().generation(), 1);
     let mut appender = first.appender(client).await.unwrap();
     // One that has read it to its end, and what it said last is lost.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_nats::follower::{Follower, Health, Rounds, View, overdue};
+use giliran_nats::follower::{Follower, Health, Passes, View, overdue};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::state::State;
@@ -49,9 +49,9 @@ impl Persist {
         url: StoreUrl,
         archive: Option<Archive>,
         client: &giliran_nats::Client,
-        domain: &Namespace,
+        namespace: &Namespace,
     ) -> Self {
-        Self { url, archive, health: Health::new(client, domain, "persist") }
+        Self { url, archive, health: Health::new(client, namespace, "persist") }
     }
 
     /// What there is to see of it.
@@ -71,15 +71,15 @@ impl Persist {
         ledger: Ledger,
         shutdown: CancellationToken,
     ) -> Result<(), PersistError> {
-        let mut rounds = Rounds::new(&self.health, &shutdown);
+        let mut passes = Passes::new(&self.health, &shutdown);
         let ended = loop {
-            let round = tokio::select! {
-                round = Box::pin(self.round(&ledger, &shutdown)) => round,
+            let pass = tokio::select! {
+                pass = Box::pin(self.pass(&ledger, &shutdown)) => pass,
                 // A store that hangs holds nobody up: what is on its way is there whole
                 // or not at all.
                 () = overdue(&shutdown, GRACE) => Ok(()),
             };
-            if let ControlFlow::Break(ended) = rounds.after(round).await {
+            if let ControlFlow::Break(ended) = passes.after(pass).await {
                 break ended;
             }
         };
@@ -88,7 +88,7 @@ impl Persist {
     }
 
     /// From a look at the store until that is needed anew; ends well where asked to.
-    async fn round(
+    async fn pass(
         &self,
         ledger: &Ledger,
         shutdown: &CancellationToken,

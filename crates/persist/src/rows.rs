@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
-    Adjustment, Block, Chain, Damage, DamageKind, Deed, DrawRecord, Entry, Foreign, Grant,
-    OpeningRecord, Reading, Seat,
+    Adjustment, Block, Chain, Contradiction, Damage, DamageKind, Deed, DrawRecord, Entry, Foreign,
+    Grant, OpeningRecord, Reading, Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -365,8 +365,10 @@ impl Rows {
     fn slot(&self, seq: u64, opening: u32, slot: u32) -> Result<Arc<SlotRow>, Damage> {
         let found = self.openings.get(opening as usize).and_then(|slots| slots.get(slot as usize));
         let damage = || {
-            let what = format!("slot {slot} of opening number {opening} is not on record");
-            Damage::new(seq, DamageKind::Contradiction(what))
+            Damage::new(
+                seq,
+                DamageKind::Contradiction(Contradiction::UnknownSlot { opening, slot }),
+            )
         };
         Ok(Arc::clone(found.ok_or_else(damage)?))
     }
@@ -426,7 +428,7 @@ fn changed(entry: Entry, seq: u64) -> Option<Update> {
         | Entry::Released(_)
         | Entry::Adjust(_)
         | Entry::Draw(_)
-        | Entry::Refusals(_)
+        | Entry::Rejections(_)
         | Entry::Snapshot(_)
         | Entry::Seal(_) => return None,
     })

@@ -23,7 +23,7 @@ const TABLES: [&str; 7] =
 async fn persist(broker: &Broker, ledger: &Ledger, url: &StoreUrl, tail: u64) {
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let persist = Persist::new(url.clone(), None, &broker.client, &broker.domain);
+    let persist = Persist::new(url.clone(), None, &broker.client, &broker.namespace);
     let (view, ledger) = (persist.view(), ledger.clone());
     let task = tokio::spawn(async move { persist.run(ledger, asked).await });
     let since = Instant::now();

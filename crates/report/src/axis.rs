@@ -11,7 +11,7 @@ pub fn hundredths(value: f64) -> String {
     format!("{}", (value * 100.0).round() / 100.0 + 0.0)
 }
 
-/// Thousands as `k`.
+/// From 1,000 on in thousands, as `12.5k`; below that to the second decimal.
 pub fn thousands(value: f64) -> String {
     if value >= 1_000.0 { format!("{}k", value / 1_000.0) } else { hundredths(value) }
 }

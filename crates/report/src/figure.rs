@@ -7,7 +7,7 @@ use crate::numbers::digits;
 pub enum Unit {
     /// A number of things.
     Count,
-    /// A share, 0..=1.
+    /// A share of a whole, from 0 to 1.
     Share,
     /// A ratio or an index.
     Ratio,

@@ -63,7 +63,7 @@ mod tests {
         let drawn = "<svg viewBox=\"0 0 380 9\" role=\"img\" aria-label=\"x\">\
             <text>a</text></svg>";
         let mut page = Document::default();
-        page.charts([chart("Places in scalpers' hands", Some(drawn)), chart("Refusals", None)]);
+        page.charts([chart("Places in scalpers' hands", Some(drawn)), chart("Rejections", None)]);
         page.charts([chart("Places in scalpers' hands", Some("<svg >c</svg>"))]);
         let pictures = pictures(&page, "giliran fairness --seeds 1 <&>");
         let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();

@@ -252,8 +252,8 @@ impl<T> Sequencer<T> {
             }
             let openings = self.state.allocator().openings();
             let Some(opening) = openings.get(job.action.opening) else {
-                let refusal = refusal(Reason::UnknownOpening, "opening: its days are over");
-                self.refuse(job, refusal);
+                let rejection = rejection(Reason::UnknownOpening, "opening: its days are over");
+                self.reject(job, rejection);
                 continue;
             };
             let revealed = match &job.action.act {
@@ -278,7 +278,7 @@ impl<T> Sequencer<T> {
                 }
                 Ok(revealed) => revealed,
                 Err(detail) => {
-                    self.refuse(job, refusal(Reason::WrongState, &detail));
+                    self.reject(job, rejection(Reason::WrongState, &detail));
                     continue;
                 }
             };
@@ -378,12 +378,12 @@ impl<T> Sequencer<T> {
         std::mem::take(&mut self.acted)
     }
 
-    pub(crate) fn refuse(&mut self, job: AdminJob<T>, refusal: Rejection) {
+    pub(crate) fn reject(&mut self, job: AdminJob<T>, rejection: Rejection) {
         if !job.action.dry_run {
             let opening = self.state.allocator().openings().get(job.action.opening).map(Arc::clone);
-            self.acted.push(job.ended(opening, Err(refusal.clone())));
+            self.acted.push(job.ended(opening, Err(rejection.clone())));
         }
-        let outcome = Outcome::NotAdjusted(refusal, self.state.durable());
+        let outcome = Outcome::NotAdjusted(rejection, self.state.durable());
         self.tell_of(job.ticket, outcome);
     }
 
@@ -449,7 +449,7 @@ fn overlapping(
     ))
 }
 
-fn refusal(reason: Reason, detail: &str) -> Rejection {
+fn rejection(reason: Reason, detail: &str) -> Rejection {
     Rejection { reason, detail: Some(detail.to_owned()), retry_after_ms: None, about: None }
 }
 

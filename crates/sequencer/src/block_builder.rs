@@ -27,7 +27,7 @@ pub(crate) struct BlockDraft<T> {
     pub(crate) entries: Vec<Entry>,
     pub(crate) bytes: usize,
     pub(crate) tickets: Vec<T>,
-    pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
+    pub(crate) replies: Vec<(T, Box<str>, ChangeReply)>,
     pub(crate) adjusted: Vec<crate::admin::AdminJob<T>>,
     /// Requests of a round that its group leaves nothing for.
     pub(crate) after: Vec<(OwnedBookingRequest, T)>,
@@ -41,7 +41,7 @@ impl<T> BlockDraft<T> {
             entries: Vec::new(),
             bytes: BLOCK_OVERHEAD_BYTES,
             tickets: Vec::new(),
-            told: Vec::new(),
+            replies: Vec::new(),
             adjusted: Vec::new(),
             after: Vec::new(),
             since_ms: None,
@@ -118,8 +118,8 @@ impl<T> Sequencer<T> {
         if all_in {
             // Whoever asked in a round is told what came of it first.
             let over = |entry: &Entry| matches!(entry, Entry::Closed { opening } if !self.rounds.are_open(*opening));
-            let told = block.after.is_empty();
-            block.entries.extend(closed.into_iter().filter(|entry| told && over(entry)));
+            let answered = block.after.is_empty();
+            block.entries.extend(closed.into_iter().filter(|entry| answered && over(entry)));
         }
         block
     }
@@ -141,10 +141,10 @@ impl<T> Sequencer<T> {
                         outcome,
                     });
                 }
-                ChangeOutcome::Entry(entry, told) => {
+                ChangeOutcome::Entry(entry, reply) => {
                     block.push(*entry);
                     block.serves(waiting.since_ms);
-                    block.told.push((waiting.ticket, waiting.what.request_id, told));
+                    block.replies.push((waiting.ticket, waiting.what.request_id, reply));
                 }
                 ChangeOutcome::Wait => self.changes.push_back(waiting),
             }
@@ -190,7 +190,7 @@ impl<T> Sequencer<T> {
             };
             if entered {
                 let request_id = entry.request_id.as_str().into();
-                block.told.push((ticket, request_id, ChangeReply::Entry(entry.receipt)));
+                block.replies.push((ticket, request_id, ChangeReply::Entry(entry.receipt)));
                 block.push(Entry::Draw(DrawRecord::Entered(entry)));
                 block.serves(since_ms);
             } else {

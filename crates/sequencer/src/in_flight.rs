@@ -43,7 +43,7 @@ pub(crate) struct InFlight<T> {
     /// they are told `busy`.
     pub(crate) tickets: Vec<T>,
     /// What is told of the rest.
-    pub(crate) told: Vec<(T, Box<str>, ChangeReply)>,
+    pub(crate) replies: Vec<(T, Box<str>, ChangeReply)>,
     /// Operators' actions whose outcome hangs on this block.
     pub(crate) adjusted: Vec<crate::admin::AdminJob<T>>,
     /// Requests of a round that its group leaves nothing for.
@@ -296,7 +296,7 @@ impl<T> Sequencer<T> {
             hash: sealed.hash,
             bytes: sealed.bytes.into(),
             tickets: draft.tickets,
-            told: draft.told,
+            replies: draft.replies,
             adjusted: draft.adjusted,
             after: draft.after,
             since_ms: draft.since_ms.unwrap_or(now.mono_ms),

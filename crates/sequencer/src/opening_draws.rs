@@ -99,7 +99,7 @@ impl<T> Sequencer<T> {
             block.serves(since_ms);
             while !self.state.enter_draw(&mut entry, (self.random)()) {}
             let (receipt, request_id) = (entry.receipt, entry.request_id.as_str().into());
-            block.told.push((ticket, request_id, ChangeReply::Entry(receipt)));
+            block.replies.push((ticket, request_id, ChangeReply::Entry(receipt)));
             block.push(Entry::Draw(DrawRecord::Entered(entry.enter())));
         }
         true

@@ -112,15 +112,15 @@ impl<T> Sequencer<T> {
         let ids: Vec<Option<Box<str>>> = asked.collect();
         let Some(flight) = &mut self.in_flight else { return };
         let tickets = std::mem::take(&mut flight.tickets).into_iter().zip(ids);
-        let told = std::mem::take(&mut flight.told).into_iter();
-        let told = told.map(|(ticket, id, _)| (ticket, Some(id)));
+        let replies = std::mem::take(&mut flight.replies).into_iter();
+        let replies = replies.map(|(ticket, id, _)| (ticket, Some(id)));
         let after = std::mem::take(&mut flight.after).into_iter();
         let after = after.map(|(ask, ticket)| (ticket, Some(ask.request_id().into())));
         let actions: Vec<T> =
             flight.adjusted.iter_mut().filter_map(crate::admin::AdminJob::take_ticket).collect();
         let actions = actions.into_iter().map(|ticket| (ticket, None));
         let all: Vec<(T, Option<Box<str>>)> =
-            tickets.chain(told).chain(after).chain(actions).collect();
+            tickets.chain(replies).chain(after).chain(actions).collect();
         for (ticket, id) in all {
             self.branches.note(Branch::BusyInFlight);
             self.busy(ticket, id);

@@ -1,4 +1,4 @@
-//! Digests of refusals: how many, by opening, slot, reason, second and channel. They
+//! Digests of rejections: how many, by opening, slot, reason, second and channel. They
 //! go into the ledger, so that demand can be judged afterwards; what an engine has
 //! not written when it dies is lost, and it never writes them twice.
 
@@ -19,7 +19,7 @@ const MAX_TALLIES: usize = 8_192;
 const TALLIES_A_BLOCK: usize = 512;
 const TALLY_BYTES: usize = 5 + 2 + 8 + 9 + MAX_CHANNEL_BYTES + 8;
 
-/// Counts of refusals that are not in the ledger yet.
+/// Counts of rejections that are not in the ledger yet.
 #[derive(Debug, Default)]
 pub struct RejectionCounts(BTreeMap<Key, u64>);
 
@@ -55,14 +55,14 @@ impl From<Channel> for String {
 }
 
 impl RejectionCounts {
-    /// Counts a refusal, where it speaks of an opening.
-    pub fn count(&mut self, refusal: &Rejection, channel: Option<&str>, now: Timestamp) {
-        let Some((opening, slot)) = refusal.about else { return };
+    /// Counts a rejection, where it speaks of an opening.
+    pub fn count(&mut self, rejection: &Rejection, channel: Option<&str>, now: Timestamp) {
+        let Some((opening, slot)) = rejection.about else { return };
         let key = Key {
             second: now.as_millis().div_euclid(1_000),
             opening,
             slot,
-            reason: refusal.reason.number(),
+            reason: rejection.reason.number(),
             channel: channel.map(Channel::new),
         };
         self.add(key, 1);
@@ -114,19 +114,19 @@ impl RejectionCounts {
 }
 
 impl<T> Sequencer<T> {
-    /// Refusals that were told elsewhere.
+    /// Rejections that were answered elsewhere.
     pub fn count_rejections(&mut self, tallies: RejectionCounts) {
         self.tallies.extend(tallies);
     }
 
     pub(crate) fn count_rejection(
         &mut self,
-        refusal: &Rejection,
+        rejection: &Rejection,
         channel: Option<&str>,
         now: Timestamp,
     ) {
-        if refusal.reason != Reason::Busy {
-            self.tallies.count(refusal, channel, now);
+        if rejection.reason != Reason::Busy {
+            self.tallies.count(rejection, channel, now);
         }
     }
 
@@ -137,7 +137,7 @@ impl<T> Sequencer<T> {
         }
         let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / TALLY_BYTES;
         for (opening, tallies) in self.tallies.take(now, TALLIES_A_BLOCK.min(room / 2)) {
-            let entry = Entry::Refusals(RejectionDigest { opening, tallies });
+            let entry = Entry::Rejections(RejectionDigest { opening, tallies });
             block.bytes += entry_bytes(&entry);
             block.entries.push(entry);
         }
@@ -148,7 +148,7 @@ impl<T> Sequencer<T> {
 mod tests {
     use super::*;
 
-    pub(crate) fn refusal(slot: u32) -> Rejection {
+    pub(crate) fn rejection(slot: u32) -> Rejection {
         let (reason, about) = (Reason::SoldOut, Some((0, Some(slot))));
         Rejection { reason, detail: None, retry_after_ms: None, about }
     }
@@ -158,7 +158,7 @@ mod tests {
         let mut tallies = RejectionCounts::default();
         let at = Timestamp::from_millis(5_999);
         for i in 0..3 * MAX_TALLIES as u32 {
-            tallies.count(&refusal(i), Some("web"), at);
+            tallies.count(&rejection(i), Some("web"), at);
         }
         assert_eq!(tallies.0.len(), MAX_TALLIES + 1);
         assert!(tallies.take(at, usize::MAX).is_empty(), "the second is not over");

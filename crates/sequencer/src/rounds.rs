@@ -292,9 +292,9 @@ impl<T> Sequencer<T> {
     }
 
     pub(crate) fn answer_asked(&mut self, ask: &OwnedBookingRequest, ticket: T, outcome: Outcome) {
-        if let Outcome::Settled(Settled::Refused(refusal, _)) = &outcome {
+        if let Outcome::Settled(Settled::Rejected(rejection, _)) = &outcome {
             let now = self.state.allocator().engine_time(Timestamp::from_millis(0));
-            self.count_rejection(refusal, ask.channel(), now);
+            self.count_rejection(rejection, ask.channel(), now);
         }
         let request_id = Some(ask.request_id().into());
         self.effects.push(Effect::Answer { ticket, request_id, outcome });

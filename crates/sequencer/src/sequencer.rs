@@ -32,7 +32,7 @@ pub const MAX_BACKLOG: usize = 131_072;
 /// Most entries of those who wait in one block.
 pub(crate) const ENTRIES_A_BLOCK: usize = 512;
 /// After a take-over nothing expires or is released for so long, ms: the engine
-/// before may still refuse people what this would free.
+/// before may still reject people for what this would free.
 pub const GRACE_MS: u64 = 3_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct Sequencer<T> {
     pub(crate) draw: Option<OpeningDraw>,
     /// Requests for openings with rounds.
     pub(crate) rounds: Rounds<T>,
-    /// Refusals that are to be put on record.
+    /// Rejections that are to be put on record.
     pub(crate) tallies: RejectionCounts,
     /// What the seeds of rounds and draws are made with.
     pub(crate) order_key: OrderKey,
@@ -476,16 +476,16 @@ impl<T> Sequencer<T> {
         }
         self.generation_begun(durable);
         // As things stand with this block; the next one may change them again.
-        let told: Vec<_> = flight
-            .told
+        let replies: Vec<_> = flight
+            .replies
             .into_iter()
-            .map(|(ticket, id, told)| self.change_answer(ticket, id, told, durable))
+            .map(|(ticket, id, reply)| self.change_answer(ticket, id, reply, durable))
             .collect();
         self.adjusted(flight.adjusted, durable);
         self.after_a_group(flight.after, now);
         // The next block leaves before this one's answers are written.
         self.send_next_block(now);
-        self.effects.extend(told);
+        self.effects.extend(replies);
         if !flight.tickets.is_empty() {
             let granted = changes.into_iter().filter_map(|change| match change {
                 StateChange::Booking { before: None, after, .. } => Some(after),
@@ -505,10 +505,10 @@ impl<T> Sequencer<T> {
         &self,
         ticket: T,
         request_id: Box<str>,
-        told: ChangeReply,
+        reply: ChangeReply,
         durable: Durable,
     ) -> Effect<T> {
-        let outcome = match told {
+        let outcome = match reply {
             ChangeReply::Booking(id) => {
                 self.state.found(&id).map(|found| Outcome::Changed(found, durable))
             }
@@ -516,8 +516,8 @@ impl<T> Sequencer<T> {
                 let entered = self.state.allocator().entry(&id);
                 entered.map(|entered| Outcome::Entered(entered, durable))
             }
-            ChangeReply::Refused(refusal) => {
-                Some(Outcome::Settled(Settled::Refused(refusal, durable)))
+            ChangeReply::Rejected(rejection) => {
+                Some(Outcome::Settled(Settled::Rejected(rejection, durable)))
             }
         };
         // What has retired with this very block is not there any more.
@@ -525,17 +525,17 @@ impl<T> Sequencer<T> {
         Effect::Answer { ticket, request_id: Some(request_id), outcome }
     }
 
-    /// Grants that came after the opening's close entered a block: refused once
+    /// Grants that came after the opening's close entered a block: rejected once
     /// that close is durable.
     pub(crate) fn answer_late(&mut self) {
         for Queued { what, ticket, .. } in std::mem::take(&mut self.late) {
-            let refusal = Rejection {
+            let rejection = Rejection {
                 reason: Reason::Closed,
                 detail: None,
                 retry_after_ms: None,
                 about: None,
             };
-            let outcome = Outcome::Settled(Settled::Refused(refusal, self.state.durable()));
+            let outcome = Outcome::Settled(Settled::Rejected(rejection, self.state.durable()));
             self.effects.push(Effect::Answer { ticket, request_id: Some(what), outcome });
         }
     }

@@ -58,8 +58,8 @@ fn a_crowd_that_waits_for_any_place_at_all_does_not_outgrow_a_block() {
         ask(&mut bench, who, &choices, false);
     }
     bench.run();
-    assert_eq!(bench.told.len() as u64, places);
-    bench.told.clear();
+    assert_eq!(bench.answers.len() as u64, places);
+    bench.answers.clear();
     for who in places..places + 600 {
         ask(&mut bench, who, &choices, true);
     }
@@ -68,7 +68,7 @@ fn a_crowd_that_waits_for_any_place_at_all_does_not_outgrow_a_block() {
         bench.tick(10);
     }
     assert!(bench.largest <= MAX_BLOCK_BYTES, "a block of {} bytes", bench.largest);
-    let entered = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Entered(..))).count();
+    let entered = bench.answers.iter().filter(|(_, o)| matches!(o, Outcome::Entered(..))).count();
     assert_eq!(entered, 600);
 }
 
@@ -85,7 +85,7 @@ fn a_thousand_actions_at_once_do_not_outgrow_a_block() {
     }
     bench.run();
     assert!(bench.largest <= MAX_BLOCK_BYTES, "a block of {} bytes", bench.largest);
-    let done = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Adjusted(..))).count();
+    let done = bench.answers.iter().filter(|(_, o)| matches!(o, Outcome::Adjusted(..))).count();
     assert_eq!(done, 2_000);
 }
 
@@ -103,7 +103,7 @@ fn grants_do_not_keep_an_action_waiting() {
     };
     bench.sequencer.submit_admin(quota(0, 30_000), 0, bench.now);
     bench.run();
-    bench.told.clear();
+    bench.answers.clear();
     let here = [Choice {
         office: Text::from("o0"),
         date: Some("2026-12-01".parse().unwrap()),
@@ -119,8 +119,8 @@ fn grants_do_not_keep_an_action_waiting() {
     let halt = AdminCommand { opening: 0, operator, reason, act: halt, dry_run: false };
     bench.sequencer.submit_admin(halt, 1_000_000, bench.now);
     bench.run();
-    let granted = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Granted(..))).count();
-    let busy = bench.told.iter().filter(|(_, o)| matches!(o, Outcome::Busy)).count();
+    let granted = bench.answers.iter().filter(|(_, o)| matches!(o, Outcome::Granted(..))).count();
+    let busy = bench.answers.iter().filter(|(_, o)| matches!(o, Outcome::Busy)).count();
     assert!(bench.largest <= MAX_BLOCK_BYTES, "a block of {} bytes", bench.largest);
     assert_eq!(granted + busy, 10_000);
     assert!(granted < 7_500, "{granted} were granted before the halt");
@@ -138,7 +138,7 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
     };
     ask(&mut bench, 1, &[day], false);
     bench.run();
-    bench.told.clear();
+    bench.answers.clear();
     let before = bench.sequencer.state().chain().clone();
     let mut would = |act| {
         let (operator, reason) = ("o".into(), "r".into());
@@ -148,7 +148,9 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
             bench.now,
         );
         bench.run();
-        let Some((9, Outcome::Adjusted(report, _))) = bench.told.pop() else { panic!("no report") };
+        let Some((9, Outcome::Adjusted(report, _))) = bench.answers.pop() else {
+            panic!("no report")
+        };
         assert!(report.dry_run);
         (report.concerned.len(), report.moved.len(), report.cancelled.len())
     };

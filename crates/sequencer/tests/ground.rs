@@ -120,7 +120,7 @@ fn whoever_took_over_properly_deposes() {
     ask(&mut bench, 1);
     bench.run();
     assert!(matches!(bench.end, Some(StopReason::Deposed)), "{:?}", bench.end);
-    assert!(bench.told.is_empty());
+    assert!(bench.answers.is_empty());
     assert_eq!(free(&bench), (QUOTA.into(), QUOTA.into()));
 }
 
@@ -301,7 +301,7 @@ fn the_last_block_is_not_read_back_while_blocks_follow_each_other() {
     }
     assert_eq!(bench.reads, before);
     bench.now.mono_ms += TRUST_MS;
-    let booking = bench.told.iter().find_map(|(_, told)| match told {
+    let booking = bench.answers.iter().find_map(|(_, outcome)| match outcome {
         Outcome::Granted(found, _) => Some(found.booking.id),
         _ => None,
     });
@@ -309,7 +309,7 @@ fn the_last_block_is_not_read_back_while_blocks_follow_each_other() {
     bench.sequencer.submit_changes([(ask, 100)], bench.now);
     bench.run();
     assert_eq!(bench.reads, before + 1);
-    assert!(matches!(bench.told.last(), Some((100, Outcome::Changed(..)))));
+    assert!(matches!(bench.answers.last(), Some((100, Outcome::Changed(..)))));
 }
 
 fn cancel(booking: BookingId, who: u64) -> ChangeRequest {
@@ -352,13 +352,13 @@ fn nobody_waits_for_ever_behind_a_stuck_block() {
     assert_eq!(free(&bench), (i32::from(QUOTA) - 2, i32::from(QUOTA) - 1), "two is given back");
     // The block comes to its end after all: its grant stands, and is told of nobody.
     bench.is_silent = false;
-    bench.told.clear();
+    bench.answers.clear();
     bench.wait(3_000);
-    assert!(bench.told.is_empty(), "{:?}", bench.told);
+    assert!(bench.answers.is_empty(), "{:?}", bench.answers);
     ask(&mut bench, 1);
     bench.run();
     assert!(matches!(
-        &bench.told[..],
+        &bench.answers[..],
         [(1, Outcome::Settled(giliran_allocator::Settled::Repeat(..)))]
     ));
     ask(&mut bench, 2);
@@ -374,8 +374,8 @@ fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
         let mut bench = bench(order);
         ask(&mut bench, 0);
         bench.wait(1_000);
-        assert!(!bench.told.is_empty());
-        bench.told.clear();
+        assert!(!bench.answers.is_empty());
+        bench.answers.clear();
         bench.is_silent = true;
         ask(&mut bench, 1);
         bench.wait(1_000);
@@ -386,12 +386,16 @@ fn nobody_waits_for_ever_in_a_round_or_for_a_draw() {
         assert_eq!(bench.busy(), [1, 2], "{order:?}");
         bench.is_silent = false;
         bench.wait(5_000);
-        bench.told.clear();
+        bench.answers.clear();
         for who in [1, 2] {
             ask(&mut bench, who);
         }
         bench.wait(1_000);
-        assert!(bench.busy().is_empty() && bench.told.len() == 2, "{order:?}: {:?}", bench.told);
+        assert!(
+            bench.busy().is_empty() && bench.answers.len() == 2,
+            "{order:?}: {:?}",
+            bench.answers
+        );
     }
 }
 
@@ -410,7 +414,7 @@ fn a_round_does_not_wait_for_a_clock_that_was_ahead() {
     bench.now.wall = right;
     ask(&mut bench, 1);
     bench.wait(1_000);
-    assert!(bench.is_granted(1), "{:?}", bench.told);
+    assert!(bench.is_granted(1), "{:?}", bench.answers);
 }
 
 /// A decision that nobody carries on gives back what it has taken, wherever it is
@@ -438,7 +442,7 @@ fn what_is_dropped_on_the_way_is_given_back() {
             ask(&mut again, who);
             again.run();
         }
-        assert_eq!(again.told.len(), 2, "{order:?}");
+        assert_eq!(again.answers.len(), 2, "{order:?}");
         assert!(again.busy().is_empty(), "{order:?}");
     }
 }

@@ -23,7 +23,7 @@ pub enum Kind {
     /// Clocks that are wrong by days when their engine is to take over.
     Clocks,
     /// Operators' actions, accounts and limits; what is left goes to whoever asks.
-    Desk,
+    Operators,
     /// People who wait for returned places, and a release.
     Waiting,
     /// An opening that leaves memory meanwhile.
@@ -37,7 +37,7 @@ impl Kind {
         Self::Network,
         Self::Ground,
         Self::Clocks,
-        Self::Desk,
+        Self::Operators,
         Self::Waiting,
         Self::Retiring,
     ];
@@ -49,7 +49,7 @@ impl Kind {
             Self::Network => "network",
             Self::Ground => "ground",
             Self::Clocks => "clocks",
-            Self::Desk => "desk",
+            Self::Operators => "operators",
             Self::Waiting => "waiting",
             Self::Retiring => "retiring",
         }
@@ -86,7 +86,7 @@ pub enum Mutant {
     NoFence,
     /// Grants are told before their block is stored.
     ReplyBeforeAck,
-    /// Refusals are sent whether or not the lease stands.
+    /// Rejections are sent whether or not the lease stands.
     NoLease,
     /// The stream forgets a block it has acknowledged.
     ForgetsBlock,
@@ -101,7 +101,7 @@ pub enum Mutant {
     /// An engine takes over whatever its clock shows.
     ClockUnchecked,
     /// Who asks is told again what somebody was told who asked for the same.
-    StaleRefusals,
+    StaleRejections,
 }
 
 impl Mutant {
@@ -116,7 +116,7 @@ impl Mutant {
         (Self::LostTailIgnored, Kind::Ground),
         (Self::GiveBackForgotten, Kind::Plain),
         (Self::ClockUnchecked, Kind::Clocks),
-        (Self::StaleRefusals, Kind::Network),
+        (Self::StaleRejections, Kind::Network),
     ];
 }
 

@@ -21,7 +21,7 @@ const BROKEN: usize = 5;
     after_help = "Example:\n  cargo xtask sim --from 0 --runs 10000 --kind ground --order draw"
 )]
 struct Arguments {
-    /// The first seed.
+    /// Seed of the first world; the others follow it, one by one.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// How many worlds of each kind and order.
@@ -33,7 +33,7 @@ struct Arguments {
     /// Only these orders (may be repeated); without it all of them
     #[arg(long, value_name = "ORDER", value_parser = order)]
     order: Vec<(&'static str, Order)>,
-    /// Threads.
+    /// How many threads simulate at once.
     #[arg(long, default_value_t = thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
     /// Look for planted faults instead, in so many worlds at most.
@@ -80,7 +80,10 @@ fn main() -> ExitCode {
     let seconds = started.elapsed().as_secs_f64();
     let rate = all.worlds as f64 / seconds;
     println!("{} worlds in {seconds:.0} s, {rate:.0} a second", all.worlds);
-    println!("answers   {:?}\nfaults    {:?}\nbranches  {:?}", all.told, all.faults, all.branches);
+    println!(
+        "answers   {:?}\nfaults    {:?}\nbranches  {:?}",
+        all.answers, all.faults, all.branches
+    );
     println!("broken    {broken}");
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -88,12 +91,12 @@ fn main() -> ExitCode {
 /// The worlds of one kind and order.
 fn worlds(arguments: &Arguments, setup: Setup, order: &str, broken: &mut usize) -> Tally {
     let seeds = arguments.from..arguments.from + arguments.runs;
-    let mut told = Instant::now();
+    let mut printed = Instant::now();
     sweep::sweep(setup, seeds, arguments.jobs, |tally, wrong| {
         wrong.iter().for_each(|broken| println!("{broken}"));
         *broken += wrong.len();
-        if told.elapsed() >= PROGRESS {
-            told = Instant::now();
+        if printed.elapsed() >= PROGRESS {
+            printed = Instant::now();
             let kind = setup.kind.name();
             eprintln!("{kind} {order}: {} of {} worlds", tally.worlds, arguments.runs);
         }

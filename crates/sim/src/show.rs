@@ -35,8 +35,8 @@ impl Display for Run {
         for attempt in &self.attempts {
             write!(f, "{} sent at {} ms", attempt.request_id, attempt.sent_ms)?;
             write!(f, " for {:?} {:?}:", attempt.slots, attempt.change)?;
-            for heard in &attempt.told {
-                write!(f, " at {} ms {:?} on {}", heard.at_ms, heard.told, heard.on)?;
+            for heard in &attempt.answers {
+                write!(f, " at {} ms {:?} on {}", heard.at_ms, heard.answer, heard.on)?;
             }
             writeln!(f)?;
         }

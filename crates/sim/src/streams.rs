@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use giliran_allocator::{Folded, StateMachine};
-use giliran_wire::ledger::{Block, Damage, DamageKind, Entry};
+use giliran_wire::ledger::{Block, Contradiction, Damage, DamageKind, Entry};
 
 /// Sequences left free for what comes before a seal, and behind it.
 const ROOM: u64 = 100;
@@ -148,8 +148,7 @@ impl Streams {
                 return Ok(());
             }
             let Some(bytes) = self.read(generation, seq) else {
-                let what = "nothing stands there, and something behind it".to_owned();
-                return Err(Damage::new(seq, DamageKind::Contradiction(what)));
+                return Err(Damage::new(seq, DamageKind::Contradiction(Contradiction::Gap)));
             };
             let before = state.chain().seq;
             match state.fold(seq, bytes)? {

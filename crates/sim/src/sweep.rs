@@ -21,7 +21,7 @@ const BATCH: usize = 10;
 pub struct Tally {
     pub worlds: u64,
     /// Answers, by what they said.
-    pub told: BTreeMap<&'static str, u64>,
+    pub answers: BTreeMap<&'static str, u64>,
     pub faults: BTreeMap<&'static str, u64>,
     /// Rare branches of the sequencer.
     pub branches: BTreeMap<Branch, u64>,
@@ -34,14 +34,14 @@ pub struct Tally {
 impl Tally {
     pub fn count(&mut self, run: &Run) {
         self.worlds += 1;
-        for heard in run.attempts.iter().flat_map(|attempt| &attempt.told) {
-            let what = match &heard.told {
+        for heard in run.attempts.iter().flat_map(|attempt| &attempt.answers) {
+            let what = match &heard.answer {
                 ClientAnswer::Granted { .. } => "granted",
-                ClientAnswer::Refused { reason, .. } => reason.name(),
+                ClientAnswer::Rejected { reason, .. } => reason.name(),
                 ClientAnswer::Entered { .. } => "entered",
                 ClientAnswer::Busy => "busy",
             };
-            *self.told.entry(what).or_default() += 1;
+            *self.answers.entry(what).or_default() += 1;
         }
         for fault in &run.faults {
             *self.faults.entry(fault).or_default() += 1;
@@ -60,8 +60,8 @@ impl Tally {
         self.worlds += other.worlds;
         self.taken_over_in_a_draw += other.taken_over_in_a_draw;
         self.stopped += other.stopped;
-        for (what, count) in other.told {
-            *self.told.entry(what).or_default() += count;
+        for (what, count) in other.answers {
+            *self.answers.entry(what).or_default() += count;
         }
         for (fault, count) in other.faults {
             *self.faults.entry(fault).or_default() += count;

@@ -41,7 +41,7 @@ fn fixed_worlds_keep_every_promise_and_go_every_way() {
             keep_every_promise(Setup::new(order, kind), name, 0..FIXED, &mut all);
         }
     }
-    println!("{} worlds\n{:?}\n{:?}\n{:?}", all.worlds, all.told, all.faults, all.branches);
+    println!("{} worlds\n{:?}\n{:?}\n{:?}", all.worlds, all.answers, all.faults, all.branches);
     for branch in Branch::ALL {
         assert!(all.branches.contains_key(&branch), "no world went this way: {branch:?}");
     }
@@ -50,7 +50,7 @@ fn fixed_worlds_keep_every_promise_and_go_every_way() {
     };
     assert_eq!(all.faults.len(), FAULTS, "{:?}", all.faults);
     assert_eq!(hardly(&all.faults), [""; 0], "{:?}", all.faults);
-    assert_eq!(all.told.len(), ANSWERS, "{:?}", all.told);
+    assert_eq!(all.answers.len(), ANSWERS, "{:?}", all.answers);
     assert!(all.taken_over_in_a_draw >= HAPPENS, "no engine dies between close and draw");
     assert!(all.stopped >= HAPPENS, "hardly an engine finds that the ground moved");
 }

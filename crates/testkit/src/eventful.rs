@@ -35,7 +35,7 @@ fn ask(bench: &mut SequencerHarness, party: &[u64], session_id: &str, wait: bool
 }
 
 fn booking(bench: &SequencerHarness, who: u64) -> BookingId {
-    let granted = bench.told.iter().find_map(|(to, told)| match told {
+    let granted = bench.answers.iter().find_map(|(to, outcome)| match outcome {
         Outcome::Granted(found, _) if *to == who => Some(found.booking.id),
         _ => None,
     });
@@ -44,12 +44,12 @@ fn booking(bench: &SequencerHarness, who: u64) -> BookingId {
 
 fn change(bench: &mut SequencerHarness, who: u64, kind: ChangeKind) {
     let target = Some(booking(bench, who));
-    let ticket = 1_000 + bench.told.len() as u64;
+    let ticket = 1_000 + bench.answers.len() as u64;
     let asked = ChangeRequest { request_id: format!("c{ticket}").into(), target, kind };
     bench.input(|sequencer, now| sequencer.submit_changes([(asked, ticket)], now));
     bench.run();
-    let told = bench.told.last();
-    assert!(matches!(told, Some((to, Outcome::Changed(..))) if *to == ticket), "{told:?}");
+    let answer = bench.answers.last();
+    assert!(matches!(answer, Some((to, Outcome::Changed(..))) if *to == ticket), "{answer:?}");
 }
 
 fn act(bench: &mut SequencerHarness, act: AdminOp) {
@@ -57,8 +57,8 @@ fn act(bench: &mut SequencerHarness, act: AdminOp) {
     let action = AdminCommand { opening: 0, operator, reason, act, dry_run: false };
     bench.input(|sequencer, now| sequencer.submit_admin(action, 900, now));
     bench.run();
-    let told = bench.told.last();
-    assert!(matches!(told, Some((900, Outcome::Adjusted(..)))), "{told:?}");
+    let answer = bench.answers.last();
+    assert!(matches!(answer, Some((900, Outcome::Adjusted(..)))), "{answer:?}");
 }
 
 /// The stream of a ledger in which bookings come, change and go in every way: granted to

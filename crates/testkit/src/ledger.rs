@@ -14,7 +14,7 @@ pub fn genesis() -> Genesis {
     Genesis {
         prefix: "giliran.v1".into(),
         applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
+        version: "0".into(),
         continues: None,
         rebuilt: None,
     }
@@ -22,7 +22,7 @@ pub fn genesis() -> Genesis {
 
 /// A take-over that nobody had to answer for.
 pub fn take_over() -> TakeOver {
-    TakeOver { engine: "test".into(), release: "0".into(), forced: None }
+    TakeOver { engine: "test".into(), version: "0".into(), forced: None }
 }
 
 /// The block that the writer of this chain puts behind it, at the chain's time; of

@@ -42,7 +42,7 @@ pub struct SequencerHarness {
     pub stream: Vec<Bytes>,
     pub now: Now,
     /// Every outcome, by ticket, in the order it came.
-    pub told: Vec<(u64, Outcome)>,
+    pub answers: Vec<(u64, Outcome)>,
     /// Foreign messages that it told of.
     pub foreign: usize,
     /// How often it looked at the stream.
@@ -96,7 +96,7 @@ impl SequencerHarness {
             sequencer,
             stream,
             now,
-            told: Vec::new(),
+            answers: Vec::new(),
             foreign: 0,
             reads: 0,
             largest: 0,
@@ -150,7 +150,7 @@ impl SequencerHarness {
                         }
                     }
                     Effect::Read { attempt, seq, .. } => self.read(attempt, seq),
-                    Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
+                    Effect::Answer { ticket, outcome, .. } => self.answers.push((ticket, outcome)),
                     Effect::Foreign(_) => self.foreign += 1,
                     Effect::Active(_) => {}
                     Effect::Idle(why) if self.may_end => self.end = Some(why),
@@ -223,7 +223,7 @@ impl SequencerHarness {
                 self.sequencer.submit_grants([], [(request.to_owned(), ticket)], now);
             }
             Decision::Settled(settled) => {
-                self.told.push((ticket, Outcome::Settled(settled)));
+                self.answers.push((ticket, Outcome::Settled(settled)));
                 return false;
             }
         }
@@ -232,12 +232,14 @@ impl SequencerHarness {
 
     /// True if this ticket was told of its grant.
     pub fn is_granted(&self, ticket: u64) -> bool {
-        self.told.iter().any(|(to, told)| *to == ticket && matches!(told, Outcome::Granted(..)))
+        self.answers
+            .iter()
+            .any(|(to, outcome)| *to == ticket && matches!(outcome, Outcome::Granted(..)))
     }
 
     /// The tickets that were told to come back, in their order.
     pub fn busy(&self) -> Vec<u64> {
-        let busy = self.told.iter().filter(|(_, told)| matches!(told, Outcome::Busy));
+        let busy = self.answers.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Busy));
         let mut busy: Vec<u64> = busy.map(|(ticket, _)| *ticket).collect();
         busy.sort_unstable();
         busy

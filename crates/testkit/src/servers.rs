@@ -36,7 +36,7 @@ pub struct Broker {
     /// A connection as whom it was started for.
     pub client: Client,
     /// The names of everything in it.
-    pub domain: Namespace,
+    pub namespace: Namespace,
     /// Its files are in `nats`; room for a test's own beside them.
     pub folder: TempDir,
 }
@@ -57,7 +57,7 @@ impl Broker {
         change(&mut options);
         let server = Server::start(options).await.unwrap();
         let client = connection::connect(&server.url(), "test", login).await.unwrap();
-        Self { server, client, domain: Namespace::default(), folder }
+        Self { server, client, namespace: Namespace::default(), folder }
     }
 
     /// Makes these blocks its ledger, the first of them as [`genesis_block`](crate::genesis_block) makes it.
@@ -68,7 +68,7 @@ impl Broker {
     pub async fn store(&self, blocks: &[impl AsRef<[u8]>]) -> Ledger {
         let (first, _) = Block::open(blocks[0].as_ref()).unwrap();
         let (id, time) = (first.ledger, first.time);
-        let ledger = ledger::init(&self.client, &self.domain, genesis(), id, time, 1).await;
+        let ledger = ledger::init(&self.client, &self.namespace, genesis(), id, time, 1).await;
         let ledger = ledger.unwrap();
         assert_eq!(ledger.read_at(1).await.unwrap().unwrap(), blocks[0].as_ref());
         let mut appender = ledger.appender(&self.client).await.unwrap();

@@ -19,7 +19,7 @@ pub const FORMAT: &str = "giliran-draw/1";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extract {
-    /// [`FORMAT`].
+    /// Must be [`FORMAT`]; a reader of another version does not go on.
     pub format: String,
     pub ledger: String,
     pub opening: String,
@@ -245,7 +245,7 @@ impl Extract {
             ))),
             _ => serde_json::from_str(text).map_err(|error| {
                 let cut = if error.is_eof() { ": it ends too early" } else { "" };
-                Problem(format!("this is no extract of a draw{cut}: {error}"))
+                Problem(format!("this is not an extract of a draw{cut}: {error}"))
             }),
         }
     }
@@ -379,7 +379,7 @@ impl Extract {
         {
             if known.as_ref().is_some_and(|known| !known.eq_ignore_ascii_case(own)) {
                 return Err(Problem(format!(
-                    "{what}: another one was told before the draw; the file's is {own}"
+                    "{what}: another one was published before the draw; the file's is {own}"
                 )));
             }
         }
@@ -575,7 +575,7 @@ mod tests {
         other.ballots.iter_mut().zip(drawn).for_each(|(ballot, drawn)| ballot.drawn = drawn);
         other.verify(&Known::default()).unwrap();
         let problem = other.verify(&announced).unwrap_err();
-        assert!(problem.0.contains("another one was told"), "{problem}");
+        assert!(problem.0.contains("another one was published"), "{problem}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const FORMAT: &str = "giliran-proof/1";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
-    /// [`FORMAT`].
+    /// Must be [`FORMAT`]; a reader of another version does not go on.
     pub format: String,
     pub ledger: String,
     pub opening: String,
@@ -107,7 +107,7 @@ impl Proof {
     /// # Errors
     ///
     /// The first [`Problem`] met.
-    pub fn verify(&self, told: &str) -> Result<(), Problem> {
+    pub fn verify(&self, published: &str) -> Result<(), Problem> {
         let (mut index, mut entries) = (self.index, self.entries);
         if index >= entries {
             return Err(Problem(format!("index: {index}, and there are {entries} entries")));
@@ -144,10 +144,10 @@ impl Proof {
                 self.root
             )));
         }
-        if !told.eq_ignore_ascii_case(&self.root) {
+        if !published.eq_ignore_ascii_case(&self.root) {
             let own = &self.root;
             return Err(Problem(format!(
-                "root: another one was told before the draw; the proof's is {own}"
+                "root: another one was published before the draw; the proof's is {own}"
             )));
         }
         Ok(())

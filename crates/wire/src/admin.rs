@@ -201,7 +201,7 @@ pub const WOULD: &str = "would";
 /// What an action came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
 pub struct Report<'a> {
-    /// [`DONE`] or [`WOULD`].
+    /// [`DONE`] where the action is on record, [`WOULD`] after a dry run.
     #[serde(borrow)]
     pub outcome: Text<'a>,
     /// The slots it was about, as they stand.
@@ -232,9 +232,9 @@ pub struct Report<'a> {
 pub enum Answer<'a> {
     /// On record, or what would be.
     Done(Report<'a>),
-    /// Refused, in the form of every other refusal.
+    /// A rejection, in the form of every other.
     #[serde(serialize_with = "as_answer")]
-    Refused(Rejection<'a>),
+    Rejected(Rejection<'a>),
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
@@ -244,7 +244,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
         match (done, serde_json::from_str::<crate::answer::Answer<'a>>(raw.get())) {
             (Ok(done), _) => Ok(Self::Done(done)),
             (_, Ok(crate::answer::Answer { verdict: Verdict::Rejected(rejection), .. })) => {
-                Ok(Self::Refused(rejection))
+                Ok(Self::Rejected(rejection))
             }
             (Err(error), _) => Err(serde::de::Error::custom(error)),
         }

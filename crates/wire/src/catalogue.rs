@@ -34,7 +34,7 @@ pub struct OpeningDescription {
     /// collected, or none could be booked any more by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_release: Option<Timestamp>,
-    /// Its days, ascending.
+    /// The days that can be asked for, ascending.
     pub days: Vec<Day>,
     /// Its offices, in configured order.
     pub offices: Vec<Office>,
@@ -94,7 +94,7 @@ pub enum Order {
     },
     /// Everybody enters; one draw after the close.
     Draw {
-        /// As in rounds.
+        /// The commitment to the seed, as with rounds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commitment: Option<String>,
         /// The public value that will be mixed in, by name; left out where none is.
@@ -133,11 +133,11 @@ pub struct Rules {
     pub leftovers: Leftovers,
 }
 
-/// When a returned place can be had again.
+/// When a returned place becomes available again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Returns {
-    /// At once.
+    /// With the entry that returns it.
     Immediate,
     /// After a random time within a range.
     Delayed {

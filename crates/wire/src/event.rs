@@ -27,7 +27,7 @@ pub enum Kind {
     Rescheduled,
     /// Changed otherwise, as when a party member left.
     Amended,
-    /// Paid for, but not to be had any more.
+    /// Paid for, but no longer available.
     RefundDue,
     /// Entered into a draw.
     Entered,
@@ -110,9 +110,9 @@ pub struct Event<'a> {
     pub specversion: Text<'a>,
     /// Unique and stable; see [`EventId`].
     pub id: String,
-    /// The deployment: `giliran/<prefix>`.
+    /// Names the deployment: `giliran/` and the prefix of its subjects.
     pub source: String,
-    /// The kind: `giliran.booking.<kind>`.
+    /// What happened, as `giliran.booking.confirmed`; the last part is a [`Kind`].
     #[serde(rename = "type")]
     pub kind: String,
     /// Where the place is: `<office>/<date>`.
@@ -169,7 +169,7 @@ pub struct Entry<'a> {
 impl<'a> Event<'a> {
     /// The event of one change of a booking.
     pub fn new(
-        domain: &Namespace,
+        namespace: &Namespace,
         id: EventId,
         kind: Kind,
         time: Timestamp,
@@ -179,7 +179,7 @@ impl<'a> Event<'a> {
         let subject = format!("{}/{}", booking.office, booking.date);
         let data =
             Data { booking: Some(booking), previous, payment: None, reason: None, entry: None };
-        Self::of(domain, id, kind, time, subject, data)
+        Self::of(namespace, id, kind, time, subject, data)
     }
 
     /// Adds the payment's reference.
@@ -198,7 +198,7 @@ impl<'a> Event<'a> {
 
     /// The event of what became of an entry.
     pub fn of_entry(
-        domain: &Namespace,
+        namespace: &Namespace,
         id: EventId,
         kind: Kind,
         time: Timestamp,
@@ -206,11 +206,11 @@ impl<'a> Event<'a> {
     ) -> Self {
         let data =
             Data { booking: None, previous: None, payment: None, reason: None, entry: Some(entry) };
-        Self::of(domain, id, kind, time, "-/-".to_owned(), data)
+        Self::of(namespace, id, kind, time, "-/-".to_owned(), data)
     }
 
     fn of(
-        domain: &Namespace,
+        namespace: &Namespace,
         id: EventId,
         kind: Kind,
         time: Timestamp,
@@ -220,7 +220,7 @@ impl<'a> Event<'a> {
         Self {
             specversion: "1.0".into(),
             id: id.to_string(),
-            source: format!("giliran/{domain}"),
+            source: format!("giliran/{namespace}"),
             kind: format!("giliran.booking.{}", kind.name()),
             subject,
             time,

@@ -13,16 +13,16 @@ use crate::Timestamp;
 /// words around them are those that standard tools expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Who is there?
+    /// Who is there? Each process names itself.
     Ping,
-    /// What is it?
+    /// What is it? With a description in words.
     Info,
     /// How is it doing?
     Stats,
 }
 
 impl Verb {
-    /// Every verb.
+    /// Every verb, in the order of the type.
     pub const ALL: [Self; 3] = [Self::Ping, Self::Info, Self::Stats];
 
     /// The word in subjects.
@@ -63,9 +63,9 @@ pub struct Identity {
     pub name: String,
     /// Of this start of this process, random: letters, digits, `-` and `_`.
     pub id: String,
-    /// The release it was built from.
-    pub release: String,
-    /// When it started.
+    /// The version of Giliran that it was built from.
+    pub version: String,
+    /// When the process started, by its own clock.
     pub started: Timestamp,
 }
 
@@ -84,7 +84,7 @@ impl Identity {
             kind: verb.answer().to_owned(),
             name: self.name.clone(),
             id: self.id.clone(),
-            version: self.release.clone(),
+            version: self.version.clone(),
             metadata: standing.metadata(),
             description: info.then(|| format!("Giliran's {}", standing.role)),
             started: (verb == Verb::Stats).then_some(self.started),
@@ -103,7 +103,7 @@ pub struct Answer {
     pub name: String,
     /// See [`Identity::id`].
     pub id: String,
-    /// See [`Identity::release`].
+    /// See [`Identity::version`].
     pub version: String,
     /// A [`Standing`], as texts.
     pub metadata: BTreeMap<String, String>,
@@ -122,7 +122,7 @@ pub struct Answer {
 /// How a process stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// `engine`, `persist`, `feed`.
+    /// Which part of Giliran it is: `engine`, `persist` or `feed`.
     pub role: String,
     /// Whose ledger it serves: the prefix of subjects.
     pub prefix: String,
@@ -254,7 +254,7 @@ mod tests {
         let identity = Identity {
             name: "giliran-feed".into(),
             id: "a1".into(),
-            release: "0.1.0".into(),
+            version: "0.1.0".into(),
             started: Timestamp::EARLIEST,
         };
         let some = |text: &str| Some(text.to_owned());

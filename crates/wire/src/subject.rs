@@ -31,7 +31,7 @@ impl Namespace {
     /// The prefix where none is configured.
     pub const DEFAULT_PREFIX: &'static str = "giliran.v1";
 
-    /// The domain under this prefix.
+    /// The namespace under this prefix.
     ///
     /// # Errors
     ///
@@ -128,15 +128,15 @@ mod tests {
 
     #[test]
     fn names_follow_the_prefix() {
-        let domain = Namespace::default();
-        assert_eq!(domain.request("book.vouched"), "giliran.v1.book.vouched");
-        assert_eq!(domain.ledger_stream(1), "GILIRAN_V1_LEDGER_1");
-        assert_eq!(domain.events_stream(), "GILIRAN_V1_EVENTS");
-        assert_eq!(domain.availability_bucket(), "giliran-v1-availability");
-        assert_eq!(domain.openings_bucket(), "giliran-v1-openings");
-        assert_eq!(domain.republished_events(), "giliran.v1.feed.event.>");
+        let namespace = Namespace::default();
+        assert_eq!(namespace.request("book.vouched"), "giliran.v1.book.vouched");
+        assert_eq!(namespace.ledger_stream(1), "GILIRAN_V1_LEDGER_1");
+        assert_eq!(namespace.events_stream(), "GILIRAN_V1_EVENTS");
+        assert_eq!(namespace.availability_bucket(), "giliran-v1-availability");
+        assert_eq!(namespace.openings_bucket(), "giliran-v1-openings");
+        assert_eq!(namespace.republished_events(), "giliran.v1.feed.event.>");
         assert_eq!(
-            domain.event("confirmed", "batam-center", "2026-11-30"),
+            namespace.event("confirmed", "batam-center", "2026-11-30"),
             "giliran.v1.event.confirmed.batam-center.2026-11-30"
         );
     }

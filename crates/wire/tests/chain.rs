@@ -8,9 +8,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use giliran_testkit::{self as testkit, LEDGER, genesis_block, next_block};
+use giliran_wire::answer::{Phase, Status};
 use giliran_wire::ledger::{
-    Alien, Block, BlockError, Chain, Damage, DamageKind, Doubt, Entry, FORMAT, Genesis, Reading,
-    Rebuilt, Seal, SnapshotPart, Stage,
+    Alien, Block, BlockError, BookingContradiction, Chain, Contradiction, Damage, DamageKind,
+    Doubt, Entry, EntryContradiction, FORMAT, Genesis, Reading, Rebuilt, RecordContradiction, Seal,
+    SnapshotPart, Stage,
 };
 use giliran_wire::snapshot::Unusable;
 use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
@@ -347,11 +349,125 @@ the own block is a copy of block number 3
 sealed with another state than the ledger's fold
 a snapshot of another state than was sealed
 snapshot: its hash is another
-recorded twice"
+nothing stands there, and something behind it"
     );
     let said = kinds.map(|kind| Damage::new(5, kind).to_string());
     let sentences = sentences.lines().map(|line| format!("ledger damaged at sequence 5: {line}"));
     assert_eq!(said.to_vec(), sentences.collect::<Vec<_>>());
+}
+
+/// One of each, about the booking or the receipt `id`.
+fn contradictions(id: BookingId) -> Vec<Contradiction> {
+    use {BookingContradiction as B, Contradiction as C, EntryContradiction as E};
+    let booking = |what| C::Booking { id, what };
+    let record = |what| C::Opening { id: "w".to_owned(), what };
+    let [waitlist, draw] = [E::Nobody, E::Twice].map(|what| C::WaitlistEntry { receipt: id, what });
+    vec![
+        record(RecordContradiction::Ordinal),
+        record(RecordContradiction::Twice),
+        record(RecordContradiction::TwinOffices),
+        record(RecordContradiction::TwinSessions),
+        record(RecordContradiction::TwinSlots),
+        record(RecordContradiction::Slot),
+        C::UnknownOpening(3),
+        C::Phase { opening: 3, from: Phase::Scheduled, to: Phase::Closed },
+        C::NotCommitted(3),
+        C::SeedOutOfPlace(3),
+        C::RootOutOfPlace(3),
+        C::OtherSeed(3),
+        C::UnknownSlot { opening: 3, slot: 4 },
+        booking(B::NoSlot),
+        booking(B::OtherGroup),
+        booking(B::NotEntered),
+        booking(B::NoGroup),
+        booking(B::Phase(Phase::Closed)),
+        booking(B::NoApplicant),
+        booking(B::NotNumbered),
+        booking(B::NumberTaken(9)),
+        booking(B::Oversold),
+        booking(B::Twice),
+        booking(B::SecondBooking),
+        booking(B::RevivedBesideAnother),
+        booking(B::Revived(Status::Held)),
+        booking(B::NobodyLeaves),
+        booking(B::RefundOfNothing),
+        C::UnknownBooking(id),
+        C::EndedBooking { id, status: Status::Expired },
+        C::NotHeld(id),
+        C::Move(id),
+        C::HoldOfMove(id),
+        C::ReleaseInNoSlot,
+        C::NotWithheld(9),
+        C::AdjustmentOfNoSlot,
+        waitlist,
+        draw,
+        C::DrawEntry { receipt: id, what: E::NoDraw },
+        C::DrawEntry { receipt: id, what: E::Second },
+        C::NotDrawnNotEntered,
+        C::WithdrawnNotEntered,
+        C::WithdrawnAfterClose,
+        C::GroupOutOfOrder(5),
+        C::OtherGroup(5),
+        C::GroupIncomplete { opening: 3, round: 5 },
+        C::Gap,
+    ]
+}
+
+/// What they say, in the same order.
+const SENTENCES: &str = "opening w: its ordinal is out of order
+opening w: recorded twice
+opening w: two offices of one id
+opening w: two sessions of one id
+opening w: two slots of one office, date and session
+opening w: a slot of no office, no session or no quota
+opening number 3 is not there
+opening number 3 becomes Closed from Scheduled
+opening number 3 opens without its seed's commitment
+a seed of opening number 3 out of place
+a root of opening number 3 out of place
+the seed of opening number 3 is another
+slot 4 of opening number 3 is not on record
+booking {id}: granted in no slot of its opening
+booking {id}: does not belong into its group
+booking {id}: was drawn without having entered
+booking {id}: was granted outside of a group
+booking {id}: granted while the opening is Closed
+booking {id}: has no applicant
+booking {id}: was not numbered here
+booking {id}: number 9 is not free in its slot
+booking {id}: granted beyond what its slot has
+booking {id}: granted twice
+booking {id}: an applicant already has a booking
+booking {id}: revived, its applicant has another
+booking {id}: revived from Held
+booking {id}: nobody of it leaves
+booking {id}: a refund of nothing
+booking {id} is changed, but is not there
+booking {id} is expired and changed
+booking {id} is not held and expires
+booking {id} cannot move like this
+booking {id} is held, or its move not
+places are released in no slot of their opening
+number 9 is released and was not withheld
+an adjustment of no slot of its opening
+entry {id} has nobody, or wants no slot
+entry {id} entered twice
+entry {id}: enters where nothing is to be drawn
+entry {id}: is an applicant's second
+not drawn, and not entered
+withdrawn, and not entered
+withdrawn from a draw after its close
+group 5 begins out of order
+group 5 is not what it began as
+group 5 of opening number 3 is not complete
+nothing stands there, and something behind it";
+
+#[test]
+fn each_contradiction_has_its_sentence() {
+    let id = BookingId::from_random(7);
+    let said: Vec<String> = contradictions(id).iter().map(ToString::to_string).collect();
+    let sentences = SENTENCES.replace("{id}", &id.to_string());
+    assert_eq!(said, sentences.lines().collect::<Vec<_>>());
 }
 
 /// A block that rotted looks foreign; what its writer wrote behind it says better.

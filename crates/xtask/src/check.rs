@@ -20,11 +20,11 @@ const SEEDS_A_SECOND: u64 = 100;
 pub(crate) enum Step {
     /// Habits of this code base that the tools below do not look at.
     Tidy,
-    /// Misspelt words.
+    /// Misspelt words in code and documents, by typos.
     Spell,
     /// Licences, sources and bans of dependencies; left out where there is no cargo-deny.
     Deny,
-    /// rustfmt.
+    /// Whether rustfmt would change a file.
     Format,
     /// clippy; warnings are errors.
     Lint,

@@ -38,7 +38,7 @@ Examples:
   cargo xtask bench steps                       the instructions of each step of a request
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
-  cargo xtask chaos                             brokers and stores that go away, for longer than the tests do
+  cargo xtask chaos                             a broker and stores that go away, for longer than the tests do
   cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
 
 Environment:
@@ -65,13 +65,13 @@ enum Task {
     Test(TestArgs),
     /// Run the main job: a real broker, every role, a surge, and the audit of what came of it
     Demo(DemoArgs),
-    /// Take brokers and stores away from living processes, for longer than `test` does
+    /// Take the broker and stores away from living processes, for longer than `test` does
     Chaos(ChaosArgs),
     /// Simulate any range of worlds, in release (`-- --help` says more)
     Sim(BenchArgs),
     /// Feed a decoder what libFuzzer makes up (needs a nightly compiler)
     Fuzz(fuzz::FuzzArgs),
-    /// Measure
+    /// Measure the engine or the allocator beside yardsticks of the same run
     #[command(subcommand)]
     Bench(Bench),
     /// Find or install what the checks and the demo need, and print where it is

@@ -44,8 +44,8 @@ SAME = ("id", "opening", "office", "date", "session", "numbers", "request_id")
 CLOCK_MARGIN = timedelta(minutes=5)
 
 
-class Refused(Exception):
-    """A final refusal; another try would not help."""
+class Rejected(Exception):
+    """A final rejection; another try would not help."""
 
 
 class GaveUp(Exception):
@@ -88,7 +88,7 @@ class Client:
                     return answer
                 why = answer["reason"]
                 if why not in WORTH_A_RETRY:
-                    raise Refused(f"{operation}: {why} {answer.get('detail', '')}".strip())
+                    raise Rejected(f"{operation}: {why} {answer.get('detail', '')}".strip())
                 pause = answer.get("retry_after_ms")
             if pause is None:
                 # Nobody said when: double from 0.2 s to 3.2 s, and scatter, so that
@@ -209,7 +209,7 @@ async def run(args):
             return
         booking = answer["booking"]
         if booking["status"] not in STANDS:
-            raise Refused(
+            raise Rejected(
                 f"booking {booking['id']} of this request is {booking['status']}: for another "
                 "place make a new request id"
             )
@@ -218,12 +218,12 @@ async def run(args):
         again = (await client.ask("book", request))["booking"]
         changed = [name for name in SAME if again[name] != booking[name]]
         if changed:
-            raise Refused(f"the repetition got another booking: {', '.join(changed)} differ")
+            raise Rejected(f"the repetition got another booking: {', '.join(changed)} differ")
 
         question = {"booking": booking["id"], "applicant": args.applicants[0]}
         found = (await client.ask("lookup", question))["booking"]
         if found["id"] != booking["id"]:
-            raise Refused("lookup: another booking came back")
+            raise Rejected("lookup: another booking came back")
 
         if args.events:
             await client.await_event(booking, args.patience)
@@ -242,7 +242,7 @@ def main():
     args = arguments()
     try:
         asyncio.run(run(args))
-    except (Refused, GaveUp, OSError, nats.errors.Error) as error:
+    except (Rejected, GaveUp, OSError, nats.errors.Error) as error:
         print(f"client.py: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     return 0

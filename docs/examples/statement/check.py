@@ -137,7 +137,7 @@ class Slot:
 
 class Account:
     def __init__(self, head):
-        self.head, self.slots, self.refused = head, [], []
+        self.head, self.slots, self.rejected = head, [], []
         self.opened = self.closed = False
         self.oversold = self.ever = self.moving = 0
         self.totals = dict.fromkeys(
@@ -169,7 +169,7 @@ class Account:
         elif did == "beacon":
             pass
         elif did == "refused":
-            self.refuse(change)
+            self.reject(change)
         else:
             slot.begin(seq)
             self.places(slot, did, change)
@@ -178,11 +178,11 @@ class Account:
                  f"not {change['free']}")
             slot.note(ms)
 
-    def refuse(self, change):
-        need(change["reason"] in REASONS, f"no refusal is called {change['reason']!a}")
+    def reject(self, change):
+        need(change["reason"] in REASONS, f"no rejection is called {change['reason']!a}")
         self.totals["refused"] += change["count"]
-        need(self.totals["refused"] <= U64, "more refusals than can be counted")
-        self.refused.append(change)
+        need(self.totals["refused"] <= U64, "more rejections than can be counted")
+        self.rejected.append(change)
         if change["reason"] == "sold_out":
             self.totals["sold_out"] += change["count"]
 
@@ -232,21 +232,21 @@ class Account:
             totals["halted"] += shut
             totals["free"] += slot.free() - shut
         undersold = unclear = None
-        if self.refused:
+        if self.rejected:
             undersold = unclear = 0
-            for refusal in self.refused:
-                if refusal["reason"] != "sold_out":
+            for rejection in self.rejected:
+                if rejection["reason"] != "sold_out":
                     continue
-                if "slot" not in refusal:
-                    unclear += refusal["count"]
+                if "slot" not in rejection:
+                    unclear += rejection["count"]
                     continue
-                start = refusal["second"] * 1000
-                slot = self.slots[refusal["slot"]]
+                start = rejection["second"] * 1000
+                slot = self.slots[rejection["slot"]]
                 least = slot.least(start - SETTLES_MS, start + 1000)
                 if least >= self.head["max_party"]:
-                    undersold += refusal["count"]
+                    undersold += rejection["count"]
                 elif least >= 1:
-                    unclear += refusal["count"]
+                    unclear += rejection["count"]
         return {"end": end, "totals": totals, "oversold": self.oversold, "undersold": undersold,
                 "unclear": unclear, "says": self.says(end, undersold, unclear)}
 

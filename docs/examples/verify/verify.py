@@ -100,7 +100,7 @@ def tagged(tag, *parts):
 
 
 def no_extract(why):
-    return Wrong(f"this is no extract of a draw, no proof, or not all of one: {why}")
+    return Wrong(f"this is not an extract of a draw or a proof, or not all of one: {why}")
 
 
 def is_text(value):
@@ -306,7 +306,7 @@ def verify_proof(proof, told, receipt, request_id):
         raise Wrong(f"root: entry and path lead to {root.hex()}, not to {proof['root']}; "
                     "one of them was changed")
     if told != proof["root"]:
-        raise Wrong(f"root: another one was told before the draw; the proof's is {proof['root']}")
+        raise Wrong(f"root: another one was published before the draw; the proof's is {proof['root']}")
     if receipt is not None:
         if number_of(proof, receipt) != number:
             raise Wrong("the entry is not that of this receipt")
@@ -329,7 +329,7 @@ def receipt_bytes(text):
             bits = bits << 5 | SYMBOLS.index(symbol)
     if not fits or SYMBOLS[check] != plain[15]:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no receipt: sixteen letters and digits, "
+            f"{text!r} is not a receipt: sixteen letters and digits, "
             "the last of which checks the others")
     return bits.to_bytes(10, "big")
 
@@ -355,8 +355,8 @@ def main():
     parser = argparse.ArgumentParser(description="Recomputes a draw from its extract.")
     parser.add_argument("file")
     parser.add_argument("--proof", action="store_true", help="the file is an entry's proof")
-    parser.add_argument("--root", type=hash_digits, help="as told at the close")
-    parser.add_argument("--commitment", type=hash_digits, help="as told before the opening")
+    parser.add_argument("--root", type=hash_digits, help="as published at the close")
+    parser.add_argument("--commitment", type=hash_digits, help="as published before the opening")
     parser.add_argument("--receipt", type=receipt_bytes)
     parser.add_argument("--request-id")
     args = parser.parse_args()
@@ -376,7 +376,7 @@ def main():
         drawn = verify(draw)
         for what, told in ("root", args.root), ("commitment", args.commitment):
             if told not in (None, draw[what]):
-                raise Wrong(f"{what}: another one was told before the draw; "
+                raise Wrong(f"{what}: another one was published before the draw; "
                             f"the file's is {draw[what]}")
         print(f"{args.file}: the draw of opening {draw['opening']} gives what it says: "
               f"{len(draw['ballots'])} entries, {drawn} drawn")

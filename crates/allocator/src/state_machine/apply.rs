@@ -50,8 +50,7 @@ impl<'k> BlockApplier<'k> {
         match self.drawing {
             None => Ok(self.changes),
             Some((opening, round, _)) => {
-                Err(self
-                    .damage(&format!("group {round} of opening number {opening} is not complete")))
+                Err(self.damage(Contradiction::GroupIncomplete { opening, round }))
             }
         }
     }
@@ -67,7 +66,7 @@ impl<'k> BlockApplier<'k> {
                 }
                 self.state.genesis = Some(genesis);
             }
-            Entry::TakeOver(_) | Entry::Refusals(_) => {}
+            Entry::TakeOver(_) | Entry::Rejections(_) => {}
             Entry::Opening(record) => self.record_opening(*record)?,
             Entry::Opened { opening } => self.move_phase(opening, Phase::Open)?,
             Entry::Closed { opening } => self.move_phase(opening, Phase::Closed)?,
@@ -132,18 +131,25 @@ impl<'k> BlockApplier<'k> {
         Damage::new(self.seq, kind)
     }
 
-    pub(super) fn damage(&self, what: &str) -> Damage {
-        self.damaged(DamageKind::Contradiction(what.to_owned()))
+    pub(super) fn damage(&self, what: Contradiction) -> Damage {
+        self.damaged(DamageKind::Contradiction(what))
+    }
+
+    fn of_booking(&self, id: BookingId, what: BookingContradiction) -> Damage {
+        self.damage(Contradiction::Booking { id, what })
     }
 
     fn record_opening(&mut self, record: OpeningRecord) -> Result<(), Damage> {
         let openings = self.state.allocator.openings.load_full();
-        let damage = |what: &str| Err(self.damage(&format!("opening {}: {what}", record.id)));
+        let damage = |what| {
+            let id = record.id.clone();
+            Err(self.damage(Contradiction::Opening { id, what }))
+        };
         if record.ordinal != self.state.next_ordinal {
-            return damage("its ordinal is out of order");
+            return damage(RecordContradiction::Ordinal);
         }
         if self.state.knows_opening(&record.id) {
-            return damage("recorded twice");
+            return damage(RecordContradiction::Twice);
         }
         if let Some(twin) = named_twice(&record) {
             return damage(twin);
@@ -156,7 +162,7 @@ impl<'k> BlockApplier<'k> {
                     .is_some_and(|office| (slot.session as usize) < office.sessions.len())
         });
         if !known {
-            return damage("a slot of no office, no session or no quota");
+            return damage(RecordContradiction::Slot);
         }
         let inventories = record.slots.iter().map(|slot| SlotInventory::new(slot.quota)).collect();
         self.state.next_ordinal += 1;
@@ -170,7 +176,7 @@ impl<'k> BlockApplier<'k> {
     pub(super) fn opening(&self, ordinal: u32) -> Result<Arc<Opening>, Damage> {
         let openings = self.state.allocator.openings.load();
         let opening = openings.get(ordinal).map(Arc::clone);
-        opening.ok_or_else(|| self.damage(&format!("opening number {ordinal} is not there")))
+        opening.ok_or_else(|| self.damage(Contradiction::UnknownOpening(ordinal)))
     }
 
     fn move_phase(&mut self, ordinal: u32, to: Phase) -> Result<(), Damage> {
@@ -182,13 +188,10 @@ impl<'k> BlockApplier<'k> {
             (Phase::Scheduled | Phase::Closed, Phase::Open) | (Phase::Open, Phase::Closed)
         );
         if !follows {
-            return Err(
-                self.damage(&format!("opening number {ordinal} becomes {to:?} from {from:?}"))
-            );
+            return Err(self.damage(Contradiction::Phase { opening: ordinal, from, to }));
         }
         if to == Phase::Open && !self.is_committed(&opening) {
-            let what = format!("opening number {ordinal} opens without its seed's commitment");
-            return Err(self.damage(&what));
+            return Err(self.damage(Contradiction::NotCommitted(ordinal)));
         }
         if to == Phase::Open {
             let (opens_at, closes_at) = opening.window();
@@ -200,43 +203,42 @@ impl<'k> BlockApplier<'k> {
 
     fn grant(&mut self, grant: Grant) -> Result<(), Damage> {
         let id = grant.booking;
-        let damage = |this: &Self, what: &str| this.damage(&format!("booking {id}: {what}"));
         let opening = match self.granted_in.take() {
             Some(last) if last.record().ordinal == grant.opening => last,
             _ => self.opening(grant.opening)?,
         };
         self.granted_in = Some(Arc::clone(&opening));
         if grant.slot >= opening.slots() {
-            return Err(damage(self, "granted in no slot of its opening"));
+            return Err(self.of_booking(id, BookingContradiction::NoSlot));
         }
-        let entry = self.drawn_for(&grant, &opening).map_err(|what| damage(self, &what))?;
+        let entry = self.drawn_for(&grant, &opening).map_err(|what| self.of_booking(id, what))?;
         let drawn = entry.is_some();
         if grant.seats.is_empty() {
-            return Err(damage(self, "has no applicant"));
+            return Err(self.of_booking(id, BookingContradiction::NoApplicant));
         }
         let live = self.mode == Mode::Live;
         if live && !drawn && !self.state.numbered.remove(&id) {
-            return Err(damage(self, "was not numbered here"));
+            return Err(self.of_booking(id, BookingContradiction::NotNumbered));
         }
         let places = grant.seats.len() as u32;
         // Entered into the opening's own draw: the account's places were counted
         // then.
         let counted = entry.is_some_and(|entry| !entry.entry.waits);
         self.occupy(&opening, grant.slot, &grant.seats, live && !drawn)
-            .map_err(|what| damage(self, &what))?;
+            .map_err(|what| self.of_booking(id, what))?;
         if let Some(account) = grant.account.filter(|_| !counted) {
             opening.accounts.grant(account, places, live);
         }
         let booking = Arc::new(Booking::new(grant, self.time));
         if self.state.allocator.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
-            return Err(damage(self, "granted twice"));
+            return Err(self.of_booking(id, BookingContradiction::Twice));
         }
         for seat in &booking.seats {
             // In a replay, a claim that is being decided loses to the ledger:
             // whoever holds its grant abandons it.
             match (opening.claims.grant(seat.applicant, Arc::clone(&booking)), self.mode) {
                 (ClaimState::Free, Mode::Replay) | (ClaimState::Deciding, _) => {}
-                _ => return Err(damage(self, "an applicant already has a booking")),
+                _ => return Err(self.of_booking(id, BookingContradiction::SecondBooking)),
             }
         }
         if let Some(until) = booking.hold_expires_at {
@@ -261,13 +263,13 @@ impl<'k> BlockApplier<'k> {
         &mut self,
         grant: &Grant,
         opening: &Opening,
-    ) -> Result<Option<Arc<DrawEntry>>, String> {
+    ) -> Result<Option<Arc<DrawEntry>>, BookingContradiction> {
         let grouped = match &mut self.drawing {
             Some((ordinal, _, left)) if *ordinal == grant.opening && *left > 0 => {
                 *left -= 1;
                 true
             }
-            Some(_) => return Err("does not belong into its group".to_owned()),
+            Some(_) => return Err(BookingContradiction::OtherGroup),
             None => false,
         };
         let entry = if grouped { self.end_entry(&grant.booking) } else { None };
@@ -275,15 +277,15 @@ impl<'k> BlockApplier<'k> {
         let leftover = !grouped && opening.gives_leftovers();
         match (grouped, drawn, &opening.record().rules.order) {
             (true, false, Order::FirstCome | Order::Draw) => {
-                return Err("was drawn without having entered".to_owned());
+                return Err(BookingContradiction::NotEntered);
             }
             (false, _, Order::Rounds { .. } | Order::Draw) if !leftover => {
-                return Err("was granted outside of a group".to_owned());
+                return Err(BookingContradiction::NoGroup);
             }
             _ => {}
         }
         if !drawn && !leftover && opening.phase() != Phase::Open {
-            return Err(format!("granted while the opening is {:?}", opening.phase()));
+            return Err(BookingContradiction::Phase(opening.phase()));
         }
         Ok(entry)
     }
@@ -297,7 +299,7 @@ impl<'k> BlockApplier<'k> {
         slot: u32,
         seats: &[Seat],
         taken: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), BookingContradiction> {
         let ordinal = opening.record().ordinal;
         let listed = |this: &mut Self, number| {
             this.mode == Mode::Live && this.state.in_block.taken.remove(&(ordinal, slot, number))
@@ -312,12 +314,12 @@ impl<'k> BlockApplier<'k> {
             already += i32::from(taken);
             match inventory.occupy(seat.number, taken) {
                 Ok(withheld) => ended.extend(withheld),
-                Err(()) => return Err(format!("number {} is not free in its slot", seat.number)),
+                Err(()) => return Err(BookingContradiction::NumberTaken(seat.number)),
             }
         }
         let after = inventory.available();
         if after < 0 && after < before {
-            return Err("granted beyond what its slot has".to_owned());
+            return Err(BookingContradiction::Oversold);
         }
         show(opening, slot, inventory, before, already);
         ended.iter().for_each(|withheld| self.no_longer_due(ordinal, slot, withheld));
@@ -366,7 +368,7 @@ impl<'k> BlockApplier<'k> {
 
     pub(super) fn found(&self, id: &BookingId) -> Result<FoundBooking, Damage> {
         let found = self.state.allocator.booking(id).and_then(|b| self.state.allocator.found(b));
-        found.ok_or_else(|| self.damage(&format!("booking {id} is changed, but is not there")))
+        found.ok_or_else(|| self.damage(Contradiction::UnknownBooking(*id)))
     }
 
     /// Puts the next version of a booking in its place.
@@ -391,17 +393,14 @@ impl<'k> BlockApplier<'k> {
     fn released(&mut self, released: &Released) -> Result<(), Damage> {
         let opening = self.opening(released.opening)?;
         if released.slot >= opening.slots() {
-            return Err(self.damage("places are released in no slot of their opening"));
+            return Err(self.damage(Contradiction::ReleaseInNoSlot));
         }
         let (ordinal, slot) = (released.opening, released.slot);
         let before = self.state.inventory(ordinal, slot).available();
         for number in &released.numbers {
             match self.state.inventory(ordinal, slot).release(*number) {
                 Some(withheld) => self.no_longer_due(ordinal, slot, &withheld),
-                None => {
-                    let what = format!("number {number} is released and was not withheld");
-                    return Err(self.damage(&what));
-                }
+                None => return Err(self.damage(Contradiction::NotWithheld(*number))),
             }
         }
         show(&opening, slot, self.state.inventory(ordinal, slot), before, 0);
@@ -421,7 +420,7 @@ impl<'k> BlockApplier<'k> {
             | Adjustment::Halt { slot, .. } => *slot,
         };
         if slot >= opening.slots() {
-            return Err(self.damage("an adjustment of no slot of its opening"));
+            return Err(self.damage(Contradiction::AdjustmentOfNoSlot));
         }
         let inventory = self.state.inventory(adjust.opening, slot);
         let before = inventory.available();
@@ -449,7 +448,8 @@ impl<'k> BlockApplier<'k> {
             DrawRecord::Withdrawn { receipt, .. } => self.withdrawn(&receipt)?,
             DrawRecord::NotDrawn { receipt } => {
                 let waiting = self.end_entry(&receipt);
-                let waiting = waiting.ok_or_else(|| self.damage("not drawn, and not entered"))?;
+                let waiting =
+                    waiting.ok_or_else(|| self.damage(Contradiction::NotDrawnNotEntered))?;
                 self.end_account(&waiting);
                 let opening = self.opening(waiting.entry.opening)?;
                 self.changes.push(StateChange::Entry { kind: Kind::NotDrawn, waiting, opening });
@@ -460,13 +460,13 @@ impl<'k> BlockApplier<'k> {
                 let further = last == Some(round) && self.has_rounds(opening);
                 let fits = further || last.map(|last| last + 1) == Some(round);
                 if self.drawing.is_some() || !fits {
-                    return Err(self.damage(&format!("group {round} begins out of order")));
+                    return Err(self.damage(Contradiction::GroupOutOfOrder(round)));
                 }
                 self.drawing = Some((opening, round, grants));
             }
             DrawRecord::GroupEnd { opening, round } => {
                 if self.drawing.take() != Some((opening, round, 0)) {
-                    return Err(self.damage(&format!("group {round} is not what it began as")));
+                    return Err(self.damage(Contradiction::OtherGroup(round)));
                 }
                 if let Some(index) = self.state.openings.get_mut(&opening) {
                     index.draws = round;
@@ -524,17 +524,17 @@ pub(super) fn show(
 
 /// What of a record bears a name that something else of it bears too: no
 /// request could mean one of the two.
-fn named_twice(record: &OpeningRecord) -> Option<&'static str> {
+fn named_twice(record: &OpeningRecord) -> Option<RecordContradiction> {
     fn distinct<T: Eq + Hash>(names: impl IntoIterator<Item = T>) -> bool {
         let mut seen = HashSet::new();
         names.into_iter().all(|name| seen.insert(name))
     }
     if !distinct(record.offices.iter().map(|office| &office.id)) {
-        Some("two offices of one id")
+        Some(RecordContradiction::TwinOffices)
     } else if !record.offices.iter().all(|o| distinct(o.sessions.iter().map(|s| &s.id))) {
-        Some("two sessions of one id")
+        Some(RecordContradiction::TwinSessions)
     } else if !distinct(record.slots.iter().map(|s| (s.office, s.session, s.date))) {
-        Some("two slots of one office, date and session")
+        Some(RecordContradiction::TwinSlots)
     } else {
         None
     }

@@ -33,7 +33,7 @@ pub enum ChangeReply {
     /// The entry, as it then stands.
     Entry(BookingId),
     /// It was too late; the record says so.
-    Refused(Rejection),
+    Rejected(Rejection),
 }
 
 impl StateMachine {
@@ -149,26 +149,26 @@ impl StateMachine {
             let confirm = Confirm { booking: booking.id, request_id, reference, revived };
             Box::new(Entry::Confirm(confirm))
         };
-        let told = ChangeReply::Booking(booking.id);
+        let reply = ChangeReply::Booking(booking.id);
         let changed = match booking.status {
             // The hold has ended with the moment until which the slot can be booked;
             // that is about to be on record.
             Status::Held if !opening.is_bookable(booking.slot, now) => return ChangeOutcome::Wait,
-            Status::Held => ChangeOutcome::Entry(entry(None), told),
+            Status::Held => ChangeOutcome::Entry(entry(None), reply),
             Status::Expired if opening.is_bookable(booking.slot, now) => {
                 match self.revivable(booking, opening, now) {
                     Some(true) => {
                         self.revive(booking, opening);
-                        ChangeOutcome::Entry(entry(Some(booking.seats.to_vec())), told)
+                        ChangeOutcome::Entry(entry(Some(booking.seats.to_vec())), reply)
                     }
                     Some(false) => ChangeOutcome::Entry(
                         entry(None),
-                        ChangeReply::Refused(wrong_state(booking)),
+                        ChangeReply::Rejected(wrong_state(booking)),
                     ),
                     None => return ChangeOutcome::Wait,
                 }
             }
-            _ => ChangeOutcome::Entry(entry(None), ChangeReply::Refused(wrong_state(booking))),
+            _ => ChangeOutcome::Entry(entry(None), ChangeReply::Rejected(wrong_state(booking))),
         };
         self.in_block.touched.insert(booking.id);
         changed

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{Damage, DrawEntryRecord, DrawRecord, Entry, Order};
+use giliran_wire::ledger::{
+    Contradiction, Damage, DrawEntryRecord, DrawRecord, Entry, EntryContradiction, Order,
+};
 use giliran_wire::snapshot::{OrderState, Revealed};
 use giliran_wire::{LedgerId, OrderKey};
 
@@ -120,7 +122,7 @@ impl BlockApplier<'_> {
     ) -> Result<(), Damage> {
         let opening = self.opening(ordinal)?;
         if self.is_committed(&opening) || opening.phase() != Phase::Scheduled {
-            return Err(self.damage(&format!("a seed of opening number {ordinal} out of place")));
+            return Err(self.damage(Contradiction::SeedOutOfPlace(ordinal)));
         }
         opening.set_committed(Commitment { hash: commitment, beacon: beacon.clone() });
         if let Some(index) = self.state.openings.get_mut(&ordinal) {
@@ -150,7 +152,7 @@ impl BlockApplier<'_> {
                 order.root = Some((root, entries));
                 Ok(())
             }
-            _ => Err(self.damage(&format!("a root of opening number {ordinal} out of place"))),
+            _ => Err(self.damage(Contradiction::RootOutOfPlace(ordinal))),
         }
     }
 
@@ -172,7 +174,7 @@ impl BlockApplier<'_> {
         let ready = opening.phase() == Phase::Closed
             && (!draws || (order.root.is_some() && order.beacon.is_some() == beacon.is_some()));
         if !committed || !ready {
-            return Err(self.damage(&format!("the seed of opening number {ordinal} is another")));
+            return Err(self.damage(Contradiction::OtherSeed(ordinal)));
         }
         order.revealed = Some(Revealed { seed, beacon, at: self.time });
         if draws {
@@ -185,12 +187,12 @@ impl BlockApplier<'_> {
     pub(super) fn enter_draw(&mut self, entry: DrawEntryRecord) -> Result<(), Damage> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
-        let damage = |this: &Self, what: &str| this.damage(&format!("entry {receipt}: {what}"));
+        let damage = |this: &Self, what| this.damage(Contradiction::DrawEntry { receipt, what });
         if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
-            return Err(damage(self, "has nobody, or wants no slot"));
+            return Err(damage(self, EntryContradiction::Nobody));
         }
         if !opening.draws() || opening.phase() != Phase::Open {
-            return Err(damage(self, "enters where nothing is to be drawn"));
+            return Err(damage(self, EntryContradiction::NoDraw));
         }
         let enters = |waiting: &Arc<DrawEntry>| waiting.is_live();
         let second = entry.applicants.iter().any(|who| {
@@ -199,7 +201,7 @@ impl BlockApplier<'_> {
                 .look(who, |claim| claim.and_then(|claim| claim.waiting()).is_some_and(enters))
         });
         if second {
-            return Err(damage(self, "is an applicant's second"));
+            return Err(damage(self, EntryContradiction::Second));
         }
         let live = self.mode == Mode::Live;
         if let Some(account) = entry.account {
@@ -207,7 +209,7 @@ impl BlockApplier<'_> {
         }
         let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
         if self.state.allocator.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
-            return Err(damage(self, "entered twice"));
+            return Err(damage(self, EntryContradiction::Twice));
         }
         self.state.allocator.crowd.add(&waiting);
         for applicant in &waiting.entry.applicants {

@@ -77,7 +77,7 @@ impl SlotInventory {
         if self.halted { free.min(0) } else { free }
     }
 
-    /// Places neither live nor to be had.
+    /// Places that are neither booked nor available.
     pub(super) fn unavailable(&self) -> i32 {
         i32::from(self.quota) - self.live as i32 - self.available()
     }

@@ -108,7 +108,7 @@ impl StateMachine {
         let no_genesis = || Genesis {
             prefix: String::new(),
             applicant_key: KeyFingerprint([0; 16]),
-            release: String::new(),
+            version: String::new(),
             continues: None,
             rebuilt: None,
         };

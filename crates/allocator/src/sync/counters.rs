@@ -49,7 +49,7 @@ impl SlotCounter {
     }
 }
 
-/// One durable number per slot; dense, since a refusal reads a row of them.
+/// One durable number per slot; dense, since a rejection reads a row of them.
 #[derive(Debug)]
 pub(crate) struct DurableCounts(Box<[AtomicI32]>);
 

@@ -2,7 +2,7 @@
 //!
 //! Run by `cargo xtask test --only loom`. Each model was seen to fail: the
 //! counter when it loads and stores instead of swapping, the claim when a
-//! refused party keeps its first members, the read without its second look at
+//! rejected party keeps its first members, the read without its second look at
 //! the version.
 
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn loom_parties_that_share_a_member_never_both_claim() {
         let mine = claims.take(&[person(1), person(2)]).is_ok();
         let other = other.join().expect("no panic");
         assert!(!(mine && other), "an applicant was claimed twice");
-        // Who was refused has left nothing behind.
+        // Who was rejected has left nothing behind.
         let claimed = |n| claims.look(&person(n), |claim| claim.is_some());
         assert_eq!(claimed(1), mine);
         assert_eq!(claimed(3), other);

@@ -4,42 +4,42 @@ use giliran_allocator::StateMachine;
 use giliran_wire::Pseudonym;
 use giliran_wire::answer::SlotState;
 
+use crate::harness::{Harness, snapshot_of};
 use crate::history::person;
-use crate::plain::{Had, PlainOpening};
-use crate::world::{World, snapshot_of};
+use crate::model::{Had, ModelOpening};
 
-impl World {
+impl Harness {
     /// P11 for every slot, and every opening's phase.
     pub(crate) fn check_sums(&self) {
         let openings = self.allocator().openings();
-        for (o, plain) in self.plain.openings.iter().enumerate() {
+        for (o, model) in self.model.openings.iter().enumerate() {
             let Some(opening) = openings.get(o as u32) else {
-                assert!(plain.retired, "an opening left memory too early");
+                assert!(model.retired, "an opening left memory too early");
                 continue;
             };
-            assert!(!plain.retired, "an opening stays in memory");
-            assert_eq!(opening.phase(), plain.phase);
+            assert!(!model.retired, "an opening stays in memory");
+            assert_eq!(opening.phase(), model.phase);
             for slot in 0..opening.slots() {
                 let (free, durably) = (opening.free(slot), opening.durably_free(slot));
-                assert_eq!(free, self.plain.free(o, slot, false), "free of {slot}");
-                assert_eq!(durably, self.plain.free(o, slot, true), "durably free of {slot}");
+                assert_eq!(free, self.model.free(o, slot, false), "free of {slot}");
+                assert_eq!(durably, self.model.free(o, slot, true), "durably free of {slot}");
                 let quota = opening.slot(slot).quota;
-                assert_eq!(quota, plain.places[slot as usize].quota);
-                let live = self.plain.live(o, slot).len() as i32;
+                assert_eq!(quota, model.places[slot as usize].quota);
+                let live = self.model.live(o, slot).len() as i32;
                 assert_eq!(live + opening.withheld(slot) + durably, i32::from(quota), "P11");
-                self.check_shown(plain, &opening.slot_state(slot, self.time()), slot, live);
+                self.check_shown(model, &opening.slot_state(slot, self.time()), slot, live);
             }
         }
-        assert_eq!(self.allocator().bookings(), self.plain.had.len());
-        let live = self.plain.waits.iter().filter(|waits| waits.live).count();
+        assert_eq!(self.allocator().bookings(), self.model.had.len());
+        let live = self.model.waits.iter().filter(|waits| waits.live).count();
         assert_eq!(self.allocator().entries(), live as u64);
     }
 
     /// A slot as clients see it.
-    fn check_shown(&self, plain: &PlainOpening, shown: &SlotState<'_>, slot: u32, live: i32) {
-        let places = &plain.places[slot as usize];
+    fn check_shown(&self, model: &ModelOpening, shown: &SlotState<'_>, slot: u32, live: i32) {
+        let places = &model.places[slot as usize];
         assert_eq!(live + shown.withheld as i32 + shown.free, shown.quota as i32, "P11 as shown");
-        assert_eq!(shown.bookable, !plain.too_late(slot, self.time()));
+        assert_eq!(shown.bookable, !model.too_late(slot, self.time()));
         assert!(shown.bookable || shown.free <= 0);
         assert_eq!((shown.reserved, shown.halted), (places.reserved.into(), places.halted));
         assert_eq!(shown.next_release, places.withheld.values().map(|until| until.at()).min());
@@ -70,9 +70,9 @@ impl World {
             assert_eq!(at.position().seq, self.settled_at());
         };
         for who in (0..12).map(person) {
-            for (o, opening) in self.plain.openings.iter().enumerate() {
+            for (o, opening) in self.model.openings.iter().enumerate() {
                 let mut has: Vec<&Had> =
-                    self.plain.had.iter().filter(|h| h.opening == o && h.is_of(&who)).collect();
+                    self.model.had.iter().filter(|h| h.opening == o && h.is_of(&who)).collect();
                 has.sort_by_key(|had| (had.is_live(), had.granted_at, had.id));
                 let (found, at) = allocator.find(&who, &opening.record.id).unwrap();
                 at_end(at);
@@ -91,7 +91,7 @@ impl World {
                 }
             }
         }
-        for waits in &self.plain.waits {
+        for waits in &self.model.waits {
             for who in &waits.request.applicants {
                 let (found, at) = allocator.lookup_entry(&waits.receipt, who).unwrap();
                 at_end(at);
@@ -103,7 +103,7 @@ impl World {
 
     /// P1 and P3 on what there is.
     fn check_bookings(&self) {
-        let live = || self.plain.had.iter().filter(|had| had.is_live());
+        let live = || self.model.had.iter().filter(|had| had.is_live());
         let seats = |had: &Had| had.seats.clone().into_iter();
         let mut numbers: Vec<(usize, u32, u16)> = live()
             .flat_map(|had| seats(had).map(|(_, number)| (had.opening, had.slot, number)))

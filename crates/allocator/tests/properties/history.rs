@@ -115,7 +115,7 @@ pub(crate) enum Step {
     Adjust(Index, Index, AdjustSpec),
     /// An operator moves (true) or cancels a booking, with the next block.
     Authority(Index, bool),
-    /// Time passes, ms.
+    /// So many milliseconds pass.
     Pass(u64),
     /// The clock is set back, ms.
     Back(u64),

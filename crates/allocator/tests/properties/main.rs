@@ -1,10 +1,10 @@
-//! Random histories against the rules in plain form.
+//! Random histories, compared with the plain model.
 //!
 //! A history decides requests and changes of bookings, lets time pass and the
 //! clock be set back, writes, commits and gives up blocks, restarts from the
 //! ledger or from a snapshot, loses the ledger to another writer. Holds end,
 //! places come back and are released or drawn for, operators adjust, move and
-//! cancel, openings retire. Single-threaded, so the plain rules say the exact
+//! cancel, openings retire. Single-threaded, so the plain model says the exact
 //! outcome of every step and the exact content of every block; what they say of
 //! the sums is checked after each step too.
 //!
@@ -38,17 +38,17 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod block_writer;
 mod checks;
+mod harness;
 mod history;
-mod plain;
-mod rules;
-mod world;
-mod writing;
+mod model;
+mod model_rules;
 
+use harness::Harness;
 use history::{OpeningSpec, Step, opening_spec, step};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use world::World;
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -58,17 +58,17 @@ proptest! {
     })]
 
     #[test]
-    fn every_history_follows_the_plain_rules(
+    fn every_history_follows_the_plain_model(
         first in opening_spec(),
         steps in prop::collection::vec(step(), 1..300),
     ) {
-        let mut world = World::new();
-        world.step(Step::Record(OpeningSpec { opens_in: 0, ..first }));
-        world.step(Step::Write(0, 0));
-        world.step(Step::Commit);
+        let mut harness = Harness::new();
+        harness.step(Step::Record(OpeningSpec { opens_in: 0, ..first }));
+        harness.step(Step::Write(0, 0));
+        harness.step(Step::Commit);
         for step in steps {
-            world.step(step);
+            harness.step(step);
         }
-        world.check_end();
+        harness.check_end();
     }
 }

@@ -112,7 +112,7 @@ impl Facts {
             Entry::Genesis(_)
             | Entry::TakeOver(_)
             | Entry::Draw(_)
-            | Entry::Refusals(_)
+            | Entry::Rejections(_)
             | Entry::Snapshot(_)
             | Entry::Seal(_) => {}
         }

@@ -121,7 +121,7 @@ struct Signer {
 struct Signed {
     #[command(flatten)]
     signer: Signer,
-    /// The opening.
+    /// Id of the opening that the action is about, as `2026-W49`.
     #[arg(long)]
     opening: String,
 }
@@ -135,10 +135,10 @@ struct Trial {
 
 #[derive(Debug, clap::Args)]
 struct Slot {
-    /// The office.
+    /// Id of the office, as the configuration has it.
     #[arg(long)]
     office: String,
-    /// The day.
+    /// Day of the slot, as 2026-11-30.
     #[arg(long)]
     date: Date,
     /// The session; left out: `all`, and for halt and resume every one of the day.
@@ -270,7 +270,7 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     }
     let would = value["outcome"] == WOULD;
     if value["outcome"] != DONE && !would {
-        let reason = value["reason"].as_str().unwrap_or("refused");
+        let reason = value["reason"].as_str().unwrap_or("rejected");
         return Err(Failure::Wrong(match value["detail"].as_str() {
             Some(detail) => format!("{reason}: {detail}"),
             None => reason.to_owned(),

@@ -12,7 +12,7 @@ use giliran_wire::subject::Namespace;
 use crate::connect::{Nats, domain};
 use crate::failure::Failure;
 
-/// How often progress is told.
+/// How often progress is shown.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
@@ -36,15 +36,15 @@ pub(crate) struct Args {
     /// Copies only: no stream is deleted.
     #[arg(long)]
     keep: bool,
-    /// There is no feed: do not wait for its events.
+    /// Do not wait for events: this deployment runs without a feed.
     #[arg(long)]
     without_feed: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let client = args.nats.connect("giliran archive").await?;
-    let newest = ledger::open(&client, &domain).await?;
+    let newest = ledger::open(&client, &namespace).await?;
     let archive = Archive::new(args.to);
     let generations = newest.generations().await?;
     let sealed: Vec<u32> = generations.into_iter().filter(|n| *n < newest.generation()).collect();
@@ -54,8 +54,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             newest.name()
         );
     }
-    let events = jetstream::new(client).get_stream(domain.events_stream()).await;
-    let told = match events {
+    let events = jetstream::new(client).get_stream(namespace.events_stream()).await;
+    let published = match events {
         _ if args.without_feed => u64::MAX,
         Ok(events) => events.cached_info().state.last_sequence,
         // A broker that does not answer has been met before this.
@@ -63,18 +63,18 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     };
     for generation in sealed {
         let Some(ledger) = newest.of_generation(generation).await? else { continue };
-        Box::pin(one(&archive, ledger, args.keep, told)).await?;
+        Box::pin(one(&archive, ledger, args.keep, published)).await?;
     }
     Ok(())
 }
 
-/// `events`: how many have been told.
+/// `events`: how many the feed has published.
 async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Result<(), Failure> {
     let name = ledger.name().to_owned();
-    let mut told = Instant::now();
+    let mut shown = Instant::now();
     let progress = |blocks| {
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
+        if shown.elapsed() >= TELL_EVERY {
+            shown = Instant::now();
             eprintln!("{name}: {blocks} blocks");
         }
     };
@@ -101,8 +101,8 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
     };
     if events < changes {
         return Err(Failure::Wrong(format!(
-            "{name} is kept: {changes} events belong to it and before, {events} have been \
-             told: run `giliran feed`, or say --without-feed if there is none"
+            "{name} is kept: {changes} events belong to it and before, {events} are \
+             published: run `giliran feed`, or say --without-feed if you run none"
         )));
     }
     let followers = ledger.followers().await?;
@@ -110,7 +110,7 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
         .into_iter()
         .filter(|(_, seq)| *seq < archived.seal)
         .map(|(Durable { name, description }, seq)| {
-            format!("{name} ({description}) stands at sequence {seq}")
+            format!("{name} ({description}) has reached sequence {seq}")
         })
         .collect();
     if !behind.is_empty() {

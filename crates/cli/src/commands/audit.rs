@@ -40,13 +40,13 @@ pub(crate) struct Args {
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// For machines.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let mut log = (!args.client_logs.is_empty()).then(Vec::new);
     for file in &args.client_logs {
         let attempts = File::open(file)
@@ -56,10 +56,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let key = args.key.as_deref().map(key_file::read).transpose()?;
     let context = args.nats.connect("giliran audit").await?;
-    let ledger = ledger::open_in(&context, &domain).await?;
+    let ledger = ledger::open_in(&context, &namespace).await?;
     let archive = args.archive.map(Archive::new);
     let sources = Sources { stores: args.stores, log, key, archive };
-    let (facts, checks) = audit::run(&context, &domain, &ledger, sources).await?;
+    let (facts, checks) = audit::run(&context, &namespace, &ledger, sources).await?;
     if args.json {
         outln!("{:#}", as_json(&facts, &checks));
     } else {
@@ -91,7 +91,7 @@ pub(crate) fn table(facts: &Facts, checks: &[Check]) -> String {
     );
     if let Some(doubt) = facts.doubt() {
         text.push_str(&format!(
-            "  at its end stand {doubt}; the next block of an engine makes them void\n"
+            "  its end has {doubt}; the next block of an engine makes them void\n"
         ));
     }
     let mut sorted: Vec<&Check> = checks.iter().collect();

@@ -26,7 +26,7 @@ const LISTED: usize = 10;
     With --nats the file is held against what is on record; exit code 1 where they differ.\n\
     That reads the ledger, so it needs a login that may (under the shipped permissions: auditor).")]
 pub(crate) struct Args {
-    /// The configuration.
+    /// The configuration file to check, TOML.
     #[arg(required_unless_present = "example")]
     file: Option<PathBuf>,
     /// Print a complete file with comments, to start from.
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let wrong = wrong(&config, now);
     let verdict = if wrong.is_empty() { "fine" } else { "no engine would open all of it" };
     let data = Calendar::data();
-    outln!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.domain);
+    outln!("{}: {verdict}. Subjects {}.*, time zone data {data}", file.display(), config.namespace);
     for warning in &config.warnings {
         outln!("warning: {}:{warning}", file.display());
     }
@@ -96,7 +96,7 @@ fn wrong(config: &Config, now: Timestamp) -> Vec<String> {
 async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Result<(), Failure> {
     let client = args.access.connect(url, "giliran check").await?;
     let context = connection::jetstream(&client, args.nats_domain.as_deref());
-    let ledger = ledger::open_in(&context, &config.domain).await?;
+    let ledger = ledger::open_in(&context, &config.namespace).await?;
     let state = Box::pin(giliran_engine::standing(&ledger)).await?;
     let (seq, openings) = (state.chain().seq, state.allocator().openings());
     let known = |id: &str| state.knows_opening(id);

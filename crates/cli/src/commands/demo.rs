@@ -138,7 +138,7 @@ async fn play(
     let load = LoadTest {
         steady: Some(Steady { per_s: args.rate as f64, asks_anew: ASKS_ANEW }),
         log: Some(log_file.clone()),
-        ..LoadTest::new(deployed.domain.clone(), scenario, args.seed)
+        ..LoadTest::new(deployed.namespace.clone(), scenario, args.seed)
     };
     let clients = Access::default().connect(&server.url(), "giliran demo clients").await?;
     let rush = Box::pin(rush(clients, load, &deployed.shown, asked)).await?;
@@ -152,7 +152,8 @@ async fn play(
         archive: None,
     };
     let context = connection::jetstream(&deployed.client, None);
-    let (facts, checks) = audit::run(&context, &deployed.domain, &deployed.ledger, sources).await?;
+    let (facts, checks) =
+        audit::run(&context, &deployed.namespace, &deployed.ledger, sources).await?;
     summary(&facts, &rush);
     println!("\nThe audit, from ledger, store, events and client log:");
     print!("{}", verdict::table(&facts, &checks));
@@ -179,7 +180,7 @@ async fn play(
 /// Ledger, engine, store and feed, all in this process.
 struct Deployment {
     client: Client,
-    domain: Namespace,
+    namespace: Namespace,
     key: ApplicantKey,
     ledger: Ledger,
     store: StoreUrl,
@@ -201,7 +202,7 @@ impl Deployment {
             giliran_config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
         let domain = config.domain.clone();
         let key = key_file::make(&data.join(key_file::FILE))?;
-        let ledger = init::make(&client, &domain, &key, 1).await?;
+        let ledger = init::make(&client, &namespace, &key, 1).await?;
         let setup = EngineSetup {
             client: client.clone(),
             config,
@@ -213,14 +214,14 @@ impl Deployment {
             ledger: ledger.clone(),
         };
         let store = StoreUrl::Sqlite(data.join("bookings.sqlite"));
-        let (broker, followed) = ((&client, &domain), ledger.clone());
+        let (broker, followed) = ((&client, &namespace), ledger.clone());
         let roles = [
             start_engine(setup, &shown, stopped.clone())?,
             start_persist(store.clone(), None, broker, followed, &shown, stopped.clone())?,
-            start_feed(client.clone(), domain.clone(), ledger.clone(), &shown, stopped)?,
+            start_feed(client.clone(), namespace.clone(), ledger.clone(), &shown, stopped)?,
         ];
         ready(&shown).await?;
-        Ok(Self { client, domain, key, ledger, store, shown, roles })
+        Ok(Self { client, namespace, key, ledger, store, shown, roles })
     }
 }
 
@@ -262,18 +263,18 @@ async fn rush(
 }
 
 fn line(view: &LiveStats, since: Duration) -> String {
-    let refused: u64 = view.refused.iter().sum();
+    let rejected: u64 = view.rejected.iter().sum();
     let (early, late) = (view.of(Reason::NotOpen), view.of(Reason::SoldOut));
-    let other = refused - early - late;
+    let other = rejected - early - late;
     format!(
         "{:>5.1} s  sent {:>7}  granted {:>6}  not open yet {early:>6}  sold out {late:>7}  other \
-         {other:>6}  grants p50 {:.1} ms p99 {:.1} ms  refusals p99 {:.1} ms",
+         {other:>6}  grants p50 {:.1} ms p99 {:.1} ms  rejections p99 {:.1} ms",
         since.as_secs_f64(),
         view.sent,
         view.granted,
         view.grants_ms[0],
         view.grants_ms[1],
-        view.refusals_ms[1],
+        view.rejections_ms[1],
     )
 }
 
@@ -363,13 +364,13 @@ fn summary(facts: &Facts, rush: &RunSummary) {
         println!("{office:<20} {date:<12} {taken:>8} {quota:>8}");
     }
     println!(
-        "\n{} requests in {:.1} s ({:.0} a second): {} grants answered, {} refusals, {} without \
+        "\n{} requests in {:.1} s ({:.0} a second): {} grants answered, {} rejections, {} without \
          answer in time; the generator was at most {:.1} ms late",
         rush.requests,
         rush.took_s,
         rush.requests as f64 / rush.took_s,
         rush.grants.count,
-        rush.refusals.count,
+        rush.rejections.count,
         rush.unheard + rush.unanswered,
         rush.lag.max
     );
@@ -378,7 +379,7 @@ fn summary(facts: &Facts, rush: &RunSummary) {
     }
     println!("latency, ms      {:>8} {:>8} {:>8} {:>8}", "p50", "p90", "p99", "p99.9");
     for (name, Latency { p50, p90, p99, p999, .. }) in
-        [("grants", &rush.grants), ("refusals", &rush.refusals)]
+        [("grants", &rush.grants), ("rejections", &rush.rejections)]
     {
         println!("  {name:<14} {p50:>8.2} {p90:>8.2} {p99:>8.2} {p999:>8.2}");
     }

@@ -23,14 +23,14 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Show what is to be told before a draw: commitment, public value, root.
+    /// Show what is to be published before a draw: commitment, public value, root.
     Show(Ledger),
     /// Write the proof that an entry is in a draw, for somebody who does not need
     /// the others, from an extract.
     Proof {
-        /// The extract.
+        /// The extract that `giliran draw export` has written.
         extract: PathBuf,
-        /// The entry's receipt.
+        /// Receipt of the entry, as its answer gave it.
         #[arg(long)]
         receipt: String,
         /// The id of the request it was given for.
@@ -56,7 +56,7 @@ struct Ledger {
     /// The ledger's subject prefix.
     #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
-    /// The opening's id.
+    /// Id of the opening whose draw it is, as `2026-W49`.
     #[arg(long)]
     opening: String,
     /// Where `giliran archive` has put generations whose streams are gone.
@@ -66,9 +66,9 @@ struct Ledger {
 
 impl Ledger {
     async fn facts(&self) -> Result<Facts, Failure> {
-        let domain = domain(&self.subject_prefix)?;
+        let namespace = namespace(&self.subject_prefix)?;
         let context = self.nats.connect("giliran draw").await?;
-        let ledger = ledger::open_in(&context, &domain).await?;
+        let ledger = ledger::open_in(&context, &namespace).await?;
         let archive = self.archive.clone().map(Archive::new);
         Ok(Box::pin(Facts::of(&ledger, archive.as_ref())).await?)
     }
@@ -86,22 +86,22 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn show(ledger: &Ledger) -> Result<(), Failure> {
     let opening = &ledger.opening;
-    let Some(told) = ledger.facts().await?.seed(opening) else {
-        let what = "there is none of this id, or its order has no seed";
+    let Some(seed) = ledger.facts().await?.seed(opening) else {
+        let what = "the ledger does not have this id, or the order does not need a seed";
         return Err(Failure::Wrong(format!("opening {opening}: {what}")));
     };
-    let beacon = told.beacon.as_deref();
-    outln!("commitment    {}", told.commitment);
+    let beacon = seed.beacon.as_deref();
+    outln!("commitment    {}", seed.commitment);
     outln!("public value  {}", beacon.unwrap_or("none: the operator must be trusted"));
     // Of a network whose times are known.
     let round: Option<Round> = beacon.and_then(|name| name.parse().ok());
     if let Some(at) = round.and_then(|round| Network::quicknet().published_at(&round)) {
         outln!("published     {at}");
     }
-    outln!("root          {}", told.root.as_deref().unwrap_or("not before the close of a draw"));
+    outln!("root          {}", seed.root.as_deref().unwrap_or("not before the close of a draw"));
     outln!(
         "stage         {}",
-        match told.stage {
+        match seed.stage {
             Stage::Before => "the seed is not published yet",
             Stage::Waits => "waits for the public value: `giliran admin beacon` hands it in",
             Stage::Going => "the seed is published; the draw is going on",
@@ -128,7 +128,7 @@ fn prove(extract: &Path, receipt: &str, request_id: &str, file: &Path) -> Result
 
 async fn export(ledger: &Ledger, file: &Path) -> Result<(), Failure> {
     let Some(extract) = ledger.facts().await?.extract(&ledger.opening) else {
-        let what = "there is none of this id, or it was not drawn (yet)";
+        let what = "the ledger does not have this id, or it was not drawn (yet)";
         return Err(Failure::Wrong(format!("opening {}: {what}", ledger.opening)));
     };
     let mut text =

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// [default: first-come,rounds:500,draw; with an insider draw+beacon, too].
     #[arg(long, value_name = "ORDER,…", value_delimiter = ',', value_parser = ordered)]
     orders: Vec<Ordered>,
-    /// When returned places can be had again: immediate, delayed:FROM-TO (seconds),
+    /// When returned places become available again: immediate, delayed:FROM-TO (seconds),
     /// at:HH:MM.
     #[arg(
         long,
@@ -87,7 +87,7 @@ pub(crate) struct Args {
     /// Report on an opening that took place, from the ledger; needs --opening.
     #[arg(long, conflicts_with_all = ["scenario", "list", "show", "orders", "returns", "seeds", "seed", "sweep", "check"])]
     from_ledger: bool,
-    /// What a gateway saw, one JSON object a line: who was refused, and who asked when;
+    /// What a gateway saw, one JSON object a line: who was rejected, and who asked when;
     /// with --from-ledger.
     #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,
@@ -99,7 +99,7 @@ pub(crate) struct Args {
     source: Source,
 }
 
-/// `--sweep`.
+/// What `--sweep PARAMETER=VALUES` asks for.
 #[derive(Debug, Clone)]
 struct Swept {
     parameter: String,

@@ -51,12 +51,12 @@ impl Source {
         until: u64,
     ) -> Result<Result<RecordedOpening, RecordedError>, Failure> {
         if let Some(folder) = self.archive.as_deref().filter(|folder| !folder.is_dir()) {
-            let what = format!("--archive {}: there is no such folder", folder.display());
+            let what = format!("--archive {}: this folder does not exist", folder.display());
             return Err(Failure::Usage(what));
         }
-        let domain = domain(&self.subject_prefix)?;
+        let namespace = namespace(&self.subject_prefix)?;
         let context = self.nats.connect("giliran recorded").await?;
-        let ledger = ledger::open_in(&context, &domain).await?;
+        let ledger = ledger::open_in(&context, &namespace).await?;
         let archive = self.archive.clone().map(Archive::new);
         Ok(Box::pin(RecordedOpening::until(&ledger, archive.as_ref(), opening, until)).await)
     }
@@ -165,7 +165,7 @@ fn try_to_write(file: &Path) -> std::io::Result<()> {
     if is_new { std::fs::remove_file(file) } else { Ok(()) }
 }
 
-/// `giliran fairness --from-ledger`.
+/// Reports on a recorded opening: `giliran fairness --from-ledger`.
 pub(crate) async fn fairness(
     source: &Source,
     log: Option<&Path>,

@@ -32,10 +32,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = Namespace::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
+    let namespace =
+        Namespace::new(&args.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = args.nats.connect("giliran init").await?;
     suitability::check(&client, None).await?;
-    match ledger::open(&client, &domain).await {
+    match ledger::open(&client, &namespace).await {
         Ok(ledger) if ledger.tail().await?.1 > 0 => {
             return Err(Failure::Wrong(format!(
                 "the ledger is made already: stream {} holds blocks",
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     // Only now: a key that fits no ledger is not to lie about.
     let key = read_or_make(&args.key)?;
-    let ledger = make(&client, &domain, &key, usize::from(args.replicas)).await?;
+    let ledger = make(&client, &namespace, &key, usize::from(args.replicas)).await?;
     outln!("ledger made: stream {}, applicant key {}", ledger.name(), key.fingerprint());
     outln!("keep {} safe: without it nobody is recognised", args.key.display());
     Ok(())
@@ -61,17 +62,17 @@ pub(crate) fn read_or_make(path: &Path) -> Result<ApplicantKey, Failure> {
 /// Makes stream and genesis.
 pub(crate) async fn make(
     client: &Client,
-    domain: &Namespace,
+    namespace: &Namespace,
     key: &ApplicantKey,
     replicas: usize,
 ) -> Result<Ledger, Failure> {
     let genesis = Genesis {
-        prefix: domain.prefix().to_owned(),
+        prefix: namespace.prefix().to_owned(),
         applicant_key: key.fingerprint(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         continues: None,
         rebuilt: None,
     };
     let id = LedgerId(rand::random());
-    Ok(ledger::init(client, domain, genesis, id, clock::now(), replicas).await?)
+    Ok(ledger::init(client, namespace, genesis, id, clock::now(), replicas).await?)
 }

@@ -30,15 +30,15 @@ pub(crate) struct Args {
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// For machines.
+    /// Print each action as a line of JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let context = args.nats.connect("giliran admin log").await?;
-    let ledger = ledger::open_in(&context, &domain).await?;
+    let ledger = ledger::open_in(&context, &namespace).await?;
     let archive = args.archive.map(Archive::new);
     let mut journal = Journal::default();
     let read = |read: Scanned<'_>| {

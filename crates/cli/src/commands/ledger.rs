@@ -54,15 +54,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     for (name, text) in [("--operator", &args.operator), ("--reason", &args.reason)] {
         if text.trim().is_empty() || text.chars().any(char::is_control) {
             return Err(Failure::Usage(format!("{name}: printable, and not empty")));
         }
     }
     let client = args.nats.connect("giliran ledger").await?;
-    let ledger = ledger::open(&client, &domain).await?;
-    let lease = Lease::of_engines(&client, &domain, "giliran ledger", ledger.replicas());
+    let ledger = ledger::open(&client, &namespace).await?;
+    let lease = Lease::of_engines(&client, &namespace, "giliran ledger", ledger.replicas());
     if let Some(holder) = lease.holder().await.filter(|holder| !holder.is_empty()) {
         return Err(Failure::Wrong(format!(
             "engine {holder} holds the lease: stop every engine first, then wait three seconds"

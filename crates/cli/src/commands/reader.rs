@@ -37,7 +37,7 @@ enum What {
     },
     /// Delete a reader's consumer, and with it how far it has come.
     Remove {
-        /// The reader's name.
+        /// Name of the reader to remove, as `giliran reader list` shows it.
         #[arg(value_parser = name)]
         name: String,
     },
@@ -55,7 +55,7 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let name = domain(&args.subject_prefix)?.events_stream();
+    let name = namespace(&args.subject_prefix)?.events_stream();
     let client = args.nats.connect("giliran reader").await?;
     let events = jetstream::new(client).get_stream(&name).await;
     let events = events.map_err(|error| {

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 #[command(after_help = "Examples:\n  \
     giliran replay --opening 2026-W49 --order draw --gateway-log gateway.jsonl\n  \
     giliran replay --opening 2026-W49 --order first-come,rounds=500ms,draw --seed 7\n\n\
-    The same code decides as in production. Without a gateway log the refused are missing: the \
+    The same code decides as in production. Without a gateway log the rejected are missing: the \
     ledger does not hold them.")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -28,10 +28,10 @@ pub(crate) struct Args {
     /// Seeds the keys of rounds and the draw.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What a gateway saw, one JSON object a line: who was refused, and who asked when.
+    /// What a gateway saw, one JSON object a line: who was rejected, and who asked when.
     #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,
-    /// For machines.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }

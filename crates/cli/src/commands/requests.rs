@@ -32,14 +32,14 @@ pub(crate) struct Common {
 #[command(after_help = "Examples:\n  \
     giliran book --office batam-harbourbay 2171012345678901\n  \
     giliran book --office batam-center --date 2026-11-30 --session 0800 --request-id r-1 ID1 ID2\n\n\
-    Exit code 0: granted. 1: refused, or no answer.")]
+    Exit code 0: granted. 1: rejected, or no answer.")]
 pub(crate) struct BookArgs {
     #[command(flatten)]
     common: Common,
     /// Applicants' ids, 1 to 5: all get a place in one slot, or none does.
     #[arg(required = true)]
     applicants: Vec<String>,
-    /// The office.
+    /// Id of the office at which a place is wanted.
     #[arg(long)]
     office: String,
     /// The day; any, if left out.
@@ -73,13 +73,13 @@ pub(crate) struct BookArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     giliran confirm 7K3F-9QXM-2B4C-PW8D --reference invoice-4711\n\n\
-    Exit code 0: confirmed. 1: refused, or no answer.")]
+    Exit code 0: confirmed. 1: rejected, or no answer.")]
 pub(crate) struct ConfirmArgs {
     #[command(flatten)]
     common: Common,
-    /// The booking's id.
+    /// Id of the booking to confirm.
     booking: String,
-    /// The payment's reference.
+    /// Reference of the payment, 1 to 64 of printable ASCII; events show it.
     #[arg(long)]
     reference: Option<String>,
     /// The idempotency key. Made up if left out.
@@ -107,15 +107,15 @@ pub(crate) struct CancelArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
     giliran reschedule 7K3F-9QXM-2B4C-PW8D 2171012345678901 --office batam-center --date 2026-12-01\n\n\
-    The old place is kept if the new one cannot be had.")]
+    The old place is kept if the new one is not available.")]
 pub(crate) struct RescheduleArgs {
     #[command(flatten)]
     common: Common,
-    /// The booking's id.
+    /// Id of the booking to move.
     booking: String,
     /// One of its applicants; the whole party moves.
     applicant: String,
-    /// The office.
+    /// Id of the office to move it to.
     #[arg(long)]
     office: String,
     /// The day; any, if left out.
@@ -138,7 +138,7 @@ pub(crate) struct LookupArgs {
     common: Common,
     /// One of its applicants.
     applicant: String,
-    /// The booking's id.
+    /// Id of the booking to look up.
     #[arg(long, required_unless_present = "request_id", conflicts_with = "request_id")]
     booking: Option<String>,
     /// The id of the request that made it.
@@ -154,9 +154,9 @@ pub(crate) struct LookupArgs {
 pub(crate) struct FindArgs {
     #[command(flatten)]
     common: Common,
-    /// The applicant.
+    /// Id of the applicant whose bookings are listed.
     applicant: String,
-    /// The opening.
+    /// Id of the opening to look in.
     #[arg(long)]
     opening: String,
 }
@@ -167,7 +167,7 @@ pub(crate) struct FindArgs {
 pub(crate) struct AvailabilityArgs {
     #[command(flatten)]
     common: Common,
-    /// Only this office.
+    /// Id of the one office to show; left out, all of them.
     #[arg(long)]
     office: Option<String>,
     /// Also what the openings offer: offices and sessions by name, order, rules.
@@ -348,10 +348,10 @@ pub(crate) async fn ask(
     operation: &str,
     payload: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {
-    let domain =
+    let namespace =
         Namespace::new(&common.subject_prefix).map_err(|e| Failure::Usage(e.to_string()))?;
     let client = common.nats.connect("giliran cli").await?;
-    let subject = domain.request(operation);
+    let subject = namespace.request(operation);
     let request = async_nats::Request::new()
         .payload(payload.into())
         .timeout(Some(Duration::from_millis(common.timeout_ms)));

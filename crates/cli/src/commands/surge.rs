@@ -104,7 +104,7 @@ fn after(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let domain = domain(&args.subject_prefix)?;
+    let namespace = namespace(&args.subject_prefix)?;
     let whole = scenario(&args.scenario)?;
     let scenario = if args.scale == 1.0 { whole } else { whole.scaled(args.scale) };
     scenario.check().map_err(|e| Failure::Usage(format!("--scale {}: {e}", args.scale)))?;
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         let now = clock::now();
         return write(
             file,
-            &giliran_loadgen::configuration(&scenario, &domain, args.order, args.speed, now),
+            &giliran_loadgen::configuration(&scenario, &namespace, args.order, args.speed, now),
         );
     }
     // An hour's surge is not run for a report that cannot be written.
@@ -129,7 +129,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         speed: args.speed,
         after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
-        ..LoadTest::new(domain, scenario, args.seed)
+        ..LoadTest::new(namespace, scenario, args.seed)
     };
     let live = Arc::new(SharedStats::default());
     // Beside its connection: what wakes one of them is the other.
@@ -209,7 +209,7 @@ fn draw(screen: &mut Screen, view: &LiveStats, waiting: &mut bool) {
 fn line(view: &LiveStats) -> String {
     format!(
         "{:>7.1} s  came {:>7} of {}  sent {:>8}  granted {:>7}  sold out {:>8}  come again \
-         {:>6}  not answered {:>5}  free {:>6}  grants p99 {:.1} ms  refusals p99 {:.1} ms",
+         {:>6}  not answered {:>5}  free {:>6}  grants p99 {:.1} ms  rejections p99 {:.1} ms",
         view.t_s,
         view.came,
         view.all,
@@ -220,7 +220,7 @@ fn line(view: &LiveStats) -> String {
         view.unanswered,
         view.free,
         view.grants_ms[1],
-        view.refusals_ms[1],
+        view.rejections_ms[1],
     )
 }
 
@@ -251,9 +251,9 @@ fn picture(view: &LiveStats) -> String {
         }
     }
     lines.push(format!(
-        "grants p50 {:.1} ms, p99 {:.1} ms; refusals p50 {:.1} ms, p99 {:.1} ms; requests leave {:.1} ms \
+        "grants p50 {:.1} ms, p99 {:.1} ms; rejections p50 {:.1} ms, p99 {:.1} ms; requests leave {:.1} ms \
          late (p99)",
-        view.grants_ms[0], view.grants_ms[1], view.refusals_ms[0], view.refusals_ms[1], view.late_ms
+        view.grants_ms[0], view.grants_ms[1], view.rejections_ms[0], view.rejections_ms[1], view.late_ms
     ));
     lines.join("\n")
 }

@@ -39,7 +39,7 @@ const CATCH_UP: Duration = Duration::from_secs(10);
     giliran up --config giliran.toml --nats nats://broker:4222 --store postgres://giliran@db/giliran\n\n\
     Ctrl-C or SIGTERM stops it cleanly.")]
 pub(crate) struct Args {
-    /// The configuration.
+    /// The configuration file, TOML.
     #[arg(long, required_unless_present = "dev")]
     config: Option<PathBuf>,
     /// An opening of the Batam offices that is open now; no configuration needed.
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         ("persist", Fixed::default()),
         ("feed", Fixed::default()),
     ] {
-        standing::answer(&client, &config.domain, role, fixed, &shown);
+        standing::answer(&client, &config.namespace, role, fixed, &shown);
     }
     let engine = start_engine(
         EngineSetup {
@@ -112,19 +112,19 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         None => StoreUrl::Sqlite(args.data.join("bookings.sqlite")),
     };
     let stored = store.to_string();
-    let broker = (&client, &config.domain);
+    let namespace = &config.namespace;
+    let broker = (&client, namespace);
     let persist =
         start_persist(store, None, broker, ledger.clone(), &shown, stop_following.clone())?;
     let feed =
-        start_feed(client.clone(), config.domain.clone(), ledger, &shown, stop_following.clone())?;
+        start_feed(client.clone(), namespace.clone(), ledger, &shown, stop_following.clone())?;
     let listener = health::listen(args.http, true).await?;
     let address = listener.local_addr()?;
     health::serve(listener, Arc::clone(&shown));
     let up = format!(
-        "giliran is up\n  requests  {url}, subjects {}.*\n  store     {stored}\n  data      {}\n  \
+        "giliran is up\n  requests  {url}, subjects {namespace}.*\n  store     {stored}\n  data      {}\n  \
          health    http://{address}/readyz   metrics http://{address}/metrics\n\
          Ctrl-C stops it.\n",
-        config.domain,
         args.data.display()
     );
     // Whoever started it may not be reading.
@@ -137,7 +137,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The engine ends first; what it granted is then still written. A follower that ended
-/// early is told by `/readyz`: the ledger goes on without it.
+/// early is reported by `/readyz`: the ledger goes on without it.
 async fn all_ended(
     engine: Running,
     followers: [Running; 2],
@@ -195,7 +195,7 @@ async fn open_or_make(
     data: &Path,
 ) -> Result<(ApplicantKey, Ledger), Failure> {
     let (file, unused) = (data.join(key_file::FILE), data.join(key_file::UNUSED));
-    let opened = match ledger::open(client, &config.domain).await {
+    let opened = match ledger::open(client, &config.namespace).await {
         Ok(ledger) => Some(ledger),
         // Anything else may hide one that is there.
         Err(error) if error.kind() == ErrorKind::NoLedger && !file.exists() => None,
@@ -217,7 +217,7 @@ async fn open_or_make(
     let key = init::read_or_make(&unused)?;
     let ledger = match opened {
         Some(ledger) if ledger.genesis().await?.is_some() => ledger,
-        _ => init::make(client, &config.domain, &key, 1).await?,
+        _ => init::make(client, &config.namespace, &key, 1).await?,
     };
     key_file::rename(&unused, &file)?;
     Ok((key, ledger))

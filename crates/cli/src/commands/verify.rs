@@ -18,13 +18,13 @@ use crate::failure::Failure;
 pub(crate) struct Args {
     /// What was published of the draw; or the proof of an entry.
     file: PathBuf,
-    /// The file is a proof (`giliran draw proof`), to be held against the root.
+    /// The file is a proof (`giliran draw proof`), to be compared with the root.
     #[arg(long, requires = "root", conflicts_with = "commitment")]
     proof: bool,
-    /// The root that was told at the close, before the draw.
+    /// The root as published at the close, before the draw.
     #[arg(long, value_name = "HEX")]
     root: Option<String>,
-    /// The commitment that was told before the opening.
+    /// The commitment as published before the opening.
     #[arg(long, value_name = "HEX")]
     commitment: Option<String>,
     /// The own receipt, to find the own entry.
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
     text.parse().map_err(|_| {
         let needed = "sixteen letters and digits, the last of which checks the others";
-        Failure::Usage(format!("--receipt: {text:?} is no receipt: {needed}"))
+        Failure::Usage(format!("--receipt: {text:?} is not a receipt: {needed}"))
     })
 }
 
@@ -47,18 +47,19 @@ pub(crate) fn receipt(text: &str) -> Result<BookingId, Failure> {
 pub(crate) fn read(file: &Path) -> Result<String, Failure> {
     let shown = file.display();
     let bytes = std::fs::read(file).map_err(|e| Failure::Usage(format!("{shown}: {e}")))?;
-    let wrong = |e| Failure::Wrong(format!("{shown}: this is no extract of a draw: {e}"));
+    let wrong = |e| Failure::Wrong(format!("{shown}: this is not an extract of a draw: {e}"));
     String::from_utf8(bytes).map_err(wrong)
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.file.display();
-    for (name, told) in [("--root", &args.root), ("--commitment", &args.commitment)] {
-        let is_hash =
-            |told: &String| told.len() == 64 && told.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Some(told) = told.as_ref().filter(|told| !is_hash(told)) {
+    for (name, published) in [("--root", &args.root), ("--commitment", &args.commitment)] {
+        let is_hash = |published: &String| {
+            published.len() == 64 && published.bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        if let Some(published) = published.as_ref().filter(|published| !is_hash(published)) {
             let needed = "64 hexadecimal digits are needed";
-            return Err(Failure::Usage(format!("{name}: {needed}, not {told:?}")));
+            return Err(Failure::Usage(format!("{name}: {needed}, not {published:?}")));
         }
     }
     let own = args.receipt.as_deref().map(receipt).transpose()?;
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             proof.is_of(receipt.as_bytes(), request_id).map_err(wrong)?;
             outln!("it is the entry of this receipt");
         }
-        outln!("what it got is to be seen from the whole extract alone");
+        outln!("only the whole extract shows what it got");
         return Ok(());
     }
     let extract = Extract::parse(&text).map_err(wrong)?;

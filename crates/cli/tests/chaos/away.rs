@@ -10,7 +10,7 @@ use crate::watched::{Everybody, Listener, Said};
 use crate::{WITHIN, long};
 
 /// How soon it is told that the broker is away.
-pub(crate) const TOLD_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const REPORTED_WITHIN: Duration = Duration::from_secs(3);
 /// How soon after its return all work again.
 pub(crate) const BACK_WITHIN: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,7 @@ async fn a_broker_away_is_told_and_waited_for() {
     // Beyond the ten seconds that a question waits for its answer.
     let times: &[u64] = if long() { &[25, 60] } else { &[14] };
     for (n, away) in times.iter().enumerate() {
-        let told = Promise::within(TOLD_WITHIN);
+        let told = Promise::within(REPORTED_WITHIN);
         rig.server.kill().await.unwrap();
         tokio::time::sleep(Duration::from_secs(*away)).await;
         nobody_works(&listener, &told);
@@ -74,7 +74,7 @@ async fn a_broker_that_hangs_is_told_as_one_that_is_away() {
     let store = rig.sqlite();
     let mut all = Everybody::start(&rig, &store).await;
     let listener = all.listen();
-    let told = Promise::within(TOLD_WITHIN);
+    let told = Promise::within(REPORTED_WITHIN);
     rig.signal_server("-STOP");
     tokio::time::sleep(Duration::from_secs(if long() { 40 } else { 14 })).await;
     nobody_works(&listener, &told);

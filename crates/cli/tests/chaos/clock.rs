@@ -32,7 +32,7 @@ impl Rig {
 
     /// The last take-over on record.
     async fn last_take_over(&self) -> giliran_wire::ledger::TakeOver {
-        let ledger = ledger::open(&self.client, &self.domain).await.unwrap();
+        let ledger = ledger::open(&self.client, &self.namespace).await.unwrap();
         let (_, tail) = ledger.tail().await.unwrap();
         for seq in (1..=tail).rev() {
             let bytes = ledger.read_at(seq).await.unwrap().unwrap();

@@ -1,11 +1,11 @@
-//! A cluster of three brokers with a replicated ledger.
+//! A cluster of three NATS servers with a replicated ledger.
 
 use std::time::{Duration, Instant};
 
 use giliran_nats::server::{Server, ServerOptions};
 use giliran_testkit::server_options;
 
-use crate::away::{BACK_WITHIN, TOLD_WITHIN, ask, nobody_works};
+use crate::away::{BACK_WITHIN, REPORTED_WITHIN, ask, nobody_works};
 use crate::promise::Promise;
 use crate::rig::{Rig, config};
 use crate::watched::Everybody;
@@ -48,10 +48,11 @@ async fn leader(rig: &Rig, stream: &str) -> Option<String> {
 
 /// Resolves once each stream has a leader: each elects its own.
 async fn elected(rig: &Rig) {
-    let (since, domain) = (Instant::now(), &rig.domain);
-    let buckets = [domain.lease_bucket(), domain.availability_bucket(), domain.openings_bucket()];
+    let (since, namespace) = (Instant::now(), &rig.namespace);
+    let buckets =
+        [namespace.lease_bucket(), namespace.availability_bucket(), namespace.openings_bucket()];
     let [lease, places, openings] = buckets.map(|bucket| format!("KV_{bucket}"));
-    for stream in [domain.ledger_stream(1), domain.events_stream(), lease, places, openings] {
+    for stream in [namespace.ledger_stream(1), namespace.events_stream(), lease, places, openings] {
         while leader(rig, &stream).await.is_none() {
             assert!(since.elapsed() < ELECTED_WITHIN, "{stream} has no leader");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -80,7 +81,7 @@ async fn a_cluster_loses_its_leader_and_then_every_node() {
     let mut all = Everybody::start(&nodes.first, &store).await;
     assert_eq!(nodes.first.book(&ask(1)).await["outcome"], "granted");
 
-    let ledger = nodes.first.domain.ledger_stream(1);
+    let ledger = nodes.first.namespace.ledger_stream(1);
     let name = leader(&nodes.first, &ledger).await.unwrap();
     let index: usize = name.trim_start_matches('n').parse().unwrap();
     nodes.kill(index).await;
@@ -100,7 +101,7 @@ async fn a_cluster_loses_its_leader_and_then_every_node() {
         for index in 1..NODES {
             nodes.kill(index).await;
         }
-        let told = Promise::within(TOLD_WITHIN);
+        let told = Promise::within(REPORTED_WITHIN);
         nodes.kill(0).await;
         tokio::time::sleep(Duration::from_secs(*away)).await;
         nobody_works(&listener, &told);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 
 use crate::WITHIN;
-use crate::away::{TOLD_WITHIN, ask};
+use crate::away::{REPORTED_WITHIN, ask};
 use crate::promise::Promise;
 use crate::rig::{Rig, config};
 use crate::watched::Everybody;
@@ -39,7 +39,7 @@ impl Rig {
     }
 
     pub(crate) async fn tail(&self) -> u64 {
-        let ledger = giliran_nats::ledger::open(&self.client, &self.domain).await.unwrap();
+        let ledger = giliran_nats::ledger::open(&self.client, &self.namespace).await.unwrap();
         ledger.tail().await.unwrap().1
     }
 }
@@ -61,7 +61,7 @@ async fn a_lost_tail_stops_everybody_until_it_is_back_or_given_up() {
     all.all_stand_at(rig.tail().await).await;
 
     rig.swap_disk("newer", Some("older")).await;
-    let said = Promise::within(TOLD_WITHIN);
+    let said = Promise::within(REPORTED_WITHIN);
     all.all_say_in_time("ledger_lost", &said).await;
     eprintln!("a lost tail was told after {:?}", said.since.elapsed());
     let [a, _] = &all.engines;
@@ -89,7 +89,7 @@ async fn a_lost_tail_stops_everybody_until_it_is_back_or_given_up() {
     }
     std::fs::remove_file(rig.path("bookings.sqlite")).unwrap();
     let context = jetstream::new(rig.client.clone());
-    context.delete_stream(rig.domain.events_stream()).await.unwrap();
+    context.delete_stream(rig.namespace.events_stream()).await.unwrap();
     let all = Everybody::start(&rig, &store).await;
     all.all_work(WITHIN).await;
     assert_eq!(rig.book(&ask(1)).await["booking"]["numbers"][0], 1);
@@ -127,7 +127,7 @@ async fn another_history_of_the_same_length_deceives_nobody() {
     }
     let seq = rig.stored(&store).await;
     sleepers.iter().for_each(|role| role.signal("-CONT"));
-    let told = Promise::within(TOLD_WITHIN);
+    let told = Promise::within(REPORTED_WITHIN);
     for (role, part) in sleepers.into_iter().zip(parts) {
         role.in_time(part, "ledger_lost", &told).await;
     }

@@ -8,7 +8,7 @@ use giliran_wire::ledger::{Block, Signed};
 use giliran_wire::{BlockHash, WriterNonce};
 
 use crate::WITHIN;
-use crate::away::{TOLD_WITHIN, ask};
+use crate::away::{REPORTED_WITHIN, ask};
 use crate::promise::Promise;
 use crate::rig::{Rig, config};
 use crate::watched::Everybody;
@@ -35,7 +35,7 @@ async fn a_damaged_ledger_goes_on_behind_its_last_good_block() {
         .await
         .is_some_and(|answer| answer["outcome"] == "granted" || answer["reason"] != "busy");
     assert!(!settled, "nobody decides on a damaged ledger");
-    all.all_say_in_time("damaged", &Promise::within(TOLD_WITHIN)).await;
+    all.all_say_in_time("damaged", &Promise::within(REPORTED_WITHIN)).await;
     let damaged = rig.tail().await;
     assert!(damaged > good);
 
@@ -62,7 +62,7 @@ async fn a_damaged_ledger_goes_on_behind_its_last_good_block() {
     assert!(next["as_of"]["seq"].as_u64() > Some(damaged), "no sequence comes twice: {next}");
     let facts = rig.audit(&[&store]).await;
     assert_eq!(facts.bookings(), 2);
-    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let ledger = ledger::open(&rig.client, &rig.namespace).await.unwrap();
     let before = ledger.of_generation(1).await.unwrap().expect("nothing is deleted");
     assert_eq!(before.tail().await.unwrap().1, damaged);
 
@@ -95,7 +95,7 @@ async fn a_rebuild_that_was_interrupted_is_finished() {
     }
     engine.kill();
     forge(&rig).await;
-    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let ledger = ledger::open(&rig.client, &rig.namespace).await.unwrap();
     let rebuild = async |name: &str, nonce| {
         let damaged = Damaged::find(&ledger).await.unwrap();
         let signed = Signed { operator: name.to_owned(), reason: "drill".to_owned() };
@@ -128,7 +128,7 @@ async fn a_rebuild_that_was_interrupted_is_finished() {
 /// Appends what the active engine might have written, but for the block that it
 /// names as its predecessor.
 async fn forge(rig: &Rig) {
-    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let ledger = ledger::open(&rig.client, &rig.namespace).await.unwrap();
     let (_, tail) = ledger.tail().await.unwrap();
     let (last, _) = Block::open(&ledger.read_at(tail).await.unwrap().unwrap()).unwrap();
     let forged = Block {

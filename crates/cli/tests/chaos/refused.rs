@@ -15,7 +15,7 @@ async fn a_bucket_without_ends_is_refused_until_it_is_mended() {
     let rig = Rig::new(&config(100)).await;
     rig.init();
     let context = jetstream::new(rig.client.clone());
-    let bucket = rig.domain.lease_bucket();
+    let bucket = rig.namespace.lease_bucket();
     let _ = context.delete_key_value(&bucket).await;
     let by_hand = kv::Config { bucket: bucket.clone(), ..kv::Config::default() };
     context.create_key_value(by_hand).await.unwrap();
@@ -53,7 +53,7 @@ async fn events_that_are_refused_are_told_of_and_made_up_for() {
     };
     caught_up().await;
     let context = jetstream::new(rig.client.clone());
-    let events = context.get_stream(rig.domain.events_stream()).await.unwrap();
+    let events = context.get_stream(rig.namespace.events_stream()).await.unwrap();
     let usual = events.cached_info().config.clone();
     let full = jetstream::stream::Config { max_messages: 1, ..usual.clone() };
     context.update_stream(full).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::away::{TOLD_WITHIN, ask};
+use crate::away::{REPORTED_WITHIN, ask};
 use crate::promise::Promise;
 use crate::proxy::Proxy;
 use crate::rig::{Rig, config, database};
@@ -48,7 +48,7 @@ async fn a_database_that_vanishes_is_told_and_caught_up_with() {
     }
 
     for n in 0..if long() { 3 } else { 1 } {
-        let told = Promise::within(TOLD_WITHIN);
+        let told = Promise::within(REPORTED_WITHIN);
         line.go_dead(true);
         persist.in_time("persist", "store_unavailable", &told).await;
         assert_eq!(rig.book(&ask(2 + n)).await["outcome"], "granted");

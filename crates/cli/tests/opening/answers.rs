@@ -49,16 +49,16 @@ async fn availability_describes_the_openings_on_request() {
     let unknown = Availability { office: Some("gamma".into()), describe: false };
     let binary = rig.client.request("giliran.v1.availability", write_binary(&[unknown]).into());
     let binary = binary.await.unwrap().payload;
-    let refused = answer::read_binary::<answer::Overview<'_>>(&binary).unwrap();
-    let answer::Overview::Refused(refused) = &refused[0] else { panic!("{refused:?}") };
-    assert_eq!(refused.reason, Reason::UnknownSlot);
+    let rejected = answer::read_binary::<answer::Overview<'_>>(&binary).unwrap();
+    let answer::Overview::Rejected(rejected) = &rejected[0] else { panic!("{rejected:?}") };
+    assert_eq!(rejected.reason, Reason::UnknownSlot);
     let shown = rig.done(&["availability", "--describe"]);
     assert!(shown.contains("w: first come, times of day in "), "{shown}");
     assert!(shown.contains("    priority: priority, restricted"), "{shown}");
 }
 
 /// Everybody asks for anything: no restricted place goes, all others do. Who
-/// was refused, or asks late, or asks again, gets what the contract says.
+/// was rejected, or asks late, or asks again, gets what the contract says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_takes_no_restricted_place_and_retries_are_safe() {
     let rig = Rig::new(&config(20)).await;
@@ -67,17 +67,17 @@ async fn a_flood_takes_no_restricted_place_and_retries_are_safe() {
     rig.open().await;
     let any = json!([{ "office": "beta" }]);
     let first = rig.book(&ask(0, &any)).await;
-    let (mut granted, mut refused) = (1, 0);
+    let (mut granted, mut rejected) = (1, 0);
     for n in 1..60 {
         match rig.book(&ask(n, &any)).await {
             answer if answer["outcome"] == "granted" => granted += 1,
             answer => {
                 assert_eq!(answer["reason"], "sold_out", "{answer}");
-                refused += 1;
+                rejected += 1;
             }
         }
     }
-    assert_eq!((granted, refused), (20, 40));
+    assert_eq!((granted, rejected), (20, 40));
     let free = rig.ask("availability", r#"{"office":"beta"}"#).await.unwrap();
     let slots: Vec<_> = free["slots"]
         .as_array()
@@ -140,7 +140,7 @@ async fn bad_input_is_told_what_and_where() {
     // Nobody to answer, or somewhere that is no inbox: dropped, and nothing granted.
     let payload = ask(92, &json!([choice])).to_string();
     let mut outside = rig.client.subscribe("elsewhere").await.unwrap();
-    let subject = rig.domain.request("book");
+    let subject = rig.namespace.request("book");
     rig.client.publish(subject.clone(), payload.clone().into()).await.unwrap();
     rig.client.publish_with_reply(subject, "elsewhere", payload.into()).await.unwrap();
     rig.client.flush().await.unwrap();
@@ -206,7 +206,7 @@ async fn malformed_bytes(rig: &Rig) {
     for payload in [trailing, bomb, vec![2, 0], Vec::new()] {
         let request = async_nats::Request::new().payload(payload.clone().into());
         let message =
-            rig.client.send_request(rig.domain.request("book"), request).await.unwrap().payload;
+            rig.client.send_request(rig.namespace.request("book"), request).await.unwrap().payload;
         let answers: Vec<Answer<'_>> = match message.first() {
             Some(1) => answer::read_binary(&message).unwrap(),
             _ => vec![serde_json::from_slice(&message).unwrap()],
@@ -242,7 +242,7 @@ async fn a_million_for_a_thousand() {
     let _engine = rig.serve("a");
     rig.open().await;
     let batch = |i: u64| {
-        let (client, subject) = (rig.client.clone(), rig.domain.request("book"));
+        let (client, subject) = (rig.client.clone(), rig.namespace.request("book"));
         async move {
             let requests: Vec<_> = (i * BATCH..(i + 1) * BATCH).map(book).collect();
             let payload = write_binary(&requests);
@@ -280,7 +280,7 @@ async fn a_million_for_a_thousand() {
     rig.audit(&[]).await;
 }
 
-/// An answer that no message takes is refused in words, and a small batch does not
+/// An answer that no message takes is rejected in words, and a small batch does not
 /// make the engine write hundreds of megabytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn places_that_fit_no_message() {

@@ -1,5 +1,5 @@
 //! A draw that waits for a public value, over NATS: a value that is not the named
-//! one is refused, whichever engine is active; with the right one the draw happens, and
+//! one is rejected, whichever engine is active; with the right one the draw happens, and
 //! everybody recomputes it.
 //!
 //! The network is the test's own, since a round of a real one would have to be

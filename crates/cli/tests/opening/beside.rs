@@ -73,7 +73,7 @@ async fn a_file_that_is_not_as_the_record_is_told_of() {
     // The action that it names makes record and file alike.
     for day in ["2030-01-07", "2030-01-08"] {
         let slot = ["--opening", "w", "--office", "alpha", "--date", day];
-        let signed = ["--operator", "siti", "--reason", "a desk more", "4"];
+        let signed = ["--operator", "siti", "--reason", "a counter more", "4"];
         rig.done(&[&["admin", "quota"], &slot[..], &signed[..]].concat());
     }
     warned(&second, &[old]).await;

@@ -223,7 +223,7 @@ fn changes_are_noticed(rig: &Rig) {
     let (code, shown) = verify(&tampered, &[]);
     assert!(code == Some(1) && shown.contains("ends too early"), "{shown}");
     let (code, shown) = verify(&extract, &["--root", &"0".repeat(64)]);
-    assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+    assert!(code == Some(1) && shown.contains("another one was published"), "{shown}");
 }
 
 /// A crowd in rounds, while the engine is killed and another takes over: nobody

@@ -82,7 +82,7 @@ async fn foreign_messages_change_nothing() {
     let mut engine = rig.serve("a");
     let (persist, feed) = (rig.persist(&sqlite), rig.feed());
     rig.open().await;
-    let ledger = ledger::open(&rig.client, &rig.domain).await.unwrap();
+    let ledger = ledger::open(&rig.client, &rig.namespace).await.unwrap();
     let (live, surge) = rig.surge(3_000, 1_000);
     let mut planted = 0;
     while live.view().granted < 800 {

@@ -17,11 +17,11 @@ impl Rig {
 
     /// The newest generation that holds blocks.
     async fn generation(&self) -> u32 {
-        ledger::open(&self.client, &self.domain).await.unwrap().generation()
+        ledger::open(&self.client, &self.namespace).await.unwrap().generation()
     }
 
     async fn streams(&self) -> Vec<u32> {
-        let ledger = ledger::open(&self.client, &self.domain).await.unwrap();
+        let ledger = ledger::open(&self.client, &self.namespace).await.unwrap();
         ledger.generations().await.unwrap()
     }
 }

@@ -103,7 +103,7 @@ impl Rig {
     /// Types of the events of a booking or entry, in order.
     pub(crate) async fn told(&self, id: &str) -> Vec<String> {
         let context = async_nats::jetstream::new(self.client.clone());
-        let stream = context.get_stream(self.domain.events_stream()).await.unwrap();
+        let stream = context.get_stream(self.namespace.events_stream()).await.unwrap();
         let pending = stream.get_info().await.unwrap().state.messages as usize;
         let config = async_nats::jetstream::consumer::pull::Config::default();
         let consumer = stream.create_consumer(config).await.unwrap();
@@ -162,9 +162,9 @@ async fn a_hold_is_paid_expires_or_comes_back() {
     let revived = rig.settle("confirm", confirm(2, &late, "inv-2")).await;
     assert_eq!(revived["booking"]["status"], "confirmed", "{revived}");
     assert_eq!(revived["booking"]["numbers"], late["booking"]["numbers"]);
-    let refused = rig.settle("confirm", confirm(3, &gone, "inv-3")).await;
-    assert_eq!(refused["reason"], "wrong_state", "{refused}");
-    assert_eq!(refused["detail"], "status: expired");
+    let rejected = rig.settle("confirm", confirm(3, &gone, "inv-3")).await;
+    assert_eq!(rejected["reason"], "wrong_state", "{rejected}");
+    assert_eq!(rejected["detail"], "status: expired");
     // Again, each the same; one payment, one refund.
     assert_eq!(rig.settle("confirm", confirm(1, &paid, "inv-1")).await["booking"]["version"], 2);
     assert_eq!(rig.settle("confirm", confirm(3, &gone, "inv-3")).await["reason"], "wrong_state");

@@ -113,7 +113,7 @@ pub(crate) struct Rig {
     /// Where the roles find the broker.
     pub(crate) url: String,
     pub(crate) client: Client,
-    pub(crate) domain: Namespace,
+    pub(crate) namespace: Namespace,
 }
 
 impl Rig {
@@ -138,7 +138,7 @@ impl Rig {
     ) -> Self {
         std::fs::write(folder.path().join("giliran.toml"), config).unwrap();
         let client = connection::connect(url, "test", &Default::default()).await.unwrap();
-        Self { folder, server, url: url.to_owned(), client, domain: Namespace::default() }
+        Self { folder, server, url: url.to_owned(), client, namespace: Namespace::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -216,7 +216,7 @@ impl Rig {
             .payload(payload.into().into())
             .timeout(Some(Duration::from_secs(2)));
         let message =
-            self.client.send_request(self.domain.request(operation), request).await.ok()?;
+            self.client.send_request(self.namespace.request(operation), request).await.ok()?;
         Some(serde_json::from_slice(&message.payload).unwrap())
     }
 
@@ -271,7 +271,7 @@ impl Rig {
             steady: Some(Steady { per_s: per_second as f64, asks_anew: 0.02 }),
             log: Some(self.path("clients.jsonl")),
             gone_after: Duration::from_secs(60),
-            ..LoadTest::new(self.domain.clone(), scenario, 7)
+            ..LoadTest::new(self.namespace.clone(), scenario, 7)
         };
         let live = Arc::new(SharedStats::default());
         let (url, shared) = (self.url.clone(), Arc::clone(&live));
@@ -287,7 +287,7 @@ impl Rig {
     /// Waits until the stores stand at the ledger's end and every event is out;
     /// then every check that can be made must hold.
     pub(crate) async fn audit(&self, stores: &[&str]) -> Facts {
-        let ledger = ledger::open(&self.client, &self.domain).await.unwrap();
+        let ledger = ledger::open(&self.client, &self.namespace).await.unwrap();
         let stores: Vec<StoreUrl> = stores.iter().map(|url| url.parse().unwrap()).collect();
         let log = self.path("clients.jsonl");
         let since = Instant::now();
@@ -299,7 +299,7 @@ impl Rig {
                 archive: Some(Archive::new(self.path("archive"))),
             };
             let context = async_nats::jetstream::new(self.client.clone());
-            let auditing = audit::run(&context, &self.domain, &ledger, sources);
+            let auditing = audit::run(&context, &self.namespace, &ledger, sources);
             let (facts, checks) = match Box::pin(auditing).await {
                 // Its persister has only just been started.
                 Err(AuditError::Store(..)) if since.elapsed() < Duration::from_secs(20) => {

@@ -84,7 +84,7 @@ async fn an_opening_that_took_place() {
     archived(&rig).await;
 }
 
-/// Waits until every refusal that clients saw is on record; they are counted by the
+/// Waits until every rejection that clients saw is on record; they are counted by the
 /// second.
 fn digested(rig: &Rig, sold_out: usize) {
     assert!(sold_out > 0);
@@ -127,7 +127,7 @@ fn reported(rig: &Rig, clients: &Path, booked: usize) {
     let from_ledger = ["fairness", "--from-ledger", "--opening", "w"];
     let files = ["--json", text(&json), "--html", text(&html), "--csv", text(&csv)];
     let said = rig.done(&[&from_ledger[..], &files[..]].concat());
-    assert!(said.contains("PRELIMINARY") && said.contains("No refusal is known"), "{said}");
+    assert!(said.contains("PRELIMINARY") && said.contains("No rejection is known"), "{said}");
     let read = || -> Value { serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap() };
     let report = read();
     let measures = &report["measures"];
@@ -307,7 +307,7 @@ fn replayed(rig: &Rig, clients: &Path) {
         serde_json::from_str(&rig.done(&[&replay[..], arguments].concat())).unwrap()
     };
     let alone = read(&["--order", "draw"]);
-    assert!(alone["cannot_tell"][0].as_str().unwrap().contains("refused are missing"));
+    assert!(alone["cannot_tell"][0].as_str().unwrap().contains("rejected are missing"));
     let seen = read(&["--gateway-log", text(clients), "--order", "first-come,draw"]);
     assert!(seen["requests"].as_u64() > alone["requests"].as_u64());
     let [first, draw] = [0, 1].map(|i| seen["replayed"][i].clone());

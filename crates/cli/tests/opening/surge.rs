@@ -208,7 +208,7 @@ async fn surge_on_rounds() {
 }
 
 /// Requests once more by others, and others' bookings by who is not in them, come to
-/// nothing; an insider is not to be had from outside.
+/// nothing; a load test cannot play an insider.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn surge_with_replayers_and_forgers() {
     let rig = fitting("forgers", &["--scale", "0.05"], 0).await;

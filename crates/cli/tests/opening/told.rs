@@ -256,7 +256,7 @@ async fn the_documented_metrics_are_those_that_are_shown() {
     let id = booked["booking"]["id"].as_str().unwrap();
     // What is given back waits for its release; who cannot be answered is counted.
     rig.done(&["cancel", id, "person-1"]);
-    rig.client.publish(rig.domain.request("book"), "{}".into()).await.unwrap();
+    rig.client.publish(rig.namespace.request("book"), "{}".into()).await.unwrap();
     rig.client.flush().await.unwrap();
     let since = Instant::now();
     let page = loop {

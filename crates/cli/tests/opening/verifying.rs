@@ -54,7 +54,7 @@ pub(crate) fn prove(extract: &Path, root: &str, (own, request): (&str, &str), ot
         let (code, shown) = with(own, "another");
         assert!(code == Some(1) && shown.contains("another request"), "{shown}");
         let (code, shown) = verifier(&proof, &["--proof", "--root", &"0".repeat(64)]);
-        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+        assert!(code == Some(1) && shown.contains("another one was published"), "{shown}");
         let (code, shown) = verifier(&proof, &["--proof"]);
         assert!(code == Some(2) && shown.contains("--root"), "{shown}");
         let (code, shown) = verifier(extract, &against);
@@ -115,11 +115,11 @@ fn changes(draw: &Value) -> [(&'static str, Change); 28] {
         ("missing field `beacon`", without(&[], "beacon")),
         ("missing field `holder`", without(&["ballots", "2"], "holder")),
         ("missing field `drawn`", without(&["ballots", "2"], "drawn")),
-        ("no extract", Box::new(|d| d["more"] = json!(1))),
-        ("no extract", Box::new(|d| d["ballots"][1]["places"] = json!(70_000))),
-        ("no extract", Box::new(|d| d["ballots"][1]["places"] = json!(-1))),
-        ("no extract", Box::new(|d| d["ballots"][1]["places"] = json!(true))),
-        ("no extract", Box::new(|d| *d = json!([]))),
+        ("not an extract", Box::new(|d| d["more"] = json!(1))),
+        ("not an extract", Box::new(|d| d["ballots"][1]["places"] = json!(70_000))),
+        ("not an extract", Box::new(|d| d["ballots"][1]["places"] = json!(-1))),
+        ("not an extract", Box::new(|d| d["ballots"][1]["places"] = json!(true))),
+        ("not an extract", Box::new(|d| *d = json!([]))),
         ("/1", Box::new(|d| *d = json!({ "format": "giliran-draw/2", "entries": [] }))),
         ("at least 1", Box::new(|d| d["ballots"][1]["places"] = json!(0))),
         ("there are 2 slots", Box::new(|d| d["ballots"][1]["slots"] = json!([0, 2]))),
@@ -152,7 +152,7 @@ fn changes(draw: &Value) -> [(&'static str, Change); 28] {
         ),
         ("changed, added or dropped", Box::new(|d| d["slots"][0]["office"] = json!("beta"))),
         ("changed, added or dropped", Box::new(|d| d["slots"][0]["date"] = json!("2030-01-09"))),
-        ("no extract", Box::new(|d| d["slots"][0]["session"] = json!(1))),
+        ("not an extract", Box::new(|d| d["slots"][0]["session"] = json!(1))),
     ]
 }
 
@@ -167,7 +167,7 @@ fn both_verifiers_agree_on_the_shipped_draw() {
         let (code, shown) = verifier(Path::new(SHIPPED), &[]);
         assert_eq!(code, Some(0), "{shown}");
         let (code, shown) = verifier(Path::new(SHIPPED), &["--root", &"0".repeat(64)]);
-        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+        assert!(code == Some(1) && shown.contains("another one was published"), "{shown}");
     }
     let draw: Value = serde_json::from_str(&text).unwrap();
     for (says, change) in changes(&draw) {
@@ -185,7 +185,7 @@ fn both_verifiers_agree_on_the_shipped_draw() {
         std::fs::write(&file, bytes).unwrap();
         for verifier in [verify, python] {
             let (code, shown) = verifier(&file, &[]);
-            assert!(code == Some(1) && shown.contains("no extract"), "{shown}");
+            assert!(code == Some(1) && shown.contains("not an extract"), "{shown}");
         }
     }
 }
@@ -203,8 +203,8 @@ fn verifiers_say_what_they_were_asked_wrongly() {
         // The last symbol checks the others.
         let receipt = ["--receipt", "0000-0000-0000-0001", "--request-id", "r"];
         for (more, says) in [
-            (&receipt[..], "is no receipt"),
-            (&["--receipt", "", "--request-id", "r"], "is no receipt"),
+            (&receipt[..], "is not a receipt"),
+            (&["--receipt", "", "--request-id", "r"], "is not a receipt"),
             (&receipt[..2], "--request-id"),
             (&["--root", "5f0c"], "64 hexadecimal digits"),
             (&["--commitment", "5f0c"], "64 hexadecimal digits"),
@@ -216,6 +216,6 @@ fn verifiers_say_what_they_were_asked_wrongly() {
         let (code, shown) = verifier(Path::new(SHIPPED), &other);
         assert!(code == Some(1) && shown.contains("another opening"), "{shown}");
         let (code, shown) = verifier(Path::new(SHIPPED), &["--commitment", &"0".repeat(64)]);
-        assert!(code == Some(1) && shown.contains("another one was told"), "{shown}");
+        assert!(code == Some(1) && shown.contains("another one was published"), "{shown}");
     }
 }

@@ -519,12 +519,13 @@ quota = 1
         let server = Server::start(server_options(folder.path())).await.unwrap();
         let engine = engine(&server, folder.path()).await;
         let genesis = Genesis {
-            prefix: engine.options.config.domain.prefix().into(),
+            prefix: engine.options.config.namespace.prefix().into(),
             applicant_key: engine.options.key.fingerprint(),
             ..genesis()
         };
-        let (client, domain) = (&engine.client, &engine.options.config.domain);
-        let ledger = ledger::init(client, domain, genesis, LEDGER, clock::now(), 1).await.unwrap();
+        let (client, namespace) = (&engine.client, &engine.options.config.namespace);
+        let ledger =
+            ledger::init(client, namespace, genesis, LEDGER, clock::now(), 1).await.unwrap();
         for answers_gone in [false, true] {
             let mut state = StateMachine::new();
             for seq in 1..=ledger.tail().await.unwrap().1 {

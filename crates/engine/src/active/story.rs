@@ -1,7 +1,7 @@
 //! What happens to openings, in the log: one line each, in words, at info.
 //!
 //! It looks at the book a few times a second and tells what has changed since; so a
-//! line costs deciding nothing, and what happens twice within a moment is told
+//! line costs deciding nothing, and what happens twice within a moment is logged
 //! once. An engine that takes over tells what happens from then on.
 
 use std::collections::HashMap;
@@ -13,14 +13,14 @@ use giliran_wire::Timestamp;
 use giliran_wire::answer::Phase;
 use giliran_wire::ledger::Order;
 
-/// An opening that sells out again and again is told of so often at most, ms.
+/// An opening that sells out again and again is logged so often at most, ms.
 const SOLD_OUT_EVERY_MS: u64 = 60_000;
 
-/// What was told so far.
+/// What was logged so far.
 #[derive(Debug)]
 pub(crate) struct Story(HashMap<u32, LoggedState>);
 
-/// What was told of an opening.
+/// What was logged of an opening.
 #[derive(Debug)]
 struct LoggedState {
     phase: Phase,
@@ -30,25 +30,25 @@ struct LoggedState {
     all: SoldOut,
 }
 
-/// Whether it was told that nothing is left, and when last, ms.
+/// Whether the log says that nothing is left, and when it last began to, ms.
 #[derive(Debug, Default, Clone, Copy)]
 struct SoldOut {
-    told: bool,
+    logged: bool,
     at_ms: Option<u64>,
 }
 
 impl SoldOut {
-    /// True where it is to be told now.
+    /// True where it is to be logged now.
     fn look(&mut self, nothing_left: bool, now_ms: u64) -> bool {
         if !nothing_left {
-            self.told = false;
+            self.logged = false;
             return false;
         }
         let rested = self.at_ms.is_none_or(|at| now_ms.saturating_sub(at) >= SOLD_OUT_EVERY_MS);
-        if self.told || !rested {
+        if self.logged || !rested {
             return false;
         }
-        *self = Self { told: true, at_ms: Some(now_ms) };
+        *self = Self { logged: true, at_ms: Some(now_ms) };
         true
     }
 }
@@ -58,12 +58,12 @@ impl SoldOut {
 struct Sums {
     quota: i64,
     taken: i64,
-    /// To be had by anybody who fits, and not too late to book.
+    /// Available to anybody who fits, and not too late to book.
     free: i64,
     /// Of these, of sessions that need not be named.
     plain: i64,
     reserved: i64,
-    /// Neither booked nor to be had in slots that are halted.
+    /// Neither booked nor available, in slots that are halted.
     halted: i64,
 }
 
@@ -97,17 +97,17 @@ fn is_plain(opening: &Opening, slot: u32) -> bool {
 }
 
 impl Story {
-    /// As things stand: nothing of this is told.
+    /// As things stand: nothing of this is logged.
     pub(crate) fn new(openings: &Openings, now: Timestamp) -> Self {
-        let told = |opening: &Arc<Opening>| {
+        let logged = |opening: &Arc<Opening>| {
             let sums = Sums::of(opening, now);
-            let gone = |left: i64| SoldOut { told: left == 0, at_ms: None };
+            let gone = |left: i64| SoldOut { logged: left == 0, at_ms: None };
             let (plain, all) = (gone(sums.plain), gone(sums.free));
-            let told =
+            let logged =
                 LoggedState { phase: opening.phase(), drawn: opening.is_drawn(), plain, all };
-            (opening.record().ordinal, told)
+            (opening.record().ordinal, logged)
         };
-        Self(openings.iter().map(told).collect())
+        Self(openings.iter().map(logged).collect())
     }
 
     /// Tells what has changed; `now`: engine time; `now_ms`: by a clock that does not
@@ -115,12 +115,12 @@ impl Story {
     pub(crate) fn look(&mut self, openings: &Openings, now: Timestamp, now_ms: u64) {
         self.0.retain(|ordinal, _| openings.get(*ordinal).is_some());
         for opening in openings.iter() {
-            let told = self.0.entry(opening.record().ordinal).or_insert_with(|| {
+            let logged = self.0.entry(opening.record().ordinal).or_insert_with(|| {
                 tell_scheduled(opening);
                 let (plain, all) = (SoldOut::default(), SoldOut::default());
                 LoggedState { phase: Phase::Scheduled, drawn: false, plain, all }
             });
-            told.look(opening, now, now_ms);
+            logged.look(opening, now, now_ms);
         }
     }
 }
@@ -225,13 +225,13 @@ pub(crate) fn log_acted(acted: &Acted) {
             cancelled,
             "an operator's action is on record: {words}"
         ),
-        Err(refusal) => tracing::info!(
+        Err(rejection) => tracing::info!(
             opening,
             operator,
             reason,
-            refused = refusal.reason.name(),
-            detail = refusal.detail,
-            "an operator's action was refused: {words}"
+            refused = rejection.reason.name(),
+            detail = rejection.detail,
+            "an operator's action was rejected: {words}"
         ),
     }
 }
@@ -241,17 +241,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_sells_out_again_and_again_is_told_once_a_minute() {
+    fn what_sells_out_again_and_again_is_logged_once_a_minute() {
         let mut sold_out = SoldOut::default();
         let mut look = |left: bool, at: u64| sold_out.look(!left, at);
         assert!(!look(true, 0));
-        assert!(look(false, 200), "told at once");
+        assert!(look(false, 200), "logged at once");
         assert!(!look(false, 400), "and not again while nothing comes back");
         assert!(!look(true, 600));
         assert!(!look(false, 800), "sold out again within the minute");
         assert!(!look(true, 1_000));
         assert!(!look(false, 60_199));
-        assert!(look(false, 60_200), "told once it has passed, where that is still so");
+        assert!(look(false, 60_200), "logged once it has passed, where that is still so");
         assert!(!look(false, 999_999), "but only once");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct WorkerOutput {
     /// In the order that they were decided in. [`SequencerDriver`](crate::active::driver)
     /// says which kind goes first.
     pub(crate) items: Vec<(HandedOn, Ticket)>,
-    /// What was refused, counted.
+    /// Counts of rejected requests, for the digests in the ledger.
     pub(crate) tallies: RejectionCounts,
 }
 
@@ -143,7 +143,7 @@ impl Worker {
     fn malformed(&self, malformed: Malformed) -> Answered {
         self.shared.metrics.rejected(Reason::Malformed);
         let request_id = malformed.request_id.map(String::into_boxed_str);
-        Answered::refused(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
+        Answered::rejected(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
     }
 }
 

@@ -109,8 +109,8 @@ static KNOWN: [Known; 20] = [
     ),
     count(Oversell, "oversell", "oversold", "oversold")
         .about("Places granted beyond a quota, at any moment. Must be 0."),
-    count(Undersell, "undersell", "refused beside a free place", "undersold")
-        .about("Requests refused although a fitting place was free. Must be 0."),
+    count(Undersell, "undersell", "rejected beside a free place", "undersold")
+        .about("Requests rejected although a fitting place was free. Must be 0."),
     count(Replayed, "booked_again_by_replays", "booked again by replays", "booked again").about(
         "Places that a request was given a second time because somebody sent it again, also \
          after they were given back. Must be 0.",

@@ -24,7 +24,7 @@ pub struct GroupOutcome {
 pub struct RunMeasures {
     /// By [`Measure::ALL`]; none: there is no such figure in this run.
     pub values: Vec<Option<f64>>,
-    /// By [`groups`].
+    /// What each group of people came to, in the order of [`groups`].
     pub groups: Vec<GroupOutcome>,
     /// Success rate by tenth of people's round trips.
     pub deciles: Vec<f64>,
@@ -224,7 +224,8 @@ impl<'a> Judged<'a> {
         (single > 0.0).then(|| several / single)
     }
 
-    /// See [`Measure::RecycleFair`].
+    /// Places that came back over people who looked for them, at most 1: what recyclers
+    /// would win back if a lot decided ([`Measure::RecycleFair`]). None: there are none.
     fn recaptured_by_lot(&self) -> Option<f64> {
         let outcome = self.outcome;
         let looking = outcome.parties.iter().filter(|party| party.looks && !party.won);

@@ -73,13 +73,13 @@ fn worst(comparison: &Comparison, measure: Measure) -> f64 {
 fn promises(comparison: &Comparison, said: &mut Vec<String>) {
     let runs = comparison.columns.len() * comparison.seeds.len();
     let oversold = worst(comparison, Measure::Oversell);
-    let refused = worst(comparison, Measure::Undersell);
-    said.push(match (oversold > 0.0, refused > 0.0) {
+    let rejected = worst(comparison, Measure::Undersell);
+    said.push(match (oversold > 0.0, rejected > 0.0) {
         (false, false) => format!(
-            "No place was oversold and nobody was refused beside a free place, in any of {runs} runs."
+            "No place was oversold and nobody was rejected beside a free place, in any of {runs} runs."
         ),
         _ => format!(
-            "Wrong: {oversold:.0} places oversold, {refused:.0} refused beside a free place, in {runs} runs."
+            "Wrong: {oversold:.0} places oversold, {rejected:.0} rejected beside a free place, in {runs} runs."
         ),
     });
 }

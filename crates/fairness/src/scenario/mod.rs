@@ -138,7 +138,7 @@ pub struct People {
     /// Share of requests that are sent twice.
     #[serde(default)]
     pub duplicates: f64,
-    /// Probability that a refused party tries again soon.
+    /// Probability that a rejected party tries again soon.
     #[serde(default)]
     pub retries: f64,
     /// After how long, s.
@@ -281,7 +281,7 @@ pub struct Attacker {
     /// A replayer or forger: how many requests it sends again, or how many with other
     /// people's booking ids.
     pub requests: Option<u64>,
-    /// Share of its identities that pass for people's; the others are refused at the
+    /// Share of its identities that pass for people's; the others are turned away at the
     /// gateway.
     #[serde(default = "one")]
     pub valid_ids: f64,
@@ -305,7 +305,7 @@ fn slow() -> [f64; 2] {
 pub struct Aftermath {
     /// How long places come back and people look for them, s.
     pub lasts_s: f64,
-    /// Share of the refused who look again (or, where returned places are
+    /// Share of the rejected who look again (or, where returned places are
     /// collected, wait for the draw).
     #[serde(default)]
     pub looks: f64,

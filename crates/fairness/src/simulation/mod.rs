@@ -125,7 +125,7 @@ pub(crate) struct Run<'a> {
     /// Events and decisions so far.
     steps: u64,
     /// Requests that the progress knows of.
-    told: u64,
+    reported: u64,
     stopped: bool,
 }
 
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
             parties,
             progress,
             steps: 0,
-            told: 0,
+            reported: 0,
             stopped: false,
         };
         run.plan_forgeries();
@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
 
     /// Says how far it is, and looks whether it is asked to stop.
     fn tell(&mut self) {
-        let new = self.out.requests - std::mem::replace(&mut self.told, self.out.requests);
+        let new = self.out.requests - std::mem::replace(&mut self.reported, self.out.requests);
         self.progress.requests.fetch_add(new, Ordering::Relaxed);
         self.stopped |= self.progress.is_stopped();
     }
@@ -358,7 +358,7 @@ impl<'a> Run<'a> {
     fn attend(&mut self, at: i64) {
         let changes = self.engine.take_changes();
         self.absorb(changes, at);
-        for (ticket, answer) in self.engine.take_told() {
+        for (ticket, answer) in self.engine.take_answers() {
             self.hears(ticket, &answer, at);
         }
         self.plan_wake(at);
@@ -386,15 +386,15 @@ impl<'a> Run<'a> {
             Answer::Busy => self.comes_again(index, at),
             // Told of by what changed.
             Answer::Granted(..) => {}
-            Answer::Settled(Settled::Refused(refusal, _)) => {
+            Answer::Settled(Settled::Rejected(rejection, _)) => {
                 self.answered(self.party(index).asked, at);
-                self.refused(index, refusal.reason, at);
+                self.rejected(index, rejection.reason, at);
             }
             _ => self.answered(self.party(index).asked, at),
         }
     }
 
-    /// Somebody was refused for want of places: whether there was room, by an account
+    /// Somebody was rejected for want of places: whether there was room, by an account
     /// of the bench's own, durable bookings against quotas.
     fn had_room(&self, index: u32) -> bool {
         let party = self.party(index);
@@ -419,7 +419,7 @@ impl<'a> Run<'a> {
         self.out.in_time += u64::from(at - asked <= patience);
     }
 
-    fn refused(&mut self, index: u32, reason: Reason, at: i64) {
+    fn rejected(&mut self, index: u32, reason: Reason, at: i64) {
         if reason == Reason::SoldOut && !self.returned {
             self.out.undersell += u64::from(self.had_room(index));
         }

@@ -10,7 +10,7 @@ pub struct Outcome {
     pub requests: u64,
     pub in_time: u64,
     pub oversell: u64,
-    /// Refusals while a fitting slot had room for the party.
+    /// Rejections while a fitting slot had room for the party.
     pub undersell: u64,
     /// Places in attackers' hands at the end of the window.
     pub scalped: u64,

@@ -94,7 +94,7 @@ pub struct VirtualEngine<T> {
     /// The last block of the ledger.
     last: Bytes,
     /// Outcomes, until they are taken.
-    told: Vec<(T, Outcome)>,
+    answers: Vec<(T, Outcome)>,
     offices: Vec<String>,
     dates: Vec<Date>,
 }
@@ -126,7 +126,7 @@ impl<T> VirtualEngine<T> {
             move || chosen.lock().ok().and_then(|bits| *bits).unwrap_or_else(|| random.wide())
         };
         let now = Now { wall: instant(began_us), mono_ms: 0 };
-        let take_over = TakeOver { engine: "bench".into(), release: "0".into(), forced: None };
+        let take_over = TakeOver { engine: "bench".into(), version: "0".into(), forced: None };
         let (writer, next) = (WriterNonce([1; 16]), Continuation::default());
         let mut sequencer =
             Sequencer::take_over(state, writer, take_over, Box::new(bits), next, now)
@@ -141,7 +141,7 @@ impl<T> VirtualEngine<T> {
             began_us,
             in_flight: None,
             last,
-            told: Vec::new(),
+            answers: Vec::new(),
             offices,
             dates,
         };
@@ -177,7 +177,7 @@ impl<T> VirtualEngine<T> {
                         let found = ReadOutcome::Found(self.last.clone());
                         self.sequencer.read(attempt, &found, now);
                     }
-                    Effect::Answer { ticket, outcome, .. } => self.told.push((ticket, outcome)),
+                    Effect::Answer { ticket, outcome, .. } => self.answers.push((ticket, outcome)),
                     Effect::Foreign(_) | Effect::Active(_) => {}
                     Effect::Idle(why) => {
                         unreachable!("nobody else writes, and nothing gets lost: {why:?}")
@@ -229,8 +229,8 @@ impl<T> VirtualEngine<T> {
     }
 
     /// What became of requests since the last call.
-    pub fn take_told(&mut self) -> Vec<(T, Outcome)> {
-        std::mem::take(&mut self.told)
+    pub fn take_answers(&mut self) -> Vec<(T, Outcome)> {
+        std::mem::take(&mut self.answers)
     }
 
     /// What blocks changed since the last call.
@@ -283,7 +283,7 @@ impl<T> VirtualEngine<T> {
     pub fn ask(&mut self, ticket: T, request: &BookingRequest<'_>, us: i64) {
         let decision = self.allocator.decide(request, instant(us));
         if let Decision::Settled(settled) = decision {
-            self.told.push((ticket, Outcome::Settled(settled)));
+            self.answers.push((ticket, Outcome::Settled(settled)));
             return;
         }
         self.input(us, |sequencer, now| match decision {
@@ -313,7 +313,7 @@ impl<T> VirtualEngine<T> {
         self.input(us, |sequencer, now| sequencer.submit_changes([(request, ticket)], now));
     }
 
-    /// An operator's action.
+    /// Hands in an operator's action at `us`, µs of virtual time.
     pub fn adjust(&mut self, ticket: T, act: AdminOp, us: i64) {
         let (operator, reason) = ("replay".to_owned(), "as recorded".to_owned());
         let action = AdminCommand { opening: ORDINAL, operator, reason, act, dry_run: false };
@@ -402,7 +402,7 @@ fn first_block(time: Timestamp) -> Bytes {
     let genesis = Genesis {
         prefix: "giliran.v1".into(),
         applicant_key: KeyFingerprint([0; 16]),
-        release: "0".into(),
+        version: "0".into(),
         continues: None,
         rebuilt: None,
     };

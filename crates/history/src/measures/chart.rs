@@ -40,7 +40,7 @@ pub(super) fn rush(recorded: &RecordedOpening) -> Option<Chart> {
 fn end(recorded: &RecordedOpening, from: Timestamp) -> Timestamp {
     let ends = recorded.blocks.iter().flat_map(|block| {
         block.changes.iter().map(|(change, _)| match change {
-            Change::Refused { second, .. } => Timestamp::from_millis(second.saturating_mul(1_000)),
+            Change::Rejected { second, .. } => Timestamp::from_millis(second.saturating_mul(1_000)),
             _ => block.time,
         })
     });
@@ -54,8 +54,8 @@ pub(super) fn chart(recorded: &RecordedOpening, until: Option<Timestamp>) -> Cha
     let fits = |step: &i64| lasts / step < MOST_BINS;
     let step_ms = BINS_MS.into_iter().find(fits).unwrap_or(lasts / MOST_BINS + 1);
     let bins = (lasts / step_ms + 1) as usize;
-    let refused_step_ms = step_ms.max(1_000);
-    let refused_bins = (lasts / refused_step_ms + 1) as usize;
+    let rejected_step_ms = step_ms.max(1_000);
+    let rejected_bins = (lasts / rejected_step_ms + 1) as usize;
     let bin = |at: i64| usize::try_from((at - from.as_millis()).div_euclid(step_ms)).ok();
     let mut chart = Chart {
         from,
@@ -63,8 +63,8 @@ pub(super) fn chart(recorded: &RecordedOpening, until: Option<Timestamp>) -> Cha
         granted: vec![0; bins],
         returned: vec![0; bins],
         free: vec![0; bins],
-        refused_step_ms,
-        refused: (!recorded.tallies.is_empty()).then(|| vec![0; refused_bins]),
+        rejected_step_ms,
+        rejected: (!recorded.tallies.is_empty()).then(|| vec![0; rejected_bins]),
     };
     let mut now: Vec<i64> = recorded.record.slots.iter().map(|s| s.quota.into()).collect();
     let mut reached = 0;
@@ -96,8 +96,8 @@ pub(super) fn chart(recorded: &RecordedOpening, until: Option<Timestamp>) -> Cha
         if at <= -1_000 {
             continue;
         }
-        let at = at.max(0) / refused_step_ms;
-        let there = chart.refused.as_mut().and_then(|refused| refused.get_mut(at as usize));
+        let at = at.max(0) / rejected_step_ms;
+        let there = chart.rejected.as_mut().and_then(|rejected| rejected.get_mut(at as usize));
         if let Some(there) = there {
             *there += tally.count;
         }

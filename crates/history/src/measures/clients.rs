@@ -71,7 +71,7 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
     let choices = if arrivals.is_empty() { without(NOT_SAID) } else { NO_PAIR };
     into.share("inversion", "Inversion rate", inversion_rate(arrivals).ok_or(choices)).about(
         "Pairs that wanted the same slots for as many people, of whom one won, in which the loser \
-         asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was refused for \
+         asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was rejected for \
          another reason than places is left out.",
     );
     let winners: Vec<&Asker> = askers().filter(|asker| asker.booking.is_some()).collect();
@@ -90,7 +90,7 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
     .about("Winners who got what they named first.");
     let mut waits: Vec<f64> = winners
         .iter()
-        .filter_map(|asker| Some(asker.told_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
+        .filter_map(|asker| Some(asker.answered_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
         .filter(|wait| *wait < 1e12)
         .collect();
     waits.sort_unstable_by(f64::total_cmp);

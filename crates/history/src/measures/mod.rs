@@ -24,8 +24,8 @@ const LARGEST: usize = 10;
 
 /// Why something cannot be known.
 const NO_LOG: &str =
-    "no gateway log: the ledger does not hold who was refused, nor when anybody asked";
-const NO_REFUSALS: &str = "neither refusal counts in the ledger nor a gateway log";
+    "no gateway log: the ledger does not hold who was rejected, nor when anybody asked";
+const NO_REJECTIONS: &str = "neither rejection counts in the ledger nor a gateway log";
 const NO_ROUND_TRIPS: &str = "round trips are not measured; neither ledger nor log holds them";
 const NO_IDENTITIES: &str =
     "the ledger holds accounts under pseudonym; who is a scalper it cannot know";
@@ -69,7 +69,7 @@ pub enum CountBasis {
     Parties,
     /// Parties, by the entries of the opening's draw.
     Entries,
-    /// Requests, by the ledger's refusal counts: one who tries thrice counts thrice.
+    /// Requests, by the ledger's rejection counts: one who tries thrice counts thrice.
     Requests,
     Winners,
 }
@@ -82,10 +82,10 @@ impl CountBasis {
                 "parties, by the entries of the draw; who came after its close is not among them"
             }
             Self::Requests => {
-                "requests, by the ledger's refusal counts: who tries thrice counts thrice, so no \
+                "requests, by the ledger's rejection counts: who tries thrice counts thrice, so no \
                  test of chance is made"
             }
-            Self::Winners => "winners alone: those who were refused are not known",
+            Self::Winners => "winners alone: those who were rejected are not known",
         }
     }
 }
@@ -102,10 +102,10 @@ pub struct Chart {
     pub returned: Vec<u64>,
     /// Free places at the end of each.
     pub free: Vec<i64>,
-    /// Width of a step of `refused`, ms: refusals are counted by the second.
-    pub refused_step_ms: i64,
-    /// Requests refused in each of those; none: not known.
-    pub refused: Option<Vec<u64>>,
+    /// Width of a step of `rejected`, ms: rejections are counted by the second.
+    pub rejected_step_ms: i64,
+    /// Requests rejected in each of those; none: not known.
+    pub rejected: Option<Vec<u64>>,
 }
 
 /// Everything that can be said.
@@ -117,8 +117,8 @@ pub struct OpeningMeasures {
     pub groups: Vec<Group>,
     /// What `asked` of the groups is.
     pub answered: CountBasis,
-    /// Refusals by reason; none: not known.
-    pub refusals: Option<Vec<(&'static str, u64)>>,
+    /// Rejections by reason; none: not known.
+    pub rejections: Option<Vec<(&'static str, u64)>>,
     /// Over time, to the ledger's end.
     pub chart: Chart,
     /// The first rush alone; none: it was not shorter than the rest by far.
@@ -135,12 +135,12 @@ impl OpeningMeasures {
         gateway: Option<&Gateway>,
         metrics: Option<&Metrics>,
     ) -> Self {
-        let refusals = refusals(recorded, gateway);
+        let rejections = rejections(recorded, gateway);
         let under = undersell(recorded, gateway);
         let mut figures = Figures::default();
         counts(recorded, &mut figures);
         promises(recorded, under, &mut figures);
-        demand(recorded, gateway, refusals.as_deref(), &mut figures);
+        demand(recorded, gateway, rejections.as_deref(), &mut figures);
         holdings(recorded, &mut figures);
         back(recorded, &mut figures);
         entered(recorded, &mut figures);
@@ -151,7 +151,7 @@ impl OpeningMeasures {
             figures,
             groups,
             answered,
-            refusals,
+            rejections,
             chart: chart(recorded, None),
             rush: rush(recorded),
             missing: gateway.map_or(0, |gateway| gateway.missing),
@@ -209,7 +209,7 @@ fn counts(recorded: &RecordedOpening, into: &mut Figures) {
     );
 }
 
-/// Refusals beside free places, where they can be judged: certain ones, and those of
+/// Rejections beside free places, where they can be judged: certain ones, and those of
 /// which the digest does not say enough.
 fn undersell(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Option<(u64, u64)> {
     let mut judged = None;
@@ -243,7 +243,7 @@ fn undersell(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Option<(u
             Some(Room::Some) | None => unclear += tally.count,
         }
     }
-    // The log judges each of its refusals, the counts all of them.
+    // The log judges each of its rejections, the counts all of them.
     Some(judged.map_or((certain, unclear), |(seen, unjudged)| (seen.max(certain), unjudged)))
 }
 
@@ -252,13 +252,13 @@ fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Fi
         "Places taken beyond what a slot then had: its quota, less what was taken, withheld, \
          reserved or halted. Must be 0.",
     );
-    let under = under.ok_or(NO_REFUSALS);
+    let under = under.ok_or(NO_REJECTIONS);
     into.count("undersold", "Undersold", under.map(|(n, _)| n as f64)).about(
-        "Refusals `sold_out` while what was asked for first had room for any party throughout \
-         (refusal counts), or while a choice had room for this party (gateway log). Must be 0.",
+        "Rejections `sold_out` while what was asked for first had room for any party throughout \
+         (rejection counts), or while a choice had room for this party (gateway log). Must be 0.",
     );
     into.count("unclear", "Not to be judged", under.map(|(_, n)| n as f64)).about(
-        "Refusals `sold_out` of which the counts do not say whether there was room: less than the \
+        "Rejections `sold_out` of which the counts do not say whether there was room: less than the \
          largest party needs, or no single slot was named.",
     );
     let quota = recorded.total(|p| p.quota).max(0) as u64;
@@ -272,11 +272,11 @@ fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Fi
 fn demand(
     recorded: &RecordedOpening,
     gateway: Option<&Gateway>,
-    refusals: Option<&[(&'static str, u64)]>,
+    rejections: Option<&[(&'static str, u64)]>,
     into: &mut Figures,
 ) {
-    let refused = refusals.map(|r| r.iter().map(|(_, n)| *n).sum::<u64>());
-    into.count("refused", "Refused requests", refused.map(|n| n as f64).ok_or(NO_REFUSALS))
+    let rejected = rejections.map(|r| r.iter().map(|(_, n)| *n).sum::<u64>());
+    into.count("refused", "Rejected requests", rejected.map(|n| n as f64).ok_or(NO_REJECTIONS))
         .about("Rejections answered, retries included.");
     into.count(
         "parties",
@@ -394,7 +394,7 @@ fn entered(recorded: &RecordedOpening, into: &mut Figures) {
         .about("Entries taken back before a draw.");
 }
 
-fn refusals(
+fn rejections(
     recorded: &RecordedOpening,
     gateway: Option<&Gateway>,
 ) -> Option<Vec<(&'static str, u64)>> {
@@ -447,18 +447,18 @@ fn groups(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> (Vec<Group>,
         name: size.to_string(),
         fared: GroupShare { asked: None, won, ratio: None, z: None },
     });
-    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
     let terminal = [Reason::SoldOut.number(), Reason::Closed.number()];
     for tally in recorded.tallies.iter().filter(|tally| terminal.contains(&tally.reason)) {
-        *refused.entry(channel(&tally.channel)).or_default() += tally.count;
+        *rejected.entry(channel(&tally.channel)).or_default() += tally.count;
     }
     let counted = !recorded.tallies.is_empty();
-    let names: std::collections::BTreeSet<&String> = won.keys().chain(refused.keys()).collect();
+    let names: std::collections::BTreeSet<&String> = won.keys().chain(rejected.keys()).collect();
     let of = |map: &BTreeMap<String, u64>, name: &String| map.get(name).copied().unwrap_or(0);
     let winners: u64 = won.values().sum();
-    let asked: u64 = winners + refused.values().sum::<u64>();
+    let asked: u64 = winners + rejected.values().sum::<u64>();
     let channels = names.into_iter().map(|name| {
-        let (w, a) = (of(&won, name), of(&won, name) + of(&refused, name));
+        let (w, a) = (of(&won, name), of(&won, name) + of(&rejected, name));
         let ratio = cohort_ratio(w, a, winners, asked).filter(|_| counted);
         Group {
             kind: "channel",

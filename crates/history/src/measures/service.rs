@@ -23,7 +23,7 @@ pub(super) fn service(metrics: Option<&Metrics>, into: &mut Figures) {
     into.count("repeats", "Repeats", count(|m| m.outcome("repeated")))
         .about("Of these, requests that had been granted before, and were answered so again.");
     into.count("overloaded", "Told to come again", count(|m| m.rejected(&["busy", "unavailable"])))
-        .about("Of these, refused for want of capacity: `busy` or `unavailable`.");
+        .about("Of these, rejected for want of capacity: `busy` or `unavailable`.");
     into.count("malformed", "Malformed", count(|m| m.rejected(&["malformed"])))
         .about("Of these, requests that no client should send.");
     into.count("dropped", "Dropped", count(|m| m.dropped))

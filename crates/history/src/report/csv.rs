@@ -34,8 +34,8 @@ fn series(key: &[&str], figures: &OpeningMeasures) -> Sheet {
             add(i, chart.step_ms, "returned", chart.returned[i] as i64);
             add(i, chart.step_ms, "free", chart.free[i]);
         }
-        for (i, count) in chart.refused.iter().flatten().enumerate() {
-            add(i, chart.refused_step_ms, "refused", *count as i64);
+        for (i, count) in chart.rejected.iter().flatten().enumerate() {
+            add(i, chart.rejected_step_ms, "refused", *count as i64);
         }
     }
     series

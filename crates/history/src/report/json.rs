@@ -16,8 +16,8 @@ pub(super) fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Val
     let measures = figures.figures.iter().map(|f| (f.name.to_owned(), value!(f.value.ok())));
     let reasons = figures.figures.iter();
     let reasons = reasons.filter_map(|f| Some((f.name.to_owned(), value!(f.value.err()?))));
-    let refusals = figures.refusals.as_ref().map(|refusals| {
-        let named = refusals.iter().map(|(reason, n)| ((*reason).to_owned(), value!(n)));
+    let rejections = figures.rejections.as_ref().map(|rejections| {
+        let named = rejections.iter().map(|(reason, n)| ((*reason).to_owned(), value!(n)));
         named.collect::<Map<String, Value>>()
     });
     let (seq, time, hash) = recorded.tail;
@@ -53,7 +53,7 @@ pub(super) fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Val
             CountBasis::Winners => "unknown",
         },
         "groups": groups(figures),
-        "refusals": refusals,
+        "refusals": rejections,
         "answered_but_not_in_ledger": figures.missing,
         "slots": slots(recorded),
         "actions": recorded.actions.iter().map(Action::json).collect::<Vec<Value>>(),
@@ -96,7 +96,7 @@ fn series(chart: &Chart) -> Value {
         "granted": chart.granted,
         "returned": chart.returned,
         "free": chart.free,
-        "refused_step_ms": chart.refused_step_ms,
-        "refused": chart.refused,
+        "refused_step_ms": chart.rejected_step_ms,
+        "refused": chart.rejected,
     })
 }

@@ -39,9 +39,11 @@ fn screen(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Document {
         screen.heading(format!("Who asked: {}", figures.answered.about()));
         screen.table(groups(figures));
     }
-    if let Some(refusals) = figures.refusals.as_ref().filter(|refusals| !refusals.is_empty()) {
-        screen.heading("Refusals");
-        screen.facts(refusals.iter().map(|(reason, n)| (*reason, n.to_string())));
+    if let Some(rejections) =
+        figures.rejections.as_ref().filter(|rejections| !rejections.is_empty())
+    {
+        screen.heading("Rejections");
+        screen.facts(rejections.iter().map(|(reason, n)| (*reason, n.to_string())));
     }
     if !recorded.actions.is_empty() {
         screen.heading("What was done to it");

@@ -125,25 +125,25 @@ fn per(what: &str, step_ms: i64) -> String {
 fn charts(chart: &Chart, page: &mut Document) {
     let axis = Axis::of(chart);
     let floats = |counts: &[u64]| counts.iter().map(|n| *n as f64).collect::<Vec<f64>>();
-    let (step_ms, refused_ms) = (chart.step_ms, chart.refused_step_ms);
+    let (step_ms, rejected_ms) = (chart.step_ms, chart.rejected_step_ms);
     let mut flows = vec![axis.series("granted", 1, step_ms, 0.5, &floats(&chart.granted))];
     if chart.returned.iter().any(|n| *n > 0) {
         flows.push(axis.series("came back", 0, step_ms, 0.5, &floats(&chart.returned)));
     }
     let free: Vec<f64> = chart.free.iter().map(|n| *n as f64).collect();
-    let refused = match &chart.refused {
-        Some(refused) => axis.chart(
+    let rejected = match &chart.rejected {
+        Some(rejected) => axis.chart(
             [
-                "Refusals",
-                "Refused requests over time",
-                "By the ledger's refusal counts, retries included.",
+                "Rejections",
+                "Rejected requests over time",
+                "By the ledger's rejection counts, retries included.",
             ],
-            &per("requests", refused_ms),
-            vec![axis.series("refused", 3, refused_ms, 0.5, &floats(refused))],
+            &per("requests", rejected_ms),
+            vec![axis.series("rejected", 3, rejected_ms, 0.5, &floats(rejected))],
         ),
         None => Some(Drawn {
-            title: "Refusals".to_owned(),
-            about: "Not known over time: the ledger holds no refusal counts for this opening."
+            title: "Rejections".to_owned(),
+            about: "Not known over time: the ledger holds no rejection counts for this opening."
                 .to_owned(),
             svg: None,
         }),
@@ -168,7 +168,7 @@ fn charts(chart: &Chart, page: &mut Document) {
             "free places",
             vec![axis.series("free", 2, step_ms, 1.0, &free)],
         ),
-        refused,
+        rejected,
     ]);
 }
 

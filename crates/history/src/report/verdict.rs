@@ -11,7 +11,7 @@ use crate::recorded::{RecordedOpening, State};
 pub fn verdict(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Vec<String> {
     let mut said = vec![standing(recorded)];
     places(figures, &mut said);
-    refusals(figures, &mut said);
+    rejections(figures, &mut said);
     if recorded.record.rules.order == Order::Draw {
         said.push("Whether the draw was held as promised, `giliran verify` recomputes.".into());
     }
@@ -65,18 +65,18 @@ fn places(figures: &OpeningMeasures, said: &mut Vec<String>) {
     }
 }
 
-fn refusals(figures: &OpeningMeasures, said: &mut Vec<String>) {
+fn rejections(figures: &OpeningMeasures, said: &mut Vec<String>) {
     said.push(match (figures.of("undersold"), figures.of("unclear")) {
-        (Err(_), _) => "Whether anybody was refused beside a free place cannot be judged: the \
-                        ledger holds no refusal counts, and there is no gateway log."
+        (Err(_), _) => "Whether anybody was rejected beside a free place cannot be judged: the \
+                        ledger holds no rejection counts, and there is no gateway log."
             .into(),
         (Ok(n), _) if n > 0.0 => {
-            format!("Wrong: {n:.0} requests were refused beside free places.")
+            format!("Wrong: {n:.0} requests were rejected beside free places.")
         }
         (_, Ok(unclear)) if unclear > 0.0 => format!(
-            "No refusal is known to have been beside a free place; {unclear:.0} cannot be judged."
+            "No rejection is known to have been beside a free place; {unclear:.0} cannot be judged."
         ),
-        _ => "No refusal is known to have been beside a free place.".into(),
+        _ => "No rejection is known to have been beside a free place.".into(),
     });
 }
 

@@ -123,7 +123,7 @@ fn change_line(change: &Change, after: &Places) -> ChangeLine {
         Change::Halted { to, by, .. } => {
             ChangeLine { slot, to: Some((*to).into()), free, ..signed("halted", by) }
         }
-        Change::Refused { slot, reason, second, count } => {
+        Change::Rejected { slot, reason, second, count } => {
             let reason = Reason::from_number(*reason).map_or("unknown", Reason::name);
             let (reason, second) = (Some(reason.to_owned()), Some(*second));
             ChangeLine { slot: *slot, reason, second, count: Some(*count), ..did("refused") }

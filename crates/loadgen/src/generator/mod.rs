@@ -161,7 +161,7 @@ pub(crate) struct Generator<'a> {
     silent_since: Option<Instant>,
     /// Free places by what clients were told, and by what the engine told last.
     free: i64,
-    free_told: Option<i64>,
+    free_reported: Option<i64>,
     came: u64,
     shown: Option<Instant>,
     rate: VecDeque<u64>,
@@ -192,7 +192,7 @@ impl<'a> Generator<'a> {
             let before = ground.opens.saturating_duration_since(started).as_secs_f64();
             (started, -(before * rush.speed * 1e6) as i64)
         };
-        let operation = |name| Subject::from(rush.domain.request(name));
+        let operation = |name| Subject::from(rush.namespace.request(name));
         let mut generator = Self {
             rush,
             scenario,
@@ -225,7 +225,7 @@ impl<'a> Generator<'a> {
             silent: 0,
             silent_since: None,
             free: ground.free,
-            free_told: None,
+            free_reported: None,
             came: 0,
             shown: None,
             rate: VecDeque::new(),

@@ -80,26 +80,26 @@ impl Generator<'_> {
                 let flight = &mut self.flights[index];
                 flight.outcome = Some(Outcome::Rejected(rejection.reason));
                 flight.as_of = rejection.as_of.map(|as_of| (as_of.epoch, as_of.seq));
-                if what == What::Cancel || self.payment_refused(who, what, &rejection, now) {
+                if what == What::Cancel || self.payment_rejected(who, what, &rejection, now) {
                     return;
                 }
-                self.count_refusal(rejection.reason, took_us, now);
+                self.count_rejection(rejection.reason, took_us, now);
                 if !rejection.reason.worth_a_retry() {
                     self.settled(who, what, due_us, took_us);
                 }
-                self.refused(who, what, due_us, &rejection, now);
+                self.rejected(who, what, due_us, &rejection, now);
             }
         }
     }
 
-    fn count_refusal(&mut self, reason: Reason, took_us: u64, now: i64) {
-        self.tally.refused[usize::from(reason.number())] += 1;
-        self.tally.refusals.saturating_record(took_us);
+    fn count_rejection(&mut self, reason: Reason, took_us: u64, now: i64) {
+        self.tally.rejected[usize::from(reason.number())] += 1;
+        self.tally.rejections.saturating_record(took_us);
         let bin = self.tally.series.at(now);
         if reason.worth_a_retry() {
             bin.again += 1;
         } else {
-            bin.refused += 1;
+            bin.rejected += 1;
         }
     }
 
@@ -128,7 +128,7 @@ impl Generator<'_> {
         }
         let seen = seen(booking);
         let until = booking.hold_expires_at.map_or(FIRM, Timestamp::as_millis);
-        self.tally.told(&seen, until, booking.granted_at.as_millis());
+        self.tally.answered(&seen, until, booking.granted_at.as_millis());
         somebody.had = Some(Box::new(KnownBooking { seen, paid: false, given_back: false }));
         somebody.party.won = true;
         let (party, since) = (somebody.party.clone(), somebody.since);
@@ -223,7 +223,7 @@ impl Generator<'_> {
         self.plan(at, who, What::Lookup);
     }
 
-    fn refused(&mut self, who: u32, what: What, due_us: i64, rejection: &Rejection<'_>, now: i64) {
+    fn rejected(&mut self, who: u32, what: What, due_us: i64, rejection: &Rejection<'_>, now: i64) {
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let people = &self.scenario.people;
         let party = &mut somebody.party;

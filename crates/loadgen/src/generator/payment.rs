@@ -45,7 +45,7 @@ impl Generator<'_> {
         self.tally.payments.paid += 1;
         self.tally.payments.places_paid += seats;
         self.tally.payments.scalpers_paid += if role == Role::Person { 0 } else { seats };
-        self.tally.told(&seen(booking), FIRM, FIRM - 1);
+        self.tally.answered(&seen(booking), FIRM, FIRM - 1);
     }
 
     /// What became of a hold that nobody paid for.
@@ -59,8 +59,8 @@ impl Generator<'_> {
         }
     }
 
-    /// A payment that was refused, or a look; true: it was one of these.
-    pub(super) fn payment_refused(
+    /// A payment that was rejected, or a look; true: it was one of these.
+    pub(super) fn payment_rejected(
         &mut self,
         who: u32,
         what: What,
@@ -73,7 +73,7 @@ impl Generator<'_> {
         let asked = rejection.retry_after_ms.unwrap_or(500) as f64 * 1e3;
         let retry = matches!(rejection.reason, Reason::Busy | Reason::Unavailable);
         let again = retry && self.tries_later(who, what, now, Some(asked.min(LONGEST_PAUSE_US)));
-        self.tally.payments.refused += u64::from(what == What::Confirm && !again);
+        self.tally.payments.rejected += u64::from(what == What::Confirm && !again);
         true
     }
 

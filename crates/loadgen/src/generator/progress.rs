@@ -15,7 +15,7 @@ impl Generator<'_> {
     /// somebody else before anybody looks whether it lapsed.
     fn free_now(&self) -> i64 {
         let free = self.free.max(0);
-        self.free_told.map_or(free, |told| told.min(free))
+        self.free_reported.map_or(free, |reported| reported.min(free))
     }
 
     /// Renews the view, now and then.
@@ -24,7 +24,7 @@ impl Generator<'_> {
             return;
         }
         self.shown = Some(Instant::now());
-        self.free_told = self.live.take_told().or(self.free_told);
+        self.free_reported = self.live.take_reported().or(self.free_reported);
         if self.rated.elapsed() >= Duration::from_secs(1) {
             self.rated += Duration::from_secs(1);
             self.rate.push_back(self.tally.sent - self.sent_before);
@@ -50,13 +50,13 @@ impl Generator<'_> {
             granted: tally.bookings,
             entered: tally.entered,
             paid: tally.payments.paid,
-            refused: tally.refused,
+            rejected: tally.rejected,
             unanswered: tally.unanswered + tally.unheard,
             open: self.open as u64,
             free: self.free_now(),
             places: self.ground.places,
             grants_ms: [at(&tally.grants, 0.5), at(&tally.grants, 0.99)],
-            refusals_ms: [at(&tally.refusals, 0.5), at(&tally.refusals, 0.99)],
+            rejections_ms: [at(&tally.rejections, 0.5), at(&tally.rejections, 0.99)],
             late_ms: at(&tally.lag, 0.99),
             rate: self.rate.iter().copied().collect(),
         });

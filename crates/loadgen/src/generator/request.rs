@@ -58,7 +58,7 @@ fn channel(name: &str) -> Option<String> {
 
 /// What of the requests' text is the same for many, as JSON: written once.
 pub(super) struct Texts {
-    /// `"opening":"…"`.
+    /// The field of the opening, `"opening":"…"`.
     opening: String,
     /// `,"channel":"…"` by cohort; empty: it has none.
     channels: Vec<String>,
@@ -162,7 +162,7 @@ impl Generator<'_> {
     }
 
     /// Writes down what its client saw. Cancellations and payments are none of those
-    /// whose answers the log is for, and a lookup's refusal refuses nothing.
+    /// whose answers the log is for, and a lookup's rejection settles no request.
     pub(super) fn write(&mut self, flight: &InFlightRequest) {
         let outcome = match (flight.what, flight.outcome) {
             (What::Cancel | What::Confirm | What::Lapse, _) => return,

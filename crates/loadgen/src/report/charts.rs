@@ -69,18 +69,18 @@ pub(super) fn arrivals(record: &RunSummary) -> Option<Chart> {
     let lines: [Line<'_>; 2] = [("requests", &requests), ("of newcomers", &came)];
     over_time(record, "Requests and newcomers over time", "a second", 0.5, &lines).chart(
         "Requests",
-        "As they left, each when it was due, but for the last 1 %. Whoever is refused or told to \
+        "As they left, each when it was due, but for the last 1 %. Whoever is rejected or told to \
          come again asks once more.",
     )
 }
 
 pub(super) fn answers(record: &RunSummary) -> Option<Chart> {
     let granted = |bin: &Bin| bin.granted as f64 / record.bin_s;
-    let refused = |bin: &Bin| bin.refused as f64 / record.bin_s;
+    let rejected = |bin: &Bin| bin.rejected as f64 / record.bin_s;
     let again = |bin: &Bin| bin.again as f64 / record.bin_s;
     let lines: [Line<'_>; 3] =
-        [("places granted", &granted), ("refused", &refused), ("come again", &again)];
-    over_time(record, "Places granted and requests refused over time", "a second", 0.5, &lines)
+        [("places granted", &granted), ("rejected", &rejected), ("come again", &again)];
+    over_time(record, "Places granted and requests rejected over time", "a second", 0.5, &lines)
         .chart(
             "Answers",
             "As the answers came. To come again: not open yet, busy, or nobody answered.",

@@ -42,7 +42,7 @@ pub(super) fn tables(record: &RunSummary) -> [Sheet; 5] {
                 &bin.came,
                 &bin.requests,
                 &bin.granted,
-                &bin.refused,
+                &bin.rejected,
                 &bin.again,
                 &free,
             ],
@@ -63,7 +63,7 @@ fn latencies(key: &[&str], record: &RunSummary) -> Sheet {
         latency.row(key, &[&kind, &group, &what, p50, p90, p99, p999, max, count]);
     };
     line("all", "", "grants", &record.grants);
-    line("all", "", "refusals", &record.refusals);
+    line("all", "", "refusals", &record.rejections);
     line("all", "", "payments", &record.confirmations);
     line("all", "", "lag", &record.lag);
     for group in record.groups.iter().filter(|group| group.service.count > 0) {

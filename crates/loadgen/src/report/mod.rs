@@ -41,7 +41,7 @@ fn screen(record: &RunSummary) -> Document {
         record.took_s
     ));
     screen.heading(format!(
-        "{} requests, {} answered: {} bookings told, {} entered; {} not heard, {} without answer \
+        "{} requests, {} answered: {} bookings answered, {} entered; {} not heard, {} without answer \
          in time",
         record.requests,
         record.answered,
@@ -74,7 +74,7 @@ fn latencies(record: &RunSummary, with_groups: bool) -> Table {
         table.row(name, times.into_iter().chain([count.to_string()]));
     };
     row("grants", &record.grants);
-    row("refusals", &record.refusals);
+    row("rejections", &record.rejections);
     if record.confirmations.count > 0 {
         row("payments", &record.confirmations);
     }

@@ -95,7 +95,7 @@ fn counts(record: &RunSummary) -> Table {
     table.figures(&record.figures, None);
     let mut count = |name: &str, n: u64| table.row(name, [n.to_string()]);
     count("requests", record.requests);
-    count("bookings told", record.bookings);
+    count("bookings answered", record.bookings);
     if record.entered > 0 {
         count("entered into a draw", record.entered);
     }
@@ -103,7 +103,7 @@ fn counts(record: &RunSummary) -> Table {
     if payments.held > 0 {
         count("held until paid", payments.held);
         count("paid", payments.paid);
-        count("payments refused", payments.refused);
+        count("payments rejected", payments.rejected);
         count("payments not answered", payments.unanswered);
         count("to be paid after the run", payments.later);
         count("left to lapse", payments.left);
@@ -111,7 +111,7 @@ fn counts(record: &RunSummary) -> Table {
         count("held seconds after their time", payments.overdue);
     }
     for (reason, n) in &record.rejected {
-        count(&format!("refused: {reason}"), *n);
+        count(&format!("rejected: {reason}"), *n);
     }
     count("nobody listened", record.unheard);
     count("no answer in time", record.unanswered);

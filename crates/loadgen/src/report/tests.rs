@@ -73,7 +73,7 @@ fn record() -> RunSummary {
         second_answers: 0,
         forgeries: Forgeries::default(),
         grants: LATENCY,
-        refusals: LATENCY,
+        rejections: LATENCY,
         payments: Payments::default(),
         confirmations: Latency::default(),
         lag: LATENCY,
@@ -151,7 +151,7 @@ fn what_became_of_holds_is_said_where_there_are_any() {
     record.payments = Payments {
         held: 70,
         paid: 40,
-        refused: 3,
+        rejected: 3,
         later: 20,
         left: 7,
         lapsed: 5,
@@ -162,7 +162,7 @@ fn what_became_of_holds_is_said_where_there_are_any() {
     let said = verdict(&record).join("\n");
     assert!(
         said.contains(
-            "Of 70 held bookings 40 were paid, 3 payments were refused, as too late, 20 were to be \
+            "Of 70 held bookings 40 were paid, 3 payments were rejected, as too late, 20 were to be \
              paid after the run had ended, 7 were left to lapse, of which 5 were seen to have \
              lapsed."
         ),

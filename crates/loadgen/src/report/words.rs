@@ -163,7 +163,7 @@ fn payments(record: &RunSummary, said: &mut Vec<String>) {
             parts.push(format!("{n} {what}"));
         }
     };
-    part(payments.refused, "payments were refused, as too late");
+    part(payments.rejected, "payments were rejected, as too late");
     part(payments.unanswered, "payments were not answered");
     part(payments.later, "were to be paid after the run had ended");
     part(payments.left, "were left to lapse");

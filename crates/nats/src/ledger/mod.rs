@@ -52,7 +52,7 @@ pub struct GoesOn {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     context: Context,
-    domain: Namespace,
+    namespace: Namespace,
     generation: u32,
     stream: JetStream,
     name: String,
@@ -76,7 +76,7 @@ impl Ledger {
 
     /// The name of a generation's stream, whether or not it is there.
     pub fn stream_of(&self, generation: u32) -> String {
-        self.domain.ledger_stream(generation)
+        self.namespace.ledger_stream(generation)
     }
 
     /// The stream of another generation of this ledger; none: it does not exist.
@@ -88,7 +88,7 @@ impl Ledger {
         if generation == self.generation {
             return Ok(Some(self.clone()));
         }
-        open_generation(&self.context, &self.domain, generation).await
+        open_generation(&self.context, &self.namespace, generation).await
     }
 
     /// The generations whose streams are there, ascending.
@@ -97,7 +97,7 @@ impl Ledger {
     ///
     /// Where the broker does not tell.
     pub async fn generations(&self) -> Result<Vec<u32>, Error> {
-        generations(&self.context, &self.domain).await
+        generations(&self.context, &self.namespace).await
     }
 
     /// The newest generation that holds blocks, from this one on. This one, and some
@@ -130,7 +130,7 @@ impl Ledger {
             let before = ledger.generation - 1;
             ledger = ledger.of_generation(before).await?.ok_or_else(|| {
                 let name = &ledger.name;
-                let before = ledger.domain.ledger_stream(before);
+                let before = ledger.namespace.ledger_stream(before);
                 Error::plain(format!("stream {name} is not complete, and {before} is gone"))
                     .of_kind(ErrorKind::GenerationGone)
             })?;
@@ -335,7 +335,7 @@ impl Ledger {
         }
         let config = Config {
             first_sequence: Some(tail + ROOM_FOR_SEAL),
-            ..config(&self.domain, next, self.replicas())
+            ..config(&self.namespace, next, self.replicas())
         };
         let doing = format!("make stream {}", config.name);
         let mut context = self.context.clone();

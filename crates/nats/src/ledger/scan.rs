@@ -23,7 +23,7 @@ pub enum ScanError {
 #[derive(Debug)]
 pub struct Scanned<'a> {
     pub seq: u64,
-    /// Its stored bytes.
+    /// Its payload as it is stored; `reading` says what it is worth.
     pub bytes: &'a [u8],
     pub reading: Reading,
     /// The chain with it.

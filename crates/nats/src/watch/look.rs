@@ -71,7 +71,7 @@ fn tell(watch: &Shared, before: Option<&Report>, now: Option<&Report>) {
 
 /// Why a look has no answer.
 enum Unanswered {
-    /// None came.
+    /// No answer came in time; the words of the client.
     Silent(String),
     /// The server says that it cannot.
     Refused(String),
@@ -175,7 +175,7 @@ impl Looks {
             }
         }
         // The first one may be archived.
-        let generations = crate::ledger::generations(&watch.context, &watch.domain).await;
+        let generations = crate::ledger::generations(&watch.context, &watch.namespace).await;
         let generations = generations.map_err(|error| Unanswered::Silent(error.to_string()))?;
         for generation in generations.into_iter().filter(|generation| *generation >= first) {
             infos.extend(info(watch, generation).await?);
@@ -228,7 +228,7 @@ impl Looks {
                 return self.unanswered(watch, before, error.to_string()).await;
             }
         };
-        let judged = judge(&mark, &found, &watch.domain.ledger_stream(mark.generation));
+        let judged = judge(&mark, &found, &watch.namespace.ledger_stream(mark.generation));
         // It may have had the mark of a moment before, and the stream be ahead of it.
         let believed = found.is_certain() || self.suspected;
         match judged {
@@ -292,7 +292,7 @@ fn no_ledger(watch: &Shared, stand: &SnapshotHeader, infos: &[Info]) -> Option<R
     if !infos.is_empty() || stand.mark.is_some() {
         return None;
     }
-    let stream = watch.domain.ledger_stream(1);
+    let stream = watch.namespace.ledger_stream(1);
     let detail = format!(
         "there is no ledger: stream {stream} does not exist. Make it once with `giliran init`; if \
          there was one, restore it instead"
@@ -302,7 +302,7 @@ fn no_ledger(watch: &Shared, stand: &SnapshotHeader, infos: &[Info]) -> Option<R
 
 /// What stands at a mark's place, told by the stream's leader.
 pub(super) async fn read_back(watch: &Shared, mark: &Mark) -> Result<Found, Error> {
-    let stream = watch.domain.ledger_stream(mark.generation);
+    let stream = watch.namespace.ledger_stream(mark.generation);
     let doing = format!("read sequence {} of {stream} back", mark.seq);
     let unanswered = |error: Unanswered| match error {
         Unanswered::Silent(why) | Unanswered::Refused(why) => Error::new(&doing, why),
@@ -330,7 +330,8 @@ pub(super) async fn read_back(watch: &Shared, mark: &Mark) -> Result<Found, Erro
         Err(error) => match info(watch, mark.generation).await.map_err(unanswered)? {
             Some(_) => Err(Error::new(&doing, error)),
             None => {
-                let generations = crate::ledger::generations(&watch.context, &watch.domain).await?;
+                let generations =
+                    crate::ledger::generations(&watch.context, &watch.namespace).await?;
                 let later = generations.into_iter().any(|one| one > mark.generation);
                 Ok(Found::NoStream { later })
             }
@@ -340,14 +341,14 @@ pub(super) async fn read_back(watch: &Shared, mark: &Mark) -> Result<Found, Erro
 
 /// When the broker stored a block.
 async fn time_of(watch: &Shared, generation: u32, seq: u64) -> Option<Timestamp> {
-    let stream = watch.domain.ledger_stream(generation);
+    let stream = watch.namespace.ledger_stream(generation);
     let stream = watch.context.get_stream_no_info(&stream).await.ok()?;
     stream.get_raw_message(seq).await.ok().map(|message| stored_at(&message))
 }
 
 /// A generation's stream as its leader tells of it; none: there is no such stream.
 async fn info(watch: &Shared, generation: u32) -> Result<Option<Info>, Unanswered> {
-    let name = watch.domain.ledger_stream(generation);
+    let name = watch.namespace.ledger_stream(generation);
     let asked = clock::now();
     let answer = watch.context.request(format!("STREAM.INFO.{name}"), &()).await;
     let answer: Value = answer.map_err(|error| Unanswered::Silent(error.to_string()))?;

@@ -98,7 +98,7 @@ struct Shared {
     client: Client,
     /// Waits no longer for an answer than a look may take.
     context: Context,
-    domain: Namespace,
+    namespace: Namespace,
     part: &'static str,
     stand: Mutex<SnapshotHeader>,
     seen: watch::Sender<Seen>,
@@ -116,13 +116,13 @@ struct SnapshotHeader {
 
 impl LedgerWatch {
     /// Begins to look, in the name of `part`.
-    pub fn start(client: &Client, domain: &Namespace, part: &'static str) -> Self {
+    pub fn start(client: &Client, namespace: &Namespace, part: &'static str) -> Self {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(ANSWERS_WITHIN);
         let shared = Arc::new(Shared {
             client: client.clone(),
             context,
-            domain: domain.clone(),
+            namespace: namespace.clone(),
             part,
             stand: Mutex::default(),
             seen: watch::Sender::new(Seen::default()),
@@ -218,7 +218,7 @@ impl LedgerWatch {
     /// another one; [`ErrorKind::Unavailable`] where the broker does not tell.
     pub async fn confirm(&self, mark: &Mark) -> Result<(), Error> {
         let found = look::read_back(&self.0, mark).await?;
-        let judged = judge::judge(mark, &found, &self.0.domain.ledger_stream(mark.generation));
+        let judged = judge::judge(mark, &found, &self.0.namespace.ledger_stream(mark.generation));
         if let Err(report) = &judged {
             self.0.wake.notify_one();
             let kind = match report.state {

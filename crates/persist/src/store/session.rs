@@ -141,7 +141,7 @@ pub(super) async fn look(client: &Client) -> Result<(), StoreError> {
 async fn refuse_pooler(url: &str, client: &Client) -> Result<(), StoreError> {
     const SESSION: &str = "SELECT pg_backend_pid() AS pid";
     let first = answer(client, SESSION, "pid").await?;
-    // Where there is no second connection to be had nothing is found out.
+    // Without a second connection the check finds nothing out.
     let Ok(other) = connect(url).await else { return Ok(()) };
     other.batch_execute("BEGIN").await.map_err(failed)?;
     let second = answer(&other, SESSION, "pid").await?;

@@ -19,7 +19,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// What is asked of the server's certificate, `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// No TLS.
+    /// A plain connection, whatever the server offers.
     Disable,
     /// TLS where the server offers it, whoever that is.
     Prefer,

@@ -31,11 +31,11 @@ fn a_million_entries() {
         bench.ask(&[who], &[0, 1], None);
         if who % 2_000 == 0 {
             bench.tick(1);
-            bench.told.clear();
+            bench.answers.clear();
         }
     }
     bench.tick(1);
-    bench.told.clear();
+    bench.answers.clear();
     let stream: usize = bench.stream.iter().map(Bytes::len).sum();
     let entered = started.elapsed();
     let weight = (resident() - before - stream as f64 / 1024.0) * 1024.0 / 1e6;
@@ -119,7 +119,7 @@ fn shown(change: &StateChange) -> String {
 fn a_draw_goes_on_with_the_same_result_whoever_dies() {
     const PEOPLE: u64 = 18_000;
     let mut whole = draw_of(PEOPLE);
-    assert_eq!(whole.told.len() as u64, PEOPLE / 2);
+    assert_eq!(whole.answers.len() as u64, PEOPLE / 2);
     let before = whole.stream.clone();
     whole.tick(9_000);
     let slots = whole.slots();
@@ -190,7 +190,7 @@ fn who_asks_elsewhere_does_not_wait_for_a_large_draw() {
     bench.input(|sequencer, now| sequencer.read(attempt, &found, now));
     bench.ask(&[1 << 30], &[0], None);
     bench.run();
-    assert!(matches!(bench.told[&(1 << 30)], Outcome::Granted(..)));
+    assert!(matches!(bench.answers[&(1 << 30)], Outcome::Granted(..)));
     let all: Vec<Entry> = bench.entries().flatten().collect();
     let place = |wanted: &dyn Fn(&Entry) -> bool| all.iter().position(wanted).unwrap();
     let granted = place(&|e| matches!(e, Entry::Grant(grant) if grant.opening == 1));
@@ -225,11 +225,11 @@ fn nothing_of_a_drawn_opening_changes_until_its_draw_is_over() {
     bench.lives = usize::MAX;
     bench.input(|sequencer, now| sequencer.appended(attempt, Appended::Stored { seq }, now));
     bench.run();
-    assert!(matches!(bench.told[&1_001], Outcome::NotAdjusted(..)), "during the draw");
+    assert!(matches!(bench.answers[&1_001], Outcome::NotAdjusted(..)), "during the draw");
     assert_eq!(bench.slots().len(), 200, "there is room for all");
     quota(1_002, &mut bench);
     bench.run();
-    assert!(matches!(bench.told[&1_002], Outcome::Adjusted(..)), "after it");
+    assert!(matches!(bench.answers[&1_002], Outcome::Adjusted(..)), "after it");
 }
 
 /// A winner of an early group gives back while later ones are drawn: nobody gets
@@ -263,7 +263,7 @@ fn a_place_that_comes_back_during_the_draw_is_not_drawn_for() {
     bench.input(|sequencer, now| sequencer.appended(attempt, Appended::Stored { seq }, now));
     bench.run();
     bench.tick(1);
-    assert!(matches!(bench.told[&(1 << 40)], Outcome::Changed(..)), "given back in the end");
+    assert!(matches!(bench.answers[&(1 << 40)], Outcome::Changed(..)), "given back in the end");
     assert!(whole.groups().len() > 2, "no group comes behind the cancellation");
     assert_eq!(bench.slots(), whole.slots());
 }
@@ -313,7 +313,7 @@ fn a_draw_waits_for_the_public_value_that_was_named() {
         };
         bench.input(|sequencer, now| sequencer.submit_admin(action, ticket, now));
         bench.run();
-        matches!(bench.told[&ticket], Outcome::Adjusted(..))
+        matches!(bench.answers[&ticket], Outcome::Adjusted(..))
     };
     assert!(!act(later, 100, &mut bench), "extended beyond its public value");
     let signature = sign(round.number);
@@ -341,7 +341,7 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
         bench.tick(1);
     }
     assert_eq!(bench.reason(4), Some(Reason::AccountLimit));
-    let Outcome::Entered(entered, _) = &bench.told[&0] else { panic!() };
+    let Outcome::Entered(entered, _) = &bench.answers[&0] else { panic!() };
     let ask = giliran_allocator::ChangeRequest {
         request_id: "x".into(),
         target: Some(entered.waiting.entry.receipt),
@@ -349,10 +349,10 @@ fn an_accounts_entries_count_and_come_back_with_a_withdrawal() {
     };
     bench.input(|sequencer, now| sequencer.submit_changes([(ask, 100)], now));
     bench.run();
-    bench.told.remove(&4);
+    bench.answers.remove(&4);
     bench.ask(&[4], &[0], Some(1));
     bench.tick(1);
-    assert!(matches!(bench.told[&4], Outcome::Entered(..)), "{:?}", bench.told[&4]);
+    assert!(matches!(bench.answers[&4], Outcome::Entered(..)), "{:?}", bench.answers[&4]);
     bench.tick(10_000);
     assert_eq!(bench.slots().len(), 4);
     let replayed = bench.replayed();

@@ -85,7 +85,7 @@ fn a_grant_that_comes_too_late_into_its_block_is_none() {
     bench.now.mono_ms += 1;
     bench.input(|sequencer, now| sequencer.submit_grants([(grant, 1)], [], now));
     bench.run();
-    assert!(matches!(bench.told[&1], Outcome::Busy), "{:?}", bench.told[&1]);
+    assert!(matches!(bench.answers[&1], Outcome::Busy), "{:?}", bench.answers[&1]);
     assert!(bench.slots().is_empty());
     let openings = bench.sequencer.allocator().openings();
     assert_eq!(openings[0].free(0), 3, "its place was given back");
@@ -101,7 +101,7 @@ fn a_hold_does_not_outlast_its_slot() {
     let mut bench = Bench::new(record);
     bench.ask(&[1], &[0], None);
     bench.run();
-    let Outcome::Granted(found, _) = &bench.told[&1] else { panic!() };
+    let Outcome::Granted(found, _) = &bench.answers[&1] else { panic!() };
     assert_eq!(found.booking.hold_expires_at, Some(until));
     let target = Some(found.booking.id);
     bench.now.mono_ms += 70_000;

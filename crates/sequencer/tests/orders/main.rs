@@ -42,7 +42,7 @@ fn opening(order: Order, quotas: &[u16]) -> OpeningRecord {
 struct Bench {
     harness: SequencerHarness,
     /// Everything told, by ticket.
-    told: HashMap<u64, Outcome>,
+    answers: HashMap<u64, Outcome>,
 }
 
 impl Deref for Bench {
@@ -68,13 +68,13 @@ impl Bench {
 
     /// With no opening yet.
     fn unopened() -> Self {
-        Self { harness: SequencerHarness::new(), told: HashMap::new() }
+        Self { harness: SequencerHarness::new(), answers: HashMap::new() }
     }
 
     /// An engine that takes this stream over.
     fn on(stream: Vec<Bytes>, now: Now) -> Self {
         let writer = stream.len() as u8;
-        Self { harness: SequencerHarness::on(stream, writer, now), told: HashMap::new() }
+        Self { harness: SequencerHarness::on(stream, writer, now), answers: HashMap::new() }
     }
 
     /// As the harness, and goes on with a draw while there is one.
@@ -84,8 +84,8 @@ impl Bench {
             self.input(Sequencer::tick);
             self.harness.run();
         }
-        for (ticket, outcome) in self.harness.told.drain(..) {
-            assert!(self.told.insert(ticket, outcome).is_none(), "told twice");
+        for (ticket, outcome) in self.harness.answers.drain(..) {
+            assert!(self.answers.insert(ticket, outcome).is_none(), "answered twice");
         }
     }
 
@@ -109,14 +109,14 @@ impl Bench {
         let asked = filled(&request(&name, &applicants, &choices));
         let ask = BookingRequest { account, ..asked };
         if !self.harness.ask(who, &ask) {
-            self.told.extend(self.harness.told.pop());
+            self.answers.extend(self.harness.answers.pop());
         }
     }
 
     fn reason(&self, who: u64) -> Option<Reason> {
-        match self.told.get(&who) {
-            Some(Outcome::Settled(giliran_allocator::Settled::Refused(refusal, _))) => {
-                Some(refusal.reason)
+        match self.answers.get(&who) {
+            Some(Outcome::Settled(giliran_allocator::Settled::Rejected(rejection, _))) => {
+                Some(rejection.reason)
             }
             _ => None,
         }
@@ -163,7 +163,7 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
         bench.ask(&[who], &[0], None);
         bench.tick(10);
     }
-    assert!(bench.told.is_empty(), "told before the round's end");
+    assert!(bench.answers.is_empty(), "told before the round's end");
     bench.tick(100);
     let groups = bench.groups();
     assert_eq!(groups.len(), 1);
@@ -172,8 +172,8 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
     let expected = order::round_order(&seed, 1, people.iter().map(std::slice::from_ref));
     let expected: Vec<Pseudonym> = expected[..30].iter().map(|i| people[*i]).collect();
     assert_eq!(groups[0].2, expected);
-    let refused = (0..40).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
-    assert_eq!((bench.told.len(), refused), (40, 10));
+    let rejected = (0..40).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
+    assert_eq!((bench.answers.len(), rejected), (40, 10));
     // Once it is durably full, nobody waits for a round to hear of it.
     bench.ask(&[50], &[0], None);
     assert_eq!(bench.reason(50), Some(Reason::SoldOut));
@@ -181,7 +181,7 @@ fn a_round_is_decided_at_its_end_in_the_order_of_its_hash() {
 
 /// Counted by second, slot and reason; on record once their second is over.
 #[test]
-fn refusals_of_a_round_are_on_record_as_a_digest() {
+fn rejections_of_a_round_are_on_record_as_a_digest() {
     let mut bench = Bench::new(opening(Order::Rounds { length_ms: 500 }, &[30]));
     for who in 0..40 {
         bench.ask(&[who], &[0], None);
@@ -189,7 +189,7 @@ fn refusals_of_a_round_are_on_record_as_a_digest() {
     bench.tick(500);
     let digests = |bench: &Bench| {
         let all = bench.entries().flatten().filter_map(|entry| match entry {
-            Entry::Refusals(refusals) => Some(refusals.tallies),
+            Entry::Rejections(rejections) => Some(rejections.tallies),
             _ => None,
         });
         all.flatten().collect::<Vec<_>>()
@@ -245,24 +245,24 @@ fn a_round_larger_than_a_block_survives_the_engine() {
     let all: Vec<Pseudonym> = groups.into_iter().flat_map(|(.., people)| people).collect();
     assert_eq!(all.len(), 8_000);
     assert!(all.windows(2).all(|w| rank(&w[0]) < rank(&w[1])));
-    let refused = (0..PEOPLE).filter(|w| whole.reason(*w) == Some(Reason::SoldOut)).count();
-    assert_eq!((whole.told.len() as u64, refused), (PEOPLE, 1_000));
+    let rejected = (0..PEOPLE).filter(|w| whole.reason(*w) == Some(Reason::SoldOut)).count();
+    assert_eq!((whole.answers.len() as u64, rejected), (PEOPLE, 1_000));
 
     let mut dies = Bench::new(opening(order, &[8_000]));
     ask_all(&mut dies);
     dies.lives = 1;
     dies.tick(500);
-    assert!(dies.told.is_empty(), "told though the group is not known to be durable");
+    assert!(dies.answers.is_empty(), "told though the group is not known to be durable");
     let first = dies.groups();
     assert_eq!(first.len(), 1);
     let mut next = Bench::on(dies.harness.stream, dies.harness.now);
     next.run();
     ask_all(&mut next);
-    let known = next.told.len();
+    let known = next.answers.len();
     assert_eq!(known, first[0].2.len(), "whose grant stands is told of it at once");
     next.tick(500);
     next.tick(500);
-    assert_eq!(next.told.len() as u64, PEOPLE);
+    assert_eq!(next.answers.len() as u64, PEOPLE);
     assert_eq!(next.slots().len(), 8_000);
     let replayed = next.replayed();
     assert_eq!(replayed.state_hash(), next.sequencer.state().state_hash());
@@ -277,7 +277,7 @@ fn the_last_round_ends_with_the_window() {
         bench.ask(&[who], &[0], None);
     }
     bench.tick(500);
-    assert_eq!(bench.told.len(), 5);
+    assert_eq!(bench.answers.len(), 5);
     let sold_out = (0..5).filter(|who| bench.reason(*who) == Some(Reason::SoldOut)).count();
     assert_eq!(sold_out, 2);
     bench.ask(&[9], &[0], None);
@@ -305,7 +305,7 @@ fn the_last_round_ends_with_the_window() {
         AdminCommand { opening: 0, operator: "o".into(), reason: "r".into(), act, dry_run: false };
     bench.input(|sequencer, now| sequencer.submit_admin(action, 77, now));
     bench.run();
-    assert!(matches!(bench.told[&77], Outcome::NotAdjusted(..)));
+    assert!(matches!(bench.answers[&77], Outcome::NotAdjusted(..)));
 }
 
 /// Two rounds that end before the engine comes to either: two groups, in two
@@ -320,6 +320,6 @@ fn the_close_waits_for_every_round() {
     (3..6).for_each(|who| bench.ask(&[who], &[0], None));
     bench.tick(500);
     assert_eq!(bench.groups().len(), 2);
-    let granted = bench.told.values().filter(|told| matches!(told, Outcome::Granted(..)));
-    assert_eq!(granted.count(), 6, "{:?}", bench.told);
+    let granted = bench.answers.values().filter(|outcome| matches!(outcome, Outcome::Granted(..)));
+    assert_eq!(granted.count(), 6, "{:?}", bench.answers);
 }

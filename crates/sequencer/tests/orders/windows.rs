@@ -32,15 +32,15 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    /// What becomes of an operator's action; what was refused, with its reason.
+    /// What becomes of an operator's action; of one that was rejected, the reason.
     fn act(&mut self, opening: u32, act: AdminOp) -> Result<(), String> {
         let (operator, reason) = ("o".into(), "r".into());
         let action = AdminCommand { opening, operator, reason, act, dry_run: false };
         self.input(|sequencer, now| sequencer.submit_admin(action, 900, now));
         self.run();
-        match self.told.remove(&900).unwrap() {
+        match self.answers.remove(&900).unwrap() {
             Outcome::Adjusted(..) => Ok(()),
-            Outcome::NotAdjusted(refusal, _) => Err(refusal.detail.unwrap()),
+            Outcome::NotAdjusted(rejection, _) => Err(rejection.detail.unwrap()),
             other => panic!("{other:?}"),
         }
     }

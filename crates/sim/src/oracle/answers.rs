@@ -16,13 +16,13 @@ pub(super) fn judge(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     idempotent(run, ledger, wrong);
     in_order(run, ledger, wrong);
     one_answer(run, wrong);
-    true_refusals(run, ledger, wrong);
+    true_rejections(run, ledger, wrong);
     paid_and_kept(run, ledger, wrong);
 }
 
 fn no_lost_grant(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
-    for heard in run.attempts.iter().flat_map(|attempt| &attempt.told) {
-        let ClientAnswer::Granted { booking, version, slot, numbers, as_of } = &heard.told else {
+    for heard in run.attempts.iter().flat_map(|attempt| &attempt.answers) {
+        let ClientAnswer::Granted { booking, version, slot, numbers, as_of } = &heard.answer else {
             continue;
         };
         let kept = ledger.at(booking, as_of.seq).is_some_and(|(n, stood)| {
@@ -49,9 +49,9 @@ fn idempotent(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     }
     for attempt in run.attempts.iter().filter(|attempt| attempt.change.is_none()) {
         let made = by_key.get(&(attempt.applicants[0], attempt.request_id.as_str()));
-        for heard in &attempt.told {
+        for heard in &attempt.answers {
             if let (ClientAnswer::Granted { booking, .. }, Some((content, made))) =
-                (&heard.told, made)
+                (&heard.answer, made)
                 && (booking != made || *content != attempt.content)
                 && !run.was_lost(heard)
             {
@@ -73,19 +73,19 @@ fn in_order(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
         *sent = (*sent).min(attempt.sent_ms);
     }
     // When a booking was told of, its place, and when it was first asked for.
-    let mut told: Vec<(u64, usize, u64)> = Vec::new();
+    let mut answers: Vec<(u64, usize, u64)> = Vec::new();
     for attempt in books() {
         let sent = earliest[&(attempt.request_id.as_str(), &attempt.applicants[..])];
-        for heard in &attempt.told {
-            if let ClientAnswer::Granted { booking, .. } = &heard.told
+        for heard in &attempt.answers {
+            if let ClientAnswer::Granted { booking, .. } = &heard.answer
                 && let Some(place) = place.get(booking)
             {
-                told.push((heard.at_ms, *place, sent));
+                answers.push((heard.at_ms, *place, sent));
             }
         }
     }
-    for (answered, before, _) in &told {
-        if told.iter().any(|(_, after, sent)| sent > answered && after < before) {
+    for (answered, before, _) in &answers {
+        if answers.iter().any(|(_, after, sent)| sent > answered && after < before) {
             wrong.push(format!(
                 "P5: grant {before} of the ledger was answered before an earlier one was sent"
             ));
@@ -99,10 +99,10 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
     // may not tell of two bookings.
     let twice = run.lease_broken() || run.faults.contains(&"request twice");
     for attempt in &run.attempts {
-        let terminal = attempt.told.iter().filter(|heard| heard.told.is_terminal());
+        let terminal = attempt.answers.iter().filter(|heard| heard.answer.is_terminal());
         let terminal: Vec<&HeardAnswer> = terminal.collect();
         let agree = || {
-            let bookings = terminal.iter().filter_map(|heard| match &heard.told {
+            let bookings = terminal.iter().filter_map(|heard| match &heard.answer {
                 ClientAnswer::Granted { booking, .. } => Some(*booking),
                 _ => None,
             });
@@ -111,21 +111,21 @@ fn one_answer(run: &Run, wrong: &mut Vec<String>) {
         if terminal.len() > 1 && !(twice && agree()) {
             wrong.push(format!(
                 "P7: request {} was answered {:?}",
-                attempt.request_id, attempt.told
+                attempt.request_id, attempt.answers
             ));
         }
     }
 }
 
-/// Every refusal was true at the position it names; and where the lease was what it
+/// Every rejection was true at the position it names; and where the lease was what it
 /// should be, also at every one up to what anybody had been told before the attempt
 /// was sent.
-fn true_refusals(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
+fn true_rejections(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     let known = Known::of(run);
     for attempt in &run.attempts {
         let before = known.before(attempt.sent_ms);
-        for heard in &attempt.told {
-            let ClientAnswer::Refused { reason, as_of } = &heard.told else { continue };
+        for heard in &attempt.answers {
+            let ClientAnswer::Rejected { reason, as_of } = &heard.answer else { continue };
             let until = if run.lease_broken() { as_of.seq } else { before.max(as_of.seq) };
             let was_true = is_true(run, ledger, (attempt, *reason), (as_of.seq, until));
             if !was_true && !run.was_lost(heard) {
@@ -144,10 +144,10 @@ struct Known(Vec<(u64, u64)>);
 
 impl Known {
     fn of(run: &Run) -> Self {
-        let told = run.attempts.iter().flat_map(|attempt| &attempt.told);
-        let mut known: Vec<(u64, u64)> = told
+        let answers = run.attempts.iter().flat_map(|attempt| &attempt.answers);
+        let mut known: Vec<(u64, u64)> = answers
             .filter(|heard| !run.was_lost(heard))
-            .filter_map(|heard| Some((heard.at_ms, heard.told.as_of()?.seq)))
+            .filter_map(|heard| Some((heard.at_ms, heard.answer.as_of()?.seq)))
             .collect();
         known.sort_unstable();
         let mut latest = 0;
@@ -164,7 +164,7 @@ impl Known {
     }
 }
 
-/// Whether a refusal was true from one position to another.
+/// Whether a rejection was true from one position to another.
 fn is_true(
     run: &Run,
     ledger: &Ledger,
@@ -187,13 +187,13 @@ fn is_true(
         }),
         (Reason::AccountLimit, None) => {
             let has = |account| ledger.places_of(account, seq) + party;
-            let limited = run.setup.kind == Kind::Desk;
+            let limited = run.setup.kind == Kind::Operators;
             // Whoever names none has reached it.
             limited && attempt.account.as_ref().is_none_or(|a| has(a) > ACCOUNT_PLACES as usize)
         }
         (Reason::ApplicantLimit, None) => {
             let had_enough = |who: &Pseudonym| ledger.granted_to(who, seq) >= BOOKINGS.into();
-            run.setup.kind == Kind::Desk && attempt.applicants.iter().any(had_enough)
+            run.setup.kind == Kind::Operators && attempt.applicants.iter().any(had_enough)
         }
         (Reason::PartyTooLarge, None) => {
             attempt.slots.iter().all(|slot| ledger.most_quota(*slot, seq, until) < party as i64)
@@ -204,7 +204,7 @@ fn is_true(
             Intent::Cancel(_) => !stood.status.is_live(),
             Intent::Move(_) => {
                 let used_up = ledger.moves_of(id, seq) >= CHANGES.into();
-                stood.status != Status::Confirmed || (run.setup.kind == Kind::Desk && used_up)
+                stood.status != Status::Confirmed || (run.setup.kind == Kind::Operators && used_up)
             }
         }),
         (Reason::NotFound, Some((id, wish))) => {
@@ -252,23 +252,23 @@ fn is_not_there(ledger: &Ledger, id: &BookingId, wish: Intent, seq: u64) -> bool
 fn paid_and_kept(run: &Run, ledger: &Ledger, wrong: &mut Vec<String>) {
     for attempt in &run.attempts {
         let Some((booking, Intent::Confirm)) = attempt.change else { continue };
-        for heard in &attempt.told {
-            let kept = match &heard.told {
+        for heard in &attempt.answers {
+            let kept = match &heard.answer {
                 ClientAnswer::Granted { as_of, .. } => {
                     let versions = ledger.versions.get(&booking);
                     versions.is_some_and(|versions| {
                         versions.iter().any(|v| v.seq <= as_of.seq && v.status == Status::Confirmed)
                     })
                 }
-                ClientAnswer::Refused { reason: Reason::WrongState, .. } => {
+                ClientAnswer::Rejected { reason: Reason::WrongState, .. } => {
                     ledger.refunds.contains(&(booking, attempt.request_id.clone()))
                 }
-                ClientAnswer::Refused { .. }
+                ClientAnswer::Rejected { .. }
                 | ClientAnswer::Entered { .. }
                 | ClientAnswer::Busy => true,
             };
             if !kept && !run.was_lost(heard) {
-                wrong.push(format!("booking {booking} was paid and forgotten: {:?}", heard.told));
+                wrong.push(format!("booking {booking} was paid and forgotten: {:?}", heard.answer));
             }
         }
     }

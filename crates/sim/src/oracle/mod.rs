@@ -88,14 +88,14 @@ impl Run {
             return false;
         }
         let lost = self.lost();
-        match &heard.told {
+        match &heard.answer {
             ClientAnswer::Granted { booking, .. } if lost.blocks.contains(&heard.on) => {
                 // On ground that was lost no new grant is told.
                 lost.bookings.contains(booking) || self.is_older(booking)
             }
             ClientAnswer::Granted { booking, .. } => lost.bookings.contains(booking),
             ClientAnswer::Entered { receipt, .. } => lost.bookings.contains(receipt),
-            ClientAnswer::Refused { .. } => lost.blocks.contains(&heard.on),
+            ClientAnswer::Rejected { .. } => lost.blocks.contains(&heard.on),
             ClientAnswer::Busy => true,
         }
     }
@@ -161,8 +161,8 @@ fn settled_in_time(run: &Run, wrong: &mut Vec<String>) {
     let mut settled: Vec<Vec<u64>> = Vec::new();
     for attempt in &run.attempts {
         settled.resize_with(settled.len().max(attempt.request + 1), Vec::new);
-        let told = attempt.told.iter().filter(|heard| heard.told.is_terminal());
-        settled[attempt.request].extend(told.map(|heard| heard.at_ms));
+        let answers = attempt.answers.iter().filter(|heard| heard.answer.is_terminal());
+        settled[attempt.request].extend(answers.map(|heard| heard.at_ms));
     }
     for attempt in &run.attempts {
         let until = attempt.sent_ms.max(faults_end) + SETTLED_WITHIN_MS;
@@ -171,7 +171,7 @@ fn settled_in_time(run: &Run, wrong: &mut Vec<String>) {
         if until < end && !in_time {
             wrong.push(format!(
                 "P10: request {}, sent at {}, is not settled by {until}: {:?}",
-                attempt.request_id, attempt.sent_ms, attempt.told
+                attempt.request_id, attempt.sent_ms, attempt.answers
             ));
         }
     }

@@ -215,8 +215,8 @@ impl Orders {
     /// Who was told of a receipt has that entry, and no other.
     fn judge_receipts(&self, run: &Run, wrong: &mut Vec<String>) {
         for attempt in &run.attempts {
-            for heard in &attempt.told {
-                let ClientAnswer::Entered { receipt, as_of } = &heard.told else { continue };
+            for heard in &attempt.answers {
+                let ClientAnswer::Entered { receipt, as_of } = &heard.answer else { continue };
                 let kept = self.entries.get(receipt).is_some_and(|(seq, entry)| {
                     let same = entry.request_id == attempt.request_id
                         && entry.content == attempt.content

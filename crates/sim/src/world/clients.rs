@@ -31,8 +31,8 @@ pub enum ClientAnswer {
         numbers: Vec<u16>,
         as_of: Position,
     },
-    /// There is none.
-    Refused {
+    /// The request is settled without a booking.
+    Rejected {
         reason: Reason,
         as_of: Position,
     },
@@ -70,7 +70,7 @@ impl ClientAnswer {
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Granted { .. } | Self::Entered { .. } => true,
-            Self::Refused { reason, .. } => !reason.worth_a_retry(),
+            Self::Rejected { reason, .. } => !reason.worth_a_retry(),
             Self::Busy => false,
         }
     }
@@ -79,7 +79,7 @@ impl ClientAnswer {
     pub(crate) fn as_of(&self) -> Option<Position> {
         match self {
             Self::Granted { as_of, .. }
-            | Self::Refused { as_of, .. }
+            | Self::Rejected { as_of, .. }
             | Self::Entered { as_of, .. } => Some(*as_of),
             Self::Busy => None,
         }
@@ -89,9 +89,9 @@ impl ClientAnswer {
 /// An answer, as it came.
 #[derive(Debug, Clone)]
 pub struct HeardAnswer {
-    /// When, ms.
+    /// When the client had it, ms since the world began.
     pub at_ms: u64,
-    pub told: ClientAnswer,
+    pub answer: ClientAnswer,
     /// The last block that the engine went by.
     pub(crate) on: BlockHash,
 }
@@ -114,7 +114,7 @@ pub struct Attempt {
     pub wait: bool,
     /// When it was sent, ms.
     pub sent_ms: u64,
-    pub told: Vec<HeardAnswer>,
+    pub answers: Vec<HeardAnswer>,
 }
 
 impl Attempt {
@@ -129,7 +129,7 @@ impl Attempt {
             account: request.account,
             wait: request.wait,
             sent_ms,
-            told: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -210,10 +210,10 @@ impl World {
         if self.attempt_of[request] != attempt {
             return;
         }
-        let settled = self.attempts[attempt].told.iter().any(|heard| match &heard.told {
+        let settled = self.attempts[attempt].answers.iter().any(|heard| match &heard.answer {
             // What comes of it, they look for later.
             ClientAnswer::Entered { .. } => self.now_ms > DRAWN_AT_MS,
-            told => told.is_terminal(),
+            answer => answer.is_terminal(),
         });
         if settled {
             if self.requests[request].repeats == 0 {
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// Who has got a booking may want to change it, and perhaps more than once.
-    pub(super) fn told(&mut self, attempt: usize, told: ClientAnswer, on: BlockHash) {
+    pub(super) fn answered(&mut self, attempt: usize, answer: ClientAnswer, on: BlockHash) {
         if self.is_away() {
             return;
         }
@@ -243,15 +243,15 @@ impl World {
             self.faults.push("answer lost");
             return;
         }
-        let first = self.attempts[attempt].told.is_empty();
+        let first = self.attempts[attempt].answers.is_empty();
         if first && self.now_ms < self.faults_end_ms + WISHES_FOR_MS {
-            self.wish(attempt, &told);
+            self.wish(attempt, &answer);
         }
-        self.attempts[attempt].told.push(HeardAnswer { at_ms: self.now_ms, told, on });
+        self.attempts[attempt].answers.push(HeardAnswer { at_ms: self.now_ms, answer, on });
     }
 
-    fn wish(&mut self, attempt: usize, told: &ClientAnswer) {
-        let (id, entered) = match told {
+    fn wish(&mut self, attempt: usize, answer: &ClientAnswer) {
+        let (id, entered) = match answer {
             ClientAnswer::Granted { booking, .. } => (*booking, false),
             ClientAnswer::Entered { receipt, .. } => (*receipt, true),
             _ => return,

@@ -194,13 +194,13 @@ impl World {
                 return;
             }
         };
-        let Some((told, needs_lease)) = ClientAnswer::of(outcome) else {
+        let Some((answer, needs_lease)) = ClientAnswer::of(outcome) else {
             self.damaged.push("an action's outcome for somebody who asked for places".to_owned());
             return;
         };
         let stands = self.engines[engine].lease_until_ms > self.now_ms;
         if stands || !needs_lease || self.is(Mutant::NoLease) {
-            self.soon(Event::Told { attempt, told, on });
+            self.soon(Event::Answered { attempt, answer, on });
         }
     }
 
@@ -248,10 +248,10 @@ impl World {
 
     fn decide(&mut self, engine: usize, attempt: usize) {
         let (now, ticket) = (self.now(engine), Ticket::Attempt(attempt));
-        if self.is(Mutant::StaleRefusals)
-            && let Some((told, on)) = self.stale_refusal(attempt)
+        if self.is(Mutant::StaleRejections)
+            && let Some((answer, on)) = self.stale_rejection(attempt)
         {
-            return self.soon(Event::Told { attempt, told, on });
+            return self.soon(Event::Answered { attempt, answer, on });
         }
         let dropped = self.chance(0.01);
         let wanted = choices(&self.opening, &self.attempts[attempt].slots);
@@ -270,10 +270,10 @@ impl World {
             Decision::Granted(grant) => {
                 if self.setup.mutant == Some(Mutant::ReplyBeforeAck) {
                     let as_of = sequencer.state().durable().position();
-                    let told = ClientAnswer::granted_too_early(&grant, as_of);
+                    let answer = ClientAnswer::granted_too_early(&grant, as_of);
                     let on = sequencer.state().chain().hash;
                     sequencer.submit_grants([(grant, ticket)], [], now);
-                    return self.soon(Event::Told { attempt, told, on });
+                    return self.soon(Event::Answered { attempt, answer, on });
                 }
                 sequencer.submit_grants([(grant, ticket)], [], now);
             }
@@ -291,17 +291,17 @@ impl World {
     }
 
     /// What was told when the same places were sold out.
-    fn stale_refusal(&self, attempt: usize) -> Option<(ClientAnswer, BlockHash)> {
+    fn stale_rejection(&self, attempt: usize) -> Option<(ClientAnswer, BlockHash)> {
         let asked = &self.attempts[attempt];
         let alike = self.attempts.iter().filter(|other| {
             other.change.is_none()
                 && other.slots == asked.slots
                 && other.applicants.len() == asked.applicants.len()
         });
-        let heard = alike.flat_map(|other| &other.told).find(|heard| {
-            matches!(heard.told, ClientAnswer::Refused { reason: Reason::SoldOut, .. })
+        let heard = alike.flat_map(|other| &other.answers).find(|heard| {
+            matches!(heard.answer, ClientAnswer::Rejected { reason: Reason::SoldOut, .. })
         })?;
-        Some((heard.told.clone(), heard.on))
+        Some((heard.answer.clone(), heard.on))
     }
 
     /// The worker that has decided is aborted before it hands on.
@@ -401,8 +401,8 @@ impl World {
         } else {
             WriterNonce(self.rng.random())
         };
-        let (name, release) = (format!("engine {engine}"), "sim".to_owned());
-        let name = TakeOver { engine: name, release, forced: None };
+        let (name, version) = (format!("engine {engine}"), "sim".to_owned());
+        let name = TakeOver { engine: name, version, forced: None };
         let random = Box::new(move || ids.random::<u128>());
         let first = self.streams.first(state.chain().generation + 1);
         let next = Continuation { first, part_bytes: PART_BYTES };
@@ -425,8 +425,8 @@ impl ClientAnswer {
             Outcome::Settled(Settled::Repeat(found, durable)) => {
                 (Self::granted(&found, durable.position()), true)
             }
-            Outcome::Settled(Settled::Refused(refusal, durable)) => {
-                (Self::Refused { reason: refusal.reason, as_of: durable.position() }, true)
+            Outcome::Settled(Settled::Rejected(rejection, durable)) => {
+                (Self::Rejected { reason: rejection.reason, as_of: durable.position() }, true)
             }
             Outcome::Entered(entered, durable) => {
                 (Self::entered(&entered.waiting, durable.position()), true)

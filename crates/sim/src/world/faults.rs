@@ -29,7 +29,7 @@ impl World {
                 (1, 3_000)
             }
             Kind::Clocks => (self.rng.random_range(2..6), ASKED_BEFORE_MS),
-            Kind::Desk => {
+            Kind::Operators => {
                 for _ in 0..self.rng.random_range(4..10) {
                     let at = self.rng.random_range(800..ASKED_BEFORE_MS);
                     self.errand_at(at);
@@ -51,7 +51,7 @@ impl World {
             Kind::Ground if self.rng.random_bool(0.6) => self.cut(),
             Kind::Ground => self.lose_one(),
             Kind::Clocks => self.set_clock(),
-            Kind::Plain | Kind::Desk | Kind::Waiting | Kind::Retiring => {}
+            Kind::Plain | Kind::Operators | Kind::Waiting | Kind::Retiring => {}
         }
     }
 

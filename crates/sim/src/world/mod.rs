@@ -116,9 +116,9 @@ enum Event {
         ticket: Ticket,
     },
     /// An answer reaches its client.
-    Told {
+    Answered {
         attempt: usize,
-        told: ClientAnswer,
+        answer: ClientAnswer,
         on: BlockHash,
     },
     /// A client's patience ends.
@@ -330,7 +330,7 @@ impl World {
             }
             Event::Send { request } => self.send(request),
             Event::Request { to, ticket } => self.request(to, ticket),
-            Event::Told { attempt, told, on } => self.told(attempt, told, on),
+            Event::Answered { attempt, answer, on } => self.answered(attempt, answer, on),
             Event::Patience { request, attempt } => self.patience(request, attempt),
             Event::Errand { errand } => self.errand(errand),
             Event::Done { errand } => self.errands[errand].done_ms = Some(self.now_ms),

@@ -77,7 +77,7 @@ pub(crate) fn genesis(begin: Timestamp) -> Block {
         entries: vec![Entry::Genesis(Genesis {
             prefix: "sim".into(),
             applicant_key: KeyFingerprint([0; 16]),
-            release: "sim".into(),
+            version: "sim".into(),
             continues: None,
             rebuilt: None,
         })],
@@ -118,7 +118,7 @@ pub(crate) fn opening(setup: Setup) -> OpeningRecord {
 }
 
 fn rules(setup: Setup) -> Rules {
-    let desk = setup.kind == Kind::Desk;
+    let operators = setup.kind == Kind::Operators;
     // The next full minute of a world of those who wait.
     let release = || ReturnRule::At { minutes: vec![11 * 60 + 7] };
     let waiting = setup.kind == Kind::Waiting;
@@ -126,15 +126,15 @@ fn rules(setup: Setup) -> Rules {
     Rules {
         order: setup.order,
         max_party: 5,
-        max_per_account: desk.then_some(ACCOUNT_PLACES),
+        max_per_account: operators.then_some(ACCOUNT_PLACES),
         hold_ms: Some(HOLD_MS),
         cancelled: if waiting { release() } else { ReturnRule::Immediate },
         expired: if waiting { release() } else { delayed },
         across_openings: false,
-        max_changes: if desk { CHANGES } else { u16::MAX },
+        max_changes: if operators { CHANGES } else { u16::MAX },
         bookable_until: BookableUntil::DayBegins,
-        max_bookings: if desk { BOOKINGS } else { u16::MAX },
-        leftovers: if desk { Leftovers::FirstCome } else { Leftovers::None },
+        max_bookings: if operators { BOOKINGS } else { u16::MAX },
+        leftovers: if operators { Leftovers::FirstCome } else { Leftovers::None },
     }
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn request(i: usize, setup: Setup, rng: &mut StdRng) -> Request {
     for (place, byte) in content.0.iter_mut().zip(people.chain(wanted)) {
         *place = byte;
     }
-    let account = (setup.kind == Kind::Desk && rng.random_bool(0.7))
+    let account = (setup.kind == Kind::Operators && rng.random_bool(0.7))
         .then(|| pseudonym(PEOPLE + rng.random_range(0..ACCOUNTS)));
     let wait = setup.kind == Kind::Waiting && rng.random_bool(0.6);
     let repeats = rng.random_range(0..3);

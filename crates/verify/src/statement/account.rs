@@ -12,7 +12,7 @@ pub struct Account {
     offered: Vec<Offered>,
     totals: Totals,
     oversold: u64,
-    refused: Vec<(Option<u32>, i64, u64)>,
+    rejected: Vec<(Option<u32>, i64, u64)>,
     counted: bool,
     /// Places ever taken: no other sum of places can be larger.
     ever: i64,
@@ -30,7 +30,7 @@ impl Account {
             offered: Vec::new(),
             totals: Totals::default(),
             oversold: 0,
-            refused: Vec::new(),
+            rejected: Vec::new(),
             counted: false,
             ever: 0,
             moving: 0,
@@ -71,17 +71,17 @@ impl Account {
                 let ever = self.ever.checked_add(places.into());
                 self.ever = ever.ok_or("more places than can be counted")?;
             }
-            Change::Refused { slot, reason, second, count } => {
+            Change::Rejected { slot, reason, second, count } => {
                 if slot.is_some_and(|slot| slot as usize >= self.places.len()) {
                     return Err(format!("there is no slot {}", slot.unwrap_or(0)));
                 }
                 self.counted = true;
-                // The other counts of refusals are parts of this one.
-                let refused = self.totals.refused.checked_add(count);
-                self.totals.refused = refused.ok_or("more refusals than can be counted")?;
+                // The other counts of rejections are parts of this one.
+                let rejected = self.totals.rejected.checked_add(count);
+                self.totals.rejected = rejected.ok_or("more rejections than can be counted")?;
                 if reason == Reason::SoldOut.number() {
                     self.totals.sold_out += count;
-                    self.refused.push((slot, second, count));
+                    self.rejected.push((slot, second, count));
                 }
             }
             _ => {}
@@ -122,11 +122,11 @@ impl Account {
         }
     }
 
-    /// Refusals beside free places, and those that cannot be judged; none: none were
+    /// Rejections beside free places, and those that cannot be judged; none: none were
     /// counted.
     fn undersold(&self) -> Option<(u64, u64)> {
         let (mut certain, mut unclear) = (0, 0);
-        for (slot, second, count) in &self.refused {
+        for (slot, second, count) in &self.rejected {
             let slot = slot.and_then(|slot| self.offered.get(slot as usize));
             match slot.map(|slot| slot.room(*second, self.max_party)) {
                 Some(Room::None) => {}

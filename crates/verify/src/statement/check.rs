@@ -37,7 +37,7 @@ pub struct Checked {
     pub totals: Totals,
     /// Places taken beyond what a slot had.
     pub oversold: u64,
-    /// Refusals beside free places; none: not to be judged.
+    /// Rejections beside free places; none: not to be judged.
     pub undersold: Option<u64>,
     pub says: Vec<String>,
     /// The last line's hash: who holds it holds all lines.
@@ -124,20 +124,20 @@ fn apply(change: &ChangeLine, at: (u64, i64), account: &mut Account) -> Result<(
 }
 
 /// The first field in which the last line is not what the others come to.
-fn difference(recomputed: &Closing, told: &Closing) -> String {
+fn difference(recomputed: &Closing, stated: &Closing) -> String {
     let as_value = |closing: &Closing| serde_json::to_value(closing).unwrap_or_default();
-    let (recomputed, told) = (as_value(recomputed), as_value(told));
+    let (recomputed, stated) = (as_value(recomputed), as_value(stated));
     let mut pairs = Vec::new();
     for name in ["oversold", "undersold", "unclear"] {
-        pairs.push((name.to_owned(), &recomputed[name], &told[name]));
+        pairs.push((name.to_owned(), &recomputed[name], &stated[name]));
     }
     for (name, value) in recomputed["totals"].as_object().into_iter().flatten() {
-        pairs.push((format!("totals.{name}"), value, &told["totals"][name]));
+        pairs.push((format!("totals.{name}"), value, &stated["totals"][name]));
     }
-    pairs.push(("says".to_owned(), &recomputed["says"], &told["says"]));
-    let found = pairs.into_iter().find(|(_, recomputed, told)| recomputed != told);
-    found.map_or("is not what the lines come to".to_owned(), |(name, recomputed, told)| {
-        format!("{name} is {told}, but the lines come to {recomputed}")
+    pairs.push(("says".to_owned(), &recomputed["says"], &stated["says"]));
+    let found = pairs.into_iter().find(|(_, recomputed, stated)| recomputed != stated);
+    found.map_or("is not what the lines come to".to_owned(), |(name, recomputed, stated)| {
+        format!("{name} is {stated}, but the lines come to {recomputed}")
     })
 }
 
@@ -336,13 +336,13 @@ impl ChangeLine {
                 let reason = match Reason::from_name(reason) {
                     Some(reason) => reason.number(),
                     None if reason == "unknown" => u16::MAX,
-                    None => return Err(format!("no refusal is called {reason:?}")),
+                    None => return Err(format!("no rejection is called {reason:?}")),
                 };
                 debug_assert_eq!(Reason::SoldOut.name(), SOLD_OUT);
                 let second = self.second.ok_or_else(|| missing("second"))?;
                 let count = self.count.ok_or_else(|| missing("count"))?;
                 let fields = if self.slot.is_some() { "srnc" } else { "rnc" };
-                (Change::Refused { slot: self.slot, reason, second, count }, fields)
+                (Change::Rejected { slot: self.slot, reason, second, count }, fields)
             }
             other => return Err(format!("there is no change {other:?}")),
         };

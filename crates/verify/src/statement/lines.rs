@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 pub const VERSION: u32 = 1;
 /// What the first line's hash continues.
 pub const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// The refusal that promises that nothing fitting was free.
+/// The rejection that promises that nothing fitting was free.
 pub const SOLD_OUT: &str = "sold_out";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,8 @@ pub struct Totals {
     pub withheld: i64,
     /// Free at the end, without those of halted slots.
     pub free: i64,
-    pub refused: u64,
+    #[serde(rename = "refused")]
+    pub rejected: u64,
     /// Those of them that said `sold_out`.
     pub sold_out: u64,
 }

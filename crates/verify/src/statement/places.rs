@@ -80,7 +80,7 @@ pub enum Change {
         /// Who ordered it, and why.
         by: Signed,
     },
-    Refused {
+    Rejected {
         /// The slot they asked for first; none: no single one.
         slot: Option<u32>,
         reason: u16,
@@ -106,7 +106,7 @@ impl Change {
             | Self::Closed
             | Self::ClosesAt { .. }
             | Self::Beacon { .. }
-            | Self::Refused { .. } => None,
+            | Self::Rejected { .. } => None,
         }
     }
 }
@@ -148,7 +148,7 @@ impl Places {
     }
 
     /// Takes a change of this slot into account, in the block of this sequence; the
-    /// places that a taking took beyond what there was to be had: 0, unless the slot
+    /// places that a taking took beyond those that were available: 0, unless the slot
     /// was oversold.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ impl Places {
             | Change::Closed
             | Change::ClosesAt { .. }
             | Change::Beacon { .. }
-            | Change::Refused { .. } => {}
+            | Change::Rejected { .. } => {}
         }
         Ok(0)
     }
@@ -223,7 +223,7 @@ impl Places {
     }
 }
 
-/// How long a place must have been free before its refusal is held against the
+/// How long a place must have been free before its rejection is held against the
 /// engine: longer than a block can be on its way while the engine still answers.
 pub const SETTLES_MS: i64 = 5_000;
 
@@ -231,7 +231,7 @@ pub const SETTLES_MS: i64 = 5_000;
 #[derive(Debug, Clone)]
 pub struct Offered(Vec<(i64, i64)>);
 
-/// What [`Offered`] says of refusals in a second.
+/// What [`Offered`] says of rejections in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
     /// At times nothing was free.

@@ -63,7 +63,7 @@ pub struct Rejection<'a> {
 }
 
 impl<'a> Rejection<'a> {
-    /// A refusal without anything beside its reason.
+    /// A rejection without anything beside its reason.
     pub const fn new(reason: Reason) -> Self {
         Self { reason, detail: None, retry_after_ms: None, now: None, as_of: None }
     }
@@ -92,7 +92,7 @@ impl<'a> Rejection<'a> {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $number:literal $text:literal),* $(,)?) => {
-        /// Why a request was refused. A closed list; the numbers are stable.
+        /// Why a request was rejected. A closed list; the numbers are stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
         pub enum Reason { $($(#[$doc])* $variant = $number),* }
@@ -417,9 +417,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
 pub enum Overview<'a> {
     /// What was asked for.
     Shown(Availability<'a>),
-    /// Refused, in the form of every other refusal.
+    /// A rejection, in the form of every other.
     #[serde(serialize_with = "as_answer")]
-    Refused(Rejection<'a>),
+    Rejected(Rejection<'a>),
 }
 
 pub(crate) fn as_answer<S: Serializer>(
@@ -439,7 +439,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Overview<'a> {
             Ok(shown) => Ok(Self::Shown(shown)),
             Err(not_shown) => match serde_json::from_str::<Answer<'a>>(raw.get()) {
                 Ok(Answer { verdict: Verdict::Rejected(rejection), .. }) => {
-                    Ok(Self::Refused(rejection))
+                    Ok(Self::Rejected(rejection))
                 }
                 _ => Err(de::Error::custom(not_shown)),
             },

@@ -69,13 +69,13 @@ pub enum DamageKind {
     Unlinked {
         /// Hash of the last valid block.
         last: BlockHash,
-        /// Its sequence.
+        /// Sequence of the last valid block.
         valid_seq: u64,
     },
-    /// Time runs backwards.
+    /// The block states a time before that of the last valid block.
     #[error("its time {time} is before {last}")]
     TimeBackwards {
-        /// The block's time.
+        /// The time that the block states.
         time: Timestamp,
         /// Time of the last valid block.
         last: Timestamp,
@@ -155,7 +155,7 @@ pub enum DamageKind {
     /// A seal with another time than the block before.
     #[error("a seal of {time}, after a block of {last}")]
     SealTime {
-        /// The seal's time.
+        /// The time that the seal's block states.
         time: Timestamp,
         /// Time of the last valid block.
         last: Timestamp,
@@ -186,5 +186,5 @@ pub enum DamageKind {
     Snapshot(#[source] Unusable),
     /// An entry does not follow from those before it, in the words of who folds them.
     #[error("{0}")]
-    Contradiction(String),
+    Contradiction(Contradiction),
 }

@@ -92,9 +92,9 @@ impl<'a> Deed<'a> {
                 Some(_) => format!("the ledger goes on in {}", seal.next),
                 None => format!("the ledger has become long, and goes on in {}", seal.next),
             },
-            Self::TakeOver(TakeOver { engine, release, forced }) => {
+            Self::TakeOver(TakeOver { engine, version, forced }) => {
                 let by = if forced.is_some() { ", against what spoke against it" } else { "" };
-                format!("{engine} (release {release}) took over{by}")
+                format!("{engine} (release {version}) took over{by}")
             }
             Self::Rebuild(rebuilt) => {
                 format!("the ledger was rebuilt behind damage at sequence {}", rebuilt.damaged_at)
@@ -190,8 +190,8 @@ mod tests {
         let (operator, reason) = signed();
         let forced = Some(Signed { operator, reason });
         let entry = |forced| {
-            let (engine, release) = ("engine-b".to_owned(), "0.1.0".to_owned());
-            Entry::TakeOver(TakeOver { engine, release, forced })
+            let (engine, version) = ("engine-b".to_owned(), "0.1.0".to_owned());
+            Entry::TakeOver(TakeOver { engine, version, forced })
         };
         let (by_itself, forced) = (entry(None), entry(forced));
         assert_eq!(Deed::of(&by_itself).unwrap().signed(), None);

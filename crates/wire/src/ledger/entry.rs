@@ -42,8 +42,8 @@ pub enum Entry {
     Adjust(Adjust),
     /// Entries, rounds and draws.
     Draw(DrawRecord),
-    /// What was refused, counted.
-    Refusals(RejectionDigest),
+    /// Counts of rejected requests, by slot, reason, second and channel.
+    Rejections(RejectionDigest),
     /// A part of the state a generation begins with.
     Snapshot(SnapshotPart),
     /// The last entry of a generation.
@@ -67,7 +67,7 @@ impl Entry {
             Self::Released(_) => "a release of places",
             Self::Adjust(_) => "an operator's adjustment",
             Self::Draw(_) => "a draw record",
-            Self::Refusals(_) => "a refusal digest",
+            Self::Rejections(_) => "a rejection digest",
             Self::Snapshot(_) => "a snapshot",
             Self::Seal(_) => "a seal",
         }
@@ -81,8 +81,8 @@ pub struct Genesis {
     pub prefix: String,
     /// Fingerprint of the applicant key; an engine with another key refuses.
     pub applicant_key: KeyFingerprint,
-    /// The release that made it.
-    pub release: String,
+    /// The version of Giliran that made it, as `0.1.0`.
+    pub version: String,
     /// From generation 2 on: hash of the block that sealed the one before, or
     /// where that was rebuilt, of its last good block.
     pub continues: Option<BlockHash>,
@@ -117,7 +117,7 @@ pub struct TakeOver {
     /// The engine's name, for people.
     pub engine: String,
     /// Version of Giliran that the engine was built from.
-    pub release: String,
+    pub version: String,
     /// Who ordered it to take over although something spoke against that.
     pub forced: Option<Signed>,
 }
@@ -543,7 +543,7 @@ pub enum DrawRecord {
     },
 }
 
-/// Requests of one opening that were refused, counted.
+/// Rejected requests of one opening, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RejectionDigest {
     /// Ordinal of the opening, unique in the ledger.
@@ -552,7 +552,7 @@ pub struct RejectionDigest {
     pub tallies: Vec<RejectionCount>,
 }
 
-/// One count of refusals.
+/// One count of rejections.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RejectionCount {
     /// The slot asked for first; none where it named no single one.

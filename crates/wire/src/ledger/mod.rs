@@ -11,6 +11,7 @@
 
 mod bookings;
 mod chain;
+mod contradiction;
 mod damage;
 mod deed;
 mod entry;

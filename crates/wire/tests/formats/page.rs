@@ -261,7 +261,8 @@ fn paragraph<'a>(text: &'a str, begin: &str) -> &'a str {
 #[test]
 fn every_place_that_says_which_reason_is_told_first_says_the_same() {
     let page = text(PAGE);
-    let told = paragraph(&page, "\nWhere several apply, the first of this order is told: ");
+    let told =
+        paragraph(&page, "\nWhere several apply, the answer names the first of this order: ");
     let (of_book, of_changes) = told.split_once(" For `confirm`, ").expect("both kinds");
     let (of_book, of_changes) = (reasons(of_book), reasons(of_changes));
     let architecture = text("docs/internals/architecture.md");

@@ -109,7 +109,7 @@ pub(super) fn check(tree: &Tree, wrong: &mut Vec<String>) {
     code_map(tree, &crates, wrong);
 }
 
-/// Counted from 1.
+/// The floor that a crate stands on, from 1 at the bottom; none: it has no floor.
 fn floor(name: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&name)).map(|index| index + 1)
 }

@@ -11,7 +11,7 @@ pub(super) struct Function<'a> {
     pub(super) lines: usize,
 }
 
-/// A `mod name;`.
+/// A module in a file of its own, as `mod name;` declares it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Module<'a> {
     pub(super) name: &'a str,
@@ -53,7 +53,7 @@ fn literal(rest: &str, before: Option<char>) -> usize {
     if before.is_some_and(word) { 0 } else { raw_string(rest).unwrap_or(0) }
 }
 
-/// Comments nest.
+/// Length of the block comment that `rest` begins with, bytes; comments in it nest.
 fn block_comment(rest: &str) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while at < rest.len() {

@@ -11,7 +11,7 @@ const LONGEST: usize = 70;
 /// A line each: lines, file, function.
 const LIST: &str = "crates/xtask/src/tidy/long_functions.txt";
 
-/// File and function.
+/// What a line of the list is about: path of the file, name of the function.
 type Key<'a> = (&'a str, &'a str);
 
 pub(super) fn check(tree: &Tree, wrong: &mut Vec<String>) {

@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 
 /// A program that is needed, and in which version.
 pub(super) struct Program {
-    /// Of its file.
+    /// Name of its executable file, as it is looked up on PATH.
     pub(super) name: &'static str,
     /// Set from outside, it names the file, and decides.
     pub(super) variable: &'static str,

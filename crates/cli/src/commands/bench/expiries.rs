@@ -34,7 +34,7 @@ pub(super) async fn run(expiries: u32, per_second: u32, folder: &Path) -> Result
         HOLD.as_secs()
     );
     let stage = Stage::start(folder, &opening(&rules), requests::batch(0, 1)).await?;
-    let (client, book) = (stage.client.clone(), stage.domain.request("book"));
+    let (client, book) = (stage.client.clone(), stage.namespace.request("book"));
     eprintln!("holding {expiries} bookings …");
     let held_at = Instant::now();
     let all = requests::batches(1..u64::from(expiries) + 1);

@@ -16,18 +16,18 @@ use crate::failure::Failure;
 const WINDOW: usize = 32;
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Examples:\n  giliran bench\n  giliran bench --rounds 3 --scale 0.1 --json bench.json\n  \
+    after_help = "Examples:\n  giliran bench\n  giliran bench --passes 3 --scale 0.1 --json bench.json\n  \
     giliran bench --rows S1,S2 --bare target/release/examples/bare\n  \
     giliran bench --expiries 100000\n  giliran bench --start 10000000"
 )]
 pub(crate) struct Args {
-    /// Rounds of each row; the median counts.
+    /// Passes of each row; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    rounds: u32,
+    passes: u32,
     /// Part of each row's requests, and of the book, for a quick look.
     #[arg(long, default_value_t = 1.0, value_parser = scale)]
     scale: f64,
-    /// Bookings that the opening has when a round begins.
+    /// Bookings that the opening has when a pass begins.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     book: u32,
     /// Only rows whose name begins so, and their yardsticks (S1, S2, ...).
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// The program that does the least (`cargo xtask bench e2e` builds it).
     #[arg(long, value_name = "PROGRAM")]
     bare: Option<PathBuf>,
-    /// Write the figures there as JSON, every round included.
+    /// Write the figures there as JSON, every pass included.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Instead: so many holds that end at once, during a surge.

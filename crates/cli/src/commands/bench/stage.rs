@@ -25,7 +25,7 @@ pub(super) struct Stage {
     server: Server,
     folder: PathBuf,
     pub(super) client: Client,
-    pub(super) domain: Namespace,
+    pub(super) namespace: Namespace,
     pub(super) ledger: Ledger,
     pub(super) engine: Child,
 }
@@ -47,12 +47,12 @@ impl Stage {
         .await?;
         let url = server.url();
         let client = connection::connect(&url, "giliran bench", &Default::default()).await?;
-        let domain = Namespace::default();
+        let namespace = Namespace::default();
         let key = key_file::make(&folder.join(key_file::FILE))?;
-        let ledger = init::make(&client, &domain, &key, 1).await?;
+        let ledger = init::make(&client, &namespace, &key, 1).await?;
         std::fs::write(folder.join("giliran.toml"), configuration)?;
         let (folder, engine) = (folder.to_owned(), engine(folder, &url)?);
-        let stage = Self { server, folder, client, domain, ledger, engine };
+        let stage = Self { server, folder, client, namespace, ledger, engine };
         stage.ready(first).await?;
         Ok(stage)
     }
@@ -61,7 +61,7 @@ impl Stage {
         self.server.url()
     }
 
-    /// The server's process.
+    /// Id of the server's process; none once it has ended.
     pub(super) fn server_pid(&self) -> Option<u32> {
         self.server.pid()
     }
@@ -85,7 +85,7 @@ impl Stage {
     /// Asks until the engine grants it.
     async fn ready(&self, request: Bytes) -> Result<(), Failure> {
         let since = Instant::now();
-        let book = self.domain.request("book");
+        let book = self.namespace.request("book");
         loop {
             let answer = self.client.request(book.clone(), request.clone()).await;
             if answer.is_ok_and(|answer| is_granted(&answer.payload)) {

@@ -21,10 +21,10 @@ use crate::failure::Failure;
 
 pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
     let mut stage = Stage::start(folder, &opening(""), requests::batch(0, 1)).await?;
-    let (client, domain) = (stage.client.clone(), stage.domain.clone());
+    let (client, namespace) = (stage.client.clone(), stage.namespace.clone());
     let blocks = make(&stage, bookings).await?;
     let answered = async |began: Instant| {
-        right_answer(&client, &domain, bookings).await?;
+        right_answer(&client, &namespace, bookings).await?;
         Ok::<_, Failure>(format!(
             "{:.2} s to the first right answer",
             began.elapsed().as_secs_f64()
@@ -48,12 +48,12 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
                  are new, and these bookings are in {blocks}; a start with one was not measured"
             );
             stage.restart()?;
-            right_answer(&client, &domain, bookings).await?;
+            right_answer(&client, &namespace, bookings).await?;
         }
         Err(error) => return Err(error.into()),
     }
     let began = Instant::now();
-    roll(&client, &domain).await?;
+    roll(&client, &namespace).await?;
     let next = stage.ledger.newest().await?;
     let (_, tail) = next.tail().await?;
     outln!(
@@ -61,7 +61,7 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
         began.elapsed().as_secs_f64(),
         tail + 1 - next.first()
     );
-    right_answer(&client, &domain, bookings).await?;
+    right_answer(&client, &namespace, bookings).await?;
     let began = after_a_kill(&mut stage).await?;
     outln!(
         "start from the next generation's begin, without a snapshot: {}",
@@ -74,14 +74,14 @@ pub(super) async fn run(bookings: u32, folder: &Path) -> Result<(), Failure> {
 /// Makes the bookings; the blocks that hold them.
 async fn make(stage: &Stage, bookings: u32) -> Result<u64, Failure> {
     let since = Instant::now();
-    let mut told = since;
+    let mut shown = since;
     let progress = |batches: usize| {
-        if told.elapsed() > Duration::from_secs(2) {
-            told = Instant::now();
+        if shown.elapsed() > Duration::from_secs(2) {
+            shown = Instant::now();
             eprintln!("  {} of {bookings} bookings made …", batches * MAX_BATCH);
         }
     };
-    let (book, all) = (stage.domain.request("book"), requests::batches(1..bookings.into()));
+    let (book, all) = (stage.namespace.request("book"), requests::batches(1..bookings.into()));
     closed_loop::settle(&stage.client, &book, WINDOW, all, is_granted, progress).await;
     let (_, tail) = stage.ledger.tail().await?;
     outln!("{bookings} bookings in {tail} blocks, made in {:.1} s", since.elapsed().as_secs_f64());
@@ -92,7 +92,7 @@ async fn make(stage: &Stage, bookings: u32) -> Result<u64, Failure> {
 /// more, so that the next answer is its own; the moment of the start.
 async fn after_a_kill(stage: &mut Stage) -> Result<Instant, Failure> {
     stage.engine.kill().await?;
-    while stage.client.request(stage.domain.request("availability"), "{}".into()).await.is_ok() {
+    while stage.client.request(stage.namespace.request("availability"), "{}".into()).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     match std::fs::remove_file(stage.snapshot()) {
@@ -105,12 +105,12 @@ async fn after_a_kill(stage: &mut Stage) -> Result<Instant, Failure> {
 }
 
 /// Has the ledger go on in its next stream; returns once that has begun.
-async fn roll(client: &Client, domain: &Namespace) -> Result<(), Failure> {
+async fn roll(client: &Client, namespace: &Namespace) -> Result<(), Failure> {
     let request = serde_json::json!({ "operator": "bench", "reason": "to measure" });
     let request = async_nats::Request::new()
         .payload(request.to_string().into())
         .timeout(Some(Duration::from_secs(300)));
-    let answer = client.send_request(domain.request("admin.roll"), request).await;
+    let answer = client.send_request(namespace.request("admin.roll"), request).await;
     let answer = answer.map_err(|e| Failure::Wrong(format!("admin.roll: {e}")))?;
     let value: serde_json::Value = serde_json::from_slice(&answer.payload)?;
     if value["outcome"] == "done" {
@@ -131,11 +131,15 @@ async fn stop(engine: &mut Child) -> Result<(), Failure> {
 }
 
 /// The last applicant's booking, looked up by its request.
-async fn right_answer(client: &Client, domain: &Namespace, bookings: u32) -> Result<(), Failure> {
+async fn right_answer(
+    client: &Client,
+    namespace: &Namespace,
+    bookings: u32,
+) -> Result<(), Failure> {
     let payload = requests::lookup(u64::from(bookings) - 1);
     let since = Instant::now();
     loop {
-        if let Ok(message) = client.request(domain.request("lookup"), payload.clone()).await {
+        if let Ok(message) = client.request(namespace.request("lookup"), payload.clone()).await {
             if is_granted(&message.payload) {
                 return Ok(());
             }

@@ -42,7 +42,7 @@ fn offices() -> Vec<Office> {
     ]
 }
 
-/// By name.
+/// Descriptions of openings, by the name of their fixture.
 pub(crate) fn descriptions() -> Vec<(&'static str, OpeningDescription)> {
     let collected = Returns::At { times: vec!["07:00".into(), "17:00".into()] };
     let delayed = Returns::Delayed { from_ms: 600_000, to_ms: 3_600_000 };

@@ -50,7 +50,7 @@ kinds! {
     Entry::Draw(DrawRecord::GroupBegin { .. }) => "draw_drawing",
     Entry::Draw(DrawRecord::GroupEnd { .. }) => "draw_drawn",
     Entry::Draw(DrawRecord::NotDrawn { .. }) => "draw_not_drawn",
-    Entry::Refusals(_) => "refusals",
+    Entry::Rejections(_) => "refusals",
     Entry::Snapshot(_) => "snapshot",
     Entry::Seal(_) => "seal",
 }
@@ -310,7 +310,7 @@ fn last_things() -> Vec<Entry> {
         count: 250_000,
     };
     vec![
-        Entry::Refusals(RejectionDigest {
+        Entry::Rejections(RejectionDigest {
             opening: 0,
             tallies: vec![tally(Some(2), Some("mobile".into())), tally(None, None)],
         }),
@@ -329,12 +329,12 @@ pub(crate) fn blocks() -> Vec<(String, Block)> {
     let genesis = Genesis {
         prefix: "giliran.v1".into(),
         applicant_key: KeyFingerprint([0x6b; 16]),
-        release: "0.1.0".into(),
+        version: "0.1.0".into(),
         continues: None,
         rebuilt: None,
     };
     let take_over =
-        TakeOver { engine: "engine-a".into(), release: "0.1.0".into(), forced: Some(signed()) };
+        TakeOver { engine: "engine-a".into(), version: "0.1.0".into(), forced: Some(signed()) };
     let mut entries = vec![Entry::Genesis(genesis.clone()), Entry::TakeOver(take_over)];
     entries.extend(openings());
     entries.extend([Entry::Opened { opening: 0 }, Entry::Closed { opening: 0 }]);

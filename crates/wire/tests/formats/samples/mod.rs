@@ -43,7 +43,7 @@ fn choice<'a>(office: &'a str, date: Option<&str>, session: Option<&'a str>) -> 
     Choice { office: office.into(), date: date.map(day), session: session.map(Into::into) }
 }
 
-/// `book`, by name.
+/// Requests of the operation `book`, by the name of their fixture.
 pub(crate) fn books() -> Vec<(&'static str, Book<'static>)> {
     let minimal = Book {
         request_id: "a3f1".into(),
@@ -87,7 +87,7 @@ pub(crate) fn books() -> Vec<(&'static str, Book<'static>)> {
     vec![("book_minimal", minimal), ("book_full", full), ("book_bounds", bounds)]
 }
 
-/// `lookup`, by name.
+/// Requests of the operation `lookup`, by the name of their fixture.
 pub(crate) fn lookups() -> Vec<(&'static str, Lookup<'static>)> {
     let by_booking = Lookup {
         booking: Some(booking_id().to_string().into()),
@@ -104,12 +104,12 @@ pub(crate) fn lookups() -> Vec<(&'static str, Lookup<'static>)> {
     vec![("lookup_booking", by_booking), ("lookup_request", by_request)]
 }
 
-/// `find`, by name.
+/// Requests of the operation `find`, by the name of their fixture.
 pub(crate) fn finds() -> Vec<(&'static str, Find<'static>)> {
     vec![("find", Find { applicant: "2171012345678901".into(), opening: "2026-W49".into() })]
 }
 
-/// `availability`, by name.
+/// Requests of the operation `availability`, by the name of their fixture.
 pub(crate) fn availabilities() -> Vec<(&'static str, Availability<'static>)> {
     vec![
         ("availability_all", Availability::default()),
@@ -273,7 +273,7 @@ pub(crate) fn overviews() -> Vec<(&'static str, Overview<'static>)> {
     vec![
         ("availability", Overview::Shown(full)),
         ("availability_none", Overview::Shown(none)),
-        ("availability_refused", Overview::Refused(unknown)),
+        ("availability_refused", Overview::Rejected(unknown)),
     ]
 }
 
@@ -319,7 +319,6 @@ pub(crate) fn confirms() -> Vec<(&'static str, request::Confirm<'static>)> {
     vec![("confirm", plain), ("confirm_paid", paid)]
 }
 
-/// See [`confirms`].
 pub(crate) fn cancels() -> Vec<(&'static str, request::Cancel<'static>)> {
     vec![(
         "cancel",
@@ -331,7 +330,6 @@ pub(crate) fn cancels() -> Vec<(&'static str, request::Cancel<'static>)> {
     )]
 }
 
-/// See [`confirms`].
 pub(crate) fn reschedules() -> Vec<(&'static str, request::Reschedule<'static>)> {
     let choice = request::Choice {
         office: "batam-harbourbay".into(),
@@ -366,7 +364,6 @@ pub(crate) fn quotas() -> Vec<(&'static str, admin::Quota<'static>)> {
     )]
 }
 
-/// See [`quotas`].
 pub(crate) fn reserves() -> Vec<(&'static str, admin::Reserve<'static>)> {
     vec![(
         "admin_reserve",
@@ -383,7 +380,6 @@ pub(crate) fn reserves() -> Vec<(&'static str, admin::Reserve<'static>)> {
     )]
 }
 
-/// See [`quotas`].
 pub(crate) fn halts() -> Vec<(&'static str, admin::Halt<'static>)> {
     vec![(
         "admin_halt",
@@ -401,7 +397,6 @@ pub(crate) fn halts() -> Vec<(&'static str, admin::Halt<'static>)> {
     )]
 }
 
-/// See [`quotas`].
 pub(crate) fn ends() -> Vec<(&'static str, admin::ClosesAt<'static>)> {
     vec![(
         "admin_closes_at",
@@ -415,7 +410,6 @@ pub(crate) fn ends() -> Vec<(&'static str, admin::ClosesAt<'static>)> {
     )]
 }
 
-/// See [`quotas`].
 pub(crate) fn beacons() -> Vec<(&'static str, admin::Beacon<'static>)> {
     let beacon = admin::Beacon {
         operator: "siti".into(),
@@ -428,7 +422,6 @@ pub(crate) fn beacons() -> Vec<(&'static str, admin::Beacon<'static>)> {
     vec![("admin_beacon", beacon)]
 }
 
-/// See [`quotas`].
 pub(crate) fn rolls() -> Vec<(&'static str, admin::Roll<'static>)> {
     let roll = admin::Roll { operator: "siti".into(), reason: "before the new year".into() };
     vec![("admin_roll", roll)]
@@ -468,13 +461,13 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         cancelled: vec![booking(Status::Confirmed)],
         ..done.clone()
     };
-    let refused = Rejection::new(Reason::UnknownOpening)
+    let rejected = Rejection::new(Reason::UnknownOpening)
         .detail("opening: there is none of this id")
         .as_of(AS_OF);
     vec![
         ("admin_done", admin::Answer::Done(done)),
         ("admin_would", admin::Answer::Done(would)),
-        ("admin_refused", admin::Answer::Refused(refused)),
+        ("admin_refused", admin::Answer::Rejected(rejected)),
     ]
 }
 
@@ -483,7 +476,7 @@ pub(crate) fn engine() -> (Identity, Standing) {
     let identity = Identity {
         name: "giliran-engine".into(),
         id: "8f2b6a10c4d97e35".into(),
-        release: "0.1.0".into(),
+        version: "0.1.0".into(),
         started: at("2026-11-27T06:30:00.000Z"),
     };
     let standing = Standing {

@@ -2,9 +2,9 @@
 //! nothing and answer with as many bytes, and a program that does the least that could be
 //! called the job.
 //!
-//! Closed loop: a fixed number of messages is on its way. A round of a row is a number of
-//! requests, encoded beforehand; rounds of all rows alternate and begin with another row
-//! each time, so that a noisy machine is noisy for all. Each round has a broker, a ledger
+//! Closed loop: a fixed number of messages is on its way. A pass of a row is a number of
+//! requests, encoded beforehand; passes of all rows alternate and begin with another row
+//! each time, so that a noisy machine is noisy for all. Each pass has a broker, a ledger
 //! and an engine of its own, and a book of fixed size.
 
 mod processes;
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::process::Child;
 
 use self::processes::Process;
-use self::report::{Results, Round};
+use self::report::{Pass, Results};
 use self::rows::{BATCH, BATCHED, By, GOALS, ROWS, Row, SINGLE, Wanted};
 use self::yardsticks::Answers;
 use super::opening::opening;
@@ -47,7 +47,7 @@ const IDLE_REQUESTS: usize = 1_000;
 /// An append that is as long as the block of one grant.
 const APPEND_BYTES: usize = 400;
 
-/// Measures, prints the table, and writes every round down where it is asked to.
+/// Measures, prints the table, and writes every pass down where it is asked to.
 pub(super) async fn run(args: &Args, folder: &Path) -> Result<(), Failure> {
     let rows = chosen(args);
     if rows.is_empty() {
@@ -55,17 +55,17 @@ pub(super) async fn run(args: &Args, folder: &Path) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("--rows: there are {}", names.join(", "))));
     }
     let mut results = Results::default();
-    for round in 0..args.rounds {
-        let folder = folder.join(format!("round-{round}"));
+    for pass in 0..args.passes {
+        let folder = folder.join(format!("pass-{pass}"));
         std::fs::create_dir(&folder)?;
         let mut bench = Bench::start(args, &folder).await?;
         results.sizes = bench.sizes();
         for i in 0..rows.len() {
-            let row = &rows[(i + round as usize) % rows.len()];
-            eprintln!("round {} of {}: {} …", round + 1, args.rounds, row.name);
-            results.rounds.push(bench.round(row).await?);
+            let row = &rows[(i + pass as usize) % rows.len()];
+            eprintln!("pass {} of {}: {} …", pass + 1, args.passes, row.name);
+            results.passes.push(bench.pass(row).await?);
         }
-        if round + 1 == args.rounds {
+        if pass + 1 == args.passes {
             results.idle_ms = bench.idle().await?;
         }
         bench.stop().await?;
@@ -92,7 +92,7 @@ fn chosen(args: &Args) -> Vec<Row> {
     rows.filter(there).copied().collect()
 }
 
-/// One round's broker, ledger, engine and yardsticks.
+/// One pass's broker, ledger, engine and yardsticks.
 struct Bench {
     stage: Stage,
     asking: ClosedLoop,
@@ -112,7 +112,7 @@ impl Bench {
     async fn start(args: &Args, folder: &Path) -> Result<Self, Failure> {
         let first = requests::at_office(0, "full");
         let stage = Stage::start(folder, &configuration(), first).await?;
-        let (client, book) = (stage.client.clone(), stage.domain.request("book"));
+        let (client, book) = (stage.client.clone(), stage.namespace.request("book"));
         let payload = requests::at_office(1, "office-0");
         let request = payload.len();
         let granted = client.request(book.clone(), payload).await?.payload;
@@ -160,16 +160,16 @@ impl Bench {
         Ok(())
     }
 
-    /// A round of a row.
-    async fn round(&mut self, row: &Row) -> Result<Round, Failure> {
+    /// A pass of a row.
+    async fn pass(&mut self, row: &Row) -> Result<Pass, Failure> {
         let messages = ((row.requests as f64 * self.scale) as u64 / row.batch).max(1);
         let book = self.bookings;
-        let round = self.ask(row, messages).await?;
-        Ok(Round { book, ..round })
+        let pass = self.ask(row, messages).await?;
+        Ok(Pass { book, ..pass })
     }
 
     /// Sends so many messages of a row, and reads their answers.
-    async fn ask(&mut self, row: &Row, messages: u64) -> Result<Round, Failure> {
+    async fn ask(&mut self, row: &Row, messages: u64) -> Result<Pass, Failure> {
         let payloads: Vec<Bytes> = (0..messages).map(|_| self.payload(row)).collect();
         let subject = match (row.by, row.wanted) {
             (By::Echo, Wanted::SoldOut) => yardsticks::REJECTION,
@@ -187,7 +187,7 @@ impl Bench {
         let make = || payloads.next().unwrap_or_default();
         let (before, since) = (processes::used(&self.processes), Instant::now());
         let sent = self.asking.run(subject, (Duration::MAX, messages), make, is_right);
-        let round = Box::pin(sent).await?;
+        let pass = Box::pin(sent).await?;
         let (elapsed, after) = (since.elapsed(), processes::used(&self.processes));
         let requests = messages * row.batch;
         if row.by == By::Engine {
@@ -201,10 +201,10 @@ impl Bench {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         let all: Duration = spent.iter().sum();
         let cpu_us = self.processes.iter().zip(&spent);
-        Ok(Round {
+        Ok(Pass {
             row: row.name,
-            per_s: requests as f64 / round.took.as_secs_f64(),
-            others: round.others,
+            per_s: requests as f64 / pass.took.as_secs_f64(),
+            others: pass.others,
             book: 0,
             cpu_us: cpu_us
                 .map(|((who, _), spent)| (*who, spent.as_secs_f64() * 1e6 / requests as f64))
@@ -340,7 +340,7 @@ fn about(args: &Args) -> Value {
         "processor": field(&read("/proc/cpuinfo"), "model name"),
         "memory": field(&read("/proc/meminfo"), "MemTotal"),
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "rounds": args.rounds,
+        "rounds": args.passes,
         "scale": args.scale,
         "book": args.book,
         "window": { "single": SINGLES, "batched": WINDOW, "batch": BATCH },

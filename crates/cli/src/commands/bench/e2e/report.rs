@@ -1,4 +1,4 @@
-//! What the rows came to: a table, and every round as JSON.
+//! What the rows came to: a table, and every pass as JSON.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::failure::Failure;
 /// A load that uses more of a core than this may itself be what is measured.
 const BUSY_LOAD: f64 = 0.95;
 
-/// One round of a row.
+/// One pass of a row.
 #[derive(Debug, Clone)]
-pub(super) struct Round {
+pub(super) struct Pass {
     pub(super) row: &'static str,
     pub(super) per_s: f64,
     /// Answers that were others than the row wants.
@@ -32,7 +32,7 @@ pub(super) struct Round {
 /// Everything that was measured.
 #[derive(Debug, Default)]
 pub(super) struct Results {
-    pub(super) rounds: Vec<Round>,
+    pub(super) passes: Vec<Pass>,
     /// Bytes of a request, of its grant's answer and of its rejection, of an entry.
     pub(super) sizes: [usize; 4],
     /// Medians of single requests, ms: round trip, append, grant; and the grant's p99.
@@ -52,13 +52,13 @@ pub(super) struct WithRoles {
 }
 
 impl Results {
-    /// The median over the rounds of a row; none: it was not measured.
+    /// The median over the passes of a row; none: it was not measured.
     pub(super) fn median(&self, row: &str) -> Option<f64> {
-        median(self.of(row).map(|round| round.per_s))
+        median(self.of(row).map(|pass| pass.per_s))
     }
 
-    fn of(&self, row: &str) -> impl Iterator<Item = &Round> {
-        self.rounds.iter().filter(move |round| round.row == row)
+    fn of(&self, row: &str) -> impl Iterator<Item = &Pass> {
+        self.passes.iter().filter(move |pass| pass.row == row)
     }
 
     /// The table, as it is printed.
@@ -88,17 +88,17 @@ impl Results {
             return;
         };
         let spread = |pick: fn(f64, f64) -> f64, from| {
-            self.of(name).map(|round| round.per_s).fold(from, pick) / 1e3
+            self.of(name).map(|pass| pass.per_s).fold(from, pick) / 1e3
         };
         let (least, most) = (spread(f64::min, f64::MAX), spread(f64::max, 0.0));
-        let names = self.of(name).next().map(|round| round.cpu_us.iter().map(|(who, _)| *who));
+        let names = self.of(name).next().map(|pass| pass.cpu_us.iter().map(|(who, _)| *who));
         let cpu = names.into_iter().flatten().enumerate().map(|(i, who)| {
-            let us = median(self.of(name).filter_map(|round| Some(round.cpu_us.get(i)?.1)));
+            let us = median(self.of(name).filter_map(|pass| Some(pass.cpu_us.get(i)?.1)));
             format!("{who} {:.2}", us.unwrap_or_default())
         });
         let cpu: Vec<String> = cpu.collect();
-        let idle = median(self.of(name).map(|round| round.idle)).unwrap_or_default();
-        let load = median(self.of(name).map(|round| round.load)).unwrap_or_default();
+        let idle = median(self.of(name).map(|pass| pass.idle)).unwrap_or_default();
+        let load = median(self.of(name).map(|pass| pass.load)).unwrap_or_default();
         let _ = write!(
             out,
             "{name:<20}{what:<28}{:>7.0} k/s  {least:>4.0}-{most:<4.0} {}, idle {:.0} %",
@@ -106,7 +106,7 @@ impl Results {
             cpu.join(" "),
             idle * 100.0
         );
-        let others: u64 = self.of(name).map(|round| round.others).sum();
+        let others: u64 = self.of(name).map(|pass| pass.others).sum();
         if others > 0 {
             let _ = write!(out, "; {others} other answers");
         }
@@ -158,14 +158,14 @@ impl Results {
         );
     }
 
-    /// Writes every round down.
+    /// Writes every pass down.
     pub(super) fn save(&self, file: &Path, about: &Value) -> Result<(), Failure> {
-        let round = |round: &Round| {
+        let pass = |pass: &Pass| {
             let cpu: serde_json::Map<String, Value> =
-                round.cpu_us.iter().map(|(who, us)| ((*who).to_owned(), json!(us))).collect();
+                pass.cpu_us.iter().map(|(who, us)| ((*who).to_owned(), json!(us))).collect();
             json!({
-                "row": round.row, "per_s": round.per_s, "others": round.others,
-                "book": round.book, "cpu_us": cpu, "idle": round.idle, "load": round.load,
+                "row": pass.row, "per_s": pass.per_s, "others": pass.others,
+                "book": pass.book, "cpu_us": cpu, "idle": pass.idle, "load": pass.load,
             })
         };
         let [request, granted, sold_out, entry] = self.sizes;
@@ -180,7 +180,7 @@ impl Results {
         let text = json!({
             "about": about,
             "bytes": { "request": request, "grant": granted, "rejection": sold_out, "entry": entry },
-            "rounds": self.rounds.iter().map(round).collect::<Vec<_>>(),
+            "rounds": self.passes.iter().map(pass).collect::<Vec<_>>(),
             "idle_ms": { "round_trip": trip, "append": append, "grant": grant, "grant_p99": p99 },
             "store_and_feed": roles,
         });

@@ -6,7 +6,7 @@ use giliran_wire::request::Form;
 /// Most places of a slot.
 const SLOT: u64 = 65_535;
 
-/// Who answers.
+/// Which program answers the requests of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     /// The no-op echo, with as many bytes as the row's answer has.
@@ -23,7 +23,7 @@ pub(super) enum Wanted {
     SoldOut,
     /// A slot of the 500.
     Spread,
-    /// One slot.
+    /// A place of one slot, which all ask for.
     Hot,
     /// One in ten a slot of the 500, the others a place of the office that is full.
     Mixed,
@@ -40,7 +40,7 @@ pub(super) struct Row {
     pub(super) replies: Replies,
     /// Requests in a message.
     pub(super) batch: u64,
-    /// Requests of a round.
+    /// Requests of a pass.
     pub(super) requests: u64,
 }
 
@@ -63,7 +63,7 @@ const REFUSED: Row = Row { wanted: Wanted::SoldOut, requests: 500_000, ..SINGLE 
 pub(super) const BATCHED: Row = Row { batch: BATCH, requests: 1_000_000, ..SINGLE };
 const BATCHED_REFUSED: Row = Row { wanted: Wanted::SoldOut, requests: 2_000_000, ..BATCHED };
 
-/// In the order of the table; each round begins with another one.
+/// In the order of the table; each pass begins with another one.
 pub(super) const ROWS: [Row; 16] = [
     Row {
         name: "echo C, 60 B",

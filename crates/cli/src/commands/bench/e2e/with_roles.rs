@@ -32,11 +32,11 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<WithRoles, Fai
     let _feed = bench.stage.role(&["feed"])?;
     caught_up(&bench, &store).await?;
     let grants = Row { name: "S2a", requests: OPENING, ..SINGLE };
-    let opening = bench.round(&grants).await?;
+    let opening = bench.pass(&grants).await?;
     let behind = caught_up(&bench, &store).await?;
     let sustained = Row { name: "S2b", requests: SUSTAINED, ..grants };
     let since = Instant::now();
-    bench.round(&sustained).await?;
+    bench.pass(&sustained).await?;
     caught_up(&bench, &store).await?;
     let sustained = (SUSTAINED as f64 * args.scale) / since.elapsed().as_secs_f64();
     audited(&bench, &store).await?;
@@ -71,7 +71,7 @@ async fn caught_up(bench: &Bench, store: &str) -> Result<Duration, Failure> {
             stored = chain.seq;
         }
         let mut published = 0;
-        if let Ok(stream) = context.get_stream(bench.stage.domain.events_stream()).await
+        if let Ok(stream) = context.get_stream(bench.stage.namespace.events_stream()).await
             && let Ok(last) = stream.get_raw_message(stream.cached_info().state.last_sequence).await
             && let Some(id) = last.headers.get("Nats-Msg-Id")
             && let Ok(id) = id.as_str().parse::<giliran_wire::event::EventId>()

@@ -7,9 +7,9 @@ use giliran_wire::ledger::{
 };
 use giliran_wire::{BookingId, Timestamp};
 
-use crate::plain::{Pending, Request};
-use crate::rules::{Deal, Outcome, Wish};
-use crate::world::World;
+use crate::harness::Harness;
+use crate::model::{Pending, Request};
+use crate::model_rules::{Deal, Outcome, Wish};
 
 /// Entries of a block, and the request that each of them serves.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Written {
     }
 }
 
-impl World {
+impl Harness {
     /// What opens, then changes, what time brings, entries, what the authority
     /// does, grants, adjustments, then what closes, unless grants still wait.
     pub(crate) fn write(&mut self, grants: u8, returns: usize) {
@@ -43,7 +43,7 @@ impl World {
         self.write_authority(&mut block);
         self.write_grants(&mut block, grants);
         for adjust in std::mem::take(&mut self.adjusting) {
-            if !self.plain.openings[adjust.opening as usize].retired {
+            if !self.model.openings[adjust.opening as usize].retired {
                 block.push(Entry::Adjust(adjust), None);
             }
         }
@@ -64,7 +64,7 @@ impl World {
         for wish in std::mem::take(&mut self.wishes) {
             let mut bits = bits(self.ids);
             let changed = self.state.change(&wish.ask(), time, &mut bits);
-            let expected = self.plain.decide(&wish, time);
+            let expected = self.model.decide(&wish, time);
             match changed {
                 ChangeOutcome::Settled(settled) => {
                     assert_eq!(self.outcome(settled), expected, "{wish:?}");
@@ -73,11 +73,11 @@ impl World {
                     assert_eq!(expected, Outcome::Wait, "{wish:?}");
                     self.wishes.push_back(wish);
                 }
-                ChangeOutcome::Entry(entry, told) => {
+                ChangeOutcome::Entry(entry, reply) => {
                     let Outcome::Write(deal) = expected else {
                         panic!("{entry:?} is written, {expected:?} expected")
                     };
-                    self.check_deal(&wish, &entry, &told, &deal, time);
+                    self.check_deal(&wish, &entry, &reply, &deal, time);
                     block.push(*entry, None);
                 }
             }
@@ -89,16 +89,17 @@ impl World {
         &self,
         wish: &Wish,
         entry: &Entry,
-        told: &ChangeReply,
+        reply: &ChangeReply,
         deal: &Deal,
         time: Timestamp,
     ) {
         let id = wish.target.unwrap();
-        let had = self.plain.had.iter().find(|had| had.id == id);
-        let refused = matches!(told, ChangeReply::Refused(r) if r.reason == Reason::WrongState);
-        assert_eq!(refused, *deal == Deal::Refund);
+        let had = self.model.had.iter().find(|had| had.id == id);
+        let rejected = matches!(reply, ChangeReply::Rejected(r) if r.reason == Reason::WrongState);
+        assert_eq!(rejected, *deal == Deal::Refund);
         assert!(
-            refused || matches!(told, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
+            rejected
+                || matches!(reply, ChangeReply::Booking(t) | ChangeReply::Entry(t) if *t == id)
         );
         match (entry, deal) {
             (Entry::Confirm(confirm), Deal::Confirm | Deal::Revive | Deal::Refund) => {
@@ -127,10 +128,10 @@ impl World {
     }
 
     fn check_swap(&self, swap: &Reschedule, slot: u32, numbers: &[u16], time: Timestamp) {
-        let had = self.plain.had.iter().find(|had| had.id == swap.booking).unwrap();
+        let had = self.model.had.iter().find(|had| had.id == swap.booking).unwrap();
         let people: Vec<_> = had.seats.iter().map(|(who, _)| *who).collect();
         let seats: Vec<_> = people.into_iter().zip(numbers.iter().copied()).collect();
-        let until = self.plain.openings[had.opening].record.slots[slot as usize].bookable_until;
+        let until = self.model.openings[had.opening].record.slots[slot as usize].bookable_until;
         let hold = had.hold.filter(|_| had.status == Status::Held).map(|hold| hold.min(until));
         assert_eq!(swap.hold_expires_at, hold);
         let moved: Vec<_> = swap.seats.iter().map(|seat| (seat.applicant, seat.number)).collect();
@@ -145,7 +146,7 @@ impl World {
         release_at: Option<Timestamp>,
         time: Timestamp,
     ) {
-        let rules = &self.plain.openings[opening].record.rules;
+        let rules = &self.model.openings[opening].record.rules;
         match if cancelled { &rules.cancelled } else { &rules.expired } {
             ReturnRule::Immediate => assert_eq!(release_at, Some(time)),
             ReturnRule::Delayed { from_ms, to_ms } => {
@@ -158,19 +159,19 @@ impl World {
 
     fn write_returns(&mut self, block: &mut Written, most: usize) {
         let time = self.time();
-        let due = self.plain.expires(time);
+        let due = self.model.expires(time);
         let mut bits = bits(self.ids);
         let expiries = self.state.expiries(time, most, &mut bits);
         assert_eq!(expiries.len(), due.len().min(most));
         for entry in expiries {
             let Entry::Expire(expire) = &entry else { panic!("{entry:?}") };
             assert!(due.contains(&expire.booking));
-            let had = self.plain.had.iter().find(|had| had.id == expire.booking).unwrap();
+            let had = self.model.had.iter().find(|had| had.id == expire.booking).unwrap();
             self.check_release(had.opening, false, expire.release_at, time);
-            self.plain.touched.push(expire.booking);
+            self.model.touched.push(expire.booking);
             block.push(entry, None);
         }
-        let due = self.plain.releases(time);
+        let due = self.model.releases(time);
         let mut released = 0;
         for entry in self.state.releases(time, most) {
             let Entry::Released(now) = &entry else { panic!("{entry:?}") };
@@ -179,7 +180,7 @@ impl World {
             block.push(entry, None);
         }
         // Those that revived bookings have again count as given.
-        assert!(released <= most && released + self.plain.revived.len() >= due.len().min(most));
+        assert!(released <= most && released + self.model.revived.len() >= due.len().min(most));
     }
 
     fn check_released(&self, released: &Released, due: &[(usize, u32, u16)]) {
@@ -195,10 +196,10 @@ impl World {
             self.ids += 1;
             self.drawing = self.state.due_waitlist_draw(time, [self.ids as u8; 32]);
             self.seed = ([self.ids as u8; 32], time);
-            let mut collected = self.plain.collected(time).into_iter();
-            let collected = collected.any(|number| !self.plain.revived.contains(&number));
-            let waits = (0..self.plain.openings.len())
-                .any(|o| !self.plain.order(o, time, &self.seed.0).is_empty());
+            let mut collected = self.model.collected(time).into_iter();
+            let collected = collected.any(|number| !self.model.revived.contains(&number));
+            let waits = (0..self.model.openings.len())
+                .any(|o| !self.model.order(o, time, &self.seed.0).is_empty());
             assert!(self.drawing.is_some() || !(collected || waits), "a draw is due");
         }
         let Some(mut drawing) = self.drawing.take() else { return };
@@ -213,10 +214,10 @@ impl World {
     /// Every receipt of a group is next in its order, and gets what the rules say.
     fn check_group(&mut self, entries: &[Entry], time: Timestamp) {
         let (seed, due) = self.seed;
-        let mut pool = self.plain.collected(due);
+        let mut pool = self.model.collected(due);
         let fits = |number: &(usize, u32, u16)| {
             let (o, slot, number) = *number;
-            number <= self.plain.openings[o].places[slot as usize].quota
+            number <= self.model.openings[o].places[slot as usize].quota
         };
         let all_fit = pool.iter().all(fits);
         let mut decided: Vec<(BookingId, Option<&Grant>)> = Vec::new();
@@ -225,15 +226,17 @@ impl World {
             match entry {
                 Entry::Grant(grant) => decided.push((grant.booking, Some(grant))),
                 Entry::Draw(DrawRecord::NotDrawn { receipt }) => decided.push((*receipt, None)),
-                Entry::Draw(DrawRecord::Revealed { seed: told, .. }) => assert_eq!(*told, seed),
+                Entry::Draw(DrawRecord::Revealed { seed: revealed, .. }) => {
+                    assert_eq!(*revealed, seed);
+                }
                 Entry::Draw(DrawRecord::GroupBegin { .. }) => groups += 1,
                 Entry::Draw(DrawRecord::GroupEnd { .. }) => {}
                 Entry::Released(released) => {
                     self.check_released(released, &pool);
                     let beyond = |n: &u16| !fits(&(released.opening as usize, released.slot, *n));
                     assert!(decided.is_empty() && groups == 0);
-                    let nobody = self.plain.order(released.opening as usize, due, &seed);
-                    let nobody = nobody.iter().all(|id| self.plain.touched.contains(id));
+                    let nobody = self.model.order(released.opening as usize, due, &seed);
+                    let nobody = nobody.iter().all(|id| self.model.touched.contains(id));
                     assert!(nobody || released.numbers.iter().all(beyond));
                 }
                 other => panic!("{other:?}"),
@@ -243,25 +246,25 @@ impl World {
             return;
         }
         assert!(groups <= 1);
-        let opening = self.plain.entry(&decided[0].0).unwrap().opening;
+        let opening = self.model.entry(&decided[0].0).unwrap().opening;
         assert!(all_fit || pool.iter().all(|n| n.0 != opening || fits(n)));
-        let order = self.plain.order(opening, due, &seed);
-        let next = order.into_iter().filter(|id| !self.plain.touched.contains(id));
+        let order = self.model.order(opening, due, &seed);
+        let next = order.into_iter().filter(|id| !self.model.touched.contains(id));
         for receipt in next.take(decided.len()).collect::<Vec<_>>() {
             let of_it = decided.iter().find(|(id, _)| *id == receipt);
             let (_, grant) = of_it.expect("drawn out of order");
-            let expected = self.plain.draw_one(&receipt, &mut pool, time);
+            let expected = self.model.draw_one(&receipt, &mut pool, time);
             let got = grant.map(|grant| {
-                let waits = self.plain.entry(&receipt).unwrap();
+                let waits = self.model.entry(&receipt).unwrap();
                 assert_eq!(grant.request_id, waits.request.request_id);
                 let people: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
                 assert_eq!(people, waits.request.applicants);
-                let hold = self.plain.openings[opening].hold_end(grant.slot, time);
+                let hold = self.model.openings[opening].hold_end(grant.slot, time);
                 assert_eq!(grant.hold_expires_at, hold);
                 (grant.slot, grant.seats.iter().map(|seat| seat.number).collect::<Vec<_>>())
             });
             assert_eq!(got, expected, "drawn {receipt}");
-            self.plain.touched.push(receipt);
+            self.model.touched.push(receipt);
         }
     }
 
@@ -269,13 +272,13 @@ impl World {
         let time = self.time();
         for (mut entry, request) in std::mem::take(&mut self.entering) {
             // The engine decides this with the block it goes into.
-            let still = self.plain.expected(&request, time);
-            if !matches!(still, crate::plain::Expected::Enter(_)) {
+            let still = self.model.expected(&request, time);
+            if !matches!(still, crate::model::Expected::Enter(_)) {
                 continue;
             }
             self.ids += 1;
             assert_eq!(self.state.enter_waitlist(&mut entry, receipt(self.ids)), Some(true));
-            self.plain.touched.push(entry.receipt);
+            self.model.touched.push(entry.receipt);
             block.push(Entry::Draw(DrawRecord::Entered(entry)), Some(request));
         }
     }
@@ -283,11 +286,11 @@ impl World {
     fn write_authority(&mut self, block: &mut Written) {
         let time = self.time();
         for (id, moved) in std::mem::take(&mut self.authority) {
-            let had = self.plain.had.iter().find(|had| had.id == id).cloned();
-            let had = had.filter(|had| had.is_live() && !self.plain.touched.contains(&id));
+            let had = self.model.had.iter().find(|had| had.id == id).cloned();
+            let had = had.filter(|had| had.is_live() && !self.model.touched.contains(&id));
             let mut bits = bits(self.ids);
             let entry = if moved {
-                let slots = had.as_ref().map_or(0, |h| self.plain.openings[h.opening].places.len());
+                let slots = had.as_ref().map_or(0, |h| self.model.openings[h.opening].places.len());
                 let slots: Vec<u32> = (0..slots as u32).collect();
                 self.state.move_by_authority(id, &slots, "op: why", time, &mut bits)
             } else {
@@ -298,9 +301,9 @@ impl World {
                 continue;
             };
             if moved {
-                let others = 0..self.plain.openings[had.opening].places.len() as u32;
+                let others = 0..self.model.openings[had.opening].places.len() as u32;
                 let others: Vec<u32> = others.filter(|slot| *slot != had.slot).collect();
-                let expected = self.plain.swap(&had, &others, time);
+                let expected = self.model.swap(&had, &others, time);
                 match (&entry, expected) {
                     (None, None) => continue,
                     (Some(Entry::Reschedule(swap)), Some((slot, numbers))) => {
@@ -315,7 +318,7 @@ impl World {
                 assert_eq!(cancel.refund_due, had.paid().is_some());
                 self.check_release(had.opening, true, cancel.release_at, time);
             }
-            self.plain.touched.push(id);
+            self.model.touched.push(id);
             entry.into_iter().for_each(|entry| block.push(entry, None));
         }
     }
@@ -325,8 +328,8 @@ impl World {
         for _ in 0..most {
             let Some(mut grant) = self.queue.pop_front() else { break };
             let (opening, slot, places) = (grant.opening as usize, grant.slot, grant.seats.len());
-            let has_room = self.plain.has_room(opening, slot, places)
-                && !self.plain.openings[opening].too_late(slot, time);
+            let has_room = self.model.has_room(opening, slot, places)
+                && !self.model.openings[opening].too_late(slot, time);
             // Few different bits: an id that is taken has to be noticed.
             let numbered = loop {
                 match self.state.assign_numbers(&mut grant, time, u128::from(self.ids / 3)) {
@@ -340,16 +343,16 @@ impl World {
                 continue;
             }
             let numbers: Vec<u16> = grant.seats.iter().map(|seat| seat.number).collect();
-            let lowest = self.plain.lowest_numbers(opening, slot, places);
+            let lowest = self.model.lowest_numbers(opening, slot, places);
             assert_eq!(numbers, lowest, "the lowest numbers first");
-            self.plain.taken.extend(numbers.into_iter().map(|number| (opening, slot, number)));
-            assert_eq!(grant.hold_expires_at, self.plain.openings[opening].hold_end(slot, time));
+            self.model.taken.extend(numbers.into_iter().map(|number| (opening, slot, number)));
+            assert_eq!(grant.hold_expires_at, self.model.openings[opening].hold_end(slot, time));
             let of_it = |p: &&Pending| {
                 p.opening == opening
                     && p.request.is_some()
                     && p.people[0] == grant.seats[0].applicant
             };
-            let request = self.plain.pending.iter().find(of_it).unwrap().request.clone();
+            let request = self.model.pending.iter().find(of_it).unwrap().request.clone();
             block.push(Entry::Grant(*grant.enter()), request);
         }
     }

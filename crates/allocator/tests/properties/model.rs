@@ -1,5 +1,5 @@
-//! The rules once more, from plain lists: what a request must be told, given
-//! what is durable and what is on its way. Slow and obvious on purpose.
+//! The plain model: the rules once more, on plain lists. It says what a request must be
+//! answered, given what is durable and what is on its way. Slow and obvious on purpose.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -168,7 +168,7 @@ impl Until {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct PlainOpening {
+pub(crate) struct ModelOpening {
     pub(crate) record: OpeningRecord,
     pub(crate) phase: Phase,
     pub(crate) closes_at: Timestamp,
@@ -179,7 +179,7 @@ pub(crate) struct PlainOpening {
     pub(crate) took_place: bool,
 }
 
-impl PlainOpening {
+impl ModelOpening {
     pub(crate) fn new(record: OpeningRecord) -> Self {
         let places = |slot: &giliran_wire::ledger::Slot| Places {
             quota: slot.quota,
@@ -203,14 +203,14 @@ impl PlainOpening {
     fn not_now(&self, waits: bool, now: Timestamp) -> Option<Expected> {
         match self.phase {
             Phase::Scheduled if self.closes_at <= self.record.opens_at => {
-                Some(Expected::Refused(Reason::Closed))
+                Some(Expected::Rejected(Reason::Closed))
             }
             Phase::Scheduled if now < self.record.opens_at => {
-                Some(Expected::Refused(Reason::NotOpen))
+                Some(Expected::Rejected(Reason::NotOpen))
             }
             Phase::Scheduled => Some(Expected::Wait),
             Phase::Closed if waits || self.gives_leftovers() => None,
-            Phase::Closed => Some(Expected::Refused(Reason::Closed)),
+            Phase::Closed => Some(Expected::Rejected(Reason::Closed)),
             Phase::Open if now >= self.closes_at => Some(Expected::Wait),
             Phase::Open => None,
         }
@@ -300,15 +300,15 @@ impl PlainOpening {
 pub(crate) enum Expected {
     Repeat(BookingId),
     Entered(BookingId),
-    Refused(Reason),
+    Rejected(Reason),
     Granted { opening: usize, slot: u32 },
     Enter(Vec<u32>),
     Wait,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Plain {
-    pub(crate) openings: Vec<PlainOpening>,
+pub(crate) struct Model {
+    pub(crate) openings: Vec<ModelOpening>,
     pub(crate) had: Vec<Had>,
     pub(crate) waits: Vec<Waits>,
     /// Which entry a person last had, by opening.
@@ -320,7 +320,7 @@ pub(crate) struct Plain {
     pub(crate) revived: Vec<(usize, u32, u16)>,
 }
 
-impl Plain {
+impl Model {
     pub(crate) fn expected(&self, request: &Request, now: Timestamp) -> Expected {
         let meant = self.meant(request, now);
         if request.opening.is_none() {
@@ -340,7 +340,7 @@ impl Plain {
                 return Expected::Wait;
             }
         }
-        let Some(opening) = meant else { return Expected::Refused(Reason::UnknownOpening) };
+        let Some(opening) = meant else { return Expected::Rejected(Reason::UnknownOpening) };
         self.expected_in(opening, request, now)
     }
 
@@ -353,7 +353,7 @@ impl Plain {
             return Some(if had.request.same_content(request) {
                 Expected::Repeat(had.id)
             } else {
-                Expected::Refused(Reason::Conflict)
+                Expected::Rejected(Reason::Conflict)
             });
         }
         if let Some(receipt) = self.entry_of.get(&(opening, *first)) {
@@ -362,12 +362,12 @@ impl Plain {
                 return Some(if waits.request.same_content(request) {
                     Expected::Entered(*receipt)
                 } else {
-                    Expected::Refused(Reason::Conflict)
+                    Expected::Rejected(Reason::Conflict)
                 });
             }
         }
         if of_first.any(|had| had.done.iter().any(|(id, _)| *id == request.request_id)) {
-            return Some(Expected::Refused(Reason::Conflict));
+            return Some(Expected::Rejected(Reason::Conflict));
         }
         self.is_undecided(opening, first).then_some(Expected::Wait)
     }
@@ -382,7 +382,7 @@ impl Plain {
             return known;
         }
         if request.expires_at.is_some_and(|deadline| now >= deadline) {
-            return Expected::Refused(Reason::Expired);
+            return Expected::Rejected(Reason::Expired);
         }
         let waits = request.wait && !there.releases().is_empty();
         if let Some(expected) = there.not_now(waits, now) {
@@ -392,7 +392,7 @@ impl Plain {
         let fitting: Vec<Vec<u32>> =
             request.choices.iter().map(|choice| fitting(record, choice)).collect();
         if let Some(reason) = there.not_so(request, &fitting) {
-            return Expected::Refused(reason);
+            return Expected::Rejected(reason);
         }
         if let Some(expected) = self.not_for_them(opening, request, now) {
             return expected;
@@ -413,21 +413,21 @@ impl Plain {
             };
         }
         if slots.iter().all(|slot| there.too_late(*slot, now)) {
-            return Expected::Refused(Reason::Closed);
+            return Expected::Rejected(Reason::Closed);
         }
         if !waits {
-            return Expected::Refused(Reason::SoldOut);
+            return Expected::Rejected(Reason::SoldOut);
         }
-        let draw = PlainOpening::next(&there.releases(), now);
+        let draw = ModelOpening::next(&there.releases(), now);
         if slots.iter().all(|slot| there.too_late(*slot, draw)) {
-            return Expected::Refused(if given { Reason::SoldOut } else { Reason::Closed });
+            return Expected::Rejected(if given { Reason::SoldOut } else { Reason::Closed });
         }
         let waiting = |who: &Pseudonym| {
             let entry = self.entry_of.get(&(opening, *who)).and_then(|id| self.entry(id));
             entry.is_some_and(|entry| entry.live)
         };
         if request.applicants.iter().any(waiting) {
-            return Expected::Refused(Reason::AlreadyBooked);
+            return Expected::Rejected(Reason::AlreadyBooked);
         }
         let mut wanted: Vec<u32> = Vec::new();
         for slot in slots {
@@ -443,17 +443,17 @@ impl Plain {
         let rules = &self.openings[opening].record.rules;
         let unnamed = rules.max_per_account.is_some() && request.account.is_none();
         if unnamed || self.over_limit(opening, request, true) {
-            return Some(Expected::Refused(Reason::AccountLimit));
+            return Some(Expected::Rejected(Reason::AccountLimit));
         }
         if self.had_enough(opening, &request.applicants) {
-            return Some(Expected::Refused(Reason::ApplicantLimit));
+            return Some(Expected::Rejected(Reason::ApplicantLimit));
         }
         let booked = [
             self.booked(opening, &request.applicants),
             self.booked_elsewhere(opening, &request.applicants, now),
         ];
         if booked.contains(&Some(true)) {
-            return Some(Expected::Refused(Reason::AlreadyBooked));
+            return Some(Expected::Rejected(Reason::AlreadyBooked));
         }
         booked.contains(&None).then_some(Expected::Wait)
     }

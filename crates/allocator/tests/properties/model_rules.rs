@@ -1,4 +1,4 @@
-//! The rules for what becomes of a booking, from the same plain lists.
+//! What the plain model says of changes: what becomes of a booking.
 
 use giliran_allocator::ChangeKind;
 use giliran_wire::answer::{Phase, Reason, Status};
@@ -10,8 +10,8 @@ use giliran_wire::ledger::{
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 
-use crate::plain::{
-    DAY_MS, Did, Had, Pending, Plain, PlainOpening, Request, Until, Waits, fitting_all,
+use crate::model::{
+    DAY_MS, Did, Had, Model, ModelOpening, Pending, Request, Until, Waits, fitting_all,
 };
 
 /// What a change must come to.
@@ -19,7 +19,7 @@ use crate::plain::{
 pub(crate) enum Outcome {
     Repeat(BookingId),
     Entered(BookingId),
-    Refused(Reason),
+    Rejected(Reason),
     Write(Deal),
     Wait,
 }
@@ -52,11 +52,11 @@ pub(crate) struct Wish {
     pub(crate) kind: ChangeKind,
 }
 
-impl Plain {
+impl Model {
     /// What durable facts say of a change; none: the state machine is to do it.
     pub(crate) fn settled(&self, wish: &Wish, now: Timestamp) -> Option<Outcome> {
-        let refused = |reason| Some(Outcome::Refused(reason));
-        let Some(id) = wish.target else { return refused(Reason::NotFound) };
+        let rejected = |reason| Some(Outcome::Rejected(reason));
+        let Some(id) = wish.target else { return rejected(Reason::NotFound) };
         let Some(had) = self.had.iter().find(|had| had.id == id) else {
             return self.settled_entry(wish, &id);
         };
@@ -68,20 +68,20 @@ impl Plain {
         {
             let left =
                 had.left.contains(applicant) && done == Some(&Did::Cancelled(Some(*applicant)));
-            return if left { Some(Outcome::Repeat(id)) } else { refused(Reason::NotFound) };
+            return if left { Some(Outcome::Repeat(id)) } else { rejected(Reason::NotFound) };
         }
         if wish.request_id == had.request.request_id {
-            return refused(Reason::Conflict);
+            return rejected(Reason::Conflict);
         }
         match (done, &wish.kind) {
             (None, _) => {}
             (Some(Did::Refund(known)), ChangeKind::Confirm { reference })
                 if known.as_deref() == reference.as_deref() =>
             {
-                return refused(Reason::WrongState);
+                return rejected(Reason::WrongState);
             }
             (Some(did), kind) if *did == would(had, kind) => return Some(Outcome::Repeat(id)),
-            (Some(_), _) => return refused(Reason::Conflict),
+            (Some(_), _) => return rejected(Reason::Conflict),
         }
         match &wish.kind {
             ChangeKind::Confirm { .. } if had.status == Status::Held => None,
@@ -94,36 +94,36 @@ impl Plain {
                     return Some(Outcome::Repeat(id));
                 }
                 if reference.is_some() && by(Did::Refund(reference.clone())) {
-                    return refused(Reason::WrongState);
+                    return rejected(Reason::WrongState);
                 }
                 let paid_otherwise = reference.is_some() && had.done.iter().any(confirmed);
                 if live && !paid_otherwise {
-                    return refused(Reason::WrongState);
+                    return rejected(Reason::WrongState);
                 }
                 None
             }
             ChangeKind::Cancel { .. } if had.is_live() => {
                 let day = self.openings[had.opening].day(had.slot);
-                if now >= day.plus_millis(DAY_MS as u64) { refused(Reason::Closed) } else { None }
+                if now >= day.plus_millis(DAY_MS as u64) { rejected(Reason::Closed) } else { None }
             }
             ChangeKind::Reschedule { choices, .. } if had.status == Status::Confirmed => {
                 self.cannot_move(had, choices, now)
             }
             ChangeKind::Cancel { .. } | ChangeKind::Reschedule { .. } => {
-                refused(Reason::WrongState)
+                rejected(Reason::WrongState)
             }
         }
     }
 
     fn settled_entry(&self, wish: &Wish, id: &BookingId) -> Option<Outcome> {
-        let unknown = Some(Outcome::Refused(Reason::NotFound));
+        let unknown = Some(Outcome::Rejected(Reason::NotFound));
         let Some(waits) = self.entry(id) else { return unknown };
         let ChangeKind::Cancel { applicant } = &wish.kind else { return unknown };
         if !waits.request.applicants.contains(applicant) {
             return unknown;
         }
         if wish.request_id == waits.request.request_id {
-            return Some(Outcome::Refused(Reason::Conflict));
+            return Some(Outcome::Rejected(Reason::Conflict));
         }
         (!waits.live).then_some(Outcome::Entered(*id))
     }
@@ -132,7 +132,7 @@ impl Plain {
     fn cannot_move(&self, had: &Had, choices: &[Choice<'_>], now: Timestamp) -> Option<Outcome> {
         let opening = &self.openings[had.opening];
         let record: &OpeningRecord = &opening.record;
-        let refused = |reason| Some(Outcome::Refused(reason));
+        let rejected = |reason| Some(Outcome::Rejected(reason));
         let begun = |slot: u32| opening.too_late(slot, now);
         let fitting = fitting_all(record, choices);
         let fits = |slot: &&u32| {
@@ -144,16 +144,16 @@ impl Plain {
             return Some(Outcome::Repeat(had.id));
         }
         if had.changes >= record.rules.max_changes {
-            return refused(Reason::WrongState);
+            return rejected(Reason::WrongState);
         }
         if begun(had.slot) {
-            return refused(Reason::Closed);
+            return rejected(Reason::Closed);
         }
         match (fitting, first) {
-            (Err(reason), _) => refused(reason),
+            (Err(reason), _) => rejected(reason),
             (Ok(_), Some(_)) => None,
-            (Ok(slots), None) if slots.iter().all(|slot| begun(*slot)) => refused(Reason::Closed),
-            (Ok(_), None) => refused(Reason::SoldOut),
+            (Ok(slots), None) if slots.iter().all(|slot| begun(*slot)) => rejected(Reason::Closed),
+            (Ok(_), None) => rejected(Reason::SoldOut),
         }
     }
 
@@ -333,7 +333,7 @@ impl Plain {
     pub(crate) fn order(&self, opening: usize, due: Timestamp, seed: &[u8; 32]) -> Vec<BookingId> {
         let minutes = self.openings[opening].releases();
         let due = |w: &&Waits| {
-            w.live && w.opening == opening && PlainOpening::next(&minutes, w.since) <= due
+            w.live && w.opening == opening && ModelOpening::next(&minutes, w.since) <= due
         };
         let mut order: Vec<_> = self
             .waits
@@ -408,15 +408,15 @@ impl Plain {
         };
         let payment = paid.clone().flatten();
         let one = self.apply_one(entry, time, request);
-        let told =
+        let reply =
             |(kind, id, version)| ChangeReply { kind, id, version, payment: payment.clone() };
-        let mut all: Vec<ChangeReply> = one.into_iter().map(told).collect();
+        let mut all: Vec<ChangeReply> = one.into_iter().map(reply).collect();
         if let Entry::Cancel(cancel) = entry
             && cancel.refund_due
         {
             assert!(paid.is_some() && cancel.cause == CancelCause::Authority);
             self.of(&cancel.booking).done.push((String::new(), Did::Refund(payment.clone())));
-            all.push(told(self.changed(Kind::RefundDue, &cancel.booking)));
+            all.push(reply(self.changed(Kind::RefundDue, &cancel.booking)));
         }
         all
     }
@@ -429,7 +429,7 @@ impl Plain {
     ) -> Option<(Kind, BookingId, u32)> {
         match entry {
             Entry::Opening(record) => {
-                self.openings.push(PlainOpening::new((**record).clone()));
+                self.openings.push(ModelOpening::new((**record).clone()));
                 None
             }
             Entry::Opened { opening } => self.turn(*opening, Phase::Open),
@@ -587,7 +587,7 @@ impl Plain {
             ReturnRule::Immediate => return,
             ReturnRule::Delayed { .. } if release_at.unwrap() <= time => return,
             ReturnRule::Delayed { .. } => Until::Moment(release_at.unwrap()),
-            ReturnRule::At { minutes } => Until::Draw(PlainOpening::next(minutes, time)),
+            ReturnRule::At { minutes } => Until::Draw(ModelOpening::next(minutes, time)),
         };
         let withheld = &mut self.openings[opening].places[slot as usize].withheld;
         withheld.extend(numbers.iter().map(|number| (*number, until)));

@@ -1,4 +1,4 @@
-//! A history run against the state machine, its allocator, and the plain rules.
+//! A history run against the state machine, its allocator and the plain model.
 
 use std::collections::VecDeque;
 
@@ -18,15 +18,15 @@ use crate::history::{
     AdjustSpec, ChoiceSpec, DeedSpec, OFFICES, OpeningSpec, RequestSpec, SESSIONS,
     StateChange as ChangeOutcome, Step, WishSpec, day, opening_record, person,
 };
-use crate::plain::{Expected, Pending, Plain, Request};
-use crate::rules::{ChangeReply, Outcome, Wish};
+use crate::model::{Expected, Model, Pending, Request};
+use crate::model_rules::{ChangeReply, Outcome, Wish};
 
 const BEGIN: &str = "2026-11-21T12:00:00Z";
 
-/// The engine's part of a history, and the plain rules beside it.
-pub(crate) struct World {
+/// The engine's part of a history, and the plain model beside it.
+pub(crate) struct Harness {
     pub(crate) state: StateMachine,
-    pub(crate) plain: Plain,
+    pub(crate) model: Model,
     pub(crate) now: Timestamp,
     writer: u8,
     pub(crate) queue: VecDeque<giliran_allocator::Pending<Grant>>,
@@ -50,11 +50,11 @@ pub(crate) struct World {
     pub(crate) ids: u32,
 }
 
-impl World {
+impl Harness {
     pub(crate) fn new() -> Self {
-        let mut world = Self {
+        let mut harness = Self {
             state: StateMachine::new(),
-            plain: Plain::default(),
+            model: Model::default(),
             now: BEGIN.parse().unwrap(),
             writer: 1,
             queue: VecDeque::new(),
@@ -71,10 +71,10 @@ impl World {
             doubted: None,
             ids: 0,
         };
-        let block = world.block(0, vec![Entry::Genesis(genesis())]);
-        world.fold_next(&block);
-        world.take_over();
-        world
+        let block = harness.block(0, vec![Entry::Genesis(genesis())]);
+        harness.fold_next(&block);
+        harness.take_over();
+        harness
     }
 
     pub(crate) fn allocator(&self) -> &Allocator {
@@ -119,11 +119,11 @@ impl World {
         let (entries, time) = (block.entries.clone(), block.time);
         let (changes, durable) = self.state.commit(seq, block, sealed.hash).unwrap();
         assert_eq!(durable.position().seq, seq);
-        self.plain.end_block();
+        self.model.end_block();
         self.follow(&entries, requests, time, &changes);
     }
 
-    /// The plain rules follow the ledger.
+    /// The plain model follows the ledger.
     fn follow(
         &mut self,
         entries: &[Entry],
@@ -131,13 +131,13 @@ impl World {
         time: Timestamp,
         changes: &[StateChange],
     ) {
-        let mut told = Vec::new();
+        let mut replies = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             let request = requests.get(i).cloned().flatten();
             if let (Entry::Grant(grant), Some(_)) = (entry, &request) {
                 self.forget(grant);
             }
-            told.extend(self.plain.apply(entry, time, request));
+            replies.extend(self.model.apply(entry, time, request));
         }
         let changed = changes.iter().map(|change| match change {
             StateChange::Booking { kind, before, after, payment, .. } => {
@@ -151,8 +151,8 @@ impl World {
                 ChangeReply { kind: *kind, id: waiting.entry.receipt, version: 0, payment: None }
             }
         });
-        assert_eq!(changed.collect::<Vec<_>>(), told);
-        self.plain.retire(time);
+        assert_eq!(changed.collect::<Vec<_>>(), replies);
+        self.model.retire(time);
     }
 
     pub(crate) fn step(&mut self, step: Step) {
@@ -167,8 +167,8 @@ impl World {
                 self.wish(which.get(&self.wished).clone());
             }
             Step::Adjust(opening, slot, spec) => self.adjust(opening, slot, &spec),
-            Step::Authority(which, moved) if !self.plain.had.is_empty() => {
-                self.authority.push((which.get(&self.plain.had).id, moved));
+            Step::Authority(which, moved) if !self.model.had.is_empty() => {
+                self.authority.push((which.get(&self.model.had).id, moved));
             }
             Step::Pass(ms) => self.now = self.now.plus_millis(ms),
             Step::Back(ms) => {
@@ -207,17 +207,17 @@ impl World {
             }
         }
         let opening = spec.opening.map(|i| {
-            let there = self.plain.openings.iter().enumerate().filter(|(_, o)| !o.retired);
+            let there = self.model.openings.iter().enumerate().filter(|(_, o)| !o.retired);
             let mut named: Vec<usize> = there.flat_map(|(o, _)| [o; 8]).collect();
             // One that has retired, or was never there, now and then.
-            named.extend([0, self.plain.openings.len()]);
+            named.extend([0, self.model.openings.len()]);
             format!("W{}", i.get(&named))
         });
         let target =
-            self.plain.openings.iter().rfind(|o| {
+            self.model.openings.iter().rfind(|o| {
                 opening.as_ref().map_or(o.phase == Phase::Open, |id| *id == o.record.id)
             });
-        let record = &target.unwrap_or(&self.plain.openings[0]).record;
+        let record = &target.unwrap_or(&self.model.openings[0]).record;
         let moment = |ms: i8| Timestamp::from_millis(self.now.as_millis() + i64::from(ms));
         Request {
             request_id: format!("r-{}", spec.request_id),
@@ -234,13 +234,13 @@ impl World {
     fn wish_of(&self, spec: WishSpec) -> Wish {
         // Rather one that is live.
         let weight = |live| if live { 4 } else { 1 };
-        let bookings = self.plain.had.iter().map(|had| (had.id, weight(had.is_live())));
-        let entries = self.plain.waits.iter().map(|waits| (waits.receipt, weight(waits.live)));
+        let bookings = self.model.had.iter().map(|had| (had.id, weight(had.is_live())));
+        let entries = self.model.waits.iter().map(|waits| (waits.receipt, weight(waits.live)));
         let all: Vec<BookingId> =
             bookings.chain(entries).flat_map(|(id, times)| vec![id; times]).collect();
         let target = spec.target.filter(|_| !all.is_empty()).map(|which| *which.get(&all));
-        let had = self.plain.had.iter().find(|had| Some(had.id) == target);
-        let waits = target.and_then(|id| self.plain.entry(&id));
+        let had = self.model.had.iter().find(|had| Some(had.id) == target);
+        let waits = target.and_then(|id| self.model.entry(&id));
         let mut people: Vec<Pseudonym> = had.map_or(Vec::new(), |had| {
             had.seats.iter().map(|(who, _)| *who).chain(had.left.iter().copied()).collect()
         });
@@ -264,7 +264,7 @@ impl World {
             }
             DeedSpec::Cancel => ChangeKind::Cancel { applicant },
             DeedSpec::Reschedule(specs) => {
-                let choices = choices(&self.plain.openings[opening].record, specs);
+                let choices = choices(&self.model.openings[opening].record, specs);
                 let content = request::Reschedule {
                     request_id: Text::from(""),
                     booking: Text::from(""),
@@ -280,7 +280,7 @@ impl World {
     /// A change is asked for: what durable facts settle is told at once.
     fn wish(&mut self, wish: Wish) {
         let settled = self.allocator().settled(&wish.ask(), self.time());
-        let expected = self.plain.settled(&wish, self.time());
+        let expected = self.model.settled(&wish, self.time());
         assert_eq!(settled.map(|settled| self.outcome(settled)), expected, "{wish:?}");
         if expected.is_none() {
             self.wishes.push_back(wish.clone());
@@ -301,17 +301,17 @@ impl World {
                 at_now(durable);
                 Outcome::Entered(waiting.entry.receipt)
             }
-            Settled::Refused(refusal, at) => {
+            Settled::Rejected(rejection, at) => {
                 at_now(at);
-                assert!(refusal.detail.is_some() || refusal.reason != Reason::WrongState);
-                Outcome::Refused(refusal.reason)
+                assert!(rejection.detail.is_some() || rejection.reason != Reason::WrongState);
+                Outcome::Rejected(rejection.reason)
             }
         }
     }
 
     fn adjust(&mut self, opening: Index, slot: Index, spec: &AdjustSpec) {
-        let ordinal = opening.index(self.plain.openings.len());
-        let slot = slot.index(self.plain.openings[ordinal].places.len()) as u32;
+        let ordinal = opening.index(self.model.openings.len());
+        let slot = slot.index(self.model.openings[ordinal].places.len()) as u32;
         let change = match *spec {
             AdjustSpec::Quota(quota) => Adjustment::Quota { slot, quota },
             AdjustSpec::Reserve(places) => Adjustment::Reserve { slot, places },
@@ -326,21 +326,21 @@ impl World {
     }
 
     fn ask(&mut self, request: Request) {
-        let expected = self.plain.expected(&request, self.time());
+        let expected = self.model.expected(&request, self.time());
         let decision = self.state.allocator().decide(&request.ask(), self.time());
         let settled_at = self.settled_at();
-        let told = match decision {
+        let got = match decision {
             Decision::Retry => Expected::Wait,
             Decision::Settled(Settled::Repeat(found, at)) => {
                 assert_eq!(at.position().seq, settled_at);
                 Expected::Repeat(found.booking.id)
             }
-            Decision::Settled(Settled::Refused(refusal, at)) => {
+            Decision::Settled(Settled::Rejected(rejection, at)) => {
                 assert_eq!(at.position().seq, settled_at);
                 let speaks = [Reason::UnknownOpening, Reason::UnknownSlot];
-                assert!(refusal.detail.is_some() || !speaks.contains(&refusal.reason));
-                assert_eq!(refusal.retry_after_ms.is_some(), refusal.reason == Reason::NotOpen);
-                Expected::Refused(refusal.reason)
+                assert!(rejection.detail.is_some() || !speaks.contains(&rejection.reason));
+                assert_eq!(rejection.retry_after_ms.is_some(), rejection.reason == Reason::NotOpen);
+                Expected::Rejected(rejection.reason)
             }
             Decision::EnterDraw(_) | Decision::DeferToRound(_) => {
                 panic!("every opening is first come")
@@ -363,7 +363,7 @@ impl World {
                 let seats: Vec<_> = grant.seats.iter().map(|seat| seat.applicant).collect();
                 assert_eq!(seats, request.applicants);
                 let (opening, slot) = (grant.opening as usize, grant.slot);
-                self.plain.pending.push(Pending {
+                self.model.pending.push(Pending {
                     opening,
                     slot,
                     people: seats,
@@ -375,12 +375,12 @@ impl World {
                 Expected::Granted { opening, slot }
             }
         };
-        assert_eq!(told, expected, "{request:?}");
+        assert_eq!(got, expected, "{request:?}");
         self.asked.push(request);
     }
 
     fn record(&mut self, spec: &OpeningSpec) {
-        let record = opening_record(spec, self.plain.openings.len() as u32, self.now);
+        let record = opening_record(spec, self.model.openings.len() as u32, self.now);
         let block = self.block(self.state.chain().epoch, vec![Entry::Opening(Box::new(record))]);
         self.commit_block(block, &[]);
     }
@@ -390,9 +390,9 @@ impl World {
         // Something void may have come between.
         let block = Block { time: block.time.max(self.state.chain().time), ..block };
         self.commit_block(block, &requests);
-        // Grants decided before the close came too late: what the engine refuses.
+        // Grants decided before the close came too late: what the engine rejects.
         let closed = |grant: &Grant| {
-            let opening = &self.plain.openings[grant.opening as usize];
+            let opening = &self.model.openings[grant.opening as usize];
             opening.phase == Phase::Closed && !opening.gives_leftovers()
         };
         let (late, queue): (VecDeque<_>, VecDeque<_>) =
@@ -417,7 +417,7 @@ impl World {
             }
         }
         self.state.end_block();
-        self.plain.end_block();
+        self.model.end_block();
         // The draw begins anew, as with the next engine.
         self.drawing = None;
     }
@@ -453,8 +453,8 @@ impl World {
     }
 
     fn restart(&mut self, from_snapshot: bool) {
-        self.plain.pending.clear();
-        self.plain.end_block();
+        self.model.pending.clear();
+        self.model.end_block();
         self.in_flight = None;
         self.queue.clear();
         self.forget_all();
@@ -484,24 +484,24 @@ impl World {
         }
         let grants = |grant: &Grant| {
             let (opening, places) = (grant.opening as usize, grant.seats.len());
-            let there = &self.plain.openings[opening];
+            let there = &self.model.openings[opening];
             (there.phase == Phase::Open || there.gives_leftovers())
                 && !there.too_late(grant.slot, time)
-                && self.plain.has_room(opening, grant.slot, places)
+                && self.model.has_room(opening, grant.slot, places)
         };
         let granted = (!self.queue.is_empty()).then(|| which.index(self.queue.len()));
         if let Some(i) = granted.filter(|i| grants(&self.queue[*i])) {
             let mut grant = Grant::clone(&self.queue[i]);
-            let request = self.plain.pending[self.place(&grant)].request.clone();
+            let request = self.model.pending[self.place(&grant)].request.clone();
             let (opening, places) = (grant.opening as usize, grant.seats.len());
-            let numbers = self.plain.lowest_numbers(opening, grant.slot, places);
+            let numbers = self.model.lowest_numbers(opening, grant.slot, places);
             for (seat, number) in grant.seats.iter_mut().zip(numbers) {
                 seat.number = number;
             }
             grant.booking = BookingId::from_random(1_000_000 + self.ledger.len() as u128);
-            grant.hold_expires_at = self.plain.openings[opening].hold_end(grant.slot, time);
+            grant.hold_expires_at = self.model.openings[opening].hold_end(grant.slot, time);
             // The others' is durable; the own one is given up below.
-            self.plain.pending.push(self.plain.pending[self.place(&grant)].clone());
+            self.model.pending.push(self.model.pending[self.place(&grant)].clone());
             entries.push(Entry::Grant(grant));
             requests.push(request);
         }
@@ -531,7 +531,7 @@ impl World {
 
     fn forget(&mut self, grant: &Grant) {
         let place = self.place(grant);
-        self.plain.pending.remove(place);
+        self.model.pending.remove(place);
     }
 
     /// The plain entry of a grant that is not durable.
@@ -541,7 +541,7 @@ impl World {
                 && pending.opening == grant.opening as usize
                 && pending.people[0] == grant.seats[0].applicant
         };
-        self.plain.pending.iter().position(is_it).unwrap()
+        self.model.pending.iter().position(is_it).unwrap()
     }
 }
 
