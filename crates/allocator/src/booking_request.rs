@@ -35,7 +35,7 @@ pub struct BookingRequest<'a> {
 /// put on record. A rejection needs none.
 #[derive(Debug, Clone, Copy)]
 pub enum Content<'a> {
-    /// The digest itself.
+    /// A digest that was made earlier, of the same request.
     Digest(Digest),
     /// What it is to be made of: what is wanted, and by whom.
     Of(Wanted<'a>, &'a [Pseudonym]),

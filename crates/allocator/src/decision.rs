@@ -51,10 +51,10 @@ pub enum Settled {
         durable: Durable,
     },
     /// The rejection, true at this durable position.
-    Refused(Rejection, Durable),
+    Rejected(Rejection, Durable),
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The first reason in the one precedence that applies.

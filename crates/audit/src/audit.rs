@@ -33,7 +33,7 @@ pub struct Sources {
 /// [`AuditError`] where something cannot be read at all.
 pub async fn run(
     context: &Context,
-    domain: &Namespace,
+    namespace: &Namespace,
     ledger: &Ledger,
     sources: Sources,
 ) -> Result<(Facts, Vec<Check>), AuditError> {
@@ -45,8 +45,8 @@ pub async fn run(
     if sources.stores.is_empty() {
         checks.push(not_checked("P9", "store = fold(ledger)", "no store was named"));
     }
-    checks.push(events(context, domain, &facts).await?);
-    checks.push(availability(context, domain, ledger, &facts).await);
+    checks.push(events(context, namespace, &facts).await?);
+    checks.push(availability(context, namespace, ledger, &facts).await);
     match &sources.log {
         Some(log) => checks.extend(clients::checks(log, &facts, sources.key.as_ref())),
         None => {

@@ -131,7 +131,7 @@ pub(crate) async fn suitable(
         Some(true) => return Ok(Vec::new()),
         Some(false) => {
             "the NATS server acknowledges before it syncs: a power failure can lose grants that \
-             were told. Set `sync_interval: always` in its jetstream block"
+             clients know of. Set `sync_interval: always` in its jetstream block"
         }
         None => {
             "not known whether the NATS server syncs before it acknowledges: name its monitoring \
@@ -142,7 +142,7 @@ pub(crate) async fn suitable(
     Ok(vec![warning.to_owned()])
 }
 
-/// The domain of a role that needs no configuration.
-pub(crate) fn domain(prefix: &str) -> Result<Namespace, Failure> {
+/// The namespace of a role that needs no configuration.
+pub(crate) fn namespace(prefix: &str) -> Result<Namespace, Failure> {
     Namespace::new(prefix).map_err(|e| Failure::Usage(e.to_string()))
 }

@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::config_file;
-use crate::connect::{Nats, domain};
+use crate::connect::{Nats, namespace};
 use crate::failure::Failure;
 use crate::health::{self, Health, HealthRegistry};
 use crate::standing::Fixed;

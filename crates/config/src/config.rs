@@ -19,7 +19,7 @@ const WEEKS_AHEAD: i32 = 60;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Subjects, streams and buckets.
-    pub domain: Namespace,
+    pub namespace: Namespace,
     /// What applicant ids must look like, where given.
     pub applicant_pattern: Option<ApplicantPattern>,
     /// Where reply subjects may lie: string prefixes.
@@ -198,9 +198,9 @@ impl Config {
         let mut slots = Vec::new();
         for (o, office) in self.offices.iter().enumerate() {
             for date in dates {
-                for (s, session) in office.sessions.iter().enumerate() {
+                for (s, session) in (0..).zip(&office.sessions) {
                     if let Some(quota) = session.quota.on(date.civil().weekday()) {
-                        let (office, session) = (o as u32, s as u32);
+                        let (office, session) = (o as u32, s);
                         let bookable_until = calendar.bookable_until(until, *date);
                         let date = *date;
                         slots.push(ledger::Slot { office, session, date, quota, bookable_until });

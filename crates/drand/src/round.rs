@@ -15,7 +15,7 @@ const SUITE: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
 pub struct Round {
     /// The network's public key.
     pub key: [u8; 96],
-    /// Counts from 1.
+    /// Its number; a network counts its rounds from 1.
     pub number: u64,
 }
 

@@ -44,7 +44,7 @@ impl EngineContext {
         Self {
             marker: Marker::start(&high_water),
             high_water,
-            health: Health::new(&client, &options.config.domain, "engine"),
+            health: Health::new(&client, &options.config.namespace, "engine"),
             options,
             client,
             gate: Arc::new(LeaseGuard::new()),
@@ -96,7 +96,7 @@ pub(crate) struct WorkerContext {
     /// Grants and requests waiting for a block, as the sequencer last said.
     /// Relaxed: a bound on memory, not a fact.
     pub(crate) backlog: AtomicUsize,
-    /// Refusals that workers have told, until the sequencer takes them.
+    /// Rejections that workers have answered, until the sequencer takes them.
     pub(crate) tallies: Mutex<RejectionCounts>,
     /// How far the wall clock is ahead of what the sequencer goes by, ms, where it
     /// has jumped. Relaxed: looked at a few times a second.

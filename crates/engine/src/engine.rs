@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use giliran_allocator::StateMachine;
-use giliran_nats::follower::{self, Follower, Progress, Rounds};
+use giliran_nats::follower::{self, Follower, Passes, Progress};
 use giliran_nats::lease::{Held, Lease};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::state::{Report, State};
@@ -128,7 +128,7 @@ impl Engine {
         lease: Lease,
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
-        let mut rounds = Rounds::new(&self.context.health, &shutdown);
+        let mut passes = Passes::new(&self.context.health, &shutdown);
         let ended = loop {
             let pass = Box::pin(self.live(&ledger, &lease, &shutdown)).await;
             if let ControlFlow::Break(ended) = passes.after(pass).await {

@@ -114,9 +114,9 @@ impl EventBuilder {
                 let FoundBooking { booking, opening } = after;
                 let previous = before.as_ref().map(|before| opening.view(before));
                 let slot = opening.slot(booking.slot);
-                let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
+                let subject = self.namespace.event(kind.name(), slot.office, &slot.date.to_string());
                 let view = opening.view(booking);
-                let event = Event::new(&self.domain, id, *kind, time, view, previous)
+                let event = Event::new(&self.namespace, id, *kind, time, view, previous)
                     .payment(payment.as_deref())
                     .reason(reason.as_deref());
                 (subject, serde_json::to_vec(&event))

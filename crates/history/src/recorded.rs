@@ -114,8 +114,8 @@ pub struct RecordedOpening {
     /// last round was held; before, at the end.
     pub(super) holdings: Vec<(Option<Pseudonym>, u64)>,
     pub(super) by_booking: HashMap<BookingId, usize>,
-    /// Places to be had of each slot after a sequence.
-    pub(super) free_at: Vec<Vec<(u64, i64)>>,
+    /// Available places of each slot, after a sequence.
+    pub(crate) free_at: Vec<Vec<(u64, i64)>>,
 }
 
 impl RecordedOpening {

@@ -8,9 +8,9 @@ pub enum LoadError {
     /// Somebody listens, but says nothing.
     #[error("no answer on {0} within {1} s")]
     Silent(String, u64),
-    /// The engine refuses to say what it has.
+    /// The engine rejects the question what it has, or answers something else.
     #[error("the engine does not say what it has: {0}")]
-    Refused(String),
+    Rejected(String),
     /// The scenario does not fit the engine.
     #[error("{0}")]
     Misfit(String),

@@ -13,7 +13,7 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 /// What is to be run.
 #[derive(Debug, Clone)]
 pub struct LoadTest {
-    pub domain: Namespace,
+    pub namespace: Namespace,
     /// Who asks, as scaled.
     pub scenario: Scenario,
     /// What it was scaled by.
@@ -57,9 +57,9 @@ impl Steady {
 impl LoadTest {
     /// All of a scenario, as it is, at the opening that is open or comes next, for an
     /// engine whose order is first-come.
-    pub fn new(domain: Namespace, scenario: Scenario, seed: u64) -> Self {
+    pub fn new(namespace: Namespace, scenario: Scenario, seed: u64) -> Self {
         Self {
-            domain,
+            namespace,
             scenario,
             scale: 1.0,
             opening: None,

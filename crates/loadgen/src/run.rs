@@ -37,13 +37,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<RunSummary, LoadError> {
     can_be_sent(&rush.scenario)?;
-    Engine::look(&client, &rush.domain).await?;
+    Engine::look(&client, &rush.namespace).await?;
     let (scenario, seed) = (rush.scenario.clone(), rush.seed);
     let order = in_scenario_time(rush.order, rush.speed);
     let means = tokio::task::spawn_blocking(move || bought(scenario, order, seed));
     let means = means.await.map_err(std::io::Error::other)?;
     // Asked again: finding out may have taken its time.
-    let engine = Engine::look(&client, &rush.domain).await?;
+    let engine = Engine::look(&client, &rush.namespace).await?;
     let ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
     let log = rush.log.as_deref().map(File::create).transpose()?;
     let log = log.map(|file| Writer::new(BufWriter::with_capacity(1 << 20, file)));
@@ -51,8 +51,8 @@ pub async fn run(
     let answers = client.subscribe(format!("{inbox}.*")).await.map_err(std::io::Error::other)?;
     client.flush().await.map_err(std::io::Error::other)?;
     let looks = engine.fits.then(|| {
-        let (client, domain) = (client.clone(), rush.domain.clone());
-        tokio::spawn(live::watch_free(client, domain, ground.clone(), Arc::clone(&live)))
+        let (client, namespace) = (client.clone(), rush.namespace.clone());
+        tokio::spawn(live::watch_free(client, namespace, ground.clone(), Arc::clone(&live)))
     });
     let began = Instant::now();
     let (observer, forger) = forgers::begin(&client, &rush).unzip();

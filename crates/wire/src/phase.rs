@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// Its window has not begun.
     Scheduled,
-    /// It accepts requests.
+    /// Its window has begun and is not over: it accepts requests.
     Open,
     /// Its window is over.
     Closed,

@@ -15,7 +15,7 @@ use giliran_wire::ledger::{
     SnapshotPart, Stage,
 };
 use giliran_wire::snapshot::Unusable;
-use giliran_wire::{BlockHash, LedgerId, Timestamp, WriterNonce};
+use giliran_wire::{BlockHash, BookingId, LedgerId, Timestamp, WriterNonce};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -320,7 +320,7 @@ fn each_kind_of_damage_has_its_sentence() {
         DamageKind::SealedOtherState,
         DamageKind::SnapshotOfOtherState,
         DamageKind::Snapshot(Unusable::OtherState),
-        DamageKind::Contradiction("recorded twice".into()),
+        DamageKind::Contradiction(Contradiction::Gap),
     ];
     let sentences = format!(
         "format version 9; this release reads 1: a later release wrote it; run that one

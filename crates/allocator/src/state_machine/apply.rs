@@ -7,8 +7,9 @@ use std::sync::Arc;
 use giliran_wire::answer::{Phase, Status};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    Adjust, Adjustment, Damage, DamageKind, DrawRecord, Entry, Grant, OpeningRecord, Order,
-    Released, ReturnRule, Seal, Seat, SnapshotPart,
+    Adjust, Adjustment, BookingContradiction, Contradiction, Damage, DamageKind, DrawRecord, Entry,
+    Grant, OpeningRecord, Order, RecordContradiction, Released, ReturnRule, Seal, Seat,
+    SnapshotPart,
 };
 use giliran_wire::snapshot::{Assembler, PART_BYTES, Piece, Unusable};
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
@@ -135,7 +136,7 @@ impl<'k> BlockApplier<'k> {
         self.damaged(DamageKind::Contradiction(what))
     }
 
-    fn of_booking(&self, id: BookingId, what: BookingContradiction) -> Damage {
+    pub(super) fn of_booking(&self, id: BookingId, what: BookingContradiction) -> Damage {
         self.damage(Contradiction::Booking { id, what })
     }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use giliran_wire::BookingId;
 use giliran_wire::answer::Status;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{Cancel, CancelCause, Confirm, Damage, Expire, Reschedule, Seat};
+use giliran_wire::ledger::{
+    BookingContradiction, Cancel, CancelCause, Confirm, Contradiction, Damage, Expire, Reschedule,
+    Seat,
+};
 
 use super::Mode;
 use super::apply::BlockApplier;
@@ -37,7 +40,7 @@ impl BlockApplier<'_> {
                 let (slot, account) = (found.booking.slot, found.booking.account);
                 let opening = Arc::clone(&found.opening);
                 self.occupy(&opening, slot, &seats, false)
-                    .map_err(|what| self.damage(&format!("booking {}: {what}", confirm.booking)))?;
+                    .map_err(|what| self.of_booking(confirm.booking, what))?;
                 if let Some(account) = account {
                     let live = self.mode == Mode::Live;
                     opening.accounts.grant(account, seats.len() as u32, live);
@@ -50,9 +53,8 @@ impl BlockApplier<'_> {
                 for seat in &seats {
                     match opening.claims.revive(seat.applicant, &next) {
                         ClaimState::Granted(_) => {
-                            let what =
-                                format!("booking {}: revived, its applicant has another", next.id);
-                            return Err(self.damage(&what));
+                            let what = BookingContradiction::RevivedBesideAnother;
+                            return Err(self.of_booking(next.id, what));
                         }
                         ClaimState::Free | ClaimState::Deciding => {}
                     }
@@ -68,8 +70,8 @@ impl BlockApplier<'_> {
                 self.renew(Kind::RefundDue, found, next, payment);
             }
             (status, Some(_)) => {
-                let what = format!("booking {}: revived from {status:?}", confirm.booking);
-                return Err(self.damage(&what));
+                let what = BookingContradiction::Revived(status);
+                return Err(self.of_booking(confirm.booking, what));
             }
         }
         Ok(())
@@ -80,7 +82,8 @@ impl BlockApplier<'_> {
         if found.booking.status.is_live() {
             return Ok(found);
         }
-        Err(self.damage(&format!("booking {id} is {} and changed", found.booking.status.name())))
+        let status = found.booking.status;
+        Err(self.damage(Contradiction::EndedBooking { id: *id, status }))
     }
 
     pub(super) fn cancel(&mut self, cancel: Cancel) -> Result<(), Damage> {
@@ -93,7 +96,7 @@ impl BlockApplier<'_> {
             .iter()
             .partition(|seat| cancel.seats.is_empty() || cancel.seats.contains(&seat.applicant));
         if leaving.is_empty() {
-            return Err(self.damage(&format!("booking {}: nobody of it leaves", booking.id)));
+            return Err(self.of_booking(booking.id, BookingContradiction::NobodyLeaves));
         }
         self.give_back(&opening, booking.slot, &leaving, cancel.release_at, false);
         if let Some(account) = &booking.account {
@@ -139,8 +142,8 @@ impl BlockApplier<'_> {
     ) -> Result<(), Damage> {
         let Some(reference) = payment.filter(|_| cancelled.booking.status == Status::Cancelled)
         else {
-            let what = format!("booking {}: a refund of nothing", cancelled.booking.id);
-            return Err(self.damage(&what));
+            let what = BookingContradiction::RefundOfNothing;
+            return Err(self.of_booking(cancelled.booking.id, what));
         };
         self.reason = reason.map(String::into_boxed_str);
         let next = cancelled.booking.changed(|booking| {
@@ -157,7 +160,7 @@ impl BlockApplier<'_> {
         let found = self.live(&expire.booking)?;
         let booking = &found.booking;
         if booking.status != Status::Held {
-            return Err(self.damage(&format!("booking {} is not held and expires", booking.id)));
+            return Err(self.damage(Contradiction::NotHeld(booking.id)));
         }
         if let Some(until) = booking.hold_expires_at {
             self.state.holds.remove(&(until, booking.id));
@@ -196,14 +199,14 @@ impl BlockApplier<'_> {
         let same_people =
             swap.seats.iter().map(|s| s.applicant).eq(booking.seats.iter().map(|s| s.applicant));
         if swap.slot >= opening.slots() || swap.slot == booking.slot || !same_people {
-            return Err(self.damage(&format!("booking {} cannot move like this", booking.id)));
+            return Err(self.damage(Contradiction::Move(booking.id)));
         }
         self.occupy(&opening, swap.slot, &swap.seats, false)
-            .map_err(|what| self.damage(&format!("booking {}: {what}", swap.booking)))?;
+            .map_err(|what| self.of_booking(swap.booking, what))?;
         self.give_back(&opening, booking.slot, &booking.seats, swap.release_at, false);
         let held = booking.status == Status::Held;
         if held != swap.hold_expires_at.is_some() {
-            return Err(self.damage(&format!("booking {} is held, or its move not", booking.id)));
+            return Err(self.damage(Contradiction::HoldOfMove(booking.id)));
         }
         if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at) {
             self.state.holds.remove(&(before, booking.id));

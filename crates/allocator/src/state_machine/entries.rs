@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{Damage, DrawEntryRecord};
+use giliran_wire::ledger::{Contradiction, Damage, DrawEntryRecord, EntryContradiction};
 use giliran_wire::{BookingId, Pseudonym};
 
 use super::StateChange;
@@ -16,11 +16,13 @@ impl BlockApplier<'_> {
         let opening = self.opening(entry.opening)?;
         let receipt = entry.receipt;
         if entry.applicants.is_empty() || entry.slots.iter().any(|slot| *slot >= opening.slots()) {
-            return Err(self.damage(&format!("entry {receipt} has nobody, or wants no slot")));
+            let what = EntryContradiction::Nobody;
+            return Err(self.damage(Contradiction::WaitlistEntry { receipt, what }));
         }
         let waiting = Arc::new(DrawEntry { entry, since: self.time, withdrawn: None });
         if self.state.allocator.waiting.insert(receipt, Arc::clone(&waiting)).is_some() {
-            return Err(self.damage(&format!("entry {receipt} entered twice")));
+            let what = EntryContradiction::Twice;
+            return Err(self.damage(Contradiction::WaitlistEntry { receipt, what }));
         }
         self.state.allocator.crowd.add(&waiting);
         for applicant in &waiting.entry.applicants {
@@ -50,14 +52,14 @@ impl BlockApplier<'_> {
     pub(super) fn withdrawn(&mut self, receipt: &BookingId) -> Result<(), Damage> {
         let there = self.state.allocator.waiting.look(receipt, |w| w.map(Arc::clone));
         let there = there.filter(|waiting| waiting.is_live());
-        let there = there.ok_or_else(|| self.damage("withdrawn, and not entered"))?;
+        let there = there.ok_or_else(|| self.damage(Contradiction::WithdrawnNotEntered))?;
         let opening = self.opening(there.entry.opening)?;
         if there.entry.waits {
             let at = draw_of(&opening, &there);
             self.state.waiting.remove(&(at, there.entry.opening, *receipt));
         } else {
             if opening.phase() != Phase::Open {
-                return Err(self.damage("withdrawn from a draw after its close"));
+                return Err(self.damage(Contradiction::WithdrawnAfterClose));
             }
             self.end_account(&there);
             if let Some(index) = self.state.openings.get_mut(&there.entry.opening) {

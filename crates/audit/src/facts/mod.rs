@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::orders::{Orders, PublishedSeed};
 
 /// An engine that decides nothing for so long after the ledger's last block has
-/// nobody who asks: refusals are put on record as well.
+/// nobody who asks: rejections are put on record as well.
 const QUIET_MS: u64 = 24 * 3_600_000;
 
 /// A booking, and what became of it.
@@ -94,13 +94,13 @@ pub(super) struct ShownSlot {
 }
 
 impl ShownSlot {
-    pub(super) fn is(&self, told: &FreePlaces) -> bool {
-        let free = if told.bookable { self.offered } else { self.offered.min(0) };
-        i64::from(told.quota) == self.quota
-            && i64::from(told.free) == free
-            && i64::from(told.reserved) == self.reserved
-            && told.halted == self.halted
-            && !(told.bookable && self.late)
+    pub(super) fn is(&self, shown: &FreePlaces) -> bool {
+        let free = if shown.bookable { self.offered } else { self.offered.min(0) };
+        i64::from(shown.quota) == self.quota
+            && i64::from(shown.free) == free
+            && i64::from(shown.reserved) == self.reserved
+            && shown.halted == self.halted
+            && !(shown.bookable && self.late)
     }
 }
 
@@ -216,7 +216,7 @@ impl Facts {
     /// What is told of an opening's seed. None: its order has none.
     pub fn seed(&self, opening: &str) -> Option<PublishedSeed> {
         let record = self.openings.iter().find(|record| record.id == opening)?;
-        self.orders.told(record.ordinal)
+        self.orders.published(record.ordinal)
     }
 
     /// What of an opening's draw is published; none: it was not drawn.

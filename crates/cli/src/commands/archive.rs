@@ -9,7 +9,7 @@ use giliran_nats::ledger::reader::Durable;
 use giliran_nats::ledger::{self, Ledger};
 use giliran_wire::subject::Namespace;
 
-use crate::connect::{Nats, domain};
+use crate::connect::{Nats, namespace};
 use crate::failure::Failure;
 
 /// How often progress is shown.

@@ -12,7 +12,7 @@ use giliran_wire::client_log;
 use giliran_wire::subject::Namespace;
 use serde_json::json;
 
-use crate::connect::{Streams, domain};
+use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 use crate::key_file;
 

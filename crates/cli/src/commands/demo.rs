@@ -200,7 +200,7 @@ impl Deployment {
         let shown = HealthRegistry::new()?;
         let config =
             giliran_config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
-        let domain = config.domain.clone();
+        let namespace = config.namespace.clone();
         let key = key_file::make(&data.join(key_file::FILE))?;
         let ledger = init::make(&client, &namespace, &key, 1).await?;
         let setup = EngineSetup {

@@ -10,7 +10,7 @@ use giliran_verify::draw::{Extract, Known, Problem};
 use giliran_wire::subject::Namespace;
 
 use crate::commands::verify;
-use crate::connect::{Streams, domain};
+use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]

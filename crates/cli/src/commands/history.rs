@@ -12,7 +12,7 @@ use giliran_report::Report;
 use giliran_wire::subject::Namespace;
 
 use crate::VERSION;
-use crate::connect::{Streams, domain};
+use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 
 /// Which opening, and where it is read from.

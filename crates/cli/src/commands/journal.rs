@@ -10,7 +10,7 @@ use giliran_wire::ledger::journal::{Action, Journal};
 use giliran_wire::subject::Namespace;
 use serde_json::Value;
 
-use crate::connect::{Streams, domain};
+use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use giliran_wire::ledger::Signed;
 use giliran_wire::snapshot::PART_BYTES;
 use giliran_wire::subject::Namespace;
 
-use crate::connect::{Nats, domain};
+use crate::connect::{Nats, namespace};
 use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use async_nats::jetstream::{self};
 use futures_util::StreamExt;
 use giliran_wire::subject::Namespace;
 
-use crate::connect::{Nats, domain};
+use crate::connect::{Nats, namespace};
 use crate::failure::Failure;
 
 /// Events that a team may have taken and not acknowledged.

@@ -13,7 +13,7 @@ use giliran_wire::subject::Namespace;
 
 use crate::commands::fairness::scenario;
 use crate::commands::history::{Outputs, can_be_written, write};
-use crate::connect::{Nats, domain};
+use crate::connect::{Nats, namespace};
 use crate::daemons::until_asked;
 use crate::failure::Failure;
 use crate::screen::Screen;

@@ -58,8 +58,8 @@ impl SequencerDriver<'_> {
         let Some((_, ticket)) = asked else { return };
         let reason = Reason::Unavailable;
         let retry_after_ms = Some(ROLL_RETRY_MS);
-        let refusal = Rejection { reason, detail: Some(detail), retry_after_ms, about: None };
-        let outcome = Outcome::NotAdjusted(refusal, self.sequencer.state().durable());
+        let rejection = Rejection { reason, detail: Some(detail), retry_after_ms, about: None };
+        let outcome = Outcome::NotAdjusted(rejection, self.sequencer.state().durable());
         // Full only where thousands of answers wait: the operator asks again.
         let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
     }

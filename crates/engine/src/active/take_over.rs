@@ -31,7 +31,7 @@ pub(super) async fn begin(
     let writer = WriterNonce(rand::random());
     let take_over = TakeOver {
         engine: engine.options.name.clone(),
-        release: env!("CARGO_PKG_VERSION").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         forced: context.forced.clone(),
     };
     let shared = Arc::new(WorkerContext {
@@ -106,7 +106,7 @@ impl SequencerDriver<'_> {
         self.put_openings_on_record();
         let queue = Arc::new(queue);
         for operation in Operation::ALL {
-            let subject = engine.options.config.domain.request(operation.name());
+            let subject = engine.options.config.namespace.request(operation.name());
             let subscriber = engine
                 .client
                 .subscribe(subject.clone())

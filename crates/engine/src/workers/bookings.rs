@@ -80,8 +80,8 @@ impl Worker {
             wait: *wait,
         };
         let decision = self.shared.allocator.decide(&ask, now);
-        if let Decision::Settled(Settled::Refused(refusal, _)) = &decision {
-            tallies.count(refusal, ask.channel, now);
+        if let Decision::Settled(Settled::Rejected(rejection, _)) = &decision {
+            tallies.count(rejection, ask.channel, now);
         }
         Continue(match decision {
             Decision::Settled(settled) => {

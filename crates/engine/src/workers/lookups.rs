@@ -76,12 +76,12 @@ impl Worker {
                 }
                 Some((None, at)) => {
                     let id = question.request_id().map(Into::into);
-                    Answered::refused(id, Rejection::new(Reason::NotFound).as_of(at.position()))
+                    Answered::rejected(id, Rejection::new(Reason::NotFound).as_of(at.position()))
                 }
                 None => {
                     let id = question.request_id().map(Into::into);
                     let busy = Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms());
-                    Answered::refused(id, busy)
+                    Answered::rejected(id, busy)
                 }
             },
         };
@@ -127,7 +127,7 @@ impl Worker {
             self.shared.metrics.rejected(Reason::UnknownSlot);
             let rejection = Rejection::new(Reason::UnknownSlot)
                 .detail(format!("office: no opening has an office `{office}`"));
-            return out.no_overview(reply, form, &Answered::refused(None, rejection));
+            return out.no_overview(reply, form, &Answered::rejected(None, rejection));
         }
         self.write_availability(form, &items, reply, now, out);
     }
@@ -176,7 +176,7 @@ impl Worker {
         self.shared.metrics.rejected(Reason::Malformed);
         let detail = "office: so many places do not fit one message; ask office by office";
         let rejection = Rejection::new(Reason::Malformed).detail(detail);
-        out.no_overview(reply, form, &Answered::refused(None, rejection));
+        out.no_overview(reply, form, &Answered::rejected(None, rejection));
     }
 }
 

@@ -51,14 +51,14 @@ pub(super) fn config(domain: &Namespace, generation: u32, replicas: usize) -> Co
 /// Where a ledger exists already, or the broker refuses.
 pub async fn init(
     client: &Client,
-    domain: &Namespace,
+    namespace: &Namespace,
     genesis: Genesis,
     ledger: LedgerId,
     time: Timestamp,
     replicas: usize,
 ) -> Result<Ledger, Error> {
     let context = jetstream::new(client.clone());
-    let name = domain.ledger_stream(1);
+    let name = namespace.ledger_stream(1);
     match context.get_stream(&name).await {
         Ok(mut stream) => {
             let messages = stream.info().await.doing("look at the ledger")?.state.messages;
@@ -70,7 +70,7 @@ pub async fn init(
         }
         Err(error) if is_missing(&error) => {
             context
-                .create_stream(config(domain, 1, replicas))
+                .create_stream(config(namespace, 1, replicas))
                 .await
                 .doing(&format!("make stream {name}"))?;
         }
@@ -87,8 +87,8 @@ pub async fn init(
         previous: BlockHash::ZERO,
         entries: vec![Entry::Genesis(genesis)],
     };
-    append_genesis(&context, &domain.ledger_subject(1), block.seal().bytes.into()).await?;
-    open(client, domain).await
+    append_genesis(&context, &namespace.ledger_subject(1), block.seal().bytes.into()).await?;
+    open(client, namespace).await
 }
 
 /// Appends the first block. In a cluster, the server that this client speaks to may not
@@ -122,10 +122,10 @@ async fn append_genesis(context: &Context, subject: &str, block: Bytes) -> Resul
 ///
 /// Where there is none, or it could lose or let go of blocks; every reason at
 /// once.
-pub async fn open(client: &Client, domain: &Namespace) -> Result<Ledger, Error> {
+pub async fn open(client: &Client, namespace: &Namespace) -> Result<Ledger, Error> {
     let mut context = jetstream::new(client.clone());
     context.set_timeout(connection::ANSWERS_WITHIN);
-    open_in(&context, domain).await.map_err(|error| connection::unanswered(client, error))
+    open_in(&context, namespace).await.map_err(|error| connection::unanswered(client, error))
 }
 
 /// The same, through the JetStream API that this context speaks to.
@@ -133,16 +133,16 @@ pub async fn open(client: &Client, domain: &Namespace) -> Result<Ledger, Error> 
 /// # Errors
 ///
 /// As [`open`].
-pub async fn open_in(context: &Context, domain: &Namespace) -> Result<Ledger, Error> {
-    let generations = generations(context, domain).await?;
+pub async fn open_in(context: &Context, namespace: &Namespace) -> Result<Ledger, Error> {
+    let generations = generations(context, namespace).await?;
     for generation in generations.iter().rev().copied() {
-        if let Some(ledger) = open_generation(context, domain, generation).await?
+        if let Some(ledger) = open_generation(context, namespace, generation).await?
             && (generation == generations[0] || ledger.holds_blocks().await?)
         {
             return Ok(ledger);
         }
     }
-    let name = domain.ledger_stream(1);
+    let name = namespace.ledger_stream(1);
     Err(Error::plain(format!(
         "there is no ledger: stream {name} does not exist. Make it once with `giliran init`; if \
          there was one, restore it instead: an engine never begins a ledger"
@@ -151,12 +151,15 @@ pub async fn open_in(context: &Context, domain: &Namespace) -> Result<Ledger, Er
 }
 
 /// The generations whose streams are there, ascending.
-pub(crate) async fn generations(context: &Context, domain: &Namespace) -> Result<Vec<u32>, Error> {
-    let prefix = domain.ledger_stream(0);
+pub(crate) async fn generations(
+    context: &Context,
+    namespace: &Namespace,
+) -> Result<Vec<u32>, Error> {
+    let prefix = namespace.ledger_stream(0);
     let prefix = prefix.trim_end_matches('0');
     let (mut found, mut offset) = (Vec::new(), 0);
     loop {
-        let ask = serde_json::json!({ "subject": domain.ledger_filter(), "offset": offset });
+        let ask = serde_json::json!({ "subject": namespace.ledger_filter(), "offset": offset });
         let answer: serde_json::Value =
             context.request("STREAM.NAMES", &ask).await.doing("look for the ledger")?;
         if !answer["error"].is_null() {
@@ -178,24 +181,24 @@ pub(crate) async fn generations(context: &Context, domain: &Namespace) -> Result
 /// The ledger's stream of this generation; none: it does not exist.
 pub(super) async fn open_generation(
     context: &Context,
-    domain: &Namespace,
+    namespace: &Namespace,
     generation: u32,
 ) -> Result<Option<Ledger>, Error> {
-    let name = domain.ledger_stream(generation);
+    let name = namespace.ledger_stream(generation);
     let stream = match context.get_stream(&name).await {
         Ok(stream) => stream,
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(Error::new("look for the ledger", error)),
     };
-    let subject = domain.ledger_subject(generation);
+    let subject = namespace.ledger_subject(generation);
     let unsuitable = unsuitable(&stream.cached_info().config, &subject);
     if !unsuitable.is_empty() {
         let unsuitable = unsuitable.join("; ");
         return Err(Error::plain(format!("stream {name} cannot carry a ledger: {unsuitable}"))
             .of_kind(ErrorKind::Unsuitable));
     }
-    let (context, domain) = (context.clone(), domain.clone());
-    Ok(Some(Ledger { context, domain, generation, stream, name, subject }))
+    let (context, namespace) = (context.clone(), namespace.clone());
+    Ok(Some(Ledger { context, namespace, generation, stream, name, subject }))
 }
 
 /// True where the server answered that there is no such stream, rather than that it

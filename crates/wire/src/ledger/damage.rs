@@ -1,6 +1,6 @@
 //! What tells a damaged ledger, one kind for each way in which a reader can find it.
 
-use super::BlockError;
+use super::{BlockError, Contradiction};
 use super::foreign::{Alien, Doubt};
 use crate::snapshot_error::Unusable;
 use crate::{BlockHash, Timestamp};
@@ -184,7 +184,7 @@ pub enum DamageKind {
     /// The parts of a snapshot do not make a state, or make another one.
     #[error("snapshot: {0}")]
     Snapshot(#[source] Unusable),
-    /// An entry does not follow from those before it, in the words of who folds them.
+    /// An entry does not follow from those before it.
     #[error("{0}")]
     Contradiction(Contradiction),
 }

@@ -21,6 +21,9 @@ mod rules;
 
 pub use bookings::Bookings;
 pub use chain::{Chain, Reading, Stage};
+pub use contradiction::{
+    BookingContradiction, Contradiction, EntryContradiction, RecordContradiction,
+};
 pub use damage::{Damage, DamageKind};
 pub use deed::Deed;
 pub use entry::{

@@ -275,7 +275,7 @@ const EDITS: &[(&str, &[&str], &[&str])] = &[
             r#""operator":"siti","why":"\u007f""#,
             "\"operator\":\"siti\",\"why\":\"\u{7f}\"",
             "\"operator\":\"siti\",\"why\":\"\u{85}\"",
-            "\"operator\":\"siti\",\"why\":\"\u{202e}desk\"",
+            "\"operator\":\"siti\",\"why\":\"\u{202e}counter\"",
             "\"operator\":\"siti\",\"why\":\"\u{2066}\"",
             "\"operator\":\"siti\",\"why\":\"\u{feff}\"",
             "\"operator\":\"siti\",\"why\":\"\u{fdd0}\"",

@@ -14,7 +14,7 @@ use giliran_wire::{BlockHash, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tests::{Ledger, OPENS, booking, cancel, grant, person, record, refused};
+use crate::tests::{Ledger, OPENS, booking, cancel, grant, person, record, rejected};
 
 /// Every kind of change but those of `moved`.
 fn eventful() -> Ledger {
@@ -24,7 +24,7 @@ fn eventful() -> Ledger {
     ledger.append(20, vec![grant(3, 1, &[1], Some(3)), grant(4, 1, &[2], Some(4))]);
     ledger.append(
         9_000,
-        vec![refused(OPENS / 1_000 + 8, Some(0), 7), refused(OPENS / 1_000 + 8, None, 2)],
+        vec![rejected(OPENS / 1_000 + 8, Some(0), 7), rejected(OPENS / 1_000 + 8, None, 2)],
     );
     ledger.append(30_000, vec![cancel(3, at(60_000))]);
     let expire = Expire { booking: booking(2), release_at: None };
@@ -95,7 +95,7 @@ fn what_was_written_holds_and_says_what_happened() {
         taken: 2,
         withheld: 1,
         free: 3,
-        refused: 9,
+        rejected: 9,
         sold_out: 9,
     };
     assert_eq!(checked.totals, totals);
@@ -188,7 +188,7 @@ fn every_kind_of_field_is_held_against_the_others() {
                 // What only the ledger can contradict, it does.
                 let compared = compare(&chained(&all), &recorded).unwrap_err();
                 assert_eq!(compared.line, number + 1, "{compared}");
-                // A refusal's second or slot, where all was sold out there as well;
+                // A rejection's second or slot, where all was sold out there as well;
                 // a slot that was not halted.
                 let change = value.pointer(&format!("/{}", path[..path.len().min(2)].join("/")));
                 let free_to_say = change.is_some_and(|change| match change["did"].as_str() {
@@ -284,7 +284,7 @@ fn lines_left_out_added_moved_or_missing_at_the_end_are_noticed() {
         some.remove(left_out);
         let found = check(&some.concat()).unwrap_err();
         assert_eq!(found.line, left_out + 1, "{found}");
-        // Chained again, the sums say so; what was refused changes them as well.
+        // Chained again, the sums say so; what was rejected changes them as well.
         let mut some = lines(&text);
         some.remove(left_out);
         assert!(check(&chained(&some)).is_err(), "line {}", left_out + 1);
@@ -308,7 +308,7 @@ fn lines_left_out_added_moved_or_missing_at_the_end_are_noticed() {
 fn oversell_and_undersell_are_told_not_hidden() {
     let mut ledger = Ledger::open();
     ledger.append(10, vec![grant(1, 1, &[1, 2], None), grant(2, 1, &[3], None)]);
-    ledger.append(90_000, vec![refused(OPENS / 1_000 + 30, Some(0), 4)]);
+    ledger.append(90_000, vec![rejected(OPENS / 1_000 + 30, Some(0), 4)]);
     let checked = check(&write(&ledger.read("w").unwrap())).unwrap();
     assert_eq!((checked.oversold, checked.undersold), (1, Some(4)));
     assert!(checked.says[0].starts_with("PRELIMINARY: the opening is open"));
@@ -364,13 +364,13 @@ fn a_checker_in_python_agrees_on_every_forgery() {
             }
         }
     }
-    // Refusals beside no room, some and enough for any party; one place oversold.
+    // Rejections beside no room, some and enough for any party; one place oversold.
     let mut ledger = Ledger::open();
     ledger.append(10, vec![grant(1, 0, &[1, 2], None), grant(2, 1, &[1, 2], None)]);
     ledger.append(20, vec![grant(3, 1, &[3], None)]);
     let second = OPENS / 1_000 + 30;
-    let beside = (0..2).map(|slot| refused(second, Some(slot), 5 + u64::from(slot)));
-    ledger.append(90_000, beside.chain([refused(second - 40, Some(0), 3)]).collect());
+    let beside = (0..2).map(|slot| rejected(second, Some(slot), 5 + u64::from(slot)));
+    ledger.append(90_000, beside.chain([rejected(second - 40, Some(0), 3)]).collect());
     let judged = write(&ledger.read("w").unwrap());
     let checked = check(&judged).unwrap();
     assert_eq!((checked.oversold, checked.undersold), (1, Some(3)));
@@ -446,12 +446,12 @@ fn refusals_of_every_reason_stand_in_a_statement_that_both_checkers_take() {
     let numbers = Reason::ALL.iter().map(|reason| reason.number()).chain([u16::MAX]);
     let digest = RejectionDigest { opening: 0, tallies: numbers.map(tally).collect() };
     let mut ledger = Ledger::open();
-    ledger.append(90_000, vec![Entry::Refusals(digest)]);
+    ledger.append(90_000, vec![Entry::Rejections(digest)]);
     let text = write(&ledger.read("w").unwrap());
     for name in Reason::ALL.iter().map(|reason| reason.name()).chain(["unknown"]) {
         assert_eq!(text.matches(&format!(r#""reason":"{name}""#)).count(), 1, "{name}: {text}");
     }
-    assert_eq!(check(&text).unwrap().totals.refused, Reason::ALL.len() as u64 + 1);
+    assert_eq!(check(&text).unwrap().totals.rejected, Reason::ALL.len() as u64 + 1);
     assert_eq!(
         python(&[text]),
         ["0 w"],
