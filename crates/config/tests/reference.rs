@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use giliran_config::{Config, EXAMPLE, parse};
+use giliran_wire::Digest;
 
 const TOP: &str = "Top-level keys";
 /// Stands for a key that no section has.
@@ -160,6 +161,11 @@ fn every_example_is_accepted_and_every_type_checked() {
     }
 }
 
+/// All that a file says, but not its text, by which two files of one meaning differ.
+fn meaning(config: Config) -> String {
+    format!("{:?}", Config { digest: Digest::of(&[]), ..config })
+}
+
 #[test]
 fn what_is_left_out_counts_as_the_page_says() {
     for (section, rows) in page() {
@@ -176,13 +182,10 @@ fn what_is_left_out_counts_as_the_page_says() {
                 "–" => drop(without.unwrap_or_else(|said| panic!("{at}: {said}"))),
                 default => {
                     let given = with(&section, &row.key, Some(default)).unwrap();
-                    assert_eq!(format!("{given:?}"), format!("{:?}", without.unwrap()), "{at}");
+                    let given = meaning(given);
+                    assert_eq!(given, meaning(without.unwrap()), "{at}");
                     let other = with(&section, &row.key, Some(&row.example)).unwrap();
-                    assert_ne!(
-                        format!("{other:?}"),
-                        format!("{given:?}"),
-                        "{at}: no other example"
-                    );
+                    assert_ne!(meaning(other), given, "{at}: no other example");
                 }
             }
         }
