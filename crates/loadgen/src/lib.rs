@@ -1,5 +1,5 @@
 //! A surge against a running engine: the people and scalpers of a scenario, over
-//! NATS, and what came of it.
+//! NATS or through a gateway, and what came of it.
 //!
 //! [`run`] learns what the engine offers, lays the scenario on it, sends what its
 //! people send and measures from what they see. Times of the scenario are µs from
@@ -22,6 +22,7 @@ pub mod report;
 mod stats;
 mod summary;
 mod target;
+mod via;
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -39,12 +40,14 @@ use giliran_wire::ledger::{Order, ReturnRule};
 use giliran_wire::subject::Namespace;
 use target::Engine;
 use tokio_util::sync::CancellationToken;
+use via::{Answers, Via};
 
 pub use engine_config::configuration;
 pub use forgers::Forgeries;
 pub use live::{LiveStats, SharedStats};
 pub use stats::{Bin, Payments};
 pub use summary::{Ended, GroupRecord, Latency, RunSummary};
+pub use via::{GatewayAddress, NotAGateway};
 
 /// Where scalpers find out what pays, quickly.
 const PILOT: Pilot = Pilot { parties: 500, buys: 1.0, runs: 1 };
@@ -77,6 +80,9 @@ pub struct LoadTest {
     pub steady: Option<Steady>,
     /// After so long without a single answer the engine is taken for dead.
     pub gone_after: Duration,
+    /// The gateway that bookings, look-ups and cancellations go through; none: they go over
+    /// NATS, as payments always do.
+    pub via: Option<GatewayAddress>,
 }
 
 /// People who come at the same rate throughout.
@@ -112,6 +118,7 @@ impl LoadTest {
             log: None,
             steady: None,
             gone_after: GONE_AFTER,
+            via: None,
         }
     }
 }
@@ -167,9 +174,12 @@ pub async fn run(
     });
     let began = Instant::now();
     let (observer, forger) = forgers::begin(&client, &rush).unzip();
+    let patience = Duration::from_secs_f64(rush.scenario.people.patience_s);
+    let (via, coming) = rush.via.as_ref().map(|gateway| Via::new(gateway, patience)).unzip();
+    let answers = Answers::new(answers, coming);
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
-    generator.observer = observer;
+    (generator.observer, generator.via) = (observer, via);
     let ended = Box::pin(generator.surge(answers, shutdown)).await;
     generator.observer = None;
     if let Some(forger) = forger {

@@ -9,6 +9,7 @@ mod beside;
 mod documented;
 mod draws;
 mod faults;
+mod gateway;
 mod generations;
 mod isolation;
 mod lifecycle;

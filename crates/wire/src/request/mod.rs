@@ -6,7 +6,7 @@
 mod in_place;
 mod payload;
 
-pub use payload::{Form, Items, Payload, read, write_binary};
+pub use payload::{Form, Items, Payload, element, read, write_binary, write_elements};
 
 use std::fmt;
 
