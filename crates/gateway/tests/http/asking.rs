@@ -238,7 +238,7 @@ async fn what_cannot_be_read_is_told_what_where_and_what_is_right() {
             r#"{"applicants":["1"],"choices":[{"office":"alpha"}],"opening":"x"}"#,
             "duplicate field `opening`",
         ),
-        (r#"{"applicants":["1"],"choices":[{"office":"alpha"}"#, "payload cannot be read"),
+        (r#"{"applicants":["1"],"choices":[{"office":"alpha"}"#, "cannot be read"),
     ] {
         let detail = wrong(&[KEY], body).await;
         assert!(detail.contains(told), "{body}: {detail}");
