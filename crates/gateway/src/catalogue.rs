@@ -1,24 +1,29 @@
 //! What there is to book: openings and free places, as the engine told them last. It is asked
 //! once a second; everybody else is answered from here.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
 use giliran_nats::clock::{self, Moment};
-use giliran_wire::answer::{self, Availability, Overview, Phase, SlotState};
+use giliran_wire::answer::{self, Availability, OpeningState, Overview, Phase, SlotState};
+use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::request::{self, Choice, write_binary};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Position, Timestamp};
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often the engine is asked, about: several gateways do not ask in step.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long its answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is asked what the openings offer; and at once where one has opened.
+const DESCRIBED_EVERY: Duration = Duration::from_secs(30);
 /// What was told longer ago than this is shown as stale.
 const STALE_AFTER: Duration = Duration::from_secs(5);
 
@@ -67,6 +72,8 @@ pub(crate) struct Opening {
     pub(crate) state: Phase,
     pub(crate) opens_at: Timestamp,
     pub(crate) closes_at: Timestamp,
+    /// What it offers and under which rules; none: no engine has described it yet.
+    pub(crate) offers: Option<Arc<OpeningDescription>>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) places: Places,
 }
@@ -113,6 +120,7 @@ impl Opening {
             && self.opens_at == other.opens_at
             && self.closes_at == other.closes_at
             && self.slots == other.slots
+            && self.offers == other.offers
     }
 }
 
@@ -160,7 +168,14 @@ impl Catalogue {
         let (sender, told) = watch::channel(Arc::new(Told::default()));
         let clock = Arc::new(Mutex::new(None));
         let copy = Self { told, clock: Arc::clone(&clock) };
-        let asking = Asking { client, subject: domain.request("availability"), sender, clock };
+        let asking = Asking {
+            client,
+            subject: domain.request("availability"),
+            sender,
+            clock,
+            offers: Offers::new(),
+            describe_at: Instant::now(),
+        };
         tokio::spawn(async move {
             tokio::select! {
                 () = asking.run() => {}
@@ -202,17 +217,26 @@ fn held(clock: &Mutex<Option<EngineClock>>) -> std::sync::MutexGuard<'_, Option<
     clock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Descriptions by opening.
+type Offers = BTreeMap<String, Arc<OpeningDescription>>;
+
 struct Asking {
     client: Client,
     subject: String,
     sender: watch::Sender<Arc<Told>>,
     clock: Arc<Mutex<Option<EngineClock>>>,
+    offers: Offers,
+    /// When the descriptions are due.
+    describe_at: Instant,
 }
 
 impl Asking {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut said = None;
         loop {
+            if Instant::now() >= self.describe_at {
+                self.describe().await;
+            }
             let asked = Moment::now();
             match self.ask().await {
                 Ok(payload) => {
@@ -231,19 +255,51 @@ impl Asking {
         }
     }
 
+    /// Asks what the openings offer. That changes seldom; JSON alone has it.
+    async fn describe(&mut self) {
+        let asked = request::Availability { describe: true, ..Default::default() };
+        // It can be written.
+        let payload = serde_json::to_vec(&asked).unwrap_or_default();
+        let Ok(told) = self.send(payload).await else { return };
+        match serde_json::from_slice::<Overview<'_>>(&told) {
+            Ok(Overview::Shown(shown)) => {
+                let offers = shown.catalogue.into_iter().flatten();
+                self.offers = offers.map(|offers| (offers.id.clone(), Arc::new(offers))).collect();
+                self.describe_at = Instant::now() + DESCRIBED_EVERY;
+            }
+            Ok(Overview::Refused(refused)) => {
+                let detail = refused.detail.as_deref().unwrap_or_default();
+                tracing::error!("openings are not described: {}: {detail}", refused.reason.name());
+                self.describe_at = Instant::now() + DESCRIBED_EVERY;
+            }
+            Err(error) => tracing::error!(%error, "descriptions that cannot be read"),
+        }
+    }
+
     async fn ask(&self) -> Result<Bytes, async_nats::RequestError> {
-        let payload = write_binary(&[request::Availability::default()]);
+        self.send(write_binary(&[request::Availability::default()])).await
+    }
+
+    async fn send(&self, payload: Vec<u8>) -> Result<Bytes, async_nats::RequestError> {
         let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
         Ok(self.client.send_request(self.subject.clone(), asked).await?.payload)
     }
 
-    fn take(&self, payload: &[u8], asked: Moment) -> Result<(), String> {
+    fn take(&mut self, payload: &[u8], asked: Moment) -> Result<(), String> {
         let mut answers =
             answer::read_binary::<Overview<'_>>(payload).map_err(|error| error.to_string())?;
         match answers.pop() {
             Some(Overview::Shown(shown)) => {
                 // The answer's way is not known; a time too early opens nothing too early.
                 *held(&self.clock) = Some(EngineClock { now: shown.now, told: asked });
+                let known = |opening: &OpeningState<'_>| {
+                    let offers = self.offers.get(opening.id.as_str());
+                    offers.is_some_and(|offers| offers.state == opening.state)
+                };
+                // An opening that is new, or has opened or closed.
+                if !shown.openings.iter().all(known) {
+                    self.describe_at = Instant::now();
+                }
                 self.show(&shown);
                 Ok(())
             }
@@ -256,7 +312,7 @@ impl Asking {
     }
 
     fn show(&self, shown: &Availability<'_>) {
-        let next = next(&self.sender.borrow(), shown);
+        let next = next(&self.sender.borrow(), shown, &self.offers);
         if let Some(next) = next {
             self.sender.send_replace(Arc::new(next));
         }
@@ -273,7 +329,7 @@ impl Asking {
 }
 
 /// What is shown after an engine has told this; none: the same as before.
-fn next(before: &Told, shown: &Availability<'_>) -> Option<Told> {
+fn next(before: &Told, shown: &Availability<'_>, offers: &Offers) -> Option<Told> {
     let openings = shown.openings.iter().map(|state| {
         let slots = shown.slots.iter().filter(|slot| slot.opening == state.id).map(Slot::of);
         let old = before.opening(&state.id);
@@ -282,6 +338,7 @@ fn next(before: &Told, shown: &Availability<'_>) -> Option<Told> {
             state: state.state,
             opens_at: state.opens_at,
             closes_at: state.closes_at,
+            offers: offers.get(state.id.as_str()).cloned(),
             slots: slots.collect(),
             places: Places::default(),
         };
@@ -359,7 +416,6 @@ pub(crate) fn tag(bytes: &[u8]) -> String {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use giliran_wire::answer::OpeningState;
     use serde_json::Value;
 
     const NOW: &str = "2026-11-27T07:00:00.000Z";
@@ -389,6 +445,7 @@ mod tests {
             }],
             slots: vec![slot("alpha", free[0]), slot("beta", free[1])],
             as_of: Position { epoch: 1, seq },
+            catalogue: None,
         }
     }
 
@@ -398,9 +455,9 @@ mod tests {
 
     #[test]
     fn what_has_not_changed_keeps_its_tag_and_wakes_nobody() {
-        let first = next(&Told::default(), &shown([80, 80], 1)).unwrap();
-        assert!(next(&first, &shown([80, 80], 9)).is_none());
-        let second = next(&first, &shown([80, 79], 10)).unwrap();
+        let first = next(&Told::default(), &shown([80, 80], 1), &Offers::new()).unwrap();
+        assert!(next(&first, &shown([80, 80], 9), &Offers::new()).is_none());
+        let second = next(&first, &shown([80, 79], 10), &Offers::new()).unwrap();
         let (old, new) = (&first.openings[0].places, &second.openings[0].places);
         assert_ne!(old.tag, new.tag);
         let (since, change) = new.change.clone().unwrap();
@@ -419,17 +476,17 @@ mod tests {
 
     #[test]
     fn what_nobody_confirms_is_marked_and_the_mark_goes_with_the_next_word() {
-        let first = next(&Told::default(), &shown([80, 80], 1)).unwrap();
+        let first = next(&Told::default(), &shown([80, 80], 1), &Offers::new()).unwrap();
         let old = stale(&first, NOW.parse().unwrap());
         assert_eq!(json(&old.openings[0].places.body)["stale_since"], NOW);
-        let fresh = next(&old, &shown([80, 80], 1)).unwrap();
+        let fresh = next(&old, &shown([80, 80], 1), &Offers::new()).unwrap();
         assert_eq!(json(&fresh.openings[0].places.body).get("stale_since"), None);
         assert_eq!(fresh.openings[0].places.tag, first.openings[0].places.tag);
     }
 
     #[test]
     fn a_grant_is_expected_where_a_choice_has_room() {
-        let told = next(&Told::default(), &shown([0, 1], 1)).unwrap();
+        let told = next(&Told::default(), &shown([0, 1], 1), &Offers::new()).unwrap();
         let choice = |office: &'static str, date: Option<&str>| {
             vec![Choice {
                 office: office.into(),

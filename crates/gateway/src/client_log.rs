@@ -164,8 +164,8 @@ mod tests {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let book = Book {
             request_id: "a".into(),
-            applicants: vec!["1".into(), "2".into()],
-            choices: vec![Asked { office: "alpha".into(), date: None, session: None }],
+            applicants: vec!["1".into(), "2".into()].into(),
+            choices: vec![Asked { office: "alpha".into(), date: None, session: None }].into(),
             opening: Some("w".into()),
             expires_at: None,
             account: Some("u".into()),

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
 use crate::rate_limit::{Rate, RateLimit};
 use crate::token::TokenKey;
-use crate::{bookings, openings, streams};
+use crate::{bookings, openings, page, streams};
 
 /// How long whoever waits for the last answers does so.
 const LAST_ANSWERS: Duration = Duration::from_secs(60);
@@ -185,6 +185,14 @@ impl Gateway {
             .iter()
             .fold(Router::new(), |routes, (_, path)| routes.route(path, handler(path)));
         let routes = routes
+            .route("/", get(page::home))
+            .route("/o/{opening}", get(page::opening).post(page::ask))
+            .route("/b", get(page::find).post(page::found))
+            .route("/r/{token}", get(page::tracked))
+            .route("/r/{token}/cancellation", post(page::cancel))
+            .route("/r/{token}/reschedule", post(page::reschedule))
+            .route("/r/{token}/booking.ics", get(page::calendar))
+            .route("/assets/{name}", get(page::asset))
             .method_not_allowed_fallback(|| async { Problem::new(Kind::NoSuchMethod) })
             .fallback(|| async { Problem::new(Kind::NoSuchAddress) })
             .with_state(Arc::clone(self));

@@ -30,6 +30,7 @@ mod identity;
 mod lanes;
 mod metrics;
 mod openings;
+mod page;
 mod problem;
 mod rate_limit;
 mod server;

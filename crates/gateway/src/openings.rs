@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::catalogue::OpeningDescription;
 use serde::Serialize;
 
 use crate::catalogue::{Opening, tag};
@@ -28,6 +29,9 @@ struct Shown<'a> {
     closes_at: Timestamp,
     quota: u64,
     free: i64,
+    /// What it offers and under which rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offers: Option<&'a OpeningDescription>,
 }
 
 impl<'a> Shown<'a> {
@@ -38,6 +42,7 @@ impl<'a> Shown<'a> {
             opens_at: opening.opens_at,
             closes_at: opening.closes_at,
             quota: opening.slots.iter().map(|slot| u64::from(slot.quota)).sum(),
+            offers: opening.offers.as_deref(),
             free: opening.slots.iter().map(|slot| i64::from(slot.free.max(0))).sum(),
         }
     }

@@ -59,6 +59,15 @@ impl Kind {
         }
     }
 
+    /// Whether the request is settled: it is not to be sent again as it is.
+    pub(crate) const fn is_settled(self) -> bool {
+        match self {
+            Self::Reason(reason) => !reason.worth_a_retry(),
+            Self::InDoubt | Self::TooMany | Self::TooSlow => false,
+            Self::NoSuchAddress | Self::NoSuchMethod | Self::TooLarge => true,
+        }
+    }
+
     const fn title(self) -> &'static str {
         match self {
             Self::Reason(reason) => title(reason),
@@ -153,6 +162,11 @@ impl Problem {
     pub(crate) fn retry_after_ms(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);
         self
+    }
+
+    /// When another try is worth it, s; 0: nobody said.
+    pub(crate) fn retry_after_s(&self) -> u64 {
+        self.retry_after_ms.unwrap_or(0).div_ceil(1_000)
     }
 
     /// Adds a field of its own.

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use crate::daemons::{Nats, domain, until_asked};
 use crate::failure::Failure;
 use crate::health::{self, Health, HealthRegistry};
+use crate::standing::{self, Fixed};
 use crate::start::Start;
 
 #[derive(Debug, clap::Args)]
@@ -85,13 +86,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // It is seen to start; there is nothing to be asked yet.
     let start = Start::new("gateway", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran gateway").await? else { return Ok(()) };
+    standing::answer(&client, &settings.domain, "gateway", Fixed::default(), &shown);
     let metrics = Metrics::register(&shown.registry)?;
     let starting = Gateway::start(client, settings, metrics.clone(), shutdown.clone());
     let gateway = starting.await.map_err(|e| Failure::Wrong(e.to_string()))?;
     let view = gateway.view();
     shown.add(move || {
         let (report, warnings) = view.look();
-        Health { name: "gateway", report, details: json!({}), seen: None, warnings }
+        let details = json!({});
+        Health { name: "gateway", report, details, progress: None, seen: None, warnings }
     });
     let routes = gateway.routes().merge(health::routes(shown));
     giliran_gateway::serve(listener, routes, metrics, shutdown).await;

@@ -1,6 +1,7 @@
 //! Whoever books through the gateway: all of it, from HTTP to the audit, with an engine that is
 //! killed meanwhile.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -89,4 +90,47 @@ async fn a_booking_is_made_found_moved_and_given_back() {
     // The key that made it says what became of it.
     let (status, gone) = post(&at, "/v1/openings/w/bookings", Some("a"), &body).await;
     assert_eq!((status, &gone["booking"]["status"]), (200, &"cancelled".into()));
+}
+
+/// Every example of the gateway's page, as a reader would run it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_its_page_work() {
+    let there = Command::new("curl").arg("--version").output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        println!("LEFT OUT: curl is not installed");
+        return;
+    }
+    let offices = "[[office]]\nid = \"batam-harbourbay\"\nname = \"Harbour Bay\"\nquota = 2\n\
+                   [[office]]\nid = \"batam-center\"\nname = \"Batam Center\"\nquota = 2\n";
+    let config = config(2).replace("\"w\"", "\"dev\"");
+    let (opening, _) = config.split_once("[[office]]").unwrap();
+    let rig = Rig::new(&format!("{opening}{offices}")).await;
+    rig.init();
+    let _engine = rig.serve("a");
+    let gateway = rig.gateway(&[]);
+    rig.open().await;
+    gateway.until("gateway", "following", WITHIN).await;
+    let at = gateway.http().unwrap();
+    let page =
+        std::fs::read_to_string(format!("{}/../../docs/gateway.md", env!("CARGO_MANIFEST_DIR")));
+    let page = page.unwrap().replace("\\\n", " ");
+    let mut booking = None;
+    let examples: Vec<&str> = page.lines().filter(|line| line.starts_with("curl ")).collect();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        let booked = booking.as_deref().unwrap_or("PN14-D2PF-2DBS-QQG1");
+        let command = example
+            .replace("127.0.0.1:8080", &at)
+            .replace("PN14-D2PF-2DBS-QQG1", booked)
+            .replacen("curl ", "curl -w '\\n%{http_code}' ", 1);
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = said.rsplit_once('\n').unwrap();
+        assert!(["200", "201"].contains(&status), "{example}: {said}");
+        if status == "201" {
+            let (_, rest) = body.split_once("\"booking\":{\"id\":\"").unwrap();
+            booking = Some(rest.split('"').next().unwrap().to_owned());
+        }
+    }
+    assert!(booking.is_some());
 }

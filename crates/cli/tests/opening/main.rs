@@ -6,6 +6,7 @@
 mod answers;
 mod beacon;
 mod beside;
+mod browser;
 mod documented;
 mod draws;
 mod faults;
@@ -13,6 +14,7 @@ mod gateway;
 mod generations;
 mod isolation;
 mod lifecycle;
+mod page;
 mod permissions;
 mod rig;
 mod site;

@@ -79,6 +79,7 @@ pub(crate) fn shown() -> Availability<'static> {
             next_release: None,
         }],
         as_of: AS_OF,
+        catalogue: None,
     }
 }
 
@@ -157,7 +158,12 @@ async fn engine(broker: &Broker, script: Arc<Script>, shown: Shown, messages: Me
                 if operation == "availability" {
                     let mut told = shown.lock().unwrap().clone();
                     told.now = giliran_nats::clock::now();
-                    write(Form::Binary, &[Overview::Shown(told)], &mut out);
+                    let form = if message.payload.starts_with(b"{") {
+                        Form::JsonOne
+                    } else {
+                        Form::Binary
+                    };
+                    write(form, &[Overview::Shown(told)], &mut out);
                 } else {
                     let payload = message.payload.to_vec();
                     messages.lock().unwrap().push((operation.to_owned(), payload.clone()));
