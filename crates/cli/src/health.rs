@@ -21,7 +21,7 @@ use crate::{COMMIT, RELEASE};
 /// How a part of the process is doing.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
-    /// Its name: `engine`, `persist`, `feed`.
+    /// Its name: `engine`, `persist`, `feed`, `gateway`.
     pub(crate) name: &'static str,
     /// What it can do, and what there is to say about it.
     pub(crate) report: Report,
@@ -150,16 +150,20 @@ pub(crate) async fn listen(address: SocketAddr, next_free: bool) -> Result<TcpLi
 
 /// Serves until the process ends.
 pub(crate) fn serve(listener: TcpListener, shown: Arc<HealthRegistry>) {
-    let routes = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(shown);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
+        if let Err(error) = axum::serve(listener, routes(shown)).await {
             tracing::error!(%error, "HTTP ended");
         }
     });
+}
+
+/// The addresses of metrics and health.
+pub(crate) fn routes(shown: Arc<HealthRegistry>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(shown)
 }
 
 async fn metrics(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {

@@ -77,6 +77,8 @@ enum Operation {
     Persist(daemons::PersistArgs),
     /// Publish booking events and free places.
     Feed(daemons::FeedArgs),
+    /// Serve people and programs over HTTP.
+    Gateway(commands::gateway::Args),
     /// Make the consumers of those who read events.
     Reader(commands::reader::Args),
     /// Hold ledger, stores, events and what clients saw against the promises.
@@ -146,8 +148,8 @@ fn main() -> ExitCode {
     let command = command();
     // What runs for long tells its story; what answers a question, or shows a picture
     // of its own, only what is off.
-    use Operation::{Archive, Demo, Feed, Init, Persist, Serve, Up};
-    let runs = matches!(command.operation, Up(_) | Serve(_) | Persist(_) | Feed(_));
+    use Operation::{Archive, Demo, Feed, Gateway, Init, Persist, Serve, Up};
+    let runs = matches!(command.operation, Up(_) | Serve(_) | Persist(_) | Feed(_) | Gateway(_));
     let usual = if runs { "info" } else { "warn" };
     logs::start(command.log_format, usual);
     if runs {
@@ -185,6 +187,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Serve(args) => Box::pin(daemons::serve(args)).await,
         Operation::Persist(args) => Box::pin(daemons::persist(args)).await,
         Operation::Feed(args) => Box::pin(daemons::feed(args)).await,
+        Operation::Gateway(args) => Box::pin(commands::gateway::run(args)).await,
         Operation::Reader(args) => commands::reader::run(args).await,
         Operation::Audit(args) => Box::pin(commands::audit::run(args)).await,
         Operation::Draw(args) => Box::pin(commands::draw::run(args)).await,

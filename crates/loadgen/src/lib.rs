@@ -1,5 +1,5 @@
 //! A surge against a running engine: the people and scalpers of a scenario, over
-//! NATS, and what came of it.
+//! NATS or through a gateway, and what came of it.
 //!
 //! [`run`] learns what the engine offers, lays the scenario on it, sends what its
 //! people send and measures from what they see. Times of the scenario are µs from
@@ -26,6 +26,7 @@ mod run;
 mod stats;
 mod summary;
 mod target;
+mod via;
 
 pub use ended::Ended;
 pub use engine_config::configuration;
@@ -36,3 +37,4 @@ pub use load_test::{LoadTest, Steady};
 pub use run::run;
 pub use stats::{Bin, Payments};
 pub use summary::{GroupRecord, Latency, RunSummary};
+pub use via::{GatewayAddress, NotAGateway};

@@ -7,6 +7,8 @@ use giliran_fairness::scenario::Scenario;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Namespace;
 
+use crate::via::GatewayAddress;
+
 /// After so long without a single answer an engine is dead.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
@@ -35,6 +37,9 @@ pub struct LoadTest {
     pub steady: Option<Steady>,
     /// After so long without a single answer the engine is taken for dead.
     pub gone_after: Duration,
+    /// The gateway that bookings, look-ups and cancellations go through; none: they go over
+    /// NATS, as payments always do.
+    pub via: Option<GatewayAddress>,
 }
 
 /// People who come at the same rate throughout.
@@ -70,6 +75,7 @@ impl LoadTest {
             log: None,
             steady: None,
             gone_after: GONE_AFTER,
+            via: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use giliran_fairness::compare::{Pilot, best_means};
@@ -19,6 +19,7 @@ use crate::live::SharedStats;
 use crate::load_test::LoadTest;
 use crate::summary::RunSummary;
 use crate::target::Engine;
+use crate::via::{Answers, Via};
 use crate::{forgers, live, summary};
 
 /// Where scalpers find out what pays, quickly.
@@ -56,9 +57,12 @@ pub async fn run(
     });
     let began = Instant::now();
     let (observer, forger) = forgers::begin(&client, &rush).unzip();
+    let patience = Duration::from_secs_f64(rush.scenario.people.patience_s);
+    let (via, coming) = rush.via.as_ref().map(|gateway| Via::new(gateway, patience)).unzip();
+    let answers = Answers::new(answers, coming);
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
-    generator.observer = observer;
+    (generator.observer, generator.via) = (observer, via);
     let ended = Box::pin(generator.surge(answers, shutdown)).await;
     generator.observer = None;
     if let Some(forger) = forger {

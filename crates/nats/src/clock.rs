@@ -55,6 +55,11 @@ impl Moment {
         Self(START.get_or_init(std::time::Instant::now).elapsed())
     }
 
+    /// µs on that clock: all processes of a machine that has one count them alike.
+    pub fn as_micros(self) -> u64 {
+        u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// How long ago it was.
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
@@ -78,6 +83,7 @@ mod tests {
         assert!(second.since(first) >= Duration::from_millis(2));
         assert_eq!(first.since(second), Duration::ZERO);
         assert!(first.elapsed() >= second.since(first));
+        assert!(second.as_micros() >= first.as_micros() + 2_000);
     }
 
     /// Uptime as the system tells it counts sleep in; so must a moment.

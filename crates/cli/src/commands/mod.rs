@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod draw;
 pub(crate) mod fairness;
+pub(crate) mod gateway;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod journal;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use giliran_loadgen::{Ended, LiveStats, LoadError, LoadTest, RunSummary, SharedStats, report};
+use giliran_loadgen::{
+    Ended, GatewayAddress, LiveStats, LoadError, LoadTest, RunSummary, SharedStats, report,
+};
 use giliran_nats::clock;
 use giliran_nats::follower::overdue;
 use giliran_wire::answer::Reason;
@@ -31,6 +33,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(10);
     giliran up --config giliran.toml &\n  \
     giliran surge --scenario national --scale 0.1 --log clients.jsonl\n  \
     giliran audit --client-log clients.jsonl\n  \
+    giliran surge --via http://127.0.0.1:8080 --log clients.jsonl\n  \
     giliran surge --speed 20 --order rounds=500ms --config-out giliran.toml\n  \
     giliran surge --speed 20 --order rounds=500ms --after 2h --html surge.html\n\n\
     The scenarios are those of `giliran fairness --list`. Where the opening is still to come,\n\
@@ -44,6 +47,9 @@ pub(crate) struct Args {
     /// The engine's subject prefix.
     #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
     subject_prefix: String,
+    /// Send bookings, look-ups and cancellations through a gateway; payments go over NATS.
+    #[arg(long, value_name = "URL")]
+    via: Option<GatewayAddress>,
     /// A scenario that comes with giliran, or a TOML file.
     #[arg(long, value_name = "NAME|FILE", default_value = "batam")]
     scenario: String,
@@ -129,6 +135,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         speed: args.speed,
         after_s: args.after.as_secs_f64(),
         log: args.log.clone(),
+        via: args.via.clone(),
         ..LoadTest::new(namespace, scenario, args.seed)
     };
     let live = Arc::new(SharedStats::default());

@@ -6,12 +6,15 @@
 mod answers;
 mod beacon;
 mod beside;
+mod browser;
 mod documented;
 mod draws;
 mod faults;
+mod gateway;
 mod generations;
 mod isolation;
 mod lifecycle;
+mod page;
 mod permissions;
 mod rig;
 mod site;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::Client;
 use giliran_audit::{self as audit, AuditError, Check, Facts, Sources, Verdict};
 use giliran_fairness::scenario::shipped;
-use giliran_loadgen::{Ended, LoadTest, SharedStats, Steady};
+use giliran_loadgen::{Ended, GatewayAddress, LoadTest, SharedStats, Steady};
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::server::{Server, ServerOptions};
 use giliran_nats::{clock, connection, ledger};
@@ -100,6 +100,28 @@ pub(crate) async fn get(address: &str, path: &str) -> Option<String> {
     tokio::time::timeout(Duration::from_secs(1), ask).await.ok().flatten()
 }
 
+/// Posts JSON to a gateway, with an idempotency key where one is given: status and body.
+pub(crate) async fn post(
+    address: &str,
+    path: &str,
+    key: Option<&str>,
+    body: &Value,
+) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let key = key.map_or(String::new(), |key| format!("Idempotency-Key: {key}\r\n"));
+    let body = body.to_string();
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\n{key}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
 impl Drop for Role {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -166,15 +188,18 @@ impl Rig {
     }
 
     pub(crate) fn role(&self, name: &str, arguments: &[&str]) -> Role {
+        self.started(name, &[arguments, &["--http", "127.0.0.1:0"]].concat())
+    }
+
+    /// A gateway on any free port.
+    pub(crate) fn gateway(&self, more: &[&str]) -> Role {
+        self.started("gateway", &[&["gateway", "--listen", "127.0.0.1:0"], more].concat())
+    }
+
+    fn started(&self, name: &str, arguments: &[&str]) -> Role {
         let log = self.path(&format!("{name}-{:08x}.log", rand::random::<u32>()));
         let errors = std::fs::File::create(&log).unwrap();
-        let child = self
-            .command(arguments)
-            .args(["--http", "127.0.0.1:0"])
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()
-            .unwrap();
+        let child = self.command(arguments).stdout(Stdio::null()).stderr(errors).spawn().unwrap();
         Role { child, log }
     }
 
@@ -256,6 +281,16 @@ impl Rig {
     /// A surge on all places that anybody can ask for: those of the first day, and, for
     /// whoever finds nothing in their own office, any of the other one's.
     pub(crate) fn surge(&self, people: u64, per_second: u64) -> (Arc<SharedStats>, Surge) {
+        self.surge_through(None, people, per_second)
+    }
+
+    /// The same, through a gateway where one is named.
+    pub(crate) fn surge_through(
+        &self,
+        via: Option<GatewayAddress>,
+        people: u64,
+        per_second: u64,
+    ) -> (Arc<SharedStats>, Surge) {
         let mut scenario = shipped("calm").unwrap();
         scenario.attackers.clear();
         let offices = &mut scenario.offices;
@@ -271,6 +306,7 @@ impl Rig {
             steady: Some(Steady { per_s: per_second as f64, asks_anew: 0.02 }),
             log: Some(self.path("clients.jsonl")),
             gone_after: Duration::from_secs(60),
+            via,
             ..LoadTest::new(self.namespace.clone(), scenario, 7)
         };
         let live = Arc::new(SharedStats::default());

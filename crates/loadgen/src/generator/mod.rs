@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
-use async_nats::{Client, Subject, Subscriber};
-use futures_util::{FutureExt, StreamExt};
+use async_nats::{Client, Subject};
+use futures_util::FutureExt;
 use giliran_fairness::Resources;
 use giliran_fairness::population::{ArrivalProcess, Party, PartyArrival, Population, Role};
 use giliran_fairness::random::Random;
@@ -32,6 +32,7 @@ use super::live::SharedStats;
 use super::load_test::LoadTest;
 use super::stats::RunStats;
 use super::target::Target;
+use super::via::{Answers, Sent, Via};
 
 /// Most requests on the way at once.
 pub(crate) const MOST_OPEN: usize = 200_000;
@@ -132,6 +133,8 @@ pub(crate) struct Generator<'a> {
     pub(crate) tally: RunStats,
     /// Who is told of people's bookings.
     pub(crate) observer: Option<mpsc::Sender<Observed>>,
+    /// Through which requests go; none: over NATS.
+    pub(crate) via: Option<Via>,
     log: Option<Writer<BufWriter<File>>>,
     /// Why it is not written any more.
     pub(crate) log_failed: Option<String>,
@@ -205,6 +208,7 @@ impl<'a> Generator<'a> {
             live,
             tally: RunStats::new(scenario, from_us, rush.seed),
             observer: None,
+            via: None,
             log,
             log_failed: None,
             random: Random::new(rush.seed, 5),
@@ -327,7 +331,7 @@ impl<'a> Generator<'a> {
 
     pub(crate) async fn surge(
         &mut self,
-        mut answers: Subscriber,
+        mut answers: Answers,
         shutdown: CancellationToken,
     ) -> Ended {
         while Instant::now() < self.started {
@@ -356,13 +360,11 @@ impl<'a> Generator<'a> {
             }
             tokio::select! {
                 biased;
-                Some(message) = answers.next() => {
-                    self.answer(&message);
+                Some((number, payload)) = answers.next() => {
+                    self.answer(number, &payload);
                     for _ in 0..1_024 {
-                        match answers.next().now_or_never() {
-                            Some(Some(message)) => self.answer(&message),
-                            _ => break,
-                        }
+                        let Some((number, payload)) = answers.next_now() else { break };
+                        self.answer(number, &payload);
                     }
                 }
                 () = pause(self.idle()) => {}
@@ -385,8 +387,8 @@ impl<'a> Generator<'a> {
         };
         // A second answer to a last request would come about now.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        while let Some(Some(message)) = answers.next().now_or_never() {
-            self.answer(&message);
+        while let Some((number, payload)) = answers.next_now() {
+            self.answer(number, &payload);
         }
         self.end();
         ended
@@ -504,10 +506,26 @@ impl<'a> Generator<'a> {
         });
         self.open += 1;
         self.silent_since.get_or_insert_with(Instant::now);
+        let Some(payload) = self.through_gateway(number, what, payload) else { return };
         // A connection that takes nothing: as if nobody had heard it.
         if !self.connected || !self.send(subject, number, payload).await {
             self.unheard(self.flights.len() - 1);
         }
+    }
+
+    /// Hands to the gateway what goes through it; what does not is handed back.
+    fn through_gateway(&self, number: u64, what: What, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(via) = &self.via else { return Some(payload) };
+        let sent = match what {
+            What::Ask | What::Again => Sent::book(&payload),
+            What::Lookup | What::Lapse => Some(Sent::lookup(payload.clone())),
+            What::Cancel => Sent::cancel(&payload),
+            // The payment side has a way of its own.
+            What::Confirm => None,
+        };
+        let Some(sent) = sent else { return Some(payload) };
+        via.send(number, sent);
+        None
     }
 
     /// Hands a message to the connection; false: it takes none.

@@ -24,12 +24,11 @@ pub(super) const LONGEST_PAUSE_US: f64 = 10_000_000.0;
 const STROKE_US: i64 = 2_000;
 
 impl Generator<'_> {
-    pub(super) fn answer(&mut self, message: &async_nats::Message) {
+    pub(super) fn answer(&mut self, number: u64, payload: &[u8]) {
         let now_us = self.clock_us();
-        let number = message.subject.rsplit('.').next().and_then(|n| n.parse::<u64>().ok());
-        let index = number.and_then(|n| n.checked_sub(self.first)).map(|n| n as usize);
+        let index = number.checked_sub(self.first).map(|n| n as usize);
         let Some(index) = index.filter(|index| *index < self.flights.len()) else { return };
-        if message.payload.is_empty() {
+        if payload.is_empty() {
             return self.unheard(index);
         }
         let flight = &mut self.flights[index];
@@ -39,7 +38,7 @@ impl Generator<'_> {
             return;
         }
         // What is no answer of the contract is as good as none.
-        let Ok(answer) = serde_json::from_slice::<Answer<'_>>(&message.payload) else { return };
+        let Ok(answer) = serde_json::from_slice::<Answer<'_>>(payload) else { return };
         if flight.outcome.is_none() {
             self.open -= 1;
         }

@@ -9,7 +9,7 @@ mod payload;
 
 pub(crate) use checks::{bytes, id_message, instant, optional_opening, printable};
 pub use checks::{is_id, is_opening_id};
-pub use payload::{Form, Items, Payload, read, write_binary};
+pub use payload::{Form, Items, Payload, element, read, write_binary, write_elements};
 
 use std::fmt;
 

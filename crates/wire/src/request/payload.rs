@@ -260,6 +260,23 @@ pub fn write_binary<T: Encode>(requests: &[T]) -> Vec<u8> {
     out
 }
 
+/// One request as it stands in a binary payload.
+pub fn element<T: Encode>(request: &T) -> Vec<u8> {
+    // The usual request of one person with two choices.
+    let mut out = Vec::with_capacity(256);
+    codec::encode_into(request, &mut out);
+    out
+}
+
+/// Writes a binary payload of so many [`element`]s, which stand one behind the other.
+pub fn write_elements(number: usize, elements: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(elements.len() + 9);
+    out.push(BINARY_VERSION);
+    codec::encode_into(&(number as u64), &mut out);
+    out.extend_from_slice(elements);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +302,14 @@ mod tests {
             .map(|book| serde_json::to_string(book.as_ref().unwrap()).unwrap())
             .collect();
         assert_eq!(again, [GOOD]);
+    }
+
+    #[test]
+    fn elements_make_the_payload_that_is_written_at_once() {
+        let Ok(Payload::One(book)) = read::<Book<'_>>(GOOD.as_bytes()) else { panic!() };
+        let other = Book { request_id: "b".into(), ..book.clone() };
+        let elements = [element(&book), element(&other)].concat();
+        assert_eq!(write_elements(2, &elements), write_binary(&[book, other]));
     }
 
     #[test]

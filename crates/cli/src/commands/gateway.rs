@@ -1,0 +1,168 @@
+//! `giliran gateway`: HTTP for people and programs, in front of the engine.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderName;
+use giliran_gateway::{Gateway, Identity, Metrics, Proxies, Rate, Settings, TokenKey};
+use giliran_nats::private;
+use giliran_wire::subject::Namespace;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::daemons::{Nats, domain, until_asked};
+use crate::failure::Failure;
+use crate::health::{self, Health, HealthRegistry};
+use crate::standing::{self, Fixed};
+use crate::start::Start;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    giliran gateway                                on this machine, for `giliran up`\n  \
+    giliran gateway --listen 0.0.0.0:8080 --nats nats://broker:4222 --token-key /etc/giliran/token.key\n  \
+    giliran gateway --trust-proxies 10.0.0.7 --account-header x-account --account-rate 2:20\n\n\
+    openssl rand -hex 32 > token.key; chmod 0600 token.key makes a key for tokens.\n\
+    Ctrl-C or SIGTERM stops it: it takes nothing new, and requests on the way come to their end.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nats: Nats,
+    /// The engine's subject prefix.
+    #[arg(long, default_value = Namespace::DEFAULT_PREFIX)]
+    subject_prefix: String,
+    /// Where it listens, without TLS: put a proxy in front.
+    #[arg(long, env = "GILIRAN_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// How long a request is repeated for a caller who does not say how long it waits
+    /// (`Prefer: wait=20`, up to 60): as 10s.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = patience)]
+    patience: Duration,
+    /// Most requests on the way to the engine at once; beyond that it answers 503.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    in_flight: u32,
+    /// Proxies whose headers are believed: addresses or networks, joined by commas.
+    #[arg(long, env = "GILIRAN_TRUST_PROXIES", value_name = "NETWORKS")]
+    trust_proxies: Option<Proxies>,
+    /// The header in which a trusted proxy names the account that asks.
+    #[arg(long, env = "GILIRAN_ACCOUNT_HEADER", value_name = "NAME", requires = "trust_proxies")]
+    account_header: Option<HeaderName>,
+    /// The header in which a trusted proxy names the applicant it has verified, who then must
+    /// be the first of a request.
+    #[arg(long, env = "GILIRAN_APPLICANT_HEADER", value_name = "NAME", requires = "trust_proxies")]
+    applicant_header: Option<HeaderName>,
+    /// Requests a second of one account, and how many at once, as 2:20.
+    #[arg(long, value_name = "RATE")]
+    account_rate: Option<Rate>,
+    /// Requests a second of one address, and how many at once. Many people may share an
+    /// address.
+    #[arg(long, value_name = "RATE")]
+    address_rate: Option<Rate>,
+    /// The key of the addresses under which people find their requests, the same for all
+    /// gateways: 64 hexadecimal digits. Left out, these addresses end with the process.
+    #[arg(long, env = "GILIRAN_TOKEN_KEY", value_name = "FILE")]
+    token_key: Option<PathBuf>,
+    /// Write what was asked and answered behind this file, for `giliran audit --client-log`.
+    /// It names applicants as they asked.
+    #[arg(long, value_name = "FILE")]
+    client_log: Option<PathBuf>,
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let read = text.parse::<jiff::SignedDuration>().ok().and_then(|t| Duration::try_from(t).ok());
+    match read {
+        Some(patience) if (1..=60).contains(&patience.as_secs()) => Ok(patience),
+        _ => Err("is to be a length of time from 1s to 60s".to_owned()),
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let settings = settings(&args)?;
+    let shutdown = until_asked();
+    let shown = Arc::new(HealthRegistry::new()?);
+    let listening = |error| Failure::Wrong(format!("--listen {}: {error}", args.listen));
+    let listener = TcpListener::bind(args.listen).await.map_err(listening)?;
+    eprintln!("giliran gateway: http://{}/readyz", listener.local_addr()?);
+    // It is seen to start; there is nothing to be asked yet.
+    let start = Start::new("gateway", &shown, shutdown.clone());
+    let Some(client) = start.connect(&args.nats, "giliran gateway").await? else { return Ok(()) };
+    standing::answer(&client, &settings.domain, "gateway", Fixed::default(), &shown);
+    let metrics = Metrics::register(&shown.registry)?;
+    let starting = Gateway::start(client, settings, metrics.clone(), shutdown.clone());
+    let gateway = starting.await.map_err(|e| Failure::Wrong(e.to_string()))?;
+    let view = gateway.view();
+    shown.add(move || {
+        let (report, warnings) = view.look();
+        let details = json!({});
+        Health { name: "gateway", report, details, progress: None, seen: None, warnings }
+    });
+    let routes = gateway.routes().merge(health::routes(shown));
+    giliran_gateway::serve(listener, routes, metrics, shutdown).await;
+    gateway.end().await.map_err(|error| Failure::Wrong(format!("client log: {error}")))
+}
+
+fn settings(args: &Args) -> Result<Settings, Failure> {
+    Ok(Settings {
+        domain: domain(&args.subject_prefix)?,
+        patience: args.patience,
+        in_flight: args.in_flight as usize,
+        identity: Identity {
+            proxies: args.trust_proxies.clone().unwrap_or_default(),
+            account: args.account_header.clone(),
+            applicant: args.applicant_header.clone(),
+        },
+        account_rate: args.account_rate,
+        address_rate: args.address_rate,
+        token_key: token_key(args.token_key.as_deref())?,
+        client_log: args.client_log.clone(),
+    })
+}
+
+fn token_key(file: Option<&Path>) -> Result<TokenKey, Failure> {
+    let Some(file) = file else {
+        tracing::warn!(
+            "no --token-key: the addresses under which people find their requests end with this \
+             process, and no other gateway knows them"
+        );
+        return Ok(TokenKey::new(rand::random()));
+    };
+    let text = private::read_secret(file, "token key");
+    let text = text.map_err(|error| Failure::Usage(error.to_string()))?;
+    TokenKey::from_hex(&text).map_err(|_| {
+        let file = file.display();
+        Failure::Usage(format!(
+            "token key {file}: not 64 hexadecimal digits; `openssl rand -hex 32 > {file}` makes one"
+        ))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_has_bounds() {
+        assert_eq!(patience("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(patience("1m"), Ok(Duration::from_secs(60)));
+        for wrong in ["0s", "500ms", "2m", "-5s", "10"] {
+            assert!(patience(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_how_one_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token.key");
+        let write = |text: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        write("short");
+        let refused = token_key(Some(&file)).unwrap_err().to_string();
+        assert!(refused.contains("openssl rand -hex 32"), "{refused}");
+        write(&format!("{}\n", "5a".repeat(32)));
+        assert!(token_key(Some(&file)).is_ok());
+    }
+}

@@ -1,0 +1,136 @@
+//! Whoever books through the gateway: all of it, from HTTP to the audit, with an engine that is
+//! killed meanwhile.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::rig::{Rig, attempts, config, post};
+
+/// How long a role may take to come to a state, on a machine that has other things
+/// to do.
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// A surge goes through the gateway and its engine is killed (-9): what clients saw, what the
+/// gateway saw and the ledger are the same, and exactly the quota is granted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_surge_through_it_outlives_the_engine() {
+    let rig = Rig::new(&config(700)).await;
+    rig.init();
+    let store = rig.sqlite();
+    let (mut engine, _persist, _feed) = (rig.serve("a"), rig.persist(&store), rig.feed());
+    let own_log = rig.path("gateway.jsonl");
+    let mut gateway = rig.gateway(&["--client-log", own_log.to_str().unwrap()]);
+    rig.open().await;
+    gateway.until("gateway", "following", WITHIN).await;
+    let via = format!("http://{}", gateway.http().unwrap()).parse().unwrap();
+    let (live, surge) = rig.surge_through(Some(via), 4_000, 1_000);
+    while live.view().granted == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    engine.kill();
+    let _engine = rig.serve("a");
+    surge.await.unwrap();
+    gateway.signal("-TERM");
+    let (code, said) = gateway.ended(WITHIN);
+    assert_eq!(code, 0, "{said}");
+    let facts = rig.audit(&[&store]).await;
+    for (_, office, date, session, quota, taken) in facts.slots() {
+        let expected = if session == "priority" { 0 } else { u32::from(quota) };
+        assert_eq!(taken, expected, "{office} {date} {session}");
+    }
+    let seen = attempts(&own_log);
+    assert!(seen.iter().any(|attempt| attempt.outcome.is_none()), "nobody missed the engine");
+    // What the gateway was told is in the ledger as well, and is all that is in there.
+    let mut told: Vec<String> =
+        seen.into_iter().filter_map(|attempt| Some(attempt.booking?.id)).collect();
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), facts.bookings());
+    std::fs::rename(&own_log, rig.path("clients.jsonl")).unwrap();
+    rig.audit(&[&store]).await;
+}
+
+/// A life of a booking over HTTP, and what the same key means.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_is_made_found_moved_and_given_back() {
+    let rig = Rig::new(&config(2)).await;
+    rig.init();
+    let _engine = rig.serve("a");
+    let gateway = rig.gateway(&[]);
+    rig.open().await;
+    gateway.until("gateway", "following", WITHIN).await;
+    let at = gateway.http().unwrap();
+    let body = json!({ "applicants": ["1"], "choices": [{ "office": "alpha" }] });
+    let (status, granted) = post(&at, "/v1/openings/w/bookings", Some("a"), &body).await;
+    assert_eq!(status, 201, "{granted}");
+    let id = granted["booking"]["id"].as_str().unwrap().to_owned();
+    // The same key: the same booking; with another wish: a conflict.
+    let again = post(&at, "/v1/openings/w/bookings", Some("a"), &body).await;
+    assert_eq!((again.0, &again.1["booking"]["id"]), (201, &granted["booking"]["id"]));
+    let other = json!({ "applicants": ["1"], "choices": [{ "office": "beta" }] });
+    let (status, conflict) = post(&at, "/v1/openings/w/bookings", Some("a"), &other).await;
+    assert_eq!((status, &conflict["type"]), (422, &"urn:giliran:problem:conflict".into()));
+    let by_key = json!({ "request_id": "a", "applicant": "1", "opening": "w" });
+    let (status, found) = post(&at, "/v1/lookups", None, &by_key).await;
+    assert_eq!((status, &found["booking"]["id"]), (200, &granted["booking"]["id"]));
+    let stranger = json!({ "booking": id, "applicant": "2" });
+    assert_eq!(post(&at, "/v1/lookups", None, &stranger).await.0, 404);
+    let elsewhere = json!({ "applicant": "1", "choices": [{ "office": "beta" }] });
+    let path = format!("/v1/bookings/{id}/reschedule");
+    let (status, moved) = post(&at, &path, Some("move"), &elsewhere).await;
+    assert_eq!((status, &moved["booking"]["office"]), (200, &"beta".into()), "{moved}");
+    let path = format!("/v1/bookings/{id}/cancellation");
+    let (status, gone) = post(&at, &path, Some("back"), &json!({ "applicant": "1" })).await;
+    assert_eq!((status, &gone["booking"]["status"]), (200, &"cancelled".into()), "{gone}");
+    let (status, over) = post(&at, &path, Some("back-2"), &json!({ "applicant": "1" })).await;
+    assert_eq!((status, &over["reason"]), (409, &"wrong_state".into()));
+    // The key that made it says what became of it.
+    let (status, gone) = post(&at, "/v1/openings/w/bookings", Some("a"), &body).await;
+    assert_eq!((status, &gone["booking"]["status"]), (200, &"cancelled".into()));
+}
+
+/// Every example of the gateway's page, as a reader would run it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_its_page_work() {
+    let there = Command::new("curl").arg("--version").output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        println!("LEFT OUT: curl is not installed");
+        return;
+    }
+    let offices = "[[office]]\nid = \"batam-harbourbay\"\nname = \"Harbour Bay\"\nquota = 2\n\
+                   [[office]]\nid = \"batam-center\"\nname = \"Batam Center\"\nquota = 2\n";
+    let config = config(2).replace("\"w\"", "\"dev\"");
+    let (opening, _) = config.split_once("[[office]]").unwrap();
+    let rig = Rig::new(&format!("{opening}{offices}")).await;
+    rig.init();
+    let _engine = rig.serve("a");
+    let gateway = rig.gateway(&[]);
+    rig.open().await;
+    gateway.until("gateway", "following", WITHIN).await;
+    let at = gateway.http().unwrap();
+    let page =
+        std::fs::read_to_string(format!("{}/../../docs/gateway.md", env!("CARGO_MANIFEST_DIR")));
+    let page = page.unwrap().replace("\\\n", " ");
+    let mut booking = None;
+    let examples: Vec<&str> = page.lines().filter(|line| line.starts_with("curl ")).collect();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        let booked = booking.as_deref().unwrap_or("PN14-D2PF-2DBS-QQG1");
+        let command = example
+            .replace("127.0.0.1:8080", &at)
+            .replace("PN14-D2PF-2DBS-QQG1", booked)
+            .replacen("curl ", "curl -w '\\n%{http_code}' ", 1);
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = said.rsplit_once('\n').unwrap();
+        assert!(["200", "201"].contains(&status), "{example}: {said}");
+        if status == "201" {
+            let (_, rest) = body.split_once("\"booking\":{\"id\":\"").unwrap();
+            booking = Some(rest.split('"').next().unwrap().to_owned());
+        }
+    }
+    assert!(booking.is_some());
+}

@@ -1,0 +1,209 @@
+//! Server-sent events: free places as they change, and what becomes of one's own request.
+//!
+//! A stream of places sends what has changed, once a second at most; whoever has missed
+//! something gets everything. Its frames are made once and shared by all who read.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use giliran_wire::answer::Reason;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::bookings::{caller, outcome_json};
+use crate::catalogue::{Told, event, tag};
+use crate::gateway::Gateway;
+use crate::openings::unknown;
+use crate::problem::Problem;
+use crate::token::Tracked;
+
+/// Least time between two frames of places.
+const FRAME_EVERY: Duration = Duration::from_secs(1);
+/// A change reaches its readers spread over so long.
+const SPREAD: Duration = Duration::from_millis(800);
+/// A stream without news says that it is there: proxies cut silent ones.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
+const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
+/// How often somebody's own request is looked up: from and to.
+const LOOKED_UP_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(4)];
+/// When a cut stream is taken up again, ms, from and to: not by all at once.
+const RETRY_MS: [u64; 2] = [1_000, 5_000];
+
+/// A place among the streams that are read.
+struct Place {
+    gateway: Arc<Gateway>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        let permit = Arc::clone(&gateway.stream_room).try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            Problem::reason(Reason::Busy)
+                .detail("this gateway has as many streams as it takes; ask now and then instead")
+                .retry_after_ms(5_000)
+        })?;
+        gateway.metrics.streams.inc();
+        Ok(Self { gateway: Arc::clone(gateway), _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gateway.metrics.streams.dec();
+    }
+}
+
+/// `GET /v1/openings/{opening}/places/stream`.
+pub(crate) async fn places(
+    State(gateway): State<Arc<Gateway>>,
+    Path(opening): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    if gateway.catalogue.told().opening(&opening).is_none() {
+        return unknown(&gateway);
+    }
+    let place = match Place::take(&gateway) {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    let known = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let reader = PlacesReader {
+        opening,
+        known: known.map(str::to_owned),
+        changes: gateway.catalogue.changes(),
+        spread: SPREAD.mul_f64(rand::random()),
+        sent: None,
+        place,
+    };
+    events(stream::unfold(reader, async |mut reader| {
+        reader.next().await.map(|frame| (frame, reader))
+    }))
+}
+
+/// Somebody who reads places.
+struct PlacesReader {
+    opening: String,
+    /// The tag of what it has.
+    known: Option<String>,
+    changes: watch::Receiver<Arc<Told>>,
+    /// How much later than others it gets its frames.
+    spread: Duration,
+    sent: Option<Instant>,
+    place: Place,
+}
+
+impl PlacesReader {
+    /// The next frame; none: the stream ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let told = Arc::clone(&self.changes.borrow_and_update());
+            let places = &told.opening(&self.opening)?.places;
+            if self.known.as_ref() != Some(&places.tag) {
+                let change = places.change.as_ref();
+                let change = change.filter(|(since, _)| self.known.as_ref() == Some(since));
+                let frame = change.map_or(&places.frame, |(_, frame)| frame).clone();
+                self.known = Some(places.tag.clone());
+                self.sent = Some(Instant::now());
+                return Some(frame);
+            }
+            tokio::select! {
+                changed = self.changes.changed() => {
+                    changed.ok()?;
+                    let earliest = self.sent.map_or_else(Instant::now, |sent| sent + FRAME_EVERY);
+                    let due = earliest.max(Instant::now() + self.spread);
+                    tokio::select! {
+                        () = sleep_until(due) => {}
+                        () = self.place.gateway.shutdown.cancelled() => return None,
+                    }
+                }
+                () = sleep(SIGN_OF_LIFE_EVERY) => return Some(SIGN_OF_LIFE),
+                () = self.place.gateway.shutdown.cancelled() => return None,
+            }
+        }
+    }
+}
+
+/// `GET /v1/requests/{token}/stream`.
+pub(crate) async fn request(
+    State(gateway): State<Arc<Gateway>>,
+    Path(token): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let caller = caller(&gateway, &parts.extensions, &parts.headers)?;
+    gateway.take_rate(&caller, caller.account.as_deref())?;
+    let tracked =
+        gateway.token_key.read(&token).ok_or_else(|| Problem::reason(Reason::NotFound))?;
+    let known = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let place = Place::take(&gateway)?;
+    let reader = RequestReader {
+        tracked,
+        known: known.map(str::to_owned),
+        next: Instant::now(),
+        alive: Instant::now() + SIGN_OF_LIFE_EVERY,
+        place,
+    };
+    Ok(events(stream::unfold(reader, async |mut reader| {
+        reader.next().await.map(|frame| (frame, reader))
+    })))
+}
+
+/// Somebody who reads what becomes of a request.
+struct RequestReader {
+    tracked: Tracked,
+    /// The tag of what it has.
+    known: Option<String>,
+    /// When it is looked up next.
+    next: Instant,
+    /// When the next sign of life is due.
+    alive: Instant,
+    place: Place,
+}
+
+impl RequestReader {
+    async fn next(&mut self) -> Option<Bytes> {
+        let gateway = Arc::clone(&self.place.gateway);
+        loop {
+            tokio::select! {
+                () = sleep_until(self.next) => {}
+                () = sleep_until(self.alive) => {
+                    self.alive = Instant::now() + SIGN_OF_LIFE_EVERY;
+                    return Some(SIGN_OF_LIFE);
+                }
+                () = gateway.shutdown.cancelled() => return None,
+            }
+            let [from, to] = LOOKED_UP_AFTER;
+            self.next = Instant::now() + rand::random_range(from..to);
+            // What could not be found out is found out next time.
+            let Ok(outcome) = Arc::clone(&gateway).look_up(&self.tracked).await else { continue };
+            let Some(json) = outcome_json(&outcome) else { continue };
+            let tag = tag(json.as_bytes());
+            if self.known.as_ref() != Some(&tag) {
+                let frame = event(&tag, "request", json.as_bytes());
+                self.known = Some(tag);
+                return Some(frame);
+            }
+        }
+    }
+}
+
+fn events(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    use futures_util::StreamExt as _;
+    let [from, to] = RETRY_MS;
+    let begin = Bytes::from(format!("retry: {}\n\n", rand::random_range(from..=to)));
+    let frames = stream::once(async { begin }).chain(frames).map(Ok::<Bytes, Infallible>);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A proxy that collects would hold frames back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (headers, Body::from_stream(frames)).into_response()
+}

@@ -1,0 +1,222 @@
+//! The page without a browser: what is in it, and what its forms do.
+
+use std::sync::Arc;
+
+use giliran_wire::answer::{Answer, Availability, Phase, Reason, Status, Verdict};
+use giliran_wire::request::{Lookup, Payload, read};
+use giliran_wire::{BookingId, Timestamp};
+use serde_json::json;
+
+use crate::rig::{AS_OF, Reply, Rig, books, granted, rejected, send, settings, shown};
+
+/// Its one office has a name that nobody should take for markup.
+const NAME: &str = "Kantor <b>Alpha</b> & Batam";
+
+fn described(order: &serde_json::Value) -> Availability<'static> {
+    let mut told = shown();
+    let (opens_at, closes_at) = (told.openings[0].opens_at, told.openings[0].closes_at);
+    let offers = json!({
+        "id": "w", "state": told.openings[0].state, "timezone": "Asia/Jakarta",
+        "opens_at": opens_at, "closes_at": closes_at, "order": order,
+        "rules": { "max_party": 3, "max_bookings": 3, "max_changes": 3, "across_openings": false,
+                   "cancelled": { "kind": "at", "times": ["07:00"] },
+                   "expired": { "kind": "immediate" }, "leftovers": "none" },
+        "next_release": "2030-01-06T00:00:00.000Z",
+        "days": [{ "date": "2030-01-07", "bookable_until": "2030-01-06T17:00:00.000Z" }],
+        "offices": [{ "id": "alpha", "name": NAME, "sessions": [
+            { "id": "all", "label": "", "restricted": false, "explicit": false,
+              "quotas": { "2030-01-07": 80 } },
+            { "id": "vip", "label": "Lansia", "restricted": true, "explicit": false,
+              "quotas": { "2030-01-07": 5 } }] }],
+        "as_of": { "epoch": 3, "seq": 1841, "time": opens_at },
+    });
+    told.catalogue = Some(vec![serde_json::from_value(offers).unwrap()]);
+    told
+}
+
+fn first_come() -> Availability<'static> {
+    described(&json!({ "kind": "first_come" }))
+}
+
+async fn rig(
+    places: Availability<'static>,
+    script: impl Fn(&str, &[u8]) -> Option<Vec<Answer<'static>>> + Send + Sync + 'static,
+) -> Rig {
+    let rig = Rig::with(settings(), Some(Arc::new(script)), places).await.told().await;
+    for _ in 0..100 {
+        if rig.get("/o/w").await.status == 200 {
+            return rig;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the opening is not described");
+}
+
+async fn fill(rig: &Rig, path: &str, fields: &str) -> Reply {
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    send(rig.address, "POST", path, &headers, fields.as_bytes()).await
+}
+
+/// The value of a hidden field.
+fn hidden(reply: &Reply, name: &str) -> String {
+    let (_, behind) = reply.body.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+    behind.split('"').next().unwrap().to_owned()
+}
+
+/// A booking as it was granted, and found.
+fn held(operation: &str, payload: &[u8]) -> Option<Vec<Answer<'static>>> {
+    let id = match operation {
+        "book" => books(payload)[0].request_id.to_string(),
+        _ => match read::<Lookup<'_>>(payload) {
+            Ok(Payload::Many(_, lookups)) => lookups[0]
+                .as_ref()
+                .unwrap()
+                .request_id
+                .as_ref()
+                .map_or("a3f1".to_owned(), |id| id.to_string()),
+            other => panic!("{other:?}"),
+        },
+    };
+    let mut answer = granted(&id);
+    if let Verdict::Granted { booking, .. } = &mut answer.verdict {
+        booking.status = Status::Held;
+        booking.hold_expires_at = Some("2026-11-27T09:00:00.000Z".parse::<Timestamp>().unwrap());
+    }
+    Some(vec![answer])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_form_offers_what_there_is_in_both_languages() {
+    let rig = rig(first_come(), |_, _| None).await;
+    let english = rig.get("/o/w?lang=en").await;
+    assert!(english.body.contains("<html lang=\"en\">"));
+    let indonesian = rig.get("/").await;
+    assert!(indonesian.body.contains("<html lang=\"id\">"), "the only opening, in Indonesian");
+    for page in [&english, &indonesian] {
+        assert!(page.body.contains("Kantor &lt;b&gt;Alpha&lt;/b&gt; &amp; Batam"));
+        assert!(!page.body.contains("<b>"));
+        assert_eq!(page.headers["cache-control"], "no-store");
+        let policy = &page.headers["content-security-policy"];
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(hidden(page, "key").len(), 20);
+        // Three of a family, and no more.
+        assert!(page.body.contains("name=\"applicant2\"") && !page.body.contains("applicant3"));
+    }
+    assert_ne!(hidden(&english, "key"), hidden(&indonesian, "key"));
+    assert!(english.body.contains("needs an entitlement"));
+    assert!(indonesian.body.contains("Sen 7 Jan 2030"));
+    assert!(english.body.contains("Next draw: Sun 6 Jan 2030, 07:00 WIB"));
+    let assets = english.body.split('"').filter(|part| part.starts_with("/assets/"));
+    for asset in assets.collect::<Vec<_>>() {
+        let reply = rig.get(asset).await;
+        assert_eq!(reply.status, 200, "{asset}");
+        assert!(reply.headers["cache-control"].contains("immutable"));
+    }
+    assert_eq!(rig.get("/assets/0000.js").await.status, 404);
+    assert_eq!(rig.get("/o/x").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_becomes_a_place_at_an_address_of_its_own() {
+    let rig = rig(first_come(), held).await;
+    let fields =
+        "key=a3f1&office0=alpha%2Fall&day0=2030-01-07&applicant0=2171012345678901&applicant1=7";
+    let reply = fill(&rig, "/o/w?lang=en", fields).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+    let messages = rig.messages();
+    let book = &books(&messages[0].1)[0];
+    assert_eq!(book.applicants.len(), 2);
+    assert_eq!(book.choices[0].session.as_deref(), Some("all"));
+    let own = rig.get(&reply.headers["location"]).await;
+    assert_eq!(own.status, 200);
+    for words in ["Your place is held", ">17<", "Fri 27 Nov 2026, 16:00 WIB", "Mon 7 Jan 2030"] {
+        assert!(own.body.contains(words), "{words}: {}", own.body);
+    }
+    assert!(!own.body.contains("2171012345678901"), "nobody's number is on the page");
+    let calendar = reply.headers["location"].replace("?", "/booking.ics?");
+    let calendar = rig.get(&calendar).await;
+    assert_eq!(calendar.headers["content-type"], "text/calendar; charset=utf-8");
+    assert!(calendar.body.contains("DTSTART;VALUE=DATE:20300107\r\n"), "{}", calendar.body);
+    // By the booking's id and an applicant it is the same page.
+    let found = fill(&rig, "/b?lang=en", "booking=x&applicant=2171012345678901").await;
+    assert_eq!(found.headers["location"], reply.headers["location"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_in_words_and_the_next_wish_has_another_number() {
+    let rig = rig(first_come(), |_, payload| {
+        Some(vec![rejected(&books(payload)[0].request_id, Reason::SoldOut)])
+    })
+    .await;
+    let reply = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha&applicant0=1").await;
+    assert_eq!(reply.status, 409);
+    assert!(reply.body.contains("All your wishes are full"), "{}", reply.body);
+    assert_ne!(hidden(&reply, "key"), "a3f1");
+    assert!(reply.body.contains("value=\"1\""), "what was filled in stays");
+    let empty = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha").await;
+    assert_eq!(empty.status, 400);
+    assert!(empty.body.contains("not filled in correctly"));
+    assert_eq!(rig.messages().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_settled_the_same_number_goes_on() {
+    let rig = rig(first_come(), |_, _| None).await;
+    let reply = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha&applicant0=1").await;
+    assert_eq!(reply.status, 504);
+    assert!(reply.body.contains("Nothing is lost") && reply.body.contains("data-sent"));
+    assert_eq!(hidden(&reply, "key"), "a3f1");
+    assert!(reply.headers.contains_key("retry-after"));
+    // The page has answered; the request goes on.
+    let before = rig.messages().len();
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert!(rig.messages().len() > before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_on_somebody_else_s_page_is_none_of_ours() {
+    let rig = rig(first_come(), |_, _| panic!("the engine is asked")).await;
+    for path in ["/o/w", "/b"] {
+        let headers = [("sec-fetch-site", "cross-site")];
+        let body = b"key=a3f1&office0=alpha&applicant0=1&booking=x&applicant=1";
+        let reply = send(rig.address, "POST", path, &headers, body).await;
+        assert_eq!(reply.status, 403, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_enters_a_draw_gets_a_receipt_and_what_checks_it() {
+    let commitment = "5a".repeat(32);
+    let draw = json!({ "kind": "draw", "commitment": commitment, "drawn": false });
+    let rig = rig(described(&draw), |_, _| {
+        let verdict = Verdict::Entered {
+            opening: "w".into(),
+            receipt: BookingId::from_random(7),
+            as_of: AS_OF,
+        };
+        Some(vec![Answer { request_id: Some("a3f1".into()), verdict }])
+    })
+    .await;
+    assert!(rig.get("/o/w?lang=en").await.body.contains("There is no need to hurry"));
+    let reply = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha&applicant0=1").await;
+    let own = rig.get(&reply.headers["location"]).await;
+    assert!(own.body.contains("You are entered") && own.body.contains(&commitment), "{}", own.body);
+    assert!(own.body.contains(&BookingId::from_random(7).to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_opening_there_is_a_countdown() {
+    let mut early = first_come();
+    early.openings[0].state = Phase::Scheduled;
+    early.openings[0].opens_at = giliran_nats::clock::now().plus_millis(3_600_000);
+    if let Some(catalogue) = &mut early.catalogue {
+        catalogue[0].state = Phase::Scheduled;
+    }
+    let rig = rig(early, |_, _| panic!("the engine is asked")).await;
+    let page = rig.get("/?lang=en").await;
+    assert!(page.body.contains("Opens in") && page.body.contains("data-until="));
+    let reply = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha&applicant0=1").await;
+    assert_eq!(reply.status, 409);
+    assert_eq!(hidden(&reply, "key"), "a3f1", "it is asked again later");
+    assert!(reply.headers["retry-after"].parse::<u64>().unwrap() > 3_000);
+}

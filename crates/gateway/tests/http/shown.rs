@@ -1,0 +1,126 @@
+//! Openings and places, asked for and followed.
+
+use std::time::{Duration, Instant};
+
+use giliran_wire::answer::Phase;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::rig::{Rig, grant_all, message, send, settings, shown};
+
+/// Somebody who reads a stream.
+struct Reader {
+    stream: TcpStream,
+    read: String,
+}
+
+impl Reader {
+    async fn open(rig: &Rig, path: &str, headers: &[(&str, &str)]) -> Self {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        stream.write_all(&message("GET", path, headers, b"")).await.unwrap();
+        Self { stream, read: String::new() }
+    }
+
+    /// The next event with this name: its id and its data.
+    async fn event(&mut self, name: &str) -> (String, serde_json::Value) {
+        let within = Instant::now() + Duration::from_secs(10);
+        loop {
+            let begin = format!("event: {name}\ndata: ");
+            if let Some((before, behind)) = self.read.split_once(&begin)
+                && let Some((data, rest)) = behind.split_once("\n\n")
+            {
+                let id = before.rsplit_once("id: ").unwrap().1.trim().to_owned();
+                let found = (id, serde_json::from_str(data).unwrap());
+                self.read = rest.to_owned();
+                return found;
+            }
+            let mut some = [0; 4_096];
+            let reading = self.stream.read(&mut some);
+            let read = tokio::time::timeout_at(within.into(), reading).await;
+            let read = read.unwrap_or_else(|_| panic!("no {name}: {}", self.read)).unwrap();
+            assert!(read > 0, "it ended: {}", self.read);
+            self.read += std::str::from_utf8(&some[..read]).unwrap();
+        }
+    }
+}
+
+fn set_free(rig: &Rig, free: i32) {
+    let mut shown = rig.shown.lock().unwrap();
+    shown.slots[0].free = free;
+    shown.as_of.seq += 1;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_are_shown_with_a_tag_and_not_sent_twice() {
+    let rig = Rig::new(grant_all).await.told().await;
+    let first = rig.get("/v1/openings/w/places").await;
+    assert_eq!(first.status, 200);
+    let body = first.json();
+    assert_eq!((&body["opening"], &body["slots"][0]["free"]), (&"w".into(), &80.into()));
+    assert_eq!(body["as_of"]["seq"], 1841);
+    let cached = &first.headers["cache-control"];
+    assert_eq!(cached, "public, max-age=1, stale-while-revalidate=10");
+    let tag = first.headers["etag"].as_str();
+    for known in [tag, &format!("W/{tag}"), &format!("\"x\", {tag}"), "*"] {
+        let path = "/v1/openings/w/places";
+        let again = send(rig.address, "GET", path, &[("if-none-match", known)], b"").await;
+        assert_eq!((again.status, again.body.as_str()), (304, ""), "{known}");
+    }
+    assert_eq!(rig.get("/v1/openings/x/places").await.problem(), "unknown_opening");
+    let list = rig.get("/v1/openings").await.json();
+    assert_eq!(
+        (&list["openings"][0]["id"], &list["openings"][0]["state"]),
+        (&"w".into(), &"open".into())
+    );
+    assert_eq!(list["openings"][0]["free"], 80);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_sends_what_changed_and_everything_to_whoever_missed_some() {
+    let rig = Rig::new(grant_all).await.told().await;
+    let path = "/v1/openings/w/places/stream";
+    let mut reader = Reader::open(&rig, path, &[]).await;
+    let (first, whole) = reader.event("places").await;
+    assert_eq!(whole["slots"][0]["free"], 80);
+    set_free(&rig, 79);
+    let (second, change) = reader.event("change").await;
+    assert_eq!(change["slots"][0]["free"], 79);
+    let tag = rig.get("/v1/openings/w/places").await.headers["etag"].clone();
+    assert_eq!(tag, format!("\"{second}\""));
+    set_free(&rig, 78);
+    let (third, _) = reader.event("change").await;
+    // Whoever has the frame before the last one gets what changed; who has an older one, all.
+    let mut short = Reader::open(&rig, path, &[("last-event-id", &second)]).await;
+    assert_eq!(short.event("change").await.0, third);
+    let mut long = Reader::open(&rig, path, &[("last-event-id", &first)]).await;
+    assert_eq!(long.event("places").await.0, third);
+    rig.shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(5), rig.served).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_long_before_is_told_when_and_the_engine_is_left_alone() {
+    let mut early = shown();
+    let opens_at = giliran_nats::clock::now().plus_millis(60_000);
+    early.openings[0].state = Phase::Scheduled;
+    early.openings[0].opens_at = opens_at;
+    let script = |_: &str, _: &[u8]| panic!("the engine is asked");
+    let rig = Rig::with(settings(), Some(std::sync::Arc::new(script)), early).await.told().await;
+    let reply = rig.book("a3f1").await;
+    assert_eq!((reply.status, reply.problem().as_str()), (409, "not_open"));
+    let body = reply.json();
+    assert_eq!(body["opens_at"], opens_at.to_string());
+    assert!(body["now"].is_string());
+    let after: u64 = reply.headers["retry-after"].parse().unwrap();
+    assert!((55..=63).contains(&after), "{after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_last_two_seconds_the_engine_is_asked() {
+    let mut soon = shown();
+    soon.openings[0].state = Phase::Scheduled;
+    soon.openings[0].opens_at = giliran_nats::clock::now().plus_millis(1_000);
+    let script = std::sync::Arc::new(grant_all);
+    let rig = Rig::with(settings(), Some(script), soon).await.told().await;
+    assert_eq!(rig.book("a3f1").await.status, 201, "its clock decides");
+}
