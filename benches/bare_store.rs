@@ -4,6 +4,7 @@
 //! ```text
 //! bare_store load FROM TO      reads all rows of a store, then loads them into a new one
 //! bare_store database SERVER   makes a database there (PostgreSQL)
+//! bare_store remove SERVER DATABASE
 //! ```
 //!
 //! It reads no ledger, checks nothing and converts nothing: rows lie in memory as the
@@ -45,7 +46,8 @@ async fn main() {
             println!("{{ \"took_s\": {took_s} }}");
         }
         ["database", server] => println!("{{ \"url\": \"{}\" }}", database(server).await),
-        other => panic!("expected `load FROM TO` or `database SERVER`, got {other:?}"),
+        ["remove", server, database] => remove(server, database).await,
+        other => panic!("expected `load`, `database` or `remove`, got {other:?}"),
     }
 }
 
@@ -153,6 +155,14 @@ async fn database(server: &str) -> String {
     client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     let (address, _) = server.rsplit_once('/').expect("postgres://…/database");
     format!("{address}/{name}")
+}
+
+/// Whoever is still connected is cut off.
+async fn remove(server: &str, database: &str) {
+    let (_, name) = database.rsplit_once('/').expect("postgres://…/database");
+    let client = connect(server).await;
+    client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    println!("{{}}");
 }
 
 async fn connect(url: &str) -> Client {

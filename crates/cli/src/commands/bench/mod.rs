@@ -17,7 +17,7 @@ const WINDOW: usize = 32;
 #[command(
     after_help = "Examples:\n  giliran bench\n  giliran bench --rounds 3 --scale 0.1 --json bench.json\n  \
     giliran bench --rows S1,S2 --bare target/release/examples/bare\n  \
-    giliran bench --expiries 100000\n  giliran bench --start 10000000"
+    giliran bench --rows S11,S12 --scale 0.1\n  giliran bench --expiries 100000\n  giliran bench --start 10000000"
 )]
 pub(crate) struct Args {
     /// Rounds of each row; the median counts.

@@ -55,6 +55,11 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<Vec<Figure>, F
             let took = persist(&rig, &urls[0]).await?;
             let bare = run(Command::new(program).arg("load").args(&urls)).await?;
             let bare = bare["took_s"].as_f64().unwrap_or(f64::NAN);
+            if let (false, Ok(server)) = (urls[0].starts_with("sqlite:"), std::env::var(POSTGRES)) {
+                for url in &urls {
+                    run(Command::new(program).args(["remove", &server, url])).await?;
+                }
+            }
             figures.push(figure(name, bookings, (took, bare), STORE));
         }
         eprintln!("S10: feed, {bookings} bookings …");

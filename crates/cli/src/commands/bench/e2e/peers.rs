@@ -64,7 +64,7 @@ impl Peers {
         let folder = folder.join("peers");
         // It ends its servers and itself once this side of its input is gone.
         let started = Command::new(program).arg(url).arg(&folder).stdin(Stdio::piped()).spawn();
-        let program = started.map_err(|error| {
+        let mut program = started.map_err(|error| {
             Failure::Usage(format!(
                 "--peers {}: {error}; `cargo xtask bench peers` builds it and names it",
                 program.display()
@@ -73,6 +73,9 @@ impl Peers {
         for (name, answer) in [("grant", &answers.granted), ("rejection", &answers.sold_out)] {
             let subject = format!("{ORDERS}.{name}");
             while client.request(subject.clone(), answer.clone()).await.is_err() {
+                if let Some(status) = program.try_wait()? {
+                    return Err(Failure::Wrong(format!("the peers' program ended with {status}")));
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
