@@ -71,7 +71,7 @@ impl Kind {
             }
             Self::Uuids => Book {
                 request_id: uuid(n).into(),
-                applicants: vec![uuid(u64::MAX - n).into()],
+                applicants: std::iter::once(uuid(u64::MAX - n).into()).collect(),
                 ..plain
             },
         }
