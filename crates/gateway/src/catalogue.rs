@@ -164,13 +164,13 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     /// Begins to ask, until it is told to stop.
-    pub(crate) fn start(client: Client, domain: &Namespace, stop: CancellationToken) -> Self {
+    pub(crate) fn start(client: Client, namespace: &Namespace, stop: CancellationToken) -> Self {
         let (sender, told) = watch::channel(Arc::new(Told::default()));
         let clock = Arc::new(Mutex::new(None));
         let copy = Self { told, clock: Arc::clone(&clock) };
         let asking = Asking {
             client,
-            subject: domain.request("availability"),
+            subject: namespace.request("availability"),
             sender,
             clock,
             offers: Offers::new(),
@@ -267,7 +267,7 @@ impl Asking {
                 self.offers = offers.map(|offers| (offers.id.clone(), Arc::new(offers))).collect();
                 self.describe_at = Instant::now() + DESCRIBED_EVERY;
             }
-            Ok(Overview::Refused(refused)) => {
+            Ok(Overview::Rejected(refused)) => {
                 let detail = refused.detail.as_deref().unwrap_or_default();
                 tracing::error!("openings are not described: {}: {detail}", refused.reason.name());
                 self.describe_at = Instant::now() + DESCRIBED_EVERY;
@@ -303,7 +303,7 @@ impl Asking {
                 self.show(&shown);
                 Ok(())
             }
-            Some(Overview::Refused(refused)) => {
+            Some(Overview::Rejected(refused)) => {
                 let detail = refused.detail.as_deref().unwrap_or_default();
                 Err(format!("{}: {detail}", refused.reason.name()))
             }

@@ -68,7 +68,7 @@ endpoints! {
 #[derive(Debug)]
 pub struct Settings {
     /// The engine's subjects.
-    pub domain: Namespace,
+    pub namespace: Namespace,
     /// How long a request is repeated for a caller who does not say how long it waits.
     pub patience: Duration,
     /// Requests on the way to the engine at once; beyond that 503.
@@ -154,9 +154,9 @@ impl Gateway {
             );
         }
         let log = settings.client_log.as_deref().map(ClientLog::open).transpose()?;
-        let lanes = Lanes::start(&client, &settings.domain, &metrics).await;
+        let lanes = Lanes::start(&client, &settings.namespace, &metrics).await;
         let lanes = Arc::new(lanes.map_err(io::Error::other)?);
-        let catalogue = Catalogue::start(client.clone(), &settings.domain, shutdown.clone());
+        let catalogue = Catalogue::start(client.clone(), &settings.namespace, shutdown.clone());
         Ok(Arc::new(Self {
             client,
             catalogue,

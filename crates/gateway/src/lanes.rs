@@ -93,7 +93,7 @@ impl Lanes {
     /// Where the inbox cannot be subscribed to.
     pub(crate) async fn start(
         client: &Client,
-        domain: &Namespace,
+        namespace: &Namespace,
         metrics: &Metrics,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
@@ -104,7 +104,7 @@ impl Lanes {
             let (sender, items) = mpsc::channel(LANE_CAPACITY);
             let sending = Sending {
                 client: client.clone(),
-                subject: domain.request(lane.operation()).into(),
+                subject: namespace.request(lane.operation()).into(),
                 inbox: inbox.clone(),
                 pending: Arc::clone(&pending),
                 metrics: metrics.clone(),

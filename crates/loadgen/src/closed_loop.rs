@@ -13,6 +13,8 @@ use super::error::LoadError;
 const CHUNK: usize = 1_024;
 /// How long the next answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+/// How long the answers are counted of which [`Throughput::worst_per_s`] tells.
+const WINDOW: Duration = Duration::from_millis(100);
 /// Pause before a request is sent again whose answer did not settle it.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -45,6 +47,30 @@ pub struct Throughput {
     /// Answers that were right, and the others.
     pub right: u64,
     pub others: u64,
+    /// Answers a second in the worst 100 ms; none: it was over sooner.
+    pub worst_per_s: Option<f64>,
+}
+
+/// The worst stretch of 100 ms, or longer where no answer came.
+#[derive(Debug, Default)]
+struct Worst {
+    /// Since when answers are counted, and how many there were.
+    since: Duration,
+    answers: u64,
+    per_s: Option<f64>,
+}
+
+impl Worst {
+    /// So many more answers, so long after the begin.
+    fn count(&mut self, at: Duration, answers: u64) {
+        self.answers += answers;
+        let counted = at.saturating_sub(self.since);
+        if counted >= WINDOW {
+            let per_s = self.answers as f64 / counted.as_secs_f64();
+            let worst = self.per_s.map_or(per_s, |worst| worst.min(per_s));
+            *self = Self { since: at, answers: 0, per_s: Some(worst) };
+        }
+    }
 }
 
 impl Throughput {
@@ -90,6 +116,7 @@ impl ClosedLoop {
         let (window, replies) = (self.window, self.replies);
         let started = Instant::now();
         let (mut sent, mut open, mut right, mut others) = (0, 0, 0, 0);
+        let mut worst = Worst::default();
         let mut chunk = Vec::with_capacity(CHUNK);
         loop {
             if started.elapsed() < lasts {
@@ -106,7 +133,8 @@ impl ClosedLoop {
                 }
             }
             if open == 0 {
-                return Ok(Throughput { took: started.elapsed(), right, others });
+                let (took, worst_per_s) = (started.elapsed(), worst.per_s);
+                return Ok(Throughput { took, right, others, worst_per_s });
             }
             let answer = tokio::time::timeout(ANSWERED_WITHIN, self.answers.next()).await;
             let Ok(Some(answer)) = answer else {
@@ -117,6 +145,7 @@ impl ClosedLoop {
                 let Some(Some(answer)) = self.answers.next().now_or_never() else { break };
                 chunk.push(answer);
             }
+            worst.count(started.elapsed(), chunk.len() as u64);
             for answer in chunk.drain(..) {
                 open -= 1;
                 *if is_right(&answer.payload) { &mut right } else { &mut others } += 1;
@@ -148,5 +177,25 @@ pub async fn settle(
     let mut asked = futures_util::stream::iter(asked).buffer_unordered(window).enumerate();
     while let Some((before, ())) = asked.next().await {
         settled(before + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_is_the_worst_stretch() {
+        let mut worst = Worst::default();
+        let ms = Duration::from_millis;
+        worst.count(ms(50), 400);
+        assert_eq!(worst.per_s, None);
+        worst.count(ms(100), 600);
+        assert_eq!(worst.per_s, Some(10_000.0));
+        // Nothing came for 400 ms.
+        worst.count(ms(500), 100);
+        assert_eq!(worst.per_s, Some(250.0));
+        worst.count(ms(600), 1_000);
+        assert_eq!(worst.per_s, Some(250.0));
     }
 }

@@ -4,7 +4,7 @@
 //! [`run`] learns what the engine offers, lays the scenario on it, sends what its
 //! people send and measures from what they see. Times of the scenario are µs from
 //! the opening second; `speed` of them pass in one. [`closed_loop`] measures how much an
-//! engine can do.
+//! engine can do, [`open_loop`] sends at a fixed rate.
 //!
 //! What always holds of [`run`]: open loop, each request is sent when it is due, whatever the
 //! others wait for, and latency counts from then; memory is bounded by who is on
@@ -21,6 +21,7 @@ mod forgers;
 mod generator;
 mod live;
 mod load_test;
+pub mod open_loop;
 pub mod report;
 mod run;
 mod stats;

@@ -54,7 +54,7 @@ pub async fn check(client: &Client, monitor: Option<&str>) -> Result<Suitability
     );
     account.map_err(|error| connection::unanswered(client, error))?;
     let sync_always = match monitor {
-        Some(monitor) => sync_always(monitor).await,
+        Some(monitor) => syncs_always(monitor).await,
         None => None,
     };
     Ok(Suitability { version: info.version, sync_always })
@@ -70,8 +70,9 @@ pub(crate) fn version(text: &str) -> Option<(u64, u64, u64)> {
     }
 }
 
-/// Reads `/jsz` of the monitoring port; none where that cannot be had.
-async fn sync_always(monitor: &str) -> Option<bool> {
+/// Whether the server at this monitoring URL syncs before it acknowledges, by its `/jsz`;
+/// none where that cannot be had.
+pub async fn syncs_always(monitor: &str) -> Option<bool> {
     let body = get(monitor, "/jsz?config=true").await.ok()?;
     let value: serde_json::Value = serde_json::from_str(&body).ok()?;
     Some(value["config"]["sync_always"].as_bool().unwrap_or(false))

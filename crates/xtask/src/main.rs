@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
-use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
+use crate::tools::{cargo_deny, nats, nats_py, postgres, redis, typos};
 use crate::workspace::Workspace;
 
 const EXAMPLES: &str = "\
@@ -35,6 +35,7 @@ Examples:
   cargo xtask test -p giliran-persist           the tests of one crate
   cargo xtask demo --short                      the opening of one week, end to end, in small
   cargo xtask bench e2e                         throughput and latency over NATS
+  cargo xtask bench peers                       the same beside Redis, PostgreSQL and a mutex in memory
   cargo xtask bench steps                       the instructions of each step of a request
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
@@ -48,6 +49,8 @@ Environment:
   GILIRAN_NATS_SERVER      the nats-server to use instead
   GILIRAN_TYPOS            the typos to use instead
   GILIRAN_CARGO_DENY       the cargo-deny to use instead of an installed one
+  GILIRAN_REDIS_SERVER     the redis-server to measure instead of an installed one
+  GILIRAN_BENCH_POSTGRES   the PostgreSQL to measure instead (a database that may be emptied)
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
   GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead";
 
@@ -126,6 +129,10 @@ struct ChaosArgs {
 enum Bench {
     /// Over NATS, beside two echoes and a bare program in the same run
     E2e(BenchArgs),
+    /// Beside what would be used instead, in the same run: Redis, PostgreSQL, a mutex in memory
+    Peers(BenchArgs),
+    /// Print recorded results as a table in Markdown; the newest of `benches/results/` unless a file is named
+    Table(TableArgs),
     /// `giliran-allocator` alone, with criterion
     Allocator(BenchArgs),
     /// Count the instructions of each step of a request, without NATS (needs valgrind)
@@ -137,6 +144,12 @@ struct BenchArgs {
     /// Handed to the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct TableArgs {
+    /// What `giliran bench --json` wrote
+    file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -189,12 +202,12 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
         }
         Task::Fuzz(args) => fuzz::run(&workspace, &args, &interrupt),
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
+        Task::Bench(Bench::Peers(args)) => bench_peers(&workspace, &args, &interrupt),
+        Task::Bench(Bench::Table(args)) => bench_table(&workspace, args, &interrupt),
         Task::Bench(Bench::Allocator(args)) => {
             let mut cargo = workspace.cargo(["bench", "--package", "giliran-allocator"]);
-            if !args.rest.is_empty() {
-                cargo.arg("--").args(args.rest);
-            }
-            Err(become_command(&mut cargo))
+            cargo.args(["--bench", "decide", "--"]);
+            Err(become_command(cargo.args(args.rest)))
         }
         Task::Bench(Bench::Steps(args)) => instructions::run(&workspace, &args, &interrupt),
         Task::Tools => print_tools(&workspace, &interrupt),
@@ -245,13 +258,87 @@ fn bench_e2e(
 ) -> Result<ExitCode, Failure> {
     let nats = nats::provide(workspace, interrupt)?;
     let giliran = release(workspace, interrupt)?;
-    // What the engine is held against.
-    let mut bare = workspace.cargo(["build", "--release", "--package", "giliran-nats"]);
-    process::succeed(bare.args(["--example", "bare"]), interrupt)?;
-    let bare = workspace.target().join("release/examples/bare");
     let mut bench = Command::new(giliran);
-    bench.arg("bench").arg("--bare").arg(bare).env(nats::VARIABLE, nats.path).args(args.rest);
-    Err(become_command(&mut bench))
+    bench.arg("bench").env(nats::VARIABLE, nats.path).args(beside(workspace, interrupt)?);
+    Err(become_command(bench.args(args.rest)))
+}
+
+/// What engine and store are held against, built, and the broker's accounts as shipped: as
+/// arguments of the benchmark.
+fn beside(workspace: &Workspace, interrupt: &Interrupt) -> Result<Vec<OsString>, Failure> {
+    let mut arguments = Vec::new();
+    for (flag, package, example) in
+        [("--bare", "giliran-nats", "bare"), ("--bare-store", "giliran-persist", "bare_store")]
+    {
+        let mut build = workspace.cargo(["build", "--release", "--package", package]);
+        process::succeed(build.args(["--example", example]), interrupt)?;
+        let program = workspace.target().join("release/examples").join(example);
+        arguments.extend([flag.into(), program.into()]);
+    }
+    let accounts = workspace.root().join("deploy/nats/giliran.conf");
+    arguments.extend(["--accounts".into(), accounts.into()]);
+    Ok(arguments)
+}
+
+/// The rows that peers are held against, where none are named.
+const BESIDE_PEERS: [&str; 2] = ["--rows", "S2,S3,S4"];
+
+fn bench_peers(
+    workspace: &Workspace,
+    args: &BenchArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    let redis = redis::find()?;
+    let giliran = release(workspace, interrupt)?;
+    let mut build = workspace.cargo(["build", "--release", "--package", "giliran-loadgen"]);
+    process::succeed(build.args(["--example", "peers"]), interrupt)?;
+    let mut bench = Command::new(giliran);
+    bench.arg("bench").arg("--peers").arg(workspace.target().join("release/examples/peers"));
+    if args.rest.iter().any(|arg| arg.to_string_lossy().contains("S10")) {
+        bench.args(beside(workspace, interrupt)?);
+    }
+    if !args.rest.iter().any(|arg| arg.to_string_lossy().starts_with("--rows")) {
+        bench.args(BESIDE_PEERS);
+    }
+    bench.args(&args.rest).env(nats::VARIABLE, nats.path);
+    // A peer that is missing is told again where its figures would stand.
+    match &redis {
+        Ok(found) => drop(bench.env(redis::VARIABLE, &found.path)),
+        Err(reason) => eprintln!("xtask: Redis: LEFT OUT: {reason}"),
+    }
+    let postgres = postgres::start_durable(workspace, interrupt);
+    match &postgres {
+        Ok(postgres) => drop(bench.env(postgres::DURABLE_VARIABLE, postgres.url())),
+        Err(Failure::Broken(reason)) => eprintln!("xtask: PostgreSQL: LEFT OUT: {reason}"),
+        Err(Failure::Interrupted(signal)) => return Err(Failure::Interrupted(*signal)),
+    }
+    let status = process::run_in_foreground(&mut bench, interrupt)?;
+    Ok(ExitCode::from(process::exit_byte(status)))
+}
+
+/// Where results are kept, from the root, and how the names of those begin that rows are in.
+const RESULTS: &str = "benches/results";
+const OF_ROWS: &str = "e2e-";
+
+fn bench_table(
+    workspace: &Workspace,
+    args: TableArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let newest = || {
+        let folder = std::fs::read_dir(workspace.root().join(RESULTS)).into_iter().flatten();
+        let files = folder.flatten().map(|entry| entry.path());
+        let is_of_rows = |file: &PathBuf| {
+            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OF_ROWS))
+        };
+        files.filter(is_of_rows).max()
+    };
+    let file = args.file.or_else(newest);
+    let file =
+        file.ok_or_else(|| Failure::Broken(format!("{RESULTS}/ holds no {OF_ROWS}*.json")))?;
+    let mut table = Command::new(release(workspace, interrupt)?);
+    Err(become_command(table.args(["bench", "--table"]).arg(file)))
 }
 
 /// Builds `giliran` as it is shipped; where it is.
@@ -275,6 +362,10 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
     match cargo_deny::find()? {
         Ok(found) => println!("cargo-deny   {:<8} {}", found.version, found.path.display()),
         Err(reason) => println!("cargo-deny   missing  {reason}"),
+    }
+    match redis::find()? {
+        Ok(found) => println!("redis-server {:<8} {}", found.version, found.path.display()),
+        Err(reason) => println!("redis-server missing  {reason}"),
     }
     match postgres::provide(workspace, interrupt)? {
         postgres::Source::Given(url) => println!("postgres     given    {url}"),

@@ -12,7 +12,8 @@ use giliran_wire::subject::Namespace;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::daemons::{Nats, domain, until_asked};
+use crate::connect::{Nats, namespace};
+use crate::daemons::until_asked;
 use crate::failure::Failure;
 use crate::health::{self, Health, HealthRegistry};
 use crate::standing::{self, Fixed};
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // It is seen to start; there is nothing to be asked yet.
     let start = Start::new("gateway", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran gateway").await? else { return Ok(()) };
-    standing::answer(&client, &settings.domain, "gateway", Fixed::default(), &shown);
+    standing::answer(&client, &settings.namespace, "gateway", Fixed::default(), &shown);
     let metrics = Metrics::register(&shown.registry)?;
     let starting = Gateway::start(client, settings, metrics.clone(), shutdown.clone());
     let gateway = starting.await.map_err(|e| Failure::Wrong(e.to_string()))?;
@@ -103,7 +104,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 fn settings(args: &Args) -> Result<Settings, Failure> {
     Ok(Settings {
-        domain: domain(&args.subject_prefix)?,
+        namespace: namespace(&args.subject_prefix)?,
         patience: args.patience,
         in_flight: args.in_flight as usize,
         identity: Identity {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod beacon;
+mod bench;
 mod beside;
 mod browser;
 mod documented;

@@ -105,11 +105,11 @@ async fn an_engine_that_comes_late_still_settles_it() {
     settings.patience = Duration::from_secs(20);
     let rig = Rig::with(settings, None, shown()).await;
     let client = rig.broker.connect("engine", &Default::default()).await;
-    let domain = rig.broker.domain.clone();
+    let namespace = rig.broker.namespace.clone();
     let late = tokio::spawn(async move {
         use futures_util::StreamExt as _;
         tokio::time::sleep(Duration::from_millis(700)).await;
-        let mut requests = client.subscribe(domain.request("book")).await.unwrap();
+        let mut requests = client.subscribe(namespace.request("book")).await.unwrap();
         let message = requests.next().await.unwrap();
         let answers = grant_all("book", &message.payload).unwrap();
         let mut out = Vec::new();
@@ -127,7 +127,7 @@ async fn a_late_answer_to_an_earlier_attempt_counts() {
     let first = Arc::new(Mutex::new(None::<async_nats::Message>));
     let rig = Rig::with(settings(), None, shown()).await;
     let client = rig.broker.connect("engine", &Default::default()).await;
-    let mut requests = client.subscribe(rig.broker.domain.request("book")).await.unwrap();
+    let mut requests = client.subscribe(rig.broker.namespace.request("book")).await.unwrap();
     client.flush().await.unwrap();
     let engine = tokio::spawn(async move {
         use futures_util::StreamExt as _;

@@ -43,7 +43,7 @@ pub(crate) struct Rig {
 
 pub(crate) fn settings() -> Settings {
     Settings {
-        domain: Default::default(),
+        namespace: Default::default(),
         patience: Duration::from_secs(10),
         in_flight: 1_000,
         identity: Identity::default(),
@@ -97,7 +97,7 @@ impl Rig {
         places: Availability<'static>,
     ) -> Self {
         let broker = Broker::start().await;
-        settings.domain = broker.domain.clone();
+        settings.namespace = broker.namespace.clone();
         let (shown, messages) = (Arc::new(Mutex::new(places)), Arc::default());
         if let Some(script) = script {
             engine(&broker, script, Arc::clone(&shown), Arc::clone(&messages)).await;
@@ -148,7 +148,7 @@ async fn engine(broker: &Broker, script: Arc<Script>, shown: Shown, messages: Me
     let client = broker.connect("engine", &Default::default()).await;
     // Each as an engine subscribes: "no responders" means what it means.
     for operation in ["availability", "book", "lookup", "cancel", "reschedule"] {
-        let subject = broker.domain.request(operation);
+        let subject = broker.namespace.request(operation);
         let mut requests = client.subscribe(subject).await.unwrap();
         let (client, script, shown, messages) =
             (client.clone(), Arc::clone(&script), Arc::clone(&shown), Arc::clone(&messages));

@@ -1,7 +1,7 @@
 //! What tells a damaged ledger, one kind for each way in which a reader can find it.
 
-use super::{BlockError, Contradiction};
 use super::foreign::{Alien, Doubt};
+use super::{BlockError, Contradiction};
 use crate::snapshot_error::Unusable;
 use crate::{BlockHash, Timestamp};
 

@@ -5,8 +5,8 @@
 //! killed with -9), the guard stops the server and removes its folder. So there is one way to clean up, and it needs
 //! nobody's cooperation.
 //!
-//! The server runs without `fsync`: its data live no longer than a test run. What durability costs is for benchmarks to
-//! measure, on a server of their own.
+//! The tests' server runs without `fsync`: its data live no longer than a test run. What durability costs is for
+//! benchmarks to measure, on a server of their own ([`start_durable`]).
 //!
 //! PostgreSQL refuses to run as root. Where we are root, `initdb` and the server run under an unprivileged account that
 //! exists everywhere; where that account cannot reach the binaries (a checkout below root's home), they are copied into
@@ -56,11 +56,26 @@ const PORT_TRIES: usize = 5;
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Fast and quiet, over TCP on loopback only.
-const SETTINGS: [&str; 8] = [
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
+/// Names a database that benchmarks may empty, on a server that makes durable what it acknowledges; set from outside,
+/// it decides and nothing is started.
+pub(crate) const DURABLE_VARIABLE: &str = "GILIRAN_BENCH_POSTGRES";
+
+/// Nothing is to survive.
+const FAST: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+
+/// As its manual says for a server of its own; `shared_buffers` beside it, a quarter of the memory. Checkpoints are so far
+/// apart that a round sees the usual share of them at most.
+const DURABLE: [&str; 6] = [
+    "fsync=on",
+    "synchronous_commit=on",
+    "full_page_writes=on",
+    "wal_buffers=16MB",
+    "max_wal_size=8GB",
+    "checkpoint_timeout=15min",
+];
+
+/// Quiet, over TCP on loopback only.
+const SETTINGS: [&str; 5] = [
     "max_connections=200",
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -185,14 +200,36 @@ impl Drop for Postgres {
 }
 
 pub(crate) fn start(workspace: &Workspace, interrupt: &Interrupt) -> Result<Postgres, Failure> {
-    let install = match provide(workspace, interrupt)? {
-        Source::Given(url) => return Ok(Postgres { url, guard: None }),
-        Source::Install(install) => install,
-    };
+    match provide(workspace, interrupt)? {
+        Source::Given(url) => Ok(Postgres { url, guard: None }),
+        Source::Install(install) => guarded(&install, false),
+    }
+}
+
+/// One that makes durable what it acknowledges, tuned for a benchmark.
+pub(crate) fn start_durable(
+    workspace: &Workspace,
+    interrupt: &Interrupt,
+) -> Result<Postgres, Failure> {
+    if let Some(url) = env::var(DURABLE_VARIABLE).ok().filter(|url| !url.is_empty()) {
+        return Ok(Postgres { url, guard: None });
+    }
+    match provide(workspace, interrupt)? {
+        Source::Install(install) => guarded(&install, true),
+        Source::Given(_) => Err(Failure::Broken(format!(
+            "{VARIABLE} names a server for tests, which may lose what it acknowledges: name one \
+             that does not in {DURABLE_VARIABLE}, or leave both unset"
+        ))),
+    }
+}
+
+/// Starts a server under a guard.
+fn guarded(install: &Install, durable: bool) -> Result<Postgres, Failure> {
     let this = env::current_exe().map_err(Failure::broken)?;
     let mut guard = Command::new(this)
         .arg("postgres-guard")
         .args([&install.bin, &install.tree])
+        .args(durable.then_some("--durable"))
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -216,6 +253,30 @@ pub(crate) fn start(workspace: &Workspace, interrupt: &Interrupt) -> Result<Post
 pub(crate) struct GuardArgs {
     bin: PathBuf,
     tree: PathBuf,
+    #[arg(long)]
+    durable: bool,
+}
+
+impl GuardArgs {
+    /// What the server is started with.
+    fn settings(&self) -> Vec<String> {
+        let some: &[&str] = if self.durable { &DURABLE } else { &FAST };
+        let mut settings: Vec<String> =
+            SETTINGS.iter().chain(some).map(|&setting| setting.to_owned()).collect();
+        if self.durable
+            && let Some(kilobytes) = memory_kilobytes()
+        {
+            settings.push(format!("shared_buffers={}kB", kilobytes / 4));
+        }
+        settings
+    }
+}
+
+/// Of this machine; none where the system does not tell.
+fn memory_kilobytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.split_whitespace().next()?.parse().ok()
 }
 
 /// The guard's life: start the server, print its URL, wait until standard input closes, stop, remove.
@@ -229,7 +290,9 @@ pub(crate) fn guard(args: &GuardArgs) -> Result<ExitCode, Failure> {
 
     let password = random_hex()?;
     initialise(&bin, &scratch, account.as_ref(), &password)?;
-    let Some((mut server, port)) = launch(&bin, &scratch, account.as_ref(), should_end)? else {
+    let Some((mut server, port)) =
+        launch(&bin, &scratch, account.as_ref(), &args.settings(), should_end)?
+    else {
         return Ok(ExitCode::SUCCESS);
     };
     println!("postgres://{ROLE}:{password}@127.0.0.1:{port}/postgres");
@@ -298,6 +361,7 @@ fn launch(
     bin: &Path,
     scratch: &Scratch,
     account: Option<&Account>,
+    settings: &[String],
     should_end: impl Fn() -> bool,
 ) -> Result<Option<(Child, u16)>, Failure> {
     for _ in 0..PORT_TRIES {
@@ -305,7 +369,7 @@ fn launch(
         let log = File::create(scratch.log()).map_err(|error| at(&scratch.log(), error))?;
         let mut server = scratch.command(&bin.join("postgres"), account);
         server.arg("-D").arg(scratch.data()).arg("-p").arg(port.to_string());
-        for setting in SETTINGS {
+        for setting in settings {
             server.args(["-c", setting]);
         }
         let mut server = server
@@ -559,6 +623,18 @@ mod tests {
         assert_eq!((nobody.uid, nobody.gid), (65534, 65533));
         assert!(Account::in_table(table, "postgres").is_none());
         assert!(Account::in_table(table, "root").is_none(), "the account must be unprivileged");
+    }
+
+    #[test]
+    fn only_a_benchmarks_server_syncs() {
+        let settings =
+            |durable| GuardArgs { bin: PathBuf::new(), tree: PathBuf::new(), durable }.settings();
+        let has = |settings: &[String], wanted: &str| settings.iter().any(|one| one == wanted);
+        for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+            assert!(has(&settings(true), &format!("{setting}=on")), "{setting}");
+            assert!(has(&settings(false), &format!("{setting}=off")), "{setting}");
+        }
+        assert!(has(&settings(true), "listen_addresses=127.0.0.1"));
     }
 
     #[test]

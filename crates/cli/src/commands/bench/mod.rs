@@ -18,7 +18,7 @@ const WINDOW: usize = 32;
 #[command(
     after_help = "Examples:\n  giliran bench\n  giliran bench --passes 3 --scale 0.1 --json bench.json\n  \
     giliran bench --rows S1,S2 --bare target/release/examples/bare\n  \
-    giliran bench --expiries 100000\n  giliran bench --start 10000000"
+    giliran bench --rows S11,S12 --scale 0.1\n  giliran bench --expiries 100000\n  giliran bench --start 10000000"
 )]
 pub(crate) struct Args {
     /// Passes of each row; the median counts.
@@ -30,12 +30,25 @@ pub(crate) struct Args {
     /// Bookings that the opening has when a pass begins.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     book: u32,
-    /// Only rows whose name begins so, and their yardsticks (S1, S2, ...).
+    /// Only rows whose name begins so, and their yardsticks (S1, S2, ...); S9, S10, S11,
+    /// S12 and `shipped` where they are named alone.
     #[arg(long, value_delimiter = ',', value_name = "ROW")]
     rows: Vec<String>,
     /// The program that does the least (`cargo xtask bench e2e` builds it).
     #[arg(long, value_name = "PROGRAM")]
     bare: Option<PathBuf>,
+    /// The program of what does the same job (`cargo xtask bench peers` builds it).
+    #[arg(long, value_name = "PROGRAM")]
+    peers: Option<PathBuf>,
+    /// The program that loads a store's rows (`cargo xtask bench e2e` builds it).
+    #[arg(long, value_name = "PROGRAM")]
+    bare_store: Option<PathBuf>,
+    /// A broker's configuration whose accounts are measured beside an open broker.
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
+    /// Instead: print the table of figures that were written down, in Markdown.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     /// Write the figures there as JSON, every pass included.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -57,6 +70,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if let Some(url) = &args.echo {
         return e2e::echo(url).await;
+    }
+    if let Some(file) = &args.table {
+        return e2e::print_table(file);
     }
     let folder = std::env::temp_dir().join(format!("giliran-bench-{:08x}", rand::random::<u32>()));
     std::fs::create_dir_all(&folder)?;

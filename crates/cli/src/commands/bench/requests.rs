@@ -4,7 +4,7 @@ use bytes::Bytes;
 use giliran_wire::answer::{Answer, Verdict, read_binary};
 use giliran_wire::request::{Book, Choice, Lookup, MAX_BATCH, write_binary};
 
-use super::opening::{DAYS, OFFICES};
+use super::opening::{SLOTS, Slots};
 
 /// The request of the `n`-th applicant.
 pub(super) fn book(n: u64, choice: Choice<'_>) -> Book<'_> {
@@ -27,9 +27,14 @@ fn applicant(n: u64) -> String {
 
 /// One slot of the 500.
 pub(super) fn slot(n: u64) -> Choice<'static> {
-    let day = n / u64::from(OFFICES) % u64::from(DAYS) + 1;
+    one_of(SLOTS, n)
+}
+
+/// One of these slots; so many people one after the other ask for each of them equally.
+pub(super) fn one_of(slots: Slots, n: u64) -> Choice<'static> {
+    let day = n / u64::from(slots.offices) % u64::from(slots.days) + 1;
     Choice {
-        office: format!("office-{}", n % u64::from(OFFICES)).into(),
+        office: format!("office-{}", n % u64::from(slots.offices)).into(),
         date: format!("2030-01-{day:02}").parse().ok(),
         session: None,
     }

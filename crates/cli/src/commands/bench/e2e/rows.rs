@@ -3,6 +3,8 @@
 use giliran_loadgen::closed_loop::Replies;
 use giliran_wire::request::Form;
 
+use super::peers::Peer;
+
 /// Most places of a slot.
 const SLOT: u64 = 65_535;
 
@@ -14,6 +16,8 @@ pub(super) enum By {
     /// The program that does the least (`benches/bare.rs`).
     Bare,
     Engine,
+    /// What people would use instead (`benches/peers/main.rs`).
+    Peer(Peer),
 }
 
 /// What is asked for.
@@ -118,6 +122,79 @@ pub(super) const ROWS: [Row; 16] = [
     Row { name: "mixed", what: "one grant in ten, 500 slots", wanted: Wanted::Mixed, ..REFUSED },
 ];
 
+const fn peer(name: &'static str, pipeline: u32, behind_nats: bool) -> By {
+    By::Peer(Peer { name, lanes: CONNECTIONS, pipeline, behind_nats })
+}
+
+/// What does the same job, each directly and behind NATS.
+pub(super) const PEERS: [Row; 10] = [
+    Row {
+        name: "redis always",
+        what: "AOF always, 64 connections",
+        by: peer("redis always", 1, false),
+        requests: 60_000,
+        ..SINGLE
+    },
+    Row {
+        name: "redis pipelined",
+        what: "AOF always, pipelined × 32",
+        by: peer("redis always", 32, false),
+        requests: 120_000,
+        ..SINGLE
+    },
+    Row {
+        name: "redis everysec",
+        what: "AOF synced once a second",
+        by: peer("redis everysec", 1, false),
+        requests: 60_000,
+        ..SINGLE
+    },
+    Row {
+        name: "postgres",
+        what: "500 rows, 64 connections",
+        by: peer("postgres", 1, false),
+        requests: 30_000,
+        ..SINGLE
+    },
+    Row {
+        name: "postgres hot",
+        what: "one row, 64 connections",
+        by: peer("postgres", 1, false),
+        wanted: Wanted::Hot,
+        requests: 6_000,
+        ..SINGLE
+    },
+    Row { name: "mutex", what: "plain maps, log synced", by: MUTEX, ..SINGLE },
+    Row {
+        name: "redis, NATS",
+        what: "AOF always, behind NATS",
+        by: peer("redis always", 1, true),
+        requests: 60_000,
+        ..SINGLE
+    },
+    Row {
+        name: "redis × 32, NATS",
+        what: "pipelined, behind NATS",
+        by: peer("redis always", 32, true),
+        requests: 120_000,
+        ..SINGLE
+    },
+    Row {
+        name: "postgres, NATS",
+        what: "500 rows, behind NATS",
+        by: peer("postgres", 1, true),
+        requests: 30_000,
+        ..SINGLE
+    },
+    Row { name: "mutex, NATS", what: "the mutex, behind NATS", by: MUTEX_BEHIND, ..SINGLE },
+];
+
+/// Connections to a peer's server.
+const CONNECTIONS: u32 = 64;
+const MUTEX: By = By::Peer(Peer { name: "memory", lanes: 4_096, pipeline: 1, behind_nats: false });
+const MUTEX_BEHIND: By =
+    By::Peer(Peer { name: "memory", lanes: 4_096, pipeline: 1, behind_nats: true });
+
 /// What a row's rate is held against, and how much of that it is to reach.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Goal {
@@ -136,4 +213,14 @@ pub(super) const GOALS: [Goal; 9] = [
     Goal { row: "S6 single", over: "S2", at_least: 0.95 },
     Goal { row: "S6 grants", over: "S4", at_least: 0.5 },
     Goal { row: "S6 sold out", over: "S5", at_least: 0.5 },
+];
+
+/// Held against what people would use instead.
+pub(super) const PEER_GOALS: [Goal; 6] = [
+    Goal { row: "S2", over: "redis always", at_least: 5.0 },
+    Goal { row: "S2", over: "redis pipelined", at_least: 2.5 },
+    Goal { row: "S2", over: "postgres", at_least: 10.0 },
+    Goal { row: "S3", over: "postgres hot", at_least: 65.0 },
+    Goal { row: "S4", over: "redis pipelined", at_least: 10.0 },
+    Goal { row: "S4", over: "postgres", at_least: 40.0 },
 ];

@@ -2,17 +2,20 @@
 //!
 //! Granted, sold out and already booked; one thread and two; on books of 10³ to
 //! 10⁶ bookings (`GILIRAN_BENCH_BOOKINGS=10000000` for 10⁷). A measured call
-//! decides a thousand requests, so times are per thousand.
+//! decides a thousand requests, so times are per thousand. With `--ratios`, and
+//! perhaps a file: [`ratios`] instead.
 
 #![allow(missing_docs, reason = "a benchmark")]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
+
+mod ratios;
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use giliran_allocator::{Allocator, BookingRequest, Decision, Numbered};
 use giliran_testkit::{LiveLedger, cheap_person as person, opening, request};
 use giliran_wire::ledger::Entry;
@@ -126,8 +129,7 @@ fn plain(state: &Mutex<Plain>, from: u64) -> Duration {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let most = std::env::var("GILIRAN_BENCH_BOOKINGS").ok().and_then(|n| n.parse().ok());
-    let most = most.unwrap_or(1_000_000);
+    let most = most_bookings();
     for bookings in
         [1_000, 10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|n| *n <= most)
     {
@@ -160,5 +162,20 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(decide_benches, benches);
-criterion_main!(decide_benches);
+/// Bookings of the largest book.
+fn most_bookings() -> u64 {
+    let most = std::env::var("GILIRAN_BENCH_BOOKINGS").ok().and_then(|n| n.parse().ok());
+    most.unwrap_or(1_000_000)
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--ratios").skip(1);
+    if std::env::args().any(|argument| argument == "--ratios") {
+        // Cargo's own `--bench` may stand behind it.
+        ratios::measure(arguments.find(|argument| !argument.starts_with("--")).as_deref());
+        return;
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    benches(&mut criterion);
+    criterion.final_summary();
+}
