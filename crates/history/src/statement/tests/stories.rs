@@ -135,7 +135,7 @@ fn told(story: &str) -> String {
                 }
                 "quota" | "reserved" | "halted" => {
                     line.to = Some(n as u32);
-                    (line.operator, line.why) = (Some("siti".into()), Some("desk".into()));
+                    (line.operator, line.why) = (Some("siti".into()), Some("counter".into()));
                     match words[0] {
                         "quota" => free[slot] += n - std::mem::replace(&mut quotas[slot], n),
                         "reserved" => free[slot] -= n - std::mem::replace(&mut reserved[slot], n),

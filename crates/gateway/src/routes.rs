@@ -1,0 +1,186 @@
+//! The gateway's addresses: which function serves which.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+
+use crate::gateway::Gateway;
+use crate::problem::{Kind, Problem};
+use crate::{bookings, openings, page, streams};
+
+macro_rules! endpoints {
+    ($($method:ident $path:literal => $handler:path),* $(,)?) => {
+        /// Every address for programs, with its method.
+        const ENDPOINTS: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
+
+        /// What serves an address.
+        fn handler(path: &str) -> MethodRouter<Arc<Gateway>> {
+            match path {
+                $($path => $method($handler),)*
+                _ => MethodRouter::new(),
+            }
+        }
+    };
+}
+
+endpoints! {
+    get "/v1/openings" => openings::list,
+    get "/v1/openings/{opening}" => openings::one,
+    get "/v1/openings/{opening}/places" => openings::places,
+    get "/v1/openings/{opening}/places/stream" => streams::places,
+    post "/v1/openings/{opening}/bookings" => bookings::book,
+    post "/v1/lookups" => bookings::lookup,
+    post "/v1/bookings/{booking}/cancellation" => bookings::cancel,
+    post "/v1/bookings/{booking}/reschedule" => bookings::reschedule,
+    get "/v1/requests/{token}" => bookings::tracked,
+    get "/v1/requests/{token}/stream" => streams::request,
+    get "/openapi.json" => openings::openapi,
+}
+
+impl Gateway {
+    /// Its addresses.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        let routes = ENDPOINTS
+            .iter()
+            .fold(Router::new(), |routes, (_, path)| routes.route(path, handler(path)));
+        let routes = routes
+            .route("/", get(page::home))
+            .route("/o/{opening}", get(page::opening).post(page::ask))
+            .route("/b", get(page::find).post(page::found))
+            .route("/r/{token}", get(page::tracked))
+            .route("/r/{token}/cancellation", post(page::cancel))
+            .route("/r/{token}/reschedule", post(page::reschedule))
+            .route("/r/{token}/booking.ics", get(page::calendar))
+            .route("/assets/{name}", get(page::asset))
+            .method_not_allowed_fallback(|| async { Problem::new(Kind::NoSuchMethod) })
+            .fallback(|| async { Problem::new(Kind::NoSuchAddress) })
+            .with_state(Arc::clone(self));
+        let gateway = Arc::clone(self);
+        routes.layer(middleware::from_fn(move |request: Request, next: Next| {
+            let gateway = Arc::clone(&gateway);
+            async move { counted(&gateway, request, next).await }
+        }))
+    }
+}
+
+/// Counts what was answered at which address.
+async fn counted(gateway: &Gateway, request: Request, next: Next) -> Response {
+    let endpoint = request.extensions().get::<axum::extract::MatchedPath>().cloned();
+    let response = next.run(request).await.into_response();
+    let endpoint = endpoint.as_ref().map_or("none", |path| path.as_str());
+    gateway.metrics.answered(endpoint, response.status().as_u16());
+    response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use giliran_wire::answer::{Answer, Reason};
+    use giliran_wire::request::{Book, Cancel, Lookup, Reschedule};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::problem::of_reason;
+
+    fn description() -> Value {
+        serde_json::from_str(openings::OPENAPI).unwrap()
+    }
+
+    fn names(value: &Value) -> BTreeSet<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn the_description_has_every_address_and_no_other() {
+        let description = description();
+        let paths = description["paths"].as_object().unwrap();
+        let described: BTreeSet<(&str, &str)> = paths
+            .iter()
+            .flat_map(|(path, methods)| names(methods).into_iter().map(move |m| (m, path.as_str())))
+            .collect();
+        assert_eq!(described, ENDPOINTS.iter().copied().collect());
+        for (path, methods) in paths {
+            for method in methods.as_object().unwrap().values() {
+                let given = method["parameters"].as_array().into_iter().flatten();
+                let given = given.filter(|given| given["in"] == "path");
+                let given: BTreeSet<_> =
+                    given.map(|given| given["name"].as_str().unwrap()).collect();
+                let named =
+                    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+                assert_eq!(given, named.collect(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_description_refers_to_what_it_has() {
+        let description = description();
+        let text = description.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let (pointer, _) = reference.split_once('"').unwrap();
+            assert!(description.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_description_has_every_reason_with_its_status() {
+        let description = description();
+        let listed =
+            &description["components"]["schemas"]["Problem"]["properties"]["reason"]["enum"];
+        let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(listed, &serde_json::to_value(reasons).unwrap());
+        let book = &description["paths"]["/v1/openings/{opening}/bookings"]["post"]["responses"];
+        for reason in Reason::ALL {
+            assert!(names(book).contains(of_reason(*reason).as_str()), "{reason:?}");
+        }
+    }
+
+    /// The schemas' fields are those of the wire, less what addresses and headers say.
+    #[test]
+    fn the_description_s_fields_are_the_wire_s() {
+        let description = description();
+        let has = |schema: &str| {
+            let schema = &description["components"]["schemas"][schema];
+            let properties = names(&schema["properties"]);
+            properties.into_iter().map(str::to_owned).collect::<BTreeSet<String>>()
+        };
+        // Unknown fields are refused with the names of those that are known.
+        let known = |detail: String| -> BTreeSet<String> {
+            let (_, known) = detail.split_once("expected ").unwrap();
+            known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        fn refused<'a, T: giliran_wire::request::Request<'a>>(body: &'a [u8]) -> String {
+            giliran_wire::request::read::<T>(body).map(|_| ()).unwrap_err().detail
+        }
+        let body = br#"{"x":1}"#;
+        let without = |mut all: BTreeSet<String>, not: &[&str]| {
+            all.retain(|name| !not.contains(&name.as_str()));
+            all
+        };
+        let book = without(known(refused::<Book<'_>>(body)), &["request_id", "opening"]);
+        assert_eq!(has("Book"), book);
+        assert_eq!(has("Lookup"), known(refused::<Lookup<'_>>(body)));
+        let cancel = without(known(refused::<Cancel<'_>>(body)), &["request_id", "booking"]);
+        assert_eq!(has("Cancel"), cancel);
+        let reschedule =
+            without(known(refused::<Reschedule<'_>>(body)), &["request_id", "booking"]);
+        assert_eq!(has("Reschedule"), reschedule);
+    }
+
+    #[test]
+    fn an_answer_that_is_described_is_an_answer() {
+        let granted = r#"{"request_id":"a3f1","outcome":"granted","as_of":{"epoch":3,"seq":1841},"booking":{"id":"PN14-D2PF-2DBS-QQG1","version":1,"status":"held","opening":"w","office":"o","date":"2026-11-30","session":"all","numbers":[17],"request_id":"a3f1","ref":"r","channel":"c","granted_at":"2026-11-27T07:00:00.123Z","hold_expires_at":"2026-11-27T07:00:00.123Z"}}"#;
+        let answer: Answer<'_> = serde_json::from_str(granted).unwrap();
+        let written = serde_json::to_value(&answer).unwrap();
+        let description = description();
+        let schemas = &description["components"]["schemas"];
+        assert_eq!(names(&schemas["Booking"]["properties"]), names(&written["booking"]));
+        assert!(names(&schemas["Answer"]["properties"]).is_superset(&names(&written)));
+    }
+}
