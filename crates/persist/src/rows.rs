@@ -6,7 +6,7 @@ use std::sync::Arc;
 use giliran_wire::answer::Status;
 use giliran_wire::ledger::{
     Adjustment, Block, Chain, Damage, DamageKind, Deed, DrawRecord, Entry, Foreign, Grant,
-    OpeningRecord, Reading, Seat,
+    MAX_BLOCK_BYTES, OpeningRecord, Reading, Seat,
 };
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
 
@@ -33,9 +33,22 @@ pub(crate) struct BookingRow {
     pub(crate) slot: Arc<SlotRow>,
     pub(crate) granted_at: Timestamp,
     pub(crate) seq: u64,
+    /// Its entry's place in the block, from 0.
+    pub(crate) place: u32,
 }
 
+/// Bits of [`BookingRow::ord`] for the place: a block has fewer entries than they count,
+/// for it has fewer bytes.
+const PLACE_BITS: u32 = 20;
+const _: () = assert!(MAX_BLOCK_BYTES < 1 << PLACE_BITS);
+
 impl BookingRow {
+    /// The key of its rows, which grows as the ledger does: every new row comes behind
+    /// those that are there.
+    pub(crate) fn ord(&self) -> i64 {
+        (self.seq << PLACE_BITS | u64::from(self.place)) as i64
+    }
+
     pub(crate) fn status(&self) -> Status {
         match self.grant.hold_expires_at {
             Some(_) => Status::Held,
@@ -216,6 +229,13 @@ pub(crate) struct Batch {
     pub(crate) changes: usize,
 }
 
+impl Batch {
+    /// As how much work it counts: bookings and entries that it makes or changes.
+    pub(crate) fn weight(&self) -> usize {
+        self.changes + self.entries.len()
+    }
+}
+
 /// Folds blocks into rows: remembers the chain and the slots' names, nothing of
 /// the bookings.
 #[derive(Debug, Default)]
@@ -262,8 +282,9 @@ impl Rows {
         Ok(self.chain.goes_on_in(begin)?)
     }
 
+    /// The [`weight`](Batch::weight) of what was folded since it was taken last.
     pub(crate) fn waiting(&self) -> usize {
-        self.batch.changes
+        self.batch.weight()
     }
 
     pub(crate) fn take(&mut self) -> Batch {
@@ -278,7 +299,7 @@ impl Rows {
             self.batch.actions.push(action);
         }
         let mut drawn = false;
-        for entry in block.entries {
+        for (place, entry) in (0..).zip(block.entries) {
             match entry {
                 Entry::Opening(record) => {
                     let slots = slots(&record);
@@ -298,7 +319,7 @@ impl Rows {
                         let (receipt, status) = (grant.booking, "drawn");
                         self.batch.entries.push(EntryRow::Now { receipt, status, seq });
                     }
-                    self.grant(BookingRow { grant, slot, granted_at: time, seq });
+                    self.grant(BookingRow { grant, slot, granted_at: time, seq, place });
                 }
                 Entry::Adjust(adjust) => {
                     self.batch.adjusted.extend(adjusted(adjust.opening, &adjust.change));

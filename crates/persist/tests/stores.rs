@@ -16,8 +16,17 @@ use giliran_testkit::{Broker, eventful, folded, postgres};
 use tokio_util::sync::CancellationToken;
 
 const WITHIN: Duration = Duration::from_secs(30);
-const TABLES: [&str; 7] =
-    ["ledger_position", "openings", "slots", "bookings", "seats", "entries", "actions"];
+const TABLES: [&str; 9] = [
+    "ledger_position",
+    "openings",
+    "slots",
+    "booking_rows",
+    "seat_rows",
+    "bookings",
+    "seats",
+    "entries",
+    "actions",
+];
 
 /// Writes the ledger into a store, up to this sequence.
 async fn persist(broker: &Broker, ledger: &Ledger, url: &StoreUrl, tail: u64) {
@@ -46,7 +55,8 @@ fn sqlite_rows(path: &std::path::Path) -> Rows {
         let mut columns = database.prepare(&columns).unwrap();
         let text = |row: &rusqlite::Row<'_>| {
             let (name, kind): (String, String) = (row.get(0)?, row.get(1)?);
-            let shown = if kind == "BLOB" { format!("lower(hex({name}))") } else { name };
+            let shown =
+                if kind == "BLOB" { format!("nullif(lower(hex({name})), '')") } else { name };
             Ok(format!("CAST({shown} AS TEXT)"))
         };
         let columns: Result<Vec<String>, _> = columns.query_map([], text).unwrap().collect();

@@ -44,4 +44,4 @@ pub use id::{
 };
 pub use key::{ApplicantKey, KeyFingerprint, OrderKey};
 pub use text::{Text, is_printable};
-pub use time::{Date, NotADate, NotAnInstant, Timestamp};
+pub use time::{Date, NotADate, NotAnInstant, TimeText, Timestamp};

@@ -85,6 +85,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// The text of the instant that was asked for last: mostly a block's facts have one time.
+#[derive(Debug, Clone, Default)]
+pub struct TimeText(Option<(Timestamp, String)>);
+
+impl TimeText {
+    /// The text of this instant, as [`Timestamp`] shows it.
+    pub fn of(&mut self, at: Timestamp) -> &str {
+        let last = self.0.take().filter(|(last, _)| *last == at);
+        &self.0.insert(last.unwrap_or_else(|| (at, at.to_string()))).1
+    }
+}
+
 /// A text that is no instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnInstant {

@@ -4,6 +4,8 @@ use rusqlite::{Connection, params};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::StoreError;
+use super::session::WriteTransaction;
 use crate::rows::StoredAction;
 
 /// Days and times as the wire has them, whatever the database is set to.
@@ -17,9 +19,9 @@ const READ_SQLITE: &str = "\
     FROM actions ORDER BY ledger_seq, place";
 
 pub(super) async fn into_postgres(
-    transaction: &tokio_postgres::Transaction<'_>,
+    transaction: &mut WriteTransaction<'_>,
     actions: &[StoredAction],
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<(), StoreError> {
     let insert = "INSERT INTO actions VALUES ($1, $2, $3::text::timestamptz, $4, $5, $6, \
                   $7::text::date, $8, $9, $10, $11)";
     for action in actions {

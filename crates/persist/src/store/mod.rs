@@ -1,6 +1,7 @@
 //! The two databases behind one face.
 
 mod actions;
+mod copy;
 mod postgres;
 mod session;
 mod sqlite;
@@ -20,7 +21,7 @@ use crate::rows::{Batch, Stored, StoredAction};
 
 /// The tables' version, counted up with every change of a table; a store of another one
 /// is refused.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// How long opening a store may take.
 const OPENS_WITHIN: Duration = Duration::from_secs(20);

@@ -1,28 +1,31 @@
 //! PostgreSQL.
 
-use std::fmt::Write as _;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::SinkExt;
 use giliran_wire::ledger::{Chain, OpeningRecord};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
-use super::session::{self, failed};
+use super::copy::Copy;
+use super::session::{self, Statements, WriteTransaction, failed};
 use super::{
     PositionRow, SCHEMA, StoreError, actions, decode_record, encode_record, expect_schema, new_id,
     position_fields, texts,
 };
 use crate::rows::{
-    Adjusted, Batch, BookingRow, EndedSeats, EntryRow, Run, Stored, StoredAction, Update,
+    Adjusted, Batch, BookingRow, EndedSeats, EntryRow, Run, SlotRow, Stored, StoredAction, Update,
 };
 
-/// How much of a COPY is sent at once.
-const COPY_CHUNK: usize = 1 << 20;
+/// Rows of one COPY: the server stops a statement that takes a minute.
+const COPY_ROWS: usize = 16_384;
+
 /// Encodings of a database that hold every text.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 pub(super) struct Postgres {
     client: Client,
+    statements: Statements,
     /// The store's own; empty where it was opened to be read.
     id: String,
 }
@@ -31,15 +34,16 @@ impl Postgres {
     pub(super) async fn open(url: &str) -> Result<Option<Self>, StoreError> {
         let Some(client) = session::to_write(url).await? else { return Ok(None) };
         check_encoding(&client).await?;
-        client.batch_execute(include_str!("postgres.sql")).await.map_err(failed)?;
+        make_tables(&client).await?;
         let made = "INSERT INTO store_identity VALUES (1, $1) ON CONFLICT (one) DO NOTHING";
         client.execute(made, &[&new_id()]).await.map_err(failed)?;
         let row = client.query_one("SELECT id FROM store_identity", &[]).await.map_err(failed)?;
-        Ok(Some(Self { client, id: row.get(0) }))
+        Ok(Some(Self { client, statements: Statements::default(), id: row.get(0) }))
     }
 
     pub(super) async fn open_to_read(url: &str) -> Result<Self, StoreError> {
-        Ok(Self { client: session::connect(url).await?, id: String::new() })
+        let client = session::connect(url).await?;
+        Ok(Self { client, statements: Statements::default(), id: String::new() })
     }
 
     pub(super) fn id(&self) -> &str {
@@ -101,15 +105,17 @@ impl Postgres {
 
     async fn write(&mut self, from: u64, to: Chain, batch: &Batch) -> Result<(), StoreError> {
         let transaction = self.client.transaction().await.map_err(failed)?;
-        let stands = position(&transaction).await?.map_or(0, |chain| chain.seq);
+        let mut transaction = WriteTransaction::new(transaction, &mut self.statements);
+        let position = transaction.query_opt("SELECT seq FROM ledger_position", &[]).await?;
+        let stands = position.map_or(0, |row| row.get::<_, i64>(0) as u64);
         if stands != from {
             return Err(StoreError::Contradiction(format!(
                 "its position is {stands}, not {from}: somebody else writes this database"
             )));
         }
-        write(&transaction, batch).await?;
-        write_position(&transaction, &to).await?;
-        transaction.commit().await.map_err(failed)
+        write(&mut transaction, batch).await?;
+        write_position(&mut transaction, &to).await?;
+        transaction.commit().await
     }
 
     /// Which value of a batch the database cannot hold, by field and sequence.
@@ -140,9 +146,26 @@ async fn check_encoding(client: &Client) -> Result<(), StoreError> {
     )))
 }
 
+/// Makes the tables, unless they are there, or are of another version. A view is not made
+/// again: that would wait for whoever reads it.
+async fn make_tables(client: &Client) -> Result<(), StoreError> {
+    let there = "SELECT to_regclass('ledger_position') IS NOT NULL, \
+                 to_regclass('booking_rows') IS NOT NULL";
+    let there = client.query_one(there, &[]).await.map_err(failed)?;
+    if there.get(0) {
+        let schema = client.query_opt(SCHEMA_THERE, &[]).await.map_err(failed)?;
+        schema.map_or(Ok(()), |row| expect_schema(row.get(0)))?;
+    }
+    if there.get(1) {
+        return Ok(());
+    }
+    client.batch_execute(include_str!("postgres.sql")).await.map_err(failed)
+}
+
+const SCHEMA_THERE: &str = "SELECT schema FROM ledger_position";
+
 async fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
-    let schema = "SELECT schema FROM ledger_position";
-    let Some(row) = transaction.query_opt(schema, &[]).await.map_err(failed)? else {
+    let Some(row) = transaction.query_opt(SCHEMA_THERE, &[]).await.map_err(failed)? else {
         return Ok(None);
     };
     expect_schema(row.get(0))?;
@@ -163,7 +186,10 @@ async fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreE
     row.chain().map(Some)
 }
 
-async fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> Result<(), StoreError> {
+async fn write_position(
+    transaction: &mut WriteTransaction<'_>,
+    chain: &Chain,
+) -> Result<(), StoreError> {
     let Some((ledger, hash, writer)) = position_fields(chain) else { return Ok(()) };
     transaction
         .execute(
@@ -186,11 +212,9 @@ async fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> Result<
             ],
         )
         .await
-        .map_err(failed)?;
-    Ok(())
 }
 
-async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+async fn write(transaction: &mut WriteTransaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     for record in &batch.openings {
         transaction
             .execute(
@@ -205,97 +229,121 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Store
                     &encode_record(record),
                 ],
             )
-            .await
-            .map_err(failed)?;
+            .await?;
     }
-    if !batch.slots.is_empty() {
-        let mut rows = Copy::begin(transaction, "slots").await?;
-        for slot in &batch.slots {
-            rows.number(slot.opening_ordinal.into());
-            rows.number(slot.slot.into());
-            for text in [&slot.opening, &slot.office, &slot.date, &slot.session] {
-                rows.text(Some(text));
-            }
-            rows.number(slot.quota.into());
-            rows.text(Some(&slot.bookable_until.to_string()));
-            rows.number(0);
-            rows.text(Some("f"));
-            rows.end_row().await?;
-        }
-        rows.finish().await?;
-    }
+    write_slots(transaction, &batch.slots).await?;
     for state in &batch.states {
         transaction
             .execute(
                 "UPDATE openings SET state = $1 WHERE ordinal = $2",
                 &[&state.state, &i64::from(state.ordinal)],
             )
-            .await
-            .map_err(failed)?;
+            .await?;
     }
     for run in &batch.runs {
         match run {
-            Run::Grants(rows) => write_grants(transaction, rows).await?,
+            Run::Grants(rows) => {
+                for rows in rows.chunks(COPY_ROWS) {
+                    write_grants(transaction, rows).await?;
+                }
+            }
             Run::Updates(updates) => write_updates(transaction, updates).await?,
         }
     }
     write_adjusted(transaction, &batch.adjusted).await?;
-    actions::into_postgres(transaction, &batch.actions).await.map_err(failed)?;
+    actions::into_postgres(transaction, &batch.actions).await?;
     write_entries(transaction, &batch.entries).await
 }
 
+async fn write_slots(
+    transaction: &mut WriteTransaction<'_>,
+    slots: &[Arc<SlotRow>],
+) -> Result<(), StoreError> {
+    if slots.is_empty() {
+        return Ok(());
+    }
+    let numbers = |of: fn(&SlotRow) -> i64| slots.iter().map(|slot| of(slot)).collect::<Vec<_>>();
+    let texts = |of: fn(&SlotRow) -> &str| slots.iter().map(|slot| of(slot)).collect::<Vec<_>>();
+    let until: Vec<String> = slots.iter().map(|slot| slot.bookable_until.to_string()).collect();
+    transaction
+        .execute(
+            "INSERT INTO slots SELECT u.ordinal, u.slot, u.opening, u.office, u.date::date, \
+             u.session, u.quota, u.until::timestamptz, 0, FALSE \
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], \
+             $6::text[], $7::bigint[], $8::text[]) \
+             AS u(ordinal, slot, opening, office, date, session, quota, until)",
+            &[
+                &numbers(|slot| slot.opening_ordinal.into()),
+                &numbers(|slot| slot.slot.into()),
+                &texts(|slot| &slot.opening),
+                &texts(|slot| &slot.office),
+                &texts(|slot| &slot.date),
+                &texts(|slot| &slot.session),
+                &numbers(|slot| slot.quota.into()),
+                &until,
+            ],
+        )
+        .await
+}
+
 async fn write_grants(
-    transaction: &Transaction<'_>,
+    transaction: &mut WriteTransaction<'_>,
     granted: &[BookingRow],
 ) -> Result<(), StoreError> {
-    let mut rows = Copy::begin(transaction, "bookings").await?;
+    let mut rows = Copy::begin(transaction, "COPY booking_rows FROM STDIN BINARY").await?;
     for row in granted {
-        rows.text(Some(row.grant.booking.to_text().as_str()));
-        rows.number(1);
-        rows.text(Some(&row.slot.opening));
-        rows.text(Some(&row.slot.office));
-        rows.text(Some(&row.slot.date));
-        rows.text(Some(&row.slot.session));
+        let grant = &row.grant;
+        rows.row(16);
+        rows.int8(row.ord());
+        rows.text(Some(grant.booking.to_text().as_str()));
+        rows.int4(1);
+        rows.int8(row.slot.opening_ordinal.into());
+        rows.int8(row.slot.slot.into());
         rows.text(Some(row.status().name()));
-        rows.text(Some(&row.grant.request_id));
-        rows.text(Some(&row.grant.content.to_string()));
-        rows.text(row.grant.reference.as_deref());
-        rows.text(row.grant.account.map(|account| account.to_hex()).as_deref());
-        rows.text(row.grant.channel.as_deref());
-        rows.text(Some(&row.granted_at.to_string()));
-        rows.text(row.grant.hold_expires_at.map(|at| at.to_string()).as_deref());
+        rows.text(Some(&grant.request_id));
+        rows.bytes(Some(&grant.content.0));
+        rows.text(grant.reference.as_deref());
+        rows.bytes(grant.account.as_ref().map(|account| account.as_bytes().as_slice()));
+        rows.text(grant.channel.as_deref());
+        rows.time(Some(row.granted_at));
+        rows.time(grant.hold_expires_at);
         rows.text(None);
-        rows.number(0);
-        rows.number(row.seq as i64);
-        rows.end_row().await?;
+        rows.int4(0);
+        rows.int8(row.seq as i64);
+        rows.send_if_full().await?;
     }
     rows.finish().await?;
-    let mut rows = Copy::begin(transaction, "seats").await?;
+    let mut rows = Copy::begin(transaction, "COPY seat_rows FROM STDIN BINARY").await?;
     for row in granted {
         for (i, seat) in row.grant.seats.iter().enumerate() {
-            rows.text(Some(row.grant.booking.to_text().as_str()));
-            rows.number(i as i64);
-            rows.text(Some(&seat.applicant.to_hex()));
-            rows.number(seat.number.into());
-            rows.text(Some("t"));
-            rows.number(row.slot.opening_ordinal.into());
-            rows.number(row.slot.slot.into());
-            rows.end_row().await?;
+            rows.row(7);
+            rows.int8(row.ord());
+            rows.int2(i as i16);
+            rows.bytes(Some(seat.applicant.as_bytes()));
+            rows.int4(seat.number.into());
+            rows.bool(true);
+            rows.int8(row.slot.opening_ordinal.into());
+            rows.int8(row.slot.slot.into());
         }
+        rows.send_if_full().await?;
     }
     rows.finish().await
 }
 
-const ALL_OFF: &str = "UPDATE seats SET active = FALSE WHERE booking_id = ANY($1::text[])";
+const ALL_OFF: &str = "\
+    UPDATE seat_rows s SET active = FALSE FROM booking_rows b \
+    WHERE b.id = ANY($1::text[]) AND s.ord = b.ord";
 const SOME_OFF: &str = "\
-    UPDATE seats SET active = FALSE FROM unnest($1::text[], $2::text[]) AS u(id, who) \
-    WHERE booking_id = u.id AND applicant = u.who";
+    UPDATE seat_rows s SET active = FALSE FROM unnest($1::text[], $2::bytea[]) AS u(id, who) \
+    JOIN booking_rows b ON b.id = u.id \
+    WHERE s.ord = b.ord AND s.applicant = u.who";
 const ON: &str = "\
-    UPDATE seats SET active = TRUE, number = u.number, slot = coalesce(u.slot, seats.slot) \
-    FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS u(id, who, number, slot) \
-    WHERE booking_id = u.id AND applicant = u.who";
+    UPDATE seat_rows s SET active = TRUE, number = u.number, slot = coalesce(u.slot, s.slot) \
+    FROM unnest($1::text[], $2::bytea[], $3::int[], $4::bigint[]) AS u(id, who, number, slot) \
+    JOIN booking_rows b ON b.id = u.id \
+    WHERE s.ord = b.ord AND s.applicant = u.who";
 const CHANGED: &str = "\
-    UPDATE bookings b SET version = b.version + 1 + u.refund::int, ledger_seq = u.seq, \
+    UPDATE booking_rows b SET version = b.version + 1 + u.refund::int, ledger_seq = u.seq, \
     payment = CASE WHEN u.turn = 'confirmed' OR (u.turn = 'paid' AND b.status = 'held') \
         THEN u.payment ELSE b.payment END, \
     refunds = b.refunds + (u.turn = 'paid' AND b.status <> 'held')::int + u.refund::int, \
@@ -303,34 +351,31 @@ const CHANGED: &str = "\
         THEN coalesce(u.hold::timestamptz, b.hold_expires_at) END, \
     status = CASE WHEN u.turn = 'stays' OR (u.turn = 'paid' AND b.status <> 'held') THEN b.status \
         WHEN u.turn = 'paid' THEN 'confirmed' ELSE u.turn END, \
-    office = coalesce(s.office, b.office), date = coalesce(s.date, b.date), \
-    session = coalesce(s.session, b.session) \
+    slot = coalesce(u.slot, b.slot) \
     FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bool[], \
         $7::text[]) AS u(id, seq, turn, payment, slot, refund, hold) \
-    JOIN bookings old ON old.id = u.id \
-    LEFT JOIN slots s ON s.opening = old.opening AND s.slot = u.slot \
     WHERE b.id = u.id";
 
 /// Seats are given up before any is taken: two bookings of a run may swap.
 async fn write_updates(
-    transaction: &Transaction<'_>,
+    transaction: &mut WriteTransaction<'_>,
     updates: &[Update],
 ) -> Result<(), StoreError> {
     let id = |update: &Update| update.id.to_string();
     let all_off: Vec<String> =
         updates.iter().filter(|u| u.off == EndedSeats::All).map(id).collect();
     if !all_off.is_empty() {
-        transaction.execute(ALL_OFF, &[&all_off]).await.map_err(failed)?;
+        transaction.execute(ALL_OFF, &[&all_off]).await?;
     }
     let (mut ids, mut people) = (Vec::new(), Vec::new());
     for update in updates {
         if let EndedSeats::Of(off) = &update.off {
             ids.extend(off.iter().map(|_| id(update)));
-            people.extend(off.iter().map(|applicant| applicant.to_hex()));
+            people.extend(off.iter().map(|applicant| applicant.as_bytes().as_slice()));
         }
     }
     if !ids.is_empty() {
-        transaction.execute(SOME_OFF, &[&ids, &people]).await.map_err(failed)?;
+        transaction.execute(SOME_OFF, &[&ids, &people]).await?;
     }
     let ids: Vec<String> = updates.iter().map(id).collect();
     let seqs: Vec<i64> = updates.iter().map(|update| update.seq as i64).collect();
@@ -342,29 +387,28 @@ async fn write_updates(
         updates.iter().map(|u| u.hold.map(|at| at.to_string())).collect();
     transaction
         .execute(CHANGED, &[&ids, &seqs, &turns, &payments, &slots, &refunds, &holds])
-        .await
-        .map_err(failed)?;
+        .await?;
     let (mut ids, mut people, mut numbers, mut slots) = (vec![], vec![], vec![], vec![]);
     for update in updates {
         for seat in &update.on {
             ids.push(id(update));
-            people.push(seat.applicant.to_hex());
+            people.push(seat.applicant.as_bytes().as_slice());
             numbers.push(i32::from(seat.number));
             slots.push(update.slot.map(i64::from));
         }
     }
     if !ids.is_empty() {
-        transaction.execute(ON, &[&ids, &people, &numbers, &slots]).await.map_err(failed)?;
+        transaction.execute(ON, &[&ids, &people, &numbers, &slots]).await?;
     }
     Ok(())
 }
 
 async fn write_adjusted(
-    transaction: &Transaction<'_>,
+    transaction: &mut WriteTransaction<'_>,
     adjusted: &[Adjusted],
 ) -> Result<(), StoreError> {
     for adjusted in adjusted {
-        let done = match *adjusted {
+        match *adjusted {
             Adjusted::Quota { opening, slot, quota } => {
                 let statement =
                     "UPDATE slots SET quota = $1 WHERE opening_ordinal = $2 AND slot = $3";
@@ -391,93 +435,57 @@ async fn write_adjusted(
                 let (closes_at, opening) = (closes_at.to_string(), i64::from(opening));
                 transaction.execute(statement, &[&closes_at, &opening]).await
             }
-        };
-        done.map_err(failed)?;
+        }?;
     }
     Ok(())
 }
 
+const ENTERED: &str = "\
+    INSERT INTO entries SELECT u.receipt, u.opening, 'waiting', u.request_id, u.ref, u.seq \
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) \
+        AS u(receipt, opening, request_id, ref, seq)";
+const ENTRIES_CHANGED: &str = "\
+    UPDATE entries e SET status = u.status, ledger_seq = u.seq \
+    FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u(receipt, status, seq) \
+    WHERE e.receipt = u.receipt";
+
+/// What follows each other of one kind is one statement.
 async fn write_entries(
-    transaction: &Transaction<'_>,
+    transaction: &mut WriteTransaction<'_>,
     entries: &[EntryRow],
 ) -> Result<(), StoreError> {
-    for entry in entries {
-        let done = match entry {
-            EntryRow::New { receipt, opening, request_id, reference, seq } => {
-                let statement = "INSERT INTO entries VALUES ($1, $2, 'waiting', $3, $4, $5)";
-                let (receipt, seq) = (receipt.to_string(), *seq as i64);
-                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-                    [&receipt, opening, request_id, reference, &seq];
-                transaction.execute(statement, &row).await
+    let is_new = |entry: &EntryRow| matches!(entry, EntryRow::New { .. });
+    for entries in entries.chunk_by(|one, other| is_new(one) == is_new(other)) {
+        let (mut receipts, mut openings, mut requests) = (vec![], vec![], vec![]);
+        let (mut references, mut new_seqs) = (vec![], vec![]);
+        // Of one that changes twice the last change counts.
+        let mut changed = HashMap::new();
+        for entry in entries {
+            match entry {
+                EntryRow::New { receipt, opening, request_id, reference, seq } => {
+                    receipts.push(receipt.to_string());
+                    openings.push(opening);
+                    requests.push(request_id);
+                    references.push(reference.as_deref());
+                    new_seqs.push(*seq as i64);
+                }
+                EntryRow::Now { receipt, status, seq } => {
+                    changed.insert(*receipt, (*status, *seq as i64));
+                }
             }
-            EntryRow::Now { receipt, status, seq } => {
-                let statement =
-                    "UPDATE entries SET status = $1, ledger_seq = $2 WHERE receipt = $3";
-                let (receipt, seq) = (receipt.to_string(), *seq as i64);
-                transaction.execute(statement, &[status, &seq, &receipt]).await
-            }
-        };
-        done.map_err(failed)?;
+        }
+        if !receipts.is_empty() {
+            let rows: [&(dyn ToSql + Sync); 5] =
+                [&receipts, &openings, &requests, &references, &new_seqs];
+            transaction.execute(ENTERED, &rows).await?;
+        }
+        if !changed.is_empty() {
+            let receipts: Vec<String> = changed.keys().map(ToString::to_string).collect();
+            let (statuses, seqs): (Vec<&str>, Vec<i64>) = changed.into_values().unzip();
+            transaction.execute(ENTRIES_CHANGED, &[&receipts, &statuses, &seqs]).await?;
+        }
     }
     Ok(())
-}
-
-/// Rows on their way into a table, in COPY's text form.
-struct Copy {
-    sink: std::pin::Pin<Box<tokio_postgres::CopyInSink<Bytes>>>,
-    line: String,
-    fields: usize,
-}
-
-impl Copy {
-    async fn begin(transaction: &Transaction<'_>, table: &str) -> Result<Self, StoreError> {
-        let sink =
-            transaction.copy_in(&format!("COPY {table} FROM STDIN")).await.map_err(failed)?;
-        Ok(Self { sink: Box::pin(sink), line: String::new(), fields: 0 })
-    }
-
-    fn separate(&mut self) {
-        if self.fields > 0 {
-            self.line.push('\t');
-        }
-        self.fields += 1;
-    }
-
-    fn number(&mut self, number: i64) {
-        self.separate();
-        let _ = write!(self.line, "{number}");
-    }
-
-    fn text(&mut self, text: Option<&str>) {
-        self.separate();
-        let Some(text) = text else { return self.line.push_str("\\N") };
-        for c in text.chars() {
-            match c {
-                '\\' => self.line.push_str("\\\\"),
-                '\t' => self.line.push_str("\\t"),
-                '\n' => self.line.push_str("\\n"),
-                '\r' => self.line.push_str("\\r"),
-                c => self.line.push(c),
-            }
-        }
-    }
-
-    async fn end_row(&mut self) -> Result<(), StoreError> {
-        self.line.push('\n');
-        self.fields = 0;
-        if self.line.len() >= COPY_CHUNK { self.send().await } else { Ok(()) }
-    }
-
-    async fn send(&mut self) -> Result<(), StoreError> {
-        let chunk = Bytes::from(std::mem::take(&mut self.line));
-        self.sink.send(chunk).await.map_err(failed)
-    }
-
-    async fn finish(mut self) -> Result<(), StoreError> {
-        self.send().await?;
-        self.sink.as_mut().finish().await.map_err(failed)?;
-        Ok(())
-    }
 }
 
 /// Days and times in the form the wire has (UTC, milliseconds), whatever DateStyle

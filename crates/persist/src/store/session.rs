@@ -6,11 +6,14 @@
 //! there; and the server ends a session from which it hears nothing, since the lock
 //! by which one process alone writes a store lives as long as its session.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, CopyInSink, Row, SimpleQueryMessage, Statement, Transaction};
 
 use super::{StoreError, tls};
 
@@ -165,6 +168,64 @@ async fn answer(client: &Client, question: &str, column: &str) -> Result<String,
     });
     let silent = || StoreError::Unavailable("PostgreSQL answered without a row".to_owned());
     row.map(str::to_owned).ok_or_else(silent)
+}
+
+/// Statements that a session has prepared, by their text.
+#[derive(Default)]
+pub(super) struct Statements(HashMap<&'static str, Statement>);
+
+/// A transaction that writes. Its statements are prepared once a session.
+pub(super) struct WriteTransaction<'a> {
+    transaction: Transaction<'a>,
+    statements: &'a mut Statements,
+}
+
+type Params<'a> = [&'a (dyn ToSql + Sync)];
+
+impl<'a> WriteTransaction<'a> {
+    pub(super) fn new(transaction: Transaction<'a>, statements: &'a mut Statements) -> Self {
+        Self { transaction, statements }
+    }
+
+    async fn prepared(&mut self, text: &'static str) -> Result<Statement, StoreError> {
+        if let Some(statement) = self.statements.0.get(text) {
+            return Ok(statement.clone());
+        }
+        let statement = self.transaction.prepare(text).await.map_err(failed)?;
+        self.statements.0.insert(text, statement.clone());
+        Ok(statement)
+    }
+
+    pub(super) async fn execute(
+        &mut self,
+        text: &'static str,
+        params: &Params<'_>,
+    ) -> Result<(), StoreError> {
+        let statement = self.prepared(text).await?;
+        self.transaction.execute(&statement, params).await.map_err(failed)?;
+        Ok(())
+    }
+
+    pub(super) async fn query_opt(
+        &mut self,
+        text: &'static str,
+        params: &Params<'_>,
+    ) -> Result<Option<Row>, StoreError> {
+        let statement = self.prepared(text).await?;
+        self.transaction.query_opt(&statement, params).await.map_err(failed)
+    }
+
+    pub(super) async fn copy_in(
+        &mut self,
+        text: &'static str,
+    ) -> Result<CopyInSink<Bytes>, StoreError> {
+        let statement = self.prepared(text).await?;
+        self.transaction.copy_in(&statement).await.map_err(failed)
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await.map_err(failed)
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use giliran_nats::private;
+use giliran_wire::TimeText;
 use giliran_wire::ledger::{Chain, OpeningRecord};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
@@ -23,6 +24,14 @@ use crate::rows::{
 
 /// How long a reader or writer waits for another.
 const BUSY_FOR: Duration = Duration::from_secs(10);
+/// Most memory for pages of the file, in KiB: the indexes by id and by applicant, which
+/// are written all over, stay in it up to some millions of bookings.
+const CACHE_KIB: i64 = 256 * 1024;
+/// Pages in the write-ahead log from which a commit carries it over into the file: many,
+/// since a page that is written all over is then carried over once for many bookings.
+const CHECKPOINT_PAGES: i64 = 65_536;
+/// Statements that stay prepared.
+const STATEMENTS: usize = 32;
 
 pub(super) struct Sqlite {
     /// Moves to a blocking thread and back with each call.
@@ -34,6 +43,19 @@ pub(super) struct Sqlite {
     file: Option<FileId>,
     /// Held while this process writes; released by the system however it ends.
     _lock: Option<File>,
+    /// What of the write-ahead log is not in the file yet.
+    log: Log,
+}
+
+/// How the write-ahead log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// All of it is in the file.
+    CarriedOver,
+    /// Something was written since somebody looked.
+    Growing,
+    /// Nothing was.
+    Idle,
 }
 
 /// What tells a file from another one that lies at the same path later.
@@ -78,21 +100,26 @@ impl Sqlite {
                 .busy_timeout(BUSY_FOR)
                 .and_then(|()| connection.pragma_update(None, "journal_mode", "WAL"))
                 .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))
-                .and_then(|()| connection.pragma_update(None, "cache_size", -65_536))
-                .and_then(|()| connection.execute_batch(include_str!("sqlite.sql")));
-            made.map_err(|error| match failed(error) {
-                StoreError::Unavailable(why) => at(&why),
-                StoreError::Contradiction(why) => StoreError::Contradiction(why),
-                StoreError::Unsuitable(why) => {
-                    StoreError::Unsuitable(format!("{}: {why}", path.display()))
+                .and_then(|()| connection.pragma_update(None, "cache_size", -CACHE_KIB))
+                .and_then(|()| {
+                    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+                });
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            made.map_err(failed).and_then(|()| make_tables(&connection)).map_err(|error| {
+                match error {
+                    StoreError::Unavailable(why) => at(&why),
+                    StoreError::Unsuitable(why) => {
+                        StoreError::Unsuitable(format!("{}: {why}", path.display()))
+                    }
+                    other => other,
                 }
-                StoreError::Unstorable(why) => StoreError::Unstorable(why),
             })?;
             // Not before it is known to be a store, which is tried again and again.
             private::warn_if_open(&path);
             let id = identity(&connection).map_err(failed)?;
             let file = file_id(&path).map_err(|error| at(&error))?;
-            Ok(Some(Self { connection: Some(connection), id, path, file, _lock: Some(lock) }))
+            let (connection, log) = (Some(connection), Log::Growing);
+            Ok(Some(Self { connection, id, path, file, _lock: Some(lock), log }))
         })
         .await
     }
@@ -108,7 +135,8 @@ impl Sqlite {
                 .map_err(|error| unavailable(&path, &error))?;
             let file = file_id(&path).map_err(|error| unavailable(&path, &error))?;
             let id = String::new();
-            Ok(Self { connection: Some(connection), id, path, file, _lock: None })
+            let (connection, log) = (Some(connection), Log::CarriedOver);
+            Ok(Self { connection, id, path, file, _lock: None, log })
         })
         .await
     }
@@ -117,8 +145,17 @@ impl Sqlite {
         &self.id
     }
 
-    /// A file that was deleted goes on taking what is written, and nobody sees it.
+    /// A file that was deleted goes on taking what is written, and nobody sees it. Where
+    /// nothing was written since the last look, what is in the log goes into the file.
     pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        self.log = match self.log {
+            Log::Growing => Log::Idle,
+            Log::Idle => {
+                self.with(|connection| carry_over(connection).map_err(failed)).await?;
+                Log::CarriedOver
+            }
+            Log::CarriedOver => Log::CarriedOver,
+        };
         let (path, file) = (self.path.clone(), self.file);
         blocking(move || match file_id(&path) {
             Ok(found) if found == file => Ok(()),
@@ -168,9 +205,10 @@ impl Sqlite {
         to: Chain,
         batch: Arc<Batch>,
     ) -> Result<(), StoreError> {
+        self.log = Log::Growing;
         self.with(move |connection| {
             let transaction = connection.transaction().map_err(failed)?;
-            let stands = position(&transaction)?.map_or(0, |chain| chain.seq);
+            let stands = stands(&transaction).map_err(failed)?;
             if stands != from {
                 return Err(StoreError::Contradiction(format!(
                     "its position is {stands}, not {from}: somebody else writes this file"
@@ -198,6 +236,19 @@ impl Sqlite {
         self.connection = Some(connection);
         done
     }
+}
+
+/// Makes the tables, unless they are there, or are of another version.
+fn make_tables(connection: &Connection) -> Result<(), StoreError> {
+    if connection.table_exists(None, "ledger_position").map_err(failed)? {
+        schema(connection)?.map_or(Ok(()), expect_schema)?;
+    }
+    connection.execute_batch(include_str!("sqlite.sql")).map_err(failed)
+}
+
+/// Carries the write-ahead log over into the file, as far as no reader needs it.
+fn carry_over(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 /// The store's own id; made where it has none yet.
@@ -232,10 +283,21 @@ fn failed(error: rusqlite::Error) -> StoreError {
     }
 }
 
-fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
+/// The version of its tables; none: nothing was ever written.
+fn schema(connection: &Connection) -> Result<Option<i64>, StoreError> {
     let schema = "SELECT schema FROM ledger_position";
-    let schema = transaction.query_row(schema, [], |row| row.get(0)).optional().map_err(failed)?;
-    let Some(schema) = schema else { return Ok(None) };
+    connection.query_row(schema, [], |row| row.get(0)).optional().map_err(failed)
+}
+
+/// The sequence it stands at; 0: nothing was ever written.
+fn stands(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    let mut select = transaction.prepare_cached("SELECT seq FROM ledger_position")?;
+    let seq = select.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(seq.unwrap_or(0) as u64)
+}
+
+fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> {
+    let Some(schema) = schema(transaction)? else { return Ok(None) };
     expect_schema(schema)?;
     let row = |row: &Row<'_>| {
         Ok(PositionRow {
@@ -257,25 +319,25 @@ fn position(transaction: &Transaction<'_>) -> Result<Option<Chain>, StoreError> 
 
 fn write_position(transaction: &Transaction<'_>, chain: &Chain) -> rusqlite::Result<()> {
     let Some((ledger, hash, writer)) = position_fields(chain) else { return Ok(()) };
-    transaction.execute(
+    let mut insert = transaction.prepare_cached(
         "INSERT INTO ledger_position VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (one) DO UPDATE SET generation = excluded.generation, \
          epoch = excluded.epoch, seq = excluded.seq, valid_seq = excluded.valid_seq, \
          number = excluded.number, \
          hash = excluded.hash, writer = excluded.writer, time_ms = excluded.time_ms",
-        params![
-            SCHEMA,
-            ledger,
-            chain.generation,
-            chain.epoch as i64,
-            chain.seq as i64,
-            chain.valid_seq as i64,
-            chain.number as i64,
-            hash,
-            writer,
-            chain.time.as_millis()
-        ],
     )?;
+    insert.execute(params![
+        SCHEMA,
+        ledger,
+        chain.generation,
+        chain.epoch as i64,
+        chain.seq as i64,
+        chain.valid_seq as i64,
+        chain.number as i64,
+        hash,
+        writer,
+        chain.time.as_millis()
+    ])?;
     Ok(())
 }
 
@@ -366,32 +428,34 @@ fn write_adjusted(transaction: &Transaction<'_>, adjusted: &Adjusted) -> rusqlit
 
 fn write_grants(transaction: &Transaction<'_>, rows: &[BookingRow]) -> rusqlite::Result<()> {
     let mut booking = transaction.prepare_cached(
-        "INSERT INTO bookings VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, ?)",
+        "INSERT INTO booking_rows VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0, ?)",
     )?;
-    let mut seat = transaction.prepare_cached("INSERT INTO seats VALUES (?, ?, ?, ?, 1, ?, ?)")?;
+    let mut seat =
+        transaction.prepare_cached("INSERT INTO seat_rows VALUES (?, ?, ?, ?, 1, ?, ?)")?;
+    // Mostly a block's grants have one time, and their holds end at one time.
+    let (mut granted_at, mut hold_expires_at) = (TimeText::default(), TimeText::default());
     for row in rows {
-        let id = row.grant.booking.to_text();
+        let (ord, grant) = (row.ord(), &row.grant);
         booking.execute(params![
-            id.as_str(),
-            row.slot.opening,
-            row.slot.office,
-            row.slot.date,
-            row.slot.session,
+            ord,
+            grant.booking.to_text().as_str(),
+            row.slot.opening_ordinal,
+            row.slot.slot,
             row.status().name(),
-            row.grant.request_id,
-            row.grant.content.to_string(),
-            row.grant.reference,
-            row.grant.account.map(|account| account.to_hex()),
-            row.grant.channel,
-            row.granted_at.to_string(),
-            row.grant.hold_expires_at.map(|at| at.to_string()),
+            grant.request_id,
+            grant.content.0.as_slice(),
+            grant.reference,
+            grant.account.as_ref().map(|account| account.as_bytes().as_slice()),
+            grant.channel,
+            granted_at.of(row.granted_at),
+            grant.hold_expires_at.map(|at| hold_expires_at.of(at)),
             row.seq as i64
         ])?;
-        for (i, taken) in row.grant.seats.iter().enumerate() {
+        for (i, taken) in grant.seats.iter().enumerate() {
             seat.execute(params![
-                id.as_str(),
+                ord,
                 i as i64,
-                taken.applicant.to_hex(),
+                taken.applicant.as_bytes().as_slice(),
                 taken.number,
                 row.slot.opening_ordinal,
                 row.slot.slot
@@ -403,56 +467,57 @@ fn write_grants(transaction: &Transaction<'_>, rows: &[BookingRow]) -> rusqlite:
 
 /// Seats are given up before any is taken: two bookings of a run may swap.
 fn write_updates(transaction: &Transaction<'_>, updates: &[Update]) -> rusqlite::Result<()> {
+    let mut find = transaction.prepare_cached("SELECT ord FROM booking_rows WHERE id = ?")?;
     let mut all_off =
-        transaction.prepare_cached("UPDATE seats SET active = 0 WHERE booking_id = ?")?;
+        transaction.prepare_cached("UPDATE seat_rows SET active = 0 WHERE ord = ?")?;
     let mut one_off = transaction
-        .prepare_cached("UPDATE seats SET active = 0 WHERE booking_id = ? AND applicant = ?")?;
+        .prepare_cached("UPDATE seat_rows SET active = 0 WHERE ord = ? AND applicant = ?")?;
     let mut on = transaction.prepare_cached(
-        "UPDATE seats SET active = 1, number = ?, slot = coalesce(?, slot) \
-         WHERE booking_id = ? AND applicant = ?",
+        "UPDATE seat_rows SET active = 1, number = ?, slot = coalesce(?, slot) \
+         WHERE ord = ? AND applicant = ?",
     )?;
     let mut booking = transaction.prepare_cached(
-        "UPDATE bookings SET version = version + 1 + ?5, ledger_seq = ?2, \
+        "UPDATE booking_rows SET version = version + 1 + ?5, ledger_seq = ?2, \
          payment = CASE WHEN ?3 = 'confirmed' OR (?3 = 'paid' AND status = 'held') \
              THEN ?4 ELSE payment END, \
          refunds = refunds + (?3 = 'paid' AND status <> 'held') + ?5, \
          hold_expires_at = CASE WHEN ?3 = 'stays' THEN coalesce(?6, hold_expires_at) END, \
          status = CASE WHEN ?3 = 'stays' OR (?3 = 'paid' AND status <> 'held') THEN status \
-             WHEN ?3 = 'paid' THEN 'confirmed' ELSE ?3 END \
-         WHERE id = ?1",
+             WHEN ?3 = 'paid' THEN 'confirmed' ELSE ?3 END, \
+         slot = coalesce(?7, slot) \
+         WHERE ord = ?1",
     )?;
-    let mut moved = transaction.prepare_cached(
-        "UPDATE bookings SET (office, date, session) = (SELECT office, date, session FROM slots \
-         WHERE slots.opening = bookings.opening AND slots.slot = ?2) WHERE id = ?1",
-    )?;
-    for update in updates {
-        let id = update.id.to_text();
+    // None: the store does not have it, which an audit tells.
+    let ords: Vec<Option<i64>> = updates
+        .iter()
+        .map(|update| find.query_row([update.id.to_text().as_str()], |row| row.get(0)).optional())
+        .collect::<Result<_, _>>()?;
+    let found = || ords.iter().zip(updates).filter_map(|(ord, update)| Some(((*ord)?, update)));
+    for (ord, update) in found() {
         match &update.off {
             EndedSeats::All => {
-                all_off.execute([id.as_str()])?;
+                all_off.execute([ord])?;
             }
             EndedSeats::Of(people) => {
                 for applicant in people {
-                    one_off.execute([id.as_str(), &applicant.to_hex()])?;
+                    one_off.execute(params![ord, applicant.as_bytes().as_slice()])?;
                 }
             }
         }
     }
-    for update in updates {
-        let id = update.id.to_text();
+    for (ord, update) in found() {
         booking.execute(params![
-            id.as_str(),
+            ord,
             update.seq as i64,
             update.turn.name(),
             update.payment,
             update.refund,
-            update.hold.map(|at| at.to_string())
+            update.hold.map(|at| at.to_string()),
+            update.slot
         ])?;
-        if let Some(slot) = update.slot {
-            moved.execute(params![id.as_str(), slot])?;
-        }
         for seat in &update.on {
-            on.execute(params![seat.number, update.slot, id.as_str(), seat.applicant.to_hex()])?;
+            let applicant = seat.applicant.as_bytes().as_slice();
+            on.execute(params![seat.number, update.slot, ord, applicant])?;
         }
     }
     Ok(())
@@ -461,7 +526,7 @@ fn write_updates(transaction: &Transaction<'_>, updates: &[Update]) -> rusqlite:
 fn read_bookings(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Stored>> {
     let mut select = transaction.prepare(
         "SELECT id, version, opening, office, date, session, status, request_id, content, ref, \
-         account, channel, granted_at, hold_expires_at, payment, refunds, ledger_seq FROM bookings ORDER BY id",
+         account, channel, granted_at, hold_expires_at, payment, refunds, ledger_seq FROM bookings",
     )?;
     let rows = select.query_map([], |row| {
         Ok(Stored {
@@ -488,25 +553,24 @@ fn read_bookings(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Stored>>
     rows.collect()
 }
 
-/// Adds the seats to their bookings; both are in the order of ids. A seat of no
-/// booking is shown as a booking of its own, so that whoever compares sees it.
+/// Adds the seats to their bookings, and puts these in the order of their ids. A seat of
+/// no booking goes to one that it is not of, so that whoever compares sees it.
 fn read_seats(transaction: &Transaction<'_>, bookings: &mut [Stored]) -> rusqlite::Result<()> {
-    let mut select = transaction.prepare(
-        "SELECT booking_id, applicant, number, active FROM seats ORDER BY booking_id, seat",
-    )?;
-    let mut rows = select.query([])?;
-    let mut at = 0;
+    bookings.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    // The view shows them in the order of their table: those of a booking follow each other,
+    // in its order.
+    let mut select =
+        transaction.prepare("SELECT booking_id, applicant, number, active FROM seats")?;
+    let (mut rows, mut at) = (select.query([])?, 0);
     while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        while bookings.get(at).is_some_and(|booking| booking.id < id) {
-            at += 1;
+        let id = row.get_ref(0)?.as_str_or_null()?;
+        if bookings.get(at).is_none_or(|booking| Some(&*booking.id) != id) {
+            let found = id.and_then(|id| bookings.binary_search_by(|of| (*of.id).cmp(id)).ok());
+            at = found.unwrap_or(bookings.len().saturating_sub(1));
         }
         let seat = (row.get(1)?, row.get(2)?, row.get(3)?);
-        if let Some(booking) = bookings.get_mut(at).filter(|booking| booking.id == id) {
+        if let Some(booking) = bookings.get_mut(at) {
             booking.seats.push(seat);
-        } else if let Some(last) = bookings.last_mut() {
-            // An orphan makes the comparison fail where it is put.
-            last.seats.push(seat);
         }
     }
     Ok(())
