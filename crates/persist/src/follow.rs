@@ -20,10 +20,20 @@ use crate::{Mismatch, Misplaced, PersistError, Rows};
 
 /// Blocks taken from the ledger at once.
 const BLOCKS: usize = 64;
-/// Bookings after which a transaction is closed.
-const BOOKINGS: usize = 16_384;
+/// Bookings and entries after which a transaction is closed where more blocks are there:
+/// at first, and at most. In between it is so many as the store takes in about [`TRANSACTION`].
+const FIRST_BOOKINGS: usize = 16_384;
+const MOST_BOOKINGS: usize = 262_144;
+/// How long a transaction should take: what is behind is written in few of them, and
+/// readers see it grow all the same.
+const TRANSACTION: Duration = Duration::from_secs(1);
+/// Bytes of blocks after which a transaction is closed: as rows they take some times as
+/// much memory.
+const BYTES: usize = 48 << 20;
 /// How long the next block is waited for between two looks at the outside.
 const WAIT: Duration = Duration::from_millis(250);
+/// The same where blocks wait to be written, and more seem to be there.
+const WAIT_FOR_MORE: Duration = Duration::from_millis(5);
 /// How often it is looked whether the store is still there, and answers.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a write may take before that is told, and how often it is told again.
@@ -118,7 +128,14 @@ impl Persist {
             rows = Rows::resume(Chain { seq: chain.valid_seq, ..chain }, &openings);
         }
         tracing::info!(store = %self.url, from = written, "writing the ledger into the store");
-        let mut writing = Writing { persist: self, store, rows, written };
+        let mut writing = Writing {
+            persist: self,
+            store,
+            rows,
+            written,
+            limit: TransactionLimit::default(),
+            bytes: 0,
+        };
         let ledger = loop {
             let chain = writing.rows.chain();
             let generation = chain.generation + u32::from(chain.is_sealed());
@@ -165,7 +182,7 @@ impl Persist {
                 continue;
             }
             writing.fold(seq, &bytes)?;
-            if writing.rows.waiting() >= BOOKINGS {
+            if writing.is_full() {
                 writing.write().await?;
             }
         }
@@ -213,22 +230,27 @@ impl Persist {
         writing: &mut Writing<'_>,
         shutdown: &CancellationToken,
     ) -> Result<(), PersistError> {
-        let mut looked = Instant::now();
+        let (mut looked, mut is_behind) = (Instant::now(), false);
         loop {
             if shutdown.is_cancelled() {
                 return Ok(());
             }
+            let wait = if is_behind { WAIT_FOR_MORE } else { WAIT };
             let blocks = tokio::select! {
                 biased;
-                blocks = follower.next(writing.rows.chain(), BLOCKS, WAIT) => blocks?,
+                blocks = follower.next(writing.rows.chain(), BLOCKS, wait) => blocks?,
                 () = shutdown.cancelled() => Vec::new(),
             };
-            let mut blocks = blocks.into_iter().peekable();
-            while let Some((seq, bytes)) = blocks.next() {
+            // As many as were asked for: there are more.
+            is_behind = blocks.len() == BLOCKS;
+            for (seq, bytes) in blocks {
                 writing.fold(seq, &bytes)?;
-                if writing.rows.waiting() < BOOKINGS && blocks.peek().is_some() {
-                    continue;
+                if writing.is_full() {
+                    writing.write().await?;
+                    follower.ack_through(writing.written).await?;
                 }
+            }
+            if !is_behind && writing.has_unwritten() {
                 writing.write().await?;
                 follower.ack_through(writing.written).await?;
             }
@@ -255,15 +277,29 @@ struct Writing<'a> {
     rows: Rows,
     /// Where the store stands.
     written: u64,
+    limit: TransactionLimit,
+    /// Bytes of the blocks that the rows come from.
+    bytes: usize,
 }
 
 impl Writing<'_> {
     fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<(), PersistError> {
+        self.bytes += bytes.len();
         if let Some(foreign) = self.rows.fold(seq, bytes)? {
             self.persist.health.foreign(&foreign);
         }
         self.persist.health.in_doubt(self.rows.chain());
         Ok(())
+    }
+
+    /// Whether what was folded makes a transaction.
+    fn is_full(&self) -> bool {
+        self.rows.waiting() >= self.limit.bookings || self.bytes >= BYTES
+    }
+
+    /// Whether anything was read that the store does not know of.
+    fn has_unwritten(&self) -> bool {
+        self.rows.chain().seq > self.written
     }
 
     /// Writes what was folded. Between a seal and the last part of what the next
@@ -274,8 +310,10 @@ impl Writing<'_> {
         if !chain.is_open() || chain.doubt.is_some() {
             return Ok(());
         }
-        let batch = Arc::new(self.rows.take());
+        let (batch, since) = (Arc::new(self.rows.take()), Instant::now());
+        self.bytes = 0;
         self.apply(&chain, &batch).await?;
+        self.limit.took(batch.weight(), since.elapsed());
         self.written = chain.seq;
         self.persist.health.stands(&chain);
         self.persist.health.count(batch.changes as u64);
@@ -300,5 +338,54 @@ impl Writing<'_> {
             self.persist.health.set_state(State::Following, "");
         }
         Ok(())
+    }
+}
+
+/// How many bookings make a transaction while the store is behind.
+#[derive(Debug)]
+struct TransactionLimit {
+    bookings: usize,
+}
+
+impl Default for TransactionLimit {
+    fn default() -> Self {
+        Self { bookings: FIRST_BOOKINGS }
+    }
+}
+
+impl TransactionLimit {
+    /// A transaction of so many took so long: from one that was long enough to
+    /// tell, the next ones follow, at most twice as long.
+    fn took(&mut self, bookings: usize, time: Duration) {
+        if bookings < self.bookings {
+            return;
+        }
+        let in_time = bookings as f64 * TRANSACTION.as_secs_f64() / time.as_secs_f64().max(1e-3);
+        let next = (in_time as usize).min(2 * self.bookings);
+        self.bookings = next.clamp(FIRST_BOOKINGS, MOST_BOOKINGS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_holds_what_the_store_takes_in_about_a_second() {
+        let mut limit = TransactionLimit::default();
+        let mut took = |bookings, ms| {
+            limit.took(bookings, Duration::from_millis(ms));
+            limit.bookings
+        };
+        // One that was not full tells nothing.
+        assert_eq!(took(1_000, 1), FIRST_BOOKINGS);
+        assert_eq!(took(FIRST_BOOKINGS, 20), 2 * FIRST_BOOKINGS);
+        assert_eq!(took(2 * FIRST_BOOKINGS, 500), 4 * FIRST_BOOKINGS);
+        assert_eq!(took(4 * FIRST_BOOKINGS, 2_000), 2 * FIRST_BOOKINGS);
+        assert_eq!(took(2 * FIRST_BOOKINGS, 60_000), FIRST_BOOKINGS);
+        for _ in 0..10 {
+            took(MOST_BOOKINGS, 1);
+        }
+        assert_eq!(took(MOST_BOOKINGS, 0), MOST_BOOKINGS);
     }
 }
