@@ -1,9 +1,12 @@
 //! Ledger entries as events: pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use async_nats::Subject;
+use bytes::Bytes;
 use giliran_allocator::{Folded, FoundBooking, StateChange, StateMachine};
-use giliran_wire::event::{self, Event, EventId};
+use giliran_wire::answer::Booking;
+use giliran_wire::event::{self, Event, EventId, EventWriter, Kind, SlotJson};
 use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{AsOf, Timestamp};
@@ -16,9 +19,16 @@ use crate::{FeedError, Mismatch};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) id: EventId,
-    pub(crate) subject: String,
-    pub(crate) payload: Vec<u8>,
+    /// The id as text.
+    pub(crate) id_text: String,
+    pub(crate) subject: Subject,
+    pub(crate) payload: Bytes,
 }
+
+/// Bytes of a usual event and more: what room is made for.
+const USUAL_EVENT: usize = 768;
+/// Most slots of which what their events have in common is kept.
+const MAX_SLOTS: usize = 65_536;
 
 /// Folds blocks into events, on the state that the ledger's fold keeps.
 #[derive(Debug)]
@@ -27,6 +37,8 @@ pub(crate) struct EventBuilder {
     state: StateMachine,
     places: AvailabilityTracker,
     catalogue: CatalogueTracker,
+    writer: EventWriter,
+    slots: SlotTexts,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
     /// An event that was told before, and whom it is about: the ledger has to say the
@@ -39,7 +51,8 @@ impl EventBuilder {
     pub(crate) fn new(domain: Namespace, generation: u32) -> Self {
         let state = StateMachine::beginning_with(generation);
         let (places, catalogue, foreign, expected) = Default::default();
-        Self { domain, state, places, catalogue, foreign, expected }
+        let (writer, slots) = (EventWriter::new(&domain), SlotTexts::default());
+        Self { domain, state, places, catalogue, writer, slots, foreign, expected }
     }
 
     /// This event was told before; `about`: the booking or the receipt in it.
@@ -88,11 +101,14 @@ impl EventBuilder {
         };
         self.check_expected(seq, &changes)?;
         let told = |id: &EventId| after.is_some_and(|a| (id.seq, id.n) <= (a.seq, a.n));
-        let events = changes.iter().enumerate().filter_map(|(n, change)| {
-            let id = EventId { ledger, seq, n: n as u32 };
-            (!told(&id)).then(|| self.event(change, id, time))
-        });
-        Ok(events.collect())
+        let mut events = Vec::with_capacity(changes.len());
+        for (n, change) in (0..).zip(&changes) {
+            let id = EventId { ledger, seq, n };
+            if !told(&id) {
+                events.push(self.event(change, id, time));
+            }
+        }
+        Ok(events)
     }
 
     /// What was told of this block must be what the block says.
@@ -108,18 +124,32 @@ impl EventBuilder {
         Err(Mismatch::OtherEvent { event: id, about, found }.into())
     }
 
-    fn event(&self, change: &StateChange, id: EventId, time: Timestamp) -> Outgoing {
+    fn event(&mut self, change: &StateChange, id: EventId, time: Timestamp) -> Outgoing {
+        let id_text = self.writer.id(id);
         let (subject, payload) = match change {
             StateChange::Booking { kind, before, after, payment, reason } => {
                 let FoundBooking { booking, opening } = after;
-                let previous = before.as_ref().map(|before| before.view(opening));
-                let slot = opening.slot(booking.slot);
-                let subject = self.domain.event(kind.name(), slot.office, &slot.date.to_string());
-                let view = booking.view(opening);
-                let event = Event::new(&self.domain, id, *kind, time, view, previous)
-                    .payment(payment.as_deref())
-                    .reason(reason.as_deref());
-                (subject, serde_json::to_vec(&event))
+                let (view, previous) =
+                    (booking.view(opening), before.as_ref().map(|before| before.view(opening)));
+                let ordinal = opening.record().ordinal;
+                let key = (ordinal, booking.slot);
+                let subject = self.slots.subject(key, &self.domain, *kind, &view);
+                let key_before = before.as_ref().map(|before| (ordinal, before.slot));
+                if let Some((key, previous)) = key_before.zip(previous.as_ref()) {
+                    self.slots.prepare(key, previous);
+                }
+                let json = |key| &self.slots.known[&key].json;
+                let was = previous.as_ref().zip(key_before.map(json));
+                let mut payload = String::with_capacity(USUAL_EVENT);
+                self.writer.write(
+                    &mut payload,
+                    (id, *kind, time),
+                    (&view, json(key)),
+                    was,
+                    payment.as_deref(),
+                    reason.as_deref(),
+                );
+                (subject, payload.into())
             }
             StateChange::Entry { kind, waiting, opening } => {
                 let entry = event::Entry {
@@ -129,10 +159,11 @@ impl EventBuilder {
                     reference: waiting.entry.reference.as_deref().map(Into::into),
                 };
                 let event = Event::of_entry(&self.domain, id, *kind, time, entry);
-                (self.domain.event(kind.name(), "-", "-"), serde_json::to_vec(&event))
+                let payload = serde_json::to_vec(&event).expect("an event is always JSON");
+                (self.domain.event(kind.name(), "-", "-").into(), payload.into())
             }
         };
-        Outgoing { id, subject, payload: payload.expect("an event is always JSON") }
+        Outgoing { id, id_text, subject, payload }
     }
 
     /// Slots whose free places changed since the last call: key and value; see
@@ -175,6 +206,50 @@ impl EventBuilder {
     /// Engine time, and how far the ledger was read.
     fn at(&self, clock: Timestamp) -> (Timestamp, AsOf) {
         (self.state.allocator().engine_time(clock), self.as_of())
+    }
+}
+
+/// What the events of slots have in common, by opening and slot.
+#[derive(Debug, Default)]
+struct SlotTexts {
+    known: HashMap<(u32, u32), SlotText>,
+}
+
+#[derive(Debug)]
+struct SlotText {
+    json: SlotJson,
+    /// The subjects of its events, by their kind.
+    subjects: Vec<(Kind, Subject)>,
+}
+
+impl SlotTexts {
+    /// Sees to it that the slot of this booking is known.
+    fn prepare(&mut self, key: (u32, u32), booking: &Booking<'_>) -> &mut SlotText {
+        self.known
+            .entry(key)
+            .or_insert_with(|| SlotText { json: SlotJson::of(booking), subjects: Vec::new() })
+    }
+
+    /// The subject of an event of this kind about this booking, whose slot is known then.
+    fn subject(
+        &mut self,
+        key: (u32, u32),
+        domain: &Namespace,
+        kind: Kind,
+        booking: &Booking<'_>,
+    ) -> Subject {
+        // One event asks for two of them.
+        if self.known.len() + 2 > MAX_SLOTS {
+            self.known.clear();
+        }
+        let subjects = &mut self.prepare(key, booking).subjects;
+        if let Some((_, subject)) = subjects.iter().find(|(of, _)| *of == kind) {
+            return subject.clone();
+        }
+        let date = booking.date.to_string();
+        let subject: Subject = domain.event(kind.name(), &booking.office, &date).into();
+        subjects.push((kind, subject.clone()));
+        subject
     }
 }
 
@@ -299,7 +374,7 @@ mod tests {
         let mut bench = Bench::new(None);
         let events = bench.block(vec![Entry::Grant(grant(1, 3))]).unwrap();
         assert_eq!(events.len(), 1);
-        assert_eq!(events[0].subject, "giliran.v1.event.confirmed.harbour.2026-12-01");
+        assert_eq!(&*events[0].subject, "giliran.v1.event.confirmed.harbour.2026-12-01");
         let event: serde_json::Value = serde_json::from_slice(&events[0].payload).unwrap();
         assert_eq!(event["id"], format!("{LEDGER}/3/0"));
         assert_eq!(event["type"], "giliran.booking.confirmed");
@@ -319,7 +394,7 @@ mod tests {
         let hold_expires_at = Some(Timestamp::from_millis(9_000));
         let held = Grant { hold_expires_at, ..grant(0, 1) };
         let events = bench.block(vec![Entry::Grant(held)]).unwrap();
-        assert_eq!(events[0].subject, "giliran.v1.event.held.harbour.2026-11-30");
+        assert_eq!(&*events[0].subject, "giliran.v1.event.held.harbour.2026-11-30");
         let event: serde_json::Value = serde_json::from_slice(&events[0].payload).unwrap();
         assert_eq!(event["data"]["booking"]["status"], "held");
         assert!(event["data"]["booking"]["hold_expires_at"].is_string());
@@ -422,7 +497,7 @@ mod tests {
         assert_eq!(told[2]["data"]["booking"]["version"], 4);
         assert_eq!(told[4]["data"]["booking"]["status"], "expired");
         assert_eq!(told[4]["data"]["payment"], "invoice-1");
-        assert_eq!(events[2].subject, "giliran.v1.event.cancelled.harbour.2026-12-01");
+        assert_eq!(&*events[2].subject, "giliran.v1.event.cancelled.harbour.2026-12-01");
     }
 
     #[test]

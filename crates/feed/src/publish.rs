@@ -17,7 +17,7 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, Republish, StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, HeaderMap, Subscriber};
+use async_nats::{Client, HeaderMap, HeaderName, Subject, Subscriber, header};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use giliran_nats::Error;
@@ -38,6 +38,12 @@ const MAX_WATCHES: i32 = 10_000;
 const WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked meanwhile whether one can still come.
 const LOOK: Duration = Duration::from_millis(200);
+
+const CONTENT_TYPE_HEADER: HeaderName = HeaderName::from_static("Content-Type");
+/// Over how long the broker looks for a second message of one id: no longer than it has to
+/// be. The sequence that each event expects keeps it from being there twice, and the broker
+/// remembers the id of every message for so long.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
 /// The server's code for a message that does not stand where it should.
 const WRONG_LAST_SEQUENCE: u64 = 10_071;
@@ -189,11 +195,11 @@ impl Streams {
             return Ok(Sent::Elsewhere);
         }
         let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", CONTENT_TYPE);
-        headers.insert("Nats-Msg-Id", event.id.to_string().as_str());
-        headers.insert("Nats-Expected-Last-Sequence", self.sent.to_string().as_str());
+        headers.insert(CONTENT_TYPE_HEADER, CONTENT_TYPE);
+        headers.insert(header::NATS_MESSAGE_ID, event.id_text);
+        headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, self.sent.to_string());
         self.sent += 1;
-        self.send(event.subject, self.sent, headers, event.payload.into()).await?;
+        self.send(event.subject, self.sent, headers, event.payload).await?;
         Ok(Sent::All)
     }
 
@@ -248,7 +254,7 @@ impl Streams {
                 if value.is_empty() {
                     headers.insert("KV-Operation", "DEL");
                 }
-                self.send(subject, 0, headers, Bytes::copy_from_slice(value)).await?;
+                self.send(subject.into(), 0, headers, Bytes::copy_from_slice(value)).await?;
             }
             for _ in values {
                 match self.outcome().await?.1 {
@@ -293,7 +299,7 @@ impl Streams {
 
     async fn send(
         &self,
-        subject: String,
+        subject: Subject,
         expected: u64,
         headers: HeaderMap,
         data: Bytes,
@@ -325,10 +331,10 @@ impl Streams {
             }
         };
         let expected = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
-        let answer: serde_json::Value =
-            serde_json::from_slice(&message.payload).unwrap_or_default();
-        let seq = if answer["error"].is_null() { answer["seq"].as_u64() } else { None };
+        let seq = stored_at(&message.payload);
         if seq.is_none() {
+            let answer: serde_json::Value =
+                serde_json::from_slice(&message.payload).unwrap_or_default();
             tracing::warn!(%answer, "the stream refused a message");
             let error = &answer["error"];
             if self.refused.is_none() && error["err_code"] != WRONG_LAST_SEQUENCE {
@@ -337,6 +343,17 @@ impl Streams {
         }
         Ok((expected.unwrap_or(0), seq))
     }
+}
+
+/// The sequence at which a message is stored, by the broker's answer; none: it is refused.
+fn stored_at(answer: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        seq: Option<u64>,
+        error: Option<serde::de::IgnoredAny>,
+    }
+    let answer: Answer = serde_json::from_slice(answer).ok()?;
+    answer.seq.filter(|_| answer.error.is_none())
 }
 
 /// The booking or the receipt that an event is about; none: it has neither.
@@ -354,6 +371,7 @@ fn events_config(domain: &Namespace) -> Config {
         description: Some("Giliran's booking events, in ledger order".to_owned()),
         storage: StorageType::File,
         discard: DiscardPolicy::New,
+        duplicate_window: DUPLICATE_WINDOW,
         deny_delete: true,
         republish: Some(republish(domain)),
         persist_mode: Some(PersistenceMode::Async),

@@ -1,5 +1,9 @@
 //! Confirmation events: CloudEvents 1.0, structured JSON.
 
+mod writer;
+
+pub use writer::{BookingInSlot, EventWriter, SlotJson};
+
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Booking;
