@@ -14,30 +14,30 @@ fn bench(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn every_round_is_written_down_and_the_table_comes_from_there() {
+fn every_pass_is_written_down_and_the_table_comes_from_there() {
     let folder = tempfile::tempdir().unwrap();
     let results: PathBuf = folder.path().join("results.json");
     let results = results.to_str().unwrap();
     let accounts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nats/giliran.conf");
     let accounts = accounts.to_str().unwrap();
     let rows = ["--rows", "S2,S12,shipped", "--accounts", accounts];
-    let small = ["--rounds", "1", "--scale", "0.001", "--json", results];
+    let small = ["--passes", "1", "--scale", "0.001", "--json", results];
     let said = bench(&[&rows[..], &small[..]].concat());
     let written: Value = serde_json::from_str(&std::fs::read_to_string(results).unwrap()).unwrap();
     for (list, row) in [
-        ("rounds", "echo U"),
-        ("rounds", "S2"),
-        ("rounds_of_figures", "S4, book 10000"),
-        ("rounds_of_figures", "S2, slots 1"),
-        ("rounds_of_figures", "S2, slots 5000"),
-        ("rounds_of_figures", "S2, as shipped"),
+        ("passes", "echo U"),
+        ("passes", "S2"),
+        ("passes_of_figures", "S4, book 10000"),
+        ("passes_of_figures", "S2, slots 1"),
+        ("passes_of_figures", "S2, slots 5000"),
+        ("passes_of_figures", "S2, as shipped"),
         ("figures", "S12"),
     ] {
         let all = written[list].as_array().unwrap();
-        let found: Vec<&Value> = all.iter().filter(|round| round["row"] == row).collect();
+        let found: Vec<&Value> = all.iter().filter(|pass| pass["row"] == row).collect();
         assert!(!found.is_empty(), "{row} is missing: {said}");
         // Each request was answered as its row wants.
-        assert!(found.iter().all(|round| round["others"].as_u64().unwrap_or(0) == 0), "{found:?}");
+        assert!(found.iter().all(|pass| pass["others"].as_u64().unwrap_or(0) == 0), "{found:?}");
     }
     let table = bench(&["--table", results]);
     assert!(table.lines().any(|line| line.starts_with("| S2 | durable grants")), "{table}");
