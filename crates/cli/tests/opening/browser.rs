@@ -88,11 +88,18 @@ impl Browser {
         );
         let mut stream = TcpStream::connect(&self.address).await.ok()?;
         stream.write_all(request.as_bytes()).await.ok()?;
+        // chromedriver leaves the connection open whatever it was asked for.
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.ok()?;
-        let answer = String::from_utf8(answer).ok()?;
-        let (_, body) = answer.split_once("\r\n\r\n")?;
-        let mut answer: Value = serde_json::from_str(body).ok()?;
+        let mut answer: Value = loop {
+            let body = tokio::time::timeout(WITHIN * 2, stream.read_buf(&mut answer));
+            let read = body.await.unwrap_or_else(|_| panic!("{method} {path}: no answer")).ok()?;
+            if let Some(body) = body_of(&answer) {
+                break serde_json::from_slice(body).ok()?;
+            }
+            if read == 0 {
+                return None;
+            }
+        };
         Some(answer["value"].take())
     }
 
@@ -253,4 +260,12 @@ fn base64(text: &str) -> Vec<u8> {
         bits.to_be_bytes()[1..four.len()].to_vec()
     };
     digits.chunks(4).flat_map(four).collect()
+}
+
+/// The body of an HTTP answer; none: it is not all there.
+fn body_of(answer: &[u8]) -> Option<&[u8]> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?;
+    answer[end + 4..].get(..length.trim().parse().ok()?)
 }
