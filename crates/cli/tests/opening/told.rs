@@ -8,7 +8,7 @@ use giliran_nats::clock;
 use giliran_nats::state::State;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, Role, database, get};
+use crate::rig::{Rig, Role, database, get, post};
 
 const MON: &str = "2030-01-07";
 const TUE: &str = "2030-01-08";
@@ -240,6 +240,20 @@ async fn a_closed_day_is_not_told_as_a_free_one() {
     assert_eq!(value("giliran_slot_bookable", TUE), "1");
 }
 
+/// A gateway that has answered, and has answered somebody who asked too often.
+async fn limited_gateway(rig: &Rig) -> Role {
+    let gateway = rig.gateway(&["--address-rate", "1:2"]);
+    gateway.until("gateway", "following", Duration::from_secs(20)).await;
+    let address = gateway.http().unwrap();
+    let nobody = json!({ "booking": "0000-0000-0000-0000", "applicant": "1" });
+    let mut statuses = Vec::new();
+    while !statuses.contains(&429) {
+        statuses.push(post(&address, "/v1/lookups", None, &nobody).await.0);
+        assert!(statuses.len() < 100, "{statuses:?}");
+    }
+    gateway
+}
+
 /// Alarms that name a metric which is not there never go off.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_metrics_are_those_that_are_shown() {
@@ -270,7 +284,9 @@ async fn the_documented_metrics_are_those_that_are_shown() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert!(page.contains("giliran_build_info{commit=\""), "{page}");
-    let all = [page, metrics(&persist).await, metrics(&feed).await].concat();
+    let gateway = limited_gateway(&rig).await;
+    let all = [page, metrics(&persist).await, metrics(&feed).await, metrics(&gateway).await];
+    let all = all.concat();
     let typed = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
     let shown: BTreeSet<String> = all.lines().filter_map(typed).collect();
     let page = operations();
