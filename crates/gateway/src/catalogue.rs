@@ -1,14 +1,14 @@
 //! What there is to book: openings and free places, as the engine told them last. It is asked
 //! once a second; everybody else is answered from here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
 use bytes::Bytes;
 use giliran_nats::clock::{self, Moment};
-use giliran_wire::answer::{self, Availability, OpeningState, Overview, Phase, SlotState};
+use giliran_wire::answer::{self, Availability, OpeningState, Overview, Phase, Reason, SlotState};
 use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::request::{self, Choice, write_binary};
 use giliran_wire::subject::Namespace;
@@ -24,6 +24,8 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is asked what the openings offer; and at once where one has opened.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(30);
+/// Least time between two such questions; it doubles while they are not answered.
+const DESCRIBED_AGAIN: Duration = Duration::from_secs(1);
 /// What was told longer ago than this is shown as stale.
 const STALE_AFTER: Duration = Duration::from_secs(5);
 
@@ -94,8 +96,10 @@ pub(crate) struct Places {
 #[derive(Serialize)]
 struct PlacesBody<'a> {
     opening: &'a str,
-    /// The ledger position at which they were first seen so.
-    as_of: Position,
+    /// The ledger position at which they were first seen so; none: what is named by its tag,
+    /// which gateways that began at other positions are to have alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<Position>,
     /// Since when nobody has confirmed them.
     #[serde(skip_serializing_if = "Option::is_none")]
     stale_since: Option<Timestamp>,
@@ -175,6 +179,8 @@ impl Catalogue {
             clock,
             offers: Offers::new(),
             describe_at: Instant::now(),
+            described: Instant::now(),
+            pause: DESCRIBED_AGAIN,
         };
         tokio::spawn(async move {
             tokio::select! {
@@ -220,6 +226,41 @@ fn held(clock: &Mutex<Option<EngineClock>>) -> std::sync::MutexGuard<'_, Option<
 /// Descriptions by opening.
 type Offers = BTreeMap<String, Arc<OpeningDescription>>;
 
+/// The same, as an answer has them.
+type Described = BTreeMap<String, OpeningDescription>;
+
+/// Why it is not known what the openings offer.
+enum NotDescribed {
+    /// Nobody has answered in time.
+    Silent,
+    Rejected(Reason, String),
+    Unreadable(serde_json::Error),
+}
+
+impl NotDescribed {
+    fn say(&self) {
+        match self {
+            Self::Silent => tracing::debug!("no engine describes the openings"),
+            Self::Rejected(reason, detail) => {
+                tracing::error!("openings are not described: {}: {detail}", reason.name());
+            }
+            Self::Unreadable(error) => tracing::error!(%error, "descriptions that cannot be read"),
+        }
+    }
+}
+
+/// Adds what openings offer at one more office.
+fn join(all: &mut Described, more: Described) {
+    for (id, offers) in more {
+        match all.get_mut(&id) {
+            Some(known) => known.offices.extend(offers.offices),
+            None => {
+                all.insert(id, offers);
+            }
+        }
+    }
+}
+
 struct Asking {
     client: Client,
     subject: String,
@@ -228,6 +269,10 @@ struct Asking {
     offers: Offers,
     /// When the descriptions are due.
     describe_at: Instant,
+    /// When they were asked for last.
+    described: Instant,
+    /// Least time from then to the next time.
+    pause: Duration,
 }
 
 impl Asking {
@@ -255,24 +300,57 @@ impl Asking {
         }
     }
 
-    /// Asks what the openings offer. That changes seldom; JSON alone has it.
+    /// Asks what the openings offer, office by office where one answer would be too large. That
+    /// changes seldom.
     async fn describe(&mut self) {
-        let asked = request::Availability { describe: true, ..Default::default() };
+        self.described = Instant::now();
+        let told = match self.offered(None).await {
+            Err(NotDescribed::Rejected(Reason::Malformed, _)) => self.offered_by_office().await,
+            told => told,
+        };
+        match told {
+            Ok(offers) => {
+                self.offers = offers.into_iter().map(|(id, told)| (id, Arc::new(told))).collect();
+                self.pause = DESCRIBED_AGAIN;
+                self.describe_at = Instant::now() + DESCRIBED_EVERY;
+            }
+            Err(why) => {
+                why.say();
+                self.pause = (self.pause * 2).min(DESCRIBED_EVERY);
+                self.describe_at = Instant::now() + self.pause;
+            }
+        }
+    }
+
+    /// The same, put together from an answer for each office that has places.
+    async fn offered_by_office(&self) -> Result<Described, NotDescribed> {
+        let told = Arc::clone(&self.sender.borrow());
+        let slots = told.openings.iter().flat_map(|opening| &opening.slots);
+        let (mut seen, mut all) = (BTreeSet::new(), Described::new());
+        for slot in slots {
+            if seen.insert(&slot.office) {
+                join(&mut all, self.offered(Some(&slot.office)).await?);
+            }
+        }
+        if seen.is_empty() { Err(NotDescribed::Silent) } else { Ok(all) }
+    }
+
+    /// What the openings offer at this office, or at all of them; JSON alone has it.
+    async fn offered(&self, office: Option<&str>) -> Result<Described, NotDescribed> {
+        let asked = request::Availability { office: office.map(Into::into), describe: true };
         // It can be written.
         let payload = serde_json::to_vec(&asked).unwrap_or_default();
-        let Ok(told) = self.send(payload).await else { return };
+        let told = self.send(payload).await.map_err(|_| NotDescribed::Silent)?;
         match serde_json::from_slice::<Overview<'_>>(&told) {
             Ok(Overview::Shown(shown)) => {
                 let offers = shown.catalogue.into_iter().flatten();
-                self.offers = offers.map(|offers| (offers.id.clone(), Arc::new(offers))).collect();
-                self.describe_at = Instant::now() + DESCRIBED_EVERY;
+                Ok(offers.map(|offers| (offers.id.clone(), offers)).collect())
             }
             Ok(Overview::Rejected(refused)) => {
-                let detail = refused.detail.as_deref().unwrap_or_default();
-                tracing::error!("openings are not described: {}: {detail}", refused.reason.name());
-                self.describe_at = Instant::now() + DESCRIBED_EVERY;
+                let detail = refused.detail.as_deref().unwrap_or_default().to_owned();
+                Err(NotDescribed::Rejected(refused.reason, detail))
             }
-            Err(error) => tracing::error!(%error, "descriptions that cannot be read"),
+            Err(error) => Err(NotDescribed::Unreadable(error)),
         }
     }
 
@@ -298,7 +376,7 @@ impl Asking {
                 };
                 // An opening that is new, or has opened or closed.
                 if !shown.openings.iter().all(known) {
-                    self.describe_at = Instant::now();
+                    self.describe_at = self.describe_at.min(self.described + self.pause);
                 }
                 self.show(&shown);
                 Ok(())
@@ -370,14 +448,14 @@ fn written(
     as_of: Position,
     stale_since: Option<Timestamp>,
 ) -> Opening {
-    let body = |slots: &[&Slot]| {
+    let body = |slots: &[&Slot], as_of: Option<Position>| {
         let body = PlacesBody { opening: &opening.id, as_of, stale_since, slots };
         // Texts and numbers: they can be written.
         Bytes::from(serde_json::to_vec(&body).unwrap_or_default())
     };
     let all: Vec<&Slot> = opening.slots.iter().collect();
-    let whole = body(&all);
-    let tag = tag(&whole);
+    let tag = tag(&body(&all, None));
+    let whole = body(&all, Some(as_of));
     let since = old.map(|old| {
         let is_new = |(index, slot): &(usize, &&Slot)| {
             let at = |old: &&Slot| {
@@ -389,7 +467,7 @@ fn written(
         };
         let other: Vec<&Slot> =
             all.iter().enumerate().filter(is_new).map(|(_, slot)| *slot).collect();
-        (old.places.tag.clone(), body(&other))
+        (old.places.tag.clone(), body(&other, Some(as_of)))
     });
     // A slot that went away is shown by everything.
     let change = since.filter(|_| old.is_some_and(|old| old.slots.len() <= all.len()));
@@ -472,6 +550,9 @@ mod tests {
         );
         assert_eq!(change["as_of"]["seq"], 10);
         assert_eq!(json(&new.body)["slots"].as_array().unwrap().len(), 2);
+        // Another gateway, which has seen them so at another position, names them alike.
+        let other = next(&Told::default(), &shown([80, 79], 99), &Offers::new()).unwrap();
+        assert_eq!(other.openings[0].places.tag, new.tag);
     }
 
     #[test]
