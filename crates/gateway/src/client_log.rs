@@ -6,7 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,9 +98,17 @@ impl ClientLog {
     ///
     /// # Errors
     ///
-    /// Where it cannot be opened.
-    pub(crate) fn open(file: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    /// Where it cannot be opened, or others than its owner may read it.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let mode = file.metadata()?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let path = path.display();
+            return Err(io::Error::other(format!(
+                "client log {path}: it names applicants, and others than its owner may use it \
+                 (mode {mode:04o}, 0600 is expected); `chmod 0600 {path}` takes that away"
+            )));
+        }
         let (lines, waiting) = mpsc::sync_channel::<Option<Attempt>>(WAITING);
         let writer = std::thread::Builder::new().name("client-log".to_owned());
         let writer = writer.spawn(move || {
@@ -192,5 +200,16 @@ mod tests {
         assert_eq!((attempts[1].outcome.as_deref(), attempts[1].answered_us), (None, None));
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).unwrap());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_not_continued() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clients.jsonl");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = ClientLog::open(&file).unwrap_err().to_string();
+        assert!(refused.contains("mode 0640") && refused.contains("chmod 0600"), "{refused}");
     }
 }
