@@ -87,12 +87,17 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// `not_permitted` where a header that is needed is missing.
+    /// `not_permitted` where a header that is needed is missing; `malformed` where it occurs
+    /// more than once: nobody knows which of them the proxy wrote.
     pub(crate) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let trusted = self.proxies.has(peer.ip().to_canonical());
         let address = if trusted { self.forwarded(peer.ip(), headers) } else { peer.ip() };
         let said = |name: &Option<HeaderName>| {
             let Some(name) = name else { return Ok(None) };
+            if trusted && headers.get_all(name).iter().nth(1).is_some() {
+                let detail = format!("{name}: occurs more than once; the proxy is to send it once");
+                return Err(Problem::malformed(detail));
+            }
             let value = headers.get(name).filter(|_| trusted).and_then(|value| value.to_str().ok());
             match value.map(str::trim).filter(|value| !value.is_empty()) {
                 Some(value) => Ok(Some(value.to_owned())),
@@ -154,6 +159,10 @@ mod tests {
         for stranger in ["10.0.0.8:80", "10.2.0.1:80", "[::1]:80"] {
             assert_eq!(from(stranger).unwrap_err().kind.name(), "not_permitted", "{stranger}");
         }
+        let mut twice = said.clone();
+        twice.append("x-account", "u-2".parse().unwrap());
+        let refused = identity().caller("10.0.0.7:80".parse().unwrap(), &twice);
+        assert_eq!(refused.unwrap_err().kind.name(), "malformed");
         let nobody = identity().caller("10.0.0.7:80".parse().unwrap(), &headers(&[]));
         assert_eq!(nobody.unwrap_err().kind.name(), "not_permitted");
     }
