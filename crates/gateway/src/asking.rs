@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use giliran_nats::clock::Moment;
 use giliran_wire::answer::{Answer, Reason, Rejection, Verdict};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::client_log::{ClientLog, Wish};
@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_BUSY: Duration = Duration::from_secs(5);
 
 /// What came of asking.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// The engine's answer: granted, entered, or a rejection that a repetition does not change;
     /// `not_open` too, since the wait may be long.
@@ -35,8 +35,11 @@ pub(crate) enum Outcome {
     Unsettled(Unsettled),
 }
 
+/// Tells what came of a request; none as long as it is asked.
+pub(crate) type Coming = watch::Receiver<Option<Outcome>>;
+
 /// Why nothing is settled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Unsettled {
     /// No engine was active all the time.
     NobodyThere,
@@ -71,7 +74,7 @@ impl Future for Attempt {
 }
 
 impl Asker {
-    /// Asks until it is settled or the deadline has come. `wish` is what a client log says of
+    /// Asks until it is settled or the deadline has come, once at least. `wish` is what a client log says of
     /// the request.
     pub(crate) async fn ask(
         &self,
@@ -82,6 +85,7 @@ impl Asker {
     ) -> Outcome {
         let (mut open, mut pause) = (FuturesUnordered::new(), FIRST_PAUSE);
         let (mut next, mut last, mut lost) = (Instant::now(), Unsettled::NobodyThere, false);
+        let mut asked = false;
         loop {
             tokio::select! {
                 biased;
@@ -112,12 +116,13 @@ impl Asker {
                     }
                 }
                 () = sleep_until(next.min(deadline)) => {
-                    if Instant::now() >= deadline {
+                    if asked && Instant::now() >= deadline {
                         let in_doubt = lost || !open.is_empty();
                         self.given_up(wish, open);
                         let why = if in_doubt { Unsettled::InDoubt } else { last };
                         return Outcome::Unsettled(why);
                     }
+                    asked = true;
                     let sent = Moment::now();
                     match self.lanes.send(lane, request.to_vec()) {
                         Some(heard) => open.push(Attempt { sent, heard }),

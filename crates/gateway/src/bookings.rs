@@ -4,11 +4,12 @@
 //! the opening, the booking. Those are put into its JSON, and the wire's own reader reads the
 //! whole, so that its bounds and its words hold here too.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,14 +17,17 @@ use giliran_wire::answer::{Phase, Reason, Rejection, Verdict};
 use giliran_wire::request::{self, Book, Cancel, Lookup, Payload, Reschedule, element};
 use serde::de::IgnoredAny;
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::asking::Outcome;
+use crate::asking::{Coming, Outcome};
+use crate::catalogue::tag;
 use crate::client_log::Wish;
 use crate::gateway::Gateway;
 use crate::identity::Caller;
 use crate::lanes::Lane;
 use crate::problem::{self, Kind, Problem};
+use crate::segment::Segment;
 use crate::server::Peer;
 use crate::token::Tracked;
 
@@ -31,6 +35,8 @@ use crate::token::Tracked;
 const BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// The shortest patience: an answer needs time to come.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// The longest patience that a caller may ask for.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 /// Who comes this long before the opening is told so here; whoever comes later is the engine's.
@@ -45,7 +51,7 @@ type Answered = Result<Response, Problem>;
 /// `POST /v1/openings/{opening}/bookings`.
 pub(crate) async fn book(
     State(gateway): State<Arc<Gateway>>,
-    Path(opening): Path<String>,
+    Segment(opening): Segment,
     request: Request,
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
@@ -54,7 +60,7 @@ pub(crate) async fn book(
     given.extend(caller.account.clone().map(|account| ("account", account)));
     let body = with(&body, &given);
     let book = parsed::<Book<'_>>(&body)?;
-    gateway.take_rate(&caller, book.account.as_deref())?;
+    gateway.take_rate(&caller)?;
     verified(&caller, &book.applicants[0])?;
     let opening = book.opening.as_deref().unwrap_or_default();
     if let Some(early) = gateway.early(opening) {
@@ -69,7 +75,7 @@ pub(crate) async fn lookup(State(gateway): State<Arc<Gateway>>, request: Request
     let (caller, headers, body) = read(&gateway, request).await?;
     let deadline = Instant::now() + patience(&gateway, &headers);
     let lookup = parsed::<Lookup<'_>>(&body)?;
-    gateway.take_rate(&caller, caller.account.as_deref())?;
+    gateway.take_rate(&caller)?;
     verified(&caller, &lookup.applicant)?;
     let outcome = gateway.clone().asked(Lane::Lookup, element(&lookup), deadline).await?;
     respond(&gateway, outcome, None)
@@ -78,14 +84,14 @@ pub(crate) async fn lookup(State(gateway): State<Arc<Gateway>>, request: Request
 /// `POST /v1/bookings/{booking}/cancellation`.
 pub(crate) async fn cancel(
     State(gateway): State<Arc<Gateway>>,
-    Path(booking): Path<String>,
+    Segment(booking): Segment,
     request: Request,
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
     let deadline = Instant::now() + patience(&gateway, &headers);
     let body = with(&body, &[("request_id", key(&headers)?), ("booking", booking)]);
     let cancel = parsed::<Cancel<'_>>(&body)?;
-    gateway.take_rate(&caller, caller.account.as_deref())?;
+    gateway.take_rate(&caller)?;
     verified(&caller, &cancel.applicant)?;
     let outcome = gateway.clone().asked(Lane::Cancel, element(&cancel), deadline).await?;
     respond(&gateway, outcome, None)
@@ -94,14 +100,14 @@ pub(crate) async fn cancel(
 /// `POST /v1/bookings/{booking}/reschedule`.
 pub(crate) async fn reschedule(
     State(gateway): State<Arc<Gateway>>,
-    Path(booking): Path<String>,
+    Segment(booking): Segment,
     request: Request,
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
     let deadline = Instant::now() + patience(&gateway, &headers);
     let body = with(&body, &[("request_id", key(&headers)?), ("booking", booking)]);
     let reschedule = parsed::<Reschedule<'_>>(&body)?;
-    gateway.take_rate(&caller, caller.account.as_deref())?;
+    gateway.take_rate(&caller)?;
     verified(&caller, &reschedule.applicant)?;
     let outcome = gateway.clone().asked(Lane::Reschedule, element(&reschedule), deadline).await?;
     respond(&gateway, outcome, None)
@@ -110,22 +116,20 @@ pub(crate) async fn reschedule(
 /// `GET /v1/requests/{token}`.
 pub(crate) async fn tracked(
     State(gateway): State<Arc<Gateway>>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     request: Request,
 ) -> Answered {
     let (parts, _) = request.into_parts();
     let caller = caller(&gateway, &parts.extensions, &parts.headers)?;
-    gateway.take_rate(&caller, caller.account.as_deref())?;
-    let Some(tracked) = gateway.token_key.read(&token) else {
-        return Err(Problem::reason(Reason::NotFound));
-    };
+    let tracked = of_token(&gateway, &token, &caller)?;
     let outcome = gateway.clone().look_up(&tracked).await?;
     respond(&gateway, outcome, None)
 }
 
 impl Gateway {
     /// Asks for a booking until it is settled or the deadline has come; goes on by itself where
-    /// the caller goes away.
+    /// the caller goes away. Whoever sends the same bytes meanwhile waits for the same answer
+    /// and takes no other place.
     ///
     /// # Errors
     ///
@@ -135,34 +139,75 @@ impl Gateway {
         book: &Book<'_>,
         deadline: Instant,
     ) -> Result<Outcome, Problem> {
-        let place = self.place()?;
+        let request = element(book);
+        loop {
+            let (mut outcome, is_joined) = self.begun(book, &request, deadline)?;
+            let settled = outcome.wait_for(Option::is_some);
+            // One's own asking ends at one's own deadline.
+            let settled = match is_joined {
+                true => tokio::time::timeout_at(deadline, settled).await,
+                false => Ok(settled.await),
+            };
+            // Where it panicked or has not come to its end nothing is known.
+            let Ok(Ok(settled)) = settled else { return Err(Problem::new(Kind::InDoubt)) };
+            let Some(outcome) = settled.clone() else { continue };
+            let is_over = matches!(outcome, Outcome::Settled(_)) || Instant::now() >= deadline;
+            if is_over || !is_joined {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// What tells the outcome of these bytes, and whether somebody else has asked already.
+    fn begun(
+        self: &Arc<Self>,
+        book: &Book<'_>,
+        request: &[u8],
+        deadline: Instant,
+    ) -> Result<(Coming, bool), Problem> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outcome) = running.get(request) {
+            return Ok((outcome.clone(), true));
+        }
+        let place = self.place(&self.room)?;
+        let (told, heard) = watch::channel(None);
+        running.insert(request.to_vec(), heard.clone());
+        drop(running);
+        let entry = Running { gateway: Arc::clone(self), request: request.to_vec() };
+        let lane = self.lane(book);
+        let wish = self.asker.log.as_ref().map(|_| Wish::new(book));
+        tokio::spawn(async move {
+            let (gateway, began) = (&entry.gateway, Instant::now());
+            let outcome = gateway.asker.ask(lane, &entry.request, deadline, wish.as_ref()).await;
+            gateway.metrics.booked(began.elapsed());
+            drop(entry);
+            drop(place);
+            told.send_replace(Some(outcome));
+        });
+        Ok((heard, false))
+    }
+
+    /// The lane of what a booking is expected to come to.
+    fn lane(&self, book: &Book<'_>) -> Lane {
         let told = self.catalogue.told();
         let opening = book.opening.as_deref().map_or_else(|| told.only(), |id| told.opening(id));
-        let lane = match opening {
+        match opening {
             // Whoever waits for returned places enters a draw: that goes into a block too.
             Some(opening) if !book.wait && !opening.may_grant(&book.choices) => Lane::Refusal,
             _ => Lane::Grant,
-        };
-        let wish = self.asker.log.as_ref().map(|_| Wish::new(book));
-        let (request, began) = (element(book), Instant::now());
-        let asking = tokio::spawn(async move {
-            let outcome = self.asker.ask(lane, &request, deadline, wish.as_ref()).await;
-            self.metrics.booked(began.elapsed());
-            drop(place);
-            outcome
-        });
-        // A task that panicked has settled nothing.
-        asking.await.map_err(|_| Problem::new(Kind::InDoubt))
+        }
     }
 
-    /// The same for requests of other kinds.
+    /// The same for requests of other kinds. Look-ups have places of their own, so that whoever
+    /// looks takes none from whoever books.
     pub(crate) async fn asked(
         self: Arc<Self>,
         lane: Lane,
         request: Vec<u8>,
         deadline: Instant,
     ) -> Result<Outcome, Problem> {
-        let place = self.place()?;
+        let room = if matches!(lane, Lane::Lookup) { &self.lookup_room } else { &self.room };
+        let place = self.place(room)?;
         let asking = tokio::spawn(async move {
             let outcome = self.asker.ask(lane, &request, deadline, None).await;
             drop(place);
@@ -183,8 +228,8 @@ impl Gateway {
         self.asked(Lane::Lookup, element(&lookup), deadline).await
     }
 
-    fn place(&self) -> Result<Place, Problem> {
-        let permit = Arc::clone(&self.room).try_acquire_owned();
+    fn place(&self, room: &Arc<Semaphore>) -> Result<Place, Problem> {
+        let permit = Arc::clone(room).try_acquire_owned();
         let permit = permit.map_err(|_| Problem::overloaded())?;
         self.metrics.in_flight.inc();
         Ok(Place { _permit: permit, in_flight: self.metrics.in_flight.clone() })
@@ -208,9 +253,22 @@ impl Gateway {
     }
 }
 
+/// A running booking, by its bytes; dropped, it runs no more.
+struct Running {
+    gateway: Arc<Gateway>,
+    request: Vec<u8>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = self.gateway.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&self.request);
+    }
+}
+
 /// A place among the requests on the way.
 struct Place {
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     in_flight: prometheus::IntGauge,
 }
 
@@ -221,10 +279,10 @@ impl Drop for Place {
 }
 
 /// Who asks, and the body.
-async fn read(gateway: &Gateway, request: Request) -> Result<(Caller, HeaderMap, Bytes), Problem> {
+async fn read(gateway: &Gateway, request: Request) -> Result<(Caller, HeaderMap, Whole), Problem> {
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.extensions, &parts.headers)?;
-    let body = whole(&parts.headers, body).await?;
+    let body = whole(gateway, &parts.headers, body).await?;
     Ok((caller, parts.headers, body))
 }
 
@@ -238,8 +296,31 @@ pub(crate) fn caller(
     gateway.identity.caller(peer, headers)
 }
 
+/// A body, with its part of all bytes that bodies may have.
+pub(crate) struct Whole {
+    bytes: Bytes,
+    _part: OwnedSemaphorePermit,
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// All of a body, within its bounds.
-pub(crate) async fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+///
+/// # Errors
+///
+/// 413 where it is too long, 408 where it does not come in time, 503 where other bodies have
+/// all the room that there is.
+pub(crate) async fn whole(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Whole, Problem> {
     let too_large =
         || Problem::new(Kind::TooLarge).detail(format!("a body has {BODY_BYTES} bytes at most"));
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -247,8 +328,12 @@ pub(crate) async fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Prob
     if length.is_some_and(|length| length > BODY_BYTES) {
         return Err(too_large());
     }
+    // Whoever does not say how long it is may send as much as anybody.
+    let part = u32::try_from(length.unwrap_or(BODY_BYTES)).unwrap_or(u32::MAX);
+    let part = Arc::clone(&gateway.body_room).try_acquire_many_owned(part);
+    let part = part.map_err(|_| Problem::overloaded())?;
     match tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, BODY_BYTES)).await {
-        Ok(Ok(body)) => Ok(body),
+        Ok(Ok(bytes)) => Ok(Whole { bytes, _part: part }),
         Ok(Err(_)) => Err(too_large()),
         Err(_) => Err(Problem::new(Kind::TooSlow)),
     }
@@ -274,7 +359,7 @@ fn patience(gateway: &Gateway, headers: &HeaderMap) -> Duration {
         .flat_map(|value| value.split([',', ';']))
         .filter_map(|one| one.trim().strip_prefix("wait=")?.parse().ok());
     let wait = waits.next().map(Duration::from_secs);
-    wait.unwrap_or(gateway.patience).min(LONGEST_PATIENCE)
+    wait.unwrap_or(gateway.patience).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
 }
 
 /// The JSON object with these fields put behind its own. A text that is no object stays as it
@@ -314,8 +399,26 @@ fn parsed<'a, T: request::Request<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     }
 }
 
+/// What a token stands for, where this caller may know it.
+///
+/// # Errors
+///
+/// 429 beyond the caller's rates; `not_found` where the token is none of ours; `not_permitted`
+/// where the proxy has verified somebody else.
+pub(crate) fn of_token(
+    gateway: &Gateway,
+    token: &str,
+    caller: &Caller,
+) -> Result<Tracked, Problem> {
+    gateway.take_rate(caller)?;
+    let tracked = gateway.token_key.read(token);
+    let tracked = tracked.ok_or_else(|| Problem::reason(Reason::NotFound))?;
+    verified(caller, &tracked.applicant)?;
+    Ok(tracked)
+}
+
 /// Whoever the proxy has verified is the one who asks.
-fn verified(caller: &Caller, applicant: &str) -> Result<(), Problem> {
+pub(crate) fn verified(caller: &Caller, applicant: &str) -> Result<(), Problem> {
     match &caller.applicant {
         Some(verified) if verified != applicant => Err(Problem::reason(Reason::NotPermitted)
             .detail("the first applicant is not the one that the proxy has verified")),
@@ -329,6 +432,31 @@ pub(crate) fn tracked_of(book: &Book<'_>) -> Tracked {
         request_id: book.request_id.to_string(),
         applicant: book.applicants[0].to_string(),
     }
+}
+
+/// Begins the tag of what does not change any more.
+const FINAL: &str = "end-";
+
+/// Names what a look-up found; none: nothing was found out. The same as long as the booking or
+/// the entry is the same, at whatever ledger position it was looked up.
+pub(crate) fn outcome_tag(outcome: &Outcome) -> Option<String> {
+    let Outcome::Settled(answer) = outcome else { return None };
+    Some(match &answer.verdict {
+        Verdict::Granted { booking, .. } => {
+            let of = format!("{} {} {:?}", booking.id, booking.version, booking.status);
+            let end = if booking.status.is_live() { "" } else { FINAL };
+            format!("{end}{}", tag(of.as_bytes()))
+        }
+        Verdict::Entered { opening, receipt, .. } => {
+            tag(format!("entered {opening} {receipt}").as_bytes())
+        }
+        Verdict::Rejected(rejection) => tag(rejection.reason.name().as_bytes()),
+    })
+}
+
+/// Whether a tag names what does not change any more.
+pub(crate) fn is_final(tag: &str) -> bool {
+    tag.starts_with(FINAL)
 }
 
 /// What a look-up found, as JSON; none: nothing was found out.

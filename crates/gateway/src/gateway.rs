@@ -1,9 +1,10 @@
 //! The gateway's parts put together: what every address shares.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -11,9 +12,10 @@ use async_nats::connection::State as Connection;
 use giliran_nats::state::{Report, State};
 use giliran_wire::subject::Namespace;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::asking::Asker;
+use crate::asking::{Asker, Coming};
 use crate::catalogue::Catalogue;
 use crate::client_log::ClientLog;
 use crate::identity::{Caller, Identity};
@@ -23,11 +25,11 @@ use crate::problem::{Kind, Problem};
 use crate::rate_limit::{Rate, RateLimit};
 use crate::token::TokenKey;
 
-/// How long whoever waits for the last answers does so.
-const LAST_ANSWERS: Duration = Duration::from_secs(60);
-
 /// Most streams that are read at once.
 const STREAMS: usize = 30_000;
+
+/// Bytes of bodies that a gateway holds at once: some 1,000 of the longest.
+pub const BODY_BYTES_AT_ONCE: usize = 64 * 1024 * 1024;
 
 /// How a gateway is set up.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Requests on the way to the engine at once; beyond that 503.
     pub in_flight: usize,
+    /// Bytes of bodies that are held at once; beyond that 503.
+    pub body_bytes: usize,
     /// Who asks, and how that is known.
     pub identity: Identity,
     /// How often one account may ask; none: as often as it likes.
@@ -63,6 +67,12 @@ pub struct Gateway {
     /// Places on the way to the engine.
     pub(crate) room: Arc<Semaphore>,
     in_flight: usize,
+    /// Places among the look-ups on the way.
+    pub(crate) lookup_room: Arc<Semaphore>,
+    /// Bookings on the way, by their bytes.
+    pub(crate) running: Mutex<HashMap<Vec<u8>, Coming>>,
+    /// Bytes that bodies may have together.
+    pub(crate) body_room: Arc<Semaphore>,
     /// Places among the streams.
     pub(crate) stream_room: Arc<Semaphore>,
     accounts: Option<RateLimit>,
@@ -132,6 +142,9 @@ impl Gateway {
             metrics,
             room: Arc::new(Semaphore::new(settings.in_flight)),
             in_flight: settings.in_flight,
+            lookup_room: Arc::new(Semaphore::new(settings.in_flight)),
+            running: Mutex::default(),
+            body_room: Arc::new(Semaphore::new(settings.body_bytes)),
             stream_room: Arc::new(Semaphore::new(STREAMS)),
             accounts: settings.account_rate.map(RateLimit::new),
             addresses: settings.address_rate.map(RateLimit::new),
@@ -144,14 +157,15 @@ impl Gateway {
         View { client: self.client.clone(), catalogue: self.catalogue.clone() }
     }
 
-    /// Waits for the requests that are still on their way, then for the client log's last line.
+    /// Waits for the requests that are still on their way, no longer than until `deadline`, then
+    /// for the client log's last line.
     ///
     /// # Errors
     ///
     /// Where the client log could not be written.
-    pub async fn end(&self) -> io::Result<()> {
+    pub async fn end(&self, deadline: Instant) -> io::Result<()> {
         let all = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
-        let ended = tokio::time::timeout(LAST_ANSWERS, self.room.acquire_many(all)).await;
+        let ended = tokio::time::timeout_at(deadline, self.room.acquire_many(all)).await;
         if ended.is_err() {
             tracing::warn!("requests were still on their way at the end");
         }
@@ -159,19 +173,20 @@ impl Gateway {
         tokio::task::spawn_blocking(move || log.finish()).await.map_err(io::Error::other)?
     }
 
-    /// Takes one request of this caller's rates.
+    /// Takes one request of this caller's rates. An account that no proxy vouches for is not
+    /// counted: whoever names another's would use up theirs.
     ///
     /// # Errors
     ///
     /// 429 where nothing is left of one of them.
-    pub(crate) fn take_rate(&self, caller: &Caller, account: Option<&str>) -> Result<(), Problem> {
+    pub(crate) fn take_rate(&self, caller: &Caller) -> Result<(), Problem> {
         let wait = |by: &str, wait: Duration| {
             self.metrics.limited(by);
             Problem::new(Kind::TooMany)
                 .detail(format!("as many requests as one {by} may send; nothing is settled"))
                 .retry_after_ms(wait.as_millis() as u64)
         };
-        if let (Some(limit), Some(account)) = (&self.accounts, account) {
+        if let (Some(limit), Some(account)) = (&self.accounts, &caller.account) {
             limit.take(account.as_bytes()).map_err(|long| wait("account", long))?;
         }
         if let Some(limit) = &self.addresses {

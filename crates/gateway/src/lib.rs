@@ -34,11 +34,13 @@ mod page;
 mod problem;
 mod rate_limit;
 mod routes;
+mod segment;
 mod server;
 mod streams;
 mod token;
+mod written;
 
-pub use gateway::{Gateway, Settings, View};
+pub use gateway::{BODY_BYTES_AT_ONCE, Gateway, Settings, View};
 pub use identity::{Identity, Proxies};
 pub use metrics::Metrics;
 pub use rate_limit::Rate;

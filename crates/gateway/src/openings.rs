@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::catalogue::{Opening, tag};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
+use crate::segment::Segment;
 
 /// One request a second from a cache in front serves everybody behind it.
 const CACHED: &str = "public, max-age=1, stale-while-revalidate=10";
@@ -58,7 +59,7 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, headers: HeaderMap
 /// `GET /v1/openings/{opening}`.
 pub(crate) async fn one(
     State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     headers: HeaderMap,
 ) -> Response {
     let told = gateway.catalogue.told();
@@ -71,7 +72,7 @@ pub(crate) async fn one(
 /// `GET /v1/openings/{opening}/places`.
 pub(crate) async fn places(
     State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     headers: HeaderMap,
 ) -> Response {
     let told = gateway.catalogue.told();

@@ -14,9 +14,11 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::written::Written;
 
 /// Most connections at once; whoever comes then waits in the system's queue.
 const CONNECTIONS: usize = 40_000;
@@ -24,8 +26,11 @@ const CONNECTIONS: usize = 40_000;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head.
 const HEAD_BYTES: usize = 16 * 1024;
-/// How long requests may go on after the end was asked for.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// How long a write may wait for whoever reads.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
+/// How long everything may go on after the end was asked for: a body's time, the longest
+/// patience, and a little. Whoever runs it gives it more.
+const ENDS_WITHIN: Duration = Duration::from_secs(75);
 /// Pause after the system had no descriptor left for a connection.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -34,13 +39,14 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Serves until `shutdown`, then takes no more connections and lets the requests on the way
-/// come to their end.
+/// come to their end. When everything has to have ended, [`Gateway::end`](crate::Gateway::end)
+/// too.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
     metrics: Metrics,
     shutdown: CancellationToken,
-) {
+) -> Instant {
     let ending = GracefulShutdown::new();
     let routes = TowerToHyperService::new(routes);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -57,7 +63,8 @@ pub async fn serve(
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);
-        let connection = server.serve_connection(TokioIo::new(stream), service);
+        let connection =
+            server.serve_connection(TokioIo::new(Written::new(stream, WRITTEN_WITHIN)), service);
         let connection = ending.watch(connection);
         let metrics = metrics.clone();
         tokio::spawn(async move {
@@ -70,9 +77,11 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(ENDS_WITHIN, ending.shutdown()).await.is_err() {
+    let deadline = Instant::now() + ENDS_WITHIN;
+    if tokio::time::timeout_at(deadline, ending.shutdown()).await.is_err() {
         tracing::warn!("connections were cut off: their requests took too long");
     }
+    deadline
 }
 
 /// The next connection, with its place among them; none: the system had none to give.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -17,11 +17,12 @@ use giliran_wire::answer::Reason;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::bookings::{caller, outcome_json};
-use crate::catalogue::{Told, event, tag};
+use crate::bookings::{caller, is_final, of_token, outcome_json, outcome_tag};
+use crate::catalogue::{Told, event};
 use crate::gateway::Gateway;
 use crate::openings::unknown;
 use crate::problem::Problem;
+use crate::segment::Segment;
 use crate::token::Tracked;
 
 /// Least time between two frames of places.
@@ -64,7 +65,7 @@ impl Drop for Place {
 /// `GET /v1/openings/{opening}/places/stream`.
 pub(crate) async fn places(
     State(gateway): State<Arc<Gateway>>,
-    Path(opening): Path<String>,
+    Segment(opening): Segment,
     headers: HeaderMap,
 ) -> Response {
     if gateway.catalogue.told().opening(&opening).is_none() {
@@ -134,15 +135,17 @@ impl PlacesReader {
 /// `GET /v1/requests/{token}/stream`.
 pub(crate) async fn request(
     State(gateway): State<Arc<Gateway>>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let caller = caller(&gateway, &parts.extensions, &parts.headers)?;
-    gateway.take_rate(&caller, caller.account.as_deref())?;
-    let tracked =
-        gateway.token_key.read(&token).ok_or_else(|| Problem::reason(Reason::NotFound))?;
+    let tracked = of_token(&gateway, &token, &caller)?;
     let known = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    if known.is_some_and(is_final) {
+        // A browser does not come back after this.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let place = Place::take(&gateway)?;
     let reader = RequestReader {
         tracked,
@@ -170,6 +173,9 @@ struct RequestReader {
 
 impl RequestReader {
     async fn next(&mut self) -> Option<Bytes> {
+        if self.known.as_deref().is_some_and(is_final) {
+            return None;
+        }
         let gateway = Arc::clone(&self.place.gateway);
         loop {
             tokio::select! {
@@ -184,8 +190,8 @@ impl RequestReader {
             self.next = Instant::now() + rand::random_range(from..to);
             // What could not be found out is found out next time.
             let Ok(outcome) = Arc::clone(&gateway).look_up(&self.tracked).await else { continue };
-            let Some(json) = outcome_json(&outcome) else { continue };
-            let tag = tag(json.as_bytes());
+            let told = outcome_json(&outcome).zip(outcome_tag(&outcome));
+            let Some((json, tag)) = told else { continue };
             if self.known.as_ref() != Some(&tag) {
                 let frame = event(&tag, "request", json.as_bytes());
                 self.known = Some(tag);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderName;
-use giliran_gateway::{Gateway, Identity, Metrics, Proxies, Rate, Settings, TokenKey};
+use giliran_gateway::{
+    BODY_BYTES_AT_ONCE, Gateway, Identity, Metrics, Proxies, Rate, Settings, TokenKey,
+};
 use giliran_nats::private;
 use giliran_wire::subject::Namespace;
 use serde_json::json;
@@ -52,8 +54,8 @@ pub(crate) struct Args {
     /// be the first of a request.
     #[arg(long, env = "GILIRAN_APPLICANT_HEADER", value_name = "NAME", requires = "trust_proxies")]
     applicant_header: Option<HeaderName>,
-    /// Requests a second of one account, and how many at once, as 2:20.
-    #[arg(long, value_name = "RATE")]
+    /// Requests a second of one account that a proxy names, and how many at once, as 2:20.
+    #[arg(long, value_name = "RATE", requires = "account_header")]
     account_rate: Option<Rate>,
     /// Requests a second of one address, and how many at once. Many people may share an
     /// address.
@@ -98,8 +100,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Health { name: "gateway", report, details, progress: None, seen: None, warnings }
     });
     let routes = gateway.routes().merge(health::routes(shown));
-    giliran_gateway::serve(listener, routes, metrics, shutdown).await;
-    gateway.end().await.map_err(|error| Failure::Wrong(format!("client log: {error}")))
+    let deadline = giliran_gateway::serve(listener, routes, metrics, shutdown).await;
+    gateway.end(deadline).await.map_err(|error| Failure::Wrong(format!("client log: {error}")))
 }
 
 fn settings(args: &Args) -> Result<Settings, Failure> {
@@ -107,6 +109,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         namespace: namespace(&args.subject_prefix)?,
         patience: args.patience,
         in_flight: args.in_flight as usize,
+        body_bytes: BODY_BYTES_AT_ONCE,
         identity: Identity {
             proxies: args.trust_proxies.clone().unwrap_or_default(),
             account: args.account_header.clone(),

@@ -96,7 +96,8 @@ async fn without_script_a_place_is_booked_found_and_given_back() {
     browser.click("form button").await;
     browser.until(".number", "1").await;
     browser.click("details:last-of-type summary").await;
-    browser.click("input[name=sure]").await;
+    browser.fill("details:last-of-type input[name=applicant]", "2171012345678901").await;
+    browser.click("details:last-of-type input[name=sure]").await;
     browser.click("details:last-of-type button").await;
     browser.until("h1", "cancelled").await;
     assert_eq!(site.bookings().await, 1);

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use super::times;
 use super::words::Language;
 use crate::catalogue::{Opening, Slot};
+use crate::problem::Problem;
 
 /// Wishes that the form has room for.
 const WISHES: usize = 3;
@@ -67,36 +68,50 @@ impl Filled {
         filled
     }
 
-    /// The wishes in order. What is no day is none of the opening's; the wire's bounds say so.
-    pub(super) fn choices(&self) -> Vec<Choice<'_>> {
+    /// The wishes in order.
+    ///
+    /// # Errors
+    ///
+    /// `malformed` where a day is no day: without it, it would be another wish.
+    pub(super) fn choices(&self) -> Result<Vec<Choice<'_>>, Problem> {
         let filled = self.offices.iter().zip(&self.days).filter(|(office, _)| !office.is_empty());
         filled
-            .filter_map(|(place, day)| {
+            .map(|(place, day)| {
                 let (office, session) = match place.split_once('/') {
                     Some((office, session)) => (office, Some(session.into())),
                     None => (place.as_str(), None),
                 };
-                let date = if day.is_empty() { None } else { Some(day.parse().ok()?) };
-                Some(Choice { office: office.into(), date, session })
+                let no_day =
+                    |_| Problem::malformed("day: a day of the opening is expected, as 2030-01-07");
+                let date = (!day.is_empty()).then(|| day.parse().map_err(no_day)).transpose()?;
+                Ok(Choice { office: office.into(), date, session })
             })
             .collect()
     }
 
     /// The request that it makes of this opening. `account`: what a proxy has said.
-    pub(super) fn book<'a>(&'a self, opening: &'a str, account: Option<&'a str>) -> Book<'a> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::choices`].
+    pub(super) fn book<'a>(
+        &'a self,
+        opening: &'a str,
+        account: Option<&'a str>,
+    ) -> Result<Book<'a>, Problem> {
         let own = (!self.account.is_empty()).then_some(self.account.as_str());
         let people = self.applicants.iter().filter(|applicant| !applicant.is_empty());
-        Book {
+        Ok(Book {
             request_id: self.key.as_str().into(),
             applicants: people.map(|applicant| applicant.as_str().into()).collect(),
-            choices: self.choices().into(),
+            choices: self.choices()?.into(),
             opening: Some(opening.into()),
             expires_at: None,
             account: account.or(own).map(Into::into),
             channel: Some("page".into()),
             reference: None,
             wait: self.wait,
-        }
+        })
     }
 }
 
@@ -349,7 +364,7 @@ mod tests {
         let body = b"key=a3f1&office0=alpha&day0=2030-01-07&office1=beta%2Fall&day1=&office2=&day2=\
             &applicant0=+2171012345678901+&applicant3=2&applicant9=7&office7=x&wait=1&account=u%401";
         let filled = Filled::read(body);
-        let book = filled.book("w", None);
+        let book = filled.book("w", None).unwrap();
         book.validate().unwrap();
         let choices: Vec<_> = book.choices.iter().map(|c| format!("{c:?}")).collect();
         assert_eq!(choices.len(), 2, "{choices:?}");
@@ -358,9 +373,12 @@ mod tests {
         let people: Vec<_> = book.applicants.iter().map(|a| a.to_string()).collect();
         assert_eq!(people, ["2171012345678901", "2"]);
         assert_eq!((book.account.as_deref(), book.wait), (Some("u@1"), true));
-        let named = filled.book("w", Some("proxy"));
+        let named = filled.book("w", Some("proxy")).unwrap();
         assert_eq!(named.account.as_deref(), Some("proxy"), "what a proxy says counts");
-        assert!(Filled::read(b"").book("w", None).validate().is_err());
+        let no_day = Filled::read(b"office0=alpha&day0=2030-13-07&applicant0=1");
+        let refused = no_day.book("w", None).unwrap_err();
+        assert_eq!(refused.kind.name(), "malformed", "it is not another wish");
+        assert!(Filled::read(b"").book("w", None).unwrap().validate().is_err());
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
@@ -10,6 +9,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::words::Language;
 use crate::catalogue::tag;
 use crate::problem::{Kind, Problem};
+use crate::segment::Segment;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -78,7 +78,8 @@ pub(super) fn guarded(content_type: &'static str, cached: &'static str) -> Heade
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, cached),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Not less: without it a form would not say where it comes from.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
@@ -86,7 +87,7 @@ pub(super) fn guarded(content_type: &'static str, cached: &'static str) -> Heade
 }
 
 /// `GET /assets/{name}`.
-pub(crate) async fn asset(Path(name): Path<String>) -> Response {
+pub(crate) async fn asset(Segment(name): Segment) -> Response {
     const FOR_GOOD: &str = "public, max-age=31536000, immutable";
     if name == *STYLE_AT {
         (guarded("text/css; charset=utf-8", FOR_GOOD), STYLE).into_response()

@@ -15,10 +15,9 @@ pub(crate) use own::{calendar, cancel, find, found, reschedule, tracked};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::request::Request as _;
@@ -26,11 +25,12 @@ use maud::{Markup, html};
 use tokio::time::Instant;
 
 use crate::asking::Outcome;
-use crate::bookings::{caller, tracked_of, whole};
+use crate::bookings::{Whole, caller, tracked_of, verified, whole};
 use crate::catalogue::{Opening, Told};
 use crate::gateway::Gateway;
 use crate::identity::Caller;
 use crate::problem::{self, Kind, Problem};
+use crate::segment::Segment;
 use form::{Filled, Form};
 use layout::{Page, respond};
 use words::Language;
@@ -41,6 +41,8 @@ const PAGE_WAITS: Duration = Duration::from_secs(6);
 const GOES_ON: Duration = Duration::from_secs(60);
 /// When a page that waits looks again, s.
 const LOOKS_AGAIN_S: u64 = 3;
+/// Tells the script that a wish is settled.
+const SETTLED: HeaderName = HeaderName::from_static("giliran-settled");
 
 /// `GET /`: the opening that is meant, or a list of them.
 pub(crate) async fn home(
@@ -74,7 +76,7 @@ pub(crate) async fn home(
 /// `GET /o/{opening}`.
 pub(crate) async fn opening(
     State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -82,14 +84,17 @@ pub(crate) async fn opening(
     let told = gateway.catalogue.told();
     match told.opening(&id) {
         Some(opening) => opening_page(&gateway, language, &told, opening, &Filled::new(), None),
-        None => nothing_there(&gateway, language),
+        None if gateway.catalogue.age().is_some() => {
+            nothing_there(&gateway, language, Reason::UnknownOpening)
+        }
+        None => nothing_there(&gateway, language, Reason::Unavailable),
     }
 }
 
 /// `POST /o/{opening}`: asks for a place.
 pub(crate) async fn ask(
     State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     request: Request,
 ) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
@@ -99,9 +104,19 @@ pub(crate) async fn ask(
     };
     let filled = Filled::read(&body);
     let told = gateway.catalogue.told();
-    let Some(opening) = told.opening(&id) else { return nothing_there(&gateway, language) };
+    let again = |problem| {
+        let action = format!("/o/{id}?lang={}", language.code());
+        once_more(&gateway, language, &action, Some(&id), &body, problem)
+    };
+    let Some(opening) = told.opening(&id) else {
+        if gateway.catalogue.age().is_some() {
+            return nothing_there(&gateway, language, Reason::UnknownOpening);
+        }
+        return again(&Problem::reason(Reason::Unavailable));
+    };
     match asked(&gateway, opening, &filled, &caller).await {
         Ok(address) => see_other(&address, language),
+        Err(problem) if opening.offers.is_none() && !problem.kind.is_settled() => again(&problem),
         Err(problem) if problem.kind.is_settled() => {
             // Whoever changes their wish asks under another number.
             let filled = filled.anew();
@@ -118,12 +133,10 @@ async fn asked(
     filled: &Filled,
     caller: &Caller,
 ) -> Result<String, Problem> {
-    let book = filled.book(&opening.id, caller.account.as_deref());
+    let book = filled.book(&opening.id, caller.account.as_deref())?;
     book.validate().map_err(Problem::malformed)?;
-    gateway.take_rate(caller, book.account.as_deref())?;
-    if caller.applicant.as_deref().is_some_and(|verified| verified != book.applicants[0].as_str()) {
-        return Err(Problem::reason(Reason::NotPermitted));
-    }
+    gateway.take_rate(caller)?;
+    verified(caller, &book.applicants[0])?;
     if let Some(early) = gateway.early(&opening.id) {
         return Err(early);
     }
@@ -149,7 +162,12 @@ fn opening_page(
     filled: &Filled,
     problem: Option<&Problem>,
 ) -> Response {
-    let Some(offers) = &opening.offers else { return nothing_there(gateway, language) };
+    let Some(offers) = &opening.offers else {
+        return match problem {
+            Some(problem) => failed(gateway, language, problem),
+            None => nothing_there(gateway, language, Reason::Unavailable),
+        };
+    };
     let now = gateway.catalogue.now();
     let zone = times::zone(&offers.timezone);
     let unsettled = problem.is_some_and(|problem| !problem.kind.is_settled());
@@ -183,10 +201,55 @@ fn opening_page(
     let page = page(gateway, language, language.booking(), &path);
     let status = problem.map_or(StatusCode::OK, |problem| problem.kind.status());
     let mut response = respond(status, page.render(&main));
-    if let Some(problem) = problem.filter(|_| unsettled) {
-        let after = problem.retry_after_s().max(LOOKS_AGAIN_S);
-        response.headers_mut().insert(header::RETRY_AFTER, after.into());
+    match problem {
+        Some(problem) if unsettled => ask_later(&mut response, problem),
+        Some(_) => say_settled(&mut response),
+        None => {}
     }
+    response
+}
+
+/// Says when the same is to be sent again.
+fn ask_later(response: &mut Response, problem: &Problem) {
+    let after = problem.retry_after_s().max(LOOKS_AGAIN_S);
+    response.headers_mut().insert(header::RETRY_AFTER, after.into());
+}
+
+/// Says that the wish is settled: its number may be forgotten.
+fn say_settled(response: &mut Response) {
+    response.headers_mut().insert(SETTLED, HeaderValue::from_static("1"));
+}
+
+/// Nothing is settled: what was sent, to be sent again as it is. `wish`: the opening, where it
+/// is a wish, which the script sends again by itself.
+fn once_more(
+    gateway: &Gateway,
+    language: Language,
+    action: &str,
+    wish: Option<&str>,
+    body: &[u8],
+    problem: &Problem,
+) -> Response {
+    let sent: Vec<_> = form_urlencoded::parse(body).collect();
+    let key = sent.iter().find(|(name, _)| name == "key").map(|(_, key)| key.as_ref());
+    let main = html! {
+        h1 { (language.trouble()) }
+        div.note.warn role="alert" {
+            p { (language.trouble_more()) }
+            p { (language.number()) ": " span.code { (key.unwrap_or_default()) } }
+        }
+        form method="post" action=(action) data-wish=[wish] data-sent[wish.is_some()]
+            data-asking={ (language.asking()) ". " (language.asking_more()) }
+            data-trouble={ (language.trouble()) ". " (language.trouble_more()) }
+            data-next=(language.next_try()) {
+            @for (name, value) in &sent { input type="hidden" name=(name) value=(value); }
+            p.note role="status" hidden {}
+            button { (language.ask_again()) }
+        }
+    };
+    let page = page(gateway, language, language.trouble(), "/");
+    let mut response = respond(problem.kind.status(), page.render(&main));
+    ask_later(&mut response, problem);
     response
 }
 
@@ -205,8 +268,8 @@ fn trouble(
     filled: &Filled,
     problem: &Problem,
 ) -> Markup {
-    let book = filled.book(&opening.id, None);
-    let own = (!book.applicants.is_empty()).then(|| gateway.token_key.token(&tracked_of(&book)));
+    let book = filled.book(&opening.id, None).ok().filter(|book| !book.applicants.is_empty());
+    let own = book.map(|book| gateway.token_key.token(&tracked_of(&book)));
     html! {
         div.note.warn role="alert" {
             p { strong {
@@ -244,14 +307,10 @@ const fn phase(language: Language, phase: Phase) -> &'static str {
     }
 }
 
-/// Nothing is at this address, or nothing is known yet.
-fn nothing_there(gateway: &Gateway, language: Language) -> Response {
-    let known = gateway.catalogue.age().is_some();
-    let (words, status) = if known {
-        (language.reason(Reason::UnknownOpening), StatusCode::NOT_FOUND)
-    } else {
-        (language.reason(Reason::Unavailable), StatusCode::SERVICE_UNAVAILABLE)
-    };
+/// Nothing is at this address, or nothing is known of it yet: which of them the reason says.
+fn nothing_there(gateway: &Gateway, language: Language, why: Reason) -> Response {
+    let (words, problem) = (language.reason(why), Problem::reason(why));
+    let status = problem.kind.status();
     let main = html! {
         h1 { (language.booking()) }
         p { (words) }
@@ -259,8 +318,9 @@ fn nothing_there(gateway: &Gateway, language: Language) -> Response {
     };
     let mut response =
         respond(status, page(gateway, language, language.booking(), "/").render(&main));
-    if !known {
+    if !problem.kind.is_settled() {
         response.headers_mut().insert(header::REFRESH, LOOKS_AGAIN_S.into());
+        ask_later(&mut response, &problem);
     }
     response
 }
@@ -273,19 +333,34 @@ fn failed(gateway: &Gateway, language: Language, problem: &Problem) -> Response 
         p { a href={ "/?lang=" (language.code()) } { (language.back()) } }
     };
     let page = page(gateway, language, language.booking(), "/");
-    respond(problem.kind.status(), page.render(&main))
+    let mut response = respond(problem.kind.status(), page.render(&main));
+    if !problem.kind.is_settled() {
+        ask_later(&mut response, problem);
+    }
+    response
 }
 
 /// Who has sent a form, and what is in it. A form on somebody else's page is none of ours.
-async fn posted(gateway: &Gateway, request: Request) -> Result<(Caller, Bytes), Problem> {
+async fn posted(gateway: &Gateway, request: Request) -> Result<(Caller, Whole), Problem> {
     let (parts, body) = request.into_parts();
-    let site = parts.headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    if site.is_some_and(|site| !["same-origin", "none"].contains(&site)) {
+    if !is_own_form(&parts.headers) {
         return Err(Problem::reason(Reason::NotPermitted));
     }
     let caller = caller(gateway, &parts.extensions, &parts.headers)?;
-    let body = whole(&parts.headers, body).await?;
+    let body = whole(gateway, &parts.headers, body).await?;
     Ok((caller, body))
+}
+
+/// Whether a form comes from one of our pages: browsers say so, older ones by the page's address.
+fn is_own_form(headers: &HeaderMap) -> bool {
+    let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(site) = said("sec-fetch-site") {
+        return ["same-origin", "none"].contains(&site);
+    }
+    let from = said("origin").or_else(|| said("referer"));
+    let from = from.and_then(|address| address.split_once("://"));
+    let from = from.map(|(_, behind)| behind.split(['/', '?', '#']).next().unwrap_or_default());
+    from.zip(said("host")).is_some_and(|(from, host)| from.eq_ignore_ascii_case(host))
 }
 
 fn see_other(address: &str, language: Language) -> Response {

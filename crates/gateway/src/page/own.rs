@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use giliran_wire::answer::{Booking, Reason, Status, Verdict};
@@ -16,13 +16,17 @@ use tokio::time::Instant;
 use super::form::Filled;
 use super::layout::{guarded, respond};
 use super::words::Language;
-use super::{LOOKS_AGAIN_S, PAGE_WAITS, failed, page, posted, refused, see_other, times};
+use super::{
+    LOOKS_AGAIN_S, PAGE_WAITS, failed, once_more, page, posted, refused, say_settled, see_other,
+    times,
+};
 use crate::asking::Outcome;
-use crate::bookings::{caller, outcome_json};
-use crate::catalogue::{Opening, tag};
+use crate::bookings::{caller, is_final, of_token, outcome_tag, verified};
+use crate::catalogue::Opening;
 use crate::gateway::Gateway;
 use crate::lanes::Lane;
 use crate::problem::{self, Problem};
+use crate::segment::Segment;
 use crate::token::Tracked;
 
 /// Somebody's own page.
@@ -35,41 +39,40 @@ struct Own<'a> {
 /// `GET /r/{token}`.
 pub(crate) async fn tracked(
     State(gateway): State<Arc<Gateway>>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     request: Request,
 ) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
     let (parts, _) = request.into_parts();
-    let allowed = caller(&gateway, &parts.extensions, &parts.headers)
-        .and_then(|caller| gateway.take_rate(&caller, caller.account.as_deref()));
-    if let Err(problem) = allowed {
-        return failed(&gateway, language, &problem);
+    let tracked = caller(&gateway, &parts.extensions, &parts.headers)
+        .and_then(|caller| of_token(&gateway, &token, &caller));
+    match tracked {
+        Ok(tracked) => shown(&gateway, language, (&token, &tracked), None).await,
+        Err(problem) => failed(&gateway, language, &problem),
     }
-    shown(&gateway, language, &token, None).await
 }
 
 /// The page of a token, with what is to be said of an attempt to change it.
 async fn shown(
     gateway: &Arc<Gateway>,
     language: Language,
-    token: &str,
+    (token, tracked): (&str, &Tracked),
     said: Option<&Problem>,
 ) -> Response {
-    let Some(tracked) = gateway.token_key.read(token) else {
-        return failed(gateway, language, &Problem::reason(Reason::NotFound));
-    };
-    let outcome = match Arc::clone(gateway).look_up(&tracked).await {
+    let outcome = match Arc::clone(gateway).look_up(tracked).await {
         Ok(outcome) => outcome,
         Err(problem) => return failed(gateway, language, &problem),
     };
     let told = gateway.catalogue.told();
     let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
     let own = Own { language, token, opening };
-    let (title, main, mut status) = own.main(&outcome, &tracked);
+    let (title, main, mut status) = own.main(&outcome, tracked);
+    let tag = outcome_tag(&outcome).unwrap_or_default();
+    let stream = (!is_final(&tag)).then(|| format!("/v1/requests/{token}/stream"));
     let main = html! {
         @if let Some(problem) = said { (refused(language, problem)) }
-        div data-request={ "/v1/requests/" (token) "/stream" }
-            data-tag=(outcome_json(&outcome).map_or(String::new(), |json| tag(json.as_bytes()))) {
+        div data-request=[stream]
+            data-tag=(tag) {
             (main)
         }
     };
@@ -80,6 +83,10 @@ async fn shown(
     let mut response = respond(status, page(gateway, language, title, &path).render(&main));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::REFRESH, LOOKS_AGAIN_S.into());
+    }
+    if status == StatusCode::OK {
+        // Whoever was sent here by a form has got what it asked for.
+        say_settled(&mut response);
     }
     response
 }
@@ -193,7 +200,7 @@ impl Own<'_> {
                     summary { (language.move_booking()) }
                     p { (language.move_keeps()) }
                     form method="post" action=(action("reschedule")) {
-                        (self.hidden(booking))
+                        (self.asking(&booking.id.to_string()))
                         label { (language.office())
                             select name="office0" required {
                                 @for office in &offers.offices {
@@ -220,7 +227,7 @@ impl Own<'_> {
                 summary { (language.give_back()) }
                 p { (language.give_back_first()) }
                 form method="post" action=(action("cancellation")) {
-                    (self.hidden(booking))
+                    (self.asking(&booking.id.to_string()))
                     label {
                         input type="checkbox" name="sure" value="1" required;
                         (language.give_back_sure())
@@ -231,11 +238,16 @@ impl Own<'_> {
         }
     }
 
-    /// The booking, and a request id of this page's own.
-    fn hidden(&self, booking: &Booking<'_>) -> Markup {
+    /// The booking, a request id of this page's own, and who asks: whoever has the address may
+    /// read, and change nothing.
+    fn asking(&self, booking: &str) -> Markup {
         html! {
-            input type="hidden" name="booking" value=(booking.id);
+            input type="hidden" name="booking" value=(booking);
             input type="hidden" name="key" value=(Filled::new().key);
+            label { (self.language.applicant())
+                input name="applicant" required maxlength="64" inputmode="numeric"
+                    autocomplete="off";
+            }
         }
     }
 
@@ -270,8 +282,7 @@ impl Own<'_> {
                 summary { (language.give_back()) }
                 form method="post"
                     action={ "/r/" (self.token) "/cancellation?lang=" (language.code()) } {
-                    input type="hidden" name="booking" value=(receipt);
-                    input type="hidden" name="key" value=(Filled::new().key);
+                    (self.asking(receipt))
                     label {
                         input type="checkbox" name="sure" value="1" required;
                         (language.give_back_sure())
@@ -286,14 +297,14 @@ impl Own<'_> {
 /// `POST /r/{token}/cancellation`.
 pub(crate) async fn cancel(
     State(gateway): State<Arc<Gateway>>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     request: Request,
 ) -> Response {
-    changed(&gateway, &token, request, |fields, applicant| {
+    changed(&gateway, &token, "cancellation", request, |fields| {
         let cancel = Cancel {
             request_id: fields.key.as_str().into(),
             booking: fields.booking.as_str().into(),
-            applicant: applicant.into(),
+            applicant: fields.applicant.as_str().into(),
         };
         cancel.validate().map_err(Problem::malformed)?;
         Ok((Lane::Cancel, element(&cancel)))
@@ -304,15 +315,15 @@ pub(crate) async fn cancel(
 /// `POST /r/{token}/reschedule`.
 pub(crate) async fn reschedule(
     State(gateway): State<Arc<Gateway>>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     request: Request,
 ) -> Response {
-    changed(&gateway, &token, request, |fields, applicant| {
+    changed(&gateway, &token, "reschedule", request, |fields| {
         let reschedule = Reschedule {
             request_id: fields.key.as_str().into(),
             booking: fields.booking.as_str().into(),
-            applicant: applicant.into(),
-            choices: fields.filled.choices(),
+            applicant: fields.applicant.as_str().into(),
+            choices: fields.filled.choices()?,
         };
         reschedule.validate().map_err(Problem::malformed)?;
         Ok((Lane::Reschedule, element(&reschedule)))
@@ -343,17 +354,29 @@ impl Fields {
 async fn changed(
     gateway: &Arc<Gateway>,
     token: &str,
+    what: &str,
     request: Request,
-    made: impl FnOnce(&Fields, &str) -> Result<(Lane, Vec<u8>), Problem>,
+    made: impl FnOnce(&Fields) -> Result<(Lane, Vec<u8>), Problem>,
 ) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
-    let Some(tracked) = gateway.token_key.read(token) else {
-        return failed(gateway, language, &Problem::reason(Reason::NotFound));
+    let (caller, body) = match posted(gateway, request).await {
+        Ok(posted) => posted,
+        Err(problem) => return failed(gateway, language, &problem),
+    };
+    let action = format!("/r/{token}/{what}?lang={}", language.code());
+    let again = |problem| once_more(gateway, language, &action, None, &body, problem);
+    let tracked = match of_token(gateway, token, &caller) {
+        Ok(tracked) => tracked,
+        Err(problem) if problem.kind.is_settled() => return failed(gateway, language, &problem),
+        Err(problem) => return again(&problem),
     };
     let asked = async {
-        let (caller, body) = posted(gateway, request).await?;
-        gateway.take_rate(&caller, caller.account.as_deref())?;
-        let (lane, request) = made(&Fields::read(&body), &tracked.applicant)?;
+        let fields = Fields::read(&body);
+        if fields.applicant != tracked.applicant {
+            // As an engine says it of somebody who has no part in a booking.
+            return Err(Problem::reason(Reason::NotFound));
+        }
+        let (lane, request) = made(&fields)?;
         let deadline = Instant::now() + PAGE_WAITS;
         match Arc::clone(gateway).asked(lane, request, deadline).await? {
             Outcome::Settled(answer) => problem::of_answer(&answer, None).map_or(Ok(()), Err),
@@ -362,7 +385,8 @@ async fn changed(
     };
     match asked.await {
         Ok(()) => see_other(&format!("/r/{token}"), language),
-        Err(problem) => shown(gateway, language, token, Some(&problem)).await,
+        Err(problem) if !problem.kind.is_settled() => again(&problem),
+        Err(problem) => shown(gateway, language, (token, &tracked), Some(&problem)).await,
     }
 }
 
@@ -401,12 +425,10 @@ pub(crate) async fn found(State(gateway): State<Arc<Gateway>>, request: Request)
 
 async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked, Problem> {
     let (caller, body) = posted(gateway, request).await?;
-    gateway.take_rate(&caller, caller.account.as_deref())?;
+    gateway.take_rate(&caller)?;
     let fields = Fields::read(&body);
     let applicant = fields.applicant.as_str();
-    if caller.applicant.as_deref().is_some_and(|verified| verified != applicant) {
-        return Err(Problem::reason(Reason::NotPermitted));
-    }
+    verified(&caller, applicant)?;
     let lookup = Lookup {
         booking: Some(fields.booking.as_str().into()),
         request_id: None,
@@ -437,12 +459,16 @@ async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked, 
 /// `GET /r/{token}/booking.ics`.
 pub(crate) async fn calendar(
     State(gateway): State<Arc<Gateway>>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
     request: Request,
 ) -> Response {
     let language = Language::of(request.uri().query(), request.headers());
-    let Some(tracked) = gateway.token_key.read(&token) else {
-        return failed(&gateway, language, &Problem::reason(Reason::NotFound));
+    let (parts, _) = request.into_parts();
+    let tracked = caller(&gateway, &parts.extensions, &parts.headers)
+        .and_then(|caller| of_token(&gateway, &token, &caller));
+    let tracked = match tracked {
+        Ok(tracked) => tracked,
+        Err(problem) => return failed(&gateway, language, &problem),
     };
     let told = gateway.catalogue.told();
     let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();

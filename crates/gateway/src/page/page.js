@@ -58,20 +58,26 @@ function say(form, text) {
 // Sends until there is an answer: the network may be gone, the engine on its way back.
 async function send(form) {
   const body = new URLSearchParams(new FormData(form)), button = $('button', form), words = form.dataset;
+  const opens = +button.dataset.opens || 0;
   button.disabled = true;
   say(form, words.asking);
   for (let n = 0; ; n++) {
     let pause = Math.min(1000 * 2 ** n, 15000);
     try {
       const answer = await fetch(form.action, { method: 'POST', body });
-      if (!answer.headers.has('retry-after') && answer.status < 500) {
-        // Settled: the next wish gets another number.
-        store.set('giliran ' + words.wish, null);
+      const settled = answer.headers.has('giliran-settled'), after = +answer.headers.get('retry-after') || 0;
+      // Settled: the next wish gets another number. What nobody has decided is shown, and keeps it.
+      const shut = answer.status >= 400 && answer.status < 500 && !after && ![408, 429].includes(answer.status);
+      if (settled || shut) {
+        if (settled) store.set('giliran ' + words.wish, null);
         return show(await answer.text(), answer.redirected ? answer.url : null);
       }
-      pause = Math.max(1, +answer.headers.get('retry-after') || 1) * 1000;
+      if (after) pause = after * 1000;
     } catch { /* offline: the same number again */ }
     pause *= 1 + Math.random() / 2;
+    // Not beyond the opening, and never for so long that a clock that stood still is not set.
+    if (opens > now()) pause = opens - now() + 250 * Math.random();
+    pause = Math.min(pause, 60000);
     say(form, words.trouble + ' ' + words.next + ' ' + left(pause));
     await wait(pause);
     say(form, words.asking);
@@ -130,7 +136,11 @@ function start() {
 
 addEventListener('pageshow', (event) => {
   // Back: what was sent is asked again under its number, by whoever presses the button.
-  if (event.persisted) for (const form of all('form[data-wish]')) { delete form.dataset.busy; $('button', form).disabled = false; }
+  if (event.persisted) for (const form of all('form[data-wish]')) {
+    const button = $('button', form);
+    delete form.dataset.busy;
+    button.disabled = button.dataset.opens > now();
+  }
 });
 start();
 })();

@@ -246,6 +246,7 @@ async fn what_cannot_be_read_is_told_what_where_and_what_is_right() {
     let long = format!("{good}{}", " ".repeat(70_000));
     let reply = rig.post(BOOKINGS, &[KEY], &long).await;
     assert_eq!((reply.status, reply.problem().as_str()), (413, "too_large"));
+    assert_eq!(rig.get("/v1/openings/%ff").await.problem(), "malformed");
     assert_eq!(rig.get("/v1/nothing").await.problem(), "no_such_address");
     assert_eq!(rig.get(BOOKINGS).await.problem(), "no_such_method");
 }
@@ -297,6 +298,69 @@ async fn requests_on_the_way_come_to_their_end_when_it_is_stopped() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     assert_eq!(reply(&answer).status, 201);
-    tokio::time::timeout(Duration::from_secs(5), rig.served).await.unwrap().unwrap();
-    rig.gateway.end().await.unwrap();
+    let served = tokio::time::timeout(Duration::from_secs(5), rig.served).await;
+    rig.gateway.end(served.unwrap().unwrap()).await.unwrap();
+}
+
+/// A phone that sends again while its first attempt is on the way takes no other place, and is
+/// told the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_booking_is_asked_for_once_however_often_it_is_sent() {
+    let mut settings = settings();
+    settings.in_flight = 1;
+    let answers = Arc::new(AtomicBool::new(false));
+    let may_answer = Arc::clone(&answers);
+    let script = move |_: &str, payload: &[u8]| {
+        while !may_answer.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        grant_all("book", payload)
+    };
+    let rig = Arc::new(Rig::with(settings, Some(Arc::new(script)), shown()).await.told().await);
+    let book = |rig: &Arc<Rig>| {
+        let rig = Arc::clone(rig);
+        tokio::spawn(async move { rig.book("a3f1").await })
+    };
+    let first = book(&rig);
+    while rig.messages().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let again = book(&rig);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!again.is_finished(), "it waits with the first");
+    answers.store(true, Ordering::Relaxed);
+    let (first, again) = (first.await.unwrap(), again.await.unwrap());
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.body, again.body);
+    let asked: usize = rig.messages().iter().map(|(_, payload)| books(payload).len()).sum();
+    assert_eq!(asked, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_wait_is_asked_for_once_all_the_same() {
+    let rig = Rig::new(grant_all).await.told().await;
+    let body = r#"{"applicants":["1"],"choices":[{"office":"alpha"}]}"#;
+    let reply = rig.post(BOOKINGS, &[KEY, ("prefer", "wait=0")], body).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_on_their_way_have_a_bound_together() {
+    let mut settings = settings();
+    settings.body_bytes = 100_000;
+    let rig = Rig::with(settings, Some(Arc::new(grant_all)), shown()).await.told().await;
+    // Somebody says that much comes, and sends a little.
+    let long = vec![b' '; 60_000];
+    let mut slow = TcpStream::connect(rig.address).await.unwrap();
+    let bytes = message("POST", BOOKINGS, &[KEY], &long);
+    slow.write_all(&bytes[..bytes.len() - 59_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let padded = |to: usize| {
+        let body = r#"{"applicants":["1"],"choices":[{"office":"alpha"}]}"#;
+        format!("{body}{}", " ".repeat(to))
+    };
+    let reply = rig.post(BOOKINGS, &[("idempotency-key", "b")], &padded(50_000)).await;
+    assert_eq!((reply.status, reply.problem().as_str()), (503, "busy"));
+    let reply = rig.post(BOOKINGS, &[("idempotency-key", "b")], &padded(1_000)).await;
+    assert_eq!(reply.status, 201);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod asking;
+mod own;
 mod page;
 mod rig;
 mod shown;

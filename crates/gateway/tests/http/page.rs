@@ -53,8 +53,7 @@ async fn rig(
 }
 
 async fn fill(rig: &Rig, path: &str, fields: &str) -> Reply {
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    send(rig.address, "POST", path, &headers, fields.as_bytes()).await
+    rig.form(path, fields).await
 }
 
 /// The value of a hidden field.
@@ -129,6 +128,7 @@ async fn a_form_becomes_a_place_at_an_address_of_its_own() {
     assert_eq!(book.choices[0].session.as_deref(), Some("all"));
     let own = rig.get(&reply.headers["location"]).await;
     assert_eq!(own.status, 200);
+    assert!(own.headers.contains_key("giliran-settled"), "its number is forgotten");
     for words in ["Your place is held", ">17<", "Fri 27 Nov 2026, 16:00 WIB", "Mon 7 Jan 2030"] {
         assert!(own.body.contains(words), "{words}: {}", own.body);
     }
@@ -152,7 +152,10 @@ async fn a_refusal_is_told_in_words_and_the_next_wish_has_another_number() {
     assert_eq!(reply.status, 409);
     assert!(reply.body.contains("All your wishes are full"), "{}", reply.body);
     assert_ne!(hidden(&reply, "key"), "a3f1");
+    assert!(reply.headers.contains_key("giliran-settled"), "its number is forgotten");
     assert!(reply.body.contains("value=\"1\""), "what was filled in stays");
+    let no_day = "key=a3f1&office0=alpha&day0=someday&applicant0=1";
+    assert_eq!(fill(&rig, "/o/w?lang=en", no_day).await.status, 400);
     let empty = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha").await;
     assert_eq!(empty.status, 400);
     assert!(empty.body.contains("not filled in correctly"));
@@ -167,6 +170,7 @@ async fn where_nothing_is_settled_the_same_number_goes_on() {
     assert!(reply.body.contains("Nothing is lost") && reply.body.contains("data-sent"));
     assert_eq!(hidden(&reply, "key"), "a3f1");
     assert!(reply.headers.contains_key("retry-after"));
+    assert!(!reply.headers.contains_key("giliran-settled"));
     // The page has answered; the request goes on.
     let before = rig.messages().len();
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
@@ -176,11 +180,65 @@ async fn where_nothing_is_settled_the_same_number_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_on_somebody_else_s_page_is_none_of_ours() {
     let rig = rig(first_come(), |_, _| panic!("the engine is asked")).await;
-    for path in ["/o/w", "/b"] {
-        let headers = [("sec-fetch-site", "cross-site")];
-        let body = b"key=a3f1&office0=alpha&applicant0=1&booking=x&applicant=1";
-        let reply = send(rig.address, "POST", path, &headers, body).await;
-        assert_eq!(reply.status, 403, "{path}");
+    let body = b"key=a3f1&office0=alpha&applicant0=1&booking=x&applicant=1";
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("referer", "https://evil.example/http://gateway/"),
+        ("x-nothing", "said"),
+    ] {
+        for path in ["/o/w", "/b"] {
+            let reply = send(rig.address, "POST", path, &[(name, value)], body).await;
+            assert_eq!(reply.status, 403, "{path} {name}: {value}");
+            assert!(!reply.headers.contains_key("giliran-settled"));
+        }
+    }
+    for (name, value) in [
+        ("sec-fetch-site", "same-origin"),
+        ("origin", "https://Gateway"),
+        ("referer", "http://gateway/o/w?lang=en"),
+    ] {
+        // It is read, and refused for what is in it.
+        let reply = send(rig.address, "POST", "/o/w", &[(name, value)], b"key=a3f1").await;
+        assert_eq!(reply.status, 400, "{name}: {value}");
+    }
+}
+
+/// Two offices more than one answer has room for, and a page all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_one_answer_is_described_office_by_office() {
+    let mut large = first_come();
+    for name in ["beta", "gamma", "delta"] {
+        let mut slot = large.slots[0].clone();
+        slot.office = name.into();
+        large.slots.push(slot);
+        let offers = &mut large.catalogue.as_mut().unwrap()[0];
+        let mut office = offers.offices[0].clone();
+        (office.id, office.name) = (name.into(), format!("Kantor {name}"));
+        offers.offices.push(office);
+    }
+    let rig = rig(large, |_, _| None).await;
+    let offers = rig.get("/v1/openings/w").await.json()["offers"]["offices"].clone();
+    let names: Vec<_> = offers.as_array().unwrap().iter().map(|o| o["id"].clone()).collect();
+    assert_eq!(names, ["alpha", "beta", "gamma", "delta"]);
+}
+
+/// It was once told that there is no such opening.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_described_yet_is_not_gone_and_the_wish_keeps_its_number() {
+    let rig = Rig::with(settings(), Some(Arc::new(|_: &str, _: &[u8]| None)), shown()).await;
+    let rig = rig.told().await;
+    let page = rig.get("/o/w?lang=en").await;
+    assert_eq!(page.status, 503);
+    assert!(page.headers.contains_key("retry-after"));
+    let fields = "key=a3f1&office0=alpha&day0=2030-01-07&applicant0=1";
+    let reply = fill(&rig, "/o/w?lang=en", fields).await;
+    assert_eq!(reply.status, 504);
+    assert!(reply.headers.contains_key("retry-after"));
+    for (name, value) in [("key", "a3f1"), ("office0", "alpha"), ("day0", "2030-01-07")] {
+        assert_eq!(hidden(&reply, name), value);
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Rig {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) served: tokio::task::JoinHandle<()>,
+    pub(crate) served: tokio::task::JoinHandle<tokio::time::Instant>,
     pub(crate) shown: Shown,
     /// Every message that came, `availability` left out.
     pub(crate) messages: Messages,
@@ -46,6 +46,7 @@ pub(crate) fn settings() -> Settings {
         namespace: Default::default(),
         patience: Duration::from_secs(10),
         in_flight: 1_000,
+        body_bytes: 1 << 20,
         identity: Identity::default(),
         account_rate: None,
         address_rate: None,
@@ -133,6 +134,12 @@ impl Rig {
         send(self.address, "POST", path, headers, body.as_bytes()).await
     }
 
+    /// Sends a form of one of its own pages.
+    pub(crate) async fn form(&self, path: &str, fields: &str) -> Reply {
+        let kind = ("content-type", "application/x-www-form-urlencoded");
+        self.post(path, &[kind, ("origin", "http://gateway")], fields).await
+    }
+
     /// A usual booking.
     pub(crate) async fn book(&self, key: &str) -> Reply {
         let body = r#"{"applicants":["2171012345678901"],"choices":[{"office":"alpha"}]}"#;
@@ -163,7 +170,7 @@ async fn engine(broker: &Broker, script: Arc<Script>, shown: Shown, messages: Me
                     } else {
                         Form::Binary
                     };
-                    write(form, &[Overview::Shown(told)], &mut out);
+                    write(form, &[overview(told, &message.payload)], &mut out);
                 } else {
                     let payload = message.payload.to_vec();
                     messages.lock().unwrap().push((operation.to_owned(), payload.clone()));
@@ -175,6 +182,28 @@ async fn engine(broker: &Broker, script: Arc<Script>, shown: Shown, messages: Me
         });
     }
     client.flush().await.unwrap();
+}
+
+/// Most offices that fit one description.
+const DESCRIBED_AT_ONCE: usize = 2;
+
+/// What an engine tells of its places: of more offices than fit, it describes one at a time.
+fn overview(mut told: Availability<'static>, asked: &[u8]) -> Overview<'static> {
+    let asked = serde_json::from_slice::<request::Availability<'_>>(asked).unwrap_or_default();
+    let Some(catalogue) = told.catalogue.as_mut().filter(|_| asked.describe) else {
+        told.catalogue = None;
+        return Overview::Shown(told);
+    };
+    for opening in catalogue {
+        match &asked.office {
+            Some(office) => opening.offices.retain(|one| one.id == office.as_str()),
+            None if opening.offices.len() > DESCRIBED_AT_ONCE => {
+                return Overview::Rejected(Rejection::new(Reason::Malformed).detail("too large"));
+            }
+            None => {}
+        }
+    }
+    Overview::Shown(told)
 }
 
 /// The bookings that a message asks for.
@@ -275,4 +304,46 @@ pub(crate) fn reply(answer: &[u8]) -> Reply {
         (name.to_ascii_lowercase(), value.trim().to_owned())
     });
     Reply { status, headers: headers.collect(), body: body.to_owned() }
+}
+
+/// Somebody who reads a stream.
+pub(crate) struct Reader {
+    stream: TcpStream,
+    read: String,
+}
+
+impl Reader {
+    pub(crate) async fn open(rig: &Rig, path: &str, headers: &[(&str, &str)]) -> Self {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        stream.write_all(&message("GET", path, headers, b"")).await.unwrap();
+        Self { stream, read: String::new() }
+    }
+
+    /// The next event with this name: its id and its data.
+    pub(crate) async fn event(&mut self, name: &str) -> (String, serde_json::Value) {
+        let within = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let begin = format!("event: {name}\ndata: ");
+            if let Some((before, behind)) = self.read.split_once(&begin)
+                && let Some((data, rest)) = behind.split_once("\n\n")
+            {
+                let id = before.rsplit_once("id: ").unwrap().1.trim().to_owned();
+                let found = (id, serde_json::from_str(data).unwrap());
+                self.read = rest.to_owned();
+                return found;
+            }
+            let mut some = [0; 4_096];
+            let reading = self.stream.read(&mut some);
+            let read = tokio::time::timeout_at(within, reading).await;
+            let read = read.unwrap_or_else(|_| panic!("no {name}: {}", self.read)).unwrap();
+            assert!(read > 0, "it ended: {}", self.read);
+            self.read += std::str::from_utf8(&some[..read]).unwrap();
+        }
+    }
+
+    /// Waits until it ends.
+    pub(crate) async fn end(&mut self) {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await.unwrap();
+    }
 }

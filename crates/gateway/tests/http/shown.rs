@@ -1,48 +1,10 @@
 //! Openings and places, asked for and followed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use giliran_wire::answer::Phase;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use crate::rig::{Rig, grant_all, message, send, settings, shown};
-
-/// Somebody who reads a stream.
-struct Reader {
-    stream: TcpStream,
-    read: String,
-}
-
-impl Reader {
-    async fn open(rig: &Rig, path: &str, headers: &[(&str, &str)]) -> Self {
-        let mut stream = TcpStream::connect(rig.address).await.unwrap();
-        stream.write_all(&message("GET", path, headers, b"")).await.unwrap();
-        Self { stream, read: String::new() }
-    }
-
-    /// The next event with this name: its id and its data.
-    async fn event(&mut self, name: &str) -> (String, serde_json::Value) {
-        let within = Instant::now() + Duration::from_secs(10);
-        loop {
-            let begin = format!("event: {name}\ndata: ");
-            if let Some((before, behind)) = self.read.split_once(&begin)
-                && let Some((data, rest)) = behind.split_once("\n\n")
-            {
-                let id = before.rsplit_once("id: ").unwrap().1.trim().to_owned();
-                let found = (id, serde_json::from_str(data).unwrap());
-                self.read = rest.to_owned();
-                return found;
-            }
-            let mut some = [0; 4_096];
-            let reading = self.stream.read(&mut some);
-            let read = tokio::time::timeout_at(within.into(), reading).await;
-            let read = read.unwrap_or_else(|_| panic!("no {name}: {}", self.read)).unwrap();
-            assert!(read > 0, "it ended: {}", self.read);
-            self.read += std::str::from_utf8(&some[..read]).unwrap();
-        }
-    }
-}
+use crate::rig::{Reader, Rig, grant_all, send, settings, shown};
 
 fn set_free(rig: &Rig, free: i32) {
     let mut shown = rig.shown.lock().unwrap();

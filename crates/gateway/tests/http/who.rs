@@ -10,13 +10,17 @@ use crate::rig::{Rig, books, grant_all, settings, shown};
 const BOOKINGS: &str = "/v1/openings/w/bookings";
 const BODY: &str = r#"{"applicants":["2171012345678901"],"choices":[{"office":"alpha"}]}"#;
 
-async fn behind_a_proxy() -> Rig {
-    let mut settings = settings();
-    settings.identity = Identity {
+fn behind() -> Identity {
+    Identity {
         proxies: "127.0.0.0/8".parse().unwrap(),
         account: Some(HeaderName::from_static("x-account")),
         applicant: Some(HeaderName::from_static("x-applicant")),
-    };
+    }
+}
+
+async fn behind_a_proxy() -> Rig {
+    let mut settings = settings();
+    settings.identity = behind();
     Rig::with(settings, Some(Arc::new(grant_all)), shown()).await.told().await
 }
 
@@ -31,6 +35,9 @@ async fn the_account_is_the_proxy_s_word_and_not_the_client_s() {
     let own = BODY.replace("\"choices\"", "\"account\":\"u-2\",\"choices\"");
     let reply = rig.post(BOOKINGS, &said, &own).await;
     assert_eq!(reply.problem(), "malformed");
+    let twice = [said[0], said[1], ("x-account", "u-2"), said[2]];
+    let reply = rig.post(BOOKINGS, &twice, BODY).await;
+    assert_eq!((reply.status, reply.problem().as_str()), (400, "malformed"));
     let unknown = rig.post(BOOKINGS, &said[..1], BODY).await;
     assert_eq!((unknown.status, unknown.problem().as_str()), (403, "not_permitted"));
 }
@@ -61,6 +68,7 @@ async fn an_account_and_an_address_have_their_rates() {
     for by in ["account", "address"] {
         let mut settings = settings();
         let rate = Some("0.1:3".parse().unwrap());
+        settings.identity = Identity { applicant: None, ..behind() };
         match by {
             "account" => settings.account_rate = rate,
             _ => settings.address_rate = rate,
@@ -69,9 +77,8 @@ async fn an_account_and_an_address_have_their_rates() {
         let mut statuses = Vec::new();
         for n in 0..5 {
             let (key, account) = (format!("r{n}"), if n == 4 { "other" } else { "u" });
-            let body =
-                BODY.replace("\"choices\"", &format!("\"account\":\"{account}\",\"choices\""));
-            let reply = rig.post(BOOKINGS, &[("idempotency-key", &key)], &body).await;
+            let said = [("idempotency-key", key.as_str()), ("x-account", account)];
+            let reply = rig.post(BOOKINGS, &said, BODY).await;
             if reply.status == 429 {
                 assert_eq!(reply.problem(), "too_many_requests");
                 assert!(reply.headers["retry-after"].parse::<u64>().unwrap() >= 10);
@@ -80,5 +87,17 @@ async fn an_account_and_an_address_have_their_rates() {
         }
         let last = if by == "account" { 201 } else { 429 };
         assert_eq!(statuses, [201, 201, 201, 429, last], "{by}");
+    }
+}
+
+/// Whoever names another's account uses up nothing of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_nobody_vouches_for_has_no_rate() {
+    let mut settings = settings();
+    settings.account_rate = Some("0.1:1".parse().unwrap());
+    let rig = Rig::with(settings, Some(Arc::new(grant_all)), shown()).await.told().await;
+    let body = BODY.replace("\"choices\"", "\"account\":\"u\",\"choices\"");
+    for key in ["r0", "r1", "r2"] {
+        assert_eq!(rig.post(BOOKINGS, &[("idempotency-key", key)], &body).await.status, 201);
     }
 }
