@@ -1,12 +1,12 @@
 //! A surge against a running engine: the people and scalpers of a scenario, over
 //! NATS or through a gateway, and what came of it.
 //!
-//! [`run`] learns what the engine offers, lays the scenario on it, sends what its
+//! [`run()`] learns what the engine offers, lays the scenario on it, sends what its
 //! people send and measures from what they see. Times of the scenario are µs from
 //! the opening second; `speed` of them pass in one. [`closed_loop`] measures how much an
 //! engine can do, [`open_loop`] sends at a fixed rate.
 //!
-//! What always holds of [`run`]: open loop, each request is sent when it is due, whatever the
+//! What always holds of [`run()`]: open loop, each request is sent when it is due, whatever the
 //! others wait for, and latency counts from then; memory is bounded by who is on
 //! the way at once and by the places that are granted, not by who asks.
 //!
