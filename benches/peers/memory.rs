@@ -97,7 +97,7 @@ fn write(shared: &Shared, mut log: File) {
             log.write_all(&lines).unwrap();
             log.sync_data().unwrap();
         }
-        // Whoever does not wait any more went with its round.
+        // Whoever does not wait any more went with its pass.
         for stored in waiting {
             let _ = stored.send(());
         }

@@ -60,7 +60,7 @@ impl Redis {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
         let port = port.map_err(|error| error.to_string())?.port().to_string();
         // As its manual says where every acknowledged write is to stay: the append-only
-        // file alone, no snapshots beside it. A rewrite would fall into some rounds only.
+        // file alone, no snapshots beside it. A rewrite would fall into some passes only.
         let server = Command::new(&program)
             .args(["--bind", "127.0.0.1", "--port", &port, "--appendonly", "yes"])
             .args(["--appendfsync", "always", "--save", "", "--dir"])

@@ -76,8 +76,8 @@ impl Opening {
         }
     }
 
-    /// Whether a member of the party durably has a booking; none: that turns on
-    /// a claim that is being decided.
+    /// Whether a member of the party durably has a booking; none: that depends
+    /// on a claim that is being decided.
     pub(crate) fn party_booked(
         &self,
         ask: &BookingRequest<'_>,

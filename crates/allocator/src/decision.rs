@@ -30,8 +30,7 @@ pub enum Decision {
     /// It belongs into the present round of the opening of this ordinal, and is
     /// [decided](crate::Allocator::decide_in_round) at its end.
     DeferToRound(u32),
-    /// It turns on something not yet durable: decide again after the block that
-    /// is on its way.
+    /// The outcome depends on the block in flight: decide again once it commits.
     Retry,
 }
 

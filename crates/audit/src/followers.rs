@@ -78,11 +78,11 @@ pub(crate) async fn store(url: &StoreUrl, facts: &Facts) -> Result<Check, AuditE
 /// The event stream against the ledger.
 pub(crate) async fn events(
     context: &Context,
-    domain: &Namespace,
+    namespace: &Namespace,
     facts: &Facts,
 ) -> Result<Check, AuditError> {
     const WHAT: &str = "events: each change once, in ledger order";
-    let Ok(events) = context.get_stream(domain.events_stream()).await else {
+    let Ok(events) = context.get_stream(namespace.events_stream()).await else {
         return Ok(not_checked("events", WHAT, "there is no event stream"));
     };
     let broker = |what: &str, error: &dyn std::fmt::Display| {
@@ -115,7 +115,10 @@ pub(crate) async fn events(
             (Ok(event), None) => {
                 let id = event.id.parse::<event::EventId>();
                 findings.look(id.is_ok_and(|id| id.seq > facts.tail()), || {
-                    format!("event {} is none of the ledger's", event.id)
+                    format!(
+                        "event {} is not an event of the ledger; expected its changes alone",
+                        event.id
+                    )
                 });
             }
             (Err(error), _) => findings.look(false, || format!("event number {n}: {error}")),
@@ -131,12 +134,12 @@ pub(crate) async fn events(
 /// The bucket of free places against the ledger.
 pub(crate) async fn availability(
     context: &Context,
-    domain: &Namespace,
+    namespace: &Namespace,
     ledger: &Ledger,
     facts: &Facts,
 ) -> Check {
     const WHAT: &str = "quota = active + withheld + free, as the availability bucket tells";
-    let Ok(bucket) = context.get_key_value(domain.availability_bucket()).await else {
+    let Ok(bucket) = context.get_key_value(namespace.availability_bucket()).await else {
         return not_checked("P11", WHAT, "there is no availability bucket");
     };
     let since = Instant::now();

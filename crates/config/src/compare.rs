@@ -174,7 +174,7 @@ fn shared(one: &OpeningRecord, other: &OpeningRecord) -> Option<String> {
     let ((office, session, date), _) = named(one).find(|(name, _)| theirs.contains_key(name))?;
     Some(format!(
         "{date} at {office}, session {session}, belongs to opening {} already: its places could \
-         be had twice. Leave it out of one of them",
+         be booked twice. Leave it out of one of them",
         other.id
     ))
 }

@@ -234,7 +234,7 @@ impl SlotTexts {
     fn subject(
         &mut self,
         key: (u32, u32),
-        domain: &Namespace,
+        namespace: &Namespace,
         kind: Kind,
         booking: &Booking<'_>,
     ) -> Subject {
@@ -247,7 +247,7 @@ impl SlotTexts {
             return subject.clone();
         }
         let date = booking.date.to_string();
-        let subject: Subject = domain.event(kind.name(), &booking.office, &date).into();
+        let subject: Subject = namespace.event(kind.name(), &booking.office, &date).into();
         subjects.push((kind, subject.clone()));
         subject
     }

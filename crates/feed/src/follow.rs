@@ -167,7 +167,7 @@ impl Feed {
                 return Ok(End::Anew);
             }
             // Where it is not kept nothing is on its way: it goes on from here once it is
-            // had again, unless another copy has gone on meanwhile.
+            // held again, unless another copy has gone on meanwhile.
             let kept = telling.turn.keep().await;
             if !matches!(kept, Ok(true)) {
                 tracing::debug!(?kept, "the feed is interrupted");

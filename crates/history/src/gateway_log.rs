@@ -120,7 +120,10 @@ impl GatewayLine {
         if let Some(reason) = self.reason.as_deref()
             && Reason::from_name(reason).is_none()
         {
-            return Err(format!("reason {reason:?} is none of the contract's"));
+            return Err(format!(
+                "reason {reason:?} is not a reason of the contract; expected one of \
+                 docs/wire-protocol.md"
+            ));
         }
         Ok(())
     }

@@ -58,9 +58,9 @@ pub(super) struct RecordedBooking {
 pub(super) struct Return {
     pub(super) at: Timestamp,
     pub(super) cause: Cause,
-    /// When it could be had again.
+    /// When it became available again.
     pub(super) released: Option<Timestamp>,
-    /// When it was had again.
+    /// When it was taken again.
     pub(super) taken: Option<Timestamp>,
     /// Whether by the account that had it; none: one of them is not known.
     pub(super) captured: Option<bool>,
@@ -163,7 +163,7 @@ impl RecordedOpening {
         })
     }
 
-    /// Places that could be had over time, by slot.
+    /// Available places over time, by slot.
     pub(super) fn offered(&self) -> Vec<Offered> {
         let first = self.record.slots.iter().map(|slot| Offered::new(slot.quota.into()));
         let mut offered: Vec<Offered> = first.collect();

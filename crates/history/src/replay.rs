@@ -291,7 +291,7 @@ impl<'a> ReplayRun<'a> {
             wait: false,
         };
         self.engine.ask(index, &ask, self.now);
-        // Nobody who asks later is decided before what this one turns on is durable.
+        // Nobody who asks later is decided before what this one depends on is durable.
         self.settle();
     }
 

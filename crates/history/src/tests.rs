@@ -486,7 +486,7 @@ fn lines_that_no_gateway_can_have_seen_are_refused_by_their_number() {
         assert!(said.starts_with("line 2: a party of") && said.ends_with("1..=5"), "{said}");
     }
     assert!(refused("\"outcome\":\"won\"").contains("one of granted"));
-    assert!(refused("\"reason\":\"full\"").contains("none of the contract's"));
+    assert!(refused("\"reason\":\"full\"").contains("not a reason of the contract"));
 }
 
 /// Of the pairs with a loser who wanted the same, none is inverted: 2 refreshed early

@@ -256,8 +256,8 @@ impl<T> Sequencer<T> {
         all
     }
 
-    /// Gives a grant its id, its numbers and its hold; false: the place is not to be
-    /// had any more.
+    /// Gives a grant its id, its numbers and its hold; false: the place is not
+    /// available any more.
     pub(crate) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
         loop {
             match self.state.assign_numbers(grant, time, (self.random)()) {

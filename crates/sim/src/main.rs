@@ -47,7 +47,7 @@ struct Arguments {
 fn order(text: &str) -> Result<(&'static str, Order), String> {
     let names = ORDERS.map(|(name, _)| name).join(", ");
     let named = ORDERS.into_iter().find(|(name, _)| *name == text);
-    named.ok_or_else(|| format!("{text:?} is not an order; there are {names}"))
+    named.ok_or_else(|| format!("{text:?} is not an order; expected one of {names}"))
 }
 
 fn main() -> ExitCode {

@@ -97,8 +97,12 @@ impl Proof {
                 "format: {} is another; this release reads `{FORMAT}` as a proof",
                 short(&format)
             ))),
-            _ => serde_json::from_str(text)
-                .map_err(|error| Problem(format!("this is no proof of an entry: {error}"))),
+            _ => serde_json::from_str(text).map_err(|error| {
+                Problem(format!(
+                    "this is not a proof of an entry: {error}; expected what `giliran draw proof` \
+                     writes"
+                ))
+            }),
         }
     }
 

@@ -124,9 +124,9 @@ pub struct Rules {
     /// once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
-    /// When a place that was given back can be had again.
+    /// When a place that was given back becomes available again.
     pub cancelled: Returns,
-    /// When a place whose hold ran out can be had again.
+    /// When a place whose hold ran out becomes available again.
     pub expired: Returns,
     /// What becomes of places that are free once the window has closed, or the draw is
     /// over.

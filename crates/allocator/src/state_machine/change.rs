@@ -20,8 +20,7 @@ pub enum ChangeOutcome {
     Settled(Settled),
     /// To be written; and what is told once it is durable.
     Entry(Box<Entry>, ChangeReply),
-    /// It turns on something not yet durable: ask again after the block that is
-    /// being written.
+    /// The outcome depends on the block in flight: ask again once it commits.
     Wait,
 }
 
@@ -176,7 +175,7 @@ impl StateMachine {
 
     /// Whether an expired booking can have its numbers again: they are free, and
     /// none of its applicants has booked since. Claims and places are taken then.
-    /// None: that turns on something not yet durable.
+    /// None: that depends on the block in flight.
     fn revivable(&mut self, booking: &Booking, opening: &Opening, now: Timestamp) -> Option<bool> {
         let (ordinal, slot) = (booking.opening, booking.slot);
         let mut deciding = false;

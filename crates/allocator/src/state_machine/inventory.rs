@@ -70,7 +70,7 @@ impl SlotInventory {
         }
     }
 
-    /// Places that can be had.
+    /// Available places.
     pub(super) fn available(&self) -> i32 {
         let kept = self.live as i32 + self.withheld.len() as i32 + i32::from(self.reserved);
         let free = i32::from(self.quota) - kept;

@@ -469,8 +469,8 @@ impl Model {
         people.iter().any(|who| granted(who) >= most)
     }
 
-    /// Whether one of these has a live booking in an opening. None: that turns on
-    /// what is on its way.
+    /// Whether one of these has a live booking in an opening. None: that
+    /// depends on the block in flight.
     pub(crate) fn booked(&self, opening: usize, people: &[Pseudonym]) -> Option<bool> {
         let live = |had: &&Had| had.opening == opening && had.is_live();
         if self.had.iter().filter(live).any(|had| people.iter().any(|who| had.is_of(who))) {

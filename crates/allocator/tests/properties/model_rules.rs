@@ -242,8 +242,8 @@ impl Model {
         self.pending.push(Pending { opening, slot, people, places, account, request: None });
     }
 
-    /// Whether an expired booking can have its numbers again. None: that turns on
-    /// what is on its way.
+    /// Whether an expired booking can have its numbers again. None: that
+    /// depends on the block in flight.
     fn revives(&mut self, had: &Had, now: Timestamp) -> Option<bool> {
         let (opening, slot) = (had.opening, had.slot);
         let people: Vec<Pseudonym> = had.seats.iter().map(|(who, _)| *who).collect();

@@ -285,9 +285,9 @@ impl Facts {
 
     fn end_entry(&mut self, seq: u64, receipt: &BookingId) {
         let entry = self.entries.remove(receipt);
-        self.wrong
-            .states
-            .look(entry.is_some(), || format!("sequence {seq}: {receipt} is no entry that waits"));
+        self.wrong.states.look(entry.is_some(), || {
+            format!("sequence {seq}: {receipt} is not a waiting entry; expected one")
+        });
         for who in entry.iter().flat_map(|(_, people)| people) {
             let opening = entry.as_ref().map_or(0, |(opening, _)| *opening);
             if let Some((_, to)) =

@@ -94,8 +94,8 @@ async fn one(archive: &Archive, ledger: Ledger, keep: bool, events: u64) -> Resu
         Some(next) if next.is_begun().await? => next.changes_before().await?,
         _ => {
             return Err(Failure::Wrong(format!(
-                "{name} is kept: the next generation's begin is not complete; an engine in \
-                 office writes it"
+                "{name} is kept: the next generation's begin is not complete; an active \
+                 engine writes it"
             )));
         }
     };

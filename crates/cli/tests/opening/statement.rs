@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, attempts, config, text};
 
-/// Returned places can be had at once.
+/// Returned places are available at once.
 fn returning(quota: u32) -> String {
     format!("{}[rules.returns]\ncancelled = \"immediate\"\n", config(quota))
 }

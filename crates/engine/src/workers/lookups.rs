@@ -25,7 +25,8 @@ impl Worker {
         self.questions::<request::Lookup<'_>>(payload, reply, out, |lookup| {
             let applicant = self.shared.key.applicant(&lookup.applicant);
             let opening = lookup.opening.as_deref();
-            // What is no booking's id is nobody's; and no request's id is empty.
+            // An id that does not parse matches no booking; an empty request id does not
+            // match one either.
             let by_request = lookup.request_id.as_deref().unwrap_or_default();
             let id = lookup.booking.as_ref().and_then(|id| id.parse::<BookingId>().ok());
             let (found, at) = match &id {

@@ -86,7 +86,7 @@ fn opening(scenario: &Scenario, found: &mut Found) {
 fn offices(scenario: &Scenario, found: &mut Found) {
     let offices = &scenario.offices;
     if offices.count == 0 {
-        found.add("offices.count", "there are no offices; from 1 on");
+        found.add("offices.count", "0 is not a number of offices; expected from 1 on");
     }
     if !(1..=7).contains(&offices.days) {
         found.add("offices.days", format!("{} is not from 1 to 7", offices.days));
@@ -96,7 +96,7 @@ fn offices(scenario: &Scenario, found: &mut Found) {
             .add("offices.count", "more than 10000 slots: an opening's record would not hold them");
     }
     if offices.quota.is_empty() || offices.quota.contains(&0) {
-        found.add("offices.quota", "there are no places at an office; from 1 to 65535 a day");
+        found.add("offices.quota", "an office without places; expected from 1 to 65535 a day");
     }
     found.at_least_zero("offices.zipf", offices.zipf, 10.0);
     if !offices.ids.is_empty() {

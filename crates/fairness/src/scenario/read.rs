@@ -40,7 +40,7 @@ impl<'a> Sections<'a, '_> {
     fn scenario(&mut self) -> Option<Scenario> {
         for (key, _) in self.table {
             if !KNOWN.contains(&key.get_ref().as_ref()) {
-                let message = format!("there is no such section; there are {}", KNOWN.join(", "));
+                let message = format!("is not a section; expected one of {}", KNOWN.join(", "));
                 self.add(&key.span(), key.get_ref(), message);
             }
         }
@@ -147,7 +147,7 @@ impl<'a> Sections<'a, '_> {
             let place = format!("{field}.{name}");
             let Some(known) = fields::of(section).find(|known| known.name == name) else {
                 let names: Vec<&str> = fields::of(section).map(|known| known.name).collect();
-                let message = format!("there is no such field; there are {}", names.join(", "));
+                let message = format!("is not a field; expected one of {}", names.join(", "));
                 self.add(&key.span(), &place, message);
                 continue;
             };
@@ -263,11 +263,11 @@ mod tests {
         let has = |what: &str| {
             assert!(problems.iter().any(|p| p.contains(what)), "{what}: {problems:#?}");
         };
-        has("people.decay_sec: there is no such field; there are parties, ");
+        has("people.decay_sec: is not a field; expected one of parties, ");
         has("people.decay_s: is missing: a number above 0");
         has("opening.window_s: 0 is not above 0");
         has("offices.count: \"four\" is not a whole number from 1 to 10000");
-        has("afterwards: there is no such section");
+        has("afterwards: is not a section; expected one of ");
         has("aftermath: is missing");
         assert_eq!(problems.len(), 6, "{problems:#?}");
         let line = wrong.lines().position(|l| l.contains("count = \"four\"")).unwrap() + 1;
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(problems.len(), 3, "{problems:#?}");
         let line = |what: &str| wrong.lines().position(|l| l == what).unwrap() + 1;
         for (at, what) in [
-            ("quota = [0]", "offices.quota: there are no places"),
+            ("quota = [0]", "offices.quota: an office without places"),
             ("parties = 0", "people.parties: nobody asks"),
             ("decay_s = -3", "people.decay_s: -3 is not above 0"),
         ] {

@@ -32,7 +32,7 @@ pub struct Arm {
     pub order: Order,
     /// A public value that nobody knows before the close goes into a draw's seed.
     pub beacon: bool,
-    /// When places that come back can be had again.
+    /// When places that come back become available again.
     pub returns: ReturnRule,
 }
 

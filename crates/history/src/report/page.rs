@@ -162,8 +162,8 @@ fn charts(chart: &Chart, page: &mut Document) {
             [
                 "Free places",
                 "Free places over time",
-                "Places that could be had at the end of each step; returned ones count from their \
-                 release.",
+                "Places that were available at the end of each step; returned ones count from \
+                 their release.",
             ],
             "free places",
             vec![axis.series("free", 2, step_ms, 1.0, &free)],

@@ -32,8 +32,8 @@ fn standing(recorded: &RecordedOpening) -> String {
         State::Scheduled => format!("It has not opened yet, at {at}: there is nothing to judge."),
         State::Open => format!("PRELIMINARY: it is still open, at {at}; every figure may change."),
         State::Closed if !recorded.days_over() => format!(
-            "It is closed; its days are not over, at {at}: places may still come back and be had \
-             again."
+            "It is closed; its days are not over, at {at}: places may still come back and be \
+             taken again."
         ),
         State::Closed => format!("It is closed and its days are over, at {at}."),
     }
@@ -120,7 +120,7 @@ fn came_back(figures: &OpeningMeasures, said: &mut Vec<String>) {
         format!(", half of them within {}", Unit::Seconds.shown(seconds))
     });
     let regranted = count(figures, "regranted");
-    said.push(format!("{came:.0} places came back, {regranted:.0} were had again{again}."));
+    said.push(format!("{came:.0} places came back, {regranted:.0} were taken again{again}."));
     if let Some(share) = figures.of("recapture").ok().filter(|share| *share > 0.0) {
         said.push(format!(
             "{} % of the released places went to the account that had given them back.",

@@ -11,7 +11,7 @@ const RATES_KEPT: usize = 60;
 impl Generator<'_> {
     /// Free places: whichever is the later news. Clients know of a grant before the
     /// engine is asked again, the engine of a draw before clients look it up, and
-    /// of returned places whether they can be had. A lapsed place may be told to
+    /// of returned places whether they are available. A lapsed place may be told to
     /// somebody else before anybody looks whether it lapsed.
     fn free_now(&self) -> i64 {
         let free = self.free.max(0);

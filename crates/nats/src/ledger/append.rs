@@ -96,7 +96,7 @@ fn outcome(message: &async_nats::Message) -> AppendOutcome {
         return refused(503, "no responders: no leader for the ledger's stream just now");
     }
     let Ok(answer) = serde_json::from_slice::<serde_json::Value>(&message.payload) else {
-        return refused(0, "an outcome that is no JSON");
+        return refused(0, "the acknowledgement is not JSON; expected one of JetStream");
     };
     let error = &answer["error"];
     if error.is_null() {

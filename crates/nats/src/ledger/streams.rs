@@ -24,10 +24,10 @@ const GENESIS_TRIES: u32 = 50;
 const GENESIS_PAUSE: Duration = Duration::from_millis(200);
 
 /// A stream that a ledger can be in.
-pub(super) fn config(domain: &Namespace, generation: u32, replicas: usize) -> Config {
+pub(super) fn config(namespace: &Namespace, generation: u32, replicas: usize) -> Config {
     Config {
-        name: domain.ledger_stream(generation),
-        subjects: vec![domain.ledger_subject(generation)],
+        name: namespace.ledger_stream(generation),
+        subjects: vec![namespace.ledger_subject(generation)],
         description: Some("Giliran's ledger: the truth about every booking".to_owned()),
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,

@@ -74,7 +74,8 @@ impl Orders {
     fn end(&mut self, seq: u64, receipt: BookingId, slot: Option<u32>) {
         let known = self.entries.contains_key(&receipt);
         if !known || self.ended.insert(receipt, (seq, slot)).is_some() {
-            self.wrong.push(format!("{receipt} is no entry that could end at {seq}"));
+            self.wrong
+                .push(format!("{receipt} ends at {seq} and is not a live entry; expected one"));
         }
     }
 

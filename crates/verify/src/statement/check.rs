@@ -238,11 +238,16 @@ impl Head {
     /// Whether its fields are of the kind that the format names.
     fn plain(&self) -> Result<(), String> {
         if !is_opening_id(&self.opening) {
-            return Err(format!("{:?} is no opening's id", self.opening));
+            return Err(format!(
+                "{:?} is not an opening's id; expected 1 to 40 of A-Z a-z 0-9 -",
+                self.opening
+            ));
         }
         for text in [&self.timezone, &self.order, &self.cancelled, &self.expired] {
             if !text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
-                return Err(format!("{text:?} is no plain text"));
+                return Err(format!(
+                    "{text:?} is not plain text; expected ASCII characters from blank to ~"
+                ));
             }
         }
         if !(1..=5).contains(&self.max_party) {
@@ -257,12 +262,12 @@ impl SlotLine {
     fn plain(&self) -> Result<(), String> {
         for id in [&self.office, &self.session] {
             if !is_id(id) {
-                return Err(format!("{id:?} is no id"));
+                return Err(format!("{id:?} is not an id; expected 1 to 40 of a-z 0-9 -"));
             }
         }
         match self.date.parse::<Date>() {
             Ok(_) if !self.date.starts_with("0000") => Ok(()),
-            _ => Err(format!("{:?} is no day", self.date)),
+            _ => Err(format!("{:?} is not a date; expected one like 2026-11-30", self.date)),
         }
     }
 }
@@ -282,7 +287,7 @@ fn known(at: Timestamp) -> Result<(), String> {
     if (FIRST_MS..END_MS).contains(&at.as_millis()) {
         return Ok(());
     }
-    Err(format!("{at} is no time"))
+    Err(format!("{at} is not a time of a statement; expected one from 2000-01-01 to 9999-12-29"))
 }
 
 impl ChangeLine {

@@ -108,7 +108,7 @@ pub struct Totals {
     pub at_once: u64,
     /// Lapsed, and had again by a late payment.
     pub revived: u64,
-    /// Withheld places that could be had again.
+    /// Withheld places that became available again.
     pub released: u64,
     /// Taken at the end.
     pub taken: i64,

@@ -54,7 +54,7 @@ pub enum Change {
         withheld: u32,
         cause: Cause,
     },
-    /// Places that waited can be had again.
+    /// Places that waited become available again.
     Released {
         slot: u32,
         places: u32,
@@ -227,7 +227,7 @@ impl Places {
 /// engine: longer than a block can be on its way while the engine still answers.
 pub const SETTLES_MS: i64 = 5_000;
 
-/// Places that could be had over time, ms since 1970.
+/// Available places over time, ms since 1970.
 #[derive(Debug, Clone)]
 pub struct Offered(Vec<(i64, i64)>);
 

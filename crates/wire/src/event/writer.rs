@@ -56,9 +56,9 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// Of the deployment with these subjects.
-    pub fn new(domain: &Namespace) -> Self {
+    pub fn new(namespace: &Namespace) -> Self {
         let mut source = String::from(r#"","source":"#);
-        push_text(&mut source, &format!("giliran/{domain}"));
+        push_text(&mut source, &format!("giliran/{namespace}"));
         source.push_str(r#","type":"giliran.booking."#);
         let (block, id) = (None, String::new());
         let (time, granted_at, hold_expires_at) = Default::default();
@@ -203,8 +203,8 @@ mod tests {
     /// that is not escaped; a member that is left out.
     #[test]
     fn an_event_has_the_bytes_that_serde_makes() {
-        let domain = Namespace::new("agency.v2").expect("a prefix");
-        let mut writer = EventWriter::new(&domain);
+        let namespace = Namespace::new("agency.v2").expect("a prefix");
+        let mut writer = EventWriter::new(&namespace);
         let texts = ["", "plain", "Señor 預約", "a \"b\" \\ c", "line\nline\t\u{1}\u{7f}"];
         let kinds = [Kind::Held, Kind::Confirmed, Kind::RefundDue, Kind::Rescheduled];
         for number in 0..200u16 {
@@ -222,7 +222,7 @@ mod tests {
             let mut written = String::from("…");
             let was = before.as_ref().map(|before| (before, &slots[1]));
             writer.write(&mut written, (id, kind, time), (&now, &slots[0]), was, payment, reason);
-            let event = Event::new(&domain, id, kind, time, now, before);
+            let event = Event::new(&namespace, id, kind, time, now, before);
             let event = event.payment(payment).reason(reason);
             assert_eq!(written, format!("…{}", serde_json::to_string(&event).expect("JSON")));
             assert_eq!(writer.id(id), id.to_string());

@@ -225,7 +225,7 @@ pub enum Order {
     Draw,
 }
 
-/// When a returned place can be had again.
+/// When a returned place becomes available again.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ReturnRule {
     /// With the block that returns it.

@@ -39,7 +39,9 @@ pub(super) fn check(tree: &Tree, wrong: &mut Vec<String>) {
         }
     }
     for path in allowed.keys().filter(|path| !long.contains_key(*path)) {
-        wrong.push(format!("{LIST}: {path} is no long file any more: take the line out"));
+        wrong.push(format!(
+            "{LIST}: {path} is not a long file any more; expected long ones alone: take the line out"
+        ));
     }
 }
 

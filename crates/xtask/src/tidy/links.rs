@@ -93,7 +93,8 @@ fn broken(
         return Some("does not exist");
     };
     let headings = pages.get(target.as_str())?;
-    (!headings.contains(anchor?)).then_some("is no heading of that page")
+    (!headings.contains(anchor?))
+        .then_some("is not a heading of that page; expected one of its headings")
 }
 
 /// The anchors that a page's headings get.
@@ -178,8 +179,8 @@ mod tests {
         assert_eq!(
             findings(check, &files),
             [
-                "docs/a.md:2: #two is no heading of that page",
-                "docs/a.md:2: b.md#gone is no heading of that page"
+                "docs/a.md:2: #two is not a heading of that page; expected one of its headings",
+                "docs/a.md:2: b.md#gone is not a heading of that page; expected one of its headings"
             ]
         );
     }

@@ -10,6 +10,9 @@ const LIST: &str = "crates/xtask/src/tidy/banned_words.txt";
 /// Records of what was keep the words of their time.
 const RECORDS: [&str; 2] = ["CHANGELOG.md", "docs/internals/adr/"];
 
+/// What comments of the languages here begin with.
+const COMMENTS: [&str; 3] = ["//", "#", "--"];
+
 /// The place of a crate's name.
 const CRATE: &str = "crate";
 
@@ -28,12 +31,45 @@ pub(super) fn check(tree: &Tree, wrong: &mut Vec<String>) {
         }
         let records = |path: &str| RECORDS.iter().any(|record| path.starts_with(record));
         for (path, text) in tree.files(&ban.places).filter(|(path, _)| !records(path)) {
-            for (number, _) in text.lines().enumerate().filter(|(_, line)| says(line, ban.phrase)) {
-                let (phrase, instead, number) = (ban.phrase, ban.instead, number + 1);
+            for number in lines_with(text, ban.phrase) {
+                let (phrase, instead) = (ban.phrase, ban.instead);
                 wrong.push(format!("{path}:{number}: `{phrase}` is not used here: {instead}"));
             }
         }
     }
+}
+
+/// The numbers, from 1, of the lines in which the phrase stands, or begins where it goes on
+/// in the next line.
+fn lines_with(text: &str, phrase: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().peekable();
+    let mut number = 0;
+    while let Some(line) = lines.next() {
+        number += 1;
+        let next = lines.peek().copied().unwrap_or_default();
+        let wraps = || {
+            let ends = phrase.rsplit_once(' ').is_some_and(|(_, last)| next.contains(last));
+            let whole = if ends && !says(next, phrase) { joined(line, next) } else { None };
+            whole.is_some_and(|whole| says(&whole, phrase))
+        };
+        if says(line, phrase) || wraps() {
+            found.push(number);
+        }
+    }
+    found
+}
+
+/// A line and the next one as one, where a comment or a string goes on from one to the other.
+fn joined(line: &str, next: &str) -> Option<String> {
+    let next = next.trim_start();
+    if let Some(text) = line.strip_suffix('\\') {
+        return Some(format!("{text}{next}"));
+    }
+    COMMENTS.iter().find(|begin| line.trim_start().starts_with(**begin)).and_then(|begin| {
+        let text = next.strip_prefix(begin)?.trim_start_matches(['/', '!']).trim_start();
+        Some(format!("{} {text}", line.trim_end()))
+    })
 }
 
 /// True if a line has the phrase as whole words; its first letter may be large.
@@ -88,6 +124,22 @@ mod tests {
         assert_eq!(of("docs/a.md", "the wugs, bathe wug, the wug_"), Vec::<String>::new());
         assert_eq!(of("a.toml", "the wug"), Vec::<String>::new());
         assert_eq!(of("docs/internals/adr/0001.md", "the wug"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn banned_phrases_that_wrap_are_found_where_they_begin() {
+        let at =
+            |line: usize| vec![format!("a.rs:{line}: `the wug` is not used here: say what it is")];
+        assert_eq!(of("a.rs", "//! Of the\n//! wug.\n"), at(1));
+        assert_eq!(of("a.rs", "\n    /// Of the\n    /// wug's.\n"), at(2));
+        assert_eq!(of("a.rs", "say(\"the \\\n     wug\")\n"), at(1));
+        // Once, where it stands in one line as well as over two.
+        assert_eq!(of("a.rs", "// Of the\n// wug, the wug.\n"), at(2));
+        let apart =
+            ["// Of the\nwug();\n", "the()\n// wug\n", "// the\n\n// wug\n", "\"the\\\n wug\""];
+        for text in apart {
+            assert_eq!(of("a.rs", text), Vec::<String>::new(), "{text}");
+        }
     }
 
     #[test]
