@@ -174,7 +174,9 @@ async fn engine(broker: &Broker, script: Arc<Script>, shown: Shown, messages: Me
                 } else {
                     let payload = message.payload.to_vec();
                     messages.lock().unwrap().push((operation.to_owned(), payload.clone()));
-                    let Some(answers) = script(operation, &payload) else { continue };
+                    // A script may wait: then this thread's other tasks go on elsewhere.
+                    let answers = tokio::task::block_in_place(|| script(operation, &payload));
+                    let Some(answers) = answers else { continue };
                     write(Form::Binary, &answers, &mut out);
                 }
                 client.publish(message.reply.unwrap(), out.into()).await.unwrap();
