@@ -8,14 +8,14 @@
 use smallvec::SmallVec;
 
 use super::{
-    Book, Choice, MAX_APPLICANTS, MAX_CHANNEL_BYTES, MAX_CHOICES, MAX_ID_BYTES, MAX_TEXT_BYTES,
+    Book, Choice, Items, MAX_APPLICANTS, MAX_CHANNEL_BYTES, MAX_CHOICES, MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
 };
 use crate::text::CharacterClass;
 use crate::{Date, Text, Timestamp};
 
 /// The bytes of a payload that are still to be read; every step is `None` where something is wrong.
-#[derive(Debug)]
-pub struct Cursor<'a> {
+struct Cursor<'a> {
     bytes: &'a [u8],
     /// As much of them as was found to be UTF-8 at once, which costs less than field by field:
     /// the lengths between texts are small numbers, which are UTF-8 as well.
@@ -23,12 +23,12 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, text: utf8_prefix(bytes) }
     }
 
     /// True where nothing is left.
-    pub(super) fn is_at_end(&self) -> bool {
+    fn is_at_end(&self) -> bool {
         self.bytes.is_empty()
     }
 
@@ -155,9 +155,18 @@ fn utf8_prefix(bytes: &[u8]) -> &str {
     })
 }
 
-/// The next request; `None` where anything is wrong with it.
+/// The `given` requests that `bytes` are; `None` where anything is wrong with one of them.
+pub(super) fn books(bytes: &[u8], given: usize) -> Option<Items<Book<'_>>> {
+    let mut cursor = Cursor::new(bytes);
+    let mut items = Items::with_capacity(given);
+    for _ in 0..given {
+        items.push(Ok(book(&mut cursor)?));
+    }
+    cursor.is_at_end().then_some(items)
+}
+
 #[inline]
-pub(super) fn book<'a>(cursor: &mut Cursor<'a>) -> Option<Book<'a>> {
+fn book<'a>(cursor: &mut Cursor<'a>) -> Option<Book<'a>> {
     // In the order of the fields, which is that of the form.
     Some(Book {
         request_id: cursor.text_of(CharacterClass::REQUEST_ID, MAX_TEXT_BYTES)?,

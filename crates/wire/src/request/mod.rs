@@ -15,7 +15,6 @@ use std::fmt;
 
 use bincode::{BorrowDecode, Encode};
 use checks::{bytes_message, choices, count, printable_ascii, request_id};
-use in_place::Cursor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smallvec::SmallVec;
 
@@ -278,19 +277,19 @@ pub trait Request<'a>: Deserialize<'a> + BorrowDecode<'a, ()> {
     /// The request's own id, where it has one.
     fn request_id(&self) -> Option<&str>;
 
-    /// The next request of a payload in the binary form, in one pass. `None`: it is to be
-    /// decoded and validated one after the other, as every kind is that is not frequent, and
-    /// every request with which something is wrong.
+    /// The requests of a payload in the binary form, their number apart, in one pass. `None`:
+    /// they are to be decoded and validated one after the other, as those of every kind are
+    /// that is not frequent, and all of a payload with which something is wrong.
     #[doc(hidden)]
-    fn read_in_place(cursor: &mut Cursor<'a>) -> Option<Self> {
-        let _ = cursor;
+    fn read_in_place(requests: &'a [u8], given: usize) -> Option<Items<Self>> {
+        let _ = (requests, given);
         None
     }
 }
 
 impl<'a> Request<'a> for Book<'a> {
-    fn read_in_place(cursor: &mut Cursor<'a>) -> Option<Self> {
-        in_place::book(cursor)
+    fn read_in_place(requests: &'a [u8], given: usize) -> Option<Items<Self>> {
+        in_place::books(requests, given)
     }
 
     fn validate(&self) -> Result<(), String> {

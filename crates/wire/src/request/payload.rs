@@ -11,7 +11,6 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::in_place::Cursor;
 use super::{BINARY_VERSION, MAX_BATCH, Malformed, Request};
 use crate::codec::{self, DecodeError};
 
@@ -73,7 +72,9 @@ fn binary<'a, T: Request<'a>>(requests: &'a [u8]) -> Result<Payload<T>, Malforme
     // Looked at first, so that a length that lies costs nothing.
     let given = requests.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     batch_size(given)?;
-    if let Some(items) = in_place(requests, given as usize) {
+    if let Some(items) =
+        requests.get(size_of::<u64>()..).and_then(|all| T::read_in_place(all, given as usize))
+    {
         return Ok(Payload::Many(Form::Binary, items));
     }
     let mut items = Items::with_capacity(given as usize);
@@ -87,16 +88,6 @@ fn binary<'a, T: Request<'a>>(requests: &'a [u8]) -> Result<Payload<T>, Malforme
         })
     })?;
     Ok(Payload::Many(Form::Binary, items))
-}
-
-/// The `given` requests that follow their number, where nothing is wrong with any of them.
-fn in_place<'a, T: Request<'a>>(requests: &'a [u8], given: usize) -> Option<Items<T>> {
-    let mut cursor = Cursor::new(requests.get(size_of::<u64>()..)?);
-    let mut items = Items::with_capacity(given);
-    for _ in 0..given {
-        items.push(Ok(T::read_in_place(&mut cursor)?));
-    }
-    cursor.is_at_end().then_some(items)
 }
 
 fn json_many<'a, T: Request<'a>>(payload: &'a [u8]) -> Result<Payload<T>, Malformed> {
