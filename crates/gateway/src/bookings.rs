@@ -87,14 +87,11 @@ pub(crate) async fn cancel(
     Segment(booking): Segment,
     request: Request,
 ) -> Answered {
-    let (caller, headers, body) = read(&gateway, request).await?;
-    let deadline = Instant::now() + patience(&gateway, &headers);
-    let body = with(&body, &[("request_id", key(&headers)?), ("booking", booking)]);
-    let cancel = parsed::<Cancel<'_>>(&body)?;
-    gateway.take_rate(&caller)?;
-    verified(&caller, &cancel.applicant)?;
-    let outcome = gateway.clone().asked(Lane::Cancel, element(&cancel), deadline).await?;
-    respond(&gateway, outcome, None)
+    change(gateway, Lane::Cancel, booking, request, |body| {
+        let cancel = parsed::<Cancel<'_>>(body)?;
+        Ok((cancel.applicant.to_string(), element(&cancel)))
+    })
+    .await
 }
 
 /// `POST /v1/bookings/{booking}/reschedule`.
@@ -103,13 +100,28 @@ pub(crate) async fn reschedule(
     Segment(booking): Segment,
     request: Request,
 ) -> Answered {
+    change(gateway, Lane::Reschedule, booking, request, |body| {
+        let reschedule = parsed::<Reschedule<'_>>(body)?;
+        Ok((reschedule.applicant.to_string(), element(&reschedule)))
+    })
+    .await
+}
+
+/// A change of a booking; `read_change` gives its applicant and how the engine is asked for it.
+async fn change(
+    gateway: Arc<Gateway>,
+    lane: Lane,
+    booking: String,
+    request: Request,
+    read_change: impl FnOnce(&[u8]) -> Result<(String, Vec<u8>), Problem>,
+) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
     let deadline = Instant::now() + patience(&gateway, &headers);
     let body = with(&body, &[("request_id", key(&headers)?), ("booking", booking)]);
-    let reschedule = parsed::<Reschedule<'_>>(&body)?;
+    let (applicant, asked) = read_change(&body)?;
     gateway.take_rate(&caller)?;
-    verified(&caller, &reschedule.applicant)?;
-    let outcome = gateway.clone().asked(Lane::Reschedule, element(&reschedule), deadline).await?;
+    verified(&caller, &applicant)?;
+    let outcome = gateway.clone().asked(lane, asked, deadline).await?;
     respond(&gateway, outcome, None)
 }
 
