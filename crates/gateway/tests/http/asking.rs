@@ -251,8 +251,8 @@ async fn what_cannot_be_read_is_told_what_where_and_what_is_right() {
     assert_eq!(rig.get(BOOKINGS).await.problem(), "no_such_method");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_much_is_told_so_and_takes_nobody_s_place() {
+/// A gateway with one place, and an engine that answers once it may.
+async fn with_one_place() -> (Arc<Rig>, Arc<AtomicBool>) {
     let mut settings = settings();
     settings.in_flight = 1;
     let answers = Arc::new(AtomicBool::new(false));
@@ -264,6 +264,12 @@ async fn what_is_too_much_is_told_so_and_takes_nobody_s_place() {
         grant_all("book", payload)
     };
     let rig = Arc::new(Rig::with(settings, Some(Arc::new(script)), shown()).await.told().await);
+    (rig, answers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_is_told_so_and_takes_nobody_s_place() {
+    let (rig, answers) = with_one_place().await;
     let other = Arc::clone(&rig);
     let waits = tokio::spawn(async move { other.book("first").await });
     while rig.messages().is_empty() {
@@ -306,17 +312,7 @@ async fn requests_on_the_way_come_to_their_end_when_it_is_stopped() {
 /// told the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_booking_is_asked_for_once_however_often_it_is_sent() {
-    let mut settings = settings();
-    settings.in_flight = 1;
-    let answers = Arc::new(AtomicBool::new(false));
-    let may_answer = Arc::clone(&answers);
-    let script = move |_: &str, payload: &[u8]| {
-        while !may_answer.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        grant_all("book", payload)
-    };
-    let rig = Arc::new(Rig::with(settings, Some(Arc::new(script)), shown()).await.told().await);
+    let (rig, answers) = with_one_place().await;
     let book = |rig: &Arc<Rig>| {
         let rig = Arc::clone(rig);
         tokio::spawn(async move { rig.book("a3f1").await })
