@@ -116,10 +116,10 @@ mod tests {
             ("crates/a/src/b/c.rs", "//! C.\n"),
             ("crates/a/src/d/mod.rs", "//! D.\n"),
             ("crates/a/src/left.rs", "//! Left.\n"),
-            ("crates/a/tests/t/main.rs", "//! T.\n#[path = \"../shared/rig.rs\"]\nmod rig;\n"),
-            ("crates/a/tests/one.rs", "//! One.\nmod shared;\n"),
-            ("crates/a/tests/shared/mod.rs", "//! Shared.\n"),
-            ("crates/a/tests/shared/rig.rs", "//! Rig.\n"),
+            ("crates/a/tests/t/main.rs", "//! T.\n#[path = \"../parts/rig.rs\"]\nmod rig;\n"),
+            ("crates/a/tests/one.rs", "//! One.\nmod parts;\n"),
+            ("crates/a/tests/parts/mod.rs", "//! Parts.\n"),
+            ("crates/a/tests/parts/rig.rs", "//! Rig.\n"),
             ("crates/a/tests/t/gone.rs", "//! Gone.\n"),
         ];
         let wrong = findings(check, &files);

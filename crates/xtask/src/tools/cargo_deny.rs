@@ -4,8 +4,7 @@
 //! `deny.toml` nor the licence `Unicode-3.0` of some of the dependencies, and refuses the
 //! whole file for it.
 
-use super::dotted;
-use super::program::{Found, Program, listed};
+use super::program::{Found, Program};
 use crate::process::Failure;
 
 const PROGRAM: Program =
@@ -14,16 +13,8 @@ const PROGRAM: Program =
 /// The one that the environment names or that is installed; or why there is none, for the
 /// person who would like the check to be made.
 pub(crate) fn find() -> Result<Result<Found, String>, Failure> {
-    if let Some(given) = PROGRAM.given()? {
-        return Ok(Ok(given));
-    }
-    let Program { name, variable, oldest } = PROGRAM;
-    Ok(PROGRAM.installed().map_err(|passed_over| {
-        format!(
-            "{name} {} or newer is not installed, and PyPI has none that reads deny.toml{}\n\
-             To have it checked: cargo install --locked {name}, or name one: {variable}=/path/to/{name}",
-            dotted(oldest),
-            listed(&passed_over)
-        )
-    }))
+    PROGRAM.find(
+        ", and PyPI has none that reads deny.toml",
+        "To have it checked: cargo install --locked cargo-deny",
+    )
 }

@@ -50,6 +50,27 @@ impl Program {
         Err(passed_over)
     }
 
+    /// What is given or installed; else why there is none, with what `because` adds to it, and
+    /// in `advice` how a person comes by one. For what has no package.
+    pub(super) fn find(
+        &self,
+        because: &str,
+        advice: &str,
+    ) -> Result<Result<Found, String>, Failure> {
+        if let Some(given) = self.given()? {
+            return Ok(Ok(given));
+        }
+        let Self { name, variable, oldest } = *self;
+        Ok(self.installed().map_err(|passed_over| {
+            format!(
+                "{name} {} or newer is not installed{because}{}\n\
+                 {advice}, or name one: {variable}=/path/to/{name}",
+                dotted(oldest),
+                listed(&passed_over)
+            )
+        }))
+    }
+
     /// What is given or installed, else the pinned package.
     pub(super) fn provide(
         &self,

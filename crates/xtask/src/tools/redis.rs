@@ -2,8 +2,7 @@
 //!
 //! It is not downloaded: PyPI has no package that carries a plain one of version 7.
 
-use super::dotted;
-use super::program::{Found, Program, listed};
+use super::program::{Found, Program};
 use crate::process::Failure;
 
 /// Tells the benchmark where the binary is; set from outside, it decides.
@@ -13,17 +12,5 @@ const PROGRAM: Program = Program { name: "redis-server", variable: VARIABLE, old
 
 /// The one that the environment names or that is installed; or why there is none.
 pub(crate) fn find() -> Result<Result<Found, String>, Failure> {
-    if let Some(given) = PROGRAM.given()? {
-        return Ok(Ok(given));
-    }
-    let Program { name, variable, oldest } = PROGRAM;
-    Ok(PROGRAM.installed().map_err(|passed_over| {
-        format!(
-            "{name} {} or newer is not installed{}\n\
-             To have it measured: apt-get install {name} on Debian and its kin, or name one: \
-             {variable}=/path/to/{name}",
-            dotted(oldest),
-            listed(&passed_over)
-        )
-    }))
+    PROGRAM.find("", "To have it measured: apt-get install redis-server on Debian and its kin")
 }
