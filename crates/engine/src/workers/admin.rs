@@ -86,18 +86,23 @@ fn unknown_opening() -> Rejection<'static> {
     Rejection::new(Reason::UnknownOpening).detail("opening: there is none of this id")
 }
 
+fn command(
+    opening: u32,
+    (operator, reason): (&str, &str),
+    act: AdminOp,
+    dry_run: bool,
+) -> HandedOn {
+    let (operator, reason) = (operator.to_owned(), reason.to_owned());
+    HandedOn::Admin(AdminCommand { opening, operator, reason, act, dry_run })
+}
+
 impl<'a> Acts<'a> for admin::Quota<'a> {
     fn action(&self, allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             slots(allocator, &self.opening, &self.office, self.date, Some(session))?;
-        Ok(HandedOn::Admin(AdminCommand {
-            opening,
-            operator: self.operator.to_string(),
-            reason: self.reason.to_string(),
-            act: AdminOp::Quota { slot: slots[0], quota: self.quota },
-            dry_run: self.dry_run,
-        }))
+        let act = AdminOp::Quota { slot: slots[0], quota: self.quota };
+        Ok(command(opening, (&self.operator, &self.reason), act, self.dry_run))
     }
 }
 
@@ -106,13 +111,8 @@ impl<'a> Acts<'a> for admin::Reserve<'a> {
         let session = self.session.as_deref().unwrap_or("all");
         let (opening, slots) =
             slots(allocator, &self.opening, &self.office, self.date, Some(session))?;
-        Ok(HandedOn::Admin(AdminCommand {
-            opening,
-            operator: self.operator.to_string(),
-            reason: self.reason.to_string(),
-            act: AdminOp::Reserve { slot: slots[0], places: self.places },
-            dry_run: self.dry_run,
-        }))
+        let act = AdminOp::Reserve { slot: slots[0], places: self.places };
+        Ok(command(opening, (&self.operator, &self.reason), act, self.dry_run))
     }
 }
 
@@ -120,13 +120,8 @@ impl<'a> Acts<'a> for admin::Halt<'a> {
     fn action(&self, allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let session = self.session.as_deref();
         let (opening, slots) = slots(allocator, &self.opening, &self.office, self.date, session)?;
-        Ok(HandedOn::Admin(AdminCommand {
-            opening,
-            operator: self.operator.to_string(),
-            reason: self.reason.to_string(),
-            act: AdminOp::Halt { slots, halted: self.halted, bookings: self.bookings },
-            dry_run: self.dry_run,
-        }))
+        let act = AdminOp::Halt { slots, halted: self.halted, bookings: self.bookings };
+        Ok(command(opening, (&self.operator, &self.reason), act, self.dry_run))
     }
 }
 
@@ -134,13 +129,8 @@ impl<'a> Acts<'a> for admin::ClosesAt<'a> {
     fn action(&self, allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let openings = allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(HandedOn::Admin(AdminCommand {
-            opening: opening.record().ordinal,
-            operator: self.operator.to_string(),
-            reason: self.reason.to_string(),
-            act: AdminOp::ClosesAt { closes_at: self.closes_at },
-            dry_run: self.dry_run,
-        }))
+        let act = AdminOp::ClosesAt { closes_at: self.closes_at };
+        Ok(command(opening.record().ordinal, (&self.operator, &self.reason), act, self.dry_run))
     }
 }
 
@@ -148,13 +138,8 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
     fn action(&self, allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let openings = allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
-        Ok(HandedOn::Admin(AdminCommand {
-            opening: opening.record().ordinal,
-            operator: self.operator.to_string(),
-            reason: self.reason.to_string(),
-            act: AdminOp::Beacon { signature: self.bytes().unwrap_or_default() },
-            dry_run: false,
-        }))
+        let act = AdminOp::Beacon { signature: self.bytes().unwrap_or_default() };
+        Ok(command(opening.record().ordinal, (&self.operator, &self.reason), act, false))
     }
 }
 
