@@ -27,7 +27,8 @@ impl Pace {
         Self { begun: Instant::now(), per_s }
     }
 
-    fn due(&self, n: u64) -> Duration {
+    /// When the `n`-th request is due, after the first.
+    pub fn due(&self, n: u64) -> Duration {
         Duration::from_nanos((u128::from(n) * 1_000_000_000 / u128::from(self.per_s.max(1))) as u64)
     }
 

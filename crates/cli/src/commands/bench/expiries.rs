@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use giliran_loadgen::closed_loop;
+use giliran_loadgen::open_loop::Pace;
 use giliran_nats::clock;
 use giliran_wire::ledger::{Block, Entry};
 
@@ -90,7 +91,7 @@ async fn surge(
     let begun_wall = clock::now().as_millis();
     let lasts = BESIDE + took + BESIDE;
     let total = (lasts.as_secs_f64() * f64::from(per_second)) as u64;
-    let due = move |n: u64| n * 1_000_000 / u64::from(per_second);
+    let pace = Pace::begin(per_second);
     let heard = tokio::spawn(async move {
         let mut timed: Vec<Timed> = Vec::new();
         let patience = lasts + Duration::from_secs(5);
@@ -101,22 +102,20 @@ async fn surge(
             if let Some(n) = n
                 && is_granted(&message.payload)
             {
-                timed.push((due(n), begun.elapsed().as_micros() as u64));
+                let due = pace.due(n);
+                let answered = due + pace.since_due(n);
+                timed.push((due.as_micros() as u64, answered.as_micros() as u64));
             }
         }
         timed
     });
-    let mut sent = 0;
-    while sent < total {
-        let now = begun.elapsed().as_micros() as u64;
-        while sent < total && due(sent) <= now {
-            let payload = requests::batch(u64::from(first) + 1 + sent, 1);
-            let reply = format!("{inbox}.{sent}");
-            client.publish_with_reply(subject.to_owned(), reply, payload).await?;
-            sent += 1;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let send = async |n| {
+        let payload = requests::batch(u64::from(first) + 1 + n, 1);
+        let reply = format!("{inbox}.{n}");
+        let sent = client.publish_with_reply(subject.to_owned(), reply, payload).await;
+        sent.map_err(|error| std::io::Error::other(error).into())
+    };
+    pace.each(total, send).await?;
     let timed = heard.await.map_err(|error| Failure::Wrong(error.to_string()))?;
     let lost = total - timed.len() as u64;
     Ok((begun_wall, timed, lost))

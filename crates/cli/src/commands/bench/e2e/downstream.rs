@@ -13,7 +13,6 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::super::Args;
-use super::super::opening::SLOTS;
 use super::report::{Bound, Figure};
 use super::rig::{Ground, Rig};
 use super::with_roles::{CAUGHT_UP_WITHIN, LOOK, published, stored};
@@ -36,8 +35,7 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<Vec<Figure>, F
     for bookings in BOOKINGS.map(|bookings| (bookings * args.scale) as u64) {
         let folder = folder.join(format!("downstream-{bookings}"));
         std::fs::create_dir(&folder)?;
-        let (scale, bare, peers, accounts) = (args.scale, None, None, None);
-        let ground = Ground { slots: SLOTS, book: bookings, scale, bare, peers, accounts };
+        let ground = Ground { book: bookings, ..Ground::of(args) };
         let mut rig = Rig::start(&ground, &folder).await?;
         // What is measured has the machine to itself.
         rig.stage.engine.kill().await?;

@@ -73,9 +73,7 @@ async fn at(
 ) -> Result<Vec<Pass>, Failure> {
     let folder = folder.join("growth");
     std::fs::create_dir(&folder)?;
-    let (scale, bare, peers, accounts) = (args.scale, None, None, None);
-    let mut rig =
-        Rig::start(&Ground { slots, book, scale, bare, peers, accounts }, &folder).await?;
+    let mut rig = Rig::start(&Ground { slots, book, ..Ground::of(args) }, &folder).await?;
     let mut passes = Vec::new();
     for row in rows {
         eprintln!("S12: {} at a book of {book}, {} slots …", row.name, slots.offices * slots.days);

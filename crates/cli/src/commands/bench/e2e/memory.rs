@@ -12,7 +12,6 @@ use futures_util::StreamExt;
 use giliran_wire::answer::{Answer, Verdict, read_binary};
 use giliran_wire::request::{Book, Cancel, MAX_BATCH, write_binary};
 
-use super::super::opening::SLOTS;
 use super::super::{Args, WINDOW, requests};
 use super::processes;
 use super::report::{Bound, Figure};
@@ -112,9 +111,7 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<Vec<Figure>, F
         }
         let folder = folder.join(format!("{kind:?}-{seats}"));
         std::fs::create_dir(&folder)?;
-        let (book, scale, bare, peers, accounts) = (0, args.scale, None, None, None);
-        let rig = Rig::start(&Ground { slots: SLOTS, book, scale, bare, peers, accounts }, &folder)
-            .await?;
+        let rig = Rig::start(&Ground { book: 0, ..Ground::of(args) }, &folder).await?;
         eprintln!("S11: {} of {seats} …", kind.name());
         figures.push(seat(&rig, kind, seats, args.scale).await?);
         if kind == Kind::Plain && seats == (OTHERS * args.scale) as u64 {

@@ -28,7 +28,6 @@ use serde_json::{Value, json};
 use self::report::Results;
 use self::rig::{Ground, Rig, SINGLES};
 use self::rows::{BATCH, By, GOALS, PEERS, ROWS, Row};
-use super::opening::SLOTS;
 use super::{Args, WINDOW};
 use crate::failure::Failure;
 use crate::{COMMIT, RELEASE};
@@ -96,14 +95,8 @@ async fn throughput(
     folder: &Path,
     results: &mut Results,
 ) -> Result<(), Failure> {
-    let ground = Ground {
-        slots: SLOTS,
-        book: (f64::from(args.book) * args.scale) as u64,
-        scale: args.scale,
-        bare: args.bare.as_deref(),
-        peers: args.peers.as_deref(),
-        accounts: None,
-    };
+    let (bare, peers) = (args.bare.as_deref(), args.peers.as_deref());
+    let ground = Ground { bare, peers, ..Ground::of(args) };
     for pass in 0..args.passes {
         let folder = folder.join(format!("pass-{pass}"));
         std::fs::create_dir(&folder)?;

@@ -9,7 +9,6 @@ use giliran_loadgen::open_loop::{Latencies, Pace};
 use serde_json::Value;
 
 use super::super::Args;
-use super::super::opening::SLOTS;
 use super::super::requests::is_granted;
 use super::peers::Peer;
 use super::report::{Bound, Figure, Pass, median};
@@ -41,14 +40,7 @@ pub(super) async fn measure(
 ) -> Result<(Vec<Figure>, Vec<Pass>), Failure> {
     let folder = folder.join("paced");
     std::fs::create_dir(&folder)?;
-    let ground = Ground {
-        slots: SLOTS,
-        book: (f64::from(args.book) * args.scale) as u64,
-        scale: args.scale,
-        bare: None,
-        peers: args.peers.as_deref(),
-        accounts: None,
-    };
+    let ground = Ground { peers: args.peers.as_deref(), ..Ground::of(args) };
     let mut rig = Rig::start(&ground, &folder).await?;
     let redis = PEERS.iter().find(|row| row.name == REDIS).filter(|row| rig.has(row));
     let Some((row, By::Peer(peer))) = redis.map(|row| (*row, row.by)) else {

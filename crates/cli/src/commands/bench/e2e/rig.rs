@@ -13,7 +13,8 @@ use giliran_wire::request::{Form, write_binary};
 use serde_json::Value;
 use tokio::process::Child;
 
-use super::super::opening::{Slots, opening_of};
+use super::super::Args;
+use super::super::opening::{SLOTS, Slots, opening_of};
 use super::super::stage::Stage;
 use super::super::{WINDOW, requests};
 use super::peers::{self, Peer, Peers};
@@ -48,6 +49,21 @@ pub(super) struct Ground<'a> {
     pub(super) peers: Option<&'a Path>,
     /// A broker's accounts and permissions; none: it is open, and has an echo beside it.
     pub(super) accounts: Option<&'a Path>,
+}
+
+impl Ground<'_> {
+    /// The 500 slots with the book that is asked for, an open broker, and nothing beside the
+    /// engine but an echo.
+    pub(super) fn of(args: &Args) -> Self {
+        Self {
+            slots: SLOTS,
+            book: (f64::from(args.book) * args.scale) as u64,
+            scale: args.scale,
+            bare: None,
+            peers: None,
+            accounts: None,
+        }
+    }
 }
 
 /// One pass's broker, ledger, engine and yardsticks.

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use super::super::Args;
-use super::super::opening::SLOTS;
 use super::report::{Figure, Pass, median};
 use super::rig::{Ground, Rig};
 use super::rows::{Row, SINGLE, Wanted};
@@ -34,14 +33,8 @@ pub(super) async fn measure(
             let is_shipped = (pass + turn) % 2 == 0;
             let folder = folder.join("shipped");
             std::fs::create_dir(&folder)?;
-            let ground = Ground {
-                slots: SLOTS,
-                book: (f64::from(args.book) * args.scale) as u64,
-                scale: args.scale,
-                bare: None,
-                peers: None,
-                accounts: Some(accounts).filter(|_| is_shipped),
-            };
+            let accounts = Some(accounts).filter(|_| is_shipped);
+            let ground = Ground { accounts, ..Ground::of(args) };
             let mut rig = Rig::start(&ground, &folder).await?;
             let name = if is_shipped { SHIPPED } else { OPEN };
             for row in &ROWS {

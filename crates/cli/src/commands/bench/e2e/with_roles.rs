@@ -7,7 +7,6 @@ use giliran_persist::{Store, StoreUrl};
 use giliran_wire::event::EventId;
 use tokio::process::Command;
 
-use super::super::opening::SLOTS;
 use super::Args;
 use super::report::WithRoles;
 use super::rig::{Ground, Rig};
@@ -29,9 +28,7 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<WithRoles, Fai
     let folder = folder.join("roles");
     std::fs::create_dir(&folder)?;
     let book = (BOOK * args.scale) as u64;
-    let (bare, peers, accounts) = (None, None, None);
-    let ground = Ground { slots: SLOTS, book, scale: args.scale, bare, peers, accounts };
-    let mut rig = Rig::start(&ground, &folder).await?;
+    let mut rig = Rig::start(&Ground { book, ..Ground::of(args) }, &folder).await?;
     eprintln!("store and feed start and catch up …");
     let store = format!("sqlite:{}", folder.join("bookings.sqlite").display());
     let _persist = rig.stage.role(&["persist", "--store", &store])?;
