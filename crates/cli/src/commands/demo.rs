@@ -197,7 +197,7 @@ impl Deployment {
     ) -> Result<Self, Failure> {
         let client = Access::default().connect(&server.url(), "giliran demo").await?;
         suitable(&client, Some(&server.monitor_url())).await?;
-        let shown = HealthRegistry::new()?;
+        let shown = HealthRegistry::new(stopped.clone())?;
         let config =
             giliran_config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
         let namespace = config.namespace.clone();
