@@ -7,6 +7,7 @@ use std::path::Path;
 use giliran_nats::state::{Report, State};
 use giliran_wire::answer::Reason;
 use prometheus::{IntGauge, Registry};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemons::Lag;
@@ -257,6 +258,45 @@ fn each_rule_is_shown_to_ring_and_to_keep_still() {
             |said: &&str| said.lines().take(3).any(|line| line.trim() == "exp_samples: []");
         let (still, rings): (Vec<&str>, Vec<&str>) = said.into_iter().partition(keeps_still);
         assert!(!still.is_empty() && !rings.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn dashboards_ask_for_what_there_is_and_say_it_in_words() {
+    let documented = documented();
+    let mut uids = BTreeSet::new();
+    for name in ["opening", "operations"] {
+        let board: Value =
+            serde_json::from_str(&file(&format!("deploy/grafana/{name}.json"))).unwrap();
+        assert!(board["schemaVersion"].as_u64() >= Some(36), "{name}");
+        assert!(uids.insert(board["uid"].as_str().unwrap().to_owned()), "{name}");
+        let variables = board["templating"]["list"].as_array().unwrap();
+        assert!(variables.iter().any(|v| v["name"] == "datasource" && v["type"] == "datasource"));
+        let panels = board["panels"].as_array().unwrap();
+        assert!((6..=14).contains(&panels.len()), "{name}: {} panels", panels.len());
+        for panel in panels {
+            let title = panel["title"].as_str().unwrap();
+            for words in [&panel["title"], &panel["description"]] {
+                assert!(words.as_str().is_some_and(|words| !words.is_empty()), "{name}: {title}");
+            }
+            let unit = panel["fieldConfig"]["defaults"]["unit"].as_str();
+            assert!(unit.is_some_and(|unit| !unit.is_empty()), "{name}: {title}: no unit");
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}");
+            for target in panel["targets"].as_array().unwrap() {
+                let expression = target["expr"].as_str().unwrap();
+                assert_eq!(
+                    wrong_in(expression, &documented),
+                    [""; 0],
+                    "{name}: {title}: {expression}"
+                );
+                let legend = target["legendFormat"].as_str().unwrap();
+                assert!(
+                    !legend.is_empty() && !legend.starts_with("__"),
+                    "{name}: {title}: {legend}"
+                );
+                assert_eq!(target["datasource"]["uid"], "${datasource}", "{name}: {title}");
+            }
+        }
     }
 }
 
