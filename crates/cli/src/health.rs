@@ -183,7 +183,7 @@ async fn metrics(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
 const WILL_DO: &str = "state=";
 
 /// The states that a query asks for; none: those in which a part does its work.
-fn asked(query: Option<&str>) -> Result<Option<Vec<State>>, String> {
+pub(crate) fn asked(query: Option<&str>) -> Result<Option<Vec<State>>, String> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
     let words = query.replace("%2C", ",").replace("%2c", ",");
     let Some(words) = words.strip_prefix(WILL_DO) else {

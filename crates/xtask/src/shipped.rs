@@ -27,7 +27,9 @@ pub(crate) fn check(workspace: &Workspace, interrupt: &Interrupt) -> Result<bool
     }
     match kubernetes_validate::find()? {
         Ok(found) => {
-            let manifests = ending_in(&deploy.join("kubernetes"), "yaml")?;
+            let folder = deploy.join("kubernetes");
+            let mut manifests = ending_in(&folder, "yaml")?;
+            manifests.extend(ending_in(&folder.join("setup"), "yaml")?);
             let mut validate = Command::new(found.path);
             validate.args(["--strict", "--quiet"]).args(manifests);
             process::succeed(&mut validate, interrupt)?;
