@@ -288,9 +288,9 @@ mod tests {
     async fn a_question_that_is_none_is_told_so() {
         let shown = Arc::new(HealthRegistry::new(CancellationToken::new()).unwrap());
         shows(&shown, State::Active);
-        for query in ["state=", "state=actve", "role=active", "state=active,"] {
+        for query in ["state=", "state=awake", "role=active", "state=active,"] {
             assert_eq!(status(&shown, query).await, 400, "{query}");
         }
-        assert!(asked(Some("state=actve")).unwrap_err().contains("`actve`; there are starting, "));
+        assert!(asked(Some("state=awake")).unwrap_err().contains("`awake`; there are starting, "));
     }
 }

@@ -304,7 +304,7 @@ fn dashboards_ask_for_what_there_is_and_say_it_in_words() {
 fn what_is_wrong_in_an_expression_is_found() {
     let documented = documented();
     for (expression, said) in [
-        ("giliran_activ == 0", "there is no giliran_activ"),
+        ("giliran_nobody == 0", "there is no giliran_nobody"),
         ("giliran_active_total == 0", "there is no giliran_active_total"),
         ("rate(giliran_append_seconds[1m]) > 0", "there is no giliran_append_seconds"),
         ("giliran_active{stat=\"active\"} == 1", "giliran_active has no label stat"),
