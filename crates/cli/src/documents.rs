@@ -134,6 +134,52 @@ fn probes_ask_for_states_that_there_are() {
     assert_eq!(asked, 8);
 }
 
+/// The words of a command, as a shell parts them.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in command.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// On the day nobody looks up an option: each command is taken as it stands, and what is
+/// named of alarms and panels is there.
+#[test]
+fn the_run_sheet_can_be_followed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let page = read("docs/friday.md");
+    let commands: Vec<&str> =
+        page.lines().map(str::trim).filter(|line| line.starts_with("giliran ")).collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    let refused = commands.iter().filter_map(|command| {
+        let error = super::Command::try_parse_from(words(command)).err()?;
+        Some(format!("{command}: {error}"))
+    });
+    let mut wrong: Vec<String> = refused.collect();
+    let rules = read("deploy/prometheus/giliran.rules.yml");
+    let alarms = page.split('`').skip(1).step_by(2).filter(|span| span.starts_with("Giliran"));
+    let unknown = alarms.filter(|alarm| !rules.contains(&format!("alert: {alarm}\n")));
+    wrong.extend(unknown.map(|alarm| format!("no alarm is {alarm}")));
+    let boards = read("deploy/grafana/opening.json") + &read("deploy/grafana/operations.json");
+    let quoted = page.split('\u{201c}').skip(1).map(|rest| rest.split('\u{201d}').next().unwrap());
+    let panels: Vec<&str> = quoted.filter(|words| !words.contains([',', '.'])).collect();
+    assert!(panels.len() > 10, "{panels:?}");
+    let said = ["it was full at once"];
+    let unknown = panels.iter().filter(|panel| {
+        !said.contains(panel) && !boards.contains(&format!("\"title\": \"{panel}\""))
+    });
+    wrong.extend(unknown.map(|panel| format!("no panel is {panel}")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The command that a chart says it was made by.
 fn maker(picture: &Path) -> Option<String> {
     let text = std::fs::read_to_string(picture).unwrap();
