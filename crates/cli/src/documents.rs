@@ -109,7 +109,7 @@ fn units_and_manifests_start_what_there_is() {
         }
     }
     for folder in ["systemd", "compose", "kubernetes"] {
-        for role in ["serve", "persist", "feed", "gateway"] {
+        for role in ["serve", "persist", "feed", "gateway", "console"] {
             let what = format!("{folder} {role}");
             assert!(looked_at.contains(&what), "{what}: {looked_at:?}");
         }
@@ -121,7 +121,7 @@ fn units_and_manifests_start_what_there_is() {
 fn probes_ask_for_states_that_there_are() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes");
     let mut asked = 0;
-    for role in ["engine", "persist", "feed", "gateway"] {
+    for role in ["engine", "persist", "feed", "gateway", "console"] {
         let manifest = std::fs::read_to_string(folder.join(format!("{role}.yaml"))).unwrap();
         for line in manifest.lines() {
             let Some(path) = line.trim().strip_prefix("path: ") else { continue };
@@ -131,7 +131,7 @@ fn probes_ask_for_states_that_there_are() {
             assert!(crate::health::asked(Some(query)).is_ok(), "{role}: {line}");
         }
     }
-    assert_eq!(asked, 8);
+    assert_eq!(asked, 10);
 }
 
 /// The words of a command, as a shell parts them.

@@ -169,7 +169,7 @@ fn unknown_value(label: &str, value: &str) -> Vec<String> {
             None => state.word() == word,
         }),
         "reason" => Reason::ALL.iter().any(|reason| reason.name() == word),
-        "part" => ["engine", "persist", "feed", "gateway"].contains(&word),
+        "part" => ["engine", "persist", "feed", "gateway", "console"].contains(&word),
         "outcome" => ["granted", "changed", "entered", "repeated", "rejected"].contains(&word),
         _ => true,
     };
