@@ -1,7 +1,7 @@
 //! Every role with the permissions that `deploy/nats/giliran.conf` gives it, from
 //! the ledger's first block to an archived generation.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -11,7 +11,7 @@ use giliran_wire::service::{Answer, Standing};
 use serde_json::Value;
 
 use crate::rig::{config, text};
-use crate::site::Site;
+use crate::site::{Process, Site};
 
 fn json(said: &str) -> Value {
     serde_json::from_str(said).unwrap()
@@ -234,7 +234,13 @@ fn those_who_look_see_everything(site: &Site) {
     let output = site.command("watcher", &preflight).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success() && said.contains("?       operators"), "{said}");
-    site.run("watcher", &[&preflight[..], &["--waive", "operators"]].concat());
+    let waived = [&preflight[..], &["--waive", "operators"]].concat();
+    site.run("watcher", &waived);
+    // Gateways log in to another account, and answer all the same.
+    let mut gateway = site.command("gateway", &["gateway", "--listen", "127.0.0.1:0"]);
+    let gateway = Process(gateway.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    site.until("watcher", &[&waived[..], &["--expect", "gateway=1"]].concat());
+    drop(gateway);
     assert!(site.run("watcher", &["journal"]).contains("took over"));
     let signed = ["--operator", "siti", "--reason", "test"];
     let refused = site.command("watcher", &[&["admin", "roll"], &signed[..]].concat()).output();
