@@ -58,7 +58,8 @@ pub async fn run(
     let began = Instant::now();
     let (observer, forger) = forgers::begin(&client, &rush).unzip();
     let patience = Duration::from_secs_f64(rush.scenario.people.patience_s);
-    let (via, coming) = rush.via.as_ref().map(|gateway| Via::new(gateway, patience)).unzip();
+    let via = |gateway| Via::new(gateway, rush.via_share, patience);
+    let (via, coming) = rush.via.as_ref().map(via).unzip();
     let answers = Answers::new(answers, coming);
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);
