@@ -119,11 +119,7 @@ fn take(
             &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
             interrupt,
         ),
-        Step::Docs => process::succeed(
-            cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
-                .env("RUSTDOCFLAGS", "--deny warnings"),
-            interrupt,
-        ),
+        Step::Docs => docs(workspace, interrupt),
         Step::Test => test(workspace, selection, interrupt),
         Step::Loom => process::succeed(
             cargo(&["test", "--release", "--package", "giliran-allocator", "--lib", "loom"])
@@ -134,6 +130,15 @@ fn take(
         ),
     }
     .map(|()| Outcome::Passed)
+}
+
+/// The code's documents, and the page whose tables are computed.
+fn docs(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {
+    let mut made = workspace.cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    process::succeed(made.env("RUSTDOCFLAGS", "--deny warnings"), interrupt)?;
+    let mut nation = Command::new("python3");
+    nation.args(["benches/nation.py", "--check", "docs/nation.md"]);
+    process::succeed(nation.current_dir(workspace.root()), interrupt)
 }
 
 fn spell(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use giliran_nats::server;
 use serde_json::json;
 
-use crate::rig::post;
+use crate::rig::{get, post};
 
 /// A crowd, partly through the gateway; then a place for whoever books one, until somebody ends
 /// it, and nobody complains then.
@@ -34,6 +34,13 @@ async fn a_demo_that_is_kept_open_has_places_for_who_comes_by() {
     let (status, granted) = post(address, "/v1/openings/dev/bookings", Some("key"), &body).await;
     assert_eq!(status, 201, "{granted}");
     assert!(said.next().unwrap().starts_with("Ctrl-C"));
+    // Half of the crowd came the same way.
+    let metrics = get(address, "/metrics").await.unwrap();
+    let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+    let attempts =
+        metrics.lines().filter(|line| line.starts_with("giliran_gateway_attempts_total"));
+    let attempts: u64 = attempts.map(count).sum();
+    assert!((100..=400).contains(&attempts), "{attempts}");
     let sent = Command::new("kill").arg("-INT").arg(demo.id().to_string()).status().unwrap();
     assert!(sent.success());
     let mut complained = String::new();
