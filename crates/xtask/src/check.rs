@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::process::{self, Failure, Interrupt};
 use crate::tidy;
-use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
+use crate::tools::{axe, cargo_deny, nats, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 /// Tells the simulation's tests where the worlds begin that nobody has seen.
@@ -181,6 +181,9 @@ fn test(
     test.env(nats::VARIABLE, &nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    if let Some(axe) = axe::provide(workspace, interrupt)? {
+        test.env(axe::VARIABLE, axe);
+    }
     process::succeed(&mut test, interrupt)
 }
 

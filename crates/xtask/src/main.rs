@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
-use crate::tools::{cargo_deny, nats, nats_py, postgres, redis, typos};
+use crate::tools::{axe, cargo_deny, nats, nats_py, postgres, redis, typos};
 use crate::workspace::Workspace;
 
 const EXAMPLES: &str = "\
@@ -392,6 +392,9 @@ fn with_servers(
         .env(nats::VARIABLE, nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    if let Some(axe) = axe::provide(workspace, interrupt)? {
+        command.env(axe::VARIABLE, axe);
+    }
     let status = process::run_in_foreground(&mut command, interrupt)?;
     Ok(ExitCode::from(process::exit_byte(status)))
 }

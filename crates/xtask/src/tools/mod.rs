@@ -5,6 +5,7 @@
 //! spare a person the installing.
 
 mod account;
+pub(crate) mod axe;
 pub(crate) mod cargo_deny;
 pub(crate) mod nats;
 pub(crate) mod nats_py;
