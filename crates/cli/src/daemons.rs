@@ -76,7 +76,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let trust_clock = trusted(args.trust_clock, args.operator, args.reason)?;
     let _held = hold_folder(&args.data)?;
     let shutdown = until_asked();
-    let shown = put_on_show("serve", args.http).await?;
+    let shown = put_on_show("serve", args.http, &shutdown).await?;
     let start = Start::new("engine", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran serve").await? else { return Ok(()) };
     let name = args.name.unwrap_or_else(named::by_machine);
@@ -122,8 +122,12 @@ fn trusted(
 }
 
 /// Metrics and health of a role that is about to start.
-async fn put_on_show(role: &str, address: SocketAddr) -> Result<Arc<HealthRegistry>, Failure> {
-    let shown = Arc::new(HealthRegistry::new()?);
+async fn put_on_show(
+    role: &str,
+    address: SocketAddr,
+    shutdown: &CancellationToken,
+) -> Result<Arc<HealthRegistry>, Failure> {
+    let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     let listener = health::listen(address, false).await?;
     eprintln!("giliran {role}: http://{}/readyz", listener.local_addr()?);
     health::serve(listener, Arc::clone(&shown));
@@ -237,7 +241,7 @@ pub(crate) struct FeedArgs {
 pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     let namespace = namespace(&args.subject_prefix)?;
     let shutdown = until_asked();
-    let shown = put_on_show("feed", args.http).await?;
+    let shown = put_on_show("feed", args.http, &shutdown).await?;
     let start = Start::new("feed", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran feed").await? else { return Ok(()) };
     standing::answer(&client, &namespace, "feed", Fixed::default(), &shown);
@@ -246,7 +250,7 @@ pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
-struct Lag {
+pub(crate) struct Lag {
     position: IntGauge,
     blocks: IntGauge,
     seconds: Gauge,
@@ -257,7 +261,7 @@ struct Lag {
 }
 
 impl Lag {
-    fn register(registry: &Registry, part: &str, done: &str) -> Result<Self, Failure> {
+    pub(crate) fn register(registry: &Registry, part: &str, done: &str) -> Result<Self, Failure> {
         let gauge = |name: &str, help: &str| -> Result<IntGauge, Failure> {
             let gauge = IntGauge::new(format!("giliran_{part}_{name}"), help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -331,7 +335,7 @@ pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
     let namespace = namespace(&args.subject_prefix)?;
     let archive = args.archive.map(Archive::new);
     let shutdown = until_asked();
-    let shown = put_on_show("persist", args.http).await?;
+    let shown = put_on_show("persist", args.http, &shutdown).await?;
     let start = Start::new("persist", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran persist").await? else { return Ok(()) };
     standing::answer(&client, &namespace, "persist", Fixed::default(), &shown);

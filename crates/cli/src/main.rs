@@ -23,6 +23,8 @@ mod health;
 mod key_file;
 mod logs;
 mod named;
+#[cfg(test)]
+mod observed;
 mod screen;
 mod standing;
 mod start;

@@ -1,6 +1,7 @@
 //! What the engine shows of itself.
 
 use giliran_wire::answer::Reason;
+use giliran_wire::event::Kind;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -82,6 +83,21 @@ impl Registered<'_> {
         self.of(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
+    /// With one label, of which these values are there from the start: of a counter that
+    /// appears at 1, Prometheus sees no increase.
+    fn counters_of<'v>(
+        &self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = &'v str>,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = self.counters(name, help, &[label])?;
+        for value in values {
+            counters.with_label_values(&[value]);
+        }
+        Ok(counters)
+    }
+
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.of(IntGauge::new(name, help))
     }
@@ -129,15 +145,15 @@ impl Metrics {
                 "giliran_draws_awaiting_beacon",
                 "Draws that wait for the public value they named",
             )?,
-            lookups: made.counters(
-                "giliran_lookups_total",
-                "Questions answered",
-                &["operation"],
+            lookups: made.counters_of(
+                ("giliran_lookups_total", "Questions answered"),
+                "operation",
+                ["lookup", "find", "availability"],
             )?,
-            dropped: made.counters(
-                "giliran_requests_dropped_total",
-                "Requests nobody could be answered for",
-                &["reason"],
+            dropped: made.counters_of(
+                ("giliran_requests_dropped_total", "Requests nobody could be answered for"),
+                "reason",
+                ["no_reply_subject", "reply_outside_inboxes"],
             )?,
             queue_wait: made.times(
                 "giliran_queue_wait_seconds",
@@ -163,10 +179,13 @@ impl Metrics {
             epoch: made.gauge("giliran_epoch", "Take-overs of the ledger so far")?,
             seq: made.gauge("giliran_ledger_seq", "Last ledger sequence applied")?,
             generation: made.gauge("giliran_ledger_generation", "The ledger's generation")?,
-            changes: made.counters(
-                "giliran_changes_total",
-                "Changes of bookings and entries that this engine put on record",
-                &["kind"],
+            changes: made.counters_of(
+                (
+                    "giliran_changes_total",
+                    "Changes of bookings and entries that this engine put on record",
+                ),
+                "kind",
+                Kind::ALL.map(Kind::name),
             )?,
             active: made.gauge("giliran_active", "1 while this engine decides requests")?,
             places: made.of(Places::new())?,

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 
 use crate::process::{self, Failure, Interrupt};
+use crate::shipped;
 use crate::tidy;
 use crate::tools::{axe, cargo_deny, nats, nats_py, postgres, typos};
 use crate::workspace::Workspace;
@@ -24,6 +25,9 @@ pub(crate) enum Step {
     Spell,
     /// Licences, sources and bans of dependencies; left out where there is no cargo-deny.
     Deny,
+    /// Rules, dashboards and manifests of `deploy/`, by promtool and kubernetes-validate; left
+    /// out where there are none.
+    Deploy,
     /// Whether rustfmt would change a file.
     Format,
     /// clippy; warnings are errors.
@@ -114,6 +118,10 @@ fn take(
         Step::Tidy => tidy::check(workspace),
         Step::Spell => spell(workspace, interrupt),
         Step::Deny => return deny(workspace, interrupt),
+        Step::Deploy => {
+            let checked = shipped::check(workspace, interrupt)?;
+            return Ok(if checked { Outcome::Passed } else { Outcome::LeftOut });
+        }
         Step::Format => process::succeed(&mut cargo(&["fmt", "--all", "--check"]), interrupt),
         Step::Lint => process::succeed(
             &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),

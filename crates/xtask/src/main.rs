@@ -11,6 +11,7 @@ mod check;
 mod fuzz;
 mod instructions;
 mod process;
+mod shipped;
 mod tidy;
 mod tools;
 mod workspace;
@@ -24,7 +25,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
-use crate::tools::{axe, cargo_deny, nats, nats_py, postgres, redis, typos};
+use crate::tools::{
+    axe, cargo_deny, kubernetes_validate, nats, nats_py, postgres, promtool, redis, typos,
+};
 use crate::workspace::Workspace;
 
 const EXAMPLES: &str = "\
@@ -49,6 +52,8 @@ Environment:
   GILIRAN_NATS_SERVER      the nats-server to use instead
   GILIRAN_TYPOS            the typos to use instead
   GILIRAN_CARGO_DENY       the cargo-deny to use instead of an installed one
+  GILIRAN_PROMTOOL         the promtool to use instead of an installed one
+  GILIRAN_KUBERNETES_VALIDATE  the kubernetes-validate to use instead of an installed one
   GILIRAN_REDIS_SERVER     the redis-server to measure instead of an installed one
   GILIRAN_BENCH_POSTGRES   the PostgreSQL to measure instead (a database that may be emptied)
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
@@ -64,7 +69,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check everything: tidiness, spelling, dependencies, format, lints, docs, tests against real servers, loom models
+    /// Check everything: tidiness, spelling, dependencies, what is shipped, format, lints, docs, tests against real servers, loom models
     Test(TestArgs),
     /// Run the main job: a real broker, every role, a surge, and the audit of what came of it
     Demo(DemoArgs),
@@ -359,13 +364,16 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
     }
     let nats_py = nats_py::provide(workspace, interrupt)?;
     println!("nats-py      {:<8} {}", nats_py::version(), nats_py.display());
-    match cargo_deny::find()? {
-        Ok(found) => println!("cargo-deny   {:<8} {}", found.version, found.path.display()),
-        Err(reason) => println!("cargo-deny   missing  {reason}"),
-    }
-    match redis::find()? {
-        Ok(found) => println!("redis-server {:<8} {}", found.version, found.path.display()),
-        Err(reason) => println!("redis-server missing  {reason}"),
+    for (name, found) in [
+        ("cargo-deny", cargo_deny::find()?),
+        ("promtool", promtool::find()?),
+        ("kubernetes-validate", kubernetes_validate::find()?),
+        ("redis-server", redis::find()?),
+    ] {
+        match found {
+            Ok(found) => println!("{name:<12} {:<8} {}", found.version, found.path.display()),
+            Err(reason) => println!("{name:<12} missing  {reason}"),
+        }
     }
     match postgres::provide(workspace, interrupt)? {
         postgres::Source::Given(url) => println!("postgres     given    {url}"),

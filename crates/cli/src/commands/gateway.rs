@@ -83,7 +83,7 @@ fn patience(text: &str) -> Result<Duration, String> {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let settings = settings(&args)?;
     let shutdown = until_asked();
-    let shown = Arc::new(HealthRegistry::new()?);
+    let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     let listening = |error| Failure::Wrong(format!("--listen {}: {error}", args.listen));
     let listener = TcpListener::bind(args.listen).await.map_err(listening)?;
     eprintln!("giliran gateway: http://{}/readyz", listener.local_addr()?);

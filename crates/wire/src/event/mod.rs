@@ -40,6 +40,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Held,
+        Self::Confirmed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Rescheduled,
+        Self::Amended,
+        Self::RefundDue,
+        Self::Entered,
+        Self::NotDrawn,
+    ];
+
     /// The name in subjects and types.
     pub const fn name(self) -> &'static str {
         match self {

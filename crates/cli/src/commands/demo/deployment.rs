@@ -66,7 +66,7 @@ impl Deployment {
         let page = listener.local_addr()?;
         let client = Access::default().connect(&server.url(), "giliran demo").await?;
         suitable(&client, Some(&server.monitor_url())).await?;
-        let shown = Arc::new(HealthRegistry::new()?);
+        let shown = Arc::new(HealthRegistry::new(stopped.clone())?);
         let config =
             giliran_config::dev(clock::now().plus_millis(BEFORE_OPENING.as_millis() as u64 + 500));
         let namespace = config.namespace.clone();
