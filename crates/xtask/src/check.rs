@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::process::{self, Failure, Interrupt};
 use crate::tidy;
-use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
+use crate::tools::{cargo_deny, nats, nats_js, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 /// Tells the simulation's tests where the worlds begin that nobody has seen.
@@ -176,6 +176,7 @@ fn test(
     test.env(nats::VARIABLE, &nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    nats_js::hand_over(&mut test, workspace, interrupt)?;
     process::succeed(&mut test, interrupt)
 }
 

@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
-use crate::tools::{cargo_deny, nats, nats_py, postgres, redis, typos};
+use crate::tools::{cargo_deny, nats, nats_js, nats_py, postgres, redis, typos};
 use crate::workspace::Workspace;
 
 const EXAMPLES: &str = "\
@@ -52,7 +52,8 @@ Environment:
   GILIRAN_REDIS_SERVER     the redis-server to measure instead of an installed one
   GILIRAN_BENCH_POSTGRES   the PostgreSQL to measure instead (a database that may be emptied)
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
-  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead";
+  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead
+  GILIRAN_NODE             the Node to test the TypeScript examples with";
 
 /// The workspace's own commands.
 #[derive(Parser)]
@@ -359,6 +360,10 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
     }
     let nats_py = nats_py::provide(workspace, interrupt)?;
     println!("nats-py      {:<8} {}", nats_py::version(), nats_py.display());
+    match nats_js::provide(workspace, interrupt)? {
+        Ok(found) => println!("node         {:<8} {}", found.version, found.node.display()),
+        Err(reason) => println!("node         missing  {reason}"),
+    }
     match cargo_deny::find()? {
         Ok(found) => println!("cargo-deny   {:<8} {}", found.version, found.path.display()),
         Err(reason) => println!("cargo-deny   missing  {reason}"),
@@ -392,6 +397,7 @@ fn with_servers(
         .env(nats::VARIABLE, nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    nats_js::hand_over(&mut command, workspace, interrupt)?;
     let status = process::run_in_foreground(&mut command, interrupt)?;
     Ok(ExitCode::from(process::exit_byte(status)))
 }

@@ -8,6 +8,7 @@ mod beacon;
 mod bench;
 mod beside;
 mod browser;
+mod conformance;
 mod documented;
 mod draws;
 mod faults;

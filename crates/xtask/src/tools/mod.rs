@@ -7,6 +7,7 @@
 mod account;
 pub(crate) mod cargo_deny;
 pub(crate) mod nats;
+pub(crate) mod nats_js;
 pub(crate) mod nats_py;
 pub(crate) mod postgres;
 mod program;
