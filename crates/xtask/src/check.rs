@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::process::{self, Failure, Interrupt};
 use crate::shipped;
 use crate::tidy;
-use crate::tools::{axe, cargo_deny, nats, nats_py, postgres, typos};
+use crate::tools::{axe, cargo_deny, nats, nats_js, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 /// Tells the simulation's tests where the worlds begin that nobody has seen.
@@ -192,6 +192,7 @@ fn test(
     if let Some(axe) = axe::provide(workspace, interrupt)? {
         test.env(axe::VARIABLE, axe);
     }
+    nats_js::hand_over(&mut test, workspace, interrupt)?;
     process::succeed(&mut test, interrupt)
 }
 

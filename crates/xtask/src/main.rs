@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
 use crate::tools::{
-    axe, cargo_deny, kubernetes_validate, nats, nats_py, postgres, promtool, redis, typos,
+    axe, cargo_deny, kubernetes_validate, nats, nats_js, nats_py, postgres, promtool, redis, typos,
 };
 use crate::workspace::Workspace;
 
@@ -57,7 +57,8 @@ Environment:
   GILIRAN_REDIS_SERVER     the redis-server to measure instead of an installed one
   GILIRAN_BENCH_POSTGRES   the PostgreSQL to measure instead (a database that may be emptied)
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
-  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead";
+  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead
+  GILIRAN_NODE             the Node to test the TypeScript examples with";
 
 /// The workspace's own commands.
 #[derive(Parser)]
@@ -364,6 +365,10 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
     }
     let nats_py = nats_py::provide(workspace, interrupt)?;
     println!("nats-py      {:<8} {}", nats_py::version(), nats_py.display());
+    match nats_js::provide(workspace, interrupt)? {
+        Ok(found) => println!("node         {:<8} {}", found.version, found.node.display()),
+        Err(reason) => println!("node         missing  {reason}"),
+    }
     for (name, found) in [
         ("cargo-deny", cargo_deny::find()?),
         ("promtool", promtool::find()?),
@@ -403,6 +408,7 @@ fn with_servers(
     if let Some(axe) = axe::provide(workspace, interrupt)? {
         command.env(axe::VARIABLE, axe);
     }
+    nats_js::hand_over(&mut command, workspace, interrupt)?;
     let status = process::run_in_foreground(&mut command, interrupt)?;
     Ok(ExitCode::from(process::exit_byte(status)))
 }

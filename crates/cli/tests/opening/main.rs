@@ -8,6 +8,7 @@ mod beacon;
 mod bench;
 mod beside;
 mod browser;
+mod conformance;
 mod demo;
 mod documented;
 mod draws;

@@ -9,6 +9,7 @@ pub(crate) mod axe;
 pub(crate) mod cargo_deny;
 pub(crate) mod kubernetes_validate;
 pub(crate) mod nats;
+pub(crate) mod nats_js;
 pub(crate) mod nats_py;
 pub(crate) mod postgres;
 mod program;
