@@ -215,6 +215,7 @@ fn schemas_of_answers_have_the_fields_of_the_types() {
     assert_eq!(properties(rules), of(fields::<giliran_wire::catalogue::Rules>()));
     assert_eq!(properties(&named("event")), of(fields::<event::Event<'_>>()));
     assert_eq!(properties(&named("booking-event")), of(fields::<event::Data<'_>>()));
+    assert_eq!(properties(&named("feed-events")), of(fields::<event::FeedEvents<'_>>()));
     assert_eq!(properties(&named("feed-position")), of(fields::<event::FeedPosition>()));
     assert_eq!(properties(&named("process")), of(fields::<giliran_wire::service::Answer>()));
     let done = named("admin-answer");
