@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config_file;
 use crate::connect::{Nats, namespace};
 use crate::failure::Failure;
-use crate::health::{self, Health, HealthRegistry};
+use crate::health::{self, Health, HealthRegistry, Work};
 use crate::standing::Fixed;
 use crate::start::Start;
 use crate::{key_file, named, standing};
@@ -171,7 +171,7 @@ pub(crate) fn start_engine(
         workers: setup.workers.map_or(cores.min(4), usize::from),
         trust_clock: setup.trust_clock,
     };
-    let engine = Engine::new(options, setup.client, metrics);
+    let engine = Engine::new(options, setup.client, metrics.clone());
     let view = engine.view();
     shown.add(move || {
         let ((report, progress), seen) = (view.look(), view.seen());
@@ -180,7 +180,10 @@ pub(crate) fn start_engine(
         let mut warnings = view.warnings();
         warnings.extend(twin.runs().then(|| TWIN.to_owned()));
         let (progress, seen) = (Some(progress), Some(seen));
-        Health { name: "engine", report, details, progress, seen, warnings }
+        let [queue, backlog] = metrics.waiting();
+        let (answers, grants_within) = (metrics.answers(), metrics.grants_within());
+        let work = Some(Work { queue, backlog, answers, grants_within });
+        Health { name: "engine", report, details, progress, seen, warnings, work }
     });
     let ledger = setup.ledger;
     Ok(tokio::spawn(async move {
@@ -303,7 +306,7 @@ impl Lag {
         });
         details[what] = done.into();
         let (progress, seen) = (Some(progress), Some(seen));
-        Health { name, report, details, progress, seen, warnings: Vec::new() }
+        Health { name, report, details, progress, seen, warnings: Vec::new(), work: None }
     }
 }
 

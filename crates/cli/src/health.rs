@@ -1,5 +1,6 @@
 //! Metrics and health over HTTP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +34,21 @@ pub(crate) struct Health {
     pub(crate) seen: Option<Seen>,
     /// What an operator should mend, though it runs.
     pub(crate) warnings: Vec<String>,
+    /// What waits in it and what it has answered; none: it answers nobody.
+    pub(crate) work: Option<Work>,
+}
+
+/// What waits in an engine and what it has answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    /// Messages that wait to be decided.
+    pub(crate) queue: u64,
+    /// Grants and requests that wait for a block.
+    pub(crate) backlog: u64,
+    /// Since the start, by the name of the outcome.
+    pub(crate) answers: BTreeMap<String, u64>,
+    /// How long grants took, so many µs or less, and how many.
+    pub(crate) grants_within: Vec<[u64; 2]>,
 }
 
 impl Health {
@@ -96,6 +112,7 @@ impl HealthRegistry {
             progress: None,
             seen: None,
             warnings: Vec::new(),
+            work: None,
         };
         *held(&self.starting) = Some(part);
     }

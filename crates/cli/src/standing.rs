@@ -68,6 +68,7 @@ fn standing(
     warnings.extend(part.warnings.iter().cloned());
     let progress = part.progress.filter(|progress| progress.seq > 0);
     let seq = progress.map(|progress| progress.seq);
+    let work = part.work.as_ref();
     Standing {
         state: part.report.state.word().to_owned(),
         ready: part.is_ready(),
@@ -78,6 +79,10 @@ fn standing(
         lag_ms: part.seen.as_ref().map(|seen| seen.lag().as_millis() as u64),
         clock_offset_ms: part.seen.as_ref().and_then(|seen| seen.clock_offset_ms),
         detail: Some(part.report.detail).filter(|detail| !detail.is_empty()),
+        queue: work.map(|work| work.queue),
+        backlog: work.map(|work| work.backlog),
+        answers: work.map(|work| work.answers.clone()).unwrap_or_default(),
+        grants_within: work.map(|work| work.grants_within.clone()).unwrap_or_default(),
         warnings: (!warnings.is_empty()).then(|| warnings.join("; ")),
         ..known
     }

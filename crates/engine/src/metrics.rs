@@ -1,5 +1,7 @@
 //! What the engine shows of itself.
 
+use std::collections::BTreeMap;
+
 use giliran_wire::answer::Reason;
 use giliran_wire::event::Kind;
 use prometheus::core::Collector;
@@ -191,6 +193,38 @@ impl Metrics {
             places: made.of(Places::new())?,
             file_differs: made.file_differs()?,
         })
+    }
+
+    /// What was answered since the start, by the name of the outcome; what never came is
+    /// left out.
+    pub fn answers(&self) -> BTreeMap<String, u64> {
+        let outcomes = [
+            ("granted", &self.granted),
+            ("repeated", &self.repeated),
+            ("entered", &self.entered),
+            ("changed", &self.changed),
+        ];
+        let outcomes = outcomes.into_iter().map(|(name, count)| (name.to_owned(), count.get()));
+        let named = |reason: &Reason| format!("rejected.{}", reason.name());
+        let rejected = Reason::ALL.iter().map(named).zip(self.rejected.iter().map(IntCounter::get));
+        outcomes.chain(rejected).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How long grants took since the start: so many µs or less, and how many; each with
+    /// those before. Nothing where there was no grant.
+    pub fn grants_within(&self) -> Vec<[u64; 2]> {
+        let families = self.answer.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket().to_vec());
+        let within = |bucket: prometheus::proto::Bucket| {
+            [(bucket.upper_bound() * 1e6).round() as u64, bucket.cumulative_count()]
+        };
+        buckets.map(within).filter(|[_, count]| *count > 0).collect()
+    }
+
+    /// Messages that wait to be decided, and grants and requests that wait for a block.
+    pub fn waiting(&self) -> [u64; 2] {
+        [&self.queue_depth, &self.backlog].map(|gauge| u64::try_from(gauge.get()).unwrap_or(0))
     }
 
     pub(crate) fn granted(&self, n: u64) {

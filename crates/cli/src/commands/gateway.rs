@@ -115,10 +115,12 @@ pub(crate) async fn serve(
     shown.add(move || {
         let (report, warnings) = view.look();
         let details = json!({});
-        Health { name: "gateway", report, details, progress: None, seen: None, warnings }
+        let (progress, seen, work) = (None, None, None);
+        Health { name: "gateway", report, details, progress, seen, warnings, work }
     });
     let routes = gateway.routes().merge(health::routes(Arc::clone(shown)));
-    let deadline = giliran_gateway::serve(listener, routes, metrics, shutdown).await;
+    let deadline =
+        giliran_web::serve(listener, routes, metrics.connections.clone(), shutdown).await;
     answering.abort();
     gateway.end(deadline).await.map_err(|error| Failure::Wrong(format!("client log: {error}")))
 }

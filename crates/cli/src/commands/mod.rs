@@ -19,5 +19,6 @@ pub(crate) mod replay;
 pub(crate) mod requests;
 pub(crate) mod statement;
 pub(crate) mod surge;
+pub(crate) mod survey;
 pub(crate) mod up;
 pub(crate) mod verify;

@@ -139,13 +139,13 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
         let openings = allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
         let act = AdminOp::Beacon { signature: self.bytes().unwrap_or_default() };
-        Ok(command(opening.record().ordinal, (&self.operator, &self.reason), act, false))
+        Ok(command(opening.record().ordinal, (&self.operator, &self.reason), act, self.dry_run))
     }
 }
 
 impl<'a> Acts<'a> for admin::Roll<'a> {
     fn action(&self, _allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
-        Ok(HandedOn::Roll(Signed { operator, reason }))
+        Ok(HandedOn::Roll { signed: Signed { operator, reason }, dry_run: self.dry_run })
     }
 }

@@ -40,7 +40,11 @@ pub(crate) enum HandedOn {
     Change(ChangeRequest),
     Admin(AdminCommand),
     /// The ledger is to go on in its next stream: who wants it, and why.
-    Roll(Signed),
+    Roll {
+        signed: Signed,
+        /// True: it is only told what would be.
+        dry_run: bool,
+    },
     Entry(Pending<DrawEntryRecord>),
     /// Belongs into a round of the opening of this ordinal.
     Round(u32, Box<OwnedBookingRequest>),

@@ -29,6 +29,7 @@ use giliran_wire::answer::{self, Reason};
 use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::event::{Event, FeedEvents, FeedEventsWriter, FeedPosition};
 use giliran_wire::ledger::{Block, Chain, Reading};
+use giliran_wire::picture::Judged;
 use giliran_wire::request::{self, Form, Payload, Request};
 use giliran_wire::service::{self, Standing, Verb};
 use giliran_wire::{ApplicantKey, BlockHash, codec, snapshot};
@@ -229,6 +230,15 @@ fn golden_service() {
     }
 }
 
+/// What operators are shown, by each of the two commands.
+#[test]
+fn golden_status() {
+    for (name, judged) in samples::judged() {
+        let json = json_fixture(&format!("status/{name}.json"), &judged);
+        assert_eq!(serde_json::from_str::<Judged>(json).expect(name), judged);
+    }
+}
+
 /// What openings offer: in the bucket of openings, and where `availability` is asked to
 /// describe them. The binary form has neither.
 #[test]
@@ -407,6 +417,7 @@ fn golden_fixtures_are_complete() {
     for verb in Verb::ALL {
         add("service", &format!("engine_{}", verb.word().to_lowercase()), &["json"]);
     }
+    samples::judged().iter().for_each(|(name, _)| add("status", name, &["json"]));
     add("requests", samples::describing().0, &["json"]);
     add("answers", samples::described().0, &["json"]);
     blocks.iter().for_each(|(name, _)| add("ledger", name, &["hex"]));

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use giliran_wire::request;
-use giliran_wire::{admin, answer, event};
+use giliran_wire::{admin, answer, event, picture};
 use serde_json::{Value, json};
 
 use crate::golden::{blessing, fixture};
@@ -94,8 +94,17 @@ fn schemas_take_every_fixture() {
     for (name, event) in values("events/") {
         assert!(fits(&data, &event["data"]), "{name}");
     }
-    for folder in ["requests/", "answers/", "events/", "places/", "catalogue/", "feed/", "service/"]
-    {
+    let folders = [
+        "requests/",
+        "answers/",
+        "events/",
+        "places/",
+        "catalogue/",
+        "feed/",
+        "service/",
+        "status/",
+    ];
+    for folder in folders {
         for (name, _) in values(folder) {
             assert!(taken.contains(&name), "{name} has no schema");
         }
@@ -218,6 +227,17 @@ fn schemas_of_answers_have_the_fields_of_the_types() {
     assert_eq!(properties(&named("feed-events")), of(fields::<event::FeedEvents<'_>>()));
     assert_eq!(properties(&named("feed-position")), of(fields::<event::FeedPosition>()));
     assert_eq!(properties(&named("process")), of(fields::<giliran_wire::service::Answer>()));
+    let status = named("status");
+    assert_eq!(properties(&status), of(fields::<picture::Judged>()));
+    let checks = &status["properties"]["checks"]["items"];
+    assert_eq!(properties(checks), of(fields::<picture::Check>()));
+    let shown = &status["properties"]["picture"];
+    assert_eq!(properties(shown), of(fields::<picture::Picture>()));
+    let known = |name: &str| &shown["properties"][name]["anyOf"][0]["properties"]["known"];
+    let processes = properties(&known("processes")["items"]);
+    assert!(processes.is_superset(&of(fields::<giliran_wire::service::Standing>())));
+    assert_eq!(properties(known("openings")), of(fields::<picture::Openings>()));
+    assert_eq!(properties(&known("streams")["items"]), of(fields::<picture::Stream>()));
     let done = named("admin-answer");
     assert_eq!(properties(&done["anyOf"][0]), of(fields::<admin::Report<'_>>()));
 }
