@@ -137,7 +137,7 @@ fn probes_ask_for_states_that_there_are() {
 /// The command that a chart says it was made by.
 fn maker(picture: &Path) -> Option<String> {
     let text = std::fs::read_to_string(picture).unwrap();
-    let said = text.split("<desc>Made by: giliran ").nth(1)?.split("</desc>").next()?;
+    let said = text.split("<metadata>Made by: giliran ").nth(1)?.split("</metadata>").next()?;
     Some(said.split(", version").next()?.to_owned())
 }
 

@@ -45,7 +45,8 @@ pub async fn run(
     let means = means.await.map_err(std::io::Error::other)?;
     // Asked again: finding out may have taken its time.
     let engine = Engine::look(&client, &rush.namespace).await?;
-    let ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
+    let mut ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
+    ground.learn_timezone(&client, &rush.namespace).await;
     let log = rush.log.as_deref().map(File::create).transpose()?;
     let log = log.map(|file| Writer::new(BufWriter::with_capacity(1 << 20, file)));
     let inbox = client.new_inbox();

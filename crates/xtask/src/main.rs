@@ -10,6 +10,7 @@
 mod check;
 mod fuzz;
 mod instructions;
+mod pictures;
 mod process;
 mod shipped;
 mod tidy;
@@ -43,6 +44,7 @@ Examples:
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
   cargo xtask chaos                             a broker and stores that go away, for longer than the tests do
+  cargo xtask pictures                          every picture of the documents, anew
   cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
 
 Environment:
@@ -83,6 +85,8 @@ enum Task {
     /// Measure the engine or the allocator beside yardsticks of the same run
     #[command(subcommand)]
     Bench(Bench),
+    /// Make every picture of the documents anew
+    Pictures(pictures::PicturesArgs),
     /// Find or install what the checks and the demo need, and print where it is
     Tools,
     /// Run a command with the nats-server, the throw-away PostgreSQL and the nats-py that the tests get
@@ -216,6 +220,10 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
             Err(become_command(cargo.args(args.rest)))
         }
         Task::Bench(Bench::Steps(args)) => instructions::run(&workspace, &args, &interrupt),
+        Task::Pictures(args) => {
+            let giliran = release(&workspace, &interrupt)?;
+            pictures::run(&workspace, &giliran, &args, &interrupt)
+        }
         Task::Tools => print_tools(&workspace, &interrupt),
         Task::Env(args) => with_servers(&workspace, &args, &interrupt),
         Task::PostgresGuard(_) => unreachable!("handled above"),

@@ -489,9 +489,10 @@ impl<'a> Generator<'a> {
         let late = self.now() - due_us;
         self.tally.lag.saturating_record((late as f64 / self.rush.speed).max(1.0) as u64);
         self.tally.sent += 1;
-        let bin = self.tally.series.at(due_us);
-        bin.requests += 1;
-        bin.came += u64::from(first);
+        self.tally.happened(due_us, |bin| {
+            bin.requests += 1;
+            bin.came += u64::from(first);
+        });
         let number = self.first + self.flights.len() as u64;
         self.flights.push_back(InFlightRequest {
             who,
