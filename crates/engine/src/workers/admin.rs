@@ -93,7 +93,7 @@ fn command(
     dry_run: bool,
 ) -> HandedOn {
     let (operator, reason) = (operator.to_owned(), reason.to_owned());
-    HandedOn::Admin(AdminCommand { opening, operator, reason, act, dry_run })
+    HandedOn::Admin(Box::new(AdminCommand { opening, operator, reason, act, dry_run }))
 }
 
 impl<'a> Acts<'a> for admin::Quota<'a> {
@@ -146,6 +146,6 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
 impl<'a> Acts<'a> for admin::Roll<'a> {
     fn action(&self, _allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
-        Ok(HandedOn::Roll(Signed { operator, reason }))
+        Ok(HandedOn::Roll(Box::new(Signed { operator, reason })))
     }
 }
