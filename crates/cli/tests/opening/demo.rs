@@ -15,7 +15,7 @@ async fn a_demo_that_is_kept_open_has_places_for_who_comes_by() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_giliran"))
         .args(["demo", "--people", "300", "--rate", "300", "--via-gateway", "0.5", "--keep"])
-        .args(["--page", "127.0.0.1:0", "--data"])
+        .args(["--page", "127.0.0.1:0", "--console", "127.0.0.1:0", "--data"])
         .arg(folder.path().join("demo"))
         .env(server::BINARY_VARIABLE, server::locate().unwrap())
         .stdin(Stdio::null())
@@ -33,7 +33,12 @@ async fn a_demo_that_is_kept_open_has_places_for_who_comes_by() {
     let address = address.trim_end_matches('/');
     let (status, granted) = post(address, "/v1/openings/dev/bookings", Some("key"), &body).await;
     assert_eq!(status, 201, "{granted}");
-    assert!(said.next().unwrap().starts_with("Ctrl-C"));
+    // The console shows what was added, and by whom.
+    let ends = said.next().unwrap();
+    let console = ends.strip_prefix("and see it at http://").unwrap();
+    let console = console.strip_suffix("/; Ctrl-C ends it.").unwrap();
+    let journal = get(console, "/journal").await.unwrap();
+    assert!(journal.contains("places to book by hand"), "{journal}");
     // Half of the crowd came the same way.
     let metrics = get(address, "/metrics").await.unwrap();
     let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();

@@ -70,7 +70,7 @@ impl Worker {
                 Err(malformed) => return Break(self.malformed(malformed)),
             };
             let Some(settled) = self.shared.allocator.settled(&ask, now) else {
-                return Continue(HandedOn::Change(ask));
+                return Continue(HandedOn::Change(Box::new(ask)));
             };
             Break(Answered::settled(Some(&*ask.request_id), settled, now, &self.shared.metrics))
         };

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::context::WorkerContext;
 use crate::intake::{Chunk, IntakeReceiver, Operation};
-use crate::reply::{Answered, Batch, BatchAnswers, Outbox, Ticket, To};
+use crate::reply::{Answered, Batch, Outbox, Requester, Ticket};
 
 /// What a worker hands on to the sequencer.
 #[derive(Debug, Default)]
@@ -33,18 +33,22 @@ pub(crate) struct WorkerOutput {
     pub(crate) tallies: RejectionCounts,
 }
 
-/// A request that durable facts do not settle, as far as a worker can bring it. Whole
-/// requests are boxed: most items are grants, and none is to be as large as those.
+/// A wish that the ledger goes on in its next stream.
+#[derive(Debug)]
+pub(crate) struct Roll {
+    pub(crate) signed: Signed,
+    /// True: it is only told what would be.
+    pub(crate) dry_run: bool,
+}
+
+/// A request that durable facts do not settle, as far as a worker can bring it. All but
+/// grants and entries is boxed: most items are grants, and none is to be as large as those.
 #[derive(Debug)]
 pub(crate) enum HandedOn {
-    Change(ChangeRequest),
-    Admin(AdminCommand),
+    Change(Box<ChangeRequest>),
+    Admin(Box<AdminCommand>),
     /// The ledger is to go on in its next stream: who wants it, and why.
-    Roll {
-        signed: Signed,
-        /// True: it is only told what would be.
-        dry_run: bool,
-    },
+    Roll(Box<Roll>),
     Entry(Pending<DrawEntryRecord>),
     /// Belongs into a round of the opening of this ordinal.
     Round(u32, Box<OwnedBookingRequest>),
@@ -163,11 +167,8 @@ struct Incoming {
 
 impl Incoming {
     fn ticket(self, form: Form) -> Ticket {
-        Ticket {
-            to: To::One { reply: self.reply, form },
-            received: self.received,
-            trace: self.trace,
-        }
+        let Self { reply, received, trace, .. } = self;
+        Ticket::One(Box::new(Requester { reply, form, received, trace }))
     }
 }
 
@@ -200,23 +201,22 @@ fn settle_batch(
     {
         return settle_one(incoming, form, one, items, out);
     }
-    let mut answers = BatchAnswers::new(form, judged.len());
-    let mut waiting = Vec::new();
-    for (index, one) in judged.enumerate() {
-        match one {
-            Break(answer) => answers.put(index, &answer),
-            Continue(item) => waiting.push((item, index)),
-        }
-    }
+    let requests = judged.len();
     let Incoming { reply, received, trace, .. } = incoming;
-    if waiting.is_empty() {
-        return out.batch(reply, &answers);
-    }
-    let batch = Arc::new(Batch::new(reply, answers));
-    items.extend(waiting.into_iter().map(|(item, index)| {
-        let to = To::Item { batch: Arc::clone(&batch), index };
-        (item, Ticket { to, received, trace: trace.clone() })
-    }));
+    let batch = Arc::new(Batch::new(Requester { reply, form, received, trace }, requests));
+    batch.settle(out, |answers| {
+        for (index, one) in judged.enumerate() {
+            match one {
+                Break(answer) => answers.put(index, &answer),
+                Continue(item) => {
+                    if items.len() == items.capacity() {
+                        items.reserve(requests - index);
+                    }
+                    items.push((item, Ticket::item(&batch, index)));
+                }
+            }
+        }
+    });
 }
 
 /// The trace a request belongs to: the W3C `traceparent` header, if it has one.

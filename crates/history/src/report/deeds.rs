@@ -88,7 +88,8 @@ mod tests {
         let zone = Zone::named("Asia/Jakarta");
         let told = |name, value: &str| {
             let slot = Some(["batam".to_owned(), "2026-12-04".to_owned(), "all".to_owned()]);
-            let done = Done { name, slot, value: value.to_owned(), words: String::new() };
+            let (value, words) = (value.to_owned(), String::new());
+            let done = Done { name, slot, value, change: None, words };
             Language::ALL.map(|language| deed(&done, &zone, language))
         };
         let closes = told("closes_at", "2026-12-04T07:00:00.000Z");

@@ -315,6 +315,6 @@ pub(super) fn seen(booking: &Booking<'_>) -> SeenBooking {
         office: booking.office.to_string(),
         date: booking.date.to_string(),
         session: booking.session.to_string(),
-        numbers: booking.numbers.clone(),
+        numbers: booking.numbers.to_vec(),
     }
 }

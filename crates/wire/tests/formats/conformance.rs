@@ -49,7 +49,7 @@ fn request<T: Serialize + Encode>(operation: &str, (name, request): &(&str, T)) 
     })
 }
 
-fn binary<T: Serialize + Encode>(answer: &T) -> String {
+fn binary<T: Serialize + answer::Element>(answer: &T) -> String {
     let mut bytes = Vec::new();
     answer::write(Form::Binary, std::slice::from_ref(answer), &mut bytes);
     const_hex::encode(bytes)

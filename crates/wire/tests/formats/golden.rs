@@ -113,7 +113,12 @@ where
 
 fn same_answer<T>(name: &str, value: &T)
 where
-    T: Deserialize<'static> + BorrowDecode<'static, ()> + Serialize + Encode + Debug + PartialEq,
+    T: Deserialize<'static>
+        + BorrowDecode<'static, ()>
+        + Serialize
+        + answer::Element
+        + Debug
+        + PartialEq,
 {
     let json = json_fixture(&format!("answers/{name}.json"), value);
     assert_eq!(serde_json::from_str::<T>(json).expect(name), *value);

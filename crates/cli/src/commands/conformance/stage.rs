@@ -196,7 +196,7 @@ async fn play(
     stop: CancellationToken,
 ) -> Result<HealthRegistry, Failure> {
     std::fs::create_dir_all(&data)?;
-    let shown = HealthRegistry::new()?;
+    let shown = HealthRegistry::new(stop.clone())?;
     let namespace = config.namespace.clone();
     let key = key_file::make(&data.join(key_file::FILE))?;
     let ledger = init::make(client, &namespace, &key, 1).await?;

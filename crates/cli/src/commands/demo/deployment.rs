@@ -1,4 +1,4 @@
-//! What the demo runs: ledger, engine, store, feed and gateway, all in this process.
+//! What the demo runs: ledger, engine, store, feed, gateway and console, all in this process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,14 +9,17 @@ use giliran_audit::Facts;
 use giliran_gateway::{BODY_BYTES_AT_ONCE, Identity, Settings, TokenKey};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::server::Server;
-use giliran_nats::{Client, clock};
+use giliran_nats::{Client, clock, connection};
 use giliran_persist::StoreUrl;
+use giliran_survey::Survey;
+use giliran_survey::judge::Limits;
 use giliran_wire::ApplicantKey;
 use giliran_wire::subject::Namespace;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{gateway, init};
+use crate::commands::survey::{Beforehand, Looker};
+use crate::commands::{gateway, init, survey};
 use crate::connect::{Access, suitable};
 use crate::daemons::{EngineSetup, Running, fixed, start_engine, start_feed, start_persist};
 use crate::failure::Failure;
@@ -37,7 +40,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// The engine's name.
 const NAME: &str = "demo";
 
-/// Ledger, engine, store, feed and gateway, all in this process.
+/// Ledger, engine, store, feed, gateway and console, all in this process.
 pub(crate) struct Deployment {
     pub(crate) client: Client,
     pub(crate) namespace: Namespace,
@@ -47,23 +50,26 @@ pub(crate) struct Deployment {
     pub(crate) shown: Arc<HealthRegistry>,
     /// Where the gateway listens.
     pub(crate) page: SocketAddr,
-    roles: [Running; 4],
+    /// Where the console listens.
+    pub(crate) console: SocketAddr,
+    roles: [Running; 5],
     of_gateway: Client,
     /// What answers for them.
     answering: [AbortHandle; 3],
 }
 
 impl Deployment {
-    /// With an opening that opens soon; ready. The gateway listens at `page`, or at the next
-    /// free port above it.
+    /// With an opening that opens soon; ready. The gateway and the console listen at the
+    /// addresses given, or at the next free port above each.
     pub(crate) async fn start(
         data: &Path,
         server: &Server,
-        page: SocketAddr,
+        (page, console): (SocketAddr, SocketAddr),
         stopped: CancellationToken,
     ) -> Result<Self, Failure> {
-        let listener = health::listen(page, true).await?;
-        let page = listener.local_addr()?;
+        let for_page = health::listen(page, true).await?;
+        let for_console = health::listen(console, true).await?;
+        let (page, console) = (for_page.local_addr()?, for_console.local_addr()?);
         let client = Access::default().connect(&server.url(), "giliran demo").await?;
         suitable(&client, Some(&server.monitor_url())).await?;
         let shown = Arc::new(HealthRegistry::new(stopped.clone())?);
@@ -96,7 +102,8 @@ impl Deployment {
             start_engine(setup, &shown, stopped.clone())?,
             start_persist(store.clone(), None, broker, followed, &shown, stopped.clone())?,
             start_feed(feed.0, feed.1, feed.2, &shown, stopped.clone())?,
-            start_gateway(of_gateway.clone(), &namespace, listener, &shown, stopped),
+            start_gateway(of_gateway.clone(), &namespace, for_page, &shown, stopped.clone()),
+            start_console(&client, &namespace, server, for_console, stopped),
         ];
         ready(&shown).await?;
         Ok(Self {
@@ -107,6 +114,7 @@ impl Deployment {
             store,
             shown,
             page,
+            console,
             roles,
             of_gateway,
             answering,
@@ -152,6 +160,24 @@ fn start_gateway(
     };
     let shown = Arc::clone(shown);
     tokio::spawn(async move { gateway::serve(client, settings, listener, &shown, stopped).await })
+}
+
+/// A console that looks and does nothing.
+fn start_console(
+    client: &Client,
+    namespace: &Namespace,
+    server: &Server,
+    listener: tokio::net::TcpListener,
+    stopped: CancellationToken,
+) -> Running {
+    let (client, namespace) = (client.clone(), namespace.clone());
+    let streams = connection::jetstream(&client, None);
+    let monitors = vec![server.monitor_url()];
+    let survey = Survey::new(client.clone(), streams.clone(), namespace.clone(), monitors);
+    let (limits, certificates) = (Limits::default(), Vec::new());
+    let looker = Arc::new(Looker { client, survey, streams, namespace, limits, certificates });
+    let before = Beforehand::default();
+    tokio::spawn(async move { survey::serve(looker, before, None, listener, stopped).await })
 }
 
 async fn ready(shown: &HealthRegistry) -> Result<(), Failure> {

@@ -69,6 +69,9 @@ pub(crate) struct Args {
     /// Where the gateway and its page are; the next free port is taken.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     page: SocketAddr,
+    /// Where the console is, on which the day is seen; the next free port is taken.
+    #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDR")]
+    console: SocketAddr,
     /// Afterwards add places and stay open, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -137,7 +140,8 @@ async fn play(
     stopped: CancellationToken,
     asked: CancellationToken,
 ) -> Result<(), Failure> {
-    let deployed = Deployment::start(data, server, args.page, stopped.clone()).await?;
+    let starting = Deployment::start(data, server, (args.page, args.console), stopped.clone());
+    let deployed = Box::pin(starting).await?;
     // The opening's slots are on record before it opens.
     let slots = on_record(&deployed.ledger).await?;
     let quota: u64 = slots.iter().map(|slot| u64::from(slot.4)).sum();
@@ -151,23 +155,13 @@ async fn play(
         BEFORE_OPENING.as_secs()
     );
     println!(
-        "the page is at http://{}/; {} % of the people ask through it",
+        "the page is at http://{}/, through which {} % of the people ask; the console at http://{}/",
         deployed.page,
-        args.via_gateway * 100.0
+        args.via_gateway * 100.0,
+        deployed.console
     );
-    let mut scenario = shipped(SCENARIO)
-        .ok_or_else(|| Failure::Wrong(format!("scenario {SCENARIO} does not come with giliran")))?;
-    scenario.attackers.clear();
-    scenario.people.parties = people;
-    scenario.people.early_s = BEFORE_OPENING.as_secs_f64();
     let log_file = data.join("clients.jsonl");
-    let load = LoadTest {
-        steady: Some(Steady { per_s: args.rate as f64, asks_anew: ASKS_ANEW }),
-        log: Some(log_file.clone()),
-        via: (args.via_gateway > 0.0).then(|| deployed.page.into()),
-        via_share: args.via_gateway,
-        ..LoadTest::new(deployed.namespace.clone(), scenario, args.seed)
-    };
+    let load = crowd(args, people, &deployed, log_file.clone())?;
     let clients = Access::default().connect(&server.url(), "giliran demo clients").await?;
     let rush = Box::pin(rush(clients, load, &deployed.shown, asked.clone())).await?;
     println!("store and feed catch up …");
@@ -204,6 +198,27 @@ async fn play(
         0 => Ok(()),
         n => Err(Failure::Wrong(format!("{n} checks of the audit are broken"))),
     }
+}
+
+/// Who asks, and how.
+fn crowd(
+    args: &Args,
+    people: u64,
+    deployed: &Deployment,
+    log: PathBuf,
+) -> Result<LoadTest, Failure> {
+    let mut scenario = shipped(SCENARIO)
+        .ok_or_else(|| Failure::Wrong(format!("scenario {SCENARIO} does not come with giliran")))?;
+    scenario.attackers.clear();
+    scenario.people.parties = people;
+    scenario.people.early_s = BEFORE_OPENING.as_secs_f64();
+    Ok(LoadTest {
+        steady: Some(Steady { per_s: args.rate as f64, asks_anew: ASKS_ANEW }),
+        log: Some(log),
+        via: (args.via_gateway > 0.0).then(|| deployed.page.into()),
+        via_share: args.via_gateway,
+        ..LoadTest::new(deployed.namespace.clone(), scenario, args.seed)
+    })
 }
 
 /// Everybody asks; shows how it goes.
@@ -272,8 +287,8 @@ async fn keep(
     }
     println!(
         "\n{ADDED} places were added at {office}, {date}, {session}. Book one at http://{}/\n\
-         Ctrl-C ends it.",
-        deployed.page
+         and see it at http://{}/; Ctrl-C ends it.",
+        deployed.page, deployed.console
     );
     asked.cancelled().await;
     Ok(())
