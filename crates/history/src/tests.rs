@@ -766,7 +766,10 @@ fn every_name_in_a_file_is_in_the_document() {
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     let ledger = Ledger::open();
     let (recorded, figures) = (ledger.read("w").unwrap(), ledger.figures());
-    figures.figures.iter().for_each(|figure| has(figure.name));
+    figures.figures.iter().for_each(|figure| {
+        has(figure.name);
+        assert_ne!(figure.title.english, "", "{}", figure.name);
+    });
     let report = report::report(&recorded, &figures, Language::English);
     for sheet in &report.sheets {
         has(sheet.name);

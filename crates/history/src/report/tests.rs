@@ -13,7 +13,7 @@ use crate::tests::{Ledger, OPENS, cancel, grant, rejected};
 fn eventful() -> Ledger {
     let mut ledger = Ledger::open();
     let signed = |change| {
-        let (operator, reason) = ("siti".to_owned(), "listrik padam".to_owned());
+        let (operator, reason) = ("siti".to_owned(), "hujan".to_owned());
         Entry::Adjust(Adjust { opening: 0, operator, reason, change })
     };
     ledger.append(10, vec![grant(1, 0, &[1], Some(1)), grant(2, 1, &[1], Some(2))]);
@@ -37,7 +37,7 @@ fn both_languages_say_everything_with_the_same_numbers() {
             Language::ALL.map(|language| report(&recorded, &figures, language));
         // What the ledger holds stands as it is.
         let (id, hash) = (recorded.ledger.to_string(), recorded.tail.2.to_string());
-        let names = [id.as_str(), &hash, "siti", "listrik padam", "batam", "web", "mobile"];
+        let names = [id.as_str(), &hash, "siti", "hujan", "batam", "web", "mobile"];
         let none = Vec::<String>::new();
         assert_eq!(bilingual::differences(&english.html(), &indonesian.html(), &names), none);
         assert_eq!(bilingual::mixtures(&english.text(), &indonesian.text(), &names), none);
