@@ -11,6 +11,7 @@ use giliran_nats::ledger::archive::Archive;
 use giliran_report::{Language, Report};
 use giliran_wire::subject::Namespace;
 
+use crate::RELEASE;
 use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 
@@ -128,8 +129,7 @@ impl Outputs<'_> {
         }
         if let Some(folder) = self.pictures {
             // The release, and not the commit: the same figures are the same pictures.
-            let release = env!("CARGO_PKG_VERSION");
-            let made_by = format!("giliran {command}, version {release}");
+            let made_by = format!("giliran {command}, version {RELEASE}");
             for (name, picture) in report.pictures(&made_by) {
                 write(&folder.join(name), &picture)?;
             }
