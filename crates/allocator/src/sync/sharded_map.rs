@@ -47,8 +47,9 @@ mod mapped {
 
     use super::{Hash, UniformHasher};
 
-    /// Keys that are touched under one taking of the locks, so that no writer waits long.
-    const TOUCHED_TOGETHER: usize = 64;
+    /// Keys a shard that are touched under one taking of the locks: enough to be worth it,
+    /// few enough that no writer waits long.
+    const TOUCHED_A_SHARD: usize = 8;
 
     pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
 
@@ -100,7 +101,8 @@ mod mapped {
         /// Brings into cache what looks at these keys will read. Looks themselves wait for
         /// memory one after the other, since each takes a lock; here many wait together.
         pub(crate) fn touch(&self, keys: &[K]) {
-            for keys in keys.chunks(TOUCHED_TOGETHER) {
+            let together = TOUCHED_A_SHARD * self.0.shards().len();
+            for keys in keys.chunks(together) {
                 let shards: SmallVec<[_; 32]> =
                     self.0.shards().iter().map(|shard| shard.read()).collect();
                 for key in keys {
