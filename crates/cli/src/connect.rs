@@ -55,7 +55,7 @@ pub(crate) struct Access {
     #[arg(long, env = "GILIRAN_NATS_INBOX_PREFIX")]
     nats_inbox_prefix: Option<String>,
     /// The server's monitoring URL, to see whether it syncs before it
-    /// acknowledges.
+    /// acknowledges; of a cluster, for those who look at all of it, joined by commas.
     #[arg(long, env = "GILIRAN_NATS_MONITOR", value_name = "URL")]
     nats_monitor: Option<String>,
 }
@@ -114,10 +114,31 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
+    /// The connection, and the JetStream API that has the streams.
+    pub(crate) async fn connect_with_client(
+        &self,
+        name: &str,
+    ) -> Result<(Client, Context), Failure> {
+        let client = self.nats.connect(name).await?;
+        let context = connection::jetstream(&client, self.nats_domain.as_deref());
+        Ok((client, context))
+    }
+
+    /// The monitoring addresses of the broker's servers that were named.
+    pub(crate) fn monitors(&self) -> Vec<String> {
+        let named = self.nats.monitor().into_iter().flat_map(|all| all.split(','));
+        named.map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
+    }
+
+    /// The files with certificates that this login uses.
+    pub(crate) fn certificates(&self) -> Vec<PathBuf> {
+        let Access { nats_ca, nats_cert, .. } = &self.nats.access;
+        nats_ca.iter().chain(nats_cert).cloned().collect()
+    }
+
     /// The JetStream API that has the streams.
     pub(crate) async fn connect(&self, name: &str) -> Result<Context, Failure> {
-        let client = self.nats.connect(name).await?;
-        Ok(connection::jetstream(&client, self.nats_domain.as_deref()))
+        Ok(self.connect_with_client(name).await?.1)
     }
 }
 

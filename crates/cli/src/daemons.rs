@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config_file;
 use crate::connect::{Nats, namespace};
 use crate::failure::Failure;
-use crate::health::{self, Health, HealthRegistry};
+use crate::health::{self, Health, HealthRegistry, Work};
 use crate::standing::Fixed;
 use crate::start::Start;
 use crate::{key_file, named, standing};
@@ -76,7 +76,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let trust_clock = trusted(args.trust_clock, args.operator, args.reason)?;
     let _held = hold_folder(&args.data)?;
     let shutdown = until_asked();
-    let shown = put_on_show("serve", args.http).await?;
+    let shown = put_on_show("serve", args.http, &shutdown).await?;
     let start = Start::new("engine", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran serve").await? else { return Ok(()) };
     let name = args.name.unwrap_or_else(named::by_machine);
@@ -122,8 +122,12 @@ fn trusted(
 }
 
 /// Metrics and health of a role that is about to start.
-async fn put_on_show(role: &str, address: SocketAddr) -> Result<Arc<HealthRegistry>, Failure> {
-    let shown = Arc::new(HealthRegistry::new()?);
+async fn put_on_show(
+    role: &str,
+    address: SocketAddr,
+    shutdown: &CancellationToken,
+) -> Result<Arc<HealthRegistry>, Failure> {
+    let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     let listener = health::listen(address, false).await?;
     eprintln!("giliran {role}: http://{}/readyz", listener.local_addr()?);
     health::serve(listener, Arc::clone(&shown));
@@ -167,7 +171,7 @@ pub(crate) fn start_engine(
         workers: setup.workers.map_or(cores.min(4), usize::from),
         trust_clock: setup.trust_clock,
     };
-    let engine = Engine::new(options, setup.client, metrics);
+    let engine = Engine::new(options, setup.client, metrics.clone());
     let view = engine.view();
     shown.add(move || {
         let ((report, progress), seen) = (view.look(), view.seen());
@@ -176,7 +180,10 @@ pub(crate) fn start_engine(
         let mut warnings = view.warnings();
         warnings.extend(twin.runs().then(|| TWIN.to_owned()));
         let (progress, seen) = (Some(progress), Some(seen));
-        Health { name: "engine", report, details, progress, seen, warnings }
+        let [queue, backlog] = metrics.waiting();
+        let (answers, grants_within) = (metrics.answers(), metrics.grants_within());
+        let work = Some(Work { queue, backlog, answers, grants_within });
+        Health { name: "engine", report, details, progress, seen, warnings, work }
     });
     let ledger = setup.ledger;
     Ok(tokio::spawn(async move {
@@ -237,7 +244,7 @@ pub(crate) struct FeedArgs {
 pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     let namespace = namespace(&args.subject_prefix)?;
     let shutdown = until_asked();
-    let shown = put_on_show("feed", args.http).await?;
+    let shown = put_on_show("feed", args.http, &shutdown).await?;
     let start = Start::new("feed", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran feed").await? else { return Ok(()) };
     standing::answer(&client, &namespace, "feed", Fixed::default(), &shown);
@@ -246,7 +253,7 @@ pub(crate) async fn feed(args: FeedArgs) -> Result<(), Failure> {
     running.await.map_err(|e| Failure::Wrong(e.to_string()))?
 }
 
-struct Lag {
+pub(crate) struct Lag {
     position: IntGauge,
     blocks: IntGauge,
     seconds: Gauge,
@@ -257,7 +264,7 @@ struct Lag {
 }
 
 impl Lag {
-    fn register(registry: &Registry, part: &str, done: &str) -> Result<Self, Failure> {
+    pub(crate) fn register(registry: &Registry, part: &str, done: &str) -> Result<Self, Failure> {
         let gauge = |name: &str, help: &str| -> Result<IntGauge, Failure> {
             let gauge = IntGauge::new(format!("giliran_{part}_{name}"), help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -299,7 +306,7 @@ impl Lag {
         });
         details[what] = done.into();
         let (progress, seen) = (Some(progress), Some(seen));
-        Health { name, report, details, progress, seen, warnings: Vec::new() }
+        Health { name, report, details, progress, seen, warnings: Vec::new(), work: None }
     }
 }
 
@@ -331,7 +338,7 @@ pub(crate) async fn persist(args: PersistArgs) -> Result<(), Failure> {
     let namespace = namespace(&args.subject_prefix)?;
     let archive = args.archive.map(Archive::new);
     let shutdown = until_asked();
-    let shown = put_on_show("persist", args.http).await?;
+    let shown = put_on_show("persist", args.http, &shutdown).await?;
     let start = Start::new("persist", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran persist").await? else { return Ok(()) };
     standing::answer(&client, &namespace, "persist", Fixed::default(), &shown);

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser as _};
 
 /// Every page of the project, but what tells of its past.
 fn pages() -> Vec<PathBuf> {
@@ -69,10 +69,75 @@ fn wrong(arguments: &str) -> Option<String> {
     None
 }
 
+/// The commands of manifests, whose arguments stand in brackets, and of units.
+fn started(path: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(path).unwrap();
+    if path.extension().is_some_and(|end| end == "service") {
+        let joined = text.replace("\\\n", " ");
+        let command = joined.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        return vec![command.split_whitespace().skip(1).map(str::to_owned).collect()];
+    }
+    let lists = text.split("args: [").skip(1).chain(text.split("command: [").skip(1));
+    let lists = lists.map(|list| format!("[{}]", list.split(']').next().unwrap()));
+    let lists = lists.map(|list| serde_json::from_str::<Vec<String>>(&list).unwrap());
+    // The broker's.
+    lists.filter(|list| list[0] != "nats-server" && list[0] != "-c").collect()
+}
+
+#[test]
+fn units_and_manifests_start_what_there_is() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let mut looked_at = Vec::new();
+    for folder in ["systemd", "compose", "kubernetes", "kubernetes/setup"] {
+        for entry in std::fs::read_dir(deploy.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.extension().is_some_and(|end| end == "service" || end == "yaml") {
+                continue;
+            }
+            for arguments in started(&path) {
+                let words = std::iter::once("giliran").chain(arguments.iter().map(String::as_str));
+                if let Err(error) = super::Command::try_parse_from(words) {
+                    // The rest comes from the environment.
+                    let missing = error.kind() == clap::error::ErrorKind::MissingRequiredArgument;
+                    assert!(missing, "{}: {error}", path.display());
+                }
+                let named =
+                    |word: &&String| super::Command::command().find_subcommand(word).is_some();
+                let role = arguments.iter().find(named).unwrap();
+                looked_at.push(format!("{folder} {role}"));
+            }
+        }
+    }
+    for folder in ["systemd", "compose", "kubernetes"] {
+        for role in ["serve", "persist", "feed", "gateway"] {
+            let what = format!("{folder} {role}");
+            assert!(looked_at.contains(&what), "{what}: {looked_at:?}");
+        }
+    }
+}
+
+/// What an orchestrator asks for, it can be answered.
+#[test]
+fn probes_ask_for_states_that_there_are() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes");
+    let mut asked = 0;
+    for role in ["engine", "persist", "feed", "gateway"] {
+        let manifest = std::fs::read_to_string(folder.join(format!("{role}.yaml"))).unwrap();
+        for line in manifest.lines() {
+            let Some(path) = line.trim().strip_prefix("path: ") else { continue };
+            asked += 1;
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            assert!(["/healthz", "/readyz"].contains(&path), "{role}: {line}");
+            assert!(crate::health::asked(Some(query)).is_ok(), "{role}: {line}");
+        }
+    }
+    assert_eq!(asked, 8);
+}
+
 /// The command that a chart says it was made by.
 fn maker(picture: &Path) -> Option<String> {
     let text = std::fs::read_to_string(picture).unwrap();
-    let said = text.split("<desc>Made by: giliran ").nth(1)?.split("</desc>").next()?;
+    let said = text.split("<metadata>Made by: giliran ").nth(1)?.split("</metadata>").next()?;
     Some(said.split(", version").next()?.to_owned())
 }
 

@@ -1,10 +1,11 @@
 //! Metrics and health over HTTP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::extract::State as Shared;
+use axum::extract::{RawQuery, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +15,7 @@ use giliran_nats::watch::Seen;
 use prometheus::{Encoder, Gauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::{COMMIT, RELEASE};
@@ -32,6 +34,21 @@ pub(crate) struct Health {
     pub(crate) seen: Option<Seen>,
     /// What an operator should mend, though it runs.
     pub(crate) warnings: Vec<String>,
+    /// What waits in it and what it has answered; none: it answers nobody.
+    pub(crate) work: Option<Work>,
+}
+
+/// What waits in an engine and what it has answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    /// Messages that wait to be decided.
+    pub(crate) queue: u64,
+    /// Grants and requests that wait for a block.
+    pub(crate) backlog: u64,
+    /// Since the start, by the name of the outcome.
+    pub(crate) answers: BTreeMap<String, u64>,
+    /// How long grants took, so many µs or less, and how many.
+    pub(crate) grants_within: Vec<[u64; 2]>,
 }
 
 impl Health {
@@ -50,12 +67,15 @@ pub(crate) struct HealthRegistry {
     starting: Mutex<Option<Health>>,
     /// What an operator should mend, though it runs.
     warnings: Mutex<Vec<String>>,
+    /// Cancelled once the process was asked to stop.
+    shutdown: CancellationToken,
     state: IntGaugeVec,
     clock_offset: Gauge,
 }
 
 impl HealthRegistry {
-    pub(crate) fn new() -> Result<Self, Failure> {
+    /// Of a process that stops once `shutdown` is cancelled.
+    pub(crate) fn new(shutdown: CancellationToken) -> Result<Self, Failure> {
         let registry = Registry::new();
         let state = IntGaugeVec::new(
             Opts::new("giliran_state", "1 for the state that a part of the process is in"),
@@ -74,7 +94,7 @@ impl HealthRegistry {
         build.with_label_values(&[RELEASE, COMMIT]).set(1);
         registry.register(Box::new(build))?;
         let (parts, starting, warnings) = Default::default();
-        Ok(Self { registry, parts, starting, warnings, state, clock_offset })
+        Ok(Self { registry, parts, starting, warnings, shutdown, state, clock_offset })
     }
 
     /// Shows a part from now on.
@@ -92,6 +112,7 @@ impl HealthRegistry {
             progress: None,
             seen: None,
             warnings: Vec::new(),
+            work: None,
         };
         *held(&self.starting) = Some(part);
     }
@@ -114,7 +135,7 @@ impl HealthRegistry {
     }
 
     /// Sets the gauges that mirror how the parts are doing.
-    fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         for part in self.look() {
             for state in State::ALL {
                 let gauge = self.state.with_label_values(&[part.name, state.word()]);
@@ -175,13 +196,45 @@ async fn metrics(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
     }
 }
 
-async fn ready(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
+/// What may be asked of `/readyz`: which states will do.
+const WILL_DO: &str = "state=";
+
+/// The states that a query asks for; none: those in which a part does its work.
+pub(crate) fn asked(query: Option<&str>) -> Result<Option<Vec<State>>, String> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let words = query.replace("%2C", ",").replace("%2c", ",");
+    let Some(words) = words.strip_prefix(WILL_DO) else {
+        return Err(format!(
+            "`{}` is not asked here; ask `?state=active,standby`",
+            query.escape_debug()
+        ));
+    };
+    let states = words.split(',').map(|word| {
+        State::ALL.into_iter().find(|state| state.word() == word).ok_or_else(|| {
+            let known: Vec<&str> = State::ALL.iter().map(|state| state.word()).collect();
+            format!("no state is `{}`; there are {}", word.escape_debug(), known.join(", "))
+        })
+    });
+    states.collect::<Result<_, _>>().map(Some)
+}
+
+async fn ready(Shared(shown): Shared<Arc<HealthRegistry>>, RawQuery(query): RawQuery) -> Response {
+    let asked = match asked(query.as_deref()) {
+        Ok(asked) => asked,
+        Err(wrong) => return (StatusCode::BAD_REQUEST, wrong + "\n").into_response(),
+    };
     let parts = shown.look();
+    let stopping = shown.shutdown.is_cancelled();
     let ready = !parts.is_empty() && parts.iter().all(Health::is_ready);
+    let will_do = asked.map_or(ready, |states| {
+        !parts.is_empty() && parts.iter().all(|part| states.contains(&part.report.state))
+    });
     let mut warnings = shown.warnings();
     warnings.extend(parts.iter().flat_map(|part| part.warnings.clone()));
-    let mut body =
-        json!({ "ready": ready, "release": RELEASE, "commit": COMMIT, "warnings": warnings });
+    let mut body = json!({
+        "ready": ready, "stopping": stopping, "release": RELEASE, "commit": COMMIT,
+        "warnings": warnings,
+    });
     for part in parts {
         body[part.name] = json!({ "ready": part.is_ready(), "state": part.report.state.word() });
         if !part.report.detail.is_empty() {
@@ -194,6 +247,67 @@ async fn ready(Shared(shown): Shared<Arc<HealthRegistry>>) -> Response {
             body[part.name]["clock_offset_ms"] = offset.into();
         }
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let fine = will_do && !stopping;
+    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body:#}\n")).into_response()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn shows(registry: &HealthRegistry, state: State) {
+        registry.starts("engine", Report::of(state));
+    }
+
+    async fn status(shown: &Arc<HealthRegistry>, query: &str) -> u16 {
+        let query = Some(query.to_owned()).filter(|query| !query.is_empty());
+        ready(Shared(Arc::clone(shown)), RawQuery(query)).await.status().as_u16()
+    }
+
+    /// An orchestrator tells a standby, which is well, from one that does not work, and the
+    /// active one from both.
+    #[tokio::test]
+    async fn active_standby_and_neither_are_told_apart() {
+        let shown = Arc::new(HealthRegistry::new(CancellationToken::new()).unwrap());
+        // No part has begun.
+        assert_eq!(status(&shown, "state=starting").await, 503);
+        for (state, alone, either) in [
+            (State::Active, 200, 200),
+            (State::Standby, 503, 200),
+            (State::SteppingDown, 503, 503),
+            (State::NatsUnavailable, 503, 503),
+        ] {
+            shows(&shown, state);
+            assert_eq!(status(&shown, "").await, alone, "{state:?}");
+            assert_eq!(status(&shown, "state=active").await, alone, "{state:?}");
+            for query in ["state=active,standby", "state=standby%2Cactive"] {
+                assert_eq!(status(&shown, query).await, either, "{state:?} {query}");
+            }
+            assert_eq!(status(&shown, &format!("state={}", state.word())).await, 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_is_not_ready_whatever_is_asked() {
+        let shutdown = CancellationToken::new();
+        let shown = Arc::new(HealthRegistry::new(shutdown.clone()).unwrap());
+        shows(&shown, State::Active);
+        assert_eq!(status(&shown, "").await, 200);
+        shutdown.cancel();
+        for query in ["", "state=active"] {
+            assert_eq!(status(&shown, query).await, 503, "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_none_is_told_so() {
+        let shown = Arc::new(HealthRegistry::new(CancellationToken::new()).unwrap());
+        shows(&shown, State::Active);
+        for query in ["state=", "state=awake", "role=active", "state=active,"] {
+            assert_eq!(status(&shown, query).await, 400, "{query}");
+        }
+        assert!(asked(Some("state=awake")).unwrap_err().contains("`awake`; there are starting, "));
+    }
 }

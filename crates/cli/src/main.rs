@@ -23,6 +23,8 @@ mod health;
 mod key_file;
 mod logs;
 mod named;
+#[cfg(test)]
+mod observed;
 mod screen;
 mod standing;
 mod start;
@@ -55,7 +57,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     giliran up --dev                          everything on this machine, open now\n  \
     giliran check giliran.toml                what a configuration resolves to\n  \
     giliran book --office batam-harbourbay 2171012345678901\n  \
-    giliran availability --json\n\n\
+    giliran availability --json\n  \
+    giliran status --watch                    how everything stands, each second\n\n\
     Exit codes: 0 fine, 1 what was checked or run is wrong, 2 usage or configuration.")]
 struct Command {
     #[command(subcommand)]
@@ -81,6 +84,12 @@ enum Operation {
     Gateway(commands::gateway::Args),
     /// Make the consumers of those who read events.
     Reader(commands::reader::Args),
+    /// Show how all of Giliran stands: openings, processes, broker.
+    Status(commands::survey::StatusArgs),
+    /// Say whether an opening can begin: go or no go, and what to do.
+    Preflight(commands::survey::PreflightArgs),
+    /// Show the same as pages, and let operators act where asked to.
+    Console(commands::survey::ConsoleArgs),
     /// Hold ledger, stores, events and what clients saw against the promises.
     Audit(commands::audit::Args),
     /// Publish what anybody needs to recompute a draw.
@@ -105,6 +114,8 @@ enum Operation {
     Surge(commands::surge::Args),
     /// Validate a configuration and show what it resolves to.
     Check(commands::check::Args),
+    /// Hold somebody's own client against the wire protocol.
+    Conformance(commands::conformance::Args),
     /// Ask for a booking.
     Book(commands::requests::BookArgs),
     /// Say that a held booking was paid or approved.
@@ -115,6 +126,8 @@ enum Operation {
     Reschedule(commands::requests::RescheduleArgs),
     /// Change quotas, close days, extend or end an opening.
     Admin(commands::admin::Args),
+    /// Show who did what and why, and what stood before.
+    Journal(commands::journal::Args),
     /// Show a booking, by its id or its request's.
     Lookup(commands::requests::LookupArgs),
     /// Show an applicant's booking in an opening.
@@ -148,8 +161,11 @@ fn main() -> ExitCode {
     let command = command();
     // What runs for long tells its story; what answers a question, or shows a picture
     // of its own, only what is off.
-    use Operation::{Archive, Demo, Feed, Gateway, Init, Persist, Serve, Up};
-    let runs = matches!(command.operation, Up(_) | Serve(_) | Persist(_) | Feed(_) | Gateway(_));
+    use Operation::{Archive, Console, Demo, Feed, Gateway, Init, Persist, Serve, Up};
+    let runs = matches!(
+        command.operation,
+        Up(_) | Serve(_) | Persist(_) | Feed(_) | Gateway(_) | Console(_)
+    );
     let usual = if runs { "info" } else { "warn" };
     logs::start(command.log_format, usual);
     if runs {
@@ -189,6 +205,9 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Feed(args) => Box::pin(daemons::feed(args)).await,
         Operation::Gateway(args) => Box::pin(commands::gateway::run(args)).await,
         Operation::Reader(args) => commands::reader::run(args).await,
+        Operation::Status(args) => Box::pin(commands::survey::status(args)).await,
+        Operation::Preflight(args) => Box::pin(commands::survey::preflight(args)).await,
+        Operation::Console(args) => Box::pin(commands::survey::console(args)).await,
         Operation::Audit(args) => Box::pin(commands::audit::run(args)).await,
         Operation::Draw(args) => Box::pin(commands::draw::run(args)).await,
         Operation::Verify(args) => commands::verify::run(&args),
@@ -201,11 +220,13 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Statement(args) => Box::pin(commands::statement::run(args)).await,
         Operation::Surge(args) => Box::pin(commands::surge::run(args)).await,
         Operation::Check(args) => Box::pin(commands::check::run(args)).await,
+        Operation::Conformance(args) => Box::pin(commands::conformance::run(args)).await,
         Operation::Book(args) => commands::requests::book(args).await,
         Operation::Confirm(args) => commands::requests::confirm(args).await,
         Operation::Cancel(args) => commands::requests::cancel(args).await,
         Operation::Reschedule(args) => commands::requests::reschedule(args).await,
         Operation::Admin(args) => commands::admin::run(args).await,
+        Operation::Journal(args) => commands::journal::run(args).await,
         Operation::Lookup(args) => commands::requests::lookup(args).await,
         Operation::Find(args) => commands::requests::find(args).await,
         Operation::Availability(args) => commands::requests::availability(args).await,

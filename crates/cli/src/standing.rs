@@ -7,6 +7,7 @@ use async_nats::Client;
 use giliran_nats::{clock, service};
 use giliran_wire::service::{Identity, Standing};
 use giliran_wire::subject::Namespace;
+use tokio::task::AbortHandle;
 
 use crate::health::{Health, HealthRegistry};
 use crate::{COMMIT, RELEASE};
@@ -22,14 +23,14 @@ pub(crate) struct Fixed {
     pub(crate) config: Option<String>,
 }
 
-/// Answers for `role`, a part of what is shown, until the process ends.
+/// Answers for `role`, a part of what is shown, until it is aborted or the process ends.
 pub(crate) fn answer(
     client: &Client,
     namespace: &Namespace,
     role: &'static str,
     fixed: Fixed,
     shown: &Arc<HealthRegistry>,
-) {
+) -> AbortHandle {
     let identity = Identity {
         name: format!("giliran-{role}"),
         id: format!("{:016x}", rand::random::<u64>()),
@@ -42,7 +43,7 @@ pub(crate) fn answer(
         let warnings = shown.warnings();
         standing(role, prefix.clone(), fixed.clone(), part, warnings)
     };
-    tokio::spawn(service::serve(client.clone(), identity, look));
+    tokio::spawn(service::serve(client.clone(), identity, look)).abort_handle()
 }
 
 fn standing(
@@ -67,6 +68,7 @@ fn standing(
     warnings.extend(part.warnings.iter().cloned());
     let progress = part.progress.filter(|progress| progress.seq > 0);
     let seq = progress.map(|progress| progress.seq);
+    let work = part.work.as_ref();
     Standing {
         state: part.report.state.word().to_owned(),
         ready: part.is_ready(),
@@ -77,6 +79,10 @@ fn standing(
         lag_ms: part.seen.as_ref().map(|seen| seen.lag().as_millis() as u64),
         clock_offset_ms: part.seen.as_ref().and_then(|seen| seen.clock_offset_ms),
         detail: Some(part.report.detail).filter(|detail| !detail.is_empty()),
+        queue: work.map(|work| work.queue),
+        backlog: work.map(|work| work.backlog),
+        answers: work.map(|work| work.answers.clone()).unwrap_or_default(),
+        grants_within: work.map(|work| work.grants_within.clone()).unwrap_or_default(),
         warnings: (!warnings.is_empty()).then(|| warnings.join("; ")),
         ..known
     }

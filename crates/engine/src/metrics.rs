@@ -1,6 +1,9 @@
 //! What the engine shows of itself.
 
+use std::collections::BTreeMap;
+
 use giliran_wire::answer::Reason;
+use giliran_wire::event::Kind;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -82,6 +85,21 @@ impl Registered<'_> {
         self.of(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
+    /// With one label, of which these values are there from the start: of a counter that
+    /// appears at 1, Prometheus sees no increase.
+    fn counters_of<'v>(
+        &self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = &'v str>,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = self.counters(name, help, &[label])?;
+        for value in values {
+            counters.with_label_values(&[value]);
+        }
+        Ok(counters)
+    }
+
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.of(IntGauge::new(name, help))
     }
@@ -129,15 +147,15 @@ impl Metrics {
                 "giliran_draws_awaiting_beacon",
                 "Draws that wait for the public value they named",
             )?,
-            lookups: made.counters(
-                "giliran_lookups_total",
-                "Questions answered",
-                &["operation"],
+            lookups: made.counters_of(
+                ("giliran_lookups_total", "Questions answered"),
+                "operation",
+                ["lookup", "find", "availability"],
             )?,
-            dropped: made.counters(
-                "giliran_requests_dropped_total",
-                "Requests nobody could be answered for",
-                &["reason"],
+            dropped: made.counters_of(
+                ("giliran_requests_dropped_total", "Requests nobody could be answered for"),
+                "reason",
+                ["no_reply_subject", "reply_outside_inboxes"],
             )?,
             queue_wait: made.times(
                 "giliran_queue_wait_seconds",
@@ -163,15 +181,50 @@ impl Metrics {
             epoch: made.gauge("giliran_epoch", "Take-overs of the ledger so far")?,
             seq: made.gauge("giliran_ledger_seq", "Last ledger sequence applied")?,
             generation: made.gauge("giliran_ledger_generation", "The ledger's generation")?,
-            changes: made.counters(
-                "giliran_changes_total",
-                "Changes of bookings and entries that this engine put on record",
-                &["kind"],
+            changes: made.counters_of(
+                (
+                    "giliran_changes_total",
+                    "Changes of bookings and entries that this engine put on record",
+                ),
+                "kind",
+                Kind::ALL.map(Kind::name),
             )?,
             active: made.gauge("giliran_active", "1 while this engine decides requests")?,
             places: made.of(Places::new())?,
             file_differs: made.file_differs()?,
         })
+    }
+
+    /// What was answered since the start, by the name of the outcome; what never came is
+    /// left out.
+    pub fn answers(&self) -> BTreeMap<String, u64> {
+        let outcomes = [
+            ("granted", &self.granted),
+            ("repeated", &self.repeated),
+            ("entered", &self.entered),
+            ("changed", &self.changed),
+        ];
+        let outcomes = outcomes.into_iter().map(|(name, count)| (name.to_owned(), count.get()));
+        let named = |reason: &Reason| format!("rejected.{}", reason.name());
+        let rejected = Reason::ALL.iter().map(named).zip(self.rejected.iter().map(IntCounter::get));
+        outcomes.chain(rejected).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How long grants took since the start: so many µs or less, and how many; each with
+    /// those before. Nothing where there was no grant.
+    pub fn grants_within(&self) -> Vec<[u64; 2]> {
+        let families = self.answer.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let buckets = metrics.flat_map(|metric| metric.get_histogram().get_bucket().to_vec());
+        let within = |bucket: prometheus::proto::Bucket| {
+            [(bucket.upper_bound() * 1e6).round() as u64, bucket.cumulative_count()]
+        };
+        buckets.map(within).filter(|[_, count]| *count > 0).collect()
+    }
+
+    /// Messages that wait to be decided, and grants and requests that wait for a block.
+    pub fn waiting(&self) -> [u64; 2] {
+        [&self.queue_depth, &self.backlog].map(|gauge| u64::try_from(gauge.get()).unwrap_or(0))
     }
 
     pub(crate) fn granted(&self, n: u64) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_nats::Subject;
 use bytes::Bytes;
 use giliran_allocator::{Booking, Durable, FoundBooking, FoundEntry, Opening, Settled};
-use giliran_sequencer::{AdminReport, Grants, Outcome};
+use giliran_sequencer::{AdminChange, AdminReport, Grants, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Overview, Parts, Reason, Rejection, Verdict};
 use giliran_wire::request::{BINARY_VERSION, Form};
@@ -430,6 +430,7 @@ impl Outbox {
             cancelled_count: report.cancelled.len() as u64,
             cancelled: views(&report.cancelled[..cancelled]),
             as_of,
+            changes: report.changes.iter().map(|change| set(report, change)).collect(),
         };
         self.push(to.reply, false, |out| {
             answer::write(to.form, &[admin::Answer::Done(report)], out);
@@ -459,5 +460,18 @@ impl Outbox {
                 tracing::warn!(%error, "an answer could not be sent");
             }
         }
+    }
+}
+/// What an action found and set, with the names of its slot.
+fn set<'a>(report: &'a AdminReport, change: &'a AdminChange) -> admin::Change<'a> {
+    let AdminChange { slot, action, before, after } = change;
+    let slot = slot.and_then(|slot| Some(report.opening.as_ref()?.slot(slot)));
+    admin::Change {
+        action: (*action).into(),
+        office: slot.map(|slot| slot.office.into()),
+        date: slot.map(|slot| slot.date),
+        session: slot.map(|slot| slot.session.into()),
+        before: before.as_str().into(),
+        after: after.as_str().into(),
     }
 }

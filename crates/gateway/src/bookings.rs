@@ -13,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use giliran_web::{Peer, tag};
 use giliran_wire::answer::{Phase, Reason, Rejection, Verdict};
 use giliran_wire::request::{self, Book, Cancel, Lookup, Payload, Reschedule, element};
 use serde::de::IgnoredAny;
@@ -21,14 +22,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::asking::{Coming, Outcome};
-use crate::catalogue::tag;
 use crate::client_log::Wish;
 use crate::gateway::Gateway;
 use crate::identity::Caller;
 use crate::lanes::Lane;
 use crate::problem::{self, Kind, Problem};
 use crate::segment::Segment;
-use crate::server::Peer;
 use crate::token::Tracked;
 
 /// Most bytes of a body: far more than the largest request has.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_nats::Client;
 use bytes::Bytes;
 use giliran_nats::clock::{self, Moment};
+use giliran_web::events::event;
+use giliran_web::tag;
 use giliran_wire::answer::{self, Availability, OpeningState, Overview, Phase, Reason, SlotState};
 use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::request::{self, Choice, write_binary};
@@ -475,19 +477,6 @@ fn written(
     let frame = event(&tag, "places", &whole);
     opening.places = Places { body: whole, tag, frame, change };
     opening
-}
-
-/// A server-sent event. `data` has no line ends.
-pub(crate) fn event(id: &str, name: &str, data: &[u8]) -> Bytes {
-    let mut event = format!("id: {id}\nevent: {name}\ndata: ").into_bytes();
-    event.extend_from_slice(data);
-    event.extend_from_slice(b"\n\n");
-    event.into()
-}
-
-/// Names bytes: 16 hexadecimal digits of their SHA-256.
-pub(crate) fn tag(bytes: &[u8]) -> String {
-    const_hex::encode(&ring::digest::digest(&ring::digest::SHA256, bytes).as_ref()[..8])
 }
 
 #[cfg(test)]

@@ -35,14 +35,12 @@ mod problem;
 mod rate_limit;
 mod routes;
 mod segment;
-mod server;
 mod streams;
 mod token;
-mod written;
 
 pub use gateway::{BODY_BYTES_AT_ONCE, Gateway, Settings, View};
-pub use identity::{Identity, Proxies};
+pub use giliran_web::Proxies;
+pub use identity::Identity;
 pub use metrics::Metrics;
 pub use rate_limit::Rate;
-pub use server::serve;
 pub use token::TokenKey;

@@ -14,7 +14,8 @@ pub struct Metrics {
     batched: IntCounter,
     bookings: Histogram,
     pub(crate) in_flight: IntGauge,
-    pub(crate) connections: IntGauge,
+    /// Connections that are open, for [`serve`](giliran_web::serve).
+    pub connections: IntGauge,
     pub(crate) streams: IntGauge,
     limited: IntCounterVec,
     log_lost: IntCounter,

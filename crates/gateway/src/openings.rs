@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use giliran_web::tag;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::catalogue::OpeningDescription;
 use serde::Serialize;
 
-use crate::catalogue::{Opening, tag};
+use crate::catalogue::Opening;
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::segment::Segment;

@@ -3,22 +3,21 @@
 //! A stream of places sends what has changed, once a second at most; whoever has missed
 //! something gets everything. Its frames are made once and shared by all who read.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
+use futures_util::stream;
+use giliran_web::events::{self, SIGN_OF_LIFE, event};
 use giliran_wire::answer::Reason;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bookings::{caller, is_final, of_token, outcome_json, outcome_tag};
-use crate::catalogue::{Told, event};
+use crate::catalogue::Told;
 use crate::gateway::Gateway;
 use crate::openings::unknown;
 use crate::problem::Problem;
@@ -31,11 +30,8 @@ const FRAME_EVERY: Duration = Duration::from_secs(1);
 const SPREAD: Duration = Duration::from_millis(800);
 /// A stream without news says that it is there: proxies cut silent ones.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
-const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
 /// How often somebody's own request is looked up: from and to.
 const LOOKED_UP_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(4)];
-/// When a cut stream is taken up again, ms, from and to: not by all at once.
-const RETRY_MS: [u64; 2] = [1_000, 5_000];
 
 /// A place among the streams that are read.
 struct Place {
@@ -84,7 +80,7 @@ pub(crate) async fn places(
         sent: None,
         place,
     };
-    events(stream::unfold(reader, async |mut reader| {
+    events::respond(stream::unfold(reader, async |mut reader| {
         reader.next().await.map(|frame| (frame, reader))
     }))
 }
@@ -154,7 +150,7 @@ pub(crate) async fn request(
         alive: Instant::now() + SIGN_OF_LIFE_EVERY,
         place,
     };
-    Ok(events(stream::unfold(reader, async |mut reader| {
+    Ok(events::respond(stream::unfold(reader, async |mut reader| {
         reader.next().await.map(|frame| (frame, reader))
     })))
 }
@@ -199,17 +195,4 @@ impl RequestReader {
             }
         }
     }
-}
-
-fn events(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    use futures_util::StreamExt as _;
-    let [from, to] = RETRY_MS;
-    let begin = Bytes::from(format!("retry: {}\n\n", rand::random_range(from..=to)));
-    let frames = stream::once(async { begin }).chain(frames).map(Ok::<Bytes, Infallible>);
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // A proxy that collects would hold frames back.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    (headers, Body::from_stream(frames)).into_response()
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use giliran_allocator::{BookingRequest, Content, StateChange};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::simulation::virtual_engine::{VirtualEngine, instant, virtual_us};
-use giliran_report::{Document, Table, Unit};
+use giliran_report::{Document, Language, Table};
 use giliran_sequencer::AdminOp;
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Reason, ReasonKind};
@@ -515,8 +515,9 @@ pub fn table(replay: &Replay) -> String {
         "Opening {}: {} requests, decided again by the same code",
         replay.opening, replay.requests
     ));
-    let share =
-        |share: Option<f64>| share.map_or("not known".to_owned(), |share| Unit::Share.shown(share));
+    let share = |share: Option<f64>| {
+        share.map_or("not known".to_owned(), |share| Language::English.percent(share))
+    };
     let mut orders = Table::new(["got", "lost", "gained", "places", "ten largest"]);
     let got = [replay.won.to_string(), String::new(), String::new(), replay.places.to_string()];
     let name = format!("as recorded ({})", replay.order);
@@ -535,7 +536,7 @@ pub fn table(replay: &Replay) -> String {
             "asked" => format!("the {} to ask", ordinal(&row.name)),
             kind => format!("{kind} {}", row.name),
         };
-        let rate = |won: &u64| Unit::Share.shown(*won as f64 / row.asked.max(1) as f64);
+        let rate = |won: &u64| Language::English.percent(*won as f64 / row.asked.max(1) as f64);
         groups.row(name, [row.asked.to_string()].into_iter().chain(row.won.iter().map(rate)));
     }
     screen.table(groups);

@@ -78,8 +78,13 @@ pub async fn syncs_always(monitor: &str) -> Option<bool> {
     Some(value["config"]["sync_always"].as_bool().unwrap_or(false))
 }
 
-/// A GET over HTTP/1.0, whose body ends with the connection.
-pub(crate) async fn get(monitor: &str, path: &str) -> Result<String, Error> {
+/// The body at a path of a monitoring port: a GET over HTTP/1.0, whose body ends with the
+/// connection.
+///
+/// # Errors
+///
+/// Where nobody answers within two seconds, or not with 200.
+pub async fn get(monitor: &str, path: &str) -> Result<String, Error> {
     let host = monitor.trim_start_matches("http://").trim_end_matches('/');
     let ask = async {
         let mut stream = TcpStream::connect(host).await?;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use giliran_allocator::{Durable, FoundBooking, Opening, Openings, Rejection, StateMachine};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{Adjust, Adjustment, Entry, Order};
+use giliran_wire::ledger::{Adjust, Adjustment, Entry, HALTED, OPEN, Order};
 use giliran_wire::{BookingId, Position, Timestamp};
 
 use crate::block_builder::BlockDraft;
 use crate::block_builder::entry_bytes;
 use crate::branch::Branch;
-use crate::effect::{AdminReport, Effect, Now, Outcome};
+use crate::effect::{AdminChange, AdminReport, Effect, Now, Outcome};
 use crate::queued::is_overdue;
 use crate::sequencer::Sequencer;
 
@@ -176,6 +176,7 @@ impl<T> AdminJob<T> {
             dry_run: true,
             opening: Some(Arc::clone(opening)),
             slots: self.report.slots.clone(),
+            changes: self.report.changes.clone(),
             ..AdminReport::default()
         };
         match self.fate() {
@@ -245,7 +246,7 @@ impl<T> Sequencer<T> {
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
         let most = block.bytes + ADJUSTMENT_BYTES;
-        for job in std::mem::take(&mut self.admin) {
+        for mut job in std::mem::take(&mut self.admin) {
             if job.adjusted || block.bytes > most {
                 self.admin.push_back(job);
                 continue;
@@ -282,6 +283,8 @@ impl<T> Sequencer<T> {
                     continue;
                 }
             };
+            let sets = |change| set(opening, change, time);
+            job.report.changes = job.changes().iter().map(sets).collect();
             if job.action.dry_run {
                 let report = job.would(&self.state, opening);
                 let outcome = Outcome::Adjusted(Box::new(report), self.state.durable());
@@ -392,6 +395,20 @@ impl<T> Sequencer<T> {
             self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
         }
     }
+}
+
+/// What a change finds, and what it sets.
+fn set(opening: &Opening, change: &Adjustment, time: Timestamp) -> AdminChange {
+    let found = |slot: u32| opening.slot_state(slot, time);
+    let before = match change {
+        Adjustment::Quota { slot, .. } => found(*slot).quota.to_string(),
+        Adjustment::Reserve { slot, .. } => found(*slot).reserved.to_string(),
+        Adjustment::Halt { slot, .. } if found(*slot).halted => HALTED.to_owned(),
+        Adjustment::Halt { .. } => OPEN.to_owned(),
+        Adjustment::ClosesAt { .. } => opening.window().1.to_string(),
+        Adjustment::Beacon { .. } => "awaited".to_owned(),
+    };
+    AdminChange { slot: change.slot(), action: change.name(), before, after: change.stands() }
 }
 
 /// Why the order of an opening forbids an action.

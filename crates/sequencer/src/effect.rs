@@ -203,6 +203,21 @@ pub struct AdminReport {
     pub moved: Vec<FoundBooking>,
     /// Bookings that were cancelled.
     pub cancelled: Vec<FoundBooking>,
+    /// What was set, or would be.
+    pub changes: Vec<AdminChange>,
+}
+
+/// What an operator's action finds, and what it sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminChange {
+    /// The slot of the opening, where it is about one.
+    pub slot: Option<u32>,
+    /// Its name, as in the journal.
+    pub action: &'static str,
+    /// What stood there.
+    pub before: String,
+    /// What stands there from then on.
+    pub after: String,
 }
 
 /// What became of an append.

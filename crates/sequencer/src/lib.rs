@@ -50,7 +50,8 @@ pub use admin::{Acted, AdminCommand, AdminOp, Came};
 pub use branch::Branch;
 pub use clock_guard::MAX_JUMP_MS;
 pub use effect::{
-    AdminReport, Appended, Attempt, Effect, Grants, Lost, Now, Outcome, ReadOutcome, StopReason,
+    AdminChange, AdminReport, Appended, Attempt, Effect, Grants, Lost, Now, Outcome, ReadOutcome,
+    StopReason,
 };
 pub use generation::Continuation;
 pub use in_flight::{

@@ -170,6 +170,13 @@ pub struct Beacon<'a> {
     /// The round's signature, in hexadecimal digits.
     #[serde(borrow)]
     pub signature: Text<'a>,
+    /// True: nothing changes, the answer says whether it is the one that is waited for.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub dry_run: bool,
 }
 
 impl Beacon<'_> {
@@ -191,6 +198,13 @@ pub struct Roll<'a> {
     /// Reason, 1 to 256 bytes; kept for good.
     #[serde(borrow)]
     pub reason: Text<'a>,
+    /// True: nothing changes, the answer says in which stream the ledger would go on.
+    #[serde(
+        default,
+        deserialize_with = "false_where_null",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub dry_run: bool,
 }
 
 /// The outcome of an action that is on record.
@@ -224,6 +238,33 @@ pub struct Report<'a> {
     pub cancelled: Vec<Booking<'a>>,
     /// The ledger position this was true at.
     pub as_of: Position,
+    /// What it set, or would set, slot by slot.
+    #[serde(borrow)]
+    pub changes: Vec<Change<'a>>,
+}
+
+/// What an action sets: what stands there before it and after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, BorrowDecode)]
+pub struct Change<'a> {
+    /// Its name: `quota`, `reserve`, `halt`, `resume`, `closes_at`, `beacon`, `roll`.
+    #[serde(borrow)]
+    pub action: Text<'a>,
+    /// Of a slot: its office.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub office: Option<Text<'a>>,
+    /// Of a slot: its day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Date>,
+    /// Of a slot: its session.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Text<'a>>,
+    /// What stood there: a number of places, `open` or `halted`, a time, a stream;
+    /// `awaited` where a public value was.
+    #[serde(borrow)]
+    pub before: Text<'a>,
+    /// What stands there from then on.
+    #[serde(borrow)]
+    pub after: Text<'a>,
 }
 
 /// The answer to an operator's action: in JSON either of the two as it is.

@@ -2,7 +2,7 @@
 //!
 //! Whatever crosses a process boundary is defined here: requests and answers
 //! ([`request`], [`answer`], [`admin`]), what openings offer ([`catalogue`]), what processes say of themselves
-//! ([`service`]),
+//! ([`service`]), how all of them stand together ([`picture`]),
 //! confirmation events ([`event`]), ledger blocks ([`ledger`]), and the names of subjects, streams and buckets ([`subject`]).
 //! JSON goes through serde, binary through [`codec`], which is the only module
 //! that names bincode's configuration.
@@ -33,6 +33,7 @@ mod id;
 mod key;
 pub mod ledger;
 mod phase;
+pub mod picture;
 pub mod request;
 pub mod service;
 pub mod snapshot;

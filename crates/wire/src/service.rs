@@ -119,41 +119,93 @@ pub struct Answer {
     pub endpoints: Option<Vec<serde_json::Value>>,
 }
 
+/// What the names of counted answers begin with, among an answer's texts.
+const ANSWERS: &str = "answers.";
+
+/// The counts among an answer's texts; what is no number is not known.
+fn answers(said: &BTreeMap<String, String>) -> BTreeMap<String, u64> {
+    let counted = said.iter().filter_map(|(name, count)| {
+        Some((name.strip_prefix(ANSWERS)?.to_owned(), count.parse().ok()?))
+    });
+    counted.collect()
+}
+
+/// `1024:5 2048:90`; none: nothing was counted.
+fn within_text(grants_within: &[[u64; 2]]) -> Option<String> {
+    let pairs = grants_within.iter().map(|[us, count]| format!("{us}:{count}"));
+    Some(pairs.collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
+}
+
+/// The same read; what is no pair of numbers is not known.
+fn within(text: &str) -> Vec<[u64; 2]> {
+    let pairs = text.split(' ').filter_map(|pair| {
+        let (us, count) = pair.split_once(':')?;
+        Some([us.parse().ok()?, count.parse().ok()?])
+    });
+    pairs.collect()
+}
+
 /// How a process stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Which part of Giliran it is: `engine`, `persist` or `feed`.
+    /// Which part of Giliran it is: `engine`, `persist`, `feed` or `gateway`.
     pub role: String,
     /// Whose ledger it serves: the prefix of subjects.
     pub prefix: String,
     /// The name it has in ledger and lease, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// A word of the closed list that `/readyz` has as well.
     pub state: String,
     /// What there is to say about it, with the way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// What an operator should mend, though it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warnings: Option<String>,
     /// Whether it does its work.
     pub ready: bool,
     /// Epoch of the last valid block it has read or written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// Ledger sequence up to which its work is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// The ledger's last sequence, as last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<u64>,
     /// Blocks it is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_blocks: Option<u64>,
     /// How long the first of them has waited, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<u64>,
     /// How far its machine's clock is ahead of the broker's, ms; below 0: behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
     /// The revision it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Fingerprint of its applicant key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Digest of its configuration file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// Messages that wait to be decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u64>,
+    /// Grants and requests that wait for a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u64>,
+    /// What an engine has answered since it started, by the name of the outcome:
+    /// `granted`, `rejected.sold_out`; those that never came are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, u64>,
+    /// How long grants took that an engine has answered since it started, from the socket
+    /// to the answer: so many µs or less, and how many; ascending, each with those before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants_within: Vec<[u64; 2]>,
 }
 
 impl Standing {
@@ -176,6 +228,10 @@ impl Standing {
             commit,
             key,
             config,
+            queue,
+            backlog,
+            answers,
+            grants_within,
         } = self;
         fn text(value: Option<&impl fmt::Display>) -> Option<String> {
             value.map(ToString::to_string)
@@ -197,9 +253,14 @@ impl Standing {
             ("commit", text(commit.as_ref())),
             ("key", text(key.as_ref())),
             ("config", text(config.as_ref())),
+            ("queue", text(queue.as_ref())),
+            ("backlog", text(backlog.as_ref())),
+            ("grants_within_us", within_text(grants_within)),
         ];
         let known = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        known.collect()
+        let counted =
+            |(name, count): (&String, &u64)| (format!("{ANSWERS}{name}"), count.to_string());
+        known.chain(answers.iter().map(counted)).collect()
     }
 
     /// What an answer says; what it does not say, or not so that it can be read, is not
@@ -229,6 +290,10 @@ impl Standing {
             commit: text("commit"),
             key: text("key"),
             config: text("config"),
+            queue: number_of("queue"),
+            backlog: number_of("backlog"),
+            answers: answers(said),
+            grants_within: said.get("grants_within_us").map_or_else(Vec::new, |text| within(text)),
         })
     }
 }
@@ -275,6 +340,10 @@ mod tests {
             commit: some("c"),
             key: some("k"),
             config: some("f"),
+            queue: Some(7),
+            backlog: Some(8),
+            answers: [("granted".into(), 9), ("rejected.sold_out".into(), 10)].into(),
+            grants_within: vec![[1_024, 5], [2_048, 9]],
         };
         let least = Standing { role: "feed".into(), ..Standing::default() };
         for standing in [full, least] {

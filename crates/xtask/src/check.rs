@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 
 use crate::process::{self, Failure, Interrupt};
+use crate::shipped;
 use crate::tidy;
-use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
+use crate::tools::{axe, cargo_deny, nats, nats_js, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 /// Tells the simulation's tests where the worlds begin that nobody has seen.
@@ -24,6 +25,9 @@ pub(crate) enum Step {
     Spell,
     /// Licences, sources and bans of dependencies; left out where there is no cargo-deny.
     Deny,
+    /// Rules, dashboards and manifests of `deploy/`, by promtool and kubernetes-validate; left
+    /// out where there are none.
+    Deploy,
     /// Whether rustfmt would change a file.
     Format,
     /// clippy; warnings are errors.
@@ -114,16 +118,16 @@ fn take(
         Step::Tidy => tidy::check(workspace),
         Step::Spell => spell(workspace, interrupt),
         Step::Deny => return deny(workspace, interrupt),
+        Step::Deploy => {
+            let checked = shipped::check(workspace, interrupt)?;
+            return Ok(if checked { Outcome::Passed } else { Outcome::LeftOut });
+        }
         Step::Format => process::succeed(&mut cargo(&["fmt", "--all", "--check"]), interrupt),
         Step::Lint => process::succeed(
             &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
             interrupt,
         ),
-        Step::Docs => process::succeed(
-            cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
-                .env("RUSTDOCFLAGS", "--deny warnings"),
-            interrupt,
-        ),
+        Step::Docs => docs(workspace, interrupt),
         Step::Test => test(workspace, selection, interrupt),
         Step::Loom => process::succeed(
             cargo(&["test", "--release", "--package", "giliran-allocator", "--lib", "loom"])
@@ -134,6 +138,15 @@ fn take(
         ),
     }
     .map(|()| Outcome::Passed)
+}
+
+/// The code's documents, and the page whose tables are computed.
+fn docs(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {
+    let mut made = workspace.cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    process::succeed(made.env("RUSTDOCFLAGS", "--deny warnings"), interrupt)?;
+    let mut nation = Command::new("python3");
+    nation.args(["benches/nation.py", "--check", "docs/nation.md"]);
+    process::succeed(nation.current_dir(workspace.root()), interrupt)
 }
 
 fn spell(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -176,6 +189,10 @@ fn test(
     test.env(nats::VARIABLE, &nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    if let Some(axe) = axe::provide(workspace, interrupt)? {
+        test.env(axe::VARIABLE, axe);
+    }
+    nats_js::hand_over(&mut test, workspace, interrupt)?;
     process::succeed(&mut test, interrupt)
 }
 

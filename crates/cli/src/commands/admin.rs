@@ -7,7 +7,6 @@ use giliran_wire::admin::{Beacon, Bookings, ClosesAt, DONE, Halt, Quota, Reserve
 use giliran_wire::{Date, Timestamp};
 use serde_json::Value;
 
-use crate::commands::journal;
 use crate::commands::requests::{Common, ask};
 use crate::failure::Failure;
 
@@ -25,7 +24,7 @@ const ASK_BACK: &str = "--bookings cancel takes their places from everybody who 
     giliran admin closes-at --opening 2026-W49 --operator siti --reason \"outage\" \\\n      \
     2026-11-29T18:00:00+07:00\n  \
     giliran admin roll --operator siti --reason \"before the new year\"\n  \
-    giliran admin log --opening 2026-W49\n\n\
+    giliran journal --opening 2026-W49                  who did what, and what stood before\n\n\
     Every action is a ledger record with the operator's name and reason.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -93,6 +92,8 @@ enum Action {
     Beacon {
         #[command(flatten)]
         signed: Signed,
+        #[command(flatten)]
+        trial: Trial,
         /// The round as its network publishes it, JSON with a `signature`.
         file: std::path::PathBuf,
     },
@@ -100,9 +101,9 @@ enum Action {
     Roll {
         #[command(flatten)]
         signer: Signer,
+        #[command(flatten)]
+        trial: Trial,
     },
-    /// Show who did what, and why.
-    Log(journal::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,7 +129,8 @@ struct Signed {
 
 #[derive(Debug, clap::Args)]
 struct Trial {
-    /// Change nothing; show which bookings it would concern.
+    /// Change nothing; show what stands before and would stand after, and which bookings
+    /// it would concern.
     #[arg(long)]
     dry_run: bool,
 }
@@ -205,18 +207,18 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             };
             send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
         }
-        Action::Beacon { signed, file } => beacon(signed, &file).await,
-        Action::Log(args) => journal::run(args).await,
-        Action::Roll { signer } => {
+        Action::Beacon { signed, trial, file } => beacon(signed, trial, &file).await,
+        Action::Roll { signer, trial } => {
             let (operator, reason) = (signer.operator.into(), signer.reason.into());
-            let request = serde_json::to_vec(&Roll { operator, reason })?;
+            let dry_run = trial.dry_run;
+            let request = serde_json::to_vec(&Roll { operator, reason, dry_run })?;
             send(&signer.common, "admin.roll", request).await
         }
     }
 }
 
 /// Hands in a round of the beacon, as the network's HTTP service gives it.
-async fn beacon(signed: Signed, file: &Path) -> Result<(), Failure> {
+async fn beacon(signed: Signed, trial: Trial, file: &Path) -> Result<(), Failure> {
     let shown = file.display();
     let wrong = |what: String| Failure::Usage(format!("{shown}: {what}"));
     let text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))?;
@@ -228,6 +230,7 @@ async fn beacon(signed: Signed, file: &Path) -> Result<(), Failure> {
         reason: signed.signer.reason.into(),
         opening: signed.opening.into(),
         signature: signature.into(),
+        dry_run: trial.dry_run,
     };
     send(&signed.signer.common, "admin.beacon", serde_json::to_vec(&request)?).await
 }
@@ -287,6 +290,9 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     } else {
         outln!("on record at ledger sequence {}", value["as_of"]["seq"]);
     }
+    for change in value["changes"].as_array().into_iter().flatten() {
+        outln!("{}", change_line(change));
+    }
     for slot in value["slots"].as_array().into_iter().flatten() {
         let halted = if slot["halted"] == true { ", halted" } else { "" };
         outln!(
@@ -331,6 +337,15 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
     Ok(())
 }
 
+/// What stands before an action and after it.
+fn change_line(change: &Value) -> String {
+    let place = ["office", "date", "session"].map(|name| change[name].as_str());
+    let place: Vec<&str> = place.into_iter().flatten().collect();
+    let (before, after) = (text(&change["before"]), text(&change["after"]));
+    let words = [&[text(&change["action"])][..], &place].concat().join(" ");
+    format!("{words}: {before} → {after}")
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
@@ -338,6 +353,15 @@ fn text(value: &Value) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_told_with_its_place_and_both_values() {
+        let quota = serde_json::json!({ "action": "quota", "office": "alpha", "date": "2030-01-07",
+                                        "session": "all", "before": "80", "after": "60" });
+        assert_eq!(change_line(&quota), "quota alpha 2030-01-07 all: 80 → 60");
+        let roll = serde_json::json!({ "action": "roll", "before": "L_1", "after": "L_2" });
+        assert_eq!(change_line(&roll), "roll: L_1 → L_2");
+    }
 
     /// A script means what it says; a hand may slip.
     #[test]

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use async_nats::jetstream::Context;
 use giliran_allocator::Calendar;
-use giliran_config::Config;
+use giliran_config::{Comparison, Config};
 use giliran_nats::{connection, ledger};
 use giliran_wire::Timestamp;
 
@@ -92,15 +93,31 @@ fn wrong(config: &Config, now: Timestamp) -> Vec<String> {
     config.ahead(now, WEEKS).into_iter().filter_map(objections).collect()
 }
 
-/// Holds the file against what is on record.
-async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Result<(), Failure> {
-    let client = args.access.connect(url, "giliran check").await?;
-    let context = connection::jetstream(&client, args.nats_domain.as_deref());
-    let ledger = ledger::open_in(&context, &config.namespace).await?;
+/// What is on record beside the file.
+pub(crate) struct Beside {
+    /// The ledger sequence that it was read at.
+    pub(crate) seq: u64,
+    pub(crate) compared: Comparison,
+}
+
+/// Reads what is on record, and holds the file against it.
+pub(crate) async fn beside(
+    context: &Context,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Beside, Failure> {
+    let ledger = ledger::open_in(context, &config.namespace).await?;
     let state = Box::pin(giliran_engine::standing(&ledger)).await?;
     let (seq, openings) = (state.chain().seq, state.allocator().openings());
     let known = |id: &str| state.knows_opening(id);
-    let compared = config.compare(now, HORIZON_MS, &openings, known);
+    Ok(Beside { seq, compared: config.compare(now, HORIZON_MS, &openings, known) })
+}
+
+/// Says how the file and what is on record differ.
+async fn compare(args: &Args, url: &str, config: &Config, now: Timestamp) -> Result<(), Failure> {
+    let client = args.access.connect(url, "giliran check").await?;
+    let context = connection::jetstream(&client, args.nats_domain.as_deref());
+    let Beside { seq, compared } = beside(&context, config, now).await?;
     for record in &compared.new {
         outln!("opening {}: not on record yet; the active engine puts it there", record.id);
     }

@@ -8,7 +8,7 @@ use giliran_history::{
 };
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
-use giliran_report::Report;
+use giliran_report::{Language, Report};
 use giliran_wire::subject::Namespace;
 
 use crate::VERSION;
@@ -170,13 +170,14 @@ pub(crate) async fn fairness(
     source: &Source,
     log: Option<&Path>,
     pages: &[PathBuf],
+    language: Language,
     outputs: Outputs<'_>,
 ) -> Result<(), Failure> {
     let metrics = metrics(pages)?;
     let recorded = Box::pin(source.read(u64::MAX)).await?;
     let gateway = gateway(log, &recorded)?;
     let figures = OpeningMeasures::new(&recorded, gateway.as_ref(), metrics.as_ref());
-    let report = report::report(&recorded, &figures);
+    let report = report::report(&recorded, &figures, language);
     outln!("{}", report.text().trim_end());
     if let Some(gateway) = &gateway {
         covered(gateway);

@@ -1,7 +1,8 @@
-//! `giliran admin log`: who did what, and why, from the ledger.
+//! `giliran journal`: who did what and why, with what stood before, from the ledger.
 
 use std::path::PathBuf;
 
+use async_nats::jetstream::Context;
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::ledger::scan::{ScanError, Scanned, scan};
@@ -15,8 +16,8 @@ use crate::failure::Failure;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    giliran admin log --opening 2026-W49\n  \
-    giliran admin log --json\n\n\
+    giliran journal --opening 2026-W49\n  \
+    giliran journal --json\n\n\
     It reads the ledger, so it needs a login that may (under the shipped permissions: auditor).")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -37,17 +38,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let namespace = namespace(&args.subject_prefix)?;
-    let context = args.nats.connect("giliran admin log").await?;
-    let ledger = ledger::open_in(&context, &namespace).await?;
+    let context = args.nats.connect("giliran journal").await?;
     let archive = args.archive.map(Archive::new);
-    let mut journal = Journal::default();
-    let read = |read: Scanned<'_>| {
-        if let Reading::Valid(block) = &read.reading {
-            journal.read(read.seq, block.time, &block.entries);
-        }
-        Ok::<_, ScanError>(())
-    };
-    Box::pin(scan(&ledger, archive.as_ref(), read)).await?;
+    let journal = read(&context, &namespace, archive.as_ref()).await?;
     let actions = match &args.opening {
         None => journal.actions().iter().collect(),
         Some(id) => journal.of_opening(id).ok_or_else(|| {
@@ -69,10 +62,28 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Reads the whole ledger for what was done in it.
+pub(crate) async fn read(
+    context: &Context,
+    namespace: &Namespace,
+    archive: Option<&Archive>,
+) -> Result<Journal, Failure> {
+    let ledger = ledger::open_in(context, namespace).await?;
+    let mut journal = Journal::default();
+    let each = |read: Scanned<'_>| {
+        if let Reading::Valid(block) = &read.reading {
+            journal.read(read.seq, block.time, &block.entries);
+        }
+        Ok::<_, ScanError>(())
+    };
+    Box::pin(scan(&ledger, archive, each)).await?;
+    Ok(journal)
+}
+
 /// An action for people.
 fn line(action: &Action) -> String {
     let opening = action.opening.as_ref().map_or("the ledger", |record| record.id.as_str());
-    let words = action.words();
+    let words = action.words_with_before();
     let who = match &action.signed {
         Some((operator, reason)) => format!("{words}. {operator}: {reason}"),
         None => words,

@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let client = args.access.connect(&url, "giliran up").await?;
-    let shown = Arc::new(HealthRegistry::new()?);
+    let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     shown.warn(suitable(&client, monitor.as_deref()).await?);
     let (key, ledger) = open_or_make(&client, &config, &args.data).await?;
     let name = named::by_machine();

@@ -41,7 +41,7 @@ fn the_shipped_permissions_suffice() {
     let audit = ["audit", "--archive", text(&archived), "--store", store];
     let said = site.until("auditor", &audit);
     assert!(said.contains("2 bookings"), "{said}");
-    let log = site.run("auditor", &["admin", "log", "--archive", text(&archived)]);
+    let log = site.run("auditor", &["journal", "--archive", text(&archived)]);
     assert!(log.contains("goes on in GILIRAN_V1_LEDGER_2. siti: test"), "{log}");
     for team in ["reader", "ledger-team"] {
         site.until("setup", &["reader", "add", team]);
@@ -108,12 +108,15 @@ async fn a_gateway_hears_events_without_a_consumer() {
             last = told["events"].as_u64().unwrap();
             continue;
         }
-        assert_eq!(&*message.subject, "giliran.v1.feed.event.confirmed.alpha.2030-01-07");
-        assert_eq!(told["data"]["booking"]["status"], "confirmed");
-        let headers = message.headers.unwrap();
-        sequences.push(headers.get("Nats-Sequence").unwrap().to_string());
+        assert_eq!(&*message.subject, "giliran.v1.feed.events");
+        for (sequence, event) in
+            (told["first"].as_u64().unwrap()..).zip(told["events"].as_array().unwrap())
+        {
+            assert_eq!(event["data"]["booking"]["status"], "confirmed");
+            sequences.push(sequence);
+        }
     }
-    assert_eq!(sequences, ["1", "2"]);
+    assert_eq!(sequences, [1, 2]);
     let silence = tokio::time::timeout(Duration::from_millis(100), denied.next()).await;
     assert!(silence.is_err(), "{silence:?}");
     let said = std::fs::read_to_string(site.path("feed.log")).unwrap();
@@ -199,6 +202,8 @@ async fn every_process_says_how_it_stands() {
     assert_eq!(stats[0].1.instance.as_deref(), Some("b"));
     assert!(stats[0].0.started.is_some() && stats[0].0.endpoints == Some(vec![]));
 
+    those_who_look_see_everything(&site);
+
     // The standby takes over, and says so.
     drop(first);
     let after = |told: &[Answer]| told.len() == 3 && stands(told, "active") == 1;
@@ -210,6 +215,36 @@ async fn every_process_says_how_it_stands() {
     let nobody =
         tokio::time::timeout(Duration::from_secs(1), gateway.request("$SRV.PING", "".into()));
     assert!(!matches!(nobody.await, Ok(Ok(_))), "a gateway is no operator");
+}
+
+/// A login that may change nothing sees all that there is to see; one that acts is asked for
+/// nothing less.
+fn those_who_look_see_everything(site: &Site) {
+    let seen = json(&site.run("watcher", &["status", "--json"]));
+    let picture = &seen["picture"];
+    assert_eq!(picture["processes"]["known"].as_array().unwrap().len(), 4, "{seen:#}");
+    assert_eq!(picture["streams"]["known"].as_array().unwrap().len(), 5, "{seen:#}");
+    assert!(picture["storage"]["known"]["used"].as_u64() > Some(0), "{seen:#}");
+    assert_eq!(picture["openings"]["known"]["openings"][0]["offers"]["id"], "w", "{seen:#}");
+    // Nobody here asks a monitoring port.
+    let asked = ["--config", "giliran.toml", "--waive", "sync", "--waive", "disk"];
+    let preflight = [&["preflight", "--opening", "w"], &asked[..]].concat();
+    let said = site.until("console", &preflight);
+    assert!(said.contains("go      operators"), "{said}");
+    let output = site.command("watcher", &preflight).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains("?       operators"), "{said}");
+    site.run("watcher", &[&preflight[..], &["--waive", "operators"]].concat());
+    assert!(site.run("watcher", &["journal"]).contains("took over"));
+    let signed = ["--operator", "siti", "--reason", "test"];
+    let refused = site.command("watcher", &[&["admin", "roll"], &signed[..]].concat()).output();
+    assert!(!refused.unwrap().status.success(), "a watcher is no operator");
+    let dry = site.run("operator", &[&["admin", "roll", "--dry-run"], &signed[..]].concat());
+    assert!(dry.contains("roll: GILIRAN_V1_LEDGER_1 → GILIRAN_V1_LEDGER_2"), "{dry}");
+    // An operator who may not look at streams sees the rest.
+    let half = json(&site.run("operator", &["status", "--json"]));
+    assert!(half["picture"]["streams"]["unknown"].is_string(), "{half:#}");
+    assert_eq!(half["picture"]["processes"]["known"].as_array().unwrap().len(), 4, "{half:#}");
 }
 
 /// The same in a cluster, every role at another server than those it speaks to.

@@ -61,7 +61,7 @@ impl Role {
     pub(crate) fn http(&self) -> Option<String> {
         let said = self.said();
         let (_, address) = said.split_once(": http://")?;
-        Some(address.split_once("/readyz")?.0.to_owned())
+        Some(address.split_once('/')?.0.to_owned())
     }
 
     /// What `/readyz` says at this moment; none: nobody answers.
@@ -194,6 +194,11 @@ impl Rig {
     /// A gateway on any free port.
     pub(crate) fn gateway(&self, more: &[&str]) -> Role {
         self.started("gateway", &[&["gateway", "--listen", "127.0.0.1:0"], more].concat())
+    }
+
+    /// A console on any free port.
+    pub(crate) fn console(&self, more: &[&str]) -> Role {
+        self.started("console", &[&["console", "--listen", "127.0.0.1:0"], more].concat())
     }
 
     fn started(&self, name: &str, arguments: &[&str]) -> Role {

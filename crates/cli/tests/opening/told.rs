@@ -143,28 +143,27 @@ async fn the_log_and_the_ledger_tell_who_did_what() {
     stores_name_them(&rig, &postgres).await;
 }
 
-/// Who did what, by `giliran admin log`.
+/// Who did what, by `giliran journal`.
 fn the_record_is_shown(rig: &Rig) {
-    let log = rig.done(&["admin", "log", "--opening", "w"]);
+    let log = rig.done(&["journal", "--opening", "w"]);
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len(), 5, "{log}");
     assert!(lines[0].contains("the ledger: a (release"), "{log}");
-    assert!(lines[1].ends_with("w: 3 places of beta 2030-01-08 all kept back. siti: power cut"));
-    let cancelled = "w: beta 2030-01-07 all halted, its bookings are cancelled; 3 bookings \
-                     cancelled. siti: power cut";
-    assert!(
-        lines[2].ends_with("w: quota of beta 2030-01-07 all set to 5. siti: power cut"),
-        "{log}"
-    );
+    let reserved = "w: 3 places of beta 2030-01-08 all kept back (before: 0). siti: power cut";
+    assert!(lines[1].ends_with(reserved), "{log}");
+    let quota = "w: quota of beta 2030-01-07 all set to 5 (before: 3). siti: power cut";
+    assert!(lines[2].ends_with(quota), "{log}");
+    let cancelled = "w: beta 2030-01-07 all halted, its bookings are cancelled (before: open); 3 \
+                     bookings cancelled. siti: power cut";
     assert!(lines[3].ends_with(cancelled), "{log}");
-    let ended = "w: the window ends at 2020-01-01T00:00:00.000Z. budi: x";
-    assert!(lines[4].ends_with(ended), "{log}");
-    let json: Value = serde_json::from_str(&rig.done(&["admin", "log", "--json"])).unwrap();
+    let ended = "w: the window ends at 2020-01-01T00:00:00.000Z (before: ";
+    assert!(lines[4].contains(ended) && lines[4].ends_with("). budi: x"), "{log}");
+    let json: Value = serde_json::from_str(&rig.done(&["journal", "--json"])).unwrap();
     assert_eq!(json[3]["changes"][0]["action"], "halt");
     assert_eq!(json[3]["changes"][0]["office"], "beta");
     assert_eq!(json[3]["cancelled"], 3);
     assert_eq!((&json[4]["operator"], &json[4]["opening"]), (&json!("budi"), &json!("w")));
-    let (code, _, said) = rig.run(&["admin", "log", "--opening", "v"]);
+    let (code, _, said) = rig.run(&["journal", "--opening", "v"]);
     assert_eq!((code, said.contains("there are: w")), (2, true), "{said}");
 }
 
@@ -179,10 +178,10 @@ fn it_is_published(rig: &Rig) {
     let statement = std::fs::read_to_string(&file).unwrap();
     assert!(statement.contains(r#""operator":"siti","why":"power cut""#), "{statement}");
     let report = rig.done(&["fairness", "--from-ledger", "--opening", "w"]);
-    for words in ["What was done to it", "all kept back. siti: power cut", "3 bookings cancelled"] {
+    for words in ["What was done to it", "kept back. siti: power cut", "3 bookings cancelled"] {
         assert!(report.contains(words), "{words}: {report}");
     }
-    let shut = "2 places without a booking were in halted slots and 3 were reserved";
+    let shut = "2 places without a booking were in closed sessions and 3 were reserved";
     assert!(report.contains(shut), "{report}");
 }
 

@@ -189,7 +189,8 @@ impl SequencerDriver<'_> {
             match item {
                 HandedOn::Change(ask) => changes.push((*ask, ticket)),
                 HandedOn::Admin(action) => admin.push((*action, ticket)),
-                HandedOn::Roll(signed) => rolls.push((*signed, ticket)),
+                HandedOn::Roll(roll) if roll.dry_run => self.would_roll(ticket),
+                HandedOn::Roll(roll) => rolls.push((roll.signed, ticket)),
                 HandedOn::Entry(entry) => entries.push((entry, ticket)),
                 HandedOn::Round(ordinal, ask) => rounds.push((ordinal, *ask, ticket)),
                 HandedOn::Grant(grant) => grants.push((grant, ticket)),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use giliran_allocator::Rejection;
 use giliran_nats::ledger::Ledger;
-use giliran_sequencer::{Outcome, Sequencer};
+use giliran_sequencer::{AdminChange, AdminReport, Outcome, Sequencer};
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::Signed;
 
@@ -53,6 +53,21 @@ impl SequencerDriver<'_> {
                 self.not_rolled(asked, error.to_string());
             }
         }
+    }
+
+    /// Tells in which stream the ledger would go on.
+    pub(super) fn would_roll(&self, ticket: Ticket) {
+        let ledger = &self.context.ledger;
+        let change = AdminChange {
+            slot: None,
+            action: "roll",
+            before: ledger.name().to_owned(),
+            after: ledger.stream_of(ledger.generation() + 1),
+        };
+        let report = AdminReport { dry_run: true, changes: vec![change], ..AdminReport::default() };
+        let outcome = Outcome::Adjusted(Box::new(report), self.sequencer.state().durable());
+        // Full only where thousands of answers wait: the operator asks again.
+        let _ = self.answers.try_send(Answers::of(ticket, outcome));
     }
 
     fn not_rolled(&self, asked: Asked, detail: String) {

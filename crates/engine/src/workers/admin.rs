@@ -8,7 +8,7 @@ use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::Signed;
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 
-use super::{HandedOn, Incoming, Worker, WorkerOutput};
+use super::{HandedOn, Incoming, Roll, Worker, WorkerOutput};
 use crate::reply::{Outbox, form_of_unreadable};
 
 /// An operator's action as it came in.
@@ -139,13 +139,14 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
         let openings = allocator.openings();
         let opening = openings.named(&self.opening).ok_or_else(unknown_opening)?;
         let act = AdminOp::Beacon { signature: self.bytes().unwrap_or_default() };
-        Ok(command(opening.record().ordinal, (&self.operator, &self.reason), act, false))
+        Ok(command(opening.record().ordinal, (&self.operator, &self.reason), act, self.dry_run))
     }
 }
 
 impl<'a> Acts<'a> for admin::Roll<'a> {
     fn action(&self, _allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
-        Ok(HandedOn::Roll(Box::new(Signed { operator, reason })))
+        let roll = Roll { signed: Signed { operator, reason }, dry_run: self.dry_run };
+        Ok(HandedOn::Roll(Box::new(roll)))
     }
 }

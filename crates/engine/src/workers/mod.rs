@@ -33,6 +33,14 @@ pub(crate) struct WorkerOutput {
     pub(crate) tallies: RejectionCounts,
 }
 
+/// A wish that the ledger goes on in its next stream.
+#[derive(Debug)]
+pub(crate) struct Roll {
+    pub(crate) signed: Signed,
+    /// True: it is only told what would be.
+    pub(crate) dry_run: bool,
+}
+
 /// A request that durable facts do not settle, as far as a worker can bring it. All but
 /// grants and entries is boxed: most items are grants, and none is to be as large as those.
 #[derive(Debug)]
@@ -40,7 +48,7 @@ pub(crate) enum HandedOn {
     Change(Box<ChangeRequest>),
     Admin(Box<AdminCommand>),
     /// The ledger is to go on in its next stream: who wants it, and why.
-    Roll(Box<Signed>),
+    Roll(Box<Roll>),
     Entry(Pending<DrawEntryRecord>),
     /// Belongs into a round of the opening of this ordinal.
     Round(u32, Box<OwnedBookingRequest>),

@@ -2,25 +2,18 @@
 
 use std::sync::LazyLock;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use giliran_web::page::Asset;
 use maud::{DOCTYPE, Markup, html};
 
 use super::words::Language;
-use crate::catalogue::tag;
 use crate::problem::{Kind, Problem};
 use crate::segment::Segment;
 
-const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Their addresses change with what they hold, so that a browser may keep them for good.
-static STYLE_AT: LazyLock<String> = LazyLock::new(|| format!("{}.css", tag(STYLE.as_bytes())));
-static SCRIPT_AT: LazyLock<String> = LazyLock::new(|| format!("{}.js", tag(SCRIPT.as_bytes())));
-
-/// Nothing from elsewhere, nothing inline, in nobody's frame.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::style(include_str!("page.css")));
+static SCRIPT_FILE: LazyLock<Asset> = LazyLock::new(|| Asset::script(SCRIPT));
 
 /// A page that is being made.
 pub(super) struct Page<'a> {
@@ -43,8 +36,8 @@ impl Page<'_> {
                     meta name="viewport" content="width=device-width,initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     title { (title) }
-                    link rel="stylesheet" href={ "/assets/" (*STYLE_AT) };
-                    script src={ "/assets/" (*SCRIPT_AT) } defer {}
+                    link rel="stylesheet" href={ "/assets/" (STYLE.name) };
+                    script src={ "/assets/" (SCRIPT_FILE.name) } defer {}
                 }
                 body data-now=(now_ms) data-units=(language.units()) {
                     a.skip href="#main" { (language.skip()) }
@@ -66,35 +59,11 @@ impl Page<'_> {
     }
 }
 
-/// A page with a status, as nobody may keep it.
-pub(super) fn respond(status: StatusCode, html: String) -> Response {
-    let headers = guarded("text/html; charset=utf-8", "no-store");
-    (status, headers, html).into_response()
-}
-
-/// Headers that keep others out.
-pub(super) fn guarded(content_type: &'static str, cached: &'static str) -> HeaderMap {
-    let pairs = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CACHE_CONTROL, cached),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        // Not less: without it a form would not say where it comes from.
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    ];
-    pairs.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
-}
-
 /// `GET /assets/{name}`.
 pub(crate) async fn asset(Segment(name): Segment) -> Response {
-    const FOR_GOOD: &str = "public, max-age=31536000, immutable";
-    if name == *STYLE_AT {
-        (guarded("text/css; charset=utf-8", FOR_GOOD), STYLE).into_response()
-    } else if name == *SCRIPT_AT {
-        (guarded("text/javascript; charset=utf-8", FOR_GOOD), SCRIPT).into_response()
-    } else {
-        Problem::new(Kind::NoSuchAddress).into_response()
+    match [&*STYLE, &*SCRIPT_FILE].into_iter().find(|asset| asset.name == name) {
+        Some(asset) => asset.respond(),
+        None => Problem::new(Kind::NoSuchAddress).into_response(),
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use giliran_web::page::{is_own_form, respond};
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::request::Request as _;
@@ -32,7 +33,7 @@ use crate::identity::Caller;
 use crate::problem::{self, Kind, Problem};
 use crate::segment::Segment;
 use form::{Filled, Form};
-use layout::{Page, respond};
+use layout::Page;
 use words::Language;
 
 /// How long a page waits for an answer, before it says that it goes on.
@@ -349,18 +350,6 @@ async fn posted(gateway: &Gateway, request: Request) -> Result<(Caller, Whole), 
     let caller = caller(gateway, &parts.extensions, &parts.headers)?;
     let body = whole(gateway, &parts.headers, body).await?;
     Ok((caller, body))
-}
-
-/// Whether a form comes from one of our pages: browsers say so, older ones by the page's address.
-fn is_own_form(headers: &HeaderMap) -> bool {
-    let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if let Some(site) = said("sec-fetch-site") {
-        return ["same-origin", "none"].contains(&site);
-    }
-    let from = said("origin").or_else(|| said("referer"));
-    let from = from.and_then(|address| address.split_once("://"));
-    let from = from.map(|(_, behind)| behind.split(['/', '?', '#']).next().unwrap_or_default());
-    from.zip(said("host")).is_some_and(|(from, host)| from.eq_ignore_ascii_case(host))
 }
 
 fn see_other(address: &str, language: Language) -> Response {

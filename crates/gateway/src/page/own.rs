@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use giliran_web::page::{guarded, respond};
 use giliran_wire::answer::{Booking, Reason, Status, Verdict};
 use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::request::{Cancel, Lookup, Request as _, Reschedule, element};
@@ -14,7 +15,6 @@ use maud::{Markup, html};
 use tokio::time::Instant;
 
 use super::form::Filled;
-use super::layout::{guarded, respond};
 use super::words::Language;
 use super::{
     LOOKS_AGAIN_S, PAGE_WAITS, failed, once_more, page, posted, refused, say_settled, see_other,

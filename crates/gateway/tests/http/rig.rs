@@ -110,7 +110,8 @@ impl Rig {
             Gateway::start(client, settings, metrics.clone(), shutdown.clone()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = giliran_gateway::serve(listener, gateway.routes(), metrics, shutdown.clone());
+        let serving =
+            giliran_web::serve(listener, gateway.routes(), metrics.connections, shutdown.clone());
         let served = tokio::spawn(serving);
         Self { broker, gateway, address, shutdown, served, shown, messages }
     }

@@ -1,12 +1,14 @@
 //! Answers: verdicts, reasons, bookings as clients see them.
 
 mod binary;
+mod next;
 mod parts;
 mod places;
 
 pub use crate::phase::Phase;
 pub use crate::status::Status;
 pub use binary::Element;
+pub use next::NextStep;
 pub use parts::Parts;
 pub use places::{Availability, FreePlaces, OpeningState, SlotState};
 

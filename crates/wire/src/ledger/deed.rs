@@ -4,6 +4,11 @@
 use super::bookings::Bookings;
 use super::{Adjust, Adjustment, Block, Entry, OpeningRecord, Rebuilt, Seal, TakeOver};
 
+/// A day that can be booked, as far as operators go.
+pub const OPEN: &str = "open";
+/// A day that an operator has closed.
+pub const HALTED: &str = "halted";
+
 /// One deed of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Deed<'a> {
@@ -114,7 +119,8 @@ impl Adjustment {
         }
     }
 
-    const fn name(&self) -> &'static str {
+    /// Its name, for machines: see [`Deed::name`].
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Quota { .. } => "quota",
             Self::Reserve { .. } => "reserve",
@@ -133,6 +139,16 @@ impl Adjustment {
             Self::Halt { halted: false, .. } => String::new(),
             Self::ClosesAt { closes_at } => closes_at.to_string(),
             Self::Beacon { value } => const_hex::encode(value),
+        }
+    }
+
+    /// What stands from then on: as [`Deed::value`] says it, and of a day whether it is
+    /// [`OPEN`] or [`HALTED`].
+    pub fn stands(&self) -> String {
+        match self {
+            Self::Halt { halted: true, .. } => HALTED.to_owned(),
+            Self::Halt { halted: false, .. } => OPEN.to_owned(),
+            other => other.value(),
         }
     }
 

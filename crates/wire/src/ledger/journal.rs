@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Cancel, CancelCause, Deed, Entry, OpeningRecord, Reschedule};
+use super::{Adjustment, Cancel, CancelCause, Deed, Entry, OPEN, OpeningRecord, Reschedule};
 use crate::Timestamp;
 
 /// Something that was done in one stroke.
@@ -37,15 +37,87 @@ pub struct Done {
     pub slot: Option<[String; 3]>,
     /// What it set, see [`Deed::value`].
     pub value: String,
+    /// What stood before it, and what stands after it, as [`value`](Self::value) has them; a
+    /// day is `open` or `halted`. None: there is nothing to compare, or it was before what was
+    /// read.
+    pub change: Option<Change>,
     /// The action as a sentence, for people.
     pub words: String,
+}
+
+/// What an action changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What stood there before.
+    pub before: String,
+    /// What stands there from then on.
+    pub after: String,
+}
+
+/// What can be set again and again, and so has a value before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Setting {
+    /// Of a slot of an opening.
+    Quota(u32, u32),
+    Reserve(u32, u32),
+    Halt(u32, u32),
+    /// Of an opening.
+    ClosesAt(u32),
+    /// Which engine is active.
+    Active,
+}
+
+impl Setting {
+    /// What a deed sets, and to what.
+    fn of(deed: &Deed<'_>) -> Option<(Self, String)> {
+        match deed {
+            Deed::Adjust(adjust) => {
+                let of = adjust.opening;
+                let setting = match adjust.change {
+                    Adjustment::Quota { slot, .. } => Self::Quota(of, slot),
+                    Adjustment::Reserve { slot, .. } => Self::Reserve(of, slot),
+                    Adjustment::Halt { slot, .. } => Self::Halt(of, slot),
+                    Adjustment::ClosesAt { .. } => Self::ClosesAt(of),
+                    Adjustment::Beacon { .. } => return None,
+                };
+                Some((setting, adjust.change.stands()))
+            }
+            Deed::TakeOver(take_over) => Some((Self::Active, take_over.engine.clone())),
+            Deed::Roll(_) | Deed::Rebuild(_) => None,
+        }
+    }
+
+    /// What stands as long as nobody has set it.
+    fn at_first(self, record: Option<&OpeningRecord>) -> Option<String> {
+        match self {
+            Self::Quota(_, slot) => Some(record?.slots.get(slot as usize)?.quota.to_string()),
+            Self::Reserve(..) => record.map(|_| "0".to_owned()),
+            Self::Halt(..) => record.map(|_| OPEN.to_owned()),
+            Self::ClosesAt(_) => Some(record?.closes_at.to_string()),
+            Self::Active => None,
+        }
+    }
 }
 
 impl Action {
     /// What was done, in words.
     pub fn words(&self) -> String {
-        let words: Vec<&str> = self.deeds.iter().map(|done| done.words.as_str()).collect();
-        let mut words = words.join("; ");
+        self.told(|done| done.words.clone())
+    }
+
+    /// The same, with what stood before.
+    pub fn words_with_before(&self) -> String {
+        self.told(|done| match &done.change {
+            Some(change) if change.before != change.after => {
+                format!("{} (before: {})", done.words, change.before)
+            }
+            Some(_) => format!("{} (as before)", done.words),
+            None => done.words.clone(),
+        })
+    }
+
+    fn told(&self, words: impl Fn(&Done) -> String) -> String {
+        let mut words = self.deeds.iter().map(words).collect::<Vec<_>>().join("; ");
         for (n, what) in [(self.moved, "moved"), (self.cancelled, "cancelled")] {
             if n > 0 {
                 words.push_str(&format!("; {n} bookings {what}"));
@@ -60,6 +132,9 @@ impl Action {
             let mut change = json!({ "action": done.name, "words": done.words });
             if !done.value.is_empty() {
                 change["value"] = json!(done.value);
+            }
+            if let Some(Change { before, after }) = &done.change {
+                (change["before"], change["after"]) = (json!(before), json!(after));
             }
             if let Some([office, date, session]) = &done.slot {
                 (change["office"], change["date"]) = (json!(office), json!(date));
@@ -95,6 +170,8 @@ impl Action {
 #[derive(Debug, Default)]
 pub struct Journal {
     openings: HashMap<u32, Arc<OpeningRecord>>,
+    /// What was set last.
+    settings: HashMap<Setting, String>,
     actions: Vec<Action>,
 }
 
@@ -163,7 +240,12 @@ impl Journal {
             [office.id.clone(), slot.date.to_string(), session.id.clone()]
         });
         let (name, value, words) = (deed.name(), deed.value(), deed.words(record));
-        let done = Done { name, slot, value, words };
+        let change = Setting::of(deed).and_then(|(setting, after)| {
+            let last = self.settings.insert(setting, after.clone());
+            let before = last.or_else(|| setting.at_first(record))?;
+            Some(Change { before, after })
+        });
+        let done = Done { name, slot, value, change, words };
         let owned = |(operator, reason): (&str, &str)| (operator.to_owned(), reason.to_owned());
         let signed = deed.signed().map(owned);
         // What one command did to several sessions of a day stands together.
@@ -179,5 +261,56 @@ impl Journal {
         let opening = opening.map(Arc::clone);
         let deeds = vec![done];
         self.actions.push(Action { seq, time, opening, signed, deeds, moved: 0, cancelled: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Adjust, Bookings, TakeOver};
+
+    fn adjust(change: Adjustment) -> Entry {
+        let (operator, reason) = ("siti".to_owned(), "power cut".to_owned());
+        Entry::Adjust(Adjust { opening: 0, operator, reason, change })
+    }
+
+    fn take_over(engine: &str) -> Entry {
+        let (engine, version) = (engine.to_owned(), "0.1.0".to_owned());
+        Entry::TakeOver(TakeOver { engine, version, forced: None })
+    }
+
+    #[test]
+    fn an_action_is_told_with_what_stood_before() {
+        let mut journal = Journal::default();
+        let quota = |quota| adjust(Adjustment::Quota { slot: 7, quota });
+        let halt = |halted| adjust(Adjustment::Halt { slot: 7, halted, bookings: Bookings::Keep });
+        // No opening of this ordinal is on record: what stood at first is not known.
+        let told = [
+            take_over("a"),
+            quota(60),
+            quota(55),
+            quota(55),
+            halt(true),
+            halt(false),
+            take_over("b"),
+        ];
+        for (seq, entry) in told.into_iter().enumerate() {
+            journal.read(seq as u64, Timestamp::EARLIEST, &[entry]);
+        }
+        let words: Vec<String> = journal.actions().iter().map(Action::words_with_before).collect();
+        let expected = [
+            "a (release 0.1.0) took over",
+            "quota of slot 7 set to 60",
+            "quota of slot 7 set to 55 (before: 60)",
+            "quota of slot 7 set to 55 (as before)",
+            "slot 7 halted, its bookings stay",
+            "slot 7 open again (before: halted)",
+            "b (release 0.1.0) took over (before: a)",
+        ];
+        assert_eq!(words, expected);
+        let json = journal.actions()[2].json();
+        assert_eq!(json["changes"][0]["before"], "60");
+        assert_eq!(json["changes"][0]["after"], "55");
+        assert!(journal.actions()[1].json()["changes"][0].get("before").is_none());
     }
 }

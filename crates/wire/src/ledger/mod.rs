@@ -25,7 +25,7 @@ pub use contradiction::{
     BookingContradiction, Contradiction, EntryContradiction, RecordContradiction,
 };
 pub use damage::{Damage, DamageKind};
-pub use deed::Deed;
+pub use deed::{Deed, HALTED, OPEN};
 pub use entry::{
     Adjust, Adjustment, BookableUntil, Cancel, CancelCause, Confirm, DrawEntryRecord, DrawRecord,
     Entry, Expire, Genesis, Grant, Leftovers, Office, OpeningRecord, Order, Rebuilt,

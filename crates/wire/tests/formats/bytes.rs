@@ -53,7 +53,7 @@ fn hexadecimal_has_neither_prefix_nor_sign() {
     let beacon = |signature: &'static str| {
         let text = |text: &'static str| Text::from(text);
         let (operator, reason, opening) = (text("o"), text("r"), text("w"));
-        Beacon { operator, reason, opening, signature: text(signature) }.bytes()
+        Beacon { operator, reason, opening, signature: text(signature), dry_run: false }.bytes()
     };
     assert_eq!(beacon("00aBff"), Some(vec![0, 0xab, 0xff]));
     for wrong in ["0x00ab", "00a", "+0", "0g"] {

@@ -10,10 +10,10 @@ const PAGE: &str = "docs/internals/architecture.md";
 
 /// From the ground up. A crate names only crates of lower floors.
 const FLOORS: [&[&str]; 6] = [
-    &["report", "wire"],
+    &["report", "web", "wire"],
     &["allocator", "drand", "nats"],
-    &["config", "feed", "persist", "sequencer", "verify"],
-    &["audit", "engine", "fairness", "gateway", "sim"],
+    &["config", "feed", "persist", "sequencer", "survey", "verify"],
+    &["audit", "console", "engine", "fairness", "gateway", "sim"],
     &["history", "loadgen"],
     &["cli"],
 ];
@@ -25,7 +25,7 @@ const WITHOUT_FLOOR: &str = "xtask";
 const FOR_TESTS: &str = "testkit";
 
 /// A crate, and what it must not reach, not even through another crate.
-const NEVER_REACHES: [(&str, &[&str], &str); 10] = [
+const NEVER_REACHES: [(&str, &[&str], &str); 12] = [
     (
         "verify",
         &["allocator", "nats", "persist", "sequencer"],
@@ -44,6 +44,16 @@ const NEVER_REACHES: [(&str, &[&str], &str); 10] = [
     ("fairness", &["nats", "engine"], "it runs in virtual time"),
     ("history", &["engine", "persist", "feed"], "it goes by the ledger"),
     ("loadgen", &["engine"], "it sees an engine as clients do"),
+    (
+        "console",
+        &["allocator", "engine", "feed", "gateway", "persist", "sequencer"],
+        "it sees an engine as operators do",
+    ),
+    (
+        "survey",
+        &["allocator", "engine", "feed", "gateway", "persist", "sequencer"],
+        "it asks processes, and shares no state with them",
+    ),
 ];
 
 /// A crate, and what it must not name itself.
@@ -53,31 +63,35 @@ const NEVER_NAMES: [(&str, &[&str], &str); 2] = [
 ];
 
 /// A package, and the only crates that may name it outside their tests.
-const HOMES: [(&str, &[&str]); 21] = [
-    ("async-nats", &["audit", "cli", "engine", "feed", "gateway", "loadgen", "nats", FOR_TESTS]),
+const HOMES: [(&str, &[&str]); 22] = [
+    (
+        "async-nats",
+        &["audit", "cli", "engine", "feed", "gateway", "loadgen", "nats", "survey", FOR_TESTS],
+    ),
     // Metrics and health of every role; what people and programs are served.
-    ("axum", &["cli", "gateway"]),
+    ("axum", &["cli", "console", "gateway", "web"]),
     ("bincode", &["wire"]),
     ("blst", &["drand"]),
     ("clap", &["cli", "sim", "xtask"]),
     ("csv", &["report"]),
     ("dashmap", &["allocator"]),
     ("hdrhistogram", &["loadgen"]),
-    ("hyper", &["gateway", "loadgen"]),
-    ("hyper-util", &["gateway", "loadgen"]),
+    ("hyper", &["loadgen", "web"]),
+    ("hyper-util", &["loadgen", "web"]),
     ("indicatif", &["cli"]),
-    // Reports, and the page that people book on.
-    ("maud", &["gateway", "report"]),
-    ("prometheus", &["cli", "engine", "gateway"]),
+    // Reports, the page that people book on, and that of operators.
+    ("maud", &["console", "gateway", "report"]),
+    ("prometheus", &["cli", "engine", "gateway", "web"]),
     // The load of a peer in the benchmarks.
     ("redis", &[]),
-    ("ring", &["gateway"]),
+    ("ring", &["gateway", "web"]),
     ("rusqlite", &["persist"]),
     ("rustls", &["persist"]),
     ("signal-hook", &["xtask"]),
     ("tokio-postgres", &["persist", FOR_TESTS]),
     ("tokio-postgres-rustls", &["persist"]),
     ("tracing-subscriber", &["cli"]),
+    ("x509-cert", &["cli"]),
 ];
 
 /// Time, randomness and I/O are arguments here.

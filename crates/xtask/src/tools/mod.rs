@@ -1,15 +1,19 @@
 //! Programs that the checks and the demo need and that cargo does not build.
 //!
 //! Each is looked for in the same order: what the environment names, what is installed, what an earlier run put under
-//! `.tools/`, and last a pinned package from PyPI; of cargo-deny and redis-server there is no package that would do. Production uses the projects' official releases; these packages only
+//! `.tools/`, and last a pinned package from PyPI; of cargo-deny, promtool and redis-server there is no package that would do, and kubernetes-validate is not worth a download. Production uses the projects' official releases; these packages only
 //! spare a person the installing.
 
 mod account;
+pub(crate) mod axe;
 pub(crate) mod cargo_deny;
+pub(crate) mod kubernetes_validate;
 pub(crate) mod nats;
+pub(crate) mod nats_js;
 pub(crate) mod nats_py;
 pub(crate) mod postgres;
 mod program;
+pub(crate) mod promtool;
 pub(crate) mod redis;
 pub(crate) mod typos;
 

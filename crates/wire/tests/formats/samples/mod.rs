@@ -3,10 +3,12 @@
 
 mod catalogue;
 mod entries;
+mod picture;
 mod snapshot;
 
 pub(crate) use catalogue::descriptions;
 pub(crate) use entries::{KINDS, blocks, kind, rebuilt};
+pub(crate) use picture::judged;
 pub(crate) use snapshot::{PIECE_KINDS, piece_kind, pieces};
 
 use giliran_wire::admin;
@@ -418,12 +420,17 @@ pub(crate) fn beacons() -> Vec<(&'static str, admin::Beacon<'static>)> {
         signature: "b713718a38ae728dfd477991af2822e08d2f305e47718cef9f7848ce4050e7be\
                     41076862b98fad56e91a6b85b89cd97b"
             .into(),
+        dry_run: false,
     };
     vec![("admin_beacon", beacon)]
 }
 
 pub(crate) fn rolls() -> Vec<(&'static str, admin::Roll<'static>)> {
-    let roll = admin::Roll { operator: "siti".into(), reason: "before the new year".into() };
+    let roll = admin::Roll {
+        operator: "siti".into(),
+        reason: "before the new year".into(),
+        dry_run: true,
+    };
     vec![("admin_roll", roll)]
 }
 
@@ -442,6 +449,14 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         bookable: true,
         next_release: None,
     };
+    let change = admin::Change {
+        action: "quota".into(),
+        office: Some("batam-harbourbay".into()),
+        date: Some(day("2026-11-30")),
+        session: Some("all".into()),
+        before: "80".into(),
+        after: "60".into(),
+    };
     let done = admin::Report {
         outcome: admin::DONE.into(),
         slots: vec![slot],
@@ -452,6 +467,7 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         cancelled_count: 0,
         cancelled: vec![],
         as_of: AS_OF,
+        changes: vec![change],
     };
     let would = admin::Report {
         outcome: admin::WOULD.into(),
@@ -459,6 +475,14 @@ pub(crate) fn reports() -> Vec<(&'static str, admin::Answer<'static>)> {
         concerned: vec![],
         cancelled_count: 1,
         cancelled: vec![booking(Status::Confirmed)],
+        changes: vec![admin::Change {
+            action: "closes_at".into(),
+            office: None,
+            date: None,
+            session: None,
+            before: "2026-11-29T17:00:00.000Z".into(),
+            after: "2026-11-29T18:00:00.000Z".into(),
+        }],
         ..done.clone()
     };
     let rejected = Rejection::new(Reason::UnknownOpening)
@@ -496,6 +520,10 @@ pub(crate) fn engine() -> (Identity, Standing) {
         commit: Some("339b23733e0c".into()),
         key: Some("0c9ab2f35d1e4877a6c0d2e98b174f60".into()),
         config: Some("b53e064b3ba80167db842afac2aed1d8".into()),
+        queue: Some(0),
+        backlog: Some(12),
+        answers: [("granted".into(), 1_205), ("rejected.sold_out".into(), 88_210)].into(),
+        grants_within: vec![[4_096, 1_100], [8_192, 1_205]],
     };
     (identity, standing)
 }

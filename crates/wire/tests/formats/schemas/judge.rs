@@ -5,7 +5,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Says nothing of a value.
-const REMARKS: [&str; 3] = ["$schema", "$id", "title"];
+const REMARKS: [&str; 6] = ["$schema", "$id", "title", "description", "default", "examples"];
 
 /// True if the value is as the schema says. Panics at a keyword that is not known here:
 /// what is not judged would look as if it held.
@@ -37,7 +37,7 @@ fn holds(schema: &Map<String, Value>, keyword: &str, says: &Value, value: &Value
                 _ => (1..items.len()).all(|at| !items[..at].contains(&items[at])),
             }
         }
-        "minimum" => value.as_i64().is_none_or(|number| Some(number) >= says.as_i64()),
+        "minimum" => value.as_f64().is_none_or(|number| Some(number) >= says.as_f64()),
         "maximum" => value.as_i64().is_none_or(|number| Some(number) <= says.as_i64()),
         "minLength" | "maxLength" | "pattern" | "format" => {
             let Some(text) = value.as_str() else { return true };
@@ -53,6 +53,7 @@ fn is_of_type(name: &str, value: &Value) -> bool {
         "array" => value.is_array(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
         "integer" => value.is_i64() || value.is_u64(),
         "null" => value.is_null(),
         other => panic!("no type: {other}"),

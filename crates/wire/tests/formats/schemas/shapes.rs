@@ -331,6 +331,14 @@ fn overview() -> Value {
 
 fn done() -> Value {
     let bookings = || list(&booking(), 0, None);
+    let change = answer(&[
+        ("action", Needed, any_text()),
+        ("office", Optional, id()),
+        ("date", Optional, day()),
+        ("session", Optional, id()),
+        ("before", Needed, any_text()),
+        ("after", Needed, any_text()),
+    ]);
     let done = answer(&[
         ("outcome", Needed, one_of(&["done", "would"])),
         ("slots", Needed, list(&slot(), 0, None)),
@@ -341,6 +349,7 @@ fn done() -> Value {
         ("cancelled_count", Needed, number()),
         ("cancelled", Needed, bookings()),
         ("as_of", Needed, position()),
+        ("changes", Needed, list(&change, 0, None)),
     ]);
     any_of(&[done, rejected()])
 }
@@ -450,6 +459,10 @@ fn event() -> Value {
     ])
 }
 
+fn feed_events() -> Value {
+    answer(&[("first", Needed, number()), ("events", Needed, list(&event(), 1, None))])
+}
+
 fn feed_position() -> Value {
     answer(&[("as_of", Needed, as_of()), ("events", Needed, number())])
 }
@@ -465,6 +478,148 @@ fn process() -> Value {
         ("description", Optional, any_text()),
         ("started", Optional, time()),
         ("endpoints", Optional, list(&json!({}), 0, None)),
+    ])
+}
+
+/// What was found, or why nobody knows.
+fn known(found: &Value) -> Value {
+    any_of(&[
+        request(&[("known", Needed, found.clone())]),
+        request(&[("unknown", Needed, any_text())]),
+    ])
+}
+
+fn counted() -> Value {
+    answer(&[
+        ("quota", Needed, number()),
+        ("taken", Needed, number()),
+        ("free", Needed, whole()),
+        ("withheld", Needed, number()),
+        ("reserved", Needed, number()),
+    ])
+}
+
+/// An object of values of one kind, by names of one kind.
+fn by(names: &Value, values: &Value) -> Value {
+    json!({ "type": "object", "propertyNames": names, "additionalProperties": values })
+}
+
+fn standing() -> Vec<Field> {
+    let text = |name| (name, Optional, any_text());
+    let count = |name| (name, Optional, number());
+    vec![
+        ("role", Needed, one_of(&["engine", "persist", "feed", "gateway"])),
+        ("prefix", Needed, any_text()),
+        text("instance"),
+        ("state", Needed, any_text()),
+        text("detail"),
+        text("warnings"),
+        ("ready", Needed, flag()),
+        count("epoch"),
+        count("seq"),
+        count("tail"),
+        count("lag_blocks"),
+        count("lag_ms"),
+        ("clock_offset_ms", Optional, whole()),
+        text("commit"),
+        text("key"),
+        text("config"),
+        count("queue"),
+        count("backlog"),
+        ("answers", Optional, by(&any_text(), &number())),
+        ("grants_within", Optional, list(&list(&number(), 2, Some(2)), 0, None)),
+    ]
+}
+
+fn openings() -> Value {
+    let slot = answer(&[
+        ("office", Needed, id()),
+        ("date", Needed, day()),
+        ("session", Needed, id()),
+        ("places", Needed, counted()),
+        ("halted", Needed, flag()),
+        ("bookable", Needed, flag()),
+    ]);
+    let opening = answer(&[
+        ("offers", Needed, opening_description()),
+        ("places", Needed, counted()),
+        ("offices", Needed, by(&id(), &counted())),
+        ("days", Needed, by(&day(), &counted())),
+        ("slots", Needed, list(&slot, 0, None)),
+    ]);
+    let as_of = answer(&[("epoch", Needed, number()), ("seq", Needed, number())]);
+    answer(&[
+        ("now", Needed, time()),
+        ("as_of", Needed, as_of),
+        ("openings", Needed, list(&opening, 0, None)),
+    ])
+}
+
+fn storage() -> Value {
+    answer(&[("used", Needed, number()), ("limit", Optional, number())])
+}
+
+fn picture() -> Value {
+    let about = vec![
+        ("id", Needed, any_text()),
+        ("version", Needed, any_text()),
+        ("started", Optional, time()),
+    ];
+    let process = answer(&[about, standing()].concat());
+    let replica = answer(&[
+        ("name", Needed, any_text()),
+        ("current", Needed, flag()),
+        ("offline", Needed, flag()),
+        ("lag", Needed, number()),
+    ]);
+    let stream = answer(&[
+        ("name", Needed, any_text()),
+        ("messages", Needed, number()),
+        ("bytes", Needed, number()),
+        ("last_seq", Needed, number()),
+        ("replicas", Needed, number()),
+        ("leader", Optional, any_text()),
+        ("followers", Needed, list(&replica, 0, None)),
+    ]);
+    let said = answer(&[
+        ("name", Needed, any_text()),
+        ("version", Needed, any_text()),
+        ("sync_always", Needed, flag()),
+        ("storage", Needed, storage()),
+        ("certificate_until", Optional, time()),
+    ]);
+    let server = answer(&[("monitor", Needed, any_text()), ("said", Needed, known(&said))]);
+    let rate = json!({ "type": "number", "minimum": 0 });
+    let took = answer(&[("p50_us", Needed, number()), ("p99_us", Needed, number())]);
+    let rates = answer(&[
+        ("over_ms", Needed, number()),
+        ("per_second", Needed, by(&any_text(), &rate)),
+        ("grants", Optional, took),
+    ]);
+    answer(&[
+        ("taken_at", Needed, time()),
+        ("prefix", Needed, any_text()),
+        ("processes", Needed, known(&list(&process, 0, None))),
+        ("openings", Needed, known(&openings())),
+        ("streams", Needed, known(&list(&stream, 0, None))),
+        ("storage", Needed, known(&storage())),
+        ("servers", Needed, list(&server, 0, None)),
+        ("rates", Optional, rates),
+    ])
+}
+
+fn judged() -> Value {
+    let check = answer(&[
+        ("name", Needed, pattern("^[a-z]+$")),
+        ("verdict", Needed, one_of(&["go", "no_go", "unknown", "waived"])),
+        ("found", Needed, any_text()),
+        ("remedy", Optional, any_text()),
+    ]);
+    answer(&[
+        ("opening", Optional, opening_id()),
+        ("go", Needed, flag()),
+        ("checks", Needed, list(&check, 0, None)),
+        ("picture", Needed, picture()),
     ])
 }
 
@@ -499,7 +654,8 @@ pub(super) fn requests() -> Vec<Schema> {
     let closes = vec![("opening", Needed, opening_id()), ("closes_at", Needed, time()), dry_run()];
     // An even number of digits.
     let signature = pattern("^([0-9a-fA-F]{2}){1,96}$");
-    let beacon = vec![("opening", Needed, opening_id()), ("signature", Needed, signature)];
+    let beacon =
+        vec![("opening", Needed, opening_id()), ("signature", Needed, signature), dry_run()];
     let bookings = ("bookings", Optional, one_of(&["keep", "cancel", "move"]));
     let halt = vec![("halted", Needed, flag()), bookings, dry_run()];
     let slot = |more| of_slot(more);
@@ -526,7 +682,7 @@ pub(super) fn requests() -> Vec<Schema> {
         schema("admin.halt", "admin.halt", &["requests/admin_halt"], slot(halt)),
         schema("admin.closes_at", "admin.closes_at", &["requests/admin_closes"], signed(closes)),
         schema("admin.beacon", "admin.beacon", &["requests/admin_beacon"], signed(beacon)),
-        schema("admin.roll", "admin.roll", &["requests/admin_roll"], signed(vec![])),
+        schema("admin.roll", "admin.roll", &["requests/admin_roll"], signed(vec![dry_run()])),
     ]
 }
 
@@ -555,7 +711,9 @@ pub(super) fn answers() -> Vec<Schema> {
             &["catalogue/"],
             opening_description(),
         ),
-        schema("feed-position", "how far the feed has told", &["feed/"], feed_position()),
+        schema("feed-events", "events as they are heard", &["feed/events"], feed_events()),
+        schema("feed-position", "how far the feed has told", &["feed/position"], feed_position()),
         schema("process", "what a process answers to $SRV", &["service/"], process()),
+        schema("status", "what giliran status and giliran preflight say", &["status/"], judged()),
     ]
 }

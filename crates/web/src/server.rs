@@ -12,12 +12,12 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
 use crate::written::Written;
 
 /// Most connections at once; whoever comes then waits in the system's queue.
@@ -36,15 +36,15 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The address at the other end of a request's connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// Serves until `shutdown`, then takes no more connections and lets the requests on the way
-/// come to their end. When everything has to have ended, [`Gateway::end`](crate::Gateway::end)
-/// too.
+/// come to their end. `connections` counts those that are open. Gives when everything has to
+/// have ended that requests have begun.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
-    metrics: Metrics,
+    connections: IntGauge,
     shutdown: CancellationToken,
 ) -> Instant {
     let ending = GracefulShutdown::new();
@@ -66,13 +66,13 @@ pub async fn serve(
         let connection =
             server.serve_connection(TokioIo::new(Written::new(stream, WRITTEN_WITHIN)), service);
         let connection = ending.watch(connection);
-        let metrics = metrics.clone();
+        let connections = connections.clone();
         tokio::spawn(async move {
-            metrics.connections.inc();
+            connections.inc();
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
             }
-            metrics.connections.dec();
+            connections.dec();
             drop(place);
         });
     }

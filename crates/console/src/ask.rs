@@ -1,0 +1,225 @@
+//! An operator's action as a form has it, as a request, and what it came to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use giliran_wire::admin::{self, Answer, Beacon, Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
+use giliran_wire::request::Request;
+use giliran_wire::{Date, Text, Timestamp};
+
+use crate::console::Console;
+
+/// How long an engine may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// The names of the actions, as their forms have them.
+pub(crate) const ACTIONS: [&str; 7] =
+    ["quota", "reserve", "halt", "resume", "closes_at", "beacon", "roll"];
+
+/// What a form has in it.
+pub(crate) type Fields = BTreeMap<String, String>;
+
+/// An action, ready to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// Its subject, without the prefix.
+    pub(crate) operation: &'static str,
+    pub(crate) payload: Vec<u8>,
+    /// What has to be typed first, where it cannot be undone.
+    pub(crate) confirm: Option<String>,
+}
+
+fn field<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, String> {
+    let value = fields.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+    value.ok_or_else(|| format!("{name}: is missing"))
+}
+
+fn read<T: std::str::FromStr>(fields: &Fields, name: &str, right: &str) -> Result<T, String> {
+    let value = field(fields, name)?;
+    value.parse().map_err(|_| format!("{name}: is to be {right}"))
+}
+
+fn text(fields: &Fields, name: &str) -> Result<Text<'static>, String> {
+    Ok(field(fields, name)?.to_owned().into())
+}
+
+/// The request of a form; `operator`: who has logged in.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub(crate) fn ready(fields: &Fields, operator: &str, dry_run: bool) -> Result<Ready, String> {
+    let action = field(fields, "action")?;
+    let operator = || Text::from(operator.to_owned());
+    let reason = text(fields, "reason")?;
+    if action == "roll" {
+        let roll = Roll { operator: operator(), reason, dry_run };
+        return checked("admin.roll", &roll, Some("roll".to_owned()));
+    }
+    let opening = text(fields, "opening")?;
+    let named = Some(opening.to_string());
+    match action {
+        "closes_at" => {
+            let closes_at: Timestamp =
+                read(fields, "closes_at", "a time, as 2026-11-29T18:00:00+07:00")?;
+            let action = ClosesAt { operator: operator(), reason, opening, closes_at, dry_run };
+            // An opening by rounds or draw that has ended does not open again.
+            return checked("admin.closes_at", &action, named);
+        }
+        "beacon" => {
+            let signature = text(fields, "signature")?;
+            let action = Beacon { operator: operator(), reason, opening, signature, dry_run };
+            return checked("admin.beacon", &action, named);
+        }
+        _ => {}
+    }
+    let office = text(fields, "office")?;
+    let date: Date = read(fields, "date", "a day, as 2026-11-30")?;
+    let session = fields.get("session").map(|text| text.trim()).filter(|text| !text.is_empty());
+    let session = session.map(|session| Text::from(session.to_owned()));
+    let places = || read::<u16>(fields, "places", "a number from 0 to 65535");
+    let operator = operator();
+    match action {
+        "quota" => {
+            let quota = places()?;
+            let action = Quota { operator, reason, opening, office, date, session, quota, dry_run };
+            checked("admin.quota", &action, None)
+        }
+        "reserve" => {
+            let places = places()?;
+            let action =
+                Reserve { operator, reason, opening, office, date, session, places, dry_run };
+            checked("admin.reserve", &action, None)
+        }
+        "halt" | "resume" => {
+            let halted = action == "halt";
+            let fate = fields.get("bookings").map(String::as_str).filter(|_| halted);
+            let bookings = match fate {
+                None | Some("keep" | "") => Bookings::Keep,
+                Some("move") => Bookings::Move,
+                Some("cancel") => Bookings::Cancel,
+                Some(_) => return Err("bookings: is to be keep, move or cancel".to_owned()),
+            };
+            let confirm = named.filter(|_| bookings != Bookings::Keep);
+            let action = Halt {
+                operator,
+                reason,
+                opening,
+                office,
+                date,
+                session,
+                halted,
+                bookings,
+                dry_run,
+            };
+            checked("admin.halt", &action, confirm)
+        }
+        _ => Err(format!("action: is to be one of {}", ACTIONS.join(", "))),
+    }
+}
+
+fn checked<'a>(
+    operation: &'static str,
+    action: &(impl Request<'a> + serde::Serialize),
+    confirm: Option<String>,
+) -> Result<Ready, String> {
+    action.validate()?;
+    let payload = serde_json::to_vec(action).map_err(|error| error.to_string())?;
+    Ok(Ready { operation, payload, confirm })
+}
+
+/// Sends an action, and reads what it came to with `read`.
+///
+/// # Errors
+///
+/// Why it came to nothing, or why nobody knows.
+pub(crate) async fn send<T>(
+    console: &Console,
+    ready: &Ready,
+    read: impl FnOnce(&admin::Report<'_>) -> T,
+) -> Result<T, String> {
+    let subject = console.namespace.request(ready.operation);
+    let asked = console.client.request(subject, ready.payload.clone().into());
+    let again = "the same again is safe: an action sets, it does not add";
+    let message = match tokio::time::timeout(WITHIN, asked).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(error)) => return Err(format!("{}: {error}; {again}", ready.operation)),
+        Err(_) => {
+            let within = WITHIN.as_secs();
+            return Err(format!("{}: no answer within {within} s; {again}", ready.operation));
+        }
+    };
+    match serde_json::from_slice::<Answer<'_>>(&message.payload) {
+        Ok(Answer::Done(report)) => Ok(read(&report)),
+        Ok(Answer::Rejected(rejection)) => {
+            let reason = rejection.reason.name();
+            Err(match rejection.detail {
+                Some(detail) => format!("{reason}: {detail}"),
+                None => reason.to_owned(),
+            })
+        }
+        Err(error) => Err(format!("{}: the answer cannot be read: {error}", ready.operation)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn fields(pairs: &[(&str, &str)]) -> Fields {
+        let base = [("reason", "power cut"), ("opening", "2026-W49")];
+        let all = base.iter().chain(pairs);
+        all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const SLOT: [(&str, &str); 2] = [("office", "alpha"), ("date", "2026-11-30")];
+
+    fn with_slot(pairs: &[(&str, &str)]) -> Fields {
+        let mut all = fields(&SLOT);
+        all.extend(fields(pairs));
+        all
+    }
+
+    #[test]
+    fn the_operator_on_record_is_who_has_logged_in() {
+        let form = with_slot(&[("action", "quota"), ("places", "60"), ("operator", "mallory")]);
+        let ready = ready(&form, "siti", true).unwrap();
+        let sent: Value = serde_json::from_slice(&ready.payload).unwrap();
+        assert_eq!((&sent["operator"], &sent["dry_run"]), (&"siti".into(), &true.into()));
+        assert_eq!((ready.operation, ready.confirm), ("admin.quota", None));
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_typed_first() {
+        let confirm = |form: &Fields| ready(form, "siti", false).unwrap().confirm;
+        let halt = |fate| with_slot(&[("action", "halt"), ("bookings", fate)]);
+        assert_eq!(confirm(&halt("keep")), None);
+        assert_eq!(confirm(&halt("cancel")).as_deref(), Some("2026-W49"));
+        assert_eq!(confirm(&halt("move")).as_deref(), Some("2026-W49"));
+        assert_eq!(confirm(&fields(&[("action", "roll")])).as_deref(), Some("roll"));
+        let ends = fields(&[("action", "closes_at"), ("closes_at", "2026-11-29T18:00:00+07:00")]);
+        assert_eq!(confirm(&ends).as_deref(), Some("2026-W49"));
+        let resume = with_slot(&[("action", "resume"), ("bookings", "cancel")]);
+        assert_eq!(confirm(&resume), None, "a day that opens cancels nothing");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_form_is_told_with_its_field() {
+        let wrong = |form: &Fields| ready(form, "siti", false).unwrap_err();
+        assert!(wrong(&fields(&[])).starts_with("action: "));
+        assert!(wrong(&fields(&[("action", "drop")])).contains("office"));
+        assert!(wrong(&with_slot(&[("action", "drop")])).contains("quota, reserve"));
+        assert!(wrong(&with_slot(&[("action", "quota"), ("places", "-1")])).starts_with("places"));
+        assert!(
+            wrong(&with_slot(&[("action", "quota"), ("places", "1"), ("reason", " ")]))
+                .starts_with("reason")
+        );
+        let beacon = fields(&[("action", "beacon"), ("signature", "0x12")]);
+        assert!(wrong(&beacon).starts_with("signature"));
+        let wicked = with_slot(&[("action", "resume"), ("office", "<img>")]);
+        assert!(wrong(&wicked).starts_with("office"), "{}", wrong(&wicked));
+    }
+}

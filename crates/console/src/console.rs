@@ -1,0 +1,188 @@
+//! The console put together: its addresses, and what they share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use futures_util::future::BoxFuture;
+use giliran_nats::Client;
+use giliran_nats::clock::Moment;
+use giliran_survey::Survey;
+use giliran_survey::judge::{Certificate, Limits};
+use giliran_web::page::Asset;
+use giliran_web::{Peer, Proxies, Unsaid};
+use giliran_wire::ledger::journal::Action;
+use giliran_wire::picture::Judged;
+use giliran_wire::subject::Namespace;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::layout;
+use crate::watch::Watch;
+use crate::{actions, lists, now};
+
+/// For so long a list is shown as it was: each takes reading the ledger.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// Whether an opening can begin, by its id.
+pub type Preflights =
+    Box<dyn Fn(String) -> BoxFuture<'static, Result<Judged, String>> + Send + Sync>;
+/// What was done, from the whole ledger.
+pub type Journals = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<Action>, String>> + Send + Sync>;
+
+/// Who may act, and how it is known who they are.
+#[derive(Debug, Clone)]
+pub struct Operators {
+    /// The proxies in front that have asked for a login.
+    pub proxies: Proxies,
+    /// The header with the name that has logged in.
+    pub header: HeaderName,
+}
+
+/// How a console is set up.
+pub struct Settings {
+    /// The connection that actions are sent over.
+    pub client: Client,
+    /// The engine's subjects.
+    pub namespace: Namespace,
+    /// What asks processes and broker.
+    pub survey: Survey,
+    /// What is green.
+    pub limits: Limits,
+    /// Of this login.
+    pub certificates: Vec<Certificate>,
+    /// What reads file and ledger before an opening.
+    pub preflights: Preflights,
+    /// What reads the ledger for what was done.
+    pub journals: Journals,
+    /// Who may act; none: nobody, it only looks.
+    pub operators: Option<Operators>,
+}
+
+/// A console that runs.
+pub struct Console {
+    pub(crate) client: Client,
+    pub(crate) namespace: Namespace,
+    pub(crate) watch: Watch,
+    preflights: Preflights,
+    journals: Journals,
+    operators: Option<Operators>,
+    kept_preflights: Mutex<HashMap<String, (Moment, Arc<Judged>)>>,
+    kept_journal: Mutex<Option<(Moment, Arc<Vec<Action>>)>>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Most openings whose preflight is kept.
+const MOST_KEPT: usize = 64;
+
+impl Console {
+    /// Starts to look, as long as somebody looks at it.
+    pub fn start(settings: Settings, shutdown: CancellationToken) -> Arc<Self> {
+        let Settings { client, namespace, survey, limits, certificates, .. } = settings;
+        let watch = Watch::start(survey, limits, certificates, shutdown.clone());
+        Arc::new(Self {
+            client,
+            namespace,
+            watch,
+            preflights: settings.preflights,
+            journals: settings.journals,
+            operators: settings.operators,
+            kept_preflights: Mutex::default(),
+            kept_journal: Mutex::default(),
+            shutdown,
+        })
+    }
+
+    /// Its addresses.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        let routes = Router::new()
+            .route("/", get(now::page))
+            .route("/now", get(now::stream))
+            .route("/preflight", get(lists::preflight))
+            .route("/draws", get(lists::draws))
+            .route("/journal", get(lists::journal))
+            .route("/assets/{name}", get(asset));
+        let routes = match self.operators {
+            Some(_) => routes
+                .route("/actions", get(actions::forms))
+                .route("/actions/preview", post(actions::preview))
+                .route("/actions/done", post(actions::act)),
+            None => routes,
+        };
+        let lost = |State(console): State<Arc<Self>>| async move {
+            console.told(StatusCode::NOT_FOUND, "There is nothing at this address.")
+        };
+        let refused = |State(console): State<Arc<Self>>| async move {
+            console.told(StatusCode::METHOD_NOT_ALLOWED, "This address is not asked so.")
+        };
+        routes.method_not_allowed_fallback(refused).fallback(lost).with_state(Arc::clone(self))
+    }
+
+    /// Whether operators' actions can be done here.
+    pub(crate) const fn acts(&self) -> bool {
+        self.operators.is_some()
+    }
+
+    /// Who a trusted proxy says has logged in.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not say so, or more than once.
+    pub(crate) fn operator(&self, peer: Peer, headers: &HeaderMap) -> Result<String, Unsaid> {
+        let unknown = || Unsaid::Missing(HeaderName::from_static("x-operator"));
+        let operators = self.operators.as_ref().ok_or_else(unknown)?;
+        let name = operators.proxies.said(peer.0.ip(), headers, &operators.header)?;
+        Ok(name.to_owned())
+    }
+
+    /// Whether an opening can begin, as of some seconds ago at most.
+    pub(crate) async fn preflight(&self, opening: &str) -> Result<Arc<Judged>, String> {
+        // Whoever comes meanwhile waits for the same.
+        let mut kept = self.kept_preflights.lock().await;
+        kept.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if let Some((_, judged)) = kept.get(opening) {
+            return Ok(Arc::clone(judged));
+        }
+        let judged = Arc::new((self.preflights)(opening.to_owned()).await?);
+        if kept.len() < MOST_KEPT {
+            kept.insert(opening.to_owned(), (Moment::now(), Arc::clone(&judged)));
+        }
+        Ok(judged)
+    }
+
+    /// What was done, as of some seconds ago at most.
+    pub(crate) async fn journal(&self) -> Result<Arc<Vec<Action>>, String> {
+        let mut kept = self.kept_journal.lock().await;
+        if let Some((_, actions)) = kept.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
+            return Ok(Arc::clone(actions));
+        }
+        let actions = Arc::new((self.journals)().await?);
+        *kept = Some((Moment::now(), Arc::clone(&actions)));
+        Ok(actions)
+    }
+
+    /// What was done is not as it was any more.
+    pub(crate) async fn forget(&self) {
+        *self.kept_journal.lock().await = None;
+        self.kept_preflights.lock().await.clear();
+    }
+
+    /// A page with a sentence.
+    pub(crate) fn told(&self, status: StatusCode, words: &str) -> Response {
+        layout::respond(self, status, "", &maud::html! { h1 { "Giliran" } p.note { (words) } })
+    }
+}
+
+/// `GET /assets/{name}`.
+async fn asset(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Response {
+    let found = layout::assets().into_iter().find(|asset| asset.name == name);
+    found.map_or_else(
+        || console.told(StatusCode::NOT_FOUND, "There is nothing at this address."),
+        Asset::respond,
+    )
+}
