@@ -16,7 +16,7 @@ use giliran_sequencer::{AdminCommand, RejectionCounts};
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Signed};
 use giliran_wire::request::{self, Form, Malformed};
-use giliran_wire::{Timestamp, admin as actions};
+use giliran_wire::{Text, Timestamp, admin as actions};
 use tokio::sync::mpsc;
 
 use crate::context::WorkerContext;
@@ -58,7 +58,7 @@ pub(crate) enum HandedOn {
 }
 
 /// What became of a request at a worker's: it ends there with its answer, or goes on.
-type Judged = ControlFlow<Answered, HandedOn>;
+type Judged<'a> = ControlFlow<Answered<'a>, HandedOn>;
 
 /// One worker: until its queue ends.
 pub(crate) async fn work(
@@ -100,6 +100,7 @@ impl Worker {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.shared.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.shared.allocator.engine_time(Timestamp::from_millis(believed));
+        let taker = self.shared.allocator.taker();
         for mut message in chunk.messages {
             let Some(reply) = self.shared.reply_subject(message.reply.take()) else { continue };
             let by = Incoming {
@@ -112,7 +113,7 @@ impl Worker {
             let payload = &message.payload;
             match chunk.operation {
                 Operation::Book | Operation::BookVouched => {
-                    self.book_message(payload, by, decided, out);
+                    self.book_message(payload, (by, &taker), decided, out);
                 }
                 Operation::Confirm => {
                     self.change_message::<request::Confirm<'_>>(payload, by, decided, out);
@@ -148,9 +149,9 @@ impl Worker {
         }
     }
 
-    fn malformed(&self, malformed: Malformed) -> Answered {
+    fn malformed(&self, malformed: Malformed) -> Answered<'static> {
         self.shared.metrics.rejected(Reason::Malformed);
-        let request_id = malformed.request_id.map(String::into_boxed_str);
+        let request_id = malformed.request_id.map(Text::from);
         Answered::rejected(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
     }
 }
@@ -176,7 +177,7 @@ impl Incoming {
 fn settle_one(
     incoming: Incoming,
     form: Form,
-    judged: Judged,
+    judged: Judged<'_>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
@@ -189,10 +190,10 @@ fn settle_one(
 
 /// Answers a message of several requests, if all of them are settled; else it is answered
 /// with the slowest of those that are handed on.
-fn settle_batch(
+fn settle_batch<'a>(
     incoming: Incoming,
     form: Form,
-    mut judged: impl ExactSizeIterator<Item = Judged>,
+    mut judged: impl ExactSizeIterator<Item = Judged<'a>>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
