@@ -20,7 +20,7 @@ use giliran_testkit::{BEGIN, SequencerHarness, cheap_person as person, opening};
 use giliran_wire::answer::{self, Answer, Parts, Rejection, Verdict};
 use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::request::{self, Book, Choice, Form, Payload};
-use giliran_wire::{ApplicantKey, Pseudonym, Timestamp};
+use giliran_wire::{ApplicantKey, BookingId, Position, Pseudonym, Timestamp};
 
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,7 +32,7 @@ const BATCH: u64 = 1_000;
 /// Times that a step is done where none are named.
 const TIMES: u64 = 20_000;
 
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "read one",
     "read batch",
     "read json",
@@ -41,6 +41,7 @@ const STEPS: [&str; 9] = [
     "decide granted",
     "write rejection",
     "write batch",
+    "write granted",
     "sequence granted",
 ];
 
@@ -121,6 +122,7 @@ impl Steps {
             }
             "write rejection" => self.write_rejection(times),
             "write batch" => self.write_batch(times),
+            "write granted" => self.write_granted(times),
             "sequence granted" => {
                 for i in 0..times.div_ceil(BATCH) {
                     self.sequence(10 + i * BATCH, BATCH, &book(0, i as u32 % (SLOTS - 1)));
@@ -194,11 +196,39 @@ impl Steps {
                 let answer = Answer { request_id: Some("bench-0000000001".into()), verdict };
                 parts.put(index, &answer);
             }
-            let mut out = Vec::new();
-            parts.write(&mut out);
-            black_box(out);
+            black_box(parts.take_payload());
         }
     }
+
+    fn write_granted(&self, times: u64) {
+        let granted = granted();
+        for _ in 0..times.div_ceil(BATCH) {
+            let mut parts = Parts::new(Form::Binary, BATCH as usize);
+            (0..BATCH as usize).for_each(|index| parts.put(index, black_box(&granted)));
+            black_box(parts.take_payload());
+        }
+    }
+}
+
+/// A grant as clients see it.
+fn granted() -> Answer<'static> {
+    let booking = answer::Booking {
+        id: BookingId::from_random(1 << 70),
+        version: 1,
+        status: answer::Status::Confirmed,
+        opening: "bench".into(),
+        office: "office-17".into(),
+        date: "2030-01-07".parse().unwrap(),
+        session: "all".into(),
+        numbers: [1].into_iter().collect(),
+        request_id: "bench-0000000001".into(),
+        reference: None,
+        channel: Some("bench".into()),
+        granted_at: Timestamp::from_millis(BEGIN),
+        hold_expires_at: None,
+    };
+    let (request_id, as_of) = (Some(booking.request_id.clone()), Position { epoch: 1, seq: 7 });
+    Answer { request_id, verdict: Verdict::Granted { booking, as_of } }
 }
 
 /// A request for one slot, as the bench over NATS sends it.

@@ -14,9 +14,34 @@ use crate::Allocator;
 #[derive(Debug)]
 #[must_use = "what was taken for it is given back at once"]
 pub struct Pending<E: Taken> {
-    allocator: Arc<Allocator>,
+    taker: Taker,
     /// None: it is in a block.
     what: Option<Box<E>>,
+}
+
+/// On behalf of which places and claims are taken, for a stretch of requests. What is taken
+/// holds on to the allocator by way of it: threads that take, and the one that puts what
+/// they took into blocks, do not all count on one cache line.
+#[derive(Debug, Clone)]
+pub struct Taker(Arc<OneThreads>);
+
+/// What one thread counts on.
+#[derive(Debug)]
+struct OneThreads {
+    allocator: Arc<Allocator>,
+}
+
+impl Taker {
+    pub(crate) fn allocator(&self) -> &Allocator {
+        &self.0.allocator
+    }
+}
+
+impl Allocator {
+    /// To [decide](Taker::decide) a stretch of requests with, by one thread.
+    pub fn taker(self: &Arc<Self>) -> Taker {
+        Taker(Arc::new(OneThreads { allocator: Arc::clone(self) }))
+    }
 }
 
 /// Something that places or claims are taken for.
@@ -46,8 +71,8 @@ mod private {
 }
 
 impl<E: Taken> Pending<E> {
-    pub(crate) fn new(allocator: &Arc<Allocator>, what: Box<E>) -> Self {
-        Self { allocator: Arc::clone(allocator), what: Some(what) }
+    pub(crate) const fn new(taker: Taker, what: Box<E>) -> Self {
+        Self { taker, what: Some(what) }
     }
 
     /// It goes into a block. From there [`StateMachine::abandon`](crate::StateMachine::abandon)
@@ -74,7 +99,7 @@ impl<E: Taken> DerefMut for Pending<E> {
 impl<E: Taken> Drop for Pending<E> {
     fn drop(&mut self) {
         if let Some(what) = self.what.take() {
-            what.give_back(&self.allocator);
+            what.give_back(self.taker.allocator());
         }
     }
 }

@@ -47,7 +47,9 @@ fn code(page: &str) -> Vec<String> {
 fn wrong(arguments: &str) -> Option<String> {
     let root = super::Command::command();
     let (mut command, mut named) = (&root, false);
-    for word in arguments.split_whitespace().take_while(|word| !["|", "&&", "#"].contains(word)) {
+    for word in
+        arguments.split_whitespace().take_while(|word| !["|", "&&", "#", "--"].contains(word))
+    {
         let word = word.trim_matches(['[', ']', '"', ',', ';', ')']);
         if let Some(option) = word.strip_prefix("--") {
             let name = option.split('=').next().unwrap();
@@ -183,7 +185,7 @@ fn the_run_sheet_can_be_followed() {
 /// The command that a chart says it was made by.
 fn maker(picture: &Path) -> Option<String> {
     let text = std::fs::read_to_string(picture).unwrap();
-    let said = text.split("<desc>Made by: giliran ").nth(1)?.split("</desc>").next()?;
+    let said = text.split("<metadata>Made by: giliran ").nth(1)?.split("</metadata>").next()?;
     Some(said.split(", version").next()?.to_owned())
 }
 

@@ -114,6 +114,8 @@ enum Operation {
     Surge(commands::surge::Args),
     /// Validate a configuration and show what it resolves to.
     Check(commands::check::Args),
+    /// Hold somebody's own client against the wire protocol.
+    Conformance(commands::conformance::Args),
     /// Ask for a booking.
     Book(commands::requests::BookArgs),
     /// Say that a held booking was paid or approved.
@@ -218,6 +220,7 @@ async fn run(operation: Operation) -> Result<(), failure::Failure> {
         Operation::Statement(args) => Box::pin(commands::statement::run(args)).await,
         Operation::Surge(args) => Box::pin(commands::surge::run(args)).await,
         Operation::Check(args) => Box::pin(commands::check::run(args)).await,
+        Operation::Conformance(args) => Box::pin(commands::conformance::run(args)).await,
         Operation::Book(args) => commands::requests::book(args).await,
         Operation::Confirm(args) => commands::requests::confirm(args).await,
         Operation::Cancel(args) => commands::requests::cancel(args).await,

@@ -7,6 +7,7 @@ use async_nats::Client;
 use giliran_nats::{clock, service};
 use giliran_wire::service::{Identity, Standing};
 use giliran_wire::subject::Namespace;
+use tokio::task::AbortHandle;
 
 use crate::health::{Health, HealthRegistry};
 use crate::{COMMIT, RELEASE};
@@ -22,14 +23,14 @@ pub(crate) struct Fixed {
     pub(crate) config: Option<String>,
 }
 
-/// Answers for `role`, a part of what is shown, until the process ends.
+/// Answers for `role`, a part of what is shown, until it is aborted or the process ends.
 pub(crate) fn answer(
     client: &Client,
     namespace: &Namespace,
     role: &'static str,
     fixed: Fixed,
     shown: &Arc<HealthRegistry>,
-) {
+) -> AbortHandle {
     let identity = Identity {
         name: format!("giliran-{role}"),
         id: format!("{:016x}", rand::random::<u64>()),
@@ -42,7 +43,7 @@ pub(crate) fn answer(
         let warnings = shown.warnings();
         standing(role, prefix.clone(), fixed.clone(), part, warnings)
     };
-    tokio::spawn(service::serve(client.clone(), identity, look));
+    tokio::spawn(service::serve(client.clone(), identity, look)).abort_handle()
 }
 
 fn standing(

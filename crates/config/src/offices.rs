@@ -71,8 +71,9 @@ const QUOTA: std::ops::RangeInclusive<i64> = 1..=65_535;
 
 pub(crate) fn read(root: &mut Section<'_>, report: &mut Report<'_>) -> Vec<Office> {
     let sections = root.sections("office", report);
-    if sections.is_empty() && !root.has("office") {
-        report.add(&(0..0), "office", "there is none: at least one [[office]] is needed".into());
+    if root.has_none("office") {
+        let span = root.span_of("office").unwrap_or(0..0);
+        report.add(&span, "office", "there is none: at least one [[office]] is needed".into());
     }
     let mut offices: Vec<Office> = Vec::new();
     for mut section in sections {

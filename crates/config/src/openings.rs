@@ -75,7 +75,7 @@ pub(crate) fn read(
         section.finish(report);
     }
     warn(root, schedule.as_ref(), &openings, offices, report);
-    if !root.has("schedule") && !root.has("opening") {
+    if !root.has("schedule") && root.has_none("opening") {
         report.add(&(0..0), "schedule", "missing: a [schedule] or an [[opening]] is needed".into());
     }
     (schedule, openings)

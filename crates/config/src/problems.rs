@@ -160,6 +160,15 @@ impl<'a> Section<'a> {
         self.table.contains_key(field)
     }
 
+    /// True where no `[[field]]` is written, nor anything else in its place but an empty list.
+    pub(crate) fn has_none(&self, field: &str) -> bool {
+        match self.table.get(field).map(Spanned::get_ref) {
+            None => true,
+            Some(DeValue::Array(items)) => items.is_empty(),
+            Some(_) => false,
+        }
+    }
+
     fn wrong(
         &self,
         field: &str,

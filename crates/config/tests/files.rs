@@ -87,6 +87,17 @@ fn problems_name_line_and_field() {
             .contains("opening[0].dates: `2026-12-41` is not a date")
     );
     assert!(check("[[office]]\nid = \"a\"\nquota = 3", "").contains("office: there is none"));
+    for (none, said) in [
+        (
+            "office = []\n[schedule]\ntimezone = \"UTC\"\nopens = \"Fri 14:00\"\nlasts = \"1h\"\n\
+          covers = [\"Mon\"]\n",
+            "office: there is none",
+        ),
+        ("opening = []\n[[office]]\nid = \"a\"\nquota = 3\n", "schedule: missing"),
+    ] {
+        let problems = parse(none, "g.toml").expect_err("an empty list").to_string();
+        assert!(problems.contains(said), "{problems}");
+    }
     assert!(
         check("quota = 3", "quota = { Sun = 3 }")
             .contains("opening[0].dates: no office has places")

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoundBooking, FoundEntry, Settled};
-use giliran_sequencer::{AdminChange, AdminReport, Outcome};
+use giliran_allocator::{Booking, Durable, FoundBooking, FoundEntry, Opening, Settled};
+use giliran_sequencer::{AdminChange, AdminReport, Grants, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Overview, Parts, Reason, Rejection, Verdict};
 use giliran_wire::request::{BINARY_VERSION, Form};
-use giliran_wire::{Position, Timestamp};
+use giliran_wire::{Position, Text, Timestamp};
 
 use crate::lease_guard::LeaseGuard;
 use crate::metrics::Metrics;
@@ -22,26 +22,31 @@ use crate::metrics::Metrics;
 /// ms, so that the crowd does not come back at once.
 pub(crate) const RETRY_AFTER_MS: std::ops::Range<u64> = 200..1_000;
 
-/// Finds the requester again, when its answer can be given.
+/// Finds the requester again, when its answer can be given. It is small, since it goes with
+/// each grant from queue to queue.
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    pub(crate) to: To,
-    /// When the message was taken from the socket.
-    pub(crate) received: Instant,
-    /// The trace the request belongs to, where it said so.
-    pub(crate) trace: Option<Arc<str>>,
+pub(crate) enum Ticket {
+    /// The request came alone.
+    One(Box<Requester>),
+    /// The request of this index in a message that holds several.
+    Item { batch: Arc<Batch>, index: u32 },
 }
 
+/// Whoever sent a message, and how it is answered.
 #[derive(Debug)]
-pub(crate) enum To {
-    One { reply: Subject, form: Form },
-    Item { batch: Arc<Batch>, index: usize },
+pub(crate) struct Requester {
+    pub(crate) reply: Subject,
+    pub(crate) form: Form,
+    /// When the message was taken from the socket.
+    pub(crate) received: Instant,
+    /// The trace the message belongs to, where it said so.
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 /// A message with several requests: answered when the slowest is.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    reply: Subject,
+    requester: Requester,
     answers: Mutex<BatchAnswers>,
 }
 
@@ -52,40 +57,69 @@ pub(crate) struct BatchAnswers {
     needs_lease: bool,
 }
 
-/// An answer that owns what it says.
+impl Ticket {
+    /// For the request of this index in a message.
+    pub(crate) fn item(batch: &Arc<Batch>, index: usize) -> Self {
+        Self::Item { batch: Arc::clone(batch), index: index as u32 }
+    }
+
+    /// When the message was taken from the socket.
+    pub(crate) fn received(&self) -> Instant {
+        match self {
+            Self::One(requester) => requester.received,
+            Self::Item { batch, .. } => batch.requester.received,
+        }
+    }
+
+    fn is_of(&self, message: &Arc<Batch>) -> bool {
+        matches!(self, Self::Item { batch, .. } if Arc::ptr_eq(batch, message))
+    }
+}
+
+impl Requester {
+    /// Tells those who follow the trace.
+    fn trace_answer(&self, granted: bool) {
+        if let Some(trace) = &self.trace {
+            let micros = self.received.elapsed().as_micros() as u64;
+            tracing::info!(trace = &**trace, granted, micros, "answered");
+        }
+    }
+}
+
+/// An answer that owns what it says, but for the request's id where that is at hand.
 #[derive(Debug, Clone)]
-pub(crate) enum Answered {
+pub(crate) enum Answered<'a> {
     /// Just made durable, by this engine.
-    Granted(FoundBooking, Position, Asked),
+    Granted(FoundBooking, Position, Asked<'a>),
     /// Made earlier; whoever has the lease may tell of it.
-    Found(FoundBooking, Position, Asked),
+    Found(FoundBooking, Position, Asked<'a>),
     /// An entry into the next release's draw, or its withdrawal; as above.
-    Entered(FoundEntry, Position, Asked),
-    Rejected(Option<Box<str>>, Rejection<'static>),
+    Entered(FoundEntry, Position, Asked<'a>),
+    Rejected(Asked<'a>, Rejection<'static>),
 }
 
 /// The id of the request that is answered; none: the one that made the booking.
-type Asked = Option<Box<str>>;
+type Asked<'a> = Option<Text<'a>>;
 
-impl Answered {
-    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked) -> Self {
+impl<'a> Answered<'a> {
+    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked<'a>) -> Self {
         Self::Granted(found, durable.position(), asked)
     }
 
-    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Option<&str>) -> Self {
-        Self::Found(found, durable.position(), asked.map(Into::into))
+    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Asked<'a>) -> Self {
+        Self::Found(found, durable.position(), asked)
     }
 
-    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Option<&str>) -> Self {
-        Self::Entered(entered, durable.position(), asked.map(Into::into))
+    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Asked<'a>) -> Self {
+        Self::Entered(entered, durable.position(), asked)
     }
 
-    pub(crate) fn rejected(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
+    pub(crate) fn rejected(request_id: Asked<'a>, rejection: Rejection<'static>) -> Self {
         Self::Rejected(request_id, rejection)
     }
 
     pub(crate) fn settled(
-        request_id: Option<&str>,
+        request_id: Asked<'a>,
         settled: Settled,
         now: Timestamp,
         metrics: &Metrics,
@@ -101,12 +135,12 @@ impl Answered {
             }
             Settled::Rejected(rejected, durable) => {
                 metrics.rejected(rejected.reason);
-                Self::Rejected(request_id.map(Into::into), rejection(rejected, durable, now))
+                Self::Rejected(request_id, rejection(rejected, durable, now))
             }
         }
     }
 
-    pub(crate) fn busy(request_id: Option<Box<str>>, metrics: &Metrics) -> Self {
+    pub(crate) fn busy(request_id: Asked<'a>, metrics: &Metrics) -> Self {
         metrics.rejected(Reason::Busy);
         Self::Rejected(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
     }
@@ -122,11 +156,10 @@ impl Answered {
     pub(crate) fn view(&self) -> Answer<'_> {
         match self {
             Self::Granted(found, as_of, asked) | Self::Found(found, as_of, asked) => {
-                let booking = found.opening.view(&found.booking);
-                let asked = asked.as_deref().map(Into::into);
-                Answer {
-                    request_id: asked.or_else(|| Some(booking.request_id.clone())),
-                    verdict: Verdict::Granted { booking, as_of: *as_of },
+                let granted = granted_view(&found.opening, &found.booking, *as_of);
+                match asked {
+                    Some(asked) => Answer { request_id: Some(asked.as_str().into()), ..granted },
+                    None => granted,
                 }
             }
             Self::Entered(entered, as_of, asked) => {
@@ -173,36 +206,36 @@ pub(crate) fn rejection(
     }
 }
 
-impl BatchAnswers {
-    /// None yet, of so many.
-    pub(crate) fn new(form: Form, requests: usize) -> Self {
-        Self { parts: Parts::new(form, requests), needs_lease: false }
-    }
+/// The answer to the request that made a booking.
+fn granted_view<'a>(opening: &'a Opening, booking: &'a Booking, as_of: Position) -> Answer<'a> {
+    let booking = opening.view(booking);
+    let request_id = Some(booking.request_id.clone());
+    Answer { request_id, verdict: Verdict::Granted { booking, as_of } }
+}
 
+impl BatchAnswers {
     /// Puts the answer to the request of this index in its place.
-    pub(crate) fn put(&mut self, index: usize, answered: &Answered) {
+    pub(crate) fn put(&mut self, index: usize, answered: &Answered<'_>) {
         self.needs_lease |= answered.needs_lease();
         self.parts.put(index, &answered.view());
-    }
-
-    pub(crate) fn is_complete(&self) -> bool {
-        self.parts.is_complete()
     }
 }
 
 impl Batch {
-    /// With the answers that are known already.
-    pub(crate) fn new(reply: Subject, answers: BatchAnswers) -> Self {
-        Self { reply, answers: Mutex::new(answers) }
+    /// Without any answer to so many requests.
+    pub(crate) fn new(requester: Requester, requests: usize) -> Self {
+        let parts = Parts::new(requester.form, requests);
+        Self { requester, answers: Mutex::new(BatchAnswers { parts, needs_lease: false }) }
     }
 
-    /// Puts one answer in its place; once none is missing, all of them go out.
-    fn put(&self, index: usize, answer: &Answered, out: &mut Outbox) {
+    /// Has answers put in their places; once none is missing, all of them go out. Whoever
+    /// calls it has a ticket that was not settled before, or all of them.
+    pub(crate) fn settle(&self, out: &mut Outbox, put: impl FnOnce(&mut BatchAnswers)) {
         // A panic elsewhere cannot leave the list half changed.
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.put(index, answer);
-        if answers.is_complete() {
-            out.batch(self.reply.clone(), &answers);
+        put(&mut answers);
+        if answers.parts.is_complete() {
+            out.batch(self.requester.reply.clone(), &mut answers);
         }
     }
 }
@@ -217,8 +250,17 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Outgoing {
     reply: Subject,
-    end: usize,
+    written: Written,
     needs_lease: bool,
+}
+
+/// Where a payload stands.
+#[derive(Debug)]
+enum Written {
+    /// In the common buffer, up to here.
+    UpTo(usize),
+    /// By itself: the answers of a message that held several requests.
+    Whole(Bytes),
 }
 
 /// What an answer takes in the binary form, about; for the room that is made beforehand.
@@ -241,11 +283,12 @@ impl Outbox {
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         write(&mut self.buffer);
-        self.messages.push(Outgoing { reply, end: self.buffer.len(), needs_lease });
+        let written = Written::UpTo(self.buffer.len());
+        self.messages.push(Outgoing { reply, written, needs_lease });
     }
 
     /// Adds answers as one payload.
-    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered]) {
+    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered<'_>]) {
         let needs_lease = answers.iter().any(Answered::needs_lease);
         self.push(reply, needs_lease, |out| match answers {
             [one] => answer::write(form, &[one.view()], out),
@@ -257,7 +300,7 @@ impl Outbox {
     }
 
     /// Refuses an `availability`, whose answers have a form of their own in binary.
-    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered) {
+    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered<'_>) {
         let Verdict::Rejected(rejection) = refused.view().verdict else { return };
         self.push(reply, refused.needs_lease(), |out| {
             answer::write(form, &[Overview::Rejected(rejection)], out);
@@ -265,23 +308,57 @@ impl Outbox {
     }
 
     /// Adds the answers of a message with several requests, none of which is missing.
-    pub(crate) fn batch(&mut self, reply: Subject, answers: &BatchAnswers) {
-        self.push(reply, answers.needs_lease, |out| answers.parts.write(out));
+    fn batch(&mut self, reply: Subject, answers: &mut BatchAnswers) {
+        let written = Written::Whole(answers.parts.take_payload().into());
+        self.messages.push(Outgoing { reply, written, needs_lease: answers.needs_lease });
     }
 
     /// Puts an outcome where its ticket says.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered) {
-        if let Some(trace) = &ticket.trace {
-            tracing::info!(
-                trace = &**trace,
-                granted = !matches!(answered, Answered::Rejected(..)),
-                micros = ticket.received.elapsed().as_micros() as u64,
-                "answered"
-            );
+    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered<'_>) {
+        let granted = !matches!(answered, Answered::Rejected(..));
+        match ticket {
+            Ticket::One(to) => {
+                to.trace_answer(granted);
+                self.answers(to.reply, to.form, &[answered]);
+            }
+            Ticket::Item { batch, index } => {
+                batch.requester.trace_answer(granted);
+                batch.settle(self, |answers| answers.put(index as usize, &answered));
+            }
         }
-        match ticket.to {
-            To::One { reply, form } => self.answers(reply, form, &[answered]),
-            To::Item { batch, index } => batch.put(index, &answered, self),
+    }
+
+    /// Puts grants that are durable where their tickets say.
+    pub(crate) fn granted(&mut self, grants: Grants<Ticket>, metrics: &Metrics) {
+        let Grants { opening, bookings, durable } = grants;
+        metrics.granted(bookings.len() as u64);
+        let as_of = durable.position();
+        let mut bookings = bookings.into_iter().peekable();
+        while let Some((ticket, booking)) = bookings.next() {
+            let (batch, index) = match ticket {
+                Ticket::One(to) => {
+                    to.trace_answer(true);
+                    self.push(to.reply, false, |out| {
+                        let answer = granted_view(&opening, &booking, as_of);
+                        answer::write(to.form, &[answer], out);
+                    });
+                    continue;
+                }
+                Ticket::Item { batch, index } => (batch, index),
+            };
+            batch.requester.trace_answer(true);
+            // Those of one message follow each other, most often.
+            batch.settle(self, |answers| {
+                let answer = granted_view(&opening, &booking, as_of);
+                answers.parts.put(index as usize, &answer);
+                while let Some((Ticket::Item { index, .. }, booking)) =
+                    bookings.next_if(|(next, _)| next.is_of(&batch))
+                {
+                    batch.requester.trace_answer(true);
+                    let answer = granted_view(&opening, &booking, as_of);
+                    answers.parts.put(index as usize, &answer);
+                }
+            });
         }
     }
 
@@ -294,6 +371,7 @@ impl Outbox {
         now: Timestamp,
         metrics: &Metrics,
     ) {
+        let request_id = request_id.map(|id| Text::from(id.into_string()));
         let answered = match outcome {
             Outcome::Adjusted(report, durable) => {
                 return self.adjusted(ticket, &report, durable.position(), now);
@@ -311,15 +389,13 @@ impl Outbox {
                 } else {
                     metrics.changed();
                 }
-                Answered::entered(entered, durable, request_id.as_deref())
+                Answered::entered(entered, durable, request_id)
             }
             Outcome::Granted(found, durable) => {
                 metrics.granted(1);
                 Answered::granted(found, durable, None)
             }
-            Outcome::Settled(settled) => {
-                Answered::settled(request_id.as_deref(), settled, now, metrics)
-            }
+            Outcome::Settled(settled) => Answered::settled(request_id, settled, now, metrics),
             Outcome::Busy => Answered::busy(request_id, metrics),
         };
         self.answer(ticket, answered);
@@ -327,7 +403,7 @@ impl Outbox {
 
     /// An operator's action that is on record.
     fn adjusted(&mut self, ticket: Ticket, report: &AdminReport, as_of: Position, now: Timestamp) {
-        let To::One { reply, form } = ticket.to else { return };
+        let Ticket::One(to) = ticket else { return };
         let slot = |index: &u32| {
             let opening = report.opening.as_ref()?;
             Some(opening.slot_state(*index, now))
@@ -356,13 +432,15 @@ impl Outbox {
             as_of,
             changes: report.changes.iter().map(|change| set(report, change)).collect(),
         };
-        self.push(reply, false, |out| answer::write(form, &[admin::Answer::Done(report)], out));
+        self.push(to.reply, false, |out| {
+            answer::write(to.form, &[admin::Answer::Done(report)], out);
+        });
     }
 
     pub(crate) fn not_adjusted(&mut self, ticket: Ticket, rejection: Rejection<'static>) {
-        let To::One { reply, form } = ticket.to else { return };
-        self.push(reply, true, |out| {
-            answer::write(form, &[admin::Answer::Rejected(rejection)], out);
+        let Ticket::One(to) = ticket else { return };
+        self.push(to.reply, true, |out| {
+            answer::write(to.form, &[admin::Answer::Rejected(rejection)], out);
         });
     }
 
@@ -372,8 +450,10 @@ impl Outbox {
         let stands = gate.stands();
         let mut start = 0;
         for message in self.messages {
-            let payload = buffer.slice(start..message.end);
-            start = message.end;
+            let payload = match message.written {
+                Written::Whole(payload) => payload,
+                Written::UpTo(end) => buffer.slice(std::mem::replace(&mut start, end)..end),
+            };
             if (stands || !message.needs_lease)
                 && let Err(error) = client.publish(message.reply, payload).await
             {

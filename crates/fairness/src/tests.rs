@@ -6,6 +6,7 @@ use giliran_allocator::{ballot, order};
 use giliran_wire::ledger::{Order, ReturnRule};
 
 use giliran_report::svg::escaped;
+use giliran_report::{Language, Sheet, bilingual};
 
 use super::{Arm, Comparison, GroupOutcome, Measure, Plan, Progress, Resources, compare};
 use crate::population::{NONE, Party, Population};
@@ -231,7 +232,7 @@ fn replays_and_forged_changes_come_to_nothing_and_invented_ids_to_what_passes() 
             assert!(applied == 400 && won < 80, "one in ten passes, {won} won");
         }
     }
-    let said = report::verdict(&done).join("\n");
+    let said = report::verdict(&done, Language::English).join("\n");
     assert!(said.contains("0 places were given a second time"), "{said}");
     assert!(said.contains("other people's bookings, 0 places changed"), "{said}");
 }
@@ -247,20 +248,20 @@ fn the_page_needs_nothing_from_outside_and_says_everything() {
     let mut report = small_report();
     let comparison = &mut report.comparisons[0].1;
     comparison.scenario.about = "<script>alert(1)</script>".to_owned();
-    let page = report::report(&report).html();
+    let page = report::report(&report, Language::English).html();
     for outside in ["http:", "https:", "<script", "src=", "url(", "@import", "<link"] {
         assert!(!page.contains(outside), "{outside}");
     }
     let comparison = report.first().unwrap();
-    for sentence in report::verdict(comparison) {
+    for sentence in report::verdict(comparison, Language::English) {
         assert!(page.contains(&escaped(&sentence)), "{sentence}");
     }
     for column in &comparison.columns {
-        assert!(page.contains(&report::arm_name(&column.arm)));
+        assert!(page.contains(&report::arm_name(&column.arm, Language::English)));
     }
     for measure in Measure::ALL {
-        assert!(page.contains(&escaped(measure.title())), "{measure:?}");
-        assert!(page.contains(&escaped(measure.about())), "{measure:?}");
+        assert!(page.contains(&escaped(measure.title().english)), "{measure:?}");
+        assert!(page.contains(&escaped(measure.about().english)), "{measure:?}");
     }
     for tag in
         ["svg", "figure", "table", "tr", "td", "th", "ul", "li", "dl", "div", "h2", "h3", "p"]
@@ -271,17 +272,76 @@ fn the_page_needs_nothing_from_outside_and_says_everything() {
         );
         assert_eq!(opened, closed, "<{tag}>");
     }
-    let table = report::report(&report).text();
-    for sentence in report::verdict(comparison) {
+    let table = report::report(&report, Language::English).text();
+    for sentence in report::verdict(comparison, Language::English) {
         assert!(table.contains(&sentence));
     }
+}
+
+#[test]
+fn both_languages_say_everything_with_the_same_numbers() {
+    let mut comparisons = small_report();
+    let [english, indonesian] = Language::ALL.map(|language| {
+        let report = report::report(&comparisons, language);
+        (report.html(), report.text(), report.json(), report.sheets)
+    });
+    // The scenario's own id, and the methods' names.
+    let names = ["batam"];
+    let none = Vec::<String>::new();
+    assert_eq!(bilingual::differences(&english.0, &indonesian.0, &names), none);
+    assert_eq!(bilingual::mixtures(&english.1, &indonesian.1, &names), none);
+    assert_eq!(english.2, indonesian.2, "files for machines have one language");
+    let texts = |sheets: &[Sheet]| sheets.iter().map(Sheet::text).collect::<Vec<String>>();
+    assert_eq!(texts(&english.3), texts(&indonesian.3));
+
+    // Along a parameter, and where something is wrong.
+    comparisons.swept = Some("rounds_ms".to_owned());
+    let comparison = &mut comparisons.comparisons[0].1;
+    comparison.columns[0].runs[0].values[Measure::Undersell.index()] = Some(3.0);
+    comparison.groups.iter().enumerate().for_each(|(i, _)| {
+        comparison.columns[1].groups[i].flagged = true;
+    });
+    let [english, indonesian] =
+        Language::ALL.map(|language| report::report(&comparisons, language).html());
+    let names = ["batam", "rounds_ms"];
+    assert_eq!(bilingual::differences(&english, &indonesian, &names), none);
+}
+
+/// What the rules advise, by name.
+fn advised(done: &Comparison) -> Vec<String> {
+    report::advice(done).iter().map(report::Advice::name).collect()
+}
+
+#[test]
+fn what_to_do_follows_from_the_figures_by_stated_rules() {
+    let mut comparisons = small_report();
+    let done = &mut comparisons.comparisons[0].1;
+    // Scalpers are the first to come, and get back at once what they cancel.
+    assert_eq!(advised(done), ["order:draw", "returns:at:17:00"]);
+    // The same figures for all orders: nobody has less of an advantage elsewhere.
+    let [first, others @ ..] = &mut done.columns[..] else { panic!("no orders") };
+    others.iter_mut().for_each(|column| column.values.clone_from(&first.values));
+    assert_eq!(advised(done)[0], "other_order");
+    done.columns[1].runs[0].values[Measure::Undersell.index()] = Some(1.0);
+    assert_eq!(advised(done), ["explain"]);
+
+    let returns = [ReturnRule::Immediate];
+    let calm = compared(&plan(scenario("calm", 0.5), &[Order::FirstCome], &returns, 3));
+    assert_eq!(advised(&calm), [""; 0]);
+    let told = Comparisons { swept: None, comparisons: vec![(String::new(), calm)] };
+    let said = report::report(&told, Language::English).text();
+    assert!(said.contains("nothing needs to be changed"), "{said}");
+    // As many bots as people: a draw takes their speed, and leaves them their number.
+    let orders = [Order::FirstCome, Order::Draw];
+    let bots = compared(&plan(scenario("sprinters", 0.1), &orders, &returns, 3));
+    assert_eq!(advised(&bots), ["order:draw", "identities"]);
 }
 
 #[test]
 fn files_hold_every_observation_once() {
     let report = small_report();
     let comparison = report.first().unwrap();
-    let sheets = report::report(&report).sheets;
+    let sheets = report::report(&report, Language::English).sheets;
     let texts: Vec<String> = sheets.iter().map(|sheet| sheet.text()).collect();
     let [measures, groups, deciles, series] = &texts[..] else { panic!("four tables") };
     let observed: usize = comparison
@@ -300,7 +360,7 @@ fn files_hold_every_observation_once() {
     keys.sort_unstable();
     assert!(keys.windows(2).all(|w| w[0] != w[1]), "no observation twice");
 
-    let json = report::report(&report).data;
+    let json = report::report(&report, Language::English).data;
     let arms = json["comparisons"][0]["arms"].as_array().unwrap();
     assert_eq!(arms.len(), comparison.columns.len());
     for (arm, column) in arms.iter().zip(&comparison.columns) {
@@ -315,16 +375,18 @@ fn files_hold_every_observation_once() {
 fn what_is_wrong_is_said_in_the_verdict() {
     let mut report = small_report();
     let comparison = &mut report.comparisons[0].1;
-    assert!(report::verdict(comparison)[0].starts_with("No place was oversold"));
+    assert!(report::verdict(comparison, Language::English)[0].starts_with("No place was oversold"));
     comparison.columns[1].runs[0].values[Measure::Oversell.index()] = Some(2.0);
-    assert!(report::verdict(comparison)[0].starts_with("Wrong: 2 places oversold"));
+    assert!(
+        report::verdict(comparison, Language::English)[0].starts_with("Wrong: 2 places oversold")
+    );
 
     let mut biased = scenario("batam", 0.1);
     biased.cohorts[2].lost = 0.5;
     let done = compared(&plan(biased, &[Order::Draw], &[ReturnRule::Immediate], 3));
-    let said = report::verdict(&done);
-    let flagged = said.iter().find(|sentence| sentence.starts_with("Flagged")).unwrap();
-    assert!(flagged.contains("cohort country, mobile: 0."), "{flagged}");
+    let said = report::verdict(&done, Language::English);
+    let flagged = said.iter().find(|sentence| sentence.starts_with("Not served evenly")).unwrap();
+    assert!(flagged.contains("people: country, mobile: 0."), "{flagged}");
 }
 
 #[test]
@@ -375,7 +437,7 @@ fn a_round_ends_at_the_close_at_the_latest() {
     let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
     let wait = mean(&done, 1, Measure::WaitS);
     assert!(wait > 0.1 && wait < 1.01, "they wait {wait} s for a close after one");
-    let said = report::verdict(&done);
+    let said = report::verdict(&done, Language::English);
     assert!(!said.iter().any(|s| s.starts_with("Rounds of")), "one round is a lottery: {said:?}");
 }
 
@@ -384,11 +446,13 @@ fn rounds_are_said_to_be_too_short_where_scalpers_gain_by_their_lead() {
     let said = |scenario: Scenario| {
         let orders = [Order::FirstCome, Order::Rounds { length_ms: 500 }];
         let done = compared(&plan(scenario, &orders, &[ReturnRule::Immediate], 2));
-        let said = report::verdict(&done).into_iter().find(|s| s.starts_with("Rounds of"));
+        let said = report::verdict(&done, Language::English)
+            .into_iter()
+            .find(|s| s.starts_with("Rounds of"));
         said.unwrap_or_default()
     };
     let spread = said(scenario("batam", 0.2));
-    assert!(spread.starts_with("Rounds of 500 ms leave scalpers what first-come"), "{spread}");
+    assert!(spread.starts_with("Rounds of 0.5 s leave scalpers what serving"), "{spread}");
     assert!(spread.contains("more than their part"), "{spread}");
     // Enough for everybody: nobody needs a lead.
     assert_eq!(said(scenario("calm", 1.0)), "");
@@ -404,11 +468,11 @@ fn every_name_in_a_file_is_in_the_document() {
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     Measure::ALL.iter().for_each(|measure| has(measure.name()));
     let report = small_report();
-    for sheet in report::report(&report).sheets {
+    for sheet in report::report(&report, Language::English).sheets {
         has(sheet.name);
         sheet.text().lines().next().unwrap().split(',').for_each(has);
     }
-    let json = report::report(&report).data;
+    let json = report::report(&report, Language::English).data;
     fields(&json).for_each(has);
     let comparison = &json["comparisons"][0];
     fields(comparison).for_each(has);

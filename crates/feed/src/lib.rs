@@ -2,7 +2,8 @@
 //!
 //! The way of a block: [`Feed`] reads it from the ledger (`follow`), `events`
 //! turns its entries into events, `availability` into free places and `catalogue` into
-//! what the openings offer, `publish` puts all three on their streams. `turn` says which of several copies does it.
+//! what the openings offer, `publish` puts all three on their streams, and `heard` says the
+//! events that are stored once more. `turn` says which of several copies does it.
 //! `watching` lets clients watch the buckets who may not make consumers.
 //!
 //! What always holds: one event per change of a booking, in ledger order, each
@@ -17,6 +18,7 @@ mod catalogue;
 mod error;
 mod events;
 mod follow;
+mod heard;
 mod publish;
 mod turn;
 mod watching;

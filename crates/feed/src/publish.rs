@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, Republish, StorageType, Stream,
+    Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap, HeaderName, Subject, Subscriber, header};
@@ -27,6 +27,7 @@ use giliran_wire::event::{CONTENT_TYPE, EventId, FeedPosition};
 use giliran_wire::subject::Namespace;
 
 use crate::events::Outgoing;
+use crate::heard::{self, Heard, WITHIN};
 use crate::{FeedError, Mismatch};
 
 /// Most messages on their way at once.
@@ -34,8 +35,6 @@ const WINDOW: u64 = 4_096;
 /// Watches of a bucket at once, of all clients together: each is a consumer in the
 /// broker's memory.
 const MAX_WATCHES: i32 = 10_000;
-/// How long an outcome is waited for.
-const WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked meanwhile whether one can still come.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -98,6 +97,7 @@ pub(crate) struct Streams {
     sent: u64,
     /// Sequence of the last event that is known to be stored.
     stored: u64,
+    heard: Heard,
     /// Why the broker refused the first event that it refused, in its words.
     refused: Option<String>,
 }
@@ -121,8 +121,8 @@ impl Streams {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(WITHIN);
         let config = Config { num_replicas: replicas, ..events_config(namespace) };
-        let mut events = open_stream(&context, config).await?;
-        republish_events(&context, &mut events, namespace).await;
+        let events = open_stream(&context, config).await?;
+        end_republishing(&context, &events).await;
         let (places, openings) = (namespace.availability_bucket(), namespace.openings_bucket());
         let places = Bucket::open(&context, places, "Free places per slot", replicas).await?;
         let openings = Bucket::open(&context, openings, "What openings offer", replicas).await?;
@@ -133,6 +133,7 @@ impl Streams {
             .map_err(|error| Error::new("subscribe to publish outcomes", error))?;
         let (client, connects) = (client.clone(), connects(client));
         let (sent, stored) = (0, 0);
+        let heard = Heard::new(client.clone(), namespace.feed_events());
         Ok(Self {
             client,
             events,
@@ -143,6 +144,7 @@ impl Streams {
             connects,
             sent,
             stored,
+            heard,
             refused: None,
         })
     }
@@ -199,21 +201,27 @@ impl Streams {
         headers.insert(header::NATS_MESSAGE_ID, event.id_text);
         headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, self.sent.to_string());
         self.sent += 1;
+        self.heard.sent(event.payload.clone());
         self.send(event.subject, self.sent, headers, event.payload).await?;
         Ok(Sent::All)
     }
 
-    /// Waits until at most `left` events are on their way.
+    /// Waits until at most `left` events are on their way, and says those that are stored
+    /// to whoever listens.
     pub(crate) async fn settle(&mut self, left: u64) -> Result<Sent, Error> {
+        let mut settled = Sent::All;
         while self.sent - self.stored > left {
             let (expected, seq) = self.outcome().await?;
             // Outcomes come in order; a duplicate would stand elsewhere.
             if seq != Some(expected) || expected != self.stored + 1 {
-                return Ok(Sent::Elsewhere);
+                settled = Sent::Elsewhere;
+                break;
             }
             self.stored = expected;
+            self.heard.stored(expected).await?;
         }
-        Ok(Sent::All)
+        self.heard.say().await?;
+        Ok(settled)
     }
 
     /// The keys of the bucket of openings, also of those that were deleted.
@@ -273,11 +281,7 @@ impl Streams {
     pub(crate) async fn say_position(&self, subject: String, as_of: AsOf) -> Result<(), Error> {
         let position = FeedPosition { as_of, events: self.stored };
         let payload = serde_json::to_vec(&position).expect("numbers are always JSON");
-        let sent = self.client.publish(subject, payload.into());
-        match tokio::time::timeout(WITHIN, sent).await {
-            Ok(sent) => sent.map_err(|error| Error::new("publish", error)),
-            Err(error) => Err(Error::new("publish: the connection does not take it", error)),
-        }
+        heard::publish(&self.client, subject, payload.into()).await
     }
 
     fn bucket(&mut self, which: In) -> &mut Bucket {
@@ -373,38 +377,26 @@ fn events_config(namespace: &Namespace) -> Config {
         discard: DiscardPolicy::New,
         duplicate_window: DUPLICATE_WINDOW,
         deny_delete: true,
-        republish: Some(republish(namespace)),
         persist_mode: Some(PersistenceMode::Async),
         ..Config::default()
     }
 }
 
-/// Each event comes on a plain subject as well, once it is stored, with its sequence in
-/// a header.
-fn republish(namespace: &Namespace) -> Republish {
-    Republish {
-        source: namespace.events_filter(),
-        destination: namespace.republished_events(),
-        headers_only: false,
-    }
-}
-
-/// An event stream that was made before events were republished is changed; where that is
-/// not permitted, an administrator has to.
-async fn republish_events(context: &Context, events: &mut Stream, namespace: &Namespace) {
+/// An event stream of an older feed republishes each event, which costs the broker as much
+/// as storing it, and nobody listens there any more. It is changed; where that is not
+/// permitted, an administrator has to.
+async fn end_republishing(context: &Context, events: &Stream) {
     let there = &events.cached_info().config;
-    let wanted = republish(namespace);
-    if there.republish.as_ref() == Some(&wanted) {
+    if there.republish.is_none() {
         return;
     }
-    let changed = Config { republish: Some(wanted.clone()), ..there.clone() };
+    let changed = Config { republish: None, ..there.clone() };
     if let Err(error) = context.update_stream(&changed).await {
-        let (name, Republish { source, destination, .. }) = (&changed.name, wanted);
         tracing::warn!(
             %error,
-            "events are stored, but not republished on {destination}: nats stream edit {name} \
-             --republish-source '{source}' --republish-destination '{destination}' as an \
-             administrator"
+            "the broker republishes every event, and nobody needs that any more: nats stream \
+             edit {} --no-republish as an administrator",
+            changed.name
         );
     }
 }

@@ -21,7 +21,7 @@ use giliran_testkit::{
 };
 use giliran_wire::answer::FreePlaces;
 use giliran_wire::catalogue::OpeningDescription;
-use giliran_wire::event::{EventId, FeedPosition};
+use giliran_wire::event::{EventId, FeedEvents, FeedPosition};
 use giliran_wire::ledger::{Block, Chain, Entry, Grant, Office, OpeningRecord, Seat, Session};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{BlockHash, BookingId, LedgerId, Pseudonym, Timestamp, WriterNonce};
@@ -339,11 +339,11 @@ async fn what_the_broker_lost_is_told_again() {
     feed.stop().await;
 }
 
-/// Each event comes on a plain subject as well, with its sequence; and the feed says how
-/// far it is, so that an event that was lost on the way is missed. An event stream that
-/// was made before events were republished is changed at the start.
+/// Each event comes on a plain subject as well, once it is stored, with its sequence; and the
+/// feed says how far it is, so that an event that was lost on the way is missed. An event
+/// stream of an older feed, whose broker republishes each event, is changed at the start.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_republished_with_their_sequence() {
+async fn events_are_heard_with_their_sequence() {
     let mut rig = Rig::start().await;
     let context = jetstream::new(rig.client.clone());
     let namespace = Namespace::default();
@@ -359,8 +359,12 @@ async fn events_are_republished_with_their_sequence() {
     };
     feed.stop().await;
     let made = events.cached_info().config.clone();
-    assert!(made.republish.is_some());
-    let before = stream::Config { republish: None, ..made.clone() };
+    let republish = stream::Republish {
+        source: namespace.events_filter(),
+        destination: "giliran.v1.feed.event.>".to_owned(),
+        headers_only: false,
+    };
+    let before = stream::Config { republish: Some(republish), ..made.clone() };
     context.update_stream(&before).await.unwrap();
     let mut heard = rig.client.subscribe("giliran.v1.feed.>").await.unwrap();
     let feed = rig.feed().await;
@@ -380,23 +384,58 @@ async fn events_are_republished_with_their_sequence() {
     assert_eq!(position.events, 2);
     let events = context.get_stream(namespace.events_stream()).await.unwrap();
     assert_eq!(events.cached_info().config, made);
+    // More than one message holds, and more than are on their way at once.
     rig.grant(3).await;
-    let (mut sequences, mut last) = (Vec::new(), 0);
-    while last < 5 {
+    rig.grant(6_000).await;
+    let (mut told, mut messages, mut last) = (2, 0, 0);
+    while last < 6_005 {
         let message = next().await;
         if *message.subject == *namespace.feed_position() {
             last = serde_json::from_slice::<FeedPosition>(&message.payload).unwrap().events;
             continue;
         }
-        assert!(message.subject.starts_with("giliran.v1.feed.event.confirmed.harbour.2030-01-"));
-        let headers = message.headers.unwrap();
-        assert_eq!(headers.get("Nats-Stream").unwrap().as_str(), namespace.events_stream());
-        let sequence: usize = headers.get("Nats-Sequence").unwrap().as_str().parse().unwrap();
-        let event: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
-        assert_eq!(event["id"], rig.expected[sequence - 1].0.to_string());
-        sequences.push(sequence);
+        assert_eq!(*message.subject, *namespace.feed_events());
+        let heard: FeedEvents<'_> = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(heard.first, told as u64 + 1, "one behind the other, and none twice");
+        let stream = events.get_info().await.unwrap().state;
+        assert!(stream.last_sequence >= told as u64 + heard.events.len() as u64, "stored before");
+        for event in &heard.events {
+            assert_eq!(event.id, rig.expected[told].0.to_string());
+            told += 1;
+        }
+        messages += 1;
     }
-    assert_eq!(sequences, [3, 4, 5]);
+    assert_eq!(told, 6_005);
+    assert!((20..600).contains(&messages), "{messages} messages");
+    feed.stop().await;
+}
+
+/// What the broker refuses is not heard: only what is stored is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_stored_is_not_heard() {
+    let mut rig = Rig::start().await;
+    let context = jetstream::new(rig.client.clone());
+    let mut feed = rig.feed().await;
+    rig.grant(2).await;
+    let tail = rig.seq;
+    feed.until("at the tail", |_, to| to.seq == tail).await;
+    let events = context.get_stream(Namespace::default().events_stream()).await.unwrap();
+    let there = events.cached_info().config.clone();
+    let full = stream::Config { max_messages: 4, ..there.clone() };
+    context.update_stream(&full).await.unwrap();
+    let mut heard = rig.client.subscribe(Namespace::default().feed_events()).await.unwrap();
+    rig.grant(5).await;
+    let mut next = async || {
+        let message = tokio::time::timeout(PATIENCE, heard.next()).await;
+        let message = message.expect("something is heard").unwrap();
+        let told: FeedEvents<'_> = serde_json::from_slice(&message.payload).unwrap();
+        (told.first, told.events.len())
+    };
+    assert_eq!(next().await, (3, 2));
+    feed.until("refused", |state, _| state == State::Resyncing).await;
+    context.update_stream(&stream::Config { max_messages: -1, ..there }).await.unwrap();
+    assert_eq!(next().await, (5, 3));
+    rig.check_events().await;
     feed.stop().await;
 }
 

@@ -60,7 +60,7 @@ impl Wish {
                     office: booking.office.to_string(),
                     date: booking.date.to_string(),
                     session: booking.session.to_string(),
-                    numbers: booking.numbers.clone(),
+                    numbers: booking.numbers.to_vec(),
                 });
                 Some(*as_of)
             }

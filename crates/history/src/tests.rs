@@ -1,5 +1,6 @@
 //! Ledgers written out by hand, and what they must come to.
 
+use giliran_report::Language;
 use giliran_testkit::{LedgerBuilder, genesis, office, rules, slot, take_over};
 use giliran_wire::admin::Bookings;
 use giliran_wire::ledger::{
@@ -139,7 +140,7 @@ fn enter(n: u8, slots: &[u32], waits: bool) -> Entry {
 }
 
 fn value(figures: &OpeningMeasures, name: &str) -> f64 {
-    figures.of(name).unwrap_or_else(|why| panic!("{name}: {why}"))
+    figures.of(name).unwrap_or_else(|why| panic!("{name}: {why:?}"))
 }
 
 #[test]
@@ -232,10 +233,10 @@ fn what_the_ledger_cannot_know_is_said_with_its_reason() {
     ] {
         assert!(figures.of(name).is_err(), "{name}");
     }
-    let report = report::report(&recorded, &figures);
+    let report = report::report(&recorded, &figures, Language::English);
     let (shown, html, json) = (report.text(), report.html(), report.data);
     assert!(shown.contains("cannot be judged") && shown.contains("PRELIMINARY"), "{shown}");
-    assert!(shown.contains("Cohorts (network, device, place)"), "{shown}");
+    assert!(shown.contains("Groups of people (network, device, place)"), "{shown}");
     assert!(json["measures"]["scalper_share"].is_null());
     assert!(json["unknown"]["scalper_share"].as_str().unwrap().contains("cannot know"));
     assert_eq!((&json["preliminary"], &json["asked_are"]), (&true.into(), &"unknown".into()));
@@ -316,7 +317,9 @@ fn a_place_beyond_the_quota_is_oversold_and_one_beyond_a_lowered_quota_is_not() 
     let figures = OpeningMeasures::new(&recorded, None, None);
     assert_eq!(value(&figures, "oversold"), 1.0);
     assert!(figures.is_wrong());
-    assert!(report::verdict(&recorded, &figures)[1].starts_with("Wrong: 1 places"));
+    assert!(
+        report::verdict(&recorded, &figures, Language::English)[1].starts_with("Wrong: 1 places")
+    );
 }
 
 #[test]
@@ -596,7 +599,8 @@ fn an_unknown_opening_is_told_with_those_there_are() {
     ledger.append(0, vec![Entry::Opened { opening: 0 }, grant(1, 0, &[1], None), cancel(1, None)]);
     let recorded = ledger.read("b").unwrap();
     assert_eq!((recorded.blocks.len(), recorded.state), (0, State::Scheduled));
-    let said = report::verdict(&recorded, &OpeningMeasures::new(&recorded, None, None));
+    let said =
+        report::verdict(&recorded, &OpeningMeasures::new(&recorded, None, None), Language::English);
     assert!(said[0].contains("not opened yet"), "{said:?}");
 }
 
@@ -663,9 +667,9 @@ fn without_a_gateway_log_the_rejected_are_said_to_be_missing() {
     let (recorded, _) = ten_for_two();
     let replay = replayed(&recorded, None, Order::Draw, 1);
     assert_eq!((replay.requests, replay.arms[0].both, replay.arms[0].lost), (2, 2, 0));
-    assert!(replay.unsaid[0].contains("rejected are missing"), "{:?}", replay.unsaid);
-    assert!(replay::table(&replay).contains("rejected are missing"));
-    assert!(replay::json(&replay)["cannot_tell"][0].is_string());
+    assert_eq!(replay.unsaid[0], replay::Unsaid::RejectedMissing);
+    assert!(report::replayed(&replay, Language::English).contains("rejected are missing"));
+    assert!(report::replayed_json(&replay)["cannot_tell"][0].is_string());
     let none = Ledger::open().read("w").unwrap();
     let said = replay::replay(&none, None, &[Order::Draw], 1).unwrap_err();
     assert!(said.contains("no request is known"), "{said}");
@@ -683,7 +687,7 @@ fn a_replay_has_the_places_that_there_were() {
     // Three asked; 3 took what 2 had given back. In the replay there are three places.
     assert_eq!((replay.requests, replay.won), (3, 2));
     assert_eq!((replay.arms[0].both, replay.arms[0].gained), (2, 1));
-    assert!(replay.unsaid.iter().any(|said| said.starts_with("1 bookings got places")));
+    assert!(replay.unsaid.contains(&replay::Unsaid::Again(1)));
     let change = Adjustment::Quota { slot: 0, quota: 2 };
     let (operator, reason) = ("siti".into(), "counter".into());
     ledger.append(40, vec![Entry::Adjust(Adjust { opening: 0, operator, reason, change })]);
@@ -734,7 +738,8 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     assert_eq!(of("party of", "1"), (Some(3), 2));
     // All at one time: as under a lottery.
     assert_eq!(value(&figures, "inversion"), 0.5);
-    assert_eq!(figures.of("to_release_s"), Err("no place that came back was released yet"));
+    let why = figures.of("to_release_s").unwrap_err();
+    assert_eq!(why.english, "no place that came back was released yet");
     assert_eq!(replayed(&recorded, None, Order::FirstCome, 1).requests, 3);
     for (name, expected) in [
         ("entries", 5.0),
@@ -747,10 +752,12 @@ fn a_draws_holdings_are_those_after_it_and_its_replay_misses_nobody() {
     ] {
         assert_eq!(value(&figures, name), expected, "{name}");
     }
-    assert!(report::report(&recorded, &figures).text().contains("giliran verify"));
+    assert!(
+        report::report(&recorded, &figures, Language::English).text().contains("giliran verify")
+    );
     let first = replayed(&recorded, None, Order::FirstCome, 1);
     assert_eq!((first.requests, first.won, first.arms[0].both, first.arms[0].gained), (3, 2, 1, 1));
-    assert!(first.unsaid[0].contains("nobody is missing"), "{:?}", first.unsaid);
+    assert_eq!(first.unsaid[0], replay::Unsaid::NobodyMissing);
 }
 
 #[test]
@@ -759,8 +766,11 @@ fn every_name_in_a_file_is_in_the_document() {
     let has = |name: &str| assert!(document.contains(&format!("`{name}`")), "{name}");
     let ledger = Ledger::open();
     let (recorded, figures) = (ledger.read("w").unwrap(), ledger.figures());
-    figures.figures.iter().for_each(|figure| has(figure.name));
-    let report = report::report(&recorded, &figures);
+    figures.figures.iter().for_each(|figure| {
+        has(figure.name);
+        assert_ne!(figure.title.english, "", "{}", figure.name);
+    });
+    let report = report::report(&recorded, &figures, Language::English);
     for sheet in &report.sheets {
         has(sheet.name);
         sheet.text().lines().next().unwrap().split(',').for_each(has);

@@ -198,7 +198,7 @@ fn is_as(booking: &Booking<'_>, seen: &SeenBooking) -> bool {
         && booking.office.as_str() == seen.office
         && booking.date.to_string() == seen.date
         && booking.session.as_str() == seen.session
-        && booking.numbers == seen.numbers
+        && booking.numbers[..] == seen.numbers[..]
 }
 
 fn cancel(id: &str, booking: &str, applicant: &str) -> serde_json::Result<Vec<u8>> {

@@ -14,6 +14,7 @@
 //! nothing), and files but for the clients' log; the command writes those.
 
 pub mod closed_loop;
+mod doubts;
 mod ended;
 mod engine_config;
 mod error;
@@ -29,6 +30,7 @@ mod summary;
 mod target;
 mod via;
 
+pub use doubts::{OrderDenied, Void};
 pub use ended::Ended;
 pub use engine_config::configuration;
 pub use error::LoadError;
@@ -37,5 +39,5 @@ pub use live::{LiveStats, SharedStats};
 pub use load_test::{LoadTest, Steady};
 pub use run::run;
 pub use stats::{Bin, Payments};
-pub use summary::{GroupRecord, Latency, RunSummary};
+pub use summary::{GroupRecord, Latency, RunSummary, Stretch};
 pub use via::{GatewayAddress, NotAGateway};

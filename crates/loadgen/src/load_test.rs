@@ -40,6 +40,8 @@ pub struct LoadTest {
     /// The gateway that bookings, look-ups and cancellations go through; none: they go over
     /// NATS, as payments always do.
     pub via: Option<GatewayAddress>,
+    /// Share of the parties who go through it, 0 to 1; the others' requests go over NATS.
+    pub via_share: f64,
 }
 
 /// People who come at the same rate throughout.
@@ -76,6 +78,7 @@ impl LoadTest {
             steady: None,
             gone_after: GONE_AFTER,
             via: None,
+            via_share: 1.0,
         }
     }
 }

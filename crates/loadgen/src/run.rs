@@ -45,7 +45,8 @@ pub async fn run(
     let means = means.await.map_err(std::io::Error::other)?;
     // Asked again: finding out may have taken its time.
     let engine = Engine::look(&client, &rush.namespace).await?;
-    let ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
+    let mut ground = engine.ground(&rush.scenario, rush.opening.as_deref())?;
+    ground.learn_timezone(&client, &rush.namespace).await;
     let log = rush.log.as_deref().map(File::create).transpose()?;
     let log = log.map(|file| Writer::new(BufWriter::with_capacity(1 << 20, file)));
     let inbox = client.new_inbox();
@@ -58,7 +59,8 @@ pub async fn run(
     let began = Instant::now();
     let (observer, forger) = forgers::begin(&client, &rush).unzip();
     let patience = Duration::from_secs_f64(rush.scenario.people.patience_s);
-    let (via, coming) = rush.via.as_ref().map(|gateway| Via::new(gateway, patience)).unzip();
+    let via = |gateway| Via::new(gateway, rush.via_share, patience);
+    let (via, coming) = rush.via.as_ref().map(via).unzip();
     let answers = Answers::new(answers, coming);
     let mut generator =
         Generator::new(&rush, &ground, &means, client, inbox, Arc::clone(&live), log);

@@ -23,6 +23,9 @@ const SAMPLED: usize = 1 << 20;
 const MOST_BINS: usize = 960;
 /// Their width at first, µs of the scenario.
 const FIRST_BIN_US: i64 = 500_000;
+/// The first seconds are kept apart, in narrow bars, µs of the scenario.
+const RUSH_US: std::ops::Range<i64> = -1_000_000..10_000_000;
+const RUSH_BIN_US: i64 = 100_000;
 /// Until when a number is held that is not given back by itself, ms.
 pub(crate) const FIRM: i64 = i64::MAX;
 
@@ -53,6 +56,10 @@ pub(crate) struct Series {
 impl Series {
     pub(crate) fn new(from_us: i64) -> Self {
         Self { from_us, width_us: FIRST_BIN_US, bins: Vec::new() }
+    }
+
+    fn rush() -> Self {
+        Self { from_us: RUSH_US.start, width_us: RUSH_BIN_US, bins: Vec::new() }
     }
 
     pub(crate) fn at(&mut self, t_us: i64) -> &mut Bin {
@@ -139,6 +146,8 @@ pub(crate) struct RunStats {
     pub(crate) cells: Vec<Cell>,
     cohorts: usize,
     pub(crate) series: Series,
+    /// The first seconds alone.
+    pub(crate) rush: Series,
     /// Requests sent, lookups included.
     pub(crate) sent: u64,
     pub(crate) answered: u64,
@@ -192,6 +201,7 @@ impl RunStats {
             cells: vec![cell; scenario.cohorts.len() + scenario.attackers.len()],
             cohorts: scenario.cohorts.len(),
             series: Series::new(from_us),
+            rush: Series::rush(),
             sent: 0,
             answered: 0,
             entered: 0,
@@ -221,6 +231,14 @@ impl RunStats {
             recycled: 0,
             recaptured: 0,
             forgeries: Forgeries::default(),
+        }
+    }
+
+    /// Something happened then.
+    pub(crate) fn happened(&mut self, t_us: i64, what: impl Fn(&mut Bin)) {
+        what(self.series.at(t_us));
+        if RUSH_US.contains(&t_us) {
+            what(self.rush.at(t_us));
         }
     }
 
@@ -350,6 +368,17 @@ mod tests {
         // What comes too early is in the first bar.
         series.at(-20_000_000).came = 1;
         assert_eq!(series.bins[0].came, 1);
+    }
+
+    #[test]
+    fn the_first_seconds_are_kept_apart() {
+        let mut tally = RunStats::new(&shipped("calm").unwrap(), -30_000_000, 1);
+        for t_ms in [-2_000, -1_000, -950, 0, 50, 9_999, 10_000] {
+            tally.happened(t_ms * 1_000, |bin| bin.requests += 1);
+        }
+        assert_eq!(tally.series.bins.iter().map(|bin| bin.requests).sum::<u64>(), 7);
+        let rush: Vec<u64> = tally.rush.bins.iter().map(|bin| bin.requests).collect();
+        assert_eq!((rush.len(), rush[0], rush[10], rush[109]), (110, 2, 2, 1));
     }
 
     fn party(scenario: &Scenario) -> Party {

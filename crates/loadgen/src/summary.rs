@@ -4,24 +4,22 @@ use std::time::Duration;
 
 use giliran_fairness::measures::{self, holm, normal_two_sided};
 use giliran_fairness::{LEVEL, Measure, Resources, groups};
-use giliran_report::{Figure, Figures, Unit, digits};
+use giliran_report::{Figure, Figures, Text, Unit, text};
+use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
+use super::doubts::{MOST_LAG_MS, OrderDenied, Void, by_name};
 use super::ended::Ended;
 use super::forgers::Forgeries;
-use super::generator::MOST_OPEN;
 use super::load_test::LoadTest;
-use super::stats::{Bin, Payments, RunStats, histogram};
+use super::stats::{Bin, Payments, RunStats, Series, histogram};
 use super::target::Target;
 
-/// A run whose requests leave later than this, one in a hundred of them, says
-/// more of the generator than of the engine.
-const MOST_LAG_MS: f64 = 50.0;
-const NONE: &str = "there is no such figure in this run";
+const NONE: Text = text!("there is no such figure in this run" | "angka ini tidak ada di sini");
 /// So many grants say how long one takes.
 const TELLING: u64 = 20;
 
@@ -75,6 +73,23 @@ pub struct GroupRecord {
     pub felt: Latency,
 }
 
+/// What happened in a stretch of time, bar by bar.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Stretch {
+    /// Where it begins, s of the scenario from the opening.
+    pub from_s: f64,
+    /// Width of a bar, s.
+    pub bin_s: f64,
+    pub bins: Vec<Bin>,
+}
+
+impl Stretch {
+    fn of(series: &Series, bins: Vec<Bin>) -> Self {
+        let [from_s, bin_s] = [series.from_us, series.width_us].map(|us| us as f64 / 1e6);
+        Self { from_s, bin_s, bins }
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "each is named for what it is")]
@@ -85,13 +100,18 @@ pub struct RunSummary {
     pub scale: f64,
     pub speed: f64,
     pub opening: String,
+    /// When its first second was, by the engine's clock.
+    pub opened_at: Timestamp,
+    /// The opening's time zone, by its IANA name.
+    pub timezone: String,
     /// The order as announced: scalpers bought for it.
-    pub order: String,
+    #[serde(serialize_with = "by_name")]
+    pub order: Order,
     /// What of that clients saw otherwise; none: nothing.
-    pub order_denied: Option<String>,
+    pub order_denied: Option<OrderDenied>,
     pub ended: Ended,
     /// Why its figures say little of the engine; none: they do.
-    pub void: Option<String>,
+    pub void: Option<Void>,
     /// Why the clients' log is not whole; none: it is, or was not asked for.
     pub log_failed: Option<String>,
     /// How long it took, s.
@@ -131,6 +151,8 @@ pub struct RunSummary {
     pub from_s: f64,
     pub bin_s: f64,
     pub series: Vec<Bin>,
+    /// The first ten seconds alone.
+    pub rush: Stretch,
 }
 
 impl RunSummary {
@@ -160,12 +182,7 @@ pub(crate) fn record(
     let (groups, tested) = fared(rush, tally);
     let people: u64 = (0..scenario.cohorts.len()).map(|i| tally.count(i).0).sum();
     let names = scenario.attackers.iter().map(|attacker| attacker.name.clone());
-    let mut series = tally.series.bins.clone();
-    let mut free = Some(ground.free);
-    for bin in &mut series {
-        free = bin.free.or(free);
-        bin.free = free;
-    }
+    let told = |series: &Series| told(&series.bins, ground.free);
     RunSummary {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -173,7 +190,9 @@ pub(crate) fn record(
         scale: rush.scale,
         speed: rush.speed,
         opening: ground.opening.clone(),
-        order: rush.order.name(),
+        opened_at: ground.opened_at,
+        timezone: ground.timezone.clone(),
+        order: rush.order,
         order_denied: denied(rush.order, tally),
         ended,
         void: void(&lag),
@@ -212,43 +231,41 @@ pub(crate) fn record(
         by_office: tally.by_office.iter().map(|(office, n)| (office.clone(), *n)).collect(),
         from_s: tally.series.from_us as f64 / 1e6,
         bin_s: tally.series.width_us as f64 / 1e6,
-        series,
+        series: told(&tally.series),
+        rush: Stretch::of(&tally.rush, told(&tally.rush)),
     }
 }
 
+/// Free places stay what they were until they are told anew.
+fn told(bins: &[Bin], free: i64) -> Vec<Bin> {
+    let mut free = Some(free);
+    let known = |bin: &Bin| {
+        free = bin.free.or(free);
+        Bin { free, ..*bin }
+    };
+    bins.iter().map(known).collect()
+}
+
 /// Whether the generator was the bottleneck.
-fn void(lag: &Latency) -> Option<String> {
-    (lag.p99 > MOST_LAG_MS).then(|| {
-        format!(
-            "one request in a hundred left more than {:.0} ms after it was due (most that counts: \
-             {MOST_LAG_MS:.0} ms): the generator, or the {MOST_OPEN} requests that it keeps on \
-             the way, was the bottleneck. Lower --scale or --speed, or run it on a machine of \
-             its own",
-            lag.p99
-        )
-    })
+fn void(lag: &Latency) -> Option<Void> {
+    (lag.p99 > MOST_LAG_MS).then_some(Void { lag_ms: lag.p99 })
 }
 
 /// What clients saw that cannot be under this order. An engine under first-come that
 /// is slow cannot be told from one with rounds; of that nothing is said.
-fn denied(order: Order, tally: &RunStats) -> Option<String> {
-    let half_within_ms = tally.grants.value_at_quantile(0.5) as f64 / 1e3;
+fn denied(order: Order, tally: &RunStats) -> Option<OrderDenied> {
+    let half_ms = tally.grants.value_at_quantile(0.5) as f64 / 1e3;
     match order {
         Order::FirstCome | Order::Rounds { .. } if tally.entered > 0 => {
-            Some(format!("{} parties were entered into a draw", tally.entered))
+            Some(OrderDenied::Entered(tally.entered))
         }
-        Order::Draw if tally.entered == 0 && tally.at_once > 0 => Some(format!(
-            "{} bookings were granted at once, and nobody was entered into a draw",
-            tally.at_once
-        )),
+        Order::Draw if tally.entered == 0 && tally.at_once > 0 => {
+            Some(OrderDenied::AtOnce(tally.at_once))
+        }
         Order::Rounds { length_ms }
-            if tally.grants.len() >= TELLING && half_within_ms < length_ms as f64 / 10.0 =>
+            if tally.grants.len() >= TELLING && half_ms < length_ms as f64 / 10.0 =>
         {
-            Some(format!(
-                "half of the grants came within {} ms, where a round takes half of its {length_ms} \
-                 ms on average",
-                digits(half_within_ms)
-            ))
+            Some(OrderDenied::TooSoon { half_ms, length_ms })
         }
         Order::FirstCome | Order::Rounds { .. } | Order::Draw => None,
     }
@@ -312,7 +329,8 @@ fn as_list<S: Serializer>(figures: &Figures, into: S) -> Result<S::Ok, S::Error>
     into.collect_seq(figures.iter().map(|Figure { name, title, about, unit, value }| {
         let share = *unit == Unit::Share;
         json!({
-            "name": name, "title": title, "about": about, "share": share, "value": value.ok(),
+            "name": name, "title": title.english, "about": about.english, "share": share,
+            "value": value.ok(),
         })
     }))
 }
@@ -333,6 +351,11 @@ fn figures(
 ) -> Figures {
     let mut figures = Figures::default();
     let into = &mut figures;
+    let (people, winners) = tally.sizes(0..5);
+    of(Measure::HonestChance, measures::share(winners, people), into).about(text!(
+        "Share of the people's parties, scalpers left out, that have a place at the end."
+            | "Bagian rombongan warga, tanpa calo, yang mendapat tempat pada akhirnya."
+    ));
     shares_of_scalpers(rush, tally, into);
     of(Measure::Inversion, tally.inversion(), into);
     of(Measure::LatencyPremium, premium, into);
@@ -340,22 +363,31 @@ fn figures(
     holdings(tally, into);
     let recaptured = tally.recaptured.min(tally.recycled);
     of(Measure::RecycleCapture, measures::recycle_capture(recaptured, tally.recycled), into);
-    of(Measure::FirstChoice, measures::share(tally.first_choice, tally.winners), into)
-        .about("Share of people's winning parties that got the office and day they like best.");
-    let wait = (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64);
-    of(Measure::WaitS, wait, into).about(
-        "From a winner's first request (or the opening, if that was later) to its result, in \
-         seconds of the scenario.",
+    of(Measure::FirstChoice, measures::share(tally.first_choice, tally.winners), into).about(
+        text!(
+            "Share of people's winning parties that got the office and day they like best."
+                | "Bagian rombongan warga yang berhasil dan mendapat kantor dan hari yang paling \
+                   disukainya."
+        ),
     );
+    let wait = (tally.winners > 0).then(|| tally.waited_us / 1e6 / tally.winners as f64);
+    of(Measure::WaitS, wait, into).about(text!(
+        "From a winner's first request (or the opening, if that was later) to its result, in \
+         seconds of the scenario."
+            | "Dari permintaan pertama seorang pemenang (atau pembukaan, bila itu kemudian) sampai \
+               hasilnya, dalam detik skenario."
+    ));
     holds(&tally.payments, into);
     let (requests, in_time) = tally
         .cells
         .iter()
         .fold((0, 0), |(all, timely), cell| (all + cell.requests, timely + cell.in_time));
-    of(Measure::InTime, measures::answered_in_time(in_time, requests), into).about(
+    of(Measure::InTime, measures::answered_in_time(in_time, requests), into).about(text!(
         "Requests that were settled while somebody was still waiting for it, of all that were \
-         settled or got no answer.",
-    );
+         settled or got no answer."
+            | "Permintaan yang selesai diputuskan selagi seseorang masih menunggunya, dari semua yang \
+               selesai atau tidak mendapat jawaban."
+    ));
     promises(tally, into);
     figures
 }
@@ -367,13 +399,18 @@ fn shares_of_scalpers(rush: &LoadTest, tally: &RunStats, into: &mut Figures) {
     let share = |part, all| {
         measures::scalper_share(part, all).filter(|_| !rush.scenario.attackers.is_empty())
     };
-    of(Measure::ScalperShare, share(scalped, tally.places), into).about(
+    of(Measure::ScalperShare, share(scalped, tally.places), into).about(text!(
         "Share of the places granted in this run that went to scalpers, paid or not: the size of \
-         the black market.",
-    );
+         the black market."
+            | "Bagian tempat yang diberikan di sini yang jatuh ke calo, dibayar atau tidak: besarnya \
+               pasar gelap."
+    ));
     let of_paid = share(paid.scalpers_paid, paid.places_paid).ok_or(NONE);
-    into.share("scalper_share_paid", "paid places in scalpers' hands", of_paid)
-        .about("Share of the places paid for in this run that scalpers have.");
+    let title = text!("paid places in scalpers' hands" | "tempat terbayar di tangan calo");
+    into.share("scalper_share_paid", title, of_paid).about(text!(
+        "Share of the places paid for in this run that scalpers have."
+            | "Bagian tempat yang dibayar di sini yang dimiliki calo."
+    ));
 }
 
 fn evenness(tally: &RunStats, groups: &[GroupRecord], into: &mut Figures) {
@@ -399,32 +436,44 @@ fn holdings(tally: &RunStats, into: &mut Figures) {
 /// What became of held bookings.
 fn holds(payments: &Payments, into: &mut Figures) {
     let paid = measures::share(payments.paid, payments.held).ok_or(NONE);
-    into.share("paid", "held bookings that were paid", paid)
-        .about("Share of the held bookings that were paid while this run lasted.");
+    let title = text!("held bookings that were paid" | "pemesanan tertahan yang dibayar");
+    into.share("paid", title, paid).about(text!(
+        "Share of the held bookings that were paid while this run lasted."
+            | "Bagian pemesanan tertahan yang dibayar selama percobaan berlangsung."
+    ));
     let lapsed = measures::share(payments.lapsed, payments.held).ok_or(NONE);
-    into.share("lapsed", "held bookings that lapsed", lapsed).about(
+    let title = text!("held bookings that lapsed" | "pemesanan tertahan yang gugur");
+    into.share("lapsed", title, lapsed).about(text!(
         "Share of the held bookings that nobody paid for and that were seen to have lapsed while \
-         this run lasted.",
-    );
+         this run lasted."
+            | "Bagian pemesanan tertahan yang tidak dibayar siapa pun dan terlihat gugur selama \
+               percobaan berlangsung."
+    ));
 }
 
 /// What must be 0.
 fn promises(tally: &RunStats, into: &mut Figures) {
-    into.count("numbers_twice", "queue numbers answered twice", Ok(tally.numbers_twice as f64))
-        .about(
-            "Queue numbers of a slot that two bookings held at the same time, by what clients were \
-         answered. Must be 0.",
-        );
+    let title = text!("queue numbers answered twice" | "nomor antrean yang dijawab dua kali");
+    into.count("numbers_twice", title, Ok(tally.numbers_twice as f64)).about(text!(
+        "Queue numbers of a slot that two bookings held at the same time, by what clients were \
+         answered. Must be 0."
+            | "Nomor antrean satu sesi yang dipegang dua pemesanan pada saat yang sama, menurut \
+               jawaban kepada pengguna. Harus 0."
+    ));
     let forged = &tally.forgeries;
     let some = |tried: u64, came: u64| (tried > 0).then_some(came as f64);
-    of(Measure::Replayed, some(forged.replays, forged.replayed), into).about(
+    of(Measure::Replayed, some(forged.replays, forged.replayed), into).about(text!(
         "Bookings answered to a request that somebody else sent once more, and that were not the \
-         first one's. Must be 0.",
-    );
-    of(Measure::Forged, some(forged.forged, forged.changed), into).about(
+         first one's. Must be 0."
+            | "Pemesanan yang dijawabkan pada permintaan kiriman ulang orang lain, dan yang bukan milik \
+               permintaan pertama. Harus 0."
+    ));
+    of(Measure::Forged, some(forged.forged, forged.changed), into).about(text!(
         "Cancellations, moves and lookups by who is not in a booking that were granted, and \
-         bookings that their owner found changed afterwards. Must be 0.",
-    );
+         bookings that their owner found changed afterwards. Must be 0."
+            | "Pembatalan, pemindahan, dan pencarian oleh orang yang tidak tercantum dalam pemesanan \
+               namun dikabulkan, dan pemesanan yang kemudian ditemukan pemiliknya berubah. Harus 0."
+    ));
 }
 
 #[cfg(test)]
@@ -432,6 +481,7 @@ fn promises(tally: &RunStats, into: &mut Figures) {
 mod tests {
     use super::*;
     use giliran_fairness::scenario::shipped;
+    use giliran_report::Language;
 
     #[test]
     fn a_run_is_void_where_requests_leave_late() {
@@ -444,7 +494,7 @@ mod tests {
         };
         assert_eq!(void(&lag(500, 9)), None, "less than one in a hundred");
         assert_eq!(void(&lag(49, 500)), None);
-        let said = void(&lag(80, 20)).unwrap_or_default();
+        let said = void(&lag(80, 20)).unwrap().words(Language::English);
         assert!(said.contains("more than 80 ms after it was due"), "{said}");
     }
 
@@ -487,7 +537,7 @@ mod tests {
             (Order::Draw, 0, 5, "5 bookings were granted at once"),
             (rounds, 0, 20, "half of the grants came within 2.00 ms"),
         ] {
-            let said = denied(order, &tally(entered, at_once, 2)).unwrap();
+            let said = denied(order, &tally(entered, at_once, 2)).unwrap().words(Language::English);
             assert!(said.contains(part), "{said}");
         }
     }

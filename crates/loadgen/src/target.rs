@@ -15,6 +15,8 @@ use super::error::LoadError;
 
 /// How long an engine may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Where the engine does not say which time zone it is.
+const UNKNOWN_ZONE: &str = "UTC";
 /// Most names in a message.
 const NAMED: usize = 12;
 
@@ -65,6 +67,10 @@ pub(crate) struct Target {
     /// Whether it is open already.
     pub(crate) open: bool,
     pub(crate) closes: Instant,
+    /// The opening second, by the engine's clock; where it is past, when it was found open.
+    pub(crate) opened_at: Timestamp,
+    /// The opening's time zone, by its IANA name.
+    pub(crate) timezone: String,
     /// The engine's time, and when the engine said so.
     now: Timestamp,
     as_of: Instant,
@@ -108,7 +114,7 @@ impl Engine {
         office: Option<&str>,
     ) -> Result<bool, LoadError> {
         let asked = Instant::now();
-        let payload = availability(client, namespace, office).await?;
+        let payload = availability(client, namespace, office, false).await?;
         match serde_json::from_slice(&payload) {
             Ok(Overview::Shown(shown)) => {
                 self.now = shown.now;
@@ -235,6 +241,8 @@ impl Engine {
             opens: instant(opening.opens_at, self.now, self.as_of),
             open: opening.phase == Phase::Open,
             closes: instant(opening.closes_at, self.now, self.as_of),
+            opened_at: if opening.opens_at > self.now { opening.opens_at } else { self.now },
+            timezone: UNKNOWN_ZONE.to_owned(),
             now: self.now,
             as_of: self.as_of,
         })
@@ -260,8 +268,23 @@ impl Target {
             opens: as_of,
             open: true,
             closes: as_of,
+            opened_at: Timestamp::from_millis(0),
+            timezone: UNKNOWN_ZONE.to_owned(),
             now: Timestamp::from_millis(0),
             as_of,
+        }
+    }
+
+    /// Asks in which time zone the opening is.
+    pub(crate) async fn learn_timezone(&mut self, client: &Client, namespace: &Namespace) {
+        let Some(office) = self.offices.first() else { return };
+        // An engine of an earlier release does not describe its openings.
+        let told = availability(client, namespace, Some(&office.id), true).await;
+        let told = told.unwrap_or_default();
+        if let Ok(Overview::Shown(shown)) = serde_json::from_slice(&told) {
+            let described = shown.catalogue.into_iter().flatten();
+            let own = described.into_iter().find(|described| described.id == self.opening);
+            self.timezone = own.map_or(UNKNOWN_ZONE.to_owned(), |own| own.timezone);
         }
     }
 
@@ -334,13 +357,12 @@ async fn availability(
     client: &Client,
     namespace: &Namespace,
     office: Option<&str>,
+    describe: bool,
 ) -> Result<Vec<u8>, LoadError> {
     let subject = namespace.request("availability");
-    let payload = serde_json::to_vec(&request::Availability {
-        office: office.map(Into::into),
-        describe: false,
-    })
-    .map_err(|e| LoadError::Rejected(e.to_string()))?;
+    let payload =
+        serde_json::to_vec(&request::Availability { office: office.map(Into::into), describe })
+            .map_err(|e| LoadError::Rejected(e.to_string()))?;
     let asked = async_nats::Request::new().payload(payload.into()).timeout(Some(PATIENCE));
     match client.send_request(subject.clone(), asked).await {
         Ok(message) => Ok(message.payload.to_vec()),

@@ -2,6 +2,7 @@
 //! the wire's answer, since a gateway's bodies are that and more.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,9 @@ use tokio::sync::{Semaphore, mpsc};
 /// Most connections; who comes then waits for one, as on the day.
 const CONNECTIONS: usize = 2_000;
 
+/// The golden ratio's part behind the point.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
 /// Where a gateway listens, without TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayAddress(String);
@@ -36,6 +40,12 @@ impl fmt::Display for NotAGateway {
 }
 
 impl std::error::Error for NotAGateway {}
+
+impl From<SocketAddr> for GatewayAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.to_string())
+    }
+}
 
 impl FromStr for GatewayAddress {
     type Err = NotAGateway;
@@ -90,6 +100,8 @@ type Sender = SendRequest<Full<Bytes>>;
 #[derive(Debug)]
 pub(crate) struct Via {
     address: String,
+    /// Share of the parties who go through it.
+    share: f64,
     /// How long a person waits.
     patience: Duration,
     room: Arc<Semaphore>,
@@ -100,17 +112,25 @@ pub(crate) struct Via {
 impl Via {
     pub(crate) fn new(
         address: &GatewayAddress,
+        share: f64,
         patience: Duration,
     ) -> (Self, mpsc::UnboundedReceiver<(u64, Bytes)>) {
         let (answers, coming) = mpsc::unbounded_channel();
         let via = Self {
             address: address.0.clone(),
+            share,
             patience,
             room: Arc::new(Semaphore::new(CONNECTIONS)),
             idle: Arc::default(),
             answers,
         };
         (via, coming)
+    }
+
+    /// Whether this one of the parties goes through it, each time it asks. Any run of
+    /// neighbours has about the share: their multiples of the golden ratio lie evenly.
+    pub(crate) fn takes(&self, who: u32) -> bool {
+        (f64::from(who) * GOLDEN).fract() < self.share
     }
 
     /// Sends it; what comes back comes under this number, with an empty payload where nobody
@@ -237,6 +257,16 @@ fn numbered(message: Message) -> Option<(u64, Bytes)> {
 mod tests {
     use super::*;
     use serde_json::Value;
+
+    #[tokio::test]
+    async fn a_share_of_the_parties_goes_through_it() {
+        let address: GatewayAddress = "http://127.0.0.1:8080".parse().unwrap();
+        for share in [0.0, 0.05, 0.5, 1.0] {
+            let (via, _coming) = Via::new(&address, share, Duration::from_secs(1));
+            let through = (0..10_000).filter(|who| via.takes(*who)).count();
+            assert!((through as f64 / 10_000.0 - share).abs() < 0.001, "{share}: {through}");
+        }
+    }
 
     #[test]
     fn what_goes_through_a_gateway_says_the_same() {

@@ -1,10 +1,12 @@
 //! A document: what one reads, part by part.
 
 use crate::figure::Figures;
+use crate::language::{Language, Text};
 
 /// Parts in the order in which they are read.
 #[derive(Debug, Clone, Default)]
 pub struct Document {
+    pub(crate) language: Language,
     pub(crate) title: String,
     pub(crate) parts: Vec<Part>,
 }
@@ -13,6 +15,7 @@ pub struct Document {
 pub(crate) enum Part {
     /// The level, 1 to 3, and the words.
     Heading(u8, String),
+    Head(Box<Head>),
     Lead(String),
     Text(String),
     /// Names with their values.
@@ -24,8 +27,18 @@ pub(crate) enum Part {
     Table(Table),
 }
 
+/// What is read by whoever reads nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    /// What was simulated and what was measured.
+    pub basis: String,
+    /// Three sentences, each behind what it is about.
+    pub said: [(String, String); 3],
+    pub picture: Option<Chart>,
+}
+
 /// A chart with its title, and in words what it shows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chart {
     pub title: String,
     pub about: String,
@@ -34,9 +47,19 @@ pub struct Chart {
 }
 
 impl Document {
-    /// A document, by the title of its page.
-    pub fn titled(title: impl Into<String>) -> Self {
-        Self { title: title.into(), parts: Vec::new() }
+    /// A document in this language.
+    pub fn new(language: Language) -> Self {
+        Self { language, ..Self::default() }
+    }
+
+    /// The same, by the title of its page.
+    pub fn titled(language: Language, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..Self::new(language) }
+    }
+
+    /// What it says in short: the basis, three sentences, a picture.
+    pub fn head(&mut self, head: Head) {
+        self.parts.push(Part::Head(Box::new(head)));
     }
 
     pub fn title(&mut self, text: impl Into<String>) {
@@ -129,10 +152,11 @@ impl Table {
 
     /// Adds a row for each figure: its title and its value. Those that are not known have
     /// this value; none: they are left out.
-    pub fn figures(&mut self, figures: &Figures, unknown: Option<&str>) {
+    pub fn figures(&mut self, figures: &Figures, unknown: Option<Text>, language: Language) {
         for figure in figures.iter() {
-            if let Some(shown) = figure.shown().or_else(|| unknown.map(str::to_owned)) {
-                self.row(figure.title, [shown]);
+            let unknown = || unknown.map(|text| text.of(language).to_owned());
+            if let Some(shown) = figure.shown(language).or_else(unknown) {
+                self.row(figure.title.of(language), [shown]);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::document::{Cell, Chart, Document, Part, Table};
+use crate::document::{Cell, Chart, Document, Head, Part, Table};
 
 /// The style of every page, and of the charts in it.
 pub(crate) const STYLE: &str = include_str!("style.css");
@@ -10,7 +10,7 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 pub(crate) fn html(document: &Document) -> String {
     let page = html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang=(document.language.code()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -33,6 +33,7 @@ fn one(part: &Part) -> Markup {
         Part::Heading(1, text) => html! { h1 { (words(text)) } },
         Part::Heading(2, text) => html! { h2 { (words(text)) } },
         Part::Heading(_, text) => html! { h3 { (words(text)) } },
+        Part::Head(head) => in_short(head),
         Part::Lead(text) => html! { p.lead { (words(text)) } },
         Part::Text(text) => html! { p { (words(text)) } },
         Part::Facts(facts) => html! {
@@ -50,6 +51,22 @@ fn one(part: &Part) -> Markup {
         },
         Part::Charts(charts) => html! { div.charts { @for chart in charts { (figure(chart)) } } },
         Part::Table(table) => html! { div.wide tabindex="0" { (rows(table)) } },
+    }
+}
+
+fn in_short(head: &Head) -> Markup {
+    html! {
+        section.head {
+            p.basis { (words(&head.basis)) }
+            div {
+                ol {
+                    @for (about, sentence) in &head.said {
+                        li { strong { (words(about)) } " " (words(sentence)) }
+                    }
+                }
+                @if let Some(picture) = &head.picture { (figure(picture)) }
+            }
+        }
     }
 }
 
@@ -94,11 +111,15 @@ fn content(cell: &Cell) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::language::Language;
 
     #[test]
     fn no_text_breaks_out_of_the_page() {
         const EVIL: &str = "<script>\"&";
-        let mut document = Document::titled(EVIL);
+        let mut document = Document::titled(Language::English, EVIL);
+        let evil = || EVIL.to_owned();
+        let said = [(evil(), evil()), (evil(), evil()), (evil(), evil())];
+        document.head(Head { basis: evil(), said, picture: None });
         document.title(EVIL);
         document.heading(EVIL);
         document.subheading(EVIL);
@@ -114,13 +135,15 @@ mod tests {
         document.table(table);
         let page = html(&document);
         assert!(!page.contains("<script"), "{page}");
-        assert_eq!(page.matches("&lt;script&gt;&quot;&amp;").count(), 18, "{page}");
+        assert_eq!(page.matches("&lt;script&gt;&quot;&amp;").count(), 25, "{page}");
     }
 
     #[test]
     fn a_number_stays_with_its_percent_sign() {
-        let mut document = Document::titled("t");
+        let mut document = Document::titled(Language::Indonesian, "t");
         document.text("Half, 50 %, of 2 % each.");
-        assert!(html(&document).contains("<p>Half, 50\u{202f}%, of 2\u{202f}% each.</p>"));
+        let page = html(&document);
+        assert!(page.contains("<p>Half, 50\u{202f}%, of 2\u{202f}% each.</p>"));
+        assert!(page.contains("<html lang=\"id\">"));
     }
 }

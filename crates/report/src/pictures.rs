@@ -10,11 +10,12 @@ const NEEDED: [&str; 6] = [":root", "@media (prefers", "svg ", ".s0", ".f0", ".d
 /// Every chart of a page: a file's name, after the chart's title, and its content.
 pub(crate) fn pictures(page: &Document, made_by: &str) -> Vec<(String, String)> {
     let mut pictures: Vec<(String, String)> = Vec::new();
-    let charts = page.parts.iter().filter_map(|part| match part {
-        Part::Charts(charts) => Some(charts),
-        _ => None,
+    let charts = page.parts.iter().flat_map(|part| match part {
+        Part::Charts(charts) => charts.as_slice(),
+        Part::Head(head) => head.picture.as_slice(),
+        _ => &[],
     });
-    for Chart { title, svg, .. } in charts.flatten() {
+    for Chart { title, svg, .. } in charts {
         // It may say in words why there is no chart.
         let Some(svg) = svg else { continue };
         let stem = stem(title);
@@ -34,7 +35,7 @@ fn alone(chart: &str, made_by: &str) -> String {
     let (begin, marks) = chart.split_once('>').unwrap_or((chart, ""));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\"{}>\
-         <desc>Made by: {}</desc>\
+         <metadata>Made by: {}</metadata>\
          <style>svg{{font-family:system-ui,sans-serif}}{style}</style>\
          <rect width=\"100%\" height=\"100%\" fill=\"var(--bg)\"/>{marks}\n",
         begin.trim_start_matches("<svg"),
@@ -71,7 +72,7 @@ mod tests {
         let (_, first) = &pictures[0];
         for part in [
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 380 9\"",
-            "<desc>Made by: giliran fairness --seeds 1 &lt;&amp;&gt;</desc>",
+            "<metadata>Made by: giliran fairness --seeds 1 &lt;&amp;&gt;</metadata>",
             "prefers-color-scheme:dark",
             "svg text{",
             "<text>a</text></svg>\n",

@@ -36,6 +36,12 @@ fn text(document: &Document) -> String {
             Part::Heading(_, text) | Part::Lead(text) | Part::Text(text) => {
                 let _ = writeln!(out, "{text}");
             }
+            Part::Head(head) => {
+                let _ = writeln!(out, "{}\n", head.basis);
+                for (place, (about, sentence)) in (1..).zip(&head.said) {
+                    let _ = writeln!(out, "{place}. {about} {sentence}");
+                }
+            }
             Part::Facts(facts) => {
                 let longest = facts.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
                 for (name, value) in facts {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use giliran_allocator::{Durable, FoundBooking, FoundEntry, Opening, Rejection, Settled};
+use giliran_allocator::{Booking, Durable, FoundBooking, FoundEntry, Opening, Rejection, Settled};
 use giliran_wire::ledger::{Damage, Foreign};
 use giliran_wire::{BlockHash, Position, Timestamp, WriterNonce};
 
@@ -80,12 +80,36 @@ pub enum Effect<T> {
         /// What became of the request.
         outcome: Outcome,
     },
+    /// Write the answers to requests whose grants are durable.
+    Granted(Grants<T>),
     /// Tell operators of this message, which stands where a block was to go.
     Foreign(Foreign),
     /// The take-over stands: requests may be decided.
     Active(Position),
     /// Nothing is in flight any more and nothing will be.
     Idle(StopReason),
+}
+
+/// Grants of one opening that became durable together, in the ledger's order.
+#[derive(Debug)]
+pub struct Grants<T> {
+    /// The opening that gave them.
+    pub opening: Arc<Opening>,
+    /// Each with what finds its requester again.
+    pub bookings: Vec<(T, Arc<Booking>)>,
+    /// The position they are durable at.
+    pub durable: Durable,
+}
+
+impl<T> Grants<T> {
+    /// What each requester is told.
+    pub fn into_outcomes(self) -> impl Iterator<Item = (T, Outcome)> {
+        let Self { opening, bookings, durable } = self;
+        bookings.into_iter().map(move |(ticket, booking)| {
+            let found = FoundBooking { booking, opening: Arc::clone(&opening) };
+            (ticket, Outcome::Granted(found, durable))
+        })
+    }
 }
 
 /// Why a sequencer became idle.

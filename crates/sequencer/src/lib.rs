@@ -50,7 +50,7 @@ pub use admin::{Acted, AdminCommand, AdminOp, Came};
 pub use branch::Branch;
 pub use clock_guard::MAX_JUMP_MS;
 pub use effect::{
-    AdminChange, AdminReport, Appended, Attempt, Effect, Lost, Now, Outcome, ReadOutcome,
+    AdminChange, AdminReport, Appended, Attempt, Effect, Grants, Lost, Now, Outcome, ReadOutcome,
     StopReason,
 };
 pub use generation::Continuation;

@@ -260,7 +260,8 @@ impl<T> Sequencer<T> {
     /// available any more.
     pub(crate) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
         loop {
-            match self.state.assign_numbers(grant, time, (self.random)()) {
+            let id = self.ids.pop_front().unwrap_or_else(&mut self.random);
+            match self.state.assign_numbers(grant, time, id) {
                 Numbered::Done => return true,
                 Numbered::IdTaken => {}
                 Numbered::NoRoom => return false,

@@ -1,10 +1,11 @@
 //! The sequencer's state, its inputs, and the loop that sends the next block.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use giliran_allocator::{
-    Allocator, ChangeReply, ChangeRequest, Decision, Durable, OpeningDraw, OwnedBookingRequest,
-    Pending, Rejection, Settled, StateChange, StateMachine, WaitlistDraw,
+    Allocator, ChangeReply, ChangeRequest, Decision, Durable, FoundBooking, OpeningDraw,
+    OwnedBookingRequest, Pending, Rejection, Settled, StateChange, StateMachine, WaitlistDraw,
 };
 use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
@@ -19,7 +20,7 @@ use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::branch::Branches;
 use crate::clock_guard::ClockGuard;
-use crate::effect::{Attempt, Effect, Now, Outcome, StopReason};
+use crate::effect::{Attempt, Effect, Grants, Now, Outcome, StopReason};
 use crate::generation::Continuation;
 use crate::in_flight::{InFlight, Step};
 use crate::queued::Queued;
@@ -54,6 +55,8 @@ pub struct Sequencer<T> {
     pub(crate) epoch: u64,
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
+    /// Random bits for the ids of the next grants.
+    pub(crate) ids: VecDeque<u128>,
     pub(crate) openings: VecDeque<OpeningRecord>,
     pub(crate) queue: VecDeque<Queued<Pending<Grant>, T>>,
     pub(crate) parked: Vec<Queued<OwnedBookingRequest, T>>,
@@ -118,6 +121,7 @@ impl<T> Sequencer<T> {
             epoch: state.chain().epoch + 1,
             writer,
             random,
+            ids: VecDeque::new(),
             openings: VecDeque::new(),
             queue: VecDeque::new(),
             parked: Vec::new(),
@@ -487,16 +491,8 @@ impl<T> Sequencer<T> {
         self.send_next_block(now);
         self.effects.extend(replies);
         if !flight.tickets.is_empty() {
-            let granted = changes.into_iter().filter_map(|change| match change {
-                StateChange::Booking { before: None, after, .. } => Some(after),
-                StateChange::Booking { .. } | StateChange::Entry { .. } => None,
-            });
-            let granted = granted.filter(|found| !drawn.contains(&found.booking.id));
-            self.effects.reserve(flight.tickets.len());
-            for (found, ticket) in granted.zip(flight.tickets) {
-                let outcome = Outcome::Granted(found, durable);
-                self.effects.push(Effect::Answer { ticket, request_id: None, outcome });
-            }
+            let grants = grants_of(changes, flight.tickets, &drawn, durable);
+            self.effects.extend(grants.into_iter().map(Effect::Granted));
         }
         self.idle_if_done();
     }
@@ -547,6 +543,37 @@ impl<T> Sequencer<T> {
         drawn.retain(|receipt| self.state.allocator().entry(receipt).is_some());
         drawn
     }
+}
+
+/// The grants of a block that somebody waits for, opening by opening. `tickets`: theirs, in
+/// the block's order; nobody waits for what is `drawn`.
+fn grants_of<T>(
+    changes: Vec<StateChange>,
+    tickets: Vec<T>,
+    drawn: &HashSet<BookingId>,
+    durable: Durable,
+) -> Vec<Grants<T>> {
+    let mut tickets = tickets.into_iter();
+    let mut openings: Vec<Grants<T>> = Vec::new();
+    for change in changes {
+        let StateChange::Booking { before: None, after, .. } = change else { continue };
+        let FoundBooking { booking, opening } = after;
+        if drawn.contains(&booking.id) {
+            continue;
+        }
+        let Some(ticket) = tickets.next() else { break };
+        match openings.last_mut() {
+            Some(last) if Arc::ptr_eq(&last.opening, &opening) => {
+                last.bookings.push((ticket, booking));
+            }
+            _ => {
+                let mut bookings = Vec::with_capacity(1 + tickets.len());
+                bookings.push((ticket, booking));
+                openings.push(Grants { opening, bookings, durable });
+            }
+        }
+    }
+    openings
 }
 
 /// Bookings that groups of a round or a draw make.

@@ -151,6 +151,7 @@ impl SequencerHarness {
                     }
                     Effect::Read { attempt, seq, .. } => self.read(attempt, seq),
                     Effect::Answer { ticket, outcome, .. } => self.answers.push((ticket, outcome)),
+                    Effect::Granted(grants) => self.answers.extend(grants.into_outcomes()),
                     Effect::Foreign(_) => self.foreign += 1,
                     Effect::Active(_) => {}
                     Effect::Idle(why) if self.may_end => self.end = Some(why),

@@ -7,7 +7,7 @@
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Booking, Rejection, SlotState, Verdict, as_answer};
+use crate::answer::{Booking, Element, Rejection, SlotState, Verdict, as_answer};
 use crate::request::{self, Request, false_where_null};
 use crate::{Date, Position, Text, Timestamp};
 
@@ -277,6 +277,8 @@ pub enum Answer<'a> {
     #[serde(serialize_with = "as_answer")]
     Rejected(Rejection<'a>),
 }
+
+impl Element for Answer<'_> {}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Answer<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -59,6 +59,7 @@ const MAX_KEPT_BYTES: usize = 512 * 1024 * 1024;
 pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
     struct Appending<'a>(&'a mut Vec<u8>);
     impl bincode::enc::write::Writer for Appending<'_> {
+        #[inline(always)]
         fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
             self.0.extend_from_slice(bytes);
             Ok(())
@@ -72,6 +73,7 @@ pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) {
 pub fn encoded_len<T: Encode>(value: &T) -> usize {
     struct Counting<'a>(&'a mut usize);
     impl bincode::enc::write::Writer for Counting<'_> {
+        #[inline(always)]
         fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
             *self.0 += bytes.len();
             Ok(())

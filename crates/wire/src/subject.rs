@@ -87,10 +87,10 @@ impl Namespace {
         format!("{}.event.{kind}.{office}.{date}", self.prefix)
     }
 
-    /// Where the broker republishes each event once it is stored, for those who only
-    /// subscribe: what [`events_filter`](Self::events_filter) takes, under this prefix.
-    pub fn republished_events(&self) -> String {
-        format!("{}.feed.event.>", self.prefix)
+    /// Where the feed says each event once more that is stored, for those who only
+    /// subscribe.
+    pub fn feed_events(&self) -> String {
+        format!("{}.feed.events", self.prefix)
     }
 
     /// Where the feed says how far it has told the ledger.
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(namespace.events_stream(), "GILIRAN_V1_EVENTS");
         assert_eq!(namespace.availability_bucket(), "giliran-v1-availability");
         assert_eq!(namespace.openings_bucket(), "giliran-v1-openings");
-        assert_eq!(namespace.republished_events(), "giliran.v1.feed.event.>");
+        assert_eq!(namespace.feed_events(), "giliran.v1.feed.events");
         assert_eq!(
             namespace.event("confirmed", "batam-center", "2026-11-30"),
             "giliran.v1.event.confirmed.batam-center.2026-11-30"

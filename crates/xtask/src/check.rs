@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::process::{self, Failure, Interrupt};
 use crate::shipped;
 use crate::tidy;
-use crate::tools::{cargo_deny, nats, nats_py, postgres, typos};
+use crate::tools::{axe, cargo_deny, nats, nats_js, nats_py, postgres, typos};
 use crate::workspace::Workspace;
 
 /// Tells the simulation's tests where the worlds begin that nobody has seen.
@@ -127,11 +127,7 @@ fn take(
             &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
             interrupt,
         ),
-        Step::Docs => process::succeed(
-            cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
-                .env("RUSTDOCFLAGS", "--deny warnings"),
-            interrupt,
-        ),
+        Step::Docs => docs(workspace, interrupt),
         Step::Test => test(workspace, selection, interrupt),
         Step::Loom => process::succeed(
             cargo(&["test", "--release", "--package", "giliran-allocator", "--lib", "loom"])
@@ -142,6 +138,15 @@ fn take(
         ),
     }
     .map(|()| Outcome::Passed)
+}
+
+/// The code's documents, and the page whose tables are computed.
+fn docs(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {
+    let mut made = workspace.cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    process::succeed(made.env("RUSTDOCFLAGS", "--deny warnings"), interrupt)?;
+    let mut nation = Command::new("python3");
+    nation.args(["benches/nation.py", "--check", "docs/nation.md"]);
+    process::succeed(nation.current_dir(workspace.root()), interrupt)
 }
 
 fn spell(workspace: &Workspace, interrupt: &Interrupt) -> Result<(), Failure> {
@@ -184,6 +189,10 @@ fn test(
     test.env(nats::VARIABLE, &nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    if let Some(axe) = axe::provide(workspace, interrupt)? {
+        test.env(axe::VARIABLE, axe);
+    }
+    nats_js::hand_over(&mut test, workspace, interrupt)?;
     process::succeed(&mut test, interrupt)
 }
 

@@ -10,6 +10,7 @@
 mod check;
 mod fuzz;
 mod instructions;
+mod pictures;
 mod process;
 mod shipped;
 mod tidy;
@@ -26,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
 use crate::tools::{
-    cargo_deny, kubernetes_validate, nats, nats_py, postgres, promtool, redis, typos,
+    axe, cargo_deny, kubernetes_validate, nats, nats_js, nats_py, postgres, promtool, redis, typos,
 };
 use crate::workspace::Workspace;
 
@@ -43,6 +44,7 @@ Examples:
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
   cargo xtask chaos                             a broker and stores that go away, for longer than the tests do
+  cargo xtask pictures                          every picture of the documents, anew
   cargo xtask env cargo test -p giliran-feed    any command, with the servers that the tests get
 
 Environment:
@@ -57,7 +59,8 @@ Environment:
   GILIRAN_REDIS_SERVER     the redis-server to measure instead of an installed one
   GILIRAN_BENCH_POSTGRES   the PostgreSQL to measure instead (a database that may be emptied)
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
-  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead";
+  GILIRAN_TEST_PYTHONPATH  the folder with Python's nats-py to use instead
+  GILIRAN_NODE             the Node to test the TypeScript examples with";
 
 /// The workspace's own commands.
 #[derive(Parser)]
@@ -82,6 +85,8 @@ enum Task {
     /// Measure the engine or the allocator beside yardsticks of the same run
     #[command(subcommand)]
     Bench(Bench),
+    /// Make every picture of the documents anew
+    Pictures(pictures::PicturesArgs),
     /// Find or install what the checks and the demo need, and print where it is
     Tools,
     /// Run a command with the nats-server, the throw-away PostgreSQL and the nats-py that the tests get
@@ -215,6 +220,10 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
             Err(become_command(cargo.args(args.rest)))
         }
         Task::Bench(Bench::Steps(args)) => instructions::run(&workspace, &args, &interrupt),
+        Task::Pictures(args) => {
+            let build = || release(&workspace, &interrupt);
+            pictures::run(&workspace, build, &args, &interrupt)
+        }
         Task::Tools => print_tools(&workspace, &interrupt),
         Task::Env(args) => with_servers(&workspace, &args, &interrupt),
         Task::PostgresGuard(_) => unreachable!("handled above"),
@@ -364,6 +373,10 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
     }
     let nats_py = nats_py::provide(workspace, interrupt)?;
     println!("nats-py      {:<8} {}", nats_py::version(), nats_py.display());
+    match nats_js::provide(workspace, interrupt)? {
+        Ok(found) => println!("node         {:<8} {}", found.version, found.node.display()),
+        Err(reason) => println!("node         missing  {reason}"),
+    }
     for (name, found) in [
         ("cargo-deny", cargo_deny::find()?),
         ("promtool", promtool::find()?),
@@ -400,6 +413,10 @@ fn with_servers(
         .env(nats::VARIABLE, nats.path)
         .env(postgres::VARIABLE, postgres.url())
         .env(nats_py::VARIABLE, nats_py::provide(workspace, interrupt)?);
+    if let Some(axe) = axe::provide(workspace, interrupt)? {
+        command.env(axe::VARIABLE, axe);
+    }
+    nats_js::hand_over(&mut command, workspace, interrupt)?;
     let status = process::run_in_foreground(&mut command, interrupt)?;
     Ok(ExitCode::from(process::exit_byte(status)))
 }

@@ -302,7 +302,8 @@ impl StateMachine {
         if let Some(index) = self.openings.get_mut(&ordinal) {
             index.made.push(id);
         }
-        self.allocator.bookings.insert(id, booking);
+        self.allocator.bookings.insert(&booking).map_err(|_| Unusable::BookingTwice(id))?;
+        self.allocator.bookings.settle();
         Ok(())
     }
 

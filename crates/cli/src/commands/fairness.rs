@@ -11,6 +11,7 @@ use giliran_fairness::{
     Arm, CHECK_LEVEL, Check, Comparison, PILOT_PARTIES, Plan, Progress, Size, checks, compare,
     sweep,
 };
+use giliran_report::Language;
 use giliran_wire::ledger::{NotARule, Order, ReturnRule};
 
 use crate::commands::history::{self, Outputs, Source};
@@ -32,6 +33,7 @@ const STOPS_WITHIN: Duration = Duration::from_millis(500);
     rounds_ms=100,500,2000\n  \
     giliran fairness --scenario calm --show > mine.toml\n  \
     giliran fairness --check\n  \
+    giliran fairness --scenario batam --language id --html batam.html\n  \
     giliran fairness --from-ledger --opening 2026-W49 --html friday.html\n\n\
     Can be swept: rounds_ms, people, places, scalpers, distance, decay_s, looks, tries (factors \
     but for times, the share and the number of tries).\n\
@@ -81,6 +83,9 @@ pub(crate) struct Args {
     /// Write the report's charts into this folder, each as an SVG file.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
+    /// The language of report and page: en or id (Indonesian). Files for machines stay the same.
+    #[arg(long, value_name = "LANGUAGE", default_value = "en")]
+    language: Language,
     /// Hold the bench itself against the closed forms, and end.
     #[arg(long, conflicts_with_all = ["csv", "json", "html", "pictures", "sweep"])]
     check: bool,
@@ -138,7 +143,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if args.from_ledger {
         outputs.can_be_written()?;
         let (log, metrics) = (args.gateway_log.as_deref(), &args.metrics);
-        let told = history::fairness(&args.source, log, metrics, outputs);
+        let told = history::fairness(&args.source, log, metrics, args.language, outputs);
         return Box::pin(told).await;
     }
     // Of an opening that took place: a flag that is not given has a value, so that
@@ -179,7 +184,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     let requests: u64 = comparisons.iter().map(|(_, done)| done.requests).sum();
     let swept = args.sweep.as_ref().map(|swept| swept.parameter.clone());
-    let report = report(&Comparisons { swept, comparisons });
+    let report = report(&Comparisons { swept, comparisons }, args.language);
     outln!("{}", report.text());
     outputs.write(&report, &command(&args))?;
     let took = started.elapsed().as_secs_f64();

@@ -9,10 +9,11 @@ use axum::http::HeaderName;
 use giliran_gateway::{
     BODY_BYTES_AT_ONCE, Gateway, Identity, Metrics, Proxies, Rate, Settings, TokenKey,
 };
-use giliran_nats::private;
+use giliran_nats::{Client, private};
 use giliran_wire::subject::Namespace;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::connect::{Nats, namespace};
 use crate::daemons::until_asked;
@@ -89,7 +90,24 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // It is seen to start; there is nothing to be asked yet.
     let start = Start::new("gateway", &shown, shutdown.clone());
     let Some(client) = start.connect(&args.nats, "giliran gateway").await? else { return Ok(()) };
-    standing::answer(&client, &settings.namespace, "gateway", Fixed::default(), &shown);
+    serve(client, settings, listener, &shown, shutdown).await
+}
+
+/// Serves on `listener` until `shutdown`, and then until the requests on the way have come to
+/// their end.
+///
+/// # Errors
+///
+/// Where no answers can be received, or the client log cannot be opened or written.
+pub(crate) async fn serve(
+    client: Client,
+    settings: Settings,
+    listener: TcpListener,
+    shown: &Arc<HealthRegistry>,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    let fixed = Fixed::default();
+    let answering = standing::answer(&client, &settings.namespace, "gateway", fixed, shown);
     let metrics = Metrics::register(&shown.registry)?;
     let starting = Gateway::start(client, settings, metrics.clone(), shutdown.clone());
     let gateway = starting.await.map_err(|e| Failure::Wrong(e.to_string()))?;
@@ -100,9 +118,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         let (progress, seen, work) = (None, None, None);
         Health { name: "gateway", report, details, progress, seen, warnings, work }
     });
-    let routes = gateway.routes().merge(health::routes(shown));
+    let routes = gateway.routes().merge(health::routes(Arc::clone(shown)));
     let deadline =
         giliran_web::serve(listener, routes, metrics.connections.clone(), shutdown).await;
+    answering.abort();
     gateway.end(deadline).await.map_err(|error| Failure::Wrong(format!("client log: {error}")))
 }
 

@@ -8,10 +8,10 @@ use giliran_history::{
 };
 use giliran_nats::ledger;
 use giliran_nats::ledger::archive::Archive;
-use giliran_report::Report;
+use giliran_report::{Language, Report};
 use giliran_wire::subject::Namespace;
 
-use crate::VERSION;
+use crate::RELEASE;
 use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 
@@ -128,7 +128,8 @@ impl Outputs<'_> {
             write(file, &report.html())?;
         }
         if let Some(folder) = self.pictures {
-            let made_by = format!("giliran {command}, version {VERSION}");
+            // The release, and not the commit: the same figures are the same pictures.
+            let made_by = format!("giliran {command}, version {RELEASE}");
             for (name, picture) in report.pictures(&made_by) {
                 write(&folder.join(name), &picture)?;
             }
@@ -170,13 +171,14 @@ pub(crate) async fn fairness(
     source: &Source,
     log: Option<&Path>,
     pages: &[PathBuf],
+    language: Language,
     outputs: Outputs<'_>,
 ) -> Result<(), Failure> {
     let metrics = metrics(pages)?;
     let recorded = Box::pin(source.read(u64::MAX)).await?;
     let gateway = gateway(log, &recorded)?;
     let figures = OpeningMeasures::new(&recorded, gateway.as_ref(), metrics.as_ref());
-    let report = report::report(&recorded, &figures);
+    let report = report::report(&recorded, &figures, language);
     outln!("{}", report.text().trim_end());
     if let Some(gateway) = &gateway {
         covered(gateway);

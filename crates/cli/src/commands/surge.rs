@@ -9,6 +9,7 @@ use giliran_loadgen::{
 };
 use giliran_nats::clock;
 use giliran_nats::follower::overdue;
+use giliran_report::Language;
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::Order;
 use giliran_wire::subject::Namespace;
@@ -33,6 +34,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(10);
     giliran up --config giliran.toml &\n  \
     giliran surge --scenario national --scale 0.1 --log clients.jsonl\n  \
     giliran audit --client-log clients.jsonl\n  \
+    giliran surge --scenario batam --language id --html surge.html\n  \
     giliran surge --via http://127.0.0.1:8080 --log clients.jsonl\n  \
     giliran surge --speed 20 --order rounds=500ms --config-out giliran.toml\n  \
     giliran surge --speed 20 --order rounds=500ms --after 2h --html surge.html\n\n\
@@ -88,6 +90,9 @@ pub(crate) struct Args {
     /// Write tidy tables into this folder.
     #[arg(long, value_name = "DIR")]
     csv: Option<PathBuf>,
+    /// The language of report and page: en or id (Indonesian). Files for machines stay the same.
+    #[arg(long, value_name = "LANGUAGE", default_value = "en")]
+    language: Language,
     /// Write an engine configuration that fits the scenario, and end.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["log", "html", "pictures", "json", "csv", "opening"])]
     config_out: Option<PathBuf>,
@@ -163,7 +168,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     outln!();
     written(&args, &record)?;
-    judged(record.ended, record.void.as_deref(), record.log_failed.as_deref())
+    let void = record.void.map(|void| void.words(Language::English));
+    judged(record.ended, void.as_deref(), record.log_failed.as_deref())
 }
 
 fn judged(ended: Ended, void: Option<&str>, log_failed: Option<&str>) -> Result<(), Failure> {
@@ -188,7 +194,7 @@ fn outputs(args: &Args) -> Outputs<'_> {
 }
 
 fn written(args: &Args, record: &RunSummary) -> Result<(), Failure> {
-    let report = report::report(record);
+    let report = report::report(record, args.language);
     outln!("{}", report.text().trim_end());
     if let Some(file) = &args.log {
         outln!("written: {}", file.display());

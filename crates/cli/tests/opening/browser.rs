@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 
 /// What WebDriver calls an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+const TAB: &str = "\u{e004}";
+pub(crate) const ENTER: &str = "\u{e007}";
 /// How long something may take to be seen.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -19,6 +21,8 @@ pub(crate) struct Browser {
     driver: Child,
     address: String,
     session: String,
+    /// Whether pages' scripts run.
+    script: bool,
     /// Its profile.
     _folder: tempfile::TempDir,
 }
@@ -43,7 +47,8 @@ impl Browser {
             .spawn()
             .unwrap();
         let address = format!("127.0.0.1:{port}");
-        let mut browser = Self { driver, address, session: String::new(), _folder: folder };
+        let session = String::new();
+        let mut browser = Self { driver, address, session, script, _folder: folder };
         browser.session = browser.begin(script, language).await;
         Some(browser)
     }
@@ -146,6 +151,28 @@ impl Browser {
         self.ask("POST", &format!("/element/{element}/value"), json!({ "text": text })).await;
     }
 
+    /// Keys, to whatever has the focus.
+    pub(crate) async fn press(&self, keys: &str) {
+        let focused = self.ask("GET", "/element/active", Value::Null).await;
+        let element = focused[ELEMENT].as_str().unwrap();
+        self.ask("POST", &format!("/element/{element}/value"), json!({ "text": keys })).await;
+    }
+
+    /// Goes on with the tabulator until this has the focus, and is seen to have it.
+    pub(crate) async fn tab_to(&self, css: &str) {
+        let there = format!(
+            "const e = document.activeElement; return e.matches({}) && e.matches(':focus-visible')",
+            json!(css)
+        );
+        for _ in 0..40 {
+            self.press(TAB).await;
+            if self.run(&there).await == json!(true) {
+                return;
+            }
+        }
+        panic!("the tabulator never comes to {css}");
+    }
+
     /// Chooses an option of a list by its value, as a person does.
     pub(crate) async fn choose(&self, name: &str, value: &str) {
         self.click(&format!("select[name={name}] option[value='{value}']")).await;
@@ -163,12 +190,19 @@ impl Browser {
         self.ask("GET", &path, Value::Null).await.as_str().unwrap().to_owned()
     }
 
+    /// The text of an element; none: it is not there, or was taken away meanwhile.
+    async fn text_now(&self, css: &str) -> Option<String> {
+        let path = format!("/session/{}/element", self.session);
+        let found = self.call("POST", &path, &by(css)).await?;
+        let path = format!("{path}/{}/text", found[ELEMENT].as_str()?);
+        Some(self.call("GET", &path, &Value::Null).await?.as_str()?.to_owned())
+    }
+
     /// Waits until the page shows this.
     pub(crate) async fn until(&self, css: &str, text: &str) {
         let since = Instant::now();
         loop {
-            let shown =
-                if self.count(css).await > 0 { self.text(css).await } else { String::new() };
+            let shown = self.text_now(css).await.unwrap_or_default();
             if shown.contains(text) {
                 return;
             }
@@ -208,12 +242,37 @@ impl Browser {
             .collect()
     }
 
-    /// A picture, into the folder that GILIRAN_SCREENSHOTS names.
-    pub(crate) async fn picture(&self, name: &str) {
+    /// A state that people see: anybody can use it, by day and by night, and its picture goes into
+    /// the folder that GILIRAN_SCREENSHOTS names.
+    pub(crate) async fn state(&self, name: &str) {
+        for scheme in ["dark", "light"] {
+            let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+            self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
+            // It is a script itself.
+            let barriers = if self.script { self.barriers().await } else { Vec::new() };
+            assert!(barriers.is_empty(), "{name}, {scheme}: {barriers:#?}");
+        }
         let Ok(folder) = std::env::var("GILIRAN_SCREENSHOTS") else { return };
         let picture = self.ask("GET", "/screenshot", Value::Null).await;
         let decoded = base64(picture.as_str().unwrap());
         std::fs::write(Path::new(&folder).join(format!("{name}.png")), decoded).unwrap();
+    }
+
+    /// What axe-core finds against WCAG 2.2, levels A and AA, and its own good practice.
+    pub(crate) async fn barriers(&self) -> Vec<String> {
+        let Ok(axe) = std::env::var("GILIRAN_AXE") else {
+            println!("LEFT OUT: axe-core is not there; `cargo xtask test` installs it");
+            return Vec::new();
+        };
+        let axe = std::fs::read_to_string(axe).unwrap();
+        self.run(&axe).await;
+        let look = "const done = arguments[arguments.length - 1]; axe.run().then(found => done(\
+                    found.violations.map(v => v.id + ': ' + v.help + ' ' + \
+                    v.nodes.map(n => n.html + ' ' + n.failureSummary).join('; '))), \
+                    error => done([String(error)]))";
+        let found = self.ask("POST", "/execute/async", json!({ "script": look, "args": [] })).await;
+        let found = found.as_array().unwrap_or_else(|| panic!("axe-core did not run: {found}"));
+        found.iter().map(|barrier| barrier.as_str().unwrap().to_owned()).collect()
     }
 }
 

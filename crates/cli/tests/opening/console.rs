@@ -165,10 +165,10 @@ async fn in_a_browser_the_moment_is_renewed_and_without_actions_it_only_looks() 
     }
     browser.until("main", "47 free of 50").await;
     assert_eq!(browser.count("img").await, 0);
-    browser.picture("console-now").await;
+    browser.state("console-now").await;
     browser.open(&at("/preflight?opening=w")).await;
     browser.until("strong", "Go").await;
-    browser.picture("console-preflight").await;
+    browser.state("console-preflight").await;
     browser.open(&at("/journal")).await;
     browser.until("table", "took over").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());

@@ -183,13 +183,14 @@ impl SequencerDriver<'_> {
         let now = now(self.context.engine);
         let (mut changes, mut admin, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
         let (mut entries, mut rounds) = (Vec::new(), Vec::new());
-        let (mut grants, mut waiting) = (Vec::new(), Vec::new());
+        let most = group.iter().map(|decided| decided.items.len()).sum();
+        let (mut grants, mut waiting) = (Vec::with_capacity(most), Vec::new());
         for (item, ticket) in group.drain(..).flat_map(|decided| decided.items) {
             match item {
-                HandedOn::Change(ask) => changes.push((ask, ticket)),
-                HandedOn::Admin(action) => admin.push((action, ticket)),
-                HandedOn::Roll { dry_run: true, .. } => self.would_roll(ticket),
-                HandedOn::Roll { signed, dry_run: false } => rolls.push((signed, ticket)),
+                HandedOn::Change(ask) => changes.push((*ask, ticket)),
+                HandedOn::Admin(action) => admin.push((*action, ticket)),
+                HandedOn::Roll(roll) if roll.dry_run => self.would_roll(ticket),
+                HandedOn::Roll(roll) => rolls.push((roll.signed, ticket)),
                 HandedOn::Entry(entry) => entries.push((entry, ticket)),
                 HandedOn::Round(ordinal, ask) => rounds.push((ordinal, *ask, ticket)),
                 HandedOn::Grant(grant) => grants.push((grant, ticket)),
@@ -247,7 +248,7 @@ impl SequencerDriver<'_> {
 
     /// Carries out what the sequencer wants; its end, if it came to one.
     async fn perform(&mut self) -> Result<Option<StopReason>, EngineError> {
-        let mut answers = Answers::new();
+        let mut answers = Answers::default();
         let mut end = None;
         loop {
             let effects = self.sequencer.effects();
@@ -266,8 +267,9 @@ impl SequencerDriver<'_> {
                         self.read(attempt, generation, seq);
                     }
                     Effect::Answer { ticket, request_id, outcome } => {
-                        answers.push((ticket, request_id, outcome));
+                        answers.outcomes.push((ticket, request_id, outcome));
                     }
+                    Effect::Granted(grants) => answers.granted.push(grants),
                     Effect::Foreign(foreign) => self.context.engine.report(&foreign),
                     Effect::Active(position) => {
                         tracing::info!(epoch = position.epoch, seq = position.seq, "now active");

@@ -9,6 +9,7 @@ use giliran_sequencer::{AdminChange, AdminReport, Outcome, Sequencer};
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::ledger::Signed;
 
+use super::answering::Answers;
 use super::driver::{SequencerDriver, hashing, now};
 use crate::reply::Ticket;
 
@@ -66,7 +67,7 @@ impl SequencerDriver<'_> {
         let report = AdminReport { dry_run: true, changes: vec![change], ..AdminReport::default() };
         let outcome = Outcome::Adjusted(Box::new(report), self.sequencer.state().durable());
         // Full only where thousands of answers wait: the operator asks again.
-        let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
+        let _ = self.answers.try_send(Answers::of(ticket, outcome));
     }
 
     fn not_rolled(&self, asked: Asked, detail: String) {
@@ -76,7 +77,7 @@ impl SequencerDriver<'_> {
         let rejection = Rejection { reason, detail: Some(detail), retry_after_ms, about: None };
         let outcome = Outcome::NotAdjusted(rejection, self.sequencer.state().durable());
         // Full only where thousands of answers wait: the operator asks again.
-        let _ = self.answers.try_send(vec![(ticket, None, outcome)]);
+        let _ = self.answers.try_send(Answers::of(ticket, outcome));
     }
 
     /// Rolls a ledger that has grown long: where no opening is open, or it cannot

@@ -8,7 +8,7 @@ use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::Signed;
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 
-use super::{HandedOn, Incoming, Worker, WorkerOutput};
+use super::{HandedOn, Incoming, Roll, Worker, WorkerOutput};
 use crate::reply::{Outbox, form_of_unreadable};
 
 /// An operator's action as it came in.
@@ -93,7 +93,7 @@ fn command(
     dry_run: bool,
 ) -> HandedOn {
     let (operator, reason) = (operator.to_owned(), reason.to_owned());
-    HandedOn::Admin(AdminCommand { opening, operator, reason, act, dry_run })
+    HandedOn::Admin(Box::new(AdminCommand { opening, operator, reason, act, dry_run }))
 }
 
 impl<'a> Acts<'a> for admin::Quota<'a> {
@@ -146,6 +146,7 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
 impl<'a> Acts<'a> for admin::Roll<'a> {
     fn action(&self, _allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
-        Ok(HandedOn::Roll { signed: Signed { operator, reason }, dry_run: self.dry_run })
+        let roll = Roll { signed: Signed { operator, reason }, dry_run: self.dry_run };
+        Ok(HandedOn::Roll(Box::new(roll)))
     }
 }

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use giliran_allocator::{BookingRequest, Content, Decision, Settled};
+use giliran_allocator::{BookingRequest, Content, Decision, Settled, Taker};
 use giliran_sequencer::RejectionCounts;
-use giliran_wire::Timestamp;
-use giliran_wire::request::{self, Form, Malformed, Payload};
+use giliran_wire::request::{self, Form, Malformed, Party, Payload};
+use giliran_wire::{Pseudonym, Text, Timestamp};
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
 use crate::reply::{Answered, Outbox, form_of_unreadable};
@@ -14,37 +14,63 @@ impl Worker {
     pub(super) fn book_message(
         &self,
         payload: &[u8],
-        incoming: Incoming,
+        (incoming, taker): (Incoming, &Taker),
         decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         let WorkerOutput { items, tallies } = decided;
-        let when = (incoming.vouched, incoming.now);
+        let when = (incoming.vouched, incoming.now, taker);
         match request::read::<request::Book<'_>>(payload) {
             Err(malformed) => {
                 let answer = self.malformed(malformed);
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
             Ok(Payload::One(book)) => {
-                let judged = self.book_one(&book, when, tallies);
+                let party = book.pseudonyms(&self.shared.key);
+                let judged = self.book_one(&book, &party, when, tallies);
                 settle_one(incoming, Form::JsonOne, judged, items, out);
             }
             Ok(Payload::Many(form, books)) => {
-                let judged = books.into_iter().map(|book| match book {
-                    Ok(book) => self.book_one(&book, when, tallies),
-                    Err(malformed) => Break(self.malformed(malformed)),
+                let parties = self.foresee(&books);
+                let judged = books.iter().enumerate().map(|(index, book)| match book {
+                    Ok(book) => match parties.get(index) {
+                        Some(party) => self.book_one(book, party, when, tallies),
+                        None => {
+                            let party = book.pseudonyms(&self.shared.key);
+                            self.book_one(book, &party, when, tallies)
+                        }
+                    },
+                    Err(malformed) => Break(self.malformed(malformed.clone())),
                 });
                 settle_batch(incoming, form, judged, items, out);
             }
         }
     }
 
-    fn book_one(
+    /// The people of each of several requests, none for one that is malformed. What they
+    /// are decided by is brought into cache. Nothing for a request that comes alone.
+    fn foresee(&self, books: &[Result<request::Book<'_>, Malformed>]) -> Vec<Party> {
+        if books.len() == 1 {
+            return Vec::new();
+        }
+        let key = &self.shared.key;
+        let party = |book: &Result<request::Book<'_>, Malformed>| match book {
+            Ok(book) => book.pseudonyms(key),
+            Err(_) => Party::new(),
+        };
+        let parties: Vec<Party> = books.iter().map(party).collect();
+        let people: Vec<Pseudonym> = parties.iter().flatten().copied().collect();
+        self.shared.allocator.foresee(&people);
+        parties
+    }
+
+    fn book_one<'a>(
         &self,
-        book: &request::Book<'_>,
-        (vouched, now): (bool, Timestamp),
+        book: &'a request::Book<'_>,
+        applicants: &[Pseudonym],
+        (vouched, now, taker): (bool, Timestamp, &Taker),
         tallies: &mut RejectionCounts,
-    ) -> Judged {
+    ) -> Judged<'a> {
         if let Some(pattern) = &self.shared.applicant_pattern
             && let Some(i) = book.applicants.iter().position(|a| !pattern.fits(a))
         {
@@ -53,7 +79,6 @@ impl Worker {
                 detail: format!("applicants[{i}]: does not follow applicant_pattern {pattern}"),
             }));
         }
-        let applicants = book.pseudonyms(&self.shared.key);
         // All fields are named, so that a new one is handed on.
         let request::Book {
             request_id,
@@ -68,8 +93,8 @@ impl Worker {
         } = book;
         let ask = BookingRequest {
             request_id,
-            applicants: &applicants,
-            content: Content::Of(book.wanted(), &applicants),
+            applicants,
+            content: Content::Of(book.wanted(), applicants),
             choices,
             opening: opening.as_deref(),
             expires_at: *expires_at,
@@ -79,13 +104,13 @@ impl Worker {
             vouched,
             wait: *wait,
         };
-        let decision = self.shared.allocator.decide(&ask, now);
+        let decision = taker.decide(&ask, now);
         if let Decision::Settled(Settled::Rejected(rejection, _)) = &decision {
             tallies.count(rejection, ask.channel, now);
         }
         Continue(match decision {
             Decision::Settled(settled) => {
-                let id = Some(&*book.request_id);
+                let id = Some(Text::from(&**request_id));
                 return Break(Answered::settled(id, settled, now, &self.shared.metrics));
             }
             Decision::Granted(grant) => HandedOn::Grant(grant),

@@ -16,12 +16,12 @@ use giliran_sequencer::{AdminCommand, RejectionCounts};
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Signed};
 use giliran_wire::request::{self, Form, Malformed};
-use giliran_wire::{Timestamp, admin as actions};
+use giliran_wire::{Text, Timestamp, admin as actions};
 use tokio::sync::mpsc;
 
 use crate::context::WorkerContext;
 use crate::intake::{Chunk, IntakeReceiver, Operation};
-use crate::reply::{Answered, Batch, BatchAnswers, Outbox, Ticket, To};
+use crate::reply::{Answered, Batch, Outbox, Requester, Ticket};
 
 /// What a worker hands on to the sequencer.
 #[derive(Debug, Default)]
@@ -33,18 +33,22 @@ pub(crate) struct WorkerOutput {
     pub(crate) tallies: RejectionCounts,
 }
 
-/// A request that durable facts do not settle, as far as a worker can bring it. Whole
-/// requests are boxed: most items are grants, and none is to be as large as those.
+/// A wish that the ledger goes on in its next stream.
+#[derive(Debug)]
+pub(crate) struct Roll {
+    pub(crate) signed: Signed,
+    /// True: it is only told what would be.
+    pub(crate) dry_run: bool,
+}
+
+/// A request that durable facts do not settle, as far as a worker can bring it. All but
+/// grants and entries is boxed: most items are grants, and none is to be as large as those.
 #[derive(Debug)]
 pub(crate) enum HandedOn {
-    Change(ChangeRequest),
-    Admin(AdminCommand),
+    Change(Box<ChangeRequest>),
+    Admin(Box<AdminCommand>),
     /// The ledger is to go on in its next stream: who wants it, and why.
-    Roll {
-        signed: Signed,
-        /// True: it is only told what would be.
-        dry_run: bool,
-    },
+    Roll(Box<Roll>),
     Entry(Pending<DrawEntryRecord>),
     /// Belongs into a round of the opening of this ordinal.
     Round(u32, Box<OwnedBookingRequest>),
@@ -54,7 +58,7 @@ pub(crate) enum HandedOn {
 }
 
 /// What became of a request at a worker's: it ends there with its answer, or goes on.
-type Judged = ControlFlow<Answered, HandedOn>;
+type Judged<'a> = ControlFlow<Answered<'a>, HandedOn>;
 
 /// One worker: until its queue ends.
 pub(crate) async fn work(
@@ -96,6 +100,7 @@ impl Worker {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.shared.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.shared.allocator.engine_time(Timestamp::from_millis(believed));
+        let taker = self.shared.allocator.taker();
         for mut message in chunk.messages {
             let Some(reply) = self.shared.reply_subject(message.reply.take()) else { continue };
             let by = Incoming {
@@ -108,7 +113,7 @@ impl Worker {
             let payload = &message.payload;
             match chunk.operation {
                 Operation::Book | Operation::BookVouched => {
-                    self.book_message(payload, by, decided, out);
+                    self.book_message(payload, (by, &taker), decided, out);
                 }
                 Operation::Confirm => {
                     self.change_message::<request::Confirm<'_>>(payload, by, decided, out);
@@ -144,9 +149,9 @@ impl Worker {
         }
     }
 
-    fn malformed(&self, malformed: Malformed) -> Answered {
+    fn malformed(&self, malformed: Malformed) -> Answered<'static> {
         self.shared.metrics.rejected(Reason::Malformed);
-        let request_id = malformed.request_id.map(String::into_boxed_str);
+        let request_id = malformed.request_id.map(Text::from);
         Answered::rejected(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
     }
 }
@@ -163,11 +168,8 @@ struct Incoming {
 
 impl Incoming {
     fn ticket(self, form: Form) -> Ticket {
-        Ticket {
-            to: To::One { reply: self.reply, form },
-            received: self.received,
-            trace: self.trace,
-        }
+        let Self { reply, received, trace, .. } = self;
+        Ticket::One(Box::new(Requester { reply, form, received, trace }))
     }
 }
 
@@ -175,7 +177,7 @@ impl Incoming {
 fn settle_one(
     incoming: Incoming,
     form: Form,
-    judged: Judged,
+    judged: Judged<'_>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
@@ -188,10 +190,10 @@ fn settle_one(
 
 /// Answers a message of several requests, if all of them are settled; else it is answered
 /// with the slowest of those that are handed on.
-fn settle_batch(
+fn settle_batch<'a>(
     incoming: Incoming,
     form: Form,
-    mut judged: impl ExactSizeIterator<Item = Judged>,
+    mut judged: impl ExactSizeIterator<Item = Judged<'a>>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
@@ -200,23 +202,22 @@ fn settle_batch(
     {
         return settle_one(incoming, form, one, items, out);
     }
-    let mut answers = BatchAnswers::new(form, judged.len());
-    let mut waiting = Vec::new();
-    for (index, one) in judged.enumerate() {
-        match one {
-            Break(answer) => answers.put(index, &answer),
-            Continue(item) => waiting.push((item, index)),
-        }
-    }
+    let requests = judged.len();
     let Incoming { reply, received, trace, .. } = incoming;
-    if waiting.is_empty() {
-        return out.batch(reply, &answers);
-    }
-    let batch = Arc::new(Batch::new(reply, answers));
-    items.extend(waiting.into_iter().map(|(item, index)| {
-        let to = To::Item { batch: Arc::clone(&batch), index };
-        (item, Ticket { to, received, trace: trace.clone() })
-    }));
+    let batch = Arc::new(Batch::new(Requester { reply, form, received, trace }, requests));
+    batch.settle(out, |answers| {
+        for (index, one) in judged.enumerate() {
+            match one {
+                Break(answer) => answers.put(index, &answer),
+                Continue(item) => {
+                    if items.len() == items.capacity() {
+                        items.reserve(requests - index);
+                    }
+                    items.push((item, Ticket::item(&batch, index)));
+                }
+            }
+        }
+    });
 }
 
 /// The trace a request belongs to: the W3C `traceparent` header, if it has one.

@@ -161,11 +161,12 @@ impl<'a> Judged<'a> {
     fn values(&self, groups: &[GroupOutcome], premium: Option<f64>) -> Vec<Option<f64>> {
         let outcome = self.outcome;
         let quota = self.scenario.offices.places();
-        let winners = count(self.people()).1;
+        let (people, winners) = count(self.people());
         let held = self.held();
         let per_account: Vec<f64> = held.iter().map(|n| *n as f64).collect();
         let concentration = measures::concentration(held, LARGEST);
         let value = |measure| match measure {
+            Measure::HonestChance => measures::share(winners, people),
             Measure::ScalperShare => measures::scalper_share(outcome.scalped, quota),
             Measure::Inversion => self.inversion(),
             Measure::LatencyPremium => premium,
@@ -294,6 +295,8 @@ mod tests {
         let outcome = six_parties(&scenario);
         let run = figures(&scenario, outcome);
         let expected = [
+            // Of five parties of people; the scalper is none of them.
+            (Measure::HonestChance, Some(0.4)),
             (Measure::ScalperShare, Some(1.0 / 2_400.0)),
             // Fewer than ten people have no tenths.
             (Measure::LatencyPremium, None),

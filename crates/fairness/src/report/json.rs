@@ -1,8 +1,10 @@
 //! The report for machines.
 
+use giliran_report::Language;
 use serde_json::{Map, Value, json as value};
 
-use super::{Comparisons, ordered, verdict};
+use super::head::head;
+use super::{Comparisons, advice, ordered, verdict};
 use crate::{ArmResult, Comparison, Measure};
 
 /// The version of this form.
@@ -18,7 +20,8 @@ pub(super) fn json(report: &Comparisons) -> Value {
             "places": comparison.scenario.offices.places(),
             "seeds": comparison.seeds,
             "requests": comparison.requests,
-            "verdict": verdict(comparison),
+            "in_short": in_short(comparison),
+            "verdict": verdict(comparison, Language::English),
             "arms": comparison.columns.iter().map(|c| arm(comparison, c)).collect::<Vec<Value>>(),
         })
     });
@@ -27,6 +30,20 @@ pub(super) fn json(report: &Comparisons) -> Value {
         "interval": "95 %, Student's t over seeds; half its width",
         "swept": report.swept,
         "comparisons": comparisons.collect::<Vec<Value>>(),
+    })
+}
+
+/// The sentences at the top, and by which rules they say what to do.
+fn in_short(comparison: &Comparison) -> Value {
+    let head = head(comparison, Language::English);
+    let [chance, scalpers, what_to_do] = head.said.map(|(_, sentence)| sentence);
+    let advice: Vec<String> = advice(comparison).iter().map(super::Advice::name).collect();
+    value!({
+        "basis": head.basis,
+        "chance": chance,
+        "scalpers": scalpers,
+        "what_to_do": what_to_do,
+        "advice": advice,
     })
 }
 

@@ -5,11 +5,13 @@
 
 mod check;
 mod fields;
+mod names;
 mod read;
 mod shipped;
 
 use serde::Deserialize;
 
+pub use names::{about, about_of, named};
 pub use read::{parse, shipped};
 pub use shipped::SHIPPED;
 

@@ -178,6 +178,7 @@ impl<T> VirtualEngine<T> {
                         self.sequencer.read(attempt, &found, now);
                     }
                     Effect::Answer { ticket, outcome, .. } => self.answers.push((ticket, outcome)),
+                    Effect::Granted(grants) => self.answers.extend(grants.into_outcomes()),
                     Effect::Foreign(_) | Effect::Active(_) => {}
                     Effect::Idle(why) => {
                         unreachable!("nobody else writes, and nothing gets lost: {why:?}")

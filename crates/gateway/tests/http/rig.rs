@@ -227,7 +227,7 @@ pub(crate) fn granted(request_id: &str) -> Answer<'static> {
         office: "alpha".into(),
         date: "2030-01-07".parse().unwrap(),
         session: "all".into(),
-        numbers: vec![17],
+        numbers: [17].into_iter().collect(),
         request_id: request_id.to_owned().into(),
         reference: None,
         channel: None,

@@ -4,15 +4,20 @@
 use std::collections::HashMap;
 
 use giliran_fairness::measures::{Arrival, inversion_rate, share};
-use giliran_report::Figures;
+use giliran_report::{Figures, Text, text};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::DrawEntryRecord;
 
-use super::{NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID};
+use super::{NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, words};
 use crate::gateway_log::{Asker, Gateway};
 use crate::recorded::RecordedOpening;
 
-const NO_FAMILIES: &str = "no families, or no single winner";
+const NO_FAMILIES: Text = text!(
+    "no families, or no single winner"
+        | "tidak ada keluarga, atau tidak ada perorangan yang berhasil"
+);
+
+const NOBODY_ASKED: Text = text!("nobody asked" | "tidak ada yang meminta");
 
 /// A party that asked.
 struct Asked {
@@ -69,11 +74,10 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
     let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
     let without = |why| if gateway.is_none() { NO_LOG } else { why };
     let choices = if arrivals.is_empty() { without(NOT_SAID) } else { NO_PAIR };
-    into.share("inversion", "Inversion rate", inversion_rate(arrivals).ok_or(choices)).about(
-        "Pairs that wanted the same slots for as many people, of whom one won, in which the loser \
-         asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was rejected for \
-         another reason than places is left out.",
-    );
+    words::share(into, "inversion", inversion_rate(arrivals).ok_or(choices));
+    let won = parties.iter().filter(|party| party.won).count() as u64;
+    let chance = share(won, parties.len() as u64).ok_or(without(NOBODY_ASKED));
+    words::share(into, "chance", chance);
     let winners: Vec<&Asker> = askers().filter(|asker| asker.booking.is_some()).collect();
     let first = winners.iter().filter_map(|asker| {
         let choice = gateway?.first(asker).choices.first()?;
@@ -81,52 +85,44 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
         Some(choice.slots(&recorded.record).any(|fits| fits == slot))
     });
     let first: Vec<bool> = first.collect();
-    into.share(
+    words::share(
+        into,
         "first_choice",
-        "First choice",
         share(first.iter().filter(|f| **f).count() as u64, first.len() as u64)
             .ok_or(without(NOT_SAID)),
-    )
-    .about("Winners who got what they named first.");
+    );
     let mut waits: Vec<f64> = winners
         .iter()
         .filter_map(|asker| Some(asker.answered_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
         .filter(|wait| *wait < 1e12)
         .collect();
     waits.sort_unstable_by(f64::total_cmp);
-    into.seconds("wait_s", "Wait", quantile(&waits, 0.5).ok_or(without(NOT_SAID)))
-        .about("Median time from a winner's first request to the answer.");
-    into.seconds("wait_p99_s", "Wait, p99", quantile(&waits, 0.99).ok_or(without(NOT_SAID)))
-        .about("99 in 100 winners had their answer by then.");
+    words::seconds(into, "wait_s", quantile(&waits, 0.5).ok_or(without(NOT_SAID)));
+    words::seconds(into, "wait_p99_s", quantile(&waits, 0.99).ok_or(without(NOT_SAID)));
     let answered = gateway.and_then(|gateway| {
         let answered = gateway.lines.iter().filter(|l| l.answered_us.is_some()).count();
         share(answered as u64, gateway.lines.len() as u64)
     });
-    into.share("answered", "Answered", answered.ok_or(NO_LOG))
-        .about("Requests that got an answer.");
+    words::share(into, "answered", answered.ok_or(NO_LOG));
     let mut replies: Vec<f64> = gateway
         .iter()
         .flat_map(|gateway| &gateway.lines)
         .filter_map(|line| Some(line.answered_us?.checked_sub(line.sent_us)? as f64 / 1e6))
         .collect();
     replies.sort_unstable_by(f64::total_cmp);
-    into.seconds("reply_p50_s", "Reply, p50", quantile(&replies, 0.5).ok_or(without(NOT_SAID)))
-        .about("Half of the requests that got an answer had it within.");
-    into.seconds("reply_p99_s", "Reply, p99", quantile(&replies, 0.99).ok_or(without(NOT_SAID)))
-        .about("99 in 100 of them had it within.");
+    words::seconds(into, "reply_p50_s", quantile(&replies, 0.5).ok_or(without(NOT_SAID)));
+    words::seconds(into, "reply_p99_s", quantile(&replies, 0.99).ok_or(without(NOT_SAID)));
     let rate = |big: bool| {
         let of = || parties.iter().filter(move |party| (party.size > 1) == big);
         share(of().filter(|party| party.won).count() as u64, of().count() as u64)
     };
     let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
-    into.ratio(
+    words::ratio(
+        into,
         "families",
-        "Families",
         families.ok_or(if parties.is_empty() { without(NO_FAMILIES) } else { NO_FAMILIES }),
-    )
-    .about("Success of parties of two and more over that of single people.");
-    into.ratio("speed", "Premium of speed", Err(NO_ROUND_TRIPS))
-        .about("Whether a fast connection buys places.");
+    );
+    words::ratio(into, "speed", Err(NO_ROUND_TRIPS));
 }
 
 pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {

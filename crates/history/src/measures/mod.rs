@@ -3,13 +3,14 @@
 mod chart;
 mod clients;
 mod service;
+mod words;
 
 use std::collections::BTreeMap;
 
 use chart::{chart, rush};
 use clients::{quantile, seen};
 use giliran_fairness::measures::{CohortRatio, cohort_ratio, concentration, gini, share};
-use giliran_report::{Figures, Known};
+use giliran_report::{Figures, Known, Text, text};
 use giliran_verify::statement::{Cause, Places, Room};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
@@ -23,21 +24,38 @@ use crate::recorded::{RecordedOpening, Return, State};
 const LARGEST: usize = 10;
 
 /// Why something cannot be known.
-const NO_LOG: &str =
-    "no gateway log: the ledger does not hold who was rejected, nor when anybody asked";
-const NO_REJECTIONS: &str = "neither rejection counts in the ledger nor a gateway log";
-const NO_ROUND_TRIPS: &str = "round trips are not measured; neither ledger nor log holds them";
-const NO_IDENTITIES: &str =
-    "the ledger holds accounts under pseudonym; who is a scalper it cannot know";
-const NO_SHOWS: &str = "who came is known at the office alone";
-const NO_ACCOUNTS: &str = "requests named no account";
-const NONE_BACK: &str = "no place came back";
-const NONE_RELEASED: &str = "no place that came back was released yet";
-const NONE_TAKEN: &str = "no returned place was booked again";
-const NOBODY: &str = "nobody got a place";
-const NO_PAIR: &str = "no two who wanted the same, of whom one won";
-const NOT_SAID: &str = "the gateway log does not say it";
-const DRAWS_ONLY: &str = "nobody entered";
+const NO_LOG: Text = text!(
+    "no gateway log: the ledger does not hold who was rejected, nor when anybody asked"
+        | "tanpa catatan gerbang: buku catatan tidak memuat siapa yang ditolak, atau kapan orang meminta"
+);
+const NO_REJECTIONS: Text = text!(
+    "neither rejection counts in the ledger nor a gateway log"
+        | "tidak ada hitungan penolakan dalam buku catatan, dan tidak ada catatan gerbang"
+);
+const NO_ROUND_TRIPS: Text = text!(
+    "round trips are not measured; neither ledger nor log holds them"
+        | "waktu tempuh tidak diukur; buku catatan dan catatan gerbang tidak memuatnya"
+);
+const NO_IDENTITIES: Text = text!(
+    "the ledger holds accounts under pseudonym; who is a scalper it cannot know"
+        | "buku catatan memuat akun dengan nama samaran; siapa yang calo tidak dapat diketahuinya"
+);
+const NO_SHOWS: Text =
+    text!("who came is known at the office alone" | "siapa yang datang hanya diketahui di kantor");
+const NO_ACCOUNTS: Text = text!("requests named no account" | "permintaan tidak menyebut akun");
+const NONE_BACK: Text = text!("no place came back" | "tidak ada tempat yang kembali");
+const NONE_RELEASED: Text =
+    text!("no place that came back was released yet" | "belum ada tempat kembali yang dibuka lagi");
+const NONE_TAKEN: Text =
+    text!("no returned place was booked again" | "tidak ada tempat kembali yang dipesan lagi");
+const NOBODY: Text = text!("nobody got a place" | "tidak ada yang mendapat tempat");
+const NO_PAIR: Text = text!(
+    "no two who wanted the same, of whom one won"
+        | "tidak ada dua peminta dengan keinginan sama yang salah satunya berhasil"
+);
+const NOT_SAID: Text =
+    text!("the gateway log does not say it" | "catatan gerbang tidak menyebutnya");
+const DRAWS_ONLY: Text = text!("nobody entered" | "tidak ada yang mendaftar");
 
 /// How those of a group fared.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,17 +93,25 @@ pub enum CountBasis {
 }
 
 impl CountBasis {
-    pub const fn about(self) -> &'static str {
+    pub const fn about(self) -> Text {
         match self {
-            Self::Parties => "parties, by the gateway log",
-            Self::Entries => {
+            Self::Parties => {
+                text!("parties, by the gateway log" | "rombongan, menurut catatan gerbang")
+            }
+            Self::Entries => text!(
                 "parties, by the entries of the draw; who came after its close is not among them"
-            }
-            Self::Requests => {
-                "requests, by the ledger's rejection counts: who tries thrice counts thrice, so no \
-                 test of chance is made"
-            }
-            Self::Winners => "winners alone: those who were rejected are not known",
+                    | "rombongan, menurut pendaftaran undian; yang datang setelah ditutup tidak termasuk"
+            ),
+            Self::Requests => text!(
+                "requests, by the ledger's rejection counts: who tries three times counts three \
+                 times, so no test of chance is made"
+                    | "permintaan, menurut hitungan penolakan dalam buku catatan: yang mencoba tiga \
+                       kali dihitung tiga kali, maka kebetulan tidak diuji"
+            ),
+            Self::Winners => text!(
+                "winners alone: those who were rejected are not known"
+                    | "hanya yang berhasil: yang ditolak tidak diketahui"
+            ),
         }
     }
 }
@@ -179,34 +205,18 @@ fn counts(recorded: &RecordedOpening, into: &mut Figures) {
     let count = |n: i64| Ok(n as f64);
     let granted: i64 = recorded.bookings.iter().map(|b| b.grant.seats.len() as i64).sum();
     let came = |cause| recorded.returns.iter().filter(|r| r.cause == cause).count() as i64;
-    into.count("quota", "Places", count(recorded.total(|p| p.quota)))
-        .about("Places of all slots at the ledger's end.");
-    into.count("bookings", "Bookings", count(recorded.bookings.len() as i64))
-        .about("Bookings ever granted, whatever became of them.");
-    into.count("granted", "Places granted", count(granted))
-        .about("Places ever granted; more than there are, where returned ones were granted again.");
-    into.count("live", "Places taken", count(recorded.total(|p| p.live)))
-        .about("Places in bookings that stand at the ledger's end.");
-    into.count("cancelled", "Cancelled", count(came(Cause::Cancelled)))
-        .about("Places that applicants gave back.");
-    into.count("revoked", "Taken back", count(came(Cause::Revoked)))
-        .about("Places that the authority took back.");
-    into.count("expired", "Lapsed", count(came(Cause::Expired)))
-        .about("Places whose hold ran out.");
-    into.count("moved", "Moved away from", count(came(Cause::Moved)))
-        .about("Places left for another slot.");
-    into.count("withheld", "Waiting for release", count(recorded.total(|p| p.withheld)))
-        .about("Returned places that nobody can book yet.");
-    into.count("reserved", "Reserved", count(recorded.total(|p| p.reserved)))
-        .about("Places that operators keep back at the ledger's end.");
-    into.count("halted", "In halted slots", count(recorded.total(Places::shut))).about(
-        "Places without a booking in slots that are closed at the ledger's end: nobody can have \
-         them.",
-    );
-    into.count("free", "Free", count(recorded.total(|p| p.free() - p.shut()))).about(
-        "Free places at the ledger's end: quota less taken, waiting and reserved, and without \
-         those of halted slots.",
-    );
+    words::count(into, "quota", count(recorded.total(|p| p.quota)));
+    words::count(into, "bookings", count(recorded.bookings.len() as i64));
+    words::count(into, "granted", count(granted));
+    words::count(into, "live", count(recorded.total(|p| p.live)));
+    words::count(into, "cancelled", count(came(Cause::Cancelled)));
+    words::count(into, "revoked", count(came(Cause::Revoked)));
+    words::count(into, "expired", count(came(Cause::Expired)));
+    words::count(into, "moved", count(came(Cause::Moved)));
+    words::count(into, "withheld", count(recorded.total(|p| p.withheld)));
+    words::count(into, "reserved", count(recorded.total(|p| p.reserved)));
+    words::count(into, "halted", count(recorded.total(Places::shut)));
+    words::count(into, "free", count(recorded.total(|p| p.free() - p.shut())));
 }
 
 /// Rejections beside free places, where they can be judged: certain ones, and those of
@@ -248,24 +258,16 @@ fn undersell(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Option<(u
 }
 
 fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Figures) {
-    into.count("oversold", "Oversold", Ok(recorded.oversold as f64)).about(
-        "Places taken beyond what a slot then had: its quota, less what was taken, withheld, \
-         reserved or halted. Must be 0.",
-    );
+    words::count(into, "oversold", Ok(recorded.oversold as f64));
     let under = under.ok_or(NO_REJECTIONS);
-    into.count("undersold", "Undersold", under.map(|(n, _)| n as f64)).about(
-        "Rejections `sold_out` while what was asked for first had room for any party throughout \
-         (rejection counts), or while a choice had room for this party (gateway log). Must be 0.",
-    );
-    into.count("unclear", "Not to be judged", under.map(|(_, n)| n as f64)).about(
-        "Rejections `sold_out` of which the counts do not say whether there was room: less than the \
-         largest party needs, or no single slot was named.",
-    );
+    words::count(into, "undersold", under.map(|(n, _)| n as f64));
+    words::count(into, "unclear", under.map(|(_, n)| n as f64));
     let quota = recorded.total(|p| p.quota).max(0) as u64;
     let unused = recorded.total(|p| (p.quota - p.live).max(0)) as u64;
-    into.share("waste", "Waste", share(unused, quota).ok_or("there are no places")).about(
-        "Places without a booking that stands, over all places: unsold, lapsed or given back and \
-         not had again. Those who did not come are not in it.",
+    words::share(
+        into,
+        "waste",
+        share(unused, quota).ok_or(text!("there are no places" | "tidak ada tempat")),
     );
 }
 
@@ -276,20 +278,13 @@ fn demand(
     into: &mut Figures,
 ) {
     let rejected = rejections.map(|r| r.iter().map(|(_, n)| *n).sum::<u64>());
-    into.count("refused", "Rejected requests", rejected.map(|n| n as f64).ok_or(NO_REJECTIONS))
-        .about("Rejections answered, retries included.");
-    into.count(
-        "parties",
-        "Parties that asked",
-        gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG),
-    )
-    .about("Those who asked together, distinguished by their applicants, else by their request.");
+    words::count(into, "refused", rejected.map(|n| n as f64).ok_or(NO_REJECTIONS));
+    words::count(into, "parties", gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG));
     let quota = recorded.total(|p| p.quota).max(1) as f64;
     let asked = gateway.map(|g| {
         g.askers.iter().map(|asker| f64::from(g.first(asker).size())).sum::<f64>() / quota
     });
-    into.ratio("per_place", "People a place", asked.ok_or(NO_LOG))
-        .about("People who asked over the places there are.");
+    words::ratio(into, "per_place", asked.ok_or(NO_LOG));
 }
 
 fn holdings(recorded: &RecordedOpening, into: &mut Figures) {
@@ -299,28 +294,18 @@ fn holdings(recorded: &RecordedOpening, into: &mut Figures) {
     let without = all - known.iter().sum::<u64>();
     let why = if all == 0 { NOBODY } else { NO_ACCOUNTS };
     let found = concentration(known.clone(), LARGEST).ok_or(why);
-    into.count(
+    words::count(
+        into,
         "accounts",
-        "Accounts with places",
         if known.is_empty() { Err(why) } else { Ok(known.len() as f64) },
-    )
-    .about("Accounts that held places as the window closed (else at the ledger's end).");
-    into.count("without_account", "Places without an account", Ok(without as f64)).about(
-        "Places whose request named no account; the four figures on accounts leave them out.",
     );
-    into.count("largest", "Largest account", known.iter().max().map(|n| *n as f64).ok_or(why))
-        .about("Places of the account that held most.");
-    into.share("top_ten", "Ten largest", found.map(|c| c.top))
-        .about("The share of the ten accounts that held most.");
-    into.ratio("hhi", "HHI", found.map(|c| c.hhi)).about(
-        "Herfindahl and Hirschman's index over accounts: 1 / accounts where all hold the same, 1 \
-         where one holds all.",
-    );
+    words::count(into, "without_account", Ok(without as f64));
+    words::count(into, "largest", known.iter().max().map(|n| *n as f64).ok_or(why));
+    words::share(into, "top_ten", found.map(|c| c.top));
+    words::ratio(into, "hhi", found.map(|c| c.hhi));
     let rates = known.iter().map(|n| *n as f64).collect();
-    into.ratio("gini", "Gini", gini(rates).ok_or(why))
-        .about("Inequality of places over winning accounts: 0 where all hold the same.");
-    into.share("scalper_share", "Places in scalpers' hands", Err(NO_IDENTITIES))
-        .about("The size of the black market.");
+    words::ratio(into, "gini", gini(rates).ok_or(why));
+    words::share(into, "scalper_share", Err(NO_IDENTITIES));
 }
 
 fn back(recorded: &RecordedOpening, into: &mut Figures) {
@@ -331,25 +316,17 @@ fn back(recorded: &RecordedOpening, into: &mut Figures) {
     let captured = taken.iter().filter(|r| r.captured == Some(true)).count() as u64;
     let unknown = taken.iter().filter(|r| r.captured.is_none()).count();
     let some = |n: usize| if came.is_empty() { Err(NONE_BACK) } else { Ok(n as f64) };
-    into.count("came_back", "Places that came back", Ok(came.len() as f64)).about(
-        "By cancellation, lapse, move or the authority; without those that a late payment revived.",
-    );
-    into.count("released", "Released", some(released as usize))
-        .about("Those that became available again.");
-    into.count("regranted", "Had again", some(taken.len())).about("Those that somebody got.");
+    words::count(into, "came_back", Ok(came.len() as f64));
+    words::count(into, "released", some(released as usize));
+    words::count(into, "regranted", some(taken.len()));
     let capture = match () {
         () if came.is_empty() => Err(NONE_BACK),
         () if unknown == taken.len() && unknown > 0 => Err(NO_ACCOUNTS),
-        () => share(captured, released).ok_or("no place was released"),
+        () => share(captured, released)
+            .ok_or(text!("no place was released" | "tidak ada tempat yang dibuka lagi")),
     };
-    into.share("recapture", "Recaptured", capture).about(
-        "Released places that the account which gave them back got again: the cancel-and-rebook \
-         channel.",
-    );
-    into.count("recapture_unknown", "Had again, by whom not known", some(unknown)).about(
-        "Re-granted places of which the giver's or the taker's account is not known; the share \
-         above counts them as not recaptured.",
-    );
+    words::share(into, "recapture", capture);
+    words::count(into, "recapture_unknown", some(unknown));
     let waits = |from: fn(&Return) -> Option<Timestamp>, to: fn(&Return) -> Option<Timestamp>| {
         let mut waits: Vec<f64> =
             came.iter().filter_map(|r| Some(to(r)?.millis_since(from(r)?) as f64 / 1e3)).collect();
@@ -360,38 +337,24 @@ fn back(recorded: &RecordedOpening, into: &mut Figures) {
     let to_grant = waits(|r| Some(r.at), |r| r.taken);
     let after_release = waits(|r| r.released, |r| r.taken);
     let middle = |sorted: &[f64]| quantile(sorted, 0.5).ok_or(NONE_TAKEN);
-    into.seconds(
+    words::seconds(
+        into,
         "to_release_s",
-        "Return to release",
         quantile(&to_release, 0.5).ok_or(if came.is_empty() { NONE_BACK } else { NONE_RELEASED }),
-    )
-    .about("Median time from a place's return to its release.");
-    into.seconds("to_regrant_s", "Return to re-grant", middle(&to_grant))
-        .about("Median time from a place's return until somebody booked it again.");
-    into.seconds("after_release_s", "Release to re-grant", middle(&after_release))
-        .about("Median time that a released place lay free.");
-    into.seconds(
-        "shortest_regrant_s",
-        "Shortest re-grant",
-        to_grant.first().copied().ok_or(NONE_TAKEN),
-    )
-    .about(
-        "The shortest time from a place's return to its re-grant. Below a second, no person was \
-         looking.",
     );
-    into.share("no_shows", "No-shows", Err(NO_SHOWS)).about("Places whose holder did not come.");
+    words::seconds(into, "to_regrant_s", middle(&to_grant));
+    words::seconds(into, "after_release_s", middle(&after_release));
+    words::seconds(into, "shortest_regrant_s", to_grant.first().copied().ok_or(NONE_TAKEN));
+    words::share(into, "no_shows", Err(NO_SHOWS));
 }
 
 fn entered(recorded: &RecordedOpening, into: &mut Figures) {
     let entered = &recorded.entered;
     let of = |n: u64| if entered.entries == 0 { Err(DRAWS_ONLY) } else { Ok(n as f64) };
-    into.count("entries", "Entered", Ok(entered.entries as f64))
-        .about("Entries into draws: the opening's own, or those for returned places.");
-    into.count("drawn", "Drawn", of(entered.drawn)).about("Entries that got a place.");
-    into.count("not_drawn", "Not drawn", of(entered.not_drawn))
-        .about("Entries that got none when their draw was held.");
-    into.count("withdrawn", "Withdrawn", of(entered.withdrawn))
-        .about("Entries taken back before a draw.");
+    words::count(into, "entries", Ok(entered.entries as f64));
+    words::count(into, "drawn", of(entered.drawn));
+    words::count(into, "not_drawn", of(entered.not_drawn));
+    words::count(into, "withdrawn", of(entered.withdrawn));
 }
 
 fn rejections(

@@ -9,7 +9,8 @@ pub(super) fn tables(recorded: &RecordedOpening, figures: &OpeningMeasures) -> [
     let key = [recorded.record.id.as_str()];
     let mut measures = Sheet::new("measures.csv", "opening,measure,unit,value,unknown_because");
     for figure in figures.figures.iter() {
-        let (value, why) = (or_empty(figure.value.ok()), or_empty(figure.value.err()));
+        let (value, why) =
+            (or_empty(figure.value.ok()), or_empty(figure.value.err().map(|why| why.english)));
         measures.row(&key, &[&figure.name, &figure.unit.name(), &value, &why]);
     }
     let mut groups = Sheet::new("groups.csv", "opening,kind,group,asked,won,ratio,z");

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json as value};
 
 use giliran_wire::ledger::journal::Action;
 
+use giliran_report::Language;
+
+use super::head::{advice, head};
 use super::{unknown, verdict};
 use crate::{Chart, CountBasis, Group, OpeningMeasures, RecordedOpening};
 
@@ -15,7 +18,7 @@ const VERSION: u32 = 1;
 pub(super) fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
     let measures = figures.figures.iter().map(|f| (f.name.to_owned(), value!(f.value.ok())));
     let reasons = figures.figures.iter();
-    let reasons = reasons.filter_map(|f| Some((f.name.to_owned(), value!(f.value.err()?))));
+    let reasons = reasons.filter_map(|f| Some((f.name.to_owned(), value!(f.value.err()?.english))));
     let rejections = figures.rejections.as_ref().map(|rejections| {
         let named = rejections.iter().map(|(reason, n)| ((*reason).to_owned(), value!(n)));
         named.collect::<Map<String, Value>>()
@@ -40,10 +43,11 @@ pub(super) fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Val
             "time": time.to_string(),
             "block": hash.to_string(),
         },
-        "verdict": verdict(recorded, figures),
+        "in_short": in_short(recorded, figures),
+        "verdict": verdict(recorded, figures, Language::English),
         "measures": measures.collect::<Map<String, Value>>(),
         "unknown": reasons.collect::<Map<String, Value>>(),
-        "not_known": unknown(figures)
+        "not_known": unknown(figures, Language::English)
             .into_iter()
             .map(|(what, why)| value!({ "what": what, "why": why }))
             .collect::<Vec<Value>>(),
@@ -59,6 +63,20 @@ pub(super) fn json(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Val
         "actions": recorded.actions.iter().map(Action::json).collect::<Vec<Value>>(),
         "series": series(&figures.chart),
         "rush": figures.rush.as_ref().map(series),
+    })
+}
+
+/// The sentences at the top, and by which rules they say what to do.
+fn in_short(recorded: &RecordedOpening, figures: &OpeningMeasures) -> Value {
+    let head = head(recorded, figures, Language::English);
+    let [chance, scalpers, what_to_do] = head.said.map(|(_, sentence)| sentence);
+    let advice = advice(recorded, figures).into_iter().map(super::Advice::name);
+    value!({
+        "basis": head.basis,
+        "chance": chance,
+        "scalpers": scalpers,
+        "what_to_do": what_to_do,
+        "advice": advice.collect::<Vec<&str>>(),
     })
 }
 

@@ -489,9 +489,10 @@ impl<'a> Generator<'a> {
         let late = self.now() - due_us;
         self.tally.lag.saturating_record((late as f64 / self.rush.speed).max(1.0) as u64);
         self.tally.sent += 1;
-        let bin = self.tally.series.at(due_us);
-        bin.requests += 1;
-        bin.came += u64::from(first);
+        self.tally.happened(due_us, |bin| {
+            bin.requests += 1;
+            bin.came += u64::from(first);
+        });
         let number = self.first + self.flights.len() as u64;
         self.flights.push_back(InFlightRequest {
             who,
@@ -506,7 +507,7 @@ impl<'a> Generator<'a> {
         });
         self.open += 1;
         self.silent_since.get_or_insert_with(Instant::now);
-        let Some(payload) = self.through_gateway(number, what, payload) else { return };
+        let Some(payload) = self.through_gateway((number, who), what, payload) else { return };
         // A connection that takes nothing: as if nobody had heard it.
         if !self.connected || !self.send(subject, number, payload).await {
             self.unheard(self.flights.len() - 1);
@@ -514,8 +515,10 @@ impl<'a> Generator<'a> {
     }
 
     /// Hands to the gateway what goes through it; what does not is handed back.
-    fn through_gateway(&self, number: u64, what: What, payload: Vec<u8>) -> Option<Vec<u8>> {
-        let Some(via) = &self.via else { return Some(payload) };
+    fn through_gateway(&self, of: (u64, u32), what: What, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let (number, who) = of;
+        let via = self.via.as_ref().filter(|via| via.takes(who));
+        let Some(via) = via else { return Some(payload) };
         let sent = match what {
             What::Ask | What::Again => Sent::book(&payload),
             What::Lookup | What::Lapse => Some(Sent::lookup(payload.clone())),

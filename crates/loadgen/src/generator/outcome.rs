@@ -94,12 +94,13 @@ impl Generator<'_> {
     fn count_rejection(&mut self, reason: Reason, took_us: u64, now: i64) {
         self.tally.rejected[usize::from(reason.number())] += 1;
         self.tally.rejections.saturating_record(took_us);
-        let bin = self.tally.series.at(now);
-        if reason.worth_a_retry() {
-            bin.again += 1;
-        } else {
-            bin.rejected += 1;
-        }
+        self.tally.happened(now, |bin| {
+            if reason.worth_a_retry() {
+                bin.again += 1;
+            } else {
+                bin.rejected += 1;
+            }
+        });
     }
 
     /// A request got an answer that settles it.
@@ -135,7 +136,7 @@ impl Generator<'_> {
         self.tally.bookings += 1;
         self.tally.at_once += u64::from(!party.entered);
         self.tally.places += seats;
-        self.tally.series.at(now).granted += seats;
+        self.tally.happened(now, |bin| bin.granted += seats);
         *self.tally.by_office.entry(booking.office.to_string()).or_default() += seats;
         self.free -= seats as i64;
         match party.role {
@@ -286,7 +287,7 @@ impl Generator<'_> {
         if self.payment_missed(who, what, now) {
             return;
         }
-        self.tally.series.at(now).again += 1;
+        self.tally.happened(now, |bin| bin.again += 1);
         let Some(Some(somebody)) = self.somebody.get_mut(who as usize) else { return };
         let party = &mut somebody.party;
         if what != What::Lookup {
@@ -314,6 +315,6 @@ pub(super) fn seen(booking: &Booking<'_>) -> SeenBooking {
         office: booking.office.to_string(),
         date: booking.date.to_string(),
         session: booking.session.to_string(),
-        numbers: booking.numbers.clone(),
+        numbers: booking.numbers.to_vec(),
     }
 }

@@ -36,7 +36,8 @@ impl Generator<'_> {
         let begins = self.started.saturating_duration_since(Instant::now());
         let now = self.now();
         if begins.is_zero() {
-            self.tally.series.at(now).free = Some(self.free_now());
+            let free = self.free_now();
+            self.tally.happened(now, |bin| bin.free = Some(free));
         }
         let tally = &self.tally;
         let at = |of: &hdrhistogram::Histogram<u64>, q| of.value_at_quantile(q) as f64 / 1e3;

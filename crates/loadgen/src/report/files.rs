@@ -2,16 +2,24 @@
 
 use serde_json::json;
 
-use giliran_report::{Sheet, or_empty};
+use giliran_report::{Language, Sheet, or_empty};
 
+use super::head::{advice, head};
 use super::verdict;
-use crate::{Latency, RunSummary};
+use crate::{Bin, Latency, RunSummary};
 
 pub(super) fn json(record: &RunSummary) -> serde_json::Value {
-    json!({ "verdict": verdict(record), "run": record })
+    let head = head(record, Language::English);
+    let [chance, scalpers, what_to_do] = head.said.map(|(_, sentence)| sentence);
+    let advice: Vec<&str> = advice(record).into_iter().map(super::Advice::name).collect();
+    let in_short = json!({
+        "basis": head.basis, "chance": chance, "scalpers": scalpers, "what_to_do": what_to_do,
+        "advice": advice,
+    });
+    json!({ "in_short": in_short, "verdict": verdict(record, Language::English), "run": record })
 }
 
-pub(super) fn tables(record: &RunSummary) -> [Sheet; 5] {
+pub(super) fn tables(record: &RunSummary) -> [Sheet; 6] {
     let seed = record.seed.to_string();
     let key = [record.scenario.as_str(), &seed];
     let sheet = |name, columns: &str| Sheet::new(name, &format!("scenario,seed,{columns}"));
@@ -27,32 +35,28 @@ pub(super) fn tables(record: &RunSummary) -> [Sheet; 5] {
         let [ratio, z, in_time] = [group.ratio, group.z, group.in_time].map(or_empty);
         groups.row(&key, &[&kind, name, &applied, &won, &ratio, &z, &group.flagged, &in_time]);
     }
-    let mut series = sheet(
-        "series.csv",
-        "second,seconds,came,requests,places_granted,refused,come_again,free_places",
-    );
-    for (i, bin) in record.series.iter().enumerate() {
-        let second = record.from_s + i as f64 * record.bin_s;
-        let free = or_empty(bin.free);
-        series.row(
-            &key,
-            &[
-                &second,
-                &record.bin_s,
-                &bin.came,
-                &bin.requests,
-                &bin.granted,
-                &bin.rejected,
-                &bin.again,
-                &free,
-            ],
-        );
-    }
+    let series = over_time("series.csv", &key, (record.from_s, record.bin_s), &record.series);
+    let rush = &record.rush;
+    let rush = over_time("rush.csv", &key, (rush.from_s, rush.bin_s), &rush.bins);
     let mut deciles = sheet("deciles.csv", "decile,success_rate");
     for (decile, rate) in record.deciles.iter().enumerate() {
         deciles.row(&key, &[&(decile + 1), rate]);
     }
-    [measures, groups, latencies(&key, record), series, deciles]
+    [measures, groups, latencies(&key, record), series, rush, deciles]
+}
+
+/// What happened in each stretch of time.
+fn over_time(name: &'static str, key: &[&str], (from_s, bin_s): (f64, f64), bins: &[Bin]) -> Sheet {
+    let columns = "scenario,seed,second,seconds,came,requests,places_granted,refused,come_again,\
+                   free_places";
+    let mut series = Sheet::new(name, columns);
+    for (i, bin) in bins.iter().enumerate() {
+        let second = from_s + i as f64 * bin_s;
+        let Bin { came, requests, granted, rejected, again, free } = bin;
+        let free = or_empty(*free);
+        series.row(key, &[&second, &bin_s, came, requests, granted, rejected, again, &free]);
+    }
+    series
 }
 
 fn latencies(key: &[&str], record: &RunSummary) -> Sheet {

@@ -122,6 +122,11 @@ impl World {
                     Effect::Answer { ticket, outcome, .. } => {
                         self.answer((engine, on), ticket, outcome);
                     }
+                    Effect::Granted(grants) => {
+                        for (ticket, outcome) in grants.into_outcomes() {
+                            self.answer((engine, on), ticket, outcome);
+                        }
+                    }
                     Effect::Foreign(_) => {}
                     Effect::Active(_) => self.become_active(engine),
                     Effect::Idle(why) => self.leave_office(engine, &why),

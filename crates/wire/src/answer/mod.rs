@@ -1,19 +1,24 @@
 //! Answers: verdicts, reasons, bookings as clients see them.
 
+mod binary;
+mod next;
 mod parts;
 mod places;
 
 pub use crate::phase::Phase;
 pub use crate::status::Status;
+pub use binary::Element;
+pub use next::NextStep;
 pub use parts::Parts;
 pub use places::{Availability, FreePlaces, OpeningState, SlotState};
 
 use bincode::{BorrowDecode, Encode};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smallvec::SmallVec;
 
 use crate::codec;
-use crate::request::{BINARY_VERSION, Form};
+use crate::request::{BINARY_VERSION, Form, MAX_APPLICANTS};
 use crate::{BookingId, Date, Position, Text, Timestamp};
 
 /// The answer to one `book`, `lookup` or `find`.
@@ -269,7 +274,7 @@ pub struct Booking<'a> {
     #[serde(borrow)]
     pub session: Text<'a>,
     /// Queue numbers, one per applicant, in their order.
-    pub numbers: Vec<u16>,
+    pub numbers: SmallVec<[u16; MAX_APPLICANTS]>,
     /// The id of the request that made it.
     #[serde(borrow)]
     pub request_id: Text<'a>,
@@ -419,13 +424,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Overview<'a> {
 ///
 /// `answers` has one element for [`Form::JsonOne`]. A payload that could not be
 /// read at all is answered with one JSON object.
-pub fn write<T: Serialize + Encode>(form: Form, answers: &[T], out: &mut Vec<u8>) {
+pub fn write<T: Serialize + Element>(form: Form, answers: &[T], out: &mut Vec<u8>) {
     match form {
         Form::JsonOne => answers.iter().take(1).for_each(|answer| json_into(answer, out)),
         Form::JsonMany => json_into(&answers, out),
         Form::Binary => {
             out.push(BINARY_VERSION);
-            codec::encode_into(&answers, out);
+            codec::encode_into(&(answers.len() as u64), out);
+            answers.iter().for_each(|answer| answer.binary_into(out));
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Confirmation events: CloudEvents 1.0, structured JSON.
 
+mod feed;
 mod writer;
 
+pub use feed::{FeedEvents, FeedEventsWriter, FeedPosition};
 pub use writer::{BookingInSlot, EventWriter, SlotJson};
 
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Booking;
 use crate::subject::Namespace;
-use crate::{AsOf, BookingId, LedgerId, Text, Timestamp};
+use crate::{BookingId, LedgerId, Text, Timestamp};
 
 /// The `Content-Type` header of an event message.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -67,16 +69,6 @@ impl Kind {
             Self::NotDrawn => "not_drawn",
         }
     }
-}
-
-/// How far the feed has told the ledger: events, free places and openings alike. It says
-/// so once a second on a plain subject while it is at the ledger's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FeedPosition {
-    /// Where the ledger ended for it.
-    pub as_of: AsOf,
-    /// Sequence of the last event in the event stream; 0: there is none.
-    pub events: u64,
 }
 
 /// An event's id: `<ledger id>/<sequence>/<n>`, also its `Nats-Msg-Id`.

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use bincode::{BorrowDecode, Encode};
 use giliran_wire::answer::{self, Reason};
 use giliran_wire::catalogue::OpeningDescription;
-use giliran_wire::event::{Event, FeedPosition};
+use giliran_wire::event::{Event, FeedEvents, FeedEventsWriter, FeedPosition};
 use giliran_wire::ledger::{Block, Chain, Reading};
 use giliran_wire::picture::Judged;
 use giliran_wire::request::{self, Form, Payload, Request};
@@ -113,7 +113,12 @@ where
 
 fn same_answer<T>(name: &str, value: &T)
 where
-    T: Deserialize<'static> + BorrowDecode<'static, ()> + Serialize + Encode + Debug + PartialEq,
+    T: Deserialize<'static>
+        + BorrowDecode<'static, ()>
+        + Serialize
+        + answer::Element
+        + Debug
+        + PartialEq,
 {
     let json = json_fixture(&format!("answers/{name}.json"), value);
     assert_eq!(serde_json::from_str::<T>(json).expect(name), *value);
@@ -183,6 +188,21 @@ fn golden_events() {
         let json = json_fixture(&format!("events/{name}.json"), &event);
         assert_eq!(serde_json::from_str::<Event<'_>>(json).expect(name), event);
     }
+    let mut events: Vec<_> =
+        samples::events().into_iter().take(2).map(|(_, event)| event).collect();
+    events[1].id = events[1].id.replace("/1841/4", "/1841/5");
+    let mut writer = FeedEventsWriter::default();
+    assert_eq!((writer.bytes(), writer.take()), (0, None));
+    for (seq, event) in (1_202..).zip(&events) {
+        writer.push(seq, &serde_json::to_vec(event).expect("an event is always JSON"));
+    }
+    let bytes = writer.bytes();
+    let message = writer.take().expect("a message");
+    assert_eq!(message.len(), bytes);
+    let events = FeedEvents { first: 1_202, events };
+    let json = json_fixture("feed/events.json", &events);
+    assert_eq!(String::from_utf8_lossy(&message), json.trim_end());
+    assert_eq!(serde_json::from_str::<FeedEvents<'_>>(json).expect("events"), events);
     let position = FeedPosition { as_of: samples::since(), events: 1_203 };
     let json = json_fixture("feed/position.json", &position);
     assert_eq!(serde_json::from_str::<FeedPosition>(json).expect("a position"), position);
@@ -398,7 +418,7 @@ fn golden_fixtures_are_complete() {
     samples::events().iter().for_each(|(name, _)| add("events", name, &["json"]));
     (0..3).for_each(|n| add("places", &format!("availability_{n}"), &["json"]));
     samples::descriptions().iter().for_each(|(name, _)| add("catalogue", name, &["json"]));
-    add("feed", "position", &["json"]);
+    ["events", "position"].iter().for_each(|name| add("feed", name, &["json"]));
     for verb in Verb::ALL {
         add("service", &format!("engine_{}", verb.word().to_lowercase()), &["json"]);
     }

@@ -2,6 +2,7 @@
 //! the ledger's reading rule, the page that describes it all, and JSON Schemas.
 
 mod bytes;
+mod conformance;
 mod corpus;
 mod golden;
 mod page;

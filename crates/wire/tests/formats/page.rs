@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use crate::samples;
 
 /// A file of the repository.
-fn text(path: &str) -> String {
+pub(crate) fn text(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

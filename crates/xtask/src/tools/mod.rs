@@ -5,9 +5,11 @@
 //! spare a person the installing.
 
 mod account;
+pub(crate) mod axe;
 pub(crate) mod cargo_deny;
 pub(crate) mod kubernetes_validate;
 pub(crate) mod nats;
+pub(crate) mod nats_js;
 pub(crate) mod nats_py;
 pub(crate) mod postgres;
 mod program;

@@ -16,6 +16,7 @@ use giliran_wire::picture::Judged;
 use prometheus::IntGauge;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::preflight::{Before, expected, waivable};
 use super::{Looker, Looking};
@@ -76,25 +77,48 @@ pub(crate) async fn console(args: ConsoleArgs) -> Result<(), Failure> {
     let listener = TcpListener::bind(args.listen).await.map_err(listening)?;
     let mut looker = args.looking.start("giliran console").await?;
     looker.limits.least.extend(args.expect.iter().cloned());
-    let looker = Arc::new(looker);
     let operators = args.trust_proxies.clone().zip(args.operator_header.clone());
     let operators = operators.filter(|_| args.actions);
+    let operators = operators.map(|(proxies, header)| Operators { proxies, header });
+    eprintln!("giliran console: http://{}/", listener.local_addr()?);
+    let before = Beforehand { config: args.config, archive: args.archive, waived: args.waive };
+    serve(Arc::new(looker), before, operators, listener, shutdown).await
+}
+
+/// What is looked into besides the processes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beforehand {
+    /// The engines' configuration file.
+    config: Option<PathBuf>,
+    /// Where generations are whose streams are gone.
+    archive: Option<PathBuf>,
+    /// Checks for which somebody answers.
+    waived: Vec<String>,
+}
+
+/// Shows what `looker` sees on `listener` until `shutdown`; operators act where they are given.
+pub(crate) async fn serve(
+    looker: Arc<Looker>,
+    before: Beforehand,
+    operators: Option<Operators>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
     let settings = Settings {
         client: looker.client.clone(),
         namespace: looker.namespace.clone(),
         survey: looker.survey.clone(),
         limits: looker.limits.clone(),
         certificates: looker.certificates.clone(),
-        preflights: preflights(&looker, &args),
-        journals: journals(&looker, args.archive.clone()),
-        operators: operators.map(|(proxies, header)| Operators { proxies, header }),
+        journals: journals(&looker, before.archive.clone()),
+        preflights: preflights(&looker, before),
+        operators,
     };
     let console = Console::start(settings, shutdown.clone());
     let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     let client = looker.client.clone();
     shown.add(move || health_of(&client));
     let routes = console.routes().merge(health::routes(shown));
-    eprintln!("giliran console: http://{}/", listener.local_addr()?);
     let connections = IntGauge::new("giliran_console_connections", "HTTP connections")?;
     giliran_web::serve(listener, routes, connections, shutdown).await;
     Ok(())
@@ -111,11 +135,10 @@ fn health_of(client: &Client) -> Health {
     Health { name: "console", report, details, progress, seen, warnings: Vec::new(), work }
 }
 
-fn preflights(looker: &Arc<Looker>, args: &ConsoleArgs) -> Preflights {
-    let (looker, waived) = (Arc::clone(looker), args.waive.clone());
-    let (config, archive) = (args.config.clone(), args.archive.clone());
+fn preflights(looker: &Arc<Looker>, before: Beforehand) -> Preflights {
+    let looker = Arc::clone(looker);
     Box::new(move |opening| {
-        let (config, archive, waived) = (config.clone(), archive.clone(), waived.clone());
+        let Beforehand { config, archive, waived } = before.clone();
         let before = Before { opening, config, archive, waived };
         let looker = Arc::clone(&looker);
         Box::pin(async move {

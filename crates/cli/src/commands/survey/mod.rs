@@ -7,7 +7,7 @@ mod preflight;
 mod shown;
 mod status;
 
-pub(crate) use console::{ConsoleArgs, console};
+pub(crate) use console::{Beforehand, ConsoleArgs, console, serve};
 pub(crate) use preflight::{PreflightArgs, preflight};
 pub(crate) use status::{StatusArgs, status};
 

@@ -137,7 +137,7 @@ pub(crate) fn booking(status: Status) -> Booking<'static> {
         office: "batam-harbourbay".into(),
         date: day("2026-11-30"),
         session: "all".into(),
-        numbers: vec![17],
+        numbers: vec![17].into(),
         request_id: "a3f1".into(),
         reference: Some("order-77".into()),
         channel: Some("mobile".into()),
@@ -149,7 +149,7 @@ pub(crate) fn booking(status: Status) -> Booking<'static> {
 fn held() -> Booking<'static> {
     Booking {
         version: 1,
-        numbers: vec![80, 1],
+        numbers: vec![80, 1].into(),
         reference: None,
         channel: None,
         hold_expires_at: Some(at("2026-11-27T09:00:00.123Z")),
@@ -547,9 +547,10 @@ pub(crate) fn events() -> Vec<(&'static str, Event<'static>)> {
         (kind.name(), Event::of_entry(&Namespace::default(), id, kind, time, entry))
     };
     let confirmed = || booking(Status::Confirmed);
-    let moved = Booking { version: 2, date: day("2026-12-01"), numbers: vec![3], ..confirmed() };
-    let family = Booking { numbers: vec![17, 18], ..confirmed() };
-    let without_one = Booking { version: 2, numbers: vec![17], ..confirmed() };
+    let moved =
+        Booking { version: 2, date: day("2026-12-01"), numbers: vec![3].into(), ..confirmed() };
+    let family = Booking { numbers: vec![17, 18].into(), ..confirmed() };
+    let without_one = Booking { version: 2, numbers: vec![17].into(), ..confirmed() };
     let expired = Booking { status: Status::Expired, version: 2, hold_expires_at: None, ..held() };
     let paid_late = Booking { version: 3, ..expired.clone() };
     vec![

@@ -5,7 +5,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Says nothing of a value.
-const REMARKS: [&str; 3] = ["$schema", "$id", "title"];
+const REMARKS: [&str; 6] = ["$schema", "$id", "title", "description", "default", "examples"];
 
 /// True if the value is as the schema says. Panics at a keyword that is not known here:
 /// what is not judged would look as if it held.

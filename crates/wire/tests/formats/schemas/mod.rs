@@ -8,6 +8,7 @@
 //! GILIRAN_BLESS=1 cargo test -p giliran-wire --test formats schemas
 //! ```
 
+mod asyncapi;
 mod judge;
 mod shapes;
 
@@ -20,7 +21,7 @@ use giliran_wire::{admin, answer, event, picture};
 use serde_json::{Value, json};
 
 use crate::golden::{blessing, fixture};
-use crate::page::fields;
+use crate::page::{fields, text};
 use judge::fits;
 use shapes::Schema;
 
@@ -51,10 +52,13 @@ fn values(begin: &str) -> Vec<(String, Value)> {
 
 #[test]
 fn schemas_are_the_files() {
-    let mut expected = BTreeSet::from(["README.md".to_owned()]);
-    for schema in all() {
-        let file = format!("{}.json", schema.name);
-        let text = format!("{:#}\n", schema.document());
+    // The configuration's is its crate's.
+    let mut expected = BTreeSet::from(["README.md".to_owned(), "giliran.toml.json".to_owned()]);
+    let schemas = all().into_iter();
+    let documents = schemas.map(|schema| (format!("{}.json", schema.name), schema.document()));
+    let asyncapi = (asyncapi::FILE.to_owned(), asyncapi::document());
+    for (file, document) in documents.chain([asyncapi]) {
+        let text = format!("{document:#}\n");
         if blessing() {
             fs::create_dir_all(folder()).expect("writable");
             fs::write(folder().join(&file), &text).expect("writable");
@@ -220,6 +224,7 @@ fn schemas_of_answers_have_the_fields_of_the_types() {
     assert_eq!(properties(rules), of(fields::<giliran_wire::catalogue::Rules>()));
     assert_eq!(properties(&named("event")), of(fields::<event::Event<'_>>()));
     assert_eq!(properties(&named("booking-event")), of(fields::<event::Data<'_>>()));
+    assert_eq!(properties(&named("feed-events")), of(fields::<event::FeedEvents<'_>>()));
     assert_eq!(properties(&named("feed-position")), of(fields::<event::FeedPosition>()));
     assert_eq!(properties(&named("process")), of(fields::<giliran_wire::service::Answer>()));
     let status = named("status");
@@ -235,4 +240,17 @@ fn schemas_of_answers_have_the_fields_of_the_types() {
     assert_eq!(properties(&known("streams")["items"]), of(fields::<picture::Stream>()));
     let done = named("admin-answer");
     assert_eq!(properties(&done["anyOf"][0]), of(fields::<admin::Report<'_>>()));
+}
+
+/// Whoever makes a client from the gateway's OpenAPI gets what openings offer, with its fields.
+#[test]
+fn the_gateway_describes_openings_by_the_same_schema() {
+    let text = text("crates/gateway/src/openapi.json");
+    let openapi: Value = serde_json::from_str(&text).expect("JSON");
+    let mut expected = named("opening");
+    let fields = expected.as_object_mut().expect("an object");
+    fields.retain(|name, _| !["$schema", "$id", "title"].contains(&name.as_str()));
+    let mut offers = openapi["components"]["schemas"]["Offers"].clone();
+    offers.as_object_mut().expect("a schema").remove("description");
+    assert_eq!(offers, expected, "left is components.schemas.Offers of the gateway's openapi.json");
 }

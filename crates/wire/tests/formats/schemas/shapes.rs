@@ -459,6 +459,10 @@ fn event() -> Value {
     ])
 }
 
+fn feed_events() -> Value {
+    answer(&[("first", Needed, number()), ("events", Needed, list(&event(), 1, None))])
+}
+
 fn feed_position() -> Value {
     answer(&[("as_of", Needed, as_of()), ("events", Needed, number())])
 }
@@ -707,7 +711,8 @@ pub(super) fn answers() -> Vec<Schema> {
             &["catalogue/"],
             opening_description(),
         ),
-        schema("feed-position", "how far the feed has told", &["feed/"], feed_position()),
+        schema("feed-events", "events as they are heard", &["feed/events"], feed_events()),
+        schema("feed-position", "how far the feed has told", &["feed/position"], feed_position()),
         schema("process", "what a process answers to $SRV", &["service/"], process()),
         schema("status", "what giliran status and giliran preflight say", &["status/"], judged()),
     ]

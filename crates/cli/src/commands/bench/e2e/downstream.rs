@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::super::Args;
+use super::processes::{Process, Used};
 use super::report::{Bound, Figure};
 use super::rig::{Ground, Rig};
 use super::with_roles::{CAUGHT_UP_WITHIN, LOOK, published, stored};
@@ -50,38 +51,64 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<Vec<Figure>, F
                 continue;
             };
             eprintln!("S10: {name}, {bookings} bookings …");
-            let took = persist(&rig, &urls[0]).await?;
+            let measured = persist(&rig, &urls[0]).await?;
             let bare = run(Command::new(program).arg("load").args(&urls)).await?;
-            let bare = bare["took_s"].as_f64().unwrap_or(f64::NAN);
+            let bare = Cost::of(bare["took_s"].as_f64().unwrap_or(f64::NAN));
             if let (false, Ok(server)) = (urls[0].starts_with("sqlite:"), std::env::var(POSTGRES)) {
                 for url in &urls {
                     run(Command::new(program).args(["remove", &server, url])).await?;
                 }
             }
-            figures.push(figure(name, bookings, (took, bare), STORE));
+            figures.push(figure(name, bookings, (&measured, &bare), STORE));
         }
         eprintln!("S10: feed, {bookings} bookings …");
-        let took = feed(&rig).await?;
+        let measured = feed(&rig).await?;
         let bare = publish_again(&rig).await?;
-        figures.push(figure("feed", bookings, (took, bare), FEED));
+        figures.push(figure("feed", bookings, (&measured, &bare), FEED));
         rig.stop().await?;
         std::fs::remove_dir_all(&folder)?;
     }
     Ok(figures)
 }
 
-fn figure(name: &str, bookings: u64, (took, bare): (f64, f64), goal: f64) -> Figure {
-    let rate = |took: f64| bookings as f64 / took / 1e3;
+/// What something took.
+struct Cost {
+    seconds: f64,
+    /// Processor time of each process, by what it does.
+    used: Vec<(&'static str, Duration)>,
+}
+
+impl Cost {
+    fn of(seconds: f64) -> Self {
+        Self { seconds, used: Vec::new() }
+    }
+
+    fn since(before: &Used, processes: &[Process]) -> Self {
+        let (took, used) = before.since(processes);
+        let used = processes.iter().map(|process| process.what).zip(used).collect();
+        Self { seconds: took.as_secs_f64(), used }
+    }
+
+    /// In words, for so many bookings.
+    fn shown(&self, bookings: u64) -> String {
+        let each = |used: Duration| used.as_secs_f64() * 1e6 / bookings as f64;
+        let used = |(what, used): &(_, Duration)| format!(", {what} {:.1} µs", each(*used));
+        let rate = bookings as f64 / self.seconds / 1e3;
+        format!("{rate:.1} k/s{}", self.used.iter().map(used).collect::<String>())
+    }
+}
+
+fn figure(name: &str, bookings: u64, (measured, bare): (&Cost, &Cost), goal: f64) -> Figure {
     Figure {
         row: "S10".to_owned(),
         what: format!("{name} alone, {bookings} bookings"),
-        value: bare / took,
+        value: bare.seconds / measured.seconds,
         unit: "× bare".to_owned(),
         goal: Some(Bound::AtLeast(goal)),
         beside: format!(
-            "{:.1} k/s from the start of the process, bare {:.1} k/s",
-            rate(took),
-            rate(bare)
+            "{} from the start of the process; bare {}",
+            measured.shown(bookings),
+            bare.shown(bookings)
         ),
     }
 }
@@ -115,10 +142,16 @@ async fn run(command: &mut Command) -> Result<Value, Failure> {
     Ok(serde_json::from_slice(&done.stdout)?)
 }
 
-/// Seconds from the start of a role until it stands at the ledger's end.
-async fn until(rig: &Rig, role: &[&str], place: impl AsyncFn() -> u64) -> Result<f64, Failure> {
+/// What a role takes from its start until it stands at the ledger's end.
+async fn until(
+    rig: &Rig,
+    what: &'static str,
+    role: &[&str],
+    place: impl AsyncFn() -> u64,
+) -> Result<Cost, Failure> {
     let (_, tail) = rig.stage.ledger.tail().await?;
-    let since = Instant::now();
+    let mut processes = rig.broker();
+    let (before, since) = (Used::now(&processes), Instant::now());
     let mut role: Child = rig.stage.role(role)?;
     while place().await < tail {
         if let Some(status) = role.try_wait()? {
@@ -130,22 +163,23 @@ async fn until(rig: &Rig, role: &[&str], place: impl AsyncFn() -> u64) -> Result
         }
         tokio::time::sleep(LOOK).await;
     }
-    let took = since.elapsed().as_secs_f64();
+    processes.extend(role.id().map(|pid| Process::one(what, pid)));
+    let cost = Cost::since(&before, &processes);
     role.kill().await?;
-    Ok(took)
+    Ok(cost)
 }
 
-async fn persist(rig: &Rig, store: &str) -> Result<f64, Failure> {
+async fn persist(rig: &Rig, store: &str) -> Result<Cost, Failure> {
     let url = store.parse().map_err(Failure::Usage)?;
-    until(rig, &["persist", "--store", store], async || stored(&url).await).await
+    until(rig, "persist", &["persist", "--store", store], async || stored(&url).await).await
 }
 
-async fn feed(rig: &Rig) -> Result<f64, Failure> {
-    until(rig, &["feed"], async || published(rig).await).await
+async fn feed(rig: &Rig) -> Result<Cost, Failure> {
+    until(rig, "feed", &["feed"], async || published(rig).await).await
 }
 
-/// Publishes what the feed has published into a new stream of the same kind; seconds.
-async fn publish_again(rig: &Rig) -> Result<f64, Failure> {
+/// Publishes what the feed has published into a new stream of the same kind.
+async fn publish_again(rig: &Rig) -> Result<Cost, Failure> {
     let client = rig.stage.client.clone();
     let context = async_nats::jetstream::new(client.clone());
     let name = rig.stage.namespace.events_stream();
@@ -169,7 +203,9 @@ async fn publish_again(rig: &Rig) -> Result<f64, Failure> {
     context.create_stream(config).await?;
     let inbox = client.new_inbox();
     let mut outcomes = client.subscribe(inbox.clone()).await?;
-    let since = Instant::now();
+    let mut processes = rig.broker();
+    processes.push(Process::one("publisher", std::process::id()));
+    let before = Used::now(&processes);
     let (mut sent, mut stored) = (0, 0);
     for (subject, headers, payload) in events {
         if sent - stored >= PUBLISHED_AT_ONCE {
@@ -181,7 +217,7 @@ async fn publish_again(rig: &Rig) -> Result<f64, Failure> {
         sent += 1;
     }
     acknowledged(&mut outcomes, sent - stored).await?;
-    Ok(since.elapsed().as_secs_f64())
+    Ok(Cost::since(&before, &processes))
 }
 
 /// Waits for so many acknowledgements.

@@ -1,6 +1,6 @@
 //! What each process of a measurement costs: processor time and memory, by `/proc`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The kernel counts in hundredths of a second for whoever reads `/proc`, on every machine.
 const TICK: Duration = Duration::from_millis(10);
@@ -39,10 +39,27 @@ impl Process {
     }
 }
 
-/// Processor time that each process has used so far; zero where one is gone, or there is
-/// no `/proc`.
-pub(super) fn used(processes: &[Process]) -> Vec<Duration> {
-    processes.iter().map(|process| process.used().unwrap_or_default()).collect()
+/// Processor time that processes had used at a moment.
+pub(super) struct Used {
+    at: Instant,
+    by: Vec<Duration>,
+}
+
+impl Used {
+    /// Zero where one is gone, or there is no `/proc`.
+    pub(super) fn now(processes: &[Process]) -> Self {
+        let by = processes.iter().map(|process| process.used().unwrap_or_default());
+        Self { by: by.collect(), at: Instant::now() }
+    }
+
+    /// The time since then, and what each process has used in it; those behind the ones
+    /// that were there had used nothing.
+    pub(super) fn since(&self, processes: &[Process]) -> (Duration, Vec<Duration>) {
+        let now = Self::now(processes);
+        let before = self.by.iter().chain(std::iter::repeat(&Duration::ZERO));
+        let used = now.by.iter().zip(before).map(|(now, before)| now.saturating_sub(*before));
+        (now.at - self.at, used.collect())
+    }
 }
 
 /// Resident bytes of a process; none where it is gone, or there is no `/proc`.
@@ -90,15 +107,14 @@ fn ticks_of_children(parent: u32) -> u32 {
 mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};
-    use std::time::Instant;
 
     use super::*;
 
     #[test]
     fn work_is_seen_in_the_process_that_does_it() {
         let this = [Process::one("this", std::process::id())];
-        let (before, mut spent) = (used(&this)[0], 0_u64);
-        while used(&this)[0] < before + 3 * TICK {
+        let (before, mut spent) = (Used::now(&this), 0_u64);
+        while before.since(&this).1[0] < 3 * TICK {
             spent = (0..1_000_000_u64).fold(spent, |sum, n| std::hint::black_box(sum ^ n));
         }
         assert!(Process::one("nobody", u32::MAX).used().is_none(), "{spent}");

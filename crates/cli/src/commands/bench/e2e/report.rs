@@ -79,14 +79,20 @@ pub(super) struct Idle {
 }
 
 /// With store and feed on.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct WithRoles {
     /// Grants a second until the places of one opening are gone, and how long store and
     /// events then take to the ledger's end.
     pub(super) opening_per_s: f64,
+    /// Processor time a grant, by process, until the last of them.
+    #[serde(default)]
+    pub(super) opening_cpu_us: BTreeMap<String, f64>,
     pub(super) behind_s: f64,
     /// Bookings a second up to the moment at which store and events stand at the end.
     pub(super) sustained_per_s: f64,
+    /// Processor time a booking, by process, up to that moment.
+    #[serde(default)]
+    pub(super) sustained_cpu_us: BTreeMap<String, f64>,
 }
 
 /// One figure, and what it is to be.
@@ -260,20 +266,28 @@ impl Results {
             return;
         };
         let behind = roles.behind_s;
+        let each = |cpu_us: &BTreeMap<String, f64>| {
+            let each = cpu_us.iter().map(|(who, us)| format!("{who} {us:.2}"));
+            each.collect::<Vec<_>>().join(" ")
+        };
         let opening = roles.opening_per_s / echo;
         let verdict = if opening >= OPENING && behind <= BEHIND_S { "met" } else { "missed" };
         let _ = writeln!(
             out,
             "S2a           {opening:>6.2} × echo U, store and feed on: {:.0} k/s until the places are \
-             gone, at the ledger's end {behind:.2} s later; goal {OPENING} and {BEHIND_S} s   {verdict}",
-            roles.opening_per_s / 1e3
+             gone, at the ledger's end {behind:.2} s later; goal {OPENING} and {BEHIND_S} s   {verdict}\n\
+             µs            {}",
+            roles.opening_per_s / 1e3,
+            each(&roles.opening_cpu_us)
         );
         let sustained = roles.sustained_per_s / echo;
         let verdict = if sustained >= SUSTAINED { "met" } else { "missed" };
         let _ = writeln!(
             out,
-            "S2b           {sustained:>6.2} × echo U, all keeping pace: {:.1} k/s; goal {SUSTAINED}   {verdict}",
-            roles.sustained_per_s / 1e3
+            "S2b           {sustained:>6.2} × echo U, all keeping pace: {:.1} k/s; goal {SUSTAINED}   {verdict}\n\
+             µs            {}",
+            roles.sustained_per_s / 1e3,
+            each(&roles.sustained_cpu_us)
         );
     }
 

@@ -18,7 +18,7 @@ use super::super::opening::{SLOTS, Slots, opening_of};
 use super::super::stage::Stage;
 use super::super::{WINDOW, requests};
 use super::peers::{self, Peer, Peers};
-use super::processes::{self, Process};
+use super::processes::{Process, Used};
 use super::report::{Idle, Pass, Sizes};
 use super::rows::{BATCH, BATCHED, By, Row, SINGLE, Wanted};
 use super::yardsticks::{self, Answers};
@@ -79,7 +79,7 @@ pub(super) struct Rig {
     bookings: u64,
     answers: Answers,
     request: usize,
-    processes: Vec<Process>,
+    pub(super) processes: Vec<Process>,
     pub(super) peers: Option<Peers>,
     yardsticks: Vec<Child>,
 }
@@ -101,7 +101,7 @@ impl Rig {
         let sold_out = client.request(book.clone(), requests::at_office(2, "full")).await?.payload;
         let answers = Answers { granted, sold_out, entry: entry_bytes(&stage).await? };
         let mut processes = vec![Process::one("load", std::process::id())];
-        processes.extend(stage.server_pid().map(|pid| Process::one("broker", pid)));
+        processes.extend(broker(&stage));
         processes.extend(stage.engine.id().map(|pid| Process::one("engine", pid)));
         let asking = ClosedLoop::new(client, SINGLES).await?;
         let mut rig = Self {
@@ -143,6 +143,11 @@ impl Rig {
             self.peers = Some(peers);
         }
         Ok(())
+    }
+
+    /// The broker alone.
+    pub(super) fn broker(&self) -> Vec<Process> {
+        broker(&self.stage).into_iter().collect()
     }
 
     pub(super) fn sizes(&self) -> Sizes {
@@ -215,7 +220,7 @@ impl Rig {
                 Wanted::Mixed => requests / 10,
             };
         }
-        let pass = before.to_pass(&self.processes, row, requests, done.took);
+        let pass = to_pass(&before, &self.processes, row, requests, done.took);
         let worst_per_s = done.worst_per_s.map(|messages| messages * row.batch as f64);
         Ok(Pass { others: done.others, worst_per_s, ..pass })
     }
@@ -228,7 +233,7 @@ impl Rig {
         peers.ready(peer, requests, self.people, row.wanted == Wanted::Hot).await?;
         let before = Used::now(&self.processes);
         let (took, granted) = peers.direct().await?;
-        let pass = before.to_pass(&self.processes, row, requests, took);
+        let pass = to_pass(&before, &self.processes, row, requests, took);
         self.people += requests;
         Ok(Pass { others: requests - granted, ..pass })
     }
@@ -308,36 +313,28 @@ impl Rig {
     }
 }
 
-/// Processor time that processes had used at a moment.
-struct Used {
-    at: Instant,
-    by: Vec<Duration>,
+fn broker(stage: &Stage) -> Option<Process> {
+    stage.server_pid().map(|pid| Process::one("broker", pid))
 }
 
-impl Used {
-    fn now(processes: &[Process]) -> Self {
-        Self { at: Instant::now(), by: processes::used(processes) }
-    }
-
-    /// What requests cost that took so long, and how fast they were; `self` is from before.
-    fn to_pass(&self, processes: &[Process], row: &Row, requests: u64, took: Duration) -> Pass {
-        let (elapsed, after) = (self.at.elapsed().as_secs_f64(), processes::used(processes));
-        let spent: Vec<f64> =
-            after.iter().zip(&self.by).map(|(a, b)| a.saturating_sub(*b).as_secs_f64()).collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let cpu_us = processes.iter().zip(&spent);
-        Pass {
-            row: row.name.to_owned(),
-            per_s: requests as f64 / took.as_secs_f64(),
-            others: 0,
-            book: 0,
-            cpu_us: cpu_us
-                .map(|(process, spent)| (process.what.to_owned(), spent * 1e6 / requests as f64))
-                .collect(),
-            idle: 1.0 - spent.iter().sum::<f64>() / (cores * elapsed),
-            load: spent[0] / elapsed,
-            worst_per_s: None,
-        }
+/// What requests cost that took so long, and how fast they were; `before`: when they began.
+fn to_pass(before: &Used, processes: &[Process], row: &Row, requests: u64, took: Duration) -> Pass {
+    let (elapsed, used) = before.since(processes);
+    let (elapsed, spent): (_, Vec<f64>) =
+        (elapsed.as_secs_f64(), used.iter().map(Duration::as_secs_f64).collect());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let cpu_us = processes.iter().zip(&spent);
+    Pass {
+        row: row.name.to_owned(),
+        per_s: requests as f64 / took.as_secs_f64(),
+        others: 0,
+        book: 0,
+        cpu_us: cpu_us
+            .map(|(process, spent)| (process.what.to_owned(), spent * 1e6 / requests as f64))
+            .collect(),
+        idle: 1.0 - spent.iter().sum::<f64>() / (cores * elapsed),
+        load: spent[0] / elapsed,
+        worst_per_s: None,
     }
 }
 

@@ -8,6 +8,7 @@ use giliran_wire::event::EventId;
 use tokio::process::Command;
 
 use super::Args;
+use super::processes::{Process, Used};
 use super::report::WithRoles;
 use super::rig::{Ground, Rig};
 use super::rows::{Row, SINGLE};
@@ -31,25 +32,34 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<WithRoles, Fai
     let mut rig = Rig::start(&Ground { book, ..Ground::of(args) }, &folder).await?;
     eprintln!("store and feed start and catch up …");
     let store = format!("sqlite:{}", folder.join("bookings.sqlite").display());
-    let _persist = rig.stage.role(&["persist", "--store", &store])?;
-    let _feed = rig.stage.role(&["feed"])?;
+    let persist = rig.stage.role(&["persist", "--store", &store])?;
+    let feed = rig.stage.role(&["feed"])?;
+    let roles = [("persist", &persist), ("feed", &feed)];
+    let roles = roles.into_iter().filter_map(|(what, role)| Some(Process::one(what, role.id()?)));
+    rig.processes.extend(roles);
     caught_up(&rig, &store).await?;
     let grants = Row { name: "S2a", requests: OPENING, ..SINGLE };
     let opening = rig.pass(&grants).await?;
     let behind = caught_up(&rig, &store).await?;
     let sustained = Row { name: "S2b", requests: SUSTAINED, ..grants };
-    let since = Instant::now();
+    let before = Used::now(&rig.processes);
     rig.pass(&sustained).await?;
     caught_up(&rig, &store).await?;
-    let sustained = (SUSTAINED as f64 * args.scale) / since.elapsed().as_secs_f64();
+    let (took, used) = before.since(&rig.processes);
+    let bookings = SUSTAINED as f64 * args.scale;
+    let each = |used: Duration| used.as_secs_f64() * 1e6 / bookings;
+    let what = rig.processes.iter().map(|process| process.what.to_owned());
     audited(&rig, &store).await?;
+    let with_roles = WithRoles {
+        opening_per_s: opening.per_s,
+        opening_cpu_us: opening.cpu_us,
+        behind_s: behind.as_secs_f64(),
+        sustained_per_s: bookings / took.as_secs_f64(),
+        sustained_cpu_us: what.zip(used.into_iter().map(each)).collect(),
+    };
     rig.stop().await?;
     std::fs::remove_dir_all(&folder)?;
-    Ok(WithRoles {
-        opening_per_s: opening.per_s,
-        behind_s: behind.as_secs_f64(),
-        sustained_per_s: sustained,
-    })
+    Ok(with_roles)
 }
 
 /// A run whose ledger and store do not pass the audit is void.

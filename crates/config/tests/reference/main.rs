@@ -1,5 +1,9 @@
 //! The page of all keys and the complete example, held against the parser.
 
+#[path = "../../../wire/tests/formats/schemas/judge.rs"]
+mod judge;
+mod schema;
+
 use std::collections::BTreeSet;
 
 use giliran_config::{Config, EXAMPLE, parse};
@@ -17,6 +21,7 @@ struct Row {
     left_out: String,
     bounds: String,
     example: String,
+    means: String,
 }
 
 /// A section of the page: its header, and its rows.
@@ -32,7 +37,7 @@ fn page() -> Vec<Section> {
         }
         let Some(row) = line.strip_prefix("| `") else { continue };
         let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").map(str::trim).collect();
-        let [key, kind, left_out, bounds, example, _] = cells[..] else {
+        let [key, kind, left_out, bounds, example, means] = cells[..] else {
             panic!("{} columns: {line}", cells.len())
         };
         let code = |cell: &str| cell.trim_matches('`').to_owned();
@@ -42,6 +47,7 @@ fn page() -> Vec<Section> {
             left_out: code(left_out),
             bounds: bounds.to_owned(),
             example: code(example),
+            means: means.to_owned(),
         });
     }
     sections.retain(|(title, rows)| !rows.is_empty() || title.starts_with('['));

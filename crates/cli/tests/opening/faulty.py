@@ -1,0 +1,68 @@
+"""The example client of Python with a fault planted, named in FAULT: what the conformance kit has to
+find."""
+
+import json
+import os
+import sys
+
+sys.path.insert(0, os.environ["EXAMPLES"])
+
+import answers
+import conformance
+import giliran
+
+FAULT = os.environ["FAULT"]
+step = answers.next_step
+ask = giliran.Client.ask
+
+
+def takes_granted_for_done(answer, operation="book"):
+    return "done" if answer["outcome"] == "granted" else step(answer, operation)
+
+
+class NewIds:
+    """A connection that makes each payload another request's."""
+
+    def __init__(self, connection):
+        self.connection, self.number = connection, 0
+
+    async def request(self, subject, payload, timeout):
+        self.number += 1
+        request = json.loads(payload)
+        if self.number > 1:
+            request["request_id"] += f"-{self.number}"
+        return await self.connection.request(subject, json.dumps(request).encode(), timeout)
+
+
+async def with_new_ids(self, *words):
+    self.connection = NewIds(self.connection)
+    return await ask(self, *words)
+
+
+async def claims_that_it_is_sold_out(self, operation, request, patience=60):
+    try:
+        return await ask(self, operation, request, patience)
+    except giliran.Unsettled:
+        return {"request_id": request["request_id"], "outcome": "rejected", "reason": "sold_out"}
+
+
+async def believes_everybody(self, heard):
+    async def take(message):
+        heard(json.loads(message.data))
+
+    await self.connection.subscribe(f"{self.prefix}.feed.event.>", cb=take)
+    await self.connection.flush()
+
+
+match FAULT:
+    case "takes granted for done":
+        conformance.next_step = takes_granted_for_done
+    case "new id at each retry":
+        giliran.Client.ask = with_new_ids
+    case "claims that it is sold out":
+        giliran.Client.ask = claims_that_it_is_sold_out
+    case "believes everybody":
+        giliran.Client.listen = believes_everybody
+    case other:
+        sys.exit(f"no fault {other}")
+conformance.main()
