@@ -76,8 +76,8 @@ impl Advice<'_> {
                 let returns = returns_name(rule, language);
                 say!(
                     language,
-                    "give returned places out anew {returns}, so that nobody can hand one on"
-                        | "bagikan lagi tempat yang dikembalikan {returns}, agar tidak ada yang bisa \
+                    "give returned places out anew: {returns}, so that nobody can hand one on"
+                        | "bagikan lagi tempat yang dikembalikan: {returns}, agar tidak ada yang bisa \
                            mengoperkannya"
                 )
             }

@@ -2,7 +2,7 @@
 
 use giliran_report::{Head, Language, say};
 
-use super::advice::{advice, capitalized, sentence};
+use super::advice::{advice, sentence};
 use super::charts;
 use super::labels::with;
 use super::words::{by_order, part_of_askers};
@@ -94,10 +94,9 @@ fn scalpers(comparison: &Comparison, language: Language) -> String {
             say!(language, "{least} to {most}" | "{least} sampai {most}")
         }
     };
-    let held = capitalized(&held);
     say!(
         language,
-        "{held} of the places, where their number would get them {part} by lot."
-            | "{held} dari semua tempat, padahal menurut jumlahnya lotre akan memberi mereka {part}."
+        "of the places, {held}; by lot their number would get them {part}."
+            | "dari semua tempat, {held}; menurut jumlahnya lotre akan memberi mereka {part}."
     )
 }

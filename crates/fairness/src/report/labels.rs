@@ -78,6 +78,8 @@ pub fn arm_name(arm: &Arm, language: Language) -> String {
 
 /// A group of those who asked, by its kind and name.
 pub fn group_name(kind: &str, name: &str, language: Language) -> String {
+    // As a rehearsal's log names scalpers among the cohorts.
+    let (kind, name) = name.strip_prefix("scalper ").map_or((kind, name), |own| ("scalper", own));
     let name = named(name, language);
     match kind {
         "cohort" => say!(language, "people: {name}" | "warga: {name}"),
@@ -145,5 +147,6 @@ mod tests {
         assert_eq!(reason_name("of_tomorrow", indonesian), "of_tomorrow");
         assert_eq!(group_name("party of", "1", indonesian), "perorangan");
         assert_eq!(group_name("scalper", "sprinters", indonesian), "calo: pelari cepat");
+        assert_eq!(group_name("cohort", "scalper sprinters", english), "scalpers: sprinters");
     }
 }
