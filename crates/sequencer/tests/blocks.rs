@@ -168,3 +168,33 @@ fn a_dry_run_says_whom_it_would_concern_and_changes_nothing() {
     assert_eq!(would(AdminOp::ClosesAt { closes_at: Timestamp::from_millis(1) }), (0, 0, 0));
     assert_eq!(*bench.sequencer.state().chain(), before, "a block was written");
 }
+
+/// An action is told with what it found, on record or not; the next one finds what it set.
+#[test]
+fn an_action_tells_what_stood_before() {
+    let mut bench = bench();
+    let mut change = |act, dry_run| {
+        let (operator, reason) = ("o".into(), "r".into());
+        let action = AdminCommand { opening: 0, operator, reason, act, dry_run };
+        bench.sequencer.submit_admin(action, 9, bench.now);
+        bench.run();
+        let Some((9, Outcome::Adjusted(report, _))) = bench.answers.pop() else {
+            panic!("no report")
+        };
+        let told = report.changes.iter();
+        let told = told.map(|c| format!("{} {:?} {} {}", c.action, c.slot, c.before, c.after));
+        told.collect::<Vec<_>>().join("; ")
+    };
+    let quota = |quota| AdminOp::Quota { slot: 3, quota };
+    let first = change(quota(7), true);
+    assert!(first.starts_with("quota Some(3) ") && first.ends_with(" 7"), "{first}");
+    assert_eq!(change(quota(7), false), first, "the dry run has changed nothing");
+    assert_eq!(change(quota(9), true), "quota Some(3) 7 9");
+    let (halted, bookings) = (true, Bookings::Keep);
+    let halt = || AdminOp::Halt { slots: vec![0, 1], halted, bookings };
+    assert_eq!(change(halt(), false), "halt Some(0) open halted; halt Some(1) open halted");
+    assert_eq!(change(halt(), true), "halt Some(0) halted halted; halt Some(1) halted halted");
+    let end = Timestamp::from_millis(1_000);
+    let told = change(AdminOp::ClosesAt { closes_at: end }, true);
+    assert!(told.starts_with("closes_at None ") && told.ends_with(&format!(" {end}")), "{told}");
+}
