@@ -108,11 +108,13 @@ sub ask {
 # Calls back with each change of a booking or an entry, once.
 sub listen {
     my ($self, $heard) = @_;
-    my ($stream, %known) = (uc($self->{prefix} =~ tr/./_/r) . '_EVENTS');
-    $self->subscribe("$self->{prefix}.feed.event.>", sub { my ($subject, $status, $headers, $payload) = @_;
-        return if ($headers->{'nats-stream'} // '') ne $stream;  # Not from the stream.
-        my $event = $JSON->decode($payload);
-        $heard->($event) if !$known{ $event->{id} }++;
+    my %known;
+    $self->subscribe("$self->{prefix}.feed.events", sub { my ($subject, $status, $headers, $payload) = @_;
+        my $told = $JSON->decode($payload);
+        return if !defined $told->{first};  # Not the feed's.
+        for my $event (@{ $told->{events} }) {
+            $heard->($event) if !$known{ $event->{id} }++;
+        }
     });
 }
 

@@ -76,18 +76,18 @@ class Client:
     async def listen(self, heard):
         """Calls `heard(event)` for each change of a booking or an entry, once. Who was not connected
         has missed it: `lookup` tells."""
-        stream = f"{self.prefix.upper().replace('.', '_')}_EVENTS"
         known = set()
 
         async def take(message):
-            if not message.headers or message.headers.get("Nats-Stream") != stream:
-                return  # Not from the stream: anybody may have said it.
-            event = json.loads(message.data)
-            if event["id"] not in known:
-                known.add(event["id"])
-                heard(event)
+            told = json.loads(message.data)
+            if "first" not in told:
+                return  # Not the feed's: anybody may have had the broker say it.
+            for event in told["events"]:
+                if event["id"] not in known:
+                    known.add(event["id"])
+                    heard(event)
 
-        await self.connection.subscribe(f"{self.prefix}.feed.event.>", cb=take)
+        await self.connection.subscribe(f"{self.prefix}.feed.events", cb=take)
         await self.connection.flush()
 
 

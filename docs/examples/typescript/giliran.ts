@@ -71,16 +71,18 @@ export class Client {
   /** Calls back with each change of a booking or an entry, once. Who was not connected has missed
    * it: `lookup` tells. */
   async listen(heard: (event: Event) => void): Promise<void> {
-    const stream = `${this.prefix.toUpperCase().replaceAll(".", "_")}_EVENTS`;
     const known = new Set<string>();
-    this.connection.subscribe(`${this.prefix}.feed.event.>`, {
+    this.connection.subscribe(`${this.prefix}.feed.events`, {
       callback: (error, message) => {
-        // Not from the stream: anybody may have said it.
-        if (error || message.headers?.get("Nats-Stream") !== stream) return;
-        const event = message.json<Event>();
-        if (known.has(event.id)) return;
-        known.add(event.id);
-        heard(event);
+        if (error) return;
+        const told = message.json<{ first?: number; events: Event[] }>();
+        // Not the feed's: anybody may have had the broker say it.
+        if (told.first === undefined) return;
+        for (const event of told.events) {
+          if (known.has(event.id)) continue;
+          known.add(event.id);
+          heard(event);
+        }
       },
     });
     await this.connection.flush();

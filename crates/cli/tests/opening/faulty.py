@@ -48,9 +48,11 @@ async def claims_that_it_is_sold_out(self, operation, request, patience=60):
 
 async def believes_everybody(self, heard):
     async def take(message):
-        heard(json.loads(message.data))
+        told = json.loads(message.data)
+        for event in told.get("events", [told]):
+            heard(event)
 
-    await self.connection.subscribe(f"{self.prefix}.feed.event.>", cb=take)
+    await self.connection.subscribe(f"{self.prefix}.feed.events", cb=take)
     await self.connection.flush()
 
 

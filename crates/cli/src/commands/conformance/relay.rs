@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, HeaderMap, Message, Request};
+use async_nats::{Client, Message, Request};
 use futures_util::StreamExt as _;
 use giliran_wire::answer::{self, Answer, Reason, Rejection, Verdict};
 use giliran_wire::request::Form;
@@ -109,10 +109,7 @@ impl Relay {
                     Some(event) = told.next() => {
                         let rest = event.subject.as_str().strip_prefix(engine.prefix());
                         let subject = format!("{}{}", here.prefix(), rest.unwrap_or_default());
-                        let mut headers = event.headers.clone().unwrap_or_default();
-                        // Streams are named after the prefix.
-                        headers.insert("Nats-Stream", here.events_stream());
-                        let _ = to.publish_with_headers(subject, headers, event.payload).await;
+                        let _ = to.publish(subject, event.payload).await;
                     }
                     else => break,
                 }
@@ -126,19 +123,10 @@ impl Relay {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says something where events are heard; `stored`: as the broker says what is in the stream.
-    pub(super) async fn tell(
-        &self,
-        subject: &str,
-        payload: &Value,
-        stored: bool,
-    ) -> Result<(), Ended> {
-        let (subject, payload) = (self.own.request(subject), payload.to_string());
-        let mut headers = HeaderMap::new();
-        if stored {
-            headers.insert("Nats-Stream", self.own.events_stream());
-        }
-        match self.client.publish_with_headers(subject, headers, payload.into()).await {
+    /// Says something where events are heard.
+    pub(super) async fn tell(&self, payload: &Value) -> Result<(), Ended> {
+        let (subject, payload) = (self.own.feed_events(), payload.to_string());
+        match self.client.publish(subject, payload.into()).await {
             Ok(()) => Ok(()),
             Err(error) => failed(error.to_string()),
         }

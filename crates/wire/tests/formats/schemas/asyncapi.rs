@@ -67,17 +67,17 @@ fn said(names: &Namespace) -> Vec<Said> {
     vec![
         Said {
             name: "event",
-            address: event.clone(),
+            address: event,
             schema: "event",
             summary: "Each change of a booking, once, in the stream of events",
             parameters: OF_EVENT,
         },
         Said {
-            name: "feed.event",
-            address: event.replace(".event.", ".feed.event."),
-            schema: "event",
-            summary: "The same as it is stored, for whoever is connected",
-            parameters: OF_EVENT,
+            name: "feed.events",
+            address: names.feed_events(),
+            schema: "feed-events",
+            summary: "The same once they are stored, for whoever is connected",
+            parameters: &[],
         },
         Said {
             name: "feed.position",
