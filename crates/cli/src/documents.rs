@@ -47,7 +47,9 @@ fn code(page: &str) -> Vec<String> {
 fn wrong(arguments: &str) -> Option<String> {
     let root = super::Command::command();
     let (mut command, mut named) = (&root, false);
-    for word in arguments.split_whitespace().take_while(|word| !["|", "&&", "#"].contains(word)) {
+    for word in
+        arguments.split_whitespace().take_while(|word| !["|", "&&", "#", "--"].contains(word))
+    {
         let word = word.trim_matches(['[', ']', '"', ',', ';', ')']);
         if let Some(option) = word.strip_prefix("--") {
             let name = option.split('=').next().unwrap();

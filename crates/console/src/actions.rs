@@ -24,7 +24,7 @@ const LISTED: usize = 100;
 /// Who has sent a form, and what is in it; else the page that says why not.
 async fn posted(console: &Console, request: Request) -> Result<(String, Fields), Response> {
     let (parts, body) = request.into_parts();
-    let refused = |status, words: &str| console.told(status, words);
+    let refused = |status, words: &str| layout::told(console, status, words);
     if !is_own_form(&parts.headers) {
         let words = "This form does not come from a page of this console. Nothing was done.";
         return Err(refused(StatusCode::FORBIDDEN, words));

@@ -1,20 +1,15 @@
-//! The console put together: its addresses, and what they share.
+//! What all of the console's pages share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::http::{HeaderMap, HeaderName};
 use futures_util::future::BoxFuture;
 use giliran_nats::Client;
 use giliran_nats::clock::Moment;
 use giliran_survey::Survey;
 use giliran_survey::judge::{Certificate, Limits};
-use giliran_web::page::Asset;
 use giliran_web::{Peer, Proxies, Unsaid};
 use giliran_wire::ledger::journal::Action;
 use giliran_wire::picture::Judged;
@@ -22,9 +17,7 @@ use giliran_wire::subject::Namespace;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::layout;
 use crate::watch::Watch;
-use crate::{actions, lists, now};
 
 /// For so long a list is shown as it was: each takes reading the ledger.
 const KEPT: Duration = Duration::from_secs(5);
@@ -98,31 +91,6 @@ impl Console {
         })
     }
 
-    /// Its addresses.
-    pub fn routes(self: &Arc<Self>) -> Router {
-        let routes = Router::new()
-            .route("/", get(now::page))
-            .route("/now", get(now::stream))
-            .route("/preflight", get(lists::preflight))
-            .route("/draws", get(lists::draws))
-            .route("/journal", get(lists::journal))
-            .route("/assets/{name}", get(asset));
-        let routes = match self.operators {
-            Some(_) => routes
-                .route("/actions", get(actions::forms))
-                .route("/actions/preview", post(actions::preview))
-                .route("/actions/done", post(actions::act)),
-            None => routes,
-        };
-        let lost = |State(console): State<Arc<Self>>| async move {
-            console.told(StatusCode::NOT_FOUND, "There is nothing at this address.")
-        };
-        let refused = |State(console): State<Arc<Self>>| async move {
-            console.told(StatusCode::METHOD_NOT_ALLOWED, "This address is not asked so.")
-        };
-        routes.method_not_allowed_fallback(refused).fallback(lost).with_state(Arc::clone(self))
-    }
-
     /// Whether operators' actions can be done here.
     pub(crate) const fn acts(&self) -> bool {
         self.operators.is_some()
@@ -171,18 +139,4 @@ impl Console {
         *self.kept_journal.lock().await = None;
         self.kept_preflights.lock().await.clear();
     }
-
-    /// A page with a sentence.
-    pub(crate) fn told(&self, status: StatusCode, words: &str) -> Response {
-        layout::respond(self, status, "", &maud::html! { h1 { "Giliran" } p.note { (words) } })
-    }
-}
-
-/// `GET /assets/{name}`.
-async fn asset(State(console): State<Arc<Console>>, Path(name): Path<String>) -> Response {
-    let found = layout::assets().into_iter().find(|asset| asset.name == name);
-    found.map_or_else(
-        || console.told(StatusCode::NOT_FOUND, "There is nothing at this address."),
-        Asset::respond,
-    )
 }

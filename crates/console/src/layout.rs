@@ -1,7 +1,8 @@
 //! What every page has: head, style, script, and the way to the others.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use giliran_web::page::{self, Asset};
@@ -16,9 +17,20 @@ static SCRIPT: LazyLock<Asset> = LazyLock::new(|| Asset::script(SCRIPT_TEXT));
 /// When a page without its script is fetched again, s.
 const AGAIN_S: u64 = 5;
 
-/// The files that belong to pages.
-pub(crate) fn assets() -> [&'static Asset; 2] {
-    [&*STYLE, &*SCRIPT]
+/// `GET /assets/{name}`.
+pub(crate) async fn asset(
+    State(console): State<Arc<Console>>,
+    Path(name): Path<String>,
+) -> Response {
+    match [&*STYLE, &*SCRIPT].into_iter().find(|asset| asset.name == name) {
+        Some(asset) => asset.respond(),
+        None => told(&console, StatusCode::NOT_FOUND, "There is nothing at this address."),
+    }
+}
+
+/// A page with a sentence.
+pub(crate) fn told(console: &Console, status: StatusCode, words: &str) -> Response {
+    respond(console, status, "", &html! { h1 { "Giliran" } p.note { (words) } })
 }
 
 /// A page; `at`: its own address.

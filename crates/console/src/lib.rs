@@ -21,6 +21,7 @@ mod console;
 mod layout;
 mod lists;
 mod now;
+mod routes;
 mod watch;
 
 pub use console::{Console, Journals, Operators, Preflights, Settings};

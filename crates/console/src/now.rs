@@ -30,7 +30,7 @@ const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
 pub(crate) async fn page(State(console): State<Arc<Console>>) -> Response {
     let Some(seen) = console.watch.now().await else {
         let words = "Nothing is seen yet: neither processes nor broker answer. Reload this page.";
-        return console.told(StatusCode::SERVICE_UNAVAILABLE, words);
+        return layout::told(&console, StatusCode::SERVICE_UNAVAILABLE, words);
     };
     let main = html! {
         p.note.no data-cut role="alert" hidden {
@@ -305,7 +305,7 @@ mod tests {
         let text = include_str!("../../wire/tests/fixtures/status/preflight_blind.json");
         let blind = Seen { judged: serde_json::from_str(text).unwrap(), drains: BTreeMap::new() };
         let html = moment(&blind).into_string();
-        assert_eq!(html.matches("ot known. no answer within 2 s").count(), 3, "{html}");
+        assert_eq!(html.matches("known. no answer within 2 s").count(), 3, "{html}");
     }
 
     #[test]

@@ -289,7 +289,7 @@ fn both_languages_say_everything_with_the_same_numbers() {
     let names = ["batam"];
     let none = Vec::<String>::new();
     assert_eq!(bilingual::differences(&english.0, &indonesian.0, &names), none);
-    assert_eq!(bilingual::differences(&english.1, &indonesian.1, &names), none);
+    assert_eq!(bilingual::mixtures(&english.1, &indonesian.1, &names), none);
     assert_eq!(english.2, indonesian.2, "files for machines have one language");
     let texts = |sheets: &[Sheet]| sheets.iter().map(Sheet::text).collect::<Vec<String>>();
     assert_eq!(texts(&english.3), texts(&indonesian.3));
@@ -305,6 +305,36 @@ fn both_languages_say_everything_with_the_same_numbers() {
         Language::ALL.map(|language| report::report(&comparisons, language).html());
     let names = ["batam", "rounds_ms"];
     assert_eq!(bilingual::differences(&english, &indonesian, &names), none);
+}
+
+/// What the rules advise, by name.
+fn advised(done: &Comparison) -> Vec<String> {
+    report::advice(done).iter().map(report::Advice::name).collect()
+}
+
+#[test]
+fn what_to_do_follows_from_the_figures_by_stated_rules() {
+    let mut comparisons = small_report();
+    let done = &mut comparisons.comparisons[0].1;
+    // Scalpers are the first to come, and get back at once what they cancel.
+    assert_eq!(advised(done), ["order:draw", "returns:at:17:00"]);
+    // The same figures for all orders: nobody has less of an advantage elsewhere.
+    let [first, others @ ..] = &mut done.columns[..] else { panic!("no orders") };
+    others.iter_mut().for_each(|column| column.values.clone_from(&first.values));
+    assert_eq!(advised(done)[0], "other_order");
+    done.columns[1].runs[0].values[Measure::Undersell.index()] = Some(1.0);
+    assert_eq!(advised(done), ["explain"]);
+
+    let returns = [ReturnRule::Immediate];
+    let calm = compared(&plan(scenario("calm", 0.5), &[Order::FirstCome], &returns, 3));
+    assert_eq!(advised(&calm), [""; 0]);
+    let told = Comparisons { swept: None, comparisons: vec![(String::new(), calm)] };
+    let said = report::report(&told, Language::English).text();
+    assert!(said.contains("nothing needs to be changed"), "{said}");
+    // As many bots as people: a draw takes their speed, and leaves them their number.
+    let orders = [Order::FirstCome, Order::Draw];
+    let bots = compared(&plan(scenario("sprinters", 0.1), &orders, &returns, 3));
+    assert_eq!(advised(&bots), ["order:draw", "identities"]);
 }
 
 #[test]

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use giliran_allocator::{BookingRequest, Content, StateChange};
 use giliran_fairness::measures::concentration;
 use giliran_fairness::simulation::virtual_engine::{VirtualEngine, instant, virtual_us};
-use giliran_report::{Document, Language, Table};
 use giliran_sequencer::AdminOp;
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Reason, ReasonKind};
@@ -87,7 +86,28 @@ pub struct Replay {
     pub arms: Vec<Arm>,
     pub rows: Vec<Row>,
     /// What this cannot tell.
-    pub unsaid: Vec<String>,
+    pub unsaid: Vec<Unsaid>,
+}
+
+/// Something that a replay cannot tell, with how many it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsaid {
+    /// Bookings of places that had come back: in a replay nobody gives a place back.
+    Again(u64),
+    /// Everybody who entered is in the ledger.
+    NobodyMissing,
+    /// Without a gateway log.
+    RejectedMissing,
+    /// Requests that every order would reject.
+    Barred(u64),
+    /// Askers who were never answered while the opening was open.
+    Early(u64),
+    /// Askers whose choices the log does not hold.
+    WithoutChoices(u64),
+    /// Bookings that the log does not know.
+    Unseen(u64),
+    /// People ask as they did.
+    Otherwise,
 }
 
 /// Decides the opening's requests again, in each of these orders.
@@ -112,10 +132,7 @@ pub fn replay(
     requests.sort_by_key(|request| request.at_us);
     let again = recorded.bookings.iter().filter(|booked| booked.again).count();
     if again > 0 {
-        unsaid.push(format!(
-            "{again} bookings got places that had come back; they count as without one here: in a \
-             replay nobody gives a place back."
-        ));
+        unsaid.push(Unsaid::Again(again as u64));
     }
     let outcomes: Vec<Vec<bool>> =
         orders.iter().map(|order| decided(recorded, &requests, *order, seed)).collect();
@@ -327,7 +344,7 @@ impl<'a> ReplayRun<'a> {
 }
 
 /// The requests that the ledger holds.
-fn recorded_alone(recorded: &RecordedOpening, unsaid: &mut Vec<String>) -> Vec<Request> {
+fn recorded_alone(recorded: &RecordedOpening, unsaid: &mut Vec<Unsaid>) -> Vec<Request> {
     let mut requests = Vec::new();
     let mut entered: HashSet<BookingId> = HashSet::new();
     // Behind the close of a draw nobody asks for its places any more: who waits there
@@ -358,16 +375,10 @@ fn recorded_alone(recorded: &RecordedOpening, unsaid: &mut Vec<String>) -> Vec<R
         requests.push(of_booking(recorded, booked, virtual_us(booked.at)));
     }
     if draw && before == requests.len() {
-        unsaid.push("Everybody who entered is in the ledger: nobody is missing.".into());
+        unsaid.push(Unsaid::NobodyMissing);
         return requests;
     }
-    unsaid.push(
-        "The rejected are missing: the ledger holds those who got places (with the slot they got as \
-         their only choice) and those who entered or waited. Whoever was turned away cannot win \
-         here, so another order can look no better than this; a gateway log (--gateway-log) holds \
-         them."
-            .into(),
-    );
+    unsaid.push(Unsaid::RejectedMissing);
     requests
 }
 
@@ -399,7 +410,7 @@ fn named(recorded: &RecordedOpening, slot: u32) -> Option<request::Choice<'stati
 }
 
 /// The requests that a gateway saw, and the winners that it did not.
-fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<String>) -> Vec<Request> {
+fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<Unsaid>) -> Vec<Request> {
     let offset = offset_us(recorded, gateway);
     let (mut barred, mut without, mut early) = (0, 0, 0);
     let mut known: HashSet<usize> = HashSet::new();
@@ -440,28 +451,15 @@ fn seen(recorded: &RecordedOpening, gateway: &Gateway, unsaid: &mut Vec<String>)
             requests.push(of_booking(recorded, booked, virtual_us(booked.at)));
         }
     }
-    let mut tell = |n: u64, what: &str| {
-        if n > 0 {
-            unsaid.push(format!("{n} {what}"));
-        }
-    };
-    tell(
-        barred,
-        "requests are left out that every order would reject (malformed, no such slot, not \
-                  permitted, a conflict).",
-    );
-    tell(early, "askers are left out who were never answered while the opening was open.");
-    tell(without, "askers are left out whose choices the log does not hold.");
-    tell(
-        unseen,
-        "bookings the log does not know take part with the slot they got as their only \
-                  choice.",
-    );
-    unsaid.push(
-        "Whoever would have asked otherwise under another order (later, for other days, not at \
-         all) is not known: the requests are those made under the order in force."
-            .into(),
-    );
+    for (n, unsaid_of) in [
+        (barred, Unsaid::Barred(barred)),
+        (early, Unsaid::Early(early)),
+        (without, Unsaid::WithoutChoices(without)),
+        (unseen, Unsaid::Unseen(unseen)),
+    ] {
+        unsaid.extend((n > 0).then_some(unsaid_of));
+    }
+    unsaid.push(Unsaid::Otherwise);
     requests
 }
 
@@ -506,76 +504,4 @@ fn account(line: &GatewayLine) -> Option<Pseudonym> {
 fn stand_in(text: &str) -> Pseudonym {
     let hash = blake3::hash(text.as_bytes());
     Pseudonym::from_bytes(std::array::from_fn(|i| hash.as_bytes()[i]))
-}
-
-/// Side by side, for a terminal.
-pub fn table(replay: &Replay) -> String {
-    let mut screen = Document::default();
-    screen.lead(format!(
-        "Opening {}: {} requests, decided again by the same code",
-        replay.opening, replay.requests
-    ));
-    let share = |share: Option<f64>| {
-        share.map_or("not known".to_owned(), |share| Language::English.percent(share))
-    };
-    let mut orders = Table::new(["got", "lost", "gained", "places", "ten largest"]);
-    let got = [replay.won.to_string(), String::new(), String::new(), replay.places.to_string()];
-    let name = format!("as recorded ({})", replay.order);
-    orders.row(name, got.into_iter().chain([share(replay.top_ten)]));
-    for arm in &replay.arms {
-        let counts = [arm.both + arm.gained, arm.lost, arm.gained, arm.places];
-        let counts = counts.into_iter().map(|n| n.to_string());
-        orders.row(&arm.order, counts.chain([share(arm.top_ten)]));
-    }
-    screen.table(orders);
-    let heads = ["asked", "recorded"].into_iter();
-    let heads = heads.chain(replay.arms.iter().map(|arm| arm.order.as_str()));
-    let mut groups = Table { corner: "Who gets places".to_owned(), ..Table::new(heads) };
-    for row in &replay.rows {
-        let name = match row.kind {
-            "asked" => format!("the {} to ask", ordinal(&row.name)),
-            kind => format!("{kind} {}", row.name),
-        };
-        let rate = |won: &u64| Language::English.percent(*won as f64 / row.asked.max(1) as f64);
-        groups.row(name, [row.asked.to_string()].into_iter().chain(row.won.iter().map(rate)));
-    }
-    screen.table(groups);
-    screen.points(replay.unsaid.iter().cloned());
-    screen.as_text()
-}
-
-fn ordinal(name: &str) -> String {
-    match name {
-        "1 tenth" => "first tenth".into(),
-        "10 tenth" => "last tenth".into(),
-        name => name.replace(" tenth", ". tenth"),
-    }
-}
-
-/// The same for machines.
-pub fn json(replay: &Replay) -> serde_json::Value {
-    let arms = replay.arms.iter().map(|arm| {
-        serde_json::json!({
-            "order": arm.order, "got": arm.both + arm.gained, "both": arm.both, "lost": arm.lost,
-            "gained": arm.gained, "places": arm.places, "top_ten": arm.top_ten,
-        })
-    });
-    let rows = replay.rows.iter().map(|row| {
-        serde_json::json!({
-            "kind": row.kind, "name": row.name, "asked": row.asked, "recorded": row.won[0],
-            "replayed": row.won[1..],
-        })
-    });
-    serde_json::json!({
-        "version": 1,
-        "opening": replay.opening,
-        "requests": replay.requests,
-        "recorded": {
-            "order": replay.order, "got": replay.won, "places": replay.places,
-            "top_ten": replay.top_ten,
-        },
-        "replayed": arms.collect::<Vec<_>>(),
-        "groups": rows.collect::<Vec<_>>(),
-        "cannot_tell": replay.unsaid,
-    })
 }

@@ -83,6 +83,13 @@ pub struct Stretch {
     pub bins: Vec<Bin>,
 }
 
+impl Stretch {
+    fn of(series: &Series, bins: Vec<Bin>) -> Self {
+        let [from_s, bin_s] = [series.from_us, series.width_us].map(|us| us as f64 / 1e6);
+        Self { from_s, bin_s, bins }
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "each is named for what it is")]
@@ -225,11 +232,7 @@ pub(crate) fn record(
         from_s: tally.series.from_us as f64 / 1e6,
         bin_s: tally.series.width_us as f64 / 1e6,
         series: told(&tally.series),
-        rush: Stretch {
-            from_s: tally.rush.from_us as f64 / 1e6,
-            bin_s: tally.rush.width_us as f64 / 1e6,
-            bins: told(&tally.rush),
-        },
+        rush: Stretch::of(&tally.rush, told(&tally.rush)),
     }
 }
 

@@ -40,14 +40,8 @@ const INDONESIAN: [&str; 24] = [
 /// What is wrong with two texts, or pages, that say the same in English and in Indonesian.
 /// `names`: texts from elsewhere, which stand as they are in both.
 pub fn differences(english: &str, indonesian: &str, names: &[&str]) -> Vec<String> {
+    let mut wrong = mixtures(english, indonesian, names);
     let (english, indonesian) = (plain(english, names), plain(indonesian, names));
-    let mut wrong = Vec::new();
-    for said in strange(&english, &INDONESIAN) {
-        wrong.push(format!("Indonesian in the English text: {said}"));
-    }
-    for said in strange(&indonesian, &ENGLISH) {
-        wrong.push(format!("English in the Indonesian text: {said}"));
-    }
     let (mut there, mut here) = (numbers(&english, [',', '.']), numbers(&indonesian, ['.', ',']));
     there.sort_unstable();
     here.sort_unstable();
@@ -65,6 +59,17 @@ pub fn differences(english: &str, indonesian: &str, names: &[&str]) -> Vec<Strin
         wrong.push(format!("only in Indonesian: {}", missing(&here, &there)));
     }
     wrong
+}
+
+/// Words of one language in a text of the other. A terminal's tables may be parted otherwise in
+/// each language, and so repeat other names and numbers.
+pub fn mixtures(english: &str, indonesian: &str, names: &[&str]) -> Vec<String> {
+    let in_english = strange(&plain(english, names), &INDONESIAN);
+    let in_indonesian = strange(&plain(indonesian, names), &ENGLISH);
+    let wrong =
+        in_english.into_iter().map(|said| format!("Indonesian in the English text: {said}"));
+    let other = in_indonesian.into_iter();
+    wrong.chain(other.map(|said| format!("English in the Indonesian text: {said}"))).collect()
 }
 
 /// Each of these words that is in a text, with what stands around it.

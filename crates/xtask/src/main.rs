@@ -221,8 +221,8 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
         }
         Task::Bench(Bench::Steps(args)) => instructions::run(&workspace, &args, &interrupt),
         Task::Pictures(args) => {
-            let giliran = release(&workspace, &interrupt)?;
-            pictures::run(&workspace, &giliran, &args, &interrupt)
+            let build = || release(&workspace, &interrupt);
+            pictures::run(&workspace, build, &args, &interrupt)
         }
         Task::Tools => print_tools(&workspace, &interrupt),
         Task::Env(args) => with_servers(&workspace, &args, &interrupt),

@@ -31,6 +31,9 @@ pub(crate) struct PicturesArgs {
     /// Write nothing: make the charts, and fail where one differs from what the documents have
     #[arg(long)]
     check: bool,
+    /// The program to make them with, instead of building it
+    #[arg(long, value_name = "FILE")]
+    giliran: Option<PathBuf>,
 }
 
 /// A picture of a page: the file in `docs/`, and the window's width and height.
@@ -57,12 +60,14 @@ const OF_REHEARSAL: [Shot; 2] =
     [shot("surge/wide-light.png", (1_100, 2_600)), dark("surge/phone-dark.png", (500, 2_600))];
 const OF_OPENING: [Shot; 1] = [shot("fairness/from-ledger.png", (1_100, 2_600))];
 
+/// `build`: builds `giliran`, and says where it is.
 pub(crate) fn run(
     workspace: &Workspace,
-    giliran: &Path,
+    build: impl FnOnce() -> Result<PathBuf, Failure>,
     args: &PicturesArgs,
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
+    let giliran = &args.giliran.clone().map_or_else(build, Ok)?;
     let folder = workspace.target().join("pictures");
     // What is left of an earlier run is none of this one's.
     let _ = fs::remove_dir_all(&folder);

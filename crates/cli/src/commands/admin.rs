@@ -306,6 +306,12 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
             slot["reserved"]
         );
     }
+    show_bookings(&value, would);
+    Ok(())
+}
+
+/// The bookings that an action concerns.
+fn show_bookings(value: &Value, would: bool) {
     for (what, done, dry) in [
         ("concerned", "bookings it concerns, which stay as they are", None),
         ("moved", "bookings moved", Some("bookings would move")),
@@ -334,7 +340,6 @@ async fn send(common: &Common, operation: &str, request: Vec<u8>) -> Result<(), 
             outln!("  and {} more", count - listed.len() as u64);
         }
     }
-    Ok(())
 }
 
 /// What stands before an action and after it.

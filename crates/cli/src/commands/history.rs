@@ -11,7 +11,7 @@ use giliran_nats::ledger::archive::Archive;
 use giliran_report::{Language, Report};
 use giliran_wire::subject::Namespace;
 
-use crate::VERSION;
+use crate::RELEASE;
 use crate::connect::{Streams, namespace};
 use crate::failure::Failure;
 
@@ -128,7 +128,8 @@ impl Outputs<'_> {
             write(file, &report.html())?;
         }
         if let Some(folder) = self.pictures {
-            let made_by = format!("giliran {command}, version {VERSION}");
+            // The release, and not the commit: the same figures are the same pictures.
+            let made_by = format!("giliran {command}, version {RELEASE}");
             for (name, picture) in report.pictures(&made_by) {
                 write(&folder.join(name), &picture)?;
             }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use giliran_history::replay;
+use giliran_history::{replay, report};
+use giliran_report::Language;
 use giliran_wire::ledger::Order;
 
 use crate::commands::history::{Source, gateway};
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// What a gateway saw, one JSON object a line: who was rejected, and who asked when.
     #[arg(long, value_name = "FILE")]
     gateway_log: Option<PathBuf>,
+    /// The language of the tables: en or id (Indonesian).
+    #[arg(long, value_name = "LANGUAGE", default_value = "en")]
+    language: Language,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -43,14 +47,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if recorded.closed.is_none() {
         eprintln!("giliran: opening {id} is {}: preliminary", recorded.state.name());
     }
-    let (orders, seed) = (args.order, args.seed);
+    let (orders, seed, language) = (args.order, args.seed, args.language);
     let work = move || replay::replay(&recorded, gateway.as_ref(), &orders, seed);
     let replayed = tokio::task::spawn_blocking(work).await?;
     let replayed = replayed.map_err(|what| Failure::Wrong(format!("opening {id}: {what}")))?;
     if args.json {
-        outln!("{:#}", replay::json(&replayed));
+        outln!("{:#}", report::replayed_json(&replayed));
     } else {
-        outln!("{}", replay::table(&replayed).trim_end());
+        outln!("{}", report::replayed(&replayed, language).trim_end());
     }
     Ok(())
 }

@@ -37,7 +37,12 @@ impl Site {
     async fn new(more: &[&str]) -> Self {
         let rig = Rig::new(&config()).await;
         rig.init();
-        let roles = [rig.serve("a"), rig.serve("b"), rig.persist(&rig.sqlite()), rig.feed()];
+        let roles = [
+            rig.serve_and_ask("a"),
+            rig.serve_and_ask("b"),
+            rig.persist(&rig.sqlite()),
+            rig.feed(),
+        ];
         rig.open().await;
         let monitor = rig.server.monitor_url();
         let config = rig.path("giliran.toml").display().to_string();
@@ -133,7 +138,7 @@ async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     let (status, _) = site.send("/actions/done", SITI, &format!("{HALT}&confirm=w")).await;
     assert_eq!(status, 200);
     site.until("/", "halted").await;
-    site.until("/preflight?opening=w", "No go").await;
+    site.until("/preflight?opening=w", "1 slots are halted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,10 +165,10 @@ async fn in_a_browser_the_moment_is_renewed_and_without_actions_it_only_looks() 
     }
     browser.until("main", "47 free of 50").await;
     assert_eq!(browser.count("img").await, 0);
-    browser.state("now").await;
+    browser.state("console-now").await;
     browser.open(&at("/preflight?opening=w")).await;
     browser.until("strong", "Go").await;
-    browser.state("preflight").await;
+    browser.state("console-preflight").await;
     browser.open(&at("/journal")).await;
     browser.until("table", "took over").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());

@@ -159,7 +159,11 @@ async fn every_process_says_how_it_stands() {
     let config = config(20);
     std::fs::write(site.path("giliran.toml"), &config).unwrap();
     site.run("setup", &["init"]);
-    let serve = |data| ["serve", "--config", "giliran.toml", "--data", data, "--name", data];
+    let monitor = ["--nats-monitor", &site.monitors];
+    let serve = |data| {
+        let files = ["serve", "--config", "giliran.toml", "--data", data, "--name", data];
+        [&files[..], &monitor].concat()
+    };
     let first = site.role("engine", &serve("a"));
     site.until("gateway", &["book", "--office", "alpha", "ann"]);
     let _second = site.role("engine", &serve("b"));
@@ -226,9 +230,8 @@ fn those_who_look_see_everything(site: &Site) {
     assert_eq!(picture["streams"]["known"].as_array().unwrap().len(), 5, "{seen:#}");
     assert!(picture["storage"]["known"]["used"].as_u64() > Some(0), "{seen:#}");
     assert_eq!(picture["openings"]["known"]["openings"][0]["offers"]["id"], "w", "{seen:#}");
-    // Nobody here asks a monitoring port.
-    let asked = ["--config", "giliran.toml", "--waive", "sync", "--waive", "disk"];
-    let preflight = [&["preflight", "--opening", "w"], &asked[..]].concat();
+    let files = ["--config", "giliran.toml", "--nats-monitor", &site.monitors];
+    let preflight = [&["preflight", "--opening", "w"], &files[..]].concat();
     let said = site.until("console", &preflight);
     assert!(said.contains("go      operators"), "{said}");
     let output = site.command("watcher", &preflight).output().unwrap();

@@ -44,6 +44,8 @@ impl User {
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     urls: Vec<String>,
+    /// The servers' monitoring addresses, joined by commas.
+    pub(crate) monitors: String,
     pub(crate) users: Vec<User>,
     _servers: Vec<Process>,
 }
@@ -162,7 +164,9 @@ impl Site {
         });
         let servers = servers.collect();
         let urls = ports.iter().map(|[port, ..]| format!("nats://127.0.0.1:{port}")).collect();
-        Self { folder, urls, users, _servers: servers }
+        let monitors: Vec<String> =
+            ports.iter().map(|[_, http, _]| format!("http://127.0.0.1:{http}")).collect();
+        Self { folder, urls, monitors: monitors.join(","), users, _servers: servers }
     }
 
     /// The server that this user is connected to: of a cluster, not everybody to the

@@ -8,7 +8,7 @@ use giliran_report::{Figures, Text, text};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::DrawEntryRecord;
 
-use super::{NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID};
+use super::{NO_LOG, NO_PAIR, NO_ROUND_TRIPS, NOT_SAID, words};
 use crate::gateway_log::{Asker, Gateway};
 use crate::recorded::RecordedOpening;
 
@@ -74,17 +74,10 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
     let askers = || gateway.iter().flat_map(|gateway| &gateway.askers);
     let without = |why| if gateway.is_none() { NO_LOG } else { why };
     let choices = if arrivals.is_empty() { without(NOT_SAID) } else { NO_PAIR };
-    into.share("inversion", text!("Overtaken: the loser came first" | "Didahului: yang kalah datang lebih dulu"), inversion_rate(arrivals).ok_or(choices)).about(text!("Pairs that wanted the same slots for as many people, of whom one won, in which the loser \
-         asked an open engine first: 0 is pure first-come, 50 % a lottery. Who was rejected for \
-         another reason than places is left out." | "Pasangan yang menginginkan sesi yang sama untuk orang sama banyak, yang satu berhasil, dan yang kalah meminta lebih dulu pada mesin yang sudah dibuka: 0 berarti murni urutan kedatangan, 50 % berarti lotre. Yang ditolak karena alasan lain tidak dihitung."));
+    words::share(into, "inversion", inversion_rate(arrivals).ok_or(choices));
     let won = parties.iter().filter(|party| party.won).count() as u64;
     let chance = share(won, parties.len() as u64).ok_or(without(NOBODY_ASKED));
-    into.share("chance", text!("A party's chance" | "Peluang sebuah rombongan"), chance).about(text!(
-        "Parties that got a place, of all that asked; scalpers among them, whom nobody here can \
-         tell apart."
-            | "Rombongan yang mendapat tempat, dari semua yang meminta; termasuk calo, yang tidak dapat \
-               dibedakan di sini."
-    ));
+    words::share(into, "chance", chance);
     let winners: Vec<&Asker> = askers().filter(|asker| asker.booking.is_some()).collect();
     let first = winners.iter().filter_map(|asker| {
         let choice = gateway?.first(asker).choices.first()?;
@@ -92,89 +85,44 @@ pub(super) fn seen(recorded: &RecordedOpening, gateway: Option<&Gateway>, into: 
         Some(choice.slots(&recorded.record).any(|fits| fits == slot))
     });
     let first: Vec<bool> = first.collect();
-    into.share(
+    words::share(
+        into,
         "first_choice",
-        text!("First choice" | "Pilihan pertama"),
         share(first.iter().filter(|f| **f).count() as u64, first.len() as u64)
             .ok_or(without(NOT_SAID)),
-    )
-    .about(text!(
-        "Winners who got what they named first."
-            | "Pemenang yang mendapat pilihan yang disebut pertama."
-    ));
+    );
     let mut waits: Vec<f64> = winners
         .iter()
         .filter_map(|asker| Some(asker.answered_us?.checked_sub(asker.sent_us)? as f64 / 1e6))
         .filter(|wait| *wait < 1e12)
         .collect();
     waits.sort_unstable_by(f64::total_cmp);
-    into.seconds(
-        "wait_s",
-        text!("Wait for the result" | "Menunggu hasil"),
-        quantile(&waits, 0.5).ok_or(without(NOT_SAID)),
-    )
-    .about(text!(
-        "Median time from a winner's first request to the answer."
-            | "Median waktu dari permintaan pertama seorang pemenang sampai jawabannya."
-    ));
-    into.seconds(
-        "wait_p99_s",
-        text!("99 % waited at most" | "99 % menunggu paling lama"),
-        quantile(&waits, 0.99).ok_or(without(NOT_SAID)),
-    )
-    .about(text!(
-        "99 in 100 winners had their answer by then."
-            | "99 dari 100 pemenang sudah mendapat jawabannya."
-    ));
+    words::seconds(into, "wait_s", quantile(&waits, 0.5).ok_or(without(NOT_SAID)));
+    words::seconds(into, "wait_p99_s", quantile(&waits, 0.99).ok_or(without(NOT_SAID)));
     let answered = gateway.and_then(|gateway| {
         let answered = gateway.lines.iter().filter(|l| l.answered_us.is_some()).count();
         share(answered as u64, gateway.lines.len() as u64)
     });
-    into.share("answered", text!("Answered" | "Dijawab"), answered.ok_or(NO_LOG))
-        .about(text!("Requests that got an answer." | "Permintaan yang mendapat jawaban."));
+    words::share(into, "answered", answered.ok_or(NO_LOG));
     let mut replies: Vec<f64> = gateway
         .iter()
         .flat_map(|gateway| &gateway.lines)
         .filter_map(|line| Some(line.answered_us?.checked_sub(line.sent_us)? as f64 / 1e6))
         .collect();
     replies.sort_unstable_by(f64::total_cmp);
-    into.seconds(
-        "reply_p50_s",
-        text!("Half were answered within" | "Separuh dijawab dalam"),
-        quantile(&replies, 0.5).ok_or(without(NOT_SAID)),
-    )
-    .about(text!(
-        "Half of the requests that got an answer had it within."
-            | "Separuh permintaan yang dijawab mendapat jawabannya dalam waktu ini."
-    ));
-    into.seconds(
-        "reply_p99_s",
-        text!("99 % were answered within" | "99 % dijawab dalam"),
-        quantile(&replies, 0.99).ok_or(without(NOT_SAID)),
-    )
-    .about(text!("99 in 100 of them had it within." | "99 dari 100 mendapatnya dalam waktu ini."));
+    words::seconds(into, "reply_p50_s", quantile(&replies, 0.5).ok_or(without(NOT_SAID)));
+    words::seconds(into, "reply_p99_s", quantile(&replies, 0.99).ok_or(without(NOT_SAID)));
     let rate = |big: bool| {
         let of = || parties.iter().filter(move |party| (party.size > 1) == big);
         share(of().filter(|party| party.won).count() as u64, of().count() as u64)
     };
     let families = rate(true).zip(rate(false).filter(|r| *r > 0.0)).map(|(f, s)| f / s);
-    into.ratio(
+    words::ratio(
+        into,
         "families",
-        text!("Families against single people" | "Keluarga dibanding perorangan"),
         families.ok_or(if parties.is_empty() { without(NO_FAMILIES) } else { NO_FAMILIES }),
-    )
-    .about(text!(
-        "Success of parties of two and more over that of single people."
-            | "Keberhasilan rombongan dua orang atau lebih dibagi keberhasilan perorangan."
-    ));
-    into.ratio(
-        "speed",
-        text!("Premium of speed" | "Keuntungan dari kecepatan"),
-        Err(NO_ROUND_TRIPS),
-    )
-    .about(text!(
-        "Whether a fast connection buys places." | "Apakah koneksi cepat membeli tempat."
-    ));
+    );
+    words::ratio(into, "speed", Err(NO_ROUND_TRIPS));
 }
 
 pub(super) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {

@@ -3,6 +3,7 @@
 mod chart;
 mod clients;
 mod service;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -204,59 +205,18 @@ fn counts(recorded: &RecordedOpening, into: &mut Figures) {
     let count = |n: i64| Ok(n as f64);
     let granted: i64 = recorded.bookings.iter().map(|b| b.grant.seats.len() as i64).sum();
     let came = |cause| recorded.returns.iter().filter(|r| r.cause == cause).count() as i64;
-    into.count("quota", text!("Places" | "Tempat"), count(recorded.total(|p| p.quota))).about(
-        text!(
-            "Places of all slots at the ledger's end."
-                | "Tempat semua sesi pada akhir buku catatan."
-        ),
-    );
-    into.count("bookings", text!("Bookings" | "Pemesanan"), count(recorded.bookings.len() as i64))
-        .about(text!(
-            "Bookings ever granted, whatever became of them."
-                | "Pemesanan yang pernah diberikan, apa pun jadinya."
-        ));
-    into.count("granted", text!("Places granted" | "Tempat diberikan"), count(granted))
-        .about(text!("Places ever granted; more than there are, where returned ones were granted again." | "Tempat yang pernah diberikan; lebih banyak daripada yang ada bila tempat kembali diberikan lagi."));
-    into.count("live", text!("Places taken" | "Tempat terisi"), count(recorded.total(|p| p.live)))
-        .about(text!(
-            "Places in bookings that stand at the ledger's end."
-                | "Tempat dalam pemesanan yang berlaku pada akhir buku catatan."
-        ));
-    into.count("cancelled", text!("Cancelled" | "Dibatalkan"), count(came(Cause::Cancelled)))
-        .about(text!("Places that applicants gave back." | "Tempat yang dikembalikan pemohon."));
-    into.count("revoked", text!("Taken back" | "Ditarik"), count(came(Cause::Revoked))).about(
-        text!(
-            "Places that the authority took back." | "Tempat yang ditarik kembali oleh instansi."
-        ),
-    );
-    into.count("expired", text!("Lapsed" | "Gugur"), count(came(Cause::Expired)))
-        .about(text!("Places whose hold ran out." | "Tempat yang masa tahannya habis."));
-    into.count("moved", text!("Moved away from" | "Ditinggal pindah"), count(came(Cause::Moved)))
-        .about(text!(
-            "Places left for another slot." | "Tempat yang ditinggalkan untuk sesi lain."
-        ));
-    into.count(
-        "withheld",
-        text!("Waiting for release" | "Menunggu dibuka lagi"),
-        count(recorded.total(|p| p.withheld)),
-    )
-    .about(text!(
-        "Returned places that nobody can book yet."
-            | "Tempat kembali yang belum dapat dipesan siapa pun."
-    ));
-    into.count(
-        "reserved",
-        text!("Reserved" | "Dicadangkan"),
-        count(recorded.total(|p| p.reserved)),
-    )
-    .about(text!(
-        "Places that operators keep back at the ledger's end."
-            | "Tempat yang dicadangkan penyelenggara pada akhir buku catatan."
-    ));
-    into.count("halted", text!("In closed sessions" | "Dalam sesi yang ditutup"), count(recorded.total(Places::shut))).about(text!("Places without a booking in slots that are closed at the ledger's end: nobody can have \
-         them." | "Tempat tanpa pemesanan dalam sesi yang ditutup pada akhir buku catatan: tidak seorang pun dapat memperolehnya."));
-    into.count("free", text!("Free" | "Tersedia"), count(recorded.total(|p| p.free() - p.shut()))).about(text!("Free places at the ledger's end: quota less taken, waiting and reserved, and without \
-         those of halted slots." | "Tempat tersedia pada akhir buku catatan: kuota dikurangi yang terisi, menunggu, dan dicadangkan, tanpa sesi yang ditutup."));
+    words::count(into, "quota", count(recorded.total(|p| p.quota)));
+    words::count(into, "bookings", count(recorded.bookings.len() as i64));
+    words::count(into, "granted", count(granted));
+    words::count(into, "live", count(recorded.total(|p| p.live)));
+    words::count(into, "cancelled", count(came(Cause::Cancelled)));
+    words::count(into, "revoked", count(came(Cause::Revoked)));
+    words::count(into, "expired", count(came(Cause::Expired)));
+    words::count(into, "moved", count(came(Cause::Moved)));
+    words::count(into, "withheld", count(recorded.total(|p| p.withheld)));
+    words::count(into, "reserved", count(recorded.total(|p| p.reserved)));
+    words::count(into, "halted", count(recorded.total(Places::shut)));
+    words::count(into, "free", count(recorded.total(|p| p.free() - p.shut())));
 }
 
 /// Rejections beside free places, where they can be judged: certain ones, and those of
@@ -298,17 +258,17 @@ fn undersell(recorded: &RecordedOpening, gateway: Option<&Gateway>) -> Option<(u
 }
 
 fn promises(recorded: &RecordedOpening, under: Option<(u64, u64)>, into: &mut Figures) {
-    into.count("oversold", text!("Oversold" | "Melebihi kuota"), Ok(recorded.oversold as f64)).about(text!("Places taken beyond what a slot then had: its quota, less what was taken, withheld, \
-         reserved or halted. Must be 0." | "Tempat yang diambil melebihi milik sesi saat itu: kuotanya dikurangi yang terisi, tertahan, dicadangkan, atau ditutup. Harus 0."));
+    words::count(into, "oversold", Ok(recorded.oversold as f64));
     let under = under.ok_or(NO_REJECTIONS);
-    into.count("undersold", text!("Rejected beside a free place" | "Ditolak padahal ada tempat"), under.map(|(n, _)| n as f64)).about(text!("Rejections `sold_out` while what was asked for first had room for any party throughout \
-         (rejection counts), or while a choice had room for this party (gateway log). Must be 0." | "Penolakan karena habis padahal yang diminta pertama punya tempat bagi rombongan mana pun sepanjang waktu itu (hitungan penolakan), atau padahal satu pilihan punya tempat bagi rombongan ini (catatan gerbang). Harus 0."));
-    into.count("unclear", text!("Not to be judged" | "Tidak dapat dinilai"), under.map(|(_, n)| n as f64)).about(text!("Rejections `sold_out` of which the counts do not say whether there was room: less than the \
-         largest party needs, or no single slot was named." | "Penolakan karena habis yang menurut hitungannya tidak jelas apakah ada tempat: kurang dari kebutuhan rombongan terbesar, atau tidak menyebut satu sesi."));
+    words::count(into, "undersold", under.map(|(n, _)| n as f64));
+    words::count(into, "unclear", under.map(|(_, n)| n as f64));
     let quota = recorded.total(|p| p.quota).max(0) as u64;
     let unused = recorded.total(|p| (p.quota - p.live).max(0)) as u64;
-    into.share("waste", text!("Places without a booking" | "Tempat tanpa pemesanan"), share(unused, quota).ok_or(text!("there are no places" | "tidak ada tempat"))).about(text!("Places without a booking that stands, over all places: unsold, lapsed or given back and \
-         not had again. Those who did not come are not in it." | "Tempat tanpa pemesanan yang berlaku, dari semua tempat: tidak terisi, gugur, atau dikembalikan dan tidak dipesan lagi. Yang tidak datang tidak termasuk."));
+    words::share(
+        into,
+        "waste",
+        share(unused, quota).ok_or(text!("there are no places" | "tidak ada tempat")),
+    );
 }
 
 fn demand(
@@ -318,28 +278,13 @@ fn demand(
     into: &mut Figures,
 ) {
     let rejected = rejections.map(|r| r.iter().map(|(_, n)| *n).sum::<u64>());
-    into.count(
-        "refused",
-        text!("Rejected requests" | "Permintaan ditolak"),
-        rejected.map(|n| n as f64).ok_or(NO_REJECTIONS),
-    )
-    .about(text!(
-        "Rejections answered, retries included."
-            | "Penolakan yang dijawabkan, termasuk percobaan ulang."
-    ));
-    into.count("parties", text!("Parties that asked" | "Rombongan yang meminta"),
-        gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG),
-    )
-    .about(text!("Those who asked together, distinguished by their applicants, else by their request." | "Mereka yang meminta bersama, dibedakan menurut pemohonnya, atau menurut permintaannya."));
+    words::count(into, "refused", rejected.map(|n| n as f64).ok_or(NO_REJECTIONS));
+    words::count(into, "parties", gateway.map(|g| g.askers.len() as f64).ok_or(NO_LOG));
     let quota = recorded.total(|p| p.quota).max(1) as f64;
     let asked = gateway.map(|g| {
         g.askers.iter().map(|asker| f64::from(g.first(asker).size())).sum::<f64>() / quota
     });
-    into.ratio("per_place", text!("People a place" | "Orang per tempat"), asked.ok_or(NO_LOG))
-        .about(text!(
-            "People who asked over the places there are."
-                | "Orang yang meminta dibagi tempat yang ada."
-        ));
+    words::ratio(into, "per_place", asked.ok_or(NO_LOG));
 }
 
 fn holdings(recorded: &RecordedOpening, into: &mut Figures) {
@@ -349,51 +294,18 @@ fn holdings(recorded: &RecordedOpening, into: &mut Figures) {
     let without = all - known.iter().sum::<u64>();
     let why = if all == 0 { NOBODY } else { NO_ACCOUNTS };
     let found = concentration(known.clone(), LARGEST).ok_or(why);
-    into.count(
+    words::count(
+        into,
         "accounts",
-        text!("Accounts with places" | "Akun yang punya tempat"),
         if known.is_empty() { Err(why) } else { Ok(known.len() as f64) },
-    )
-    .about(text!(
-        "Accounts that held places as the window closed (else at the ledger's end)."
-            | "Akun yang memegang tempat saat pembukaan berakhir (atau pada akhir buku catatan)."
-    ));
-    into.count("without_account", text!("Places without an account" | "Tempat tanpa akun"), Ok(without as f64)).about(text!("Places whose request named no account; the four figures on accounts leave them out." | "Tempat yang permintaannya tidak menyebut akun; keempat angka tentang akun tidak menghitungnya."));
-    into.count(
-        "largest",
-        text!("Largest account" | "Akun terbesar"),
-        known.iter().max().map(|n| *n as f64).ok_or(why),
-    )
-    .about(text!(
-        "Places of the account that held most." | "Tempat milik akun yang memegang paling banyak."
-    ));
-    into.share(
-        "top_ten",
-        text!("Ten largest accounts" | "Sepuluh akun terbesar"),
-        found.map(|c| c.top),
-    )
-    .about(text!(
-        "The share of the ten accounts that held most."
-            | "Bagian sepuluh akun yang memegang paling banyak."
-    ));
-    into.ratio("hhi", text!("Concentration over accounts (HHI)" | "Pemusatan pada akun (HHI)"), found.map(|c| c.hhi)).about(text!("Herfindahl and Hirschman's index over accounts: 1 / accounts where all hold the same, 1 \
-         where one holds all." | "Indeks Herfindahl-Hirschman atas akun: 1 / banyaknya akun bila semua memegang sama banyak, 1 bila satu memegang semuanya."));
+    );
+    words::count(into, "without_account", Ok(without as f64));
+    words::count(into, "largest", known.iter().max().map(|n| *n as f64).ok_or(why));
+    words::share(into, "top_ten", found.map(|c| c.top));
+    words::ratio(into, "hhi", found.map(|c| c.hhi));
     let rates = known.iter().map(|n| *n as f64).collect();
-    into.ratio(
-        "gini",
-        text!("Inequality between accounts (Gini)" | "Ketimpangan antarakun (Gini)"),
-        gini(rates).ok_or(why),
-    )
-    .about(text!(
-        "Inequality of places over winning accounts: 0 where all hold the same."
-            | "Ketimpangan tempat antarakun yang berhasil: 0 bila semua memegang sama banyak."
-    ));
-    into.share(
-        "scalper_share",
-        text!("Places in scalpers' hands" | "Tempat di tangan calo"),
-        Err(NO_IDENTITIES),
-    )
-    .about(text!("The size of the black market." | "Besarnya pasar gelap."));
+    words::ratio(into, "gini", gini(rates).ok_or(why));
+    words::share(into, "scalper_share", Err(NO_IDENTITIES));
 }
 
 fn back(recorded: &RecordedOpening, into: &mut Figures) {
@@ -404,21 +316,17 @@ fn back(recorded: &RecordedOpening, into: &mut Figures) {
     let captured = taken.iter().filter(|r| r.captured == Some(true)).count() as u64;
     let unknown = taken.iter().filter(|r| r.captured.is_none()).count();
     let some = |n: usize| if came.is_empty() { Err(NONE_BACK) } else { Ok(n as f64) };
-    into.count("came_back", text!("Places that came back" | "Tempat yang kembali"), Ok(came.len() as f64)).about(text!("By cancellation, lapse, move or the authority; without those that a late payment revived." | "Karena pembatalan, gugur, pindah, atau ditarik instansi; tanpa yang dihidupkan lagi oleh pembayaran terlambat."));
-    into.count("released", text!("Released" | "Dibuka lagi"), some(released as usize))
-        .about(text!("Those that became available again." | "Yang dapat dipesan lagi."));
-    into.count("regranted", text!("Booked again" | "Dipesan lagi"), some(taken.len()))
-        .about(text!("Those that somebody got." | "Yang didapat seseorang."));
+    words::count(into, "came_back", Ok(came.len() as f64));
+    words::count(into, "released", some(released as usize));
+    words::count(into, "regranted", some(taken.len()));
     let capture = match () {
         () if came.is_empty() => Err(NONE_BACK),
         () if unknown == taken.len() && unknown > 0 => Err(NO_ACCOUNTS),
         () => share(captured, released)
             .ok_or(text!("no place was released" | "tidak ada tempat yang dibuka lagi")),
     };
-    into.share("recapture", text!("Booked again by who gave it back" | "Dipesan lagi oleh yang mengembalikan"), capture).about(text!("Released places that the account which gave them back got again: the cancel-and-rebook \
-         channel." | "Tempat yang dibuka lagi dan didapat kembali oleh akun yang mengembalikannya: jalur batal lalu pesan lagi."));
-    into.count("recapture_unknown", text!("Booked again, by whom not known" | "Dipesan lagi, entah oleh siapa"), some(unknown)).about(text!("Re-granted places of which the giver's or the taker's account is not known; the share \
-         above counts them as not recaptured." | "Tempat yang dipesan lagi tanpa diketahui akun pemberi atau penerimanya; bagian di atas menghitungnya sebagai tidak kembali ke pemberinya."));
+    words::share(into, "recapture", capture);
+    words::count(into, "recapture_unknown", some(unknown));
     let waits = |from: fn(&Return) -> Option<Timestamp>, to: fn(&Return) -> Option<Timestamp>| {
         let mut waits: Vec<f64> =
             came.iter().filter_map(|r| Some(to(r)?.millis_since(from(r)?) as f64 / 1e3)).collect();
@@ -429,67 +337,24 @@ fn back(recorded: &RecordedOpening, into: &mut Figures) {
     let to_grant = waits(|r| Some(r.at), |r| r.taken);
     let after_release = waits(|r| r.released, |r| r.taken);
     let middle = |sorted: &[f64]| quantile(sorted, 0.5).ok_or(NONE_TAKEN);
-    into.seconds(
+    words::seconds(
+        into,
         "to_release_s",
-        text!("Return to release" | "Dari kembali sampai dibuka lagi"),
         quantile(&to_release, 0.5).ok_or(if came.is_empty() { NONE_BACK } else { NONE_RELEASED }),
-    )
-    .about(text!(
-        "Median time from a place's return to its release."
-            | "Median waktu dari kembalinya tempat sampai dibuka lagi."
-    ));
-    into.seconds(
-        "to_regrant_s",
-        text!("Return to next booking" | "Dari kembali sampai dipesan lagi"),
-        middle(&to_grant),
-    )
-    .about(text!(
-        "Median time from a place's return until somebody booked it again."
-            | "Median waktu dari kembalinya tempat sampai seseorang memesannya lagi."
-    ));
-    into.seconds(
-        "after_release_s",
-        text!("Release to next booking" | "Dari dibuka lagi sampai dipesan"),
-        middle(&after_release),
-    )
-    .about(text!(
-        "Median time that a released place lay free."
-            | "Median lamanya tempat yang dibuka lagi belum dipesan."
-    ));
-    into.seconds("shortest_regrant_s", text!("Shortest return to next booking" | "Tercepat dari kembali sampai dipesan lagi"),
-        to_grant.first().copied().ok_or(NONE_TAKEN),
-    )
-    .about(text!("The shortest time from a place's return to its re-grant. Below a second, no person was \
-         looking." | "Waktu terpendek dari kembalinya tempat sampai dipesan lagi. Di bawah satu detik, bukan manusia yang mencarinya."));
-    into.share("no_shows", text!("Did not come" | "Tidak datang"), Err(NO_SHOWS)).about(text!(
-        "Places whose holder did not come." | "Tempat yang pemegangnya tidak datang."
-    ));
+    );
+    words::seconds(into, "to_regrant_s", middle(&to_grant));
+    words::seconds(into, "after_release_s", middle(&after_release));
+    words::seconds(into, "shortest_regrant_s", to_grant.first().copied().ok_or(NONE_TAKEN));
+    words::share(into, "no_shows", Err(NO_SHOWS));
 }
 
 fn entered(recorded: &RecordedOpening, into: &mut Figures) {
     let entered = &recorded.entered;
     let of = |n: u64| if entered.entries == 0 { Err(DRAWS_ONLY) } else { Ok(n as f64) };
-    into.count(
-        "entries",
-        text!("Entered into draws" | "Terdaftar ke undian"),
-        Ok(entered.entries as f64),
-    )
-    .about(text!(
-        "Entries into draws: the opening's own, or those for returned places."
-            | "Pendaftaran ke undian: undian pembukaan sendiri, atau undian tempat kembali."
-    ));
-    into.count("drawn", text!("Drawn" | "Terundi"), of(entered.drawn))
-        .about(text!("Entries that got a place." | "Pendaftaran yang mendapat tempat."));
-    into.count("not_drawn", text!("Not drawn" | "Tidak terundi"), of(entered.not_drawn)).about(
-        text!(
-            "Entries that got none when their draw was held."
-                | "Pendaftaran yang tidak mendapat tempat saat undiannya diadakan."
-        ),
-    );
-    into.count("withdrawn", text!("Withdrawn" | "Ditarik sebelum undian"), of(entered.withdrawn))
-        .about(text!(
-            "Entries taken back before a draw." | "Pendaftaran yang ditarik sebelum undian."
-        ));
+    words::count(into, "entries", Ok(entered.entries as f64));
+    words::count(into, "drawn", of(entered.drawn));
+    words::count(into, "not_drawn", of(entered.not_drawn));
+    words::count(into, "withdrawn", of(entered.withdrawn));
 }
 
 fn rejections(

@@ -6,6 +6,7 @@ mod deeds;
 mod head;
 mod json;
 mod page;
+mod replayed;
 mod slots;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
@@ -22,6 +23,7 @@ use crate::measures::OpeningMeasures;
 use crate::recorded::RecordedOpening;
 
 pub use head::Advice;
+pub use replayed::{replayed, replayed_json};
 pub use verdict::verdict;
 
 /// |z| from which a group is flagged.

@@ -507,7 +507,7 @@ impl<'a> Generator<'a> {
         });
         self.open += 1;
         self.silent_since.get_or_insert_with(Instant::now);
-        let Some(payload) = self.through_gateway(number, who, what, payload) else { return };
+        let Some(payload) = self.through_gateway((number, who), what, payload) else { return };
         // A connection that takes nothing: as if nobody had heard it.
         if !self.connected || !self.send(subject, number, payload).await {
             self.unheard(self.flights.len() - 1);
@@ -515,16 +515,10 @@ impl<'a> Generator<'a> {
     }
 
     /// Hands to the gateway what goes through it; what does not is handed back.
-    fn through_gateway(
-        &self,
-        number: u64,
-        who: u32,
-        what: What,
-        payload: Vec<u8>,
-    ) -> Option<Vec<u8>> {
-        let Some(via) = self.via.as_ref().filter(|via| via.takes(who)) else {
-            return Some(payload);
-        };
+    fn through_gateway(&self, of: (u64, u32), what: What, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let (number, who) = of;
+        let via = self.via.as_ref().filter(|via| via.takes(who));
+        let Some(via) = via else { return Some(payload) };
         let sent = match what {
             What::Ask | What::Again => Sent::book(&payload),
             What::Lookup | What::Lapse => Some(Sent::lookup(payload.clone())),

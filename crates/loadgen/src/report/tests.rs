@@ -281,7 +281,7 @@ fn both_languages_say_everything_with_the_same_numbers() {
         let names = ["made up"];
         let none = Vec::<String>::new();
         assert_eq!(bilingual::differences(&english.html(), &indonesian.html(), &names), none);
-        assert_eq!(bilingual::differences(&english.text(), &indonesian.text(), &names), none);
+        assert_eq!(bilingual::mixtures(&english.text(), &indonesian.text(), &names), none);
         assert_eq!(english.json(), indonesian.json(), "files for machines have one language");
         let texts = |sheets: &[Sheet]| sheets.iter().map(Sheet::text).collect::<Vec<String>>();
         assert_eq!(texts(&english.sheets), texts(&indonesian.sheets));

@@ -63,7 +63,7 @@ fn verdict(operation: &str, name: &str, answer: &Answer<'_>) -> Value {
     })
 }
 
-fn other<T: Serialize + Encode>(operation: &str, name: &str, answer: &T) -> Value {
+fn other<T: Serialize + answer::Element>(operation: &str, name: &str, answer: &T) -> Value {
     json!({ "name": name, "operation": operation, "json": answer, "binary": binary(answer) })
 }
 
