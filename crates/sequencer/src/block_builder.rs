@@ -204,7 +204,7 @@ impl<T> Sequencer<T> {
         while self.ids.len() < grants {
             self.ids.push_back((self.random)());
         }
-        self.state.foresee(self.ids.make_contiguous());
+        self.state.foresee(&self.ids.make_contiguous()[..grants]);
     }
 
     /// False: the block is full and grants still wait.
