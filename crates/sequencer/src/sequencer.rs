@@ -567,7 +567,10 @@ fn grants_of<T>(
                 last.bookings.push((ticket, booking));
             }
             _ => {
-                let mut bookings = Vec::with_capacity(1 + tickets.len());
+                // Mostly all are of one opening; where openings alternate, room for all each time
+                // would grow with the square.
+                let room = if openings.is_empty() { 1 + tickets.len() } else { 1 };
+                let mut bookings = Vec::with_capacity(room);
                 bookings.push((ticket, booking));
                 openings.push(Grants { opening, bookings, durable });
             }
