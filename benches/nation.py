@@ -60,7 +60,7 @@ class Measured:
         # Of a batched grant: reading it, deciding it and writing its answer are done by any
         # worker; the rest, from the queue to the ledger and into the tables, by one thread.
         serial = counted["sequence granted"] - counted["decide granted"]
-        whole = counted["read batch"] + counted["sequence granted"] + counted["write batch"]
+        whole = counted["read batch"] + counted["sequence granted"] + counted["write granted"]
         self.serial = serial / whole
 
     def cpu(self, row, process=None):
