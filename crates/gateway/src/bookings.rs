@@ -139,8 +139,9 @@ pub(crate) async fn tracked(
 
 impl Gateway {
     /// Asks for a booking until it is settled or the deadline has come; goes on by itself where
-    /// the caller goes away. Whoever sends the same bytes meanwhile waits for the same answer
-    /// and takes no other place.
+    /// the caller goes away. Whoever sends the same bytes meanwhile takes no other place: it
+    /// waits, and asks once more, since that answer may be older than what this caller has heard
+    /// before it asked.
     ///
     /// # Errors
     ///
@@ -150,52 +151,59 @@ impl Gateway {
         book: &Book<'_>,
         deadline: Instant,
     ) -> Result<Outcome, Problem> {
-        let request = element(book);
+        let (request, arrived) = (element(book), Instant::now());
         loop {
-            let (mut outcome, is_joined) = self.begun(book, &request, deadline)?;
+            let (mut outcome, began, is_own) = self.begun(book, &request, deadline)?;
             let settled = outcome.wait_for(Option::is_some);
             // One's own asking ends at one's own deadline.
-            let settled = match is_joined {
-                true => tokio::time::timeout_at(deadline, settled).await,
-                false => Ok(settled.await),
+            let settled = match is_own {
+                true => Ok(settled.await),
+                false => tokio::time::timeout_at(deadline, settled).await,
             };
             // Where it panicked or has not come to its end nothing is known.
             let Ok(Ok(settled)) = settled else { return Err(Problem::new(Kind::InDoubt)) };
             let Some(outcome) = settled.clone() else { continue };
-            let is_over = matches!(outcome, Outcome::Settled(_)) || Instant::now() >= deadline;
-            if is_over || !is_joined {
+            // Asked for before this caller came, it may be older than what they have heard since.
+            let is_new = began >= arrived;
+            let is_over = match outcome {
+                Outcome::Settled(_) => is_new,
+                Outcome::Unsettled(_) => is_own || Instant::now() >= deadline,
+            };
+            if is_over {
                 return Ok(outcome);
             }
         }
     }
 
-    /// What tells the outcome of these bytes, and whether somebody else has asked already.
+    /// What tells the outcome of these bytes, since when they are asked for, and whether that is
+    /// from now on.
     fn begun(
         self: &Arc<Self>,
         book: &Book<'_>,
         request: &[u8],
         deadline: Instant,
-    ) -> Result<(Coming, bool), Problem> {
+    ) -> Result<(Coming, Instant, bool), Problem> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = running.get(request) {
-            return Ok((outcome.clone(), true));
+        if let Some((outcome, began)) = running.get(request) {
+            return Ok((outcome.clone(), *began, false));
         }
         let place = self.place(&self.room)?;
         let (told, heard) = watch::channel(None);
-        running.insert(request.to_vec(), heard.clone());
+        let began = Instant::now();
+        running.insert(request.to_vec(), (heard.clone(), began));
         drop(running);
         let entry = Running { gateway: Arc::clone(self), request: request.to_vec() };
         let lane = self.lane(book);
         let wish = self.asker.log.as_ref().map(|_| Wish::new(book));
         tokio::spawn(async move {
-            let (gateway, began) = (&entry.gateway, Instant::now());
+            let gateway = &entry.gateway;
             let outcome = gateway.asker.ask(lane, &entry.request, deadline, wish.as_ref()).await;
             gateway.metrics.booked(began.elapsed());
             drop(entry);
             drop(place);
             told.send_replace(Some(outcome));
         });
-        Ok((heard, false))
+        Ok((heard, began, true))
     }
 
     /// The lane of what a booking is expected to come to.

@@ -69,8 +69,8 @@ pub struct Gateway {
     in_flight: usize,
     /// Places among the look-ups on the way.
     pub(crate) lookup_room: Arc<Semaphore>,
-    /// Bookings on the way, by their bytes.
-    pub(crate) running: Mutex<HashMap<Vec<u8>, Coming>>,
+    /// Bookings on the way, by their bytes, and since when.
+    pub(crate) running: Mutex<HashMap<Vec<u8>, (Coming, Instant)>>,
     /// Bytes that bodies may have together.
     pub(crate) body_room: Arc<Semaphore>,
     /// Places among the streams.
