@@ -195,6 +195,26 @@ fn caught(fault: &str, fails: &[&'static str], passes: &[&'static str]) {
     assert_eq!(verdicts.of("passed"), passes, "{fault}: {said}");
 }
 
+/// Whoever has mistyped something, or misses a library, is told.
+#[test]
+fn a_client_that_does_not_start_is_told_why() {
+    let (code, verdicts, said) = kit(&[], &["no-such-client"], &[]);
+    assert_eq!((code, verdicts.0.len()), (2, 0));
+    assert!(said.contains("no-such-client: no such program"), "{said}");
+    for case in ["live/granted", "fold/events"] {
+        let broken = ["python3", "-c", "raise SystemExit('there is no nats-py here')"];
+        let output = Command::new(env!("CARGO_BIN_EXE_giliran"))
+            .args(["conformance", "--only", case, "--"])
+            .args(broken)
+            .env(server::BINARY_VARIABLE, server::locate().unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains("there is no nats-py here"), "{case}: {said}");
+    }
+}
+
 #[test]
 fn clients_that_misread_are_caught() {
     caught(

@@ -75,7 +75,10 @@ impl Cast {
         let environment =
             [("NATS_URL", &*stage.url), ("GILIRAN_PREFIX", own.prefix()), ("GILIRAN_URL", &*url)];
         let mut client = ClientProcess::start(command, &environment)?;
-        client.ready().await?;
+        if let Err(Ended::Failed(why)) = client.ready().await {
+            // Whoever does not even start says why to standard error.
+            return failed(format!("{why}\n{}", client.story().trim_end()));
+        }
         Ok(Self { client, relay: Some(relay), via, _gateway: gateway })
     }
 

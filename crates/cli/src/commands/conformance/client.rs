@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// How long it may take to end, once its standard input is closed.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// How long its standard error may take to be read, once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Lines of its standard error that are shown where it fails.
 const SHOWN_LINES: usize = 12;
 /// Characters of a line that are shown.
@@ -38,6 +41,15 @@ pub(super) fn failed<T>(why: impl Into<String>) -> Result<T, Ended> {
 /// Fails with what was not so.
 pub(super) fn expect(holds: bool, why: impl FnOnce() -> String) -> Result<(), Ended> {
     if holds { Ok(()) } else { failed(why()) }
+}
+
+/// True where the program of a command is a file, or one on PATH.
+pub(super) fn is_there(program: &Path) -> bool {
+    if program.components().count() > 1 {
+        return program.is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// A client, killed when dropped.
@@ -117,8 +129,11 @@ impl ClientProcess {
         };
         let answered = match tokio::time::timeout(within, exchange).await {
             Err(_) => return failed(format!("no line within {} s", within.as_secs())),
-            Ok(Err(error)) => return failed(format!("the client has ended: {error}")),
-            Ok(Ok(None)) => return failed("the client has ended"),
+            Ok(Err(_) | Ok(None)) => {
+                // What it said last is read first.
+                tokio::time::sleep(LAST_WORDS).await;
+                return failed("the client has ended");
+            }
             Ok(Ok(Some(answered))) => answered,
         };
         self.transcript.push(format!("client  {}", shortened(&answered)));

@@ -12,7 +12,8 @@ mod live;
 mod relay;
 mod stage;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::Arc;
 
 use giliran_wire::subject::Namespace;
@@ -21,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::cast::{Cast, Via, own_namespace};
-use self::client::{ClientProcess, Ended};
+use self::client::{ClientProcess, Ended, is_there};
 use self::formats::As;
 use self::relay::Relay;
 use self::stage::Stage;
@@ -94,6 +95,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if bytes.is_empty() && live.is_empty() {
         let only = args.only.join(", ");
         return Err(Failure::Usage(format!("--only {only}: no case is called so; see --list")));
+    }
+    let program = Path::new(args.command.first().map_or(OsStr::new(""), OsString::as_os_str));
+    if !is_there(program) {
+        let named = program.display();
+        return Err(Failure::Usage(format!("{named}: no such program, here or on PATH")));
     }
     let shutdown = until_asked();
     let played = async {
