@@ -204,7 +204,7 @@ impl<T> Sequencer<T> {
         while self.ids.len() < grants {
             self.ids.push_back((self.random)());
         }
-        self.state.foresee(&self.ids.make_contiguous()[..grants]);
+        self.state.foresee(self.ids.make_contiguous());
     }
 
     /// False: the block is full and grants still wait.
