@@ -38,7 +38,7 @@ pub(crate) struct NotFree;
 impl BookingIndex {
     /// The booking of this id.
     pub(crate) fn get(&self, id: &BookingId) -> Option<Arc<Booking>> {
-        let see = |place: Option<&Place>| place.cloned();
+        let see = |place: Option<&Place>| place.map(Option::clone);
         // What moves in between is there when the second table is looked at: it leaves the
         // first one after it stands in the second.
         self.recent.look(id, see).or_else(|| self.settled.look(id, see)).flatten()

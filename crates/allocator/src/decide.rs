@@ -314,7 +314,7 @@ impl Allocator {
 impl Taker {
     /// Decides a request, as [`Allocator::decide`].
     pub fn decide(&self, ask: &BookingRequest<'_>, now: Timestamp) -> Decision {
-        self.allocator().decide_when(ask, (now, When::AtArrival), || self.clone())
+        self.0.decide_when(ask, (now, When::AtArrival), || self.clone())
     }
 }
 

@@ -23,24 +23,12 @@ pub struct Pending<E: Taken> {
 /// holds on to the allocator by way of it: threads that take, and the one that puts what
 /// they took into blocks, do not all count on one cache line.
 #[derive(Debug, Clone)]
-pub struct Taker(Arc<OneThreads>);
-
-/// What one thread counts on.
-#[derive(Debug)]
-struct OneThreads {
-    allocator: Arc<Allocator>,
-}
-
-impl Taker {
-    pub(crate) fn allocator(&self) -> &Allocator {
-        &self.0.allocator
-    }
-}
+pub struct Taker(pub(crate) Arc<Arc<Allocator>>);
 
 impl Allocator {
     /// To [decide](Taker::decide) a stretch of requests with, by one thread.
     pub fn taker(self: &Arc<Self>) -> Taker {
-        Taker(Arc::new(OneThreads { allocator: Arc::clone(self) }))
+        Taker(Arc::new(Arc::clone(self)))
     }
 }
 
@@ -99,7 +87,7 @@ impl<E: Taken> DerefMut for Pending<E> {
 impl<E: Taken> Drop for Pending<E> {
     fn drop(&mut self) {
         if let Some(what) = self.what.take() {
-            what.give_back(self.taker.allocator());
+            what.give_back(&self.taker.0);
         }
     }
 }

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use giliran_wire::Text;
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
@@ -228,11 +227,7 @@ async fn answer_busy(chunk: Chunk, shared: &WorkerContext) {
 }
 
 /// `busy` for every request of a payload that is not even decided.
-fn busy_answers(
-    operation: Operation,
-    payload: &[u8],
-    metrics: &Metrics,
-) -> (Form, Vec<Answered<'static>>) {
+fn busy_answers(operation: Operation, payload: &[u8], metrics: &Metrics) -> (Form, Vec<Answered>) {
     let unread = || (form_of_unreadable(payload), vec![Answered::busy(None, metrics)]);
     match operation {
         Operation::Book | Operation::BookVouched => {
@@ -249,8 +244,8 @@ fn busy_answers(
 fn each_busy<'a, T: Request<'a>>(
     payload: &'a [u8],
     metrics: &Metrics,
-) -> Option<(Form, Vec<Answered<'static>>)> {
-    let id = |item: &T| item.request_id().map(|id| Text::from(id.to_owned()));
+) -> Option<(Form, Vec<Answered>)> {
+    let id = |item: &T| item.request_id().map(Into::into);
     match request::read::<T>(payload).ok()? {
         Payload::One(item) => Some((Form::JsonOne, vec![Answered::busy(id(&item), metrics)])),
         Payload::Many(form, items) => {

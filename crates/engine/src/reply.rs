@@ -13,7 +13,7 @@ use giliran_sequencer::{AdminChange, AdminReport, Grants, Outcome};
 use giliran_wire::admin;
 use giliran_wire::answer::{self, Answer, Overview, Parts, Reason, Rejection, Verdict};
 use giliran_wire::request::{BINARY_VERSION, Form};
-use giliran_wire::{Position, Text, Timestamp};
+use giliran_wire::{Position, Timestamp};
 
 use crate::lease_guard::LeaseGuard;
 use crate::metrics::Metrics;
@@ -86,40 +86,40 @@ impl Requester {
     }
 }
 
-/// An answer that owns what it says, but for the request's id where that is at hand.
+/// An answer that owns what it says.
 #[derive(Debug, Clone)]
-pub(crate) enum Answered<'a> {
+pub(crate) enum Answered {
     /// Just made durable, by this engine.
-    Granted(FoundBooking, Position, Asked<'a>),
+    Granted(FoundBooking, Position, Asked),
     /// Made earlier; whoever has the lease may tell of it.
-    Found(FoundBooking, Position, Asked<'a>),
+    Found(FoundBooking, Position, Asked),
     /// An entry into the next release's draw, or its withdrawal; as above.
-    Entered(FoundEntry, Position, Asked<'a>),
-    Rejected(Asked<'a>, Rejection<'static>),
+    Entered(FoundEntry, Position, Asked),
+    Rejected(Option<Box<str>>, Rejection<'static>),
 }
 
 /// The id of the request that is answered; none: the one that made the booking.
-type Asked<'a> = Option<Text<'a>>;
+type Asked = Option<Box<str>>;
 
-impl<'a> Answered<'a> {
-    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked<'a>) -> Self {
+impl Answered {
+    pub(crate) fn granted(found: FoundBooking, durable: Durable, asked: Asked) -> Self {
         Self::Granted(found, durable.position(), asked)
     }
 
-    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Asked<'a>) -> Self {
-        Self::Found(found, durable.position(), asked)
+    pub(crate) fn found(found: FoundBooking, durable: Durable, asked: Option<&str>) -> Self {
+        Self::Found(found, durable.position(), asked.map(Into::into))
     }
 
-    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Asked<'a>) -> Self {
-        Self::Entered(entered, durable.position(), asked)
+    pub(crate) fn entered(entered: FoundEntry, durable: Durable, asked: Option<&str>) -> Self {
+        Self::Entered(entered, durable.position(), asked.map(Into::into))
     }
 
-    pub(crate) fn rejected(request_id: Asked<'a>, rejection: Rejection<'static>) -> Self {
+    pub(crate) fn rejected(request_id: Option<Box<str>>, rejection: Rejection<'static>) -> Self {
         Self::Rejected(request_id, rejection)
     }
 
     pub(crate) fn settled(
-        request_id: Asked<'a>,
+        request_id: Option<&str>,
         settled: Settled,
         now: Timestamp,
         metrics: &Metrics,
@@ -135,12 +135,12 @@ impl<'a> Answered<'a> {
             }
             Settled::Rejected(rejected, durable) => {
                 metrics.rejected(rejected.reason);
-                Self::Rejected(request_id, rejection(rejected, durable, now))
+                Self::Rejected(request_id.map(Into::into), rejection(rejected, durable, now))
             }
         }
     }
 
-    pub(crate) fn busy(request_id: Asked<'a>, metrics: &Metrics) -> Self {
+    pub(crate) fn busy(request_id: Option<Box<str>>, metrics: &Metrics) -> Self {
         metrics.rejected(Reason::Busy);
         Self::Rejected(request_id, Rejection::new(Reason::Busy).retry_after_ms(retry_after_ms()))
     }
@@ -158,7 +158,7 @@ impl<'a> Answered<'a> {
             Self::Granted(found, as_of, asked) | Self::Found(found, as_of, asked) => {
                 let granted = granted_view(&found.opening, &found.booking, *as_of);
                 match asked {
-                    Some(asked) => Answer { request_id: Some(asked.as_str().into()), ..granted },
+                    Some(asked) => Answer { request_id: Some((&**asked).into()), ..granted },
                     None => granted,
                 }
             }
@@ -215,7 +215,7 @@ fn granted_view<'a>(opening: &'a Opening, booking: &'a Booking, as_of: Position)
 
 impl BatchAnswers {
     /// Puts the answer to the request of this index in its place.
-    pub(crate) fn put(&mut self, index: usize, answered: &Answered<'_>) {
+    pub(crate) fn put(&mut self, index: usize, answered: &Answered) {
         self.needs_lease |= answered.needs_lease();
         self.parts.put(index, &answered.view());
     }
@@ -288,7 +288,7 @@ impl Outbox {
     }
 
     /// Adds answers as one payload.
-    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered<'_>]) {
+    pub(crate) fn answers(&mut self, reply: Subject, form: Form, answers: &[Answered]) {
         let needs_lease = answers.iter().any(Answered::needs_lease);
         self.push(reply, needs_lease, |out| match answers {
             [one] => answer::write(form, &[one.view()], out),
@@ -300,7 +300,7 @@ impl Outbox {
     }
 
     /// Refuses an `availability`, whose answers have a form of their own in binary.
-    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered<'_>) {
+    pub(crate) fn no_overview(&mut self, reply: Subject, form: Form, refused: &Answered) {
         let Verdict::Rejected(rejection) = refused.view().verdict else { return };
         self.push(reply, refused.needs_lease(), |out| {
             answer::write(form, &[Overview::Rejected(rejection)], out);
@@ -314,7 +314,7 @@ impl Outbox {
     }
 
     /// Puts an outcome where its ticket says.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered<'_>) {
+    pub(crate) fn answer(&mut self, ticket: Ticket, answered: Answered) {
         let granted = !matches!(answered, Answered::Rejected(..));
         match ticket {
             Ticket::One(to) => {
@@ -371,7 +371,6 @@ impl Outbox {
         now: Timestamp,
         metrics: &Metrics,
     ) {
-        let request_id = request_id.map(|id| Text::from(id.into_string()));
         let answered = match outcome {
             Outcome::Adjusted(report, durable) => {
                 return self.adjusted(ticket, &report, durable.position(), now);
@@ -389,13 +388,15 @@ impl Outbox {
                 } else {
                     metrics.changed();
                 }
-                Answered::entered(entered, durable, request_id)
+                Answered::entered(entered, durable, request_id.as_deref())
             }
             Outcome::Granted(found, durable) => {
                 metrics.granted(1);
                 Answered::granted(found, durable, None)
             }
-            Outcome::Settled(settled) => Answered::settled(request_id, settled, now, metrics),
+            Outcome::Settled(settled) => {
+                Answered::settled(request_id.as_deref(), settled, now, metrics)
+            }
             Outcome::Busy => Answered::busy(request_id, metrics),
         };
         self.answer(ticket, answered);

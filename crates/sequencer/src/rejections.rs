@@ -21,11 +21,7 @@ const TALLY_BYTES: usize = 5 + 2 + 8 + 9 + MAX_CHANNEL_BYTES + 8;
 
 /// Counts of rejections that are not in the ledger yet.
 #[derive(Debug, Default)]
-pub struct RejectionCounts {
-    counts: BTreeMap<Key, u64>,
-    /// What was counted last, and how often: most come many together.
-    last: Option<(Key, u64)>,
-}
+pub struct RejectionCounts(BTreeMap<Key, u64>);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -69,40 +65,27 @@ impl RejectionCounts {
             reason: rejection.reason.number(),
             channel: channel.map(Channel::new),
         };
-        match &mut self.last {
-            Some((last, count)) if *last == key => *count += 1,
-            _ => {
-                self.put_last();
-                self.last = Some((key, 1));
-            }
-        }
-    }
-
-    fn put_last(&mut self) {
-        if let Some((key, count)) = self.last.take() {
-            self.add(key, count);
-        }
+        self.add(key, 1);
     }
 
     fn add(&mut self, key: Key, count: u64) {
-        if let Some(there) = self.counts.get_mut(&key) {
+        if let Some(there) = self.0.get_mut(&key) {
             *there += count;
             return;
         }
-        let full = self.counts.len() >= MAX_TALLIES;
+        let full = self.0.len() >= MAX_TALLIES;
         let key = if full { Key { slot: None, channel: None, ..key } } else { key };
-        *self.counts.entry(key).or_default() += count;
+        *self.0.entry(key).or_default() += count;
     }
 
     /// Takes over what another one has counted.
-    pub fn extend(&mut self, mut other: Self) {
-        other.put_last();
-        other.counts.into_iter().for_each(|(key, count)| self.add(key, count));
+    pub fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(key, count)| self.add(key, count));
     }
 
     /// True if nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.last.is_none()
+        self.0.is_empty()
     }
 
     /// The oldest counts, of seconds that are over.
@@ -111,11 +94,10 @@ impl RejectionCounts {
         now: Timestamp,
         most: usize,
     ) -> BTreeMap<u32, Vec<RejectionCount>> {
-        self.put_last();
         let second = now.as_millis().div_euclid(1_000);
         let mut openings: BTreeMap<u32, Vec<RejectionCount>> = BTreeMap::new();
         for _ in 0..most {
-            let Some(oldest) = self.counts.first_entry().filter(|e| e.key().second < second) else {
+            let Some(oldest) = self.0.first_entry().filter(|e| e.key().second < second) else {
                 break;
             };
             let (key, count) = oldest.remove_entry();
@@ -178,8 +160,7 @@ mod tests {
         for i in 0..3 * MAX_TALLIES as u32 {
             tallies.count(&rejection(i), Some("web"), at);
         }
-        tallies.put_last();
-        assert_eq!(tallies.counts.len(), MAX_TALLIES + 1);
+        assert_eq!(tallies.0.len(), MAX_TALLIES + 1);
         assert!(tallies.take(at, usize::MAX).is_empty(), "the second is not over");
         let later = at.plus_millis(1);
         let first: u64 = tallies.take(later, 100)[&0].iter().map(|tally| tally.count).sum();

@@ -47,9 +47,8 @@ mod mapped {
 
     use super::{Hash, UniformHasher};
 
-    /// Keys a shard that are touched under one taking of the locks: enough to be worth it,
-    /// few enough that no writer waits long.
-    const TOUCHED_A_SHARD: usize = 8;
+    /// Keys that are touched under one taking of the locks, so that no writer waits long.
+    const TOUCHED_TOGETHER: usize = 64;
 
     pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
 
@@ -101,8 +100,7 @@ mod mapped {
         /// Brings into cache what looks at these keys will read. Looks themselves wait for
         /// memory one after the other, since each takes a lock; here many wait together.
         pub(crate) fn touch(&self, keys: &[K]) {
-            let together = TOUCHED_A_SHARD * self.0.shards().len();
-            for keys in keys.chunks(together) {
+            for keys in keys.chunks(TOUCHED_TOGETHER) {
                 let shards: SmallVec<[_; 32]> =
                     self.0.shards().iter().map(|shard| shard.read()).collect();
                 for key in keys {

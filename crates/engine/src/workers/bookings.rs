@@ -5,7 +5,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use giliran_allocator::{BookingRequest, Content, Decision, Settled, Taker};
 use giliran_sequencer::RejectionCounts;
 use giliran_wire::request::{self, Form, Malformed, Party, Payload};
-use giliran_wire::{Pseudonym, Text, Timestamp};
+use giliran_wire::{Pseudonym, Timestamp};
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
 use crate::reply::{Answered, Outbox, form_of_unreadable};
@@ -31,16 +31,16 @@ impl Worker {
                 settle_one(incoming, Form::JsonOne, judged, items, out);
             }
             Ok(Payload::Many(form, books)) => {
-                let parties = self.foresee(&books);
-                let judged = books.iter().enumerate().map(|(index, book)| match book {
-                    Ok(book) => match parties.get(index) {
-                        Some(party) => self.book_one(book, party, when, tallies),
-                        None => {
-                            let party = book.pseudonyms(&self.shared.key);
-                            self.book_one(book, &party, when, tallies)
+                let mut parties = self.foresee(&books).into_iter();
+                let judged = books.into_iter().map(|book| {
+                    let party = parties.next();
+                    match book {
+                        Ok(book) => {
+                            let party = party.unwrap_or_else(|| book.pseudonyms(&self.shared.key));
+                            self.book_one(&book, &party, when, tallies)
                         }
-                    },
-                    Err(malformed) => Break(self.malformed(malformed.clone())),
+                        Err(malformed) => Break(self.malformed(malformed)),
+                    }
                 });
                 settle_batch(incoming, form, judged, items, out);
             }
@@ -64,13 +64,13 @@ impl Worker {
         parties
     }
 
-    fn book_one<'a>(
+    fn book_one(
         &self,
-        book: &'a request::Book<'_>,
+        book: &request::Book<'_>,
         applicants: &[Pseudonym],
         (vouched, now, taker): (bool, Timestamp, &Taker),
         tallies: &mut RejectionCounts,
-    ) -> Judged<'a> {
+    ) -> Judged {
         if let Some(pattern) = &self.shared.applicant_pattern
             && let Some(i) = book.applicants.iter().position(|a| !pattern.fits(a))
         {
@@ -110,7 +110,7 @@ impl Worker {
         }
         Continue(match decision {
             Decision::Settled(settled) => {
-                let id = Some(Text::from(&**request_id));
+                let id = Some(&*book.request_id);
                 return Break(Answered::settled(id, settled, now, &self.shared.metrics));
             }
             Decision::Granted(grant) => HandedOn::Grant(grant),

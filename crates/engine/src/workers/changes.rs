@@ -5,7 +5,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use giliran_allocator::{ChangeKind, ChangeRequest};
 use giliran_wire::request::{self, Form, Malformed, Payload, Request};
-use giliran_wire::{ApplicantKey, BookingId, Text};
+use giliran_wire::{ApplicantKey, BookingId};
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
 use crate::reply::{Answered, Outbox, form_of_unreadable};
@@ -64,7 +64,7 @@ impl Worker {
         out: &mut Outbox,
     ) {
         let now = incoming.now;
-        let judge = |item: Result<T, Malformed>| -> Judged<'static> {
+        let judge = |item: Result<T, Malformed>| -> Judged {
             let ask = match item {
                 Ok(item) => item.ask(&self.shared.key),
                 Err(malformed) => return Break(self.malformed(malformed)),
@@ -72,8 +72,7 @@ impl Worker {
             let Some(settled) = self.shared.allocator.settled(&ask, now) else {
                 return Continue(HandedOn::Change(Box::new(ask)));
             };
-            let id = Some(Text::from(ask.request_id.into_string()));
-            Break(Answered::settled(id, settled, now, &self.shared.metrics))
+            Break(Answered::settled(Some(&*ask.request_id), settled, now, &self.shared.metrics))
         };
         match request::read::<T>(payload) {
             Err(malformed) => {

@@ -16,7 +16,7 @@ use giliran_sequencer::{AdminCommand, RejectionCounts};
 use giliran_wire::answer::{Reason, Rejection};
 use giliran_wire::ledger::{DrawEntryRecord, Grant, Signed};
 use giliran_wire::request::{self, Form, Malformed};
-use giliran_wire::{Text, Timestamp, admin as actions};
+use giliran_wire::{Timestamp, admin as actions};
 use tokio::sync::mpsc;
 
 use crate::context::WorkerContext;
@@ -58,7 +58,7 @@ pub(crate) enum HandedOn {
 }
 
 /// What became of a request at a worker's: it ends there with its answer, or goes on.
-type Judged<'a> = ControlFlow<Answered<'a>, HandedOn>;
+type Judged = ControlFlow<Answered, HandedOn>;
 
 /// One worker: until its queue ends.
 pub(crate) async fn work(
@@ -149,9 +149,9 @@ impl Worker {
         }
     }
 
-    fn malformed(&self, malformed: Malformed) -> Answered<'static> {
+    fn malformed(&self, malformed: Malformed) -> Answered {
         self.shared.metrics.rejected(Reason::Malformed);
-        let request_id = malformed.request_id.map(Text::from);
+        let request_id = malformed.request_id.map(String::into_boxed_str);
         Answered::rejected(request_id, Rejection::new(Reason::Malformed).detail(malformed.detail))
     }
 }
@@ -177,7 +177,7 @@ impl Incoming {
 fn settle_one(
     incoming: Incoming,
     form: Form,
-    judged: Judged<'_>,
+    judged: Judged,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
@@ -190,10 +190,10 @@ fn settle_one(
 
 /// Answers a message of several requests, if all of them are settled; else it is answered
 /// with the slowest of those that are handed on.
-fn settle_batch<'a>(
+fn settle_batch(
     incoming: Incoming,
     form: Form,
-    mut judged: impl ExactSizeIterator<Item = Judged<'a>>,
+    mut judged: impl ExactSizeIterator<Item = Judged>,
     items: &mut Vec<(HandedOn, Ticket)>,
     out: &mut Outbox,
 ) {
