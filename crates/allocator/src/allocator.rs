@@ -8,7 +8,6 @@ use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::ledger::{DrawEntryRecord, Grant};
 use giliran_wire::{AsOf, BookingId, Position, Pseudonym, Timestamp};
 
-use crate::booking_index::BookingIndex;
 use crate::draw_entry::Crowd;
 use crate::openings::Openings;
 use crate::sync::seqlock::{Durable, SeqLock};
@@ -21,7 +20,7 @@ use crate::{Booking, DrawEntry, Opening};
 #[derive(Debug)]
 pub struct Allocator {
     pub(crate) openings: ArcSwap<Openings>,
-    pub(crate) bookings: BookingIndex,
+    pub(crate) bookings: ShardedMap<BookingId, Arc<Booking>>,
     /// Entries into the next release's draw, and those that were withdrawn.
     pub(crate) waiting: ShardedMap<BookingId, Arc<DrawEntry>>,
     /// Those of them that are live.
@@ -35,7 +34,7 @@ impl Allocator {
     pub(crate) fn new() -> Self {
         Self {
             openings: ArcSwap::default(),
-            bookings: BookingIndex::default(),
+            bookings: ShardedMap::default(),
             waiting: ShardedMap::default(),
             crowd: Crowd::none(),
             seqlock: SeqLock::new(),
@@ -46,14 +45,6 @@ impl Allocator {
     /// Engine time: never before the last block's, whatever the clock says.
     pub fn engine_time(&self, clock: Timestamp) -> Timestamp {
         clock.max(Timestamp::from_millis(self.time.load(Ordering::Relaxed) as i64))
-    }
-
-    /// Prepares for [deciding](Self::decide) requests of these people, many of them: what
-    /// is looked at for them is brought into cache together.
-    pub fn foresee(&self, applicants: &[Pseudonym]) {
-        let openings = self.openings.load();
-        let open = openings.iter().filter(|opening| opening.phase() == Phase::Open);
-        open.for_each(|opening| opening.claims.foresee(applicants));
     }
 
     /// The openings whose days are not over, by ordinal.
@@ -67,7 +58,7 @@ impl Allocator {
         self.seqlock.read(|at| at.position())
     }
 
-    /// How many bookings are in memory, those on their way into the ledger included.
+    /// How many bookings are in memory.
     pub fn bookings(&self) -> usize {
         self.bookings.len()
     }
@@ -191,7 +182,7 @@ impl Allocator {
     }
 
     pub(crate) fn booking(&self, id: &BookingId) -> Option<Arc<Booking>> {
-        self.bookings.get(id)
+        self.bookings.look(id, |booking| booking.map(Arc::clone))
     }
 
     /// None: its opening has retired.

@@ -87,11 +87,6 @@ impl Claims {
         self.0.look(applicant, see)
     }
 
-    /// Brings into cache what looks at these applicants' claims will read.
-    pub(crate) fn foresee(&self, applicants: &[Pseudonym]) {
-        self.0.touch(applicants);
-    }
-
     /// The applicant's durable bookings, the live one first, then the latest.
     pub(crate) fn bookings_of(&self, applicant: &Pseudonym) -> Vec<Arc<Booking>> {
         self.0.look(applicant, |claim| {

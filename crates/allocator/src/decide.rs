@@ -15,6 +15,7 @@ use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
+use crate::Pending;
 use crate::allocator::{Allocator, FoundBooking};
 use crate::applicants::First;
 use crate::booking_request::BookingRequest;
@@ -22,7 +23,6 @@ use crate::decision::{Decision, Rejection, Settled};
 use crate::opening::Opening;
 use crate::openings::Openings;
 use crate::sync::seqlock::Durable;
-use crate::{Pending, Taker};
 
 /// When another try is worth it where there are that many, ms: some may withdraw.
 const FULL_RETRY_MS: u64 = 5_000;
@@ -53,20 +53,20 @@ impl Allocator {
     /// Decides a request at engine time `now`. Any number of threads may; none
     /// waits for another.
     pub fn decide(self: &Arc<Self>, ask: &BookingRequest<'_>, now: Timestamp) -> Decision {
-        self.decide_when(ask, (now, When::AtArrival), || self.taker())
+        self.decide_when(ask, now, When::AtArrival)
     }
 
     /// Decides a request at the end of its round: one after the other, by one
     /// hand.
     pub fn decide_in_round(self: &Arc<Self>, ask: &BookingRequest<'_>, now: Timestamp) -> Decision {
-        self.decide_when(ask, (now, When::InRound), || self.taker())
+        self.decide_when(ask, now, When::InRound)
     }
 
     fn decide_when(
-        &self,
+        self: &Arc<Self>,
         ask: &BookingRequest<'_>,
-        (now, when): (Timestamp, When),
-        taker: impl Fn() -> Taker,
+        now: Timestamp,
+        when: When,
     ) -> Decision {
         for attempt in self.seqlock.attempts() {
             let openings = self.openings.load();
@@ -83,7 +83,7 @@ impl Allocator {
                 Judged::DeferToRound(ordinal) => return Decision::DeferToRound(ordinal),
                 Judged::Try(opening, fitting) => {
                     let grant = opening.take(ask, &fitting, &openings, now);
-                    let pending = |grant| Decision::Granted(Pending::new(taker(), grant));
+                    let pending = |grant| Decision::Granted(Pending::new(self, grant));
                     return grant.map_or(Decision::Retry, pending);
                 }
                 Judged::JoinWaitlist(opening, fitting) => {
@@ -95,7 +95,7 @@ impl Allocator {
                 }
                 Judged::EnterDraw(opening, fitting) => {
                     let entry = opening.take_ballot(ask, &fitting, &openings, now);
-                    let pending = |entry| Decision::EnterDraw(Pending::new(taker(), entry));
+                    let pending = |entry| Decision::EnterDraw(Pending::new(self, entry));
                     return entry.map_or(Decision::Retry, pending);
                 }
             }
@@ -308,13 +308,6 @@ impl Allocator {
             Phase::Open => Ok(now < closes_at),
             Phase::Closed => Err(Rejection::new(Reason::Closed)),
         }
-    }
-}
-
-impl Taker {
-    /// Decides a request, as [`Allocator::decide`].
-    pub fn decide(&self, ask: &BookingRequest<'_>, now: Timestamp) -> Decision {
-        self.0.decide_when(ask, (now, When::AtArrival), || self.clone())
     }
 }
 

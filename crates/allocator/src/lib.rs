@@ -33,7 +33,6 @@ mod allocator;
 mod applicants;
 pub mod ballot;
 mod booking;
-mod booking_index;
 mod booking_request;
 mod calendar;
 mod change;
@@ -58,7 +57,7 @@ pub use decision::{Decision, Rejection, Settled};
 pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
-pub use pending::{Pending, Taken, Taker};
+pub use pending::{Pending, Taken};
 pub use state_machine::{
     ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts, StateChange,
     StateMachine, WaitlistDraw,

@@ -14,22 +14,9 @@ use crate::Allocator;
 #[derive(Debug)]
 #[must_use = "what was taken for it is given back at once"]
 pub struct Pending<E: Taken> {
-    taker: Taker,
+    allocator: Arc<Allocator>,
     /// None: it is in a block.
     what: Option<Box<E>>,
-}
-
-/// On behalf of which places and claims are taken, for a stretch of requests. What is taken
-/// holds on to the allocator by way of it: threads that take, and the one that puts what
-/// they took into blocks, do not all count on one cache line.
-#[derive(Debug, Clone)]
-pub struct Taker(pub(crate) Arc<Arc<Allocator>>);
-
-impl Allocator {
-    /// To [decide](Taker::decide) a stretch of requests with, by one thread.
-    pub fn taker(self: &Arc<Self>) -> Taker {
-        Taker(Arc::new(Arc::clone(self)))
-    }
 }
 
 /// Something that places or claims are taken for.
@@ -59,8 +46,8 @@ mod private {
 }
 
 impl<E: Taken> Pending<E> {
-    pub(crate) const fn new(taker: Taker, what: Box<E>) -> Self {
-        Self { taker, what: Some(what) }
+    pub(crate) fn new(allocator: &Arc<Allocator>, what: Box<E>) -> Self {
+        Self { allocator: Arc::clone(allocator), what: Some(what) }
     }
 
     /// It goes into a block. From there [`StateMachine::abandon`](crate::StateMachine::abandon)
@@ -87,7 +74,7 @@ impl<E: Taken> DerefMut for Pending<E> {
 impl<E: Taken> Drop for Pending<E> {
     fn drop(&mut self) {
         if let Some(what) = self.what.take() {
-            what.give_back(&self.taker.0);
+            what.give_back(&self.allocator);
         }
     }
 }

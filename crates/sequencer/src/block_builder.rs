@@ -199,20 +199,11 @@ impl<T> Sequencer<T> {
         }
     }
 
-    /// Draws the ids of so many grants, and prepares for numbering them.
-    fn foresee_ids(&mut self, grants: usize) {
-        while self.ids.len() < grants {
-            self.ids.push_back((self.random)());
-        }
-        self.state.foresee(self.ids.make_contiguous());
-    }
-
     /// False: the block is full and grants still wait.
     pub(crate) fn gather_grants(&mut self, block: &mut BlockDraft<T>, time: Timestamp) -> bool {
         let most = self.queue.len().min(MAX_BLOCK_BYTES / LEAST_GRANT_BYTES);
         block.entries.reserve(most);
         block.tickets.reserve(most);
-        self.foresee_ids(most);
         while let Some(waiting) = self.queue.pop_front() {
             let bytes = grant_bytes(&waiting.what) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {

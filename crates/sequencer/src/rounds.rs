@@ -260,8 +260,7 @@ impl<T> Sequencer<T> {
     /// available any more.
     pub(crate) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
         loop {
-            let id = self.ids.pop_front().unwrap_or_else(&mut self.random);
-            match self.state.assign_numbers(grant, time, id) {
+            match self.state.assign_numbers(grant, time, (self.random)()) {
                 Numbered::Done => return true,
                 Numbered::IdTaken => {}
                 Numbered::NoRoom => return false,

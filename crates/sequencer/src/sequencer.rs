@@ -55,8 +55,6 @@ pub struct Sequencer<T> {
     pub(crate) epoch: u64,
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
-    /// Random bits for the ids of the next grants.
-    pub(crate) ids: VecDeque<u128>,
     pub(crate) openings: VecDeque<OpeningRecord>,
     pub(crate) queue: VecDeque<Queued<Pending<Grant>, T>>,
     pub(crate) parked: Vec<Queued<OwnedBookingRequest, T>>,
@@ -121,7 +119,6 @@ impl<T> Sequencer<T> {
             epoch: state.chain().epoch + 1,
             writer,
             random,
-            ids: VecDeque::new(),
             openings: VecDeque::new(),
             queue: VecDeque::new(),
             parked: Vec::new(),

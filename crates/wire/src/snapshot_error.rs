@@ -53,9 +53,6 @@ pub enum Unusable {
     /// An applicant of this live booking has a live one already.
     #[error("booking {0} is an applicant's second")]
     SecondBooking(BookingId),
-    /// Another booking has this id.
-    #[error("booking {0} is there twice")]
-    BookingTwice(BookingId),
     /// An entry's opening did not come before it.
     #[error("entry {0} is in no opening")]
     EntryOfNoOpening(BookingId),

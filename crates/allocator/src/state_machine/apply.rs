@@ -218,6 +218,9 @@ impl<'k> BlockApplier<'k> {
             return Err(self.of_booking(id, BookingContradiction::NoApplicant));
         }
         let live = self.mode == Mode::Live;
+        if live && !drawn && !self.state.numbered.remove(&id) {
+            return Err(self.of_booking(id, BookingContradiction::NotNumbered));
+        }
         let places = grant.seats.len() as u32;
         // Entered into the opening's own draw: the account's places were counted
         // then.
@@ -228,13 +231,8 @@ impl<'k> BlockApplier<'k> {
             opening.accounts.grant(account, places, live);
         }
         let booking = Arc::new(Booking::new(grant, self.time));
-        let bookings = &self.state.allocator.bookings;
-        if live && !drawn {
-            let published = bookings.publish(&booking);
-            published.map_err(|_| self.of_booking(id, BookingContradiction::NotNumbered))?;
-        } else {
-            let inserted = bookings.insert(&booking);
-            inserted.map_err(|_| self.of_booking(id, BookingContradiction::Twice))?;
+        if self.state.allocator.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
+            return Err(self.of_booking(id, BookingContradiction::Twice));
         }
         for seat in &booking.seats {
             // In a replay, a claim that is being decided loses to the ledger:
@@ -383,7 +381,7 @@ impl<'k> BlockApplier<'k> {
         payment: Option<Box<str>>,
     ) {
         let next = Arc::new(next);
-        self.state.allocator.bookings.replace(&next);
+        self.state.allocator.bookings.insert(next.id, Arc::clone(&next));
         for seat in &next.seats {
             before.opening.claims.renew(seat.applicant, &next);
         }

@@ -48,7 +48,7 @@ impl StateMachine {
     /// Gives the entry its receipt, as it enters a block. False: try with other
     /// bits.
     pub fn enter_draw(&mut self, entry: &mut DrawEntryRecord, random: u128) -> bool {
-        let Some(id) = self.new_receipt(random) else { return false };
+        let Some(id) = self.new_id(random) else { return false };
         self.in_block.touched.insert(id);
         entry.receipt = id;
         true

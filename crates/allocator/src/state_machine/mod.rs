@@ -11,7 +11,8 @@ mod opening_draw;
 mod retiring;
 mod snapshot;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use giliran_wire::event::Kind;
@@ -31,6 +32,7 @@ pub use snapshot::Parts;
 use crate::booking::text_into;
 use crate::sync::Ordering;
 use crate::sync::seqlock::Durable;
+use crate::sync::sharded_map::UniformHasher;
 use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 
 /// Applies the ledger to an [`Allocator`], block by block; there is one per allocator.
@@ -56,6 +58,8 @@ pub struct StateMachine {
     retired: BTreeSet<String>,
     /// Bookings of retired openings that still take memory.
     leaving: Vec<BookingId>,
+    /// Ids given to grants that are on their way into the ledger.
+    numbered: HashSet<BookingId, BuildHasherDefault<UniformHasher>>,
     in_block: PendingBlock,
     /// Held bookings, by the end of their hold.
     holds: BTreeSet<(Timestamp, BookingId)>,
@@ -208,6 +212,7 @@ impl StateMachine {
             next_ordinal: 0,
             retired: BTreeSet::new(),
             leaving: Vec::new(),
+            numbered: HashSet::default(),
             in_block: PendingBlock::default(),
             holds: BTreeSet::new(),
             delayed: BTreeSet::new(),
@@ -263,10 +268,8 @@ impl StateMachine {
             return Numbered::NoRoom;
         }
         grant.hold_expires_at = index.opening.hold_end(grant.slot, time);
-        let id = BookingId::from_random(random);
-        if self.is_receipt(&id) || !self.allocator.bookings.reserve(id) {
-            return Numbered::IdTaken;
-        }
+        let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
+        self.numbered.insert(id);
         grant.booking = id;
         let inventory = self.inventory(grant.opening, grant.slot);
         for seat in &mut grant.seats {
@@ -284,7 +287,7 @@ impl StateMachine {
         if people().any(|who| self.in_block.entering.contains(&who)) {
             return None;
         }
-        let Some(id) = self.new_receipt(random) else { return Some(false) };
+        let Some(id) = self.new_id(random) else { return Some(false) };
         self.in_block.entering.extend(people());
         self.in_block.touched.insert(id);
         entry.receipt = id;
@@ -296,24 +299,15 @@ impl StateMachine {
         self.allocator.booking(id).and_then(|booking| self.allocator.found(booking))
     }
 
-    /// Prepares for [numbering](Self::assign_numbers) grants with these bits: what their ids
-    /// are held against is brought into cache together.
-    pub fn foresee(&self, random: &[u128]) {
-        let ids: Vec<BookingId> = random.iter().copied().map(BookingId::from_random).collect();
-        self.allocator.bookings.foresee(&ids);
-    }
-
-    fn new_receipt(&self, random: u128) -> Option<BookingId> {
+    fn new_id(&self, random: u128) -> Option<BookingId> {
         let id = BookingId::from_random(random);
-        (!self.is_receipt(&id) && !self.allocator.bookings.is_taken(&id)).then_some(id)
-    }
-
-    /// True if an entry has this id for its receipt, or nothing may have it.
-    fn is_receipt(&self, id: &BookingId) -> bool {
         // Zero is what a grant has that is not numbered yet.
-        *id == BookingId::from_random(0)
-            || self.in_block.touched.contains(id)
-            || self.allocator.waiting.look(id, |waiting| waiting.is_some())
+        let taken = id == BookingId::from_random(0)
+            || self.allocator.booking(&id).is_some()
+            || self.allocator.waiting.look(&id, |waiting| waiting.is_some())
+            || self.numbered.contains(&id)
+            || self.in_block.touched.contains(&id);
+        (!taken).then_some(id)
     }
 
     fn inventory(&mut self, opening: u32, slot: u32) -> &mut SlotInventory {
@@ -371,9 +365,7 @@ impl StateMachine {
             }
             return;
         }
-        if self.allocator.bookings.release(&grant.booking)
-            && self.openings.contains_key(&grant.opening)
-        {
+        if self.numbered.remove(&grant.booking) && self.openings.contains_key(&grant.opening) {
             let inventory = self.inventory(grant.opening, grant.slot);
             for seat in &grant.seats {
                 inventory.untake(seat.number);
@@ -452,13 +444,6 @@ impl StateMachine {
     ) -> Result<(Vec<StateChange>, Durable), Damage> {
         let allocator = Arc::clone(&self.allocator);
         let time = block.time;
-        if mode == Mode::Replay {
-            let grants = block.entries.iter().filter_map(|entry| match entry {
-                Entry::Grant(grant) => Some(grant.booking),
-                _ => None,
-            });
-            allocator.bookings.foresee(&grants.collect::<Vec<_>>());
-        }
         let done = allocator.seqlock.change(self.chain.position(), |at| {
             allocator.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
             let mut applying = apply::BlockApplier::new(self, seq, time, mode, block.entries.len());
@@ -471,7 +456,6 @@ impl StateMachine {
             Ok::<_, Damage>((changes, at))
         });
         self.forget_some();
-        self.allocator.bookings.settle();
         done
     }
 

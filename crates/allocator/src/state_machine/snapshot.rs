@@ -302,8 +302,7 @@ impl StateMachine {
         if let Some(index) = self.openings.get_mut(&ordinal) {
             index.made.push(id);
         }
-        self.allocator.bookings.insert(&booking).map_err(|_| Unusable::BookingTwice(id))?;
-        self.allocator.bookings.settle();
+        self.allocator.bookings.insert(id, booking);
         Ok(())
     }
 

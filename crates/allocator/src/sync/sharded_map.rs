@@ -38,17 +38,11 @@ impl Hasher for UniformHasher {
 mod mapped {
     use std::fmt;
     use std::hash::BuildHasherDefault;
-    use std::hint::black_box;
 
+    use dashmap::DashMap;
     use dashmap::mapref::entry::Entry;
-    use dashmap::{DashMap, SharedValue};
-
-    use smallvec::SmallVec;
 
     use super::{Hash, UniformHasher};
-
-    /// Keys that are touched under one taking of the locks, so that no writer waits long.
-    const TOUCHED_TOGETHER: usize = 64;
 
     pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
 
@@ -89,51 +83,6 @@ mod mapped {
 
         pub(crate) fn insert(&self, key: K, value: V) -> Option<V> {
             self.0.insert(key, value)
-        }
-
-        /// Shows the value there is, to be looked at and changed.
-        pub(crate) fn update<R>(&self, key: &K, see: impl FnOnce(Option<&mut V>) -> R) -> R {
-            let mut entry = self.0.get_mut(key);
-            see(entry.as_deref_mut())
-        }
-
-        /// Brings into cache what looks at these keys will read. Looks themselves wait for
-        /// memory one after the other, since each takes a lock; here many wait together.
-        pub(crate) fn touch(&self, keys: &[K]) {
-            for keys in keys.chunks(TOUCHED_TOGETHER) {
-                let shards: SmallVec<[_; 32]> =
-                    self.0.shards().iter().map(|shard| shard.read()).collect();
-                for key in keys {
-                    let hash = self.0.hash_usize(key);
-                    let shard = &shards[self.0.determine_shard(hash)];
-                    black_box(shard.get(hash as u64, |(there, _)| there == key).is_some());
-                }
-            }
-        }
-
-        /// Moves the values that `moves` says yes to into `other`, which has none of their
-        /// keys; how many stay. Whoever looks here and then there finds each of them.
-        pub(crate) fn move_into(&self, other: &Self, moves: impl Fn(&V) -> bool) -> usize {
-            let hash = |(key, _): &(K, SharedValue<V>)| self.0.hash_usize(key) as u64;
-            let mut left = 0;
-            for (from, to) in self.0.shards().iter().zip(other.0.shards()) {
-                // Both have as many shards, so both have a key in the same one.
-                let (mut from, mut to) = (from.write(), to.write());
-                to.reserve(from.len(), hash);
-                let mut staying = Vec::new();
-                for entry in from.drain() {
-                    if moves(entry.1.get()) {
-                        to.insert(hash(&entry), entry, hash);
-                    } else {
-                        staying.push(entry);
-                    }
-                }
-                left += staying.len();
-                for entry in staying {
-                    from.insert(hash(&entry), entry, hash);
-                }
-            }
-            left
         }
 
         /// Removes the value if the condition holds, and returns it.
@@ -209,25 +158,6 @@ mod modelled {
 
         pub(crate) fn insert(&self, key: K, value: V) -> Option<V> {
             self.shard(&key).write().expect("not poisoned").insert(key, value)
-        }
-
-        pub(crate) fn update<R>(&self, key: &K, see: impl FnOnce(Option<&mut V>) -> R) -> R {
-            see(self.shard(key).write().expect("not poisoned").get_mut(key))
-        }
-
-        pub(crate) fn touch(&self, _keys: &[K]) {}
-
-        pub(crate) fn move_into(&self, other: &Self, moves: impl Fn(&V) -> bool) -> usize {
-            for (from, to) in self.0.iter().zip(&other.0) {
-                let mut from = from.write().expect("not poisoned");
-                let mut to = to.write().expect("not poisoned");
-                let doomed: Vec<K> =
-                    from.iter().filter(|(_, value)| moves(value)).map(|(key, _)| *key).collect();
-                for key in doomed {
-                    to.extend(from.remove(&key).map(|value| (key, value)));
-                }
-            }
-            self.len()
         }
 
         pub(crate) fn remove_if(

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use giliran_allocator::{BookingRequest, Content, Decision, Settled, Taker};
+use giliran_allocator::{BookingRequest, Content, Decision, Settled};
 use giliran_sequencer::RejectionCounts;
-use giliran_wire::request::{self, Form, Malformed, Party, Payload};
-use giliran_wire::{Pseudonym, Timestamp};
+use giliran_wire::Timestamp;
+use giliran_wire::request::{self, Form, Malformed, Payload};
 
 use super::{HandedOn, Incoming, Judged, Worker, WorkerOutput, settle_batch, settle_one};
 use crate::reply::{Answered, Outbox, form_of_unreadable};
@@ -14,61 +14,35 @@ impl Worker {
     pub(super) fn book_message(
         &self,
         payload: &[u8],
-        (incoming, taker): (Incoming, &Taker),
+        incoming: Incoming,
         decided: &mut WorkerOutput,
         out: &mut Outbox,
     ) {
         let WorkerOutput { items, tallies } = decided;
-        let when = (incoming.vouched, incoming.now, taker);
+        let when = (incoming.vouched, incoming.now);
         match request::read::<request::Book<'_>>(payload) {
             Err(malformed) => {
                 let answer = self.malformed(malformed);
                 out.answers(incoming.reply, form_of_unreadable(payload), &[answer]);
             }
             Ok(Payload::One(book)) => {
-                let party = book.pseudonyms(&self.shared.key);
-                let judged = self.book_one(&book, &party, when, tallies);
+                let judged = self.book_one(&book, when, tallies);
                 settle_one(incoming, Form::JsonOne, judged, items, out);
             }
             Ok(Payload::Many(form, books)) => {
-                let mut parties = self.foresee(&books).into_iter();
-                let judged = books.into_iter().map(|book| {
-                    let party = parties.next();
-                    match book {
-                        Ok(book) => {
-                            let party = party.unwrap_or_else(|| book.pseudonyms(&self.shared.key));
-                            self.book_one(&book, &party, when, tallies)
-                        }
-                        Err(malformed) => Break(self.malformed(malformed)),
-                    }
+                let judged = books.into_iter().map(|book| match book {
+                    Ok(book) => self.book_one(&book, when, tallies),
+                    Err(malformed) => Break(self.malformed(malformed)),
                 });
                 settle_batch(incoming, form, judged, items, out);
             }
         }
     }
 
-    /// The people of each of several requests, none for one that is malformed. What they
-    /// are decided by is brought into cache. Nothing for a request that comes alone.
-    fn foresee(&self, books: &[Result<request::Book<'_>, Malformed>]) -> Vec<Party> {
-        if books.len() == 1 {
-            return Vec::new();
-        }
-        let key = &self.shared.key;
-        let party = |book: &Result<request::Book<'_>, Malformed>| match book {
-            Ok(book) => book.pseudonyms(key),
-            Err(_) => Party::new(),
-        };
-        let parties: Vec<Party> = books.iter().map(party).collect();
-        let people: Vec<Pseudonym> = parties.iter().flatten().copied().collect();
-        self.shared.allocator.foresee(&people);
-        parties
-    }
-
     fn book_one(
         &self,
         book: &request::Book<'_>,
-        applicants: &[Pseudonym],
-        (vouched, now, taker): (bool, Timestamp, &Taker),
+        (vouched, now): (bool, Timestamp),
         tallies: &mut RejectionCounts,
     ) -> Judged {
         if let Some(pattern) = &self.shared.applicant_pattern
@@ -79,6 +53,7 @@ impl Worker {
                 detail: format!("applicants[{i}]: does not follow applicant_pattern {pattern}"),
             }));
         }
+        let applicants = book.pseudonyms(&self.shared.key);
         // All fields are named, so that a new one is handed on.
         let request::Book {
             request_id,
@@ -93,8 +68,8 @@ impl Worker {
         } = book;
         let ask = BookingRequest {
             request_id,
-            applicants,
-            content: Content::Of(book.wanted(), applicants),
+            applicants: &applicants,
+            content: Content::Of(book.wanted(), &applicants),
             choices,
             opening: opening.as_deref(),
             expires_at: *expires_at,
@@ -104,7 +79,7 @@ impl Worker {
             vouched,
             wait: *wait,
         };
-        let decision = taker.decide(&ask, now);
+        let decision = self.shared.allocator.decide(&ask, now);
         if let Decision::Settled(Settled::Rejected(rejection, _)) = &decision {
             tallies.count(rejection, ask.channel, now);
         }

@@ -100,7 +100,6 @@ impl Worker {
         let wall = giliran_nats::clock::now().as_millis();
         let believed = wall - self.shared.not_believed_ms.load(Ordering::Relaxed) as i64;
         let now = self.shared.allocator.engine_time(Timestamp::from_millis(believed));
-        let taker = self.shared.allocator.taker();
         for mut message in chunk.messages {
             let Some(reply) = self.shared.reply_subject(message.reply.take()) else { continue };
             let by = Incoming {
@@ -113,7 +112,7 @@ impl Worker {
             let payload = &message.payload;
             match chunk.operation {
                 Operation::Book | Operation::BookVouched => {
-                    self.book_message(payload, (by, &taker), decided, out);
+                    self.book_message(payload, by, decided, out);
                 }
                 Operation::Confirm => {
                     self.change_message::<request::Confirm<'_>>(payload, by, decided, out);

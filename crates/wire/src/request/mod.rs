@@ -361,17 +361,14 @@ impl Book<'_> {
     }
 
     /// The applicants under their pseudonyms, in order.
-    pub fn pseudonyms(&self, key: &ApplicantKey) -> Party {
-        let mut pseudonyms = Party::with_capacity(self.applicants.len());
+    pub fn pseudonyms(&self, key: &ApplicantKey) -> SmallVec<[Pseudonym; 1]> {
+        let mut pseudonyms = SmallVec::with_capacity(self.applicants.len());
         for applicant in &self.applicants {
             pseudonyms.push(key.applicant(applicant));
         }
         pseudonyms
     }
 }
-
-/// People who ask together, in the request's order; one person takes no allocation.
-pub type Party = SmallVec<[Pseudonym; 1]>;
 
 /// What a booking request wants.
 #[derive(Debug, Clone, Copy)]
