@@ -2,7 +2,7 @@
 
 use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{OpeningDescription, Order, Returns};
-use giliran_wire::picture::{Check, Known, Opening, Picture};
+use giliran_wire::picture::{Check, Known, Opening, Openings, Picture, Process, Stream};
 
 use super::{Flight, go, length, no_go, unknown, unless};
 use crate::zone::last_before;
@@ -139,37 +139,61 @@ pub(super) fn returns(picture: &Picture, flight: &Flight) -> Check {
     unless(name, &wrong, fine, remedy)
 }
 
+/// Engines that take over or step down.
+fn changing(processes: &[Process]) -> impl Iterator<Item = String> {
+    let changes = |process: &&Process| {
+        ["taking_over", "stepping_down"].contains(&process.standing.state.as_str())
+    };
+    processes.iter().filter(changes).map(|process| {
+        let called = super::processes::called(process);
+        format!("{called} is {}", process.standing.state)
+    })
+}
+
+/// Openings whose draw waits for its public value.
+fn undrawn(openings: &Openings) -> impl Iterator<Item = String> {
+    openings.openings.iter().filter_map(|opening| {
+        let OpeningDescription { id, order, state, .. } = &opening.offers;
+        match (order, state) {
+            (Order::Draw { public_value: Some(value), drawn: false, .. }, Phase::Closed) => {
+                Some(format!("the draw of {id} waits for {value}"))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Streams in which the ledger is to go on and has not begun.
+fn rolling(streams: &[Stream]) -> impl Iterator<Item = String> {
+    let empty = |stream: &&Stream| stream.name.contains("_LEDGER_") && stream.messages == 0;
+    streams.iter().filter(empty).map(|stream| {
+        format!("{} is made and has not begun: the ledger is rolling", stream.name)
+    })
+}
+
 pub(super) fn pending(picture: &Picture, flight: &Flight) -> Check {
     let name = "pending";
-    if let Known::Unknown(why) = &picture.openings {
-        return unknown(name, why, "see the check `answers`");
+    let (mut wrong, mut silent) = (Vec::new(), Vec::new());
+    match &flight.unfinished {
+        Known::Known(unfinished) => wrong.extend(unfinished.iter().cloned()),
+        Known::Unknown(why) => silent.push(format!("the ledger: {why}")),
     }
-    let unfinished = match &flight.unfinished {
-        Known::Known(unfinished) => unfinished,
-        Known::Unknown(why) => {
-            let remedy = "use a login that may read the ledger (under the shipped permissions: \
-                          watcher)";
-            return unknown(name, why, remedy);
-        }
-    };
-    let mut wrong = unfinished.clone();
-    for process in picture.processes.found().into_iter().flatten() {
-        if ["taking_over", "stepping_down"].contains(&process.standing.state.as_str()) {
-            let called = super::processes::called(process);
-            wrong.push(format!("{called} is {}", process.standing.state));
-        }
+    match &picture.processes {
+        Known::Known(processes) => wrong.extend(changing(processes)),
+        Known::Unknown(why) => silent.push(format!("the processes: {why}")),
     }
-    for opening in picture.openings.found().into_iter().flat_map(|openings| &openings.openings) {
-        let OpeningDescription { id, order, state, .. } = &opening.offers;
-        if let (Order::Draw { public_value: Some(value), drawn: false, .. }, Phase::Closed) =
-            (order, state)
-        {
-            wrong.push(format!("the draw of {id} waits for {value}"));
-        }
+    match &picture.openings {
+        Known::Known(openings) => wrong.extend(undrawn(openings)),
+        Known::Unknown(why) => silent.push(format!("the openings: {why}")),
     }
-    let streams = picture.streams.found().into_iter().flatten();
-    for stream in streams.filter(|one| one.name.contains("_LEDGER_") && one.messages == 0) {
-        wrong.push(format!("{} is made and has not begun: the ledger is rolling", stream.name));
+    match &picture.streams {
+        Known::Known(streams) => wrong.extend(rolling(streams)),
+        Known::Unknown(why) => silent.push(format!("the streams: {why}")),
+    }
+    if wrong.is_empty() && !silent.is_empty() {
+        let remedy = "use a login that may ask processes and engine and read the ledger (under \
+                      the shipped permissions: watcher, with GILIRAN_NATS_DOMAIN=giliran)";
+        return unknown(name, silent.join("; "), remedy);
     }
     let fine = "no roll, draw or cancellation by an operator is under way";
     unless(name, &wrong, fine, "wait for its end, or do the rest: the same action again")
