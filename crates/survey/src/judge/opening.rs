@@ -5,6 +5,7 @@ use giliran_wire::catalogue::{OpeningDescription, Order, Returns};
 use giliran_wire::picture::{Check, Known, Opening, Openings, Picture, Process, Stream};
 
 use super::{Flight, go, length, no_go, unknown, unless};
+use crate::ask::NotAnswered;
 use crate::zone::last_before;
 
 /// The opening, or the check that says why nobody knows it.
@@ -42,12 +43,29 @@ pub(super) fn record(picture: &Picture, flight: &Flight) -> Check {
     let now = picture.openings.found().map_or(picture.taken_at, |openings| openings.now);
     let places = opening.places;
     let halted = opening.slots.iter().filter(|slot| slot.halted).count();
-    let halted = match halted {
+    let slots = match halted {
         0 => String::new(),
         n => format!(", {n} slots are halted"),
     };
-    let counted = format!("{} places, {} free{halted}", places.quota, places.free);
+    let counted = format!("{} places, {} free{slots}", places.quota, places.free);
     match state {
+        Phase::Scheduled if *opens_at < now => no_go(
+            name,
+            format!("{id} has not opened, and was to at {opens_at}; the engine has {now}: {counted}"),
+            "look again in some seconds; if it stays so, read the active engine's log, and let a \
+             standby take over",
+        ),
+        Phase::Scheduled | Phase::Open if places.quota == 0 => no_go(
+            name,
+            format!("{id} has no places: {counted}"),
+            "`giliran admin quota` gives a slot its places; `giliran check` shows what the file \
+             says",
+        ),
+        Phase::Scheduled | Phase::Open if halted > 0 && halted == opening.slots.len() => no_go(
+            name,
+            format!("nobody can book in {id}, since each of its slots is halted: {counted}"),
+            "`giliran admin resume` opens a day again; `giliran journal` says who closed it",
+        ),
         Phase::Scheduled => {
             let left = length(opens_at.millis_since(now));
             go(name, format!("{id} opens in {left}, at {opens_at}: {counted}"))
@@ -199,21 +217,28 @@ pub(super) fn pending(picture: &Picture, flight: &Flight) -> Check {
     unless(name, &wrong, fine, "wait for its end, or do the rest: the same action again")
 }
 
-/// Whether harmless requests were answered; `operations`: which.
+/// Whether harmless requests were answered; `operations`: which. Silence is not known, an
+/// answer that is another one than it has to be is red.
 pub(super) fn answered(flight: &Flight, name: &str, operations: &[&str]) -> Check {
-    let (mut answered, mut failed) = (Vec::new(), Vec::new());
+    let (mut answered, mut silent, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     let asked = flight.probes.iter().filter(|probe| operations.contains(&probe.operation));
     for probe in asked {
         match &probe.answered {
             Ok(_) => answered.push(probe.operation),
-            Err(why) => failed.push(why.clone()),
+            Err(NotAnswered::Silent(why)) => silent.push(why.clone()),
+            Err(NotAnswered::Wrong(said)) => wrong.push(said.clone()),
         }
     }
-    if !failed.is_empty() {
+    if !wrong.is_empty() {
+        let remedy = "an engine answers, and not as it has to: its log says why; look again once \
+                      it does";
+        return no_go(name, wrong.join("; "), remedy);
+    }
+    if !silent.is_empty() {
         let remedy = "a login that may ask it (under the shipped permissions: console; watcher may \
                       not act), or an engine that does not answer: its log says `NATS server \
                       refuses` where it may not subscribe";
-        return unknown(name, failed.join("; "), remedy);
+        return unknown(name, silent.join("; "), remedy);
     }
     match answered.as_slice() {
         [] => unknown(name, "nothing was asked", "see the check `record`"),

@@ -3,12 +3,14 @@
 use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{Order, Returns};
 use giliran_wire::picture::{
-    Known, Openings, Picture, Process, Replica, Server, ServerSaid, Storage, Stream, Verdict,
+    Known, Openings, Picture, Places, Process, Replica, Server, ServerSaid, Slot, Storage, Stream,
+    Verdict,
 };
 use giliran_wire::service::Standing;
 use giliran_wire::{Position, Timestamp};
 
 use super::*;
+use crate::ask::NotAnswered;
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("an instant")
@@ -224,6 +226,57 @@ fn each_fault_of_the_broker_is_noticed_by_one_check() {
     assert!(!is_fine(&checks));
 }
 
+#[test]
+fn silence_can_be_waived_and_a_wrong_answer_cannot() {
+    let cases = [
+        (0, "requests", NotAnswered::Silent("no answer".into()), Verdict::Unknown),
+        (0, "requests", NotAnswered::Wrong("lookup: busy".into()), Verdict::NoGo),
+        (1, "operators", NotAnswered::Silent("no answer".into()), Verdict::Unknown),
+        (1, "operators", NotAnswered::Wrong("admin.closes_at: closed".into()), Verdict::NoGo),
+    ];
+    for (at, name, why, expected) in cases {
+        let mut asked = flight();
+        asked.probes[at].answered = Err(why);
+        let (found, verdict, _) = red(&picture(), &asked);
+        assert_eq!((found.as_str(), verdict), (name, expected));
+        let waived = self::verdict(&mut judged(&picture(), &asked), &[name.to_owned()]);
+        assert_eq!(waived, expected == Verdict::Unknown, "{name}");
+    }
+}
+
+#[test]
+fn an_opening_in_which_nobody_could_book_is_no_go() {
+    fn opening(picture: &mut Picture) -> &mut giliran_wire::picture::Opening {
+        match &mut picture.openings {
+            Known::Known(openings) => &mut openings.openings[0],
+            Known::Unknown(why) => panic!("{why}"),
+        }
+    }
+    let slot = |session: &str, halted| Slot {
+        office: "alpha".into(),
+        date: "2026-11-30".parse().expect("a day"),
+        session: session.into(),
+        places: Places { quota: 40, free: 40, ..Places::default() },
+        halted,
+        bookable: true,
+    };
+    let mut none = picture();
+    opening(&mut none).places = Places::default();
+    let mut halted = picture();
+    opening(&mut halted).slots = vec![slot("morning", true), slot("noon", true)];
+    let mut late = picture();
+    opening(&mut late).offers.opens_at = late.taken_at.minus_millis(1);
+    for (wrong, words) in [(none, "no places"), (halted, "halted"), (late, "has not opened")] {
+        let (name, verdict, found) = red(&wrong, &flight());
+        assert_eq!((name.as_str(), verdict), ("record", Verdict::NoGo));
+        assert!(found.contains(words), "{found}");
+    }
+    let mut half = picture();
+    opening(&mut half).slots = vec![slot("morning", true), slot("noon", false)];
+    let checks = judged(&half, &flight());
+    assert!(is_fine(&checks), "{checks:#?}");
+}
+
 /// The names of the checks that could not be looked at; no other is red.
 fn unseen(picture: &Picture, flight: &Flight, certificates: &[Certificate]) -> Vec<String> {
     let mut checks = preflight(picture, &Limits::default(), certificates, flight);
@@ -323,11 +376,6 @@ fn each_fault_of_an_opening_is_noticed_by_one_check() {
     assert_eq!(red(&picture(), &differs).0, "file");
     let cancelling = Flight { unfinished: Known::Known(vec!["a day".into()]), ..flight() };
     assert_eq!(red(&picture(), &cancelling).0, "pending");
-    let refused = Probe { operation: "lookup", answered: Err("no answer".into()) };
-    let acted = flight().probes.remove(1);
-    let silent = Flight { probes: vec![refused, acted], ..flight() };
-    let (name, verdict, _) = red(&picture(), &silent);
-    assert_eq!((name.as_str(), verdict), ("requests", Verdict::Unknown));
     let other = Flight { opening: "v".into(), ..flight() };
     let checks = judged(&picture(), &other);
     let record = checks.iter().find(|check| check.name == "record").expect("it");
