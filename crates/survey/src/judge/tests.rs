@@ -37,7 +37,7 @@ fn process(role: &str, state: &str) -> Process {
 }
 
 fn opening() -> giliran_wire::picture::Opening {
-    let described = include_str!("../../../wire/tests/fixtures/catalogue/draw.json");
+    let described = include_str!("../../../wire/tests/fixtures/catalogue/first_come.json");
     let mut offers: giliran_wire::catalogue::OpeningDescription =
         serde_json::from_str(described).expect("a description");
     (offers.id, offers.state) = ("w".to_owned(), Phase::Scheduled);
@@ -146,7 +146,10 @@ fn without_a_standby_or_with_one_that_is_behind_it_is_no_go() {
 fn each_fault_of_a_process_is_noticed_by_one_check() {
     type Fault = fn(&mut Vec<Process>);
     let faults: [(&str, Fault); 7] = [
-        ("engine", |all| all[1].standing.state = "active".into()),
+        ("engine", |all| {
+            all[1].standing.ready = true;
+            all[1].standing.state = "active".into();
+        }),
         ("states", |all| {
             all[3].standing.ready = false;
             all[3].standing.state = "store_unavailable".into();
