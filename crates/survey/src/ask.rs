@@ -158,7 +158,7 @@ impl Survey {
         };
         let lookup = serde_json::to_vec(&lookup).unwrap_or_default();
         let looked_up = self.ask("lookup", lookup).await;
-        let answered = answered("lookup", looked_up, "not_found");
+        let answered = came_to("lookup", looked_up, "not_found");
         let mut probes = vec![Probe { operation: "lookup", answered }];
         if let Some(closes_at) = closes_at {
             let dry = admin::ClosesAt {
@@ -170,7 +170,7 @@ impl Survey {
             };
             let dry = serde_json::to_vec(&dry).unwrap_or_default();
             let dry = self.ask("admin.closes_at", dry).await;
-            let answered = answered("admin.closes_at", dry, WOULD);
+            let answered = came_to("admin.closes_at", dry, WOULD);
             probes.push(Probe { operation: "admin.closes_at", answered });
         }
         probes
@@ -194,7 +194,7 @@ impl Survey {
 }
 
 /// What a harmless request came to, whose outcome or reason has to be `right`.
-fn answered(
+fn came_to(
     operation: &str,
     came: Result<Vec<u8>, String>,
     right: &str,
@@ -284,14 +284,14 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_wrong_is_told_from_none() {
-        let came = |text: &str| answered("lookup", Ok(text.as_bytes().to_vec()), "not_found");
+        let came = |text: &str| came_to("lookup", Ok(text.as_bytes().to_vec()), "not_found");
         assert_eq!(came(r#"{"reason":"not_found","detail":"x"}"#), Ok("not_found".to_owned()));
         let wrong = |words: &str| Err(NotAnswered::Wrong(words.to_owned()));
         assert_eq!(came(r#"{"reason":"busy","detail":"queue"}"#), wrong("lookup: busy: queue"));
         assert_eq!(came("?"), wrong("lookup: an answer that cannot be read"));
-        let silent = answered("lookup", Err("nobody listens".to_owned()), "not_found");
+        let silent = came_to("lookup", Err("nobody listens".to_owned()), "not_found");
         assert_eq!(silent, Err(NotAnswered::Silent("nobody listens".to_owned())));
-        let dry = |text: &str| answered("admin.closes_at", Ok(text.as_bytes().to_vec()), WOULD);
+        let dry = |text: &str| came_to("admin.closes_at", Ok(text.as_bytes().to_vec()), WOULD);
         assert_eq!(dry(r#"{"outcome":"would"}"#), Ok(WOULD.to_owned()));
         assert!(matches!(dry(r#"{"outcome":"done"}"#), Err(NotAnswered::Wrong(_))));
     }

@@ -51,7 +51,9 @@ pub(super) fn record(picture: &Picture, flight: &Flight) -> Check {
     match state {
         Phase::Scheduled if *opens_at < now => no_go(
             name,
-            format!("{id} has not opened, and was to at {opens_at}; the engine has {now}: {counted}"),
+            format!(
+                "{id} has not opened, and was to at {opens_at}; the engine has {now}: {counted}"
+            ),
             "look again in some seconds; if it stays so, read the active engine's log, and let a \
              standby take over",
         ),
@@ -184,9 +186,10 @@ fn undrawn(openings: &Openings) -> impl Iterator<Item = String> {
 /// Streams in which the ledger is to go on and has not begun.
 fn rolling(streams: &[Stream]) -> impl Iterator<Item = String> {
     let empty = |stream: &&Stream| stream.name.contains("_LEDGER_") && stream.messages == 0;
-    streams.iter().filter(empty).map(|stream| {
-        format!("{} is made and has not begun: the ledger is rolling", stream.name)
-    })
+    streams
+        .iter()
+        .filter(empty)
+        .map(|stream| format!("{} is made and has not begun: the ledger is rolling", stream.name))
 }
 
 pub(super) fn pending(picture: &Picture, flight: &Flight) -> Check {
