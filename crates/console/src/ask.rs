@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use giliran_nats::RequestErrorKind;
 use giliran_wire::admin::{self, Answer, Beacon, Bookings, ClosesAt, Halt, Quota, Reserve, Roll};
+use giliran_wire::answer::Reason;
 use giliran_wire::request::Request;
 use giliran_wire::{Date, Text, Timestamp};
 
@@ -27,6 +29,27 @@ pub(crate) struct Ready {
     pub(crate) payload: Vec<u8>,
     /// What has to be typed first, where it cannot be undone.
     pub(crate) confirm: Option<String>,
+}
+
+impl Ready {
+    /// What to know before the same is sent again, while nobody knows what became of it.
+    pub(crate) fn again(&self) -> &'static str {
+        match self.operation {
+            "admin.roll" => {
+                "Do not order it again before you have looked: each order begins a further stream"
+            }
+            _ => "The same again is safe: an action sets, it does not add",
+        }
+    }
+}
+
+/// Why an action has not come to an end that is known to be good.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// It was refused, or nobody heard it: nothing was done.
+    NotDone(String),
+    /// No answer settles it: it may be done, or under way.
+    NotKnown(String),
 }
 
 fn field<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, String> {
@@ -137,34 +160,55 @@ pub(crate) async fn send<T>(
     console: &Console,
     ready: &Ready,
     read: impl FnOnce(&admin::Report<'_>) -> T,
-) -> Result<T, String> {
-    let subject = console.namespace.request(ready.operation);
+) -> Result<T, Failed> {
+    let operation = ready.operation;
+    let subject = console.namespace.request(operation);
     let asked = console.client.request(subject, ready.payload.clone().into());
-    let again = "the same again is safe: an action sets, it does not add";
     let message = match tokio::time::timeout(WITHIN, asked).await {
         Ok(Ok(message)) => message,
-        Ok(Err(error)) => return Err(format!("{}: {error}; {again}", ready.operation)),
+        Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+            let why = format!("{operation}: no engine is active: nobody listens");
+            return Err(Failed::NotDone(why));
+        }
+        Ok(Err(error)) => return Err(Failed::NotKnown(format!("{operation}: {error}"))),
         Err(_) => {
             let within = WITHIN.as_secs();
-            return Err(format!("{}: no answer within {within} s; {again}", ready.operation));
+            return Err(Failed::NotKnown(format!("{operation}: no answer within {within} s")));
         }
     };
-    match serde_json::from_slice::<Answer<'_>>(&message.payload) {
+    settled(operation, &message.payload, read)
+}
+
+/// What an answer settles.
+fn settled<T>(
+    operation: &str,
+    answer: &[u8],
+    read: impl FnOnce(&admin::Report<'_>) -> T,
+) -> Result<T, Failed> {
+    match serde_json::from_slice::<Answer<'_>>(answer) {
         Ok(Answer::Done(report)) => Ok(read(&report)),
         Ok(Answer::Rejected(rejection)) => {
             let reason = rejection.reason.name();
-            Err(match rejection.detail {
+            let why = match rejection.detail {
                 Some(detail) => format!("{reason}: {detail}"),
                 None => reason.to_owned(),
+            };
+            Err(match rejection.reason {
+                // The engine ceased to wait for it; the ledger may have it all the same.
+                Reason::Busy | Reason::Unavailable => Failed::NotKnown(why),
+                _ => Failed::NotDone(why),
             })
         }
-        Err(error) => Err(format!("{}: the answer cannot be read: {error}", ready.operation)),
+        Err(error) => {
+            Err(Failed::NotKnown(format!("{operation}: the answer cannot be read: {error}")))
+        }
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use giliran_wire::answer::Rejection;
     use serde_json::Value;
 
     use super::*;
@@ -221,5 +265,26 @@ mod tests {
         assert!(wrong(&beacon).starts_with("signature"));
         let wicked = with_slot(&[("action", "resume"), ("office", "<img>")]);
         assert!(wrong(&wicked).starts_with("office"), "{}", wrong(&wicked));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_told_from_what_was_not_done() {
+        let came = |text: &str| settled("admin.quota", text.as_bytes(), |report| report.as_of.seq);
+        let done = include_str!("../../wire/tests/fixtures/answers/admin_done.json");
+        assert_eq!(came(done), Ok(1841));
+        let rejected = |reason| {
+            let answer = Answer::Rejected(Rejection::new(reason).detail("x"));
+            came(&serde_json::to_string(&answer).unwrap())
+        };
+        let refused = Failed::NotDone("closed: x".to_owned());
+        assert_eq!(rejected(Reason::Closed), Err(refused));
+        for (reason, words) in [(Reason::Busy, "busy: x"), (Reason::Unavailable, "unavailable: x")]
+        {
+            assert_eq!(rejected(reason), Err(Failed::NotKnown(words.to_owned())));
+        }
+        assert!(matches!(came("?"), Err(Failed::NotKnown(_))));
+        let again = |form: &Fields| ready(form, "siti", false).unwrap().again();
+        assert!(again(&with_slot(&[("action", "resume")])).contains("is safe"));
+        assert!(!again(&fields(&[("action", "roll")])).contains("is safe"));
     }
 }

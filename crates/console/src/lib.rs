@@ -4,7 +4,8 @@
 //! What always holds:
 //!
 //! - It only looks, unless it was started with actions. An action is shown first as what it
-//!   would do, needs a reason, and, where it cannot be undone, a word that is typed.
+//!   would do, is done only as it was shown, needs a reason, and, where it cannot be undone, a
+//!   word that is typed. What no answer settles is told as not known.
 //! - The operator on record is who a trusted proxy says has logged in, never what a form says.
 //! - Pages work without their script; a name with markup in it stays a name.
 //! - However many look, processes and broker are asked once a second, and the ledger is read

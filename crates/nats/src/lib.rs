@@ -32,5 +32,5 @@ pub mod suitability;
 pub mod watch;
 
 /// A connection to a NATS server, for those who only hand one on.
-pub use async_nats::Client;
+pub use async_nats::{Client, RequestErrorKind};
 pub use error::{Error, ErrorKind};

@@ -37,8 +37,17 @@ pub struct Survey {
 pub struct Probe {
     /// Which subject was asked, without the prefix.
     pub operation: &'static str,
-    /// What was answered; none: not what has to be.
-    pub answered: Result<String, String>,
+    /// What was answered.
+    pub answered: Result<String, NotAnswered>,
+}
+
+/// Why a harmless request was not answered as it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAnswered {
+    /// No answer came: nobody knows whether this login may ask, or whether anybody hears.
+    Silent(String),
+    /// An answer came and is another one.
+    Wrong(String),
 }
 
 impl Survey {
@@ -148,11 +157,9 @@ impl Survey {
             opening: None,
         };
         let lookup = serde_json::to_vec(&lookup).unwrap_or_default();
-        let looked_up = self.ask("lookup", lookup).await.and_then(|answer| {
-            let said = refused(&answer);
-            if said == "not_found" { Ok(said) } else { Err(said) }
-        });
-        let mut probes = vec![Probe { operation: "lookup", answered: looked_up }];
+        let looked_up = self.ask("lookup", lookup).await;
+        let answered = came_to("lookup", looked_up, "not_found");
+        let mut probes = vec![Probe { operation: "lookup", answered }];
         if let Some(closes_at) = closes_at {
             let dry = admin::ClosesAt {
                 operator: "preflight".into(),
@@ -162,10 +169,8 @@ impl Survey {
                 dry_run: true,
             };
             let dry = serde_json::to_vec(&dry).unwrap_or_default();
-            let answered = self.ask("admin.closes_at", dry).await.and_then(|answer| {
-                let value: Value = serde_json::from_slice(&answer).unwrap_or_default();
-                if value["outcome"] == WOULD { Ok(WOULD.to_owned()) } else { Err(refused(&answer)) }
-            });
+            let dry = self.ask("admin.closes_at", dry).await;
+            let answered = came_to("admin.closes_at", dry, WOULD);
             probes.push(Probe { operation: "admin.closes_at", answered });
         }
         probes
@@ -186,6 +191,21 @@ impl Survey {
             _ => format!("{operation}: {error}"),
         })
     }
+}
+
+/// What a harmless request came to, whose outcome or reason has to be `right`.
+fn came_to(
+    operation: &str,
+    came: Result<Vec<u8>, String>,
+    right: &str,
+) -> Result<String, NotAnswered> {
+    let answer = came.map_err(NotAnswered::Silent)?;
+    let value: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    let said = ["outcome", "reason"].map(|name| value[name].as_str());
+    if said.contains(&Some(right)) {
+        return Ok(right.to_owned());
+    }
+    Err(NotAnswered::Wrong(format!("{operation}: {}", refused(&answer))))
 }
 
 /// A rejection's reason, with its detail.
@@ -260,6 +280,20 @@ mod tests {
             let Places { quota, taken, free, withheld, .. } = opening.places;
             assert_eq!(quota as i64, taken as i64 + free + withheld as i64);
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_wrong_is_told_from_none() {
+        let came = |text: &str| came_to("lookup", Ok(text.as_bytes().to_vec()), "not_found");
+        assert_eq!(came(r#"{"reason":"not_found","detail":"x"}"#), Ok("not_found".to_owned()));
+        let wrong = |words: &str| Err(NotAnswered::Wrong(words.to_owned()));
+        assert_eq!(came(r#"{"reason":"busy","detail":"queue"}"#), wrong("lookup: busy: queue"));
+        assert_eq!(came("?"), wrong("lookup: an answer that cannot be read"));
+        let silent = came_to("lookup", Err("nobody listens".to_owned()), "not_found");
+        assert_eq!(silent, Err(NotAnswered::Silent("nobody listens".to_owned())));
+        let dry = |text: &str| came_to("admin.closes_at", Ok(text.as_bytes().to_vec()), WOULD);
+        assert_eq!(dry(r#"{"outcome":"would"}"#), Ok(WOULD.to_owned()));
+        assert!(matches!(dry(r#"{"outcome":"done"}"#), Err(NotAnswered::Wrong(_))));
     }
 
     #[test]

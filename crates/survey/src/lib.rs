@@ -19,5 +19,5 @@ pub mod judge;
 mod rates;
 mod zone;
 
-pub use ask::{Probe, Survey};
+pub use ask::{NotAnswered, Probe, Survey};
 pub use rates::rates;

@@ -100,6 +100,13 @@ const QUOTA: &str = "action=quota&opening=w&office=alpha&date=2030-01-07&places=
 const HALT: &str =
     "action=halt&opening=w&office=beta&date=2030-01-07&bookings=cancel&reason=power+cut";
 
+/// A form as its preview has it: with the name of what was shown.
+fn as_shown(form: &str, preview: &str) -> String {
+    let (_, behind) = preview.split_once("name=\"shown\" value=\"").unwrap();
+    let (digest, _) = behind.split_once('"').unwrap();
+    format!("{form}&shown={digest}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     let actions = ["--actions", "--trust-proxies", "127.0.0.1", "--operator-header", "x-operator"];
@@ -121,9 +128,18 @@ async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     let (status, page) = site.send("/actions/preview", SITI, QUOTA).await;
     assert_eq!((status, page.contains("<td>20</td><td>7</td>")), (200, true), "{page}");
     assert_eq!(site.rig.done(&["journal"]).lines().count(), 1, "the take-over alone");
-    let forged = format!("{QUOTA}&operator=mallory");
+    // What nobody was shown is not done, and neither is another thing than was shown.
+    let (status, unseen) = site.send("/actions/done", SITI, QUOTA).await;
+    assert_eq!((status, unseen.contains("<h1>Not done</h1>")), (422, true), "{unseen}");
+    let other = as_shown(QUOTA, &page).replace("places=7", "places=8");
+    let (status, other) = site.send("/actions/done", SITI, &other).await;
+    assert_eq!((status, other.contains("<td>20</td><td>8</td>")), (409, true), "{other}");
+    let forged = as_shown(&format!("{QUOTA}&operator=mallory"), &page);
     let (status, page) = site.send("/actions/done", SITI, &forged).await;
     assert_eq!((status, page.contains("<h1>Done</h1>")), (200, true), "{page}");
+    // By now another number stands there.
+    let (status, page) = site.send("/actions/done", SITI, &forged).await;
+    assert_eq!((status, page.contains("has changed since")), (409, true), "{page}");
     let journal = site.rig.done(&["journal"]);
     let said = "quota of alpha 2030-01-07 all set to 7 (before: 20). siti: two desks";
     assert!(journal.trim_end().ends_with(said), "{journal}");
@@ -133,9 +149,10 @@ async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     // What cannot be undone has to be typed.
     let (status, page) = site.send("/actions/preview", SITI, HALT).await;
     assert_eq!((status, page.contains("cannot be undone")), (200, true), "{page}");
-    let (status, page) = site.send("/actions/done", SITI, HALT).await;
+    let halt = as_shown(HALT, &page);
+    let (status, page) = site.send("/actions/done", SITI, &halt).await;
     assert_eq!((status, page.contains("type w to do it")), (400, true), "{page}");
-    let (status, _) = site.send("/actions/done", SITI, &format!("{HALT}&confirm=w")).await;
+    let (status, _) = site.send("/actions/done", SITI, &format!("{halt}&confirm=w")).await;
     assert_eq!(status, 200);
     site.until("/", "halted").await;
     site.until("/preflight?opening=w", "1 slots are halted").await;

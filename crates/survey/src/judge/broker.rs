@@ -1,5 +1,7 @@
 //! What the broker tells of its streams and servers.
 
+use std::collections::BTreeSet;
+
 use giliran_wire::picture::{Check, Known, Picture, Storage, Stream};
 
 use super::{Certificate, Limits, go, length, no_go, unknown, unless};
@@ -7,7 +9,7 @@ use super::{Certificate, Limits, go, length, no_go, unknown, unless};
 /// What helps where streams could not be looked at.
 const MAY_LOOK: &str = "run it with a login that may look at streams (under the shipped \
                         permissions: watcher, with GILIRAN_NATS_DOMAIN=giliran)";
-/// What helps where no server could be asked.
+/// What helps where a server could not be asked.
 const NAME_MONITORS: &str = "name the monitoring address of every server: --nats-monitor \
                              http://host:8222,http://…";
 
@@ -44,14 +46,61 @@ pub(super) fn replicas(picture: &Picture) -> Check {
     unless(name, &wrong, fine, "bring the server back and wait until it is current")
 }
 
-pub(super) fn sync(picture: &Picture) -> Check {
-    let name = "sync";
-    let (mut wrong, mut silent, mut fine) = (Vec::new(), Vec::new(), Vec::new());
+/// The servers that keep the ledger; else why nobody knows them all.
+fn keepers(picture: &Picture) -> Result<BTreeSet<&str>, String> {
+    let streams = match &picture.streams {
+        Known::Known(streams) => streams,
+        Known::Unknown(why) => return Err(format!("which servers keep the ledger: {why}")),
+    };
+    let mut keep = BTreeSet::new();
+    for stream in streams.iter().filter(|stream| stream.name.contains("_LEDGER_")) {
+        let Some(leader) = &stream.leader else {
+            return Err(format!("which servers keep {}: it has no leader", stream.name));
+        };
+        keep.insert(leader.as_str());
+        keep.extend(stream.followers.iter().map(|follower| follower.name.as_str()));
+    }
+    if keep.is_empty() {
+        return Err("which servers keep the ledger: it has no stream".to_owned());
+    }
+    Ok(keep)
+}
+
+/// Why not every server has said how it is; empty: all have that keep the ledger, and all
+/// that were asked.
+fn silent(picture: &Picture) -> Vec<String> {
+    if picture.servers.is_empty() {
+        return vec!["no server was asked".to_owned()];
+    }
+    let (mut silent, mut said) = (Vec::new(), BTreeSet::new());
     for server in &picture.servers {
         match &server.said {
-            Known::Known(said) if said.sync_always => fine.push(said.name.clone()),
-            Known::Known(said) => wrong.push(format!("{} does not", said.name)),
+            Known::Known(known) => {
+                said.insert(known.name.as_str());
+            }
             Known::Unknown(why) => silent.push(format!("{}: {why}", server.monitor)),
+        }
+    }
+    match keepers(picture) {
+        Ok(keep) => {
+            let missing: Vec<&str> = keep.difference(&said).copied().collect();
+            if !missing.is_empty() {
+                silent.push(format!("nobody has heard from {}", missing.join(", ")));
+            }
+        }
+        Err(why) => silent.push(why),
+    }
+    silent
+}
+
+pub(super) fn sync(picture: &Picture) -> Check {
+    let name = "sync";
+    let (mut wrong, mut fine) = (Vec::new(), Vec::new());
+    for said in picture.servers.iter().filter_map(|server| server.said.found()) {
+        if said.sync_always {
+            fine.push(said.name.clone());
+        } else {
+            wrong.push(format!("{} does not", said.name));
         }
     }
     if !wrong.is_empty() {
@@ -59,23 +108,10 @@ pub(super) fn sync(picture: &Picture) -> Check {
                       take back grants that clients were answered";
         return no_go(name, wrong.join("; "), remedy);
     }
+    // Each server that keeps the ledger has to be among those that were asked.
+    let silent = silent(picture);
     if !silent.is_empty() {
         return unknown(name, silent.join("; "), NAME_MONITORS);
-    }
-    // Each server that keeps the ledger has to be among those that were asked.
-    let keep = picture.streams.found().into_iter().flatten();
-    let keep = keep.filter(|stream| stream.name.contains("_LEDGER_"));
-    let keep = keep.flat_map(|s| s.leader.iter().chain(s.followers.iter().map(|f| &f.name)));
-    let mut missing: Vec<&String> = keep.filter(|server| !fine.contains(server)).collect();
-    missing.sort_unstable();
-    missing.dedup();
-    if picture.servers.is_empty() {
-        return unknown(name, "no server was asked whether it syncs", NAME_MONITORS);
-    }
-    if !missing.is_empty() {
-        let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
-        let found = format!("not asked whether it syncs: {}", missing.join(", "));
-        return unknown(name, found, NAME_MONITORS);
     }
     go(name, format!("{} syncs before it acknowledges", fine.join(", ")))
 }
@@ -86,20 +122,25 @@ fn percent(storage: &Storage) -> Option<u64> {
 
 pub(super) fn disk(picture: &Picture, limits: &Limits) -> Check {
     let name = "disk";
-    let mut found = Vec::new();
-    if let Known::Known(storage) = &picture.storage {
-        found.extend(percent(storage).map(|used| ("the account".to_owned(), used)));
-    }
-    for server in &picture.servers {
-        if let Known::Known(said) = &server.said {
-            found.extend(percent(&said.storage).map(|used| (said.name.clone(), used)));
+    let (mut found, mut silent) = (Vec::new(), silent(picture));
+    match &picture.storage {
+        Known::Known(storage) => {
+            found.extend(percent(storage).map(|used| ("the account".to_owned(), used)));
         }
+        Known::Unknown(why) => silent.push(format!("the account: {why}")),
     }
-    if found.is_empty() {
-        return unknown(name, "no bound of what may be stored is known", NAME_MONITORS);
+    for said in picture.servers.iter().filter_map(|server| server.said.found()) {
+        found.extend(percent(&said.storage).map(|used| (said.name.clone(), used)));
     }
     let full = found.iter().filter(|(_, used)| *used > limits.disk_percent);
     let wrong: Vec<String> = full.map(|(of, used)| format!("{of}: {used} % is used")).collect();
+    if wrong.is_empty() && !silent.is_empty() {
+        return unknown(name, silent.join("; "), NAME_MONITORS);
+    }
+    if found.is_empty() {
+        let remedy = "bound what the account or its servers may store";
+        return unknown(name, "no bound of what may be stored is known", remedy);
+    }
     let most = found.iter().map(|(_, used)| *used).max().unwrap_or(0);
     let fine = format!("{most} % of what may be stored (up to {} %)", limits.disk_percent);
     unless(
@@ -118,14 +159,18 @@ pub(super) fn certificates(
     let name = "certificates";
     let mut all: Vec<(String, Known<_>)> =
         certificates.iter().map(|one| (one.of.clone(), one.until.clone())).collect();
-    for server in &picture.servers {
-        if let Known::Known(said) = &server.said {
-            let until =
-                said.certificate_until.map(|until| (said.name.clone(), Known::Known(until)));
-            all.extend(until);
+    for said in picture.servers.iter().filter_map(|server| server.said.found()) {
+        match said.certificate_until {
+            Some(until) => all.push((said.name.clone(), Known::Known(until))),
+            // This login believes or has a certificate: so the server has one too.
+            None if !certificates.is_empty() => {
+                let why = "it does not say when its certificate ends".to_owned();
+                all.push((said.name.clone(), Known::Unknown(why)));
+            }
+            None => {}
         }
     }
-    let (mut wrong, mut silent, mut soonest) = (Vec::new(), Vec::new(), u64::MAX);
+    let (mut wrong, mut silent, mut soonest) = (Vec::new(), silent(picture), u64::MAX);
     for (of, until) in &all {
         match until {
             Known::Known(until) => {
@@ -141,10 +186,12 @@ pub(super) fn certificates(
         }
     }
     if wrong.is_empty() && !silent.is_empty() {
-        return unknown(name, silent.join("; "), "look at these files");
+        let remedy = "let this login read its files, and name the monitoring address of every \
+                      server: --nats-monitor http://host:8222,http://…";
+        return unknown(name, silent.join("; "), remedy);
     }
     let fine = match all.len() {
-        0 => "no certificates are used on the way to the broker".to_owned(),
+        0 => "neither this login nor a server of the broker's uses certificates".to_owned(),
         n => format!("{n} certificates, the first ends in {}", length(soonest)),
     };
     unless(name, &wrong, fine, "renew them, and reload or restart whoever uses them")

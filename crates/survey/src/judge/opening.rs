@@ -2,9 +2,10 @@
 
 use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{OpeningDescription, Order, Returns};
-use giliran_wire::picture::{Check, Known, Opening, Picture};
+use giliran_wire::picture::{Check, Known, Opening, Openings, Picture, Process, Stream};
 
 use super::{Flight, go, length, no_go, unknown, unless};
+use crate::ask::NotAnswered;
 use crate::zone::last_before;
 
 /// The opening, or the check that says why nobody knows it.
@@ -42,12 +43,31 @@ pub(super) fn record(picture: &Picture, flight: &Flight) -> Check {
     let now = picture.openings.found().map_or(picture.taken_at, |openings| openings.now);
     let places = opening.places;
     let halted = opening.slots.iter().filter(|slot| slot.halted).count();
-    let halted = match halted {
+    let slots = match halted {
         0 => String::new(),
         n => format!(", {n} slots are halted"),
     };
-    let counted = format!("{} places, {} free{halted}", places.quota, places.free);
+    let counted = format!("{} places, {} free{slots}", places.quota, places.free);
     match state {
+        Phase::Scheduled if *opens_at < now => no_go(
+            name,
+            format!(
+                "{id} has not opened, and was to at {opens_at}; the engine has {now}: {counted}"
+            ),
+            "look again in some seconds; if it stays so, read the active engine's log, and let a \
+             standby take over",
+        ),
+        Phase::Scheduled | Phase::Open if places.quota == 0 => no_go(
+            name,
+            format!("{id} has no places: {counted}"),
+            "`giliran admin quota` gives a slot its places; `giliran check` shows what the file \
+             says",
+        ),
+        Phase::Scheduled | Phase::Open if halted > 0 && halted == opening.slots.len() => no_go(
+            name,
+            format!("nobody can book in {id}, since each of its slots is halted: {counted}"),
+            "`giliran admin resume` opens a day again; `giliran journal` says who closed it",
+        ),
         Phase::Scheduled => {
             let left = length(opens_at.millis_since(now));
             go(name, format!("{id} opens in {left}, at {opens_at}: {counted}"))
@@ -139,57 +159,89 @@ pub(super) fn returns(picture: &Picture, flight: &Flight) -> Check {
     unless(name, &wrong, fine, remedy)
 }
 
+/// Engines that take over or step down.
+fn changing(processes: &[Process]) -> impl Iterator<Item = String> {
+    let changes = |process: &&Process| {
+        ["taking_over", "stepping_down"].contains(&process.standing.state.as_str())
+    };
+    processes.iter().filter(changes).map(|process| {
+        let called = super::processes::called(process);
+        format!("{called} is {}", process.standing.state)
+    })
+}
+
+/// Openings whose draw waits for its public value.
+fn undrawn(openings: &Openings) -> impl Iterator<Item = String> {
+    openings.openings.iter().filter_map(|opening| {
+        let OpeningDescription { id, order, state, .. } = &opening.offers;
+        match (order, state) {
+            (Order::Draw { public_value: Some(value), drawn: false, .. }, Phase::Closed) => {
+                Some(format!("the draw of {id} waits for {value}"))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Streams in which the ledger is to go on and has not begun.
+fn rolling(streams: &[Stream]) -> impl Iterator<Item = String> {
+    let empty = |stream: &&Stream| stream.name.contains("_LEDGER_") && stream.messages == 0;
+    streams
+        .iter()
+        .filter(empty)
+        .map(|stream| format!("{} is made and has not begun: the ledger is rolling", stream.name))
+}
+
 pub(super) fn pending(picture: &Picture, flight: &Flight) -> Check {
     let name = "pending";
-    if let Known::Unknown(why) = &picture.openings {
-        return unknown(name, why, "see the check `answers`");
+    let (mut wrong, mut silent) = (Vec::new(), Vec::new());
+    match &flight.unfinished {
+        Known::Known(unfinished) => wrong.extend(unfinished.iter().cloned()),
+        Known::Unknown(why) => silent.push(format!("the ledger: {why}")),
     }
-    let unfinished = match &flight.unfinished {
-        Known::Known(unfinished) => unfinished,
-        Known::Unknown(why) => {
-            let remedy = "use a login that may read the ledger (under the shipped permissions: \
-                          watcher)";
-            return unknown(name, why, remedy);
-        }
-    };
-    let mut wrong = unfinished.clone();
-    for process in picture.processes.found().into_iter().flatten() {
-        if ["taking_over", "stepping_down"].contains(&process.standing.state.as_str()) {
-            let called = super::processes::called(process);
-            wrong.push(format!("{called} is {}", process.standing.state));
-        }
+    match &picture.processes {
+        Known::Known(processes) => wrong.extend(changing(processes)),
+        Known::Unknown(why) => silent.push(format!("the processes: {why}")),
     }
-    for opening in picture.openings.found().into_iter().flat_map(|openings| &openings.openings) {
-        let OpeningDescription { id, order, state, .. } = &opening.offers;
-        if let (Order::Draw { public_value: Some(value), drawn: false, .. }, Phase::Closed) =
-            (order, state)
-        {
-            wrong.push(format!("the draw of {id} waits for {value}"));
-        }
+    match &picture.openings {
+        Known::Known(openings) => wrong.extend(undrawn(openings)),
+        Known::Unknown(why) => silent.push(format!("the openings: {why}")),
     }
-    let streams = picture.streams.found().into_iter().flatten();
-    for stream in streams.filter(|one| one.name.contains("_LEDGER_") && one.messages == 0) {
-        wrong.push(format!("{} is made and has not begun: the ledger is rolling", stream.name));
+    match &picture.streams {
+        Known::Known(streams) => wrong.extend(rolling(streams)),
+        Known::Unknown(why) => silent.push(format!("the streams: {why}")),
+    }
+    if wrong.is_empty() && !silent.is_empty() {
+        let remedy = "use a login that may ask processes and engine and read the ledger (under \
+                      the shipped permissions: watcher, with GILIRAN_NATS_DOMAIN=giliran)";
+        return unknown(name, silent.join("; "), remedy);
     }
     let fine = "no roll, draw or cancellation by an operator is under way";
     unless(name, &wrong, fine, "wait for its end, or do the rest: the same action again")
 }
 
-/// Whether harmless requests were answered; `operations`: which.
+/// Whether harmless requests were answered; `operations`: which. Silence is not known, an
+/// answer that is another one than it has to be is red.
 pub(super) fn answered(flight: &Flight, name: &str, operations: &[&str]) -> Check {
-    let (mut answered, mut failed) = (Vec::new(), Vec::new());
+    let (mut answered, mut silent, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     let asked = flight.probes.iter().filter(|probe| operations.contains(&probe.operation));
     for probe in asked {
         match &probe.answered {
             Ok(_) => answered.push(probe.operation),
-            Err(why) => failed.push(why.clone()),
+            Err(NotAnswered::Silent(why)) => silent.push(why.clone()),
+            Err(NotAnswered::Wrong(said)) => wrong.push(said.clone()),
         }
     }
-    if !failed.is_empty() {
+    if !wrong.is_empty() {
+        let remedy = "an engine answers, and not as it has to: its log says why; look again once \
+                      it does";
+        return no_go(name, wrong.join("; "), remedy);
+    }
+    if !silent.is_empty() {
         let remedy = "a login that may ask it (under the shipped permissions: console; watcher may \
                       not act), or an engine that does not answer: its log says `NATS server \
                       refuses` where it may not subscribe";
-        return unknown(name, failed.join("; "), remedy);
+        return unknown(name, silent.join("; "), remedy);
     }
     match answered.as_slice() {
         [] => unknown(name, "nothing was asked", "see the check `record`"),

@@ -3,12 +3,14 @@
 use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{Order, Returns};
 use giliran_wire::picture::{
-    Known, Openings, Picture, Process, Replica, Server, ServerSaid, Storage, Stream, Verdict,
+    Known, Openings, Picture, Places, Process, Replica, Server, ServerSaid, Slot, Storage, Stream,
+    Verdict,
 };
 use giliran_wire::service::Standing;
 use giliran_wire::{Position, Timestamp};
 
 use super::*;
+use crate::ask::NotAnswered;
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("an instant")
@@ -179,15 +181,16 @@ fn what_cannot_be_looked_at_is_not_green_and_can_be_waived() {
     blind.servers.clear();
     blind.streams = Known::Unknown("this login may not".into());
     let mut checks = judged(&blind, &flight());
+    let blinded = ["replicas", "sync", "disk", "certificates", "pending"];
     let of = |checks: &[Check], verdict| {
         let of = checks.iter().filter(|check| check.verdict == verdict);
         of.map(|check| check.name.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(of(&checks, Verdict::Unknown), ["replicas", "sync", "disk"]);
-    assert!(!verdict(&mut checks, &["sync".to_owned()]), "two are left");
+    assert_eq!(of(&checks, Verdict::Unknown), blinded);
+    assert!(!verdict(&mut checks, &["sync".to_owned()]), "four are left");
     assert!(is_fine(&checks), "nothing is known to be wrong");
-    assert!(verdict(&mut checks, &["replicas".to_owned(), "disk".to_owned()]));
-    assert_eq!(of(&checks, Verdict::Waived), ["replicas", "sync", "disk"]);
+    assert!(verdict(&mut checks, &blinded.map(str::to_owned)));
+    assert_eq!(of(&checks, Verdict::Waived), blinded);
     // What is red stays so, whoever answers for it.
     let mut slow = picture();
     processes(&mut slow)[2].standing.lag_blocks = Some(1);
@@ -220,16 +223,134 @@ fn each_fault_of_the_broker_is_noticed_by_one_check() {
     let mut wrong = picture();
     said(&mut wrong).certificate_until = Some(at("2026-11-30T00:00:00Z"));
     assert_eq!(red(&wrong, &flight()).0, "certificates");
-    // One server of two was asked: nobody knows of the other.
-    let mut half = picture();
-    half.servers.pop();
-    let (name, verdict, found) = red(&half, &flight());
-    assert_eq!((name.as_str(), verdict), ("sync", Verdict::Unknown));
-    assert!(found.contains("n2"), "{found}");
     let ended =
         [Certificate { of: "mine".into(), until: Known::Known(at("2026-01-01T00:00:00Z")) }];
     let checks = now(&picture(), &Limits::default(), &ended);
     assert!(!is_fine(&checks));
+}
+
+#[test]
+fn silence_can_be_waived_and_a_wrong_answer_cannot() {
+    let cases = [
+        (0, "requests", NotAnswered::Silent("no answer".into()), Verdict::Unknown),
+        (0, "requests", NotAnswered::Wrong("lookup: busy".into()), Verdict::NoGo),
+        (1, "operators", NotAnswered::Silent("no answer".into()), Verdict::Unknown),
+        (1, "operators", NotAnswered::Wrong("admin.closes_at: closed".into()), Verdict::NoGo),
+    ];
+    for (at, name, why, expected) in cases {
+        let mut asked = flight();
+        asked.probes[at].answered = Err(why);
+        let (found, verdict, _) = red(&picture(), &asked);
+        assert_eq!((found.as_str(), verdict), (name, expected));
+        let waived = self::verdict(&mut judged(&picture(), &asked), &[name.to_owned()]);
+        assert_eq!(waived, expected == Verdict::Unknown, "{name}");
+    }
+}
+
+#[test]
+fn an_opening_in_which_nobody_could_book_is_no_go() {
+    fn opening(picture: &mut Picture) -> &mut giliran_wire::picture::Opening {
+        match &mut picture.openings {
+            Known::Known(openings) => &mut openings.openings[0],
+            Known::Unknown(why) => panic!("{why}"),
+        }
+    }
+    let slot = |session: &str, halted| Slot {
+        office: "alpha".into(),
+        date: "2026-11-30".parse().expect("a day"),
+        session: session.into(),
+        places: Places { quota: 40, free: 40, ..Places::default() },
+        halted,
+        bookable: true,
+    };
+    let mut none = picture();
+    opening(&mut none).places = Places::default();
+    let mut halted = picture();
+    opening(&mut halted).slots = vec![slot("morning", true), slot("noon", true)];
+    let mut late = picture();
+    opening(&mut late).offers.opens_at = late.taken_at.minus_millis(1);
+    for (wrong, words) in [(none, "no places"), (halted, "halted"), (late, "has not opened")] {
+        let (name, verdict, found) = red(&wrong, &flight());
+        assert_eq!((name.as_str(), verdict), ("record", Verdict::NoGo));
+        assert!(found.contains(words), "{found}");
+    }
+    let mut half = picture();
+    opening(&mut half).slots = vec![slot("morning", true), slot("noon", false)];
+    let checks = judged(&half, &flight());
+    assert!(is_fine(&checks), "{checks:#?}");
+}
+
+/// The names of the checks that could not be looked at; no other is red.
+fn unseen(picture: &Picture, flight: &Flight, certificates: &[Certificate]) -> Vec<String> {
+    let mut checks = preflight(picture, &Limits::default(), certificates, flight);
+    checks.retain(|check| check.verdict != Verdict::Go);
+    for check in &checks {
+        assert!(check.verdict == Verdict::Unknown && check.remedy.is_some(), "{check:?}");
+    }
+    checks.into_iter().map(|check| check.name).collect()
+}
+
+#[test]
+fn a_check_is_not_green_where_one_of_its_sources_is_silent() {
+    let not_told = || "not told".to_owned();
+    let of_servers = ["sync", "disk", "certificates"];
+    // One server of two was not asked, or does not answer: nobody knows of it.
+    let mut half = picture();
+    half.servers.pop();
+    assert_eq!(unseen(&half, &flight(), &[]), of_servers);
+    let checks = judged(&half, &flight());
+    let sync = checks.iter().find(|check| check.name == "sync").expect("it");
+    assert!(sync.found.contains("n2"), "{sync:?}");
+    let mut silent = picture();
+    silent.servers[1].said = Known::Unknown(not_told());
+    assert_eq!(unseen(&silent, &flight(), &[]), of_servers);
+    let mut none = picture();
+    none.servers.clear();
+    assert_eq!(unseen(&none, &flight(), &[]), of_servers);
+    // Nobody knows which servers those are that keep the ledger.
+    let mut headless = picture();
+    if let Known::Known(streams) = &mut headless.streams {
+        (streams[0].leader, streams[0].replicas) = (None, 1);
+    }
+    assert_eq!(unseen(&headless, &flight(), &[]), of_servers);
+    let mut account = picture();
+    account.storage = Known::Unknown(not_told());
+    assert_eq!(unseen(&account, &flight(), &[]), ["disk"]);
+    let mut streams = picture();
+    streams.streams = Known::Unknown(not_told());
+    let of_streams = [&["replicas"][..], &of_servers[..], &["pending"]].concat();
+    assert_eq!(unseen(&streams, &flight(), &[]), of_streams);
+    let ledger = Flight { unfinished: Known::Unknown(not_told()), ..flight() };
+    assert_eq!(unseen(&picture(), &ledger, &[]), ["pending"]);
+    let mut processes = picture();
+    processes.processes = Known::Unknown(not_told());
+    assert!(unseen(&processes, &flight(), &[]).contains(&"pending".to_owned()));
+    // What is known to be wrong stays red, whatever else nobody knows.
+    let mut full = account;
+    full.servers.truncate(1);
+    if let Known::Known(said) = &mut full.servers[0].said {
+        said.storage.used = 81;
+    }
+    let checks = judged(&full, &flight());
+    let disk = checks.iter().find(|check| check.name == "disk").expect("it");
+    assert_eq!(disk.verdict, Verdict::NoGo);
+}
+
+#[test]
+fn without_certificates_every_server_has_to_say_that_it_has_none() {
+    let mut plain = picture();
+    for server in &mut plain.servers {
+        if let Known::Known(said) = &mut server.said {
+            said.certificate_until = None;
+        }
+    }
+    assert!(unseen(&plain, &flight(), &[]).is_empty());
+    // A login with a certificate meets servers that have some.
+    let mine = [Certificate { of: "mine".into(), until: Known::Known(at("2028-01-01T00:00:00Z")) }];
+    assert_eq!(unseen(&plain, &flight(), &mine), ["certificates"]);
+    assert!(unseen(&picture(), &flight(), &mine).is_empty());
+    plain.servers[1].said = Known::Unknown("not told".into());
+    assert_eq!(unseen(&plain, &flight(), &[]), ["sync", "disk", "certificates"]);
 }
 
 #[test]
@@ -258,11 +379,6 @@ fn each_fault_of_an_opening_is_noticed_by_one_check() {
     assert_eq!(red(&picture(), &differs).0, "file");
     let cancelling = Flight { unfinished: Known::Known(vec!["a day".into()]), ..flight() };
     assert_eq!(red(&picture(), &cancelling).0, "pending");
-    let refused = Probe { operation: "lookup", answered: Err("no answer".into()) };
-    let acted = flight().probes.remove(1);
-    let silent = Flight { probes: vec![refused, acted], ..flight() };
-    let (name, verdict, _) = red(&picture(), &silent);
-    assert_eq!((name.as_str(), verdict), ("requests", Verdict::Unknown));
     let other = Flight { opening: "v".into(), ..flight() };
     let checks = judged(&picture(), &other);
     let record = checks.iter().find(|check| check.name == "record").expect("it");
