@@ -47,7 +47,7 @@ pub(super) fn replicas(picture: &Picture) -> Check {
 }
 
 /// The servers that keep the ledger; else why nobody knows them all.
-fn keepers(picture: &Picture) -> Result<BTreeSet<&str>, String> {
+fn kept_by(picture: &Picture) -> Result<BTreeSet<&str>, String> {
     let streams = match &picture.streams {
         Known::Known(streams) => streams,
         Known::Unknown(why) => return Err(format!("which servers keep the ledger: {why}")),
@@ -81,7 +81,7 @@ fn silent(picture: &Picture) -> Vec<String> {
             Known::Unknown(why) => silent.push(format!("{}: {why}", server.monitor)),
         }
     }
-    match keepers(picture) {
+    match kept_by(picture) {
         Ok(keep) => {
             let missing: Vec<&str> = keep.difference(&said).copied().collect();
             if !missing.is_empty() {
