@@ -9,8 +9,8 @@ use bytes::Bytes;
 use giliran_nats::Error;
 use giliran_wire::event::FeedEventsWriter;
 
-/// Bytes of events from which on a message goes. The broker passes on a message, not its
-/// bytes: more events in one would save nothing that can be measured.
+/// Bytes of events from which on a message goes: what such messages cost the broker cannot
+/// be measured beside storing their events.
 const ENOUGH: usize = 32 << 10;
 /// How long the connection may take to take a message.
 pub(crate) const WITHIN: Duration = Duration::from_secs(5);
