@@ -425,7 +425,8 @@ async fn surge_on_a_draw() {
     assert!(entered >= 24, "everybody entered, scalpers too: {entered}");
     assert_eq!(report["run"]["bookings"].as_u64().unwrap(), entered.div_ceil(2), "{shown}");
     assert!(shown.contains("parties were entered into a draw"), "{shown}");
-    let denied = format!("scalpers bought for first come, first served, but {entered} parties were entered");
+    let denied =
+        format!("scalpers bought for first come, first served, but {entered} parties were entered");
     assert!(shown.contains(&denied), "{shown}");
     assert!(report["run"]["rejected"].to_string().contains("not_found"));
 }
