@@ -4,11 +4,41 @@ use std::collections::BTreeMap;
 
 use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{Day, Office, OpeningDescription, Order, Session};
-use giliran_wire::{AsOf, Date, Timestamp, ledger};
+use giliran_wire::ledger::{self, OpeningRecord};
+use giliran_wire::{AsOf, Date, Timestamp};
 
 use crate::Opening;
+use crate::opening::Commitment;
+
+/// What can change of what an opening offers while it is in memory. Two of one opening that
+/// are equal are described alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpeningFacts {
+    phase: Phase,
+    opens_at: Timestamp,
+    closes_at: Timestamp,
+    commitment: Option<Commitment>,
+    drawn: bool,
+    next_release: Option<Timestamp>,
+    /// By slot.
+    quotas: Vec<u16>,
+}
 
 impl Opening {
+    /// What can change of what it offers, at engine time `now`.
+    pub fn facts(&self, now: Timestamp) -> OpeningFacts {
+        let (opens_at, closes_at) = self.window();
+        OpeningFacts {
+            phase: self.phase(),
+            opens_at,
+            closes_at,
+            commitment: self.commitment().cloned(),
+            drawn: self.is_drawn(),
+            next_release: self.next_collected_release(now),
+            quotas: (0..self.slots()).map(|slot| self.quotas.of(slot) as u16).collect(),
+        }
+    }
+
     /// What it offers at engine time `now`; of one office alone where one is named. The
     /// facts are those in memory, which stand at `as_of`.
     pub fn describe(
@@ -17,10 +47,36 @@ impl Opening {
         now: Timestamp,
         as_of: AsOf,
     ) -> OpeningDescription {
-        let record = self.record();
-        let (opens_at, closes_at) = self.window();
+        self.facts(now).describe(self.record(), office, as_of)
+    }
+
+    /// When those who wait next get what was returned; none: nobody will.
+    fn next_collected_release(&self, now: Timestamp) -> Option<Timestamp> {
+        let gives = match self.phase() {
+            Phase::Scheduled => false,
+            Phase::Open => !self.draws(),
+            Phase::Closed => !self.draws() || self.is_drawn(),
+        };
+        let next = self.calendar.next(&self.releases(), now);
+        next.filter(|next| gives && self.has_bookable(*next))
+    }
+}
+
+impl OpeningFacts {
+    /// When the opening ends, as it now stands.
+    pub fn closes_at(&self) -> Timestamp {
+        self.closes_at
+    }
+
+    /// What the opening of this record offers; see [`Opening::describe`].
+    pub fn describe(
+        &self,
+        record: &OpeningRecord,
+        office: Option<&str>,
+        as_of: AsOf,
+    ) -> OpeningDescription {
         let named = |of: &&ledger::Office| office.is_none_or(|id| of.id == id);
-        let mut quotas = self.quotas_by_session();
+        let mut quotas = self.quotas_by_session(record);
         let offices = (0u32..).zip(&record.offices).filter(|(_, office)| named(office));
         let offices = offices.map(|(at, office)| Office {
             id: office.id.clone(),
@@ -38,74 +94,65 @@ impl Opening {
         });
         OpeningDescription {
             id: record.id.clone(),
-            state: self.phase(),
+            state: self.phase,
             timezone: record.timezone.clone(),
-            opens_at,
-            closes_at,
-            order: self.order_described(),
+            opens_at: self.opens_at,
+            closes_at: self.closes_at,
+            order: self.order(record),
             rules: (&record.rules).into(),
-            next_release: self.next_collected_release(now),
-            days: self.days(),
+            next_release: self.next_release,
+            days: days(record),
             offices: offices.collect(),
             as_of,
         }
     }
 
     /// Quotas as they now stand, by office and session.
-    fn quotas_by_session(&self) -> BTreeMap<(u32, u32), BTreeMap<Date, u32>> {
+    fn quotas_by_session(
+        &self,
+        record: &OpeningRecord,
+    ) -> BTreeMap<(u32, u32), BTreeMap<Date, u32>> {
         let mut quotas: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for (index, slot) in (0u32..).zip(&self.record().slots) {
+        for (slot, quota) in record.slots.iter().zip(&self.quotas) {
             let of_session = quotas.entry((slot.office, slot.session)).or_default();
-            of_session.insert(slot.date, u32::from(self.slot(index).quota));
+            of_session.insert(slot.date, u32::from(*quota));
         }
         quotas
     }
 
-    /// The rules say for each day until when it can be booked; where a record says it
-    /// otherwise for single slots, the day has the last of them.
-    fn days(&self) -> Vec<Day> {
-        let mut days = BTreeMap::new();
-        for slot in &self.record().slots {
-            let until = days.entry(slot.date).or_insert(slot.bookable_until);
-            *until = slot.bookable_until.max(*until);
-        }
-        days.into_iter().map(|(date, bookable_until)| Day { date, bookable_until }).collect()
-    }
-
-    fn order_described(&self) -> Order {
-        let committed = self.commitment();
+    fn order(&self, record: &OpeningRecord) -> Order {
+        let committed = self.commitment.as_ref();
         let commitment = committed.map(|committed| const_hex::encode(committed.hash));
-        match self.record().rules.order {
+        match record.rules.order {
             ledger::Order::FirstCome => Order::FirstCome,
             ledger::Order::Rounds { length_ms } => Order::Rounds { length_ms, commitment },
             ledger::Order::Draw => Order::Draw {
                 commitment,
                 public_value: committed.and_then(|committed| committed.beacon.clone()),
-                drawn: self.is_drawn(),
+                drawn: self.drawn,
             },
         }
     }
+}
 
-    /// When those who wait next get what was returned; none: nobody will.
-    fn next_collected_release(&self, now: Timestamp) -> Option<Timestamp> {
-        let gives = match self.phase() {
-            Phase::Scheduled => false,
-            Phase::Open => !self.draws(),
-            Phase::Closed => !self.draws() || self.is_drawn(),
-        };
-        let next = self.calendar.next(&self.releases(), now);
-        next.filter(|next| gives && self.has_bookable(*next))
+/// The rules say for each day until when it can be booked; where a record says it otherwise
+/// for single slots, the day has the last of them.
+fn days(record: &OpeningRecord) -> Vec<Day> {
+    let mut days = BTreeMap::new();
+    for slot in &record.slots {
+        let until = days.entry(slot.date).or_insert(slot.bookable_until);
+        *until = slot.bookable_until.max(*until);
     }
+    days.into_iter().map(|(date, bookable_until)| Day { date, bookable_until }).collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use giliran_wire::Position;
-    use giliran_wire::ledger::{OpeningRecord, ReturnRule, Rules, Slot};
+    use giliran_wire::ledger::{ReturnRule, Rules, Slot};
 
     use super::*;
-    use crate::opening::Commitment;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

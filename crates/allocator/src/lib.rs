@@ -54,6 +54,7 @@ pub use booking_request::{BookingRequest, Content, OwnedBookingRequest};
 pub use calendar::Calendar;
 pub use change::{ChangeKind, ChangeRequest};
 pub use decision::{Decision, Rejection, Settled};
+pub use description::OpeningFacts;
 pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use giliran_allocator::Openings;
-use giliran_wire::catalogue::OpeningDescription;
+use giliran_allocator::{OpeningFacts, Openings};
 use giliran_wire::{AsOf, Timestamp};
 
 /// Remembers what was told of every opening.
@@ -11,7 +10,7 @@ use giliran_wire::{AsOf, Timestamp};
 pub(crate) struct CatalogueTracker {
     /// What was told, by the opening's ordinal; of one that had closed long ago at the
     /// begin, what would have been.
-    published: HashMap<u32, OpeningDescription>,
+    published: HashMap<u32, OpeningFacts>,
     /// Ids of which the bucket says something, as far as is known.
     there: BTreeSet<String>,
 }
@@ -36,23 +35,18 @@ impl CatalogueTracker {
         let mut news = BTreeMap::new();
         for opening in openings.iter() {
             let ordinal = opening.record().ordinal;
-            let mut described = opening.describe(None, now, as_of);
+            let facts = opening.facts(now);
             let new = match self.published.get(&ordinal) {
-                Some(before) => {
-                    // What was told then still is so.
-                    described.as_of = before.as_of;
-                    let changed = *before != described;
-                    described.as_of = if changed { as_of } else { before.as_of };
-                    changed
-                }
-                None => described.closes_at >= horizon,
+                Some(before) => *before != facts,
+                None => facts.closes_at() >= horizon,
             };
             if new {
+                let described = facts.describe(opening.record(), None, as_of);
                 let value = serde_json::to_vec(&described).expect("texts are always JSON");
-                news.insert(described.id.clone(), value);
                 self.there.insert(described.id.clone());
+                news.insert(described.id, value);
             }
-            self.published.insert(ordinal, described);
+            self.published.insert(ordinal, facts);
         }
         self.published.retain(|ordinal, _| openings.get(*ordinal).is_some());
         self.there.retain(|id| {

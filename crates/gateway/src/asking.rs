@@ -31,6 +31,9 @@ pub(crate) enum Outcome {
     /// The engine's answer: granted, entered, or a rejection that a repetition does not change;
     /// `not_open` too, since the wait may be long.
     Settled(Box<Answer<'static>>),
+    /// Of a look-up: nothing is found, and the opening's draw was over before it was asked.
+    /// `for_good`: nor can the opening give a place any more.
+    NotDrawn { for_good: bool },
     /// Nothing is settled; the same request may be sent again.
     Unsettled(Unsettled),
 }

@@ -237,6 +237,10 @@ impl Gateway {
 
     /// What became of a request.
     pub(crate) async fn look_up(self: Arc<Self>, tracked: &Tracked) -> Result<Outcome, Problem> {
+        let told = self.catalogue.told();
+        let opening = tracked.opening.as_deref().and_then(|id| told.opening(id));
+        // Before it is asked: a winner of a draw that took place meanwhile is found.
+        let drawn = opening.filter(|opening| opening.is_drawn()).cloned();
         let lookup = Lookup {
             booking: None,
             request_id: Some(tracked.request_id.as_str().into()),
@@ -244,7 +248,13 @@ impl Gateway {
             opening: tracked.opening.as_deref().map(Into::into),
         };
         let deadline = Instant::now() + LOOKUP_PATIENCE;
-        self.asked(Lane::Lookup, element(&lookup), deadline).await
+        let outcome = self.asked(Lane::Lookup, element(&lookup), deadline).await?;
+        Ok(match drawn {
+            Some(opening) if is_not_found(&outcome) => {
+                Outcome::NotDrawn { for_good: !opening.gives_leftovers() }
+            }
+            _ => outcome,
+        })
     }
 
     fn place(&self, room: &Arc<Semaphore>) -> Result<Place, Problem> {
@@ -270,6 +280,11 @@ impl Gateway {
         };
         Some(Problem::rejected(None, &rejection, Some(opening.opens_at)))
     }
+}
+
+fn is_not_found(outcome: &Outcome) -> bool {
+    let Outcome::Settled(answer) = outcome else { return false };
+    matches!(&answer.verdict, Verdict::Rejected(of) if of.reason == Reason::NotFound)
 }
 
 /// A running booking, by its bytes; dropped, it runs no more.
@@ -459,7 +474,14 @@ const FINAL: &str = "end-";
 /// Names what a look-up found; none: nothing was found out. The same as long as the booking or
 /// the entry is the same, at whatever ledger position it was looked up.
 pub(crate) fn outcome_tag(outcome: &Outcome) -> Option<String> {
-    let Outcome::Settled(answer) = outcome else { return None };
+    let answer = match outcome {
+        Outcome::Settled(answer) => answer,
+        Outcome::NotDrawn { for_good } => {
+            let end = if *for_good { FINAL } else { "" };
+            return Some(format!("{end}{}", tag(Kind::NotDrawn.name().as_bytes())));
+        }
+        Outcome::Unsettled(_) => return None,
+    };
     Some(match &answer.verdict {
         Verdict::Granted { booking, .. } => {
             let of = format!("{} {} {:?}", booking.id, booking.version, booking.status);
@@ -480,7 +502,11 @@ pub(crate) fn is_final(tag: &str) -> bool {
 
 /// What a look-up found, as JSON; none: nothing was found out.
 pub(crate) fn outcome_json(outcome: &Outcome) -> Option<String> {
-    let Outcome::Settled(answer) = outcome else { return None };
+    let answer = match outcome {
+        Outcome::Settled(answer) => answer,
+        Outcome::NotDrawn { .. } => return Some(Problem::new(Kind::NotDrawn).body().to_string()),
+        Outcome::Unsettled(_) => return None,
+    };
     Some(match problem::of_answer(answer, None) {
         Some(problem) => problem.body().to_string(),
         // Texts and numbers: they can be written.
@@ -490,13 +516,7 @@ pub(crate) fn outcome_json(outcome: &Outcome) -> Option<String> {
 
 /// The answer over HTTP. `made`: what the request would make, whose address is told.
 fn respond(gateway: &Gateway, outcome: Outcome, made: Option<Tracked>) -> Answered {
-    let answer = match outcome {
-        Outcome::Settled(answer) => answer,
-        Outcome::Unsettled(why) => return Err(Problem::unsettled(&why)),
-    };
-    if let Some(problem) = problem::of_answer(&answer, gateway.opens_at(made.as_ref())) {
-        return Err(problem);
-    }
+    let answer = problem::of_outcome(outcome, gateway.opens_at(made.as_ref()))?;
     let status = match &answer.verdict {
         _ if made.is_none() => StatusCode::OK,
         Verdict::Granted { booking, .. } if booking.status.is_live() => StatusCode::CREATED,

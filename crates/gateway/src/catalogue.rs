@@ -11,7 +11,7 @@ use giliran_nats::clock::{self, Moment};
 use giliran_web::events::event;
 use giliran_web::tag;
 use giliran_wire::answer::{self, Availability, OpeningState, Overview, Phase, Reason, SlotState};
-use giliran_wire::catalogue::OpeningDescription;
+use giliran_wire::catalogue::{Leftovers, OpeningDescription, Order};
 use giliran_wire::request::{self, Choice, write_binary};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{Date, Position, Timestamp};
@@ -118,6 +118,21 @@ impl Opening {
                         && choice.date.is_none_or(|date| date == slot.date)
                         && choice.session.as_ref().is_none_or(|s| s.as_str() == slot.session)
                 })
+        })
+    }
+
+    /// Whether its draw is over.
+    pub(crate) fn is_drawn(&self) -> bool {
+        let order = self.offers.as_ref().map(|offers| &offers.order);
+        matches!(order, Some(Order::Draw { drawn: true, .. }))
+    }
+
+    /// Whether somebody may still ask after the window, or after the draw: for what is left,
+    /// or for what comes back.
+    pub(crate) fn gives_leftovers(&self) -> bool {
+        self.offers.as_ref().is_some_and(|offers| {
+            let drawn = !matches!(offers.order, Order::Draw { drawn: false, .. });
+            offers.rules.leftovers == Leftovers::FirstCome && drawn || offers.next_release.is_some()
         })
     }
 

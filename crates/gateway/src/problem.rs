@@ -9,7 +9,7 @@ use giliran_wire::{Text, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::asking::Unsettled;
+use crate::asking::{Outcome, Unsettled};
 
 /// When to come back where nothing else says so, s.
 const RETRY_AFTER_S: u64 = 2;
@@ -19,6 +19,8 @@ const RETRY_AFTER_S: u64 = 2;
 pub(crate) enum Kind {
     /// The engine's reason, or the gateway's own of the same meaning.
     Reason(Reason),
+    /// The opening's draw is over, and the request got no place.
+    NotDrawn,
     /// Nothing is settled, and the attempt may have been granted.
     InDoubt,
     /// Too many requests of one account or address.
@@ -38,6 +40,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Reason(reason) => reason.name(),
+            Self::NotDrawn => "not_drawn",
             Self::InDoubt => "in_doubt",
             Self::TooMany => "too_many_requests",
             Self::NoSuchAddress => "no_such_address",
@@ -50,6 +53,7 @@ impl Kind {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Reason(reason) => of_reason(reason),
+            Self::NotDrawn => StatusCode::NOT_FOUND,
             Self::InDoubt => StatusCode::GATEWAY_TIMEOUT,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::NoSuchAddress => StatusCode::NOT_FOUND,
@@ -64,13 +68,14 @@ impl Kind {
         match self {
             Self::Reason(reason) => !reason.worth_a_retry(),
             Self::InDoubt | Self::TooMany | Self::TooSlow => false,
-            Self::NoSuchAddress | Self::NoSuchMethod | Self::TooLarge => true,
+            Self::NotDrawn | Self::NoSuchAddress | Self::NoSuchMethod | Self::TooLarge => true,
         }
     }
 
     const fn title(self) -> &'static str {
         match self {
             Self::Reason(reason) => title(reason),
+            Self::NotDrawn => "The draw is over, and this request got no place",
             Self::InDoubt => "Nothing is settled yet; ask again with the same key",
             Self::TooMany => "Too many requests",
             Self::NoSuchAddress => "Nothing is at this address",
@@ -253,6 +258,23 @@ impl IntoResponse for Problem {
 /// Whole seconds, up to two more than asked for: a crowd does not come back at once.
 fn retry_after(ms: u64) -> HeaderValue {
     HeaderValue::from(ms.div_ceil(1_000).max(1) + rand::random_range(0..=2))
+}
+
+/// The engine's answer, where it is no problem.
+///
+/// # Errors
+///
+/// The problem that the outcome is.
+pub(crate) fn of_outcome(
+    outcome: Outcome,
+    opens_at: Option<Timestamp>,
+) -> Result<Box<Answer<'static>>, Problem> {
+    let answer = match outcome {
+        Outcome::Settled(answer) => answer,
+        Outcome::NotDrawn { .. } => return Err(Problem::new(Kind::NotDrawn)),
+        Outcome::Unsettled(why) => return Err(Problem::unsettled(&why)),
+    };
+    of_answer(&answer, opens_at).map_or(Ok(answer), Err)
 }
 
 /// The problem that an answer is, where it is one.

@@ -20,12 +20,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use giliran_web::page::{is_own_form, respond};
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::request::Request as _;
 use maud::{Markup, html};
 use tokio::time::Instant;
 
-use crate::asking::Outcome;
 use crate::bookings::{Whole, caller, tracked_of, verified, whole};
 use crate::catalogue::{Opening, Told};
 use crate::gateway::Gateway;
@@ -145,13 +143,8 @@ async fn asked(
     // Beyond its time the request goes on without the page.
     let outcome = tokio::time::timeout(PAGE_WAITS, asking).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::new(Kind::InDoubt)))?;
-    match outcome {
-        Outcome::Settled(answer) => match problem::of_answer(&answer, Some(opening.opens_at)) {
-            Some(problem) => Err(problem),
-            None => Ok(format!("/r/{}", gateway.token_key.token(&tracked_of(&book)))),
-        },
-        Outcome::Unsettled(why) => Err(Problem::unsettled(&why)),
-    }
+    problem::of_outcome(outcome, Some(opening.opens_at))?;
+    Ok(format!("/r/{}", gateway.token_key.token(&tracked_of(&book))))
 }
 
 /// An opening with its form, and what is to be said of a request.
@@ -174,7 +167,7 @@ fn opening_page(
     let unsettled = problem.is_some_and(|problem| !problem.kind.is_settled());
     let asks_account = gateway.identity.account.is_none();
     let form = Form { language, opening, offers, filled, sent: unsettled, asks_account, now };
-    let over = opening.state == Phase::Closed && !gives_leftovers(offers);
+    let over = opening.state == Phase::Closed && !opening.gives_leftovers();
     let main = html! {
         h1 { (language.booking()) }
         @if let Some(problem) = problem {
@@ -252,13 +245,6 @@ fn once_more(
     let mut response = respond(problem.kind.status(), page.render(&main));
     ask_later(&mut response, problem);
     response
-}
-
-/// What waits after the window, or after the draw: whether somebody may still ask.
-fn gives_leftovers(offers: &OpeningDescription) -> bool {
-    use giliran_wire::catalogue::Leftovers;
-    let drawn = !matches!(offers.order, Order::Draw { drawn: false, .. });
-    offers.rules.leftovers == Leftovers::FirstCome && drawn || offers.next_release.is_some()
 }
 
 /// Nothing is lost.

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use giliran_web::page::{guarded, respond};
+use giliran_wire::Timestamp;
 use giliran_wire::answer::{Booking, Reason, Status, Verdict};
 use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::request::{Cancel, Lookup, Request as _, Reschedule, element};
@@ -34,6 +35,8 @@ struct Own<'a> {
     language: Language,
     token: &'a str,
     opening: Option<Arc<Opening>>,
+    /// Engine time.
+    now: Timestamp,
 }
 
 /// `GET /r/{token}`.
@@ -65,7 +68,7 @@ async fn shown(
     };
     let told = gateway.catalogue.told();
     let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
-    let own = Own { language, token, opening };
+    let own = Own { language, token, opening, now: gateway.catalogue.now() };
     let (title, main, mut status) = own.main(&outcome, tracked);
     let tag = outcome_tag(&outcome).unwrap_or_default();
     let stream = (!is_final(&tag)).then(|| format!("/v1/requests/{token}/stream"));
@@ -94,13 +97,27 @@ async fn shown(
 impl Own<'_> {
     fn main(&self, outcome: &Outcome, tracked: &Tracked) -> (&'static str, Markup, StatusCode) {
         let language = self.language;
-        let Outcome::Settled(answer) = outcome else {
-            let main = html! {
-                h1 { (language.trouble()) }
-                p { (language.trouble_more()) }
-                p { (language.number()) ": " span.code { (tracked.request_id) } }
-            };
-            return (language.trouble(), main, StatusCode::SERVICE_UNAVAILABLE);
+        let number = html! { p { (language.number()) ": " span.code { (tracked.request_id) } } };
+        let back = html! { p { a href={ "/?lang=" (language.code()) } { (language.back()) } } };
+        let answer = match outcome {
+            Outcome::Settled(answer) => answer,
+            Outcome::NotDrawn { .. } => {
+                let main = html! {
+                    h1 { (language.not_drawn()) }
+                    (number)
+                    p.muted { (language.check_draw()) }
+                    (back)
+                };
+                return (language.not_drawn(), main, StatusCode::NOT_FOUND);
+            }
+            Outcome::Unsettled(_) => {
+                let main = html! {
+                    h1 { (language.trouble()) }
+                    p { (language.trouble_more()) }
+                    (number)
+                };
+                return (language.trouble(), main, StatusCode::SERVICE_UNAVAILABLE);
+            }
         };
         match &answer.verdict {
             Verdict::Granted { booking, .. } => {
@@ -113,8 +130,8 @@ impl Own<'_> {
                 let main = html! {
                     h1 { (language.not_recorded()) }
                     p { (language.not_recorded_more()) }
-                    p { (language.number()) ": " span.code { (tracked.request_id) } }
-                    p { a href={ "/?lang=" (language.code()) } { (language.back()) } }
+                    (number)
+                    (back)
                 };
                 (language.not_recorded(), main, StatusCode::NOT_FOUND)
             }
@@ -167,7 +184,9 @@ impl Own<'_> {
             @if let Some(until) = booking.hold_expires_at {
                 div.note.warn {
                     p { (language.hold_until()) " " strong { (times::moment(language, &zone, until)) } }
-                    p.screen { span data-until=(until.as_millis()) {} " " (language.left()) }
+                    p.screen { span data-until=(until.as_millis()) {
+                        (times::minutes(language, until.millis_since(self.now)))
+                    } " " (language.left()) }
                 }
             }
             dl {
@@ -378,10 +397,8 @@ async fn changed(
         }
         let (lane, request) = made(&fields)?;
         let deadline = Instant::now() + PAGE_WAITS;
-        match Arc::clone(gateway).asked(lane, request, deadline).await? {
-            Outcome::Settled(answer) => problem::of_answer(&answer, None).map_or(Ok(()), Err),
-            Outcome::Unsettled(why) => Err(Problem::unsettled(&why)),
-        }
+        let outcome = Arc::clone(gateway).asked(lane, request, deadline).await?;
+        problem::of_outcome(outcome, None).map(|_| ())
     };
     match asked.await {
         Ok(()) => see_other(&format!("/r/{token}"), language),
@@ -437,10 +454,8 @@ async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked, 
     };
     lookup.validate().map_err(Problem::malformed)?;
     let deadline = Instant::now() + PAGE_WAITS;
-    let answer = match Arc::clone(gateway).asked(Lane::Lookup, element(&lookup), deadline).await? {
-        Outcome::Settled(answer) => answer,
-        Outcome::Unsettled(why) => return Err(Problem::unsettled(&why)),
-    };
+    let outcome = Arc::clone(gateway).asked(Lane::Lookup, element(&lookup), deadline).await?;
+    let answer = problem::of_outcome(outcome, None)?;
     let (opening, request_id) = match &answer.verdict {
         Verdict::Granted { booking, .. } => {
             (booking.opening.to_string(), Some(booking.request_id.to_string()))
@@ -472,9 +487,10 @@ pub(crate) async fn calendar(
     };
     let told = gateway.catalogue.told();
     let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
-    let own = Own { language, token: &token, opening };
-    match Arc::clone(&gateway).look_up(&tracked).await {
-        Ok(Outcome::Settled(answer)) => match &answer.verdict {
+    let own = Own { language, token: &token, opening, now: gateway.catalogue.now() };
+    let looked_up = Arc::clone(&gateway).look_up(&tracked).await;
+    match looked_up.and_then(|outcome| problem::of_outcome(outcome, None)) {
+        Ok(answer) => match &answer.verdict {
             Verdict::Granted { booking, .. } => {
                 let (office, session) = own.place(booking);
                 let mut headers: HeaderMap = guarded("text/calendar; charset=utf-8", "no-store");
@@ -484,7 +500,6 @@ pub(crate) async fn calendar(
             }
             _ => failed(&gateway, language, &Problem::reason(Reason::NotFound)),
         },
-        Ok(Outcome::Unsettled(why)) => failed(&gateway, language, &Problem::unsettled(&why)),
         Err(problem) => failed(&gateway, language, &problem),
     }
 }

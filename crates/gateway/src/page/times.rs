@@ -43,6 +43,12 @@ pub(crate) fn clock(language: Language, zone: &TimeZone, time: Timestamp) -> Str
     format!("{:02}{separator}{:02}{separator}{:02}", at.hour(), at.minute(), at.second())
 }
 
+/// `119 minutes`: whole ones, of so many milliseconds.
+pub(crate) fn minutes(language: Language, ms: u64) -> String {
+    let unit = language.units().split(' ').nth(2).unwrap_or_default();
+    format!("{} {unit}", ms / 60_000)
+}
+
 const fn separator(language: Language) -> char {
     match language {
         Language::Indonesian => '.',
@@ -74,6 +80,8 @@ mod tests {
         assert_eq!(indonesian, "Jum 27 Nov 2026, 14.00 WIB");
         assert_eq!(clock(Language::English, &zone("Asia/Jayapura"), time), "16:00:07");
         assert_eq!(clock(Language::English, &zone("nowhere"), time), "07:00:07");
+        assert_eq!(minutes(Language::English, 7_199_999), "119 minutes");
+        assert_eq!(minutes(Language::Indonesian, 0), "0 menit");
         let date = "2026-12-06".parse().unwrap();
         assert_eq!(day(Language::Indonesian, date), "Min 6 Des 2026");
     }

@@ -152,6 +152,7 @@ words! {
     booking_or_receipt: "Kode pemesanan atau tanda terima" | "Booking id or receipt";
     not_recorded: "Belum ada catatan dengan nomor ini" | "Nothing is on record under this number";
     not_recorded_more: "Mungkin masih diproses, atau tidak mendapat tempat. Minta lagi dengan nomor yang sama; Anda tidak akan memesan dua kali." | "It may still be on its way, or it got no place. Ask again under the same number; you cannot book twice.";
+    not_drawn: "Undian sudah selesai: nomor ini tidak mendapat tempat" | "The draw is over: this number got no place";
     back: "Kembali" | "Back";
     skip: "Langsung ke isi" | "Skip to content";
     days_short: "Min Sen Sel Rab Kam Jum Sab" | "Sun Mon Tue Wed Thu Fri Sat";

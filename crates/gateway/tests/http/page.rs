@@ -1,13 +1,14 @@
 //! The page without a browser: what is in it, and what its forms do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use giliran_wire::answer::{Answer, Availability, Phase, Reason, Status, Verdict};
 use giliran_wire::request::{Lookup, Payload, read};
 use giliran_wire::{BookingId, Timestamp};
 use serde_json::json;
 
-use crate::rig::{AS_OF, Reply, Rig, books, granted, rejected, send, settings, shown};
+use crate::rig::{AS_OF, Reader, Reply, Rig, books, granted, rejected, send, settings, shown};
 
 /// Its one office has a name that nobody should take for markup.
 const NAME: &str = "Kantor <b>Alpha</b> & Batam";
@@ -47,7 +48,7 @@ async fn rig(
         if rig.get("/o/w").await.status == 200 {
             return rig;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the opening is not described");
 }
@@ -115,6 +116,45 @@ async fn the_form_offers_what_there_is_in_both_languages() {
     assert_eq!(rig.get("/o/x").await.status, 404);
 }
 
+/// Whoever was not drawn was once told that the request may still be on its way: a look-up
+/// finds nothing in both cases.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_not_drawn_is_told_so_once_the_draw_is_over() {
+    let nothing = |operation: &str, payload: &[u8]| {
+        Some(vec![match operation {
+            "book" => granted(&books(payload)[0].request_id),
+            _ => rejected("a3f1", Reason::NotFound),
+        }])
+    };
+    for (drawn, goes_on, problem, words) in [
+        (false, true, "not_found", ["It may still be on its way", "Mungkin masih diproses"]),
+        (true, true, "not_drawn", ["this number got no place", "nomor ini tidak mendapat tempat"]),
+        (true, false, "not_drawn", ["this number got no place", "nomor ini tidak mendapat tempat"]),
+    ] {
+        let mut places = described(&json!({ "kind": "draw", "drawn": drawn }));
+        if !goes_on {
+            places.catalogue.as_mut().unwrap()[0].next_release = None;
+        }
+        let rig = rig(places, nothing).await;
+        let location = rig.book("a3f1").await.headers["location"].clone();
+        let found = rig.get(&location).await;
+        assert_eq!((found.status, found.problem().as_str()), (404, problem), "{drawn}");
+        let own = location.replace("/v1/requests/", "/r/");
+        for (language, words) in ["en", "id"].iter().zip(words) {
+            let page = rig.get(&format!("{own}?lang={language}")).await;
+            assert_eq!(page.status, 404);
+            assert!(page.body.contains(words), "{words}: {}", page.body);
+            assert_eq!(page.body.contains("data-request"), goes_on, "{}", page.body);
+        }
+        let mut reader = Reader::open(&rig, &format!("{location}/stream"), &[]).await;
+        let (_, told) = reader.event("request").await;
+        assert_eq!(told["type"], format!("urn:giliran:problem:{problem}"));
+        if !goes_on {
+            tokio::time::timeout(Duration::from_secs(5), reader.end()).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_becomes_a_place_at_an_address_of_its_own() {
     let rig = rig(first_come(), held).await;
@@ -129,6 +169,9 @@ async fn a_form_becomes_a_place_at_an_address_of_its_own() {
     let own = rig.get(&reply.headers["location"]).await;
     assert_eq!(own.status, 200);
     assert!(own.headers.contains_key("giliran-settled"), "its number is forgotten");
+    let minutes = own.body.split("</span> left").next().unwrap();
+    let minutes = minutes.rsplit('>').next().unwrap().strip_suffix(" minutes").unwrap();
+    assert!(minutes.parse::<u64>().is_ok(), "without the script too: {minutes}");
     for words in ["Your place is held", ">17<", "Fri 27 Nov 2026, 16:00 WIB", "Mon 7 Jan 2030"] {
         assert!(own.body.contains(words), "{words}: {}", own.body);
     }

@@ -19,6 +19,9 @@ use crate::commands::init;
 use crate::failure::Failure;
 use crate::key_file;
 
+/// The priority of store and feed beside an engine, as their systemd units have it: grants
+/// go first.
+pub(super) const NICE: u8 = 10;
 /// How long an engine may take to its first grant.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -119,6 +122,13 @@ impl Stage {
         role(arguments, &self.url()).spawn().map_err(Into::into)
     }
 
+    /// The same at a lower priority, [`NICE`].
+    pub(super) fn nice_role(&self, arguments: &[&str]) -> Result<Child, Failure> {
+        let mut nice = Command::new("nice");
+        nice.arg(format!("-n{NICE}")).arg(binary());
+        role_by(nice, arguments, &self.url()).spawn().map_err(Into::into)
+    }
+
     /// Asks until the engine grants it.
     async fn ready(&self, request: Bytes) -> Result<(), Failure> {
         let since = Instant::now();
@@ -205,8 +215,15 @@ fn engine(folder: &Path, url: &str, with_accounts: bool) -> Result<Child, Failur
 
 /// This binary in that role, ended when it is dropped.
 fn role(arguments: &[&str], url: &str) -> Command {
-    let binary = std::env::current_exe().unwrap_or_else(|_| "giliran".into());
-    let mut command = Command::new(binary);
+    role_by(Command::new(binary()), arguments, url)
+}
+
+fn binary() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "giliran".into())
+}
+
+/// The same by a command that goes on as this binary.
+fn role_by(mut command: Command, arguments: &[&str], url: &str) -> Command {
     command
         .args(arguments)
         .args(["--http", "127.0.0.1:0", "--nats", url])

@@ -84,6 +84,9 @@ pub(super) struct WithRoles {
     /// Grants a second until the places of one opening are gone, and how long store and
     /// events then take to the ledger's end.
     pub(super) opening_per_s: f64,
+    /// The priority of store and feed; 0: the engine's.
+    #[serde(default)]
+    pub(super) nice: u8,
     /// Processor time a grant, by process, until the last of them.
     #[serde(default)]
     pub(super) opening_cpu_us: BTreeMap<String, f64>,
@@ -93,6 +96,13 @@ pub(super) struct WithRoles {
     /// Processor time a booking, by process, up to that moment.
     #[serde(default)]
     pub(super) sustained_cpu_us: BTreeMap<String, f64>,
+}
+
+impl WithRoles {
+    /// The priority of store and feed, in words where it is not the engine's.
+    fn priority(&self) -> String {
+        if self.nice > 0 { format!(" (nice {})", self.nice) } else { String::new() }
+    }
 }
 
 /// One figure, and what it is to be.
@@ -265,7 +275,7 @@ impl Results {
         let (Some(roles), Some(echo)) = (&self.store_and_feed, self.median("echo U")) else {
             return;
         };
-        let behind = roles.behind_s;
+        let (behind, nice) = (roles.behind_s, roles.priority());
         let each = |cpu_us: &BTreeMap<String, f64>| {
             let each = cpu_us.iter().map(|(who, us)| format!("{who} {us:.2}"));
             each.collect::<Vec<_>>().join(" ")
@@ -274,7 +284,7 @@ impl Results {
         let verdict = if opening >= OPENING && behind <= BEHIND_S { "met" } else { "missed" };
         let _ = writeln!(
             out,
-            "S2a           {opening:>6.2} × echo U, store and feed on: {:.0} k/s until the places are \
+            "S2a           {opening:>6.2} × echo U, store and feed on{nice}: {:.0} k/s until the places are \
              gone, at the ledger's end {behind:.2} s later; goal {OPENING} and {BEHIND_S} s   {verdict}\n\
              µs            {}",
             roles.opening_per_s / 1e3,
@@ -345,11 +355,12 @@ impl Results {
         }
         if let (Some(roles), Some(echo)) = (&self.store_and_feed, self.median("echo U")) {
             let (opening, sustained) = (roles.opening_per_s / echo, roles.sustained_per_s / echo);
+            let nice = roles.priority();
             let _ = writeln!(
                 out,
-                "| S2a | store and feed on, one opening | {:.1} k/s, then {:.2} s to the ledger's \
+                "| S2a | store and feed on{nice}, one opening | {:.1} k/s, then {:.2} s to the ledger's \
                  end | {opening:.2} × echo U | {}; {} s |\n\
-                 | S2b | store and feed on, all keeping pace | {:.1} k/s | {sustained:.2} × echo U \
+                 | S2b | store and feed on{nice}, all keeping pace | {:.1} k/s | {sustained:.2} × echo U \
                  | {} |",
                 roles.opening_per_s / 1e3,
                 roles.behind_s,

@@ -7,6 +7,7 @@ use giliran_persist::{Store, StoreUrl};
 use giliran_wire::event::EventId;
 use tokio::process::Command;
 
+use super::super::stage::NICE;
 use super::Args;
 use super::processes::{Process, Used};
 use super::report::WithRoles;
@@ -32,8 +33,8 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<WithRoles, Fai
     let mut rig = Rig::start(&Ground { book, ..Ground::of(args) }, &folder).await?;
     eprintln!("store and feed start and catch up …");
     let store = format!("sqlite:{}", folder.join("bookings.sqlite").display());
-    let persist = rig.stage.role(&["persist", "--store", &store])?;
-    let feed = rig.stage.role(&["feed"])?;
+    let persist = rig.stage.nice_role(&["persist", "--store", &store])?;
+    let feed = rig.stage.nice_role(&["feed"])?;
     let roles = [("persist", &persist), ("feed", &feed)];
     let roles = roles.into_iter().filter_map(|(what, role)| Some(Process::one(what, role.id()?)));
     rig.processes.extend(roles);
@@ -51,6 +52,7 @@ pub(super) async fn measure(args: &Args, folder: &Path) -> Result<WithRoles, Fai
     let what = rig.processes.iter().map(|process| process.what.to_owned());
     audited(&rig, &store).await?;
     let with_roles = WithRoles {
+        nice: NICE,
         opening_per_s: opening.per_s,
         opening_cpu_us: opening.cpu_us,
         behind_s: behind.as_secs_f64(),
