@@ -166,7 +166,7 @@ impl Gateway {
             // Asked for before this caller came, it may be older than what they have heard since.
             let is_new = began >= arrived;
             let is_over = match outcome {
-                Outcome::Settled(_) => is_new,
+                Outcome::Settled(_) | Outcome::NotDrawn { .. } => is_new,
                 Outcome::Unsettled(_) => is_own || Instant::now() >= deadline,
             };
             if is_over {
