@@ -359,13 +359,13 @@ impl Results {
             let _ = writeln!(
                 out,
                 "| S2a | store and feed on{nice}, one opening | {:.1} k/s, then {:.2} s to the ledger's \
-                 end | {opening:.2} × echo U | {}; {} s |\n\
+                 end | {opening:.2} × echo U | {}; {} |\n\
                  | S2b | store and feed on{nice}, all keeping pace | {:.1} k/s | {sustained:.2} × echo U \
                  | {} |",
                 roles.opening_per_s / 1e3,
                 roles.behind_s,
                 Bound::AtLeast(OPENING).verdict(opening),
-                Bound::AtMost(BEHIND_S).verdict(roles.behind_s),
+                Bound::AtMost(BEHIND_S).verdict(roles.behind_s).replacen(',', " s,", 1),
                 roles.sustained_per_s / 1e3,
                 Bound::AtLeast(SUSTAINED).verdict(sustained)
             );
