@@ -22,6 +22,11 @@ use crate::health::{self, Health, HealthRegistry};
 use crate::standing::{self, Fixed};
 use crate::start::Start;
 
+/// How long a request is repeated, and how many are on the way to the engine at most, unless
+/// told otherwise.
+const PATIENCE: &str = "10s";
+const IN_FLIGHT: u32 = 20_000;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     giliran gateway                                on this machine, for `giliran up`\n  \
@@ -40,10 +45,10 @@ pub(crate) struct Args {
     listen: SocketAddr,
     /// How long a request is repeated for a caller who does not say how long it waits
     /// (`Prefer: wait=20`, up to 60): as 10s.
-    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = patience)]
+    #[arg(long, default_value = PATIENCE, value_name = "TIME", value_parser = patience)]
     patience: Duration,
     /// Most requests on the way to the engine at once; beyond that it answers 503.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = IN_FLIGHT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     in_flight: u32,
     /// Proxies whose headers are believed: addresses or networks, joined by commas.
     #[arg(long, env = "GILIRAN_TRUST_PROXIES", value_name = "NETWORKS")]
@@ -125,12 +130,26 @@ pub(crate) async fn serve(
     gateway.end(deadline).await.map_err(|error| Failure::Wrong(format!("client log: {error}")))
 }
 
+/// What a gateway does unless told otherwise: identities are unchecked, nobody's rate has a
+/// bound, and the addresses under which people find their requests end with the process.
+pub(crate) fn usual(namespace: Namespace) -> Settings {
+    Settings {
+        namespace,
+        patience: Duration::from_secs(10),
+        in_flight: IN_FLIGHT as usize,
+        body_bytes: BODY_BYTES_AT_ONCE,
+        identity: Identity::default(),
+        account_rate: None,
+        address_rate: None,
+        token_key: TokenKey::new(rand::random()),
+        client_log: None,
+    }
+}
+
 fn settings(args: &Args) -> Result<Settings, Failure> {
     Ok(Settings {
-        namespace: namespace(&args.subject_prefix)?,
         patience: args.patience,
         in_flight: args.in_flight as usize,
-        body_bytes: BODY_BYTES_AT_ONCE,
         identity: Identity {
             proxies: args.trust_proxies.clone().unwrap_or_default(),
             account: args.account_header.clone(),
@@ -140,6 +159,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         address_rate: args.address_rate,
         token_key: token_key(args.token_key.as_deref())?,
         client_log: args.client_log.clone(),
+        ..usual(namespace(&args.subject_prefix)?)
     })
 }
 
@@ -170,6 +190,7 @@ mod tests {
     fn patience_has_bounds() {
         assert_eq!(patience("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(patience("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(patience(PATIENCE), Ok(usual(Namespace::default()).patience));
         for wrong in ["0s", "500ms", "2m", "-5s", "10"] {
             assert!(patience(wrong).is_err(), "{wrong}");
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use giliran_audit::Facts;
-use giliran_gateway::{BODY_BYTES_AT_ONCE, Identity, Settings, TokenKey};
 use giliran_nats::ledger::Ledger;
 use giliran_nats::server::Server;
 use giliran_nats::{Client, clock, connection};
@@ -31,10 +30,6 @@ use crate::{key_file, standing};
 pub(crate) const BEFORE_OPENING: Duration = Duration::from_secs(3);
 /// How long store and feed may take to catch up before the audit.
 const CATCH_UP: Duration = Duration::from_secs(60);
-/// How long the gateway repeats a request, and how many it has on the way at most: what
-/// `giliran gateway` does unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(10);
-const IN_FLIGHT: usize = 20_000;
 /// How long each role may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// The engine's name.
@@ -147,17 +142,7 @@ fn start_gateway(
     shown: &Arc<HealthRegistry>,
     stopped: CancellationToken,
 ) -> Running {
-    let settings = Settings {
-        namespace: namespace.clone(),
-        patience: PATIENCE,
-        in_flight: IN_FLIGHT,
-        body_bytes: BODY_BYTES_AT_ONCE,
-        identity: Identity::default(),
-        account_rate: None,
-        address_rate: None,
-        token_key: TokenKey::new(rand::random()),
-        client_log: None,
-    };
+    let settings = gateway::usual(namespace.clone());
     let shown = Arc::clone(shown);
     tokio::spawn(async move { gateway::serve(client, settings, listener, &shown, stopped).await })
 }
