@@ -122,19 +122,11 @@ class Way:
             "ledger": (1, ack_ms * 1e3 / BLOCK, 0.0),
         }
 
-    def longest(self, grants, rejections):
-        """Seconds of the part that takes longest for these, and its name."""
-        took = {
-            name: (of_grant * grants + of_rejection * rejections) / servers / 1e6
-            for name, (servers, of_grant, of_rejection) in self.parts.items()
-        }
-        name = max(took, key=took.get)
-        return took[name], name
-
     def most(self, of_grant):
         """Grants or rejections alone, a second, and what is full then."""
-        took, name = self.longest(1.0, 0.0) if of_grant else self.longest(0.0, 1.0)
-        return 1 / took, name
+        took = {name: part[1 if of_grant else 2] / part[0] for name, part in self.parts.items()}
+        name = max(took, key=took.get)
+        return 1e6 / took[name], name
 
 
 def arrivals(given, t):
