@@ -20,6 +20,9 @@ use crate::reply::{Answered, Outbox, form_of_unreadable};
 /// Most messages handed to a worker together: tokio's budget of a task ends a stretch of
 /// ready messages at 128 anyway, and room for all is reserved with the first.
 const CHUNK: usize = 128;
+/// Payload bytes from which on a chunk is handed on, messages behind it in another one: what
+/// holds a thousand requests keeps a worker busy by itself, and the others have theirs.
+const CHUNK_BYTES: usize = 32 * 1024;
 /// Most messages waiting for a worker.
 pub(crate) const MAX_QUEUED_MESSAGES: usize = 65_536;
 /// Most payload bytes waiting for a worker.
@@ -195,14 +198,31 @@ pub(crate) async fn drain(
             () = sleep_until(until) => return,
         };
         let Some(messages) = messages else { return };
-        turn += 1;
-        let bytes = messages.iter().map(|message| message.payload.len()).sum();
-        let chunk = Chunk { operation, received: Instant::now(), messages, bytes };
-        let refused = if shared.overloaded() { Err(chunk) } else { queue.offer(chunk, turn) };
-        if let Err(chunk) = refused {
-            answer_busy(chunk, &shared).await;
+        for chunk in chunks_of(operation, messages) {
+            turn += 1;
+            let refused = if shared.overloaded() { Err(chunk) } else { queue.offer(chunk, turn) };
+            if let Err(chunk) = refused {
+                answer_busy(chunk, &shared).await;
+            }
         }
     }
+}
+
+/// Messages that came together, none of their chunks much larger than [`CHUNK_BYTES`].
+fn chunks_of(operation: Operation, mut messages: Vec<Message>) -> Vec<Chunk> {
+    let received = Instant::now();
+    let mut chunks = Vec::with_capacity(1);
+    while !messages.is_empty() {
+        let mut bytes = 0;
+        let ends = messages.iter().position(|message| {
+            bytes += message.payload.len();
+            bytes >= CHUNK_BYTES
+        });
+        let rest = messages.split_off(ends.map_or(messages.len(), |last| last + 1));
+        chunks.push(Chunk { operation, received, messages, bytes });
+        messages = rest;
+    }
+    chunks
 }
 
 async fn sleep_until(until: Option<tokio::time::Instant>) {
@@ -273,6 +293,22 @@ mod tests {
         };
         let (operation, received) = (Operation::Book, Instant::now());
         Chunk { operation, received, messages: vec![message; messages], bytes: 2 * messages }
+    }
+
+    #[test]
+    fn large_messages_are_spread_over_the_workers() {
+        let sizes = |payloads: &[usize]| {
+            let messages = payloads.iter().map(|bytes| Message {
+                payload: vec![b' '; *bytes].into(),
+                ..chunk(1).messages.remove(0)
+            });
+            let chunks = chunks_of(Operation::Book, messages.collect());
+            chunks.iter().map(|chunk| (chunk.messages.len(), chunk.bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[110; CHUNK]), [(CHUNK, 110 * CHUNK)]);
+        assert_eq!(sizes(&[110_000; 3]), [(1, 110_000); 3]);
+        assert_eq!(sizes(&[20_000, 20_000, 1]), [(2, 40_000), (1, 1)]);
+        assert_eq!(sizes(&[]), []);
     }
 
     #[tokio::test]
