@@ -57,7 +57,7 @@ fn booked(bookings: u64) -> LiveLedger {
             panic!("booking {i} is not granted")
         };
         assert_eq!(ledger.state.assign_numbers(&mut grant, NOW, u128::from(i) + 1), Numbered::Done);
-        grants.push(Entry::Grant(*grant.enter()));
+        grants.push(Entry::Grant(grant.enter().as_grant().to_owned()));
         if grants.len() == 2_000 {
             ledger.append(std::mem::take(&mut grants));
         }

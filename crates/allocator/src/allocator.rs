@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use giliran_wire::answer::{Availability, OpeningState, Phase};
 use giliran_wire::catalogue::OpeningDescription;
-use giliran_wire::ledger::{DrawEntryRecord, Grant};
+use giliran_wire::ledger::{DrawEntryRecord, GrantRef};
 use giliran_wire::{AsOf, BookingId, Position, Pseudonym, Timestamp};
 
 use crate::draw_entry::Crowd;
@@ -28,6 +28,8 @@ pub struct Allocator {
     pub(crate) seqlock: SeqLock,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
+    /// Bookings of the block that is on its way; relaxed.
+    pub(crate) staged: AtomicU64,
 }
 
 impl Allocator {
@@ -39,6 +41,7 @@ impl Allocator {
             crowd: Crowd::none(),
             seqlock: SeqLock::new(),
             time: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
         }
     }
 
@@ -58,9 +61,9 @@ impl Allocator {
         self.seqlock.read(|at| at.position())
     }
 
-    /// How many bookings are in memory.
+    /// How many durable bookings are in memory.
     pub fn bookings(&self) -> usize {
-        self.bookings.len()
+        self.bookings.len().saturating_sub(self.staged.load(Ordering::Relaxed) as usize)
     }
 
     /// How many entries of those who wait, and into draws, are live.
@@ -70,16 +73,21 @@ impl Allocator {
 
     /// Gives back the places and claims of a grant that never entered a block.
     /// Once per grant: [`Pending`](crate::Pending) and the state machine see to that.
-    pub(crate) fn abandon(&self, grant: &Grant) {
+    pub(crate) fn abandon(&self, grant: &GrantRef<'_>) {
         let openings = self.openings.load();
         // One that has retired meanwhile has nothing left to be given back to.
         let Some(opening) = openings.get(grant.opening) else { return };
-        let places = grant.seats.len() as u32;
-        opening.free[grant.slot as usize].give(places as i32);
-        if let Some(account) = &grant.account {
-            opening.accounts.give(account, places);
-        }
+        opening.give_places(grant.slot, grant.account.as_ref(), grant.seats.len() as u32);
         opening.claims.give(grant.seats.iter().map(|seat| &seat.applicant));
+    }
+
+    /// The same for a booking of a block that will never be in the ledger.
+    pub(crate) fn abandon_staged(&self, booking: &Booking) {
+        self.bookings.remove_if(&booking.id, |_| true);
+        let openings = self.openings.load();
+        let Some(opening) = openings.get(booking.opening) else { return };
+        opening.give_places(booking.slot, booking.account().as_ref(), booking.seats.len() as u32);
+        opening.claims.give_staged(booking);
     }
 
     /// Gives back the claims of an entry into a draw that never entered a block;
@@ -102,7 +110,7 @@ impl Allocator {
         applicant: &Pseudonym,
     ) -> Option<(Option<FoundBooking>, Durable)> {
         self.seqlock.read(|at| {
-            let found = self.booking(id).filter(|booking| booking.is_of(applicant));
+            let found = self.booking_at(id, at).filter(|booking| booking.is_of(applicant));
             (found.and_then(|booking| self.found(booking)), at)
         })
     }
@@ -175,14 +183,21 @@ impl Allocator {
                 .iter()
                 .rev()
                 .filter(|o| opening.is_none_or(|id| o.id() == id))
-                .flat_map(|o| o.claims.bookings_of(applicant))
+                .flat_map(|o| o.claims.bookings_of(applicant, at))
                 .find(|booking| booking.is_of(applicant) && fits(booking));
             (booking.and_then(|booking| self.found(booking)), at)
         })
     }
 
+    /// The booking of this id, on its way into the ledger perhaps: for the state machine.
     pub(crate) fn booking(&self, id: &BookingId) -> Option<Arc<Booking>> {
         self.bookings.look(id, |booking| booking.map(Arc::clone))
+    }
+
+    /// The booking of this id if it is durable at this position.
+    pub(crate) fn booking_at(&self, id: &BookingId, at: Durable) -> Option<Arc<Booking>> {
+        self.bookings
+            .look(id, |booking| booking.filter(|booking| at.covers(booking.block)).map(Arc::clone))
     }
 
     /// None: its opening has retired.

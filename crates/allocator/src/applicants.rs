@@ -10,6 +10,7 @@ use crate::claims::{Claim, ClaimState};
 use crate::draw_entry::DrawEntry;
 use crate::opening::Opening;
 use crate::openings::Openings;
+use crate::sync::seqlock::Durable;
 
 /// What the first applicant's claim says of a request.
 pub(crate) enum First {
@@ -29,14 +30,14 @@ pub(crate) enum First {
 impl Opening {
     /// What the first applicant's claim says of a request, and how many bookings were
     /// granted for this applicant so far.
-    pub(crate) fn first_claim(&self, ask: &BookingRequest<'_>) -> (First, usize) {
+    pub(crate) fn first_claim(&self, ask: &BookingRequest<'_>, at: Durable) -> (First, usize) {
         self.claims.look(&ask.applicants[0], |claim| match claim {
-            Some(claim) => (Self::first_of(claim, ask), claim.granted()),
+            Some(claim) => (Self::first_of(claim, ask, at), claim.granted(at)),
             None => (First::Unclaimed, 0),
         })
     }
 
-    fn first_of(claim: &Claim, ask: &BookingRequest<'_>) -> First {
+    fn first_of(claim: &Claim, ask: &BookingRequest<'_>, at: Durable) -> First {
         let first = &ask.applicants[0];
         // By a request of this id?
         let made = |booking: &&Arc<Booking>| {
@@ -46,7 +47,8 @@ impl Opening {
         let changed = |booking: &Arc<Booking>| {
             booking.seats[0].applicant == *first && booking.done(ask.request_id).is_some()
         };
-        let live = match &claim.standing {
+        let state = claim.state(at);
+        let live = match state {
             ClaimState::Granted(booking) => Some(booking),
             ClaimState::Free | ClaimState::Deciding => None,
         };
@@ -68,7 +70,7 @@ impl Opening {
                 First::Conflict
             };
         }
-        match &claim.standing {
+        match state {
             _ if claim.past().iter().chain(live).any(changed) => First::Conflict,
             ClaimState::Free => First::Unclaimed,
             ClaimState::Deciding => First::Deciding,
@@ -83,26 +85,20 @@ impl Opening {
         ask: &BookingRequest<'_>,
         first: &First,
         openings: &Openings,
-        now: Timestamp,
+        (now, at): (Timestamp, Durable),
     ) -> Option<bool> {
         if matches!(first, First::Booked) {
             return Some(true);
         }
         let mut deciding = false;
         for applicant in &ask.applicants[1..] {
-            let (booked, undecided) = self.claims.look(applicant, |claim| {
-                let standing = claim.map(|claim| &claim.standing);
-                (
-                    matches!(standing, Some(ClaimState::Granted(_))),
-                    matches!(standing, Some(ClaimState::Deciding)),
-                )
-            });
-            if booked {
-                return Some(true);
+            match self.claims.state_of(applicant, at) {
+                Some(true) => return Some(true),
+                Some(false) => {}
+                None => deciding = true,
             }
-            deciding |= undecided;
         }
-        match self.booked_elsewhere(ask.applicants, openings, now) {
+        match self.booked_elsewhere(ask.applicants, openings, (now, at)) {
             Some(true) => Some(true),
             Some(false) if !deciding => Some(false),
             Some(false) | None => None,
@@ -115,7 +111,7 @@ impl Opening {
         &self,
         applicants: &[Pseudonym],
         openings: &Openings,
-        now: Timestamp,
+        (now, at): (Timestamp, Durable),
     ) -> Option<bool> {
         if !self.record().rules.across_openings {
             return Some(false);
@@ -130,7 +126,7 @@ impl Opening {
                     if claim.and_then(|claim| claim.waiting()).is_some_and(enters) {
                         return Some(true);
                     }
-                    match claim.map(|claim| &claim.standing) {
+                    match claim.map(|claim| claim.state(at)) {
                         None | Some(ClaimState::Free) => Some(false),
                         Some(ClaimState::Deciding) => None,
                         Some(ClaimState::Granted(booking)) => {

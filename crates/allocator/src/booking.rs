@@ -1,10 +1,13 @@
 //! A durable booking in memory.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use giliran_wire::answer::Status;
-use giliran_wire::ledger::{Grant, Seat, Seats};
+use giliran_wire::ledger::{Grant, GrantRef, Seat};
 use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
+
+use crate::BookingRequest;
 
 /// A booking as the ledger has it. Replaced whole when it changes, so that a
 /// reader sees one version of it.
@@ -15,19 +18,18 @@ pub struct Booking {
     /// Digest of the content of the request that made it.
     pub content: Digest,
     /// The applicants in the request's order, with their numbers.
-    pub seats: Seats,
+    pub seats: BookedSeats,
     /// The id of the request that made it.
     pub request_id: Box<str>,
-    /// What the request gave to hand back.
-    pub reference: Option<Box<str>>,
-    /// The account that asked.
-    pub account: Option<Pseudonym>,
-    /// The channel it was asked for through.
-    pub channel: Option<Box<str>>,
+    /// What most bookings do not have.
+    rare: Option<Box<Rare>>,
     /// When it was granted.
     pub granted_at: Timestamp,
-    /// When the hold ends.
-    pub hold_expires_at: Option<Timestamp>,
+    /// Number of the block that granted it: nobody sees it before that is in the ledger. 0:
+    /// a snapshot had it.
+    pub(crate) block: u64,
+    /// When the hold ends; [`NO_HOLD`]: it has none.
+    hold_expires_at: Timestamp,
     /// Ordinal of the opening, unique in the ledger.
     pub opening: u32,
     /// Index of its slot in the opening.
@@ -36,8 +38,60 @@ pub struct Booking {
     pub version: u32,
     /// Held, confirmed or ended, by the ledger's last block.
     pub status: Status,
-    /// What happened to it since it was granted; none: nothing.
-    pub change_log: Option<Arc<ChangeLog>>,
+}
+
+/// There are as many bookings as places, tens of millions perhaps: with the two counts of
+/// its [`Arc`] one takes 128 bytes, a size that allocators have.
+const _: () = assert!(size_of::<Booking>() <= 112);
+
+/// No moment of the engine's time.
+const NO_HOLD: Timestamp = Timestamp::from_millis(i64::MIN);
+
+/// What of a booking few have, apart from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Rare {
+    reference: Option<Box<str>>,
+    account: Option<Pseudonym>,
+    channel: Option<Box<str>>,
+    change_log: Option<Arc<ChangeLog>>,
+}
+
+/// Seats of a booking: one person's, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BookedSeats {
+    /// Of one person.
+    One(Seat),
+    /// Of a party.
+    Many(Box<[Seat]>),
+}
+
+impl Deref for BookedSeats {
+    type Target = [Seat];
+
+    fn deref(&self) -> &[Seat] {
+        match self {
+            Self::One(seat) => std::slice::from_ref(seat),
+            Self::Many(seats) => seats,
+        }
+    }
+}
+
+impl From<&[Seat]> for BookedSeats {
+    fn from(seats: &[Seat]) -> Self {
+        match seats {
+            [one] => Self::One(*one),
+            many => Self::Many(many.into()),
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a BookedSeats {
+    type Item = &'a Seat;
+    type IntoIter = std::slice::Iter<'a, Seat>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// What happened to a booking since it was granted: what a repeated request is
@@ -92,8 +146,8 @@ impl Booking {
         (self.granted_at, self.id) < (other.granted_at, other.id)
     }
 
-    /// The booking a grant makes in a block of this time.
-    pub(crate) fn new(grant: Grant, granted_at: Timestamp) -> Self {
+    /// The booking a grant makes in the block of this number and time.
+    pub(crate) fn new(grant: Grant, granted_at: Timestamp, block: u64) -> Self {
         let Grant {
             booking: id,
             opening,
@@ -106,16 +160,21 @@ impl Booking {
             channel,
             hold_expires_at,
         } = grant;
+        let is_plain = reference.is_none() && account.is_none() && channel.is_none();
+        let rare = || {
+            let reference = reference.map(String::into_boxed_str);
+            let channel = channel.map(String::into_boxed_str);
+            Box::new(Rare { reference, account, channel, change_log: None })
+        };
         Self {
             id,
             content,
-            seats,
+            seats: seats[..].into(),
             request_id: request_id.into_boxed_str(),
-            reference: reference.map(String::into_boxed_str),
-            account,
-            channel: channel.map(String::into_boxed_str),
+            rare: (!is_plain).then(rare),
             granted_at,
-            hold_expires_at,
+            block,
+            hold_expires_at: hold_expires_at.unwrap_or(NO_HOLD),
             opening,
             slot,
             version: 1,
@@ -123,7 +182,106 @@ impl Booking {
                 Some(_) => Status::Held,
                 None => Status::Confirmed,
             },
-            change_log: None,
+        }
+    }
+
+    /// The booking that a request is about to get in this slot: without an id, numbers and
+    /// the end of a hold, and in no block.
+    pub(crate) fn asked(ask: &BookingRequest<'_>, opening: u32, slot: u32) -> Self {
+        let seat = |applicant: &Pseudonym| Seat { applicant: *applicant, number: 0 };
+        let seats = match ask.applicants {
+            [one] => BookedSeats::One(seat(one)),
+            many => BookedSeats::Many(many.iter().map(seat).collect()),
+        };
+        let is_plain = ask.reference.is_none() && ask.account.is_none() && ask.channel.is_none();
+        let rare = || {
+            let (reference, channel) = (ask.reference.map(Into::into), ask.channel.map(Into::into));
+            Box::new(Rare { reference, account: ask.account, channel, change_log: None })
+        };
+        Self {
+            id: BookingId::from_random(0),
+            content: ask.content.digest(),
+            seats,
+            request_id: ask.request_id.into(),
+            rare: (!is_plain).then(rare),
+            granted_at: Timestamp::from_millis(0),
+            block: u64::MAX,
+            hold_expires_at: NO_HOLD,
+            opening,
+            slot,
+            version: 1,
+            status: Status::Confirmed,
+        }
+    }
+
+    /// Numbers for its seats, in their order, and the end of its hold, if it has one.
+    pub(crate) fn number(
+        &mut self,
+        mut numbers: impl FnMut() -> u16,
+        hold_expires_at: Option<Timestamp>,
+    ) {
+        let seats = match &mut self.seats {
+            BookedSeats::One(seat) => std::slice::from_mut(seat),
+            BookedSeats::Many(seats) => seats,
+        };
+        seats.iter_mut().for_each(|seat| seat.number = numbers());
+        if let Some(until) = hold_expires_at {
+            (self.hold_expires_at, self.status) = (until, Status::Held);
+        }
+    }
+
+    /// It enters the block of this number and time.
+    pub(crate) fn enter(&mut self, block: u64, granted_at: Timestamp) {
+        (self.block, self.granted_at) = (block, granted_at);
+    }
+
+    /// What the request gave to hand back.
+    pub fn reference(&self) -> Option<&str> {
+        self.rare.as_ref()?.reference.as_deref()
+    }
+
+    /// The account that asked.
+    pub fn account(&self) -> Option<Pseudonym> {
+        self.rare.as_ref()?.account
+    }
+
+    /// The channel it was asked for through.
+    pub fn channel(&self) -> Option<&str> {
+        self.rare.as_ref()?.channel.as_deref()
+    }
+
+    /// What happened to it since it was granted; none: nothing.
+    pub fn change_log(&self) -> Option<&ChangeLog> {
+        self.rare.as_ref()?.change_log.as_deref()
+    }
+
+    /// When the hold ends, or would have ended.
+    pub fn hold_expires_at(&self) -> Option<Timestamp> {
+        Some(self.hold_expires_at).filter(|at| *at != NO_HOLD)
+    }
+
+    /// As a snapshot says.
+    pub(crate) fn set_change_log(&mut self, change_log: ChangeLog) {
+        self.rare.get_or_insert_default().change_log = Some(Arc::new(change_log));
+    }
+
+    pub(crate) fn set_hold(&mut self, until: Timestamp) {
+        self.hold_expires_at = until;
+    }
+
+    /// The entry that grants it as it stands: the one that did, while nothing has changed it.
+    pub fn as_grant(&self) -> GrantRef<'_> {
+        GrantRef {
+            booking: self.id,
+            opening: self.opening,
+            slot: self.slot,
+            seats: &self.seats,
+            request_id: &self.request_id,
+            content: self.content,
+            reference: self.reference(),
+            account: self.account(),
+            channel: self.channel(),
+            hold_expires_at: self.hold_expires_at(),
         }
     }
 
@@ -135,23 +293,24 @@ impl Booking {
     }
 
     pub(crate) fn change_log_mut(&mut self) -> &mut ChangeLog {
-        Arc::make_mut(self.change_log.get_or_insert_default())
+        let rare = self.rare.get_or_insert_default();
+        Arc::make_mut(rare.change_log.get_or_insert_default())
     }
 
     /// The request of this id that changed it.
     pub(crate) fn done(&self, request_id: &str) -> Option<&PastChangeKind> {
-        let change_log = self.change_log.as_ref()?;
+        let change_log = self.change_log()?;
         change_log.done.iter().find(|done| *done.request_id == *request_id).map(|done| &done.kind)
     }
 
     /// Reschedules that count against the cap.
     pub(crate) fn changes(&self) -> u16 {
-        self.change_log.as_ref().map_or(0, |change_log| change_log.changes)
+        self.change_log().map_or(0, |change_log| change_log.changes)
     }
 
     /// True if this applicant left the party.
     pub(crate) fn was_left_by(&self, applicant: &Pseudonym) -> bool {
-        self.change_log.as_ref().is_some_and(|change_log| change_log.left.contains(applicant))
+        self.change_log().is_some_and(|change_log| change_log.left.contains(applicant))
     }
 
     /// True if this applicant is of the party.
@@ -167,16 +326,15 @@ impl Booking {
             content,
             seats,
             request_id,
-            reference,
-            account,
-            channel,
+            rare: _,
             granted_at,
+            // The same booking, in whichever block a reader met it.
+            block: _,
             hold_expires_at,
             opening,
             slot,
             version,
             status,
-            change_log,
         } = self;
         out.extend_from_slice(id.as_bytes());
         out.extend_from_slice(&content.0);
@@ -185,18 +343,17 @@ impl Booking {
         out.extend_from_slice(&opening.to_le_bytes());
         out.extend_from_slice(&slot.to_le_bytes());
         out.extend_from_slice(&granted_at.as_millis().to_le_bytes());
-        let hold = hold_expires_at.map_or(i64::MIN, Timestamp::as_millis);
-        out.extend_from_slice(&hold.to_le_bytes());
-        out.extend_from_slice(&account.map_or([0; 16], |account| *account.as_bytes()));
+        out.extend_from_slice(&hold_expires_at.as_millis().to_le_bytes());
+        out.extend_from_slice(&self.account().map_or([0; 16], |account| *account.as_bytes()));
         out.push(seats.len() as u8);
         for Seat { applicant, number } in seats {
             out.extend_from_slice(applicant.as_bytes());
             out.extend_from_slice(&number.to_le_bytes());
         }
         text_into(Some(request_id), out);
-        text_into(reference.as_deref(), out);
-        text_into(channel.as_deref(), out);
-        match change_log {
+        text_into(self.reference(), out);
+        text_into(self.channel(), out);
+        match self.change_log() {
             Some(change_log) => change_log.digest_into(out),
             None => out.push(0),
         }

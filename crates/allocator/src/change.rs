@@ -102,7 +102,7 @@ impl Allocator {
         let reject = |rejection| Judged::Settled(Settled::Rejected(rejection, at));
         let unknown = || reject(Rejection::new(Reason::NotFound));
         let Some(id) = ask.target else { return unknown() };
-        let Some(booking) = self.booking(&id) else {
+        let Some(booking) = self.booking_at(&id, at) else {
             return self.judge_entry(ask, &id, at).unwrap_or_else(unknown);
         };
         let Some(found) = self.found(booking) else { return unknown() };
@@ -202,7 +202,7 @@ enum Paid {
 }
 
 fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
-    let done = booking.change_log.iter().flat_map(|change_log| &change_log.done);
+    let done = booking.change_log().into_iter().flat_map(|change_log| &change_log.done);
     let mut paid = Paid::Never;
     for done in done {
         match (&done.kind, reference) {
@@ -227,7 +227,7 @@ fn paid_before(booking: &Booking, reference: &Option<Box<str>>) -> Paid {
 /// The reference of the payment that confirmed a booking, if one did; the outer
 /// none: it was never paid for.
 pub(crate) fn paid_with(booking: &Booking) -> Option<Option<Box<str>>> {
-    let mut done = booking.change_log.iter().flat_map(|change_log| &change_log.done).rev();
+    let mut done = booking.change_log().into_iter().flat_map(|change_log| &change_log.done).rev();
     done.find_map(|done| match &done.kind {
         PastChangeKind::Confirmed { reference } => Some(reference.clone()),
         _ => None,
@@ -249,10 +249,7 @@ fn cannot_move(
 ) -> Option<Result<(), Rejection>> {
     let most = opening.record().rules.max_changes;
     let used_up = booking.changes() >= most
-        || booking
-            .change_log
-            .as_ref()
-            .is_some_and(|change_log| change_log.done.len() >= MAX_REMEMBERED);
+        || booking.change_log().is_some_and(|change_log| change_log.done.len() >= MAX_REMEMBERED);
     match moves(opening, booking, choices, now) {
         Ok(false) => Some(Ok(())),
         _ if used_up => {

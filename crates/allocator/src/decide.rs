@@ -10,12 +10,11 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{DrawEntryRecord, Grant, Order, Seat};
+use giliran_wire::ledger::{DrawEntryRecord, Order};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
-use crate::Pending;
 use crate::allocator::{Allocator, FoundBooking};
 use crate::applicants::First;
 use crate::booking_request::BookingRequest;
@@ -23,6 +22,7 @@ use crate::decision::{Decision, Rejection, Settled};
 use crate::opening::Opening;
 use crate::openings::Openings;
 use crate::sync::seqlock::Durable;
+use crate::{Booking, Pending};
 
 /// When another try is worth it where there are that many, ms: some may withdraw.
 const FULL_RETRY_MS: u64 = 5_000;
@@ -82,7 +82,7 @@ impl Allocator {
                 Judged::Retry => return Decision::Retry,
                 Judged::DeferToRound(ordinal) => return Decision::DeferToRound(ordinal),
                 Judged::Try(opening, fitting) => {
-                    let grant = opening.take(ask, &fitting, &openings, now);
+                    let grant = opening.take(ask, &fitting, &openings, (now, attempt.at));
                     let pending = |grant| Decision::Granted(Pending::new(self, grant));
                     return grant.map_or(Decision::Retry, pending);
                 }
@@ -94,7 +94,7 @@ impl Allocator {
                     }
                 }
                 Judged::EnterDraw(opening, fitting) => {
-                    let entry = opening.take_ballot(ask, &fitting, &openings, now);
+                    let entry = opening.take_ballot(ask, &fitting, &openings, (now, attempt.at));
                     let pending = |entry| Decision::EnterDraw(Pending::new(self, entry));
                     return entry.map_or(Decision::Retry, pending);
                 }
@@ -141,7 +141,7 @@ impl Allocator {
         let reject = |rejection: Rejection| {
             Judged::Settled(Settled::Rejected(rejection.about(opening, None), at))
         };
-        let (first, granted) = opening.first_claim(ask);
+        let (first, granted) = opening.first_claim(ask, at);
         match first {
             First::Deciding => return Judged::Retry,
             First::Same(booking) => {
@@ -184,10 +184,10 @@ impl Allocator {
         let reject = |rejection: Rejection| {
             Judged::Settled(Settled::Rejected(rejection.about(opening, slot), at))
         };
-        if let Some(rejection) = opening.beyond_limits(ask, &fitting, granted) {
+        if let Some(rejection) = opening.beyond_limits(ask, &fitting, granted, at) {
             return reject(rejection);
         }
-        match opening.party_booked(ask, &first, openings, now) {
+        match opening.party_booked(ask, &first, openings, (now, at)) {
             Some(true) => return reject(Rejection::new(Reason::AlreadyBooked)),
             Some(false) => {}
             None => return Judged::Retry,
@@ -273,7 +273,7 @@ impl Allocator {
             if is_meant || opening.phase() == Phase::Scheduled {
                 continue;
             }
-            match opening.first_claim(ask).0 {
+            match opening.first_claim(ask, at).0 {
                 First::Same(booking) => {
                     let found = FoundBooking { booking, opening: Arc::clone(opening) };
                     return Some(Judged::Settled(Settled::Repeat(found, at)));
@@ -335,6 +335,7 @@ impl Opening {
         ask: &BookingRequest<'_>,
         fitting: &Fitting<'_>,
         granted: usize,
+        at: Durable,
     ) -> Option<Rejection> {
         let places = ask.applicants.len() as u32;
         let takes = |slot: &u32| self.quotas.of(*slot) >= places as i32;
@@ -353,7 +354,7 @@ impl Opening {
             _ => {}
         }
         let enough =
-            granted >= self.most_bookings() || self.anyone_had_enough(&ask.applicants[1..]);
+            granted >= self.most_bookings() || self.anyone_had_enough(&ask.applicants[1..], at);
         enough.then(|| {
             let most = self.record().rules.max_bookings;
             let detail = format!("applicants: one of them was granted {most} bookings already");
@@ -363,10 +364,10 @@ impl Opening {
 
     /// True if one of these people was granted as many bookings in this opening as
     /// one may ever have.
-    pub(crate) fn anyone_had_enough(&self, applicants: &[Pseudonym]) -> bool {
+    pub(crate) fn anyone_had_enough(&self, applicants: &[Pseudonym], at: Durable) -> bool {
         let most = self.most_bookings();
         applicants.iter().any(|applicant| {
-            self.claims.look(applicant, |claim| claim.is_some_and(|c| c.granted() >= most))
+            self.claims.look(applicant, |claim| claim.is_some_and(|c| c.granted(at) >= most))
         })
     }
 
@@ -413,15 +414,15 @@ impl Opening {
         ask: &BookingRequest<'_>,
         fitting: &Fitting<'_>,
         openings: &Openings,
-        now: Timestamp,
-    ) -> Option<Box<Grant>> {
+        (now, at): (Timestamp, Durable),
+    ) -> Option<Arc<Booking>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
         // What became of an earlier claim of theirs since they were looked at counts here.
         self.claims.take_below(&party, self.most_bookings()).ok()?;
         // Looked at again with the own claim in place: of two threads that claim
         // one person in two openings, one at least sees the other.
-        if self.booked_elsewhere(ask.applicants, openings, now) != Some(false) {
+        if self.booked_elsewhere(ask.applicants, openings, (now, at)) != Some(false) {
             self.claims.give(&party);
             return None;
         }
@@ -432,7 +433,7 @@ impl Opening {
                 self.is_bookable(*slot, now) && self.free[*slot as usize].take(places as i32)
             };
             if let Some(slot) = slots.find(had) {
-                return Some(Box::new(self.grant(ask, slot)));
+                return Some(Arc::new(Booking::asked(ask, self.record().ordinal, slot)));
             }
             if let Some(account) = &ask.account {
                 self.accounts.give(account, places);
@@ -448,7 +449,7 @@ impl Opening {
         ask: &BookingRequest<'_>,
         fitting: &Fitting<'_>,
         openings: &Openings,
-        now: Timestamp,
+        (now, at): (Timestamp, Durable),
     ) -> Option<Box<DrawEntryRecord>> {
         let mut party: SmallVec<[Pseudonym; 1]> = ask.applicants.into();
         party.sort_unstable();
@@ -457,29 +458,13 @@ impl Opening {
         // durable since is seen, and no other one can any more.
         let places = ask.applicants.len() as u32;
         let fits = !self.party_waits(ask)
-            && self.booked_elsewhere(ask.applicants, openings, now) == Some(false)
+            && self.booked_elsewhere(ask.applicants, openings, (now, at)) == Some(false)
             && ask.account.is_none_or(|account| self.accounts.take(&account, places));
         if fits {
             return Some(Box::new(self.entry(ask, fitting, false)));
         }
         self.claims.give(&party);
         None
-    }
-
-    fn grant(&self, ask: &BookingRequest<'_>, slot: u32) -> Grant {
-        let seat = |applicant: &Pseudonym| Seat { applicant: *applicant, number: 0 };
-        Grant {
-            booking: BookingId::from_random(0),
-            opening: self.record().ordinal,
-            slot,
-            seats: ask.applicants.iter().map(seat).collect(),
-            request_id: ask.request_id.to_owned(),
-            content: ask.content.digest(),
-            reference: ask.reference.map(str::to_owned),
-            account: ask.account,
-            channel: ask.channel.map(str::to_owned),
-            hold_expires_at: None,
-        }
     }
 
     fn entry(

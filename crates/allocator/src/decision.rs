@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::Reason;
-use giliran_wire::ledger::{DrawEntryRecord, Grant};
+use giliran_wire::ledger::DrawEntryRecord;
 
 use crate::allocator::FoundBooking;
 use crate::draw_entry::DrawEntry;
 use crate::opening::Opening;
-use crate::pending::Pending;
+use crate::pending::{PendingEntry, PendingGrant};
 use crate::sync::seqlock::Durable;
 
 /// What [`Allocator::decide`](crate::Allocator::decide) wants done with a request.
@@ -17,8 +17,8 @@ use crate::sync::seqlock::Durable;
 pub enum Decision {
     /// The answer can be given now.
     Settled(Settled),
-    /// Places are taken. The grant still lacks booking id and numbers.
-    Granted(Pending<Grant>),
+    /// Places are taken. The booking to be still lacks id, numbers and the end of its hold.
+    Granted(PendingGrant),
     /// Everything it wants is durably gone, and it waits for what comes back.
     /// The entry lacks its receipt; the state machine
     /// [enters](crate::StateMachine::enter_waitlist) it.
@@ -26,7 +26,7 @@ pub enum Decision {
     /// The opening is drawn, and nothing speaks against this entry; its people
     /// are claimed. It lacks its receipt
     /// ([`StateMachine::enter_draw`](crate::StateMachine::enter_draw)).
-    EnterDraw(Pending<DrawEntryRecord>),
+    EnterDraw(PendingEntry),
     /// It belongs into the present round of the opening of this ordinal, and is
     /// [decided](crate::Allocator::decide_in_round) at its end.
     DeferToRound(u32),

@@ -5,10 +5,12 @@
 //! 1. [`Allocator::decide`] (any number of threads at once) settles it from durable
 //!    facts, takes places for it, or says that it must wait for a block that is
 //!    on its way.
-//! 2. [`StateMachine::assign_numbers`] (one thread) gives queue numbers as the grant enters a
-//!    block.
+//! 2. [`StateMachine::stage`] (one thread) gives queue numbers as the grant enters a block,
+//!    and makes its booking, which nobody can see yet. What a round or a draw grants is
+//!    numbered ([`StateMachine::assign_numbers`]) and becomes a booking with its block.
 //! 3. [`StateMachine::commit`] makes the block's facts durable once the ledger has
-//!    it, or [`StateMachine::abandon`] takes the places back. A grant that enters no block
+//!    it: it publishes what was staged, and applies the rest. [`StateMachine::abandon_staged`]
+//!    and [`StateMachine::abandon`] take the places back. A grant that enters no block
 //!    gives them back as it is dropped ([`Pending`]).
 //! 4. [`StateMachine::fold`] does the same for blocks read from the ledger: on start,
 //!    on a standby, after a take-over.
@@ -49,7 +51,7 @@ mod state_machine;
 mod sync;
 
 pub use allocator::{Allocator, FoundBooking, FoundEntry};
-pub use booking::{Booking, ChangeLog, PastChange, PastChangeKind};
+pub use booking::{BookedSeats, Booking, ChangeLog, PastChange, PastChangeKind};
 pub use booking_request::{BookingRequest, Content, OwnedBookingRequest};
 pub use calendar::Calendar;
 pub use change::{ChangeKind, ChangeRequest};
@@ -58,9 +60,9 @@ pub use description::OpeningFacts;
 pub use draw_entry::DrawEntry;
 pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
-pub use pending::{Pending, Taken};
+pub use pending::{Pending, PendingEntry, PendingGrant, Taken};
 pub use state_machine::{
-    ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts, StateChange,
-    StateMachine, WaitlistDraw,
+    ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts, StagedIn,
+    StateChange, StateMachine, WaitlistDraw,
 };
 pub use sync::seqlock::Durable;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use giliran_wire::answer::{self, Phase, SlotState, Status};
 use giliran_wire::ledger::{Leftovers, MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
 use giliran_wire::request::Choice;
-use giliran_wire::{Date, Timestamp};
+use giliran_wire::{Date, Pseudonym, Timestamp};
 use rustc_hash::FxHashMap;
 
 /// What a block holds beside an opening's record.
@@ -312,6 +312,14 @@ impl Opening {
         self.next_release.of(slot)
     }
 
+    /// Gives back places that a grant took, and its account's share.
+    pub(crate) fn give_places(&self, slot: u32, account: Option<&Pseudonym>, places: u32) {
+        self.free[slot as usize].give(places as i32);
+        if let Some(account) = account {
+            self.accounts.give(account, places);
+        }
+    }
+
     /// True while it is not too late to book a slot.
     pub fn is_bookable(&self, slot: u32, now: Timestamp) -> bool {
         now < self.bookable_until[slot as usize]
@@ -382,10 +390,10 @@ impl Opening {
             session: slot.session.into(),
             numbers: booking.seats.iter().map(|seat| seat.number).collect(),
             request_id: (&*booking.request_id).into(),
-            reference: booking.reference.as_deref().map(Into::into),
-            channel: booking.channel.as_deref().map(Into::into),
+            reference: booking.reference().map(Into::into),
+            channel: booking.channel().map(Into::into),
             granted_at: booking.granted_at,
-            hold_expires_at: booking.hold_expires_at.filter(|_| booking.status == Status::Held),
+            hold_expires_at: booking.hold_expires_at().filter(|_| booking.status == Status::Held),
         }
     }
 

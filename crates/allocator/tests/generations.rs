@@ -90,7 +90,7 @@ impl Rolling {
         });
         let mut grant = grant.unwrap();
         assert_eq!(self.state.assign_numbers(&mut grant, NOW, u128::from(who) + 1), Numbered::Done);
-        *grant.enter()
+        grant.enter().as_grant().to_owned()
     }
 
     fn next(&self, generation: u32, entries: Vec<Entry>) -> Block {

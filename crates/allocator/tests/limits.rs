@@ -39,8 +39,8 @@ fn book(ledger: &mut LiveLedger, who: u64, session: &str) -> BookingId {
     let Decision::Granted(mut grant) = decided else { panic!("{decided:?}") };
     let bits = u128::from(who) << 64 | ledger.blocks.len() as u128;
     assert_eq!(ledger.state.assign_numbers(&mut grant, NOW, bits), Numbered::Done);
-    let id = grant.booking;
-    ledger.append(vec![Entry::Grant(*grant.enter())]);
+    let id = grant.id;
+    ledger.append(vec![Entry::Grant(grant.enter().as_grant().to_owned())]);
     id
 }
 
@@ -118,7 +118,7 @@ fn a_hold_ends_with_the_slot_it_was_moved_to() {
     let moved = ledger.state.move_by_authority(held, &[1], "op: why", NOW, &mut || 1);
     ledger.append(vec![moved.unwrap()]);
     let booking = ledger.state.found(&held).unwrap().booking;
-    assert_eq!((booking.slot, booking.hold_expires_at), (1, Some(until)));
+    assert_eq!((booking.slot, booking.hold_expires_at()), (1, Some(until)));
     let just_before = Timestamp::from_millis(until.as_millis() - 1);
     assert!(ledger.state.expiries(just_before, 9, &mut || 1).is_empty());
     assert_eq!(ledger.state.expiries(until, 9, &mut || 1).len(), 1);

@@ -129,10 +129,11 @@ impl World {
                 let bits = u128::from(self.asked);
                 assert_eq!(self.ledger.state.assign_numbers(&mut grant, NOW, bits), Numbered::Done);
                 if who == person(0) {
-                    self.ours = grant.booking;
+                    self.ours = grant.id;
                 }
+                let mut grant = grant.enter().as_grant().to_owned();
                 grant.hold_expires_at = Some(NOW.plus_millis(HOLD_MS));
-                self.ledger.append(vec![Entry::Grant(*grant.enter())]);
+                self.ledger.append(vec![Entry::Grant(grant)]);
                 Outcome::Booked
             }
             Decision::Settled(Settled::Repeat(..)) => Outcome::Nothing,

@@ -67,8 +67,8 @@ impl Market {
         match decision.unwrap() {
             Decision::Granted(mut grant) => {
                 self.ledger.state.assign_numbers(&mut grant, NOW, self.random.wide());
-                self.held = grant.booking;
-                self.ledger.append(vec![Entry::Grant(*grant.enter())]);
+                self.held = grant.id;
+                self.ledger.append(vec![Entry::Grant(grant.enter().as_grant().to_owned())]);
                 true
             }
             Decision::Settled(Settled::Rejected(rejection, _)) => {

@@ -7,7 +7,7 @@
 //! given back; `sold_out` from the pending counter; a counter that is loaded
 //! and stored instead of swapped; claims of a party not given back where a
 //! member's is taken; a rejection that names the position after a block it has
-//! not seen.
+//! not seen; a staged booking that is seen before its block is in the ledger.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -15,7 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use giliran_allocator::{Allocator, BookingRequest, Content, Decision, Numbered, Pending, Settled};
+use giliran_allocator::{
+    Allocator, BookingRequest, Content, Decision, Numbered, PendingGrant, Settled,
+};
 use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::answer::Reason;
 use giliran_wire::ledger::{Entry, Grant};
@@ -93,7 +95,7 @@ struct Answer {
 /// grant, until all senders are gone.
 fn keep(
     ledger: &mut LiveLedger,
-    granted: &Receiver<Pending<Grant>>,
+    granted: &Receiver<PendingGrant>,
     random: &mut Random,
     every: u64,
 ) {
@@ -109,23 +111,38 @@ fn keep(
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        let mut entries = Vec::new();
-        for mut grant in grants {
-            if random.below(every) == 0 {
-                drop(grant);
-            } else {
+        grants.retain(|_| random.below(every) != 0);
+        let given_up = random.below(every) == 0;
+        if random.below(4) == 0 {
+            // As a round's grants: bookings with their block.
+            let number = |mut grant: PendingGrant| {
                 while ledger.state.assign_numbers(&mut grant, NOW, ids) != Numbered::Done {
                     ids += 1;
                 }
-                entries.push(Entry::Grant(*grant.enter()));
+                Entry::Grant(grant.enter().as_grant().to_owned())
+            };
+            let entries: Vec<_> = grants.into_iter().map(number).collect();
+            if given_up {
+                entries.iter().for_each(|entry| ledger.state.abandon(entry));
+            } else {
+                ledger.append(entries);
             }
+            continue;
         }
-        if random.below(every) == 0 {
-            for entry in &entries {
-                ledger.state.abandon(entry);
-            }
+        let mut next = || {
+            ids += 1;
+            ids
+        };
+        let staged: Vec<_> = grants
+            .into_iter()
+            .map(|grant| ledger.state.stage(grant, NOW, &mut next).unwrap())
+            .collect();
+        // The others go on deciding beside what nobody may see yet.
+        std::thread::yield_now();
+        if given_up {
+            ledger.state.abandon_staged();
         } else {
-            ledger.append(entries);
+            ledger.append_staged(&staged);
         }
     }
 }
@@ -135,7 +152,7 @@ fn keep(
 fn ask_all(
     allocator: &Arc<Allocator>,
     mut requests: Vec<Request>,
-    granted: &SyncSender<Pending<Grant>>,
+    granted: &SyncSender<PendingGrant>,
 ) -> Vec<Answer> {
     let mut answers = Vec::new();
     while !requests.is_empty() {

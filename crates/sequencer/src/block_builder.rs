@@ -1,9 +1,12 @@
 //! What the next block holds.
 
-use giliran_allocator::{ChangeOutcome, ChangeReply, OwnedBookingRequest};
+use std::sync::Arc;
+
+use giliran_allocator::{Booking, ChangeOutcome, ChangeReply, Opening, OwnedBookingRequest};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
-    BLOCK_OVERHEAD_BYTES, DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, OpeningRecord,
+    BLOCK_OVERHEAD_BYTES, DrawRecord, EncodedGrants, Entry, GrantRef, MAX_BLOCK_BYTES,
+    OpeningRecord,
 };
 
 use crate::effect::{Effect, Now, Outcome};
@@ -21,11 +24,25 @@ const DRAWN_A_BLOCK: usize = 512;
 /// names every slot that it wants, which may be thousands.
 const ENTRIES_UP_TO_BYTES: usize = 256 * 1024;
 
+/// Staged grants of one opening, each with what finds its requester again.
+#[derive(Debug)]
+pub(crate) struct StagedGrants<T> {
+    pub(crate) opening: Arc<Opening>,
+    pub(crate) bookings: Vec<(T, Arc<Booking>)>,
+}
+
 /// The next block's content.
 #[derive(Debug)]
 pub(crate) struct BlockDraft<T> {
     pub(crate) entries: Vec<Entry>,
+    /// Grants that were staged, in the block's form.
+    pub(crate) staged: EncodedGrants,
+    /// They stand before the entry of this index.
+    pub(crate) staged_at: usize,
+    /// The same, for those who wait for them.
+    pub(crate) granted: Vec<StagedGrants<T>>,
     pub(crate) bytes: usize,
+    /// One per grant of a round, in order.
     pub(crate) tickets: Vec<T>,
     pub(crate) replies: Vec<(T, Box<str>, ChangeReply)>,
     pub(crate) adjusted: Vec<crate::admin::AdminJob<T>>,
@@ -39,6 +56,9 @@ impl<T> BlockDraft<T> {
     pub(crate) const fn new() -> Self {
         Self {
             entries: Vec::new(),
+            staged: EncodedGrants::new(),
+            staged_at: 0,
+            granted: Vec::new(),
             bytes: BLOCK_OVERHEAD_BYTES,
             tickets: Vec::new(),
             replies: Vec::new(),
@@ -46,6 +66,11 @@ impl<T> BlockDraft<T> {
             after: Vec::new(),
             since_ms: None,
         }
+    }
+
+    /// True if there is nothing to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.staged.is_empty()
     }
 
     /// Somebody who waits since then has something in it.
@@ -201,28 +226,48 @@ impl<T> Sequencer<T> {
 
     /// False: the block is full and grants still wait.
     pub(crate) fn gather_grants(&mut self, block: &mut BlockDraft<T>, time: Timestamp) -> bool {
+        block.staged_at = block.entries.len();
         let most = self.queue.len().min(MAX_BLOCK_BYTES / LEAST_GRANT_BYTES);
-        block.entries.reserve(most);
-        block.tickets.reserve(most);
+        block.staged.reserve(most * (LEAST_GRANT_BYTES + TEXT_BYTES));
         while let Some(waiting) = self.queue.pop_front() {
-            let bytes = grant_bytes(&waiting.what) + HOLD_BYTES;
+            let bytes = grant_bytes(&waiting.what.as_grant()) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
                 self.queue.push_front(waiting);
                 return false;
             }
-            let Queued { what: mut grant, ticket, since_ms } = waiting;
-            if !self.number(&mut grant, time) {
+            let Queued { what: grant, ticket, since_ms } = waiting;
+            match self.state.stage(grant, time, &mut *self.random) {
+                Ok(booking) => {
+                    block.bytes += block.staged.push(&booking.as_grant());
+                    block.serves(since_ms);
+                    self.granted_in(block, most, ticket, booking);
+                }
                 // An operator has taken the place away meanwhile, or it is too late
                 // for it; another try is decided on what is left.
-                self.busy(ticket, Some(grant.request_id.as_str().into()));
-                continue;
+                Err(request_id) => self.busy(ticket, Some(request_id)),
             }
-            block.bytes += bytes;
-            block.entries.push(Entry::Grant(*grant.enter()));
-            block.tickets.push(ticket);
-            block.serves(since_ms);
         }
         true
+    }
+
+    /// `most`: how many grants this block gets at most.
+    fn granted_in(&self, block: &mut BlockDraft<T>, most: usize, ticket: T, booking: Arc<Booking>) {
+        let grant = (ticket, booking);
+        match block.granted.last_mut() {
+            Some(last) if last.opening.record().ordinal == grant.1.opening => {
+                last.bookings.push(grant);
+            }
+            _ => {
+                let openings = self.state.allocator().openings();
+                let Some(opening) = openings.get(grant.1.opening).map(Arc::clone) else { return };
+                // Mostly all are of one opening; where openings alternate, room for all each
+                // time would grow with the square.
+                let room = if block.granted.is_empty() { most } else { 1 };
+                let mut bookings = Vec::with_capacity(room);
+                bookings.push(grant);
+                block.granted.push(StagedGrants { opening, bookings });
+            }
+        }
     }
 }
 
@@ -237,12 +282,15 @@ pub(crate) const HOLD_BYTES: usize = 8;
 /// Fewer bytes than any grant takes in a block: it bounds how many there are.
 const LEAST_GRANT_BYTES: usize = 80;
 
+/// Bytes of a grant's texts, about; for the room that is made beforehand.
+const TEXT_BYTES: usize = 32;
+
 /// Bytes a grant takes in a block.
-pub(crate) fn grant_bytes(grant: &Grant) -> usize {
+pub(crate) fn grant_bytes(grant: &GrantRef<'_>) -> usize {
     const FIXED: usize = 4 + 10 + 4 + 4 + 8 + 8 + 16 + 4;
-    let text = |text: &Option<String>| text.as_ref().map_or(0, |t| 8 + t.len());
+    let text = |text: &Option<&str>| text.map_or(0, |t| 8 + t.len());
     // All fields are named, so that a new one is counted: in `FIXED`, or below.
-    let Grant {
+    let GrantRef {
         booking: _,
         opening: _,
         slot: _,
@@ -265,7 +313,7 @@ pub(crate) fn grant_bytes(grant: &Grant) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use giliran_wire::ledger::Seat;
+    use giliran_wire::ledger::{Grant, Seat};
     use giliran_wire::{BookingId, Digest, Pseudonym};
 
     use super::*;
@@ -294,7 +342,7 @@ mod tests {
             ..full.clone()
         };
         for grant in [full, bare] {
-            let counted = grant_bytes(&grant);
+            let counted = grant_bytes(&grant.borrowed());
             assert!(counted >= LEAST_GRANT_BYTES);
             assert_eq!(counted, entry_bytes(&Entry::Grant(grant)));
         }

@@ -76,6 +76,7 @@ impl<T> Sequencer<T> {
         if let Some(flight) = self.in_flight.take() {
             flight.block.entries.iter().for_each(|entry| self.state.abandon(entry));
         }
+        self.state.abandon_staged();
         self.state.end_block();
     }
 

@@ -13,6 +13,7 @@ use giliran_wire::snapshot::PART_BYTES;
 
 use crate::block_builder::BlockDraft;
 use crate::effect::{Effect, Now, Outcome, StopReason};
+use crate::in_flight::InFlight;
 use crate::sequencer::{Lifecycle, Sequencer};
 
 /// How the ledger goes on behind its seal.
@@ -101,6 +102,8 @@ impl<T> Sequencer<T> {
         block.push(Entry::Seal(Seal { ledger, next, snapshot: parts.state(), ordered }));
         self.roll.parts = Some(parts);
         self.send(block, time, now);
+        // Ten million bookings take longer to hash than anybody waits for a block.
+        self.in_flight.iter_mut().for_each(InFlight::time_later);
         true
     }
 

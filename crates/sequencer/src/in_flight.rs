@@ -12,7 +12,7 @@ use giliran_allocator::{ChangeReply, Folded, OwnedBookingRequest};
 use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
-use crate::block_builder::BlockDraft;
+use crate::block_builder::{BlockDraft, StagedGrants};
 use crate::branch::Branch;
 use crate::effect::{Appended, Attempt, Effect, Lost, Now, ReadOutcome, StopReason};
 use crate::sequencer::{Lifecycle, Sequencer};
@@ -39,8 +39,13 @@ pub(crate) struct InFlight<T> {
     pub(crate) block: Block,
     pub(crate) hash: BlockHash,
     pub(crate) bytes: Bytes,
-    /// One per grant of the block that a request is waiting for, in order; none, once
-    /// they are told `busy`.
+    /// Grants that were staged with it, for those who wait for them; none, once they are
+    /// told `busy`.
+    pub(crate) granted: Vec<StagedGrants<T>>,
+    /// They stand before the entry of this index.
+    pub(crate) staged_at: usize,
+    /// One per grant of a round that a request is waiting for, in order; none, once they
+    /// are told `busy`.
     pub(crate) tickets: Vec<T>,
     /// What is told of the rest.
     pub(crate) replies: Vec<(T, Box<str>, ChangeReply)>,
@@ -58,12 +63,35 @@ pub(crate) struct InFlight<T> {
     backoff_ms: u64,
     /// It is on its way, or was.
     is_sent: bool,
+    /// Seconds of work came before it perhaps: its times count from the next tick on.
+    is_timed_later: bool,
     /// The last valid block is to be looked at before this one counts.
     unsure: bool,
     missing: Option<Missing>,
 }
 
 impl<T> InFlight<T> {
+    /// Grants that requests are waiting for.
+    pub(crate) fn grants(&self) -> usize {
+        let staged: usize = self.granted.iter().map(|grants| grants.bookings.len()).sum();
+        staged + self.tickets.len()
+    }
+
+    /// The present by which it was sent is over, since work came first that takes long.
+    pub(crate) fn time_later(&mut self) {
+        self.is_timed_later = true;
+    }
+
+    /// Time passes again.
+    pub(crate) fn tick(&mut self, now: Now) {
+        if std::mem::take(&mut self.is_timed_later) {
+            self.since_ms = now.mono_ms;
+            if let Step::Asked { until_ms } = &mut self.step {
+                *until_ms = now.mono_ms + APPEND_TIMEOUT_MS;
+            }
+        }
+    }
+
     /// True where nothing of it can be in the ledger.
     pub(crate) fn is_unsent(&self) -> bool {
         !self.is_sent
@@ -290,11 +318,13 @@ impl<T> Sequencer<T> {
             previous: chain.hash,
             entries: draft.entries,
         };
-        let sealed = block.seal();
+        let sealed = block.seal_around(draft.staged_at, &draft.staged);
         self.in_flight = Some(InFlight {
             block,
             hash: sealed.hash,
             bytes: sealed.bytes.into(),
+            granted: draft.granted,
+            staged_at: draft.staged_at,
             tickets: draft.tickets,
             replies: draft.replies,
             adjusted: draft.adjusted,
@@ -306,6 +336,7 @@ impl<T> Sequencer<T> {
             step: Step::Pausing { until_ms: now.mono_ms },
             backoff_ms: BACKOFF_MS,
             is_sent: false,
+            is_timed_later: false,
             unsure: now.mono_ms.saturating_sub(self.committed_ms) > TRUST_MS,
             missing: None,
         });

@@ -6,7 +6,7 @@
 //! what is durable, so a successor goes on wherever its predecessor has stopped.
 //! What takes longer is done in pieces, one with every block or tick.
 
-use giliran_allocator::{ChangeReply, DrawStep, Pending};
+use giliran_allocator::{ChangeReply, DrawStep, PendingEntry};
 use giliran_drand::{Network, Round};
 use giliran_wire::ledger::{
     DrawEntryRecord, DrawRecord, Entry, MAX_BLOCK_BYTES, OpeningRecord, Order,
@@ -41,7 +41,7 @@ impl<T> Sequencer<T> {
     /// ledger.
     pub fn submit_entries(
         &mut self,
-        entries: impl IntoIterator<Item = (Pending<DrawEntryRecord>, T)>,
+        entries: impl IntoIterator<Item = (PendingEntry, T)>,
         now: Now,
     ) {
         for (entry, ticket) in entries {
@@ -49,7 +49,7 @@ impl<T> Sequencer<T> {
         }
     }
 
-    pub(crate) fn enqueue_entry(&mut self, waiting: Queued<Pending<DrawEntryRecord>, T>) {
+    pub(crate) fn enqueue_entry(&mut self, waiting: Queued<PendingEntry, T>) {
         let serving = matches!(self.lifecycle, Lifecycle::Active | Lifecycle::Finishing);
         if !serving || self.is_closed(waiting.what.opening) {
             if serving {

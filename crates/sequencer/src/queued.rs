@@ -55,7 +55,7 @@ impl<T> Sequencer<T> {
     pub(crate) fn give_up_waiting(&mut self, now: Now) {
         self.give_up_parked(now);
         for Queued { what, ticket, .. } in take_overdue(&mut self.queue, now) {
-            self.overdue(ticket, what.request_id.as_str().into());
+            self.overdue(ticket, what.request_id.clone());
         }
         for Queued { what, ticket, .. } in take_overdue(&mut self.changes, now) {
             self.overdue(ticket, what.request_id);
@@ -111,7 +111,10 @@ impl<T> Sequencer<T> {
         });
         let ids: Vec<Option<Box<str>>> = asked.collect();
         let Some(flight) = &mut self.in_flight else { return };
-        let tickets = std::mem::take(&mut flight.tickets).into_iter().zip(ids);
+        let staged = std::mem::take(&mut flight.granted).into_iter();
+        let staged = staged.flat_map(|grants| grants.bookings);
+        let staged = staged.map(|(ticket, booking)| (ticket, Some(booking.request_id.clone())));
+        let tickets = std::mem::take(&mut flight.tickets).into_iter().zip(ids).chain(staged);
         let replies = std::mem::take(&mut flight.replies).into_iter();
         let replies = replies.map(|(ticket, id, _)| (ticket, Some(id)));
         let after = std::mem::take(&mut flight.after).into_iter();

@@ -13,9 +13,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use giliran_allocator::{Decision, Numbered, OwnedBookingRequest, Settled, order};
+use giliran_allocator::{Decision, Numbered, OwnedBookingRequest, PendingGrant, Settled, order};
 use giliran_wire::Timestamp;
-use giliran_wire::ledger::{DrawRecord, Entry, Grant, MAX_BLOCK_BYTES, Order};
+use giliran_wire::ledger::{DrawRecord, Entry, MAX_BLOCK_BYTES, Order};
 
 use crate::block_builder::{BlockDraft, HOLD_BYTES, grant_bytes};
 use crate::effect::{Effect, Now, Outcome};
@@ -230,7 +230,7 @@ impl<T> Sequencer<T> {
                 block.after.push((ask, ticket));
                 continue;
             };
-            let bytes = grant_bytes(&grant) + HOLD_BYTES;
+            let bytes = grant_bytes(&grant.as_grant()) + HOLD_BYTES;
             if bytes > room {
                 drop(grant);
                 line.asks.push_front((ask, ticket));
@@ -243,7 +243,7 @@ impl<T> Sequencer<T> {
             }
             room -= bytes;
             block.tickets.push(ticket);
-            grants.push(Entry::Grant(*grant.enter()));
+            grants.push(Entry::Grant(grant.enter().as_grant().to_owned()));
         }
         if grants.is_empty() {
             return all;
@@ -258,7 +258,7 @@ impl<T> Sequencer<T> {
 
     /// Gives a grant its id, its numbers and its hold; false: the place is not
     /// available any more.
-    pub(crate) fn number(&mut self, grant: &mut Grant, time: Timestamp) -> bool {
+    pub(crate) fn number(&mut self, grant: &mut PendingGrant, time: Timestamp) -> bool {
         loop {
             match self.state.assign_numbers(grant, time, (self.random)()) {
                 Numbered::Done => return true,

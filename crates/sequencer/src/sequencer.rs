@@ -4,19 +4,20 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use giliran_allocator::{
-    Allocator, ChangeReply, ChangeRequest, Decision, Durable, FoundBooking, OpeningDraw,
-    OwnedBookingRequest, Pending, Rejection, Settled, StateChange, StateMachine, WaitlistDraw,
+    Allocator, Booking, ChangeReply, ChangeRequest, Decision, Durable, FoundBooking, OpeningDraw,
+    OwnedBookingRequest, PendingEntry, PendingGrant, Rejection, Settled, StagedIn, StateChange,
+    StateMachine, WaitlistDraw,
 };
 use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    DrawEntryRecord, DrawRecord, Entry, Grant, Leftovers, OpeningRecord, TakeOver,
+    DrawEntryRecord, DrawRecord, Entry, Leftovers, OpeningRecord, TakeOver,
 };
 use giliran_wire::{BookingId, OrderKey, Timestamp, WriterNonce};
 
 use crate::admin::Acted;
-use crate::block_builder::BlockDraft;
+use crate::block_builder::{BlockDraft, StagedGrants};
 use crate::branch::Branch;
 use crate::branch::Branches;
 use crate::clock_guard::ClockGuard;
@@ -56,7 +57,7 @@ pub struct Sequencer<T> {
     pub(crate) writer: WriterNonce,
     pub(crate) random: Box<dyn FnMut() -> u128 + Send>,
     pub(crate) openings: VecDeque<OpeningRecord>,
-    pub(crate) queue: VecDeque<Queued<Pending<Grant>, T>>,
+    pub(crate) queue: VecDeque<Queued<PendingGrant, T>>,
     pub(crate) parked: Vec<Queued<OwnedBookingRequest, T>>,
     /// Changes of bookings, in the order they came.
     pub(crate) changes: VecDeque<Queued<ChangeRequest, T>>,
@@ -69,7 +70,7 @@ pub struct Sequencer<T> {
     /// The draw for returned places that is going on.
     pub(crate) drawing: Option<WaitlistDraw>,
     /// Entries into openings' own draws, in the order they came.
-    pub(crate) ballots: VecDeque<Queued<Pending<DrawEntryRecord>, T>>,
+    pub(crate) ballots: VecDeque<Queued<PendingEntry, T>>,
     /// The opening's own draw that is going on.
     pub(crate) draw: Option<OpeningDraw>,
     /// Requests for openings with rounds.
@@ -182,12 +183,12 @@ impl<T> Sequencer<T> {
             + self.entering.len()
             + self.ballots.len()
             + self.rounds.len()
-            + self.in_flight.as_ref().map_or(0, |flight| flight.tickets.len())
+            + self.in_flight().unwrap_or(0)
     }
 
     /// Grants in the block in flight.
     pub fn in_flight(&self) -> Option<usize> {
-        self.in_flight.as_ref().map(|flight| flight.tickets.len())
+        self.in_flight.as_ref().map(InFlight::grants)
     }
 
     /// Takes how many changes of each kind were committed since the last call.
@@ -217,10 +218,22 @@ impl<T> Sequencer<T> {
     pub(crate) fn count(&mut self, changes: &[StateChange]) {
         for change in changes {
             let (StateChange::Booking { kind, .. } | StateChange::Entry { kind, .. }) = change;
-            match self.changed.iter_mut().find(|(of, _)| of == kind) {
-                Some((_, count)) => *count += 1,
-                None => self.changed.push((*kind, 1)),
-            }
+            self.count_of(*kind, 1);
+        }
+    }
+
+    fn count_granted<'a>(&mut self, bookings: impl Iterator<Item = &'a Booking> + Clone) {
+        let held = bookings.clone().filter(|booking| booking.hold_expires_at().is_some()).count();
+        let all = bookings.count();
+        self.count_of(Kind::Held, held as u64);
+        self.count_of(Kind::Confirmed, (all - held) as u64);
+    }
+
+    fn count_of(&mut self, kind: Kind, more: u64) {
+        match self.changed.iter_mut().find(|(of, _)| *of == kind) {
+            Some((_, count)) => *count += more,
+            None if more > 0 => self.changed.push((kind, more)),
+            None => {}
         }
     }
 
@@ -247,7 +260,7 @@ impl<T> Sequencer<T> {
     /// and requests that must wait.
     pub fn submit_grants(
         &mut self,
-        granted: impl IntoIterator<Item = (Pending<Grant>, T)>,
+        granted: impl IntoIterator<Item = (PendingGrant, T)>,
         waiting: impl IntoIterator<Item = (OwnedBookingRequest, T)>,
         now: Now,
     ) {
@@ -304,6 +317,7 @@ impl<T> Sequencer<T> {
 
     /// Lets time pass: deadlines, repeats, the next block.
     pub fn tick(&mut self, now: Now) {
+        self.in_flight.iter_mut().for_each(|flight| flight.tick(now));
         match self.in_flight.as_ref().map(|flight| flight.step) {
             Some(Step::Asked { until_ms } | Step::Pausing { until_ms })
                 if until_ms <= now.mono_ms =>
@@ -348,19 +362,19 @@ impl<T> Sequencer<T> {
         [flight, due, parked, returned, changes, round, draw].into_iter().flatten().min()
     }
 
-    pub(crate) fn enqueue(&mut self, waiting: Queued<Pending<Grant>, T>) {
+    pub(crate) fn enqueue(&mut self, waiting: Queued<PendingGrant, T>) {
         let is_closed = self.is_closed(waiting.what.opening);
         self.enqueue_in(is_closed, waiting);
     }
 
     /// `is_closed`: of the grant's opening.
-    fn enqueue_in(&mut self, is_closed: bool, waiting: Queued<Pending<Grant>, T>) {
+    fn enqueue_in(&mut self, is_closed: bool, waiting: Queued<PendingGrant, T>) {
         if !matches!(self.lifecycle, Lifecycle::Active | Lifecycle::Finishing) {
             return;
         }
         if is_closed {
             let Queued { what, ticket, since_ms } = waiting;
-            let what = what.request_id.as_str().into();
+            let what = what.request_id.clone();
             self.late.push_back(Queued { what, ticket, since_ms });
         } else {
             self.queue.push_back(waiting);
@@ -415,7 +429,7 @@ impl<T> Sequencer<T> {
         let time = self.state.allocator().engine_time(time);
         self.decide_parked(time, now);
         let draft = self.build_block(time, now);
-        if draft.entries.is_empty() {
+        if draft.is_empty() {
             // Actions that had nothing left to put on record; rounds that nobody
             // got anything in.
             let durable = self.state.durable();
@@ -463,11 +477,19 @@ impl<T> Sequencer<T> {
         let seq = flight.expected_last + 1;
         let drawn = self.drawn(&flight.block.entries);
         self.committed_ms = now.mono_ms;
-        let (changes, durable) = match self.state.commit(seq, flight.block, flight.hash) {
+        // Who was told `busy` is counted by what the commit tells.
+        let are_told = self.watched.is_some() || flight.granted.is_empty();
+        let staged = StagedIn { at: flight.staged_at, are_told };
+        let committed = self.state.commit_around(seq, flight.block, flight.hash, staged);
+        let (changes, durable) = match committed {
             Ok(committed) => committed,
             Err(damage) => return self.stop(StopReason::Damaged(damage)),
         };
         self.count(&changes);
+        if !are_told {
+            let staged = flight.granted.iter().flat_map(|grants| &grants.bookings);
+            self.count_granted(staged.map(|(_, booking)| &**booking));
+        }
         if let Some(watched) = &mut self.watched {
             watched.extend_from_slice(&changes);
         }
@@ -490,6 +512,9 @@ impl<T> Sequencer<T> {
         if !flight.tickets.is_empty() {
             let grants = grants_of(changes, flight.tickets, &drawn, durable);
             self.effects.extend(grants.into_iter().map(Effect::Granted));
+        }
+        for StagedGrants { opening, bookings } in flight.granted {
+            self.effects.push(Effect::Granted(Grants { opening, bookings, durable }));
         }
         self.idle_if_done();
     }
@@ -542,8 +567,8 @@ impl<T> Sequencer<T> {
     }
 }
 
-/// The grants of a block that somebody waits for, opening by opening. `tickets`: theirs, in
-/// the block's order; nobody waits for what is `drawn`.
+/// The grants of a block's rounds that somebody waits for, opening by opening. `tickets`:
+/// theirs, in the block's order; nobody waits for what is `drawn`.
 fn grants_of<T>(
     changes: Vec<StateChange>,
     tickets: Vec<T>,

@@ -19,7 +19,7 @@ use giliran_testkit::{
     BEGIN, SequencerHarness, TICK_MS, folded, next_block, opening, person, request, rules,
     take_over,
 };
-use giliran_wire::ledger::{Block, Entry, OpeningRecord, Order, Rules};
+use giliran_wire::ledger::{Block, Entry, OpeningRecord, Order, Rules, Signed};
 use giliran_wire::request::Choice;
 use giliran_wire::{BookingId, LedgerId, Text, Timestamp, WriterNonce};
 
@@ -494,6 +494,28 @@ fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
 }
 
 /// What is foreign in an empty stream does not keep a generation from beginning.
+/// An operator who rolls a ledger of ten million bookings is told that it has rolled.
+#[test]
+fn nobody_is_told_busy_because_the_state_takes_long_to_hash() {
+    let mut bench = bench(Order::FirstCome);
+    let signed = Signed { operator: "siti".into(), reason: "long".into() };
+    bench.sequencer.roll("next".into(), 1_000, Some((signed, 7)), bench.now);
+    let told = |bench: &mut SequencerHarness| {
+        let effects = bench.sequencer.effects().into_iter();
+        let answers = effects.filter(|effect| matches!(effect, Effect::Answer { .. }));
+        answers.map(|answer| format!("{answer:?}")).collect::<Vec<_>>()
+    };
+    // The seal was made by a clock that is as old as the hashing took.
+    bench.now.mono_ms += 2 * MAX_PARKED_MS;
+    bench.sequencer.tick(bench.now);
+    assert_eq!(told(&mut bench), [""; 0]);
+    // From then on it waits like any other.
+    bench.now.mono_ms += 2 * MAX_PARKED_MS;
+    bench.sequencer.tick(bench.now);
+    let busy = told(&mut bench);
+    assert!(busy.len() == 1 && busy[0].contains("Busy"), "{busy:?}");
+}
+
 #[test]
 fn a_generation_begins_behind_foreign_messages() {
     const FIRST: u64 = 1_000;

@@ -1,8 +1,10 @@
 //! A ledger in memory, written block by block.
 
-use giliran_allocator::{Durable, StateChange, StateMachine};
+use std::sync::Arc;
+
+use giliran_allocator::{Booking, Durable, StagedIn, StateChange, StateMachine};
 use giliran_wire::ledger::{
-    Block, Chain, Entry, FORMAT, Genesis, OpeningRecord, Reading, TakeOver,
+    Block, Chain, EncodedGrants, Entry, FORMAT, Genesis, OpeningRecord, Reading, TakeOver,
 };
 use giliran_wire::{BlockHash, KeyFingerprint, LedgerId, Timestamp, WriterNonce};
 
@@ -186,6 +188,24 @@ impl LiveLedger {
         let sealed = block.seal();
         self.blocks.push(sealed.bytes);
         self.state.commit(self.blocks.len() as u64, block, sealed.hash).unwrap()
+    }
+
+    /// Appends a block of what was [staged](StateMachine::stage) here, all of it.
+    ///
+    /// # Panics
+    ///
+    /// Where it is not what was staged.
+    pub fn append_staged(&mut self, staged: &[Arc<Booking>]) -> (Vec<StateChange>, Durable) {
+        let mut grants = EncodedGrants::new();
+        for booking in staged {
+            grants.push(&booking.as_grant());
+        }
+        let block = next_block(self.state.chain(), Vec::new());
+        let sealed = block.seal_around(0, &grants);
+        self.blocks.push(sealed.bytes);
+        let staged = StagedIn { at: 0, are_told: true };
+        let seq = self.blocks.len() as u64;
+        self.state.commit_around(seq, block, sealed.hash, staged).unwrap()
     }
 
     /// A second state that has read it all.

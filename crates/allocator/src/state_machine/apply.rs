@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use giliran_wire::answer::{Phase, Status};
+use giliran_wire::answer::Phase;
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
     Adjust, Adjustment, BookingContradiction, Contradiction, Damage, DamageKind, DrawRecord, Entry,
@@ -16,8 +16,8 @@ use giliran_wire::{BookingId, Pseudonym, Timestamp};
 use smallvec::SmallVec;
 
 use super::inventory::{SlotInventory, Until, Withheld};
+use super::staged::granted;
 use super::{Mode, OpeningIndex, StateChange, StateMachine};
-use crate::claims::ClaimState;
 use crate::{Booking, DrawEntry, FoundBooking, Opening};
 
 /// A block on its way into the state.
@@ -33,6 +33,8 @@ pub(super) struct BlockApplier<'k> {
     pub(super) reason: Option<Box<str>>,
     /// The opening of the last grant: that of the next one, most often.
     granted_in: Option<Arc<Opening>>,
+    /// Changes that happened and are not among `changes`.
+    pub(super) untold: u64,
 }
 
 impl<'k> BlockApplier<'k> {
@@ -43,13 +45,15 @@ impl<'k> BlockApplier<'k> {
         mode: Mode,
         entries: usize,
     ) -> Self {
-        let changes = Vec::with_capacity(entries);
-        Self { state, seq, time, mode, changes, drawing: None, reason: None, granted_in: None }
+        let changes = Vec::with_capacity(if mode == Mode::QuietReplay { 0 } else { entries });
+        let (drawing, reason, granted_in) = (None, None, None);
+        Self { state, seq, time, mode, changes, drawing, reason, granted_in, untold: 0 }
     }
 
-    pub(super) fn end(self) -> Result<Vec<StateChange>, Damage> {
+    /// What the block changed, and how much beside it.
+    pub(super) fn end(self) -> Result<(Vec<StateChange>, u64), Damage> {
         match self.drawing {
-            None => Ok(self.changes),
+            None => Ok((self.changes, self.untold)),
             Some((opening, round, _)) => {
                 Err(self.damage(Contradiction::GroupIncomplete { opening, round }))
             }
@@ -88,7 +92,7 @@ impl<'k> BlockApplier<'k> {
     /// Whoever folded the generation before holds its state against the seal; who
     /// begins here takes the parts.
     fn seal(&mut self, seal: &Seal) -> Result<(), Damage> {
-        if self.mode == Mode::Replay && self.state.parts(PART_BYTES).state() != seal.snapshot {
+        if self.mode != Mode::Live && self.state.parts(PART_BYTES).state() != seal.snapshot {
             return Err(self.damaged(DamageKind::SealedOtherState));
         }
         self.state.sealed = Some(seal.snapshot);
@@ -230,28 +234,27 @@ impl<'k> BlockApplier<'k> {
         if let Some(account) = grant.account.filter(|_| !counted) {
             opening.accounts.grant(account, places, live);
         }
-        let booking = Arc::new(Booking::new(grant, self.time));
+        let booking = Arc::new(Booking::new(grant, self.time, self.state.chain.number));
         if self.state.allocator.bookings.insert(booking.id, Arc::clone(&booking)).is_some() {
             return Err(self.of_booking(id, BookingContradiction::Twice));
         }
         for seat in &booking.seats {
             // In a replay, a claim that is being decided loses to the ledger:
             // whoever holds its grant abandons it.
-            match (opening.claims.grant(seat.applicant, Arc::clone(&booking)), self.mode) {
-                (ClaimState::Free, Mode::Replay) | (ClaimState::Deciding, _) => {}
-                _ => return Err(self.of_booking(id, BookingContradiction::SecondBooking)),
-            }
+            let granted = opening.claims.grant(seat.applicant, Arc::clone(&booking), live);
+            granted.map_err(|_| self.of_booking(id, BookingContradiction::SecondBooking))?;
         }
-        if let Some(until) = booking.hold_expires_at {
+        if let Some(until) = booking.hold_expires_at() {
             self.state.holds.insert((until, id));
         }
         if let Some(index) = self.state.openings.get_mut(&booking.opening) {
             index.made.push(id);
         }
-        let kind = if booking.status == Status::Held { Kind::Held } else { Kind::Confirmed };
-        let after = FoundBooking { booking, opening };
-        let (payment, reason) = (None, None);
-        self.changes.push(StateChange::Booking { kind, before: None, after, payment, reason });
+        if self.mode == Mode::QuietReplay {
+            self.untold += 1;
+        } else {
+            self.changes.push(granted(&booking, &opening));
+        }
         Ok(())
     }
 

@@ -15,7 +15,6 @@ use super::Mode;
 use super::apply::BlockApplier;
 use crate::booking::{PastChange, PastChangeKind};
 use crate::change::paid_with;
-use crate::claims::ClaimState;
 use crate::{Booking, FoundBooking};
 
 impl BlockApplier<'_> {
@@ -26,7 +25,7 @@ impl BlockApplier<'_> {
         let payment = reference.clone();
         match (found.booking.status, confirm.revived) {
             (Status::Held, None) => {
-                if let Some(until) = found.booking.hold_expires_at {
+                if let Some(until) = found.booking.hold_expires_at() {
                     self.state.holds.remove(&(until, found.booking.id));
                 }
                 let next = found.booking.changed(|booking| {
@@ -37,7 +36,7 @@ impl BlockApplier<'_> {
                 self.renew(Kind::Confirmed, found, next, payment);
             }
             (Status::Expired, Some(seats)) if seats[..] == found.booking.seats[..] => {
-                let (slot, account) = (found.booking.slot, found.booking.account);
+                let (slot, account) = (found.booking.slot, found.booking.account());
                 let opening = Arc::clone(&found.opening);
                 self.occupy(&opening, slot, &seats, false)
                     .map_err(|what| self.of_booking(confirm.booking, what))?;
@@ -51,12 +50,9 @@ impl BlockApplier<'_> {
                     booking.change_log_mut().done.push(PastChange { request_id, kind });
                 }));
                 for seat in &seats {
-                    match opening.claims.revive(seat.applicant, &next) {
-                        ClaimState::Granted(_) => {
-                            let what = BookingContradiction::RevivedBesideAnother;
-                            return Err(self.of_booking(next.id, what));
-                        }
-                        ClaimState::Free | ClaimState::Deciding => {}
+                    if opening.claims.revive(seat.applicant, &next).is_err() {
+                        let what = BookingContradiction::RevivedBesideAnother;
+                        return Err(self.of_booking(next.id, what));
                     }
                 }
                 let next = Booking::clone(&next);
@@ -99,13 +95,13 @@ impl BlockApplier<'_> {
             return Err(self.of_booking(booking.id, BookingContradiction::NobodyLeaves));
         }
         self.give_back(&opening, booking.slot, &leaving, cancel.release_at, false);
-        if let Some(account) = &booking.account {
+        if let Some(account) = &booking.account() {
             opening.accounts.end(account, leaving.len() as u32);
         }
         let whole = staying.is_empty();
         if whole
             && booking.status == Status::Held
-            && let Some(until) = booking.hold_expires_at
+            && let Some(until) = booking.hold_expires_at()
         {
             self.state.holds.remove(&(until, booking.id));
         }
@@ -114,7 +110,7 @@ impl BlockApplier<'_> {
             if whole {
                 booking.status = Status::Cancelled;
             } else {
-                booking.seats = staying.into();
+                booking.seats = staying[..].into();
                 booking.change_log_mut().left.extend(leaving.iter().map(|seat| seat.applicant));
             }
             if cancel.cause == CancelCause::Applicant {
@@ -162,12 +158,12 @@ impl BlockApplier<'_> {
         if booking.status != Status::Held {
             return Err(self.damage(Contradiction::NotHeld(booking.id)));
         }
-        if let Some(until) = booking.hold_expires_at {
+        if let Some(until) = booking.hold_expires_at() {
             self.state.holds.remove(&(until, booking.id));
         }
         let opening = Arc::clone(&found.opening);
         self.give_back(&opening, booking.slot, &booking.seats, expire.release_at, true);
-        if let Some(account) = &booking.account {
+        if let Some(account) = &booking.account() {
             opening.accounts.end(account, booking.seats.len() as u32);
         }
         let leaving: Vec<Seat> = booking.seats.to_vec();
@@ -208,14 +204,14 @@ impl BlockApplier<'_> {
         if held != swap.hold_expires_at.is_some() {
             return Err(self.damage(Contradiction::HoldOfMove(booking.id)));
         }
-        if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at) {
+        if let (Some(until), Some(before)) = (swap.hold_expires_at, booking.hold_expires_at()) {
             self.state.holds.remove(&(before, booking.id));
             self.state.holds.insert((until, booking.id));
         }
         let next = booking.changed(|booking| {
             booking.slot = swap.slot;
-            booking.seats = swap.seats.into();
-            booking.hold_expires_at = swap.hold_expires_at.or(booking.hold_expires_at);
+            booking.seats = swap.seats[..].into();
+            swap.hold_expires_at.into_iter().for_each(|until| booking.set_hold(until));
             let change_log = booking.change_log_mut();
             if swap.reason.is_some() {
                 change_log.changes = 0;

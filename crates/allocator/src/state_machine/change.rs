@@ -9,7 +9,6 @@ use super::StateMachine;
 use super::apply::sorted;
 use super::due::release_at;
 use crate::change::{Judged, Target, paid_with, wrong_state};
-use crate::claims::ClaimState;
 use crate::decision::{Rejection, Settled};
 use crate::{Booking, ChangeKind, ChangeRequest, FoundBooking, Opening};
 
@@ -177,20 +176,14 @@ impl StateMachine {
     /// none of its applicants has booked since. Claims and places are taken then.
     /// None: that depends on the block in flight.
     fn revivable(&mut self, booking: &Booking, opening: &Opening, now: Timestamp) -> Option<bool> {
-        let (ordinal, slot) = (booking.opening, booking.slot);
+        let (ordinal, slot, at) = (booking.opening, booking.slot, self.durable());
         let mut deciding = false;
         for seat in &booking.seats {
-            let (booked, undecided) = opening.claims.look(&seat.applicant, |claim| {
-                let standing = claim.map(|claim| &claim.standing);
-                (
-                    matches!(standing, Some(ClaimState::Granted(_))),
-                    matches!(standing, Some(ClaimState::Deciding)),
-                )
-            });
-            if booked {
-                return Some(false);
+            match opening.claims.state_of(&seat.applicant, at) {
+                Some(true) => return Some(false),
+                Some(false) => {}
+                None => deciding = true,
             }
-            deciding |= undecided;
         }
         let mut missing = 0;
         for seat in &booking.seats {
@@ -222,9 +215,9 @@ impl StateMachine {
         opening.claims.take(&party).ok()?;
         // Looked at with the own claims in place: of two that claim one person in
         // two openings, one at least sees the other.
-        let elsewhere = opening.booked_elsewhere(&party, &self.allocator.openings(), now);
+        let elsewhere = opening.booked_elsewhere(&party, &self.allocator.openings(), (now, at));
         let places = booking.seats.len() as u32;
-        let account = booking.account.filter(|_| elsewhere == Some(false));
+        let account = booking.account().filter(|_| elsewhere == Some(false));
         let counted = account.is_none_or(|account| opening.accounts.take(&account, places));
         let taken =
             elsewhere == Some(false) && counted && opening.free[slot as usize].take(missing);
@@ -311,7 +304,7 @@ impl StateMachine {
         self.in_block.touched.insert(id);
         let rule = &found.opening.record().rules.cancelled;
         let held = found.booking.status == Status::Held;
-        let hold = found.booking.hold_expires_at.filter(|_| held);
+        let hold = found.booking.hold_expires_at().filter(|_| held);
         let hold_expires_at = hold.map(|hold| found.opening.hold_in(slot, hold));
         Some(Entry::Reschedule(Reschedule {
             booking: id,

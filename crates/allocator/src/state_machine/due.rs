@@ -223,8 +223,9 @@ impl StateMachine {
         let party = sorted(entry.applicants.iter().copied());
         opening.claims.take(&party).ok()?;
         let openings = self.allocator.openings();
-        let fits = opening.booked_elsewhere(&entry.applicants, &openings, now) == Some(false)
-            && !opening.anyone_had_enough(&entry.applicants)
+        let at = self.durable();
+        let fits = opening.booked_elsewhere(&entry.applicants, &openings, (now, at)) == Some(false)
+            && !opening.anyone_had_enough(&entry.applicants, at)
             && entry.account.is_none_or(|account| opening.accounts.take(&account, places as u32));
         if !fits {
             opening.claims.give(&party);

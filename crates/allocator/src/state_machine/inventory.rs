@@ -18,6 +18,8 @@ pub(super) struct SlotInventory {
     live: u32,
     /// Places taken for the block that is being written.
     in_block: u32,
+    /// Some of them were published with the block that is being applied.
+    publishing: bool,
     numbers: Numbers,
     /// Returned and not released yet.
     withheld: BTreeMap<u16, Until>,
@@ -64,6 +66,7 @@ impl SlotInventory {
             halted: false,
             live: 0,
             in_block: 0,
+            publishing: false,
             numbers: Numbers::default(),
             withheld: BTreeMap::new(),
             releases: BTreeMap::new(),
@@ -152,6 +155,19 @@ impl SlotInventory {
     pub(super) fn untake(&mut self, number: u16) {
         self.numbers.give(number);
         self.in_block -= 1;
+    }
+
+    /// So many places of the block that was being written are a live booking's from here
+    /// on. True for the first ones of a block.
+    pub(super) fn publish(&mut self, places: u32) -> bool {
+        self.in_block -= places;
+        self.live += places;
+        !std::mem::replace(&mut self.publishing, true)
+    }
+
+    /// The block's last ones were.
+    pub(super) fn published(&mut self) {
+        self.publishing = false;
     }
 
     /// A live booking has this number from here on; `taken`: it was taken for

@@ -10,6 +10,7 @@ mod inventory;
 mod opening_draw;
 mod retiring;
 mod snapshot;
+mod staged;
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasherDefault;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
-    Block, Chain, Damage, DrawEntryRecord, DrawRecord, Entry, Foreign, Genesis, Grant, Reading,
+    Block, BlockError, Chain, Damage, DrawEntryRecord, DrawRecord, Entry, Foreign, Genesis, Grant,
+    Reading,
 };
 use giliran_wire::snapshot::{Assembler, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
@@ -28,12 +30,13 @@ pub use due::WaitlistDraw;
 use inventory::SlotInventory;
 pub use opening_draw::{DrawStep, OpeningDraw};
 pub use snapshot::Parts;
+pub use staged::StagedIn;
 
 use crate::booking::text_into;
 use crate::sync::Ordering;
 use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
-use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
+use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening, PendingGrant};
 
 /// Applies the ledger to an [`Allocator`], block by block; there is one per allocator.
 ///
@@ -61,6 +64,8 @@ pub struct StateMachine {
     /// Ids given to grants that are on their way into the ledger.
     numbered: HashSet<BookingId, BuildHasherDefault<UniformHasher>>,
     in_block: PendingBlock,
+    /// Bookings of the block on its way, in its order: made, and not published.
+    staged: Vec<Arc<Booking>>,
     /// Held bookings, by the end of their hold.
     holds: BTreeSet<(Timestamp, BookingId)>,
     /// Withheld numbers by the moment of their release: opening, slot, number.
@@ -185,6 +190,8 @@ enum Mode {
     Live,
     /// The block alone says so.
     Replay,
+    /// The same, and nobody asks which grants it brought.
+    QuietReplay,
 }
 
 impl Default for StateMachine {
@@ -214,6 +221,7 @@ impl StateMachine {
             leaving: Vec::new(),
             numbered: HashSet::default(),
             in_block: PendingBlock::default(),
+            staged: Vec::new(),
             holds: BTreeSet::new(),
             delayed: BTreeSet::new(),
             collected: BTreeSet::new(),
@@ -259,24 +267,39 @@ impl StateMachine {
 
     /// Gives the grant its booking id, the lowest free numbers of its slot and the
     /// end of its hold, as it enters a block of this time.
-    pub fn assign_numbers(&mut self, grant: &mut Grant, time: Timestamp, random: u128) -> Numbered {
-        let places = grant.seats.len() as u32;
-        let Some(index) = self.openings.get(&grant.opening) else { return Numbered::NoRoom };
-        if !index.opening.is_bookable(grant.slot, time)
-            || !index.inventories[grant.slot as usize].has_room(places)
-        {
+    pub fn assign_numbers(
+        &mut self,
+        grant: &mut PendingGrant,
+        time: Timestamp,
+        random: u128,
+    ) -> Numbered {
+        if !self.has_room(grant, time) {
             return Numbered::NoRoom;
         }
-        grant.hold_expires_at = index.opening.hold_end(grant.slot, time);
         let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
         self.numbered.insert(id);
-        grant.booking = id;
-        let inventory = self.inventory(grant.opening, grant.slot);
-        for seat in &mut grant.seats {
-            // A slot with room has a number.
-            seat.number = inventory.number().unwrap_or_default();
-        }
+        let booking = grant.booking_mut();
+        booking.id = id;
+        self.number_seats(booking, time);
         Numbered::Done
+    }
+
+    /// True if the grant's slot can be booked at this time, and has places for it beside
+    /// those of the block that is being written.
+    fn has_room(&self, grant: &Booking, time: Timestamp) -> bool {
+        self.openings.get(&grant.opening).is_some_and(|index| {
+            index.opening.is_bookable(grant.slot, time)
+                && index.inventories[grant.slot as usize].has_room(grant.seats.len() as u32)
+        })
+    }
+
+    /// Gives a grant that has room its numbers and the end of its hold.
+    fn number_seats(&mut self, grant: &mut Booking, time: Timestamp) {
+        let Some(index) = self.openings.get_mut(&grant.opening) else { return };
+        let hold_expires_at = index.opening.hold_end(grant.slot, time);
+        let inventory = &mut index.inventories[grant.slot as usize];
+        // A slot with room has a number.
+        grant.number(|| inventory.number().unwrap_or_default(), hold_expires_at);
     }
 
     /// Gives the entry its receipt, as it enters a block. False: try with other
@@ -296,7 +319,8 @@ impl StateMachine {
 
     /// A booking as it stands; none: it is not there, or its opening has retired.
     pub fn found(&self, id: &BookingId) -> Option<FoundBooking> {
-        self.allocator.booking(id).and_then(|booking| self.allocator.found(booking))
+        let booking = self.allocator.booking_at(id, self.durable());
+        booking.and_then(|booking| self.allocator.found(booking))
     }
 
     fn new_id(&self, random: u128) -> Option<BookingId> {
@@ -329,7 +353,7 @@ impl StateMachine {
                     self.untake(booking.opening, booking.slot, seats.iter().map(|s| s.number));
                     if let Some(opening) = self.allocator.openings.load().get(booking.opening) {
                         opening.claims.give(seats.iter().map(|seat| &seat.applicant));
-                        if let Some(account) = &booking.account {
+                        if let Some(account) = &booking.account() {
                             opening.accounts.give(account, seats.len() as u32);
                         }
                     }
@@ -371,7 +395,7 @@ impl StateMachine {
                 inventory.untake(seat.number);
             }
         }
-        self.allocator.abandon(grant);
+        self.allocator.abandon(&grant.borrowed());
     }
 
     /// Gives back numbers that a change took, unless they are withheld anyway.
@@ -404,8 +428,23 @@ impl StateMachine {
         block: Block,
         hash: BlockHash,
     ) -> Result<(Vec<StateChange>, Durable), Damage> {
+        self.commit_around(seq, block, hash, StagedIn { at: 0, are_told: true })
+    }
+
+    /// The same for a block that holds what was [staged](Self::stage) beside its entries.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    pub fn commit_around(
+        &mut self,
+        seq: u64,
+        block: Block,
+        hash: BlockHash,
+        staged: StagedIn,
+    ) -> Result<(Vec<StateChange>, Durable), Damage> {
         self.chain.append(seq, &block, hash)?;
-        let done = self.apply(seq, block, Mode::Live)?;
+        let done = self.apply(seq, block, Mode::Live, staged)?;
         self.end_block();
         Ok(done)
     }
@@ -416,10 +455,42 @@ impl StateMachine {
     ///
     /// [`Damage`]; the state is then not to be used further.
     pub fn fold(&mut self, seq: u64, bytes: &[u8]) -> Result<Folded, Damage> {
-        Ok(match self.chain.read_bytes(seq, bytes)? {
-            Reading::Valid(block) => Folded::Applied(self.apply(seq, block, Mode::Replay)?.0),
+        self.fold_opened(seq, bytes, Block::open(bytes), Mode::Replay)
+    }
+
+    /// The same for who wants to know nothing but what is foreign. `opened`: what
+    /// [`Block::open`] makes of the bytes, on another thread perhaps.
+    ///
+    /// # Errors
+    ///
+    /// As [`fold`](Self::fold).
+    pub fn follow(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+        opened: Result<(Block, BlockHash), BlockError>,
+    ) -> Result<Option<Foreign>, Damage> {
+        Ok(match self.fold_opened(seq, bytes, opened, Mode::QuietReplay)? {
+            Folded::Foreign(foreign) => Some(foreign),
+            Folded::Applied(_) | Folded::Void => None,
+        })
+    }
+
+    fn fold_opened(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+        opened: Result<(Block, BlockHash), BlockError>,
+        mode: Mode,
+    ) -> Result<Folded, Damage> {
+        Ok(match self.chain.read_opened(seq, bytes, opened)? {
+            Reading::Valid(block) => {
+                self.abandon_staged();
+                let nothing = StagedIn { at: 0, are_told: true };
+                Folded::Applied(self.apply(seq, block, mode, nothing)?.0)
+            }
             Reading::Void => {
-                self.allocator.seqlock.change(self.chain.position(), |_| ());
+                self.allocator.seqlock.change((self.chain.position(), self.chain.number), |_| ());
                 Folded::Void
             }
             Reading::Foreign(foreign) => Folded::Foreign(foreign),
@@ -441,17 +512,23 @@ impl StateMachine {
         seq: u64,
         block: Block,
         mode: Mode,
+        staged: StagedIn,
     ) -> Result<(Vec<StateChange>, Durable), Damage> {
         let allocator = Arc::clone(&self.allocator);
         let time = block.time;
-        let done = allocator.seqlock.change(self.chain.position(), |at| {
+        let reached = (self.chain.position(), self.chain.number);
+        let done = allocator.seqlock.change(reached, |at| {
             allocator.time.store(time.as_millis().max(0) as u64, Ordering::Relaxed);
             let mut applying = apply::BlockApplier::new(self, seq, time, mode, block.entries.len());
-            for entry in block.entries {
+            for (i, entry) in block.entries.into_iter().enumerate() {
+                if i == staged.at {
+                    applying.publish(staged.are_told);
+                }
                 applying.entry(entry)?;
             }
-            let changes = applying.end()?;
-            self.changes += changes.len() as u64;
+            applying.publish(staged.are_told);
+            let (changes, untold) = applying.end()?;
+            self.changes += untold + changes.len() as u64;
             self.retire(time);
             Ok::<_, Damage>((changes, at))
         });

@@ -77,7 +77,7 @@ impl StateMachine {
         let rest = self.leaving.len().saturating_sub(FORGOTTEN_AT_ONCE);
         for id in self.leaving.drain(rest..) {
             self.allocator.bookings.remove_if(&id, |booking| {
-                if let (Status::Held, Some(until)) = (booking.status, booking.hold_expires_at) {
+                if let (Status::Held, Some(until)) = (booking.status, booking.hold_expires_at()) {
                     self.holds.remove(&(until, id));
                 }
                 true

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use giliran_wire::answer::Status;
-use giliran_wire::ledger::{Genesis, Grant, SnapshotPart};
+use giliran_wire::ledger::{Genesis, SnapshotPart};
 use giliran_wire::snapshot::{
     BookingState, ChangeLogState, Chunker, EntryState, Head, OpeningState, PastChangeState, Piece,
     SlotState, SnapshotHeader, Until as UntilState, Unusable, Withheld as WithheldState,
@@ -16,7 +16,6 @@ use super::apply::{draw_of, show, until_draw};
 use super::inventory::{SlotInventory, Until};
 use super::{OpeningIndex, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
-use crate::claims::ClaimState;
 use crate::opening::Commitment;
 use crate::sync::Ordering;
 use crate::{Booking, ChangeLog, DrawEntry, Opening};
@@ -181,7 +180,7 @@ impl StateMachine {
     pub fn restore(&mut self, piece: Piece) -> Result<(), Unusable> {
         match piece {
             Piece::Stand(stand) => {
-                let position = stand.chain.position();
+                let reached = (stand.chain.position(), stand.chain.number);
                 let time = stand.chain.time.as_millis().max(0) as u64;
                 self.chain = stand.chain;
                 self.genesis = Some(stand.genesis);
@@ -189,7 +188,7 @@ impl StateMachine {
                 let allocator = Arc::clone(&self.allocator);
                 allocator
                     .seqlock
-                    .change(position, |_| allocator.time.store(time, Ordering::Relaxed));
+                    .change(reached, |_| allocator.time.store(time, Ordering::Relaxed));
             }
             Piece::Head(head) => {
                 self.next_ordinal = head.next_ordinal;
@@ -271,8 +270,9 @@ impl StateMachine {
         let opening = self.allocator.openings.load().get(grant.opening).map(Arc::clone);
         let opening = opening.filter(|opening| grant.slot < opening.slots());
         let opening = opening.ok_or(Unusable::BookingOfNoOpening(id))?;
-        let change_log = change_log.map(|change_log| Arc::new(restored_change_log(change_log)));
-        let booking = Booking { version, status, change_log, ..Booking::new(grant, granted_at) };
+        let mut booking = Booking::new(grant, granted_at, 0);
+        (booking.version, booking.status) = (version, status);
+        change_log.map(restored_change_log).into_iter().for_each(|log| booking.set_change_log(log));
         let booking = Arc::new(booking);
         let (ordinal, slot) = (booking.opening, booking.slot);
         if status.is_live() {
@@ -281,22 +281,21 @@ impl StateMachine {
             let before = inventory.available();
             booking.seats.iter().for_each(|seat| inventory.restore_live(seat.number));
             show(&opening, slot, inventory, before, 0);
-            if let Some(account) = booking.account {
+            if let Some(account) = booking.account() {
                 opening.accounts.grant(account, places, false);
             }
             for seat in &booking.seats {
-                match opening.claims.grant(seat.applicant, Arc::clone(&booking)) {
-                    ClaimState::Free => {}
-                    _ => return Err(Unusable::SecondBooking(id)),
+                if opening.claims.grant(seat.applicant, Arc::clone(&booking), false).is_err() {
+                    return Err(Unusable::SecondBooking(id));
                 }
             }
-            if let (Status::Held, Some(until)) = (status, booking.hold_expires_at) {
+            if let (Status::Held, Some(until)) = (status, booking.hold_expires_at()) {
                 self.holds.insert((until, id));
             }
         } else {
             booking.seats.iter().for_each(|seat| opening.claims.end(seat.applicant, &booking));
         }
-        for who in booking.change_log.iter().flat_map(|change_log| &change_log.left) {
+        for who in booking.change_log().into_iter().flat_map(|change_log| &change_log.left) {
             opening.claims.end(*who, &booking);
         }
         if let Some(index) = self.openings.get_mut(&ordinal) {
@@ -361,7 +360,7 @@ fn slot_state(inventory: &SlotInventory) -> SlotState {
 }
 
 fn booking_state(booking: &Booking) -> BookingState {
-    let change_log = booking.change_log.as_ref().map(|change_log| ChangeLogState {
+    let change_log = booking.change_log().map(|change_log| ChangeLogState {
         done: change_log
             .done
             .iter()
@@ -371,18 +370,7 @@ fn booking_state(booking: &Booking) -> BookingState {
         left: change_log.left.clone(),
     });
     BookingState {
-        grant: Grant {
-            booking: booking.id,
-            opening: booking.opening,
-            slot: booking.slot,
-            seats: booking.seats.clone(),
-            request_id: booking.request_id.to_string(),
-            content: booking.content,
-            reference: booking.reference.as_deref().map(str::to_owned),
-            account: booking.account,
-            channel: booking.channel.as_deref().map(str::to_owned),
-            hold_expires_at: booking.hold_expires_at,
-        },
+        grant: booking.as_grant().to_owned(),
         granted_at: booking.granted_at,
         version: booking.version,
         status: booking.status,

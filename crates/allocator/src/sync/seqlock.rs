@@ -20,18 +20,29 @@ pub(crate) struct SeqLock {
     version: AtomicU64,
     epoch: AtomicU64,
     seq: AtomicU64,
+    /// Number of the last block that was published.
+    block: AtomicU64,
 }
 
 /// Proof that a statement rests on durable facts: only the state machine's commit and
 /// a stable read make one, and only with one an answer about a booking can be
 /// built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Durable(Position);
+pub struct Durable {
+    position: Position,
+    /// Number of the last block up to there.
+    block: u64,
+}
 
 impl Durable {
     /// The position at which the statement is true.
     pub const fn position(self) -> Position {
-        self.0
+        self.position
+    }
+
+    /// True if what the block of this number staged stands in the ledger up to here.
+    pub(crate) const fn covers(self, block: u64) -> bool {
+        block <= self.block
     }
 }
 
@@ -56,7 +67,8 @@ const TRIES: usize = 4;
 
 impl SeqLock {
     pub(crate) fn new() -> Self {
-        Self { version: AtomicU64::new(0), epoch: AtomicU64::new(0), seq: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        Self { version: zero(), epoch: zero(), seq: zero(), block: zero() }
     }
 
     /// Runs `read` until no change overlapped it; none if changes kept coming.
@@ -93,21 +105,28 @@ impl SeqLock {
 
     /// The position between two changes; for the one writer, who makes them.
     pub(crate) fn position(&self) -> Durable {
-        Durable(Position {
+        let position = Position {
             epoch: self.epoch.load(Ordering::Relaxed),
             seq: self.seq.load(Ordering::Relaxed),
-        })
+        };
+        Durable { position, block: self.block.load(Ordering::Relaxed) }
     }
 
-    /// Applies a change and moves on to `position`. One writer only: the
-    /// state machine, which is not shared.
-    pub(crate) fn change<T>(&self, position: Position, apply: impl FnOnce(Durable) -> T) -> T {
+    /// Applies a change and moves on to `position`, and with it to the block of this
+    /// number, whose staged bookings are published by that. One writer only: the state
+    /// machine, which is not shared.
+    pub(crate) fn change<T>(
+        &self,
+        (position, block): (Position, u64),
+        apply: impl FnOnce(Durable) -> T,
+    ) -> T {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        let value = apply(Durable(position));
+        let value = apply(Durable { position, block });
         self.epoch.store(position.epoch, Ordering::Relaxed);
         self.seq.store(position.seq, Ordering::Relaxed);
+        self.block.store(block, Ordering::Relaxed);
         self.version.store(version + 2, Ordering::Release);
         value
     }

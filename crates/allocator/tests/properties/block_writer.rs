@@ -41,7 +41,9 @@ impl Harness {
         }
         self.write_entries(&mut block);
         self.write_authority(&mut block);
-        self.write_grants(&mut block, grants);
+        let before = block.entries.len();
+        let staged = self.write_grants(&mut block, grants);
+        let staged = before..if staged { block.entries.len() } else { before };
         for adjust in std::mem::take(&mut self.adjusting) {
             if !self.model.openings[adjust.opening as usize].retired {
                 block.push(Entry::Adjust(adjust), None);
@@ -56,7 +58,7 @@ impl Harness {
             closed.for_each(|entry| block.push(entry, None));
         }
         let written = self.block(self.state.chain().epoch, block.entries);
-        self.in_flight = Some((written, block.requests));
+        self.in_flight = Some((written, block.requests, staged));
     }
 
     fn write_wishes(&mut self, block: &mut Written) {
@@ -323,25 +325,23 @@ impl Harness {
         }
     }
 
-    fn write_grants(&mut self, block: &mut Written, most: u8) {
+    /// The next grants; true if they were staged. In every other block they are, in the
+    /// others they become bookings with the block, as those of a round do.
+    fn write_grants(&mut self, block: &mut Written, most: u8) -> bool {
         let time = self.time();
+        let staged = self.state.chain().number.is_multiple_of(2);
         for _ in 0..most {
-            let Some(mut grant) = self.queue.pop_front() else { break };
+            let Some(grant) = self.queue.pop_front() else { break };
             let (opening, slot, places) = (grant.opening as usize, grant.slot, grant.seats.len());
             let has_room = self.model.has_room(opening, slot, places)
                 && !self.model.openings[opening].too_late(slot, time);
-            // Few different bits: an id that is taken has to be noticed.
-            let numbered = loop {
-                match self.state.assign_numbers(&mut grant, time, u128::from(self.ids / 3)) {
-                    Numbered::IdTaken => self.ids += 1,
-                    done => break done,
-                }
-            };
-            assert_eq!(numbered == Numbered::Done, has_room);
-            if !has_room {
-                self.give_up(grant);
+            let asked = grant.as_grant().to_owned();
+            let numbered = if staged { self.staged(grant) } else { self.numbered(grant) };
+            assert_eq!(numbered.is_some(), has_room);
+            let Some(grant) = numbered else {
+                self.forget(&asked);
                 continue;
-            }
+            };
             let numbers: Vec<u16> = grant.seats.iter().map(|seat| seat.number).collect();
             let lowest = self.model.lowest_numbers(opening, slot, places);
             assert_eq!(numbers, lowest, "the lowest numbers first");
@@ -353,8 +353,33 @@ impl Harness {
                     && p.people[0] == grant.seats[0].applicant
             };
             let request = self.model.pending.iter().find(of_it).unwrap().request.clone();
-            block.push(Entry::Grant(*grant.enter()), request);
+            block.push(Entry::Grant(grant), request);
         }
+        staged
+    }
+
+    // Few different bits, in both: an id that is taken has to be noticed.
+
+    fn numbered(&mut self, mut grant: giliran_allocator::PendingGrant) -> Option<Grant> {
+        let time = self.time();
+        loop {
+            match self.state.assign_numbers(&mut grant, time, u128::from(self.ids / 3)) {
+                Numbered::IdTaken => self.ids += 1,
+                Numbered::Done => return Some(grant.enter().as_grant().to_owned()),
+                Numbered::NoRoom => return None,
+            }
+        }
+    }
+
+    fn staged(&mut self, grant: giliran_allocator::PendingGrant) -> Option<Grant> {
+        let time = self.time();
+        let mut bits = || {
+            self.ids += 1;
+            u128::from(self.ids / 3)
+        };
+        let booking = self.state.stage(grant, time, &mut bits).ok()?;
+        assert!(self.state.found(&booking.id).is_none(), "seen before its block is durable");
+        Some(booking.as_grant().to_owned())
     }
 }
 

@@ -1,15 +1,18 @@
 //! A history run against the state machine, its allocator and the plain model.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use giliran_allocator::{
-    Allocator, ChangeKind, ChangeRequest, Decision, Folded, Settled, StateChange, StateMachine,
-    WaitlistDraw,
+    Allocator, ChangeKind, ChangeRequest, Decision, Folded, Settled, StagedIn, StateChange,
+    StateMachine, WaitlistDraw,
 };
 use giliran_testkit::{genesis, next_block, take_over};
 use giliran_wire::admin::Bookings;
 use giliran_wire::answer::{Phase, Reason};
-use giliran_wire::ledger::{Adjust, Adjustment, Block, Damage, DrawEntryRecord, Entry, Grant};
+use giliran_wire::ledger::{
+    Adjust, Adjustment, Block, Damage, DrawEntryRecord, EncodedGrants, Entry, Grant,
+};
 use giliran_wire::request::{self, Choice};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Text, Timestamp, WriterNonce};
 use proptest::sample::Index;
@@ -29,7 +32,7 @@ pub(crate) struct Harness {
     pub(crate) model: Model,
     pub(crate) now: Timestamp,
     writer: u8,
-    pub(crate) queue: VecDeque<giliran_allocator::Pending<Grant>>,
+    pub(crate) queue: VecDeque<giliran_allocator::PendingGrant>,
     /// Changes of bookings that wait for a block.
     pub(crate) wishes: VecDeque<Wish>,
     /// Those who wait for returned places, to be entered.
@@ -40,7 +43,7 @@ pub(crate) struct Harness {
     /// Its seed, and up to which release it goes.
     pub(crate) seed: ([u8; 32], Timestamp),
     /// The block in flight, and the request that each of its entries serves.
-    pub(crate) in_flight: Option<(Block, Vec<Option<Request>>)>,
+    pub(crate) in_flight: Option<(Block, Vec<Option<Request>>, Range<usize>)>,
     asked: Vec<Request>,
     wished: Vec<Wish>,
     /// Every block, void ones and foreign messages included.
@@ -48,6 +51,16 @@ pub(crate) struct Harness {
     /// Sequence of the first foreign message that no valid block follows.
     doubted: Option<u64>,
     pub(crate) ids: u32,
+}
+
+/// A block without the grants of this range, and these in the block's form.
+fn without(mut block: Block, range: Range<usize>) -> (Block, EncodedGrants) {
+    let mut grants = EncodedGrants::new();
+    for entry in block.entries.drain(range) {
+        let Entry::Grant(grant) = entry else { panic!("staged, and no grant: {entry:?}") };
+        grants.push(&grant.borrowed());
+    }
+    (block, grants)
 }
 
 impl Harness {
@@ -107,17 +120,26 @@ impl Harness {
     fn take_over(&mut self) {
         self.writer += 1;
         let block = self.block(self.state.chain().epoch + 1, vec![Entry::TakeOver(take_over())]);
-        self.commit_block(block, &[]);
+        self.commit_block(block, &[], 0..0);
     }
 
-    /// The own block stands in the ledger; what it changed is what the rules say.
-    pub(crate) fn commit_block(&mut self, block: Block, requests: &[Option<Request>]) {
+    /// The own block stands in the ledger; what it changed is what the rules say. The grants
+    /// among its entries in `staged` were staged.
+    pub(crate) fn commit_block(
+        &mut self,
+        block: Block,
+        requests: &[Option<Request>],
+        staged: Range<usize>,
+    ) {
         let sealed = block.seal();
-        self.ledger.push(sealed.bytes);
+        self.ledger.push(sealed.bytes.clone());
         self.doubted = None;
         let seq = self.ledger.len() as u64;
         let (entries, time) = (block.entries.clone(), block.time);
-        let (changes, durable) = self.state.commit(seq, block, sealed.hash).unwrap();
+        let (around, grants) = without(block, staged.clone());
+        assert!(around.seal_around(staged.start, &grants) == sealed, "encoded one by one");
+        let at = StagedIn { at: staged.start, are_told: true };
+        let (changes, durable) = self.state.commit_around(seq, around, sealed.hash, at).unwrap();
         assert_eq!(durable.position().seq, seq);
         self.model.end_block();
         self.follow(&entries, requests, time, &changes);
@@ -382,40 +404,44 @@ impl Harness {
     fn record(&mut self, spec: &OpeningSpec) {
         let record = opening_record(spec, self.model.openings.len() as u32, self.now);
         let block = self.block(self.state.chain().epoch, vec![Entry::Opening(Box::new(record))]);
-        self.commit_block(block, &[]);
+        self.commit_block(block, &[], 0..0);
     }
 
     fn commit(&mut self) {
-        let Some((block, requests)) = self.in_flight.take() else { return };
+        let Some((block, requests, staged)) = self.in_flight.take() else { return };
         // Something void may have come between.
         let block = Block { time: block.time.max(self.state.chain().time), ..block };
-        self.commit_block(block, &requests);
+        self.commit_block(block, &requests, staged);
         // Grants decided before the close came too late: what the engine rejects.
         let closed = |grant: &Grant| {
             let opening = &self.model.openings[grant.opening as usize];
             opening.phase == Phase::Closed && !opening.gives_leftovers()
         };
-        let (late, queue): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.queue).into_iter().partition(|grant| closed(grant));
+        let (late, queue): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|grant| closed(&grant.as_grant().to_owned()));
         self.queue = queue;
         for grant in late {
             self.give_up(grant);
         }
     }
 
-    pub(crate) fn give_up(&mut self, grant: giliran_allocator::Pending<Grant>) {
-        self.forget(&grant);
+    pub(crate) fn give_up(&mut self, grant: giliran_allocator::PendingGrant) {
+        self.forget(&grant.as_grant().to_owned());
         drop(grant);
     }
 
     pub(crate) fn give_up_block(&mut self) {
-        let Some((block, requests)) = self.in_flight.take() else { return };
-        for (entry, request) in block.entries.iter().zip(requests) {
-            self.state.abandon(entry);
+        let Some((block, requests, staged)) = self.in_flight.take() else { return };
+        for (i, (entry, request)) in block.entries.iter().zip(requests).enumerate() {
+            if !staged.contains(&i) {
+                self.state.abandon(entry);
+            }
             if let (Entry::Grant(grant), Some(_)) = (entry, request) {
                 self.forget(grant);
             }
         }
+        self.state.abandon_staged();
         self.state.end_block();
         self.model.end_block();
         // The draw begins anew, as with the next engine.
@@ -490,8 +516,8 @@ impl Harness {
                 && self.model.has_room(opening, grant.slot, places)
         };
         let granted = (!self.queue.is_empty()).then(|| which.index(self.queue.len()));
-        if let Some(i) = granted.filter(|i| grants(&self.queue[*i])) {
-            let mut grant = Grant::clone(&self.queue[i]);
+        if let Some(i) = granted.filter(|i| grants(&self.queue[*i].as_grant().to_owned())) {
+            let mut grant = self.queue[i].as_grant().to_owned();
             let request = self.model.pending[self.place(&grant)].request.clone();
             let (opening, places) = (grant.opening as usize, grant.seats.len());
             let numbers = self.model.lowest_numbers(opening, grant.slot, places);
@@ -529,7 +555,7 @@ impl Harness {
         Ok(state)
     }
 
-    fn forget(&mut self, grant: &Grant) {
+    pub(crate) fn forget(&mut self, grant: &Grant) {
         let place = self.place(grant);
         self.model.pending.remove(place);
     }

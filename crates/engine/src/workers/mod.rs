@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use async_nats::{Message, Subject};
-use giliran_allocator::{ChangeRequest, OwnedBookingRequest, Pending};
+use giliran_allocator::{ChangeRequest, OwnedBookingRequest, PendingEntry, PendingGrant};
 use giliran_sequencer::{AdminCommand, RejectionCounts};
 use giliran_wire::answer::{Reason, Rejection};
-use giliran_wire::ledger::{DrawEntryRecord, Grant, Signed};
+use giliran_wire::ledger::Signed;
 use giliran_wire::request::{self, Form, Malformed};
 use giliran_wire::{Timestamp, admin as actions};
 use tokio::sync::mpsc;
@@ -49,10 +49,10 @@ pub(crate) enum HandedOn {
     Admin(Box<AdminCommand>),
     /// The ledger is to go on in its next stream: who wants it, and why.
     Roll(Box<Roll>),
-    Entry(Pending<DrawEntryRecord>),
+    Entry(PendingEntry),
     /// Belongs into a round of the opening of this ordinal.
     Round(u32, Box<OwnedBookingRequest>),
-    Grant(Pending<Grant>),
+    Grant(PendingGrant),
     /// To be decided again once the block in flight is durable.
     Retry(Box<OwnedBookingRequest>),
 }

@@ -67,7 +67,7 @@ impl Run<'_> {
                     if !self.forgeries.first_grant(index) {
                         self.out.replayed += u64::from(seats);
                     }
-                    let held = booking.hold_expires_at.map(virtual_us);
+                    let held = booking.hold_expires_at().map(virtual_us);
                     self.granted(index, booking.slot, held, at);
                 }
                 Happened::Cancelled | Happened::Expired => {

@@ -102,7 +102,7 @@ fn a_hold_does_not_outlast_its_slot() {
     bench.ask(&[1], &[0], None);
     bench.run();
     let Outcome::Granted(found, _) = &bench.answers[&1] else { panic!() };
-    assert_eq!(found.booking.hold_expires_at, Some(until));
+    assert_eq!(found.booking.hold_expires_at(), Some(until));
     let target = Some(found.booking.id);
     bench.now.mono_ms += 70_000;
     bench.now.wall = until;

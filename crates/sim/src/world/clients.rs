@@ -1,9 +1,9 @@
 //! Clients and operators: they ask until they are told, and note what they are told.
 
-use giliran_allocator::{BookingRequest, ChangeRequest, Content, DrawEntry, FoundBooking};
+use giliran_allocator::{Booking, BookingRequest, ChangeRequest, Content, DrawEntry, FoundBooking};
 use giliran_sequencer::AdminCommand;
 use giliran_wire::answer::Reason;
-use giliran_wire::ledger::{Grant, OpeningRecord};
+use giliran_wire::ledger::OpeningRecord;
 use giliran_wire::request::Choice;
 use giliran_wire::{BlockHash, BookingId, Digest, Position, Pseudonym};
 use rand::RngExt;
@@ -56,9 +56,9 @@ impl ClientAnswer {
     }
 
     /// Of a grant that is in no block yet.
-    pub(super) fn granted_too_early(grant: &Grant, as_of: Position) -> Self {
+    pub(super) fn granted_too_early(grant: &Booking, as_of: Position) -> Self {
         let numbers = grant.seats.iter().map(|seat| seat.number).collect();
-        let (booking, slot) = (grant.booking, grant.slot);
+        let (booking, slot) = (grant.id, grant.slot);
         Self::Granted { booking, version: 1, slot, numbers, as_of }
     }
 

@@ -191,7 +191,22 @@ impl Chain {
     ///
     /// [`Damage`]; the chain is left where it was.
     pub fn read_bytes(&mut self, seq: u64, bytes: &[u8]) -> Result<Reading, Damage> {
-        let (verdict, opened) = match Block::open(bytes) {
+        self.read_opened(seq, bytes, Block::open(bytes))
+    }
+
+    /// Reads the message at `seq`. `opened`: what [`Block::open`] makes of its bytes, on
+    /// another thread perhaps.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_bytes`](Self::read_bytes).
+    pub fn read_opened(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+        opened: Result<(Block, BlockHash), BlockError>,
+    ) -> Result<Reading, Damage> {
+        let (verdict, opened) = match opened {
             Ok((block, hash)) if self.ledger.is_none() => {
                 (self.judge_first(seq, &block), Some((block, hash)))
             }

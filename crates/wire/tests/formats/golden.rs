@@ -28,7 +28,7 @@ use bincode::{BorrowDecode, Encode};
 use giliran_wire::answer::{self, Reason};
 use giliran_wire::catalogue::OpeningDescription;
 use giliran_wire::event::{Event, FeedEvents, FeedEventsWriter, FeedPosition};
-use giliran_wire::ledger::{Block, Chain, Reading};
+use giliran_wire::ledger::{Block, Chain, EncodedGrants, Entry, Reading};
 use giliran_wire::picture::Judged;
 use giliran_wire::request::{self, Form, Payload, Request};
 use giliran_wire::service::{self, Standing, Verb};
@@ -274,6 +274,30 @@ fn golden_ledger() {
         assert_eq!(read, block, "{name}");
         assert_eq!(hash, sealed.hash, "{name}");
     }
+}
+
+/// Grants that were encoded one by one stand in a block like any others.
+#[test]
+fn golden_ledger_with_grants_encoded_as_they_come() {
+    let mut seen = 0;
+    for (name, block) in samples::blocks() {
+        let mut derived = Vec::new();
+        codec::encode_into(&block, &mut derived);
+        assert!(block.seal().bytes.starts_with(&derived), "{name}");
+        let is_grant = |entry: &Entry| matches!(entry, Entry::Grant(_));
+        let Some(at) = block.entries.iter().position(is_grant) else { continue };
+        let closed = Entry::Closed { opening: 0 };
+        let entries: Vec<_> = [&block.entries[..], &[closed][..]].concat();
+        let whole = Block { entries, ..block };
+        let (mut around, mut grants) = (whole.clone(), EncodedGrants::new());
+        for entry in around.entries.extract_if(at.., |entry| is_grant(entry)) {
+            let Entry::Grant(grant) = entry else { panic!("{entry:?}") };
+            assert_eq!(grants.push(&grant.borrowed()), codec::encoded_len(&Entry::Grant(grant)));
+            seen += 1;
+        }
+        assert_eq!(around.seal_around(at, &grants), whole.seal(), "{name}");
+    }
+    assert_eq!(seen, 2, "a grant with everything, and a bare one");
 }
 
 /// The entries of each block of `ledger/`, without the frame that chains it.

@@ -1,0 +1,151 @@
+//! Grants on their way: staged as they enter a block, published once the ledger has it.
+//!
+//! All that a booking is, is known when its block is written, a broker's sync before it
+//! counts. So it is made then, and put where look-ups find it; each of them passes over it
+//! until the position that it looks at covers the booking's block. What is left for the
+//! moment at which the block becomes durable is one number and the slots' counts, and
+//! whoever decides meanwhile is hardly ever disturbed.
+
+use std::sync::Arc;
+
+use giliran_wire::answer::Status;
+use giliran_wire::event::Kind;
+use giliran_wire::{BookingId, Timestamp};
+
+use super::apply::{BlockApplier, show};
+use super::{StateChange, StateMachine};
+use crate::sync::Ordering;
+use crate::{Booking, FoundBooking, Opening, PendingGrant};
+
+/// Where the staged bookings stand in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StagedIn {
+    /// Before the entry of this index, or behind the last.
+    pub at: usize,
+    /// Whether they are among the changes that the commit returns.
+    pub are_told: bool,
+}
+
+impl StateMachine {
+    /// Makes the booking of a grant as it enters the block that is being written at this
+    /// time: with an id by `random`, the lowest free numbers of its slot and the end of its
+    /// hold. It counts once the block is [committed](Self::commit_around).
+    ///
+    /// # Errors
+    ///
+    /// The request's id, where the places are not to be had any more: an operator has
+    /// lowered the quota or halted the slot since, or the moment has come from which on
+    /// nobody can book it. They are given back.
+    pub fn stage(
+        &mut self,
+        mut grant: PendingGrant,
+        time: Timestamp,
+        random: &mut dyn FnMut() -> u128,
+    ) -> Result<Arc<Booking>, Box<str>> {
+        if !self.has_room(&grant, time) {
+            return Err(grant.request_id.clone());
+        }
+        let booking = grant.booking_mut();
+        booking.enter(self.chain.number + 1, time.max(self.chain.time));
+        self.number_seats(booking, time);
+        let booking = self.put_under_an_id(grant.enter(), random);
+        let opening = self.openings.get(&booking.opening).map(|index| &index.opening);
+        let claimed = opening.is_some_and(|opening| opening.claims.stage(&booking).is_ok());
+        if !claimed {
+            // The claims are not this grant's any more.
+            self.unstage(&booking);
+            if let Some(index) = self.openings.get(&booking.opening) {
+                index.opening.claims.give(booking.seats.iter().map(|seat| &seat.applicant));
+            }
+            return Err(booking.request_id.clone());
+        }
+        self.staged.push(Arc::clone(&booking));
+        self.allocator.staged.store(self.staged.len() as u64, Ordering::Relaxed);
+        Ok(booking)
+    }
+
+    fn put_under_an_id(
+        &self,
+        mut booking: Arc<Booking>,
+        random: &mut dyn FnMut() -> u128,
+    ) -> Arc<Booking> {
+        let free = |id: &BookingId| {
+            *id != BookingId::from_random(0)
+                && !self.numbered.contains(id)
+                && !self.in_block.touched.contains(id)
+                && self.allocator.waiting.look(id, |waiting| waiting.is_none())
+        };
+        loop {
+            let id = BookingId::from_random(random());
+            if !free(&id) {
+                continue;
+            }
+            // Nobody shares it: what the table did not take is gone again.
+            Arc::make_mut(&mut booking).id = id;
+            if self.allocator.bookings.occupy(id, Arc::clone(&booking), |_| ()).is_ok() {
+                return booking;
+            }
+        }
+    }
+
+    /// Takes back everything that was staged: its block will never be in the ledger.
+    /// [`end_block`](Self::end_block) comes after the block's entries.
+    pub fn abandon_staged(&mut self) {
+        for booking in std::mem::take(&mut self.staged).iter().rev() {
+            self.unstage(booking);
+        }
+        self.allocator.staged.store(0, Ordering::Relaxed);
+    }
+
+    fn unstage(&mut self, booking: &Booking) {
+        if let Some(index) = self.openings.get_mut(&booking.opening) {
+            let inventory = &mut index.inventories[booking.slot as usize];
+            booking.seats.iter().for_each(|seat| inventory.untake(seat.number));
+        }
+        self.allocator.abandon_staged(booking);
+    }
+}
+
+impl BlockApplier<'_> {
+    /// What was staged is in the ledger with this block.
+    pub(super) fn publish(&mut self, are_told: bool) {
+        let staged = std::mem::take(&mut self.state.staged);
+        self.state.allocator.staged.store(0, Ordering::Relaxed);
+        let mut shown: Vec<(Arc<Opening>, u32)> = Vec::new();
+        for of_opening in staged.chunk_by(|one, next| one.opening == next.opening) {
+            let Some(index) = self.state.openings.get_mut(&of_opening[0].opening) else { continue };
+            for booking in of_opening {
+                let places = booking.seats.len() as u32;
+                if index.inventories[booking.slot as usize].publish(places) {
+                    shown.push((Arc::clone(&index.opening), booking.slot));
+                }
+                if let Some(account) = booking.account() {
+                    index.opening.accounts.grant(account, places, true);
+                }
+                if let Some(until) = booking.hold_expires_at() {
+                    self.state.holds.insert((until, booking.id));
+                }
+            }
+            index.made.extend(of_opening.iter().map(|booking| booking.id));
+            if are_told {
+                let told = of_opening.iter().map(|booking| granted(booking, &index.opening));
+                self.changes.extend(told);
+            } else {
+                self.untold += of_opening.len() as u64;
+            }
+        }
+        for (opening, slot) in shown {
+            let inventory = self.state.inventory(opening.record().ordinal, slot);
+            inventory.published();
+            // The counter of those who decide has been without these places since.
+            show(&opening, slot, inventory, inventory.available(), 0);
+        }
+    }
+}
+
+/// A booking is new.
+pub(super) fn granted(booking: &Arc<Booking>, opening: &Arc<Opening>) -> StateChange {
+    let kind = if booking.status == Status::Held { Kind::Held } else { Kind::Confirmed };
+    let after = FoundBooking { booking: Arc::clone(booking), opening: Arc::clone(opening) };
+    StateChange::Booking { kind, before: None, after, payment: None, reason: None }
+}
