@@ -10,6 +10,9 @@ use giliran_wire::subject::Namespace;
 
 use crate::failure::Failure;
 
+/// Where the password of a NATS user is.
+const PASSWORD: &str = "GILIRAN_NATS_PASSWORD";
+
 /// How to reach NATS; secrets come from files and the environment.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Nats {
@@ -58,6 +61,20 @@ pub(crate) struct Access {
     /// acknowledges; of a cluster, for those who look at all of it, joined by commas.
     #[arg(long, env = "GILIRAN_NATS_MONITOR", value_name = "URL")]
     nats_monitor: Option<String>,
+    /// The environment variable with the password, where it is not the usual one.
+    #[arg(skip)]
+    password_in: Option<&'static str>,
+}
+
+/// A second login of one process.
+#[derive(Debug, Clone)]
+pub(crate) struct OtherLogin {
+    pub(crate) credentials: Option<PathBuf>,
+    pub(crate) nkey: Option<PathBuf>,
+    pub(crate) user: Option<String>,
+    /// The environment variable with its password.
+    pub(crate) password_in: &'static str,
+    pub(crate) inbox_prefix: Option<String>,
 }
 
 impl Nats {
@@ -72,9 +89,40 @@ impl Nats {
     pub(crate) fn monitor(&self) -> Option<&str> {
         self.access.monitor()
     }
+
+    /// The same servers under another login; none: the servers would take both for the same,
+    /// since this login names somebody, be it in the URL, and the other one nobody.
+    pub(crate) fn with_login(&self, login: OtherLogin) -> Option<Self> {
+        let is_somebody = self.access.names_somebody()
+            || self.access.nats_cert.is_some()
+            || self.url.contains('@');
+        let access = Access {
+            nats_credentials: login.credentials,
+            nats_nkey: login.nkey,
+            nats_user: login.user,
+            nats_inbox_prefix: login.inbox_prefix,
+            password_in: Some(login.password_in),
+            ..self.access.clone()
+        };
+        let is_other = access.names_somebody() || !is_somebody;
+        let url = self.url.split(',').map(without_login).collect::<Vec<_>>().join(",");
+        is_other.then_some(Self { url, access })
+    }
+}
+
+/// A URL without the name and the password that it may have.
+fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    let host = rest.rsplit('@').next().unwrap_or(rest);
+    format!("{}://{host}", scheme.trim())
 }
 
 impl Access {
+    /// Whether it says who logs in.
+    fn names_somebody(&self) -> bool {
+        self.nats_user.is_some() || self.nats_nkey.is_some() || self.nats_credentials.is_some()
+    }
+
     pub(crate) async fn connect(&self, url: &str, name: &str) -> Result<Client, Failure> {
         let connected = self.try_connect(url, name).await;
         connected.map_err(|error| match error.kind() {
@@ -88,7 +136,7 @@ impl Access {
             credentials: self.nats_credentials.clone(),
             nkey: self.nats_nkey.clone(),
             user: self.nats_user.clone(),
-            password: std::env::var("GILIRAN_NATS_PASSWORD").ok(),
+            password: std::env::var(self.password_in.unwrap_or(PASSWORD)).ok(),
             inbox_prefix: self.nats_inbox_prefix.clone(),
             ca: self.nats_ca.clone(),
             certificate: self.nats_cert.clone().zip(self.nats_cert_key.clone()),
@@ -166,4 +214,40 @@ pub(crate) async fn suitable(
 /// The namespace of a role that needs no configuration.
 pub(crate) fn namespace(prefix: &str) -> Result<Namespace, Failure> {
     Namespace::new(prefix).map_err(|e| Failure::Usage(e.to_string()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn nats(url: &str, user: Option<&str>) -> Nats {
+        let access = Access { nats_user: user.map(str::to_owned), ..Access::default() };
+        Nats { url: url.to_owned(), access }
+    }
+
+    fn login(user: Option<&str>) -> OtherLogin {
+        OtherLogin {
+            credentials: None,
+            nkey: None,
+            user: user.map(str::to_owned),
+            password_in: "GILIRAN_OTHER_PASSWORD",
+            inbox_prefix: Some("_INBOX.other".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_second_login_is_never_the_first_one() {
+        let named = ["nats://a:4222", "nats://gateway:secret@a:4222,tls://gateway:secret@b:4222"];
+        for (url, user) in named.iter().zip([Some("gateway"), None]) {
+            assert!(nats(url, user).with_login(login(None)).is_none(), "{url}");
+        }
+        let other = nats(named[1], None).with_login(login(Some("payment"))).unwrap();
+        assert_eq!(other.url, "nats://a:4222,tls://b:4222");
+        assert_eq!(other.access.nats_user.as_deref(), Some("payment"));
+        assert_eq!(other.access.nats_inbox_prefix.as_deref(), Some("_INBOX.other"));
+        assert_eq!(other.access.password_in, Some("GILIRAN_OTHER_PASSWORD"));
+        // A broker that asks nobody who they are.
+        assert!(nats(named[0], None).with_login(login(None)).is_some());
+    }
 }

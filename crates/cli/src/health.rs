@@ -180,8 +180,13 @@ pub(crate) fn serve(listener: TcpListener, shown: Arc<HealthRegistry>) {
 
 /// The addresses of metrics and health.
 pub(crate) fn routes(shown: Arc<HealthRegistry>) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(&shown));
+    metrics.merge(probes(shown))
+}
+
+/// The addresses of health alone.
+pub(crate) fn probes(shown: Arc<HealthRegistry>) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(shown)

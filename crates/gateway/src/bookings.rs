@@ -4,25 +4,21 @@
 //! the opening, the booking. Those are put into its JSON, and the wire's own reader reads the
 //! whole, so that its bounds and its words hold here too.
 
-use std::ops::Deref;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use axum::response::Response;
 use giliran_web::{Peer, tag};
 use giliran_wire::answer::{Phase, Reason, Rejection, Verdict};
-use giliran_wire::request::{self, Book, Cancel, Lookup, Payload, Reschedule, element};
-use serde::de::IgnoredAny;
-use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use giliran_wire::request::{Book, Cancel, Lookup, Reschedule, element};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::asking::{Coming, Outcome};
 use crate::client_log::Wish;
+use crate::exchange::{Whole, answered, key, parsed, patience, whole, with};
 use crate::gateway::Gateway;
 use crate::identity::Caller;
 use crate::lanes::Lane;
@@ -30,20 +26,10 @@ use crate::problem::{self, Kind, Problem};
 use crate::segment::Segment;
 use crate::token::Tracked;
 
-/// Most bytes of a body: far more than the largest request has.
-const BODY_BYTES: usize = 64 * 1024;
-/// How long a body may take.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// The shortest patience: an answer needs time to come.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
-/// The longest patience that a caller may ask for.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 /// Who comes this long before the opening is told so here; whoever comes later is the engine's.
 const EARLY_MS: u64 = 2_000;
 /// How long a look-up of a token is repeated.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 type Answered = Result<Response, Problem>;
 
@@ -54,7 +40,7 @@ pub(crate) async fn book(
     request: Request,
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
-    let deadline = Instant::now() + patience(&gateway, &headers);
+    let deadline = Instant::now() + patience(gateway.patience, &headers);
     let mut given = vec![("request_id", key(&headers)?), ("opening", opening)];
     given.extend(caller.account.clone().map(|account| ("account", account)));
     let body = with(&body, &given);
@@ -72,11 +58,11 @@ pub(crate) async fn book(
 /// `POST /v1/lookups`.
 pub(crate) async fn lookup(State(gateway): State<Arc<Gateway>>, request: Request) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
-    let deadline = Instant::now() + patience(&gateway, &headers);
+    let deadline = Instant::now() + patience(gateway.patience, &headers);
     let lookup = parsed::<Lookup<'_>>(&body)?;
     gateway.take_rate(&caller)?;
     verified(&caller, &lookup.applicant)?;
-    let outcome = gateway.clone().asked(Lane::Lookup, element(&lookup), deadline).await?;
+    let outcome = gateway.asked(Lane::Lookup, element(&lookup), deadline).await?;
     respond(&gateway, outcome, None)
 }
 
@@ -115,12 +101,12 @@ async fn change(
     read_change: impl FnOnce(&[u8]) -> Result<(String, Vec<u8>), Problem>,
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
-    let deadline = Instant::now() + patience(&gateway, &headers);
+    let deadline = Instant::now() + patience(gateway.patience, &headers);
     let body = with(&body, &[("request_id", key(&headers)?), ("booking", booking)]);
     let (applicant, asked) = read_change(&body)?;
     gateway.take_rate(&caller)?;
     verified(&caller, &applicant)?;
-    let outcome = gateway.clone().asked(lane, asked, deadline).await?;
+    let outcome = gateway.asked(lane, asked, deadline).await?;
     respond(&gateway, outcome, None)
 }
 
@@ -133,7 +119,7 @@ pub(crate) async fn tracked(
     let (parts, _) = request.into_parts();
     let caller = caller(&gateway, &parts.extensions, &parts.headers)?;
     let tracked = of_token(&gateway, &token, &caller)?;
-    let outcome = gateway.clone().look_up(&tracked).await?;
+    let outcome = gateway.look_up(&tracked).await?;
     respond(&gateway, outcome, None)
 }
 
@@ -187,7 +173,7 @@ impl Gateway {
         if let Some((outcome, began)) = running.get(request) {
             return Ok((outcome.clone(), *began, false));
         }
-        let place = self.place(&self.room)?;
+        let place = self.room.place()?;
         let (told, heard) = watch::channel(None);
         let began = Instant::now();
         running.insert(request.to_vec(), (heard.clone(), began));
@@ -220,23 +206,17 @@ impl Gateway {
     /// The same for requests of other kinds. Look-ups have places of their own, so that whoever
     /// looks takes none from whoever books.
     pub(crate) async fn asked(
-        self: Arc<Self>,
+        &self,
         lane: Lane,
         request: Vec<u8>,
         deadline: Instant,
     ) -> Result<Outcome, Problem> {
         let room = if matches!(lane, Lane::Lookup) { &self.lookup_room } else { &self.room };
-        let place = self.place(room)?;
-        let asking = tokio::spawn(async move {
-            let outcome = self.asker.ask(lane, &request, deadline, None).await;
-            drop(place);
-            outcome
-        });
-        asking.await.map_err(|_| Problem::new(Kind::InDoubt))
+        room.asked(&self.asker, lane, request, deadline).await
     }
 
     /// What became of a request.
-    pub(crate) async fn look_up(self: Arc<Self>, tracked: &Tracked) -> Result<Outcome, Problem> {
+    pub(crate) async fn look_up(&self, tracked: &Tracked) -> Result<Outcome, Problem> {
         let told = self.catalogue.told();
         let opening = tracked.opening.as_deref().and_then(|id| told.opening(id));
         // Before it is asked: a winner of a draw that took place meanwhile is found.
@@ -255,13 +235,6 @@ impl Gateway {
             }
             _ => outcome,
         })
-    }
-
-    fn place(&self, room: &Arc<Semaphore>) -> Result<Place, Problem> {
-        let permit = Arc::clone(room).try_acquire_owned();
-        let permit = permit.map_err(|_| Problem::overloaded())?;
-        self.metrics.in_flight.inc();
-        Ok(Place { _permit: permit, in_flight: self.metrics.in_flight.clone() })
     }
 
     /// The answer to whoever comes long before an opening: by the engine's clock, and only while
@@ -300,23 +273,11 @@ impl Drop for Running {
     }
 }
 
-/// A place among the requests on the way.
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    in_flight: prometheus::IntGauge,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.in_flight.dec();
-    }
-}
-
 /// Who asks, and the body.
 async fn read(gateway: &Gateway, request: Request) -> Result<(Caller, HeaderMap, Whole), Problem> {
     let (parts, body) = request.into_parts();
     let caller = caller(gateway, &parts.extensions, &parts.headers)?;
-    let body = whole(gateway, &parts.headers, body).await?;
+    let body = whole(&gateway.body_room, &parts.headers, body).await?;
     Ok((caller, parts.headers, body))
 }
 
@@ -328,109 +289,6 @@ pub(crate) fn caller(
     let unknown = Peer(([0, 0, 0, 0], 0).into());
     let Peer(peer) = extensions.get().copied().unwrap_or(unknown);
     gateway.identity.caller(peer, headers)
-}
-
-/// A body, with its part of all bytes that bodies may have.
-pub(crate) struct Whole {
-    bytes: Bytes,
-    _part: OwnedSemaphorePermit,
-}
-
-impl Deref for Whole {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// All of a body, within its bounds.
-///
-/// # Errors
-///
-/// 413 where it is too long, 408 where it does not come in time, 503 where other bodies have
-/// all the room that there is.
-pub(crate) async fn whole(
-    gateway: &Gateway,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Whole, Problem> {
-    let too_large =
-        || Problem::new(Kind::TooLarge).detail(format!("a body has {BODY_BYTES} bytes at most"));
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length: Option<usize> = length.and_then(|length| length.parse().ok());
-    if length.is_some_and(|length| length > BODY_BYTES) {
-        return Err(too_large());
-    }
-    // Whoever does not say how long it is may send as much as anybody.
-    let part = u32::try_from(length.unwrap_or(BODY_BYTES)).unwrap_or(u32::MAX);
-    let part = Arc::clone(&gateway.body_room).try_acquire_many_owned(part);
-    let part = part.map_err(|_| Problem::overloaded())?;
-    match tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, BODY_BYTES)).await {
-        Ok(Ok(bytes)) => Ok(Whole { bytes, _part: part }),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Problem::new(Kind::TooSlow)),
-    }
-}
-
-/// The request id: the value of `Idempotency-Key`, with or without quotation marks.
-fn key(headers: &HeaderMap) -> Result<String, Problem> {
-    let missing = || {
-        Problem::malformed(
-            "Idempotency-Key: missing; 1 to 64 of A-Z a-z 0-9 - _ . :, made once for each wish \
-             and sent again with it",
-        )
-    };
-    let value = headers.get(IDEMPOTENCY_KEY).ok_or_else(missing)?.to_str().unwrap_or("?").trim();
-    let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    Ok(bare.to_owned())
-}
-
-/// How long the caller waits: `Prefer: wait=20` (RFC 7240), in seconds.
-fn patience(gateway: &Gateway, headers: &HeaderMap) -> Duration {
-    let preferred = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let mut waits = preferred
-        .flat_map(|value| value.split([',', ';']))
-        .filter_map(|one| one.trim().strip_prefix("wait=")?.parse().ok());
-    let wait = waits.next().map(Duration::from_secs);
-    wait.unwrap_or(gateway.patience).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
-}
-
-/// The JSON object with these fields put behind its own. A text that is no object stays as it
-/// is, and its reader says so; one that has a field already is told that it has it twice.
-fn with(body: &[u8], fields: &[(&str, String)]) -> Vec<u8> {
-    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
-    let end = body.iter().rposition(|byte| *byte == b'}').filter(|_| is_json);
-    let Some(end) = end else { return body.to_vec() };
-    let before = body[..end].iter().rev().find(|byte| !byte.is_ascii_whitespace());
-    let mut out = body[..end].to_vec();
-    let mut comma = before != Some(&b'{');
-    for (name, value) in fields {
-        if std::mem::replace(&mut comma, true) {
-            out.push(b',');
-        }
-        out.extend_from_slice(json!(name).to_string().as_bytes());
-        out.push(b':');
-        out.extend_from_slice(json!(value).to_string().as_bytes());
-    }
-    out.extend_from_slice(&body[end..]);
-    out
-}
-
-fn parsed<'a, T: request::Request<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    match request::read::<T>(body) {
-        Ok(Payload::One(request)) => Ok(request),
-        Ok(Payload::Many(..)) => {
-            Err(Problem::malformed("payload: one request, a JSON object, is expected"))
-        }
-        Err(malformed) => {
-            let problem = Problem::malformed(malformed.detail);
-            Err(match malformed.request_id {
-                Some(id) => problem.with("request_id", id),
-                None => problem,
-            })
-        }
-    }
 }
 
 /// What a token stands for, where this caller may know it.
@@ -523,16 +381,14 @@ fn respond(gateway: &Gateway, outcome: Outcome, made: Option<Tracked>) -> Answer
         Verdict::Granted { .. } | Verdict::Rejected(_) => StatusCode::OK,
         Verdict::Entered { .. } => StatusCode::ACCEPTED,
     };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = answered(status, &answer);
     if let Some(made) = made {
         let location = format!("/v1/requests/{}", gateway.token_key.token(&made));
         if let Ok(location) = HeaderValue::from_str(&location) {
-            headers.insert(header::LOCATION, location);
+            response.headers_mut().insert(header::LOCATION, location);
         }
     }
-    Ok((status, headers, serde_json::to_vec(&answer).unwrap_or_default()).into_response())
+    Ok(response)
 }
 
 impl Gateway {

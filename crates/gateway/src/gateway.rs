@@ -19,10 +19,11 @@ use crate::asking::{Asker, Coming};
 use crate::catalogue::Catalogue;
 use crate::client_log::ClientLog;
 use crate::identity::{Caller, Identity};
-use crate::lanes::Lanes;
+use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
 use crate::rate_limit::{Rate, RateLimit};
+use crate::room::Room;
 use crate::token::TokenKey;
 
 /// Most streams that are read at once.
@@ -65,10 +66,9 @@ pub struct Gateway {
     pub(crate) token_key: TokenKey,
     pub(crate) metrics: Metrics,
     /// Places on the way to the engine.
-    pub(crate) room: Arc<Semaphore>,
-    in_flight: usize,
+    pub(crate) room: Room,
     /// Places among the look-ups on the way.
-    pub(crate) lookup_room: Arc<Semaphore>,
+    pub(crate) lookup_room: Room,
     /// Bookings on the way, by their bytes, and since when.
     pub(crate) running: Mutex<HashMap<Vec<u8>, (Coming, Instant)>>,
     /// Bytes that bodies may have together.
@@ -129,7 +129,7 @@ impl Gateway {
             );
         }
         let log = settings.client_log.as_deref().map(ClientLog::open).transpose()?;
-        let lanes = Lanes::start(&client, &settings.namespace, &metrics).await;
+        let lanes = Lanes::start(&client, &settings.namespace, &Lane::PUBLIC, &metrics).await;
         let lanes = Arc::new(lanes.map_err(io::Error::other)?);
         let catalogue = Catalogue::start(client.clone(), &settings.namespace, shutdown.clone());
         Ok(Arc::new(Self {
@@ -139,10 +139,9 @@ impl Gateway {
             patience: settings.patience,
             identity: settings.identity,
             token_key: settings.token_key,
+            room: Room::new(settings.in_flight, &metrics),
+            lookup_room: Room::new(settings.in_flight, &metrics),
             metrics,
-            room: Arc::new(Semaphore::new(settings.in_flight)),
-            in_flight: settings.in_flight,
-            lookup_room: Arc::new(Semaphore::new(settings.in_flight)),
             running: Mutex::default(),
             body_room: Arc::new(Semaphore::new(settings.body_bytes)),
             stream_room: Arc::new(Semaphore::new(STREAMS)),
@@ -164,9 +163,7 @@ impl Gateway {
     ///
     /// Where the client log could not be written.
     pub async fn end(&self, deadline: Instant) -> io::Result<()> {
-        let all = u32::try_from(self.in_flight).unwrap_or(u32::MAX);
-        let ended = tokio::time::timeout_at(deadline, self.room.acquire_many(all)).await;
-        if ended.is_err() {
+        if !self.room.emptied(deadline).await {
             tracing::warn!("requests were still on their way at the end");
         }
         let Some(log) = self.asker.log.clone() else { return Ok(()) };

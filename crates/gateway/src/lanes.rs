@@ -39,10 +39,13 @@ pub(crate) enum Lane {
     Lookup,
     Cancel,
     Reschedule,
+    /// That a held booking is paid: the payment side's alone.
+    Confirm,
 }
 
 impl Lane {
-    const ALL: [Self; 5] =
+    /// Those of requests that everybody may send.
+    pub(crate) const PUBLIC: [Self; 5] =
         [Self::Grant, Self::Refusal, Self::Lookup, Self::Cancel, Self::Reschedule];
 
     /// The operation that its requests are of, as subjects name it.
@@ -52,6 +55,7 @@ impl Lane {
             Self::Lookup => "lookup",
             Self::Cancel => "cancel",
             Self::Reschedule => "reschedule",
+            Self::Confirm => "confirm",
         }
     }
 }
@@ -81,11 +85,11 @@ struct Pending {
 /// The lanes of a connection.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    lanes: [mpsc::Sender<Item>; Lane::ALL.len()],
+    lanes: Vec<(Lane, mpsc::Sender<Item>)>,
 }
 
 impl Lanes {
-    /// Opens the inbox and starts a task for each lane. They end with the connection's
+    /// Opens the inbox and starts a task for each of these lanes. They end with the connection's
     /// subscription, or once these lanes are dropped.
     ///
     /// # Errors
@@ -94,13 +98,14 @@ impl Lanes {
     pub(crate) async fn start(
         client: &Client,
         namespace: &Namespace,
+        lanes: &[Lane],
         metrics: &Metrics,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await?;
         let pending = Arc::new(Mutex::new(Pending::default()));
         tokio::spawn(hand_out(answers, Arc::clone(&pending)));
-        let lanes = Lane::ALL.map(|lane| {
+        let lanes = lanes.iter().map(|lane| {
             let (sender, items) = mpsc::channel(LANE_CAPACITY);
             let sending = Sending {
                 client: client.clone(),
@@ -110,16 +115,17 @@ impl Lanes {
                 metrics: metrics.clone(),
             };
             tokio::spawn(sending.run(items));
-            sender
+            (*lane, sender)
         });
-        Ok(Self { lanes })
+        Ok(Self { lanes: lanes.collect() })
     }
 
-    /// Hands a request to a lane; none: the lane is full. The receiver fails where no answer
-    /// will come.
+    /// Hands a request to a lane; none: the lane is full, or was not started. The receiver
+    /// fails where no answer will come.
     pub(crate) fn send(&self, lane: Lane, request: Vec<u8>) -> Option<oneshot::Receiver<Heard>> {
         let (waiter, heard) = oneshot::channel();
-        self.lanes[lane as usize].try_send(Item { request, waiter }).ok()?;
+        let (_, items) = self.lanes.iter().find(|(of, _)| *of == lane)?;
+        items.try_send(Item { request, waiter }).ok()?;
         Some(heard)
     }
 }

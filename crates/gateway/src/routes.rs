@@ -9,25 +9,61 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use crate::gateway::Gateway;
+use crate::metrics::Metrics;
+use crate::payments::Payments;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, openings, page, streams};
+use crate::{bookings, openings, page, payments, streams};
 
 macro_rules! endpoints {
-    ($($method:ident $path:literal => $handler:path),* $(,)?) => {
-        /// Every address for programs, with its method.
-        const ENDPOINTS: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
+    ($name:ident of $of:ty: $($method:ident $path:literal => $handler:path),* $(,)?) => {
+        /// Every address for programs of a listener, with its method.
+        const $name: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
 
-        /// What serves an address.
-        fn handler(path: &str) -> MethodRouter<Arc<Gateway>> {
-            match path {
-                $($path => $method($handler),)*
-                _ => MethodRouter::new(),
+        impl Listener for $of {
+            const ENDPOINTS: &'static [(&'static str, &'static str)] = $name;
+
+            fn handler(path: &str) -> MethodRouter<Arc<Self>> {
+                match path {
+                    $($path => $method($handler),)*
+                    _ => MethodRouter::new(),
+                }
+            }
+
+            fn metrics(&self) -> &Metrics {
+                &self.metrics
             }
         }
     };
 }
 
+/// What listens at an address of its own.
+trait Listener: Send + Sync + Sized + 'static {
+    /// Its addresses for programs, with their methods.
+    const ENDPOINTS: &'static [(&'static str, &'static str)];
+
+    /// What serves one of them.
+    fn handler(path: &str) -> MethodRouter<Arc<Self>>;
+
+    fn metrics(&self) -> &Metrics;
+
+    /// These addresses, and what is said of every other one.
+    fn served(self: &Arc<Self>, more: Router<Arc<Self>>) -> Router {
+        let routes = Self::ENDPOINTS
+            .iter()
+            .fold(more, |routes, (_, path)| routes.route(path, Self::handler(path)))
+            .method_not_allowed_fallback(|| async { Problem::new(Kind::NoSuchMethod) })
+            .fallback(|| async { Problem::new(Kind::NoSuchAddress) })
+            .with_state(Arc::clone(self));
+        let metrics = self.metrics().clone();
+        routes.layer(middleware::from_fn(move |request: Request, next: Next| {
+            let metrics = metrics.clone();
+            async move { counted(&metrics, request, next).await }
+        }))
+    }
+}
+
 endpoints! {
+    PUBLIC of Gateway:
     get "/v1/openings" => openings::list,
     get "/v1/openings/{opening}" => openings::one,
     get "/v1/openings/{opening}/places" => openings::places,
@@ -41,13 +77,15 @@ endpoints! {
     get "/openapi.json" => openings::openapi,
 }
 
+endpoints! {
+    PAYMENTS of Payments:
+    post "/v1/bookings/{booking}/confirmation" => payments::confirm,
+}
+
 impl Gateway {
     /// Its addresses.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let routes = ENDPOINTS
-            .iter()
-            .fold(Router::new(), |routes, (_, path)| routes.route(path, handler(path)));
-        let routes = routes
+        let page = Router::new()
             .route("/", get(page::home))
             .route("/o/{opening}", get(page::opening).post(page::ask))
             .route("/b", get(page::find).post(page::found))
@@ -55,24 +93,24 @@ impl Gateway {
             .route("/r/{token}/cancellation", post(page::cancel))
             .route("/r/{token}/reschedule", post(page::reschedule))
             .route("/r/{token}/booking.ics", get(page::calendar))
-            .route("/assets/{name}", get(page::asset))
-            .method_not_allowed_fallback(|| async { Problem::new(Kind::NoSuchMethod) })
-            .fallback(|| async { Problem::new(Kind::NoSuchAddress) })
-            .with_state(Arc::clone(self));
-        let gateway = Arc::clone(self);
-        routes.layer(middleware::from_fn(move |request: Request, next: Next| {
-            let gateway = Arc::clone(&gateway);
-            async move { counted(&gateway, request, next).await }
-        }))
+            .route("/assets/{name}", get(page::asset));
+        self.served(page)
+    }
+}
+
+impl Payments {
+    /// Its address, which no other listener has.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        self.served(Router::new())
     }
 }
 
 /// Counts what was answered at which address.
-async fn counted(gateway: &Gateway, request: Request, next: Next) -> Response {
+async fn counted(metrics: &Metrics, request: Request, next: Next) -> Response {
     let endpoint = request.extensions().get::<axum::extract::MatchedPath>().cloned();
     let response = next.run(request).await.into_response();
     let endpoint = endpoint.as_ref().map_or("none", |path| path.as_str());
-    gateway.metrics.answered(endpoint, response.status().as_u16());
+    metrics.answered(endpoint, response.status().as_u16());
     response
 }
 
@@ -82,7 +120,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use giliran_wire::answer::{Answer, Reason};
-    use giliran_wire::request::{Book, Cancel, Lookup, Reschedule};
+    use giliran_wire::request::{Book, Cancel, Confirm, Lookup, Reschedule};
     use serde_json::Value;
 
     use super::*;
@@ -103,10 +141,14 @@ mod tests {
         let described: BTreeSet<(&str, &str)> = paths
             .iter()
             .flat_map(|(path, methods)| names(methods).into_iter().map(move |m| (m, path.as_str())))
+            .filter(|(method, _)| *method != "servers")
             .collect();
-        assert_eq!(described, ENDPOINTS.iter().copied().collect());
+        assert_eq!(described, PUBLIC.iter().chain(PAYMENTS).copied().collect());
         for (path, methods) in paths {
-            for method in methods.as_object().unwrap().values() {
+            let elsewhere = methods["servers"][0]["url"].is_string();
+            assert_eq!(elsewhere, PAYMENTS.iter().any(|(_, of)| of == path), "{path}");
+            for (_, method) in methods.as_object().unwrap().iter().filter(|(m, _)| *m != "servers")
+            {
                 let given = method["parameters"].as_array().into_iter().flatten();
                 let given = given.filter(|given| given["in"] == "path");
                 let given: BTreeSet<_> =
@@ -171,6 +213,8 @@ mod tests {
         let reschedule =
             without(known(refused::<Reschedule<'_>>(body)), &["request_id", "booking"]);
         assert_eq!(has("Reschedule"), reschedule);
+        let confirm = without(known(refused::<Confirm<'_>>(body)), &["request_id", "booking"]);
+        assert_eq!(has("Confirmation"), confirm);
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl RequestReader {
             let [from, to] = LOOKED_UP_AFTER;
             self.next = Instant::now() + rand::random_range(from..to);
             // What could not be found out is found out next time.
-            let Ok(outcome) = Arc::clone(&gateway).look_up(&self.tracked).await else { continue };
+            let Ok(outcome) = gateway.look_up(&self.tracked).await else { continue };
             let told = outcome_json(&outcome).zip(outcome_tag(&outcome));
             let Some((json, tag)) = told else { continue };
             if self.known.as_ref() != Some(&tag) {

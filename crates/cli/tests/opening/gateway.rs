@@ -2,11 +2,11 @@
 //! killed meanwhile.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::rig::{Rig, attempts, config, post};
+use crate::rig::{Rig, Role, attempts, config, get, post};
 
 /// How long a role may take to come to a state, on a machine that has other things
 /// to do.
@@ -55,11 +55,11 @@ async fn a_surge_through_it_outlives_the_engine() {
 
 /// A life of a booking over HTTP, and what the same key means.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_booking_is_made_found_moved_and_given_back() {
-    let rig = Rig::new(&config(2)).await;
+async fn a_booking_is_made_found_paid_moved_and_given_back() {
+    let rig = Rig::new(&format!("{}[rules]\nhold = \"2s\"\n", config(2))).await;
     rig.init();
-    let _engine = rig.serve("a");
-    let gateway = rig.gateway(&[]);
+    let engine = rig.serve("a");
+    let gateway = rig.gateway(&["--payments-listen", "127.0.0.1:0"]);
     rig.open().await;
     gateway.until("gateway", "following", WITHIN).await;
     let at = gateway.http().unwrap();
@@ -78,6 +78,7 @@ async fn a_booking_is_made_found_moved_and_given_back() {
     assert_eq!((status, &found["booking"]["id"]), (200, &granted["booking"]["id"]));
     let stranger = json!({ "booking": id, "applicant": "2" });
     assert_eq!(post(&at, "/v1/lookups", None, &stranger).await.0, 404);
+    is_paid(&at, &gateway.payments().unwrap(), &id).await;
     let elsewhere = json!({ "applicant": "1", "choices": [{ "office": "beta" }] });
     let path = format!("/v1/bookings/{id}/reschedule");
     let (status, moved) = post(&at, &path, Some("move"), &elsewhere).await;
@@ -90,6 +91,55 @@ async fn a_booking_is_made_found_moved_and_given_back() {
     // The key that made it says what became of it.
     let (status, gone) = post(&at, "/v1/openings/w/bookings", Some("a"), &body).await;
     assert_eq!((status, &gone["booking"]["status"]), (200, &"cancelled".into()));
+    is_paid_too_late(&at, &gateway.payments().unwrap(), &engine).await;
+}
+
+/// Pays for a booking, be it just before the end of its hold or behind it; the same key is the
+/// same payment, and another reference one too many.
+async fn is_paid(public: &str, payments: &str, id: &str) {
+    let path = format!("/v1/bookings/{id}/confirmation");
+    let by = |reference: &str| json!({ "reference": reference });
+    assert_eq!(post(public, &path, Some("pay"), &by("invoice-1")).await.0, 404, "it is public");
+    let (status, nothing) = post(payments, &path, Some("pay"), &json!({})).await;
+    assert_eq!((status, &nothing["reason"]), (400, &"malformed".into()), "{nothing}");
+    for _ in 0..2 {
+        let (status, paid) = post(payments, &path, Some("pay"), &by("invoice-1")).await;
+        assert_eq!((status, &paid["booking"]["status"]), (200, &"confirmed".into()), "{paid}");
+    }
+    let (status, other) = post(payments, &path, Some("pay"), &by("invoice-2")).await;
+    assert_eq!((status, &other["reason"]), (422, &"conflict".into()), "{other}");
+    let unknown = "/v1/bookings/0000-0000-0000-0000/confirmation";
+    let (status, unknown) = post(payments, unknown, Some("pay"), &by("invoice-1")).await;
+    assert_eq!((status, &unknown["reason"]), (404, &"not_found".into()), "{unknown}");
+}
+
+/// A hold ends, its applicant books something else, and then it is paid for: the payment is to
+/// be paid back, once for each reference.
+async fn is_paid_too_late(public: &str, payments: &str, engine: &Role) {
+    let book = |office: &str| json!({ "applicants": ["2"], "choices": [{ "office": office }] });
+    let bookings = "/v1/openings/w/bookings";
+    let (_, held) = post(public, bookings, Some("late"), &book("alpha")).await;
+    assert_eq!(held["booking"]["status"], "held", "{held}");
+    let id = held["booking"]["id"].as_str().unwrap();
+    let (lookup, since) = (json!({ "booking": id, "applicant": "2" }), Instant::now());
+    let status_of = |found: Value| found["booking"]["status"].as_str().unwrap().to_owned();
+    while status_of(post(public, "/v1/lookups", None, &lookup).await.1) != "expired" {
+        assert!(since.elapsed() < WITHIN, "the hold does not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(post(public, bookings, Some("other"), &book("beta")).await.0, 201);
+    let path = format!("/v1/bookings/{id}/confirmation");
+    for _ in 0..2 {
+        let by = json!({ "reference": "invoice-3" });
+        let (status, late) = post(payments, &path, Some("pay-late"), &by).await;
+        assert_eq!((status, &late["reason"]), (409, &"wrong_state".into()), "{late}");
+        assert_eq!(late["detail"], "status: expired");
+    }
+    let back = "giliran_changes_total{kind=\"refund_due\"} 1";
+    while !get(&engine.http().unwrap(), "/metrics").await.unwrap().contains(back) {
+        assert!(since.elapsed() < WITHIN, "nothing is to be paid back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Every example of the gateway's page, as a reader would run it.

@@ -8,12 +8,12 @@ use async_nats::Client;
 use futures_util::StreamExt;
 use giliran_wire::Digest;
 use giliran_wire::service::{Answer, Standing};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::rig::{config, text};
-use crate::site::{Process, Site};
+use crate::rig::{Role, config, get, post, text};
+use crate::site::{Process, Site, password};
 
-fn json(said: &str) -> Value {
+fn read(said: &str) -> Value {
     serde_json::from_str(said).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn the_shipped_permissions_suffice() {
     let _persist = site.role("persist", &["persist", "--store", store]);
     let _feed = site.role("feed", &["feed"]);
     let book = |who| ["book", "--office", "alpha", "--date", "2030-01-07", who, "--json"];
-    let first = json(&site.until("gateway", &book("ann")));
+    let first = read(&site.until("gateway", &book("ann")));
     let id = first["booking"]["id"].as_str().unwrap();
     let signed = ["--operator", "siti", "--reason", "test"];
     site.run("operator", &[&["admin", "roll"], &signed[..]].concat());
@@ -67,7 +67,7 @@ fn read_with_standard_clients(site: &Site) {
         python.args([script, site.url("reader")]).env("PYTHONPATH", library).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let seen = json(std::str::from_utf8(&output.stdout).unwrap());
+    let seen = read(std::str::from_utf8(&output.stdout).unwrap());
     // ann and ben confirmed, ann cancelled; and what the watching gateway books.
     for team in ["reader", "ledger-team"] {
         let events = seen[team].as_array().unwrap();
@@ -117,10 +117,45 @@ async fn a_gateway_hears_events_without_a_consumer() {
         }
     }
     assert_eq!(sequences, [1, 2]);
+    a_gateway_confirms_as_the_payment_side(&site).await;
     let silence = tokio::time::timeout(Duration::from_millis(100), denied.next()).await;
     assert!(silence.is_err(), "{silence:?}");
     let said = std::fs::read_to_string(site.path("feed.log")).unwrap();
     assert!(!said.contains("NATS server refuses"), "{said}");
+}
+
+/// The shipped permissions let a gateway's payment side confirm, and its public side not; a
+/// login that both would share is refused.
+async fn a_gateway_confirms_as_the_payment_side(site: &Site) {
+    let listen = ["--listen", "127.0.0.1:0", "--payments-listen", "127.0.0.1:0"];
+    let gateway = || site.command("gateway", &[&["gateway"], &listen[..]].concat());
+    let output = gateway().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--payments-nats-user"), "{said}");
+    for (user, status) in [("payment", 404), ("trusted", 504)] {
+        let log = site.path(&format!("payments-of-{user}.log"));
+        let mut command = gateway();
+        command.env("GILIRAN_PAYMENTS_NATS_USER", user);
+        command.env("GILIRAN_PAYMENTS_NATS_PASSWORD", password(user));
+        let inbox = site.user(user).inbox.as_deref().unwrap();
+        command.env("GILIRAN_PAYMENTS_NATS_INBOX_PREFIX", inbox);
+        command.args(["--patience", "1s"]).stdout(Stdio::null());
+        let child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let gateway = Role { child, log };
+        let since = Instant::now();
+        let payments = loop {
+            match gateway.payments() {
+                Some(payments) if get(&payments, "/readyz").await.is_some() => break payments,
+                _ => assert!(since.elapsed() < Duration::from_secs(20), "{}", gateway.said()),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let path = "/v1/bookings/0000-0000-0000-0000/confirmation";
+        let body = json!({ "reference": "invoice-1" });
+        let answer = post(&payments, path, Some("pay"), &body).await;
+        assert_eq!(answer.0, status, "{user}: {answer:?}; {}", gateway.said());
+    }
 }
 
 /// Everybody who answers a question, once `enough` says that all have.
@@ -224,7 +259,7 @@ async fn every_process_says_how_it_stands() {
 /// A login that may change nothing sees all that there is to see; one that acts is asked for
 /// nothing less.
 fn those_who_look_see_everything(site: &Site) {
-    let seen = json(&site.run("watcher", &["status", "--json"]));
+    let seen = read(&site.run("watcher", &["status", "--json"]));
     let picture = &seen["picture"];
     assert_eq!(picture["processes"]["known"].as_array().unwrap().len(), 4, "{seen:#}");
     assert_eq!(picture["streams"]["known"].as_array().unwrap().len(), 5, "{seen:#}");
@@ -251,7 +286,7 @@ fn those_who_look_see_everything(site: &Site) {
     let dry = site.run("operator", &[&["admin", "roll", "--dry-run"], &signed[..]].concat());
     assert!(dry.contains("roll: GILIRAN_V1_LEDGER_1 → GILIRAN_V1_LEDGER_2"), "{dry}");
     // An operator who may not look at streams sees the rest.
-    let half = json(&site.run("operator", &["status", "--json"]));
+    let half = read(&site.run("operator", &["status", "--json"]));
     assert!(half["picture"]["streams"]["unknown"].is_string(), "{half:#}");
     assert_eq!(half["picture"]["processes"]["known"].as_array().unwrap().len(), 4, "{half:#}");
 }
@@ -268,7 +303,7 @@ async fn the_shipped_permissions_suffice_in_a_cluster() {
     let _engine = site.role("engine", &["serve", "--config", "giliran.toml", "--data", "data"]);
     let _feed = site.role("feed", &["feed"]);
     let book = |who| ["book", "--office", "alpha", "--date", "2030-01-07", who, "--json"];
-    let first = json(&site.until("gateway", &book("ann")));
+    let first = read(&site.until("gateway", &book("ann")));
     site.run("trusted", &book("ben"));
     let id = first["booking"]["id"].as_str().unwrap();
     site.run("gateway", &["cancel", id, "ann"]);
@@ -290,10 +325,10 @@ fn a_rehearsal_has_a_ledger_of_its_own() {
     let engine = ["serve", "--config", "giliran.toml", "--data", "data"];
     let _engine = site.role("rehearsal", &engine);
     let book = ["book", "--office", "alpha", "--date", "2030-01-07", "ann", "--json"];
-    let held = json(&site.until("rehearsal", &[&book[..], &prefix[..]].concat()));
+    let held = read(&site.until("rehearsal", &[&book[..], &prefix[..]].concat()));
     assert_eq!(held["booking"]["status"], "held");
     let confirm = ["confirm", held["booking"]["id"].as_str().unwrap(), "--json"];
-    let paid = json(&site.run("rehearsal", &[&confirm[..], &prefix[..]].concat()));
+    let paid = read(&site.run("rehearsal", &[&confirm[..], &prefix[..]].concat()));
     assert_eq!(paid["booking"]["status"], "confirmed");
     let streams = ["audit", "--subject-prefix", "rehearsal.v1"];
     let refused = site.command("auditor", &streams).output().unwrap();

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// A process; killed when dropped.
 pub(crate) struct Role {
     pub(crate) child: Child,
-    log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 impl Role {
@@ -61,6 +61,13 @@ impl Role {
     pub(crate) fn http(&self) -> Option<String> {
         let said = self.said();
         let (_, address) = said.split_once(": http://")?;
+        Some(address.split_once('/')?.0.to_owned())
+    }
+
+    /// Where the payment side's listener of a gateway is, once it has said so.
+    pub(crate) fn payments(&self) -> Option<String> {
+        let said = self.said();
+        let (_, address) = said.split_once("payments at http://")?;
         Some(address.split_once('/')?.0.to_owned())
     }
 

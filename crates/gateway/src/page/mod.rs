@@ -24,8 +24,9 @@ use giliran_wire::request::Request as _;
 use maud::{Markup, html};
 use tokio::time::Instant;
 
-use crate::bookings::{Whole, caller, tracked_of, verified, whole};
+use crate::bookings::{caller, tracked_of, verified};
 use crate::catalogue::{Opening, Told};
+use crate::exchange::{Whole, whole};
 use crate::gateway::Gateway;
 use crate::identity::Caller;
 use crate::problem::{self, Kind, Problem};
@@ -334,7 +335,7 @@ async fn posted(gateway: &Gateway, request: Request) -> Result<(Caller, Whole), 
         return Err(Problem::reason(Reason::NotPermitted));
     }
     let caller = caller(gateway, &parts.extensions, &parts.headers)?;
-    let body = whole(gateway, &parts.headers, body).await?;
+    let body = whole(&gateway.body_room, &parts.headers, body).await?;
     Ok((caller, body))
 }
 

@@ -62,7 +62,7 @@ async fn shown(
     (token, tracked): (&str, &Tracked),
     said: Option<&Problem>,
 ) -> Response {
-    let outcome = match Arc::clone(gateway).look_up(tracked).await {
+    let outcome = match gateway.look_up(tracked).await {
         Ok(outcome) => outcome,
         Err(problem) => return failed(gateway, language, &problem),
     };
@@ -397,7 +397,7 @@ async fn changed(
         }
         let (lane, request) = made(&fields)?;
         let deadline = Instant::now() + PAGE_WAITS;
-        let outcome = Arc::clone(gateway).asked(lane, request, deadline).await?;
+        let outcome = gateway.asked(lane, request, deadline).await?;
         problem::of_outcome(outcome, None).map(|_| ())
     };
     match asked.await {
@@ -454,7 +454,7 @@ async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked, 
     };
     lookup.validate().map_err(Problem::malformed)?;
     let deadline = Instant::now() + PAGE_WAITS;
-    let outcome = Arc::clone(gateway).asked(Lane::Lookup, element(&lookup), deadline).await?;
+    let outcome = gateway.asked(Lane::Lookup, element(&lookup), deadline).await?;
     let answer = problem::of_outcome(outcome, None)?;
     let (opening, request_id) = match &answer.verdict {
         Verdict::Granted { booking, .. } => {
@@ -488,7 +488,7 @@ pub(crate) async fn calendar(
     let told = gateway.catalogue.told();
     let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
     let own = Own { language, token: &token, opening, now: gateway.catalogue.now() };
-    let looked_up = Arc::clone(&gateway).look_up(&tracked).await;
+    let looked_up = gateway.look_up(&tracked).await;
     match looked_up.and_then(|outcome| problem::of_outcome(outcome, None)) {
         Ok(answer) => match &answer.verdict {
             Verdict::Granted { booking, .. } => {

@@ -5,6 +5,7 @@
 mod asking;
 mod own;
 mod page;
+mod payments;
 mod rig;
 mod shown;
 mod who;

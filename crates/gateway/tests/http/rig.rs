@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use giliran_gateway::{Gateway, Identity, Metrics, Settings, TokenKey};
+use giliran_gateway::{Gateway, Identity, Metrics, PaymentSettings, Payments, Settings, TokenKey};
 use giliran_testkit::Broker;
 use giliran_wire::answer::{
     Answer, Availability, Booking, OpeningState, Overview, Phase, Reason, Rejection, SlotState,
@@ -116,6 +116,24 @@ impl Rig {
         Self { broker, gateway, address, shutdown, served, shown, messages }
     }
 
+    /// The payment side's listener of this gateway, over a connection of its own.
+    pub(crate) async fn payments(&self) -> SocketAddr {
+        let client = self.broker.connect("payments", &Default::default()).await;
+        let settings = PaymentSettings {
+            namespace: self.broker.namespace.clone(),
+            patience: Duration::from_secs(10),
+            in_flight: 1_000,
+            body_bytes: 1 << 20,
+        };
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let payments = Payments::start(client, settings, metrics.clone()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (routes, shutdown) = (payments.routes(), self.shutdown.clone());
+        tokio::spawn(giliran_web::serve(listener, routes, metrics.connections, shutdown));
+        address
+    }
+
     /// Waits until the gateway knows what there is to book.
     pub(crate) async fn told(self) -> Self {
         for _ in 0..200 {
@@ -155,7 +173,7 @@ impl Rig {
 async fn engine(broker: &Broker, script: Arc<Script>, shown: Shown, messages: Messages) {
     let client = broker.connect("engine", &Default::default()).await;
     // Each as an engine subscribes: "no responders" means what it means.
-    for operation in ["availability", "book", "lookup", "cancel", "reschedule"] {
+    for operation in ["availability", "book", "lookup", "cancel", "reschedule", "confirm"] {
         let subject = broker.namespace.request(operation);
         let mut requests = client.subscribe(subject).await.unwrap();
         let (client, script, shown, messages) =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use giliran_audit::Facts;
+use giliran_gateway::Metrics;
 use giliran_nats::ledger::Ledger;
 use giliran_nats::server::Server;
 use giliran_nats::{Client, clock, connection};
@@ -144,7 +145,10 @@ fn start_gateway(
 ) -> Running {
     let settings = gateway::usual(namespace.clone());
     let shown = Arc::clone(shown);
-    tokio::spawn(async move { gateway::serve(client, settings, listener, &shown, stopped).await })
+    tokio::spawn(async move {
+        let metrics = Metrics::register(&shown.registry)?;
+        gateway::serve(client, settings, listener, (&shown, &metrics), stopped).await
+    })
 }
 
 /// A console that looks and does nothing.

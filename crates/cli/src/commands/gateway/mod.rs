@@ -1,5 +1,7 @@
 //! `giliran gateway`: HTTP for people and programs, in front of the engine.
 
+mod payments;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +9,8 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use giliran_gateway::{
-    BODY_BYTES_AT_ONCE, Gateway, Identity, Metrics, Proxies, Rate, Settings, TokenKey,
+    BODY_BYTES_AT_ONCE, Gateway, Identity, Metrics, PaymentSettings, Proxies, Rate, Settings,
+    TokenKey,
 };
 use giliran_nats::{Client, private};
 use giliran_wire::subject::Namespace;
@@ -15,6 +18,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::gateway::payments::{PaymentsArgs, PaymentsListener};
 use crate::connect::{Nats, namespace};
 use crate::daemons::until_asked;
 use crate::failure::Failure;
@@ -31,7 +35,8 @@ const IN_FLIGHT: u32 = 20_000;
 #[command(after_help = "Examples:\n  \
     giliran gateway                                on this machine, for `giliran up`\n  \
     giliran gateway --listen 0.0.0.0:8080 --nats nats://broker:4222 --token-key /etc/giliran/token.key\n  \
-    giliran gateway --trust-proxies 10.0.0.7 --account-header x-account --account-rate 2:20\n\n\
+    giliran gateway --trust-proxies 10.0.0.7 --account-header x-account --account-rate 2:20\n  \
+    giliran gateway --payments-listen 10.0.0.8:8081 --payments-nats-user payment\n\n\
     openssl rand -hex 32 > token.key; chmod 0600 token.key makes a key for tokens.\n\
     Ctrl-C or SIGTERM stops it: it takes nothing new, and requests on the way come to their end.")]
 pub(crate) struct Args {
@@ -75,6 +80,8 @@ pub(crate) struct Args {
     /// It names applicants as they asked.
     #[arg(long, value_name = "FILE")]
     client_log: Option<PathBuf>,
+    #[command(flatten)]
+    payments: PaymentsArgs,
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
@@ -92,13 +99,34 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let listening = |error| Failure::Wrong(format!("--listen {}: {error}", args.listen));
     let listener = TcpListener::bind(args.listen).await.map_err(listening)?;
     eprintln!("giliran gateway: http://{}/readyz", listener.local_addr()?);
-    // It is seen to start; there is nothing to be asked yet.
-    let start = Start::new("gateway", &shown, shutdown.clone());
-    let Some(client) = start.connect(&args.nats, "giliran gateway").await? else { return Ok(()) };
-    serve(client, settings, listener, &shown, shutdown).await
+    let payments = PaymentsListener::open(&args.payments, &args.nats).await?;
+    let metrics = Metrics::register(&shown.registry)?;
+    let of_payments = PaymentSettings {
+        namespace: settings.namespace.clone(),
+        patience: settings.patience,
+        in_flight: settings.in_flight,
+        body_bytes: settings.body_bytes,
+    };
+    let public = async {
+        // It is seen to start; there is nothing to be asked yet.
+        let start = Start::new("gateway", &shown, shutdown.clone());
+        match start.connect(&args.nats, "giliran gateway").await? {
+            Some(client) => {
+                serve(client, settings, listener, (&shown, &metrics), shutdown.clone()).await
+            }
+            None => Ok(()),
+        }
+    };
+    let paid = async {
+        match payments {
+            Some(payments) => payments.serve(of_payments, metrics.clone(), shutdown.clone()).await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(public, paid).map(|_| ())
 }
 
-/// Serves on `listener` until `shutdown`, and then until the requests on the way have come to
+/// Serves on `listener` until `shutdown`, shown and counted there, and then until the requests on the way have come to
 /// their end.
 ///
 /// # Errors
@@ -108,12 +136,11 @@ pub(crate) async fn serve(
     client: Client,
     settings: Settings,
     listener: TcpListener,
-    shown: &Arc<HealthRegistry>,
+    (shown, metrics): (&Arc<HealthRegistry>, &Metrics),
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let fixed = Fixed::default();
     let answering = standing::answer(&client, &settings.namespace, "gateway", fixed, shown);
-    let metrics = Metrics::register(&shown.registry)?;
     let starting = Gateway::start(client, settings, metrics.clone(), shutdown.clone());
     let gateway = starting.await.map_err(|e| Failure::Wrong(e.to_string()))?;
     let view = gateway.view();

@@ -1,0 +1,151 @@
+//! What every request of a program and its answer have in common: a body within its bounds,
+//! the key and the patience that headers say, the wire's request that all of it makes, and
+//! the wire's answer as JSON.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use giliran_wire::answer::Answer;
+use giliran_wire::request::{self, Payload};
+use serde::de::IgnoredAny;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::problem::{Kind, Problem};
+
+/// Most bytes of a body: far more than the largest request has.
+const BODY_BYTES: usize = 64 * 1024;
+/// How long a body may take.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// The shortest patience: an answer needs time to come.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+/// The longest patience that a caller may ask for.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A body, with its part of all bytes that bodies may have.
+pub(crate) struct Whole {
+    bytes: Bytes,
+    _part: OwnedSemaphorePermit,
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// All of a body, within its bounds; `room` has the bytes that bodies may have together.
+///
+/// # Errors
+///
+/// 413 where it is too long, 408 where it does not come in time, 503 where other bodies have
+/// all the room that there is.
+pub(crate) async fn whole(
+    room: &Arc<Semaphore>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Whole, Problem> {
+    let too_large =
+        || Problem::new(Kind::TooLarge).detail(format!("a body has {BODY_BYTES} bytes at most"));
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length: Option<usize> = length.and_then(|length| length.parse().ok());
+    if length.is_some_and(|length| length > BODY_BYTES) {
+        return Err(too_large());
+    }
+    // Whoever does not say how long it is may send as much as anybody.
+    let part = u32::try_from(length.unwrap_or(BODY_BYTES)).unwrap_or(u32::MAX);
+    let part = Arc::clone(room).try_acquire_many_owned(part);
+    let part = part.map_err(|_| Problem::overloaded())?;
+    match tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(Whole { bytes, _part: part }),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(Problem::new(Kind::TooSlow)),
+    }
+}
+
+/// The request id: the value of `Idempotency-Key`, with or without quotation marks.
+///
+/// # Errors
+///
+/// `malformed` where the header is missing.
+pub(crate) fn key(headers: &HeaderMap) -> Result<String, Problem> {
+    let missing = || {
+        Problem::malformed(
+            "Idempotency-Key: missing; 1 to 64 of A-Z a-z 0-9 - _ . :, made once for each wish \
+             and sent again with it",
+        )
+    };
+    let value = headers.get(IDEMPOTENCY_KEY).ok_or_else(missing)?.to_str().unwrap_or("?").trim();
+    let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    Ok(bare.to_owned())
+}
+
+/// How long the caller waits: `Prefer: wait=20` (RFC 7240), in seconds; else the usual time.
+pub(crate) fn patience(usual: Duration, headers: &HeaderMap) -> Duration {
+    let preferred = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut waits = preferred
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|one| one.trim().strip_prefix("wait=")?.parse().ok());
+    let wait = waits.next().map(Duration::from_secs);
+    wait.unwrap_or(usual).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
+}
+
+/// The JSON object with these fields put behind its own. A text that is no object stays as it
+/// is, and its reader says so; one that has a field already is told that it has it twice.
+pub(crate) fn with(body: &[u8], fields: &[(&str, String)]) -> Vec<u8> {
+    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    let end = body.iter().rposition(|byte| *byte == b'}').filter(|_| is_json);
+    let Some(end) = end else { return body.to_vec() };
+    let before = body[..end].iter().rev().find(|byte| !byte.is_ascii_whitespace());
+    let mut out = body[..end].to_vec();
+    let mut comma = before != Some(&b'{');
+    for (name, value) in fields {
+        if std::mem::replace(&mut comma, true) {
+            out.push(b',');
+        }
+        out.extend_from_slice(json!(name).to_string().as_bytes());
+        out.push(b':');
+        out.extend_from_slice(json!(value).to_string().as_bytes());
+    }
+    out.extend_from_slice(&body[end..]);
+    out
+}
+
+/// The one request of the wire that a body is.
+///
+/// # Errors
+///
+/// `malformed`, in the words of the wire's reader.
+pub(crate) fn parsed<'a, T: request::Request<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    match request::read::<T>(body) {
+        Ok(Payload::One(request)) => Ok(request),
+        Ok(Payload::Many(..)) => {
+            Err(Problem::malformed("payload: one request, a JSON object, is expected"))
+        }
+        Err(malformed) => {
+            let problem = Problem::malformed(malformed.detail);
+            Err(match malformed.request_id {
+                Some(id) => problem.with("request_id", id),
+                None => problem,
+            })
+        }
+    }
+}
+
+/// The engine's answer over HTTP, which no cache keeps.
+pub(crate) fn answered(status: StatusCode, answer: &Answer<'_>) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Texts and numbers: they can be written.
+    (status, headers, serde_json::to_vec(answer).unwrap_or_default()).into_response()
+}
