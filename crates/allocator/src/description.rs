@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{Day, Office, OpeningDescription, Order, Session};
 use giliran_wire::ledger::{self, OpeningRecord};
+use giliran_wire::snapshot::Revealed;
 use giliran_wire::{AsOf, Date, Timestamp};
 
 use crate::Opening;
@@ -18,6 +19,8 @@ pub struct OpeningFacts {
     opens_at: Timestamp,
     closes_at: Timestamp,
     commitment: Option<Commitment>,
+    root: Option<([u8; 32], u64)>,
+    revealed: Option<Revealed>,
     drawn: bool,
     next_release: Option<Timestamp>,
     /// By slot.
@@ -33,6 +36,8 @@ impl Opening {
             opens_at,
             closes_at,
             commitment: self.commitment().cloned(),
+            root: self.root(),
+            revealed: self.revealed().cloned(),
             drawn: self.is_drawn(),
             next_release: self.next_collected_release(now),
             quotas: (0..self.slots()).map(|slot| self.quotas.of(slot) as u16).collect(),
@@ -121,7 +126,7 @@ impl OpeningFacts {
     }
 
     fn order(&self, record: &OpeningRecord) -> Order {
-        let committed = self.commitment.as_ref();
+        let (committed, revealed) = (self.commitment.as_ref(), self.revealed.as_ref());
         let commitment = committed.map(|committed| const_hex::encode(committed.hash));
         match record.rules.order {
             ledger::Order::FirstCome => Order::FirstCome,
@@ -129,6 +134,10 @@ impl OpeningFacts {
             ledger::Order::Draw => Order::Draw {
                 commitment,
                 public_value: committed.and_then(|committed| committed.beacon.clone()),
+                root: self.root.map(|(root, _)| const_hex::encode(root)),
+                entries: self.root.map(|(_, entries)| entries),
+                seed: revealed.map(|revealed| const_hex::encode(revealed.seed)),
+                signature: revealed.and_then(|of| of.beacon.as_ref()).map(const_hex::encode),
                 drawn: self.drawn,
             },
         }
@@ -288,6 +297,23 @@ mod tests {
         let draw = Opening::new(record(ledger::Order::Draw));
         draw.set_committed(committed(Some("drand 83cf 7")));
         let public_value = Some("drand 83cf 7".to_owned());
-        assert_eq!(order(&draw), Order::Draw { commitment: hash, public_value, drawn: false });
+        let told =
+            |root: Option<&str>, entries, seed: Option<&str>, signature, drawn| Order::Draw {
+                commitment: hash.clone(),
+                public_value: public_value.clone(),
+                root: root.map(|two| two.repeat(32)),
+                entries,
+                seed: seed.map(|two| two.repeat(32)),
+                signature,
+                drawn,
+            };
+        assert_eq!(order(&draw), told(None, None, None, None, false));
+        draw.set_root([0xcd; 32], 7);
+        assert_eq!(order(&draw), told(Some("cd"), Some(7), None, None, false));
+        let at = "2026-11-29T07:00:01Z".parse().unwrap();
+        draw.set_revealed(Revealed { seed: [0xef; 32], beacon: Some(vec![1, 2]), at });
+        draw.set_drawn(true);
+        let signature = Some("0102".to_owned());
+        assert_eq!(order(&draw), told(Some("cd"), Some(7), Some("ef"), signature, true));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use giliran_wire::answer::{self, Phase, SlotState, Status};
 use giliran_wire::ledger::{Leftovers, MAX_BLOCK_BYTES, OpeningRecord, Order, ReturnRule};
 use giliran_wire::request::Choice;
+use giliran_wire::snapshot::Revealed;
 use giliran_wire::{Date, Pseudonym, Timestamp};
 use rustc_hash::FxHashMap;
 
@@ -34,6 +35,10 @@ pub struct Opening {
     took_place: AtomicU8,
     /// What is committed to of its order, once that is on record.
     commitment: OnceLock<Commitment>,
+    /// The root over the entries of its draw and their number, once that is on record.
+    root: OnceLock<([u8; 32], u64)>,
+    /// The seed of its draw, once it is revealed.
+    revealed: OnceLock<Revealed>,
     /// Its end as it now stands, ms; relaxed, read inside a stable read.
     closes_at: AtomicU64,
     offices: FxHashMap<Box<str>, OfficeIndex>,
@@ -143,6 +148,8 @@ impl Opening {
             drawn: AtomicU8::new(0),
             took_place: AtomicU8::new(0),
             commitment: OnceLock::new(),
+            root: OnceLock::new(),
+            revealed: OnceLock::new(),
             closes_at: AtomicU64::new(record.closes_at.as_millis().max(0) as u64),
             offices,
             calendar: Calendar::of(&record.timezone).unwrap_or_else(Calendar::utc),
@@ -230,6 +237,26 @@ impl Opening {
     /// On record once and for good: the first one stands.
     pub(crate) fn set_committed(&self, commitment: Commitment) {
         let _ = self.commitment.set(commitment);
+    }
+
+    /// The root over the entries of its draw, and their number; none: nothing is on record.
+    pub(crate) fn root(&self) -> Option<([u8; 32], u64)> {
+        self.root.get().copied()
+    }
+
+    /// On record once and for good: the first one stands.
+    pub(crate) fn set_root(&self, root: [u8; 32], entries: u64) {
+        let _ = self.root.set((root, entries));
+    }
+
+    /// The seed of its draw; none: it is not revealed.
+    pub(crate) fn revealed(&self) -> Option<&Revealed> {
+        self.revealed.get()
+    }
+
+    /// On record once and for good: the first one stands.
+    pub(crate) fn set_revealed(&self, revealed: Revealed) {
+        let _ = self.revealed.set(revealed);
     }
 
     /// The record it was made from.

@@ -139,9 +139,13 @@ fn draw(offers: &OpeningDescription, now: Timestamp, acts: bool) -> Markup {
         Order::Rounds { length_ms, commitment } => {
             (format!("rounds of {}", length(*length_ms)), commitment, None, None)
         }
-        Order::Draw { commitment, public_value, drawn } => {
+        Order::Draw { commitment, public_value, drawn, .. } => {
             ("one draw at the close".to_owned(), commitment, public_value.as_deref(), Some(*drawn))
         }
+    };
+    let root = match &offers.order {
+        Order::Draw { root, entries, .. } => root.as_deref().zip(*entries),
+        _ => None,
     };
     let waits = drawn == Some(false) && offers.state == Phase::Closed && value.is_some();
     html! {
@@ -154,6 +158,9 @@ fn draw(offers: &OpeningDescription, now: Timestamp, acts: bool) -> Markup {
                 td { (value.unwrap_or("none is named: it is as good as the operator's word")) } }
             tr { th scope="row" { "Close" }
                 td { (offers.closes_at) @if offers.state != Phase::Closed { ", in " (left) } } }
+            @if let Some((root, entries)) = root {
+                tr { th scope="row" { "Root" } td { (root) ", over " (entries) " entries" } }
+            }
             @if let Some(drawn) = drawn {
                 tr { th scope="row" { "Drawn" } td { @if drawn { "yes" } @else { "not yet" } } }
             }

@@ -26,6 +26,8 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is asked what the openings offer; and at once where one has opened.
 const DESCRIBED_EVERY: Duration = Duration::from_secs(30);
+/// The same while one of them is drawn: root, seed and end come one after the other.
+const DRAWING_EVERY: Duration = Duration::from_secs(5);
 /// Least time between two such questions; it doubles while they are not answered.
 const DESCRIBED_AGAIN: Duration = Duration::from_secs(1);
 /// What was told longer ago than this is shown as stale.
@@ -246,6 +248,11 @@ type Offers = BTreeMap<String, Arc<OpeningDescription>>;
 /// The same, as an answer has them.
 type Described = BTreeMap<String, OpeningDescription>;
 
+/// Whether its window has closed and its draw is not over.
+fn is_drawing(offers: &OpeningDescription) -> bool {
+    offers.state == Phase::Closed && matches!(offers.order, Order::Draw { drawn: false, .. })
+}
+
 /// Why it is not known what the openings offer.
 enum NotDescribed {
     /// Nobody has answered in time.
@@ -329,7 +336,9 @@ impl Asking {
             Ok(offers) => {
                 self.offers = offers.into_iter().map(|(id, told)| (id, Arc::new(told))).collect();
                 self.pause = DESCRIBED_AGAIN;
-                self.describe_at = Instant::now() + DESCRIBED_EVERY;
+                let draws = self.offers.values().any(|offers| is_drawing(offers));
+                let again = if draws { DRAWING_EVERY } else { DESCRIBED_EVERY };
+                self.describe_at = Instant::now() + again;
             }
             Err(why) => {
                 why.say();

@@ -25,6 +25,7 @@ mod asking;
 mod bookings;
 mod catalogue;
 mod client_log;
+mod draws;
 mod exchange;
 mod gateway;
 mod identity;

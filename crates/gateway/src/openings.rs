@@ -108,7 +108,7 @@ pub(crate) fn json(value: &impl Serialize) -> Bytes {
 }
 
 /// JSON that a cache may keep for a second, or that it has this already.
-fn cached(headers: &HeaderMap, body: Bytes) -> Response {
+pub(crate) fn cached(headers: &HeaderMap, body: Bytes) -> Response {
     let tag = tag(&body);
     tagged(headers, &tag, body)
 }

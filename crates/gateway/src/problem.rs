@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Reason(Reason),
     /// The opening's draw is over, and the request got no place.
     NotDrawn,
+    /// Nothing of what was asked for is published of this opening.
+    NotPublished,
     /// Nothing is settled, and the attempt may have been granted.
     InDoubt,
     /// Too many requests of one account or address.
@@ -41,6 +43,7 @@ impl Kind {
         match self {
             Self::Reason(reason) => reason.name(),
             Self::NotDrawn => "not_drawn",
+            Self::NotPublished => "not_published",
             Self::InDoubt => "in_doubt",
             Self::TooMany => "too_many_requests",
             Self::NoSuchAddress => "no_such_address",
@@ -53,7 +56,7 @@ impl Kind {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Reason(reason) => of_reason(reason),
-            Self::NotDrawn => StatusCode::NOT_FOUND,
+            Self::NotDrawn | Self::NotPublished => StatusCode::NOT_FOUND,
             Self::InDoubt => StatusCode::GATEWAY_TIMEOUT,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::NoSuchAddress => StatusCode::NOT_FOUND,
@@ -68,7 +71,11 @@ impl Kind {
         match self {
             Self::Reason(reason) => !reason.worth_a_retry(),
             Self::InDoubt | Self::TooMany | Self::TooSlow => false,
-            Self::NotDrawn | Self::NoSuchAddress | Self::NoSuchMethod | Self::TooLarge => true,
+            Self::NotDrawn
+            | Self::NotPublished
+            | Self::NoSuchAddress
+            | Self::NoSuchMethod
+            | Self::TooLarge => true,
         }
     }
 
@@ -76,6 +83,7 @@ impl Kind {
         match self {
             Self::Reason(reason) => title(reason),
             Self::NotDrawn => "The draw is over, and this request got no place",
+            Self::NotPublished => "This is not published of this opening",
             Self::InDoubt => "Nothing is settled yet; ask again with the same key",
             Self::TooMany => "Too many requests",
             Self::NoSuchAddress => "Nothing is at this address",

@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, openings, page, payments, streams};
+use crate::{bookings, draws, openings, page, payments, streams};
 
 macro_rules! endpoints {
     ($name:ident of $of:ty: $($method:ident $path:literal => $handler:path),* $(,)?) => {
@@ -74,6 +74,7 @@ endpoints! {
     post "/v1/bookings/{booking}/reschedule" => bookings::reschedule,
     get "/v1/requests/{token}" => bookings::tracked,
     get "/v1/requests/{token}/stream" => streams::request,
+    get "/v1/draws/{opening}" => draws::one,
     get "/openapi.json" => openings::openapi,
 }
 

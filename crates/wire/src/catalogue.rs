@@ -100,6 +100,20 @@ pub enum Order {
         /// The public value that will be mixed in, by name; left out where none is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         public_value: Option<String>,
+        /// The root over all entries, 64 hexadecimal digits; left out before it is on record,
+        /// in the first block behind the close.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<String>,
+        /// How many entries are under the root; left out with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entries: Option<u64>,
+        /// The operator's seed, 64 hexadecimal digits; left out before it is revealed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seed: Option<String>,
+        /// The public value itself, hexadecimal; left out before the seed is revealed, and
+        /// where none is mixed in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
         /// True once the draw is over.
         drawn: bool,
     },

@@ -150,6 +150,7 @@ impl BlockApplier<'_> {
         match index.and_then(|index| index.order.as_mut()) {
             Some(order) if drawing && fits && order.root.is_none() => {
                 order.root = Some((root, entries));
+                opening.set_root(root, entries);
                 Ok(())
             }
             _ => Err(self.damage(Contradiction::RootOutOfPlace(ordinal))),
@@ -176,8 +177,10 @@ impl BlockApplier<'_> {
         if !committed || !ready {
             return Err(self.damage(Contradiction::OtherSeed(ordinal)));
         }
-        order.revealed = Some(Revealed { seed, beacon, at: self.time });
+        let revealed = Revealed { seed, beacon, at: self.time };
+        order.revealed = Some(revealed.clone());
         if draws {
+            opening.set_revealed(revealed);
             opening.set_drawn(ballots == 0);
         }
         Ok(())

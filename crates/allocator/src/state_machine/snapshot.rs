@@ -204,6 +204,12 @@ impl StateMachine {
                     opening.set_drawn(order.revealed.is_some());
                     let (hash, beacon) = (order.commitment, order.beacon.clone());
                     opening.set_committed(Commitment { hash, beacon });
+                    if let Some((root, entries)) = order.root {
+                        opening.set_root(root, entries);
+                    }
+                    if let Some(revealed) = order.revealed.as_ref().filter(|_| opening.draws()) {
+                        opening.set_revealed(revealed.clone());
+                    }
                 }
                 index.order = Some(order);
             }

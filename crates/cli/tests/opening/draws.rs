@@ -170,13 +170,13 @@ async fn a_draw_gives_every_place_to_those_who_entered() {
 
     let secrets = receipts.iter().chain(&people).map(String::as_str).chain(["order-", "\"r1\""]);
     let secrets: Vec<&str> = secrets.collect();
-    anybody_recomputes_it(&rig, &secrets, (&family, got_family), &receipts[0]);
+    anybody_recomputes_it(&rig, &secrets, (&family, got_family), &receipts[0]).await;
     changes_are_noticed(&rig);
 }
 
 /// Anybody recomputes the draw, and finds the own entry, `family`; `other`: another one
 /// of it. None of the `secrets` is published.
-fn anybody_recomputes_it(
+async fn anybody_recomputes_it(
     rig: &Rig,
     secrets: &[&str],
     (family, got_family): (&str, bool),
@@ -192,6 +192,10 @@ fn anybody_recomputes_it(
     }
     assert!(rig.told_of_draw("stage").starts_with("over"));
     let root = rig.told_of_draw("root");
+    let told = rig.ask("availability", r#"{"describe":true}"#).await.unwrap();
+    let told = &told["catalogue"][0]["order"];
+    assert_eq!((&told["root"], &told["entries"]), (&root.clone().into(), &11.into()), "{told}");
+    assert_eq!((&told["drawn"], told["seed"].as_str().map(str::len)), (&true.into(), Some(64)));
     assert!(verify(&extract, &["--root", &root]).0 == Some(0), "the root is told before the draw");
     // A verifier that somebody else could have written agrees.
     let (code, shown) = python(&extract, &["--receipt", family, "--request-id", "r20"]);

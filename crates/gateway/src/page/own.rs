@@ -105,7 +105,7 @@ impl Own<'_> {
                 let main = html! {
                     h1 { (language.not_drawn()) }
                     (number)
-                    p.muted { (language.check_draw()) }
+                    (self.check_draw())
                     (back)
                 };
                 return (language.not_drawn(), main, StatusCode::NOT_FOUND);
@@ -270,6 +270,19 @@ impl Own<'_> {
         }
     }
 
+    /// How the draw is checked, and where what is published of it is.
+    fn check_draw(&self) -> Markup {
+        let of_draw = self.offers().filter(|offers| matches!(offers.order, Order::Draw { .. }));
+        html! {
+            p.muted {
+                (self.language.check_draw())
+                @if let Some(offers) = of_draw {
+                    " " a href={ "/v1/draws/" (offers.id) } { (self.language.published_of_draw()) }
+                }
+            }
+        }
+    }
+
     fn entry(&self, receipt: &str) -> Markup {
         let (language, zone) = (self.language, self.zone());
         let commitment = self.offers().and_then(|offers| match &offers.order {
@@ -296,7 +309,7 @@ impl Own<'_> {
                     dd.code { (commitment) }
                 }
             }
-            p.muted { (language.check_draw()) }
+            (self.check_draw())
             details {
                 summary { (language.give_back()) }
                 form method="post"

@@ -143,6 +143,7 @@ words! {
     draw_at: "Undian setelah" | "The draw is after";
     commitment: "Komitmen" | "Commitment";
     check_draw: "Siapa pun dapat memeriksa undian dengan tanda terima dan komitmen ini." | "Anybody can check the draw with this receipt and the commitment.";
+    published_of_draw: "Apa yang diumumkan tentang undian ini" | "What is published of this draw";
     give_back: "Kembalikan tempat ini" | "Give this place back";
     give_back_sure: "Ya, saya tidak memerlukannya lagi" | "Yes, I do not need it any more";
     give_back_first: "Pemohon pertama mengembalikan seluruh pemesanan; yang lain hanya tempatnya sendiri." | "The first applicant gives back the whole booking; others only their own place.";

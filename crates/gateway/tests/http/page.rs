@@ -276,6 +276,7 @@ async fn what_is_not_described_yet_is_not_gone_and_the_wish_keeps_its_number() {
     let page = rig.get("/o/w?lang=en").await;
     assert_eq!(page.status, 503);
     assert!(page.headers.contains_key("retry-after"));
+    assert_eq!(rig.get("/v1/draws/w").await.problem(), "unavailable");
     let fields = "key=a3f1&office0=alpha&day0=2030-01-07&applicant0=1";
     let reply = fill(&rig, "/o/w?lang=en", fields).await;
     assert_eq!(reply.status, 504);
@@ -288,7 +289,10 @@ async fn what_is_not_described_yet_is_not_gone_and_the_wish_keeps_its_number() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_enters_a_draw_gets_a_receipt_and_what_checks_it() {
     let commitment = "5a".repeat(32);
-    let draw = json!({ "kind": "draw", "commitment": commitment, "drawn": false });
+    let draw = json!({
+        "kind": "draw", "commitment": commitment, "drawn": false,
+        "root": "6d".repeat(32), "entries": 7,
+    });
     let rig = rig(described(&draw), |_, _| {
         let verdict = Verdict::Entered {
             opening: "w".into(),
@@ -303,6 +307,19 @@ async fn whoever_enters_a_draw_gets_a_receipt_and_what_checks_it() {
     let own = rig.get(&reply.headers["location"]).await;
     assert!(own.body.contains("You are entered") && own.body.contains(&commitment), "{}", own.body);
     assert!(own.body.contains(&BookingId::from_random(7).to_string()));
+    assert!(own.body.contains("href=\"/v1/draws/w\""), "{}", own.body);
+    let published = rig.get("/v1/draws/w").await;
+    assert_eq!(published.status, 200, "{published:?}");
+    let known = [("if-none-match", published.headers["etag"].as_str())];
+    assert_eq!(send(rig.address, "GET", "/v1/draws/w", &known, b"").await.status, 304);
+    let published = published.json();
+    assert_eq!((&published["commitment"], &published["entries"]), (&commitment.into(), &7.into()));
+    assert_eq!(
+        (&published["root"], &published["stage"]),
+        (&"6d".repeat(32).into(), &"before".into())
+    );
+    assert!(published.get("seed").is_none(), "{published}");
+    assert_eq!(rig.get("/v1/draws/x").await.problem(), "unknown_opening");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,6 +333,7 @@ async fn before_the_opening_there_is_a_countdown() {
     let rig = rig(early, |_, _| panic!("the engine is asked")).await;
     let page = rig.get("/?lang=en").await;
     assert!(page.body.contains("Opens in") && page.body.contains("data-until="));
+    assert_eq!(rig.get("/v1/draws/w").await.problem(), "not_published", "it has no draw");
     let reply = fill(&rig, "/o/w?lang=en", "key=a3f1&office0=alpha&applicant0=1").await;
     assert_eq!(reply.status, 409);
     assert_eq!(hidden(&reply, "key"), "a3f1", "it is asked again later");

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use giliran_allocator::{StateChange, ballot};
+use giliran_allocator::{StateChange, StateMachine, ballot};
 use giliran_drand::{Network, Round};
 use giliran_sequencer::{AdminCommand, AdminOp, Appended, Effect, Outcome, ReadOutcome, Sequencer};
-use giliran_wire::Timestamp;
 use giliran_wire::answer::Reason;
+use giliran_wire::catalogue;
 use giliran_wire::ledger::{DrawRecord, Entry, Order};
+use giliran_wire::{AsOf, Timestamp};
 use sha2::Digest as _;
 
 use crate::{BEGIN, Bench, CLOSES, opening, person, testkit};
@@ -101,6 +102,23 @@ fn whoever_watches_sees_what_every_block_changes() {
     }
     let seed = ballot::seed(&root.unwrap(), &secret.unwrap(), None);
     assert_eq!(bench.sequencer.state().draw_seed(0), Some(seed));
+
+    // Whoever has read the ledger describes the draw with what is on record, and so does
+    // whoever begins with a snapshot.
+    let hex = |bytes: [u8; 32]| bytes.map(|byte| format!("{byte:02x}")).concat();
+    let mut restored = StateMachine::new();
+    reader.snapshot(|piece| restored.restore(piece.clone())).unwrap();
+    for state in [&reader, &restored] {
+        let openings = state.allocator().openings();
+        let time = Timestamp::from_millis(CLOSES);
+        let as_of = AsOf { epoch: 1, seq: 1, time };
+        let told = openings.iter().next().unwrap().describe(None, time, as_of).order;
+        let catalogue::Order::Draw { root: told, entries, seed, drawn, .. } = told else {
+            panic!()
+        };
+        assert_eq!(told, root.map(hex));
+        assert_eq!((entries, seed, drawn), (Some(5), secret.map(hex), true));
+    }
 }
 
 /// A change, without the opening that it happened in.

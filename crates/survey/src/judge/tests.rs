@@ -366,7 +366,15 @@ fn each_fault_of_an_opening_is_noticed_by_one_check() {
     offers(&mut ended).order = Order::FirstCome;
     assert_eq!(red(&ended, &flight()).0, "record");
     let mut open = picture();
-    offers(&mut open).order = Order::Draw { commitment: None, public_value: None, drawn: false };
+    offers(&mut open).order = Order::Draw {
+        commitment: None,
+        public_value: None,
+        root: None,
+        entries: None,
+        seed: None,
+        signature: None,
+        drawn: false,
+    };
     assert_eq!(red(&open, &flight()).0, "commitment");
     let mut late = picture();
     let description = offers(&mut late);

@@ -99,6 +99,10 @@ pub(crate) fn descriptions() -> Vec<(&'static str, OpeningDescription)> {
             public_value: Some(
                 "drand/52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971/1".into(),
             ),
+            root: Some("6d".repeat(32)),
+            entries: Some(1_203),
+            seed: Some("7e".repeat(32)),
+            signature: Some("8f".repeat(48)),
             drawn: false,
         },
         ..rounds.clone()

@@ -355,18 +355,22 @@ fn done() -> Value {
 }
 
 fn order() -> Value {
-    let commitment = || pattern("^[0-9a-f]{64}$");
+    let hash = || pattern("^[0-9a-f]{64}$");
     any_of(&[
         answer(&[("kind", Needed, exactly("first_come"))]),
         answer(&[
             ("kind", Needed, exactly("rounds")),
             ("length_ms", Needed, number()),
-            ("commitment", Optional, commitment()),
+            ("commitment", Optional, hash()),
         ]),
         answer(&[
             ("kind", Needed, exactly("draw")),
-            ("commitment", Optional, commitment()),
+            ("commitment", Optional, hash()),
             ("public_value", Optional, any_text()),
+            ("root", Optional, hash()),
+            ("entries", Optional, number()),
+            ("seed", Optional, hash()),
+            ("signature", Optional, pattern("^[0-9a-f]{1,192}$")),
             ("drawn", Needed, flag()),
         ]),
     ])

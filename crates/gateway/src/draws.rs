@@ -1,0 +1,150 @@
+//! What is published of a draw, as the engine describes it: enough to hold against it what
+//! somebody was shown before, and to check it with `giliran verify`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use giliran_wire::answer::{Phase, Reason};
+use giliran_wire::catalogue::{OpeningDescription, Order};
+use giliran_wire::{AsOf, Timestamp};
+use serde::Serialize;
+
+use crate::gateway::Gateway;
+use crate::openings::{cached, json, unknown};
+use crate::problem::{Kind, Problem};
+use crate::segment::Segment;
+
+/// How far a draw has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    /// Entries can still come, or the root over them is not on record yet.
+    Before,
+    /// The root is on record, and the public value is not there yet.
+    Waits,
+    /// Nothing is missing any more.
+    Going,
+    /// Every entry has its places or none.
+    Over,
+}
+
+/// What is published of a draw.
+#[derive(Serialize)]
+struct Draw<'a> {
+    opening: &'a str,
+    stage: Stage,
+    /// End of the window: the draw follows.
+    closes_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commitment: Option<&'a str>,
+    /// The public value's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<u64>,
+    /// The operator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'a str>,
+    /// The public value itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+    /// Since when it is so.
+    as_of: AsOf,
+}
+
+impl<'a> Draw<'a> {
+    /// None: the opening has no draw.
+    fn of(offers: &'a OpeningDescription) -> Option<Self> {
+        let Order::Draw { commitment, public_value, root, entries, seed, signature, drawn } =
+            &offers.order
+        else {
+            return None;
+        };
+        let stage = match (offers.state, drawn, root, seed, public_value) {
+            (_, true, ..) => Stage::Over,
+            (Phase::Closed, false, Some(_), None, Some(_)) => Stage::Waits,
+            (Phase::Closed, false, Some(_), ..) => Stage::Going,
+            _ => Stage::Before,
+        };
+        Some(Self {
+            opening: &offers.id,
+            stage,
+            closes_at: offers.closes_at,
+            commitment: commitment.as_deref(),
+            public_value: public_value.as_deref(),
+            root: root.as_deref(),
+            entries: *entries,
+            seed: seed.as_deref(),
+            signature: signature.as_deref(),
+            as_of: offers.as_of,
+        })
+    }
+}
+
+/// `GET /v1/draws/{opening}`.
+pub(crate) async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Response {
+    let told = gateway.catalogue.told();
+    let Some(opening) = told.opening(&id) else { return unknown(&gateway) };
+    let Some(offers) = &opening.offers else {
+        let problem = Problem::reason(Reason::Unavailable)
+            .detail("no engine has described this opening yet")
+            .retry_after_ms(1_000);
+        return problem.into_response();
+    };
+    match Draw::of(offers) {
+        Some(draw) => cached(&headers, json(&draw)),
+        None => {
+            let detail = "this opening is not decided by a draw: nothing of one is published";
+            Problem::new(Kind::NotPublished).detail(detail).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn offers(state: &str, order: &str) -> OpeningDescription {
+        let text = format!(
+            r#"{{"id":"w","state":"{state}","timezone":"Asia/Jakarta",
+            "opens_at":"2026-11-27T07:00:00.000Z","closes_at":"2026-11-29T07:00:00.000Z",
+            "order":{order},"rules":{{"max_party":1,"max_bookings":3,"max_changes":3,
+            "across_openings":true,"cancelled":{{"kind":"immediate"}},
+            "expired":{{"kind":"immediate"}},"leftovers":"none"}},"days":[],"offices":[],
+            "as_of":{{"epoch":3,"seq":1841,"time":"2026-11-27T07:00:00.123Z"}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_draw_is_over_when_everybody_is_told_and_not_before() {
+        let stage = |state, more: &str| {
+            let offers = offers(state, &format!(r#"{{"kind":"draw","commitment":"5c"{more}}}"#));
+            Draw::of(&offers).unwrap().stage
+        };
+        let named = r#","public_value":"drand 83cf 7""#;
+        let root = r#","root":"6d","entries":7"#;
+        let seed = r#","seed":"7e""#;
+        for (state, more, expected) in [
+            ("open", format!(r#"{named},"drawn":false"#), Stage::Before),
+            ("closed", r#","drawn":false"#.to_owned(), Stage::Before),
+            ("closed", format!(r#"{named}{root},"drawn":false"#), Stage::Waits),
+            ("closed", format!(r#"{root},"drawn":false"#), Stage::Going),
+            ("closed", format!(r#"{named}{root}{seed},"drawn":false"#), Stage::Going),
+            ("closed", format!(r#"{named}{root}{seed},"drawn":true"#), Stage::Over),
+        ] {
+            assert_eq!(stage(state, &more), expected, "{state} {more}");
+        }
+        let none = offers("closed", r#"{"kind":"first_come"}"#);
+        assert!(Draw::of(&none).is_none());
+    }
+}
