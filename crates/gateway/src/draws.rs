@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::{AsOf, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::exchange::{cached, json};
 use crate::gateway::Gateway;
-use crate::openings::{cached, json, unknown};
+use crate::openings::unknown;
 use crate::problem::{Kind, Problem};
+use crate::published::What;
 use crate::segment::Segment;
 
 /// How far a draw has come.
@@ -52,6 +55,9 @@ struct Draw<'a> {
     /// The public value itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a str>,
+    /// Where all entries and what they got are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extract: Option<String>,
     /// Since when it is so.
     as_of: AsOf,
 }
@@ -80,32 +86,82 @@ impl<'a> Draw<'a> {
             entries: *entries,
             seed: seed.as_deref(),
             signature: signature.as_deref(),
+            extract: None,
             as_of: offers.as_of,
         })
     }
 }
 
-/// `GET /v1/draws/{opening}`.
+impl Draw<'_> {
+    /// Whether an extract that says this is of this draw: of no other ledger's, and not made
+    /// up.
+    fn is_of(&self, extract: &Value) -> bool {
+        let is = |name: &str, known: Option<&str>| extract[name].as_str() == known;
+        is("root", self.root) && is("commitment", self.commitment) && is("seed", self.seed)
+    }
+}
+
+/// Where an extract is.
+fn address(opening: &str) -> String {
+    format!("/v1/draws/{opening}/extract")
+}
+
+/// `GET /v1/draws/{opening}`. Of an opening that has left the engine's memory it is what the
+/// extract says.
 pub(crate) async fn one(
     State(gateway): State<Arc<Gateway>>,
     Segment(id): Segment,
     headers: HeaderMap,
-) -> Response {
+) -> Result<Response, Problem> {
     let told = gateway.catalogue.told();
-    let Some(opening) = told.opening(&id) else { return unknown(&gateway) };
-    let Some(offers) = &opening.offers else {
-        let problem = Problem::reason(Reason::Unavailable)
-            .detail("no engine has described this opening yet")
-            .retry_after_ms(1_000);
-        return problem.into_response();
+    let Some(opening) = told.opening(&id) else {
+        let Ok(extract) = gateway.published.get(What::Extract, &id).await else {
+            return Ok(unknown(&gateway));
+        };
+        let mut says = extract.says.clone();
+        says["stage"] = "over".into();
+        says["extract"] = address(&id).into();
+        return Ok(cached(&headers, json(&says)));
     };
-    match Draw::of(offers) {
-        Some(draw) => cached(&headers, json(&draw)),
-        None => {
-            let detail = "this opening is not decided by a draw: nothing of one is published";
-            Problem::new(Kind::NotPublished).detail(detail).into_response()
+    let Some(offers) = &opening.offers else {
+        return Err(Problem::reason(Reason::Unavailable)
+            .detail("no engine has described this opening yet")
+            .retry_after_ms(1_000));
+    };
+    let mut draw = Draw::of(offers).ok_or_else(no_draw)?;
+    if draw.stage == Stage::Over {
+        let extract = gateway.published.get(What::Extract, &id).await.ok();
+        draw.extract = extract.filter(|extract| draw.is_of(&extract.says)).map(|_| address(&id));
+    }
+    Ok(cached(&headers, json(&draw)))
+}
+
+fn no_draw() -> Problem {
+    let detail = "this opening is not decided by a draw: nothing of one is published";
+    Problem::new(Kind::NotPublished).detail(detail)
+}
+
+/// `GET /v1/draws/{opening}/extract`: the file, byte by byte.
+pub(crate) async fn extract(
+    State(gateway): State<Arc<Gateway>>,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let extract = gateway.published.get(What::Extract, &id).await?;
+    let told = gateway.catalogue.told();
+    if let Some(offers) = told.opening(&id).and_then(|opening| opening.offers.as_ref()) {
+        let draw = Draw::of(offers).ok_or_else(no_draw)?;
+        if draw.stage != Stage::Over {
+            let detail = "the draw of this opening is not over";
+            return Err(Problem::new(Kind::NotPublished).detail(detail));
+        }
+        if !draw.is_of(&extract.says) {
+            let detail = "the extract that is published here is not of the draw on record: root, \
+                          commitment or seed is another";
+            return Err(Problem::new(Kind::NotUsable).detail(detail));
         }
     }
+    Ok(extract.file(&id, &headers))
 }
 
 #[cfg(test)]
@@ -143,6 +199,16 @@ mod tests {
             ("closed", format!(r#"{named}{root}{seed},"drawn":true"#), Stage::Over),
         ] {
             assert_eq!(stage(state, &more), expected, "{state} {more}");
+        }
+        let over = format!(r#"{{"kind":"draw","commitment":"5c"{root}{seed},"drawn":true}}"#);
+        let over = offers("closed", &over);
+        let over = Draw::of(&over).unwrap();
+        let extract = serde_json::json!({ "commitment": "5c", "root": "6d", "seed": "7e" });
+        assert!(over.is_of(&extract));
+        for name in ["commitment", "root", "seed"] {
+            let mut other = extract.clone();
+            other[name] = "00".into();
+            assert!(!over.is_of(&other), "{name}");
         }
         let none = offers("closed", r#"{"kind":"first_come"}"#);
         assert!(Draw::of(&none).is_none());

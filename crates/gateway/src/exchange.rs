@@ -1,6 +1,6 @@
 //! What every request of a program and its answer have in common: a body within its bounds,
 //! the key and the patience that headers say, the wire's request that all of it makes, and
-//! the wire's answer as JSON.
+//! the wire's answer as JSON; and what anybody may read, as caches keep it.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,8 +10,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use giliran_web::tag;
 use giliran_wire::answer::Answer;
 use giliran_wire::request::{self, Payload};
+use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +28,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// The longest patience that a caller may ask for.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One request a second from a cache in front serves everybody behind it.
+const CACHED: &str = "public, max-age=1, stale-while-revalidate=10";
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -148,4 +153,37 @@ pub(crate) fn answered(status: StatusCode, answer: &Answer<'_>) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Texts and numbers: they can be written.
     (status, headers, serde_json::to_vec(answer).unwrap_or_default()).into_response()
+}
+
+/// Texts and numbers: they can be written.
+pub(crate) fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+/// JSON that a cache may keep for a second, or that it has this already.
+pub(crate) fn cached(headers: &HeaderMap, body: Bytes) -> Response {
+    let tag = tag(&body);
+    tagged(headers, &tag, body)
+}
+
+/// JSON of this tag that a cache may keep for a second, or that it has this already.
+pub(crate) fn tagged(headers: &HeaderMap, tag: &str, body: Bytes) -> Response {
+    let quoted = format!("\"{tag}\"");
+    let has = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let has = has.is_some_and(|known| {
+        known.split(',').any(|one| {
+            let one = one.trim();
+            one == "*" || one.strip_prefix("W/").unwrap_or(one) == quoted
+        })
+    });
+    let mut sent = HeaderMap::new();
+    sent.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHED));
+    if let Ok(tag) = HeaderValue::from_str(&quoted) {
+        sent.insert(header::ETAG, tag);
+    }
+    if has {
+        return (StatusCode::NOT_MODIFIED, sent).into_response();
+    }
+    sent.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    (sent, body).into_response()
 }

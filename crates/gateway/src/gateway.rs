@@ -22,6 +22,7 @@ use crate::identity::{Caller, Identity};
 use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
+use crate::published::Published;
 use crate::rate_limit::{Rate, RateLimit};
 use crate::room::Room;
 use crate::token::TokenKey;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub token_key: TokenKey,
     /// Where what was asked and answered is written.
     pub client_log: Option<PathBuf>,
+    /// The folder with statements and extracts of draws; none: they are not served.
+    pub published: Option<PathBuf>,
 }
 
 /// A gateway that runs.
@@ -64,6 +67,7 @@ pub struct Gateway {
     pub(crate) patience: Duration,
     pub(crate) identity: Identity,
     pub(crate) token_key: TokenKey,
+    pub(crate) published: Arc<Published>,
     pub(crate) metrics: Metrics,
     /// Places on the way to the engine.
     pub(crate) room: Room,
@@ -139,6 +143,7 @@ impl Gateway {
             patience: settings.patience,
             identity: settings.identity,
             token_key: settings.token_key,
+            published: Arc::new(Published::new(settings.published)),
             room: Room::new(settings.in_flight, &metrics),
             lookup_room: Room::new(settings.in_flight, &metrics),
             metrics,

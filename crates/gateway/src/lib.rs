@@ -3,7 +3,7 @@
 //! A request for a place, a change or a look-up becomes a request of the wire, goes to the
 //! engine in a batch, and is repeated with the same bytes until it is settled or the caller's
 //! patience ends. Openings and free places are shown from a copy that is renewed once a second,
-//! to anybody, from memory.
+//! to anybody, from memory. Statements and extracts of draws come from a folder of the operator's.
 //!
 //! What always holds:
 //!
@@ -11,6 +11,7 @@
 //!   what cannot be read, what comes long before the opening, and what is too much at once.
 //! - A request id comes from whoever asks; the gateway never makes or changes one that a program
 //!   sent. So any gateway may be asked again, and any number of them run side by side.
+//! - What confirms a payment has another listener and another NATS login than everybody.
 //! - A raw applicant id is in no address, no log line and no metric; the client log, if one is
 //!   written, is the exception that its reader asks for.
 //! - Whatever a stranger can make grow has a bound: connections, requests on the way, bodies,
@@ -35,10 +36,12 @@ mod openings;
 mod page;
 mod payments;
 mod problem;
+mod published;
 mod rate_limit;
 mod room;
 mod routes;
 mod segment;
+mod statements;
 mod streams;
 mod token;
 

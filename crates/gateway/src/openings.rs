@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use giliran_web::tag;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::catalogue::OpeningDescription;
 use serde::Serialize;
 
 use crate::catalogue::Opening;
+use crate::exchange::{cached, json, tagged};
 use crate::gateway::Gateway;
 use crate::problem::Problem;
 use crate::segment::Segment;
-
-/// One request a second from a cache in front serves everybody behind it.
-const CACHED: &str = "public, max-age=1, stale-while-revalidate=10";
 
 /// The addresses for programs, as OpenAPI 3.1.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -100,36 +97,4 @@ pub(crate) fn unknown(gateway: &Gateway) -> Response {
             .retry_after_ms(1_000),
     };
     problem.into_response()
-}
-
-/// Texts and numbers: they can be written.
-pub(crate) fn json(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value).unwrap_or_default().into()
-}
-
-/// JSON that a cache may keep for a second, or that it has this already.
-pub(crate) fn cached(headers: &HeaderMap, body: Bytes) -> Response {
-    let tag = tag(&body);
-    tagged(headers, &tag, body)
-}
-
-fn tagged(headers: &HeaderMap, tag: &str, body: Bytes) -> Response {
-    let quoted = format!("\"{tag}\"");
-    let has = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let has = has.is_some_and(|known| {
-        known.split(',').any(|one| {
-            let one = one.trim();
-            one == "*" || one.strip_prefix("W/").unwrap_or(one) == quoted
-        })
-    });
-    let mut sent = HeaderMap::new();
-    sent.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHED));
-    if let Ok(tag) = HeaderValue::from_str(&quoted) {
-        sent.insert(header::ETAG, tag);
-    }
-    if has {
-        return (StatusCode::NOT_MODIFIED, sent).into_response();
-    }
-    sent.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    (sent, body).into_response()
 }

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     NotDrawn,
     /// Nothing of what was asked for is published of this opening.
     NotPublished,
+    /// What the operator has published is not what it should be.
+    NotUsable,
     /// Nothing is settled, and the attempt may have been granted.
     InDoubt,
     /// Too many requests of one account or address.
@@ -44,6 +46,7 @@ impl Kind {
             Self::Reason(reason) => reason.name(),
             Self::NotDrawn => "not_drawn",
             Self::NotPublished => "not_published",
+            Self::NotUsable => "not_usable",
             Self::InDoubt => "in_doubt",
             Self::TooMany => "too_many_requests",
             Self::NoSuchAddress => "no_such_address",
@@ -57,6 +60,7 @@ impl Kind {
         match self {
             Self::Reason(reason) => of_reason(reason),
             Self::NotDrawn | Self::NotPublished => StatusCode::NOT_FOUND,
+            Self::NotUsable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::InDoubt => StatusCode::GATEWAY_TIMEOUT,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::NoSuchAddress => StatusCode::NOT_FOUND,
@@ -70,7 +74,7 @@ impl Kind {
     pub(crate) const fn is_settled(self) -> bool {
         match self {
             Self::Reason(reason) => !reason.worth_a_retry(),
-            Self::InDoubt | Self::TooMany | Self::TooSlow => false,
+            Self::InDoubt | Self::TooMany | Self::TooSlow | Self::NotUsable => false,
             Self::NotDrawn
             | Self::NotPublished
             | Self::NoSuchAddress
@@ -84,6 +88,7 @@ impl Kind {
             Self::Reason(reason) => title(reason),
             Self::NotDrawn => "The draw is over, and this request got no place",
             Self::NotPublished => "This is not published of this opening",
+            Self::NotUsable => "What is published here is not what it should be",
             Self::InDoubt => "Nothing is settled yet; ask again with the same key",
             Self::TooMany => "Too many requests",
             Self::NoSuchAddress => "Nothing is at this address",

@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::problem::{Kind, Problem};
-use crate::{bookings, draws, openings, page, payments, streams};
+use crate::{bookings, draws, openings, page, payments, statements, streams};
 
 macro_rules! endpoints {
     ($name:ident of $of:ty: $($method:ident $path:literal => $handler:path),* $(,)?) => {
@@ -75,6 +75,9 @@ endpoints! {
     get "/v1/requests/{token}" => bookings::tracked,
     get "/v1/requests/{token}/stream" => streams::request,
     get "/v1/draws/{opening}" => draws::one,
+    get "/v1/draws/{opening}/extract" => draws::extract,
+    get "/v1/statements/{opening}" => statements::one,
+    get "/v1/statements/{opening}/file" => statements::file,
     get "/openapi.json" => openings::openapi,
 }
 

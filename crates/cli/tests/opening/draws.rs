@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use giliran_nats::clock;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, database, text};
+use crate::rig::{Rig, database, get, text};
 use crate::told::line;
 use crate::verifying::{prove, python, verify};
 
@@ -187,6 +187,7 @@ async fn anybody_recomputes_it(
     assert_eq!(code, 0, "{said}");
     assert!(told.contains("11 entries"), "{told}");
     let published = std::fs::read_to_string(&extract).unwrap();
+    a_gateway_serves_it(rig, &published).await;
     for secret in secrets {
         assert!(!published.contains(secret), "{secret} is published");
     }
@@ -213,6 +214,33 @@ async fn anybody_recomputes_it(
         verify(&extract, &["--receipt", "0000-0000-0000-0000", "--request-id", "r0"]);
     assert!(code == Some(1) && shown.contains("another opening"), "{shown}");
     prove(&extract, &root, (family, "r20"), other);
+}
+
+/// A gateway serves what the commands have written into its folder, as they wrote it.
+async fn a_gateway_serves_it(rig: &Rig, extract: &str) {
+    let folder = rig.path("published");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("w.draw.json"), extract).unwrap();
+    let statement = folder.join("w.statement");
+    rig.done(&["statement", "--opening", "w", "--out", text(&statement)]);
+    let gateway = rig.gateway(&["--published", text(&folder)]);
+    gateway.until("gateway", "following", WITHIN).await;
+    let (at, since) = (gateway.http().unwrap(), Instant::now());
+    let draw = loop {
+        let draw: Value = serde_json::from_str(&get(&at, "/v1/draws/w").await.unwrap()).unwrap();
+        if draw["stage"] == "over" {
+            break draw;
+        }
+        assert!(since.elapsed() < WITHIN, "{draw}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((&draw["root"], &draw["entries"]), (&rig.told_of_draw("root").into(), &11.into()));
+    let served = get(&at, draw["extract"].as_str().unwrap()).await.unwrap();
+    assert!(served == extract, "{served}");
+    let says: Value = serde_json::from_str(&get(&at, "/v1/statements/w").await.unwrap()).unwrap();
+    assert_eq!((&says["opening"], &says["oversold"]), (&"w".into(), &0.into()), "{says}");
+    let served = get(&at, says["file"].as_str().unwrap()).await.unwrap();
+    assert_eq!(served, std::fs::read_to_string(&statement).unwrap());
 }
 
 /// A draw that was changed, cut off, or another one is none.

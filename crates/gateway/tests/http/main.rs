@@ -6,6 +6,7 @@ mod asking;
 mod own;
 mod page;
 mod payments;
+mod published;
 mod rig;
 mod shown;
 mod who;

@@ -13,7 +13,7 @@ use crate::rig::{AS_OF, Reader, Reply, Rig, books, granted, rejected, send, sett
 /// Its one office has a name that nobody should take for markup.
 const NAME: &str = "Kantor <b>Alpha</b> & Batam";
 
-fn described(order: &serde_json::Value) -> Availability<'static> {
+pub(crate) fn described(order: &serde_json::Value) -> Availability<'static> {
     let mut told = shown();
     let (opens_at, closes_at) = (told.openings[0].opens_at, told.openings[0].closes_at);
     let offers = json!({

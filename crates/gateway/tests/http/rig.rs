@@ -52,6 +52,7 @@ pub(crate) fn settings() -> Settings {
         address_rate: None,
         token_key: TokenKey::new([7; 32]),
         client_log: None,
+        published: None,
     }
 }
 

@@ -80,6 +80,11 @@ pub(crate) struct Args {
     /// It names applicants as they asked.
     #[arg(long, value_name = "FILE")]
     client_log: Option<PathBuf>,
+    /// A folder with what is published of openings: `ID.statement`, as `giliran statement
+    /// --out` writes it, and `ID.draw.json`, as `giliran draw export` does. Nothing else of it
+    /// is served.
+    #[arg(long, env = "GILIRAN_PUBLISHED", value_name = "DIR")]
+    published: Option<PathBuf>,
     #[command(flatten)]
     payments: PaymentsArgs,
 }
@@ -170,6 +175,7 @@ pub(crate) fn usual(namespace: Namespace) -> Settings {
         address_rate: None,
         token_key: TokenKey::new(rand::random()),
         client_log: None,
+        published: None,
     }
 }
 
@@ -186,8 +192,17 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         address_rate: args.address_rate,
         token_key: token_key(args.token_key.as_deref())?,
         client_log: args.client_log.clone(),
+        published: published(args.published.as_deref())?,
         ..usual(namespace(&args.subject_prefix)?)
     })
+}
+
+fn published(folder: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let Some(folder) = folder else { return Ok(None) };
+    match std::fs::read_dir(folder) {
+        Ok(_) => Ok(Some(folder.to_owned())),
+        Err(error) => Err(Failure::Usage(format!("--published {}: {error}", folder.display()))),
+    }
 }
 
 fn token_key(file: Option<&Path>) -> Result<TokenKey, Failure> {
