@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
 
+use crate::instructions;
 use crate::process::{self, Failure, Interrupt};
 use crate::shipped;
 use crate::tidy;
@@ -36,6 +37,9 @@ pub(crate) enum Step {
     Docs,
     /// All tests, against a real nats-server and PostgreSQL.
     Test,
+    /// The instructions of each step of a request, against those on record; left out where
+    /// there is no valgrind.
+    Steps,
     /// The models of counter and claim under every interleaving.
     Loom,
 }
@@ -129,6 +133,7 @@ fn take(
         ),
         Step::Docs => docs(workspace, interrupt),
         Step::Test => test(workspace, selection, interrupt),
+        Step::Steps => return steps(workspace, interrupt),
         Step::Loom => process::succeed(
             cargo(&["test", "--release", "--package", "giliran-allocator", "--lib", "loom"])
                 .env("RUSTFLAGS", "--cfg loom")
@@ -166,6 +171,16 @@ fn deny(workspace: &Workspace, interrupt: &Interrupt) -> Result<Outcome, Failure
     let mut deny = Command::new(found.path);
     deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"]);
     process::succeed(deny.current_dir(workspace.root()), interrupt).map(|()| Outcome::Passed)
+}
+
+fn steps(workspace: &Workspace, interrupt: &Interrupt) -> Result<Outcome, Failure> {
+    match instructions::check(workspace, interrupt)? {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(reason) => {
+            eprintln!("xtask: steps: LEFT OUT: {reason}");
+            Ok(Outcome::LeftOut)
+        }
+    }
 }
 
 fn test(

@@ -28,6 +28,7 @@ use crate::check::{Selection, Step};
 use crate::process::{Failure, Interrupt};
 use crate::tools::{
     axe, cargo_deny, kubernetes_validate, nats, nats_js, nats_py, postgres, promtool, redis, typos,
+    valgrind,
 };
 use crate::workspace::Workspace;
 
@@ -56,6 +57,7 @@ Environment:
   GILIRAN_CARGO_DENY       the cargo-deny to use instead of an installed one
   GILIRAN_PROMTOOL         the promtool to use instead of an installed one
   GILIRAN_KUBERNETES_VALIDATE  the kubernetes-validate to use instead of an installed one
+  GILIRAN_VALGRIND         the valgrind to use instead of an installed one or Debian's
   GILIRAN_REDIS_SERVER     the redis-server to measure instead of an installed one
   GILIRAN_BENCH_POSTGRES   the PostgreSQL to measure instead (a database that may be emptied)
   GILIRAN_TEST_POSTGRES    the PostgreSQL to test against instead (postgres://…, a role that may create databases)
@@ -72,7 +74,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check everything: tidiness, spelling, dependencies, what is shipped, format, lints, docs, tests against real servers, loom models
+    /// Check everything: tidiness, spelling, dependencies, what is shipped, format, lints, docs, tests against real servers, instructions, loom models
     Test(TestArgs),
     /// Run the main job: a real broker, every role, a surge, and the audit of what came of it
     Demo(DemoArgs),
@@ -145,7 +147,7 @@ enum Bench {
     Table(TableArgs),
     /// `giliran-allocator` alone, with criterion
     Allocator(BenchArgs),
-    /// Count the instructions of each step of a request, without NATS (needs valgrind)
+    /// Count the instructions of each step of a request, without NATS, by valgrind
     Steps(instructions::StepsArgs),
 }
 
@@ -387,6 +389,10 @@ fn print_tools(workspace: &Workspace, interrupt: &Interrupt) -> Result<ExitCode,
             Ok(found) => println!("{name:<12} {:<8} {}", found.version, found.path.display()),
             Err(reason) => println!("{name:<12} missing  {reason}"),
         }
+    }
+    match valgrind::provide(workspace, interrupt)? {
+        Ok(found) => println!("valgrind     {:<8} {}", found.version(), found.path().display()),
+        Err(reason) => println!("valgrind     missing  {reason}"),
     }
     match postgres::provide(workspace, interrupt)? {
         postgres::Source::Given(url) => println!("postgres     given    {url}"),

