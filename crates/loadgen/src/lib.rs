@@ -4,7 +4,8 @@
 //! [`run()`] learns what the engine offers, lays the scenario on it, sends what its
 //! people send and measures from what they see. Times of the scenario are µs from
 //! the opening second; `speed` of them pass in one. [`closed_loop`] measures how much an
-//! engine can do, [`open_loop`] sends at a fixed rate.
+//! engine can do, [`http_loop`] the same through a gateway, [`open_loop`] sends at a fixed rate,
+//! and [`stream_readers`] read what a gateway tells.
 //!
 //! What always holds of [`run()`]: open loop, each request is sent when it is due, whatever the
 //! others wait for, and latency counts from then; memory is bounded by who is on
@@ -20,12 +21,14 @@ mod engine_config;
 mod error;
 mod forgers;
 mod generator;
+pub mod http_loop;
 mod live;
 mod load_test;
 pub mod open_loop;
 pub mod report;
 mod run;
 mod stats;
+pub mod stream_readers;
 mod summary;
 mod target;
 mod via;

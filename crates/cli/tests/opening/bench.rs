@@ -20,7 +20,7 @@ fn every_pass_is_written_down_and_the_table_comes_from_there() {
     let results = results.to_str().unwrap();
     let accounts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nats/giliran.conf");
     let accounts = accounts.to_str().unwrap();
-    let rows = ["--rows", "S2,S12,shipped", "--accounts", accounts];
+    let rows = ["--rows", "S2,S12,shipped,H1,H2", "--accounts", accounts];
     let small = ["--passes", "1", "--scale", "0.001", "--json", results];
     let said = bench(&[&rows[..], &small[..]].concat());
     let written: Value = serde_json::from_str(&std::fs::read_to_string(results).unwrap()).unwrap();
@@ -31,7 +31,11 @@ fn every_pass_is_written_down_and_the_table_comes_from_there() {
         ("passes_of_figures", "S2, slots 1"),
         ("passes_of_figures", "S2, slots 5000"),
         ("passes_of_figures", "S2, as shipped"),
+        ("passes_of_figures", "H1 grants, gateway"),
+        ("passes_of_figures", "H1 sold out, bare"),
         ("figures", "S12"),
+        ("figures", "H1"),
+        ("figures", "H2"),
     ] {
         let all = written[list].as_array().unwrap();
         let found: Vec<&Value> = all.iter().filter(|pass| pass["row"] == row).collect();

@@ -18,7 +18,7 @@ const WINDOW: usize = 32;
 #[command(
     after_help = "Examples:\n  giliran bench\n  giliran bench --passes 3 --scale 0.1 --json bench.json\n  \
     giliran bench --rows S1,S2 --bare target/release/examples/bare\n  \
-    giliran bench --rows S11,S12 --scale 0.1\n  giliran bench --expiries 100000\n  giliran bench --start 10000000"
+    giliran bench --rows S11,S12 --scale 0.1\n  giliran bench --rows H1,H2\n  giliran bench --expiries 100000\n  giliran bench --start 10000000"
 )]
 pub(crate) struct Args {
     /// Passes of each row; the median counts.
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     book: u32,
     /// Only rows whose name begins so, and their yardsticks (S1, S2, ...); S9, S10, S11,
-    /// S12 and `shipped` where they are named alone.
+    /// S12, `shipped`, and H1 and H2 of the gateway, where they are named alone.
     #[arg(long, value_delimiter = ',', value_name = "ROW")]
     rows: Vec<String>,
     /// The program that does the least (`cargo xtask bench e2e` builds it).
@@ -65,11 +65,17 @@ pub(crate) struct Args {
     /// Answer the echo's requests (started by the benchmark itself).
     #[arg(long, hide = true, value_name = "URL")]
     echo: Option<String>,
+    /// Answer bookings over HTTP with this (started by the benchmark itself).
+    #[arg(long, hide = true, value_name = "FILE")]
+    answer: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if let Some(url) = &args.echo {
         return e2e::echo(url).await;
+    }
+    if let Some(file) = &args.answer {
+        return e2e::answer_http(file).await;
     }
     if let Some(file) = &args.table {
         return e2e::print_table(file);

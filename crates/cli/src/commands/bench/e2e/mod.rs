@@ -8,6 +8,7 @@
 //! and an engine of its own, and a book of fixed size.
 
 mod downstream;
+mod gateway;
 mod growth;
 mod memory;
 mod paced;
@@ -32,6 +33,7 @@ use super::{Args, WINDOW};
 use crate::failure::Failure;
 use crate::{COMMIT, RELEASE};
 
+pub(super) use self::gateway::answer as answer_http;
 pub(super) use self::yardsticks::answer as echo;
 
 /// Measures, prints the table, and writes every pass down where it is asked to.
@@ -61,7 +63,7 @@ pub(super) async fn run(args: &Args, folder: &Path) -> Result<(), Failure> {
 }
 
 /// Rows that are measured only where they are named: each takes long, and stands for itself.
-const NAMED: [&str; 5] = ["S11", "S10", "S12", "S9", "shipped"];
+const NAMED: [&str; 7] = ["S11", "S10", "S12", "S9", "shipped", "H1", "H2"];
 
 /// One of them.
 async fn measure(
@@ -75,6 +77,8 @@ async fn measure(
         "S10" => (Box::pin(downstream::measure(args, folder)).await?, Vec::new()),
         "S12" => Box::pin(growth::measure(args, folder)).await?,
         "S9" => Box::pin(paced::measure(args, folder)).await?,
+        "H1" => Box::pin(gateway::bookings(args, folder)).await?,
+        "H2" => (Box::pin(gateway::readers(args, folder)).await?, Vec::new()),
         _ => Box::pin(shipped::measure(args, folder)).await?,
     };
     results.figures.extend(figures);

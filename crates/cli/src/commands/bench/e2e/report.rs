@@ -12,7 +12,7 @@ use super::rows::{GOALS, Goal, PEER_GOALS, PEERS, ROWS};
 use crate::failure::Failure;
 
 /// A load that uses more of a core than this may itself be what is measured.
-const BUSY_LOAD: f64 = 0.95;
+pub(super) const BUSY_LOAD: f64 = 0.95;
 /// What S8, S2a and S2b are to reach: the idle latency over round trip and append, the part
 /// of the echo, and the seconds to the ledger's end.
 const IDLE: f64 = 1.1;

@@ -220,7 +220,7 @@ impl Rig {
                 Wanted::Mixed => requests / 10,
             };
         }
-        let pass = to_pass(&before, &self.processes, row, requests, done.took);
+        let pass = to_pass(&before, &self.processes, row.name, requests, done.took);
         let worst_per_s = done.worst_per_s.map(|messages| messages * row.batch as f64);
         Ok(Pass { others: done.others, worst_per_s, ..pass })
     }
@@ -233,7 +233,7 @@ impl Rig {
         peers.ready(peer, requests, self.people, row.wanted == Wanted::Hot).await?;
         let before = Used::now(&self.processes);
         let (took, granted) = peers.direct().await?;
-        let pass = to_pass(&before, &self.processes, row, requests, took);
+        let pass = to_pass(&before, &self.processes, row.name, requests, took);
         self.people += requests;
         Ok(Pass { others: requests - granted, ..pass })
     }
@@ -318,14 +318,20 @@ fn broker(stage: &Stage) -> Option<Process> {
 }
 
 /// What requests cost that took so long, and how fast they were; `before`: when they began.
-fn to_pass(before: &Used, processes: &[Process], row: &Row, requests: u64, took: Duration) -> Pass {
+pub(super) fn to_pass(
+    before: &Used,
+    processes: &[Process],
+    row: &str,
+    requests: u64,
+    took: Duration,
+) -> Pass {
     let (elapsed, used) = before.since(processes);
     let (elapsed, spent): (_, Vec<f64>) =
         (elapsed.as_secs_f64(), used.iter().map(Duration::as_secs_f64).collect());
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let cpu_us = processes.iter().zip(&spent);
     Pass {
-        row: row.name.to_owned(),
+        row: row.to_owned(),
         per_s: requests as f64 / took.as_secs_f64(),
         others: 0,
         book: 0,
