@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use async_nats::jetstream::Context;
-use giliran_allocator::Calendar;
+use giliran_allocator::{Calendar, StateMachine};
 use giliran_config::{Comparison, Config};
 use giliran_nats::{connection, ledger};
 use giliran_wire::Timestamp;
@@ -108,9 +108,14 @@ pub(crate) async fn beside(
 ) -> Result<Beside, Failure> {
     let ledger = ledger::open_in(context, &config.namespace).await?;
     let state = Box::pin(giliran_engine::standing(&ledger)).await?;
+    Ok(beside_state(&state, config, now))
+}
+
+/// The same with what has been read already.
+pub(crate) fn beside_state(state: &StateMachine, config: &Config, now: Timestamp) -> Beside {
     let (seq, openings) = (state.chain().seq, state.allocator().openings());
     let known = |id: &str| state.knows_opening(id);
-    Ok(Beside { seq, compared: config.compare(now, HORIZON_MS, &openings, known) })
+    Beside { seq, compared: config.compare(now, HORIZON_MS, &openings, known) }
 }
 
 /// Says how the file and what is on record differ.

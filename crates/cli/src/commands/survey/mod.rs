@@ -4,6 +4,7 @@
 mod certificates;
 mod console;
 mod preflight;
+mod record;
 mod shown;
 mod status;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use giliran_config::Config;
 use giliran_nats::clock;
 use giliran_nats::ledger::archive::Archive;
 use giliran_survey::judge::{self, BEFORE, Flight, NOW};
@@ -10,8 +11,9 @@ use giliran_wire::ledger::journal::Journal;
 use giliran_wire::picture::{Judged, Known, Picture};
 use serde_json::Value;
 
+use super::record::Record;
 use super::{Looker, Looking, shown};
-use crate::commands::{check, journal};
+use crate::commands::check::{self, Beside};
 use crate::config_file;
 use crate::failure::Failure;
 
@@ -93,13 +95,31 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Looks at everything.
+    /// Looks at everything; the ledger is read once.
     pub(crate) async fn judge(&self, looker: &Looker) -> Result<Judged, Failure> {
+        let config = self.config(looker)?;
         let picture = looker.survey.picture().await;
+        let archive = self.archive.clone().map(Archive::new);
+        let (streams, namespace) = (&looker.streams, &looker.namespace);
+        let read = Record::read(streams, namespace, archive.as_ref(), config.is_some());
+        let (beside, unfinished) = match (Box::pin(read).await, &config) {
+            (Ok(Record { journal, state }), config) => {
+                let beside = config.as_ref().zip(state);
+                let beside =
+                    beside.map(|(config, state)| check::beside_state(&state, config, clock::now()));
+                (beside.map(Ok), Known::Known(cancellations(&journal, &picture)))
+            }
+            (Err(failure), None) => (None, Known::Unknown(failure.to_string())),
+            // Where older generations are gone what is on record is in the newest all the same.
+            (Err(failure), Some(config)) => {
+                let beside = Box::pin(check::beside(streams, config, clock::now())).await;
+                (Some(beside), Known::Unknown(failure.to_string()))
+            }
+        };
         let flight = Flight {
             opening: self.opening.clone(),
-            compared: self.compared(looker).await?,
-            unfinished: self.unfinished(looker, &picture).await,
+            compared: self.compared(beside),
+            unfinished,
             probes: looker.survey.harmless(&self.opening, closes_at(&picture, &self.opening)).await,
         };
         let (limits, certificates) = (&looker.limits, &looker.certificates);
@@ -108,11 +128,9 @@ impl Before {
         Ok(Judged { opening: Some(self.opening.clone()), go, checks, picture })
     }
 
-    /// What of the file is not as on record; a file that cannot be read is a usage error.
-    async fn compared(&self, looker: &Looker) -> Result<Known<Vec<String>>, Failure> {
-        let Some(file) = &self.config else {
-            return Ok(Known::Unknown("no configuration file was named".to_owned()));
-        };
+    /// The engines' file, where one is named; one that cannot be read is a usage error.
+    fn config(&self, looker: &Looker) -> Result<Option<Config>, Failure> {
+        let Some(file) = &self.config else { return Ok(None) };
         let config = config_file::read(file)?;
         if config.namespace != looker.namespace {
             return Err(Failure::Usage(format!(
@@ -122,23 +140,19 @@ impl Before {
                 looker.namespace
             )));
         }
-        let beside = Box::pin(check::beside(&looker.streams, &config, clock::now())).await;
-        Ok(match beside {
-            Ok(beside) => {
+        Ok(Some(config))
+    }
+
+    /// What of the file is not as on record.
+    fn compared(&self, beside: Option<Result<Beside, Failure>>) -> Known<Vec<String>> {
+        match beside {
+            None => Known::Unknown("no configuration file was named".to_owned()),
+            Some(Err(failure)) => Known::Unknown(failure.to_string()),
+            Some(Ok(beside)) => {
                 let findings = beside.compared.findings.iter();
                 let own = findings.filter(|finding| finding.opening == self.opening);
                 Known::Known(own.map(ToString::to_string).collect())
             }
-            Err(failure) => Known::Unknown(failure.to_string()),
-        })
-    }
-
-    async fn unfinished(&self, looker: &Looker, picture: &Picture) -> Known<Vec<String>> {
-        let archive = self.archive.clone().map(Archive::new);
-        let read = journal::read(&looker.streams, &looker.namespace, archive.as_ref()).await;
-        match read {
-            Ok(journal) => Known::Known(cancellations(&journal, picture)),
-            Err(failure) => Known::Unknown(failure.to_string()),
         }
     }
 }
