@@ -68,10 +68,11 @@ fn documented() -> BTreeMap<String, Documented> {
 
 /// Everything that any process of Giliran shows, without a process.
 fn registered() -> Vec<Registry> {
-    let processes = ["engine", "persist", "feed", "gateway"].map(|role| {
+    let processes = ["engine", "persist", "feed", "gateway", "console"].map(|role| {
         let shown = HealthRegistry::new(CancellationToken::new()).unwrap();
         match role {
             "engine" => drop(giliran_engine::Metrics::register(&shown.registry).unwrap()),
+            "console" => drop(crate::commands::survey::connections(&shown.registry).unwrap()),
             "gateway" => drop(giliran_gateway::Metrics::register(&shown.registry).unwrap()),
             follower => drop(Lag::register(&shown.registry, follower, "done").unwrap()),
         }

@@ -279,7 +279,7 @@ pub(crate) async fn act(State(console): State<Arc<Console>>, request: Request) -
     }
     tracing::info!(operator, operation = ready.operation, "an operator acts on the console");
     let done = send(&console, &ready, |report| shown(report, false)).await;
-    console.forget().await;
+    console.forget();
     match done {
         Ok(done) => {
             let main = html! {

@@ -1,26 +1,21 @@
 //! What all of the console's pages share.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
 use futures_util::future::BoxFuture;
 use giliran_nats::Client;
-use giliran_nats::clock::Moment;
 use giliran_survey::Survey;
 use giliran_survey::judge::{Certificate, Limits};
+use giliran_web::hosts::Hosts;
 use giliran_web::{Peer, Proxies, Unsaid};
 use giliran_wire::ledger::journal::Action;
 use giliran_wire::picture::Judged;
 use giliran_wire::subject::Namespace;
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::readings::{Reading, Readings, Turn};
 use crate::watch::Watch;
-
-/// For so long a list is shown as it was: each takes reading the ledger.
-const KEPT: Duration = Duration::from_secs(5);
 
 /// Whether an opening can begin, by its id.
 pub type Preflights =
@@ -35,6 +30,8 @@ pub struct Operators {
     pub proxies: Proxies,
     /// The header with the name that has logged in.
     pub header: HeaderName,
+    /// The names by which the console is asked; what is for another one is refused.
+    pub hosts: Hosts,
 }
 
 /// How a console is set up.
@@ -64,20 +61,18 @@ pub struct Console {
     pub(crate) watch: Watch,
     preflights: Preflights,
     journals: Journals,
-    operators: Option<Operators>,
-    kept_preflights: Mutex<HashMap<String, (Moment, Arc<Judged>)>>,
-    kept_journal: Mutex<Option<(Moment, Arc<Vec<Action>>)>>,
+    pub(crate) operators: Option<Operators>,
+    read_preflights: Readings<Judged>,
+    read_journal: Readings<Vec<Action>>,
     pub(crate) shutdown: CancellationToken,
 }
-
-/// Most openings whose preflight is kept.
-const MOST_KEPT: usize = 64;
 
 impl Console {
     /// Starts to look, as long as somebody looks at it.
     pub fn start(settings: Settings, shutdown: CancellationToken) -> Arc<Self> {
         let Settings { client, namespace, survey, limits, certificates, .. } = settings;
         let watch = Watch::start(survey, limits, certificates, shutdown.clone());
+        let turn = Turn::default();
         Arc::new(Self {
             client,
             namespace,
@@ -85,8 +80,8 @@ impl Console {
             preflights: settings.preflights,
             journals: settings.journals,
             operators: settings.operators,
-            kept_preflights: Mutex::default(),
-            kept_journal: Mutex::default(),
+            read_preflights: Readings::new(&turn),
+            read_journal: Readings::new(&turn),
             shutdown,
         })
     }
@@ -108,35 +103,19 @@ impl Console {
         Ok(name.to_owned())
     }
 
-    /// Whether an opening can begin, as of some seconds ago at most.
-    pub(crate) async fn preflight(&self, opening: &str) -> Result<Arc<Judged>, String> {
-        // Whoever comes meanwhile waits for the same.
-        let mut kept = self.kept_preflights.lock().await;
-        kept.retain(|_, (at, _)| at.elapsed() < KEPT);
-        if let Some((_, judged)) = kept.get(opening) {
-            return Ok(Arc::clone(judged));
-        }
-        let judged = Arc::new((self.preflights)(opening.to_owned()).await?);
-        if kept.len() < MOST_KEPT {
-            kept.insert(opening.to_owned(), (Moment::now(), Arc::clone(&judged)));
-        }
-        Ok(judged)
+    /// Whether an opening can begin.
+    pub(crate) async fn preflight(&self, opening: &str) -> Reading<Judged> {
+        self.read_preflights.of(opening, || (self.preflights)(opening.to_owned())).await
     }
 
-    /// What was done, as of some seconds ago at most.
-    pub(crate) async fn journal(&self) -> Result<Arc<Vec<Action>>, String> {
-        let mut kept = self.kept_journal.lock().await;
-        if let Some((_, actions)) = kept.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
-            return Ok(Arc::clone(actions));
-        }
-        let actions = Arc::new((self.journals)().await?);
-        *kept = Some((Moment::now(), Arc::clone(&actions)));
-        Ok(actions)
+    /// What was done.
+    pub(crate) async fn journal(&self) -> Reading<Vec<Action>> {
+        self.read_journal.of("", || (self.journals)()).await
     }
 
     /// What was done is not as it was any more.
-    pub(crate) async fn forget(&self) {
-        *self.kept_journal.lock().await = None;
-        self.kept_preflights.lock().await.clear();
+    pub(crate) fn forget(&self) {
+        self.read_journal.forget();
+        self.read_preflights.forget();
     }
 }

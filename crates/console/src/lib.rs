@@ -9,7 +9,8 @@
 //! - The operator on record is who a trusted proxy says has logged in, never what a form says.
 //! - Pages work without their script; a name with markup in it stays a name.
 //! - However many look, processes and broker are asked once a second, and the ledger is read
-//!   once in some seconds.
+//!   once in some seconds, for one list at a time and within a time.
+//! - Where it acts, a request is for one of the names that it was started with.
 //!
 //! Deliberately not here: what is looked at and how it is judged (`survey`), reading the
 //! configuration and the ledger (whoever starts it hands that in), any login of people.
@@ -22,6 +23,7 @@ mod console;
 mod layout;
 mod lists;
 mod now;
+mod readings;
 mod routes;
 mod watch;
 

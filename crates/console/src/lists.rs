@@ -1,6 +1,7 @@
 //! Preflight, draws and journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use maud::{Markup, html};
 
 use crate::console::Console;
 use crate::layout;
+use crate::readings::{Reading, WITHIN};
 use crate::watch::Seen;
 
 /// What follows the name in a query; none: it is not there, or empty.
@@ -90,13 +92,23 @@ pub(crate) async fn preflight(
     let main = html! {
         h1 { "Preflight" @if let Some(opening) = &opening { " of " (opening) } }
         (openings(seen.as_deref(), "/preflight"))
-        @match judged {
+        @match &judged {
             None => p { "Choose an opening." },
-            Some(Err(why)) => p.note.no { "It could not be looked at: " (why) },
-            Some(Ok(judged)) => (verdict(&judged)),
+            Some(Reading::Failed(why)) => p.note.no { "It could not be looked at: " (why) },
+            Some(Reading::GoesOn(since)) => (goes_on(*since)),
+            Some(Reading::Read(judged)) => (verdict(judged)),
         }
     };
     layout::respond(&console, StatusCode::OK, "/preflight", &main)
+}
+
+/// The ledger is long: its reading goes on, and how long it may.
+fn goes_on(since: Duration) -> Markup {
+    html! {
+        p.note role="status" { "The ledger is being read, for " (since.as_secs()) " s so far. \
+            Reload this page in a moment: the reading goes on meanwhile. One that has taken "
+            (WITHIN.as_secs()) " s is given up." }
+    }
 }
 
 fn verdict(judged: &Judged) -> Markup {
@@ -184,9 +196,10 @@ pub(crate) async fn journal(
         h1 { "Journal" @if let Some(opening) = &opening { " of " (opening) } }
         p { "Who did what and why, and what stood before; the newest first." }
         (openings(seen.as_deref(), "/journal"))
-        @match actions {
-            Err(why) => p.note.no { "The ledger could not be read: " (why) },
-            Ok(actions) => (rows(&actions, opening.as_deref())),
+        @match &actions {
+            Reading::Failed(why) => p.note.no { "The ledger could not be read: " (why) },
+            Reading::GoesOn(since) => (goes_on(*since)),
+            Reading::Read(actions) => (rows(actions, opening.as_deref())),
         }
     };
     layout::respond(&console, StatusCode::OK, "/journal", &main)
@@ -245,6 +258,12 @@ mod tests {
         for none in [None, Some(""), Some("opening="), Some("open=1")] {
             assert_eq!(asked(none, "opening"), None);
         }
+    }
+
+    #[test]
+    fn a_page_says_that_the_ledger_is_still_being_read_and_for_how_long_it_may() {
+        let html = goes_on(Duration::from_secs(12)).into_string();
+        assert!(html.contains("for 12 s so far") && html.contains("taken 180 s"), "{html}");
     }
 
     #[test]

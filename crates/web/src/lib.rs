@@ -1,6 +1,7 @@
 //! What every role has that serves people over HTTP: connections with their bounds
-//! ([`serve`]), proxies that are trusted to say who asks ([`Proxies`]), pages that let
-//! nothing in from elsewhere ([`page`]), and streams of events ([`events`]).
+//! ([`serve`]), proxies that are trusted to say who asks ([`Proxies`]), names by which it may be
+//! asked ([`hosts`]), pages that let nothing in from elsewhere ([`page`]), and streams of events
+//! ([`events`]).
 //!
 //! What always holds: a header that says who somebody is counts from a trusted proxy alone,
 //! and once; whatever a stranger can make grow has a bound; a page runs nothing that is not
@@ -11,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod events;
+pub mod hosts;
 pub mod page;
 mod proxies;
 mod server;

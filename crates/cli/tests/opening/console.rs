@@ -69,11 +69,15 @@ impl Site {
 
     /// Sends a form as a browser does, or as others do; status and page.
     async fn send(&self, path: &str, headers: &str, form: &str) -> (u16, String) {
+        self.send_as(&self.address, path, headers, form).await
+    }
+
+    /// The same, of a host of this name.
+    async fn send_as(&self, host: &str, path: &str, headers: &str, form: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         let request = format!(
-            "POST {path} HTTP/1.0\r\nHost: {}\r\n{headers}\
+            "POST {path} HTTP/1.0\r\nHost: {host}\r\n{headers}\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-            self.address,
             form.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -110,7 +114,7 @@ fn as_shown(form: &str, preview: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     let actions = ["--actions", "--trust-proxies", "127.0.0.1", "--operator-header", "x-operator"];
-    let site = Site::new(&actions).await;
+    let site = Site::new(&[&actions[..], &["--host", "console.example"]].concat()).await;
     let now = site.until("/", "engine b").await;
     assert!(now.contains("50 free of 50") && !now.contains("<img"), "{now}");
     assert!(now.contains("content-security-policy: default-src 'none'"), "{now}");
@@ -123,6 +127,15 @@ async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     assert_eq!(site.send("/actions/done", other, QUOTA).await.0, 403);
     let (status, page) = site.send("/actions/preview", SITI, "action=quota&reason=x").await;
     assert_eq!((status, page.contains("opening: is missing")), (400, true), "{page}");
+
+    // A page elsewhere whose name leads here is of one origin with itself, and says so.
+    let (status, page) =
+        site.send_as("rebound.example:8090", "/actions/preview", SITI, QUOTA).await;
+    assert_eq!((status, page.contains("--host rebound.example")), (421, true), "{page}");
+    let (status, _) = site.send_as("Console.Example", "/actions/preview", SITI, QUOTA).await;
+    assert_eq!(status, 200, "it was named");
+    let metrics = get(&site.address, "/metrics").await.unwrap();
+    assert!(metrics.contains("\ngiliran_console_connections 1\n"), "{metrics}");
 
     // A preview changes nothing.
     let (status, page) = site.send("/actions/preview", SITI, QUOTA).await;

@@ -11,9 +11,10 @@ use giliran_console::{Console, Journals, Operators, Preflights, Settings};
 use giliran_nats::ledger::archive::Archive;
 use giliran_nats::state::{Report, State};
 use giliran_web::Proxies;
+use giliran_web::hosts::{Hosts, host};
 use giliran_wire::ledger::journal::Action;
 use giliran_wire::picture::Judged;
-use prometheus::IntGauge;
+use prometheus::{IntGauge, Registry};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,8 @@ use crate::health::{self, Health, HealthRegistry};
     giliran console                                on this machine, for `giliran up`\n  \
     giliran console --listen 127.0.0.1:8090 --config /etc/giliran/giliran.toml \\\n      \
     --nats-monitor http://n1:8222,http://n2:8222,http://n3:8222\n  \
-    giliran console --actions --trust-proxies 127.0.0.1 --operator-header x-forwarded-user\n\n\
+    giliran console --actions --trust-proxies 127.0.0.1 --operator-header x-forwarded-user \\\n      \
+    --host console.example\n\n\
     It has no login and no TLS of its own: put a proxy that has both in front of it.\n\
     Ctrl-C or SIGTERM stops it.")]
 pub(crate) struct ConsoleArgs {
@@ -67,6 +69,10 @@ pub(crate) struct ConsoleArgs {
     /// The header in which a trusted proxy names who has logged in: the operator on record.
     #[arg(long, env = "GILIRAN_OPERATOR_HEADER", value_name = "NAME", requires = "trust_proxies")]
     operator_header: Option<HeaderName>,
+    /// A name by which operators reach it, without a port; may be repeated. With --actions it
+    /// answers by this machine's own names, its address and these alone.
+    #[arg(long, value_name = "NAME", value_parser = host, requires = "actions")]
+    host: Vec<String>,
 }
 
 pub(crate) async fn console(args: ConsoleArgs) -> Result<(), Failure> {
@@ -79,8 +85,12 @@ pub(crate) async fn console(args: ConsoleArgs) -> Result<(), Failure> {
     looker.limits.least.extend(args.expect.iter().cloned());
     let operators = args.trust_proxies.clone().zip(args.operator_header.clone());
     let operators = operators.filter(|_| args.actions);
-    let operators = operators.map(|(proxies, header)| Operators { proxies, header });
-    eprintln!("giliran console: http://{}/", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let operators = operators.map(|(proxies, header)| {
+        let hosts = Hosts::new(address, args.host.iter().cloned());
+        Operators { proxies, header, hosts }
+    });
+    eprintln!("giliran console: http://{address}/");
     let before = Beforehand { config: args.config, archive: args.archive, waived: args.waive };
     serve(Arc::new(looker), before, operators, listener, shutdown).await
 }
@@ -118,10 +128,17 @@ pub(crate) async fn serve(
     let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     let client = looker.client.clone();
     shown.add(move || health_of(&client));
+    let connections = connections(&shown.registry)?;
     let routes = console.routes().merge(health::routes(shown));
-    let connections = IntGauge::new("giliran_console_connections", "HTTP connections")?;
     giliran_web::serve(listener, routes, connections, shutdown).await;
     Ok(())
+}
+
+/// How many connections it has, as its metrics show it.
+pub(crate) fn connections(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
+    let connections = IntGauge::new("giliran_console_connections", "HTTP connections")?;
+    registry.register(Box::new(connections.clone()))?;
+    Ok(connections)
 }
 
 /// It does its work as long as it has a connection; what it sees is no part of that.

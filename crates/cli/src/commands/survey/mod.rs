@@ -8,6 +8,8 @@ mod record;
 mod shown;
 mod status;
 
+#[cfg(test)]
+pub(crate) use console::connections;
 pub(crate) use console::{Beforehand, ConsoleArgs, console, serve};
 pub(crate) use preflight::{PreflightArgs, preflight};
 pub(crate) use status::{StatusArgs, status};
