@@ -2,13 +2,15 @@
 //!
 //! A hint, never for safety: the expected sequences of the event stream see to
 //! it that nothing is written twice. Where a lease is not available, as without
-//! permission, the copy goes on alone.
+//! permission, the copy goes on alone; where the broker is merely slow to answer, it
+//! asks again.
 
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
 use giliran_nats::Error;
+use giliran_nats::clock::Moment;
 use giliran_nats::lease::{Held, Lease};
 use giliran_wire::subject::Namespace;
 
@@ -38,22 +40,27 @@ impl Turn {
     ///
     /// # Errors
     ///
-    /// Where the broker does not answer at all. Where it answers and gives no lease,
-    /// as without permission, this copy goes on without.
+    /// Where the broker does not answer. Where it answers and gives no lease, or has
+    /// refused the question for want of a permission, this copy goes on without.
     pub(crate) async fn take(&mut self) -> Result<bool, Error> {
         (self.held, self.lapsed) = (None, false);
+        let asked = Moment::now();
         match tokio::time::timeout(2 * WITHIN, self.lease.acquire(TTL)).await {
             Ok(Ok(held)) => {
                 self.held = held;
                 Ok(self.held.is_some())
             }
-            Ok(Err(error)) => self.alone(error),
-            Err(error) => self.alone(Error::new("look at the feed's lease", error)),
+            Ok(Err(error)) => self.alone(error, asked),
+            Err(error) => self.alone(Error::new("look at the feed's lease", error), asked),
         }
     }
 
-    fn alone(&self, error: Error) -> Result<bool, Error> {
-        if self.client.connection_state() != State::Connected {
+    /// Goes on without a lease, where there is none for this copy.
+    fn alone(&self, error: Error, asked: Moment) -> Result<bool, Error> {
+        // What takes as long as a question may is no answer, and a login that may not ask
+        // hears as little: the server says that elsewhere.
+        let is_silent = asked.elapsed() >= WITHIN && !self.lease.is_refused(asked);
+        if is_silent || self.client.connection_state() != State::Connected {
             return Err(error);
         }
         tracing::warn!(%error, "no lease for the feed; going on without, run no second copy");
@@ -90,5 +97,51 @@ impl Turn {
         {
             tracing::debug!(%error, "the feed's lease ends by itself");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::process::Command;
+
+    use giliran_nats::connection::Login;
+    use giliran_nats::server::ServerOptions;
+    use giliran_testkit::Broker;
+
+    use super::*;
+
+    const USERS: &str = r#"authorization { users: [
+        { user: feed, password: secret }
+        { user: denied, password: secret, permissions: { publish: { deny: [
+            "$KV.giliran-v1-lease.>", "$JS.API.*.*.KV_giliran-v1-lease"
+        ] } } }
+    ] }"#;
+
+    fn login(user: &str) -> Login {
+        let (user, password) = (Some(user.to_owned()), Some("secret".to_owned()));
+        Login { user, password, ..Login::default() }
+    }
+
+    fn signal(broker: &Broker, name: &str) {
+        let pid = broker.server.pid().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// A feed at whose start the broker was slow went on without a lease, beside the copy that
+    /// held it.
+    #[tokio::test]
+    async fn a_broker_that_is_slow_is_asked_again_and_one_that_refuses_is_not() {
+        let users = |options: &mut ServerOptions| options.more = USERS.to_owned();
+        let broker = Broker::with(users, &login("feed")).await;
+        let denied = broker.connect("denied", &login("denied")).await;
+        let mut turn = Turn::new(&broker.client, &broker.namespace, 1);
+        signal(&broker, "-STOP");
+        let slow = turn.take().await;
+        signal(&broker, "-CONT");
+        assert!(slow.is_err(), "{slow:?}");
+        assert!(turn.take().await.unwrap() && turn.held.is_some());
+        let mut alone = Turn::new(&denied, &broker.namespace, 1);
+        assert!(alone.take().await.unwrap() && alone.held.is_none());
     }
 }

@@ -9,7 +9,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
 
 pub use crate::login::Login;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, refusals};
 
 /// Messages a subscription holds before the newest are dropped. Deep, since
 /// nothing else stands between a surge and silence.
@@ -178,11 +178,16 @@ fn tells() -> Option<u64> {
 
 fn log(event: &Event) {
     match event {
-        Event::Connected => tracing::debug!("connected to NATS"),
+        Event::Connected => {
+            refusals::forget_told();
+            tracing::debug!("connected to NATS");
+        }
         Event::Disconnected => tracing::warn!("NATS connection lost; reconnecting"),
         // The client has no other way to tell a permission violation.
         Event::ServerError(error) => {
-            if let Some(unlogged) = tells() {
+            if refusals::is_news(&error.to_string())
+                && let Some(unlogged) = tells()
+            {
                 tracing::error!(%error, untold = unlogged, "NATS server refuses");
             }
         }

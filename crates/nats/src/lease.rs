@@ -22,7 +22,7 @@ use giliran_wire::subject::Namespace;
 
 use crate::clock::{self, Moment, offset_ms, stored_at};
 use crate::error::Doing;
-use crate::{Error, ErrorKind, ledger};
+use crate::{Error, ErrorKind, ledger, refusals};
 
 const ENGINE: &str = "engine";
 const FEED: &str = "feed";
@@ -166,6 +166,12 @@ impl Lease {
             .of_kind(ErrorKind::Unsuitable));
         }
         Ok(store)
+    }
+
+    /// Whether the server has refused since then what was asked or written there: no answer
+    /// comes to that, whereas a broker that is slow may answer later.
+    pub fn is_refused(&self, since: Moment) -> bool {
+        refusals::refused(&self.bucket, since)
     }
 
     /// Takes the lease if it is free, or this holder's from a try before; none:

@@ -25,6 +25,7 @@ pub mod lease;
 pub mod ledger;
 mod login;
 pub mod private;
+mod refusals;
 pub mod server;
 pub mod service;
 pub mod state;
