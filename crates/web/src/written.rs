@@ -1,5 +1,7 @@
-//! A connection whose other end has to read: what cannot be written for long ends it, so that a
-//! reader who has gone to sleep keeps neither memory nor a place.
+//! A connection whose other end has to read: what cannot be written for long ends it, and so does
+//! what is never written to its end. A reader who has gone to sleep keeps neither memory nor a
+//! place, and one who reads a byte now and then does not keep for good what everybody else has
+//! long read.
 
 use std::io;
 use std::pin::Pin;
@@ -9,17 +11,29 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream of bytes that ends with an error where a write waits for longer than it may.
+/// How long a connection may be behind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// A write may wait for so long.
+    pub(crate) write: Duration,
+    /// From the first write that waits, all that there is to write has to be written within so
+    /// long.
+    pub(crate) all: Duration,
+}
+
+/// A stream of bytes that ends with an error where it is behind for longer than it may be.
 pub(crate) struct Written<S> {
     stream: S,
-    within: Duration,
+    patience: Patience,
     /// Runs while a write waits.
     waits: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first write that waits until there is nothing left to write.
+    behind: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Written<S> {
-    pub(crate) const fn new(stream: S, within: Duration) -> Self {
-        Self { stream, within, waits: None }
+    pub(crate) const fn new(stream: S, patience: Patience) -> Self {
+        Self { stream, patience, waits: None, behind: None }
     }
 
     /// What came of a write, or that it has waited for too long.
@@ -28,16 +42,24 @@ impl<S> Written<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        let Patience { write, all } = self.patience;
+        let is_over = |runs: &mut Pin<Box<Sleep>>, context: &mut Context<'_>| {
+            runs.as_mut().poll(context).is_ready()
+        };
         if written.is_ready() {
             self.waits = None;
-            return written;
+            // A byte now and then is not enough.
+            if !self.behind.as_mut().is_some_and(|behind| is_over(behind, context)) {
+                return written;
+            }
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        let within = self.within;
-        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(within)));
-        match waits.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(write)));
+        let behind = self.behind.get_or_insert_with(|| Box::pin(sleep(all)));
+        if is_over(waits, context) || is_over(behind, context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        Poll::Pending
     }
 }
 
@@ -74,7 +96,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Written<S> {
         self.stream.is_write_vectored()
     }
 
+    /// Whoever writes flushes once it has nothing left.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.behind = None;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -90,20 +114,47 @@ mod tests {
 
     use super::*;
 
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[tokio::test]
+    async fn a_byte_now_and_then_keeps_nothing_for_good() {
+        let (ours, mut theirs) = duplex(16);
+        let patience = Patience { write: MS(400), all: MS(800) };
+        let mut ours = Written::new(ours, patience);
+        let trickle = tokio::spawn(async move {
+            for _ in 0..1_000 {
+                tokio::time::sleep(MS(20)).await;
+                if theirs.read_exact(&mut [0; 1]).await.is_err() {
+                    return;
+                }
+            }
+        });
+        // Who is at the end of it now and then may go on for as long as it likes.
+        let begin = tokio::time::Instant::now();
+        while begin.elapsed() < 2 * patience.all {
+            ours.write_all(&[7; 18]).await.unwrap();
+            ours.flush().await.unwrap();
+        }
+        let refused = tokio::time::timeout(MS(10_000), ours.write_all(&[7; 512])).await;
+        assert_eq!(refused.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(ours);
+        trickle.await.unwrap();
+    }
+
     #[tokio::test]
     async fn whoever_does_not_read_is_cut_off_and_whoever_reads_slowly_is_not() {
         let (ours, mut theirs) = duplex(16);
-        let mut ours = Written::new(ours, Duration::from_millis(400));
+        let mut ours = Written::new(ours, Patience { write: MS(400), all: MS(20_000) });
         let slow = tokio::spawn(async move {
             for _ in 0..8 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(MS(100)).await;
                 theirs.read_exact(&mut [0; 16]).await.unwrap();
             }
             theirs
         });
         ours.write_all(&[7; 128]).await.unwrap();
         let _asleep = slow.await.unwrap();
-        let refused = tokio::time::timeout(Duration::from_secs(10), ours.write_all(&[7; 64]));
+        let refused = tokio::time::timeout(MS(10_000), ours.write_all(&[7; 64]));
         assert_eq!(refused.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -16,7 +16,7 @@ use giliran_wire::request::{self, Book, Form, Payload};
 use giliran_wire::{BookingId, Position, Timestamp};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const AS_OF: Position = Position { epoch: 3, seq: 1841 };
@@ -109,7 +109,7 @@ impl Rig {
         let shutdown = CancellationToken::new();
         let gateway =
             Gateway::start(client, settings, metrics.clone(), shutdown.clone()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = giliran_web::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let serving =
             giliran_web::serve(listener, gateway.routes(), metrics.connections, shutdown.clone());

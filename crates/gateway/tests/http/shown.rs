@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use giliran_wire::answer::Phase;
 
 use crate::rig::{Reader, Rig, grant_all, send, settings, shown};
@@ -58,6 +59,54 @@ async fn a_stream_sends_what_changed_and_everything_to_whoever_missed_some() {
     assert_eq!(long.event("places").await.0, third);
     rig.shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(5), rig.served).await.unwrap().unwrap();
+}
+
+/// However many read, the broker has one to serve: the gateway asks once a second, subscribes to
+/// nothing for them, and makes no consumer.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_readers_are_one_to_the_broker() {
+    const READERS: usize = 100;
+    let rig = Rig::new(grant_all).await.told().await;
+    let subject = rig.broker.namespace.request("availability");
+    let mut asked = rig.broker.client.subscribe(subject).await.unwrap();
+    rig.broker.client.flush().await.unwrap();
+    let before = subscriptions(&rig).await;
+    let path = "/v1/openings/w/places/stream";
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(Reader::open(&rig, path, &[]).await);
+    }
+    for reader in &mut readers {
+        reader.event("places").await;
+    }
+    while asked.next().now_or_never().is_some() {}
+    let begin = tokio::time::Instant::now();
+    set_free(&rig, 79);
+    for reader in &mut readers {
+        let (_, change) = reader.event("change").await;
+        assert_eq!(change["slots"][0]["free"], 79);
+    }
+    let mut questions = 0;
+    while asked.next().now_or_never().is_some() {
+        questions += 1;
+    }
+    // Once a second, and now and then what the openings offer.
+    let most = 3 + 2 * begin.elapsed().as_secs();
+    assert!((1..=most).contains(&questions), "{questions} questions, {most} at most");
+    assert_eq!(subscriptions(&rig).await, before);
+    let context = async_nats::jetstream::new(rig.broker.client.clone());
+    let streams: Vec<_> = context.stream_names().collect().await;
+    assert!(streams.is_empty(), "there is nothing that could have a consumer: {streams:?}");
+}
+
+/// How many subscriptions the gateway has at the broker.
+async fn subscriptions(rig: &Rig) -> u64 {
+    let monitor = rig.broker.server.monitor_url();
+    let text = giliran_nats::suitability::get(&monitor, "/connz").await.unwrap();
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let connections = all["connections"].as_array().unwrap();
+    let gateway = connections.iter().find(|connection| connection["name"] == "gateway").unwrap();
+    gateway["subscriptions"].as_u64().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let shutdown = until_asked();
     let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
     let listening = |error| Failure::Wrong(format!("--listen {}: {error}", args.listen));
-    let listener = TcpListener::bind(args.listen).await.map_err(listening)?;
+    let listener = giliran_web::listen(args.listen).map_err(listening)?;
     eprintln!("giliran gateway: http://{}/readyz", listener.local_addr()?);
     let payments = PaymentsListener::open(&args.payments, &args.nats).await?;
     let metrics = Metrics::register(&shown.registry)?;

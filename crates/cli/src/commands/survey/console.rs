@@ -80,7 +80,7 @@ pub(crate) async fn console(args: ConsoleArgs) -> Result<(), Failure> {
     args.config.as_deref().map(config_file::read).transpose()?;
     let shutdown = until_asked();
     let listening = |error| Failure::Wrong(format!("--listen {}: {error}", args.listen));
-    let listener = TcpListener::bind(args.listen).await.map_err(listening)?;
+    let listener = giliran_web::listen(args.listen).map_err(listening)?;
     let mut looker = args.looking.start("giliran console").await?;
     looker.limits.least.extend(args.expect.iter().cloned());
     let operators = args.trust_proxies.clone().zip(args.operator_header.clone());
