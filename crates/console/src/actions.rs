@@ -13,7 +13,7 @@ use giliran_web::{Peer, tag};
 use giliran_wire::admin::Report;
 use maud::{Markup, html};
 
-use crate::ask::{Failed, Fields, ready, send};
+use crate::ask::{Failed, Fields, For, ready, send};
 use crate::console::Console;
 use crate::layout;
 use crate::lists::{known, why_unknown};
@@ -171,23 +171,32 @@ struct Trial {
     would: Markup,
     /// Names what is shown.
     digest: String,
+    /// Of a roll: the stream that it would leave.
+    stream: Option<String>,
 }
 
 /// Asks the engine what an action would do; else the page that says why nobody knows.
 async fn tried(console: &Console, fields: &Fields, operator: &str) -> Result<Trial, Response> {
-    let trial = ready(fields, operator, true)
+    let trial = ready(fields, operator, For::Trial)
         .map_err(|wrong| not_done(console, StatusCode::BAD_REQUEST, &wrong))?;
-    let would =
-        send(console, &trial, |report| (shown(report, true), digest(&trial.payload, report)));
+    let would = send(console, &trial, |report| {
+        (shown(report, true), digest(&trial.payload, report), stream(report))
+    });
     let would = would.await;
-    let (would, digest) = would.map_err(|failed| match failed {
+    let (would, digest, stream) = would.map_err(|failed| match failed {
         Failed::NotDone(why) => not_done(console, StatusCode::CONFLICT, &why),
         Failed::NotKnown(why) => {
             let why = format!("{why}. Nobody knows what it would do, so it was not tried");
             not_done(console, StatusCode::GATEWAY_TIMEOUT, &why)
         }
     })?;
-    Ok(Trial { confirm: trial.confirm, would, digest })
+    Ok(Trial { confirm: trial.confirm, would, digest, stream })
+}
+
+/// The stream that a roll would leave; none: it is no roll.
+fn stream(report: &Report<'_>) -> Option<String> {
+    let roll = report.changes.iter().find(|change| change.action.as_str() == "roll");
+    roll.map(|change| change.before.to_string())
 }
 
 /// Names what an operator is shown: the request, what stands before it, and how many
@@ -249,7 +258,7 @@ fn offered(operator: &str, fields: &Fields, trial: &Trial, changed: bool) -> Mar
 /// It is done only as it was shown: the engine is asked once more what it would do, and where
 /// that is something else, it is shown anew. Between that answer and the action lie
 /// milliseconds in which a booking can still come or go: the engine does not hold the two
-/// together.
+/// together. A roll says which stream it is to leave, so that two of them are never one too many.
 pub(crate) async fn act(State(console): State<Arc<Console>>, request: Request) -> Response {
     let (operator, fields) = match posted(&console, request).await {
         Ok(posted) => posted,
@@ -260,12 +269,13 @@ pub(crate) async fn act(State(console): State<Arc<Console>>, request: Request) -
                      press Show what it would do";
         return not_done(&console, StatusCode::UNPROCESSABLE_ENTITY, wrong);
     };
-    let ready = match ready(&fields, &operator, false) {
+    let unbound = For::Doing { stream: None };
+    let confirmed = match ready(&fields, &operator, unbound) {
         Ok(ready) => ready,
         Err(wrong) => return not_done(&console, StatusCode::BAD_REQUEST, &wrong),
     };
     let typed = fields.get(CONFIRM).map(|typed| typed.trim());
-    if let Some(word) = ready.confirm.as_deref().filter(|word| Some(*word) != typed) {
+    if let Some(word) = confirmed.confirm.as_deref().filter(|word| Some(*word) != typed) {
         let wrong = format!("confirm: this cannot be undone; type {word} to do it");
         return not_done(&console, StatusCode::BAD_REQUEST, &wrong);
     }
@@ -277,6 +287,11 @@ pub(crate) async fn act(State(console): State<Arc<Console>>, request: Request) -
         let main = offered(&operator, &fields, &trial, true);
         return layout::respond(&console, StatusCode::CONFLICT, "/actions", &main);
     }
+    let bound = For::Doing { stream: trial.stream.as_deref() };
+    let ready = match ready(&fields, &operator, bound) {
+        Ok(ready) => ready,
+        Err(wrong) => return not_done(&console, StatusCode::BAD_REQUEST, &wrong),
+    };
     tracing::info!(operator, operation = ready.operation, "an operator acts on the console");
     let done = send(&console, &ready, |report| shown(report, false)).await;
     console.forget();
@@ -415,7 +430,7 @@ mod tests {
         let fields: Fields =
             pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let (confirm, digest) = (Some("roll".to_owned()), "0123456789abcdef".to_owned());
-        let trial = Trial { confirm, would: html! {}, digest };
+        let trial = Trial { confirm, would: html! {}, digest, stream: None };
         let first = offered("siti", &fields, &trial, false).into_string();
         assert!(first.contains(r#"name="shown" value="0123456789abcdef""#), "{first}");
         assert!(!first.contains(r#"value="old""#) && !first.contains("has changed"), "{first}");

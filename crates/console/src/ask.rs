@@ -66,18 +66,27 @@ fn text(fields: &Fields, name: &str) -> Result<Text<'static>, String> {
     Ok(field(fields, name)?.to_owned().into())
 }
 
+/// What a form is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For<'a> {
+    /// To know what it would do.
+    Trial,
+    /// To do it; `stream`: which one a roll is to leave, as it was shown.
+    Doing { stream: Option<&'a str> },
+}
+
 /// The request of a form; `operator`: who has logged in.
 ///
 /// # Errors
 ///
 /// What is wrong with it, in words.
-pub(crate) fn ready(fields: &Fields, operator: &str, dry_run: bool) -> Result<Ready, String> {
+pub(crate) fn ready(fields: &Fields, operator: &str, what: For<'_>) -> Result<Ready, String> {
+    let dry_run = what == For::Trial;
     let action = field(fields, "action")?;
     let operator = || Text::from(operator.to_owned());
     let reason = text(fields, "reason")?;
     if action == "roll" {
-        let roll = Roll { operator: operator(), reason, dry_run };
-        return checked("admin.roll", &roll, Some("roll".to_owned()));
+        return roll(operator(), reason, what);
     }
     let opening = text(fields, "opening")?;
     let named = Some(opening.to_string());
@@ -139,6 +148,15 @@ pub(crate) fn ready(fields: &Fields, operator: &str, dry_run: bool) -> Result<Re
         }
         _ => Err(format!("action: is to be one of {}", ACTIONS.join(", "))),
     }
+}
+
+fn roll(operator: Text<'_>, reason: Text<'_>, what: For<'_>) -> Result<Ready, String> {
+    let from = match what {
+        For::Trial => None,
+        For::Doing { stream } => stream.map(|stream| Text::from(stream.to_owned())),
+    };
+    let roll = Roll { operator, reason, dry_run: what == For::Trial, from };
+    checked("admin.roll", &roll, Some("roll".to_owned()))
 }
 
 fn checked<'a>(
@@ -230,7 +248,7 @@ mod tests {
     #[test]
     fn the_operator_on_record_is_who_has_logged_in() {
         let form = with_slot(&[("action", "quota"), ("places", "60"), ("operator", "mallory")]);
-        let ready = ready(&form, "siti", true).unwrap();
+        let ready = ready(&form, "siti", For::Trial).unwrap();
         let sent: Value = serde_json::from_slice(&ready.payload).unwrap();
         assert_eq!((&sent["operator"], &sent["dry_run"]), (&"siti".into(), &true.into()));
         assert_eq!((ready.operation, ready.confirm), ("admin.quota", None));
@@ -238,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_undone_is_typed_first() {
-        let confirm = |form: &Fields| ready(form, "siti", false).unwrap().confirm;
+        let confirm =
+            |form: &Fields| ready(form, "siti", For::Doing { stream: None }).unwrap().confirm;
         let halt = |fate| with_slot(&[("action", "halt"), ("bookings", fate)]);
         assert_eq!(confirm(&halt("keep")), None);
         assert_eq!(confirm(&halt("cancel")).as_deref(), Some("2026-W49"));
@@ -252,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_form_is_told_with_its_field() {
-        let wrong = |form: &Fields| ready(form, "siti", false).unwrap_err();
+        let wrong = |form: &Fields| ready(form, "siti", For::Doing { stream: None }).unwrap_err();
         assert!(wrong(&fields(&[])).starts_with("action: "));
         assert!(wrong(&fields(&[("action", "drop")])).contains("office"));
         assert!(wrong(&with_slot(&[("action", "drop")])).contains("quota, reserve"));
@@ -283,7 +302,8 @@ mod tests {
             assert_eq!(rejected(reason), Err(Failed::NotKnown(words.to_owned())));
         }
         assert!(matches!(came("?"), Err(Failed::NotKnown(_))));
-        let again = |form: &Fields| ready(form, "siti", false).unwrap().again();
+        let again =
+            |form: &Fields| ready(form, "siti", For::Doing { stream: None }).unwrap().again();
         assert!(again(&with_slot(&[("action", "resume")])).contains("is safe"));
         assert!(!again(&fields(&[("action", "roll")])).contains("is safe"));
     }

@@ -17,6 +17,8 @@ pub use crate::ledger::Bookings;
 pub const MAX_OPERATOR_BYTES: usize = 64;
 /// Longest reason, in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
+/// Most bytes of a stream's name.
+pub const MAX_STREAM_BYTES: usize = 255;
 /// Most bookings that an answer lists in all, so that it fits the broker's
 /// default payload limit whatever they say; it says how many there are.
 pub const MAX_LISTED: usize = 1_500;
@@ -205,6 +207,10 @@ pub struct Roll<'a> {
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub dry_run: bool,
+    /// The stream that the ledger is to leave; where it is in another one, nothing is done. Left
+    /// out: whichever it is in.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Text<'a>>,
 }
 
 /// The outcome of an action that is on record.
@@ -358,7 +364,10 @@ impl<'a> Request<'a> for Halt<'a> {
 
 impl<'a> Request<'a> for Roll<'a> {
     fn validate(&self) -> Result<(), String> {
-        check_signed(&self.operator, &self.reason)
+        check_signed(&self.operator, &self.reason)?;
+        let Some(from) = &self.from else { return Ok(()) };
+        request::bytes("from", from, MAX_STREAM_BYTES)?;
+        request::printable("from", from)
     }
 
     fn request_id(&self) -> Option<&str> {

@@ -103,6 +103,10 @@ enum Action {
         signer: Signer,
         #[command(flatten)]
         trial: Trial,
+        /// The stream that it is to leave, as a dry run names it; where the ledger is in another
+        /// one, nothing is done.
+        #[arg(long, value_name = "STREAM")]
+        from: Option<String>,
     },
 }
 
@@ -208,10 +212,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             send(&signed.signer.common, "admin.closes_at", serde_json::to_vec(&request)?).await
         }
         Action::Beacon { signed, trial, file } => beacon(signed, trial, &file).await,
-        Action::Roll { signer, trial } => {
+        Action::Roll { signer, trial, from } => {
             let (operator, reason) = (signer.operator.into(), signer.reason.into());
-            let dry_run = trial.dry_run;
-            let request = serde_json::to_vec(&Roll { operator, reason, dry_run })?;
+            let (dry_run, from) = (trial.dry_run, from.map(Into::into));
+            let request = serde_json::to_vec(&Roll { operator, reason, dry_run, from })?;
             send(&signer.common, "admin.roll", request).await
         }
     }

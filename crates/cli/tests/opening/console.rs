@@ -101,6 +101,7 @@ async fn get_slowly(address: &str, path: &str) -> String {
 const OWN: &str = "Sec-Fetch-Site: same-origin\r\n";
 const SITI: &str = "Sec-Fetch-Site: same-origin\r\nX-Operator: siti\r\n";
 const QUOTA: &str = "action=quota&opening=w&office=alpha&date=2030-01-07&places=7&reason=two+desks";
+const ROLL: &str = "action=roll&reason=before+the+new+year";
 const HALT: &str =
     "action=halt&opening=w&office=beta&date=2030-01-07&bookings=cancel&reason=power+cut";
 
@@ -169,6 +170,29 @@ async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     assert_eq!(status, 200);
     site.until("/", "halted").await;
     site.until("/preflight?opening=w", "1 slots are halted").await;
+    rolled(&site).await;
+}
+
+/// A roll leaves the stream that was shown, and no other.
+async fn rolled(site: &Site) {
+    let (status, page) = site.send("/actions/preview", SITI, ROLL).await;
+    let shown = "<td>GILIRAN_V1_LEDGER_1</td><td>GILIRAN_V1_LEDGER_2</td>";
+    assert_eq!((status, page.contains(shown)), (200, true), "{page}");
+    let roll = format!("{}&confirm=roll", as_shown(ROLL, &page));
+    assert_eq!(site.send("/actions/done", SITI, &roll).await.0, 200);
+    let (status, page) = site.send("/actions/done", SITI, &roll).await;
+    assert_eq!((status, page.contains("GILIRAN_V1_LEDGER_3")), (409, true), "{page}");
+    let from = |stream: &str| {
+        let signed = ["--operator", "siti", "--reason", "full"];
+        site.rig.run(&[&["admin", "roll", "--from", stream], &signed[..]].concat())
+    };
+    let (code, _, said) = from("GILIRAN_V1_LEDGER_1");
+    assert_eq!((code, said.contains("the ledger is in GILIRAN_V1_LEDGER_2")), (1, true), "{said}");
+    // What is on record, and what was done, is read over both streams.
+    site.until("/preflight?opening=w", "as the file says").await;
+    site.until("/journal?opening=w", "two desks").await;
+    let (code, _, said) = from("GILIRAN_V1_LEDGER_2");
+    assert_eq!(code, 0, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,8 +189,7 @@ impl SequencerDriver<'_> {
             match item {
                 HandedOn::Change(ask) => changes.push((*ask, ticket)),
                 HandedOn::Admin(action) => admin.push((*action, ticket)),
-                HandedOn::Roll(roll) if roll.dry_run => self.would_roll(ticket),
-                HandedOn::Roll(roll) => rolls.push((roll.signed, ticket)),
+                HandedOn::Roll(roll) => rolls.push((*roll, ticket)),
                 HandedOn::Entry(entry) => entries.push((entry, ticket)),
                 HandedOn::Round(ordinal, ask) => rounds.push((ordinal, *ask, ticket)),
                 HandedOn::Grant(grant) => grants.push((grant, ticket)),
@@ -203,10 +202,8 @@ impl SequencerDriver<'_> {
         for (action, ticket) in admin {
             self.sequencer.submit_admin(action, ticket, now);
         }
-        for (signed, ticket) in rolls {
-            let Signed { operator, reason } = &signed;
-            tracing::info!(operator, reason, "the ledger is to go on in its next stream");
-            self.make_next(Some((signed, ticket)));
+        for (roll, ticket) in rolls {
+            self.roll_is_wanted(roll, ticket);
         }
         self.sequencer.submit_entries(entries, now);
         self.sequencer.defer_to_round(rounds, now);

@@ -12,6 +12,7 @@ use giliran_wire::ledger::Signed;
 use super::answering::Answers;
 use super::driver::{SequencerDriver, hashing, now};
 use crate::reply::Ticket;
+use crate::workers::Roll;
 
 /// When to ask again where the ledger could not roll, ms.
 const ROLL_RETRY_MS: u64 = 5_000;
@@ -22,6 +23,21 @@ const ROLL_PAUSE: Duration = Duration::from_secs(60);
 pub(super) type Asked = Option<(Signed, Ticket)>;
 
 impl SequencerDriver<'_> {
+    /// An operator wants the ledger's next generation, or to know which that would be.
+    pub(super) fn roll_is_wanted(&mut self, roll: Roll, ticket: Ticket) {
+        let stream = self.context.ledger.name();
+        if let Some(from) = roll.from.filter(|from| from != stream) {
+            let detail = format!("the ledger is in {stream}, no longer or not yet in {from}");
+            return self.not_rolled(Some((roll.signed, ticket)), Reason::WrongState, detail);
+        }
+        if roll.dry_run {
+            return self.would_roll(ticket);
+        }
+        let Signed { operator, reason } = &roll.signed;
+        tracing::info!(operator, reason, "the ledger is to go on in its next stream");
+        self.make_next(Some((roll.signed, ticket)));
+    }
+
     /// Makes the next generation's stream, beside the loop.
     pub(super) fn make_next(&mut self, asked: Asked) {
         self.making_next = Some(Instant::now() + ROLL_PAUSE);
@@ -46,11 +62,11 @@ impl SequencerDriver<'_> {
             }
             Ok(next) => {
                 let detail = format!("the ledger has just gone on in {}", next.name());
-                self.not_rolled(asked, detail);
+                self.not_rolled(asked, Reason::Unavailable, detail);
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot go on in a next stream");
-                self.not_rolled(asked, error.to_string());
+                self.not_rolled(asked, Reason::Unavailable, error.to_string());
             }
         }
     }
@@ -70,10 +86,9 @@ impl SequencerDriver<'_> {
         let _ = self.answers.try_send(Answers::of(ticket, outcome));
     }
 
-    fn not_rolled(&self, asked: Asked, detail: String) {
+    fn not_rolled(&self, asked: Asked, reason: Reason, detail: String) {
         let Some((_, ticket)) = asked else { return };
-        let reason = Reason::Unavailable;
-        let retry_after_ms = Some(ROLL_RETRY_MS);
+        let retry_after_ms = (reason == Reason::Unavailable).then_some(ROLL_RETRY_MS);
         let rejection = Rejection { reason, detail: Some(detail), retry_after_ms, about: None };
         let outcome = Outcome::NotAdjusted(rejection, self.sequencer.state().durable());
         // Full only where thousands of answers wait: the operator asks again.

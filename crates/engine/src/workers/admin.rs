@@ -146,7 +146,8 @@ impl<'a> Acts<'a> for admin::Beacon<'a> {
 impl<'a> Acts<'a> for admin::Roll<'a> {
     fn action(&self, _allocator: &Allocator) -> Result<HandedOn, Rejection<'static>> {
         let (operator, reason) = (self.operator.to_string(), self.reason.to_string());
-        let roll = Roll { signed: Signed { operator, reason }, dry_run: self.dry_run };
+        let from = self.from.as_ref().map(ToString::to_string);
+        let roll = Roll { signed: Signed { operator, reason }, from, dry_run: self.dry_run };
         Ok(HandedOn::Roll(Box::new(roll)))
     }
 }

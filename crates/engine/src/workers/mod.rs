@@ -37,6 +37,8 @@ pub(crate) struct WorkerOutput {
 #[derive(Debug)]
 pub(crate) struct Roll {
     pub(crate) signed: Signed,
+    /// The stream that it is to leave; none: whichever it is in.
+    pub(crate) from: Option<String>,
     /// True: it is only told what would be.
     pub(crate) dry_run: bool,
 }

@@ -430,6 +430,7 @@ pub(crate) fn rolls() -> Vec<(&'static str, admin::Roll<'static>)> {
         operator: "siti".into(),
         reason: "before the new year".into(),
         dry_run: true,
+        from: Some("GILIRAN_V1_LEDGER_3".into()),
     };
     vec![("admin_roll", roll)]
 }

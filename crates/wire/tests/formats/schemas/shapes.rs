@@ -1,6 +1,7 @@
 //! The JSON Schemas (draft 2020-12) of what crosses a process boundary as JSON: the one
 //! place where they are written down. `docs/schemas` has them as files.
 
+use giliran_wire::admin;
 use giliran_wire::answer::Reason;
 use giliran_wire::request::{MAX_APPLICANTS, MAX_CHOICES, MAX_ID_BYTES, MAX_TEXT_BYTES};
 use serde_json::{Map, Value, json};
@@ -663,6 +664,7 @@ pub(super) fn requests() -> Vec<Schema> {
     let bookings = ("bookings", Optional, one_of(&["keep", "cancel", "move"]));
     let halt = vec![("halted", Needed, flag()), bookings, dry_run()];
     let slot = |more| of_slot(more);
+    let roll = vec![dry_run(), ("from", Optional, text(1, admin::MAX_STREAM_BYTES))];
     vec![
         schema("book", "book, book.vouched", &["requests/book_"], book()),
         schema("confirm", "confirm", &["requests/confirm"], confirm()),
@@ -686,7 +688,7 @@ pub(super) fn requests() -> Vec<Schema> {
         schema("admin.halt", "admin.halt", &["requests/admin_halt"], slot(halt)),
         schema("admin.closes_at", "admin.closes_at", &["requests/admin_closes"], signed(closes)),
         schema("admin.beacon", "admin.beacon", &["requests/admin_beacon"], signed(beacon)),
-        schema("admin.roll", "admin.roll", &["requests/admin_roll"], signed(vec![dry_run()])),
+        schema("admin.roll", "admin.roll", &["requests/admin_roll"], signed(roll)),
     ]
 }
 
