@@ -33,10 +33,12 @@ pub struct Allocator {
 }
 
 impl Allocator {
-    pub(crate) fn new() -> Self {
+    /// Of nothing, with room for about so many bookings before a part of the table has to
+    /// grow.
+    pub(crate) fn with_room_for(bookings: usize) -> Self {
         Self {
             openings: ArcSwap::default(),
-            bookings: ShardedMap::default(),
+            bookings: ShardedMap::with_room_for(bookings),
             waiting: ShardedMap::default(),
             crowd: Crowd::none(),
             seqlock: SeqLock::new(),

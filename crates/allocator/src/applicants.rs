@@ -92,7 +92,7 @@ impl Opening {
         }
         let mut deciding = false;
         for applicant in &ask.applicants[1..] {
-            match self.claims.state_of(applicant, at) {
+            match self.claims.is_booked(applicant, at) {
                 Some(true) => return Some(true),
                 Some(false) => {}
                 None => deciding = true,

@@ -157,6 +157,11 @@ pub(crate) struct Taken;
 pub(crate) struct Claims(ShardedMap<Pseudonym, Claim>);
 
 impl Claims {
+    /// Of nobody, with room for about so many people before a part of the table has to grow.
+    pub(crate) fn with_room_for(people: usize) -> Self {
+        Self(ShardedMap::with_room_for(people))
+    }
+
     /// Shows an applicant's claim to `see`, which looks at it and nothing else.
     pub(crate) fn look<R>(
         &self,
@@ -180,7 +185,7 @@ impl Claims {
     }
 
     /// Whether an applicant has a booking at this position; none: it is being decided.
-    pub(crate) fn state_of(&self, applicant: &Pseudonym, at: Durable) -> Option<bool> {
+    pub(crate) fn is_booked(&self, applicant: &Pseudonym, at: Durable) -> Option<bool> {
         self.0.look(applicant, |claim| match claim.map(|claim| claim.state(at)) {
             None | Some(ClaimState::Free) => Some(false),
             Some(ClaimState::Deciding) => None,

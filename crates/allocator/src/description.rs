@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn quotas_are_those_of_the_moment_by_office_session_and_day() {
-        let opening = Opening::new(record(ledger::Order::FirstCome));
+        let opening = Opening::new(record(ledger::Order::FirstCome), 0);
         opening.quotas.set(2, 5);
         let whole = described(&opening, None, "2026-11-27T07:00:00Z");
         let quotas: Vec<_> = whole
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_next_release_is_told_while_somebody_can_get_something_by_it() {
-        let opening = Opening::new(record(ledger::Order::FirstCome));
+        let opening = Opening::new(record(ledger::Order::FirstCome), 0);
         let next = |now| described(&opening, None, now).next_release;
         assert_eq!(next("2026-11-27T07:00:00Z"), None, "nothing can have come back");
         opening.set_phase(Phase::Open);
@@ -273,7 +273,7 @@ mod tests {
         opening.set_phase(Phase::Closed);
         assert_eq!(next("2026-11-30T09:00:00Z"), Some(at("2026-11-30T10:05:00Z")));
         assert_eq!(next("2026-11-30T10:05:00Z"), None, "no day can be booked by then");
-        let draw = Opening::new(record(ledger::Order::Draw));
+        let draw = Opening::new(record(ledger::Order::Draw), 0);
         draw.set_phase(Phase::Open);
         assert_eq!(described(&draw, None, "2026-11-27T07:00:00Z").next_release, None);
         draw.set_phase(Phase::Closed);
@@ -289,12 +289,12 @@ mod tests {
             beacon: beacon.map(str::to_owned),
         };
         let hash = Some("ab".repeat(32));
-        let rounds = Opening::new(record(ledger::Order::Rounds { length_ms: 500 }));
+        let rounds = Opening::new(record(ledger::Order::Rounds { length_ms: 500 }), 0);
         assert_eq!(order(&rounds), Order::Rounds { length_ms: 500, commitment: None });
         rounds.set_committed(committed(None));
         let commitment = hash.clone();
         assert_eq!(order(&rounds), Order::Rounds { length_ms: 500, commitment });
-        let draw = Opening::new(record(ledger::Order::Draw));
+        let draw = Opening::new(record(ledger::Order::Draw), 0);
         draw.set_committed(committed(Some("drand 83cf 7")));
         let public_value = Some("drand 83cf 7".to_owned());
         let told =

@@ -115,8 +115,10 @@ pub struct Unsupported {
 }
 
 impl Opening {
-    /// The opening of this record, scheduled, with every place free.
-    pub(crate) fn new(record: OpeningRecord) -> Self {
+    /// The opening of this record, scheduled, with every place free; with room for the
+    /// claims of all who can have one of its places, but no more than `most` of them.
+    pub(crate) fn new(record: OpeningRecord, most: usize) -> Self {
+        let places: usize = record.slots.iter().map(|slot| usize::from(slot.quota)).sum();
         let mut offices: FxHashMap<Box<str>, OfficeIndex> = FxHashMap::default();
         for office in &record.offices {
             let index = offices.entry(office.id.as_str().into()).or_default();
@@ -168,7 +170,7 @@ impl Opening {
                 .map(|slot| slot.bookable_until)
                 .max()
                 .unwrap_or(record.closes_at),
-            claims: Claims::default(),
+            claims: Claims::with_room_for(places.min(most)),
             accounts: Accounts::new(record.rules.max_per_account),
             record,
         }

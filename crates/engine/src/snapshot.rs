@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use giliran_allocator::StateMachine;
 use giliran_nats::ledger::Ledger;
-use giliran_wire::ledger::Block;
+use giliran_wire::ledger::{Block, LEAST_GRANT_BYTES};
 use giliran_wire::snapshot::{self, SnapshotError, Unusable, Writer};
 use giliran_wire::{BlockHash, LedgerId};
 
@@ -59,7 +59,9 @@ impl SnapshotFile {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut state = StateMachine::new();
+        // A booking takes somewhat more there than in the ledger.
+        let bookings = file.metadata()?.len() as usize / LEAST_GRANT_BYTES;
+        let mut state = StateMachine::new().expecting(bookings);
         // One thread reads and decodes, the other one puts in place: half the
         // time of one after the other.
         std::thread::scope(|scope| {
@@ -149,7 +151,8 @@ impl Snapshots {
             tracing::warn!(%path, "the snapshot is of another ledger, or too old; not used");
         }
         let ledger = ledger.newest_begun().await?;
-        Ok((StateMachine::beginning_with(ledger.generation()), ledger))
+        let bookings = ledger.bytes().await? as usize / LEAST_GRANT_BYTES;
+        Ok((StateMachine::beginning_with(ledger.generation()).expecting(bookings), ledger))
     }
 
     async fn read(&self) -> Option<StateMachine> {

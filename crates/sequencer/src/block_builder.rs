@@ -5,8 +5,8 @@ use std::sync::Arc;
 use giliran_allocator::{Booking, ChangeOutcome, ChangeReply, Opening, OwnedBookingRequest};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
-    BLOCK_OVERHEAD_BYTES, DrawRecord, EncodedGrants, Entry, GrantRef, MAX_BLOCK_BYTES,
-    OpeningRecord,
+    BLOCK_OVERHEAD_BYTES, DrawRecord, EncodedGrants, Entry, GrantRef, LEAST_GRANT_BYTES,
+    MAX_BLOCK_BYTES, OpeningRecord,
 };
 
 use crate::effect::{Effect, Now, Outcome};
@@ -278,9 +278,6 @@ pub(crate) fn entry_bytes(entry: &Entry) -> usize {
 
 /// The end of its hold, which a grant gets with its numbers, after it was measured.
 pub(crate) const HOLD_BYTES: usize = 8;
-
-/// Fewer bytes than any grant takes in a block: it bounds how many there are.
-const LEAST_GRANT_BYTES: usize = 80;
 
 /// Bytes of a grant's texts, about; for the room that is made beforehand.
 const TEXT_BYTES: usize = 32;

@@ -171,7 +171,7 @@ impl<'k> BlockApplier<'k> {
         }
         let inventories = record.slots.iter().map(|slot| SlotInventory::new(slot.quota)).collect();
         self.state.next_ordinal += 1;
-        let opening = Arc::new(Opening::new(record));
+        let opening = Arc::new(Opening::new(record, self.state.room));
         let index = OpeningIndex::new(Arc::clone(&opening), inventories);
         self.state.openings.insert(opening.record().ordinal, index);
         self.state.allocator.openings.store(Arc::new(openings.with(opening)));

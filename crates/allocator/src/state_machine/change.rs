@@ -179,7 +179,7 @@ impl StateMachine {
         let (ordinal, slot, at) = (booking.opening, booking.slot, self.durable());
         let mut deciding = false;
         for seat in &booking.seats {
-            match opening.claims.state_of(&seat.applicant, at) {
+            match opening.claims.is_booked(&seat.applicant, at) {
                 Some(true) => return Some(false),
                 Some(false) => {}
                 None => deciding = true,

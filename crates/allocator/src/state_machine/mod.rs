@@ -38,6 +38,10 @@ use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
 use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening, PendingGrant};
 
+/// An opening's table of claims does not grow while it fills, up to so many: growing holds
+/// up whoever looks into it.
+const ROOM_FOR_CLAIMS: usize = 1 << 17;
+
 /// Applies the ledger to an [`Allocator`], block by block; there is one per allocator.
 ///
 /// Live and replayed blocks go through the same code, so that the state after a
@@ -45,6 +49,8 @@ use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening, PendingGrant};
 #[derive(Debug)]
 pub struct StateMachine {
     allocator: Arc<Allocator>,
+    /// For how many claims an opening's table has room from the start, at most.
+    room: usize,
     chain: Chain,
     genesis: Option<Genesis>,
     /// Hash of the state that the last generation was sealed with.
@@ -209,7 +215,8 @@ impl StateMachine {
     /// Nothing read yet; begins with this generation.
     pub fn beginning_with(generation: u32) -> Self {
         Self {
-            allocator: Arc::new(Allocator::new()),
+            allocator: Arc::new(Allocator::with_room_for(0)),
+            room: ROOM_FOR_CLAIMS,
             chain: Chain::beginning_with(generation),
             genesis: None,
             sealed: None,
@@ -228,6 +235,14 @@ impl StateMachine {
             waiting: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
         }
+    }
+
+    /// The same, which is about to read so many bookings: its tables have their size from
+    /// the start. Called before anything was read.
+    pub fn expecting(mut self, bookings: usize) -> Self {
+        self.allocator = Arc::new(Allocator::with_room_for(bookings));
+        self.room = self.room.max(bookings);
+        self
     }
 
     /// The state it keeps.

@@ -232,7 +232,7 @@ impl StateMachine {
         if state.slots.len() != state.record.slots.len() {
             return Err(Unusable::OtherSlots(state.record.id));
         }
-        let opening = Opening::new(state.record);
+        let opening = Opening::new(state.record, self.room);
         opening.set_phase(state.phase);
         opening.set_closes_at(state.closes_at);
         opening.set_took_place(state.took_place);

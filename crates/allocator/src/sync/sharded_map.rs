@@ -59,6 +59,12 @@ mod mapped {
     }
 
     impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
+        /// Empty, with room for about so many before any of its shards has to grow.
+        pub(crate) fn with_room_for(entries: usize) -> Self {
+            // Shards differ by chance.
+            Self(DashMap::with_capacity_and_hasher(entries + entries / 32, Default::default()))
+        }
+
         pub(crate) fn look<R>(&self, key: &K, see: impl FnOnce(Option<&V>) -> R) -> R {
             let entry = self.0.get(key);
             see(entry.as_deref())
@@ -130,6 +136,10 @@ mod modelled {
     }
 
     impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
+        pub(crate) fn with_room_for(_entries: usize) -> Self {
+            Self::default()
+        }
+
         fn shard(&self, key: &K) -> &Shard<K, V> {
             let mut hasher = UniformHasher::default();
             key.hash(&mut hasher);

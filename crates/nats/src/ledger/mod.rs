@@ -360,6 +360,16 @@ impl Ledger {
         Ok((info.state.first_sequence, info.state.last_sequence))
     }
 
+    /// Bytes that the stream takes at the broker.
+    ///
+    /// # Errors
+    ///
+    /// Where the broker does not tell.
+    pub async fn bytes(&self) -> Result<u64, Error> {
+        let info = self.stream.get_info().await.doing("look at the ledger's size")?;
+        Ok(info.state.bytes)
+    }
+
     /// What stands at `seq`, from the stream's leader; none: nothing yet.
     ///
     /// # Errors
