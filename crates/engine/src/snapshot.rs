@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// bookings, came after the last one: at the
 /// end, and when it turns out that another engine serves.
 pub const SNAPSHOT_AFTER: u64 = 100;
+/// A snapshot is followed by a rest of so many times what it took.
+const REST: u32 = 100;
 /// How long the last snapshot is waited for at the end.
 const LAST_SNAPSHOT: Duration = Duration::from_secs(30);
 
@@ -124,12 +126,15 @@ pub(crate) struct Snapshots {
     file: SnapshotFile,
     /// One that is on its way to the disk.
     writing: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// None is made by and by until then.
+    rests_until: Mutex<Option<Instant>>,
 }
 
 impl Snapshots {
     /// Those of this data folder.
     pub(crate) fn new(data: &Path) -> Self {
-        Self { file: SnapshotFile::new(data), writing: Mutex::default() }
+        let file = SnapshotFile::new(data);
+        Self { file, writing: Mutex::default(), rests_until: Mutex::default() }
     }
 
     /// What the snapshot says, if it lies on this ledger, else nothing; and the
@@ -191,6 +196,8 @@ impl Snapshots {
         *written = seq;
         let (file, started) = (self.file.clone(), Instant::now());
         let done = tokio::task::block_in_place(|| file.write(state));
+        let rests_until = Instant::now() + started.elapsed() * REST;
+        *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(rests_until);
         *writing = Some(tokio::task::spawn_blocking(move || match done.join() {
             Ok(Ok(())) => {
                 let millis = started.elapsed().as_millis() as u64;
@@ -202,6 +209,15 @@ impl Snapshots {
             }
             Err(panic) => std::panic::resume_unwind(panic),
         }));
+    }
+
+    /// The same by and by: whoever calls it often is held up for a hundredth of the time at
+    /// most.
+    pub(crate) fn write_by_and_by(&self, state: &StateMachine, written: &mut u64) {
+        let rests_until = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if rests_until.is_none_or(|until| until <= Instant::now()) {
+            self.write(state, written);
+        }
     }
 
     /// Waits for a snapshot that is on its way; but not for ever.

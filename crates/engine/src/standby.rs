@@ -30,6 +30,8 @@ const WORTH_A_THREAD: usize = 8;
 const OPENED_AHEAD: usize = 8;
 /// How long a follower waits for the next block before it looks at the lease.
 const FOLLOW_WAIT: Duration = Duration::from_millis(100);
+/// Where no block has come for so long, a standby has time to write a snapshot.
+const QUIET: Duration = Duration::from_secs(2);
 /// How long a candidate may take to read up to the ledger's end; then another one
 /// may be better off.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(2);
@@ -99,7 +101,7 @@ impl Standby<'_> {
                     biased;
                     () = shutdown.cancelled() => return Ok(None),
                     passed = self.pass(state, follower) => passed?,
-                }
+                };
                 continue;
             }
             match lease.acquire(LEASE_TTL).await {
@@ -118,12 +120,19 @@ impl Standby<'_> {
                 }
             }
             let mut free = Box::pin(lease.freed());
+            let mut last_block = Instant::now();
             loop {
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => return Ok(None),
                     () = &mut free => break,
-                    passed = self.pass(state, follower) => passed?,
+                    passed = self.pass(state, follower) => if passed? > 0 {
+                        last_block = Instant::now();
+                    },
+                }
+                // A standby may wait for weeks, and be the one that starts anew.
+                if last_block.elapsed() > QUIET && self.engine.health.reports().is(State::Standby) {
+                    self.snapshots.write_by_and_by(state, written);
                 }
                 if self.engine.health.reports().is(State::Standby) {
                     let doubt = state.chain().doubt.map(|doubt| format!("behind {doubt}"));
@@ -133,19 +142,20 @@ impl Standby<'_> {
         }
     }
 
-    /// Follows for a moment, and shows how far it has come.
+    /// Follows for a moment, and shows how far it has come; how many blocks there were.
     async fn pass(
         &self,
         state: &mut StateMachine,
         follower: &mut Follower,
-    ) -> Result<(), EngineError> {
-        self.follow(state, follower).await?;
+    ) -> Result<u64, EngineError> {
+        let read = self.follow(state, follower).await?;
         self.engine.publish_gauges(state.chain(), state.allocator());
         if self.engine.beside.is_due() {
             // What is missing is for the one that serves to put on record.
             drop(self.engine.due_openings(clock::now(), state));
         }
-        Ok(self.engine.marker.check()?)
+        self.engine.marker.check()?;
+        Ok(read)
     }
 
     /// Why this machine's clock is not to be believed, by what the watch has seen; none:

@@ -472,9 +472,13 @@ async fn a_start_begins_at_the_snapshot() {
     let party = rig.book(&book(1, &["ann", "ben"], MON)).await;
     let leave = json!({ "request_id": "x1", "booking": id(&party), "applicant": "ben" });
     rig.settle("cancel", leave.clone()).await;
+    let standby = rig.serve("b");
     for n in 100..1_150 {
         rig.book(&book(n, &[&format!("p{n}")], TUE)).await;
     }
+    // One that waits for weeks is not to begin at the ledger's begin.
+    standby.says("snapshot written").await;
+    drop(standby);
     engine.signal("-TERM");
     assert_eq!(engine.ended(Duration::from_secs(10)).0, 0);
     assert!(engine.said().contains("snapshot written"), "{}", engine.said());

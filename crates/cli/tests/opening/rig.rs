@@ -53,6 +53,15 @@ impl Role {
         }
     }
 
+    /// Waits until it has said these words in its log.
+    pub(crate) async fn says(&self, words: &str) {
+        let since = Instant::now();
+        while !self.said().contains(words) {
+            assert!(since.elapsed() < Duration::from_secs(20), "{words}: {}", self.said());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
