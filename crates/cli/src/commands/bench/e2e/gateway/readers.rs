@@ -23,11 +23,12 @@ const READERS: f64 = 10_000.0;
 const OTHER_FILES: u64 = 300;
 /// How long all of them may take until each has read its first event.
 const OPEN_WITHIN: Duration = Duration::from_secs(90);
-/// After something has happened, until memory is looked at.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// How long places change, and how often.
+/// After something has happened, until memory is looked at; and the least, for a quick look.
+const SETTLED_AFTER: f64 = 2.0;
+const LEAST_SETTLED: f64 = 0.2;
+/// How long places change, and the least; and how often.
 const LASTS: f64 = 20.0;
-const LEAST: f64 = 3.0;
+const LEAST: f64 = 2.0;
 const BOOKED_EVERY: Duration = Duration::from_secs(1);
 /// Bookings each time, each of another slot.
 const BOOKED: u64 = 50;
@@ -79,11 +80,11 @@ async fn read(
     readers: usize,
     scale: f64,
 ) -> Result<Vec<Figure>, Failure> {
-    let before = settled(gateway).await?;
+    let before = settled(gateway, scale).await?;
     eprintln!("H2: {readers} readers …");
     let path = format!("{OPENING}/places/stream");
     let mut open = StreamReaders::open(gateway.address, &path, readers, OPEN_WITHIN).await?;
-    let opened = settled(gateway).await?;
+    let opened = settled(gateway, scale).await?;
     let lasts = Duration::from_secs_f64((LASTS * scale).max(LEAST));
     let mut processes: Vec<Process> = rig.processes.clone();
     processes.extend(gateway.process());
@@ -94,7 +95,7 @@ async fn read(
         failed = booking => return Err(failed),
     };
     let (elapsed, spent) = used.since(&processes);
-    let after = settled(gateway).await?;
+    let after = settled(gateway, scale).await?;
     let seconds = elapsed.as_secs_f64();
     let of_core = |spent: &Duration| spent.as_secs_f64() / seconds;
     let cpu = processes.iter().zip(&spent).filter(|(_, spent)| of_core(spent) >= 0.005);
@@ -158,8 +159,8 @@ async fn booked(rig: &mut Rig) -> Failure {
 }
 
 /// Resident bytes, once nothing more happens.
-async fn settled(gateway: &Serving) -> Result<f64, Failure> {
-    tokio::time::sleep(SETTLED_AFTER).await;
+async fn settled(gateway: &Serving, scale: f64) -> Result<f64, Failure> {
+    tokio::time::sleep(Duration::from_secs_f64((SETTLED_AFTER * scale).max(LEAST_SETTLED))).await;
     let resident = gateway.child.id().and_then(processes::resident);
     let gone = || Failure::Wrong("H2: the gateway has ended, or there is no /proc".to_owned());
     resident.map(|bytes| bytes as f64).ok_or_else(gone)
