@@ -213,9 +213,10 @@ mod tests {
             assert_eq!(connections.get(), 0, "it is cut off");
             assert!((1..=3).contains(&most), "{most} frames are kept");
             assert_eq!(kept(&frames), 0);
-            // The system keeps the rest of what it has taken: here and at the reader.
+            // The system keeps the rest of what it has taken, here and at the reader: 7 frames, and
+            // 60 where a connection's part has no bound.
             let taken = frames.lock().unwrap().len();
-            assert!(taken < 200, "{taken} frames of 64 KiB were taken");
+            assert!(taken < 30, "{taken} frames of 64 KiB were taken");
             shutdown.cancel();
         }
     }

@@ -42,21 +42,16 @@ impl<S> Written<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let Patience { write, all } = self.patience;
-        let is_over = |runs: &mut Pin<Box<Sleep>>, context: &mut Context<'_>| {
-            runs.as_mut().poll(context).is_ready()
-        };
         if written.is_ready() {
+            // A byte now and then does not end what it is behind.
             self.waits = None;
-            // A byte now and then is not enough.
-            if !self.behind.as_mut().is_some_and(|behind| is_over(behind, context)) {
-                return written;
-            }
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return written;
         }
+        let Patience { write, all } = self.patience;
         let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(write)));
         let behind = self.behind.get_or_insert_with(|| Box::pin(sleep(all)));
-        if is_over(waits, context) || is_over(behind, context) {
+        let is_over = [waits, behind].map(|runs| runs.as_mut().poll(context).is_ready());
+        if is_over.contains(&true) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
