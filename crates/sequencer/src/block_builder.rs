@@ -1,8 +1,6 @@
 //! What the next block holds.
 
-use std::sync::Arc;
-
-use giliran_allocator::{Booking, ChangeOutcome, ChangeReply, Opening, OwnedBookingRequest};
+use giliran_allocator::{ChangeOutcome, ChangeReply, OwnedBookingRequest};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, EncodedGrants, Entry, GrantRef, LEAST_GRANT_BYTES,
@@ -10,6 +8,7 @@ use giliran_wire::ledger::{
 };
 
 use crate::effect::{Effect, Now, Outcome};
+use crate::granted::StagedGrants;
 use crate::queued::Queued;
 use crate::sequencer::{Lifecycle, Sequencer};
 
@@ -23,13 +22,6 @@ const DRAWN_A_BLOCK: usize = 512;
 /// A block that has so many bytes takes no further entry of those who wait: each
 /// names every slot that it wants, which may be thousands.
 const ENTRIES_UP_TO_BYTES: usize = 256 * 1024;
-
-/// Staged grants of one opening, each with what finds its requester again.
-#[derive(Debug)]
-pub(crate) struct StagedGrants<T> {
-    pub(crate) opening: Arc<Opening>,
-    pub(crate) bookings: Vec<(T, Arc<Booking>)>,
-}
 
 /// The next block's content.
 #[derive(Debug)]
@@ -248,26 +240,6 @@ impl<T> Sequencer<T> {
             }
         }
         true
-    }
-
-    /// `most`: how many grants this block gets at most.
-    fn granted_in(&self, block: &mut BlockDraft<T>, most: usize, ticket: T, booking: Arc<Booking>) {
-        let grant = (ticket, booking);
-        match block.granted.last_mut() {
-            Some(last) if last.opening.record().ordinal == grant.1.opening => {
-                last.bookings.push(grant);
-            }
-            _ => {
-                let openings = self.state.allocator().openings();
-                let Some(opening) = openings.get(grant.1.opening).map(Arc::clone) else { return };
-                // Mostly all are of one opening; where openings alternate, room for all each
-                // time would grow with the square.
-                let room = if block.granted.is_empty() { most } else { 1 };
-                let mut bookings = Vec::with_capacity(room);
-                bookings.push(grant);
-                block.granted.push(StagedGrants { opening, bookings });
-            }
-        }
     }
 }
 

@@ -12,9 +12,10 @@ use giliran_allocator::{ChangeReply, Folded, OwnedBookingRequest};
 use giliran_wire::ledger::{Block, Damage, FORMAT, Reading};
 use giliran_wire::{BlockHash, Timestamp};
 
-use crate::block_builder::{BlockDraft, StagedGrants};
+use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::effect::{Appended, Attempt, Effect, Lost, Now, ReadOutcome, StopReason};
+use crate::granted::StagedGrants;
 use crate::sequencer::{Lifecycle, Sequencer};
 
 /// After this an append or a read without outcome is repeated, ms.

@@ -39,6 +39,7 @@ mod clock_guard;
 mod effect;
 mod ending;
 mod generation;
+mod granted;
 mod in_flight;
 mod opening_draws;
 mod queued;

@@ -1,28 +1,26 @@
 //! The sequencer's state, its inputs, and the loop that sends the next block.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use giliran_allocator::{
-    Allocator, Booking, ChangeReply, ChangeRequest, Decision, Durable, FoundBooking, OpeningDraw,
-    OwnedBookingRequest, PendingEntry, PendingGrant, Rejection, Settled, StagedIn, StateChange,
-    StateMachine, WaitlistDraw,
+    Allocator, ChangeReply, ChangeRequest, Decision, Durable, OpeningDraw, OwnedBookingRequest,
+    PendingEntry, PendingGrant, Rejection, Settled, StagedIn, StateChange, StateMachine,
+    WaitlistDraw,
 };
 use giliran_drand::Network;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::event::Kind;
-use giliran_wire::ledger::{
-    DrawEntryRecord, DrawRecord, Entry, Leftovers, OpeningRecord, TakeOver,
-};
-use giliran_wire::{BookingId, OrderKey, Timestamp, WriterNonce};
+use giliran_wire::ledger::{DrawEntryRecord, Entry, Leftovers, OpeningRecord, TakeOver};
+use giliran_wire::{OrderKey, Timestamp, WriterNonce};
 
 use crate::admin::Acted;
-use crate::block_builder::{BlockDraft, StagedGrants};
+use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::branch::Branches;
 use crate::clock_guard::ClockGuard;
 use crate::effect::{Attempt, Effect, Grants, Now, Outcome, StopReason};
 use crate::generation::Continuation;
+use crate::granted::{StagedGrants, grants_of};
 use crate::in_flight::{InFlight, Step};
 use crate::queued::Queued;
 use crate::rejections::RejectionCounts;
@@ -213,28 +211,6 @@ impl<T> Sequencer<T> {
     /// How often each of the ways was gone that are rarely gone.
     pub fn branches(&self) -> impl Iterator<Item = (Branch, u64)> {
         self.branches.all()
-    }
-
-    pub(crate) fn count(&mut self, changes: &[StateChange]) {
-        for change in changes {
-            let (StateChange::Booking { kind, .. } | StateChange::Entry { kind, .. }) = change;
-            self.count_of(*kind, 1);
-        }
-    }
-
-    fn count_granted<'a>(&mut self, bookings: impl Iterator<Item = &'a Booking> + Clone) {
-        let held = bookings.clone().filter(|booking| booking.hold_expires_at().is_some()).count();
-        let all = bookings.count();
-        self.count_of(Kind::Held, held as u64);
-        self.count_of(Kind::Confirmed, (all - held) as u64);
-    }
-
-    fn count_of(&mut self, kind: Kind, more: u64) {
-        match self.changed.iter_mut().find(|(of, _)| *of == kind) {
-            Some((_, count)) => *count += more,
-            None if more > 0 => self.changed.push((kind, more)),
-            None => {}
-        }
     }
 
     /// Takes what is to be done since the last call, in order.
@@ -557,63 +533,4 @@ impl<T> Sequencer<T> {
             self.effects.push(Effect::Answer { ticket, request_id: Some(what), outcome });
         }
     }
-
-    /// Bookings that a draw of this block makes: no request waits for them. Those of a
-    /// round have somebody who waits.
-    pub(crate) fn drawn(&self, entries: &[Entry]) -> HashSet<BookingId> {
-        let mut drawn = in_groups(entries);
-        drawn.retain(|receipt| self.state.allocator().entry(receipt).is_some());
-        drawn
-    }
-}
-
-/// The grants of a block's rounds that somebody waits for, opening by opening. `tickets`:
-/// theirs, in the block's order; nobody waits for what is `drawn`.
-fn grants_of<T>(
-    changes: Vec<StateChange>,
-    tickets: Vec<T>,
-    drawn: &HashSet<BookingId>,
-    durable: Durable,
-) -> Vec<Grants<T>> {
-    let mut tickets = tickets.into_iter();
-    let mut openings: Vec<Grants<T>> = Vec::new();
-    for change in changes {
-        let StateChange::Booking { before: None, after, .. } = change else { continue };
-        let FoundBooking { booking, opening } = after;
-        if drawn.contains(&booking.id) {
-            continue;
-        }
-        let Some(ticket) = tickets.next() else { break };
-        match openings.last_mut() {
-            Some(last) if Arc::ptr_eq(&last.opening, &opening) => {
-                last.bookings.push((ticket, booking));
-            }
-            _ => {
-                // Mostly all are of one opening; where openings alternate, room for all each time
-                // would grow with the square.
-                let room = if openings.is_empty() { 1 + tickets.len() } else { 1 };
-                let mut bookings = Vec::with_capacity(room);
-                bookings.push((ticket, booking));
-                openings.push(Grants { opening, bookings, durable });
-            }
-        }
-    }
-    openings
-}
-
-/// Bookings that groups of a round or a draw make.
-pub(crate) fn in_groups(entries: &[Entry]) -> HashSet<BookingId> {
-    let mut inside = false;
-    let mut drawn = HashSet::new();
-    for entry in entries {
-        match entry {
-            Entry::Draw(DrawRecord::GroupBegin { .. }) => inside = true,
-            Entry::Draw(DrawRecord::GroupEnd { .. }) => inside = false,
-            Entry::Grant(grant) if inside => {
-                drawn.insert(grant.booking);
-            }
-            _ => {}
-        }
-    }
-    drawn
 }

@@ -32,7 +32,10 @@ const SETTINGS: &str = "benches/steps.toml";
 const TIMES: [u64; 2] = [2_000, 6_000];
 /// A step may take so much more than is recorded, per cent.
 const TOLERANCE: u64 = 5;
-/// The same in the check, where any machine counts.
+/// So many instructions change with what else is compiled: a function is put into its caller,
+/// or is not.
+const FEW: u64 = 40;
+/// The tolerance in the check, where any machine counts.
 const TOLERANCE_OF_CHECK: u64 = 10;
 
 #[derive(Args)]
@@ -112,7 +115,7 @@ fn held(workspace: &Workspace, counts: &[Count], tolerance: u64) -> Result<(), F
 
 /// True for a count beyond the tolerance, per cent.
 fn exceeds(each: u64, before: u64, tolerance: u64) -> bool {
-    each * 100 > before * (100 + tolerance)
+    each * 100 > (before + FEW) * (100 + tolerance)
 }
 
 /// The count of a step in the file.
@@ -200,7 +203,9 @@ mod tests {
 
     #[test]
     fn a_count_within_the_tolerance_passes() {
-        assert!(!exceeds(1_050, 1_000, 5) && !exceeds(10, 1_000, 5));
-        assert!(exceeds(1_051, 1_000, 5) && !exceeds(1_051, 1_000, 10));
+        assert!(!exceeds(1_092, 1_000, 5) && !exceeds(10, 1_000, 5));
+        assert!(exceeds(1_093, 1_000, 5) && !exceeds(1_093, 1_000, 10));
+        // A short step is not held to what another layout of the code changes.
+        assert!(!exceeds(251, 217, 5) && exceeds(271, 217, 5));
     }
 }

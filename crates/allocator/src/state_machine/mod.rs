@@ -30,13 +30,13 @@ pub use due::WaitlistDraw;
 use inventory::SlotInventory;
 pub use opening_draw::{DrawStep, OpeningDraw};
 pub use snapshot::Parts;
-pub use staged::StagedIn;
+pub use staged::{Numbered, StagedIn};
 
 use crate::booking::text_into;
 use crate::sync::Ordering;
 use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
-use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening, PendingGrant};
+use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 
 /// An opening's table of claims does not grow while it fills, up to so many: growing holds
 /// up whoever looks into it.
@@ -177,18 +177,6 @@ impl Folded {
     }
 }
 
-/// Whether a grant could be numbered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Numbered {
-    /// It has booking id and numbers.
-    Done,
-    /// This id is taken: try with other bits.
-    IdTaken,
-    /// Since it was decided, an operator has lowered the quota or halted the slot,
-    /// or the moment has come from which on nobody can book it.
-    NoRoom,
-}
-
 /// How a block's grants come about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -278,43 +266,6 @@ impl StateMachine {
     /// True if an opening of this id is, or was, on record.
     pub fn knows_opening(&self, id: &str) -> bool {
         self.retired.contains(id) || self.allocator.openings.load().named(id).is_some()
-    }
-
-    /// Gives the grant its booking id, the lowest free numbers of its slot and the
-    /// end of its hold, as it enters a block of this time.
-    pub fn assign_numbers(
-        &mut self,
-        grant: &mut PendingGrant,
-        time: Timestamp,
-        random: u128,
-    ) -> Numbered {
-        if !self.has_room(grant, time) {
-            return Numbered::NoRoom;
-        }
-        let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
-        self.numbered.insert(id);
-        let booking = grant.booking_mut();
-        booking.id = id;
-        self.number_seats(booking, time);
-        Numbered::Done
-    }
-
-    /// True if the grant's slot can be booked at this time, and has places for it beside
-    /// those of the block that is being written.
-    fn has_room(&self, grant: &Booking, time: Timestamp) -> bool {
-        self.openings.get(&grant.opening).is_some_and(|index| {
-            index.opening.is_bookable(grant.slot, time)
-                && index.inventories[grant.slot as usize].has_room(grant.seats.len() as u32)
-        })
-    }
-
-    /// Gives a grant that has room its numbers and the end of its hold.
-    fn number_seats(&mut self, grant: &mut Booking, time: Timestamp) {
-        let Some(index) = self.openings.get_mut(&grant.opening) else { return };
-        let hold_expires_at = index.opening.hold_end(grant.slot, time);
-        let inventory = &mut index.inventories[grant.slot as usize];
-        // A slot with room has a number.
-        grant.number(|| inventory.number().unwrap_or_default(), hold_expires_at);
     }
 
     /// Gives the entry its receipt, as it enters a block. False: try with other

@@ -26,14 +26,63 @@ pub struct StagedIn {
     pub are_told: bool,
 }
 
+/// Whether a grant could be numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbered {
+    /// It has booking id and numbers.
+    Done,
+    /// This id is taken: try with other bits.
+    IdTaken,
+    /// Since it was decided, an operator has lowered the quota or halted the slot,
+    /// or the moment has come from which on nobody can book it.
+    NoRoom,
+}
+
 impl StateMachine {
+    /// Gives the grant its booking id, the lowest free numbers of its slot and the
+    /// end of its hold, as it enters a block of this time.
+    pub fn assign_numbers(
+        &mut self,
+        grant: &mut PendingGrant,
+        time: Timestamp,
+        random: u128,
+    ) -> Numbered {
+        if !self.has_room(grant, time) {
+            return Numbered::NoRoom;
+        }
+        let Some(id) = self.new_id(random) else { return Numbered::IdTaken };
+        self.numbered.insert(id);
+        let booking = grant.booking_mut();
+        booking.id = id;
+        self.number_seats(booking, time);
+        Numbered::Done
+    }
+
+    /// True if the grant's slot can be booked at this time, and has places for it beside
+    /// those of the block that is being written.
+    fn has_room(&self, grant: &Booking, time: Timestamp) -> bool {
+        self.openings.get(&grant.opening).is_some_and(|index| {
+            index.opening.is_bookable(grant.slot, time)
+                && index.inventories[grant.slot as usize].has_room(grant.seats.len() as u32)
+        })
+    }
+
+    /// Gives a grant that has room its numbers and the end of its hold.
+    fn number_seats(&mut self, grant: &mut Booking, time: Timestamp) {
+        let Some(index) = self.openings.get_mut(&grant.opening) else { return };
+        let hold_expires_at = index.opening.hold_end(grant.slot, time);
+        let inventory = &mut index.inventories[grant.slot as usize];
+        // A slot with room has a number.
+        grant.number(|| inventory.number().unwrap_or_default(), hold_expires_at);
+    }
+
     /// Makes the booking of a grant as it enters the block that is being written at this
     /// time: with an id by `random`, the lowest free numbers of its slot and the end of its
     /// hold. It counts once the block is [committed](Self::commit_around).
     ///
     /// # Errors
     ///
-    /// The request's id, where the places are not to be had any more: an operator has
+    /// The request's id, where the places are not free any more: an operator has
     /// lowered the quota or halted the slot since, or the moment has come from which on
     /// nobody can book it. They are given back.
     pub fn stage(

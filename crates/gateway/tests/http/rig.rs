@@ -128,7 +128,7 @@ impl Rig {
         };
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let payments = Payments::start(client, settings, metrics.clone()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = giliran_web::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (routes, shutdown) = (payments.routes(), self.shutdown.clone());
         tokio::spawn(giliran_web::serve(listener, routes, metrics.connections, shutdown));

@@ -16,6 +16,7 @@ mod damage;
 mod deed;
 mod entry;
 mod foreign;
+mod grant;
 pub mod journal;
 mod rules;
 
@@ -28,11 +29,12 @@ pub use damage::{Damage, DamageKind};
 pub use deed::{Deed, HALTED, OPEN};
 pub use entry::{
     Adjust, Adjustment, BookableUntil, Cancel, CancelCause, Confirm, DrawEntryRecord, DrawRecord,
-    Entry, Expire, Genesis, Grant, GrantRef, Leftovers, Office, OpeningRecord, Order, Rebuilt,
-    RejectionCount, RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Seat, Seats,
-    Session, Signed, Slot, SnapshotPart, TakeOver,
+    Entry, Expire, Genesis, Leftovers, Office, OpeningRecord, Order, Rebuilt, RejectionCount,
+    RejectionDigest, Released, Reschedule, ReturnRule, Rules, Seal, Session, Signed, Slot,
+    SnapshotPart, TakeOver,
 };
 pub use foreign::{Alien, Doubt, Foreign};
+pub use grant::{EncodedGrants, Grant, GrantRef, Seat, Seats};
 pub use rules::NotARule;
 
 use crate::codec::{self, DecodeError};
@@ -76,43 +78,6 @@ pub struct Block {
     pub entries: Vec<Entry>,
 }
 
-/// Grants that follow each other in a block, in its form: encoded one by one, as they come.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EncodedGrants {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl EncodedGrants {
-    /// None yet.
-    pub const fn new() -> Self {
-        Self { bytes: Vec::new(), count: 0 }
-    }
-
-    /// Adds a grant behind the others; returns the bytes that it takes.
-    pub fn push(&mut self, grant: &GrantRef<'_>) -> usize {
-        let before = self.bytes.len();
-        grant.encode_into(&mut self.bytes);
-        self.count += 1;
-        self.bytes.len() - before
-    }
-
-    /// How many there are.
-    pub const fn len(&self) -> usize {
-        self.count
-    }
-
-    /// True if there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Makes room for so many bytes more.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
-    }
-}
-
 /// A block as it is stored, and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
@@ -151,14 +116,14 @@ impl Block {
         // All fields are named, so that a new one is encoded: in their order, as `Encode` does.
         let Self { format, ledger, generation, number, epoch, writer, time, previous, entries } =
             self;
-        let room = BLOCK_OVERHEAD_BYTES + 128 * entries.len() + grants.bytes.len();
+        let room = BLOCK_OVERHEAD_BYTES + 128 * entries.len() + grants.as_bytes().len();
         let mut bytes = Vec::with_capacity(room);
         codec::encode_into(&(*format, *ledger, *generation, *number, *epoch), &mut bytes);
         codec::encode_into(&(*writer, *time, *previous), &mut bytes);
-        codec::encode_into(&((entries.len() + grants.count) as u64), &mut bytes);
+        codec::encode_into(&((entries.len() + grants.len()) as u64), &mut bytes);
         let (before, after) = entries.split_at(at);
         before.iter().for_each(|entry| codec::encode_into(entry, &mut bytes));
-        bytes.extend_from_slice(&grants.bytes);
+        bytes.extend_from_slice(grants.as_bytes());
         after.iter().for_each(|entry| codec::encode_into(entry, &mut bytes));
         let hash = BlockHash(*blake3::hash(&bytes).as_bytes());
         bytes.extend_from_slice(&hash.0);

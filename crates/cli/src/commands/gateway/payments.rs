@@ -92,7 +92,7 @@ impl PaymentsListener {
             )));
         };
         let listening = |error| Failure::Wrong(format!("--payments-listen {address}: {error}"));
-        let listener = TcpListener::bind(address).await.map_err(listening)?;
+        let listener = giliran_web::listen(address).map_err(listening)?;
         eprintln!("giliran gateway: payments at http://{}/readyz", listener.local_addr()?);
         Ok(Some(Self { listener, nats }))
     }
