@@ -21,6 +21,7 @@ mod page;
 mod pictures;
 mod report;
 mod sheet;
+pub mod stacks;
 pub mod svg;
 mod terminal;
 pub mod times;

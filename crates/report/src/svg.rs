@@ -10,7 +10,7 @@ use crate::say;
 
 /// Width of every chart, in its own units: about a phone's, so that text keeps
 /// its size there.
-const WIDTH: f64 = 340.0;
+pub(crate) const WIDTH: f64 = 340.0;
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 /// Width of a character of 12 units, on average.
@@ -18,7 +18,7 @@ const CHARACTER: f64 = 6.3;
 /// Marks on a line of many points.
 const MARKS: usize = 6;
 /// Different looks there are; further series begin again.
-const LOOKS: usize = 6;
+pub(crate) const LOOKS: usize = 6;
 
 /// Text as HTML and SVG take it; a number stays with its percent sign.
 pub fn escaped(text: &str) -> String {
@@ -316,12 +316,12 @@ impl Rows<'_> {
     }
 }
 
-fn chart(title: &str, about: &str, svg: Option<String>) -> Option<Chart> {
+pub(crate) fn chart(title: &str, about: &str, svg: Option<String>) -> Option<Chart> {
     svg.map(|svg| Chart { title: title.to_owned(), about: about.to_owned(), svg: Some(svg) })
 }
 
 /// What it is called and what it shows stand in it for those who cannot see it.
-fn begin(height: f64, title: &str, about: &str) -> String {
+pub(crate) fn begin(height: f64, title: &str, about: &str) -> String {
     let (title, about) = (escaped(title), escaped(about));
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}. {about}\">\
@@ -329,12 +329,12 @@ fn begin(height: f64, title: &str, about: &str) -> String {
     )
 }
 
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
+pub(crate) fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
     let words = escaped(words);
     let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
 }
 
-fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
+pub(crate) fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
     let _ = write!(
         svg,
         "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
@@ -342,7 +342,7 @@ fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
 }
 
 /// A circle, square, triangle, diamond, cross or inverted triangle.
-fn marker(svg: &mut String, look: usize, x: f64, y: f64) {
+pub(crate) fn marker(svg: &mut String, look: usize, x: f64, y: f64) {
     let shape = match look {
         0 => "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
         1 => "m-4 -4h8v8h-8z",
@@ -355,7 +355,7 @@ fn marker(svg: &mut String, look: usize, x: f64, y: f64) {
 }
 
 /// Names with their looks, and the height they take.
-fn legend(names: &[(&str, usize)], dashes: bool) -> (String, f64) {
+pub(crate) fn legend(names: &[(&str, usize)], dashes: bool) -> (String, f64) {
     let mut svg = String::new();
     let (mut x, mut y) = (4.0, 12.0);
     for (name, look) in names {

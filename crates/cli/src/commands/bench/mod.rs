@@ -49,6 +49,13 @@ pub(crate) struct Args {
     /// Instead: print the table of figures that were written down, in Markdown.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
+    /// Instead: draw figures that were written down, as SVG files in the folder of `--out`;
+    /// each is printed as a page in Markdown names it, with its figures in words.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    plot: Option<PathBuf>,
+    /// The folder for pictures.
+    #[arg(long, value_name = "DIR", requires = "plot")]
+    out: Option<PathBuf>,
     /// Write the figures there as JSON, every pass included.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -79,6 +86,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     if let Some(file) = &args.table {
         return e2e::print_table(file);
+    }
+    if let (Some(file), Some(folder)) = (&args.plot, &args.out) {
+        return e2e::plot(file, folder);
     }
     let folder = std::env::temp_dir().join(format!("giliran-bench-{:08x}", rand::random::<u32>()));
     std::fs::create_dir_all(&folder)?;

@@ -13,6 +13,7 @@ mod growth;
 mod memory;
 mod paced;
 mod peers;
+mod plot;
 mod processes;
 mod report;
 mod rig;
@@ -89,6 +90,14 @@ async fn measure(
 /// Prints the table of results that were written down, for a document.
 pub(super) fn print_table(file: &Path) -> Result<(), Failure> {
     print!("{}", Results::read(file)?.markdown());
+    Ok(())
+}
+
+/// Writes pictures of results that were written down; prints each as a document names it.
+pub(super) fn plot(file: &Path, folder: &Path) -> Result<(), Failure> {
+    for plot::Picture { name, about, .. } in plot::write(file, folder)? {
+        println!("![{about}]({name})");
+    }
     Ok(())
 }
 

@@ -138,6 +138,25 @@ impl Bound {
     }
 }
 
+/// A figure and its goal.
+pub(super) struct SingleGoal {
+    pub(super) name: &'static str,
+    pub(super) value: f64,
+    pub(super) goal: f64,
+    /// How much of the goal it reaches: 1 where it is met exactly, more where it is better.
+    pub(super) part: f64,
+}
+
+impl SingleGoal {
+    fn at_least(name: &'static str, value: f64, goal: f64) -> Self {
+        Self { name, value, goal, part: value / goal }
+    }
+
+    fn at_most(name: &'static str, value: f64, goal: f64) -> Self {
+        Self { name, value, goal, part: goal / value }
+    }
+}
+
 impl Results {
     /// What was written down.
     pub(super) fn read(file: &Path) -> Result<Self, Failure> {
@@ -161,17 +180,32 @@ impl Results {
         median(self.of(row).map(|pass| pass.per_s))
     }
 
-    fn of(&self, row: &str) -> impl Iterator<Item = &Pass> {
+    pub(super) fn of(&self, row: &str) -> impl Iterator<Item = &Pass> {
         self.passes.iter().filter(move |pass| pass.row == row)
     }
 
     /// Goals that are held against something that was looked for.
-    fn goals(&self) -> impl Iterator<Item = &'static Goal> {
+    pub(super) fn goals(&self) -> impl Iterator<Item = &'static Goal> {
         GOALS.iter().chain(PEER_GOALS.iter().filter(|_| self.peers.is_some()))
     }
 
-    fn ratio(&self, goal: &Goal) -> Option<f64> {
+    pub(super) fn ratio(&self, goal: &Goal) -> Option<f64> {
         Some(self.median(goal.row)? / self.median(goal.over)?)
+    }
+
+    /// Goals that are no ratio of two rows.
+    pub(super) fn single_goals(&self) -> Vec<SingleGoal> {
+        let mut goals = Vec::new();
+        if let Some(idle) = self.idle_ms {
+            let value = idle.grant / (idle.round_trip + idle.append);
+            goals.push(SingleGoal::at_most("S8 over trip and append", value, IDLE));
+        }
+        if let (Some(roles), Some(echo)) = (&self.store_and_feed, self.median("echo U")) {
+            let (opening, sustained) = (roles.opening_per_s / echo, roles.sustained_per_s / echo);
+            goals.push(SingleGoal::at_least("S2a over echo U", opening, OPENING));
+            goals.push(SingleGoal::at_least("S2b over echo U", sustained, SUSTAINED));
+        }
+        goals
     }
 
     /// The table, as it is printed.
@@ -229,7 +263,7 @@ impl Results {
     }
 
     /// Thousands a second, at least and at most.
-    fn spread(&self, name: &str) -> (f64, f64) {
+    pub(super) fn spread(&self, name: &str) -> (f64, f64) {
         let of = |pick: fn(f64, f64) -> f64, from| {
             self.of(name).map(|pass| pass.per_s).fold(from, pick) / 1e3
         };
