@@ -12,6 +12,7 @@ mod fuzz;
 mod instructions;
 mod pictures;
 mod process;
+mod results;
 mod shipped;
 mod tidy;
 mod tools;
@@ -87,7 +88,7 @@ enum Task {
     /// Measure the engine or the allocator beside yardsticks of the same run
     #[command(subcommand)]
     Bench(Bench),
-    /// Make every picture of the documents anew
+    /// Make the pictures of the documents anew
     Pictures(pictures::PicturesArgs),
     /// Find or install what the checks and the demo need, and print where it is
     Tools,
@@ -333,26 +334,15 @@ fn bench_peers(
     Ok(ExitCode::from(process::exit_byte(status)))
 }
 
-/// Where results are kept, from the root, and how the names of those begin that rows are in.
-const RESULTS: &str = "benches/results";
-const OF_ROWS: &str = "e2e-";
-
 fn bench_table(
     workspace: &Workspace,
     args: TableArgs,
     interrupt: &Interrupt,
 ) -> Result<ExitCode, Failure> {
-    let newest = || {
-        let folder = std::fs::read_dir(workspace.root().join(RESULTS)).into_iter().flatten();
-        let files = folder.flatten().map(|entry| entry.path());
-        let is_of_rows = |file: &PathBuf| {
-            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OF_ROWS))
-        };
-        files.filter(is_of_rows).max()
+    let file = match args.file {
+        Some(file) => file,
+        None => results::newest(workspace, results::OF_ROWS)?,
     };
-    let file = args.file.or_else(newest);
-    let file =
-        file.ok_or_else(|| Failure::Broken(format!("{RESULTS}/ holds no {OF_ROWS}*.json")))?;
     let mut table = Command::new(release(workspace, interrupt)?);
     Err(become_command(table.args(["bench", "--table"]).arg(file)))
 }
