@@ -43,6 +43,7 @@ Examples:
   cargo xtask bench e2e                         throughput and latency over NATS
   cargo xtask bench peers                       the same beside Redis, PostgreSQL and a mutex in memory
   cargo xtask bench steps                       the instructions of each step of a request
+  cargo xtask bench flame S4 --out s4.svg       where the engine's time goes under a row
   cargo xtask sim --from 5000 --runs 10000      so many simulated worlds of every kind, in release
   cargo xtask fuzz request --seconds 600        a decoder, fed by libFuzzer
   cargo xtask chaos                             a broker and stores that go away, for longer than the tests do
@@ -144,6 +145,8 @@ enum Bench {
     E2e(BenchArgs),
     /// Beside what would be used instead, in the same run: Redis, PostgreSQL, a mutex in memory
     Peers(BenchArgs),
+    /// Draw where the engine's time goes under a row, as a flame graph (needs perf)
+    Flame(FlameArgs),
     /// Print recorded results as a table in Markdown; the newest of `benches/results/` unless a file is named
     Table(TableArgs),
     /// `giliran-allocator` alone, with criterion
@@ -157,6 +160,18 @@ struct BenchArgs {
     /// Handed to the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct FlameArgs {
+    /// S2, S4, …
+    row: String,
+    /// The picture's file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The program to measure, instead of building it
+    #[arg(long, value_name = "FILE")]
+    giliran: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -216,6 +231,7 @@ fn run(task: Task) -> Result<ExitCode, Failure> {
         Task::Fuzz(args) => fuzz::run(&workspace, &args, &interrupt),
         Task::Bench(Bench::E2e(args)) => bench_e2e(&workspace, args, &interrupt),
         Task::Bench(Bench::Peers(args)) => bench_peers(&workspace, &args, &interrupt),
+        Task::Bench(Bench::Flame(args)) => bench_flame(&workspace, args, &interrupt),
         Task::Bench(Bench::Table(args)) => bench_table(&workspace, args, &interrupt),
         Task::Bench(Bench::Allocator(args)) => {
             let mut cargo = workspace.cargo(["bench", "--package", "giliran-allocator"]);
@@ -332,6 +348,18 @@ fn bench_peers(
     }
     let status = process::run_in_foreground(&mut bench, interrupt)?;
     Ok(ExitCode::from(process::exit_byte(status)))
+}
+
+fn bench_flame(
+    workspace: &Workspace,
+    args: FlameArgs,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Failure> {
+    let nats = nats::provide(workspace, interrupt)?;
+    let giliran = args.giliran.map_or_else(|| release(workspace, interrupt), Ok)?;
+    let mut flame = Command::new("python3");
+    flame.arg(workspace.root().join("benches/flame.py")).arg(args.row).arg(giliran).arg(args.out);
+    Err(become_command(flame.env(nats::VARIABLE, nats.path)))
 }
 
 fn bench_table(

@@ -1,7 +1,8 @@
 //! Makes the pictures of the documents anew: charts by the program itself, pages by a browser.
 //!
 //! Charts are the same on every machine, and `--check` holds them equal. What a browser draws differs with its fonts;
-//! without a browser those pictures stay as they are, and that is said.
+//! without a browser those pictures stay as they are, and that is said. Flame graphs are measured and not made here
+//! (`cargo xtask bench flame`).
 
 use std::ffi::OsString;
 use std::fs;
