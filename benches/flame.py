@@ -23,13 +23,13 @@ KINDS = [  # What a frame belongs to: the first whose expression is in its name.
     ("memory allocator", ALLOCATOR, "#f3d36b"),
     ("other", r"", "#cfd4da"),
 ]
+BENCH = "bench --rows {} --passes 1 --book 400000"
 DULL = r"\[unknown\]|_*start$|main$|_*clone|.*thread_start|start_thread|std::|core::ops|tokio::runtime::"
 
 
 def measured(row, giliran, folder):
     """Samples the engine's process during the row; what `perf script` says."""
-    bench = [giliran, "bench", "--rows", row, "--passes", "1", "--book", "400000"]
-    bench = subprocess.Popen(bench, stderr=subprocess.PIPE, text=True)
+    bench = subprocess.Popen([giliran, *BENCH.format(row).split()], stderr=subprocess.PIPE, text=True)
     data, perf = f"{folder}/perf.data", None
     for line in bench.stderr:
         sys.stderr.write(line)
@@ -37,10 +37,10 @@ def measured(row, giliran, folder):
             engine = subprocess.check_output(["pgrep", "-P", str(bench.pid), "-f", " serve "], text=True)
             perf = "perf record -q -e cpu-clock -F 997 --call-graph dwarf,16384".split()
             perf = subprocess.Popen([*perf, "-o", data, "-p", engine.strip()])
-    if bench.wait() != 0 or perf is None or perf.wait() != 0:
+    if bench.wait() or perf is None or perf.wait():
         sys.exit("the benchmark or perf failed; see above")
-    script = ["perf", "script", "-i", data, "--no-inline", "-F", "comm,ip,sym,dso"]
-    return subprocess.run(script, capture_output=True, text=True).stdout
+    script = "perf script --no-inline -F comm,ip,sym,dso -i".split()
+    return subprocess.run([*script, data], capture_output=True, text=True).stdout
 
 
 def plain(symbol):
@@ -60,8 +60,7 @@ def folded(script):
         for frame in reversed(sample.split("\n")[1:]):
             _, symbol, where = re.match(r"\s*(\S+) (.*) \((.*)\)", frame).groups()
             if "kernel" in where:  # One frame for all of a call.
-                if not stack[-1].startswith("kernel"):
-                    stack.append("kernel")
+                stack += [] if stack[-1].startswith("kernel") else ["kernel"]
                 if call := re.match(r"__(?:x64|arm64)_sys_(\w+)|asm_exc_(\w+)", symbol):
                     stack[-1] = f"kernel: {call[1] or call[2]}"
                 continue
@@ -87,12 +86,14 @@ def placed(stacks, total, left=0, depth=0):
         left += count
 
 
-def drawn(stacks, title):
+def drawn(stacks, row):
     """The picture: frames from the bottom up, and what their colours mean."""
     frames = list(placed(stacks, total := sum(stacks.values())))
-    high = (max(depth for _, _, depth, _ in frames) + 3) * HEIGHT
+    high = (max(frame[2] for frame in frames) + 3) * HEIGHT
     svg = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high}" role="img">'
-           f"<title>{title}</title><style>text{{font:11px ui-monospace,monospace;fill:#1c1f23}}"
+           f"<title>The engine under {row}, {total} samples</title><metadata>Made by: giliran "
+           f"{BENCH.format(row)}, sampled by perf</metadata>"
+           "<style>text{font:11px ui-monospace,monospace;fill:#1c1f23}"
            'rect{stroke:#fff;stroke-width:.6}</style><rect width="100%" height="100%" fill="#fff"/>']
 
     def box(x, y, width, name, about):
@@ -103,11 +104,11 @@ def drawn(stacks, title):
                    f'height="{HEIGHT}" fill="{colour}"/><text x="{x + 2:.1f}" y="{y + 12}">'
                    f"{html.escape(label)}</text></g>")
 
-    for place, (kind, _, _) in enumerate(KINDS):
-        box(place * 200, 0, 180, kind, kind)
+    for place, kind in enumerate(KINDS):
+        box(place * 200, 0, 180, kind[0], kind[0])
     for name, left, depth, count in frames:
-        x, width = left / total * WIDTH, count / total * WIDTH
-        box(x, high - (depth + 1) * HEIGHT, width, name, f"{name}, {count / total:.1%}")
+        box(left / total * WIDTH, high - (depth + 1) * HEIGHT, count / total * WIDTH, name,
+            f"{name}, {count / total:.1%}")
     return "\n".join(svg) + "</svg>\n"
 
 
@@ -115,5 +116,4 @@ if __name__ == "__main__":
     row, giliran, out = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         stacks = folded(measured(row, giliran, folder))
-    title = f"The engine under {row}, {sum(stacks.values())} samples"
-    pathlib.Path(out).write_text(drawn(stacks, title))
+    pathlib.Path(out).write_text(drawn(stacks, row))
