@@ -1,4 +1,4 @@
-//! A durable booking in memory.
+//! A booking in memory: durable, or staged with a block on its way.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use giliran_wire::{BookingId, Digest, Pseudonym, Timestamp};
 
 use crate::BookingRequest;
 
-/// A booking as the ledger has it. Replaced whole when it changes, so that a
+/// A booking as the ledger has it, or is about to have it. Replaced whole when it changes, so that a
 /// reader sees one version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booking {

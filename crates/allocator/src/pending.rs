@@ -58,7 +58,7 @@ impl<P: Taken> Pending<P> {
     }
 
     /// It goes into a block. From there [`StateMachine::abandon`](crate::StateMachine::abandon)
-    /// gives back.
+    /// gives back, or what abandons the staged.
     pub fn enter(mut self) -> P {
         self.what.take().expect("whoever has it has not entered it")
     }

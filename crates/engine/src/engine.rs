@@ -163,6 +163,7 @@ impl Engine {
             let waiting = (lease, &mut written);
             let standing = Box::pin(standby.stand_by(&mut state, &mut follower, waiting, shutdown));
             let Some(held) = standing.await? else {
+                self.snapshots.settle().await;
                 self.snapshots.write(&state, &mut written);
                 return Ok(());
             };
@@ -179,6 +180,7 @@ impl Engine {
             }
             ledger = follower.ledger().clone();
             drop(follower);
+            state.expect_no_more();
             let Ok(forced) = standby.believes_its_clock(&held) else {
                 give_back(held).await;
                 continue;
@@ -189,6 +191,7 @@ impl Engine {
             self.context.health.stands(state.chain());
             self.context.marker.persist_high_water(Mark::of(state.chain()));
             if matches!(end, driver::ActiveEnd::Stopped) {
+                self.snapshots.settle().await;
                 self.snapshots.write(&state, &mut written);
                 tracing::info!("stepped down");
                 return Ok(());

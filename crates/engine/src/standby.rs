@@ -30,8 +30,9 @@ const WORTH_A_THREAD: usize = 8;
 const OPENED_AHEAD: usize = 8;
 /// How long a follower waits for the next block before it looks at the lease.
 const FOLLOW_WAIT: Duration = Duration::from_millis(100);
-/// Where no block has come for so long, a standby has time to write a snapshot.
-const QUIET: Duration = Duration::from_secs(2);
+/// Where no block has come for so long, a standby has time to write a snapshot: an engine
+/// that had died before would have lost its lease by then.
+const QUIET: Duration = LEASE_TTL.saturating_mul(3);
 /// How long a candidate may take to read up to the ledger's end; then another one
 /// may be better off.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(2);
@@ -260,10 +261,14 @@ fn opened_ahead(
     }
     std::thread::scope(|scope| {
         let (ahead, opened) = mpsc::sync_channel(OPENED_AHEAD);
-        scope.spawn(move || {
+        let open = move || {
             // Until nobody listens any more, since one of them was damaged.
             messages.iter().all(|(_, bytes)| ahead.send(Block::open(bytes)).is_ok())
-        });
+        };
+        if std::thread::Builder::new().spawn_scoped(scope, open).is_err() {
+            // The system gives no thread.
+            return messages.iter().try_for_each(|(seq, bytes)| each(*seq, bytes, Block::open(bytes)));
+        }
         let mut opened = messages.iter().zip(&opened);
         opened.try_for_each(|((seq, bytes), opened)| each(*seq, bytes, opened))
     })

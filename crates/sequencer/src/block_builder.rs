@@ -304,6 +304,8 @@ mod tests {
             hold_expires_at: Some(Timestamp::from_millis(1)),
         };
         let bare = Grant {
+            seats: std::iter::once(seat(1)).collect(),
+            request_id: "r".into(),
             reference: None,
             account: None,
             channel: None,

@@ -493,7 +493,6 @@ fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
     assert!(taken.time <= now.wall.plus_millis(10), "{}", taken.time);
 }
 
-/// What is foreign in an empty stream does not keep a generation from beginning.
 /// An operator who rolls a ledger of ten million bookings is told that it has rolled.
 #[test]
 fn nobody_is_told_busy_because_the_state_takes_long_to_hash() {
@@ -516,6 +515,7 @@ fn nobody_is_told_busy_because_the_state_takes_long_to_hash() {
     assert!(busy.len() == 1 && busy[0].contains("Busy"), "{busy:?}");
 }
 
+/// What is foreign in an empty stream does not keep a generation from beginning.
 #[test]
 fn a_generation_begins_behind_foreign_messages() {
     const FIRST: u64 = 1_000;

@@ -42,10 +42,14 @@ use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 /// up whoever looks into it.
 const ROOM_FOR_CLAIMS: usize = 1 << 17;
 
+/// Most bookings that tables have room for before there are that many: whoever guesses by the
+/// size of a file or a stream may be far off. Beyond it they grow as they fill.
+const MOST_EXPECTED: usize = 1 << 23;
+
 /// Applies the ledger to an [`Allocator`], block by block; there is one per allocator.
 ///
-/// Live and replayed blocks go through the same code, so that the state after a
-/// restart is the state before it (P6).
+/// Live and replayed blocks go through the same code, but for grants that are
+/// [staged](Self::stage) live, so that the state after a restart is the state before it (P6).
 #[derive(Debug)]
 pub struct StateMachine {
     allocator: Arc<Allocator>,
@@ -67,7 +71,7 @@ pub struct StateMachine {
     retired: BTreeSet<String>,
     /// Bookings of retired openings that still take memory.
     leaving: Vec<BookingId>,
-    /// Ids given to grants that are on their way into the ledger.
+    /// Ids given to grants of rounds that are on their way into the ledger.
     numbered: HashSet<BookingId, BuildHasherDefault<UniformHasher>>,
     in_block: PendingBlock,
     /// Bookings of the block on its way, in its order: made, and not published.
@@ -225,12 +229,18 @@ impl StateMachine {
         }
     }
 
-    /// The same, which is about to read so many bookings: its tables have their size from
-    /// the start. Called before anything was read.
+    /// The same, which is about to read so many bookings, by a guess: its tables have their
+    /// size from the start, up to [`MOST_EXPECTED`]. Called before anything was read.
     pub fn expecting(mut self, bookings: usize) -> Self {
+        let bookings = bookings.min(MOST_EXPECTED);
         self.allocator = Arc::new(Allocator::with_room_for(bookings));
         self.room = self.room.max(bookings);
         self
+    }
+
+    /// Everything that was expected is read: what comes is live.
+    pub fn expect_no_more(&mut self) {
+        self.room = ROOM_FOR_CLAIMS;
     }
 
     /// The state it keeps.

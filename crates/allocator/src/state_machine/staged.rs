@@ -3,8 +3,9 @@
 //! All that a booking is, is known when its block is written, a broker's sync before it
 //! counts. So it is made then, and put where look-ups find it; each of them passes over it
 //! until the position that it looks at covers the booking's block. What is left for the
-//! moment at which the block becomes durable is one number and the slots' counts, and
-//! whoever decides meanwhile is hardly ever disturbed.
+//! moment at which the block becomes durable is one number and the counts of slots and
+//! accounts: no table of bookings or people is touched, and whoever decides meanwhile is
+//! rarely disturbed.
 
 use std::sync::Arc;
 

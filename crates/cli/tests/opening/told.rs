@@ -284,8 +284,12 @@ async fn the_documented_metrics_are_those_that_are_shown() {
     };
     assert!(page.contains("giliran_build_info{commit=\""), "{page}");
     let gateway = limited_gateway(&rig).await;
-    let all = [page, metrics(&persist).await, metrics(&feed).await, metrics(&gateway).await];
-    let all = all.concat();
+    let console = rig.console(&[]);
+    console.until("console", "following", Duration::from_secs(20)).await;
+    let mut all = page;
+    for role in [&persist, &feed, &gateway, &console] {
+        all += &metrics(role).await;
+    }
     let typed = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
     let shown: BTreeSet<String> = all.lines().filter_map(typed).collect();
     let page = operations();

@@ -48,7 +48,7 @@ pub const FORMAT: u16 = 1;
 pub const MAX_BLOCK_BYTES: usize = 512 * 1024;
 
 /// Fewer bytes than any grant takes in a block: it bounds how many there are.
-pub const LEAST_GRANT_BYTES: usize = 80;
+pub const LEAST_GRANT_BYTES: usize = 76;
 
 /// The bytes a block takes without its entries.
 pub const BLOCK_OVERHEAD_BYTES: usize = 2 + 16 + 4 + 8 + 8 + 16 + 8 + 32 + 8 + CHECKSUM_BYTES;
