@@ -33,12 +33,10 @@ pub struct Allocator {
 }
 
 impl Allocator {
-    /// Of nothing, with room for about so many bookings before a part of the table has to
-    /// grow.
-    pub(crate) fn with_room_for(bookings: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             openings: ArcSwap::default(),
-            bookings: ShardedMap::with_room_for(bookings),
+            bookings: ShardedMap::default(),
             waiting: ShardedMap::default(),
             crowd: Crowd::none(),
             seqlock: SeqLock::new(),

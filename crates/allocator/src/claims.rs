@@ -159,7 +159,9 @@ pub(crate) struct Claims(ShardedMap<Pseudonym, Claim>);
 impl Claims {
     /// Of nobody, with room for about so many people before a part of the table has to grow.
     pub(crate) fn with_room_for(people: usize) -> Self {
-        Self(ShardedMap::with_room_for(people))
+        let claims = ShardedMap::default();
+        claims.reserve(people);
+        Self(claims)
     }
 
     /// Shows an applicant's claim to `see`, which looks at it and nothing else.

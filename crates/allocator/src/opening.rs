@@ -64,6 +64,11 @@ pub struct Opening {
     pub(crate) accounts: Accounts,
 }
 
+/// Places of all slots together.
+pub(crate) fn places(record: &OpeningRecord) -> usize {
+    record.slots.iter().map(|slot| usize::from(slot.quota)).sum()
+}
+
 /// What an opening whose order needs a seed has committed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commitment {
@@ -118,7 +123,7 @@ impl Opening {
     /// The opening of this record, scheduled, with every place free; with room for the
     /// claims of all who can have one of its places, but no more than `most` of them.
     pub(crate) fn new(record: OpeningRecord, most: usize) -> Self {
-        let places: usize = record.slots.iter().map(|slot| usize::from(slot.quota)).sum();
+        let places = places(&record);
         let mut offices: FxHashMap<Box<str>, OfficeIndex> = FxHashMap::default();
         for office in &record.offices {
             let index = offices.entry(office.id.as_str().into()).or_default();

@@ -91,7 +91,8 @@ impl Nats {
     }
 
     /// The same servers under another login; none: the servers would take both for the same,
-    /// since this login names somebody, be it in the URL, and the other one nobody.
+    /// since this login names somebody, be it in the URL, and the other one nobody or the same
+    /// one. A broker that asks nobody who they are takes both as they come.
     pub(crate) fn with_login(&self, login: OtherLogin) -> Option<Self> {
         let is_somebody = self.access.names_somebody()
             || self.access.nats_cert.is_some()
@@ -104,7 +105,12 @@ impl Nats {
             password_in: Some(login.password_in),
             ..self.access.clone()
         };
-        let is_other = access.names_somebody() || !is_somebody;
+        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        let is_same = same(&self.access.nats_user, &access.nats_user)
+            || access.nats_nkey.is_some() && self.access.nats_nkey == access.nats_nkey
+            || access.nats_credentials.is_some()
+                && self.access.nats_credentials == access.nats_credentials;
+        let is_other = !is_same && (access.names_somebody() || !is_somebody);
         let url = self.url.split(',').map(without_login).collect::<Vec<_>>().join(",");
         is_other.then_some(Self { url, access })
     }
@@ -242,6 +248,8 @@ mod tests {
         for (url, user) in named.iter().zip([Some("gateway"), None]) {
             assert!(nats(url, user).with_login(login(None)).is_none(), "{url}");
         }
+        let same = nats(named[0], Some("payment")).with_login(login(Some("payment")));
+        assert!(same.is_none(), "a user twice");
         let other = nats(named[1], None).with_login(login(Some("payment"))).unwrap();
         assert_eq!(other.url, "nats://a:4222,tls://b:4222");
         assert_eq!(other.access.nats_user.as_deref(), Some("payment"));

@@ -34,7 +34,9 @@ const LISTED: usize = 100;
 async fn posted(console: &Console, request: Request) -> Result<(String, Fields), Response> {
     let (parts, body) = request.into_parts();
     let refused = |status, words: &str| layout::told(console, status, words);
-    if !is_own_form(&parts.headers) {
+    let hosts = console.operators.as_ref().map(|operators| &operators.hosts);
+    let is_sent_here = hosts.is_none_or(|hosts| hosts.sent(&parts.headers));
+    if !is_own_form(&parts.headers) || !is_sent_here {
         let words = "This form does not come from a page of this console. Nothing was done.";
         return Err(refused(StatusCode::FORBIDDEN, words));
     }

@@ -12,6 +12,7 @@ use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{OpeningDescription, Order};
 use giliran_wire::ledger::journal::Action;
 use giliran_wire::picture::{Check, Judged, Known, Openings, Verdict};
+use giliran_wire::request::is_opening_id;
 use maud::{Markup, html};
 
 use crate::console::Console;
@@ -85,14 +86,22 @@ pub(crate) async fn preflight(
     let only =
         only.and_then(|all| if let [one] = all { Some(one.offers.id.clone()) } else { None });
     let opening = asked(query.as_deref(), "opening").or(only);
+    // A reading takes its turn: no name that anybody makes up has one.
+    let is_known = |id: &String| {
+        is_opening_id(id)
+            && known(seen.as_deref())
+                .is_none_or(|known| known.openings.iter().any(|opening| opening.offers.id == *id))
+    };
+    let is_stranger = opening.as_ref().is_some_and(|id| !is_known(id));
     let judged = match &opening {
-        Some(opening) => Some(console.preflight(opening).await),
-        None => None,
+        Some(opening) if !is_stranger => Some(console.preflight(opening).await),
+        _ => None,
     };
     let main = html! {
         h1 { "Preflight" @if let Some(opening) = &opening { " of " (opening) } }
         (openings(seen.as_deref(), "/preflight"))
         @match &judged {
+            None if is_stranger => p.note.no { "No opening of this id is in the engine's memory." },
             None => p { "Choose an opening." },
             Some(Reading::Failed(why)) => p.note.no { "It could not be looked at: " (why) },
             Some(Reading::GoesOn(since)) => (goes_on(*since)),

@@ -267,7 +267,9 @@ fn opened_ahead(
         };
         if std::thread::Builder::new().spawn_scoped(scope, open).is_err() {
             // The system gives no thread.
-            return messages.iter().try_for_each(|(seq, bytes)| each(*seq, bytes, Block::open(bytes)));
+            return messages
+                .iter()
+                .try_for_each(|(seq, bytes)| each(*seq, bytes, Block::open(bytes)));
         }
         let mut opened = messages.iter().zip(&opened);
         opened.try_for_each(|((seq, bytes), opened)| each(*seq, bytes, opened))

@@ -115,25 +115,35 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let told = gateway.catalogue.told();
     let Some(opening) = told.opening(&id) else {
-        let Ok(extract) = gateway.published.get(What::Extract, &id).await else {
-            return Ok(unknown(&gateway));
+        told_of_openings(&gateway)?;
+        let extract = match gateway.published.get(What::Extract, &id).await {
+            Ok(extract) => extract,
+            Err(problem) if problem.kind == Kind::NotPublished => return Ok(unknown(&gateway)),
+            Err(problem) => return Err(problem),
         };
         let mut says = extract.says.clone();
         says["stage"] = "over".into();
         says["extract"] = address(&id).into();
         return Ok(cached(&headers, json(&says)));
     };
-    let Some(offers) = &opening.offers else {
-        return Err(Problem::reason(Reason::Unavailable)
-            .detail("no engine has described this opening yet")
-            .retry_after_ms(1_000));
-    };
+    let offers = opening.offers.as_ref().ok_or_else(not_described)?;
     let mut draw = Draw::of(offers).ok_or_else(no_draw)?;
     if draw.stage == Stage::Over {
         let extract = gateway.published.get(What::Extract, &id).await.ok();
         draw.extract = extract.filter(|extract| draw.is_of(&extract.says)).map(|_| address(&id));
     }
     Ok(cached(&headers, json(&draw)))
+}
+
+/// Until an engine has told which openings there are, nobody knows which draws are over.
+fn told_of_openings(gateway: &Gateway) -> Result<(), Problem> {
+    gateway.catalogue.age().map(drop).ok_or_else(not_described)
+}
+
+fn not_described() -> Problem {
+    Problem::reason(Reason::Unavailable)
+        .detail("no engine has described this opening yet")
+        .retry_after_ms(1_000)
 }
 
 fn no_draw() -> Problem {
@@ -148,8 +158,10 @@ pub(crate) async fn extract(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let extract = gateway.published.get(What::Extract, &id).await?;
+    told_of_openings(&gateway)?;
     let told = gateway.catalogue.told();
-    if let Some(offers) = told.opening(&id).and_then(|opening| opening.offers.as_ref()) {
+    if let Some(opening) = told.opening(&id) {
+        let offers = opening.offers.as_ref().ok_or_else(not_described)?;
         let draw = Draw::of(offers).ok_or_else(no_draw)?;
         if draw.stage != Stage::Over {
             let detail = "the draw of this opening is not over";
@@ -161,7 +173,7 @@ pub(crate) async fn extract(
             return Err(Problem::new(Kind::NotUsable).detail(detail));
         }
     }
-    Ok(extract.file(&id, &headers))
+    extract.file(&id, &headers).await
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::connection::State as Connection;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use giliran_nats::state::{Report, State as Standing};
+use giliran_wire::answer::Reason;
 use giliran_wire::request::{Confirm, element};
 use giliran_wire::subject::Namespace;
 use tokio::sync::Semaphore;
@@ -96,6 +97,11 @@ pub(crate) async fn confirm(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
+    // Of a page in a browser, whose name may lead here although it is somebody else's.
+    if parts.headers.contains_key(header::ORIGIN) || parts.headers.contains_key("sec-fetch-site") {
+        return Err(Problem::reason(Reason::NotPermitted)
+            .detail("payments are confirmed by programs: a request of a browser's is refused"));
+    }
     let body = whole(&payments.body_room, &parts.headers, body).await?;
     let deadline = Instant::now() + patience(payments.patience, &parts.headers);
     let body = with(&body, &[("request_id", key(&parts.headers)?), ("booking", booking)]);

@@ -2,23 +2,29 @@
 //! folder by the opening's id and nothing else of it.
 //!
 //! A file is shown only if it holds together by itself, as `giliran statement --check` and
-//! `giliran verify` find out. That it is what the ledger says is not known here: for that the
+//! `giliran verify` find out; that is known of each state of it once, and the file itself is read
+//! again, piece by piece, for each who asks for it. That it is what the ledger says is not known here: for that the
 //! seal or the root is held against the one that was published elsewhere.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use giliran_verify::draw::{Extract, Known};
 use giliran_verify::statement;
 use giliran_web::tag;
+use giliran_wire::answer::Reason;
 use giliran_wire::request::is_opening_id;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::exchange::tagged;
@@ -26,8 +32,10 @@ use crate::problem::{Kind, Problem};
 
 /// Most bytes of a file; what is longer belongs on a server for files.
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// Most bytes of all files that are kept in memory.
-const KEPT_BYTES: usize = 128 * 1024 * 1024;
+/// Most files that are known at a time, and of which is known what they say.
+const MOST_KNOWN: usize = 4_096;
+/// Bytes of a file that are read, and sent, at a time: each piece has its own time to be taken.
+const PIECE: usize = 64 * 1024;
 
 /// Which file of an opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,8 +74,9 @@ impl What {
 #[derive(Debug)]
 pub(crate) struct Document {
     what: What,
-    /// The file, byte by byte.
-    pub(crate) bytes: Bytes,
+    path: PathBuf,
+    /// The state of the file in which it held together.
+    stamp: Stamp,
     /// Names what the file says.
     pub(crate) tag: String,
     /// What it says, in short.
@@ -76,24 +85,62 @@ pub(crate) struct Document {
 
 impl Document {
     /// The file itself, to be kept by whoever asks; or that it is known already.
-    pub(crate) fn file(&self, opening: &str, headers: &HeaderMap) -> Response {
-        let mut response = tagged(headers, &self.tag, self.bytes.clone());
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` where it has changed since it was looked up, which the next request sees.
+    pub(crate) async fn file(
+        &self,
+        opening: &str,
+        headers: &HeaderMap,
+    ) -> Result<Response, Problem> {
+        let mut response = tagged(headers, &self.tag, Bytes::new());
         if response.status() == StatusCode::OK {
+            let (path, known) = (self.path.clone(), self.stamp);
+            let opening_it = move || Some(opened(&path).ok()?).filter(|(_, is)| *is == known);
+            let Ok(Some((file, _))) = tokio::task::spawn_blocking(opening_it).await else {
+                let changed = Problem::reason(Reason::Unavailable).retry_after_ms(1_000);
+                return Err(changed.detail("the file has just been changed"));
+            };
+            *response.body_mut() = Body::from_stream(pieces(file));
             let sent = response.headers_mut();
             let kind = HeaderValue::from_static(self.what.content_type());
             sent.insert(header::CONTENT_TYPE, kind);
+            sent.insert(header::CONTENT_LENGTH, HeaderValue::from(self.stamp.length));
             sent.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             let name = format!("attachment; filename=\"{opening}{}\"", self.what.ending());
             if let Ok(name) = HeaderValue::from_str(&name) {
                 sent.insert(header::CONTENT_DISPOSITION, name);
             }
         }
-        response
+        Ok(response)
     }
 }
 
-/// Tells one state of a file from the next: device, inode, length, and when it was changed.
-type Stamp = (u64, u64, u64, i64, i64);
+/// A file, piece by piece.
+fn pieces(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(file, async |mut file| {
+        let reading = move || {
+            let mut piece = vec![0; PIECE];
+            let read = file.read(&mut piece)?;
+            piece.truncate(read);
+            Ok::<_, io::Error>((piece, file))
+        };
+        let (piece, file) =
+            tokio::task::spawn_blocking(reading).await.map_err(io::Error::other)??;
+        Ok((!piece.is_empty()).then(|| (piece.into(), file)))
+    })
+}
+
+/// Tells one state of a file from the next: which file it is, its length, and when it was
+/// changed, by whoever wrote it and by the system's own record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    length: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
 
 /// What came of reading a file: a document, or why it is none.
 type Read = Result<Arc<Document>, String>;
@@ -104,7 +151,7 @@ pub(crate) struct Published {
     folder: Option<PathBuf>,
     kept: Mutex<HashMap<(What, String), (Stamp, Read)>>,
     /// One file is read at a time: that takes memory and time.
-    reading: tokio::sync::Mutex<()>,
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Published {
@@ -133,11 +180,15 @@ impl Published {
         let found = match tokio::task::spawn_blocking(blocking).await {
             Ok(Looked::Kept(found)) => found,
             Ok(Looked::New) => {
-                let _turn = self.reading.lock().await;
+                let turn = Arc::clone(&self.reading).lock_owned().await;
                 let (this, id) = (Arc::clone(self), opening.to_owned());
-                let blocking = move || match this.looked_up(what, &id) {
-                    Looked::New => this.read(what, &id),
-                    looked => looked,
+                let blocking = move || {
+                    // Until it is read, whether or not anybody still waits for it.
+                    let _turn = turn;
+                    match this.looked_up(what, &id) {
+                        Looked::New => this.read(what, &id),
+                        looked => looked,
+                    }
                 };
                 match tokio::task::spawn_blocking(blocking).await {
                     Ok(Looked::Kept(found)) => found,
@@ -176,34 +227,67 @@ impl Published {
     /// Reads a file that is there, checks it, and keeps what came of it.
     fn read(&self, what: What, opening: &str) -> Looked {
         let Some(folder) = &self.folder else { return Looked::Missing };
-        let file = match File::open(folder.join(format!("{opening}{}", what.ending()))) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Missing,
-            Err(error) => return Looked::Kept(Err(error.kind().to_string())),
-        };
-        let stamp = match file.metadata() {
-            Ok(found) => stamp(&found),
-            Err(error) => return Looked::Kept(Err(error.kind().to_string())),
-        };
-        let read = text(file).and_then(|text| checked(what, opening, text)).map(Arc::new);
-        if let Err(why) = &read {
+        let path = folder.join(format!("{opening}{}", what.ending()));
+        let of_no_use = |why: &dyn fmt::Display| {
             tracing::error!(opening, "the published {} is of no use: {why}", what.name());
+        };
+        let (file, stamp) = match opened(&path) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Missing,
+            Err(error) => {
+                of_no_use(&error);
+                return Looked::Kept(Err(error.kind().to_string()));
+            }
+        };
+        let read = text(file).and_then(|text| {
+            checked(what, opening, &text).map(|says| {
+                Arc::new(Document { what, path, stamp, tag: tag(text.as_bytes()), says })
+            })
+        });
+        if let Err(why) = &read {
+            of_no_use(&why.in_log);
         }
+        let read = read.map_err(|why| why.told.to_owned());
         self.keep(&(what, opening.to_owned()), (stamp, read.clone()));
         Looked::Kept(read)
     }
 
-    /// Keeps what was read; others go where there is no room for all.
+    /// Keeps what was read; another goes where there are too many.
     fn keep(&self, name: &(What, String), read: (Stamp, Read)) {
         let mut kept = held(&self.kept);
         kept.insert(name.clone(), read);
-        let bytes = |(_, read): &(Stamp, Read)| read.as_ref().map_or(0, |read| read.bytes.len());
-        while kept.values().map(bytes).sum::<usize>() > KEPT_BYTES {
-            let other = kept.iter().find(|(of, read)| *of != name && bytes(read) > 0);
-            let Some(other) = other.map(|(of, _)| of.clone()) else { return };
+        if kept.len() > MOST_KNOWN
+            && let Some(other) = kept.keys().find(|of| *of != name).cloned()
+        {
             kept.remove(&other);
         }
     }
+}
+
+/// Why a file is none that is shown.
+struct Useless {
+    /// What everybody is told: no word of what the file holds.
+    told: &'static str,
+    in_log: String,
+}
+
+impl Useless {
+    fn told(told: &'static str) -> Self {
+        Self { told, in_log: told.to_owned() }
+    }
+
+    /// It is not what its name says.
+    fn apart(in_log: impl fmt::Display) -> Self {
+        Self { told: "it does not hold together", in_log: in_log.to_string() }
+    }
+}
+
+/// A file, as it is now. What is none, a pipe perhaps, is not waited for.
+fn opened(path: &Path) -> io::Result<(File, Stamp)> {
+    let waits_for_nobody = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(waits_for_nobody).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() { Ok((file, stamp(&found))) } else { Err(io::Error::other("it is no file")) }
 }
 
 /// What is known of a file.
@@ -220,7 +304,12 @@ fn held<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn stamp(found: &std::fs::Metadata) -> Stamp {
-    (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec())
+    Stamp {
+        file: (found.dev(), found.ino()),
+        length: found.len(),
+        written: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
+    }
 }
 
 fn missing(what: What) -> Problem {
@@ -229,25 +318,25 @@ fn missing(what: What) -> Problem {
 }
 
 /// All of a file, within its bounds.
-fn text(file: File) -> Result<String, String> {
+fn text(file: File) -> Result<String, Useless> {
     let mut text = String::new();
     match file.take(FILE_BYTES + 1).read_to_string(&mut text) {
         Ok(read) if read as u64 > FILE_BYTES => {
-            Err(format!("it has more than {FILE_BYTES} bytes, the most that are served"))
+            Err(Useless::told("it has more than 64 MiB, the most that is served"))
         }
         Ok(_) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err("it is not text in UTF-8".to_owned())
+            Err(Useless::told("it is not text in UTF-8"))
         }
-        Err(error) => Err(error.kind().to_string()),
+        Err(error) => Err(Useless { told: "it cannot be read", in_log: error.to_string() }),
     }
 }
 
-/// The document that a text is, where it holds together and is of this opening.
-fn checked(what: What, opening: &str, text: String) -> Result<Document, String> {
+/// What a text says that holds together and is of this opening.
+fn checked(what: What, opening: &str, text: &str) -> Result<Value, Useless> {
     let (of, says) = match what {
         What::Statement => {
-            let checked = statement::check(&text).map_err(|wrong| wrong.to_string())?;
+            let checked = statement::check(text).map_err(Useless::apart)?;
             let says = json!({
                 "opening": checked.opening, "ledger": checked.ledger, "seq": checked.seq,
                 "lines": checked.lines, "seal": checked.seal, "totals": checked.totals,
@@ -257,8 +346,8 @@ fn checked(what: What, opening: &str, text: String) -> Result<Document, String> 
             (checked.opening, says)
         }
         What::Extract => {
-            let extract = Extract::parse(&text).map_err(|wrong| wrong.to_string())?;
-            let sum = extract.verify(&Known::default()).map_err(|wrong| wrong.to_string())?;
+            let extract = Extract::parse(text).map_err(Useless::apart)?;
+            let sum = extract.verify(&Known::default()).map_err(Useless::apart)?;
             let beacon = extract.beacon.as_ref();
             let mut says = json!({
                 "opening": extract.opening, "commitment": extract.commitment, "root": extract.root, "seed": extract.seed,
@@ -272,9 +361,10 @@ fn checked(what: What, opening: &str, text: String) -> Result<Document, String> 
         }
     };
     if of != opening {
-        return Err(format!("it is of opening {of:?}"));
+        let in_log = format!("it is of opening {of:?}");
+        return Err(Useless { told: "it is of another opening", in_log });
     }
-    Ok(Document { what, tag: tag(text.as_bytes()), bytes: text.into(), says })
+    Ok(says)
 }
 
 #[cfg(test)]
@@ -308,7 +398,11 @@ mod tests {
         let file = folder.path().join("w.statement");
         std::fs::write(&file, STATEMENT).unwrap();
         let first = published.get(What::Statement, "w").await.unwrap();
-        assert_eq!((&first.bytes[..], &first.says["opening"]), (STATEMENT.as_bytes(), &"w".into()));
+        assert_eq!(first.says["opening"], "w");
+        let sent = first.file("w", &HeaderMap::new()).await.unwrap();
+        assert_eq!(sent.headers()[header::CONTENT_LENGTH], STATEMENT.len().to_string());
+        let sent = axum::body::to_bytes(sent.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(&sent[..], STATEMENT.as_bytes());
         let last = STATEMENT.lines().last().unwrap();
         assert_eq!(first.says["seal"], last[..64]);
         let again = published.get(What::Statement, "w").await.unwrap();
@@ -318,7 +412,10 @@ mod tests {
         std::fs::write(&next, STATEMENT.replacen("\"quota\":3", "\"quota\":4", 1)).unwrap();
         std::fs::rename(next, &file).unwrap();
         let (kind, why) = refused(&published, What::Statement, "w").await;
-        assert!(kind == "not_usable" && why.contains("line 2"), "{why}");
+        assert!(kind == "not_usable" && why.contains("hold together"), "{why}");
+        // Whoever was told of the first one does not get the other one under its name.
+        let stale = first.file("w", &HeaderMap::new()).await.unwrap_err();
+        assert_eq!(stale.kind.name(), "unavailable");
         std::fs::remove_file(file).unwrap();
         assert_eq!(refused(&published, What::Statement, "w").await.0, "not_published");
     }
@@ -337,7 +434,7 @@ mod tests {
         }
         // Another opening's statement under this name.
         assert!(
-            refused(&published, What::Statement, "secret").await.1.contains("of opening \"w\"")
+            refused(&published, What::Statement, "secret").await.1.contains("of another opening")
         );
         let nowhere = Arc::new(Published::new(None));
         assert_eq!(refused(&nowhere, What::Statement, "secret").await.0, "not_published");
@@ -355,11 +452,11 @@ mod tests {
         std::fs::write(at("cut.draw.json"), &EXTRACT[..EXTRACT.len() / 2]).unwrap();
         for (what, opening, why) in [
             (What::Statement, "folder", "no file"),
-            (What::Extract, "long", "more than 67108864 bytes"),
+            (What::Extract, "long", "more than 64 MiB"),
             (What::Statement, "bytes", "UTF-8"),
-            (What::Statement, "draw", "line 1"),
-            (What::Extract, "page", "not an extract of a draw"),
-            (What::Extract, "cut", "it ends too early"),
+            (What::Statement, "draw", "hold together"),
+            (What::Extract, "page", "hold together"),
+            (What::Extract, "cut", "hold together"),
         ] {
             let (kind, said) = refused(&published, what, opening).await;
             assert!(kind == "not_usable" && said.contains(why), "{opening}: {said}");
@@ -367,19 +464,31 @@ mod tests {
         }
     }
 
+    /// Whoever hangs up does not begin another reading.
+    #[tokio::test]
+    async fn one_file_is_read_at_a_time_whoever_still_waits() {
+        let (folder, published) = published();
+        std::fs::write(folder.path().join("w.statement"), STATEMENT).unwrap();
+        let turn = Arc::clone(&published.reading).lock_owned().await;
+        for _ in 0..3 {
+            let asked = published.get(What::Statement, "w");
+            let gone = tokio::time::timeout(std::time::Duration::from_millis(50), asked).await;
+            assert!(gone.is_err());
+        }
+        drop(turn);
+        let asked = published.get(What::Statement, "w");
+        assert!(asked.await.is_ok());
+    }
+
     #[test]
-    fn memory_has_a_bound_and_the_newest_stays() {
+    fn what_is_known_has_a_bound_and_the_newest_stays() {
         let published = Published::new(None);
-        let document = |bytes| {
-            let (what, tag, says) = (What::Extract, String::new(), Value::Null);
-            Document { what, bytes: vec![0; bytes].into(), tag, says }
-        };
-        for name in ["a", "b", "c"] {
-            let read = Ok(Arc::new(document(KEPT_BYTES / 2 - 1)));
-            published.keep(&(What::Extract, name.to_owned()), ((0, 0, 0, 0, 0), read));
+        let stamp = Stamp { file: (0, 0), length: 0, written: (0, 0), changed: (0, 0) };
+        for name in 0..=MOST_KNOWN {
+            published.keep(&(What::Extract, name.to_string()), (stamp, Err("none".to_owned())));
         }
         let kept = held(&published.kept);
-        assert_eq!(kept.len(), 2);
-        assert!(kept.contains_key(&(What::Extract, "c".to_owned())));
+        assert_eq!(kept.len(), MOST_KNOWN);
+        assert!(kept.contains_key(&(What::Extract, MOST_KNOWN.to_string())));
     }
 }

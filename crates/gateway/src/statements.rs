@@ -31,5 +31,5 @@ pub(crate) async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let statement = gateway.published.get(What::Statement, &opening).await?;
-    Ok(statement.file(&opening, &headers))
+    statement.file(&opening, &headers).await
 }

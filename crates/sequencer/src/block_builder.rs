@@ -310,7 +310,10 @@ mod tests {
             account: None,
             channel: None,
             hold_expires_at: None,
-            ..full.clone()
+            content: full.content,
+            booking: full.booking,
+            opening: full.opening,
+            slot: full.slot,
         };
         for grant in [full, bare] {
             let counted = grant_bytes(&grant.borrowed());

@@ -45,6 +45,8 @@ pub enum Unknown {
 /// Where it has a port, or characters that no name has.
 pub fn host(text: &str) -> Result<String, NotAHost> {
     let name = text.trim().to_ascii_lowercase();
+    // A name may say that nothing belongs behind it.
+    let name = name.strip_suffix('.').map_or(name.clone(), str::to_owned);
     let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_name = |name: &str| {
         let usual = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
@@ -91,12 +93,24 @@ impl Hosts {
 }
 
 /// A name without the port behind it, in small letters.
+impl Hosts {
+    /// Whether a form comes from a page of this server, as far as the request says where from:
+    /// a proxy may have put a name of its own into `Host`, but hands on `Origin`.
+    pub fn sent(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(header::ORIGIN).iter().all(|origin| {
+            let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            origin.is_some_and(|(_, host)| self.0.contains(&without_port(host)))
+        })
+    }
+}
+
 fn without_port(name: &str) -> String {
     let is_port = |port: &str| port.chars().all(|c| c.is_ascii_digit());
     let bare = name.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(bare, _)| bare);
     // Within brackets colons are the address's.
     let bare = bare.filter(|bare| !bare.contains(':') || bare.ends_with(']'));
-    bare.unwrap_or(name).to_ascii_lowercase()
+    let bare = bare.unwrap_or(name).to_ascii_lowercase();
+    bare.strip_suffix('.').map_or(bare.clone(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -110,6 +124,20 @@ mod tests {
             headers.append(header::HOST, name.parse().unwrap());
         }
         hosts.knows(&address.parse().unwrap(), &headers)
+    }
+
+    /// Behind a proxy that puts its own address into `Host`.
+    #[test]
+    fn a_form_says_where_it_comes_from() {
+        let hosts = Hosts::new("10.0.0.7:8090".parse().unwrap(), [host("console.ok.").unwrap()]);
+        let sent = |origin: &str| {
+            let origin = (header::ORIGIN, origin.parse().unwrap());
+            hosts.sent(&HeaderMap::from_iter([origin]))
+        };
+        assert!(sent("https://console.ok") && sent("http://10.0.0.7:8090"));
+        assert!(!sent("https://evil.example") && !sent("null") && !sent("console.ok"));
+        assert!(hosts.sent(&HeaderMap::new()), "older browsers say it otherwise");
+        assert_eq!(asked(&hosts, "/", &["Console.OK.:443"]), Ok(()));
     }
 
     #[test]

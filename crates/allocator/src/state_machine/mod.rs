@@ -38,9 +38,9 @@ use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
 use crate::{Allocator, Booking, DrawEntry, FoundBooking, Opening};
 
-/// An opening's table of claims does not grow while it fills, up to so many: growing holds
-/// up whoever looks into it.
-const ROOM_FOR_CLAIMS: usize = 1 << 17;
+/// Tables of bookings and claims have room for an opening's places when it is put on record, up
+/// to so many: a table that grows while it fills holds up whoever looks into it.
+const ROOM: usize = 1 << 20;
 
 /// Most bookings that tables have room for before there are that many: whoever guesses by the
 /// size of a file or a stream may be far off. Beyond it they grow as they fill.
@@ -53,7 +53,7 @@ const MOST_EXPECTED: usize = 1 << 23;
 #[derive(Debug)]
 pub struct StateMachine {
     allocator: Arc<Allocator>,
-    /// For how many claims an opening's table has room from the start, at most.
+    /// For how many places of an opening tables have room from the start, at most.
     room: usize,
     chain: Chain,
     genesis: Option<Genesis>,
@@ -207,8 +207,8 @@ impl StateMachine {
     /// Nothing read yet; begins with this generation.
     pub fn beginning_with(generation: u32) -> Self {
         Self {
-            allocator: Arc::new(Allocator::with_room_for(0)),
-            room: ROOM_FOR_CLAIMS,
+            allocator: Arc::new(Allocator::new()),
+            room: ROOM,
             chain: Chain::beginning_with(generation),
             genesis: None,
             sealed: None,
@@ -233,14 +233,14 @@ impl StateMachine {
     /// size from the start, up to [`MOST_EXPECTED`]. Called before anything was read.
     pub fn expecting(mut self, bookings: usize) -> Self {
         let bookings = bookings.min(MOST_EXPECTED);
-        self.allocator = Arc::new(Allocator::with_room_for(bookings));
+        self.allocator.bookings.reserve(bookings);
         self.room = self.room.max(bookings);
         self
     }
 
     /// Everything that was expected is read: what comes is live.
     pub fn expect_no_more(&mut self) {
-        self.room = ROOM_FOR_CLAIMS;
+        self.room = ROOM;
     }
 
     /// The state it keeps.

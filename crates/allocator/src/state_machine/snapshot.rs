@@ -17,6 +17,7 @@ use super::inventory::{SlotInventory, Until};
 use super::{OpeningIndex, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
 use crate::opening::Commitment;
+use crate::opening::places;
 use crate::sync::Ordering;
 use crate::{Booking, ChangeLog, DrawEntry, Opening};
 
@@ -232,6 +233,7 @@ impl StateMachine {
         if state.slots.len() != state.record.slots.len() {
             return Err(Unusable::OtherSlots(state.record.id));
         }
+        self.allocator.bookings.reserve(places(&state.record).min(self.room));
         let opening = Opening::new(state.record, self.room);
         opening.set_phase(state.phase);
         opening.set_closes_at(state.closes_at);

@@ -42,13 +42,17 @@ mod mapped {
     use dashmap::DashMap;
     use dashmap::mapref::entry::Entry;
 
-    use super::{Hash, UniformHasher};
+    use super::{Hash, Hasher as _, UniformHasher};
+
+    /// How many parts a map has, each of which grows by itself, and holds up who looks into
+    /// it meanwhile.
+    const SHARDS: usize = 64;
 
     pub(crate) struct ShardedMap<K, V>(DashMap<K, V, BuildHasherDefault<UniformHasher>>);
 
     impl<K: Eq + Hash, V> Default for ShardedMap<K, V> {
         fn default() -> Self {
-            Self(DashMap::default())
+            Self(DashMap::with_hasher_and_shard_amount(Default::default(), SHARDS))
         }
     }
 
@@ -59,10 +63,17 @@ mod mapped {
     }
 
     impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
-        /// Empty, with room for about so many before any of its shards has to grow.
-        pub(crate) fn with_room_for(entries: usize) -> Self {
+        /// Makes room for about so many more before any of its shards has to grow.
+        pub(crate) fn reserve(&self, more: usize) {
             // Shards differ by chance.
-            Self(DashMap::with_capacity_and_hasher(entries + entries / 32, Default::default()))
+            let each = (more + more / 16).div_ceil(SHARDS);
+            for shard in self.0.shards() {
+                shard.write().reserve(each, |(key, _)| {
+                    let mut hasher = UniformHasher::default();
+                    key.hash(&mut hasher);
+                    hasher.finish()
+                });
+            }
         }
 
         pub(crate) fn look<R>(&self, key: &K, see: impl FnOnce(Option<&V>) -> R) -> R {
@@ -136,9 +147,7 @@ mod modelled {
     }
 
     impl<K: Eq + Hash + Copy, V> ShardedMap<K, V> {
-        pub(crate) fn with_room_for(_entries: usize) -> Self {
-            Self::default()
-        }
+        pub(crate) fn reserve(&self, _more: usize) {}
 
         fn shard(&self, key: &K) -> &Shard<K, V> {
             let mut hasher = UniformHasher::default();

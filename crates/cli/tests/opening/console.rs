@@ -135,8 +135,13 @@ async fn an_operator_acts_by_the_name_of_their_login_after_a_preview() {
     assert_eq!((status, page.contains("--host rebound.example")), (421, true), "{page}");
     let (status, _) = site.send_as("Console.Example", "/actions/preview", SITI, QUOTA).await;
     assert_eq!(status, 200, "it was named");
+    // Where a proxy has put another name into `Host`, the form's own origin still says it.
+    let elsewhere = format!("{SITI}Origin: https://evil.example\r\n");
+    assert_eq!(site.send("/actions/preview", &elsewhere, QUOTA).await.0, 403);
     let metrics = get(&site.address, "/metrics").await.unwrap();
     assert!(metrics.contains("\ngiliran_console_connections 1\n"), "{metrics}");
+    // Nobody keeps the list from operators by names that are made up.
+    site.until("/preflight?opening=nobody", "No opening of this id").await;
 
     // A preview changes nothing.
     let (status, page) = site.send("/actions/preview", SITI, QUOTA).await;

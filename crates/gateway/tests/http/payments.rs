@@ -38,6 +38,11 @@ async fn a_payment_is_confirmed_on_its_own_listener_and_nowhere_else() {
     assert_eq!((paid.status, &paid.json()["outcome"]), (200, &"granted".into()), "{paid:?}");
     let unknown = post("/v1/bookings/X/confirmation", &[KEY], PAID).await;
     assert_eq!((unknown.status, unknown.problem().as_str()), (404, "not_found"));
+    // A page whose name leads here has everything that a program has, and says what it is.
+    for page in [("origin", "http://evil.example:8081"), ("sec-fetch-site", "same-origin")] {
+        let refused = post(PATH, &[KEY, page], PAID).await;
+        assert_eq!((refused.status, refused.problem().as_str()), (403, "not_permitted"));
+    }
     // Neither listener has what is the other one's.
     let public = rig.post(PATH, &[KEY], PAID).await;
     assert_eq!((public.status, public.problem().as_str()), (404, "no_such_address"));

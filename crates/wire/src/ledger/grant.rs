@@ -74,7 +74,7 @@ impl Grant {
     }
 }
 
-/// An [`Entry::Grant`] from parts that lie elsewhere; fields as of [`Grant`].
+/// An [`Entry::Grant`](super::Entry::Grant) from parts that lie elsewhere; fields as of [`Grant`].
 #[derive(Debug, Clone, Copy)]
 pub struct GrantRef<'a> {
     /// The booking this makes.
@@ -100,7 +100,7 @@ pub struct GrantRef<'a> {
 }
 
 impl GrantRef<'_> {
-    /// Position of [`Entry::Grant`] among the variants.
+    /// Position of [`Entry::Grant`](super::Entry::Grant) among the variants.
     const VARIANT: u32 = 5;
 
     /// The same with parts of its own.
