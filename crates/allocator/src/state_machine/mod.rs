@@ -230,7 +230,7 @@ impl StateMachine {
     }
 
     /// The same, which is about to read so many bookings, by a guess: its tables have their
-    /// size from the start, up to [`MOST_EXPECTED`]. Called before anything was read.
+    /// size from the start, up to eight million. Called before anything was read.
     pub fn expecting(mut self, bookings: usize) -> Self {
         let bookings = bookings.min(MOST_EXPECTED);
         self.allocator.bookings.reserve(bookings);
