@@ -10,7 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use giliran_allocator::{ChangeKind, ChangeRequest, Folded, StateMachine};
+use giliran_allocator::{BookingRequest, ChangeKind, ChangeRequest, Folded, StateMachine};
 use giliran_sequencer::{
     AdminCommand, AdminOp, Appended, Continuation, Effect, LOST_AFTER_MS, Lost, MAX_PARKED_MS, Now,
     Outcome, ReadOutcome, Sequencer, StopReason, TRUST_MS,
@@ -491,6 +491,52 @@ fn a_clock_that_jumps_before_the_take_over_is_not_believed() {
     let (taken, _) = Block::open(stored.last().unwrap()).unwrap();
     assert!(matches!(taken.entries[0], Entry::TakeOver(_)));
     assert!(taken.time <= now.wall.plus_millis(10), "{}", taken.time);
+}
+
+/// What a round grants and what is staged beside it stand in one block. Whoever waits for
+/// either is told of their own, and once; both are counted, whoever was told to come back.
+#[test]
+fn a_round_and_a_staged_grant_share_a_block() {
+    for is_silent in [false, true] {
+        let mut bench = bench(Order::Rounds { length_ms: 500 });
+        bench.record(vec![OpeningRecord {
+            id: "v".into(),
+            closes_at: Timestamp::from_millis(BEGIN + 3_600_000),
+            ..opening(&[QUOTA])
+        }]);
+        bench.tick(1);
+        let mut ask = |bench: &mut SequencerHarness, who: u64, opening| {
+            let (applicants, name) = ([person(who)], format!("r{who}"));
+            let choices = [Choice { office: Text::from("o"), date: None, session: None }];
+            let asked = request(&name, &applicants, &choices);
+            bench.ask(who, &BookingRequest { opening: Some(opening), ..asked })
+        };
+        bench.sequencer.take_changed();
+        assert!(ask(&mut bench, 1, "w"));
+        // The round has ended by the time at which the other opening's grant comes.
+        bench.now.mono_ms += 600;
+        bench.now.wall = bench.now.wall.plus_millis(600);
+        bench.is_silent = is_silent;
+        assert!(ask(&mut bench, 2, "v"));
+        bench.run();
+        if is_silent {
+            bench.wait(MAX_PARKED_MS + 2 * TICK_MS);
+            assert_eq!(bench.busy(), [1, 2]);
+            bench.is_silent = false;
+            bench.wait(2 * MAX_PARKED_MS);
+        }
+        assert_eq!([1, 2].map(|who| bench.is_granted(who)), [!is_silent; 2]);
+        assert_eq!(bench.answers.len(), 2, "{:?}", bench.answers);
+        let grants: u64 = bench.sequencer.take_changed().iter().map(|(_, count)| count).sum();
+        assert_eq!(grants, 2);
+        let (block, _) = Block::open(bench.stream.last().unwrap()).unwrap();
+        let is_grant = |entry: &Entry| matches!(entry, Entry::Grant(_));
+        let grants = block.entries.iter().map(is_grant).collect::<Vec<_>>();
+        assert_eq!(grants, [false, true, false, true], "a group, and one beside it");
+        let state = bench.replayed();
+        assert_eq!(state.state_hash(), bench.sequencer.state().state_hash());
+        assert_eq!(free(&bench), (QUOTA as i32 - 1, QUOTA as i32 - 1));
+    }
 }
 
 /// An operator who rolls a ledger of ten million bookings is told that it has rolled.
