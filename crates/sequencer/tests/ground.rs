@@ -505,7 +505,7 @@ fn a_round_and_a_staged_grant_share_a_block() {
             ..opening(&[QUOTA])
         }]);
         bench.tick(1);
-        let mut ask = |bench: &mut SequencerHarness, who: u64, opening| {
+        let ask = |bench: &mut SequencerHarness, who: u64, opening| {
             let (applicants, name) = ([person(who)], format!("r{who}"));
             let choices = [Choice { office: Text::from("o"), date: None, session: None }];
             let asked = request(&name, &applicants, &choices);
