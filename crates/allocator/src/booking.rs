@@ -56,6 +56,18 @@ struct Rare {
     change_log: Option<Arc<ChangeLog>>,
 }
 
+impl Rare {
+    /// None: a booking has none of these, as most.
+    fn of(
+        reference: Option<Box<str>>,
+        account: Option<Pseudonym>,
+        channel: Option<Box<str>>,
+    ) -> Option<Box<Self>> {
+        let is_some = reference.is_some() || account.is_some() || channel.is_some();
+        is_some.then(|| Box::new(Self { reference, account, channel, change_log: None }))
+    }
+}
+
 /// Seats of a booking: one person's, or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BookedSeats {
@@ -160,18 +172,13 @@ impl Booking {
             channel,
             hold_expires_at,
         } = grant;
-        let is_plain = reference.is_none() && account.is_none() && channel.is_none();
-        let rare = || {
-            let reference = reference.map(String::into_boxed_str);
-            let channel = channel.map(String::into_boxed_str);
-            Box::new(Rare { reference, account, channel, change_log: None })
-        };
+        let text = |text: Option<String>| text.map(String::into_boxed_str);
         Self {
             id,
             content,
             seats: seats[..].into(),
             request_id: request_id.into_boxed_str(),
-            rare: (!is_plain).then(rare),
+            rare: Rare::of(text(reference), account, text(channel)),
             granted_at,
             block,
             hold_expires_at: hold_expires_at.unwrap_or(NO_HOLD),
@@ -193,17 +200,12 @@ impl Booking {
             [one] => BookedSeats::One(seat(one)),
             many => BookedSeats::Many(many.iter().map(seat).collect()),
         };
-        let is_plain = ask.reference.is_none() && ask.account.is_none() && ask.channel.is_none();
-        let rare = || {
-            let (reference, channel) = (ask.reference.map(Into::into), ask.channel.map(Into::into));
-            Box::new(Rare { reference, account: ask.account, channel, change_log: None })
-        };
         Self {
             id: BookingId::from_random(0),
             content: ask.content.digest(),
             seats,
             request_id: ask.request_id.into(),
-            rare: (!is_plain).then(rare),
+            rare: Rare::of(ask.reference.map(Into::into), ask.account, ask.channel.map(Into::into)),
             granted_at: Timestamp::from_millis(0),
             block: u64::MAX,
             hold_expires_at: NO_HOLD,

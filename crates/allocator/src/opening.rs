@@ -120,10 +120,9 @@ pub struct Unsupported {
 }
 
 impl Opening {
-    /// The opening of this record, scheduled, with every place free; with room for the
-    /// claims of all who can have one of its places, but no more than `most` of them.
-    pub(crate) fn new(record: OpeningRecord, most: usize) -> Self {
-        let places = places(&record);
+    /// The opening of this record, scheduled, with every place free, and with `room` for so
+    /// many claims.
+    pub(crate) fn new(record: OpeningRecord, room: usize) -> Self {
         let mut offices: FxHashMap<Box<str>, OfficeIndex> = FxHashMap::default();
         for office in &record.offices {
             let index = offices.entry(office.id.as_str().into()).or_default();
@@ -175,7 +174,7 @@ impl Opening {
                 .map(|slot| slot.bookable_until)
                 .max()
                 .unwrap_or(record.closes_at),
-            claims: Claims::with_room_for(places.min(most)),
+            claims: Claims::with_room_for(room),
             accounts: Accounts::new(record.rules.max_per_account),
             record,
         }

@@ -105,15 +105,18 @@ impl Nats {
             password_in: Some(login.password_in),
             ..self.access.clone()
         };
-        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
         let is_same = same(&self.access.nats_user, &access.nats_user)
-            || access.nats_nkey.is_some() && self.access.nats_nkey == access.nats_nkey
-            || access.nats_credentials.is_some()
-                && self.access.nats_credentials == access.nats_credentials;
+            || same(&self.access.nats_nkey, &access.nats_nkey)
+            || same(&self.access.nats_credentials, &access.nats_credentials);
         let is_other = !is_same && (access.names_somebody() || !is_somebody);
         let url = self.url.split(',').map(without_login).collect::<Vec<_>>().join(",");
         is_other.then_some(Self { url, access })
     }
+}
+
+/// True if both are there, and one is the other.
+fn same<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+    one.is_some() && one == other
 }
 
 /// A URL without the name and the password that it may have.

@@ -174,35 +174,40 @@ impl Published {
         if !is_opening_id(opening) {
             return Err(Problem::malformed("opening: an id is 1 to 40 of A-Z a-z 0-9 -"));
         }
-        let (this, id) = (Arc::clone(self), opening.to_owned());
-        // A disk may be slow.
-        let blocking = move || this.looked_up(what, &id);
-        let found = match tokio::task::spawn_blocking(blocking).await {
-            Ok(Looked::Kept(found)) => found,
-            Ok(Looked::New) => {
-                let turn = Arc::clone(&self.reading).lock_owned().await;
-                let (this, id) = (Arc::clone(self), opening.to_owned());
-                let blocking = move || {
-                    // Until it is read, whether or not anybody still waits for it.
-                    let _turn = turn;
-                    match this.looked_up(what, &id) {
-                        Looked::New => this.read(what, &id),
-                        looked => looked,
-                    }
-                };
-                match tokio::task::spawn_blocking(blocking).await {
-                    Ok(Looked::Kept(found)) => found,
-                    Ok(Looked::Missing) => return Err(missing(what)),
-                    Ok(Looked::New) | Err(_) => Err("it changes all the time".to_owned()),
+        let id = opening.to_owned();
+        let mut looked = self.aside(move |this| this.looked_up(what, &id)).await;
+        if matches!(looked, Looked::New) {
+            let turn = Arc::clone(&self.reading).lock_owned().await;
+            let id = opening.to_owned();
+            let read = self.aside(move |this| {
+                // Until it is read, whether or not anybody still waits for it.
+                let _turn = turn;
+                match this.looked_up(what, &id) {
+                    Looked::New => this.read(what, &id),
+                    looked => looked,
                 }
-            }
-            Ok(Looked::Missing) => return Err(missing(what)),
-            Err(_) => Err("it could not be read".to_owned()),
+            });
+            looked = read.await;
+        }
+        let found = match looked {
+            Looked::Kept(found) => found,
+            Looked::Missing => return Err(missing(what)),
+            Looked::New => Err("it changes all the time".to_owned()),
         };
         found.map_err(|why| {
             let detail = format!("the {} that is published here: {why}", what.name());
             Problem::new(Kind::NotUsable).detail(detail)
         })
+    }
+
+    /// A disk may be slow: it is looked at beside those who serve.
+    async fn aside(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Self) -> Looked + Send + 'static,
+    ) -> Looked {
+        let this = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || look(&this)).await;
+        looked.unwrap_or_else(|_| Looked::Kept(Err("it could not be read".to_owned())))
     }
 
     /// What is known of a file without reading it.

@@ -8,7 +8,7 @@ use giliran_wire::ledger::{
 };
 
 use crate::effect::{Effect, Now, Outcome};
-use crate::granted::StagedGrants;
+use crate::granted::GrantsIn;
 use crate::queued::Queued;
 use crate::sequencer::{Lifecycle, Sequencer};
 
@@ -32,7 +32,7 @@ pub(crate) struct BlockDraft<T> {
     /// They stand before the entry of this index.
     pub(crate) staged_at: usize,
     /// The same, for those who wait for them.
-    pub(crate) granted: Vec<StagedGrants<T>>,
+    pub(crate) granted: Vec<GrantsIn<T>>,
     pub(crate) bytes: usize,
     /// One per grant of a round, in order.
     pub(crate) tickets: Vec<T>,

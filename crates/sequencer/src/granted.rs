@@ -12,16 +12,42 @@ use crate::block_builder::BlockDraft;
 use crate::effect::Grants;
 use crate::sequencer::Sequencer;
 
-/// Staged grants of one opening, each with what finds its requester again.
+/// Grants of one opening, each with what finds its requester again.
 #[derive(Debug)]
-pub(crate) struct StagedGrants<T> {
-    pub(crate) opening: Arc<Opening>,
+pub(crate) struct GrantsIn<T> {
+    opening: Arc<Opening>,
     pub(crate) bookings: Vec<(T, Arc<Booking>)>,
 }
 
+impl<T> GrantsIn<T> {
+    /// These grants, once they are durable.
+    pub(crate) fn at(self, durable: Durable) -> Grants<T> {
+        Grants { opening: self.opening, bookings: self.bookings, durable }
+    }
+}
+
+/// Adds a grant to the others of its opening. `most`: how many come at most, with this one.
+fn add<T>(
+    to: &mut Vec<GrantsIn<T>>,
+    most: usize,
+    grant: (T, Arc<Booking>),
+    opening: impl FnOnce() -> Option<Arc<Opening>>,
+) {
+    match to.last_mut() {
+        Some(last) if last.opening.record().ordinal == grant.1.opening => last.bookings.push(grant),
+        _ => {
+            let Some(opening) = opening() else { return };
+            // Mostly all are of one opening; where openings alternate, room for all each time
+            // would grow with the square.
+            let mut bookings = Vec::with_capacity(if to.is_empty() { most } else { 1 });
+            bookings.push(grant);
+            to.push(GrantsIn { opening, bookings });
+        }
+    }
+}
+
 impl<T> Sequencer<T> {
-    /// A grant was staged, with the others of its opening. `most`: how many grants this
-    /// block gets at most.
+    /// A grant was staged. `most`: how many this block gets at most.
     pub(crate) fn granted_in(
         &self,
         block: &mut BlockDraft<T>,
@@ -29,22 +55,10 @@ impl<T> Sequencer<T> {
         ticket: T,
         booking: Arc<Booking>,
     ) {
-        let grant = (ticket, booking);
-        match block.granted.last_mut() {
-            Some(last) if last.opening.record().ordinal == grant.1.opening => {
-                last.bookings.push(grant);
-            }
-            _ => {
-                let openings = self.state.allocator().openings();
-                let Some(opening) = openings.get(grant.1.opening).map(Arc::clone) else { return };
-                // Mostly all are of one opening; where openings alternate, room for all each
-                // time would grow with the square.
-                let room = if block.granted.is_empty() { most } else { 1 };
-                let mut bookings = Vec::with_capacity(room);
-                bookings.push(grant);
-                block.granted.push(StagedGrants { opening, bookings });
-            }
-        }
+        let ordinal = booking.opening;
+        add(&mut block.granted, most, (ticket, booking), || {
+            self.state.allocator().openings().get(ordinal).map(Arc::clone)
+        });
     }
 
     pub(crate) fn count(&mut self, changes: &[StateChange]) {
@@ -87,10 +101,9 @@ pub(crate) fn grants_of<T>(
     changes: Vec<StateChange>,
     tickets: Vec<T>,
     drawn: &HashSet<BookingId>,
-    durable: Durable,
-) -> Vec<Grants<T>> {
+) -> Vec<GrantsIn<T>> {
     let mut tickets = tickets.into_iter();
-    let mut openings: Vec<Grants<T>> = Vec::new();
+    let mut openings = Vec::new();
     for change in changes {
         let StateChange::Booking { before: None, after, .. } = change else { continue };
         let FoundBooking { booking, opening } = after;
@@ -98,19 +111,7 @@ pub(crate) fn grants_of<T>(
             continue;
         }
         let Some(ticket) = tickets.next() else { break };
-        match openings.last_mut() {
-            Some(last) if Arc::ptr_eq(&last.opening, &opening) => {
-                last.bookings.push((ticket, booking));
-            }
-            _ => {
-                // Mostly all are of one opening; where openings alternate, room for all each time
-                // would grow with the square.
-                let room = if openings.is_empty() { 1 + tickets.len() } else { 1 };
-                let mut bookings = Vec::with_capacity(room);
-                bookings.push((ticket, booking));
-                openings.push(Grants { opening, bookings, durable });
-            }
-        }
+        add(&mut openings, 1 + tickets.len(), (ticket, booking), || Some(opening));
     }
     openings
 }

@@ -15,7 +15,7 @@ use giliran_wire::{BlockHash, Timestamp};
 use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::effect::{Appended, Attempt, Effect, Lost, Now, ReadOutcome, StopReason};
-use crate::granted::StagedGrants;
+use crate::granted::GrantsIn;
 use crate::sequencer::{Lifecycle, Sequencer};
 
 /// After this an append or a read without outcome is repeated, ms.
@@ -42,7 +42,7 @@ pub(crate) struct InFlight<T> {
     pub(crate) bytes: Bytes,
     /// Grants that were staged with it, for those who wait for them; none, once they are
     /// told `busy`.
-    pub(crate) granted: Vec<StagedGrants<T>>,
+    pub(crate) granted: Vec<GrantsIn<T>>,
     /// They stand before the entry of this index.
     pub(crate) staged_at: usize,
     /// One per grant of a round that a request is waiting for, in order; none, once they

@@ -18,9 +18,9 @@ use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::branch::Branches;
 use crate::clock_guard::ClockGuard;
-use crate::effect::{Attempt, Effect, Grants, Now, Outcome, StopReason};
+use crate::effect::{Attempt, Effect, Now, Outcome, StopReason};
 use crate::generation::Continuation;
-use crate::granted::{StagedGrants, grants_of};
+use crate::granted::grants_of;
 use crate::in_flight::{InFlight, Step};
 use crate::queued::Queued;
 use crate::rejections::RejectionCounts;
@@ -486,12 +486,11 @@ impl<T> Sequencer<T> {
         self.send_next_block(now);
         self.effects.extend(replies);
         if !flight.tickets.is_empty() {
-            let grants = grants_of(changes, flight.tickets, &drawn, durable);
-            self.effects.extend(grants.into_iter().map(Effect::Granted));
+            let grants = grants_of(changes, flight.tickets, &drawn).into_iter();
+            self.effects.extend(grants.map(|grants| Effect::Granted(grants.at(durable))));
         }
-        for StagedGrants { opening, bookings } in flight.granted {
-            self.effects.push(Effect::Granted(Grants { opening, bookings, durable }));
-        }
+        let staged = flight.granted.into_iter();
+        self.effects.extend(staged.map(|grants| Effect::Granted(grants.at(durable))));
         self.idle_if_done();
     }
 

@@ -44,9 +44,7 @@ pub enum Unknown {
 ///
 /// Where it has a port, or characters that no name has.
 pub fn host(text: &str) -> Result<String, NotAHost> {
-    let name = text.trim().to_ascii_lowercase();
-    // A name may say that nothing belongs behind it.
-    let name = name.strip_suffix('.').map_or(name.clone(), str::to_owned);
+    let name = compared(text.trim());
     let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_name = |name: &str| {
         let usual = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
@@ -90,10 +88,7 @@ impl Hosts {
         }
         Ok(())
     }
-}
 
-/// A name without the port behind it, in small letters.
-impl Hosts {
     /// Whether a form comes from a page of this server, as far as the request says where from:
     /// a proxy may have put a name of its own into `Host`, but hands on `Origin`.
     pub fn sent(&self, headers: &HeaderMap) -> bool {
@@ -104,13 +99,18 @@ impl Hosts {
     }
 }
 
+/// A name without the port behind it, as it is compared.
 fn without_port(name: &str) -> String {
     let is_port = |port: &str| port.chars().all(|c| c.is_ascii_digit());
     let bare = name.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(bare, _)| bare);
     // Within brackets colons are the address's.
     let bare = bare.filter(|bare| !bare.contains(':') || bare.ends_with(']'));
-    let bare = bare.unwrap_or(name).to_ascii_lowercase();
-    bare.strip_suffix('.').map_or(bare.clone(), str::to_owned)
+    compared(bare.unwrap_or(name))
+}
+
+/// A name in small letters, without the dot that says that nothing belongs behind it.
+fn compared(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 #[cfg(test)]

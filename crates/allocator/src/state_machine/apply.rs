@@ -18,7 +18,6 @@ use smallvec::SmallVec;
 use super::inventory::{SlotInventory, Until, Withheld};
 use super::staged::granted;
 use super::{Mode, OpeningIndex, StateChange, StateMachine};
-use crate::opening::places;
 use crate::{Booking, DrawEntry, FoundBooking, Opening};
 
 /// A block on its way into the state.
@@ -172,8 +171,7 @@ impl<'k> BlockApplier<'k> {
         }
         let inventories = record.slots.iter().map(|slot| SlotInventory::new(slot.quota)).collect();
         self.state.next_ordinal += 1;
-        self.state.allocator.bookings.reserve(places(&record).min(self.state.room));
-        let opening = Arc::new(Opening::new(record, self.state.room));
+        let opening = Arc::new(self.state.with_room(record));
         let index = OpeningIndex::new(Arc::clone(&opening), inventories);
         self.state.openings.insert(opening.record().ordinal, index);
         self.state.allocator.openings.store(Arc::new(openings.with(opening)));

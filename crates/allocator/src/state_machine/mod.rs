@@ -19,7 +19,7 @@ use std::sync::Arc;
 use giliran_wire::event::Kind;
 use giliran_wire::ledger::{
     Block, BlockError, Chain, Damage, DrawEntryRecord, DrawRecord, Entry, Foreign, Genesis, Grant,
-    Reading,
+    OpeningRecord, Reading,
 };
 use giliran_wire::snapshot::{Assembler, OrderState};
 use giliran_wire::{BlockHash, BookingId, Pseudonym, Timestamp};
@@ -33,6 +33,7 @@ pub use snapshot::Parts;
 pub use staged::{Numbered, StagedIn};
 
 use crate::booking::text_into;
+use crate::opening::places;
 use crate::sync::Ordering;
 use crate::sync::seqlock::Durable;
 use crate::sync::sharded_map::UniformHasher;
@@ -300,14 +301,26 @@ impl StateMachine {
     }
 
     fn new_id(&self, random: u128) -> Option<BookingId> {
+        let id = self.id_beside_bookings(random)?;
+        self.allocator.booking(&id).is_none().then_some(id)
+    }
+
+    /// An id that nothing bears but a booking perhaps; none: try with other bits.
+    fn id_beside_bookings(&self, random: u128) -> Option<BookingId> {
         let id = BookingId::from_random(random);
         // Zero is what a grant has that is not numbered yet.
         let taken = id == BookingId::from_random(0)
-            || self.allocator.booking(&id).is_some()
             || self.allocator.waiting.look(&id, |waiting| waiting.is_some())
             || self.numbered.contains(&id)
             || self.in_block.touched.contains(&id);
         (!taken).then_some(id)
+    }
+
+    /// An opening, and room for what is booked in it.
+    fn with_room(&self, record: OpeningRecord) -> Opening {
+        let room = places(&record).min(self.room);
+        self.allocator.bookings.reserve(room);
+        Opening::new(record, room)
     }
 
     fn inventory(&mut self, opening: u32, slot: u32) -> &mut SlotInventory {

@@ -17,9 +17,8 @@ use super::inventory::{SlotInventory, Until};
 use super::{OpeningIndex, StateMachine};
 use crate::booking::{PastChange, PastChangeKind};
 use crate::opening::Commitment;
-use crate::opening::places;
 use crate::sync::Ordering;
-use crate::{Booking, ChangeLog, DrawEntry, Opening};
+use crate::{Booking, ChangeLog, DrawEntry};
 
 /// Bookings and entries in one piece: few enough that, however much each of them
 /// holds, a piece is far from the longest that is read.
@@ -233,8 +232,7 @@ impl StateMachine {
         if state.slots.len() != state.record.slots.len() {
             return Err(Unusable::OtherSlots(state.record.id));
         }
-        self.allocator.bookings.reserve(places(&state.record).min(self.room));
-        let opening = Opening::new(state.record, self.room);
+        let opening = self.with_room(state.record);
         opening.set_phase(state.phase);
         opening.set_closes_at(state.closes_at);
         opening.set_took_place(state.took_place);

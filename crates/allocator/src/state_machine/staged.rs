@@ -9,9 +9,9 @@
 
 use std::sync::Arc;
 
+use giliran_wire::Timestamp;
 use giliran_wire::answer::Status;
 use giliran_wire::event::Kind;
-use giliran_wire::{BookingId, Timestamp};
 
 use super::apply::{BlockApplier, show};
 use super::{StateChange, StateMachine};
@@ -119,17 +119,8 @@ impl StateMachine {
         mut booking: Arc<Booking>,
         random: &mut dyn FnMut() -> u128,
     ) -> Arc<Booking> {
-        let free = |id: &BookingId| {
-            *id != BookingId::from_random(0)
-                && !self.numbered.contains(id)
-                && !self.in_block.touched.contains(id)
-                && self.allocator.waiting.look(id, |waiting| waiting.is_none())
-        };
         loop {
-            let id = BookingId::from_random(random());
-            if !free(&id) {
-                continue;
-            }
+            let Some(id) = self.id_beside_bookings(random()) else { continue };
             // Nobody shares it: what the table did not take is gone again.
             Arc::make_mut(&mut booking).id = id;
             if self.allocator.bookings.occupy(id, Arc::clone(&booking), |_| ()).is_ok() {

@@ -1,9 +1,10 @@
 //! What can stand in a block. The order of variants and fields is the format.
 
+use bincode::{Decode, Encode};
+
 use super::bookings::Bookings;
 use super::grant::{Grant, Seat};
 use crate::{BlockHash, BookingId, Date, Digest, KeyFingerprint, LedgerId, Pseudonym, Timestamp};
-use bincode::{Decode, Encode};
 
 /// One fact of a block; the codec stores its variant by position.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
