@@ -121,6 +121,9 @@ impl SequencerDriver<'_> {
             ));
         }
         engine.client.flush().await.map_err(EngineError::Flush)?;
+        // Position and epoch first: nobody is to see an active engine with the epoch of the
+        // one before.
+        engine.publish_gauges(self.sequencer.state().chain(), self.sequencer.allocator());
         engine.health.set_state(State::Active, format!("epoch {}", position.epoch));
         Ok(())
     }
