@@ -62,7 +62,7 @@ pub use opening::{Opening, SlotName, Unsupported};
 pub use openings::Openings;
 pub use pending::{Pending, PendingEntry, PendingGrant, Taken};
 pub use state_machine::{
-    ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts, StagedIn,
-    StateChange, StateMachine, WaitlistDraw,
+    BlockTurn, ChangeOutcome, ChangeReply, DrawStep, Folded, Numbered, OpeningDraw, Parts,
+    StagedIn, StateChange, StateMachine, WaitlistDraw,
 };
 pub use sync::seqlock::Durable;

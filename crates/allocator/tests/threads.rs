@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use giliran_allocator::{
-    Allocator, BookingRequest, Content, Decision, Numbered, PendingGrant, Settled,
+    Allocator, BlockTurn, BookingRequest, Content, Decision, Numbered, PendingGrant, Settled,
 };
 use giliran_testkit::{LiveLedger, opening, person, request};
 use giliran_wire::answer::Reason;
@@ -135,7 +135,7 @@ fn keep(
         };
         let staged: Vec<_> = grants
             .into_iter()
-            .map(|grant| ledger.state.stage(grant, NOW, &mut next).unwrap())
+            .map(|grant| ledger.state.stage(grant, (BlockTurn::Next, NOW), &mut next).unwrap())
             .collect();
         // The others go on deciding beside what nobody may see yet.
         std::thread::yield_now();

@@ -1,6 +1,6 @@
 //! What the next block holds.
 
-use giliran_allocator::{ChangeOutcome, ChangeReply, OwnedBookingRequest};
+use giliran_allocator::{BlockTurn, ChangeOutcome, ChangeReply, OwnedBookingRequest};
 use giliran_wire::Timestamp;
 use giliran_wire::ledger::{
     BLOCK_OVERHEAD_BYTES, DrawRecord, EncodedGrants, Entry, GrantRef, LEAST_GRANT_BYTES,
@@ -58,6 +58,11 @@ impl<T> BlockDraft<T> {
             after: Vec::new(),
             since_ms: None,
         }
+    }
+
+    /// How many grants were staged for it.
+    pub(crate) fn staged_grants(&self) -> usize {
+        self.granted.iter().map(|grants| grants.bookings.len()).sum()
     }
 
     /// True if there is nothing to be written.
@@ -129,7 +134,7 @@ impl<T> Sequencer<T> {
         let adjustments = self.gather_adjustments(&mut block, time);
         let all_in = self.gather_rounds(&mut block, (time, now))
             && self.gather_ballots(&mut block)
-            && self.gather_grants(&mut block, time);
+            && self.gather_grants(&mut block, (BlockTurn::Next, time), usize::MAX) == Gathered::All;
         self.put_digests(&mut block, time);
         block.entries.extend(adjustments);
         if all_in {
@@ -216,31 +221,49 @@ impl<T> Sequencer<T> {
         }
     }
 
-    /// False: the block is full and grants still wait.
-    pub(crate) fn gather_grants(&mut self, block: &mut BlockDraft<T>, time: Timestamp) -> bool {
+    /// Stages grants that wait, at most so many, for a block of this turn and time.
+    pub(crate) fn gather_grants(
+        &mut self,
+        block: &mut BlockDraft<T>,
+        at: (BlockTurn, Timestamp),
+        most: usize,
+    ) -> Gathered {
         block.staged_at = block.entries.len();
-        let most = self.queue.len().min(MAX_BLOCK_BYTES / LEAST_GRANT_BYTES);
-        block.staged.reserve(most * (LEAST_GRANT_BYTES + TEXT_BYTES));
-        while let Some(waiting) = self.queue.pop_front() {
+        let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / LEAST_GRANT_BYTES;
+        let expected = self.queue.len().min(room);
+        block.staged.reserve(expected * (LEAST_GRANT_BYTES + TEXT_BYTES));
+        for _ in 0..most {
+            let Some(waiting) = self.queue.pop_front() else { return Gathered::All };
             let bytes = grant_bytes(&waiting.what.as_grant()) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
                 self.queue.push_front(waiting);
-                return false;
+                return Gathered::Full;
             }
             let Queued { what: grant, ticket, since_ms } = waiting;
-            match self.state.stage(grant, time, &mut *self.random) {
+            match self.state.stage(grant, at, &mut *self.random) {
                 Ok(booking) => {
                     block.bytes += block.staged.push(&booking.as_grant());
                     block.serves(since_ms);
-                    self.granted_in(block, most, ticket, booking);
+                    self.granted_in(block, expected, ticket, booking);
                 }
                 // An operator has taken the place away meanwhile, or it is too late
                 // for it; another try is decided on what is left.
                 Err(request_id) => self.busy(ticket, Some(request_id)),
             }
         }
-        true
+        Gathered::Some
     }
+}
+
+/// How far the grants that wait were gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gathered {
+    /// None waits any more.
+    All,
+    /// The block is full, and grants still wait.
+    Full,
+    /// As many as were to be.
+    Some,
 }
 
 /// Bytes an entry takes in a block.

@@ -34,11 +34,17 @@ pub enum Branch {
     BusyInFlight,
     /// An operator waited too long.
     BusyAction,
+    /// A block was sent whose grants were staged while the one before was on its way.
+    SentAhead,
+    /// Somebody waited too long in such a block, before it was sent.
+    BusyAhead,
+    /// Such a block was given up, since its writer ended.
+    DroppedAhead,
 }
 
 impl Branch {
     /// Every branch, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Resent,
         Self::LookedBack,
         Self::FoundOwn,
@@ -54,6 +60,9 @@ impl Branch {
         Self::BusyInRound,
         Self::BusyInFlight,
         Self::BusyAction,
+        Self::SentAhead,
+        Self::BusyAhead,
+        Self::DroppedAhead,
     ];
 }
 

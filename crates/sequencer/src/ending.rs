@@ -54,6 +54,7 @@ impl<T> Sequencer<T> {
         let done = match self.lifecycle {
             Lifecycle::Finishing => {
                 self.queue.is_empty()
+                    && self.ahead.is_none()
                     && self.ballots.is_empty()
                     && self.changes.is_empty()
                     && self.state.chain().is_open()
@@ -76,11 +77,13 @@ impl<T> Sequencer<T> {
         if let Some(flight) = self.in_flight.take() {
             flight.block.entries.iter().for_each(|entry| self.state.abandon(entry));
         }
+        self.drop_ahead();
         self.state.abandon_staged();
         self.state.end_block();
     }
 
     pub(crate) fn drop_queue(&mut self) {
+        self.drop_ahead();
         self.queue.clear();
         self.ballots.clear();
         self.rounds = Rounds::new();

@@ -74,6 +74,7 @@ impl<T> Sequencer<T> {
             self.answer_asked(&ask, ticket, Outcome::Busy);
         }
         self.give_up_actions(now);
+        self.give_up_ahead(now);
         self.give_up_flight(now);
     }
 

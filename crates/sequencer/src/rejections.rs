@@ -88,6 +88,12 @@ impl RejectionCounts {
         self.0.is_empty()
     }
 
+    /// True if there are counts of seconds that are over.
+    pub(crate) fn are_due(&self, now: Timestamp) -> bool {
+        let second = now.as_millis().div_euclid(1_000);
+        self.0.first_key_value().is_some_and(|(key, _)| key.second < second)
+    }
+
     /// The oldest counts, of seconds that are over.
     pub(crate) fn take(
         &mut self,

@@ -14,6 +14,7 @@ use giliran_wire::ledger::{DrawEntryRecord, Entry, Leftovers, OpeningRecord, Tak
 use giliran_wire::{OrderKey, Timestamp, WriterNonce};
 
 use crate::admin::Acted;
+use crate::ahead::BlockAhead;
 use crate::block_builder::BlockDraft;
 use crate::branch::Branch;
 use crate::branch::Branches;
@@ -85,6 +86,8 @@ pub struct Sequencer<T> {
     /// Granted by a thread that did not know yet that the opening closes.
     pub(crate) late: VecDeque<Queued<Box<str>, T>>,
     pub(crate) in_flight: Option<InFlight<T>>,
+    /// Grants of the block behind it.
+    pub(crate) ahead: Option<BlockAhead<T>>,
     /// Stands in the ledger before anything else of this epoch.
     pub(crate) take_over: Option<TakeOver>,
     pub(crate) roll: crate::generation::Roll<T>,
@@ -136,6 +139,7 @@ impl<T> Sequencer<T> {
             grace_until_ms: now.mono_ms + GRACE_MS,
             late: VecDeque::new(),
             in_flight: None,
+            ahead: None,
             take_over: Some(take_over),
             roll: crate::generation::Roll::new(next),
             changed: Vec::new(),
@@ -182,6 +186,7 @@ impl<T> Sequencer<T> {
             + self.ballots.len()
             + self.rounds.len()
             + self.in_flight().unwrap_or(0)
+            + self.ahead()
     }
 
     /// Grants in the block in flight.
@@ -387,7 +392,7 @@ impl<T> Sequencer<T> {
         {
             return;
         }
-        if self.begin_generation(now) {
+        if self.send_ahead(now) || self.begin_generation(now) {
             return;
         }
         if let Some(take_over) = self.take_over.take() {

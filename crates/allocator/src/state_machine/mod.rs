@@ -30,7 +30,7 @@ pub use due::WaitlistDraw;
 use inventory::SlotInventory;
 pub use opening_draw::{DrawStep, OpeningDraw};
 pub use snapshot::Parts;
-pub use staged::{Numbered, StagedIn};
+pub use staged::{BlockTurn, Numbered, StagedIn};
 
 use crate::booking::text_into;
 use crate::opening::places;
@@ -77,6 +77,8 @@ pub struct StateMachine {
     in_block: PendingBlock,
     /// Bookings of the block on its way, in its order: made, and not published.
     staged: Vec<Arc<Booking>>,
+    /// The same of the block behind it.
+    staged_ahead: Vec<Arc<Booking>>,
     /// Held bookings, by the end of their hold.
     holds: BTreeSet<(Timestamp, BookingId)>,
     /// Withheld numbers by the moment of their release: opening, slot, number.
@@ -222,6 +224,7 @@ impl StateMachine {
             numbered: HashSet::default(),
             in_block: PendingBlock::default(),
             staged: Vec::new(),
+            staged_ahead: Vec::new(),
             holds: BTreeSet::new(),
             delayed: BTreeSet::new(),
             collected: BTreeSet::new(),
@@ -435,6 +438,7 @@ impl StateMachine {
         self.chain.append(seq, &block, hash)?;
         let done = self.apply(seq, block, Mode::Live, staged)?;
         self.end_block();
+        self.take_turns();
         Ok(done)
     }
 

@@ -27,6 +27,16 @@ pub struct StagedIn {
     pub are_told: bool,
 }
 
+/// Which block a grant is staged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockTurn {
+    /// The one behind the last that was applied.
+    Next,
+    /// The one behind that, while it is on its way: it holds nothing but grants, so that
+    /// whatever holds before it holds after it. Times are not before its own.
+    AfterNext,
+}
+
 /// Whether a grant could be numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbered {
@@ -77,9 +87,9 @@ impl StateMachine {
         grant.number(|| inventory.number().unwrap_or_default(), hold_expires_at);
     }
 
-    /// Makes the booking of a grant as it enters the block that is being written at this
-    /// time: with an id by `random`, the lowest free numbers of its slot and the end of its
-    /// hold. It counts once the block is [committed](Self::commit_around).
+    /// Makes the booking of a grant as it enters the block of this turn and time: with an id
+    /// by `random`, the lowest free numbers of its slot and the end of its hold. It counts
+    /// once the block is [committed](Self::commit_around).
     ///
     /// # Errors
     ///
@@ -89,14 +99,18 @@ impl StateMachine {
     pub fn stage(
         &mut self,
         mut grant: PendingGrant,
-        time: Timestamp,
+        (turn, time): (BlockTurn, Timestamp),
         random: &mut dyn FnMut() -> u128,
     ) -> Result<Arc<Booking>, Box<str>> {
         if !self.has_room(&grant, time) {
             return Err(grant.request_id.clone());
         }
         let booking = grant.booking_mut();
-        booking.enter(self.chain.number + 1, time.max(self.chain.time));
+        let blocks = match turn {
+            BlockTurn::Next => 1,
+            BlockTurn::AfterNext => 2,
+        };
+        booking.enter(self.chain.number + blocks, time.max(self.chain.time));
         self.number_seats(booking, time);
         let booking = self.put_under_an_id(grant.enter(), random);
         let opening = self.openings.get(&booking.opening).map(|index| &index.opening);
@@ -109,8 +123,11 @@ impl StateMachine {
             }
             return Err(booking.request_id.clone());
         }
-        self.staged.push(Arc::clone(&booking));
-        self.allocator.staged.store(self.staged.len() as u64, Ordering::Relaxed);
+        match turn {
+            BlockTurn::Next => self.staged.push(Arc::clone(&booking)),
+            BlockTurn::AfterNext => self.staged_ahead.push(Arc::clone(&booking)),
+        }
+        self.count_staged();
         Ok(booking)
     }
 
@@ -129,13 +146,31 @@ impl StateMachine {
         }
     }
 
-    /// Takes back everything that was staged: its block will never be in the ledger.
-    /// [`end_block`](Self::end_block) comes after the block's entries.
+    /// Takes back everything that was staged: its blocks will never be in the ledger.
+    /// [`end_block`](Self::end_block) comes after the entries of the one on its way.
     pub fn abandon_staged(&mut self) {
-        for booking in std::mem::take(&mut self.staged).iter().rev() {
-            self.unstage(booking);
-        }
-        self.allocator.staged.store(0, Ordering::Relaxed);
+        self.abandon_staged_ahead();
+        let staged = std::mem::take(&mut self.staged);
+        staged.iter().rev().for_each(|booking| self.unstage(booking));
+        self.count_staged();
+    }
+
+    /// Takes back what was staged for the block behind the one on its way.
+    pub fn abandon_staged_ahead(&mut self) {
+        let staged = std::mem::take(&mut self.staged_ahead);
+        staged.iter().rev().for_each(|booking| self.unstage(booking));
+        self.count_staged();
+    }
+
+    /// The block on its way is in the ledger: the one behind it is the next.
+    pub(super) fn take_turns(&mut self) {
+        self.staged = std::mem::take(&mut self.staged_ahead);
+    }
+
+    /// How many bookings of the tables do not count yet.
+    fn count_staged(&self) {
+        let staged = self.staged.len() + self.staged_ahead.len();
+        self.allocator.staged.store(staged as u64, Ordering::Relaxed);
     }
 
     fn unstage(&mut self, booking: &Booking) {
@@ -151,7 +186,7 @@ impl BlockApplier<'_> {
     /// What was staged is in the ledger with this block.
     pub(super) fn publish(&mut self, are_told: bool) {
         let staged = std::mem::take(&mut self.state.staged);
-        self.state.allocator.staged.store(0, Ordering::Relaxed);
+        self.state.count_staged();
         let mut shown: Vec<(Arc<Opening>, u32)> = Vec::new();
         for of_opening in staged.chunk_by(|one, next| one.opening == next.opening) {
             let Some(index) = self.state.openings.get_mut(&of_opening[0].opening) else { continue };

@@ -1,6 +1,6 @@
 //! The next block: what it holds, and that it is what the rules say.
 
-use giliran_allocator::{ChangeOutcome, ChangeReply, Numbered};
+use giliran_allocator::{BlockTurn, ChangeOutcome, ChangeReply, Numbered};
 use giliran_wire::answer::{Reason, Status};
 use giliran_wire::ledger::{
     CancelCause, DrawRecord, Entry, Grant, Released, Reschedule, ReturnRule,
@@ -377,7 +377,7 @@ impl Harness {
             self.ids += 1;
             u128::from(self.ids / 3)
         };
-        let booking = self.state.stage(grant, time, &mut bits).ok()?;
+        let booking = self.state.stage(grant, (BlockTurn::Next, time), &mut bits).ok()?;
         assert!(self.state.found(&booking.id).is_none(), "seen before its block is durable");
         Some(booking.as_grant().to_owned())
     }

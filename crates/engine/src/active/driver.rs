@@ -125,6 +125,7 @@ impl SequencerDriver<'_> {
         loop {
             self.context.engine.pulse.beat();
             let now = now(self.context.engine);
+            let stages_on = self.sequencer.stage_ahead(now);
             let tick = self.sequencer.next_tick_ms(now);
             let wait = tick.map_or(HOUSEKEEPING, |at| {
                 Duration::from_millis(at.saturating_sub(now.mono_ms).max(1))
@@ -159,6 +160,8 @@ impl SequencerDriver<'_> {
                     self.decide(&mut group);
                 }
                 _ = housekeeping.tick() => self.housekeeping().await?,
+                // The task that sends and receives has its turn first.
+                () = tokio::task::yield_now(), if stages_on => {}
                 () = tokio::time::sleep(wait) => {
                     self.on_sequencer(Sequencer::tick);
                 }

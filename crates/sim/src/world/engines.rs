@@ -96,10 +96,17 @@ impl World {
     }
 
     pub(super) fn perform(&mut self, engine: usize) {
+        let now = self.now(engine);
+        // An outcome may come before grants are staged ahead, too.
+        let mut may_stage = !now.mono_ms.is_multiple_of(4);
         loop {
             let Some(sequencer) = &mut self.engines[engine].sequencer else { return };
             let effects = sequencer.effects();
             if effects.is_empty() {
+                if std::mem::take(&mut may_stage) {
+                    sequencer.stage_ahead(now);
+                    continue;
+                }
                 return;
             }
             let from = Sender { engine, run: self.engines[engine].run };
