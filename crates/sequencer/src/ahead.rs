@@ -9,7 +9,7 @@
 use giliran_allocator::BlockTurn;
 use giliran_wire::Timestamp;
 
-use crate::block_builder::{BlockDraft, Gathered};
+use crate::block_builder::{BlockDraft, Fill};
 use crate::branch::Branch;
 use crate::effect::Now;
 use crate::queued::is_overdue;
@@ -46,11 +46,11 @@ impl<T> Sequencer<T> {
                 (BlockDraft::new(), time)
             }
         };
-        let gathered = self.gather_grants(&mut draft, (BlockTurn::AfterNext, time), AT_ONCE);
+        let fill = self.gather_grants(&mut draft, (BlockTurn::AfterNext, time), AT_ONCE);
         if !draft.is_empty() {
             self.ahead = Some(BlockAhead { draft, time });
         }
-        gathered == Gathered::Some
+        fill == Fill::Part
     }
 
     /// True if the next block is to hold anything beside grants.

@@ -134,7 +134,8 @@ impl<T> Sequencer<T> {
         let adjustments = self.gather_adjustments(&mut block, time);
         let all_in = self.gather_rounds(&mut block, (time, now))
             && self.gather_ballots(&mut block)
-            && self.gather_grants(&mut block, (BlockTurn::Next, time), usize::MAX) == Gathered::All;
+            && self.gather_grants(&mut block, (BlockTurn::Next, time), usize::MAX)
+                == Fill::NoneLeft;
         self.put_digests(&mut block, time);
         block.entries.extend(adjustments);
         if all_in {
@@ -227,17 +228,17 @@ impl<T> Sequencer<T> {
         block: &mut BlockDraft<T>,
         at: (BlockTurn, Timestamp),
         most: usize,
-    ) -> Gathered {
+    ) -> Fill {
         block.staged_at = block.entries.len();
         let room = MAX_BLOCK_BYTES.saturating_sub(block.bytes) / LEAST_GRANT_BYTES;
         let expected = self.queue.len().min(room);
         block.staged.reserve(expected * (LEAST_GRANT_BYTES + TEXT_BYTES));
         for _ in 0..most {
-            let Some(waiting) = self.queue.pop_front() else { return Gathered::All };
+            let Some(waiting) = self.queue.pop_front() else { return Fill::NoneLeft };
             let bytes = grant_bytes(&waiting.what.as_grant()) + HOLD_BYTES;
             if block.bytes + bytes > MAX_BLOCK_BYTES {
                 self.queue.push_front(waiting);
-                return Gathered::Full;
+                return Fill::Full;
             }
             let Queued { what: grant, ticket, since_ms } = waiting;
             match self.state.stage(grant, at, &mut *self.random) {
@@ -251,19 +252,19 @@ impl<T> Sequencer<T> {
                 Err(request_id) => self.busy(ticket, Some(request_id)),
             }
         }
-        Gathered::Some
+        Fill::Part
     }
 }
 
-/// How far the grants that wait were gathered.
+/// How far a block was filled with the grants that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gathered {
+pub(crate) enum Fill {
     /// None waits any more.
-    All,
+    NoneLeft,
     /// The block is full, and grants still wait.
     Full,
-    /// As many as were to be.
-    Some,
+    /// With as many as were to be.
+    Part,
 }
 
 /// Bytes an entry takes in a block.

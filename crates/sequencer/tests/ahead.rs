@@ -51,11 +51,11 @@ fn block(bench: &SequencerHarness, from_end: usize) -> Block {
 }
 
 fn grants(block: &Block) -> Vec<&str> {
-    let grant = |entry| match entry {
-        &Entry::Grant(ref grant) => Some(grant.request_id.as_str()),
+    let ids = block.entries.iter().filter_map(|entry| match entry {
+        Entry::Grant(grant) => Some(grant.request_id.as_str()),
         _ => None,
-    };
-    block.entries.iter().filter_map(grant).collect()
+    });
+    ids.collect()
 }
 
 #[test]
