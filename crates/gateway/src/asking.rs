@@ -1,20 +1,21 @@
 //! Asking until it is settled: the same bytes again and again, until the engine's answer says
 //! what became of the request or the caller's patience ends.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::FutureExt as _;
 use giliran_nats::clock::Moment;
 use giliran_wire::answer::{Answer, Reason, Rejection, Verdict};
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use crate::client_log::{ClientLog, Wish};
 use crate::lanes::{Heard, Lane, Lanes};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Said};
 
 /// An attempt that is not answered after so long is made again; the contract asks clients to
 /// wait at least 2 s.
@@ -37,9 +38,6 @@ pub(crate) enum Outcome {
     /// Nothing is settled; the same request may be sent again.
     Unsettled(Unsettled),
 }
-
-/// Tells what came of a request; none as long as it is asked.
-pub(crate) type Coming = watch::Receiver<Option<Outcome>>;
 
 /// Why nothing is settled.
 #[derive(Debug, Clone)]
@@ -66,13 +64,23 @@ struct Attempt {
     heard: oneshot::Receiver<Heard>,
 }
 
-impl Future for Attempt {
-    /// When it was sent and what was heard; none: no answer will come.
-    type Output = (Moment, Option<Heard>);
+/// The sendings that are not answered yet: mostly one.
+#[derive(Default)]
+struct Open(SmallVec<[Attempt; 1]>);
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let heard = ready!(Pin::new(&mut self.heard).poll(context));
-        Poll::Ready((self.sent, heard.ok()))
+impl Open {
+    /// The next answer, with when its request was sent; none: none will come to that sending.
+    /// Waits for ever where nothing is open.
+    async fn next(&mut self) -> (Moment, Option<Heard>) {
+        poll_fn(|context| {
+            for at in 0..self.0.len() {
+                if let Poll::Ready(heard) = self.0[at].heard.poll_unpin(context) {
+                    return Poll::Ready((self.0.remove(at).sent, heard.ok()));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -86,60 +94,51 @@ impl Asker {
         deadline: Instant,
         wish: Option<&Wish>,
     ) -> Outcome {
-        let (mut open, mut pause) = (FuturesUnordered::new(), FIRST_PAUSE);
-        let (mut next, mut last, mut lost) = (Instant::now(), Unsettled::NobodyThere, false);
-        let mut asked = false;
+        let (mut open, mut pause) = (Open::default(), FIRST_PAUSE);
+        let (mut last, mut lost) = (Unsettled::NobodyThere, false);
         loop {
-            tokio::select! {
-                biased;
-                Some((sent, heard)) = open.next() => {
-                    let Some(heard) = heard else {
-                        lost = true;
-                        self.written(wish, sent, None);
-                        continue;
-                    };
-                    self.written(wish, sent, Some(&heard));
-                    match heard {
-                        Heard::Answer(answer, _) => match unsettled(*answer) {
-                            Ok(answer) => {
-                                self.given_up(wish, open);
-                                return Outcome::Settled(answer);
-                            }
-                            Err(busy) => {
-                                next = Instant::now() + busy_pause(&busy);
-                                last = Unsettled::Busy(busy);
-                            }
-                        },
-                        Heard::NobodyThere => {
-                            self.metrics.attempt("nobody_there");
-                            next = Instant::now() + scattered(pause);
-                            pause = (pause * 2).min(LONGEST_PAUSE);
-                            last = Unsettled::NobodyThere;
+            let sent = Moment::now();
+            open.0.push(Attempt { sent, heard: self.lanes.send(lane, request) });
+            let mut next = Instant::now() + AGAIN_AFTER;
+            // What is heard before it is to be sent again.
+            while let Ok((sent, heard)) = timeout_at(next.min(deadline), open.next()).await {
+                let Some(heard) = heard else {
+                    lost = true;
+                    self.written(wish, sent, None);
+                    continue;
+                };
+                self.written(wish, sent, Some(&heard));
+                match heard {
+                    Heard::Answer(answer, _) => match unsettled(answer) {
+                        Ok(answer) => {
+                            self.given_up(wish, open);
+                            return Outcome::Settled(answer);
                         }
+                        Err(busy) => {
+                            next = Instant::now() + busy_pause(&busy);
+                            last = Unsettled::Busy(busy);
+                        }
+                    },
+                    Heard::NobodyThere => {
+                        self.metrics.attempt(Said::NobodyThere);
+                        next = Instant::now() + scattered(pause);
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        last = Unsettled::NobodyThere;
                     }
                 }
-                () = sleep_until(next.min(deadline)) => {
-                    if asked && Instant::now() >= deadline {
-                        let in_doubt = lost || !open.is_empty();
-                        self.given_up(wish, open);
-                        let why = if in_doubt { Unsettled::InDoubt } else { last };
-                        return Outcome::Unsettled(why);
-                    }
-                    asked = true;
-                    let sent = Moment::now();
-                    match self.lanes.send(lane, request.to_vec()) {
-                        Some(heard) => open.push(Attempt { sent, heard }),
-                        None => last = Unsettled::Busy(Rejection::new(Reason::Busy)),
-                    }
-                    next = Instant::now() + AGAIN_AFTER;
-                }
+            }
+            if Instant::now() >= deadline {
+                let in_doubt = lost || !open.0.is_empty();
+                self.given_up(wish, open);
+                let why = if in_doubt { Unsettled::InDoubt } else { last };
+                return Outcome::Unsettled(why);
             }
         }
     }
 
     /// Writes down the attempts that nobody waits for any more.
-    fn given_up(&self, wish: Option<&Wish>, open: FuturesUnordered<Attempt>) {
-        for mut attempt in open {
+    fn given_up(&self, wish: Option<&Wish>, open: Open) {
+        for mut attempt in open.0 {
             // It may have been answered this moment.
             let heard = attempt.heard.try_recv().ok();
             self.written(wish, attempt.sent, heard.as_ref());
@@ -149,12 +148,12 @@ impl Asker {
     fn written(&self, wish: Option<&Wish>, sent: Moment, heard: Option<&Heard>) {
         self.metrics.attempt(match heard {
             Some(Heard::Answer(answer, _)) => match &answer.verdict {
-                Verdict::Granted { .. } => "granted",
-                Verdict::Entered { .. } => "entered",
-                Verdict::Rejected(rejection) => rejection.reason.name(),
+                Verdict::Granted { .. } => Said::Granted,
+                Verdict::Entered { .. } => Said::Entered,
+                Verdict::Rejected(rejection) => Said::Rejected(rejection.reason),
             },
             Some(Heard::NobodyThere) => return,
-            None => "unanswered",
+            None => Said::Nothing,
         });
         if let (Some(log), Some(wish)) = (&self.log, wish) {
             log.write(wish, sent, heard, &self.metrics);
@@ -163,14 +162,14 @@ impl Asker {
 }
 
 /// The answer, where it settles the request; else why it is to be sent again.
-fn unsettled(answer: Answer<'static>) -> Result<Box<Answer<'static>>, Rejection<'static>> {
-    match answer.verdict {
+fn unsettled(answer: Box<Answer<'static>>) -> Result<Box<Answer<'static>>, Rejection<'static>> {
+    match &answer.verdict {
         Verdict::Rejected(rejection)
             if matches!(rejection.reason, Reason::Busy | Reason::Unavailable) =>
         {
-            Err(rejection)
+            Err(rejection.clone())
         }
-        verdict => Ok(Box::new(Answer { request_id: answer.request_id, verdict })),
+        _ => Ok(answer),
     }
 }
 
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn only_what_settles_nothing_is_asked_again() {
         for reason in Reason::ALL {
-            let again = unsettled(answered(*reason)).is_err();
+            let again = unsettled(Box::new(answered(*reason))).is_err();
             assert_eq!(again, matches!(reason, Reason::Busy | Reason::Unavailable), "{reason:?}");
         }
     }

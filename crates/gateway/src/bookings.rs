@@ -4,7 +4,7 @@
 //! the opening, the booking. Those are put into its JSON, and the wire's own reader reads the
 //! whole, so that its bounds and its words hold here too.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -13,17 +13,19 @@ use axum::response::Response;
 use giliran_web::{Peer, tag};
 use giliran_wire::answer::{Phase, Reason, Rejection, Verdict};
 use giliran_wire::request::{Book, Cancel, Lookup, Reschedule, element};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use smallvec::SmallVec;
+use tokio::time::{Instant, timeout_at};
 
-use crate::asking::{Coming, Outcome};
+use crate::asking::Outcome;
 use crate::client_log::Wish;
-use crate::exchange::{Whole, answered, key, parsed, patience, whole, with};
+use crate::exchange::{Whole, answered, key, parsed, parsed_with, patience, whole, with};
 use crate::gateway::Gateway;
 use crate::identity::Caller;
 use crate::lanes::Lane;
 use crate::problem::{self, Kind, Problem};
+use crate::running::{Begun, Running};
 use crate::segment::Segment;
+use crate::to_the_end::ToTheEnd;
 use crate::token::Tracked;
 
 /// Who comes this long before the opening is told so here; whoever comes later is the engine's.
@@ -41,18 +43,18 @@ pub(crate) async fn book(
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
     let deadline = Instant::now() + patience(gateway.patience, &headers);
-    let mut given = vec![("request_id", key(&headers)?), ("opening", opening)];
-    given.extend(caller.account.clone().map(|account| ("account", account)));
-    let body = with(&body, &given);
-    let book = parsed::<Book<'_>>(&body)?;
+    let account = caller.account.as_deref().map(|account| ("account", account));
+    let given = [("request_id", key(&headers)?), ("opening", opening.as_str())];
+    let given: SmallVec<[_; 3]> = given.into_iter().chain(account).collect();
+    let request = with(&body, &given);
+    let book = parsed_with::<Book<'_>>(&body, &request)?;
     gateway.take_rate(&caller)?;
     verified(&caller, &book.applicants[0])?;
-    let opening = book.opening.as_deref().unwrap_or_default();
-    if let Some(early) = gateway.early(opening) {
+    if let Some(early) = gateway.early(&opening) {
         return Err(early);
     }
-    let booked = gateway.clone().booked(&book, deadline).await?;
-    respond(&gateway, booked, Some(tracked_of(&book)))
+    let booked = gateway.booked(&book, deadline).await?;
+    respond(&gateway, booked, Some(&tracked_of(&book)))
 }
 
 /// `POST /v1/lookups`.
@@ -72,8 +74,8 @@ pub(crate) async fn cancel(
     Segment(booking): Segment,
     request: Request,
 ) -> Answered {
-    change(gateway, Lane::Cancel, booking, request, |body| {
-        let cancel = parsed::<Cancel<'_>>(body)?;
+    change(gateway, Lane::Cancel, booking, request, |body, request| {
+        let cancel = parsed_with::<Cancel<'_>>(body, request)?;
         Ok((cancel.applicant.to_string(), element(&cancel)))
     })
     .await
@@ -85,8 +87,8 @@ pub(crate) async fn reschedule(
     Segment(booking): Segment,
     request: Request,
 ) -> Answered {
-    change(gateway, Lane::Reschedule, booking, request, |body| {
-        let reschedule = parsed::<Reschedule<'_>>(body)?;
+    change(gateway, Lane::Reschedule, booking, request, |body, request| {
+        let reschedule = parsed_with::<Reschedule<'_>>(body, request)?;
         Ok((reschedule.applicant.to_string(), element(&reschedule)))
     })
     .await
@@ -98,12 +100,12 @@ async fn change(
     lane: Lane,
     booking: String,
     request: Request,
-    read_change: impl FnOnce(&[u8]) -> Result<(String, Vec<u8>), Problem>,
+    read_change: impl FnOnce(&[u8], &[u8]) -> Result<(String, Vec<u8>), Problem>,
 ) -> Answered {
     let (caller, headers, body) = read(&gateway, request).await?;
     let deadline = Instant::now() + patience(gateway.patience, &headers);
-    let body = with(&body, &[("request_id", key(&headers)?), ("booking", booking)]);
-    let (applicant, asked) = read_change(&body)?;
+    let request = with(&body, &[("request_id", key(&headers)?), ("booking", &booking)]);
+    let (applicant, asked) = read_change(&body, &request)?;
     gateway.take_rate(&caller)?;
     verified(&caller, &applicant)?;
     let outcome = gateway.asked(lane, asked, deadline).await?;
@@ -133,27 +135,28 @@ impl Gateway {
     ///
     /// 503 where too many requests are on the way.
     pub(crate) async fn booked(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         book: &Book<'_>,
         deadline: Instant,
     ) -> Result<Outcome, Problem> {
-        let (request, arrived) = (element(book), Instant::now());
+        let (request, arrived): (Arc<[u8]>, _) = (element(book).into(), Instant::now());
         loop {
-            let (mut outcome, began, is_own) = self.begun(book, &request, deadline)?;
-            let settled = outcome.wait_for(Option::is_some);
-            // One's own asking ends at one's own deadline.
-            let settled = match is_own {
-                true => Ok(settled.await),
-                false => tokio::time::timeout_at(deadline, settled).await,
+            let (began, mut outcome) = match self.running.begin(&request, || self.room.place())? {
+                Begun::Elsewhere { began, outcome } => (began, outcome),
+                Begun::Own(running) => {
+                    let wish = self.asker.log.as_ref().map(|_| Wish::new(book));
+                    let asking = Arc::clone(self).ask(running, self.lane(book), wish, deadline);
+                    return Ok(ToTheEnd::new(asking).await);
+                }
             };
+            let told = timeout_at(deadline, outcome.wait_for(Option::is_some)).await;
             // Where it panicked or has not come to its end nothing is known.
-            let Ok(Ok(settled)) = settled else { return Err(Problem::new(Kind::InDoubt)) };
-            let Some(outcome) = settled.clone() else { continue };
+            let Ok(Ok(told)) = told else { return Err(Problem::new(Kind::InDoubt)) };
+            let Some(outcome) = told.clone() else { continue };
             // Asked for before this caller came, it may be older than what they have heard since.
-            let is_new = began >= arrived;
             let is_over = match outcome {
-                Outcome::Settled(_) | Outcome::NotDrawn { .. } => is_new,
-                Outcome::Unsettled(_) => is_own || Instant::now() >= deadline,
+                Outcome::Settled(_) | Outcome::NotDrawn { .. } => began >= arrived,
+                Outcome::Unsettled(_) => Instant::now() >= deadline,
             };
             if is_over {
                 return Ok(outcome);
@@ -161,35 +164,18 @@ impl Gateway {
         }
     }
 
-    /// What tells the outcome of these bytes, since when they are asked for, and whether that is
-    /// from now on.
-    fn begun(
-        self: &Arc<Self>,
-        book: &Book<'_>,
-        request: &[u8],
+    /// Asks for a booking that is one's own to ask for.
+    async fn ask(
+        self: Arc<Self>,
+        running: Running,
+        lane: Lane,
+        wish: Option<Wish>,
         deadline: Instant,
-    ) -> Result<(Coming, Instant, bool), Problem> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((outcome, began)) = running.get(request) {
-            return Ok((outcome.clone(), *began, false));
-        }
-        let place = self.room.place()?;
-        let (told, heard) = watch::channel(None);
-        let began = Instant::now();
-        running.insert(request.to_vec(), (heard.clone(), began));
-        drop(running);
-        let entry = Running { gateway: Arc::clone(self), request: request.to_vec() };
-        let lane = self.lane(book);
-        let wish = self.asker.log.as_ref().map(|_| Wish::new(book));
-        tokio::spawn(async move {
-            let gateway = &entry.gateway;
-            let outcome = gateway.asker.ask(lane, &entry.request, deadline, wish.as_ref()).await;
-            gateway.metrics.booked(began.elapsed());
-            drop(entry);
-            drop(place);
-            told.send_replace(Some(outcome));
-        });
-        Ok((heard, began, true))
+    ) -> Outcome {
+        let outcome = self.asker.ask(lane, &running.request, deadline, wish.as_ref()).await;
+        self.metrics.booked(running.began.elapsed());
+        running.end(&outcome);
+        outcome
     }
 
     /// The lane of what a booking is expected to come to.
@@ -216,15 +202,15 @@ impl Gateway {
     }
 
     /// What became of a request.
-    pub(crate) async fn look_up(&self, tracked: &Tracked) -> Result<Outcome, Problem> {
+    pub(crate) async fn look_up(&self, tracked: &Tracked<'_>) -> Result<Outcome, Problem> {
         let told = self.catalogue.told();
         let opening = tracked.opening.as_deref().and_then(|id| told.opening(id));
         // Before it is asked: a winner of a draw that took place meanwhile is found.
         let drawn = opening.filter(|opening| opening.is_drawn()).cloned();
         let lookup = Lookup {
             booking: None,
-            request_id: Some(tracked.request_id.as_str().into()),
-            applicant: tracked.applicant.as_str().into(),
+            request_id: Some((&*tracked.request_id).into()),
+            applicant: (&*tracked.applicant).into(),
             opening: tracked.opening.as_deref().map(Into::into),
         };
         let deadline = Instant::now() + LOOKUP_PATIENCE;
@@ -260,19 +246,6 @@ fn is_not_found(outcome: &Outcome) -> bool {
     matches!(&answer.verdict, Verdict::Rejected(of) if of.reason == Reason::NotFound)
 }
 
-/// A running booking, by its bytes; dropped, it runs no more.
-struct Running {
-    gateway: Arc<Gateway>,
-    request: Vec<u8>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut running = self.gateway.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.remove(&self.request);
-    }
-}
-
 /// Who asks, and the body.
 async fn read(gateway: &Gateway, request: Request) -> Result<(Caller, HeaderMap, Whole), Problem> {
     let (parts, body) = request.into_parts();
@@ -301,7 +274,7 @@ pub(crate) fn of_token(
     gateway: &Gateway,
     token: &str,
     caller: &Caller,
-) -> Result<Tracked, Problem> {
+) -> Result<Tracked<'static>, Problem> {
     gateway.take_rate(caller)?;
     let tracked = gateway.token_key.read(token);
     let tracked = tracked.ok_or_else(|| Problem::reason(Reason::NotFound))?;
@@ -318,11 +291,11 @@ pub(crate) fn verified(caller: &Caller, applicant: &str) -> Result<(), Problem> 
     }
 }
 
-pub(crate) fn tracked_of(book: &Book<'_>) -> Tracked {
+pub(crate) fn tracked_of<'a>(book: &'a Book<'_>) -> Tracked<'a> {
     Tracked {
-        opening: book.opening.as_ref().map(ToString::to_string),
-        request_id: book.request_id.to_string(),
-        applicant: book.applicants[0].to_string(),
+        opening: book.opening.as_deref().map(Into::into),
+        request_id: (&*book.request_id).into(),
+        applicant: (&*book.applicants[0]).into(),
     }
 }
 
@@ -362,19 +335,19 @@ pub(crate) fn is_final(tag: &str) -> bool {
 pub(crate) fn outcome_json(outcome: &Outcome) -> Option<String> {
     let answer = match outcome {
         Outcome::Settled(answer) => answer,
-        Outcome::NotDrawn { .. } => return Some(Problem::new(Kind::NotDrawn).body().to_string()),
+        Outcome::NotDrawn { .. } => return Some(Problem::new(Kind::NotDrawn).body()),
         Outcome::Unsettled(_) => return None,
     };
     Some(match problem::of_answer(answer, None) {
-        Some(problem) => problem.body().to_string(),
+        Some(problem) => problem.body(),
         // Texts and numbers: they can be written.
         None => serde_json::to_string(answer).unwrap_or_default(),
     })
 }
 
 /// The answer over HTTP. `made`: what the request would make, whose address is told.
-fn respond(gateway: &Gateway, outcome: Outcome, made: Option<Tracked>) -> Answered {
-    let answer = problem::of_outcome(outcome, gateway.opens_at(made.as_ref()))?;
+fn respond(gateway: &Gateway, outcome: Outcome, made: Option<&Tracked<'_>>) -> Answered {
+    let answer = problem::of_outcome(outcome, gateway.opens_at(made))?;
     let status = match &answer.verdict {
         _ if made.is_none() => StatusCode::OK,
         Verdict::Granted { booking, .. } if booking.status.is_live() => StatusCode::CREATED,
@@ -383,8 +356,8 @@ fn respond(gateway: &Gateway, outcome: Outcome, made: Option<Tracked>) -> Answer
     };
     let mut response = answered(status, &answer);
     if let Some(made) = made {
-        let location = format!("/v1/requests/{}", gateway.token_key.token(&made));
-        if let Ok(location) = HeaderValue::from_str(&location) {
+        let location = gateway.token_key.token_behind("/v1/requests/", made);
+        if let Ok(location) = HeaderValue::try_from(location) {
             response.headers_mut().insert(header::LOCATION, location);
         }
     }
@@ -392,7 +365,7 @@ fn respond(gateway: &Gateway, outcome: Outcome, made: Option<Tracked>) -> Answer
 }
 
 impl Gateway {
-    fn opens_at(&self, made: Option<&Tracked>) -> Option<giliran_wire::Timestamp> {
+    fn opens_at(&self, made: Option<&Tracked<'_>>) -> Option<giliran_wire::Timestamp> {
         let id = made?.opening.as_deref()?;
         self.catalogue.told().opening(id).map(|opening| opening.opens_at)
     }

@@ -15,7 +15,6 @@ use giliran_wire::answer::Answer;
 use giliran_wire::request::{self, Payload};
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Kind, Problem};
@@ -28,6 +27,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// The longest patience that a caller may ask for.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the usual answer has.
+const ANSWER_BYTES: usize = 512;
 
 /// One request a second from a cache in front serves everybody behind it.
 const CACHED: &str = "public, max-age=1, stale-while-revalidate=10";
@@ -82,7 +84,7 @@ pub(crate) async fn whole(
 /// # Errors
 ///
 /// `malformed` where the header is missing.
-pub(crate) fn key(headers: &HeaderMap) -> Result<String, Problem> {
+pub(crate) fn key(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = || {
         Problem::malformed(
             "Idempotency-Key: missing; 1 to 64 of A-Z a-z 0-9 - _ . :, made once for each wish \
@@ -91,7 +93,7 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<String, Problem> {
     };
     let value = headers.get(IDEMPOTENCY_KEY).ok_or_else(missing)?.to_str().unwrap_or("?").trim();
     let bare = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    Ok(bare.to_owned())
+    Ok(bare)
 }
 
 /// How long the caller waits: `Prefer: wait=20` (RFC 7240), in seconds; else the usual time.
@@ -104,25 +106,43 @@ pub(crate) fn patience(usual: Duration, headers: &HeaderMap) -> Duration {
     wait.unwrap_or(usual).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
 }
 
-/// The JSON object with these fields put behind its own. A text that is no object stays as it
-/// is, and its reader says so; one that has a field already is told that it has it twice.
-pub(crate) fn with(body: &[u8], fields: &[(&str, String)]) -> Vec<u8> {
-    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
-    let end = body.iter().rposition(|byte| *byte == b'}').filter(|_| is_json);
-    let Some(end) = end else { return body.to_vec() };
+/// The JSON object with these fields put behind its own; [`parsed_with`] reads it. Whoever has
+/// one of them already is told that it has it twice.
+pub(crate) fn with(body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
+    let Some(end) = body.iter().rposition(|byte| *byte == b'}') else { return body.to_vec() };
     let before = body[..end].iter().rev().find(|byte| !byte.is_ascii_whitespace());
-    let mut out = body[..end].to_vec();
+    let more: usize = fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+    let mut out = Vec::with_capacity(body.len() + more);
+    out.extend_from_slice(&body[..end]);
     let mut comma = before != Some(&b'{');
     for (name, value) in fields {
         if std::mem::replace(&mut comma, true) {
             out.push(b',');
         }
-        out.extend_from_slice(json!(name).to_string().as_bytes());
-        out.push(b':');
-        out.extend_from_slice(json!(value).to_string().as_bytes());
+        for (text, behind) in [(name, b':'), (value, b' ')] {
+            // A text can be written.
+            let _ = serde_json::to_writer(&mut out, text);
+            out.push(behind);
+        }
     }
     out.extend_from_slice(&body[end..]);
     out
+}
+
+/// The request that a body and what was put [`with`] it are.
+///
+/// # Errors
+///
+/// `malformed`, in the words of the wire's reader; of the body alone where that is no JSON,
+/// which nothing that is put into it makes any better.
+pub(crate) fn parsed_with<'a, T: request::Request<'a>>(
+    body: &'a [u8],
+    request: &'a [u8],
+) -> Result<T, Problem> {
+    match parsed(request) {
+        Err(_) if serde_json::from_slice::<IgnoredAny>(body).is_err() => parsed(body),
+        read => read,
+    }
 }
 
 /// The one request of the wire that a body is.
@@ -139,7 +159,7 @@ pub(crate) fn parsed<'a, T: request::Request<'a>>(body: &'a [u8]) -> Result<T, P
         Err(malformed) => {
             let problem = Problem::malformed(malformed.detail);
             Err(match malformed.request_id {
-                Some(id) => problem.with("request_id", id),
+                Some(id) => problem.request_id(id),
                 None => problem,
             })
         }
@@ -148,11 +168,15 @@ pub(crate) fn parsed<'a, T: request::Request<'a>>(body: &'a [u8]) -> Result<T, P
 
 /// The engine's answer over HTTP, which no cache keeps.
 pub(crate) fn answered(status: StatusCode, answer: &Answer<'_>) -> Response {
-    let mut headers = HeaderMap::new();
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    // Texts and numbers: they can be written.
+    let _ = serde_json::to_writer(&mut body, answer);
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Texts and numbers: they can be written.
-    (status, headers, serde_json::to_vec(answer).unwrap_or_default()).into_response()
+    response
 }
 
 /// Texts and numbers: they can be written.

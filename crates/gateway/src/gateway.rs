@@ -1,10 +1,9 @@
 //! The gateway's parts put together: what every address shares.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -15,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::asking::{Asker, Coming};
+use crate::asking::Asker;
 use crate::catalogue::Catalogue;
 use crate::client_log::ClientLog;
 use crate::identity::{Caller, Identity};
@@ -25,6 +24,7 @@ use crate::problem::{Kind, Problem};
 use crate::published::Published;
 use crate::rate_limit::{Rate, RateLimit};
 use crate::room::Room;
+use crate::running::RunningBookings;
 use crate::token::TokenKey;
 
 /// Most streams that are read at once.
@@ -73,8 +73,8 @@ pub struct Gateway {
     pub(crate) room: Room,
     /// Places among the look-ups on the way.
     pub(crate) lookup_room: Room,
-    /// Bookings on the way, by their bytes, and since when.
-    pub(crate) running: Mutex<HashMap<Vec<u8>, (Coming, Instant)>>,
+    /// Bookings on the way.
+    pub(crate) running: Arc<RunningBookings>,
     /// Bytes that bodies may have together.
     pub(crate) body_room: Arc<Semaphore>,
     /// Places among the streams.
@@ -147,7 +147,7 @@ impl Gateway {
             room: Room::new(settings.in_flight, &metrics),
             lookup_room: Room::new(settings.in_flight, &metrics),
             metrics,
-            running: Mutex::default(),
+            running: Arc::default(),
             body_room: Arc::new(Semaphore::new(settings.body_bytes)),
             stream_room: Arc::new(Semaphore::new(STREAMS)),
             accounts: settings.account_rate.map(RateLimit::new),

@@ -5,27 +5,28 @@
 //! to become of them; a wrong guess costs time, never truth.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, Message, Subject, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt as _};
 use giliran_nats::clock::Moment;
 use giliran_wire::answer::{self, Answer, Booking, Rejection, Verdict};
 use giliran_wire::request::{MAX_BATCH, write_elements};
 use giliran_wire::subject::Namespace;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::metrics::Metrics;
 
-/// Least time between two batches of a lane; whoever comes meanwhile goes with the next one.
-const BATCH_EVERY: Duration = Duration::from_millis(1);
+/// Longest time that a request waits for others to go with it, while a message of its lane is
+/// under way; otherwise it goes at once.
+const GATHERED_FOR: Duration = Duration::from_millis(1);
 /// Most bytes of a batch: far below the broker's smallest `max_payload`, answers included.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Requests that wait in a lane; beyond that the gateway is overloaded.
-const LANE_CAPACITY: usize = 65_536;
 /// How long the answer to a batch is waited for; its callers have asked again long before.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
@@ -69,28 +70,193 @@ pub(crate) enum Heard {
     NobodyThere,
 }
 
-/// A request as one element of a binary payload, and who waits for its answer.
-struct Item {
-    request: Vec<u8>,
-    waiter: oneshot::Sender<Heard>,
+/// Waits for the answer to one request.
+type Waiter = oneshot::Sender<Heard>;
+
+/// Requests that go together, each an element of a binary payload, and who waits for their
+/// answers.
+#[derive(Debug, Default)]
+struct Gathered {
+    requests: Vec<u8>,
+    waiters: Vec<Waiter>,
 }
 
-/// Batches that are not answered yet.
-#[derive(Default)]
-struct Pending {
+impl Gathered {
+    fn has_room_for(&self, request: &[u8]) -> bool {
+        self.waiters.len() < MAX_BATCH && self.requests.len() + request.len() <= BATCH_BYTES
+    }
+
+    fn add(&mut self, request: &[u8], waiter: Waiter) {
+        self.requests.extend_from_slice(request);
+        self.waiters.push(waiter);
+    }
+}
+
+/// A message that is not sent yet, and the number under which its answer is waited for.
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    requests: usize,
+    payload: Vec<u8>,
+}
+
+/// What a lane has not sent yet, and what it has sent and was not answered.
+#[derive(Debug, Default)]
+struct Queue {
+    gathered: Gathered,
+    /// Who waits for each message, by its number, and since when.
+    under_way: HashMap<u64, (Instant, Vec<Waiter>)>,
     next: u64,
-    batches: HashMap<u64, (Instant, Vec<oneshot::Sender<Heard>>)>,
+}
+
+impl Queue {
+    /// Adds a request; gives what is to be sent now, and whether this one begins a batch that
+    /// is to be sent later.
+    fn add(&mut self, request: &[u8], waiter: Waiter) -> ([Option<Batch>; 2], bool) {
+        let full = if self.gathered.has_room_for(request) { None } else { self.taken() };
+        let (is_idle, begins) = (self.under_way.is_empty(), self.gathered.waiters.is_empty());
+        self.gathered.add(request, waiter);
+        let now = if is_idle { self.taken() } else { None };
+        ([full, now], begins && !is_idle)
+    }
+
+    /// What is gathered, as one message; from now on it is under way.
+    fn taken(&mut self) -> Option<Batch> {
+        let Gathered { requests, waiters } = &mut self.gathered;
+        if waiters.is_empty() {
+            return None;
+        }
+        let payload = write_elements(waiters.len(), requests);
+        requests.clear();
+        // The next one will have about as many.
+        let next = Vec::with_capacity(waiters.len());
+        let (waiters, number) = (std::mem::replace(waiters, next), self.next);
+        let batch = Batch { number, requests: waiters.len(), payload };
+        self.next += 1;
+        self.under_way.insert(number, (Instant::now(), waiters));
+        Some(batch)
+    }
+
+    /// Who waits for the answer to this message; it is not under way any more.
+    fn answered(&mut self, number: u64) -> Option<Vec<Waiter>> {
+        self.under_way.remove(&number).map(|(_, waiters)| waiters)
+    }
+}
+
+/// The requests of a lane on their way.
+struct Sending {
+    lane: Lane,
+    client: Client,
+    subject: Subject,
+    /// What the subjects of its answers begin with; the message's number follows.
+    replies: String,
+    queue: Mutex<Queue>,
+    /// A batch begins that is to be sent later.
+    begins: Notify,
+    metrics: Metrics,
+}
+
+impl Sending {
+    /// A panic elsewhere cannot leave the queue half changed.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request at once where nothing is under way, else with those that come meanwhile.
+    fn send(self: &Arc<Self>, request: &[u8]) -> oneshot::Receiver<Heard> {
+        let (waiter, heard) = oneshot::channel();
+        let (now, begins) = self.queue().add(request, waiter);
+        if begins {
+            self.begins.notify_one();
+        }
+        now.into_iter().flatten().for_each(|batch| self.publish(batch));
+        heard
+    }
+
+    /// Sees to it that nothing is gathered for longer than it may be.
+    async fn run(self: Arc<Self>) {
+        loop {
+            self.begins.notified().await;
+            sleep(GATHERED_FOR).await;
+            let batch = self.queue().taken();
+            batch.into_iter().for_each(|batch| self.publish(batch));
+        }
+    }
+
+    fn publish(self: &Arc<Self>, batch: Batch) {
+        // What a lost connection holds back would go out when nobody waits any more.
+        if self.client.connection_state() != State::Connected {
+            return self.nobody_there(batch.number);
+        }
+        self.metrics.batch(batch.requests);
+        let sending = Arc::clone(self);
+        let mut publish = Box::pin(async move {
+            let reply = Subject::from(format!("{}{}", sending.replies, batch.number));
+            let (client, subject) = (&sending.client, sending.subject.clone());
+            let sent = client.publish_with_reply(subject, reply, batch.payload.into()).await;
+            if sent.is_err() {
+                sending.nobody_there(batch.number);
+            }
+        });
+        // The client has room for it; where it does not, nobody waits for that here.
+        if (&mut publish).now_or_never().is_none() {
+            tokio::spawn(publish);
+        }
+    }
+
+    fn nobody_there(&self, number: u64) {
+        let waiters = self.queue().answered(number);
+        for waiter in waiters.into_iter().flatten() {
+            // Who does not wait any more does not need to know.
+            let _ = waiter.send(Heard::NobodyThere);
+        }
+    }
+
+    /// Hands the answers of a message to those who wait for them, and sends what was gathered
+    /// meanwhile.
+    fn answered(self: &Arc<Self>, number: u64, payload: &[u8]) {
+        // No responders.
+        if payload.is_empty() {
+            return self.nobody_there(number);
+        }
+        let came = Moment::now();
+        let (waiters, batch) = {
+            let mut queue = self.queue();
+            let waiters = queue.answered(number);
+            (waiters, queue.taken())
+        };
+        batch.into_iter().for_each(|batch| self.publish(batch));
+        let Some(waiters) = waiters else { return };
+        match answer::read_binary::<Answer<'_>>(payload) {
+            Ok(answers) if answers.len() == waiters.len() => {
+                for (waiter, answer) in waiters.into_iter().zip(answers) {
+                    let _ = waiter.send(Heard::Answer(Box::new(owned(answer)), came));
+                }
+            }
+            // The waiters find their senders gone: no answer settles nothing.
+            Ok(answers) => {
+                let (given, asked) = (answers.len(), waiters.len());
+                tracing::error!(given, asked, "an answer of another number than was asked");
+            }
+            Err(error) => tracing::error!(%error, "an answer that cannot be read"),
+        }
+    }
 }
 
 /// The lanes of a connection.
-#[derive(Debug)]
 pub(crate) struct Lanes {
-    lanes: Vec<(Lane, mpsc::Sender<Item>)>,
+    lanes: Arc<[Arc<Sending>]>,
+    _running: JoinSet<()>,
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.lanes.iter().map(|sending| sending.lane)).finish()
+    }
 }
 
 impl Lanes {
-    /// Opens the inbox and starts a task for each of these lanes. They end with the connection's
-    /// subscription, or once these lanes are dropped.
+    /// Opens the inbox of these lanes. What runs for them ends once they are dropped.
     ///
     /// # Errors
     ///
@@ -102,166 +268,62 @@ impl Lanes {
         metrics: &Metrics,
     ) -> Result<Self, async_nats::SubscribeError> {
         let inbox = client.new_inbox();
-        let answers = client.subscribe(format!("{inbox}.*")).await?;
-        let pending = Arc::new(Mutex::new(Pending::default()));
-        tokio::spawn(hand_out(answers, Arc::clone(&pending)));
-        let lanes = lanes.iter().map(|lane| {
-            let (sender, items) = mpsc::channel(LANE_CAPACITY);
-            let sending = Sending {
+        let answers = client.subscribe(format!("{inbox}.*.*")).await?;
+        let sending = |(index, lane): (usize, &Lane)| {
+            Arc::new(Sending {
+                lane: *lane,
                 client: client.clone(),
                 subject: namespace.request(lane.operation()).into(),
-                inbox: inbox.clone(),
-                pending: Arc::clone(&pending),
+                replies: format!("{inbox}.{index}."),
+                queue: Mutex::default(),
+                begins: Notify::new(),
                 metrics: metrics.clone(),
-            };
-            tokio::spawn(sending.run(items));
-            (*lane, sender)
-        });
-        Ok(Self { lanes: lanes.collect() })
-    }
-
-    /// Hands a request to a lane; none: the lane is full, or was not started. The receiver
-    /// fails where no answer will come.
-    pub(crate) fn send(&self, lane: Lane, request: Vec<u8>) -> Option<oneshot::Receiver<Heard>> {
-        let (waiter, heard) = oneshot::channel();
-        let (_, items) = self.lanes.iter().find(|(of, _)| *of == lane)?;
-        items.try_send(Item { request, waiter }).ok()?;
-        Some(heard)
-    }
-}
-
-/// The task of one lane.
-struct Sending {
-    client: Client,
-    subject: Subject,
-    inbox: String,
-    pending: Arc<Mutex<Pending>>,
-    metrics: Metrics,
-}
-
-impl Sending {
-    async fn run(self, mut items: mpsc::Receiver<Item>) {
-        let mut next_at = Instant::now();
-        let mut left_over = None;
-        loop {
-            let first = match left_over.take() {
-                Some(item) => item,
-                None => match items.recv().await {
-                    Some(item) => item,
-                    None => return,
-                },
-            };
-            if next_at > Instant::now() {
-                sleep_until(next_at).await;
-            }
-            next_at = Instant::now() + BATCH_EVERY;
-            let (payload, waiters);
-            (payload, waiters, left_over) = gather(first, &mut items);
-            self.send(payload, waiters).await;
-        }
-    }
-
-    async fn send(&self, payload: Vec<u8>, waiters: Vec<oneshot::Sender<Heard>>) {
-        // What a lost connection holds back would go out when nobody waits any more.
-        if self.client.connection_state() != State::Connected {
-            return nobody_there(waiters);
-        }
-        self.metrics.batch(waiters.len());
-        let number = {
-            let mut pending = held(&self.pending);
-            let number = pending.next;
-            pending.next += 1;
-            pending.batches.insert(number, (Instant::now(), waiters));
-            number
+            })
         };
-        let reply = Subject::from(format!("{}.{number}", self.inbox));
-        let sent =
-            self.client.publish_with_reply(self.subject.clone(), reply, payload.into()).await;
-        if sent.is_err()
-            && let Some((_, waiters)) = held(&self.pending).batches.remove(&number)
-        {
-            nobody_there(waiters);
+        let lanes: Arc<[_]> = lanes.iter().enumerate().map(sending).collect();
+        let mut running = JoinSet::new();
+        for sending in lanes.iter() {
+            running.spawn(Arc::clone(sending).run());
+        }
+        running.spawn(hand_out(answers, Arc::clone(&lanes)));
+        Ok(Self { lanes, _running: running })
+    }
+
+    /// Sends a request. The receiver fails where no answer will come.
+    pub(crate) fn send(&self, lane: Lane, request: &[u8]) -> oneshot::Receiver<Heard> {
+        match self.lanes.iter().find(|sending| sending.lane == lane) {
+            Some(sending) => sending.send(request),
+            None => oneshot::channel().1,
         }
     }
-}
-
-/// The payload of this item and those behind it, as many as fit; and one that does not.
-fn gather(
-    first: Item,
-    items: &mut mpsc::Receiver<Item>,
-) -> (Vec<u8>, Vec<oneshot::Sender<Heard>>, Option<Item>) {
-    let mut requests = first.request;
-    let mut waiters = vec![first.waiter];
-    let mut left_over = None;
-    while waiters.len() < MAX_BATCH
-        && let Ok(item) = items.try_recv()
-    {
-        // Whoever does not wait any more needs no answer.
-        if item.waiter.is_closed() {
-            continue;
-        }
-        if requests.len() + item.request.len() > BATCH_BYTES {
-            left_over = Some(item);
-            break;
-        }
-        requests.extend_from_slice(&item.request);
-        waiters.push(item.waiter);
-    }
-    (write_elements(waiters.len(), &requests), waiters, left_over)
-}
-
-fn nobody_there(waiters: Vec<oneshot::Sender<Heard>>) {
-    for waiter in waiters {
-        // Who does not wait any more does not need to know.
-        let _ = waiter.send(Heard::NobodyThere);
-    }
-}
-
-/// A panic elsewhere cannot leave the map half changed.
-fn held(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
-    pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Hands each answer to whoever waits for it, until the subscription ends.
-async fn hand_out(mut answers: Subscriber, pending: Arc<Mutex<Pending>>) {
+async fn hand_out(mut answers: Subscriber, lanes: Arc<[Arc<Sending>]>) {
     let mut tidy = tokio::time::interval(FORGOTTEN_AFTER);
     loop {
         tokio::select! {
             message = answers.next() => match message {
-                Some(message) => take(&message, &pending),
+                Some(message) => take(&message, &lanes),
                 None => return,
             },
             now = tidy.tick() => {
                 let young = |sent: Instant| now.saturating_duration_since(sent) < FORGOTTEN_AFTER;
-                held(&pending).batches.retain(|_, (sent, _)| young(*sent));
+                for sending in lanes.iter() {
+                    sending.queue().under_way.retain(|_, (sent, _)| young(*sent));
+                }
             }
         }
     }
 }
 
-fn take(message: &Message, pending: &Mutex<Pending>) {
-    let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
-    let Some((_, waiters)) = number.and_then(|number: u64| held(pending).batches.remove(&number))
-    else {
-        return;
-    };
-    // No responders.
-    if message.payload.is_empty() {
-        return nobody_there(waiters);
-    }
-    let came = Moment::now();
-    match answer::read_binary::<Answer<'_>>(&message.payload) {
-        Ok(answers) if answers.len() == waiters.len() => {
-            for (waiter, answer) in waiters.into_iter().zip(answers) {
-                let _ = waiter.send(Heard::Answer(Box::new(owned(answer)), came));
-            }
-        }
-        // The waiters find their senders gone: no answer settles nothing.
-        Ok(answers) => {
-            let (given, asked) = (answers.len(), waiters.len());
-            tracing::error!(given, asked, "an answer of another number than was asked");
-        }
-        Err(error) => tracing::error!(%error, "an answer that cannot be read"),
+fn take(message: &Message, lanes: &[Arc<Sending>]) {
+    let mut parts = message.subject.rsplit('.');
+    let number = parts.next().and_then(|number| number.parse().ok());
+    let index = parts.next().and_then(|index| index.parse().ok());
+    let sending = index.and_then(|index: usize| lanes.get(index));
+    if let (Some(sending), Some(number)) = (sending, number) {
+        sending.answered(number, &message.payload);
     }
 }
 
@@ -313,46 +375,52 @@ mod tests {
         element(&Lookup { booking: Some(id.into()), request_id: None, applicant, opening: None })
     }
 
-    fn item(request: Vec<u8>) -> (Item, oneshot::Receiver<Heard>) {
-        let (waiter, heard) = oneshot::channel();
-        (Item { request, waiter }, heard)
+    /// Adds a request that nobody waits for; the messages that are to be sent now, and whether
+    /// one is to be sent later.
+    fn add(queue: &mut Queue, request: &[u8]) -> (Vec<Batch>, bool) {
+        let (now, later) = queue.add(request, oneshot::channel().0);
+        (now.into_iter().flatten().collect(), later)
+    }
+
+    fn ids(batch: &Batch) -> Vec<String> {
+        let Ok(Payload::Many(_, requests)) = read::<Lookup<'_>>(&batch.payload) else { panic!() };
+        assert_eq!(requests.len(), batch.requests);
+        let ids = requests.iter().map(|one| one.as_ref().unwrap().booking.clone().unwrap());
+        ids.map(|id| id.to_string()).collect()
     }
 
     #[test]
-    fn a_batch_is_what_the_engine_reads_without_those_who_went_away() {
-        let (sender, mut items) = mpsc::channel(8);
-        let (first, _first) = item(lookup("a"));
-        let (second, gone) = item(lookup("b"));
-        drop(gone);
-        let (third, _third) = item(lookup("c"));
-        for item in [second, third] {
-            sender.try_send(item).unwrap_or_else(|_| panic!("it is full"));
+    fn a_request_goes_at_once_and_those_that_come_meanwhile_go_together() {
+        let mut queue = Queue::default();
+        let (first, later) = add(&mut queue, &lookup("a"));
+        assert!(first.len() == 1 && ids(&first[0]) == ["a"] && !later);
+        for (id, begins) in [("b", true), ("c", false)] {
+            let (now, later) = add(&mut queue, &lookup(id));
+            assert!(now.is_empty() && later == begins, "{id}");
         }
-        let (payload, waiters, left_over) = gather(first, &mut items);
-        assert_eq!(waiters.len(), 2);
-        assert!(left_over.is_none());
-        let Ok(Payload::Many(_, requests)) = read::<Lookup<'_>>(&payload) else { panic!() };
-        let ids = requests.iter().map(|one| one.as_ref().unwrap().booking.clone().unwrap());
-        assert_eq!(ids.map(|id| id.to_string()).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(queue.answered(first[0].number).map(|waiters| waiters.len()), Some(1));
+        let second = queue.taken().unwrap();
+        assert_eq!(ids(&second), ["b", "c"]);
+        assert!(queue.taken().is_none());
+        // Nothing is under way any more.
+        assert_eq!(queue.answered(second.number).map(|waiters| waiters.len()), Some(2));
+        assert!(queue.answered(second.number).is_none());
+        let (third, _) = add(&mut queue, &lookup("d"));
+        assert_eq!(ids(&third[0]), ["d"]);
     }
 
     #[test]
     fn a_batch_has_bounds_and_loses_nobody() {
-        let (sender, mut items) = mpsc::channel(MAX_BATCH * 2);
-        let mut kept = Vec::new();
-        for _ in 0..MAX_BATCH + 10 {
-            let (item, heard) = item(lookup("a"));
-            kept.push(heard);
-            sender.try_send(item).unwrap_or_else(|_| panic!("it is full"));
+        let mut queue = Queue::default();
+        add(&mut queue, &lookup("under way"));
+        let mut sent = Vec::new();
+        for _ in 0..2 * MAX_BATCH + 10 {
+            sent.extend(add(&mut queue, &lookup("a")).0);
         }
-        let (first, _first) = item(lookup("a"));
-        let (payload, waiters, _) = gather(first, &mut items);
-        assert_eq!(waiters.len(), MAX_BATCH);
-        assert!(read::<Lookup<'_>>(&payload).is_ok());
-        let (long, _long) = item(vec![0; BATCH_BYTES]);
-        let (_, waiters, left_over) = gather(long, &mut items);
-        assert_eq!(waiters.len(), 1);
-        assert!(left_over.is_some(), "the one that does not fit is kept");
-        assert_eq!(items.len(), 10);
+        let sizes = sent.iter().map(|batch| ids(batch).len()).collect::<Vec<_>>();
+        assert_eq!(sizes, [MAX_BATCH, MAX_BATCH]);
+        let (full, later) = add(&mut queue, &vec![0; BATCH_BYTES]);
+        assert!(full.len() == 1 && ids(&full[0]).len() == 10 && later);
+        assert_eq!(queue.taken().map(|batch| batch.requests), Some(1));
     }
 }

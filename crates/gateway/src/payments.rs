@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::asking::Asker;
-use crate::exchange::{answered, key, parsed, patience, whole, with};
+use crate::exchange::{answered, key, parsed_with, patience, whole, with};
 use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
 use crate::problem::{Problem, of_outcome};
@@ -104,14 +104,15 @@ pub(crate) async fn confirm(
     }
     let body = whole(&payments.body_room, &parts.headers, body).await?;
     let deadline = Instant::now() + patience(payments.patience, &parts.headers);
-    let body = with(&body, &[("request_id", key(&parts.headers)?), ("booking", booking)]);
-    let confirm = parsed::<Confirm<'_>>(&body)?;
+    let given = [("request_id", key(&parts.headers)?), ("booking", booking.as_str())];
+    let request = with(&body, &given);
+    let confirm = parsed_with::<Confirm<'_>>(&body, &request)?;
     if confirm.reference.is_none() {
         return Err(Problem::malformed(
             "reference: missing; the payment's, 1 to 64 printable ASCII characters. Without it \
              each new key would count as another payment",
         )
-        .with("request_id", &confirm.request_id));
+        .request_id(confirm.request_id.as_str()));
     }
     let asked = payments.room.asked(&payments.asker, Lane::Confirm, element(&confirm), deadline);
     let answer = of_outcome(asked.await?, None)?;

@@ -2,12 +2,13 @@
 //! rejection has the fields of the wire's answer beside it, so that whoever reads those reads
 //! these.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use giliran_wire::answer::{Answer, Reason, Rejection, Verdict};
-use giliran_wire::{Text, Timestamp};
+use giliran_wire::{Position, Text, Timestamp};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::asking::{Outcome, Unsettled};
 
@@ -144,14 +145,45 @@ const fn title(reason: Reason) -> &'static str {
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
-    detail: Option<String>,
+    detail: Option<Cow<'static, str>>,
     retry_after_ms: Option<u64>,
-    more: Map<String, Value>,
+    of: Option<Box<Of>>,
+}
+
+/// The request that a problem is of, and what else was true.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Of {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opens_at: Option<Timestamp>,
+}
+
+/// A problem as it is sent.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(flatten)]
+    of: Option<&'a Of>,
 }
 
 impl Problem {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, retry_after_ms: None, more: Map::new() }
+        Self { kind, detail: None, retry_after_ms: None, of: None }
     }
 
     pub(crate) fn reason(reason: Reason) -> Self {
@@ -159,7 +191,7 @@ impl Problem {
     }
 
     /// What cannot be understood: what, where, what would be right.
-    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+    pub(crate) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::reason(Reason::Malformed).detail(detail)
     }
 
@@ -171,7 +203,7 @@ impl Problem {
     }
 
     /// Adds a sentence for developers; never a value that a client sent.
-    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
         self
     }
@@ -187,10 +219,9 @@ impl Problem {
         self.retry_after_ms.unwrap_or(0).div_ceil(1_000)
     }
 
-    /// Adds a field of its own.
-    pub(crate) fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        // Numbers and texts: they can be written.
-        self.more.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
+    /// Adds the id of the request that it is of.
+    pub(crate) fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.of.get_or_insert_default().request_id = Some(id.into());
         self
     }
 
@@ -200,22 +231,19 @@ impl Problem {
         rejection: &Rejection<'_>,
         opens_at: Option<Timestamp>,
     ) -> Self {
-        let mut problem = Self::reason(rejection.reason);
-        problem.detail = rejection.detail.as_ref().map(ToString::to_string);
-        problem.retry_after_ms = rejection.retry_after_ms;
-        if let Some(id) = request_id {
-            problem = problem.with("request_id", id);
+        let opens_at = opens_at.filter(|_| rejection.reason == Reason::NotOpen);
+        let Rejection { reason, detail, retry_after_ms, now, as_of } = rejection;
+        Self {
+            kind: Kind::Reason(*reason),
+            detail: detail.as_ref().map(|detail| detail.to_string().into()),
+            retry_after_ms: *retry_after_ms,
+            of: Some(Box::new(Of {
+                request_id: request_id.map(ToString::to_string),
+                now: *now,
+                as_of: *as_of,
+                opens_at,
+            })),
         }
-        if let Some(now) = rejection.now {
-            problem = problem.with("now", now);
-        }
-        if let Some(as_of) = rejection.as_of {
-            problem = problem.with("as_of", as_of);
-        }
-        if let (Reason::NotOpen, Some(opens_at)) = (rejection.reason, opens_at) {
-            problem = problem.with("opens_at", opens_at);
-        }
-        problem
     }
 
     /// What did not come to an end within the caller's patience.
@@ -234,37 +262,39 @@ impl Problem {
         }
     }
 
-    /// Its fields, as they are sent.
-    pub(crate) fn body(&self) -> Value {
-        let mut body = Map::new();
-        let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-        put("type", format!("urn:giliran:problem:{}", self.kind.name()).into());
-        put("title", self.kind.title().into());
-        put("status", self.kind.status().as_u16().into());
-        if let Kind::Reason(reason) = self.kind {
-            put("outcome", "rejected".into());
-            put("reason", reason.name().into());
-        }
-        if let Some(detail) = &self.detail {
-            put("detail", detail.as_str().into());
-        }
-        if let Some(ms) = self.retry_after_ms {
-            put("retry_after_ms", ms.into());
-        }
-        body.extend(self.more.clone());
-        Value::Object(body)
+    /// Its fields as JSON, as they are sent.
+    pub(crate) fn body(&self) -> String {
+        let reason = match self.kind {
+            Kind::Reason(reason) => Some(reason.name()),
+            _ => None,
+        };
+        let body = Body {
+            r#type: &["urn:giliran:problem:", self.kind.name()].concat(),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
+            outcome: reason.map(|_| "rejected"),
+            reason,
+            detail: self.detail.as_deref(),
+            retry_after_ms: self.retry_after_ms,
+            of: self.of.as_deref(),
+        };
+        // Numbers and texts: they can be written.
+        serde_json::to_string(&body).unwrap_or_default()
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = Response::new(self.body().into());
+        *response.status_mut() = self.kind.status();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, retry_after(ms));
         }
-        (self.kind.status(), headers, self.body().to_string()).into_response()
+        response
     }
 }
 
@@ -315,7 +345,7 @@ mod tests {
                 .as_of(Position { epoch: 3, seq: 1841 });
             let answer =
                 Answer { request_id: Some("a3f1".into()), verdict: Verdict::Rejected(rejection) };
-            let body = of_answer(&answer, None).unwrap().body().to_string();
+            let body = of_answer(&answer, None).unwrap().body();
             assert_eq!(serde_json::from_str::<Answer<'_>>(&body).unwrap(), answer);
         }
     }

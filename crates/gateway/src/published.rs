@@ -392,7 +392,8 @@ mod tests {
         opening: &str,
     ) -> (&'static str, String) {
         let problem = published.get(what, opening).await.unwrap_err();
-        let detail = problem.body()["detail"].as_str().unwrap().to_owned();
+        let body: serde_json::Value = serde_json::from_str(&problem.body()).unwrap();
+        let detail = body["detail"].as_str().unwrap().to_owned();
         (problem.kind.name(), detail)
     }
 

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use crate::asking::{Asker, Outcome};
 use crate::lanes::Lane;
 use crate::metrics::Metrics;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
+use crate::to_the_end::ToTheEnd;
 
 /// Places among the requests on the way.
 #[derive(Debug)]
@@ -52,12 +53,12 @@ impl Room {
         deadline: Instant,
     ) -> Result<Outcome, Problem> {
         let (place, asker) = (self.place()?, asker.clone());
-        let asking = tokio::spawn(async move {
+        let asking = ToTheEnd::new(async move {
             let outcome = asker.ask(lane, &request, deadline, None).await;
             drop(place);
             outcome
         });
-        asking.await.map_err(|_| Problem::new(Kind::InDoubt))
+        Ok(asking.await)
     }
 
     /// Waits until nobody is on the way, no longer than until `deadline`; false: some still are.

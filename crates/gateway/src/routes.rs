@@ -1,18 +1,26 @@
 //! The gateway's addresses: which function serves which.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::extract::{MatchedPath, Request};
+use axum::routing::MethodRouter;
 
+use crate::counted::Counted;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::payments::Payments;
 use crate::problem::{Kind, Problem};
 use crate::{bookings, draws, openings, page, payments, statements, streams};
+
+/// What serves an address, by method; its answers are counted.
+macro_rules! counted {
+    ($of:expr, $path:literal => $($method:ident $handler:path),+) => {{
+        let endpoint = $of.metrics.endpoint($path);
+        MethodRouter::new()$(.$method(Counted::new($handler, Arc::clone(&endpoint))))+
+    }};
+}
 
 macro_rules! endpoints {
     ($name:ident of $of:ty: $($method:ident $path:literal => $handler:path),* $(,)?) => {
@@ -22,9 +30,9 @@ macro_rules! endpoints {
         impl Listener for $of {
             const ENDPOINTS: &'static [(&'static str, &'static str)] = $name;
 
-            fn handler(path: &str) -> MethodRouter<Arc<Self>> {
+            fn handler(&self, path: &str) -> MethodRouter<Arc<Self>> {
                 match path {
-                    $($path => $method($handler),)*
+                    $($path => counted!(self, $path => $method $handler),)*
                     _ => MethodRouter::new(),
                 }
             }
@@ -42,23 +50,32 @@ trait Listener: Send + Sync + Sized + 'static {
     const ENDPOINTS: &'static [(&'static str, &'static str)];
 
     /// What serves one of them.
-    fn handler(path: &str) -> MethodRouter<Arc<Self>>;
+    fn handler(&self, path: &str) -> MethodRouter<Arc<Self>>;
 
     fn metrics(&self) -> &Metrics;
 
     /// These addresses, and what is said of every other one.
     fn served(self: &Arc<Self>, more: Router<Arc<Self>>) -> Router {
-        let routes = Self::ENDPOINTS
+        Self::ENDPOINTS
             .iter()
-            .fold(more, |routes, (_, path)| routes.route(path, Self::handler(path)))
-            .method_not_allowed_fallback(|| async { Problem::new(Kind::NoSuchMethod) })
-            .fallback(|| async { Problem::new(Kind::NoSuchAddress) })
-            .with_state(Arc::clone(self));
-        let metrics = self.metrics().clone();
-        routes.layer(middleware::from_fn(move |request: Request, next: Next| {
-            let metrics = metrics.clone();
-            async move { counted(&metrics, request, next).await }
-        }))
+            .fold(more, |routes, (_, path)| routes.route(path, self.handler(path)))
+            .method_not_allowed_fallback(refusing(self.metrics(), Kind::NoSuchMethod))
+            .fallback(refusing(self.metrics(), Kind::NoSuchAddress))
+            .with_state(Arc::clone(self))
+    }
+}
+
+/// What is said where nothing serves a request, counted at the address that has something else.
+fn refusing(
+    metrics: &Metrics,
+    kind: Kind,
+) -> impl Fn(Request) -> Ready<Problem> + Clone + Send + Sync + 'static + use<> {
+    let metrics = metrics.clone();
+    move |request: Request| {
+        let address = request.extensions().get::<MatchedPath>();
+        let address = address.map_or("none", MatchedPath::as_str);
+        metrics.answered(address, kind.status().as_u16());
+        ready(Problem::new(kind))
     }
 }
 
@@ -89,16 +106,21 @@ endpoints! {
 impl Gateway {
     /// Its addresses.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let page = Router::new()
-            .route("/", get(page::home))
-            .route("/o/{opening}", get(page::opening).post(page::ask))
-            .route("/b", get(page::find).post(page::found))
-            .route("/r/{token}", get(page::tracked))
-            .route("/r/{token}/cancellation", post(page::cancel))
-            .route("/r/{token}/reschedule", post(page::reschedule))
-            .route("/r/{token}/booking.ics", get(page::calendar))
-            .route("/assets/{name}", get(page::asset));
-        self.served(page)
+        macro_rules! page {
+            ($($path:literal => $($method:ident $handler:path),+;)+) => {
+                Router::new()$(.route($path, counted!(self, $path => $($method $handler),+)))+
+            };
+        }
+        self.served(page! {
+            "/" => get page::home;
+            "/o/{opening}" => get page::opening, post page::ask;
+            "/b" => get page::find, post page::found;
+            "/r/{token}" => get page::tracked;
+            "/r/{token}/cancellation" => post page::cancel;
+            "/r/{token}/reschedule" => post page::reschedule;
+            "/r/{token}/booking.ics" => get page::calendar;
+            "/assets/{name}" => get page::asset;
+        })
     }
 }
 
@@ -107,15 +129,6 @@ impl Payments {
     pub fn routes(self: &Arc<Self>) -> Router {
         self.served(Router::new())
     }
-}
-
-/// Counts what was answered at which address.
-async fn counted(metrics: &Metrics, request: Request, next: Next) -> Response {
-    let endpoint = request.extensions().get::<axum::extract::MatchedPath>().cloned();
-    let response = next.run(request).await.into_response();
-    let endpoint = endpoint.as_ref().map_or("none", |path| path.as_str());
-    metrics.answered(endpoint, response.status().as_u16());
-    response
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ pub(crate) async fn request(
 
 /// Somebody who reads what becomes of a request.
 struct RequestReader {
-    tracked: Tracked,
+    tracked: Tracked<'static>,
     /// The tag of what it has.
     known: Option<String>,
     /// When it is looked up next.

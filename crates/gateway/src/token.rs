@@ -6,6 +6,7 @@
 //! keep anything, and nobody can guess or make one. The nonce is the HMAC of what is sealed:
 //! the same request has the same token.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use giliran_wire::{NotHex, unhex};
@@ -31,10 +32,10 @@ impl fmt::Debug for TokenKey {
 
 /// What a token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tracked {
-    pub(crate) opening: Option<String>,
-    pub(crate) request_id: String,
-    pub(crate) applicant: String,
+pub(crate) struct Tracked<'a> {
+    pub(crate) opening: Option<Cow<'a, str>>,
+    pub(crate) request_id: Cow<'a, str>,
+    pub(crate) applicant: Cow<'a, str>,
 }
 
 impl TokenKey {
@@ -61,22 +62,29 @@ impl TokenKey {
         unhex(text.trim()).map(Self::new)
     }
 
-    pub(crate) fn token(&self, tracked: &Tracked) -> String {
-        let mut sealed = tracked.written();
-        let tag = hmac::sign(&self.nonce, &sealed);
-        let mut nonce = [0; NONCE_LEN];
-        nonce.copy_from_slice(&tag.as_ref()[..NONCE_LEN]);
-        let unique = Nonce::assume_unique_for_key(nonce);
-        if self.seal.seal_in_place_append_tag(unique, Aad::from(AAD), &mut sealed).is_err() {
-            unreachable!("so few bytes can be sealed");
-        }
-        let mut token = nonce.to_vec();
-        token.append(&mut sealed);
-        const_hex::encode(token)
+    pub(crate) fn token(&self, tracked: &Tracked<'_>) -> String {
+        self.token_behind("", tracked)
+    }
+
+    /// The token, behind the rest of its address.
+    pub(crate) fn token_behind(&self, address: &str, tracked: &Tracked<'_>) -> String {
+        let mut token = Vec::with_capacity(MAX_CHARACTERS / 2);
+        token.resize(NONCE_LEN, 0);
+        tracked.write(&mut token);
+        let (nonce, text) = token.split_at_mut(NONCE_LEN);
+        nonce.copy_from_slice(&hmac::sign(&self.nonce, text).as_ref()[..NONCE_LEN]);
+        let Ok(unique) = Nonce::try_assume_unique_for_key(nonce) else {
+            unreachable!("it has the length of one")
+        };
+        let Ok(tag) = self.seal.seal_in_place_separate_tag(unique, Aad::from(AAD), text) else {
+            unreachable!("so few bytes can be sealed")
+        };
+        token.extend_from_slice(tag.as_ref());
+        [address, &const_hex::encode(&token)].concat()
     }
 
     /// What a token stands for; none: it is none of ours.
-    pub(crate) fn read(&self, token: &str) -> Option<Tracked> {
+    pub(crate) fn read(&self, token: &str) -> Option<Tracked<'static>> {
         if token.len() > MAX_CHARACTERS {
             return None;
         }
@@ -88,30 +96,28 @@ impl TokenKey {
     }
 }
 
-impl Tracked {
+impl Tracked<'_> {
     /// Each text behind its length, since it may hold anything.
-    fn written(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    fn write(&self, out: &mut Vec<u8>) {
         for text in [self.opening.as_deref().unwrap_or_default(), &self.request_id, &self.applicant]
         {
             // The wire's bounds are far below a byte's.
             out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
             out.extend_from_slice(text.as_bytes());
         }
-        out
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
+    fn read(bytes: &[u8]) -> Option<Tracked<'static>> {
         let mut rest = bytes;
         let mut text = || {
             let (length, behind) = rest.split_first()?;
             let (text, behind) = behind.split_at_checked(usize::from(*length))?;
             rest = behind;
-            Some(std::str::from_utf8(text).ok()?.to_owned())
+            Some(Cow::from(std::str::from_utf8(text).ok()?.to_owned()))
         };
         let (opening, request_id, applicant) = (text()?, text()?, text()?);
         let opening = (!opening.is_empty()).then_some(opening);
-        Some(Self { opening, request_id, applicant })
+        Some(Tracked { opening, request_id, applicant })
     }
 }
 
@@ -120,11 +126,11 @@ impl Tracked {
 mod tests {
     use super::*;
 
-    fn tracked(applicant: &str) -> Tracked {
+    fn tracked(applicant: &str) -> Tracked<'_> {
         Tracked {
-            opening: Some("2026-W49".to_owned()),
-            request_id: "a3f1".to_owned(),
-            applicant: applicant.to_owned(),
+            opening: Some("2026-W49".into()),
+            request_id: "a3f1".into(),
+            applicant: applicant.into(),
         }
     }
 
@@ -161,9 +167,9 @@ mod tests {
     fn the_longest_fields_have_a_token_too() {
         let key = TokenKey::new([7; 32]);
         let longest = Tracked {
-            opening: Some("o".repeat(40)),
-            request_id: "r".repeat(64),
-            applicant: "a".repeat(64),
+            opening: Some("o".repeat(40).into()),
+            request_id: "r".repeat(64).into(),
+            applicant: "a".repeat(64).into(),
         };
         let token = key.token(&longest);
         assert!(token.len() <= MAX_CHARACTERS, "{}", token.len());

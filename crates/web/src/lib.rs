@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 pub mod events;
+mod head_timer;
 pub mod hosts;
 pub mod page;
 mod proxies;

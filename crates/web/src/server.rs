@@ -10,7 +10,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use prometheus::IntGauge;
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::head_timer::HeadTimer;
 use crate::written::{Patience, Written};
 
 /// Most connections at once; whoever comes then waits in the system's queue.
@@ -94,7 +95,10 @@ async fn serve_within(
             routes.call(request)
         });
         let mut server = http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);
+        server
+            .timer(HeadTimer::default())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(HEAD_BYTES);
         let connection =
             server.serve_connection(TokioIo::new(Written::new(stream, patience)), service);
         let connection = ending.watch(connection);

@@ -140,7 +140,7 @@ async fn asked(
     if let Some(early) = gateway.early(&opening.id) {
         return Err(early);
     }
-    let asking = Arc::clone(gateway).booked(&book, Instant::now() + GOES_ON);
+    let asking = gateway.booked(&book, Instant::now() + GOES_ON);
     // Beyond its time the request goes on without the page.
     let outcome = tokio::time::timeout(PAGE_WAITS, asking).await;
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::new(Kind::InDoubt)))?;

@@ -59,7 +59,7 @@ pub(crate) async fn tracked(
 async fn shown(
     gateway: &Arc<Gateway>,
     language: Language,
-    (token, tracked): (&str, &Tracked),
+    (token, tracked): (&str, &Tracked<'_>),
     said: Option<&Problem>,
 ) -> Response {
     let outcome = match gateway.look_up(tracked).await {
@@ -95,7 +95,7 @@ async fn shown(
 }
 
 impl Own<'_> {
-    fn main(&self, outcome: &Outcome, tracked: &Tracked) -> (&'static str, Markup, StatusCode) {
+    fn main(&self, outcome: &Outcome, tracked: &Tracked<'_>) -> (&'static str, Markup, StatusCode) {
         let language = self.language;
         let number = html! { p { (language.number()) ": " span.code { (tracked.request_id) } } };
         let back = html! { p { a href={ "/?lang=" (language.code()) } { (language.back()) } } };
@@ -453,7 +453,7 @@ pub(crate) async fn found(State(gateway): State<Arc<Gateway>>, request: Request)
     }
 }
 
-async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked, Problem> {
+async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked<'static>, Problem> {
     let (caller, body) = posted(gateway, request).await?;
     gateway.take_rate(&caller)?;
     let fields = Fields::read(&body);
@@ -481,7 +481,11 @@ async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked, 
         }
     };
     let request_id = request_id.ok_or_else(|| Problem::reason(Reason::NotFound))?;
-    Ok(Tracked { opening: Some(opening), request_id, applicant: fields.applicant })
+    Ok(Tracked {
+        opening: Some(opening.into()),
+        request_id: request_id.into(),
+        applicant: fields.applicant.into(),
+    })
 }
 
 /// `GET /r/{token}/booking.ics`.
