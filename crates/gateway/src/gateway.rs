@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::asking::Asker;
 use crate::catalogue::Catalogue;
 use crate::client_log::ClientLog;
+use crate::feed::Feed;
 use crate::identity::{Caller, Identity};
 use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
@@ -64,6 +65,7 @@ pub struct Gateway {
     pub(crate) client: Client,
     pub(crate) catalogue: Catalogue,
     pub(crate) asker: Asker,
+    pub(crate) feed: Feed,
     pub(crate) patience: Duration,
     pub(crate) identity: Identity,
     pub(crate) token_key: TokenKey,
@@ -135,10 +137,12 @@ impl Gateway {
         let log = settings.client_log.as_deref().map(ClientLog::open).transpose()?;
         let lanes = Lanes::start(&client, &settings.namespace, &Lane::PUBLIC, &metrics).await;
         let lanes = Arc::new(lanes.map_err(io::Error::other)?);
+        let feed = Feed::start(&client, &settings.namespace).await.map_err(io::Error::other)?;
         let catalogue = Catalogue::start(client.clone(), &settings.namespace, shutdown.clone());
         Ok(Arc::new(Self {
             client,
             catalogue,
+            feed,
             asker: Asker { lanes, log, metrics: metrics.clone() },
             patience: settings.patience,
             identity: settings.identity,

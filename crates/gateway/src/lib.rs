@@ -29,6 +29,7 @@ mod client_log;
 mod counted;
 mod draws;
 mod exchange;
+mod feed;
 mod gateway;
 mod identity;
 mod lanes;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bookings::{caller, is_final, of_token, outcome_json, outcome_tag};
 use crate::catalogue::Told;
+use crate::feed::{Following, News};
 use crate::gateway::Gateway;
 use crate::openings::unknown;
 use crate::problem::Problem;
@@ -30,8 +31,16 @@ const FRAME_EVERY: Duration = Duration::from_secs(1);
 const SPREAD: Duration = Duration::from_millis(800);
 /// A stream without news says that it is there: proxies cut silent ones.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
-/// How often somebody's own request is looked up: from and to.
+/// How often somebody's own request is looked up, from and to: where no news of it would come,
+/// and for a while after news, since what gateways know of a draw comes later than its events.
 const LOOKED_UP_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(4)];
+/// The same where an event of the feed says when there is something to look up.
+const LOOKED_UP_ANYWAY_AFTER: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(40)];
+/// The while after news.
+const NEW_FOR: Duration = Duration::from_secs(40);
+/// News reach those whom they concern spread over so long; that some may be missing, which
+/// concerns everybody, over the usual pause.
+const NEWS_SPREAD: Duration = Duration::from_millis(300);
 
 /// A place among the streams that are read.
 struct Place {
@@ -143,8 +152,11 @@ pub(crate) async fn request(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let place = Place::take(&gateway)?;
+    let following = gateway.feed.follow(&tracked);
     let reader = RequestReader {
         tracked,
+        following,
+        new_until: Instant::now(),
         known: known.map(str::to_owned),
         next: Instant::now(),
         alive: Instant::now() + SIGN_OF_LIFE_EVERY,
@@ -158,6 +170,9 @@ pub(crate) async fn request(
 /// Somebody who reads what becomes of a request.
 struct RequestReader {
     tracked: Tracked<'static>,
+    following: Following,
+    /// Until when the last news are new.
+    new_until: Instant,
     /// The tag of what it has.
     known: Option<String>,
     /// When it is looked up next.
@@ -180,12 +195,25 @@ impl RequestReader {
                     self.alive = Instant::now() + SIGN_OF_LIFE_EVERY;
                     return Some(SIGN_OF_LIFE);
                 }
+                news = self.following.news() => {
+                    let now = Instant::now();
+                    let spread = match news {
+                        News::Named => NEWS_SPREAD,
+                        News::Gap => LOOKED_UP_AFTER[1],
+                    };
+                    self.next = self.next.min(now + spread.mul_f64(rand::random()));
+                    self.new_until = now + NEW_FOR;
+                    continue;
+                }
                 () = gateway.shutdown.cancelled() => return None,
             }
-            let [from, to] = LOOKED_UP_AFTER;
-            self.next = Instant::now() + rand::random_range(from..to);
+            let now = Instant::now();
+            self.next = now + between(LOOKED_UP_AFTER);
             // What could not be found out is found out next time.
             let Ok(outcome) = gateway.look_up(&self.tracked).await else { continue };
+            if gateway.feed.is_heard() && now >= self.new_until {
+                self.next = now + between(LOOKED_UP_ANYWAY_AFTER);
+            }
             let told = outcome_json(&outcome).zip(outcome_tag(&outcome));
             let Some((json, tag)) = told else { continue };
             if self.known.as_ref() != Some(&tag) {
@@ -195,4 +223,8 @@ impl RequestReader {
             }
         }
     }
+}
+
+fn between([from, to]: [Duration; 2]) -> Duration {
+    rand::random_range(from..to)
 }

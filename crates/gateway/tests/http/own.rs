@@ -9,6 +9,7 @@ use giliran_gateway::Identity;
 use giliran_wire::answer::{Answer, Status, Verdict};
 use giliran_wire::request::{Cancel, Payload, read};
 use giliran_wire::{BookingId, Position};
+use serde_json::json;
 
 use crate::rig::{Reader, Rig, granted, send, settings, shown};
 
@@ -67,6 +68,32 @@ async fn a_stream_says_what_changed_and_ends_with_what_does_not_change_any_more(
     assert_eq!(again.status, 204, "a browser does not come back");
     let page = rig.get(&format!("/r/{token}")).await;
     assert!(!page.body.contains("data-request"), "{}", page.body);
+}
+
+/// Where the feed is heard a look-up that nothing has asked for comes after 20 s at the earliest;
+/// here all is told within 10.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_hears_from_the_feed_when_there_is_something_to_look_up() {
+    let status = Arc::new(std::sync::Mutex::new(Status::Held));
+    let rig = Rig::new(engine(Arc::clone(&status), |_| None)).await.told().await;
+    let feed = rig.broker.connect("feed", &Default::default()).await;
+    let says = async |subject: String, said: serde_json::Value| {
+        feed.publish(subject, said.to_string().into()).await.unwrap();
+        feed.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let (events, position) =
+        (rig.broker.namespace.feed_events(), rig.broker.namespace.feed_position());
+    let at = |events: u64| json!({ "as_of": { "epoch": 3, "seq": 1841, "time": "2030-01-07T07:00:00.000Z" }, "events": events });
+    says(position.clone(), at(7)).await;
+    let path = format!("/v1/requests/{}/stream", token(&rig).await);
+    let mut reader = Reader::open(&rig, &path, &[]).await;
+    reader.event("request").await;
+    *status.lock().unwrap() = Status::Confirmed;
+    let of = json!({ "booking": { "opening": "w", "request_id": "a3f1" }, "previous": null });
+    says(events, json!({ "first": 8, "events": [{ "data": of }] })).await;
+    let (_, told) = reader.event("request").await;
+    assert_eq!(told["booking"]["status"], "confirmed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
