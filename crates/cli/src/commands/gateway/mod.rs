@@ -122,13 +122,34 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             None => Ok(()),
         }
     };
-    let paid = async {
-        match payments {
-            Some(payments) => payments.serve(of_payments, metrics.clone(), shutdown.clone()).await,
-            None => Ok(()),
+    let Some(payments) = payments else { return public.await };
+    let paid = payments.serve(of_payments, metrics.clone(), shutdown.clone());
+    both(public, paid, &shutdown).await
+}
+
+/// Waits for the end of both listeners. Where one cannot go on the other one is asked to end
+/// too, and answers what is on its way: half a gateway would look like a whole one.
+///
+/// # Errors
+///
+/// Why one could not go on; the public one's where both could not.
+async fn both(
+    public: impl Future<Output = Result<(), Failure>>,
+    payments: impl Future<Output = Result<(), Failure>>,
+    shutdown: &CancellationToken,
+) -> Result<(), Failure> {
+    let ended = |listener, ended: Result<(), Failure>| {
+        if let Err(failure) = &ended {
+            // At once: the other one may take its time.
+            tracing::error!(listener, "{failure}; the gateway ends");
+            shutdown.cancel();
         }
+        ended
     };
-    tokio::try_join!(public, paid).map(|_| ())
+    let public = async { ended("public", public.await) };
+    let payments = async { ended("payments", payments.await) };
+    let (public, payments) = tokio::join!(public, payments);
+    public.and(payments)
 }
 
 /// Serves on `listener` until `shutdown`, shown and counted there, and then until the requests on the way have come to
@@ -227,6 +248,26 @@ fn token_key(file: Option<&Path>) -> Result<TokenKey, Failure> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_cannot_go_on_ends_the_other_one_with_its_answers_given() {
+        let fails = || async { Err(Failure::Usage("no such user".to_owned())) };
+        for public_fails in [true, false] {
+            let (shutdown, answered) = (CancellationToken::new(), std::cell::Cell::new(false));
+            let goes_on = async {
+                shutdown.cancelled().await;
+                tokio::task::yield_now().await;
+                answered.set(true);
+                Ok(())
+            };
+            let ended = match public_fails {
+                true => both(fails(), goes_on, &shutdown).await,
+                false => both(goes_on, fails(), &shutdown).await,
+            };
+            assert!(matches!(ended, Err(Failure::Usage(why)) if why == "no such user"));
+            assert!(answered.get(), "the other one was cut off");
+        }
+    }
 
     #[test]
     fn patience_has_bounds() {
