@@ -1,7 +1,7 @@
 //! What there is to book: openings and free places, as the engine told them last. It is asked
 //! once a second; everybody else is answered from here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub(crate) struct Opening {
     /// What it offers and under which rules; none: no engine has described it yet.
     pub(crate) offers: Option<Arc<OpeningDescription>>,
     pub(crate) slots: Vec<Slot>,
+    /// Which of them are thought to have room, by office: every booking looks.
+    with_room: HashMap<String, Vec<usize>>,
     pub(crate) places: Places,
 }
 
@@ -113,13 +115,12 @@ struct PlacesBody<'a> {
 impl Opening {
     /// Whether one of these choices is thought to have room.
     pub(crate) fn may_grant(&self, choices: &[Choice<'_>]) -> bool {
-        self.slots.iter().any(|slot| {
-            slot.has_room()
-                && choices.iter().any(|choice| {
-                    choice.office.as_str() == slot.office
-                        && choice.date.is_none_or(|date| date == slot.date)
-                        && choice.session.as_ref().is_none_or(|s| s.as_str() == slot.session)
-                })
+        choices.iter().any(|choice| {
+            let slots = self.with_room.get(choice.office.as_str()).into_iter().flatten();
+            slots.map(|at| &self.slots[*at]).any(|slot| {
+                choice.date.is_none_or(|date| date == slot.date)
+                    && choice.session.as_ref().is_none_or(|s| s.as_str() == slot.session)
+            })
         })
     }
 
@@ -444,6 +445,7 @@ fn next(before: &Told, shown: &Availability<'_>, offers: &Offers) -> Option<Told
             closes_at: state.closes_at,
             offers: offers.get(state.id.as_str()).cloned(),
             slots: slots.collect(),
+            with_room: HashMap::new(),
             places: Places::default(),
         };
         match old.filter(|old| before.stale_since.is_none() && old.is_as(&opening)) {
@@ -500,6 +502,10 @@ fn written(
     let change = change.map(|(since, change)| (since, event(&tag, "change", &change)));
     let frame = event(&tag, "places", &whole);
     opening.places = Places { body: whole, tag, frame, change };
+    opening.with_room.clear();
+    for (at, slot) in opening.slots.iter().enumerate().filter(|(_, slot)| slot.has_room()) {
+        opening.with_room.entry(slot.office.clone()).or_default().push(at);
+    }
     opening
 }
 

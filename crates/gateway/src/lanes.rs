@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 
 /// Longest time that a request waits for others to go with it, while a message of its lane is
 /// under way; otherwise it goes at once.
-const GATHERED_FOR: Duration = Duration::from_millis(1);
+const GATHERED_FOR: Duration = Duration::from_millis(4);
 /// Most bytes of a batch: far below the broker's smallest `max_payload`, answers included.
 const BATCH_BYTES: usize = 256 * 1024;
 /// How long the answer to a batch is waited for; its callers have asked again long before.
@@ -76,12 +76,12 @@ type Waiter = oneshot::Sender<Heard>;
 /// Requests that go together, each an element of a binary payload, and who waits for their
 /// answers.
 #[derive(Debug, Default)]
-struct Gathered {
+struct Collected {
     requests: Vec<u8>,
     waiters: Vec<Waiter>,
 }
 
-impl Gathered {
+impl Collected {
     fn has_room_for(&self, request: &[u8]) -> bool {
         self.waiters.len() < MAX_BATCH && self.requests.len() + request.len() <= BATCH_BYTES
     }
@@ -103,7 +103,7 @@ struct Batch {
 /// What a lane has not sent yet, and what it has sent and was not answered.
 #[derive(Debug, Default)]
 struct Queue {
-    gathered: Gathered,
+    gathered: Collected,
     /// Who waits for each message, by its number, and since when.
     under_way: HashMap<u64, (Instant, Vec<Waiter>)>,
     next: u64,
@@ -122,7 +122,7 @@ impl Queue {
 
     /// What is gathered, as one message; from now on it is under way.
     fn taken(&mut self) -> Option<Batch> {
-        let Gathered { requests, waiters } = &mut self.gathered;
+        let Collected { requests, waiters } = &mut self.gathered;
         if waiters.is_empty() {
             return None;
         }
@@ -213,7 +213,7 @@ impl Sending {
     }
 
     /// Hands the answers of a message to those who wait for them, and sends what was gathered
-    /// meanwhile.
+    /// meanwhile, unless more is under way.
     fn answered(self: &Arc<Self>, number: u64, payload: &[u8]) {
         // No responders.
         if payload.is_empty() {
@@ -223,7 +223,7 @@ impl Sending {
         let (waiters, batch) = {
             let mut queue = self.queue();
             let waiters = queue.answered(number);
-            (waiters, queue.taken())
+            (waiters, if queue.under_way.is_empty() { queue.taken() } else { None })
         };
         batch.into_iter().for_each(|batch| self.publish(batch));
         let Some(waiters) = waiters else { return };
