@@ -28,7 +28,7 @@ pub struct Allocator {
     pub(crate) seqlock: SeqLock,
     /// Time of the last valid block, ms; relaxed, it only ever grows.
     pub(crate) time: AtomicU64,
-    /// Bookings of the block that is on its way; relaxed.
+    /// Bookings of blocks that are on their way, or will be; relaxed.
     pub(crate) staged: AtomicU64,
 }
 

@@ -17,6 +17,13 @@ use crate::sequencer::{Lifecycle, Sequencer};
 
 /// Most grants that one call stages: an outcome of the block in flight waits behind it.
 const AT_ONCE: usize = 256;
+/// How long a block is staged ahead, ms, and how old the one in flight may be where it begins.
+/// Where a block takes longer, whoever comes waits in the queue, by a clock of their own and for
+/// a block of their own time.
+const STAGED_FOR_MS: u64 = 500;
+/// Blocks that are staged ahead one behind the other, at most. Then one is built that holds
+/// whatever else there may be, also what nobody waits for and only building looks for.
+const IN_A_ROW: u32 = 32;
 
 /// What is staged of the next block.
 #[derive(Debug)]
@@ -24,6 +31,15 @@ pub(crate) struct BlockAhead<T> {
     draft: BlockDraft<T>,
     /// The block's time: bookings bear it.
     time: Timestamp,
+    /// When that was, on the monotonic clock.
+    begun_ms: u64,
+}
+
+impl<T> BlockAhead<T> {
+    /// True while it takes grants that come.
+    const fn is_open(&self, now: Now) -> bool {
+        now.mono_ms.saturating_sub(self.begun_ms) <= STAGED_FOR_MS
+    }
 }
 
 impl<T> Sequencer<T> {
@@ -35,25 +51,33 @@ impl<T> Sequencer<T> {
         if !serves || self.queue.is_empty() || !flight.block.entries.is_empty() {
             return false;
         }
-        let time = flight.block.time;
-        let (mut draft, time) = match self.ahead.take() {
-            Some(BlockAhead { draft, time }) => (draft, time),
-            None => {
-                let time = self.clock.look(now).max(time);
-                if self.more_than_grants_wait(time) {
-                    return false;
-                }
-                (BlockDraft::new(), time)
-            }
-        };
-        let fill = self.gather_grants(&mut draft, (BlockTurn::AfterNext, time), AT_ONCE);
-        if !draft.is_empty() {
-            self.ahead = Some(BlockAhead { draft, time });
+        if self.ahead.is_none() && !self.begin_ahead(now) {
+            return false;
+        }
+        let Some(mut ahead) = self.ahead.take_if(|ahead| ahead.is_open(now)) else { return false };
+        let at = (BlockTurn::AfterNext, ahead.time);
+        let fill = self.gather_grants(&mut ahead.draft, at, AT_ONCE);
+        if !ahead.draft.is_empty() {
+            self.ahead = Some(ahead);
         }
         fill == Fill::Part
     }
 
-    /// True if the next block is to hold anything beside grants.
+    /// Begins a block behind the one in flight, where it may hold grants alone.
+    fn begin_ahead(&mut self, now: Now) -> bool {
+        let present = self.clock.look(now);
+        let Some(flight) = &self.in_flight else { return false };
+        let time = present.max(flight.block.time);
+        let is_slow = now.mono_ms.saturating_sub(flight.since_ms) > STAGED_FOR_MS;
+        if is_slow || self.sent_ahead >= IN_A_ROW || self.more_than_grants_wait(time) {
+            return false;
+        }
+        self.ahead = Some(BlockAhead { draft: BlockDraft::new(), time, begun_ms: now.mono_ms });
+        true
+    }
+
+    /// True if the next block is to hold anything beside grants. What an operator's action
+    /// brings about needs no word here: it stands in the block in flight.
     fn more_than_grants_wait(&self, time: Timestamp) -> bool {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= time);
         !(self.openings.is_empty()
@@ -65,6 +89,7 @@ impl<T> Sequencer<T> {
             && self.rounds.len() == 0
             && self.drawing.is_none()
             && self.draw.is_none()
+            && self.state.next_opening_draw(&self.order_key).is_none()
             && !self.is_rolling()
             && !self.tallies.are_due(time))
             || is_due(self.state.next_due())
@@ -74,18 +99,25 @@ impl<T> Sequencer<T> {
     /// Sends what was staged, with the grants that came since and find room. False: nothing
     /// was.
     pub(crate) fn send_ahead(&mut self, now: Now) -> bool {
-        let Some(BlockAhead { mut draft, time }) = self.ahead.take() else { return false };
+        self.give_up_ahead(now);
+        let Some(mut ahead) = self.ahead.take() else {
+            self.sent_ahead = 0;
+            return false;
+        };
         self.answer_late();
         let present = self.clock.look(now);
         self.decide_parked(self.state.allocator().engine_time(present), now);
-        self.gather_grants(&mut draft, (BlockTurn::Next, time), usize::MAX);
+        if ahead.is_open(now) {
+            self.gather_grants(&mut ahead.draft, (BlockTurn::Next, ahead.time), usize::MAX);
+        }
         self.branches.note(Branch::SentAhead);
-        self.send(draft, time, now);
+        self.sent_ahead += 1;
+        self.send(ahead.draft, ahead.time, now);
         true
     }
 
     /// Grants that are staged and not on their way yet.
-    pub(crate) fn ahead(&self) -> usize {
+    pub(crate) fn staged_ahead(&self) -> usize {
         self.ahead.as_ref().map_or(0, |ahead| ahead.draft.staged_grants())
     }
 

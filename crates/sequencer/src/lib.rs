@@ -5,8 +5,8 @@
 //! under the simulator.
 //!
 //! **Exactly one block is in flight.** While it is, grants queue up; when it is
-//! known to be in the ledger, the next block takes all that waited; whoever drives
-//! this has its grants staged meanwhile ([`Sequencer::stage_ahead`]). What an
+//! known to be in the ledger, the next block takes all that waited. Where only grants
+//! do, whoever drives this has them staged meanwhile ([`Sequencer::stage_ahead`]). What an
 //! append's outcome means is decided by what stands at the sequence after the
 //! expected one, never by the outcome's absence:
 //!

@@ -88,6 +88,8 @@ pub struct Sequencer<T> {
     pub(crate) in_flight: Option<InFlight<T>>,
     /// Grants of the block behind it.
     pub(crate) ahead: Option<BlockAhead<T>>,
+    /// Blocks that were staged ahead since one was not.
+    pub(crate) sent_ahead: u32,
     /// Stands in the ledger before anything else of this epoch.
     pub(crate) take_over: Option<TakeOver>,
     pub(crate) roll: crate::generation::Roll<T>,
@@ -140,6 +142,7 @@ impl<T> Sequencer<T> {
             late: VecDeque::new(),
             in_flight: None,
             ahead: None,
+            sent_ahead: 0,
             take_over: Some(take_over),
             roll: crate::generation::Roll::new(next),
             changed: Vec::new(),
@@ -186,7 +189,7 @@ impl<T> Sequencer<T> {
             + self.ballots.len()
             + self.rounds.len()
             + self.in_flight().unwrap_or(0)
-            + self.ahead()
+            + self.staged_ahead()
     }
 
     /// Grants in the block in flight.

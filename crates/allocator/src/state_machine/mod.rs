@@ -423,7 +423,8 @@ impl StateMachine {
         self.commit_around(seq, block, hash, StagedIn { at: 0, are_told: true })
     }
 
-    /// The same for a block that holds what was [staged](Self::stage) beside its entries.
+    /// The same for a block that holds what was [staged](Self::stage) beside its entries. What
+    /// was staged for the block after the next is the next one's from here on.
     ///
     /// # Errors
     ///

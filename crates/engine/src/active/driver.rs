@@ -121,11 +121,12 @@ impl SequencerDriver<'_> {
         let mut group = Vec::new();
         let mut stopping: Option<Instant> = None;
         let mut retired = false;
+        // More grants could be staged at once.
+        let mut stages_on = false;
         self.perform().await?;
         loop {
             self.context.engine.pulse.beat();
             let now = now(self.context.engine);
-            let stages_on = self.sequencer.stage_ahead(now);
             let tick = self.sequencer.next_tick_ms(now);
             let wait = tick.map_or(HOUSEKEEPING, |at| {
                 Duration::from_millis(at.saturating_sub(now.mono_ms).max(1))
@@ -166,7 +167,13 @@ impl SequencerDriver<'_> {
                     self.on_sequencer(Sequencer::tick);
                 }
             }
-            if let Some(why) = self.perform().await? {
+            let mut ended = self.perform().await?;
+            if ended.is_none() {
+                // What was to be sent is; who is told anything is told it now.
+                stages_on = self.sequencer.stage_ahead(self::now(self.context.engine));
+                ended = self.perform().await?;
+            }
+            if let Some(why) = ended {
                 return self.end(why, stopping.is_some()).await;
             }
             if stopping.is_some_and(|since| since.elapsed() > LAST_BLOCK) {

@@ -104,7 +104,7 @@ impl World {
             let effects = sequencer.effects();
             if effects.is_empty() {
                 if std::mem::take(&mut may_stage) {
-                    sequencer.stage_ahead(now);
+                    may_stage = sequencer.stage_ahead(now);
                     continue;
                 }
                 return;
