@@ -1,15 +1,17 @@
 //! Ledger entries as events: pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_nats::Subject;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use giliran_allocator::{Folded, FoundBooking, StateChange, StateMachine};
 use giliran_wire::answer::Booking;
 use giliran_wire::event::{self, Event, EventId, EventWriter, Kind, SlotJson};
 use giliran_wire::ledger::{Block, Chain, Foreign};
 use giliran_wire::subject::Namespace;
 use giliran_wire::{AsOf, Timestamp};
+use rustc_hash::FxHashMap;
 
 use crate::availability::AvailabilityTracker;
 use crate::catalogue::CatalogueTracker;
@@ -25,8 +27,9 @@ pub(crate) struct Outgoing {
     pub(crate) payload: Bytes,
 }
 
-/// Bytes of a usual event and more: what room is made for.
-const USUAL_EVENT: usize = 768;
+/// Bytes of memory in which events lie behind each other: it is made and given back once for
+/// many of them.
+const ROOM: usize = 64 << 10;
 /// Most slots of which what their events have in common is kept.
 const MAX_SLOTS: usize = 65_536;
 
@@ -39,6 +42,10 @@ pub(crate) struct EventBuilder {
     catalogue: CatalogueTracker,
     writer: EventWriter,
     slots: SlotTexts,
+    /// The event that is being written.
+    text: String,
+    /// What the next events are put into.
+    room: BytesMut,
     /// Foreign messages met since they were last asked for.
     foreign: Vec<Foreign>,
     /// An event that was told before, and whom it is about: the ledger has to say the
@@ -52,7 +59,8 @@ impl EventBuilder {
         let state = StateMachine::beginning_with(generation);
         let (places, catalogue, foreign, expected) = Default::default();
         let (writer, slots) = (EventWriter::new(&namespace), SlotTexts::default());
-        Self { namespace, state, places, catalogue, writer, slots, foreign, expected }
+        let (text, room) = Default::default();
+        Self { namespace, state, places, catalogue, writer, slots, text, room, foreign, expected }
     }
 
     /// This event was told before; `about`: the booking or the receipt in it.
@@ -132,24 +140,21 @@ impl EventBuilder {
                 let (view, previous) =
                     (opening.view(booking), before.as_ref().map(|before| opening.view(before)));
                 let ordinal = opening.record().ordinal;
-                let key = (ordinal, booking.slot);
-                let subject = self.slots.subject(key, &self.namespace, *kind, &view);
-                let key_before = before.as_ref().map(|before| (ordinal, before.slot));
-                if let Some((key, previous)) = key_before.zip(previous.as_ref()) {
-                    self.slots.prepare(key, previous);
-                }
-                let json = |key| &self.slots.known[&key].json;
-                let was = previous.as_ref().zip(key_before.map(json));
-                let mut payload = String::with_capacity(USUAL_EVENT);
+                let was = before.as_ref().zip(previous.as_ref()).map(|(before, previous)| {
+                    (previous, self.slots.json((ordinal, before.slot), previous))
+                });
+                let slot = self.slots.of((ordinal, booking.slot), &view);
+                let subject = slot.subject(&self.namespace, *kind, &view);
+                self.text.clear();
                 self.writer.write(
-                    &mut payload,
+                    &mut self.text,
                     (id, *kind, time),
-                    (&view, json(key)),
-                    was,
+                    (&view, &*slot.json),
+                    was.as_ref().map(|(previous, json)| (*previous, &**json)),
                     payment.as_deref(),
                     reason.as_deref(),
                 );
-                (subject, payload.into())
+                (subject, put_into(&mut self.room, self.text.as_bytes()))
             }
             StateChange::Entry { kind, waiting, opening } => {
                 let entry = event::Entry {
@@ -212,45 +217,53 @@ impl EventBuilder {
 /// What the events of slots have in common, by opening and slot.
 #[derive(Debug, Default)]
 struct SlotTexts {
-    known: HashMap<(u32, u32), SlotText>,
+    known: FxHashMap<(u32, u32), SlotText>,
 }
 
 #[derive(Debug)]
 struct SlotText {
-    json: SlotJson,
+    json: Arc<SlotJson>,
     /// The subjects of its events, by their kind.
     subjects: Vec<(Kind, Subject)>,
 }
 
 impl SlotTexts {
-    /// Sees to it that the slot of this booking is known.
-    fn prepare(&mut self, key: (u32, u32), booking: &Booking<'_>) -> &mut SlotText {
-        self.known
-            .entry(key)
-            .or_insert_with(|| SlotText { json: SlotJson::of(booking), subjects: Vec::new() })
-    }
-
-    /// The subject of an event of this kind about this booking, whose slot is known then.
-    fn subject(
-        &mut self,
-        key: (u32, u32),
-        namespace: &Namespace,
-        kind: Kind,
-        booking: &Booking<'_>,
-    ) -> Subject {
-        // One event asks for two of them.
-        if self.known.len() + 2 > MAX_SLOTS {
+    /// Of this booking's slot.
+    fn of(&mut self, key: (u32, u32), booking: &Booking<'_>) -> &mut SlotText {
+        if self.known.len() >= MAX_SLOTS && !self.known.contains_key(&key) {
             self.known.clear();
         }
-        let subjects = &mut self.prepare(key, booking).subjects;
-        if let Some((_, subject)) = subjects.iter().find(|(of, _)| *of == kind) {
+        self.known.entry(key).or_insert_with(|| SlotText {
+            json: Arc::new(SlotJson::of(booking)),
+            subjects: Vec::new(),
+        })
+    }
+
+    fn json(&mut self, key: (u32, u32), booking: &Booking<'_>) -> Arc<SlotJson> {
+        Arc::clone(&self.of(key, booking).json)
+    }
+}
+
+impl SlotText {
+    /// The subject of an event of this kind about this booking, which is of the slot.
+    fn subject(&mut self, namespace: &Namespace, kind: Kind, booking: &Booking<'_>) -> Subject {
+        if let Some((_, subject)) = self.subjects.iter().find(|(of, _)| *of == kind) {
             return subject.clone();
         }
         let date = booking.date.to_string();
         let subject: Subject = namespace.event(kind.name(), &booking.office, &date).into();
-        subjects.push((kind, subject.clone()));
+        self.subjects.push((kind, subject.clone()));
         subject
     }
+}
+
+/// A copy of this in `room`, which is made anew where it is full.
+fn put_into(room: &mut BytesMut, bytes: &[u8]) -> Bytes {
+    if room.capacity() < bytes.len() {
+        *room = BytesMut::with_capacity(ROOM.max(bytes.len()));
+    }
+    room.extend_from_slice(bytes);
+    room.split().freeze()
 }
 
 /// The booking or the receipt that a change is about.

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::client::PublishError;
 use bytes::Bytes;
+use futures_util::future;
 use giliran_nats::Error;
 use giliran_wire::event::FeedEventsWriter;
 
@@ -51,8 +53,20 @@ impl Heard {
 
 /// Hands a message to the connection, which loses it where it breaks.
 pub(crate) async fn publish(client: &Client, subject: String, message: Bytes) -> Result<(), Error> {
-    match tokio::time::timeout(WITHIN, client.publish(subject, message)).await {
-        Ok(sent) => sent.map_err(|error| Error::new("publish", error)),
-        Err(error) => Err(Error::new("publish: the connection does not take it", error)),
-    }
+    taken(client.publish(subject, message)).await
+}
+
+/// Waits until the connection takes a message. Mostly it does so at once: then no clock is
+/// looked at.
+pub(crate) async fn taken(
+    publish: impl Future<Output = Result<(), PublishError>>,
+) -> Result<(), Error> {
+    let mut publish = std::pin::pin!(publish);
+    let sent = match future::poll_immediate(&mut publish).await {
+        Some(sent) => sent,
+        None => tokio::time::timeout(WITHIN, publish)
+            .await
+            .map_err(|error| Error::new("publish: the connection does not take it", error))?,
+    };
+    sent.map_err(|error| Error::new("publish", error))
 }

@@ -17,9 +17,9 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, HeaderMap, HeaderName, Subject, Subscriber, header};
+use async_nats::{Client, HeaderMap, HeaderName, Message, Subject, Subscriber, header};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future};
 use giliran_nats::Error;
 use giliran_nats::connection::connects;
 use giliran_wire::AsOf;
@@ -89,7 +89,9 @@ pub(crate) struct Streams {
     events: Stream,
     places: Bucket,
     openings: Bucket,
-    inbox: String,
+    /// Where outcomes go. It is one subject for all: the broker looks up who hears it once,
+    /// and an outcome names the sequence itself.
+    inbox: Subject,
     outcomes: Subscriber,
     /// Connections up to the one that it sends over.
     connects: u64,
@@ -126,9 +128,9 @@ impl Streams {
         let (places, openings) = (namespace.availability_bucket(), namespace.openings_bucket());
         let places = Bucket::open(&context, places, "Free places per slot", replicas).await?;
         let openings = Bucket::open(&context, openings, "What openings offer", replicas).await?;
-        let inbox = client.new_inbox();
+        let inbox = Subject::from(client.new_inbox());
         let outcomes = client
-            .subscribe(format!("{inbox}.*"))
+            .subscribe(inbox.clone())
             .await
             .map_err(|error| Error::new("subscribe to publish outcomes", error))?;
         let (client, connects) = (client.clone(), connects(client));
@@ -202,7 +204,7 @@ impl Streams {
         headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, self.sent.to_string());
         self.sent += 1;
         self.heard.sent(event.payload.clone());
-        self.send(event.subject, self.sent, headers, event.payload).await?;
+        self.send(event.subject, headers, event.payload).await?;
         Ok(Sent::All)
     }
 
@@ -211,14 +213,13 @@ impl Streams {
     pub(crate) async fn settle(&mut self, left: u64) -> Result<Sent, Error> {
         let mut settled = Sent::All;
         while self.sent - self.stored > left {
-            let (expected, seq) = self.outcome().await?;
             // Outcomes come in order; a duplicate would stand elsewhere.
-            if seq != Some(expected) || expected != self.stored + 1 {
+            if self.outcome().await? != Some(self.stored + 1) {
                 settled = Sent::Elsewhere;
                 break;
             }
-            self.stored = expected;
-            self.heard.stored(expected).await?;
+            self.stored += 1;
+            self.heard.stored(self.stored).await?;
         }
         self.heard.say().await?;
         Ok(settled)
@@ -262,10 +263,10 @@ impl Streams {
                 if value.is_empty() {
                     headers.insert("KV-Operation", "DEL");
                 }
-                self.send(subject.into(), 0, headers, Bytes::copy_from_slice(value)).await?;
+                self.send(subject.into(), headers, Bytes::copy_from_slice(value)).await?;
             }
             for _ in values {
-                match self.outcome().await?.1 {
+                match self.outcome().await? {
                     Some(seq) => {
                         let bucket = self.bucket(bucket);
                         bucket.published = bucket.published.max(seq);
@@ -301,40 +302,18 @@ impl Streams {
             && self.openings.verify_tail().await?)
     }
 
-    async fn send(
-        &self,
-        subject: Subject,
-        expected: u64,
-        headers: HeaderMap,
-        data: Bytes,
-    ) -> Result<(), Error> {
-        let reply = format!("{}.{expected}", self.inbox);
+    async fn send(&self, subject: Subject, headers: HeaderMap, data: Bytes) -> Result<(), Error> {
+        let reply = self.inbox.clone();
         let publish = self.client.publish_with_reply_and_headers(subject, reply, headers, data);
-        match tokio::time::timeout(WITHIN, publish).await {
-            Ok(sent) => sent.map_err(|error| Error::new("publish", error)),
-            Err(error) => Err(Error::new("publish: the connection does not take it", error)),
-        }
+        heard::taken(publish).await
     }
 
-    /// The next outcome: the sequence the message was sent for, and the one it
-    /// stands at; none: refused.
-    async fn outcome(&mut self) -> Result<(u64, Option<u64>), Error> {
-        let since = Instant::now();
-        let message = loop {
-            match tokio::time::timeout(LOOK, self.outcomes.next()).await {
-                Ok(Some(message)) => break message,
-                Ok(None) => return Err(Error::plain("publish: the connection is closed")),
-                // Acknowledgements go down with the connection.
-                Err(_) if connects(&self.client) != self.connects => {
-                    return Err(Error::plain("publish: the connection was lost"));
-                }
-                Err(error) if since.elapsed() > WITHIN => {
-                    return Err(Error::new("wait for the broker's acknowledgements", error));
-                }
-                Err(_) => {}
-            }
+    /// The next outcome: the sequence that the message stands at; none: refused.
+    async fn outcome(&mut self) -> Result<Option<u64>, Error> {
+        let message = match future::poll_immediate(self.outcomes.next()).await {
+            Some(Some(message)) => message,
+            Some(None) | None => self.wait_for_outcome().await?,
         };
-        let expected = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
         let seq = stored_at(&message.payload);
         if seq.is_none() {
             let answer: serde_json::Value =
@@ -345,12 +324,43 @@ impl Streams {
                 self.refused = error["description"].as_str().map(str::to_owned);
             }
         }
-        Ok((expected.unwrap_or(0), seq))
+        Ok(seq)
+    }
+
+    async fn wait_for_outcome(&mut self) -> Result<Message, Error> {
+        let since = Instant::now();
+        loop {
+            match tokio::time::timeout(LOOK, self.outcomes.next()).await {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => return Err(Error::plain("publish: the connection is closed")),
+                // Acknowledgements go down with the connection.
+                Err(_) if connects(&self.client) != self.connects => {
+                    return Err(Error::plain("publish: the connection was lost"));
+                }
+                Err(error) if since.elapsed() > WITHIN => {
+                    return Err(Error::new("wait for the broker's acknowledgements", error));
+                }
+                Err(_) => {}
+            }
+        }
     }
 }
 
 /// The sequence at which a message is stored, by the broker's answer; none: it is refused.
 fn stored_at(answer: &[u8]) -> Option<u64> {
+    plainly_stored_at(answer).or_else(|| stored_by_json(answer))
+}
+
+/// The same of nearly every answer: `{"stream":"…", "seq":7}`.
+fn plainly_stored_at(answer: &[u8]) -> Option<u64> {
+    let answer = answer.strip_prefix(br#"{"stream":""#)?.strip_suffix(b"}")?;
+    let digits = answer.iter().rev().take_while(|c| c.is_ascii_digit()).count();
+    let (before, number) = answer.split_at(answer.len() - digits);
+    before.strip_suffix(br#""seq":"#)?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+fn stored_by_json(answer: &[u8]) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Answer {
         seq: Option<u64>,
@@ -433,4 +443,28 @@ async fn open_stream(context: &Context, config: Config) -> Result<Stream, Error>
         made => made,
     };
     made.map_err(|error| Error::new(&format!("make stream {}", config.name), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read without a JSON reader is what the JSON reader reads.
+    #[test]
+    fn an_answer_says_where_a_message_is_stored() {
+        for (answer, plainly, stored) in [
+            (r#"{"stream":"events", "seq":1202}"#, Some(1202), Some(1202)),
+            (r#"{"stream":"events","domain":"hub","seq":7}"#, Some(7), Some(7)),
+            (r#"{"stream":"events", "seq":7,"duplicate": true}"#, None, Some(7)),
+            (r#"{"stream":"events", "seq":}"#, None, None),
+            (r#"{"stream":"events", "seq":99999999999999999999}"#, None, None),
+            (r#"{"error":{"code":400,"err_code":10071},"stream":"events","seq":0}"#, None, None),
+            (r#"{"type":"io.nats","error":{"code":503}}"#, None, None),
+            ("", None, None),
+        ] {
+            let read = [plainly_stored_at(answer.as_bytes()), stored_at(answer.as_bytes())];
+            assert_eq!(read, [plainly, stored], "{answer}");
+            assert!(plainly.is_none_or(|at| stored_by_json(answer.as_bytes()) == Some(at)));
+        }
+    }
 }

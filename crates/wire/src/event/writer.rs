@@ -1,7 +1,5 @@
 //! Writing events of bookings as JSON, many of them.
 
-use std::fmt::Write as _;
-
 use super::{DATA_SCHEMA, EventId, Kind};
 use crate::answer::Booking;
 use crate::subject::Namespace;
@@ -156,8 +154,18 @@ fn push_member(out: &mut String, name: &str, text: Option<&str>) {
     push_text(out, text);
 }
 
-fn push_number(out: &mut String, number: u64) {
-    let _ = write!(out, "{number}");
+fn push_number(out: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).expect("every digit is ASCII"));
 }
 
 /// A text as JSON. Almost none has what must be escaped.
