@@ -219,6 +219,19 @@ impl Browser {
         self.ask("POST", "/execute/sync", json!({ "script": script, "args": [] })).await
     }
 
+    /// Shows the page as paper would have it, to somebody who otherwise likes it dark.
+    pub(crate) async fn as_printed(&self) {
+        let dark = json!({ "name": "prefers-color-scheme", "value": "dark" });
+        let printed = json!({ "media": "print", "features": [dark] });
+        self.devtools("Emulation.setEmulatedMedia", printed).await;
+    }
+
+    /// The page as PDF, as it comes out of a printer.
+    pub(crate) async fn printed(&self) -> Vec<u8> {
+        let pdf = self.ask("POST", "/print", json!({ "background": true })).await;
+        base64(pdf.as_str().unwrap())
+    }
+
     /// A command of the browser's own protocol.
     pub(crate) async fn devtools(&self, command: &str, parameters: Value) {
         let call = json!({ "cmd": command, "params": parameters });

@@ -103,6 +103,54 @@ async fn without_script_a_place_is_booked_found_and_given_back() {
     assert_eq!(site.bookings().await, 1);
 }
 
+/// What a counter asks for, on one sheet, in black on white whatever the screen was like.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_printed_on_one_page_with_nothing_else_on_it() {
+    let Some(browser) = Browser::start(true, "en").await else { return };
+    let config = config(-1_000, "first-come");
+    for (language, hold, head) in [
+        ("en", "", "Queue number"),
+        ("id", "hold = \"2h\"\n", "Tempat Anda ditahan\nNomor antrean"),
+    ] {
+        let site = Site::new(&config.replace("hold = \"2h\"\n", hold)).await;
+        browser.open(&site.at(&format!("/o/w?lang={language}"))).await;
+        wish(&browser, "alpha", "2171012345678901").await;
+        browser.click(ASK).await;
+        browser.until(".number", "1").await;
+        let id = browser.text("dd.code").await;
+        let held = match hold {
+            "" => String::new(),
+            _ => format!("{}\n", browser.text(".note.warn p").await),
+        };
+        browser.as_printed().await;
+        let (day, label) = match language {
+            "en" => ("Mon 7 Jan 2030", "Booking id"),
+            _ => ("Sen 7 Jan 2030", "Kode pemesanan"),
+        };
+        let lines = "return document.body.innerText.replace(/\\n+/g, '\\n').trim()";
+        let expected = format!("{head}\n1\nKantor Alpha, Batam\n{day}\n{held}{label}\n{id}");
+        assert_eq!(browser.run(lines).await, json!(expected));
+        // The code, of a size that scanners read, and dark on light.
+        let code = "const b = document.querySelector('svg.qr').getBoundingClientRect(); \
+                    return b.width > 120 && Math.abs(b.width - b.height) < 1";
+        assert_eq!(browser.run(code).await, json!(true));
+        let colours = "const seen = [...document.querySelectorAll('html, body, main, main *:not(svg *)')]\
+                       .filter(e => e.checkVisibility()).map(e => getComputedStyle(e)); \
+                       return [...new Set(seen.map(s => s.color))].concat([...new Set(seen\
+                       .map(s => s.backgroundColor))].sort())";
+        let expected = json!(["rgb(0, 0, 0)", "rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"]);
+        let seen = browser.run(colours).await;
+        assert_eq!(seen, expected, "{language}");
+        let pdf = browser.printed().await;
+        let pages = String::from_utf8_lossy(&pdf).matches("/Type /Page\n").count();
+        assert_eq!(pages, 1);
+        if let Ok(folder) = std::env::var("GILIRAN_SCREENSHOTS") {
+            std::fs::write(format!("{folder}/printed-{language}.pdf"), pdf).unwrap();
+        }
+        assert_eq!(browser.complaints().await, Vec::<String>::new());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_double_click_a_reload_and_the_way_back_make_one_booking() {
     let Some(browser) = Browser::start(true, "id").await else { return };
@@ -216,6 +264,18 @@ async fn it_fits_a_narrow_screen_and_a_slow_line() {
     }
     assert!(packed <= 14 * 1024, "{packed} bytes");
     println!("first view: {packed} bytes compressed");
+    // One's own place, with its QR code, to whoever has the rest.
+    browser.open(&site.at("/o/w")).await;
+    wish(&browser, "alpha", "2171012345678901").await;
+    browser.click(ASK).await;
+    browser.until(".number", "1").await;
+    let width = browser.run("return document.documentElement.scrollWidth").await;
+    assert!(width.as_u64().unwrap() <= 320, "one's own place: {width}");
+    let own = browser.url().await;
+    let own = own.split_once(&site.address).unwrap().1;
+    let packed = gzipped(&get(&site.address, own).await.unwrap());
+    assert!(packed <= 4 * 1024, "{packed} bytes");
+    println!("one's own place: {packed} bytes compressed");
 }
 
 fn gzipped(text: &str) -> usize {

@@ -1,16 +1,19 @@
 //! The page for people: HTML from here, which works without its script.
 //!
 //! `layout` has what every page has, `words` what it says, `form` the form of a wish, `own` what
-//! became of one.
+//! became of one, `qr` and `calendar` what of it is taken along.
 
+mod calendar;
 mod form;
 mod layout;
 mod own;
+mod qr;
 mod times;
 mod words;
 
+pub(crate) use calendar::calendar;
 pub(crate) use layout::asset;
-pub(crate) use own::{calendar, cancel, find, found, reschedule, tracked};
+pub(crate) use own::{cancel, find, found, reschedule, tracked};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use giliran_web::page::{guarded, respond};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use giliran_web::page::respond;
 use giliran_wire::Timestamp;
 use giliran_wire::answer::{Booking, Reason, Status, Verdict};
 use giliran_wire::catalogue::{OpeningDescription, Order};
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::form::Filled;
 use super::words::Language;
 use super::{
-    LOOKS_AGAIN_S, PAGE_WAITS, failed, once_more, page, posted, refused, say_settled, see_other,
-    times,
+    LOOKS_AGAIN_S, PAGE_WAITS, failed, once_more, page, posted, qr, refused, say_settled,
+    see_other, times,
 };
 use crate::asking::Outcome;
 use crate::bookings::{caller, is_final, of_token, outcome_tag, verified};
@@ -31,7 +31,7 @@ use crate::segment::Segment;
 use crate::token::Tracked;
 
 /// Somebody's own page.
-struct Own<'a> {
+pub(super) struct Own<'a> {
     language: Language,
     token: &'a str,
     opening: Option<Arc<Opening>>,
@@ -66,14 +66,12 @@ async fn shown(
         Ok(outcome) => outcome,
         Err(problem) => return failed(gateway, language, &problem),
     };
-    let told = gateway.catalogue.told();
-    let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
-    let own = Own { language, token, opening, now: gateway.catalogue.now() };
+    let own = Own::new(gateway, language, token, tracked);
     let (title, main, mut status) = own.main(&outcome, tracked);
     let tag = outcome_tag(&outcome).unwrap_or_default();
     let stream = (!is_final(&tag)).then(|| format!("/v1/requests/{token}/stream"));
     let main = html! {
-        @if let Some(problem) = said { (refused(language, problem)) }
+        @if let Some(problem) = said { div.screen { (refused(language, problem)) } }
         div data-request=[stream]
             data-tag=(tag) {
             (main)
@@ -94,7 +92,18 @@ async fn shown(
     response
 }
 
-impl Own<'_> {
+impl<'a> Own<'a> {
+    pub(super) fn new(
+        gateway: &Gateway,
+        language: Language,
+        token: &'a str,
+        tracked: &Tracked<'_>,
+    ) -> Self {
+        let told = gateway.catalogue.told();
+        let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
+        Self { language, token, opening, now: gateway.catalogue.now() }
+    }
+
     fn main(&self, outcome: &Outcome, tracked: &Tracked<'_>) -> (&'static str, Markup, StatusCode) {
         let language = self.language;
         let number = html! { p { (language.number()) ": " span.code { (tracked.request_id) } } };
@@ -156,7 +165,7 @@ impl Own<'_> {
     }
 
     /// What office and session are called.
-    fn place(&self, booking: &Booking<'_>) -> (String, String) {
+    pub(super) fn place(&self, booking: &Booking<'_>) -> (String, String) {
         let offices = self.offers().map(|offers| offers.offices.as_slice()).unwrap_or_default();
         let office = offices.iter().find(|office| office.id == booking.office.as_str());
         let session = office.and_then(|office| {
@@ -171,10 +180,32 @@ impl Own<'_> {
     }
 
     fn booking(&self, booking: &Booking<'_>) -> Markup {
+        let language = self.language;
+        html! {
+            (self.ticket(booking))
+            p.screen { (language.number()) ": " span.code { (booking.request_id) } }
+            @if booking.status.is_live() {
+                p.screen { (language.keep()) }
+                p.screen {
+                    a href={ "/r/" (self.token) "/booking.ics?lang=" (language.code()) } {
+                        (language.calendar())
+                    }
+                }
+                button.quiet type="button" data-print hidden { (language.print()) }
+                (self.changes(booking))
+            } @else {
+                p.screen { a href={ "/?lang=" (language.code()) } { (language.booking()) } }
+            }
+        }
+    }
+
+    /// What is printed, and nothing else of the page: what a counter asks for. Of a booking that
+    /// is held also until when, since it is none yet.
+    fn ticket(&self, booking: &Booking<'_>) -> Markup {
         let (language, zone) = (self.language, self.zone());
         let (office, session) = self.place(booking);
         html! {
-            h1 { (self.title(booking)) }
+            h1.screen[booking.status == Status::Confirmed] { (self.title(booking)) }
             @if booking.status.is_live() {
                 p.muted { (language.queue_number()) }
                 @for number in &booking.numbers { p.number { (number) } }
@@ -192,21 +223,8 @@ impl Own<'_> {
             dl {
                 dt { (language.booking_id()) }
                 dd.code { (booking.id) }
-                dt { (language.number()) }
-                dd.code { (booking.request_id) }
             }
-            @if booking.status.is_live() {
-                p { (language.keep()) }
-                p.screen {
-                    a href={ "/r/" (self.token) "/booking.ics?lang=" (language.code()) } {
-                        (language.calendar())
-                    }
-                }
-                button.quiet type="button" data-print hidden { (language.print()) }
-                (self.changes(booking))
-            } @else {
-                p { a href={ "/?lang=" (language.code()) } { (language.booking()) } }
-            }
+            @if booking.status.is_live() { (qr::code(booking.id, language.qr_code())) }
         }
     }
 
@@ -486,96 +504,4 @@ async fn looked_up(gateway: &Arc<Gateway>, request: Request) -> Result<Tracked<'
         request_id: request_id.into(),
         applicant: fields.applicant.into(),
     })
-}
-
-/// `GET /r/{token}/booking.ics`.
-pub(crate) async fn calendar(
-    State(gateway): State<Arc<Gateway>>,
-    Segment(token): Segment,
-    request: Request,
-) -> Response {
-    let language = Language::of(request.uri().query(), request.headers());
-    let (parts, _) = request.into_parts();
-    let tracked = caller(&gateway, &parts.extensions, &parts.headers)
-        .and_then(|caller| of_token(&gateway, &token, &caller));
-    let tracked = match tracked {
-        Ok(tracked) => tracked,
-        Err(problem) => return failed(&gateway, language, &problem),
-    };
-    let told = gateway.catalogue.told();
-    let opening = tracked.opening.as_deref().and_then(|id| told.opening(id)).cloned();
-    let own = Own { language, token: &token, opening, now: gateway.catalogue.now() };
-    let looked_up = gateway.look_up(&tracked).await;
-    match looked_up.and_then(|outcome| problem::of_outcome(outcome, None)) {
-        Ok(answer) => match &answer.verdict {
-            Verdict::Granted { booking, .. } => {
-                let (office, session) = own.place(booking);
-                let mut headers: HeaderMap = guarded("text/calendar; charset=utf-8", "no-store");
-                let named = HeaderValue::from_static("attachment; filename=\"booking.ics\"");
-                headers.insert(header::CONTENT_DISPOSITION, named);
-                (headers, event(language, booking, &office, &session)).into_response()
-            }
-            _ => failed(&gateway, language, &Problem::reason(Reason::NotFound)),
-        },
-        Err(problem) => failed(&gateway, language, &problem),
-    }
-}
-
-/// A day in a calendar (RFC 5545).
-fn event(language: Language, booking: &Booking<'_>, office: &str, session: &str) -> String {
-    let day = booking.date.to_string().replace('-', "");
-    let numbers: Vec<String> = booking.numbers.iter().map(ToString::to_string).collect();
-    let numbers = numbers.join(", ");
-    let granted: String =
-        booking.granted_at.to_string().chars().filter(|c| !"-:".contains(*c)).collect();
-    let granted = granted.split('.').next().unwrap_or_default();
-    let what = format!("{}, {} {numbers}", office, language.queue_number());
-    let more = format!("{session} {}: {}", language.booking_id(), booking.id);
-    let lines = [
-        "BEGIN:VCALENDAR".to_owned(),
-        "VERSION:2.0".to_owned(),
-        "PRODID:-//Giliran//Gateway//EN".to_owned(),
-        "BEGIN:VEVENT".to_owned(),
-        format!("UID:{}@giliran", booking.id),
-        format!("DTSTAMP:{granted}Z"),
-        format!("SEQUENCE:{}", booking.version),
-        format!("DTSTART;VALUE=DATE:{day}"),
-        format!("SUMMARY:{}", escaped(&what)),
-        format!("DESCRIPTION:{}", escaped(more.trim())),
-        "END:VEVENT".to_owned(),
-        "END:VCALENDAR".to_owned(),
-    ];
-    lines.iter().flat_map(|line| [folded(line), "\r\n".to_owned()]).collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace(';', "\\;").replace(',', "\\,").replace('\n', "\\n")
-}
-
-/// Lines of a calendar have 75 bytes at most.
-fn folded(line: &str) -> String {
-    let (mut out, mut length) = (String::new(), 0);
-    for c in line.chars() {
-        if length + c.len_utf8() > 74 {
-            out.push_str("\r\n ");
-            length = 1;
-        }
-        out.push(c);
-        length += c.len_utf8();
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_calendar_s_lines_are_short_and_say_what_they_say() {
-        let line = format!("SUMMARY:{}", escaped(&"Kantor; Batam, é\\".repeat(12)));
-        let folded = folded(&line);
-        assert!(folded.split("\r\n").all(|line| line.len() <= 75), "{folded}");
-        assert_eq!(folded.replace("\r\n ", ""), line);
-        assert!(line.starts_with("SUMMARY:Kantor\\; Batam\\, é\\\\Kantor"));
-    }
 }

@@ -130,6 +130,7 @@ words! {
     held: "Tempat Anda ditahan" | "Your place is held";
     queue_number: "Nomor antrean" | "Queue number";
     booking_id: "Kode pemesanan" | "Booking id";
+    qr_code: "Kode QR dari kode pemesanan" | "QR code of the booking id";
     hold_until: "Bayar atau konfirmasi sebelum" | "Pay or confirm before";
     left: "tersisa" | "left";
     keep: "Simpan kode ini atau cetak halaman ini." | "Keep this id, or print this page.";
