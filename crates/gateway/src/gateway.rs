@@ -131,7 +131,8 @@ impl Gateway {
         if !settings.identity.is_checked() {
             tracing::warn!(
                 "identities are unchecked: accounts and applicants are what requests say. Name \
-                 the header of a proxy that knows who asks with --account-header"
+                 the header of a proxy that knows who asks with --account-header, or the key of \
+                 signed tokens with --identity-key"
             );
         }
         let log = settings.client_log.as_deref().map(ClientLog::open).transpose()?;

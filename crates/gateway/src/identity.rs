@@ -1,5 +1,6 @@
 //! Who asks: the account, and where the agency knows it the applicant, as a proxy in front has
-//! found out. A header counts only where it comes from a proxy that is trusted.
+//! found out, or as a signed token says. A header counts only where it comes from a proxy that is
+//! trusted, a token only with the signature of the key that counts.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,18 +8,22 @@ use axum::http::{HeaderMap, HeaderName};
 use giliran_web::{Proxies, Unsaid};
 use giliran_wire::answer::Reason;
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
+use crate::signed_token::{SignedTokens, bearer};
 
 /// Where identities come from.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
     /// The proxies in front; each header counts from these alone.
     pub proxies: Proxies,
-    /// The header with the account; none: accounts are what requests say, unchecked.
+    /// The header with the account; none: no proxy names it.
     pub account: Option<HeaderName>,
-    /// The header with the verified applicant, who must be the first of a request; none: nobody
-    /// has verified any.
+    /// The header with the verified applicant, who must be the first of a request; none: no
+    /// proxy has verified any.
     pub applicant: Option<HeaderName>,
+    /// The tokens that say it; none: tokens say nothing here. A request with one is known by it
+    /// alone, whatever its headers say.
+    pub tokens: Option<SignedTokens>,
 }
 
 /// Who asks, as far as is known.
@@ -35,30 +40,66 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// `not_permitted` where a header that is needed is missing; `malformed` where it occurs
-    /// more than once: nobody knows which of them the proxy wrote.
+    /// `not_permitted` where a header that is needed is missing, or `unauthenticated` where a
+    /// token would do; `invalid_token`; `malformed` where a header occurs more than once: nobody
+    /// knows which of them the proxy wrote.
     pub(crate) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let address = self.proxies.client(peer.ip(), headers);
+        if let Some(tokens) = &self.tokens {
+            if let Some(token) = bearer(headers)? {
+                let (account, applicant) = tokens.read(token)?;
+                return Ok(Caller { address, account: Some(account), applicant });
+            }
+            if self.account.is_none() && self.applicant.is_none() {
+                return Err(unauthenticated());
+            }
+        }
         let said = |name: &Option<HeaderName>| {
             let Some(name) = name else { return Ok(None) };
             let said = self.proxies.said(peer.ip(), headers, name);
             said.map(|value| Some(value.to_owned())).map_err(|unsaid| match unsaid {
                 Unsaid::Twice(..) => Problem::malformed(unsaid.to_string()),
+                Unsaid::Missing(..) if self.tokens.is_some() => unauthenticated(),
                 Unsaid::Missing(..) => {
                     Problem::reason(Reason::NotPermitted).detail(unsaid.to_string())
                 }
             })
         };
-        Ok(Caller {
-            address: self.proxies.client(peer.ip(), headers),
-            account: said(&self.account)?,
-            applicant: said(&self.applicant)?,
-        })
+        Ok(Caller { address, account: said(&self.account)?, applicant: said(&self.applicant)? })
     }
 
     /// Whether anybody has checked who asks.
     pub(crate) const fn is_checked(&self) -> bool {
-        self.account.is_some() || self.applicant.is_some()
+        self.names_accounts() || self.applicant.is_some()
     }
+
+    /// Whether the account of a request is known from elsewhere than the request.
+    pub(crate) const fn names_accounts(&self) -> bool {
+        self.account.is_some() || self.tokens.is_some()
+    }
+
+    /// Whether a proxy and tokens name the same: else who comes with one of them would be
+    /// checked less than who comes with the other.
+    ///
+    /// # Errors
+    ///
+    /// What only one of them names: `account` or `applicant`.
+    pub fn is_even(&self) -> Result<(), &'static str> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        match (&self.account, &self.applicant) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err("account"),
+            (Some(_), applicant) if applicant.is_some() != tokens.name_applicants() => {
+                Err("applicant")
+            }
+            (Some(_), _) => Ok(()),
+        }
+    }
+}
+
+fn unauthenticated() -> Problem {
+    Problem::new(Kind::Unauthenticated)
+        .detail("Authorization: missing; a bearer token says here who asks")
 }
 
 #[cfg(test)]
@@ -71,6 +112,7 @@ mod tests {
             proxies: "10.0.0.7,10.1.0.0/16,fd00::/8".parse().unwrap(),
             account: Some(HeaderName::from_static("x-account")),
             applicant: None,
+            tokens: None,
         }
     }
 

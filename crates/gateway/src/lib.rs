@@ -18,7 +18,7 @@
 //!   streams, the memory of the rate limits.
 //!
 //! Deliberately not here: any decision about places, any state that a second gateway would have
-//! to share, any login of people.
+//! to share, any login of people: a proxy or a signed token says who asks.
 
 #![warn(missing_docs)]
 
@@ -44,6 +44,7 @@ mod room;
 mod routes;
 mod running;
 mod segment;
+mod signed_token;
 mod statements;
 mod streams;
 mod to_the_end;
@@ -55,4 +56,5 @@ pub use identity::Identity;
 pub use metrics::Metrics;
 pub use payments::{PaymentSettings, Payments};
 pub use rate_limit::Rate;
+pub use signed_token::{IdentityKey, NotAnIdentityKey, SignedTokens, TokenRules};
 pub use token::TokenKey;

@@ -30,6 +30,10 @@ pub(crate) enum Kind {
     InDoubt,
     /// Too many requests of one account or address.
     TooMany,
+    /// Nothing says who asks, and a token would.
+    Unauthenticated,
+    /// The token that says who asks does not count.
+    InvalidToken,
     /// Nothing is at this address.
     NoSuchAddress,
     /// What was there is not allowed by this method.
@@ -50,6 +54,8 @@ impl Kind {
             Self::NotUsable => "not_usable",
             Self::InDoubt => "in_doubt",
             Self::TooMany => "too_many_requests",
+            Self::Unauthenticated => "unauthenticated",
+            Self::InvalidToken => "invalid_token",
             Self::NoSuchAddress => "no_such_address",
             Self::NoSuchMethod => "no_such_method",
             Self::TooLarge => "too_large",
@@ -64,6 +70,7 @@ impl Kind {
             Self::NotUsable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::InDoubt => StatusCode::GATEWAY_TIMEOUT,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthenticated | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::NoSuchAddress => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -78,9 +85,22 @@ impl Kind {
             Self::InDoubt | Self::TooMany | Self::TooSlow | Self::NotUsable => false,
             Self::NotDrawn
             | Self::NotPublished
+            | Self::Unauthenticated
+            | Self::InvalidToken
             | Self::NoSuchAddress
             | Self::NoSuchMethod
             | Self::TooLarge => true,
+        }
+    }
+
+    /// How whoever asks can say who they are (RFC 6750, 3), where that is what is wrong.
+    pub(crate) const fn challenge(self) -> Option<HeaderValue> {
+        match self {
+            Self::Unauthenticated => Some(HeaderValue::from_static("Bearer realm=\"giliran\"")),
+            Self::InvalidToken => {
+                Some(HeaderValue::from_static("Bearer realm=\"giliran\", error=\"invalid_token\""))
+            }
+            _ => None,
         }
     }
 
@@ -92,6 +112,8 @@ impl Kind {
             Self::NotUsable => "What is published here is not what it should be",
             Self::InDoubt => "Nothing is settled yet; ask again with the same key",
             Self::TooMany => "Too many requests",
+            Self::Unauthenticated => "Nothing says who asks",
+            Self::InvalidToken => "The token does not say who asks",
             Self::NoSuchAddress => "Nothing is at this address",
             Self::NoSuchMethod => "This address has no such method",
             Self::TooLarge => "The body is too long",
@@ -293,6 +315,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, retry_after(ms));
+        }
+        if let Some(challenge) = self.kind.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

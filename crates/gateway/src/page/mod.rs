@@ -169,7 +169,7 @@ fn opening_page(
     let now = gateway.catalogue.now();
     let zone = times::zone(&offers.timezone);
     let unsettled = problem.is_some_and(|problem| !problem.kind.is_settled());
-    let asks_account = gateway.identity.account.is_none();
+    let asks_account = !gateway.identity.names_accounts();
     let form = Form { language, opening, offers, filled, sent: unsettled, asks_account, now };
     let over = opening.state == Phase::Closed && !opening.gives_leftovers();
     let main = html! {
@@ -281,6 +281,7 @@ fn refused(language: Language, problem: &Problem) -> Markup {
     let words = match problem.kind {
         Kind::Reason(reason) => language.reason(reason),
         Kind::TooMany => language.reason(Reason::Busy),
+        Kind::Unauthenticated | Kind::InvalidToken => language.sign_in(),
         _ => language.reason(Reason::Malformed),
     };
     html! { div.note.warn role="alert" { p { strong { (words) } } } }
@@ -325,6 +326,9 @@ fn failed(gateway: &Gateway, language: Language, problem: &Problem) -> Response 
     };
     let page = page(gateway, language, language.booking(), "/");
     let mut response = respond(problem.kind.status(), page.render(&main));
+    if let Some(challenge) = problem.kind.challenge() {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if !problem.kind.is_settled() {
         ask_later(&mut response, problem);
     }

@@ -467,6 +467,7 @@ pub(crate) async fn found(State(gateway): State<Arc<Gateway>>, request: Request)
     let language = Language::of(request.uri().query(), request.headers());
     match looked_up(&gateway, request).await {
         Ok(tracked) => see_other(&format!("/r/{}", gateway.token_key.token(&tracked)), language),
+        Err(problem) if problem.kind.challenge().is_some() => failed(&gateway, language, &problem),
         Err(problem) => find_page(&gateway, language, Some(&problem)),
     }
 }

@@ -150,6 +150,7 @@ words! {
     give_back_first: "Pemohon pertama mengembalikan seluruh pemesanan; yang lain hanya tempatnya sendiri." | "The first applicant gives back the whole booking; others only their own place.";
     move_booking: "Pindah ke waktu lain" | "Move to another time";
     move_keeps: "Jika tidak ada tempat, tempat lama tetap milik Anda." | "If there is no room, you keep the place you have.";
+    sign_in: "Masuk dahulu. Lalu coba lagi." | "Please sign in first, then try again.";
     find: "Cari" | "Find";
     booking_or_receipt: "Kode pemesanan atau tanda terima" | "Booking id or receipt";
     not_recorded: "Belum ada catatan dengan nomor ini" | "Nothing is on record under this number";

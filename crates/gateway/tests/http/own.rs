@@ -144,6 +144,7 @@ async fn whoever_the_proxy_has_verified_sees_nobody_else_s() {
         proxies: "127.0.0.0/8".parse().unwrap(),
         account: None,
         applicant: Some(HeaderName::from_static("x-applicant")),
+        tokens: None,
     };
     let status = Arc::new(std::sync::Mutex::new(Status::Confirmed));
     let script = Arc::new(engine(status, |_| panic!("it is changed")));

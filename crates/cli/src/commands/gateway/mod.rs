@@ -1,5 +1,6 @@
 //! `giliran gateway`: HTTP for people and programs, in front of the engine.
 
+mod identity;
 mod payments;
 
 use std::net::SocketAddr;
@@ -7,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderName;
 use giliran_gateway::{
-    BODY_BYTES_AT_ONCE, Gateway, Identity, Metrics, PaymentSettings, Proxies, Rate, Settings,
-    TokenKey,
+    BODY_BYTES_AT_ONCE, Gateway, Identity, Metrics, PaymentSettings, Rate, Settings, TokenKey,
 };
 use giliran_nats::{Client, private};
 use giliran_wire::subject::Namespace;
@@ -18,6 +17,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::gateway::identity::IdentityArgs;
 use crate::commands::gateway::payments::{PaymentsArgs, PaymentsListener};
 use crate::connect::{Nats, namespace};
 use crate::daemons::until_asked;
@@ -36,6 +36,7 @@ const IN_FLIGHT: u32 = 20_000;
     giliran gateway                                on this machine, for `giliran up`\n  \
     giliran gateway --listen 0.0.0.0:8080 --nats nats://broker:4222 --token-key /etc/giliran/token.key\n  \
     giliran gateway --trust-proxies 10.0.0.7 --account-header x-account --account-rate 2:20\n  \
+    giliran gateway --identity-key /etc/giliran/identity.pem --identity-audience giliran\n  \
     giliran gateway --payments-listen 10.0.0.8:8081 --payments-nats-user payment\n\n\
     openssl rand -hex 32 > token.key; chmod 0600 token.key makes a key for tokens.\n\
     Ctrl-C or SIGTERM stops it: it takes nothing new, and requests on the way come to their end.")]
@@ -55,18 +56,11 @@ pub(crate) struct Args {
     /// Most requests on the way to the engine at once; beyond that it answers 503.
     #[arg(long, default_value_t = IN_FLIGHT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     in_flight: u32,
-    /// Proxies whose headers are believed: addresses or networks, joined by commas.
-    #[arg(long, env = "GILIRAN_TRUST_PROXIES", value_name = "NETWORKS")]
-    trust_proxies: Option<Proxies>,
-    /// The header in which a trusted proxy names the account that asks.
-    #[arg(long, env = "GILIRAN_ACCOUNT_HEADER", value_name = "NAME", requires = "trust_proxies")]
-    account_header: Option<HeaderName>,
-    /// The header in which a trusted proxy names the applicant it has verified, who then must
-    /// be the first of a request.
-    #[arg(long, env = "GILIRAN_APPLICANT_HEADER", value_name = "NAME", requires = "trust_proxies")]
-    applicant_header: Option<HeaderName>,
-    /// Requests a second of one account that a proxy names, and how many at once, as 2:20.
-    #[arg(long, value_name = "RATE", requires = "account_header")]
+    #[command(flatten)]
+    identity: IdentityArgs,
+    /// Requests a second of one account that a proxy or a token names, and how many at once, as
+    /// 2:20.
+    #[arg(long, value_name = "RATE", requires = "names_accounts")]
     account_rate: Option<Rate>,
     /// Requests a second of one address, and how many at once. Many people may share an
     /// address.
@@ -204,11 +198,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     Ok(Settings {
         patience: args.patience,
         in_flight: args.in_flight as usize,
-        identity: Identity {
-            proxies: args.trust_proxies.clone().unwrap_or_default(),
-            account: args.account_header.clone(),
-            applicant: args.applicant_header.clone(),
-        },
+        identity: args.identity.identity()?,
         account_rate: args.account_rate,
         address_rate: args.address_rate,
         token_key: token_key(args.token_key.as_deref())?,
