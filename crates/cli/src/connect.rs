@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use giliran_nats::connection::{self, Login};
+use giliran_nats::connection::{self, Login, Named};
 use giliran_nats::{ErrorKind, suitability};
 use giliran_wire::subject::Namespace;
 
@@ -64,6 +64,9 @@ pub(crate) struct Access {
     /// The environment variable with the password, where it is not the usual one.
     #[arg(skip)]
     password_in: Option<&'static str>,
+    /// The options of this login, where they are not those above.
+    #[arg(skip)]
+    named: Named,
 }
 
 /// A second login of one process.
@@ -74,6 +77,8 @@ pub(crate) struct OtherLogin {
     pub(crate) user: Option<String>,
     /// The environment variable with its password.
     pub(crate) password_in: &'static str,
+    /// Its options.
+    pub(crate) named: Named,
     pub(crate) inbox_prefix: Option<String>,
 }
 
@@ -103,6 +108,7 @@ impl Nats {
             nats_user: login.user,
             nats_inbox_prefix: login.inbox_prefix,
             password_in: Some(login.password_in),
+            named: login.named,
             ..self.access.clone()
         };
         let is_same = same(&self.access.nats_user, &access.nats_user)
@@ -150,6 +156,7 @@ impl Access {
             ca: self.nats_ca.clone(),
             certificate: self.nats_cert.clone().zip(self.nats_cert_key.clone()),
             tls: self.nats_tls,
+            named: self.named,
         };
         connection::connect(url, name, &login).await
     }
@@ -241,6 +248,7 @@ mod tests {
             nkey: None,
             user: user.map(str::to_owned),
             password_in: "GILIRAN_OTHER_PASSWORD",
+            named: Named::default(),
             inbox_prefix: Some("_INBOX.other".to_owned()),
         }
     }

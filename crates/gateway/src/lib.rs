@@ -56,5 +56,6 @@ pub use identity::Identity;
 pub use metrics::Metrics;
 pub use payments::{PaymentSettings, Payments};
 pub use rate_limit::Rate;
+pub use routes::starting;
 pub use signed_token::{IdentityKey, NotAnIdentityKey, SignedTokens, TokenRules};
 pub use token::TokenKey;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
+use axum::response::IntoResponse as _;
 use axum::routing::MethodRouter;
+use giliran_wire::answer::Reason;
 
 use crate::counted::Counted;
 use crate::gateway::Gateway;
@@ -131,12 +133,27 @@ impl Payments {
     }
 }
 
+/// What is answered everywhere while there is no connection to NATS yet: nothing is settled.
+pub fn starting(metrics: &Metrics) -> Router {
+    let starting = Problem::reason(Reason::Unavailable)
+        .detail(
+            "this gateway has no connection to NATS yet; nothing is settled, the same key is safe",
+        )
+        .retry_after_ms(2_000);
+    let metrics = metrics.clone();
+    Router::new().fallback(move || {
+        let response = starting.clone().into_response();
+        metrics.answered("none", response.status().as_u16());
+        async move { response }
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::collections::BTreeSet;
 
-    use giliran_wire::answer::{Answer, Reason};
+    use giliran_wire::answer::Answer;
     use giliran_wire::request::{Book, Cancel, Confirm, Lookup, Reschedule};
     use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Connecting to a server.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
 
-pub use crate::login::Login;
+pub use crate::login::{Login, Named};
 use crate::{Error, ErrorKind, refusals};
 
 /// Messages a subscription holds before the newest are dropped. Deep, since
@@ -38,6 +38,7 @@ const USUAL_INBOX: &str = "_INBOX";
 pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Error> {
     let doing = format!("connect to NATS at {}", without_password(url));
     let prefix = login.inbox_prefix.clone().unwrap_or_else(|| USUAL_INBOX.to_owned());
+    let named = login.named;
     let mut options = ConnectOptions::new()
         .name(name)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
@@ -49,7 +50,7 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
             delay.min(MAX_RECONNECT_DELAY)
         })
         .event_callback(move |event| {
-            hear(&event, &prefix);
+            hear(&event, &prefix, named);
             async move { log(&event) }
         });
     options = login.apply(options)?;
@@ -57,21 +58,20 @@ pub async fn connect(url: &str, name: &str, login: &Login) -> Result<Client, Err
     let servers = servers.collect::<Result<Vec<_>, _>>();
     let misused = |e| Error::new(&doing, e).of_kind(ErrorKind::Misused);
     let servers = servers.map_err(misused)?;
-    options.connect(servers).await.map_err(|error| failed(&doing, &error))
+    options.connect(servers).await.map_err(|error| failed(&doing, &error, named))
 }
 
 /// Why no connection came about, and what helps.
-fn failed(doing: &str, error: &ConnectError) -> Error {
+fn failed(doing: &str, error: &ConnectError, named: Named) -> Error {
+    let wrong_login = format!("the login is wrong or missing: {}", named.login);
     let (kind, help) = match error.kind() {
         ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => (
             ErrorKind::Unavailable,
             "is the server there? Another one is named with --nats or GILIRAN_NATS",
         ),
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => (
-            ErrorKind::NotPermitted,
-            "the login is wrong or missing: --nats-user with GILIRAN_NATS_PASSWORD, \
-             --nats-nkey, --nats-cert or --nats-credentials",
-        ),
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            (ErrorKind::NotPermitted, wrong_login.as_str())
+        }
         ConnectErrorKind::Tls => (
             ErrorKind::Unsuitable,
             "is the server's certificate of an authority in --nats-ca, and of this host?",
@@ -81,25 +81,25 @@ fn failed(doing: &str, error: &ConnectError) -> Error {
     Error::plain(format!("{doing}: {error}; {help}")).of_kind(kind)
 }
 
-/// Inbox prefixes that a server has refused to a login of this process. The client
-/// tells that of an event only, and the question that is never answered ends
+/// Inbox prefixes that a server has refused to a login of this process, with the option that
+/// names another. The client tells that of an event only, and the question that is never answered ends
 /// elsewhere, seconds later.
-static REFUSED_INBOXES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static REFUSED_INBOXES: Mutex<BTreeMap<String, &str>> = Mutex::new(BTreeMap::new());
 
-fn refused_inboxes() -> MutexGuard<'static, BTreeSet<String>> {
-    // A panic elsewhere cannot leave the set half changed.
+fn refused_inboxes() -> MutexGuard<'static, BTreeMap<String, &'static str>> {
+    // A panic elsewhere cannot leave it half changed.
     REFUSED_INBOXES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Notes where the server refuses this login's inboxes.
-fn hear(event: &Event, prefix: &str) {
+fn hear(event: &Event, prefix: &str, named: Named) {
     if let Event::ServerError(error) = event
         && refused_subject(&error.to_string()).is_some_and(|subject| subject.starts_with(prefix))
     {
-        refused_inboxes().insert(prefix.to_owned());
+        let option = named.inbox_prefix;
+        refused_inboxes().insert(prefix.to_owned(), option);
         tracing::error!(
-            "this login may not receive answers at {prefix}.>: name another prefix with \
-             --nats-inbox-prefix or GILIRAN_NATS_INBOX_PREFIX"
+            "this login may not receive answers at {prefix}.>: name another prefix with {option}"
         );
     }
 }
@@ -115,12 +115,10 @@ fn refused_subject(words: &str) -> Option<&str> {
 pub(crate) fn unanswered(client: &Client, error: Error) -> Error {
     let inbox = client.new_inbox();
     let prefix = inbox.rsplit_once('.').map_or(inbox.as_str(), |(prefix, _)| prefix);
-    if !refused_inboxes().contains(prefix) {
-        return error;
-    }
+    let Some(option) = refused_inboxes().get(prefix).copied() else { return error };
     Error::plain(format!(
         "this login may not receive answers at {prefix}.>: name the inbox prefix that its \
-         permissions allow, with --nats-inbox-prefix or GILIRAN_NATS_INBOX_PREFIX"
+         permissions allow, with {option}"
     ))
     .of_kind(ErrorKind::NotPermitted)
 }

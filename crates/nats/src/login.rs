@@ -27,6 +27,27 @@ pub struct Login {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// No connection without TLS, whatever the server offers.
     pub tls: bool,
+    /// The options that gave all this, for what helps where it is refused.
+    pub named: Named,
+}
+
+/// What a login's options are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// Those that say who logs in.
+    pub login: &'static str,
+    /// That of the inboxes' prefix.
+    pub inbox_prefix: &'static str,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self {
+            login: "--nats-user with GILIRAN_NATS_PASSWORD, --nats-nkey, --nats-cert or \
+                    --nats-credentials",
+            inbox_prefix: "--nats-inbox-prefix or GILIRAN_NATS_INBOX_PREFIX",
+        }
+    }
 }
 
 impl Login {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use giliran_nats::connection::{self, Login};
+use giliran_nats::connection::{self, Login, Named};
 use giliran_nats::server::{Server, ServerOptions};
 use giliran_nats::{ErrorKind, ledger, suitability};
 use giliran_testkit::server_options;
@@ -34,6 +34,16 @@ async fn a_login_without_its_inbox_is_told_so() {
     let nobody = connection::connect(&server.url(), "test", &Login::default()).await.unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::NotPermitted);
     assert!(nobody.to_string().contains("--nats-user"), "{nobody}");
+
+    // Another login of a process is told its own options.
+    let named = Named { login: "--other-user", inbox_prefix: "--other-prefix" };
+    let other = Login { password: Some("wrong".to_owned()), named, ..login(None) };
+    let refused = connection::connect(&server.url(), "test", &other).await.unwrap_err();
+    assert!(refused.to_string().ends_with("missing: --other-user"), "{refused}");
+    let other = Login { named, ..login(Some("_INBOX_other")) };
+    let client = connection::connect(&server.url(), "test", &other).await.unwrap();
+    let refused = suitability::check(&client, None).await.unwrap_err();
+    assert!(refused.to_string().ends_with("with --other-prefix"), "{refused}");
     server.stop().await.unwrap();
 }
 

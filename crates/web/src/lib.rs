@@ -1,5 +1,5 @@
 //! What every role has that serves people over HTTP: connections with their bounds
-//! ([`listen`], [`serve`]), proxies that are trusted to say who asks ([`Proxies`]), names by which it may be
+//! ([`listen`], [`serve`], [`serve_while`]), proxies that are trusted to say who asks ([`Proxies`]), names by which it may be
 //! asked ([`hosts`]), pages that let nothing in from elsewhere ([`page`]), and streams of events
 //! ([`events`]).
 //!
@@ -20,7 +20,7 @@ mod server;
 mod written;
 
 pub use proxies::{NotANetwork, Proxies, Unsaid};
-pub use server::{Peer, listen, serve};
+pub use server::{Peer, listen, serve, serve_while};
 
 /// Names bytes: 16 hexadecimal digits of their SHA-256.
 pub fn tag(bytes: &[u8]) -> String {

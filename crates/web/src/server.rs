@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,20 @@ pub async fn serve(
     serve_within(PATIENCE, listener, routes, connections, shutdown).await
 }
 
+/// Serves these routes while something is waited for that the real ones need, and gives what
+/// comes of it. The listener goes on; connections end with the answers that are on their way, so
+/// that their next requests come to the real ones.
+pub async fn serve_while<T>(
+    listener: &TcpListener,
+    routes: Router,
+    connections: &IntGauge,
+    waited_for: impl Future<Output = T>,
+) -> T {
+    let (came, ending) = taken(PATIENCE, listener, routes, connections, waited_for).await;
+    tokio::spawn(ending.shutdown());
+    came
+}
+
 async fn serve_within(
     patience: Patience,
     listener: TcpListener,
@@ -80,13 +95,32 @@ async fn serve_within(
     connections: IntGauge,
     shutdown: CancellationToken,
 ) -> Instant {
+    let until = shutdown.cancelled();
+    let ((), ending) = taken(patience, &listener, routes, &connections, until).await;
+    drop(listener);
+    let deadline = Instant::now() + ENDS_WITHIN;
+    if tokio::time::timeout_at(deadline, ending.shutdown()).await.is_err() {
+        tracing::warn!("connections were cut off: their requests took too long");
+    }
+    deadline
+}
+
+/// Takes connections until something comes; that, and what ends those that are open.
+async fn taken<T>(
+    patience: Patience,
+    listener: &TcpListener,
+    routes: Router,
+    connections: &IntGauge,
+    until: impl Future<Output = T>,
+) -> (T, GracefulShutdown) {
     let ending = GracefulShutdown::new();
     let routes = TowerToHyperService::new(routes);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut until = pin!(until);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
-            () = shutdown.cancelled() => break,
+            accepted = accept(listener, &room) => accepted,
+            came = &mut until => return (came, ending),
         };
         let Some((stream, peer, place)) = accepted else { continue };
         let routes = routes.clone();
@@ -112,12 +146,6 @@ async fn serve_within(
             drop(place);
         });
     }
-    drop(listener);
-    let deadline = Instant::now() + ENDS_WITHIN;
-    if tokio::time::timeout_at(deadline, ending.shutdown()).await.is_err() {
-        tracing::warn!("connections were cut off: their requests took too long");
-    }
-    deadline
 }
 
 /// The next connection, with its place among them; none: the system had none to give.
@@ -190,6 +218,39 @@ mod tests {
         let (counted, ends) = (connections.clone(), shutdown.clone());
         tokio::spawn(serve_within(patience, listener, routes, counted, ends));
         (address, frames, connections, shutdown)
+    }
+
+    /// Whoever comes too early is told so at once, and the next time finds what there is: also on
+    /// a connection that it would have kept.
+    #[tokio::test]
+    async fn whoever_comes_too_early_is_answered_and_comes_back() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = IntGauge::new("connections", "of the test").unwrap();
+        let shutdown = CancellationToken::new();
+        let (begin, begins) = tokio::sync::oneshot::channel();
+        let ends = shutdown.clone();
+        let serving = tokio::spawn(async move {
+            let early = Router::new().fallback(|| async { "early" });
+            let came = serve_while(&listener, early, &connections, begins).await;
+            let real = Router::new().fallback(move || async move { came.unwrap() });
+            serve(listener, real, connections, ends).await
+        });
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        let asked = async |stream: &mut TcpStream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 1_024];
+            let read = stream.read(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer[..read]).into_owned()
+        };
+        assert!(asked(&mut kept).await.ends_with("early"));
+        assert!(asked(&mut kept).await.ends_with("early"), "it is kept meanwhile");
+        begin.send("real").unwrap();
+        assert_eq!(kept.read(&mut [0; 16]).await.unwrap(), 0, "it has ended");
+        let mut again = TcpStream::connect(address).await.unwrap();
+        assert!(asked(&mut again).await.ends_with("real"));
+        shutdown.cancel();
+        serving.await.unwrap();
     }
 
     /// One who reads nothing keeps a frame or two, however many there would be, and for no longer

@@ -96,6 +96,34 @@ async fn a_booking_is_made_found_paid_moved_and_given_back() {
 
 /// Pays for a booking, be it just before the end of its hold or behind it; the same key is the
 /// same payment, and another reference one too many.
+/// Its addresses once took connections and answered nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_broker_it_says_so_at_once_on_both_addresses() {
+    let rig = Rig::new(&config(1)).await;
+    // Nobody listens where somebody has just stopped to.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = taken.local_addr().unwrap();
+    drop(taken);
+    let gateway =
+        rig.gateway(&["--payments-listen", "127.0.0.1:0", "--nats", &format!("nats://{nowhere}")]);
+    gateway.says("payments at http://").await;
+    let body = json!({ "reference": "invoice-1" });
+    for (address, path, part) in [
+        (gateway.http().unwrap(), "/v1/openings/w/bookings", "gateway"),
+        (gateway.payments().unwrap(), "/v1/bookings/PN14-D2PF-2DBS-QQG1/confirmation", "payments"),
+    ] {
+        let since = Instant::now();
+        let (status, said) = post(&address, path, Some("a"), &body).await;
+        assert_eq!((status, &said["reason"]), (503, &json!("unavailable")), "{said}");
+        assert!(said["retry_after_ms"].as_u64().unwrap() >= 1_000, "{said}");
+        assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+        let standing = get(&address, "/readyz").await.unwrap();
+        let standing: Value = serde_json::from_str(&standing).unwrap();
+        assert_eq!(standing["ready"], false);
+        assert!(standing[part].is_object(), "{standing}");
+    }
+}
+
 async fn is_paid(public: &str, payments: &str, id: &str) {
     let path = format!("/v1/bookings/{id}/confirmation");
     let by = |reference: &str| json!({ "reference": reference });

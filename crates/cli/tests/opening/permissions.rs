@@ -133,22 +133,31 @@ async fn a_gateway_confirms_as_the_payment_side(site: &Site) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("--payments-nats-user"), "{said}");
-    for (user, status) in [("payment", 404), ("trusted", 504)] {
-        let log = site.path(&format!("payments-of-{user}.log"));
+    for (user, secret, status) in [
+        ("payment", password("payment"), 404),
+        ("trusted", password("trusted"), 504),
+        ("payment", "wrong".to_owned(), 503),
+    ] {
+        let log = site.path(&format!("payments-of-{user}-{status}.log"));
         let mut command = gateway();
         command.env("GILIRAN_PAYMENTS_NATS_USER", user);
-        command.env("GILIRAN_PAYMENTS_NATS_PASSWORD", password(user));
+        command.env("GILIRAN_PAYMENTS_NATS_PASSWORD", secret);
         let inbox = site.user(user).inbox.as_deref().unwrap();
         command.env("GILIRAN_PAYMENTS_NATS_INBOX_PREFIX", inbox);
         command.args(["--patience", "1s"]).stdout(Stdio::null());
         let child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let gateway = Role { child, log };
         let since = Instant::now();
+        let shown = if status == 503 { "\"state\": \"unsuitable\"" } else { "\"ready\": true" };
         let payments = loop {
-            match gateway.payments() {
-                Some(payments) if get(&payments, "/readyz").await.is_some() => break payments,
-                _ => assert!(since.elapsed() < Duration::from_secs(20), "{}", gateway.said()),
+            if let Some(payments) = gateway.payments()
+                && let Some(standing) = get(&payments, "/readyz").await
+                && standing.contains(shown)
+            {
+                assert_eq!(standing.contains("--payments-nats-user with"), status == 503);
+                break payments;
             }
+            assert!(since.elapsed() < Duration::from_secs(20), "{}", gateway.said());
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
         let path = "/v1/bookings/0000-0000-0000-0000/confirmation";

@@ -109,7 +109,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let public = async {
         // It is seen to start; there is nothing to be asked yet.
         let start = Start::new("gateway", &shown, shutdown.clone());
-        match start.connect(&args.nats, "giliran gateway").await? {
+        let early = giliran_gateway::starting(&metrics).merge(health::routes(Arc::clone(&shown)));
+        let connecting = start.connect(&args.nats, "giliran gateway");
+        let connecting =
+            giliran_web::serve_while(&listener, early, &metrics.connections, connecting);
+        match connecting.await? {
             Some(client) => {
                 serve(client, settings, listener, (&shown, &metrics), shutdown.clone()).await
             }

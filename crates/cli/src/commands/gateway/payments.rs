@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use giliran_gateway::{Metrics, PaymentSettings, Payments};
+use giliran_nats::connection::Named;
 use giliran_nats::state::Report;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -64,12 +65,17 @@ impl PaymentsArgs {
             nkey: self.payments_nats_nkey.clone(),
             user: self.payments_nats_user.clone(),
             password_in: PASSWORD,
+            named: Named {
+                login: "--payments-nats-user with GILIRAN_PAYMENTS_NATS_PASSWORD, \
+                        --payments-nats-nkey or --payments-nats-credentials",
+                inbox_prefix: "--payments-nats-inbox-prefix or GILIRAN_PAYMENTS_NATS_INBOX_PREFIX",
+            },
             inbox_prefix: self.payments_nats_inbox_prefix.clone(),
         }
     }
 }
 
-/// A listener that waits for its connection to NATS.
+/// A listener of the payment side, with the login by which it will serve.
 pub(super) struct PaymentsListener {
     listener: TcpListener,
     nats: Nats,
@@ -112,7 +118,10 @@ impl PaymentsListener {
         // What the public's `/readyz` says does not turn on it.
         let shown = Arc::new(HealthRegistry::new(shutdown.clone())?);
         let start = Start::new("payments", &shown, shutdown.clone());
+        let early = giliran_gateway::starting(&metrics).merge(health::probes(Arc::clone(&shown)));
         let connecting = start.connect(&self.nats, "giliran gateway payments");
+        let connecting =
+            giliran_web::serve_while(&self.listener, early, &metrics.connections, connecting);
         let Some(client) = connecting.await? else { return Ok(()) };
         let starting = Payments::start(client, settings, metrics.clone());
         let payments = starting.await.map_err(|error| Failure::Wrong(error.to_string()))?;
