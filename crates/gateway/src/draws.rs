@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use giliran_wire::answer::{Phase, Reason};
 use giliran_wire::catalogue::{OpeningDescription, Order};
@@ -155,6 +155,7 @@ fn no_draw() -> Problem {
 pub(crate) async fn extract(
     State(gateway): State<Arc<Gateway>>,
     Segment(id): Segment,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let extract = gateway.published.get(What::Extract, &id).await?;
@@ -173,7 +174,7 @@ pub(crate) async fn extract(
             return Err(Problem::new(Kind::NotUsable).detail(detail));
         }
     }
-    extract.file(&id, &headers).await
+    extract.file(&id, (&method, &headers)).await
 }
 
 #[cfg(test)]

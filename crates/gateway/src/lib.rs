@@ -39,6 +39,7 @@ mod page;
 mod payments;
 mod problem;
 mod published;
+mod ranges;
 mod rate_limit;
 mod room;
 mod routes;

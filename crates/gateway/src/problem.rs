@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     InDoubt,
     /// Too many requests of one account or address.
     TooMany,
+    /// The file that is there has no such bytes.
+    NoSuchRange,
     /// Nothing says who asks, and a token would.
     Unauthenticated,
     /// The token that says who asks does not count.
@@ -54,6 +56,7 @@ impl Kind {
             Self::NotUsable => "not_usable",
             Self::InDoubt => "in_doubt",
             Self::TooMany => "too_many_requests",
+            Self::NoSuchRange => "no_such_range",
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidToken => "invalid_token",
             Self::NoSuchAddress => "no_such_address",
@@ -70,6 +73,7 @@ impl Kind {
             Self::NotUsable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::InDoubt => StatusCode::GATEWAY_TIMEOUT,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoSuchRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unauthenticated | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::NoSuchAddress => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
@@ -85,6 +89,7 @@ impl Kind {
             Self::InDoubt | Self::TooMany | Self::TooSlow | Self::NotUsable => false,
             Self::NotDrawn
             | Self::NotPublished
+            | Self::NoSuchRange
             | Self::Unauthenticated
             | Self::InvalidToken
             | Self::NoSuchAddress
@@ -112,6 +117,7 @@ impl Kind {
             Self::NotUsable => "What is published here is not what it should be",
             Self::InDoubt => "Nothing is settled yet; ask again with the same key",
             Self::TooMany => "Too many requests",
+            Self::NoSuchRange => "The file has no such bytes",
             Self::Unauthenticated => "Nothing says who asks",
             Self::InvalidToken => "The token does not say who asks",
             Self::NoSuchAddress => "Nothing is at this address",

@@ -9,13 +9,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 use crate::exchange::tagged;
 use crate::problem::{Kind, Problem};
+use crate::ranges::{self, Part};
 
 /// Most bytes of a file; what is longer belongs on a server for files.
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -84,7 +85,7 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// The file itself, to be kept by whoever asks; or that it is known already.
+    /// The file itself, or a part of it, to be kept by whoever asks; or that it is known already.
     ///
     /// # Errors
     ///
@@ -92,33 +93,50 @@ impl Document {
     pub(crate) async fn file(
         &self,
         opening: &str,
-        headers: &HeaderMap,
+        (method, headers): (&Method, &HeaderMap),
     ) -> Result<Response, Problem> {
         let mut response = tagged(headers, &self.tag, Bytes::new());
-        if response.status() == StatusCode::OK {
-            let (path, known) = (self.path.clone(), self.stamp);
-            let opening_it = move || Some(opened(&path).ok()?).filter(|(_, is)| *is == known);
-            let Ok(Some((file, _))) = tokio::task::spawn_blocking(opening_it).await else {
-                let changed = Problem::reason(Reason::Unavailable).retry_after_ms(1_000);
-                return Err(changed.detail("the file has just been changed"));
-            };
-            *response.body_mut() = Body::from_stream(pieces(file));
-            let sent = response.headers_mut();
-            let kind = HeaderValue::from_static(self.what.content_type());
-            sent.insert(header::CONTENT_TYPE, kind);
-            sent.insert(header::CONTENT_LENGTH, HeaderValue::from(self.stamp.length));
-            sent.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            let name = format!("attachment; filename=\"{opening}{}\"", self.what.ending());
-            if let Ok(name) = HeaderValue::from_str(&name) {
-                sent.insert(header::CONTENT_DISPOSITION, name);
+        if response.status() != StatusCode::OK {
+            return Ok(response);
+        }
+        let length = self.stamp.length;
+        let tag = response.headers().get(header::ETAG).cloned();
+        let part = tag.map(|tag| ranges::asked(method, headers, &tag, length));
+        let bytes = match part.unwrap_or(Part::Whole) {
+            Part::Missing => return Ok(ranges::missing(length)),
+            Part::Whole => 0..length,
+            Part::Bytes(bytes) => {
+                ranges::say(&mut response, &bytes, length);
+                bytes
             }
+        };
+        let (path, known, begin) = (self.path.clone(), self.stamp, bytes.start);
+        let opening_it = move || {
+            let (mut file, _) = opened(&path).ok().filter(|(_, is)| *is == known)?;
+            file.seek(SeekFrom::Start(begin)).ok()?;
+            Some(file)
+        };
+        let Ok(Some(file)) = tokio::task::spawn_blocking(opening_it).await else {
+            let changed = Problem::reason(Reason::Unavailable).retry_after_ms(1_000);
+            return Err(changed.detail("the file has just been changed"));
+        };
+        let long = bytes.end - bytes.start;
+        *response.body_mut() = Body::from_stream(pieces(file.take(long)));
+        let sent = response.headers_mut();
+        sent.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.what.content_type()));
+        sent.insert(header::CONTENT_LENGTH, HeaderValue::from(long));
+        sent.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        sent.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let name = format!("attachment; filename=\"{opening}{}\"", self.what.ending());
+        if let Ok(name) = HeaderValue::from_str(&name) {
+            sent.insert(header::CONTENT_DISPOSITION, name);
         }
         Ok(response)
     }
 }
 
-/// A file, piece by piece.
-fn pieces(file: File) -> impl Stream<Item = io::Result<Bytes>> {
+/// What is to be sent of a file, piece by piece.
+fn pieces(file: io::Take<File>) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(file, async |mut file| {
         let reading = move || {
             let mut piece = vec![0; PIECE];
@@ -405,7 +423,7 @@ mod tests {
         std::fs::write(&file, STATEMENT).unwrap();
         let first = published.get(What::Statement, "w").await.unwrap();
         assert_eq!(first.says["opening"], "w");
-        let sent = first.file("w", &HeaderMap::new()).await.unwrap();
+        let sent = first.file("w", (&Method::GET, &HeaderMap::new())).await.unwrap();
         assert_eq!(sent.headers()[header::CONTENT_LENGTH], STATEMENT.len().to_string());
         let sent = axum::body::to_bytes(sent.into_body(), usize::MAX).await.unwrap();
         assert_eq!(&sent[..], STATEMENT.as_bytes());
@@ -420,7 +438,7 @@ mod tests {
         let (kind, why) = refused(&published, What::Statement, "w").await;
         assert!(kind == "not_usable" && why.contains("hold together"), "{why}");
         // Whoever was told of the first one does not get the other one under its name.
-        let stale = first.file("w", &HeaderMap::new()).await.unwrap_err();
+        let stale = first.file("w", (&Method::GET, &HeaderMap::new())).await.unwrap_err();
         assert_eq!(stale.kind.name(), "unavailable");
         std::fs::remove_file(file).unwrap();
         assert_eq!(refused(&published, What::Statement, "w").await.0, "not_published");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 
 use crate::exchange::{cached, json};
@@ -28,8 +28,9 @@ pub(crate) async fn one(
 pub(crate) async fn file(
     State(gateway): State<Arc<Gateway>>,
     Segment(opening): Segment,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let statement = gateway.published.get(What::Statement, &opening).await?;
-    statement.file(&opening, &headers).await
+    statement.file(&opening, (&method, &headers)).await
 }

@@ -3,7 +3,7 @@
 //! the name in the request stays its own.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header};
 
@@ -51,7 +51,7 @@ pub fn host(text: &str) -> Result<String, NotAHost> {
         !name.is_empty() && name.len() <= LONGEST && name.chars().all(usual)
     };
     let fine = match inner {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
         None => is_name(&name),
     };
     if fine { Ok(name) } else { Err(NotAHost) }
@@ -108,9 +108,14 @@ fn without_port(name: &str) -> String {
     compared(bare.unwrap_or(name))
 }
 
-/// A name in small letters, without the dot that says that nothing belongs behind it.
+/// A name in small letters, without the dot that says that nothing belongs behind it. An IPv6
+/// address has many texts, of which browsers send one and people write any.
 fn compared(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
+        Some(address) => format!("[{address}]"),
+        None => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_here_is_none_of_ours() {
-        let named = [host("Console.Example").unwrap()];
+        let named = ["Console.Example", "[2001:DB8:0:0::7]"].map(|name| host(name).unwrap());
         let hosts = Hosts::new("10.0.0.7:8090".parse().unwrap(), named);
         for right in [
             "localhost",
@@ -153,6 +158,8 @@ mod tests {
             "10.0.0.7:8090",
             "console.example",
             "console.example:443",
+            "[2001:db8::7]:8090",
+            "[2001:db8:0::0:7]",
         ] {
             assert_eq!(asked(&hosts, "/", &[right]), Ok(()), "{right}");
         }
@@ -178,7 +185,9 @@ mod tests {
     #[test]
     fn a_name_has_no_port() {
         assert_eq!(host(" A.example ").as_deref(), Ok("a.example"));
-        assert_eq!(host("[2001:db8::7]").as_deref(), Ok("[2001:db8::7]"));
+        for address in ["[2001:db8::7]", "[2001:DB8:0:0::7]", "[2001:0db8:0:0:0:0:0:7]"] {
+            assert_eq!(host(address).as_deref(), Ok("[2001:db8::7]"), "{address}");
+        }
         for wrong in ["", "a:80", "http://a", "a/b", "2001:db8::7", "[a]", "ä", "*"] {
             assert_eq!(host(wrong), Err(NotAHost), "{wrong}");
         }

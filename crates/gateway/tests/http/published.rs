@@ -24,6 +24,31 @@ async fn until(rig: &Rig, path: &str, fits: impl Fn(&Reply) -> bool) -> Reply {
     panic!("{path}: {:?}", rig.get(path).await)
 }
 
+/// Parts of a file that is served so as a whole.
+async fn parts_are_served(rig: &Rig, path: &str, file: &Reply) {
+    let ranged = async |headers: &[(&str, &str)]| {
+        let reply = send(rig.address, "GET", path, headers, b"").await;
+        let range = reply.headers.get("content-range").cloned().unwrap_or_default();
+        (reply.status, range, reply.body)
+    };
+    let (long, tag) = (STATEMENT.len(), file.headers["etag"].as_str());
+    assert_eq!(file.headers["accept-ranges"], "bytes");
+    let rest = (206, format!("bytes 70-{}/{long}", long - 1), STATEMENT[70..].to_owned());
+    assert_eq!(ranged(&[("range", "bytes=70-")]).await, rest);
+    assert_eq!(ranged(&[("range", "bytes=70-"), ("if-range", tag)]).await, rest);
+    let head = (206, format!("bytes 0-9/{long}"), STATEMENT[..10].to_owned());
+    assert_eq!(ranged(&[("range", "bytes=0-9")]).await, head);
+    let whole = (200, String::new(), STATEMENT.to_owned());
+    assert_eq!(ranged(&[("range", "bytes=70-"), ("if-range", "\"other\"")]).await, whole);
+    assert_eq!(ranged(&[("range", "bytes=0-1,4-5")]).await, whole);
+    let known = [("range", "bytes=70-"), ("if-none-match", tag)];
+    assert_eq!(ranged(&known).await.0, 304);
+    let beyond = format!("bytes={long}-");
+    let beyond = send(rig.address, "GET", path, &[("range", beyond.as_str())], b"").await;
+    assert_eq!((beyond.status, beyond.problem().as_str()), (416, "no_such_range"));
+    assert_eq!(beyond.headers["content-range"], format!("bytes */{long}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_and_a_draw_are_served_as_they_were_published() {
     let folder = tempfile::tempdir().unwrap();
@@ -51,6 +76,7 @@ async fn a_statement_and_a_draw_are_served_as_they_were_published() {
         let known = [("if-none-match", tag.headers["etag"].as_str())];
         assert_eq!(send(rig.address, "GET", path, &known, b"").await.status, 304, "{path}");
     }
+    parts_are_served(&rig, path, &file).await;
     for (path, status, problem) in [
         ("/v1/statements/x", 404, "not_published"),
         ("/v1/statements/x/file", 404, "not_published"),
