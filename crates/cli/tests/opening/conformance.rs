@@ -228,5 +228,8 @@ fn clients_that_misread_are_caught() {
 fn clients_that_misbehave_are_caught() {
     caught("new id at each retry", &["live/lost_answer", "live/busy"], &["live/granted"]);
     caught("claims that it is sold out", &["live/unsettled"], &["live/lost_answer"]);
+    // Cases that do not count attempts.
+    caught("asks twice at once", &["live/unsettled", "live/party"], &["live/places"]);
     caught("believes everybody", &["live/events"], &["live/granted"]);
+    caught("believes whoever comes first", &["live/events"], &["live/granted"]);
 }

@@ -1,6 +1,7 @@
 """The example client of Python with a fault planted, named in FAULT: what the conformance kit has to
 find."""
 
+import asyncio
 import json
 import os
 import sys
@@ -46,11 +47,34 @@ async def claims_that_it_is_sold_out(self, operation, request, patience=60):
         return {"request_id": request["request_id"], "outcome": "rejected", "reason": "sold_out"}
 
 
-async def believes_everybody(self, heard):
+class Bursts:
+    """A connection that asks twice at once, in the hope of being the first."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    async def request(self, subject, payload, timeout):
+        both = [self.connection.request(subject, payload, timeout=timeout) for _ in range(2)]
+        first, _ = await asyncio.gather(*both)
+        return first
+
+
+async def in_bursts(self, *words):
+    if not isinstance(self.connection, Bursts):
+        self.connection = Bursts(self.connection)
+    return await ask(self, *words)
+
+
+async def believes_everybody(self, heard, known=None):
     async def take(message):
         told = json.loads(message.data)
         for event in told.get("events", [told]):
-            heard(event)
+            booking = event["data"].get("booking") or {}
+            version = (booking.get("id"), booking.get("version"))
+            if known is None or version not in known:
+                heard(event)
+            if known is not None:
+                known.add(version)
 
     await self.connection.subscribe(f"{self.prefix}.feed.events", cb=take)
     await self.connection.flush()
@@ -63,8 +87,12 @@ match FAULT:
         giliran.Client.ask = with_new_ids
     case "claims that it is sold out":
         giliran.Client.ask = claims_that_it_is_sold_out
+    case "asks twice at once":
+        giliran.Client.ask = in_bursts
     case "believes everybody":
         giliran.Client.listen = believes_everybody
+    case "believes whoever comes first":
+        giliran.Client.listen = lambda self, heard: believes_everybody(self, heard, set())
     case other:
         sys.exit(f"no fault {other}")
 conformance.main()

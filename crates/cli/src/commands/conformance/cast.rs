@@ -234,7 +234,9 @@ fn in_time(attempts: &[&Attempt]) -> Result<(), Ended> {
     for (n, pair) in (1..).zip(attempts.windows(2)) {
         let [first, next] = pair else { continue };
         match &first.answered {
-            None => {
+            Some((answer, at)) if *at <= next.at => again_in_time(n, answer, *at, next.at)?,
+            // Nothing had come, whatever came later.
+            _ => {
                 let waited = next.at - first.at;
                 expect(waited >= SHORTEST_ATTEMPT, || {
                     format!(
@@ -243,9 +245,6 @@ fn in_time(attempts: &[&Attempt]) -> Result<(), Ended> {
                     )
                 })?;
             }
-            // It was on its way already.
-            Some((_, at)) if *at > next.at => {}
-            Some((answer, at)) => again_in_time(n, answer, *at, next.at)?,
         }
     }
     Ok(())
@@ -354,16 +353,21 @@ mod tests {
         });
         let mut over = busy.clone();
         over["reason"] = json!("sold_out");
-        let next_after = |answer: Option<&Value>, after| {
-            let answered = answer.map(|answer| (answer.clone(), now + ms(10)));
+        let answered_at = |answered: Option<(&Value, u64)>, after| {
+            let answered = answered.map(|(answer, at)| (answer.clone(), now + ms(at)));
             let first = attempt(now, json!({}), answered);
             in_time(&[&first, &attempt(now + after, json!({}), None)]).is_ok()
         };
+        let next_after =
+            |answer: Option<&Value>, after| answered_at(answer.map(|answer| (answer, 10)), after);
         assert!(next_after(Some(&busy), ms(410)));
         assert!(!next_after(Some(&busy), ms(300)), "too soon");
         assert!(!next_after(Some(&over), ms(5_000)), "settled");
         assert!(next_after(None, ms(2_000)));
         assert!(!next_after(None, ms(1_000)), "given up too soon");
-        assert!(next_after(Some(&busy), ms(5)), "it was on its way already");
+        assert!(answered_at(Some((&over, 2_050)), ms(2_000)), "the answer came too late");
+        for answer in [&busy, &over] {
+            assert!(!next_after(Some(answer), ms(5)), "both at once");
+        }
     }
 }
