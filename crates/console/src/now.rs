@@ -9,10 +9,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use giliran_survey::judge::length;
+use giliran_survey::zone::local;
 use giliran_web::events::{self, SIGN_OF_LIFE, event};
 use giliran_wire::Timestamp;
 use giliran_wire::answer::Phase;
-use giliran_wire::picture::{Check, Known, Opening, Picture, Places, Process, Verdict};
+use giliran_wire::picture::{Check, Known, Opening, Picture, Places, Process, Took, Verdict};
 use giliran_wire::service::Standing;
 use maud::{Markup, html};
 use tokio::sync::watch;
@@ -98,7 +99,7 @@ fn moment(seen: &Seen) -> Markup {
             }
             Known::Unknown(why) => p.note.no { "Openings: not known. " (why) },
         }
-        (rates(picture))
+        (rates(picture, &seen.grants))
         (processes(picture))
         (broker(picture))
     }
@@ -119,6 +120,9 @@ fn one_opening(opening: &Opening, now: Timestamp, seen: &Seen) -> Markup {
             p.big { (count) }
             p { (free) " free of " (quota) "; " (taken) " taken, " (withheld) " withheld"
                 " · " (offers.opens_at) " to " (offers.closes_at) }
+            p.muted { "Where the offices are (" (offers.timezone) "): "
+                (local(&offers.timezone, offers.opens_at)) " to "
+                (local(&offers.timezone, offers.closes_at)) }
             @if let Some(moments) = seen.drains.get(&offers.id) { (drain(moments, quota)) }
             div.scroll { table {
                 caption { "Free places by office and day" }
@@ -194,7 +198,39 @@ fn drain(moments: &[(Timestamp, i64)], quota: u64) -> Markup {
     }
 }
 
-fn rates(picture: &Picture) -> Markup {
+/// How long grants took over the last minutes: half of them, and 99 of 100.
+fn latencies(moments: &[(Timestamp, Took)]) -> Markup {
+    let (Some((first, _)), Some((last, _))) = (moments.first(), moments.last()) else {
+        return html! {};
+    };
+    let span = last.millis_since(*first).max(1) as f64;
+    let longest = moments.iter().map(|(_, took)| took.p99_us).max().unwrap_or_default().max(1);
+    let line = |of: fn(&Took) -> u64| {
+        let point = |(at, took): &(Timestamp, Took)| {
+            let x = at.millis_since(*first) as f64 * 1_000.0 / span;
+            let y = 100.0 - of(took) as f64 * 100.0 / longest as f64;
+            format!("{x:.1},{y:.1}")
+        };
+        moments.iter().map(point).collect::<Vec<_>>().join(" ")
+    };
+    let told = format!(
+        "How long grants took over the last {}: half of them below the dashed line, 99 % below \
+         the other; at most {:.1} ms",
+        length(span as u64),
+        longest as f64 / 1e3
+    );
+    html! {
+        @if moments.len() > 1 {
+            svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label=(told) {
+                polyline points=(line(|took| took.p99_us)) {}
+                polyline.half points=(line(|took| took.p50_us)) {}
+            }
+            p.muted { (told) }
+        }
+    }
+}
+
+fn rates(picture: &Picture, grants: &[(Timestamp, Took)]) -> Markup {
     let Some(rates) = &picture.rates else { return html! {} };
     html! {
         h2 { "Answers a second" }
@@ -209,6 +245,7 @@ fn rates(picture: &Picture) -> Markup {
             p { "Grants: half within " (format!("{:.1}", took.p50_us as f64 / 1e3))
                 " ms, 99 % within " (format!("{:.1}", took.p99_us as f64 / 1e3)) " ms." }
         }
+        (latencies(grants))
     }
 }
 
@@ -293,7 +330,7 @@ mod tests {
     fn seen() -> Seen {
         let text = include_str!("../../wire/tests/fixtures/status/status.json");
         let judged: Judged = serde_json::from_str(text).unwrap();
-        Seen { judged, drains: BTreeMap::new() }
+        Seen { judged, drains: BTreeMap::new(), grants: Vec::new() }
     }
 
     #[test]
@@ -302,8 +339,9 @@ mod tests {
         for words in ["Something is wrong", "45 free of 80", "engine a", "n1", "granted", "120.5"] {
             assert!(html.contains(words), "{words}: {html}");
         }
+        assert!(html.contains("Where the offices are (Asia/Jakarta)") && html.contains(" WIB to "));
         let text = include_str!("../../wire/tests/fixtures/status/preflight_blind.json");
-        let blind = Seen { judged: serde_json::from_str(text).unwrap(), drains: BTreeMap::new() };
+        let blind = Seen { judged: serde_json::from_str(text).unwrap(), ..seen() };
         let html = moment(&blind).into_string();
         let told = html.to_lowercase();
         assert_eq!(told.matches("not known. no answer within 2 s").count(), 3, "{html}");
@@ -322,6 +360,15 @@ mod tests {
         let html = moment(&seen).into_string();
         assert!(!html.contains("<img"), "{html}");
         assert_eq!(html.matches("&lt;img").count(), 4, "{html}");
+    }
+
+    #[test]
+    fn how_long_grants_took_is_drawn_by_its_longest() {
+        let at = |ms, p50_us, p99_us| (Timestamp::from_millis(ms), Took { p50_us, p99_us });
+        let html = latencies(&[at(0, 100, 400), at(1_000, 200, 200)]).into_string();
+        assert!(html.contains("0.0,0.0 1000.0,50.0") && html.contains("at most 0.4 ms"), "{html}");
+        assert!(html.contains("0.0,75.0 1000.0,50.0"), "{html}");
+        assert!(latencies(&[at(0, 1, 1)]).into_string().is_empty(), "one moment is no curve");
     }
 
     #[test]

@@ -8,14 +8,16 @@ use giliran_nats::clock::Moment;
 use giliran_survey::judge::{self, Certificate, Limits};
 use giliran_survey::{Survey, rates};
 use giliran_wire::Timestamp;
-use giliran_wire::picture::{Judged, Picture, Process};
+use giliran_wire::picture::{Judged, Picture, Process, Took};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);
-/// Most moments of an opening whose free places are kept: ten minutes.
+/// Most moments of which free places, or how long grants took, are kept: ten minutes.
 const MOMENTS: usize = 600;
+/// The same, ms.
+const MOMENTS_MS: u64 = MOMENTS as u64 * EVERY.as_millis() as u64;
 
 /// What is seen at a moment.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Seen {
     pub(crate) judged: Judged,
     /// Of each opening, when how many places were free, oldest first.
     pub(crate) drains: BTreeMap<String, Vec<(Timestamp, i64)>>,
+    /// When there were grants, and how long they took, oldest first.
+    pub(crate) grants: Vec<(Timestamp, Took)>,
 }
 
 /// What is seen now, and what will be.
@@ -37,7 +41,8 @@ impl Watch {
         shutdown: CancellationToken,
     ) -> Self {
         let (told, _) = watch::channel(None);
-        let mut eye = Eye { survey, limits, certificates, last: None, drains: BTreeMap::new() };
+        let (drains, grants) = Default::default();
+        let mut eye = Eye { survey, limits, certificates, last: None, drains, grants };
         let to = told.clone();
         tokio::spawn(async move {
             loop {
@@ -79,6 +84,7 @@ struct Eye {
     certificates: Vec<Certificate>,
     last: Option<(Moment, Vec<Process>)>,
     drains: BTreeMap<String, VecDeque<(Timestamp, i64)>>,
+    grants: VecDeque<(Timestamp, Took)>,
 }
 
 impl Eye {
@@ -92,12 +98,21 @@ impl Eye {
         });
         self.last = Some((at, processes));
         self.drain(&picture);
+        if let Some(took) = picture.rates.as_ref().and_then(|rates| rates.grants) {
+            self.grants.push_back((picture.taken_at, took));
+        }
+        // Where nothing is granted for long, what was is old.
+        let is_old = |(at, _): &(Timestamp, Took)| picture.taken_at.millis_since(*at) >= MOMENTS_MS;
+        while self.grants.front().is_some_and(is_old) {
+            self.grants.pop_front();
+        }
         let checks = judge::now(&picture, &self.limits, &self.certificates);
         let drains = self.drains.iter();
         let drains = drains.map(|(id, moments)| (id.clone(), moments.iter().copied().collect()));
         let drains = drains.collect();
         let go = judge::is_fine(&checks);
-        Seen { judged: Judged { opening: None, go, checks, picture }, drains }
+        let grants = self.grants.iter().copied().collect();
+        Seen { judged: Judged { opening: None, go, checks, picture }, drains, grants }
     }
 
     /// Notes how many places are free.

@@ -17,7 +17,7 @@ mod ask;
 mod broker;
 pub mod judge;
 mod rates;
-mod zone;
+pub mod zone;
 
 pub use ask::{NotAnswered, Probe, Survey};
 pub use rates::rates;

@@ -12,6 +12,14 @@ fn instant(time: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(time.as_millis()).unwrap_or_default()
 }
 
+/// When this is where the offices are: `2026-11-27 14:00 WIB`. UTC where there is no such zone.
+pub fn local(name: &str, time: Timestamp) -> String {
+    let (zone, instant) = (zone(name), instant(time));
+    let at = zone.to_datetime(instant);
+    let abbreviation = zone.to_offset_info(instant).abbreviation().to_owned();
+    format!("{} {:02}:{:02} {abbreviation}", at.date(), at.hour(), at.minute())
+}
+
 /// The last of these times of day (`HH:MM`) in this zone that is not after `until`; none:
 /// there is no such time.
 pub(crate) fn last_before(name: &str, times: &[String], until: Timestamp) -> Option<Timestamp> {
@@ -36,6 +44,14 @@ pub(crate) fn last_before(name: &str, times: &[String], until: Timestamp) -> Opt
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_told_as_the_offices_have_it() {
+        let opens = "2026-11-27T07:00:00Z".parse().unwrap();
+        assert_eq!(local("Asia/Jakarta", opens), "2026-11-27 14:00 WIB");
+        assert_eq!(local("Europe/Berlin", opens), "2026-11-27 08:00 CET");
+        assert_eq!(local("nowhere", opens), "2026-11-27 07:00 UTC");
+    }
 
     #[test]
     fn the_last_release_is_of_the_office_s_day() {
