@@ -30,7 +30,7 @@ pub const NOW: [&str; 10] = [
 ];
 
 /// The checks that [`preflight`] adds, in their order.
-pub const BEFORE: [&str; 12] = [
+pub const BEFORE: [&str; 13] = [
     "standby",
     "expected",
     "keys",
@@ -43,6 +43,7 @@ pub const BEFORE: [&str; 12] = [
     "pending",
     "requests",
     "operators",
+    "backups",
 ];
 
 /// What is still green.
@@ -57,6 +58,8 @@ pub struct Limits {
     pub disk_percent: u64,
     /// How long a certificate has to be valid still, ms.
     pub certificate_ms: u64,
+    /// Most that the newest of a backup may be old, ms.
+    pub backup_ms: u64,
     /// How many processes of a role have to answer.
     pub least: BTreeMap<String, usize>,
 }
@@ -69,6 +72,7 @@ impl Default for Limits {
             lag_ms: 60_000,
             disk_percent: 80,
             certificate_ms: 14 * 24 * 3_600_000,
+            backup_ms: 26 * 3_600_000,
             least: least.map(|(role, least)| (role.to_owned(), least)).into(),
         }
     }
@@ -83,6 +87,15 @@ pub struct Certificate {
     pub until: Known<Timestamp>,
 }
 
+/// A backup of store or ledger, where one was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Where it is, for people.
+    pub of: String,
+    /// When the newest of it was made.
+    pub made: Known<Timestamp>,
+}
+
 /// What is known of an opening beside the picture.
 #[derive(Debug, Clone)]
 pub struct Flight {
@@ -94,6 +107,8 @@ pub struct Flight {
     pub unfinished: Known<Vec<String>>,
     /// What harmless requests came to.
     pub probes: Vec<Probe>,
+    /// Backups; none: they are not looked at.
+    pub backups: Vec<Backup>,
 }
 
 /// What has to hold whenever Giliran runs. `certificates`: of whoever looks.
@@ -137,6 +152,7 @@ pub fn preflight(
         opening::answered(flight, "requests", &["lookup"]),
         opening::answered(flight, "operators", &["admin.closes_at"]),
     ]);
+    checks.extend(opening::backups(picture, limits, flight));
     checks
 }
 

@@ -4,7 +4,7 @@ use giliran_wire::answer::Phase;
 use giliran_wire::catalogue::{OpeningDescription, Order, Returns};
 use giliran_wire::picture::{Check, Known, Opening, Openings, Picture, Process, Stream};
 
-use super::{Flight, go, length, no_go, unknown, unless};
+use super::{Flight, Limits, go, length, no_go, unknown, unless};
 use crate::ask::NotAnswered;
 use crate::zone::last_before;
 
@@ -31,6 +31,36 @@ fn known<'a>(picture: &'a Picture, flight: &Flight, name: &str) -> Result<&'a Op
              its file resolves to",
         )
     })
+}
+
+/// Whether each backup that was named is new enough; none: none was named.
+pub(super) fn backups(picture: &Picture, limits: &Limits, flight: &Flight) -> Option<Check> {
+    let name = "backups";
+    let (mut wrong, mut silent, mut oldest) = (Vec::new(), Vec::new(), 0);
+    for backup in &flight.backups {
+        match &backup.made {
+            Known::Known(made) => {
+                let age = picture.taken_at.millis_since(*made);
+                oldest = oldest.max(age);
+                if age > limits.backup_ms {
+                    let of = &backup.of;
+                    wrong.push(format!("{of}: the newest is of {made}, {} old", length(age)));
+                }
+            }
+            Known::Unknown(why) => silent.push(format!("{}: {why}", backup.of)),
+        }
+    }
+    let remedy = "make one now, and find out why there is none: operations.md, Keys and backups";
+    match flight.backups.len() {
+        0 => None,
+        _ if wrong.is_empty() && !silent.is_empty() => {
+            Some(unknown(name, silent.join("; "), remedy))
+        }
+        n => {
+            let fine = format!("{n} backups, the oldest was made {} ago", length(oldest));
+            Some(unless(name, &wrong, fine, remedy))
+        }
+    }
 }
 
 pub(super) fn record(picture: &Picture, flight: &Flight) -> Check {

@@ -94,7 +94,34 @@ fn flight() -> Flight {
         compared: Known::Known(Vec::new()),
         unfinished: Known::Known(Vec::new()),
         probes: vec![probe("lookup"), probe("admin.closes_at")],
+        backups: Vec::new(),
     }
+}
+
+#[test]
+fn backups_are_looked_at_where_they_are_named() {
+    let picture = picture();
+    let made = |hours: u64| Known::Known(picture.taken_at.minus_millis(hours * 3_600_000));
+    let with = |all: &[(&str, Known<Timestamp>)]| {
+        let backup =
+            |(of, made): &(&str, Known<Timestamp>)| Backup { of: (*of).into(), made: made.clone() };
+        Flight { backups: all.iter().map(backup).collect(), ..flight() }
+    };
+    let named = |flight: &Flight| judged(&picture, flight).iter().any(|one| one.name == "backups");
+    assert!(!named(&flight()));
+    let fresh = with(&[("store", made(20)), ("ledger", made(25))]);
+    assert!(named(&fresh) && judged(&picture, &fresh).iter().all(|one| one.verdict == Verdict::Go));
+    let old = with(&[("store", made(20)), ("ledger", made(27))]);
+    let (name, verdict, found) = red(&picture, &old);
+    assert_eq!((name.as_str(), verdict), ("backups", Verdict::NoGo));
+    assert!(found.starts_with("ledger: the newest is of ") && found.contains("27 h"), "{found}");
+    let missing = with(&[("store", made(1)), ("ledger", Known::Unknown("it is away".into()))]);
+    let (name, verdict, found) = red(&picture, &missing);
+    assert_eq!((name.as_str(), verdict), ("backups", Verdict::Unknown));
+    assert_eq!(found, "ledger: it is away");
+    // What is red is not hidden by what is not known.
+    let both = with(&[("store", made(100)), ("ledger", Known::Unknown("it is away".into()))]);
+    assert_eq!(red(&picture, &both).1, Verdict::NoGo);
 }
 
 fn judged(picture: &Picture, flight: &Flight) -> Vec<Check> {

@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::backups::BackupArgs;
 use super::preflight::{Before, expected, waivable};
 use super::{Looker, Looking};
 use crate::commands::journal;
@@ -60,6 +61,8 @@ pub(crate) struct ConsoleArgs {
     /// repeated.
     #[arg(long, value_name = "NAME", value_parser = waivable)]
     waive: Vec<String>,
+    #[command(flatten)]
+    backups: BackupArgs,
     /// Operators can act here too; without it, it only looks.
     #[arg(long, requires_all = ["trust_proxies", "operator_header"])]
     actions: bool,
@@ -91,7 +94,13 @@ pub(crate) async fn console(args: ConsoleArgs) -> Result<(), Failure> {
         Operators { proxies, header, hosts }
     });
     eprintln!("giliran console: http://{address}/");
-    let before = Beforehand { config: args.config, archive: args.archive, waived: args.waive };
+    args.backups.limit(&mut looker.limits);
+    let before = Beforehand {
+        config: args.config,
+        archive: args.archive,
+        waived: args.waive,
+        backups: args.backups.paths().to_vec(),
+    };
     serve(Arc::new(looker), before, operators, listener, shutdown).await
 }
 
@@ -104,6 +113,8 @@ pub(crate) struct Beforehand {
     archive: Option<PathBuf>,
     /// Checks for which somebody answers.
     waived: Vec<String>,
+    /// Backups whose age counts.
+    backups: Vec<PathBuf>,
 }
 
 /// Shows what `looker` sees on `listener` until `shutdown`; operators act where they are given.
@@ -155,8 +166,8 @@ fn health_of(client: &Client) -> Health {
 fn preflights(looker: &Arc<Looker>, before: Beforehand) -> Preflights {
     let looker = Arc::clone(looker);
     Box::new(move |opening| {
-        let Beforehand { config, archive, waived } = before.clone();
-        let before = Before { opening, config, archive, waived };
+        let Beforehand { config, archive, waived, backups } = before.clone();
+        let before = Before { opening, config, archive, waived, backups };
         let looker = Arc::clone(&looker);
         Box::pin(async move {
             let judged: Result<Judged, Failure> = Box::pin(before.judge(&looker)).await;

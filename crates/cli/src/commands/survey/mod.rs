@@ -1,6 +1,7 @@
 //! What operators look at: `giliran status`, how all of Giliran stands at this moment,
 //! `giliran preflight`, whether an opening can begin, and `giliran console`, both as pages.
 
+mod backups;
 mod certificates;
 mod console;
 mod preflight;

@@ -11,6 +11,7 @@ use giliran_wire::ledger::journal::Journal;
 use giliran_wire::picture::{Judged, Known, Picture};
 use serde_json::Value;
 
+use super::backups::{self, BackupArgs};
 use super::record::Record;
 use super::{Looker, Looking, shown};
 use crate::commands::check::{self, Beside};
@@ -45,6 +46,8 @@ pub(crate) struct PreflightArgs {
     /// Where `giliran archive` has put generations whose streams are gone.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
+    #[command(flatten)]
+    backups: BackupArgs,
     /// Print it as JSON (docs/schemas/status.json).
     #[arg(long)]
     json: bool,
@@ -70,11 +73,13 @@ pub(super) fn waivable(text: &str) -> Result<String, String> {
 pub(crate) async fn preflight(args: PreflightArgs) -> Result<(), Failure> {
     let mut looker = args.looking.start("giliran preflight").await?;
     looker.limits.least.extend(args.expect.iter().cloned());
+    args.backups.limit(&mut looker.limits);
     let before = Before {
         opening: args.opening.clone(),
         config: args.config.clone(),
         archive: args.archive.clone(),
         waived: args.waive.clone(),
+        backups: args.backups.paths().to_vec(),
     };
     let judged = Box::pin(before.judge(&looker)).await?;
     if args.json {
@@ -92,6 +97,8 @@ pub(crate) struct Before {
     pub(crate) config: Option<PathBuf>,
     pub(crate) archive: Option<PathBuf>,
     pub(crate) waived: Vec<String>,
+    /// Backups whose age counts.
+    pub(crate) backups: Vec<PathBuf>,
 }
 
 impl Before {
@@ -116,10 +123,14 @@ impl Before {
                 (Some(beside), Known::Unknown(failure.to_string()))
             }
         };
+        let paths = self.backups.clone();
+        // A disk elsewhere may be slow: it is looked at beside those who serve.
+        let backups = tokio::task::spawn_blocking(move || backups::of(&paths)).await;
         let flight = Flight {
             opening: self.opening.clone(),
             compared: self.compared(beside),
             unfinished,
+            backups: backups.map_err(|error| Failure::Wrong(error.to_string()))?,
             probes: looker.survey.harmless(&self.opening, closes_at(&picture, &self.opening)).await,
         };
         let (limits, certificates) = (&looker.limits, &looker.certificates);
